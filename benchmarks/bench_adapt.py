@@ -172,15 +172,15 @@ def logits_of(model: Any, windows: WindowSet) -> Logits:
 
 def scaling_alone(model: Any, few: WindowSet) -> Any:
     """Return the model with the scaling that `adapt` chooses."""
-    read = steps._read(model, few.X, few.y, few.recording_id, None)
-    return steps._move_scaling(model, read, read.loss(model))[0]
+    read = steps.read_few(model, few.X, few.y, few.recording_id, None)
+    return steps.move_scaling(model, read, read.loss(model))[0]
 
 
 def head_unchecked(model: Any, few: WindowSet) -> Any:
     """Return the model with the linear layer changed, which `adapt` does only if it can check."""
-    read = steps._read(model, few.X, few.y, few.recording_id, None)
-    moved = steps._move_scaling(model, read, read.loss(model))[0]
-    for part in steps._linear_parts(moved, read):
+    read = steps.read_few(model, few.X, few.y, few.recording_id, None)
+    moved = steps.move_scaling(model, read, read.loss(model))[0]
+    for part in steps.linear_parts(moved, read):
         part.change(read.class_index)
     return moved
 

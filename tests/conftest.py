@@ -58,7 +58,9 @@ def pytest_report_header():
 
 
 @pytest.fixture(autouse=True)
-def _fixed_seeds():
+def _fixed_seeds_and_no_interrupt_before():
+    if engine := sys.modules.get("sensorseq.training.engine"):
+        engine._last_interrupt_s = float("-inf")  # two within two seconds would end everything
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  libraries under test may still use the global generator
     if importlib.util.find_spec("torch"):
@@ -72,11 +74,11 @@ def lstm_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a fit train every network and use them, also where they add little to the features."""
     from sensorseq.estimator.feature_head import FittedFeatures
 
-    weigh = FittedFeatures._weigh
+    weigh = FittedFeatures.weigh
 
     def weighed(*given: Any) -> Any:
         weights, log_loss = weigh(*given)
         weights[0] = max(weights[0], 0.1)
         return weights, log_loss
 
-    monkeypatch.setattr(FittedFeatures, "_weigh", weighed)
+    monkeypatch.setattr(FittedFeatures, "weigh", weighed)

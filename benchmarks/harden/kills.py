@@ -20,7 +20,8 @@ SUPPORT = ROOT / "tests" / "support"
 sys.path[:0] = [str(ROOT), str(SUPPORT)]
 
 from killing import Program, serve  # noqa: E402
-from small_recordings import names_in, write_recordings  # noqa: E402
+from preparing import names_in  # noqa: E402
+from small_recordings import write_recordings  # noqa: E402
 
 
 def _are_gone(pids, within_s=15):

@@ -61,7 +61,7 @@ class Adaptation:
 
 
 @dataclass(frozen=True)
-class _Few:
+class FewWindows:
     """The labelled windows of the new robot."""
 
     X: Any  # as given to `predict_proba`
@@ -77,9 +77,9 @@ class _Few:
 
 def adapt(clf: Any, X: Any, y: Any, groups: ArrayLike | None, lengths: ArrayLike | None) -> Any:
     """Return a copy of a classifier that is adapted to a few windows of another robot."""
-    few = _read(clf, X, y, groups, lengths)
+    few = read_few(clf, X, y, groups, lengths)
     before = few.loss(clf)
-    adapted, share = _move_scaling(clf, few, before)
+    adapted, share = move_scaling(clf, few, before)
     moved = f"was moved by {share:g} toward these windows" if share else "was kept"
     head, why = _move_head(adapted, few)
     is_plain = clf._head is None or clf._head.is_plain
@@ -101,7 +101,7 @@ def adapt(clf: Any, X: Any, y: Any, groups: ArrayLike | None, lengths: ArrayLike
     return adapted
 
 
-def _read(clf: Any, X: Any, y: Any, groups: Any, lengths: Any) -> _Few:
+def read_few(clf: Any, X: Any, y: Any, groups: Any, lengths: Any) -> FewWindows:
     """Check windows and labels as `fit_abstention` does; leave test windows out."""
     X = clf._open(X, "X")
     if isinstance(X, WindowSet):
@@ -124,7 +124,7 @@ def _read(clf: Any, X: Any, y: Any, groups: Any, lengths: Any) -> _Few:
     named = check_groups(groups, n, "groups")
     numbers = None if named is None else np.unique(named, return_inverse=True)[1]
     cropped = clf._format.cropped(sequences, training=False)
-    return _Few(X, lengths, cropped, class_index, numbers)
+    return FewWindows(X, lengths, cropped, class_index, numbers)
 
 
 def _log_loss(logits: NDArray[np.float64], class_index: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -138,9 +138,9 @@ def _falls(gain: NDArray[np.float64], class_index: NDArray[np.int64], least: flo
     return bool(means.mean() > max(least, error))
 
 
-def _move_scaling(clf: Any, few: _Few, before: NDArray[np.float64]) -> tuple[Any, float]:
+def move_scaling(clf: Any, few: FewWindows, before: NDArray[np.float64]) -> tuple[Any, float]:
     """Return a copy with the scaling of the lowest log-loss, and how far it was moved."""
-    kept = _copied(clf)
+    kept = copy_model(clf)
     old = clf.scaler_
     if not isinstance(old, Scaler) or old.kind not in _LEARNED_SCALES:
         return kept, 0.0
@@ -162,12 +162,12 @@ def _move_scaling(clf: Any, few: _Few, before: NDArray[np.float64]) -> tuple[Any
     return kept, share if moved else 0.0
 
 
-def _move_head(clf: Any, few: _Few) -> tuple[bool, str]:
+def _move_head(clf: Any, few: FewWindows) -> tuple[bool, str]:
     """Change the linear layer in place if that lowers the log-loss of windows left out."""
-    folds = _folds(few)
+    folds = split_few(few)
     if not folds:  # without a test, a change has cost up to 15 points unnoticed
         return False, "was kept (a change needs two groups of each class to check it)"
-    parts = list(_linear_parts(clf, few))
+    parts = list(linear_parts(clf, few))
     if not parts:
         return False, "was kept (boosted trees decide alone, which a few windows do not change)"
     gain = np.mean([part.gain(few.class_index, folds) for part in parts], axis=0)
@@ -178,7 +178,7 @@ def _move_head(clf: Any, few: _Few) -> tuple[bool, str]:
     return True, "was changed (it is better on windows left out)"
 
 
-def _folds(few: _Few) -> list[Fold]:
+def split_few(few: FewWindows) -> list[Fold]:
     """Return folds of whole groups with each class in all of them; none if there are too few."""
     groups = np.arange(len(few.class_index)) if few.groups is None else few.groups
     of_class = np.unique(np.stack([few.class_index, groups]), axis=1)[0]
@@ -194,7 +194,7 @@ def _folds(few: _Few) -> list[Fold]:
 _Layer = tuple[NDArray[Any], Callable[[Any, Any], None]]  # features, and what adds to its weights
 
 
-class _LinearPart:
+class LinearPart:
     """Linear layers whose outputs are summed: centred features, and how to change the weights.
 
     The L2 penalty is on the change of the weights, so the best change is a sum of the features of
@@ -204,25 +204,25 @@ class _LinearPart:
     def __init__(
         self, layers: Sequence[_Layer], logits: NDArray[np.float64], temperature: float
     ) -> None:
-        self._layers, self._logits, self._temperature = layers, logits / temperature, temperature
+        self._layers, self.logits, self._temperature = layers, logits / temperature, temperature
         self._centers = [values.mean(axis=0, dtype=np.float64) for values, _ in layers]
         self._centered = [a - b for (a, _), b in zip(layers, self._centers, strict=True)]
         squares = [float((values**2).sum(axis=1).mean()) for values in self._centered]
         self._factors = [1 / (len(layers) * max(square, 1e-12)) for square in squares]
         products = [f * (a @ a.T) for f, a in zip(self._factors, self._centered, strict=True)]
-        self._products = 1.0 + np.sum(products, axis=0)  # the bias has the feature 1
+        self.products = 1.0 + np.sum(products, axis=0)  # the bias has the feature 1
 
     def gain(self, class_index: NDArray[np.int64], folds: Sequence[Fold]) -> NDArray[np.float64]:
         """Return by how much the log-loss of each window falls when it is left out."""
-        changed = self._logits.copy()
+        changed = self.logits.copy()
         for fit, test in folds:
-            dual = self._solve(class_index, fit)
-            changed[test] += self._products[np.ix_(test, fit)] @ dual
-        return _log_loss(self._logits, class_index) - _log_loss(changed, class_index)
+            dual = self.solve(class_index, fit)
+            changed[test] += self.products[np.ix_(test, fit)] @ dual
+        return _log_loss(self.logits, class_index) - _log_loss(changed, class_index)
 
     def change(self, class_index: NDArray[np.int64]) -> None:
         """Add the change to the weights of the layers."""
-        dual = self._temperature * self._solve(class_index, np.arange(len(class_index)))
+        dual = self._temperature * self.solve(class_index, np.arange(len(class_index)))
         bias = dual.sum(axis=0)  # added with the first layer
         parts = zip(self._layers, self._factors, self._centered, self._centers, strict=True)
         for (_, add), factor, centered, center in parts:
@@ -230,13 +230,13 @@ class _LinearPart:
             add(weight, bias - center @ weight)
             bias = np.zeros_like(bias)
 
-    def _solve(self, class_index: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
+    def solve(self, class_index: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return the weight of each window in the change of each logit."""
-        values, vectors = np.linalg.eigh(self._products[np.ix_(rows, rows)])
+        values, vectors = np.linalg.eigh(self.products[np.ix_(rows, rows)])
         used = values > 1e-10 * values[-1]
         root = np.sqrt(values[used])
         basis = vectors[:, used] * root
-        logits, n_classes = self._logits[rows], self._logits.shape[1]
+        logits, n_classes = self.logits[rows], self.logits.shape[1]
         is_class = np.eye(n_classes)[class_index[rows]]
 
         def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -250,7 +250,7 @@ class _LinearPart:
         return dual
 
 
-def _linear_parts(clf: Any, few: _Few) -> Iterator[_LinearPart]:
+def linear_parts(clf: Any, few: FewWindows) -> Iterator[LinearPart]:
     """Yield the layer on features, or without one those on the states of all networks.
 
     None where the networks do not count either.
@@ -259,7 +259,7 @@ def _linear_parts(clf: Any, few: _Few) -> Iterator[_LinearPart]:
     head = clf._head
     if blocks := [] if head is None else head.linear_blocks:
         layers = [(describe(b.describe, scaled, lengths), b.add) for b in blocks]
-        yield _LinearPart(layers, clf._ensemble.outputs(scaled, lengths), clf.temperature_)
+        yield LinearPart(layers, clf._ensemble.outputs(scaled, lengths), clf.temperature_)
         return
     factor = 1.0 if head is None else head.lstm_weight
     if not factor:
@@ -273,7 +273,7 @@ def _linear_parts(clf: Any, few: _Few) -> Iterator[_LinearPart]:
         pooled.linear.bias = torch.nn.Parameter(torch.zeros(size).to(weight))
         states = network_outputs(pooled, steps, valid)
         logits = network_outputs(module, steps, valid) if whole is None else whole
-        yield _LinearPart([(states, partial(_add, module, factor))], logits, clf.temperature_)
+        yield LinearPart([(states, partial(_add, module, factor))], logits, clf.temperature_)
 
 
 @torch.no_grad()
@@ -285,7 +285,7 @@ def _add(
     linear.bias += torch.from_numpy(bias / factor).to(linear.bias)
 
 
-def _copied(clf: Any) -> Any:
+def copy_model(clf: Any) -> Any:
     """Return a copy without what was measured or chosen for the probabilities of this model."""
     copied, head = copy.copy(clf), clf._head
     for name in ("abstention_", "_held_out", "_known", "_passes"):

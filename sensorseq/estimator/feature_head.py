@@ -129,7 +129,7 @@ class FittedFeatures:
 
         The `lstm_logits` (n, K) are NaN for a window that it was trained on.
         """
-        weights, _ = self._weigh(lstm_logits[self.rows])
+        weights, _ = self.weigh(lstm_logits[self.rows])
         return bool(weights[1:].any()) and not weights[0]
 
     def join(self, lstm_logits: NDArray[np.float64], *, alone: bool = False) -> FeatureHead:
@@ -140,7 +140,7 @@ class FittedFeatures:
         """
         lstm_logits = lstm_logits[self.rows]
         known = np.zeros_like(lstm_logits) if alone else lstm_logits
-        weights, log_loss = self._weigh(known)
+        weights, log_loss = self.weigh(known)
         if not weights.any():
             weights[0] = _SMALLEST_WEIGHT
         tested = self._tested(known)
@@ -169,7 +169,7 @@ class FittedFeatures:
         known = [np.isfinite(scores).all(axis=1) for scores in (lstm_logits, *self.scores)]
         return np.asarray(np.all(known, axis=0))
 
-    def _weigh(self, lstm_logits: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    def weigh(self, lstm_logits: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         """Return the weights of the LSTM and of each kind, and the log-loss of their sum.
 
         The LSTM joins features only where it lowers the log-loss by more than the standard error
@@ -252,7 +252,7 @@ def _fit_linear(
     strengths: Sequence[float],
 ) -> tuple[Block, NDArray[np.float64]]:
     """Fit ridge regression on features; return it with its scores of windows left out."""
-    how = _learned(kind, data, seed)
+    how = learn_features(kind, data, seed)
     columns = None
     if isinstance(how, SummarySteps):
         how, columns = _choose_steps(how, data, folds, rows)
@@ -342,7 +342,7 @@ def _thinned(
     return data.take(drawn), [(kept(fit), kept(test)) for fit, test in folds], kept(rows)
 
 
-def _learned(kind: Any, data: HeadData, seed: np.random.SeedSequence) -> Described:
+def learn_features(kind: Any, data: HeadData, seed: np.random.SeedSequence) -> Described:
     """Return the features of windows, learned from windows that are not held out."""
     if callable(kind):
         own: Described = kind

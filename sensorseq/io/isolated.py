@@ -95,22 +95,23 @@ class _Child:
         self._process.wait()
 
 
-_idle: list[_Child] = []
+idle: list[_Child] = []
 _of_parent: list[_Child] = []  # in a forked process: not its own children
 
 
 def _after_fork() -> None:
-    _of_parent.extend(_idle)
-    _idle.clear()
+    _of_parent.extend(idle)
+    idle.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)
 
 
 @atexit.register
-def _end_all() -> None:
-    while _idle:
-        _idle.pop().end()
+def end_all() -> None:
+    """End every child that waits for a file."""
+    while idle:
+        idle.pop().end()
 
 
 class Dataset:
@@ -173,7 +174,7 @@ def opened(path: Path, what: str, error: type[InputError] = RecordingError) -> I
     `what` is what the file should be, for the message: ``"an HDF5 recording"``.
     """
     with hdf5.naming(path, error, what):
-        child = _idle.pop() if _idle else _Child()
+        child = idle.pop() if idle else _Child()
         try:
             child.n_bytes = 0
             child.ask({"path": str(path.absolute())})
@@ -189,7 +190,7 @@ def opened(path: Path, what: str, error: type[InputError] = RecordingError) -> I
             ) from None
         finally:
             if child.is_waiting:
-                _idle.append(child)
+                idle.append(child)
             else:
                 child.end()
 

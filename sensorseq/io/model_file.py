@@ -40,7 +40,7 @@ class Kind(NamedTuple):
     update: str  # or what to do about a newer one
 
 
-_MODEL = Kind(
+MODEL = Kind(
     "sensorseq.model",
     3,
     "model file",
@@ -67,7 +67,7 @@ def write_model(
 
     For the values of `description` see `to_jsonable`.
     """
-    content = pack(_MODEL, arrays, json.dumps(to_jsonable(description)))
+    content = pack(MODEL, arrays, json.dumps(to_jsonable(description)))
     write_whole(path, content, force=True)
 
 
@@ -85,9 +85,9 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
     file = Path(path)
     if not file.exists():
         raise FileNotFoundError(f"the model file {file} does not exist.")
-    arrays, description = unpack(_MODEL, file, from_jsonable)
+    arrays, description = unpack(MODEL, file, from_jsonable)
     if not isinstance(description, dict):
-        raise ModelFileError(f"{file} has a description that is not a mapping. {_MODEL.way_out}")
+        raise ModelFileError(f"{file} has a description that is not a mapping. {MODEL.way_out}")
     return arrays, description
 
 
@@ -261,12 +261,12 @@ def take_field(
     if name not in description:
         nearest = nearest_known(name, [str(key) for key in description])
         hint = f" (it has {nearest!r})" if nearest else ""
-        raise ModelFileError(f"{path} has no {name!r} in its description{hint}. {_MODEL.way_out}")
+        raise ModelFileError(f"{path} has no {name!r} in its description{hint}. {MODEL.way_out}")
     value = description[name]
     if not isinstance(value, kind):
         expected = getattr(kind, "__name__", kind)
         raise ModelFileError(
             f"{path}: {name!r} is of type {type(value).__name__}, expected {expected}."
-            f" {_MODEL.way_out}"
+            f" {MODEL.way_out}"
         )
     return value

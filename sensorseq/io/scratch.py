@@ -62,7 +62,7 @@ def release(*arrays: NDArray[Any]) -> None:
             _LIBC.madvise(stored.address, stored.nbytes, mmap.MADV_DONTNEED)
 
 
-def _map(file: IO[bytes], n_bytes: int) -> tuple[Any, int]:
+def map_file(file: IO[bytes], n_bytes: int) -> tuple[Any, int]:
     """Return a file's bytes as a buffer, and its address; unlike `mmap`, the file may be closed.
 
     A recording may have more pieces than a process may have open files.
@@ -179,7 +179,7 @@ class Rows:
         n_bytes = self._n_rows * int(np.prod(self._shape)) * self._dtype.itemsize
         if not n_bytes:
             return np.empty((self._n_rows, *self._shape), self._dtype)
-        buffer, address = _map(self._file, n_bytes)
+        buffer, address = map_file(self._file, n_bytes)
         self._file.close()
         stored = _Stored((self._n_rows, *self._shape), self._dtype, buffer)
         stored.flags.writeable = False

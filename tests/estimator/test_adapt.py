@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import safetensors
-from fits import plain_classifier
+from fits import head_of, outputs_of, plain_classifier
 from scipy.special import log_softmax
 
 import sensorseq.estimator.adapt as adapting
@@ -95,10 +95,10 @@ def test_the_model_itself_stays_as_it_is(model):
 
 def test_the_layer_has_the_lowest_penalized_loss(with_features):
     """Any other small change of the weights gives a higher sum of log-loss and penalty."""
-    few = adapting._read(with_features, *robot(12, 1, shifted=True), None, None)
-    part, *_ = adapting._linear_parts(with_features, few)
-    logits, products = part._logits, part._products
-    dual = part._solve(few.class_index, np.arange(12))
+    few = adapting.read_few(with_features, *robot(12, 1, shifted=True), None, None)
+    part, *_ = adapting.linear_parts(with_features, few)
+    logits, products = part.logits, part.products
+    dual = part.solve(few.class_index, np.arange(12))
 
     def penalized(dual):
         logs = log_softmax(logits + products @ dual, axis=1)
@@ -113,16 +113,16 @@ def test_the_layer_has_the_lowest_penalized_loss(with_features):
 
 def test_the_change_of_the_weights_is_the_change_of_the_logits(model):
     """What was solved among windows is what the changed weights predict."""
-    few = adapting._read(model, *robot(12, 1, shifted=True), None, None)
-    changed = adapting._copied(model)
-    parts = list(adapting._linear_parts(changed, few))
+    few = adapting.read_few(model, *robot(12, 1, shifted=True), None, None)
+    changed = adapting.copy_model(model)
+    parts = list(adapting.linear_parts(changed, few))
     for part in parts:
         part.change(few.class_index)
-    after = list(adapting._linear_parts(changed, few))
-    assert len(after) == len(parts) == (1 if model._head is not None else 2)
+    after = list(adapting.linear_parts(changed, few))
+    assert len(after) == len(parts) == (1 if head_of(model) is not None else 2)
     for part, now in zip(parts, after, strict=True):
-        wanted = part._logits + part._products @ part._solve(few.class_index, np.arange(12))
-        np.testing.assert_allclose(now._logits, wanted, atol=1e-4)
+        wanted = part.logits + part.products @ part.solve(few.class_index, np.arange(12))
+        np.testing.assert_allclose(now.logits, wanted, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -131,24 +131,24 @@ def with_trees():
     X, y = robot(90, 0)
     settings = {"hidden_size": 6, "max_epochs": 5, "features": "boosting", "refit": None}
     clf = SensorLSTMClassifier(**settings, random_state=0).fit(X, y)
-    assert [block.name for block in clf._head.blocks] == ["boosting"]
-    clf._head.lstm_weight = 0.4
+    assert [block.name for block in head_of(clf).blocks] == ["boosting"]
+    head_of(clf).lstm_weight = 0.4
     return clf
 
 
 def test_beside_trees_the_states_of_the_lstm_change_what_all_predict(with_trees):
-    few = adapting._read(with_trees, *robot(12, 1, shifted=True), None, None)
-    changed = adapting._copied(with_trees)
-    (part,) = adapting._linear_parts(changed, few)
-    np.testing.assert_array_equal(part._logits, with_trees._outputs(few.X, None))
+    few = adapting.read_few(with_trees, *robot(12, 1, shifted=True), None, None)
+    changed = adapting.copy_model(with_trees)
+    (part,) = adapting.linear_parts(changed, few)
+    np.testing.assert_array_equal(part.logits, outputs_of(with_trees, few.X))
     part.change(few.class_index)
-    wanted = part._logits + part._products @ part._solve(few.class_index, np.arange(12))
-    np.testing.assert_allclose(changed._outputs(few.X, None), wanted, atol=1e-4)
+    wanted = part.logits + part.products @ part.solve(few.class_index, np.arange(12))
+    np.testing.assert_allclose(outputs_of(changed, few.X), wanted, atol=1e-4)
 
 
 def test_trees_that_decide_alone_have_no_layer_to_change(with_trees):
-    alone = adapting._copied(with_trees)
-    alone._head.lstm_weight = 0.0
+    alone = adapting.copy_model(with_trees)
+    head_of(alone).lstm_weight = 0.0
     kept = alone.adapt(*robot(60, 1, shifted=True))
     assert not kept.adaptation_.head
     assert "was kept (boosted trees decide alone" in kept.adaptation_.reason
@@ -157,7 +157,7 @@ def test_trees_that_decide_alone_have_no_layer_to_change(with_trees):
 def test_groups_are_never_on_both_sides_of_a_fold():
     rng = np.random.default_rng(0)
     class_index, groups = np.repeat(np.arange(3), 20), rng.integers(0, 6, 60)
-    folds = adapting._folds(adapting._Few(None, None, None, class_index, groups))
+    folds = adapting.split_few(adapting.FewWindows(None, None, None, class_index, groups))
     assert 2 <= len(folds) <= 5
     for fit, test in folds:
         assert not set(groups[fit]) & set(groups[test])
@@ -166,8 +166,8 @@ def test_groups_are_never_on_both_sides_of_a_fold():
 
 @pytest.mark.parametrize("groups", [np.repeat(np.arange(3), 4), np.zeros(12, int)])
 def test_a_class_with_one_group_is_not_left_out(groups):
-    few = adapting._Few(None, None, None, np.repeat(np.arange(3), 4), groups)
-    assert adapting._folds(few) == []
+    few = adapting.FewWindows(None, None, None, np.repeat(np.arange(3), 4), groups)
+    assert adapting.split_few(few) == []
 
 
 def test_what_cannot_be_checked_is_not_changed(model):

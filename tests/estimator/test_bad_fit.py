@@ -1,6 +1,7 @@
 """Bad input that either estimator may meet: one clear error, or a warning, before any training."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -33,14 +34,11 @@ WINDOWS = {
         r" 3 channels.* X.transpose\(0, 2, 1\)",
     ),
     "NaN": (with_value(np.nan, (5, 7, 2)), "X holds NaN in window 5, step 7, channel 2"),
-    "infinity": (
-        with_value(-np.inf, (0, 9, 1)),
-        r"infinity \(inf\) in window 0, step 9, channel 1",
-    ),
+    "infinity": (with_value(-np.inf, (0, 9, 1)), "infinity .* in window 0, step 9, channel 1"),
     "too large": (with_value(-1e300, (1, 2, 0)), r"X holds -1e\+300 in window 1, step 2, channel"),
     "text in an object array": (
         with_value("wheel", (3, 2, 1), object),
-        "X has type object and is not numeric .*'wheel'",
+        "X has .* object .*'wheel'",
     ),
     "an object array of None": (np.full(N, None), r"X has shape \(24,\); expected \(n_windows,"),
     "text": (np.full((N, 10, 3), "a"), "X has type <U1 and is not numeric"),
@@ -60,7 +58,7 @@ WINDOWS = {
     ),
     "a list with a window of no steps": (
         [X[0][:0], *X[1:]],
-        r"lengths\[0\] is 0; these windows have 1 to 10 steps",
+        r"lengths\[0\] is 0; .* 1 to 10 steps",
     ),
 }
 
@@ -75,40 +73,22 @@ def test_windows_that_cannot_be_used_are_named(windows, message, kind):
 BESIDE = {
     "lengths below": ({"lengths": np.zeros(N, int)}, r"lengths\[0\] is 0; .* 1 to 10 steps"),
     "lengths above": ({"lengths": np.r_[[10] * 23, 11]}, r"lengths\[23\] is 11; .* 1 to 10 steps"),
-    "lengths of another length": (
-        {"lengths": [5] * 23},
-        "lengths has 23 values, but X has 24 windows",
-    ),
+    "lengths of another length": ({"lengths": [5] * 23}, "lengths has 23 values, but X has 24"),
     "lengths in columns": ({"lengths": np.full((N, 1), 5)}, r"lengths has shape"),
     "lengths with fractions": ({"lengths": np.full(N, 5.0)}, "lengths must be integers, in steps"),
-    "groups of another length": (
-        {"groups": np.arange(23)},
-        "groups has 23 values, but X has 24 windows",
-    ),
+    "groups of another length": ({"groups": np.arange(23)}, "groups has 23 values, but X has 24"),
     "groups in columns": ({"groups": np.zeros((N, 2))}, r"groups has shape \(24, 2\)"),
     "a missing group": ({"groups": [None, *range(23)]}, r"groups\[0\] is None"),
     "weights negative": ({"sample_weight": -np.ones(N)}, r"sample_weight\[0\] is -1.0"),
     "weights NaN": ({"sample_weight": np.full(N, np.nan)}, r"sample_weight\[0\] is nan"),
     "weights infinite": ({"sample_weight": np.full(N, np.inf)}, r"sample_weight\[0\] is inf"),
     "weights all zero": ({"sample_weight": np.zeros(N)}, "zero for every window"),
-    "weights of another length": (
-        {"sample_weight": np.ones(25)},
-        "sample_weight has 25 values, but X has 24",
-    ),
-    "weights of text": (
-        {"sample_weight": ["a"] * N},
-        "sample_weight has type <U1 and is not numeric",
-    ),
-    "y of another length": (
-        {"y": Y[:-1]},
-        r"y has (23 values|shape \(23,\)), but X has 24 windows",
-    ),
+    "weights of another length": ({"sample_weight": np.ones(25)}, "sample_weight has 25 .* 24"),
+    "weights of text": ({"sample_weight": ["a"] * N}, "sample_weight has type <U1"),
+    "y of another length": ({"y": Y[:-1]}, r"y has (23 values|shape \(23,\)), but X has 24"),
     "no y": ({"y": None}, "requires y to be passed"),
     "X_val without y_val": ({"X_val": X}, "X_val is given without y_val"),
-    "X_val with other channels": (
-        {"X_val": X[:, :, :2], "y_val": Y},
-        "X_val has shape .* 2 channels, but fit saw 3",
-    ),
+    "X_val with other channels": ({"X_val": X[:, :, :2], "y_val": Y}, "X_val .* 2 channels, .* 3"),
     "NaN in X_val": (
         {"X_val": with_value(np.nan, (2, 3, 1)), "y_val": Y},
         "X_val holds NaN in window 2, step 3, channel 1",
@@ -134,11 +114,7 @@ def test_what_does_not_fit_the_windows_is_named(arguments, message, kind):
 # Targets of the classifier.
 
 
-@pytest.mark.parametrize(
-    "y",
-    [RNG.normal(size=N), np.round(RNG.normal(size=N) * 2) / 2],
-    ids=["continuous", "halves"],
-)
+@pytest.mark.parametrize("y", [RNG.normal(size=N), np.round(RNG.normal(size=N) * 2) / 2])
 def test_numbers_given_as_classes_lead_to_the_regressor(y):
     with pytest.raises(InputError, match=r"Unknown label type: y holds .* SensorLSTMRegressor"):
         classifier().fit(X, y)
@@ -156,9 +132,7 @@ def test_numbers_given_as_classes_lead_to_the_regressor(y):
     ids=["a number each", "nearly", "a name each", "more classes than windows", "one-hot"],
 )
 def test_as_many_classes_as_windows_are_named(y):
-    with pytest.raises(
-        InputError, match=r"classes for 24 windows, fewer than two per class on average"
-    ):
+    with pytest.raises(InputError, match="classes for 24 windows, fewer than two per class"):
         classifier().fit(X, y)
 
 
@@ -238,19 +212,17 @@ def test_a_table_of_text_is_named(kind):
 
 @pytest.mark.parametrize("seed", ["a", -1, 1.5, 2**32, np.random.default_rng(0)])
 def test_a_random_state_that_makes_no_generator_is_an_error_of_its_name(seed):
-    with pytest.raises(ArgumentError, match=r"random_state=.* must be an integer of 0 or more"):
-        classifier(random_state=seed).fit(X, Y)
-    with pytest.raises(ArgumentError, match=r"random_state=.* must be an integer of 0 or more"):
-        classifier(random_state=seed).partial_fit(X, Y, classes=[0, 1])
+    clf = classifier(random_state=seed)
+    for fit in (clf.fit, partial(clf.partial_fit, classes=[0, 1])):
+        with pytest.raises(ArgumentError, match=r"random_state=.* integer of 0 or more"):
+            fit(X, Y)
 
 
 def test_files_that_cannot_be_written_are_named_and_no_other_file_is(tmp_path):
     fitted = classifier().fit(X, Y)
     nowhere = tmp_path / "no" / "file.png"
     for write in (fitted.save, fitted.history_.to_json, fitted.plot_history):
-        with pytest.raises(
-            OutputError, match=r"no/file\.png: cannot be written .* is missing; create it"
-        ):
+        with pytest.raises(OutputError, match=r"no/file\.png: .* create it"):
             write(nowhere)
         with pytest.raises(OutputError, match="is a folder; give a file name"):
             write(tmp_path)
@@ -266,10 +238,7 @@ def test_gpu_as_device_is_told_to_be_cuda_when_fitting_and_loading(tmp_path):
 
 
 def test_recordings_in_the_place_of_weights_are_told_where_they_belong():
-    with pytest.raises(
-        InputError,
-        match=r"sample_weight has type .* and is not numeric; give recordings as groups=",
-    ):
+    with pytest.raises(InputError, match=r"sample_weight .* give recordings as groups="):
         classifier().fit(X, Y, [f"run_{i // 4}" for i in range(N)])
 
 

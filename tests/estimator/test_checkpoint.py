@@ -6,10 +6,10 @@ import time
 import numpy as np
 import pytest
 import torch
-from fits import plain_classifier, weights, without_time
+from fits import plain_classifier, reloaded, weights, without_time
 from sklearn.base import clone
 
-from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq import SensorLSTMRegressor
 from sensorseq.errors import ArgumentError, CheckpointError, DivergedError
 from sensorseq.io.model_file import CHECKPOINT, unpack
 
@@ -117,21 +117,15 @@ def begun(tmp_path_factory):
 
 
 REFUSED = [
-    ({"learning_rate": 0.01}, "learning_rate is 0.01, but the checkpoint was made with 0.03"),
-    ({"hidden_size": 5}, r"hidden_size is 5, but the checkpoint was made with 4\. Use the same"),
-    ({"max_epochs": 7}, "max_epochs is 7, but the checkpoint was made with 6"),
-    (
-        {"augment": {"jitter": 0.1}},
-        "augment is {'jitter': 0.1}, but the checkpoint was .* with None",
-    ),
+    ({"learning_rate": 0.01}, "learning_rate is 0.01, but .* with 0.03"),
+    ({"hidden_size": 5}, r"hidden_size is 5, but .* with 4\. Use the same"),
+    ({"max_epochs": 7}, "max_epochs is 7, but .* with 6"),
+    ({"augment": {"jitter": 0.1}}, "augment is {'jitter': 0.1}, but .* with None"),
     ({"scale": "robust"}, "scale is 'robust', .* 'standard'; the training windows differ"),
-    ({"random_state": 1}, "random_state is 1, but the checkpoint was made with 0"),
+    ({"random_state": 1}, "random_state is 1, but .* with 0"),
     ({"random_state": np.random.RandomState(3)}, "random_state is 'RandomState"),
-    (
-        {"forget_bias": 0.0},
-        r"forget_bias is 0.0, but the checkpoint was made with 1.0\. Use the same",
-    ),
-    ({"engine": "autograd"}, "engine is 'autograd', but the checkpoint was made with 'native'"),
+    ({"forget_bias": 0.0}, r"forget_bias is 0.0, but .* with 1.0\. Use the same"),
+    ({"engine": "autograd"}, "engine is 'autograd', but .* with 'native'"),
 ]
 
 
@@ -165,9 +159,7 @@ def test_what_shapes_no_training_may_change(begun, tmp_path):
 
 
 def test_to_resume_without_a_checkpoint_is_refused():
-    with pytest.raises(
-        ArgumentError, match=r"resume=True needs a checkpoint: give `checkpoint` the name"
-    ):
+    with pytest.raises(ArgumentError, match="resume=True needs a checkpoint: give `checkpoint`"):
         classifier(resume=True).fit(X, Y)
 
 
@@ -184,8 +176,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_estimator_left_as_it_was(begun,
 
 def test_an_estimator_with_a_checkpoint_is_saved_with_its_name(tmp_path):
     fitted = classifier(checkpoint=tmp_path / "run").fit(X, Y)
-    fitted.save(tmp_path / "model.safetensors")
-    again = SensorLSTMClassifier.load(tmp_path / "model.safetensors")
+    again, _ = reloaded(fitted, tmp_path)
     assert again.checkpoint == str(tmp_path / "run")
     assert learned(again) == learned(fitted)
 

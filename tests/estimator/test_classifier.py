@@ -1,6 +1,5 @@
 import functools
 import hashlib
-import math
 import pickle
 import re
 import subprocess
@@ -11,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sklearn
 import torch
-from fits import plain_classifier, weights, without_time
+from fits import InterruptAfter, plain_classifier, reloaded, weights, without_time
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
+from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -79,9 +77,7 @@ def test_scikit_learns_checks(estimator, check):
 
 @pytest.mark.trains
 @parametrize_with_checks(
-    [
-        SensorLSTMClassifier(hidden_size=4, max_epochs=3, device="cpu", random_state=0),
-    ],
+    [SensorLSTMClassifier(hidden_size=4, max_epochs=3, device="cpu", random_state=0)],
     expected_failed_checks=lambda _: EXPECTED_FAILED_CHECKS,
 )
 def test_scikit_learns_checks_with_features_and_a_refit(estimator, check):
@@ -269,15 +265,13 @@ def test_three_dimensional_windows_may_have_any_length_and_flat_ones_not():
 def test_what_lies_beyond_the_lengths_changes_nothing():
     lengths = np.random.default_rng(0).integers(5, 21, len(X))
     filled, hollow = X.copy(), X.copy()
-    for window, length in zip(hollow, lengths, strict=True):
-        window[length:] = np.nan
+    hollow[np.arange(20) >= lengths[:, None]] = np.nan
     settings = {"bidirectional": True, "max_timesteps": 12, "crop": "tail"}
     first = small(**settings).fit(filled, Y, lengths=lengths)
     second = small(**settings).fit(hollow, Y, lengths=lengths)
     assert_same_fit(first, second)
-    np.testing.assert_array_equal(
-        first.predict_proba(filled, lengths), first.predict_proba(hollow, lengths)
-    )
+    predicted = [first.predict_proba(windows, lengths) for windows in (filled, hollow)]
+    np.testing.assert_array_equal(*predicted)
     listed = [window[:length] for window, length in zip(X, lengths, strict=True)]
     assert_same_fit(first, small(**settings).fit(listed, Y))
     np.testing.assert_array_equal(first.predict(listed), first.predict(hollow, lengths))
@@ -448,23 +442,15 @@ def test_only_cross_entropy_is_judged_in_nats(loss):
     assert "was not judged" in str(report)
 
 
-def test_an_interrupt_leaves_a_classifier_that_can_be_used(monkeypatch):
-    monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
-
-    class Interrupt:
-        def on_epoch_end(self, module, history):
-            if len(history) == 4:
-                raise KeyboardInterrupt
-
+def test_an_interrupt_leaves_a_classifier_that_can_be_used():
     with pytest.warns(UserWarning, match=r"interrupted after epoch 4 of 6; .* can be used\.$"):
-        classifier = small(callbacks=[Interrupt()]).fit(X, Y)
+        classifier = small(callbacks=[InterruptAfter(4)]).fit(X, Y)
     assert classifier.n_iter_ == 4
     assert classifier.best_score_ == classifier.history_["val_loss"].min()
     assert classifier.predict(X).shape == (60,)
 
 
-def test_auto_takes_as_many_epochs_as_the_training_part_needs_everywhere(monkeypatch):
-    monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
+def test_auto_takes_as_many_epochs_as_the_training_part_needs_everywhere():
     told = []
 
     class Watch:
@@ -485,27 +471,15 @@ def test_auto_takes_as_many_epochs_as_the_training_part_needs_everywhere(monkeyp
     assert auto(6, max_steps=21).fit(X, Y).n_iter_ == 3
     ensemble = auto(16, n_models=2, max_steps=60, callbacks=None).fit(X, Y)
     assert [len(history) for history in ensemble.histories_] == [20, 20]
-
-    class Interrupt:
-        def on_epoch_end(self, module, history):
-            raise KeyboardInterrupt
-
     with pytest.warns(UserWarning, match="interrupted after epoch 1 of 50;"):
-        auto(6, callbacks=[Interrupt()]).fit(X, Y)
+        auto(6, callbacks=[InterruptAfter(1)]).fit(X, Y)
 
 
-def test_an_interrupt_says_how_to_go_on_when_there_is_a_checkpoint(monkeypatch, tmp_path):
-    monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
-
-    class Interrupt:
-        def on_epoch_end(self, module, history):
-            if len(history) == 2:
-                raise KeyboardInterrupt
-
+def test_an_interrupt_says_how_to_go_on_when_there_is_a_checkpoint(tmp_path):
     file = tmp_path / "run.checkpoint"
     said = re.escape(f"With resume=True fit goes on from {file}.")
     with pytest.warns(UserWarning, match=said):
-        small(callbacks=[Interrupt()], checkpoint=file).fit(X, Y)
+        small(callbacks=[InterruptAfter(2)], checkpoint=file).fit(X, Y)
     assert small(checkpoint=file, resume=True).fit(X, Y).n_iter_ == 6
 
 
@@ -537,9 +511,7 @@ def test_the_engine_says_why_it_ran():
     own = small(loss=torch.nn.functional.cross_entropy).fit(X, Y).engine_
     assert own.name == "autograd"
     assert "the loss is a callable" in own.reason
-    with pytest.raises(
-        ArgumentError, match="engine='native' does not support this training: the loss"
-    ):
+    with pytest.raises(ArgumentError, match=r"engine='native' .* the loss"):
         small(loss=torch.nn.functional.cross_entropy, engine="native").fit(X, Y)
 
 
@@ -590,50 +562,16 @@ def test_a_pickle_predicts_alike():
 
 def test_it_is_the_end_of_a_pipeline_and_the_subject_of_a_search():
     pipeline = make_pipeline(FunctionTransformer(np.abs), small())
-    search = GridSearchCV(
-        pipeline, {"sensorlstmclassifier__hidden_size": [2, 6]}, cv=2, error_score="raise"
-    )
-    search.fit(X, Y)
+    grid = {"sensorlstmclassifier__hidden_size": [2, 6]}
+    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(X, Y)
     assert search.predict(X).shape == (60,)
     assert search.best_params_["sensorlstmclassifier__hidden_size"] in (2, 6)
 
 
 def test_a_second_interrupt_ends_a_search(monkeypatch):
-    class Interrupt:
-        def on_epoch_end(self, module, history):
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
     monkeypatch.setattr(engine, "INTERRUPTED_TWICE_S", 60.0)  # of a busy machine
     with pytest.warns(UserWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
-        cross_validate(small(callbacks=[Interrupt()]), X, Y, cv=3)
-
-
-def test_groups_and_lengths_are_routed_to_each_fold_by_default():
-    groups, lengths = np.repeat(np.arange(12), 5), np.arange(60) % 10 + 11
-    seen = []
-
-    class Spy(SensorLSTMClassifier):
-        def fit(self, X, y=None, sample_weight=None, *, groups=None, lengths=None, **rest):
-            seen.append((len(X), set(groups), len(lengths)))
-            return super().fit(X, y, sample_weight, groups=groups, lengths=lengths, **rest)
-
-        def predict(self, X, lengths=None):
-            seen.append((len(X), len(lengths)))
-            return super().predict(X, lengths)
-
-    with sklearn.config_context(enable_metadata_routing=True):
-        cross_validate(
-            Spy(hidden_size=2, max_epochs=1, random_state=0),
-            X,
-            Y,
-            cv=GroupKFold(3),
-            params={"groups": groups, "lengths": lengths},
-            error_score="raise",
-        )
-    assert seen[::2] == [(40, fitted, 40) for _, fitted, _ in seen[::2]]
-    assert all(len(fitted) == 8 for _, fitted, _ in seen[::2])
-    assert seen[1::2] == [(20, 20)] * 3
+        cross_validate(small(callbacks=[InterruptAfter(1)]), X, Y, cv=3)
 
 
 # The model file.
@@ -651,8 +589,7 @@ def test_groups_and_lengths_are_routed_to_each_fold_by_default():
 )
 def test_a_saved_classifier_is_the_same_after_loading(arguments, tmp_path):
     classifier = small(**arguments).fit(X, Y)
-    classifier.save(tmp_path / "model.safetensors")
-    again = SensorLSTMClassifier.load(tmp_path / "model.safetensors")
+    again, _ = reloaded(classifier, tmp_path)
     assert weights(again) == weights(classifier)
     assert again.get_params() == classifier.get_params()
     assert again.history_ == classifier.history_
@@ -660,9 +597,9 @@ def test_a_saved_classifier_is_the_same_after_loading(arguments, tmp_path):
     for name in ("best_epoch_", "best_score_", "n_iter_", "n_features_in_", "engine_"):
         assert getattr(again, name) == getattr(classifier, name)
     np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
-    again.save(tmp_path / "again.safetensors")
-    first, second = (tmp_path / f"{name}.safetensors" for name in ("model", "again"))
-    assert first.read_bytes() == second.read_bytes()
+    first = (tmp_path / "model").read_bytes()
+    again.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == first
 
 
 @pytest.mark.parametrize(
@@ -678,8 +615,7 @@ def test_a_saved_classifier_is_the_same_after_loading(arguments, tmp_path):
 )
 def test_saved_labels_keep_their_type(labels, tmp_path):
     classifier = small(max_epochs=1).fit(X, labels[Y])
-    classifier.save(tmp_path / "model")
-    predicted = SensorLSTMClassifier.load(tmp_path / "model").predict(X)
+    predicted = reloaded(classifier, tmp_path)[0].predict(X)
     assert predicted.dtype == classifier.predict(X).dtype == labels.dtype
     np.testing.assert_array_equal(predicted, classifier.predict(X))
 

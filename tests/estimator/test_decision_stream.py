@@ -14,21 +14,20 @@ STEPS = [
     {"kind": "band_pass", "high_hz": 8.0, "phase": "causal"},
     {"kind": "moving", "window_s": 0.5, "statistic": "rms"},
 ]
+FRAMES = [{"kind": "spectral", "frame_s": 0.5, "hop_s": 0.1, "n_bands": 3}]
 
 
 def recording(name, label, n=600, rate=50.0, seed=0, t=None):
     rng = np.random.default_rng(seed)
     t = np.arange(n) / rate if t is None else t
-    x = np.sin(2 * np.pi * (3 if label == "rough" else 1) * t)[:, None] + 0.5 * rng.normal(
-        size=(len(t), 2)
-    )
+    wave = np.sin(2 * np.pi * (3 if label == "rough" else 1) * t)[:, None]
+    x = wave + 0.5 * rng.normal(size=(len(t), 2))
     return Recording(x, t, CHANNELS, name, name, label)
 
 
 def fitted(features=None, **options):
-    recordings = [
-        recording(f"{label}{i}", label, seed=i) for label in ("calm", "rough") for i in range(6)
-    ]
+    kinds = ("calm", "rough")
+    recordings = [recording(f"{kind}{i}", kind, seed=i) for kind in kinds for i in range(6)]
     pipeline = PreparePipeline(**{"window_s": 1.0, "hop_s": 0.25, "split": None, **options})
     model = plain_classifier(hidden_size=6, max_epochs=2, random_state=0, features=features)
     return model.fit(pipeline.prepare(recordings))
@@ -39,10 +38,7 @@ VARIANTS = {
     "resampled, steps": lambda: fitted(sample_rate_hz=20.0, steps=STEPS, hop_s=0.33),
     "zero phase": lambda: fitted(steps=[{"kind": "detrend", "window_s": 1.0}]),
     "features": lambda: fitted(["rocket", "summary"]),
-    "frames": lambda: fitted(
-        steps=[{"kind": "spectral", "frame_s": 0.5, "hop_s": 0.1, "n_bands": 3}],
-        window_s=2.0,
-    ),
+    "frames": lambda: fitted(steps=FRAMES, window_s=2.0),
 }
 
 

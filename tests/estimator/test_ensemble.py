@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from fits import PLAIN, weights, without_time
+from fits import PLAIN, reloaded, weights, without_time
 from remedies.problems import tones
 from scipy.special import softmax
 
@@ -14,10 +14,7 @@ from sensorseq.evaluation.inspect import describe_file, format_file
 from sensorseq.io.model_file import read_model, write_model
 
 X, Y = tones(60, 0, n_timesteps=12, noise=0.3, first=0.2, step=0.5)
-OF_CLASS = {
-    SensorLSTMClassifier: Y,
-    SensorLSTMRegressor: np.stack([Y, X.mean(axis=(1, 2))], axis=1),
-}
+OF_CLASS = {SensorLSTMClassifier: Y, SensorLSTMRegressor: np.column_stack([Y, X.mean(axis=(1, 2))])}
 
 
 def small(cls=SensorLSTMClassifier, **arguments):
@@ -73,8 +70,7 @@ def test_members_are_refitted_and_share_one_choice_of_features(tmp_path):
     assert weights(one) == weights(two.modules_[0])
     assert weights(one) != weights(small(early_stopping=False).fit(X, Y))
     assert one.features_ == two.features_
-    two.save(tmp_path / "model")
-    for found in (SensorLSTMClassifier.load(tmp_path / "model"), pickle.loads(pickle.dumps(two))):
+    for found in reloaded(two, tmp_path):
         assert found.features_ == two.features_
         np.testing.assert_array_equal(found.predict_proba(X), two.predict_proba(X))
 
@@ -94,12 +90,9 @@ def test_a_classifiers_probability_is_the_mean_of_its_members():
     probability = ensemble.predict_proba(X)
     np.testing.assert_allclose(probability, np.mean(of_members, axis=0), rtol=1e-12)
     np.testing.assert_allclose(softmax(ensemble.decision_function(X), axis=1), probability)
-    np.testing.assert_array_equal(
-        ensemble.predict(X), ensemble.classes_[probability.argmax(axis=1)]
-    )
-    np.testing.assert_array_equal(
-        ensemble.predict(X), ensemble.classes_[ensemble.decision_function(X).argmax(axis=1)]
-    )
+    for values in (probability, ensemble.decision_function(X)):
+        labels = ensemble.classes_[values.argmax(axis=1)]
+        np.testing.assert_array_equal(ensemble.predict(X), labels)
 
 
 def test_two_classes_give_one_column_of_log_odds():
@@ -127,9 +120,7 @@ def test_every_member_stops_by_itself():
 @pytest.mark.parametrize("cls", OF_CLASS)
 def test_a_file_and_a_pickle_hold_every_member(cls, tmp_path):
     ensemble = small(cls, n_models=3, head_norm="batch").fit(X, OF_CLASS[cls])
-    ensemble.save(tmp_path / "ensemble.safetensors")
-    loaded = cls.load(tmp_path / "ensemble.safetensors")
-    for found in (loaded, pickle.loads(pickle.dumps(ensemble))):
+    for found in reloaded(ensemble, tmp_path):
         assert found.get_params() == ensemble.get_params()
         np.testing.assert_array_equal(found.predict(X), ensemble.predict(X))
         assert found.histories_ == ensemble.histories_
@@ -155,9 +146,7 @@ def test_a_warm_start_goes_on_with_every_member():
     before = [weights(module) for module in ensemble.modules_]
     ensemble.set_params(learning_rate=1e-30, optimizer="sgd").fit(X, Y)
     assert [weights(module) for module in ensemble.modules_] == before
-    with pytest.raises(
-        ArgumentError, match=r"continues n_models=3 network\(s\), but .* kept 2; start"
-    ):
+    with pytest.raises(ArgumentError, match=r"n_models=3 .* kept 2; start"):
         ensemble.set_params(n_models=3).fit(X, Y)
 
 
@@ -180,7 +169,7 @@ def test_an_ensemble_that_diverges_at_once_says_so():
         small(n_models=2, **wild).fit(X, Y)
 
 
-def test_an_interrupt_ends_members_that_train_one_after_another_together(monkeypatch, tmp_path):
+def test_an_interrupt_ends_members_that_train_one_after_another_together(tmp_path):
     class Interrupter:
         n_epochs = 0
 
@@ -189,7 +178,6 @@ def test_an_interrupt_ends_members_that_train_one_after_another_together(monkeyp
             if self.n_epochs == 10:  # the second of the second member
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr("sensorseq.training.engine._last_interrupt_s", -np.inf)
     interrupted = small(engine="autograd", n_models=3, callbacks=[Interrupter()])
     with pytest.warns(UserWarning, match="1 of n_models had not begun and are left out"):
         interrupted.fit(X, Y)
@@ -197,8 +185,8 @@ def test_an_interrupt_ends_members_that_train_one_after_another_together(monkeyp
     assert [len(history) for history in interrupted.histories_] == [8, 2]
     assert weights(interrupted.modules_[0]) == weights(whole.modules_[0])
     assert np.isfinite(interrupted.predict_proba(X)).all()
-    interrupted.set_params(callbacks=None).save(tmp_path / "model")
-    assert len(SensorLSTMClassifier.load(tmp_path / "model").modules_) == 2
+    again, _ = reloaded(interrupted.set_params(callbacks=None), tmp_path)
+    assert len(again.modules_) == 2
 
 
 def test_a_file_is_described_with_its_members_and_what_they_predict(tmp_path):

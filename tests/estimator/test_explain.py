@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from fits import plain_classifier
+from fits import outputs_of, plain_classifier
 from scipy.special import log_softmax
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError
-from sensorseq.estimator.explain import Differentiable, integrated_gradients
 
 N, T, C = 90, 40, 3
 
@@ -87,19 +86,20 @@ def test_gradients_are_those_of_torchs_own_network_and_a_fine_sum():
     X, y = planted()
     settings = {"hidden_size": 6, "max_epochs": 20, "learning_rate": 0.01, "pooling": "last"}
     model = plain_classifier(**settings, random_state=0).fit(X, y)
-    scaled = torch.from_numpy(model._scaled(model._read_windows(X[:4], None))[0])
     target = np.array([0, 1, 2, 0])
-    ours = integrated_gradients(Differentiable(model.modules_, None, 1.0), scaled, None, target)
+    explained = model.explain(X[:4], label=model.classes_[target], n_regions=T)
+    assert (explained.method, explained.contributions.shape) == ("gradients", (4, T, C))
     lstm, linear = (part.double() for part in model.module_.to_torch())
 
     def value(x):
         logits = linear(lstm(x)[0][:, -1]) / model.temperature_
         return torch.log_softmax(logits, 1)[torch.arange(4), torch.from_numpy(target)].sum()
 
-    x, total, n = scaled.double(), 0.0, 800
+    x, total, n = torch.from_numpy(model.scaler_.transform(X[:4])).double(), 0.0, 800
     for i in range(n):
         point = (x * (i + 0.5) / n).requires_grad_(True)
         total = total + torch.autograd.grad(value(point), point)[0] / n
+    ours = explained.contributions
     np.testing.assert_allclose(ours, (total * x).numpy(), atol=0.02 * np.abs(ours).max())
 
 
@@ -124,7 +124,7 @@ def test_occlusion_is_what_the_probability_loses(with_features):
     found = with_features.explain(X[:5], n_regions=4)
     hidden = X[:5].copy()
     hidden[:, 10:20, 2] = with_features.scaler_.channel_center[2]
-    outputs = with_features._outputs(X[:5], None), with_features._outputs(hidden, None)
+    outputs = outputs_of(with_features, X[:5]), outputs_of(with_features, hidden)
     whole, without = (log_softmax(one / with_features.temperature_, axis=1) for one in outputs)
     rows, at = np.arange(5), whole.argmax(axis=1)
     np.testing.assert_allclose(found.contributions[:, 1, 2], (whole - without)[rows, at], atol=1e-4)

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from fits import weights, without_time
+from fits import InterruptAfter, head_of, outputs_of, reloaded, weights, without_time
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -14,14 +14,14 @@ from sklearn.preprocessing import StandardScaler
 
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, ModelFileError
-from sensorseq.estimator import base, feature_head, refit
+from sensorseq.estimator import feature_head, refit
 from sensorseq.estimator.feature_head import FittedFeatures
 from sensorseq.estimator.refit import N_FOLDS
 from sensorseq.features.blocks import ProbabilityBlock
 from sensorseq.features.summary import FEATURES
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
-from sensorseq.training import Callback, train_network
+from sensorseq.training import train_network
 from sensorseq.training.network import make_network
 
 RNG = np.random.default_rng(0)
@@ -32,8 +32,36 @@ NEW = RNG.normal(size=(9, 16, 2)).astype(np.float32) + 0.6
 
 
 @pytest.fixture(autouse=True)
-def _few_convolutions(monkeypatch):
-    monkeypatch.setattr(feature_head, "ROCKET_FEATURES", 168)
+def set_limits(monkeypatch):
+    """Few convolutions; a test may change other limits of what features take."""
+
+    def set_to(**limits):
+        for name, value in limits.items():
+            monkeypatch.setattr(feature_head, name, value)
+
+    set_to(ROCKET_FEATURES=168)
+    return set_to
+
+
+@pytest.fixture
+def refit_jobs(monkeypatch):
+    """The trainings that follow the one on the training part, noted as they begin."""
+    jobs, train_jobs = [], refit.train_jobs
+    monkeypatch.setattr(refit, "train_jobs", lambda given: jobs.extend(given) or train_jobs(given))
+    return jobs
+
+
+@pytest.fixture
+def chosen_statistics(monkeypatch):
+    """Each choice of the most important statistics: of how many windows, and which."""
+    chosen, choose = [], feature_head.important_statistics
+
+    def noted(statistics, *rest):
+        chosen.append((len(statistics), choose(statistics, *rest)))
+        return chosen[-1][1]
+
+    monkeypatch.setattr(feature_head, "important_statistics", noted)
+    return chosen
 
 
 def small(**arguments):
@@ -71,72 +99,52 @@ def averages(windows, lengths):
 )
 def test_a_file_and_a_pickle_predict_the_same_bits(arguments, tmp_path):
     clf = small(**arguments).fit(X, Y, groups=GROUPS)
-    clf.save(tmp_path / "model")
-    for again in (
-        SensorLSTMClassifier.load(tmp_path / "model"),
-        pickle.loads(pickle.dumps(clf)),
-    ):
+    for again in reloaded(clf, tmp_path):
         np.testing.assert_array_equal(again.decision_function(NEW), clf.decision_function(NEW))
         if clf.features is not None:
             assert again.features_ == clf.features_
             assert str(again.features_) == str(clf.features_)
         assert again.get_params() == clf.get_params()
-        again.save(tmp_path / "again")
-        third = SensorLSTMClassifier.load(tmp_path / "again")
+        third, _ = reloaded(again, tmp_path)
         np.testing.assert_array_equal(third.decision_function(NEW), clf.decision_function(NEW))
 
 
 @pytest.mark.trains
 @pytest.mark.parametrize("refit", [None, "auto"])
-def test_steps_of_the_most_important_statistics(refit, tmp_path, monkeypatch):
+def test_steps_of_the_most_important_statistics(refit, tmp_path, chosen_statistics, set_limits):
     """Each fit chooses from its own windows; the model holds only what it chose."""
-    chosen = []
-    choose = feature_head.important_statistics
-
-    def watched(statistics, class_index, weight, most):
-        chosen.append((len(statistics), choose(statistics, class_index, weight, most)))
-        return chosen[-1][1]
-
-    monkeypatch.setattr(feature_head, "important_statistics", watched)
-    monkeypatch.setattr(feature_head, "STEPPED_STATISTICS", 36)
+    set_limits(STEPPED_STATISTICS=36)
     small(features="summary", refit=refit).fit(X, Y, groups=GROUPS)
-    assert not chosen  # so few statistics are all used
-    monkeypatch.setattr(feature_head, "STEPPED_STATISTICS", 4)
+    assert not chosen_statistics  # so few statistics are all used
+    set_limits(STEPPED_STATISTICS=4)
     clf = small(features="summary", refit=refit).fit(X, Y, groups=GROUPS)
-    (block,) = clf._head.blocks
+    (block,) = head_of(clf).blocks
     n_tested = clf.features_.n_windows
-    sizes = [n for n, _ in chosen]
+    sizes = [n for n, _ in chosen_statistics]
     if refit is None:
         assert sizes == [48 - n_tested] * 2
     else:
         assert sizes[-1] == n_tested == 48
         assert sum(48 - n for n in sizes[:-1]) == 48
     assert block.weight.shape == (4 * 31, 2)
-    np.testing.assert_array_equal(block.describe.state()["arrays"]["columns"], chosen[-1][1])
+    columns = block.describe.state()["arrays"]["columns"]
+    np.testing.assert_array_equal(columns, chosen_statistics[-1][1])
     assert clf.score(X, Y) > 0.8
-    clf.save(tmp_path / "model")
-    again = SensorLSTMClassifier.load(tmp_path / "model")
+    again, _ = reloaded(clf, tmp_path)
     np.testing.assert_array_equal(again.decision_function(NEW), clf.decision_function(NEW))
 
 
 @pytest.mark.trains
-def test_boosting_on_the_most_important_of_many_statistics(tmp_path, monkeypatch):
-    chosen_from, choose = [], feature_head.important_statistics
-
-    def watched(statistics, class_index, weight, most):
-        chosen_from.append(len(statistics))
-        return choose(statistics, class_index, weight, most)
-
-    monkeypatch.setattr(feature_head, "BOOSTED_STATISTICS", 3)
-    monkeypatch.setattr(feature_head, "important_statistics", watched)
+def test_boosting_on_the_most_important_of_many_statistics(tmp_path, chosen_statistics, set_limits):
+    set_limits(BOOSTED_STATISTICS=3)
     clf = small(features="boosting", refit=None).fit(X, Y, groups=GROUPS)
-    (block,) = clf._head.blocks
+    (block,) = head_of(clf).blocks
     assert 1 <= len(block.classifier.columns) <= 3
     assert block.classifier.n_statistics == 2 * len(FEATURES)
-    assert chosen_from == [48 - clf.features_.n_windows] * 2  # without the windows left out
+    # without the windows left out
+    assert [n for n, _ in chosen_statistics] == [48 - clf.features_.n_windows] * 2
     assert clf.score(X, Y) > 0.8
-    clf.save(tmp_path / "model")
-    again = SensorLSTMClassifier.load(tmp_path / "model")
+    again, _ = reloaded(clf, tmp_path)
     np.testing.assert_array_equal(again.decision_function(NEW), clf.decision_function(NEW))
 
 
@@ -147,12 +155,10 @@ def test_trees_learn_from_windows_and_decide_at_no_value_of_them():
     y = np.arange(264) % 2
     windows = rng.normal(size=(264, 16, 2)) * (1 + 0.4 * y[:, None, None])
     clf = small(features="boosting", refit=None, validation_fraction=0.25).fit(windows, y)
-    (block,) = clf._head.blocks
+    (block,) = head_of(clf).blocks
     scaled = clf.scaler_.transform(windows)
-    once = block.logits(scaled.astype(np.float32), None)
-    np.testing.assert_array_equal(
-        block.logits(np.nextafter(scaled, 9, dtype=np.float32), None), once
-    )
+    once, other = scaled.astype(np.float32), np.nextafter(scaled, 9, dtype=np.float32)
+    np.testing.assert_array_equal(block.logits(other, None), block.logits(once, None))
 
 
 @pytest.mark.trains
@@ -186,7 +192,7 @@ def test_the_seed_determines_every_bit_with_any_number_of_threads():
 @pytest.mark.trains
 def test_a_window_is_predicted_alike_in_any_batch():
     clf = small(features=["rocket", "summary", "boosting"], refit=None).fit(X, Y, groups=GROUPS)
-    clf._head.lstm_weight = 1.0
+    head_of(clf).lstm_weight = 1.0
     many = np.tile(NEW, (70, 1, 1))  # more than one block
     together = clf.decision_function(many)
     np.testing.assert_allclose(together[: len(NEW)], clf.decision_function(NEW), atol=1e-5)
@@ -198,18 +204,16 @@ def test_a_window_is_predicted_alike_in_any_batch():
 def test_the_logits_are_the_sum_of_their_parts():
     """Of the LSTM's logits, the linear layer on features, and factors: written out."""
     clf = small(features=["summary", averages], refit=None).fit(X, Y, groups=GROUPS)
-    head = clf._head
+    head = head_of(clf)
     scaled = clf.scaler_.transform(NEW)
     with torch.no_grad():
         lstm = clf.module_(torch.from_numpy(scaled.astype(np.float32))).numpy()
     expected = head.lstm_weight * lstm
     for block in head.blocks:
-        made = (
-            averages(scaled, None) if block.name != "summary" else block.describe.transform(scaled)
-        )
+        is_summary = block.name == "summary"
+        made = block.describe.transform(scaled) if is_summary else averages(scaled, None)
         expected = expected + made @ block.weight + block.bias
-    found = clf._outputs(NEW, None)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(outputs_of(clf, NEW), expected, atol=1e-4)
     assert {block.name for block in head.blocks} <= {"summary", "function_1"}
     assert clf.features_.names == tuple(block.name for block in head.blocks)
     assert head.lstm_weight == clf.features_.candidates[0].weight
@@ -217,7 +221,7 @@ def test_the_logits_are_the_sum_of_their_parts():
 
 def test_features_none_is_the_lstm_alone():
     clf = small(features=None, refit=None).fit(X, Y, groups=GROUPS)
-    assert clf._head is None
+    assert head_of(clf) is None
     assert str(clf.features_) == "the LSTM alone (features=None)"
     assert clf.features_.candidates == ()
     assert not clf.refitted_
@@ -247,16 +251,15 @@ def test_auto_keeps_what_lowers_the_loss():
 def test_the_kind_that_helps_is_chosen(good, monkeypatch):
     """The other kind is made useless: it describes noise."""
     useless = "summary" if good == "rocket" else "rocket"
-    learned = feature_head._learned
+    learn = feature_head.learn_features
+
+    def noise(windows, lengths):
+        return np.random.default_rng(len(windows)).normal(size=(len(windows), 20))
 
     def blind(kind, data, seed):
-        if kind != useless:
-            return learned(kind, data, seed)
-        return lambda windows, lengths: np.random.default_rng(len(windows)).normal(
-            size=(len(windows), 20)
-        )
+        return noise if kind == useless else learn(kind, data, seed)
 
-    monkeypatch.setattr(feature_head, "_learned", blind)
+    monkeypatch.setattr(feature_head, "learn_features", blind)
     rng = np.random.default_rng(3)
     y = np.arange(200) % 2
     windows = rng.normal(size=(200, 40, 1)) * (1 + 1.5 * y[:, None, None])
@@ -278,7 +281,7 @@ def test_nothing_useful_keeps_the_order_of_the_lstm():
     clf.fit(windows[:40], y[:40], X_val=windows[40:], y_val=(y[40:] + 1) % 3)
     assert clf.features_.names == ()
     assert clf.features_.reason == "no features lowered the log-loss of windows left out"
-    assert clf._head.lstm_weight == pytest.approx(1e-3)
+    assert head_of(clf).lstm_weight == pytest.approx(1e-3)
     assert clf.score(windows[:40], y[:40]) > 0.8
     np.testing.assert_allclose(clf.predict_proba(windows), 1 / 3, atol=0.02)
 
@@ -294,7 +297,7 @@ def test_classes_of_few_recordings_count_equally_unless_weights_are_given():
 
     def direction(**given):
         clf = small(features="summary", refit="all").fit(windows, y, groups=groups, **given)
-        weight = clf._head.linear_blocks[0].weight
+        weight = head_of(clf).linear_blocks[0].weight
         return weight / np.linalg.norm(weight)
 
     same = direction(sample_weight=np.where(y == 0, 48 / 72, 48 / 24))
@@ -338,7 +341,7 @@ def test_windows_left_out_were_seen_by_no_model(arguments):
 
 
 @pytest.mark.trains
-def test_a_class_that_is_only_in_the_held_out_part_leaks_nothing(monkeypatch):
+def test_a_class_that_is_only_in_the_held_out_part_leaks_nothing(refit_jobs):
     """The held-out fold is then not used; the further ones must not take its place."""
     windows, y, groups = copies()
     rare = np.append(y, [2, 2])
@@ -346,13 +349,11 @@ def test_a_class_that_is_only_in_the_held_out_part_leaks_nothing(monkeypatch):
     groups = np.append(groups, [99, 99])
     part = np.where(np.isin(groups, [99, 0, 1, 2]), "validation", "train")
     given = WindowSet(X=windows, y=rare, groups=groups, split=part)
-    jobs, train_jobs = [], refit.train_jobs
-    monkeypatch.setattr(refit, "train_jobs", lambda of: jobs.extend(of) or train_jobs(of))
     clf = small(max_epochs=60, hidden_size=16, dropout=0.0, refit="all").fit(given)
-    n_folds = refit.N_FOLDS - 1
-    assert clf.features_.n_folds == n_folds
-    assert len(jobs) == n_folds + 1  # the last is of all windows
-    assert max(len(job.train) for job in jobs[:-1]) < len(windows) == len(jobs[-1].train)
+    assert clf.features_.n_folds == N_FOLDS - 1
+    *of_folds, of_all = [len(job.train) for job in refit_jobs]
+    assert len(of_folds) == N_FOLDS - 1
+    assert max(of_folds) < len(windows) == of_all
     assert clf.features_.n_windows == (part == "train").sum()
     assert clf.features_.candidates[0].accuracy < 0.75
     assert clf.features_.candidates[0].weight < 1.0
@@ -360,12 +361,10 @@ def test_a_class_that_is_only_in_the_held_out_part_leaks_nothing(monkeypatch):
 
 
 def test_labels_of_x_val_touch_no_weight():
-    fits = []
-    for labels in (Y[36:], 1 - Y[36:]):
-        clf = small(features=["summary", "boosting"])
-        clf.fit(X[:36], Y[:36], X_val=X[36:], y_val=labels)
-        fits.append(clf)
-    one, other = fits
+    one, other = (
+        small(features=["summary", "boosting"]).fit(X[:36], Y[:36], X_val=X[36:], y_val=labels)
+        for labels in (Y[36:], 1 - Y[36:])
+    )
     assert not one.refitted_
     assert weights(one) == weights(other)
     assert one.features_ != other.features_
@@ -373,8 +372,7 @@ def test_labels_of_x_val_touch_no_weight():
 
 
 def test_ridge_does_not_learn_from_x_val(monkeypatch):
-    seen = []
-    fit_ridge = feature_head.fit_ridge
+    seen, fit_ridge = [], feature_head.fit_ridge
 
     def watched(Z, target, weight, folds, rows, loss, *rest):
         seen.append((rows.tolist(), [fit.tolist() for fit, _ in folds]))
@@ -389,18 +387,10 @@ def test_ridge_does_not_learn_from_x_val(monkeypatch):
 
 
 @pytest.mark.trains
-def test_a_refit_uses_all_windows_for_as_many_steps(monkeypatch):
-    jobs = []
-    train_jobs = refit.train_jobs
-
-    def watched(given):
-        jobs.extend(given)
-        return train_jobs(given)
-
-    monkeypatch.setattr(refit, "train_jobs", watched)
+def test_a_refit_uses_all_windows_for_as_many_steps(refit_jobs):
     clf = small(features=None, refit="all", max_epochs=10).fit(X, Y, groups=GROUPS)
-    (job,) = jobs
-    n_train = clf._report_facts["n_train"]
+    (job,) = refit_jobs
+    n_train = len(X) - clf.fluctuation_.n_val
     assert n_train < len(job.train) == len(X)
     steps = clf.n_iter_ * -(-n_train // 8)
     assert job.config.max_epochs * -(-len(X) // 8) == pytest.approx(steps, rel=0.15)
@@ -417,30 +407,20 @@ def test_a_refit_uses_all_windows_for_as_many_steps(monkeypatch):
 
 @pytest.mark.usefixtures("lstm_is_used")
 @pytest.mark.trains
-def test_the_networks_of_the_folds_are_kept_together(monkeypatch):
-    trained = []
-
-    def noted(jobs):
-        done = refit_jobs(jobs)
-        trained.extend((job.module, job.train) for job in jobs)
-        return done
-
-    refit_jobs = refit.train_jobs
-    monkeypatch.setattr(refit, "train_jobs", noted)
+def test_the_networks_of_the_folds_are_kept_together(refit_jobs):
     clf = small(features="auto").fit(X, Y, groups=GROUPS)
     assert clf.refitted_
     first, *others = clf.modules_
     assert weights(first) == weights(small(features=None, refit=None).fit(X, Y, groups=GROUPS))
-    assert others == [module for module, _ in trained]
+    assert others == [job.module for job in refit_jobs]
     assert len(clf.histories_) == N_FOLDS
-    left_out = [len(X) - len(data) for _, data in trained]
+    left_out = [len(X) - len(job.train) for job in refit_jobs]
     assert sum(left_out) + clf.fluctuation_.n_val == len(X)  # each window is left out once
-    alone = [
-        network.outputs(clf.scaler_.transform(NEW), None) for network in clf._ensemble.networks
-    ]
-    shares = np.mean([np.exp(a) / np.exp(a).sum(axis=1, keepdims=True) for a in alone], axis=0)
-    parts = clf._head.lstm_weight * np.log(shares)
-    parts += sum(b.logits(clf.scaler_.transform(NEW), None) for b in clf._head.blocks)
+    head, scaled = head_of(clf), clf.scaler_.transform(NEW)
+    with torch.no_grad():
+        alone = [module(torch.from_numpy(scaled)).double() for module in clf.modules_]
+    shares = torch.stack(alone).softmax(dim=2).mean(dim=0).numpy()
+    parts = head.lstm_weight * np.log(shares) + sum(b.logits(scaled, None) for b in head.blocks)
     np.testing.assert_allclose(clf.decision_function(NEW), parts[:, 1] - parts[:, 0], rtol=1e-5)
 
 
@@ -479,9 +459,8 @@ def test_without_a_refit_the_held_out_fit_is_kept():
     other = small(features="auto", refit=None).fit(X, Y, groups=GROUPS)
     again = small(features="auto", refit="all").fit(X, Y, groups=GROUPS)
     assert weights(one) == weights(other) != weights(again)
-    assert (
-        without_time(one.history_) == without_time(other.history_) == without_time(again.history_)
-    )
+    first, *rest = (without_time(clf.history_) for clf in (one, other, again))
+    assert rest == [first, first]
     assert [c.refitted_ for c in (one, other, again)] == [False, False, True]
     assert one.held_out_predictions(48) is None
     rows, probability = again.held_out_predictions(48)
@@ -529,33 +508,24 @@ def test_it_fits_what_the_network_fits(arguments, of_fit, tmp_path):
     clf = small(**arguments).fit(X, Y, **of_fit)
     probability = clf.predict_proba(NEW)
     assert np.isfinite(probability).all()
-    clf.save(tmp_path / "model")
-    again = SensorLSTMClassifier.load(tmp_path / "model").predict_proba(NEW)
-    np.testing.assert_array_equal(again, probability)
+    again, _ = reloaded(clf, tmp_path)
+    np.testing.assert_array_equal(again.predict_proba(NEW), probability)
 
 
 @pytest.mark.trains
 def test_two_dimensions_are_one_channel_and_lists_differ_in_length():
-    flat = small().fit(X[:, :, 0], Y)
-    deep = small().fit(X[:, :, :1], Y)
-    np.testing.assert_array_equal(
-        flat.decision_function(NEW[:, :, 0]), deep.decision_function(NEW[:, :, :1])
-    )
+    flat = small().fit(X[:, :, 0], Y).decision_function(NEW[:, :, 0])
+    deep = small().fit(X[:, :, :1], Y).decision_function(NEW[:, :, :1])
+    np.testing.assert_array_equal(flat, deep)
     ragged = [window[: 8 + i % 9] for i, window in enumerate(X)]
     lengths = [len(window) for window in ragged]
-    padded = np.zeros_like(X)
-    for row, window in zip(padded, ragged, strict=True):
-        row[: len(window)] = window
+    padded = np.where(np.arange(16)[:, None] < np.reshape(lengths, (-1, 1, 1)), X, 0)
     listed = small().fit(ragged, Y)
-    by_length = small().fit(padded, Y, lengths=lengths)
-    np.testing.assert_array_equal(
-        listed.decision_function(ragged), by_length.decision_function(padded, lengths)
-    )
-    shorter = [window[:6] for window in NEW]
+    by_length = small().fit(padded, Y, lengths=lengths).decision_function(padded, lengths)
+    np.testing.assert_array_equal(listed.decision_function(ragged), by_length)
+    shorter = listed.decision_function([window[:6] for window in NEW])
     wider = np.pad(NEW[:, :6], ((0, 0), (0, 30), (0, 0)))
-    np.testing.assert_allclose(
-        listed.decision_function(shorter), listed.decision_function(wider, [6] * 9), atol=1e-6
-    )
+    np.testing.assert_allclose(shorter, listed.decision_function(wider, [6] * 9), atol=1e-6)
 
 
 @pytest.mark.trains
@@ -579,8 +549,7 @@ def test_folds_are_whole_groups_and_leave_out_each_window_once():
         tested = [row for _, test in folds for row in test]
         assert len(set(tested)) == len(tested)
         for fit, test in folds:
-            assert len(fit)
-            assert len(test)
+            assert min(len(fit), len(test)) > 0
             assert not set(groups[fit]) & set(groups[test])
             np.testing.assert_array_equal(np.sort(np.append(fit, test)), np.arange(n))
     assert refit.split_folds(np.zeros(9, int), np.zeros(9), 5, seed=0) == []
@@ -592,47 +561,38 @@ def test_too_few_windows_for_folds_are_explained():
     arguments = X[:4], Y[:4]
     clf = small(validation_fraction=0.0).fit(*arguments, groups=np.zeros(4))
     assert clf.features_.reason == "there are too few windows or groups to leave some out"
-    with pytest.raises(ArgumentError, match="features='rocket' cannot be weighed: there are too"):
+    with pytest.raises(ArgumentError, match=r"features='rocket' .* too few"):
         small(validation_fraction=0.0, features="rocket").fit(*arguments, groups=np.zeros(4))
 
 
 @pytest.mark.filterwarnings("ignore:calibrate=True had only")
-def test_more_windows_than_the_linear_layer_takes(monkeypatch):
-    monkeypatch.setattr(feature_head, "MOST_WINDOWS", 24)
+def test_more_windows_than_the_linear_layer_takes(set_limits):
+    set_limits(MOST_WINDOWS=24)
     for seed in range(3):
         rng = np.random.default_rng(seed)
         y = np.concatenate([np.arange(58) % 2, [2, 2, 2]])  # a class that a draw may miss
         windows = rng.normal(size=(61, 12, 1)) + y[:, None, None]
-        clf = small(features=["summary", "boosting"], refit="all", calibrate=True, max_epochs=1)
-        clf.set_params(random_state=seed)
+        arguments = {"refit": "all", "calibrate": True, "max_epochs": 1, "random_state": seed}
+        clf = small(features=["summary", "boosting"], **arguments)
         clf.fit(windows, y, groups=np.arange(61))
         assert clf.predict_proba(windows).shape == (61, 3)
         assert clf.features_.n_windows <= 24
         # the labels that belong to the logits, whatever was drawn
-        head = clf._head
+        head = head_of(clf)
         assert len(head.out_of_fold) == len(head.out_of_fold_rows) == clf.features_.n_windows
         assert head.out_of_fold_rows.max() > 24
 
 
-def test_logits_left_out_belong_to_their_windows_when_some_are_drawn(monkeypatch):
+def test_logits_left_out_belong_to_their_windows_when_some_are_drawn(set_limits):
     """The accuracy of stored logits against the labels of their rows is the reported one."""
-    plans = []
-    finish = base.run_refit
-
-    def watched(plan, *arguments):
-        plans.append(plan)
-        return finish(plan, *arguments)
-
-    monkeypatch.setattr(base, "run_refit", watched)
+    y_val = np.where(np.arange(48) % 5, Y, 1 - Y)  # in no order of the training part's
     for most in (10**6, 20):
-        monkeypatch.setattr(feature_head, "MOST_WINDOWS", most)
-        clf = small(features="summary", refit=None).fit(X, Y, X_val=X + 0.3, y_val=Y)
-        head, plan = clf._head, plans.pop()
+        set_limits(MOST_WINDOWS=most)
+        clf = small(features="summary", refit=None).fit(X, Y, X_val=X + 0.3, y_val=y_val)
+        head = head_of(clf)
         assert (head.out_of_fold_rows >= 48).all()
-        truth = plan.seen.class_index[head.out_of_fold_rows]
-        np.testing.assert_array_equal(truth, Y[head.out_of_fold_rows - 48])
-        accuracy = np.mean(head.out_of_fold.argmax(axis=1) == truth)
-        assert accuracy == pytest.approx(clf.features_.candidates[-1].accuracy)
+        is_right = head.out_of_fold.argmax(axis=1) == y_val[head.out_of_fold_rows - 48]
+        assert is_right.mean() == pytest.approx(clf.features_.candidates[-1].accuracy)
 
 
 # Functions, classifiers, wrong arguments
@@ -641,25 +601,25 @@ def test_logits_left_out_belong_to_their_windows_when_some_are_drawn(monkeypatch
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda w, n: w.mean(axis=(1, 2)), r"returned shape \(2,\) of float32 for 2 windows"),
-        (lambda w, n: w.mean(axis=1)[:1], r"returned shape \(1, 2\) of float32 for 2 windows"),
+        (lambda w, n: w.mean(axis=(1, 2)), r"\(2,\) of float32 for 2 windows"),
+        (lambda w, n: w.mean(axis=1)[:1], r"\(1, 2\) of float32 for 2 windows"),
         (lambda w, n: w.mean(axis=1).astype(str), "expected numbers of shape"),
-        (lambda w, n: w.mean(axis=1) * np.nan, "returned NaN or infinity in row 0"),
-        (lambda w, n: w.mean(axis=1).astype(float) + 1e300, "returned NaN or infinity in row 0"),
+        (lambda w, n: w.mean(axis=1) * np.nan, "NaN or infinity in row 0"),
+        (lambda w, n: w.mean(axis=1).astype(float) + 1e300, "NaN or infinity in row 0"),
         (lambda w, n: None, "expected numbers of shape"),
     ],
 )
-def test_a_wrong_function_is_an_error_before_training(function, message, monkeypatch):
-    monkeypatch.setattr(refit, "train_jobs", lambda jobs: pytest.fail("trained"))
+def test_a_wrong_function_is_an_error_before_training(function, message, refit_jobs):
     with pytest.raises(InputError, match=message):
         small(features=function).fit(X, Y, groups=GROUPS)
+    assert not refit_jobs
 
 
 def test_a_function_that_changes_its_width_is_refused_in_prediction():
     clf = small(features=lambda w, n: w.mean(axis=1)[:, : 2 if w.shape[1] == 16 else 1])
     clf.set_params(refit=None).fit(X, Y, groups=GROUPS)
     assert "function_0" in clf.features_.names
-    with pytest.raises(InputError, match="features gave 1 columns, but the model was fitted on 2"):
+    with pytest.raises(InputError, match=r"features gave 1 .* 2"):
         clf.predict(NEW[:, :9])
 
 
@@ -673,8 +633,7 @@ def test_a_function_sees_scaled_windows_and_their_lengths():
     lengths = np.arange(48) % 5 + 12
     clf = small(features=function, refit=None).fit(X, Y, groups=GROUPS, lengths=lengths)
     assert [tried.name for tried in clf.features_.candidates] == ["lstm", "function_0", "together"]
-    seen = calls[-1][0], calls[-1][1]
-    assert sorted(seen[1]) == sorted(lengths)
+    assert sorted(calls[-1][1]) == sorted(lengths)
     clf.predict(X, lengths)
     windows, given = calls[-1]
     np.testing.assert_array_equal(given, lengths)
@@ -693,7 +652,7 @@ def test_what_only_code_restores_goes_into_a_pickle_and_not_into_a_file(features
         clf.save(tmp_path / "model")
     assert not (tmp_path / "model").exists()
     clf.set_params(features=None)  # which changes no block that is in use
-    if not clf._head.is_plain:
+    if not head_of(clf).is_plain:
         with pytest.raises(InputError, match="a model file cannot hold"):
             clf.save(tmp_path / "model")
 
@@ -701,7 +660,7 @@ def test_what_only_code_restores_goes_into_a_pickle_and_not_into_a_file(features
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ("minirocket", "features='minirocket' is not known. Use 'auto', None, 'rocket'"),
+        ("minirocket", "features='minirocket' is not known. Use 'auto'"),
         (["auto"], "is not known"),
         (3, "is not known"),
         ([], "features is an empty list; use features=None"),
@@ -717,7 +676,7 @@ def test_unknown_features_are_refused(features, message):
 def test_unknown_refits_are_refused():
     with pytest.raises(ArgumentError, match="refit=True is not 'auto', 'all' or None"):
         small(refit=True).fit(X, Y)
-    with pytest.raises(ArgumentError, match="refit='all' starts again from first weights"):
+    with pytest.raises(ArgumentError, match=r"refit='all' .* warm_start=True"):
         small(refit="all", warm_start=True).fit(X, Y)
 
 
@@ -732,25 +691,24 @@ def test_warm_start_keeps_the_head_and_validates_on_what_was_held_out():
     cold = small(features="summary", refit=None).fit(X, Y, groups=GROUPS)
     assert weights(clf) == weights(cold)
     np.testing.assert_array_equal(clf.decision_function(NEW), cold.decision_function(NEW))
-    head, before = clf._head, weights(clf)
+    head, before = head_of(clf), weights(clf)
     clf.fit(X, Y, groups=GROUPS)
-    assert clf._head is head
+    assert head_of(clf) is head
     assert weights(clf) != before
 
 
 @pytest.mark.trains
 def test_a_pass_keeps_the_head_and_a_first_pass_has_none():
     clf = small(features="summary", refit="all").fit(X, Y, groups=GROUPS)
-    head, before = clf._head, weights(clf)
+    head, before = head_of(clf), weights(clf)
     clf.partial_fit(X[:16], Y[:16])
-    assert clf._head is head
+    assert head_of(clf) is head
     assert weights(clf) != before
     fresh = small(features="summary").partial_fit(X[:16], Y[:16], classes=[0, 1])
-    assert fresh._head is None
+    assert head_of(fresh) is None
     assert fresh.features_.reason == "partial_fit"
-    np.testing.assert_array_equal(
-        pickle.loads(pickle.dumps(clf)).predict_proba(NEW), clf.predict_proba(NEW)
-    )
+    again = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(again.predict_proba(NEW), clf.predict_proba(NEW))
 
 
 @pytest.mark.trains
@@ -770,12 +728,6 @@ def test_the_temperature_of_weighed_logits_is_near_one(given):
 # Interrupts
 
 
-@pytest.fixture(autouse=True)
-def _no_interrupt_before(monkeypatch):
-    """Forget the interrupt of the test before: two within two seconds end everything."""
-    monkeypatch.setattr("sensorseq.training.engine._last_interrupt_s", float("-inf"))
-
-
 @pytest.mark.usefixtures("lstm_is_used")
 @pytest.mark.trains
 @pytest.mark.parametrize("features", ["summary", None])
@@ -784,19 +736,13 @@ def test_an_interrupt_of_the_further_trainings_keeps_the_first(features, monkeyp
     wanted = small(features=features, refit=None, engine="autograd").fit(X, Y, groups=GROUPS)
     train_jobs = refit.train_jobs
 
-    class Stop:
-        def on_epoch_end(self, *_):
-            raise KeyboardInterrupt
-
     def interrupted(jobs):
         for job in jobs:
-            object.__setattr__(job, "callbacks", (Stop(),))
+            object.__setattr__(job, "callbacks", (InterruptAfter(1),))
         return train_jobs(jobs)
 
     monkeypatch.setattr(refit, "train_jobs", interrupted)
-    with pytest.warns(
-        UserWarning, match="further parts of the windows was interrupted or diverged"
-    ):
+    with pytest.warns(UserWarning, match="further parts .* interrupted"):
         clf.fit(X, Y, groups=GROUPS)
     assert weights(clf) == weights(wanted)
     np.testing.assert_array_equal(clf.predict_proba(NEW), wanted.predict_proba(NEW))
@@ -825,15 +771,10 @@ def test_a_second_interrupt_while_features_are_fitted_again_keeps_the_lstm(monke
             raise KeyboardInterrupt
         return fit_features(*arguments)
 
-    class StopLate(Callback):
-        def on_epoch_end(self, module, history):
-            if len(history) == 2:
-                raise KeyboardInterrupt
-
     monkeypatch.setattr(refit, "fit_features", interrupted)
     monkeypatch.setattr(refit, "is_second_interrupt", lambda: False)
-    with pytest.warns(UserWarning, match="fitting the features was interrupted, so the LSTM is"):
-        clf = small(refit="all", callbacks=[StopLate()]).fit(X, Y, groups=GROUPS)
+    with pytest.warns(UserWarning, match="features was interrupted, so the LSTM is used alone"):
+        clf = small(refit="all", callbacks=[InterruptAfter(2)]).fit(X, Y, groups=GROUPS)
     assert clf.features_.reason == "training was interrupted or diverged"
     assert clf.predict_proba(NEW).shape == (9, 2)
     assert not clf.refitted_
@@ -841,22 +782,21 @@ def test_a_second_interrupt_while_features_are_fitted_again_keeps_the_lstm(monke
 
 @pytest.mark.parametrize("n_models", [1, 2])
 @pytest.mark.trains
-def test_an_lstm_that_adds_nothing_is_trained_for_no_other_fold(n_models, monkeypatch):
+def test_an_lstm_that_adds_nothing_is_trained_for_no_other_fold(n_models, monkeypatch, refit_jobs):
     """Features that know the label, and a network that has learned nothing."""
-    rng = np.random.default_rng(0)
+    rng, y = np.random.default_rng(0), np.arange(60) % 2
     windows = rng.normal(size=(60, 16, 2))
-    windows[:, :, 0] += 9 * (np.arange(60) % 2)[:, None]  # scaling keeps it
-    monkeypatch.setattr(refit, "train_jobs", lambda jobs: pytest.fail("trained"))
+    windows[:, :, 0] += 9 * y[:, None]  # scaling keeps it
     monkeypatch.setattr(FittedFeatures, "are_enough", lambda *_: True)
-    clf = small(features="summary", n_models=n_models)
-    clf.fit(windows, np.arange(60) % 2, groups=np.arange(60) // 3)
+    clf = small(features="summary", n_models=n_models).fit(windows, y, groups=np.arange(60) // 3)
+    assert not refit_jobs
     assert len(clf.modules_) == n_models
-    assert clf._head.lstm_weight == 0
+    assert head_of(clf).lstm_weight == 0
     assert clf.refitted_  # the features, on all windows
     assert clf.features_.reason.endswith("so it was trained for no other")
     assert clf.features_.n_folds == 3
-    assert len(clf._head.out_of_fold_rows) == 60
-    assert clf.score(windows, np.arange(60) % 2) == 1
+    assert len(head_of(clf).out_of_fold_rows) == 60
+    assert clf.score(windows, y) == 1
 
 
 def test_features_are_enough_where_the_lstm_knows_nothing_more():
@@ -907,20 +847,18 @@ def test_with_one_recording_of_each_class_linear_layers_count_equally():
 # Streamed windows
 
 
-def stored(tmp_path):
-    part = np.where(np.isin(GROUPS, [1, 5, 9]), "validation", "train")
-    write_windows(tmp_path / "windows.h5", WindowSet(X=X, y=Y, groups=GROUPS, split=part))
-    return tmp_path / "windows.h5"
-
-
 def test_streamed_windows_have_no_features_and_say_why(tmp_path, monkeypatch):
     monkeypatch.setattr(refit, "is_stored", lambda sequences: True)
-    file = stored(tmp_path)
+    file, part = (
+        tmp_path / "windows.h5",
+        np.where(np.isin(GROUPS, [1, 5, 9]), "validation", "train"),
+    )
+    write_windows(file, WindowSet(X=X, y=Y, groups=GROUPS, split=part))
     clf = small().fit(file)
     assert clf.features_.reason == "the windows are streamed from their file"
     assert not clf.refitted_
     for name, value in {"features": "rocket", "refit": "all"}.items():
-        with pytest.raises(ArgumentError, match=f"{name}='{value}' is not possible: the windows"):
+        with pytest.raises(ArgumentError, match=f"{name}='{value}' is not possible: .* streamed"):
             small(**{name: value}).fit(file)
     small(features=None, refit=None).fit(file)
 
@@ -935,11 +873,12 @@ def model(tmp_path_factory):
         small(features=kind, refit=None, random_state=1).fit(X, Y, groups=GROUPS)
         for kind in ("summary", "boosting")
     )
-    clf._head.blocks += other._head.blocks  # as if both had lowered the loss of one fit
+    head_of(clf).blocks += head_of(other).blocks  # as if both had lowered the loss of one fit
     clf.save(path)
     return path
 
 
+WEIGHT, BIAS = "features.summary.weight", "features.summary.bias"
 DAMAGES = {
     "no block": lambda a, h: h["blocks"].pop("summary") and h.update(blocks=3),
     "unknown kind": lambda a, h: h["blocks"].update(forest=h["blocks"]["boosting"]),
@@ -947,21 +886,14 @@ DAMAGES = {
     "factor of trees": lambda a, h: h["blocks"]["boosting"].update(factor=float("inf")),
     "no factor": lambda a, h: h.pop("lstm_weight"),
     "choice": lambda a, h: h["choice"].update(more=1),
-    "weights cut": lambda a, h: a.update(
-        {"features.summary.weight": a["features.summary.weight"][:-1]}
-    ),
-    "weights of another type": lambda a, h: a.update(
-        {"features.summary.weight": a["features.summary.weight"].astype(np.float64)}
-    ),
-    "weights not finite": lambda a, h: a["features.summary.weight"].__setitem__((0, 0), np.nan),
-    "bias": lambda a, h: a.update({"features.summary.bias": np.zeros((2, 2))}),
-    "one bias": lambda a, h: a.update({"features.summary.bias": np.zeros(1)}),
+    "weights cut": lambda a, h: a.update({WEIGHT: a[WEIGHT][:-1]}),
+    "weights of another type": lambda a, h: a.update({WEIGHT: a[WEIGHT].astype(np.float64)}),
+    "weights not finite": lambda a, h: a[WEIGHT].__setitem__((0, 0), np.nan),
+    "bias": lambda a, h: a.update({BIAS: np.zeros((2, 2))}),
+    "one bias": lambda a, h: a.update({BIAS: np.zeros(1)}),
     "no thresholds": lambda a, h: a.pop("features.summary.state.thresholds"),
     "more outputs": lambda a, h: a.update(
-        {
-            "features.summary.bias": np.zeros(3),
-            "features.summary.weight": np.repeat(a["features.summary.weight"], 2, 1)[:, :3],
-        }
+        {BIAS: np.zeros(3), WEIGHT: np.repeat(a[WEIGHT], 2, 1)[:, :3]}
     ),
     "cycle": lambda a, h: a["features.boosting.left"].__setitem__(slice(None), 0),
     "channels": lambda a, h: h["blocks"]["boosting"]["summary"].update(n_channels=1),
@@ -998,10 +930,4 @@ def test_the_choice_goes_through_json():
     again = feature_head.FeatureChoice.from_dict(json.loads(text))
     assert again == clf.features_
     lines = str(clf.features_).splitlines()
-    assert [line.split()[0] for line in lines[2:]] == [
-        "lstm",
-        "rocket",
-        "summary",
-        "boosting",
-        "together",
-    ]
+    assert [line.split()[0] for line in lines[2:]] == ["lstm", *feature_head.NAMES, "together"]

@@ -1,12 +1,11 @@
 """DataFrames are read by the names of their columns; the truth is the fit on their arrays."""
 
-import pickle
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
-from fits import plain_classifier, weights
+from fits import plain_classifier, reloaded, weights
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
@@ -19,9 +18,8 @@ from sensorseq.prediction.inputs import read_sequences
 RNG = np.random.default_rng(0)
 NAMES = ["acc_x", "acc_y", "gyro"]
 Y = np.array(["ice", "mud"])[np.arange(40) % 2]
-ARRAYS = [
-    RNG.normal(scale=[1, 3, 9], size=(n, 3)) + i % 2 for i, n in enumerate(RNG.integers(9, 14, 40))
-]
+SIZES = RNG.integers(9, 14, 40)
+ARRAYS = [RNG.normal(scale=[1, 3, 9], size=(n, 3)) + i % 2 for i, n in enumerate(SIZES)]
 
 
 def frames(arrays=ARRAYS, names=NAMES):
@@ -103,17 +101,14 @@ def test_columns_that_only_their_place_could_tell_are_refused(names, of_arrays):
 CHANGES = {
     "renamed": (
         lambda frame: frame.rename(columns={"acc_x": "accx"}),
-        r"lacks the column 'acc_x' of {owner} \(missing: 1 of 3\)\. Did you mean 'accx'\?",
+        "lacks the column 'acc_x' of {owner} .*1 of 3.* 'accx'",
     ),
     "missing": (lambda frame: frame.drop(columns="gyro"), "lacks the column 'gyro' of {owner}"),
     "more": (lambda frame: frame.assign(t=1.0), "has the column 't', which {owner} lacks"),
-    "twice": (
-        lambda frame: pd.concat([frame, frame[["gyro"]]], axis=1),
-        "has the column 'gyro' more than once",
-    ),
+    "twice": (lambda frame: frame[[*NAMES, "gyro"]], "has the column 'gyro' more than once"),
     "times": (
-        lambda frame: frame.apply(lambda column: pd.to_datetime(column, unit="s")),
-        r"has type datetime64\[ns\]: times are no channel",
+        lambda frame: frame.apply(pd.to_datetime, unit="s"),
+        r"has type datetime64\[ns\]: times are no",
     ),
     "text": (lambda frame: frame.assign(gyro="x"), "has type object and is not numeric"),
 }
@@ -139,10 +134,8 @@ def test_one_frame_alone_is_told_to_be_put_in_a_list(fitted):
 
 
 def test_names_are_kept_by_every_copy_but_a_clone(fitted, tmp_path):
-    fitted.save(tmp_path / "model")
     expected = fitted.predict_proba(ARRAYS)
-    loaded = type(fitted).load(tmp_path / "model", device="cpu")
-    for copy in (loaded, pickle.loads(pickle.dumps(fitted))):
+    for copy in reloaded(fitted, tmp_path):
         assert copy.feature_names_in_.tolist() == NAMES
         np.testing.assert_array_equal(copy.predict_proba(shuffled(frames())), expected)
     assert not hasattr(clone(fitted), "feature_names_in_")
@@ -168,10 +161,8 @@ def test_searches_and_cross_validation_take_frames():
     of_frames, plain = (cross_val_score(classifier(), X, Y, cv=3) for X in (frames(), ARRAYS))
     np.testing.assert_array_equal(of_frames, plain)
     assert np.isfinite(cross_val_score(classifier(), shuffled(frames()), Y, cv=3)).all()
-    search, same = (
-        GridSearchCV(classifier(), {"hidden_size": [2, 3]}, cv=2).fit(X, Y)
-        for X in (frames(), ARRAYS)
-    )
+    search = GridSearchCV(classifier(), {"hidden_size": [2, 3]}, cv=2)
+    search, same = (clone(search).fit(X, Y) for X in (frames(), ARRAYS))
     assert search.best_params_ == same.best_params_
     np.testing.assert_array_equal(search.predict(shuffled(frames())), same.predict(ARRAYS))
     assert search.best_estimator_.feature_names_in_.tolist() == NAMES

@@ -1,10 +1,10 @@
 """A network trained elsewhere predicts here what it predicted there."""
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
+from fits import reloaded
+from scipy.special import expit, softmax
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.errors import ArgumentError, InputError
@@ -25,11 +25,6 @@ def torch_logits(lstm, linear, pooling, windows=X):
         return linear(pooled).double().numpy()
 
 
-def softmax(logits):
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
-
-
 def torch_pair(n_outputs=4, **options):
     torch.manual_seed(0)
     lstm = torch.nn.LSTM(3, 5, batch_first=True, **options)
@@ -41,13 +36,8 @@ def torch_pair(n_outputs=4, **options):
 def test_a_classifier_from_torch_has_its_probabilities(options, pooling, tmp_path):
     lstm, linear = torch_pair(**options)
     clf = SensorLSTMClassifier.from_torch(lstm, linear, pooling=pooling, device="cpu")
-    expected = softmax(torch_logits(lstm, linear, pooling))
-    clf.save(tmp_path / "model")
-    for fitted in (
-        clf,
-        SensorLSTMClassifier.load(tmp_path / "model"),
-        pickle.loads(pickle.dumps(clf)),
-    ):
+    expected = softmax(torch_logits(lstm, linear, pooling), axis=1)
+    for fitted in (clf, *reloaded(clf, tmp_path)):
         np.testing.assert_allclose(fitted.predict_proba(X), expected, atol=1e-6)
         assert fitted.classes_.tolist() == [0, 1, 2, 3]
         assert fitted.fluctuation_.verdict == "too_short_to_tell"
@@ -68,7 +58,7 @@ def test_a_single_logit_is_that_of_the_second_class():
     lstm, linear = torch_pair(1)
     clf = SensorLSTMClassifier.from_torch(lstm, linear, device="cpu")
     logit = torch_logits(lstm, linear, "last")[:, 0]
-    np.testing.assert_allclose(clf.predict_proba(X)[:, 1], 1 / (1 + np.exp(-logit)), atol=1e-6)
+    np.testing.assert_allclose(clf.predict_proba(X)[:, 1], expit(logit), atol=1e-6)
     np.testing.assert_allclose(clf.decision_function(X), logit, atol=1e-6)
 
 
@@ -84,9 +74,8 @@ def test_a_regressor_from_torch_has_its_values(n_outputs):
 def test_what_was_imported_is_trained_on():
     lstm, linear = torch_pair(2)
     y = np.arange(9) % 2
-    clf = SensorLSTMClassifier.from_torch(
-        lstm, linear, warm_start=True, learning_rate=1e-4, max_epochs=1, device="cpu"
-    )
+    settings = {"warm_start": True, "learning_rate": 1e-4, "max_epochs": 1, "device": "cpu"}
+    clf = SensorLSTMClassifier.from_torch(lstm, linear, **settings)
     before = clf.predict_proba(X)
     clf.set_params(validation_fraction=0.0, early_stopping=False).fit(X, y)
     after = clf.predict_proba(X)
@@ -127,30 +116,20 @@ def test_what_does_not_fit_the_network_is_named(arguments, message):
 
 class Layer:
     def __init__(self, name, weights=(), **config):
-        self.name, self._weights, self._config = name, list(weights), config
+        self.name, self.weights, self.config = name, list(weights), config
 
     def get_weights(self):
-        return [array.copy() for array in self._weights]
+        return [array.copy() for array in self.weights]
 
     def get_config(self):
-        return {"name": self.name, **self._config}
+        return {"name": self.name, **self.config}
 
 
-KINDS = {
-    kind: type(kind, (Layer,), {})
-    for kind in (
-        "InputLayer",
-        "LSTM",
-        "Bidirectional",
-        "Dropout",
-        "GlobalAveragePooling1D",
-        "GlobalMaxPooling1D",
-        "Dense",
-        "Activation",
-        "Masking",
-        "GRU",
-    )
-}
+NAMES = (
+    "InputLayer LSTM Bidirectional GRU Dropout GlobalAveragePooling1D GlobalMaxPooling1D Dense"
+    " Activation Masking"
+)
+KINDS = {kind: type(kind, (Layer,), {}) for kind in NAMES.split()}
 LSTM_CONFIG = {"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True}
 
 
@@ -170,22 +149,15 @@ def keras_lstm(name, n_inputs, n_units, *, returns, **config):
     return KINDS["LSTM"](name, weights, **config)
 
 
-def keras_bidirectional(name, n_inputs, n_units, *, returns, **config):
-    inner = {
-        "class_name": "LSTM",
-        "config": {**LSTM_CONFIG, "return_sequences": returns, **config},
-    }
+def keras_bidirectional(name, n_inputs, n_units, *, returns, merge_mode="concat"):
+    inner = {"class_name": "LSTM", "config": {**LSTM_CONFIG, "return_sequences": returns}}
     weights = lstm_weights(n_inputs, n_units) + lstm_weights(n_inputs, n_units)
-    return KINDS["Bidirectional"](name, weights, merge_mode="concat", layer=inner)
+    return KINDS["Bidirectional"](name, weights, merge_mode=merge_mode, layer=inner)
 
 
 def dense(n_inputs, n_outputs, activation="softmax", name="dense"):
     weights = [RNG.normal(size=(n_inputs, n_outputs)), RNG.normal(size=n_outputs)]
     return KINDS["Dense"](name, weights, activation=activation)
-
-
-def sigmoid(values):
-    return 1 / (1 + np.exp(-values))
 
 
 def keras_states(weights, x):
@@ -197,8 +169,8 @@ def keras_states(weights, x):
     for t in range(x.shape[1]):
         z = x[:, t] @ kernel + h @ recurrent + (bias[0] if bias else 0.0)
         i, f, candidate, o = (z[:, k * n_units : (k + 1) * n_units] for k in range(4))
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(candidate)
-        h = sigmoid(o) * np.tanh(c)
+        c = expit(f) * c + expit(i) * np.tanh(candidate)
+        h = expit(o) * np.tanh(c)
         states.append(h)
     return np.stack(states, axis=1)
 
@@ -228,7 +200,7 @@ def keras_outputs(model, x):
 
 
 def no_bias(layer):
-    layer._weights = layer._weights[:2]
+    layer.weights = layer.weights[:2]
     return layer
 
 
@@ -270,14 +242,14 @@ def test_a_classifier_from_keras_has_its_probabilities(make):
     clf = SensorLSTMClassifier.from_keras(model, device="cpu")
     assert clf.dtype == "float64"
     windows = X.astype(np.float64)
-    expected = softmax(keras_outputs(model, windows))
+    expected = softmax(keras_outputs(model, windows), axis=1)
     np.testing.assert_allclose(clf.predict_proba(windows), expected, rtol=1e-9)
 
 
 def test_one_sigmoid_unit_is_two_classes():
     model = Model(keras_lstm("lstm", 3, 5, returns=False), dense(5, 1, "sigmoid"))
     clf = SensorLSTMClassifier.from_keras(model, classes=["rest", "move"], device="cpu")
-    expected = sigmoid(keras_outputs(model, X.astype(np.float64))[:, 0])
+    expected = expit(keras_outputs(model, X.astype(np.float64))[:, 0])
     moving = clf.predict_proba(X)[:, clf.classes_.tolist().index("move")]
     np.testing.assert_allclose(moving, expected, rtol=1e-6)
 
@@ -300,32 +272,18 @@ REFUSED = {
     "no LSTM": (Model(dense(5, 2)), "has no LSTM layer"),
     "hard sigmoid": (
         Model(last(recurrent_activation="hard_sigmoid"), dense(5, 2)),
-        r"layer 'lstm_7' .LSTM. .* recurrent_activation='hard_sigmoid'; only 'sigmoid' is"
-        " supported",
+        "layer 'lstm_7' .LSTM. .* recurrent_activation='hard_sigmoid'; only 'sigmoid'",
     ),
-    "relu": (
-        Model(last(activation="relu"), dense(5, 2)),
-        "activation='relu'; only 'tanh' is supported",
-    ),
+    "relu": (Model(last(activation="relu"), dense(5, 2)), "activation='relu'; only 'tanh'"),
     "stateful": (Model(last(stateful=True), dense(5, 2)), "has stateful=True"),
     "backwards": (Model(last(go_backwards=True), dense(5, 2)), "has go_backwards=True"),
     "summed directions": (
-        Model(
-            KINDS["Bidirectional"](
-                "both",
-                lstm_weights(3, 5) * 2,
-                merge_mode="sum",
-                layer={"class_name": "LSTM", "config": LSTM_CONFIG},
-            ),
-            dense(5, 2),
-        ),
+        Model(keras_bidirectional("both", 3, 5, returns=False, merge_mode="sum"), dense(5, 2)),
         "has merge_mode='sum'; only 'concat' is supported",
     ),
     "one direction above two": (
         Model(
-            keras_bidirectional("low", 3, 5, returns=True),
-            keras_lstm("high", 10, 5, returns=False),
-            dense(5, 2),
+            keras_bidirectional("low", 3, 5, returns=True), keras_lstm("high", 10, 5, returns=False)
         ),
         "layer 'high' .* mixes unidirectional and bidirectional layers",
     ),

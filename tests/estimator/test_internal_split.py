@@ -57,14 +57,10 @@ def test_a_classifier_holds_out_whole_groups_and_trains_on_every_class(data, fra
 
 @pytest.mark.parametrize("hop_s", [None, 1.0, 0.4])
 def test_the_end_of_each_recording_is_held_out_where_none_can_be(hop_s, monkeypatch):
-    plans = []
-    plan_refit = base.plan_refit
-
-    def noted(*given):
-        plans.append(plan_refit(*given))
-        return plans[-1]
-
-    monkeypatch.setattr(base, "plan_refit", noted)
+    plans, plan_refit = [], base.plan_refit
+    monkeypatch.setattr(
+        base, "plan_refit", lambda *given: plans.append(plan_refit(*given)) or plans[-1]
+    )
     recording = np.repeat([0, 1, 2], [40, 30, 20])
     order = np.concatenate([np.arange(40), np.arange(30), np.arange(20)])
     X = np.ones((90, 10, 1)) * np.arange(90)[:, None, None]
@@ -122,9 +118,8 @@ def test_a_regressor_holds_out_whole_groups_as_well():
 
 def test_own_validation_windows_take_the_place_of_held_out_ones():
     y = np.arange(20) % 2
-    train, validation = parts_of(
-        plain_classifier(), y, X_val=np.full((3, 4, 1), 99.0), y_val=[0, 1, 1]
-    )
+    given = {"X_val": np.full((3, 4, 1), 99.0), "y_val": [0, 1, 1]}
+    train, validation = parts_of(plain_classifier(), y, **given)
     assert list(train) == list(range(20))
     assert list(validation) == [99] * 3
 

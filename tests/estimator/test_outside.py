@@ -1,10 +1,8 @@
 """Windows outside the training: what is inside stays inside, and what is planted is named."""
 
-import pickle
-
 import numpy as np
 import pytest
-from fits import plain_classifier
+from fits import plain_classifier, reloaded
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
@@ -19,8 +17,6 @@ from sensorseq import (
 from sensorseq.errors import InputError, ModelFileError
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
-from sensorseq.prediction.outside import TrainedRanges
-from sensorseq.recording import Channel
 from sensorseq.training import stream
 
 NAMES = ("current", "speed", "tilt")
@@ -59,6 +55,10 @@ def ramps(x):
     return np.linspace(-5, 5, x.shape[1]) * np.ones((len(x), 1))
 
 
+def ranges_of(fitted):
+    return fitted._ranges
+
+
 def full(windows):
     return np.full(len(windows), windows.shape[1])
 
@@ -81,18 +81,13 @@ def test_new_windows_of_the_same_kind_are_inside(model):
 @pytest.mark.parametrize(
     ("c", "values", "reason", "words"),
     [
-        (
-            0,
-            lambda x: 1000 * x,
-            "spread",
-            "'current' varies 980 times as much as in training (20 windows);",
-        ),
-        (0, lambda x: 1000 * x, "spread", "perhaps a thousandth, such as mA where training had A."),
-        (0, lambda x: x / 1000, "spread", "perhaps A where training had mA"),
-        (2, lambda x: np.degrees(x), "spread", "perhaps degrees where training had radians"),
-        (2, lambda x: x - 9.81, "values", "'tilt' has values far from those of training"),
-        (0, lambda x: 0 * x + x[0, 0], "constant", "is constant, as it never was in training"),
-        (0, lambda x: ramps(x), "spectrum", "another spectrum than in training, perhaps another"),
+        (0, lambda x: 1000 * x, "spread", "'current' varies 980 times as much as in training (20"),
+        (0, lambda x: 1000 * x, "spread", "a thousandth, such as mA where training had A"),
+        (0, lambda x: x / 1000, "spread", "A where training had mA"),
+        (2, np.degrees, "spread", "degrees where training had radians"),
+        (2, lambda x: x - 9.81, "values", "'tilt' has values far from"),
+        (0, lambda x: 0 * x + x[0, 0], "constant", "is constant, as it never was"),
+        (0, ramps, "spectrum", "another spectrum than in training"),
     ],
 )
 def test_what_is_planted_is_found_and_named(model, c, values, reason, words):
@@ -153,11 +148,7 @@ def test_a_channel_constant_in_training_may_not_change():
 def test_saved_and_pickled_models_say_the_same(model, tmp_path):
     windows = changed(0, lambda x: 1000 * x)
     expected = model.outside(windows)
-    model.save(tmp_path / "m.safetensors")
-    for again in (
-        SensorLSTMClassifier.load(tmp_path / "m.safetensors"),
-        pickle.loads(pickle.dumps(model)),
-    ):
+    for again in reloaded(model, tmp_path):
         found = again.outside(windows)
         assert str(found) == str(expected)
         np.testing.assert_array_equal(found.reasons, expected.reasons)
@@ -247,13 +238,13 @@ def test_windows_that_stay_in_their_file_are_learned_from_and_judged(tmp_path, m
     expected = held.fit(windows).outside(windows)
     monkeypatch.setenv("SENSORSEQ_BUFFER_BYTES", "20000")
     stored.set_params(batch_size=8).fit(tmp_path / "w.h5")
-    for name, array in held._ranges.arrays().items():
-        np.testing.assert_allclose(stored._ranges.arrays()[name], array, rtol=1e-5, atol=1e-6)
+    for name, array in ranges_of(held).arrays().items():
+        np.testing.assert_allclose(ranges_of(stored).arrays()[name], array, rtol=1e-5, atol=1e-6)
     found = stored.outside(tmp_path / "w.h5")
     np.testing.assert_array_equal(found.reasons, expected.reasons)
     monkeypatch.setattr(stream, "_PIECE_BYTES", 7 * 4 * X[0].size)
-    in_pieces = stored.fit(tmp_path / "w.h5")._ranges
-    low, of_pieces = (one.low[1] + np.log10(one.scale) for one in (held._ranges, in_pieces))
+    stored.fit(tmp_path / "w.h5")
+    low, of_pieces = (one.low[1] + np.log10(one.scale) for one in map(ranges_of, (held, stored)))
     moving = [0, 2]  # how still the other one is depends on the scale, which is that of a piece
     np.testing.assert_allclose(of_pieces[moving], low[moving], atol=1e-6)
     assert not stored.outside(windows).n_outside
@@ -261,16 +252,12 @@ def test_windows_that_stay_in_their_file_are_learned_from_and_judged(tmp_path, m
 
 def test_a_unit_does_not_matter_where_each_recording_is_scaled_by_itself():
     rng = np.random.default_rng(0)
+    sizes, labels = [1, 1, 1, 1, 1, 1000], 3 * ["calm", "rough"]
     recordings = [
-        Recording(
-            (1000.0 if i == 5 else 1.0) * rng.normal(size=(200, 2)),
-            np.arange(200) / 20,
-            (Channel("a"), Channel("b")),
-            f"r{i}",
-            f"r{i}",
-            ["calm", "rough"][i % 2],
+        Recording.evenly_sampled(
+            size * rng.normal(size=(200, 2)), 20.0, ("a", "b"), f"r{i}", label=label
         )
-        for i in range(6)
+        for i, (size, label) in enumerate(zip(sizes, labels, strict=True))
     ]
     options = {"window_s": 2.0, "scale_per": "recording", "split": None}
     windows = PreparePipeline(**options).prepare(recordings, allow_scales=True)

@@ -38,39 +38,26 @@ X_VAL, Y_VAL = make_windows(200, seed=2, mislabeled=0.3)
 @pytest.fixture(scope="module")
 def overfitted():
     """Fits that learned wrong labels by heart: without and with calibration, of several seeds."""
+    settings = {"hidden_size": 16, "max_epochs": 80, "early_stopping": False, "restore_best": False}
     pairs = []
     for seed in range(5):
         train = make_windows(100, seed=10 + seed, mislabeled=0.4)
         X_val, y_val = make_windows(150, seed=20 + seed, mislabeled=0.4)
-        pairs.append(
-            [
-                small(
-                    hidden_size=16,
-                    max_epochs=80,
-                    early_stopping=False,
-                    restore_best=False,
-                    calibrate=calibrate,
-                    random_state=seed,
-                ).fit(*train, X_val=X_val, y_val=y_val)
-                for calibrate in (False, True)
-            ]
-        )
+        pair = [small(**settings, calibrate=one, random_state=seed) for one in (False, True)]
+        pairs.append([clf.fit(*train, X_val=X_val, y_val=y_val) for clf in pair])
     return pairs
+
+
+def error_of(clf, X, y):
+    return calibration_error(y, clf.predict_proba(X), clf.classes_).value
 
 
 @pytest.mark.trains
 def test_calibration_at_least_halves_the_error_of_overfitted_probabilities(overfitted):
     X_test, y_test = make_windows(3000, seed=99, mislabeled=0.4)
-    errors = np.array(
-        [
-            [
-                calibration_error(y_test, clf.predict_proba(X_test), clf.classes_).value
-                for clf in pair
-            ]
-            for pair in overfitted
-        ]
+    before, after = np.transpose(
+        [[error_of(clf, X_test, y_test) for clf in pair] for pair in overfitted]
     )
-    before, after = errors.T
     assert np.median(before) > 0.1  # there is something to repair
     assert np.median(after / before) < 0.5
     assert (after < before + 0.02).all()
@@ -85,10 +72,9 @@ def test_calibration_does_not_spoil_probabilities_that_early_stopping_kept_hones
         X_val, y_val = make_windows(150, seed=40 + seed, mislabeled=0.4)
         clf = small(max_epochs=25, calibrate=True, random_state=seed)
         clf.fit(*train, X_val=X_val, y_val=y_val)
-        after = calibration_error(y_test, clf.predict_proba(X_test), clf.classes_).value
+        after = error_of(clf, X_test, y_test)
         clf.temperature_ = 1.0
-        before = calibration_error(y_test, clf.predict_proba(X_test), clf.classes_).value
-        change.append(after - before)
+        change.append(after - error_of(clf, X_test, y_test))
     assert np.median(change) < 0.01
     assert max(change) < 0.05
 
@@ -96,10 +82,7 @@ def test_calibration_does_not_spoil_probabilities_that_early_stopping_kept_hones
 @pytest.fixture(scope="module")
 def twins():
     """The same fit without and with calibration."""
-    return [
-        small(calibrate=calibrate).fit(X, Y, X_val=X_VAL, y_val=Y_VAL)
-        for calibrate in (False, True)
-    ]
+    return [small(calibrate=one).fit(X, Y, X_val=X_VAL, y_val=Y_VAL) for one in (False, True)]
 
 
 def test_the_temperature_is_that_of_the_validation_windows_under_the_kept_weights(twins):
@@ -113,12 +96,9 @@ def test_the_temperature_is_that_of_the_validation_windows_under_the_kept_weight
 def test_a_temperature_changes_how_sure_a_classifier_is_and_not_what_it_says(twins):
     plain, calibrated = twins
     np.testing.assert_array_equal(plain.predict(X), calibrated.predict(X))
-    np.testing.assert_allclose(
-        softmax(calibrated.decision_function(X)), calibrated.predict_proba(X), rtol=1e-12
-    )
-    np.testing.assert_allclose(
-        calibrated.decision_function(X) * calibrated.temperature_, plain.decision_function(X)
-    )
+    logits, probabilities = calibrated.decision_function(X), calibrated.predict_proba(X)
+    np.testing.assert_allclose(softmax(logits), probabilities, rtol=1e-12)
+    np.testing.assert_allclose(logits * calibrated.temperature_, plain.decision_function(X))
 
 
 def test_the_one_decision_value_of_two_classes_is_the_log_odds_of_its_probability():
@@ -232,9 +212,7 @@ def test_a_window_set_brings_labels_groups_and_recordings(twins):
 def test_recordings_that_were_learned_from_choose_no_threshold():
     windows = WindowSet(X, y=Y, recording_id=np.array([f"drive {i}" for i in range(120)]))
     clf = small().fit(windows)
-    with pytest.raises(
-        InputError, match=r"120 recording\(s\) that were used for training or validation"
-    ):
+    with pytest.raises(InputError, match=r"120 recording\(s\) .* used for training"):
         clf.fit_abstention(windows)
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from fits import PLAIN, weights, without_time
+from fits import PLAIN, reloaded, weights, without_time
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.diagnosis.report import FluctuationReport
@@ -105,16 +105,10 @@ class TestReport:
         classifier.fluctuation_ = FluctuationReport.from_dict(described)
         return classifier
 
-    def test_is_the_same_in_a_saved_model(self, fitted, tmp_path):
-        fitted.save(tmp_path / "model")
-        again = SensorLSTMClassifier.load(tmp_path / "model")
-        assert again.fluctuation_.to_dict() == fitted.fluctuation_.to_dict()
-        assert again.fluctuation_.evidence
-
-    def test_is_the_same_in_a_pickle(self, fitted):
-        again = pickle.loads(pickle.dumps(fitted))
-        assert again.fluctuation_.to_dict() == fitted.fluctuation_.to_dict()
-        assert again.fluctuation_.evidence
+    def test_is_the_same_in_a_saved_model_and_in_a_pickle(self, fitted, tmp_path):
+        for again in reloaded(fitted, tmp_path):
+            assert again.fluctuation_.to_dict() == fitted.fluctuation_.to_dict()
+            assert again.fluctuation_.evidence
 
     def test_is_made_anew_for_a_file_that_has_none(self, fitted, tmp_path):
         fitted.save(tmp_path / "model")

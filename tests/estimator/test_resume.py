@@ -97,13 +97,8 @@ def test_runs_killed_at_random_moments_end_with_the_bytes_of_one_never_killed(
     while epoch < MAX_EPOCHS - 10:
         before = epochs_in(path) if n_kills else 0
         until = before + int(rng.integers(2, 6))
-        pid = runs.begin(
-            checkpoint=str(path),
-            engine=engine,
-            resume=True,
-            at_most=until + 4,
-            least_epoch_s=0.02,
-        )
+        where = {"checkpoint": str(path), "engine": engine, "resume": True}
+        pid = runs.begin(**where, at_most=until + 4, least_epoch_s=0.02)
         heard_s = []
         for epoch in range(before + 1, until + 1):
             assert int(runs.hear("epoch")) == epoch
@@ -120,7 +115,7 @@ def test_runs_killed_at_random_moments_end_with_the_bytes_of_one_never_killed(
         assert epoch - epochs_in(path) in (0, 1)  # the one that was not written yet is lost
         n_kills += 1
     assert n_kills >= 3
-    runs.begin(checkpoint=str(path), engine=engine, resume=True)
+    runs.begin(**where)
     epochs, code = runs.hear_end()
     assert code == 0
     assert 0 < len(epochs) < MAX_EPOCHS

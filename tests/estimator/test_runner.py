@@ -157,9 +157,8 @@ def test_what_trains_when_the_time_is_up_ends_with_its_epoch_and_no_other_begins
         asked.append(None)
         return len(asked) > 2  # before the first epoch, and after it
 
-    first, late = runner.run(
-        [Rerun("first", 5), Rerun("late", 5, change={"hidden_size": 3})], is_over
-    )
+    reruns = [Rerun("first", 5), Rerun("late", 5, change={"hidden_size": 3})]
+    first, late = runner.run(reruns, is_over)
     assert np.array_equal(first.fixed_loss, whole.fixed_loss[:2])
     assert not first.failed
     assert first.val_outputs is not None
@@ -192,9 +191,8 @@ def test_what_cannot_be_run_again():
     report = regressor.fluctuation_
     with pytest.raises(ArgumentError, match="regression"):
         report.origin.open(report.record, X, y)
-    warm = plain_classifier(
-        hidden_size=4, max_epochs=2, early_stopping=False, warm_start=True, random_state=0
-    )
+    settings = {"hidden_size": 4, "max_epochs": 2, "early_stopping": False, "random_state": 0}
+    warm = plain_classifier(**settings, warm_start=True)
     warm.fit(3 * X + 1, y)
     report = warm.fit(X, y).fluctuation_
     runner = report.origin.open(report.record, X, y)

@@ -13,7 +13,7 @@ import pytest
 import sklearn
 import torch
 from fits import plain_classifier
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
@@ -52,6 +52,7 @@ LISTED = [window[:length] for window, length in zip(X, LENGTHS, strict=True)]
 ROW_OF = {window[0, 0]: row for row, window in enumerate(X)}  # a window is known by its first value
 SETTINGS = {"hidden_size": 3, "max_epochs": 2, "device": "cpu", "random_state": 0}
 GRID = {"hidden_size": [2, 3]}
+TARGET = Y + 0.5
 
 
 class Spy:
@@ -72,8 +73,6 @@ class Spy:
         arrived = {"groups": groups is not None, "lengths": lengths is not None}
         self.calls.append((method, frozenset(name for name, came in arrived.items() if came)))
 
-
-class SpyClassifier(Spy, SensorLSTMClassifier):
     def fit(self, X, y=None, sample_weight=None, *, groups=None, lengths=None):
         self.note("fit", X, groups, lengths)
         return super().fit(X, y, sample_weight, groups=groups, lengths=lengths)
@@ -82,6 +81,8 @@ class SpyClassifier(Spy, SensorLSTMClassifier):
         self.note("predict", X, None, lengths)
         return super().predict(X, lengths)
 
+
+class SpyClassifier(Spy, SensorLSTMClassifier):
     def predict_proba(self, X, lengths=None):
         self.note("predict_proba", X, None, lengths)
         return super().predict_proba(X, lengths)
@@ -92,13 +93,7 @@ class SpyClassifier(Spy, SensorLSTMClassifier):
 
 
 class SpyRegressor(Spy, SensorLSTMRegressor):
-    def fit(self, X, y=None, sample_weight=None, *, groups=None, lengths=None):
-        self.note("fit", X, groups, lengths)
-        return super().fit(X, y, sample_weight, groups=groups, lengths=lengths)
-
-    def predict(self, X, lengths=None):
-        self.note("predict", X, None, lengths)
-        return super().predict(X, lengths)
+    pass
 
 
 @pytest.fixture(autouse=True)
@@ -128,36 +123,44 @@ def arrived(method):
     return set(found.pop())
 
 
+def pair(make):
+    return [("a", make()), ("b", make(random_state=1))]
+
+
 BOTH = {"groups", "lengths"}
+SEARCH = {"cv": 2, "error_score": "raise"}
+BY_WINDOWS = {**SEARCH, "min_resources": 36, "random_state": 0}
+BY_EPOCHS = {**SEARCH, "resource": "max_epochs", "min_resources": 1, "max_resources": 3}
+BY_TEMPERATURE = {"method": "temperature", "ensemble": False}
 EVERY_CLASSIFIER = {
     "Pipeline": lambda: make_pipeline(FunctionTransformer(), classifier()),
-    "GridSearchCV": lambda: GridSearchCV(classifier(), GRID, cv=2, error_score="raise"),
-    "RandomizedSearchCV": lambda: RandomizedSearchCV(
-        classifier(), GRID, n_iter=2, cv=2, error_score="raise"
-    ),
-    "HalvingGridSearchCV": lambda: HalvingGridSearchCV(
-        classifier(), GRID, cv=2, min_resources=36, error_score="raise", random_state=0
-    ),
-    "HalvingGridSearchCV of epochs": lambda: HalvingGridSearchCV(
-        classifier(),
-        GRID,
-        cv=2,
-        resource="max_epochs",
-        min_resources=1,
-        max_resources=3,
-        error_score="raise",
-    ),
+    "GridSearchCV": lambda: GridSearchCV(classifier(), GRID, **SEARCH),
+    "RandomizedSearchCV": lambda: RandomizedSearchCV(classifier(), GRID, n_iter=2, **SEARCH),
+    "HalvingGridSearchCV": lambda: HalvingGridSearchCV(classifier(), GRID, **BY_WINDOWS),
+    "HalvingGridSearchCV of epochs": lambda: HalvingGridSearchCV(classifier(), GRID, **BY_EPOCHS),
     "CalibratedClassifierCV": lambda: CalibratedClassifierCV(classifier(), cv=2),
     "CalibratedClassifierCV by temperature": lambda: CalibratedClassifierCV(
-        classifier(), cv=2, method="temperature", ensemble=False
+        classifier(), cv=2, **BY_TEMPERATURE
     ),
-    "VotingClassifier, hard": lambda: VotingClassifier(
-        [("a", classifier()), ("b", classifier(random_state=1))]
-    ),
-    "VotingClassifier, soft": lambda: VotingClassifier(
-        [("a", classifier()), ("b", classifier(random_state=1))], voting="soft"
-    ),
+    "VotingClassifier, hard": lambda: VotingClassifier(pair(classifier)),
+    "VotingClassifier, soft": lambda: VotingClassifier(pair(classifier), voting="soft"),
 }
+LOGARITHM = {"func": np.log1p, "inverse_func": np.expm1}
+EVERY_REGRESSOR = {
+    "Pipeline": lambda: make_pipeline(FunctionTransformer(), regressor()),
+    "GridSearchCV": lambda: GridSearchCV(regressor(), GRID, **SEARCH),
+    "HalvingGridSearchCV": lambda: HalvingGridSearchCV(regressor(), GRID, **BY_WINDOWS),
+    "TransformedTargetRegressor": lambda: TransformedTargetRegressor(regressor(), **LOGARITHM),
+    "VotingRegressor": lambda: VotingRegressor(pair(regressor)),
+}
+EVERY = [
+    pytest.param(make, target, id=f"{name}-{kind}")
+    for kind, makes, target in (
+        ("classifier", EVERY_CLASSIFIER, Y),
+        ("regressor", EVERY_REGRESSOR, TARGET),
+    )
+    for name, make in makes.items()
+]
 
 
 def grouped(estimator):
@@ -166,17 +169,19 @@ def grouped(estimator):
     return estimator
 
 
-@pytest.mark.parametrize("make", EVERY_CLASSIFIER.values(), ids=EVERY_CLASSIFIER)
-def test_groups_and_lengths_arrive_at_every_fit(make, routing):
-    grouped(make()).fit(X, Y, groups=GROUPS, lengths=LENGTHS)
+@pytest.mark.parametrize(("make", "target"), EVERY)
+def test_groups_and_lengths_arrive_at_every_fit(make, target, routing):
+    grouped(make()).fit(X, target, groups=GROUPS, lengths=LENGTHS)
     assert arrived("fit") == BOTH
 
 
 @pytest.mark.parametrize("data", [X, LISTED], ids=["array", "list"])
-@pytest.mark.parametrize("make", EVERY_CLASSIFIER.values(), ids=EVERY_CLASSIFIER)
-def test_without_routing_windows_alone_are_enough(make, data):
-    fitted = make().fit(data, Y)
-    assert set(fitted.predict(data)) <= set(Y)
+@pytest.mark.parametrize(("make", "target"), EVERY)
+def test_without_routing_windows_alone_are_enough(make, target, data):
+    fitted = make().fit(data, target)
+    predicted = fitted.predict(data)
+    assert np.isfinite(predicted).all()
+    assert not is_classifier(fitted) or set(predicted) <= set(Y)
     if hasattr(fitted, "predict_proba"):
         np.testing.assert_allclose(fitted.predict_proba(data).sum(axis=1), 1)
     assert not any(came for _, came in Spy.calls)
@@ -191,15 +196,9 @@ def test_a_list_brings_lengths_to_every_call_and_groups_are_routed(make, routing
 
 @pytest.mark.parametrize("cv", [GroupKFold(3), GroupBalancedKFold(3)], ids=lambda cv: type(cv))
 def test_cross_validation_keeps_groups_whole_and_scores_with_lengths(cv, routing):
-    result = cross_validate(
-        classifier(),
-        X,
-        Y,
-        cv=cv,
-        params={"groups": GROUPS, "lengths": LENGTHS},
-        return_estimator=True,
-        error_score="raise",
-    )
+    options = {"return_estimator": True, "error_score": "raise"}
+    params = {"groups": GROUPS, "lengths": LENGTHS}
+    result = cross_validate(classifier(), X, Y, cv=cv, params=params, **options)
     assert arrived("fit") == BOTH
     assert arrived("predict") == {"lengths"}
     for fitted in result["estimator"]:
@@ -209,12 +208,9 @@ def test_cross_validation_keeps_groups_whole_and_scores_with_lengths(cv, routing
 
 
 def test_a_search_in_a_pipeline_in_a_search_passes_all_on(routing):
-    inner = GridSearchCV(
-        make_pipeline(FunctionTransformer(), classifier()),
-        {"spyclassifier__hidden_size": [2, 3]},
-        cv=GroupKFold(2),
-        error_score="raise",
-    )
+    pipeline = make_pipeline(FunctionTransformer(), classifier())
+    grid = {"spyclassifier__hidden_size": [2, 3]}
+    inner = GridSearchCV(pipeline, grid, cv=GroupKFold(2), error_score="raise")
     params = {"groups": GROUPS, "lengths": LENGTHS}
     result = cross_validate(inner, X, Y, cv=GroupKFold(2), params=params, error_score="raise")
     assert arrived("fit") == BOTH
@@ -306,9 +302,8 @@ def test_stacking_needs_no_arguments_for_lists():
 def test_what_refuses_three_dimensions_takes_flat_windows_that_a_pipeline_unfolds():
     unfold = FunctionTransformer(np.reshape, kw_args={"shape": (-1, T, 2)})
     plain = plain_classifier(**SETTINGS)
-    bagging = BaggingClassifier(
-        make_pipeline(unfold, plain), n_estimators=2, bootstrap=False, max_samples=0.8
-    )
+    settings = {"n_estimators": 2, "bootstrap": False, "max_samples": 0.8}
+    bagging = BaggingClassifier(make_pipeline(unfold, plain), **settings)
     bagging.fit(X.reshape(N, -1), Y)
     assert bagging.predict(X.reshape(N, -1)).shape == (N,)
     with pytest.raises(ValueError, match="dim 3"):
@@ -322,38 +317,9 @@ def test_several_labels_of_each_window_have_a_classifier_each():
 
 # The regressor.
 
-TARGET = Y + 0.5
-EVERY_REGRESSOR = {
-    "Pipeline": lambda: make_pipeline(FunctionTransformer(), regressor()),
-    "GridSearchCV": lambda: GridSearchCV(regressor(), GRID, cv=2, error_score="raise"),
-    "HalvingGridSearchCV": lambda: HalvingGridSearchCV(
-        regressor(), GRID, cv=2, min_resources=36, error_score="raise", random_state=0
-    ),
-    "TransformedTargetRegressor": lambda: TransformedTargetRegressor(
-        regressor(), func=np.log1p, inverse_func=np.expm1
-    ),
-    "VotingRegressor": lambda: VotingRegressor(
-        [("a", regressor()), ("b", regressor(random_state=1))]
-    ),
-}
-
-
-@pytest.mark.parametrize("make", EVERY_REGRESSOR.values(), ids=EVERY_REGRESSOR)
-def test_groups_and_lengths_arrive_at_every_fit_of_a_regressor(make, routing):
-    grouped(make()).fit(X, TARGET, groups=GROUPS, lengths=LENGTHS)
-    assert arrived("fit") == BOTH
-
-
-@pytest.mark.parametrize("data", [X, LISTED], ids=["array", "list"])
-@pytest.mark.parametrize("make", EVERY_REGRESSOR.values(), ids=EVERY_REGRESSOR)
-def test_without_routing_a_regressor_needs_windows_alone(make, data):
-    fitted = make().fit(data, TARGET)
-    assert np.isfinite(fitted.predict(data)).all()
-    assert not any(came for _, came in Spy.calls)
-
 
 def test_a_transformed_target_passes_lengths_to_the_prediction(routing):
-    fitted = TransformedTargetRegressor(regressor(), func=np.log1p, inverse_func=np.expm1)
+    fitted = TransformedTargetRegressor(regressor(), **LOGARITHM)
     fitted.fit(X, TARGET, groups=GROUPS, lengths=LENGTHS)
     values = fitted.predict(X, lengths=LENGTHS)
     assert arrived("predict") == {"lengths"}
@@ -369,18 +335,15 @@ def test_several_targets_need_no_wrapper_and_bear_one():
 
 # Where scikit-learn hands no lengths on, padding is not read as signal in silence.
 
+FOLDS = {"cv": 2, "params": {"lengths": LENGTHS}}
 PADDED = np.where((np.arange(T) < LENGTHS[:, None])[:, :, None], X, 0.0)
 
 
 @pytest.mark.parametrize(
     "predict",
     [
-        lambda: cross_val_predict(
-            classifier(), PADDED, Y, cv=2, params={"lengths": LENGTHS}, method="predict_proba"
-        ),
-        lambda: cross_validate(
-            classifier(), PADDED, Y, cv=2, params={"lengths": LENGTHS}, scoring="neg_log_loss"
-        ),
+        lambda: cross_val_predict(classifier(), PADDED, Y, **FOLDS, method="predict_proba"),
+        lambda: cross_validate(classifier(), PADDED, Y, **FOLDS, scoring="neg_log_loss"),
         lambda: CalibratedClassifierCV(classifier(), cv=2).fit(PADDED, Y, lengths=LENGTHS),
         lambda: classifier().fit(PADDED, Y, lengths=LENGTHS).predict(PADDED),
     ],
@@ -512,9 +475,8 @@ def test_skops_needs_to_trust_the_estimator_alone(make):
     skops = pytest.importorskip("skops.io")
     fitted = make()
     content = skops.dumps(fitted)
-    assert skops.get_untrusted_types(data=content) == [
-        name for name in TRUSTED if name.endswith(type(fitted).__name__)
-    ]
+    own = [name for name in TRUSTED if name.endswith(type(fitted).__name__)]
+    assert skops.get_untrusted_types(data=content) == own
     again = skops.loads(content, trusted=TRUSTED)
     np.testing.assert_array_equal(again.predict(X), fitted.predict(X))
     assert again.history_ == fitted.history_
@@ -524,4 +486,4 @@ def test_skops_needs_to_trust_the_estimator_alone(make):
 def test_nothing_here_warns_of_itself():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        GridSearchCV(plain(), GRID, cv=2, error_score="raise").fit(X, Y)
+        GridSearchCV(plain(), GRID, **SEARCH).fit(X, Y)

@@ -1,12 +1,11 @@
 """Windows of no known class: the false alarm rate is the one chosen, in every form of a model."""
 
 import json
-import pickle
 
 import numpy as np
 import pytest
 from c_models import CModel
-from fits import plain_classifier
+from fits import plain_classifier, reloaded
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
@@ -101,9 +100,7 @@ def test_a_file_and_a_pickle_keep_it_and_an_older_file_has_none(model, tmp_path)
     new, _ = make_windows(200, seed=5)
     expected = model.predict_or_abstain(new, false_alarm_rate=0.1).answered
     assert 0 < (~expected).sum() < 100
-    model.save(tmp_path / "model")
-    again = SensorLSTMClassifier.load(tmp_path / "model")
-    for copy in (again, pickle.loads(pickle.dumps(model))):
+    for copy in reloaded(model, tmp_path):
         found = copy.predict_or_abstain(new, false_alarm_rate=0.1).answered
         np.testing.assert_array_equal(found, expected)
     arrays, description = read_model(tmp_path / "model")
@@ -163,18 +160,24 @@ def test_a_stream_decides_as_the_whole_recording(tmp_path, capsys):
     assert [output.name for output in onnx.load(f"{file}.onnx").graph.output][1:] == ["unknown"]
 
 
+def assert_unknown(model, windows, found, within):
+    """The same windows are unknown as for the model, but for those at the threshold."""
+    expected = ~model.predict_or_abstain(windows, false_alarm_rate=0.1).answered
+    known = model._known
+    distance = known.distance(model.predict_proba(windows))
+    near = np.abs(distance - known.threshold(0.1)) < within
+    np.testing.assert_array_equal(found[~near], expected[~near])
+    assert near.mean() < 0.02
+    assert expected.any()
+
+
 def test_the_output_of_the_graph_is_that_of_the_model(model, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     new = make_windows(300, seed=7)[0].astype(np.float32)
     model.to_onnx(tmp_path / "m.onnx", false_alarm_rate=0.1)
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     probabilities, unknown = session.run(["probabilities", "unknown"], {"X": new})
-    expected = ~model.predict_or_abstain(new, false_alarm_rate=0.1).answered
-    distance = model._known.distance(model.predict_proba(new))
-    near = np.abs(distance - model._known.threshold(0.1)) < 1e-4
-    np.testing.assert_array_equal(unknown[~near], expected[~near])
-    assert near.mean() < 0.02
-    assert expected.any()
+    assert_unknown(model, new, unknown, within=1e-4)
     assert probabilities.shape == (300, 3)
     model.to_onnx(tmp_path / "plain.onnx")
     plain = onnxruntime.InferenceSession(tmp_path / "plain.onnx")
@@ -186,11 +189,7 @@ def test_the_function_in_c_agrees_with_the_model(model, tmp_path):
     export = model.to_c(tmp_path, n_timesteps=30, false_alarm_rate=0.1)
     c = CModel(export, 2, 3)
     found = [c.is_unknown(c.predict(window)) for window in new]
-    expected = ~model.predict_or_abstain(new, false_alarm_rate=0.1).answered
-    distance = model._known.distance(model.predict_proba(new))
-    near = np.abs(distance - model._known.threshold(0.1)) < 1e-3
-    np.testing.assert_array_equal(np.array(found)[~near], expected[~near])
-    assert near.mean() < 0.02
+    assert_unknown(model, new, np.array(found), within=1e-3)
     model.to_c(tmp_path, n_timesteps=30)
     assert "is_unknown" not in export.header.read_text()
 
@@ -199,9 +198,8 @@ def test_what_cannot_be_chosen_is_named(model):
     for rate in (0.001, 0.6, -1, float("nan")):
         with pytest.raises(ArgumentError, match="false_alarm_rate"):
             model.predict_or_abstain(X, false_alarm_rate=rate)
-    few = plain_classifier(hidden_size=2, max_epochs=1).fit(
-        X, Y, X_val=X_VAL[:40], y_val=Y_VAL[:40]
-    )
+    few = plain_classifier(hidden_size=2, max_epochs=1)
+    few.fit(X, Y, X_val=X_VAL[:40], y_val=Y_VAL[:40])
     with pytest.raises(InputError, match=r"false_alarm_rate=0\.02.* lowest rate .* is 0\.025"):
         few.predict_or_abstain(X, false_alarm_rate=0.02)
     one = plain_classifier(hidden_size=2, max_epochs=1)

@@ -30,12 +30,23 @@ def write_recording(path, *, matlab=False, n=400):
 
 
 @pytest.fixture
-def child_that(monkeypatch):
+def run_instead(monkeypatch):
+    """Have the child run another program."""
+
+    def run(program):
+        isolated.end_all()
+        monkeypatch.setattr(isolated, "_PROGRAM", program)
+
+    yield run
+    isolated.end_all()
+
+
+@pytest.fixture
+def child_that(run_instead):
     """Make what a child does with a file called bad.h5."""
 
     def make(statement):
-        isolated._end_all()
-        program = (
+        run_instead(
             "import os, sys, time; sys.path[:] = {};"
             "from sensorseq.io import isolated; real = isolated._answer\n"
             "def answer(file, asked):\n"
@@ -43,10 +54,8 @@ def child_that(monkeypatch):
             "    return real(file, asked)\n"
             "isolated._answer = answer; isolated.serve()"
         )
-        monkeypatch.setattr(isolated, "_PROGRAM", program)
 
-    yield make
-    isolated._end_all()
+    return make
 
 
 @pytest.mark.parametrize(
@@ -74,21 +83,18 @@ def test_the_samples_are_those_that_were_written(tmp_path):
         for channel, name in enumerate(("current", "voltage")):
             np.testing.assert_array_equal(recording.values[:, channel], file[name][()])
     assert [one.unit for one in recording.channels] == ["A", ""]
-    assert len(isolated._idle) == 1  # for the next file
+    assert len(isolated.idle) == 1  # for the next file
 
 
 def test_damaged_recordings_are_read_or_refused(tmp_path):
     good = [
-        (write_recording(tmp_path / "a.h5").read_bytes(), tmp_path / "x.h5", read_hdf5),
-        (
-            write_recording(tmp_path / "a.mat", matlab=True).read_bytes(),
-            tmp_path / "x.mat",
-            read_arrays,
-        ),
+        (write_recording(tmp_path / f"a{suffix}", matlab=matlab).read_bytes(), suffix, read)
+        for suffix, matlab, read in ((".h5", False, read_hdf5), (".mat", True, read_arrays))
     ]
     n_refused = 0
     for number in range(80):
-        content, path, read = good[number % 2]
+        content, suffix, read = good[number % 2]
+        path = tmp_path / f"x{suffix}"
         path.write_bytes(mutate(random.Random(number), content))
         try:
             with warnings.catch_warnings():
@@ -99,14 +105,12 @@ def test_damaged_recordings_are_read_or_refused(tmp_path):
     assert n_refused > 20
 
 
-def test_a_prepared_file_without_checksums_is_tried_in_the_child(tmp_path, child_that, monkeypatch):
+def test_a_prepared_file_without_checksums_is_tried_in_the_child(tmp_path, run_instead):
     path = tmp_path / "bad.h5"
     write_recording(path)
     with pytest.raises(PreparedFileError, match="is an HDF5 file of another kind"):
         read_windows(path)
-    crash = "os.abort()"
-    isolated._end_all()
-    monkeypatch.setattr(isolated, "_PROGRAM", f"import os; {crash}")
+    run_instead("import os; os.abort()")
     with pytest.raises(PreparedFileError, match=r"bad\.h5: is damaged: .* crashed"):
         read_windows(path)
 

@@ -1,6 +1,5 @@
 """Whatever bytes a model file holds: the model saved, or ModelFileError; no code is run."""
 
-import builtins
 import json
 import os
 import pickle
@@ -17,8 +16,7 @@ from hypothesis import strategies as st
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.cli import run
 from sensorseq.errors import ModelFileError
-from sensorseq.io import model_file
-from sensorseq.io.model_file import read_model, write_model
+from sensorseq.io.model_file import MODEL, pack, read_model, to_jsonable, write_model
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(12, 8, 2)).astype(np.float32)
@@ -34,74 +32,77 @@ def fit(kind):
 
 @pytest.fixture(scope="module", params=[SensorLSTMClassifier, SensorLSTMRegressor])
 def saved(request, tmp_path_factory):
-    """The class, its file, the content of it, and what the model in it predicts."""
+    """The class, its file, and what the model in it predicts."""
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     fitted = fit(request.param)
     fitted.save(path)
-    return request.param, path, path.read_bytes(), outputs(fitted)
+    return request.param, path, outputs(fitted)
+
+
+@pytest.fixture(scope="module")
+def content(saved):
+    return saved[1].read_bytes()
+
+
+@pytest.fixture(scope="module")
+def read(saved):
+    return read_model(saved[1])
 
 
 def outputs(fitted):
     return getattr(fitted, "decision_function", fitted.predict)(X)
 
 
-def refused_or_the_same(kind, path, expected):
-    """Load and predict; True when the file was refused."""
-    try:
-        fitted = kind.load(path)
-    except ModelFileError:
-        return True
-    np.testing.assert_array_equal(outputs(fitted), expected)
-    return False
+@pytest.fixture
+def is_refused(saved, tmp_path):
+    """Load a file of these bytes: it is refused (True), or predicts the same (False)."""
+    kind, _, expected = saved
+    path = tmp_path / "model"
+
+    def load(content):
+        path.write_bytes(content)
+        try:
+            fitted = kind.load(path)
+        except ModelFileError:
+            return True
+        np.testing.assert_array_equal(outputs(fitted), expected)
+        return False
+
+    return load
 
 
 # Bytes.
 
 
-def test_a_truncated_file_is_refused_at_every_length(saved, tmp_path):
-    kind, _, content, expected = saved
-    path = tmp_path / "model"
+def test_a_truncated_file_is_refused_at_every_length(content, is_refused):
     for length in sorted({*range(0, 64), *range(64, len(content), 37), len(content) - 1}):
-        path.write_bytes(content[:length])
-        assert refused_or_the_same(kind, path, expected), length
+        assert is_refused(content[:length]), length
 
 
-def test_a_file_with_bytes_behind_it_is_refused(saved, tmp_path):
-    kind, _, content, expected = saved
-    path = tmp_path / "model"
-    path.write_bytes(content + b"\0")
-    assert refused_or_the_same(kind, path, expected)
+def test_a_file_with_bytes_behind_it_is_refused(content, is_refused):
+    assert is_refused(content + b"\0")
 
 
-def test_no_changed_byte_of_the_header_gives_another_model(saved, tmp_path):
-    kind, _, content, expected = saved
-    path = tmp_path / "model"
+def test_no_changed_byte_of_the_header_gives_another_model(content, is_refused):
     size = 8 + int.from_bytes(content[:8], "little")
     for position in [*range(8), *range(8, size, 7)]:
         changed = bytearray(content)
         changed[position] ^= 1 << (position % 8)
-        path.write_bytes(changed)
-        refused_or_the_same(kind, path, expected)
+        is_refused(changed)
 
 
-def test_every_changed_byte_of_the_weights_is_refused(saved, tmp_path):
-    kind, _, content, expected = saved
-    path = tmp_path / "model"
+def test_every_changed_byte_of_the_weights_is_refused(content, is_refused):
     size = 8 + int.from_bytes(content[:8], "little")
     for position in range(size, len(content), 11):
         changed = bytearray(content)
         changed[position] ^= 0x10
-        path.write_bytes(changed)
-        assert refused_or_the_same(kind, path, expected), position
+        assert is_refused(changed), position
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(junk=st.binary(max_size=400), position=st.integers(0, 6000), length=st.integers(0, 400))
-def test_no_splice_of_random_bytes_gives_another_model(junk, position, length, saved, tmp_path):
-    kind, _, content, expected = saved
-    path = tmp_path / "model"
-    path.write_bytes(content[:position] + junk + content[position + length :])
-    refused_or_the_same(kind, path, expected)
+def test_no_splice_of_random_bytes_gives_another_model(junk, position, length, content, is_refused):
+    is_refused(content[:position] + junk + content[position + length :])
 
 
 def peak_mb():
@@ -109,26 +110,20 @@ def peak_mb():
 
 
 @pytest.mark.parametrize("claimed", [10 * 2**30, 2**40, 2**63, 2**64 - 1, 99_000_000])
-def test_a_header_that_claims_to_be_huge_takes_no_memory(claimed, saved, tmp_path):
-    kind, _, content, expected = saved
-    path = tmp_path / "model"
-    path.write_bytes(struct.pack("<Q", claimed) + content[8:])
+def test_a_header_that_claims_to_be_huge_takes_no_memory(claimed, content, is_refused):
     before = peak_mb()
-    assert refused_or_the_same(kind, path, expected)
+    assert is_refused(struct.pack("<Q", claimed) + content[8:])
     assert peak_mb() - before < 64
 
 
-def test_a_tensor_that_claims_to_be_huge_takes_no_memory(saved, tmp_path):
-    kind, _, content, expected = saved
-    path = tmp_path / "model"
+def test_a_tensor_that_claims_to_be_huge_takes_no_memory(content, is_refused):
     size = int.from_bytes(content[:8], "little")
     before = peak_mb()
     for shape, end in (([2**31], 2**33), ([2**62], 2**64 - 4), ([1], 2**33), ([-1], 4)):
         header = json.loads(content[8 : 8 + size])
         header["module.linear.bias"] |= {"shape": shape, "data_offsets": [0, end]}
         text = json.dumps(header).encode()
-        path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + size :])
-        assert refused_or_the_same(kind, path, expected)
+        assert is_refused(struct.pack("<Q", len(text)) + text + content[8 + size :])
     assert peak_mb() - before < 64
 
 
@@ -166,16 +161,20 @@ def test_a_pickle_under_the_name_of_a_model_is_not_unpickled(protocol, saved, tm
 
 
 def test_reading_a_model_neither_unpickles_nor_evaluates(saved, monkeypatch):
-    kind, path, _, expected = saved
+    kind, path, expected = saved
     loaded = kind.load(path)  # imports are done
 
     def forbidden(*_, **__):
         raise AssertionError("a model file was executed")
 
-    for module, name in ((pickle, "loads"), (pickle, "load"), (pickle, "Unpickler")):
-        monkeypatch.setattr(module, name, forbidden)
-    for name in ("eval", "exec"):
-        monkeypatch.setattr(builtins, name, forbidden)
+    for name in (
+        "pickle.loads",
+        "pickle.load",
+        "pickle.Unpickler",
+        "builtins.eval",
+        "builtins.exec",
+    ):
+        monkeypatch.setattr(name, forbidden)
     try:
         loaded = kind.load(path)
     finally:
@@ -186,9 +185,10 @@ def test_reading_a_model_neither_unpickles_nor_evaluates(saved, monkeypatch):
 # Descriptions whose sum is right: written by something that knows the format.
 
 
-def sealed(path, arrays, text):
-    """Write a description of any text, with its sum."""
-    path.write_bytes(model_file.pack(model_file._MODEL, arrays, text))
+def sealed(arrays, description):
+    """The bytes of a file with its sum; a description may be any text."""
+    is_text = isinstance(description, str)
+    return pack(MODEL, arrays, description if is_text else json.dumps(to_jsonable(description)))
 
 
 @pytest.mark.parametrize(
@@ -210,21 +210,15 @@ def sealed(path, arrays, text):
     ],
     ids=lambda text: f"{text[:20]!r}",
 )
-def test_a_description_of_anything_else_is_refused(text, saved, tmp_path):
-    kind, path, _, expected = saved
-    arrays, _ = read_model(path)
-    sealed(tmp_path / "model", arrays, text)
-    assert refused_or_the_same(kind, tmp_path / "model", expected)
+def test_a_description_of_anything_else_is_refused(text, read, is_refused):
+    assert is_refused(sealed(read[0], text))
 
 
-def test_nesting_of_every_depth_is_refused(saved, tmp_path):
-    kind, path, _, expected = saved
-    arrays, _ = read_model(path)
+def test_nesting_of_every_depth_is_refused(read, is_refused):
     for depth in (50, 400, 900, 3000, 30_000):
         for opening, closing in (("[", "]"), ('{"tuple":[', "]}"), ('{"dict":[[1,', "]]}")):
             text = '{"task":' + opening * depth + "0" + closing * depth + "}"
-            sealed(tmp_path / "model", arrays, text)
-            assert refused_or_the_same(kind, tmp_path / "model", expected)
+            assert is_refused(sealed(read[0], text))
 
 
 WRONG = [None, True, -1, 10**30, 1.5, float("nan"), float("inf"), "x", "", [], [1], ["x", "y"]]
@@ -266,42 +260,30 @@ def type_of(value):
     return float if type(value) is int else type(value)
 
 
-@pytest.fixture(scope="module")
-def read(saved):
-    return read_model(saved[1])
-
-
 @pytest.mark.long
-def test_no_field_of_a_wrong_type_is_another_error_or_another_model(saved, read, tmp_path):
-    kind, _, _, expected = saved
+def test_no_field_of_a_wrong_type_is_another_error_or_another_model(read, is_refused):
     arrays, description = read
-    path = tmp_path / "model"
     n_tried = n_refused = 0
     for row, place in enumerate(places(description)):
         for column, wrong in enumerate(WRONG):
             is_same_type = type_of(wrong) == type_of(at(description, place))
             if (row + column) % 3 or (place[0] in DATA and is_same_type):
                 continue
-            changed = replaced(description, place, wrong)
-            sealed(path, arrays, json.dumps(model_file.to_jsonable(changed)))
             n_tried += 1
-            n_refused += refused_or_the_same(kind, path, expected)
+            n_refused += is_refused(sealed(arrays, replaced(description, place, wrong)))
     assert n_refused > n_tried / 2 > 150
 
 
-def test_a_description_without_one_of_its_fields_is_refused(saved, read, tmp_path):
-    kind, _, _, expected = saved
+def test_a_description_without_one_of_its_fields_is_refused(read, is_refused):
     arrays, description = read
     # versions are for people; files before the report, adaptations, patches or lengths have none
     later = {"fluctuation", "adaptation", "patch", "n_timesteps"}
     for name in set(description) - {"versions", *later}:
         rest = {key: value for key, value in description.items() if key != name}
-        write_model(tmp_path / "model", arrays, rest)
-        assert refused_or_the_same(kind, tmp_path / "model", expected), name
+        assert is_refused(sealed(arrays, rest)), name
 
 
-def test_arrays_of_other_shapes_types_or_names_are_refused(saved, read, tmp_path):
-    kind, _, _, expected = saved
+def test_arrays_of_other_shapes_types_or_names_are_refused(read, is_refused):
     arrays, description = read
     for name, array in arrays.items():
         shapes = [array[:0], array[None], array.ravel()[:-1], np.concatenate([array, array])]
@@ -311,35 +293,31 @@ def test_arrays_of_other_shapes_types_or_names_are_refused(saved, read, tmp_path
         if name.startswith("scaler."):  # whose numbers may be of any type
             types = []
         for changed in shapes + types:
-            write_model(tmp_path / "model", {**arrays, name: changed}, description)
-            is_refused = refused_or_the_same(kind, tmp_path / "model", expected)
-            assert is_refused or name == "scaler.kind", name  # a text, in whatever shape
+            told = is_refused(sealed({**arrays, name: changed}, description))
+            assert told or name == "scaler.kind", name  # a text, in whatever shape
         renamed = {key: value for key, value in arrays.items() if key != name}
         for changed in (renamed, {**renamed, f"{name}s": array}, {**renamed, "extra": array}):
-            write_model(tmp_path / "model", changed, description)
-            assert refused_or_the_same(kind, tmp_path / "model", expected), name
+            assert is_refused(sealed(changed, description)), name
 
 
 @pytest.mark.parametrize(
-    ("name", "size"),
+    ("name", "exponent"),
     [
-        ("hidden_size", 2**20),
-        ("hidden_size", 2**40),
-        ("num_layers", 2**30),
-        ("n_channels", 2**40),
-        ("n_channels", 2**70),
+        ("hidden_size", 20),
+        ("hidden_size", 40),
+        ("num_layers", 30),
+        ("n_channels", 40),
+        ("n_channels", 70),
     ],
 )
-def test_a_network_that_claims_to_be_huge_takes_no_memory(name, size, saved, read, tmp_path):
-    kind, _, _, expected = saved
+def test_a_network_that_claims_to_be_huge_takes_no_memory(name, exponent, read, is_refused):
     arrays, description = read
     changed = {**description, "architecture": {**description["architecture"]}}
-    (changed if name == "n_channels" else changed["architecture"])[name] = size
+    (changed if name == "n_channels" else changed["architecture"])[name] = 2**exponent
     if name == "n_channels":
-        changed["n_features_in"] = size
-    write_model(tmp_path / "model", arrays, changed)
+        changed["n_features_in"] = 2**exponent
     before = peak_mb()
-    assert refused_or_the_same(kind, tmp_path / "model", expected)
+    assert is_refused(sealed(arrays, changed))
     assert peak_mb() - before < 64
 
 
@@ -359,11 +337,8 @@ ODD = {
     "history": 0.5,
     "architecture": [],
     "preparation": {
-        "channels": ["a"],
-        "sample_rate_hz": 10.0,
-        "n_timesteps": 8,
+        **{"channels": ["a"], "sample_rate_hz": 10.0, "n_timesteps": 8, "recordings": {}},
         "configuration": {"input": {"units": "A"}},
-        "recordings": {},
     },
 }
 

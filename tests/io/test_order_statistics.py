@@ -26,14 +26,14 @@ def tables(draw):
 
 
 LIMITS = st.sampled_from([0, 7, 1 << 22])
+SMALL = {"_COLUMNS": 2, "_SLICE": 11}
 
 
 @contextmanager
-def holding(n_values):
+def holding(n_values, **others):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(order_statistics, "_COLLECTED", n_values)
-        patch.setattr(order_statistics, "_COLUMNS", 2)
-        patch.setattr(order_statistics, "_SLICE", 11)
+        for name, limit in {"_COLLECTED": n_values, **others}.items():
+            patch.setattr(order_statistics, name, limit)
         yield
 
 
@@ -46,7 +46,7 @@ def holding(n_values):
 def test_quantiles_of_blocks_are_those_of_numpy(limit, table, cuts, n_levels):
     levels = np.linspace(0, 1, n_levels)
     blocks = np.split(table, sorted(cuts))
-    with holding(limit):
+    with holding(limit, **SMALL):
         found = order_statistics.quantiles(lambda: iter(blocks), *table.shape, levels, table.dtype)
     np.testing.assert_array_equal(found, np.quantile(table.astype(np.float64), levels, axis=0))
 
@@ -55,7 +55,7 @@ def test_quantiles_of_blocks_are_those_of_numpy(limit, table, cuts, n_levels):
 def test_the_median_of_blocks_is_that_of_numpy(limit, table, cuts):
     column = table[:, :1].astype(np.float64)
     blocks = np.split(column, sorted(cuts))
-    with holding(limit):
+    with holding(limit, **SMALL):
         assert order_statistics.median(lambda: iter(blocks), len(column)) == np.median(column)
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from limited_files import files_limited_to, run_limited
+from preparing import names_in
 
 from sensorseq.errors import PreparedFileError, WindowError
 from sensorseq.io import checksums, hdf5
@@ -37,10 +38,6 @@ def make_windows(n_windows=30, n_timesteps=7, n_channels=2, seed=0):
         sample_rate_hz=6.5,
         provenance={"configuration": {"window": {"window_s": 5.0}}, "dropped": [None, "ü"]},
     )
-
-
-def names_in(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def assert_same(read, written):
@@ -203,7 +200,7 @@ def newer(path):
         file.attrs["version"] = 3
 
 
-def without_labels_classes(path):
+def without_classes(path):
     with changed(path) as file:
         del file["classes"]
 
@@ -222,7 +219,7 @@ def of_other_lengths(path):
         (lambda path: None, "cannot be read"),
         (foreign, "another kind .*sensorseq prepare"),
         (newer, "format version 3; .* reads 2. Update sensorseq"),
-        (without_labels_classes, "truncated or damaged"),
+        (without_classes, "truncated or damaged"),
         (of_other_lengths, "start_s has shape"),
     ],
 )

@@ -9,8 +9,6 @@ import pytest
 import torch
 from fits import plain_classifier
 
-from sensorseq.estimator.explain import Differentiable, integrated_gradients
-
 pytestmark = pytest.mark.peers
 
 N, T, C = 90, 40, 3
@@ -58,7 +56,7 @@ def test_integrated_gradients_are_those_of_captum(arguments, within):
     settings = {"hidden_size": 8, "max_epochs": 30, "dtype": "float64"}
     model = plain_classifier(**settings, **arguments, random_state=0).fit(X, y)
     model.temperature_ = 1.3
-    scaled = torch.from_numpy(model._scaled(model._read_windows(X[:6], None))[0])
+    scaled = torch.from_numpy(model.scaler_.transform(X[:6])).double()
     target = model.predict(X[:6])
     twin = Twin(model)
     found = torch.exp(twin(scaled)).detach().numpy()
@@ -66,7 +64,7 @@ def test_integrated_gradients_are_those_of_captum(arguments, within):
     theirs = attr.IntegratedGradients(twin).attribute(
         scaled, target=torch.from_numpy(target), n_steps=1000, internal_batch_size=3000
     )
-    ours = integrated_gradients(Differentiable(model.modules_, None, 1.3), scaled, None, target)
+    ours = model.explain(X[:6], method="gradients", n_regions=T).contributions
     assert np.abs(ours).max() > 0.02
     largest = np.abs(ours - theirs.detach().numpy()).max()
     print(f"{arguments}: largest difference {largest:.1e}, largest share {np.abs(ours).max():.2f}")

@@ -4,7 +4,8 @@ import uuid
 
 import fsspec
 import pytest
-from small_recordings import digest, prepare_plainly, write_recordings
+from preparing import digest, interrupt_at, prepare_plainly
+from small_recordings import write_recordings
 
 from sensorseq.errors import SensorseqError
 
@@ -44,13 +45,9 @@ def test_from_s3_to_s3_by_dask_workers(bucket, tmp_path):
     for folder in ("", "/Eis"):  # as consoles mark folders
         store.call_s3("put_object", Bucket=name, Key=f"{key}{folder}/")
 
-    def interrupt(at, done, total):
-        if (at, done) == ("recordings", 5):
-            raise KeyboardInterrupt
-
     arguments = [f"{bucket}/logs", f"{bucket}/windows.h5"]
     with pytest.raises(KeyboardInterrupt):
-        prepare_plainly(*arguments, progress=interrupt)
+        prepare_plainly(*arguments, progress=interrupt_at("recordings", 5))
     files, there = fsspec.url_to_fs(bucket)
     files.invalidate_cache()
     assert len(files.find(f"{there}/windows.h5.parts")) == 5

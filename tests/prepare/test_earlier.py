@@ -10,7 +10,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from terrains import WAYS, digest, make_terrains, names_in, signals, write_csv, write_sensors
+from preparing import digest, interrupt_at, names_in
+from tables import write_csv
+from terrains import WAYS, make_terrains, signals, write_sensors
 
 from sensorseq.errors import ArgumentError, PreparedFileError, RecordingError, SplitError
 from sensorseq.evaluation.inspect import inspect_leakage
@@ -23,12 +25,9 @@ PER_WINDOW = ("X", "y", "lengths", "groups", "start_s", "split")
 PLAIN = {"window_s": 2, "hop_s": 1}
 OFTEN = (0, 3, 4, 5, 6, 7)  # of WAYS
 EACH_WAY = [
-    *(
-        pytest.param(way, marks=() if i in OFTEN else pytest.mark.slow)
-        for i, way in enumerate(WAYS)
-    ),
-    {**PLAIN, "split": "none"},
+    pytest.param(way, marks=() if i in OFTEN else pytest.mark.slow) for i, way in enumerate(WAYS)
 ]
+EACH_WAY.append({**PLAIN, "split": "none"})
 
 
 @pytest.fixture
@@ -108,8 +107,9 @@ class TestUpToDate:
         path.write_text(path.read_text().replace("0.05,", "0.051,", 1))
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         summary = prepare(copy, tmp_path / "w.h5", **PLAIN)
-        assert summary.headline == (
-            f"replaced {tmp_path / 'w.h5'}: 1 changed recording(s): sand/pro_00."
+        assert (summary.action, summary.changes) == (
+            "replaced",
+            ["1 changed recording(s): sand/pro_00"],
         )
 
     def test_the_file_may_lie_in_the_folder_it_is_made_from(self, terrains, tmp_path):
@@ -193,12 +193,9 @@ class TestExtended:
         prepare(terrains, tmp_path / "w.h5", **PLAIN)
         change(terrains)
         del parsed[:]
-        seen = []
-
-        def see(*at):
-            seen.append(at)
-
-        summary = prepare(terrains, tmp_path / "w.h5", **PLAIN, resume=True, progress=see)
+        stages = set()
+        see = {"progress": lambda stage, *_: stages.add(stage)}
+        summary = prepare(terrains, tmp_path / "w.h5", **PLAIN, resume=True, **see)
         new = [f"{label}/new_{n}" for label in ("Eis", "great snow", "sand") for n in range(2)]
         new += [f"tar/new_{n}" for n in range(4)]
         assert sorted(parsed) == sorted([*new, "Eis/pro_00"])
@@ -207,7 +204,7 @@ class TestExtended:
             " snow/new_0 and 7 more; 1 changed recording(s): Eis/pro_00; 1 removed recording(s):"
             " sand/pro_02."
         )
-        assert {stage for stage, _, _ in seen} == {"digests", "recordings", "merge"}
+        assert stages == {"digests", "recordings", "merge"}
 
     def test_recordings_added_to_a_long_table_are_added_alone(self, tmp_path, parsed):
         table = tmp_path / "table.csv"
@@ -353,10 +350,7 @@ class TestExtended:
         ("other", "words"),
         [
             ({"window_s": 1.5}, "`window_s` was 2, now 1.5"),
-            (
-                {"scale": "robust", "hop_s": None},
-                "`hop_s` was 1, now not given; `scale` was standard",
-            ),
+            ({"scale": "robust", "hop_s": None}, "`hop_s` was 1, now not given; `scale` was stan"),
             ({"derive": "auto"}, "`derive` was not given, now auto"),
             ({"sample_rate_hz": 10}, "`sample_rate_hz` was not given, now 10"),
             ({"random_state": 3}, "`random_state` was 0, now 3"),
@@ -430,12 +424,9 @@ class TestKilled:
         prepare(terrains, path, **PLAIN)
         prepare(terrains, tmp_path / "anew.h5", window_s=1)
 
-        def interrupt(stage, done, total):
-            if (stage, done) == ("recordings", 7):
-                raise KeyboardInterrupt
-
+        stop = interrupt_at("recordings", 7)
         with pytest.raises(KeyboardInterrupt) as raised:
-            prepare(terrains, path, window_s=1, progress=interrupt)
+            prepare(terrains, path, window_s=1, progress=stop)
         (note,) = raised.value.__notes__
         assert note.startswith(f"7 finished recording(s) are kept in {path}.parts; resume")
         summary = prepare(terrains, path, window_s=1, resume=True)

@@ -5,25 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import h5py
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
 from borealtc import BOREALTC, needs_borealtc
 from fits import plain_classifier
 from limited_files import files_limited_to
-from terrains import (
-    LABELED_WAYS,
-    LOGS,
-    WAYS,
-    digest,
-    make_terrains,
-    names_in,
-    signals,
-    write_csv,
-    write_spans,
-)
+from preparing import assert_same_windows, digest, interrupt_at, names_in, prepare_plainly
+from tables import write_csv, write_table
+from terrains import LABELED_WAYS, LOGS, WAYS, make_terrains, signals, write_spans
 
 import sensorseq
 from sensorseq.errors import (
@@ -53,10 +42,6 @@ def terrains(tmp_path):
     return make_terrains(tmp_path / "müde Räder")
 
 
-def prepare_plainly(terrains, output, **arguments):
-    return prepare(terrains, output, **{"window_s": 2, "hop_s": 1, **arguments})
-
-
 class TestLaws:
     @pytest.mark.parametrize("arguments", WAYS, ids=str)
     def test_one_recording_at_a_time_gives_what_all_at_once_give(
@@ -69,16 +54,14 @@ class TestLaws:
             windows = file.windows()
             np.testing.assert_array_equal(file.sample_indices, pipeline.sample_indices_)
             scaler = scaler_from_dict(file.scaler)
-        for name in ("X", "lengths", "y", "groups", "recording_id", "start_s", "split"):
-            np.testing.assert_array_equal(getattr(windows, name), getattr(expected, name))
+        assert_same_windows(windows, expected)
         assert windows.channels == expected.channels
         assert windows.sample_rate_hz == expected.sample_rate_hz
         keys = {"recording": windows.recording_id, "group": windows.groups}
         keys = {"keys": keys[arguments["scale_per"]]} if "scale_per" in arguments else {}
         scaled = pipeline.scaler_.transform(expected.X, expected.lengths, **keys)
-        np.testing.assert_allclose(
-            scaler.transform(windows.X, windows.lengths, **keys), scaled, rtol=1e-5, atol=1e-5
-        )
+        again = scaler.transform(windows.X, windows.lengths, **keys)
+        np.testing.assert_allclose(again, scaled, rtol=1e-5, atol=1e-5)
         assert summary.n_windows == len(windows)
         assert summary.n_recordings == 12
 
@@ -91,31 +74,22 @@ class TestLaws:
         prepare(folder, tmp_path / "w.h5", **reading, **arguments)
         expected = PreparePipeline(**arguments).prepare(read_recordings(folder, **reading))
         windows = read_windows(tmp_path / "w.h5")
-        for name in ("X", "lengths", "y", "groups", "recording_id", "start_s", "split"):
-            np.testing.assert_array_equal(getattr(windows, name), getattr(expected, name))
-        rates = [
+        assert_same_windows(windows, expected)
+        rates, others = (
             {row["recording_id"]: row["sample_rate_hz"] for row in each.provenance["recordings"]}
             for each in (windows, expected)
-        ]
-        assert rates[0] == rates[1]
-
-        def interrupt(stage, done, total):
-            if stage == "merge":
-                raise KeyboardInterrupt
-
+        )
+        assert rates == others
+        stop = interrupt_at("merge")
         with pytest.raises(KeyboardInterrupt):
-            prepare(folder, tmp_path / "r.h5", **reading, **arguments, progress=interrupt)
+            prepare(folder, tmp_path / "r.h5", **reading, **arguments, progress=stop)
         prepare(folder, tmp_path / "r.h5", **reading, **arguments, resume=True)
         assert digest(tmp_path / "r.h5") == digest(tmp_path / "w.h5")
 
     def test_numbers_of_numpy_are_numbers(self, terrains, tmp_path):
         plain = {"window_s": 2, "hop_s": 0.5, "sample_rate_hz": 10, "attenuation_db": 70.0}
-        of_numpy = {
-            "window_s": np.int64(2),
-            "hop_s": np.float32(0.5),
-            "sample_rate_hz": np.int32(10),
-            "attenuation_db": np.float32(70),
-        }
+        types = (np.int64, np.float32, np.int32, np.float32)
+        of_numpy = {key: type_(plain[key]) for key, type_ in zip(plain, types, strict=True)}
         rated = {"current": 2.0, "speed": 1.0}
         prepare(terrains, tmp_path / "a.h5", **plain, scale="physical", rated=rated)
         rated = {name: np.float32(value) for name, value in rated.items()}
@@ -187,15 +161,10 @@ class TestLaws:
             PreparePipeline.for_prediction(WindowSet(np.zeros((1, 2, 1))).provenance)
 
     def test_formats_of_other_programs_give_the_same_windows(self, tmp_path):
-        columns = signals(1)
-        write_csv(tmp_path / "a.csv", columns)
-        pyarrow.parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
-        with h5py.File(tmp_path / "a.h5", "w") as file:
-            for name, values in columns.items():
-                file[name] = values
         windows = []
         for name in ("a.csv", "a.parquet", "a.h5"):
-            prepare(tmp_path / name, tmp_path / "w.h5", window_s=2, split="none")
+            source = write_table(tmp_path / name, signals(1))
+            prepare(source, tmp_path / "w.h5", window_s=2, split="none")
             windows.append(read_windows(tmp_path / "w.h5"))
         for other in windows[1:]:
             np.testing.assert_array_equal(other.X, windows[0].X)
@@ -218,13 +187,9 @@ class TestSameBytes:
     @pytest.mark.parametrize("after", [0, 1, 7, 12])
     def test_interrupted_and_resumed_it_is_the_same(self, terrains, tmp_path, stage, after):
         prepare_plainly(terrains, tmp_path / "whole.h5")
-
-        def interrupt(at, done, total):
-            if (at, done) == (stage, after):
-                raise KeyboardInterrupt
-
+        stop = interrupt_at(stage, after)
         with pytest.raises(KeyboardInterrupt):
-            prepare_plainly(terrains, tmp_path / "w.h5", progress=interrupt)
+            prepare_plainly(terrains, tmp_path / "w.h5", progress=stop)
         finished = {"rates": 0, "recordings": after, "merge": 12}[stage]
         left = ["müde Räder"] + ["w.h5.parts"] * (finished > 0) + ["whole.h5"]
         assert names_in(tmp_path) == left
@@ -235,16 +200,12 @@ class TestSameBytes:
         assert digest(tmp_path / "w.h5") == digest(tmp_path / "whole.h5")
         assert names_in(tmp_path) == ["müde Räder", "w.h5", "whole.h5"]
 
-    def interrupt_late(self, terrains, output):
-        def interrupt(at, done, total):
-            if at == "merge":
-                raise KeyboardInterrupt
-
+    @pytest.fixture
+    def interrupted(self, terrains, tmp_path):
         with pytest.raises(KeyboardInterrupt):
-            prepare_plainly(terrains, output, progress=interrupt)
+            prepare_plainly(terrains, tmp_path / "w.h5", progress=interrupt_at("merge"))
 
-    def test_what_changed_since_is_not_reused(self, terrains, tmp_path):
-        self.interrupt_late(terrains, tmp_path / "w.h5")
+    def test_what_changed_since_is_not_reused(self, terrains, interrupted, tmp_path):
         write_csv(terrains / "sand" / "pro_00.csv", signals(77))
         summary = prepare_plainly(terrains, tmp_path / "w.h5", resume=True)
         assert summary.n_reused == 11
@@ -254,13 +215,11 @@ class TestSameBytes:
     @pytest.mark.parametrize(
         "change", [{"hop_s": 2}, {"channels": ["speed"]}, {"max_gap_s": 3}, {"sample_rate_hz": 10}]
     )
-    def test_parts_of_other_arguments_are_not_reused(self, terrains, tmp_path, change):
-        self.interrupt_late(terrains, tmp_path / "w.h5")
+    def test_parts_of_other_arguments_are_not_reused(self, terrains, interrupted, tmp_path, change):
         summary = prepare_plainly(terrains, tmp_path / "w.h5", resume=True, **change)
         assert summary.n_reused == 0
 
-    def test_a_damaged_part_is_made_again(self, terrains, tmp_path):
-        self.interrupt_late(terrains, tmp_path / "w.h5")
+    def test_a_damaged_part_is_made_again(self, terrains, interrupted, tmp_path):
         parts = sorted((tmp_path / "w.h5.parts").iterdir())
         parts[0].write_bytes(parts[0].read_bytes()[:-50])
         parts[1].write_bytes(b"")
@@ -272,8 +231,7 @@ class TestSameBytes:
         prepare_plainly(terrains, tmp_path / "anew.h5")
         assert digest(tmp_path / "w.h5") == digest(tmp_path / "anew.h5")
 
-    def test_without_resume_nothing_is_reused(self, terrains, tmp_path):
-        self.interrupt_late(terrains, tmp_path / "w.h5")
+    def test_without_resume_nothing_is_reused(self, terrains, interrupted, tmp_path):
         assert prepare_plainly(terrains, tmp_path / "w.h5").n_reused == 0
 
 
@@ -290,23 +248,12 @@ class TestProvenance:
         assert set(provenance["versions"]) == {"sensorseq", "numpy", "scipy"}
         first = provenance["recordings"][0]
         assert first["recording_id"] == "Eis/pro_00"
-        assert first["sources"] == [
-            {
-                "path": "Eis/pro_00.csv",
-                "sha256": digest(terrains / "Eis" / "pro_00.csv"),
-                "size_bytes": (terrains / "Eis" / "pro_00.csv").stat().st_size,
-            }
-        ]
+        path = terrains / "Eis" / "pro_00.csv"
+        facts = {"sha256": digest(path), "size_bytes": path.stat().st_size}
+        assert first["sources"] == [{"path": "Eis/pro_00.csv", **facts}]
         assert len(provenance["recordings"]) == 11
-        assert provenance["dropped"] == [
-            {
-                "recording_id": "sand/short",
-                "start_s": 0.0,
-                "n_samples": 20,
-                "n_windows": 0,
-                "reason": "shorter than a window",
-            }
-        ]
+        facts = {"start_s": 0.0, "n_samples": 20, "n_windows": 0, "reason": "shorter than a window"}
+        assert provenance["dropped"] == [{"recording_id": "sand/short", **facts}]
         assert summary.dropped == provenance["dropped"]
         assert "dropped 1: shorter than a window" in str(summary)
         assert str(tmp_path) not in str(provenance)
@@ -321,9 +268,8 @@ class TestProvenance:
         prepare(tmp_path / "a.csv", tmp_path / "w.h5", window_s=2, split="none")
         windows = read_windows(tmp_path / "w.h5")
         assert windows.provenance["recordings"][0]["n_pieces"] == 2
-        np.testing.assert_allclose(
-            windows.start_s, [*np.arange(10) * 2.0, *(22 + np.arange(9) * 2.0)], atol=1e-9
-        )
+        starts_s = [*range(0, 20, 2), *range(22, 40, 2)]
+        np.testing.assert_allclose(windows.start_s, starts_s, atol=1e-9)
         assert np.isfinite(windows.X).all()
 
     def test_columns_without_numbers_are_counted(self, terrains, tmp_path):
@@ -343,9 +289,8 @@ class TestProvenance:
         prepare_plainly(terrains, tmp_path / "a.h5")
         write_csv(path, dict(reversed(columns.items())))
         prepare_plainly(terrains, tmp_path / "b.h5")
-        np.testing.assert_array_equal(
-            read_windows(tmp_path / "a.h5").X, read_windows(tmp_path / "b.h5").X
-        )
+        one, other = (read_windows(tmp_path / name).X for name in ("a.h5", "b.h5"))
+        np.testing.assert_array_equal(one, other)
 
     def test_a_summary_is_plain_values_for_machines(self, terrains, tmp_path):
         summary = prepare_plainly(terrains, tmp_path / "w.h5")
@@ -389,16 +334,12 @@ class TestProvenance:
         for split in shares:
             summary = prepare_plainly(terrains, tmp_path / "w.h5", hop_s=2, split=split)
             windows = read_windows(tmp_path / "w.h5")
-            part = {
-                name: str(windows.split[windows.recording_id == name][0])
-                for name in ("sand/pro_02", "sand/twin")
-            }
+            names = ["sand/pro_02", "sand/twin"]
+            parts = [str(windows.split[windows.recording_id == name][0]) for name in names]
             expected = []
-            if part["sand/pro_02"] != part["sand/twin"]:
+            if parts[0] != parts[1]:
                 apart += 1
-                expected = [
-                    {"recordings": list(part), "parts": list(part.values()), "n_windows": 5}
-                ]
+                expected = [{"recordings": names, "parts": parts, "n_windows": 5}]
                 assert "LEAK: 5 window(s) of sand/twin" in format_summary(summary.to_dict())
             assert summary.copies == expected
         assert 0 < apart < len(shares)
@@ -406,9 +347,8 @@ class TestProvenance:
     def test_progress_counts_every_stage_to_its_end(self, terrains, tmp_path):
         seen = []
         prepare_plainly(terrains, tmp_path / "w.h5", progress=lambda *step: seen.append(step))
-        assert seen == [
-            (stage, done, 12) for stage in ("rates", "recordings", "merge") for done in range(13)
-        ]
+        stages = ("rates", "recordings", "merge")
+        assert seen == [(stage, done, 12) for stage in stages for done in range(13)]
 
 
 def spoil(change):
@@ -433,12 +373,7 @@ def cut_gzip(terrains):
 def other_format(suffix):
     def write(terrains):
         path = terrains / "sand" / f"pro_09{suffix}"
-        if suffix == ".parquet":
-            pyarrow.parquet.write_table(pa.table(signals(1)), path)
-        else:
-            with h5py.File(path, "w") as file:
-                for name, values in signals(1).items():
-                    file[name] = values
+        write_table(path, signals(1))
         path.write_bytes(path.read_bytes()[:-100])
 
     return write
@@ -447,24 +382,15 @@ def other_format(suffix):
 SPOILT = {
     "missing time": (replaced(5, ",1,2"), r"pro_02\.csv, row 5: no time stamp in .*remove"),
     "duplicate time": (replaced(5, "0.15,1,2"), r"pro_02\.csv, row 5: time repeats .*Keep one row"),
-    "backward time": (
-        replaced(5, "0.1,1,2"),
-        r"pro_02\.csv, row 5: time goes back .*Sort the rows",
-    ),
+    "backward time": (replaced(5, "0.1,1,2"), r"pro_02\.csv, row 5: time goes back .*Sort"),
     "text among time": (replaced(5, "noon,1,2"), r"pro_02\.csv, row 5, column 'time': 'noon'"),
     "text time": (
         spoil(lambda lines: [lines[0], *(f"at {line}" for line in lines[1:])]),
         r"pro_02\.csv: column 'time' holds no numbers; .*seconds since the start",
     ),
-    "no time": (
-        replaced(0, "clock,current,speed"),
-        r"pro_02\.csv: .* Give the time column with time_column",
-    ),
+    "no time": (replaced(0, "clock,current,speed"), r"pro_02\.csv: .* time_column"),
     "a word": (replaced(7, "0.3,oops,2"), r"pro_02\.csv, row 7, column 'current': 'oops'.*empty"),
-    "beyond float32": (
-        replaced(7, "0.3,1e300,2"),
-        r"pro_02\.csv: .*'current' is 1e\+300 at sample 7",
-    ),
+    "beyond float32": (replaced(7, "0.3,1e300,2"), r"pro_02\.csv: .*'current' is 1e\+300 .* 7"),
     "empty file": (spoil(lambda lines: []), r"pro_02\.csv: the file is empty"),
     "header only": (spoil(lambda lines: lines[:1]), r"pro_02\.csv: has a header but no samples"),
     "other channels": (
@@ -546,9 +472,7 @@ class TestBadInput:
         for number in range(4):
             next((terrains / "sand").glob(f"pro_0{number}*")).unlink()
             write_csv(terrains / "sand" / f"pro_0{number}.csv", signals(number, 25))
-        with pytest.raises(
-            WindowError, match=r"class 'sand' has no windows: all its recordings are shorter than"
-        ):
+        with pytest.raises(WindowError, match=r"class 'sand' has no windows: .* shorter"):
             prepare_plainly(terrains, tmp_path / "w.h5")
 
     def test_recordings_that_are_all_shorter_than_a_window_are_an_error(self, terrains, tmp_path):
@@ -591,10 +515,11 @@ class TestOutput:
         prepare_plainly(terrains, path)
         before = digest(path)
 
-        def fail(at, done, total):
+        stop = interrupt_at("merge", 12)
+
+        def fail(*at):
             assert digest(path) == before
-            if (at, done) == ("merge", 12):
-                raise KeyboardInterrupt
+            stop(*at)
 
         with pytest.raises(KeyboardInterrupt):
             prepare_plainly(terrains, path, window_s=1, progress=fail)
@@ -624,17 +549,14 @@ class TestOutput:
         with pytest.raises(PreparedFileError, match="is a folder; give a file name"):
             prepare_plainly(terrains, tmp_path)
         monkeypatch.setattr(os, "access", lambda *arguments: False)
-        with pytest.raises(
-            PreparedFileError, match=r"w\.h5: cannot be written \(permission denied"
-        ):
+        with pytest.raises(PreparedFileError, match=r"w\.h5: .*permission denied"):
             prepare_plainly(terrains, tmp_path / "w.h5")
 
     def test_two_runs_do_not_write_one_file(self, terrains, tmp_path):
         def second(at, done, total):
             if (at, done) == ("recordings", 3):
                 with pytest.raises(
-                    PreparedFileError,
-                    match=r"w\.h5: another run \(in this process\) is writing this file",
+                    PreparedFileError, match=r"w\.h5: another run \(in this process"
                 ):
                     prepare_plainly(terrains, tmp_path / "w.h5")
 
@@ -681,6 +603,7 @@ class TestBorealTC:
     """Window counts are those of its 5-s partitions, counted beforehand by another program."""
 
     arguments = {"exclude": ["MIXED"], "time_column": "time", "window_s": 5}  # noqa: RUF012
+    classes = ("ASPHALT", "FLOORING", "ICE", "SANDY_LOAM", "SNOW")
 
     def counts(self, path):
         y = read_windows(path).y
@@ -690,13 +613,8 @@ class TestBorealTC:
         summary = prepare(BOREALTC, tmp_path / "w.h5", files="pro_*.csv", **self.arguments)
         assert (summary.n_recordings, summary.n_windows, summary.window_samples) == (71, 1404, 32)
         assert summary.sample_rate_hz == 6.5
-        assert self.counts(tmp_path / "w.h5") == {
-            "ASPHALT": 111,
-            "FLOORING": 425,
-            "ICE": 454,
-            "SANDY_LOAM": 129,
-            "SNOW": 285,
-        }
+        counts = dict(zip(self.classes, (111, 425, 454, 129, 285), strict=True))
+        assert self.counts(tmp_path / "w.h5") == counts
 
     def test_motor_currents_are_untouched_at_their_own_rate(self, tmp_path):
         prepare(BOREALTC, tmp_path / "w.h5", files="pro_*.csv", **self.arguments)
@@ -705,9 +623,8 @@ class TestBorealTC:
         mine = np.flatnonzero(windows.recording_id == "SNOW/pro_07")
         for k, row in enumerate(mine):
             first = int(np.ceil(32.5 * k))
-            np.testing.assert_allclose(
-                windows.X[row], recording.values[first : first + 32], rtol=1e-6
-            )
+            own = recording.values[first : first + 32]
+            np.testing.assert_allclose(windows.X[row], own, rtol=1e-6)
 
     def test_with_the_inertial_unit_on_one_clock(self, tmp_path):
         arguments = {**self.arguments, "files": ["pro_*.csv", "imu_*.csv.gz"]}
@@ -715,19 +632,11 @@ class TestBorealTC:
         with pytest.raises(RecordingError, match=r"FLOORING/04' has no file for imu"):
             prepare(BOREALTC, tmp_path / "w.h5", **arguments)
         summary = prepare(BOREALTC, tmp_path / "w.h5", on_error="skip", jobs=2, **arguments)
-        assert [one["recording_id"] for one in summary.dropped] == [
-            "FLOORING/04",
-            "FLOORING/06",
-            "ICE/01",
-        ]
+        dropped = [one["recording_id"] for one in summary.dropped]
+        assert dropped == ["FLOORING/04", "FLOORING/06", "ICE/01"]
         assert summary.n_windows == 897
-        assert self.counts(tmp_path / "w.h5") == {
-            "ASPHALT": 110,
-            "FLOORING": 216,
-            "ICE": 164,
-            "SANDY_LOAM": 126,
-            "SNOW": 281,
-        }
+        counts = dict(zip(self.classes, (110, 216, 164, 126, 281), strict=True))
+        assert self.counts(tmp_path / "w.h5") == counts
 
     def test_a_column_of_words_is_no_channel(self, tmp_path):
         prepare(BOREALTC / "MIXED", tmp_path / "w.h5", window_s=5, split="none")
@@ -795,19 +704,14 @@ def test_units_that_files_do_not_say_are_said_for_them(tmp_path):
     prepare(tmp_path / "logs", tmp_path / "w.h5", config=tmp_path / "c.toml")
     windows = read_windows(tmp_path / "w.h5")
     assert windows.provenance["recordings"][0]["units"] == ["mA", "V", "W"]
-    np.testing.assert_allclose(
-        windows.X[:, :, 2], windows.X[:, :, 0] * windows.X[:, :, 1] / 1000, rtol=1e-5, atol=1e-7
-    )
+    current, voltage, power = np.moveaxis(windows.X, 2, 0)
+    np.testing.assert_allclose(power, current * voltage / 1000, rtol=1e-5, atol=1e-7)
     model = plain_classifier(hidden_size=2, max_epochs=1, random_state=0).fit(tmp_path / "w.h5")
     (found,) = predict_recordings(model, [tmp_path / "logs" / "ice" / "pro_1.csv"])
     assert len(found.start_s) == (windows.recording_id == "ice/pro_1").sum() > 0
+    power = {"kind": "power", "current": "current", "voltage": "speed"}
     with pytest.raises(InputError, match="unit"):
-        prepare(
-            tmp_path / "logs",
-            tmp_path / "w.h5",
-            window_s=2,
-            steps=[{"kind": "power", "current": "current", "voltage": "speed"}],
-        )
+        prepare(tmp_path / "logs", tmp_path / "w.h5", window_s=2, steps=[power])
     with pytest.raises(RecordingError, match=r"pro_0\.csv: no channel 'curent'.*'current'"):
         prepare(tmp_path / "logs", tmp_path / "w.h5", window_s=2, units={"curent": "A"})
 
@@ -821,9 +725,7 @@ def test_a_column_of_labels_does_not_spoil_recordings_to_be_predicted(tmp_path):
     prepare(tmp_path / "logs", tmp_path / "w.h5", window_s=1, label_column="surface")
     model = plain_classifier(hidden_size=2, max_epochs=1, device="cpu", random_state=0)
     model.fit(tmp_path / "w.h5")
-    labeled, plain = (
-        predict_recordings(model, [path])[0]
-        for path in (tmp_path / "logs" / "run_0.csv", tmp_path / "new.csv")
-    )
+    paths = [tmp_path / "logs" / "run_0.csv"], [tmp_path / "new.csv"]
+    (labeled,), (plain,) = (predict_recordings(model, path) for path in paths)
     np.testing.assert_array_equal(labeled.probability, plain.probability)
     assert set(labeled.classes) == {"1", "2", "stop"}

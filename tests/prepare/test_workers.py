@@ -10,7 +10,8 @@ import joblib
 import numpy as np
 import pytest
 from killing import Program
-from small_recordings import digest, names_in, prepare_plainly, write_recordings
+from preparing import digest, interrupt_at, names_in, prepare_plainly
+from small_recordings import write_recordings
 
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import ArgumentError, EnvironmentProblemError, RecordingError
@@ -64,14 +65,11 @@ class TestDask:
                 for name, inode in finished.items():
                     assert (parts / name).stat().st_ino == inode  # not made again
 
-        prepare_plainly(
-            terrains, tmp_path / "w.h5", scheduler=cluster.scheduler_address, progress=kill
-        )
+        where = {"scheduler": cluster.scheduler_address}
+        prepare_plainly(terrains, tmp_path / "w.h5", progress=kill, **where)
         assert digest(tmp_path / "w.h5") == digest(tmp_path / "whole.h5")
         assert names_in(tmp_path) == ["terrains", "w.h5", "whole.h5"]
-        assert [step for step in seen if step[0] == "recordings"] == [
-            ("recordings", done) for done in range(13)
-        ]
+        assert [done for stage, done in seen if stage == "recordings"] == list(range(13))
         assert pids[0] not in worker_pids(cluster)
 
     @pytest.mark.long
@@ -86,13 +84,10 @@ class TestDask:
 
     @pytest.mark.long
     def test_interrupted_it_ends_what_runs_and_resumes(self, cluster, terrains, tmp_path):
-        def interrupt(at, done, total):
-            if (at, done) == ("recordings", 3):
-                raise KeyboardInterrupt
-
         where = {"scheduler": cluster.scheduler_address}
+        stop = interrupt_at("recordings", 3)
         with pytest.raises(KeyboardInterrupt):
-            prepare_plainly(terrains, tmp_path / "w.h5", progress=interrupt, **where)
+            prepare_plainly(terrains, tmp_path / "w.h5", progress=stop, **where)
         left = names_in(tmp_path / "w.h5.parts")
         assert all(name.endswith(".part") for name in left)
         summary = prepare_plainly(terrains, tmp_path / "w.h5", resume=True, **where)
@@ -159,13 +154,9 @@ class TestSearch:
         rng = np.random.default_rng(0)
         y = np.arange(40) % 2
         X = np.sin(np.arange(20) * (0.3 + 0.6 * y[:, None])) + 0.1 * rng.normal(size=(40, 20))
-        return WindowSet(
-            X=X[:, :, None].astype(np.float32),
-            lengths=np.full(40, 20),
-            y=y,
-            groups=np.char.add("run", (np.arange(40) // 5).astype(str)),
-            channels=("current",),
-        )
+        groups = np.char.add("run", (np.arange(40) // 5).astype(str))
+        how = {"lengths": np.full(40, 20), "groups": groups, "channels": ("current",)}
+        return WindowSet(X[:, :, None].astype(np.float32), y=y, **how)
 
     @pytest.mark.long
     def test_a_search_and_a_cross_validation(self, cluster, windows):
@@ -182,9 +173,8 @@ class TestSearch:
         for name in ("mean_test_score", "split0_test_score", "split1_test_score"):
             np.testing.assert_array_equal(one.cv_results_[name], two.cv_results_[name])
         np.testing.assert_array_equal(scores["test_score"], far_scores["test_score"])
-        np.testing.assert_array_equal(
-            one.best_estimator_.predict_proba(windows), two.best_estimator_.predict_proba(windows)
-        )
+        near, far = (search.best_estimator_.predict_proba(windows) for search in (one, two))
+        np.testing.assert_array_equal(near, far)
 
 
 def is_running(process):
@@ -225,9 +215,8 @@ if __name__ == "__main__":
         print(*{future.result() for future in first}, flush=True)
         busy[0].result()
 """
-        parent = subprocess.Popen(
-            [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, "-c", program]
+        parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         workers = [Path(f"/proc/{pid}") for pid in parent.stdout.readline().split()]
         assert workers
         assert all(worker.exists() for worker in workers)

@@ -112,14 +112,8 @@ def test_whole_stamps_have_their_unit(write):
 def test_each_struct_has_its_own_time(tmp_path, kind):
     function, name = FORMATS[kind]
     path = tmp_path / name
-    arrays = {
-        "imu.t": T,
-        "imu.acc": ACC,
-        "motor.t": T[::2] + 0.5,
-        "motor.current": CURRENT[::2],
-        "gain": np.eye(3),
-    }
-    function(path, arrays)
+    motor = {"motor.t": T[::2] + 0.5, "motor.current": CURRENT[::2]}
+    function(path, {"imu.t": T, "imu.acc": ACC, **motor, "gain": np.eye(3)})
     imu = read_arrays(path, channels=["imu.acc[2]", "imu.acc[0]"])
     assert imu.channel_names == ("imu.acc[2]", "imu.acc[0]")
     np.testing.assert_array_equal(imu.values, ACC[:, [2, 0]])
@@ -153,14 +147,9 @@ def test_structured_arrays_and_plain_ones_of_numpy(tmp_path):
 
 def test_labels_and_dates_of_numpy(tmp_path):
     path = tmp_path / "one.npz"
-    start = np.datetime64("2026-03-01T12:00:00", "us")
-    np.savez(
-        path,
-        time=start + np.arange(300) * 10_000,
-        a=CURRENT,
-        ground=np.repeat(["ice", "mud", ""], 100),
-        words=np.repeat("x", 300),
-    )
+    time = np.datetime64("2026-03-01T12:00:00", "us") + np.arange(300) * 10_000
+    words = {"ground": np.repeat(["ice", "mud", ""], 100), "words": np.repeat("x", 300)}
+    np.savez(path, time=time, a=CURRENT, **words)
     recording = read_arrays(path, label_column="ground")
     assert [span.label for span in recording.label_spans] == ["ice", "mud"]
     assert recording.timestamps_s[1] - recording.timestamps_s[0] == pytest.approx(0.01, abs=1e-6)
@@ -248,10 +237,9 @@ def test_commands_take_files_of_arrays(tmp_path, capsys):
     for label in ("ice", "mud"):
         for i in range(3):
             (tmp_path / "in" / label).mkdir(parents=True, exist_ok=True)
-            write_mat5(
-                tmp_path / "in" / label / f"{i}.mat",
-                {"imu.t": T, "imu.acc": RNG.normal(size=(300, 3)), "motor.t": T[:9], "k": T[:3]},
-            )
+            imu = {"imu.t": T, "imu.acc": RNG.normal(size=(300, 3))}
+            path = tmp_path / "in" / label / f"{i}.mat"
+            write_mat5(path, {**imu, "motor.t": T[:9], "k": T[:3]})
     assert run(["inspect", str(tmp_path / "in"), "--quiet"]) == 0
     said = capsys.readouterr().out
     assert "imu.acc" in said

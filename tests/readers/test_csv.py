@@ -29,11 +29,7 @@ def test_a_table_of_numbers_becomes_a_recording(tmp_path, name):
     assert (recording.recording_id, recording.group, recording.label) == ("drive", "robot_1", "ice")
 
 
-@given(
-    values=st.lists(
-        st.floats(allow_nan=False, allow_infinity=False, width=64), min_size=1, max_size=30
-    )
-)
+@given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=30))
 def test_numbers_written_with_all_their_digits_are_read_back_to_the_last(tmp_path_factory, values):
     lines = ["time_s,x", *(f"{row},{value!r}" for row, value in enumerate(values))]
     path = write(tmp_path_factory.mktemp("csv"), "\n".join(lines))
@@ -45,10 +41,11 @@ def test_an_empty_field_is_a_missing_sample(tmp_path):
     np.testing.assert_array_equal(read_csv(path).values, [[1, np.nan], [np.nan, 2]])
 
 
-def test_a_column_without_numbers_is_no_channel(tmp_path):
+def test_a_column_without_numbers_is_no_channel_and_named_in_the_recording(tmp_path):
     path = write(tmp_path, "time_s,note,a,empty\n0,start,1,\n1,,2,\n2,end,3,\n")
     recording = read_csv(path)
     assert recording.channel_names == ("a",)
+    assert recording.attributes == {"dropped_columns": ["note", "empty"]}
     np.testing.assert_array_equal(recording.values[:, 0], [1, 2, 3])
 
 
@@ -107,22 +104,6 @@ def test_what_cannot_be_read_is_one_error_that_names_the_file(tmp_path, text, sa
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("kept", [0, 5, 20, -9, -1])
-def test_a_gzip_file_cut_anywhere_is_an_error_that_names_it(tmp_path, kept):
-    whole = gzip.compress(b"time_s,a\n" + b"".join(b"%d,%d\n" % (i, i * i) for i in range(500)))
-    path = tmp_path / "log.csv.gz"
-    path.write_bytes(whole[:kept])
-    with pytest.raises(
-        RecordingError, match=r"log\.csv\.gz: (not a complete gzip|the file is empty)"
-    ):
-        read_csv(path)
-
-
-def test_a_missing_file_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(RecordingError, match=r"nowhere\.csv.*No such file"):
-        read_csv(tmp_path / "nowhere.csv")
-
-
 def test_a_unit_for_no_channel_is_an_error(tmp_path):
     path = write(tmp_path, "time_s,a\n0,1\n")
     with pytest.raises(RecordingError, match="unit is given for 'b'"):
@@ -132,11 +113,8 @@ def test_a_unit_for_no_channel_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("stamps", "said"),
     [
-        ((0, 1, 1, 2), r"row 3: time repeats in time column 'time_s', 1 s from the start \(1 such"),
-        (
-            (0, 5, 1, 2),
-            r"row 3: time goes back 4 s in time column 'time_s', 5 s from the start \(1 such",
-        ),
+        ((0, 1, 1, 2), r"row 3: time repeats in .*'time_s', 1 s from the start \(1 such"),
+        ((0, 5, 1, 2), r"row 3: time goes back 4 s in .*'time_s', 5 s from the start \(1 such"),
         ((0, "inf", 1, 2), "row 2: inf in time column"),
     ],
 )
@@ -153,20 +131,12 @@ def test_a_value_that_is_no_measurement_is_named_with_its_row(tmp_path):
         read_csv(path)
 
 
-def test_columns_that_are_left_out_are_named_in_the_recording(tmp_path):
-    path = write(tmp_path, "time_s,note,a,empty\n0,start,1,\n1,,2,\n2,end,3,\n")
-    assert read_csv(path).attributes == {"dropped_columns": ["note", "empty"]}
-
-
 def test_the_usual_names_of_time_are_found_and_both_at_once_are_asked_about(tmp_path):
     for name in ("time", "time_s"):
         path = write(tmp_path, f"{name},a\n0,1\n1,2\n")
         np.testing.assert_array_equal(read_csv(path, time_column=None).timestamps_s, [0, 1])
     path = write(tmp_path, "time,time_s,a\n0,0,1\n")
-    with pytest.raises(
-        RecordingError,
-        match=r"has both columns time and time_s .*Give the time column with time_column",
-    ):
+    with pytest.raises(RecordingError, match=r"both columns time and time_s .* time_column"):
         read_csv(path, time_column=None)
 
 
@@ -175,10 +145,7 @@ def test_the_usual_names_of_time_are_found_and_both_at_once_are_asked_about(tmp_
     [
         ("0.0,1.5\n0.1,1.6\n", "first line holds numbers"),
         ("time;a\n0;1\n", "columns are separated by ';'. Use delimiter=';'"),
-        (
-            'time_s,"a\n1,x"\n2,3\n',
-            "column names cannot be told apart; check the quotes in the first",
-        ),
+        ('time_s,"a\n1,x"\n2,3\n', "column names cannot be told apart; check the quotes"),
     ],
 )
 def test_a_table_without_header_or_commas_is_told_so(tmp_path, text, said):
@@ -204,9 +171,7 @@ def test_repairing_stamps_takes_the_labels_along(tmp_path):
         (2.0, 4.0, "mud"),
     ]
     path.write_text("time,x,ground\n0,1,ice\n1,2,ice\n1,2,mud\n")
-    with pytest.raises(
-        RecordingError, match=r"row 3: has label 'mud', but row 2 has label 'ice' at the same time"
-    ):
+    with pytest.raises(RecordingError, match="row 3: has label 'mud', but row 2 has label 'ice'"):
         read_csv(path, time_column="time", repair_stamps=True, label_column="ground")
 
 

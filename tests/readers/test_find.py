@@ -41,14 +41,10 @@ def test_a_folder_for_each_label_gives_recordings_in_order_of_their_ids(terrains
 
 
 def test_patterns_choose_by_name_or_by_path(terrains):
-    assert ids(find_recordings(terrains, files="pro_0[01].*")) == [
-        "ICE/pro_00",
-        "ICE/pro_01",
-        "SNOW/day 1/pro_00",
-    ]
-    assert ids(find_recordings(terrains, files=["SNOW/day 1/*"], labels=["SNOW"])) == [
-        "SNOW/day 1/pro_00"
-    ]
+    by_name = find_recordings(terrains, files="pro_0[01].*")
+    assert ids(by_name) == ["ICE/pro_00", "ICE/pro_01", "SNOW/day 1/pro_00"]
+    by_path = find_recordings(terrains, files=["SNOW/day 1/*"], labels=["SNOW"])
+    assert ids(by_path) == ["SNOW/day 1/pro_00"]
 
 
 def test_labels_keep_and_exclusions_leave_out_classes_and_recordings(terrains):
@@ -81,9 +77,7 @@ def test_an_empty_class_is_named_with_the_way_out(terrains):
 
 def test_a_recording_beside_the_class_folders_is_not_silently_left_out(terrains):
     touch(terrains, "stray.csv")
-    with pytest.raises(
-        RecordingError, match=r"stray\.csv: is not inside a class folder.* exclude='stray'"
-    ):
+    with pytest.raises(RecordingError, match=r"stray\.csv: .* class folder.* exclude='stray'"):
         find_recordings(terrains)
     assert len(find_recordings(terrains, exclude=["stray"])) == 4
 
@@ -121,9 +115,8 @@ class TestManifest:
         return folder
 
     def test_its_labels_and_groups_are_used_in_its_order(self, tmp_path):
-        folder = self.manifest(
-            tmp_path, "path,label,group\nx/b.csv.gz,Eis,robot 1\nx/a.csv,snow,\n"
-        )
+        text = "path,label,group\nx/b.csv.gz,Eis,robot 1\nx/a.csv,snow,\n"
+        folder = self.manifest(tmp_path, text)
         for path, arguments in (
             (folder, {}),
             (folder / "manifest.csv", {}),
@@ -147,7 +140,7 @@ class TestManifest:
         [
             (
                 "path,label\nx/a.csv,s\nx/c.csv,s\n",
-                r"manifest\.csv, row 2: the file .*c\.csv does not exist",
+                r"manifest\.csv, row 2: .*c\.csv does not exist",
             ),
             (f"path,label\n{'9' * 300}.csv,s\n", "row 1: the file .* does not exist"),
             ("path,label\nx/a.csv,s\nx/b.csv.gz,\n", r"row 2: 'x/b\.csv\.gz' has no label"),
@@ -173,10 +166,8 @@ class TestPair:
         sources = find_recordings(tmp_path, files=self.files, pair=self.pair)
         assert ids(sources) == ["ICE/01", "ICE/1.5", "SNOW/01"]
         assert {source.sensors for source in sources} == {("pro", "imu")}
-        assert sources[2].paths == (
-            tmp_path / "SNOW" / "pro_01.csv",
-            tmp_path / "SNOW" / "imu_01.csv.gz",
-        )
+        snow = tmp_path / "SNOW"
+        assert sources[2].paths == (snow / "pro_01.csv", snow / "imu_01.csv.gz")
         assert not any(source.missing_sensors for source in sources)
 
     def test_a_sensor_that_others_have_is_missed(self, tmp_path):
@@ -186,9 +177,7 @@ class TestPair:
 
     def test_two_files_of_one_sensor_are_an_error_that_names_both(self, tmp_path):
         touch(tmp_path, "ICE/pro_01.csv", "ICE/pro_01.parquet")
-        with pytest.raises(
-            RecordingError, match=r"pro_01\.csv and .*pro_01\.parquet: pair=.* makes both"
-        ):
+        with pytest.raises(RecordingError, match=r"pro_01\.csv and .*pro_01\.parquet: pair="):
             find_recordings(tmp_path, pair=self.pair)
 
     def test_a_name_that_does_not_fit_is_an_error(self, tmp_path):
@@ -237,11 +226,8 @@ def test_classes_chosen_or_excluded_are_stretches_too(tmp_path):
         "run_1.csv,4,7,mud",
         "run_2.csv,1,4,mud",
     )
-    for chosen in (
-        find_recordings(folder, labels=["ice"]),
-        find_recordings(folder, exclude=["mud"]),
-    ):
-        (only,) = chosen
+    for choice in ({"labels": ["ice"]}, {"exclude": ["mud"]}):
+        (only,) = find_recordings(folder, **choice)
         assert only.label_spans == (LabelSpan(0, 4, "ice"),)
     with pytest.raises(ArgumentError, match=r"labels='ise'.* Known: ice, mud"):
         find_recordings(folder, labels=["ise"])
@@ -260,14 +246,8 @@ def test_classes_chosen_or_excluded_are_stretches_too(tmp_path):
         (["run_1.csv,nan,4,ice"], r"row 1: .*finite"),
         (["run_1.csv,zero,4,ice"], r"row 1: start_s 'zero' is not a number"),
         (["run_1.csv,0,4,"], r"row 1: .*has no label"),
-        (
-            ["run_1.csv,0,4,ice", "run_1.csv,,,mud"],
-            r"row 2: .*already listed in row 1.*need start_s",
-        ),
-        (
-            ["run_1.csv,,,ice", "run_1.csv,0,4,mud"],
-            r"row 2: .*already listed in row 1.*need start_s",
-        ),
+        (["run_1.csv,0,4,ice", "run_1.csv,,,mud"], r"row 2: .* in row 1.*need start_s"),
+        (["run_1.csv,,,ice", "run_1.csv,0,4,mud"], r"row 2: .* in row 1.*need start_s"),
     ],
 )
 def test_rows_that_make_no_sense_are_named(tmp_path, rows, said):

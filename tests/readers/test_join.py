@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from tables import write_csv
 
 from sensorseq.errors import RecordingError
 from sensorseq.preprocessing.resample.signal import resample_recording
@@ -60,10 +61,8 @@ def test_sensors_without_common_time_are_an_error():
 
 
 def write(path, recording):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [",".join(("time", *recording.channel_names))]
-    rows = np.column_stack([recording.timestamps_s, recording.values]).tolist()
-    path.write_text("\n".join([*lines, *(",".join(map(repr, row)) for row in rows)]))
+    columns = zip(recording.channel_names, recording.values.T, strict=True)
+    write_csv(path, {"time": recording.timestamps_s, **dict(columns)})
 
 
 class TestFiles:

@@ -1,13 +1,12 @@
 import h5py
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import READERS, write_table
 
 from sensorseq.errors import RecordingError
-from sensorseq.readers import read_csv, read_hdf5, read_parquet, read_recordings
+from sensorseq.readers import read_hdf5, read_recordings
 from sensorseq.readers.columns import spans_of_labels
 from sensorseq.recording import LabelSpan
 
@@ -16,37 +15,22 @@ WORDS = ["ice", "ice", None, "mud", "mud", "ice"]
 SPANS = (LabelSpan(0, 0.2, "ice"), LabelSpan(0.3, 0.5, "mud"), LabelSpan(0.5, 0.6, "ice"))
 
 
-def write_csv(path, labels=WORDS):
-    rows = [
-        f"{t},{label or ''},{i}" for i, (t, label) in enumerate(zip(TIMES, labels, strict=True))
-    ]
-    path.write_text("\n".join(["time,label,a", *rows]) + "\n")
-    return path
+def write(path, labels=WORDS):
+    return write_table(path, {"time": TIMES, "label": labels, "a": np.arange(6.0)})
 
 
-def write_parquet(path, labels=WORDS):
-    pyarrow.parquet.write_table(pa.table({"time": TIMES, "label": labels, "a": range(6)}), path)
-    return path
+def read_labels(path, labels):
+    """Write a table in the format of the path, and read it with its labels."""
+    columns = {"time_column": "time", "label_column": "label"}
+    return READERS[path.suffix](write(path, labels), **columns)
 
 
-def write_hdf5(path, labels=WORDS):
-    with h5py.File(path, "w") as file:
-        file["time"], file["a"] = TIMES, np.arange(6.0)
-        is_words = any(isinstance(label, str) for label in labels)
-        file["label"] = [label or "" for label in labels] if is_words else labels
-    return path
+NAMES = [f"run{suffix}" for suffix in READERS]
 
 
-FORMATS = [
-    (write_csv, read_csv, "run.csv"),
-    (write_parquet, read_parquet, "run.parquet"),
-    (write_hdf5, read_hdf5, "run.h5"),
-]
-
-
-@pytest.mark.parametrize(("write", "read", "name"), FORMATS)
-def test_runs_of_equal_labels_become_label_spans(write, read, name, tmp_path):
-    made = read(write(tmp_path / name), time_column="time", label_column="label")
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_of_equal_labels_become_label_spans(name, tmp_path):
+    made = read_labels(tmp_path / name, WORDS)
     assert [span.label for span in made.label_spans] == [span.label for span in SPANS]
     for span, expected in zip(made.label_spans, SPANS, strict=True):
         assert span.start_s == pytest.approx(expected.start_s)
@@ -56,25 +40,23 @@ def test_runs_of_equal_labels_become_label_spans(write, read, name, tmp_path):
     made.check_label_spans()
 
 
-@pytest.mark.parametrize(("write", "read", "name"), FORMATS)
-def test_labels_may_be_numbers_and_are_no_channel(write, read, name, tmp_path):
-    made = read(
-        write(tmp_path / name, [1, 1, 2, 2, 2, 1]), time_column="time", label_column="label"
-    )
+@pytest.mark.parametrize("name", NAMES)
+def test_labels_may_be_numbers_and_are_no_channel(name, tmp_path):
+    made = read_labels(tmp_path / name, [1, 1, 2, 2, 2, 1])
     assert [span.label for span in made.label_spans] == ["1", "2", "1"]
     assert made.channel_names == ("a",)
 
 
-@pytest.mark.parametrize(("write", "read", "name"), FORMATS)
-def test_words_and_numbers_may_be_mixed_as_labels(write, read, name, tmp_path):
-    labels = ["1", "1", "ice", "ice", "ice", "2"]
-    made = read(write(tmp_path / name, labels), time_column="time", label_column="label")
+@pytest.mark.parametrize("name", NAMES)
+def test_words_and_numbers_may_be_mixed_as_labels(name, tmp_path):
+    made = read_labels(tmp_path / name, ["1", "1", "ice", "ice", "ice", "2"])
     assert [span.label for span in made.label_spans] == ["1", "ice", "2"]
 
 
-@pytest.mark.parametrize(("write", "read", "name"), FORMATS)
-def test_a_label_column_that_cannot_be_is_an_error(write, read, name, tmp_path):
+@pytest.mark.parametrize("name", NAMES)
+def test_a_label_column_that_cannot_be_is_an_error(name, tmp_path):
     path = write(tmp_path / name)
+    read = READERS[path.suffix]
     with pytest.raises(RecordingError, match=r"no column 'labels'.*Did you mean .*'label'"):
         read(path, time_column="time", label_column="labels")
     with pytest.raises(RecordingError, match="is the time column"):
@@ -93,15 +75,15 @@ def test_a_column_of_a_table_in_hdf5_may_be_the_labels(tmp_path):
 
 
 def test_folders_of_files_are_read_with_the_labels_of_their_samples(tmp_path):
-    write_csv(tmp_path / "one.csv")
-    write_parquet(tmp_path / "two.parquet")
+    write(tmp_path / "one.csv")
+    write(tmp_path / "two.parquet")
     one, two = read_recordings(tmp_path, label_column="label")
     assert one.labels == two.labels == ("ice", "mud")
 
 
 def test_labels_of_samples_are_for_recordings_of_one_file(tmp_path):
-    write_csv(tmp_path / "pro_1.csv")
-    write_csv(tmp_path / "imu_1.csv")
+    write(tmp_path / "pro_1.csv")
+    write(tmp_path / "imu_1.csv")
     with pytest.raises(RecordingError, match=r"labels the samples of one file.* has 2"):
         read_recordings(tmp_path, pair="{sensor}_{recording}.*", label_column="label")
     rows = "path,start_s,end_s,label\npro_1.csv,0,0.2,ice\n"

@@ -25,11 +25,8 @@ def test_a_table_becomes_a_recording_with_known_channels_rate_and_units(tmp_path
         ]
     )
     current = np.sin(t).astype(np.float32)
-    path = write(
-        tmp_path,
-        {"time": t, "current": current, "speed": np.arange(200, dtype=np.int16)},
-        schema=schema,
-    )
+    columns = {"time": t, "current": current, "speed": np.arange(200, dtype=np.int16)}
+    path = write(tmp_path, columns, schema=schema)
     recording = read_parquet(path, group="robot", label="ice")
     assert recording.median_sample_rate_hz == pytest.approx(50, rel=1e-9)
     assert [(c.name, c.unit) for c in recording.channels] == [("current", "A"), ("speed", "")]
@@ -38,18 +35,9 @@ def test_a_table_becomes_a_recording_with_known_channels_rate_and_units(tmp_path
 
 
 def test_nulls_are_missing_samples_and_columns_without_numbers_are_no_channels(tmp_path):
-    path = write(
-        tmp_path,
-        {
-            "time": [0.0, 1.0],
-            "a": [1.0, None],
-            "note": ["x", None],
-            "empty": pa.array([None, None], pa.float64()),
-            "nothing": pa.nulls(2),
-            "on": [True, False],
-        },
-    )
-    recording = read_parquet(path)
+    words = {"note": ["x", None], "empty": pa.array([None, None], pa.float64())}
+    words |= {"nothing": pa.nulls(2), "on": [True, False]}
+    recording = read_parquet(write(tmp_path, {"time": [0.0, 1.0], "a": [1.0, None], **words}))
     np.testing.assert_array_equal(recording.values, [[1, 1], [np.nan, 0]])
     assert recording.channel_names == ("a", "on")
     assert recording.attributes == {"dropped_columns": ["note", "empty", "nothing"]}
@@ -60,9 +48,7 @@ def test_timestamps_become_seconds(tmp_path, unit):
     start = datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.UTC)
     stamps = pa.array([start, start + datetime.timedelta(seconds=3)], pa.timestamp(unit, "UTC"))
     recording = read_parquet(write(tmp_path, {"time": stamps, "a": [1.0, 2.0]}))
-    np.testing.assert_array_equal(
-        recording.timestamps_s, [start.timestamp(), start.timestamp() + 3]
-    )
+    np.testing.assert_array_equal(recording.timestamps_s - start.timestamp(), [0, 3])
 
 
 @pytest.mark.parametrize(
@@ -70,10 +56,7 @@ def test_timestamps_become_seconds(tmp_path, unit):
     [
         ({"time": [0.0, 1.0, 1.0], "a": [1.0, 2.0, 3.0]}, "row 3: time repeats"),
         ({"time": [0.0, None], "a": [1.0, 2.0]}, "row 2: no time stamp"),
-        (
-            {"time": ["noon", "later"], "a": [1.0, 2.0]},
-            "'time' holds no numbers; time stamps are",
-        ),
+        ({"time": ["noon", "later"], "a": [1.0, 2.0]}, "'time' holds no numbers; time"),
         ({"time": [0.0, 1.0], "a": ["1.5", "oops"]}, "row 2, column 'a': 'oops'"),
         ({"clock": [0.0, 1.0], "a": [1.0, 2.0]}, "Give the time column with time_column"),
         ({"time": [0.0, 1.0], "a": ["x", "y"]}, "no column of numbers besides 'time'"),
@@ -86,19 +69,3 @@ def test_what_cannot_be_used_is_named_with_file_and_row(tmp_path, columns, said)
     with pytest.raises(RecordingError, match=said) as caught:
         read_parquet(path)
     assert str(path) in str(caught.value)
-
-
-@pytest.mark.parametrize("kept", [0, 4, 100, -1])
-def test_a_file_cut_anywhere_is_an_error_that_names_it(tmp_path, kept):
-    whole = write(tmp_path, {"time": np.arange(500.0), "a": np.arange(500.0)}).read_bytes()
-    path = tmp_path / "cut.parquet"
-    path.write_bytes(whole[:kept])
-    with pytest.raises(
-        RecordingError, match=r"cut\.parquet: (not a complete Parquet|the file is empty)"
-    ):
-        read_parquet(path)
-
-
-def test_a_missing_file_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(RecordingError, match=r"nowhere\.parquet: cannot be read"):
-        read_parquet(tmp_path / "nowhere.parquet")

@@ -1,10 +1,8 @@
 """Files whose rows are out of order or twice: an error, or repaired and counted when asked."""
 
-import h5py
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
+from tables import write_table
 
 from sensorseq.errors import RecordingError
 from sensorseq.readers import find_recordings, read_recordings, read_source, read_source_rate
@@ -15,16 +13,7 @@ COUNTS = {"n_out_of_order": 1, "n_duplicates": 1}
 
 
 def write(path, stamps=STAMPS, values=VALUES, name="current"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".csv":
-        rows = "\n".join(f"{t},{v}" for t, v in zip(stamps, values, strict=True))
-        path.write_text(f"time_s,{name}\n{rows}\n")
-    elif path.suffix == ".parquet":
-        pa.parquet.write_table(pa.table({"time_s": stamps, name: values}), path)
-    else:
-        with h5py.File(path, "w") as file:
-            file["time_s"], file[name] = stamps, values
-    return path
+    return write_table(path, {"time_s": stamps, name: values})
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".h5"])
@@ -63,8 +52,6 @@ def test_a_missing_stamp_stays_an_error(tmp_path):
 def test_the_counts_of_several_sensors_are_added(tmp_path):
     write(tmp_path / "imu_1.csv", name="gyro")
     write(tmp_path / "motor_1.csv")
-    (source,) = find_recordings(
-        tmp_path, files=["imu_*.csv", "motor_*.csv"], pair="{sensor}_{recording}.*"
-    )
+    (source,) = find_recordings(tmp_path, files=["imu_*", "motor_*"], pair="{sensor}_{recording}.*")
     joined = read_source(source, repair_stamps=True)
     assert joined.attributes["repaired_stamps"] == {"n_out_of_order": 2, "n_duplicates": 2}

@@ -5,6 +5,7 @@ import math
 import re
 import sys
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -61,16 +62,9 @@ def write_log(folder, kind, *, n=50, header_offset_s=0.0, name="run"):
 
     def imu(i, time_ns):
         Vector, Quaternion = (types[f"geometry_msgs/msg/{t}"] for t in ("Vector3", "Quaternion"))
-        zeros = np.zeros(9)
-        return types["sensor_msgs/msg/Imu"](
-            header(time_ns),
-            Quaternion(0.0, 0.0, 0.0, 1.0),
-            zeros,
-            Vector(math.sin(i / 10), 2.0, 3.0),
-            zeros,
-            Vector(0.0, 0.0, 9.81),
-            zeros,
-        )
+        parts = Quaternion(0.0, 0.0, 0.0, 1.0), Vector(math.sin(i / 10), 2.0, 3.0)
+        fields = [(part, np.zeros(9)) for part in (*parts, Vector(0.0, 0.0, 9.81))]
+        return types["sensor_msgs/msg/Imu"](header(time_ns), *chain.from_iterable(fields))
 
     def wheel(i, time_ns):
         phases = np.array([i, i + 1, i + 2], np.float32)
@@ -160,10 +154,8 @@ def test_topics_types_and_rates_are_listed(logs, kind):
     assert topics["/imu/data"].rate_hz == pytest.approx(200)
     assert topics["/imu/data"].message_type == "sensor_msgs/msg/Imu"
     assert topics["/joint_states"].n_messages == 50
-    assert topics["/wheel"].channels == (
-        "/wheel.current",
-        *(f"/wheel.phases[{i}]" for i in range(3)),
-    )
+    phases = [f"/wheel.phases[{i}]" for i in range(3)]
+    assert topics["/wheel"].channels == ("/wheel.current", *phases)
     assert topics["/terrain"].channels == ()
 
 
@@ -346,9 +338,8 @@ def test_a_file_that_is_cut_off_is_refused_with_its_end(logs, tmp_path_factory, 
     size = data.draw(st.integers(0, len(whole) - 1))
     file = tmp_path_factory.mktemp("cut") / f"cut.{kind}"
     file.write_bytes(whole[:size])
-    with pytest.raises(
-        RecordingError, match="is empty" if size == 0 else "cannot be read"
-    ) as error:
+    said = "cannot be read" if size else "is empty"
+    with pytest.raises(RecordingError, match=said) as error:
         read_robot_log(file)
     whole_up_to = re.search(r"whole up to byte (\d+) of (\d+)", str(error.value))
     if kind != "db3" and size:
@@ -388,9 +379,8 @@ def long_logs(tmp_path_factory):
         for schema, channel, message in make_reader(one).iter_messages():
             if channel.id not in channels:
                 known = writer.register_schema(schema.name, schema.encoding, schema.data)
-                channels[channel.id] = writer.register_channel(
-                    channel.topic, channel.message_encoding, known
-                )
+                own = channel.topic, channel.message_encoding, known
+                channels[channel.id] = writer.register_channel(*own)
             number = channels[channel.id]
             writer.add_message(number, message.log_time, message.data, message.publish_time)
         writer.finish()

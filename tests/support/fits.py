@@ -1,5 +1,7 @@
 """A classifier of one short training, and what two fits are compared by."""
 
+import pickle
+
 from sensorseq import SensorLSTMClassifier
 
 # One training without what the defaults put around it: no features, no refit, few epochs' patience.
@@ -21,6 +23,33 @@ PLAIN = {
 def plain_classifier(**arguments):
     """Return a classifier with the settings above, unless given."""
     return SensorLSTMClassifier(**{**PLAIN, **arguments})
+
+
+class InterruptAfter:
+    """A callback that interrupts a fit after an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_end(self, module, history):
+        if len(history) == self.epoch:
+            raise KeyboardInterrupt
+
+
+def head_of(fitted):
+    """Return the part of a fitted classifier that joins its features; None without features."""
+    return fitted._head
+
+
+def outputs_of(fitted, X, lengths=None):
+    """Return the logits of windows before the temperature, one for each class."""
+    return fitted._outputs(X, lengths)
+
+
+def reloaded(fitted, folder):
+    """Return what a model file in `folder` gives back, and what a pickle does."""
+    fitted.save(folder / "model")
+    return type(fitted).load(folder / "model"), pickle.loads(pickle.dumps(fitted))
 
 
 def weights(fitted):

@@ -1,10 +1,6 @@
-"""Twelve short recordings of three classes, and what prepares them."""
-
-import hashlib
+"""Twelve short recordings of three classes."""
 
 import numpy as np
-
-from sensorseq.prepare import prepare
 
 CLASSES = ("Eis", "great snow", "sand")
 
@@ -19,15 +15,3 @@ def write_recordings(folder, per_class=4, n_samples=300):
             path = folder / label / f"run_{recording:02d}.csv"
             np.savetxt(path, np.stack(columns, 1), "%.4f", ",", header="time,current", comments="")
     return folder
-
-
-def prepare_plainly(source, output, **arguments):
-    return prepare(source, output, **{"window_s": 2, "hop_s": 1, **arguments})
-
-
-def digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def names_in(folder):
-    return sorted(path.name for path in folder.iterdir())

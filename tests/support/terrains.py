@@ -1,18 +1,9 @@
 """Recordings of terrains in CSV files, and ways to prepare them."""
 
-import gzip
-import hashlib
 from itertools import pairwise
 
 import numpy as np
-
-
-def write_csv(path, columns):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True)
-    text = "\n".join([",".join(columns), *(",".join(map(str, row)) for row in rows)]) + "\n"
-    data = text.encode()
-    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+from tables import write_csv
 
 
 def signals(seed, n_samples=400, rate_hz=20.0):
@@ -34,18 +25,11 @@ def make_terrains(folder, per_class=4, classes=("Eis", "great snow", "sand")):
     return folder
 
 
-def names_in(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 STEPS = [
     {"kind": "difference", "channels": ["current"], "keep": True},
     {"kind": "moving", "window_s": 0.5, "statistic": "rms", "channels": ["current"]},
 ]
+MIRRORED = {"offset": 0.2, "mirror": ["speed"], "swap": [["current", "speed"]]}
 WAYS = [
     {"window_s": 2.0, "hop_s": 0.7},
     {"window_s": 1.5, "sample_rate_hz": 13.0, "channels": ["speed", "current"]},
@@ -60,11 +44,7 @@ WAYS = [
     {"window_s": 2, "scale": "physical", "rated": {"current": 20.0, "speed": 3.0}},
     {"window_s": 1, "balance": "oversample", "max_per_recording": 0.6},
     {"window_s": 1, "balance": "oversample", "augmentation": {"time_warp": 0.2, "n_knots": 3}},
-    {
-        "window_s": 1,
-        "balance": "oversample",
-        "augmentation": {"offset": 0.2, "mirror": ["speed"], "swap": [["current", "speed"]]},
-    },
+    {"window_s": 1, "balance": "oversample", "augmentation": MIRRORED},
 ]
 
 

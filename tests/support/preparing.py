@@ -1,0 +1,34 @@
+"""What prepares plainly, interrupts that, and compares the files it leaves."""
+
+import hashlib
+
+import numpy as np
+
+from sensorseq.prepare import prepare
+
+
+def prepare_plainly(source, output, **arguments):
+    return prepare(source, output, **{"window_s": 2, "hop_s": 1, **arguments})
+
+
+def interrupt_at(stage, done=None):
+    """Return a progress function that interrupts at this stage, after so many of its steps."""
+
+    def interrupt(at, n_done, total):
+        if at == stage and done in (None, n_done):
+            raise KeyboardInterrupt
+
+    return interrupt
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def assert_same_windows(one, other):
+    for name in ("X", "lengths", "y", "groups", "recording_id", "start_s", "split"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
