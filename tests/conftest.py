@@ -1,9 +1,11 @@
 """Fixed seeds, and a report that begins with what was really tested."""
 
 import importlib.util
+import math
 import os
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,31 @@ def _fixed_seeds_and_no_interrupt_before():
         import torch
 
         torch.manual_seed(0)
+
+
+@pytest.fixture
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run the test in its temporary folder, which is returned."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def without_module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return a function that makes a module one that cannot be imported."""
+    return lambda name: monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.fixture
+def no_interrupt_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the interrupts of other tests, so that the next one is the first."""
+    monkeypatch.setattr("sensorseq.training.engine._last_interrupt_s", -math.inf)
+
+
+@pytest.fixture
+def two_interrupts(no_interrupt_before: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the second interrupt of this test be soon after the first on a busy machine, too."""
+    monkeypatch.setattr("sensorseq.training.engine.INTERRUPTED_TWICE_S", 60.0)
 
 
 @pytest.fixture

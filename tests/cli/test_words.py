@@ -1,22 +1,20 @@
 """Messages on the command line speak of its options, and show what could act on a terminal."""
 
-import io
 import json
 import os
 import re
 import subprocess
 import sys
 import unicodedata
-from contextlib import redirect_stderr, redirect_stdout
 
-import numpy as np
 import pytest
 import typer
+from commands import said, succeed, write_logs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.cli import app, run
+from sensorseq.cli import app
 from sensorseq.cli.words import in_options
 from sensorseq.errors import InputError, OutputError, printable
 from sensorseq.preprocessing.options import OPTIONS
@@ -27,33 +25,13 @@ QUICK = ("--max-epochs", "1", "--no-compare", "--set", "features=none", "--set",
 COMMANDS = typer.main.get_command(app).commands
 
 
-def write_recordings(root, labels=("calm", "rough"), channel="current"):
-    rng = np.random.default_rng(0)
-    for label in labels:
-        (root / label).mkdir(parents=True)
-        for i in range(3):
-            t = np.arange(0, 4, 0.05)
-            rows = [f"{a:.2f},{b:.4f}" for a, b in zip(t, rng.normal(size=len(t)), strict=True)]
-            text = "\n".join([f"time,{channel}", *rows]) + "\n"
-            (root / label / f"run_{i}.csv").write_text(text, encoding="utf-8")
-    return root
-
-
-def said(*arguments):
-    """Run a command; return its exit code, and what it wrote to stdout and stderr."""
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        code = run([str(argument) for argument in arguments])
-    return code, out.getvalue(), err.getvalue()
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """Recordings, a prepared file, a model and a log in one folder."""
     place = tmp_path_factory.mktemp("place")
-    logs = write_recordings(place / "logs")
-    assert run(["prepare", str(logs), "--window-s", "1", "-o", str(place / "w.h5"), "-q"]) == 0
-    assert run(["train", str(place / "w.h5"), "-o", str(place / "m"), "-q", *QUICK]) == 0
+    logs = write_logs(place / "logs", n=3, seconds=4, channels=["current"])
+    succeed("prepare", logs, "--window-s", "1", "-o", place / "w.h5", "-q")
+    succeed("train", place / "w.h5", "-o", place / "m", "-q", *QUICK)
     (place / "log.csv").write_text("epoch,loss,val_loss\n1,1,1\n2,.9,.9\n")
     (place / "c.toml").write_text("[window]\nwindow_s = 1\nhop_s = -1\n")
     (place / "e.toml").write_text("[window]\nwindow_s = 1\n[split]\nembargo_s = 1\n")
@@ -257,7 +235,8 @@ def test_notes_and_warnings_of_errors_are_shown_escaped():
 def evil(tmp_path_factory):
     """Recordings whose labels, file names and channel act on a terminal; prepared, with a model."""
     place = tmp_path_factory.mktemp("evil")
-    logs = write_recordings(place / f"logs{EVIL}", (f"a{EVIL}", f"b{EVIL}"), f"c{EVIL}")
+    evil = {"labels": (f"a{EVIL}", f"b{EVIL}"), "channels": [f"c{EVIL}"]}
+    logs = write_logs(place / f"logs{EVIL}", n=3, seconds=4, **evil)
     for path in list(logs.rglob("*.csv")):
         path.rename(path.with_name(f"{path.stem}{EVIL}.csv"))
     windows, model = place / f"w{EVIL}.h5", place / f"m{EVIL}"
@@ -329,7 +308,7 @@ def texts(value):
 
 
 def test_what_a_terminal_has_no_letters_for_is_shown_escaped(tmp_path):
-    logs = write_recordings(tmp_path, ("Öl", "Eis"))
+    logs = write_logs(tmp_path, n=3, seconds=4, labels=("Öl", "Eis"))
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     for options, label in ((), "\\xd6l"), (("--json",), "\\u00d6l"):
         line = [sys.executable, "-m", "sensorseq", "inspect", str(logs), *options]

@@ -328,9 +328,7 @@ class Interrupter:
             raise KeyboardInterrupt
 
 
-def test_an_interrupt_ends_the_fits_and_a_second_one_the_search(monkeypatch):
-    monkeypatch.setattr("sensorseq.training.engine._last_interrupt_s", -np.inf)
-    monkeypatch.setattr("sensorseq.training.engine.INTERRUPTED_TWICE_S", 60.0)  # of a busy machine
+def test_an_interrupt_ends_the_fits_and_a_second_one_the_search(two_interrupts):
     estimator = small(callbacks=[Interrupter()])
     with pytest.warns(UserWarning, match="interrupted after epoch"):
         found = cross_validate(estimator, X, Y, cv=CV, return_estimator=True)

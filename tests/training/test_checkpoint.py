@@ -15,7 +15,7 @@ from torch import nn
 from sensorseq.errors import ArgumentError, CheckpointError
 from sensorseq.io.model_file import CHECKPOINT, pack, unpack, write_model
 from sensorseq.nn import LSTMLinear
-from sensorseq.training import TrainingConfig, TrainingData, checkpoint, engine, train_network
+from sensorseq.training import TrainingConfig, TrainingData, checkpoint, train_network
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import OPTIMIZERS
 
@@ -339,9 +339,8 @@ def test_a_checkpoint_is_written_after_each_kth_epoch_and_the_last(tmp_path, eve
 @pytest.mark.parametrize("every", [1, 4])
 @pytest.mark.parametrize("error", [CrashError, KeyboardInterrupt])
 def test_a_run_that_ends_before_its_time_leaves_its_last_finished_epoch(
-    tmp_path, monkeypatch, every, error
+    tmp_path, no_interrupt_before, every, error
 ):
-    monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
     path = tmp_path / "run"
     try:
         _, result = train(Checkpoint(path, every=every), callbacks=[CrashIn(4, error)])
@@ -545,8 +544,9 @@ def test_a_disk_that_fails_leaves_the_checkpoint_before(tmp_path, monkeypatch, s
     assert_same_run(once, tmp_path / "whole", again, path)
 
 
-def test_ctrl_c_while_a_checkpoint_is_written_loses_no_epoch(tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
+def test_ctrl_c_while_a_checkpoint_is_written_loses_no_epoch(
+    tmp_path, no_interrupt_before, monkeypatch
+):
     path, write = tmp_path / "run", checkpoint.write_whole
 
     def interrupt(*_, **__):

@@ -1,5 +1,4 @@
 import copy
-import math
 
 import numpy as np
 import pytest
@@ -276,11 +275,6 @@ def test_a_callback_ends_training_by_returning_true():
     watcher = Watcher(lambda history: len(history) == 2)
     result = train(make_module(), callbacks=[watcher])
     assert (result.ended_by, len(result.history)) == ("callback", 2)
-
-
-@pytest.fixture
-def no_interrupt_before(monkeypatch):
-    monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
 
 
 @pytest.mark.usefixtures("no_interrupt_before")

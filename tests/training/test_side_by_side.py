@@ -338,8 +338,7 @@ class Interrupter:
         self.ended += 1
 
 
-def test_an_interrupt_ends_every_run_with_its_best_weights(monkeypatch):
-    monkeypatch.setattr("sensorseq.training.engine._last_interrupt_s", -np.inf)
+def test_an_interrupt_ends_every_run_with_its_best_weights(no_interrupt_before):
     data, validation = make_data(1), make_data(2, 11)
     watcher = Interrupter(at=3)
     jobs = [make_job(0, data, validation), make_job(1, data, validation, callbacks=(watcher,))]
@@ -358,9 +357,7 @@ def test_an_interrupt_ends_every_run_with_its_best_weights(monkeypatch):
         assert weights_of([job]) == weights_of([stopped])
 
 
-def test_a_second_interrupt_reaches_the_caller(monkeypatch):
-    monkeypatch.setattr("sensorseq.training.engine._last_interrupt_s", -np.inf)
-    monkeypatch.setattr("sensorseq.training.engine.INTERRUPTED_TWICE_S", 60.0)  # of a busy machine
+def test_a_second_interrupt_reaches_the_caller(two_interrupts):
     data, validation = make_data(1), make_data(2, 11)
 
     def make_jobs():
