@@ -1,4 +1,4 @@
-"""Names of a package that are imported when first used, so that importing it stays light."""
+"""Names of a package that load on first use, so that importing the package stays light."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 def lazy_names(
     namespace: dict[str, Any], homes: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return `__getattr__` and `__dir__` for the package whose globals are given.
+    """Return a package's `__getattr__` and `__dir__`, which load its names on first use.
 
     Parameters
     ----------

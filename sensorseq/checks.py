@@ -26,17 +26,17 @@ from sensorseq.errors import (
 
 RandomState = int | np.integer | np.random.Generator | np.random.RandomState | None
 PHASES = ("zero", "causal")
-_MOST_STEPS = 2**24  # the native loop of random convolutions has this limit
-MAX_SAMPLES = 10**8  # a longer window suggests that it is not in seconds
+_MOST_STEPS = 2**24  # limit of the native loop of random convolutions
+MAX_SAMPLES = 10**8  # a longer window was probably not given in seconds
 
 
 def as_float(value: Any) -> float:
-    """Return a real number as float; NaN in place of anything else, infinity of one too large."""
+    """Return a real number as float: NaN if it is none, infinity if it is too large."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return math.nan
     try:
         return float(value)
-    except OverflowError:  # an integer
+    except OverflowError:  # an integer beyond the range of float
         return math.inf
 
 
@@ -75,13 +75,13 @@ def check_real(
 
 def check_flag(name: str, value: Any) -> bool:
     """Return `value` when it is True or False."""
-    if not (isinstance(value, bool) or type(value).__name__ == "bool"):  # numpy.bool as well
+    if not (isinstance(value, bool) or type(value).__name__ == "bool"):  # numpy.bool, too
         raise ArgumentError(f"{name}={value!r} must be True or False.")
     return bool(value)
 
 
 def check_positive(name: str, value: Any) -> float:
-    """Return `value` as float when it is a finite number above zero."""
+    """Return `value` as float if it is a finite number above zero; raise otherwise."""
     return check_real(name, value, 0.0, low_open=True)
 
 
@@ -138,7 +138,7 @@ def check_per_window(
     n_windows: int,
     error: type[SensorseqError] = WindowError,
 ) -> NDArray[Any] | None:
-    """Return one value for each window as an array; None if there are none."""
+    """Return per-window values as an array; None if `values` is None."""
     if values is None:
         return None
     array = np.asarray(values)
@@ -148,7 +148,7 @@ def check_per_window(
 
 
 def refuse_beside_windows(**given: object) -> None:
-    """Raise if an argument is given that a WindowSet has itself."""
+    """Raise if an argument repeats what the WindowSet already holds."""
     for name, value in given.items():
         if value is not None:
             raise ArgumentError(f"{name} is given, but X is a WindowSet with its own; remove it.")
@@ -201,7 +201,7 @@ def valid_steps(
 
 
 def valid_steps(n_timesteps: int, lengths: NDArray[np.int64] | None) -> NDArray[np.bool_] | slice:
-    """Return the index of the valid steps in an array of shape (n_windows, n_timesteps)."""
+    """Return an index of the valid steps, for an array of shape (n_windows, n_timesteps)."""
     if lengths is None:
         return slice(None)
     valid: NDArray[np.bool_] = np.arange(n_timesteps) < lengths[:, np.newaxis]
@@ -209,7 +209,7 @@ def valid_steps(n_timesteps: int, lengths: NDArray[np.int64] | None) -> NDArray[
 
 
 def raise_not_finite(windows: NDArray[np.floating], position: int) -> NoReturn:
-    """Raise an error that names the value at a position of the flattened windows."""
+    """Raise an error that says where the value at this position of the flattened windows is."""
     row, step, channel = (int(i) for i in np.unravel_index(position, windows.shape))
     what = "NaN" if np.isnan(windows[row, step, channel]) else "inf"
     raise SignalError(
@@ -219,7 +219,7 @@ def raise_not_finite(windows: NDArray[np.floating], position: int) -> NoReturn:
 
 
 def check_finite(windows: NDArray[np.floating], lengths: NDArray[np.int64] | None) -> None:
-    """Raise an error that names the first valid value that is NaN or infinite, if there is one."""
+    """Raise an error that names the first valid value that is NaN or infinite, if any."""
     bad = ~np.isfinite(windows)
     if lengths is not None:
         bad[~valid_steps(windows.shape[1], lengths)] = False
@@ -228,13 +228,13 @@ def check_finite(windows: NDArray[np.floating], lengths: NDArray[np.int64] | Non
 
 
 def check_not_empty(windows: NDArray[np.floating]) -> None:
-    """Raise an error unless windows have steps and channels."""
+    """Raise an error if windows have no steps or no channels."""
     if not windows.shape[1] or not windows.shape[2]:
         raise SignalError(f"X has shape {windows.shape}: no timesteps or no channels.")
 
 
 def as_float32_windows(X: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.floating]]:
-    """Return X as dense float32 windows of features, and as it was given."""
+    """Return X as contiguous float32 windows, and as floats in the given precision."""
     given = as_windows(X)
     check_not_empty(given)
     if given.shape[1] > _MOST_STEPS:
@@ -244,7 +244,7 @@ def as_float32_windows(X: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.fl
 
 
 def check_channels(windows: NDArray[np.floating], n_channels: int) -> None:
-    """Raise an error unless windows have as many channels as those of fit."""
+    """Raise an error unless windows have as many channels as the features were fitted on."""
     if windows.shape[2] != n_channels:
         raise SignalError(
             f"X has {windows.shape[2]} channels, but the features were fitted on {n_channels}."
@@ -254,7 +254,7 @@ def check_channels(windows: NDArray[np.floating], n_channels: int) -> None:
 def raise_not_finite_float32(
     windows: NDArray[np.float32], given: NDArray[np.floating], position: int
 ) -> NoReturn:
-    """Raise an error that names the value, which may have become infinite in float32 only."""
+    """Raise an error that names the value and says whether only float32 made it infinite."""
     row, step, channel = (int(i) for i in np.unravel_index(position, windows.shape))
     if np.isfinite(given[row, step, channel]):
         raise SignalError(
@@ -269,7 +269,7 @@ def check_finite_float32(
     given: NDArray[np.floating],
     lengths: NDArray[np.int64] | None,
 ) -> None:
-    """Raise an error that names the first valid value that is not finite, if there is one."""
+    """Raise an error that names the first valid value that is not finite in float32, if any."""
     finite = np.isfinite(windows)
     if lengths is not None:
         finite[~valid_steps(windows.shape[1], lengths)] = True
@@ -280,7 +280,7 @@ def check_finite_float32(
 def check_state(
     state: Mapping[str, Any], kind: str, needed: Sequence[str], dtypes: Mapping[str, DTypeLike]
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return the settings and arrays of a state, if it is of this kind and complete."""
+    """Return the settings and arrays of a stored state; raise if its kind or contents are wrong."""
     settings, arrays = state.get("settings"), state.get("arrays")
     if not isinstance(settings, Mapping) or not isinstance(arrays, Mapping):
         raise SignalError("the stored state of features lacks settings or arrays.")
@@ -305,12 +305,12 @@ def check_state(
 
 
 def check_phase(phase: object) -> str:
-    """Return the phase of a filter when it is known."""
+    """Return `phase` if it is a known phase of a filter."""
     return check_choice("phase", phase, PHASES)
 
 
 def check_name(argument: str, value: object) -> str:
-    """Return a name that is not empty."""
+    """Return `name` if it is not empty."""
     if isinstance(value, str) and value:
         return str(value)
     raise ArgumentError(f"{argument}={value!r} is not a name.")
@@ -336,13 +336,14 @@ def samples_of(
     argument: str = "window_s",
     most: int = MAX_SAMPLES,
 ) -> int:
-    """Return the samples of a window, floor(window_s * rate), if they are at least `least`."""
+    """Return floor(window_s * rate), the window's length in samples; raise if below `least`."""
     if window_s * sample_rate_hz > most:
         raise ArgumentError(
             f"{argument}={window_s!r} is {window_s * sample_rate_hz:.3g} samples at"
             f" {sample_rate_hz:g} Hz; is it in seconds?"
         )
-    count = int(window_s * sample_rate_hz + 1e-9)  # as in `window_samples`, which rejects 0
+    # The same margin as in `window_samples`, which rejects 0.
+    count = int(window_s * sample_rate_hz + 1e-9)
     if count < least:
         has = {0: "less than a sample", 1: "1 sample"}.get(count, f"{count} samples")
         raise ArgumentError(
@@ -353,29 +354,28 @@ def samples_of(
 
 
 Available = Callable[[], int | None]
-_MOST_SHRUNK, _HARMLESS_BYTES = 100, 1 << 27  # limits for recordings that are compressed
-SMALL_BYTES = 1 << 24  # bytes that are not worth the tenth of a millisecond that asking takes
+_MOST_SHRUNK, _HARMLESS_BYTES = 100, 1 << 27  # limits for compressed recordings
+SMALL_BYTES = 1 << 24  # below this, querying the free memory (0.1 ms) is not worthwhile
 
 
 def available_bytes() -> int | None:
-    """Return the memory in bytes that this process can still get; None where it is unknown.
+    """Return the bytes of memory that this process can still allocate; None if unknown.
 
-    The least of what the system can give, with what it can swap out, and what the limits of its
-    control groups (of both versions) and of the process (``ulimit -v``) leave. Files that the
-    system keeps in memory count as available.
+    This is the smallest of three: what the system has available, swap included; what its control
+    groups (v1 or v2) leave; and what ``ulimit -v`` leaves. The file cache counts as available.
     """
     system = _table(Path("/proc/meminfo"))
     if "MemAvailable:" not in system:
         try:
             return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (AttributeError, OSError, ValueError):  # not on every system
+        except (AttributeError, OSError, ValueError):  # sysconf is missing on some systems
             return None
     left = [1024 * system["MemAvailable:"], *_left_in_groups()]
     return min([min(left) + 1024 * system.get("SwapFree:", 0), *_left_of_address_space()])
 
 
 def _table(path: Path) -> dict[str, int]:
-    """Return the names and whole numbers in a file; a number alone has the name ""."""
+    """Return the names and whole numbers in a file; a number without a name gets ""."""
     try:
         lines = path.read_text().splitlines()
     except OSError:
@@ -387,7 +387,7 @@ def _table(path: Path) -> dict[str, int]:
 def _left_in_groups(
     proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/cgroup")
 ) -> Iterator[int]:
-    """Yield what is left in each control group of this process that limits memory."""
+    """Yield the bytes left in each control group that limits this process's memory."""
     try:
         lines = (proc / "cgroup").read_text().splitlines()
     except OSError:
@@ -395,13 +395,13 @@ def _left_in_groups(
     for line in lines:
         number, controllers, name = line.split(":", 2)
         base, kind, files = root, "", ("memory.max", "memory.current")
-        if "memory" in controllers.split(","):  # version 1
+        if "memory" in controllers.split(","):  # cgroup v1
             base, kind = root / "memory", "total_"
             files = ("memory.limit_in_bytes", "memory.usage_in_bytes")
         elif number != "0":
             continue
         here = base / name.lstrip("/")
-        for folder in (here, *here.parents):  # a container has the last of these alone
+        for folder in (here, *here.parents):  # inside a container only the last of these exists
             if not folder.is_relative_to(base):
                 break
             most, used = (_table(folder / file).get("") for file in files)
@@ -413,7 +413,7 @@ def _left_in_groups(
 
 def _left_of_address_space() -> list[int]:
     try:
-        import resource  # not on every system
+        import resource  # missing on Windows
 
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
         pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -431,11 +431,11 @@ def check_memory(
     error: type[InputError] = ArgumentError,
     folder: Path | None = None,
 ) -> None:
-    """Raise an error if `parts`, bytes by what they are for, are more than is available.
+    """Raise an error if `parts`, bytes by purpose, need more than is available.
 
-    Only what is certain to be allocated belongs in `parts`. The sentence begins with `subject`,
-    such as ``"hidden_size=64"``, and ends with `way_out`, such as ``"a smaller hidden_size"``.
-    With `folder`, they go on its disk.
+    Only what is certain to be allocated belongs in `parts`. The message begins with `subject`, such
+    as ``"hidden_size=64"``, and ends with `way_out`, such as ``"a smaller hidden_size"``. With
+    `folder`, the limit is the free space on its disk.
     """
     total = sum(parts.values())
     if total <= SMALL_BYTES:
@@ -455,7 +455,7 @@ def check_memory(
 
 
 def check_unpacked(path: Path, n_bytes: int, stored_bytes: int) -> None:
-    """Raise if what a file unpacks to is larger than any measurement of its size would be."""
+    """Raise if a file unpacks to more than any measurement stored in its size would."""
     if n_bytes > max(_HARMLESS_BYTES, _MOST_SHRUNK * stored_bytes):
         raise RecordingError(
             f"{path}: unpacks to {_human(n_bytes)} or more, which no measurement does: it is"
@@ -464,11 +464,11 @@ def check_unpacked(path: Path, n_bytes: int, stored_bytes: int) -> None:
 
 
 def check_array_size(name: str, array: NDArray[Any], of_value: int = 1) -> None:
-    """Refuse an array whose dense copy as floats, and `of_value` bytes a value, are too much.
+    """Raise if a dense float copy plus `of_value` bytes per value needs too much memory.
 
-    A view that repeats its values, and a file mapped into memory, may be of any size.
+    The array itself may be larger than memory: a broadcast view, or a memory-mapped file.
     """
-    if array.size < SMALL_BYTES // 32:  # as in most calls, some of which take microseconds
+    if array.size < SMALL_BYTES // 32:  # return fast in most calls, some of which take microseconds
         return
     is_dense = array.flags.c_contiguous and array.dtype in (np.float32, np.float64)
     copied = 0 if is_dense else array.itemsize if array.dtype.kind == "f" else 8
@@ -478,7 +478,7 @@ def check_array_size(name: str, array: NDArray[Any], of_value: int = 1) -> None:
 
 
 def _human(n_bytes: int) -> str:
-    """Return a size in the unit that leaves at most three digits before the point."""
+    """Format a size in the unit that leaves at most three digits before the decimal point."""
     value, units = n_bytes / 1, ["bytes", "kB", "MB", "GB", "TB", "PB", "EB"]
     while value >= 999.95 and len(units) > 1:
         value, units = value / 1000, units[1:]

@@ -29,11 +29,11 @@ __all__ = [
 ]
 
 _OWN = f"{Path(__file__).parent}{os.sep}"
-_WRAPPER = f"{os.sep}sklearn{os.sep}callback{os.sep}"  # around fit
+_WRAPPER = f"{os.sep}sklearn{os.sep}callback{os.sep}"  # the frame around fit
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Show control, direction and invisible characters, all but those in `keep`, as escapes."""
+    """Escape control, direction and invisible characters, except those in `keep`."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
@@ -42,7 +42,7 @@ def printable(text: str, keep: str = "") -> str:
 class SensorseqError(Exception):
     """Base class of every error this package raises on purpose.
 
-    Control and direction characters, such as those of a file's name, are shown as escapes.
+    Control and direction characters, such as those of a file's name, are escaped.
     """
 
     def __str__(self) -> str:
@@ -60,11 +60,11 @@ class SensorseqError(Exception):
 
 
 class InputError(SensorseqError, ValueError):
-    """Data or an argument given by the user cannot be used."""
+    """Data or an argument from the user cannot be used."""
 
 
 class ArgumentError(InputError):
-    """An argument has a value outside what it accepts."""
+    """An argument has a value that is not accepted."""
 
 
 class RecordingError(InputError):
@@ -76,31 +76,31 @@ class SignalError(InputError):
 
 
 class WindowError(InputError):
-    """A set of windows contradicts itself, or no window can be cut."""
+    """A set of windows is inconsistent, or no window can be cut."""
 
 
 class SplitError(InputError):
-    """Whole groups cannot be split so that every part gets what it needs."""
+    """Whole groups cannot be split so that every part meets its requirements."""
 
 
 class ModelFileError(InputError):
-    """A file is not a model this version can read: truncated, another format or a newer one."""
+    """A file is no model this version can read: truncated, of another or a newer format."""
 
 
 class CheckpointError(InputError):
-    """A file is not a checkpoint to resume from: it is damaged, or belongs to another run."""
+    """A checkpoint cannot be resumed: it is damaged or belongs to another run."""
 
 
 class PreparedFileError(InputError):
-    """A prepared file cannot be written or read: disk full, truncated, another or newer format."""
+    """A prepared file cannot be written or read: disk full, truncated, of another format."""
 
 
 class OutputError(InputError, OSError):
-    """A file cannot be written: disk full, no such folder, no permission, another run writes it."""
+    """A file cannot be written: disk full, folder missing, no permission, used by another run."""
 
 
 class MisplacedOutputError(OutputError):
-    """An output is named that can be no file: a folder, or in a folder that is missing."""
+    """An output cannot be a file: it is a folder, or its folder is missing."""
 
 
 class PreparedOutputError(PreparedFileError, OutputError):
@@ -128,7 +128,7 @@ class LeakWarning(UserWarning):
 
 
 def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the line outside this package that led here."""
+    """Warn with the location of the line outside this package that led here."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None:
         file = frame.f_code.co_filename
@@ -140,7 +140,7 @@ def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
 
 @contextmanager
 def noting(note: str, kind: type[SensorseqError] = SensorseqError) -> Iterator[None]:
-    """Add a note to an error of this kind in this block."""
+    """Add a note to errors of this kind that are raised in this block."""
     try:
         yield
     except kind as error:
@@ -156,7 +156,7 @@ def refusing(
     *,
     but: type[Exception] = SensorseqError,
 ) -> Iterator[None]:
-    """Turn what odd content makes parsers raise in this block into an error of this kind."""
+    """Convert errors that malformed content makes parsers raise into errors of this kind."""
     try:
         yield
     except but:
@@ -167,7 +167,7 @@ def refusing(
 
 @contextmanager
 def writing(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[None]:
-    """Turn an OSError in this block into an `OutputError` that names the file."""
+    """Convert an OSError in this block into an `OutputError` that names the file."""
     path = Path(path)
     try:
         if path.is_dir() and not folder:
@@ -195,18 +195,18 @@ UNWRITABLE = (*LACKS_SPACE, errno.EROFS, errno.EIO)
 
 
 def reason_of(error: OSError) -> str:
-    """Return the system's message without its error number."""
+    """Return the system's error message without its number."""
     return (error.strerror or str(error)).lower()
 
 
 def ways_out(error: OSError) -> str:
-    """Say what to do about a file that cannot be written."""
+    """Suggest what to do about a file that cannot be written."""
     lacks_space = error.errno in LACKS_SPACE
     return "Free disk space, or choose another place" if lacks_space else "Choose another place"
 
 
 def repeated(names: Iterable[str]) -> str | None:
-    """Return the first name that comes more than once, or None."""
+    """Return the first name that occurs more than once, or None."""
     return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
@@ -218,7 +218,7 @@ def nearest_known(value: object, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(value: object, known: Iterable[str], shown: str = "{!r}") -> str:
-    """Return a sentence, after a space, that names the most similar known name; "" if none is."""
+    """Return " Did you mean ...?" with the most similar known name; "" if none is similar."""
     nearest = nearest_known(value, known)
     return f" Did you mean {shown.format(nearest)}?" if nearest else ""
 

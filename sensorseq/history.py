@@ -1,4 +1,4 @@
-"""History, one row of numbers per epoch; and TrainingRecord, what a recorder saw of a training."""
+"""History, one row of numbers per epoch; and TrainingRecord, detailed measurements of a run."""
 
 import json
 import os
@@ -55,7 +55,7 @@ class History:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every column name, in order of first appearance."""
+        """All column names, in order of first appearance."""
         return tuple(dict.fromkeys(name for row in self._rows for name in row))
 
     def __len__(self) -> int:
@@ -176,7 +176,7 @@ def _read(path: str | os.PathLike[str]) -> str:
         raise InputError(f"{path} is not text in UTF-8: {error}.") from error
 
 
-MAX_WATCHED = 20_000  # windows of a part tracked one by one; of more, an even sample is tracked
+MAX_WATCHED = 20_000  # windows of a part that are tracked individually; of more, an even sample
 STEP_NAMES = (
     "n_windows",
     "learning_rate",
@@ -189,7 +189,7 @@ STEP_NAMES = (
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a run after `epoch` epochs and `step` steps, from which it can continue.
+    """The state of a run after `epoch` epochs and `step` steps, so that it can be resumed.
 
     `state` is the run's `state_dict`: weights, optimizer, schedule and every generator. The tensors
     are copies that nothing else modifies.
@@ -206,46 +206,47 @@ def _none(dtype: Any, *shape: int) -> Callable[[], NDArray[Any]]:
 
 @dataclass(eq=False)
 class TrainingRecord:
-    """Measurements of a run of E epochs and S steps; NaN where nothing was measured.
+    """Measurements of a run of E epochs and S steps; NaN if not measured.
 
-    Both engines use the same names with the same meaning. Recording does not change the training
-    by a single bit.
+    Both engines record the same measurements. Recording does not change the training by a single
+    bit.
     """
 
     # (E + 1,): first step of each epoch, and the end of the last
     epoch_steps: NDArray[np.int64] = field(default_factory=_none(np.int64, 1))
-    # `STEP_NAMES`, (S,) each: windows in the batch, learning rate, loss of the batch (nats, before
-    # the step, in training mode), variance of the windows' losses in it, accuracy, global gradient
-    # norm before clipping
+    # the columns in `STEP_NAMES`, (S,) each: windows in the batch, learning rate, loss of the batch
+    # (nats, before the step, in training mode), variance of its windows' losses, accuracy, and
+    # global gradient norm before clipping
     steps: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    class_counts: NDArray[np.int32] | None = None  # (S, K), of each batch; None for a regression
+    # (S, K): counts in each batch; None for regression.
+    class_counts: NDArray[np.int32] | None = None
     input_rms: float = np.nan  # root mean square of the fixed subset's values: 1 if standardized
-    # rows of the training windows that are followed
+    # rows of the fixed training windows, which are evaluated after each epoch
     fixed_rows: NDArray[np.int64] = field(default_factory=_none(np.int64))
-    # (E,): mean loss (nats) and accuracy of that fixed subset after each epoch, in evaluation mode
+    # (E,): mean loss (nats) and accuracy of the fixed windows after each epoch, in evaluation mode
     # and unweighted, so that sampling, dropout and the validation size have no effect
     fixed_loss: NDArray[np.float64] = field(default_factory=_none(np.float64))
     fixed_accuracy: NDArray[np.float64] = field(default_factory=_none(np.float64))
-    # on the fixed subset, with the exponential average of the weights after each epoch
+    # loss of the fixed windows with the exponential average of the weights, after each epoch
     averaged_loss: float = np.nan
     average_decay: float = 0.9  # per epoch
-    # (v,): the validation windows that are tracked, their classes, and their recordings or groups,
-    # as codes; then (E, v): the predicted class, and the logit of the true class minus the largest
-    # other one, after each epoch
+    # (v,): the tracked validation windows, their classes, and codes of their recordings or groups;
+    # then (E, v), after each epoch: the predicted class, and the logit of the true class minus the
+    # largest other one
     val_rows: NDArray[np.int64] = field(default_factory=_none(np.int64))
     val_target: NDArray[np.int64] = field(default_factory=_none(np.int64))
     val_groups: NDArray[np.int64] | None = None
     val_predicted: NDArray[np.uint16] = field(default_factory=_none(np.uint16, 0, 0))
     val_margin: NDArray[np.float16] = field(default_factory=_none(np.float16, 0, 0))
-    # the training windows that are tracked, (w,); their margins, (E, w), are from before the step
-    # that used each, in training mode; NaN in epochs that did not use it
+    # (w,): the tracked training windows; their margins (E, w) are taken before the step that used
+    # them, in training mode; NaN in epochs that did not use them
     train_rows: NDArray[np.int64] = field(default_factory=_none(np.int64))
     train_target: NDArray[np.int64] = field(default_factory=_none(np.int64))
     train_margin: NDArray[np.float16] = field(default_factory=_none(np.float16, 0, 0))
-    # the first from before training, then up to four at regular intervals of epochs
+    # the first before training, then up to four at regular intervals of epochs
     snapshots: list[Snapshot] = field(default_factory=list)
-    duration_s: float = 0.0  # time spent recording, as far as it can be told from training
-    loss_unit: str = "nats"  # "" if another loss than cross-entropy was minimized
+    duration_s: float = 0.0  # time spent recording, as far as it can be separated from training
+    loss_unit: str = "nats"  # "" if the loss was not cross-entropy
 
     @property
     def n_epochs(self) -> int:
@@ -254,10 +255,10 @@ class TrainingRecord:
 
     @property
     def is_in_nats(self) -> bool:
-        """Whether its losses are in nats, so that thresholds in nats apply."""
+        """Whether the losses are in nats, so that thresholds in nats apply."""
         return self.loss_unit == "nats"
 
     @property
     def val_correct(self) -> NDArray[np.bool_]:
-        """Which validation windows were predicted right after each epoch, of shape (E, v)."""
+        """True for each epoch and validation window with a correct prediction, (E, v)."""
         return np.asarray(self.val_predicted == self.val_target)

@@ -1,4 +1,4 @@
-"""How recordings are found and read: the options of every reader, in one table.
+"""The options for finding and reading recordings, in one table for all readers.
 
 A field of `ReadOptions` is an argument of the readers that name it, of `prepare` and of the
 commands, and a key of the configuration file. numpy is not imported here, so that the command line
@@ -28,11 +28,11 @@ Annotation = Any
 
 @dataclass(frozen=True)
 class Option:
-    """Where an option of preparation appears outside Python.
+    """How an option appears in the configuration file and on the command line.
 
-    `section`, `key` and `toml` are its place and type in the configuration file (key and type as in
-    Python by default), `flag`, `off` (what turns a flag off), `metavar` and `help` those of the
-    command (without help, only in the file); `read` turns what the command reads, which has the
+    `section`, `key` and `toml` are its place and type in the configuration file (by default the
+    name and type in Python). `flag`, `off` (which turns a flag off), `metavar` and `help` describe
+    the command-line option; without `help` there is none. `read` converts the option's value, of
     type `typed`, into the argument.
     """
 
@@ -61,21 +61,21 @@ class Option:
 
     @property
     def command_type(self) -> Annotation:
-        """What the command line reads before `read`."""
+        """The type that the command line parses, before `read`."""
         if self.toml is bool:
             return bool
         return (self.typed or self.toml) | None
 
 
 def split_names(given: Sequence[str] | None) -> list[str] | None:
-    """Return the names of an option given once with commas, several times, or both."""
+    """Split the names of an option that may be given with commas, several times, or both."""
     if not given:
         return None
     return [name.strip() for text in given for name in text.split(",") if name.strip()]
 
 
 def option_field(section: str, default: Any = None, **place: Any) -> Any:
-    """Return the field of an option; see `Option` for its place."""
+    """Return a dataclass field for an option, with its `Option`."""
     return field(default=default, metadata={"section": section, **place})
 
 
@@ -248,7 +248,7 @@ READING = ("label_column", *(name for name in NAMES if name not in LISTING))
 
 
 def entries_of(docstring: str | None) -> dict[str, str]:
-    """Read a docstring's text about each parameter, by the first name of the entry."""
+    """Parse a docstring's text about each parameter, keyed by the first name of its entry."""
     known = inspect.cleandoc(docstring or "") + "\n"
     entries = re.findall(r"^\w[\w, ]*(?: :.*)?\n(?:    .*\n)+", known, re.M)
     return {re.split(r"\W", entry)[0]: entry for entry in entries}
@@ -259,10 +259,10 @@ SAID = entries_of(ReadOptions.__doc__)
 
 
 def takes_read_options(*names: str) -> Callable[[Callable[..., _Result]], Callable[..., _Result]]:
-    """Let a function of a path and `ReadOptions` be called with these options by name, too.
+    """Let a function of a path and `ReadOptions` also take these options as keywords.
 
-    What is given by name changes a copy of the `ReadOptions`. Other names raise a TypeError, as
-    everywhere in Python: what a reader has no use for is not ignored.
+    Keywords change a copy of the `ReadOptions`. Other names raise a TypeError, so an option that a
+    reader does not support is not silently ignored.
     """
     known = {each.name: each for each in fields(ReadOptions)}
 

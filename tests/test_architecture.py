@@ -73,7 +73,7 @@ HOME = {  # library: where it may be imported, as path prefixes
 # Arguments that hold what users hand in, and results that are made of it: values of any type.
 USER_GIVEN = """X y X_val y_val groups groups_val lengths lengths_val sample_weight random_state
                 callbacks augment features label classes value values default names keras_model
-                in_order open_windows transform fit_transform inverse_transform option_field"""
+                in_order open_windows recording_id transform fit_transform inverse_transform option_field"""
 FRAMEWORK_INCLUDE = re.compile(r'#\s*include\s*[<"](torch|ATen|c10|pybind11|Python\.h)')
 
 
@@ -225,7 +225,7 @@ def test_only_values_of_files_are_cast():
     found = {path for path in files if "typing.cast" in imported_names(path)}
     assert {path.relative_to(ROOT / "sensorseq").as_posix() for path in found} == {
         *("prepare/part.py", "readers/__init__.py", "readers/join.py"),
-        "training/preparation.py",
+        "prediction/preparation.py",
     }
 
 

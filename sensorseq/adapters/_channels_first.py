@@ -22,7 +22,7 @@ def to_windows(X: Any) -> dict[str, Any]:
 
 
 class RegressorAdapter:
-    """What the adapters of both libraries share; their base class comes after it."""
+    """The methods that the adapters of both libraries share, as a mixin before their base class."""
 
     _default: ClassVar[type] = SensorLSTMRegressor
     estimator: Any
@@ -44,11 +44,11 @@ class RegressorAdapter:
             other["sampler"] = "balanced"
         return [{"estimator": cls._default(**arguments)} for arguments in (quick, other)]
 
-    _get_test_params = get_test_params  # aeon's name
+    _get_test_params = get_test_params  # the name that aeon looks for
 
 
 class ClassifierAdapter(RegressorAdapter):
-    """A regressor's adapter that gives probabilities, too."""
+    """A `RegressorAdapter` for a classifier, which also predicts probabilities."""
 
     _default = SensorLSTMClassifier
 

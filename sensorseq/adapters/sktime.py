@@ -16,7 +16,8 @@ except ImportError as error:
 _TAGS = {
     "authors": "sensorseq",
     "maintainers": "sensorseq",
-    "X_inner_mtype": "df-list",  # numpy3D beside it would be asked for series of unequal length
+    # With numpy3D here, too, sktime would request it even for series of unequal length.
+    "X_inner_mtype": "df-list",
     "y_inner_mtype": "numpy1D",
     "capability:multivariate": True,
     "capability:unequal_length": True,

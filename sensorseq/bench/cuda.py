@@ -42,7 +42,7 @@ PRECISIONS = {
     "tf32": Precision(torch.float32, True, 1e-2),
     "fp16": Precision(torch.float16, True, 1e-2),
     "bf16": Precision(torch.bfloat16, True, 5e-2),
-    # cuDNN at its best: PERSIST_STATIC needs fp16 and multiples of 128 channels and hidden units
+    # cuDNN's fastest case: PERSIST_STATIC needs fp16 and multiples of 128 channels and hidden units
     "fp16, C padded to 128": Precision(torch.float16, True, 1e-2, n_padded=128),
 }
 
@@ -50,7 +50,7 @@ PRECISIONS = {
 def current_gpu() -> torch.device:
     """Return the current GPU.
 
-    Raises `EnvironmentProblemError` if torch is built without CUDA, or finds no GPU.
+    Raises `EnvironmentProblemError` if torch is built without CUDA or finds no GPU.
     """
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
@@ -62,7 +62,7 @@ def current_gpu() -> torch.device:
 
 
 def why_framework(device: torch.device, shape: Shape, precision: Precision) -> str:
-    """Return why torch's own LSTM serves a shape; empty if the native kernels serve it."""
+    """Return why torch's own LSTM would run this shape; empty if the native kernels run it."""
     if device.type != "cuda":
         return ""
     with allowing_tf32(precision.allows_tf32):
@@ -76,10 +76,10 @@ def why_framework(device: torch.device, shape: Shape, precision: Precision) -> s
 
 
 def relative_errors(found: Sequence[Tensor], exact: Sequence[Tensor]) -> list[float]:
-    """Return the relative L2 error of the logits, and if present, of all gradients together."""
+    """Return the relative L2 errors of the logits and, if present, of all gradients together."""
     groups = [(list(found[:1]), list(exact[:1]))]
     if len(exact) > 1:
-        # channels that were padded have no counterpart
+        # padded channels have no counterpart in the exact gradients
         cut = [f[:, : e.shape[1]] if f.dim() == 2 else f for f, e in zip(found, exact, strict=True)]
         groups.append((cut[1:], list(exact[1:])))
     errors = []
@@ -92,8 +92,8 @@ def relative_errors(found: Sequence[Tensor], exact: Sequence[Tensor]) -> list[fl
 
 
 def compare(problem: Problem, kind: str) -> dict[str, Any]:
-    """Return the errors of both sides against IEEE float32; refuse more than rounding explains."""
-    with allowing_tf32(False):  # the reference for both sides is torch in IEEE float32
+    """Return both sides' errors against IEEE float32; raise if ours exceeds the tolerance."""
+    with allowing_tf32(False):
         reference = copy.copy(problem)
         reference.lstm, reference.linear = problem.their_layers(torch.float32)
         reference.their_x = problem.x.float()
@@ -102,7 +102,7 @@ def compare(problem: Problem, kind: str) -> dict[str, Any]:
         relative_errors(side(), exact) for side in (problem.theirs(kind), problem.ours(kind))
     )
     allowed = problem.precision.tolerance
-    if not all(error <= allowed for error in ours):  # NaN is no small number either
+    if not all(error <= allowed for error in ours):  # also true if an error is NaN
         raise EnvironmentProblemError(
             f"the {kind} results for {problem.shape} in {problem.precision.dtype} differ from"
             f" float32 by {max(ours):.1g}, torch's by {max(theirs):.1g}; the precision explains at"
@@ -145,11 +145,11 @@ def measure(
     at_least_s: float = 15e-3,
     alternate_kernels: Callable[..., tuple[Any, dict[str, list[str]]]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Compare the results of both sides, then time them in every mode; return a row for each.
+    """Compare the results of both sides, then time them in each mode; return one row per mode.
 
-    `ratio` is above 1 if ours is faster. It is 1, with a `reason` and without timings, if torch
-    serves the shape; None, with a `reason`, if one side cannot run in this mode. In further modes
-    than `MODES`, `alternate_kernels` times both sides, and names their kernels.
+    `ratio` is above 1 if ours is faster. If torch runs the shape itself, it is 1, with a `reason`
+    and without timings; if one side cannot run in this mode, it is None, with a `reason`. In modes
+    other than `MODES`, `alternate_kernels` times both sides and names their kernels.
     """
     chosen = PRECISIONS[precision]
     same: dict[str, Any] = {"what": kind, "precision": precision, "shape": list(shape)}
@@ -197,7 +197,7 @@ def _compare_replay(problem: Problem, kind: str, replay: Call) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Describe GPU, driver, versions and processor, without naming the machine."""
+    """Describe the GPU, driver, versions and processor, but not which machine it is."""
     facts = timing.environment() | {
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,

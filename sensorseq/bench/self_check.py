@@ -22,7 +22,7 @@ def check_installation() -> list[CheckResult]:
 def _run(name: str, check: Callable[[], str]) -> CheckResult:
     try:
         return CheckResult(name, PASSED, check())
-    except Exception as error:  # whatever is broken here is the finding
+    except Exception as error:  # any exception is a failed check
         message = " ".join(str(error).split())
         return CheckResult(name, FAILED, f"{type(error).__name__}: {message}")
 
@@ -120,7 +120,7 @@ def _check_signal() -> str:
 
 @functools.cache
 def _fit() -> tuple[Any, Any]:
-    """Train a small classifier on two surfaces of the simulated recordings; also their windows."""
+    """Train a small classifier on two simulated surfaces; return it with its windows."""
     from sensorseq.datasets import load_surfaces
     from sensorseq.estimator import SensorLSTMClassifier
     from sensorseq.preprocessing import PreparePipeline
@@ -140,7 +140,7 @@ def _check_training() -> str:
 
 
 def _check_files() -> str:
-    """Check that a saved model predicts the same bits, and that the report's templates are here."""
+    """Check that a saved model predicts the same bits, and that the templates are installed."""
     clf, windows = _fit()
     X = windows.part("test").X
     with tempfile.TemporaryDirectory() as folder:

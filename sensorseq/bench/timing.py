@@ -1,4 +1,4 @@
-"""Speed compared with torch, alternating in one process, with the processor's peak and with sgemm.
+"""Speed compared with torch, the processor's peak and sgemm, alternating in one process.
 
 Both sides use the same weights, inputs, dtype and threads, and their results are compared before
 they are timed.
@@ -28,10 +28,11 @@ from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper
 N_CLASSES = 8
 # LSTMLinear.loss computes cross entropy inside the operator
 KINDS = ("inference", "training, autograd", "training, loss()", "training, train_epoch")
-_PEAK_TURNS = 20_000  # about a millisecond
+_PEAK_TURNS = 20_000  # take about a millisecond
 _PAUSE_S = 0.02
 _SGEMM_SIZE = 512
-_TOLERANCE = 1e-3  # relative to the largest value; float32 over 1000 timesteps stays well below
+# Relative to the largest value; float32 stays well below this over 1000 timesteps.
+_TOLERANCE = 1e-3
 
 Side = Callable[[int], Any]
 Call = Callable[[], list[Tensor]]
@@ -60,7 +61,7 @@ SHORT = (
 
 @dataclass(frozen=True)
 class Case:
-    """Two ways to compute the same result so many times, and the flops of the LSTM's products."""
+    """Two functions that compute the same result n times, and the flops of one LSTM pass."""
 
     theirs: Side
     ours: Side
@@ -74,7 +75,7 @@ def make_case(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Case
     does the same through autograd or, in ``"training, loss()"``, with the loss inside the operator;
     ``"training, train_epoch"`` is a step of the native engine that `fit` uses: gather, forward,
     loss, backward *and* an SGD update. With `uniform_lengths`, lengths are drawn from 1 to T,
-    packing counts in torch's time, and only valid steps count as flops.
+    torch's time includes packing, and only valid steps count as flops.
     """
     problem = Problem(shape, Precision(), uniform_lengths=uniform_lengths, seed=0)
     steps = shape.n_windows * shape.n_timesteps
@@ -102,11 +103,11 @@ def make_case(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Case
 
 @dataclass(frozen=True)
 class Precision:
-    """The precision of both sides, and the error relative to float32 that it allows.
+    """The precision of both sides and the tolerated error.
 
-    `allows_tf32` says whether torch may use TF32 in RNNs, its default. cuDNN's input is zero-padded
-    to `n_padded` channels, if its fastest kernels need that. `tolerance` is the largest relative
-    error (L2) against float32 in IEEE arithmetic of the same weights.
+    `allows_tf32` says whether torch may use TF32 in RNNs, which is its default. cuDNN's input is
+    zero-padded to `n_padded` channels if its fastest kernels need that. `tolerance` is the largest
+    relative L2 error allowed, against IEEE float32 with the same weights.
     """
 
     dtype: torch.dtype = torch.float32
@@ -116,7 +117,7 @@ class Precision:
 
 
 class Problem:
-    """The same random network and data for both sides; packing lengths counts in torch's time."""
+    """The same random network and data for both sides; torch's time includes packing."""
 
     def __init__(
         self,
@@ -151,7 +152,7 @@ class Problem:
         self.their_x = pad(self.x, (0, self.lstm.input_size - n_channels)).contiguous()
 
     def their_layers(self, dtype: torch.dtype, n_padded: int = 0) -> tuple[nn.LSTM, nn.Linear]:
-        """Return torch's layers in a dtype, for channels padded with zeros."""
+        """Return torch's LSTM and linear layer in a dtype; weights of padded channels are zero."""
         own, linear = copy.deepcopy(self._rounded)
         n_channels = max(own.input_size, n_padded)
         lstm = nn.LSTM(
@@ -179,16 +180,16 @@ class Problem:
         return logits
 
     def theirs(self, kind: str) -> Call:
-        """Return torch's step."""
+        """Return a function that runs torch's step."""
         parameters = [*self.lstm.parameters(), *self.linear.parameters()]
         return self._of_kind(kind, self.their_logits, parameters)
 
     def ours(self, kind: str) -> Call:
-        """Return this package's step."""
+        """Return a function that runs this package's step."""
         return self._of_kind(kind, self.our_logits, list(self.module.parameters()))
 
     def fused_step(self) -> Call:
-        """Return this package's step with the loss inside the operator."""
+        """Return a function that runs this package's step with the loss inside the operator."""
         parameters = list(self.module.parameters())
 
         def train() -> list[Tensor]:
@@ -227,7 +228,7 @@ def _trainer(problem: Problem) -> EpochTrainer:
 
 
 def _epoch_gradient(problem: Problem) -> Tensor:
-    """Read the gradient off a step of plain sgd with a learning rate of 1."""
+    """Recover the gradient from one step of plain SGD with a learning rate of 1."""
     trainer = _trainer(problem)
     before = trainer.parameters.clone()
     rows = torch.arange(len(problem.x))
@@ -250,13 +251,13 @@ def _gradient(step: Call) -> Tensor:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for a GPU."""
+    """Wait until a GPU has finished; do nothing on the CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def repeated(call: Callable[[], Any], device: torch.device = _CPU, *, grad: bool = True) -> Side:
-    """Return a function that queues the calls and waits for the last."""
+    """Return a function that calls `call` n times and waits for the last result."""
 
     def repeat(n: int) -> None:
         with torch.set_grad_enabled(grad):
@@ -287,11 +288,11 @@ def alternate(
 ) -> NDArray[np.float64]:
     """Time several sides alternately, so that drift affects all of them equally.
 
-    Returns the seconds of one computation, (len(sides), rounds taken); the order is reversed in
-    every second round. One timing takes `at_least_s`, so faster functions are repeated. If all
+    Returns the seconds per computation, of shape (len(sides), rounds); every second round runs in
+    reverse order. One timing lasts at least `at_least_s`, so faster functions are repeated. If all
     rounds would take longer than `budget_s`, fewer are run, but at least three if requested. With
-    several threads a pause comes before each side: torch's threads spin for milliseconds after its
-    turn, and would take a core from the next. `clock` may be one of processor time.
+    several threads there is a pause before each side: torch's threads keep spinning for
+    milliseconds and would take a core from the next side. `clock` may measure processor time.
     """
     clock = clock or time.perf_counter
     pause_s = _PAUSE_S if torch.get_num_threads() > 1 else 0.0
@@ -331,11 +332,11 @@ def summarize(theirs: NDArray[np.float64], ours: NDArray[np.float64]) -> dict[st
 
 
 def measure(case: Case, *, rounds: int = 21) -> dict[str, float]:
-    """Time a case, and in the same rounds two limits on torch's threads.
+    """Time a case and, in the same rounds, two limits of the processor.
 
-    The peak is that of multiply-adds in registers; sgemm is torch's product of two float32 matrices
-    of 512 x 512, the most that can be hoped for from a product that reads memory. Returns
-    `summarize`'s entries, and of both sides gflops and their fractions of the limits.
+    The peak is measured with multiply-adds in registers; sgemm is torch's product of two 512 x 512
+    float32 matrices, the practical limit for a product that reads memory. Returns the entries of
+    `summarize`, and both sides' gflops and fractions of the limits.
     """
     threads = torch.get_num_threads()
     multiply_add = torch.ops.sensorseq.multiply_add_flops
@@ -361,7 +362,7 @@ def measure(case: Case, *, rounds: int = 21) -> dict[str, float]:
 
 
 def environment() -> dict[str, Any]:
-    """Describe the processor and the versions, without naming the machine."""
+    """Describe the processor and the versions, but not which machine it is."""
     processor = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -383,7 +384,7 @@ def run_short(
     rounds: int = 9,
     progress: Callable[[int, int], Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure a few shapes in well under half a minute; `progress` gets done and total rows."""
+    """Measure a few shapes in well under 30 s; `progress` is called with done and total rows."""
     wanted = [(kind, shape) for kind in KINDS for shape in SHORT]
     rows: list[dict[str, Any]] = []
     before = torch.get_num_threads()

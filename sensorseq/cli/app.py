@@ -1,4 +1,4 @@
-"""The application, what its commands end with, and the options that several of them have."""
+"""The typer application, its exit codes, and options shared by several commands."""
 
 import importlib
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
 closing = ExitStack()
 """What ends with the running command: locks of its outputs, reading without verification."""
 
-# Plain help: it needs no rich, so it is there at once, and it is the same in a file.
+# Plain help: rich would delay it, and would format it differently in a file.
 app = typer.Typer(
     name="sensorseq",
     help="Classify robot sensor sequences: prepare, train, evaluate, predict.",
@@ -43,9 +43,9 @@ def _sensorseq(
 def with_options(
     options: Iterable[CommandOption],
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command that takes ``**options`` these that have help, before its own.
+    """Replace the ``**options`` of a command with those of `options` that have a help text.
 
-    The command gets those that are given, as arguments in Python.
+    The command receives the ones the user gave, converted to Python arguments.
     """
     shown = [option for option in options if option.help]
 
@@ -54,7 +54,7 @@ def with_options(
         def run_command(**given: Any) -> None:
             for option in shown:
                 value = given.pop(option.name)
-                if value is not None:  # 0 is a value
+                if value is not None:  # 0 is a value, too
                     given[option.name] = value if option.read is None else option.read(value)
             command(**given)
 
@@ -72,6 +72,6 @@ def with_options(
 
 
 def command(*example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a command whose help ends with an example."""
-    # The first character tells click not to join the lines.
+    """Register a function as a command whose help ends with an example."""
+    # \b tells click not to rejoin the lines.
     return app.command(epilog="\n".join(("\b", "Example:", *(f"  {line}" for line in example))))

@@ -1,4 +1,4 @@
-"""The commands about what is there, and how well and fast it works: doctor, bench, info."""
+"""The commands that check an installation or describe a file: doctor, bench, info."""
 
 import importlib
 from pathlib import Path
@@ -165,7 +165,7 @@ def info(
 
 
 def _model_card(path: Path, windows: Path | None) -> str:
-    """Return the model card, measured on the test part of a prepared file if one is given."""
+    """Return the model card; with a prepared file, measured on its test part."""
     from sensorseq.evaluation.card import model_card
     from sensorseq.evaluation.evaluate import evaluate_test
     from sensorseq.io.prepared import PreparedFile, read_windows

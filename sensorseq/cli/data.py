@@ -1,4 +1,4 @@
-"""The commands about recordings: simulate, inspect, prepare."""
+"""The commands for recordings: simulate, inspect, prepare."""
 
 from pathlib import Path
 from typing import Annotated, Any

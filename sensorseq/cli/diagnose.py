@@ -94,7 +94,7 @@ def diagnose(
 
 
 def _read_columns(given: Sequence[str] | None) -> dict[str, str | None]:
-    """Read ``role=name``; the name none is None."""
+    """Parse ``role=name``; the name "none" means None."""
     columns: dict[str, str | None] = {}
     for text in given or ():
         form = "ROLE=NAME once, such as loss=Loss/fit"

@@ -71,7 +71,7 @@ def evaluate(
         left = {"checkpoint", "device", "resume", "verbose"}
         own = {k: v for k, v in model.get_params().items() if k not in left and v != usual[k]}
 
-        def again(changes: Mapping[str, Any]) -> str:  # the file it was trained on is not known
+        def again(changes: Mapping[str, Any]) -> str:  # the path of the training file is not known
             return f"sensorseq train H5 -o MODEL{settings_as_options({**own, **changes})}"
 
         write_page(

@@ -17,7 +17,7 @@ from sensorseq.options import split_names
 
 
 class Format(StrEnum):
-    """What `export` writes."""
+    """The file formats of `export`."""
 
     onnx = "onnx"
     c = "c"
@@ -148,7 +148,7 @@ def export(
 
 
 def _refuse_options(to: Format, **given: Any) -> None:
-    """Raise for options of the other format, which would be ignored."""
+    """Raise for options of the other format, which would be ignored silently."""
     for name, value in given.items():
-        if value is not None and value is not False:  # 0 is a value
+        if value is not None and value is not False:  # 0 is a value, too
             raise ArgumentError(f"--{name.replace('_', '-')} does not apply to --format {to}.")

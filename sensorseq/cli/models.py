@@ -1,4 +1,4 @@
-"""Models, prepared windows and settings, as commands name them."""
+"""Load models and prepared windows, and parse settings, for the commands."""
 
 import shlex
 import tomllib
@@ -18,20 +18,21 @@ if TYPE_CHECKING:
 
 
 def load_model(path: Path, *, strict: bool = False) -> "SensorLSTMClassifier":
-    """Load a model; if `strict`, one that knows what it was trained on."""
+    """Load a model; with `strict`, only one that stores the range of its training data."""
     from sensorseq.estimator import SensorLSTMClassifier
     from sensorseq.evaluation.inspect import refuse_prepared
     from sensorseq.prediction.predictor import NO_RANGES
 
     refuse_prepared(path, "give a model here. The order is MODEL first, then the rest.")
-    model = SensorLSTMClassifier.load(path, device="auto")  # trained on a GPU, used anywhere
+    # It may have been trained on a GPU that is not here.
+    model = SensorLSTMClassifier.load(path, device="auto")
     if strict and model._ranges is None:
         raise InputError(f"{path}: {NO_RANGES}")
     return model
 
 
 def with_scale(given: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return arguments with the kind of scaling that a prepared file was made for."""
+    """Return arguments completed with the kind of scaling that the prepared file was made for."""
     from sensorseq.io.prepared import PreparedFile
 
     if "scale" in given:
@@ -42,7 +43,7 @@ def with_scale(given: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def read_settings(settings: Sequence[str] | None) -> dict[str, Any]:
-    """Read ``name=value`` with values as in TOML; a bare word is text, none is None."""
+    """Parse ``name=value`` pairs with TOML values; a bare word is text, and none is None."""
     from sensorseq.estimator import SensorLSTMClassifier
 
     known = SensorLSTMClassifier().get_params()
@@ -62,7 +63,7 @@ def read_settings(settings: Sequence[str] | None) -> dict[str, Any]:
 
 
 def read_pair(option: str, text: str, form: str) -> tuple[str, str]:
-    """Read ``name=value``."""
+    """Split ``name=value``."""
     name, _, value = (part.strip() for part in text.partition("="))
     if not (name and value):
         raise ArgumentError(f"{option} {text}: give {form}.")
@@ -81,7 +82,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def tell_outside(found: "OutsideWindows | None", *, strict: bool) -> None:
-    """Report windows unlike those a model was trained on; with --strict, refuse them."""
+    """Warn about windows unlike the training windows; with --strict, raise."""
     if found is not None and found.n_outside:
         if strict:
             raise InputError(f"{found} Leave out --strict to use them all the same.")
@@ -96,7 +97,7 @@ def write_page(
     with_baselines: bool,
     **more: Any,
 ) -> None:
-    """Write the page about a model and a part of these windows, if one is given."""
+    """Write the page about a model; with `path` also about a part of these windows."""
     from sensorseq.evaluation.page import PagePart, compare_on_validation, make_page
     from sensorseq.io.prepared import read_windows
 
@@ -113,5 +114,5 @@ def write_page(
 
 
 def page_command(path: Path) -> str:
-    """Return the command that writes the page about a run."""
+    """Return the command line that writes the page about a run."""
     return f"sensorseq diagnose {shlex.quote(str(path))} --html report.html"

@@ -1,4 +1,4 @@
-"""What a command shows and writes: results, warnings, progress, locks of its outputs."""
+"""A command's results, warnings and progress, and the locks of its output files."""
 
 import json
 import os
@@ -18,17 +18,17 @@ def warn(message: str) -> None:
     """Print a line to stderr."""
     try:
         print(printable(message, "\n"), file=sys.stderr)
-    except OSError:  # a full disk: no reason not to work
+    except OSError:  # a full disk must not stop the work
         drop_buffer(sys.stderr)
 
 
 def drop_buffer(stream: TextIO) -> None:
-    """Drop what a stream still buffers, which the end of the process would fail to write."""
+    """Discard a stream's buffer, which could not be flushed at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def say(result: Mapping[str, Any], text: str, as_json: bool) -> None:
-    """Print the result, as text or as one JSON object."""
+    """Print the result as text or as one JSON object."""
     if as_json:
         is_utf = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
         shown = json.dumps(plain(result), allow_nan=False, ensure_ascii=not is_utf, indent=1)
@@ -38,21 +38,21 @@ def say(result: Mapping[str, Any], text: str, as_json: bool) -> None:
 
 
 def _visible_json(line: str) -> str:
-    """Escape characters that act on a terminal, as JSON does; the value stays the same."""
+    """Escape characters that would control a terminal, as JSON allows; the values stay the same."""
     if line.isprintable():
         return line
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def tell(text: str, as_json: bool) -> None:
-    """Print a part of the result at once, unless all of it comes as JSON at the end."""
+    """Print a part of the result at once, unless everything is printed as JSON at the end."""
     if not as_json:
         print(printable(text, "\n"), flush=True)
 
 
 @contextmanager
 def progress(what: str, *, quiet: bool) -> Iterator[Callable[..., None]]:
-    """Show a progress bar on a terminal; elsewhere nothing, so that logs stay short."""
+    """Show a progress bar on a terminal, and nothing elsewhere, so that logs stay short."""
     if quiet or not sys.stderr.isatty():
         yield lambda done, total, stage="": None
         return
@@ -76,9 +76,9 @@ def progress(what: str, *, quiet: bool) -> Iterator[Callable[..., None]]:
 
 
 def check_output(path: Path | None, *others: Path) -> str:
-    """Check before an hour of training that the result can be written, and lock it.
+    """Check before a long training that the result can be written, and lock its file.
 
-    Returns what to add to the message about it if a file is there.
+    Returns a note for the final message if the file already exists.
     """
     if path is None:
         return ""
@@ -98,7 +98,7 @@ def check_output(path: Path | None, *others: Path) -> str:
 
 
 def check_parent(path: Path) -> None:
-    """Raise if the folder that an output is to be written into is missing."""
+    """Raise if the parent folder of an output is missing."""
     if not (parent := real_file(path).absolute().parent).is_dir():
         if parent.exists():
             raise InputError(f"{path}: {parent} is a file, not a folder.")

@@ -1,4 +1,4 @@
-"""The commands that classify: predict, stream."""
+"""The commands that classify recordings: predict, stream."""
 
 import sys
 from contextlib import ExitStack

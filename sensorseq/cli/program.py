@@ -1,4 +1,4 @@
-"""Run a command: its exit code, and each error as one message."""
+"""Run a command, show an error as one message, and set the exit code."""
 
 import importlib
 import io
@@ -26,15 +26,15 @@ from sensorseq.errors import (
     ways_out,
 )
 
-# In the order of the help.
+# The help lists them in this order.
 for _name in ("data", "train", "evaluate", "predict", "export", "diagnose", "checks"):
     importlib.import_module(f"sensorseq.cli.{_name}")
 
-# typer brings click's exceptions along, its own copy of them or click's, by version.
+# Depending on its version, typer uses click's exceptions or its own copy of them.
 _UsageError: type[Exception] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
 )
-_CODES: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
+_CODES: tuple[tuple[type[Exception], int], ...] = (  # the first match counts
     (ArgumentError, USAGE),
     (ConfigurationError, USAGE),
     (MisplacedOutputError, BAD_INPUT),
@@ -51,13 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     4: an output cannot be written, or the installation or the machine lacks something. 10: a
     requested check failed.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding lacks is shown escaped
+    if isinstance(sys.stdout, io.TextIOWrapper):  # characters that its encoding lacks are escaped
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; an error is one message on stderr."""
+    """Run one command and return its exit code; an error becomes one message on stderr."""
     command = typer.main.get_command(app)
     words = _words_of(command, arguments)
     with warnings.catch_warnings():
@@ -67,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
                 code = command.main(list(arguments), prog_name="sensorseq", standalone_mode=False)
                 sys.stdout.flush()
         except _UsageError as error:
-            # several lines, as in the help
+            # errors of the command line may have several lines
             message = printable(getattr(error, "message", ""), "\n")
             error.message = message  # type: ignore[attr-defined]
             error.show()  # type: ignore[attr-defined]  # in click's words, with the usage line
@@ -79,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
         except SensorseqError as error:
             code = next(code for kind, code in _CODES if isinstance(error, kind))
             return _fail(error, code, words)
-        except BrokenPipeError:  # the reader of stdout has left, as in `| head`
+        except BrokenPipeError:  # the reader of stdout has closed it, as `| head` does
             drop_buffer(sys.stdout)
             return OK
         except OSError as error:
@@ -89,7 +89,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _fail_by_system(error: OSError, words: Callable[[str], str]) -> int:
     said, code = f"{error.filename}: {reason_of(error)}.", BAD_INPUT
-    if error.errno is not None and error.filename is None:  # such as no temporary folder
+    if error.errno is not None and error.filename is None:  # for example, no temporary folder
         said, code = f"{reason_of(error)}.", ENVIRONMENT
     if error.errno in UNWRITABLE:
         if error.filename is None:
@@ -106,7 +106,7 @@ def _fail(error: BaseException, code: int, words: Callable[[str], str]) -> int:
 
 
 def _words_of(command: Any, arguments: Sequence[str]) -> Callable[[str], str]:
-    """Return a function that puts the options of the running command into messages."""
+    """Return a function that replaces argument names in messages by the command's options."""
     chosen = command.commands.get(arguments[0]) if arguments else None
     parameters = [] if chosen is None else chosen.params
 
@@ -124,6 +124,6 @@ def _words_of(command: Any, arguments: Sequence[str]) -> Callable[[str], str]:
 def _show_warning(
     words: Callable[[str], str], message: Any, category: Any, *where: Any, **more: Any
 ) -> None:
-    # Deprecation warnings of libraries are for developers; ours are for everyone.
+    # Libraries address deprecation warnings to developers; ours are for every user.
     if not issubclass(category, DeprecationWarning | FutureWarning):
         warn(f"warning: {words(str(message))}")

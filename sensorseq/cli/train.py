@@ -1,4 +1,4 @@
-"""The commands that make models: train, adapt."""
+"""The commands that train models: train, adapt."""
 
 import shlex
 from collections.abc import Mapping
@@ -122,7 +122,7 @@ def adapt(
     output: opt.NewModel,
     as_json: opt.Json = False,
 ) -> None:
-    """Adapt a model to another robot, from a few labelled windows of it.
+    """Adapt a model to another robot, from a few labeled windows of it.
 
     Prepare its recordings like those of training. Scaling and linear layer change if that lowers
     the log-loss; the old training windows are not needed, and a test part is not read.

@@ -1,4 +1,4 @@
-"""Messages on the command line: they name options where Python's messages name arguments."""
+"""Turn argument names in messages into command-line options."""
 
 import ast
 import re
@@ -9,22 +9,22 @@ from typing import Any
 
 from sensorseq.preprocessing.options import OPTIONS
 
-_VALUE = (  # as Python shows it: a text, a list, a tuple, a mapping, a number or a name, or nothing
+_VALUE = (  # repr of a string, list, tuple, dict, number or name, or nothing
     r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[[^][]*\]|\((?!--)[^()]*\)|\{[^{}]*\}"
     r"|[-+]?\w[\w.+-]*\b|"
 )
-_OF_STEPS = ("kind", "engine")  # keys of the file that also mean something else in messages
+_OF_STEPS = ("kind", "engine")  # keys of the file that have another meaning in messages
 
 
 @dataclass(frozen=True)
 class _Typed:
-    """How an argument is typed on the command line, without and with a value."""
+    """How an argument is written on the command line, with and without a value."""
 
     flag: str
     off: str = ""  # the option that turns it off
     is_switch: bool = False
     between: str = " "
-    of: str = ""  # the command that has it, if it is another one
+    of: str = ""  # the other command that has it, if this one has not
 
     def with_value(self, text: str) -> str:
         return self._with_value(text) + (f" of `sensorseq {self.of}`" if self.of else "")
@@ -36,7 +36,7 @@ class _Typed:
         if self.is_switch or (value is None and self.between == " "):
             return self.flag if value else self.off or f"no {self.flag}"
         words = _in_words(value, text)
-        if self.between == "=":  # --set name=value
+        if self.between == "=":  # as in --set name=value
             head, _, name = self.flag.partition(" ")
             return f"{head} {shlex.quote(f'{name}={words}')}"
         return f"{self.flag}{self.between}{words if self.between == ' = ' else shlex.quote(words)}"
@@ -45,15 +45,15 @@ class _Typed:
 def in_options(
     text: str, options: Iterable[Any], settings: Iterable[str], given: Sequence[str]
 ) -> str:
-    """Return a message with the options of a command, click's parameters, in place of arguments.
+    """Return a message with argument names replaced by a command's options (click parameters).
 
-    Arguments in a text are ``name=value``, names in backticks, and names with an underscore;
-    `settings` are those that ``--set`` takes. Options of preparation that were not `given`, which
-    is what was typed, come from the file of ``--config``.
+    It recognizes ``name=value``, names in backticks, and names with an underscore. `settings` are
+    the names that ``--set`` takes. `given` are the arguments as typed: with ``--config``, options
+    of preparation that are not among them are named as keys of that file.
     """
     own = {option.name: _typed(option) for option in options if option.opts[0].startswith("-")}
     typed: dict[str, _Typed] = {}
-    if "window_s" not in own:  # another command made, or will make, the file
+    if "window_s" not in own:  # the file is made by `prepare`
         made = {"on_error": _Typed("--on-error"), "allow_scales": _Typed("--allow-scales")}
         made |= _of_preparation({}, ())
         typed = {name: replace(one, of="prepare") for name, one in made.items()}
@@ -73,7 +73,7 @@ def in_options(
     )
 
     def shown(found: re.Match[str]) -> str:
-        if found["said"]:  # the message names the option, too
+        if found["said"]:  # the message already names the option
             return found["said"]
         one = typed[found["ticked"] or found["name"] or found["known"] or found["bare"]]
         return one.with_value(found["quoted"] or found["value"] or "")
@@ -87,7 +87,7 @@ def _typed(option: Any) -> _Typed:
 
 
 def _of_preparation(own: Mapping[str, _Typed], given: Sequence[str]) -> dict[str, _Typed]:
-    """Return the options of preparation: those of the command, or keys of its file."""
+    """Map the names of preparation options to the command's options or to keys of its file."""
     typed = {text.partition("=")[0] for text in given}
     found = {}
     for name, option in OPTIONS.items():
@@ -107,7 +107,7 @@ def _parsed(text: str) -> Any:
 
 
 def _in_words(value: Any, text: str) -> str:
-    """Return a value as it is typed: names and shares with commas, true and none as in TOML."""
+    """Format a value as the user types it: lists with commas, true and none as in TOML."""
     if isinstance(value, list | tuple):
         return ",".join(str(one) for one in value)
     if value is None or isinstance(value, bool):

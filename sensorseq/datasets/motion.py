@@ -1,7 +1,7 @@
-"""Simulated motor current of wheeled robots on six surfaces: physics, not coloured noise.
+"""Simulated motor current of wheeled robots on six surfaces: physics, not colored noise.
 
 One drive side of a small skid-steered robot is integrated in time: a permanent-magnet DC motor
-behind a PWM stage and a sagging battery, gearbox, wheel, tyre contact, and half of the robot's
+behind a PWM stage and a sagging battery, gearbox, wheel, tire contact, and half of the robot's
 mass. A surface acts through forces on that chain alone; the label enters nowhere else.
 
 - Motor: ``L di/dt = u - R i - Ke w`` with ``u = duty * battery voltage``, torque ``Kt i``, Kt = Ke.
@@ -54,11 +54,12 @@ from sensorseq.datasets.parameters import Robot, Surface
 Array = NDArray[np.float64]
 
 GRAVITY_M_S2 = 9.80665
-COPPER_PER_K = 0.0039  # growth of a copper winding's resistance from 20 degrees Celsius
+# Relative rise of a copper winding's resistance per kelvin, from 20 degrees Celsius.
+COPPER_PER_K = 0.0039
 ISO_8608_REFERENCE_PER_M = 0.1
 STEP_S = 1e-3
-SPACING_M = 0.005  # distance between two points of the ground
-N_POINTS = 12288  # 61 m, about as far as the longest embedded recording drives
+SPACING_M = 0.005  # distance between neighboring points of the ground
+N_POINTS = 12288  # 61 m, about the longest distance driven in the embedded recordings
 
 TRACE_UNITS = {
     "current_a": "A",
@@ -76,10 +77,10 @@ TRACE_UNITS = {
 
 
 def draw_drive(duration_s: float, robot: Robot, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Draw a session: straights at changing speeds, curves, stops, turns on the spot.
+    """Draw a drive: straights at changing speeds, curves, stops, turns on the spot.
 
-    Returns the set-points of the wheel's circumferential speed, and of the yaw rate, which is
-    positive on the outer side, for each step.
+    Returns two set-points for each step: the wheel's circumferential speed, and the yaw rate, which
+    is positive on the outer side.
     """
     n_steps = round(duration_s / STEP_S)
     speed = np.zeros(n_steps)
@@ -93,7 +94,7 @@ def draw_drive(duration_s: float, robot: Robot, rng: np.random.Generator) -> tup
             (rng.uniform(0.8, 2.5), cruise, 0.0),  # straight
             (rng.uniform(0.8, 2.0), 0.7 * cruise, turn),  # curve
             (rng.uniform(0.3, 0.8), 0.0, 0.0),  # stop
-            (rng.uniform(0.6, 1.5), 0.0, turn),  # on the spot
+            (rng.uniform(0.6, 1.5), 0.0, turn),  # turn on the spot
         )[kind]
         end = start + round(length_s / STEP_S)
         speed[start:end] = forward + turning * robot.track_m / 2
@@ -107,7 +108,7 @@ def draw_drive(duration_s: float, robot: Robot, rng: np.random.Generator) -> tup
 
 
 def ramp(wanted: Array, rise_per_s: float, fall_per_s: float) -> Array:
-    """Follow `wanted` from 0 with limited slopes: away from zero `rise`, towards it `fall`."""
+    """Follow `wanted` from 0, with slope limits `rise` away from zero and `fall` toward it."""
     ramped = np.empty_like(wanted)
     value = 0.0
     for step, goal in enumerate(wanted.tolist()):
@@ -119,9 +120,10 @@ def ramp(wanted: Array, rise_per_s: float, fall_per_s: float) -> Array:
 
 
 def draw_ground(surface: Surface, robot: Robot, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Draw roughness with the surface's spectrum, its stones, slabs and tufts, over distance.
+    """Draw the ground over distance: roughness, stones, slab edges and tufts.
 
-    Returns the slope, a conservative force over weight, and the drag, always against the motion.
+    Returns two forces divided by the weight: the slope, which is conservative, and the drag, which
+    always opposes the motion.
     """
     n_points, spacing_m = N_POINTS, SPACING_M
     length_m = n_points * spacing_m
@@ -136,14 +138,14 @@ def draw_ground(surface: Surface, robot: Robot, rng: np.random.Generator) -> tup
         * (n_per_m[used] / ISO_8608_REFERENCE_PER_M) ** -surface.waviness
     )
     noise = rng.standard_normal((2, len(n_per_m)))
-    # |c_k|^2 sums to half the density of bin k, as a real series has each bin twice.
+    # |c_k|^2 sums to half the density of bin k, because a real series has each bin twice.
     spectrum = n_points * np.sqrt(density / length_m) / 2 * (noise[0] + 1j * noise[1])
     features = np.zeros(n_points)
     drag = np.zeros(n_points)
     for _ in range(rng.poisson(surface.bumps_per_m * length_m)):
         size = rng.uniform(0.4, 1.6)
         inside, phase = _stretch(rng, surface.bump_length_m * np.sqrt(size))
-        # Slope of a raised cosine: first up, then down.
+        # Slope of a raised cosine: up, then down.
         steepest = np.pi * surface.bump_height_m * np.sqrt(size) / surface.bump_length_m
         features[inside] -= steepest * np.sin(2 * np.pi * phase)
     if surface.slab_length_m >= SPACING_M:
@@ -155,7 +157,7 @@ def draw_ground(surface: Surface, robot: Robot, rng: np.random.Generator) -> tup
         size = rng.uniform(0.4, 1.6)
         inside, phase = _stretch(rng, surface.tuft_length_m * size)
         drag[inside] += surface.tuft_drag * size * (0.5 + 0.5 * np.cos(2 * np.pi * phase))
-    # The contact patch averages what lies under it, front and rear wheel share the side.
+    # The contact patch averages the ground below it; a side's front and rear wheel share the load.
     wheels = np.sinc(n_per_m * robot.contact_length_m) * np.cos(
         2 * np.pi * n_per_m * robot.half_wheelbase_m
     )
@@ -166,7 +168,7 @@ def draw_ground(surface: Surface, robot: Robot, rng: np.random.Generator) -> tup
 
 
 def _stretch(rng: np.random.Generator, length_m: float) -> tuple[NDArray[np.int64], Array]:
-    """Draw a place: the points within `length_m` of it, and their phase in -0.5..0.5."""
+    """Draw a stretch of `length_m`: its points, and their phases from -0.5 to 0.5."""
     center = rng.uniform(0, N_POINTS)
     points = length_m / SPACING_M
     inside = np.arange(np.ceil(center - points / 2), np.floor(center + points / 2) + 1)
@@ -176,9 +178,10 @@ def _stretch(rng: np.random.Generator, length_m: float) -> tuple[NDArray[np.int6
 def advance_current(
     current: Array, voltage: Array, motor_speed: Array, motor: Any, step_s: float
 ) -> tuple[Array, Array]:
-    """Advance ``L di/dt = u - R i - Ke w`` exactly: the current at the end of a step, its mean.
+    """Solve ``L di/dt = u - R i - Ke w`` exactly over a step; return the final and mean current.
 
-    Voltage and speed are constant in the step. L / R is shorter, so explicit schemes would fail.
+    Voltage and speed are constant in the step. L / R is shorter than a step, so explicit schemes
+    would be unstable.
     """
     rate = motor.resistance_ohm * step_s / motor.inductance_h
     decay = np.exp(-rate)
@@ -189,7 +192,7 @@ def advance_current(
     )
 
 
-# Micro-damping of the bristles in s/m: chosen, so that the nominal robot vibrates on a hard floor
+# Micro-damping of the bristles in s/m: chosen so that the nominal robot vibrates on a hard floor
 # with a fifth of critical damping.
 _BRISTLE_DAMPING_S_PER_M = 0.77
 
@@ -197,7 +200,7 @@ _BRISTLE_DAMPING_S_PER_M = 0.77
 def _grip(
     bristle: Array, slip: Array, rolled: Array, surface: Any, robot: Any, step_s: float
 ) -> tuple[Array, Array]:
-    """Advance the bristles of a contact implicitly: new deflection and friction coefficient."""
+    """Advance a contact's bristles implicitly; return new deflection and friction coefficient."""
     ratio = slip / surface.stribeck_velocity_m_s
     drop = surface.static_friction - surface.kinetic_friction
     sliding = surface.kinetic_friction + drop / (1.0 + ratio * ratio)
@@ -214,7 +217,7 @@ def _smooth_sign(value: Array, width: float) -> Array:
 
 
 def _columns(items: Sequence[Any]) -> SimpleNamespace:
-    """Turn the numbers of several dataclasses of one kind into arrays of shape (n_items,)."""
+    """Collect the numeric fields of dataclasses of one kind as arrays of shape (n_items,)."""
     names = [field.name for field in fields(items[0]) if field.name != "name"]
     return SimpleNamespace(**{n: np.array([getattr(item, n) for item in items]) for n in names})
 
@@ -227,7 +230,7 @@ def simulate_motion(
     record: Sequence[str] = tuple(TRACE_UNITS),
     step_s: float = STEP_S,
 ) -> dict[str, Array]:
-    """Integrate one drive side for several cases with drives of one length, at once.
+    """Integrate one drive side for several cases at once; their drives have equal length.
 
     Returns traces of shape (n_steps, n_cases). Currents are taken at the end of a step, speeds at
     its beginning; voltages and forces act during it. The current is advanced exactly and the
@@ -236,12 +239,13 @@ def simulate_motion(
     results depend neither on the processor nor on the number of cases.
     """
     surface, robot = _columns(surfaces), _columns(robots)
-    robot.resistance_ohm *= 1.0 + COPPER_PER_K * (robot.winding_temperature_c - 20.0)  # warm
+    # At the winding's temperature.
+    robot.resistance_ohm *= 1.0 + COPPER_PER_K * (robot.winding_temperature_c - 20.0)
     room_v = robot.resistance_ohm * robot.current_limit_a
     load_loss = 1.0 / robot.gear_efficiency - 1.0
     mass = robot.mass_kg / 2
     weight = mass * GRAVITY_M_S2
-    lever = robot.wheel_radius_m / robot.gear_ratio  # metres per radian of the motor
+    lever = robot.wheel_radius_m / robot.gear_ratio  # meters per radian of the motor
     ke = robot.torque_constant_n_m_a
     slope, drag = (np.stack(part) for part in zip(*grounds, strict=True))
     speed, yaw_rate = (np.stack(part, axis=1) for part in zip(*drives, strict=True))
@@ -259,7 +263,7 @@ def simulate_motion(
         battery = battery - robot.battery_resistance_ohm * supply
         voltage = np.minimum(np.maximum(duty * battery, ke * motor - room_v), ke * motor + room_v)
         current, mean_current = advance_current(current, voltage, motor, robot, step_s)
-        supply = robot.idle_current_a + 2.0 * voltage * mean_current / battery  # two motors
+        supply = robot.idle_current_a + 2.0 * voltage * mean_current / battery  # both motors
         charge = charge + supply * step_s
 
         # Contact with the ground, along the track and across it.
@@ -275,7 +279,7 @@ def simulate_motion(
         side_slip = side_slip + step_s * (pull - scrub) / robot.carcass_mass_kg
         carcass = carcass + step_s * (sideways[step] - side_slip)
 
-        # The ground's resistance where the side now is.
+        # The ground's resistance at the present position.
         grade, tufts = _interpolate(distance, slope, drag)
         rolling = (surface.rolling_resistance + tufts + sinkage) * _smooth_sign(vehicle, 0.01)
         turning = 2.0 * robot.half_wheelbase_m / robot.track_m * scrub
@@ -310,7 +314,7 @@ def simulate_motion(
 def _control(
     wanted: Array, motor: Array, integral: Array, robot: Any, step_s: float
 ) -> tuple[Array, Array]:
-    """Return the controller's duty and its integral part after the step."""
+    """Return the controller's duty cycle and its integral part after the step."""
     error = wanted - motor
     asked = (
         robot.feed_forward * robot.torque_constant_n_m_a * wanted
@@ -318,7 +322,7 @@ def _control(
         + integral
     ) / robot.nominal_v
     duty = np.minimum(np.maximum(asked, -1.0), 1.0)
-    # Anti-windup: no integration while saturated. Released at standstill: no humming motor.
+    # Anti-windup: no integration while saturated. At standstill the motor is released, not humming.
     standing = (wanted == 0.0) & (np.abs(motor) < 2.0)
     integral = np.where(
         standing,

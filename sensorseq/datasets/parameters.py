@@ -1,4 +1,4 @@
-"""Surfaces, robots and loggers that the simulator knows, and how a fleet of robots varies."""
+"""Parameters of the simulated surfaces, robots and loggers, and how a fleet of robots varies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -10,7 +10,7 @@ from sensorseq.checks import check_real
 
 
 def _check_fields(one: Any, signed: Sequence[str] = (), most: float = 1e6) -> None:
-    """Raise unless all numbers are from 0, of those that are `signed` from -most, to `most`."""
+    """Raise unless fields are in [0, most], or in [-most, most] for those that are `signed`."""
     for field in fields(one):
         if field.name != "name":
             low = -most if field.name in signed else 0.0
@@ -73,7 +73,7 @@ class Surface:
         _check_fields(self, most=1000.0)
 
     def _varied(self, rng: np.random.Generator) -> "Surface":
-        """Return another stretch of the same surface, with parameters varied by some percent."""
+        """Return another stretch of the same surface, with parameters varied by a few percent."""
         friction = _spread(rng, 1.0, 0.10)
         return replace(
             self,
@@ -90,12 +90,12 @@ class Surface:
 
 
 def _spread(rng: np.random.Generator, value: float, share: float) -> float:
-    """Draw a value log-uniformly between `value * exp(-share)` and `value * exp(share)`."""
+    """Draw a value log-uniformly from `value * exp(-share)` to `value * exp(share)`."""
     return value * float(np.exp(share * rng.uniform(-1.0, 1.0)))
 
 
 _SIX = (
-    # Thin carpet on a hard floor grips and releases the rubber abruptly: stick-slip when turning.
+    # Thin carpet on a hard floor grips and releases rubber abruptly: stick-slip when turning.
     Surface("carpet", 0.028, 4e-6, 0.95, 0.50, 0.05, shear_stiffness_per_m=600.0),
     Surface(
         "grass", 0.05, 1024e-6, 0.55, 0.45, 0.3, waviness=2.5, shear_stiffness_per_m=60.0,
@@ -192,7 +192,7 @@ class Robot:
         check_real("track_m", self.track_m, 1e-9)
 
     def _varied(self, rng: np.random.Generator) -> "Robot":
-        """Return the robot on another day: other battery charge, winding temperature and load."""
+        """Return the robot on another day, with other charge, winding temperature and load."""
         return replace(
             self,
             battery_v=float(rng.uniform(13.6, 16.4)),

@@ -1,4 +1,4 @@
-"""Simulated recordings: a motion, logged with the errors of a sensor and a clock."""
+"""Simulated recordings: a motion, logged with sensor and clock errors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ from sensorseq.datasets.parameters import SURFACES, Robot, Sampling, Surface
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.recording import Channel, Recording
 
-_STAMP_STEP_S = 0.001  # resolution of the stamps
+_STAMP_STEP_S = 0.001  # resolution of the timestamps
 _FILTER_S = 0.004  # time constant of the low-pass filter before the ADC
 _ADC_BITS, ADC_STEP_A = 12, 0.005
 
@@ -34,7 +34,7 @@ def simulate_recordings(
     sampling: Sampling | None = None,
     channels: Sequence[str] = ("current_a",),
 ) -> list[Recording]:
-    """Simulate several recordings together; each equals the one `simulate_recording` returns.
+    """Simulate several recordings at once, each identical to that of `simulate_recording`.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def simulate_recordings(
         today.append(robot._varied(rng))
         drives.append(draw_drive(duration_s, today[-1], rng))
         grounds.append(draw_ground(places[-1], today[-1], rng))
-    with np.errstate(all="ignore"):  # refused below
+    with np.errstate(all="ignore"):  # values out of range are rejected below
         recorded = [*dict.fromkeys(("current_a", *channels))]
         motion = simulate_motion(places, today, drives, grounds, recorded)
     if not all(np.isfinite(trace).all() for trace in motion.values()):
@@ -133,7 +133,7 @@ def simulate_recording(
 
 
 def check_simulation(n_cases: int, duration_s: float, n_traces: int = 1) -> None:
-    """Raise if recordings are too short, or do not fit into memory together."""
+    """Raise if recordings are too short or do not fit into memory together."""
     check_real("duration_s", duration_s, 1.0)
     parts = {"the simulation": 8 * n_cases * int(duration_s / STEP_S) * (n_traces + 2)}
     subject = f"duration_s={duration_s:g} of {n_cases:,} recordings"
@@ -147,7 +147,7 @@ def _log(
     sampling: Sampling,
     rng: np.random.Generator,
 ) -> tuple[Array, dict[str, Array]]:
-    """Sample one case as its logger would: stamps in seconds, and each trace at them."""
+    """Sample one case like its logger: timestamps in seconds, and each trace at these times."""
     time_s = np.arange(1, len(motion["current_a"]) + 1, dtype=np.float64) * STEP_S
     period_s = 1.0 / sampling.sample_rate_hz
     n_samples = int(time_s[-1] / period_s) - 1

@@ -34,14 +34,14 @@ SURFACES_WINDOW_SAMPLES = 100
 
 _SEED = 1
 _N_ROBOTS = 10
-_N_RECORDINGS = 2  # per robot and surface
-_DURATION_S = 71.0  # fourteen windows; thirteen where more is lost at the ends
+_N_RECORDINGS = 2  # for each pair of robot and surface
+_DURATION_S = 71.0  # fourteen windows, or thirteen where more is lost at the ends
 
 
 def load_surfaces() -> list[Recording]:
     """Load the embedded SIMULATED motor currents of ten robots on six surfaces.
 
-    No real robot was measured: `sensorseq.simulate` computed every sample. The task is to recognise
+    No real robot was measured: `sensorseq.simulate` computed every sample. The task is to recognize
     the surface (label) from 5 s of motor current of a robot (group) that was not in training; see
     `SURFACES_SAMPLE_RATE_HZ` and `SURFACES_WINDOW_SAMPLES`.
 
@@ -83,7 +83,7 @@ def load_surfaces() -> list[Recording]:
 
 
 def write_surfaces(folder: str | PathLike[str], *, only: str | None = None) -> list[Path]:
-    """Simulate the embedded recordings again and write them, identical to the last digit.
+    """Simulate the embedded recordings again and write them, bit for bit as shipped.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def write_simulated(
     plan = _plan(names, seed, n_robots, n_recordings)
     temporary = target.with_name(f".{target.name}.part")
     with locking(target.with_name(f"{target.name}.manifest"), run=True):
-        shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process
+        shutil.rmtree(temporary, ignore_errors=True)  # a killed process may have left it
         if target.exists() and any(target.iterdir()):
             raise is_taken
         try:
@@ -227,7 +227,8 @@ def _write(
 
 
 def _compressed_csv(recording: Recording) -> bytes:
-    # Stamps are whole milliseconds and currents whole ADC codes of 5 mA: three digits are exact.
+    # Timestamps are whole milliseconds and currents whole ADC codes of 5 mA: three digits are
+    # exact.
     rows = zip(recording.timestamps_s.tolist(), recording.values[:, 0].tolist(), strict=True)
     lines = ["time_s,current_a", *(f"{time_s:.3f},{current_a:.3f}" for time_s, current_a in rows)]
     return gzip.compress(("\n".join(lines) + "\n").encode(), compresslevel=9, mtime=0)

@@ -1,4 +1,4 @@
-"""Whether a training curve fluctuates more than it should, and what that means.
+"""Decide whether a training curve fluctuates more than it should, and explain why.
 
 Names are loaded when first used; only `probe_module` imports torch.
 """

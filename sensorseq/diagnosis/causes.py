@@ -1,45 +1,49 @@
-"""What may be wrong with a run: causes and what was found of them; the table of all causes."""
+"""Possible causes of a bad run, how trials rated them, and the table of all causes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-GRADES = ("suspected", "proved")  # seen in the run alone; a training with its change did better
-TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that ask for a cause
-LEAST_FAULT = 0.2  # confidence from which a fault of the data matters ...
-LIKELY_FAULT = 0.4  # ... and from which it is repaired first
-IDENTIFIED = 0.45  # confidence of a family from which a calm run has a hidden cause
-# In a normal run these explain a rough curve or describe the data; they need not cost accuracy.
+# Suspected from the run alone; proved by a better training without the cause.
+GRADES = ("suspected", "proved")
+TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that need a cause
+LEAST_FAULT = 0.2  # confidence above which a data fault matters ...
+LIKELY_FAULT = 0.4  # ... and above which it is repaired first
+IDENTIFIED = 0.45  # a calm run has a hidden cause if the confidence in a family reaches this
+# In a normal run these explain a rough curve or describe the data; they may cost no accuracy.
 DESCRIPTIVE = frozenset(("small_validation_set", "label_noise", "distribution_shift", "data_bug"))
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One change that was tried, next to the run as it was."""
+    """One change that was tried, compared with the original run."""
 
-    cause: str  # one of `CAUSE_NAMES`
+    cause: str  # why it was not tested
     name: str  # what was changed, such as "learning_rate / 4"
-    change: Mapping[str, Any]  # arguments and their values; empty where none does it
+    # Changed arguments and their new values; empty if no argument makes the change.
+    change: Mapping[str, Any]
     kind: str  # "race" or "inference" (without a step); older files: "snapshot", "init", "replay"
     outcome: str  # "confirmed", "rejected" or "undecided"
     sentence: str  # the result, with its figures
-    noise_ratio: float | None = None  # movement of the loss with the change over that without
-    raw_change: float | None = None  # loss with the change minus that without, in nats
+    # Movement of the loss with the change, divided by that without it.
+    noise_ratio: float | None = None
+    raw_change: float | None = None  # loss with the change minus loss without it, in nats
     curves: Mapping[str, list[list[float]]] = field(default_factory=dict)
     cost_epochs: float = 0.0  # in epochs of the run
     change_error: float | None = None  # standard error of `raw_change` over groups
-    accuracy_change: float | None = None  # validation accuracy with minus without, a fraction
+    # Validation accuracy with the change minus without it, a fraction.
+    accuracy_change: float | None = None
     accuracy_error: float | None = None  # its standard error
 
 
 @dataclass(frozen=True)
 class Cause:
-    """One possible cause of what a run did."""
+    """One possible cause of a run's behavior."""
 
     name: str  # one of `CAUSE_NAMES`
     grade: str  # one of `GRADES`
-    confidence: float  # probability that it is the cause; of all together at most 1
-    evidence: str  # a sentence with its figures
+    confidence: float  # probability that this is the cause; all causes together sum to at most 1
+    evidence: str  # a sentence with the figures
     finding: str = ""  # direction, such as "too high"; may be empty
     recommendation: Mapping[str, Any] = field(default_factory=dict)
     advice: str = ""  # what to do, in words
@@ -47,21 +51,21 @@ class Cause:
 
     @property
     def title(self) -> str:
-        """The name, and the finding if there is one."""
+        """The name, followed by the finding if there is one."""
         return f"{self.name}: {self.finding}" if self.finding else self.name
 
     @property
     def family(self) -> str:
-        """The family it belongs to, such as ``"step"`` or ``"data"``; see `FAMILIES`."""
+        """The family of this cause, such as ``"step"`` or ``"data"``; see `FAMILIES`."""
         return FAMILY_OF.get(self.name, UNKNOWN)
 
 
 @dataclass(frozen=True)
 class Family:
-    """Causes whose repairs are nearly the same."""
+    """Causes with nearly the same repairs."""
 
     name: str  # one of `FAMILIES`
-    confidence: float  # confidence in its causes together
+    confidence: float  # sum over its causes
     causes: tuple[Cause, ...]
 
 
@@ -78,31 +82,32 @@ def families(causes: Iterable[Cause]) -> tuple[Family, ...]:
 
 @dataclass(frozen=True)
 class NotTested:
-    """A cause that no trial was made for."""
+    """A cause that no trial tested."""
 
-    cause: str  # one of `CAUSE_NAMES`
+    cause: str  # why it was not tested
     reason: str  # why not
-    would_settle: str = ""  # what would
+    would_settle: str = ""  # what would test it
 
 
 @dataclass(frozen=True)
 class Probes:
-    """What trainings of a fit with other settings came to."""
+    """The outcome of training a fit again with other settings."""
 
-    budget: float  # what they may cost, in times of the fit
-    cost: float = 0.0  # what they did cost, in times of the fit, by the clock
+    budget: float  # allowed cost, as a multiple of the fit's time
+    cost: float = 0.0  # actual cost, as a multiple of the fit's time, by the clock
     fit_s: float = 0.0
     probes_s: float = 0.0
-    trials: tuple[Trial, ...] = ()  # in the order in which they were made
-    not_tested: tuple[NotTested, ...] = ()  # the other causes
-    repair: Mapping[str, Any] = field(default_factory=dict)  # smallest, for `set_params`
-    previous: Mapping[str, Any] = field(default_factory=dict)  # what it replaces
+    trials: tuple[Trial, ...] = ()  # in the order they were run
+    not_tested: tuple[NotTested, ...] = ()  # the causes without a trial
+    # Smallest change that repairs the run, for `set_params`.
+    repair: Mapping[str, Any] = field(default_factory=dict)
+    previous: Mapping[str, Any] = field(default_factory=dict)  # the values that `repair` replaces
     note: str = ""  # how `repair` was found, or why it is empty
-    is_applied: bool = False  # whether the report is of a fit with `repair` already
+    is_applied: bool = False  # True if the reported fit already uses `repair`
 
 
 def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
-    """Find what probably costs a calm run accuracy; None for other runs, or without a cause."""
+    """Find what probably costs a calm run accuracy; None for other runs or without a cause."""
     if verdict != "normal":
         return None
     costly = [cause for cause in causes if cause.name not in DESCRIPTIVE]
@@ -111,7 +116,7 @@ def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
 
 
 def data_fault(causes: Sequence[Cause]) -> Cause | None:
-    """Return the likeliest fault that the checks of the data found; None if none matters."""
+    """Return the likeliest fault that the data checks found; None if none matters."""
     found = (
         one
         for one in causes
@@ -123,7 +128,7 @@ def data_fault(causes: Sequence[Cause]) -> Cause | None:
 
 
 UNKNOWN = "unknown"
-# Families in words. Repairs within a family do nearly the same.
+# Descriptions of the families. Repairs within a family are nearly the same.
 FAMILIES = {
     "step": "step size",
     "capacity": "size and regularization of the network",
@@ -133,8 +138,8 @@ FAMILIES = {
     "evaluation": "how the curve is measured",
     UNKNOWN: "unknown",
 }
-RANKED = ("step", "capacity", "data", "start", "stopping")  # families that the ranker weighs
-# The classifier's own values, for resets and as what is usual.
+RANKED = ("step", "capacity", "data", "start", "stopping")  # families that the ranker scores
+# The classifier's default arguments, to which causes are reset and settings compared.
 DEFAULTS: Mapping[str, Any] = {
     "hidden_size": 64,
     "num_layers": 1,
@@ -160,9 +165,9 @@ DEFAULTS: Mapping[str, Any] = {
     "max_timesteps": None,
     "scale": "standard",
 }
-# The rate at which each optimizer usually trains an LSTM; for sgd that with a momentum of 0.9.
+# Usual learning rates of each optimizer for an LSTM; for sgd with a momentum of 0.9.
 USUAL_RATES = {"adam": 3e-3, "adamw": 3e-3, "rmsprop": 1e-3, "sgd": 0.1}
-# Arguments that reset each cause. Of one with two causes, the first is the one it names alone.
+# Arguments that reset each cause. If an argument occurs under two causes, it names the first.
 ARGUMENTS_OF: Mapping[str, tuple[str, ...]] = {
     "learning_rate": ("learning_rate", "lr_schedule", "warmup_epochs"),
     "optimizer": ("optimizer", "learning_rate", "momentum", "optimizer_params"),
@@ -187,13 +192,13 @@ OWNER_OF = {name: cause for cause in reversed(tuple(ARGUMENTS_OF)) for name in A
 
 
 class Usual(NamedTuple):
-    """The classifier's own value; with a sign only if that lowers (-1) or raises (1) it."""
+    """The classifier's default; with a sign only if that lowers (-1) or raises (+1) the value."""
 
     sign: int = 0
 
 
 class Times(NamedTuple):
-    """The present value times a factor, but not below `least`."""
+    """The present value multiplied by `factor`, but at least `least`."""
 
     factor: float
     least: float = 0.0
@@ -204,16 +209,16 @@ Reset = Mapping[str, Any]  # argument -> value, `Usual` or `Times`
 
 @dataclass(frozen=True)
 class Entry:
-    """One side of a cause."""
+    """A cause, or one direction of it."""
 
-    key: str  # the cause, with its direction after a colon where there are several
+    key: str  # the cause, followed by ": " and the direction if there are several
     family: str
-    means: str = ""  # features that mean this side of its family, above all unusual settings
-    shows: str = ""  # features of the run that show it, most important first; words in `CLAUSES`
+    means: str = ""  # features, mostly unusual settings, that point to this entry within its family
+    shows: str = ""  # features of the run as evidence, most important first; texts are in `CLAUSES`
     resets: tuple[Reset, ...] = ()  # changes that repair it, the best first
-    advice: str = ""  # what to do, in words of any framework
-    is_quiet: bool = False  # never named for a run that fluctuates or diverged
-    denied_by: str = ""  # kinds of statements that say the opposite
+    advice: str = ""  # what to do, in words that fit any framework
+    is_quiet: bool = False  # never reported for a run that fluctuates or diverged
+    denied_by: str = ""  # kinds of statements that contradict it
 
     @property
     def cause(self) -> str:
@@ -222,12 +227,12 @@ class Entry:
 
     @property
     def finding(self) -> str:
-        """Which side; empty if there is only one."""
+        """Its direction; empty if there is only one."""
         return self.key.partition(": ")[2]
 
 
-# What is said of a feature: {n} is the value, {p} the same in per cent, {points} a fraction in
-# points, {nats} a loss.
+# Texts for features: {n} is the value, {p} the value in percent, {points} a fraction in points,
+# {nats} a loss.
 CLAUSES = {
     "loss_noise": "the training loss moves +-{nats} nats per epoch",
     "still_falling": "the training loss still falls by {p} in ten epochs",
@@ -244,7 +249,7 @@ CLAUSES = {
     "val_stubborn_of_errors": "{p} of the validation errors are always the same windows",
     "input_scale": "the inputs have a root mean square of {n}",
 }
-# What to do where no cause is likely.
+# Advice if no cause is likely.
 SAFE = (
     "A safe first change: scaled inputs, Adam with a learning rate of 0.001 to 0.003 that falls to"
     " zero, and gradients clipped at 1."
@@ -443,12 +448,12 @@ TABLE = (
     Entry("evaluation_not_deterministic", "evaluation"),
     Entry(UNKNOWN, UNKNOWN),
 )
-FAMILY_OF = {entry.cause: entry.family for entry in TABLE}  # maps each cause to its family
+FAMILY_OF = {entry.cause: entry.family for entry in TABLE}
 CAUSE_NAMES = tuple(FAMILY_OF)
 
 
 def usual_rate(arguments: Mapping[str, Any]) -> float:
-    """Return the usual learning rate of the optimizer in use; that of sgd depends on momentum."""
+    """Return the usual learning rate of the optimizer in use; for sgd it depends on momentum."""
     name = arguments.get("optimizer", DEFAULTS["optimizer"])
     rate = USUAL_RATES.get(name, DEFAULTS["learning_rate"]) if isinstance(name, str) else 3e-3
     momentum = arguments.get("momentum", DEFAULTS["momentum"])
@@ -458,7 +463,7 @@ def usual_rate(arguments: Mapping[str, Any]) -> float:
 
 
 def resolve(reset: Reset, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that a reset changes, with their values; empty if it changes nothing."""
+    """Return the arguments that a reset would change, with new values; empty if none."""
     found = {}
     for name, wanted in reset.items():
         new = _value(name, wanted, arguments, is_alone=len(reset) == 1)
@@ -482,21 +487,22 @@ def _value(name: str, wanted: Any, arguments: Mapping[str, Any], *, is_alone: bo
     if not isinstance(wanted, Usual):
         return wanted
     usual = DEFAULTS[name]
-    if name == "learning_rate" and is_alone:  # with the optimizer its own default is meant
+    # If the optimizer changes as well, use the new optimizer's default rate.
+    if name == "learning_rate" and is_alone:
         usual = usual_rate(arguments)
     if wanted.sign == 0:
         return usual
-    if old is None and name == "batch_size":  # all windows in one batch
+    if old is None and name == "batch_size":  # None means all windows in one batch
         return usual if wanted.sign < 0 else _KEEP
     if number is None:
         return _KEEP if old is not _KEEP or name == "learning_rate" else usual
-    # a value near the usual one is not worth a change
+    # changing a value that is near the usual one is pointless
     is_far = number * 1.4 < usual if wanted.sign > 0 else number > 1.4 * usual
     return usual if is_far else _KEEP
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Whether two values of an argument are equal, be a number whole or not."""
+    """Compare two values of an argument; an int equals the same float, but True is not 1."""
     if isinstance(one, int | float) and isinstance(other, int | float):
         return one == other
     return type(one) is type(other) and bool(one == other)

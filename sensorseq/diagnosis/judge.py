@@ -1,4 +1,4 @@
-"""The rules that turn a Run into a verdict and the statements that explain it."""
+"""The rules that turn a `Run` into a verdict, with statements that explain it."""
 
 import math
 
@@ -21,7 +21,7 @@ from sensorseq.diagnosis.witnesses import (
 
 
 def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
-    """Apply the verdict rules in order of gravity; the first that holds decides."""
+    """Apply the verdict rules from the most serious one on; the first that matches decides."""
     recovered = _set_recovered_apart(run)
     diverged = _divergence(run)
     if diverged:
@@ -40,12 +40,13 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
     verdict, severity, loss_line, details = _compare(run, movement, roughness, flips)
     lines = [*roughness.accuracy_line(verdict), *loss_line]
     if learns_nothing:
-        if generalization_of(learns_nothing) is None:  # so a calm curve means nothing
+        if generalization_of(learns_nothing) is None:  # so a calm curve is no good sign
             lines, details = [], movement.statements()
         lines += [*learns_nothing, *recovered, *details, *kept(run), *cannot_tell(run)]
         return "not_learning", None, lines
     generalizes = generalization(run, roughness)
-    more_epochs = []  # whether the noise goes away with them, and whether the loss falls
+    # Statements on whether more epochs would help: trend of the noise, trend of the loss.
+    more_epochs = []
     if generalization_of(generalizes) is None:
         series = run.settled(movement.name if movement.known else "val_loss")
         more_epochs += _noise_trend(run, series) if verdict == "fluctuating" else []
@@ -59,12 +60,12 @@ _SIDES = (("loss", "training"), ("val_loss", "validation"))
 
 
 def _recorded(run: Run, name: str) -> NDArray[np.int64]:
-    """Return the indices of the epochs that recorded something in a column."""
+    """Return the indices of the epochs that have an entry in a column."""
     return np.flatnonzero(run.columns[name].recorded)
 
 
 def _set_recovered_apart(run: Run) -> list[Statement]:
-    """Drop epochs whose loss was not finite where the run went on normally after them."""
+    """Drop epochs with a non-finite loss if the run recovered after them."""
     said = []
     for name, side in _SIDES:
         column = run.columns[name]
@@ -74,7 +75,8 @@ def _set_recovered_apart(run: Run) -> list[Statement]:
         if n_after < limits.RECOVERY_EPOCHS or len(broken) > few:
             continue
         said.append(say("recovered", part=side, epochs=(broken + 1).tolist()))
-        for of_losses in ("loss", "val_loss"):  # both, which are compared epoch by epoch
+        # Drop them in both losses, which are compared epoch by epoch.
+        for of_losses in ("loss", "val_loss"):
             losses = run.columns[of_losses]
             values, recorded = losses.values.copy(), losses.recorded.copy()
             values[broken], recorded[broken] = np.nan, False
@@ -98,7 +100,7 @@ def _divergence(run: Run) -> list[Statement]:
             return said + [say("broken_validation")] * has_training
         if not has_training:
             return [say("exploded", part=side, first=float(series[0]), epoch=epoch, value=value)]
-        # a validation loss that grows while training goes well is overfitting
+        # a validation loss that grows while the training loss does not is overfitting
     return _collapse(run)
 
 
@@ -115,12 +117,12 @@ def _collapse(run: Run) -> list[Statement]:
         end = series[-limits.COLLAPSE_EPOCHS :]
         if once > limit + limits.COLLAPSE_MARGIN and end.max() <= limit:
             return [say("collapsed", part=part(name), once=once, last=float(series[-1]))]
-        return []  # training accuracy is the better witness where there is one
+        return []  # if training accuracy is known, do not judge by validation accuracy
     return []
 
 
 def _cut_initial_descent(run: Run) -> list[Statement]:
-    """Find where the initial descent ends; return a statement when too little is left after it."""
+    """Find where the initial descent ends; return a statement if too few epochs are left."""
     name = next(name for name in (*NEEDED, "accuracy") if len(run.whole(name)))
     series, is_loss = run.whole(name), name in ("loss", "val_loss")
     falling = metrics.softened_log(series, run.log_classes) if is_loss else -series
@@ -138,7 +140,7 @@ _Judged = tuple[str, str | None, list[Statement], list[Statement]]
 
 
 def _compare(run: Run, movement: Movement, roughness: Roughness, flips: Flips) -> _Judged:
-    """Return the verdict, the severity, the line about the loss, and the figures."""
+    """Return the verdict, its severity, the statements about the loss, and the figures."""
     moves, seen, costs = movement.statements(), roughness.statements(), movement.cost()
     shares, windows = flips.shares(), flips.statements()
     noise = movement.noise
@@ -196,11 +198,11 @@ def _grade_alone(noise: SteadyNoise) -> str:
     return "strong" if noise.exceeds(limits.ONE_SIDE_EDGES * limits.STRONG_EDGES) else "mild"
 
 
-# Answers beyond the noise: what is learned and carries over, and whether more epochs help.
+# Statements that do not depend on the noise: learning, generalization, benefit of more epochs.
 
 
 def one_class(run: Run) -> list[Statement]:
-    """Catch a model that gives every validation window the same answer, however calm its curve."""
+    """Detect a model that predicts the same class for all validation windows."""
     record = run.followed
     if record is None:
         return []
@@ -213,7 +215,7 @@ def one_class(run: Run) -> list[Statement]:
 
 
 def not_learning(run: Run) -> list[Statement]:
-    """Return statements when nothing is learned, or nothing that carries over to validation."""
+    """Return statements if nothing was learned, or nothing that generalizes to validation."""
     if run.chance is None:
         return _no_descent(run)
     train, validation = (_level(run, name) for name in ("accuracy", "val_accuracy"))
@@ -228,10 +230,10 @@ def not_learning(run: Run) -> list[Statement]:
     bound = [] if run.n_val is None else [say("guessing_limit", n_val=run.n_val, limit=val_limit)]
     if train is None:
         return [say("validation_guesses", level=validation, chance=run.chance), *bound]
-    # Half of what was learned on the training windows: surely out of reach, or just not measurable?
+    # Is even half of the training gain out of reach on validation, or just not measurable?
     half = run.chance + (train - run.chance) / 2
     sampling = metrics.binomial_sd(half, run.n_val) if run.n_val is not None else 0.0
-    # Without a record there are no recalls of classes to look at, so more evidence is required.
+    # Without a record, recalls per class are not known, so stronger evidence is required.
     z = limits.SURELY_BELOW_Z if run.record is None else limits.ONE_SIDED_99
     if validation < half - z * sampling:
         figures = {"level": validation, "chance": run.chance, "train": train}
@@ -240,9 +242,9 @@ def not_learning(run: Run) -> list[Statement]:
 
 
 def _training_beats_guess(run: Run, train: float) -> bool:
-    """Ask the running accuracy, and that of the fixed subset, which holds no dropout."""
+    """Test the running accuracy, then that of the fixed training windows, without dropout."""
     assert run.chance is not None
-    # What is learned by heart raises it a little with any labels, so this has to be sure.
+    # Memorization raises it slightly even with random labels, so this test has to be strict.
     chance, record = run.chance, run.record
     if record is not None and len(record.train_target):
         chance = float(np.bincount(record.train_target).max()) / len(record.train_target)
@@ -255,7 +257,7 @@ def _training_beats_guess(run: Run, train: float) -> bool:
 
 
 def _balanced_beats_guess(run: Run) -> bool:
-    """Ask the mean of the classes' recalls, which a frequent class does not hide."""
+    """Test the balanced accuracy, which a frequent class cannot inflate."""
     record = run.followed
     if record is None:
         return False
@@ -273,7 +275,7 @@ def _balanced_beats_guess(run: Run) -> bool:
 
 
 def _n_last(run: Run) -> int:
-    """Return the number of epochs in the last third of those judged."""
+    """Return a third of the number of epochs judged, at least 1."""
     return max((run.n_epochs - run.first) // 3, 1)
 
 
@@ -289,7 +291,7 @@ def _has_begun(run: Run) -> bool:
 
 
 def _no_descent(run: Run) -> list[Statement]:
-    """Judge by the loss where accuracy or what guessing gives is not known."""
+    """Judge by the loss if there is no accuracy, or chance level is not known."""
     loss = run.whole("loss")
     if len(loss) < limits.MIN_EPOCHS or _level(run, "accuracy") is not None:
         return []
@@ -299,7 +301,7 @@ def _no_descent(run: Run) -> list[Statement]:
 
 
 def _level(run: Run, name: str) -> float | None:
-    """Return the accuracy of the last third of the epochs judged; None of one class alone."""
+    """Return the median accuracy of the last third; None for one-class validation windows."""
     if name == "val_accuracy" and run.validates_one_class:
         return None
     series = run.settled(name)
@@ -307,14 +309,14 @@ def _level(run: Run, name: str) -> float | None:
 
 
 def guessing_limit(chance: float, n_windows: int | None, z: float = limits.ONE_SIDED_95) -> float:
-    """Return the accuracy that guessing stays below, with a margin where no size is known."""
+    """Return the upper limit of accuracy by guessing; add a fixed margin if `n_windows` is None."""
     if n_windows is None:
         return min(chance + limits.UNKNOWN_SIZE_MARGIN, 1.0)
     return metrics.chance_limit(chance, n_windows, z)
 
 
 def generalization(run: Run, roughness: Roughness) -> list[Statement]:
-    """Tell whether validation gets worse while training gets better, from the lowest loss on."""
+    """Detect validation that worsens after its lowest loss while training still improves."""
     if run.validates_one_class:
         return [say("one_class")]
     worse = _rises_from_lowest(run)
@@ -332,10 +334,11 @@ def _rises_from_lowest(run: Run) -> list[Statement]:
     end = float(np.median(val_loss[-n_last:]))
     noise = metrics.high_frequency_noise(val_loss)
     rise = end - val_loss[lowest]
-    # its mean, and what the lowest value and the median at the end scatter about theirs
+    # expected depth of the lowest value below the mean, plus the scatter of both values
     luck = metrics.selection_bias(noise, len(val_loss)) + 1.5 * noise
     run.add("val_loss_rise_after_lowest", rise, "nats", luck, "luck of picking the lowest")
-    train = metrics.local_trend(loss)  # a single epoch of a loss that jumps says nothing
+    # Smoothed, because a single epoch of a noisy loss is unreliable.
+    train = metrics.local_trend(loss)
     rises = rise > limits.OVERFITTING_RISE_NATS + luck or _trend_rises(val_loss, n_last, noise)
     if not rises or train[-1] >= train[lowest]:
         return []
@@ -346,15 +349,16 @@ def _rises_from_lowest(run: Run) -> list[Statement]:
 
 
 def _trend_rises(val_loss: Floats, n_last: int, noise: float) -> bool:
-    """Find a rise that a jumpy loss hides from single epochs: of medians of sixths of the run."""
+    """Find a lasting rise of a noisy loss, in the medians of blocks of `n_last` epochs."""
     blocks = len(val_loss) // n_last
     medians = np.median(val_loss[-blocks * n_last :].reshape(blocks, n_last), axis=1)
     after = medians[int(medians.argmin()) :]
-    sd = 1.25 * noise / math.sqrt(n_last)  # standard deviation of a median of normal noise
+    # Standard deviation of the median of n_last normal values.
+    sd = 1.25 * noise / math.sqrt(n_last)
     luck = metrics.selection_bias(sd, blocks) + 1.5 * sd
     if len(after) < 3:
         return False
-    # a loss that wanders comes back; one of a model that overfits stays up, or keeps rising
+    # a wandering loss comes back; that of an overfitting model stays up or keeps rising
     lasting = after[len(after) // 2 :].min() - after[0]
     if metrics.theil_sen_slope(after) > 0 and after[-1] >= max(after) - 2 * sd:
         lasting = max(lasting, after[-1] - after[0])
@@ -396,7 +400,8 @@ def _descent(run: Run, movement: Movement) -> list[Statement]:
     since = int(run.settled_epochs(movement.name)[start]) + 1
     if len(loss) - start >= max(len(loss) // 3, 8):
         return [say("flat", epoch=since, n_epochs=run.n_epochs)]
-    last = loss[-max(len(loss) // 3, 8) :]  # longer than the plateau, so it falls or rises
+    # More epochs than the plateau has, so a trend is visible.
+    last = loss[-max(len(loss) // 3, 8) :]
     fall = -10 * metrics.theil_sen_slope(last)
     if fall <= 0:
         return []
@@ -406,7 +411,7 @@ def _descent(run: Run, movement: Movement) -> list[Statement]:
 
 
 def kept(run: Run) -> list[Statement]:
-    """Answer which epoch's weights were kept, and what they are worth without luck."""
+    """Report which epoch's weights were kept, and their accuracy corrected for selection."""
     if run.best_epoch is None:
         return [say("kept_unknown")]
     index = run.best_epoch - 1
@@ -419,7 +424,7 @@ def kept(run: Run) -> list[Statement]:
 
 
 def _worth(run: Run, index: int) -> list[Statement]:
-    """Return the accuracy of an epoch that is picked on other windows than it is scored on."""
+    """Score the kept epoch by cross-fitting: picked on some windows, scored on the others."""
     record = run.followed
     if record is None or index == run.n_epochs - 1:
         return []
@@ -430,7 +435,8 @@ def _worth(run: Run, index: int) -> list[Statement]:
     val_loss = run.columns["val_loss"].values
     score = None
     if np.isfinite(val_loss).any() and val_loss[index] <= np.nanmin(val_loss):
-        # Picked by the validation loss: of two classes exactly, of more nearly this of the margin.
+        # Selection by validation loss: the margin gives it exactly for two classes, nearly for
+        # more.
         margin = np.clip(np.nan_to_num(record.val_margin.astype(np.float64)), -1e4, 1e4)
         score = -np.logaddexp(0.0, -margin)
     fit = cross_fit(correct, groups, score=score)
@@ -443,7 +449,7 @@ def _worth(run: Run, index: int) -> list[Statement]:
 
 
 def cannot_tell(run: Run) -> list[Statement]:
-    """List what the figures at hand leave open, and what would settle it."""
+    """List what the recorded figures cannot decide, and what would."""
     said = []
     accuracies = run.whole("val_accuracy")
     if run.has_foreign_record:

@@ -1,4 +1,4 @@
-"""What the data allow: ridge regression and boosted trees on features, next to a network."""
+"""Compare a network with ridge regression and boosted trees on features of the same data."""
 
 import math
 from collections.abc import Iterator
@@ -22,18 +22,18 @@ from sensorseq.preprocessing.scale.scaler import fit_scaler
 Report = TypeVar("Report", bound=Findings)
 Ints = NDArray[np.int64]
 
-MOST_WINDOWS = 1_000  # most windows of a part; rivals take two seconds for these
+MOST_WINDOWS = 1_000  # per part; the rivals take two seconds for this many
 _CONVOLUTIONS, _STATISTICS, _FOLDS = 2_016, 150, 4
 
 
 def compare_level(
     report: Report, train: Part, validation: Part, rows: Ints | None = None
 ) -> Report:
-    """Return a report that says whether its network is below what the data allow.
+    """Add a statement to the report if a rival does better than its network.
 
-    `validation` are the windows behind `val_accuracy`: all in order, or those at `rows`. Where
-    the report has no record, only how many of them were right is known: they are taken as unlike
-    those of the rival.
+    `validation` are the windows behind `val_accuracy`: all in order, or those at `rows`. Without a
+    record, only the number of correct windows is known; then the windows are assumed to differ from
+    the rival's as much as possible.
     """
     record, epoch = report.record, report.best_epoch or report.n_epochs
     own = rows = np.arange(len(validation)) if rows is None else rows
@@ -47,7 +47,7 @@ def compare_level(
     kept = spread(len(own))
     n = len(kept)
     n_right = round(n * accuracies[-1]) if right is None else int(right[kept].sum())
-    n_wrong = n - n_right  # a rival may be right on all of these
+    n_wrong = n - n_right  # a rival might classify all of these correctly
     if n_wrong < limits.LEVEL_GAP * n or 0.5**n_wrong > limits.LEVEL_ALPHA:
         return report
     shown = _some(validation, own[kept])
@@ -64,7 +64,7 @@ def compare_level(
 def read_parts(
     X: Any, y: Any, X_val: Any, y_val: Any, groups: Any = None, groups_val: Any = None
 ) -> tuple[Part, Part]:
-    """Return training and validation windows that a caller gave, with labels as codes."""
+    """Check the caller's training and validation windows; return them with labels as codes."""
     given = {"X": X, "y": y, "X_val": X_val, "y_val": y_val}
     missing = [name for name, values in given.items() if values is None]
     if missing:
@@ -88,16 +88,15 @@ def read_parts(
 
 
 def spread(n_windows: int) -> Ints:
-    """Choose the windows to compare: all, or evenly spread ones."""
+    """Return indices of the windows to compare: all, or an even sample of MOST_WINDOWS."""
     count = min(n_windows, MOST_WINDOWS)
     return np.linspace(0, n_windows - 1, count).round().astype(np.int64)
 
 
 def is_below(own: Any, rival: Any, groups: Any) -> bool:
-    """Tell whether a rival is right on more windows than the network, by more than luck.
+    """Test whether a rival is correct on significantly more windows than the network.
 
-    The signs of the differences are exchangeable if neither is better: of single windows, or of
-    whole groups if there are enough.
+    It is a sign test, by whole groups if there are enough of them, otherwise by windows.
     """
     own, rival = np.asarray(own, bool), np.asarray(rival, bool)
     apart = rival.astype(np.int64) - own
@@ -113,9 +112,9 @@ def is_below(own: Any, rival: Any, groups: Any) -> bool:
 
 
 def sign_test(apart: Ints) -> float:
-    """Return the probability of so large a sum if each whole number had a random sign."""
+    """Return the probability of a sum at least as large if each number had a random sign."""
     sizes = np.abs(apart[apart != 0])
-    chance = np.ones(1)  # probability of each sum, from the least to the greatest
+    chance = np.ones(1)  # probability of each possible sum, from the lowest to the highest
     for size in sizes:
         wider = np.zeros(len(chance) + 2 * size)
         wider[: len(chance)] += 0.5 * chance
@@ -125,14 +124,14 @@ def sign_test(apart: Ints) -> float:
 
 
 def _unlike(rival: NDArray[np.bool_], n_right: int) -> NDArray[np.bool_]:
-    """Find the windows on which a network differs the most from a rival."""
+    """Return which of `n_right` windows are correct if they differ most from the rival's."""
     own = np.zeros(len(rival), bool)
     own[np.argsort(rival, kind="stable")[:n_right]] = True
     return own
 
 
 def rivals(train: Part, validation: Part) -> Iterator[tuple[str, Ints]]:
-    """Yield the name of a rival and the classes it gives validation windows, the fastest first."""
+    """Yield each rival's name and its predicted validation classes, the fastest rival first."""
     train = _some(train, spread(len(train)))
     classes, target = np.unique(train.target, return_inverse=True)
     if len(classes) < 2:
@@ -160,17 +159,17 @@ def _folds(train: Part) -> list[Fold]:
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(_FOLDS)]
 
 
-_Windows = tuple[Any, Any]  # scaled, with their lengths
+_Windows = tuple[Any, Any]  # scaled windows and their lengths
 
 
 def _ridge(own: _Windows, shown: _Windows, target: Ints, folds: list[Fold]) -> Ints:
-    """Return the classes by ridge regression on random convolutions and steps of statistics."""
+    """Predict classes by ridge regression on random convolutions and steps of statistics."""
     n, described = len(target), []
     convolutions = RandomConvolutions(_CONVOLUTIONS, random_state=0, pad=True).fit(*own)
     for how in (convolutions, SummarySteps().fit(*own)):
         values = np.concatenate([how.transform(*own), how.transform(*shown)])
         center, spread = values[:n].mean(axis=0), values[:n].std(axis=0)
-        if how is not convolutions:  # steps are 0 or 1: rare ones stay small
+        if how is not convolutions:  # steps are 0 or 1; a fixed scale keeps rare ones small
             center, spread = np.full_like(center, 0.5), np.full_like(spread, 0.5)
         varies = spread > 1e-6 * np.maximum(np.abs(center), 1e-30)
         scale = np.where(varies, 1 / np.where(varies, spread, 1.0), 0.0)

@@ -1,4 +1,4 @@
-"""Histories of all kinds, in memory and in files, as a row for each epoch with our names."""
+"""Read training histories of all kinds, in memory or from files, as one row for each epoch."""
 
 import csv
 import io
@@ -27,11 +27,11 @@ from sensorseq.errors import (
 from sensorseq.history import History
 from sensorseq.text import listed
 
-_AROUND_RECORD = 16  # bytes: the length and the checksums of both
+_AROUND_RECORD = 16  # bytes around each record: its length and two checksums
 
 
 def is_event_file(path: Path) -> bool:
-    """Tell whether a file is named like one, or begins with the length of a first record."""
+    """Recognize an event file by its name, or by the length field of its first record."""
     if ".tfevents." in path.name:
         return True
     with path.open("rb") as file:
@@ -39,7 +39,7 @@ def is_event_file(path: Path) -> bool:
 
 
 def read_scalars(path: Path) -> Iterator[tuple[str, int, float]]:
-    """Yield tag, step and value of what an event file of TensorBoard holds, in order.
+    """Yield tag, step and value of each scalar in a TensorBoard event file, in order.
 
     An InputError names the byte of a bad record.
     """
@@ -57,7 +57,8 @@ def read_scalars(path: Path) -> Iterator[tuple[str, int, float]]:
             return float(value.simple_value)
         if value.WhichOneof("value") != "tensor":
             return None
-        if any(one.size != 1 for one in value.tensor.tensor_shape.dim):  # such as a histogram
+        # Not a scalar, such as a histogram.
+        if any(one.size != 1 for one in value.tensor.tensor_shape.dim):
             return None
         number = make_ndarray(value.tensor)
         return float(number.item()) if number.dtype.kind in "fiu" else None
@@ -71,14 +72,14 @@ def read_scalars(path: Path) -> Iterator[tuple[str, int, float]]:
                 if number is not None:
                     yield value.tag, event.step, number
             offset += _AROUND_RECORD + len(data)
-    if offset != path.stat().st_size:  # the library takes a damaged record for the end
+    if offset != path.stat().st_size:  # the library takes a damaged record for the end of the file
         raise InputError(
             f"{path}, byte {offset}: the record is cut short or damaged, by a kill or in a copy."
         )
 
 
 ROLES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "grad_norm", "epoch")
-STEP = "step"  # tells the rows of one epoch apart; no column of a report
+STEP = "step"  # distinguishes the rows of one epoch; not a column of a report
 
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _TRAIN = {"train", "training"}
@@ -96,10 +97,10 @@ _MEANING_OF = {word: role for role, words in _MEANINGS.items() for word in words
 
 
 def role_of(name: str) -> str | None:
-    """Tell the role of a column from its name: one of `ROLES`, `STEP`, or None.
+    """Return the role of a column, judged by its name: one of `ROLES`, `STEP`, or None.
 
-    A word for the part may stand anywhere; without one it is the training part. A name with
-    ``test``, ``step``, ``batch`` or ``iteration`` is no result of an epoch.
+    The part (train or validation) may be named anywhere in it; without one, it is training. Names
+    with ``test``, ``step``, ``batch`` or ``iteration`` have no role, as they are not per epoch.
 
     >>> [role_of(name) for name in ("train_loss_epoch", "eval/loss", "train_loss_step", "test_acc")]
     ['loss', 'val_loss', None, None]
@@ -113,7 +114,7 @@ def role_of(name: str) -> str | None:
     if said & (_TEST | _STEPS) or (said & _TRAIN and said & _VALIDATION):
         return None
     rest = "_".join(word for word in words if word not in _TRAIN | _VALIDATION | {"epoch"})
-    if words[:1] == ["lr"]:  # as lr-Adam, lr-SGD/pg1
+    if words[:1] == ["lr"]:  # such as lr-Adam or lr-SGD/pg1
         rest = "lr"
     role = _MEANING_OF.get(rest)
     if role is None or not said & _VALIDATION:
@@ -126,7 +127,8 @@ def recognize(
 ) -> dict[str, str]:
     """Map the name of each column that has a role to that role.
 
-    `columns`, role to name or None for "there is none", comes before the rules.
+    `columns` maps roles to names, or to None for "not present", and takes precedence over the
+    rules.
     """
     names = list(dict.fromkeys(names))
     found = {name: role for role, name in columns.items() if name is not None}
@@ -172,19 +174,19 @@ _MOST_EPOCHS = 50_000
 
 @dataclass
 class Table:
-    """Rows under the names of whoever wrote them, without an entry where nothing was recorded."""
+    """Rows with the names of the program that wrote them; a value not recorded has no entry."""
 
     rows: list[dict[str, Any]]  # in the order they were written
-    places: list[str]  # what each is called in messages, such as "line 7"
-    nan_is_empty: bool = False  # whether NaN is what "not recorded" looks like, too
-    losses_are_means: bool = False  # whether a training loss is the mean since the one before it
-    notes: list[str] = field(default_factory=list)  # what was not taken as it stands
+    places: list[str]  # the name of each row in messages, such as "line 7"
+    nan_is_empty: bool = False  # True if NaN may also mean "not recorded"
+    losses_are_means: bool = False  # True if a training loss is the mean since the previous entry
+    notes: list[str] = field(default_factory=list)  # what was skipped or changed, as sentences
 
 
 def read_path(path: Path) -> Table:
-    """Read a file, or the folder of one run; an InputError names the line, row or byte at fault."""
+    """Read a file or the folder of one run; an InputError names the line, row or byte at fault."""
     if path.is_dir():
-        metrics = path / "metrics.csv"  # Lightning's CSVLogger
+        metrics = path / "metrics.csv"  # written by Lightning's CSVLogger
         return _read_text(metrics) if metrics.is_file() else read_event_files(path)
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder.")
@@ -192,7 +194,7 @@ def read_path(path: Path) -> Table:
 
 
 def _read_text(path: Path) -> Table:
-    """Read a table, JSON if it begins with a bracket, else lines of entries."""
+    """Read a text file: JSON if it begins with a bracket, otherwise a table."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -201,7 +203,7 @@ def _read_text(path: Path) -> Table:
 
 
 def _read_lines(path: Path, text: str) -> Table:
-    """Read entries between commas, semicolons or tabs, below a line with their names."""
+    """Read a table with a header line; commas, semicolons or tabs separate the entries."""
     head = text.lstrip("\r\n").partition("\n")[0]
     separator = max(_SEPARATORS, key=head.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
@@ -214,7 +216,7 @@ def _read_lines(path: Path, text: str) -> Table:
         raise InputError(f"{path} has the column {twice!r} twice.")
     table = Table([], [])
     for line, entries in lines:
-        if not any(entries) or entries == names:  # a resumed log has two heads
+        if not any(entries) or entries == names:  # a resumed log repeats the header
             continue
         if len(entries) != len(names):
             raise InputError(
@@ -229,7 +231,7 @@ def _read_lines(path: Path, text: str) -> Table:
 
 
 def _read_json(path: Path, text: str) -> Table:
-    """Read an array of rows, a row in each line, columns, or a `log_history` with rows."""
+    """Read JSON: an array of rows, one row per line, columns, or a `log_history` of rows."""
     try:
         content = json.loads(text)
     except RecursionError as error:
@@ -241,7 +243,7 @@ def _read_json(path: Path, text: str) -> Table:
             raise InputError(f"{path} is not JSON: {error}.") from error
     is_transformers = isinstance(content, dict) and isinstance(content.get("log_history"), list)
     if is_transformers:
-        # a loss is the mean of its steps; the last row sums the run up
+        # its losses are means over steps; its last row sums up the run
         log = content["log_history"]
         content = [row for row in log if not (isinstance(row, dict) and "train_runtime" in row)]
     elif isinstance(content, dict) and all(isinstance(v, list) for v in content.values()):
@@ -261,10 +263,10 @@ def _read_json(path: Path, text: str) -> Table:
 
 
 def read_event_files(path: Path) -> Table:
-    """Read an event file, or the folder of one run; folders in it name the part, as train/.
+    """Read an event file or the folder of one run, with subfolders such as train/ for the parts.
 
-    Files are read in the order of their names, which hold the time; where a step comes again, the
-    later one and what follows counts.
+    Files are read in order of their names, which contain the time. If a step is repeated, the later
+    one replaces the first and all that followed it.
     """
     files = {"": [path]}
     if path.is_dir():
@@ -302,8 +304,8 @@ def _resumed(where: Any, what: str) -> str:
     return f"{where}: {what} came more than once, as in a resumed run; the later one counts."
 
 
-Row = dict[str, Any]  # without an entry where nothing was recorded
-# Entries of one epoch by name, each with its step, in the order they were written.
+Row = dict[str, Any]  # a value not recorded has no entry
+# Entries of one epoch by name, each with its step, in the order written.
 _Group = dict[str, list[tuple[float | None, Any]]]
 _LOSSES = ("loss", "val_loss")
 _COUNT_ROWS = 'To count rows instead: columns={"epoch": None} (--column epoch=none).'
@@ -311,15 +313,15 @@ _COUNT_ROWS = 'To count rows instead: columns={"epoch": None} (--column epoch=no
 
 @dataclass(frozen=True)
 class ReadHistory:
-    """A history with our column names, a row for each epoch."""
+    """A history with one row for each epoch and this package's column names."""
 
-    rows: list[dict[str, Any]]  # columns that were not recognised keep their own names
-    names: dict[str, str]  # what was recognised and used: our name to that of the source
-    file: str | None  # None for what was in memory
+    rows: list[dict[str, Any]]  # unrecognized columns keep their own names
+    names: dict[str, str]  # recognized columns: our name to the source's name
+    file: str | None  # None if read from memory
 
     @contextmanager
     def naming_it(self) -> Iterator[None]:
-        """Name the file, and what its columns were taken for, in an error about the values."""
+        """Add to an error about the values the file's name and how its columns were read."""
         try:
             yield
         except ArgumentError as error:
@@ -331,7 +333,7 @@ class ReadHistory:
 
 
 def read_history(history: Any, columns: Mapping[str, str | None] | None = None) -> ReadHistory:
-    """Read a history of any kind that `FluctuationReport.from_history` takes, and warn of oddities.
+    """Read any history that `FluctuationReport.from_history` takes; warn about oddities.
 
     >>> read_history({"acc": [0.5, 0.7], "val_acc": [0.4, 0.6]}).names
     {'accuracy': 'acc', 'val_accuracy': 'val_acc'}
@@ -358,7 +360,7 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
     means |= {"loss"} if table.losses_are_means else set()
     own = {role: name for name, role in roles.items()}
     notes: list[str] = []
-    if not isinstance(history, History):  # a History's rows are its epochs
+    if not isinstance(history, History):  # the rows of a History are its epochs
         is_empty = table.nan_is_empty
         rows, notes = gather_epochs(
             rows, where=where, names=own, means=means, nan_is_empty=is_empty
@@ -404,7 +406,7 @@ def _rows_of(columns: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
 def _read_mapping(
     history: Mapping[Any, Any], columns: Mapping[str, str | None]
 ) -> list[dict[str, Any]]:
-    """Return lists as rows: those that are judged, and all others that are as long."""
+    """Turn lists into rows: the columns that are judged, and others of equal length."""
     lists = {
         str(name): list(values)
         for name, values in history.items()
@@ -422,7 +424,7 @@ def _read_mapping(
             f"columns of history differ in length: {spelt}. Fill epochs without a value with None."
         )
     if not lengths and history:
-        return [dict.fromkeys(map(str, history))]  # told by name in the error that follows
+        return [dict.fromkeys(map(str, history))]  # the error that follows lists these names
     n_epochs = max(lengths.values(), default=0)
     return _rows_of({name: values for name, values in lists.items() if len(values) == n_epochs})
 
@@ -434,7 +436,8 @@ def _read_row(
     for name, value in row.items():
         role = roles.get(name)
         if role is None:
-            if name not in (*ROLES, STEP):  # one of these that is not used would be mistaken for it
+            # An unused column with one of our names would be mistaken for ours.
+            if name not in (*ROLES, STEP):
                 read[name] = value
         elif value is not None:
             try:
@@ -447,7 +450,7 @@ def _read_row(
     return read
 
 
-# Rows to epochs: a log may need several for one epoch, repeat some, or miss some.
+# From rows to epochs: a log may have several rows for one epoch, repeat epochs, or miss some.
 
 
 def gather_epochs(
@@ -458,15 +461,15 @@ def gather_epochs(
     means: Collection[str] = (),
     nan_is_empty: bool = False,
 ) -> tuple[list[Row], list[str]]:
-    """Return one row for each epoch, in order, and sentences on what was not taken as it stands.
+    """Return one row for each epoch, in order, and sentences about what was dropped or changed.
 
-    Where an epoch comes again after a later one, the run was resumed there, and what was written
-    before of it and of later ones is dropped. An epoch without a row gets one without entries; one
-    in parts, such as 1.5, belongs to the one that it is a part of. A training loss with several
-    steps in an epoch, or with one that is not its last, is that of single batches: it is dropped
-    but for `means`, which are averaged. Without an epoch the steps are the epochs, and without
-    steps that grow from row to row, the rows. NaN is "not recorded" if `nan_is_empty`; at the end
-    of a loss, for longer than any gap before, it is a loss that is not a number all the same.
+    If an epoch appears again after a later one, the run was resumed there, and earlier entries of
+    that epoch and of later ones are dropped. A missing epoch gets an empty row; a fractional epoch,
+    such as 1.5, belongs to the epoch in progress. A training loss logged several times in an epoch,
+    or not at its last step, is a batch loss: it is dropped, unless it is among `means`, which are
+    averaged. Without an epoch column, steps are taken as epochs, and without steps that grow from
+    row to row, rows are. With `nan_is_empty`, NaN means "not recorded"; but at the end of a loss, a
+    run of NaN longer than any gap before it counts as divergence.
     """
     rows = [row for row in rows if not _is_of_test_alone(row)]  # the test part is never judged
     by_epoch = any(_is_real(row.get("epoch", math.nan)) for row in rows)
@@ -502,7 +505,7 @@ def gather_epochs(
     ]
     if by_epoch:
         ordered = _fill(gathered, where)
-    else:  # what else was noted at steps of its own is no epoch
+    else:  # rows logged at steps of their own are not epochs
         ordered = [row for row in gathered.values() if not row.keys().isdisjoint(COLUMNS)]
     return _without_gaps(ordered, nan_is_empty), notes
 
@@ -515,7 +518,7 @@ def _is_of_test_alone(row: Row) -> bool:
 def _settle(
     groups: Mapping[float, _Group], means: Collection[str]
 ) -> tuple[dict[float, Row], set[float], set[str]]:
-    """Return a row for each epoch, the epochs that repeat, and what was measured several times."""
+    """Return a row for each epoch, the repeated epochs, and the names measured more than once."""
     gathered: dict[float, Row] = {}
     again: set[float] = set()
     several: set[str] = set()
@@ -537,7 +540,7 @@ def _settle(
 
 
 def _read_epochs(rows: list[Row], where: str) -> list[float]:
-    """Return the epoch of each row; a row without one is of the next row that has one."""
+    """Return the epoch of each row; a row without one belongs to the next row that has one."""
     raw = _complete([row.get("epoch", math.nan) for row in rows])
     for epoch in raw:
         if epoch < 0 or math.isinf(epoch):
@@ -548,7 +551,7 @@ def _read_epochs(rows: list[Row], where: str) -> list[float]:
 
 
 def _complete(keys: list[float]) -> list[float]:
-    """Return keys with each missing one replaced by the next, at the end by the last."""
+    """Replace each missing key by the next known one, or by the last one at the end."""
     following = [key for key in keys if _is_real(key)][-1]
     completed = []
     for key in reversed(keys):
@@ -560,7 +563,7 @@ def _complete(keys: list[float]) -> list[float]:
 def _group(
     rows: list[Row], keys: list[float], nan_is_empty: bool
 ) -> tuple[dict[float, _Group], set[float]]:
-    """Return the entries by epoch, and the epochs that were overwritten by a resumed run."""
+    """Group the entries by epoch; also return the epochs that a resumed run overwrote."""
     groups: dict[float, _Group] = {}
     overwritten: set[float] = set()
     newest = -math.inf
@@ -578,7 +581,7 @@ def _group(
         group = groups.setdefault(key, {})
         for name, value in there.items():
             entries = group.setdefault(name, [])
-            if nan_is_empty:  # NaN was kept only while there was nothing else
+            if nan_is_empty:  # a NaN counts only if the epoch has no other value
                 entries[:] = [entry for entry in entries if _is_real(entry[1])]
             entries.append((row.get(STEP), value))
         for name in set(_LOSSES) & row.keys() - there.keys():
@@ -587,7 +590,7 @@ def _group(
 
 
 def _is_denser_than_validation(name: str, groups: Mapping[float, _Group]) -> bool:
-    """Tell whether a column has so many more steps than validation that they are no epochs."""
+    """Test whether a column has too many more steps than validation to be one value per epoch."""
     n_own, n_validated = (
         sum(not group.keys().isdisjoint(names) for group in groups.values())
         for names in ((name,), ("val_loss", "val_accuracy"))
@@ -596,7 +599,7 @@ def _is_denser_than_validation(name: str, groups: Mapping[float, _Group]) -> boo
 
 
 def _is_within_epochs(name: str, groups: Mapping[float, _Group]) -> bool:
-    """Tell whether a column was noted at steps within epochs instead of after them."""
+    """Test whether a column was logged at steps within epochs rather than at their ends."""
     for group in groups.values():
         known = [s for own in COLUMNS for s, _ in group.get(own, ()) if s is not None]
         steps = {step for step, _ in group.get(name, ()) if step is not None}

@@ -1,8 +1,8 @@
-"""A run: its columns, checked, and what is measured; formulas over a series of epochs.
+"""The checked columns and measurements of a run, and formulas over a series of epochs.
 
-Series of the formulas are one-dimensional, in order of epochs, finite and without gaps; a caller
-drops epochs that recorded nothing. All estimates are robust against a few outlying epochs unless
-they say otherwise.
+The formulas take one-dimensional series in order of epochs, finite and without gaps; callers drop
+epochs without an entry. All estimates are robust against a few outlying epochs unless they say
+otherwise.
 """
 
 import math
@@ -32,16 +32,16 @@ NEEDED = ("loss", "val_loss", "val_accuracy")
 class Column:
     """One column of a history."""
 
-    values: Floats  # (n_epochs,); NaN where none, or no number, was recorded
-    # (n_epochs,): which epochs recorded something, be it NaN or infinity
+    values: Floats  # (n_epochs,); NaN if nothing, or no number, was recorded
+    # (n_epochs,): True if the epoch has an entry, even NaN or infinity
     recorded: NDArray[np.bool_]
 
 
 def read_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Column], int]:
-    """Return the columns named in `COLUMNS` of a history of a row per epoch, and how many epochs.
+    """Return the columns named in `COLUMNS` from rows of epochs, and the number of epochs.
 
-    None is "not recorded". NaN in a loss is a loss that is not a number; in an accuracy, which
-    cannot diverge, it is "not recorded" too.
+    None means "not recorded". NaN in a loss means that it diverged; in an accuracy, which cannot
+    diverge, it means "not recorded".
     """
     if not rows:
         raise ArgumentError("history has no epochs; fit for at least one.")
@@ -68,7 +68,7 @@ def read_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Column], 
 
 
 def read_numbers(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
-    """Return columns of numbers alone, None where there is no entry, without the duration."""
+    """Return the numeric columns except the duration; None marks a missing entry."""
     names = dict.fromkeys(str(name) for row in rows for name in row if name != "duration_s")
     columns = {name: [row.get(name) for row in rows] for name in names}
     return {
@@ -79,7 +79,7 @@ def read_numbers(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float | No
 
 
 def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
-    """Return the epoch whose weights were kept, counted from 1, or raise an error."""
+    """Return the epoch whose weights were kept, counted from 1; raise if it is out of range."""
     checked = check_integer_or_none("best_epoch", best_epoch)
     if checked is not None and checked > n_epochs:
         raise ArgumentError(f"best_epoch={best_epoch}, but history has epochs 1 to {n_epochs}.")
@@ -87,7 +87,7 @@ def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
 
 
 def from_plain(kind: type | UnionType | GenericAlias, value: Plain) -> Plain:
-    """Rebuild what `plain` made of a value of a type; fields of other versions are ignored.
+    """Rebuild a value of `kind` from the output of `plain`; ignore fields of other versions.
 
     A number that was not finite comes back as NaN, or as None where the type has it.
     """
@@ -120,22 +120,22 @@ def _of_kind(kind: Any, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Statistic:
-    """One measured number, and what to compare it with."""
+    """A measured number and the value to compare it with."""
 
     value: float
     unit: str  # "nats", "relative", "fraction", "epochs", "windows", "groups", "ratio" or "z"
-    floor: float | None = None  # what a healthy run, or sampling alone, accounts for
-    floor_is: str = ""  # where the floor comes from, in words
-    low: float | None = None  # with `high` the 90 % interval of `value` by the block bootstrap
+    floor: float | None = None  # expected value from a healthy run, or from sampling alone
+    floor_is: str = ""  # where the floor comes from
+    low: float | None = None  # with `high`, the 90 % interval of `value` by block bootstrap
     high: float | None = None
-    p: float | None = None  # p-value of a value as large by chance alone, where that was tested
+    p: float | None = None  # probability of a value at least as large by chance; None if not tested
 
 
 _NOTHING = Column(np.zeros(0), np.zeros(0, bool))
 
 
 class Run:
-    """One history, cut to what can be judged, and the statistics measured on the way."""
+    """A history reduced to what can be judged, with the statistics measured so far."""
 
     def __init__(
         self,
@@ -162,14 +162,15 @@ class Run:
             fixed = np.asarray(self.record.fixed_loss, np.float64)
             self.columns["fixed_loss"] = Column(fixed, np.isfinite(fixed))
         rate = np.array([math.nan if one is None else one for one in learning_rate or ()])
-        self.after_rise = np.zeros(n_epochs, bool)  # a scheduled rise, whose leaps are no fault
+        # Epochs after a scheduled rise of the rate, whose leaps are no fault.
+        self.after_rise = np.zeros(n_epochs, bool)
         for epoch in np.flatnonzero(rate[1:] > RATE_RISE * rate[:-1]) + 1:
             self.after_rise[epoch : epoch + RATE_RISE_EPOCHS] = True
         late = rate[len(rate) // 2 :]
         late = late[late > 0]
         self.rate_is_constant = len(late) > 1 and bool(np.ptp(late) <= 1e-6 * late.max())
         self.statistics: dict[str, Statistic] = {}
-        self.evidence: dict[str, Any] = {}  # series to draw, by name, in lists
+        self.evidence: dict[str, Any] = {}  # series to draw, by name, as lists
         labels = () if self.followed is None else np.unique(self.followed.val_target)
         self.validates_one_class = majority_fraction == 1 or len(labels) == 1
         self.chance = None if self.validates_one_class else majority_fraction
@@ -179,7 +180,7 @@ class Run:
         self.first = 0  # index of the first epoch after the initial descent
 
     def _guess_loss(self, n_classes: int | None) -> float:
-        """Return ln K; where K is not known, the first loss, for that is what guessing costs."""
+        """Return ln K, or the first loss if K is not known: the loss of guessing."""
         if n_classes is not None:
             return math.log(n_classes)
         for name in ("loss", "val_loss"):
@@ -190,19 +191,19 @@ class Run:
 
     @property
     def followed(self) -> TrainingRecord | None:
-        """The record, where it holds what each validation window was taken for in every epoch."""
+        """The record, if it holds the prediction for each validation window in every epoch."""
         record = self.record
         if record is None or record.val_predicted.shape[0] != self.n_epochs:
             return None
         return record
 
     def whole(self, name: str) -> Floats:
-        """Return the recorded values of a column without gaps; empty when there are none."""
+        """Return the recorded values of a column without gaps; empty if there are none."""
         column = self.columns.get(name, _NOTHING)
         return column.values[column.recorded]
 
     def settled(self, name: str) -> Floats:
-        """Return the same from the end of the initial descent on."""
+        """Return `whole` from the end of the initial descent on."""
         column = self.columns.get(name, _NOTHING)
         return column.values[self.first :][column.recorded[self.first :]]
 
@@ -222,27 +223,28 @@ class Run:
         interval: tuple[float, float] | None = None,
         p: float | None = None,
     ) -> float:
-        """Keep a statistic under its name, and return its value."""
+        """Store a statistic under its name and return its value."""
         low, high = (None, None) if interval is None else interval
         self.statistics[name] = Statistic(float(value), unit, floor, floor_is, low, high, p)
         return float(value)
 
 
 def part(name: str) -> str:
-    """Return the part of the data that a column describes."""
+    """Return "training" or "validation": the part that a column describes."""
     return "Validation" if name.startswith("val_") else "Training"
 
 
 # Formulas
 
-SD_PER_MAD = 1.4826  # sd of a normal distribution over its median absolute deviation
-_MAX_PAIRWISE_POINTS = 1000  # beyond, slopes of all pairs cost memory and add nothing
-_MAX_DRAWN = 4_000_000  # numbers in all resamples together: 32 MB
-_MAX_MOVED = 20_000_000  # changes moved by all shifts together: about a second
+# Standard deviation of a normal distribution, divided by its median absolute deviation.
+SD_PER_MAD = 1.4826
+_MAX_PAIRWISE_POINTS = 1000  # above this, slopes of all pairs cost memory and add nothing
+_MAX_DRAWN = 4_000_000  # total numbers in all resamples: 32 MB
+_MAX_MOVED = 20_000_000  # total changes in all shifts: about a second
 
 
 class NullTest(NamedTuple):
-    """What was measured, what chance alone gives, and p; 1 where there is nothing to test."""
+    """A test statistic, its expectation by chance, and its p value; p = 1 if there is no data."""
 
     value: float
     null: Floats
@@ -250,7 +252,7 @@ class NullTest(NamedTuple):
 
 
 def check_series(values: ArrayLike, minimum: int, name: str = "values") -> Floats:
-    """Return finite values, one per epoch, as float64, or raise an error that names the gap."""
+    """Return finite values, one per epoch, as float64; raise an error that names the first gap."""
     series = np.asarray(values, np.float64)
     if series.ndim != 1:
         raise ArgumentError(f"{name} has shape {series.shape}; expected one value per epoch.")
@@ -263,7 +265,7 @@ def check_series(values: ArrayLike, minimum: int, name: str = "values") -> Float
 
 
 def softened_log(loss: ArrayLike, log_classes: float) -> Floats:
-    """Return ``log(loss + 0.1 ln K)``: relative at an ordinary loss, flat at a vanishing one."""
+    """Return ``log(loss + 0.1 ln K)``: relative for ordinary losses, flat for vanishing ones."""
     series = check_series(loss, 0, "loss")
     softened = series + 0.1 * log_classes
     if len(softened) and softened.min() <= 0:
@@ -274,7 +276,7 @@ def softened_log(loss: ArrayLike, log_classes: float) -> Floats:
 
 
 def theil_sen_slope(values: ArrayLike) -> float:
-    """Return the median slope over pairs of at most 1000 epochs, per epoch (P. K. Sen, 1968)."""
+    """Return the median slope per epoch over pairs of at most 1000 epochs (P. K. Sen, 1968)."""
     series = check_series(values, 2)
     epochs = np.arange(len(series), dtype=np.float64)
     if len(series) > _MAX_PAIRWISE_POINTS:
@@ -285,26 +287,27 @@ def theil_sen_slope(values: ArrayLike) -> float:
 
 
 def _kendall_sd(n: Any) -> Any:
-    """Return the spread of rising less falling pairs among n independent values without ties."""
+    """Return the sd of rising minus falling pairs among n independent values without ties."""
     return np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
 
 
 def _rises(series: Floats) -> Floats:
-    """Return for each epoch how many later values are above its own, less how many below it."""
+    """Count for each epoch the later values above it, minus the later ones below it."""
     signs = (np.sign(series[first + 1 :] - now).sum() for first, now in enumerate(series))
     return np.fromiter(signs, np.float64, len(series))
 
 
 def plateau_start(values: ArrayLike, z: float = 1.96) -> int:
-    """Return the index of the first epoch of the plateau: the longest flat end of the series.
+    """Return the index of the first epoch of the plateau, the longest flat end of the series.
 
-    The longest suffix that the Mann-Kendall test (H. B. Mann, 1945) does not tell from trendless
-    noise. Never fewer than the last three epochs, for which no test can tell.
+    This is the longest suffix for which the Mann-Kendall test (H. B. Mann, 1945) finds no trend,
+    and at least three epochs, which are too few to test.
     """
     series = check_series(values, 1)
     rising = np.cumsum(_rises(series)[::-1])[::-1]
     spread = _kendall_sd(len(series) - np.arange(len(series), dtype=np.float64))
-    return int(np.argmax(np.abs(rising) <= z * spread))  # the last epoch alone is flat
+    # The last epoch alone always counts as flat.
+    return int(np.argmax(np.abs(rising) <= z * spread))
 
 
 def trend_window(n_epochs: int) -> int:
@@ -318,7 +321,7 @@ def local_trend(values: ArrayLike, window: int | None = None) -> Floats:
 
 
 def loess(series: Floats, window: int | None) -> tuple[Floats, float]:
-    """Return the trend and the share of a white noise's variance that its residuals keep."""
+    """Return the trend, and the fraction of white-noise variance left in its residuals."""
     n_epochs = len(series)
     width = min(trend_window(n_epochs) if window is None else window, n_epochs)
     if width < 3:
@@ -326,7 +329,7 @@ def loess(series: Floats, window: int | None) -> tuple[Floats, float]:
     start = np.clip(np.arange(n_epochs) - width // 2, 0, n_epochs - width)
     columns = start[:, None] + np.arange(width)
     offset = (columns - np.arange(n_epochs)[:, None]).astype(np.float64)
-    # One beyond the farthest epoch, so that this one still has a weight.
+    # Slightly more than the farthest epoch's distance, so that its weight is not zero.
     reach = np.abs(offset).max(axis=1, keepdims=True) + 1
     tricube = (1 - (np.abs(offset) / reach) ** 3) ** 3
 
@@ -340,23 +343,24 @@ def loess(series: Floats, window: int | None) -> tuple[Floats, float]:
 
     linear = smoother(tricube)
     own = (linear * (offset == 0)).sum()
-    # Residuals (I - S) y of white noise: trace((I - S)(I - S)^T) of n times its variance.
+    # Residuals (I - S) y keep trace((I - S)(I - S)^T) / n of the variance of white noise.
     kept = (n_epochs - 2 * own + (linear**2).sum()) / n_epochs
-    # From running medians, not from a first line: a wild epoch would drag its neighbours' line
-    # so far that all of them look wild.
+    # From running medians, not from a first line: a wild epoch would pull its neighbors' line so
+    # far that all of them would look wild.
     trend = _running_median(series, width)
     for _ in range(2):
         residual = np.abs(series - trend)
-        # Where most residuals vanish, a hundredth of the largest still tells wild from tame.
+        # If most residuals vanish, a hundredth of the largest still separates outliers from the
+        # rest.
         scale = max(6 * float(np.median(residual)), 0.01 * float(residual.max()), 1e-300)
-        # A floor keeps every local line defined, even where a whole window is outlying.
+        # A minimum weight keeps every local line defined, even if a whole window is outlying.
         bisquare = np.maximum((1 - np.minimum(residual / scale, 1) ** 2) ** 2, 1e-3)
         trend = (smoother(tricube * bisquare[columns]) * series[columns]).sum(axis=1)
     return trend, float(kept)
 
 
 def _running_median(series: Floats, width: int) -> Floats:
-    """Medians of symmetric windows, narrower at the ends: exact for a line everywhere."""
+    """Take medians of symmetric windows, narrower at the ends, so that a line stays exact."""
     last = len(series) - 1
     reach = np.minimum(width // 2, np.minimum(np.arange(last + 1), last - np.arange(last + 1)))
     medians = np.empty(len(series))
@@ -369,10 +373,10 @@ def _running_median(series: Floats, width: int) -> Floats:
 
 
 def burn_in(log_loss: ArrayLike) -> int:
-    """Count the first epochs of the initial descent, which tell nothing about noise.
+    """Return the number of epochs in the initial descent, which say nothing about noise.
 
-    Until the robust slope of the `softened_log` loss over ``max(5, E / 8)`` epochs has lost half of
-    its initial steepness; at least ``max(3, 0.1 E)`` and at most ``E / 3`` of the E epochs.
+    It ends when the robust slope of the `softened_log` loss over ``max(5, E / 8)`` epochs is half
+    as steep as at first; it has at least ``max(3, 0.1 E)`` and at most ``E / 3`` of E epochs.
     """
     series = check_series(log_loss, 0, "log_loss")
     n_epochs = len(series)
@@ -392,35 +396,35 @@ def burn_in(log_loss: ArrayLike) -> int:
 
 
 def high_frequency_noise(values: ArrayLike) -> float:
-    """Return the noise from epoch to epoch, blind to any linear trend.
+    """Return the noise from epoch to epoch, regardless of a linear trend.
 
     ``1.4826 * median(abs(d)) / sqrt(6)`` with the second differences d (T. Gasser, L. Sroka, C.
-    Jennen-Steinmetz, 1986), whose variance is six times that of one epoch: for white noise its
-    standard deviation. Unit of `values`; needs three epochs.
+    Jennen-Steinmetz, 1986), whose variance is six times that of one epoch. For white noise this
+    estimates its standard deviation, in the unit of `values`. Needs three epochs.
     """
     second_difference = np.diff(check_series(values, 3), 2)
     return float(SD_PER_MAD * np.median(np.abs(second_difference)) / math.sqrt(6))
 
 
 def mean_noise(values: ArrayLike) -> float:
-    """Return the noise from epoch to epoch by a mean, which leaps in a few epochs move as well.
+    """Return the noise from epoch to epoch as a mean, which includes leaps in a few epochs.
 
-    ``sqrt(pi / 2) * mean(abs(d)) / sqrt(6)`` with the second differences d; `high_frequency_noise`,
-    a median, is blind to a model that is calm most of the time and now and then thrown off.
+    ``sqrt(pi / 2) * mean(abs(d)) / sqrt(6)`` with the second differences d; the median in
+    `high_frequency_noise` misses a model that is usually calm but sometimes leaps.
     """
     return float(mean_noise_of_differences(np.diff(check_series(values, 3), 2)))
 
 
 def mean_noise_of_differences(second_differences: Floats) -> Floats:
-    """Return `mean_noise` of second differences, along the last axis."""
+    """Return `mean_noise` from second differences, along the last axis."""
     return np.asarray(math.sqrt(math.pi / 12) * np.abs(second_differences).mean(axis=-1))
 
 
 def detrended_volatility(values: ArrayLike, window: int | None = None) -> float:
     """Return the standard deviation about the local trend, slow waves included.
 
-    Divided by what smoothing takes from white noise. Not robust, so that it suits an accuracy,
-    whose few possible values make a median jump. Needs five epochs.
+    Corrected for what the trend absorbs of white noise. It is not robust, because an accuracy has
+    few possible values, between which a median would jump. Needs five epochs.
     """
     series = check_series(values, 5)
     trend, kept = loess(series, window)
@@ -428,11 +432,11 @@ def detrended_volatility(values: ArrayLike, window: int | None = None) -> float:
 
 
 def noise_change(values: ArrayLike) -> tuple[float, float]:
-    """Compare late with early noise: their ratio, and its z score.
+    """Return the ratio of late to early noise, and the z score of a trend in it.
 
     The score is the Mann-Kendall trend test (M. Kendall, 1975) of ``abs(d_t)``, the second
-    differences, averaged over the three subsequences in which no two share an epoch; beyond -2 the
-    noise is falling, beyond 2 rising. Needs 12 epochs.
+    differences, averaged over the three subsequences in which no two share an epoch. Below -2 the
+    noise falls, above 2 it rises. Needs 12 epochs.
     """
     series = check_series(values, 12)
     half = len(series) // 2
@@ -449,11 +453,11 @@ def noise_change(values: ArrayLike) -> tuple[float, float]:
 def excess_plateau_loss(
     loss: ArrayLike, averaged_loss: float, decay: float
 ) -> tuple[float, tuple[float, float]]:
-    """Return the loss that the noise of the weights costs, with its interval; NaN if it is short.
+    """Return the loss due to noisy weights, with its interval; NaN if the plateau is too short.
 
-    `averaged_loss` is of the weights' exponential average (B. T. Polyak, A. B. Juditsky, 1992),
-    with `decay` per epoch. The raw losses are averaged with the same weights, over the plateau
-    alone: along a descent the average lags.
+    `averaged_loss` is the loss of the weights' exponential average (B. T. Polyak, A. B. Juditsky,
+    1992), with `decay` per epoch. The raw losses are averaged with the same weights, over the
+    plateau only, because the average lags during a descent.
     """
     series = check_series(loss, 1, "loss")
     plateau = series[plateau_start(series) :]
@@ -468,10 +472,10 @@ def excess_plateau_loss(
 def spike_epochs(
     values: ArrayLike, window: int | None = None, *, factor: float = 4.0, least_rise: float = 0.0
 ) -> list[int]:
-    """Return the indices of epochs that leap above what the epochs before them let expect.
+    """Return the indices of epochs that leap far above the epochs before them.
 
     An epoch is a spike when it exceeds the median of the previous `window` epochs by more than
-    `factor` times their MAD scale, and by more than `least_rise`; later epochs never decide.
+    `factor` times their MAD scale and by more than `least_rise`. Later epochs have no influence.
     """
     series = check_series(values, 0)
     width = trend_window(len(series)) if window is None else window
@@ -487,8 +491,9 @@ def spike_epochs(
 def divergence_epoch(loss: ArrayLike, *, least: float = 0.0) -> int | None:
     """Return the index of the epoch at which a loss diverges, or None.
 
-    The first that is not finite, or the first of three neighbours above ten times the first loss
-    and above `least`: a model trained before starts near zero. One bad epoch is a spike.
+    It is the first that is not finite, or the first of three consecutive epochs above ten times the
+    first loss and above `least` (a pretrained model starts near zero). A single bad epoch is a
+    spike.
     """
     series = np.asarray(loss, np.float64)
     broken = np.flatnonzero(~np.isfinite(series))
@@ -509,15 +514,15 @@ def cross_entropy(logits: Floats, target: NDArray[np.int64]) -> Floats:
 
 
 def binomial_sd(accuracy: float, n_windows: int) -> float:
-    """Return ``sqrt(p (1 - p) / n)``: how far the accuracy of n independent windows may scatter."""
+    """Return ``sqrt(p (1 - p) / n)``, the standard deviation of an accuracy over n windows."""
     return math.sqrt(accuracy * (1 - accuracy) / n_windows)
 
 
 def expected_maximum(n_draws: float) -> float:
-    """Return the mean of the largest of n standard normal draws, such as 2.04 for 30."""
+    """Return the expected maximum of n standard normal draws, such as 2.04 for 30."""
     if n_draws <= 1:
         return 0.0
-    # Integrated by parts, which needs no density: -int_{-inf}^0 F^n + int_0^inf (1 - F^n).
+    # Integrated by parts, so that no density is needed: -int_{-inf}^0 F^n + int_0^inf (1 - F^n).
     x = np.linspace(0, 9, 1801)
     upper = special.ndtr(-x)
     integrand = 1 - (1 - upper) ** n_draws - upper**n_draws
@@ -525,12 +530,12 @@ def expected_maximum(n_draws: float) -> float:
 
 
 def selection_bias(noise_sd: float, n_epochs: int) -> float:
-    """Return the height of the best of n epochs above their mean by luck alone."""
+    """Return how far the best of n epochs is expected above their mean by chance."""
     return noise_sd * expected_maximum(n_epochs)
 
 
 def chance_limit(chance: float, n_windows: int | None, z: float = 1.645) -> float:
-    """Return the accuracy that guessing stays below in 95 of 100 epochs."""
+    """Return the accuracy that guessing exceeds in only 5 of 100 epochs."""
     if n_windows is None:
         return chance
     spread = max(z * binomial_sd(chance, n_windows), 1 / n_windows)
@@ -538,7 +543,7 @@ def chance_limit(chance: float, n_windows: int | None, z: float = 1.645) -> floa
 
 
 def share_lower_limit(n_hits: int, n_epochs: int, z: float = 1.645) -> float:
-    """Return the share that is surely reached, by 95 % on one side (Wilson); 0 without epochs."""
+    """Return the one-sided 95 % lower limit of a proportion (Wilson); 0 without epochs."""
     if n_epochs == 0:
         return 0.0
     share = n_hits / n_epochs
@@ -548,7 +553,7 @@ def share_lower_limit(n_hits: int, n_epochs: int, z: float = 1.645) -> float:
 
 
 def sd_ratio_p(ratio: float, n_epochs: int) -> float:
-    """Return the probability that a normal sample of n epochs has `ratio` times its true sd."""
+    """Return the probability that a normal sample of n has `ratio` times its true sd or more."""
     return float(special.chdtrc(n_epochs - 1, (n_epochs - 1) * ratio**2)) if n_epochs > 1 else 1.0
 
 
@@ -560,7 +565,7 @@ def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
 def sampling_band(trend: Floats, n_windows: int) -> tuple[Floats, Floats]:
     """Return the 95 % range of binomial sampling around the trend of an accuracy."""
     trend = np.clip(trend, 0.0, 1.0)
-    # Half a window at least: even a perfect score says no more than n windows can.
+    # Half a window at least: even a perfect score is only as precise as n windows allow.
     level = np.clip(trend, 0.5 / n_windows, 1 - 0.5 / n_windows)
     half_width = 1.96 * np.sqrt(level * (1 - level) / n_windows)
     return np.clip(trend - half_width, 0, 1), np.clip(trend + half_width, 0, 1)
@@ -573,11 +578,11 @@ def block_bootstrap(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> Floats:
-    """Return a statistic of resamples of a series whose neighbours may correlate.
+    """Return a statistic of bootstrap resamples of an autocorrelated series.
 
     Stationary bootstrap (D. N. Politis, J. P. Romano, 1994) with blocks of ``ceil(n^(1/3))`` epochs
     on average. `statistic` maps resamples, along the first axis, to one value each. The seed is
-    fixed, so that one history gives one report.
+    fixed, so that the same history gives the same report.
     """
     series = np.asarray(values, np.float64)
     n = len(series)
@@ -600,7 +605,7 @@ def interval_of(resampled: Floats, confidence: float = 0.9) -> tuple[float, floa
 
 
 def clustered_error(values: Floats, unit: NDArray[np.int64]) -> float:
-    """Return the standard error of a mean whose values are independent between units only.
+    """Return the standard error of a mean of values that are correlated within units.
 
     The units are numbered from 0, and there are at least two.
     """
@@ -619,14 +624,14 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def circular_shift_test(changes: ArrayLike, *, n_shifts: int = 500, seed: int = 0) -> NullTest:
-    """Test whether units change together: variance of their sum, against shifted units.
+    """Test whether units change together, by the variance of their sum against shifted units.
 
-    ``mean_t(sum_u(d_ut)^2)`` of changes (n_changes, n_units). Under the null every unit's series is
-    rotated in time by a random offset of its own. p is one-sided, for moving together.
+    The statistic is ``mean_t(sum_u(d_ut)^2)`` for changes of shape (n_changes, n_units). For the
+    null distribution each unit's series is rotated by a random offset of its own. p is one-sided.
     """
     change = np.asarray(changes, np.float64)
     n_changes, n_units = change.shape
-    epoch, unit = np.nonzero(change)  # flips are rare: only they are moved
+    epoch, unit = np.nonzero(change)  # flips are rare, so only they are shifted
     value = change[epoch, unit]
     observed = float(np.mean(change.sum(axis=1) ** 2))
     if not len(value):

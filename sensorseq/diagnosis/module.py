@@ -52,19 +52,19 @@ from sensorseq.training.replay import Start, rerun_config
 _OF_TRAINING = ("batch_size", "max_grad_norm", "clip_by", "sampler", "last_batch")
 _OF_CONFIG = ("label_smoothing", "loss", "max_epochs")
 _OF_RATES = ("learning_rate", "lr_schedule")
-_OF_OPTIMIZER = ("weight_decay", "momentum")  # the optimizer's options that causes speak of
-# What our estimator may have and a loop with a plain cross-entropy has not.
+_OF_OPTIMIZER = ("weight_decay", "momentum")  # the optimizer options that causes refer to
+# Settings of our estimator that a loop with plain cross-entropy lacks.
 _NONE: Mapping[str, Any] = {"class_weight": None, "l1": 0.0, "optimizer_params": None}
-_TRIED = 2  # windows that are enough to see the shape of the outputs
+_TRIED = 2  # enough windows to see the shape of the outputs
 _DEFAULTS: Mapping[str, Any] = {
     **{name: DEFAULTS[name] for name in ("lr_schedule", "batch_size", "max_grad_norm")},
     **{"clip_by": "norm", "label_smoothing": 0.0},
 }
-STEP_WINDOWS = 4.0  # a step costs as much as so many windows more
+STEP_WINDOWS = 4.0  # the fixed cost of a step, in windows
 
 
 class ModuleCall(nn.Module):
-    """A module under the call ``module(X, lengths)``, whether it takes lengths or not."""
+    """A module called as ``module(X, lengths)``, even if it takes no lengths."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class ModuleCall(nn.Module):
         self.takes_lengths = any(p.default is p.empty or p.name == "lengths" for p in second)
 
     def forward(self, X: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return logits (n, K) of windows (n, t, c)."""
+        """Return logits of shape (n, K) for windows of shape (n, t, c)."""
         if self.takes_lengths and lengths is None:
             lengths = torch.full((len(X),), X.shape[1], dtype=torch.int64, device=X.device)
         outputs: Tensor = self.module(X, lengths) if self.takes_lengths else self.module(X)
@@ -83,7 +83,7 @@ class ModuleCall(nn.Module):
 
 
 def make_module(make_model: Callable[[], Any], seed: int) -> ModuleCall:
-    """Return a new module, with something to train; its first weights are drawn from `seed`."""
+    """Make a new module with weights drawn from `seed`; raise if it has none to train."""
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     with isolated_generators(seed, torch.device(kind)):
         module = make_model()
@@ -96,7 +96,7 @@ def make_module(make_model: Callable[[], Any], seed: int) -> ModuleCall:
 
 
 def _make_two(make_model: Callable[[], Any], seed: int) -> tuple[ModuleCall, ModuleCall]:
-    """Make two modules, and check that they share nothing."""
+    """Make two modules and check that they share no parameters."""
     module, scratch = (make_module(make_model, seed) for _ in range(2))
     taken = {id(parameter) for parameter in module.parameters()}
     shares = any(id(parameter) in taken for parameter in scratch.parameters())
@@ -109,7 +109,7 @@ def _make_two(make_model: Callable[[], Any], seed: int) -> tuple[ModuleCall, Mod
 
 
 def count_outputs(module: ModuleCall, sequences: Sequences, dtype: torch.dtype, seed: int) -> int:
-    """Return K of the floating-point logits (n, K) that a module gives for a few windows."""
+    """Return K, the number of logits that a module gives for each of a few windows."""
     lengths, none = sequences.lengths[:_TRIED], np.zeros(0, np.int64)
     tried = TrainingData.from_arrays(sequences.X[:_TRIED], lengths, none, dtype=dtype)
     tried = tried.to(device_of(module))
@@ -129,7 +129,7 @@ def count_outputs(module: ModuleCall, sequences: Sequences, dtype: torch.dtype, 
 
 
 def make_checked(make_optimizer: Callable[..., Any], module: nn.Module) -> Optimizer:
-    """Return an optimizer of a module that a run can step with, without a closure."""
+    """Make an optimizer for a module; raise if it needs a closure or has other parameters."""
     parameters = list(module.parameters())
     optimizer = make_optimizer(parameters)
     if not isinstance(optimizer, Optimizer):
@@ -154,8 +154,8 @@ def rates_of(
 ) -> NDArray[np.float64]:
     """Return the learning rate of each epoch and parameter group, of shape (E, G).
 
-    The scheduler is stepped after each epoch without any training, so the rates are known
-    beforehand. The optimizer must be a new one, and is of no use afterwards.
+    The scheduler is stepped once per epoch without training, so the rates are known beforehand. The
+    optimizer must be new, and cannot be used afterward.
     """
 
     def others() -> list[dict[str, str]]:
@@ -166,7 +166,8 @@ def rates_of(
     scheduler = None if make_scheduler is None else make_scheduler(optimizer)
     before, rates = others(), []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the optimizer takes no step before the scheduler
+        # The optimizer takes no step before the scheduler, about which torch warns.
+        warnings.simplefilter("ignore")
         for _ in range(n_epochs):
             rates.append([float(group["lr"]) for group in optimizer.param_groups])
             try:
@@ -186,7 +187,7 @@ def rates_of(
 
 
 class ModuleRunner(TrialRunner):
-    """A training of a custom module, and its reruns: see `sensorseq.diagnosis.trials.TrialRunner`.
+    """The training of a custom module and its reruns; see `sensorseq.diagnosis.trials.TrialRunner`.
 
     `table` (E, G) holds the learning rate of each epoch and parameter group.
     """
@@ -210,7 +211,7 @@ class ModuleRunner(TrialRunner):
             module, config, self.seeds[2], recorder=Recorder(), own=own
         )
         record = self.result.record
-        assert record is not None  # an interrupt rises from here
+        assert record is not None  # train_network raises on an interrupt, so there is a record
         if self._validation is not None and self._validation.groups is not None:
             codes = np.unique(self._validation.groups, return_inverse=True)[1]
             record.val_groups = np.asarray(codes[record.val_rows], np.int64)
@@ -230,7 +231,7 @@ class ModuleRunner(TrialRunner):
 
     @property
     def seeds(self) -> list[np.random.SeedSequence]:
-        """Those of the split, of the first weights and of the training, as if never used."""
+        """Fresh seeds of the split, the initial weights and the training."""
         return np.random.SeedSequence(self.entropy).spawn(3)
 
     def _train_module(
@@ -241,7 +242,7 @@ class ModuleRunner(TrialRunner):
             return train_network(module, self._train.data, shown, config, seed=seed, **how)
 
     def cost_of(self, rerun: Rerun) -> float:
-        """Return the cost of a rerun in epochs of the fit, from its sizes alone."""
+        """Estimate the cost of a rerun, in epochs of the fit, from its sizes alone."""
         n_all = len(self._train.data)
 
         def of_step(batch_size: int | None) -> float:
@@ -254,7 +255,7 @@ class ModuleRunner(TrialRunner):
     def run(
         self, reruns: Sequence[Rerun], is_over: Callable[[], bool] | None = None
     ) -> list[RerunResult]:
-        """Run reruns, one after the other; one that fails says so in its result."""
+        """Run reruns one after the other; a failure is stored in the result."""
         callbacks = () if is_over is None else (Deadline(is_over),)
         return [self._run(rerun, callbacks) for rerun in reruns]
 
@@ -276,7 +277,7 @@ class ModuleRunner(TrialRunner):
             fixed = self.fixed_windows(self._train.data, config).to(device_of(module))
             how = {"recorder": Recorder(fixed=fixed, keeps_snapshots=False), "callbacks": callbacks}
             result = self._train_module(module, config, seed, own=own, start=start, **how)
-        except Exception as error:  # what a custom module raises is not ours to know
+        except Exception as error:  # a custom module may raise anything
             return failed_rerun(rerun, error)
         if result.ended_by == "interrupted":
             raise KeyboardInterrupt
@@ -284,7 +285,7 @@ class ModuleRunner(TrialRunner):
         return self.read(rerun, module, seen, result)
 
     def _table_of(self, rerun: Rerun) -> NDArray[np.float64]:
-        """Return the rates of a rerun's epochs: the run's, from first weights at another pace."""
+        """Return the rates of a rerun's epochs; without a snapshot, the run's are stretched."""
         table, epochs = self._table, np.arange(rerun.n_epochs)
         if rerun.start is None:
             table = table[epochs * len(table) // max(rerun.n_epochs, 1)]
@@ -301,27 +302,28 @@ class ModuleRunner(TrialRunner):
 
 @dataclass(frozen=True, eq=False)
 class ModuleOrigin:
-    """The training behind a report of `probe_module`, for `FluctuationReport.probe` and `apply`."""
+    """The training behind a report of `probe_module`, for its methods `probe` and `apply`."""
 
     runner: TrialRunner
-    module: Any  # as it was trained, with its last weights
-    fit_s: float  # seconds it took
-    repair: Mapping[str, Any] = field(default_factory=dict)  # proved changes of `runner`
-    # the report's causes, before their recommendations were put in words
+    module: Any  # the trained module, with its last weights
+    fit_s: float  # duration of the training
+    # Changes of `runner`'s arguments that were proved.
+    repair: Mapping[str, Any] = field(default_factory=dict)
+    # the report's causes, before their recommendations were put into words
     causes: tuple[Cause, ...] = ()
 
     def open(
         self, record: TrainingRecord, X: Any = None, y: Any = None, **keywords: Any
     ) -> TrialRunner:
-        """Return the runner that repeats it on the windows that `probe_module` was given."""
+        """Return the runner, which repeats the training on the windows of `probe_module`."""
         return self.runner
 
     def in_arguments(self, report: FluctuationReport) -> FluctuationReport:
-        """Return a report as the probes take it: it recommends arguments that `runner` knows."""
+        """Return the report as probes take it, with recommendations as arguments of `runner`."""
         return replace(report, causes=self.causes)
 
     def in_words(self, report: FluctuationReport) -> FluctuationReport:
-        """Return a report that recommends nothing but in words of torch, in advice and note."""
+        """Return the report with its recommendations as torch code, in advice and note."""
         probes, repair, causes = report.probes, {}, []
         if probes is not None and probes.repair:
             repair = dict(probes.repair)
@@ -337,14 +339,14 @@ class ModuleOrigin:
         return replace(report, of_module=True, origin=origin)
 
     def repaired(self, changes: Mapping[str, Any]) -> Any:
-        """Raise an ArgumentError: a custom module is changed by its owner; say what to change."""
+        """Raise an ArgumentError that says what to change in a custom module."""
         words = say_change(changes or self.repair)
         what = f"Take {words}." if words else "Nothing was proved to repair it."
         raise ArgumentError(f"a module of your own is yours to change. {what}")
 
 
 def device_of(module: ModuleCall) -> torch.device:
-    """Return where the parameters of a module are."""
+    """Return the device of a module's parameters."""
     return next(module.parameters()).device
 
 
@@ -352,7 +354,7 @@ def _given(change: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: change[name] for name in names if name in change}
 
 
-# Arguments of ours that a custom loop has too, or one of them with its value, in torch's words.
+# Torch code for our arguments, or for an argument with a certain value.
 _CHANGES: Mapping[str, str] = {
     "lr_schedule=cosine": (
         "torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs), stepped once an epoch"
@@ -374,14 +376,14 @@ _CHANGES: Mapping[str, str] = {
 
 
 def say_change(change: Mapping[str, Any]) -> str:
-    """Return a change of our arguments in the words of torch, its parts after commas.
+    """Express a change of our arguments as torch code, separated by commas.
 
     >>> say_change({"learning_rate": 1e-4, "batch_size": 32})
     'lr=0.0001 in the optimizer, DataLoader(batch_size=32)'
     """
     rest = dict(change)
     if rest.get("max_grad_norm") is not None and rest.get("clip_by") == "norm":
-        del rest["clip_by"]  # said by the function's name
+        del rest["clip_by"]  # included in the function's name
     names = {"learning_rate": "lr", "weight_decay": "weight_decay"}
     given = ", ".join(f"{names[name]}={rest.pop(name):g}" for name in names if name in rest)
     said = [f"{given} in the optimizer"] if given else []
@@ -543,7 +545,7 @@ def _part_of(
 def _judge(
     runner: ModuleRunner, n_classes: int, n_train: int, held_out: NDArray[np.int64]
 ) -> FluctuationReport:
-    """Judge the run of a module; `held_out` are the classes of its validation windows."""
+    """Judge a module's run; `held_out` are the true classes of its validation windows."""
     checked = [windows for windows in (runner.train, runner.validation) if windows is not None]
     counts = np.bincount(held_out, minlength=n_classes)
     report = FluctuationReport.from_history(
@@ -578,7 +580,7 @@ def _read_labels(y: Any, n_windows: int, n_outputs: int) -> tuple[NDArray[np.int
 
 
 def _read_loss(loss: Any) -> float:
-    """Return the label smoothing of a cross-entropy; an ArgumentError for another loss."""
+    """Return a cross-entropy's label smoothing; raise an ArgumentError for any other loss."""
     if loss in ("cross_entropy", functional.cross_entropy, nn.CrossEntropyLoss):
         return 0.0
     if not isinstance(loss, nn.CrossEntropyLoss):

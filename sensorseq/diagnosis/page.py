@@ -1,4 +1,4 @@
-"""A report as a page, and as the fragment that a notebook shows; curves by svg or matplotlib."""
+"""A report as an HTML page or notebook fragment, with its curves drawn by SVG or matplotlib."""
 
 import base64
 import csv
@@ -73,7 +73,7 @@ def draw_curves(
     loss_unit: str = "nats",
     make_panel: Callable[..., Any] = Panel,
 ) -> "Curves | None":
-    """Draw loss and accuracy (fractions) by epoch, with bands and spikes of the evidence."""
+    """Draw loss and accuracy by epoch, with bands and spikes; None if neither was recorded."""
     columns = {name: floats(history.get(name, ())) for name in metrics.COLUMNS}
     if not any(np.isfinite(values).any() for values in columns.values()):
         return None
@@ -85,7 +85,7 @@ def draw_curves(
 
 @dataclass
 class Curves:
-    """The panels of the loss and of the accuracy, which share epochs, marks and one legend."""
+    """The loss and accuracy panels, which share epochs, marks and one legend."""
 
     columns: dict[str, Floats]
     history: Mapping[str, Sequence[Any]]
@@ -99,17 +99,17 @@ class Curves:
 
     @property
     def pictures(self) -> list[Markup]:
-        """The panels as svg elements."""
+        """The panels as SVG elements."""
         return [Markup(panel.render()) for panel in self.panels]
 
     def draw_loss(self, label: str) -> None:
-        """Draw the panel of the loss, without what lies far above the rest."""
+        """Draw the loss panel; values far above the rest are cut off and noted."""
         values = np.concatenate([self.columns["loss"], self.columns["val_loss"]])
         values = values[np.isfinite(values)]
         if not values.size:
             self.missing.append("No loss was recorded.")
             return
-        # One explosion must not flatten the rest of the curve.
+        # A single explosion must not flatten the rest of the curve.
         top = min(float(values.max()), 3 * float(np.quantile(np.abs(values), 0.9)))
         bottom = min(0.0, float(values.min()))
         top = top if top > bottom else bottom + 1.0
@@ -128,7 +128,7 @@ class Curves:
         note_above(panel, values)
 
     def draw_accuracy(self, n_val: int | None) -> None:
-        """Draw the panel of the accuracy, with the bands of luck."""
+        """Draw the accuracy panel with the bands of sampling noise."""
         columns = {name: 100 * self.columns[name] for name in ("accuracy", "val_accuracy")}
         shown = list(columns.values())
         if not np.isfinite(np.concatenate(shown)).any():
@@ -159,7 +159,7 @@ class Curves:
         limits = (max(0.0, float(values.min()) - 4), min(100.0, float(values.max()) + 4))
         panel = self._panel("accuracy by epoch", limits, "accuracy (%)")
         for style, words, epochs, low, high in bands:
-            if len(epochs) == 1:  # a band needs some width to be seen
+            if len(epochs) == 1:  # a band needs some width to be visible
                 epochs = epochs[0] + np.array([-0.25, 0.25])
                 low, high = low.repeat(2), high.repeat(2)
             panel.band(epochs, 100 * low, 100 * high, style)
@@ -188,7 +188,7 @@ class Curves:
             values = factor * self.columns[name]
             if not len(values):
                 continue
-            # Epochs that recorded nothing are passed over, those without a number break the line.
+            # Skip epochs without an entry; a NaN breaks the line.
             recorded = np.array([value is not None for value in self.history[name]])
             epochs = np.flatnonzero(recorded) + 1.0
             panel.line(epochs, values[recorded], style)
@@ -212,30 +212,30 @@ class Curves:
 
 
 def note_above(panel: Panel, values: Floats) -> None:
-    """Describe the number and height of values above a panel."""
+    """Write above a panel how many values are cut off, and how high they reach."""
     n_above = int((values > panel.y_limits[1]).sum())
     if n_above:
         panel.note(f"{plural(n_above, 'value')} above, up to {values.max():.3g}")
 
 
 def band_of(part: Mapping[str, Any], name: str) -> tuple[Floats, Floats]:
-    """Return the bounds of a band of the evidence: a half-width around its trend."""
+    """Return the lower and upper bounds of a band: its trend minus and plus a half-width."""
     trend = floats(part["trend"])
     return trend - part[name], trend + part[name]
 
 
 def floats(values: Any) -> Floats:
-    """Return a series of the evidence as numbers, NaN for None."""
+    """Return an evidence series as floats, with NaN for None."""
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
 def drawable(values: Any) -> Floats:
-    """Return a series as numbers; NaN for None and for what no axis could span."""
+    """Return a series as floats, with NaN for None and for values beyond any axis."""
     numbers = floats(values)
     return np.where(np.abs(numbers) < _LARGEST, numbers, np.nan)
 
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; line styles differ as well.
+# Okabe and Ito's palette is distinguishable for color-blind readers; line styles differ as well.
 _STYLES: Mapping[str, Any] = {
     "train": {"color": "#0072B2", "ls": "--", "lw": 1.4, "markersize": 3},
     "validation": {"color": "#D55E00", "ls": "-", "lw": 1.4, "markersize": 3},
@@ -245,7 +245,7 @@ _STYLES: Mapping[str, Any] = {
     "missing": {"color": "#333333", "ls": "", "marker": "x"},
     "note": {"xycoords": "axes fraction", "ha": "right", "va": "bottom", "fontsize": 9},
 }
-_FEW_EPOCHS = 60  # up to here each epoch gets a dot
+_FEW_EPOCHS = 60  # up to this many, each epoch gets a dot
 
 
 def draw_history(
@@ -258,8 +258,8 @@ def draw_history(
 ) -> "Picture":
     """Draw loss and accuracy of every epoch, unsmoothed, and write the picture to `path` if given.
 
-    The band is the 95 % range in which the accuracy of `n_val` independent windows scatters by
-    sampling alone, around its local trend. No window of pyplot opens, and nothing is to be closed.
+    The band is the 95 % range of sampling noise around the local trend, for `n_val` independent
+    windows. No pyplot window opens, and the figure need not be closed.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -299,7 +299,7 @@ def draw_history(
 
 
 class _Panel:
-    """What `sensorseq.html.svg.Panel` is to the page, as far as curves need it."""
+    """The parts of `sensorseq.html.svg.Panel` that curves need, drawn by matplotlib."""
 
     def __init__(
         self,
@@ -335,7 +335,7 @@ class _Panel:
 
 
 def _finish(figure: "Picture", axes: "Mapping[str, Axes]", drawn: Curves | None) -> None:
-    """Name what was drawn in one legend, outside the panels: it can hide no part of a curve."""
+    """Add one legend outside the panels, where it hides no part of a curve."""
     from matplotlib.ticker import MaxNLocator
 
     panels = [] if drawn is None else drawn.panels
@@ -363,22 +363,22 @@ def _finish(figure: "Picture", axes: "Mapping[str, Axes]", drawn: Curves | None)
     )
 
 
-MOST_SETTINGS = 6  # as many settings as have a color are drawn
-_POINTS = 60  # stretches of a curve
+MOST_SETTINGS = 6  # there is a color for each
+_POINTS = 60  # line segments of a curve
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture with what it shows, in words."""
+    """An SVG picture with its title, caption and legend."""
 
-    picture: Markup  # the svg element
+    picture: Markup
     title: str
-    words: str  # the caption, below the title
-    keys: tuple[tuple[str, str], ...] = ()  # the legend: style and words
+    words: str  # the caption
+    keys: tuple[tuple[str, str], ...] = ()  # the legend: style and label
 
 
 def draw_fixed_loss(part: Mapping[str, Any]) -> Figure | None:
-    """Return the movement of the fixed training windows' loss; None where it is no number."""
+    """Draw the loss of the fixed training windows; None if no value is finite."""
     epochs, values = floats(part["epoch"]), floats(part["value"])
     if not np.isfinite(values).any():
         return None
@@ -406,7 +406,7 @@ def draw_fixed_loss(part: Mapping[str, Any]) -> Figure | None:
 
 
 def draw_trials(trials: Sequence[Trial]) -> Figure | None:
-    """Return the loss curves of the run and of the first settings, on one axis."""
+    """Draw the loss curves of the run and of the first trials in one panel; None without curves."""
     run = next((curve for trial in trials for curve in trial.curves.get("A", ())), [])
     drawn = [("run", "the run", drawable(run))] + [
         (f"c{number}", trial.name, drawable(curve))
@@ -418,7 +418,7 @@ def draw_trials(trials: Sequence[Trial]) -> Figure | None:
         return None
     values = np.concatenate([curve[np.isfinite(curve)] for *_, curve in drawn])
     first = drawn[0][2][np.isfinite(drawn[0][2])]
-    # Settings that explode must not flatten the other curves.
+    # Exploding trials must not flatten the other curves.
     usual = float(np.quantile(first, 0.9))
     spread = usual - float(first.min()) or abs(usual) or 1.0
     low = float(values.min())
@@ -445,22 +445,22 @@ def draw_trials(trials: Sequence[Trial]) -> Figure | None:
 
 
 def padded(values: Floats) -> tuple[float, float]:
-    """Return limits of an axis that leave some room about its values."""
+    """Return axis limits with some margin around the values."""
     low, high = float(values.min()), float(values.max())
     size = max(abs(low), abs(high))
-    # values that are equal up to rounding differ in size alone
+    # values equal up to rounding get a margin relative to their size
     margin = 0.06 * (high - low) if high - low > 1e-9 * size else 0.05 * size or 1.0
     return low - margin, high + margin
 
 
-_N_LEAD = 3  # sentences of the explanation that stand with the verdict
-_MAX_DOWNLOAD = 1_300_000  # characters of the link that carries the history
+_N_LEAD = 3  # sentences of the explanation shown next to the verdict
+_MAX_DOWNLOAD = 1_300_000  # largest number of characters in the link that contains the history
 _COLORS = {"normal": "good", "diverged": "bad", "not_learning": "bad"}
-_IN_POINTS = ("accuracy", "best_epoch")  # fractions that are accuracies
+_IN_POINTS = ("accuracy", "best_epoch")  # fractions that are accuracies, shown in points
 
 
 def make_page(report: Findings, command: Command | None = None) -> str:
-    """Return the page: nothing is fetched, and all of it can be read without scripts."""
+    """Return the page; it is self-contained and readable without scripts."""
     facts = ("n_val", "n_train", "n_classes", "best_epoch")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -479,7 +479,7 @@ def make_page(report: Findings, command: Command | None = None) -> str:
 
 
 def make_fragment(report: Findings) -> str:
-    """Return the top of the page for a notebook, with styles that stay inside of it."""
+    """Return the top of the page for a notebook, with styles that do not leak out of it."""
     return render("fragment.html", **describe(report, copied=False), limits=limits(report))
 
 
@@ -490,7 +490,7 @@ def describe(
     copied: bool = True,
     loss_unit: str = "nats",
 ) -> dict[str, Any]:
-    """Return the values of the findings' template; `copied` is whether code can be copied."""
+    """Return values for the template of the findings; with `copied`, code gets a copy button."""
     steps = list_steps(report, command)
     (problem, *answers), still_open = answer(report, steps), limits(report)
     said = [one for one in remaining(report, answers) if one not in still_open]
@@ -520,7 +520,7 @@ def describe(
 
 
 def describe_evidence(report: Findings) -> dict[str, Any]:
-    """Return the values of the evidence's template: a figure, statistics, limits."""
+    """Return values for the template of the evidence: a figure, statistics, limits."""
     compared: dict[str, Statistic] = {}
     others: dict[str, Statistic] = {}
     for name, part in report.statistics.items():
@@ -535,7 +535,7 @@ def describe_evidence(report: Findings) -> dict[str, Any]:
 
 
 def color_of(report: Findings) -> str:
-    """Return the lamp that is lit: never green if the model is not as good as it can be."""
+    """Return the color of the verdict's lamp; it is not green if the model could be better."""
     if report.verdict == "fluctuating":
         return "bad" if report.severity == "strong" else "wait"
     color = _COLORS.get(report.verdict, "")
@@ -545,7 +545,7 @@ def color_of(report: Findings) -> str:
 
 
 def _families(report: Findings, steps: Sequence[Step], say: Command) -> list[dict[str, Any]]:
-    """Return the families with a card for each cause; what a step says is not repeated."""
+    """Return the families with a card for each cause, without repairs that a step repeats."""
     repeated = {name for step in steps for name in step.arguments}
     ranked, found = [cause for cause in report.causes if cause.name != UNKNOWN], []
     for family in report.families:
@@ -554,7 +554,7 @@ def _families(report: Findings, steps: Sequence[Step], say: Command) -> list[dic
             is_known, chance = cause.name != UNKNOWN, chance_of(cause)
             what = "likely" if is_known else "likely to be none of those listed"
             evidence = cause.evidence
-            # the evidence may be put together from several sources
+            # show each source in its own place, not in the evidence again
             for words in cause.sources.values():
                 evidence = evidence.replace(words, "").strip()
             is_new = bool(cause.recommendation) and not set(cause.recommendation) <= repeated
@@ -574,7 +574,7 @@ def _families(report: Findings, steps: Sequence[Step], say: Command) -> list[dic
 
 
 def _tried(probes: Probes) -> dict[str, Any]:
-    """Return the settings that were tried, the adopted first, then by what they gain."""
+    """Return the settings that were tried: the adopted one first, then by gain."""
 
     def order(trial: Trial) -> tuple[bool, float]:
         change = math.inf if trial.raw_change is None else trial.raw_change
@@ -609,7 +609,7 @@ def _row(number: int, trial: Trial) -> dict[str, Any]:
 
 
 def _in_units(name: str, value: float, unit: str) -> str:
-    """Return the value of a statistic with its unit, in as many digits as mean something."""
+    """Format the value of a statistic with its unit, in its significant digits."""
     if not math.isfinite(value):
         return "no number" if math.isnan(value) else ("-" if value < 0 else "") + "infinite"
     if unit == "z":
@@ -623,8 +623,8 @@ def _in_units(name: str, value: float, unit: str) -> str:
 
 
 def _table(statistics: Mapping[str, Statistic]) -> dict[str, Any] | None:
-    """Return the heads and the rows of a table; None where nothing was measured."""
-    # Most reports have no interval and no probability; two empty columns would be in the way.
+    """Return the header and rows of a table of statistics; None if there are no rows."""
+    # Most reports have neither intervals nor p values, so omit empty columns.
     with_interval = any(part.low is not None for part in statistics.values())
     with_p = any(part.p is not None for part in statistics.values())
     heads = ["what", "measured", "compared with"]

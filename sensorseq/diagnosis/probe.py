@@ -47,7 +47,7 @@ def probe_fit(
     is_clocked: bool = True,
     allowed: frozenset[str] | None = None,
 ) -> Report:
-    """Do what `FluctuationReport.probe` says; without a clock the count of epochs alone ends it."""
+    """Run the probes of `FluctuationReport.probe`; without a clock, only epochs are counted."""
     began_s = time.perf_counter()
     if isinstance(budget, bool) or not 0 < as_float(budget) < math.inf:
         raise ArgumentError(
@@ -85,15 +85,15 @@ def probe_fit(
     return told
 
 
-LEAST_SHARE, LEAST_WRONG = 0.02, 3  # wrong labels that are worth a cause
+LEAST_SHARE, LEAST_WRONG = 0.02, 3  # fewest wrong labels that count as a cause
 CODE = "sensorseq.find_label_errors(SensorLSTMClassifier(), X, y, groups=...)"
 _CAUSE = "label_noise"
 
 
 def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
-    """Judge the labels by the out-of-fold predictions on which the features were weighed.
+    """Judge the labels by the out-of-fold predictions of the features' cross-validation.
 
-    Where classes are hard to tell apart, right labels look wrong too, so none is ever proved wrong.
+    Where classes are hard to tell apart, correct labels look wrong, too, so this proves nothing.
     """
     predicted = getattr(runner, "out_of_fold", None)
     train = runner.train
@@ -120,12 +120,13 @@ def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
     return Trial(_CAUSE, name, {}, "inference", "undecided" if is_enough else "rejected", sentence)
 
 
-# Side by side, an epoch takes about this share of the time of one of the fit.
+# Side by side, an epoch takes about this fraction of an epoch of the fit.
 PACE = 0.6
-# Of the budget, in epochs of the fit. The clock ends it earlier where there is one.
+# Budgets as multiples of the fit's epochs; with a clock, the time usually runs out first.
 COUNTED_SHARE, CLOCKED_SHARE = 1.4, 3.0
-CLOCK_SHARE = 0.95  # share of the time; the last training ends a little later than planned
-LEAST_FIT_S = 1.0  # a fit that took less counts as one of this, for what may be spent
+# Fraction of the time, because the last training ends a little later than planned.
+CLOCK_SHARE = 0.95
+LEAST_FIT_S = 1.0  # shorter fits get the budget of a fit that took this long
 NOTHING = "Nothing was tried."
 STOPPED = "The machine was slower than thought: trainings were stopped when the time was up."
 # measured by benchmarks/bench_repair.py: the defaults with features repair 127 of 130 bad runs
@@ -144,10 +145,10 @@ def probe_runner(
     began_s: float | None = None,
     is_clocked: bool = True,
 ) -> Report:
-    """Probe a run and return its report with the grades that trials gave its causes, and `probes`.
+    """Probe a run; return its report with causes graded by the trials, and with `probes`.
 
-    They end when `budget` times `fit_s` seconds have gone by since `began_s`; 0 for no clock.
-    Unless `is_clocked` only the epochs are counted.
+    Probing ends `budget` times `fit_s` seconds after `began_s`. If `fit_s` is 0 or `is_clocked` is
+    false, only epochs are counted.
     """
     started = clock() if began_s is None else began_s
     clocked, n_epochs = is_clocked and fit_s > 0, runner.n_epochs
@@ -186,7 +187,7 @@ def probe_runner(
 
 @dataclass
 class _Found:
-    """What has been found so far, which an interrupt leaves."""
+    """The results so far, which are kept after an interrupt."""
 
     trials: list[Trial] = field(default_factory=list)
     untested: list[NotTested] = field(default_factory=list)
@@ -232,11 +233,11 @@ def _try_all(
         found.note += f" {STOPPED}"
 
 
-NEW_CONFIDENCE = 0.05  # confidence in an unranked cause, before its proof
+NEW_CONFIDENCE = 0.05  # confidence given to a cause that was not ranked before its proof
 
 
 def _proof_of(one: Outcome) -> Cause:
-    """Return the cause that a single change proves."""
+    """Return the cause that a successful single change proves."""
     option, said = one.option, f"With this change alone, {one}."
     return Cause(option.cause, "proved", NEW_CONFIDENCE, said, option.finding, option.change)
 
@@ -244,10 +245,10 @@ def _proof_of(one: Outcome) -> Cause:
 def regrade(
     causes: Sequence[Cause], trials: Sequence[Trial], proofs: Sequence[Cause], *, calm: bool = False
 ) -> tuple[Cause, ...]:
-    """Return the causes that trials leave, the proved ones first.
+    """Return the causes that the trials did not reject, proved ones first.
 
-    A cause goes where every change that was tried for it did worse. Of a `calm` run, what explains
-    a rough curve comes after what costs accuracy.
+    A cause is dropped if every change tried for it was rejected. In a `calm` run, causes that only
+    explain a rough curve come after those that cost accuracy.
     """
     proved = {proof.name: proof for proof in reversed(proofs)}
     known = {cause.name: cause for cause in join(causes) if cause.name != UNKNOWN}
@@ -273,7 +274,8 @@ def regrade(
 
 
 def _proved(cause: Cause, proof: Cause) -> Cause:
-    if proof.finding and proof.finding != cause.finding:  # words of another side do not hold
+    # The text for the other direction does not apply.
+    if proof.finding and proof.finding != cause.finding:
         cause = replace(cause, finding=proof.finding, advice="", sources={})
     return replace(
         cause,
@@ -285,15 +287,15 @@ def _proved(cause: Cause, proof: Cause) -> Cause:
 
 
 UNSTABLE = "evaluation_not_deterministic"
-FORWARD_SHARE = 1 / 3  # share of a step's cost: one pass forward, two of the same size backward
-_LEAST_FOR_PARTS = 4  # fewest windows, so that each batch of a part holds at least two
+FORWARD_SHARE = 1 / 3  # of a step's cost: the backward pass costs as much as two forward passes
+_LEAST_FOR_PARTS = 4  # so that each batch of each half has at least two windows
 
 
 def zero_test(runner: TrialRunner) -> Trial | NotTested:
-    """Validate twice with the kept weights, and once in other batches: the bits must be the same.
+    """Evaluate twice with the kept weights, and once in other batches; the bits must be equal.
 
-    Dropout or augmentation that is active in evaluation, batch normalization on the batch at hand
-    and buffers that evaluation writes to make a validation curve move at a learning rate of zero.
+    A validation curve moves even at a learning rate of zero if dropout or augmentation is active in
+    evaluation, if batch normalization uses the current batch, or if evaluation changes buffers.
     """
     module = runner.kept_module()
     data = runner.val_inputs(module)

@@ -1,6 +1,6 @@
-"""Features: numbers of a run and of its settings, from which causes are ranked and told.
+"""Rank the causes of a run by features of its curves, record and settings.
 
-Every one may be missing (NaN). Losses are in nats, accuracies and shares are fractions.
+Any feature may be missing (NaN). Losses are in nats, accuracies and shares are fractions.
 """
 
 import json
@@ -48,7 +48,7 @@ val_noise_over_sampling loss_gap val_loss_rise train_accuracy accuracy_gap restl
 _RECORD = """
 n_steps grad_tail input_scale stuck_share stuck_depth val_stubborn_of_errors common_mode
 """
-# How far each setting is from what is usual: tenfold is 1, another choice about a half.
+# Distance of each setting from its usual value: a factor of ten is 1, another choice about 0.5.
 _SETTINGS = """
 rate_above rate_below rate_constant batch_above batch_below width_above width_below more_layers
 pools_less dropout_above unregularized decay_above unclipped clip_below unscaled sgd rmsprop
@@ -58,27 +58,28 @@ own_loss own_class_weight cropped
 CURVE_FEATURES, RECORD_FEATURES, SETTING_FEATURES = (
     tuple(names.split()) for names in (_CURVE, _RECORD, _SETTINGS)
 )
-# the furthest setting of each family
+# largest distance of a setting in each family
 FURTHEST = {family: f"furthest_{family}" for family in RANKED}
 NAMES = (*CURVE_FEATURES, *RECORD_FEATURES, *SETTING_FEATURES, *FURTHEST.values())
-# weighed by their logarithms
+# scored by their logarithms
 LOGARITHMIC = {"loss_noise", "val_accuracy_noise", "val_noise_over_sampling", "val_loss_rise"}
 LOGARITHMIC |= {"n_steps", "grad_tail", "input_scale", "common_mode"}
-# Statistics of the verdict that evidence quotes in place of the features of the same thing.
+# Evidence quotes these statistics of the verdict instead of the features they correspond to.
 _QUOTED = {
     "loss_noise": ("fixed_loss_noise", "train_loss_noise"),
     "val_loss_rise": ("val_loss_rise_after_lowest",),
 }
-# What a constant rate counts of a run that does not settle: as much as a number that is a factor of
-# 30 off. Of 34 calibration runs that a step repairs, 17 have the right side first, and 13 without.
+# Value of this feature for a constant rate in a restless run, as large as for a setting off by a
+# factor of 30. Of 34 calibration runs repaired by a step size, 17 rank the right direction first
+# with this feature, and 13 without it.
 RESTLESS = 1.5
-SAMPLING_NOISE = "val_sampling_noise"  # what luck of the validation windows gives
+SAMPLING_NOISE = "val_sampling_noise"  # what sampling of the validation windows explains
 
 
 def measure(
     run: Run, verdict: str = "", arguments: Mapping[str, Any] | None = None
 ) -> dict[str, float]:
-    """Return the features of a run after `judge`, `NAMES` of them; NaN where one is missing."""
+    """Return the features in `NAMES` for a judged run; NaN where one is unknown."""
     found = dict.fromkeys(NAMES, NAN)
     if verdict:
         found |= {name: float(verdict == name) for name in CURVE_FEATURES[:3]}
@@ -100,7 +101,7 @@ def measure(
 
 
 def quote(run: Run, features: Mapping[str, float]) -> dict[str, float]:
-    """Return features as evidence quotes them: with the figures that the verdict gives."""
+    """Return the features for evidence, with the figures that the verdict gives."""
     shown, known = dict(features), run.statistics
     for name, statistics in _QUOTED.items():
         held = [known[one].value for one in statistics if one in known]
@@ -139,7 +140,7 @@ def _of_curves(run: Run) -> dict[str, float]:
     if len(val_loss) >= 10:
         smooth = np.median(sliding_window_view(val_loss, 5), axis=1)
         found["val_loss_rise"] = float(smooth[-5:].mean() - smooth.min())
-    if not run.is_in_nats:  # in other units only relative changes of the loss count
+    if not run.is_in_nats:  # with other units, only relative changes of the loss can be compared
         found |= dict.fromkeys(("loss_gap", "loss_noise", "val_loss_rise"), NAN)
     return found
 
@@ -158,13 +159,14 @@ def _of_steps(run: Run, record: TrainingRecord) -> dict[str, float]:
 
 
 def _of_windows(run: Run, record: TrainingRecord) -> dict[str, float]:
-    """Find the training windows that never fit, and count the errors on always the same windows."""
+    """Measure training windows that are never learned, and errors that fall on the same windows."""
     n_late, found = max(run.n_epochs // 3, 1), {}
     margin = np.asarray(record.train_margin, np.float64)
     if len(margin) == run.n_epochs and margin.shape[1]:
         margin = np.where(np.isfinite(margin), margin, NAN)[-n_late:]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # windows without a margin
+            # All-NaN slices, for windows without a margin.
+            warnings.simplefilter("ignore", RuntimeWarning)
             late = _finite(np.nanmean(margin, axis=0))
         if len(late):
             stuck, typical = late < 0, max(float(np.median(late)), 0.0) + 0.5
@@ -193,7 +195,7 @@ def _above(value: float, other: float) -> float:
 
 
 def _of_settings(run: Run, arguments: Mapping[str, Any]) -> dict[str, float]:
-    """Return the distance of each setting from the usual one; NaN for one that is not known."""
+    """Return the distance of each setting from its usual value; NaN if a setting is unknown."""
     get, above = arguments.get, _above
     known, number = partial(_known, arguments), partial(_number, arguments)
     rate, usual, width = number("learning_rate"), usual_rate(arguments), number("hidden_size")
@@ -239,7 +241,7 @@ def _of_settings(run: Run, arguments: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _oddity(first_weights: Any) -> float:
-    """Return 0 for the usual first weights, 1 for a function, less for another name."""
+    """Return 0 for the usual weight initializations, 0.3 for other names, 1 for functions."""
     usual = first_weights in ("xavier", "orthogonal")
     is_name = isinstance(first_weights, str) and first_weights.isidentifier()
     return 0.0 if usual else 0.3 if is_name else 1.0
@@ -278,7 +280,7 @@ LEAST_LOG, MOST_SDS = 1e-4, 4.0
 
 @cache
 def weights() -> Mapping[str, Any]:
-    """Return the fitted weights; written by benchmarks/diagnosis/fit.py."""
+    """Return the fitted weights, which benchmarks/diagnosis/fit.py wrote."""
     read: Mapping[str, Any] = json.loads(WEIGHTS_FILE.read_text())
     return read
 
@@ -286,10 +288,10 @@ def weights() -> Mapping[str, Any]:
 def weigh(
     features: Mapping[str, float], model: Mapping[str, Any] | None = None
 ) -> dict[str, float]:
-    """Return the probability of each family that one change in it repairs the run.
+    """Return for each family the probability that a single change in it repairs the run.
 
-    A multinomial logistic regression on features of `measure`; what is missing to 1 is the
-    probability that no single change does.
+    It is a multinomial logistic regression on the features of `measure`. The rest, up to 1, is the
+    probability that no single change repairs it.
     """
     model = weights() if model is None else model
     z = standardized(features, model["scales"])
@@ -304,7 +306,7 @@ def weigh(
 def standardized(
     features: Mapping[str, float], scales: Mapping[str, tuple[float, float]]
 ) -> dict[str, float]:
-    """Return features in standard deviations from their mean; 0 for one that is missing."""
+    """Return features in standard deviations from their mean; missing ones are 0."""
     z = {}
     for name, (mean, sd) in scales.items():
         value = transformed(name, features.get(name, math.nan))
@@ -314,17 +316,17 @@ def standardized(
 
 
 def transformed(name: str, value: float) -> float:
-    """Return a feature on the scale on which it is weighed."""
+    """Return a feature on the scale on which it is scored."""
     if name not in LOGARITHMIC or math.isnan(value):
         return value
     return math.log10(max(value, LEAST_LOG))
 
 
-NAMED = 0.4  # confidence of a family, below which "unknown" leads
-LEAST_CONFIDENCE = 0.05  # least confidence of a cause that is listed
-LEAST_MEANING = 0.05  # weight of a direction of a cause whose settings are the usual ones
+NAMED = 0.4  # "unknown" comes first if no family reaches this confidence
+LEAST_CONFIDENCE = 0.05  # below this, a cause is not listed
+LEAST_MEANING = 0.05  # weight of a direction whose settings have their usual values
 MOST_CAUSES, MOST_CLAUSES = 6, 3
-LEAST_SHARE = 0.0005  # smallest fraction that is worth words
+LEAST_SHARE = 0.0005  # smallest fraction that is mentioned
 CALM = "The curve is calm, but accuracy may suffer: "
 
 
@@ -337,12 +339,12 @@ def find_causes(
     *,
     is_sick: bool = False,
 ) -> tuple[Cause, ...]:
-    """Rank the causes of what a run did, after `judge`, the likeliest family first.
+    """Rank the causes of a judged run, the likeliest family first.
 
-    ``"unknown"`` leads if no family is likely enough, and where no `arguments` are given: a curve
-    alone does not tell its cause. Of a normal run come what probably costs it accuracy, if
-    anything, then what explains a rough curve; or where it `is_sick` all the same, as of others.
-    No cause is named that contradicts `statements`.
+    ``"unknown"`` comes first if no family is likely enough, or without `arguments`, because a curve
+    alone does not reveal its cause. For a normal run, causes that probably cost accuracy come
+    first, then those that explain a rough curve; if it `is_sick`, it is ranked like any troubled
+    run. Causes that contradict `statements` are left out.
     """
     if verdict != "normal" and verdict not in TROUBLED:
         return tuple(data_facts)
@@ -375,9 +377,9 @@ def with_unknown(ranked: Sequence[Cause]) -> tuple[Cause, ...]:
 
 
 def join(causes: Iterable[Cause], facts: Sequence[Cause] = ()) -> tuple[Cause, ...]:
-    """Add what the checks of the data found; the other causes share what certainty that leaves.
+    """Add causes found in the data; the others share the remaining confidence.
 
-    Of two causes with one name the words of the surer one come first.
+    Causes of the same name are merged, the text of the more confident one first.
     """
     total = sum(fact.confidence for fact in facts)
     known: dict[str, Cause] = {}
@@ -421,11 +423,11 @@ def weigh_causes(
     *,
     is_sick: bool,
 ) -> tuple[Cause, ...]:
-    """Return the likely causes; `shown` are features as evidence quotes them.
+    """Return the likely causes; `shown` are the features that evidence quotes.
 
-    For a troubled run, one family is taken to be the cause; for others it is asked whether one
-    is. The sides of a family share its probability by how much speaks for each. That of a side
-    whose key is `denied`, or that a restless run denies, goes to no other.
+    For a troubled run, the probabilities of the families are scaled to sum to 1. Entries of a
+    family share its probability in proportion to their features. The share of an entry that is
+    `denied`, or contradicted by a restless run, goes to no other entry.
     """
     chances = weigh(features)
     if is_sick:
@@ -439,7 +441,7 @@ def weigh_causes(
         names = {name for reset in entry.resets for name in reset}
         are_known = bool(names) and names <= set(arguments)
         if are_known and not any(resolve(one, arguments) for one in entry.resets):
-            continue  # all arguments that would repair it have these values already
+            continue  # every argument that would repair it already has that value
         means = [features[name] for name in entry.means.split()]
         counts = max([LEAST_MEANING, *(value for value in means if math.isfinite(value))])
         is_denied = entry.key in denied or (entry.is_quiet and is_restless)
@@ -460,7 +462,7 @@ def weigh_causes(
 def describe(
     entry: Entry, features: Mapping[str, float], arguments: Mapping[str, Any] | None
 ) -> Cause | None:
-    """Return a cause with its words; None if nothing that was recorded or set speaks for it."""
+    """Return a cause with its texts; None if neither features nor settings support it."""
     said = tell(entry.shows.split(), features)
     known = arguments or {}
     changes = [resolve(reset, known) for reset in entry.resets if arguments is not None]
@@ -486,7 +488,7 @@ def describe(
 
 
 def tell(shows: Iterable[str], features: Mapping[str, float]) -> dict[str, str]:
-    """Return clauses of the first features that were measured, by feature."""
+    """Return the texts of the first features that are known, by feature."""
     said: dict[str, str] = {}
     for feature in shows:
         words, value = CLAUSES[feature], features.get(feature, math.nan)
@@ -502,7 +504,7 @@ def tell(shows: Iterable[str], features: Mapping[str, float]) -> dict[str, str]:
 
 
 def _explained(of: Mapping[str, float], denied: Container[str]) -> tuple[Cause, ...]:
-    """Find what makes a calm run's curve look rough, with its share as confidence."""
+    """Explain why a calm run's curve looks rough; the explained share is the confidence."""
     is_calm = of["loss_noise"] < limits.FIXED_LOSS_NOISE_NATS
     shares = {}
     if (
@@ -512,7 +514,7 @@ def _explained(of: Mapping[str, float], denied: Container[str]) -> tuple[Cause, 
         and of["common_mode"] < limits.EXCESS_RATIO
     ):
         shares["small_validation_set"] = 1 / max(of["common_mode"], 1.0)
-    # a few windows about as far on the wrong side as the others are on the right one
+    # a few windows are as far on the wrong side as the others on the right one
     if 0.05 < of["stuck_share"] < 0.45 and of["stuck_depth"] > 0.8 and of["train_accuracy"] > 0.5:
         share = of["val_stubborn_of_errors"]
         shares["label_noise"] = share if math.isfinite(share) else 0.5
@@ -527,7 +529,7 @@ def _explained(of: Mapping[str, float], denied: Container[str]) -> tuple[Cause, 
 
 
 class _Kind(NamedTuple):
-    """The cause that a kind of finding is, its words, and its confidence; if severe the second."""
+    """The cause for a kind of data finding, its text, and its confidence, also if severe."""
 
     name: str
     finding: str
@@ -535,7 +537,7 @@ class _Kind(NamedTuple):
     if_severe: float = 0.0
 
 
-# The confidences are low but where little else is left to explain the labels.
+# Confidence is low unless hardly anything else explains the finding.
 KINDS = {
     "labels_off": _Kind("data_bug", "labels are {distance} off", 0.85),
     "two_labels": _Kind("data_bug", "one window, two labels", 0.3, 0.6),
@@ -561,7 +563,7 @@ SCALES = {"not_scaled": ("standard", "robust"), "outlier_windows": ("robust",)}
 def causes_of(
     findings: Iterable[Finding], arguments: Mapping[str, Any] | None = None
 ) -> list[Cause]:
-    """Return findings that may be the cause of what a run does, the most confident first."""
+    """Turn data findings into possible causes of a run's behavior, most confident first."""
     found, arguments = [], arguments or {}
     for one in findings:
         if one.kind not in KINDS:

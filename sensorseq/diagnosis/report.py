@@ -1,4 +1,4 @@
-"""FluctuationReport: a History to a verdict, with its figures and words; TrainingMonitor."""
+"""FluctuationReport judges a training history; TrainingMonitor records one and judges it."""
 
 import os
 import reprlib
@@ -35,7 +35,7 @@ _SAVED: tuple[str, ...]
 _SAVED = ("verdict", "severity", "generalization", "level", "statements", "causes", "statistics")
 _SAVED += ("n_epochs", "n_val", "n_train", "n_classes", "best_epoch", "history", "evidence")
 _SAVED += ("probes", "of_module")
-# kept in a report's file, so that its page can be made
+# limits of a report file, so that its page can be made
 _MOST_SAID, _MOST_LEVELS, _MOST_ENTRIES = 1000, 20, 300_000
 _HOLDERS: Any = (list, tuple, type({}.values()))
 
@@ -45,7 +45,7 @@ HistoryLike = Any
 
 
 class Estimator(Protocol):
-    """An estimator of scikit-learn's kind, as `apply` returns it."""
+    """A scikit-learn estimator, as returned by `apply`."""
 
     def fit(self, X: Any, y: Any = None) -> "Estimator":
         """Train."""
@@ -56,7 +56,7 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FluctuationReport(Findings):
-    """Whether a training curve fluctuates more than it should, in figures and in words.
+    """A verdict on whether a training curve fluctuates too much, with figures and explanations.
 
     Made by `from_history`, or found as `fluctuation_` on a fitted classifier. Print it, let a
     notebook show it, or write it as a page with `to_html`.
@@ -69,33 +69,32 @@ class FluctuationReport(Findings):
     severity : str or None
         ``"mild"`` or ``"strong"`` when fluctuating.
     statements : tuple of Statement
-        What there is to say, as kinds and values, most important first. `explanation` has their
-        texts.
+        Findings as kinds and values, most important first. `explanation` has their texts.
     causes : tuple of Cause
-        What may have made it so, the likeliest first; of a normal run what may cost it accuracy.
+        Possible causes, the likeliest first; for a normal run, those that may cost accuracy.
     statistics : dict of str to Statistic
-        What was measured, each with the floor it was compared with.
+        Measured values, each with the floor it was compared with.
     n_epochs : int
         Epochs in the history.
     n_val, n_train, n_classes, best_epoch : int or None
         As given to `from_history`.
     history : dict of str to list
-        All columns of numbers, None where an epoch has no entry.
+        All numeric columns; None where an epoch has no entry.
     evidence : dict of str to list
         Series to draw, see `sensorseq.diagnosis.witnesses.collect_evidence`.
     record : TrainingRecord or None
-        What the run noted in addition to its history; neither `to_dict` nor a pickle has it.
+        Data recorded in addition to the history; not in `to_dict` or pickles.
     columns_read : dict of str to str
-        What was recognised as what: our name to that of the log. Not part of `to_dict`.
+        Recognized columns: our name to the name in the log. Not part of `to_dict`.
     probes : Probes or None
-        What controlled reruns came to, in a report that `probe` made.
+        Results of controlled reruns, if `probe` made the report.
     causes_if_below : tuple of Cause
-        The causes of a normal run, should it turn out to be below what the data allow. Not part of
+        For a normal run, its causes if it proves to be below what the data allow. Not part of
         `to_dict`.
     origin : object or None
-        The fit this is the report of, for `probe`; it stays in this process like `record`.
+        The reported fit, for `probe`; like `record`, it is not stored.
     of_module : bool
-        Whether it is of a custom module, see `probe_module`: changes are then described in words.
+        True for a custom module (`probe_module`), whose changes are given in words.
     """
 
     @classmethod
@@ -268,7 +267,7 @@ class FluctuationReport(Findings):
         InputError
             If the data cannot be that of the fit.
         """
-        from sensorseq.diagnosis.probe import probe_fit  # torch
+        from sensorseq.diagnosis.probe import probe_fit  # imports torch
 
         given = {"sample_weight": sample_weight, "groups": groups, "lengths": lengths}
         given |= {"X_val": X_val, "y_val": y_val}
@@ -278,8 +277,8 @@ class FluctuationReport(Findings):
     def apply(self) -> Estimator:
         """Return an unfitted estimator with the settings that `probe` adopted.
 
-        An ArgumentError if nothing was probed, or the model is not an estimator of ours; a warning
-        if nothing was adopted, so that the estimator is an unchanged one.
+        Raises an ArgumentError if nothing was probed or the model is not one of our estimators.
+        Warns if nothing was adopted; the estimator is then unchanged.
         """
         if self.origin is None and self.probes is not None and self.probes.repair:
             raise ArgumentError(
@@ -296,14 +295,14 @@ class FluctuationReport(Findings):
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values that `json.dumps` takes.
 
-        NaN and infinity become None, keys of arguments text, functions their names.
+        NaN and infinity become None, keys of arguments become strings, and functions their names.
         """
         parts = {name: plain(getattr(self, name)) for name in _SAVED}
         return {"format": "sensorseq.fluctuation", "version": 4, **parts}
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> "FluctuationReport":
-        """Rebuild what `to_dict` described; numbers that were not finite come back as None or NaN.
+        """Rebuild a report from the output of `to_dict`; non-finite numbers become None or NaN.
 
         It is written as text and as a page once, so that nothing in it can fail later.
 
@@ -321,7 +320,7 @@ class FluctuationReport(Findings):
 
     @classmethod
     def _from_dict(cls, description: Mapping[str, Any], *, is_page: bool) -> "FluctuationReport":
-        """Rebuild a report; of one in a file with a checksum the page need not be tried."""
+        """Rebuild a report; if its file has a checksum, its page need not be tried."""
         if not isinstance(description, Mapping):
             raise ArgumentError(
                 f"from_dict takes what to_dict returned, not {type(description).__name__}."
@@ -331,7 +330,7 @@ class FluctuationReport(Findings):
             if kind != "sensorseq.fluctuation" or version != 4:
                 raise ValueError(f"format {reprlib.repr(kind)}, version {reprlib.repr(version)}")
             saved = {name: description[name] for name in _SAVED}
-            del saved["generalization"], saved["level"]  # the statements tell these
+            del saved["generalization"], saved["level"]  # these follow from the statements
             if is_page:
                 _check_size(saved)
             report: FluctuationReport = from_plain(cls, saved)
@@ -340,7 +339,7 @@ class FluctuationReport(Findings):
             if len(lengths) > 1 or not 0 <= report.n_epochs <= max(lengths):
                 raise ValueError(f"its history is not that of {report.n_epochs} epochs")
             _ = str(report), repr(report), is_page and report._as_page()
-        except Exception as error:  # what is not as in any report breaks what shows it, somewhere
+        except Exception as error:  # malformed contents may break any part of the page
             raise ArgumentError(
                 f"this is no fluctuation report of version 4: {error!r}."
             ) from error
@@ -384,7 +383,7 @@ class FluctuationReport(Findings):
 
 
 def _check_size(description: Mapping[str, Any]) -> None:
-    """Raise for what is nested more deeply, or has more in it, than a page can show."""
+    """Raise if a description is nested too deeply or is too large for a page."""
     if any(len(description[name]) > _MOST_SAID for name in ("statements", "causes")):
         raise ValueError(f"it has more than {_MOST_SAID} statements or causes")
     level: list[Any] = [description]
@@ -397,8 +396,8 @@ def _check_size(description: Mapping[str, Any]) -> None:
         raise ValueError(f"it has more than {_MOST_LEVELS} levels or {_MOST_ENTRIES} entries")
 
 
-_LEAST_PROBABILITY = 1e-7  # smallest probability whose logarithm is taken, as in Keras
-_OFF = 0.02  # how far probabilities in half precision sum off 1
+_LEAST_PROBABILITY = 1e-7  # probabilities are clipped here before the logarithm, as in Keras
+_OFF = 0.02  # how far the sum of half-precision probabilities may deviate from 1
 _MARGIN_LIMIT = float(np.finfo(np.float16).max)
 
 
@@ -472,7 +471,7 @@ class TrainingMonitor:
         val_outputs: Any = None,
         fixed_outputs: Any = None,
     ) -> dict[str, Any]:
-        """End an epoch; every part is optional.
+        """Log an epoch after its training; every argument is optional.
 
         Parameters
         ----------
@@ -518,12 +517,12 @@ class TrainingMonitor:
 
     @property
     def _shown(self) -> NDArray[np.int64]:
-        """The validation windows that are followed one by one: of many, an even sample."""
+        """Indices of the validation windows that are followed individually: an even sample."""
         n = 0 if self._y_val is None else len(self._y_val)
         return np.linspace(0, n - 1, min(n, MAX_WATCHED)).round().astype(np.int64)
 
     def _read(self, part: str, outputs: Any, y: NDArray[np.int64] | None) -> tuple[Floats, Any]:
-        """Return logits (N, K) with their classes, or raise an error that names the part."""
+        """Return logits (N, K) and their classes; raise an error that names the part."""
         if hasattr(outputs, "detach"):
             outputs = outputs.detach().cpu()
             outputs = outputs.double() if outputs.is_floating_point() else outputs
@@ -545,7 +544,7 @@ class TrainingMonitor:
 
     @property
     def record(self) -> TrainingRecord:
-        """What was logged beside the history; outputs count where every epoch has them."""
+        """The record of what was logged; outputs are in it if every epoch has them."""
         n_epochs = len(self.history)
         record = TrainingRecord(epoch_steps=np.zeros(n_epochs + 1, np.int64))
         if self._y_fixed is not None and 0 < len(self._fixed) == n_epochs:
@@ -562,7 +561,7 @@ class TrainingMonitor:
         return record
 
     def report(self, **given: Any) -> FluctuationReport:
-        """Judge the epochs that have ended.
+        """Judge the epochs logged so far.
 
         Parameters
         ----------
@@ -595,7 +594,7 @@ def _codes(name: str, y: ArrayLike | None) -> NDArray[np.int64] | None:
 
 
 def _as_logits(outputs: Floats) -> Floats:
-    """Return logits or log-probabilities (N, K) of logits or probabilities of any shape."""
+    """Convert probabilities or logits of any shape to logits or log-probabilities (N, K)."""
     is_single = outputs.ndim == 1 or outputs.shape[1:] == (1,)
     columns = outputs.reshape(-1, 1) if is_single else outputs
     sums = 1.0 if is_single else columns.sum(axis=-1)
@@ -607,13 +606,13 @@ def _as_logits(outputs: Floats) -> Floats:
 
 def _judge(logits: Floats, y: NDArray[np.int64]) -> tuple[float, float]:
     """Return mean cross-entropy and accuracy."""
-    with np.errstate(invalid="ignore", over="ignore"):  # a model that has diverged
+    with np.errstate(invalid="ignore", over="ignore"):  # a model that has diverged gives NaN
         loss = float(metrics.cross_entropy(logits, y).mean())
     return loss, float(np.mean(logits.argmax(axis=1) == y))
 
 
 def _margin(logits: Floats, y: NDArray[np.int64]) -> Floats:
-    """Return the logit of each window's class less the largest other one."""
+    """Return each window's logit of its own class minus the largest other logit."""
     rows, others = np.arange(len(y)), logits.copy()
     others[rows, y] = -np.inf
     with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Findings: what a report holds; Statement: one thing it says; and the one table of its kinds."""
+"""Findings, the contents of a report; Statement, one of its sentences; the table of kinds."""
 
 import string
 from collections.abc import Callable, Iterable, Mapping
@@ -12,10 +12,10 @@ from sensorseq.text import listed, plural
 
 
 class Kind(NamedTuple):
-    """What a statement is about, as code asks for it, and its text: a template as of `str.format`.
+    """The topic of a statement, and its text as a template for `str.format`.
 
-    Besides the usual format specifications a value may have ``points`` (a fraction in points or per
-    cent), ``worth`` (the same in two digits, with its unit), ``percent`` (whole), ``nats``,
+    Besides the usual format specifications, a value may have ``points`` (a fraction in points or
+    percent), ``worth`` (the same with two digits and unit), ``percent`` (rounded), ``nats``,
     ``listed``, ``series`` and ``#noun`` (a count with its noun).
     """
 
@@ -23,7 +23,7 @@ class Kind(NamedTuple):
     text: str
 
 
-# What several statements begin with
+# Openings shared by several statements
 _MOVES = "{column:series} moves +-{noise:nats} nats per epoch over the second half"
 _LIKE = "{n:#validation window} move like {like} independent ones (R = {ratio:.1f}, p = {p:.3f})"
 _WHETHER = "Whether recordings flip as blocks or the model moves as a whole cannot be told"
@@ -34,7 +34,7 @@ _PICKED = (
     " (standard error {error:points})"
 )
 _TEXTS = {
-    # The accuracy, the loss and the generalization, a line each
+    # Accuracy, loss and generalization, one line each
     "accuracy": {
         "accuracy_luck": "Accuracy jumps no more than by chance ({n_val} windows of {step:worth}"
         " each).",
@@ -122,7 +122,7 @@ _TEXTS = {
         " history begins.",
         "no_history": "There is no history: the network was trained elsewhere.",
     },
-    # The figures behind it
+    # Figures behind the verdict
     "movement": {
         "movement": f"{_MOVES}; calm runs stay below {{edge}}.",
         "movement_unsure": f"{_MOVES}: above the {{edge}} of calm runs, but not for sure.",
@@ -151,7 +151,7 @@ _TEXTS = {
         "training_rises": "Training accuracy is only {level:points} % so far, but rising; guessing"
         " gives {chance:points} %.",
     },
-    # Which validation windows change sides
+    # Flips of validation windows
     "windows": {
         "windows_independent": "The windows flip independently of each other (R = {ratio:.1f}, p ="
         " {p:.3f}): so few of them give +-{sd:points} points.",
@@ -170,7 +170,7 @@ _TEXTS = {
         " {by_windows:percent} %, recordings flipping as blocks {by_groups:percent} %, the model"
         " as a whole {rest:percent} %.",
     },
-    # Will more epochs help?
+    # Would more epochs help?
     "noise": {
         "noise_falls": "The noise is falling over the epochs: more may calm it.",
         "noise_falls_little": "The noise falls a little over the epochs (to {ratio:.2f} of the"
@@ -189,7 +189,7 @@ _TEXTS = {
         "hardly_falls": "The training loss hardly falls any more: more epochs of the same kind gain"
         " little.",
     },
-    # Which weights are kept, and what they are worth
+    # Which weights were kept, and how good they are
     "kept": {
         "kept_unknown": "Which epoch's weights were kept is not recorded here.",
         "kept": f"{_KEPT}.",
@@ -202,7 +202,7 @@ _TEXTS = {
         "picked": f"{_PICKED}.",
         "picked_gains": f"{_PICKED}, {{gain:points}} points more than the last epoch.",
     },
-    # What cannot be told
+    # What cannot be decided
     "open": {
         "movement_unknown": "Whether the model itself moves cannot be told without a training"
         " loss.",
@@ -243,24 +243,24 @@ KINDS = {kind: Kind(topic, text) for topic, texts in _TEXTS.items() for kind, te
 
 @dataclass(frozen=True)
 class Statement:
-    """One thing that a report says; `str` gives its text."""
+    """One finding of a report; `str` returns its text."""
 
     kind: str  # one of `KINDS`
     values: Mapping[str, Any] = field(default_factory=dict)  # numbers, text, lists of numbers
 
     @property
     def topic(self) -> str:
-        """What it is about, as code asks for it."""
+        """The topic by which code selects statements."""
         return KINDS[self.kind].topic if self.kind in KINDS else "other"
 
     def __str__(self) -> str:
-        if self.kind not in KINDS:  # a later version wrote it
+        if self.kind not in KINDS:  # written by a later version
             return f"{self.kind}: {dict(self.values)}"
         return str(_WRITER.vformat(KINDS[self.kind].text, (), self.values))
 
 
 def say(kind: str, **values: Any) -> Statement:
-    """Return a statement of a kind with its values."""
+    """Make a statement of a kind from its values."""
     return Statement(kind, values)
 
 
@@ -269,7 +269,7 @@ _GENERALIZATION |= dict.fromkeys(("overfits", "got_worse"), "overfitting")
 
 
 def generalization_of(statements: Iterable[Statement]) -> str | None:
-    """Return ``"overfitting"`` or ``"not_generalizing"`` where a statement says so."""
+    """Return ``"overfitting"`` or ``"not_generalizing"`` if a statement says so, else None."""
     found = (_GENERALIZATION.get(statement.kind) for statement in statements)
     return next((value for value in found if value is not None), None)
 
@@ -301,7 +301,7 @@ class _Writer(string.Formatter):
     def format_field(self, value: Any, format_spec: str) -> str:
         if format_spec.startswith("#"):
             return plural(value, format_spec[1:])
-        if value is None:  # a number that was not finite, from a file
+        if value is None:  # a non-finite number, read from a file
             return "?"
         if format_spec in _FORMS:
             return _FORMS[format_spec](value)
@@ -313,7 +313,7 @@ _WRITER = _Writer()
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Findings:
-    """What a `FluctuationReport` holds; its attributes are described there."""
+    """The contents of a `FluctuationReport`, where the attributes are described."""
 
     verdict: str
     severity: str | None
@@ -335,7 +335,7 @@ class Findings:
     of_module: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
-        # with them a pickle would hold snapshots of weights and, of a module, the training windows
+        # they would add weight snapshots and, for a module, the training windows to a pickle
         return {**self.__dict__, "record": None, "origin": None}
 
     @property
@@ -345,24 +345,24 @@ class Findings:
 
     @property
     def generalization(self) -> str | None:
-        """``"overfitting"``, ``"not_generalizing"`` or None, whatever the verdict on the noise."""
+        """``"overfitting"``, ``"not_generalizing"`` or None, independent of the verdict."""
         return generalization_of(self.statements)
 
     @property
     def level(self) -> str | None:
-        """``"below_data"`` if its network is below what the data allow, or None.
+        """``"below_data"`` if the network does worse than the data allow, else None.
 
-        Ridge regression or boosted trees on features of the same training windows are then right on
-        more of the validation windows, by more than luck. None also where this was not compared.
+        In that case, ridge regression or boosted trees on features of the same training windows
+        classify significantly more validation windows correctly. Also None if nothing was compared.
         """
         return next((one.kind for one in self.statements if one.kind == "below_data"), None)
 
     @property
     def families(self) -> tuple[Family, ...]:
-        """The causes by family, the likeliest first."""
+        """The causes grouped by family, the likeliest first."""
         return families(self.causes)
 
     @property
     def family(self) -> str | None:
-        """Name of the likeliest family that is known; None where no cause is left."""
+        """Name of the likeliest known family; None without causes."""
         return next((one.name for one in self.families if one.name != UNKNOWN), None)

@@ -1,4 +1,4 @@
-"""Fits that can be trained again with other settings, what that may cost, and what does better."""
+"""Train a fit again with other settings within a budget, and find which do better."""
 
 import copy
 import math
@@ -28,14 +28,14 @@ from sensorseq.training.stream import StreamedData
 
 @dataclass(frozen=True, eq=False)
 class Rerun:
-    """One more training of a fit.
+    """Another training of a fit.
 
-    With `start` it continues from that snapshot of the run: the windows come in another order, the
-    rate falls to nearly nothing along a half cosine, and nothing else changes. Without, the network
-    is trained from the first weights, as `fit` would with `change`.
+    With `start` it continues from that snapshot of the run, with the windows in another order and
+    the learning rate falling to nearly zero along a half cosine. Otherwise the network is trained
+    from its initial weights, as `fit` would train it with `change`.
     """
 
-    name: str  # what is different in it
+    name: str  # what is different from the run
     n_epochs: int
     start: int | None = None
     change: Mapping[str, Any] = field(default_factory=dict)
@@ -43,26 +43,27 @@ class Rerun:
 
 @dataclass(frozen=True, eq=False)
 class RerunResult:
-    """What a rerun of L epochs gave; empty where it was not measured."""
+    """The result of a rerun of L epochs; fields are empty if not measured."""
 
     rerun: Rerun
-    fixed_loss: Floats  # (L,): of the run's fixed training windows, without dropout, in nats
+    fixed_loss: Floats  # (L,): loss of the run's fixed training windows, without dropout, in nats
     record: TrainingRecord | None = None
     val_outputs: Floats | None = None  # (n_val, K): logits in evaluation mode
-    failed: str = ""  # why it ended early, such as a loss that is not finite
+    failed: str = ""  # why it ended early, such as "a loss or gradient is not finite"
 
 
 def failed_rerun(rerun: Rerun, error: Exception) -> RerunResult:
-    """Return the result of a rerun that could not be run."""
+    """Return the result of a rerun that raised an error."""
     return RerunResult(rerun, np.zeros(0), failed=str(error))
 
 
 @dataclass(frozen=True, eq=False)
 class PartWindows:
-    """Windows of one part as the engine takes them.
+    """The windows of one part (training or validation), prepared for the engine.
 
-    `groups` are as given to `fit`, and `rows` those of its X, None if given separately. `samples`
-    are the same windows where the steps of `data` are patches of several samples.
+    `groups` are as given to `fit`. `rows` are the windows' rows in its X, or None if they were
+    given separately. If the steps of `data` are patches of samples, `samples` has the windows
+    unpatched.
     """
 
     data: TrainingData
@@ -71,7 +72,7 @@ class PartWindows:
     samples: TrainingData | None = None
 
     def as_windows(self, **names: Any) -> Part:
-        """Return the samples as arrays, with names of channels and classes."""
+        """Return the samples as numpy arrays, with the names of channels and classes."""
         data = self.samples or self.data
         lengths = None if data.lengths is None else data.lengths.cpu().numpy()
         target = data.target.cpu().numpy()
@@ -79,11 +80,12 @@ class PartWindows:
 
 
 class TrialRunner(ABC):
-    """A recorded fit that can be trained again; `kept` has the weights that it kept."""
+    """A recorded fit that can be trained again; `kept` is its network with the kept weights."""
 
-    arguments: Mapping[str, Any]  # the estimator's; of a custom module what is known
-    defaults: Mapping[str, Any]  # settings that do well on most data, as far as they apply here
-    changeable: frozenset[str]  # what `Rerun.change` may name here
+    # The estimator's arguments; for a custom module, those that are known.
+    arguments: Mapping[str, Any]
+    defaults: Mapping[str, Any]  # settings that suit most data, if they apply to this fit
+    changeable: frozenset[str]  # arguments that `Rerun.change` may name
 
     def __init__(
         self,
@@ -112,7 +114,7 @@ class TrialRunner(ABC):
         return None if part is None else part.as_windows(classes=self.classes)
 
     def val_inputs(self, module: nn.Module) -> TrainingData | None:
-        """Return the validation windows as the network takes them, where and as its weights are."""
+        """Return the validation windows in the dtype and on the device of a network's weights."""
         if self._validation is None:
             return None
         like = next(part for part in module.parameters() if part.is_floating_point())
@@ -120,7 +122,7 @@ class TrialRunner(ABC):
         return replace(data, X=data.X.to(like.dtype))
 
     def val_outputs(self) -> Floats | None:
-        """Return the logits of the validation windows, (n_val, K), by the kept weights."""
+        """Return the logits of the validation windows with the kept weights, (n_val, K)."""
         return None if self._validation is None else _outputs(self._kept, self._validation.data)
 
     def kept_module(self) -> nn.Module:
@@ -129,19 +131,19 @@ class TrialRunner(ABC):
 
     @abstractmethod
     def cost_of(self, rerun: Rerun) -> float:
-        """Return the cost of a rerun in epochs of the fit, from its sizes alone."""
+        """Estimate the cost of a rerun, in epochs of the fit, from its sizes alone."""
 
     @abstractmethod
     def run(
         self, reruns: Sequence[Rerun], is_over: Callable[[], bool] | None = None
     ) -> list[RerunResult]:
-        """Run reruns, side by side where the engine can; one that fails says so in its result.
+        """Run reruns, side by side if the engine can; a failure is stored in the result.
 
-        When `is_over` says so, those that train end with their epoch, and no other one begins.
+        Once `is_over` returns true, running ones end after their epoch and no other one starts.
         """
 
     def fixed_windows(self, train: TrainingData, config: TrainingConfig) -> TrainingData:
-        """Return the fixed windows of the record out of those of a training."""
+        """Return the record's fixed windows, taken from those of a training."""
         rows = torch.from_numpy(self.record.fixed_rows)
         return center_windows(train.take(rows, train.X.device), config)
 
@@ -153,7 +155,7 @@ class TrialRunner(ABC):
         result: TrainingResult,
         scale: float = 1.0,
     ) -> RerunResult:
-        """Return the result of a training."""
+        """Collect the result of a training."""
         record = result.record
         return RerunResult(
             rerun,
@@ -169,33 +171,33 @@ def _outputs(module: nn.Module, data: TrainingData) -> Floats:
     return network_outputs(module, data.X.cpu().numpy(), lengths)
 
 
-OUT_OF_TIME = "the time was up before it began"  # why a rerun failed that was never trained
+OUT_OF_TIME = "the time was up before it began"  # the `failed` text of a rerun that never started
 
 
 class Deadline:
-    """A callback that ends trainings when the time is up, and lets no other one begin."""
+    """A callback that ends trainings when the time is up, and lets no further one start."""
 
     def __init__(self, is_over: Callable[[], bool]) -> None:
         self._is_over = is_over
 
     def on_fit_begin(self, module: nn.Module, config: TrainingConfig) -> None:
-        """Raise where the time is up."""
+        """Raise a TimeoutError if the time is up."""
         if self._is_over():
             raise TimeoutError(OUT_OF_TIME)
 
     def on_epoch_end(self, module: nn.Module, history: History) -> bool:
-        """End the training where the time is up."""
+        """Return true, which ends the training, if the time is up."""
         return self._is_over()
 
 
-LATEST = 1.5  # times the seconds of a budget, when what trains is stopped
+LATEST = 1.5  # running trainings are stopped at this multiple of the budget's seconds
 
 
 class Budget:
-    """What trials may still spend: epochs of training, counted, and the time beside them.
+    """The budget of trials: a number of epochs, and the time they may take.
 
-    The count decides what is tried, so that the same run gives the same proofs; the clock leaves
-    out what would take longer than was announced. `epoch_s` is what an epoch of the fit took.
+    The count decides what is tried, so that the same run gives the same proofs; the clock skips
+    what would take longer than announced. `epoch_s` is the duration of an epoch of the fit.
     """
 
     def __init__(
@@ -215,7 +217,7 @@ class Budget:
 
     @property
     def left(self) -> float:
-        """Epochs that are left, as many as the time is thought to reach for."""
+        """Epochs left, no more than the remaining time is expected to allow."""
         left = max(0.0, self.n_epochs - self.spent)
         if math.isinf(self._seconds):
             return left
@@ -225,16 +227,16 @@ class Budget:
         return min(left, seconds / pace) if pace > 0 else left * (seconds > 0)
 
     def is_over(self) -> bool:
-        """Whether what trains has to stop: half as much time again as there was has gone by."""
+        """Whether trainings must stop: half as much time again as budgeted has passed."""
         return self._clock() - self._began_s > LATEST * self._seconds
 
     def charge(self, n_epochs: float) -> None:
-        """Pay for work that is no rerun, in epochs of the fit; it says nothing of the pace."""
+        """Charge work other than reruns, in epochs of the fit; it does not affect the pace."""
         self.spent += n_epochs
         self._charged += n_epochs
 
     def run(self, reruns: Sequence[Rerun]) -> list[RerunResult]:
-        """Pay for reruns and run them; `left` says what can be paid."""
+        """Charge reruns and run them; the caller checks `left` first."""
         self.spent += sum(self.runner.cost_of(rerun) for rerun in reruns)
         started = self._clock()
         results = self.runner.run(reruns, None if math.isinf(self._seconds) else self.is_over)
@@ -242,34 +244,34 @@ class Budget:
         return results
 
 
-DEFAULTS = "the defaults"  # the first option
+DEFAULTS = "the defaults"  # name of the first option
 FEATURES = "the defaults plus features"
-SEVERAL = "unknown"  # the cause of a change that no single argument makes
+SEVERAL = "unknown"  # cause of a change of several arguments
 
-# What the defaults decide, in the order in which they are listed.
+# Causes whose arguments the defaults set, in the order in which they are listed.
 _PRESET_CAUSES: tuple[str, ...]
 _PRESET_CAUSES = ("optimizer", "learning_rate", "batch_size", "gradient_clipping", "regularization")
 _PRESET_CAUSES += ("preprocessing", "weight_init", "loss")
 _RATE_FACTORS = (0.1, 10.0, 0.3, 3.0)
-_WIDTHS = (8, 128)  # no option makes a network smaller or larger
+_WIDTHS = (8, 128)  # narrowest and widest network that an option may choose
 
 
 @dataclass(frozen=True)
 class Option:
     """Settings that may repair a run."""
 
-    name: str  # what it changes, in words
-    cause: str  # one of `CAUSE_NAMES` if it changes one thing; otherwise `SEVERAL`
+    name: str  # what changes, in words
+    cause: str  # one of `CAUSE_NAMES` if only one thing changes; otherwise `SEVERAL`
     change: Mapping[str, Any]
-    finding: str = ""  # direction of the cause that it speaks for
-    is_preset: bool = False  # the defaults, as far as the run differs from them
-    ends_run: bool = False  # tried on the last part of the run, with a rate that falls
+    finding: str = ""  # direction of the cause that its success would prove
+    is_preset: bool = False  # True for the defaults, limited to settings that differ from the run's
+    ends_run: bool = False  # True if it resumes the last part of the run, with a falling rate
 
 
 def list_options(
     runner: TrialRunner, causes: Sequence[Cause], allowed: frozenset[str] | None = None
 ) -> list[Option]:
-    """List settings that differ from the run's and can be tried: presets, then single changes."""
+    """List settings to try that differ from the run's: presets first, then single changes."""
     own, may_change = (
         runner.arguments,
         runner.changeable if allowed is None else runner.changeable & allowed,
@@ -285,7 +287,7 @@ def list_options(
             continue
         owners = {OWNER_OF.get(name, SEVERAL) for name in change}
         option = replace(option, change=change)
-        if option.is_preset and len(owners) == 1:  # so that it names a cause
+        if option.is_preset and len(owners) == 1:  # so that it can prove this cause
             rate, before = change.get("learning_rate"), own.get("learning_rate")
             finding = ""
             if rate is not None and isinstance(before, int | float):
@@ -349,44 +351,46 @@ def _singles(runner: TrialRunner) -> list[Option]:
 
 
 MOST_OPTIONS = 12
-LEAST_STEPS = 60  # fewest steps of a training that says anything
-LEAST_FEATURE_STEPS = 1  # fewest steps of the network beside features, which need none themselves
-LEAST_END_EPOCHS = 8  # shortest last part of the run whose movement can be measured
-FEATURES_SHARE = 0.3  # share of the budget
-PRESET_SHARE = 0.75  # share of the rest; single changes, which name the cause, get what is left
-# Standard errors of a gain from which settings are adopted. The defaults need fewer: of runs with
-# settings drawn at random they improve nine of ten (benchmarks/bench_repair.py, development draws).
+LEAST_STEPS = 60  # a training with fewer steps is not informative
+# Fewest steps of a network combined with features, which themselves need none.
+LEAST_FEATURE_STEPS = 1
+LEAST_END_EPOCHS = 8  # shortest last part of a run in which movement can be measured
+FEATURES_SHARE = 0.3  # of the budget
+PRESET_SHARE = 0.75  # of the rest; single changes, which identify the cause, get what is left
+# Gain, in standard errors, from which settings are adopted. It is lower for the defaults, which
+# improve nine of ten runs with random settings (benchmarks/bench_repair.py, development draws).
 SURE_SE, PRESET_SE = 2.0, 1.0
-LOSES_SE = 0.5  # standard errors by which the other of loss and accuracy may be worse
-LEAST_GAIN, LEAST_GAIN_NATS = 0.02, 0.02  # least gain in accuracy, and in loss
-# settings that lose nothing are adopted if they leave this share of the run's movement
+LOSES_SE = 0.5  # if loss or accuracy gains, the other may be worse by this many standard errors
+LEAST_GAIN, LEAST_GAIN_NATS = 0.02, 0.02  # smallest gain in accuracy, and in loss
+# settings that lose nothing are adopted if they reduce the run's movement to this fraction
 LEAST_CALMING = 0.5
-ONE_SD = 0.8413  # share of a normal distribution below its mean plus one standard deviation
+ONE_SD = 0.8413  # probability that a normal variable is below its mean plus one standard deviation
 
 
 @dataclass(eq=False)
 class Outcome:
-    """An option, what its training gave, and what it gains on validation windows over the run."""
+    """An option, the result of its training, and its gain over the run on validation windows."""
 
     option: Option
     result: RerunResult
     cost_epochs: float
-    first_epoch: int = 0  # epoch of the run from which it was trained
+    first_epoch: int = 0  # the run's epoch from which it continued
     score: float = math.inf  # mean loss; infinity if the training failed
-    nats: float = -math.inf  # loss of the run less that of the settings, in nats a window
-    error: float = 0.0  # its standard error over groups, or over windows without groups
-    accuracy: float = -math.inf  # accuracy of the settings less that of the run, a fraction
+    nats: float = -math.inf  # loss of the run minus that with the settings, in nats per window
+    error: float = 0.0  # its standard error, over groups if there are any
+    accuracy: float = -math.inf  # accuracy with the settings minus that of the run, a fraction
     accuracy_error: float = 0.0
-    movement: float = math.nan  # movement of the training loss over the run's; NaN if unknown
+    # Movement of the training loss relative to the run's; NaN if unknown.
+    movement: float = math.nan
 
     @property
     def n_epochs(self) -> int:
-        """Epochs that were trained; of what needs no training those of the run."""
+        """Number of epochs trained; the planned number if nothing had to be trained."""
         return len(self.result.fixed_loss) or self.result.rerun.n_epochs
 
     @property
     def does_better(self) -> bool:
-        """Whether loss or accuracy gains beyond chance, and the other does not lose."""
+        """Whether loss or accuracy improves beyond chance and the other does not get worse."""
         standard_errors = PRESET_SE if self.option.is_preset else SURE_SE
         by_loss = self.nats > max(standard_errors * self.error, LEAST_GAIN_NATS)
         by_accuracy = self.accuracy > max(standard_errors * self.accuracy_error, LEAST_GAIN)
@@ -394,17 +398,17 @@ class Outcome:
 
     @property
     def loses(self) -> bool:
-        """Whether loss or accuracy is worse."""
+        """Whether loss or accuracy got worse."""
         by_loss = self.nats < -LOSES_SE * self.error
         return by_loss or self.accuracy < -LOSES_SE * self.accuracy_error
 
     @property
     def is_calmer(self) -> bool:
-        """Whether the movement is halved and nothing is lost."""
+        """Whether the movement is at least halved and nothing got worse."""
         return self.movement <= LEAST_CALMING and self.nats >= 0 and not self.loses
 
     def is_as_good(self, best: "Outcome") -> bool:
-        """Whether it is no worse than the best by a standard error."""
+        """Whether it is worse than the best by at most a standard error."""
         return best.nats - self.nats <= best.error
 
     def __str__(self) -> str:
@@ -418,14 +422,14 @@ class Outcome:
         return text + moves if self.movement <= 1 else text
 
     def as_trial(self, run_loss: list[float], *, is_adopted: bool) -> Trial:
-        """Return the training for the report; `run_loss` is of the fixed training windows."""
+        """Describe the training for the report; `run_loss` is the run's fixed-window loss."""
 
         def finite(value: float) -> float | None:
             return value if math.isfinite(value) else None
 
         failed, n_planned = self.result.failed, self.result.rerun.n_epochs
         own_loss = np.asarray(self.result.fixed_loss, np.float64).tolist()
-        # a short training that does worse says little
+        # if a shortened training does worse, that proves little
         is_whole = self.n_epochs >= len(run_loss) or bool(failed)
         lost = is_whole and (self.nats < -SURE_SE * self.error or not math.isfinite(self.nats))
         said = failed or str(self)
@@ -440,7 +444,7 @@ class Outcome:
             sentence=f"{self.option.name}: {said}.",
             noise_ratio=finite(self.movement),
             raw_change=finite(-self.nats),
-            # from the epoch on at which the training began
+            # NaN up to the epoch where the training started
             curves={"A": [run_loss], "B": [[math.nan] * self.first_epoch + own_loss]},
             cost_epochs=self.cost_epochs,
             change_error=finite(self.error),
@@ -451,23 +455,24 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What training with other settings came to."""
+    """The result of training with other settings."""
 
-    note: str  # says why settings were adopted, or why none were
-    adopted: Outcome | None = None  # the settings that do better than the run beyond chance
-    outcomes: tuple[Outcome, ...] = ()  # one for each option that was trained, the best first
-    untried: tuple[Option, ...] = ()  # options that the budget did not reach
-    proofs: tuple[Outcome, ...] = ()  # single changes as good as the adopted, best first
-    run_loss: list[float] = field(default_factory=list)  # loss of the fixed training windows
+    note: str  # why settings were adopted, or why none were
+    adopted: Outcome | None = None  # the adopted settings, which beat the run beyond chance
+    outcomes: tuple[Outcome, ...] = ()  # all options that were trained, the best first
+    untried: tuple[Option, ...] = ()  # options that exceeded the budget
+    proofs: tuple[Outcome, ...] = ()  # single changes as good as the adopted settings, best first
+    # Loss of the fixed training windows in the run.
+    run_loss: list[float] = field(default_factory=list)
 
     def trials(self) -> list[Trial]:
-        """Return the trainings for the report."""
+        """Return all trainings for the report."""
         better = (self.adopted, *self.proofs)
         return [one.as_trial(self.run_loss, is_adopted=one in better) for one in self.outcomes]
 
 
 class Baseline:
-    """The run that settings are compared with, on its validation windows."""
+    """The run as the baseline of the comparison, evaluated on its validation windows."""
 
     def __init__(self, runner: TrialRunner, validation: Part) -> None:
         record = runner.record
@@ -476,18 +481,18 @@ class Baseline:
         self.groups = np.arange(len(self.target)) if groups is None else groups
         self.loss, self.is_right = self._judged(runner.val_outputs())
         keeps_best = runner.arguments.get("restore_best") or runner.arguments.get("early_stopping")
-        # What the record has of the cross-entropy: that with the next likeliest class.
+        # The record allows only the cross-entropy between a window's class and the likeliest other.
         margin = np.asarray(record.val_margin, np.float64)
         is_known = len(margin) and margin.shape[1:] == self.loss.shape and np.isfinite(margin).all()
         if is_known and not keeps_best:
-            # the mean over the last quarter of the epochs: the last one may have been lucky
+            # average over the last quarter of the epochs, because the last one may have been lucky
             of_two, n_late = np.logaddexp(0.0, -margin), max(record.n_epochs // 4, 1)
             self.loss = self.loss + of_two[-n_late:].mean(axis=0) - of_two[-1]
             self.is_right = record.val_correct[-n_late:].mean(axis=0)
         self.movement = movement(np.asarray(record.fixed_loss, np.float64))
 
     def _judged(self, outputs: Floats | None) -> tuple[Floats, Floats]:
-        """Return each window's cross-entropy and correctness; a diverged run counts as guessing."""
+        """Return cross-entropy and correctness per window; a diverged run counts as guessing."""
         n = len(self.target)
         if outputs is None or not np.isfinite(outputs).all():
             return np.full(n, math.log(self.n_classes)), np.full(n, 1 / self.n_classes)
@@ -495,7 +500,7 @@ class Baseline:
         return loss, (outputs.argmax(axis=1) == self.target).astype(np.float64)
 
     def compare(self, option: Option, result: RerunResult, cost_epochs: float) -> Outcome:
-        """Compare the result of a training with the run."""
+        """Compare a training with the run on the validation windows."""
         outputs, found = result.val_outputs, Outcome(option, result, cost_epochs)
         if result.failed or outputs is None or not np.isfinite(outputs).all():
             return found
@@ -508,9 +513,9 @@ class Baseline:
 
 
 def paired(gain: Floats, groups: NDArray[Any]) -> tuple[float, float]:
-    """Return the mean of a gain of each window, and its standard error over groups.
+    """Return the mean gain over windows, and its standard error over groups.
 
-    With few groups the error is widened by Student's distribution, so that it covers as much.
+    With few groups, Student's distribution widens the error to keep its coverage.
     """
     codes = np.unique(groups, return_inverse=True)[1]
     if not codes.any():
@@ -520,7 +525,7 @@ def paired(gain: Floats, groups: NDArray[Any]) -> tuple[float, float]:
 
 
 def movement(loss: Floats) -> float:
-    """Return the movement of a loss over the second half of its epochs; NaN if too few."""
+    """Return the noise of a loss over the second half of its epochs; NaN if there are too few."""
     late = loss[len(loss) // 2 :]
     late = late[np.isfinite(late)]
     return float(metrics.mean_noise(late)) if len(late) >= 4 else math.nan
@@ -535,11 +540,11 @@ def compare_settings(
     allowed: frozenset[str] | None = None,
     say: Callable[[str], Any] = lambda _: None,
 ) -> Comparison:
-    """Train with other settings, from first weights and with the schedule compressed.
+    """Train with other settings, from initial weights and with a compressed schedule.
 
-    First the defaults plus features, where the run has none, with 30 % of the budget; then the
-    defaults, with three quarters of the rest, and single changes, in the order of `causes`.
-    `FluctuationReport.probe` says what is adopted; a calmer curve alone counts if `may_calm`.
+    If the run has no features, the defaults plus features come first, with 30 % of the budget; then
+    the defaults, with three quarters of the rest, and single changes in the order of `causes`.
+    `FluctuationReport.probe` describes what is adopted; with `may_calm`, a calmer curve is enough.
     """
     validation = runner.validation
     if validation is None:
@@ -549,7 +554,7 @@ def compare_settings(
     run = Baseline(runner, validation)
     options = list_options(runner, causes, allowed)[:MOST_OPTIONS]
     found: dict[str, Outcome] = {}
-    # letting the rate fall in the last part of the run costs little and often calms it
+    # cosine decay in the last part of the run costs little and often calms it
     with_features = [one for one in options if one.name == FEATURES]
     networks = [one for one in options if one not in with_features]
     first = [one for one in networks if one.is_preset or (may_calm and one.ends_run)]
@@ -592,7 +597,7 @@ def compare_settings(
 def _share_out(
     runner: TrialRunner, options: Sequence[Option], budget: float, least_steps: int
 ) -> list[tuple[Option, Rerun]]:
-    """Return trainings of about as many steps each: of all options that a budget allows."""
+    """Pair as many options as the budget allows with reruns of about equally many steps."""
 
     def cost(reruns: Sequence[tuple[Option, Rerun]]) -> float:
         return sum(runner.cost_of(rerun) for _, rerun in reruns)
@@ -612,10 +617,10 @@ def _share_out(
 
 
 def _rerun(runner: TrialRunner, option: Option, n_steps: float) -> Rerun:
-    """Return a training of an option of about so many steps, and no longer than the run.
+    """Return a rerun with an option, of about `n_steps` but no more epochs than the run.
 
-    What ends the run differently is trained from the last state of the run with enough epochs after
-    it, for those epochs.
+    An option with `ends_run` resumes the latest snapshot that leaves enough epochs, and trains
+    these.
     """
     snapshots = runner.record.snapshots if option.ends_run else []
     for start in range(len(snapshots) - 1, 0, -1):
@@ -629,7 +634,7 @@ def _rerun(runner: TrialRunner, option: Option, n_steps: float) -> Rerun:
 
 
 def _chosen(outcomes: Sequence[Outcome]) -> Outcome | None:
-    """Return the best; the defaults, with features if they were trained, if they are as good."""
+    """Return the best outcome, but prefer the defaults (with features) if they are as good."""
     best = min(outcomes, key=lambda one: one.score, default=None)
     if best is not None and best.option.is_preset:
         for name in (FEATURES, DEFAULTS):

@@ -1,7 +1,7 @@
-"""Which validation windows change sides, whether they do so together, and what an epoch is worth.
+"""Evidence for a verdict: flips of validation windows, noise of losses, worth of an epoch.
 
-`correct` is of shape (n_epochs, n_windows): whether each window was predicted right after each
-epoch. `groups` are codes of shape (n_windows,): the recording each window comes from.
+`correct` of shape (n_epochs, n_windows) is True where a window was classified correctly after an
+epoch. `groups` are codes of shape (n_windows,) of the recordings.
 """
 
 import math
@@ -22,10 +22,10 @@ from sensorseq.text import plural
 
 
 class Flips:
-    """What explains a rough validation curve: its size, recordings, a few windows or the model.
+    """Explain a rough validation curve: by few windows, restless windows, recordings or the model.
 
-    `why` is ``"small"``, ``"windows"``, ``"recordings"``, ``"together"`` or ``"unknown"``; empty
-    where windows were not followed, or none ever flips.
+    `why` is ``"small"``, ``"windows"``, ``"recordings"``, ``"together"`` or ``"unknown"``; it is
+    empty if windows were not followed or never flip.
     """
 
     def __init__(self, run: Run) -> None:
@@ -42,7 +42,8 @@ class Flips:
         self.n_windows = correct.shape[1]
         groups = record.val_groups
         self.n_groups = len(np.unique(groups)) if groups is not None else None
-        if self.n_groups == self.n_windows:  # every window its own recording: nothing to add
+        # Each window is its own recording, so groups add nothing.
+        if self.n_groups == self.n_windows:
             groups = self.n_groups = None
         self.variance = accuracy_variance(correct, groups)
         self.by_window = common_mode_test(correct)
@@ -76,11 +77,11 @@ class Flips:
 
     @property
     def acquits(self) -> bool:
-        """Whether something other than the model explains what exceeds the sampling of windows."""
+        """Whether something else than the model explains the excess over sampling noise."""
         return self.known and self.n_groups is not None and self.why in {"recordings", "unknown"}
 
     def statements(self) -> list[Statement]:
-        """Return why the validation curve is rough, with the figures; nothing when unknown."""
+        """Return why the validation curve is rough, with the figures; nothing if unknown."""
         if not self.why:
             return []
         ratio, p = self.variance.ratio, self.by_window.p
@@ -100,7 +101,7 @@ class Flips:
         return [say(kind, **figures, **of_groups)]
 
     def shares(self) -> list[Statement]:
-        """Split the movement of a model that moves too much among its sources."""
+        """Split the variance of a model that moves too much among its sources."""
         total = self.variance.total if self.known else 0.0
         if not total > 0:
             return []
@@ -113,35 +114,36 @@ class Flips:
 
 
 class AccuracyVariance(NamedTuple):
-    """Variance of an accuracy from epoch to epoch, and what of it independent units explain.
+    """The variance of an accuracy between epochs, and the part that independent units explain.
 
-    With ``d_it`` the change of window i from epoch t to the next, in squared fractions. The
-    independent part is at most the binomial variance, and mostly far less: most windows never flip.
+    Unit: squared fractions; ``d_it`` is the change of window i from epoch t to the next. The
+    independent part is at most the binomial variance, and usually far less, because most windows
+    never flip.
     """
 
-    total: float  # mean_t((sum_i d_it / n)^2) / 2; of white noise its variance
-    independent: float  # sum_i mean_t(d_it^2) / (2 n^2): windows that flip independently
-    grouped: float | None  # sum_g mean_t((sum_{i in g} d_it)^2) / (2 n^2): groups that do
+    total: float  # mean_t((sum_i d_it / n)^2) / 2; equals the variance of white noise
+    independent: float  # sum_i mean_t(d_it^2) / (2 n^2): if windows flip independently
+    grouped: float | None  # sum_g mean_t((sum_{i in g} d_it)^2) / (2 n^2): if groups do
     n_windows: int  # n
 
     @property
     def ratio(self) -> float:
-        """``R = V_tot / V_ind``: 1 for independent windows; NaN where none ever flips."""
+        """``R = V_tot / V_ind``: 1 for independent windows; NaN if none ever flips."""
         return self.total / self.independent if self.independent > 0 else np.nan
 
     @property
     def group_ratio(self) -> float:
-        """``R_g = V_tot / V_grp``: 1 where groups move independently; NaN without groups."""
+        """``R_g = V_tot / V_grp``: 1 for independent groups; NaN without groups."""
         return self.total / self.grouped if self.grouped else np.nan
 
     @property
     def n_effective(self) -> float:
-        """``n / R``: how many independent windows would move like these."""
+        """``n / R``: the number of independent windows that would move as much."""
         return self.n_windows / self.ratio if self.ratio > 0 else np.nan
 
 
 def accuracy_variance(correct: ArrayLike, groups: ArrayLike | None = None) -> AccuracyVariance:
-    """Split the variance of an accuracy into that of its windows, its groups and the rest."""
+    """Split the variance of an accuracy into independent windows, groups and the total."""
     change = _changes(correct)
     n_windows = change.shape[1]
     scale = 2 * n_windows**2
@@ -155,10 +157,10 @@ def accuracy_variance(correct: ArrayLike, groups: ArrayLike | None = None) -> Ac
 def common_mode_test(
     correct: ArrayLike, groups: ArrayLike | None = None, *, n_shifts: int = 500, seed: int = 0
 ) -> NullTest:
-    """Test whether windows, or groups, flip in the same epochs more than chance lets them.
+    """Test whether windows, or groups, flip in the same epochs more often than by chance.
 
     Recordings that flip as blocks give R far above 1 and R_g near 1; a model that jumps as a whole
-    raises both. With few groups the test sees nothing: see `MIN_GROUPS`.
+    raises both. With few groups the test has no power; see `MIN_GROUPS`.
     """
     change = _changes(correct)
     units = change if groups is None else _by_group(change, groups)
@@ -170,12 +172,12 @@ def common_mode_test(
 
 
 def flip_rates(correct: ArrayLike) -> Floats:
-    """Return the changes of each window between right and wrong per epoch, shape (n,)."""
+    """Return how often each window flips between right and wrong, per epoch, of shape (n,)."""
     return np.asarray(np.abs(_changes(correct)).mean(axis=0))
 
 
 def flip_share(rates: ArrayLike, share: float = 0.1) -> float:
-    """Return the part of all flips in the most restless `share` of the windows; 0 without flips."""
+    """Return the fraction of flips in the most restless `share` of windows; 0 without flips."""
     sorted_rates = np.sort(np.asarray(rates, np.float64))[::-1]
     n_top = max(int(np.ceil(share * len(sorted_rates))), 1)
     total = float(sorted_rates.sum())
@@ -183,11 +185,11 @@ def flip_share(rates: ArrayLike, share: float = 0.1) -> float:
 
 
 class CrossFit(NamedTuple):
-    """An epoch chosen on one half of the validation windows and scored on the other."""
+    """The accuracy of an epoch chosen on half of the validation windows, scored on the rest."""
 
-    accuracy: float  # on windows that had no part in the choice
+    accuracy: float  # on windows that did not take part in the choice
     accuracy_error: float  # its standard error over windows, or over groups
-    gain: float  # the accuracy gained over the last epoch
+    gain: float  # accuracy minus that of the last epoch
     gain_error: float  # its standard error
 
 
@@ -199,10 +201,10 @@ def cross_fit(
     n_halvings: int = 50,
     seed: int = 0,
 ) -> CrossFit:
-    """Return the accuracy of the best epoch without the luck of picking it.
+    """Return the accuracy of the best epoch, free of selection bias.
 
     The epoch with the best mean `score` (`correct` when not given) over a random half of the
-    windows, or of the groups, is evaluated on the other half. Epochs that tie count alike.
+    windows, or of the groups, is evaluated on the other half. Tied epochs are averaged.
     """
     right = np.asarray(correct, np.float64)
     judged = right if score is None else np.asarray(score, np.float64)
@@ -243,7 +245,7 @@ def _codes(groups: ArrayLike, n_windows: int) -> NDArray[np.int64]:
 
 
 def _by_group(change: Floats, groups: ArrayLike) -> Floats:
-    """Sum changes of the windows of each group, of shape (n_changes, n_groups)."""
+    """Sum the windows' changes within each group, of shape (n_changes, n_groups)."""
     code = _codes(groups, change.shape[1])
     sums = np.zeros((int(code.max(initial=-1)) + 1, len(change)))
     np.add.at(sums, code, change.T)
@@ -252,13 +254,14 @@ def _by_group(change: Floats, groups: ArrayLike) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class SteadyNoise:
-    """How much a loss moves from epoch to epoch over the second half of a run; NaN if unknown."""
+    """The noise of a loss over the second half of a run; NaN if unknown."""
 
-    nats: float = math.nan  # `metrics.mean_noise`, which sees leaps, as a median does not
-    edge: float = math.nan  # what healthy runs stay below
-    p: float = 1.0  # share of the resamples at or below `SURE_SHARE` of the edge
-    without_largest: float = math.nan  # without the second differences that the largest leap enters
-    before: float = math.nan  # in what comes before the second half, the descent left out
+    nats: float = math.nan  # by `metrics.mean_noise`, because a median would miss leaps
+    edge: float = math.nan  # upper limit of healthy runs
+    p: float = 1.0  # fraction of the resamples at or below `SURE_SHARE` of the edge
+    # `nats` without the second differences affected by the largest leap.
+    without_largest: float = math.nan
+    before: float = math.nan  # noise between the initial descent and the second half
 
     @property
     def is_known(self) -> bool:
@@ -266,29 +269,29 @@ class SteadyNoise:
         return not math.isnan(self.nats)
 
     def exceeds(self, times: float = 1.0) -> bool:
-        """Whether it is above so many times what healthy runs have."""
+        """Whether the noise exceeds `times` the limit of healthy runs."""
         return self.nats > times * self.edge
 
     @property
     def comes_back(self) -> bool:
-        """Whether noise is left when its largest leap is taken out."""
+        """Whether noise remains without its largest leap."""
         return self.without_largest > limits.SURE_SHARE * self.edge
 
     @property
     def has_calmed(self) -> bool:
-        """Whether it was above the edge before, and is no longer."""
+        """Whether the noise was above the limit before, and no longer is."""
         return not self.exceeds() and self.before > self.edge
 
     def passes(self, adjusted_p: float) -> bool:
-        """Close the gates: large enough, surely not small, and not the work of one moment."""
+        """Return whether the noise is significantly too large, beyond a single moment."""
         is_sure = adjusted_p < limits.ALPHA or self.without_largest > self.edge
         return self.exceeds() and is_sure and self.comes_back
 
 
 def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> SteadyNoise:
-    """Measure the noise of a column and keep it as a statistic, where there is enough.
+    """Measure the noise of a column and store it as a statistic if there are enough epochs.
 
-    Second differences with an epoch right after a scheduled rise of the learning rate are left out.
+    Second differences that include an epoch after a scheduled rise of the rate are left out.
     """
     loss, epochs = run.settled(name), run.settled_epochs(name)
     if len(loss) < limits.MIN_DIFFERENCES + 2:
@@ -302,7 +305,7 @@ def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> St
         return SteadyNoise()
     sizes = np.abs(steady)
     resampled = metrics.block_bootstrap(sizes, metrics.mean_noise_of_differences)
-    at = int(sizes.argmax())  # the two beside it share its epoch
+    at = int(sizes.argmax())  # its two neighbors share an epoch with it
     rest = np.delete(sizes, slice(max(at - 1, 0), at + 2))
     noise = SteadyNoise(
         nats=float(metrics.mean_noise_of_differences(sizes)),
@@ -318,11 +321,10 @@ def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> St
 
 
 def common_leaps(run: Run, name: str) -> list[int]:
-    """Return the epochs, from 1, of the second half in which both losses leap up.
+    """Return epochs (from 1) in the second half of the run in which both losses leap up.
 
-    Either one can leap for harmless reasons; an event that both see in the same epoch is the
-    model's. `name` is the column of the training side: the mean over an epoch shows a leap at its
-    end in the next one.
+    Each loss can leap for harmless reasons; if both do in the same epoch, the model is the cause.
+    `name` is the training column: a mean over the epoch shows a late leap in the next one.
     """
     if not len(run.whole(name)) or not len(run.whole("val_loss")):
         return []
@@ -335,7 +337,7 @@ def common_leaps(run: Run, name: str) -> list[int]:
 
 
 def _rises(loss: Floats) -> Floats:
-    """Return the height of each epoch above the median of those before it; 0 where not known."""
+    """Return each epoch's height above the median of the epochs before it; 0 if unknown."""
     rises, n = np.zeros(len(loss)), limits.COMMON_LEAP_EPOCHS
     if len(loss) > n:
         rises[n:] = loss[n:] - np.median(sliding_window_view(loss, n)[:-1], axis=1)
@@ -343,7 +345,7 @@ def _rises(loss: Floats) -> Floats:
 
 
 class Movement:
-    """How much the model moves: by the loss of the fixed subset, otherwise the running loss."""
+    """How much the model moves, by the loss of the fixed windows or else the running loss."""
 
     def __init__(self, run: Run) -> None:
         self.name, statistic, self.edge = "loss", "train_loss_noise", limits.LOSS_NOISE_NATS
@@ -392,7 +394,7 @@ class Movement:
         self.costs_loss = interval[0] > limit
 
     def decide(self, adjusted: Mapping[str, float]) -> None:
-        """Close the gates, with the p values of all statistics tested together."""
+        """Decide which findings hold, given the adjusted p values."""
         self.is_hot = self.noise.passes(adjusted.get("movement", 1.0))
         if self.known:
             is_sure = adjusted["spikes"] < limits.ALPHA
@@ -414,12 +416,12 @@ class Movement:
         return [say(kind, column=self.name, **figures)]
 
     def cost(self) -> list[Statement]:
-        """Describe the cost of the weights' noise, where it was measured and matters."""
+        """Describe the loss due to noisy weights, if it was measured and matters."""
         return [say("weights_cost", excess=self.excess)] if self.costs_loss else []
 
 
 class Roughness:
-    """What the reader of the curve sees: the validation side."""
+    """How rough the validation curves look, and whether that exceeds sampling noise."""
 
     def __init__(self, run: Run, flips: Flips) -> None:
         self.run = run
@@ -440,12 +442,12 @@ class Roughness:
             self.p_values["validation_loss"] = self.noise.p
         if self.accuracy_known:
             self._measure_accuracy(accuracy)
-        # whether a reader of the accuracy's curve would ask, however few the windows
+        # the accuracy looks rough to a reader, however few windows there are
         self.looks_rough = self.sd > limits.ACCURACY_NOISE
-        # whether it moves by more than a window or two that flip
+        # it moves by more than one or two flipping windows
         windows = limits.ACCURACY_NOISE_WINDOWS / run.n_val if run.n_val else 0.0
         self.accuracy_is_rough = self.sd > max(windows, limits.ACCURACY_NOISE)
-        # whether it moves by a multiple of what healthy runs do
+        # it moves by a multiple of what healthy runs do
         self.is_strong = (self.ratio or 0.0) > limits.STRONG_EXCESS_OVER_SAMPLING
         if self.noise.is_known:
             self.is_strong = self.noise.exceeds(limits.STRONG_EDGES)
@@ -462,20 +464,20 @@ class Roughness:
             run.add("val_accuracy_noise", self.sd, "fraction", edge, is_below)
             return
         level = float(np.median(accuracy))
-        # An accuracy of exactly 0 or 1 has no binomial spread; half a window is left to it.
+        # At an accuracy of exactly 0 or 1 the binomial variance vanishes, so assume half a window.
         level = min(max(level, 0.5 / run.n_val), 1 - 0.5 / run.n_val)
         self.sampling_sd = metrics.binomial_sd(level, run.n_val)
         is_luck = f"sampling of {run.n_val} windows alone explains"
         run.add("val_accuracy_noise", self.sd, "fraction", self.sampling_sd, is_luck)
         run.add("val_accuracy_step", 1 / run.n_val, "fraction")
         self.ratio = self.sd / self.sampling_sd
-        # A curve sampled by a trend has fewer free epochs than epochs.
+        # The trend absorbs some degrees of freedom, so fewer epochs are free.
         n_free = max(int(0.6 * len(accuracy)), 2)
         p = self.p_values["validation"] = metrics.sd_ratio_p(self.ratio, n_free)
         run.add("val_accuracy_noise_over_sampling", self.ratio, "ratio", 1.0, "sampling", p=p)
 
     def decide(self, adjusted: Mapping[str, float]) -> None:
-        """Close the gates, with the p values of all statistics tested together."""
+        """Decide which findings hold, given the adjusted p values."""
         self.surely_beyond_sampling = beyond = (
             self.ratio is not None
             and self.ratio > limits.EXCESS_OVER_SAMPLING
@@ -484,13 +486,13 @@ class Roughness:
         )
         if self.noise.is_known:
             self.follows_the_model = self.noise.passes(adjusted["validation_loss"])
-        else:  # without a loss, the accuracy alone can show it
+        else:  # without a validation loss, only the accuracy can show it
             self.follows_the_model = beyond or (self.ratio is None and self.accuracy_is_rough)
         may_exceed = self.noise.exceeds() or not self.noise.is_known
         self.exceeds_sampling = beyond and may_exceed and not self.flips.acquits
 
     def accuracy_line(self, verdict: str) -> list[Statement]:
-        """Tell whether the accuracy jumps, and whether that is luck."""
+        """State whether the accuracy is rough, and whether sampling noise explains it."""
         n_val, flips = self.run.n_val, self.flips
         if not self.accuracy_known:
             return []
@@ -537,7 +539,7 @@ class Roughness:
 
     @property
     def got_worse(self) -> bool:
-        """Whether the accuracy fell from its best epoch to the last ones, beyond luck."""
+        """Whether the accuracy fell from its best epoch to the last ones, beyond chance."""
         if not self.accuracy_known or self.drawdown <= self.lucky_best + 2 * self.sd:
             return False
         accuracy = self.run.settled("val_accuracy")
@@ -545,9 +547,9 @@ class Roughness:
         return float(accuracy.max()) - end > max(self.lucky_best + self.sd, limits.ACCURACY_NOISE)
 
     def drawdown_statement(self) -> list[Statement]:
-        """Answer whether a last epoch below the best one is a decline."""
+        """State that a last epoch below the best one is no decline, if chance explains it."""
         least = max(limits.ACCURACY_NOISE, 1 / self.run.n_val if self.run.n_val else 0.0)
-        # a longer fall that lasts is told as part of the generalization
+        # larger, lasting falls are reported as part of the generalization
         if self.accuracy_known and least <= self.drawdown <= self.lucky_best + 2 * self.sd:
             return [say("lucky_best", fall=self.drawdown, luck=self.lucky_best)]
         return []
@@ -556,7 +558,7 @@ class Roughness:
 def collect_evidence(
     run: Run, movement: Movement, roughness: Roughness, flips: Flips
 ) -> dict[str, Any]:
-    """Return those of these that exist, by name.
+    """Return the series to draw, by name, if they exist.
 
     - ``loss``, ``fixed_loss``: ``epoch`` (from 1), ``value``, ``trend`` and ``band``, the
       half-width in nats that 95 % of the epochs of a healthy run keep to.

@@ -1,4 +1,4 @@
-"""A report in words: answers, causes, repairs and what to do, for text and page alike."""
+"""A report in words: answers, causes, repairs and next steps, for text and page."""
 
 import math
 import re
@@ -26,24 +26,24 @@ from sensorseq.diagnosis.thresholds import MIN_EPOCHS
 from sensorseq.errors import printable
 from sensorseq.text import plural
 
-Command = Callable[[Mapping[str, Any]], str]  # changed arguments to a command line
+Command = Callable[[Mapping[str, Any]], str]  # turns changed arguments into a command line
 
-# characters in a line of code, and what parts the arguments of longer calls
+# longest line of code, and the separator of arguments in longer calls
 _LINE, _NEXT = 66, ",\n    "
 GRADES = {
     "suspected": "suggested by the settings, the curve or the data; not tried",
     "proved": "its change does better than the run, beyond chance",
 }
-GENERALIZATION = {  # what to do, by what `report.generalization` may be
+GENERALIZATION = {  # what to do for each value of `report.generalization`
     "overfitting": "{keep}Record more groups: more data is the surest remedy. Dropout"
     " and weight decay help less.",
     "not_generalizing": "Check the split and the labels, then record more groups.",
 }
 
 DEFAULTS = "Fit with the default settings, which add features to the network:"
-# Gains of steps that nothing was tried of. The shares are those of benchmarks/bench_diagnosis.py
-# and benchmarks/bench_repair.py.
-UNTESTED = "untested"  # the mark of a step
+# Expected gains of untested steps. The frequencies are from benchmarks/bench_diagnosis.py and
+# benchmarks/bench_repair.py.
+UNTESTED = "untested"  # `Step.mark` of an untested step
 UNTRIED = "Unknown until it is tried. The cause that a report names is right in 7 of 10 runs."
 TOO_SHORT = f"Train for {MIN_EPOCHS + 6} epochs or more."
 BY_PROBE = "It repairs most bad runs, and takes about as long as the fit."
@@ -58,9 +58,9 @@ DEFAULTS_CODE = "better = SensorLSTMClassifier().fit(X, y, groups=groups)"
 
 
 def chance_of(one: Cause | Family) -> str:
-    """Return the probability of a cause or of a family in per cent.
+    """Return the probability of a cause or family in percent.
 
-    Nothing where a trial has proved it, or it is no number.
+    The text is empty if a trial has proved it or the confidence is NaN.
     """
     causes = one.causes if isinstance(one, Family) else (one,)
     if any(cause.grade == "proved" for cause in causes) or not math.isfinite(one.confidence):
@@ -71,7 +71,7 @@ def chance_of(one: Cause | Family) -> str:
 
 
 def literal(value: Any) -> str:
-    """Return a value as it is typed in Python."""
+    """Return a value as Python source."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, str) and value.isprintable() and not {'"', "\\"} & set(value):
@@ -81,12 +81,12 @@ def literal(value: Any) -> str:
 
 
 def call(arguments: Mapping[str, Any]) -> str:
-    """Return the call that gives an estimator these arguments."""
+    """Return the Python call that sets these arguments on an estimator."""
     return f"clf.set_params({keywords(arguments)})"
 
 
 def keywords(arguments: Mapping[str, Any], between: str = ", ") -> str:
-    """Return arguments as they stand in a call."""
+    """Return arguments as keyword arguments of a call."""
     return between.join(f"{name}={literal(value)}" for name, value in arguments.items())
 
 
@@ -110,7 +110,7 @@ def _toml(value: Any) -> str:
 
 
 def _seconds(value: float) -> str:
-    """Return a time in the unit that it is read in."""
+    """Format a duration in minutes or seconds."""
     if not math.isfinite(value):
         return "an unknown time"
     if value >= 120:
@@ -119,7 +119,7 @@ def _seconds(value: float) -> str:
 
 
 def cost_words(probes: Probes) -> str:
-    """Describe the time that the probes took, and what they were allowed."""
+    """Describe the time that the probes took and were allowed."""
     cost, budget = (
         f"{times:.2f}" if math.isfinite(times) else "?" for times in (probes.cost, probes.budget)
     )
@@ -129,16 +129,16 @@ def cost_words(probes: Probes) -> str:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do."""
+    """One recommended step."""
 
-    name: str  # identifies its code on a page
+    name: str  # identifies its code on the page
     text: str  # what to do
-    gain: str = ""  # what it will bring, as far as that is known
-    mark: str = ""  # how sure it is: a grade, "untested" or nothing
-    arguments: Mapping[str, str] = field(default_factory=dict)  # new values as typed in Python
+    gain: str = ""  # the expected gain, if known
+    mark: str = ""  # how certain it is: a grade, "untested" or nothing
+    arguments: Mapping[str, str] = field(default_factory=dict)  # new values as Python source
     previous: Mapping[str, str] = field(default_factory=dict)  # their old values
-    code: str = ""  # Python that does it
-    command: str = ""  # the same for a shell
+    code: str = ""  # Python code that does it
+    command: str = ""  # a shell command that does the same
 
 
 def list_steps(report: Findings, command: Command | None = None) -> list[Step]:
@@ -162,7 +162,7 @@ def list_steps(report: Findings, command: Command | None = None) -> list[Step]:
         steps.append(Step("generalize", words, UNTRIED_DATA[report.generalization]))
     if not steps and not _is_unclear(report):
         return []
-    if report.origin is not None and report.probes is None:  # the fit is at hand
+    if report.origin is not None and report.probes is None:  # the fit can be probed
         # measured by benchmarks/bench_repair.py
         better = "; most bad runs do better with the defaults, SensorLSTMClassifier()"
         is_without = getattr(getattr(report.origin, "estimator", 0), "features", "auto") is None
@@ -185,7 +185,7 @@ def _is_unclear(report: Findings) -> bool:
 
 
 def _keep_words(report: Findings) -> str:
-    """Name the epoch to keep where the accuracy fell; a loss that rises alone is no reason."""
+    """Recommend an epoch to keep if the accuracy fell; a rising loss alone is no reason."""
     accuracy = np.array(report.history.get("val_accuracy", ()), np.float64)
     fell = any(one.kind == "got_worse" for one in report.statements)
     if not fell or not np.isfinite(accuracy).any():
@@ -197,7 +197,7 @@ def _keep_words(report: Findings) -> str:
 
 
 def _repair(report: Findings, command: Command | None) -> Step | None:
-    """Return the step that adopts better settings, or the remedy for the likeliest cause."""
+    """Return the step that adopts better settings, or that counters the likeliest cause."""
     probes = report.probes or Probes(0.0)
     note, is_any_proved = probes.note, any(cause.grade == "proved" for cause in report.causes)
     if probes.is_applied and probes.repair:
@@ -220,16 +220,16 @@ def _repair(report: Findings, command: Command | None) -> Step | None:
     if is_calm or first is None or not (first.recommendation or first.advice):
         return Step("change", f"No change is shown to help. {note}") if note else None
     is_proved, advice = first.grade == "proved", first.advice
-    if first.recommendation:  # proved, and still nothing was adopted, or untested
+    if first.recommendation:  # proved, but nothing was adopted; or untested
         text = _capital("Better than the run." if is_proved else "", note or advice)
         text = text or "The likeliest cause asks for this:"
         return _change(command, first.recommendation, text, first.grade if is_proved else UNTESTED)
     if is_proved:
-        # the advice of a cause may repeat what the note says to take
+        # the note may already contain the advice
         repeats = report.of_module and note.startswith("Take ")
         words = (note,) if repeats else (advice, note)
         return Step("change", _capital("Better than the run.", *words), "", first.grade)
-    if _is_unclear(report):  # then probing is the first step, where it is possible
+    if _is_unclear(report):  # then probing comes first, if possible
         can_probe = report.origin is not None and report.probes is None
         return None if can_probe else Step("change", note or advice, UNCLEAR)
     if report.of_module or report.origin is None:
@@ -244,7 +244,7 @@ def _capital(*sentences: str) -> str:
 
 
 def _change(command: Command | None, arguments: Mapping[str, Any], text: str, mark: str) -> Step:
-    """Return a step that changes arguments: those that `probe` adopted, or those of a cause."""
+    """Return a step that changes arguments, those adopted by `probe` or those of a cause."""
     code = call(arguments)
     if len(code) > _LINE:
         code = f"clf.set_params(\n    {keywords(arguments, _NEXT)},\n)"
@@ -253,17 +253,17 @@ def _change(command: Command | None, arguments: Mapping[str, Any], text: str, ma
 
 
 _GENERALIZATION = {"overfitting": "overfits", "not_generalizing": "does not generalize"}
-_LATE = 0.9  # share of the epochs; a best one after this may not be the best yet
+_LATE = 0.9  # fraction of the epochs; if the best one is later, training may still improve
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One question about the curve, and what the report has to say."""
+    """A question about the curve, and the report's answer."""
 
-    label: str  # the question in a word, for a column of text
-    question: str  # in full
-    text: str  # the answer, a sentence or two
-    statement: Statement | None = None  # the statement of the report that it quotes
+    label: str  # the question as one word, for a column of text
+    question: str  # the full question
+    text: str  # the answer in one or two sentences
+    statement: Statement | None = None  # the report's statement that it quotes
 
 
 _PROBLEMS = {
@@ -285,7 +285,7 @@ _LONGER = {
 
 
 def banner_words(report: Findings) -> str:
-    """Return the verdict in words, with its severity, and whether it generalizes."""
+    """Return the verdict in words, with severity and generalization."""
     words = report.verdict.replace("_", " ")
     words = f"{words} ({report.severity})" if report.severity else words
     also = [_GENERALIZATION[report.generalization]] if report.generalization else []
@@ -295,7 +295,7 @@ def banner_words(report: Findings) -> str:
 
 
 def sizes(report: Findings) -> str:
-    """Describe the amount of evidence."""
+    """Describe the amount of data: epochs, windows and classes."""
     counts = {"train": report.n_train, "validation": report.n_val}
     parts = [f"{count} {part}" for part, count in counts.items() if count is not None]
     facts = [f"{' / '.join(parts)} windows"] if parts else []
@@ -325,7 +325,7 @@ def _problem(report: Findings) -> str:
     else:
         found = [words] if (words := _PROBLEMS.get(report.verdict)) else []
     if report.generalization == "not_generalizing" and report.verdict == "not_learning":
-        found = []  # it learns something of the training windows
+        found = []  # the model learns something from the training windows
     if report.generalization is not None:
         found.append(_SPOILT[report.generalization])
     found += [str(one) for one in of_topic(report.statements, "level")]
@@ -343,13 +343,13 @@ KEEP = "None is needed: keep these settings."
 
 
 def _resolution(report: Findings) -> str:
-    """Name the least gain of other settings that could be detected; empty where unknown."""
+    """Name the smallest gain that these validation windows could detect; empty if unknown."""
     found = np.array(report.history.get("val_accuracy", ()), np.float64)
     late = found[len(found) - max(len(found) // 3, 1) :]
     late = late[np.isfinite(late)]
     if not report.n_val or not late.size:
         return ""
-    # A. Agresti and B. Coull, 1998: two more windows of either kind, so that 100 % is not certain
+    # A. Agresti and B. Coull, 1998: add two windows of each kind, so that 100 % is not certain
     n = report.n_val + 4
     share = (float(np.median(late)) * report.n_val + 2) / n
     points = 196 * math.sqrt(max(share * (1 - share), 0.0) / n)
@@ -358,7 +358,7 @@ def _resolution(report: Findings) -> str:
 
 
 def remaining(report: Findings, answers: Sequence[Answer]) -> list[str]:
-    """Return the texts of the statements that no answer has repeated."""
+    """Return the texts of the statements that no answer quotes."""
     quoted = [part.statement for part in answers]
     return [str(statement) for statement in report.statements if statement not in quoted]
 
@@ -387,7 +387,7 @@ def _kept(report: Findings) -> Statement:
 
 
 def limits(report: Findings) -> list[str]:
-    """List the open questions of the report, and what would settle them."""
+    """List the open questions of the report and how to settle them."""
     still_open = of_topic(report.statements, "open")
     if report.history.get("loss") and "fixed_loss" not in report.evidence:
         still_open.append(say("running_loss"))
@@ -403,27 +403,27 @@ def limits(report: Findings) -> list[str]:
 
 
 _WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 16, 10
-_TITLE, _GRADE = 44, 10  # columns
+_TITLE, _GRADE = 44, 10  # column widths
 _SAID = "explanation"
 _ON_PAGE = {_SAID: "findings", "causes": "causes"}
-_WHY = 4  # section of the figures behind what is said first
-_FIRST = ("accuracy", "loss", "generalization", "failure")  # topics of what is said first
+_WHY = 4  # section with the figures behind the first findings
+_FIRST = ("accuracy", "loss", "generalization", "failure")  # topics of the first findings
 _MORE = 'report.to_html("report.html") shows the curves and every figure.'
 
 
 class _Block(NamedTuple):
     """Lines that are shown together or not at all."""
 
-    rank: int  # the lower, the sooner it gets room
-    section: int  # number of the section that holds it
+    rank: int  # blocks with a lower rank are placed first
+    section: int  # the report's section that contains it
     lines: list[str]
-    counts_as: str = ""  # what is one less where it is left out
+    counts_as: str = ""  # what the reader misses if it is left out, by name
 
 
 def write_report(report: Findings, command: Command | None = None, page: str | None = None) -> str:
-    """Return the text; what to do is told as commands where `command` returns the line of a change.
+    """Return the report as text; `command` turns changes into command lines, otherwise into Python.
 
-    `page` shows the page, for a reader at a command line: a file or a command.
+    `page` is the file or command that shows the page, for readers at a command line.
     """
     head = [
         *_wrap("FLUCTUATION REPORT   ", sizes(report), most=2, indent=21),
@@ -461,12 +461,12 @@ def write_report(report: Findings, command: Command | None = None, page: str | N
 
 
 def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str]]:
-    """Return the blocks for which there is room, by rank, and what those left out count as."""
+    """Choose the blocks that fit, by rank; also return what those left out count as."""
     if sum(len(block.lines) for block in blocks) > room:
-        room -= 1  # for saying that something was left out
+        room -= 1  # for the line that says what was left out
     shown, left_out = [], []
     for block in sorted(blocks, key=lambda b: b.rank):
-        # a later cause without the name of its family, or before a likelier one, would mislead
+        # after a cause was left out, later ones would mislead
         is_out_of_turn = block.counts_as == "causes" and "causes" in left_out
         if len(block.lines) <= room and not is_out_of_turn:
             shown.append(block)
@@ -503,14 +503,14 @@ def _what_to_do(report: Findings, steps: Sequence[Step]) -> list[_Block]:
 
 
 def _typed(step: Step) -> list[str]:
-    """Return the command or Python code in lines that can be pasted."""
+    """Return the command, or Python code, in lines that can be pasted."""
     code, is_command = [step.command], bool(step.command)
-    if not is_command:  # a call is on one line
+    if not is_command:  # put a call on one line
         call, end, rest = step.code.partition(",\n)")
         code = [" ".join(f"{call})".split()).replace("( ", "("), *rest.split("\n")] if end else []
         code = [part for part in code or step.code.split("\n") if part and part[0] != "#"]
     lines = []
-    for part in code:  # a command of several lines can be pasted as it is
+    for part in code:  # a command can be pasted with its line breaks
         typed = _wrap("", part, indent=_INDENT + 3, hang=4, width=_WIDTH - 2 * is_command)
         lines += [f"{line} \\" for line in typed[:-1]] + typed[-1:] if is_command else typed
     return lines
@@ -526,7 +526,7 @@ def _causes(families: Iterable[Family]) -> list[_Block]:
         for cause in family.causes:
             is_unknown, is_first = cause.name == UNKNOWN, not blocks
             if is_unknown and blocks:
-                continue  # what is not known matters where it leads
+                continue  # an unknown cause matters only if it is the likeliest
             rank += not is_unknown
             lines = [*title, " " * _INDENT + "unclear" if is_unknown else _headline(rank, cause)]
             title = []
@@ -554,7 +554,7 @@ def _wrap(
     width: int = _WIDTH,
 ) -> list[str]:
     lines = textwrap.wrap(
-        # no line begins with the sign of a per cent
+        # no line begins with a percent sign
         printable(" ".join(text.split())).replace(" %", "\N{NO-BREAK SPACE}%"),
         width,
         initial_indent=label.ljust(indent),

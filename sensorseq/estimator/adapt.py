@@ -1,4 +1,4 @@
-"""Adapt a trained classifier to another robot, from a few labelled windows of it."""
+"""Adapt a trained classifier to another robot, from a few labeled windows of it."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -25,23 +25,24 @@ from sensorseq.training.labels import read_known_labels
 from sensorseq.training.preparation import describe_preparation
 from sensorseq.windows import WindowSet
 
-MOST_WINDOWS = 2_000  # the linear layer's problem takes n^3
-# Chosen on development robots of benchmarks/bench_adapt.py.
+MOST_WINDOWS = 2_000  # solving for the linear layer costs n^3
+# Chosen on the development robots of benchmarks/bench_adapt.py.
 SHARES = (0.25, 0.5, 0.75, 1.0)
 STRENGTH = 0.3
-_LEAST_GAIN = 0.5  # nats by which another scaling has to lower it: the layer mends smaller shifts
+# In nats; below this the scaling is kept, as the linear layer corrects smaller shifts.
+_LEAST_GAIN = 0.5
 _LEARNED_SCALES = ("standard", "robust", "min_max", "max_abs")
 _FOLDS = 5
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What `SensorLSTMClassifier.adapt` did.
+    """A summary of what `SensorLSTMClassifier.adapt` changed.
 
-    `source` is the SHA-256 stored in the file of the old model, None if it cannot be saved. The
-    scaling was moved by `scaling_share` from that of the model (0) to that of the new windows (1);
-    `head` says whether the linear layer changed. The log-losses are means over the new windows in
-    nats; that after is too low, as the model has learned from these windows.
+    `source` is the SHA-256 of the old model's file, or None if it cannot be saved. `scaling_share`
+    is how far the scaling moved from the model's (0) to that of the new windows (1), and `head` is
+    True if the linear layer changed. The log-losses are means over the new windows in nats;
+    `log_loss_after` is optimistic, because the model has learned from these windows.
     """
 
     source: str | None
@@ -62,11 +63,11 @@ class Adaptation:
 
 @dataclass(frozen=True)
 class FewWindows:
-    """The labelled windows of the new robot."""
+    """The labeled windows of the new robot."""
 
     X: Any  # as given to `predict_proba`
     lengths: NDArray[np.int64] | None
-    sequences: Sequences  # cropped, unscaled
+    sequences: Sequences  # cropped but unscaled
     class_index: NDArray[np.int64]
     groups: NDArray[np.int64] | None
 
@@ -76,7 +77,7 @@ class FewWindows:
 
 
 def adapt(clf: Any, X: Any, y: Any, groups: ArrayLike | None, lengths: ArrayLike | None) -> Any:
-    """Return a copy of a classifier that is adapted to a few windows of another robot."""
+    """Return a copy of a classifier, adapted to a few windows of another robot."""
     few = read_few(clf, X, y, groups, lengths)
     before = few.loss(clf)
     adapted, share = move_scaling(clf, few, before)
@@ -102,7 +103,7 @@ def adapt(clf: Any, X: Any, y: Any, groups: ArrayLike | None, lengths: ArrayLike
 
 
 def read_few(clf: Any, X: Any, y: Any, groups: Any, lengths: Any) -> FewWindows:
-    """Check windows and labels as `fit_abstention` does; leave test windows out."""
+    """Check windows and labels as `fit_abstention` does, and leave out test windows."""
     X = clf._open(X, "X")
     if isinstance(X, WindowSet):
         if X.split is not None:
@@ -110,7 +111,7 @@ def read_few(clf: Any, X: Any, y: Any, groups: Any, lengths: Any) -> FewWindows:
                 raise InputError("X has a split; give y and groups in the WindowSet, not apart.")
             X = X.take(np.flatnonzero(X.split != "test"))
         y = X.y if y is None else y
-        if groups is None:  # a robot may be one group: then recordings are left out
+        if groups is None:  # if the robot is one group, recordings are the groups
             is_one = X.groups is None or len(np.unique(X.groups)) == 1
             groups = X.recording_id if is_one else X.groups
     sequences = clf._read_windows(X, lengths)
@@ -132,14 +133,14 @@ def _log_loss(logits: NDArray[np.float64], class_index: NDArray[np.int64]) -> ND
 
 
 def _falls(gain: NDArray[np.float64], class_index: NDArray[np.int64], least: float) -> bool:
-    """Whether the log-loss falls by more than `least` and a standard error over classes."""
+    """Test whether the log-loss falls by more than `least` and a standard error over classes."""
     means = np.array([gain[class_index == one].mean() for one in np.unique(class_index)])
     error = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.inf
     return bool(means.mean() > max(least, error))
 
 
 def move_scaling(clf: Any, few: FewWindows, before: NDArray[np.float64]) -> tuple[Any, float]:
-    """Return a copy with the scaling of the lowest log-loss, and how far it was moved."""
+    """Return a copy with the best scaling, and how far it moved (0 if that gains too little)."""
     kept = copy_model(clf)
     old = clf.scaler_
     if not isinstance(old, Scaler) or old.kind not in _LEARNED_SCALES:
@@ -163,9 +164,9 @@ def move_scaling(clf: Any, few: FewWindows, before: NDArray[np.float64]) -> tupl
 
 
 def _move_head(clf: Any, few: FewWindows) -> tuple[bool, str]:
-    """Change the linear layer in place if that lowers the log-loss of windows left out."""
+    """Change the linear layer in place if that lowers the log-loss in cross-validation."""
     folds = split_few(few)
-    if not folds:  # without a test, a change has cost up to 15 points unnoticed
+    if not folds:  # without cross-validation, a change has cost up to 15 points unnoticed
         return False, "was kept (a change needs two groups of each class to check it)"
     parts = list(linear_parts(clf, few))
     if not parts:
@@ -179,26 +180,28 @@ def _move_head(clf: Any, few: FewWindows) -> tuple[bool, str]:
 
 
 def split_few(few: FewWindows) -> list[Fold]:
-    """Return folds of whole groups with each class in all of them; none if there are too few."""
+    """Return folds of whole groups, each with every class; none if there are too few."""
     groups = np.arange(len(few.class_index)) if few.groups is None else few.groups
     of_class = np.unique(np.stack([few.class_index, groups]), axis=1)[0]
     n_folds = min(_FOLDS, int(np.unique(of_class, return_counts=True)[1].min()))
     if n_folds < 2:
         return []
-    # neighbours in time stay together, as they are not shuffled
+    # without shuffling, neighboring windows stay in the same fold
     cut = StratifiedKFold(n_folds) if few.groups is None else StratifiedGroupKFold(n_folds)
     pairs = cut.split(few.class_index, few.class_index, few.groups)
     return [pair for pair in pairs if all(map(len, pair))]
 
 
-_Layer = tuple[NDArray[Any], Callable[[Any, Any], None]]  # features, and what adds to its weights
+# Features, and the function that adds to the layer's weights.
+_Layer = tuple[NDArray[Any], Callable[[Any, Any], None]]
 
 
 class LinearPart:
-    """Linear layers whose outputs are summed: centred features, and how to change the weights.
+    """Linear layers whose outputs are summed, and a regularized change of their weights.
 
-    The L2 penalty is on the change of the weights, so the best change is a sum of the features of
-    the windows, and is solved for among windows. Each layer's features have the same mean square.
+    The L2 penalty applies to the change. The optimal change is then a combination of the windows'
+    features, so it is solved in the dual, with one coefficient per window. The features of all
+    layers are centered and scaled to the same mean square.
     """
 
     def __init__(
@@ -213,7 +216,7 @@ class LinearPart:
         self.products = 1.0 + np.sum(products, axis=0)  # the bias has the feature 1
 
     def gain(self, class_index: NDArray[np.int64], folds: Sequence[Fold]) -> NDArray[np.float64]:
-        """Return by how much the log-loss of each window falls when it is left out."""
+        """Return how much each window's log-loss falls when it is in the test fold."""
         changed = self.logits.copy()
         for fit, test in folds:
             dual = self.solve(class_index, fit)
@@ -221,9 +224,9 @@ class LinearPart:
         return _log_loss(self.logits, class_index) - _log_loss(changed, class_index)
 
     def change(self, class_index: NDArray[np.int64]) -> None:
-        """Add the change to the weights of the layers."""
+        """Add the change to the layers' weights."""
         dual = self._temperature * self.solve(class_index, np.arange(len(class_index)))
-        bias = dual.sum(axis=0)  # added with the first layer
+        bias = dual.sum(axis=0)  # only the first layer adds the bias
         parts = zip(self._layers, self._factors, self._centered, self._centers, strict=True)
         for (_, add), factor, centered, center in parts:
             weight = factor * (centered.T @ dual)
@@ -231,7 +234,7 @@ class LinearPart:
             bias = np.zeros_like(bias)
 
     def solve(self, class_index: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the weight of each window in the change of each logit."""
+        """Return the dual coefficients: each window's weight in the change of each logit."""
         values, vectors = np.linalg.eigh(self.products[np.ix_(rows, rows)])
         used = values > 1e-10 * values[-1]
         root = np.sqrt(values[used])
@@ -251,9 +254,9 @@ class LinearPart:
 
 
 def linear_parts(clf: Any, few: FewWindows) -> Iterator[LinearPart]:
-    """Yield the layer on features, or without one those on the states of all networks.
+    """Yield the layer on features or, without one, the linear layers of all networks.
 
-    None where the networks do not count either.
+    Yields nothing if the networks have no weight either.
     """
     scaled, lengths = clf._scaled(clf._read_windows(few.X, few.lengths))
     head = clf._head
@@ -286,7 +289,7 @@ def _add(
 
 
 def copy_model(clf: Any) -> Any:
-    """Return a copy without what was measured or chosen for the probabilities of this model."""
+    """Return a copy without results that are only valid for this model's probabilities."""
     copied, head = copy.copy(clf), clf._head
     for name in ("abstention_", "_held_out", "_known", "_passes"):
         copied.__dict__.pop(name, None)

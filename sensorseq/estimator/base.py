@@ -1,4 +1,4 @@
-"""SensorLSTM: what the classifier and the regressor share."""
+"""SensorLSTM, the base class of the classifier and the regressor."""
 
 import time
 from abc import abstractmethod
@@ -49,7 +49,7 @@ from sensorseq.training.side_by_side import train_jobs
 from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from sensorseq.training.targets import ClassTarget, FitTarget
 
-_OF_FIT = {  # argument: what leaves it alone, and what to do instead
+_OF_FIT = {  # arguments that `partial_fit` cannot use: the allowed value, and the alternative
     "calibrate": (False, "calibrate with fit on validation windows"),
     "checkpoint": (
         None,
@@ -62,9 +62,9 @@ _OF_FIT = {  # argument: what leaves it alone, and what to do instead
 
 
 class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # sklearn is untyped
-    """An LSTM with a linear head on windows of sensor signals; its children say what it predicts.
+    """An LSTM with a linear head on windows of sensor signals, for any kind of target.
 
-    A child sets `_task`, stores its arguments in `__init__`, and says what its targets are.
+    A subclass sets `_task`, stores its arguments in `__init__`, and defines the targets.
     """
 
     @with_callbacks
@@ -161,7 +161,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         return self
 
     def _check_arguments(self) -> FitSetup:
-        """Check all arguments, and forget what an earlier fit kept for going on."""
+        """Check all arguments, and discard state of an earlier fit that this one invalidates."""
         if self.auto_repair and current_ranks() is not None:
             raise ArgumentError(
                 "auto_repair=True works only in a single process; use auto_repair=False with"
@@ -180,15 +180,16 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
                 f"warm_start=True continues n_models={self.n_models} network(s), but the last"
                 f" fit kept {len(networks)}; {way_out}."
             )
-        forgotten = ["_passes", "repair_"]  # the first: of an optimizer that is not gone on with
-        if not continues:  # an earlier fit is void, also when this one ends in an error
+        # `_passes` is the state of an optimizer that this fit does not continue.
+        forgotten = ["_passes", "repair_"]
+        if not continues:  # the earlier fit is discarded even if this one fails
             forgotten += ["module_", "_head", "adaptation_", "patch_"]
         for name in forgotten:
             self.__dict__.pop(name, None)
         return setup
 
     def _prepare(self, setup: FitSetup, X: Any, y: Any, given: Mapping[str, Any]) -> PreparedFit:
-        """Read, check, split and scale, and make the networks: learn everything but the weights."""
+        """Read, check, split and scale the windows, and make the networks."""
         if is_table(X):
             X = self._read_table(X, "X", reset=not setup.continues)
         if is_table(given.get("X_val")):
@@ -207,7 +208,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         classifies = self._task == CLASSIFICATION
         self._learn_shape(data, continues=setup.continues, classifies=classifies)
         found = self._check_parts(setup, data)
-        if not setup.continues:  # or the scaling stays that which the weights were learned under
+        if not setup.continues:  # otherwise keep the scaling with which the weights were learned
             self._learn_scaling(data)
         setup.target.learn_scale(data.train.target)
         self._keep_target(setup.target)
@@ -219,7 +220,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         return replace(prepared, facts={**prepared.facts, "data_facts": found})
 
     def _check_parts(self, setup: FitSetup, data: FitData) -> tuple[Finding, ...]:
-        """Look for samples that training and validation windows share, and warn of them."""
+        """Find samples shared by training and validation windows, and warn about them."""
         validation = data.validation
         calibrates = getattr(self, "calibrate", False) and not setup.target.is_pass
         if calibrates and validation is None:
@@ -238,11 +239,11 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         return found
 
     def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> PreparedFit:
-        """Do all that `fit` does before it trains."""
+        """Do everything that `fit` does before training."""
         setup = self._check_arguments()
         prepared = self._prepare(setup, X, y, given)
         if not setup.continues:
-            plan_refit(setup, prepared)  # for what it refuses
+            plan_refit(setup, prepared)  # raises for invalid combinations
         return prepared
 
     def _keep(
@@ -252,9 +253,9 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         plan: Refit | FeatureChoice | None,
         results: Sequence[TrainingResult],
     ) -> DivergedError | None:
-        """Store what the runs of all members gave; return an error that a repair may undo."""
+        """Store the results of all members; return an error if a repair might still help."""
         result, config = results[0], prepared.jobs[0].config
-        if result.error is not None and not result.best_epoch:  # a callback failed
+        if result.error is not None and not result.best_epoch:  # raised by a callback
             raise result.error
         self.history_ = result.history
         self.best_epoch_ = result.best_epoch
@@ -271,7 +272,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
                 f" max_grad_norm (now {config.max_grad_norm!r}), or check `scale` (now"
                 f" {self.scale!r}) and the loss. See history_ and fluctuation_."
             )
-        trained = prepared.modules[: len(results)]  # an interrupt left the rest out
+        trained = prepared.modules[: len(results)]  # after an interrupt, some are missing
         self.module_, *self._other_modules = trained
         if plan is not None:
             self._head, self._held_out, self.refitted_ = None, None, False
@@ -280,7 +281,8 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         if isinstance(plan, Refit):
             done = run_refit(plan, setup, prepared, self._ensemble, results)
             self._head, self.features_ = done.head, done.choice
-        self._learn_probabilities(prepared, plan)  # here the networks have not seen these windows
+        # Must run before a refit, while the networks have not seen these windows.
+        self._learn_probabilities(prepared, plan)
         if isinstance(plan, Refit) and done.modules:
             self._held_out, self.refitted_ = done.held_out, True
             self.module_, *self._other_modules = done.modules
@@ -294,7 +296,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         return None
 
     def _judge(self, prepared: PreparedFit, record: TrainingRecord | None) -> None:
-        """Make the report of a fit, with what was found in its windows."""
+        """Make the report of a fit, with findings about its windows."""
         facts, held_out = prepared.facts, prepared.validation
         if isinstance(prepared.target, ClassTarget):
             classes = [str(label) for label in prepared.target.known]
@@ -310,7 +312,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
     def _repair(
         self, failed: DivergedError | None, X: Any, y: Any, given: Mapping[str, Any]
     ) -> DivergedError | None:
-        """Fit again with what probes prove, when that is better; return what is still wrong."""
+        """Refit with changes that probes prove; keep that fit if it is better, else the error."""
 
         def refit(estimator: Any) -> Any:
             estimator.set_params(auto_repair=False)
@@ -334,20 +336,20 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         self.fluctuation_ = repair.report
         return failed
 
-    # What a child says of its targets.
+    # Defined by subclasses for their targets.
 
     @abstractmethod
     def _make_target(self, *, continues: bool) -> FitTarget:
-        """Return the target of a fit, as far as it is known before."""
+        """Return the target of a fit, as far as it is known before reading y."""
 
     @abstractmethod
     def _keep_target(self, target: FitTarget) -> None:
-        """Store what was learned of the targets."""
+        """Store what was learned about the targets."""
 
     def _learn_probabilities(
         self, prepared: PreparedFit, plan: Refit | FeatureChoice | None
     ) -> None:
-        """Learn from the outputs of the kept weights what turns them into probabilities."""
+        """Fit what turns the outputs of the kept weights into probabilities."""
 
     def check(self, X: Any, y: Any = None, *, groups: Any = None, lengths: Any = None) -> Diagnosis:
         """Tell a bug from a hard problem with short trainings whose outcome is known in advance.
@@ -361,10 +363,10 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         """
         return check_training(self, X, y, groups=groups, lengths=lengths)
 
-    # A pass over windows as they arrive: partial_fit.
+    # One pass over windows as they arrive (partial_fit).
 
     def _learn_pass(self, target: FitTarget, X: Any, y: Any, **given: Any) -> None:
-        """Train for one pass over the windows; leave everything as it was when that fails."""
+        """Train for one pass over the windows; if that fails, leave the estimator unchanged."""
         for name, (harmless, instead) in _OF_FIT.items():
             if getattr(self, name, harmless) != harmless:
                 raise ArgumentError(
@@ -418,7 +420,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
     def _run_pass(
         self, prepared: PreparedFit, *, begins: bool
     ) -> tuple[list[LSTMLinear], list[PassResult]]:
-        """Train every network that is kept: one, or after a fit those of its folds."""
+        """Train every network for a pass: one network, or after a fit those of its folds."""
         modules = [prepared.module]
         if not begins:
             device = next(prepared.module.parameters()).device
@@ -438,7 +440,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         ]
         return modules, results
 
-    # After the fit.
+    # After the fit
 
     def _progress(self) -> NoProgress:
         """Return the display of a fit's progress."""
@@ -447,7 +449,8 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         ranks = current_ranks()
         if not self.verbose or not (ranks is None or ranks.is_first):
             return NoProgress()
-        from sensorseq.training.progress import ProgressReport  # rich, only when it shows
+        # Imports rich, so only if it is shown.
+        from sensorseq.training.progress import ProgressReport
 
         return ProgressReport(every_epoch=self.verbose > 1)
 
@@ -458,7 +461,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         plan: Refit | FeatureChoice | None,
         fit_s: float,
     ) -> None:
-        """Let the report run this fit again."""
+        """Attach this fit to its report, so that the report can rerun it."""
         has_folds = isinstance(plan, Refit) and self._head is not None
         origin = FitOrigin(
             copied(self),
@@ -470,7 +473,8 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
             patch=self.patch_,
             out_of_fold=self.out_of_fold_predictions() if has_folds else None,
         )
-        report: FluctuationReport = self.__dict__["fluctuation_"]  # not yet compared
+        # The raw report, without the comparison that the property makes.
+        report: FluctuationReport = self.__dict__["fluctuation_"]
         choice = getattr(self, "features_", FeatureChoice())
         if choice.candidates:
             report = replace(report, statements=(*report.statements, say_parts(choice)))
@@ -478,7 +482,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
 
 
 def store_arguments(estimator: SensorLSTM, arguments: Mapping[str, Any]) -> None:
-    """Set the arguments of a constructor as attributes, untouched."""
+    """Set the constructor's arguments as attributes, unchanged."""
     for name, value in arguments.items():
         if name not in ("self", "__class__"):
             setattr(estimator, name, value)

@@ -435,7 +435,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         logits = self._outputs(X, lengths) / self.temperature_
         return np.asarray(logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits)
 
-    score = SensorLSTM.score  # scikit-learn's own takes neither lengths nor a WindowSet
+    score = SensorLSTM.score  # scikit-learn's `score` takes neither lengths nor a WindowSet
 
     def explain(
         self,
@@ -446,7 +446,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         method: str = "auto",
         n_regions: int = 10,
     ) -> Explanation:
-        """Return which channel and which stretch of time each decision rests on.
+        """Explain which channels and stretches of time each decision is based on.
 
         ``"gradients"`` are integrated gradients [1]_ of the logarithm of the probability, along the
         line from a window of zeros after scaling: the mean of each channel in training for
@@ -504,7 +504,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         *,
         lengths: ArrayLike | None = None,
     ) -> Self:
-        """Return a copy adapted to another robot, from a few labelled windows of it.
+        """Return a copy adapted to another robot, from a few labeled windows of it.
 
         The scaling moves toward that of the new windows if that lowers their log-loss by 0.5 nats.
         The linear layer, on the features or else on the LSTM's states, is fitted to them with an L2
@@ -637,7 +637,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
                 f"classes={classes!r}, but the network has {module.num_classes} outputs; give one"
                 " distinct label per output, in their order."
             )
-        order = np.argsort(labels)  # classes_ is sorted, so the outputs change places with it
+        # The outputs are reordered with the labels, because classes_ is sorted.
+        order = np.argsort(labels)
         reorder_outputs(module, order)
         self.classes_ = labels[order]
         self.temperature_ = 1.0

@@ -34,14 +34,14 @@ from sensorseq.windows import WindowSet
 
 
 class DecidingLSTM(ClassPredictor, SensorLSTM):
-    """Probabilities of classes, and the decisions that rest on them."""
+    """Class probabilities, and the decisions based on them."""
 
     calibrate: bool
 
     def held_out_predictions(
         self, n_windows: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-        """Return rows and class probabilities of held-out windows, from before the refit on them.
+        """Return rows and class probabilities of held-out windows, from before any refit.
 
         The rows are places in the validation part. None if there was no refit, the estimator was
         loaded from a file, or the validation part had another number of windows.
@@ -61,12 +61,12 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
     def out_of_fold_predictions(
         self,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-        """Return rows and class probabilities of windows by models that were fitted without them.
+        """Return cross-validated class probabilities of training windows, and their rows.
 
-        The rows are places in X as given to `fit`, at most 6,000, see `features`. The folds are
-        those on which the features were weighed; the few weights of the sum come from the same
-        windows. None if the fit weighed no features, used `X_val`, or the estimator was loaded from
-        a file.
+        Each window is predicted by models that were not fitted on it, in the folds used to weight
+        the features; only the few weights of the sum were fitted on the same windows. The rows
+        refer to X as given to `fit`, at most 6,000, see `features`. None if the fit weighted no
+        features, used `X_val`, or the estimator was loaded from a file.
         """
         head = self._head
         if head is None or head.given_rows is None or head.out_of_fold is None:
@@ -83,7 +83,7 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
         groups: ArrayLike | None = None,
         lengths: ArrayLike | None = None,
     ) -> Self:
-        """Choose the probability below which to abstain, on windows that were not used in `fit`.
+        """Choose the probability below which to abstain, on windows not used in `fit`.
 
         This is the lowest threshold for which the windows show that at most `error_rate` of the
         answers are wrong, treating whole groups as the samples; see
@@ -156,7 +156,7 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> None:
-        """Write what `stream` smooths as an ONNX model of one step, beside that of `to_onnx`.
+        """Write the smoothing of `stream` as a one-step ONNX model, beside that of `to_onnx`.
 
         Its inputs are ``probabilities`` (1, n_classes) of the next window, one hop after the last,
         and ``state``; begin a recording with zeros. Its outputs are ``next_state``, to be given
@@ -192,7 +192,8 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
         self, prepared: PreparedFit, plan: Refit | FeatureChoice | None
     ) -> None:
         self.temperature_, self._known = 1.0, None
-        self.__dict__.pop("abstention_", None)  # chosen for the probabilities of another fit
+        # It was chosen for the probabilities of an earlier fit.
+        self.__dict__.pop("abstention_", None)
         held_out = prepared.validation
         groups = None if held_out is None else held_out.groups
         if self._head is not None and isinstance(plan, Refit):

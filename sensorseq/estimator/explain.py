@@ -1,4 +1,4 @@
-"""Which channel and which stretch of time a decision rests on."""
+"""Explain which channel and which stretch of time a decision is based on."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from sensorseq.text import html_table
 from sensorseq.training.patches import apply_patch
 
 METHODS = ("auto", "gradients", "occlusion")
-# parts of the line from zeros to a window, and gradients in each: 32 if it is smooth
+# intervals of the path from zeros to a window, and gradients in each: 32 on a smooth path
 _INTERVALS, _NODES = 8, 4
-_EXACT = 1e-3  # nats by which the gradients of an interval may miss its change
-_NARROWEST = 1e-4  # interval that is not halved any more
-_WINDOWS = 256  # differentiated at a time
+_EXACT = 1e-3  # tolerated difference, in nats, between integrated gradients and the true change
+_NARROWEST = 1e-4  # shorter intervals are not halved again
+_WINDOWS = 256  # windows differentiated at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What decisions rest on, for n windows in R regions of time and C channels.
+    """Contributions to the decisions on n windows, in R regions of time and C channels.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Explanation:
     probability : ndarray of shape (n,)
         Its probability.
     contributions : ndarray of shape (n, R, C)
-        By how much a channel in a region raises the logarithm of that probability, in nats.
+        How much a channel in a region raises the logarithm of that probability, in nats.
     edges : ndarray of shape (R + 1,)
         First timestep of each region, and the end of the last.
     method : str
@@ -51,9 +51,9 @@ class Explanation:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """Share of each region and channel in all contributions of a window, whatever their sign.
+        """Each region's and channel's fraction of a window's absolute contributions.
 
-        Of shape (n, R, C); each window's sum is 1, or 0 where nothing contributes.
+        The shape is (n, R, C); each window sums to 1, or to 0 if nothing contributes.
         """
         size = np.abs(self.contributions)
         total = size.sum(axis=(1, 2), keepdims=True)
@@ -166,7 +166,7 @@ def integrated_gradients(
             off = np.abs(parts.sum(axis=(1, 2)) - change)
             good = is_done[at : at + _WINDOWS] = (off < _EXACT) | (width < _NARROWEST)
             np.add.at(found, some[good], parts[good])
-        width /= 2  # where the network switches within an interval, it is halved
+        width /= 2  # an interval in which the network switches is halved
         starts = np.concatenate([starts[~is_done], starts[~is_done] + width])
         rows = np.tile(rows[~is_done], 2)
     return found
@@ -181,7 +181,7 @@ def _integrate(
     starts: NDArray[np.float64],
     width: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Integrate gradients over one interval of each row, and return the true change there, too."""
+    """Integrate gradients over one interval for each row; also return the true change."""
     x = scaled[rows]
     own = None if valid is None else valid[rows]
     wanted = torch.from_numpy(target[rows])

@@ -1,4 +1,4 @@
-"""FeatureHead: what the linear layer sees beside the LSTM's pooled state, and its weights."""
+"""FeatureHead: the linear layer on features, and the weight of the LSTM's logits."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,21 +27,21 @@ from sensorseq.features.ridge import MOST_WINDOWS, STRENGTHS, Fold, fit_ridge
 from sensorseq.features.stack import fit_stack
 from sensorseq.prediction.head import BOOSTING, LSTM, NAMES, Candidate, FeatureChoice, FeatureHead
 
-MANY_WINDOWS = 4_000  # above, fewer random convolutions: their products take n^2 F
+MANY_WINDOWS = 4_000  # from here on, fewer random convolutions, because their products take n^2 F
 ROCKET_FEATURES, ROCKET_FEATURES_OF_MANY = 10_000, 2_016
-# Statistics that boosting and steps use at most: the best ones of more. On development folds of
+# Most statistics that boosting and steps use, selected as the best ones. On development folds with
 # derived channels, more were slower and no better.
 BOOSTED_STATISTICS, STEPPED_STATISTICS = 150, 400
-# The penalty where folds are cut in time. With one recording of each class, 12 draws of BorealTC's
-# motors and of the simulated surfaces, it and equal weights got 43.5 and 73.7 % of the other
-# recordings; what such folds chose got 39.9 and 72.6 %.
+# The ridge penalty if folds are cut in time. With one recording of each class, in 12 draws of
+# BorealTC's motors and of the simulated surfaces, this penalty with equal weights classified 43.5
+# and 73.7 % of the other recordings correctly; those chosen on such folds, 39.9 and 72.6 %.
 _STRENGTH_IN_TIME = 1e-3
-# least weight of the LSTM: where nothing predicts, its order of classes stays
+# smallest weight of the LSTM: it keeps the order of classes if nothing predicts them
 _SMALLEST_WEIGHT = 1e-3
 
 
 def check_features(features: Any) -> None:
-    """Raise an ArgumentError unless `features` is an argument that the classifier takes."""
+    """Raise an ArgumentError unless `features` is a value that the classifier accepts."""
     kinds = _as_list(features)
     for kind in kinds:
         is_name = isinstance(kind, str) and kind in NAMES
@@ -67,12 +67,12 @@ def _as_list(features: Any) -> list[Any]:
 
 
 def is_classifier(kind: Any) -> bool:
-    """Whether it is a classifier of scikit-learn's, to be fitted on summary statistics."""
+    """Test whether it is a scikit-learn classifier, to be fitted on summary statistics."""
     return all(hasattr(kind, name) for name in ("fit", "predict_proba", "get_params"))
 
 
 def try_functions(features: Any, data: "HeadData") -> None:
-    """Call the user's functions on two windows, so that a mistake is found before training."""
+    """Call the user's functions on two windows to find mistakes before training."""
     lengths = None if data.lengths is None else data.lengths[:2]
     for kind in _as_list(features):
         if callable(kind) and not is_classifier(kind):
@@ -81,11 +81,11 @@ def try_functions(features: Any, data: "HeadData") -> None:
 
 @dataclass(frozen=True)
 class HeadData:
-    """The scaled windows a feature head is fitted on.
+    """The scaled windows on which a feature head is fitted.
 
     `weight` are positive factors in the loss. Thresholds and convolutions are chosen from the
-    windows of `learn_rows`, which are never those held out. Windows of one of `groups` (n,) are
-    alike; None takes each for itself.
+    windows of `learn_rows`, which are never held out. Windows of the same group in `groups` (n,)
+    are correlated; None means independent windows.
     """
 
     X: NDArray[Any]
@@ -97,7 +97,7 @@ class HeadData:
     groups: NDArray[Any] | None = None
 
     def take(self, rows: NDArray[np.int64]) -> "HeadData":
-        """Return the windows at `rows`; those to learn from stay those."""
+        """Return the windows at `rows`; `learn_rows` are adjusted."""
         lengths, groups = (
             None if values is None else values[rows] for values in (self.lengths, self.groups)
         )
@@ -108,11 +108,11 @@ class HeadData:
 
 @dataclass
 class FittedFeatures:
-    """Kinds of features with their linear layers, and their scores of windows left out.
+    """Fitted kinds of features, with their cross-validated scores.
 
-    `scores` are (n, K) for each kind, NaN for a window in no fold; `rows` are the numbers of the n
-    windows among all that were given. Where folds are cut `in_time` they cannot weigh: linear
-    layers count equally then, if there are any, and decide alone.
+    `scores` are (n, K) for each kind, NaN for a window in no test fold; `rows` are the indices of
+    the n windows among all that were given. Folds cut `in_time` cannot determine weights: then
+    linear layers, if there are any, decide alone with equal weights.
     """
 
     class_index: NDArray[np.int64]
@@ -125,18 +125,17 @@ class FittedFeatures:
     in_time: bool = False
 
     def are_enough(self, lstm_logits: NDArray[np.float64]) -> bool:
-        """Whether the LSTM adds too little, by its logits for windows that it was not trained on.
+        """Test whether the features suffice, because the LSTM improves them too little.
 
-        The `lstm_logits` (n, K) are NaN for a window that it was trained on.
+        The `lstm_logits` (n, K) are NaN for windows that the LSTM was trained on.
         """
         weights, _ = self.weigh(lstm_logits[self.rows])
         return bool(weights[1:].any()) and not weights[0]
 
     def join(self, lstm_logits: NDArray[np.float64], *, alone: bool = False) -> FeatureHead:
-        """Weigh the features against the LSTM, as in `are_enough`; or leave it out of the sum.
+        """Fit the weights of the LSTM and the features; with `alone`, of the features only.
 
-        Alone, features are weighed on the windows left out of every fold, which the LSTM was not
-        asked for.
+        With `alone`, the test windows of all folds are used, for which the LSTM has no logits.
         """
         lstm_logits = lstm_logits[self.rows]
         known = np.zeros_like(lstm_logits) if alone else lstm_logits
@@ -165,15 +164,15 @@ class FittedFeatures:
         return FeatureHead(float(weights[0]), used, choice, together, self.rows[tested])
 
     def _tested(self, lstm_logits: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Mark the windows that each model has scores of."""
+        """Return which windows have scores from every model."""
         known = [np.isfinite(scores).all(axis=1) for scores in (lstm_logits, *self.scores)]
         return np.asarray(np.all(known, axis=0))
 
     def weigh(self, lstm_logits: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        """Return the weights of the LSTM and of each kind, and the log-loss of their sum.
+        """Return the weights of the LSTM and of each kind, and the log-loss of the weighted sum.
 
-        The LSTM joins features only where it lowers the log-loss by more than the standard error
-        of that: where it lowered it by less, windows of other recordings lost by it.
+        The LSTM is used with features only if it lowers the log-loss by more than a standard error;
+        smaller gains did not transfer to other recordings.
         """
         tested = self._tested(lstm_logits)
         class_index, weight = self.class_index[tested], self.weight[tested]
@@ -196,7 +195,7 @@ class FittedFeatures:
         return (weights, log_loss) if is_sure(lowered, groups) else (alone, own_log_loss)
 
     def _try(self, name: str, scores: NDArray[np.float64], factor: float) -> Candidate:
-        """Describe the score of a model alone."""
+        """Score one model alone."""
         own = np.isfinite(scores).all(axis=1)
         truth = self.class_index[own], self.weight[own]
         _, log_loss = fit_stack(scores[None, own], *truth)
@@ -251,7 +250,7 @@ def _fit_linear(
     loss: Callable[[NDArray[np.float64]], float],
     strengths: Sequence[float],
 ) -> tuple[Block, NDArray[np.float64]]:
-    """Fit ridge regression on features; return it with its scores of windows left out."""
+    """Fit ridge regression on features; return it with its cross-validated scores."""
     how = learn_features(kind, data, seed)
     columns = None
     if isinstance(how, SummarySteps):
@@ -259,7 +258,7 @@ def _fit_linear(
     values = describe(how, data.X, data.lengths)
     center, scale = _standard(values[rows], is_plain=kind == "summary")
     target = 2.0 * np.eye(data.n_classes)[data.class_index] - 1.0
-    values -= center  # in place: they may take gigabytes
+    values -= center  # in place, because it may take gigabytes
     values *= scale
     fitted = fit_ridge(values, target, data.weight, folds, rows, loss, columns, strengths)
     weight = scale[:, None] * fitted.weight
@@ -274,10 +273,10 @@ def _fit_linear(
 def _choose_steps(
     how: SummarySteps, data: HeadData, folds: Sequence[Fold], rows: NDArray[np.int64]
 ) -> tuple[SummarySteps, list[NDArray[np.int64]] | None]:
-    """Return steps of the statistics that any fit uses, and the columns of each fit.
+    """Select statistics for each fit; return the steps of all selected ones and each fit's columns.
 
-    The fits are those of the folds, then that of `rows`. Each chooses from its own windows. The
-    columns are None where all fits use all.
+    The fits are those of the folds, followed by that of `rows`; each selects on its own windows.
+    The columns are None if every fit uses all.
     """
     n_thresholds = how.n_steps - 1
     if how.n_features_ <= STEPPED_STATISTICS * n_thresholds:
@@ -302,7 +301,7 @@ def _fit_probabilities(
     folds: Sequence[Fold],
     rows: NDArray[np.int64],
 ) -> tuple[Block, NDArray[np.float64]]:
-    """Fit a classifier on summary statistics, and one for each fold; return as `_fit_linear`."""
+    """Fit a classifier on summary statistics for each fold and on `rows`, like `_fit_linear`."""
     summary = SummaryFeatures().fit(data.X, data.lengths)
     statistics = summary.transform(data.X, data.lengths)
 
@@ -323,7 +322,7 @@ def _fit_probabilities(
 
 
 def _draw(data: HeadData, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return `MOST_WINDOWS` windows, with a training window of each class among them."""
+    """Draw `MOST_WINDOWS` windows, including a training window of each class."""
     order = rng.permutation(len(data.X))
     learned = order[np.isin(order, data.learn_rows)]
     first = learned[np.unique(data.class_index[learned], return_index=True)[1]]
@@ -334,7 +333,7 @@ def _draw(data: HeadData, rng: np.random.Generator) -> NDArray[np.int64]:
 def _thinned(
     drawn: NDArray[np.int64], data: HeadData, folds: Sequence[Fold], rows: NDArray[np.int64]
 ) -> tuple[HeadData, list[Fold], NDArray[np.int64]]:
-    """Keep the drawn windows alone."""
+    """Restrict data, folds and rows to the drawn windows."""
 
     def kept(of: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.flatnonzero(np.isin(drawn, of))
@@ -343,7 +342,7 @@ def _thinned(
 
 
 def learn_features(kind: Any, data: HeadData, seed: np.random.SeedSequence) -> Described:
-    """Return the features of windows, learned from windows that are not held out."""
+    """Return features learned from windows that are not held out."""
     if callable(kind):
         own: Described = kind
         return own
@@ -364,8 +363,8 @@ def learn_features(kind: Any, data: HeadData, seed: np.random.SeedSequence) -> D
 def _standard(
     values: NDArray[np.float32], *, is_plain: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the mean of each feature and the factor that gives it unit spread."""
-    if is_plain:  # steps are 0 or 1: rare ones stay small
+    """Return each feature's mean and the factor that standardizes it."""
+    if is_plain:  # steps are 0 or 1; a fixed scale keeps rare ones small
         n_features = values.shape[1]
         return np.full(n_features, 0.5, np.float32), np.full(n_features, 2.0, np.float32)
     center = values.mean(axis=0, dtype=np.float64)
@@ -376,9 +375,9 @@ def _standard(
 
 
 def is_sure(gain: NDArray[np.float64], groups: NDArray[Any] | None) -> bool:
-    """Whether a mean gain of windows is above its standard error, over groups where there are any.
+    """Test whether a mean gain exceeds its standard error, over groups if there are any.
 
-    Of windows of one group alone nobody knows the error: any gain counts.
+    With a single group the error is unknown, so any gain counts.
     """
     unit = np.unique(np.arange(len(gain)) if groups is None else groups, return_inverse=True)[1]
     return bool(gain.mean() > (clustered_error(gain, unit) if unit.any() else 0.0))
@@ -391,7 +390,7 @@ def _accuracy(
 
 
 def _describe_choice(tried: list[Candidate], n_windows: int, n_folds: int) -> FeatureChoice:
-    """Name the models in use: the LSTM is the first, all together the last."""
+    """Describe the choice among the models tried: the LSTM comes first, all together last."""
     alone, together = tried[0], tried[-1]
     used = tuple(each.name for each in tried[1:] if each.weight)
     reason = (

@@ -1,4 +1,4 @@
-"""FittedLSTM: what a fitted estimator knows, predicts and writes to a file."""
+"""FittedLSTM: what a fitted estimator has learned, predicts and writes to a file."""
 
 import importlib
 import os
@@ -41,7 +41,7 @@ from sensorseq.windows import WindowSet
 
 
 class FittedLSTM(WindowReader):
-    """What a fit learned, and what can be done with it."""
+    """The learned state of an estimator, with prediction and files."""
 
     _task: ClassVar[str] = CLASSIFICATION
     module_: LSTMLinear
@@ -55,27 +55,27 @@ class FittedLSTM(WindowReader):
     _passes: list[dict[str, Any]]  # one for each network
     _other_modules: list[LSTMLinear]
     _other_histories: list[History]
-    # rows of the held-out part and their outputs, from before a refit on them
+    # rows and outputs of the held-out part, from before any refit
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
     _known: OutOfDistribution | None = None  # of a classifier
     _replayed: int | None = None  # entropy of a fit to run again
     _report_facts: dict[str, Any]
 
-    # parameters of the classifier alone
+    # set by the classifier only
     features: Any = None
     refit: Any = None
     patch: Any = None
 
-    # What a child says of its targets.
+    # Defined by subclasses for their targets.
 
     @property
     @abstractmethod
     def _target(self) -> FitTarget:
-        """What a fitted estimator predicts."""
+        """The kind of target that the fitted estimator predicts."""
 
     @abstractmethod
     def _import_targets(self, module: LSTMLinear, activation: str, classes: Any) -> None:
-        """Learn of a network from elsewhere what it predicts, or refuse it."""
+        """Take over the targets of an imported network, or raise if they do not suit."""
 
     @abstractmethod
     def _measure(self, y: Any, predicted: NDArray[Any], sample_weight: Any) -> float:
@@ -83,11 +83,11 @@ class FittedLSTM(WindowReader):
 
     @abstractmethod
     def _describe_targets(self) -> dict[str, Any]:
-        """Return the facts learned of the targets, for the model file."""
+        """Return what was learned about the targets, for the model file."""
 
     @property
     def fluctuation_(self) -> FluctuationReport:
-        """The report; the first look at it compares the network with what the data allow."""
+        """The report; its first use compares the network with what the data allow."""
         own = self.__dict__
         if "fluctuation_" not in own:
             raise AttributeError(f"{type(self).__name__} has no fluctuation_ before fit.")
@@ -108,13 +108,13 @@ class FittedLSTM(WindowReader):
 
     @property
     def _used_modules(self) -> list[LSTMLinear]:
-        """The networks that count: none where features decide alone."""
+        """The networks in use: none if features decide alone."""
         is_without = self._head is not None and not self._head.lstm_weight
         return [] if is_without else self.modules_
 
     @property
     def _ensemble(self) -> Ensemble:
-        """What computes the outputs."""
+        """The ensemble that computes the outputs."""
         return Ensemble(
             [ModuleNetwork(module, self.device) for module in self._used_modules],
             self.module_.num_classes,
@@ -157,7 +157,7 @@ class FittedLSTM(WindowReader):
         return self._ensemble.outputs(*self._scaled(sequences))
 
     def plot_history(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """Plot the curves of the last fit with matplotlib, the kept epoch and the sampling error.
+        """Plot the curves of the last fit with matplotlib, the kept epoch and sampling error.
 
         Parameters
         ----------
@@ -205,7 +205,7 @@ class FittedLSTM(WindowReader):
         dtype: str = "float32",
         false_alarm_rate: float | None = None,
     ) -> None:
-        """Write what `predict_proba` or, for a regressor, `predict` computes as an ONNX model.
+        """Write an ONNX model that computes `predict_proba`, or `predict` of a regressor.
 
         The graph takes windows as they are given to `fit`, and contains cropping, scaling, all
         networks, `features`, and the temperature. It has opset 17 and runs in onnxruntime 1.15 or
@@ -250,7 +250,7 @@ class FittedLSTM(WindowReader):
         write_onnx(self, path, **options, steps=steps, known=known, stored=self._stored)
 
     def _stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return the arrays and the description of a model file."""
+        """Return the arrays and the description for a model file."""
         arrays = network_arrays(self.modules_, self.scaler_)
         for part in (self._head, self._known, self._ranges):
             if part is not None:
@@ -258,7 +258,7 @@ class FittedLSTM(WindowReader):
         return arrays, self._description()
 
     def _description(self) -> dict[str, Any]:
-        """Return everything of a model file but the arrays."""
+        """Return everything except arrays for a model file."""
         head = None if self._head is None else self._head.description()
         parameters = self.get_params(deep=False)
         if isinstance(parameters["augment"], Augmentation):
@@ -389,13 +389,13 @@ class FittedLSTM(WindowReader):
         path: str | os.PathLike[str],
         device: str | None,
     ) -> Self:
-        """Undo `_stored`, of the file at `path`."""
+        """Rebuild an estimator from the contents of the file at `path`."""
 
         def take(name: str, kind: Any) -> Any:
             return take_field(description, name, kind, path)
 
         others = take("other_histories", list)
-        take("versions", dict)  # only messages use them
+        take("versions", dict)  # used in messages only
         check_array_names(arrays, 1 + len(others), path)
         task = take("task", str)
         if task != cls._task:
@@ -415,7 +415,7 @@ class FittedLSTM(WindowReader):
         estimator.best_score_ = take("best_score", float)
         estimator.engine_ = EngineChoice(*check_texts("engine", take("engine", list)))
         estimator._report_facts = take("report_facts", dict)
-        estimator._make_report()  # also of a file that brings it: it checks what it is made of
+        estimator._make_report()  # even if the file has a report, this checks its inputs
         if "fluctuation" in description:
             try:
                 stored = take("fluctuation", dict)
@@ -435,7 +435,7 @@ class FittedLSTM(WindowReader):
         take: Callable[[str, Any], Any],
         others: list[list[dict[str, Any]]],
     ) -> None:
-        """Restore the networks; `others` are the histories of all but the first."""
+        """Restore the networks; `others` are all histories but the first."""
         self._other_histories = [History(rows) for rows in others]
         n_channels, patch = self._n_channels, self.patch_
         self.module_, *self._other_modules = (
@@ -459,7 +459,7 @@ class FittedLSTM(WindowReader):
         classes: ArrayLike | None,
         source: str,
     ) -> Self:
-        """Return an estimator that predicts with a network from a named source."""
+        """Return an estimator that predicts with an imported network."""
         for name in (*ARCHITECTURE, "dtype", "scale"):
             if arguments.get(name) is not None:
                 why = (
@@ -497,7 +497,8 @@ class FittedLSTM(WindowReader):
 
     def __getstate__(self) -> dict[str, Any]:
         if "fluctuation_" in self.__dict__:
-            _ = self.fluctuation_  # compared, which needs windows that are not kept
+            # Compare the report first, which needs the windows that a pickle lacks.
+            _ = self.fluctuation_
         return pack_state(super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:

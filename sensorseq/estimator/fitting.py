@@ -1,4 +1,4 @@
-"""The setup of a fit, from its arguments, and the networks and windows that are ready to train."""
+"""From arguments to a fit that is ready to train: its setup, networks and windows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,24 +31,25 @@ from sensorseq.training.targets import FitTarget
 
 
 class Seeds(NamedTuple):
-    """Independent streams, so that one more draw in one of them changes no other."""
+    """Independent random streams, so that an extra draw in one does not affect the others."""
 
     split: np.random.SeedSequence
-    members: list[tuple[np.random.SeedSequence, np.random.SeedSequence]]  # weights and training
+    # Initial weights and training.
+    members: list[tuple[np.random.SeedSequence, np.random.SeedSequence]]
     entropy: int
 
     @classmethod
     def draw(
         cls, parameters: Mapping[str, Any], checkpoint: Checkpoint | None, replayed: int | None
     ) -> "Seeds":
-        """Return the seeds of a new fit, of the run in a checkpoint, or of a fit to run again."""
+        """Return seeds for a new fit, for the run in a checkpoint, or for a repeated fit."""
         random_state = parameters["random_state"]
         stored = None if checkpoint is None or random_state is not None else checkpoint.entropy
         entropy = replayed
         if entropy is None:
             drawn = agree_on(draw_entropy(random_state))
             entropy = drawn if stored is None else stored
-        # member after member: the first of many has the seeds of one alone
+        # in this order, the first of several members has the seeds of a single one
         split, *streams = np.random.SeedSequence(entropy).spawn(1 + 2 * parameters["n_models"])
         return cls(split, list(zip(streams[::2], streams[1::2], strict=True)), entropy)
 
@@ -57,8 +58,8 @@ class Seeds(NamedTuple):
 class PreparedFit:
     """A fit that is checked, split, scaled and ready to train.
 
-    There is one job per member of an ensemble; the report and its `facts` are on the first. The
-    data of `train` and `validation` may also be streamed.
+    There is one job per member of an ensemble; the report and its `facts` describe the first. The
+    data of `train` and `validation` may be streamed.
     """
 
     jobs: list[TrainingJob]
@@ -73,7 +74,7 @@ class PreparedFit:
 
     @property
     def module(self) -> LSTMLinear:
-        """The network that the report is on."""
+        """The network that the report describes."""
         return self.modules[0]
 
     @property
@@ -84,18 +85,19 @@ class PreparedFit:
         return modules
 
     def watched(self, progress: NoProgress, callback: Any = None) -> "PreparedFit":
-        """Return the same fit with its progress shown, and its first member watched."""
+        """Return a copy whose progress is shown, with a callback for its first member."""
         jobs = [replace(job, callbacks=(*progress.callbacks, *job.callbacks)) for job in self.jobs]
-        if callback is not None:  # a callback costs a look at the weights in each epoch
+        # Only if needed, because a callback copies the weights in each epoch.
+        if callback is not None:
             jobs[0] = replace(jobs[0], callbacks=(*jobs[0].callbacks, callback))
         return replace(self, jobs=jobs, progress=progress)
 
 
 @dataclass(frozen=True)
 class FitSetup:
-    """The arguments of a fit, checked, and the target that it learns.
+    """The checked arguments of a fit, and its target.
 
-    `networks` are those of an earlier fit to go on with.
+    `networks` are those of an earlier fit that is continued.
     """
 
     parameters: Mapping[str, Any]
@@ -114,22 +116,22 @@ class FitSetup:
         networks: Sequence[LSTMLinear] = (),
         replayed: int | None = None,
     ) -> "FitSetup":
-        """Check all arguments; `replayed` is the entropy of a fit to run again."""
+        """Check all arguments; `replayed` is the entropy of a fit to be repeated."""
         config = check_parameters(parameters, target.task)
         check_patch(parameters.get("patch"))
         device = _training_device(parameters)
-        check_training_memory(parameters, config, device)  # before data are read
+        check_training_memory(parameters, config, device)  # fail before reading data
         checkpoint = _open_checkpoint(parameters)
         seeds = Seeds.draw(parameters, checkpoint, replayed)
         return cls(parameters, target, config, device, seeds, checkpoint, networks)
 
     @property
     def continues(self) -> bool:
-        """Whether the fit goes on with an earlier one."""
+        """Whether the fit continues an earlier one."""
         return bool(self.networks)
 
     def prepare(self, form: WindowFormat, data: FitData) -> PreparedFit:
-        """Make the networks and the scaled windows, of parts that are checked."""
+        """Make the networks and the scaled windows from checked parts."""
         target, train, validation = self.target, data.train, data.validation
         n_channels = train.sequences.X.shape[2]
         memory = self.parameters, self.config, self.device, train.sequences, target.n_outputs
@@ -164,7 +166,8 @@ class FitSetup:
                 zip(modules, self.seeds.members, strict=True)
             )
         ]
-        for job in jobs[1:]:  # a job may never get its turn: its folder would hold another fit's
+        # A job may never start; then its folder would hold the state of another fit.
+        for job in jobs[1:]:
             if job.checkpoint is not None:
                 job.checkpoint.discard()
         own = PartWindows(windows, train.groups, train.rows, samples)
@@ -172,7 +175,7 @@ class FitSetup:
         return PreparedFit(jobs, facts, data, own, held_out, self.seeds.entropy, form, target)
 
     def prepare_again(self, prepared: PreparedFit) -> PreparedFit:
-        """Make a new network for the windows of another fit of the same kind."""
+        """Make a new network for the windows of an earlier fit with the same sizes."""
         first = prepared.jobs[0]
         own = replace(self, target=prepared.target)
         (module,) = own.make_networks(prepared.module.input_size)
@@ -181,7 +184,7 @@ class FitSetup:
         return replace(prepared, jobs=[replace(first, module=module, config=config, seed=training)])
 
     def make_networks(self, n_inputs: int) -> list[LSTMLinear]:
-        """Return the network of each member, on the device: a new one, or one that goes on."""
+        """Return each member's network on the device: a new one, or one to continue."""
         made = [
             continue_network(self.networks[member], self.parameters)
             if self.continues
@@ -191,12 +194,12 @@ class FitSetup:
         return [module.to(self.device) for module in made]
 
     def _resolved(self, module: LSTMLinear, train: TrainingData | StreamedData) -> TrainingConfig:
-        """Return the configuration with its outputs, and the number of epochs for `max_epochs`."""
+        """Return the configuration with the number of outputs and the resolved `max_epochs`."""
         n_epochs = count_epochs(self.config, steps_of_epoch(module, train, self.config))
         return replace(self.config, n_outputs=self.target.n_outputs, max_epochs=n_epochs)
 
     def _make_patch(self, samples: TrainingData | StreamedData) -> Patch | None:
-        """Return the number of samples in a step of the networks."""
+        """Choose how many samples form one step of the network; None for one."""
         patch = self.parameters.get("patch")
         if self.config.crop == "random" and self.config.max_timesteps is not None:
             if patch not in (None, AUTO, 1):
@@ -210,7 +213,7 @@ class FitSetup:
 
 def _training_device(parameters: Mapping[str, Any]) -> torch.device:
     device, engine = parameters["device"], parameters["engine"]
-    # the native engine serves every network on the CPU: "auto" goes where it is
+    # the native engine only runs on the CPU, so "auto" follows it
     wanted = "cpu" if (device, engine) == ("auto", "native") else device
     if check_device(wanted) != "cpu" and current_ranks() is None:
         check_before_fit(wanted)

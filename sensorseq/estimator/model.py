@@ -1,4 +1,4 @@
-"""What a pickle of a fitted estimator holds, and outputs of networks from elsewhere."""
+"""Pickling of fitted estimators, and output layers of imported networks."""
 
 import copy
 from collections.abc import Callable
@@ -23,17 +23,17 @@ from sensorseq.training.network import ARCHITECTURE, network_arrays, read_networ
 
 
 def check_texts(name: str, values: list[Any]) -> list[str]:
-    """Return what a file lists under a name when all of it is text."""
+    """Return a list of strings from a file, or raise if any entry is no string."""
     if not all(isinstance(value, str) for value in values):
         raise TypeError(f"{name} is {values!r}, expected text")
     return values
 
 
-_PLAIN = "plain_"  # what is packed bears this before its name
+_PLAIN = "plain_"  # name prefix of packed values
 
 
 def pack_state(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the state of a fitted estimator with what this package defines as plain values."""
+    """Return an estimator's state with this package's types as plain values."""
     packed: dict[str, Any] = {}
     for name, value in state.items():
         if isinstance(value, torch.nn.Module) and type(value) is not LSTMLinear:
@@ -46,7 +46,7 @@ def pack_state(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def unpack_state(packed: dict[str, Any]) -> dict[str, Any]:
-    """Undo `pack_state`; a state that was never packed stays as it is."""
+    """Restore the state from `pack_state`; a state that was never packed is returned unchanged."""
     state = {}
     for key, value in packed.items():
         name = key.removeprefix(_PLAIN)
@@ -60,7 +60,7 @@ def _describe_network(module: LSTMLinear) -> dict[str, Any]:
         "n_channels": module.input_size,
         "n_outputs": module.num_classes,
         "dtype": str(module.linear.weight.dtype).removeprefix("torch."),
-        # copies: an array of a tensor would be changed by a warm start in place
+        # copy, because a warm start would change an array in place through its tensor
         "arrays": {name: array.copy() for name, array in network_arrays([module], None).items()},
     }
 
@@ -75,7 +75,8 @@ def _make_network(description: dict[str, Any]) -> LSTMLinear:
     )
 
 
-_FORMS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # to plain values and back
+# Functions to plain values and back.
+_FORMS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "module_": (_describe_network, _make_network),
     "_other_modules": (
         lambda modules: [_describe_network(module) for module in modules],
@@ -106,7 +107,7 @@ _FORMS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # to plain
 
 
 def split_single_logit(module: LSTMLinear) -> None:
-    """Give a network with a single logit x, of a sigmoid, the logits 0 and x."""
+    """Turn a single sigmoid logit x into the two logits 0 and x."""
     if module.num_classes != 1:
         return
     weight, bias = module.linear.weight.detach(), module.linear.bias.detach()
@@ -118,7 +119,7 @@ def split_single_logit(module: LSTMLinear) -> None:
 
 
 def reorder_outputs(module: LSTMLinear, order: NDArray[np.int64]) -> None:
-    """Let output i be what output order[i] was."""
+    """Permute outputs so that output i is the former output order[i]."""
     rows = torch.from_numpy(order)
     with torch.no_grad():
         module.linear.weight.copy_(module.linear.weight[rows].clone())

@@ -1,4 +1,4 @@
-"""WindowReader: what an estimator saw of the windows of its fit, and how it reads others."""
+"""WindowReader: the shape and scaling learned in fit, applied to other windows."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -18,11 +18,11 @@ from sensorseq.training.data import FitData, WindowFormat, open_windows
 from sensorseq.training.preparation import warn_of_another_scale
 from sensorseq.training.stream import StoredPart, is_stored
 
-_MOST_STORED = 4096  # most windows of a file to learn from
+_MOST_STORED = 4096  # most windows of a prepared file used to learn ranges
 
 
 class WindowReader(WindowPredictor, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
-    """Reads windows to fit on and to predict, which have to be like those of the fit."""
+    """Reads the windows of `fit` and `predict`, and checks that they match."""
 
     scale: str | None
     augment: Any
@@ -30,7 +30,8 @@ class WindowReader(WindowPredictor, BaseEstimator):  # type: ignore[misc]  # skl
 
     _n_timesteps: int | None = None  # length of the windows of the fit
 
-    # Requested by default: whoever passes them to a search or a pipeline means them for here.
+    # Requested by default, because a user who passes them to a search or pipeline means this
+    # estimator.
     __metadata_request__fit: ClassVar = {"groups": True, "lengths": True}
     __metadata_request__partial_fit: ClassVar = {"groups": True, "lengths": True}
     __metadata_request__predict: ClassVar = {"lengths": True}
@@ -50,7 +51,7 @@ class WindowReader(WindowPredictor, BaseEstimator):  # type: ignore[misc]  # skl
         )
 
     def _learn_shape(self, data: FitData, *, continues: bool, classifies: bool) -> None:
-        """Learn the shape of the windows of a fit, and how they were prepared."""
+        """Store the shape of a fit's windows and how they were prepared."""
         sequences = data.windows.sequences
         if not continues:
             n_timesteps, n_channels = sequences.X.shape[1:]
@@ -66,7 +67,7 @@ class WindowReader(WindowPredictor, BaseEstimator):  # type: ignore[misc]  # skl
         self.preparation_ = data.preparation(known, continues=continues, with_dwell=classifies)
 
     def _read_table(self, X: Any, name: str, *, reset: bool = False) -> Any:
-        """Check a table of (n, t) as scikit-learn does, names and counts in its own words."""
+        """Check a table (n, t) with scikit-learn's checks of names and counts."""
         options = {"dtype": [np.float64, np.float32], "ensure_all_finite": False}
         has_shape = reset or (self._flat_timesteps is not None and name == "X")
         try:
@@ -79,8 +80,8 @@ class WindowReader(WindowPredictor, BaseEstimator):  # type: ignore[misc]  # skl
             raise InputError(f"{name} is not numbers ({error}).") from error
 
     def _learn_scaling(self, data: FitData) -> None:
-        """Learn the scaling on the training part alone: the rest would leak into its score."""
-        # What a prepared file stores was fitted on its training windows before balancing.
+        """Learn the scaling from the training part only, so that nothing leaks into the score."""
+        # The scaler of a prepared file was fitted on its training windows before balancing.
         as_learned = self.max_timesteps is None or self.scale == PHYSICAL
         self.scaler_ = None
         if data.scaler is not None and data.scaler.kind == self.scale and as_learned:
@@ -90,7 +91,7 @@ class WindowReader(WindowPredictor, BaseEstimator):  # type: ignore[misc]  # skl
         self.scaler_ = self._format.fit_scaler(data.train.sequences, data.source, self.scale)
 
     def _learn_ranges(self, data: FitData, *, continues: bool) -> None:
-        """Learn the ranges of all windows of a fit, or widen those of the one before."""
+        """Learn the value ranges of all windows of a fit, or widen the previous ones."""
         ranges = self._ranges if continues else None
         is_known = ranges is not None or not continues
         for sequences in [p.sequences for p in (data.windows, data.given) if p and is_known]:
@@ -103,7 +104,7 @@ class WindowReader(WindowPredictor, BaseEstimator):  # type: ignore[misc]  # skl
         self._ranges = ranges
 
     def _open(self, X: Any, name: str) -> Any:
-        """Read a prepared file; refuse a WindowSet that is scaled."""
+        """Open a prepared file; raise for a WindowSet that is already scaled."""
         return open_windows(X, self.scale, name)
 
     def _check_fitted(self) -> None:

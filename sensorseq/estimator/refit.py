@@ -1,7 +1,7 @@
-"""What follows the fit on the training part: features weighed on folds, and learning from the rest.
+"""After the fit on the training part: weight features on folds, and learn from all windows.
 
-The held-out part gives the curve, the report and the probabilities. The model that is kept then
-learns from every window: its networks are those of the folds, or one trained on all windows.
+The held-out part provides the curve, the report and the probabilities. The final model then learns
+from every window: it uses the networks of the folds, or one trained on all windows.
 """
 
 import copy
@@ -45,12 +45,12 @@ from sensorseq.training.stream import is_stored
 
 N_FOLDS = 3
 REFITS = ("auto", "all")
-FEW_WINDOWS = 20_000  # up to so many, refit="auto" trains again on all of them
-_FOLDS, _FEATURES, _REFIT = 101, 102, 103  # spawn keys of their seeds
+FEW_WINDOWS = 20_000  # largest number of windows for which refit="auto" trains again on all of them
+_FOLDS, _FEATURES, _REFIT = 101, 102, 103  # spawn keys of the seeds
 
 
 def check_refit(features: Any, refit: Any, warm_start: bool) -> None:
-    """Raise an ArgumentError unless the classifier takes `features` and `refit`."""
+    """Raise an ArgumentError unless the classifier accepts `features` and `refit`."""
     check_features(features)
     if refit is not None and refit not in REFITS:
         raise ArgumentError(f"refit={refit!r} is not 'auto', 'all' or None.")
@@ -63,14 +63,14 @@ def check_refit(features: Any, refit: Any, warm_start: bool) -> None:
 
 @dataclass(eq=False)
 class Refit:
-    """All windows of a fit that may be trained on, and what is to be done with them.
+    """All windows of a fit that may be used for training, and the plan for them.
 
-    `part` and the scaled `data` are training and then validation windows; validation windows given
-    apart are in `given` (scaled) alone, and `part` is None. `groups` are those of all, if all have
-    one. `share` is how much each window counts where classes of few recordings count equally; None
-    where all count the same. The first fold is that of the held-out part, if there is one.
-    `refits`: what is kept learns from all windows, with `keeps_folds` by the networks of the folds,
-    else by one trained on all windows.
+    `part` and the scaled `data` are the training windows followed by the validation windows;
+    separately given validation windows are only in `given` (scaled), and `part` is then None.
+    `groups` covers all windows, or is None. `share` is each window's weight that balances classes
+    with few recordings, or None. If there is a held-out part, it is the first fold. With `refits`,
+    the final model learns from all windows: with `keeps_folds` it averages the networks of the
+    folds, otherwise it is one network trained on all windows.
     """
 
     part: FitPart | None
@@ -89,7 +89,7 @@ class Refit:
 
     @cached_property
     def seen(self) -> HeadData:
-        """All windows as prediction sees them; those given apart at the end."""
+        """All windows as prediction sees them, with separately given ones at the end."""
         parts = [center_windows(self.data, self.config)]
         if self.given is not None:
             parts.append(self.given)
@@ -123,7 +123,7 @@ class Refit:
 
     @property
     def has_held_out(self) -> bool:
-        """Whether the first fold is that of the held-out part."""
+        """Whether the first fold tests the held-out part."""
         return bool(self.folds) and int(self.folds[0][1].min()) >= self.n_train
 
     @property
@@ -137,9 +137,9 @@ class Refit:
     def left_out(
         self, head: FeatureHead, groups: NDArray[Any] | None
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[Any] | None]:
-        """Return logits, classes and groups of windows, by networks that were fitted without.
+        """Return out-of-fold logits, and the classes and groups of these windows.
 
-        `groups` are those of the held-out part.
+        `groups` are those of separately given validation windows.
         """
         logits, rows = head.out_of_fold, head.out_of_fold_rows
         assert logits is not None
@@ -151,23 +151,23 @@ class Refit:
         return logits, self.seen.class_index[rows], groups
 
     def seed(self, kind: int, number: int = 0) -> np.random.SeedSequence:
-        """Return a stream of its own."""
+        """Return an independent seed for a purpose and a number."""
         return np.random.SeedSequence(self.entropy, spawn_key=(kind, number))
 
     def count_networks(self, n_models: int) -> int:
-        """Return the number of networks that follow those of the training part, if none fails."""
+        """Return how many networks are trained after those of the training part."""
         n_refits = n_models if self.refits and not self.keeps_folds else 0
         return len(self.folds) - self.has_held_out + n_refits
 
     def fit_features(self, progress: NoProgress) -> None:
-        """Fit the features, which need no network; weights and further networks follow."""
+        """Fit the features, which need no network; the weights come later."""
         if self.features is not None:
             progress.say("features")
             whole = self.refits or not self.has_held_out
             self.fitted = self._fitted(self.folds, np.arange(len(self.data)) if whole else None)
 
     def fit_features_again(self) -> None:
-        """Fit the features without the held-out part, where no network has seen that either."""
+        """Fit the features without the held-out part, which then no model has seen."""
         self.fitted = None
         if self.features is None or not self.has_held_out:
             return
@@ -186,7 +186,7 @@ class Refit:
     def fold_logits(
         self, ensemble: Ensemble, modules: Sequence[LSTMLinear], device: str
     ) -> NDArray[np.float64]:
-        """Return each network's logits for the windows left out of its fold; NaN elsewhere."""
+        """Return logits from each network for its test fold; NaN elsewhere."""
         seen = self.seen
         logits = np.full((len(seen.X), seen.n_classes), np.nan)
         for module, (_, rows) in zip(modules, self.folds, strict=False):
@@ -197,7 +197,7 @@ class Refit:
 
 
 def plan_refit(setup: FitSetup, prepared: PreparedFit) -> Refit | FeatureChoice:
-    """Decide what follows the fit on the training part; a choice says why nothing does."""
+    """Plan what follows the fit on the training part, or return why nothing does."""
     train, validation = prepared.data.train, prepared.data.validation
     features, refit = setup.parameters.get("features"), setup.parameters.get("refit")
     obstacle = _obstacle(prepared, train)
@@ -209,7 +209,7 @@ def plan_refit(setup: FitSetup, prepared: PreparedFit) -> Refit | FeatureChoice:
     is_given = prepared.data.given is not None
     has_more = validation is not None and not is_given
     n_windows = len(train.target) + (len(validation.target) if has_more and validation else 0)
-    # a warm start would validate on what a refit has trained on
+    # a warm start would validate on windows that a refit was trained on
     serves = n_windows <= FEW_WINDOWS and not setup.parameters["warm_start"]
     refits = has_more and (refit == "all" or (refit == "auto" and serves))
     if features is None and not refits:
@@ -244,14 +244,14 @@ def plan_refit(setup: FitSetup, prepared: PreparedFit) -> Refit | FeatureChoice:
         if not refits:
             return FeatureChoice(reason=why)
         plan.features = None
-    # together they have seen all windows, and their mean errs less than one network
+    # together they have seen all windows, and their mean is more accurate than one network
     is_covered = len(plan.folds) == N_FOLDS and len(prepared.jobs) == 1
     plan.keeps_folds = refits and refit == "auto" and is_covered and plan.features is not None
     return plan
 
 
 def _obstacle(prepared: PreparedFit, train: FitPart) -> str | None:
-    """Return why nothing can follow the fit, if so."""
+    """Return why nothing can follow the fit, or None."""
     if not isinstance(prepared.jobs[0].train, TrainingData) or is_stored(train.sequences):
         return "the windows are streamed from their file"
     return None if current_ranks() is None else "several processes train together"
@@ -260,7 +260,7 @@ def _obstacle(prepared: PreparedFit, train: FitPart) -> str | None:
 def _shares(
     train: FitPart, validation: FitPart | None
 ) -> tuple[NDArray[Any] | None, NDArray[np.float64] | None]:
-    """Return the groups of all windows, if all have one, and how much each window counts."""
+    """Return the groups of all windows, if known, and balancing weights, if needed."""
     parts = [one for one in (train, validation) if one is not None]
     of_parts = [one.groups for one in parts if one.groups is not None]
     if len(of_parts) < len(parts):
@@ -275,10 +275,9 @@ def _shares(
 def _make_folds(
     seen: HeadData, part: FitPart, n_train: int, entropy: int, *, several: bool
 ) -> list[Fold]:
-    """Return the held-out part as first fold, and further ones of the training part.
+    """Return folds: first the held-out part, then parts of the training part.
 
-    Where the held-out part is the end of groups, or no group can be left out, these are cut in
-    time.
+    If the held-out part is the end of groups, or no group can be left out, they are cut in time.
     """
     n_windows, everything = len(seen.X), np.arange(len(seen.X))
     first: list[Fold] = []
@@ -308,7 +307,7 @@ def _make_folds(
 
 
 def _that_learn_all(seen: HeadData, folds: list[Fold]) -> list[Fold]:
-    """Return the folds whose fit rows have every class."""
+    """Return the folds whose fit rows include every class."""
     return [
         (fit, test)
         for fit, test in folds
@@ -317,10 +316,10 @@ def _that_learn_all(seen: HeadData, folds: list[Fold]) -> list[Fold]:
 
 
 class Refitted(NamedTuple):
-    """What follows a fit gave: the features, and the networks to keep in place of its own.
+    """The result of a refit: the features, and networks that replace those of the fit.
 
-    `held_out` are rows of the held-out part and their outputs by what has not seen them. Without
-    `modules` those of the fit stay; `histories` are those of further ones.
+    `held_out` are rows of the held-out part, and their outputs from models that have not seen them.
+    If `modules` is empty, the fit's networks stay; `histories` are those of additional networks.
     """
 
     head: FeatureHead | None
@@ -337,7 +336,7 @@ def run_refit(
     ensemble: Ensemble,
     results: Sequence[TrainingResult],
 ) -> Refitted:
-    """Weigh the features, and train on the folds and on all windows.
+    """Weight the features, and train on the folds and on all windows.
 
     `ensemble` are the networks of the fit, whose `results` say how it ended.
     """
@@ -354,7 +353,7 @@ def run_refit(
         )
     fold_jobs: list[TrainingJob] = []
     refit_jobs: list[TrainingJob] = []
-    histories: list[History] = []  # one history for each job
+    histories: list[History] = []  # one for each job
     if has_ended and not is_without:
         fold_jobs, refit_jobs = _make_jobs(plan, setup, prepared, results[0])
         jobs = [*fold_jobs, *refit_jobs]
@@ -396,7 +395,7 @@ def _modules_of(jobs: Sequence[TrainingJob]) -> list[LSTMLinear]:
 def _join_features(
     plan: Refit, fitted: FittedFeatures, logits: NDArray[np.float64], *, is_without: bool
 ) -> FeatureHead:
-    """Weigh the features against the networks of the folds, by their logits."""
+    """Weight the features against the networks of the folds, by their logits."""
     head = fitted.join(logits, alone=is_without)
     if plan.shares_groups:
         said = "; they are of the same groups as the others, so all figures are high"
@@ -411,7 +410,7 @@ def _join_features(
 def _held_out_outputs(
     plan: Refit, head: FeatureHead | None, ensemble: Ensemble
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return rows of the held-out part and their outputs by what has not seen them."""
+    """Return rows of the held-out part, and outputs from models that have not seen them."""
     first = plan.n_train
     if head is not None:
         assert head.out_of_fold_rows is not None
@@ -424,10 +423,10 @@ def _held_out_outputs(
 
 
 def _train_all(jobs: Sequence[TrainingJob]) -> list[History]:
-    """Train; return the history of each job, none if one did not come to its end."""
+    """Run the jobs; return their histories, or none if any job did not finish."""
     try:
         done = train_jobs(jobs) if jobs else []
-    except KeyboardInterrupt:  # in the first epoch
+    except KeyboardInterrupt:  # interrupted in the first epoch
         if is_second_interrupt():
             raise
         return []
@@ -442,13 +441,13 @@ def _train_all(jobs: Sequence[TrainingJob]) -> list[History]:
 def _make_jobs(
     plan: Refit, setup: FitSetup, prepared: PreparedFit, first: TrainingResult
 ) -> tuple[list[TrainingJob], list[TrainingJob]]:
-    """Return the trainings on the folds that are left, and those on all windows."""
+    """Return the jobs for the remaining folds, and those for all windows."""
     restores_best = prepared.jobs[0].config.restore_best
     n_epochs = first.best_epoch if restores_best else len(first.history)
     of_folds = []
     for number, (rows, _) in enumerate(plan.folds):
         if number == 0 and plan.has_held_out:
-            continue  # the fit that is there
+            continue  # the fit itself is this fold
         part = None if plan.part is None else plan.part.take(rows)
         data = plan.data.take(torch.from_numpy(rows), plan.data.X.device)
         seed = plan.seed(_FOLDS, number)
@@ -470,10 +469,10 @@ def _make_job(
     seed: np.random.SeedSequence,
     n_epochs: int,
 ) -> TrainingJob:
-    """Return the training of a new network for as many steps as the first one took."""
+    """Return a job that trains a new network for as many steps as the first one took."""
     weights, training = seed.spawn(2)
     first, config, form = prepared.module, prepared.jobs[0].config, prepared.format
-    # from first weights, also where warm_start=True would have it start at those of the first fit
+    # start from initial weights even if warm_start=True
     module = make_network(setup.parameters, first.input_size, first.num_classes, weights)
     module = module.to(first.linear.weight.device)
     steps = [steps_of_epoch(module, windows, config) for windows in (prepared.jobs[0].train, data)]

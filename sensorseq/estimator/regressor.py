@@ -207,7 +207,7 @@ class SensorLSTMRegressor(RegressorMixin, ValuePredictor, SensorLSTM):  # type: 
         self._learn_pass(target, X, y, **given)
         return self
 
-    score = SensorLSTM.score  # scikit-learn's own takes neither lengths nor a WindowSet
+    score = SensorLSTM.score  # scikit-learn's `score` takes neither lengths nor a WindowSet
 
     def _import_targets(self, module: LSTMLinear, activation: str, classes: Any) -> None:
         if activation != "linear":
@@ -224,7 +224,7 @@ class SensorLSTMRegressor(RegressorMixin, ValuePredictor, SensorLSTM):  # type: 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
-        # scikit-learn's rows of unordered columns, read as time steps: an R2 of 0.25 to 0.43
+        # the check's rows of unordered columns, read as time steps, give an R2 of 0.25 to 0.43
         tags.regressor_tags.poor_score = True
         return tags
 

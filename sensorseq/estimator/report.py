@@ -1,4 +1,4 @@
-"""The report of a fit, and what is said when a training did not end as asked."""
+"""The report of a fit, and warnings if a training diverged or was interrupted."""
 
 from dataclasses import replace
 from typing import Any
@@ -23,7 +23,7 @@ from sensorseq.training import TrainingData, TrainingResult
 from sensorseq.training.data import FitData, FitPart
 from sensorseq.training.stream import is_stored
 
-_JUDGED = ("loss", "val_loss", "val_accuracy")  # what a report needs one of
+_JUDGED = ("loss", "val_loss", "val_accuracy")  # a report needs one of these
 
 
 def check_parts(
@@ -32,7 +32,7 @@ def check_parts(
     channels: list[str] | None,
     classes: list[str],
 ) -> tuple[Finding, ...]:
-    """Check a classifier's windows as it sees them, unless they stay in their file."""
+    """Check a classifier's scaled windows, unless they are streamed from a file."""
     if not isinstance(train.data, TrainingData):
         return ()
     parts = [
@@ -44,7 +44,7 @@ def check_parts(
 
 
 def check_class_shares(data: FitData, classes: list[Any]) -> tuple[Finding, ...]:
-    """Check the shares of classes; warn of a class with too few windows for both parts."""
+    """Check the class frequencies; warn about classes with too few windows for both parts."""
     parts = [part for part in (data.train, data.validation) if part is not None]
     groups = [part.groups for part in parts if part.groups is not None]
     target = np.concatenate([part.target for part in parts])
@@ -57,7 +57,7 @@ def check_class_shares(data: FitData, classes: list[Any]) -> tuple[Finding, ...]
 
 
 def parts_to_compare(data: FitData) -> tuple[CheckedPart, CheckedPart, NDArray[np.int64]] | None:
-    """Return what `compare_level` takes, if the windows are in memory."""
+    """Return the parts that `compare_level` compares, or None if they are not in memory."""
     train, validation = data.train, data.validation
     if validation is None or is_stored(train.sequences) or is_stored(validation.sequences):
         return None
@@ -71,7 +71,7 @@ def _as_checked(part: FitPart) -> CheckedPart:
 
 
 def say_parts(choice: FeatureChoice) -> Statement:
-    """Describe the scores of the network and of each kind of features, alone and together."""
+    """Describe the scores of the network and the features, alone and together."""
     names = {"lstm": "the LSTM alone gets", "together": "all together"}
     parts = (f"{names.get(one.name, one.name)} {one.accuracy:.0%}" for one in choice.candidates)
     return say("parts", n=choice.n_windows, parts=", ".join(parts).replace("%", " %"))
@@ -80,10 +80,10 @@ def say_parts(choice: FeatureChoice) -> Statement:
 def make_report(
     history: History, loss: Any, task: str, *, record: TrainingRecord | None = None, **facts: Any
 ) -> FluctuationReport:
-    """Judge a history; of a loss that is not in nats only the values that are not finite.
+    """Judge a history; if its loss is not in nats, only non-finite losses are considered.
 
-    Of the record of a classifier on such a loss all is looked at that is not in nats either: what
-    each window was taken for, margins, gradients, and how losses compare with each other.
+    A classifier's record is then used for everything independent of the unit: predictions, margins,
+    gradients and ratios of losses.
     """
     facts["data_facts"] = causes_of(facts.get("data_facts", ()), facts.get("arguments"))
     if not len(history) and facts.get("best_epoch") is None:
@@ -94,7 +94,7 @@ def make_report(
         )
     if loss == "cross_entropy":
         return FluctuationReport.from_history(history, record=record, **facts)
-    if record is not None:  # one that was saved may not say it itself
+    if record is not None:  # a loaded record may not have this set
         record = replace(record, loss_unit="")
     rows = [
         {name: None if "loss" in name and np.isfinite(v) else v for name, v in row.items()}
@@ -115,7 +115,7 @@ def make_report(
                 if name not in ("majority_fraction", "arguments", "data_facts")
             },
         )
-    judged = record if task == CLASSIFICATION else None  # the causes are those of classifiers
+    judged = record if task == CLASSIFICATION else None  # causes are known for classifiers only
     report = FluctuationReport.from_history(rows, record=judged, **facts)
     return replace(report, statements=(*report.statements, note), record=record)
 
@@ -123,7 +123,7 @@ def make_report(
 def warn_of_the_end(
     result: TrainingResult, max_epochs: int, n_left_out: int = 0, checkpoint: Any = None
 ) -> None:
-    """Say that a training diverged or was interrupted, and what is kept; for `fit`'s caller."""
+    """Warn the caller of `fit` that training diverged or was interrupted, and what is kept."""
     n_epochs = len(result.history)
     if result.ended_by == "diverged":
         warn_caller(

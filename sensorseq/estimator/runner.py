@@ -1,4 +1,4 @@
-"""The fit behind a report, its reruns, and its repair: a second fit with what they proved."""
+"""The fit behind a report, its reruns, and its repair by a second fit with proved changes."""
 
 import copy
 import math
@@ -41,7 +41,7 @@ from sensorseq.training.replay import Start, rerun_config
 from sensorseq.training.side_by_side import train_side_by_side
 from sensorseq.windows import WindowSet
 
-# What a rerun runs without: it neither shows, keeps nor repairs anything.
+# Arguments of a rerun, which shows, stores and repairs nothing.
 _PLAIN = {
     "callbacks": None,
     "checkpoint": None,
@@ -54,7 +54,7 @@ _PLAIN = {
     "features": None,
     "refit": None,
 }
-# Arguments that change the windows or their weights: for those the windows are made again.
+# If one of these changes, the windows or their weights are computed again.
 _OF_WINDOWS = frozenset(
     ("scale", "max_timesteps", "crop", "augment", "input_dropout", "class_weight", "dtype")
 )
@@ -63,32 +63,33 @@ _FIXED = frozenset(
     ("n_outputs", "task", "deterministic", "max_epochs", "max_steps", "windows_per_epoch")
 )
 _OF_TRAINING = frozenset(one.name for one in fields(TrainingConfig)) - _FIXED
-STEP_WINDOWS = 0.6  # a step costs as much as so many windows more: measured with 2 to 128 units
-EPOCH_PRODUCTS = 7e6  # fixed cost of an epoch, as the products that take as long: about 2 ms
-FEATURES_TRAININGS = 4  # one of all windows, and four of three quarters of them
-# What predicting, saving and going on read from the arguments: a fit cannot change these.
+STEP_WINDOWS = 0.6  # the fixed cost of a step, in windows; measured with 2 to 128 hidden units
+EPOCH_PRODUCTS = 7e6  # fixed cost of an epoch, in multiplications: about 2 ms
+FEATURES_TRAININGS = 4  # trainings needed: one on all windows, and four on three quarters of them
+# A repair cannot change these, because prediction, saving and warm starts read them.
 _ADOPTED_OF_NETWORK = {"dropout", "recurrent_dropout"}
 _FIXED_IN_USE = {"max_timesteps", "crop", "dtype", "loss", "features"}
 NOT_ADOPTED = (frozenset(ARCHITECTURE) - _ADOPTED_OF_NETWORK) | _FIXED_IN_USE
-LEAST_CALMING = 1.5  # times less noise than before
-MOST_LOST = 0.02  # most validation accuracy lost, or its standard error where that is more
-LATE_SHARE = 3  # the last third of the epochs is compared
-_NOISES = {  # statistics, with what they are of and their unit
+LEAST_CALMING = 1.5  # factor by which the noise must fall
+# Largest tolerated loss of validation accuracy, or its standard error if that is larger.
+MOST_LOST = 0.02
+LATE_SHARE = 3  # the last 1/3 of the epochs is compared
+_NOISES = {  # statistics of the noise: what they measure, and their unit
     "fixed_loss_noise": ("the training loss", " nats"),
     "train_loss_noise": ("the training loss", " nats"),
     "val_accuracy_noise": ("the validation accuracy", ""),
 }
-SAME_LOSS = 1e-3  # relative; the order of sums changes far less, other data far more
-SAME_CLASSES = 0.02  # share of validation windows that may have another class by rounding
+SAME_LOSS = 1e-3  # relative tolerance; rounding changes the loss far less, other data far more
+SAME_CLASSES = 0.02  # fraction of validation windows whose class may change by rounding
 
 
 @dataclass(frozen=True, eq=False)
 class FitOrigin:
-    """The fit a report is of.
+    """The fit that a report describes.
 
-    `estimator` is unfitted, `entropy` is what the fit drew its generators from, and `is_whole` is
-    False after a warm start. `module` has the weights that the training kept, of `kept_epoch`.
-    `out_of_fold` are rows of X and their probabilities by networks trained without them.
+    `estimator` is unfitted, `entropy` seeds the random streams of the fit, and `is_whole` is False
+    after a warm start. `module` has the weights kept from `kept_epoch`. `out_of_fold` are rows of X
+    and their cross-validated probabilities.
     """
 
     estimator: FittedLSTM
@@ -101,7 +102,7 @@ class FitOrigin:
     out_of_fold: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
 
     def open(self, record: TrainingRecord, X: Any, y: Any = None, **keywords: Any) -> "FitRunner":
-        """Return the runner that repeats the fit on the data it was given; refuse other data."""
+        """Return the runner that repeats the fit on its data; raise for other data."""
         own = self.estimator.get_params(deep=False)
         plain = {name: value for name, value in _PLAIN.items() if name in own}
         estimator = copied(self.estimator).set_params(**plain)
@@ -120,29 +121,29 @@ class FitOrigin:
                 " windows are streamed from their file. Fit on windows that are held."
             )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # fit has said it
+            warnings.simplefilter("ignore")  # fit has already warned
             prepared = estimator._prepare_fit(X, y, **keywords)
         return FitRunner(self, record, estimator, prepared, (X, y, keywords))
 
     def repaired(self, changes: Mapping[str, Any]) -> FittedLSTM:
-        """Return an unfitted estimator with some arguments changed."""
+        """Return an unfitted estimator with changed arguments."""
         repaired: FittedLSTM = copied(self.estimator).set_params(**changes)
         return repaired
 
     def in_arguments(self, report: FluctuationReport) -> FluctuationReport:
-        """Return a report as the probes take it: it recommends arguments."""
+        """Return the report unchanged: it already recommends arguments."""
         return report
 
     def in_words(self, report: FluctuationReport) -> FluctuationReport:
-        """Return a report as it is read: the same, for arguments are an estimator's words."""
+        """Return the report unchanged: users of an estimator read its arguments."""
         return report
 
 
 class FitRunner(TrialRunner):
     """Reruns of one fit: see `sensorseq.diagnosis.trials.TrialRunner`.
 
-    Losses of the fixed training windows, of its record and of its reruns, are in nats, or where
-    another loss is minimised in units in which a guess costs as much as it does in nats.
+    Losses of the fixed training windows, in its record and its reruns, are in nats. Other loss
+    functions are scaled so that guessing costs as much as it does in nats.
     """
 
     def __init__(
@@ -168,7 +169,7 @@ class FitRunner(TrialRunner):
         self.changeable = (_OF_TRAINING | _OF_WINDOWS | _OF_NETWORK) & frozenset(self.arguments)
         if self.arguments.get("features", "auto") is None:
             self.changeable |= {"features"}
-        if origin.is_whole:  # a later fit may have kept the scaling of the first
+        if origin.is_whole:  # after a warm start the scaling may be that of the first fit
             self._check_data(train.data, prepared.jobs[0].validation)
         if not record.is_in_nats:
             scale = self._nats_per_unit({})
@@ -179,7 +180,7 @@ class FitRunner(TrialRunner):
             )
 
     def _check_data(self, train: TrainingData, validation: Any) -> None:
-        """Raise unless the kept weights do on these data what the record says they did."""
+        """Raise unless the kept weights give the recorded results on these data."""
         record, epoch = self.record, self.kept_epoch
         differs = _differ(record.train_rows, record.train_target, train) or (
             record.fixed_rows[-1] >= len(train)
@@ -203,7 +204,7 @@ class FitRunner(TrialRunner):
             )
 
     def cost_of(self, rerun: Rerun) -> float:
-        """Return the cost of a rerun in epochs of the fit; infinity without first weights."""
+        """Estimate the cost of a rerun in epochs of the fit; infinite after a warm start."""
         if rerun.start is None and not self.origin.is_whole:
             return math.inf
         n_train = len(self._train.data)
@@ -224,7 +225,7 @@ class FitRunner(TrialRunner):
         )
 
     def _work(self, arguments: Mapping[str, Any]) -> float:
-        """Count the products of an epoch: those of all windows, and a constant part."""
+        """Estimate the multiplications of an epoch: those of all windows, and a constant part."""
         width, n_layers = arguments["hidden_size"], arguments["num_layers"]
         directions = 2 if arguments["bidirectional"] else 1
         _, n_steps, n_inputs = self._train.data.X.shape
@@ -232,14 +233,14 @@ class FitRunner(TrialRunner):
         if arguments["max_timesteps"] is not None:
             kept = min(count_steps(arguments["max_timesteps"], self.origin.patch), n_steps)
         inputs = n_inputs + (n_layers - 1) * width * directions
-        # what does not grow with the width is about as much as 16 units more
+        # the cost that does not grow with the width equals about 16 more units
         products = kept * directions * (width + 16) * (inputs + n_layers * width + 16)
         return float(len(self._train.data) * products) + EPOCH_PRODUCTS
 
     def run(
         self, reruns: Sequence[Rerun], is_over: Callable[[], bool] | None = None
     ) -> list[RerunResult]:
-        """Run reruns, side by side where the engine can; one that fails says so in its result."""
+        """Run reruns, side by side if the engine can; a failure is stored in the result."""
         if any("features" in rerun.change for rerun in reruns):
             if is_over is not None and is_over():
                 return [failed_rerun(rerun, TimeoutError(OUT_OF_TIME)) for rerun in reruns]
@@ -264,7 +265,7 @@ class FitRunner(TrialRunner):
         return found
 
     def _fit_with_features(self, rerun: Rerun) -> RerunResult:
-        """Fit the estimator itself, on the training windows alone: folds of them weigh features."""
+        """Fit the estimator on the training windows only; folds of them weight the features."""
         change = {**_PLAIN, "early_stopping": False, "validation_fraction": 0.0, **rerun.change}
         estimator = copied(self.origin.estimator).set_params(
             **change, max_epochs=rerun.n_epochs, max_steps=None
@@ -290,10 +291,10 @@ class FitRunner(TrialRunner):
         return RerunResult(rerun, loss, val_outputs=outputs)
 
     def _windows_of(self, part: PartWindows) -> tuple[Any, Any, dict[str, Any]]:
-        """Return X, y and keywords of a part, as `fit` takes them."""
+        """Return X, y and keywords of a part, in the form that `fit` takes."""
         X, y, keywords = self._data
         of_windows = ("groups", "lengths", "sample_weight")
-        if part.rows is None:  # validation windows that were given apart
+        if part.rows is None:  # validation windows that were given separately
             given = {name: keywords.get(f"{name}_val") for name in of_windows[:2]}
             return keywords["X_val"], keywords.get("y_val"), given
         given = {
@@ -335,7 +336,7 @@ class FitRunner(TrialRunner):
         )
 
     def _prepare(self, rerun: Rerun) -> PreparedFit:
-        """Prepare a fit from first weights with the changes of a rerun."""
+        """Prepare a fit from initial weights with the changes of a rerun."""
         if not self.origin.is_whole:
             raise ArgumentError("a fit that continued another has no first weights to go back to.")
         estimator = copied(self._estimator).set_params(
@@ -357,7 +358,7 @@ class FitRunner(TrialRunner):
 
 
 def copied(estimator: FittedLSTM) -> FittedLSTM:
-    """Return an unfitted estimator with the same arguments, those that may change copied."""
+    """Return an unfitted estimator with the same arguments; mutable ones are copied."""
     arguments = {
         name: copy.deepcopy(value) if isinstance(value, dict | np.random.RandomState) else value
         for name, value in estimator.get_params(deep=False).items()
@@ -366,7 +367,7 @@ def copied(estimator: FittedLSTM) -> FittedLSTM:
 
 
 def _differ(rows: NDArray[np.int64], target: NDArray[np.int64], data: TrainingData) -> bool:
-    """Whether rows of a record are missing, or have other classes."""
+    """Test whether rows of a record are missing or have other classes."""
     if not len(rows):
         return False
     return bool(rows.max() >= len(data)) or not np.array_equal(
@@ -376,10 +377,10 @@ def _differ(rows: NDArray[np.int64], target: NDArray[np.int64], data: TrainingDa
 
 @dataclass(frozen=True, eq=False)
 class Repair:
-    """What repairing a fit came to.
+    """The result of repairing a fit.
 
-    The report has the probes, and the evidence of proved causes says what the second fit came to.
-    When the first fit is kept, `changes` is empty and `fitted` None.
+    The report contains the probes, and the evidence of proved causes gives the result of the second
+    fit. If the first fit is kept, `changes` is empty and `fitted` is None.
     """
 
     report: FluctuationReport
@@ -396,9 +397,9 @@ def repair_fit(
     *,
     verbose: int = 0,
 ) -> Repair:
-    """Probe a fit and fit again with the settings that were adopted.
+    """Probe a fit, then fit again with the adopted settings.
 
-    The second fit is kept when its verdict is better or its noise is lower by a factor of 1.5, and
+    The second fit is kept if its verdict is better or its noise is lower by a factor of 1.5, and
     its validation accuracy is not lower by more than 2 points or one standard error.
     """
     if report.verdict not in TROUBLED:
@@ -410,7 +411,7 @@ def repair_fit(
         proof = probe_fit(
             report, X, y, given, verbose=verbose, is_clocked=False, allowed=may_change
         )
-    except ArgumentError as error:  # a fit that cannot be run again is a fit all the same
+    except ArgumentError as error:  # a fit that cannot be rerun is still valid
         warn_caller(f"auto_repair=True could not look for a cause: {error}")
         return Repair(report)
     assert proof.probes is not None
@@ -435,7 +436,7 @@ def repair_fit(
 
 
 def is_better(before: FluctuationReport, after: FluctuationReport) -> tuple[bool, str]:
-    """Tell whether a second fit is calmer and as accurate, and describe the difference."""
+    """Test whether a second fit is calmer and as accurate; also describe the difference."""
     name = _shared_noise(before, after)
     noise, (moves, unit) = [_noise(report, name) for report in (before, after)], _NOISES[name]
     accuracy = [_late_accuracy(report) for report in (before, after)]
@@ -459,7 +460,7 @@ def is_better(before: FluctuationReport, after: FluctuationReport) -> tuple[bool
 
 
 def _shared_noise(before: FluctuationReport, after: FluctuationReport) -> str:
-    """Return the noise that both were measured by: where a loss is not in nats, the accuracy's."""
+    """Return a noise measured in both fits; the accuracy's if a loss is not in nats."""
     measured = [report for report in (before, after) if report.verdict != "diverged"]
     return next(
         (name for name in _NOISES if all(name in report.statistics for report in measured)),

@@ -1,4 +1,4 @@
-"""Evaluate a model: scores, intervals, baselines, and reports of them."""
+"""Evaluate a model: scores, intervals, baselines and reports."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ __all__ = ["OutsideWindows", "calibration_error", "score_predictions"]
 __getattr__, __dir__ = lazy_names(
     globals(),
     {
-        "OutsideWindows": "sensorseq.inspection.outside",
+        "OutsideWindows": "sensorseq.prediction.outside",
         "calibration_error": "calibration",
         "score_predictions": "metrics",
     },

@@ -17,13 +17,14 @@ from sensorseq.preprocessing.scale.scaler import fit_scaler
 from sensorseq.windows import WindowSet
 
 BASELINES = ("majority", "ridge", "gradient_boosting", "rocket_ridge")
-_MANY_WINDOWS = 4_000  # for training; above, ridge on all features of MiniRocket would take minutes
+# With more training windows, ridge on all MiniRocket features would take minutes.
+_MANY_WINDOWS = 4_000
 _FEATURES, _FEWER_FEATURES = 10_000, 2_016
-_BLOCK = 2_048  # windows whose random convolutions are held at once
+_BLOCK = 2_048  # windows whose random convolutions are in memory at once
 
 
 def make_baseline(name: str, seed: int = 0) -> Any:
-    """Return an unfitted classifier of a baseline's features, one of `BASELINES`, untuned."""
+    """Return an unfitted, untuned classifier for the features of a baseline in `BASELINES`."""
     if name == "majority":
         return DummyClassifier(strategy="most_frequent")
     if name == "ridge":
@@ -31,9 +32,9 @@ def make_baseline(name: str, seed: int = 0) -> Any:
             StandardScaler(),
             RidgeClassifierCV(alphas=np.logspace(-3, 3, 13), class_weight="balanced"),
         )
-    if name == "rocket_ridge":  # as published, without weights of the classes
+    if name == "rocket_ridge":  # as published, without class weights
         return make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.logspace(-3, 3, 10)))
-    # Without early stopping: what it would hold out is windows of recordings it trains on.
+    # No early stopping, because its held-out windows would be of recordings in training.
     return HistGradientBoostingClassifier(
         max_iter=150,
         learning_rate=0.08,
@@ -46,11 +47,11 @@ def make_baseline(name: str, seed: int = 0) -> Any:
 def predict_baseline(
     name: str, train: WindowSet, test: WindowSet, classes: NDArray[Any], seed: int = 0
 ) -> NDArray[np.float64]:
-    """Fit a baseline on `train` and return its scores (N, K) on `test`, columns as in `classes`.
+    """Fit a baseline on `train`; return its scores (N, K) on `test`, in the order of `classes`.
 
-    The scores are probabilities, or 1 for the predicted class where the learner gives none. The
-    features are `summary_features`; for ``"rocket_ridge"``, random convolutions of the scaled
-    windows (MiniRocket), 9,996 of them or, with more than 4,000 training windows, 2,016.
+    The scores are probabilities, or 1 for the predicted class if the learner has none. The features
+    are `summary_features`; for ``"rocket_ridge"``, random convolutions of the scaled windows
+    (MiniRocket), 9,996 of them or, with more than 4,000 training windows, 2,016.
     """
     if name == "rocket_ridge":
         describe = _describe_by_convolutions(train)

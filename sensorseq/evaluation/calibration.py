@@ -1,4 +1,4 @@
-"""What all scores need: known labels and intervals by group; and the calibration error."""
+"""The calibration error, and what all scores share: known labels and intervals by group."""
 
 from typing import Any, NamedTuple
 
@@ -12,11 +12,11 @@ from sensorseq.training.inputs import nearest_label
 N_RESAMPLES = 2000
 CONFIDENCE = 0.95
 N_FLIPS = 10_000
-_FEWEST = 20  # windows of a bin: fewer bins rather than bins that say nothing
+_FEWEST = 20  # fewest windows per bin; with fewer windows there are fewer bins
 
 
 def check_known_labels(labels: NDArray[Any], classes: NDArray[Any]) -> None:
-    """Raise when a label is not one of the classes a model knows."""
+    """Raise if a label is not one of the classes a model knows."""
     known = classes.tolist()
     for label in np.unique(labels).tolist():
         if label not in known:
@@ -30,7 +30,7 @@ def check_known_labels(labels: NDArray[Any], classes: NDArray[Any]) -> None:
 def read_predictions(
     y: ArrayLike, probability: ArrayLike, classes: ArrayLike, purpose: str
 ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[Any]]:
-    """Return labels, scores of shape (N, K) and class names that fit each other."""
+    """Return labels, scores of shape (N, K) and class names after checking that they match."""
     check_array_size("probability", np.asarray(probability))
     labels, scores, names = np.asarray(y), np.asarray(probability, np.float64), np.asarray(classes)
     if not len(labels):
@@ -51,14 +51,14 @@ def index_of(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
 
 
 class Interval(NamedTuple):
-    """The range of a score over other samples of recordings of the same kind."""
+    """The range of a score over resampled recordings."""
 
     low: float
     high: float
 
 
 def resampling_weights(n_groups: int, n_resamples: int, seed: int) -> NDArray[np.int64]:
-    """Count the draws of each group, (n_resamples, n_groups); rows sum to n_groups."""
+    """Count how often each group is drawn, (n_resamples, n_groups); rows sum to n_groups."""
     n_resamples = check_integer("n_resamples", n_resamples, 1)
     drawn = {"the draws": 8 * n_resamples * n_groups}
     check_memory(f"n_resamples={n_resamples}", drawn, "fewer resamples, or groups")
@@ -67,11 +67,11 @@ def resampling_weights(n_groups: int, n_resamples: int, seed: int) -> NDArray[np
 
 
 def sign_flips(n_groups: int, seed: int) -> NDArray[np.bool_]:
-    """Choose the groups exchanged in each permutation, (n_permutations, n_groups).
+    """Choose which groups each permutation exchanges, (n_permutations, n_groups).
 
-    All 2**n_groups choices where they are no more than `N_FLIPS`; otherwise that many, drawn at
-    random. The first exchanges nothing, so a share of the rows is a valid p-value (B. Phipson, G.
-    K. Smyth, *Permutation p-values should never be zero*, 2010).
+    If all 2**n_groups choices are at most `N_FLIPS`, they are all used, otherwise that many at
+    random. The first exchanges nothing, so a fraction of the rows is a valid p-value (B. Phipson,
+    G. K. Smyth, *Permutation p-values should never be zero*, 2010).
     """
     if 2**n_groups <= N_FLIPS:
         numbers = np.arange(2**n_groups)[:, None]
@@ -85,7 +85,7 @@ def percentile_interval(values: NDArray[np.float64]) -> Interval:
     """Return the interval of resampled scores; NaN are ignored."""
     values = values[~np.isnan(values)]
     if not len(values) or (np.ptp(values) == 0 and len(values) > 1):
-        # One group, or all groups equal: resampling says nothing, rather than "certain".
+        # One group, or all groups equal: resampling has no information, rather than certainty.
         return Interval(float("nan"), float("nan"))
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(values, [tail, 100 - tail])
@@ -93,12 +93,12 @@ def percentile_interval(values: NDArray[np.float64]) -> Interval:
 
 
 def plain_interval(interval: Interval) -> list[float] | None:
-    """Return an interval for JSON; None when there is none."""
+    """Return an interval for JSON; None if there is none."""
     return list(interval) if np.isfinite(interval).all() else None
 
 
 class CalibrationBin(NamedTuple):
-    """A bin of windows with similar probability."""
+    """A bin of windows with similar probabilities."""
 
     n_windows: int
     probability: float
@@ -106,7 +106,7 @@ class CalibrationBin(NamedTuple):
 
 
 class CalibrationError(NamedTuple):
-    """The gap between the probability of the predicted class and how often it is right.
+    """The gap between predicted probability and accuracy.
 
     `value` is the root mean square over windows of probability minus accuracy, in bins: 0.1 means
     about ten points off. `squared` is its unbiased square, negative for about half of all samples
@@ -131,7 +131,7 @@ def calibration_error(
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> CalibrationError:
-    """Measure the gap between the probability of the predicted class and how often it is right.
+    """Measure the gap between the probability of the predicted class and the accuracy.
 
     Windows are sorted by that probability p into bins of equal count. The plain estimate of a bin's
     squared error is the square of the mean of ``p - right``. It is too high by the variance of that
@@ -181,7 +181,8 @@ def calibration_error(
         raise InputError(f"groups has shape {group.shape}; labels have {labels.shape}.")
     sure = rows.max(axis=1)
     right = names[rows.argmax(axis=1)] == labels
-    order = np.lexsort((right, sure, group))  # so that the order of windows changes no bit
+    # A fixed order, so that the order of windows does not change a bit.
+    order = np.lexsort((right, sure, group))
     sure, right = sure[order], right[order].astype(np.float64)
     drawn_groups, group_index = np.unique(group[order], return_inverse=True)
     n_groups = len(drawn_groups)
@@ -191,7 +192,7 @@ def calibration_error(
     np.add.at(off, (group_index, bin_index), sure - right)
     squared = _squared(n, off, np.ones((1, n_groups)), debias=debias)[0]
     drawn = _squared(n, off, resampling_weights(n_groups, n_resamples, seed), debias=debias)
-    # A draw knows the windows, not the truth, as its population: it is off by what these are.
+    # Resampling adds a bias, because the windows replace the population; subtract its mean.
     drawn += squared - np.nanmean(drawn) if np.isfinite(drawn).any() else 0.0
     counts = np.bincount(bin_index, minlength=n_used)
     return CalibrationError(
@@ -211,12 +212,12 @@ def calibration_error(
 
 
 def are_probabilities(rows: NDArray[np.float64]) -> bool:
-    """Whether every row is shares of 1."""
+    """Test whether every row is non-negative and sums to 1."""
     return bool((rows >= 0).all() and np.allclose(rows.sum(axis=1), 1.0, atol=1e-6))
 
 
 def _equal_bins(values: NDArray[np.float64], n_bins: int) -> tuple[NDArray[np.int64], int]:
-    """Return the bin of each value, and how many bins have one; equal values share theirs."""
+    """Assign each value to a bin, equal values to the same one; also return the number of bins."""
     inner = np.quantile(values, np.arange(1, n_bins) / n_bins, method="lower")
     used, index = np.unique(np.searchsorted(inner, values, side="left"), return_inverse=True)
     return index, len(used)
@@ -229,11 +230,11 @@ def _squared(
     *,
     debias: bool,
 ) -> NDArray[np.float64]:
-    """Squared error of draws of groups: of windows (group, bin) and the sums of their errors."""
+    """Return the squared error of resamples from windows and summed errors, both (group, bin)."""
     w = weights.astype(np.float64)
     windows, product = w @ n, (w @ off) ** 2
     pairs = windows**2
-    if debias:  # a group drawn twice is two groups
+    if debias:  # a group drawn twice counts as two groups
         product -= w @ off**2
         pairs -= w @ n**2
     usable = pairs > 0

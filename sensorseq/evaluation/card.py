@@ -1,4 +1,4 @@
-"""A model card in Markdown: what a model decides, how well, from which data, and its limits."""
+"""A model card in Markdown: what a model predicts, how well, from which data, and its limits."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ from sensorseq.evaluation.text import NAMES, format_interval, format_p_value, pe
 from sensorseq.io.model_file import read_model
 
 _MAX_CLASSES = 20  # classes shown in the confusion matrix
-_FEW_RECORDINGS = 10  # fewer recordings of a class give only a rough recall
+_FEW_RECORDINGS = 10  # with fewer recordings of a class, its recall is only a rough estimate
 
 
 def model_card(
@@ -26,9 +26,9 @@ def model_card(
     comparison: Comparison | None = None,
     counts: Mapping[str, Mapping[str, int]] | None = None,
 ) -> str:
-    """Return the card of the model in the file at `path`.
+    """Return the Markdown card of the model in the file at `path`.
 
-    `comparison` has its figures on windows it was not trained on; without one, the card states that
+    `comparison` has its scores on windows it was not trained on; without one, the card says that
     there are none. `counts` are the windows of the prepared file by part and class.
     """
     description = read_model(path)[1]
@@ -217,5 +217,5 @@ def _table(heads: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Return text that neither ends a table's cell nor becomes HTML."""
+    """Escape text for a cell of a Markdown table, so that it does not become HTML."""
     return printable(str(value)).replace("|", "\\|").replace("<", "&lt;")

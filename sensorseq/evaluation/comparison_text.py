@@ -34,7 +34,7 @@ def format_comparison(comparison: Comparison) -> str:
 
 
 def describe_drives(drives: DriveEvaluation) -> str:
-    """Write the scores of drives as lines of text."""
+    """Format the scores of drives as lines of text."""
     return (
         f"Over time, in {plural(drives.n_recordings, 'recording')} with several classes. The vote"
         f" is of {drives.n_votes} windows, smoothing by {drives.told.smooth}. F1 counts stretches"
@@ -44,7 +44,7 @@ def describe_drives(drives: DriveEvaluation) -> str:
 
 
 def drive_rows(drives: DriveEvaluation) -> list[list[str]]:
-    """Return a row for each way to decide: its name, and scores with intervals."""
+    """Return a row for each method of decision: its name, and scores with intervals."""
     rows = []
     for name, found in drives.scores.items():
         cells = [name]
@@ -58,7 +58,7 @@ def drive_rows(drives: DriveEvaluation) -> list[list[str]]:
 
 
 def describe_folds(comparison: Comparison) -> str:
-    """Return the mean and spread of the fold accuracies, next to that of all windows together."""
+    """Return the mean and spread of the fold accuracies, next to the overall accuracy."""
     assert comparison.fold_mean is not None
     assert comparison.fold_sd is not None
     each = ", ".join(f"{100 * value:.1f}" for value in comparison.fold_accuracy)

@@ -1,4 +1,4 @@
-"""The page of predictions over time: strips of classes above the signals."""
+"""The page of predictions over time, with a strip of classes above the signals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,9 +15,9 @@ MOST_CHANNELS = 8
 
 
 def make_drive_page(predictions: Sequence[RecordingPrediction], *, title: str) -> str:
-    """Return a self-contained HTML page, in light and dark, that needs no script to be read.
+    """Return a self-contained HTML page in light and dark that is readable without scripts.
 
-    The predictions are those of `predict_recordings` with `with_facts`.
+    The predictions come from `predict_recordings` with `with_facts`.
     """
     shown = [one for one in predictions if one.timeline and one.facts][:MOST_RECORDINGS]
     classes = shown[0].classes.tolist() if shown else []

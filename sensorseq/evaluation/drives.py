@@ -1,4 +1,4 @@
-"""Score drives: the classes of recordings over time, smoothed, single, and by a majority vote."""
+"""Score drives, recordings whose class changes: smoothed, by single windows, by majority vote."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ USUAL_SMOOTHING = Smoothing()
 
 @dataclass(frozen=True, eq=False)
 class DriveScores:
-    """Scores of one way to decide, with 95 % intervals from resampling whole groups."""
+    """Scores of one method of decision, with 95 % intervals from resampling whole groups."""
 
     scores: Mapping[str, float]
     intervals: Mapping[str, Interval]
@@ -50,17 +50,17 @@ class DriveScores:
 
 @dataclass(frozen=True, eq=False)
 class DriveEvaluation:
-    """How well stretches of classes are found in recordings that have several.
+    """How well class segments are found in recordings that have several classes.
 
-    `scores` are of the single windows, of the majority of `n_votes` windows, and of the smoothed
-    timeline `told`, in this order. `true` has the true classes of the same windows.
+    `scores` are those of single windows, of the majority of `n_votes` windows, and of the smoothed
+    timeline `told`, in this order. `true` are the true classes of the same windows.
     """
 
     scores: Mapping[str, DriveScores]
     told: Timeline
     true: Timeline
     n_votes: int
-    n_recordings: int  # with several classes
+    n_recordings: int  # recordings with several classes
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scores as plain values."""
@@ -81,7 +81,7 @@ def evaluate_drives(
     class_shares: ArrayLike | None = None,
     seed: int = 0,
 ) -> DriveEvaluation | None:
-    """Score predictions over time; None where no recording has several classes.
+    """Score predictions over time; return None if no recording has several classes.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def score_spans(
     *,
     seed: int = 0,
 ) -> DriveScores:
-    """Score the spans of recordings; intervals come from resampling whole groups of them."""
+    """Score the segments of recordings, with intervals from resampling whole groups."""
     counts: dict[Any, Floats] = {}
     of_told, of_true = spans_by_recording(told), spans_by_recording(true)
     for name, own in of_true.items():
@@ -158,16 +158,16 @@ def score_spans(
 
 
 def in_time(recording_id: NDArray[Any], start_s: ArrayLike) -> Iterator[NDArray[np.int64]]:
-    """Yield the rows of each recording in order of time."""
+    """Yield the rows of each recording in time order."""
     start = np.asarray(start_s)
     for _, rows in iter_recordings(recording_id):
         yield rows[np.argsort(start[rows], kind="stable")]
 
 
 def majority_vote(probability: Floats, n_before: int, n_after: int) -> Floats:
-    """Return the share of each class among a window and those around it.
+    """Return the fraction of votes for each class among a window and its neighbors.
 
-    At a tie, the class with the higher mean probability has the larger share.
+    Ties are broken by the higher mean probability.
     """
     labels = np.eye(probability.shape[1])[probability.argmax(axis=1)]
     found = moving_mean(labels + 1e-6 * probability, n_before, n_after)
@@ -175,7 +175,7 @@ def majority_vote(probability: Floats, n_before: int, n_after: int) -> Floats:
 
 
 def moving_mean(rows: Floats, n_before: int, n_after: int) -> Floats:
-    """Return the mean of each row with those before and after it; the ends are repeated."""
+    """Return the mean of each row and its neighbors; the ends are repeated."""
     padded = np.pad(rows, ((n_before, n_after), (0, 0)), mode="edge")
     shifted = [padded[at : at + len(rows)] for at in range(n_before + n_after + 1)]
     return np.asarray(np.mean(shifted, axis=0))

@@ -25,14 +25,14 @@ from sensorseq.text import plural
 from sensorseq.training.preparation import augment_as_told
 from sensorseq.windows import WindowSet
 
-_WHOLE = 1e-9  # how far a quotient of seconds may be from a whole number
+_WHOLE = 1e-9  # tolerance in whether a quotient of seconds is a whole number
 
 
 @dataclass(frozen=True, eq=False)
 class FoldWindows:
-    """The windows that folds may be tested on (`rows`, sorted); they may be trained on all.
+    """The `rows` (sorted) of windows that folds are tested on; they may train on all windows.
 
-    `protocol` tells how training and test windows differ, and is empty when they do not.
+    `protocol` describes how training and test windows differ; it is empty if they do not.
     """
 
     rows: NDArray[np.int64]
@@ -43,9 +43,9 @@ class FoldWindows:
 def choose_fold_windows(windows: WindowSet) -> FoldWindows:
     """Choose the windows on the grid of ``hop_s`` among windows cut with ``train_hop_s``.
 
-    Without ``train_hop_s`` and ``train_phase`` in their configuration, those are all windows. In a
-    stretch of a recording with one label and without a gap, they are the windows that would have
-    been cut without ``train_hop_s``. Raises `InputError` if they are not among these.
+    If their configuration has neither ``train_hop_s`` nor ``train_phase``, all windows are chosen.
+    Within a segment of one label without gaps, the chosen windows are those that would have been
+    cut without ``train_hop_s``. Raises an `InputError` if the windows do not include them.
     """
     options = PreparationOptions.recorded(windows.provenance)
     window_s, train_hop_s = options.window_s, options.train_hop_s
@@ -72,7 +72,7 @@ def choose_fold_windows(windows: WindowSet) -> FoldWindows:
 
 
 def check_whole_recordings(windows: WindowSet) -> None:
-    """Raise unless every recording lies in one group, so that folds of groups keep it whole."""
+    """Raise unless each recording is in a single group, so that folds keep it whole."""
     if windows.recording_id is None:
         return
     ids, groups = np.asarray(windows.recording_id), np.asarray(windows.groups)
@@ -100,10 +100,10 @@ def _on_grid(
     label = np.unique(np.asarray(windows.y), return_inverse=True)[1]
     overlaps = np.full(len(windows), True) if windows.split is None else windows.split == "train"
     hop, train_hop = hop_s * rate, int(np.ceil(train_hop_s * rate - _WHOLE))
-    apart = int(min(hop, window_s * rate) + _WHOLE)  # samples from one chosen window to the next
+    apart = int(min(hop, window_s * rate) + _WHOLE)  # samples between the starts of chosen windows
     chosen = np.flatnonzero(~overlaps).tolist()
-    before = last = -1  # rows of the previous window, and of the last chosen one
-    origin_s: float | None = None  # start of the grid; None until one is chosen
+    before = last = -1  # row of the previous window, and of the last chosen one
+    origin_s: float | None = None  # start of the grid; None until a window is chosen
 
     def samples_since(start: float, row: int) -> int:
         return round(float(start - start_s[row]) * rate)
@@ -115,7 +115,7 @@ def _on_grid(
         if before < 0 or recording[row] != recording[before]:
             last, origin_s = -1, None
         elif label[row] != label[before] or samples_since(start, before) > train_hop:
-            origin_s = None  # after a gap or another label, the grid starts again
+            origin_s = None  # a gap or another label starts a new grid
         before = row
         if origin_s is None:
             is_chosen = last < 0 or samples_since(start, last) >= apart
@@ -131,7 +131,7 @@ def _on_grid(
 
 
 def _coarse_recordings(windows: WindowSet, train_hop_s: float, hop_s: float) -> tuple[str, ...]:
-    """Return a note about recordings without overlapping windows, outside the train part."""
+    """Return a note if recordings outside the train part have no overlapping windows."""
     if windows.split is None or train_hop_s > hop_s:
         return ()
     ids = np.asarray(windows.recording_id)
@@ -148,12 +148,12 @@ def _coarse_recordings(windows: WindowSet, train_hop_s: float, hop_s: float) -> 
 
 Progress = Callable[[str], None]
 
-_DOMINANT = 0.5  # share of its class's windows, from which on a recording decides its score
-_FEWEST_TO_DOMINATE = 3  # recordings of the class: one of two always holds half or more
+_DOMINANT = 0.5  # fraction of its class's windows from which a recording dominates the score
+_FEWEST_TO_DOMINATE = 3  # fewest recordings of the class: one of two always has at least half
 
 
 class DominantRecording(NamedTuple):
-    """A recording that holds most windows of its class."""
+    """A recording with most of the windows of its class."""
 
     recording_id: str
     label: Any
@@ -164,11 +164,11 @@ class DominantRecording(NamedTuple):
 class Comparison:
     """A model and its baselines, scored on the same windows.
 
-    `protocol` describes what the scores were measured on; read the caveats in `notes` before
-    trusting them. `fold_accuracy` is empty for a test part. `seen` are the evaluated recordings
-    that were in the training data, `dominant` those with more than half of the windows of their
-    class. `outside` says which windows are unlike those of the training; None if the model does not
-    know. `drives` has the scores over time; None where no recording has several classes.
+    `protocol` describes how the scores were measured; read the caveats in `notes` before trusting
+    them. `fold_accuracy` is empty for a test part. `seen` are the evaluated recordings that were in
+    the training data, `dominant` those with more than half of the windows of their class. `outside`
+    marks windows unlike the training windows; None if the model has no data to decide. `drives` has
+    the scores over time; None if no recording has several classes.
     """
 
     model: Evaluation
@@ -249,7 +249,7 @@ def evaluate_test(
     test = windows if windows.split is None else windows.part("test")
     knows = model.preparation_ is not None
     if not len(test) and knows and not seen_recordings(model.preparation_, windows):
-        test = windows = replace(windows, split=None)  # a file of other recordings
+        test = windows = replace(windows, split=None)  # all windows of a file of other recordings
     labels = _labels(test)
     if not len(test):
         raise InputError(
@@ -268,7 +268,7 @@ def evaluate_test(
     dominant = _dominant(test)
     notes = _test_notes(evaluated, test, seen, dominant, are_known=model.preparation_ is not None)
     train = None
-    if windows.split is not None:  # what the model was trained on
+    if windows.split is not None:  # the windows that the model was trained on
         parts = ["train", "validation"] if model.refitted_ else ["train"]
         train = windows.take(np.flatnonzero(np.isin(windows.split, parts)))
     if train is None or not len(train):
@@ -364,7 +364,7 @@ def evaluate_folds(
     For each fold a clone is fitted on the other groups, some of which it holds out for early
     stopping; the fold itself is only predicted. Every window is predicted once, and the scores are
     computed over all predictions together; `Comparison.fold_mean` is the mean over folds instead.
-    All windows are used, whatever their part.
+    Windows of all parts are used.
 
     In a file prepared with ``train_hop_s``, folds are trained on all windows of the train part, and
     tested only on those that start every ``hop_s``. A fold never shares a recording or a group with
@@ -447,7 +447,7 @@ def _check_enough_groups(labels: NDArray[Any], groups: NDArray[Any], n_folds: in
 def scorer(
     windows: WindowSet, classes: NDArray[Any], seed: int = 0
 ) -> Callable[[NDArray[np.float64]], Evaluation]:
-    """Return a scorer of predictions of the same windows, over the same resampled groups."""
+    """Return a function that scores predictions of these windows on the same resamples."""
     return partial(
         score_predictions,
         _labels(windows),
@@ -465,7 +465,7 @@ def _labels(windows: WindowSet) -> NDArray[Any]:
 
 
 def _balanced(train: WindowSet, seed: int) -> NDArray[np.int64]:
-    """Balance a training fold as the windows' configuration says for their train part."""
+    """Balance a training fold as the windows' configuration asks for the train part."""
     options = PreparationOptions.recorded(train.provenance)
     if options.balance is None:
         return np.arange(len(train))

@@ -1,4 +1,4 @@
-"""Describe a file or folder without training: recordings, windows, a model."""
+"""Describe recordings, prepared windows or a model without training."""
 
 import importlib
 import os
@@ -53,15 +53,15 @@ def inspect_recordings(
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> tuple[dict[str, Any], list[RecordingFacts]]:
-    """Read recordings, one at a time, and describe them; an error is listed and the others go on.
+    """Read recordings one at a time and describe them; errors are listed, too.
 
-    The options are those of `PreparationOptions` about files.
+    The options are the file options of `PreparationOptions`.
 
-    Returns ``recordings``, for each its id, files, label, group, duration, rate, channels with
-    range and missing samples, longest gap; of a robot log its topics with type, messages, rate and
-    channels, and so the arrays of a file if they do not fit together; or ``error``. ``n_errors``:
-    how many have one. ``odd``: what is odd, most important first. And the facts of each, of logs
-    only with `read_logs`; each label span has its own.
+    Returns a dictionary and the facts of each label span (for logs only with `read_logs`).
+    ``recordings`` has for each its id, files, label, group, duration, rate, channels with range and
+    missing samples, and longest gap; for a robot log its topics with type, messages, rate and
+    channels, similarly for a file whose arrays do not match; or its ``error``. ``n_errors`` is the
+    number of errors, and ``odd`` lists irregularities, most important first.
     """
     refuse_prepared(
         Path(path),
@@ -90,7 +90,8 @@ def inspect_recordings(
                 facts += [measure(span) for span in _spans(recording)] or [whole]
         except RecordingError as error:
             described = {"error": str(error)}
-            if source.has_arrays:  # its arrays do not fit together: list them to choose from
+            # List its arrays, which do not match, so that the user can choose.
+            if source.has_arrays:
                 with suppress(RecordingError):
                     described = _describe_log(list_arrays(source.paths[0]))
         rows.append({**known, **described})
@@ -99,7 +100,7 @@ def inspect_recordings(
 
 
 def _spans(recording: Recording) -> Iterator[Recording]:
-    """Yield each label span as a recording of its own."""
+    """Yield each label span as a separate recording."""
     for span in recording.label_spans:
         first, last = np.searchsorted(recording.timestamps_s, [span.start_s, span.end_s])
         yield replace(
@@ -116,7 +117,7 @@ def _spans(recording: Recording) -> Iterator[Recording]:
 def inspect_windows(
     path: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None
 ) -> tuple[dict[str, Any], list[RecordingFacts]]:
-    """Do as `inspect_recordings` of a prepared file, from windows that do not overlap."""
+    """Describe a prepared file like `inspect_recordings`, from windows without overlap."""
     rows, facts = [], []
     with PreparedFile(path) as file:
         columns, n = file.columns, len(file)
@@ -204,7 +205,7 @@ def _describe(recording: Recording, facts: RecordingFacts) -> dict[str, Any]:
 
 
 def format_recordings(found: dict[str, Any]) -> str:
-    """Return `inspect_recordings` as text."""
+    """Format the result of `inspect_recordings` as text."""
     readable = [row for row in found["recordings"] if "channels" in row]
     lines = [f"{len(found['recordings'])} recording(s)"]
     if readable:
@@ -247,7 +248,7 @@ def format_recordings(found: dict[str, Any]) -> str:
         lines += [wrapped(f"- {odd['text']} {odd['advice']}", "  ") for odd in found["odd"]]
     unreadable: dict[str, list[Mapping[str, Any]]] = {}
     for row in found["recordings"]:
-        if "error" in row:  # the same error again, but for the file and its numbers
+        if "error" in row:  # group errors that differ only in file names and numbers
             paths = "|".join(map(re.escape, row["paths"]))
             kind = re.sub(rf"{paths}|[-+.\d]+", "", row["error"])
             unreadable.setdefault(kind, []).append(row)
@@ -260,7 +261,7 @@ def format_recordings(found: dict[str, Any]) -> str:
 
 
 def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a table of topics for each group of logs that have the same ones."""
+    """Return a table of topics for each set of logs with the same topics."""
     kinds: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for log in logs:
         key = tuple((one["name"], one["message_type"]) for one in log["topics"])
@@ -294,13 +295,13 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def inspect_leakage(path: str | os.PathLike[str]) -> LeakageReport:
-    """Look for leaks between the parts of a prepared file, its statistics and balance included."""
+    """Find leaks between the parts of a prepared file, in its windows, statistics and balance."""
     with PreparedFile(path) as file:
         return find_leakage(file.windows(), sample_indices=file.sample_indices, scaler=file.scaler)
 
 
 def inspect_data(path: str | os.PathLike[str]) -> list[Finding]:
-    """Check the training and validation windows of a prepared file, which are not scaled yet."""
+    """Check the unscaled training and validation windows of a prepared file."""
     with PreparedFile(path) as file:
         windows = file.windows()
     names = np.full(len(windows), "") if windows.y is None else np.asarray(windows.y)
@@ -377,7 +378,7 @@ def _describe_windows(file: Path) -> dict[str, Any]:
 
 
 def format_file(found: dict[str, Any]) -> str:
-    """Return `describe_file` as text."""
+    """Format the result of `describe_file` as text."""
     rate = found["sample_rate_hz"]
     at = f" at {rate:g} Hz" if rate else ""
     unknown = "channels unknown (trained on arrays)"
@@ -421,7 +422,7 @@ def _looks_like_hdf5(file: Path) -> bool:
 
 
 def is_prepared(path: Path) -> bool:
-    """Whether the file holds prepared windows."""
+    """Test whether a file contains prepared windows."""
     if not (path.is_file() and _looks_like_hdf5(path)):
         return False
     try:
@@ -432,7 +433,7 @@ def is_prepared(path: Path) -> bool:
 
 
 def refuse_prepared(path: Path, way_out: str) -> None:
-    """Raise, ending in `way_out`, when the file holds prepared windows."""
+    """Raise an error that ends with `way_out` if the file contains prepared windows."""
     if is_prepared(path):
         raise InputError(f"{path} holds prepared windows; {way_out}")
 
@@ -461,7 +462,7 @@ def describe_installation() -> dict[str, Any]:
 
 
 def format_installation(installed: Mapping[str, Any]) -> str:
-    """Return the text of `describe_installation`, at most 80 columns wide where names allow."""
+    """Format `describe_installation` as text, at most 80 columns wide if names allow."""
     shown: dict[str, Any] = dict(installed)
     rows = shown.pop("served")
     cuda = shown.pop("cuda build")

@@ -1,4 +1,4 @@
-"""Samples from a pipe, a socket or a recording, and a line of JSON for each decision."""
+"""Read samples from a pipe, socket or recording, and write decisions as lines of JSON."""
 
 import json
 import os
@@ -23,27 +23,27 @@ from sensorseq.readers import find_recordings
 from sensorseq.readers.columns import TIME_COLUMNS
 
 FORMATS = ("csv", "float32", "float64")
-_BLOCK = 1 << 16  # bytes read at once, if so many are there
+_BLOCK = 1 << 16  # most bytes read at once
 _DATAGRAM = 1 << 16
-_FEWEST_LINES = 20  # unreadable lines at the beginning, after which it is no CSV
-_REPLAY_S = 0.1  # samples of a recording that are pushed together
-_JUDGED = 50  # samples whose stamps are compared with the sample rate
-_FACTOR = 1.5  # the rates may differ by this factor
+_FEWEST_LINES = 20  # after this many unreadable lines at the start, it is not CSV
+_REPLAY_S = 0.1  # duration of the samples that are pushed together
+_JUDGED = 50  # number of timestamps compared with the sample rate
+_FACTOR = 1.5  # the rates may differ by up to this factor
 
 
 class Samples(NamedTuple):
-    """Samples (n, n_channels) and their time stamps (n,), if they have any."""
+    """Samples (n, n_channels) and their timestamps (n,), or None."""
 
     values: NDArray[np.float64]
     timestamps_s: NDArray[np.float64] | None
 
 
 class SampleParser:
-    """Turns bytes into samples of some channels: lines of CSV, or little-endian floats.
+    """Parses bytes into samples of given channels, from lines of CSV or little-endian floats.
 
-    CSV has a header with the channels' names, in any order among others, or its columns are the
-    channels, perhaps after the time. An empty field is a missing value. Lines that cannot be read,
-    as a serial line begins with, are counted in `n_unreadable` and left out.
+    CSV either has a header that includes the channels' names in any order, or its columns are the
+    channels, optionally after the time. An empty field is a missing value. Unreadable lines, such
+    as the first fragment from a serial port, are counted in `n_unreadable` and skipped.
     """
 
     def __init__(self, kind: str, channels: tuple[str, ...], time_column: str | None = None):
@@ -54,7 +54,7 @@ class SampleParser:
         self._n_lines = self.n_unreadable = 0
 
     def feed(self, data: bytes, *, whole: bool = False) -> Samples:
-        """Return the samples that are complete; with `whole`, the last line needs no end."""
+        """Return the samples that are complete; with `whole`, also an unterminated last line."""
         data = self._rest + data
         if self._kind != "csv":
             width = np.dtype(self._kind).itemsize * len(self._channels)
@@ -77,7 +77,7 @@ class SampleParser:
         return Samples(table[:, :n_channels], stamps)
 
     def _row(self, line: bytes) -> list[float] | None:
-        """Return the channels of a line, and its time last; None for a header or what is none."""
+        """Parse a line into channels, with the time last; None for a header or unreadable line."""
         self._n_lines += 1
         fields = [field.strip(b' \t\r\n"') for field in line.split(b",")]
         if self._columns is None and not self._find_columns(fields):
@@ -91,7 +91,7 @@ class SampleParser:
             return None
 
     def _find_columns(self, fields: list[bytes]) -> bool:
-        """Find the columns in the first line; return whether that line is a sample."""
+        """Find the columns in the first line; return True if that line is a sample."""
         n = len(self._channels)
         if all(_is_number(field) for field in fields):
             if len(fields) not in (n, n + 1):
@@ -102,13 +102,13 @@ class SampleParser:
             return True
         names = [field.decode("utf-8-sig", "replace").strip('"') for field in fields]
         missing = [name for name in self._channels if name not in names]
-        if len(missing) == n:  # no header of ours: perhaps the torn end of a line
+        if len(missing) == n:  # not a header with our names, perhaps the end of a truncated line
             self._count_unreadable(b",".join(fields))
             return False
         if missing:
             hint = did_you_mean(missing[0], names)
             raise InputError(f"the header has no channel {missing[0]!r}.{hint}")
-        self._n_lines = self.n_unreadable  # a header is no sample
+        self._n_lines = self.n_unreadable  # the header does not count as unreadable
         self._columns = [names.index(name) for name in self._channels]
         usual = [name for name in TIME_COLUMNS if name in names]
         if self._time_column is not None and self._time_column not in names:
@@ -136,14 +136,14 @@ def _is_number(field: bytes) -> bool:
 
 
 def samples_of_pipe(descriptor: int, parser: SampleParser) -> Iterator[Samples]:
-    """Yield samples of a file, pipe or serial line as they come, until its end."""
+    """Yield samples of a file, pipe or serial port as they arrive, until its end."""
     while data := os.read(descriptor, _BLOCK):
         yield parser.feed(data)
     yield parser.feed(b"", whole=True)
 
 
 def samples_of_udp(address: str, parser: SampleParser) -> Iterator[Samples]:
-    """Yield the samples of datagrams to ``[HOST:]PORT`` until an empty one comes."""
+    """Yield the samples of datagrams sent to ``[HOST:]PORT``, until an empty one arrives."""
     host, _, port = address.rpartition(":")
     if not port.isdigit() or int(port) > 65535:
         raise ArgumentError(f"--udp {address} is not a port, such as 5005 or 127.0.0.1:5005.")
@@ -159,7 +159,7 @@ def samples_of_udp(address: str, parser: SampleParser) -> Iterator[Samples]:
 def samples_of_recording(
     model: SensorLSTMClassifier, path: Path, time_column: str | None, speed: float
 ) -> Iterator[Samples]:
-    """Yield a recording in small steps, `speed` times as fast as it was; 0: without waiting."""
+    """Replay a recording in small steps at `speed` times its pace; 0 means without waiting."""
     reading = PreparationOptions.recorded(model.preparation_ or {})
     reading = replace(reading, time_column=time_column or reading.time_column)
     if path.is_dir() and not (path / "metadata.yaml").is_file():  # a bag has this file
@@ -181,7 +181,7 @@ def samples_of_recording(
 
 
 def write_decisions(stream: DecisionStream, samples: Iterator[Samples], out: TextIO) -> int:
-    """Write a line of JSON for each decision as soon as it is due; return the number of samples."""
+    """Write each decision as a line of JSON once it is due; return the number of samples."""
     n_samples, checked = 0, np.empty(0)
     try:
         for part in samples:
@@ -193,7 +193,7 @@ def write_decisions(stream: DecisionStream, samples: Iterator[Samples], out: Tex
             decisions = stream.push(*part)
             _write(decisions, stream, began_s, out)
     except KeyboardInterrupt:
-        pass  # the usual end of a stream: what is left is still decided
+        pass  # the usual end of a stream; the remaining windows are still decided
     began_s = time.perf_counter()
     _write(stream.flush(), stream, began_s, out)
     return n_samples

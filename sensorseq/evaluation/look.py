@@ -1,4 +1,4 @@
-"""One HTML page about recordings or windows before training: what is odd, and a look at each."""
+"""An HTML page about recordings or windows before training: irregularities and pictures."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,19 +20,19 @@ from sensorseq.inspection.recordings import (
 from sensorseq.prediction.outside import Floats
 from sensorseq.readers.columns import describe_counters
 
-MOST_ROWS = 50  # recordings of a class that get a picture
-MOST_CELLS = 1200  # pictures of the page, fewer where they are large
+MOST_ROWS = 50  # recordings of a class that are drawn
+MOST_CELLS = 1200  # pictures on the page, fewer if they are large
 MOST_BYTES = 1_000_000
 MOST_CHANNELS = 16
 MOST_CLASSES = 60
-MOST_DECADES = 8.0  # range of power density that a picture shows
+MOST_DECADES = 8.0  # largest range of power density in a picture
 
 
 def make_look(found: Mapping[str, Any], facts: Sequence[RecordingFacts], *, title: str) -> str:
-    """Return a self-contained HTML page, in light and dark, that needs no script to be read.
+    """Return a self-contained HTML page in light and dark that is readable without scripts.
 
-    `found` and `facts` are what `inspect_recordings` and `inspect_windows` return. It has at most
-    `MOST_BYTES`, with fewer recordings, then fewer channels, drawn where there are many.
+    `found` and `facts` come from `inspect_recordings` or `inspect_windows`. To stay within
+    `MOST_BYTES`, the page draws fewer recordings, then fewer channels.
     """
     n_cells = MOST_CELLS
     while True:
@@ -60,7 +60,8 @@ def _make_look(
     for names, own in sets_of_channels(facts):
         moving = {c.name for one in own for c in one.channels.values() if c.spread > 0}
         first = sorted(names, key=lambda name: (name not in moving, name not in noted))
-        n_channels = min(MOST_CHANNELS, max(int(room / 2), 1))  # a row of the class, and one more
+        # Each channel needs at least two pictures.
+        n_channels = min(MOST_CHANNELS, max(int(room / 2), 1))
         shown = sorted(first[:n_channels], key=names.index)
         scales = [_Scale.of(name, own) for name in shown]
         classes: dict[str, list[RecordingFacts]] = defaultdict(list)
@@ -98,24 +99,24 @@ def _make_look(
 
 
 def _number(value: float, other: float) -> str:
-    """Return a number with as many digits as the range to another one needs."""
+    """Format a number with the digits that the range to `other` needs."""
     is_zero = abs(value) < 0.005 * max(abs(value), abs(other))
     return f"{0.0 if is_zero else value:.3g}".replace("-", "\N{MINUS SIGN}")
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """What is common to the pictures of one channel."""
+    """The common scale of all pictures of one channel."""
 
     name: str
     unit: str
-    limits: tuple[float, float]  # lower and upper end of the pictures over time
-    extremes: tuple[float, float]  # as `clipped_edges` compares with
+    limits: tuple[float, float]  # range of the pictures over time
+    extremes: tuple[float, float]  # the extremes that `clipped_edges` uses
     rate_hz: float
 
     @classmethod
     def of(cls, name: str, facts: Sequence[RecordingFacts]) -> "_Scale":
-        """Return a scale that shows most recordings, whatever a few odd ones do."""
+        """Choose a scale that suits most recordings, regardless of outliers."""
         rows = [(one, one.channels[name]) for one in facts if name in one.channels]
         known = [c for _, c in rows if c.n_known]
         ends = [(c.quantiles[[0, -1]], (c.low.value, c.high.value)) for c in known]
@@ -134,7 +135,7 @@ class _Scale:
         return cls(name, unit, limits, limits_of(rows), median_known([c.rate_hz for c in known]))
 
     def spectrum_of(self, channels: Sequence[ChannelFacts]) -> Floats:
-        """Return the median spectrum of channels that move, on the grid of the usual rate."""
+        """Return the median spectrum of channels that vary, on a common frequency grid."""
         grid = np.linspace(0, self.rate_hz / 2, N_BANDS)
         rows = [
             np.interp(grid, np.linspace(0, c.rate_hz / 2, N_BANDS), c.spectrum, right=np.nan)
@@ -144,7 +145,7 @@ class _Scale:
         return np.array([median_known(band) for band in np.transpose(rows)] or [np.nan] * N_BANDS)
 
     def of_classes(self, classes: Mapping[str, Sequence[RecordingFacts]]) -> dict[str, Any]:
-        """Return a picture of each class's median spectrum over that of all, and its range."""
+        """Draw each class's median spectrum on top of the overall one; also return the range."""
         channels = {
             label: [c for one in rows if (c := one.channels.get(self.name)) and c.n_known]
             for label, rows in classes.items()
@@ -171,12 +172,12 @@ class _Scale:
         }
 
     def share(self, value: float) -> float:
-        """Return where a value is between the limits, in percent."""
+        """Return a value's position within the limits, in percent."""
         low, high = self.limits
         return float(np.clip(100 * (value - low) / (high - low), 0, 100))
 
     def picture(self, one: RecordingFacts) -> Markup:
-        """Return a picture of a recording over time."""
+        """Draw a recording over time."""
         channel = one.channels[self.name]
         edges, cut = (channel.low, channel.high), clipped_edges(channel, self.extremes)
         return Markup(

@@ -26,17 +26,18 @@ from sensorseq.prediction.probabilities import recording_prediction
 from sensorseq.text import html_table
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
-_CELLS_AT_ONCE = 2_000_000  # cells of permuted confusion matrices held in memory at once
+_CELLS_AT_ONCE = 2_000_000  # cells of permuted confusion matrices in memory at once
 _MANY_RECORDINGS = 40
-FEW_GROUPS = 10  # below, percentile intervals of so few groups are clearly too narrow
+FEW_GROUPS = 10  # with fewer groups, percentile intervals are clearly too narrow
 
 
 @dataclass(frozen=True)
 class RecordingScore:
     """The predictions for one recording.
 
-    `label` is None when its windows have several. `vote` is the majority of its windows, a tie goes
-    to the higher mean probability; `predicted` is the class with the highest mean `probability`.
+    `label` is None if its windows have several. `vote` is the majority of its windows, with ties
+    broken by the higher mean probability; `predicted` is the class with the highest mean
+    `probability`.
     """
 
     recording_id: str
@@ -54,11 +55,11 @@ class Evaluation:
     """Scores of one classifier on one set of windows.
 
     `confusion_matrix` (K, K) has true classes in rows; `group_confusion` (n_groups, K, K) is that
-    of each group, for paired comparisons. Next to those over windows, `scores` has recording_vote
-    and recording_mean, the shares of recordings classified correctly by the majority vote, and by
-    the mean probability, of their windows; and calibration_error, NaN if the scores are not
-    probabilities, whose bins `reliability` has. `intervals` come from resampling whole groups.
-    `recordings` are sorted by label and id.
+    of each group, for paired comparisons. Besides scores over windows, `scores` has recording_vote
+    and recording_mean, the fractions of recordings classified correctly by majority vote and by
+    mean probability; and calibration_error, with its bins in `reliability`, or NaN if the scores
+    are not probabilities. `intervals` come from resampling whole groups. `recordings` are sorted by
+    label and id.
     """
 
     classes: NDArray[Any]
@@ -185,8 +186,8 @@ def score_predictions(
 class Difference(NamedTuple):
     """The score of one classifier minus that of another on the same windows.
 
-    The interval comes from resampling whole groups; `p_value` is how often the difference would be
-    at least this large, in either direction, if the two were exchangeable in every group.
+    The interval comes from resampling whole groups; `p_value` is the probability of a difference at
+    least this large, in either direction, if the two were exchangeable in every group.
     """
 
     value: float
@@ -199,11 +200,11 @@ def compare(
 ) -> dict[str, Difference]:
     """Return the scores of `first` minus those of `second`, with paired intervals and tests.
 
-    Both are scored on the same resampled groups, so what makes a resample hard for both cancels.
-    The test is a permutation test that exchanges the predictions of the two in whole groups (P. I.
-    Good, *Permutation, Parametric and Bootstrap Tests of Hypotheses*, 2005, section 3.2): exact for
-    up to 13 groups in which they differ, otherwise with 10,000 random permutations. With n such
-    groups the p-value is at least ``2 / 2**n``.
+    Both are scored on the same resampled groups, so the difficulty of a resample cancels. The test
+    is a permutation test that exchanges the predictions of the two in whole groups (P. I. Good,
+    *Permutation, Parametric and Bootstrap Tests of Hypotheses*, 2005, section 3.2): exact for up to
+    13 groups in which they differ, otherwise with 10,000 random permutations. With n such groups
+    the p-value is at least ``2 / 2**n``.
     """
     one, two = first.group_confusion, second.group_confusion
     if one.shape != two.shape or not np.array_equal(one.sum(axis=2), two.sum(axis=2)):
@@ -250,10 +251,11 @@ def _resampled(
 
 
 def _sign_flip_test(one: NDArray[np.int64], two: NDArray[np.int64], seed: int) -> dict[str, float]:
-    """Return the two-sided p-value of each score's difference, from exchanging whole groups."""
+    """Return each score's two-sided p-value, from exchanging whole groups."""
     differ = np.flatnonzero((one != two).any(axis=(1, 2)))
     flips = sign_flips(len(differ), seed)
-    change = (two - one)[differ]  # what an exchanged group adds to the first, and takes from two
+    # An exchanged group adds this to `one` and subtracts it from `two`.
+    change = (two - one)[differ]
     total_one, total_two = one.sum(axis=0), two.sum(axis=0)
     at_once = max(1, _CELLS_AT_ONCE // total_one.size)
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in METRICS}
@@ -265,7 +267,7 @@ def _sign_flip_test(one: NDArray[np.int64], two: NDArray[np.int64], seed: int) -
     result = {}
     for name, parts in found.items():
         size = np.concatenate(parts)
-        # Equal differences are sums in another order; rounding must not decide between them.
+        # Equal differences may be summed in another order; rounding must not decide between them.
         result[name] = float((size >= size[0] - 1e-12).mean())
     return result
 
@@ -306,7 +308,7 @@ def _score_recordings(
 def _score_decisions(
     recordings: Sequence[RecordingScore], group: NDArray[Any], weights: NDArray[np.int64]
 ) -> dict[str, tuple[float, Interval]]:
-    """Share of recordings classified correctly by vote and by mean, of those with one label."""
+    """Score the decisions about recordings with one label, by vote and by mean."""
     row_of = {str(name): row for row, name in enumerate(np.unique(group).tolist())}
     judged, vote, mean = np.zeros((3, weights.shape[1]))
     for recording in recordings:
@@ -315,7 +317,7 @@ def _score_decisions(
             judged[row] += 1
             vote[row] += recording.vote == recording.label
             mean[row] += recording.predicted == recording.label
-    with np.errstate(invalid="ignore"):  # draws without a recording of one label are NaN
+    with np.errstate(invalid="ignore"):  # NaN for resamples without such a recording
         return {
             name: (
                 float(right.sum() / judged.sum()),
@@ -330,7 +332,7 @@ def _number(value: float) -> float | None:
 
 
 def score_rows(evaluation: Evaluation) -> list[list[str]]:
-    """Return name, score and interval of each score that is known."""
+    """Return name, score and interval of each score that is not NaN."""
     return [
         [NAMES[name], percent(evaluation.scores[name]), format_interval(evaluation.intervals[name])]
         for name in ("accuracy", "balanced_accuracy", "macro_f1", "calibration_error")
@@ -339,12 +341,12 @@ def score_rows(evaluation: Evaluation) -> list[list[str]]:
 
 
 def scores_text(evaluation: Evaluation) -> str:
-    """Return the scores with their intervals, a table."""
+    """Format the scores with their intervals as a table."""
     return table(["", "score", "95 % interval by recording"], score_rows(evaluation))
 
 
 def confusion_text(evaluation: Evaluation) -> str:
-    """Return the confusion matrix as far as it fits, else the recall of each class."""
+    """Format the confusion matrix if it fits, otherwise the recall of each class."""
     names = [str(name) for name in evaluation.classes.tolist()]
     matrix = evaluation.confusion_matrix
     recall = [
@@ -365,7 +367,7 @@ def confusion_text(evaluation: Evaluation) -> str:
 
 
 def recordings_text(evaluation: Evaluation) -> str:
-    """Return a summary of the classification of each recording."""
+    """Summarize the classification of each recording."""
     rows = [
         [
             row.recording_id if len(row.recording_id) <= 34 else "..." + row.recording_id[-31:],

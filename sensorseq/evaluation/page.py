@@ -1,4 +1,4 @@
-"""One HTML page about a fit: verdict, causes, what to do, scores, confusions, recordings."""
+"""An HTML page about a fit: verdict, causes, next steps, scores, confusions, recordings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,12 +30,12 @@ from sensorseq.sequence.page import MOST_SPANS, draw, named_colors
 from sensorseq.sequence.timeline import spans_by_recording
 from sensorseq.windows import WindowSet
 
-_MAX_CLASSES = 20  # most rows of the matrix and examples; a page is for reading
+_MAX_CLASSES = 20  # most rows of the matrix and examples that remain readable
 _MAX_RECORDINGS = 120
 _MAX_CHANNELS = 6
 _MAX_DRIVES = 20
 _MAX_POINTS = 160
-_REGIONS = 8  # stretches of time in which a window is explained
+_REGIONS = 8  # regions of time in the explanation of a window
 _NAMES = {
     **NAMES,
     "majority": "majority class",
@@ -47,7 +47,7 @@ _NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class PagePart:
-    """The windows a page shows, and how they were predicted."""
+    """The windows of one part that a page shows, with their predictions."""
 
     name: str
     windows: WindowSet
@@ -56,7 +56,7 @@ class PagePart:
 
     @classmethod
     def of(cls, model: SensorLSTMClassifier, windows: WindowSet, name: str) -> "PagePart | None":
-        """Predict one part; None when the windows have no such part."""
+        """Predict one part; return None if the windows do not have it."""
         if windows.split is None or windows.y is None or not (windows.split == name).any():
             return None
         part = windows.part(name)
@@ -64,7 +64,7 @@ class PagePart:
         part = part.take(known)
         if not len(part):
             return None
-        if name == "validation" and model.refitted_:  # the refitted model has seen them
+        if name == "validation" and model.refitted_:  # a refitted model has been trained on them
             before = model.held_out_predictions(len(part))
             if before is None:
                 return None
@@ -85,12 +85,12 @@ def make_page(
     command: Command | None = None,
     scores_first: bool = False,
 ) -> str:
-    """Return a self-contained HTML page, in light and dark, that needs no script to be read.
+    """Return a self-contained HTML page in light and dark that is readable without scripts.
 
-    `part` has the windows to show examples from. After a fit these are the validation windows,
-    which also chose the epoch, as the page states; without `comparison` the scores come from them
-    too. `command` gives the command line that repeats the fit with changed arguments; without it
-    these are in Python. `scores_first` is for pages that are not about the fit.
+    `part` has the windows that examples are drawn from. After a fit these are the validation
+    windows, which also chose the epoch, as the page says; without `comparison`, they also give the
+    scores. `command` turns changed arguments into the command line of another fit; without it, they
+    are shown as Python. `scores_first` is for pages that are not about the fit.
     """
     evaluation = comparison.model if comparison else part.evaluation if part else None
     unit = "nats" if model.loss == "cross_entropy" else ""
@@ -218,7 +218,7 @@ def _matrix(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _reliability(evaluation: Evaluation) -> Figure | None:
-    """Draw the frequency of right predictions against the probability that the model gave them."""
+    """Draw the frequency of correct predictions against their probability."""
     if not evaluation.reliability:
         return None
     counts, probability, accuracy = np.array(evaluation.reliability).T
@@ -264,7 +264,7 @@ def _recordings(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _over_time(drives: DriveEvaluation | None) -> dict[str, Any]:
-    """Return the scores of drives, and strips of recordings with several classes."""
+    """Return the scores of drives, and strips of the recordings with several classes."""
     if drives is None:
         return {"drive_scores": None}
     classes = drives.told.classes.tolist()
@@ -336,7 +336,7 @@ def _examples(model: SensorLSTMClassifier, part: PagePart) -> dict[str, Any]:
 def _choose(
     labels: NDArray[Any], predicted: NDArray[Any], part: PagePart, label: Any, index: int
 ) -> list[tuple[int, tuple[str, str]]]:
-    """Return up to three windows of a class, each with the two lines of its caption."""
+    """Return up to three windows of a class, each with two lines of caption."""
     own = np.flatnonzero(labels == label)
     confidence = part.probability[own, index]
     right = own[predicted[own] == label]
@@ -375,7 +375,7 @@ def _spark(
     shares: NDArray[np.float64],
 ) -> Markup:
     length = max(int(np.asarray(windows.lengths)[row]), 1)
-    if length < windows.n_timesteps:  # the picture ends before the regions do
+    if length < windows.n_timesteps:  # the picture ends before the last region does
         shares = shares[:0]
     keep = np.unique(np.linspace(0, length - 1, min(length, _MAX_POINTS)).astype(np.int64))
     low, high = (float(v) for v in np.percentile(X, [0.5, 99.5]))

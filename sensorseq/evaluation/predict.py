@@ -42,7 +42,7 @@ from sensorseq.sequence.timeline import Span, spans_as_csv
 from sensorseq.text import plain
 from sensorseq.windows import WindowSet
 
-_SLOW = 0.9  # share of the model's rate; slower recordings lack frequencies it has seen
+_SLOW = 0.9  # of the model's rate; slower recordings lack frequencies that were in training
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +50,10 @@ class RecordingPrediction:
     """A model's prediction for one recording, of K classes in n windows.
 
     `probability` (n, K) has the columns of `classes`; `start_s` (n,) is the start of each window on
-    the recording's clock, on which the recording begins at `begins_s`; `date` is when that was, if
-    its stamps say so. With `seen`, the recording was in the training data, and the prediction
-    is no test of the model. `outside` says which windows are unlike those of the training; None if
-    the model does not know. Read the caveats in `notes` before trusting the labels.
+    the recording's clock, which reads `begins_s` when the recording begins; `date` is the calendar
+    time of that, if its timestamps have it. If `seen`, the recording was in the training data, so
+    the prediction does not test the model. `outside` marks windows unlike the training windows;
+    None if the model has no data to decide. Read the caveats in `notes` before trusting the labels.
     """
 
     recording_id: str
@@ -64,16 +64,16 @@ class RecordingPrediction:
     seen: bool
     notes: tuple[str, ...] = ()
     outside: OutsideWindows | None = None
-    in_table: bool = False  # a table that holds many recordings
+    in_table: bool = False  # True if its table holds many recordings
     begins_s: float = 0.0
     date: str = ""
-    timeline: Timeline | None = None  # with times from the recording's begin
+    timeline: Timeline | None = None  # times count from the beginning of the recording
     facts: RecordingFacts | None = None  # facts about its channels, for pictures
-    truth: tuple[LabelSpan, ...] = ()  # where the recording has labels of its own
+    truth: tuple[LabelSpan, ...] = ()  # labels in the recording itself
 
     @property
     def label(self) -> Any:
-        """The class with the highest mean probability."""
+        """The class with the highest mean probability over the windows."""
         return self.classes.tolist()[recording_prediction(self.probability)[1]]
 
     @property
@@ -170,7 +170,7 @@ def predict_recordings(
         recording, windows = _windows(source, pipeline, reading)
         seen = _is_seen(model, source)
         if not seen and isinstance(model.scaler_, KeyedScaler):
-            # not to be scaled by the statistics of an old recording of the same name
+            # so that it is not scaled with the statistics of a training recording of the same name
             windows = name_anew(windows, np.ones(len(windows), bool))
         outside = None if model._ranges is None else model.outside(windows)
         start_s, probability = np.asarray(windows.start_s), model.predict_proba(windows)
@@ -228,7 +228,7 @@ def table_of_spans(
 
 
 def _find(path: Path, reading: PreparationOptions) -> list[RecordingSource]:
-    """List what a path stands for; a file of several sensors brings its siblings."""
+    """List the recordings at a path; for a file with several sensors, also its siblings."""
     refuse_prepared(path, "give raw recordings, or score it with `sensorseq evaluate`.")
     files, pair = reading.files, reading.pair
     form, named = reading.only(*CSV_FORM), reading.only("files", "pair", *CSV_FORM)
@@ -241,7 +241,7 @@ def _find(path: Path, reading: PreparationOptions) -> list[RecordingSource]:
                 " files have other names, give the files instead of the folder."
             ) from error
     if reading.recording_column is not None:
-        with suppress(RecordingError):  # a file of one recording has no such column
+        with suppress(RecordingError):  # a file with a single recording has no such column
             return find_recordings(path, reading.only("recording_column", *CSV_FORM))
     if pair is None or not path.exists():
         return find_recordings(path, form)
@@ -261,7 +261,7 @@ def _windows(
     listed = " + ".join(str(path) for path in source.paths)
     try:
         recording = read_recording(source, pipeline, reading)
-        # A robot does not know where labels change: its windows follow time alone.
+        # A robot does not know where labels change, so windows ignore label spans.
         return recording, pipeline.prepare([replace(recording, label_spans=())])
     except WindowError as error:
         seconds = pipeline.options.window_s
@@ -283,8 +283,8 @@ def read_recording(
     units = {name: unit for name, unit in (reading.units or {}).items() if name in used}
     said = replace(reading, units=units, channels=pipeline.options.channels)
     if said.label_column is not None:
-        # A label column is not a channel, so words in it do no harm. A recording without it, or
-        # with another error, is read again without the option.
+        # A label column is not a channel, so its words are harmless. If the recording lacks it, or
+        # fails in another way, it is read again without the option.
         with suppress(RecordingError):
             bare = replace(source, label=None, label_spans=())
             return read_source(bare, said)
@@ -317,7 +317,7 @@ def _is_seen(model: SensorLSTMClassifier, source: RecordingSource) -> bool:
 
 
 def format_prediction(prediction: RecordingPrediction, *, every_window: bool) -> str:
-    """Return one recording's prediction as text: the whole, then windows or spans of one label."""
+    """Format a recording's prediction: overall first, then by window or by segment of one label."""
     plain = prediction.to_dict()
     shares = sorted(plain["probability"].items(), key=lambda item: -item[1])
     listed = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares[:4])
@@ -355,7 +355,7 @@ def format_prediction(prediction: RecordingPrediction, *, every_window: bool) ->
 
 
 def _shares_of_time(spans: Sequence[Mapping[str, Any]]) -> str:
-    """Return the share of the time that each label takes, largest first."""
+    """Return the fraction of time that each label takes, largest first."""
     seconds: dict[str, float] = {}
     for span in spans:
         label = str(span["label"])

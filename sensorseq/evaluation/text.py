@@ -1,4 +1,4 @@
-"""Write tables, shares, preparations and fits as text of at most 80 columns."""
+"""Format tables, percentages, preparations and fits as text of at most 80 columns."""
 
 import textwrap
 from collections import Counter
@@ -24,16 +24,16 @@ NAMES = {
     "rocket_ridge": "MiniRocket ridge",
 }
 _MANY_CHANNELS = 16
-_SLOWER = 0.9  # share of the common rate, below which a recording lacks frequencies
+_SLOWER = 0.9  # of the common rate; slower recordings lack frequencies
 
 
 def format_p_value(p_value: float) -> str:
-    """Return a p-value with two digits, or as below 0.001."""
+    """Format a p-value with two digits, or as "< 0.001"."""
     return "<0.001" if p_value < 0.001 else f"{p_value:.2g}" if p_value < 0.1 else f"{p_value:.2f}"
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """Return rows in aligned columns; those in `right` are set to the right."""
+    """Format rows in aligned columns; those in `right` are right-aligned."""
     everything = [[printable(cell) for cell in row] for row in (heads, *rows)]
     widths = [max(len(row[i]) for row in everything) for i in range(len(heads))]
     return "\n".join(
@@ -46,12 +46,12 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequenc
 
 
 def percent(value: float) -> str:
-    """Return a share in percent."""
+    """Format a fraction in percent."""
     return f"{100 * value:.1f} %"
 
 
 def format_interval(interval: Sequence[float], *, signed: bool = False) -> str:
-    """Return an interval of shares in percent, or of their differences in points."""
+    """Format an interval of fractions in percent, or of their differences in points."""
     if not np.isfinite(interval).all():
         return "no interval"
     low, high = (100 * value for value in interval)
@@ -86,7 +86,7 @@ def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
 
 
 def wrapped(text: str, indent: str = "") -> str:
-    """Return the text in lines of at most 80 columns, all but the first indented."""
+    """Wrap text to 80 columns; all lines but the first are indented."""
     return textwrap.fill(
         printable(text),
         WIDTH,
@@ -98,7 +98,7 @@ def wrapped(text: str, indent: str = "") -> str:
 
 
 def format_channels(channels: Sequence[str]) -> str:
-    """Return the names after their number; of many, the first and the last."""
+    """Format channel names after their number; if there are many, only the first and last."""
     names = list(channels)
     if len(names) <= _MANY_CHANNELS:
         return f"channels {', '.join(names)}"
@@ -107,7 +107,7 @@ def format_channels(channels: Sequence[str]) -> str:
 
 
 def left_out(dropped: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a line for each reason: the number of pieces of recordings, or of windows."""
+    """Return a line for each reason: the number of segments or windows that were left out."""
     salvaged: list[str] = []
     pieces: Counter[str] = Counter()
     windows: Counter[str] = Counter()
@@ -126,7 +126,7 @@ def left_out(dropped: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
-    """Return `PreparedSummary.to_dict` as text: what was cut, and what was left out and why."""
+    """Format `PreparedSummary.to_dict`: what was cut, and what was left out and why."""
     headline = summary.get("headline", "")
     if summary.get("action") == "none":
         return "\n\n".join(map(wrapped, (headline, *_warnings(summary))))
@@ -218,7 +218,7 @@ def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
 
 
 def format_odd_rates(rates_hz: Mapping[str, float]) -> Iterator[str]:
-    """Yield a warning if recordings have rates that a wrong unit of time would explain."""
+    """Yield a warning if recordings have rates that a wrong time unit would explain."""
     if rates_hz:
         name, rate = next(iter(rates_hz.items()))
         yield (
@@ -228,7 +228,7 @@ def format_odd_rates(rates_hz: Mapping[str, float]) -> Iterator[str]:
 
 
 def format_counts(counts: dict[str, dict[str, int]]) -> str:
-    """Return windows by part (rows) and class (columns), or by class when those are too many."""
+    """Format counts of windows by part and class, or by class only if those are too wide."""
     parts = list(counts)
     classes = list(next(iter(counts.values()), {}))
     rows: list[list[Any]] = [

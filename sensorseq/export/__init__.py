@@ -1,1 +1,1 @@
-"""Models written for other programs: ONNX, C."""
+"""Export models for other programs, as ONNX or C."""

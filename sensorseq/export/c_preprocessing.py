@@ -1,4 +1,4 @@
-"""What comes before the network in C: resampling and causal steps, as their streams do them."""
+"""The preprocessing before the network in C: resampling and causal steps, as in streams."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,20 +28,20 @@ from sensorseq.recording import Channel
 
 @dataclass(frozen=True)
 class Resampler:
-    """A polyphase filter: `n_taps` samples of history for each output, `up` phases."""
+    """A polyphase filter with `up` phases, each of `n_taps` taps."""
 
     up: int
     down: int
     n_taps: int
     wait: int  # samples until the first output
-    phase: int  # place of the first output
+    phase: int  # phase of the first output
     latency_s: float
 
     @classmethod
     def make(
         cls, input_rate_hz: float, rate_hz: float, attenuation_db: float, tables: Tables
     ) -> "Resampler | None":
-        """Return the filter of `StreamResampler`, its taps in the tables; None for equal rates."""
+        """Design the filter like `StreamResampler` and add its taps; None for equal rates."""
         ratio = simple_ratio(rate_ratio(input_rate_hz, rate_hz))
         if ratio == 1:
             return None
@@ -63,25 +63,25 @@ class Resampler:
 
 @dataclass
 class CStep:
-    """One step: what it computes with, the columns it reads, and the sources of its outputs."""
+    """One step: its kernel, the columns it reads, and the sources of its outputs."""
 
     kind: str
     kernel: Any  # None for a combination
     picked: Sequence[int]
     sources: Sequence[int] = ()
-    window: int = 1  # samples it remembers
-    expression: str = ""  # C expression of a combination
+    window: int = 1  # samples that it must remember
+    expression: str = ""  # C code of a combination
     n_outputs: int = 0
     rate_hz: float = 0.0  # rate of its input
 
     @property
     def hop(self) -> Fraction:
-        """Samples between spectral frames."""
+        """Samples between spectral frames, as a fraction."""
         return Fraction(self.kernel.hop).limit_denominator(10_000)
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds for each sample."""
+        """Multiply-adds per input sample."""
         n = len(self.picked)
         if self.kind == "spectral":
             bands = self.kernel.bands
@@ -95,7 +95,7 @@ class CStep:
 def make_steps(
     chain: StepChain, channels: Sequence[str], rate: float, units: Mapping[str, str], tables: Tables
 ) -> list[CStep]:
-    """Return the steps in C for input channels of these names, or an InputError that names one."""
+    """Return the C steps for input channels of these names, or raise an InputError."""
     now = tuple(Channel(name, units.get(name, "")) for name in channels)
     made = []
     for index, step in enumerate(_flat(chain)):
@@ -118,7 +118,7 @@ def _flat(chain: StepChain) -> list[Any]:
 def _make_step(
     step: Any, name: str, channels: tuple[Channel, ...], rate: float, units: Any, tables: Tables
 ) -> CStep:
-    if isinstance(step, SpectralFrames):  # their phase only changes the time given to a frame
+    if isinstance(step, SpectralFrames):  # their phase only affects the time assigned to a frame
         stream: Any = step.stream(channels, rate)
         made = CStep("spectral", stream, stream.picked, window=stream.frame)
         tables.add(f"{name}_bands", stream.bands, "i4")
@@ -159,7 +159,7 @@ def _add_kernel(made: CStep, name: str, tables: Tables) -> None:
 
 
 def _check_units(step: Any, channels: tuple[Channel, ...], units: Mapping[str, str]) -> None:
-    """Raise if a product's factor depends on a unit that nobody knows."""
+    """Raise if a product's factor depends on an unknown unit."""
     if not isinstance(step, Product | Power):
         return
     known = {channel.name for channel in channels if channel.unit} | set(units)

@@ -39,11 +39,11 @@ from sensorseq.sequence.smoothing import LOWEST, FixedLag, Smoothing
 from sensorseq.windows import WindowSet
 
 WEIGHTS = ("float32", "int8")
-_LARGEST_LOSS = 0.005  # accuracy that int8 weights may cost before a warning
-_ROUNDED_HOP = 1e-3  # samples
-_MOST_TERMS = 10_000  # terms of a hop that is no whole number of samples
-# Bytes of code for a Cortex-M4, gcc -Os, without libm: of the network, a small part (a step,
-# resampling, trees) and a larger one.
+_LARGEST_LOSS = 0.005  # loss of accuracy by int8 weights that causes a warning
+_ROUNDED_HOP = 1e-3  # tolerance in samples for a hop that is nearly whole
+_MOST_TERMS = 10_000  # largest denominator of a fractional hop
+# Code size in bytes for a Cortex-M4 (gcc -Os, without libm): the network, a small part (a step,
+# resampling, trees), and a larger part.
 _NETWORK_BYTES, _SMALL_BYTES, _PART_BYTES = 1500, 350, 1500
 
 
@@ -55,12 +55,12 @@ class Accuracy:
     part: str
     trained: float
     rounded: float
-    is_seen: bool  # whether the model learned from these windows, too
+    is_seen: bool  # True if the model also learned from these windows
 
 
 @dataclass(frozen=True)
 class CExport:
-    """The two files, and what they need on a microcontroller; printing it shows a table."""
+    """The two files and their memory needs on a microcontroller; printing it shows a table."""
 
     header: Path
     source: Path
@@ -107,7 +107,7 @@ def _describe(accuracy: Accuracy) -> str:
 
 
 class _Timing(NamedTuple):
-    """Samples of a window and from one to the next, and the rates."""
+    """Window length and hop in samples, and the rates."""
 
     n_timesteps: int
     hop: Fraction
@@ -116,7 +116,7 @@ class _Timing(NamedTuple):
 
     @property
     def n_overlapping(self) -> int:
-        """Windows that a sample can be part of."""
+        """The most windows that a sample can belong to."""
         return -(-self.n_timesteps // max(1, int(self.hop)))
 
 
@@ -182,7 +182,7 @@ def write_c(
     )
 
 
-@cache  # what compiles templates leaves memory behind
+@cache  # compiling templates leaks memory
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("sensorseq.export", "c"),
@@ -198,7 +198,7 @@ def _environment() -> Environment:
 
 
 def _refuse(estimator: FittedClassifier) -> None:
-    """Raise an InputError that names what cannot be written as C."""
+    """Raise an InputError that names the first feature C cannot express."""
     for block in [] if estimator._head is None else estimator._head.blocks:
         if not isinstance(_described_by(block), RandomConvolutions | SummarySteps | BoostedTrees):
             raise InputError(
@@ -218,7 +218,7 @@ def _refuse(estimator: FittedClassifier) -> None:
 
 
 def _described_by(block: Block) -> Described | BoostedTrees | Classifier:
-    """Return the model that a block of the feature head was fitted as."""
+    """Return the model behind a block of the feature head."""
     return block.describe if isinstance(block, LinearBlock) else block.classifier
 
 
@@ -226,7 +226,7 @@ _KINDS = {RandomConvolutions: "rocket", SummarySteps: "summary", BoostedTrees: "
 
 
 class _Source:
-    """What the templates are filled with, collected part by part."""
+    """Collects the values of the templates, part by part."""
 
     def __init__(self, estimator: FittedClassifier, tables: Tables) -> None:
         self.estimator = estimator
@@ -246,7 +246,7 @@ class _Source:
         sample_rate_hz: float | None,
         units: Mapping[str, str],
     ) -> tuple[_Timing, list[CStep]]:
-        """Read how windows were made from recordings; arguments come first."""
+        """Find how windows are made from recordings; arguments take precedence."""
         made = self.estimator.preparation_ or {}
         options = PreparationOptions.recorded(made)
         model_rate, configured = made.get("sample_rate_hz"), bool(made.get("configuration"))
@@ -269,7 +269,7 @@ class _Source:
             length = Fraction(check_integer("hop", hop, most=MOST_STEPS))
         elif configured and model_rate and options.hop_s is not None:
             length = Fraction(options.hop_s * model_rate).limit_denominator(_MOST_TERMS)
-            if abs(length - round(length)) < _ROUNDED_HOP:  # rates of stamps are not exact
+            if abs(length - round(length)) < _ROUNDED_HOP:  # rates from timestamps are not exact
                 length = Fraction(round(length))
         n_channels = self.estimator._n_channels
         names = self.estimator._channels or [f"channel_{i}" for i in range(n_channels)]
@@ -302,7 +302,7 @@ class _Source:
         return _Timing(n, length, sample_rate_hz or before, model_rate), steps
 
     def smoothing(self, timing: _Timing, smoothing: Smoothing) -> FixedLag:
-        """Add the numbers of smoothing over time."""
+        """Add the constants of the smoothing over time."""
         rate = timing.model_rate_hz
         if not rate:
             raise InputError(
@@ -321,7 +321,7 @@ class _Source:
         return made
 
     def scaling(self) -> None:
-        """Add the statistics of each channel."""
+        """Add the scaling statistics of each channel."""
         scaler = self.estimator.scaler_
         if not isinstance(scaler, Scaler) or scaler.kind is None:
             return
@@ -334,7 +334,7 @@ class _Source:
 
     @property
     def scale(self) -> str | None:
-        """The kind of scaling, None for none."""
+        """The kind of scaling; None if there is none."""
         return None if self.estimator.scaler_ is None else self.estimator.scaler_.kind
 
     def network(self) -> None:
@@ -368,7 +368,7 @@ class _Source:
             self.tables.add("norm_shift", np.stack(shifts), "f4")
 
     def features(self) -> None:
-        """Add what describes a window, and the weights of these features."""
+        """Add the features that describe a window, and their weights."""
         used = self.used_statistics
         if used.size:
             self.tables.add("statistic_column", used, "i4")
@@ -388,7 +388,7 @@ class _Source:
 
     @property
     def used_statistics(self) -> NDArray[np.int64]:
-        """Columns of the summary statistics that steps and trees read."""
+        """The columns of summary statistics that steps and trees read."""
         columns = [np.zeros(0, np.int64)]
         if "summary" in self.blocks:
             columns.append(self.blocks["summary"].describe.columns)
@@ -401,14 +401,14 @@ class _Source:
         return 2 if self.estimator.module_.bidirectional else 1
 
     def layout(self, timing: _Timing, steps: list[CStep]) -> dict[str, Any]:
-        """Return the values of the templates, with the fields of the state."""
+        """Return the values of the templates, including the fields of the state."""
         first, n = self.estimator.module_, timing.n_timesteps
         width = first.hidden_size * self._n_directions
         rocket = self.blocks.get("rocket")
         n_rows = n
         if rocket is not None:
             n_rows = max(n, rocket.describe.state()["settings"]["padded_steps"])
-        # overlapping windows keep states of their own while these take no more than the samples
+        # overlapping windows have states of their own if these are smaller than the samples
         kept = 2 * width * first.num_layers + width * (2 if first.pooling == "meanmax" else 1)
         n_more = timing.n_overlapping * len(self.modules) - 1
         is_small = n_more * kept <= n * self.estimator._n_channels
@@ -441,7 +441,7 @@ class _Source:
         }
 
     def multiply_adds(self, timing: _Timing, steps: list[CStep]) -> int:
-        """Return the multiply-adds of a window and of the preprocessing of a hop."""
+        """Estimate the multiply-adds of a window, including the preprocessing of a hop."""
         first, n, k = self.estimator.module_, timing.n_timesteps, len(self.estimator.classes_)
         hidden, c = first.hidden_size, self.estimator._n_channels
         n_steps = count_steps(n, self.estimator.patch_)
@@ -460,7 +460,7 @@ class _Source:
             total += k * self.blocks["summary"].weight.shape[0]
         if "boosting" in self.blocks:
             feature = self.blocks["boosting"].classifier.state()["arrays"]["feature"]
-            total += int((feature >= 0).sum())  # a comparison counts as one; these at most
+            total += int((feature >= 0).sum())  # upper limit; a comparison counts as one
         rate = timing.model_rate_hz or 1.0
         own = sum(step.multiply_adds * step.rate_hz / rate for step in steps)
         if self.resampler is not None:
@@ -475,7 +475,7 @@ def _array(tensor: Any) -> NDArray[Any]:
 
 
 def with_rounded_weights(estimator: FittedClassifier) -> FittedClassifier:
-    """Return a copy of a classifier whose weights are those that int8 restores."""
+    """Return a copy of a classifier with its weights rounded to int8."""
     copied = copy.deepcopy(estimator)
     for module in copied.modules_:
         module.cpu()
@@ -493,7 +493,7 @@ def with_rounded_weights(estimator: FittedClassifier) -> FittedClassifier:
 
 
 def _compare(estimator: FittedClassifier, check: WindowSet, weights: str) -> Accuracy:
-    """Compare accuracies on the validation part of labelled windows, or on all without a split."""
+    """Compare accuracies on the validation part of labeled windows, or on all without a split."""
     part = "given"
     if not isinstance(check, WindowSet) or check.y is None:
         raise ArgumentError("`check` has no labels, so no accuracy can be computed.")

@@ -1,4 +1,4 @@
-"""Constants of the C source: arrays as text, int8 weights, bytes of the state."""
+"""Constants of the C source: arrays as text, int8 weights, size of the state."""
 
 import re
 from dataclasses import dataclass, field
@@ -20,9 +20,9 @@ _LARGEST = 127
 
 
 def quantize(weight: NDArray[Any], *, exponents: bool = False) -> tuple[NDArray[Any], Any]:
-    """Return rows (n, m) as int8, and the factor of each row that restores them.
+    """Quantize rows (n, m) to int8; also return the factor of each row.
 
-    With `exponents` it is a power of two, of which the exponent is returned.
+    With `exponents` the factor is a power of two, and its exponent is returned.
     """
     scale = np.abs(weight).max(axis=1, initial=0.0).astype(np.float64) / _LARGEST
     scale = np.where(scale > 0, scale, 1.0)
@@ -33,7 +33,7 @@ def quantize(weight: NDArray[Any], *, exponents: bool = False) -> tuple[NDArray[
 
 
 def rounded(weight: NDArray[Any], *, exponents: bool = False) -> NDArray[Any]:
-    """Return rows (n, m) as their int8 weights restore them, in their own type."""
+    """Round rows (n, m) to their int8 values and convert them back to their type."""
     whole, scale = quantize(weight, exponents=exponents)
     scale = np.exp2(scale.astype(np.float64)) if exponents else scale
     restored: NDArray[Any] = (whole * scale[:, None]).astype(weight.dtype)
@@ -42,21 +42,21 @@ def rounded(weight: NDArray[Any], *, exponents: bool = False) -> NDArray[Any]:
 
 @dataclass
 class Tables:
-    """The constant arrays of a source file, in order; weights perhaps as int8."""
+    """The constant arrays of a source file, in order; weights may be int8."""
 
     int8: bool
     entries: list[tuple[str, str, int, str]] = field(default_factory=list)
     n_bytes: int = 0
 
     def add(self, name: str, values: Any, kind: str) -> None:
-        """Add an array of a kind of `C_TYPES`; an empty one gets one unused element."""
+        """Add an array with a type of `C_TYPES`; an empty one gets one unused element."""
         flat = np.ravel(np.asarray(values)).astype(kind)
         flat = flat if flat.size else np.zeros(1, kind)
         self.entries.append((C_TYPES[kind], name, flat.size, _lines(flat)))
         self.n_bytes += flat.nbytes
 
     def add_weight(self, name: str, rows: NDArray[Any]) -> None:
-        """Add a weight (n, m): float32, or int8 and a factor for each row under name_scale."""
+        """Add a weight (n, m) as float32, or as int8 with a factor per row in name_scale."""
         if not self.int8:
             self.add(name, rows, "f4")
             return
@@ -66,9 +66,9 @@ class Tables:
         self.add(f"{name[:at]}_scale{name[at:]}", scale, "f4")
 
     def add_features(self, name: str, weight: NDArray[Any]) -> None:
-        """Add weights (n_features, n_classes): float32, or int8 and an exponent for each feature.
+        """Add weights (n_features, n_classes) as float32, or as int8 with an exponent per feature.
 
-        The weights of a rare feature are thousands of times those of a frequent one.
+        One common factor would not do: rare features have weights thousands of times larger.
         """
         if not self.int8:
             self.add(f"{name}_weight", weight, "f4")
@@ -79,7 +79,7 @@ class Tables:
 
 
 def _lines(values: NDArray[Any]) -> str:
-    """Return the elements of an initializer, in lines of about 100 characters."""
+    """Format the elements of an initializer in lines of about 100 characters."""
     if values.dtype.kind == "f":
         suffix = "f" if values.dtype == np.float32 else ""
         texts = [f"{_decimal(v)}{suffix}" for v in values]
@@ -91,20 +91,20 @@ def _lines(values: NDArray[Any]) -> str:
 
 
 def _decimal(value: np.floating) -> str:
-    """Return the shortest decimal number that reads as this one, with a point or an exponent."""
+    """Return the shortest decimal that reads back as this number, with a point or exponent."""
     text = np.format_float_scientific(value, trim="0") if value else "0.0"
     return text if abs(float(value)) < 1e-3 or abs(float(value)) >= 1e6 else repr(value.item())[:24]
 
 
 def struct_bytes(header: str) -> int:
-    """Return the size of the struct in a header, whose fields are arrays, largest types first."""
+    """Return the size of a header's struct, whose fields are arrays, largest types first."""
     fields = re.findall(r"^  (double|float|int) \w+\[(\d+)\];$", header, re.M)
     n_bytes = sum(_BYTES[kind] * int(size) for kind, size in fields)
     return -(-n_bytes // _BYTES[fields[0][0]]) * _BYTES[fields[0][0]]
 
 
 def text(value: str) -> str:
-    """Return a C string literal of any text, in plain ASCII."""
+    """Return any text as a C string literal in plain ASCII."""
     plain = "".join(
         chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
         for byte in value.encode()
@@ -113,6 +113,6 @@ def text(value: str) -> str:
 
 
 def comment(value: str) -> str:
-    """Return text that cannot end a comment, in one line."""
+    """Return text as one line that cannot end a C comment."""
     plain = "".join(char if char.isprintable() else " " for char in value)
     return plain.replace("*/", "* /").replace("/*", "/ *").rstrip("\\ ")

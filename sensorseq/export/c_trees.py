@@ -1,4 +1,4 @@
-"""Boosted trees as tables: an inner node, or a leaf, takes four bytes."""
+"""Boosted trees as tables with four bytes for each inner node or leaf."""
 
 from typing import Any, NamedTuple
 
@@ -9,16 +9,16 @@ from sensorseq.errors import InputError
 from sensorseq.export.c_tables import Tables, quantize, rounded
 from sensorseq.features.trees import BoostedTrees
 
-_MOST_INNER = 127  # inner nodes of a tree, whose places are signed char
+_MOST_INNER = 127  # inner nodes of a tree, whose offsets are signed char
 
 
 class _Places(NamedTuple):
-    """Where the nodes of all trees are, tree after tree."""
+    """The positions of the nodes of all trees."""
 
     is_inner: NDArray[np.bool_]
     tree: NDArray[np.int64]  # the tree that each node belongs to
-    inner: NDArray[np.int64]  # number of an inner node in its tree
-    leaf: NDArray[np.int64]  # number of a leaf in its tree
+    inner: NDArray[np.int64]  # index of an inner node within its tree
+    leaf: NDArray[np.int64]  # index of a leaf within its tree
 
     @classmethod
     def of(cls, trees: BoostedTrees) -> "_Places":
@@ -29,7 +29,7 @@ class _Places(NamedTuple):
         return cls(is_inner, tree, *(count - count[starts][tree] for count in before))
 
     def leaf_rows(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the values of the leaves of each tree, (trees, most leaves)."""
+        """Return the leaf values as rows, (trees, most leaves)."""
         leaves = ~self.is_inner
         rows = np.zeros((self.tree[-1] + 1, self.leaf.max() + 1))
         rows[self.tree[leaves], self.leaf[leaves]] = value[leaves]
@@ -37,9 +37,9 @@ class _Places(NamedTuple):
 
 
 def add_trees(tables: Tables, trees: BoostedTrees, used: NDArray[np.int64]) -> None:
-    """Add the trees, which read `used` statistics.
+    """Add the trees, which read the statistics in `used`.
 
-    A threshold is float where all are exactly that, else double.
+    Thresholds are stored as float if that is exact for all of them, otherwise as double.
     """
     arrays, places = trees.state()["arrays"], _Places.of(trees)
     inner, leaves = np.flatnonzero(places.is_inner), ~places.is_inner
@@ -75,7 +75,7 @@ def add_trees(tables: Tables, trees: BoostedTrees, used: NDArray[np.int64]) -> N
 
 
 def with_rounded_leaves(trees: BoostedTrees) -> BoostedTrees:
-    """Return trees whose leaves have the values that int8 restores."""
+    """Return trees with leaf values rounded to int8."""
     state, places = trees.state(), _Places.of(trees)
     value = state["arrays"]["value"].copy()
     leaves = ~places.is_inner

@@ -1,4 +1,4 @@
-"""An exported model against the one it came from, in onnxruntime."""
+"""Compare an exported model in onnxruntime with the original."""
 
 import os
 
@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.export.model import FittedModel, is_classifier
 
-TOLERANCE = 1e-5  # between two programs that add float32 numbers in another order
-_BLOCK = 64  # windows at a time: features take megabytes for each
+TOLERANCE = 1e-5  # between programs that add float32 numbers in different order
+_BLOCK = 64  # windows at a time, because features take megabytes for each
 
 
 def onnx_difference(
@@ -18,7 +18,7 @@ def onnx_difference(
     X: ArrayLike,
     lengths: ArrayLike | None = None,
 ) -> float:
-    """Return the largest difference of outputs between onnxruntime and the estimator.
+    """Return the largest absolute difference between the outputs of onnxruntime and the estimator.
 
     `X` (n, t, c) are windows, and `lengths` (n,) their valid steps.
     """

@@ -1,9 +1,8 @@
 """The features of a window as operators: random convolutions, statistics, steps, trees.
 
-Where a value is compared with a threshold that was learned from data, a last digit decides. The
-convolutions therefore add in the order of the C++ loop, in float32: their shares have the same
-bits. Statistics are computed in float64, whose rounding errors the thresholds of steps and trees
-allow for.
+Rounding can decide comparisons with thresholds that were learned from data. The convolutions
+therefore add in the order of the C++ loop, in float32, so that their features have the same bits.
+Statistics are computed in float64; the thresholds of steps and trees allow for its rounding errors.
 """
 
 from itertools import combinations
@@ -21,13 +20,13 @@ from sensorseq.features.summary import N_BANDS, QUANTILES, SMALLEST_POWER
 from sensorseq.features.trees import SMALLEST_LOG, BoostedTrees
 
 _TAPS = 9
-_HEAVY = np.array(list(combinations(range(_TAPS), 3)))  # taps of weight 2 of each kernel
+_HEAVY = np.array(list(combinations(range(_TAPS), 3)))  # the three taps of weight 2 in each kernel
 
 
 def block_logits(g: Graph, block: Block, windows: GraphWindows, known: dict[str, str]) -> str:
-    """Return the contribution of a feature head's block to the logits, (n, K) float64.
+    """Add a feature block's contribution to the logits, (n, K) float64; return its name.
 
-    `known` keeps the statistics, which several blocks read.
+    `known` caches the statistics, which several blocks read.
     """
     if isinstance(block, ProbabilityBlock):
         if not isinstance(block.classifier, BoostedTrees):
@@ -52,7 +51,7 @@ def _not_exported(what: str) -> InputError:
 
 
 def _convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows) -> str:
-    """Return the shares of `RandomConvolutions.transform`, (n, F) float32, with the same bits."""
+    """Compute `RandomConvolutions.transform`, (n, F) float32, with the same bits."""
     state = how.state()
     arrays, longest = state["arrays"], state["settings"]["padded_steps"]
     x, lengths, n_steps = windows.x, windows.lengths, windows.n_steps
@@ -60,7 +59,7 @@ def _convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows
         missing = g("Sub", g("Max", n_steps, [longest]), n_steps)
         x = g("Pad", x, g("Concat", [0, 0, 0, 0], missing, [0], axis=0))
         lengths, n_steps = g("Max", lengths, [longest]), g("Max", n_steps, [longest])
-    # (n, c + 1, t): a channel of zeros stands where a kernel adds fewer channels than others
+    # (n, c + 1, t): the last channel is zeros, for kernels that combine fewer channels than others
     x = g("Pad", g("Transpose", x, perm=[0, 2, 1]), [0, 0, 0, 0, 1, 0])
     steps = g("Range", 0, g("Squeeze", n_steps, [0]), 1)
     ends = np.cumsum(arrays["channel_counts"])
@@ -92,7 +91,7 @@ def _convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows
 def _kernel_outputs(
     g: Graph, x: str, dilation: int, channels: list[NDArray[np.int32]], n_channels: int
 ) -> str:
-    """Return the outputs of all kernels at all steps, (n, kernels, t), added up as in C++."""
+    """Compute all kernels at all steps, (n, kernels, t), summed in the order of the C++ loop."""
     reach = 4 * dilation
     padded = g("Pad", x, [0, 0, reach, 0, 0, reach])
     taps = [
@@ -116,7 +115,7 @@ def _kernel_outputs(
 
 
 def _statistics(g: Graph, windows: GraphWindows, known: dict[str, str]) -> str:
-    """Return `summary_features` of all channels, (n, c * len(FEATURES)) float64."""
+    """Compute `summary_features` of all channels, (n, c * len(FEATURES)) float64."""
     if "statistics" in known:
         return known["statistics"]
     x = g("Transpose", g.cast(windows.x, np.float64), perm=[0, 2, 1])  # (n, c, t)
@@ -154,7 +153,7 @@ def _root_mean_square(g: Graph, centered: str, count: str) -> str:
 
 
 def _difference_statistics(g: Graph, windows: GraphWindows, x: str, count: str) -> list[str]:
-    """Return mean and deviation of the differences of neighbouring steps, 0 of a single step."""
+    """Compute mean and deviation of differences between neighboring steps; 0 for one step."""
     later = g("Slice", x, [1], [2**62], [2])
     steps = g("Sub", later, g("Slice", x, [0], [-1], [2]))
     fewer = g("Sub", windows.lengths, 1)
@@ -167,7 +166,7 @@ def _difference_statistics(g: Graph, windows: GraphWindows, x: str, count: str) 
 
 
 def _quantiles(g: Graph, windows: GraphWindows, x: str) -> str:
-    """Return quantiles on straight lines between neighbours, (n, c, quantiles)."""
+    """Compute quantiles by linear interpolation, (n, c, quantiles)."""
     rising, _ = g.several(2, "TopK", x, windows.n_steps, axis=2, largest=0)
     last = g("Reshape", g("Sub", windows.lengths, 1), [-1, 1, 1])
     at = g("Mul", g.cast(last, np.float64), np.array(QUANTILES))
@@ -182,7 +181,7 @@ def _quantiles(g: Graph, windows: GraphWindows, x: str) -> str:
 
 
 def _band_powers(g: Graph, windows: GraphWindows, centered: str) -> str:
-    """Return the logarithm of the power in each band, (n, c, bands), by tables of sines."""
+    """Compute the logarithm of the power in each band, (n, c, bands), by tables of sines."""
     lengths = g("Reshape", windows.lengths, [-1, 1, 1])
     steps = g("Range", 0, g("Squeeze", windows.n_steps, [0]), 1)
     n_frequencies = g("Add", g("Div", windows.n_steps, 2), 1)
@@ -195,8 +194,8 @@ def _band_powers(g: Graph, windows: GraphWindows, centered: str) -> str:
         part = g("MatMul", centered, g("Sin", g("Add", angle, np.float64(shift))))
         squared = g("Mul", part, part)
         power = g("Add", power, squared) if power else squared
-    # As in numpy.fft.rfftfreq, so that a frequency on the edge of a band falls on its side. No Div,
-    # which onnxruntime would fuse with the Mul, and round once instead of twice.
+    # As in numpy.fft.rfftfreq, so that a frequency on the edge of a band is assigned alike. A Div
+    # would be fused with the Mul by onnxruntime, and rounded once instead of twice.
     number = g("Unsqueeze", number, [1])
     share = g("Mul", g.cast(number, np.float64), g("Reciprocal", exact))  # (n or 1, k, 1)
     band = g("Mul", g("Div", share, np.float64(0.5)), np.float64(N_BANDS))
@@ -209,7 +208,7 @@ def _band_powers(g: Graph, windows: GraphWindows, centered: str) -> str:
 
 
 def _steps(g: Graph, how: SummarySteps, statistics: str) -> str:
-    """Mark the thresholds that the statistics exceed, (n, F)."""
+    """Mark thresholds that the statistics exceed, (n, F)."""
     arrays, edges = how.state()["arrays"], how.edges()
     if "columns" in arrays:
         statistics = g("Gather", statistics, arrays["columns"], axis=1)
@@ -218,13 +217,13 @@ def _steps(g: Graph, how: SummarySteps, statistics: str) -> str:
 
 
 def _tree_logs(g: Graph, trees: BoostedTrees, statistics: str) -> str:
-    """Return bounded log-probabilities of boosted trees, (n, K) float64."""
+    """Compute bounded log-probabilities of boosted trees, (n, K) float64."""
     a = trees.state()["arrays"]
     n_trees = a["root"].shape[1]
     starts = a["root"].ravel()
     n_nodes = np.diff(np.append(starts, a["feature"].size))
     tree = np.repeat(np.arange(starts.size), n_nodes)
-    own = np.repeat(starts, n_nodes)  # the first node of the tree of each node
+    own = np.repeat(starts, n_nodes)  # first node of each node's tree
     inner = a["feature"] >= 0
     leaf = np.flatnonzero(~inner)
     place = np.arange(own.size) - own
@@ -248,6 +247,6 @@ def _tree_logs(g: Graph, trees: BoostedTrees, statistics: str) -> str:
         target_weights_as_tensor=tensor(a["value"][leaf], "values"),
     )
     scores = g.cast(scores, np.float64)
-    if n_trees == 1:  # one score, of the second class
+    if n_trees == 1:  # a single score is that of the second class
         scores = g("Concat", g("Mul", scores, np.float64(0)), scores, axis=1)
     return g("Max", g("LogSoftmax", scores, axis=1), np.float64(SMALLEST_LOG))

@@ -1,4 +1,4 @@
-"""A graph of ONNX operators, written node by node."""
+"""Build a graph of ONNX operators node by node."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import EnvironmentProblemError
 
-OPSET, ML_OPSET, IR_VERSION = 17, 3, 8  # read by onnxruntime 1.15 (2023) and later
+OPSET, ML_OPSET, IR_VERSION = 17, 3, 8  # supported by onnxruntime 1.15 (2023) and later
 
 
 def import_onnx() -> Any:
-    """Return the library onnx, or say which extra brings it."""
+    """Import onnx, or raise an error that names the extra to install."""
     try:
         import onnx
         import onnx.helper
@@ -25,7 +25,7 @@ def import_onnx() -> Any:
 
 
 class Graph:
-    """Nodes and constants of one graph; calling it adds a node and returns its output's name."""
+    """Nodes and constants of a graph; calling it adds a node and returns its output's name."""
 
     def __init__(self) -> None:
         self.onnx = import_onnx()
@@ -37,14 +37,14 @@ class Graph:
         self._n_names = 0
 
     def __call__(self, kind: str, *inputs: Any, **attributes: Any) -> str:
-        """Add a node of one output; an input that is no name becomes a constant."""
+        """Add a node with one output; an input that is not a name becomes a constant."""
         (output,) = self.several(1, kind, *inputs, **attributes)
         return output
 
     def several(
         self, n_outputs: int, kind: str, *inputs: Any, domain: str = "", **attributes: Any
     ) -> list[str]:
-        """Add a node of several outputs."""
+        """Add a node with several outputs; return their names."""
         names = [part if isinstance(part, str) else self.constant(part) for part in inputs]
         outputs = [self._name(kind.lower()) for _ in range(n_outputs)]
         make = self.onnx.helper.make_node
@@ -52,7 +52,7 @@ class Graph:
         return outputs
 
     def constant(self, values: Any) -> str:
-        """Return the name of a constant; Python numbers and lists are int64."""
+        """Add a constant and return its name; Python numbers and lists become int64."""
         array = np.asarray(values)
         if not isinstance(values, np.ndarray | np.generic):
             array = array.astype(np.int64)
@@ -63,21 +63,21 @@ class Graph:
         return self._constants[key]
 
     def add_input(self, name: str, dtype: Any, shape: list[int | str]) -> str:
-        """Declare an input; a text in its shape names an axis of any length."""
+        """Declare an input; a string in its shape names an axis of any length."""
         self.inputs.append(self._value(name, dtype, shape))
         return name
 
     def add_output(self, value: str, name: str, dtype: Any, shape: list[int | str]) -> None:
-        """Let a value leave the graph under a name."""
+        """Declare a value as an output with this name."""
         self.nodes.append(self.onnx.helper.make_node("Identity", [value], [name], name))
         self.outputs.append(self._value(name, dtype, shape))
 
     def cast(self, value: str, dtype: Any) -> str:
-        """Convert a value to a type of numpy's."""
+        """Convert a value to a numpy dtype."""
         return self("Cast", value, to=self._type(dtype))
 
     def model(self, name: str, metadata: Mapping[str, str], version: str) -> Any:
-        """Return the finished model, checked by onnx."""
+        """Return the finished model after a check by onnx."""
         helper = self.onnx.helper
         graph = helper.make_graph(
             self.nodes, name, self.inputs, self.outputs, initializer=self._initializers
@@ -106,7 +106,7 @@ class Graph:
 
 
 def float32(values: Any) -> NDArray[np.float32]:
-    """Return an array of a tensor or of numbers, for a constant."""
+    """Convert a tensor or numbers to a float32 array for a constant."""
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
     return np.asarray(values, np.float32)

@@ -1,4 +1,4 @@
-"""What an export reads of a fitted estimator."""
+"""The attributes of a fitted estimator that an export reads."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeGuard
@@ -17,7 +17,7 @@ from sensorseq.windows import WindowSet
 
 
 class Head(Protocol):
-    """Features beside the networks, and the factor of the networks' logits."""
+    """Features besides the networks, and the weight of the networks' logits."""
 
     lstm_weight: float
     blocks: list[Block]
@@ -35,7 +35,7 @@ class FittedModel(Protocol):
     refitted_: bool
     preparation_: Mapping[str, Any] | None
     modules_: Sequence[LSTMLinear]
-    _used_modules: Sequence[LSTMLinear]  # those that count
+    _used_modules: Sequence[LSTMLinear]  # none if features decide alone
     _head: Head | None
     _n_channels: int
     _channels: list[str] | None

@@ -1,4 +1,4 @@
-"""The network as operators: LSTM layers, pooling over valid steps, head norm, linear layer."""
+"""The network as operators: LSTM layers, pooling over valid steps, normalization, linear layer."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from sensorseq.export.windows import GraphWindows
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import parameter_suffix
 
-_GATES = (0, 3, 1, 2)  # i, o, f, c of ONNX among our i, f, g, o
+_GATES = (0, 3, 1, 2)  # positions of ONNX's gates i, o, f, c in our order i, f, g, o
 
 
 def network_outputs(g: Graph, module: LSTMLinear, windows: GraphWindows) -> str:
-    """Return the outputs of a network in evaluation mode, (n, outputs) float32."""
+    """Add a network in evaluation mode; return the name of its outputs, (n, outputs) float32."""
     n_directions, hidden = 2 if module.bidirectional else 1, module.hidden_size
     lengths = "" if windows.are_full else g.cast(windows.lengths, np.int32)
     sequence = g("Transpose", windows.x, perm=[1, 0, 2])  # (t, n, c)
@@ -41,7 +41,7 @@ def network_outputs(g: Graph, module: LSTMLinear, windows: GraphWindows) -> str:
 
 
 def _lstm_weights(module: LSTMLinear, layer: int, n_directions: int) -> list[NDArray[np.float32]]:
-    """Return W, R and B of a layer as ONNX orders them: directions stacked, gates i, o, f, c."""
+    """Return W, R and B of a layer in ONNX's order: directions stacked, gates i, o, f, c."""
 
     def stacked(name: str) -> NDArray[np.float32]:
         parts = []
@@ -75,7 +75,7 @@ def _pooled(g: Graph, module: LSTMLinear, sequence: str, last: str, windows: Gra
 
 
 def _normalized(g: Graph, norm: Any, pooled: str) -> str:
-    """Apply the head's normalization, with the statistics learned in training for a batch norm."""
+    """Apply the head's normalization; a batch norm uses the statistics from training."""
     if isinstance(norm, torch.nn.LayerNorm):
         given = float32(norm.weight), float32(norm.bias)
         return g("LayerNormalization", pooled, *given, axis=-1, epsilon=norm.eps)

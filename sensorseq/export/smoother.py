@@ -1,4 +1,4 @@
-"""Smoothing over time as an ONNX graph of one step, whose state the program carries along."""
+"""Smoothing over time as an ONNX graph of one step; the program passes the state along."""
 
 import json
 import os
@@ -15,10 +15,10 @@ from sensorseq.sequence.smoothing import LOWEST, FixedLag
 def write_smoother(
     path: str | os.PathLike[str], smoother: FixedLag, classes: Sequence[Any], hop_s: float
 ) -> None:
-    """Write the graph of a step; see `SensorLSTMClassifier.smoother_to_onnx`.
+    """Write the graph of one step; see `SensorLSTMClassifier.smoother_to_onnx`.
 
-    The state has a row with what is known of the next window before it is seen, then the
-    likelihoods of the last `lag` windows, and what was known of each, oldest first.
+    The first row of the state is the prior of the next window; then come the likelihoods of the
+    last `lag` windows, and their priors, oldest first.
     """
     g, k, lag = Graph(), len(classes), smoother.lag
     given = g.cast(g.add_input("probabilities", np.float32, [1, k]), np.float64)

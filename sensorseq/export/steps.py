@@ -1,4 +1,4 @@
-"""The steps of a preparation that look at one sample at a time, as operators."""
+"""Preparation steps that process one sample at a time, as operators."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ _POINTWISE = (Product, Power, Subtract, SignedBy, Magnitude)
 
 
 def stored_steps(preparation: Mapping[str, Any] | None) -> list[Any]:
-    """Return the steps that the windows of a model went through, chains taken apart."""
+    """Return the steps applied to a model's windows, with chains flattened."""
     configuration = (preparation or {}).get("configuration") or {}
     found = [make_step(said) for said in configuration.get("steps") or []]
     while any(isinstance(step, StepChain) for step in found):
@@ -31,7 +31,7 @@ def input_channels(preparation: Mapping[str, Any]) -> list[str]:
 
 
 def apply_steps(g: Graph, x: str, preparation: Mapping[str, Any], dtype: str) -> str:
-    """Return windows (n, t, c) of samples after all steps; refuse a step with a memory by name."""
+    """Apply the steps to windows (n, t, c); raise for a step with memory, by name."""
     units = PreparationOptions.recorded(preparation).units or {}
     channels = tuple(Channel(name, units.get(name, "")) for name in input_channels(preparation))
     for step in stored_steps(preparation):
@@ -63,12 +63,12 @@ def apply_steps(g: Graph, x: str, preparation: Mapping[str, Any], dtype: str) ->
 
 
 def _combined(g: Graph, step: Any, inputs: list[str], channels: list[Channel]) -> str:
-    """Return the new channel of a step (n, t, 1), computed in float64."""
+    """Compute the new channel of a step (n, t, 1) in float64."""
     values = [g.cast(each, np.float64) for each in inputs]
     if isinstance(step, Magnitude):
         squares = [g("Mul", each, each) for each in values]
         total = squares[0]
-        for square in squares[1:]:  # in the order of the step
+        for square in squares[1:]:  # the same order as in the step
             total = g("Add", total, square)
         return g("Sqrt", total)
     left, right = values

@@ -1,4 +1,4 @@
-"""A fitted estimator as one ONNX model: scaling, networks, features, probabilities."""
+"""Write a fitted estimator as an ONNX model: scaling, networks, features, probabilities."""
 
 import importlib
 import json
@@ -38,7 +38,7 @@ def write_onnx(
     known: tuple[OutOfDistribution, float] | None,
     stored: Callable[[], tuple[dict[str, Any], dict[str, Any]]],
 ) -> None:
-    """Write a fitted estimator's graph; the file appears under its name when it is complete.
+    """Write a fitted estimator's graph; the file gets its name only when it is complete.
 
     `stored` returns the arrays and the description of its model file.
     """
@@ -62,7 +62,7 @@ def write_onnx(
     if known is not None:
         g.add_output(_is_unknown(g, values, *known), "unknown", np.bool_, ["n"])
     digest = None
-    with suppress(InputError):  # a function as an argument, which no model file can hold
+    with suppress(InputError):  # an argument may be a function, which a model file cannot hold
         digest = model_digest(*stored())
     metadata = _metadata(estimator, digest, n_timesteps, lengths, steps)
     model = g.model("sensorseq", metadata, metadata["sensorseq_version"])
@@ -70,7 +70,7 @@ def write_onnx(
 
 
 def _outputs(g: Graph, estimator: FittedModel, windows: GraphWindows) -> str:
-    """Join logits and features as the estimator's `_join` does, (n, outputs) float64."""
+    """Combine logits and features like the estimator's `_join`, (n, outputs) float64."""
     modules, head = estimator._used_modules, estimator._head
     known: dict[str, str] = {}
     if not modules and head is not None:
@@ -94,7 +94,7 @@ def _outputs(g: Graph, estimator: FittedModel, windows: GraphWindows) -> str:
 
 
 def _is_unknown(g: Graph, probabilities: str, known: OutOfDistribution, threshold: float) -> str:
-    """Mark the windows of no known class, (n,)."""
+    """Mark windows of an unknown class, (n,)."""
     logs = g("Max", g("Log", probabilities), np.float64(SMALLEST_LOG))
     apart = g("Sub", g("Unsqueeze", logs, [1]), known.points.astype(np.float64))
     squares = g("ReduceSum", g("Mul", apart, apart), [2], keepdims=0)
@@ -106,7 +106,7 @@ def _is_unknown(g: Graph, probabilities: str, known: OutOfDistribution, threshol
 def _metadata(
     estimator: FittedModel, digest: str | None, n_timesteps: int | None, lengths: bool, steps: bool
 ) -> dict[str, str]:
-    """Return the facts of a model that a program needs: texts, and JSON for lists."""
+    """Return the facts about the model that programs need: strings, and JSON for lists."""
     made: Mapping[str, Any] = estimator.preparation_ or {}
     rate, n_steps = made.get("sample_rate_hz"), n_timesteps or made.get("n_timesteps")
     facts: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Windows as they enter a graph: cropped, scaled, with their lengths."""
+"""The windows of a graph, cropped and scaled, with their lengths."""
 
 from dataclasses import dataclass, replace
 
@@ -12,14 +12,14 @@ from sensorseq.prediction.patches import SMALLEST_VARIANCE, Patch
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
 
-MOST_STEPS = 2**31 - 1  # most steps of a window that a counter in C holds
+MOST_STEPS = 2**31 - 1  # largest step count that a C int can hold
 
 
 @dataclass(frozen=True)
 class GraphWindows:
-    """Names of the scaled windows (n, t, c) float32, and of what is known of their steps.
+    """Names of the scaled windows (n, t, c) float32, their lengths and number of steps.
 
-    `lengths` int64 is of shape (n,), or (1,) where all windows are full; `n_steps` is t, (1,).
+    `lengths` int64 is of shape (n,), or (1,) if all windows are full; `n_steps` is t, (1,).
     """
 
     x: str
@@ -43,7 +43,7 @@ def read_windows(
     dtype: str,
     steps: bool,
 ) -> GraphWindows:
-    """Declare the inputs of an estimator's graph; crop and scale them."""
+    """Declare the inputs of an estimator's graph, then crop and scale them."""
     n_channels, flat = estimator._n_channels, estimator._flat_timesteps
     preparation = estimator.preparation_
     if n_timesteps is not None and flat not in (None, n_timesteps):
@@ -75,7 +75,7 @@ def read_windows(
 
 
 def _cropped(g: Graph, windows: GraphWindows, longest: int, crop: str) -> GraphWindows:
-    """Keep at most `longest` steps of each window, as `crop_windows` does."""
+    """Crop windows to at most `longest` steps, like `crop_windows`."""
     n_steps = g("Min", windows.n_steps, [longest])
     lengths = g("Min", windows.lengths, [longest])
     x = windows.x
@@ -92,7 +92,7 @@ def _cropped(g: Graph, windows: GraphWindows, longest: int, crop: str) -> GraphW
 
 
 def _scaled(g: Graph, windows: GraphWindows, scaler: Scaler | KeyedScaler | None) -> GraphWindows:
-    """Scale in float64 and round to float32 once, as `Scaler` does; zero what is not valid."""
+    """Scale in float64 and round to float32 once, like `Scaler`; set invalid steps to zero."""
     x = windows.x
     if isinstance(scaler, KeyedScaler):
         raise InputError(
@@ -114,7 +114,7 @@ def _scaled(g: Graph, windows: GraphWindows, scaler: Scaler | KeyedScaler | None
 
 
 def as_steps(g: Graph, windows: GraphWindows, patch: Patch | None) -> GraphWindows:
-    """Return windows as the networks take them, see `Patch.apply`."""
+    """Return the networks' inputs: the windows, joined to patches if needed, see `Patch.apply`."""
     if patch is None:
         return windows
     size, n_channels = patch.n_samples, windows.n_channels

@@ -1,4 +1,4 @@
-"""Blocks: kinds of features, each with what it adds to the logits of windows."""
+"""Blocks: kinds of features, each with its contribution to the logits of windows."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ Described = RandomConvolutions | SummarySteps | Callable[..., ArrayLike]
 
 
 class Classifier(Protocol):
-    """A classifier of scikit-learn's kind."""
+    """A scikit-learn classifier."""
 
     classes_: NDArray[Any]
 
     def fit(self, X: Any, y: Any) -> "Classifier":
-        """Learn from rows and their classes."""
+        """Fit on rows and their classes."""
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the probabilities of the classes."""
@@ -35,7 +35,7 @@ class Classifier(Protocol):
 
 @dataclass
 class LinearBlock:
-    """One kind of features and its weights in the linear layer."""
+    """One kind of features with its weights in the linear layer."""
 
     name: str
     describe: Described
@@ -43,25 +43,25 @@ class LinearBlock:
     bias: NDArray[np.float64]  # (K,)
 
     def logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        """Return what is added to the logits of scaled windows."""
+        """Return this block's contribution to the logits of scaled windows."""
         features = describe(self.describe, X, lengths)
         if features.shape[1] != len(self.weight):
             raise InputError(
                 f"features gave {features.shape[1]} columns, but the model was fitted on"
                 f" {len(self.weight)}."
             )
-        # One window at a time: a product of matrices would round it by how many there are.
+        # Process each window alone: a matrix product would round depending on their number.
         weight = self.weight.astype(np.float64)
         products = [row @ weight for row in features.astype(np.float64)]
         return np.reshape(products, (len(features), len(self.bias))) + self.bias
 
     def multiply(self, factor: float) -> None:
-        """Weigh all logits."""
+        """Multiply the block's logits by a factor."""
         self.weight = self.weight * np.float32(factor)
         self.bias = self.bias * factor
 
     def add(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
-        """Add to the weights."""
+        """Add to the weights and the bias."""
         self.weight = (self.weight + weight).astype(np.float32)
         self.bias = self.bias + bias
 
@@ -77,7 +77,7 @@ class LinearBlock:
     def restore(
         cls, name: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> "LinearBlock":
-        """Undo `state`; raise a ValueError if the parts do not fit."""
+        """Rebuild a block from `state`; raise a ValueError if its parts do not match."""
         kind = RandomConvolutions if name == "rocket" else SummarySteps
         how = kind.from_state({"settings": settings, "arrays": arrays_below(arrays, "state.")})
         weight, bias = arrays["weight"], arrays["bias"]
@@ -94,7 +94,7 @@ class LinearBlock:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Channels of the windows, and outputs."""
+        """The number of channels of the windows, and of outputs."""
         assert isinstance(self.describe, RandomConvolutions | SummarySteps)
         return self.describe.n_channels_, len(self.bias)
 
@@ -105,17 +105,17 @@ class ProbabilityBlock:
 
     name: str
     summary: SummaryFeatures
-    classifier: BoostedTrees | Classifier  # the latter is the user's
+    classifier: BoostedTrees | Classifier  # a `Classifier` is the user's
     n_classes: int
     factor: float = 1.0
 
     def logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        """Return what is added to the logits of scaled windows."""
+        """Return this block's contribution to the logits of scaled windows."""
         statistics = self.summary.transform(X, lengths)
         return self.factor * log_probabilities(self.classifier, statistics, self.n_classes)
 
     def multiply(self, factor: float) -> None:
-        """Weigh all logits."""
+        """Multiply the block's logits by a factor."""
         self.factor *= factor
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -134,7 +134,7 @@ class ProbabilityBlock:
     def restore(
         cls, name: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> "ProbabilityBlock":
-        """Undo `state`; raise a ValueError if the parts do not fit."""
+        """Rebuild a block from `state`; raise a ValueError if its parts do not match."""
         trees = BoostedTrees.from_state({"settings": settings["trees"], "arrays": arrays})
         summary = SummaryFeatures.from_state({"settings": settings["summary"], "arrays": {}})
         if trees.n_statistics != summary.n_features_:
@@ -146,7 +146,7 @@ class ProbabilityBlock:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Channels of the windows, and outputs."""
+        """The number of channels of the windows, and of outputs."""
         return self.summary.n_channels_, self.n_classes
 
 
@@ -163,7 +163,7 @@ def _not_storable(what: str) -> InputError:
 def log_probabilities(
     classifier: BoostedTrees | Classifier, statistics: NDArray[np.float64], n_classes: int
 ) -> NDArray[np.float64]:
-    """Return bounded log-probabilities, (n, K), of classes 0 to K - 1, some perhaps unknown."""
+    """Return bounded log-probabilities (n, K) of classes 0 to K - 1, some possibly unknown."""
     if isinstance(classifier, BoostedTrees):
         logs = classifier.log_probabilities(statistics)
     else:
@@ -175,7 +175,7 @@ def log_probabilities(
 
 
 def finite(what: str, value: Any) -> float:
-    """Return a number of a file if it is finite; else raise a ValueError that names it."""
+    """Return a number from a file if it is finite; else raise a ValueError that names it."""
     number = float(value)
     if not np.isfinite(number):
         raise ValueError(f"{what} is {number}")
@@ -185,7 +185,7 @@ def finite(what: str, value: Any) -> float:
 def describe(
     how: Described, X: NDArray[Any], lengths: NDArray[np.int64] | None
 ) -> NDArray[np.float32]:
-    """Return features of scaled windows as float32, checked when a user's function made them."""
+    """Return features of scaled windows as float32; a user's function is checked."""
     if isinstance(how, RandomConvolutions | SummarySteps):
         return np.asarray(how.transform(X, lengths), np.float32)
     made = np.asarray(how(X, lengths))

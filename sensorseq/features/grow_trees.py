@@ -10,11 +10,11 @@ from threadpoolctl import threadpool_limits
 from sensorseq.features.summary import above_ties
 from sensorseq.features.trees import BoostedTrees
 
-# As accurate on development folds as 150 trees of 31 leaves, in a tenth of the time.
+# As accurate on development folds as 150 trees with 31 leaves, in a tenth of the time.
 _TREES, _LEARNING_RATE, _LEAVES, _BINS, _L2, _SHARE = 60, 0.1, 10, 32, 3.0, 0.3
 _WINDOWS_OF_A_LEAF = 2, 20  # at least: a twentieth of the windows, within these
 _RANKING_TREES, _SMALLEST_LEAF = 100, 3  # the forest that ranks them
-# With fewer a second thread costs more than it saves; beside other programs it waits for its turn.
+# With fewer windows, a second thread costs more than it saves; next to other programs it waits.
 _VALUES_OF_A_THREAD = 1_000_000
 
 
@@ -68,10 +68,10 @@ def important_statistics(
     weight: NDArray[np.float64],
     most: int,
 ) -> NDArray[np.int64]:
-    """Return the columns of the `most` important statistics (n, f) in their order; all if so few.
+    """Return the columns of the `most` important statistics (n, f), in ascending order.
 
     Dozens of derived channels have thousands of statistics. Fits on them take minutes, and are less
-    accurate than on the best ones, which a forest of extremely randomised trees (Geurts, Ernst,
+    accurate than on the best ones, which a forest of extremely randomized trees (Geurts, Ernst,
     Wehenkel, Machine Learning 63, 2006) finds in seconds.
     """
     if statistics.shape[1] <= most:
@@ -84,8 +84,8 @@ def important_statistics(
 
 
 def make_boosting(n_windows: int) -> HistGradientBoostingClassifier:
-    """Return unfitted gradient boosting for summary statistics of so many windows."""
-    # Without early stopping: what it would hold out is windows of recordings it trains on.
+    """Return unfitted gradient boosting for summary statistics of `n` windows."""
+    # No early stopping, because its held-out windows would be of recordings in training.
     return HistGradientBoostingClassifier(
         max_iter=_TREES,
         learning_rate=_LEARNING_RATE,
@@ -101,10 +101,10 @@ def make_boosting(n_windows: int) -> HistGradientBoostingClassifier:
 
 
 def _make_edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return where trees may split each statistic of (n, f): between quantiles, (f, bins - 1).
+    """Return the candidate splits of each statistic, between quantiles, (f, bins - 1).
 
-    An edge is in the middle between two values, in float32 if that is between them, too. At a value
-    the last digit of a rounding would decide, which differs between programs.
+    An edge is the midpoint of two values, in float32 if that still separates them. An edge at a
+    value would leave the comparison to rounding, which differs between programs.
     """
     rising, spread = np.sort(values, axis=0).T, np.abs(values).max(axis=0)
     edges = np.quantile(values, np.arange(1, _BINS) / _BINS, axis=0).T

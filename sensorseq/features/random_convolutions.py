@@ -1,4 +1,4 @@
-"""Random convolutions of windows and their share of positive values: MiniRocket."""
+"""MiniRocket: random convolutions of windows, and their fractions of positive values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ from sensorseq.checks import (
 )
 from sensorseq.errors import SignalError
 
-N_KERNELS = 84  # the choices of 3 taps of 9
+N_KERNELS = 84  # ways to choose 3 of 9 taps
 _TAPS = 9
 _MAX_CHANNELS = 9  # most channels in one combination
 _GOLDEN_RATIO = (5**0.5 + 1) / 2
@@ -117,7 +117,7 @@ class RandomConvolutions:
 
     @property
     def n_features_(self) -> int:
-        """Number of features."""
+        """The number of features."""
         return len(self._fitted()["biases"])
 
     @property
@@ -264,10 +264,10 @@ class RandomConvolutions:
 def choose_dilations(
     n_timesteps: int, n_features: int, max_dilations: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return the dilations, rising from 1, and how many of a kernel's features each gets.
+    """Return the dilations, increasing from 1, and the number of features per kernel for each.
 
-    The kernel of the largest dilation is at most `n_timesteps` long. What is left of the features
-    after an equal share goes to the first.
+    The kernel of the largest dilation is at most `n_timesteps` long. Features that remain after an
+    equal division go to the first dilations.
     """
     wanted = min(n_features, max_dilations)
     largest = max(0.0, np.log2(max(n_timesteps - 1, 1) / (_TAPS - 1)))
@@ -282,7 +282,7 @@ def choose_dilations(
 def _padded(
     windows: NDArray[np.float32], lengths: NDArray[Any], n_steps: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Put zeros after the valid steps, up to `n_steps` at least; return the lengths with them."""
+    """Pad windows with zeros to at least `n_steps`; return the lengths with the zeros included."""
     is_valid = valid_steps(windows.shape[1], lengths)
     padded = np.where(is_valid[:, :, None], windows, np.float32(0))
     missing = max(0, n_steps - windows.shape[1])
@@ -291,13 +291,13 @@ def _padded(
 
 
 def _quantiles(n: int) -> NDArray[np.float32]:
-    """Return n numbers spread evenly in [0, 1): multiples of the golden ratio, less whole ones."""
+    """Return n numbers spread evenly in [0, 1): multiples of the golden ratio, modulo 1."""
     multiples = np.arange(1, n + 1, dtype=np.float64) * _GOLDEN_RATIO
     return (multiples - np.floor(multiples)).astype(np.float32)
 
 
 def _interpolate(rising: NDArray[np.float32], at: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return quantiles of sorted values, on straight lines between neighbours."""
+    """Return quantiles of sorted values by linear interpolation."""
     position = at.astype(np.float64) * (len(rising) - 1)
     below = position.astype(np.int64)
     weight = position - below

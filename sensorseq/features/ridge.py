@@ -1,4 +1,4 @@
-"""Ridge regression on many features, with predictions for windows left out."""
+"""Ridge regression on many features, with cross-validated predictions."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
 
 Floats = NDArray[np.float64]
-Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows to fit on, rows to predict
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # training rows, test rows
 
-# Penalties that are tried, as a share of windows x mean squared norm of a centred window.
+# Penalties to try, as a fraction of the number of windows x mean squared norm of a centered window.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-MOST_WINDOWS = 6_000  # most windows to fit on: the time grows with n^3
-_BLOCK = 4096  # features, or windows, in double at a time
+MOST_WINDOWS = 6_000  # most windows to fit on, because the time grows with n^3
+_BLOCK = 4096  # features or windows converted to double at a time
 
 
 @dataclass(frozen=True)
 class RidgeFit:
-    """Ridge regression fitted on all windows, and its predictions for each fold's own windows.
+    """Ridge regression fitted on all windows, and its predictions for each fold's test windows.
 
-    `weight` (F, K) is for features as they were given; `out_of_fold` (n, K) is NaN for a window in
-    no fold; `strength` is the chosen one of the `strengths`.
+    `weight` (F, K) applies to the features as given; `out_of_fold` (n, K) is NaN for a window in no
+    test fold; `strength` is the one chosen from `strengths`.
     """
 
     weight: Floats
@@ -46,9 +46,9 @@ def fit_ridge(
     """Fit weighted ridge regression to `target` (n, K); the penalty with the smallest `loss` wins.
 
     The features Z (n, F) are float32 of similar scale. `folds` are (fit rows, test rows), each
-    window tested at most once; `loss` gets the scores (n, K) of windows left out, NaN where there
-    are none. `columns` are the features that each fold, and then the final fit on `rows`, may use.
-    Each fit is solved among its windows or its features, whichever are fewer.
+    window tested at most once; `loss` takes the out-of-fold scores (n, K), NaN for untested
+    windows. `columns` are the features that each fold, and then the final fit on `rows`, may use.
+    Each fit is solved in its primal or dual form, whichever is smaller.
     """
     rows = rows[sample_weight[rows] > 0]
 
@@ -79,12 +79,12 @@ def fit_ridge(
 
 def _unit_of(norm: float, centered_norm: float) -> float:
     """Return the penalty of strength 1, from the summed squared norms of the windows."""
-    # windows with equal features leave only rounding, and any penalty gives their mean
+    # if all windows have equal features, only rounding is left, and any penalty gives their mean
     return max(centered_norm, 1e-3 * norm) or 1.0
 
 
 class _OfFeatures:
-    """Ridge regression on some of the windows, from the products of their features."""
+    """Ridge regression in its primal form, from products of features."""
 
     def __init__(
         self,
@@ -113,20 +113,20 @@ class _OfFeatures:
             self._of_target = self._of_target + values.T @ (
                 root[at, None] * (target[rows[at]] - self._constant)
             )
-            self._products = dsyrk(  # dsyrk fills the upper half only
+            self._products = dsyrk(  # fills only the upper triangle
                 1.0, values.T, beta=1.0, c=self._products, overwrite_c=True
             )
         self._unit = _unit_of(norm, centered_norm)
 
     def _blocks(self, rows: NDArray[np.int64]) -> Iterator[tuple[slice, Floats]]:
-        """Yield windows in double, a block at a time: they may be many."""
+        """Yield windows in double precision, one block at a time, to limit memory."""
         for start in range(0, len(rows), _BLOCK):
             at = slice(start, start + _BLOCK)
             own = rows[at] if self._used is None else np.ix_(rows[at], self._used)
             yield at, self._Z[own].astype(np.float64)
 
     def predict(self, strength: float, rows: NDArray[np.int64]) -> Floats:
-        """Return the scores of windows."""
+        """Return the scores of the windows at `rows`."""
         weight, bias = self.weigh(strength)
         scores = np.empty((len(rows), len(bias)))
         for at, values in self._blocks(rows):
@@ -135,14 +135,14 @@ class _OfFeatures:
 
     def weigh(self, strength: float) -> tuple[Floats, Floats]:
         """Return the weight of each feature, and the bias."""
-        matrix = self._products.copy(order="F")  # LAPACK factors it in place
+        matrix = self._products.copy(order="F")  # factored in place by LAPACK
         matrix[np.diag_indices_from(matrix)] += strength * self._unit
         weight = cho_solve(cho_factor(matrix, overwrite_a=True), self._of_target)
         return weight, self._constant - self._mean @ weight
 
 
 class _OfWindows:
-    """Ridge regression on some of the windows, from the products of all windows."""
+    """Ridge regression in its dual form, from products of windows."""
 
     def __init__(
         self,
@@ -160,25 +160,25 @@ class _OfWindows:
         self._target = target[rows] - self._constant
         own = products[np.ix_(rows, rows)].astype(np.float64)
         norm = float(np.trace(own))
-        self._to_mean = own @ self._share  # product of each window with the mean one
+        self._to_mean = own @ self._share  # product of each window with the mean window
         self._mean_squared = float(self._share @ self._to_mean)
         self._own = self._center(own, self._to_mean)
         self._unit = _unit_of(norm, float(np.trace(self._own)))
 
     def _center(self, products: Floats, to_mean: Floats) -> Floats:
-        products -= to_mean[:, None]  # in place: they may take hundreds of megabytes
+        products -= to_mean[:, None]  # in place, because they may take hundreds of megabytes
         products -= self._to_mean[None, :]
         products += self._mean_squared
         return products
 
     def _solve(self, strength: float) -> Floats:
-        """Return the weight of each window."""
-        matrix = self._own.copy(order="F")  # LAPACK factors it in place
+        """Return the dual coefficients, one for each window and output."""
+        matrix = self._own.copy(order="F")  # factored in place by LAPACK
         matrix[np.diag_indices_from(matrix)] += strength * self._unit / self._relative
         return np.asarray(cho_solve(cho_factor(matrix, overwrite_a=True), self._target))
 
     def predict(self, strength: float, rows: NDArray[np.int64]) -> Floats:
-        """Return the scores of windows."""
+        """Return the scores of the windows at `rows`."""
         products = self._products[np.ix_(rows, self._rows)].astype(np.float64)
         centered = self._center(products, products @ self._share)
         return np.asarray(centered @ self._solve(strength) + self._constant)
@@ -186,7 +186,7 @@ class _OfWindows:
     def weigh(self, strength: float) -> tuple[Floats, Floats]:
         """Return the weight of each feature, and the bias."""
         solution = self._solve(strength)
-        # weights of features: those of windows, taken through the centred features
+        # the features' weights are the centered features times the windows' coefficients
         of_windows = solution - self._share[:, None] * solution.sum(axis=0)
         used = np.arange(self._Z.shape[1]) if self._used is None else self._used
         weight, center = np.zeros((len(used), solution.shape[1])), np.zeros(len(used))

@@ -1,21 +1,21 @@
-"""Weights that join the scores of several models into logits, by their loss on windows left out."""
+"""Fit weights that combine the scores of several models into logits, on held-out windows."""
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-_LARGEST = 50.0  # largest weight: scores that separate all classes would grow to infinity
+_LARGEST = 50.0  # limits a weight that would grow to infinity if scores separate all classes
 
 
 def fit_stack(
     scores: NDArray[np.float64], class_index: NDArray[np.int64], weight: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float]:
-    """Return non-negative weights (m,) of m models' scores, and the log-loss, lowest at them.
+    """Return the non-negative weights (m,) of m models that minimize the log-loss, and that loss.
 
     The scores (m, n, k) are for windows that no model was fitted on. The problem is convex, see
     Wolpert, "Stacked Generalization", Neural Networks 5 (1992). As in Platt's scaling (1999),
-    targets are smoothed by what so many windows cannot tell from certainty, ``1 / (n + 2)``, so
+    targets are smoothed by ``1 / (n + 2)``, which n windows cannot distinguish from certainty, so
     that weights stay finite.
     """
     n_models, n, k = scores.shape
@@ -23,10 +23,10 @@ def fit_stack(
     target = np.full((n, k), smooth / k)
     target[np.arange(n), class_index] += 1 - smooth
     share = weight / weight.sum()
-    # each model's scores in units of their spread, so that the search sees a round problem
+    # scale each model's scores by their spread, which conditions the search
     centered = scores - scores.mean(axis=2, keepdims=True)
     spread = np.sqrt((centered**2).mean(axis=(1, 2)))
-    # scores that are equal for all classes say nothing: their weight is 0
+    # scores that are equal for all classes carry no information: their weight is 0
     varies = spread > 1e-12 * np.abs(scores).max(axis=(1, 2))
     unit = np.where(varies, spread, 1.0)
     units = np.where(varies, 1 / unit, 0.0)[:, None, None] * centered

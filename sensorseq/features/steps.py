@@ -1,4 +1,4 @@
-"""Summary statistics as steps at quantiles, so that a linear layer can use any shape of effect."""
+"""Summary statistics as steps at quantiles, so that a linear layer can model nonlinear effects."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from sensorseq.features.summary import SummaryFeatures, above_ties
 
 
 class SummarySteps:
-    """Tell for each summary statistic of a window which quantiles of training it exceeds.
+    """Mark for each summary statistic of a window which training quantiles it exceeds.
 
     A linear layer on a statistic can only say "the more, the likelier". On its steps it can give
     each range of values a weight of its own, as boosted trees of depth one do. On motor currents
@@ -50,7 +50,7 @@ class SummarySteps:
 
     @property
     def n_features_(self) -> int:
-        """Number of features."""
+        """The number of features."""
         self._fitted()
         return len(self._columns) * (self.n_steps - 1)
 
@@ -61,7 +61,7 @@ class SummarySteps:
 
     @property
     def columns(self) -> NDArray[np.int64]:
-        """Statistics that are described, as columns of `SummaryFeatures`."""
+        """The columns of `SummaryFeatures` in use."""
         self._fitted()
         return self._columns
 

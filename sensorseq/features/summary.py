@@ -1,4 +1,4 @@
-"""Statistics of each channel of a window."""
+"""Summary statistics of each channel of a window."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,8 +19,8 @@ from sensorseq.errors import SignalError
 
 N_BANDS = 5
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_SLACK = 1e-11  # far above rounding errors of float64, far below noise of sensors
-SMALLEST_POWER = 1e-12  # a band without power would have an infinite logarithm
+_SLACK = 1e-11  # far above float64 rounding errors, far below sensor noise
+SMALLEST_POWER = 1e-12  # keeps the logarithm of a band without power finite
 FEATURES = (
     "mean",
     "sd",
@@ -39,9 +39,9 @@ class SummaryFeatures:
     """Describe windows by statistics of their channels, those named in `FEATURES`.
 
     For each channel: mean, standard deviation, extremes, skewness, excess kurtosis, quantiles, the
-    mean and deviation of differences of neighbouring steps, and the logarithm of the power in five
+    mean and deviation of differences of neighboring steps, and the logarithm of the power in five
     equal bands of frequency up to half the sample rate, without the mean. A statistic that needs a
-    longer window is 0, and so is every statistic of a window of no steps.
+    longer window is 0, as are all statistics of an empty window.
 
     `fit` learns nothing but the number of channels, `n_channels_`. The number of features is
     `n_features_`.
@@ -149,11 +149,11 @@ def summary_features(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[
 
 
 def above_ties(thresholds: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return thresholds of statistics moved up by more than rounding errors.
+    """Raise thresholds of statistics by slightly more than rounding errors.
 
-    A statistic often equals a threshold, which was learned from such values; then the order of a
-    sum, which differs between machines and programs, must not decide. `spread` is the size of the
-    statistic's values.
+    A statistic often equals a threshold that was learned from such values. Then the order of
+    summation, which differs between machines and programs, must not decide. `spread` is the size of
+    the statistic's values.
     """
     return np.asarray(thresholds + _SLACK * np.maximum(np.abs(thresholds), spread))
 

@@ -12,7 +12,7 @@ from sensorseq.numeric import log_softmax
 
 SMALLEST_LOG = -12.0  # smallest log probability: no single classifier is surer
 _NODES_AT_ONCE = 2**20
-_LARGEST = 1e200  # largest value of a leaf: sums of these stay finite
+_LARGEST = 1e200  # largest leaf value, so that sums stay finite
 _ARRAYS = {
     "feature": np.int32,
     "threshold": np.float64,
@@ -29,8 +29,8 @@ class BoostedTrees:
 
     The arrays hold, for every node of all trees: ``feature`` (below 0: a leaf), ``threshold``
     (values up to it go left), ``left`` and ``right`` (nodes, always after their own), ``value`` (of
-    a leaf). ``root`` (n_iterations, n_trees) is the first node of each tree, ``baseline``
-    (n_trees,) what their values are added to.
+    a leaf). ``root`` (n_iterations, n_trees) is the first node of each tree, and ``baseline``
+    (n_trees,) is added to the sum of their values.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], n_statistics: int) -> None:
@@ -46,7 +46,7 @@ class BoostedTrees:
 
     @property
     def columns(self) -> NDArray[np.int64]:
-        """Statistics that any tree reads, in rising order."""
+        """The statistics that any tree reads, in ascending order."""
         feature = self.arrays["feature"]
         return np.unique(feature[feature >= 0]).astype(np.int64)
 
@@ -60,14 +60,14 @@ class BoostedTrees:
     def _scores(self, statistics: NDArray[np.float64]) -> NDArray[np.float64]:
         a = self.arrays
         rows = np.arange(len(statistics))[:, None]
-        node = np.tile(a["root"].ravel(), (len(statistics), 1))  # start at the root of every tree
+        node = np.tile(a["root"].ravel(), (len(statistics), 1))  # begin at the root of every tree
         while (inner := a["feature"][node] >= 0).any():
             goes_left = statistics[rows, a["feature"][node]] <= a["threshold"][node]
             node = np.where(inner, np.where(goes_left, a["left"][node], a["right"][node]), node)
         scores = np.tile(a["baseline"], (len(statistics), 1))
         for values in np.moveaxis(a["value"][node].reshape(-1, *a["root"].shape), 1, 0):
             scores += values
-        if scores.shape[1] == 1:  # one score, of the second class
+        if scores.shape[1] == 1:  # a single score is that of the second class
             scores = np.hstack([np.zeros_like(scores), scores])
         return scores
 
@@ -78,7 +78,7 @@ class BoostedTrees:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "BoostedTrees":
-        """Restore from `state`; raise a SignalError if it is of something else or does not end."""
+        """Restore from `state`; raise a SignalError if it is of another kind or has cycles."""
         settings, stored = check_state(state, "boosted_trees", ("n_statistics",), _ARRAYS)
         n_statistics = check_integer("n_statistics", settings["n_statistics"], 1)
         feature, root, baseline = stored["feature"], stored["root"], stored["baseline"]
@@ -94,12 +94,12 @@ class BoostedTrees:
             and ((root >= 0) & (root < n_nodes)).all()
             and ((feature >= -1) & (feature < n_statistics)).all()
             and not np.isnan(stored["threshold"]).any()
-            and (np.abs(stored["value"]) < _LARGEST).all()  # false for NaN
+            and (np.abs(stored["value"]) < _LARGEST).all()  # also false for NaN
             and (np.abs(baseline) < _LARGEST).all()
         )
         if is_whole:
             children = np.stack([stored["left"], stored["right"]])[:, inner]
-            # a child after its parent, each of one parent and in its tree: every path ends
+            # every child has one parent, before it and in the same tree, so that every path ends
             tree = np.searchsorted(root.ravel(), place, side="right")
             every = np.sort(np.concatenate([root.ravel(), children.ravel()]))
             is_whole = bool(

@@ -1,7 +1,7 @@
 """Check on the user's own GPU that the CUDA kernels compute what they should.
 
-A worker process runs every kernel, because a kernel that hangs cannot be stopped inside a process;
-this process compares what the worker got with float64. Only torch and numpy are needed.
+A worker process runs every kernel, because a kernel that hangs can only be stopped with its
+process; this process compares the worker's results with float64. Only torch and numpy are needed.
 """
 
 from sensorseq.gpu_check.cases import Case, make_cases

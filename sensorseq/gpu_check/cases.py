@@ -1,6 +1,6 @@
-"""What is run to check a CUDA kernel, what it should give, and how far off it may be.
+"""Test cases for CUDA kernels: inputs, expected results and tolerances.
 
-Shape letters are those of `sensorseq.ops.reference`. Both processes draw the same numbers.
+Shape letters are those of `sensorseq.ops.reference`. Both processes draw the same random numbers.
 """
 
 import functools
@@ -20,9 +20,9 @@ from sensorseq.ops.lstm_linear import pooled_size
 from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
 
 M, N, D, K = 2, 9, 2, 4
-_STEPS = 12  # training steps: enough that a call takes some as a CUDA graph
-# Largest relative L2 differences from float64. The emulated kernels are ten times nearer; a wrong
-# index or a lost message is farther off by far.
+_STEPS = 12  # training steps, enough for some calls to use a CUDA graph
+# Largest relative L2 differences from float64. Emulated kernels are ten times closer; a wrong index
+# or a lost message is off by far more.
 _ALLOWED = {
     "fp16x3": {"output": 1e-5, "gradient": 1e-4, "training": 1e-3},
     "fp16": {"output": 4e-3, "gradient": 1e-2, "training": 3e-2},
@@ -32,7 +32,7 @@ Values = dict[str, NDArray[Any]]
 
 
 class Case(NamedTuple):
-    """One run of the kernels of a precision and size."""
+    """A kernel, given by precision and size, run on sequences of one length."""
 
     precision: str
     padded_hidden: int
@@ -45,22 +45,22 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Such as ``"fp16 H=61 T=5"``."""
+        """For example ``"fp16 H=61 T=5"``."""
         return f"{self.precision} H={self.hidden_size} T={self.n_timesteps}"
 
     @property
     def hidden_size(self) -> int:
-        """A size that fills the kernel in long sequences, and one that does not in short ones."""
+        """The kernel's full size for long sequences, slightly less for short ones."""
         return self.padded_hidden - (3 if self.n_timesteps < 10 else 0)
 
     @property
     def n_channels(self) -> int:
-        """The most that a kernel multiplies in long sequences, few in short ones."""
+        """The most channels that a kernel multiplies for long sequences, few for short ones."""
         return 3 if self.n_timesteps < 10 else MAX_CHANNELS
 
 
 def make_cases(n_timesteps: Sequence[int] = (5, 70)) -> list[Case]:
-    """Return the cases of all kernels; kernels on fewer CTAs, which are simpler, come first."""
+    """Return the cases of all kernels, those on fewer CTAs, which are simpler, first."""
     return [
         Case(precision, size, n_steps)
         for size in PADDED_HIDDEN
@@ -70,12 +70,12 @@ def make_cases(n_timesteps: Sequence[int] = (5, 70)) -> list[Case]:
 
 
 def _pooling(case: Case) -> str:
-    """Return a pooling; in half precision the place of a maximum is a matter of the last digit."""
+    """Return a pooling that half precision can check: no maximum, whose position may change."""
     return "meanmax" if case.precision == "fp16x3" and case.n_timesteps < 10 else "mean"
 
 
 def _draw(case: Case) -> dict[str, Any]:
-    """Draw weights as large as those of a new LSTM, windows of all lengths, and states."""
+    """Draw weights at the scale of a new LSTM, windows of all lengths, and states."""
     draw = torch.Generator().manual_seed(0)
     T, C, H = case.n_timesteps, case.n_channels, case.hidden_size
 
@@ -118,7 +118,7 @@ def _network(case: Case) -> Network:
 
 
 def compute(case: Case, device: torch.device) -> Values:
-    """Run the kernels of this package on `device`: both forms of the layer, and training steps."""
+    """Run the layer's kernels in both forms, then training steps, on `device`."""
     drawn = _draw(case)
     low = case.precision == "fp16"
     on = {n: v.to(device) if isinstance(v, Tensor) else v for n, v in drawn.items()}
@@ -148,9 +148,9 @@ def compute(case: Case, device: torch.device) -> Values:
 
 
 def expected(case: Case) -> Values:
-    """Compute the same in float64 on the CPU: the layer in plain torch, the steps in our engine."""
+    """Compute the same in float64 on the CPU, with plain torch and the native engine."""
     if _pooling(case) == "mean":
-        case = case._replace(precision="fp16")  # one computation for both
+        case = case._replace(precision="fp16")  # both precisions share the cached result
     return _expected(case)
 
 
@@ -212,13 +212,13 @@ def _train(
 
 
 def _poison(device: torch.device) -> None:
-    """Leave NaN in memory that the next calls get: what a kernel does not write is seen."""
+    """Fill free memory with NaN, so that a value a kernel fails to write is noticed."""
     held = [torch.full((2**n,), torch.nan, device=device) for n in range(6, 22)]
     del held
 
 
 def judge(case: Case, found: Values, wanted: Values) -> str:
-    """Describe the errors; empty if there are none."""
+    """Describe the worst error above its tolerance; empty if there is none."""
     if found.keys() != wanted.keys():
         return "not all results were computed"
     worst, share = "", 0.0
@@ -228,6 +228,7 @@ def judge(case: Case, found: Values, wanted: Values) -> str:
             return f"{name} has shape {value.shape} instead of {exact.shape}"
         error = float(np.linalg.norm(value - exact) / np.linalg.norm(exact))
         allowed = _ALLOWED[case.precision][name.split()[0]]
-        if not error <= allowed and not share > error / allowed:  # NaN is not <= either
+        # Written with `not`, so that NaN fails.
+        if not error <= allowed and not share > error / allowed:
             worst, share = f"{name} is off by {error:.0e}, allowed {allowed:.0e}", error / allowed
     return worst

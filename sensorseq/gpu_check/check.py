@@ -1,4 +1,4 @@
-"""Check the kernels for `sensorseq doctor --gpu` or the first fit on a GPU; keep the verdict."""
+"""Check the kernels for `sensorseq doctor --gpu` or the first fit on a GPU; cache the verdict."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,10 +41,10 @@ def check_gpu(*, on_result: Callable[[Result], object] | None = None) -> list[Re
 
 
 def check_before_fit(device: str) -> None:
-    """Check the kernels before the first fit on a GPU; never an error, a warning if any failed.
+    """Check the kernels before the first fit on a GPU; warn about failures, but never raise.
 
-    Nothing is done unless SENSORSEQ_CUDA_KERNELS is ``auto`` and this GPU has no verdict. Do not
-    call it where several processes train together: these would not wait for each other.
+    It does nothing unless SENSORSEQ_CUDA_KERNELS is ``auto`` and this GPU has no verdict. Do not
+    call it if several processes train together, because they would not wait for each other.
     """
     if device == "cpu" or cuda_kernels.switch() != cuda_kernels.AUTO:
         return
@@ -56,7 +56,7 @@ def check_before_fit(device: str) -> None:
         with _verdict_of(index) as keep:
             results = list(check_kernels(make_cases(), device=f"cuda:{index}"))
             keep(results)
-    except (OutputError, OSError, RuntimeError) as error:  # RuntimeError: of a user without a home
+    except (OutputError, OSError, RuntimeError) as error:  # RuntimeError: no home directory
         warn_caller(f"The CUDA kernels could not be checked, so torch's LSTM serves. {error}")
         return
     if bad := failed(results):
@@ -68,7 +68,7 @@ def check_before_fit(device: str) -> None:
 
 
 def _gap(index: int | None) -> str:
-    """Return why nothing can be checked on GPU `index` (None: the current one)."""
+    """Return why GPU `index` (None: the current one) cannot be checked; empty if it can."""
     is_there = torch.cuda.is_available() and (index or 0) < torch.cuda.device_count()
     capability = torch.cuda.get_device_capability(index) if is_there else None
     is_built = bool(_extension.cuda_facts()["built"])
@@ -77,7 +77,7 @@ def _gap(index: int | None) -> str:
 
 @contextmanager
 def _verdict_of(index: int) -> Iterator[Callable[[list[Result]], None]]:
-    """Lock the file of the verdict on a GPU, and yield the function that writes it."""
+    """Lock the verdict file of a GPU and yield the function that writes it."""
     file = cuda_kernels.verdict_file(index)
     make_folder(file.parent)
     with locking(file, run=True):
@@ -101,6 +101,6 @@ def failed(results: Sequence[Result]) -> dict[str, str]:
 
 
 def format_result(result: Result) -> str:
-    """Return one line."""
+    """Format the result as one line."""
     said = f"{result.outcome:<7}  {result.case.name:<18}  {result.seconds:5.1f} s"
     return f"{said}  {result.detail}" if result.detail else said

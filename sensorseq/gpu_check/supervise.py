@@ -1,4 +1,4 @@
-"""Start the worker, watch over it, and compare what it gives with float64."""
+"""Start and supervise the worker, and compare its results with float64."""
 
 import contextlib
 import json
@@ -22,12 +22,12 @@ from sensorseq.ops import cuda_kernels
 
 PASSED, WRONG, HUNG, DIED, NOT_RUN = "passed", "wrong", "hung", "died", "not run"
 WORKER = (sys.executable, "-W", "ignore", "-m", "sensorseq.gpu_check.worker")
-_START_S = 40.0  # to load torch and CUDA from a cold disk
+_START_S = 40.0  # time to load torch and CUDA from a cold disk
 _LONGEST_LINE = 1 << 16
 
 
 class Result(NamedTuple):
-    """What became of a case."""
+    """The outcome of a case."""
 
     case: Case
     outcome: str
@@ -46,7 +46,7 @@ def check_kernels(
     device: str = "cuda",
     command: Sequence[str] | None = None,
 ) -> Iterator[Result]:
-    """Run cases in a process of their own, and yield what became of each.
+    """Run cases in a separate process and yield the outcome of each.
 
     A case that says nothing for `silence_s`, or kills its process, is given up, and a new process
     goes on with the next one. What has not run after `limit_s` in all is not run.
@@ -88,7 +88,7 @@ def check_kernels(
 def _follow(
     worker: "_Worker", cases: Sequence[Case], end: float, silence_s: float
 ) -> Iterator[Result]:
-    """Yield the results of one process, the last that of the case with which it ended."""
+    """Yield the results from one process; the last is that of the case in which it ended."""
     number, began = 0, time.monotonic()
     wait_s = max(_START_S, silence_s)
     while number < len(cases):
@@ -97,7 +97,7 @@ def _follow(
         seconds = time.monotonic() - began
         if told is None and not worker.is_dead():
             if until == end and number:
-                return  # nothing is known of this case
+                return  # this case was not decided
             yield Result(case, HUNG, f"no answer for {seconds:.0f} s", seconds)
             return
         if told is None or "error" in told:
@@ -113,7 +113,7 @@ def _follow(
 
 
 def _compare(case: Case, file: Any) -> str:
-    """Describe the errors of the values in a file; empty if there are none."""
+    """Describe the errors of the results in a file; empty if there are none."""
     try:
         with Path(str(file)).open("rb") as stream, np.load(stream, allow_pickle=False) as read:
             found: Values = {name: read[name].astype(np.float64) for name in read.files}
@@ -123,12 +123,12 @@ def _compare(case: Case, file: Any) -> str:
 
 
 class _Worker:
-    """A process that is given a job and prints lines of JSON; it does not outlive the block."""
+    """A process that receives a job and prints lines of JSON; it ends with the `with` block."""
 
     def __init__(self, command: Sequence[str], job: dict[str, Any], folder: str) -> None:
         package = Path(__file__).resolve().parents[2]
         path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
-        # the parent decides who serves; here it is the kernels
+        # force the kernels, whatever the parent's setting
         environment = {**os.environ, "PYTHONPATH": path, cuda_kernels.SWITCH: cuda_kernels.FORCED}
         self._stderr = Path(folder) / "stderr"
         with self._stderr.open("wb") as stderr:
@@ -142,7 +142,7 @@ class _Worker:
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with contextlib.suppress(OSError), self._process.stdin as stdin:  # it may have died
+        with contextlib.suppress(OSError), self._process.stdin as stdin:  # it may have died already
             stdin.write(json.dumps(job).encode() + b"\n")
         self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue(maxsize=1000)
         self._reader = threading.Thread(
@@ -151,7 +151,7 @@ class _Worker:
         self._reader.start()
 
     def _read(self, stdout: IO[bytes]) -> None:
-        """Keep the lines that are JSON objects; whatever else is printed is no sign of life."""
+        """Queue the lines that are JSON objects; other output does not count as a sign of life."""
         with stdout:
             for line in iter(lambda: stdout.readline(_LONGEST_LINE), b""):
                 with contextlib.suppress(ValueError, RecursionError):
@@ -161,7 +161,7 @@ class _Worker:
         self._lines.put(None)
 
     def next_line(self, wait_s: float) -> dict[str, Any] | None:
-        """Return the next line; None at the end, or after `wait_s` without one."""
+        """Return the next line; None at the end or after `wait_s` without one."""
         try:
             return self._lines.get(timeout=max(0.0, wait_s))
         except queue.Empty:
@@ -173,7 +173,7 @@ class _Worker:
         return self._process.returncode is not None
 
     def last_words(self) -> str:
-        """Describe the end of the process, with the last lines of its stderr."""
+        """Describe how the process ended, with the last line of its stderr."""
         code = self._process.returncode
         ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         lines = self._stderr.read_text("utf-8", "replace")[-2000:].split("\n")
@@ -186,10 +186,10 @@ class _Worker:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        # one that waits for a driver that does not answer cannot be waited for
+        # do not wait longer for a process that is stuck in the driver
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5.0)
         until = time.monotonic() + 5.0
         while self._reader.is_alive() and time.monotonic() < until:
             with contextlib.suppress(queue.Empty):
-                self._lines.get(timeout=0.1)  # so that the reader comes to the end
+                self._lines.get(timeout=0.1)  # let the reader finish

@@ -1,7 +1,7 @@
 """The process that runs the kernels: ``python -m sensorseq.gpu_check.worker``.
 
 It reads one line of JSON: the cases, the number of runs of each, a folder and a device. For each
-case it prints a line before it begins and one when it is done, and leaves the values in the folder.
+case it prints a line at the start and one at the end, and writes the results into the folder.
 """
 
 import json
@@ -18,7 +18,7 @@ from sensorseq.ops.choice import allowing_tf32
 
 
 def main() -> int:
-    """Run the cases; stop at the first that raises, as no later one can be trusted then."""
+    """Run the cases; stop at the first that raises, because later ones cannot be trusted."""
     job = json.loads(sys.stdin.readline())
     device, folder = torch.device(job["device"]), Path(job["folder"])
     torch.zeros(1, device=device)
@@ -44,7 +44,8 @@ def _same(first: dict[str, Any], second: dict[str, Any]) -> bool:
 
 
 def _say(**fields: Any) -> None:
-    print(f"\n{json.dumps(fields)}", flush=True)  # whatever a library left on this line
+    # Start a new line, because a library may have left text on this one.
+    print(f"\n{json.dumps(fields)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""render: fill a template of this package. Pages need no other file and no network."""
+"""Render the templates of this package; pages need no other file and no network."""
 
 import base64
 import functools
@@ -14,7 +14,7 @@ from sensorseq.errors import printable
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a page or a fragment of this template. All text is escaped, except `Markup`."""
+    """Render a template as a page or fragment; all text is escaped, except `Markup`."""
     return _environment().get_template(template).render(values)
 
 
@@ -34,7 +34,7 @@ def _environment() -> Environment:
     environment.globals |= {
         "style": Markup(_read("style.css")),
         "script": Markup(script),
-        # the page may run its own script and no other, whatever a name in the history holds
+        # the page may run only its own script, regardless of names in the history
         "policy": Markup(
             f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
         ),
@@ -47,12 +47,12 @@ def _read(name: str) -> str:
 
 
 def _options(text: str) -> Markup:
-    """Set options of the command line as code."""
+    """Mark up command-line options as code."""
     return Markup(re.sub(r"(--[a-z][a-z-]*)", r"<code>\1</code>", str(escape(text))))
 
 
 def _printable(value: Any) -> Any:
-    """Show control characters, such as those of a file name, as escapes."""
+    """Escape control characters, such as those in a file name."""
     return type(value)(printable(value, "\n\t")) if isinstance(value, str) else value
 
 

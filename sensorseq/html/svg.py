@@ -1,4 +1,4 @@
-"""Small inline SVG: axes, lines, bands. Colours are CSS variables of the surrounding page."""
+"""Small inline SVG: axes, lines, bands. Colors are CSS variables of the surrounding page."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 58, 14, 14, 40
-_LANE, _LANE_NAME, _LANE_LETTERS = 32, 11, 40  # a row: least height, that of its name, most letters
+# Least height of a row, height of its name, most letters of the name.
+_LANE, _LANE_NAME, _LANE_LETTERS = 32, 11, 40
 
 
 @dataclass
@@ -25,12 +26,12 @@ class Panel:
     y_label: str = ""
     width: int = 760  # in CSS pixels; the picture shrinks with the page
     height: int = 250
-    y_log: bool = False  # values of zero or below are then not drawn
-    x_whole: bool = True  # labelled with whole numbers only
+    y_log: bool = False  # then values of zero or below are not drawn
+    x_whole: bool = True  # label only whole numbers
     _parts: list[str] = field(default_factory=list)
 
     def line(self, x: Floats, y: Floats, style: str) -> None:
-        """Draw a curve, thinned to the pixels; NaN interrupts it; an isolated point is a dot."""
+        """Draw a curve thinned to the pixels; NaN interrupts it, and an isolated point is a dot."""
         keep = extremes(y, self.width)
         style += " dense" * (len(keep) > self.width)
         x, y = x[keep], self._drawable(y[keep])
@@ -43,7 +44,7 @@ class Panel:
                 self._parts.append(f'<polyline class="{style}" points="{" ".join(points)}"/>')
 
     def dots(self, x: Floats, y: Floats, style: str, radius: float = 2.0) -> None:
-        """Draw single points, thinned like those of a line."""
+        """Draw single points, thinned like a line."""
         keep = extremes(y, self.width)
         x, y = x[keep], self._drawable(y[keep])
         known = np.isfinite(y)
@@ -53,7 +54,7 @@ class Panel:
             )
 
     def band(self, x: Floats, low: Floats, high: Floats, style: str) -> None:
-        """Fill between two curves, where both are numbers."""
+        """Fill the area between two curves where both are finite."""
         keep = np.union1d(extremes(low, self.width), extremes(high, self.width))
         x, low, high = x[keep], self._drawable(low[keep]), self._drawable(high[keep])
         for run in _finite_runs(low + high):
@@ -61,7 +62,7 @@ class Panel:
             self._parts.append(f'<polygon class="{style}" points="{" ".join(points)}"/>')
 
     def mark(self, x: float, y: float, style: str, words: str) -> None:
-        """Draw a triangle pointing down at a point, with a tooltip."""
+        """Draw a triangle that points down at a point, with a tooltip."""
         at = self._x(np.array([x]))[0]
         top = max(self._y(np.array([y]))[0] - 5, MARGIN_TOP)
         corners = ((at, top), (at - 4.5, top - 8), (at + 4.5, top - 8))
@@ -71,13 +72,13 @@ class Panel:
         )
 
     def vertical(self, x: float, style: str) -> None:
-        """Draw a line from bottom to top."""
+        """Draw a vertical line from bottom to top."""
         at = _short(self._x(np.array([x]))[0])
         top, bottom = MARGIN_TOP, self.height - MARGIN_BOTTOM
         self._parts.append(f'<line class="{style}" x1="{at}" x2="{at}" y1="{top}" y2="{bottom}"/>')
 
     def crosses(self, x: Floats, style: str, words: str) -> None:
-        """Draw crosses for missing values at the top, with a tooltip."""
+        """Draw crosses at the top for missing values, with a tooltip."""
         for at in self._x(x):
             self._parts.append(
                 f'<path class="{style}" d="M{_short(at - 3)} {MARGIN_TOP + 2:g}l6 6m0-6l-6 6">'
@@ -112,7 +113,7 @@ class Panel:
         for value in ticks(*self.x_limits, whole=self.x_whole):
             at = self._x(np.array([value]))[0]
             words = tick_words(value)
-            over = at + 3.5 * len(words) > self.width  # half a label would hang over the edge
+            over = at + 3.5 * len(words) > self.width  # half the label would extend past the edge
             place = f'"end" x="{self.width}"' if over else f'"middle" x="{_short(at)}"'
             parts.append(f'<text class="tick" text-anchor={place} y="{bottom + 16}">{words}</text>')
         parts.append(f'<line class="axis" x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
@@ -160,10 +161,10 @@ def sparkline(
     height: int = 90,
     lanes: Sequence[str] = (),
 ) -> str:
-    """Return a small picture of one window: a line for each channel, class ``c0``, ``c1``...
+    """Draw a small picture of a window: a line for each channel, with CSS class ``c0``, ``c1``...
 
-    `shares` shade equal stretches of time, the largest share the darkest. With `lanes`, the names
-    of the channels, each has a row of its own below its name, in one colour.
+    `shares` shade equal time intervals, the largest the darkest. With `lanes`, the names of the
+    channels, each channel has its own row below its name, all in one color.
     """
     width, (low, high) = 240, limits
     head, row = (_LANE_NAME, max(_LANE, height // len(lanes))) if lanes else (0, height)
@@ -200,9 +201,9 @@ def over_time(
     cut: Sequence[Sequence[int]],
     title: str,
 ) -> str:
-    """Return a small picture of a long signal: (2, n) least and largest of each stretch of time.
+    """Draw a small picture of a long signal, (2, n): minimum and maximum in each time interval.
 
-    `gaps` are shares of the width, from and to; `cut` are stretches cut off below, and above.
+    `gaps` are fractions of the width, from and to; `cut` are intervals cut off below, and above.
     """
     n, (low, high) = envelope.shape[1], limits
     y = np.rint(100 * (1 - (np.clip(envelope, low, high) - low) / (high - low)))
@@ -212,7 +213,7 @@ def over_time(
         for start, end in gaps
     ]
     known = np.flatnonzero(np.isfinite(y[0]))
-    middle = (gaps.mean(axis=1) * n).astype(np.int64)  # a line is not drawn across a gap
+    middle = (gaps.mean(axis=1) * n).astype(np.int64)  # so that no line is drawn across a gap
     for run in np.split(known, np.searchsorted(known, np.unique(middle))):
         if len(run):
             path = [
@@ -241,12 +242,12 @@ def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     step = next(m * scale for m in (1, 2, 5, 10) if m * scale >= rough * 0.999)
     step = max(step, 1.0) if whole else step
     first = math.ceil(low / step - 1e-9)
-    decimals = max(-power, 0)  # as many as the steps have: 0.3, not 0.30000000000000004
+    decimals = max(-power, 0)  # as many as the steps need: 0.3, not 0.30000000000000004
     return [round(i * step, decimals) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return up to seven powers of ten between two limits above zero; round numbers if too few."""
+    """Return up to seven powers of ten between positive limits; round numbers if too few."""
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     if last - first < 1:
         return [value for value in ticks(low, high) if value > 0]
@@ -255,12 +256,12 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def tick_words(value: float) -> str:
-    """Return a number as it stands at an axis: short, without powers of ten up to a million."""
+    """Format a number for an axis: short, and without powers of ten up to a million."""
     return f"{value:,.0f}".replace(",", "\u202f") if 1e4 <= abs(value) < 1e6 else f"{value:g}"
 
 
 def extremes(y: Floats, most: int) -> NDArray[np.int64]:
-    """Return indices of values to draw: of `most` stretches the lowest, highest and a gap."""
+    """Return indices of values to draw: minimum, maximum and a gap in each of `most` intervals."""
     if len(y) <= 2 * most:
         return np.arange(len(y))
     finite = np.isfinite(y)

@@ -1,1 +1,1 @@
-"""What can be seen wrong in data, before training or by short trainings of known outcome."""
+"""Find faults in data before training, or with short trainings of known outcome."""

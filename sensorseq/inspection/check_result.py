@@ -1,4 +1,4 @@
-"""CheckResult and Diagnosis: what each check found, what it means and what to do next."""
+"""CheckResult and Diagnosis: what each check found, what it means and what to do."""
 
 import textwrap
 from collections.abc import Mapping
@@ -8,13 +8,13 @@ from typing import Any
 from sensorseq.inspection.finding import Finding
 
 WIDTH = 80
-Outcome = tuple[str, Finding]  # the status of a check, and what it found
+Outcome = tuple[str, Finding]
 PASSED, FAILED, NOT_POSSIBLE = "passed", "failed", "not possible"
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one check found.
+    """The result of one check.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Diagnosis:
 
     @property
     def passed(self) -> bool:
-        """True when no check failed."""
+        """Whether no check failed."""
         return all(result.status != FAILED for result in self.results)
 
     def __getitem__(self, name: str) -> CheckResult:

@@ -1,4 +1,4 @@
-"""The windows to check: read as `fit` reads them, and small parts of them."""
+"""The windows to check, read as `fit` reads them, and subsets of them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,16 +18,16 @@ from sensorseq.training.labels import read_labels
 from sensorseq.training.stream import StoredPart
 from sensorseq.windows import WindowSet
 
-_PIECE = 1024  # windows that are read from a file at once
+_PIECE = 1024  # windows read from a file at once
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CheckedWindows(Sequences):
     """Unscaled windows with their targets.
 
-    X is `StoredSamples` where a file is larger than the buffer, see `held`. `y` is the index in
+    X is `StoredSamples` if a file is larger than the buffer, see `held`. `y` is the index in
     `classes`, or the values of a regression (N,) or (N, K). A validation split keeps `groups`
-    whole; `recording_id` is what each window was cut from, where it is known.
+    whole; `recording_id` is each window's recording, if known.
     """
 
     y: NDArray[Any]
@@ -36,12 +36,12 @@ class CheckedWindows(Sequences):
 
     @property
     def n_timesteps(self) -> int:
-        """Steps of the padded windows, T."""
+        """The length T of the padded windows."""
         return int(self.X.shape[1])
 
     @property
     def split_unit(self) -> NDArray[Any]:
-        """What goes to one side of a split as a whole: the group, or else the window alone."""
+        """What a split keeps on one side: the group of each window, or the window itself."""
         return np.arange(len(self)) if self.groups is None else self.groups
 
     def take(self, rows: NDArray[np.integer[Any]]) -> "CheckedWindows":
@@ -49,27 +49,27 @@ class CheckedWindows(Sequences):
         return replace(self, **vars(super().take(rows)), y=self.y[rows])
 
     def held(self) -> "CheckedWindows":
-        """Return the windows in memory, read from their file if they are still there."""
+        """Return the windows in memory; they are read if they are still in a file."""
         if not isinstance(self.X, StoredSamples):
             return self
         with StoredPart(self).opened() as reader:
             return replace(self, X=reader.cropped(np.arange(len(self))).X)
 
     def pieces(self) -> Iterator["CheckedWindows"]:
-        """Yield all windows in memory, not many at a time when they are in a file."""
+        """Yield all windows in memory; from a file, a limited number at a time."""
         size = len(self) if isinstance(self.X, np.ndarray) else _PIECE
         for start in range(0, len(self), size):
             yield self.take(np.arange(start, min(start + size, len(self)))).held()
 
     def head(self, n_timesteps: int) -> "CheckedWindows":
-        """Return the first steps of every window."""
+        """Return the first `n_timesteps` of every window."""
         lengths = np.minimum(self.lengths, n_timesteps)
         return replace(self, X=self.X[:, :n_timesteps], lengths=lengths)
 
     def in_runs(self, n_windows: int) -> "CheckedWindows":
-        """Return about `n_windows` windows, neighbours together, so that what overlaps still does.
+        """Return about `n_windows` windows in runs of neighbors, so that overlaps are preserved.
 
-        These are the first windows of each group; without groups, four runs.
+        They are the first windows of groups spread over the file, or four runs without groups.
         """
         if len(self) <= n_windows:
             return self
@@ -78,7 +78,7 @@ class CheckedWindows(Sequences):
             starts = np.linspace(0, len(self) - each, 4).astype(int)
             return self.take(np.unique(np.add.outer(starts, np.arange(each))))
         _, unit = np.unique(self.groups, return_inverse=True)
-        # Every class comes along when groups of all classes do: take groups spread over the file.
+        # Groups spread over the file usually cover every class.
         n_units = min(int(unit.max()) + 1, max(2, n_windows // 4))
         chosen = np.unique(np.linspace(0, unit.max(), n_units).astype(int))
         each = max(1, n_windows // len(chosen))
@@ -86,15 +86,15 @@ class CheckedWindows(Sequences):
         return self.take(np.sort(np.concatenate(rows)))
 
     def stretches(self) -> tuple[Ints, int]:
-        """Join windows that share samples; return the number of each window's stretch from 0.
+        """Join windows that share samples into segments; return each window's segment number.
 
-        Also return how many are joined to a window of another group, or without groups to any; 0
-        when there are so few that a sensor at rest explains them.
+        Also return how many windows are joined to one of another group (without groups, to any), or
+        0 if they are so few that a sensor at rest explains them.
         """
         n_windows = len(self)
         X = np.ascontiguousarray(self.X, np.float32)
         everyone, pairs = np.arange(n_windows), []
-        # Two places differ in a bit at least: so every pair is compared.
+        # Two different indices differ in at least one bit, so every pair is compared.
         for bit in range(max(1, (n_windows - 1).bit_length())):
             for side in (0, 1):
                 rows = everyone[(everyone >> bit & 1) == side]

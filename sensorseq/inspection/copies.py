@@ -1,4 +1,4 @@
-"""Find windows that copy others: bit for bit in part, or up to noise or gain."""
+"""Find windows that copy others: partly bit for bit, or except for noise or gain."""
 
 import math
 from typing import Any
@@ -12,23 +12,23 @@ Keys = NDArray[np.uint64]
 
 _MOST_FEATURES = 512  # above this, a random projection preserves distances to a few percent
 _PROJECTED = 256
-_BLOCK_VALUES = 16_000_000  # similarities at once: 64 MB
+_BLOCK_VALUES = 16_000_000  # similarities in memory at once: 64 MB
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2**64
 _INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
-_STRETCH_VALUES = 250_000  # hashed at once
-_KEY_BLOCK = 250_000  # values, 2 MB, which a cache holds
+_STRETCH_VALUES = 250_000  # values hashed at once
+_KEY_BLOCK = 250_000  # values, 2 MB, which fit into a cache
 _BLOCK_ROWS = 65_536  # rows of a recording hashed at once
-_MOST_HASHES = 2048  # kept of a recording: 16 kB
+_MOST_HASHES = 2048  # hashes kept for each recording: 16 kB
 
 
 def window_keys(X: NDArray[Any], lengths: Ints | None = None) -> Keys:
-    """Return a 64-bit number for the valid samples of each window, the same for identical windows.
+    """Return a 64-bit key for the valid samples of each window, equal for identical windows.
 
-    Samples (n, t, c) are compared as float32; padding does not count. No key is 0. Any two of a
-    million different windows share a number with a probability of about 1 in 10^7.
+    Samples (n, t, c) are compared as float32; padding does not count. No key is 0. Among a million
+    different windows, two share a key with a probability of about 1 in 10^7.
     """
     n_windows, n_timesteps, n_channels = X.shape
-    # one factor for each place, row by row, so that it does not depend on the number of steps
+    # one factor per position, row by row, so that it does not depend on the number of steps
     place = np.arange(1, n_timesteps * n_channels + 1, dtype=np.uint64) * _BASE
     factors = _mixed(place.reshape(n_timesteps, n_channels)) | np.uint64(1)
     keys = np.zeros(n_windows, np.uint64)
@@ -44,7 +44,7 @@ def window_keys(X: NDArray[Any], lengths: Ints | None = None) -> Keys:
 
 
 def first_equal(wanted: Keys, keys: Keys) -> Ints:
-    """Return where each of `wanted` first occurs in `keys`; -1 if it does not, or is 0."""
+    """Return where each of `wanted` first occurs in `keys`; -1 if absent or if its key is 0."""
     if not len(keys):
         return np.full(len(wanted), -1)
     order = np.argsort(keys, kind="stable")
@@ -62,15 +62,15 @@ def shared_stretches(
     usual: float = 1.0,
     holders: tuple[NDArray[Any], Ints] | None = None,
 ) -> tuple[Ints, Ints]:
-    """Find which of `rows` begin or end with a stretch that also occurs in a window of `among`.
+    """Find `rows` that begin or end with a segment that also occurs in a window of `among`.
 
     If a recording is a piece of another, with its own clock, none of its windows equals a window of
     the other, but each shares its first or last half (`share`, at least four steps) with one.
-    Stretches are compared by a 64-bit polynomial rolling hash at all offsets. Those in which fewer
-    than half of the steps change are ignored, because a sensor at rest repeats its values, and so
-    are those in `usual` and more of the windows of `among`: a waveform that repeats itself. Returns
-    those rows, and the window they share it with. `among` are rows of X, or of the windows and
-    lengths in `holders`.
+    Segments are compared by a 64-bit polynomial rolling hash at all offsets. Segments in which
+    fewer than half of the steps change are ignored, because a sensor at rest repeats its values. So
+    are segments found in at least the fraction `usual` of the windows of `among`, which come from a
+    periodic waveform. Returns the rows, and for each the window that shares its segment. `among`
+    are rows of X, or of the windows and lengths in `holders`.
     """
     n_steps = math.ceil(X.shape[1] * share)
     if not len(rows) or not len(among) or n_steps < 4:
@@ -97,9 +97,9 @@ def shared_stretches(
 
 
 def stretch_hashes(values: NDArray[Any], n_steps: int = 16) -> Keys:
-    """Return the lowest `_MOST_HASHES` hashes of all stretches of a recording that vary.
+    """Return the `_MOST_HASHES` lowest hashes of the varying segments of a recording.
 
-    Two recordings that share samples share the hashes below the highest of both.
+    Two recordings that share samples share hashes in the range that both lists cover.
     """
     lowest = np.empty(0, np.uint64)
     for start in range(0, len(values) - n_steps + 1, _BLOCK_ROWS):
@@ -110,18 +110,19 @@ def stretch_hashes(values: NDArray[Any], n_steps: int = 16) -> Keys:
 
 
 def _rolling(X: NDArray[Any], lengths: Ints, n_steps: int) -> tuple[Keys, NDArray[np.bool_]]:
-    """Hash of the n_steps from each offset, and whether they are valid and vary."""
-    samples = np.ascontiguousarray(X, np.float32) + np.float32(0)  # -0.0 is 0.0
+    """Hash n_steps from each offset; also return where these are valid and vary."""
+    samples = np.ascontiguousarray(X, np.float32) + np.float32(0)  # turn -0.0 into 0.0
     n_windows, n_timesteps, n_channels = samples.shape
     bits = samples.view(np.uint32).astype(np.uint64)
     code = np.zeros((n_windows, n_timesteps), np.uint64)
-    for channel in range(n_channels):  # so that channels cannot be exchanged
+    # Each channel has another factor, so that exchanged channels differ.
+    for channel in range(n_channels):
         code = _mixed(code + bits[:, :, channel] + _BASE)
     power = np.full(n_timesteps, _BASE)
     power[0] = 1
     inverse = np.full(n_timesteps, _INVERSE)
     inverse[0] = 1
-    power, inverse = np.cumprod(power), np.cumprod(inverse)  # wrap around, as they should
+    power, inverse = np.cumprod(power), np.cumprod(inverse)  # wraps around, as intended
     total = np.zeros((n_windows, n_timesteps + 1), np.uint64)
     np.cumsum(code * power, axis=1, out=total[:, 1:])
     n_offsets = n_timesteps - n_steps + 1
@@ -134,16 +135,16 @@ def _rolling(X: NDArray[Any], lengths: Ints, n_steps: int) -> tuple[Keys, NDArra
 
 
 def _mixed(code: Keys) -> Keys:
-    """Spread every bit over all (the finalizer of splitmix64)."""
+    """Mix every bit into all others (the finalizer of splitmix64)."""
     code = (code ^ (code >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     code = (code ^ (code >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return code ^ (code >> np.uint64(31))
 
 
-# Largest ratio of a copy's distance to its original and to the nearest window of another recording.
-# On splits by group of real and simulated motor currents and an IMU, the smallest ratio of a pair
-# that was no copy was 0.36, or 0.30 with channels scaled to equal deviation. Copies with 5 % noise
-# mostly have 0.1.
+# Largest ratio between a copy's distance to its original and to the nearest window of another
+# recording. In splits by group of real and simulated motor currents and an IMU, the smallest ratio
+# without a copy was 0.36, or 0.30 with channels scaled to equal deviation. Copies with 5 % noise
+# usually have 0.1.
 NEARER = 0.25
 NEARER_STRETCHED = 0.1
 
@@ -155,10 +156,10 @@ def near_duplicates(
     rows: Ints,
     among: Ints,
 ) -> tuple[Ints, Ints]:
-    """Find which of `rows` nearly copy a window of `among`; return those rows and their originals.
+    """Find `rows` that nearly copy a window of `among`; return them and their originals.
 
     A window's offset and gain are ignored. Recordings of robots that stand still look alike, so the
-    distance to the nearest neighbour is compared with the distance to the nearest window of any
+    distance to the nearest neighbor is compared with the distance to the nearest window of any
     other recording, as in the ratio test of D. G. Lowe, *Distinctive Image Features from
     Scale-Invariant Keypoints*, 2004, section 7.1: only a copy is several times closer. Nothing is
     found with fewer than three recordings in `among`.
@@ -170,7 +171,7 @@ def near_duplicates(
     original = np.full(len(rows), -1)
     for stretched in (False, True) if X.shape[2] > 1 else (False,):
         nearer = NEARER_STRETCHED if stretched else NEARER
-        # Scale channels by their deviation in the larger set, not in the few windows to check.
+        # Scale channels by their deviation in the larger set, not in the few windows checked.
         sd = np.ones(X.shape[2]) if stretched else _channel_sd(X, lengths, among)
         shapes = _shapes(X, lengths, among, sd, stretched)
         nearest, ratio = _nearest(_shapes(X, lengths, rows, sd, stretched), shapes, index)
@@ -182,7 +183,7 @@ def near_duplicates(
 def _nearest(
     shapes: NDArray[np.float32], others: NDArray[np.float32], recording_index: Ints
 ) -> tuple[Ints, Floats]:
-    """Return the nearest other of each shape, and the ratio of distances to it and the next."""
+    """Return each shape's nearest other one, and the ratio of distances to it and the next."""
     order = np.argsort(recording_index, kind="stable")
     sorted_others, index = others[order], recording_index[order]
     firsts = np.flatnonzero(np.r_[True, np.diff(index) != 0])
@@ -194,7 +195,8 @@ def _nearest(
         part = slice(start, start + block)
         distance = shapes[part] @ sorted_others.T
         distance *= -2
-        distance += square  # squared distances, except for own_square
+        # Squared distances, without own_square, which is the same for a whole row.
+        distance += square
         here = np.arange(len(distance))
         best = distance.argmin(axis=1)
         nearest[part] = order[best]
@@ -202,8 +204,8 @@ def _nearest(
         of_recording[here, index[best]] = np.inf
         first = np.maximum(distance[here, best] + own_square[part], 0)
         second = of_recording.min(axis=1) + own_square[part]
-        # Distances below a thousandth of the size are rounding errors in float32; a constant window
-        # is near to none.
+        # Distances below a thousandth of the norm are rounding errors in float32; a constant window
+        # has no neighbors.
         known = (second > 1e-4) & (own_square[part] > 0.25)
         ratio[part] = np.where(known, np.sqrt(first / np.where(known, second, 1)), 1.0)
     return nearest, ratio
@@ -216,7 +218,7 @@ def _shapes(
     sd: Floats,
     stretched: bool,
 ) -> NDArray[np.float32]:
-    """Windows without offset and gain as vectors of length 1, or 0 for constant windows."""
+    """Turn windows into unit vectors without offset and gain; constant ones become 0."""
     n_timesteps, n_channels = X.shape[1:]
     n_features = n_timesteps * n_channels
     projection: NDArray[np.float32] | None = None
@@ -242,7 +244,7 @@ def _shapes(
 
 
 def _centered(X: NDArray[Any], lengths: Ints) -> NDArray[np.float32]:
-    """Windows without their mean over the valid steps; 0 elsewhere."""
+    """Subtract each window's mean over the valid steps; set the other steps to 0."""
     centered: NDArray[np.float32]
     if (lengths == X.shape[1]).all():
         mean = X.mean(axis=1, keepdims=True, dtype=np.float64)
@@ -252,7 +254,7 @@ def _centered(X: NDArray[Any], lengths: Ints) -> NDArray[np.float32]:
         total = np.where(valid, X, 0).sum(axis=1, keepdims=True, dtype=np.float64)
         mean = total / np.maximum(lengths, 1)[:, np.newaxis, np.newaxis]
         centered = np.where(valid, X - mean, 0).astype(np.float32)
-    # Rounding residues of a constant are not a shape.
+    # The rounding residue of a constant is not a shape.
     still = np.abs(centered).max(axis=1, keepdims=True, initial=0) <= 1e-6 * np.abs(mean)
     if still.any():
         centered *= ~still
@@ -260,7 +262,7 @@ def _centered(X: NDArray[Any], lengths: Ints) -> NDArray[np.float32]:
 
 
 def _channel_sd(X: NDArray[Any], lengths: Ints, rows: Ints) -> Floats:
-    """Deviation of each channel about the mean of its window, over some of the windows."""
+    """Return each channel's standard deviation about the window means, from a sample of windows."""
     some = rows[:: max(1, len(rows) // 2000)]
     squares = (_centered(X[some], lengths[some]).astype(np.float64) ** 2).sum(axis=(0, 1))
     deviation: Floats = np.sqrt(squares / max(1, int(lengths[some].sum())))

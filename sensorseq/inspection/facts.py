@@ -1,4 +1,4 @@
-"""Facts about recordings, channel by channel: small, and measured one recording at a time."""
+"""Compact facts about recordings, for each channel, measured one recording at a time."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,12 +13,12 @@ from sensorseq.recording import Channel, Recording
 
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
 N_BINS = 80  # bins of a picture over time
-N_SEGMENT, MOST_SEGMENTS = 128, 200  # samples and number of the segments of a spectrum
+N_SEGMENT, MOST_SEGMENTS = 128, 200  # samples per segment of a spectrum, and number of segments
 LEAST_SEGMENT = 16
 N_BANDS = N_SEGMENT // 2 + 1
 MOST_GAPS, MOST_FAR = 200, 20
-LEAST_STILL_SAMPLES = 20  # at one value, before it is asked whether other channels move
-# share of the range next to an extreme, whose count is compared with the extreme's
+LEAST_STILL_SAMPLES = 20  # a shorter constant segment is not compared with other channels
+# fraction of the range next to an extreme, to compare their counts
 EDGE_BAND = 0.02
 
 _NONE = np.full(len(QUANTILES), np.nan)
@@ -30,62 +30,62 @@ class Edge:
 
     value: float
     n_samples: int
-    n_runs: int  # stretches at that value
-    n_next: int  # samples close to it
+    n_runs: int  # segments at that value
+    n_next: int  # samples close to that value
 
 
 @dataclass(frozen=True, eq=False)
 class ChannelFacts:
-    """What one channel of one recording is like; NaN where it has too few values."""
+    """Facts about one channel of a recording; NaN if it has too few values."""
 
     name: str
     unit: str
     n_known: int
-    n_lost: int  # samples that are missing one by one, by the channel's own period
+    n_lost: int  # single missing samples, judged by the channel's own period
     rate_hz: float
-    quantiles: Floats  # at QUANTILES
+    quantiles: Floats  # at the levels in `QUANTILES`
     mean: float
     low: Edge
     high: Edge
-    gaps_s: Floats  # (k, 2) longest gaps, on the recording's clock
-    gap_share: float  # share of the recording's duration
-    n_stretches: int  # stretches of equal values
-    still_s: float  # the longest of them
+    gaps_s: Floats  # (k, 2): start and end of the longest gaps, on the recording's clock
+    gap_share: float  # fraction of the recording's duration
+    n_stretches: int  # segments of equal values
+    still_s: float  # duration of the longest segment of equal values
     still_value: float
-    others_move: bool  # while it lasts, or there are none
-    far: Floats  # largest distances from the median, descending
-    spectrum: Floats  # log10 of the power density, evenly from 0 to half the rate
-    envelope: NDArray[np.float32]  # (2, N_BINS) least and largest over time
+    others_move: bool  # True if others change during that segment, or there are no others
+    far: Floats  # largest deviations from the median, descending
+    spectrum: Floats  # log10 of the power density, on an even grid from 0 to half the rate
+    envelope: NDArray[np.float32]  # (2, N_BINS): minimum and maximum over time
 
     @property
     def spread(self) -> float:
-        """The 5th to the 95th percentile."""
+        """Distance between the 5th and the 95th percentile."""
         return float(self.quantiles[3] - self.quantiles[1])
 
     @property
     def has_offset(self) -> bool:
-        """Whether its median is so far from zero that it has a sign."""
+        """Whether the median is so far from zero that its sign is meaningful."""
         return self.n_known > 0 and abs(float(self.quantiles[2])) > self.spread > 0
 
     @property
     def lost_share(self) -> float:
-        """The share of samples that are missing one by one."""
+        """The fraction of samples that are missing individually."""
         return self.n_lost / max(self.n_known + self.n_lost, 1)
 
     @property
     def still_samples(self) -> float:
-        """How many samples the longest time at one value lasts."""
+        """Length in samples of the longest constant segment."""
         return self.still_s * self.rate_hz if self.n_known > 1 else 0.0
 
     @property
     def is_constant(self) -> bool:
-        """Whether all its values are the same."""
+        """Whether all values are equal."""
         return self.low.value == self.high.value
 
 
 @dataclass(frozen=True, eq=False)
 class RecordingFacts:
-    """What one recording, or one label span of it, is like."""
+    """Facts about one recording, or one of its label spans."""
 
     recording_id: str
     label: str | None
@@ -94,13 +94,14 @@ class RecordingFacts:
     duration_s: float
     rate_hz: float
     channels: dict[str, ChannelFacts]
-    hashes: NDArray[np.uint64] = field(repr=False)  # the lowest of its stretches
+    # Lowest hashes of its segments, see `stretch_hashes`.
+    hashes: NDArray[np.uint64] = field(repr=False)
 
 
 def measure(recording: Recording) -> RecordingFacts:
-    """Return the facts of a recording."""
+    """Measure the facts of a recording."""
     columns = [_Column.of(recording, number) for number in range(recording.n_channels)]
-    # joined sensors need not begin and end together
+    # joined sensors may start and end at different times
     is_whole = "sensor_rates_hz" not in recording.attributes
     facts = {
         channel.name: _measure_channel(channel, column, columns, is_whole)
@@ -125,7 +126,7 @@ class _Column:
 
     times: Floats
     values: Floats
-    span: tuple[float, float]  # first and last second of the recording
+    span: tuple[float, float]  # first and last time of the recording, in seconds
 
     @classmethod
     def of(cls, recording: Recording, number: int) -> "_Column":
@@ -138,11 +139,11 @@ class _Column:
 
     @cached_property
     def spread(self) -> float:
-        """The 5th to the 95th percentile."""
+        """Distance between the 5th and the 95th percentile."""
         return float(np.subtract(*np.quantile(self.values, (0.95, 0.05))))
 
     def moves_within(self, start_s: float, end_s: float) -> bool:
-        """Whether it changes as much as usual between two times."""
+        """Test whether it varies as much as usual between two times."""
         first, last = np.searchsorted(self.times, (start_s, end_s))
         return bool(last - first > 2 and np.ptp(self.values[first:last]) > 0.3 * self.spread > 0)
 
@@ -161,7 +162,7 @@ def _measure_channel(
     ordered = np.sort(values)
     quantiles = ordered[np.rint(np.array(QUANTILES) * (n - 1)).astype(np.int64)] if n else _NONE
     ends = np.abs(np.concatenate([ordered[:MOST_FAR], ordered[-MOST_FAR:]]) - quantiles[2])
-    # where each stretch of equal values begins
+    # start of each segment of equal values
     first = np.flatnonzero(np.diff(values, prepend=np.nan) != 0)
     length = np.diff(first, append=n)
     still, value, others_move = 0.0, np.nan, False
@@ -180,7 +181,7 @@ def _measure_channel(
         channel.name,
         channel.unit,
         n,
-        # without a clock, whose period is the median step, none is known to be lost
+        # without a regular clock, lost samples cannot be counted
         int(np.maximum(np.rint(short / period) - 1, 0).sum()) if is_even else 0,
         1 / period,
         quantiles,
@@ -200,7 +201,7 @@ def _measure_channel(
 
 
 def _gaps(column: _Column, period: float, is_whole: bool) -> Floats:
-    """Return start and end of gaps, longest first; a late start and an early end are gaps too."""
+    """Return start and end of gaps, longest first; a late start or early end counts as one."""
     if not np.isfinite(period):
         return np.empty((0, 2))
     around = column.times
@@ -218,7 +219,7 @@ def _edge(
     quantiles: Floats,
     sign: int,
 ) -> Edge:
-    """Return the edge of a channel's stretches of equal values: the lowest, or the highest."""
+    """Return the facts about a channel's minimum or maximum from its segments of equal values."""
     if not len(ordered):
         return Edge(np.nan, 0, 0, 0)
     value = ordered[0 if sign < 0 else -1]
@@ -232,8 +233,8 @@ def _edge(
 def _spectrum(values: Floats, steps: Floats, period: float) -> Floats:
     """Return the log of the mean spectrum of segments without lost samples.
 
-    Segments are shorter, and the spectrum is coarser, where samples are lost so often that no long
-    one is whole.
+    If samples are lost so often that no long segment is complete, segments are shorter, and the
+    spectrum is coarser.
     """
     size = min(N_SEGMENT, 1 << max(len(values).bit_length() - 1, 0))
     breaks = np.concatenate([[0], np.cumsum(steps > 1.5 * period)])
@@ -243,7 +244,7 @@ def _spectrum(values: Floats, steps: Floats, period: float) -> Floats:
         starts = starts[breaks[starts + size - 1] == breaks[starts]]
         if len(starts):
             break
-        size, step = size // 2, 1  # a whole one may begin anywhere
+        size, step = size // 2, 1  # a complete segment may start anywhere
     if not len(starts):
         return np.full(N_BANDS, np.nan)
     starts = starts[np.linspace(0, len(starts) - 1, min(len(starts), MOST_SEGMENTS)).astype(int)]
@@ -259,7 +260,7 @@ def _spectrum(values: Floats, steps: Floats, period: float) -> Floats:
 
 
 def _envelope(column: _Column) -> NDArray[np.float32]:
-    """Return least and largest value of each bin of time; NaN in bins without a sample."""
+    """Return minimum and maximum in each time bin; NaN in bins without a sample."""
     envelope = np.full((2, N_BINS), np.nan, np.float32)
     if len(column.values):
         low, high = column.span

@@ -1,4 +1,4 @@
-"""One finding for all checks: its kind, where it is and the figures. `KINDS` has the words."""
+"""Finding, the result type of all checks; `KINDS` has the text of each kind."""
 
 import re
 import shlex
@@ -14,10 +14,11 @@ _MOST_LISTED = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found in the data.
+    """One fact that a check found in the data.
 
-    `kind` is one of `KINDS`, `values` are the figures, as plain values, and `where` names what is
-    concerned: channels, rows, recordings, classes, groups. `text` and `advice` are made from them.
+    `kind` is one of `KINDS`, `values` are the figures, as plain values, and `where` names the
+    affected channels, rows, recordings, classes or groups. `text` and `advice` are derived from
+    them.
     """
 
     kind: str
@@ -28,17 +29,17 @@ class Finding:
     def of(
         cls, kind: str, where: Mapping[str, Sequence[Any]] | None = None, /, **values: Any
     ) -> "Finding":
-        """Make one of figures by name."""
+        """Make a finding with figures given by name."""
         return cls(kind, values, where or {})
 
     @property
     def text(self) -> str:
-        """What was found, a sentence with the figures."""
+        """A sentence with the figures."""
         return self._said(KINDS[self.kind].text)
 
     @property
     def advice(self) -> str:
-        """What to do; empty if nothing."""
+        """What to do about it; empty if nothing."""
         return self._said(KINDS[self.kind].advice)
 
     @property
@@ -48,14 +49,14 @@ class Finding:
 
     @property
     def count(self) -> int:
-        """How many windows, recordings, groups or files a leak concerns."""
+        """The number of windows, recordings, groups or files affected by a leak."""
         return int(self.values["count"])
 
     def __str__(self) -> str:
         return f"{self.text} {self.advice}".rstrip()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values: kind, values (with what is concerned), text and advice."""
+        """Return plain values: kind, values (including `where`), text and advice."""
         values = {**{name: list(names) for name, names in self.where.items()}, **self.values}
         return {"kind": self.kind, "values": values, "text": self.text, "advice": self.advice}
 
@@ -69,10 +70,10 @@ class Finding:
 
 
 class _Words(Formatter):
-    """Formats lists as names with commas, and picks words.
+    """A formatter that joins lists with commas and chooses between words.
 
-    ``{rows:row|rows}`` is the first word for one, or for True, else the second; ``{x:?text}`` is
-    the text unless x is empty, zero or not known.
+    ``{rows:row|rows}`` gives the first word for one item or for True, else the second;
+    ``{x:?text}`` gives the text unless x is empty, zero or missing.
     """
 
     def get_value(self, key: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -91,13 +92,13 @@ class _Words(Formatter):
 
 
 class Kind(NamedTuple):
-    """The words of a kind of finding: templates of `_Words`."""
+    """Text and advice of a kind of finding, as templates for `_Words`."""
 
     text: str
     advice: str
 
 
-# What several kinds say; a table names it after a dollar sign.
+# Phrases shared by several kinds, referred to by a dollar sign and their name.
 _SAID_AGAIN = {
     "shared_groups": (
         "{torn:?These groups are in both parts: {torn:12}. Keep each in one. }{shared:?These groups"
@@ -112,7 +113,7 @@ _SAID_AGAIN = {
 
 
 def _read(table: str) -> dict[str, Kind]:
-    """Read kinds: each a name, a colon and the text, and the advice after " > "."""
+    """Parse kinds: each is a name, a colon and the text, with the advice after " > "."""
     kinds = {}
     for entry in re.split(r"\n(?=\w)", Template(table).substitute(_SAID_AGAIN).strip()):
         name, words = entry.split(": ", 1)
@@ -121,7 +122,7 @@ def _read(table: str) -> dict[str, Kind]:
     return kinds
 
 
-# What is found in recordings, before windows are cut, the most important first.
+# Findings in recordings before windows are cut, the most important first.
 _OF_RECORDINGS = """
 time_unit: The sample rate of {channels:12} points to a wrong time unit in {places:12}.
   > Set the unit of the time stamps with --time-unit{or_leave_out}.
@@ -169,7 +170,7 @@ class_by_rate: The rate of a recording alone tells class {classes:12} from the o
   > Make sure that no step keeps it: cut windows of one length and rate.
 """
 
-# What is found in windows and their split, as a network would see them.
+# Findings in windows and their split, as a network would see them.
 _OF_WINDOWS = """
 constant_channels: {severe:No channel of the training windows ever changes|{channels} of
   {n_channels} never {channels:changes|change} in {n_train} training windows (value {value:.3g})}:
@@ -253,7 +254,7 @@ windows_in_a_row: each window continues the one before it, so they come from one
   > $give_groups
 """
 
-# What `find_leakage` finds: leaks, or warnings of what may be intended.
+# Findings of `find_leakage`: leaks, or warnings about what may be intended.
 _LEAKS = """
 rows_in_two_parts: {count} row(s) are used for training and testing
   > Make folds whose training and test rows do not overlap.
@@ -293,7 +294,7 @@ scaler_unknown: the scaler's statistics {per:?of {count} {per}(s) do not match t
   > Fit the scaler on the training windows of this set.
 """
 
-# What short trainings show, and the checks that come before them.
+# Findings of short trainings and of the checks before them.
 _OF_TRAININGS = """
 channels_vary: {n_channels:The channel varies|All {n_channels} channels vary}.
 dead_channels: {n_constant} of {n_channels} channels are constant in all windows: {constant}.

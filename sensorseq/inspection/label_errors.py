@@ -1,4 +1,4 @@
-"""find_label_errors: windows and recordings whose labels look wrong to models without them."""
+"""find_label_errors: windows and recordings whose labels contradict cross-validated models."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -22,30 +22,32 @@ from sensorseq.text import plain
 from sensorseq.training.labels import draw_entropy
 from sensorseq.windows import WindowSet
 
-LEAST_WINDOWS = 3  # fewest windows of a label to judge its recording by
+LEAST_WINDOWS = 3  # windows of a label needed to judge a recording
 _SHOWN, _SHOWN_RECORDINGS = 10, 5  # rows of a printed table
-_SMALLEST = 1e-9  # probability
-_SURE = 0.7  # probability that is enough for every class: of easy ones the mean is close to 1
-_PRIOR = 1.0  # windows of the overall class shares, added to the labels of a recording
+_SMALLEST = 1e-9  # smallest probability used in logarithms
+# Sufficient probability for every class; for an easy class the mean would be close to 1.
+_SURE = 0.7
+# Weight of the overall class frequencies, in windows, added to the labels of a recording.
+_PRIOR = 1.0
 _MOST_SEEDS = 1000
-OTHER_FOLDS = 5  # folds for a classifier that has none from its own fit
+OTHER_FOLDS = 5  # folds for a classifier whose own fit has none
 
 
 @dataclass(frozen=True)
 class SuspectRecording:
-    """A recording most of whose windows with one label look like the same other class."""
+    """A recording in which most windows of one label look like one other class."""
 
     group: Any  # the recording, an element of `groups`
     given: Any  # the label in question
     likelier: Any  # the class that its windows look like
     n_windows: int  # windows of the recording with this label
-    share: float  # share that looks like `likelier`, above 0.5
-    score: float  # mean over them of how much better `likelier` fits, in nats
+    share: float  # fraction of them that look like `likelier`, above 0.5
+    score: float  # how much better `likelier` fits them on average, in nats
 
 
 @dataclass(frozen=True, eq=False)
 class LabelErrors:
-    """All windows, those whose labels are likeliest wrong first. Print it to read it.
+    """All windows, ordered by how likely their label is wrong; print it to see a table.
 
     Parameters
     ----------
@@ -115,7 +117,7 @@ class LabelErrors:
 def judge_labels(
     probability: Floats, target: Ints, classes: NDArray[Any], groups: NDArray[Any] | None
 ) -> LabelErrors:
-    """Rank labels by probabilities (n, K) of models that did not see the windows."""
+    """Rank labels by out-of-fold probabilities (n, K)."""
     every, n_classes = np.arange(len(target)), len(classes)
     log_p = np.log(np.maximum(probability, _SMALLEST))
     alone = together = _weigh([log_p], target)
@@ -125,7 +127,7 @@ def judge_labels(
         counts = np.zeros((len(names), n_classes))
         np.add.at(counts, (member, target), 1)
         if (counts > 0).sum(axis=1).max() > 1:
-            # the log-odds of each class among the other windows of the group, (n, K)
+            # log-odds of each class among the other windows of the group, (n, K)
             overall = counts.sum(axis=0) / counts.sum()
             others = counts[member]
             others[every, target] -= 1
@@ -153,7 +155,7 @@ def judge_labels(
 
 
 def _weigh(scores: list[Floats], target: Ints) -> Floats:
-    """Return the probabilities of the sum of scores with the lowest log-loss."""
+    """Return the probabilities from the weighted sum of scores with the lowest log-loss."""
     stacked = np.stack(scores)
     weights, _ = fit_stack(stacked, target, np.ones(len(target)))
     return np.asarray(softmax(np.tensordot(weights, stacked, 1), axis=1))
@@ -169,7 +171,7 @@ def _mean_of_class(probability: Floats, target: Ints) -> Floats:
 def _find_recordings(
     probability: Floats, target: Ints, classes: NDArray[Any], names: NDArray[Any], member: Ints
 ) -> tuple[SuspectRecording, ...]:
-    """Find groups in which most windows of one label look like the same other class."""
+    """Find groups in which most windows of one label look like one other class."""
     ratio = np.log(np.maximum(probability, _SMALLEST)) - np.log(_mean_of_class(probability, target))
     best = ratio.argmax(axis=1)
     found = []
@@ -321,14 +323,14 @@ def _read(X: Any, y: Any, groups: Any, lengths: Any) -> CheckedWindows:
 
 
 def _arguments(given: CheckedWindows, rows: Ints) -> tuple[NDArray[Any], Ints | None]:
-    """Return windows and, unless all are full, their lengths."""
+    """Return fit arguments: the windows and, unless all are full, their lengths."""
     X = given.X[rows]
     X = X.reshape(len(X), -1) if given.is_flat else X
     return X, None if given.are_full else given.lengths[rows]
 
 
 def _check_groups(given: CheckedWindows, n_folds: int | None) -> None:
-    """Raise unless whole groups can be left out and every class is still known."""
+    """Raise unless whole groups can be held out with every class left in training."""
     units, unit = given.split_unit, "window" if given.groups is None else "group"
     n_units, needed = len(np.unique(units)), 2 if n_folds is None else n_folds
     if n_units < needed:
@@ -345,7 +347,7 @@ def _check_groups(given: CheckedWindows, n_folds: int | None) -> None:
 
 
 def _out_of_fold(clf: Classifier, given: CheckedWindows, n_folds: int | None, seed: int) -> Floats:
-    """Return probabilities of windows left out, (n, K); NaN where no model could judge one."""
+    """Return out-of-fold probabilities (n, K); NaN for windows that no model could judge."""
     if n_folds is None:
         found = _by_own_folds(clf, given, seed)
         if found is not None:
@@ -354,7 +356,7 @@ def _out_of_fold(clf: Classifier, given: CheckedWindows, n_folds: int | None, se
     found = np.full((len(given.y), len(given.classes)), np.nan)
     for fit_rows, test_rows in folds:
         known = np.unique(given.y[fit_rows])
-        # the labels of a class that this model has never seen are for other repetitions to judge
+        # a label of a class that this model has never seen is left to other repetitions
         rows = test_rows[np.isin(given.y[test_rows], known)]
         if len(known) < 2 or not len(rows):
             continue
@@ -368,7 +370,7 @@ def _out_of_fold(clf: Classifier, given: CheckedWindows, n_folds: int | None, se
 
 
 def _by_own_folds(clf: Classifier, given: CheckedWindows, seed: int) -> Floats | None:
-    """Return the predictions of the folds inside one fit, if it has them for every window."""
+    """Return the out-of-fold predictions of a single fit if they cover every window, else None."""
     if not hasattr(clf, "out_of_fold_predictions"):
         return None
     network = clone(clf)

@@ -23,16 +23,16 @@ from sensorseq.text import number
 from sensorseq.windows import PARTS, WindowSet
 
 _N_EXAMPLES = 3
-_FEW_DUPLICATES = 3  # fewer may be coincidences
-_ABOVE_CHANCE = 3  # times as often as between training recordings
+_FEW_DUPLICATES = 3  # fewer may be coincidence
+_ABOVE_CHANCE = 3  # multiple of the rate between training recordings
 _WIDTH = 80
-_UNSEEN = ("none", "quantile", PHYSICAL)  # scalings whose statistics cannot be checked afterwards
-# relative to a channel's scale; statistics this close are equal up to float32 rounding
+_UNSEEN = ("none", "quantile", PHYSICAL)  # scalings whose statistics cannot be verified afterward
+# relative to a channel's scale; statistics that differ less are equal up to float32 rounding
 _CLOSE = 1e-4
 
 
 class FittedScaler(Protocol):
-    """A transformer that has fitted a scaler, such as `ChannelScaler`."""
+    """A transformer with a fitted scaler, such as `ChannelScaler`."""
 
     scaler_: Scaler | KeyedScaler
 
@@ -45,8 +45,8 @@ class LeakageReport:
     ``"warning"`` for what may be intended, and `count` the number of windows, recordings, groups or
     files. `where` has the first few as ``examples``: row, part, recording_id and start_s of a
     window, and with the prefix ``other_`` those of the window it conflicts with; or
-    ``recording_id``, ``group``, ``parts``. `n_of_part` has the windows of each part, or the number
-    of folds under ``"folds"``.
+    ``recording_id``, ``group``, ``parts``. `n_of_part` counts the windows of each part, or the
+    folds under ``"folds"``.
     """
 
     findings: tuple[Finding, ...]
@@ -64,7 +64,7 @@ class LeakageReport:
         return bool(self.leaks)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values; ``"n_leaks"`` is how many findings are leaks."""
+        """Return everything as plain values; ``"n_leaks"`` counts the findings that are leaks."""
         findings = [
             {
                 "kind": finding.kind,
@@ -177,10 +177,11 @@ class _View:
 
     part: NDArray[np.str_]
     fold: int | None = None
-    in_two: Ints | None = None  # rows of a fold that are in both of its parts
+    in_two: Ints | None = None  # rows that are in both parts of a fold
 
     def __post_init__(self) -> None:
-        self.known = np.zeros(len(self.part), bool)  # rows known to leak: each is counted once
+        # Rows already reported, so that each is counted once.
+        self.known = np.zeros(len(self.part), bool)
 
     @property
     def train(self) -> Ints:
@@ -191,12 +192,12 @@ class _View:
         return [name for name in PARTS[1:] if (self.part == name).any()]
 
 
-_Pairs = list[tuple[_View, Ints, Ints]]  # rows, and their counterparts
+_Pairs = list[tuple[_View, Ints, Ints]]  # rows and the rows they match
 _Search = Callable[[Ints, Ints], tuple[Ints, Ints]]
 
 
 class _Check:
-    """The checks, and what they have found."""
+    """The checks, and their findings so far."""
 
     def __init__(self, windows: WindowSet, views: list[_View]) -> None:
         self.windows, self.views = windows, views
@@ -207,12 +208,12 @@ class _Check:
         self.not_checked: list[str] = []
         self.origins = Provenance.of_each(windows.provenance)
         chosen = PreparationOptions.recorded(windows.provenance).split_by
-        # The windows were split by recording on request, and no other split is given here.
+        # Splitting by recording was requested, and no other split is given here.
         self.is_by_recording = chosen == "recording" and all(
             view.fold is None and np.array_equal(view.part, np.asarray(windows.split))
             for view in views
         )
-        self.apart: set[Any] = set()  # recordings in two parts with an embargo between them
+        self.apart: set[Any] = set()  # recordings in two parts that are separated by an embargo
         self.valid = np.arange(windows.n_timesteps) < self.lengths[:, np.newaxis]
         is_finite = np.isfinite(windows.X).all(axis=2) | ~self.valid
         self.is_finite: NDArray[np.bool_] = np.asarray(is_finite.all(axis=1))
@@ -261,7 +262,7 @@ class _Check:
             self.not_checked.append("shared groups: no groups.")
             return
         if self.recording is not None and np.array_equal(group, self.recording):
-            return  # they are the recordings
+            return  # groups are the recordings, which are already checked
         self.checked.append("shared groups")
         parts_of = self._parts_of(group)
         intended = set(parts_of)
@@ -274,7 +275,7 @@ class _Check:
     def identical(self) -> None:
         self.checked.append("identical windows")
         X = self.windows.X
-        moves = ((X[:, :1] != X).any(axis=2) & self.valid).any(axis=1)  # some channel
+        moves = ((X[:, :1] != X).any(axis=2) & self.valid).any(axis=1)  # any channel
         keys = window_keys(X, self.lengths) * (moves & self.is_finite)
 
         def search(rows: Ints, among: Ints) -> tuple[Ints, Ints]:
@@ -285,7 +286,7 @@ class _Check:
 
     def stretches(self) -> None:
         if self.recording is None:
-            return  # reported by times()
+            return  # times() reports that they are not checked
         self.checked.append("identical stretches of samples")
         search = partial(shared_stretches, self.windows.X, self.lengths)
         self._alike("shared_stretches", self.recording, search)
@@ -319,13 +320,13 @@ class _Check:
         return pairs, n_looked
 
     def _alike(self, kind: str, origin: NDArray[Any], search: _Search) -> None:
-        """Report held-out windows that a search finds more often than between training windows."""
+        """Report held-out windows with matches more frequent than between training recordings."""
         pairs, n_looked = self._search_each(search)
         n_found = sum(len(found) for _, found, _ in pairs)
         if not n_found:
             return
-        # If recordings of the training part match each other as often, the matches are
-        # coincidences: signals with few shapes or few values.
+        # If training recordings match each other as often, the matches are coincidences: the
+        # signals have few shapes or few values.
         by_chance = max(
             _chance(search, origin, view.train[self.is_finite[view.train]]) for view in self.views
         )
@@ -356,7 +357,7 @@ class _Check:
             self.not_checked.append("one file under two names: no digests in the provenance.")
             return
         self.checked.append("one file under two names")
-        # If all have one path, it is one table with many recordings.
+        # If all share a path, it is one table with many recordings.
         twice = [ids for ids in ids_of.values() if len(ids) > 1 and len(set(ids.values())) > 1]
         torn, together = [], []
         for one, other, *more in twice:
@@ -374,7 +375,7 @@ class _Check:
         windows = self.windows
         scaled = Provenance.of(windows.provenance).scaled
         if scaler is None and isinstance(scaled, str) and scaled not in _UNSEEN:
-            # Windows that were used to fit it now have center 0 and scale 1.
+            # The windows that the scaler was fitted on now have center 0 and scale 1.
             scaler = Scaler(scaled, np.zeros(windows.n_channels), np.ones(windows.n_channels))
         elif scaler is not None and scaled is not None:
             self.not_checked.append("the scaler: the windows are already scaled.")
@@ -400,7 +401,7 @@ class _Check:
             keys is not None and all(fits(rows) for rows in rows_of(keys))
             for keys in (self.recording, windows.groups)
         ):
-            return  # each recording, or group, was scaled by itself
+            return  # each recording, or group, was scaled separately
         beyond: dict[str, Ints] = {"all windows": np.arange(len(windows))}
         for view in self.views:
             held = view.held_out
@@ -425,7 +426,7 @@ class _Check:
         for key, own in scaler.scalers.items():
             rows = rows_by_key.get(key)
             if rows is None:
-                continue  # a recording of another set
+                continue  # a recording that is not among these windows
             finite = rows[self.is_finite[rows]]
             if any(_fits(self.windows, own, finite[mask[finite]]) for mask in in_train):
                 continue
@@ -439,7 +440,7 @@ class _Check:
             self._add(name, len(found), examples, is_leak=is_leak, per=scaler.per)
 
     def _parts_of(self, keys: NDArray[Any]) -> dict[Any, list[str]]:
-        """Return the recordings, or groups, in several parts, with the parts."""
+        """Return the recordings or groups that are in several parts, with their parts."""
         found: dict[Any, list[str]] = {}
         for view in self.views:
             for rows in rows_of(keys):
@@ -448,14 +449,14 @@ class _Check:
         return found
 
     def _in_order(self, view: _View, start: Floats) -> Iterator[Ints]:
-        """Yield the rows of each recording that are in a part, by their start."""
+        """Yield the rows of each recording that belong to a part, ordered by start."""
         assert self.recording is not None
         for rows in rows_of(self.recording):
             rows = rows[view.part[rows] != ""]
             yield rows[np.argsort(start[rows], kind="stable")]
 
     def _overlapping(self, view: _View, start: Floats, step_s: float) -> tuple[Ints, Ints]:
-        """Return held-out rows that overlap a window of another part, and one such window each."""
+        """Return held-out rows that overlap a window of another part, with one such window each."""
         end, rounding = start + self.lengths * step_s, 0.01 * step_s
         rows, others = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for members in self._in_order(view, start):
@@ -465,7 +466,7 @@ class _Check:
                 own, rest = members[is_own], members[~is_own]
                 if not len(own) or not len(rest):
                     continue
-                # the one that ends last among those that start before a window ends
+                # of the windows that start before this one ends, the one that ends last
                 is_latest = end[rest] == np.maximum.accumulate(end[rest])
                 latest = np.maximum.accumulate(np.where(is_latest, np.arange(len(rest)), 0))
                 before = np.searchsorted(start[rest], end[own] - rounding) - 1
@@ -476,9 +477,9 @@ class _Check:
         return np.concatenate(rows), np.concatenate(others)
 
     def _close(self, view: _View, start: Floats, reach_s: float) -> set[Any]:
-        """Return the recordings with windows of two parts closer than `reach_s`, by their start."""
+        """Return recordings with windows of two parts that start less than `reach_s` apart."""
         assert self.recording is not None
-        # Time stamps in seconds since 1970, about 1.7e9 s, are rounded to 2.4e-7 s.
+        # Timestamps in seconds since 1970, about 1.7e9 s, are rounded to 2.4e-7 s.
         reach_s *= 1 - 1e-6
         reach_s -= 4 * np.finfo(np.float64).eps * float(np.abs(start).max(initial=0))
         close = set()
@@ -489,7 +490,7 @@ class _Check:
         return close
 
     def _copied(self, view: _View, start: Floats) -> tuple[Ints, Ints]:
-        """Return held-out rows with the same recording, start and part as an earlier row."""
+        """Return held-out rows whose recording, start and part equal those of an earlier row."""
         assert self.recording is not None
         rows = np.flatnonzero(np.isin(view.part, PARTS[1:]))
         first: dict[tuple[Any, ...], int] = {}
@@ -514,14 +515,14 @@ class _Check:
     def _add_each(
         self, kind: str, what: str, parts_of: Mapping[Any, list[str]], intended: Set[Any]
     ) -> None:
-        """Report recordings or groups in several parts: leaks, and those that may be intended."""
+        """Report recordings or groups in several parts, as leaks or as possibly intended."""
         for is_leak in (True, False):
             own = [name for name in parts_of if (name not in intended) == is_leak]
             examples = [{what: name, "parts": parts_of[name]} for name in own]
             self._add(kind, len(own), examples, is_leak=is_leak)
 
     def _add_pairs(self, kind: str, pairs: _Pairs, *, is_leak: bool = True) -> None:
-        """Report rows and their counterparts as one finding."""
+        """Report rows and the rows they match as one finding."""
         count = len({row for _, rows, _ in pairs for row in rows.tolist()})
         examples: list[dict[str, Any]] = []
         for view, rows, others in pairs:
@@ -544,7 +545,7 @@ class _Check:
 
 
 def _chance(search: _Search, origin: NDArray[Any], train: Ints) -> float:
-    """Return the share of training windows that match windows of other training recordings.
+    """Return the fraction of training windows that match other training recordings.
 
     Training recordings that are copies of each other are not coincidences: pairs that share several
     windows are ignored, unless a recording shares them with more than two others.
@@ -568,7 +569,7 @@ def _chance(search: _Search, origin: NDArray[Any], train: Ints) -> float:
 
 
 def _fits(windows: WindowSet, given: Scaler, rows: Ints) -> bool:
-    """Tell whether a scaler has the statistics of these rows."""
+    """Test whether a scaler has the statistics of these rows."""
     lengths = np.asarray(windows.lengths)[rows]
     if not lengths.any():
         return False

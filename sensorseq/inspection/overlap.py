@@ -1,4 +1,4 @@
-"""Windows that come twice, and windows on both sides of a split that share samples."""
+"""Find duplicate windows, and windows on both sides of a split that share samples."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -13,20 +13,21 @@ from sensorseq.prediction.outside import Ints
 
 if TYPE_CHECKING:
     from sensorseq.prediction.inputs import Sequences
-    from sensorseq.training.data import FitPart  # torch
+    from sensorseq.training.data import FitPart  # imports torch
 
-LEAST_VALUES = 8  # different values in a window: with fewer, two may be alike by chance
-MANY = 0.05  # share of the windows that is many
-SHARE = 0.25  # share of a window; a smaller overlap tells the network little
-TOLERATED = 0.05  # tolerated share of windows: a sensor at rest may repeat itself
-_ROWS = 128  # validation windows that are looked for
-_SURE = 5  # windows found, for signals of few levels
-_USUAL = 0.5  # what half of the training windows hold is no recording cut twice
-_PAIRS = 40  # pairs in a row from which each window continues the one before
+# Fewest different values in a window; with fewer, two windows may be equal by chance.
+LEAST_VALUES = 8
+MANY = 0.05  # above this fraction of the windows, a finding is severe
+SHARE = 0.25  # fraction of a window; a smaller overlap is of little use to the network
+TOLERATED = 0.05  # tolerated fraction of windows: a sensor at rest may repeat itself
+_ROWS = 128  # validation windows that are compared
+_SURE = 5  # matches needed for signals with few levels
+_USUAL = 0.5  # a segment found in half of the training windows is no duplicate but periodic
+_PAIRS = 40  # consecutive pairs needed to conclude that windows continue each other
 
 
 def check_duplicates(train: Part, validation: Part | None) -> Iterator[Finding]:
-    """Yield training windows that contradict or repeat each other, and those in both parts."""
+    """Find training windows that contradict or repeat each other, or are also in validation."""
     keys = _known_keys(train)
     yield from _contradictions(train, keys)
     n_copies = int((keys != 0).sum()) - len(np.unique(keys[keys != 0]))
@@ -55,7 +56,7 @@ def check_duplicates(train: Part, validation: Part | None) -> Iterator[Finding]:
 def _shared_groups(
     groups: NDArray[Any] | None, theirs: NDArray[Any] | None, rows: Ints, their_rows: Ints
 ) -> dict[str, list[Any]]:
-    """Name groups that are in both parts, and pairs of groups that share windows across them."""
+    """Name groups in both parts, and pairs of groups whose windows share samples across parts."""
     if groups is None or theirs is None:
         return {}
     pairs = dict.fromkeys(zip(groups[rows].tolist(), theirs[their_rows].tolist(), strict=True))
@@ -65,13 +66,13 @@ def _shared_groups(
 
 
 def _known_keys(part: Part) -> NDArray[np.uint64]:
-    """Return `window_keys`; 0 for windows of fewer than `LEAST_VALUES` different values."""
+    """Return `window_keys`, but 0 for windows with fewer than `LEAST_VALUES` different values."""
     keys = window_keys(part.X, part.lengths)
     for where, values, valid in part.blocks():
         flat = values.reshape(len(values), -1)
         if valid is not None:
             flat = np.where(np.repeat(valid, part.n_channels, axis=1), flat, flat[:, :1])
-        # most windows show enough in their first values, and sorting all would take the longest
+        # the first values suffice for most windows, and sorting all would be slow
         poor = np.arange(len(flat))
         for shown in (flat[:, : 4 * LEAST_VALUES], flat):
             changes = np.diff(np.sort(shown[poor], axis=1), axis=1) != 0
@@ -100,7 +101,7 @@ def _contradictions(train: Part, keys: NDArray[np.uint64]) -> Iterator[Finding]:
 
 
 def check_overlap(train: "FitPart", validation: "FitPart") -> Finding | None:
-    """Return it when validation windows overlap training windows."""
+    """Return a finding if validation windows overlap training windows, else None."""
     rows, holders, looked = _find_shared(train.sequences, validation.sequences)
     found = len(rows)
     if not found:
@@ -120,13 +121,13 @@ def check_overlap(train: "FitPart", validation: "FitPart") -> Finding | None:
 
 
 def count_shared(train: "Sequences", held_out: "Sequences") -> tuple[int, int]:
-    """Count the held-out windows with training samples (0 if by chance), and those compared."""
+    """Count held-out windows that share training samples (0 if by chance), and those compared."""
     rows, _, looked = _find_shared(train, held_out)
     return len(rows), looked
 
 
 def _find_shared(train: "Sequences", held_out: "Sequences") -> tuple[Ints, Ints, int]:
-    """Return the held-out rows, a training row that each shares samples with, how many it read."""
+    """Return held-out rows, a training row that each overlaps, and the number compared."""
     places = np.arange(0, len(held_out), -(-len(held_out) // _ROWS))
     rows = held_out.take(places)
     X, every, among = np.asarray(rows.X, np.float32), np.arange(len(rows)), np.arange(len(train))
@@ -142,13 +143,13 @@ def _find_shared(train: "Sequences", held_out: "Sequences") -> tuple[Ints, Ints,
     tolerated = TOLERATED * len(rows)
     if len(found) < 2 or len(found) <= tolerated:
         return nothing
-    # A signal of few levels holds the same stretches by chance, then as often with time reversed.
+    # In a signal with few levels, segments match by chance, also when reversed in time.
     back = X.copy()
     for window, length in zip(back, rows.lengths, strict=True):
         window[:length] = window[:length][::-1].copy()
     if len(found) <= tolerated + 3 * len(shared(back)[0]):
         return nothing
-    # few are sure where hardly two samples of the same window are equal
+    # a few matches are not conclusive if many samples of a window are equal
     distinct = [len(np.unique(window, axis=0)) for window in X[:8]]
     if len(found) < _SURE and sum(distinct) <= X.shape[1] * len(distinct) / 2:
         return nothing
@@ -156,11 +157,11 @@ def _find_shared(train: "Sequences", held_out: "Sequences") -> tuple[Ints, Ints,
 
 
 def check_continuity(sequences: "Sequences") -> Finding | None:
-    """Return it when each window continues the one before it: all come from a few recordings.
+    """Return a finding if each window continues the previous one, so recordings are few.
 
-    From the last sample of a window to the first of the next it is then no farther than from step
-    to step inside one, and much farther from the first sample of the one to the last of the other.
-    The second tells a recording cut into windows from separate ones at nearly the same level.
+    In that case the jump from a window's last sample to the next window's first is no larger than a
+    step within a window, and much smaller than from the one's first sample to the other's last. The
+    second condition excludes separate recordings at nearly the same level.
     """
     X, lengths = sequences.X, sequences.lengths
     n_windows, n_timesteps, _ = X.shape

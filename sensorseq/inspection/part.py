@@ -1,4 +1,4 @@
-"""Part: the windows of one part as the checks read them."""
+"""Part: the windows of one part, with the measurements that checks need."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -14,10 +14,10 @@ SAMPLE_VALUES = 200_000  # most values of a channel that its median needs
 
 
 class Part:
-    """Windows of one part, finite and of shape (n, t, c) or (n, t); everything is measured once.
+    """Finite windows of one part, (n, t, c) or (n, t); each measurement is computed once.
 
-    `lengths` are valid steps; an empty window counts as one step. `rows` tells which of the windows
-    given to `fit` these are.
+    `lengths` are the valid steps; an empty window counts as one step. `rows` are the windows'
+    indices among those given to `fit`.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Part:
         return len(self.X)
 
     def blocks(self) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.bool_] | None]]:
-        """Yield windows in order: where they are, their values and which steps are valid."""
+        """Yield blocks of windows in order: their slice, values, and mask of valid steps."""
         size = max(1, BLOCK_VALUES // max(1, self.X[:1].size))
         steps = np.arange(self.n_timesteps)
         for first in range(0, len(self), size):
@@ -59,10 +59,10 @@ class Part:
 
     @cached_property
     def _moments(self) -> tuple[Floats, Floats, Floats, Floats]:
-        """Mean, variance, least and largest of each window and channel, (n, c) each."""
+        """Mean, variance, minimum and maximum of each window and channel, (n, c) each."""
         mean, variance, least, largest = np.zeros((4, len(self), self.n_channels))
         for where, values, valid in self.blocks():
-            # steps last: along rows of a few channels numpy is several times as slow
+            # steps last, because numpy is several times slower along rows with few channels
             block = np.ascontiguousarray(values.transpose(0, 2, 1), np.float64)
             first, n = block[:, :, 0], self.steps[where, None]
             apart = block - first[:, :, None]
@@ -87,7 +87,7 @@ class Part:
 
     @property
     def window_range(self) -> tuple[Floats, Floats]:
-        """Least and largest value of each window and channel, (n, c) each."""
+        """Minimum and maximum of each window and channel, (n, c) each."""
         return self._moments[2:]
 
     @cached_property
@@ -102,7 +102,7 @@ class Part:
         return np.asarray(np.sqrt(np.average(second, axis=0, weights=self.steps)))
 
     def sample(self, channel: int) -> Floats:
-        """Return about `SAMPLE_VALUES` valid values of a channel, from windows evenly spaced."""
+        """Return about `SAMPLE_VALUES` valid values of a channel, from evenly spaced windows."""
         every = max(1, len(self) * self.n_timesteps // SAMPLE_VALUES)
         values = np.asarray(self.X[::every, :, channel], np.float64)
         return np.asarray(values[np.arange(self.n_timesteps) < self.steps[::every, None]])
@@ -116,7 +116,7 @@ class Part:
         classes: Sequence[int] | Ints = (),
         **values: Any,
     ) -> Finding:
-        """Make a finding of these windows, with the names of what is concerned."""
+        """Make a finding about these windows, with the names of channels, classes and rows."""
         where: dict[str, Sequence[Any]] = {
             "channels": self.channel_names(channels),
             "rows": self.row_names(np.asarray(rows, np.int64)),
@@ -128,7 +128,7 @@ class Part:
         return Finding(kind, {"n_train": len(self), **values}, known)
 
     def row_names(self, places: Ints) -> list[int]:
-        """Return the rows of some windows."""
+        """Return the indices of some windows among those given to `fit`."""
         rows: list[int] = (places if self.rows is None else self.rows[places]).tolist()
         return rows
 

@@ -1,4 +1,4 @@
-"""What is odd in recordings before any window is cut: between them, channel by channel."""
+"""Find irregularities in recordings before windows are cut, by comparing their channels."""
 
 import re
 import shlex
@@ -19,28 +19,28 @@ from sensorseq.preprocessing.scale.odd_scales import odd_sizes
 from sensorseq.readers.stamps import odd_rates
 from sensorseq.text import listed
 
-# Each limit was set on borealtc and simulated recordings, healthy and with planted faults.
+# The limits were chosen on borealtc and simulated recordings, healthy and with planted faults.
 RATE_RATIO = 1.1
 TIME_UNIT_RATIO = 30.0
-LEAST_MISSING = 0.01  # share of the time, or of the samples
+LEAST_MISSING = 0.01  # fraction of the time or of the samples
 STILL_SHARE, STILL_RATIO = 0.05, 5.0
-LONG_STRETCH = 2.0  # mean samples in stretches of equal values: then it moves in steps
+LONG_STRETCH = 2.0  # a channel moves in steps if its values are repeated this many times on average
 LEAST_CLIPPED, CLIPPED_SHARE, LEAST_CLIPPED_RUNS, CLIPPED_RATIO = 10, 0.001, 5, 2.0
 FAR_SPREADS = 10.0
 LEAST_SHARED, SHARED_SHARE = 5, 0.05
 FEW_GROUPS = 3
-LEAST_ALIKE, MOST_COMPARED = 5, 64  # recordings of a class; channels
-SWAP_GAIN = 1.0  # log of how much nearer two channels are to each other's usual look
-TELLING_Z = 3.5  # z score of a class's ranks against all others
+LEAST_ALIKE, MOST_COMPARED = 5, 64  # fewest recordings of a class, most channels
+SWAP_GAIN = 1.0  # log of how much better two channels fit each other's usual features
+TELLING_Z = 3.5  # z score of a class's ranks compared with all others
 TELLING_AREA = 0.98
 _BETWEEN_WORDS = r"[\s_.-]+|(?<=[a-z])(?=[A-Z])"
 
 Rows = Sequence[tuple[RecordingFacts, ChannelFacts]]
-Odd = Iterator[tuple[str, str, str, float]]  # kind, recording, figures, how bad
+Odd = Iterator[tuple[str, str, str, float]]  # kind, recording, figures, severity
 
 
 def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
-    """Find oddities, the most important first; `where` has "recordings" and "channels"."""
+    """Find irregularities, most important first; `where` has "recordings" and "channels"."""
     by_channel: dict[str, list[tuple[RecordingFacts, ChannelFacts]]] = defaultdict(list)
     for one in facts:
         for channel in one.channels.values():
@@ -54,7 +54,7 @@ def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
     for kind in KINDS:
         odd_of = of_kind.get(kind, {})
         together: dict[tuple[tuple[str, str], ...], list[str]] = {}
-        for name, odd in odd_of.items():  # channels with the same figures are named together
+        for name, odd in odd_of.items():  # name channels with the same figures together
             odd.sort(key=lambda one: -one[2])
             together.setdefault(tuple((i, words) for i, words, _ in odd), []).append(name)
         for figures, names in together.items():
@@ -76,13 +76,14 @@ def median_known(values: Sequence[float]) -> float:
 
 
 def _check_each(rows: Rows) -> Odd:
-    """Yield in which recordings one channel is odd by itself, next to what is usual for it."""
+    """Yield recordings in which one channel deviates from what is usual for it."""
     usual = median_known([c.spread for _, c in rows])
     rate = median_known([c.rate_hz for _, c in rows])
     unlikely = odd_rates({one.recording_id: c.rate_hz for one, c in rows if c.rate_hz > 0})
     limits = limits_of(rows)
     still = [c.still_samples for _, c in rows]
-    long = STILL_RATIO * np.quantile(still, 0.9, method="lower")  # nine of ten are shorter
+    # Nine of ten recordings are shorter.
+    long = STILL_RATIO * np.quantile(still, 0.9, method="lower")
     moving = [c.still_samples for _, c in rows if c.n_known and not c.is_constant]
     longer = STILL_RATIO * np.quantile(moving, 0.9, method="lower") if moving else -1.0
     for one, c in rows:
@@ -116,11 +117,12 @@ def _check_each(rows: Rows) -> Odd:
 
 
 def _check_units(rows: Rows) -> Odd:
-    """Yield recordings whose values are many times those of their class, with the same spectrum."""
+    """Yield recordings whose values are many times those of their class, at equal spectrum."""
     own = [row for row in rows if row[1].spread > 0 and np.isfinite(row[1].spectrum).all()]
     if own:
         labels, ids = [one.label for one, _ in own], [one.recording_id for one, _ in own]
-        spectra = np.array([c.spectrum[1:-1] for _, c in own])  # no mean and highest frequency
+        # Without the mean and the highest frequency.
+        spectra = np.array([c.spectrum[1:-1] for _, c in own])
         odd = odd_sizes(labels, np.array([c.spread for _, c in own]), spectra)
         for i, ratio in odd.items():
             yield "unit", ids[i], f"{ratio:.3g} times the usual range", max(ratio, 1 / ratio)
@@ -136,7 +138,7 @@ def _check_signs(rows: Rows) -> Odd:
 
 
 def _swapped(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find recordings in which each of two channels is like the other in the rest of the class."""
+    """Find recordings in which two channels look like each other in the rest of the class."""
     alike: dict[tuple[Any, ...], list[tuple[str, Floats]]] = defaultdict(list)
     for one in facts:
         looks = np.array([_look_of(c) for c in one.channels.values()])
@@ -160,16 +162,16 @@ def _swapped(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
 
 
 def _look_of(channel: ChannelFacts) -> list[float]:
-    """Return the figures that identify a channel: its spread, its level and its spectrum."""
+    """Return features that identify a channel: spread, level and spectrum."""
     if not channel.spread > 0:
         return [np.nan] * 10
     shape = [float(band.mean()) for band in np.array_split(channel.spectrum[1:-1], 8)]
-    level = min(abs(channel.quantiles[2]) / channel.spread, 5.0)  # a sign is another matter
+    level = min(abs(channel.quantiles[2]) / channel.spread, 5.0)  # signs are checked separately
     return [np.log10(channel.spread), level, *(np.array(shape) - np.mean(shape))]
 
 
 def _copies(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find recordings that hold the same samples, whole or in part."""
+    """Find recordings that contain the same samples, entirely or in part."""
     hashes = np.concatenate([one.hashes for one in facts] or [np.empty(0, np.uint64)])
     owner = np.repeat(np.arange(len(facts)), [len(one.hashes) for one in facts])
     order = np.argsort(hashes, kind="stable")
@@ -200,7 +202,7 @@ def _copies(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
 
 
 def _channel_sets(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find recordings of several sensors that were not joined, or that lack a channel."""
+    """Find recordings from several sensors that were not joined, or that lack a channel."""
     kinds = sets_of_channels(facts)
     if len(kinds) > 1:
         sizes = "; ".join(f"{listed(names)} in {len(own)}" for names, own in kinds[:3])
@@ -215,7 +217,7 @@ def _channel_sets(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
 def sets_of_channels(
     facts: Sequence[RecordingFacts],
 ) -> list[tuple[list[str], list[RecordingFacts]]]:
-    """Return sets of channels that share none, each with its recordings, commonest first."""
+    """Return disjoint sets of channels with their recordings, the most common first."""
     of_names: dict[tuple[str, ...], list[RecordingFacts]] = defaultdict(list)
     for one in facts:
         of_names[tuple(one.channels)].append(one)
@@ -230,16 +232,16 @@ def sets_of_channels(
 
 
 def clipped_edges(channel: ChannelFacts, limits: tuple[float, float]) -> list[Edge]:
-    """Return the extremes that a channel reaches so often that it was cut off there.
+    """Return the extremes that a channel reaches so often that it must be clipped there.
 
-    `limits` are those of the channel over all recordings.
+    `limits` are the channel's limits over all recordings.
     """
-    is_stepped = channel.n_known > LONG_STRETCH * channel.n_stretches  # such as a command
+    is_stepped = channel.n_known > LONG_STRETCH * channel.n_stretches  # such as a command signal
     return [
         edge
         for edge, limit in zip((channel.low, channel.high), limits, strict=True)
         if not channel.is_constant
-        and edge.value != 0  # where signals rest, as those without a sign do at their lowest
+        and edge.value != 0  # unsigned signals rest at zero
         and not (edge is channel.low and limits[0] >= 0)
         and abs(edge.value - channel.quantiles[2]) < FAR_SPREADS * channel.spread
         and edge.n_samples >= max(LEAST_CLIPPED, CLIPPED_SHARE * channel.n_known)
@@ -250,7 +252,7 @@ def clipped_edges(channel: ChannelFacts, limits: tuple[float, float]) -> list[Ed
 
 
 def limits_of(rows: Rows) -> tuple[float, float]:
-    """Return the limits of a channel; the lower one is zero or more if it nearly always is."""
+    """Return a channel's limits; the lower one is at least 0 if it nearly always is."""
     lows = [c.low.value for _, c in rows if c.n_known]
     low = float(np.quantile(lows, 0.1)) if lows else np.nan
     return (
@@ -260,7 +262,7 @@ def limits_of(rows: Rows) -> tuple[float, float]:
 
 
 def _classes(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find classes of few groups, and those that group, clock, length or rate give away."""
+    """Find classes with few groups, or that group, clock, duration or rate gives away."""
     facts = [one for one in facts if one.label is not None]
     labels = np.array([one.label for one in facts])
     groups_of = {str(k): {one.group for one in facts if one.label == k} for k in np.unique(labels)}
@@ -287,11 +289,11 @@ def _classes(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
 
 
 def similar_names(n_recordings: Mapping[str, int]) -> Iterator[Finding]:
-    """Yield pairs of classes whose names are nearly the same, the one with fewer recordings first.
+    """Yield pairs of classes with similar names, the one with fewer recordings first.
 
-    Such names differ in case or separators alone, or within a word of at least five characters by
-    one letter, or by two that changed places. The first letter of a word is rarely a slip, and a
-    capital after a small letter begins a word: gripL, gripR. Other numbers make other classes.
+    Such names differ only in case or separators, or in one letter (or two swapped ones) within a
+    word of at least five characters. The first letter of a word is rarely a typo, and a capital
+    after a lowercase letter starts a word: gripL, gripR. Different numbers mean different classes.
     """
     for pair in combinations(sorted(n_recordings, key=lambda name: n_recordings[name]), 2):
         one, other = (re.split(_BETWEEN_WORDS, name.strip()) for name in pair)
@@ -321,7 +323,7 @@ def _is_slip(one: str, other: str) -> bool:
 
 
 def _is_told(values: Floats, of_class: NDArray[np.bool_]) -> bool:
-    """Whether one value separates a class from the rest, beyond chance."""
+    """Test whether one value separates a class from the rest, beyond chance."""
     own, others = values[of_class], values[~of_class]
     own, others = own[np.isfinite(own)], others[np.isfinite(others)]
     n, m = len(own), len(others)

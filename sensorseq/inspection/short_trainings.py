@@ -1,7 +1,7 @@
-"""Short trainings of an estimator's network whose outcome is known in advance.
+"""Short trainings of an estimator's network with known outcome.
 
-On two planted wave shapes, which it must tell apart, and on random labels for each recording, where
-a validation score above chance means a leak.
+One is on two planted wave shapes, which it must distinguish; the other on random labels for each
+recording, where a validation score above chance means a leak.
 """
 
 import math
@@ -28,12 +28,12 @@ from sensorseq.training.engine import TrainingJob
 from sensorseq.training.inference import network_outputs
 from sensorseq.training.side_by_side import train_jobs
 
-# Arguments that would reach outside the check, or make it depend on more than its windows.
+# Arguments with effects outside the check, or that make it depend on more than its windows.
 _OFF = ("warm_start", "resume", "calibrate", "auto_repair", "early_stopping", "restore_best")
 _NONE = ("callbacks", "checkpoint", "max_steps", "class_weight")
 _APART = dict.fromkeys(_OFF, False) | dict.fromkeys(_NONE)
 _APART |= {"verbose": 0, "n_models": 1, "monitor": "val_loss"}
-# A plain, quick training: what cannot be learned so is no matter of tuning.
+# A plain, quick training; if this cannot learn, tuning is not the reason.
 _ZERO = ("input_dropout", "dropout", "recurrent_dropout", "label_smoothing", "weight_decay", "l1")
 _UNSET = ("optimizer_params", "ema_decay", "windows_per_epoch", "augment", "max_timesteps")
 PLAIN = {
@@ -49,11 +49,11 @@ PLAIN = {
     "sampler": "shuffle",
     "last_batch": "keep",
 }
-_REFERENCE_WORK = 4 * 64 * (64 + 1)  # work of one step of one window: one layer, H = 64, C = 1
+_REFERENCE_WORK = 4 * 64 * (64 + 1)  # work per timestep and window: one layer, H = 64, C = 1
 
 
 class PreparedTraining(Protocol):
-    """What is ready to be trained."""
+    """A fit that is ready to be trained."""
 
     jobs: list[TrainingJob]
 
@@ -63,7 +63,7 @@ class PreparedTraining(Protocol):
 
 
 class CheckedEstimator(Protocol):
-    """An estimator of ours, as far as the checks look at it."""
+    """The parts of our estimators that the checks use."""
 
     _task: ClassVar[str]
     scale: str | None
@@ -75,35 +75,35 @@ class CheckedEstimator(Protocol):
     learning_rate: float
     augment: Any
     callbacks: Any
-    target_mean_: Floats  # of a regressor alone, as the next one
+    target_mean_: Floats  # only set by a regressor, like target_sd_
     target_sd_: Floats
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the arguments."""
 
     def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> PreparedTraining:
-        """Do all that `fit` does before it trains."""
+        """Do everything that `fit` does before training."""
 
 
 _Estimator = TypeVar("_Estimator", bound=CheckedEstimator)
 
 
 class ShortTraining(NamedTuple):
-    """What a short training recorded; the final outputs (N, K) are of the validation windows."""
+    """The result of a short training, with final outputs (N, K) for the validation windows."""
 
     history: History
     outputs: Floats
-    best_score: float  # the highest finite one of validation, of any epoch
+    best_score: float  # the highest finite validation score of any epoch
 
 
 class StopAt:
-    """End a training when a column has reached a value."""
+    """A callback that ends training once a column reaches a value."""
 
     def __init__(self, column: str, value: float) -> None:
         self._column, self._value = column, value
 
     def on_epoch_end(self, module: nn.Module, history: History) -> bool:
-        """Compare the epoch's figure."""
+        """Return True if the epoch's value is reached."""
         return bool(history[-1][self._column] >= self._value)
 
 
@@ -117,8 +117,8 @@ def run_trial(
     stop: StopAt | None = None,
     prepare: Callable[[nn.Module], None] | None = None,
 ) -> ShortTraining:
-    """Train a twin of the estimator, changed by `arguments`; `prepare` gets its module before."""
-    if estimator.scale == PHYSICAL:  # arrays bring no rated values
+    """Train a copy of the estimator with `arguments`; `prepare` may first change its module."""
+    if estimator.scale == PHYSICAL:  # arrays have no rated values
         arguments = {**arguments, "scale": "standard"}
     twin = make_twin(estimator, {**arguments, "random_state": seed})
     twin.callbacks = None if stop is None else [stop]
@@ -135,7 +135,7 @@ def run_trial(
         assert isinstance(data, TrainingData)
         lengths = None if data.lengths is None else data.lengths.numpy()
         outputs = network_outputs(prepared.module, data.X.numpy(), lengths)
-    if hasattr(twin, "target_sd_"):  # a regressor trains on standardized values
+    if hasattr(twin, "target_sd_"):  # a regressor is trained on standardized values
         outputs = outputs * twin.target_sd_ + twin.target_mean_
     scores = result.history[f"val_{SCORES[prepared.jobs[0].config.task]}"]
     best = float(np.max(scores, where=np.isfinite(scores), initial=-math.inf))
@@ -150,9 +150,9 @@ def learn(
     wanted: float,
     seed: int,
 ) -> tuple[float, int, str]:
-    """Train with each of some arguments until a score is reached: slow first weights are no bug.
+    """Train with each set of arguments until a score is reached, as one start may be slow.
 
-    Returns the highest score, the epochs of all attempts, and the score in words.
+    Returns the highest score, the total number of epochs, and the score as text.
     """
     name = SCORES[estimator._task]
     best, n_epochs = -math.inf, 0
@@ -166,14 +166,14 @@ def learn(
 
 
 def make_twin(estimator: _Estimator, arguments: Mapping[str, Any]) -> _Estimator:
-    """Return an unfitted estimator with some arguments changed, and without outward effects."""
+    """Return an unfitted copy with changed arguments and without external effects."""
     own = estimator.get_params(deep=False)
     changed = {**_APART, **arguments}
     return type(estimator)(**{**own, **{k: v for k, v in changed.items() if k in own}})
 
 
 def relative_work(estimator: CheckedEstimator, n_channels: int) -> float:
-    """Return the work of one step in time of one window, as a multiple of that of H = 64, C = 1."""
+    """Return the work per timestep and window, relative to a layer with H = 64, C = 1."""
     hidden, directions = estimator.hidden_size, 2 if estimator.bidirectional else 1
     inputs = [n_channels] + [hidden * directions] * (estimator.num_layers - 1)
     work = sum(4 * hidden * (hidden + n) * directions for n in inputs)
@@ -181,17 +181,17 @@ def relative_work(estimator: CheckedEstimator, n_channels: int) -> float:
 
 
 def affordable_epochs(budget: float, work: float, n_windows: int, n_timesteps: int) -> int:
-    """Return the number of epochs that `budget` window-steps of the reference network allow."""
+    """Return how many epochs a budget allows, in window-steps of the reference network."""
     return int(budget / (work * n_windows * n_timesteps))
 
 
 # A planted signal
 
-N_PLANTED = 96  # windows to learn from, and as many to be judged by
+N_PLANTED = 96  # windows to train on, and as many to validate on
 _TIMESTEPS = 64
 _FEWEST_TIMESTEPS = 8
 _MOST_CHANNELS = 64
-_NOISE = 0.1  # standard deviation, of an amplitude of 1
+_NOISE = 0.1  # standard deviation, for an amplitude of 1
 _PLANTED_EPOCHS = 60
 _PLANTED_BUDGET = 400_000
 _LEARNED = {"accuracy": 0.9, "r2": 0.7}
@@ -202,8 +202,8 @@ def plant(
 ) -> tuple[NDArray[np.float32], Ints, Ints]:
     """Return windows of ``cos(t)`` and of ``1 - 2 arccos(cos(t)) / pi``, their class and lengths.
 
-    Both run from -1 to 1 with the same period and a random phase, so only the shape differs.
-    Channels lag behind each other.
+    Both range from -1 to 1 with the same period and a random phase, so only the shape differs. Each
+    channel lags behind the previous one.
     """
     rng = np.random.default_rng([seed, n_windows])
     y = np.arange(n_windows) % 2
@@ -238,7 +238,7 @@ def plant_windows(seed: int) -> tuple[NDArray[np.float32], Ints, Ints]:
 def check_planted(
     estimator: CheckedEstimator, windows: CheckedWindows, work: float, seed: int
 ) -> Outcome:
-    """Check that the network learns the synthetic signal, from one of two initializations."""
+    """Check that the network learns the synthetic signal from one of two initializations."""
     n_timesteps = min(windows.n_timesteps, _TIMESTEPS)
     if n_timesteps < _FEWEST_TIMESTEPS:
         return NOT_POSSIBLE, Finding("windows_too_short", {"n_timesteps": n_timesteps})
@@ -267,8 +267,8 @@ def check_planted(
 
 # Random labels
 
-ALARM = 0.005  # how often labels by lot alone may look like a leak
-_ENOUGH = 32  # recordings to judge by
+ALARM = 0.005  # probability that random labels alone look like a leak
+_ENOUGH = 32  # recordings needed for the decision
 _MOST_TRIALS = 8
 _HELD_OUT = 0.4
 _EPOCHS = 60
@@ -277,10 +277,10 @@ _BUDGET = 1_500_000
 
 
 def chance_of(votes: list[Ints], drawn: list[Ints]) -> tuple[float, float]:
-    """Return the probability of this many correct votes, and of all correct, by pure chance.
+    """Return the chance probability of at least this many correct votes, and of all correct.
 
-    An exact permutation test: in each trial the labels of the held-out recordings may be in any
-    order. `votes` and `drawn` are the class voted for and drawn, (n_recordings,) in each trial.
+    It is an exact permutation test over the held-out recordings' labels in each trial. `votes` are
+    the predicted and `drawn` the random classes, (n_recordings,) for each trial.
     """
     n_right = sum(int((vote == lot).sum()) for vote, lot in zip(votes, drawn, strict=True))
     by_chance, perfect = np.ones(1), 1.0
@@ -291,7 +291,7 @@ def chance_of(votes: list[Ints], drawn: list[Ints]) -> tuple[float, float]:
 
 
 def _agreements(vote: Ints, lot: Ints) -> Floats:
-    """Return the probability of 0, 1, ..., n correct votes when the lots are in any order."""
+    """Return the probabilities of 0, 1, ..., n correct votes over all orders of the labels."""
     n, n_votes, n_lots = len(lot), int(vote.sum()), int(lot.sum())
     found = np.zeros(n + 1)
     for both in range(max(0, n_votes + n_lots - n), min(n_votes, n_lots) + 1):
@@ -323,7 +323,7 @@ def check_shuffled(
         train, held_out = (windows.take(rows) for rows in parts)
         y_train, y_val, of_val = lots[unit[parts[0]]], lots[unit[parts[1]]], unit[parts[1]]
         if len(np.unique(y_train)) < 2:
-            continue  # all lots to learn from fell the same: draw again
+            continue  # all training labels are equal, so draw again
         units, index = np.unique(of_val, return_inverse=True)
         if not votes:
             n_trials = int(np.clip(np.ceil(_ENOUGH / len(units)), 1, _MOST_TRIALS))
@@ -368,7 +368,7 @@ def _judge(votes: list[Ints], drawn: list[Ints], kind: str, windows: CheckedWind
 
 
 def _units(windows: CheckedWindows) -> tuple[Ints, str]:
-    """Count the units that share a random label from 0: recordings, as far as they are known."""
+    """Assign windows to units that share a random label: recordings if they are known."""
     if windows.recording_id is not None:
         return np.unique(windows.recording_id, return_inverse=True)[1], "recordings"
     stretches, n_across = windows.stretches()
@@ -379,7 +379,7 @@ def _units(windows: CheckedWindows) -> tuple[Ints, str]:
 
 
 def _split(windows: CheckedWindows, rng: np.random.Generator) -> tuple[Ints, Ints] | None:
-    """Hold out as `fit` does: whole groups, single windows without."""
+    """Hold out whole groups like `fit`, or single windows if there are no groups."""
     seed = int(rng.integers(2**31 - 1))
     try:
         train, validation = holdout_by_group(None, windows.split_unit, _HELD_OUT, seed)
@@ -389,7 +389,7 @@ def _split(windows: CheckedWindows, rng: np.random.Generator) -> tuple[Ints, Int
 
 
 def _draw(held_out: Ints, n_units: int, rng: np.random.Generator) -> Ints:
-    """Draw a lot for each unit: half of those that are held out each way, and half of the rest."""
+    """Draw a random label for each unit, balanced within the held-out units and the others."""
     lots = np.zeros(n_units, np.int64)
     is_held_out = np.isin(np.arange(n_units), held_out)
     for side in (is_held_out, ~is_held_out):
@@ -399,7 +399,7 @@ def _draw(held_out: Ints, n_units: int, rng: np.random.Generator) -> Ints:
 
 
 def _vote(outputs: Floats, index: Ints, n_units: int) -> Ints:
-    """Return the class that all windows of a unit together vote for."""
+    """Return the class for which the windows of each unit vote together."""
     for_one = outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0] - 0.5
     total = np.bincount(index, weights=np.tanh(np.nan_to_num(for_one)), minlength=n_units)
     return (total > 0).astype(np.int64)

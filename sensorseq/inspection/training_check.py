@@ -1,4 +1,4 @@
-"""check_training: all checks in sequence, each with a fixed work budget."""
+"""check_training: run all checks in sequence, each with a fixed work budget."""
 
 import os
 import warnings
@@ -38,15 +38,15 @@ from sensorseq.training.augment import check_augment
 from sensorseq.training.config import SCORES
 from sensorseq.training.preparation import read_training_file
 
-_MOST_WINDOWS = 160  # most windows that are trained on
+_MOST_WINDOWS = 160  # most windows used for training
 _MOST_TIMESTEPS = 128
-_MOST_WORK = 8.0  # most work of a network, in multiples of one layer of 64 units
+_MOST_WORK = 8.0  # largest network, as a multiple of the work of one layer of 64 units
 _FEWEST_UNITS = 16
 _BATCH = 16
 _BATCH_STEPS = 150
-_LEARNED = {"accuracy": 1.0, "r2": 0.95}  # scores from which a batch is learned
+_LEARNED = {"accuracy": 1.0, "r2": 0.95}  # a batch counts as learned from these scores
 _OWN_STEPS = 40
-_LEFT_OUT = (  # arguments left out to see what the optimizer's steps do
+_LEFT_OUT = (  # arguments left out to test the optimizer's steps alone
     *("dropout", "recurrent_dropout", "augment", "ema_decay"),
     *("lr_schedule", "warmup_epochs", "windows_per_epoch", "max_timesteps"),
 )
@@ -105,8 +105,8 @@ def check_training(
             " SensorLSTMRegressor. For a pipeline, give its last step and the transformed windows."
         )
     own = {name: getattr(estimator, name) for name in ("early_stopping", "monitor")}
-    with warnings.catch_warnings():  # refuse what fit refuses
-        warnings.simplefilter("ignore")  # the checks say more of it
+    with warnings.catch_warnings():  # raises for the same reasons as fit
+        warnings.simplefilter("ignore")  # the checks report these in more detail
         make_twin(estimator, own)._prepare_fit(X, y, groups=groups, lengths=lengths)
     if isinstance(X, str | os.PathLike):
         X, _ = read_training_file(X)
@@ -140,7 +140,7 @@ def check_training(
 def _lighten(
     estimator: CheckedEstimator, n_channels: int
 ) -> tuple[CheckedEstimator, tuple[str, ...]]:
-    """Return a twin with fewer hidden units when the network is large, and a note of it."""
+    """Return a copy with fewer hidden units if the network is large, with a note."""
     hidden_size = estimator.hidden_size
     twin = estimator
     while relative_work(twin, n_channels) > _MOST_WORK and hidden_size > _FEWEST_UNITS:
@@ -174,7 +174,7 @@ def _check_channels(windows: CheckedWindows) -> Outcome:
 
 
 def _check_classes(windows: CheckedWindows) -> Outcome:
-    """Check that every class has windows to train and to validate on."""
+    """Check that every class has windows for training and validation."""
     counts = np.bincount(windows.y, minlength=len(windows.classes))
     smallest, share = int(counts.min()), float(counts.max() / counts.sum())
     figures = {"n_classes": len(counts), "smallest": smallest, "largest_share": share}
@@ -184,7 +184,7 @@ def _check_classes(windows: CheckedWindows) -> Outcome:
 
 
 def _check_separate(windows: CheckedWindows) -> Outcome:
-    """Check that windows a split may separate share no samples."""
+    """Check that windows that a split may separate share no samples."""
     if len(np.unique(windows.split_unit)) < 2:
         return NOT_POSSIBLE, Finding("one_group")
     _, n_across = windows.stretches()
@@ -204,10 +204,10 @@ def _check_unchanging(estimator: CheckedEstimator, windows: CheckedWindows, seed
         "learning_rate": _NO_STEP,
         "max_epochs": 3,
         "windows_per_epoch": None,
-        # for windows whose channels have no names
+        # used if the windows' channels have no names
         "augment": None if how is None else how.with_indices(few.X.shape[2], few.channels),
     }
-    if estimator.head_norm == "batch":  # only the autograd engine can hold its statistics
+    if estimator.head_norm == "batch":  # only the autograd engine supports batch statistics
         arguments["engine"] = "autograd"
     trial = run_trial(estimator, same, same, arguments, seed=seed, prepare=_hold_running_statistics)
     losses = trial.history["val_loss"].tolist()
@@ -220,18 +220,19 @@ def _check_unchanging(estimator: CheckedEstimator, windows: CheckedWindows, seed
 def _hold_running_statistics(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.BatchNorm1d):
-            part.momentum = 0.0  # they move without a step, and validation with them
+            # Otherwise batch statistics change without a step, and validation with them.
+            part.momentum = 0.0
 
 
 def _batch_of(windows: CheckedWindows, n_windows: int) -> CheckedWindows:
-    """Return a few windows, of every class in turn."""
+    """Return a few windows, cycling through the classes."""
     if not len(windows.classes):
         rows = np.linspace(0, len(windows) - 1, min(n_windows, len(windows))).astype(int)
         return windows.take(np.unique(rows))
     turn = np.zeros(len(windows), np.int64)
     for label in np.unique(windows.y):
         of_label = np.flatnonzero(windows.y == label)
-        # spread over the recordings, so that no two are neighbours
+        # spread over the recordings, so that no two are neighbors
         order = np.argsort(np.arange(len(of_label)) * 0.6180339887 % 1, kind="stable")
         turn[of_label[order]] = np.arange(len(of_label))
     return windows.take(np.sort(np.argsort(turn, kind="stable")[:n_windows]))
@@ -249,7 +250,7 @@ def _check_batch(
     affordable = affordable_epochs(_BUDGET, work, len(batch), batch.n_timesteps)
     n_steps = int(np.clip(affordable, 60, _BATCH_STEPS))
     same = (batch.X, batch.y, batch.lengths)
-    # 4 of 64 honest runs missed two attempts, none of 640 missed four
+    # 4 of 64 correct networks failed two attempts, none of 640 failed four
     attempts = [{**PLAIN, "batch_size": None, "max_epochs": k * n_steps} for k in (1, 2, 2, 2)]
     best, taken, reached = learn(estimator, same, same, attempts, wanted, seed + 1)
     figures = {"n_windows": len(batch), score_name: best, "steps": taken, "reached": reached}

@@ -1,4 +1,4 @@
-"""Checks of windows that need no training: channels, padding, classes, labels, levels and units."""
+"""Check windows without training: channels, padding, classes, labels, levels and units."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -12,36 +12,37 @@ from sensorseq.inspection.part import Part
 from sensorseq.prediction.outside import Floats, Ints
 from sensorseq.text import plural
 
-# A standardized channel has mean 0 and standard deviation 1; these are ten and more times off.
+# A standardized channel has mean 0 and standard deviation 1; these limits are ten times off.
 MEAN_OVER_SD = 3.0
 SD_RANGE = (0.1, 10.0)
 SD_RATIO = 30.0
-SEVERE = 10.0  # multiple of the limits beyond which hardly any network copes
-SD_PER_MAD = 1.4826  # standard deviation over MAD of a normal distribution
-OUTLIER_SDS = 8.0  # robust standard deviations; of a normal channel 1 value in 10^15
-# Rarer ones carry no weight; values that are more are the signal itself, such as bursts of current.
+SEVERE = 10.0  # multiple of the limits that hardly any network can handle
+SD_PER_MAD = 1.4826  # standard deviation of a normal distribution, divided by its MAD
+# In robust standard deviations; exceeded by 1 in 10^15 values of a normal channel.
+OUTLIER_SDS = 8.0
+# Fewer outliers have no influence; more are part of the signal, such as current peaks.
 OUTLIER_SHARE = (0.005, 0.05)
 LEAST_OUTLIERS, LEAST_OUTLIER_WINDOWS = 20, 3
-CLOCK_SHARE = 0.99  # share of the windows in which a clock is a straight line ...
-CLOCK_STRAIGHT = 0.999  # ... by its squared correlation with the step ...
-CLOCK_SLOPE = 0.02  # ... and one slope for all, but for this share
+CLOCK_SHARE = 0.99  # a clock is a straight line in this fraction of the windows ...
+CLOCK_STRAIGHT = 0.999  # ... judged by its squared correlation with the step ...
+CLOCK_SLOPE = 0.02  # ... with the same slope everywhere, up to this relative difference
 LEAST_STEPS, CLOCK_LEAST_WINDOWS = 5, 10
-SEVERE_CLIP = 0.2  # share of the values from which clipping is severe
-CLIPPED_SHARE = 0.03  # share of the values at the largest and at the smallest alike ...
-CLIPPED_TIMES = 10  # ... and so many times what the other values get on average
-LEAST_LEVELS = 50  # different values; a sensor of fewer has coarse steps
-STILL_SHARE, LEAST_STILL = 0.01, 3  # windows in which no channel moves
+SEVERE_CLIP = 0.2  # clipping is severe if it affects this fraction of the values
+CLIPPED_SHARE = 0.03  # fraction of the values at the minimum, and also at the maximum ...
+CLIPPED_TIMES = 10  # ... and multiple of the average count of other values
+LEAST_LEVELS = 50  # fewest different values; a sensor with fewer has coarse steps
+STILL_SHARE, LEAST_STILL = 0.01, 3  # fraction and number of windows in which no channel varies
 
 
 def constant_channels(parts: Iterable[Part]) -> Ints:
-    """Return the channels that have one value in all windows of all parts."""
+    """Return the channels with a single value in all windows of all parts."""
     ranges = [part.window_range for part in parts]
     least = np.min([low.min(axis=0) for low, _ in ranges], axis=0)
     return np.flatnonzero(least == np.max([high.max(axis=0) for _, high in ranges], axis=0))
 
 
 def check_channels(train: Part, validation: Part | None = None) -> Iterator[Finding]:
-    """Yield what is wrong with channels of the training windows."""
+    """Yield problems of the channels of the training windows."""
     constant = constant_channels([train])
     moving = np.setdiff1d(np.arange(train.n_channels), constant)
     clocks = _clocks(train, moving)
@@ -89,7 +90,7 @@ def _still_windows(train: Part, moving: Ints) -> Iterator[Finding]:
 
 
 def _clocks(train: Part, channels: Ints) -> Ints:
-    """Return the channels that are a straight line of one slope in nearly every window."""
+    """Return the channels that are straight lines of equal slope in nearly every window."""
     is_long = train.steps >= LEAST_STEPS
     if is_long.sum() < CLOCK_LEAST_WINDOWS:
         return channels[:0]
@@ -101,7 +102,7 @@ def _clocks(train: Part, channels: Ints) -> Ints:
         is_bent[where][:, channels] = ~is_line & is_long[where, None]
         channels = channels[is_bent[:, channels].sum(axis=0) <= most_bent]
         if not len(channels):
-            break  # the usual case, seen from the first windows
+            break  # usually decided by the first windows
     found = []
     for channel in channels:
         of_channel, is_straight = slope[is_long, channel], ~is_bent[is_long, channel]
@@ -155,7 +156,7 @@ def _outliers(train: Part, usable: Ints) -> Iterator[Finding]:
         center = float(np.median(sample))
         scale = SD_PER_MAD * float(np.median(np.abs(sample - center)))
         if scale <= 0:
-            continue  # a channel that mostly rests has no usual spread
+            continue  # a channel that is mostly at rest has no typical spread
         is_out = np.abs(sample - center) > OUTLIER_SDS * scale
         far = np.maximum(largest[:, channel] - center, center - least[:, channel]) / scale
         n_windows, share = int((far > OUTLIER_SDS).sum()), float(is_out.mean())
@@ -171,12 +172,12 @@ def _outliers(train: Part, usable: Ints) -> Iterator[Finding]:
 
 
 LEAST_RUN = 3  # fewest equal steps at an end that count as padding
-RUN_SHARE = 0.1  # share of a window's steps
-WINDOWS_SHARE = 0.1  # share of the windows that end so, in one and the same value
+RUN_SHARE = 0.1  # fraction of a window's steps
+WINDOWS_SHARE = 0.1  # fraction of the windows that end in the same value
 
 
 def check_padding(train: Part, validation: Part | None) -> Iterator[Finding]:
-    """Yield a finding when windows without lengths all end, or begin, in one value."""
+    """Yield a finding if windows without lengths all end, or begin, with the same value."""
     if train.lengths is not None:
         return
     trailing, leading = _padded(train)
@@ -191,28 +192,28 @@ def check_padding(train: Part, validation: Part | None) -> Iterator[Finding]:
 
 
 def _padded(part: Part) -> tuple[float, float]:
-    """Return the share of windows that end, and that begin, in a run of one value for all."""
+    """Return the fractions of windows that end, and that begin, with a run of a common value."""
     if part.n_timesteps < 2 * LEAST_RUN:
         return 0.0, 0.0
     return _share(part.X[:, ::-1]), _share(part.X)
 
 
 def _share(X: NDArray[np.floating]) -> float:
-    """Return the share of windows that begin with the commonest first step, repeated."""
+    """Return the fraction of windows that begin with the most common first step, repeated."""
     least = max(LEAST_RUN, int(np.ceil(RUN_SHARE * X.shape[1])))
     repeated = np.flatnonzero((X[:, :least] == X[:, :1]).all(axis=(1, 2)))
     if not len(repeated):
         return 0.0
     _, counts = np.unique(X[repeated, 0], axis=0, return_counts=True)
-    # a signal that rests does not rest at one value to the last bit, or not in every channel
+    # a resting signal is not exactly constant, at least not in every channel
     whole = (X[repeated] == X[repeated, :1]).all(axis=(1, 2)).sum()
     return float(counts.max() - min(whole, counts.max())) / len(X)
 
 
 def check_zero_ends(X: NDArray[Any], lengths: Ints) -> Finding | None:
-    """Return it when windows to predict, all of full length, end in zeros.
+    """Return a finding if windows to predict are all full but some end in zeros.
 
-    scikit-learn hands `lengths` to `fit` and to `score`, but not to everything that predicts.
+    scikit-learn passes `lengths` to `fit` and `score`, but not to every prediction.
     """
     n_timesteps = X.shape[1]
     if n_timesteps < 2 or (lengths < n_timesteps).any():
@@ -221,14 +222,14 @@ def check_zero_ends(X: NDArray[Any], lengths: Ints) -> Finding | None:
     return Finding("zero_ends", {"n_windows": n_padded, "n_given": len(X)}) if n_padded else None
 
 
-DOMINANT = 0.9  # share of the windows
-MANY_UNSEEN = 0.05  # share of the validation windows
+DOMINANT = 0.9  # fraction of the windows
+MANY_UNSEEN = 0.05  # fraction of the validation windows
 
 
 def check_shares(
     target: Ints, classes: Sequence[Any], groups: NDArray[Any] | None = None
 ) -> Iterator[Finding]:
-    """Yield it when one class dominates, or one has a single window or a single group."""
+    """Yield findings if one class dominates, or a class has a single window or group."""
     counts = np.bincount(target, minlength=len(classes))
     largest, smallest = int(counts.argmax()), int(counts.argmin())
     share = float(counts[largest] / counts.sum())
@@ -246,7 +247,7 @@ def check_shares(
 
 
 def check_classes(train: Part, validation: Part | None) -> Iterator[Finding]:
-    """Yield classes that one of the parts has no window of."""
+    """Yield findings about classes that one of the parts lacks."""
     if validation is None:
         return
     ours, theirs = np.unique(train.target), np.unique(validation.target)
@@ -261,32 +262,32 @@ def check_classes(train: Part, validation: Part | None) -> Iterator[Finding]:
             n_validation=n_validation,
             severe=severe,
         )
-    if len(unseen) and len(validation) >= 5 * len(ours):  # else a small part lacks one by chance
+    if len(unseen) and len(validation) >= 5 * len(ours):  # a smaller part may lack one by chance
         n = int(np.isin(train.target, unseen).sum())
         yield train.finding("class_not_in_validation", classes=unseen, n_windows=n)
 
 
-MOST_ROWS = 3  # labels are shifted by at most so many rows
-LEAST_LABELED, MOST_LABELED = 60, 20_000  # windows
-LEAST_GAIN = 0.15  # accuracy that a shift of the labels must gain
-NEAR_GUESSING = 0.5  # unshifted labels may keep this share of the accuracy above guessing
+MOST_ROWS = 3  # largest shift of labels that is tested, in rows
+LEAST_LABELED, MOST_LABELED = 60, 20_000  # number of windows
+LEAST_GAIN = 0.15  # gain in accuracy by which a shift of the labels is recognized
+NEAR_GUESSING = 0.5  # without the shift, this fraction of the accuracy above guessing may remain
 GAIN_ERRORS = 6.0  # standard errors
-RIDGE = 1e-2  # penalty as a share of the number of windows
-LEAST_SHIFT_SDS = 0.3  # in standard deviations of the channel in training; 1 without groups
+RIDGE = 1e-2  # penalty per window
+LEAST_SHIFT_SDS = 0.3  # in the channel's training standard deviations; 1 without groups
 SHIFT_ERRORS = 5.0
-LEAST_GROUPS = 5  # in each part, below which a difference between parts is that of a few groups
-LEAST_WINDOWS = 20  # fewest windows of a part without groups
-UNIT_RATIO = 10.0  # ratio of spreads between groups of a class that are otherwise alike
-# distance between levels of groups, in those of training and in sds
+LEAST_GROUPS = 5  # fewest groups in each part; with fewer, parts differ by chance
+LEAST_WINDOWS = 20  # fewest windows in a part without groups
+UNIT_RATIO = 10.0  # ratio of the spreads of groups that are otherwise alike
+# distance of a group's level, relative to the distances in training, and in sds
 LEAST_APART, LEAST_APART_SDS = 3.0, 0.5
 LEAST_VALIDATION_GROUPS = 3
 
 
 def check_labels(train: Part, validation: Part | None) -> Iterator[Finding]:
-    """Yield it when the label of another row fits each window far better than its own.
+    """Yield a finding if the windows fit the labels of other rows far better than their own.
 
     A linear classifier on the mean and the spread of each channel is fitted on half of the rows and
-    scored on the other, with the labels where they are and 1 to 3 rows off.
+    scored on the other, with the labels unshifted and shifted by 1 to 3 rows.
     """
     parts = [part for part in (train, validation) if part is not None and part.rows is not None]
     if not parts or parts[0] is not train or parts[-1].n_channels != train.n_channels:
@@ -328,12 +329,12 @@ def check_labels(train: Part, validation: Part | None) -> Iterator[Finding]:
 
 
 def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:
-    """Mark the windows that a ridge classifier, fitted on the other half, gets right."""
+    """Mark windows that a ridge classifier fitted on the other half classifies correctly."""
     sd = features.std(axis=0)
     scaled = (features - features.mean(axis=0)) / np.where(sd > 0, sd, 1.0)
     design = np.column_stack([np.clip(scaled, -10, 10), np.ones(len(scaled))])
     wanted, hits = np.eye(n_classes)[codes], np.zeros(len(codes))
-    # halves, not turns: neighbors of one recording would be in both
+    # contiguous halves, because alternating neighbors would be in both
     first = np.arange(len(codes)) < len(codes) // 2
     for half in (first, ~first):
         penalty = RIDGE * half.sum() * np.eye(design.shape[1])
@@ -346,8 +347,8 @@ def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:
 def check_levels(train: Part, validation: Part | None) -> Iterator[Finding]:
     """Yield channels whose level differs more between the parts than between their groups.
 
-    Windows of one recording are alike, so without groups the shift must be larger. Where the mean
-    over groups is that of training, they may still lie far apart.
+    Windows of one recording are similar, so without groups the shift must be larger. Even if the
+    mean over groups matches that of training, single groups may be far off.
     """
     if validation is None or validation.n_channels != train.n_channels:
         return
@@ -356,7 +357,7 @@ def check_levels(train: Part, validation: Part | None) -> Iterator[Finding]:
     figures: dict[str, Any] = {"n_train": len(ours), "n_validation": len(theirs)}
     n_fewest = min(len(ours), len(theirs))
     varies, scale = train.sd > 0, np.where(train.sd > 0, train.sd, 1.0)
-    # with few groups the error itself is uncertain
+    # with few groups the error estimate is itself uncertain
     margin = 1 + 4 / n_fewest
     if n_fewest >= (LEAST_GROUPS if by_group else LEAST_WINDOWS):
         shift = (theirs.mean(axis=0) - ours.mean(axis=0)) / scale
@@ -385,7 +386,7 @@ def _farthest(distance: Floats, limit: Floats, among: NDArray[np.bool_]) -> Ints
 
 
 def check_units(train: Part, validation: Part | None) -> Iterator[Finding]:
-    """Yield a channel whose spread falls into two heaps of groups, within one class."""
+    """Yield a channel whose spread splits the groups of a class into two clusters."""
     if train.groups is None:
         return
     pairs = np.stack([train.target, np.unique(train.groups, return_inverse=True)[1]], axis=1)
@@ -403,23 +404,23 @@ def check_units(train: Part, validation: Part | None) -> Iterator[Finding]:
 
 
 def _levels(part: Part, by_group: bool) -> NDArray[np.float64]:
-    """Return the mean of each window, or of each group over its windows; (units, c)."""
+    """Return the mean of each group over its windows, or of each window; (units, c)."""
     if not by_group or part.groups is None:
         return part.window_mean
     return _means(part.window_mean, np.unique(part.groups, return_inverse=True)[1])
 
 
 def _means(values: Floats, code: Ints) -> Floats:
-    """Return the mean of the rows of each code, (codes, c)."""
+    """Return the mean of the rows for each code, (codes, c)."""
     sums = np.zeros((int(code.max()) + 1, values.shape[1]))
     np.add.at(sums, code, values)
     return np.asarray(sums / np.bincount(code)[:, None])
 
 
 def check_windows(train: Part, validation: Part | None = None) -> Iterator[Finding]:
-    """Yield what is wrong with the windows as the network sees them, before any training.
+    """Yield problems of the windows as the network sees them, before any training.
 
-    A finding is a fact of the data; it need not be what makes a run fluctuate.
+    A finding is a fact about the data; it is not necessarily why a run fluctuates.
     """
     if not train.X.size:
         return

@@ -1,1 +1,1 @@
-"""Files: prepared files, models, checkpoints, scratch arrays, URLs, and how each is written."""
+"""Read and write prepared files, models, checkpoints, scratch arrays and URLs."""

@@ -1,4 +1,4 @@
-"""Write files atomically, one run at a time: a file appears under its name when it is complete."""
+"""Write files atomically, one run at a time: a file gets its name only when it is complete."""
 
 import errno
 import fcntl
@@ -15,15 +15,15 @@ from pathlib import Path
 
 from sensorseq.errors import MisplacedOutputError, OutputError, writing
 
-_WAIT_S = 10.0  # for another process that is just writing the same file
-_OWNER_BYTES = 300  # size of a lock file: who has it, and spaces
-# some network disks have no locks
+_WAIT_S = 10.0  # how long to wait for another process that writes the same file
+_OWNER_BYTES = 300  # size of a lock file: the name of its owner, padded with spaces
+# error numbers of network disks without locks
 _NO_LOCKS = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS)
 
 
 @dataclass
 class _Lock:
-    """A lock file that this process holds, for so many writes and perhaps a run."""
+    """A lock file that this process holds for `n_users` users, one of which may be a run."""
 
     path: Path
     descriptor: int
@@ -31,7 +31,7 @@ class _Lock:
     has_run: bool = False
 
 
-_locks: dict[str, _Lock] = {}  # keys are the real paths of the locked files
+_locks: dict[str, _Lock] = {}  # by real path of the locked file
 _guard = threading.Lock()
 
 
@@ -39,12 +39,12 @@ _guard = threading.Lock()
 def locking(
     path: str | os.PathLike[str], *, run: bool = False, wait_s: float = _WAIT_S
 ) -> Iterator[Path]:
-    """Keep other processes from writing a file; give the file, if `path` is a link its target.
+    """Lock a file against writes by other processes, and yield it (the target of a link).
 
-    What a killed process left next to it is removed. A `run` will write the file later: an
-    `OutputError` if another run has it, here or in another process. Other users only write it, and
-    wait for another process to do so. The lock is that of `flock` on ``.<name>.lock``, which holds
-    the process and its host, and ends with the process. Disks without `flock` do not lock.
+    Temporary files of killed processes are removed. A `run` will write the file later; it raises an
+    `OutputError` if another run, here or in another process, has the lock. Other users write at
+    once, and wait if another process is writing. The lock is an `flock` on ``.<name>.lock``, which
+    names the process and its host, and ends with the process. Disks without `flock` are not locked.
     """
     file = real_file(path)
     key = os.path.realpath(file)
@@ -62,15 +62,15 @@ def locking(
         with _guard:
             lock.n_users -= 1
             lock.has_run &= not run
-            if not lock.n_users and _locks.get(key) is lock:  # not in a forked process
+            if not lock.n_users and _locks.get(key) is lock:  # false in a forked process
                 del _locks[key]
-                with suppress(OSError):  # a folder that became read-only
+                with suppress(OSError):  # the folder may have become read-only
                     lock.path.unlink()
                 os.close(lock.descriptor)
 
 
 def real_file(path: str | os.PathLike[str]) -> Path:
-    """Return the file to write for `path`: of a link its target. An `OutputError` if it is none."""
+    """Return the file to write for `path`, the target of a link; raise if it is no file."""
     given = Path(path)
     file = Path(os.path.realpath(given)) if given.is_symlink() else given
     if file.exists() and not file.is_file():
@@ -80,7 +80,7 @@ def real_file(path: str | os.PathLike[str]) -> Path:
 
 
 def make_folder(path: str | os.PathLike[str], *, new: bool = False) -> Path:
-    """Make the folder to write for `path`, of a link its target; or if it is `new`, its parent."""
+    """Make the folder for `path`, following a link; with `new`, only its parent."""
     with writing(path, folder=True):
         folder = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
         (folder.parent if new else folder).mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def make_folder(path: str | os.PathLike[str], *, new: bool = False) -> Path:
 
 
 def _take(key: str, file: Path, run: bool) -> _Lock | str:
-    """Lock a file for one user more; if another has it, return who."""
+    """Add a user to the lock of a file; if another process has it, return its name."""
     with _guard:
         lock = _locks.get(key) or _new_lock(file)
         if isinstance(lock, str):
@@ -102,7 +102,7 @@ def _take(key: str, file: Path, run: bool) -> _Lock | str:
 
 
 def _new_lock(file: Path) -> _Lock | str:
-    """Lock a file for this process, and remove the unfinished files of killed ones."""
+    """Lock a file for this process, and remove temporary files of killed ones."""
     path = file.with_name(f".{file.name}.lock")
     flags = os.O_CLOEXEC | os.O_NOFOLLOW
     try:
@@ -110,14 +110,14 @@ def _new_lock(file: Path) -> _Lock | str:
     except PermissionError:
         if not path.exists():
             raise
-        descriptor = os.open(path, os.O_RDONLY | flags)  # a killed process of another user left it
+        descriptor = os.open(path, os.O_RDONLY | flags)  # left by a killed process of another user
     with ExitStack() as stack:
         stack.callback(os.close, descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not os.path.samestat(path.stat(), os.fstat(descriptor)):
                 raise FileNotFoundError
-            with suppress(OSError):  # on a full disk the file holds no name
+            with suppress(OSError):  # on a full disk the lock file stays empty
                 name = f"process {os.getpid()} on {socket.gethostname()}"
                 os.pwrite(descriptor, name.encode().ljust(_OWNER_BYTES), 0)
             with suppress(OSError):
@@ -126,7 +126,7 @@ def _new_lock(file: Path) -> _Lock | str:
         except BlockingIOError:
             owner = os.pread(descriptor, _OWNER_BYTES, 0).decode(errors="replace").strip()
             return owner or "another process"
-        except FileNotFoundError:  # its owner ended and removed it
+        except FileNotFoundError:  # its owner has just removed it
             return _new_lock(file)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
@@ -136,7 +136,7 @@ def _new_lock(file: Path) -> _Lock | str:
 
 
 def _forget() -> None:
-    """Leave the locks to the parent process after a fork: they end with it."""
+    """After a fork, close the locks in the child: they belong to the parent."""
     global _guard
     _guard = threading.Lock()
     for lock in _locks.values():
@@ -150,7 +150,7 @@ os.register_at_fork(after_in_child=_forget)
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """Give a temporary name next to the file, which takes its place if nothing is raised."""
+    """Yield a temporary name next to the file, and rename it at the end unless an error occurs."""
     part = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
     try:
         yield part
@@ -162,16 +162,16 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
-    """Write a temporary file next to the target, then rename it, so no reader sees half of it.
+    """Write a temporary file next to the target, then rename it, so that no reader sees a part.
 
-    `force` flushes it to disk first, to survive a power failure. A link stays, and its target is
-    replaced. Raises an `OutputError` and leaves no partial file.
+    `force` flushes it to disk first, to survive a power failure. If the path is a link, its target
+    is replaced. On failure it raises an `OutputError` and leaves no partial file.
     """
     write_together({Path(path): content}, force=force)
 
 
 def write_together(contents: Mapping[Path, bytes], *, force: bool = True) -> None:
-    """Write files of which all or none are to be there; see `write_whole`."""
+    """Write several files, all or none; see `write_whole`."""
     with ExitStack() as stack:
         for path, content in contents.items():
             stack.enter_context(writing(path))

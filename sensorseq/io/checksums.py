@@ -1,8 +1,8 @@
-"""Checksums at the end of a prepared file, which are verified before HDF5 sees a byte of it.
+"""Checksums at the end of a prepared file, verified before HDF5 reads any of it.
 
-After the HDF5 content come the CRC-32 of each 256 KiB of it (little-endian, 4 bytes each) and a
-footer: the CRC-32 of these sums and of the rest of the footer (4 bytes), the bytes of a piece (4)
-and of the content (8), and ``ssqsums1``. HDF5 does not look behind its own end.
+The HDF5 content is followed by the CRC-32 of each 256 KiB piece (little-endian, 4 bytes each) and a
+footer: the CRC-32 of these sums and of the rest of the footer (4 bytes), the size of a piece (4)
+and of the content (8), and ``ssqsums1``. HDF5 ignores what follows its own end.
 """
 
 import io
@@ -24,13 +24,13 @@ WHOLE_BYTES = 1 << 30
 
 
 class DamagedFileError(PreparedFileError):
-    """A file differs from its checksums."""
+    """A file does not match its checksums."""
 
 
 def damaged(
     path: object, reason: object, kind: type[PreparedFileError] = PreparedFileError
 ) -> PreparedFileError:
-    """Return the error for a prepared file that is damaged."""
+    """Return the error for a damaged prepared file."""
     return kind(
         f"{path}: is truncated or damaged ({reason}); copy it again from its source, or prepare it"
         " again."
@@ -40,7 +40,7 @@ def damaged(
 MAGIC = b"ssqsums1"
 _FOOTER = struct.Struct("<IIQ8s")
 _PIECE_BYTES = 1 << 18
-_AT_ONCE = 16  # pieces that are read together
+_AT_ONCE = 16  # pieces read together
 
 verifying = ContextVar("verifying", default=True)
 """Whether prepared files are verified when nothing else is specified."""
@@ -57,7 +57,7 @@ def unverified() -> Iterator[None]:
 
 
 def append(file: io.FileIO) -> None:
-    """Write the checksums of a finished file at its end."""
+    """Append the checksums to a finished file."""
     size = os.fstat(file.fileno()).st_size
     sums = bytearray()
     buffer = memoryview(bytearray(_AT_ONCE * _PIECE_BYTES))
@@ -75,7 +75,7 @@ def append(file: io.FileIO) -> None:
 
 
 def are_in(path: Path) -> bool:
-    """Whether the file seems to end with checksums."""
+    """Test whether the file seems to end with checksums."""
     with path.open("rb", buffering=0) as raw:
         end = os.fstat(raw.fileno()).st_size
         return os.pread(raw.fileno(), len(MAGIC), max(0, end - len(MAGIC))) == MAGIC
@@ -86,16 +86,16 @@ def _sums(block: memoryview, piece_bytes: int) -> list[int]:
 
 
 class CheckedFile(io.FileIO):
-    """A file with checksums, for HDF5 to read: each piece is verified when it is first read."""
+    """A file for HDF5 to read, whose pieces are verified when they are first read."""
 
     failure: DamagedFileError | None = None
     """What was found, whatever HDF5 makes of it."""
 
     def begin(self, *, whole: bool, known: bytearray | None = None) -> None:
-        """Read the checksums; verify a small file whole, and of others what opening it needs.
+        """Read the checksums; verify a small file entirely, of others what is needed to open it.
 
-        A `PreparedFileError` if there are none, a `DamagedFileError` for damage. `known` says which
-        pieces need it no more; it is empty at first.
+        Raises a `PreparedFileError` if there are none, and a `DamagedFileError` if it is damaged.
+        `known` marks pieces that were verified before; it is empty at first.
         """
         end = os.fstat(self.fileno()).st_size
         footer = os.pread(self.fileno(), _FOOTER.size, max(0, end - _FOOTER.size))
@@ -112,16 +112,16 @@ class CheckedFile(io.FileIO):
         self._sums = np.frombuffer(sums, "<u4")
         self._is_good = bytearray() if known is None else known
         self._is_good.extend(bytes(max(0, len(self._sums) - len(self._is_good))))
-        # What HDF5 reads to open it: were that to fail, the process would crash at its end.
+        # HDF5 reads these to open the file; an error there would crash the process at exit.
         all_now = whole and end <= WHOLE_BYTES
         self.check(0, self._size if all_now else min(self._size, _PIECE_BYTES))
 
     def verify(self) -> None:
-        """Read the whole file and raise a `DamagedFileError` if a byte of it has changed."""
+        """Verify the whole file; raise a `DamagedFileError` if any byte has changed."""
         self.check(0, self._size)
 
     def check(self, begin: int, end: int) -> None:
-        """Verify the pieces that hold these bytes, those not verified yet."""
+        """Verify the pieces that contain these bytes and were not verified yet."""
         stop = -(-end // self._piece_bytes)
         at = self._is_good.find(0, begin // self._piece_bytes, stop)
         while at >= 0:
@@ -139,7 +139,7 @@ class CheckedFile(io.FileIO):
             at = self._is_good.find(0, until, stop)
 
     def readinto(self, buffer: Any) -> int:
-        """Read as HDF5 asks for it."""
+        """Read bytes for HDF5 after verifying them."""
         view = memoryview(buffer).cast("B")
         n_bytes = max(0, min(len(view), self._size - self.tell()))
         try:

@@ -1,4 +1,4 @@
-"""Groups, arrays and attributes of HDF5 files: the one place that opens them."""
+"""Read and write groups, arrays and attributes of HDF5 files; only this module opens them."""
 
 import errno
 import io
@@ -27,7 +27,7 @@ from sensorseq.io import checksums
 from sensorseq.io.atomic import locking, replacing
 from sensorseq.io.checksums import CheckedFile
 
-_CHUNK_BYTES = 64 * 1024  # small enough to draw single rows, large enough to stream
+_CHUNK_BYTES = 64 * 1024  # small enough to read single rows, large enough for streaming
 _WAYS_OUT = "make one from recordings with `sensorseq prepare`."
 
 
@@ -35,10 +35,10 @@ _WAYS_OUT = "make one from recordings with `sensorseq prepare`."
 def opened_prepared(
     path: Path, *, verify: bool, whole: bool, known: bytearray | None = None
 ) -> Iterator[tuple[h5py.File, CheckedFile | None]]:
-    """Open a prepared file, with its checksums, or None if they are not to be verified.
+    """Open a prepared file; also yield its `CheckedFile`, or None if it is not verified.
 
-    Each piece is verified when it is read, or, of a file that is not large, all at once if `whole`;
-    but for those `known` to be whole since an earlier opening, which is kept up to date.
+    Each piece is verified when it is read, or if `whole`, a file that is not large at once. Pieces
+    marked in `known` since an earlier opening are skipped; `known` is updated.
     """
     with naming(path, PreparedFileError, "a prepared file"), ExitStack() as stack:
         checked = stack.enter_context(CheckedFile(path)) if verify else None
@@ -54,7 +54,7 @@ def opened_prepared(
 
 @contextmanager
 def naming(path: Path, error: type[InputError], what: str) -> Iterator[None]:
-    """Check what can be checked of a file without HDF5, and turn problems into `error`."""
+    """Check what is possible without HDF5, and convert problems into `error`."""
     try:
         size = path.stat().st_size
         if path.is_dir():
@@ -78,24 +78,24 @@ def naming(path: Path, error: type[InputError], what: str) -> Iterator[None]:
             f"{path}: is truncated or damaged ({problem}); copy it again from its source, or make"
             " it again."
         ) from problem
-    except (RuntimeError, KeyError) as problem:  # what h5py makes of broken structures
+    except (RuntimeError, KeyError) as problem:  # raised by h5py for broken structures
         raise error(
             f"{path}: is damaged ({problem}); copy it again from its source, or make it again."
         ) from problem
 
 
 class Writer:
-    """Writes one file, with checksums for arrays. Created by `writing`."""
+    """Writes one HDF5 file with checksums for its arrays; created by `writing`."""
 
     def __init__(self, file: h5py.File, guarded: "_GuardedFile") -> None:
         self._file, self._guarded = file, guarded
 
     def attribute(self, name: str, value: str | int | float) -> None:
-        """Store a fact about the file."""
+        """Store an attribute of the file."""
         self._file.attrs[name] = value
 
     def array(self, name: str, values: ArrayLike) -> None:
-        """Store numbers, or words in UTF-8, padded to the longest, of at least one dimension."""
+        """Store an array of numbers, or of UTF-8 strings padded to the longest."""
         array = np.asarray(values)
         dtype = array.dtype
         if dtype.kind == "U":
@@ -105,13 +105,13 @@ class Writer:
         self.blocks(name, array.shape, dtype, [array])
 
     def choices(self, name: str, values: ArrayLike, among: Sequence[str]) -> None:
-        """Store words of a short list as a named enumeration."""
+        """Store strings with few different values as an enumeration."""
         codes = np.array([among.index(word) for word in np.asarray(values).tolist()], np.uint8)
         dtype = h5py.enum_dtype({word: code for code, word in enumerate(among)}, basetype="u1")
         self.blocks(name, codes.shape, dtype, [codes])
 
     def json(self, name: str, value: object) -> None:
-        """Store plain values as one JSON text."""
+        """Store plain values as a JSON string."""
         encoded = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         dtype = h5py.string_dtype("utf-8", max(1, len(encoded)))
         self._file.create_dataset(name, data=np.array(encoded, dtype), track_times=False)
@@ -120,7 +120,7 @@ class Writer:
     def blocks(
         self, name: str, shape: tuple[int, ...], dtype: Any, blocks: Iterable[NDArray[Any]]
     ) -> None:
-        """Store an array that arrives in pieces along its first axis, one piece in memory."""
+        """Store an array that arrives in blocks along its first axis, with one block in memory."""
         layout: dict[str, Any] = {}
         if all(shape):
             row_bytes = np.dtype(dtype).itemsize * int(np.prod(shape[1:]))
@@ -137,9 +137,9 @@ class Writer:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Writer]:
-    """Write a file that appears when it is complete; until then an existing one stays.
+    """Write a file that gets its name when it is complete; until then an existing one stays.
 
-    It ends with its checksums. The same writes give the same bytes: no time of writing is stored.
+    It ends with its checksums. Equal content gives equal bytes, as no time is stored.
     """
     try:
         with (
@@ -173,22 +173,22 @@ def cannot_write(path: Path, problem: OSError) -> PreparedFileError:
 
 
 class _GuardedFile(io.FileIO):
-    """Hides failures from HDF5, which would abort the process at exit after one; `check` raises.
+    """Hides I/O errors from HDF5, which would abort the process at exit; `check` raises them.
 
-    After the first failure, nothing more reaches the disk, and zeros are read.
+    After the first error, nothing is written to the disk, and reading gives zeros.
     """
 
     _failure: BaseException | None = None
 
     def check(self) -> None:
-        """Raise what has failed."""
+        """Raise the first error that was hidden."""
         if self._failure is not None:
             raise self._failure
 
     def _try(self, call: Callable[[Any], int], given: Any) -> int:
         try:
             return 0 if self._failure is not None else call(given)
-        except BaseException as failure:  # an interrupt too: HDF5 could not pass it on
+        except BaseException as failure:  # an interrupt, too, because HDF5 could not pass it on
             self._failure = failure
             return 0
 
@@ -210,9 +210,9 @@ class _GuardedFile(io.FileIO):
 
 
 class RowReader:
-    """Reads rows of an array past HDF5, which takes five times as long and verifies again.
+    """Reads rows of an array directly, because HDF5 is five times slower and verifies again.
 
-    What HDF5 alone can read, because another program stored it in another way, it reads.
+    Arrays that another program stored in a different layout are read with HDF5.
     """
 
     def __init__(self, dataset: h5py.Dataset, checked: CheckedFile | None) -> None:
@@ -242,9 +242,10 @@ class RowReader:
 
 
 def _chunk_places(dataset: h5py.Dataset) -> NDArray[np.int64] | None:
-    """Return where each chunk of rows begins in the file; None if rows cannot be read directly.
+    """Return the file offset of each chunk of rows; None if rows cannot be read directly.
 
-    They can if chunks hold whole rows in this machine's byte order, with no filter but a checksum.
+    They can if chunks contain whole rows in this machine's byte order, with at most a checksum as a
+    filter.
     """
     plain = dataset.chunks is not None and dataset.chunks[1:] == dataset.shape[1:]
     filtered = dataset.compression or dataset.shuffle or dataset.scaleoffset
@@ -261,33 +262,33 @@ def _chunk_places(dataset: h5py.Dataset) -> NDArray[np.int64] | None:
 
 
 def read_array(dataset: h5py.Dataset) -> NDArray[Any]:
-    """Return numbers, or words as an array of str."""
+    """Return numbers, or strings as an array of str."""
     return words_of(dataset[()]) if is_text(dataset) else np.asarray(dataset[()])
 
 
 def words_of(values: NDArray[Any]) -> NDArray[np.str_]:
-    """Return words of a file as an array of str."""
+    """Return strings of a file as an array of str."""
     return np.array([_as_text(text) for text in values.tolist()], dtype=np.str_)
 
 
 def read_choices(dataset: h5py.Dataset) -> NDArray[np.str_]:
-    """Return the words of a named enumeration."""
+    """Return the strings of an enumeration."""
     names = {code: word for word, code in (h5py.check_enum_dtype(dataset.dtype) or {}).items()}
     return np.array([names[code] for code in dataset[()].tolist()], dtype=np.str_)
 
 
 def read_json(dataset: h5py.Dataset) -> Any:
-    """Return the plain values of a JSON text."""
+    """Return the plain values of a JSON string."""
     return json.loads(_as_text(dataset[()]))
 
 
 def is_text(dataset: h5py.Dataset) -> bool:
-    """Tell whether a dataset holds words."""
+    """Test whether a dataset contains strings."""
     return h5py.check_string_dtype(dataset.dtype) is not None
 
 
 def attribute_texts(holder: Any, name: str) -> list[str]:
-    """Return an attribute that holds one word or several."""
+    """Return an attribute that contains one string or several, as a list."""
     return [_as_text(text) for text in np.atleast_1d(holder.attrs[name]).tolist()]
 
 

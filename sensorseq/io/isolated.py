@@ -1,8 +1,8 @@
-"""Read the HDF5 files of others in a child process, so that a crash of HDF5 does no harm.
+"""Read foreign HDF5 files in a child process, so that a crash of HDF5 does no harm.
 
-The child is started for the first such file and reads all that follow. It gets requests as JSON. To
-each it answers with what failed as JSON, null for nothing, and then with JSON, or with the bytes of
-numbers as they are. Nothing is unpickled.
+The child is started for the first such file and also reads all later ones. Requests are JSON. Each
+answer is an error as JSON, or null, followed by JSON or by the raw bytes of numbers. Nothing is
+unpickled.
 """
 
 import atexit
@@ -29,8 +29,8 @@ from sensorseq.io.scratch import blocks
 SILENCE_S = 8.0
 """Time without an answer from the child after which it is taken to hang."""
 
-_START_S = 120.0  # to import what it needs, on a busy machine
-_MOST_BYTES = 4 << 30  # memory that a child may use
+_START_S = 120.0  # time to import the libraries on a busy machine
+_MOST_BYTES = 4 << 30  # memory limit of the child
 _ATTRIBUTES = ("unit", "columns", "MATLAB_class", "format", "version")
 _PROGRAM = "import sys; sys.path[:] = {}; from sensorseq.io.isolated import serve; serve()"
 
@@ -48,24 +48,24 @@ class _Child:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each takes address space
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each thread takes address space
             )
         self._has_begun = False
-        self.is_waiting = False  # for a request
-        self.n_bytes = 0  # bytes of the numbers asked for in the file
+        self.is_waiting = False  # the child waits for a request
+        self.n_bytes = 0  # size of the numbers requested from the file
 
     def ask(self, request: Mapping[str, Any], into: memoryview | None = None) -> Any:
-        """Return the answer to a request, or fill a buffer; an `OSError` if the child failed."""
+        """Send a request; return the answer or fill a buffer. An `OSError` if the child failed."""
         if not self._has_begun:
             self._receive(_START_S)
             self._has_begun = True
         self.is_waiting = False
-        with suppress(OSError):  # the answer will be missing, too
+        with suppress(OSError):  # if it failed, the answer will be missing, too
             self._pipe.send_bytes(json.dumps(request).encode())
         failure, answer = json.loads(self._receive()), None
         if failure is None and into is None:
             answer = json.loads(self._receive())
-        while failure is None and into:  # a message would be copied twice
+        while failure is None and into:  # read straight into the buffer, without a copy
             into = into[self._receive(into=into) :]
         self.is_waiting = True
         if failure is not None:
@@ -75,7 +75,7 @@ class _Child:
         return answer
 
     def _receive(self, patience_s: float | None = None, into: memoryview | None = None) -> Any:
-        """Return a message, or read into a buffer and return how many bytes."""
+        """Receive a message, or read into a buffer and return the number of bytes."""
         patience_s = patience_s or SILENCE_S
         try:
             if not self._pipe.poll(patience_s):
@@ -89,14 +89,14 @@ class _Child:
         raise _LostError("crashed")
 
     def end(self) -> None:
-        """End the process, which has nothing to lose."""
+        """Kill the process, which has no state to lose."""
         self._process.kill()
         self._pipe.close()
         self._process.wait()
 
 
 idle: list[_Child] = []
-_of_parent: list[_Child] = []  # in a forked process: not its own children
+_of_parent: list[_Child] = []  # after a fork, the children of the parent process
 
 
 def _after_fork() -> None:
@@ -115,7 +115,7 @@ def end_all() -> None:
 
 
 class Dataset:
-    """A dataset that the child has open; as much like one of h5py as readers need."""
+    """A dataset that the child has open, with the part of h5py's interface that readers use."""
 
     def __init__(self, child: _Child, path: Path, name: str, facts: Mapping[str, Any]) -> None:
         self._child, self._path, self._name = child, path, name
@@ -128,7 +128,7 @@ class Dataset:
         return int(self.shape[0])
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
-        """Return a slice of rows, or everything for ()."""
+        """Return a slice of rows, or the whole dataset for ()."""
         of_all = self.shape or (1,)
         first, stop, _ = (slice(None) if rows == () else rows).indices(of_all[0])
         n_columns = math.prod(of_all[1:])
@@ -146,7 +146,7 @@ class Dataset:
 
 
 class Group:
-    """A group that the child has open, or the file."""
+    """A group, or the root of a file, that the child has open."""
 
     def __init__(self, child: _Child, path: Path, name: str) -> None:
         found = child.ask({"name": name})
@@ -161,7 +161,7 @@ class Group:
 
     @property
     def groups(self) -> dict[str, "Group"]:
-        """The groups in it by name."""
+        """The groups in it, by name."""
         return {
             name: Group(self._child, self._path, f"{self._name}/{name}") for name in self._groups
         }
@@ -169,9 +169,9 @@ class Group:
 
 @contextmanager
 def opened(path: Path, what: str, error: type[InputError] = RecordingError) -> Iterator[Group]:
-    """Open a file for reading; any problem is raised as `error`, with the file's name.
+    """Open a file for reading; problems are raised as `error` with the file's name.
 
-    `what` is what the file should be, for the message: ``"an HDF5 recording"``.
+    `what` describes the expected file in the message, such as ``"an HDF5 recording"``.
     """
     with hdf5.naming(path, error, what):
         child = idle.pop() if idle else _Child()
@@ -195,11 +195,11 @@ def opened(path: Path, what: str, error: type[InputError] = RecordingError) -> I
                 child.end()
 
 
-# In the child.
+# The rest runs in the child.
 
 
 def serve() -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until the input ends."""
     import resource
 
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -210,7 +210,7 @@ def serve() -> None:
     def say(value: Any) -> None:
         pipe.send_bytes(json.dumps(value).encode())
 
-    say(None)  # it is ready: from now on it must answer sooner
+    say(None)  # report that it is ready; from now on, answers are expected sooner
     with suppress(EOFError):
         while True:
             asked = json.loads(pipe.recv_bytes())

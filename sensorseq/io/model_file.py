@@ -22,22 +22,24 @@ from sensorseq.io.tensors import MAX_HEADER_BYTES, pack_tensors, read_tensors
 from sensorseq.text import Plain
 
 _KEYS = {"format", "version", "description", "sha256"}
-_TAGGED = (("tuple",), ("dict",))  # the keys of what stands for a tuple, and for a dictionary
-_LARGEST_LABELS_BYTES = 2**26  # a wide text type is padded, so few bytes of file could take many
+# The only key of a mapping that stands for a tuple or a dictionary.
+_TAGGED = (("tuple",), ("dict",))
+# A wide string dtype is padded, so a small file could need much memory.
+_LARGEST_LABELS_BYTES = 2**26
 _LABEL_DTYPE = re.compile(r"[<|=>]?(U\d{1,5}|[iuf][1248]|b1)$")
 _LABEL = str | bool | int | float
 SAVE_AGAIN = " Save the model again where it was trained."
 
 
 class Kind(NamedTuple):
-    """What files of arrays and a description there are."""
+    """A kind of file with arrays and a description."""
 
     format: str
     version: int
     noun: str
     error: type[InputError]
     way_out: str  # what to do with a file of another kind
-    update: str  # or what to do about a newer one
+    update: str  # what to do about a newer version
 
 
 MODEL = Kind(
@@ -63,7 +65,7 @@ def write_model(
     arrays: Mapping[str, NDArray[Any]],
     description: Mapping[str, Any],
 ) -> None:
-    """Write a model file; it appears under its name when it is complete.
+    """Write a model file, which gets its name only when it is complete.
 
     For the values of `description` see `to_jsonable`.
     """
@@ -79,8 +81,8 @@ def model_digest(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, A
 def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return the arrays and the description that `write_model` wrote.
 
-    A `ModelFileError` if the file is empty, truncated, damaged, from another program or of another
-    version.
+    Raises a `ModelFileError` if the file is empty, truncated, damaged, from another program or of
+    another version.
     """
     file = Path(path)
     if not file.exists():
@@ -92,7 +94,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
 
 
 def is_model(path: Path) -> bool:
-    """Whether a file is, or claims to be, one in safetensors: a length, then JSON."""
+    """Test whether a file looks like a safetensors file: a length, then JSON."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -101,7 +103,7 @@ def is_model(path: Path) -> bool:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise if `path` is not a checkpoint, so that a checkpoint must not replace it."""
+    """Raise if `path` exists and is not a checkpoint, so that none of the user's files is lost."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header = file.read(size) if size <= MAX_HEADER_BYTES else b""
@@ -117,8 +119,8 @@ def check_replaceable(path: Path) -> None:
 
 
 def pack(kind: Kind, arrays: Mapping[str, NDArray[Any]], text: str) -> bytes:
-    """Return the content of a file of this kind; `text`, its description, is JSON."""
-    # np.ascontiguousarray would turn a scalar into an array of one.
+    """Return the content of a file of this kind; `text` is the description as JSON."""
+    # np.ascontiguousarray would turn a scalar into an array of length 1.
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     metadata = {
         "format": kind.format,
@@ -132,9 +134,9 @@ def pack(kind: Kind, arrays: Mapping[str, NDArray[Any]], text: str) -> bytes:
 def unpack(
     kind: Kind, file: Path, restore: Callable[[Any], Any] = lambda plain: plain
 ) -> tuple[dict[str, NDArray[Any]], Any]:
-    """Return the arrays and the description of a file of this kind; else raise its error.
+    """Return the arrays and the description from the content of a file of this kind.
 
-    The file must be whole. `restore` gets the JSON values of the description.
+    Raises the kind's error if the file is not intact. `restore` converts the description.
     """
     if file.is_dir():
         raise kind.error(f"{file} is a folder, not a {kind.noun}. {kind.way_out}")
@@ -181,7 +183,7 @@ def _digest(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
 
 
 def to_jsonable(value: Any, where: str = "description") -> Plain:
-    """Turn a value into JSON values; tuples and keys that are not text are tagged."""
+    """Convert a value to JSON values; tuples and keys that are not strings are tagged."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, _LABEL):
@@ -203,7 +205,7 @@ def to_jsonable(value: Any, where: str = "description") -> Plain:
 
 
 def from_jsonable(value: Any) -> Plain:
-    """Undo `to_jsonable`."""
+    """Restore a value from `to_jsonable`."""
     if isinstance(value, list):
         return [from_jsonable(part) for part in value]
     if not isinstance(value, dict):
@@ -215,7 +217,7 @@ def from_jsonable(value: Any) -> Plain:
 
 
 def arrays_below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    """Return the arrays whose names begin so, without that part of their names."""
+    """Return the arrays whose names start with a prefix, with the prefix removed."""
     return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}
 
 
@@ -233,7 +235,7 @@ def describe_labels(labels: NDArray[Any]) -> dict[str, Any]:
 
 
 def read_labels(description: Mapping[str, Any]) -> NDArray[Any]:
-    """Rebuild the labels that `describe_labels` described; a ValueError if it cannot."""
+    """Rebuild labels from `describe_labels`; raise a ValueError if that is impossible."""
     dtype, values = description["dtype"], description["values"]
     if not isinstance(values, list) or not all(isinstance(value, _LABEL) for value in values):
         raise ValueError("labels must be a list of text, numbers or bools")
@@ -257,7 +259,7 @@ def take_field(
     kind: type | UnionType,
     path: str | os.PathLike[str],
 ) -> Plain:
-    """Return one field of a description; a `ModelFileError` if it is missing or of another type."""
+    """Return a field of a description; a `ModelFileError` if it is missing or of another type."""
     if name not in description:
         nearest = nearest_known(name, [str(key) for key in description])
         hint = f" (it has {nearest!r})" if nearest else ""

@@ -8,10 +8,10 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sensorseq.io import scratch
 
-_COLLECTED = 1 << 22  # values that are held and sorted, of all columns
-_COLUMNS = 16  # columns that are counted in one pass: each has its own counters
-_FEW = 8  # buckets that may have 2**16 counters each; more buckets have 2**8 each
-_SLICE = 1 << 18  # rows looked at together, to save memory
+_COLLECTED = 1 << 22  # most values that are collected and sorted, over all columns
+_COLUMNS = 16  # columns counted in one pass, each with its own counters
+_FEW = 8  # up to this many buckets have 2**16 counters each; more buckets have 2**8 each
+_SLICE = 1 << 18  # rows processed together, to save memory
 
 Blocks = Callable[[], Iterable[NDArray[np.floating]]]
 """Starts a pass over the rows (n, n_columns), in blocks."""
@@ -39,17 +39,17 @@ def median(blocks: Blocks, n_rows: int) -> float:
 
 GAP_PERIODS = 10.0
 """Sample periods after which a hole between samples is a gap, if nothing else is said."""
-_FEWEST_STEPS = 30  # fewer tell a clock from none badly
-_MEAN_RATIO = 1.25  # ratio of mean to median step, or its inverse: below, they are the same clock
-_ROUNDED = 0.015  # a median of rounded steps may be off by this share
-_OFF_CLOCK = 0.1  # share of steps that are no multiples of the median, where there is no clock
+_FEWEST_STEPS = 30  # with fewer steps, a clock cannot be recognized
+_MEAN_RATIO = 1.25  # if mean and median step differ by less, they agree
+_ROUNDED = 0.015  # tolerance for a median of rounded steps
+_OFF_CLOCK = 0.1  # without a clock, at least this fraction of steps are not multiples of the median
 
 
 def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> float:
-    """Return the seconds that each of two or more stamps is worth, or of those at increasing rows.
+    """Return the sample period in seconds from two or more timestamps, or from those at `rows`.
 
-    The median difference; but the mean one where that is another because no clock is behind the
-    stamps, as in merged topics or messages that come in bursts. Gaps are not counted in a mean.
+    It is the median difference. If the timestamps follow no clock, as in merged topics or messages
+    in bursts, and the mean differs from the median, it is the mean, without gaps.
     """
     n_steps = (len(stamps) if rows is None else len(rows)) - 1
 
@@ -73,13 +73,13 @@ def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = 
         whole_s += float(steps.sum())
     comes_in_bursts = n_long > 0.02 * n_steps and long_s > whole_s / 2
     if n_off < _OFF_CLOCK * n_steps and not comes_in_bursts:
-        short = short_s / n_short  # with stamps in whole milliseconds, the median is rounded, too
+        short = short_s / n_short  # timestamps in whole milliseconds also round the median
         return short if abs(short / usual - 1) > _ROUNDED else usual
     mean, n_kept, n_before = whole_s / n_steps, n_steps, -1
     while n_kept != n_before and n_kept > 0.95 * n_steps:  # gaps are few
         kept = [steps[steps <= GAP_PERIODS * mean] for steps in intervals()]
         kept_s = sum(float(some.sum()) for some in kept)
-        if kept_s > 0.9 * whole_s:  # and take time, or they are not worth an exception
+        if kept_s > 0.9 * whole_s:  # remove gaps only if they take considerable time
             break
         n_before, n_kept = n_kept, sum(map(len, kept))
         mean = kept_s / max(n_kept, 1)
@@ -89,11 +89,12 @@ def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = 
 def at_ranks(
     blocks: Blocks, n_rows: int, n_columns: int, ranks: ArrayLike, dtype: Any
 ) -> NDArray[np.float64]:
-    """Return the values at some ranks of each column when sorted, (n_ranks, n_columns), float64.
+    """Return the values at given ranks of each sorted column, (n_ranks, n_columns), float64.
 
-    There is at least one row; values are finite, and fit float32 if `dtype` is that, else float64.
-    Few values are read once. More are counted by their leading bits, then, in the ranges of values
-    that hold a wanted rank, by the next bits, and so on: three passes for float32.
+    There must be at least one row, and values must be finite and exact in `dtype`, float32 or
+    float64. A few values are collected in a single pass. More are counted by their leading bits;
+    then, in the ranges that contain a wanted rank, by the next bits, and so on, in three passes for
+    float32.
     """
     wanted, back = np.unique(np.asarray(ranks), return_inverse=True)
     found = []
@@ -113,7 +114,7 @@ def at_ranks(
 
 
 class _RankSearch:
-    """Finds the values at some ranks by narrowing ranges of their bits, one pass at a time."""
+    """Finds the values at some ranks by narrowing down their bits, one pass at a time."""
 
     def __init__(
         self, count: int, ranks: NDArray[np.int64], dtype: np.dtype[Any], limit: int
@@ -121,18 +122,18 @@ class _RankSearch:
         self._dtype, self._unsigned = dtype, np.dtype(f"u{dtype.itemsize}")
         self._top = self._unsigned.type(1 << (8 * dtype.itemsize - 1))
         self._limit = limit
-        self._unknown = 8 * dtype.itemsize  # bits that no pass has looked at
+        self._unknown = 8 * dtype.itemsize  # bits not yet examined
         self._tables: list[tuple[int, int, NDArray[np.int64]]] = []  # shift, width, next bucket
         self._prefixes = np.zeros(1, self._unsigned)  # the known bits of the buckets, in order
         self._sizes = np.array([count])  # sizes of the buckets
-        # bucket of each rank, which is counted within it
+        # bucket of each rank; `_ranks` count within the bucket
         self._bucket = np.zeros(len(ranks), np.int64)
         self._ranks = ranks
         self._found: NDArray[Any] | None = None
         self._begin()
 
     def _begin(self) -> None:
-        """Begin a pass that collects what is left, or counts by some more bits."""
+        """Start a pass that collects the remaining values, or counts them by further bits."""
         self._collected: list[NDArray[Any]] = []
         self._collects = int(self._sizes.sum()) <= self._limit
         self._width = min(16 if len(self._sizes) <= _FEW else 8, self._unknown)
@@ -145,10 +146,11 @@ class _RankSearch:
         return self._found is not None
 
     def add(self, values: NDArray[np.floating]) -> None:
-        """Take values of this pass."""
-        # 0.0 is added so that -0.0, which equals it, has its bits
+        """Process values of the current pass."""
+        # adding 0.0 turns -0.0, which equals it, into the same bits
         bits = (values.astype(self._dtype, copy=False) + self._dtype.type(0)).view(self._unsigned)
-        keys = np.where(bits >= self._top, ~bits, bits | self._top)  # ordered as the values are
+        # In the same order as the values.
+        keys = np.where(bits >= self._top, ~bits, bits | self._top)
         bucket: Any = np.int64(0)
         for shift, width, table in self._tables:
             bucket = table[(bucket << width) | self._digits(keys, shift, width)]
@@ -167,7 +169,7 @@ class _RankSearch:
         return digits
 
     def narrow(self) -> None:
-        """End a pass: find the values, or the buckets of the next pass."""
+        """Finish a pass: find the values, or the buckets of the next pass."""
         ranks = self._ranks + (np.cumsum(self._sizes) - self._sizes)[self._bucket]
         if self._collects:
             values = self._as_values(np.concatenate(self._collected))

@@ -1,4 +1,4 @@
-"""Part files: the windows of one recording each, to be merged into a prepared file."""
+"""Part files, each with the windows of one recording, to be merged into a prepared file."""
 
 import errno
 import hashlib
@@ -20,16 +20,16 @@ from sensorseq.io.remote import here, list_folder, make_folder, remove
 from sensorseq.io.scratch import blocks
 
 _SUFFIX = ".part"
-_BLOCK_BYTES = 1 << 20  # read at once to check a part
+_BLOCK_BYTES = 1 << 20  # bytes read at once to verify a part
 
 
 class PartFolder:
-    """The folder next to a prepared file that holds its finished parts; one run at a time.
+    """The folder next to a prepared file with its finished parts, locked by one run.
 
     Use as a context manager. On exit, an empty folder is removed; one with parts is kept for
-    resuming, until `discard`, and an error says so. Without `keep`, the parts of an earlier run are
-    removed, and in any case the unfinished files of one that was killed. With a URL,
-    the parts are kept there instead; the folder holds copies of them for merging.
+    resuming until `discard`, and an error mentions that. Without `keep`, parts of an earlier run
+    are removed; unfinished files of a killed run always are. With a URL, the parts are stored
+    there, and the folder has copies for merging.
     """
 
     path: Path
@@ -48,7 +48,8 @@ class PartFolder:
                 self.path.mkdir(exist_ok=True)
                 if not os.access(self.path, os.W_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-                self._remove(".tmp", *([] if self._keep else [_SUFFIX]))  # no other run writes them
+                # The lock excludes other runs.
+                self._remove(".tmp", *([] if self._keep else [_SUFFIX]))
             except OSError as problem:
                 raise cannot_write(self._output, problem) from problem
             if self._url:
@@ -60,7 +61,7 @@ class PartFolder:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         n_parts = 0
-        with suppress(SensorseqError):  # a second error of the store is no news beside `error`
+        with suppress(SensorseqError):  # a second error of the store would only hide `error`
             n_parts = self._count_parts() if error is not None else 0
         if error is not None and n_parts:
             kept = self._url or self.path
@@ -68,8 +69,8 @@ class PartFolder:
                 f"{n_parts} finished recording(s) are kept in {kept}; resume (--resume) continues"
                 " with them, and a run without it removes them"
             )
-        with suppress(OSError):  # not empty; the next run removes what cannot be removed now
-            if self._is_done:  # also what a worker that was given up for lost wrote since
+        with suppress(OSError):  # the folder is not empty; the next run removes the rest
+            if self._is_done:  # include files that an abandoned worker has written since
                 self._remove(".tmp", ".lock", _SUFFIX)
             self.path.rmdir()
         self._lock.close()
@@ -89,23 +90,23 @@ class PartFolder:
         return sum(name.endswith(_SUFFIX) for name in names)
 
     def path_of(self, recording_id: str) -> Path:
-        """Return the name of a recording's part."""
+        """Return the path of a recording's part."""
         digest = hashlib.sha256(recording_id.encode()).hexdigest()[:32]
         return self.path / f"{digest}{_SUFFIX}"
 
     def place_of(self, recording_id: str) -> str | Path:
-        """Return where a recording's part is kept: its path or its URL."""
+        """Return where a recording's part is stored: a path or a URL."""
         path = self.path_of(recording_id)
         return f"{self._url}/{path.name}" if self._url else path
 
     def bring(self, recording_id: str) -> Path:
-        """Return the path of a recording's part, downloaded if it is kept at a URL."""
+        """Return the local path of a recording's part, downloaded if it is stored at a URL."""
         path = self.path_of(recording_id)
         with here(self.place_of(recording_id)) as file:
             return path if file == path else file.replace(path)
 
     def discard(self) -> None:
-        """Remove all parts, whose content the prepared file now holds."""
+        """Remove all parts, because the prepared file now contains them."""
         self._is_done = True
         with suppress(OSError):
             self._remove(_SUFFIX)
@@ -119,10 +120,10 @@ def write_part(
     facts: dict[str, Any],
     arrays: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Write a part; the file appears when it is complete.
+    """Write a part, which gets its name only when it is complete.
 
-    A part with another `key`, which identifies the inputs and arguments, is not reused. The file
-    holds its checksum, the length of a JSON text, that text, and the bytes of the arrays.
+    `key` identifies the inputs and arguments; a part with another key is not reused. The file
+    consists of its checksum, the length of a JSON text, that text, and the arrays.
     """
     places, at = {}, 0
     for name, array in arrays.items():
@@ -132,7 +133,7 @@ def write_part(
     text = json.dumps(header, allow_nan=False).encode()
     try:
         with replacing(path) as temporary, temporary.open("xb") as file:
-            # Not flushed to disk: the checksum reveals a part torn by a power failure.
+            # Not flushed to disk: the checksum detects a part that a power failure truncated.
             file.write(bytes(4))
             checksum = 0
             for piece in _pieces(text, arrays):
@@ -145,7 +146,7 @@ def write_part(
 
 
 def _pieces(text: bytes, arrays: Mapping[str, NDArray[Any]]) -> Iterator[bytes | memoryview]:
-    """Yield what a part holds behind its checksum."""
+    """Yield the content of a part after its checksum."""
     yield len(text).to_bytes(8, "little") + text
     for array in arrays.values():
         content: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
@@ -170,7 +171,7 @@ def read_part_facts(path: Path, key: str) -> dict[str, Any] | None:
 
 
 def read_part(path: Path, name: str, begin: int = 0, stop: int | None = None) -> NDArray[Any]:
-    """Return one array of a part, or its rows begin to stop - 1."""
+    """Return an array of a part, or its rows `begin` to `stop - 1`."""
     with path.open("rb") as file:
         dtype, shape, at = _read_header(file)["arrays"][name]
         begin, stop, _ = slice(begin, stop).indices(shape[0])
@@ -181,6 +182,6 @@ def read_part(path: Path, name: str, begin: int = 0, stop: int | None = None) ->
 
 
 def _read_header(file: BinaryIO) -> Any:
-    """Read the JSON text of a part; the file is then where the arrays begin."""
+    """Read the JSON text of a part; the file position is then at the arrays."""
     file.seek(4)
     return json.loads(file.read(int.from_bytes(file.read(8), "little")))

@@ -27,7 +27,7 @@ def _read_labels(file: Any) -> NDArray[Any]:
 
 
 def _storable(values: ArrayLike, name: str) -> NDArray[Any]:
-    """Return words or numbers as an array that a file can hold without pickling."""
+    """Return strings or numbers as an array that can be stored without pickling."""
     array = np.asarray(values)
     if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.tolist()):
         array = array.astype(np.str_)
@@ -39,12 +39,12 @@ def _storable(values: ArrayLike, name: str) -> NDArray[Any]:
 
 
 FORMAT = "sensorseq.windows"
-VERSION = 2  # from which on files end with their checksums
+VERSION = 2  # files end with their checksums from this version on
 
 
 @dataclass(frozen=True, eq=False)
 class WindowColumns:
-    """A WindowSet without its samples: the facts about each window, and the samples' shape."""
+    """A WindowSet without its samples: facts about each window, and the samples' shape."""
 
     n_timesteps: int
     lengths: NDArray[np.int64]
@@ -83,7 +83,7 @@ class WindowColumns:
         return {part: {name: counted[part, name] for name in classes} for part in present}
 
     def known_of(self, rows: NDArray[np.int64] | None) -> dict[str, Any]:
-        """Return the facts about the windows at `rows` (all for None), as WindowSet arguments."""
+        """Return the facts about the windows at `rows` (None: all) as arguments of WindowSet."""
         known = {name: getattr(self, name) for name in _NAMES}
         if rows is not None:
             for name in _PER_WINDOW:
@@ -102,7 +102,7 @@ def write_windows(
     scaler: Mapping[str, NDArray[Any]] | None = None,
     sample_indices: ArrayLike | None = None,
 ) -> None:
-    """Write a prepared file; it appears under its name when it is complete.
+    """Write a prepared file, which gets its name only when it is complete.
 
     Equal windows give equal bytes.
 
@@ -179,22 +179,22 @@ _COLUMNS = ("groups", "recording_id", "start_s")
 def read_windows(
     path: str | os.PathLike[str], part: str | None = None, *, verify: bool | None = None
 ) -> WindowSet:
-    """Read the windows of a prepared file, all of them or one part; `verify` as `PreparedFile`."""
+    """Read all windows or one part of a prepared file; for `verify` see `PreparedFile`."""
     with PreparedFile(path, verify=verify) as prepared:
         return prepared.windows() if part is None else prepared.part(part)
 
 
 class PreparedFile:
-    """An open prepared file: windows are read on request, everything else at once.
+    """An open prepared file: windows are read on request, everything else on opening.
 
     Use as a context manager. `columns` are the labels, groups, split and provenance, `scaler` the
     statistics for `Scaler.from_dict`, and `sample_indices` the training windows to fit on, as
-    positions among all windows. A `PreparedFileError` if the file is missing, truncated, damaged,
-    from another program or from a newer version.
+    positions among all windows. Opening raises a `PreparedFileError` if the file is missing,
+    truncated, damaged, from another program or from a newer version.
 
-    Its checksums are verified, of a file up to 1 GiB all at once, of parts of a larger one when
-    they are read (always so for `whole` False). With `verify` False they are not: damage can then
-    crash the process or change results unnoticed. By default they are, except with `unverified`.
+    Checksums are verified on opening for files up to 1 GiB, and while reading for larger files or
+    with ``whole=False``. With ``verify=False`` they are not, and damage can crash the process or
+    change results unnoticed. The default is to verify, except within `unverified`.
     """
 
     def __init__(
@@ -229,14 +229,14 @@ class PreparedFile:
         return len(self.columns)
 
     def verify(self) -> None:
-        """Verify what was not read yet, too; an error if it is damaged or has no checksums."""
+        """Verify everything not read yet; raise if it is damaged or has no checksums."""
         if self._checked is None:
             raise PreparedFileError(f"{self.path}: has no checksums; prepare it again.")
         self._checked.verify()
 
     @property
     def chunk_windows(self) -> int:
-        """Number of windows that are stored together and read at once."""
+        """The number of windows that are stored and read together."""
         return int((self._file["X"].chunks or (1,))[0])
 
     def record(self) -> dict[str, Any]:
@@ -269,7 +269,7 @@ class PreparedFile:
         return np.flatnonzero(self.columns.split == part)
 
     def take(self, rows: ArrayLike) -> WindowSet:
-        """Return the windows at these positions (or of this mask), in the order given."""
+        """Return the windows at these positions (or selected by a mask), in the given order."""
         wanted = np.arange(len(self))[np.asarray(rows)]
         order, back = np.unique(wanted, return_inverse=True)
         X = self.samples(order)
@@ -278,7 +278,7 @@ class PreparedFile:
         return WindowSet(X, **self.columns.known_of(wanted))
 
     def samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the samples of windows at increasing positions; neighbours are read at once."""
+        """Return the samples of windows at increasing positions; adjacent ones are read at once."""
         try:
             return np.asarray(self._rows.read(rows), np.float32)
         except (OSError, RuntimeError) as error:

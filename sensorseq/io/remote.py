@@ -1,4 +1,4 @@
-"""Files at URLs (``s3://bucket/folder``), through fsspec: downloaded, used, uploaded whole."""
+"""Files at URLs (``s3://bucket/folder``), through fsspec: downloaded and uploaded as a whole."""
 
 import os
 import tempfile
@@ -19,16 +19,16 @@ from sensorseq.errors import (
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
-    """Tell whether this is a URL rather than a path on this machine."""
+    """Test whether this is a URL rather than a local path."""
     return "://" in os.fspath(path)
 
 
 @contextmanager
 def listing(url: str, contents: Iterable[str]) -> Iterator[tuple[Path, str]]:
-    """Give a folder of empty files that are named as those at a URL, and the folder's URL.
+    """Yield a folder of empty files with the names of those at a URL, and the folder's URL.
 
-    `url` may also be one file; the path given is then that file. CSV files with these names, or the
-    one file, have their contents.
+    `url` may also be a single file, whose local path is then yielded. CSV files with the given
+    names, or the single file, are downloaded with their contents.
     """
     with _scratch() as scratch:
         with _file_system(url, RecordingError) as (files, there):
@@ -36,9 +36,9 @@ def listing(url: str, contents: Iterable[str]) -> Iterator[tuple[Path, str]]:
             root = files._parent(there) if is_file else there.rstrip("/")
             wanted = {f"{root}/{name}" for name in contents} | ({there} if is_file else set())
             folder = scratch / (Path(root).name or "root")
-            is_table = is_file and there.lower().endswith(".csv")  # perhaps a manifest
+            is_table = is_file and there.lower().endswith(".csv")  # it may be a manifest
             names = files.find(root) if is_table or not is_file else [there]
-            # Consoles of object stores mark a folder by an empty object of its name.
+            # The consoles of object stores represent a folder by an empty object with its name.
             folders = {root, *(str(above) for name in names for above in Path(name).parents)}
             for name in (name for name in names if name.rstrip("/") not in folders):
                 local = folder / name[len(root) :].lstrip("/")
@@ -55,7 +55,7 @@ def listing(url: str, contents: Iterable[str]) -> Iterator[tuple[Path, str]]:
 
 @contextmanager
 def fetched(url: str, names: Iterable[str]) -> Iterator[Path]:
-    """Give a folder with these files below a URL, for as long as the block runs."""
+    """Yield a folder with these files from below a URL while the block runs."""
     with _scratch() as folder:
         for name in names:
             local = folder / name
@@ -68,7 +68,7 @@ def fetched(url: str, names: Iterable[str]) -> Iterator[Path]:
 
 @contextmanager
 def here(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a local path: the path itself, or that of a copy of what is at a URL, if anything."""
+    """Yield a local path: the path itself, or a copy of the file at a URL if it exists."""
     if not is_url(path):
         yield Path(path)
         return
@@ -82,7 +82,7 @@ def here(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def upload(copy: Path, path: str | os.PathLike[str]) -> None:
-    """Put the copy that `here` gave in its place, whole; a path has it already."""
+    """Upload the copy that `here` yielded; do nothing for a local path."""
     if not is_url(path):
         return
     with _file_system(os.fspath(path), PreparedFileError) as (files, there):
@@ -90,19 +90,19 @@ def upload(copy: Path, path: str | os.PathLike[str]) -> None:
 
 
 def make_folder(url: str) -> None:
-    """Make a folder in one that exists, or in a bucket that does, which need no folders."""
+    """Make a folder below an existing one; buckets need no folders."""
     with _file_system(url, PreparedFileError) as (files, there), suppress(FileExistsError):
         files.mkdir(there, create_parents=False)
 
 
 def list_folder(url: str) -> list[str]:
-    """Return the paths of the files in a folder; none if it is not there."""
+    """Return the paths of the files in a folder; none if it does not exist."""
     with _file_system(url, PreparedFileError) as (files, there):
         return list(files.find(there))
 
 
 def remove(url: str) -> None:
-    """Remove a folder and all files in it, if it is there."""
+    """Remove a folder and its files if it exists."""
     with _file_system(url, PreparedFileError) as (files, there):
         if files.exists(there):
             files.rm(there, recursive=True)
@@ -110,7 +110,7 @@ def remove(url: str) -> None:
 
 @contextmanager
 def _file_system(url: str, kind: type[InputError]) -> Iterator[tuple[Any, str]]:
-    """Give the file system of a URL and the path in it; its errors become ours and name the URL."""
+    """Yield a URL's file system and path; its errors are converted and name the URL."""
     try:
         from fsspec.core import url_to_fs
 
@@ -123,7 +123,7 @@ def _file_system(url: str, kind: type[InputError]) -> Iterator[tuple[Any, str]]:
         raise kind(f"{url}: cannot be read or written ({error}).") from error
     except ValueError as error:
         raise ArgumentError(f"{url}: is no URL that fsspec can open ({error}).") from error
-    except Exception as error:  # any library may speak to this store
+    except Exception as error:  # each store has its own library, with its own errors
         raise EnvironmentProblemError(
             f"{url}: the store cannot be used ({type(error).__name__}:"
             f" {reason_of(error) if isinstance(error, OSError) else error})."
@@ -138,7 +138,7 @@ def _scratch() -> Iterator[Path]:
 
 @contextmanager
 def _naming(folder: Path, url: str) -> Iterator[None]:
-    """Name the URL instead of the local folder in errors."""
+    """Replace the local folder by the URL in error messages."""
     try:
         yield
     except SensorseqError as error:

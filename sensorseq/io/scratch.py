@@ -1,4 +1,4 @@
-"""Arrays of recordings that are larger than memory: kept on disk, worked through in blocks."""
+"""Arrays of recordings larger than memory, stored on disk and processed in blocks."""
 
 import ctypes
 import mmap
@@ -18,24 +18,24 @@ from sensorseq.errors import writing
 LARGE_BYTES = 1 << 25
 """Recordings that would take more memory than this are kept on disk."""
 
-_VALUES = 1 << 20  # values of a block, over all columns
+_VALUES = 1 << 20  # values per block, over all columns
 _MOST_ROWS = 1 << 17
 
 
 def folder_for(n_bytes: int, scratch: Path | None) -> Path | None:
-    """Return the folder for arrays of this size; None if they belong in memory."""
+    """Return the folder for arrays of this size; None if they fit into memory."""
     return scratch if n_bytes > LARGE_BYTES else None
 
 
 class _Stored(np.ndarray[Any, Any]):
-    """An array in a mapped file without a name, which is gone when the array is."""
+    """An array mapped from a file without a name, which disappears with the array."""
 
     folder: Path
     address: int
 
 
 def _stored(array: Any) -> _Stored | None:
-    """Return the array on disk that this one is a view of, if it is one."""
+    """Return the array on disk behind this view, or None."""
     while isinstance(array, np.ndarray):
         if isinstance(array, _Stored):
             return array
@@ -55,17 +55,17 @@ def is_stored(array: NDArray[Any]) -> bool:
 
 
 def release(*arrays: NDArray[Any]) -> None:
-    """Give back the memory that pages of stored arrays take; they are read again when needed."""
+    """Free the memory of stored arrays' pages; they are read again when needed."""
     for array in arrays:
         stored = _stored(array)
-        if stored is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on every system
+        if stored is not None and hasattr(mmap, "MADV_DONTNEED"):  # missing on some systems
             _LIBC.madvise(stored.address, stored.nbytes, mmap.MADV_DONTNEED)
 
 
 def map_file(file: IO[bytes], n_bytes: int) -> tuple[Any, int]:
-    """Return a file's bytes as a buffer, and its address; unlike `mmap`, the file may be closed.
+    """Map a file; return its buffer and address. Unlike with `mmap`, the file may be closed.
 
-    A recording may have more pieces than a process may have open files.
+    A recording may have more pieces than the limit of open files.
     """
     address = _LIBC.mmap(None, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), 0)
     if address == ctypes.c_void_p(-1).value:
@@ -84,7 +84,7 @@ _LIBC.munmap.argtypes = (_POINTER, _SIZE)
 
 
 def release_mapped(mapped: mmap.mmap) -> None:
-    """Give back the memory that pages of a mapped file take, where the system can."""
+    """Free the memory of a mapped file's pages if the system supports it."""
     if hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
 
@@ -92,9 +92,9 @@ def release_mapped(mapped: mmap.mmap) -> None:
 def blocks(
     n_rows: int, *arrays: NDArray[Any], n_columns: int = 1, step: int | None = None
 ) -> Iterator[tuple[int, int]]:
-    """Yield first and end of each block of rows; the pages of `arrays` are given back after each.
+    """Yield start and stop of blocks of rows, and free the pages of `arrays` after each.
 
-    Results must not depend on where blocks end, unless `step`, their length, is given.
+    Unless their length `step` is given, results must not depend on where blocks end.
     """
     step = step or max(1, min(_MOST_ROWS, _VALUES // max(1, n_columns)))
     for at in range(0, n_rows, step):
@@ -107,7 +107,7 @@ Test = Callable[[int, int], NDArray[np.bool_]]
 
 
 def is_finite(array: NDArray[np.floating]) -> bool:
-    """Whether no entry of rows of floats is NaN or infinite."""
+    """Test whether all entries of an array of floats are finite."""
     return all(
         all_finite(array[at:stop])
         for at, stop in blocks(len(array), array, n_columns=_n_columns((array,)))
@@ -115,7 +115,7 @@ def is_finite(array: NDArray[np.floating]) -> bool:
 
 
 def count_where(test: Test, n_rows: int, *arrays: NDArray[Any]) -> tuple[int, int]:
-    """Count the entries that are wanted, and find the row of the first; -1 for none."""
+    """Count the entries that match, and find the row of the first; -1 if none does."""
     count, first = 0, -1
     for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
         mask = test(at, stop)
@@ -126,7 +126,7 @@ def count_where(test: Test, n_rows: int, *arrays: NDArray[Any]) -> tuple[int, in
 
 
 def rows_where(test: Test, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the rows that are wanted, which must be few."""
+    """Return the rows that match, which must be few."""
     found = [np.empty(0, np.int64)]
     for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
         found.append(np.flatnonzero(test(at, stop)) + at)
@@ -134,7 +134,7 @@ def rows_where(test: Test, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.int
 
 
 def take(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Return the entries at some rows, in memory."""
+    """Return the entries at the given rows, in memory."""
     parts = [array[rows[at:stop]] for at, stop in blocks(len(rows), array)]
     return np.concatenate([array[:0], *parts])
 
@@ -144,7 +144,7 @@ def _n_columns(arrays: tuple[NDArray[Any], ...]) -> int:
 
 
 class Rows:
-    """Rows that arrive in blocks and become one array: in memory, or in a file in `folder`."""
+    """Collects rows that arrive in blocks into one array, in memory or in a file in `folder`."""
 
     def __init__(self, folder: Path | None, dtype: DTypeLike, *shape: int) -> None:
         self._dtype, self._shape = np.dtype(dtype), shape  # dtype and shape of one row
@@ -155,14 +155,14 @@ class Rows:
 
     @classmethod
     def like(cls, array: NDArray[Any], dtype: DTypeLike, *shape: int) -> "Rows":
-        """Return rows that are stored where `array` is."""
+        """Return a collector that stores rows where `array` is stored."""
         return cls(folder_of(array), dtype, *shape)
 
     def __len__(self) -> int:
         return self._n_rows
 
     def append(self, rows: NDArray[Any]) -> None:
-        """Add rows at the end."""
+        """Append rows."""
         rows = np.ascontiguousarray(rows, self._dtype)
         self._n_rows += len(rows)
         if self._file is None:
@@ -194,7 +194,7 @@ class Rows:
 def map_blocks(
     function: Callable[[NDArray[Any]], NDArray[Any]], array: NDArray[Any], dtype: DTypeLike
 ) -> NDArray[Any]:
-    """Apply a function to each block of an array; the result is stored where the array is."""
+    """Apply a function to each block of an array; store the result where the array is."""
     rows = Rows.like(array, dtype)
     for at, stop in blocks(len(array), array):
         rows.append(function(array[at:stop]))
@@ -202,7 +202,7 @@ def map_blocks(
 
 
 def temporary_file(folder: Path) -> IO[bytes]:
-    """Return a file without a name, and without a buffer, which a full disk would keep."""
+    """Return a file without a name, and unbuffered, as a full disk would keep the buffer."""
     with writing(folder, folder=True):
         return tempfile.TemporaryFile(dir=folder, buffering=0)
 
@@ -217,7 +217,7 @@ def append_bytes(file: IO[bytes], content: memoryview, folder: Path | None) -> N
 def even_stamps(
     start_s: float, sample_rate_hz: float, n_samples: int, folder: Path | None
 ) -> NDArray[np.float64]:
-    """Return the time stamps of evenly spaced samples, on disk if there is a folder."""
+    """Return timestamps of evenly spaced samples, on disk if there is a folder."""
     stamps = Rows(folder, np.float64)
     for at, stop in blocks(n_samples):
         stamps.append(start_s + np.arange(at, stop) / sample_rate_hz)

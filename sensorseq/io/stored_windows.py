@@ -1,4 +1,4 @@
-"""StoredWindows: a WindowSet whose samples stay in their prepared file until they are needed."""
+"""StoredWindows: a WindowSet whose samples are read from their prepared file when needed."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -19,12 +19,12 @@ from sensorseq.windows import WindowSet
 
 @dataclass(frozen=True, eq=False)
 class StoredSamples:
-    """Samples in a prepared file, with a shape and indexing but without holding them in memory.
+    """Samples in a prepared file that can be indexed without loading them into memory.
 
-    `rows` is where each window is in the file; `chunk_windows` are stored together and read at
-    once. `version` detects a file that replaced this one. `change` augments the windows whose
-    `copy_number` is not 0: it takes samples (n, t, c), the positions of their windows in the file
-    and their copy numbers, and returns the samples to train on.
+    `rows` are the windows' positions in the file; `chunk_windows` windows are stored and read
+    together. `version` detects a replaced file. `change` augments the windows whose `copy_number`
+    is not 0: it takes samples (n, t, c), the positions of their windows in the file and their copy
+    numbers, and returns the samples to train on.
     """
 
     path: Path
@@ -33,7 +33,7 @@ class StoredSamples:
     n_channels: int
     chunk_windows: int
     version: tuple[int, ...]
-    known: bytearray = field(default_factory=bytearray)  # what was verified
+    known: bytearray = field(default_factory=bytearray)  # marks pieces that were verified
     verify: bool = True
     copy_number: NDArray[np.int64] | None = None
     change: Callable[..., NDArray[Any]] | None = None
@@ -65,7 +65,7 @@ class StoredSamples:
 
     @property
     def nbytes(self) -> int:
-        """Bytes they would take in memory."""
+        """Size of all samples in memory, in bytes."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
     def __getitem__(self, which: Any) -> "StoredSamples":
@@ -74,7 +74,7 @@ class StoredSamples:
 
     @contextmanager
     def opened(self) -> Iterator["SampleReader"]:
-        """Open the file for reading, in one thread at a time."""
+        """Open the file for reading; only one thread at a time can have it open."""
         self._check_version(self.path)
         verify, known = self.verify, self.known
         opened = hdf5.opened_prepared(self.path, verify=verify, whole=False, known=known)
@@ -92,13 +92,13 @@ class StoredSamples:
 
 @dataclass(frozen=True)
 class SampleReader:
-    """An open file of `StoredSamples`. Made by `StoredSamples.opened`."""
+    """An open file of `StoredSamples`; made by `StoredSamples.opened`."""
 
     samples: StoredSamples
     stored: hdf5.RowReader
 
     def read(self, which: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the windows at these positions among the samples, (n, t, c), in that order."""
+        """Return windows by position among the samples, (n, t, c), in the given order."""
         wanted = self.samples.rows[which]
         rows, back = np.unique(wanted, return_inverse=True)
         try:
@@ -124,7 +124,7 @@ class StoredWindows(WindowSet):
 
 
 def stored_windows(file: PreparedFile, rows: NDArray[np.int64] | None = None) -> StoredWindows:
-    """Return the windows at `rows` of an open file (all for None) without reading their samples."""
+    """Return the windows at `rows` (None: all) of an open file without reading their samples."""
     everything = np.arange(len(file)) if rows is None else rows
     columns: Mapping[str, Any] = file.columns.known_of(rows)
     X: Any = StoredSamples.of(file, everything)

@@ -32,7 +32,8 @@ class WindowRows(WindowSet):
         """Shape of the windows."""
         return self.X.shape
 
-    def __sizeof__(self) -> int:  # so that dask sends it to each worker once, not with each fit
+    # So that dask sends it to each worker once instead of with each fit.
+    def __sizeof__(self) -> int:
         return self.X.nbytes
 
     def __getitem__(self, key: Any) -> WindowSet:
@@ -42,7 +43,7 @@ class WindowRows(WindowSet):
 
 @dataclass(frozen=True)
 class Given:
-    """Windows, targets and folds in the form scikit-learn accepts."""
+    """Windows, targets and folds in scikit-learn's form."""
 
     X: Any
     y: Any
@@ -51,7 +52,7 @@ class Given:
 
 
 def routing(params: Mapping[str, Any]) -> AbstractContextManager[Any]:
-    """Let scikit-learn pass these on to whoever asks for them, in a block."""
+    """Let scikit-learn pass these arguments to all that request them, within a block."""
     if not params:
         return nullcontext()
     return sklearn.config_context(enable_metadata_routing=True)  # type: ignore[no-any-return]
@@ -60,7 +61,7 @@ def routing(params: Mapping[str, Any]) -> AbstractContextManager[Any]:
 def read_given(
     estimator: Any, X: Any, y: Any, groups: Any, lengths: Any, cv: Any, scoring: Any
 ) -> Given:
-    """Check what was given and draw the folds."""
+    """Check the input and draw the folds."""
     _refuse_checkpoint(estimator)
     if isinstance(X, str | os.PathLike):
         path, X = X, read_windows(X)
@@ -90,10 +91,10 @@ def read_given(
     labels = y
     if is_classifier(estimator) and y is not None:
         labels = np.asarray(y)
-        if labels.ndim == 2 and of_folds is not None:  # parted by class, as they are by groups
+        if labels.ndim == 2 and of_folds is not None:  # stratified by class and by group alike
             labels = labels.ravel() if labels.shape[1] == 1 else from_one_hot(labels, "y")
         if labels.ndim == 1:
-            check_labels(labels)  # before a splitter casts them
+            check_labels(labels)  # before a splitter converts them
     folds = _draw_folds(estimator, X, labels, of_folds, cv)
     _warn_of_shared_samples(X, lengths, of_folds, folds[0])
     return Given(X, y, folds, params)
@@ -139,7 +140,7 @@ def _draw_folds(
     else:
         splitter = check_cv(cv, y, classifier=is_classifier(estimator))
     if isinstance(X, WindowSet) and isinstance(splitter, _Splitter):
-        return list(splitter.split(X, y))  # it reads the groups itself
+        return list(splitter.split(X, y))  # the splitter reads the groups itself
     return list(splitter.split(X, y, groups))
 
 
@@ -147,7 +148,7 @@ def _warn_of_shared_samples(X: Any, lengths: Any, groups: NDArray[Any] | None, f
     try:
         sequences = read_sequences(X, lengths, "X")
     except (InputError, TypeError, ValueError):
-        return  # every fit will say what is wrong
+        return  # every fit reports the problem itself
     train, test = (np.asarray(rows) for rows in fold)
     n_shared, n_looked = count_shared(sequences.take(train), sequences.take(test))
     if not n_shared:

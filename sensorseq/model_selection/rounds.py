@@ -1,9 +1,9 @@
-"""Fits that meet where they train: a joblib backend on which networks train side by side.
+"""A joblib backend that runs fits as threads and trains their networks side by side.
 
-scikit-learn's own searches and cross-validations hand their fits to joblib. Here each of them
-becomes a thread, of which one runs at a time: until its estimator has a network to train. When all
-have come so far, their networks are trained together, and each continues with its result. What a
-fit does before and after, and what happens to its score, is up to scikit-learn.
+scikit-learn's searches and cross-validations pass their fits to joblib. This backend runs each as a
+thread, one at a time, until its estimator has a network to train. Once all are there, their
+networks are trained together, and each thread continues with its result. Everything before and
+after the training is up to scikit-learn.
 """
 
 import contextvars
@@ -23,9 +23,9 @@ from joblib.parallel import (  # type: ignore[import-untyped]
 from sensorseq.training.engine import TrainingJob, TrainingResult
 from sensorseq.training.side_by_side import share_equal, train_side_by_side
 
-WAITING_BYTES = 1024**3  # most bytes of training windows that wait to be trained on
-WAITING_FITS = 256  # threads
-_MANY = 400_000  # tasks at once; joblib knows no more than a million
+WAITING_BYTES = 1024**3  # limit on the training windows of waiting fits
+WAITING_FITS = 256  # limit on waiting threads
+_MANY = 400_000  # number of jobs; joblib allows at most a million
 
 
 @contextmanager
@@ -34,9 +34,9 @@ def side_by_side() -> Iterator[None]:
 
     It works with everything that sends fits of `SensorLSTMClassifier` or `SensorLSTMRegressor` to
     joblib, alone or in a pipeline: `GridSearchCV`, `HalvingGridSearchCV`, `cross_val_score`, ...
-    Their networks train as the models of one native call, on all threads of torch, with bit for bit
-    the results of training one after another. Leave ``n_jobs=None``. Fits of other estimators run
-    one after another.
+    Their networks train as the models of one native call, on all threads of torch, with the same
+    bits as training one after another. Leave ``n_jobs=None``. Fits of other estimators run one
+    after another.
 
     `fit_time` in the results is the fit's own time plus its share of the joint training.
 
@@ -61,7 +61,7 @@ def side_by_side() -> Iterator[None]:
         yield
         return
     backend = SideBySideBackend()
-    # threads change the process's warning filters in any order; this restores them at the end
+    # threads change the process's warning filters in any order; restore them at the end
     with warnings.catch_warnings(), parallel_config(backend=backend, n_jobs=_MANY):
         try:
             yield
@@ -70,17 +70,17 @@ def side_by_side() -> Iterator[None]:
 
 
 def is_distributed() -> bool:
-    """Tell whether joblib was given a backend of other machines, such as dask."""
+    """Test whether joblib uses a backend on other machines, such as dask."""
     backend, _ = get_active_backend()
     return type(backend).__name__ == "DaskDistributedBackend"
 
 
 class _Cancelled(BaseException):
-    """Ends a thread whose result nobody wants any more; no `except Exception` stops it."""
+    """Ends a thread whose result is no longer needed; `except Exception` does not catch it."""
 
 
 class _Task:
-    """One call that joblib handed over: what it calls a future."""
+    """A call submitted by joblib, which acts as its future."""
 
     def __init__(
         self,
@@ -93,9 +93,9 @@ class _Task:
         self.is_new = True
         self.is_done = False
         self.is_cancelled = False
-        self.jobs: Sequence[TrainingJob] | None = None  # to be trained
+        self.jobs: Sequence[TrainingJob] | None = None  # networks waiting to be trained
         self.trained: list[Any] = []
-        self.awaited: _Task | None = None  # another task
+        self.awaited: _Task | None = None  # the task it waits for
         self._backend = backend
         self._function = function
         self._callback = callback
@@ -107,10 +107,10 @@ class _Task:
         self._trained_s = 0.0
 
     def get(self, timeout: float | None = None) -> Any:
-        """Return the result when there is one, or raise the error that ended the call."""
+        """Wait for the result and return it, or raise the error that ended the call."""
         self._backend.finish(self)
         if self._callback is not None:
-            self._callback(self)  # joblib counts the tasks that are done
+            self._callback(self)  # joblib counts finished tasks
         result, error = self._result, self._error
         self._result = self._error = None
         if error is not None:
@@ -119,18 +119,18 @@ class _Task:
 
     @property
     def can_run(self) -> bool:
-        """Whether all that the next step needs is there."""
+        """Whether its next step does not have to wait."""
         if self.is_new or self.is_done or self.jobs is not None:
             return False
         return self.awaited is None or self.awaited.is_done
 
     @property
     def n_bytes(self) -> int:
-        """Training windows that wait."""
+        """The size of the training windows that wait."""
         return sum(job.train.resident_bytes for job in self.jobs or ())
 
     def resume(self) -> None:
-        """Run until the call ends, or waits for something."""
+        """Run until the call ends or waits."""
         if self.is_new:
             self.is_new = False
             threading.Thread(target=self._run, daemon=True).start()
@@ -150,7 +150,7 @@ class _Task:
     def _call(self) -> None:
         self._check_cancelled()
         self._result = self._function()
-        # scikit-learn times the whole of a fit, the waiting for others with it
+        # scikit-learn includes the wait for other fits in the time of a fit
         records = self._result if isinstance(self._result, list) else ()
         for record in records:
             if isinstance(record, dict) and isinstance(record.get("fit_time"), float):
@@ -158,7 +158,7 @@ class _Task:
                 record["fit_time"] = max(0.0, own_s)
 
     def train(self, jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
-        """Wait until these networks are trained with those of other tasks."""
+        """Wait until these networks are trained together with those of other tasks."""
         self.jobs = jobs
         self.pause()
         results, self.trained = self.trained, []
@@ -171,7 +171,7 @@ class _Task:
         return results
 
     def pause(self) -> None:
-        """Let others run, until `resume`."""
+        """Let other tasks run until `resume` is called."""
         started = time.perf_counter()
         self._backend.take_over()
         self._may_run.acquire()
@@ -184,10 +184,10 @@ class _Task:
 
 
 class SideBySideBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib is untyped
-    """A joblib backend: runs every task until it has networks to train, then trains all of them.
+    """A joblib backend that runs all tasks until they have networks to train, then trains them.
 
-    One thread runs at a time, so that tasks may share what is not safe between threads. Training
-    itself happens in the thread that waits for the results, which Ctrl-C reaches.
+    One thread runs at a time, so that tasks may share objects that are not thread-safe. The
+    training itself runs in the thread that waits for the results, which Ctrl-C reaches.
     """
 
     supports_sharedmem = True
@@ -197,40 +197,40 @@ class SideBySideBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib is
         super().__init__(nesting_level=0)
         self._tasks: list[_Task] = []
         self._is_back = threading.Semaphore(0)
-        self._current: _Task | None = None  # the one that runs; None: the caller's thread
+        self._current: _Task | None = None  # the running task; None for the caller's thread
 
-    # What joblib calls.
+    # Called by joblib
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return as many as there may be: none needs a processor before all of them do."""
+        """Return an unlimited number, because all tasks must start before the first trains."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         return _MANY
 
     def submit(self, func: Callable[[], Any], callback: Callable[..., Any] | None = None) -> _Task:
-        """Take a call."""
+        """Register a call as a task."""
         task = _Task(self, func, self._current, callback)
         self._tasks.append(task)
         return task
 
-    apply_async = submit  # its name before joblib 1.5
+    apply_async = submit  # the name before joblib 1.5
 
     def get_nested_backend(self) -> tuple["SideBySideBackend", int]:
-        """Let the tasks of a task be further tasks."""
+        """Run the subtasks of a task as tasks of this backend."""
         return self, _MANY
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
-        """Drop the tasks of the caller."""
+        """Cancel the subtasks of the current task."""
         self.cancel(self._current)
 
-    # What tasks call.
+    # Called by tasks
 
     def train_jobs(self, jobs: Sequence[TrainingJob]) -> list[TrainingResult] | None:
-        """Train the networks of a fit with those of others; None for one of the caller's own."""
+        """Train a fit's networks with those of other tasks; None if the caller's thread asks."""
         return None if self._current is None else self._current.train(jobs)
 
     def take_over(self) -> None:
-        """Give the turn back to the caller's thread."""
+        """Return control to the caller's thread."""
         self._is_back.release()
 
     def finish(self, task: _Task) -> None:
@@ -244,7 +244,7 @@ class SideBySideBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib is
             waiting.pause()
             waiting.awaited = None
 
-    # The caller's thread.
+    # Runs in the caller's thread
 
     def _advance(self) -> None:
         self._tasks = [task for task in self._tasks if not task.is_done]
@@ -263,7 +263,7 @@ class SideBySideBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib is
         try:
             task.resume()
             self._is_back.acquire()
-        except KeyboardInterrupt:  # the task still runs, so wait for its end
+        except KeyboardInterrupt:  # the task is still running, so wait until it stops
             task.is_cancelled = True
             self._is_back.acquire()
             raise
@@ -281,7 +281,7 @@ class SideBySideBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib is
             task.jobs = None
 
     def cancel(self, parent: _Task | None) -> None:
-        """Cancel the subtasks of a task, recursively; None: all tasks."""
+        """Cancel the subtasks of a task recursively, or all tasks for None."""
         for task in self._tasks:
             if task.is_done or task.parent is not parent:
                 continue
@@ -291,4 +291,4 @@ class SideBySideBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib is
                 task.is_done = True
             task.jobs = task.awaited = None
         while parent is None and any(task.can_run for task in self._tasks):
-            self._advance()  # waiting threads end now, those of a task at their turn
+            self._advance()  # ends the waiting threads; those of a task end at their turn

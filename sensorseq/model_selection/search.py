@@ -251,7 +251,7 @@ def cross_validate(
         if seeds is None:
             return evaluate(estimator)
         estimators = [_with_seed(estimator, seed) for seed in seeds]
-        if is_distributed():  # the folds of each seed are
+        if is_distributed():  # then the folds of each seed are distributed
             parts = [evaluate(of_seed) for of_seed in estimators]
         else:
             parts = Parallel()(delayed(evaluate)(of_seed) for of_seed in estimators)

@@ -1,4 +1,4 @@
-"""Find the LSTMs in a model and switch them to the native kernels."""
+"""Find the LSTMs in a model and move them to the native kernels."""
 
 import warnings
 from typing import Literal, NamedTuple
@@ -12,14 +12,14 @@ from sensorseq.nn.lstm import LSTM
 
 
 class FoundLSTM(NamedTuple):
-    """An LSTM in a model, what computes it, and why.
+    """An LSTM in a model, which code computes it, and why.
 
     Attributes
     ----------
     path, served_by, reason : str
-        The path is as in `named_modules()`, empty for the model itself. It is served by
-        ``"sensorseq"`` or ``"torch"``. The reason is why torch computes it; with sensorseq, the
-        precision and the device.
+        The path is as in `named_modules()`, empty for the model itself. It is computed by
+        ``"sensorseq"`` or ``"torch"``. The reason says why torch computes it; for sensorseq, it
+        has the precision and the device.
     """
 
     path: str
@@ -88,7 +88,7 @@ def accelerate(module: nn.Module) -> nn.Module:
 
 
 def find_lstms(module: nn.Module) -> list[FoundLSTM]:
-    """List the LSTMs in a model, what computes each, and why.
+    """List the LSTMs in a model, which code computes each, and why.
 
     Parameters
     ----------
@@ -101,13 +101,13 @@ def find_lstms(module: nn.Module) -> list[FoundLSTM]:
         if not _is_lstm(child) or any(path.startswith(prefix) for prefix in opaque):
             continue
         if not isinstance(child, nn.LSTM):
-            opaque.append(f"{path}." if path else "")  # its parts are LSTMs by name too
+            opaque.append(f"{path}." if path else "")  # its submodules are LSTMs by name, too
         found.append(FoundLSTM(path, *_served_by(child)))
     return found
 
 
 def _is_lstm(module: nn.Module) -> bool:
-    """Whether it is an nn.LSTM, or another of torch's own: a cell, quantized, TorchScript."""
+    """Test whether it is an nn.LSTM or another LSTM of torch: a cell, quantized, TorchScript."""
     kind = type(module)
     name = getattr(module, "original_name", kind.__name__)
     return isinstance(module, nn.LSTM) or (kind.__module__.startswith("torch.") and "LSTM" in name)
@@ -125,7 +125,7 @@ def _served_by(lstm: nn.Module) -> tuple[Literal["sensorseq", "torch"], str]:
 
 
 def _obstacle(lstm: nn.Module) -> str | None:
-    """Return why an LSTM cannot be replaced, or None if it can."""
+    """Return why an LSTM cannot be replaced; None if it can."""
     if isinstance(lstm, torch.jit.ScriptModule):
         return "it is compiled by TorchScript"
     if "forward" in vars(lstm):

@@ -1,4 +1,4 @@
-"""A Keras model of LSTM layers and a dense head as an LSTMLinear; Keras itself is not imported."""
+"""Convert a Keras model of LSTM layers and a dense head to LSTMLinear, without Keras."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,19 +24,19 @@ _SERVED = (
 class Direction:
     """The weights of one direction of a layer."""
 
-    kernel: NDArray[Any]  # (inputs, 4U), gates i, f, c, o as torch has them
+    kernel: NDArray[Any]  # (inputs, 4U), gates i, f, c, o, the same order as torch's
     recurrent: NDArray[Any]  # (U, 4U)
     bias: NDArray[Any]  # (4U)
 
     @property
     def n_units(self) -> int:
-        """Hidden units."""
+        """The number of hidden units."""
         return len(self.recurrent)
 
 
 @dataclass
 class Parts:
-    """What is known of a network while its layers are read."""
+    """The parts of a network found so far while its layers are read."""
 
     stack: list[list[Direction]] = field(default_factory=list)
     returns_sequences: bool = True
@@ -50,8 +50,8 @@ def lstm_linear_from_keras(keras_model: Any) -> tuple[LSTMLinear, str]:
 
     The model is a chain of LSTM layers, at most one global pooling over time, and one dense layer.
     Layers may differ in size: smaller ones are padded with units that stay zero. The outputs are
-    those of the dense layer before the activation: ``"linear"``, ``"softmax"`` or ``"sigmoid"``. An
-    ArgumentError names a layer of another kind.
+    those of the dense layer before the activation: ``"linear"``, ``"softmax"`` or ``"sigmoid"``.
+    Raises an ArgumentError that names a layer of another kind.
     """
     parts = Parts()
     for layer in _layers(keras_model):
@@ -171,7 +171,7 @@ def _not_served(layer: Any, what: str) -> ArgumentError:
 
 
 def assemble(parts: Parts) -> LSTMLinear:
-    """Return a module of all layers; smaller ones are padded with units that stay zero."""
+    """Build a module from all layers; smaller ones are padded with units that stay zero."""
     assert parts.head is not None
     kernel, bias = parts.head
     hidden_size = max(part.n_units for layer in parts.stack for part in layer)
@@ -206,7 +206,7 @@ def assemble(parts: Parts) -> LSTMLinear:
 
 
 def _places(n_units: int, hidden_size: int, n_blocks: int) -> NDArray[np.int64]:
-    """Return where the units of each block lie when every block has hidden_size places."""
+    """Return the units' positions when each block is padded to hidden_size."""
     return (np.arange(n_blocks)[:, None] * hidden_size + np.arange(n_units)).ravel()
 
 

@@ -74,11 +74,11 @@ class LSTM(nn.LSTM):
             return output[:, 0], (h_n[:, 0], c_n[:, 0])
         steps = x.transpose(0, 1) if self.batch_first else x
         output, last = self._run(steps, weights, states, _Even())
-        # contiguous where torch's is: users call view() on it
+        # contiguous like torch's, because users call view() on it
         return output.transpose(0, 1) if self.batch_first else output.contiguous(), last
 
     def _fits(self, x: Tensor, batch_sizes: Tensor | None, states: tuple[Tensor, ...]) -> bool:
-        """Whether the shapes are usual ones; torch decides about all others."""
+        """Test whether the shapes are the usual ones; others are left to torch."""
         if x.dim() not in ((2, 3) if batch_sizes is None else (2,)) or not x.numel():
             return False
         n_windows: tuple[int, ...] = ()
@@ -106,7 +106,7 @@ class LSTM(nn.LSTM):
         states: tuple[Tensor, ...],
         layout: "_Even | _Packed",
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Run all layers on the steps of every sequence, and return them in the same layout."""
+        """Run all layers on the steps of every sequence; return the outputs in the same layout."""
         shape = (self.num_layers, 1, self._n_directions, -1, self.hidden_size)
         h_0, c_0 = (
             [state.reshape(shape).transpose(2, 3).unbind() for state in states]
@@ -117,7 +117,7 @@ class LSTM(nn.LSTM):
         h_n, c_n = [], []
         for layer in range(self.num_layers):
             if layer and self.training and self.dropout:
-                # drawn in torch's layout, so that one seed drops the same units in both
+                # drawn in torch's layout, so that the same seed drops the same units in both
                 ones = steps.new_ones((*steps.shape[:-1], sequence.shape[-1]))
                 mask = functional.dropout(ones, self.dropout)
                 sequence = sequence * layout.to_windows(mask)
@@ -133,20 +133,21 @@ class LSTM(nn.LSTM):
             h_n.append(h[0].transpose(0, 1))
             c_n.append(c[0].transpose(0, 1))
         results = [layout.from_windows(sequence), torch.cat(h_n), torch.cat(c_n)]
-        if torch.is_autocast_enabled(steps.device.type):  # in the precision that torch returns then
+        # Convert to the precision that torch would return.
+        if torch.is_autocast_enabled(steps.device.type):
             results = [part.to(torch.get_autocast_dtype(steps.device.type)) for part in results]
         output, h, c = results
         return output, (h, c)
 
     def choice(self) -> Choice:
-        """Choose the engine of the layers by the current device, dtype, size and autocast."""
+        """Choose the engine for the current device, dtype, size and autocast."""
         weight = self.all_weights[0][0]
         return choose_here(weight.device, weight.dtype, hidden_size=self.hidden_size)
 
     def _kernel_serves(self, tensors: list[Any]) -> bool:
-        """Whether a kernel supports these arguments, and nothing is set that kernels ignore."""
+        """Test whether a kernel supports these arguments and every option that is set."""
         if torch._C._get_tracing_state() or torch.compiler.is_exporting():
-            return False  # what is traced shall run where sensorseq is not installed
+            return False  # a traced module must run without sensorseq
         if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
             return False
         first, choice = tensors[0], self.choice()
@@ -157,18 +158,18 @@ class LSTM(nn.LSTM):
             return False
         if not torch.is_autocast_enabled(first.device.type):
             return all(tensor.dtype == first.dtype for tensor in tensors)
-        # on a GPU autocast makes the dtypes one; the CPU's kernels would stay in single precision
+        # autocast unifies the dtypes on a GPU; on the CPU, kernels would stay in single precision
         return choice.is_in_cuda and all(t.dtype in (torch.float32, *HALVES) for t in tensors)
 
     def __prepare_scriptable__(self) -> nn.LSTM:
-        """Give `torch.jit.script` what it can compile: torch's class on these very weights."""
+        """Give `torch.jit.script` torch's own class with the same weights, which it can compile."""
         plain = copy.copy(self)
         plain.__class__ = nn.LSTM  # type: ignore[assignment]
         return plain
 
 
 class _Even:
-    """The layout (T, N, C) of sequences of one length."""
+    """The layout (T, N, C) of sequences of equal length."""
 
     lengths = None
 
@@ -199,15 +200,15 @@ class _Packed:
 
 
 def _describes(batch_sizes: Tensor, n_steps: int) -> bool:
-    """Whether these are the batch sizes of a PackedSequence with so many steps in all."""
+    """Test whether these are batch sizes of a PackedSequence with this many steps."""
     falling = batch_sizes.diff() <= 0
     return int(batch_sizes.sum()) == n_steps and bool(falling.all()) and int(batch_sizes[-1]) > 0
 
 
 def _stacked(cells: list[list[nn.Parameter]]) -> list[Tensor]:
-    """Join the directions of a layer to (1, D, ...): weight_ih, weight_hh and the summed bias."""
-    # Each pair of biases is summed before the directions are joined: summed after, both would get
-    # views of one gradient, and scaling it in place (gradient clipping) would scale it twice.
+    """Stack a layer's directions as (1, D, ...): weight_ih, weight_hh and the summed bias."""
+    # The biases are summed before they are stacked: otherwise both would get views of one gradient,
+    # and scaling it in place (gradient clipping) would scale it twice.
     parts = [
         (cell[0], cell[1], cell[2] + cell[3] if len(cell) == 4 else cell[0].new_zeros(len(cell[0])))
         for cell in cells

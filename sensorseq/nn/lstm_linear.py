@@ -1,4 +1,4 @@
-"""LSTMLinear: parameters, forward and loss; and its Stream, which reads piece by piece."""
+"""LSTMLinear: parameters, forward and loss; and Stream, which computes it incrementally."""
 
 import copy
 from collections.abc import Callable
@@ -30,14 +30,14 @@ from sensorseq.ops.train_epoch import (
     recurrent_site,
 )
 
-_MOST_LAYERS = 1000  # each is made by itself, which takes long
+_MOST_LAYERS = 1000  # layers are created one by one, which takes time
 
 DropoutSource = Callable[[Tensor, float, int], Tensor]
 """What drops values in training: gets values, probability and site, and returns the values left."""
 
 
 class _LSTMParameters(nn.Module):
-    """The weights of a stack of LSTM layers under the names `torch.nn.LSTM` gives them."""
+    """The weights of stacked LSTM layers, with the names of `torch.nn.LSTM`."""
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int, n_directions: int, **factory: Any
@@ -53,7 +53,7 @@ class _LSTMParameters(nn.Module):
         def part(name: str) -> list[Tensor]:
             return [getattr(self, name + parameter_suffix(layer, d)) for d in range(n_directions)]
 
-        # The biases are summed before they are stacked: summed after, both would get views of one
+        # The biases are summed before they are stacked: otherwise both would get views of one
         # gradient, and scaling it in place (gradient clipping) would scale it twice.
         biases = [a + b for a, b in zip(part("bias_ih"), part("bias_hh"), strict=True)]
         weight_ih, weight_hh, bias = (
@@ -137,7 +137,7 @@ class LSTMLinear(nn.Module):
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
         self.head_norm = head_norm
-        # what draws the dropout masks in training, given values, probability and site; None: torch
+        # draws dropout masks in training from values, probability and site; None means torch does
         self.dropout_source: DropoutSource | None = None
         self._n_directions = 2 if bidirectional else 1
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
@@ -221,7 +221,7 @@ class LSTMLinear(nn.Module):
         label_smoothing: float = 0.0,
         return_logits: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Compute the mean loss of a batch, with its gradients in the same pass where possible.
+        """Compute the mean loss of a batch, with its gradients in the same pass if possible.
 
         The top layer, the head and the loss run forward and backward in one pass, so the gradients
         are ready together with the loss, and ``backward()`` only scales them. If no gradient is
@@ -302,13 +302,13 @@ class LSTMLinear(nn.Module):
             )
 
     def _head_is_fused(self) -> bool:
-        """Whether nothing stands between the top layer and the head but pooling."""
+        """Whether nothing but pooling is between the top layer and the head."""
         return self.norm is None and not (self.training and self.dropout > 0.0)
 
     def _below_top(
         self, x: Tensor, lengths: Tensor | None, state: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, dict[str, Any], list[Tensor], list[Tensor]]:
-        """Run all layers but the top one; return its inputs, and the final states of the others."""
+        """Run all layers but the top one; return its inputs and the other layers' final states."""
         h_0, c_0 = self._split_state(state, x.shape[0])
         mask = self._recurrent_masks(x)
         inputs: list[dict[str, Any]] = [
@@ -327,7 +327,7 @@ class LSTMLinear(nn.Module):
         return sequence, inputs[-1], h_n, c_n
 
     def stream(self, n_windows: int = 1) -> "Stream":
-        """Return an object that reads sequences piece by piece at low cost, see `Stream`.
+        """Return an object that processes sequences piece by piece at low cost, see `Stream`.
 
         Parameters
         ----------
@@ -421,7 +421,8 @@ class LSTMLinear(nn.Module):
     def to_torch(self) -> tuple[nn.LSTM, nn.Linear]:
         """Return a `torch.nn.LSTM` (batch first) and a `torch.nn.Linear` with these weights.
 
-        These have no head norm or recurrent dropout: a module with one raises an ArgumentError.
+        They support neither a head norm nor recurrent dropout; a module with one raises an
+        ArgumentError.
         """
         if self.norm is not None or self.recurrent_dropout:
             raise ArgumentError(
@@ -437,7 +438,7 @@ class LSTMLinear(nn.Module):
             self.hidden_size,
             self.num_layers,
             batch_first=True,
-            # torch warns about dropout on a single layer, where it does nothing
+            # torch warns about dropout on a single layer, where it has no effect
             dropout=self.dropout if self.num_layers > 1 else 0.0,
             bidirectional=self.bidirectional,
             **factory,
@@ -457,7 +458,7 @@ class LSTMLinear(nn.Module):
 
 
 def _to_torch_layout(states: list[Tensor]) -> Tensor:
-    """Join the (1, N, D, H) states of the layers to torch's (layers * D, N, H)."""
+    """Convert the states of the layers, (1, N, D, H), to torch's (layers * D, N, H)."""
     return torch.cat([state[0].transpose(0, 1) for state in states])
 
 
@@ -514,18 +515,19 @@ class Stream:
             self._norm = copy.deepcopy(module.norm)
             if self._norm is not None:
                 self._norm.eval().requires_grad_(False)
-            # double: a stream may go on for days
+            # double, because a stream may run for days
             self._sum = weight.new_zeros(size, dtype=torch.float64)
             self._largest = weight.new_full(size, -torch.inf)
-            self._n_seen = 0  # steps since this object was made
-            self._n_before = torch.zeros(n_windows, dtype=torch.int64)  # steps before the reset
+            self._n_seen = 0  # steps since this object was created
+            # Steps before the last reset.
+            self._n_before = torch.zeros(n_windows, dtype=torch.int64)
         *lower, top = zip(self._packed, self._h, self._c, strict=True)
         self._lower = lower
         self._top = (top[0], *self._head, *top[1:])
         self._is_fused = self._pooling == "last" and self._norm is None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Read the next steps and return the logits after the last, (N, K), without a graph.
+        """Process the next steps and return the logits after the last, (N, K), without a graph.
 
         Parameters
         ----------
@@ -561,7 +563,7 @@ class Stream:
         return functional.linear(pooled, *self._head)
 
     def _pool(self, hidden: Tensor) -> Tensor:
-        """Pool over these hidden states (N, T, H) and all before them."""
+        """Pool over these hidden states (N, T, H) and all earlier ones."""
         if self._pooling == "last":
             return self._h[-1]
         parts = []
@@ -574,7 +576,7 @@ class Stream:
         return torch.cat(parts, 1)
 
     def _check(self, x: Any) -> None:
-        """Describe a mismatch in the terms of a stream."""
+        """Describe a mismatch in terms of the stream."""
         dtype = self._h[0].dtype
         if not isinstance(x, Tensor):
             raise InputError(f"x must be a torch.Tensor, not a {type(x).__name__}.")
@@ -600,7 +602,7 @@ class Stream:
 
     @property
     def state(self) -> tuple[Tensor, Tensor]:
-        """Copies of (h, c), each (num_layers, N, H), as the module and torch have them.
+        """Copies of (h, c), each (num_layers, N, H), in the layout of the module and torch.
 
         Assigning a pair resets the stream and continues from that state, as
         ``module(x, state=...)`` does: pooling starts over.
@@ -620,7 +622,7 @@ class Stream:
                     layer.copy_(values)
 
     def reset(self, rows: Any = None) -> None:
-        """Start over with states of zero and no steps seen.
+        """Start over with zero states and no steps seen.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Operators: an LSTM layer, also fused with pooling and a linear head, and with the loss."""
+"""Operators: an LSTM layer, optionally fused with pooling, linear head and loss."""
 
 from sensorseq.ops.lstm_linear import POOLINGS, lstm, lstm_linear, pooled_size
 from sensorseq.ops.lstm_linear_loss import LOSSES, check_loss, lstm_linear_loss

@@ -11,13 +11,13 @@ import torch
 from sensorseq.errors import EnvironmentProblemError, warn_caller
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_process = os.getpid()  # the process that imported this; a forked child has another number
+_process = os.getpid()  # the process that loaded this module; a forked child has another id
 
 
 @functools.cache
 def load() -> Path:
-    """Load the native library, once, and return its path."""
-    # the builder's tag may change with its version; the name before the dot does not
+    """Load the native library once, and return its path."""
+    # the builder's tag may change between versions; the name before the dot does not
     libraries = sorted(_PACKAGE.glob("_ops*.so"))
     if not libraries:
         raise EnvironmentProblemError(
@@ -37,8 +37,8 @@ def load() -> Path:
 def avoid_dead_threads() -> None:
     """Let torch compute on one thread in a forked child.
 
-    Torch's other threads stay in the parent; the child's next parallel region would wait for them
-    forever. The operators of this package start threads again by themselves.
+    Torch's other threads exist only in the parent, and the child's next parallel region would wait
+    for them forever. The operators of this package start new threads.
     """
     if os.getpid() != _process and torch.get_num_threads() > 1:
         torch.set_num_threads(1)
@@ -65,11 +65,11 @@ def cpu_isas() -> tuple[str, ...]:
 def cuda_facts() -> dict[str, Any]:
     """Describe the CUDA support of this build and this machine.
 
-    ``built`` says whether there are CUDA kernels. With them there are also ``nvcc``, ``arch``,
-    ``devices``, and ``driver`` and ``runtime`` as CUDA numbers its versions.
+    ``built`` is True if there are CUDA kernels; then there are also ``nvcc``, ``arch``,
+    ``devices``, and ``driver`` and ``runtime`` as version numbers of CUDA.
     """
     load()
-    if not hasattr(torch.ops.sensorseq, "cuda_facts"):  # a core from before there was CUDA
+    if not hasattr(torch.ops.sensorseq, "cuda_facts"):  # built before there were CUDA kernels
         return {"built": False, "devices": []}
     facts: dict[str, Any] = json.loads(torch.ops.sensorseq.cuda_facts())
     return facts

@@ -1,4 +1,4 @@
-"""Choose the code that computes a call and its precision, before any op is called.
+"""Choose the code for a call, and its precision, before any op is called.
 
 `choose` is a pure function of plain values, so tracing, running and `sensorseq info` agree. The
 rest of the module reads those values from the machine.
@@ -35,7 +35,7 @@ class Choice(NamedTuple):
 
     @property
     def is_in_cuda(self) -> bool:
-        """Whether CUDA kernels of this package serve."""
+        """Whether CUDA kernels of this package run the call."""
         return self.precision in cuda_kernels.PRECISIONS
 
 
@@ -53,16 +53,15 @@ def choose(
     unverified: str = cuda_kernels.NOT_CHECKED,
     allows_tf32: bool = False,
 ) -> Choice:
-    """Choose the code that computes a call; `dtype` is that of the computation, `computing_dtype`.
+    """Choose the code that computes a call in `dtype`, see `computing_dtype`.
 
-    A CUDA kernel serves only if it is one of those `verified`; `unverified` says why another does
-    not.
+    A CUDA kernel runs only if it is among `verified`; `unverified` is the reason for the others.
 
-    On a GPU, float32 is computed in fp16x3, with every factor as the sum of two halves and the
-    error of float32. If torch allows TF32 for RNNs, as it does by default, it is computed in fp16:
-    both round a factor to 11 significant bits, so the error is the same. The input itself is always
-    multiplied in float32. In both cases, recurrent weights beyond 4094 and initial or masked states
-    beyond 255 are out of range, and their model or row becomes NaN.
+    On a GPU, float32 is computed in fp16x3, with every factor split into two halves, at the
+    accuracy of float32. If torch allows TF32 for RNNs, as it does by default, it is computed in
+    fp16: both round a factor to 11 significant bits, so the error is the same. The input itself is
+    always multiplied in float32. In both cases, recurrent weights beyond 4094 and initial or masked
+    states beyond 255 are out of range, and their model or row becomes NaN.
     """
     name = str(dtype).removeprefix("torch.")
     if device_type == "cpu" and dtype in CPU_DTYPES:
@@ -97,9 +96,9 @@ def training_gap(
     unverified: str = cuda_kernels.NOT_CHECKED,
     allows_tf32: bool = False,
 ) -> str | None:
-    """Return why CUDA kernels cannot run the training steps of such a network, or None.
+    """Return why CUDA kernels cannot run the training steps of a network; None if they can.
 
-    The windows, of `n_bytes`, must all fit into `memory_bytes` on the GPU; None is no limit.
+    The windows, of `n_bytes`, must all fit into `memory_bytes` on the GPU; None means no limit.
     """
     if dtype != torch.float32:
         return f"on a GPU it supports float32, not {str(dtype).removeprefix('torch.')}"
@@ -119,7 +118,7 @@ def training_gap(
 
 
 def training_gap_here(device: torch.device, dtype: torch.dtype, **of_training: Any) -> str | None:
-    """Return the same for this machine, with torch's current settings."""
+    """Return `training_gap` for this machine, with torch's current settings."""
     return training_gap(dtype, **of_training, **_settings(device))
 
 
@@ -131,7 +130,7 @@ def _gap_of_cuda(
     verified: Collection[Kernel],
     unverified: str,
 ) -> str | None:
-    """Return why the CUDA kernels cannot be used, or None if they can."""
+    """Return why the CUDA kernels cannot be used; None if they can."""
     if gap := cuda_kernels.machine_gap(capability, is_built):
         return gap
     if hidden_size > MAX_HIDDEN_SIZE:
@@ -149,7 +148,7 @@ def choose_here(device: torch.device, dtype: torch.dtype, **of_call: Any) -> Cho
 
 
 def _settings(gpu: torch.device) -> dict[str, Any]:
-    """Return the arguments of `choose` and `training_gap` that no call determines."""
+    """Return the arguments of `choose` and `training_gap` that are the same for every call."""
     capability, is_built = _capability(gpu.index), _is_built()
     settings: dict[str, Any] = {"capability": capability, "is_built": is_built}
     settings["allows_tf32"] = allows_tf32()
@@ -159,9 +158,9 @@ def _settings(gpu: torch.device) -> dict[str, Any]:
 
 
 def computing_dtype(device_type: str, dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype of the computation for an input of `dtype`, which autocast may change.
+    """Return the dtype in which an input of `dtype` is computed; autocast may change it.
 
-    On a GPU autocast computes in its half precision. On a CPU the layer stays in float32.
+    On a GPU it is the half precision of autocast. On a CPU the layer stays in float32.
     """
     if dtype not in (torch.float32, *HALVES) or device_type not in ("cpu", "cuda"):
         return dtype
@@ -171,9 +170,10 @@ def computing_dtype(device_type: str, dtype: torch.dtype) -> torch.dtype:
 
 
 def _constant_when_traced(function: _Function) -> _Function:
-    """Let tracing take the value of its time: of what is fixed, or a setting made once.
+    """Make tracing treat the result of a function as a constant.
 
-    As `torch.compiler.assume_constant_result` does, which would load torch's compiler: seconds.
+    Like `torch.compiler.assume_constant_result`, but without loading torch's compiler, which takes
+    seconds. It suits values that are fixed or set only once.
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
@@ -181,11 +181,11 @@ def _constant_when_traced(function: _Function) -> _Function:
 
 @_constant_when_traced
 def allows_tf32() -> bool:
-    """Whether torch's settings allow TF32 in RNNs on a GPU, as cuDNN would read them.
+    """Return whether torch's settings allow TF32 in RNNs on a GPU, as cuDNN reads them.
 
-    The same value whichever way it was set: ``torch.backends.cudnn.rnn.fp32_precision``, what that
-    inherits from, or the older ``torch.backends.cudnn.allow_tf32``. The older one is not read: that
-    raises once the newer one has been set.
+    The value is the same however it was set: by ``torch.backends.cudnn.rnn.fp32_precision``, a
+    setting that it inherits from, or the older ``torch.backends.cudnn.allow_tf32``. The older one
+    is not read, because that raises once the newer one has been set.
     """
     rnn: Any = torch.backends.cudnn.rnn
     return bool(rnn.fp32_precision == "tf32")
@@ -193,7 +193,7 @@ def allows_tf32() -> bool:
 
 @contextmanager
 def allowing_tf32(allowed: bool) -> Iterator[None]:
-    """Allow or forbid TF32 in torch's RNNs, and restore the setting afterwards."""
+    """Allow or forbid TF32 in torch's RNNs, and restore the setting afterward."""
     rnn: Any = torch.backends.cudnn.rnn
     before = rnn.fp32_precision
     rnn.fp32_precision = "tf32" if allowed else "ieee"
@@ -216,11 +216,11 @@ def _is_built() -> bool:
 @_constant_when_traced
 def _permission(index: int | None) -> tuple[tuple[Kernel, ...], str]:
     verified, unverified = cuda_kernels.permission(index)
-    return tuple(sorted(verified)), unverified  # tracing takes no set for a constant
+    return tuple(sorted(verified)), unverified  # tracing does not accept a set as a constant
 
 
 class Served(NamedTuple):
-    """What computes a range of hidden sizes, on one device and for one dtype of the caller."""
+    """The code that computes a range of hidden sizes on one device, for one dtype."""
 
     device: str
     dtype: str
@@ -234,9 +234,9 @@ class Served(NamedTuple):
 
 
 def served() -> list[Served]:
-    """List what computes which layers without a mask on this machine, with torch's settings.
+    """List which code computes layers without a mask on this machine, with torch's settings.
 
-    There is one row for each range of hidden sizes with the same answer.
+    Each row is a range of hidden sizes with the same answer.
     """
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cuda"]
     rows: list[Served] = []
@@ -247,11 +247,11 @@ def served() -> list[Served]:
 
 
 def _rows(device: torch.device, dtype: torch.dtype) -> list[Served]:
-    """Ask at both sides of every size where the answer may change."""
+    """Return rows by testing the sizes on both sides of every possible change."""
     ends = PADDED_HIDDEN
     answers = [choose_here(device, dtype, hidden_size=size) for size in (*ends, ends[-1] + 1)]
     name = "half" if dtype in HALVES else str(dtype).removeprefix("torch.")
-    rows, begin = [], 0  # sizes up to `begin` have a row
+    rows, begin = [], 0  # sizes up to `begin` are covered by rows
     for answer, following, end in zip(answers, [*answers[1:], None], [*ends, None], strict=True):
         if answer == following:
             continue

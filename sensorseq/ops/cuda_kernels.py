@@ -1,7 +1,7 @@
-"""The CUDA kernels of this package: which there are, and which may serve on this GPU.
+"""The CUDA kernels of this package, and which of them may be used on this GPU.
 
-A kernel serves once it has passed a check on the user's own GPU (`sensorseq.gpu_check`). What the
-check found is kept in the user's cache folder, one file for each library, GPU and driver.
+A kernel is used once it has passed a check on the user's own GPU (`sensorseq.gpu_check`). The
+verdict is stored in the user's cache folder, in one file for each library, GPU and driver.
 """
 
 import functools
@@ -25,25 +25,25 @@ PRECISIONS = ("fp16x3", "fp16")
 PADDED_HIDDEN = (32, 64, 128, 256)  # PaddedHidden() in csrc/cuda/layout.h
 MAX_HIDDEN_SIZE = PADDED_HIDDEN[-1]
 ALL_KERNELS: frozenset[Kernel] = frozenset(itertools.product(PRECISIONS, PADDED_HIDDEN))
-CAPABILITY = (9, 0)  # what the kernels are compiled for
+CAPABILITY = (9, 0)  # the compute capability that the kernels are compiled for
 
 SWITCH = "SENSORSEQ_CUDA_KERNELS"
 OFF, AUTO, FORCED = "0", "auto", "1"
-# AUTO as soon as results from a GPU are committed in benchmarks/results
+# to be AUTO once benchmarks/results has results from a GPU
 DEFAULT = OFF
 NOT_CHECKED = "the kernels are not checked here"
 NOT_PASSED = "its kernel failed the check here"
 
 
 class Permission(NamedTuple):
-    """Which kernels may serve, and why no other may."""
+    """The kernels that may be used, and why no others may."""
 
     verified: frozenset[Kernel]
     unverified: str
 
 
 def padded_hidden(hidden_size: int) -> int:
-    """Return the size of the kernel that serves `hidden_size`; 0 if none does."""
+    """Return the size of the kernel for `hidden_size`; 0 if there is none."""
     return next((size for size in PADDED_HIDDEN if size >= hidden_size), 0)
 
 
@@ -53,7 +53,7 @@ def switch() -> str:
 
 
 def permission(index: int | None) -> Permission:
-    """Tell which kernels GPU `index` (None: the current one) may use, without checking them."""
+    """Return the kernels that GPU `index` (None: the current one) may use, without a new check."""
     return _permission(index, switch())
 
 
@@ -74,7 +74,7 @@ def _permission(index: int | None, mode: str) -> Permission:
 
 
 def machine_gap(capability: tuple[int, int] | None, is_built: bool) -> str:
-    """Return why this build has no kernels for a GPU of `capability`; empty if it has."""
+    """Return why this build has no kernels for a GPU of `capability`; empty if it does."""
     if not is_built:
         return "built without CUDA kernels"
     if capability is None:
@@ -100,9 +100,9 @@ def driver_gap() -> str:
 
 
 def verdict_file(index: int | None) -> Path:
-    """Return where the verdict on this library, GPU and driver is kept."""
+    """Return the path of the verdict on this library, GPU and driver."""
     gpu = torch.cuda.get_device_properties(torch.device("cuda") if index is None else index)
-    # a MIG slice differs from its GPU in all three
+    # a MIG slice differs from its GPU in all three properties
     facts = [gpu.name, gpu.multi_processor_count, gpu.total_memory]
     facts += [_extension.cuda_facts()["driver"], _driver_version(), _library_digest()]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
@@ -123,7 +123,7 @@ def _driver_version() -> str:
 
 
 def read_verdict(index: int | None) -> Permission | None:
-    """Read the result of this GPU's check; None if there is none to read."""
+    """Read the verdict on this GPU; None if there is no valid one."""
     try:
         kept: Any = json.loads(verdict_file(index).read_text("utf-8"))
         passed = frozenset((str(precision), int(size)) for precision, size in kept["passed"])
@@ -133,7 +133,7 @@ def read_verdict(index: int | None) -> Permission | None:
 
 
 def keep_verdict(file: Path, passed: frozenset[Kernel], failed: dict[str, str]) -> None:
-    """Write what a check found; from now on it decides."""
+    """Write the verdict of a check, which applies from now on."""
     kept = {"passed": sorted(passed), "failed": failed}
     write_whole(file, json.dumps(kept, indent=1).encode(), force=True)
     _permission.cache_clear()

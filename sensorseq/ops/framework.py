@@ -1,8 +1,8 @@
-"""The same results through torch's own LSTM, which is cuDNN on a GPU.
+"""The LSTM computed by torch, which uses cuDNN on a GPU.
 
-For what no kernel serves. The arguments and results are those of `sensorseq.ops.reference`. What
-torch lacks is made up for: several models are a loop, several lengths packed sequences, length 0
-among them; a recurrent mask goes to the reference.
+It runs calls that no kernel supports. The arguments and results are those of
+`sensorseq.ops.reference`. Features that torch lacks are added: several models run in a loop, and
+different lengths, including 0, as packed sequences; a recurrent mask is left to the reference.
 """
 
 import warnings
@@ -13,7 +13,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from sensorseq.ops import reference
 
-# cuDNN copies weights that do not lie in one block; only an nn.LSTM could lay them so.
+# torch warns that weights are not in one block, so that cuDNN copies them; only nn.LSTM could
+# arrange that.
 warnings.filterwarnings("ignore", message="RNN module weights are not part", module=__name__)
 
 
@@ -29,7 +30,7 @@ def lstm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one LSTM layer in each direction; see `sensorseq.ops.reference.lstm`.
 
-    On a GPU the call waits for `lengths`, and tracing breaks the graph there.
+    On a GPU the call has to wait for `lengths`, and tracing breaks the graph there.
     """
     if recurrent_mask is not None or not x.numel():
         return reference.lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
@@ -84,8 +85,8 @@ def lstm_linear(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one LSTM layer, pool and apply a linear head; see `sensorseq.ops.reference.lstm_linear`.
 
-    Pooling and head are computed in single precision where `x` is half: the sum over a long
-    sequence is beyond the range of float16.
+    If `x` is half precision, pooling and head use single precision, because the sum over a long
+    sequence may exceed the range of float16.
     """
     hidden, h_n, c_n = lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
     wide = torch.promote_types(hidden.dtype, torch.float32)
@@ -95,7 +96,7 @@ def lstm_linear(
 
 
 def _on_host(lengths: Tensor, n_timesteps: int) -> Tensor | None:
-    """Return the lengths, None where all steps of all rows are valid: that needs no packing."""
+    """Return the lengths on the CPU, or None if all steps are valid, which needs no packing."""
     on_host = lengths.detach().cpu()
     fits = bool(((on_host >= 0) & (on_host <= n_timesteps)).all())
     torch._check(fits, lambda: f"sensorseq: lengths must lie in 0 to {n_timesteps}.")
@@ -109,10 +110,10 @@ def _of_lengths(
     weights: list[Tensor],
     options: tuple[bool, int, float, bool, bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one model on packed sequences; a row of length 0, which torch refuses, takes no step."""
+    """Run one model on packed sequences, including rows of length 0, which torch rejects."""
     some = (lengths > 0).to(x.device)
     zero = x.new_zeros(())
-    # such a row takes one step on zeros, which is then forgotten
+    # these rows take one step on zeros, which is then discarded
     packed = pack_padded_sequence(
         torch.where(some[:, None, None], x, zero),
         lengths.clamp(min=1),

@@ -1,4 +1,4 @@
-"""Gradients of a registered op, and a shorter way to them where nothing but torch looks on.
+"""Gradients of a registered op, with a fast path for plain eager mode.
 
 `torch.library.register_autograd` serves tracing, transforms and modes, but in eager mode it takes
 0.1 ms a call, several times as long as a small step of the kernel. An `autograd.Function` with the
@@ -47,7 +47,7 @@ def differentiable(
 
 
 def _is_eager(arguments: tuple[Any, ...]) -> bool:
-    """Whether no tracer, transform, mode or subclass of a tensor needs to see the op."""
+    """Test that no tracer, transform, mode or tensor subclass needs to see the op."""
     if torch.compiler.is_compiling():
         return False
     tensors = [a for a in arguments if isinstance(a, Tensor)]
@@ -63,14 +63,14 @@ def _is_eager(arguments: tuple[Any, ...]) -> bool:
 def second_derivatives(
     run: Callable[..., Sequence[Tensor]], tensors: Sequence[Any], grads: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
-    """Return the gradients of `run` by each of `tensors`, to be differentiated once more.
+    """Return differentiable gradients of `run` with respect to each of `tensors`.
 
-    Curvature and gradient penalties are rare and small, so no kernel is kept for them: `run` is the
-    reference.
+    Curvature and gradient penalties are rare and small, so there is no kernel for them: `run` is
+    the reference implementation.
 
-    `grads` are those of the outputs of `run`, None where nothing depends on one.
+    `grads` are those of the outputs of `run`, None if nothing depends on an output.
     """
-    # views: one tensor given for two arguments has a gradient for each
+    # views, so that a tensor passed as two arguments gets a gradient for each
     inputs: list[Any] = [None if t is None else t.view_as(t) for t in tensors]
     outputs = run(*inputs)
     paired = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]

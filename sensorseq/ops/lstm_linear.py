@@ -1,8 +1,8 @@
 """The public ops, their fake kernels and gradients.
 
-Which code serves a call is decided by `sensorseq.ops.choice` before any op is called, so that
-tracing and running agree. The registered ops also return what their backward pass needs; `lstm` and
-`lstm_linear` here return only what a user wants.
+`sensorseq.ops.choice` decides which code runs a call before any op is called, so that tracing and
+running agree. The registered ops also return what their backward pass needs; `lstm` and
+`lstm_linear` here return only the results for users.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,8 +21,8 @@ from sensorseq.ops.gradients import differentiable, second_derivatives
 POOLINGS = ("last", "mean", "max", "meanmax")
 """How hidden states become one vector."""
 _SAVED_VALUES = 6  # values saved per unit and step: SavedRows() in csrc/gates.h
-_PADDING = 16  # Padded() in csrc/gates.h
-# SavedFloats() in csrc/lstm_linear_cuda.h counts them, too
+_PADDING = 16  # kPadding of Padded() in csrc/gates.h
+# counted by SavedFloats() in csrc/lstm_linear_cuda.h, too
 _CUDA_TILE = 8
 _CUDA_SAVED_VALUES = 12
 
@@ -155,7 +155,7 @@ def _compute(
     weight_hh: Tensor,
     *options: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Choose one of the (reference, framework, native) functions, and return its results."""
+    """Choose the reference, framework or native function of a call, and return its results."""
     choice = choose_call(arguments, weight_hh)
     by_reference, by_framework, by_kernel = functions
     if choice.served_by == "reference":
@@ -174,7 +174,7 @@ def _compute(
 
 
 def choose_call(arguments: list[Any], weight_hh: Tensor) -> Choice:
-    """Choose who computes a call with these prepared arguments: x first, the mask last."""
+    """Choose the code for a call with these prepared arguments: x first, the mask last."""
     x, *_, recurrent_mask = arguments
     return choose_here(
         x.device,
@@ -187,7 +187,7 @@ def choose_call(arguments: list[Any], weight_hh: Tensor) -> Choice:
 
 
 def _prepare(x: Tensor, *others: Tensor | None) -> list[Any]:
-    """Make the arguments dense, and single precision where autocast would have made them half."""
+    """Make the arguments contiguous, and those that autocast made half precision float32."""
     arguments: list[Any] = [x, *others]
     if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         arguments = [a.float() if a is not None and a.dtype in HALVES else a for a in arguments]
@@ -195,12 +195,12 @@ def _prepare(x: Tensor, *others: Tensor | None) -> list[Any]:
 
 
 def _needs_state(arguments: list[Any]) -> bool:
-    """Whether a backward pass can follow; without one, memory stays O(N * H)."""
+    """Test whether a backward pass can follow; without one, memory stays O(N * H)."""
     return torch.is_grad_enabled() and any(a is not None and a.requires_grad for a in arguments)
 
 
 def refuse_forward_mode(arguments: list[Any]) -> None:
-    """Raise where a derivative comes along forwards: the kernels would drop it in silence."""
+    """Raise if an input has a forward-mode derivative, which the kernels would ignore."""
     if forward_ad._current_level < 0:
         return
     for argument in arguments:
@@ -211,7 +211,7 @@ def refuse_forward_mode(arguments: list[Any]) -> None:
                     " forward_ad), which the kernels do not support. Use reverse mode (backward(),"
                     " torch.autograd.grad), or call sensorseq.ops.reference."
                 )
-            # inside a transform of torch.func, the tensor with the derivative may lie deeper
+            # within a torch.func transform, the tensor with the derivative may be wrapped
             wrapped = torch._C._functorch.is_functorch_wrapped_tensor(argument)
             argument = torch._C._functorch.get_unwrapped(argument) if wrapped else None
 
@@ -219,7 +219,7 @@ def refuse_forward_mode(arguments: list[Any]) -> None:
 def _in_framework(
     function: Callable[..., tuple[Tensor, ...]], arguments: list[Any], *options: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Call a function of `framework`; under autocast in its precision, to float32."""
+    """Call a function of `framework`, in autocast's precision if enabled; return float32."""
     x = arguments[0]
     dtype = computing_dtype(x.device.type, x.dtype)
     if not torch.is_autocast_enabled(x.device.type) or dtype not in HALVES:
@@ -231,9 +231,9 @@ def _in_framework(
 
 
 def _for_cuda(arguments: list[Any], *, is_projected: bool) -> list[Any]:
-    """Make of the arguments what the CUDA kernels take: float32, on one device, maybe projected.
+    """Convert the arguments for the CUDA kernels: float32, on one device, perhaps projected.
 
-    Projected, autograd knows the gradients of x, weight_ih and bias from torch's own product.
+    If projected, autograd gets the gradients of x, weight_ih and bias from torch's product.
     """
     x, lengths, weight_ih, weight_hh, bias, *others = arguments
     if not torch.is_autocast_enabled(x.device.type):
@@ -245,7 +245,8 @@ def _for_cuda(arguments: list[Any], *, is_projected: bool) -> list[Any]:
     if lengths is not None:
         lengths = lengths.to(weight_hh.device)
     if is_projected:
-        if lengths is not None:  # torch's product reads all steps, those that may be NaN too
+        # Torch's product reads all steps, including padding that may be NaN.
+        if lengths is not None:
             valid = torch.arange(x.shape[2], device=x.device) < lengths.unsqueeze(1)
             x = torch.where(valid.unsqueeze(2), x, x.new_zeros(()))
         x, bias = reference.project(x, weight_ih, bias), bias.detach()
@@ -282,7 +283,7 @@ def _saved_like(x: Tensor, weight_hh: Tensor) -> Tensor:
 def _fake_states(
     x: Tensor, weight_ih: Tensor, weight_hh: Tensor, save_state: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the last states and the saved state."""
+    """Return fakes of the last states and of the saved state."""
     if x.device.type == "cuda" and reference.is_projected(x, weight_ih):
         fits = x.shape[3] == weight_hh.shape[1] * weight_hh.shape[2]
         torch._check(fits, lambda: "the projected x does not have all gates of all directions")
@@ -294,7 +295,7 @@ def _fake_states(
     return x.new_empty(state), x.new_empty(state), saved
 
 
-# The arguments of the fake kernels are those of the schemas in csrc/bindings.cpp.
+# The fake kernels have the arguments of the schemas in csrc/bindings.cpp.
 @torch.library.register_fake("sensorseq::lstm")
 def _(x: Tensor, *others: Any) -> tuple[Tensor, ...]:
     _, weight_ih, weight_hh, _, _, _, _, save_state = others[:8]
@@ -337,11 +338,11 @@ def _fake_gradients(
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *arguments, _, ctx.low_precision = inputs
-    # lstm_linear alone passes it
+    # only lstm_linear passes it
     ctx.pooling = [arguments.pop()] if isinstance(arguments[-1], str) else []
     saved = output[3:]
     ctx.save_for_backward(*arguments, *saved)
-    # Without this, autograd would allocate zeros as large as the saved state at every step.
+    # Otherwise autograd would allocate zeros as large as the saved state at every step.
     ctx.mark_non_differentiable(*saved)
     ctx.set_materialize_grads(False)
 
@@ -353,7 +354,7 @@ def _gradients(ctx: Any, *grads_of_results: Tensor | None) -> tuple[Any, ...]:
     grads = [None if g is None else g.contiguous() for g in grads_of_results[:3]]
     if all(g is None for g in grads):
         return (None,) * len(arguments) + no_options
-    if torch.is_grad_enabled():  # create_graph: what a kernel gives has no graph
+    if torch.is_grad_enabled():  # with create_graph, because a kernel's results have no graph
         run: Any = reference.lstm_linear if ctx.pooling else reference.lstm
         found = second_derivatives(lambda *tensors: run(*tensors, *ctx.pooling), arguments, grads)
         return (*found, *no_options)
@@ -377,10 +378,10 @@ def by_input(
     *,
     needs_grad_x: bool,
 ) -> tuple[Tensor | None, ...]:
-    """Return a kernel's gradients of x, weights and states as autograd takes them.
+    """Return a kernel's gradients of x, weights and states in the form that autograd takes.
 
-    The kernel returns empty tensors for unwanted gradients, and one of x for each model, also where
-    the models share it.
+    The kernel returns empty tensors for unwanted gradients, and a gradient of x for each model,
+    even if the models share it.
     """
     of_x, *of_weights, of_h_0, of_c_0 = grads
     if x.shape[0] == 1 and of_x.shape[0] != 1 and needs_grad_x:

@@ -1,7 +1,7 @@
 """An LSTM layer, pooling, a linear head and the loss, with the gradients, in one pass.
 
-Forward and backward pass run tile by tile while what they share is in the cache. So the gradients
-are there when the loss is; the backward pass of autograd only scales them.
+The forward and backward passes run tile by tile, while shared data is in the cache. The gradients
+are therefore ready with the loss; the backward pass of autograd only scales them.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from sensorseq.ops.lstm_linear import (
 
 LOSSES = ("cross_entropy", "focal", "mse")
 """Names of the losses that the operator computes."""
-_N_TENSORS = 12  # leading arguments of the op that are tensors
+_N_TENSORS = 12  # number of leading tensor arguments of the op
 
 
 def check_loss(loss: str, label_smoothing: float) -> None:
@@ -100,7 +100,7 @@ def lstm_linear_loss(
     )
     options = (pooling, loss, label_smoothing)
     choice = choose_call(arguments, weight_hh)
-    if choice.served_by != "native" or choice.is_in_cuda:  # the fused pass is the CPU's
+    if choice.served_by != "native" or choice.is_in_cuda:  # the fused pass exists only on the CPU
         x, lengths, class_index, weight, *others, h_0, c_0, recurrent_mask = arguments
         logits, _, _ = lstm_linear(
             *(x, *others),
@@ -146,7 +146,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
 
 
 def _reference(pooling: str, *options: Any) -> Callable[..., list[Tensor]]:
-    """Return the reference of the op with these options."""
+    """Return the reference implementation of the op with these options."""
 
     def run(x: Tensor, lengths: Tensor, class_index: Tensor, weight: Any, *others: Any) -> Any:
         logits, _, _ = reference.lstm_linear(x, lengths, *others, pooling)  # type: ignore[call-arg]
@@ -160,7 +160,7 @@ def _gradients(ctx: Any, grad_loss: Tensor | None, *_: Any) -> tuple[Any, ...]:
     nothing = (None,) * (len(ctx.options) + 2)
     if grad_loss is None:
         return (None,) * _N_TENSORS + nothing
-    if torch.is_grad_enabled():  # create_graph: what is ready has no graph of its own
+    if torch.is_grad_enabled():  # with create_graph, because the computed gradients have no graph
         return (
             *second_derivatives(_reference(*ctx.options), tensors, [grad_loss]),
             *nothing,

@@ -1,23 +1,23 @@
-"""The same mathematics in plain torch, any dtype.
+"""A reference implementation in plain torch, for any dtype.
 
-Every kernel is held to this file, and a test ties this file to `torch.nn.LSTM` and
-`torch.nn.Linear`. It also serves second derivatives, and what neither a kernel nor torch's own LSTM
-serves. Shape letters: M models, N windows, T timesteps, C channels, H hidden size,
-D directions, K classes.
+Every kernel is tested against this file, and a test compares this file with `torch.nn.LSTM` and
+`torch.nn.Linear`. It also computes second derivatives, and calls that neither a kernel nor torch's
+own LSTM supports. Shape letters: M models, N windows, T timesteps, C channels, H hidden size, D
+directions, K classes.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-FOCAL_GAMMA = 2.0  # the value that the paper cited below recommends
+FOCAL_GAMMA = 2.0  # recommended by the paper cited below
 
 
 def project(x: Tensor, weight_ih: Tensor, bias: Tensor) -> Tensor:
-    """Compute what the input sends into the gates, for all steps at once: (M, N, T, D * 4H).
+    """Compute the input's contribution to the gates for all steps, (M, N, T, D * 4H).
 
-    The gates of one unit are side by side. `lstm` takes it for `x` where `weight_ih` has no
-    channels, (M, D, 4H, 0), and does not read the bias again.
+    The gates of one unit are adjacent. `lstm` takes the result as `x` if `weight_ih` has no
+    channels, (M, D, 4H, 0), and then does not add the bias again.
     """
     n_models, n_directions, n_gates, n_channels = weight_ih.shape
     _, n_windows, n_timesteps, _ = x.shape
@@ -30,7 +30,7 @@ def project(x: Tensor, weight_ih: Tensor, bias: Tensor) -> Tensor:
 
 
 def is_projected(x: Tensor, weight_ih: Tensor) -> bool:
-    """Whether `x` is what `project` returned."""
+    """Test whether `x` is a result of `project`."""
     return weight_ih.shape[3] == 0 and x.shape[3] != 0
 
 
@@ -46,8 +46,8 @@ def lstm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one LSTM layer in each direction, with the arguments and results of `sensorseq.ops.lstm`.
 
-    `x` may be the projection, see `project`. Steps at and beyond `lengths` are not read: they may
-    be NaN. The reverse direction's hidden state is stored at the step it was computed for.
+    `x` may be the projection, see `project`. Steps at and beyond `lengths` are not read, so they
+    may be NaN. The reverse direction's hidden state is stored at the step it was computed for.
     """
     n_models, n_directions, _, hidden_size = weight_hh.shape
     _, n_windows, n_timesteps, n_channels = x.shape
@@ -59,7 +59,7 @@ def lstm(
     else:
         lengths = lengths.to(x.device)
         valid = steps < lengths[:, None]
-        # its own inverse: padding stays where it is, the valid steps change places
+        # this permutation is its own inverse: padding stays in place, valid steps are reversed
         backwards = torch.where(valid, lengths[:, None] - 1 - steps, steps)
     x = torch.where(valid[None, :, :, None], x, x.new_zeros(()))
 
@@ -159,7 +159,7 @@ def window_losses(
     n_classes = logits.shape[-1]
     log_p = functional.log_softmax(logits, dim=-1)
     if loss == "cross_entropy":
-        # torch's own would pass over a class index of -100
+        # torch's own loss would ignore a class index of -100
         of_class = -log_p.gather(-1, class_index[..., None])[..., 0]
         if label_smoothing == 0.0:
             return of_class
@@ -168,7 +168,8 @@ def window_losses(
     target = one_hot * (1.0 - label_smoothing) + label_smoothing / n_classes
     if loss == "mse":
         return ((log_p.exp() - target) ** 2).mean(dim=-1)
-    # 1 - p as a sum of the others would be exact near one; expm1 is as good and cheaper.
+    # Summing the other probabilities would give 1 - p exactly near one; expm1 is as accurate and
+    # cheaper.
     distance = -torch.expm1(log_p)
     return -(target * distance**FOCAL_GAMMA * log_p).sum(dim=-1)
 

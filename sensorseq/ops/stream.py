@@ -1,16 +1,16 @@
-"""The ops of a stream: one layer on weights packed once, going on from its state in place.
+"""The ops of a stream: one layer with packed weights that updates its state in place.
 
-``lstm_pack(weight_ih, weight_hh, bias)`` arranges the weights of one layer, (1, 1, 4H, C),
-(1, 1, 4H, H) and (1, 1, 4H), as the instruction set in use reads them. The uint8 tensor it returns
-belongs to that instruction set and this version; the other two refuse any other.
+``lstm_pack(weight_ih, weight_hh, bias)`` arranges the weights of one layer, (1, 1, 4H, C), (1, 1,
+4H, H) and (1, 1, 4H), as the instruction set in use reads them. The uint8 tensor it returns belongs
+to that instruction set and this version; the other ops reject any other.
 
 ``lstm_linear_stream(x, packed, weight_out, bias_out, h, c)`` takes x (N, T, C), for one step also
 (N, C) or (C,), returns the logits (N, K) after its last step, from weight_out (K, H) and bias_out
-(K,), and leaves in h and c (N, H) the state to go on from. ``lstm_stream(x, packed, h, c)`` returns
-the hidden sequence (N, T, H) instead.
+(K,), and writes the final state into h and c (N, H). ``lstm_stream(x, packed, h, c)`` returns the
+hidden sequence (N, T, H) instead.
 
-They are for inference: what they return has no graph. They are the raw ops, without a function
-around them, because a call of one step takes a few microseconds.
+They are for inference: the results have no graph. They are raw ops without a Python wrapper,
+because a call of one step takes only a few microseconds.
 """
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sensorseq.ops import _extension
 
-_PADDING = 16  # Padded() in csrc/gates.h
+_PADDING = 16  # kPadding of Padded() in csrc/gates.h
 _ALIGNMENT = 64  # Aligned() in csrc/cpu/dispatch.h
 _HEADER_BYTES = 64  # PackedHeader in csrc/cpu/dispatch.h
 
@@ -57,8 +57,8 @@ def _check_devices(x: Tensor, packed: Tensor) -> None:
     torch._check(x.device == packed.device, lambda: "x and packed are on different devices")
 
 
-# No graph, whatever requires a gradient: torch's fallback would make one that only warns, and a
-# state that is gone on from in place would keep it growing.
+# No graph, even if an input requires a gradient: torch's fallback would build one that only warns,
+# and a state updated in place would keep it growing.
 _library = torch.library.Library("sensorseq", "IMPL")
 for _op in ("lstm_pack", "lstm_stream", "lstm_linear_stream"):
     _library.impl(_op, torch.library.fallthrough_kernel, "Autograd")

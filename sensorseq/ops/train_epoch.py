@@ -1,7 +1,7 @@
 """Whole ranges of optimizer steps in one native call, for one model or several side by side.
 
-`EpochTrainer` keeps data, parameters and optimizer state where they are and takes steps; what it
-computes is what torch's modules and optimizers of the same names would, see csrc/train_epoch.h.
+`EpochTrainer` keeps data, parameters and optimizer state in place. It computes the same as torch's
+modules and optimizers of the same names, see csrc/train_epoch.h.
 """
 
 import math
@@ -25,16 +25,16 @@ _extension.load()
 
 HYPER_COLUMNS = tuple(torch.ops.sensorseq.train_epoch_columns("hyper").split(","))
 STATISTIC_COLUMNS = tuple(torch.ops.sensorseq.train_epoch_columns("statistics").split(","))
-OPTIMIZERS = {"sgd": 1, "adam": 3, "adamw": 3, "rmsprop": 3}  # rows of state
+OPTIMIZERS = {"sgd": 1, "adam": 3, "adamw": 3, "rmsprop": 3}  # rows of optimizer state
 HEAD_NORMS = ("none", "batch", "layer")
 """Normalizations of the pooled vector."""
 MAX_LAYERS = 8
 
-_CALL_S = 0.25  # aim of one native call, so that none takes half a second
+_CALL_S = 0.25  # target duration of a native call, so that none takes half a second
 _TILE, _SLOTS = 6, 8  # kTileRows and kMaxSlots in csrc/cpu/dispatch.h
 _ALIGNMENT = 64
 
-# torch's own defaults; no clipping and no regularization
+# torch's defaults, without clipping and regularization
 _DEFAULTS = {
     "beta1": 0.9,
     "beta2": 0.999,
@@ -49,10 +49,10 @@ _BELOW_ONE = ("beta1", "beta2", "label_smoothing", "dropout", "recurrent_dropout
 def make_hyper(n_models: int = 1, **columns: float | Sequence[float]) -> Tensor:
     """Make the tensor of hyper-parameters, (n_models, len(HYPER_COLUMNS)), float64.
 
-    A column is one number for every model, or one each. What is not given has torch's default, and
-    no clipping, penalty, smoothing or dropout. `momentum` is used by sgd and rmsprop, `dampening`
-    and `nesterov` by sgd, `beta1`, `beta2` and `amsgrad` by adam and adamw, `alpha` and `centered`
-    by rmsprop, `eps` by all but sgd.
+    A column is one number for all models, or one for each. The defaults are torch's, without
+    clipping, penalty, smoothing or dropout. `momentum` is used by sgd and rmsprop, `dampening` and
+    `nesterov` by sgd, `beta1`, `beta2` and `amsgrad` by adam and adamw, `alpha` and `centered` by
+    rmsprop, `eps` by all but sgd.
     """
     hyper = np.zeros((n_models, len(HYPER_COLUMNS)))
     for name, value in {**_DEFAULTS, **columns}.items():
@@ -92,14 +92,14 @@ def _check_hyper(hyper: NDArray[np.float64]) -> None:
 
 
 def parameter_suffix(layer: int, direction: int) -> str:
-    """Return the suffix that torch gives the names of a layer's parameters."""
+    """Return the suffix of a layer's parameter names in torch."""
     return f"_l{layer}" + ("_reverse" if direction else "")
 
 
 def lstm_shapes(
     input_size: int, hidden_size: int, num_layers: int, n_directions: int
 ) -> dict[str, tuple[int, ...]]:
-    """Return names and shapes of the parameters of a `torch.nn.LSTM`, in its order."""
+    """Return names and shapes of the parameters of a `torch.nn.LSTM`, in their order."""
     gates = 4 * hidden_size
     shapes: dict[str, tuple[int, ...]] = {}
     for layer in range(num_layers):
@@ -136,12 +136,12 @@ class Network:
 
     @property
     def n_directions(self) -> int:
-        """D."""
+        """The number of directions, D."""
         return 2 if self.bidirectional else 1
 
     @property
     def pooled_size(self) -> int:
-        """P."""
+        """The width of the pooled vector, P."""
         return pooled_size(self.pooling, self.hidden_size, self.n_directions)
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -160,7 +160,7 @@ class Network:
 
     @property
     def n_parameters(self) -> int:
-        """Q."""
+        """The number of parameters, Q."""
         return sum(math.prod(shape) for shape in self.parameter_shapes().values())
 
     def flatten(self, parameters: Mapping[str, Tensor]) -> Tensor:
@@ -170,7 +170,7 @@ class Network:
         )
 
     def unflatten(self, buffer: Tensor) -> dict[str, Tensor]:
-        """Name the parts of a buffer of shape (Q,): views, so writing to them writes to it."""
+        """Return named views of a buffer of shape (Q,), so that writing to them changes it."""
         shapes = self.parameter_shapes()
         parts = buffer.split([math.prod(shape) for shape in shapes.values()])
         return {
@@ -181,12 +181,12 @@ class Network:
 
 @dataclass(frozen=True)
 class StepStatistics:
-    """What the S steps of one call on R rows recorded.
+    """Statistics of the S steps of one call on R rows.
 
     `values` (M, S, len(STATISTIC_COLUMNS)), float64, are those of `enum Statistic` in
-    csrc/train_epoch.h; NaN for a step without windows. `n_windows` (M or 1, S) are those of each
-    step. `margins` (M, R): logit of each row's class less the largest of the others, before its
-    step.
+    csrc/train_epoch.h; NaN for a step without windows. `n_windows` (M or 1, S) counts the windows
+    of each step. `margins` (M, R) are the logit of each row's class minus the largest other one,
+    before its step.
     """
 
     values: Tensor
@@ -195,7 +195,7 @@ class StepStatistics:
 
     @classmethod
     def concatenate(cls, parts: "Sequence[StepStatistics]") -> "StepStatistics":
-        """Join the statistics of consecutive calls; margins are left out."""
+        """Concatenate the statistics of consecutive calls, without margins."""
         if len(parts) == 1:
             return parts[0]
         return cls(
@@ -210,10 +210,10 @@ class StepStatistics:
 
 
 def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
-    """Lay out the rows of every step of every model for `EpochTrainer.run`: rows and offsets.
+    """Lay out the batches of all models for `EpochTrainer.run`; return rows and offsets.
 
-    A model with fewer steps than another rests for the last ones. Step s of model m trains on
-    ``rows[m, offsets[m, s] : offsets[m, s + 1]]``.
+    A model with fewer steps than others has empty last steps. Step s of model m trains on ``rows[m,
+    offsets[m, s] : offsets[m, s + 1]]``.
     """
     n_steps = max((len(of_model) for of_model in batches), default=0)
     sizes = np.zeros((len(batches), n_steps), dtype=np.int64)
@@ -228,29 +228,29 @@ def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
 
 
 def n_lanes(n_models: int, n_threads: int, max_batch: int) -> int:
-    """Choose the number of models to train at a time: one, unless that leaves more threads idle."""
+    """Choose the number of models to train in parallel: one, unless that leaves threads idle."""
     inside = min(n_threads, _SLOTS, -(-max_batch // _TILE))
     beside = min(n_threads, n_models)
     return beside if beside >= inside else 1
 
 
 class EpochTrainer:
-    """M models on resident data, trained by whole ranges of steps.
+    """Trains M models on data in memory, a range of steps per call.
 
-    `parameters` (M, Q), first values, are copied, see `Network`. The windows `x` (N, T, C), or (M,
-    N, T, C) where each model has its own, are not copied when dense. On a GPU, as `parameters` are
-    then, CUDA kernels take the steps, see `sensorseq.ops.choice.training_gap`; what else a call
-    reads may be on the CPU. `class_index` and `weight` are (N,) or (M, N). `seeds` are those of
-    `dropout_mask`. With `average` an exponential moving average of the parameters is kept, with
-    `hyper`'s `ema_decay`. `n_timesteps` are the steps to train on when `run` crops.
+    The initial `parameters` (M, Q), see `Network`, are copied. The windows `x` (N, T, C), or (M, N,
+    T, C) if each model has its own, are not copied if contiguous. If `parameters` are on a GPU,
+    CUDA kernels run the steps, see `sensorseq.ops.choice.training_gap`; the other inputs may be on
+    the CPU. `class_index` and `weight` are (N,) or (M, N). `seeds` are those of `dropout_mask`.
+    With `average` an exponential moving average of the parameters is kept, with `hyper`'s
+    `ema_decay`. `n_timesteps` are the steps to train on when `run` crops.
 
     The optimizer's `state` is (M, rows, Q). sgd: the momentum buffer. adam, adamw: exp_avg,
     exp_avg_sq, max_exp_avg_sq. rmsprop: square_avg, the momentum buffer, grad_avg. `running` (M, 2,
     P) is the mean and variance of ``head_norm="batch"``.
 
-    A model gets the same bits alone and with others, on any number of threads, however its steps
-    are cut into calls, and whatever is recorded. A GPU has other bits than a CPU, the same each
-    time.
+    A model gets the same bits alone and with others, for any number of threads, any division of its
+    steps into calls, and whatever is recorded. Results on a GPU differ in bits from those on a CPU,
+    but are reproducible.
     """
 
     def __init__(
@@ -321,7 +321,7 @@ class EpochTrainer:
                 " with n_models before it when each has its own."
             )
         self._x = (x if x.dim() == 4 else x[None]).detach().contiguous()
-        # on the CPU too, where they are checked before a GPU reads them
+        # on the CPU, too, because they are checked before a GPU reads them
         self._class_index_here = torch.atleast_2d(class_index).cpu().contiguous()
         self._lengths_here = None if lengths is None else lengths.cpu().contiguous()
         self._class_index = self._class_index_here.to(self._device)
@@ -340,13 +340,13 @@ class EpochTrainer:
         margins: bool = False,
         on_call: Callable[[int], Any] | None = None,
     ) -> StepStatistics:
-        """Take the steps that `rows` and `offsets` lay out, see `pack_batches`.
+        """Run the steps given by `rows` and `offsets`, see `pack_batches`.
 
-        An empty step is none. `learning_rate` may be one for each step, (S,) or (M, S).
-        `crop_starts` are the first timesteps of each window's crop to `n_timesteps`. `on_call` gets
-        the number of steps taken after every native call; these calls are short, so that Ctrl-C
-        ends the run between two steps. Where a shape, row, class or length does not fit, a
-        RuntimeError is raised and nothing was changed.
+        An empty step does nothing. `learning_rate` may vary by step, (S,) or (M, S). `crop_starts`
+        are the first timesteps of each window's crop to `n_timesteps`. After each native call,
+        `on_call` gets the number of steps done so far; the calls are short, so that Ctrl-C ends the
+        run between two steps. An invalid shape, row, class or length raises a RuntimeError before
+        anything is changed.
         """
         rows, offsets = _of_models(rows).cpu(), _of_models(offsets).cpu()
         n_steps = offsets.shape[1] - 1
@@ -366,12 +366,12 @@ class EpochTrainer:
         if is_on_gpu:
             low_precision = self._prepare_gpu(rows, offsets, starts, max_batch)
             if not self._has_dropout():
-                seeds = None  # so no masks are drawn
+                seeds = None  # then no masks are drawn
         lanes = 1 if is_on_gpu else n_lanes(self.n_models, torch.get_num_threads(), max_batch)
         batches = rows.to(device), offsets.to(device), _maybe_to(device, starts)
         recorded = statistics, of_rows
         arguments = self._native_arguments(batches, rates, seeds, recorded, max_batch, lanes)
-        # windows of all steps up to each, of the model that has most
+        # cumulative windows per step of the model with the most
         done = np.zeros(n_steps + 1, np.int64)
         n_windows.numpy().max(axis=0).cumsum(out=done[1:])
         taken = 0
@@ -380,7 +380,8 @@ class EpochTrainer:
             started = time.perf_counter()
             torch.ops.sensorseq.train_epoch(*arguments, taken, size, lanes, low_precision)
             if is_on_gpu:
-                torch.cuda.synchronize(device)  # so that time, progress and Ctrl-C are the steps'
+                # So that timing, progress and Ctrl-C follow the actual steps.
+                torch.cuda.synchronize(device)
             elapsed = max(time.perf_counter() - started, 1e-6)
             self._window_s = elapsed / max(1, int(done[taken + size] - done[taken]))
             self._last_size = size
@@ -427,7 +428,7 @@ class EpochTrainer:
         )
 
     def keep(self, models: Sequence[int]) -> None:
-        """Go on with the models at these places, in this order; drop the others."""
+        """Keep the models at these indices, in this order; drop the others."""
         places = torch.as_tensor(list(models), dtype=torch.int64)
         if not len(places) or not ((places >= 0) & (places < self.n_models)).all():
             raise ArgumentError(
@@ -449,7 +450,7 @@ class EpochTrainer:
     def _prepare_gpu(
         self, rows: Tensor, offsets: Tensor, crop_starts: Tensor | None, max_batch: int
     ) -> bool:
-        """Check here what the GPU would find too late; say whether it computes in fp16."""
+        """Check what the GPU would detect too late; return whether it computes in fp16."""
         if self._seeds is None and self._has_dropout():
             raise RuntimeError(
                 "sensorseq: seeds is missing; dropout and recurrent_dropout need it."
@@ -475,14 +476,14 @@ class EpochTrainer:
         return choice.precision == "fp16"
 
     def _call_size(self, done: NDArray[np.int64], taken: int) -> int:
-        """Choose the number of steps of the next call from the time of the one before."""
+        """Choose the number of steps in the next call from the time of the previous one."""
         affordable = done[taken] + _CALL_S / self._window_s
         size = int(np.searchsorted(done, affordable, side="right")) - 1 - taken
-        # grow by at most four at a time: windows may be short in one call and long in the next
+        # grow by a factor of at most four, because the next windows may be longer
         return max(1, min(size, 4 * self._last_size, len(done) - 1 - taken))
 
     def _reserve(self, sizes: tuple[int, ...], max_batch: int, lanes: int) -> Tensor:
-        """Return the workspace, made once and again only when it must grow."""
+        """Return the workspace, reallocating it only if it must grow."""
         n_bytes = torch.ops.sensorseq.train_epoch_workspace_bytes(
             self._x.shape[3],
             self._n_timesteps,
@@ -508,7 +509,7 @@ def _maybe_to(device: torch.device, tensor: Tensor | None) -> Tensor | None:
 
 
 def _of_models(values: Tensor) -> Tensor:
-    """Lay out in rows of models what may be one row for all of them."""
+    """Expand values that may be shared by all models to one row per model."""
     return (values if values.dim() == 2 else values[None]).contiguous()
 
 
@@ -518,14 +519,14 @@ def recurrent_site(layer: int) -> int:
 
 
 def output_site(layer: int) -> int:
-    """Return the site of dropout behind a layer; for the top one, it is after pooling and norm."""
+    """Return the site of dropout after a layer; for the top layer, after pooling and norm."""
     return 2 * layer + 1
 
 
 def dropout_mask(
     seed: int, step: int, site: int, shape: Sequence[int], probability: float
 ) -> NDArray[np.float64]:
-    """Return the factors that dropout multiplies with: 0, or ``1 / (1 - probability)``.
+    """Return the factors of dropout: 0 or ``1 / (1 - probability)``.
 
     The same numbers as csrc/counter_random.h: element i, in row-major order, is output i of
     SplitMix64 (Steele, Lea, Flood, *Fast Splittable Pseudorandom Number Generators*, 2014) started

@@ -30,11 +30,11 @@ from sensorseq.windows import WindowSet
 
 
 class Decisions(NamedTuple):
-    """Labels of windows, masked where the classifier abstains.
+    """Labels of windows, masked if the classifier abstains.
 
-    `label` (n_windows,) is the most probable label where `answered`; masked elsewhere, so that
-    comparing a masked label is never true. ``np.where(answered, label.data, "unknown")`` fills the
-    masked ones. `answered` says whether the `probability` of that label reaches the threshold.
+    `label` (n_windows,) is the most probable label if `answered`, otherwise masked, so that a
+    comparison with it is never true. ``np.where(answered, label.data, "unknown")`` fills the masked
+    ones. `answered` is True if the `probability` of that label reaches the threshold.
     """
 
     label: Any
@@ -45,8 +45,8 @@ class Decisions(NamedTuple):
 class RecordingDecision(NamedTuple):
     """One label for all windows of a recording.
 
-    `probability` is the mean probability of the label, `probabilities` those of all classes in the
-    order of `classes_`, and `vote_share` the share of the windows with that label.
+    `probability` is the mean probability of the label, `probabilities` are those of all classes in
+    the order of `classes_`, and `vote_share` is the fraction of windows with that label.
     """
 
     recording_id: Any
@@ -86,7 +86,7 @@ class ClassPredictor(WindowPredictor):
         return np.asarray(self.classes_[outputs.argmax(axis=1)])
 
     def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return class probabilities, the softmax of the logits divided by `temperature_`.
+        """Return class probabilities: the softmax of the logits divided by `temperature_`.
 
         For an ensemble, the mean over its members. The result is of shape (n, n_classes), float64;
         columns are in the order of `classes_`.
@@ -110,7 +110,7 @@ class ClassPredictor(WindowPredictor):
         threshold: float | None = None,
         false_alarm_rate: float | None = None,
     ) -> Decisions:
-        """Return the label of each window, masked where it is too unsure or of no known class.
+        """Return the label of each window, masked if it is uncertain or of an unknown class.
 
         Parameters
         ----------
@@ -182,7 +182,7 @@ class ClassPredictor(WindowPredictor):
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> DecisionStream:
-        """Return a stream that classifies samples as they arrive, prepared as in training.
+        """Return a stream that classifies samples as they arrive, prepared like in training.
 
         Its decisions are those of `sensorseq predict` on the whole recording, bit for bit, if the
         samples are complete and evenly spaced at `sample_rate_hz`. The sensor's clock may drift
@@ -243,7 +243,7 @@ class ClassPredictor(WindowPredictor):
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> Timeline:
-        """Return the class over time: stretches of one class instead of single windows.
+        """Return the class over time: segments of one class instead of single windows.
 
         A robot stays in a class for a while, so the windows before and after a window also say
         something about it. A hidden Markov model over the windows of each recording uses them.
@@ -331,7 +331,7 @@ class ClassPredictor(WindowPredictor):
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> Smoothing:
-        """Return the smoothing; options that are None are taken from the training recordings."""
+        """Return the smoothing; parameters that are None come from the training recordings."""
         learned = None if self.preparation_ is None else self.preparation_.get("dwell")
         if learned is not None and len(learned["mean_s"]) == len(self.classes_):
             mean_dwell_s = learned["mean_s"] if mean_dwell_s is None else mean_dwell_s
@@ -340,7 +340,7 @@ class ClassPredictor(WindowPredictor):
 
     @property
     def _class_shares(self) -> NDArray[np.float64]:
-        """What the model gives each class on average, in windows that fit left out."""
+        """The mean probability of each class in the windows held out from the fit."""
         k = len(self.classes_)
         evens_out = self.class_weight is not None or self.sampler != "shuffle"
         if self._known is None or evens_out:
@@ -356,7 +356,7 @@ class ClassPredictor(WindowPredictor):
         *,
         how: str = "mean",
     ) -> list[RecordingDecision]:
-        """Return one label for each recording, from all its windows.
+        """Return one label for each recording, using all its windows.
 
         Parameters
         ----------

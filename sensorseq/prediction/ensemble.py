@@ -1,4 +1,4 @@
-"""Ensemble: what the networks and the features of a fit compute of scaled windows, as one."""
+"""Ensemble: joins the outputs of a fit's networks and features."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,12 +45,12 @@ class Ensemble:
     def steps(
         self, X: NDArray[Any], lengths: NDArray[np.int64] | None
     ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-        """Return scaled windows and their lengths as the networks take them."""
+        """Return scaled windows as inputs of the networks, with their lengths."""
         return (X, lengths) if self.patch is None else self.patch.apply(X, lengths)
 
     def _join(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return one output for those of all networks, (members, n, outputs)."""
+        """Combine the outputs of all networks, of shape (members, n, outputs)."""
         if not self.are_logits:
             return np.asarray(outputs.mean(axis=0))
-        # the logarithm of the mean of their probabilities
+        # the logarithm of the mean probability
         return np.asarray(logsumexp(log_softmax(outputs, 2), 0) - np.log(len(outputs)))

@@ -14,15 +14,15 @@ LINEAR = ("rocket", "summary")
 BOOSTING = "boosting"
 NAMES = (*LINEAR, BOOSTING)
 LSTM = "lstm"
-_BLOCK = 512  # windows described at a time in prediction
+_BLOCK = 512  # windows per block in prediction
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that was tried on windows left out: ``"lstm"``, kind of features, or ``"together"``.
+    """A model scored in cross-validation: ``"lstm"``, a kind of features, or ``"together"``.
 
-    `log_loss` is the mean over these windows, in nats, its scores scaled as well as possible.
-    `weight` is the factor of its scores in the logits; None for all together.
+    `log_loss` is the mean over the test windows, in nats, after the best scaling of the scores.
+    `weight` is the factor of its scores in the logits, or None for ``"together"``.
     """
 
     name: str
@@ -33,10 +33,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class FeatureChoice:
-    """The kinds of features the linear layer uses beside the pooled state, and the reason in words.
+    """The kinds of features used in addition to the LSTM, and the reason in words.
 
-    `candidates` are each model alone, then all together; empty when nothing was tried. They were
-    compared on `n_windows` windows left out of `n_folds` fits.
+    `candidates` are each model alone, then all together; empty if nothing was tried. They were
+    compared on `n_windows` test windows of `n_folds` folds.
     """
 
     names: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class FeatureChoice:
     reason: str = "features=None"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
+        """Return plain values for JSON."""
         candidates = [vars(tried) for tried in self.candidates]
         return vars(self) | {"names": list(self.names), "candidates": candidates}
 
@@ -80,13 +80,13 @@ class FeatureChoice:
 
 @dataclass
 class FeatureHead:
-    """The linear layer's part for features, and the factor of the LSTM's logits."""
+    """The features' part of the logits, and the weight of the LSTM's logits."""
 
     lstm_weight: float
     blocks: list[Block]
     choice: FeatureChoice
     out_of_fold: NDArray[np.float64] | None = field(default=None, repr=False)  # (n, K) logits
-    # rows of X that were out of fold
+    # rows of X that `out_of_fold` refers to
     out_of_fold_rows: NDArray[np.int64] | None = field(default=None, repr=False)
     given_rows: NDArray[np.int64] | None = field(default=None, repr=False)  # as given to `fit`
 
@@ -96,7 +96,7 @@ class FeatureHead:
         X: NDArray[Any],
         lengths: NDArray[np.int64] | None,
     ) -> NDArray[np.float64]:
-        """Add the features' logits of scaled windows (n, t, c) to those of the LSTM, (n, K)."""
+        """Add the features' logits for scaled windows (n, t, c) to the LSTM's logits (n, K)."""
         logits = self.lstm_weight * lstm_logits
         for start in range(0, len(X), _BLOCK):
             rows = slice(start, start + _BLOCK)
@@ -114,7 +114,7 @@ class FeatureHead:
         }
 
     def description(self) -> dict[str, Any]:
-        """Return the other parts of a model file."""
+        """Return everything except arrays for a model file."""
         return {
             "lstm_weight": self.lstm_weight,
             "choice": self.choice.to_dict(),
@@ -125,7 +125,7 @@ class FeatureHead:
     def restore(
         cls, description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> "FeatureHead":
-        """Undo `description` and `arrays`; raise a ValueError if they do not fit the features."""
+        """Rebuild a head from `description` and `arrays`; raise a ValueError on a mismatch."""
         blocks: list[Block] = []
         for name, settings in description["blocks"].items():
             if name not in NAMES:
@@ -136,7 +136,7 @@ class FeatureHead:
         return cls(finite("the factor of the LSTM", description["lstm_weight"]), blocks, choice)
 
     def check(self, n_channels: int, n_outputs: int) -> None:
-        """Raise a ValueError unless this fits a network."""
+        """Raise a ValueError unless this head matches a network."""
         for block in self.blocks:
             if block.sizes != (n_channels, n_outputs):
                 raise ValueError(
@@ -151,5 +151,5 @@ class FeatureHead:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it holds no function or estimator of the user's."""
+        """Whether it contains no function or estimator from the user."""
         return all(block.name in NAMES for block in self.blocks)

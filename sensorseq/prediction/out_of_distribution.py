@@ -69,14 +69,14 @@ class OutOfDistribution:
         return threshold
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of a model file."""
+        """Return the arrays for a model file."""
         return {"known.points": self.points, "known.thresholds": self.thresholds}
 
     @classmethod
     def restore(
         cls, arrays: Mapping[str, NDArray[Any]], n_classes: int | None
     ) -> "OutOfDistribution | None":
-        """Undo `arrays`; None if a file has none."""
+        """Rebuild the ranges from `arrays`; None if a file has none."""
         if "known.points" not in arrays:
             return None
         points, thresholds = arrays["known.points"], arrays["known.thresholds"]

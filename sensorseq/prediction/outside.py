@@ -1,4 +1,4 @@
-"""TrainedRanges: the extremes of training windows, and which other windows lie outside of them."""
+"""TrainedRanges: the extremes of training windows, which reveal windows outside them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,27 +14,28 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 BLOCK_VALUES = 250_000  # values that are looked at together: 2 MB, which a cache holds
-# Margins and sizes were set on development recordings of benchmarks/bench_outside.py.
-N_BANDS, FEWEST_BAND_STEPS = 8, 32  # bands of the spectrum; shorter windows have none
-FEWEST_STEPS = 8  # fewest steps of a window whose spread counts
+# Margins and sizes were chosen on the development recordings of benchmarks/bench_outside.py.
+N_BANDS, FEWEST_BAND_STEPS = 8, 32  # bands of the spectrum, and the shortest window that has one
+FEWEST_STEPS = 8  # shortest window whose spread is used
 _VALUES, _SPREAD, _SHARE, _BANDS = 0, 1, 2, slice(3, 3 + N_BANDS)
-_MARGINS = np.array([0.5, 1.0, 0.5, *[1.0] * N_BANDS])[:, None]  # shares of the range; then decades
-_STILL = -4.0  # log10 of the spread, relative to training, at which a channel is constant
-_ROUNDING = 1e-12  # rounding of a spread, relative to the values
-_LEAST_POWER = 1e-6  # least power of a band; below it they do not differ
+# As a fraction of the range; for the bands in decades.
+_MARGINS = np.array([0.5, 1.0, 0.5, *[1.0] * N_BANDS])[:, None]
+_STILL = -4.0  # log10 of the spread, relative to training, below which a channel is constant
+_ROUNDING = 1e-12  # rounding error of a spread, relative to the values
+_LEAST_POWER = 1e-6  # bands with less power are treated alike
 
 
 @dataclass(frozen=True, eq=False)
 class OutsideWindows:
-    """Which windows lie outside what a model was trained on, and why; print it to read it.
+    """Windows unlike those that a model was trained on, and why; print it to see a summary.
 
     Attributes
     ----------
     reasons : ndarray of shape (n, n_channels), str
-        Empty, or the first of ``"constant"`` (which it never was in training), ``"spread"``,
+        Empty, or the first that applies: ``"constant"`` (never so in training), ``"spread"``,
         ``"values"``, ``"share"`` (the spread relative to other channels), ``"spectrum"``.
     ratio : ndarray of shape (n, n_channels), float64
-        Standard deviation over that of training; NaN if not known.
+        Standard deviation relative to training; NaN if unknown.
     channels : tuple of str
         Their names.
     """
@@ -45,12 +46,12 @@ class OutsideWindows:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """Whether each window lies outside, (n,)."""
+        """True for windows outside, (n,)."""
         return np.asarray((self.reasons != "").any(axis=1))
 
     @property
     def n_outside(self) -> int:
-        """How many windows lie outside."""
+        """The number of windows outside."""
         return int(self.mask.sum())
 
     def __str__(self) -> str:
@@ -70,7 +71,7 @@ class OutsideWindows:
         return f"<OutsideWindows: {self.n_outside} of {len(self.reasons)}>"
 
     def _repr_html_(self) -> str:
-        """Show in how many windows each channel is odd, and how, as a table in a notebook."""
+        """Show a table for notebooks: how many windows each channel puts outside, and why."""
         rows = [
             [name, str(int((self.reasons[:, c] != "").sum())), ", ".join(kinds)]
             for c, name in enumerate(self.channels)
@@ -79,7 +80,7 @@ class OutsideWindows:
         return html_table(str(self), ["channel", "windows outside", "by"], rows)
 
     def _say(self, c: int) -> str:
-        """Count the windows in which a channel is odd, by the reason that most of them have."""
+        """Count the windows that a channel puts outside, with their most frequent reason."""
         is_odd = self.reasons[:, c] != ""
         kinds, counts = np.unique(self.reasons[is_odd, c], return_counts=True)
         kind, unit = str(kinds[np.argmax(counts)]), ""
@@ -101,7 +102,7 @@ class OutsideWindows:
 
 
 def join_outside(parts: Sequence[OutsideWindows]) -> OutsideWindows:
-    """Join results for the same channels."""
+    """Concatenate results for the same channels."""
     reasons = np.concatenate([part.reasons for part in parts])
     ratio = np.concatenate([part.ratio for part in parts])
     return OutsideWindows(reasons, ratio, parts[0].channels)
@@ -109,11 +110,11 @@ def join_outside(parts: Sequence[OutsideWindows]) -> OutsideWindows:
 
 @dataclass(frozen=True, eq=False)
 class TrainedRanges:
-    """The extremes of training windows: `low` and `high` (3 + bands, n_channels), NaN if unknown.
+    """The extremes of training windows, `low` and `high` (3 + bands, n_channels); NaN if unknown.
 
-    Their rows are the values; log10 of the standard deviation over `scale` (n_channels,), its root
-    mean square over windows; that minus the mean of the other channels; log10 of the share of each
-    band in the power.
+    The rows are: the values; log10 of the standard deviation relative to `scale` (n_channels,), its
+    root mean square over windows; that logarithm minus the mean of the other channels; and log10 of
+    each band's fraction of the power.
     """
 
     low: Floats
@@ -122,7 +123,7 @@ class TrainedRanges:
 
     @classmethod
     def learn(cls, X: NDArray[Any], lengths: Ints) -> "TrainedRanges":
-        """Learn from unscaled windows (n, t, c) and their valid steps (n,)."""
+        """Measure unscaled windows (n, t, c) with valid steps (n,)."""
         squares, peak, count = np.zeros(X.shape[2]), np.zeros(X.shape[2]), 0
         for rows, length in _blocks(lengths, X.shape[2]):
             part = X[rows, :length].astype(np.float64)
@@ -136,7 +137,7 @@ class TrainedRanges:
         return cls(unknown, unknown, scale).widened(X, lengths)
 
     def widened(self, X: NDArray[Any], lengths: Ints) -> "TrainedRanges":
-        """Return the ranges with further windows in them."""
+        """Return the ranges extended by further windows."""
         low, high = self.low, self.high
         for _, least, most in self._measured(X, lengths):
             low = np.fmin(low, np.fmin.reduce(least, axis=0))
@@ -146,7 +147,7 @@ class TrainedRanges:
     def compare(
         self, X: NDArray[Any], lengths: Ints, channels: Sequence[str], *, is_rescaled: bool = False
     ) -> OutsideWindows:
-        """Mark the windows outside; the unit is free if a model rescales each recording."""
+        """Find windows outside the ranges; the unit is ignored if a model rescales recordings."""
         margins = np.broadcast_to(_MARGINS, self.low.shape).copy()
         margins[_VALUES] *= self.high[_VALUES] - self.low[_VALUES]
         margins[_VALUES] += 1e-6 * np.maximum(abs(self.low[_VALUES]), abs(self.high[_VALUES]))
@@ -156,11 +157,11 @@ class TrainedRanges:
         reasons = np.full((len(X), X.shape[2]), "", "<U8")
         ratio = np.full(reasons.shape, np.nan)
         for rows, least, most in self._measured(X, lengths):
-            beyond = np.maximum(low - least, most - high)  # NaN where there is nothing to compare
+            beyond = np.maximum(low - least, most - high)  # NaN if there is nothing to compare
             is_odd = beyond > 0
             spread, share = least[:, _SPREAD], beyond[:, _SHARE]
             is_still = (spread <= _STILL) & (self.low[_SPREAD] > _STILL)
-            # odd is the channel whose share is farthest off, not those it is compared with
+            # report only the channel whose share is farthest off, not those compared with it
             is_told = (is_odd[:, :_SHARE].any(axis=1) | is_still).any(axis=1)
             is_farthest = share >= np.fmax.reduce(share, axis=1, keepdims=True) - 1e-9
             for reason, where in (
@@ -175,7 +176,7 @@ class TrainedRanges:
         return OutsideWindows(reasons, ratio, tuple(channels))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of a model file."""
+        """Return the arrays for a model file."""
         return {f"ranges.{name}": array for name, array in vars(self).items()}
 
     @classmethod
@@ -197,7 +198,7 @@ class TrainedRanges:
         return cls(low, high, scale)
 
     def _measured(self, X: NDArray[Any], lengths: Ints) -> Iterator[tuple[Ints, Floats, Floats]]:
-        """Yield rows of windows with their measures, lowest and highest, (n, 3 + bands, c)."""
+        """Yield rows of windows with their lowest and highest measures, (n, 3 + bands, c)."""
         moves = self.scale > 0
         for rows, length in _blocks(lengths, X.shape[2]):
             part = X[rows, :length].astype(np.float64)
@@ -218,7 +219,7 @@ class TrainedRanges:
 
 
 def _blocks(lengths: Ints, n_channels: int) -> Iterator[tuple[Ints, int]]:
-    """Yield rows of equally long windows that are looked at together, and their length."""
+    """Yield rows of equally long windows that are processed together, and their length."""
     for length in np.unique(lengths).tolist():
         rows = np.flatnonzero(lengths == length)
         size = max(1, BLOCK_VALUES // (length * n_channels))
@@ -227,7 +228,7 @@ def _blocks(lengths: Ints, n_channels: int) -> Iterator[tuple[Ints, int]]:
 
 
 def _bands(part: Floats) -> Floats:
-    """Return log10 of the share of each band in the power, (n, bands, c)."""
+    """Return log10 of each band's fraction of the power, (n, bands, c)."""
     moving = part - part.mean(axis=1, keepdims=True)
     spectrum = np.fft.rfft(moving * np.hanning(part.shape[1] + 1)[:-1, None], axis=1)[:, 1:-1]
     power = np.array_split(np.abs(spectrum) ** 2, N_BANDS, axis=1)

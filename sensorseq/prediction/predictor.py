@@ -99,12 +99,12 @@ class WindowPredictor:
 
     @property
     def _n_channels(self) -> int:
-        """The channels of the windows."""
+        """The number of channels."""
         return self.n_features_in_ if self._flat_timesteps is None else 1
 
     @property
     def _channels(self) -> list[str] | None:
-        """The names of the channels: of the columns of DataFrames, or of a WindowSet."""
+        """The names of the channels, from a DataFrame's columns or a WindowSet; None if unknown."""
         if self._flat_timesteps is None and hasattr(self, "feature_names_in_"):
             return [str(name) for name in self.feature_names_in_]
         preparation: Preparation | None = getattr(self, "preparation_", None)
@@ -165,11 +165,11 @@ class WindowPredictor:
         return self._predictions(self._outputs(X, lengths))
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
-        """Return the network's outputs, (n, outputs), those of an ensemble joined."""
+        """Return the outputs (n, outputs); those of several networks are combined."""
         return self._ensemble.outputs(*self._scaled(self._read_windows(X, lengths)))
 
     def _read_windows(self, X: Any, lengths: Any) -> Sequences:
-        """Read windows to predict: prepared as those of the fit, with their own names."""
+        """Read windows to predict, and check that they were prepared like those of the fit."""
         self._check_fitted()
         if isinstance(X, SETS):
             X = self._open(X, "X")
@@ -180,7 +180,7 @@ class WindowPredictor:
         return read_sequences(X, lengths, "X", self._shape)
 
     def _scaled(self, sequences: Sequences) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-        """Return the networks' view of windows in memory, with their lengths if they differ."""
+        """Crop and scale windows in memory for the networks; lengths are None if all are equal."""
         if self._were_lengths:
             self._check_ends(sequences)
         cropped = crop_sequences(sequences, self.max_timesteps, self.crop, training=False)
@@ -188,7 +188,7 @@ class WindowPredictor:
         return scaled, None if cropped.are_full else cropped.lengths
 
     def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
-        """Tell which windows are unlike all that the model was trained on, as in another unit.
+        """Find windows unlike any that the model was trained on, such as those in another unit.
 
         Parameters
         ----------

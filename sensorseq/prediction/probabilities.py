@@ -54,7 +54,7 @@ def recording_prediction(probability: NDArray[np.float64]) -> tuple[int, int, ND
 
 
 def check_abstention(fields: Sequence[Any]) -> Abstention:
-    """Return the result of `fit_abstention`, read from a file."""
+    """Check and return the result of `fit_abstention` read from a file."""
     read = Abstention(*fields)
     numbers = all(isinstance(value, int | float) for value in read)
     if not numbers or not 0 <= read.threshold <= 1:

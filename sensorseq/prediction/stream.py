@@ -1,4 +1,4 @@
-"""DecisionStream: decisions about samples as they arrive, as `sensorseq predict` makes them."""
+"""DecisionStream classifies samples as they arrive, in the same way as `sensorseq predict`."""
 
 from collections import deque
 from collections.abc import Callable
@@ -26,8 +26,8 @@ from sensorseq.preprocessing.windows.cut import window_start
 from sensorseq.recording import Channel
 from sensorseq.sequence.smoothing import STREAM_SMOOTH, LagSmoother, Smoothing, window_weight
 
-_CLOCK_DIGITS = 9  # decimal digits of a second; the rest is rounding error
-_SAME_RATE = 1e-3  # relative: a sensor this close to the model's rate is not resampled
+_CLOCK_DIGITS = 9  # decimal digits of a second; further digits are rounding error
+_SAME_RATE = 1e-3  # relative; a sensor this close to the model's rate is not resampled
 
 
 class StreamedModel(Protocol):
@@ -47,19 +47,19 @@ class StreamedModel(Protocol):
         """Tell which windows are unlike those of the training."""
 
     def _known_within(self, false_alarm_rate: float) -> tuple[OutOfDistribution, float]:
-        """Return the known windows, and the distance above which a window is unknown."""
+        """Return the model of known windows, and the distance above which a window is unknown."""
 
 
 @dataclass(frozen=True)
 class StreamDecision:
     """The decision about one window of a stream.
 
-    `start_s` and `end_s` are on the clock of the samples. `probabilities` are those of all classes
-    in the order of `classes_`; `probability` is that of `label`. `answered` tells whether it
+    `start_s` and `end_s` refer to the clock of the samples. `probabilities` are those of all
+    classes in the order of `classes_`; `probability` is that of `label`. `answered` is True if it
     reaches the threshold of `fit_abstention` and the window is not unknown, see `false_alarm_rate`
-    of `predict_or_abstain`; None without either.
-    `delay_s` is how much newer the newest sample was than the window's end. `outside` tells whether
-    the window is unlike those of the training; None if the model does not know.
+    of `predict_or_abstain`; None without either. `delay_s` is the time from the window's end to the
+    newest sample. `outside` is True if the window is unlike the training windows; None if the model
+    has no data to decide.
     """
 
     start_s: float
@@ -104,11 +104,11 @@ class DecisionStream:
     sample_rate_hz : float
         Rate of the samples.
     latency_s : float
-        How long after the end of a window its decision is due: what filters look ahead.
+        Delay of a decision after the end of its window, due to filters that look ahead.
     classes : list
         Labels in the order of the probabilities.
     on_outside : callable or None
-        Set it to be called with the first windows unlike those of the training, an OutsideWindows.
+        If set, it is called with an OutsideWindows when windows first differ from the training.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class DecisionStream:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Samples that were late or twice, ticks filled, gaps, decisions, windows outside."""
+        """Numbers of late, duplicate and filled samples, gaps, decisions, and outside windows."""
         clock = self._clock
         return {
             "n_late": clock.n_late,
@@ -185,7 +185,7 @@ class DecisionStream:
     def push(
         self, samples: ArrayLike, timestamps_s: ArrayLike | None = None
     ) -> list[StreamDecision]:
-        """Take the next samples and return the decisions that are due.
+        """Process the next samples and return the decisions that are due.
 
         Parameters
         ----------
@@ -213,7 +213,7 @@ class DecisionStream:
         return self._decide(self._clock.push(samples, timestamps_s))
 
     def flush(self) -> list[StreamDecision]:
-        """End the signal, and return the decisions about what is left; another may begin."""
+        """End the signal and return the remaining decisions; another signal may follow."""
         newest_s = self._clock.newest_s
         decisions = [*self._decide(self._clock.flush()), *self._end(newest_s)]
         if self._smoother is not None:
@@ -235,7 +235,7 @@ class DecisionStream:
         return decisions
 
     def _begin(self, start_s: float) -> None:
-        """Begin a piece: filters and windows start anew."""
+        """Begin a segment with fresh filters and windows."""
         close = abs(self.sample_rate_hz / self._rate - 1) < _SAME_RATE
         self._resampler = StreamResampler(
             self._rate if close else self.sample_rate_hz,
@@ -245,11 +245,11 @@ class DecisionStream:
         )
         self._steps = StepChain(self._plan.steps).stream(self._channels, self._rate)
         self._start_s, self._drift_s = start_s + self._steps.delay_s, 0.0
-        self._held: NDArray[np.float32] | None = None  # samples from `_first` on
+        self._held: NDArray[np.float32] | None = None  # samples from index `_first` on
         self._first = self._n_cut = self._n_samples = 0
 
     def _end(self, newest_s: float | None) -> list[StreamDecision]:
-        """Return the decisions about the rest of the piece."""
+        """Return the decisions about the rest of the segment."""
         if not self._n_samples and self._held is None:
             return []
         left = self._resampler.flush()
@@ -269,7 +269,7 @@ class DecisionStream:
         self._n_samples += len(new)
 
     def _windows(self) -> list[StreamDecision]:
-        """Cut the windows that are complete, and predict them together."""
+        """Cut the windows that are complete and predict them together."""
         assert self._held is not None
         starts = []
         while (start := window_start(self._n_cut, self._hop)) + self._n_window <= self._n_samples:
@@ -339,7 +339,7 @@ class DecisionStream:
     def _settled(
         self, rows: list[NDArray[np.float64]], newest_s: float | None
     ) -> list[StreamDecision]:
-        """Return the decisions that have waited longest, with these smoothed probabilities."""
+        """Return the decisions that have waited longest, updated with smoothed probabilities."""
         decisions = []
         for row in rows:
             one, best = self._waiting.popleft(), int(np.argmax(row))

@@ -1,4 +1,4 @@
-"""Recordings to one prepared file: `sensorseq prepare` and the function behind it."""
+"""Prepare recordings as one file: `sensorseq prepare` and the function behind it."""
 
 from sensorseq.prepare.run import prepare
 

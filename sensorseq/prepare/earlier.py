@@ -1,4 +1,4 @@
-"""The prepared file that is already there: what it was made of, and its windows to use again."""
+"""An existing prepared file: what it was made of, and its windows for reuse."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ class EarlierFile:
 
     `record` is what `prepare` stored about its inputs, empty for a file of an older version:
     ``version`` of the windows, ``inputs`` (a digest of the files and labels of each recording),
-    ``facts`` of those that could be cut, ``failed`` with the reasons, and ``summary``.
+    ``facts`` about those that were cut, ``failed`` with the reasons, and ``summary``.
     """
 
     def __init__(self, prepared: PreparedFile) -> None:
@@ -41,14 +41,14 @@ class EarlierFile:
         every = {one["recording_id"]: one for one in self.record.get("facts", ())}
         self.facts = {name: one for name, one in every.items() if name not in self.failed}
         damaged = {n for n, one in every.items() if any("kept_s" in row for row in one["dropped"])}
-        self.left_out = damaged.union(self.failed)  # in part or as a whole
+        self.left_out = damaged.union(self.failed)  # partly or entirely
 
     @classmethod
     @contextmanager
     def at(cls, path: Path) -> "Iterator[EarlierFile | str | None]":
-        """Open the file at `path`, None if there is none; another kind of file is refused.
+        """Open the file at `path`; None if it does not exist. Another kind of file raises an error.
 
-        For a prepared file that is damaged, give what is wrong with it.
+        For a damaged prepared file, return a description of the damage.
         """
         if not path.exists() or (path.is_file() and not path.stat().st_size):
             yield None
@@ -70,7 +70,7 @@ class EarlierFile:
         yield f"it {reason}"
 
     def changed_options(self, configuration: Mapping[str, Any]) -> dict[str, str]:
-        """Return the options that differ in this configuration, with both values in words."""
+        """Return the options that differ in this configuration, with both values as text."""
         stored = self.provenance.get("configuration") or {}
         changed = {}
         for name, option in OPTIONS.items():
@@ -86,7 +86,7 @@ class EarlierFile:
             and configuration["derive"]["mode"]
             and "derived" in self.provenance
         ):
-            del changed["derive"]  # the file has the steps in its place
+            del changed["derive"]  # the file has the derived steps instead
             changed.pop("steps", None)
         return changed
 
@@ -108,7 +108,7 @@ class EarlierFile:
         return words
 
     def verify(self) -> None:
-        """Verify the whole file; an error if it is damaged or has no checksums."""
+        """Verify the whole file; raise if it is damaged or has no checksums."""
         self.prepared.verify()
 
     def part(self, recording_id: str, channels: Sequence[str], *, cut_anew: bool) -> "StoredPart":
@@ -129,9 +129,9 @@ class EarlierFile:
         )
 
     def part_of(self, recording_id: str, group: str, digests: Sequence[str], by: str) -> str:
-        """Return the part of the file that a new or changed recording belongs to, "" if it is open.
+        """Return the part of the file that a new or changed recording belongs to; "" if undecided.
 
-        That of its group or, for a copy or a file with a new name, of the recording with the same
+        It is the part of its group or, for a copy or renamed file, of the recording with the same
         files.
         """
         if by == "time":
@@ -153,7 +153,7 @@ class EarlierFile:
         for name, facts in self.facts.items():
             if facts["n_windows"]:
                 rows = self._rows.get(name)
-                # Only training windows that are cut separately can leave a recording without rows.
+                # Only if training windows are cut separately can a recording have no rows.
                 part = "train" if rows is None else str(split[rows[0]])
                 digests = (source["sha256"] for source in facts["sources"])
                 keys = (("group", facts["group"]), ("recording", name), ("files", *digests))
@@ -164,29 +164,29 @@ class EarlierFile:
 
 @dataclass(frozen=True, eq=False)
 class StoredPart:
-    """The windows of one recording in a prepared file, read as if they were in a part file.
+    """The windows of one recording in a prepared file, with the interface of a part file.
 
-    If the training windows were cut separately, `prefix` ``"train_"`` reads them. Those on the grid
-    are then not in the file; only their number for each label is known, in `n_of_label`.
+    If training windows were cut separately, the `prefix` ``"train_"`` reads them. The windows on
+    the grid are then not in the file; only their counts by label are known, in `n_of_label`.
     """
 
     recording_id: str
     group: str
     prepared: PreparedFile
     rows: NDArray[np.int64]
-    order: list[int]  # places of its channels
+    order: list[int]  # positions of its channels
     n_of_label: list[tuple[str, int]]
     cut_anew: bool
     prefix: str = ""
 
     @property
     def split(self) -> NDArray[np.str_]:
-        """The part of each window, as `read` gives them."""
+        """The part of each window, in the order of `read`."""
         split = np.asarray(self.prepared.columns.split)[self.rows]
         return np.full(len(self.read("start_s")), "train") if self._has_no_grid else split
 
     def read(self, name: str) -> NDArray[Any]:
-        """Return one array of the windows, as `read_part` does."""
+        """Return one array of the windows, like `read_part`."""
         if self._has_no_grid and not self.prefix:
             labels, counts = zip(*self.n_of_label, strict=True)
             y = np.repeat(labels, counts)
@@ -204,7 +204,7 @@ class StoredPart:
 
 
 def reason_of(error: PreparedFileError, path: Path) -> str:
-    """Describe the error of the file at `path`, without its name and the way out."""
+    """Describe an error about the file at `path`, without its name and advice."""
     return str(error).removeprefix(f"{path}: ").partition(";")[0].rstrip(".")
 
 

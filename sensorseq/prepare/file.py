@@ -1,4 +1,4 @@
-"""What a prepared file goes through: compared with an earlier one, cut in parts, merged."""
+"""The stages of preparing a file: compare with an earlier one, cut parts, merge them."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +57,7 @@ Progress = Callable[[str, int, int], None]
 """Called with the stage (``"digests"``, ``"rates"``, ``"recordings"``, ``"merge"``), how many items
 are done and how many there are. An exception it raises ends the run."""
 
-_READ_BYTES = 1 << 23  # bytes of a part that are read together
+_READ_BYTES = 1 << 23  # bytes of a part that are read at once
 _REPLACED = "the steps of the configuration are not used: derive replaces them"
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -75,25 +75,25 @@ class FilePreparation:
     allow_scales: bool
     progress: Progress
     earlier: EarlierFile | None
-    damage: str = ""  # to a file that it replaces
+    damage: str = ""  # damage of the file to be replaced
 
     def __post_init__(self) -> None:
-        self.failed: dict[str, str] = {}  # recording_id: why
+        self.failed: dict[str, str] = {}  # reason by recording_id
         self.labels = {label for source in self.sources for label in labels_of(source)}
         self.every = list(self.sources)
-        self.digests: dict[str, list[dict[str, Any]]] = {}  # digests of the files of each recording
+        self.digests: dict[str, list[dict[str, Any]]] = {}  # file digests by recording
         self.extended: EarlierFile | None = None
-        self.changes = [self.damage] if self.damage else []  # since the earlier file
+        self.changes = [self.damage] if self.damage else []  # compared with the earlier file
         self.channels: tuple[str, ...] = ()  # channels of an extended file, in order
         self.input_channels: list[str] = []
-        self.unread: set[str] = set()  # the recordings that it holds
+        self.unread: set[str] = set()  # recordings that the earlier file already holds
         self.facts: list[Facts] = []
-        self.odd_scales: list[str] = []  # odd scales that were allowed
+        self.odd_scales: list[str] = []  # descriptions of odd scales that were allowed
 
     def compare(self, resume: bool, jobs: int) -> PreparedSummary | None:
-        """Find out what changed since the earlier file; return its summary if nothing did.
+        """Compare with the earlier file; return its summary if nothing changed.
 
-        To resume is to extend it, unless an interrupted run was to replace it.
+        Resuming extends it, unless an interrupted run was replacing it.
         """
         earlier = self.earlier
         if earlier is None:
@@ -138,7 +138,7 @@ class FilePreparation:
         return None
 
     def choose_rate(self) -> None:
-        """Choose the common rate: the given one, or from the time stamps alone."""
+        """Choose the common rate: the given one, or one from the timestamps alone."""
         if self.extended is not None:
             made = self.extended.provenance
             self.rate, self.rate_from = made["resampled_to_hz"], made["sample_rate_from"]
@@ -155,7 +155,7 @@ class FilePreparation:
         )
         rates = self._run("rates", read, self.sources, self.pool)
         self.rate, self.rate_from = common_rate(rates)
-        # Before much is read, at a thousand times the rate.
+        # Checked before much is read, which would be a waste at a thousand times the rate.
         if not (self.skip or self.allow_scales):
             known = zip(self.sources, rates, strict=True)
             facts = [ScaleFacts(" + ".join(s.relative_paths), "", own) for s, own in known]
@@ -163,7 +163,7 @@ class FilePreparation:
                 raise odd_scale_error(facts[at], texts)
 
     def derive(self) -> None:
-        """Choose the steps for the first recording that can be read, if steps are derived."""
+        """If steps are derived, derive them from the first recording that can be read."""
         pipeline = self.request.pipeline
         if not pipeline.derives:
             return
@@ -188,7 +188,7 @@ class FilePreparation:
                 return
 
     def make_parts(self) -> None:
-        """Write a part file for every recording; `facts` describes each, in order."""
+        """Write a part file for every recording; `facts` then describes each, in order."""
         plan = self.request.pipeline.plan
         self.window_samples = plan.window_samples(self.rate)
         shared = self.request.options, plan, self.rate
@@ -229,7 +229,7 @@ class FilePreparation:
             learned = pipeline.plan.learn(rows, lookahead_s, known)
         rows, table = learned.windows, learned.windows.table
         if self.request.options.split_by == "time" and learned.facts:
-            # The windows that an extended file left out before are not in it.
+            # An extended file lacks the windows that were left out before.
             n_left_out = sum(one.n_windows for one in kept) - len(table.start_s)
             learned.facts["split"]["n_left_out"] = n_left_out
         columns = WindowColumns(
@@ -258,7 +258,8 @@ class FilePreparation:
             self.progress("merge", 0, len(ends))
             done = n_written = 0
             for block in rows.blocks(np.arange(len(columns))):
-                moves = (block != block[:, :1]).any(axis=(1, 2))  # constant windows are no copies
+                # Constant windows do not count as copies.
+                moves = (block != block[:, :1]).any(axis=(1, 2))
                 keys.append(window_keys(block) * moves)
                 yield block
                 n_written += len(block)
@@ -348,23 +349,23 @@ class FilePreparation:
         )
 
     def _inputs(self) -> dict[str, str]:
-        """Return a digest of what each recording is made of, also of those left out."""
+        """Return a digest of each recording's inputs, including those left out."""
         known = {one.recording_id: one.sources for one in self.facts} | self.digests
         keys = {}
         for source in self.every:
             try:
                 files = known.get(source.recording_id) or digests_of(source)
                 keys[source.recording_id] = input_key(source, files)
-            except RecordingError:  # a file that cannot be read, which was left out
+            except RecordingError:  # an unreadable file, which was left out
                 keys[source.recording_id] = ""
         return keys
 
     def _known_facts(self, source: RecordingSource) -> Facts | None:
-        """Return the facts of a recording that the extended file holds, if it did not change."""
+        """Return the facts about a recording in the extended file if it is unchanged."""
         name, earlier = source.recording_id, self.extended
         if earlier is None or name not in earlier.facts:
             return None
-        if name in earlier.left_out and not self.skip:  # in part
+        if name in earlier.left_out and not self.skip:  # partly left out
             return None
         if earlier.inputs[name] != input_key(source, self.digests[name]):
             return None
@@ -382,7 +383,7 @@ class FilePreparation:
         )
 
     def _known_parts(self, kept: list[Facts], rows: "PartRows") -> NDArray[np.str_] | None:
-        """Return the part of each window that an extended file decides, "" for the others."""
+        """Return each window's part if the extended file decides it, otherwise ""."""
         if self.extended is None or self.request.options.split is None:
             return None
         by, known = self.request.options.split_by, []
@@ -402,7 +403,7 @@ class FilePreparation:
         tasks: Sequence[_Task],
         pool: Executor | None,
     ) -> list[_Result]:
-        """Return the results in order; a failure stops the run, or its recording is left out."""
+        """Return the results in order; a failure stops the run or skips its recording."""
         results, kept = [], []
         self.progress(stage, 0, len(tasks))
         found = zip(self.sources, outcomes(pool, function, tasks), strict=True)
@@ -432,7 +433,7 @@ class FilePreparation:
         if not facts:
             fates = [fate for one in self.facts for fate in one.classes]
             if any(fate["best_share"] or fate["in_spans"] for fate in fates):
-                self._check_fates()  # long enough recordings, whose windows have no label
+                self._check_fates()  # recordings are long enough, but their windows have no label
             longest = max((one.duration_s for one in self.facts), default=0.0)
             gap_s = max((one.bridging_gap_s or 0.0 for one in self.facts), default=0.0)
             way_out = f", or max_gap_s={gap_s:g}, which bridges the gaps" if gap_s else ""
@@ -464,7 +465,7 @@ class FilePreparation:
         return kept
 
     def _of_one_scale(self, facts: list[Facts]) -> list[Facts]:
-        """Keep the recordings whose time and channels have the unit of the others."""
+        """Keep the recordings whose time and channels have the same units as the others."""
         compared = [
             ScaleFacts(
                 files_of(one),
@@ -544,5 +545,5 @@ class FilePreparation:
 
 
 def _threads(jobs: int) -> AbstractContextManager[Executor | None]:
-    """Threads to compute digests, which need no processes."""
+    """Return threads for computing digests, which need no processes."""
     return nullcontext() if jobs == 1 else ThreadPoolExecutor(jobs)

@@ -1,4 +1,4 @@
-"""Parts of a prepared file: one of each recording, made or reused, and all of them together."""
+"""Part files, one for each recording: make or reuse them, and read them together."""
 
 import hashlib
 import json
@@ -28,9 +28,9 @@ from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.windows import WindowSet
 
 PART_VERSION = 6  # raised when equal arguments no longer give equal windows
-_BLOCK_WINDOWS = 1024  # looked at together
-SPOILT = (RecordingError, SignalError, WindowError)  # what `on_error="skip"` passes over
-_PART_OPTIONS = [  # options that decide a recording's windows; derived steps are kept apart
+_BLOCK_WINDOWS = 1024  # windows processed at once
+SPOILT = (RecordingError, SignalError, WindowError)  # errors that `on_error="skip"` skips
+_PART_OPTIONS = [  # options that determine a recording's windows; derived steps are separate
     name
     for name, option in OPTIONS.items()
     if option.section in ("input", "resample", "window") or name == "random_state"
@@ -40,26 +40,26 @@ _PART_OPTIONS = [  # options that decide a recording's windows; derived steps ar
 
 @dataclass(frozen=True)
 class PartTask:
-    """A recording to cut, and how."""
+    """A recording to cut, with the options."""
 
     source: RecordingSource
     options: PreparationOptions
     plan: PreparationPlan
     sample_rate_hz: float
-    path: Path | str  # str: a URL
+    path: Path | str  # a str is a URL
     salvage: bool  # read damaged logs up to the damage
-    files: list[dict[str, Any]] | None = None  # their digests, if they are known
-    facts: "Facts | None" = None  # facts of a recording that an earlier file holds
+    files: list[dict[str, Any]] | None = None  # digests of its files, if known
+    facts: "Facts | None" = None  # facts about the recording in an earlier file
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known of a recording after cutting it, as its part file keeps it in JSON."""
+    """Facts about a recording after cutting, which its part file stores as JSON."""
 
     recording_id: str
     group: str
     labels: list[str]  # labels of its windows
-    labels_there: list[str | None]  # labels that the recording has
+    labels_there: list[str | None]  # labels that occur in the recording
     classes: list[Fate]
     channels: list[str]
     units: list[str]
@@ -69,8 +69,8 @@ class Facts:
     duration_s: float
     n_samples: int
     repaired_stamps: dict[str, int] | None = None
-    clock: dict[str, Any] | None = None  # the facts of `Stamps`
-    bridging_gap_s: float | None = None  # the `max_gap_s` that mends what gaps cut too short
+    clock: dict[str, Any] | None = None  # facts from `Stamps`
+    bridging_gap_s: float | None = None  # a `max_gap_s` that would bridge its gaps
     n_pieces: int
     n_holes_filled: int
     n_windows: int
@@ -79,10 +79,10 @@ class Facts:
     counters: list[str]
     dropped: list[dict[str, Any]]
     sources: list[dict[str, Any]]
-    scales: dict[str, list[float]] | None = None  # as `measure_scales` returns
+    scales: dict[str, list[float]] | None = None  # from `measure_scales`
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON holds them."""
+        """Return the fields in the form that JSON stores."""
         plain = dict(vars(self))
         for name in ("repaired_stamps", "clock", "bridging_gap_s"):
             if plain[name] is None:
@@ -91,7 +91,7 @@ class Facts:
 
 
 def make_part(task: PartTask) -> tuple[Facts, bool]:
-    """Make the part of one recording or reuse it; return its facts, and whether it was reused."""
+    """Make or reuse the part of one recording; return its facts, and True if it was reused."""
     if task.facts is not None:
         return task.facts, True
     with at_hand(task.source) as source, here(task.path) as path:
@@ -134,12 +134,12 @@ def _make_part_at(path: Path, task: PartTask) -> tuple[Facts, bool]:
 def read_recording(
     source: RecordingSource, options: PreparationOptions, scratch: Path, *, salvage: bool
 ) -> Recording:
-    """Read a recording with the options that concern reading."""
+    """Read a recording with the options for reading."""
     return read_source(source, options, salvage=salvage, scratch=scratch)
 
 
 def digests_of(source: RecordingSource) -> list[dict[str, Any]]:
-    """Return path, size and SHA-256 of each file of a recording."""
+    """Return path, size and SHA-256 of each of a recording's files."""
     with at_hand(source) as near:
         digests = digest_source(near)
     return [
@@ -150,7 +150,7 @@ def digests_of(source: RecordingSource) -> list[dict[str, Any]]:
 
 def _are_beyond_float32(values: NDArray[np.floating], at: int, stop: int) -> NDArray[np.bool_]:
     some, largest = values[at:stop], np.finfo(np.float32).max
-    if -largest <= some.min(initial=0) and some.max(initial=0) <= largest:  # not with NaN
+    if -largest <= some.min(initial=0) and some.max(initial=0) <= largest:  # false for NaN
         return np.zeros(0, bool)
     beyond: NDArray[np.bool_] = np.abs(some) > largest
     return beyond
@@ -159,7 +159,7 @@ def _are_beyond_float32(values: NDArray[np.floating], at: int, stop: int) -> NDA
 def _cut(
     recording: Recording, plan: PreparationPlan, rate: float, sources: list[dict[str, Any]]
 ) -> tuple[Facts, dict[str, NDArray[Any]]]:
-    """Return the facts about a recording and its windows, with separate training windows if set."""
+    """Cut a recording, with separate training windows if configured; return facts and windows."""
     pieces = plan.pieces(recording, rate)
     windows = plan.windows(pieces, rate)
     arrays = _arrays(windows, "")
@@ -203,12 +203,12 @@ def _arrays(windows: WindowSet, prefix: str) -> dict[str, NDArray[Any]]:
 
 
 def labels_of(source: RecordingSource | Recording) -> list[str | None]:
-    """Return the labels a recording is known to have; one None when it has none."""
+    """Return the labels of a recording; a single None if it has none."""
     return [*sorted(source.labels)] or [None]
 
 
 def files_of(facts: Facts) -> str:
-    """Return the names of a recording's files as a user knows them."""
+    """Return the names of a recording's files in the user's form."""
     return " + ".join(source["path"] for source in facts.sources)
 
 
@@ -224,7 +224,7 @@ def _key(task: PartTask, files: Iterable[Mapping[str, Any]]) -> str:
 
 
 def input_key(source: RecordingSource, files: Iterable[Mapping[str, Any]]) -> str:
-    """Return a digest of what a recording is made of, apart from the options."""
+    """Return a digest of a recording's inputs, without the options."""
     return _hashed(
         list(files),
         [source.recording_id, source.label, source.group, source.sensors, source.missing_sensors],
@@ -243,8 +243,8 @@ class RecordingPart:
     path: Path
     recording_id: str
     group: str
-    order: list[int]  # places of its channels
-    prefix: str = ""  # prefix of its arrays: none for those on the grid, or "train_"
+    order: list[int]  # positions of its channels
+    prefix: str = ""  # prefix of its arrays: "" for windows on the grid, or "train_"
 
     def read(self, name: str) -> NDArray[Any]:
         """Return the array of this name."""
@@ -262,13 +262,13 @@ class RecordingPart:
 
 @dataclass(frozen=True, eq=False)
 class PartRows:
-    """The windows of many parts, as a plan takes them; their samples stay in the parts."""
+    """The windows of many parts, in the form that a plan takes; samples stay in the parts."""
 
     parts: Sequence[RecordingPart | StoredPart]
     channels: tuple[str, ...]
-    used: list[NDArray[np.int64]]  # rows of each part
+    used: list[NDArray[np.int64]]  # rows in each part
     table: WindowTable
-    at_once: int  # windows that are read together
+    at_once: int  # windows read at once
 
     @classmethod
     def of(
@@ -292,7 +292,7 @@ class PartRows:
         return cls(parts, channels, [np.arange(count) for count in counts], table, at_once)
 
     def with_training_anew(self, split: NDArray[np.str_]) -> tuple["PartRows", NDArray[np.str_]]:
-        """Return the windows with those of training recordings cut anew, and the part of each."""
+        """Return the windows with separately cut training windows, and the part of each."""
         part_of = dict(zip(self.table.recording_id.tolist(), split.tolist(), strict=True))
         of_part = [part_of[part.recording_id] for part in self.parts]
         parts = [
@@ -304,7 +304,7 @@ class PartRows:
         return rows, np.repeat(of_part, [len(used) for used in rows.used])
 
     def keep(self, mask: NDArray[np.bool_]) -> "PartRows":
-        """Return the windows where the mask is true."""
+        """Return the windows selected by the mask."""
         by_part = np.split(mask, self._ends[:-1])
         used = [rows[own] for rows, own in zip(self.used, by_part, strict=True)]
         return replace(self, used=used, table=self.table.keep(mask))
@@ -312,7 +312,7 @@ class PartRows:
     def blocks(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
         """Yield the samples of the windows at increasing positions, one recording at a time."""
         ends = self._ends
-        # Only the parts that are met are looked at: a scale per recording asks once for each.
+        # Visit only parts in range, because a scale per recording calls this for each one.
         part_of = np.searchsorted(ends, rows, side="right")
         for own in np.split(rows, np.flatnonzero(np.diff(part_of)) + 1):
             if own.size:
@@ -330,9 +330,9 @@ class PartRows:
 def find_copies(
     keys: NDArray[np.uint64], table: WindowTable, split: NDArray[np.str_] | None
 ) -> list[dict[str, Any]]:
-    """Return pairs of recordings in different parts with windows of equal keys above 0.
+    """Return pairs of recordings in different parts that share windows, by keys above 0.
 
-    Those that share the most windows come first.
+    Pairs that share the most windows come first.
     """
     if split is None:
         return []

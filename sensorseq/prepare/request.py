@@ -1,4 +1,4 @@
-"""What a preparation is asked, and what it answers."""
+"""The request of a preparation, and the summary of its result."""
 
 import os
 from collections import Counter
@@ -17,22 +17,23 @@ from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments
 from sensorseq.preprocessing.steps.derive import DERIVE
 from sensorseq.readers.columns import describe_counters
 
-_OF_A_RUN = ("path", "n_reused", "size_bytes", "action", "changes")  # not of the file
+# These describe a run, not the file.
+_OF_A_RUN = ("path", "n_reused", "size_bytes", "action", "changes")
 
 
 @dataclass(frozen=True)
 class Request:
-    """The checked options, and the pipeline made of them."""
+    """The checked options, and the pipeline built from them."""
 
     options: PreparationOptions
     pipeline: PreparePipeline
-    replaces_steps: bool  # derived steps replace those of the configuration file
+    replaces_steps: bool  # True if derived steps replace those of the configuration file
 
     @classmethod
     def of(
         cls, given: Mapping[str, Any], config: str | os.PathLike[str] | PrepareConfiguration | None
     ) -> "Request":
-        """Check the options that are given, and take the others from the configuration."""
+        """Check the given options, and take the others from the configuration."""
         configured = PrepareConfiguration()
         named: AbstractContextManager[None] = nullcontext()
         if isinstance(config, PrepareConfiguration):
@@ -71,42 +72,48 @@ class Request:
 
 @dataclass(frozen=True)
 class PreparedSummary:
-    """What `prepare` did: counts, lengths and rates of the windows, and all that was left out."""
+    """The result of `prepare`: counts, lengths and rates of windows, and what was left out."""
 
-    path: Path | str  # str: a URL
+    path: Path | str  # a str is a URL
     counts: dict[str, dict[str, int]]  # windows by part and class
     n_recordings: int
     n_windows: int
     window_samples: int
     channels: tuple[str, ...]
     sample_rate_hz: float
-    sample_rate_from: str  # given, or median of the recordings
-    dropped: list[dict[str, Any]] = field(default_factory=list)  # recordings, or pieces of them
-    dropped_columns: dict[str, int] = field(default_factory=dict)  # without numbers
-    counters: dict[str, int] = field(default_factory=dict)  # columns that are no sensors
-    n_reused: int = 0  # recordings of an interrupted run or of the file that was there
+    sample_rate_from: str  # "given" or "median of the recordings"
+    dropped: list[dict[str, Any]] = field(default_factory=list)  # recordings or segments of them
+    dropped_columns: dict[str, int] = field(default_factory=dict)  # columns without numbers
+    # Columns that count instead of measuring.
+    counters: dict[str, int] = field(default_factory=dict)
+    n_reused: int = 0  # recordings reused from an interrupted run or from the existing file
     size_bytes: int = 0
     imbalance: str = ""
     constant_channels: list[str] = field(default_factory=list)
     n_holes_filled: int = 0
     repaired_stamps: dict[str, int] = field(default_factory=dict)
-    resampled_to_hz: float = 0.0  # before steps that change the rate
-    copies: list[dict[str, Any]] = field(default_factory=list)  # recordings in different parts
-    own_rates_hz: tuple[float, float] = (0.0, 0.0)  # lowest and highest median rate
-    n_fitted: dict[str, int] = field(default_factory=dict)  # windows by class, after balancing
+    resampled_to_hz: float = 0.0  # rate before steps that change it
+    # Copies among recordings of different parts.
+    copies: list[dict[str, Any]] = field(default_factory=list)
+    # Lowest and highest median rate of the recordings.
+    own_rates_hz: tuple[float, float] = (0.0, 0.0)
+    # Training windows by class, after balancing.
+    n_fitted: dict[str, int] = field(default_factory=dict)
     derived: list[str] = field(default_factory=list)
-    clocks: dict[str, int] = field(default_factory=dict)  # how units of time were found
-    odd_rates_hz: dict[str, float] = field(default_factory=dict)  # recordings whose rate differs
-    odd_scales: list[str] = field(default_factory=list)  # recordings in another unit, if allowed
-    # windows by recording whose samples are all zero
+    clocks: dict[str, int] = field(default_factory=dict)  # how the time units were found
+    odd_rates_hz: dict[str, float] = field(default_factory=dict)  # recordings with a different rate
+    # Recordings in another unit that were allowed.
+    odd_scales: list[str] = field(default_factory=list)
+    # number of all-zero windows by recording
     zero_windows: dict[str, int] = field(default_factory=dict)
-    bridging_gaps_s: dict[str, float] = field(default_factory=dict)  # `max_gap_s` that mends each
-    action: str = "written"  # or replaced, extended, none
+    # By recording, the `max_gap_s` that would bridge its gaps.
+    bridging_gaps_s: dict[str, float] = field(default_factory=dict)
+    action: str = "written"  # or "replaced", "extended", "none"
     changes: list[str] = field(default_factory=list)  # differences from the existing file
 
     @property
     def headline(self) -> str:
-        """What became of the file that was there, in a sentence; empty if there was none."""
+        """A sentence on what happened to an existing file; empty if there was none."""
         if self.action == "none":
             return (
                 f"{self.path} is up to date: {self.n_recordings} recordings, same configuration;"
@@ -122,7 +129,7 @@ class PreparedSummary:
         return {**plain, "headline": self.headline}
 
     def to_record(self) -> dict[str, Any]:
-        """Return the fields that a prepared file keeps."""
+        """Return the fields that a prepared file stores."""
         return {name: value for name, value in asdict(self).items() if name not in _OF_A_RUN}
 
     @classmethod

@@ -108,7 +108,7 @@ def prepare(
         warn_caller(f"{pair.text} {pair.advice}")
     if use.split is not None and use.split_by != "time":
         check_groups(sources, use.split, by_recording=use.split_by == "recording")
-    if scheduler is not None or engine == "dask":  # dask's workers run in folders of their own
+    if scheduler is not None or engine == "dask":  # dask's workers run in other folders
         sources = [_absolute(source) for source in sources]
     parts_url = f"{os.fspath(output)}.parts" if is_url(output) else ""
     reads = None if sources[0].url else sources[0].root
@@ -142,7 +142,7 @@ def _absolute(source: RecordingSource) -> RecordingSource:
 def check_groups(
     sources: Iterable[RecordingSource], fractions: Sequence[float], *, by_recording: bool
 ) -> None:
-    """Fail before an hour of reading when a class has too few groups for the parts."""
+    """Fail before a long reading if a class has too few groups for the parts."""
     used = [part for part, share in zip(PARTS, fractions, strict=True) if share > 0]
     groups_of: dict[str | None, set[str]] = {}
     for source in sources:

@@ -1,4 +1,4 @@
-"""Where recordings are read: in this process, in other processes, or by the workers of dask."""
+"""Run tasks in this process, in other processes, or on dask workers."""
 
 import asyncio
 import logging
@@ -28,9 +28,9 @@ ENGINES = ("process", "dask")
 """What can read recordings in parallel."""
 
 _TIMEOUT_S = 30
-# Of many tasks some are sent together: sending one takes as long as reading a small recording.
+# Many tasks are sent in batches, because sending one takes as long as reading a small recording.
 _MOST_AT_ONCE, _SHARES = 16, 64
-_ended: set[str] = set()  # runs, in a worker
+_ended: set[str] = set()  # ended runs, in a worker
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
 
@@ -39,9 +39,9 @@ _Result = TypeVar("_Result")
 def worker_pool(
     engine: str, jobs: int, scheduler: str | None, reads: Path | None, writes: Path | None
 ) -> Iterator[Executor | None]:
-    """Yield the executor of tasks, None for this process.
+    """Yield an executor for tasks, or None to run them in this process.
 
-    All workers of dask must see the paths they read from and write to.
+    All dask workers must have access to the paths they read and write.
     """
     if scheduler is not None or engine == "dask":
         with _dask_pool(jobs, scheduler, reads, writes) as pool:
@@ -50,7 +50,7 @@ def worker_pool(
     if jobs == 1:
         yield None
         return
-    # Fresh processes: forked ones would inherit the threads of whatever runs here.
+    # New processes, because forked ones would inherit the threads of this one.
     spawn = multiprocessing.get_context("spawn")
     processes = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent)
     try:
@@ -60,7 +60,7 @@ def worker_pool(
 
 
 def _end_with_parent() -> None:
-    """End this worker when its parent is gone: a killed parent says nothing to its workers."""
+    """End this worker when its parent is gone, because a killed parent cannot stop it."""
     parent = multiprocessing.parent_process()
 
     def wait() -> None:
@@ -74,7 +74,7 @@ def _end_with_parent() -> None:
 def outcomes(
     pool: Executor | None, function: Callable[[_Task], _Result], tasks: Sequence[_Task]
 ) -> Iterator[_Result | Exception]:
-    """Yield the result of each task, or its error, in order."""
+    """Yield each task's result, or its error, in order."""
     if pool is None:
         yield from _do_each(function, tasks)
         return
@@ -136,7 +136,7 @@ def _dask_pool(
                     n_workers=jobs,
                     threads_per_worker=1,
                     dashboard_address="127.0.0.1:0",
-                    silence_logs=logging.CRITICAL,  # a killed worker is replaced
+                    silence_logs=logging.CRITICAL,  # killed workers are replaced
                 )
             )
         try:
@@ -150,7 +150,7 @@ def _dask_pool(
             tempfile.NamedTemporaryFile(dir=writes, suffix=".tmp") as probe,
         ):
             needed = {} if reads is None else {str(reads): reads}
-            if writes is not None:  # the same path on another machine may be another folder
+            if writes is not None:  # the same path may be a different folder on another machine
                 needed[probe.name] = writes
             _check_workers(client, str(scheduler), needed)
         pool = _DaskPool(client)
@@ -161,25 +161,25 @@ def _dask_pool(
 
 
 def _connect(where: Any) -> "Client":
-    """Connect to a cluster, where nothing else of this process uses the connection."""
+    """Connect to a cluster through a client of its own."""
     from distributed import Client
     from distributed.comm.addressing import resolve_address
 
     if isinstance(where, str):
-        # A client that finds a malformed address is left half open: collected as garbage while
-        # the next one starts, it waits for a lock that its own thread holds, for ever.
+        # A client with a malformed address is left half open. If it were garbage-collected while
+        # the next one starts, it would wait forever for a lock that its own thread holds.
         resolve_address(where)
     try:
         return Client(where, timeout=_TIMEOUT_S, set_as_default=False)
-    except AssertionError:  # its thread did not start within 10 s: the machine was busy
+    except AssertionError:  # on a busy machine, its thread did not start within 10 s
         return Client(where, timeout=_TIMEOUT_S, set_as_default=False)
 
 
 def _check_workers(client: "Client", scheduler: str, paths: dict[str, Path]) -> None:
-    """Raise if there is no worker, or one that would not do what this process does."""
+    """Raise if there are no workers, or one would compute differently from this process."""
     try:
         found = client.run(_look_around, list(paths))
-    except Exception as error:  # dask passes an ImportError of a worker on as text
+    except Exception as error:  # dask passes a worker's ImportError on as text
         raise EnvironmentProblemError(
             f"a dask worker cannot run sensorseq ({error}); install it on every worker."
         ) from error
@@ -204,12 +204,12 @@ def _check_workers(client: "Client", scheduler: str, paths: dict[str, Path]) -> 
 
 
 def _look_around(needed: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the versions that samples depend on, and which of these paths do not exist."""
+    """Return the versions that affect samples, and which of these paths do not exist."""
     return versions(), [path for path in needed if not Path(path).exists()]
 
 
 class _DaskPool(Executor):
-    """The workers of a dask scheduler as an executor."""
+    """The workers of a dask scheduler, as an executor."""
 
     def __init__(self, client: "Client") -> None:
         self._client = client
@@ -223,13 +223,13 @@ class _DaskPool(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
-        """Drop what has not begun; what has begun ends first, as with processes."""
+        """Cancel tasks that have not started; like with processes, running ones finish first."""
         self._executor.shutdown(wait=False)
         self._client.run(_await_end, self._run, on_error="ignore")
 
 
 def _do(run: str, function: Callable[..., Any], *args: Any) -> Any:
-    if run in _ended:  # dask may begin a task that it was just asked to drop
+    if run in _ended:  # dask may still start a cancelled task
         raise CancelledError
     return function(*args)
 

@@ -53,7 +53,7 @@ __getattr__, __dir__ = lazy_names(
         "SignalSteps": "steps.transformer",
         "StreamResampler": "resample.signal",
         "Windower": "windows.transformers",
-        # offered beside the splits that it checks; nothing here makes use of it
+        # offered next to the splits that it checks, but not used here
         "find_leakage": "sensorseq.inspection.leakage",
     },
 )

@@ -20,7 +20,7 @@ from sensorseq.preprocessing.options import OPTIONS, SECTIONS
 
 @dataclass(frozen=True)
 class PrepareConfiguration:
-    """The options of preparation that a configuration file sets, by name of `PreparationOptions`.
+    """The options set in a configuration file, by their name in `PreparationOptions`.
 
     `steps` is an array of tables, ``[[steps]]``, in order; the keys of each are ``kind`` and the
     fields of that step. A prepared file stores the steps that `derive` chose, not `derive`.
@@ -29,13 +29,13 @@ class PrepareConfiguration:
     given: Mapping[str, Any] = field(default_factory=dict)
 
     def arguments(self) -> dict[str, Any]:
-        """Return the options that are set as keyword arguments of `prepare`."""
+        """Return the options as keyword arguments of `prepare`."""
         given = {name: value for name, value in self.given.items() if value is not None}
         return {name: value for name, value in given.items() if name != "steps" or value}
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> "PrepareConfiguration":
-        """Check these arguments and return their configuration; the reverse of `arguments`."""
+        """Check these arguments and return their configuration, the inverse of `arguments`."""
         for name in arguments:
             if name not in OPTIONS:
                 raise ConfigurationError(
@@ -44,7 +44,7 @@ class PrepareConfiguration:
         return cls({name: _check(OPTIONS[name], value) for name, value in arguments.items()})
 
     def sections(self) -> dict[str, Any]:
-        """Return every key of every section, as in a configuration file; None if it is not set."""
+        """Return every key of every section of a configuration file; None if it is not set."""
         every: dict[str, Any] = {section: {} for section in SECTIONS}
         for name, option in OPTIONS.items():
             every[option.section][option.key] = self.given.get(name)
@@ -79,7 +79,7 @@ def make_configuration(content: Mapping[str, Any]) -> PrepareConfiguration:
 
 
 def read_configuration(path: str | os.PathLike[str]) -> PrepareConfiguration:
-    """Read a TOML file: sections input, resample, derive, window, split, scale, balance; steps."""
+    """Read a TOML file with the sections of `prepare` and an array of steps."""
     file = Path(path)
     try:
         content = tomllib.loads(file.read_text("utf-8"))
@@ -94,13 +94,13 @@ def read_configuration(path: str | os.PathLike[str]) -> PrepareConfiguration:
 
 
 def check_recorded(sections: Mapping[str, Any]) -> None:
-    """Raise if an option in a recorded configuration has not the type of a file; ignore others."""
+    """Raise if an option in a recorded configuration has the wrong type; ignore other keys."""
     for option in OPTIONS.values():
         value = sections.get(option.section)
         if value is not None and option.section != "steps":
             value = value.get(option.key)
         if value != "none":
-            _check(option, json.loads(json.dumps(value)))  # lists in place of tuples
+            _check(option, json.loads(json.dumps(value)))  # turns tuples into lists
 
 
 def _check_keys(section: str, keys: Any) -> None:
@@ -134,7 +134,7 @@ def _sections_with(key: str) -> list[str]:
 
 
 def _check(option: Option, value: Any) -> Any:
-    """Return a value of an option that has the type that it has in a configuration file."""
+    """Return an option's value if it has the type required in a configuration file."""
     try:
         return _adapter(option.name).validate_python(value)
     except pydantic.ValidationError as error:
@@ -166,5 +166,5 @@ def _toml(value: Any) -> str:
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    # JSON and TOML write texts, numbers and booleans alike, except for DEL and surrogate pairs.
+    # JSON and TOML agree on strings, numbers and booleans, except for DEL and surrogate pairs.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,7 +1,7 @@
-"""The options of preparation, each in one place: a field of `PreparationOptions`.
+"""The options of preparation, each defined once as a field of `PreparationOptions`.
 
-From it come the argument of `PreparePipeline` and `prepare`, the key of the configuration file and
-of the provenance, and the option of the command with its help. numpy is not imported here, so that
+The field defines the argument of `PreparePipeline` and `prepare`, the key in the configuration file
+and the provenance, and the command-line option with its help. numpy is not imported here, so that
 the command line starts quickly.
 """
 
@@ -18,12 +18,12 @@ from sensorseq.options import CSV_FORM, SAID, Option, ReadOptions, entries_of, o
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-# Of the configuration file, in the order in which it is written.
+# Sections of the configuration file, in the order in which they are written.
 SECTIONS = ("input", "resample", "derive", "steps", "window", "split", "scale", "balance")
 
 READ_AS_IN_TRAINING = ("time_column", "time_unit", *CSV_FORM, "sample_rate_hz", "label_column")
 """What may differ between the recordings of training and those to be predicted."""
-# None, or "none" in a file or command, turns these off
+# None, or "none" in a file or command, disables these
 CAN_BE_OFF = ("split", "scale", "balance", "derive")
 
 
@@ -217,7 +217,7 @@ class PreparationOptions(ReadOptions):
         return cls(**given)
 
 
-# In Python the entries of both are in one docstring; that of the rate says more here.
+# In Python one docstring has both entries; here only the rate's entry is useful.
 _ENTRIES = SAID | entries_of(PreparationOptions.__doc__)
 _INTRODUCTION = inspect.cleandoc(PreparationOptions.__doc__ or "").partition("---\n")
 PreparationOptions.__doc__ = "".join([*_INTRODUCTION[:2], *_ENTRIES.values()])
@@ -235,9 +235,9 @@ PIPELINE_OPTIONS = tuple(name for name, option in OPTIONS.items() if not option.
 
 
 def takes_options(names: Iterable[str], default: Any = MISSING) -> Callable[[_Function], _Function]:
-    """Give a function that takes ``**options`` the signature with these options.
+    """Give a function that takes ``**options`` a signature with these options.
 
-    Each has its own default, or all have `default`.
+    Each has its own default, unless `default` is given for all.
     """
 
     def decorate(function: _Function) -> _Function:
@@ -270,7 +270,7 @@ def takes_options(names: Iterable[str], default: Any = MISSING) -> Callable[[_Fu
 
 
 def document_options(docstring: str | None, names: Iterable[str]) -> str | None:
-    """Return a docstring with the entries of these options in place of ``**options``."""
+    """Return a docstring with the entries of these options instead of ``**options``."""
     if docstring is None:
         return None
     wanted = set(names)

@@ -1,4 +1,4 @@
-"""PreparePipeline: all steps of preparation in their fixed order."""
+"""PreparePipeline: the whole preparation, in a fixed order."""
 
 import importlib
 import os
@@ -44,7 +44,7 @@ from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.text import number
 from sensorseq.windows import WindowSet
 
-_BLOCK_WINDOWS = 4096  # held in double at a time while a scale is learned
+_BLOCK_WINDOWS = 4096  # windows in double precision at a time while a scaler is fitted
 
 
 class PreparePipeline:
@@ -86,7 +86,7 @@ class PreparePipeline:
         seed = given.get("random_state", 0)
         check_random_state(seed)
         if not isinstance(seed, int):
-            # Draw an integer once, so that every part of the preparation follows from one seed.
+            # Draw an integer once, so that one seed determines the whole preparation.
             seed = int(check_random_state(seed).integers(2**31))
         self.options = use = PreparationOptions(**{**given, "random_state": int(seed)})
         if use.derive is not None:
@@ -191,12 +191,12 @@ class PreparePipeline:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """The arguments in plain types, in sections as in a configuration file."""
+        """The arguments as plain types, in sections like a configuration file."""
         return PrepareConfiguration.of(self.arguments).sections()
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments in plain types; derived steps in place of `derive`."""
+        """The arguments as plain types, with derived steps instead of `derive`."""
         use = {name: _plain(getattr(self.options, name)) for name in PIPELINE_OPTIONS}
         use["steps"] = [step.to_dict() for step in self.plan.steps]
         if self.derived_ is not None:
@@ -283,7 +283,7 @@ class PreparePipeline:
 
     @property
     def derives(self) -> bool:
-        """Whether steps are chosen by names, units and rates of channels."""
+        """Whether steps are to be derived from names, units and rates of channels."""
         return self.options.derive is not None
 
     def use_derived(
@@ -318,7 +318,7 @@ class PreparePipeline:
 
 @dataclass(frozen=True, eq=False)
 class _HeldWindows:
-    """Windows in memory, as a plan takes them, and what they were cut from."""
+    """Windows in memory, in the form that a plan takes, with their origin."""
 
     windows: WindowSet
     plan: PreparationPlan
@@ -365,16 +365,16 @@ PreparePipeline.__doc__ = document_options(PreparePipeline.__doc__, PIPELINE_OPT
 
 
 def common_rate(rates_hz: Iterable[float]) -> tuple[float, str]:
-    """Return the common rate for recordings of these rates (NaN: unknown), and its source."""
+    """Return the common rate of recordings with these rates (NaN: unknown), and its source."""
     known = [rate for rate in rates_hz if np.isfinite(rate)]
     if not known:
         raise WindowError("no recording has two samples, so the sample rate is unknown.")
-    # Nine digits: differences of stamps give 99.99999999999 for 100.
+    # Nine digits, because differences of timestamps give 99.99999999999 for 100.
     return float(f"{np.median(known):.9g}"), "median of the recordings"
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that samples depend on."""
+    """Return the versions that affect samples."""
     return {
         "sensorseq": str(importlib.import_module("sensorseq").__version__),
         "numpy": np.__version__,
@@ -383,7 +383,7 @@ def versions() -> dict[str, str]:
 
 
 def with_changes(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments with changes: of steps and derive, which exclude each other, the later."""
+    """Update arguments; of `steps` and `derive`, which exclude each other, the later one counts."""
     changed = dict(arguments)
     if changes.get("steps"):
         changed.pop("derive", None)
@@ -406,14 +406,14 @@ def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a numpy number, alone or in a mapping, as a Python number, which files can store."""
+    """Convert numpy numbers, alone or in a mapping, to Python numbers, for storage in files."""
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items()}
     return number(value)
 
 
 def _lists(value: Any) -> Any:
-    """Return nested values with lists in place of tuples, and plain mappings."""
+    """Convert nested tuples to lists, and mappings to dictionaries."""
     if isinstance(value, Mapping):
         return {key: _lists(part) for key, part in value.items()}
     return [_lists(part) for part in value] if isinstance(value, list | tuple) else value

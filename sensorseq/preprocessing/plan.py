@@ -1,4 +1,4 @@
-"""What is done to each recording, and then what depends on all: split, scaler and balance.
+"""The processing of each recording, then of all together: split, scaler and balance.
 
 Shared by preparation in memory and to files.
 """
@@ -44,14 +44,14 @@ from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.windows import WindowSet
 
 SPLIT_BY = ("group", "recording", "time")
-MOST_UPSAMPLED = 95.0  # times the samples of a recording; more points to another unit of time
-SLIGHTLY_MORE = 1.05  # the first of few samples counts, too
-SAME_RATE = 1e-3  # rates that differ by less are treated as equal: time stamps are rounded
+MOST_UPSAMPLED = 95.0  # largest factor of upsampling; more suggests a wrong time unit
+SLIGHTLY_MORE = 1.05  # with few samples, counting the first one matters
+SAME_RATE = 1e-3  # rates that differ by less are treated as equal, because timestamps are rounded
 
 
 @dataclass(frozen=True, eq=False)
 class WindowTable:
-    """The facts about each window, without its samples; `start_s` is on its recording's clock."""
+    """Facts about each window, without its samples; `start_s` is on its recording's clock."""
 
     y: NDArray[Any] | None
     groups: NDArray[Any]
@@ -60,7 +60,7 @@ class WindowTable:
     lengths: NDArray[np.int64]
 
     def keep(self, mask: NDArray[np.bool_]) -> "WindowTable":
-        """Return the facts about the windows of a mask."""
+        """Return the facts about the windows selected by a mask."""
         kept: dict[str, Any] = {
             name: None if values is None else values[mask] for name, values in vars(self).items()
         }
@@ -68,10 +68,11 @@ class WindowTable:
 
 
 class _CutWindows(Protocol):
-    """The windows of all recordings, in memory or in files.
+    """Interface of the windows of all recordings, in memory or in files.
 
-    `blocks` yields the samples of the windows at increasing positions. `with_training_anew` takes
-    separately cut windows for those of the training part, and returns the parts of all.
+    `blocks` yields the samples of the windows at increasing positions. `with_training_anew`
+    replaces the windows of the training part by separately cut ones, and also returns each window's
+    part.
     """
 
     @property
@@ -92,18 +93,19 @@ _Windows = TypeVar("_Windows", bound=_CutWindows)
 
 @dataclass(frozen=True, eq=False)
 class Learned(Generic[_Windows]):
-    """The windows that the split keeps, and what was learned from their training part."""
+    """The windows that the split keeps, and the results of fitting on their training part."""
 
     windows: _Windows
     split: NDArray[np.str_] | None = None
     scaler: Scaler | KeyedScaler | None = None
-    sample_indices: NDArray[np.int64] | None = None  # training windows to fit on, perhaps balanced
-    facts: dict[str, Any] = field(default_factory=dict)  # evenness of parts, constant channels
+    # Training windows for fitting, balanced if configured.
+    sample_indices: NDArray[np.int64] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)  # evenness of the parts, constant channels
 
 
 @dataclass(frozen=True)
 class PreparationPlan:
-    """The processing of every recording, and that which depends on all of them.
+    """The processing of each recording, and of all of them together.
 
     `steps` are those of the options, or derived ones.
     """
@@ -113,7 +115,7 @@ class PreparationPlan:
 
     @classmethod
     def of(cls, options: PreparationOptions) -> "PreparationPlan":
-        """Return the plan for checked options."""
+        """Build the plan for checked options."""
         check_positive("window_s", options.window_s)
         if options.sample_rate_hz is not None:
             check_positive("sample_rate_hz", options.sample_rate_hz)
@@ -135,7 +137,7 @@ class PreparationPlan:
         return self.options.train_hop_s is not None or self.options.train_phase != "grid"
 
     def select(self, recording: Recording) -> Recording:
-        """Return the recording with the channels the plan names, in its order."""
+        """Return the recording with only the plan's channels, in their order."""
         channels = self.options.channels
         return recording if channels is None else recording.select(channels)
 
@@ -144,14 +146,14 @@ class PreparationPlan:
         return StepChain(self.steps).output_rate_hz(sample_rate_hz)
 
     def window_samples(self, sample_rate_hz: float) -> int:
-        """Return the samples per window at that resampling rate."""
+        """Return the window length in samples for a recording rate."""
         return window_samples(self.options.window_s, self.window_rate_hz(sample_rate_hz))
 
     def pieces(self, recording: Recording, sample_rate_hz: float) -> list[Recording]:
-        """Resample a recording and apply the steps to its pieces.
+        """Resample a recording, cut it at gaps, and apply the steps to each piece.
 
-        A recording without any time at which all channels are known becomes one empty piece, so
-        that it is counted.
+        If all channels are never known at the same time, the result is one empty piece, so that the
+        recording is counted.
         """
         own_rate = sample_rate_of(recording)
         is_given = self.options.sample_rate_hz is not None
@@ -186,7 +188,7 @@ class PreparationPlan:
         return pieces
 
     def _bridged(self, recording: Recording, pieces: Sequence[Recording]) -> dict[str, float]:
-        """Return the ``bridging_gap_s`` of a recording if gaps make most of it too short."""
+        """Return the ``bridging_gap_s`` of a recording if gaps leave too little of it."""
         window_s, duration_s = self.options.window_s, recording.duration_s
         kept_s = sum(p.duration_s for p in pieces if p.duration_s * SLIGHTLY_MORE >= window_s)
         if duration_s < window_s or kept_s >= duration_s / 2:
@@ -221,11 +223,11 @@ class PreparationPlan:
     def lookahead_s(
         self, channels: tuple[Channel, ...], rates_hz: Iterable[float], sample_rate_hz: float
     ) -> float:
-        """Return the seconds by which a sample of a window may depend on later samples.
+        """Return how many seconds of later samples a sample of a window may depend on.
 
-        Only a split by time has to know. The sum for the resampling filter, if the rate changes,
-        and for steps with ``phase="zero"``; the maximum over recordings with these rates (NaN:
-        unknown) and channels.
+        Only a split by time needs this. It is the sum over the resampling filter, if the rate
+        changes, and steps with ``phase="zero"``; and the maximum over recordings with these rates
+        (NaN: unknown) and channels.
         """
         if self.options.split_by != "time":
             return 0.0
@@ -245,7 +247,7 @@ class PreparationPlan:
         """Split the windows, then fit scaler and balance to the training part.
 
         `lookahead_s` is how far filters look beyond the end of a window; the embargo must be at
-        least this long. `known` has the parts that are already decided, ``""`` where open.
+        least this long. `known` has the parts that are already decided, and ``""`` for the rest.
         """
         if self.options.split is None:
             return Learned(windows)
@@ -257,7 +259,7 @@ class PreparationPlan:
         if self.cuts_training_anew:
             windows, split = windows.with_training_anew(split)
             _check_training_anew(split, windows.table.y)
-        # What is learned is learned from what is written: after windows were left out.
+        # Fit only on windows that are written, after others were left out.
         windows, split = windows.keep(split != ""), split[split != ""]
         train = np.flatnonzero(split == "train")
         scaler = self._fit_scaler(windows, train)
@@ -398,7 +400,7 @@ def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str,
 
 
 def _check_training_anew(split: NDArray[np.str_], y: NDArray[Any] | None) -> None:
-    """Raise if separately cut training windows lack a class, or there are none."""
+    """Raise if separately cut training windows lack a class or do not exist."""
     label = np.zeros(len(split)) if y is None else y
     lacking = np.setdiff1d(label, label[split == "train"])
     if lacking.size:

@@ -1,4 +1,4 @@
-"""Types for the record, in JSON, of how windows were made."""
+"""Types of the JSON record of how windows were made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from typing import Any
 
 from sensorseq.preprocessing.options import PreparationOptions
 
-BEFORE_SPLIT = ("balanced", "augmented")  # what must not happen before a split
+BEFORE_SPLIT = ("balanced", "augmented")  # must not happen before a split
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file that a recording was read from: its path below the folder, and its digest."""
+    """A file that a recording was read from: its path relative to the folder, and its digest."""
 
     path: str
     sha256: str
@@ -21,8 +21,8 @@ class SourceFile:
 class Provenance:
     """The provenance of a WindowSet or a prepared file of any version.
 
-    `scaled` is the kind of scaler the windows were transformed with, `files` the files of each
-    recording by its id, and `made_before_split` those of `BEFORE_SPLIT` done to windows without a
+    `scaled` is the kind of scaler that was applied to the windows, `files` has the files of each
+    recording by its id, and `made_before_split` lists what of `BEFORE_SPLIT` was done without a
     split. `input_channels` and `resampled_to_hz` describe the recordings before the steps.
     """
 
@@ -35,7 +35,7 @@ class Provenance:
 
     @property
     def options(self) -> PreparationOptions:
-        """The options they were prepared with; defaults for those that are not known."""
+        """The options used in preparation; unknown ones have their defaults."""
         return PreparationOptions.recorded({"configuration": self.configuration})
 
     @classmethod
@@ -66,6 +66,6 @@ class Provenance:
 
     @classmethod
     def of_each(cls, recorded: Mapping[str, Any]) -> list["Provenance"]:
-        """Read those of all sets that were joined, or the only one."""
+        """Read the provenance of every set that was joined, or of the only one."""
         joined = recorded.get("joined")
         return [cls.of(one) for one in (joined if isinstance(joined, list) else [recorded])]

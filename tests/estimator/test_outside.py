@@ -17,6 +17,7 @@ from sensorseq import (
 from sensorseq.errors import InputError, ModelFileError
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
+from sensorseq.prediction.outside import TrainedRanges
 from sensorseq.training import stream
 
 NAMES = ("current", "speed", "tilt")

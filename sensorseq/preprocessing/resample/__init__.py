@@ -1,4 +1,4 @@
-"""Resample signals and recordings to an even rate, offline and on streams."""
+"""Resample signals and recordings to an even rate, offline or in streams."""
 
 from sensorseq.preprocessing.resample.regrid import regrid
 from sensorseq.preprocessing.resample.signal import StreamResampler, resample, resample_recording

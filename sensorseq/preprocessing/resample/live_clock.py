@@ -1,4 +1,4 @@
-"""Put samples that arrive one after the other on the even grid of their sensor's clock."""
+"""Place arriving samples on the even grid of their sensor's clock."""
 
 from typing import NamedTuple
 
@@ -10,13 +10,13 @@ from sensorseq.errors import ArgumentError, SignalError
 from sensorseq.io.order_statistics import GAP_PERIODS
 from sensorseq.recording import check_stamps_are_finite
 
-_FOLLOWED = 0.02  # share of a stamp's deviation by which the clock follows it
+_FOLLOWED = 0.02  # fraction of a timestamp's deviation by which the clock follows it
 
 
 class EvenSamples(NamedTuple):
-    """Samples (n, n_channels) on an even grid; `start_s` is their time if a piece begins here.
+    """Samples (n, n_channels) on an even grid; `start_s` is set if a new piece starts here.
 
-    `drift_s` is how far the clock has run ahead of the nominal rate since the piece began.
+    `drift_s` is how far the clock has run ahead of the nominal rate since the piece started.
     """
 
     start_s: float | None
@@ -25,14 +25,14 @@ class EvenSamples(NamedTuple):
 
 
 class LiveClock:
-    """Sort, fill and cut live samples, so that what comes out is even and complete.
+    """Sort, fill and cut live samples into even and complete pieces.
 
-    The sensor must sample evenly at `sample_rate_hz`, up to a drift of its clock; its stamps may
-    jitter by less than half a period. A sample is put on the nearest tick of a clock that follows
-    the stamps. A straight line bridges missing samples and NaN; where a channel is missing for more
-    than `max_gap_s` (default: ten periods), a new piece begins. Samples up to `max_delay_s` late
-    are sorted in; later ones are ignored, and so are repeated stamps. If nothing but late samples
-    arrive for `max_gap_s`, the clock was set back, and a new piece begins.
+    The sensor must sample evenly at `sample_rate_hz`, up to a drift of its clock; its timestamps
+    may jitter by less than half a period. A sample is assigned to the nearest tick of a clock that
+    follows the timestamps. Missing samples and NaN are interpolated linearly; if a channel is
+    missing for more than `max_gap_s` (default: ten periods), a new piece starts. Samples up to
+    `max_delay_s` late are sorted in; later ones are ignored, as are repeated timestamps. If only
+    late samples arrive for `max_gap_s`, the clock was set back, and a new piece starts.
 
     `n_late`, `n_duplicates`, `n_filled` (ticks with a missing value) and `n_gaps` count these.
     """
@@ -60,20 +60,20 @@ class LiveClock:
 
     def _restart(self) -> None:
         self._n_received = self._n_late_in_a_row = 0
-        self._waiting: list[tuple[float, NDArray[np.float64]]] = []  # sorted by stamp
-        self._last_s: float | None = None  # newest stamp that was taken
+        self._waiting: list[tuple[float, NDArray[np.float64]]] = []  # sorted by timestamp
+        self._last_s: float | None = None  # newest timestamp accepted
         self._begin(0.0)
 
     def _begin(self, stamp_s: float) -> None:
-        """Let the next row be tick 0; no channel is known yet."""
+        """Make the next row tick 0, with no channel known yet."""
         self._tick, self._clock_s = -1, stamp_s - self._period
-        self._held: list[NDArray[np.float64]] = []  # the newest rows; NaN is missing
-        self._known = np.full(self._n_channels, -1)  # newest tick of each channel
-        self._next: int | None = None  # tick to return next, once all channels are known
-        self._origin = (stamp_s, 0)  # time and tick at which they were
+        self._held: list[NDArray[np.float64]] = []  # the newest rows, with NaN for missing values
+        self._known = np.full(self._n_channels, -1)  # newest known tick of each channel
+        self._next: int | None = None  # next tick to return, once all channels are known
+        self._origin = (stamp_s, 0)  # a timestamp and its tick
 
     def push(self, samples: ArrayLike, timestamps_s: ArrayLike | None = None) -> list[EvenSamples]:
-        """Take the next samples (n, n_channels), with their stamps if there are any."""
+        """Process the next samples (n, n_channels), with their timestamps if there are any."""
         x = check_signal(samples).astype(np.float64, copy=False)
         if x.shape[1] != self._n_channels:
             raise SignalError(
@@ -92,14 +92,15 @@ class LiveClock:
         self._waiting += zip(stamps.tolist(), x, strict=True)
         n_due = len(self._waiting)
         if self._max_delay_s:
-            self._waiting.sort(key=lambda pair: pair[0])  # stable: of equal stamps the first stays
+            # Stable, so that the first of equal timestamps stays.
+            self._waiting.sort(key=lambda pair: pair[0])
             due_s = self._waiting[-1][0] - self._max_delay_s
             n_due = sum(stamp <= due_s for stamp, _ in self._waiting)
         due, self._waiting = self._waiting[:n_due], self._waiting[n_due:]
         return self._take(due)
 
     def flush(self) -> list[EvenSamples]:
-        """Return the rest; the next sample begins a new signal."""
+        """Return the remaining samples; the next sample starts a new signal."""
         rest = self._take(self._waiting)
         self._restart()
         return rest
@@ -108,7 +109,7 @@ class LiveClock:
         found: list[EvenSamples] = []
         if not rows:
             return found
-        plain: list[NDArray[np.float64]] = []  # rows that need no work: the rule, so it is fast
+        plain: list[NDArray[np.float64]] = []  # usually, rows need no processing, which is fast
 
         def end_plain() -> None:
             if plain:
@@ -142,7 +143,7 @@ class LiveClock:
         return _joined(found)
 
     def _is_set_back(self, stamp: float) -> bool:
-        """Count a sample that is not newer; return whether so many show that the clock is."""
+        """Count a late sample; return whether there were so many that the clock was set back."""
         if stamp == self._last_s:
             self.n_duplicates += 1
             return False
@@ -156,7 +157,7 @@ class LiveClock:
         self._clock_s = predicted + _FOLLOWED * (stamp - predicted)
 
     def _add(self, steps: int, stamp: float, row: NDArray[np.float64]) -> None:
-        """Hold a row; it begins a piece if all channels are known from it on."""
+        """Store a row; it starts a piece if all channels are known from there on."""
         if steps > self._most_ticks:
             self._end_piece()
             self._begin(stamp)
@@ -183,7 +184,7 @@ class LiveClock:
         self._next = None
 
     def _release(self, ready: int) -> NDArray[np.float64]:
-        """Return the rows of the ticks up to `ready`, in which every channel is known."""
+        """Return the rows up to tick `ready`, for which every channel is known."""
         assert self._next is not None
         first = self._tick - len(self._held) + 1
         rows = np.array(self._held)
@@ -197,14 +198,14 @@ class LiveClock:
             out = slice(self._next - first, ready - first + 1)
             self.n_filled += int(missing[out].any(axis=1).sum())
         released: NDArray[np.float64] = rows[self._next - first : self._next - first + n_out]
-        # The last row that was returned stays, whole: later missing values begin there.
+        # Keep the last returned row, which is complete, as the start of later interpolation.
         self._held = [released[-1], *self._held[ready - first + 1 :]]
         self._next = ready + 1
         return released
 
 
 def _joined(found: list[EvenSamples]) -> list[EvenSamples]:
-    """Join samples up to the beginning of the next piece."""
+    """Join samples up to the start of the next piece."""
     pieces: list[list[EvenSamples]] = []
     for part in found:
         if part.start_s is not None or not pieces:

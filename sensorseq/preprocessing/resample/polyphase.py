@@ -1,4 +1,4 @@
-"""Resample an evenly sampled signal: the anti-aliasing filter at the output rate, or soxr."""
+"""Resample an evenly sampled signal with an anti-aliasing filter, or with soxr."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -23,25 +23,25 @@ from sensorseq.preprocessing.filter_design import fir, kaiser_beta, kaiser_taps
 
 _HELD_OUTPUTS = 64
 ATTENUATION_DB = 90.0
-PASSBAND = 0.8  # share of the lower Nyquist frequency, where the stopband begins
-SAME_RATIO = 1e-12  # relative; rates in floating point (33.3 to 11.1) stand for the exact fraction
-_LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # limits of Kaiser's formula, and of any need
-# For each zero crossing, at 90 dB: linear interpolation between entries is accurate to 116 dB. The
-# error falls with the square of their distance.
+PASSBAND = 0.8  # passband as a fraction of the lower Nyquist frequency, where the stopband starts
+SAME_RATIO = 1e-12  # relative; floating-point rates (33.3 to 11.1) stand for the exact fraction
+_LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # limits of Kaiser's formula, and beyond any need
+# Table entries per zero crossing at 90 dB; linear interpolation between them is accurate to 116 dB.
+# The error falls with the square of their distance.
 _TABLE_PHASES = 512
-_MAX_TAPS = 2**24  # a second to design, and 128 MB
-_MAX_TERM = 2**12  # each phase of the filter is stored; from here on a table is smaller
+_MAX_TAPS = 2**24  # takes a second to design, and 128 MB
+_MAX_TERM = 2**12  # each phase of the filter is stored; above this, a table is smaller
 
 
 def check_attenuation(attenuation_db: float) -> float:
-    """Return the attenuation as a float when a filter can be made for it."""
+    """Return the attenuation as a float if a filter can reach it."""
     return check_real("attenuation_db", attenuation_db, _LOWEST_DB, _HIGHEST_DB, high_open=False)
 
 
 def simple_ratio(ratio: Fraction, tolerance: float = SAME_RATIO) -> Fraction | None:
-    """Return the fraction of the smallest terms within `tolerance` of `ratio` (relative), if any.
+    """Return the simplest fraction within a relative `tolerance` of `ratio`; None if none is.
 
-    It is what the user means (33.3 to 11.1 Hz is 1/3), and faster than a table.
+    It is what users mean (33.3 to 11.1 Hz is 1/3), and faster than a table.
     """
     small = min(ratio, 1 / ratio)
     max_term = 1
@@ -59,10 +59,10 @@ def make_filter(
     attenuation_db: float = ATTENUATION_DB,
     tolerance: float = SAME_RATIO,
 ) -> PolyphaseFilter | TableFilter | None:
-    """Make the filter that gives `ratio` output samples per input sample; None for a ratio of 1.
+    """Make a filter with `ratio` output samples per input sample; None for a ratio of 1.
 
-    It attenuates by `attenuation_db` above the lower of the two Nyquist frequencies. A fraction of
-    small terms within `tolerance` (relative) replaces `ratio`.
+    It attenuates by `attenuation_db` above the lower of the two Nyquist frequencies. A simple
+    fraction within the relative `tolerance` replaces `ratio`.
     """
     simple = simple_ratio(ratio, tolerance)
     if simple == 1:
@@ -82,9 +82,9 @@ def make_filter(
 def design_lowpass(
     n_phases: int, relative_nyquist: float, attenuation_db: float
 ) -> NDArray[np.float64]:
-    """Kaiser low-pass of odd length whose stopband begins at `relative_nyquist` of Nyquist.
+    """Design a Kaiser low-pass of odd length; its stopband starts at `relative_nyquist`.
 
-    The passband ends at 0.8 of that. Each of the `n_phases` phases has a sum of 1.
+    The passband ends at 0.8 of that. Each of the `n_phases` phases sums to 1.
     """
     width = (1 - PASSBAND) * relative_nyquist
     n_taps = kaiser_taps(attenuation_db, width)
@@ -95,9 +95,9 @@ def design_lowpass(
         )
     cutoff = (1 + PASSBAND) / 2 * relative_nyquist
     taps = fir([(0.0, cutoff)], np.kaiser(n_taps | 1, kaiser_beta(attenuation_db)))
-    for phase in range(n_phases):  # so that each phase passes a constant exactly
+    for phase in range(n_phases):  # so that each phase preserves constants exactly
         taps[phase::n_phases] /= taps[phase::n_phases].sum()
-    taps.setflags(write=False)  # shared by the cache
+    taps.setflags(write=False)  # because the cache shares them
     return taps
 
 
@@ -105,7 +105,7 @@ ENGINES = ("polyphase", "soxr")
 
 
 def check_engine(engine: str, attenuation_db: float) -> None:
-    """Raise unless the engine is known, installed, and supports that attenuation."""
+    """Raise unless the engine is known, installed, and reaches that attenuation."""
     check_choice("engine", engine, ENGINES)
     attenuation_db = check_attenuation(attenuation_db)
     if engine == "soxr":
@@ -126,9 +126,9 @@ def check_output(
     way_out: str = "",
     error: type[InputError] = ArgumentError,
 ) -> None:
-    """Refuse to resample `n_samples` of a signal such as `like` when the outputs cannot fit.
+    """Raise if the outputs of resampling `n_samples` like those in `like` exceed the memory.
 
-    `name` and `rate_hz` are the argument that is too high, `way_out` what else can be done.
+    `name` and `rate_hz` are the argument that is too high; `way_out` is other advice.
     """
     needed = {"samples": math.ceil(n_samples * ratio) * like.shape[1] * like.itemsize}
     ways = f"a lower {name}{way_out}"
@@ -153,9 +153,9 @@ def change_rate(
     ratio = simple_ratio(ratio, tolerance) or ratio
     if not len(x) or ratio == 1:
         return x.copy()
-    n_out = math.ceil(len(x) * ratio - Fraction(1, 10**9))  # as the table of polyphase has it
-    # soxr assumes zeros beyond the ends. Subtracting the first sample extends it to the left; the
-    # last sample is repeated often enough that no output is missing, however soxr rounds.
+    n_out = math.ceil(len(x) * ratio - Fraction(1, 10**9))  # as in the table of `polyphase`
+    # soxr assumes zeros beyond the ends. Subtracting the first sample extends the signal to the
+    # left; the last sample is repeated often enough that no output is missing, however soxr rounds.
     n_held = int(np.ceil(_HELD_OUTPUTS / min(1.0, float(ratio))))
     held = np.concatenate([x, np.repeat(x[-1:], n_held, axis=0)]) - x[0]
     resampled = _import_soxr().resample(held, 1.0, float(ratio), quality="HQ")
@@ -172,7 +172,7 @@ def change_rate_in_blocks(
     engine: str = "polyphase",
     tolerance: float = SAME_RATIO,
 ) -> Iterator[NDArray[np.floating]]:
-    """Yield blocks that together are `change_rate` of all; soxr needs them in memory."""
+    """Yield blocks that together equal `change_rate`; soxr needs the whole signal in memory."""
     if engine != "polyphase":
         whole = np.concatenate(list(blocks))
         yield change_rate(whole, ratio, engine=engine, tolerance=tolerance)

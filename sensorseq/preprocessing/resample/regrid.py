@@ -24,22 +24,23 @@ from sensorseq.preprocessing.resample.polyphase import (
 from sensorseq.preprocessing.resample.spline import interpolate_cubic
 from sensorseq.recording import check_stamps_are_finite
 
-FILLED_PERIODS = 1.75  # samples further apart than this have one missing; jitter stays below
-HOLE_PERIODS = 3.0  # longer holes are bridged by a line: a cubic would overshoot on noise
-EVEN_PERIODS = 0.02  # stamps this close to an even clock are treated as even
-DRIFT_PERIODS = 0.01  # how far a simpler ratio of rates may drift over one piece
+FILLED_PERIODS = 1.75  # above this distance a sample is missing between two; jitter stays below
+HOLE_PERIODS = 3.0  # longer holes are bridged linearly, because a cubic would overshoot on noise
+EVEN_PERIODS = 0.02  # timestamps this close to an even clock count as even
+DRIFT_PERIODS = 0.01  # tolerated drift of a simpler ratio of rates over one piece
 _REACH = 256  # knots beyond which a spline no longer depends on a sample
-_SUMMED = 1 << 16  # stamps whose sum is taken by itself when the period of a clock is fitted
-MERGE_PERIODS = 0.1  # samples closer than this are merged: their noise must not become a slope
+_SUMMED = 1 << 16  # timestamps per partial sum when the period of a clock is fitted
+# Samples closer than this are merged, so that their noise does not become a slope.
+MERGE_PERIODS = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class RegriddedPiece:
-    """The samples between two gaps, on an even grid from `start_s` on, with facts about the input.
+    """The samples between two gaps, on an even grid from `start_s`, with facts about the input.
 
     Holes and their missing samples (by the channel's own period) are counted over all channels;
-    `longest_hole_s` is the time between the two samples around a hole. `sample_rate_hz` is the rate
-    of the even clock, or one over the sample period of the stamps.
+    `longest_hole_s` is the time between the samples around a hole. `sample_rate_hz` is the rate of
+    the even clock, or the inverse of the timestamps' sample period.
     """
 
     start_s: float
@@ -65,13 +66,13 @@ def regrid(
     attenuation_db: float = ATTENUATION_DB,
     engine: str = "polyphase",
 ) -> list[tuple[float, NDArray[np.floating]]]:
-    """Resample samples with uneven stamps or missing values (NaN) to an even grid, between gaps.
+    """Resample uneven samples, or those with NaN, to an even grid between gaps.
 
-    Stamps within 0.02 periods of an even clock (rows may be missing) are treated as even and
+    Timestamps within 0.02 periods of an even clock (rows may be missing) are treated as even and
     filtered as in `resample`. Otherwise a cubic spline interpolates the samples at the grid. If the
     rate decreases, it interpolates at a grid at least twice as dense as the samples, and the same
     filter reduces the rate. Holes of more than three periods are bridged by a straight line. With
-    stamps up to a tenth of a period off an even clock, the error for a sine of amplitude 1 and
+    timestamps up to a tenth of a period off an even clock, the error for a sine of amplitude 1 and
     frequency f up to 0.2 of the samples' rate is at most ``0.03 * (f / (0.2 * rate)) ** 4`` (0.023
     measured).
 
@@ -99,7 +100,7 @@ def regrid_pieces(
     attenuation_db: float = ATTENUATION_DB,
     engine: str = "polyphase",
 ) -> list[RegriddedPiece]:
-    """Regrid as `regrid` does, and report what was filled in each piece."""
+    """Regrid like `regrid`, and report what was filled in each piece."""
     check_engine(engine, attenuation_db)
     x = check_signal(values)
     t = check_stamps_are_finite(timestamps_s, len(x))
@@ -117,7 +118,7 @@ def regrid_pieces(
     if not len(x):
         return []
     period = sample_period(t) if len(t) > 1 else 1 / rate
-    if is_complete:  # every channel has the same runs
+    if is_complete:  # every channel then has the same runs
         channels = [_ChannelRuns(t, None, 0, max_gap_s, period)] * x.shape[1]
     else:
         channels = [
@@ -133,7 +134,7 @@ def regrid_pieces(
 def bridging_gap_s(
     timestamps_s: NDArray[np.float64], values: NDArray[np.floating], least_s: float
 ) -> float:
-    """Return the least `max_gap_s` that leaves stretches of `least_s` in half of each channel."""
+    """Return the smallest `max_gap_s` that leaves pieces of `least_s` in half of each channel."""
     longest = 0.0
     for column in range(values.shape[1]):
         rows = valid_rows(values, column)
@@ -168,7 +169,7 @@ class _ChannelRuns:
     def __init__(
         self,
         t: NDArray[np.float64],
-        valid: NDArray[np.int64] | None,  # rows; None: all
+        valid: NDArray[np.int64] | None,  # row numbers, or None for all rows
         column: int,
         max_gap_s: float | None,
         usual_period: float,
@@ -199,11 +200,11 @@ class _ChannelRuns:
         return positions if self.valid is None else self.valid[positions]
 
     def rows(self, begin: int, end: int) -> Any:
-        """Return the rows of the valid samples begin to end - 1, as an index."""
+        """Return the rows of valid samples `begin` to `end - 1`, as an index."""
         return slice(begin, end) if self.valid is None else self.valid[begin:end]
 
     def stamps(self, begin: int, end: int) -> NDArray[np.float64]:
-        """Return the stamps of the valid samples begin to end - 1."""
+        """Return the timestamps of valid samples `begin` to `end - 1`."""
         stamps: NDArray[np.float64] = self.t[self.rows(begin, end)]
         return stamps
 
@@ -214,7 +215,7 @@ class _ChannelRuns:
     def holes(self, first: int, last: int) -> tuple[int, int, float]:
         """Return the number of holes in samples first..last, of samples they lack, the longest."""
         begin, end = self.n_before(first), self.n_before(last)
-        # from the sample before to the one after: this channel may have none at first and last
+        # from the sample before to the one after, because this channel may lack first and last
         begin -= int(self._rows_at(np.array([begin]))[0] > first)
         n_holes, n_missing, longest = 0, 0, 0.0
         for at, stop in blocks(end - begin, self.t):
@@ -231,10 +232,10 @@ class _ChannelRuns:
 
 
 class _Run:
-    """The valid samples begin to end - 1 of a channel, interpolated by a cubic spline.
+    """Valid samples `begin` to `end - 1` of a channel, interpolated by a cubic spline.
 
-    A sample moves the spline elsewhere by less than half as much with each knot in between, so
-    that `_REACH` knots around some times give the same bits there as all of them.
+    The influence of a sample on the spline falls by more than half with each knot, so `_REACH`
+    knots around some times give the same bits there as all knots.
     """
 
     def __init__(self, channel: _ChannelRuns, x: NDArray[np.floating], row: int) -> None:
@@ -269,7 +270,7 @@ class _Run:
 
 
 def _common_stretches(channels: list[_ChannelRuns]) -> list[tuple[int, int]]:
-    """Return (first, last) sample of every stretch in which each channel has a run."""
+    """Return (first, last) sample of every interval in which each channel has a run."""
     common = list(zip(channels[0].starts.tolist(), channels[0].ends.tolist(), strict=True))
     for channel in set(channels[1:]) - {channels[0]}:
         starts, ends = channel.starts.tolist(), channel.ends.tolist()
@@ -339,7 +340,7 @@ def _even_block(
     begin: int,
     end: int,
 ) -> NDArray[np.float64]:
-    """Return the values at ticks begin to end - 1: present samples unchanged, others filled."""
+    """Return the values at ticks `begin` to `end - 1`: present samples unchanged, others filled."""
     place, stop = np.searchsorted(ticks, [begin, end])
     if stop - place == end - begin and all(channel.valid is None for channel in channels):
         return x[first + place : first + stop].astype(np.float64, copy=False)
@@ -357,7 +358,7 @@ def _even_block(
 def _uneven_block(
     runs: list[_Run], start_s: float, rate: float, begin: int, end: int
 ) -> NDArray[np.float64]:
-    """Return the values at times begin to end - 1 of a grid."""
+    """Return the values at grid times `begin` to `end - 1`."""
     times: Any = start_s + np.arange(begin, end) / rate
     return np.stack([run.at(times) for run in runs], axis=1)
 
@@ -365,15 +366,16 @@ def _uneven_block(
 def _even_clock(
     t: NDArray[np.float64], usual_period: float, *, is_whole: bool
 ) -> tuple[NDArray[np.int64], float] | None:
-    """Return each stamp's tick and the period when all lie on one even clock, else None.
+    """Return each timestamp's tick and the period if all fit one even clock, else None.
 
-    `usual_period` is the median period of the recording, of which `t` may be the whole.
+    `usual_period` is the median period of the whole recording.
     """
     rows = Rows.like(t, np.int64)
     rows.append(np.zeros(1, np.int64))
     if len(t) == 1:
         return rows.as_array(), usual_period
-    # The usual period, so that two stamps around a missing row are not mistaken for a slower clock.
+    # Start from the usual period, so that two timestamps around a missing row do not suggest a
+    # slower clock.
     period = usual_period if is_whole else min(usual_period, sample_period(t))
     last = np.int64(0)
     for at, stop in blocks(len(t) - 1, t):
@@ -383,8 +385,8 @@ def _even_clock(
         rows.append(last + np.cumsum(steps).astype(np.int64))
         last += np.int64(steps.sum())
     ticks = rows.as_array()
-    # A median of rounded stamps is itself rounded (33 ms at 30 Hz): fit the period instead. Sums
-    # have the same terms whatever the blocks that are read.
+    # The median of rounded timestamps is itself rounded (33 ms at 30 Hz), so fit the period. The
+    # sums have the same terms for any blocks.
     n = len(t)
 
     def parts() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
@@ -393,7 +395,7 @@ def _even_clock(
 
     mean_tick = sum(float(tick.sum()) for tick, _ in parts()) / n
     mean = sum(float(since.sum()) for _, since in parts()) / n
-    products = [  # not by BLAS, whose threads would sum in another order on another machine
+    products = [  # without BLAS, whose threads would sum in another order on another machine
         (float((offset * since).sum()), float((offset * offset).sum()))
         for offset, since in ((tick - mean_tick, since) for tick, since in parts())
     ]
@@ -423,7 +425,7 @@ def _interpolate(
     times: NDArray[np.float64],
     period: float,
 ) -> NDArray[np.float64]:
-    """Cubic spline through the knots at `times`; straight across holes, flat beyond the ends."""
+    """Interpolate knots at `times`: cubic spline, linear across holes, constant beyond the ends."""
     if len(knots) == 1:
         return np.full(len(times), heights[0])
     at = np.clip(times, knots[0], knots[-1])

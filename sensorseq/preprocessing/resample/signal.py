@@ -23,7 +23,7 @@ from sensorseq.recording import Recording
 
 __all__ = ["StreamResampler", "regrid", "resample", "resample_recording"]
 
-_LEAST_RATIO, _MOST_RATIO = Fraction(1, 2**32), 2**20  # ratios that the filter supports
+_LEAST_RATIO, _MOST_RATIO = Fraction(1, 2**32), 2**20  # limits of the filter
 
 
 def resample(
@@ -72,7 +72,7 @@ def resample(
     ratio = rate_ratio(sample_rate_hz, target_rate_hz)
     check_output(len(values), ratio, values, "target_rate_hz", target_rate_hz)
     resampled = change_rate(values, ratio, attenuation_db=attenuation_db, engine=engine)
-    # Every sample contributes to some output: if all outputs are finite, so are the samples.
+    # Every sample contributes to some output, so finite outputs imply finite samples.
     if not all_finite(resampled):
         _check_finite(values, first_sample=0)
     return resampled
@@ -136,7 +136,7 @@ class StreamResampler:
         self.latency_s = latency_samples / self.sample_rate_hz
 
     def push(self, samples: ArrayLike) -> NDArray[np.floating]:
-        """Take the next samples and return the outputs that need no later samples.
+        """Process the next samples and return the outputs that need no later samples.
 
         Parameters
         ----------
@@ -187,10 +187,10 @@ def resample_recording(
     attenuation_db: float = ATTENUATION_DB,
     engine: str = "polyphase",
 ) -> list[Recording]:
-    """Resample one recording to an even rate; gaps cut it into pieces, in order of time.
+    """Resample one recording to an even rate; return its pieces between gaps, in time order.
 
-    Each piece keeps id, group, label and its place on the recording's clock; there is none if all
-    channels are never known at the same time. ``attributes["resampled"]`` holds the facts of a
+    Each piece keeps id, group, label and its place on the recording's clock. There are no pieces if
+    all channels are never known at the same time. ``attributes["resampled"]`` holds the facts of a
     `RegriddedPiece`. `regrid` describes the method and `max_gap_s`.
     """
     name = f"recording {recording.recording_id!r}"
@@ -233,7 +233,7 @@ def resample_recording(
 
 
 def rate_ratio(sample_rate_hz: float, target_rate_hz: float) -> Fraction:
-    """Return outputs for each input sample."""
+    """Return the number of outputs per input sample."""
     rate = check_rate("sample_rate_hz", sample_rate_hz)
     target = check_rate("target_rate_hz", target_rate_hz)
     ratio = Fraction(target) / Fraction(rate)

@@ -16,7 +16,7 @@ from sensorseq.recording import Recording
 
 
 class RecordingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Shared by the transformers that learn nothing."""
+    """Base class of the transformers that learn nothing."""
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -42,7 +42,7 @@ class RecordingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[mis
 
 
 class Resampler(RecordingTransformer):
-    """Resample recordings to one even rate; gaps cut them into pieces.
+    """Resample recordings to one even rate, and cut them at gaps.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Scale channels by what is learned from training windows, recordings or rated values."""
+"""Scale channels by statistics of training windows or recordings, or by rated values."""
 
 from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
 

@@ -21,7 +21,7 @@ from sensorseq.preprocessing.scale.scaler import (
 )
 from sensorseq.preprocessing.split.parts import rows_of
 
-PER = ("all", "recording", "group")  # the unit that statistics are computed for
+PER = ("all", "recording", "group")  # the unit for which statistics are computed
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +30,9 @@ class KeyedScaler:
 
     This removes what is specific to a recording, such as a sensor offset, but also the information
     in the level: a motor that draws twice the current of another on the same ground looks the same
-    afterwards. A key that was not fitted is scaled by statistics of its given windows, so no
-    statistic passes from one recording to another. This needs the whole recording, so a stream,
-    which has no end, cannot be scaled this way.
+    afterwards. A key that was not fitted is scaled by the statistics of its given windows, so no
+    statistic passes from one recording to another. This needs the whole recording, so a stream
+    cannot be scaled this way.
     """
 
     kind: str
@@ -42,7 +42,7 @@ class KeyedScaler:
 
     @property
     def constant_channels(self) -> tuple[int, ...]:
-        """Positions of the channels that are constant in every fitted recording or group."""
+        """Indices of the channels that are constant in every fitted recording or group."""
         each = [set(scaler.constant_channels) for scaler in self.scalers.values()]
         return tuple(sorted(set.intersection(*each))) if each else ()
 
@@ -79,7 +79,7 @@ class KeyedScaler:
         return scaled.reshape(np.shape(X))
 
     def to_dict(self) -> dict[str, NDArray[Any]]:
-        """Return the fields as numeric arrays, with texts as UTF-8 bytes."""
+        """Return the fields as numeric arrays, with strings as UTF-8 bytes."""
         scalers = list(self.scalers.values())
         fields: dict[str, NDArray[Any]] = {
             "kind": as_bytes(self.kind),
@@ -92,7 +92,7 @@ class KeyedScaler:
         for row, scaler in zip(fields["is_constant"], scalers, strict=True):
             row[list(scaler.constant_channels)] = 1
         quantiles = [s.channel_quantiles for s in scalers if s.channel_quantiles is not None]
-        if quantiles:  # a short recording has fewer of them
+        if quantiles:  # a short recording has fewer quantiles
             fields["n_quantiles"] = np.array([len(q) for q in quantiles], np.uint32)
             fields["channel_quantiles"] = np.concatenate(quantiles)
         return fields
@@ -100,7 +100,7 @@ class KeyedScaler:
     @classmethod
     @refusing(SignalError, "the stored statistics of a scaler are inconsistent")
     def from_dict(cls, fields: Mapping[str, Any]) -> "KeyedScaler":
-        """Restore a scaler from `to_dict`; a `SignalError` if the arrays are inconsistent."""
+        """Restore a scaler from `to_dict`; raise a `SignalError` if the arrays are inconsistent."""
         kind = check_choice("kind", as_text(fields["kind"]), KINDS)
         per = check_choice("per", as_text(fields["per"]), PER[1:])
         keys = [str(key) for key in json.loads(as_text(fields["keys"]))]
@@ -126,11 +126,11 @@ class KeyedScaler:
 def _naming(
     whose: str, windows: NDArray[np.floating], steps: NDArray[np.int64] | None
 ) -> Iterator[None]:
-    """Name a recording or group in an error about its windows."""
+    """Add the name of a recording or group to an error about its windows."""
     try:
         yield
     except SignalError as error:
-        check_finite(windows, steps)  # names the window by its position in X
+        check_finite(windows, steps)  # names the window by its index in X
         raise SignalError(f"{whose}: {error}") from error
 
 
@@ -145,9 +145,9 @@ def fit_scaler_per(
     rated: Mapping[str, float] | Sequence[float] | None = None,
     channels: Sequence[str] | None = None,
 ) -> "Scaler | KeyedScaler":
-    """Fit one scale for all windows, or one for each recording or group; see `fit_scaler`.
+    """Fit one scaler for all windows, or one for each recording or group; see `fit_scaler`.
 
-    The kinds physical and None, which are not fitted, need ``per="all"``.
+    The kinds "physical" and None, which are not fitted, need ``per="all"``.
     """
     check_per(per, kind)
     if per == "all":
@@ -174,12 +174,12 @@ def check_per(per: str, kind: str | None) -> None:
 
 @refusing(InputError, "the stored scaling is damaged")
 def scaler_from_dict(fields: Mapping[str, Any]) -> "Scaler | KeyedScaler":
-    """Restore a scaler from its `to_dict`; raises the errors of its `from_dict`."""
+    """Restore either kind of scaler from its `to_dict`; raise the errors of its `from_dict`."""
     return KeyedScaler.from_dict(fields) if "per" in fields else Scaler.from_dict(fields)
 
 
 class _Origin(Protocol):
-    """What knows the recording and the group of each window, such as a WindowSet."""
+    """An object that knows the recording and the group of each window, such as a WindowSet."""
 
     @property
     def recording_id(self) -> NDArray[Any] | None: ...
@@ -196,7 +196,7 @@ def transform_by(
     *,
     inverse: bool = False,
 ) -> NDArray[np.floating]:
-    """Return windows scaled, or with `inverse` unscaled, by either kind of scaler."""
+    """Scale windows, or with `inverse` undo that, with either kind of scaler."""
     if isinstance(scaler, Scaler):
         return (scaler.inverse_transform if inverse else scaler.transform)(X, lengths)
     keys = None

@@ -1,4 +1,4 @@
-"""Find recordings in another unit, of their time stamps or of a channel."""
+"""Find recordings whose timestamps or channels are in another unit."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -12,16 +12,17 @@ from sensorseq.recording import PLAUSIBLE_HZ, UNITS, Recording, sample_rate_of
 
 Floats = NDArray[np.float64]
 
-# The limits were set on borealtc and simulated recordings, healthy and with planted faults.
-RATE_RATIO = 95.0  # 100, and room for jitter
-UNIT_RATIO = 30.0  # ratio of the spreads of recordings of a class ...
-SAME_SHAPE = 0.6  # ... whose log10 spectra differ less, root mean square
-SHAPE_MARGIN = 1.5  # with which they may also differ more than those of others
-FEWEST = 3  # recordings that move, to compare one with
+# The limits were chosen on borealtc and simulated recordings, healthy and with planted faults.
+RATE_RATIO = 95.0  # 100 with a margin for jitter
+UNIT_RATIO = 30.0  # ratio between the spreads of two recordings of a class ...
+SAME_SHAPE = 0.6  # ... whose log10 spectra differ by less than this, root mean square ...
+SHAPE_MARGIN = 1.5  # ... or by less than this multiple of the difference among the others
+FEWEST = 3  # fewest varying recordings to compare one with
 N_SEGMENT, MOST_SEGMENTS, N_BANDS = 128, 64, 16
-PIECE, MOST_PIECES = 1 << 14, 16  # rows that are read of a channel with missing values
+# Rows per piece and number of pieces read from a channel with missing values.
+PIECE, MOST_PIECES = 1 << 14, 16
 
-_UNITS = (  # from and to which ratio of two recordings; what it points to, if above 1 and below
+_UNITS = (  # range of the ratio between two recordings; the likely unit if above 1, and if below
     (25.0, 130.0, "degrees where {} radians", "radians where {} degrees"),
     (250.0, 4e3, "a thousandth, such as mA where {} A", "A where {} mA"),
     (2.5e5, 4e6, "a millionth, such as uA where {} A", "A where {} uA"),
@@ -29,12 +30,12 @@ _UNITS = (  # from and to which ratio of two recordings; what it points to, if a
 
 
 class ScaleFacts(NamedTuple):
-    """What is compared between recordings; `channels` is what `measure_scales` returns."""
+    """Facts compared between recordings; `channels` is from `measure_scales`."""
 
-    name: str  # as a user knows it
+    name: str  # in the user's form
     label: str
     rate_hz: float | None
-    time_unit: str = ""  # unit in which its time stamps were read, if known
+    time_unit: str = ""  # unit in which the timestamps were read, if known
     channels: Mapping[str, Sequence[float]] = MappingProxyType({})
     is_zero: bool = False
 
@@ -42,8 +43,8 @@ class ScaleFacts(NamedTuple):
 def measure_scales(recording: Recording) -> dict[str, list[float]]:
     """Measure the 5th to 95th percentile and the log10 power of bands of each channel.
 
-    From at most `MOST_SEGMENTS` short segments: a fixed cost, however long the recording is. A
-    channel with too few values, or one that is constant, is left out.
+    At most `MOST_SEGMENTS` short segments are read, so the cost is limited for any length. Channels
+    that are constant or have too few values are left out.
     """
     x = recording.values
     starts = _evenly(len(x) - N_SEGMENT, MOST_SEGMENTS, N_SEGMENT)
@@ -65,7 +66,7 @@ def _evenly(last: int, most: int, apart: int) -> NDArray[np.int64]:
 
 
 def _known_segments(x: NDArray[np.floating], at: int) -> Floats:
-    """Return segments of the known values of a channel, as if none were missing."""
+    """Return segments of a channel's known values, as if none were missing."""
     segments = []
     for start in _evenly(max(len(x) - PIECE, 0), MOST_PIECES, PIECE):
         piece = x[start : start + PIECE, at]
@@ -87,7 +88,7 @@ def _measure(segments: Floats) -> list[float] | None:
 
 
 def find_odd_scales(facts: Sequence[ScaleFacts]) -> dict[int, list[str]]:
-    """Find recordings whose time or values have another unit: texts by position."""
+    """Find recordings whose time or values have another unit; return descriptions by position."""
     found: dict[int, list[str]] = {}
     zeros = [(at, "all its samples are zero") for at, one in enumerate(facts) if one.is_zero]
     for at, text in [*_odd_rates(facts), *_odd_channels(facts), *zeros]:
@@ -96,7 +97,7 @@ def find_odd_scales(facts: Sequence[ScaleFacts]) -> dict[int, list[str]]:
 
 
 def refuse_odd_scales(recordings: Sequence[Recording]) -> None:
-    """Raise `RecordingError` for the first recording in another unit than the others."""
+    """Raise a `RecordingError` for the first recording whose unit differs from the others."""
     facts = []
     for one in recordings:
         clock: Any = one.attributes.get("clock", {})
@@ -108,7 +109,7 @@ def refuse_odd_scales(recordings: Sequence[Recording]) -> None:
 
 
 def odd_scale_error(facts: ScaleFacts, texts: Sequence[str], count: int = 1) -> RecordingError:
-    """Return the error about a recording in another unit, of so many."""
+    """Return the error for a recording in another unit, out of `n` recordings."""
     more = f" {count} recordings are like that." if count > 1 else ""
     return RecordingError(
         f"{facts.name}: {'; '.join(texts)}.{more} Correct the recording, leave it out (--exclude),"
@@ -164,12 +165,12 @@ def _odd_channels(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
 
 
 def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) -> dict[int, float]:
-    """Find recordings in which a channel has another unit than usual: their ratios by position.
+    """Find recordings in which a channel has an unusual unit; return ratios by position.
 
-    From its spread (n,) and log10 spectrum (n, bands). What varies by itself, as the current of a
-    motor that often stands still, has no two units: an odd recording must be farther from the
-    others than two standard deviations of what is usual in any class. Its spectrum must be like
-    theirs, too: as near to their median as they are, with a margin.
+    They are judged by spread (n,) and log10 spectrum (n, bands). A signal that varies a lot, such
+    as the current of a motor that often rests, does not indicate two units: an odd recording must
+    differ from the others by more than two standard deviations of the usual variation in any class.
+    Its spectrum must also match theirs: as close to their median as they are, with a margin.
     """
     size, of_class = np.log10(spreads), np.array([label or "" for label in labels])
     shapes = spectra - spectra.mean(axis=1, keepdims=True)
@@ -183,7 +184,8 @@ def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) ->
             continue
         width = max(width, 2 * float(usual.std()))
         apart = np.sqrt(np.mean((shapes[own] - np.median(shapes[own[is_usual]], axis=0)) ** 2, 1))
-        of_others = apart[is_usual].max() * np.sqrt((n + 1) / (n - 1))  # they are in the median
+        # Corrected because the others contribute to their median.
+        of_others = apart[is_usual].max() * np.sqrt((n + 1) / (n - 1))
         is_alike = apart <= min(SAME_SHAPE, SHAPE_MARGIN * of_others)
         for i in np.flatnonzero(~is_usual).tolist():
             nearest = min(nearest, float(abs(usual - ratios[i]).min()))
@@ -193,7 +195,7 @@ def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) ->
 
 
 def likely_unit(ratio: float, others: str = "others have") -> str:
-    """Return the unit that a ratio above 0 points to, as the end of a sentence; often empty."""
+    """Return the unit that a ratio suggests, as the end of a sentence; often empty."""
     for low, high, larger, smaller in _UNITS:
         if low < max(ratio, 1 / ratio) < high:
             return f"; its unit is perhaps {(larger if ratio > 1 else smaller).format(others)}"

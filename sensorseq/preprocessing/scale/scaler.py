@@ -18,13 +18,14 @@ from sensorseq.errors import ArgumentError, SignalError, check_choice, did_you_m
 from sensorseq.io.order_statistics import quantiles
 from sensorseq.numeric import normal_quantile
 
-_VALUES = 1 << 20  # copied together when steps are picked from windows
-_TAIL = 1e-7  # quantile: values outside the training range become +-5.2, as in scikit-learn
+_VALUES = 1 << 20  # values copied at once when steps are picked from windows
+# Quantile at which values outside the training range are clipped to +-5.2, as in scikit-learn.
+_TAIL = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
 class ChannelStatistics:
-    """Mean, population standard deviation, lowest and highest value of each channel, float64."""
+    """Mean, population standard deviation, minimum and maximum of each channel, float64."""
 
     n_steps: int
     mean: NDArray[np.float64]
@@ -39,7 +40,7 @@ class ChannelStatistics:
 
     @property
     def is_constant(self) -> NDArray[np.bool_]:
-        """Whether each channel is constant up to rounding."""
+        """True for each channel that is constant up to rounding."""
         with np.errstate(over="ignore"):
             spread = self.high - self.low
         constant: NDArray[np.bool_] = spread <= 10 * np.finfo(np.float64).eps * self.largest
@@ -78,8 +79,8 @@ class ChannelMoments:
         return ChannelStatistics(n_steps, mean, np.sqrt(m2 / n_steps), low, high)
 
 
-KINDS = ("standard", "robust", "min_max", "max_abs", "quantile")  # learned from windows
-PHYSICAL = "physical"  # divides by rated values, which have to be given
+KINDS = ("standard", "robust", "min_max", "max_abs", "quantile")  # fitted on windows
+PHYSICAL = "physical"  # divides by given rated values
 N_QUANTILES = 1000
 
 
@@ -89,8 +90,8 @@ class Scaler:
 
     `kind` is one of `KINDS` or `PHYSICAL`; None leaves values unchanged. For ``"quantile"``,
     `channel_quantiles` (n_quantiles, n_channels), equally spaced from 0 to 1, are mapped to those
-    of a standard normal distribution. `constant_channels` were constant in the training windows:
-    they keep their unit, with scale 1, and carry no information for a network.
+    of a standard normal distribution. `constant_channels` were constant in the training windows;
+    their scale is 1, and they carry no information for a network.
     """
 
     kind: str | None
@@ -101,7 +102,7 @@ class Scaler:
 
     @classmethod
     def identity(cls, n_channels: int) -> "Scaler":
-        """Return the scaler that leaves `n_channels` channels unchanged."""
+        """Return a scaler that leaves `n_channels` channels unchanged."""
         return cls(None, np.zeros(n_channels), np.ones(n_channels))
 
     @property
@@ -121,7 +122,7 @@ class Scaler:
     ) -> NDArray[np.float32]:
         """Return X scaled, computed in float64 and rounded once, without an intermediate copy.
 
-        A value outside the range of float32 is an error.
+        A value outside the range of float32 raises an error.
         """
         scaled, overflown = self._apply(X, lengths, np.float32)
         if overflown >= 0:
@@ -154,7 +155,7 @@ class Scaler:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Scaler":
-        """Restore a scaler from `to_dict`; a `SignalError` if the arrays are inconsistent."""
+        """Restore a scaler from `to_dict`; raise a `SignalError` if the arrays are inconsistent."""
         kind = check_choice("kind", as_text(fields["kind"]), (*KINDS, PHYSICAL, "none"))
         center = np.asarray(fields["channel_center"], np.float64)
         scale = np.asarray(fields["channel_scale"], np.float64)
@@ -180,7 +181,7 @@ class Scaler:
         *,
         inverse: bool = False,
     ) -> tuple[NDArray[Any], int]:
-        """Return scaled windows, and the first position that overflows `dtype`, or -1."""
+        """Return scaled windows, and the first position that overflows `dtype`; -1 if none does."""
         windows, given_lengths = check_fitted_windows(X, lengths, self.n_channels)
         out = np.empty(windows.shape, dtype or windows.dtype)
         by: tuple[Any, Any] = (self.channel_center, self.channel_scale)
@@ -193,7 +194,7 @@ class Scaler:
         valid = valid_steps(windows.shape[1], given_lengths)
         for channel in range(self.n_channels if self.channel_quantiles is not None else 0):
             quantiles = self.channel_quantiles[:, channel]  # type: ignore[index]
-            if quantiles[0] < quantiles[-1]:  # a constant channel is only centred
+            if quantiles[0] < quantiles[-1]:  # a constant channel is only centered
                 steps = windows[:, :, channel][valid].astype(np.float64)
                 out[:, :, channel][valid] = change(steps, quantiles)
         return out.reshape(np.shape(X)), overflown
@@ -202,7 +203,7 @@ class Scaler:
 def check_fitted_windows(
     X: ArrayLike, lengths: ArrayLike | None, n_channels: int
 ) -> tuple[NDArray[np.floating], NDArray[np.int64] | None]:
-    """Return windows (n, t, c) and their lengths if they have the channels of a scaler."""
+    """Return windows (n, t, c) and their lengths after checking the number of channels."""
     windows = as_windows(X)
     if windows.shape[2] != n_channels:
         raise SignalError(
@@ -212,18 +213,18 @@ def check_fitted_windows(
 
 
 def as_bytes(text: str) -> NDArray[np.uint8]:
-    """Return a text as an array, as files of statistics hold it."""
+    """Return a string as an array of UTF-8 bytes, for storage with statistics."""
     return np.frombuffer(text.encode(), np.uint8).copy()
 
 
 def as_text(stored: Any) -> str:
-    """Return the text of `as_bytes`."""
+    """Return the string stored by `as_bytes`."""
     return bytes(np.asarray(stored, np.uint8)).decode()
 
 
 def _to_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
     levels = np.linspace(0, 1, len(quantiles))
-    # Averaged from both sides, so that a value shared by several quantiles maps to the middle.
+    # Average from both sides, so that a value shared by several quantiles maps to their middle.
     rising = np.interp(x, quantiles, levels)
     falling = np.interp(-x, -quantiles[::-1], -levels[::-1])
     return normal_quantile(np.clip((rising - falling) / 2, _TAIL, 1 - _TAIL))
@@ -248,9 +249,9 @@ def fit_scaler(
 ) -> Scaler:
     """Fit a scale for each channel to the valid steps of training windows.
 
-    Only training windows: statistics of other windows would leak into their score. `kind` and
-    `rated`: see `ChannelScaler`. A constant channel is centred (not for max_abs), scaled by 1 and
-    listed in `constant_channels`. Later steps than `lengths` are not read and may be NaN.
+    Pass only training windows: statistics of other windows would leak into their score. `kind` and
+    `rated`: see `ChannelScaler`. A constant channel is centered (not for max_abs), scaled by 1 and
+    listed in `constant_channels`. Steps beyond `lengths` are not read and may be NaN.
     """
     windows = as_windows(X)
     blocks = [(windows, check_lengths(windows, lengths))]
@@ -262,7 +263,7 @@ def rated_scaler(
     n_channels: int,
     channels: Sequence[str] | None = None,
 ) -> Scaler:
-    """Return the scaler that divides each channel by its rated value, in the channel's unit.
+    """Return a scaler that divides each channel by its rated value, in the channel's unit.
 
     A value of 1 is then the rated value on every robot and in every data set, and zero stays zero.
     Every channel needs a value above zero; 1.0 keeps its unit.
@@ -314,9 +315,9 @@ def scaler_of(
     kind: str | None,
     quantiles_at: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
 ) -> Scaler:
-    """Return the scaler of a kind; those in `RANKED` need the quantiles at levels of each channel.
+    """Return a scaler of a kind from statistics; kinds in `RANKED` also need quantiles.
 
-    `quantiles_at` returns them in shape (n_levels, n_channels).
+    `quantiles_at` takes levels and returns each channel's quantiles, (n_levels, n_channels).
     """
     n_channels = len(statistics.mean)
     if kind is None:
@@ -336,7 +337,7 @@ def scaler_of(
     levels = np.linspace(0, 1, max(2, min(N_QUANTILES, statistics.n_steps)))
     found = quantiles_at(np.append(levels, 0.5))
     scaler = _without_constants(statistics, kind, found[-1], np.ones(n_channels))
-    # Rounding in the interpolation can break the order.
+    # Rounding in the interpolation may break the order.
     return replace(scaler, channel_quantiles=np.maximum.accumulate(found[:-1]))
 
 
@@ -354,7 +355,7 @@ def _without_constants(
             f"channel {channel} of X ranges from {statistics.low[channel]:g} to"
             f" {statistics.high[channel]:g}, too wide to compute a variance. Correct its unit."
         )
-    constant = statistics.is_constant | (scale == 0)  # including spreads whose square underflows
+    constant = statistics.is_constant | (scale == 0)  # includes spreads whose square underflows
     if kind == "max_abs":
         scale = np.where(scale == 0, 1.0, scale)
     else:
@@ -373,12 +374,12 @@ def fit_scaler_to_blocks(
     rated: Mapping[str, float] | Sequence[float] | None = None,
     channels: Sequence[str] | None = None,
 ) -> Scaler:
-    """Fit the same scaler, bit for bit, as `fit_scaler` on all blocks together.
+    """Fit the same scaler, bit for bit, as `fit_scaler` fits on all blocks together.
 
-    `blocks` returns windows (n, n_timesteps, n_channels), or pairs of windows and lengths.
-    Every kind holds one block at a time. standard, min_max and max_abs read each block once; robust
-    and quantile read it once more if there are few values, else up to three more times for float32
-    and seven more times for float64, for every 16 channels.
+    `blocks` returns windows (n, n_timesteps, n_channels), or pairs of windows and lengths. Only one
+    block is in memory at a time. Each block is read once for standard, min_max and max_abs; for
+    robust and quantile, once more if there are few values, otherwise up to three (float32) or seven
+    (float64) more times per 16 channels.
     """
     if kind is not None:
         check_choice("kind", kind, (*KINDS, PHYSICAL))

@@ -179,14 +179,14 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         return transform_by(self.scaler_, values, lengths, inverse=True)
 
     def _check(self, X: Any, lengths: Any, *, reset: bool) -> NDArray[np.floating]:
-        # Padding may be NaN: with lengths, fit_scaler and transform only use the valid steps.
+        # Padding may be NaN: with lengths, fit_scaler and transform read only the valid steps.
         return check_window_array(self, X, reset=reset, ensure_all_finite=lengths is None)
 
 
 def check_window_array(
     transformer: Any, X: Any, *, reset: bool, **accept: Any
 ) -> NDArray[np.floating]:
-    """Return windows (n, t) or (n, t, c) as floats, of the kind the transformer was fitted on."""
+    """Return windows (n, t) or (n, t, c) as floats, with as many axes as in fit."""
     ndim = 3 if getattr(X, "ndim", 2) == 3 else 2
     name = type(transformer).__name__
     if not reset and ndim != getattr(transformer, "_window_ndim", ndim):

@@ -1,4 +1,4 @@
-"""Split windows into parts and folds that keep groups whole or lie apart in time."""
+"""Split windows into parts and folds that keep groups whole or are separate in time."""
 
 from sensorseq.preprocessing.split.parts import split_by_group, split_by_time
 

@@ -18,7 +18,7 @@ from sensorseq.errors import ArgumentError, SplitError
 from sensorseq.windows import PARTS
 
 _KICKS = 30  # random perturbations of the best assignment, each improved again
-_MANY_GROUPS = 64  # above this, single moves balance well enough, and swaps cost too much
+_MANY_GROUPS = 64  # with more groups, single moves balance well enough, and swaps cost too much
 
 
 def split_by_group(
@@ -30,12 +30,12 @@ def split_by_group(
 ) -> NDArray[np.str_]:
     """Assign whole groups to train, validation and test, with every class in each part.
 
-    A randomised search over assignments of groups brings each part's share of each class, counted
+    A randomized search over assignments of groups brings each part's share of each class, counted
     in windows, as close to `fractions` as whole groups allow. Returns the part of each window.
-    `known` has parts that are already decided, by window, ``""`` where open: a group stays in the
-    part of its first decided window, and only the other groups are assigned. Raises a `SplitError`
-    if a class has fewer groups than there are parts, or no assignment was found that gives every
-    part every class.
+    `known` has parts that are already decided, by window, and ``""`` for the rest: a group stays in
+    the part of its first decided window, and only the other groups are assigned. Raises a
+    `SplitError` if a class has fewer groups than there are parts, or no assignment was found that
+    gives every part every class.
     """
     shares = check_fractions(fractions)
     rng = check_random_state(random_state)
@@ -74,12 +74,13 @@ def split_by_group(
 def _known_part(
     known: ArrayLike | None, group_index: NDArray[np.int64], n_groups: int, used: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the place among `used` of each group's decided part, -1 for groups without one."""
+    """Return the index in `used` of each group's decided part; -1 for groups without one."""
     part = np.full(n_groups, -1)
     if known is not None:
         names = np.array(PARTS)[used]
         place = np.argmax(np.asarray(known)[:, np.newaxis] == names, axis=1)
-        rows = np.flatnonzero(np.isin(known, names))[::-1]  # the first row is written last
+        # In reverse order, so that the first row prevails.
+        rows = np.flatnonzero(np.isin(known, names))[::-1]
         part[group_index[rows]] = place[rows]
     return part
 
@@ -90,9 +91,9 @@ def holdout_by_group(
     fraction: float,
     random_state: RandomState = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Hold out about `fraction` of the windows for validation, in whole groups; return both rows.
+    """Hold out whole groups with about `fraction` of the windows; return both parts' rows.
 
-    Every class stays in the training part; a class with only one group (without groups: one window)
+    Every class stays in the training part; a class with only one group (or window, without groups)
     is not in the validation part. Without groups, single windows are drawn; windows of one
     recording can then be on both sides, which inflates the validation score.
     """
@@ -129,7 +130,7 @@ def holdout_by_group(
 
 
 def check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
-    """Return the shares of train, validation and test if they are valid, with train above 0."""
+    """Return the fractions of train, validation and test if they are valid, with train above 0."""
     shares = np.asarray(fractions, np.float64)
     if shares.shape != (3,) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise ArgumentError(
@@ -144,7 +145,7 @@ def check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
 def count_windows(
     y: ArrayLike | None, groups: ArrayLike
 ) -> tuple[list[Any], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the classes, windows of each (group, class), and each window's group index."""
+    """Return the classes, window counts (group, class), and each window's group index."""
     group = np.asarray(groups)
     label = np.zeros(group.shape, np.int64) if y is None else np.asarray(y)
     if group.ndim != 1 or not group.size or label.shape != group.shape:
@@ -161,12 +162,12 @@ def count_windows(
 
 @dataclass(eq=False)
 class GroupAssignment:
-    """Searches a part for each group that brings every part close to its shares of the classes.
+    """Searches an assignment of groups to parts that gives each part its share of every class.
 
     `counts` (n_groups, n_classes) are windows, and no class is empty. The cost of an assignment is
     the squared deviation from `fractions`, summed over parts and classes, plus `penalty` (n_parts,
     n_classes) for a class missing in a part, and more for a part without windows. `held` (n_parts,
-    n_classes) are windows that the parts have already.
+    n_classes) counts windows already in the parts.
     """
 
     counts: NDArray[np.int64]
@@ -184,8 +185,8 @@ class GroupAssignment:
     def search(self, n_kicks: int = _KICKS, swap_up_to: int = _MANY_GROUPS) -> NDArray[np.int64]:
         """Return a greedy assignment, repeatedly perturbed and improved.
 
-        `n_kicks` perturbations (2 for more than 64 groups); pairs are swapped for up to
-        `swap_up_to` groups.
+        There are `n_kicks` perturbations (2 for more than 64 groups); pairs are swapped if there
+        are at most `swap_up_to` groups.
         """
         n_groups = len(self.counts)
         best = self._assign_greedily()
@@ -201,20 +202,20 @@ class GroupAssignment:
         return best
 
     def draw(self) -> NDArray[np.int64]:
-        """Return the best of some random assignments: close to the shares, but each time another.
+        """Return the best of several random assignments, different in each call.
 
-        `search` finds the same best assignment again and again.
+        `search` would find the same best assignment every time.
         """
-        n_trials = 20 if len(self.counts) <= 200 else 2  # each of many groups matters little
+        n_trials = 20 if len(self.counts) <= 200 else 2  # with many groups, each one matters little
         trials = [self._assign_greedily(large_first=False) for _ in range(n_trials)]
         return trials[int(np.argmin([self._cost_of(part) for part in trials]))]
 
     def missing(self, part: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return (part, class) of each class without windows in a part."""
+        """Return the (part, class) pairs without windows."""
         return np.argwhere(self._shared(part) == 0)
 
     def _shared(self, part: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Windows of each (part, class)."""
+        """Count the windows of each (part, class)."""
         shared = np.array(self.held)
         np.add.at(shared, part, self.counts)
         return shared
@@ -230,7 +231,7 @@ class GroupAssignment:
         return float(self._cost(self._shared(part), self._parts).sum())
 
     def _assign_greedily(self, *, large_first: bool = True) -> NDArray[np.int64]:
-        """Assign groups one by one to the part where they lower the cost most."""
+        """Assign groups one by one to the part where each lowers the cost most."""
         counts, parts = self.counts, self._parts
         shared = np.array(self.held)
         part = np.empty(len(counts), np.int64)
@@ -238,13 +239,13 @@ class GroupAssignment:
         size = size * self.rng.uniform(0.7, 1.3, len(counts))
         for group in np.argsort(-size):
             change = self._cost(shared + counts[group], parts) - self._cost(shared, parts)
-            change += self.rng.uniform(0, 1e-9, len(parts))  # equal parts in random order
+            change += self.rng.uniform(0, 1e-9, len(parts))  # equally good parts in random order
             part[group] = np.argmin(change)
             shared[part[group]] += counts[group]
         return part
 
     def _improve(self, part: NDArray[np.int64], swap_up_to: int) -> None:
-        """Move single groups, then swap pairs, while that lowers the cost; changes `part`."""
+        """Move single groups, then swap pairs, while that lowers the cost; modifies `part`."""
         counts, parts, groups = self.counts, self._parts, np.arange(len(self.counts))
         for _ in range(4 * len(counts) + 16):
             shared = self._shared(part)
@@ -271,7 +272,7 @@ class GroupAssignment:
 
 
 def _weighty(required: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return penalties for missing classes that outweigh any share, most in train (part 0)."""
+    """Return penalties for missing classes that outweigh any imbalance, highest in train (0)."""
     missing = np.where(np.arange(len(required)) == 0, 1e6, 10.0)[:, np.newaxis]
     return np.where(required, missing, 0.0)
 
@@ -279,12 +280,12 @@ def _weighty(required: NDArray[np.bool_]) -> NDArray[np.float64]:
 def _draw_windows(
     y: NDArray[np.generic], fraction: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Mask of single windows to hold out: each class's share, at least one of each kept."""
+    """Draw windows to hold out: a fraction of each class, but at least one of each stays."""
     classes, class_index = np.unique(y, return_inverse=True)
     counts = np.bincount(class_index, minlength=len(classes))
     exact = counts * fraction
     take = np.floor(exact).astype(np.int64)
-    # Add the largest remainders to reach the total; ties in random order.
+    # Add the largest remainders to reach the total, with ties in random order.
     missing = round(float(exact.sum())) - int(take.sum())
     order = np.lexsort((rng.random(len(classes)), -(exact - take)))
     take[order[:missing]] += 1
@@ -310,10 +311,10 @@ def split_by_time(
 
     Use it if there are too few recordings to hold some out: the score is then for later times of
     known runs, not for new runs. Windows of the earlier part that overlap one of the later part, or
-    are closer to it than the embargo (one window by default, because signals stay correlated for a
-    while), get ``""``, so parts before a border are smaller than their share. With `y`, every part
-    must have every class. Windows whose part is already decided, in `known` (``""`` where open),
-    stay in it; a recording is decided as a whole.
+    are closer to it than the embargo (by default one window, because signals are correlated), get
+    ``""``, so parts before a border are smaller than requested. With `y`, every part must have
+    every class. Windows whose part is already decided in `known` (``""`` for the rest) stay in it;
+    a recording is decided as a whole.
     """
     shares = check_fractions(fractions)
     recording, starts = check_times(recording_id, start_s)
@@ -322,10 +323,10 @@ def split_by_time(
     label = np.zeros(len(starts), np.int64) if label is None else label
     rank, n_ranks = _ranks(recording, starts)
     part_index = np.searchsorted(np.cumsum(shares)[:2], (rank + 0.5) / n_ranks, side="right")
-    # A share of 0 has no width between two borders, but rounding may miss the last border.
+    # An empty part has no width between two borders, but rounding may miss the last border.
     part_index = np.minimum(part_index, np.flatnonzero(shares)[-1])
     part: NDArray[np.str_] = np.array(PARTS)[part_index]
-    # Leave out windows before a border: test windows are the fewest and are all kept.
+    # Leave out windows before a border, because test windows are the fewest and are all kept.
     for index in (1, 0):
         later = np.isin(part, PARTS[index + 1 :])
         part[(part == PARTS[index]) & near_in_time(recording, starts, later, reach)] = ""
@@ -358,10 +359,10 @@ def time_blocks(
 def folds_in_time(
     y: NDArray[Any], groups: NDArray[Any], starts: NDArray[np.float64], n_folds: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Return (fit rows, test rows) of folds that test a stretch of time of each group and class.
+    """Return (fit rows, test rows) of folds that test an interval of each group and class.
 
-    `starts` are in lengths of a window. Windows closer to a tested one than a window's length are
-    in neither part. The last fold tests the latest windows.
+    `starts` are in units of the window length. Windows closer to a tested one than a window's
+    length are in neither part. The last fold tests the latest windows.
     """
     codes = [np.unique(part, return_inverse=True)[1] for part in (groups, y)]
     group_and_class = codes[0] * (1 + int(codes[1].max())) + codes[1]
@@ -380,9 +381,9 @@ def near_in_time(
     marked: NDArray[np.bool_],
     reach_s: float,
 ) -> NDArray[np.bool_]:
-    """Return a mask of windows within `reach_s` of a marked one of their recording, by start."""
+    """Return a mask of windows that start within `reach_s` of a marked one in their recording."""
     near = np.zeros(len(start_s), bool)
-    # Time stamps in seconds since 1970, about 1.7e9 s, are rounded to 2.4e-7 s.
+    # Timestamps in seconds since 1970, about 1.7e9 s, are rounded to 2.4e-7 s.
     rounding = 1e-6 * reach_s + 4 * np.finfo(np.float64).eps * float(np.abs(start_s).max(initial=0))
     for rows in rows_of(recording_id):
         there = np.sort(start_s[rows[marked[rows]]])
@@ -396,14 +397,14 @@ def near_in_time(
 
 
 def rows_of(recording_id: NDArray[Any]) -> list[NDArray[np.int64]]:
-    """Return the positions of the windows of each recording."""
+    """Return the indices of the windows of each recording."""
     index = np.unique(recording_id, return_inverse=True)[1]
     order = np.argsort(index, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(index[order])) + 1)
 
 
 def iter_recordings(recording_id: NDArray[Any]) -> Iterator[tuple[Any, NDArray[np.int64]]]:
-    """Yield each recording and the rows of its windows, in the order of first appearance."""
+    """Yield each recording and its windows' rows, in order of first appearance."""
     names = recording_id.tolist()
     for rows in sorted(rows_of(recording_id) if names else [], key=lambda own: int(own[0])):
         yield names[rows[0]], rows
@@ -412,7 +413,7 @@ def iter_recordings(recording_id: NDArray[Any]) -> Iterator[tuple[Any, NDArray[n
 def check_times(
     recording_id: ArrayLike, start_s: ArrayLike
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Return the recording and the start of each window if they are known for all."""
+    """Return the recording and start of each window; raise if they are not all known."""
     recording, starts = np.asarray(recording_id), np.asarray(start_s)
     if recording.ndim != 1 or not recording.size or starts.shape != recording.shape:
         raise SplitError(
@@ -433,7 +434,7 @@ def check_times(
 
 
 def check_reach(window_s: float, embargo_s: float | None) -> float:
-    """Return the least time between starts of windows in two parts: a window and the embargo."""
+    """Return the least distance between windows in two parts: window length plus embargo."""
     length = check_positive("window_s", window_s)
     if embargo_s is None:
         return 2 * length
@@ -457,7 +458,7 @@ def describe_split(
     split: NDArray[np.str_],
     fractions: Sequence[float],
 ) -> dict[str, Any]:
-    """Return the windows and groups of each part and class, and their imbalance, for JSON.
+    """Count the windows and groups of each part and class; also return the imbalance, for JSON.
 
     ``deviation`` is the largest difference, over parts and classes, between a part's share of a
     class's windows and its target share in ``wanted``; ``where`` is that part and class. Without

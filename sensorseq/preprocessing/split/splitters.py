@@ -30,19 +30,20 @@ from sensorseq.windows import WindowSet
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 BY = ("group", "recording")
-_KICKS = 150  # more parts than a split has, so a longer search; 0.1 s for 60 groups
-_SWAP_UP_TO = 600  # groups; a second or two, and beyond single moves come within 0.1 %
+_KICKS = 150  # folds are more parts than a split, so search longer; 0.1 s for 60 groups
+# Number of groups; takes a second or two, and above it single moves come within 0.1 %.
+_SWAP_UP_TO = 600
 
 
 def split_folds(target: NDArray[np.int64], groups: Any, n_folds: int, seed: int) -> list[Fold]:
-    """Return folds of whole groups with about the share of each class, as many as there can be."""
+    """Return up to `n_folds` folds of whole groups, stratified by class."""
     n_groups = n_folds if groups is None else len(np.unique(groups))
     n_folds = min(n_folds, n_groups, int(np.bincount(target).max()))
     if n_folds < 2:
         return []
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
     splitter = kind(n_folds, shuffle=True, random_state=seed % 2**32)
-    # scikit-learn warns of a class with fewer windows than folds: some lack it
+    # scikit-learn warns if a class has fewer windows than there are folds
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         folds = list(splitter.split(np.zeros(len(target)), target, groups))
@@ -50,7 +51,7 @@ def split_folds(target: NDArray[np.int64], groups: Any, n_folds: int, seed: int)
 
 
 class _Splitter(BaseCrossValidator):  # type: ignore[misc]
-    """Shared by the splitters: the number of folds, and automatic routing of groups."""
+    """Base class of the splitters: number of folds, automatic routing of groups."""
 
     __metadata_request__split: ClassVar = {"groups": True}
     n_splits: int
@@ -67,7 +68,7 @@ class _Splitter(BaseCrossValidator):  # type: ignore[misc]
 
 
 class _GroupBalancedSplitter(_Splitter):
-    """Shared by the splitters that keep groups whole."""
+    """Base class of the splitters that keep groups whole."""
 
     by: str
     random_state: RandomState
@@ -75,7 +76,7 @@ class _GroupBalancedSplitter(_Splitter):
     def split(
         self, X: Any, y: ArrayLike | None = None, groups: ArrayLike | None = None
     ) -> Iterator[Fold]:
-        """Yield the sorted rows to train on and to test on of each fold.
+        """Yield the sorted training and test rows of each fold.
 
         Parameters
         ----------
@@ -116,11 +117,11 @@ class _GroupBalancedSplitter(_Splitter):
 
     @abstractmethod
     def _parts(self) -> tuple[list[float], str]:
-        """Check the arguments; return the share of each part, and the names of the parts."""
+        """Check the arguments; return the fraction and the name of each part."""
 
     @abstractmethod
     def _assign(self, assignment: GroupAssignment) -> Iterator[tuple[NDArray[np.int64], int]]:
-        """Yield the part of each group, and the part that is tested, for each fold."""
+        """Yield for each fold the part of each group, and the part that is tested."""
 
 
 class GroupBalancedKFold(_GroupBalancedSplitter):
@@ -251,7 +252,7 @@ class BlockedTimeSplit(_Splitter):
         start_s: ArrayLike | None = None,
         window_s: float | None = None,
     ) -> Iterator[Fold]:
-        """Yield the sorted rows to train on and to test on of each fold.
+        """Yield the sorted training and test rows of each fold.
 
         Parameters
         ----------
@@ -318,7 +319,7 @@ class BlockedTimeSplit(_Splitter):
 
 
 class _Problem:
-    """Groups to assign, with the number of windows of each class in each."""
+    """Groups to assign, with their window counts by class."""
 
     def __init__(self, label: NDArray[Any], group: NDArray[Any]) -> None:
         self.classes, counts, index = count_windows(label, group)
@@ -373,7 +374,7 @@ class _Problem:
 
 
 def _labels(y: Any, n_windows: int) -> NDArray[Any]:
-    """Return the classes to balance; a single one if there are none."""
+    """Return the classes to balance, or a single one without labels."""
     label = check_per_window("y", y, n_windows, SplitError)
     if label is None:
         return np.zeros(n_windows, np.int64)

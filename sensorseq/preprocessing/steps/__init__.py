@@ -1,4 +1,4 @@
-"""Filters and features as steps on evenly sampled recordings, both offline and on streams."""
+"""Filters and features as steps on evenly sampled recordings, offline or in streams."""
 
 from sensorseq.preprocessing.steps.base import Step, StepStream
 from sensorseq.preprocessing.steps.chain import STEPS, StepChain, make_step

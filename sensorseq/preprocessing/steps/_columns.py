@@ -1,4 +1,4 @@
-"""The columns a step reads, and the place of its results among the others."""
+"""The columns that a step reads, and where its results go."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -18,10 +18,9 @@ Channels = tuple[Channel, ...]
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns that are read, and the source of each column of the result.
+    """The columns that a step reads, and the source of each column of the result.
 
-    A source is the column of the input that is copied, or -1 - j for the j-th column that the step
-    computes.
+    A source is an input column to copy, or -1 - j for the j-th column that the step computes.
     """
 
     picked: tuple[int, ...]
@@ -30,9 +29,9 @@ class Columns:
 
 
 class Kernel(Protocol):
-    """The computation of a step on the columns it reads: one row out per row in, maybe delayed.
+    """The computation of a step on its columns: one row out per row in, possibly delayed.
 
-    It keeps no reference to the samples it gets or to the rows it returns.
+    It keeps no reference to its inputs or outputs.
     """
 
     latency_samples: int
@@ -45,7 +44,7 @@ class Kernel(Protocol):
 
 
 class ColumnStream(StreamBase):
-    """A kernel on some columns; the other columns are delayed to match and otherwise unchanged."""
+    """Applies a kernel to some columns; the others are only delayed to match."""
 
     def __init__(
         self, kernel: Kernel, columns: Columns, channels: Channels, sample_rate_hz: float
@@ -56,7 +55,8 @@ class ColumnStream(StreamBase):
         old = [source for source in columns.sources if source >= 0]
         new = [-1 - source for source in columns.sources if source < 0]
         self._n_columns = len(columns.sources)
-        self._is_computed = new == list(range(self._n_columns))  # only computed columns, in order
+        # True if all columns are computed, in order.
+        self._is_computed = new == list(range(self._n_columns))
         self._picked = _index(columns.picked)
         self._old = _index([i for i, source in enumerate(columns.sources) if source >= 0])
         self._new = _index([i for i, source in enumerate(columns.sources) if source < 0])
@@ -69,7 +69,8 @@ class ColumnStream(StreamBase):
         if len(self._waiting):
             passing = np.concatenate([self._waiting, passing])
         computed = self._kernel.push(np.ascontiguousarray(samples[:, self._picked]))
-        self._waiting = passing[len(computed) :].copy()  # the caller may reuse the samples
+        # A copy, because the caller may reuse the samples.
+        self._waiting = passing[len(computed) :].copy()
         return self._assemble(passing[: len(computed)], computed)
 
     def _flush(self) -> NDArray[np.float64]:
@@ -88,7 +89,7 @@ class ColumnStream(StreamBase):
 
 
 class ColumnStep(Step):
-    """A step that computes columns from others."""
+    """A step that computes columns from other columns."""
 
     def output_channels(self, channels: Channels, sample_rate_hz: float | None = None) -> Channels:
         return self._columns(channels).channels
@@ -116,7 +117,7 @@ class ChannelwiseStep(ColumnStep):
     keep: bool
 
     def _set_fields(self, **values: object) -> None:
-        """Set the fields that all such steps have, and these, during creation."""
+        """Set the fields of the base class and the given ones during creation."""
         set_fields(
             self,
             channels=None if self.channels is None else check_names("channels", self.channels),
@@ -134,14 +135,14 @@ class ChannelwiseStep(ColumnStep):
 
 
 def _index(columns: Sequence[int]) -> list[int] | slice:
-    """Return an index for these columns: a slice, which copies nothing, if they are adjacent."""
+    """Return an index for these columns; a slice, which copies nothing, if they are adjacent."""
     if columns and list(columns) == list(range(columns[0], columns[0] + len(columns))):
         return slice(columns[0], columns[0] + len(columns))
     return list(columns)
 
 
 def find_column(argument: str, name: str, channels: Channels) -> int:
-    """Return the column of the channel with this name; the error names the nearest known one."""
+    """Return the column of a channel; an error names the nearest known one."""
     names = [channel.name for channel in channels]
     return names.index(check_choice(argument, name, names))
 
