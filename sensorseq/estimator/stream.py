@@ -12,8 +12,8 @@ from sensorseq.checks import check_positive
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.estimator.fitted import FittedLSTM
 from sensorseq.inspection.outside import OutsideWindows
+from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.resample.live_clock import EvenSamples, LiveClock
 from sensorseq.preprocessing.resample.signal import StreamResampler
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
@@ -54,7 +54,7 @@ class StreamDecision:
         return {**vars(self), "probabilities": dict(named)}
 
 
-def prediction_pipeline(model: FittedLSTM, hop_s: float | None = None) -> PreparePipeline:
+def prediction_pipeline(model: FittedLSTM, hop_s: float | None = None) -> RecordingPlan:
     """Return the plan that cuts windows for this model; raise an InputError if it is not known."""
     preparation = model.preparation_
     if preparation is None or not preparation["configuration"]:
@@ -67,7 +67,7 @@ def prediction_pipeline(model: FittedLSTM, hop_s: float | None = None) -> Prepar
             "the model was trained on windows that were already scaled, so it cannot scale"
             " recordings in the same way; train it on the unscaled prepared file."
         )
-    return PreparePipeline.for_prediction(preparation, hop_s)
+    return RecordingPlan.recorded(preparation, hop_s)
 
 
 class DecisionStream:
@@ -108,7 +108,7 @@ class DecisionStream:
             raise InputError(
                 'engine="soxr" needs whole recordings; prepare with engine="polyphase".'
             )
-        self._model, self._use, self._plan = model, use, pipeline.plan
+        self._model, self._use, self._plan = model, use, pipeline
         self._known = None
         if false_alarm_rate is not None:
             self._known = model._known_within(false_alarm_rate)
