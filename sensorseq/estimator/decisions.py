@@ -18,7 +18,6 @@ from sensorseq.estimator.refit import Refit
 from sensorseq.estimator.stream import DecisionStream, prediction_pipeline
 from sensorseq.export.smoother import write_smoother
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.split.parts import iter_recordings
 from sensorseq.recording import Recording
 from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.sequence.smoothing import FixedLag, Smoothing
@@ -36,7 +35,7 @@ from sensorseq.training.probabilities import (
     recording_prediction,
     softmax,
 )
-from sensorseq.windows import WindowSet
+from sensorseq.windows import WindowSet, iter_recordings
 
 
 class Decisions(NamedTuple):

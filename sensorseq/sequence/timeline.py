@@ -7,17 +7,18 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.io.atomic import write_whole
-from sensorseq.preprocessing.split.parts import iter_recordings
-from sensorseq.sequence.page import MOST_RECORDINGS, draw, make_strips
-from sensorseq.sequence.scores import Stretch
 from sensorseq.sequence.smoothing import SMOOTH, Dwell, smoothed, window_weight
+from sensorseq.windows import iter_recordings
+
+if TYPE_CHECKING:
+    from sensorseq.sequence.scores import Stretch
 
 _SAME_HOP = 1.5  # windows further apart than so many hops have a gap between them
 
@@ -107,17 +108,23 @@ class Timeline:
         true : Timeline, or sequence of LabelSpan, optional
             The true classes, drawn above; label spans where this is one recording.
         """
+        from sensorseq.sequence.page import MOST_RECORDINGS, make_strips  # and jinja2
+
         title = Path(path).stem
         page = make_strips("drive.html", *self._drawn(true, MOST_RECORDINGS), title=title)
         write_whole(path, page.encode())
 
     def _repr_html_(self) -> str:
         """Show a strip of classes for each recording in a notebook."""
+        from sensorseq.sequence.page import make_strips
+
         return make_strips("timeline.html", *self._drawn((), 20), title=repr(self)[1:-1])
 
     def _drawn(
         self, true: "Timeline | Sequence[Stretch]", most: int
     ) -> tuple[list[Any], list[dict[str, Any]]]:
+        from sensorseq.sequence.page import draw
+
         names = list(dict.fromkeys(span.recording_id for span in self.spans))
         of_true: Mapping[Any, Sequence[Stretch]]
         if isinstance(true, Timeline):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, SplitError, warn_caller
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
-from sensorseq.preprocessing.split.parts import folds_in_time, holdout_by_group, rows_of
+from sensorseq.preprocessing.split.parts import folds_in_time, holdout_by_group
 from sensorseq.preprocessing.windows.augment import channel_sd_of
 from sensorseq.training.augment import check_augment, epoch_changes
 from sensorseq.training.batches import TrainingData
@@ -42,7 +42,7 @@ from sensorseq.training.preparation import (
 from sensorseq.training.rows import refuse_rows
 from sensorseq.training.stream import Change, StoredPart, StreamedData, hold_or_stream, is_stored
 from sensorseq.training.targets import FitTarget
-from sensorseq.windows import WindowSet
+from sensorseq.windows import WindowSet, rows_of
 
 SETS = (str, os.PathLike, WindowSet)  # what is opened before it is read
 

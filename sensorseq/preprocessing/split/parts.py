@@ -1,6 +1,6 @@
 """Split windows into parts by group or by time, and describe how even the parts are."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from sensorseq.checks import (
     check_real,
 )
 from sensorseq.errors import ArgumentError, SplitError
-from sensorseq.windows import PARTS
+from sensorseq.windows import PARTS, rows_of
 
 _KICKS = 30  # random perturbations of the best assignment, each improved again
 _MANY_GROUPS = 64  # above this, single moves balance well enough, and swaps cost too much
@@ -393,20 +393,6 @@ def near_in_time(
             distance = np.minimum(np.abs(start_s[rows] - left), np.abs(right - start_s[rows]))
             near[rows] = distance < reach_s - rounding
     return near
-
-
-def rows_of(recording_id: NDArray[Any]) -> list[NDArray[np.int64]]:
-    """Return the positions of the windows of each recording."""
-    index = np.unique(recording_id, return_inverse=True)[1]
-    order = np.argsort(index, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(index[order])) + 1)
-
-
-def iter_recordings(recording_id: NDArray[Any]) -> Iterator[tuple[Any, NDArray[np.int64]]]:
-    """Yield each recording and the rows of its windows, in the order of first appearance."""
-    names = recording_id.tolist()
-    for rows in sorted(rows_of(recording_id) if names else [], key=lambda own: int(own[0])):
-        yield names[rows[0]], rows
 
 
 def check_times(
