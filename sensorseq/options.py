@@ -56,7 +56,7 @@ class Option:
 
     @property
     def of_files(self) -> bool:
-        """Whether it says which recordings to read and how, which `PreparePipeline` does not."""
+        """True if it concerns reading recordings, and is therefore not in `PreparePipeline`."""
         return self.section == "input" and self.name != "channels"
 
     @property

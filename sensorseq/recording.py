@@ -1,6 +1,6 @@
 """Recording, Channel and LabelSpan: the immutable content of one log, checked on creation.
 
-And `repair_stamps`, which makes time stamps such that a Recording takes them.
+`repair_stamps` makes timestamps valid for a Recording.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Channel:
 
 @dataclass(frozen=True, order=True)
 class LabelSpan:
-    """A stretch of a recording and its class.
+    """A segment of a recording and its class.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class LabelSpan:
 
 
 class _OrderedSpans(tuple[LabelSpan, ...]):
-    """Label spans known to be sorted and not to overlap, so pieces need no second check."""
+    """Label spans known to be sorted and disjoint, so that pieces need no second check."""
 
     __slots__ = ()
 
@@ -223,7 +223,7 @@ class Recording:
     def _as_float(self, array: NDArray[np.generic], argument: str) -> NDArray[np.floating]:
         if array.dtype in (np.float32, np.float64):
             return array.astype(array.dtype, copy=False)
-        # datetimes would become nanoseconds read as seconds; complex numbers lose a part
+        # datetimes would become nanoseconds read as seconds; complex numbers would lose a part
         if array.dtype.kind in "biufO":
             try:
                 return array.astype(np.float64)
@@ -282,39 +282,39 @@ class Recording:
 
     @property
     def n_samples(self) -> int:
-        """Number of samples."""
+        """The number of samples."""
         return len(self.values)
 
     @property
     def n_channels(self) -> int:
-        """Number of channels."""
+        """The number of channels."""
         return len(self.channels)
 
     @property
     def channel_names(self) -> tuple[str, ...]:
-        """Names of the channels, in column order."""
+        """The names of the channels, in column order."""
         return tuple(channel.name for channel in self.channels)
 
     @property
     def duration_s(self) -> float:
-        """Seconds from the first sample to the last; 0 for fewer than two samples."""
+        """Seconds from the first to the last sample; 0 for fewer than two samples."""
         return float(self.timestamps_s[-1] - self.timestamps_s[0]) if self.n_samples > 1 else 0.0
 
     @property
     def median_sample_rate_hz(self) -> float:
-        """One over the median interval of stamps, the mean where they are uneven; NaN for one."""
+        """Inverse of the median interval, or of the mean one if uneven; NaN for one sample."""
         if self.n_samples < 2:
             return float("nan")
         return float(1.0 / sample_period(self.timestamps_s))
 
     @property
     def is_labelled(self) -> bool:
-        """Whether it has a label or label spans."""
+        """True if it has a label or label spans."""
         return self.label is not None or bool(self.label_spans)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Its classes, each once, in order of appearance; empty when none is known."""
+        """The classes, each once, in order of appearance; empty if none is known."""
         if self.label is not None:
             return (self.label,)
         return tuple(dict.fromkeys(span.label for span in self.label_spans))
@@ -336,7 +336,7 @@ class Recording:
     def check_label_spans(self) -> None:
         """Raise if a label span contains no sample.
 
-        For whole recordings, as readers return them; a piece need not cover every span.
+        It applies to whole recordings from readers; a piece need not cover every span.
         """
         t = self.timestamps_s
         for span in self.label_spans:
@@ -400,10 +400,10 @@ def _as_channels(channels: Sequence[Channel | str] | str) -> tuple[Channel, ...]
 
 @dataclass(frozen=True, eq=False)
 class RepairedStamps:
-    """Samples (n_kept, n_channels) with strictly increasing stamps, and the number of repairs.
+    """Samples (n_kept, n_channels) with strictly increasing timestamps, and repair counts.
 
-    `n_out_of_order` counts rows whose stamp was below an earlier one, `n_duplicates` rows that were
-    merged into another with the same stamp.
+    `n_out_of_order` counts rows with a timestamp below an earlier one, `n_duplicates` rows merged
+    into another with the same timestamp.
     """
 
     timestamps_s: NDArray[np.float64]
@@ -420,7 +420,7 @@ class RepairedStamps:
 def repair_stamps(
     timestamps_s: ArrayLike, values: ArrayLike, *, duplicates: str = "mean"
 ) -> RepairedStamps:
-    """Sort samples by time and merge those with equal time stamps.
+    """Sort samples by time and merge those with equal timestamps.
 
     For logs whose rows arrived out of order or twice. It cannot repair a clock that was reset while
     recording: rows from before and after would be mixed. The counts help to tell the two apart.
@@ -466,7 +466,7 @@ def repair_stamps(
 
 
 def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[np.float64]:
-    """Return the stamps as float64 if there is a finite one for each of `n_samples`."""
+    """Return the timestamps as float64 if each of `n_samples` has a finite one."""
     t = np.asarray(timestamps_s, dtype=np.float64)
     if t.shape != (n_samples,):
         raise SignalError(

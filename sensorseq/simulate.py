@@ -1,4 +1,4 @@
-"""Simulate motor currents of wheeled robots on six surfaces; the physics are in `motion.py`."""
+"""Simulate motor currents of wheeled robots on six surfaces; see `datasets/motion.py`."""
 
 from sensorseq.datasets.motion import TRACE_UNITS
 from sensorseq.datasets.parameters import SURFACES, Robot, Sampling, Surface

@@ -1,4 +1,4 @@
-"""Words of messages: lists of names and counted nouns; and values as plain ones, for files."""
+"""Format lists and counts for messages, and convert values to plain ones for files."""
 
 import html
 import math
@@ -13,27 +13,27 @@ Plain = Any
 
 
 def listed(names: Iterable[Any], most: int = 12) -> str:
-    """Return names with commas; of many, the first and how many more."""
+    """Join names with commas; of many, only the first, and how many more there are."""
     every = [str(name) for name in names]
     more = f" and {len(every) - most} more" if len(every) > most else ""
     return ", ".join(every[:most]) + more
 
 
 def plural(count: int, noun: str) -> str:
-    """Return a count with its noun."""
+    """Return a count with its noun in singular or plural."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def plain(value: Any) -> Plain:
-    """Return dictionaries, lists, text, numbers, True, False and None in place of anything.
+    """Convert any value to dictionaries, lists, strings, numbers, True, False and None.
 
-    NaN and infinity become None; what has no such form, such as a function, becomes its name.
+    NaN and infinity become None; other objects, such as functions, become their name.
     """
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    # a numpy value; importing numpy here would slow the command line's start
+    # a numpy value; importing numpy here would delay the command line
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     if isinstance(value, Mapping):
@@ -46,12 +46,12 @@ def plain(value: Any) -> Plain:
 
 
 def number(value: Any) -> Plain:
-    """Return a scalar of numpy as Python's, which files can store; anything else as it is."""
+    """Convert a numpy scalar to a Python number, which files can store; return others unchanged."""
     return value.item() if getattr(value, "shape", None) == () else value
 
 
 def html_table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table for ``_repr_html_`` of notebooks; texts are escaped.
+    """Return an HTML table for ``_repr_html_`` in notebooks; text is escaped.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """WindowSet: windows with lengths, labels, groups and split."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -125,12 +125,12 @@ class WindowSet:
 
     @property
     def n_timesteps(self) -> int:
-        """Padded length of every window, in steps."""
+        """The padded length of every window, in steps."""
         return int(self.X.shape[1])
 
     @property
     def n_channels(self) -> int:
-        """Number of channels."""
+        """The number of channels."""
         return int(self.X.shape[2])
 
     def take(self, indices: ArrayLike) -> "WindowSet":
@@ -227,3 +227,17 @@ def _as_float32(X: ArrayLike) -> NDArray[np.float32]:
 
 
 _PER_WINDOW = ("y", "groups", "recording_id", "start_s", "split")
+
+
+def rows_of(recording_id: NDArray[Any]) -> list[NDArray[np.int64]]:
+    """Return the indices of the windows of each recording."""
+    index = np.unique(recording_id, return_inverse=True)[1]
+    order = np.argsort(index, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(index[order])) + 1)
+
+
+def iter_recordings(recording_id: NDArray[Any]) -> Iterator[tuple[Any, NDArray[np.int64]]]:
+    """Yield each recording and its windows' rows, in order of first appearance."""
+    names = recording_id.tolist()
+    for rows in sorted(rows_of(recording_id) if names else [], key=lambda own: int(own[0])):
+        yield names[rows[0]], rows

@@ -265,7 +265,7 @@ class SteadyNoise:
 
     @property
     def is_known(self) -> bool:
-        """Whether there were enough epochs."""
+        """True if there were enough epochs."""
         return not math.isnan(self.nats)
 
     def exceeds(self, times: float = 1.0) -> bool:

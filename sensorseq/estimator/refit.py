@@ -128,7 +128,7 @@ class Refit:
 
     @property
     def shares_groups(self) -> bool:
-        """Whether groups are on both sides of a fold, which is then cut in time."""
+        """True if groups are on both sides of a fold, which is then cut in time."""
         groups = None if self.part is None else self.part.groups
         return groups is not None and any(
             np.intersect1d(groups[fit], groups[test]).size for fit, test in self.folds

@@ -17,12 +17,11 @@ from sensorseq.evaluation.calibration import (
     resampling_weights,
 )
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.split.parts import iter_recordings
 from sensorseq.sequence import Span, Timeline, timeline_of
 from sensorseq.sequence.scores import DRIVE_SCORES, count_drive, drive_scores
 from sensorseq.sequence.smoothing import Smoothing
 from sensorseq.sequence.timeline import spans_by_recording
-from sensorseq.windows import WindowSet
+from sensorseq.windows import WindowSet, iter_recordings
 
 Floats = NDArray[np.float64]
 

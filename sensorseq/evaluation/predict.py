@@ -27,12 +27,12 @@ from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.preparation import name_anew
 from sensorseq.prediction.probabilities import recording_prediction
 from sensorseq.prediction.stream import prediction_pipeline
+from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.options import (
     READ_AS_IN_TRAINING,
     PreparationOptions,
     takes_options,
 )
-from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
 from sensorseq.readers.stamps import date_of, describe_clock
@@ -256,7 +256,7 @@ def _find(path: Path, reading: PreparationOptions) -> list[RecordingSource]:
 
 
 def _windows(
-    source: RecordingSource, pipeline: PreparePipeline, reading: PreparationOptions
+    source: RecordingSource, pipeline: RecordingPlan, reading: PreparationOptions
 ) -> tuple[Recording, WindowSet]:
     listed = " + ".join(str(path) for path in source.paths)
     try:
@@ -276,7 +276,7 @@ def _windows(
 
 
 def read_recording(
-    source: RecordingSource, pipeline: PreparePipeline, reading: PreparationOptions
+    source: RecordingSource, pipeline: RecordingPlan, reading: PreparationOptions
 ) -> Recording:
     """Read the channels of a recording that the model's preparation uses."""
     used = pipeline.options.channels or ()

@@ -69,10 +69,10 @@ class FittedRegressor(FittedModel, Protocol):
 
 
 def is_classifier(model: FittedModel) -> TypeGuard[FittedClassifier]:
-    """Whether it predicts classes."""
+    """Test whether a model is a classifier."""
     return model._task == CLASSIFICATION
 
 
 def is_regressor(model: FittedModel) -> TypeGuard[FittedRegressor]:
-    """Whether it predicts values."""
+    """Test whether a model is a regressor."""
     return model._task != CLASSIFICATION

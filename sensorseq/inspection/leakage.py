@@ -18,9 +18,8 @@ from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import BEFORE_SPLIT, Provenance
 from sensorseq.preprocessing.scale.keyed import KeyedScaler, scaler_from_dict
 from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler, fit_scaler
-from sensorseq.preprocessing.split.parts import rows_of
 from sensorseq.text import number
-from sensorseq.windows import PARTS, WindowSet
+from sensorseq.windows import PARTS, WindowSet, rows_of
 
 _N_EXAMPLES = 3
 _FEW_DUPLICATES = 3  # fewer may be coincidence
@@ -304,7 +303,7 @@ class _Check:
         self._alike("near_duplicates", origin, search)
 
     def _search_each(self, search: _Search) -> tuple[_Pairs, int]:
-        """Search each held-out part in those before it; return the pairs, and how many it read."""
+        """Search each held-out part in the earlier parts; return the pairs and the number read."""
         pairs: _Pairs = []
         n_looked = 0
         for view in self.views:

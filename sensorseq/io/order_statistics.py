@@ -142,7 +142,7 @@ class _RankSearch:
 
     @property
     def is_done(self) -> bool:
-        """Whether every rank has its value."""
+        """True if every rank has its value."""
         return self._found is not None
 
     def add(self, values: NDArray[np.floating]) -> None:

@@ -82,7 +82,7 @@ class PartFolder:
 
     @property
     def has_parts(self) -> bool:
-        """Whether an earlier run left parts to resume with."""
+        """True if an earlier run left parts to resume with."""
         return self._count_parts() > 0
 
     def _count_parts(self) -> int:

@@ -50,7 +50,7 @@ def folder_of(array: NDArray[Any]) -> Path | None:
 
 
 def is_stored(array: NDArray[Any]) -> bool:
-    """Whether the array is on disk."""
+    """Test whether the array is on disk."""
     return _stored(array) is not None
 
 

@@ -304,7 +304,7 @@ class EpochTrainer:
         lengths: Tensor | None = None,
         weight: Tensor | None = None,
     ) -> None:
-        """Take the next steps on other windows of the same sizes; models and optimizer go on."""
+        """Continue training on other windows of the same sizes; models and optimizer stay."""
         if x.dim() in (3, 4) and x.shape[-2:] != self._x.shape[-2:]:
             raise ArgumentError(
                 f"x has shape {tuple(x.shape)}; the trainer was made for windows of shape"

@@ -22,11 +22,10 @@ from sensorseq.prediction.probabilities import (
 )
 from sensorseq.prediction.stream import DecisionStream, prediction_pipeline
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.split.parts import iter_recordings
 from sensorseq.recording import Recording
 from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.sequence.smoothing import Smoothing
-from sensorseq.windows import WindowSet
+from sensorseq.windows import WindowSet, iter_recordings
 
 
 class Decisions(NamedTuple):
@@ -162,7 +161,7 @@ class ClassPredictor(WindowPredictor):
         return Decisions(label, probability, answered)
 
     def _known_within(self, false_alarm_rate: float) -> tuple[OutOfDistribution, float]:
-        """Return the known windows, and the distance above which a window is unknown."""
+        """Return the model of known windows, and the distance above which a window is unknown."""
         if self._known is None:
             raise InputError(
                 "false_alarm_rate needs windows that fit left out, which this model does not have:"

@@ -1,4 +1,4 @@
-"""Read DataFrames by the names of their columns, which are the channels."""
+"""Read DataFrames, whose columns are the channels."""
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral
@@ -8,9 +8,10 @@ from sensorseq.errors import InputError, did_you_mean, repeated
 
 
 def column_names(X: Any, name: str = "X") -> list[str] | None:
-    """Return the names of a frame's columns; None of anything else.
+    """Return the column names of a DataFrame; None for anything else.
 
-    Numbers that rise are no names; others, and names that are no text, are an error.
+    Increasing numbers do not count as names; other numbers, and names that are not strings, raise
+    an error.
     """
     names = list(getattr(X, "columns", ()))
     if not names or all(isinstance(column, str) for column in names):
@@ -25,7 +26,7 @@ def column_names(X: Any, name: str = "X") -> list[str] | None:
 
 
 def known_names(channels: Sequence[str] | None) -> list[str] | None:
-    """Return the names of channels; None for those that `WindowSet` numbers by default."""
+    """Return channel names; None if `WindowSet` numbered the channels by default."""
     if channels is None or list(channels) == [f"channel_{i}" for i in range(len(channels))]:
         return None
     return list(channels)
@@ -34,7 +35,7 @@ def known_names(channels: Sequence[str] | None) -> list[str] | None:
 def check_same_channels(
     channels: Sequence[str] | None, given: Sequence[str], name: str = "X"
 ) -> None:
-    """Raise when windows have other channels than a model, or the same in another order."""
+    """Raise if windows have other channels than a model, or the same in another order."""
     wanted, own = known_names(channels), known_names(given)
     if wanted is None or own is None or len(wanted) != len(own) or wanted == own:
         return
@@ -48,10 +49,10 @@ def check_same_channels(
 def align(
     parts: Iterable[Any], known: Sequence[str] | None, name: str
 ) -> tuple[list[Any], list[str] | None]:
-    """Return parts with the columns of frames in one order, and their names; None without frames.
+    """Put the columns of all DataFrames in one order; return the parts and the names, or None.
 
-    The order is that of `known`, by default of the first frame. Numbered channels have no names to
-    be compared with.
+    The order is that of `known`, by default of the first DataFrame. Numbered channels have no names
+    to compare with.
     """
     parts = list(parts)
     named = [(i, column_names(part, f"{name}[{i}]")) for i, part in enumerate(parts)]
@@ -67,9 +68,9 @@ def align(
 
 
 def in_order(X: Any, known: Sequence[str], name: str, owner: str) -> Any:
-    """Return a frame with its columns in the order of `known`, and anything else as it is.
+    """Return a DataFrame with its columns in the order of `known`; anything else unchanged.
 
-    `name` and `owner` are what an error calls the frame and whatever has the known names.
+    Errors call the DataFrame `name`, and the object with the known names `owner`.
     """
     names = column_names(X, name)
     if names is None:

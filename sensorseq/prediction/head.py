@@ -1,4 +1,4 @@
-"""FeatureHead: what the linear layer sees beside the LSTM's pooled state, and its weights."""
+"""FeatureHead: the linear layer on features, and the weight of the LSTM's logits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -106,7 +106,7 @@ class FeatureHead:
         return logits
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of a model file."""
+        """Return the arrays for a model file."""
         return {
             f"features.{block.name}.{name}": array
             for block in self.blocks

@@ -16,16 +16,16 @@ from sensorseq.windows import WindowSet
 
 CROPS = ("head", "tail", "centre", "random")
 DTYPES = ("float32", "float64")
-LARGEST = float(np.finfo(np.float32).max)  # beyond, not even the square fits into a double
+LARGEST = float(np.finfo(np.float32).max)  # larger values have squares beyond the range of double
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """Windows as given, before scaling: finite, padding holds zeros.
+    """Windows before scaling; their values are finite, and padding is zero.
 
-    `X` is (N, T, C), float32 or float64, or `StoredSamples`, which are checked when they are read.
-    `lengths` are the valid steps, 1 to T. With `is_flat`, (n, t) was given, and t must stay the
-    same. `channels` are the names in DataFrames, None if it came as something else.
+    `X` is (N, T, C), float32 or float64, or `StoredSamples`, which are checked when read. `lengths`
+    are the valid steps, 1 to T. If `is_flat`, (n, t) was given, and t must stay the same.
+    `channels` are the names from DataFrames, or None.
     """
 
     X: NDArray[Any]
@@ -37,7 +37,7 @@ class Sequences:
 
     @property
     def are_full(self) -> bool:
-        """Whether every step of every window is valid."""
+        """True if every step of every window is valid."""
         return bool((self.lengths == self.X.shape[1]).all())
 
     def __len__(self) -> int:
@@ -56,7 +56,7 @@ class Sequences:
 
 
 class WindowShape(NamedTuple):
-    """What a fit saw of its windows, for others to be compared with.
+    """The shape of a fit's windows, with which others are compared.
 
     `flat_timesteps` are the steps of (n, t), which must stay the same; None for windows of any
     length. `channels` are names, if there were any.
@@ -68,27 +68,27 @@ class WindowShape(NamedTuple):
 
 
 def is_table(X: Any) -> bool:
-    """Whether X is 2-D and neither a list of sequences nor a WindowSet: scikit-learn's own case."""
+    """Test whether X is 2-D, scikit-learn's usual input, and no list of sequences or WindowSet."""
     if isinstance(X, WindowSet) or is_list_of_sequences(X):
         return False
     if hasattr(X, "toarray"):
         return True
     try:
         return len(shape_of(X)) == 2
-    except ValueError:  # ragged
+    except ValueError:  # a ragged list
         return False
 
 
 def read_sequences(
     X: Any, lengths: Any = None, name: str = "X", known: WindowShape | None = None
 ) -> Sequences:
-    """Bring X and lengths to (N, T, C).
+    """Convert X and lengths to windows (N, T, C).
 
-    X is an array (n, t, c) or (n, t), a list (or 1-D object array) of arrays or DataFrames
-    (t_i, c), which is padded to its longest, or a WindowSet, which has its own lengths. The columns
-    of DataFrames are put in the order of the `known` channels, by default of the first one. Beyond
-    the lengths anything goes, even NaN. Raises `InputError` if shapes or columns disagree, also
-    with what is `known`, or a valid step is not finite: it names the first.
+    X is an array (n, t, c) or (n, t), a list (or 1-D object array) of arrays or DataFrames (t_i,
+    c), which is padded to its longest, or a WindowSet, which has its own lengths. The columns of
+    DataFrames are put in the order of the `known` channels, by default of the first one. Values
+    beyond the lengths may be anything, even NaN. Raises an `InputError` if shapes or columns
+    disagree, also with `known`, or that names the first valid step that is not finite.
     """
     names, channels = None, None if known is None else known.channels
     lengths_name = "lengths" + name.removeprefix("X")
@@ -127,7 +127,7 @@ def read_sequences(
 
 
 def _check_shape(shape: tuple[int, ...], is_flat: bool, known: WindowShape, name: str) -> None:
-    """Raise when windows do not have the channels (and, 2-D, the timesteps) that `fit` saw."""
+    """Raise unless windows have the channels (if 2-D, the timesteps) of those in `fit`."""
     (n, t, c), (n_channels, n_timesteps, _) = shape, known
     if c != n_channels and is_flat:
         single = f" A single window of shape (t, c) is [{name}]." if t == n_channels else ""
@@ -156,7 +156,7 @@ def _check_shape(shape: tuple[int, ...], is_flat: bool, known: WindowShape, name
 def check_per_window(
     values: Any, n_windows: int, name: str, owner: str = "X"
 ) -> NDArray[Any] | None:
-    """Return a 1-D array of one value per window, or None for None."""
+    """Return per-window values as a 1-D array; None for None."""
     if values is None:
         return None
     array = np.asarray(values)
@@ -167,7 +167,7 @@ def check_per_window(
 
 
 def check_groups(values: Any, n_windows: int, name: str, owner: str = "X") -> NDArray[Any] | None:
-    """Return the group of each window; a missing one (None, NaN) is an error with its row."""
+    """Return the group of each window; a missing one (None, NaN) raises an error with its row."""
     groups = check_per_window(values, n_windows, name, owner)
     if groups is None:
         return None
@@ -181,7 +181,7 @@ def check_groups(values: Any, n_windows: int, name: str, owner: str = "X") -> ND
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a label is None, NaN, NaT, or the NA of pandas, which cannot be compared."""
+    """Test whether a label is None, NaN, NaT or pandas' NA, which cannot be compared."""
     return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
@@ -192,7 +192,7 @@ def _check_not_one_dimensional(X: Any, name: str) -> None:
         )
     try:
         shape = shape_of(X)
-    except ValueError:  # ragged: described where it is read
+    except ValueError:  # a ragged list, which is described where it is read
         return
     if not shape:
         number = " A single number is not a window: Reshape your data." if np.isscalar(X) else ""
@@ -216,7 +216,7 @@ def is_list_of_sequences(X: Any) -> bool:
         return False
     if any(len(getattr(part, "shape", ())) >= 2 for part in X):
         return True
-    # Nested lists: rectangular ones are an array; a ragged one can only be a list of sequences.
+    # Nested lists: rectangular ones are an array; ragged ones can only be a list of sequences.
     nested = all(isinstance(part, Sequence) and len(part) for part in X)
     return (
         nested
@@ -246,12 +246,12 @@ def _pad(X: Iterable[Any], name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
 
 
 def shape_of(X: Any) -> tuple[int, ...]:
-    """Return the shape of what can become an array; a ValueError of what is ragged."""
+    """Return the shape of an array-like; a ragged list raises a ValueError."""
     return X.shape if isinstance(X, np.ndarray) else as_array(X).shape
 
 
 def as_array(values: Any) -> NDArray[Any]:
-    """Return an array, also of a torch tensor."""
+    """Convert to an array; X may be a torch tensor."""
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
@@ -301,8 +301,8 @@ def pad_with_zeros(X: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
 def check_finite_windows(
     X: NDArray[Any], name: str = "X", rows: NDArray[np.int64] | None = None
 ) -> None:
-    """Raise at the first step that is not finite; `rows` are the numbers of the windows."""
-    usable = np.abs(X) <= LARGEST  # False for NaN
+    """Raise for the first step that is not finite; `rows` are the numbers of the windows."""
+    usable = np.abs(X) <= LARGEST  # also False for NaN
     if not usable.all():
         row, step, channel = (int(i) for i in np.argwhere(~usable)[0])
         value = X[row, step, channel]
@@ -321,9 +321,9 @@ def crop_starts(
     crop: str,
     rng: np.random.Generator | None = None,
 ) -> NDArray[np.int64]:
-    """Return the first step to keep of each window, shape (N,), 0 where nothing is cropped.
+    """Return the first step to keep of each window, (N,); 0 if it is not cropped.
 
-    ``"random"`` without `rng` (prediction, validation) takes the centre, so that results repeat.
+    Without `rng` (prediction, validation), ``"random"`` means the center, for reproducible results.
     """
     spare = np.maximum(lengths - max_timesteps, 0)
     if crop == "head":
@@ -349,7 +349,7 @@ def crop_windows(
 def crop_sequences(
     sequences: Sequences, max_timesteps: int | None, crop: str, *, training: bool
 ) -> Sequences:
-    """Crop as `crop` says, unless the engine draws a new place in each epoch."""
+    """Crop windows, unless the engine draws a new crop in each epoch."""
     if max_timesteps is None or (training and crop == "random"):
         return sequences
     X, lengths = crop_windows(sequences.X, sequences.lengths, max_timesteps, crop)
@@ -364,7 +364,7 @@ def scale_sequences(
     lengths = None if sequences.are_full else sequences.lengths
     if scaler is not None:
         X = transform_by(scaler, X, lengths, sequences)
-    with np.errstate(over="ignore"):  # reported below
+    with np.errstate(over="ignore"):  # raised below
         X = np.ascontiguousarray(X, dtype)
     if not np.isfinite(X).all():
         finite = np.isfinite(X).all(axis=(0, 1))

@@ -26,6 +26,13 @@ _NORMS = {
 _PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
+def usable_threads() -> int:
+    """Return the processors that this process may use, at most OMP_NUM_THREADS."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(here or 1, int(wanted) if wanted.isdigit() and int(wanted) else 4096)
+
+
 class LstmNetwork:
     """A trained network, without dropout.
 
@@ -88,14 +95,15 @@ class LstmNetwork:
         self, X: NDArray[Any], lengths: NDArray[np.int64] | None, n_threads: int | None = None
     ) -> NDArray[np.float64]:
         """Return the outputs (n, n_outputs) for windows (n, t, n_inputs), as float64."""
+        threads = usable_threads() if n_threads is None else n_threads
         found = np.empty((len(X), self.n_outputs))
         for start in range(0, len(X), _BLOCK):
             rows = slice(start, start + _BLOCK)
             x = np.ascontiguousarray(X[rows], self.dtype)
             valid = None if lengths is None else lengths[rows]
             for layer in self._lower:
-                x = layer.hidden(x, valid, n_threads)
-            found[rows] = self._head(self._top.logits(x, valid, n_threads))
+                x = layer.hidden(x, valid, threads)
+            found[rows] = self._head(self._top.logits(x, valid, threads))
         return found
 
     def _head(self, pooled: NDArray[Any]) -> NDArray[Any]:
@@ -120,7 +128,7 @@ def array_prefix(member: int) -> str:
 def check_array_names(
     arrays: Mapping[str, NDArray[Any]], n_models: int, path: str | os.PathLike[str]
 ) -> None:
-    """Raise when a file holds an array that no model of so many members has."""
+    """Raise if a file has an array that no model with this number of members has."""
     parts = ("scaler.", "features.", "known.", "ranges.")
     known = (*parts, *(array_prefix(member) for member in range(n_models)))
     unknown = [name for name in arrays if not name.startswith(known)]

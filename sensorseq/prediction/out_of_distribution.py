@@ -1,4 +1,4 @@
-"""Out-of-distribution windows, of no known class: their probabilities are unlike known ones."""
+"""Detect windows of unknown classes, whose probabilities differ from those of known ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from sensorseq.errors import InputError
 
 FALSE_ALARM_RATES = np.arange(1, 101) / 200
 N_NEIGHBORS = 5
-SMALLEST_LOG = -6.0  # smallest log probability: below 0.25 % they do not differ
+SMALLEST_LOG = -6.0  # log-probabilities are clipped here, so that values below 0.25 % do not differ
 _MOST_POINTS = 1000
-_BLOCK = 256  # windows at a time
+_BLOCK = 256  # windows processed at a time
 
 
 @dataclass(frozen=True, eq=False)
 class OutOfDistribution:
-    """Log-probabilities of windows that a fit left out, and what distance from them is unusual.
+    """Log-probabilities of held-out windows, and thresholds of the distance from them.
 
-    The distance of a window is that of its log-probabilities to the fifth nearest of `points`
-    (m, K). At most a share `FALSE_ALARM_RATES` of known windows is farther than `thresholds`
-    (100,), infinite where there were too few windows to tell.
+    The distance of a window is from its log-probabilities to the fifth nearest of `points` (m, K).
+    At most the fractions `FALSE_ALARM_RATES` of known windows are farther than `thresholds` (100,),
+    which are infinite if there were too few windows.
     """
 
     points: NDArray[np.float32]
@@ -33,9 +33,9 @@ class OutOfDistribution:
     def learn(
         cls, probabilities: NDArray[np.float64], groups: NDArray[Any] | None
     ) -> "OutOfDistribution | None":
-        """Choose the points and the thresholds, as in conformal prediction; None if too few.
+        """Choose points and thresholds by conformal prediction; None if there are too few windows.
 
-        A window is compared with windows of other groups, as a new recording will be.
+        A window is compared with windows of other groups, like those of a new recording.
         """
         n = len(probabilities)
         if n <= N_NEIGHBORS or not np.isfinite(probabilities).all():
@@ -49,7 +49,7 @@ class OutOfDistribution:
         return cls(points, farthest[np.floor(FALSE_ALARM_RATES * (n + 1) + 1e-9).astype(int)])
 
     def distance(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the distance of windows with these probabilities, (n, K), of shape (n,)."""
+        """Return the distance of windows with probabilities (n, K), as (n,)."""
         return _distances(self.points, probabilities)
 
     def threshold(self, false_alarm_rate: float) -> float:
@@ -101,12 +101,13 @@ def _distances(
     probabilities: NDArray[np.float64],
     is_left_out: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
-    """Return the distance to the fifth nearest point, (n,), without those left out (n, m)."""
+    """Return the distance to the fifth nearest point, (n,), ignoring those in `without` (n, m)."""
     found = np.empty(len(probabilities))
     for at in range(0, len(found), _BLOCK):
         logs = _logs(probabilities[at : at + _BLOCK])
         squares = np.zeros((len(logs), len(points)))
-        for k in range(points.shape[1]):  # a fixed order: one window and many give equal bits
+        # A fixed order, so that one window and many give equal bits.
+        for k in range(points.shape[1]):
             squares += (logs[:, k, None] - points[:, k]) ** 2
         if is_left_out is not None:
             squares[is_left_out[at : at + _BLOCK]] = np.inf

@@ -183,7 +183,7 @@ class TrainedRanges:
     def restore(
         cls, arrays: Mapping[str, NDArray[Any]], n_channels: int | None = None
     ) -> "TrainedRanges | None":
-        """Undo `arrays`; None if a file has none."""
+        """Rebuild the ranges from `arrays`; None if a file has none."""
         if not any(name.startswith("ranges.") for name in arrays):
             return None
         low, high, scale = (arrays[f"ranges.{name}"] for name in ("low", "high", "scale"))

@@ -1,4 +1,4 @@
-"""Patches: several samples of a window as one step of the network."""
+"""Patches: join several samples of a window into one step of the network."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -7,28 +7,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 _N_STATISTICS = 4  # of a patch, see `Patch`
-SMALLEST_VARIANCE = 1e-6  # added, so that a constant patch has a gradient
+SMALLEST_VARIANCE = 1e-6  # added so that a constant patch has a finite gradient
 
 
 class Patch(NamedTuple):
-    """How samples become steps: `n_samples` at a time.
+    """A rule that joins `n_samples` samples into one step.
 
     The inputs of a step are mean, standard deviation, minimum and maximum of each channel, after
-    the samples themselves unless `has_samples` is False. Where a window ends within a patch, its
-    last sample is held.
+    the samples themselves unless `has_samples` is False. If a window ends within a patch, its last
+    sample is repeated.
     """
 
     n_samples: int
     has_samples: bool = True
 
     def n_inputs(self, n_channels: int) -> int:
-        """Return the inputs of a step."""
+        """Return the number of inputs per step."""
         return n_channels * (_N_STATISTICS + self.n_samples * self.has_samples)
 
     def apply(
         self, X: NDArray[Any], lengths: NDArray[np.int64] | None
     ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-        """Return steps (n, ceil(t / n_samples), n_inputs) of windows (n, t, c), and their lengths.
+        """Convert windows (n, t, c) to steps (n, ceil(t / n_samples), n_inputs), with lengths.
 
         Steps beyond a length are zero.
         """
@@ -51,12 +51,12 @@ class Patch(NamedTuple):
 
 
 def count_steps(n_timesteps: int, patch: Patch | None) -> int:
-    """Return the steps that a network sees of so many samples."""
+    """Return the number of steps in a window of this many samples."""
     return n_timesteps if patch is None else -(-n_timesteps // patch.n_samples)
 
 
 def read_patch(stored: Sequence[Any] | None) -> Patch | None:
-    """Read a patch from the fields of a file; raise a ValueError if they describe none."""
+    """Read a patch from the fields of a file; raise a ValueError if they are invalid."""
     if stored is None:
         return None
     n_samples, has_samples = stored

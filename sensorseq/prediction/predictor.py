@@ -34,7 +34,7 @@ from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.windows import WindowSet
 
 CLASSIFICATION, REGRESSION = TASKS = "classification", "regression"
-SETS = (str, os.PathLike, WindowSet)  # what is opened before it is read
+SETS = (str, os.PathLike, WindowSet)  # types that are opened before they are read
 NO_RANGES = (
     "the model does not have the ranges of its training windows, because it was imported. Fit it"
     " again."
@@ -59,7 +59,7 @@ class WindowPredictor:
     @property
     @abstractmethod
     def _ensemble(self) -> Ensemble:
-        """What computes the outputs."""
+        """The ensemble that computes the outputs."""
 
     @property
     @abstractmethod
@@ -233,7 +233,7 @@ def read_scaler(arrays: Mapping[str, NDArray[Any]]) -> Scaler | KeyedScaler | No
 
 
 def check_texts(name: str, values: list[Any]) -> list[str]:
-    """Return what a file lists under a name when all of it is text."""
+    """Return a list of strings from a file, or raise if any entry is no string."""
     if not all(isinstance(value, str) for value in values):
         raise TypeError(f"{name} is {values!r}, expected text")
     return values

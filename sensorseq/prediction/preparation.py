@@ -18,21 +18,21 @@ from sensorseq.windows import WindowSet
 
 
 class Preparation(TypedDict):
-    """How the windows of a fit were made, as `preparation_` and a model file have it."""
+    """The preparation of a fit's windows, as stored in `preparation_` and in model files."""
 
     channels: list[str]
     sample_rate_hz: float | None
     n_timesteps: int
     configuration: dict[str, Any] | None  # see `PreparationOptions.recorded`
-    recordings: dict[str, list[str]]  # the digests of each recording seen, by its id
+    recordings: dict[str, list[str]]  # file digests of each recording seen, by its id
     scaled: str | None
     input_channels: list[str] | None
     resampled_to_hz: float | None
-    dwell: NotRequired[LearnedDwell]  # where recordings have several classes
+    dwell: NotRequired[LearnedDwell]  # present if recordings have several classes
 
 
 def check_preparation(preparation: dict[str, Any] | None) -> Preparation | None:
-    """Return the preparation of a model file; raise `LookupError` or `TypeError` if malformed."""
+    """Return the preparation in a model file; raise `LookupError` or `TypeError` if malformed."""
     if preparation is None:
         return None
     kinds: dict[str, Any] = {
@@ -57,7 +57,7 @@ def check_preparation(preparation: dict[str, Any] | None) -> Preparation | None:
 
 
 def recording_digests(windows: WindowSet) -> dict[str, list[str]]:
-    """Return the digests of the files each recording was read from, where provenance has them."""
+    """Return the file digests of each recording, if its provenance has them."""
     files = Provenance.of(windows.provenance).files
     return {recording_id: [file.sha256 for file in own] for recording_id, own in files.items()}
 
@@ -65,8 +65,8 @@ def recording_digests(windows: WindowSet) -> dict[str, list[str]]:
 def seen_recordings(preparation: Preparation | None, windows: WindowSet) -> list[str]:
     """Return the ids of the recordings in `windows` that a model was trained on.
 
-    They are recognized by the digests of their files, whatever their names, or by their id if
-    either side has no digest.
+    They are recognized by the digests of their files, regardless of names, or by their id if either
+    side has no digest.
     """
     if preparation is None or windows.recording_id is None:
         return []
@@ -85,9 +85,9 @@ def seen_recordings(preparation: Preparation | None, windows: WindowSet) -> list
 def tell_apart(
     windows: WindowSet, scaler: Scaler | KeyedScaler | None, preparation: Preparation | None
 ) -> WindowSet:
-    """Rename recordings that were not in training, for a scaler that uses their names.
+    """Rename recordings that were not in training, if the scaler depends on names.
 
-    A new recording is not to be scaled by the statistics of an old one of the same name.
+    A new recording must not be scaled with the statistics of an old one of the same name.
     """
     if not isinstance(scaler, KeyedScaler) or preparation is None or windows.recording_id is None:
         return windows
@@ -96,12 +96,12 @@ def tell_apart(
 
 
 def name_anew(windows: WindowSet, is_new: NDArray[np.bool_]) -> WindowSet:
-    """Rename recordings to names that no scaler was fitted on."""
+    """Rename recordings to names for which no scaler was fitted."""
     ids = np.asarray(windows.recording_id).astype(np.str_)
     names = np.where(is_new, np.char.add(ids, " (not seen)"), ids)
     groups = windows.groups
     if groups is not None:
-        # A group other than the recording's own name is a robot or a day that the model may know.
+        # A group that is not the recording's name may be a robot or day that the model knows.
         groups = np.where(np.asarray(groups) == ids, names, groups)
     return replace(windows, recording_id=names, groups=groups)
 
@@ -109,7 +109,7 @@ def name_anew(windows: WindowSet, is_new: NDArray[np.bool_]) -> WindowSet:
 def check_same_preparation(
     preparation: Preparation | None, windows: WindowSet, name: str = "X"
 ) -> None:
-    """Raise when windows differ in channels or rate from those a model was trained on."""
+    """Raise if windows differ in channels or rate from those a model was trained on."""
     if preparation is None:
         return
     check_same_channels(preparation["channels"], windows.channels, name)

@@ -10,14 +10,14 @@ from sensorseq.errors import InputError
 
 
 def check_temperature(value: float) -> float:
-    """Return a temperature read from a file, when it is one."""
+    """Return a temperature read from a file if it is valid."""
     if not (np.isfinite(value) and value > 0):
         raise InputError(f"temperature is {value!r}, expected a number above 0")
     return value
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return probabilities of shape (n, K), float64."""
+    """Return probabilities (n, K), float64."""
     exponentials = np.exp(below_highest(logits))
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
@@ -29,11 +29,11 @@ def below_highest(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 class Abstention(NamedTuple):
-    """A threshold, its requirements, and its results on the windows it was chosen on.
+    """A threshold, its requirements, and its results on the windows used to choose it.
 
-    Windows whose highest probability is below `threshold` get no label. At most a share
-    `error_rate` of the answers is wrong, with this `confidence`. `coverage` and `error` are the
-    share of the windows that were answered, and of the answers that were wrong.
+    Windows whose highest probability is below `threshold` get no label. At most a fraction
+    `error_rate` of the answers is wrong, with this `confidence`. `coverage` is the fraction of
+    windows that were answered, and `error` the fraction of wrong answers.
     """
 
     threshold: float
@@ -46,7 +46,7 @@ class Abstention(NamedTuple):
 
 
 def recording_prediction(probability: NDArray[np.float64]) -> tuple[int, int, NDArray[np.float64]]:
-    """Return the vote, the class of highest mean probability, and the mean of one recording."""
+    """Return the majority vote, the class of highest mean probability, and the mean."""
     mean = probability.mean(axis=0)
     votes = np.bincount(probability.argmax(axis=1), minlength=probability.shape[1])
     tied = np.flatnonzero(votes == votes.max())

@@ -15,8 +15,8 @@ from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.outside import OutsideWindows, TrainedRanges
 from sensorseq.prediction.preparation import Preparation
 from sensorseq.prediction.probabilities import Abstention
+from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.resample.live_clock import EvenSamples, LiveClock
 from sensorseq.preprocessing.resample.signal import StreamResampler
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
@@ -79,8 +79,8 @@ class StreamDecision:
 
 def prediction_pipeline(
     preparation: Preparation | None, hop_s: float | None = None
-) -> PreparePipeline:
-    """Return the pipeline that cuts recordings as for a fit; raise an InputError if not known."""
+) -> RecordingPlan:
+    """Return the plan that cuts recordings as for a fit; raise an InputError if it has none."""
     if preparation is None or not preparation["configuration"]:
         raise InputError(
             "the model was trained on arrays and does not know how to cut recordings into windows;"
@@ -91,7 +91,7 @@ def prediction_pipeline(
             "the model was trained on windows that were already scaled, so it cannot scale"
             " recordings in the same way; train it on the unscaled prepared file."
         )
-    return PreparePipeline.for_prediction(preparation, hop_s)
+    return RecordingPlan.recorded(preparation, hop_s)
 
 
 class DecisionStream:
@@ -132,7 +132,7 @@ class DecisionStream:
             raise InputError(
                 'engine="soxr" needs whole recordings; prepare with engine="polyphase".'
             )
-        self._model, self._use, self._plan = model, use, pipeline.plan
+        self._model, self._use, self._plan = model, use, pipeline
         self._known = None
         if false_alarm_rate is not None:
             self._known = model._known_within(false_alarm_rate)

@@ -112,10 +112,7 @@ class EarlierFile:
         self.prepared.verify()
 
     def part(self, recording_id: str, channels: Sequence[str], *, cut_anew: bool) -> "StoredPart":
-        """Return the windows of one recording, with the channels in this order.
-
-        `cut_anew`: the training windows were cut separately.
-        """
+        """Return the windows of one recording in this order of channels; see `StoredPart`."""
         facts = self.facts[recording_id]
         return StoredPart(
             recording_id,

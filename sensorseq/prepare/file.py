@@ -43,7 +43,8 @@ from sensorseq.prepare.part import (
 )
 from sensorseq.prepare.request import PreparedSummary, Request
 from sensorseq.prepare.workers import outcomes
-from sensorseq.preprocessing.pipeline import common_rate, versions
+from sensorseq.preprocessing.cutting import common_rate
+from sensorseq.preprocessing.pipeline import versions
 from sensorseq.preprocessing.plan import Learned
 from sensorseq.preprocessing.scale.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
 from sensorseq.preprocessing.steps.chain import make_steps
@@ -65,7 +66,7 @@ _Result = TypeVar("_Result")
 
 @dataclass
 class FilePreparation:
-    """A prepared file in the making; its methods are called in the order they are written."""
+    """A prepared file in progress; call the public methods in the order of definition."""
 
     request: Request
     sources: list[RecordingSource]

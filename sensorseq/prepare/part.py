@@ -18,8 +18,9 @@ from sensorseq.io.parts import read_part, read_part_facts, write_part
 from sensorseq.io.remote import here, upload
 from sensorseq.io.scratch import count_where
 from sensorseq.prepare.earlier import SELECTING, StoredPart
+from sensorseq.preprocessing.cutting import describe_cut
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
-from sensorseq.preprocessing.plan import PreparationPlan, WindowTable, describe_cut
+from sensorseq.preprocessing.plan import PreparationPlan, WindowTable
 from sensorseq.preprocessing.scale.odd_scales import measure_scales
 from sensorseq.preprocessing.windows.label_rules import Fate
 from sensorseq.readers import RecordingSource, digest_source, read_source
@@ -164,7 +165,7 @@ def _cut(
     windows = plan.windows(pieces, rate)
     arrays = _arrays(windows, "")
     if plan.cuts_training_anew:
-        arrays |= _arrays(plan.windows(pieces, rate, training=True), "train_")
+        arrays |= _arrays(plan.training_windows(pieces, rate), "train_")
     own_rate = sample_rate_of(recording)
     facts = Facts(
         recording_id=recording.recording_id,

@@ -62,7 +62,7 @@ class Request:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """In sections as in a configuration file; nothing of this machine."""
+        """The options in sections, as in a configuration file; nothing depends on this machine."""
         use = {name: getattr(self.options, name) for name, o in OPTIONS.items() if o.of_files}
         use["exclude"] = list(use["exclude"] or ()) or None
         if not isinstance(use["manifest"], bool | None):

@@ -2,22 +2,21 @@
 
 import importlib
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from sensorseq.checks import check_random_state
-from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice, noting
+from sensorseq.errors import ArgumentError, check_choice, noting
 from sensorseq.preprocessing.configuration import (
     PrepareConfiguration,
     make_configuration,
     read_configuration,
 )
+from sensorseq.preprocessing.cutting import RecordingPlan, record_cut
 from sensorseq.preprocessing.options import (
     CAN_BE_OFF,
     PIPELINE_OPTIONS,
@@ -28,10 +27,8 @@ from sensorseq.preprocessing.options import (
 from sensorseq.preprocessing.plan import (
     PreparationPlan,
     WindowTable,
-    describe_cut,
 )
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
-from sensorseq.preprocessing.scale.odd_scales import refuse_odd_scales
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.steps.derive import (
@@ -147,11 +144,9 @@ class PreparePipeline:
             configuration = make_configuration(configuration)
         return cls(**pipeline_arguments(with_changes(configuration.arguments(), changes)))
 
-    @classmethod
-    def for_prediction(
-        cls, made: Mapping[str, Any], hop_s: float | None = None
-    ) -> "PreparePipeline":
-        """Make the pipeline that prepares recordings for prediction as in training.
+    @staticmethod
+    def for_prediction(made: Mapping[str, Any], hop_s: float | None = None) -> RecordingPlan:
+        """Make the plan whose `prepare` cuts recordings for prediction as in training.
 
         Parameters
         ----------
@@ -165,25 +160,7 @@ class PreparePipeline:
         WindowError
             If it does not describe how the windows were made.
         """
-        try:
-            configuration = made["configuration"]
-            sections = {name: configuration[name] for name in ("resample", "window")}
-            channels = made.get("input_channels") or made["channels"]
-            return cls.from_configuration(
-                {**sections, "steps": configuration.get("steps") or []},
-                sample_rate_hz=made.get("resampled_to_hz") or made["sample_rate_hz"],
-                channels=list(channels),
-                train_hop_s=None,
-                train_phase="grid",
-                split=None,
-                scale=None,
-                **({} if hop_s is None else {"hop_s": hop_s}),
-            )
-        except (KeyError, TypeError, IndexError) as error:
-            raise WindowError(
-                "these windows have no record of how they were made; use a file written by"
-                " `prepare`."
-            ) from error
+        return RecordingPlan.recorded(made, hop_s)
 
     def to_toml(self) -> str:
         """Return the text of a configuration file for the same pipeline."""
@@ -240,12 +217,8 @@ class PreparePipeline:
         SplitError
             If a class has too few groups for the parts.
         """
-        given = self._select(recordings)
-        if not allow_scales:
-            refuse_odd_scales(given)
-        rate, source = float(self.options.sample_rate_hz or 0), "given"
-        if not rate:
-            rate, source = common_rate(map(sample_rate_of, given))
+        given = self.plan.take(recordings, allow_scales=allow_scales)
+        rate, source = self.plan.rate_of(given)
         self.use_derived(given[0].channels, channel_rates(given[0]), rate)
         pieces_of = [self.plan.pieces(recording, rate) for recording in given]
         pieces = [piece for parts in pieces_of for piece in parts]
@@ -253,26 +226,10 @@ class PreparePipeline:
         own_rates = [sample_rate_of(recording) for recording in given]
         lookahead_s = self.plan.lookahead_s(given[0].channels, own_rates, rate)
         learned = self.plan.learn(_HeldWindows(windows, self.plan, pieces, rate), lookahead_s)
-        windows = learned.windows.windows
-        n_windows = Counter(np.asarray(windows.recording_id).tolist())
-        provenance = {
-            **windows.provenance,
-            "configuration": self.configuration,
-            "versions": versions(),
-            "sample_rate_hz": windows.sample_rate_hz,
-            "sample_rate_from": source,
-            "resampled_to_hz": rate,
-            "input_channels": list(given[0].channel_names),
-            "recordings": [
-                {
-                    "recording_id": recording.recording_id,
-                    "sample_rate_hz": own_rate if np.isfinite(own_rate) else None,
-                    **describe_cut(recording, parts),
-                    "n_windows": n_windows[recording.recording_id],
-                }
-                for recording, parts, own_rate in zip(given, pieces_of, own_rates, strict=True)
-            ],
-        }
+        windows = record_cut(
+            learned.windows.windows, self.configuration, given, pieces_of, rate, source
+        )
+        provenance = {**windows.provenance, "versions": versions()}
         if self.derived_ is not None:
             provenance["derived"] = list(self.derived_.lines)
         self.scaler_: Scaler | KeyedScaler | None = learned.scaler
@@ -299,21 +256,6 @@ class PreparePipeline:
         if self.derives:
             self.derived_ = derive_steps(channels, rates_hz, sample_rate_hz)
             self.plan = replace(self.plan, steps=make_steps(self.derived_.steps))
-
-    def _select(self, recordings: Iterable[Recording]) -> list[Recording]:
-        given = list(recordings)
-        if not given:
-            raise WindowError("no recordings to prepare.")
-        times = Counter(recording.recording_id for recording in given)
-        for recording in given:
-            recording.check_label_spans()
-        twice = [name for name, count in times.items() if count > 1]
-        if twice:
-            raise RecordingError(
-                f"recording id {twice[0]!r} is used {times[twice[0]]} times; give each recording a"
-                " unique id."
-            )
-        return [self.plan.select(recording) for recording in given]
 
 
 @dataclass(frozen=True, eq=False)
@@ -348,7 +290,7 @@ class _HeldWindows:
         is_train = split == "train"
         of_train = set(np.asarray(self.windows.recording_id)[is_train].tolist())
         of_train_pieces = [piece for piece in self.pieces if piece.recording_id in of_train]
-        train = self.plan.windows(of_train_pieces, self.rate, training=True)
+        train = self.plan.training_windows(of_train_pieces, self.rate)
         joined = WindowSet.concatenate([train, self.windows.take(~is_train)])
         parts = np.concatenate([np.full(len(train), "train"), split[~is_train]])
         order = {
@@ -364,21 +306,11 @@ class _HeldWindows:
 PreparePipeline.__doc__ = document_options(PreparePipeline.__doc__, PIPELINE_OPTIONS)
 
 
-def common_rate(rates_hz: Iterable[float]) -> tuple[float, str]:
-    """Return the common rate of recordings with these rates (NaN: unknown), and its source."""
-    known = [rate for rate in rates_hz if np.isfinite(rate)]
-    if not known:
-        raise WindowError("no recording has two samples, so the sample rate is unknown.")
-    # Nine digits, because differences of timestamps give 99.99999999999 for 100.
-    return float(f"{np.median(known):.9g}"), "median of the recordings"
-
-
 def versions() -> dict[str, str]:
     """Return the versions that affect samples."""
     return {
         "sensorseq": str(importlib.import_module("sensorseq").__version__),
         "numpy": np.__version__,
-        "scipy": scipy.__version__,
     }
 
 

@@ -1,10 +1,10 @@
-"""The processing of each recording, then of all together: split, scaler and balance.
+"""What depends on all recordings: split, scaler and balance.
 
 Shared by preparation in memory and to files.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
@@ -19,10 +19,9 @@ from sensorseq.errors import (
     check_choice,
     noting,
 )
+from sensorseq.preprocessing.cutting import CutOptions, RecordingPlan
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.resample.polyphase import check_engine
-from sensorseq.preprocessing.resample.regrid import bridging_gap_s
-from sensorseq.preprocessing.resample.signal import StreamResampler, resample_recording
+from sensorseq.preprocessing.resample.signal import StreamResampler
 from sensorseq.preprocessing.scale.keyed import KeyedScaler, check_per, rows_by_key
 from sensorseq.preprocessing.scale.scaler import KINDS, PHYSICAL, Scaler, fit_scaler_to_blocks
 from sensorseq.preprocessing.split.parts import (
@@ -31,22 +30,16 @@ from sensorseq.preprocessing.split.parts import (
     split_by_group,
     split_by_time,
 )
-from sensorseq.preprocessing.steps import Step, StepChain
+from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.windows.augment import make_augmentation
 from sensorseq.preprocessing.windows.balance import STRATEGIES, balance_indices
-from sensorseq.preprocessing.windows.cut import (
-    check_window_choices,
-    window_recordings,
-    window_samples,
-)
-from sensorseq.recording import Channel, Recording, sample_rate_of
+from sensorseq.preprocessing.windows.cut import PHASES
+from sensorseq.recording import Channel, Recording
 from sensorseq.windows import WindowSet
 
 SPLIT_BY = ("group", "recording", "time")
-MOST_UPSAMPLED = 95.0  # largest factor of upsampling; more suggests a wrong time unit
-SLIGHTLY_MORE = 1.05  # with few samples, counting the first one matters
-SAME_RATE = 1e-3  # rates that differ by less are treated as equal, because timestamps are rounded
+SAME_RATE = 1e-3  # rates that differ by less are treated as equal: time stamps are rounded
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,120 +97,35 @@ class Learned(Generic[_Windows]):
 
 
 @dataclass(frozen=True)
-class PreparationPlan:
-    """The processing of each recording, and of all of them together.
+class PreparationPlan(RecordingPlan):
+    """The processing of every recording, and that which depends on all of them."""
 
-    `steps` are those of the options, or derived ones.
-    """
-
-    options: PreparationOptions
-    steps: tuple[Step, ...]
+    learning: PreparationOptions
 
     @classmethod
     def of(cls, options: PreparationOptions) -> "PreparationPlan":
         """Build the plan for checked options."""
-        check_positive("window_s", options.window_s)
-        if options.sample_rate_hz is not None:
-            check_positive("sample_rate_hz", options.sample_rate_hz)
-        for name in ("hop_s", "max_gap_s", "train_hop_s"):
-            if getattr(options, name) is not None:
-                check_positive(name, getattr(options, name))
-        check_engine(options.resample_engine, options.attenuation_db)
-        check_window_choices(
-            options.label_rule, options.min_purity, options.short, options.train_phase
-        )
-        if isinstance(options.channels, str):
-            raise ArgumentError(f"channels={options.channels!r} is a string; give a list of names.")
+        cut = CutOptions(**{each.name: getattr(options, each.name) for each in fields(CutOptions)})
+        if options.train_hop_s is not None:
+            check_positive("train_hop_s", options.train_hop_s)
+        check_choice("train_phase", options.train_phase, PHASES)
         _check_learning(options)
-        return cls(options, make_steps(options.steps))
+        return cls(cut, make_steps(options.steps), options)
 
     @property
     def cuts_training_anew(self) -> bool:
-        """Whether training windows are cut separately."""
-        return self.options.train_hop_s is not None or self.options.train_phase != "grid"
+        """True if training windows are cut separately."""
+        return self.learning.train_hop_s is not None or self.learning.train_phase != "grid"
 
-    def select(self, recording: Recording) -> Recording:
-        """Return the recording with only the plan's channels, in their order."""
-        channels = self.options.channels
-        return recording if channels is None else recording.select(channels)
-
-    def window_rate_hz(self, sample_rate_hz: float) -> float:
-        """Return the rate of windows cut from recordings resampled to `sample_rate_hz`."""
-        return StepChain(self.steps).output_rate_hz(sample_rate_hz)
-
-    def window_samples(self, sample_rate_hz: float) -> int:
-        """Return the window length in samples for a recording rate."""
-        return window_samples(self.options.window_s, self.window_rate_hz(sample_rate_hz))
-
-    def pieces(self, recording: Recording, sample_rate_hz: float) -> list[Recording]:
-        """Resample a recording, cut it at gaps, and apply the steps to each piece.
-
-        If all channels are never known at the same time, the result is one empty piece, so that the
-        recording is counted.
-        """
-        own_rate = sample_rate_of(recording)
-        is_given = self.options.sample_rate_hz is not None
-        if is_given and sample_rate_hz > MOST_UPSAMPLED * own_rate:
-            raise RecordingError(
-                f"recording {recording.recording_id!r} has {own_rate:.4g} samples a second:"
-                f" sample_rate_hz={sample_rate_hz:g} is {sample_rate_hz / own_rate:.0f} times as"
-                f" many, and none of them would be new. Use sample_rate_hz={own_rate:.4g}, or check"
-                " the unit of the time stamps (time_unit)."
-            )
-        pieces = resample_recording(
-            recording,
-            sample_rate_hz,
-            self.options.max_gap_s,
-            engine=self.options.resample_engine,
-            attenuation_db=self.options.attenuation_db,
-        )
-        bridged = self._bridged(recording, pieces)
-        if not pieces:
-            channels = StepChain(self.steps).output_channels(recording.channels, sample_rate_hz)
-            none, never = np.empty((0, len(channels))), np.empty(0)
-            empty = replace(recording, values=none, timestamps_s=never, channels=channels)
-            return [replace(empty, attributes={**empty.attributes, **bridged})]
-        if bridged:
-            pieces = [replace(p, attributes={**p.attributes, **bridged}) for p in pieces]
-        rate = sample_rate_hz
-        for index, step in enumerate(self.steps):
-            where = f"in steps[{index}] ({step.kind}) of recording {recording.recording_id!r}"
-            with noting(where):
-                pieces = [step.apply(piece, rate) for piece in pieces]
-                rate = step.output_rate_hz(rate)
-        return pieces
-
-    def _bridged(self, recording: Recording, pieces: Sequence[Recording]) -> dict[str, float]:
-        """Return the ``bridging_gap_s`` of a recording if gaps leave too little of it."""
-        window_s, duration_s = self.options.window_s, recording.duration_s
-        kept_s = sum(p.duration_s for p in pieces if p.duration_s * SLIGHTLY_MORE >= window_s)
-        if duration_s < window_s or kept_s >= duration_s / 2:
-            return {}
-        gap_s = bridging_gap_s(recording.timestamps_s, recording.values, window_s)
-        return {"bridging_gap_s": gap_s}
-
-    def windows(
-        self,
-        pieces: Iterable[Recording],
-        sample_rate_hz: float,
-        *,
-        check_classes: bool = False,
-        training: bool = False,
-    ) -> WindowSet:
-        """Cut pieces into windows on the grid, or into training windows; there may be none."""
-        use = self.options
-        hop_s = use.train_hop_s if training and use.train_hop_s is not None else use.hop_s
-        return window_recordings(
+    def training_windows(self, pieces: Iterable[Recording], sample_rate_hz: float) -> WindowSet:
+        """Cut pieces into training windows, where they are cut separately."""
+        use = self.learning
+        return self.windows(
             pieces,
-            use.window_s,
-            hop_s,
-            sample_rate_hz=self.window_rate_hz(sample_rate_hz),
-            label_rule=use.label_rule,
-            min_purity=use.min_purity,
-            short=use.short,
-            phase=use.train_phase if training else "grid",
+            sample_rate_hz,
+            hop_s=use.train_hop_s,
+            phase=use.train_phase,
             random_state=use.random_state,
-            check_classes=check_classes,
         )
 
     def lookahead_s(
@@ -229,11 +137,11 @@ class PreparationPlan:
         changes, and steps with ``phase="zero"``; and the maximum over recordings with these rates
         (NaN: unknown) and channels.
         """
-        if self.options.split_by != "time":
+        if self.learning.split_by != "time":
             return 0.0
         resampling = [
             StreamResampler(
-                rate, sample_rate_hz, 1, attenuation_db=self.options.attenuation_db
+                rate, sample_rate_hz, 1, attenuation_db=self.learning.attenuation_db
             ).latency_s
             for rate in set(rates_hz)
             if np.isfinite(rate) and abs(rate / sample_rate_hz - 1) > SAME_RATE
@@ -249,12 +157,12 @@ class PreparationPlan:
         `lookahead_s` is how far filters look beyond the end of a window; the embargo must be at
         least this long. `known` has the parts that are already decided, and ``""`` for the rest.
         """
-        if self.options.split is None:
+        if self.learning.split is None:
             return Learned(windows)
-        shares = tuple(float(share) for share in self.options.split)
+        shares = tuple(float(share) for share in self.learning.split)
         split = self._assign_parts(windows.table, shares, lookahead_s, known)
         table = windows.table
-        together = table.groups if self.options.split_by == "group" else table.recording_id
+        together = table.groups if self.learning.split_by == "group" else table.recording_id
         evenness = describe_split(table.y, together, split, shares)
         if self.cuts_training_anew:
             windows, split = windows.with_training_anew(split)
@@ -274,11 +182,10 @@ class PreparationPlan:
         lookahead_s: float,
         known: NDArray[np.str_] | None,
     ) -> NDArray[np.str_]:
-        window_s = self.options.window_s
-        if self.options.split_by == "time":
-            embargo_s = (
-                window_s + lookahead_s if self.options.embargo_s is None else self.options.embargo_s
-            )
+        window_s = self.learning.window_s
+        if self.learning.split_by == "time":
+            given_s = self.learning.embargo_s
+            embargo_s = window_s + lookahead_s if given_s is None else given_s
             if embargo_s < lookahead_s:
                 raise SplitError(
                     f"embargo_s={embargo_s:g} is shorter than the {lookahead_s:.3g} s that"
@@ -291,16 +198,16 @@ class PreparationPlan:
             )
         return split_by_group(
             table.y,
-            table.recording_id if self.options.split_by == "recording" else table.groups,
+            table.recording_id if self.learning.split_by == "recording" else table.groups,
             shares,
-            self.options.random_state,
+            self.learning.random_state,
             known,
         )
 
     def _fit_scaler(self, windows: _CutWindows, train: NDArray[np.int64]) -> Scaler | KeyedScaler:
         table, channels = windows.table, windows.channels
-        if self.options.augmentation is not None:  # its channels are known only now
-            make_augmentation(self.options.augmentation).with_indices(len(channels), channels)
+        if self.learning.augmentation is not None:  # its channels are known only now
+            make_augmentation(self.learning.augmentation).with_indices(len(channels), channels)
 
         def scaler_of(rows: NDArray[np.int64]) -> Scaler:
             def with_lengths() -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
@@ -310,35 +217,35 @@ class PreparationPlan:
                     at += len(block)
 
             return fit_scaler_to_blocks(
-                with_lengths, self.options.scale, rated=self.options.rated, channels=channels
+                with_lengths, self.learning.scale, rated=self.learning.rated, channels=channels
             )
 
-        if self.options.scale_per == "all":
+        if self.learning.scale_per == "all":
             return scaler_of(train)
-        keys = table.recording_id if self.options.scale_per == "recording" else table.groups
-        rows_of = rows_by_key(keys[train], len(train), self.options.scale_per)
+        keys = table.recording_id if self.learning.scale_per == "recording" else table.groups
+        rows_of = rows_by_key(keys[train], len(train), self.learning.scale_per)
         return KeyedScaler(
-            str(self.options.scale),
-            self.options.scale_per,
+            str(self.learning.scale),
+            self.learning.scale_per,
             {key: scaler_of(train[rows]) for key, rows in rows_of.items()},
             len(channels),
         )
 
     def _choose_rows(self, train: NDArray[np.int64], table: WindowTable) -> NDArray[np.int64]:
-        if self.options.balance is None:
+        if self.learning.balance is None:
             return train
         if table.y is None:
             raise RecordingError(
-                f"balance={self.options.balance!r} needs labels, but the recordings have none."
+                f"balance={self.learning.balance!r} needs labels, but the recordings have none."
             )
         with noting("in the training part", WindowError):
             chosen = balance_indices(
                 table.y[train],
                 table.groups[train],
-                self.options.balance,
-                self.options.random_state,
+                self.learning.balance,
+                self.learning.random_state,
                 recording_id=table.recording_id[train],
-                max_per_recording=self.options.max_per_recording,
+                max_per_recording=self.learning.max_per_recording,
             )
         return train[chosen]
 
@@ -380,23 +287,6 @@ def _check_learning(options: PreparationOptions) -> None:
                 "augmentation changes the copies made by oversampling; it needs"
                 f' balance="oversample", but balance is {options.balance!r}.'
             )
-
-
-def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str, Any]:
-    """Return facts about a recording's processing before windows were cut, as plain values."""
-    facts: dict[str, Any] = {"n_samples": recording.n_samples}
-    if "repaired_stamps" in recording.attributes:
-        facts["repaired_stamps"] = recording.attributes["repaired_stamps"]
-    if "clock" in recording.attributes:
-        facts["clock"] = recording.attributes["clock"]
-    filled: list[Any] = [
-        piece.attributes["resampled"] for piece in pieces if "resampled" in piece.attributes
-    ]
-    if "bridging_gap_s" in pieces[0].attributes:
-        facts["bridging_gap_s"] = pieces[0].attributes["bridging_gap_s"]
-    facts["n_pieces"] = len(filled)
-    facts["n_holes_filled"] = sum(int(piece["n_holes_filled"]) for piece in filled)
-    return facts
 
 
 def _check_training_anew(split: NDArray[np.str_], y: NDArray[Any] | None) -> None:

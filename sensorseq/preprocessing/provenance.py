@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sensorseq.preprocessing.options import PreparationOptions
-
 BEFORE_SPLIT = ("balanced", "augmented")  # must not happen before a split
 
 
@@ -32,11 +30,6 @@ class Provenance:
     resampled_to_hz: float | None
     files: Mapping[str, tuple[SourceFile, ...]]
     made_before_split: tuple[str, ...]
-
-    @property
-    def options(self) -> PreparationOptions:
-        """The options used in preparation; unknown ones have their defaults."""
-        return PreparationOptions.recorded({"configuration": self.configuration})
 
     @classmethod
     def of(cls, recorded: Mapping[str, Any]) -> "Provenance":

@@ -1,4 +1,4 @@
-"""Read recordings from files of named arrays: NumPy's ``.npz`` and ``.npy``, MATLAB's ``.mat``."""
+"""Read recordings from files of named arrays: NumPy ``.npz`` and ``.npy``, MATLAB ``.mat``."""
 
 import math
 import re
@@ -35,7 +35,7 @@ from sensorseq.recording import Recording
 _Arrays = dict[str, NDArray[Any]]
 _NUMBERS = "fiub"
 _ELEMENT = re.compile(r"(.+)\[\d+\]")
-_DEEPEST = 16  # groups within groups
+_DEEPEST = 16  # deepest nesting of groups
 
 
 @takes_read_options(*FILE_OPTIONS, "channels")
@@ -73,21 +73,21 @@ def read_arrays(
 
 
 class ArraysTable(Table):
-    """The arrays of a file that belong to the wanted channels, and the time of those."""
+    """The arrays of a file that belong to the wanted channels, and their timestamps."""
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         self._arrays = _load(path)
         super().__init__(path, [name for name, array in self._arrays.items() if array.size > 1])
 
     def time_name(self, options: ReadOptions) -> str:
-        """Return the array of time stamps, or the one of a rate in its place."""
+        """Return the name of the timestamps' array, or of the array with the rate instead."""
         name, self._stamps = _time(self.path, self._arrays, options, options.channels)
         return name
 
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
     ) -> tuple[Columns, Stamps]:
-        """Return the columns of the arrays that hold wanted channels."""
+        """Return the columns of the arrays that contain wanted channels."""
         path, channels, stamps = self.path, options.channels, self._stamps
         columns: Columns = {}
         for name in names:
@@ -100,11 +100,11 @@ class ArraysTable(Table):
                     f"{path}: no channel {name!r}; it has {', '.join(known[:12])}."
                     + did_you_mean(name, known)
                 )
-        columns.pop(time_name, None)  # a column of a 2-D array
+        columns.pop(time_name, None)  # it may be a column of a 2-D array
         return columns, stamps
 
     def labels(self, name: str) -> list[str | None]:
-        """Return words or numbers as labels."""
+        """Return strings or numbers as labels."""
         given = self._arrays[name].ravel()
         if given.dtype.kind in _NUMBERS:
             return texts_of_numbers(given.astype(np.float64))
@@ -148,7 +148,7 @@ def _is_wanted(name: str, channels: Sequence[str] | None) -> bool:
 
 
 def _split(path: Path, name: str, array: NDArray[Any], n_samples: int, time_name: str) -> Columns:
-    """Return the columns of an array by name; None for one without numbers."""
+    """Return an array's columns by name; None for one without numbers."""
     if array.ndim > 2 or n_samples not in array.shape:
         raise RecordingError(
             f"{path}: {name!r} has shape {array.shape}, but {time_name!r} gives {n_samples}"
@@ -169,7 +169,7 @@ def _split(path: Path, name: str, array: NDArray[Any], n_samples: int, time_name
 def _time(
     path: Path, arrays: _Arrays, options: ReadOptions, channels: Sequence[str] | None
 ) -> tuple[str, Stamps]:
-    """Return the name of the time and the stamps."""
+    """Return the name of the time array, and the timestamps."""
     time_column = options.time_column
     vectors = {name: array for name, array in arrays.items() if array.ndim == 1 and array.size > 1}
     if time_column is not None:
@@ -214,10 +214,10 @@ def _time(
 
 
 def _load(path: Path) -> _Arrays:
-    """Return the arrays of a file by name; vectors have one dimension."""
+    """Return the arrays of a file by name; row and column vectors have one dimension."""
     try:
         with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about headers of damaged files
+            warnings.simplefilter("ignore")  # about the headers of damaged files
             if path.suffix.lower() != ".mat":
                 loaded = np.load(file, allow_pickle=False)
                 if isinstance(loaded, np.ndarray):
@@ -225,7 +225,7 @@ def _load(path: Path) -> _Arrays:
                 else:
                     sizes = (member.file_size for member in loaded.zip.infolist())
                     check_unpacked(path, sum(sizes), path.stat().st_size)
-                # what else is in an archive comes as bytes
+                # other members of an archive are returned as bytes
                 arrays = {n: array for n, array in loaded.items() if isinstance(array, np.ndarray)}
             elif file.read(10) == b"MATLAB 7.3":
                 with isolated.opened(path, "a MATLAB file") as holder:
@@ -236,7 +236,7 @@ def _load(path: Path) -> _Arrays:
             return dict(item for name, array in arrays.items() for item in _fields(name, array))
     except RecordingError:
         raise
-    except Exception as error:  # whatever the parsers of others make of damaged bytes
+    except Exception as error:  # foreign parsers may raise anything for damaged bytes
         if isinstance(error, OSError) and error.errno is not None:
             raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
         if path.stat().st_size == 0:
@@ -248,7 +248,7 @@ def _load(path: Path) -> _Arrays:
 
 
 def _fields(name: str, array: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield an array, or each field of a structured one; a row or a column is a vector."""
+    """Yield an array, or each field of a structured one; rows and columns become vectors."""
     for field in array.dtype.names or ():
         yield from _fields(f"{name}.{field}", array[field])
     if array.dtype.names is None:

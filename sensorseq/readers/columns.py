@@ -1,4 +1,4 @@
-"""Turn named columns of one file into a Recording, with the checks all table formats share."""
+"""Turn named columns of a file into a Recording, with the checks common to all tables."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,7 +32,7 @@ from sensorseq.recording import UNITS, Channel, LabelSpan, Recording
 from sensorseq.recording import repair_stamps as repair
 from sensorseq.text import listed
 
-Columns = dict[str, NDArray[np.float64] | None]  # None: no numbers
+Columns = dict[str, NDArray[np.float64] | None]  # None if there are no numbers
 
 FILE_OPTIONS = ("time_column", "time_unit", "units", "repair_stamps", "label_column")
 """The options of every reader of one file."""
@@ -40,19 +40,19 @@ TIME_COLUMNS = ("time", "time_s")
 """Names tried first for the time column when none is given."""
 COMMENTS = ("#", "%", "//", "sep=")
 """What a line before the header begins with, in files of other programs."""
-_NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # or as pandas names them
-_FEWEST_ROWS = 30  # fewer may rise by chance
+_NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # or as named by pandas
+_FEWEST_ROWS = 30  # fewer rows may increase by chance
 _SAME_CLOCK = 0.01
 _TIME_NAME = re.compile(r"(time|timestamp|stamp|t)([_ ]?[(\[]?(s|ms|us|µs|ns)[)\]]?)?", re.I)
 
 
 def refusing_content(path: Path) -> AbstractContextManager[None]:
-    """Raise a `RecordingError` for whatever parsers make of a file's content in this block."""
+    """Convert errors that parsers raise for a file's content into a `RecordingError`."""
     return refusing(RecordingError, f"{path}: its content cannot be used")
 
 
 def find_time_column(path: Path, names: Iterable[str], time_column: str | None) -> str:
-    """Return the name of the time column, given by name or place, or the one named like it.
+    """Return the name of the time column, given by name or index, or recognized by its name.
 
     An error names the most similar column.
     """
@@ -92,8 +92,8 @@ def _usual_time_columns(names: list[str]) -> list[str]:
 
 
 def stamps_of_rows(columns: Columns, options: ReadOptions) -> Stamps:
-    """Return the time stamps of rows that have none but come at a rate."""
-    assert options.sample_rate_hz is not None  # as `Table.time_name` found
+    """Return the timestamps of rows that have none but are sampled at a given rate."""
+    assert options.sample_rate_hz is not None  # checked by `Table.time_name`
     rate_hz = float(options.sample_rate_hz)
     rows = next((values for values in columns.values() if values is not None), np.empty(0))
     seconds = even_stamps(0.0, rate_hz, len(rows), folder_of(rows))
@@ -101,7 +101,7 @@ def stamps_of_rows(columns: Columns, options: ReadOptions) -> Stamps:
 
 
 def is_time_name(name: str) -> bool:
-    """Tell whether a column is named like time stamps, with or without a unit."""
+    """Test whether a column has a name for timestamps, with or without a unit."""
     return _TIME_NAME.fullmatch(name) is not None
 
 
@@ -112,10 +112,10 @@ def check_timestamps(
     *,
     repair_stamps: bool = False,
 ) -> NDArray[np.float64]:
-    """Return the time stamps if none is missing and they strictly increase.
+    """Return the timestamps if none is missing and they strictly increase.
 
-    With `repair_stamps`, sort them and merge equal ones instead. An error names the row, counted
-    from 1 below the header.
+    With `repair_stamps`, sort them and merge equal ones instead. Errors name the row, counted from
+    1 below the header.
     """
     where = f"in time column {time_column!r}"
     t, n = timestamps_s, len(timestamps_s)
@@ -152,14 +152,14 @@ def check_timestamps(
 
 @dataclass(frozen=True)
 class CodedLabels:
-    """The label of each sample as its position in `names`."""
+    """The label of each sample as an index into `names`."""
 
     codes: NDArray[np.int32]
     names: list[str | None]
 
     @classmethod
     def of(cls, labels: "Labels") -> "CodedLabels":
-        """Return labels coded, if they are not yet."""
+        """Code labels unless they are coded already."""
         if isinstance(labels, CodedLabels):
             return labels
         position = {name: at for at, name in enumerate(dict.fromkeys(labels))}
@@ -174,7 +174,7 @@ Labels = Sequence[str | None] | CodedLabels
 
 
 class Origin(NamedTuple):
-    """What is known of a recording before it is read; without an id, its file gives it its name."""
+    """Facts about a recording before it is read; without an id, it is named after its file."""
 
     recording_id: str | None = None
     group: str = ""
@@ -182,9 +182,9 @@ class Origin(NamedTuple):
 
 
 class Table:
-    """The columns of a file with one recording; each kind of file has its own way to read them.
+    """The columns of a file with one recording, read differently for each kind of file.
 
-    `names` are those of all columns; `units` of some of them are stored in the file.
+    `names` lists all columns; `units` has those units that are stored in the file.
     """
 
     def __init__(
@@ -199,7 +199,7 @@ class Table:
         pass
 
     def time_name(self, options: ReadOptions) -> str:
-        """Return the column of time stamps; "" if the rows have none but come at a rate."""
+        """Return the time column; "" if the rows have none but are sampled at a given rate."""
         is_clock = options.time_column is None and not _usual_time_columns(self.names)
         if is_clock and options.sample_rate_hz:
             return ""
@@ -208,7 +208,7 @@ class Table:
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
     ) -> tuple[Columns, Stamps]:
-        """Return these columns, NaN for a missing sample, and the time stamps."""
+        """Return these columns, with NaN for missing samples, and the timestamps."""
         raise NotImplementedError
 
     def labels(self, name: str) -> Labels:
@@ -223,7 +223,7 @@ Opens = Callable[[Path, ReadOptions], AbstractContextManager[Table]]
 def read_recording(
     opens: Opens, path: str | PathLike[str], options: ReadOptions, origin: Origin
 ) -> Recording:
-    """Read the recording in a file, which `opens` makes a table of."""
+    """Read the recording in a file; `opens` opens it as a table."""
     path, label_column = Path(path), options.label_column
     with refusing_content(path), opens(path, options) as table:
         where, time_name = table.path, table.time_name(options)
@@ -239,7 +239,7 @@ def read_recording(
 def read_timestamps(
     opens: Opens, path: str | PathLike[str], options: ReadOptions
 ) -> NDArray[np.float64]:
-    """Read only the time stamps of a file, or as little more as its kind allows."""
+    """Read only the timestamps of a file, or as little more as its format allows."""
     path = Path(path)
     with refusing_content(path), opens(path, options) as table:
         time_name = table.time_name(options)
@@ -248,7 +248,7 @@ def read_timestamps(
 
 
 class Content(NamedTuple):
-    """The content of a file with one recording; `labels`, one a sample, become label spans."""
+    """The content of a file with one recording; `labels` of samples become label spans."""
 
     columns: Columns
     stamps: Stamps
@@ -258,7 +258,7 @@ class Content(NamedTuple):
 
 
 def make_recording(path: Path, content: Content, options: ReadOptions, origin: Origin) -> Recording:
-    """Make the recording of one file; errors name file and row."""
+    """Make the recording of a file; errors name file and row."""
     repair_stamps, (timestamps_s, clock) = bool(options.repair_stamps), content.stamps
     time_name = content.time_name
     labels = None if content.labels is None else CodedLabels.of(content.labels)
@@ -317,9 +317,9 @@ def make_recording(path: Path, content: Content, options: ReadOptions, origin: O
 
 
 def without_counters(recording: Recording) -> Recording:
-    """Leave out columns that are no sensors: without a name, an index, a counter, other stamps.
+    """Drop columns that are not sensors: unnamed ones, an index, a counter, other timestamps.
 
-    ``attributes["counters"]`` lists them. A recording of nothing else is left as it is.
+    ``attributes["counters"]`` lists them. A recording with no other columns is unchanged.
     """
     t, x, names = recording.timestamps_s, recording.values, recording.channel_names
     clock: Any = recording.attributes.get("clock", {})
@@ -344,7 +344,7 @@ def without_counters(recording: Recording) -> Recording:
 
 
 def describe_counters(counters: Mapping[str, int]) -> list[str]:
-    """Return a sentence for each column that is no sensor, with the number of its recordings."""
+    """Return a sentence for each dropped column, with the number of its recordings."""
     named = "left out column {!r}, which rises in every row (an index, a counter or a stamp), in {}"
     nameless = "left out a column without a name in {1}"
     return [
@@ -355,7 +355,7 @@ def describe_counters(counters: Mapping[str, int]) -> list[str]:
 
 
 def _rises(values: NDArray[np.floating]) -> bool:
-    """Whether a column rises, or falls, from each row to the next."""
+    """Test whether a column strictly increases or decreases."""
     first = np.diff(values[:_FEWEST_ROWS])
     if len(values) < _FEWEST_ROWS or not ((first > 0).all() or (first < 0).all()):
         return False
@@ -365,7 +365,7 @@ def _rises(values: NDArray[np.floating]) -> bool:
 
 
 def _counts(values: NDArray[np.floating], t: NDArray[np.float64]) -> bool:
-    """Whether a column that rises holds whole numbers, or the time in one of its units."""
+    """Test whether a monotonic column has whole numbers, or the time in one of its units."""
     n = len(values)
     if not count_where(lambda at, stop: values[at:stop] != np.floor(values[at:stop]), n, values)[0]:
         return True
@@ -378,7 +378,7 @@ def _are_infinite(values: NDArray[np.float64], at: int, stop: int) -> NDArray[np
 
 
 def _table(columns: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the columns as one array, stored where the first is."""
+    """Join columns into one array, stored where the first is stored."""
     if not is_stored(columns[0]):
         return np.column_stack(columns)
     rows = Rows.like(columns[0], np.float64, len(columns))
@@ -388,7 +388,7 @@ def _table(columns: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def spans_of_labels(labels: Labels, timestamps_s: NDArray[np.float64]) -> tuple[LabelSpan, ...]:
-    """Return a span for each run of equal labels; None and blanks are no label.
+    """Return a span for each run of equal labels; None and blank strings are no labels.
 
     A span ends at the time of the next sample; the last one ends a median sample period after the
     last sample.
@@ -397,7 +397,8 @@ def spans_of_labels(labels: Labels, timestamps_s: NDArray[np.float64]) -> tuple[
         return ()
     coded, t = CodedLabels.of(labels), timestamps_s
     names = [(name or "").strip() for name in coded.names]
-    same = np.array([names.index(name) for name in names])  # blanks differ only in the file
+    # Labels that differ only in blanks are equal.
+    same = np.array([names.index(name) for name in names])
     codes = coded.codes
     edges = rows_where(
         lambda at, stop: np.diff(same[codes[at : stop + 1]]) != 0, len(codes) - 1, codes
@@ -415,7 +416,7 @@ def spans_of_labels(labels: Labels, timestamps_s: NDArray[np.float64]) -> tuple[
 def _labels_in_order(
     path: Path, given: CodedLabels, timestamps_s: NDArray[np.float64]
 ) -> CodedLabels:
-    """Return the labels that remain when rows are sorted and equal time stamps merged."""
+    """Return the labels left after sorting rows and merging equal timestamps."""
     t = timestamps_s
     if not count_where(lambda at, stop: t[at + 1 : stop + 1] <= t[at:stop], len(t) - 1, t)[0]:
         return given
@@ -435,7 +436,7 @@ def _labels_in_order(
 
 
 def check_names(path: Path, names: Iterable[str], there: list[str]) -> None:
-    """Raise for a column that a table lacks, and name the most similar one."""
+    """Raise for a column that a table lacks, with the most similar name."""
     for name in names:
         if name not in there:
             hint = did_you_mean(name, there)
@@ -464,14 +465,14 @@ def check_label_column(
 
 
 def is_missing(values: NDArray[np.float64]) -> bool:
-    """Tell whether a column has rows, but no number in any of them."""
+    """Test whether a column has rows, but no number in any of them."""
     if not len(values) or not np.isnan(values[0]):
         return False
     return not count_where(lambda at, stop: ~np.isnan(values[at:stop]), len(values), values)[0]
 
 
 def texts_of_numbers(values: NDArray[Any]) -> list[str | None]:
-    """Return numeric labels as texts; NaN is no label."""
+    """Return numeric labels as strings; NaN becomes None."""
     return [
         None if value != value else f"{value:g}" if value == int(value) else repr(value)
         for value in values.tolist()
@@ -479,9 +480,9 @@ def texts_of_numbers(values: NDArray[Any]) -> list[str | None]:
 
 
 def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[np.float64] | None:
-    """Return a column of texts as numbers; None if none of them is a number.
+    """Convert a column of strings to numbers; None if none of them is a number.
 
-    An error names the row if some entries are numbers and others are words.
+    Raises an error that names the row if some entries are numbers and others words.
     """
     column = TextColumn(path, name)
     numbers = column.numbers_of(texts)
@@ -489,20 +490,20 @@ def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[
 
 
 class TextColumn:
-    """A column of texts that arrive in blocks; see `numbers_of_texts`.
+    """Converts a column of strings that arrive in blocks; see `numbers_of_texts`.
 
-    Numbers in another form, as with marks between thousands, are refused with `way_out` if it is
-    given.
+    With `way_out`, numbers in another format, such as with thousands separators, raise an error
+    that ends with it.
     """
 
     def __init__(self, path: Path, name: str, decimal: str = ".", way_out: str = "") -> None:
         self._path, self._name, self._decimal, self._way_out = path, name, decimal, way_out
         self._n_rows = self._n_numbers = 0
-        self._word: tuple[int, str] | None = None  # the first one, with its row
-        self._other: tuple[int, str] | None = None  # the first number in another form
+        self._word: tuple[int, str] | None = None  # the first word and its row
+        self._other: tuple[int, str] | None = None  # the first number in another format and its row
 
     def numbers_of(self, texts: list[str | None]) -> NDArray[np.float64]:
-        """Return the numbers of the next texts, NaN for others."""
+        """Return the numbers in the next strings, NaN for others."""
         numbers = np.full(len(texts), np.nan)
         for row, text in enumerate(texts):
             if text is None or not text.strip():
@@ -519,12 +520,12 @@ class TextColumn:
         return numbers
 
     def pass_over(self, numbers: NDArray[np.float64]) -> None:
-        """Take note of the next rows, which are no texts."""
+        """Skip the next rows, which are not strings."""
         self._n_rows += len(numbers)
         self._n_numbers += int((~np.isnan(numbers)).sum())
 
     def has_numbers(self) -> bool:
-        """Tell whether a text was a number; an error names the row of a word among numbers."""
+        """Test whether any string was a number; raise for a word among numbers, with its row."""
         found = self._other or (self._word if self._n_numbers else None)
         if found is not None:
             row, text = found
@@ -541,8 +542,8 @@ class TextColumn:
 
 
 def as_float(text: str, decimal: str = ".") -> float | None:
-    """Return the number a text is, or None."""
-    if "_" in text:  # only Python reads 1_000 as a number
+    """Return a string as a number, or None if it is none."""
+    if "_" in text:  # only Python accepts 1_000 as a number
         return None
     if decimal == ",":
         if _THOUSANDS.fullmatch(text):
@@ -554,8 +555,8 @@ def as_float(text: str, decimal: str = ".") -> float | None:
         return None
 
 
-_THOUSANDS = re.compile(r"\s*[-+]?[1-9]\d{0,2}(\.\d{3})+\s*")  # or a number with a point
-# With decimal commas, marks between thousands, quotes, a minus of typographers.
+_THOUSANDS = re.compile(r"\s*[-+]?[1-9]\d{0,2}(\.\d{3})+\s*")  # or a number with a decimal point
+# Decimal commas, thousands separators, quotes, and the typographic minus.
 _OTHER_FORM = re.compile(
     r"(?=.*[,;'\"\u2019\u2212\s]\d)[\s\"]*[-+\u2212]?\d(?:[\d.,;'\u2019\s]*\d)?(?:[eE][-+]?\d+)?"
     r"[\s\"]*|" + _THOUSANDS.pattern

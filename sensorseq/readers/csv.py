@@ -43,9 +43,9 @@ from sensorseq.text import listed
 
 
 class CsvFormat(NamedTuple):
-    """How the text of CSV files is written; None: UTF-8 or what the mark says, ``,`` and ``.``.
+    """The format of CSV files; None stands for UTF-8 or the byte order mark, ``,`` and ``.``.
 
-    A text has no header line if `no_header` is true, or if it is None and `names` are given.
+    There is no header line if `no_header` is true, or if it is None and `names` are given.
     """
 
     encoding: str | None = None
@@ -56,12 +56,12 @@ class CsvFormat(NamedTuple):
 
     @classmethod
     def of(cls, options: ReadOptions) -> "CsvFormat":
-        """Return the form that options give."""
+        """Return the format that the options describe."""
         names = None if options.names is None else tuple(options.names)
         return cls(options.encoding, options.delimiter, options.decimal, options.no_header, names)
 
     def check(self) -> "CsvFormat":
-        """Return the format, or raise if an option cannot be used for text files."""
+        """Return the format, or raise if an option is invalid for text files."""
         try:
             "".encode(self.encoding or "utf-8")
         except (LookupError, ValueError) as error:
@@ -81,15 +81,15 @@ class CsvFormat(NamedTuple):
 
     @property
     def has_header(self) -> bool:
-        """Whether the first line of a text holds the names of its columns."""
+        """True if the first line of a text contains the column names."""
         return self.names is None if self.no_header is None else not self.no_header
 
     def encoding_of(self, text: bytes | mmap.mmap) -> str:
-        """Return the encoding of a text, by its mark if none is given."""
+        """Return the encoding of a text, by its byte order mark if none is given."""
         return self.encoding or ("utf-16" if text[:2] in _UTF16_MARKS else "utf-8")
 
     def text_column(self, path: Path, name: str) -> TextColumn:
-        """Return the parser of a column that is not all numbers."""
+        """Return a converter for a column that is not purely numeric."""
         way_out = "" if self.decimal == "." else _PLAIN_NUMBERS
         if self.decimal is None:
             more = " with delimiter=','" if self.separator == "," else ""
@@ -98,7 +98,7 @@ class CsvFormat(NamedTuple):
 
     @property
     def separator(self) -> str:
-        """What stands between fields; by default a semicolon where the comma is in numbers."""
+        """The separator of fields, by default a semicolon if numbers have decimal commas."""
         usual = ";" if self.decimal == "," else ","
         return {None: usual, "tab": "\t", "\\t": "\t"}.get(self.delimiter, self.delimiter or "")
 
@@ -150,14 +150,14 @@ def read_csv(
 
 
 def read_csv_words(path: Path, names: list[str], form: CsvFormat) -> pa.Table:
-    """Read columns as texts."""
+    """Read columns as strings."""
     file = CsvTable(path, ReadOptions(**form._asdict()))
     check_names(path, names, file.names)
     return file.words(names)
 
 
 def read_csv_table(path: Path, words: str, form: CsvFormat) -> pa.Table:
-    """Read all columns: one as texts, the others as numbers where all their fields are."""
+    """Read all columns: one as strings, the others as numbers if all their fields are."""
     file = CsvTable(path, ReadOptions(**form._asdict()))
     check_names(path, [words], file.names)
     table = file.words([words])
@@ -177,7 +177,7 @@ def read_csv_table(path: Path, words: str, form: CsvFormat) -> pa.Table:
 
 
 class CsvTable(Table):
-    """A table whose text is in memory, or if it is large and there is a scratch folder, on disk."""
+    """A table whose text is in memory, or on disk if it is large and has a scratch folder."""
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         self.path, self._form = path, CsvFormat.of(options).check()
@@ -200,7 +200,7 @@ class CsvTable(Table):
                 f"{path}: not a complete gzip file ({error}); it is truncated or another kind of"
                 " file."
             ) from error
-        except OutputError:  # the unpacked file could not be written
+        except OutputError:  # the decompressed file could not be written
             raise
         except OSError as error:
             raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
@@ -209,7 +209,7 @@ class CsvTable(Table):
         if _NOT_BLANK.search(self._text) is None:
             raise RecordingError(f"{path}: the file is empty.")
         line = _FIRST_LINE.match(self._text)
-        assert line is not None  # whatever the text, it has a first line
+        assert line is not None  # any text has a first line
         self._first_line = line
         self._data_at = line.end() if self._form.has_header else line.start(1)
         super().__init__(path, self._header())
@@ -217,7 +217,7 @@ class CsvTable(Table):
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
     ) -> tuple[Columns, Stamps]:
-        """Read the columns and the time together."""
+        """Read the columns and the timestamps together."""
         if not time_name:
             columns = self.numbers(names)
             return columns, stamps_of_rows(columns, options)
@@ -262,7 +262,7 @@ class CsvTable(Table):
         return names
 
     def _names_of(self, fields: list[str]) -> list[str]:
-        """Return the names of the columns of a text without a header line."""
+        """Name the columns of a text without a header line."""
         names, decimal = self._form.names, self._form.decimal or "."
         words = [f for f in fields if f.strip() and as_float(f, decimal) is None]
         if len(words) == sum(map(bool, fields)) and not any(map(is_date, words)):
@@ -280,7 +280,7 @@ class CsvTable(Table):
         return list(names)
 
     def _check_form(self, header: str, names: list[str]) -> None:
-        """Raise for a text that is written in another form than the one given or usual."""
+        """Raise for a text whose format is not the given or default one."""
         path, mark = self.path, self._form.separator
         row = _FIRST_LINE.match(self._text, self._first_line.end())
         second = row[1].decode(errors="replace") if row else ""
@@ -301,15 +301,15 @@ class CsvTable(Table):
             )
 
     def numbers(self, names: list[str]) -> Columns:
-        """Read the named columns; a word among numbers is an error."""
+        """Read the named columns as numbers; a word among numbers raises an error."""
         if (plain := self._plain_numbers(names)) is not None:
             return plain
-        # Types are given, not inferred: inference uses only the first block, and would reject a
-        # column whose first megabyte of whole numbers is followed by a fraction.
+        # Types are given, not inferred: inference looks only at the first block, and would reject a
+        # column whose first megabyte has whole numbers but that has a fraction later.
         for missing in (
             [""],
             None,
-        ):  # arrow's own list of words such as NA takes a sixth of the time
+        ):  # checking arrow's own list of words, such as NA, takes a sixth of the time
             with suppress(pa.ArrowInvalid):
                 read = self._read(names, pa.float64(), missing)
                 columns = self._arrays(names, read, np.float64, _numbers_of_block)
@@ -324,7 +324,7 @@ class CsvTable(Table):
         }
 
     def _plain_numbers(self, names: list[str]) -> Columns | None:
-        """Read columns if the text is plain numbers in memory, which takes a third of the time."""
+        """Read columns if the text is plain numbers in memory, in a third of the usual time."""
         is_usual = self._form.separator == "," and self._form.decimal != ","
         if not (isinstance(self._text, bytes) and is_usual):
             return None
@@ -336,7 +336,7 @@ class CsvTable(Table):
         return {name: None if is_missing(columns[name]) else columns[name] for name in names}
 
     def _numbers_of_words(self, names: list[str]) -> Columns:
-        """Read columns some of which hold words; one without any number becomes None."""
+        """Read columns of which some contain words; one without any number becomes None."""
         comma = self._form.decimal == ","
         texts = [self._form.text_column(self.path, name) for name in names]
         columns = self._arrays(
@@ -353,7 +353,7 @@ class CsvTable(Table):
     def stamps(
         self, name: str, numbers: NDArray[np.float64] | None, time_unit: str | None
     ) -> Stamps:
-        """Return the time stamps of a column, whose numbers are given (None: it holds words)."""
+        """Return the timestamps of a column from its numbers, or from its words if that is None."""
         path = self.path
         if numbers is None:
             dates = DateTexts(path, name)
@@ -361,7 +361,7 @@ class CsvTable(Table):
                 [name], self._words([name]), "M8[ns]", lambda _, texts: dates.ticks(texts)
             )
             return seconds_of(path, name, ticks, time_unit)
-        if len(numbers) and abs(numbers[0]) >= EXACT:  # it has lost digits as a float
+        if len(numbers) and abs(numbers[0]) >= EXACT:  # as a float it has lost digits
             with suppress(pa.ArrowInvalid):
                 read = self._read([name], pa.int64(), None)
                 (ticks,) = self._arrays([name], read, np.int64, _numbers_of_block)
@@ -384,12 +384,12 @@ class CsvTable(Table):
         return CodedLabels(codes, list(position))
 
     def table(self, names: list[str], type_: pa.DataType) -> pa.Table:
-        """Read columns of one type."""
+        """Read columns with a common type."""
         schema = pa.schema([(name, type_) for name in names])
         return pa.Table.from_batches(self._read(names, type_, None), schema)
 
     def words(self, names: list[str]) -> pa.Table:
-        """Read columns as texts."""
+        """Read columns as strings."""
         return pa.Table.from_batches(
             self._words(names), pa.schema([(name, pa.string()) for name in names])
         )
@@ -408,14 +408,14 @@ class CsvTable(Table):
     def _read(
         self, names: list[str], type_: pa.DataType, null_values: list[str] | None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of some columns, all at once if the text is in memory."""
+        """Yield rows of some columns, all at once if the text is in memory."""
         self._check_quotes()
         source = pa.BufferReader(pa.py_buffer(self._text).slice(self._first_line.start(1)))
         convert = pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(names, type_),
             include_columns=names,
             null_values=null_values,
-            # A field of a text column stays as it is; only nothing at all is missing there.
+            # A field of a string column is unchanged; only an empty one is missing.
             strings_can_be_null=True,
             decimal_point=self._form.decimal or ".",
         )
@@ -433,14 +433,14 @@ class CsvTable(Table):
             for batch in pyarrow.csv.open_csv(source, read, parse, convert):
                 yield batch
                 release_mapped(self._text)
-        except pa.ArrowKeyError as error:  # arrow found other names than Python's reader
+        except pa.ArrowKeyError as error:  # arrow found other names than Python's csv reader
             raise RecordingError(
                 f"{self.path}: the column names cannot be told apart; check the quotes in the"
                 f" first line ({error})."
             ) from error
 
     def _check_quotes(self) -> None:
-        """Raise if the last quote opens a field, which would hold the rest of the file."""
+        """Raise if the last quote opens a field, which would swallow the rest of the file."""
         at, blocks = self._text.rfind(b'"'), range(0, len(self._text), _BLOCK_BYTES)
         before = self._text[max(at - 1, 0) : at].decode(errors="replace").replace("\r", "\n")
         if at < 0 or before not in ("", "\n", self._form.separator):
@@ -465,7 +465,7 @@ class CsvTable(Table):
 
 
 def _unpacked(path: Path) -> Iterator[bytes]:
-    """Yield the content of a compressed file, none for an empty one."""
+    """Yield the content of a compressed file in blocks; nothing for an empty one."""
     n_bytes, stored_bytes = 0, path.stat().st_size
     with gzip.open(path) as text:
         while block := text.read(16 * _BLOCK_BYTES):
@@ -475,7 +475,7 @@ def _unpacked(path: Path) -> Iterator[bytes]:
 
 
 def _mapped(path: Path, folder: Path) -> mmap.mmap:
-    """Return the text of a file without reading it; a compressed one is unpacked in a folder."""
+    """Map the text of a file; a compressed one is first decompressed into a folder."""
     with path.open("rb") as file:
         if path.suffix != ".gz":
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -486,7 +486,7 @@ def _mapped(path: Path, folder: Path) -> mmap.mmap:
 
 
 def _in_utf8(text: bytes | mmap.mmap, encoding: str, folder: Path | None) -> bytes | mmap.mmap:
-    """Return a text in UTF-8, in a folder if there is one."""
+    """Convert a text to UTF-8, in a folder if there is one."""
     if folder is None or isinstance(text, bytes):
         return text[:].decode(encoding).encode()
     with temporary_file(folder) as file:
@@ -499,7 +499,7 @@ def _in_utf8(text: bytes | mmap.mmap, encoding: str, folder: Path | None) -> byt
 
 
 def _n_fields(line: str, mark: str) -> int:
-    """Count the fields of a line; 0 if the last goes on in the next line."""
+    """Count the fields of a line; 0 if the last one continues on the next line."""
     return 0 if line.count('"') % 2 else len(next(csv.reader([line], delimiter=mark), []))
 
 
@@ -525,5 +525,5 @@ _PLAIN_NUMBERS = "Write numbers without spaces, quotes or marks between thousand
 _SEPARATOR = re.compile(r'(?![^\W_]|["+\-.\r\n\0])[\0-\x7f]')
 _FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*([^\r\n]*)")
 _NOT_BLANK = re.compile(rb"\S")
-_BLOCK_BYTES = 1 << 20  # text parsed together
-_GZIP_RATIO = 8  # at most, of tables of numbers
+_BLOCK_BYTES = 1 << 20  # bytes of text parsed at once
+_GZIP_RATIO = 8  # highest compression ratio of numeric tables

@@ -1,4 +1,4 @@
-"""List recordings in folders per label, a manifest or a single file, without reading them."""
+"""List recordings in label folders, a manifest or a single file without reading them."""
 
 import csv
 import io
@@ -34,7 +34,7 @@ _MANIFEST_COLUMNS = ("path", "label", "group", "recording_id", "start_s", "end_s
 
 @dataclass(frozen=True)
 class RecordingSource:
-    """The files of one recording, and what is known without reading them.
+    """The files of one recording, and facts known without reading them.
 
     Parameters
     ----------
@@ -79,28 +79,28 @@ class RecordingSource:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Its classes, each once; empty when none is known."""
+        """The recording's classes, each once; empty if none is known."""
         spans = dict.fromkeys(span.label for span in self.label_spans)
         return tuple(spans) if self.label is None else (self.label,)
 
     @property
     def is_log(self) -> bool:
-        """Whether it is a robot log; one with several files was split while it was recorded."""
+        """True for a robot log; one with several files was split during recording."""
         return suffix_of(self.paths[0]) in LOG_SUFFIXES
 
     @property
     def has_arrays(self) -> bool:
-        """Whether it is one file of named arrays, of which only those of channels are read."""
+        """True for a single file of named arrays, of which only channels are read."""
         return len(self.paths) == 1 and suffix_of(self.paths[0]) in ARRAY_SUFFIXES
 
     @property
     def relative_paths(self) -> tuple[str, ...]:
-        """The paths below `root`, with slashes, the same on every machine."""
+        """The paths relative to `root`, with slashes, the same on every machine."""
         return tuple(Path(os.path.relpath(path, self.root)).as_posix() for path in self.paths)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The paths or URLs, as messages name them."""
+        """The paths or URLs in the form used in messages."""
         if self.url:
             return tuple(f"{self.url}/{path}" for path in self.relative_paths)
         return tuple(map(str, self.paths))
@@ -209,7 +209,7 @@ def _at_url(url: str, options: ReadOptions) -> list[RecordingSource]:
 
 
 def _check_bare(sources: list[RecordingSource]) -> None:
-    """Raise if some recordings in folders have a label, but others do not."""
+    """Raise if some recordings in folders have a label and others do not."""
     bare = next((source for source in sources if source.label is None), None)
     if bare is not None and any(source.label is not None for source in sources):
         raise RecordingError(
@@ -240,7 +240,8 @@ def _find_manifest(
         header = reader.fieldnames or ()
         if "path" in header and {"label", "class"}.intersection(header):
             return root
-        # a recording does not name files, so one with misspelled columns is a manifest, too
+        # a recording does not list files, so a file that does is a manifest even with typos in
+        # columns
         fields = [field for row in reader for field in row.values() if isinstance(field, str)]
         return root if any(suffix_of(Path(field.strip())) for field in fields) else None
     table = root / MANIFEST
@@ -252,7 +253,7 @@ def _find_manifest(
 
 
 def _rows_of(content: bytes, form: CsvFormat, errors: str = "strict") -> "csv.DictReader[str]":
-    """Return the rows of a manifest, in the usual CSV form or in that of the recordings."""
+    """Return the rows of a manifest, in the default CSV format or in that of the recordings."""
     encoding = USUAL_FORM.encoding_of(content)
     try:
         text = content.decode(encoding, errors if encoding == "utf-16" else "strict")
@@ -270,17 +271,17 @@ def _rows_of(content: bytes, form: CsvFormat, errors: str = "strict") -> "csv.Di
 def _read_manifest(
     table: Path, form: CsvFormat, label_column: str | None
 ) -> tuple[list[str], list[dict[str, str]], str | None]:
-    """Return the header of a manifest, its rows, and `label_column` if it is in there.
+    """Return the header and rows of a manifest, and `label_column` if the manifest has it.
 
-    Columns that cannot be used are refused. The column ``class`` is read as ``label``, and so
-    is the one that `label_column` names.
+    Unknown columns raise an error. The column ``class`` is read as ``label``, as is the one named
+    by `label_column`.
     """
     try:
         reader = _rows_of(table.read_bytes(), form)
         header = list(reader.fieldnames or [])
         labels = label_column if label_column in header else "class"
         if labels in header and (labels == label_column or "label" not in header):
-            named = {"label": "", labels: "label"}  # another column with this name is not used
+            named = {"label": "", labels: "label"}  # another column named "label" is ignored
             header = [named.get(name, name) for name in header]
         reader.fieldnames = header
         rows = list(reader)
@@ -462,7 +463,7 @@ def _from_long_table(path: Path, options: ReadOptions, form: CsvFormat) -> list[
 
 
 def _files_of_bag(names: Iterable[str]) -> list[str]:
-    """Return the files of a ROS 2 bag in the order they were recorded; none if it is not one."""
+    """Return the files of a ROS 2 bag in recording order; none if it is not one."""
     if "metadata.yaml" not in names:
         return []
     logs = [name for name in names if suffix_of(Path(name)) in LOG_SUFFIXES]
@@ -527,7 +528,7 @@ def _check_empty_classes(
 
 @dataclass
 class _Exclusion:
-    """Patterns of what to leave out, and which of them matched."""
+    """Patterns of recordings to leave out, and which of them matched."""
 
     patterns: list[str]
     root: Path
@@ -536,7 +537,7 @@ class _Exclusion:
         self._met = {pattern for pattern in self.patterns if (self.root / pattern).exists()}
 
     def keep(self, sources: list[RecordingSource]) -> list[RecordingSource]:
-        """Return the sources that are not left out."""
+        """Return the sources that no pattern excludes."""
         kept = []
         for source in sources:
             spans = [span for span in source.label_spans if not self._meets(span.label)]
@@ -552,10 +553,11 @@ class _Exclusion:
         return bool(met)
 
     def check(self, sources: Iterable[RecordingSource]) -> None:
-        """Raise for patterns that matched nothing, which are probably typing errors."""
+        """Raise for patterns that matched nothing, which are probably typos."""
         names = {name for one in sources for name in (*one.labels, one.recording_id)}
         for pattern in self.patterns:
-            if pattern not in self._met:  # one of a recording must not suggest a whole class
+            # A pattern for a recording must not suggest one for a whole class.
+            if pattern not in self._met:
                 like = [name for name in sorted(names) if "/" in name or "/" not in pattern]
                 raise ArgumentError(
                     f"exclude={pattern!r} matches no class or recording in {self.root}."
@@ -598,7 +600,7 @@ def _paired(
 
     for source in sorted(sources, key=first_match):
         (path,) = source.paths
-        # `.*` is the format's suffix, so that a dot may be part of a recording's name.
+        # `.*` is the format's suffix, because a recording's name may contain a dot.
         found = expression.fullmatch(stem_of(path) if pair.endswith(".*") else path.name)
         if found is None:
             raise RecordingError(

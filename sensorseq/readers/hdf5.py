@@ -76,7 +76,7 @@ def open_hdf5(path: Path, options: ReadOptions) -> Iterator["_Hdf5Table"]:
 
 
 class _Hdf5Table(Table):
-    """The datasets in the root of a file, or in its only group."""
+    """The datasets at the root of a file or in its only group."""
 
     def __init__(self, path: Path, file: isolated.Group, scratch: Path | None) -> None:
         holder = file
@@ -89,11 +89,11 @@ class _Hdf5Table(Table):
                     " file, with its datasets in the root or in a single group."
                 )
             (holder,) = groups.values()
-        # A single value is a fact about the recording, not a signal.
+        # A scalar is a fact about the recording, not a signal.
         self._datasets = {name: one for name, one in holder.datasets.items() if one.ndim}
         self._scratch = scratch
         self._rate_hz = _rate(path, file, holder, *holder.datasets.values())
-        self._place: dict[str, tuple[str, int]] = {}  # dataset of each column, and where in it
+        self._place: dict[str, tuple[str, int]] = {}  # dataset and column index of each column
         units = {}
         for name, dataset in self._datasets.items():
             for at, column in enumerate(_columns_of(path, name, dataset)):
@@ -105,7 +105,7 @@ class _Hdf5Table(Table):
         super().__init__(path, self._place, units)
 
     def time_name(self, options: ReadOptions) -> str:
-        """Return the column of time stamps, or the attribute in its place."""
+        """Return the time column, or the attribute that replaces it."""
         if self._rate_hz and options.time_column is None and not {"time", "time_s"} & {*self.names}:
             return _RATE
         return find_time_column(self.path, self.names, options.time_column)
@@ -113,7 +113,7 @@ class _Hdf5Table(Table):
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
     ) -> tuple[Columns, Stamps]:
-        """Read each dataset once."""
+        """Read each dataset only once."""
         if time_name == _RATE:
             columns = self._numbers(names or self.names)
             n_samples = max((len(v) for v in columns.values() if v is not None), default=0)
@@ -124,7 +124,7 @@ class _Hdf5Table(Table):
         return columns, self._stamps(time_name, columns.pop(time_name), options.time_unit)
 
     def labels(self, name: str) -> list[str | None]:
-        """Return words or numbers as labels."""
+        """Return strings or numbers as labels."""
         dataset = self._datasets[self._place[name][0]]
         if dataset.ndim == 1 and dataset.is_text:
             words: list[str | None] = dataset[()].tolist()
@@ -160,7 +160,7 @@ class _Hdf5Table(Table):
     ) -> Stamps:
         dataset = self._datasets[self._place[name][0]]
         if dataset.ndim == 1 and dataset.dtype.kind in "iu":
-            # Not as floats: nanoseconds since 1970 do not fit.
+            # Not as floats, which cannot represent nanoseconds since 1970.
             ticks = _values(dataset, dataset.dtype, self._scratch)
             return seconds_of(self.path, name, ticks, time_unit)
         if numbers is None and dataset.ndim == 1 and dataset.is_text:
@@ -173,7 +173,7 @@ class _Hdf5Table(Table):
 
 
 def _columns_of(path: Path, name: str, dataset: isolated.Dataset) -> list[str]:
-    """Return the names of the columns of a dataset."""
+    """Return the column names of a dataset."""
     if dataset.ndim == 1:
         return [name]
     if dataset.ndim > 2:
@@ -196,7 +196,7 @@ def _columns_of(path: Path, name: str, dataset: isolated.Dataset) -> list[str]:
 
 
 def _values(dataset: Any, dtype: DTypeLike, scratch: Path | None) -> NDArray[Any]:
-    """Return the numbers of a dataset: in memory, or if they are many, on disk."""
+    """Return the numbers of a dataset, in memory or, if there are many, on disk."""
     folder = folder_for(8 * dataset.size, scratch)
     if folder is None:
         return np.asarray(dataset[()], dtype)

@@ -1,4 +1,4 @@
-"""Join the sensors of one recording, each at its own rate."""
+"""Join the sensors of a recording, each with its own rate."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -91,13 +91,13 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
 def _side_by_side(
     recordings: Sequence[Recording],
 ) -> tuple[NDArray[np.float64], NDArray[np.floating]]:
-    """Return all time stamps, and the values of all recordings at them, NaN where there is none."""
+    """Merge all timestamps; return them and the values at them, with NaN if there is none."""
     stamps_of, values_of = ([getattr(r, name) for r in recordings] for name in _SAMPLES)
     ends = np.cumsum([r.n_channels for r in recordings])
     folder = next((found for x in values_of if (found := folder_of(x)) is not None), None)
     stamps, values = Rows(folder, np.float64), Rows(folder, np.float64, ends[-1])
     at = [0] * len(recordings)
-    # Each block has the rows of all recordings up to the time that the shortest reaches.
+    # Each block has the rows of all recordings up to the earliest end of their blocks.
     while any(first < len(t) for first, t in zip(at, stamps_of, strict=True)):
         until = min(
             float(t[min(first + _ROWS, len(t)) - 1])
@@ -119,7 +119,7 @@ def _side_by_side(
 
 
 def _on_one_clock(recordings: Sequence[Recording]) -> list[Recording]:
-    """Let recordings whose stamps count from their own first one count from the same time."""
+    """Align recordings whose timestamps count from their own first one to a common start."""
     clocks = [cast(dict[str, Any], r.attributes.get("clock", {})) for r in recordings]
     origins = [clock.get("origin_ns", 0) for clock in clocks]
     if len(set(origins)) == 1:

@@ -16,22 +16,22 @@ from sensorseq.readers.columns import TextColumn, check_names
 from sensorseq.readers.csv import USUAL_FORM, CsvFormat, read_csv_table, read_csv_words
 from sensorseq.readers.parquet import ArrowTable, as_labels, opened
 
-_FEW_ROW_GROUPS = 4  # with rows of one recording: they are read alone
-# largest Parquet table that is sorted in memory, if its recordings are scattered
+_FEW_ROW_GROUPS = 4  # a recording in at most this many row groups is read alone
+# largest Parquet table that is sorted in memory if its recordings are scattered
 _MOST_BYTES = 2**28
 
 
 class TableRows(NamedTuple):
-    """The rows of one recording in a table of many."""
+    """The rows of one recording in a table of many recordings."""
 
     column: str
     recording: str
-    not_channels: tuple[str, ...]  # columns of groups and of labels of whole recordings
-    row_groups: tuple[int, ...]  # row groups of a Parquet file with such rows
+    not_channels: tuple[str, ...]  # columns of groups, and of labels of whole recordings
+    row_groups: tuple[int, ...]  # row groups of a Parquet file that contain its rows
     form: CsvFormat = USUAL_FORM
 
     def where(self, path: Path) -> Path:
-        """Return the path for messages, with the recording."""
+        """Return the path with the recording's name, for messages."""
         return Path(f"{path} ({self.column} {self.recording!r})")
 
 
@@ -42,9 +42,9 @@ def list_table(
     label_column: str | None,
     form: CsvFormat,
 ) -> Iterator[tuple[TableRows, str, str | None]]:
-    """Yield the rows, the group and the label of each recording, in one pass over those columns.
+    """Yield the rows, group and label of each recording, in one pass over these columns.
 
-    The label is None for a recording that has none, or several.
+    The label is None if a recording has none or several.
     """
     names = [recording_column, group_column or recording_column, label_column or recording_column]
     seen: dict[str, tuple[set[str | None], set[str | None], set[int]]] = {}
@@ -80,12 +80,12 @@ def list_table(
 
 
 def _texts(path: Path, name: str, table: pa.Table) -> pa.ChunkedArray | pa.Array:
-    """Return a column as texts; whole numbers keep all their digits."""
+    """Convert a column to strings; whole numbers keep all digits."""
     column = table[name]
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_floating(column.type):
-        with suppress(pa.ArrowInvalid):  # unless it has fractions
+        with suppress(pa.ArrowInvalid):  # raised if there are fractions
             column = column.cast(pa.int64())
     if pa.types.is_integer(column.type) or pa.types.is_large_string(column.type):
         column = column.cast(pa.string())
@@ -93,7 +93,7 @@ def _texts(path: Path, name: str, table: pa.Table) -> pa.ChunkedArray | pa.Array
 
 
 def open_rows(path: Path, rows: TableRows) -> ArrowTable:
-    """Return the rows of one recording as a table."""
+    """Open the rows of one recording as a table."""
     table = _rows_of(path, _version(path), rows)
     channels = [name for name in table.column_names if name not in rows.not_channels]
     texts = TextColumn if path.suffix == ".parquet" else rows.form.text_column
@@ -101,7 +101,7 @@ def open_rows(path: Path, rows: TableRows) -> ArrowTable:
 
 
 def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:
-    """Return ``sha256`` and ``size_bytes`` of the rows of one recording, in their order."""
+    """Return ``sha256`` and ``size_bytes`` of a recording's rows, in their order."""
     digest, size = hashlib.sha256(), 0
     table = _rows_of(path, _version(path), rows)
     for name in sorted(table.column_names):
@@ -115,9 +115,9 @@ def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "size_bytes": size}
 
 
-@lru_cache(maxsize=1)  # the digest and the recording are made of the same rows
+@lru_cache(maxsize=1)  # the digest and the recording use the same rows
 def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
-    """Return the rows of a recording without the column that names it."""
+    """Return a recording's rows without the column that names it."""
     if path.suffix == ".parquet":
         with opened(path) as file:
             facts = file.metadata
@@ -133,7 +133,7 @@ def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
     return table.slice(*places[rows.recording])
 
 
-@lru_cache(maxsize=2)  # recordings one after another share them
+@lru_cache(maxsize=2)  # shared by consecutive recordings
 def _row_group(path: Path, version: tuple[int, int], row_group: int) -> pa.Table:
     with opened(path) as file:
         return file.read_row_group(row_group, use_threads=False)
@@ -143,7 +143,7 @@ def _row_group(path: Path, version: tuple[int, int], row_group: int) -> pa.Table
 def _by_recording(
     path: Path, version: tuple[int, int], recording_column: str, form: CsvFormat
 ) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
-    """Return a whole table sorted by recording, and where the rows of each begin and how many."""
+    """Return a table sorted by recording, and the start and number of each one's rows."""
     if path.suffix == ".parquet":
         with opened(path) as file:
             table = file.read(use_threads=False)
@@ -160,7 +160,7 @@ def _by_recording(
 
 
 def _batches(path: Path, names: list[str], form: CsvFormat) -> Iterator[tuple[int, pa.Table]]:
-    """Yield the named columns of a table piece by piece, with the number of the row group."""
+    """Yield the named columns of a table in batches, each with its row-group number."""
     if path.suffix == ".parquet":
         with opened(path) as file:
             check_names(path, names, file.schema_arrow.names)

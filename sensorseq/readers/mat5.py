@@ -20,13 +20,13 @@ _DTYPES = {
 _MATRIX, _COMPRESSED = 14, 15
 _STRUCT, _NUMERIC = 2, range(6, 16)
 _COMPLEX = 8
-_DEEPEST = 16  # structs within structs
+_DEEPEST = 16  # deepest nesting of structs
 
 
 def read_mat5(content: bytes, path: Path = Path("content")) -> dict[str, NDArray[np.generic]]:
-    """Return the real numeric arrays of a file by name, those in structs as ``a.b``.
+    """Return the real numeric arrays of a file by name, with ``a.b`` for those in structs.
 
-    `path` is for messages. Raises ValueError, or whatever broken bytes lead to.
+    `path` is for messages. Raises ValueError, or any other error for broken bytes.
     """
     if len(content) < 128 or content[126:128] not in (b"IM", b"MI"):
         raise ValueError("no header of MATLAB 5 or later")
@@ -50,14 +50,15 @@ def read_mat5(content: bytes, path: Path = Path("content")) -> dict[str, NDArray
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """Yield the type and the content of each element."""
+    """Yield the type and content of each element."""
     at = 0
     while at < len(data):
         if at + 8 > len(data):
             raise ValueError("an element is cut short")
         kind, size = struct.unpack_from(order + "II", data, at)
         start = at + 8
-        if kind >> 16:  # a small element: its size is in the upper half, its content in the tag
+        # A small element has its size in the upper half of the tag, and its content in the tag.
+        if kind >> 16:
             kind, size, start = kind & 0xFFFF, kind >> 16, at + 4
             at += 8
             if size > 4:

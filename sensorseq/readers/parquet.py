@@ -65,7 +65,7 @@ def read_parquet(
 
 
 class ArrowTable(Table):
-    """A table of arrow; `text_column` makes what reads the numbers of a column of texts."""
+    """An arrow table; `text_column` makes converters for columns of strings."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class ArrowTable(Table):
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
     ) -> tuple[Columns, Stamps]:
-        """Read each column by itself."""
+        """Read the columns one by one."""
         table = self._table.select([name for name in self.names if name in {*names, time_name}])
         columns: Columns = {
             name: _as_numbers(self.path, name, table[name], self._text_column) for name in names
@@ -128,7 +128,7 @@ class ArrowTable(Table):
 
 
 def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
-    """Open a Parquet file, of which a large one stays on disk if there is a scratch folder."""
+    """Open a Parquet file; a large one stays on disk if there is a scratch folder."""
     with opened(path) as file:
         names = file.schema_arrow.names
         if (twice := repeated(names)) is not None:
@@ -142,9 +142,9 @@ def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
 
 @contextmanager
 def opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
-    """Open a Parquet file; an error says that it is damaged, or none."""
+    """Open a Parquet file; an error says that it is damaged or of another kind."""
     try:
-        with path.open("rb") as file:  # not the name: a folder would be read as a data set
+        with path.open("rb") as file:  # not by name, because a folder would be read as a data set
             yield pyarrow.parquet.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -159,16 +159,16 @@ def opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
 
 @dataclass(frozen=True)
 class _StoredColumn:
-    """A column of a large file, of which a part is read at a time."""
+    """A column of a large file, read in parts."""
 
     path: Path
     name: str
     type: pa.DataType
-    folder: Path | None  # for what becomes of it
+    folder: Path | None  # folder for the result
 
     def iterchunks(self) -> Iterator[pa.Array]:
         with opened(self.path) as file:
-            # One at a time: a reader of several row groups holds the bytes of all of them.
+            # One at a time, because a reader of several row groups keeps all their bytes.
             for row_group in range(file.num_row_groups):
                 read = {"row_groups": [row_group], "columns": [self.name]}
                 for batch in file.iter_batches(**read, use_threads=False):
@@ -181,7 +181,7 @@ class _StoredColumn:
 
 @dataclass(frozen=True)
 class _StoredTable:
-    """A file whose columns are read when they are asked for, or become files in a folder."""
+    """A file whose columns are read when needed, or converted to files in a folder."""
 
     path: Path
     column_names: list[str]
@@ -206,7 +206,7 @@ def _array(
     dtype: DTypeLike,
     values_of: Callable[[pa.Array], ArrayLike],
 ) -> NDArray[Any]:
-    """Return the values of all chunks, on disk if the column is."""
+    """Return the values of all chunks, on disk if the column is there."""
     rows = Rows(getattr(column, "folder", None), dtype)
     for chunk in column.iterchunks():
         if pa.types.is_dictionary(chunk.type):
@@ -228,7 +228,7 @@ def _as_numbers(
         return numbers if text.has_numbers() or not len(numbers) else None
     if not any(is_kind(type_) for is_kind in _NUMBERS):
         return None
-    # Whole numbers above 2**53 lose digits as any measurement read as a float does.
+    # Whole numbers above 2**53 lose digits, like any measurement read as a float.
     numbers = _array(
         column,
         np.float64,
@@ -254,7 +254,7 @@ def _is_text(type_: pa.DataType) -> bool:
 
 
 def as_labels(path: Path, name: str, table: pa.Table) -> list[str | None]:
-    """Return a column of words or numbers as texts."""
+    """Convert a column of strings or numbers to strings."""
     column = table[name]
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)

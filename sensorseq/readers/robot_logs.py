@@ -42,23 +42,23 @@ MOST_ELEMENTS = 64
 
 _PART = re.compile(r"(?:^|\.)(\w+)|\[(\d+)\]")
 _BAG_MAGIC = b"#ROSBAG V2.0\n"
-_MESSAGE, _CHUNK, _CONNECTION = 2, 5, 7  # records of a bag
+_MESSAGE, _CHUNK, _CONNECTION = 2, 5, 7  # record types of a bag
 _DAY_NS = 24 * 3600 * 10**9
 
 
 class Topic(NamedTuple):
-    """What a log holds of one topic.
+    """A topic in a log.
 
     Attributes
     ----------
     name, message_type : str
-        Such as ``/joint_states`` and ``sensor_msgs/msg/JointState``.
+        For example ``/joint_states`` and ``sensor_msgs/msg/JointState``.
     n_messages : int
         Number of messages.
     rate_hz : float
-        Median by log time; NaN below two messages.
+        Median by log time; NaN for fewer than two messages.
     channels : tuple of str
-        Its numbers as `read_robot_log` names them.
+        Names of its numbers, as in `read_robot_log`.
     """
 
     name: str
@@ -70,11 +70,11 @@ class Topic(NamedTuple):
 
 @dataclass
 class _Series:
-    """The messages of one topic, in the order of the log."""
+    """The messages of one topic, in log order."""
 
     uses_header: bool
-    getters: dict[str, Callable[[Any], Any]]  # reads the value of each channel
-    texts_of: Callable[[Any], Any] | None = None  # reads the labels
+    getters: dict[str, Callable[[Any], Any]]  # functions that read each channel's value
+    texts_of: Callable[[Any], Any] | None = None  # function that reads the labels
     times_s: list[float] = field(default_factory=list)
     columns: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     labels: list[str | None] = field(default_factory=list)
@@ -157,7 +157,7 @@ def _read(paths: list[Path], options: ReadOptions, origin: Origin) -> Recording:
 def read_robot_log_timestamps(
     path: Path | Sequence[Path], options: ReadOptions
 ) -> NDArray[np.float64]:
-    """Return the time stamps of the topic with most messages among those of the channels."""
+    """Return the timestamps of the topic with the most messages among those with channels."""
     paths = [path] if isinstance(path, Path) else list(path)
     series, _ = _read_or_salvage(paths, replace(options, label_column=None))
     numeric = {topic: one for topic, one in series.items() if one.getters}
@@ -202,7 +202,7 @@ def list_topics(path: Path | Sequence[Path]) -> list[Topic]:
 def _read_or_salvage(
     paths: list[Path], options: ReadOptions
 ) -> tuple[dict[str, _Series], str | None]:
-    """Return the series, and what is wrong if they end before the damage of a file."""
+    """Return the series; for a salvaged file also a description of the damage."""
     try:
         return _read_series(paths, options), None
     except RecordingError as error:
@@ -225,7 +225,7 @@ def _read_series(
         )
     asked = None if channels is None else [*channels, *([label_column] if label_column else [])]
     series: dict[str, _Series] = {}
-    known: list[str] = []  # every number of the topics that were met
+    known: list[str] = []  # every number in the topics seen so far
     for message in _messages(paths, asked, salvage=salvage):
         content = message.content
         one = series.get(message.topic)
@@ -293,7 +293,7 @@ def _no_such(where: Path, name: str, known: Iterable[str]) -> RecordingError:
 
 
 def _labeled(recording: Recording, spans: tuple[LabelSpan, ...]) -> Recording:
-    """Add label spans, the last one until the end, without those before or after the samples."""
+    """Add label spans, the last one until the end, limited to the time of the samples."""
     times = recording.timestamps_s
     if spans:
         end_s = max(spans[-1].end_s, float(np.nextafter(times[-1], math.inf)))
@@ -304,7 +304,7 @@ def _labeled(recording: Recording, spans: tuple[LabelSpan, ...]) -> Recording:
     return replace(recording, label_spans=kept)
 
 
-# What a message holds. Its content is an object with dataclass fields, or JSON.
+# Contents of messages, as objects with dataclass fields or JSON.
 
 
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
@@ -316,7 +316,7 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _numbers_in(content: Any) -> Iterator[str]:
-    """Yield the paths to the numbers in a message, but for those of its header or stamp."""
+    """Yield the paths to the numbers in a message, except in its header or stamp."""
     for name, value in _items(content):
         if name != "header" and not (name == "timestamp" and isinstance(value, Mapping)):
             yield from (name + rest for rest in _numbers_below(value))
@@ -335,7 +335,7 @@ def _numbers_below(value: Any) -> Iterator[str]:
 
 
 def _getter(path: str) -> Callable[[Any], Any]:
-    """Return a getter of the value at a path in a message; None where there is none."""
+    """Return a function that gets the value at a path in a message, or None if there is none."""
     parts = [name or int(index) for name, index in _PART.findall(path)]
 
     def get(value: Any) -> Any:
@@ -366,7 +366,7 @@ def _text(value: Any) -> str | None:
 
 
 def _stamp_ns(content: Any) -> int | None:
-    """Return the stamp of a message's header, or its time stamp; None if there is none, or 0."""
+    """Return the timestamp in a message's header or stamp field; None if missing or 0."""
     stamp = _getter("header.stamp")(content) or _getter("timestamp")(content)
     parts = dict(_items(stamp))
     seconds = next((parts[name] for name in ("sec", "secs", "seconds") if name in parts), None)
@@ -383,12 +383,12 @@ def _time_s(where: Path, message: "_Message", *, uses_header: bool) -> float:
             f"{where}: a message of {message.topic!r} has no {TIMES[0]}, unlike the first one; use"
             f" time_column={TIMES[1]!r}."
         )
-    # seconds since 1970 as a float would be rounded to 0.2 us; a stamp on another clock is kept
+    # as a float, seconds since 1970 would be rounded to 0.2 us; a stamp of another clock is kept
     since_start = time_ns - message.start_ns
     return (since_start if abs(since_start) < _DAY_NS else time_ns) / 10**9
 
 
-# How messages are read
+# Reading of messages
 
 
 class _Message(NamedTuple):
@@ -396,7 +396,7 @@ class _Message(NamedTuple):
     type: str
     log_time_ns: int
     start_ns: int  # start of the log
-    content: Any  # None where it was not asked for
+    content: Any  # None if not requested
 
 
 def _messages(
@@ -406,9 +406,9 @@ def _messages(
     *,
     salvage: bool = False,
 ) -> Iterator[_Message]:
-    """Yield the messages of the topics that channels may be of; of all topics for None.
+    """Yield the messages of topics that may contain the channels; of all topics for None.
 
-    To salvage, files are read from the start, without their index, up to the first damage.
+    If salvaging, files are read from the start without their index, up to the first damage.
     """
     start_ns = None
     for path in paths:
@@ -442,7 +442,7 @@ def _naming(path: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    except Exception as error:  # whatever the parsers of others make of damaged bytes
+    except Exception as error:  # foreign parsers may raise anything for damaged bytes
         size = path.stat().st_size
         if size == 0:
             raise RecordingError(f"{path}: the file is empty.") from error
@@ -459,7 +459,7 @@ def _wanted(topic: str, channels: Sequence[str] | None) -> bool:
     return channels is None or any(_is_of(topic, channel) for channel in channels)
 
 
-# decoder of the content; topic; type; time in the log, and of the file's first message, in ns
+# decoder of the content; topic; type; log time, and log time of the file's first message, in ns
 _Raw = tuple[Callable[[], Any], str, str, int, int]
 
 
@@ -503,7 +503,7 @@ def _bag_messages(path: Path, channels: Sequence[str] | None) -> Iterator[_Raw]:
 
 
 def _bag_records(file: IO[bytes]) -> Iterator[tuple[dict[bytes, bytes], bytes]]:
-    """Yield header and data of each record, those within chunks, too."""
+    """Yield header and data of each record, including those in chunks."""
     while length := file.read(4):
         fields = _bag_fields(file.read(struct.unpack("<I", length)[0]))
         size = struct.unpack("<I", file.read(4))[0]
@@ -582,7 +582,7 @@ def _decoder(path: Path, channel: Any, schema: Any) -> Callable[[bytes], Any]:
 
 
 def _protobuf_parser(definitions: bytes, name: str) -> Callable[[bytes], Any]:
-    """Return a parser of messages of a type that a set of file descriptors defines."""
+    """Return a parser for a message type defined by a set of file descriptors."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     pool = descriptor_pool.DescriptorPool()
@@ -593,7 +593,7 @@ def _protobuf_parser(definitions: bytes, name: str) -> Callable[[bytes], Any]:
 
 
 def _as_values(value: Any) -> Any:
-    """Return a protobuf message as mappings, lists and values; what is not set is left out."""
+    """Convert a protobuf message to mappings, lists and values; unset fields are omitted."""
     if hasattr(value, "DESCRIPTOR"):
         return {
             field.name: _as_values(getattr(value, field.name))
@@ -608,7 +608,7 @@ def _as_values(value: Any) -> Any:
 
 
 def _intact_bytes(path: Path) -> int | None:
-    """Return where the first record that is not whole begins; None if that cannot be told."""
+    """Return where the first incomplete record begins; None if that is unknown."""
     if path.suffix.lower() == ".bag":
         start, sizes = len(_BAG_MAGIC), "<I"
     elif path.suffix.lower() == ".mcap":
@@ -621,7 +621,7 @@ def _intact_bytes(path: Path) -> int | None:
     with path.open("rb") as file:
         while True:
             end = start
-            # a record of a bag has a header and data, each after its length; of MCAP an opcode
+            # in a bag, a record has a header and data, each after its length; in MCAP an opcode
             for _ in range(2 if sizes == "<I" else 1):
                 file.seek(end + (sizes == "<Q"))
                 length = file.read(n_bytes)

@@ -44,7 +44,7 @@ _TABLES: Mapping[str, Opens] = {
 
 @contextmanager
 def at_hand(source: RecordingSource) -> Iterator[RecordingSource]:
-    """Give a recording whose files are on this machine, downloaded if they are at a URL."""
+    """Yield a recording whose files are local, downloaded if they are at a URL."""
     if not source.url:
         yield source
         return
@@ -75,7 +75,7 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
     channels, units, label_column = options.channels, options.units, options.label_column
     _check_complete(source)
     if source.label is not None and (source.rows is not None or source.labelled_by == label_column):
-        label_column = None  # it gave the label of the recording
+        label_column = None  # already used as the label of the recording
     n_files = 1 if source.is_log else len(source.paths)
     if label_column is not None and (n_files > 1 or source.label_spans):
         raise RecordingError(
@@ -88,7 +88,7 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
         )
     use = _for_files(source, replace(options, label_column=label_column, units=None))
     origin = Origin(source.recording_id, source.group, source.label)
-    if source.is_log:  # it has many topics: only what is asked for is read
+    if source.is_log:  # it has many topics, so only the requested ones are read
         parts = [read_robot_log(source.paths, use, **origin._asdict())]
     else:
         parts = [read_recording(_opens(source, path), path, use, origin) for path in source.paths]
@@ -123,7 +123,7 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
 
 @takes_read_options("time_column", "time_unit", "repair_stamps", "channels", "salvage", "scratch")
 def read_source_rate(source: RecordingSource, options: ReadOptions) -> float:
-    """Return the median sample rate of a listed recording in Hz, from its time stamps alone.
+    """Return the median sample rate of a listed recording in Hz, from its timestamps alone.
 
     With several sensors, the rate of the fastest; NaN for fewer than two samples. Raises the errors
     of `read_source` that concern time.
@@ -176,7 +176,7 @@ def digest_source(source: RecordingSource) -> list[dict[str, Any]]:
 
 
 def digest_file(path: Path) -> dict[str, Any]:
-    """Return ``sha256`` and ``size_bytes``, which identify a file whatever its name.
+    """Return ``sha256`` and ``size_bytes``, which identify a file independent of its name.
 
     Parameters
     ----------
@@ -198,7 +198,8 @@ def digest_file(path: Path) -> dict[str, Any]:
 
 def _for_files(source: RecordingSource, options: ReadOptions) -> ReadOptions:
     """Return the options for each file of a recording."""
-    whole = source.is_log or source.has_arrays  # several files have some of the channels each
+    # Each of several files may have only some of the channels.
+    whole = source.is_log or source.has_arrays
     return replace(options, channels=options.channels if whole else None, **source.form._asdict())
 
 

@@ -1,4 +1,4 @@
-"""Turn time stamps of any unit into seconds: whole numbers of ticks, dates, floats."""
+"""Convert timestamps to seconds, from ticks of any unit, dates or floats."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +18,8 @@ from sensorseq.recording import PLAUSIBLE_HZ, UNITS, Recording
 EXACT = 2**53
 """Whole numbers from here on are not all floats."""
 
-_CALENDAR_S = (946_684_800, 4_102_444_800)  # 2000 to 2100
-_FEWEST = 30  # steps that a rate can be judged by; fewer whole numbers are seconds
+_CALENDAR_S = (946_684_800, 4_102_444_800)  # the years 2000 to 2100
+_FEWEST = 30  # fewest steps to judge a rate by; fewer whole numbers are taken as seconds
 _LARGEST = 2**62
 _MISSING = np.iinfo(np.int64).min
 _OF_NAME = re.compile(r"[_ .(\[](s|ms|us|µs|ns|sec|msec|usec|nsec)[)\]]?$", re.I)
@@ -27,7 +27,7 @@ _DATE = re.compile(r"\s*\d{4}-\d\d-\d\d")
 
 
 class Stamps(NamedTuple):
-    """Time stamps in seconds; `facts` says how another unit is known, empty for plain seconds."""
+    """Timestamps in seconds; `facts` says how another unit was found, empty for seconds."""
 
     seconds: NDArray[np.float64]
     facts: dict[str, Any]
@@ -39,12 +39,12 @@ def seconds_of(
     stamps: NDArray[Any] | Sequence[str | None],
     time_unit: str | None = None,
 ) -> Stamps:
-    """Return the time stamps of a column in seconds.
+    """Convert a column of timestamps to seconds.
 
-    Texts are ISO 8601 dates. Whole numbers have the unit that is given, that the column's name ends
-    in, or that alone gives a plausible rate; others are seconds unless a unit is given or named.
-    Stamps that a float of seconds cannot hold count from the first one; the fact ``origin_ns`` is
-    its time.
+    Strings are ISO 8601 dates. Whole numbers have the given unit, or the one at the end of the
+    column's name, or the only one with a plausible rate; other numbers are seconds unless a unit is
+    given or named. Timestamps too precise for a float are counted from the first one; the fact
+    ``origin_ns`` is its time.
     """
     if time_unit is not None:
         check_choice("time_unit", time_unit, UNITS)
@@ -55,7 +55,8 @@ def seconds_of(
         unit = np.datetime_data(stamps.dtype)[0]
         if unit not in UNITS:
             unit = "ns" if unit in ("ps", "fs", "as") else "s"
-        stamps = stamps.astype(f"{stamps.dtype.kind}8[{unit}]", copy=False)  # also of [25s]
+        # Also for units such as [25s].
+        stamps = stamps.astype(f"{stamps.dtype.kind}8[{unit}]", copy=False)
         facts = _facts(name, "date" if stamps.dtype.kind == "M" else unit, "type")
         return _of_ticks(stamps.view(np.int64), unit, facts)
     known_by = "time_unit"
@@ -78,7 +79,7 @@ def seconds_of(
 
 
 def describe_clock(facts: dict[str, Any]) -> str:
-    """Return a sentence about the facts of `Stamps`."""
+    """Describe the facts of `Stamps` in a sentence."""
     if "sample_rate_hz" in facts:
         return f"no time column; rows are 1/{facts['sample_rate_hz']:g} s apart (sample_rate_hz)"
     how = {"time_unit": "as given", "name": "by its name", "data": "found from its rate and date"}
@@ -89,7 +90,7 @@ def describe_clock(facts: dict[str, Any]) -> str:
 
 
 def date_of(recording: Recording) -> str:
-    """Return the date of a recording's first stamp, in UTC; "" if its stamps are no dates."""
+    """Return the UTC date of a recording's first timestamp; "" if they are not dates."""
     clock: Any = recording.attributes.get("clock", {})
     start_s = float(recording.timestamps_s[0]) + clock.get("origin_ns", 0) / UNITS["ns"]
     if not _CALENDAR_S[0] <= start_s < _CALENDAR_S[1]:
@@ -98,7 +99,7 @@ def date_of(recording: Recording) -> str:
 
 
 def odd_rates(rates_hz: Mapping[str, float | None]) -> dict[str, float]:
-    """Return the rates that a wrong unit would explain, by recording."""
+    """Return the rates, by recording, that a wrong time unit would explain."""
     lowest, highest = PLAUSIBLE_HZ
     plausible = [rate for rate in rates_hz.values() if rate and lowest <= rate <= highest]
     usual = float(np.median(plausible or [1.0]))
@@ -116,15 +117,15 @@ def _converted(stamps: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def _are_whole(stamps: NDArray[Any]) -> bool:
-    """Whether all are finite whole numbers."""
-    return all(  # most files end with the first ones
+    """Test whether all are finite whole numbers."""
+    return all(  # the first values usually decide
         bool(np.isfinite(some).all() and (some == np.floor(some)).all())
         for some in (stamps[at:stop] for at, stop in blocks(len(stamps), stamps, step=1 << 12))
     )
 
 
 def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
-    """Return the one unit that gives a plausible rate, and if several do, a plausible date."""
+    """Return the only unit with a plausible rate or, if there are several, plausible date."""
 
     def steps() -> Iterator[NDArray[np.float64]]:
         for at, stop in blocks(len(ticks) - 1, ticks):
@@ -153,7 +154,7 @@ def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
 
 
 def _refuse_no_seconds(path: Path, name: str, stamps: NDArray[np.float64]) -> None:
-    """Raise if fractional stamps are implausible as seconds, but plausible in another unit."""
+    """Raise if fractional timestamps are implausible as seconds, but plausible in another unit."""
     if len(stamps) <= _FEWEST:
         return
     step = float(np.median(np.abs(np.diff(stamps[: 1 << 12]))))
@@ -172,7 +173,7 @@ def _refuse_no_seconds(path: Path, name: str, stamps: NDArray[np.float64]) -> No
 
 
 class DateTexts:
-    """A column of ISO 8601 dates that arrive in blocks; all are like the first."""
+    """Converts a column of ISO 8601 dates that arrive in blocks; all must look like the first."""
 
     def __init__(self, path: Path, name: str) -> None:
         self._path, self._name = path, name
@@ -181,7 +182,7 @@ class DateTexts:
         self._type = pa.timestamp("ns")
 
     def ticks(self, texts: pa.Array) -> NDArray[np.datetime64]:
-        """Return the next dates as nanoseconds since 1970; missing ones are not a time."""
+        """Return the next dates as nanoseconds since 1970, with NaT for missing ones."""
         if self._first is None:
             self._begin(texts)
         try:
@@ -212,7 +213,7 @@ class DateTexts:
 
 
 def is_date(text: str) -> bool:
-    """Tell whether a text begins like an ISO 8601 date."""
+    """Test whether a text begins like an ISO 8601 date."""
     return _DATE.match(text) is not None
 
 
@@ -225,7 +226,7 @@ def _is_date(text: str | None, type_: pa.DataType) -> bool:
 
 
 def _of_ticks(ticks: NDArray[np.int64], unit: str, facts: dict[str, Any]) -> Stamps:
-    """Return the seconds of ticks, of which the lowest number is none."""
+    """Convert ticks to seconds; the lowest integer stands for a missing time."""
     n, per_s, origin, divisor = len(ticks), UNITS[unit], 0, 1
     while (
         per_s > 1

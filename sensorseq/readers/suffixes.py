@@ -1,4 +1,4 @@
-"""The kinds of files that can be read, by the ends of their names."""
+"""The supported file formats, by suffix."""
 
 from pathlib import Path
 
@@ -17,13 +17,13 @@ def stem_of(path: Path) -> str:
 
 
 def suffix_of(path: Path) -> str | None:
-    """Return the known suffix a file's name ends in, or None."""
+    """Return the known suffix at the end of a file's name, or None."""
     name = path.name.lower()
     return next((s for s in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(s)), None)
 
 
 def known_suffix_of(path: Path) -> str:
-    """Return the known suffix a file's name ends in, or raise."""
+    """Return the known suffix at the end of a file's name, or raise."""
     suffix = suffix_of(path)
     if suffix is None:
         raise RecordingError(

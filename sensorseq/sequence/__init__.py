@@ -1,4 +1,4 @@
-"""Classes over time: from decisions about windows to stretches of one class."""
+"""Classes over time: from decisions about windows to segments of one class."""
 
 from sensorseq.sequence.smoothing import SMOOTH
 from sensorseq.sequence.timeline import Span, Timeline, timeline_of

@@ -1,4 +1,4 @@
-"""Learn how long classes last, and which follows which, from recordings that have several."""
+"""Learn how long classes last and how they follow each other, from labeled recordings."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,7 +11,7 @@ from sensorseq.sequence.timeline import spans_by_recording, timeline_of
 
 
 class LearnedDwell(TypedDict):
-    """Seconds that each class lasts on average, and how often each (row) is followed by each."""
+    """Mean duration of each class in seconds, and the frequency of transitions (row to column)."""
 
     mean_s: list[float]
     follows: list[list[float]]
@@ -24,12 +24,12 @@ def learn_dwell(
     window_s: float,
     recording_id: NDArray[Any],
 ) -> LearnedDwell | None:
-    """Learn from the labels of windows; None where no recording has several classes.
+    """Learn from the labels of windows; None if no recording has several classes.
 
-    Copies, which start where their window does, count once.
+    Copies, which have the start of their window, count once.
 
-    Every class starts from the mean of all stretches, and every pair from one switch shared by all,
-    so that a class that was seen once does not rule out what was not seen.
+    As a prior, every class has the mean duration of all segments, and one additional switch is
+    shared by all pairs, so that a rarely seen class does not rule out unseen transitions.
     """
     k = len(classes)
     names, recording = np.unique(recording_id, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Strips of classes over time: on a page of their own, in notebooks, and below scores."""
+"""Draw strips of classes over time for pages and notebooks."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from sensorseq.html.svg import tick_words, ticks
 from sensorseq.sequence.scores import Stretch
 
 MOST_RECORDINGS, MOST_SPANS = 60, 400
-_N_COLORS = 6  # the style sheet names as many
+_N_COLORS = 6  # number of colors in the style sheet
 
 
 def make_strips(
@@ -21,7 +21,7 @@ def make_strips(
     title: str = "",
     n_left: int = 0,
 ) -> str:
-    """Return a page ("drive.html") or a fragment for a notebook ("timeline.html") with strips."""
+    """Return a page ("drive.html") or a notebook fragment ("timeline.html") with strips."""
     return render(
         template,
         title=title,
@@ -32,7 +32,7 @@ def make_strips(
 
 
 def named_colors(classes: Sequence[Any]) -> list[tuple[str, str]]:
-    """Return the name and the colour of each class."""
+    """Return the name and the color of each class."""
     return [(str(name), _color(place)) for place, name in enumerate(classes)]
 
 
@@ -48,10 +48,11 @@ def draw(
     n_more: int = 0,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the values of the template for one recording.
+    """Return the template values for one recording.
 
-    The strip begins at 0, or at the first stretch before it or long after it, and ends at `until_s`
-    or the last stretch. True stretches are on a clock on which that time is `true_begins_s`.
+    The strip begins at 0, or at the first segment if that is earlier or much later, and ends at
+    `until_s` or with the last segment. On the clock of the true segments, it begins at
+    `true_begins_s`.
     """
     colors = dict(named_colors(classes))
     first_s = min((one.start_s for one in told), default=0.0)
@@ -88,5 +89,5 @@ def draw(
 
 
 def _color(place: int) -> str:
-    """Return the colour of a class; after those of the style sheet, evenly around the circle."""
+    """Return the color of a class; beyond the style sheet, hues are spread evenly."""
     return f"var(--c{place})" if place < _N_COLORS else f"hsl({place * 137.5 % 360:.0f} 60% 50%)"

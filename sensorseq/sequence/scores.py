@@ -1,4 +1,4 @@
-"""Score stretches of classes over time against the true ones."""
+"""Score predicted class segments over time against the true ones."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
@@ -10,15 +10,15 @@ Floats = NDArray[np.float64]
 
 DRIVE_SCORES = ("accuracy", "f1", "delay_s", "false_switches_per_h")
 """Share of the time that is right; F1 of stretches; delay of a switch; false switches an hour."""
-SMALLEST_OVERLAP = 0.5  # intersection over union from which a stretch finds a true one
+SMALLEST_OVERLAP = 0.5  # intersection over union at which a segment matches a true one
 
 
 class Stretch(Protocol):
-    """What has one class for a while, such as a `Span`."""
+    """A segment of one class, such as a `Span`."""
 
     @property
     def start_s(self) -> float:
-        """Its begin in seconds."""
+        """Its start in seconds."""
 
     @property
     def end_s(self) -> float:
@@ -30,33 +30,33 @@ class Stretch(Protocol):
 
 
 class DriveCounts(NamedTuple):
-    """What the scores of a drive are computed from; those of several drives are added up."""
+    """Counts from which a drive's scores are computed; those of several drives are added."""
 
-    scored_s: float  # seconds with a true class and an answer
+    scored_s: float  # seconds with a true class and a prediction
     right_s: float
-    n_told: float  # stretches of the answer
+    n_told: float  # predicted segments
     n_true: float
     n_found: float
-    n_switches: float  # true ones
-    delay_s: float  # mean over all of them
-    n_false: float  # switches of the answer
+    n_switches: float  # true switches
+    delay_s: float  # mean over the true switches
+    n_false: float  # false predicted switches
 
 
 def count_drive(
     told: Sequence[Stretch], true: Sequence[Stretch], tolerance_s: float
 ) -> DriveCounts:
-    """Compare the stretches of one recording with the true ones, each in order of time.
+    """Compare the predicted segments of a recording with the true ones, both in time order.
 
-    A true stretch is found by one of its class if both share at least half of the time that either
-    takes (C. Lea et al., *Temporal Convolutional Networks for Action Segmentation and Detection*,
-    CVPR 2017, section 4.1). A switch into a class is right if it is the first one from
-    `tolerance_s` before a true stretch of the class until its end; all others are false. The delay
-    of a true switch is the time until the answer has the new class; the whole stretch if it never
-    has it.
+    A true segment is found if a predicted one of its class has an intersection over union of at
+    least 0.5 (C. Lea et al., *Temporal Convolutional Networks for Action Segmentation and
+    Detection*, CVPR 2017, section 4.1). A predicted switch to a class is correct if it is the first
+    one from `tolerance_s` before a true segment of the class until its end; all others are false.
+    The delay of a true switch is the time until the new class is predicted, or the whole segment if
+    it never is.
     """
     scored_s = right_s = delay_s = 0.0
     n_found = n_switches = 0
-    is_right = {0}  # the start of the first stretch is not a switch
+    is_right = {0}  # the start of the first segment is not a switch
     free = set(range(len(told)))
     overlaps = [_overlaps(told, one) for one in true]
     for place, (one, shared) in enumerate(zip(true, overlaps, strict=True)):
@@ -81,7 +81,7 @@ def count_drive(
 
 
 def _overlaps(told: Sequence[Stretch], one: Stretch) -> dict[int, float]:
-    """Return the seconds that each stretch shares with a true one, where there are any."""
+    """Return the seconds that each predicted segment shares with true ones, if any."""
     shared = (
         (at, min(other.end_s, one.end_s) - max(other.start_s, one.start_s))
         for at, other in enumerate(told)
@@ -95,7 +95,7 @@ def _needed(one: Stretch, other: Stretch, shared_s: float) -> float:
 
 
 def _entry(told: Sequence[Stretch], one: Stretch, tolerance_s: float) -> int | None:
-    """Return the first stretch of a true one's class that begins in it, or a little before."""
+    """Return the first predicted segment of a true one's class that starts in it or just before."""
     for at, other in enumerate(told):
         begins = one.start_s - tolerance_s <= other.start_s < one.end_s
         if begins and other.label == one.label:
@@ -104,7 +104,7 @@ def _entry(told: Sequence[Stretch], one: Stretch, tolerance_s: float) -> int | N
 
 
 def drive_scores(counts: Floats) -> dict[str, Floats]:
-    """Return `DRIVE_SCORES` of counts (..., 8); NaN where there is nothing to score."""
+    """Compute `DRIVE_SCORES` from counts (..., 8); NaN if there is nothing to score."""
     at = dict(zip(DriveCounts._fields, np.moveaxis(np.asarray(counts), -1, 0), strict=True))
     with np.errstate(divide="ignore", invalid="ignore"):
         return {

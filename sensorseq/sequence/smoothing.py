@@ -1,11 +1,11 @@
 """Smooth the classes of windows over time with a hidden Markov model.
 
-A robot stays on a surface for a while, so what a window shows also says something about its
-neighbours. The class is a Markov chain in continuous time, so gaps and unequal hops need no rule of
-their own. The model's probabilities of a window, divided by what it gives each class on average,
-stand for its likelihoods: the shares of the classes in the training must not count again in every
-window (H. Bourlard and N. Morgan, *Connectionist Speech Recognition*, 1994). The recursions are
-those of L. R. Rabiner, *A Tutorial on Hidden Markov Models*, Proceedings of the IEEE 77 (1989).
+A robot stays on a surface for a while, so a window is also evidence about its neighbors. The class
+is a Markov chain in continuous time, so gaps and unequal hops need no special rules. A window's
+likelihoods are the model's probabilities divided by the mean probability of each class, so that
+class frequencies in training do not count again in every window (H. Bourlard and N. Morgan,
+*Connectionist Speech Recognition*, 1994). The recursions are those of L. R. Rabiner, *A Tutorial on
+Hidden Markov Models*, Proceedings of the IEEE 77 (1989).
 """
 
 from dataclasses import dataclass, field
@@ -26,17 +26,17 @@ STREAM_SMOOTH = ("none", "filter", "lag")
 """Those that need no later windows than the next `lag`."""
 USUAL_DWELL_S, FEWEST_WINDOWS = 60.0, 5
 """How long a class lasts if nobody says: a minute, but at least so many windows."""
-_LEAST_WEIGHT = 0.25  # a window counts this much, however much it overlaps its neighbors
-# A model that mistakes one window of a recording mistakes the next ones, too, so the smoothed
-# probabilities would be too sure. Chosen on drives of recordings that models had not seen; fitting
-# them for each model was no better.
+_LEAST_WEIGHT = 0.25  # smallest weight of a window, however much it overlaps its neighbors
+# If a model mistakes one window of a recording, it also mistakes the next ones, so smoothed
+# probabilities would be overconfident. Chosen on drives from recordings that models had not seen;
+# fitting the temperature for each model was no better.
 _TEMPERATURE, _FILTER_TEMPERATURE = 2.5, 2.0
-LOWEST = 1e-12  # smallest probability: no window rules out a class
-_TICK_S = 1e-3  # steps of time are told apart by this
+LOWEST = 1e-12  # smallest probability, so that no window rules out a class
+_TICK_S = 1e-3  # resolution of time steps
 
 
 class Smoothing(NamedTuple):
-    """How to smooth over time; what is None is as `Dwell.of` has it."""
+    """Parameters of the smoothing; None means the default of `Dwell.of`."""
 
     smooth: str = "marginals"
     lag: int = 3
@@ -45,21 +45,22 @@ class Smoothing(NamedTuple):
 
     @property
     def n_later(self) -> int:
-        """Windows that a decision of a stream waits for."""
+        """The number of windows that a streamed decision waits for."""
         return check_integer("lag", self.lag, 0) if self.smooth == "lag" else 0
 
     def dwell(self, n_classes: int, window_s: float) -> "Dwell":
-        """Return the length of time for which each class lasts."""
+        """Return the dwell times of the classes."""
         return Dwell.of(self.mean_dwell_s, self.transitions, n_classes, window_s)
 
 
 @dataclass(frozen=True, eq=False)
 class Dwell:
-    """How long a class lasts, and which one follows."""
+    """Dwell times of the classes, and the transition probabilities between them."""
 
-    mean_s: Floats  # (k,), of each class
-    follows: Floats  # (k, k), shares of the classes that follow each; zero on the diagonal
-    _after: dict[int, Floats] = field(default_factory=dict)  # transitions by ticks
+    mean_s: Floats  # (k,): mean dwell time of each class
+    # (k, k): probability of the next class (column) after each class; zero on the diagonal.
+    follows: Floats
+    _after: dict[int, Floats] = field(default_factory=dict)  # transition matrices by ticks
 
     @classmethod
     def of(
@@ -69,7 +70,7 @@ class Dwell:
         n_classes: int,
         window_s: float,
     ) -> "Dwell":
-        """Return checked values; without `transitions` every other class follows equally often."""
+        """Check the values; without `transitions`, all other classes follow equally often."""
         usual_s = max(USUAL_DWELL_S, FEWEST_WINDOWS * window_s)
         mean_s = np.asarray(usual_s if mean_dwell_s is None else mean_dwell_s, np.float64)
         if mean_s.shape not in ((), (n_classes,)):
@@ -104,13 +105,14 @@ class Dwell:
 
     @property
     def start(self) -> Floats:
-        """The probability of each class before anything is seen."""
+        """The prior probability of each class."""
         return np.asarray(self.mean_s / self.mean_s.sum())
 
     def transition(self, seconds: float) -> Floats:
-        """Return the probability of each class (column) that time after each class (row)."""
+        """Return the probability of each class (column) after a time, given the class (row)."""
         ticks = max(round(seconds / _TICK_S), 1)
-        if ticks not in self._after:  # nearly all windows are one hop apart
+        # Nearly all windows are one hop apart, so few matrices are needed.
+        if ticks not in self._after:
             rate = 1 / self.mean_s[:, None]
             leave = ticks * _TICK_S * rate * (self.follows - np.eye(len(rate)))
             self._after[ticks] = stochastic_exponential(leave)
@@ -169,12 +171,12 @@ def smoothed(
 
 
 def temperature(lag: int) -> float:
-    """Return the temperature of probabilities that know of so many later windows."""
+    """Return the temperature for probabilities that use this many later windows."""
     return _TEMPERATURE if lag else _FILTER_TEMPERATURE
 
 
 def calibrated(gamma: Floats, lag: int) -> Floats:
-    """Return the probabilities of the recursions, calibrated."""
+    """Return calibrated probabilities from those of the recursions."""
     gamma = gamma / gamma.sum(axis=1, keepdims=True)
     cooled = _power(gamma, 1 / temperature(lag))
     return np.asarray(cooled / cooled.sum(axis=1, keepdims=True))
@@ -184,10 +186,10 @@ def calibrated(gamma: Floats, lag: int) -> Floats:
 class FixedLag:
     """Fixed-lag smoothing of windows that are one hop apart, for programs without Python.
 
-    For a window with probabilities p, e is ``max(p / shares, LOWEST) ** weight``; what is known of
-    it after the windows before is e times `start`, or times ``known @ step``, and sums to 1. The
-    smoothed probabilities are this, times the likelihood of the next `lag` windows, to the power
-    of `exponent`.
+    A window with probabilities p has the likelihood ``max(p / shares, LOWEST) ** weight``. Its
+    filtered probabilities are this times `start`, or times ``filtered @ step`` of the previous
+    window, normalized to 1. The smoothed probabilities are the filtered ones times the likelihood
+    of the next `lag` windows, to the power of `exponent`.
     """
 
     lag: int
@@ -201,7 +203,7 @@ class FixedLag:
     def of(
         cls, smoothing: Smoothing, *, shares: Floats, window_s: float, hop_s: float
     ) -> "FixedLag":
-        """Return the numbers for windows that start so many seconds apart."""
+        """Compute the parameters for windows that start this many seconds apart."""
         check_choice("smooth", smoothing.smooth, STREAM_SMOOTH[1:])
         lag, dwell = smoothing.n_later, smoothing.dwell(len(shares), window_s)
         step, weight = dwell.transition(hop_s), window_weight(hop_s, window_s)
@@ -209,9 +211,9 @@ class FixedLag:
 
 
 class LagSmoother:
-    """Fixed-lag smoothing of windows as they come: the bits of `smoothed` on the whole recording.
+    """Fixed-lag smoothing of arriving windows, with the same bits as `smoothed` afterward.
 
-    With a `lag` of 0 it filters.
+    A `lag` of 0 means filtering.
     """
 
     def __init__(self, dwell: Dwell, lag: int, weight: float = 1.0) -> None:
@@ -219,14 +221,14 @@ class LagSmoother:
         self.reset()
 
     def reset(self) -> None:
-        """Begin another recording."""
+        """Start another recording."""
         self._centers_s: list[float] = []
-        self._rows: list[tuple[Floats, Floats]] = []  # likelihoods, and what they were filtered to
+        self._rows: list[tuple[Floats, Floats]] = []  # likelihoods and filtered probabilities
         self._steps: list[Floats] = []
-        self._due = 0  # windows of these that are decided
+        self._due = 0  # number of these windows that are decided
 
     def push(self, center_s: float, probabilities: ArrayLike) -> list[Floats]:
-        """Take the next window; return the smoothed rows that are due, the oldest first."""
+        """Process the next window; return the smoothed rows that are due, oldest first."""
         (e,) = _power(np.asarray(probabilities, np.float64)[None], self._weight)
         ahead = self._dwell.start
         if self._rows:
@@ -237,7 +239,7 @@ class LagSmoother:
         return self._take(len(self._rows) - self._lag)
 
     def flush(self) -> list[Floats]:
-        """Return the rows that are left, as at the end of a recording; another may begin."""
+        """Return the remaining rows at the end of a recording; another may follow."""
         rest = self._take(len(self._rows))
         self.reset()
         return rest
@@ -252,31 +254,31 @@ class LagSmoother:
                 row = row * _backward_lag(e, steps, min(self._lag, len(e)))[0]
             found.append(calibrated(row[None], self._lag)[0])
             self._due += 1
-        done = max(self._due - 1, 0)  # the last one leads on to the next
+        done = max(self._due - 1, 0)  # the last decided one is needed for the next
         self._centers_s, self._rows = self._centers_s[done:], self._rows[done:]
         self._steps, self._due = self._steps[done:], self._due - done
         return found
 
 
 def _power(p: Floats, exponent: float) -> Floats:
-    """Return powers of probabilities, the largest of each row 1."""
+    """Return powers of probabilities, scaled so that each row's maximum is 1."""
     logs = exponent * np.log(np.maximum(p, LOWEST))
     return np.asarray(np.exp(logs - logs.max(axis=1, keepdims=True)))
 
 
 def window_weight(hop_s: float, window_s: float) -> float:
-    """Return the weight of a window: the share of it that its neighbor does not cover."""
+    """Return the weight of a window: the fraction that its neighbor does not overlap."""
     return min(1.0, max(round(hop_s / window_s, 6), _LEAST_WEIGHT))
 
 
 def _transitions(centers_s: Floats, dwell: Dwell) -> Floats:
-    """Return the transitions from each window to the next, (n - 1, k, k)."""
+    """Return the transition matrices between consecutive windows, (n - 1, k, k)."""
     steps = [dwell.transition(seconds) for seconds in np.diff(centers_s).tolist()]
     return np.array(steps, np.float64).reshape(-1, *dwell.follows.shape)
 
 
 def _forward(e: Floats, steps: Floats, start: Floats) -> Floats:
-    """Return the probabilities given the windows so far."""
+    """Return the filtered probabilities, given the windows so far."""
     alpha = np.empty_like(e)
     ahead = start
     for t in range(len(e)):
@@ -287,7 +289,7 @@ def _forward(e: Floats, steps: Floats, start: Floats) -> Floats:
 
 
 def _seen(ahead: Floats, e: Floats) -> Floats:
-    """Return the probabilities after a window, from those before it."""
+    """Update the probabilities with the likelihood of a window."""
     alpha = ahead * e
     return np.asarray(alpha / alpha.sum())
 
@@ -310,11 +312,11 @@ def _backward_lag(e: Floats, steps: Floats, lag: int) -> Floats:
     """Return the likelihood of the next `lag` windows, up to a factor."""
     n = len(e)
     beta = np.ones_like(e)
-    for ahead in range(lag, 0, -1):  # for all windows at once
-        last = n - ahead  # windows that have one so far ahead
+    for ahead in range(lag, 0, -1):  # vectorized over the windows
+        last = n - ahead  # number of windows with a window this far ahead
         if last <= 0:
             continue
-        # beta[t] is the likelihood of what follows window t + ahead
+        # beta[t] is the likelihood of the windows after t + ahead
         seen = e[ahead:] * beta[:last]
         beta[:last] = (steps[ahead - 1 :] * seen[:, None, :]).sum(axis=2)
         beta[:last] /= beta[:last].max(axis=1, keepdims=True)
@@ -322,7 +324,7 @@ def _backward_lag(e: Floats, steps: Floats, lag: int) -> Floats:
 
 
 def _viterbi(log_e: Floats, steps: Floats, start: Floats) -> NDArray[np.int64]:
-    """Return the likeliest path of classes."""
+    """Return the most likely path of classes."""
     with np.errstate(divide="ignore"):
         log_steps, score = np.log(steps), np.log(start) + log_e[0]
     origin = np.empty((len(steps), log_e.shape[1]), np.int64)

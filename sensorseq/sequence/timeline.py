@@ -1,4 +1,4 @@
-"""Timeline: the class of every window over time, and the stretches that have one class."""
+"""Timeline: the class of every window over time, and the segments of one class."""
 
 import csv
 import io
@@ -7,23 +7,24 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.io.atomic import write_whole
-from sensorseq.preprocessing.split.parts import iter_recordings
-from sensorseq.sequence.page import MOST_RECORDINGS, draw, make_strips
-from sensorseq.sequence.scores import Stretch
 from sensorseq.sequence.smoothing import SMOOTH, Dwell, smoothed, window_weight
+from sensorseq.windows import iter_recordings
 
-_SAME_HOP = 1.5  # windows further apart than so many hops have a gap between them
+if TYPE_CHECKING:
+    from sensorseq.sequence.scores import Stretch
+
+_SAME_HOP = 1.5  # windows further apart than this many hops have a gap between them
 
 
 class Span(NamedTuple):
-    """A stretch of one class in a recording.
+    """A segment of one class in a recording.
 
     Attributes
     ----------
@@ -34,7 +35,7 @@ class Span(NamedTuple):
     probability : float
         The mean probability of this class in its windows.
     runner_up : object
-        The class with the next highest mean; None where there is one class.
+        The class with the second highest mean; None if there is only one class.
     n_windows : int
     """
 
@@ -61,12 +62,12 @@ class Timeline:
         The class of each window.
     classes : ndarray of shape (k,)
     spans : tuple of Span
-        Stretches of one class. One ends, and the next begins, halfway between the middles of their
-        windows; where windows are missing, at the end of the last window before.
+        Segments of one class. One ends, and the next begins, halfway between the centers of their
+        windows; if windows are missing, at the end of the last window before.
     smooth : str
         How it was smoothed; see `smoothing.smoothed`.
     mean_dwell_s : float or ndarray of shape (k,)
-        How long a class was taken to last.
+        The dwell time that was assumed for a class.
     """
 
     recording_id: NDArray[Any]
@@ -107,17 +108,23 @@ class Timeline:
         true : Timeline, or sequence of LabelSpan, optional
             The true classes, drawn above; label spans where this is one recording.
         """
+        from sensorseq.sequence.page import MOST_RECORDINGS, make_strips  # and jinja2
+
         title = Path(path).stem
         page = make_strips("drive.html", *self._drawn(true, MOST_RECORDINGS), title=title)
         write_whole(path, page.encode())
 
     def _repr_html_(self) -> str:
         """Show a strip of classes for each recording in a notebook."""
+        from sensorseq.sequence.page import make_strips
+
         return make_strips("timeline.html", *self._drawn((), 20), title=repr(self)[1:-1])
 
     def _drawn(
         self, true: "Timeline | Sequence[Stretch]", most: int
     ) -> tuple[list[Any], list[dict[str, Any]]]:
+        from sensorseq.sequence.page import draw
+
         names = list(dict.fromkeys(span.recording_id for span in self.spans))
         of_true: Mapping[Any, Sequence[Stretch]]
         if isinstance(true, Timeline):
@@ -142,7 +149,7 @@ def spans_by_recording(spans: Iterable[Span]) -> dict[Any, list[Span]]:
 
 
 def spans_as_csv(spans: tuple[Span, ...]) -> str:
-    """Return the text of a CSV table of spans."""
+    """Format spans as a CSV table."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["recording", "start_s", "end_s", "label", "probability", "runner_up"])

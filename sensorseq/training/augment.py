@@ -1,4 +1,4 @@
-"""Random changes of the training windows in each epoch: augmentation and dropped inputs."""
+"""Random changes to training windows in each epoch: augmentation and input dropout."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,7 +20,7 @@ from sensorseq.training.stream import Change
 
 
 def check_augment(augment: Any) -> Augmentation | None:
-    """Return the augmentation that an estimator's `augment` asks for, None for none."""
+    """Return the augmentation for an estimator's `augment`; None for none."""
     if isinstance(augment, str) and augment == "standard":
         augment = Augmentation.standard()
     elif isinstance(augment, Mapping):
@@ -36,10 +36,10 @@ def check_augment(augment: Any) -> Augmentation | None:
 def drop_inputs(
     X: NDArray[Any], rows: NDArray[np.int64], probability: float, seed: int, epoch: int
 ) -> None:
-    """Set values of scaled windows (n, t, c) to zero at random, in place; scale up the others.
+    """Apply dropout to scaled windows (n, t, c) in place.
 
-    The kept values are divided by ``1 - probability``. The mask of a window depends on its row in
-    the training part, `seed` and `epoch` alone.
+    Values that are kept are divided by ``1 - probability``. A window's mask depends only on its row
+    in the training part, `seed` and `epoch`.
     """
     _signal.drop_inputs(X, rows, probability, seed, epoch)
 
@@ -50,14 +50,14 @@ def epoch_changes(
     input_dropout: float,
     seed: np.random.SeedSequence,
 ) -> Callable[[int], Change]:
-    """Return what changes the training windows of an epoch, a function of its number alone.
+    """Return a function that makes the changed training windows of an epoch from its number.
 
-    They are augmented in the units they were recorded in, before they are scaled: a gain of a
-    sensor acts on what it reads. `channel_sd` is what jitter and offset are shares of. The mask of
-    dropped inputs is drawn for each epoch, so at each step that a window is part of, unless
-    ``sampler="balanced"`` draws it more than once in an epoch.
+    Windows are augmented in their original units before scaling, because a sensor's gain acts on
+    its readings. Jitter and offset are fractions of `channel_sd`. The dropout mask is drawn once
+    per epoch, and so for each use of a window, unless ``sampler="balanced"`` draws it several times
+    in an epoch.
     """
-    # apart from the streams the engine spawns of the same seed
+    # separate from the streams that the engine spawns from the same seed
     own = [np.random.SeedSequence([*seed.generate_state(4), number]) for number in (1, 2)]
     augment_seed, dropout_seed = (int(stream.generate_state(1)[0]) for stream in own)
 

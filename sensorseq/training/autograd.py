@@ -1,4 +1,4 @@
-"""The optimizer steps of a run by autograd: one batch after the other."""
+"""Run optimizer steps with autograd, one batch after another."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -32,9 +32,9 @@ Noted = list[tuple[Tensor, Tensor]]
 
 
 class AutogradSteps:
-    """What takes the steps of one run: its optimizer, the average of its weights, its dropout.
+    """Runs the steps of a training: its optimizer, average of weights, and dropout.
 
-    On a CPU, values are dropped as the native engine drops them. With `ranks`, this process takes
+    On a CPU, dropout masks equal those of the native engine. With `ranks`, this process computes
     its share of every batch.
     """
 
@@ -59,12 +59,12 @@ class AutogradSteps:
         self.average = None if decay is None else WeightAverage(module, decay)
         self._masks: CounterDropout | None = None
         if isinstance(module, LSTMLinear) and self._device.type == "cpu":
-            # torch's own masks are faster, above all on a GPU, but no other engine can draw them
+            # torch's own masks are faster, mostly on a GPU, but no other engine can reproduce them
             self._masks = CounterDropout(seed) if ranks is None else SharedDropout(seed, ranks)
             module.dropout_source = self._masks
 
     def averaged_weights(self) -> AbstractContextManager[None]:
-        """Return a block in which the module holds the weights to validate."""
+        """Return a context in which the module has the weights to validate."""
         return nullcontext() if self.average is None else self.average
 
     def take(
@@ -76,9 +76,9 @@ class AutogradSteps:
         crop_rng: np.random.Generator,
         noted: Noted | None = None,
     ) -> Tensor:
-        """Take step number `step`; return its summed loss and score, and its gradient norm.
+        """Run step number `step`; return its summed loss and score, and its gradient norm.
 
-        Losses and outputs of its windows are appended to `noted`.
+        The losses and outputs of its windows are appended to `noted`.
         """
         config, groups = self._config, self.optimizer.param_groups
         batch = data.take(torch.from_numpy(rows), self._device)
@@ -109,13 +109,13 @@ class AutogradSteps:
         return torch.stack([loss.detach() * len(rows), score.to(loss.dtype), norm])
 
     def _backward(self, batch: TrainingData, noted: Noted | None) -> tuple[Tensor, Tensor]:
-        """Set the gradients of a batch; return (this process' part of) loss and summed score."""
+        """Compute a batch's gradients; return this process's part of the summed loss and score."""
         n_windows, l1, ranks = len(batch), self._config.l1, self._ranks
         if ranks is not None:
             batch, l1 = ranks.share(batch), l1 / ranks.world
             if isinstance(self._masks, SharedDropout):
                 self._masks.n_windows = n_windows
-            if not len(batch):  # fewer windows than processes
+            if not len(batch):  # there are fewer windows than processes
                 nothing = torch.zeros((), dtype=self._parameters[0].dtype, device=self._device)
                 if l1:
                     (l1 * l1_penalty(self._module)).backward()
@@ -123,7 +123,7 @@ class AutogradSteps:
                 return nothing, nothing
         outputs = self._module(batch.X, batch.lengths)
         losses = _weigh(self._objective.losses(outputs, batch.target), batch.weight)
-        # the mean over windows, not over weights, keeps batches unbiased
+        # divide by windows, not by weights, so that batches stay unbiased
         loss = losses.mean()
         if noted is not None:
             noted.append((losses.detach(), outputs.detach()))
@@ -136,12 +136,12 @@ class AutogradSteps:
         return loss, self._objective.scores(outputs, batch.target).sum()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state, beside the module's, from which `load_state_dict` continues."""
+        """Return the state for `load_state_dict`, except that of the module."""
         average = None if self.average is None else self.average.state_dict()
         return {"optimizer": self.optimizer.state_dict(), "average": average}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from where `state_dict` was called; the module is already restored."""
+        """Restore a `state_dict`; the module must have been restored already."""
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])

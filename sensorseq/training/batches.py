@@ -1,4 +1,4 @@
-"""The windows of one part as tensors, and which of them form each step of an epoch."""
+"""The windows of one part as tensors, and the batches of each epoch."""
 
 import hashlib
 from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping
@@ -21,17 +21,17 @@ Rows = NDArray[np.int64]
 
 
 class BatchSampler:
-    """Draw the batches of each epoch of windows with these classes, (N,).
+    """Draws the batches of each epoch from windows with these classes, (N,).
 
-    ``"shuffle"`` visits every window once. ``"balanced"`` draws as many windows, in equal shares
-    from each class: windows of a large class are skipped alternately, those of a small one come
-    several times. ``"sqrt"`` does the same with shares proportional to the square root of the
-    class's windows.
+    ``"shuffle"`` visits every window once. ``"balanced"`` draws the same total, equally from each
+    class: windows of a large class take turns, those of a small one are repeated. ``"sqrt"`` draws
+    in proportion to the square root of each class's size.
 
-    A last batch of fewer than `minimum_size` windows is always merged into the one before, because
-    batch normalization needs two; a single batch is always kept. With `windows_per_epoch` and
-    ``"shuffle"``, the next epoch continues where this one ended: every window comes once before any
-    comes again, and none comes twice in an epoch unless more are drawn than there are.
+    A last batch of fewer than `minimum_size` windows is always merged into the previous one,
+    because batch normalization needs two windows; a single batch is always kept. With
+    `windows_per_epoch` and ``"shuffle"``, the next epoch continues where this one ended: every
+    window comes once before any comes again, and none comes twice in an epoch unless more are drawn
+    than there are.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class BatchSampler:
             if sampler in ("balanced", "sqrt")
             else None
         )
-        # Of a permutation, what the epochs so far have not used.
+        # The part of a permutation that earlier epochs have not used.
         self._left: Rows | None = None
         if windows_per_epoch is not None and self._rows_of_class is None:
             self._left = np.zeros(0, np.int64)
@@ -64,12 +64,12 @@ class BatchSampler:
 
     @property
     def n_batches(self) -> int:
-        """Batches of one epoch."""
+        """The number of batches in an epoch."""
         return len(self._edges) - 1
 
     @property
     def n_windows(self) -> int:
-        """Windows of one epoch, without those of a dropped batch."""
+        """The number of windows in an epoch, without those of a dropped batch."""
         return self._edges[-1]
 
     def __iter__(self) -> Iterator[Rows]:
@@ -78,16 +78,16 @@ class BatchSampler:
             yield order[start:stop]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state from which `load_state_dict` draws the epochs that follow."""
+        """Return the state from which `load_state_dict` continues with the following epochs."""
         state: dict[str, Any] = {"rng": self._rng.bit_generator.state}
         if self._left is not None:
             state |= {"left": self._left.tolist(), "n_windows": self._n_windows}
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from where `state_dict` was called."""
+        """Restore a `state_dict`."""
         self._rng.bit_generator.state = state["rng"]
-        if self._left is not None:  # a remainder of other windows is of no use
+        if self._left is not None:  # a remainder of other windows is useless
             is_same = state.get("n_windows") == self._n_windows
             self._left = np.array(state["left"] if is_same else [], np.int64)
 
@@ -106,17 +106,17 @@ class BatchSampler:
     def _equal_shares(self) -> Rows:
         assert self._rows_of_class is not None
         n_classes = len(self._rows_of_class)
-        # Shares differ by one at most; which classes get the odd one is drawn, too.
+        # Shares differ by at most one; the classes that get one more are drawn, too.
         shares = np.full(n_classes, self._n_drawn // n_classes)
         shares[self._rng.permutation(n_classes)[: self._n_drawn % n_classes]] += 1
         return shares
 
     def _sqrt_shares(self) -> Rows:
-        """Return whole shares, each rounded up or down so that its expectation is exact."""
+        """Round shares up or down at random so that their expectation is exact."""
         assert self._rows_of_class is not None
         root = np.sqrt([len(rows) for rows in self._rows_of_class])
         exact = self._n_drawn * root / root.sum()
-        # Systematic sampling: classes in random order, rounded along their cumulative sum.
+        # Systematic sampling: round the cumulative sum of the classes in random order.
         order = self._rng.permutation(len(exact))
         edges = np.concatenate([[0.0], np.cumsum(exact[order])])
         edges[-1] = self._n_drawn
@@ -125,10 +125,10 @@ class BatchSampler:
         return shares
 
     def _continued(self, left: Rows) -> Rows:
-        n_used = self._edges[-1]  # windows of a dropped batch come in the next epoch
+        n_used = self._edges[-1]  # windows of a dropped batch are used in the next epoch
         taken = [left]
         while sum(map(len, taken)) < n_used:
-            # Those that have not come in this epoch come first.
+            # Windows not yet used in this epoch come first.
             times = np.bincount(np.concatenate(taken), minlength=self._n_windows)
             following = self._rng.permutation(self._n_windows)
             taken.append(following[np.argsort(times[following], kind="stable")])
@@ -140,7 +140,7 @@ class BatchSampler:
 def batch_edges(
     n_windows: int, batch_size: int | None, last_batch: str, minimum_size: int
 ) -> list[int]:
-    """Return where the batches of an epoch begin and end, as `BatchSampler` cuts them."""
+    """Return the edges of an epoch's batches, as cut by `BatchSampler`."""
     batch_size = min(batch_size or n_windows, n_windows)
     edges = [*range(0, n_windows, batch_size), n_windows]
     tail = edges[-1] - edges[-2]
@@ -153,7 +153,7 @@ def batch_edges(
 
 
 def minimum_batch(module: nn.Module, n_windows: int, batch_size: int | None) -> int:
-    """Return the fewest windows a step can have: two where a batch is normalized by itself."""
+    """Return the fewest windows in a step: two if the head uses batch normalization."""
     if not any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
         return 1
     if n_windows < 2 or batch_size == 1:
@@ -164,9 +164,9 @@ def minimum_batch(module: nn.Module, n_windows: int, batch_size: int | None) -> 
     return 2
 
 
-# Below this a part lives on the GPU as a whole; above, each batch is copied there.
+# A part below this size is kept on the GPU; otherwise each batch is copied there.
 RESIDENT_BYTES = 2 * 1024**3
-EVALUATION_BATCH = 256  # windows; bounds the memory of a forward pass
+EVALUATION_BATCH = 256  # number of windows; limits the memory of a forward pass
 
 
 @dataclass(frozen=True)
@@ -195,12 +195,12 @@ class TrainingData:
 
     @property
     def resident_bytes(self) -> int:
-        """Bytes of windows that are on the device at a time."""
+        """Size of the windows that are on the device at a time, in bytes."""
         return self.X.nbytes
 
     @property
     def identity(self) -> Hashable:
-        """What equal windows have in common when they are held once."""
+        """An identity for windows in memory, equal if they are shared."""
         return id(self.X), id(self.lengths), id(self.target)
 
     def patched(self, patch: Patch) -> "TrainingData":
@@ -215,7 +215,7 @@ class TrainingData:
         return replace(self, X=X, lengths=lengths)
 
     def nothing(self) -> "TrainingData":
-        """Return no windows: the shapes and types before the first pass is there."""
+        """Return an empty part with the shapes and types of the first pass."""
         return self.take(torch.arange(0), self.X.device)
 
     def refresh(self, windows: NDArray[Any]) -> None:
@@ -241,7 +241,7 @@ class TrainingData:
     def passes(
         self, batches: BatchSampler
     ) -> Generator[tuple["TrainingData", list[Rows]], None, None]:
-        """Yield windows that are held together and the rows of their batches, for one epoch.
+        """Yield blocks of windows and the rows of their batches, for one epoch.
 
         Parameters
         ----------
@@ -251,7 +251,7 @@ class TrainingData:
         yield self, list(batches)
 
     def blocks(self) -> Generator["TrainingData", None, None]:
-        """Yield all windows in order, those together that are held together."""
+        """Yield all windows in order, in blocks that are in memory together."""
         yield self
 
     @classmethod
@@ -280,7 +280,7 @@ class TrainingData:
         )
 
     def to(self, device: torch.device) -> "TrainingData":
-        """Move to `device`, unless the windows are too many to live there.
+        """Move to `device`, unless there are too many windows for it.
 
         Parameters
         ----------
@@ -307,7 +307,7 @@ class TrainingData:
         return TrainingData(*taken)  # type: ignore[arg-type]  # X and target are never None
 
     def digests(self) -> dict[str, str]:
-        """Return digests that identify these windows, part by part."""
+        """Return digests that identify these windows, block by block."""
         parts = {"windows": self.X, "lengths": self.lengths, "targets": self.target}
         parts["weights"] = self.weight
         return {
@@ -326,7 +326,7 @@ def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
 def update_digest(
     digest: Any, name: str, dtype: torch.dtype, shape: tuple[int, ...], blocks: Iterable[Tensor]
 ) -> None:
-    """Feed a named tensor to a digest, whole or as blocks of its rows: the sum is the same."""
+    """Update a digest with a named tensor, whole or in blocks of rows; both give the same sum."""
     digest.update(f"{name} {dtype} {shape}".encode())
     for block in blocks:
         flat = block.detach().cpu().contiguous().reshape(-1)
@@ -334,7 +334,7 @@ def update_digest(
 
 
 def center_windows(data: TrainingData, config: TrainingConfig) -> TrainingData:
-    """Crop as validation windows are where the steps are taken on random crops."""
+    """Crop to the center, like validation windows, if training uses random crops."""
     if config.crop != "random" or config.max_timesteps is None:
         return data
     X, lengths = crop_tensor(data.X, data.lengths, config.max_timesteps, None)

@@ -17,7 +17,7 @@ HOOKS = ("on_fit_begin", "on_epoch_begin", "on_epoch_end", "on_fit_end")
 
 
 class Callback:
-    """Four empty hooks; override those you need. Any object with one of these methods works.
+    """Base class with four empty hooks; any object with one of these methods works, too.
 
     In every hook the module is in evaluation mode and holds the weights that are validated (with
     `ema_decay`, the averaged weights). A hook may read them; changing them changes the training.
@@ -29,7 +29,7 @@ class Callback:
     """
 
     def on_fit_begin(self, module: nn.Module, config: TrainingConfig) -> None:
-        """Before the first epoch.
+        """Run before the first epoch.
 
         Parameters
         ----------
@@ -40,7 +40,7 @@ class Callback:
         """
 
     def on_epoch_begin(self, module: nn.Module, history: History) -> None:
-        """Before each epoch; `history` holds the rows of the earlier epochs.
+        """Run before each epoch; `history` has the rows of earlier epochs.
 
         Parameters
         ----------
@@ -51,7 +51,7 @@ class Callback:
         """
 
     def on_epoch_end(self, module: nn.Module, history: History) -> bool | None:
-        """After each epoch; `history[-1]` is its row. Return True to stop training.
+        """Run after each epoch; `history[-1]` is its row. Return True to stop training.
 
         Parameters
         ----------
@@ -60,7 +60,7 @@ class Callback:
         """
 
     def on_fit_end(self, module: nn.Module, history: History) -> None:
-        """After the last epoch, with the best weights restored; also if training failed.
+        """Run after the last epoch, with the best weights restored; also if training failed.
 
         Parameters
         ----------
@@ -70,7 +70,7 @@ class Callback:
 
 
 class NoProgress:
-    """The hooks of a progress display, which do nothing; `ProgressReport` shows the progress."""
+    """A progress display that shows nothing; `ProgressReport` overrides its hooks."""
 
     def __enter__(self) -> Self:
         return self
@@ -80,14 +80,14 @@ class NoProgress:
 
     @property
     def callbacks(self) -> tuple[Any, ...]:
-        """What the fit's networks tell of their epochs."""
+        """Callbacks that report the epochs of the fit's networks."""
         return ()
 
     def say(self, stage: str) -> None:
         """Show a message before the first epoch, or between two networks."""
 
     def expect(self, n_networks: int) -> None:
-        """Learn how many networks there will be."""
+        """Set how many networks will be trained."""
 
     def close(self) -> None:
         """Show that everything is done."""
@@ -111,7 +111,7 @@ def check_callbacks(callbacks: Any) -> tuple[Any, ...]:
 
 
 class CallbackList:
-    """The callbacks of one run: calls their hooks, and keeps the first error one of them raised."""
+    """Calls the hooks of a run's callbacks, and stores the first error that one of them raises."""
 
     def __init__(self, callbacks: Iterable[Any]) -> None:
         self._callbacks = tuple(callbacks)
@@ -121,9 +121,9 @@ class CallbackList:
         return len(self._callbacks)
 
     def notify(self, hook: str, *arguments: Any) -> bool:
-        """Call one hook of every callback that has it; say whether one asked to end training.
+        """Call a hook of every callback that has it; return True if one asks to end training.
 
-        One that raises asks for the end, too. The others are called all the same.
+        A callback that raises also ends training, but the others are still called.
         """
         answers = []
         for callback in self._callbacks:
@@ -138,18 +138,17 @@ class CallbackList:
                 else:
                     self.error.add_note(f"then {type(callback).__name__}.{hook}: {error!r}")
                 answers.append(True)
-        # A comparison of figures gives numpy's own True; an object that is merely truthy asks
-        # nothing.
+        # Comparisons may return numpy's True; other truthy objects do not count.
         return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
 
     def explain(self, error: BaseException | None) -> None:
-        """Add to an error of the training what a callback raised as well."""
+        """Add a callback's error as a note to an error of the training."""
         if error is not None and self.error is not None:
             error.add_note(f"also: {self.error!r} {', '.join(self.error.__notes__)}")
 
 
 def notify(callbacks: Iterable[Any], hook: str, *arguments: Any) -> bool:
-    """Call one hook of every callback that has it; then raise what the first of them raised."""
+    """Call a hook of every callback that has it; then raise the first error."""
     called = CallbackList(callbacks)
     ends = called.notify(hook, *arguments)
     if called.error is not None:
@@ -158,8 +157,8 @@ def notify(callbacks: Iterable[Any], hook: str, *arguments: Any) -> bool:
 
 
 def find_best_epoch(history: Iterable[Mapping[str, Any]], config: TrainingConfig) -> int:
-    """Return the epoch whose weights a training with this history keeps; 0 when there is none."""
-    # A row with a number that is not finite is that of an epoch in which training diverged.
+    """Return the epoch whose weights a training with this history keeps; 0 if there is none."""
+    # Non-finite numbers mean that training diverged in this epoch.
     rows = [row for row in history if all(math.isfinite(value) for value in row.values())]
     if not rows:
         return 0
@@ -170,9 +169,9 @@ def find_best_epoch(history: Iterable[Mapping[str, Any]], config: TrainingConfig
 
 
 def describe_config(config: TrainingConfig) -> dict[str, Any]:
-    """Return the arguments as numbers and texts, which any log can hold."""
+    """Return the arguments as numbers and strings, which any log can store."""
     return {
-        # the address in a function's own text would differ from run to run
+        # a function's repr has an address that differs between runs
         name: value
         if isinstance(value, bool | int | float | str)
         else str(getattr(value, "__qualname__", value) if callable(value) else value)
@@ -181,7 +180,7 @@ def describe_config(config: TrainingConfig) -> dict[str, Any]:
 
 
 class EpochLog(Callback):
-    """What the logs of TensorBoard and MLflow share: each row of the history is written once."""
+    """Base class of the TensorBoard and MLflow logs: each row of the history is written once."""
 
     def _open(self, config: TrainingConfig) -> None:
         self._config, self._n_written = config, 0
@@ -190,12 +189,12 @@ class EpochLog(Callback):
         raise NotImplementedError
 
     def on_epoch_end(self, module: nn.Module, history: History) -> None:
-        """Write the row of the epoch, and any earlier rows of a resumed fit."""
+        """Write the epoch's row, and earlier rows of a resumed fit."""
         for row in history.to_rows()[self._n_written :]:
             self._write_row({name: value for name, value in row.items() if value is not None})
         self._n_written = len(history)
 
     def _best_row(self, history: History) -> dict[str, Any]:
-        """Return the row of the best epoch, empty when there is none."""
+        """Return the row of the best epoch; empty if there is none."""
         best = find_best_epoch(history, self._config)
         return next((row for row in history if row["epoch"] == best), {})

@@ -1,4 +1,4 @@
-"""Checkpoint: write the state of a run to a file, and resume the run from it."""
+"""Checkpoint: write the state of a run to a file, and resume from it."""
 
 import importlib
 import json
@@ -42,8 +42,8 @@ from sensorseq.training.config import TrainingConfig, check_checkpoint
 from sensorseq.training.network import ARCHITECTURE
 from sensorseq.training.stream import StreamedData
 
-# The estimator's arguments that change nothing in what is learned, or are known by what they lead
-# to: the device and the engine that were chosen, the first weights.
+# Arguments of the estimator that do not affect what is learned, or that the identity covers in
+# another form: the chosen device and engine, the initial weights.
 NOT_SHAPING = (
     "callbacks",
     "checkpoint",
@@ -54,7 +54,7 @@ NOT_SHAPING = (
     "verbose",
     "warm_start",
 )
-_LONGEST_SHOWN = 60  # characters
+_LONGEST_SHOWN = 60  # longest value shown, in characters
 
 
 def make_identity(
@@ -65,10 +65,10 @@ def make_identity(
     seed: np.random.SeedSequence,
     engine: str,
 ) -> dict[str, dict[str, Any]]:
-    """Return the plain values that must be equal for a run to resume.
+    """Return plain values that must be equal for a run to be resumed.
 
-    The digests of the first weights are of what `module` holds now. A change of ``"surroundings"``
-    is worth a warning only.
+    The digest of the initial weights is computed from the current `module`. A change of
+    ``"surroundings"`` only causes a warning.
     """
     device = next(module.parameters()).device
     named = dict(vars(config))
@@ -90,7 +90,7 @@ def make_identity(
 
 
 def plain_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those arguments that shape a run as a file holds them."""
+    """Return the arguments that determine a run, in a form that files can store."""
     return {name: _described(value) for name, value in arguments.items() if name not in NOT_SHAPING}
 
 
@@ -103,7 +103,7 @@ def differences(
         for name, value, other in _changed(here["arguments"], there["arguments"])
     ]
     contents = [name for name, *_ in _changed(here["contents"], there["contents"], both=False)]
-    if said:  # these arguments decide the others
+    if said:  # the other differences follow from these arguments
         contents = [name for name in contents if name not in ("network", "first weights")]
     return said + [f"the {name} differ{'' if name.endswith('s') else 's'}" for name in contents]
 
@@ -111,14 +111,14 @@ def differences(
 def _changed(
     here: Mapping[str, Any], there: Mapping[str, Any], *, both: bool = True
 ) -> list[tuple[str, Any, Any]]:
-    """List the names whose values differ; with `both`, only names that both sides have."""
+    """List the names whose values differ; with `both`, only names present on both sides."""
     names = [name for name in here if name in there] if both else dict.fromkeys([*here, *there])
     pairs = [(name, here.get(name), there.get(name)) for name in names]
     return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def _described(value: Any) -> Any:
-    """Return a value as a file holds it; functions and objects by their name."""
+    """Return a value in a form that files can store; functions and objects become their name."""
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     try:
@@ -147,18 +147,18 @@ def _surroundings(device: torch.device, engine: str) -> dict[str, Any]:
         facts["the GPU"] = torch.cuda.get_device_name(device)
     else:
         facts["the instruction set"] = _extension.cpu_isa()
-    if engine == "autograd":  # the native engine has the same bits on any number
+    if engine == "autograd":  # the native engine gives the same bits for any number of threads
         facts["the number of threads"] = torch.get_num_threads()
     return facts
 
 
-_TENSOR, _ITEMS = "tensor", "items"  # tags of a tensor, and of a mapping whose keys are no text
+_TENSOR, _ITEMS = "tensor", "items"  # tags of a tensor, and of a mapping whose keys are not strings
 
 
 def pack_state(state: Any) -> tuple[dict[str, NDArray[Any]], Any]:
-    """Split a nested state into a copy of its tensors, by path, and the rest, which JSON holds.
+    """Split a nested state into copies of its tensors, by path, and the rest for JSON.
 
-    In the rest each tensor is replaced by its path. `unpack_state` gives tuples back as lists.
+    In the rest each tensor is replaced by its path. `unpack_state` returns tuples as lists.
     """
     arrays: dict[str, NDArray[Any]] = {}
 
@@ -179,7 +179,7 @@ def pack_state(state: Any) -> tuple[dict[str, NDArray[Any]], Any]:
 
 
 def unpack_state(arrays: Mapping[str, NDArray[Any]], plain: Any) -> Any:
-    """Undo `pack_state`, with new tensors on the CPU."""
+    """Rebuild the state from `pack_state`, with new tensors on the CPU."""
     if isinstance(plain, dict):
         if _TENSOR in plain:
             return torch.tensor(arrays[plain[_TENSOR]])
@@ -192,17 +192,17 @@ def unpack_state(arrays: Mapping[str, NDArray[Any]], plain: Any) -> Any:
 
 
 _HISTORY = "history"
-_FLUSH_S = 1.0  # least time between two checkpoints that are flushed to disk
-_PROBE_S = 1.0  # longer than other ranks of a distributed run need to probe it
+_FLUSH_S = 1.0  # shortest time between two checkpoints that are flushed to disk
+_PROBE_S = 1.0  # longer than the other ranks of a distributed run need to test the lock
 
 
 class Resumable(Protocol):
-    """A training run, as far as a checkpoint knows it."""
+    """The interface of a training run for checkpoints."""
 
     history: History
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` takes."""
+        """Return the state for `load_state_dict`."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state."""
@@ -211,14 +211,14 @@ class Resumable(Protocol):
 class Checkpoint:
     """Write a run to a file, and resume from it.
 
-    The file is replaced as a whole after every `every`-th epoch and after the last one, so a killed
-    process leaves the last complete file. If a run ends early (Ctrl-C, a callback, an
-    error), its last finished epoch is written. A resumed run is bit for bit the same as an
-    uninterrupted one, except for `duration_s`. A checkpoint with other `arguments` is rejected; a
-    new run overwrites a checkpoint of this name, but no other file. The file has about four times
-    the size of the network, plus some bytes per epoch for each window that is followed. While one
-    run writes to it, another is refused. If it cannot be written, as on a full disk, a warning says
-    so once, and the run goes on.
+    The whole file is replaced after every `every`-th epoch and after the last one, so a killed
+    process leaves the last complete file. If a run ends early (Ctrl-C, a callback, an error), its
+    last finished epoch is written. A resumed run is bit for bit the same as an uninterrupted one,
+    except for `duration_s`. A checkpoint with other `arguments` is rejected; a new run overwrites a
+    checkpoint of this name, but no other file. The file has about four times the size of the
+    network, plus some bytes per epoch for each tracked window. While one run writes to it, others
+    raise an error. If it cannot be written, for example on a full disk, a single warning is given,
+    and the run continues.
     """
 
     def __init__(
@@ -233,15 +233,16 @@ class Checkpoint:
         self.path = Path(path)
         self._arguments = dict(arguments or {})
         self._every = every
-        # what the run to resume has stored
+        # contents of the checkpoint to resume from
         self._stored: tuple[dict[str, NDArray[Any]], Any] | None = None
-        self._identity: dict[str, dict[str, Any]] = {}  # the identity of that run
+        self._identity: dict[str, dict[str, Any]] = {}  # identity of that run
         self._identity_text = "{}"
-        self._rows = bytearray()  # the history as it is written, a line of JSON for each epoch
-        self._n_rows = 0  # rows that were taken in
-        self._pending: tuple[dict[str, NDArray[Any]], Any] | None = None  # not written yet
+        self._rows = bytearray()  # the history as stored, a line of JSON for each epoch
+        self._n_rows = 0  # number of rows in `_rows`
+        # State that is not written yet.
+        self._pending: tuple[dict[str, NDArray[Any]], Any] | None = None
         self._flushed_s = -np.inf
-        self._held = ExitStack()  # the lock of the file
+        self._held = ExitStack()  # holds the lock of the file
         self._has_warned = False
         self._hold(run=False)
         if self.path.exists():
@@ -255,7 +256,7 @@ class Checkpoint:
 
     @property
     def entropy(self) -> int | None:
-        """Of the seed that the run in the file was started with; None where none is gone on."""
+        """Entropy of the run in the file, from which its seeds come; None if no run is resumed."""
         if self._stored is None:
             return None
         with self._reading():
@@ -265,7 +266,7 @@ class Checkpoint:
     def begin(self, identity: Mapping[str, Any], *, writes: bool = True) -> None:
         """Compare the run's identity with the file's; raise `CheckpointError` if they differ.
 
-        One that `writes` locks the file until `close`.
+        A run that `writes` locks the file until `close`.
         """
         named = {**identity["arguments"], **plain_arguments(self._arguments)}
         self._identity_text = json.dumps(to_jsonable({**identity, "arguments": named}))
@@ -275,7 +276,7 @@ class Checkpoint:
             self._hold(run=True)
 
     def _hold(self, *, run: bool) -> None:
-        """Lock the file; without `run` only to see whether it is free and can be written."""
+        """Lock the file; without `run`, only test that it is free and can be written."""
         try:
             with writing(self.path):
                 self._held.enter_context(locking(self.path, run=run, wait_s=_PROBE_S))
@@ -285,17 +286,17 @@ class Checkpoint:
                 is_misplaced = isinstance(problem, MisplacedOutputError)
                 kind = CheckpointError if is_misplaced else CheckpointOutputError
                 raise kind(f"checkpoint {problem}") from problem
-            # else no reason not to train: the first write warns
+            # a write error is no reason not to train: the first write warns
         if not run:
             self._held.close()
 
     def discard(self) -> None:
-        """Remove the file of an earlier run when this one starts over later."""
+        """Remove the file of an earlier run if this one starts from the beginning."""
         if self._stored is None:
             real_file(self.path).unlink(missing_ok=True)
 
     def restore(self, run: Resumable) -> None:
-        """Bring a run that is about to begin to where the checkpoint left it, if there is one."""
+        """Restore a run that is about to begin from the checkpoint, if there is one."""
         if self._stored is None:
             return
         arrays, state = self._stored
@@ -308,7 +309,7 @@ class Checkpoint:
         self._stored = None
 
     def keep(self, run: Resumable, *, last: bool) -> None:
-        """Take in the state of a run after an epoch; write it when it is time, or the last."""
+        """Store a run's state after an epoch; write it if it is due or the last."""
         self._pending = pack_state(run.state_dict())
         n_epochs = len(run.history)
         for i in range(self._n_rows, n_epochs):
@@ -318,7 +319,7 @@ class Checkpoint:
             self._write(last=last)
 
     def close(self) -> None:
-        """Write what is not written yet, and leave the file to other runs."""
+        """Write what is still pending, and unlock the file."""
         try:
             self._write(last=True)
         finally:
@@ -326,10 +327,10 @@ class Checkpoint:
             self._held.close()
 
     def _write(self, *, last: bool) -> None:
-        """Replace the file by one of the pending state, if there is one.
+        """Write the pending state to the file, if there is one.
 
-        One that is not the last and comes within a second of a flushed one is not flushed to disk:
-        a power failure may damage it, which is found out when it is read.
+        Unless it is the last, it is not flushed to disk within a second of the previous flush: a
+        power failure may damage it, but reading detects that.
         """
         if self._pending is None:
             return
@@ -347,7 +348,7 @@ class Checkpoint:
         self._pending = None
 
     def _warn_once(self, problem: OutputError) -> None:
-        """Say that a checkpoint could not be written; no reason to lose the training."""
+        """Warn once that a checkpoint could not be written; training continues."""
         if self._has_warned:
             return
         self._has_warned = True
@@ -381,12 +382,12 @@ class Checkpoint:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Read from the file's content, which may be malformed despite a correct checksum."""
+        """Convert errors from content that is malformed despite a correct checksum."""
         try:
             yield
         except CheckpointError:
             raise
-        except Exception as error:  # any part may refuse what it cannot hold
+        except Exception as error:  # any part may raise for invalid content
             raise CheckpointError(
                 f"the checkpoint {self.path} is inconsistent: {error}. Delete it to start over, or"
                 " give `checkpoint` another name."

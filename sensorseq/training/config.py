@@ -15,7 +15,7 @@ from sensorseq.prediction.predictor import CLASSIFICATION, REGRESSION
 
 
 def check_checkpoint(path: Any, every: Any, resume: Any) -> None:
-    """Check where checkpoints go, how often they are written, and that one can be resumed."""
+    """Check where and how often checkpoints are written, and that one can be resumed."""
     check_integer("checkpoint_every", every, 1)
     check_flag("resume", resume)
     if path is None:
@@ -39,12 +39,12 @@ def check_checkpoint(path: Any, every: Any, resume: Any) -> None:
         )
 
 
-LOSSES = {  # the losses that each task allows
+LOSSES = {  # losses allowed for each task
     CLASSIFICATION: ("cross_entropy", "focal", "mse"),
     REGRESSION: ("mse", "mae", "huber"),
 }
-SCORES = {CLASSIFICATION: "accuracy", REGRESSION: "r2"}  # the column beside the loss
-OPTIMIZERS = {  # the keys torch's optimizer of that name takes beside its own arguments here
+SCORES = {CLASSIFICATION: "accuracy", REGRESSION: "r2"}  # history column of the score
+OPTIMIZERS = {  # allowed keys of `optimizer_params` for each optimizer
     "adam": ("betas", "eps", "amsgrad"),
     "adamw": ("betas", "eps", "amsgrad"),
     "rmsprop": ("alpha", "eps", "momentum", "centered"),
@@ -57,10 +57,10 @@ CLIPPINGS = ("norm", "value")
 ENGINES = ("auto", "native", "autograd")
 AUTO = "auto"  # value of max_epochs that aims for AUTO_STEPS
 AUTO_STEPS = 400  # optimizer steps that max_epochs="auto" aims for
-AUTO_EPOCHS = (24, 200)  # its fewest and most epochs
+AUTO_EPOCHS = (24, 200)  # fewest and most epochs that "auto" chooses
 
 
-_CHOICES: dict[str, Iterable[str]] = {  # allowed values of arguments of `TrainingConfig`
+_CHOICES: dict[str, Iterable[str]] = {  # allowed values of `TrainingConfig` arguments
     "task": LOSSES,
     "optimizer": OPTIMIZERS,
     "lr_schedule": SCHEDULES,
@@ -72,7 +72,7 @@ _CHOICES: dict[str, Iterable[str]] = {  # allowed values of arguments of `Traini
 
 
 class EngineChoice(NamedTuple):
-    """The engine that trained, and why it was chosen.
+    """The engine used for training, and why it was chosen.
 
     Attributes
     ----------
@@ -232,7 +232,8 @@ class TrainingConfig:
         self._check_optimizer_params()
         self._check_warmup()
         if not isinstance(self.max_epochs, str):
-            check_integer("max_epochs", self.max_epochs, 1, 10**15)  # their steps are counted
+            # Limited because steps are counted.
+            check_integer("max_epochs", self.max_epochs, 1, 10**15)
         elif self.max_epochs != AUTO:
             raise ArgumentError(
                 f"max_epochs={self.max_epochs!r} must be an integer of at least 1, or {AUTO!r}."
@@ -240,7 +241,7 @@ class TrainingConfig:
 
     @property
     def n_epochs(self) -> int:
-        """The value of `max_epochs` where it is a number; see `count_epochs` for ``"auto"``."""
+        """The value of `max_epochs` if it is a number; see `count_epochs` for ``"auto"``."""
         if isinstance(self.max_epochs, str):
             raise ArgumentError(
                 f"max_epochs={self.max_epochs!r} has no number before the training windows are"
@@ -256,7 +257,7 @@ class TrainingConfig:
                     f"warmup_epochs={value!r} must be an integer of at least 0 (epochs), or a"
                     " number in (0, 1) (a share of all steps)."
                 )
-        # one_cycle does not use a share, which is the estimators' default
+        # one_cycle does not use a fraction, but it is the estimators' default
         elif check_integer("warmup_epochs", value, 0) and self.lr_schedule == "one_cycle":
             raise ArgumentError(
                 f"warmup_epochs={value} cannot be combined with lr_schedule='one_cycle', which has"
@@ -290,10 +291,10 @@ class TrainingConfig:
 
 
 def count_epochs(config: TrainingConfig, steps_per_epoch: int) -> int:
-    """Return the epochs of a run, before any early stopping.
+    """Return the number of epochs in a run, before any early stopping.
 
-    ``max_epochs="auto"`` takes enough epochs for `AUTO_STEPS` steps, within `AUTO_EPOCHS`.
-    `max_steps` ends the run with the epoch in which that many steps are reached.
+    ``max_epochs="auto"`` means enough epochs for `AUTO_STEPS` steps, within `AUTO_EPOCHS`. With
+    `max_steps`, the run ends after the epoch in which that number is reached.
     """
     if isinstance(config.max_epochs, str):
         fewest, most = AUTO_EPOCHS
@@ -306,7 +307,7 @@ def count_epochs(config: TrainingConfig, steps_per_epoch: int) -> int:
 
 
 def count_warmup_steps(config: TrainingConfig, steps_per_epoch: int) -> int:
-    """Return the steps over which the learning rate rises; at least one for a share."""
+    """Return the number of warm-up steps; at least one if given as a fraction."""
     n_steps = count_epochs(config, steps_per_epoch) * steps_per_epoch
     if 0 < config.warmup_epochs < 1:
         return max(1, round(config.warmup_epochs * n_steps))

@@ -1,4 +1,4 @@
-"""FitData reads, checks, splits and scales what `fit` is given, and makes it tensors."""
+"""FitData reads, checks and splits the arguments of `fit`; WindowFormat makes tensors of them."""
 
 import os
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from sensorseq.prediction.predictor import CLASSIFICATION, SETS
 from sensorseq.prediction.preparation import Preparation, check_same_preparation
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
-from sensorseq.preprocessing.split.parts import folds_in_time, holdout_by_group, rows_of
+from sensorseq.preprocessing.split.parts import folds_in_time, holdout_by_group
 from sensorseq.preprocessing.windows.augment import channel_sd_of
 from sensorseq.training.augment import check_augment, epoch_changes
 from sensorseq.training.batches import TrainingData
@@ -42,21 +42,21 @@ from sensorseq.training.preparation import (
 from sensorseq.training.rows import refuse_rows
 from sensorseq.training.stream import Change, StoredPart, StreamedData, hold_or_stream, is_stored
 from sensorseq.training.targets import FitTarget
-from sensorseq.windows import WindowSet
+from sensorseq.windows import WindowSet, rows_of
 
 
 class FitPart(NamedTuple):
     """The training or the validation windows of a fit, or both."""
 
     sequences: Sequences
-    target: NDArray[Any]  # class index, or the values of a regression
+    target: NDArray[Any]  # class index, or values of a regression
     weight: NDArray[np.float64] | None = None
     groups: NDArray[Any] | None = None
-    rows: NDArray[np.int64] | None = None  # rows of X given to `fit`; None when given apart
-    starts: NDArray[np.float64] | None = None  # in lengths of a window, within their recording
+    rows: NDArray[np.int64] | None = None  # rows of the X given to `fit`; None if given separately
+    starts: NDArray[np.float64] | None = None  # in window lengths, within the recording
 
     def take(self, rows: NDArray[np.int64]) -> "FitPart":
-        """Return some of the windows."""
+        """Return the windows at `rows`."""
         return FitPart(
             self.sequences.take(rows),
             self.target[rows],
@@ -69,7 +69,7 @@ class FitPart(NamedTuple):
 
 @dataclass(frozen=True)
 class WindowFormat:
-    """How windows become what a network takes, and what changes them in each epoch."""
+    """How windows are cropped, scaled and patched for a network, and changed in each epoch."""
 
     max_timesteps: int | None
     crop: str
@@ -81,7 +81,7 @@ class WindowFormat:
     channels: list[str] | None = None
 
     def cropped(self, sequences: Sequences, *, training: bool) -> Sequences:
-        """Return windows cropped; those in a file are read."""
+        """Return cropped windows; those in a file are read."""
         if not is_stored(sequences):
             return crop_sequences(sequences, self.max_timesteps, self.crop, training=training)
         stored = self.stored(sequences, training=training)
@@ -89,14 +89,14 @@ class WindowFormat:
             return reader.cropped(np.arange(len(stored)))
 
     def stored(self, sequences: Sequences, *, training: bool) -> StoredPart:
-        """Return windows that stay in their file, and how they are cropped and scaled."""
+        """Return windows that stay in their file, with their cropping and scaling."""
         part = StoredPart(sequences, self.max_timesteps, self.crop, training, dtype=self.dtype)
         return part.with_scaler(self.scaler)
 
     def fit_scaler(
         self, sequences: Sequences, source: WindowSet | None, kind: str | None
     ) -> Scaler | KeyedScaler | None:
-        """Learn the scaling of training windows, which came as `source`."""
+        """Fit the scaler to training windows that were given as `source`."""
         if is_stored(sequences):
             return fit_told_scaler(source, self.stored(sequences, training=True), kind)
         held = crop_sequences(sequences, self.max_timesteps, self.crop, training=True)
@@ -105,7 +105,7 @@ class WindowFormat:
     def tensors(
         self, part: FitPart, target: FitTarget, *, training: bool
     ) -> TrainingData | StreamedData:
-        """Crop and scale a part, with the targets and weights that the engine gets."""
+        """Crop and scale a part; return it with targets and weights, as tensors."""
         encoded = target.encode(part.target)
         weight = target.weigh(part.target, part.weight) if training else None
         if is_stored(part.sequences):
@@ -118,9 +118,9 @@ class WindowFormat:
     def renewal(
         self, part: FitPart, data: TrainingData | StreamedData, seed: np.random.SeedSequence
     ) -> Callable[[int], Any] | None:
-        """Return the source of each epoch's training windows; None if they do not change.
+        """Return a function that changes the training windows in each epoch; None if none does.
 
-        `part` holds the unscaled windows, `data` the scaled ones; `seed` is the run's.
+        `part` has the unscaled windows, `data` the scaled ones; `seed` is that of the run.
         """
         augmentation, channel_sd = check_augment(self.augment), None
         if augmentation is None and not self.input_dropout:
@@ -129,7 +129,7 @@ class WindowFormat:
         if augmentation is not None:
             augmentation = augmentation.with_indices(held.X.shape[2], self.channels)
             if isinstance(data, StreamedData):
-                # rounded otherwise than that of windows in memory
+                # computed from the file, so its rounding differs from that for windows in memory
                 channel_sd = self.stored(held, training=True).channel_sd()
             else:
                 held = self.cropped(held, training=True)
@@ -153,7 +153,7 @@ class WindowFormat:
 
 
 class Holdout(NamedTuple):
-    """How validation windows are drawn where none are given or stored."""
+    """How validation windows are drawn if none are given or stored."""
 
     fraction: float
     seed: np.random.SeedSequence
@@ -165,8 +165,8 @@ class FitData:
     """The windows of a fit, read, checked and split into `train` and `validation`.
 
     `windows` are those of X; validation windows given separately are `given`, too. `source` and
-    `source_val` are what X and X_val came as, None for an array. `is_drawn` says that the
-    validation windows were to be drawn, of windows in memory.
+    `source_val` are the objects given as X and X_val, or None for an array. `is_drawn` is True if
+    validation windows were to be drawn from windows in memory.
     """
 
     windows: FitPart
@@ -197,10 +197,10 @@ class FitData:
         known: WindowShape | None = None,
         holdout: Holdout | None = None,
     ) -> "FitData":
-        """Read, check and split what `fit` was given; the target learns from y.
+        """Read, check and split the arguments of `fit`; the target learns from y.
 
-        `scale` is the estimator's, and `known` what it saw of earlier windows if it goes on.
-        Without `holdout` nothing is validated on, and of a stored split only ``"train"`` is used.
+        `scale` is the estimator's, and `known` describes its earlier windows if it continues.
+        Without `holdout` there is no validation, and only ``"train"`` of a stored split is used.
         """
         own = {"y": y, "sample_weight": sample_weight, "groups": groups}
         scaler: Scaler | KeyedScaler | None = None
@@ -234,7 +234,7 @@ class FitData:
             None if groups is None else _starts_of(source, groups, sequences)[rows],
         )
         if sequences.is_flat and sequences.are_full and target.task == CLASSIFICATION:
-            # rows may be samples, not windows
+            # rows may be samples instead of windows
             refuse_rows(windows.sequences.X[:, :, 0], windows.target)
         of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
         shape = known or _shape_of(sequences, source)
@@ -252,13 +252,13 @@ class FitData:
     ) -> Preparation | None:
         """Describe the preparation of the windows; `known` is that of earlier windows.
 
-        With `with_dwell`, labels are classes, which may say how long one lasts.
+        With `with_dwell`, labels are classes, from which their durations may be learned.
         """
         sets = [one for one in (self.source, self.source_val) if one is not None]
         here = known if continues else None
         if sets and (continues or self.source is not None):
             here = describe_preparation(*sets, with_dwell=with_dwell and not continues)
-            if continues and known is not None:  # recordings of further windows count as seen, too
+            if continues and known is not None:  # recordings of further windows also count as seen
                 for windows in sets:
                     check_same_preparation(known, windows)
                 here = {**known, "recordings": {**known["recordings"], **here["recordings"]}}
@@ -270,7 +270,7 @@ class FitData:
 def _split(
     windows: FitPart, stored: NDArray[Any] | None, holdout: Holdout | None, *, is_given: bool
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
-    """Return rows to train on, None for all, and rows to validate on: as stored, or drawn."""
+    """Return training rows (None: all) and validation rows, stored or drawn."""
     train = None if stored is None else np.flatnonzero(stored == "train")
     if holdout is None:
         return train, None
@@ -300,9 +300,10 @@ def _split(
 def _hold_out(
     windows: FitPart, fraction: float, seed: int, config: TrainingConfig
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return rows to train and to validate on: whole groups, or the end of each group.
+    """Draw training and validation rows, stratified by class.
 
-    The latter where none can be held out, or only windows of one class. Stratified by class.
+    Whole groups are held out, or the end of each group if no group can be, or only windows of one
+    class.
     """
     groups, starts, target = windows.groups, windows.starts, windows.target
     if config.task != CLASSIFICATION:
@@ -370,7 +371,7 @@ def _open_training(
 
 
 def open_windows(X: Any, scale: str | None, name: str) -> Any:
-    """Read a prepared file; refuse a WindowSet that is scaled."""
+    """Open a prepared file; raise for a WindowSet that is already scaled."""
     if isinstance(X, str | os.PathLike):
         X = read_prepared(X)
     if isinstance(X, WindowSet):
@@ -396,7 +397,7 @@ def _read_groups(source: WindowSet | None, groups: Any, n_windows: int) -> NDArr
 def _starts_of(
     source: WindowSet | None, groups: NDArray[Any], sequences: Sequences
 ) -> NDArray[np.float64]:
-    """Return when windows begin, in lengths of a window; in order where no times are known."""
+    """Return the windows' starts in window lengths; their order stands in for unknown times."""
     starts = None if source is None else source.start_s
     if source is not None and starts is not None and source.sample_rate_hz is not None:
         length_s = sequences.X.shape[1] / source.sample_rate_hz

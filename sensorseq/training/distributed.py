@@ -1,4 +1,4 @@
-"""One training over several processes: each takes its share of every batch."""
+"""Train in several processes, each with its share of every batch."""
 
 import atexit
 import datetime
@@ -19,15 +19,15 @@ from sensorseq.training.randomness import CounterDropout
 from sensorseq.training.stream import StreamedData
 
 _Value = TypeVar("_Value")
-TIMEOUT = datetime.timedelta(minutes=10)  # longest wait for a process that has gone silent
+TIMEOUT = datetime.timedelta(minutes=10)  # longest wait for a process that does not respond
 
 
 class Ranks:
-    """The processes of one training, and this one's place among them.
+    """The processes of a training, and this process's rank.
 
-    Every process draws the same batches, crops and dropout masks, and takes its rows of them: row i
-    is rank i modulo `world`'s. Gradients are summed before they are clipped, so that all processes
-    hold the same weights, bit for bit.
+    Every process draws the same batches, crops and dropout masks, and uses its rows of them: row i
+    belongs to rank i modulo `world`. Gradients are summed before they are clipped, so that all
+    processes have the same weights, bit for bit.
     """
 
     def __init__(self, rank: int, world: int) -> None:
@@ -35,7 +35,7 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that writes and shows."""
+        """True for the process that writes files and shows progress."""
         return self.rank == 0
 
     def begin(
@@ -45,7 +45,7 @@ class Ranks:
         train: TrainingData | StreamedData,
         validation: TrainingData | StreamedData | None,
     ) -> None:
-        """Check that all were given the same; give every process the weights of the first."""
+        """Check that all processes have equal inputs; share the first one's weights."""
         plain = {k: v for k, v in vars(config).items() if isinstance(v, int | float | str | None)}
         self.check_same("arguments", [f"{name}={value!r}" for name, value in plain.items()])
         self.check_data(train)
@@ -53,18 +53,18 @@ class Ranks:
         self.share_module(module)
 
     def share(self, batch: TrainingData) -> TrainingData:
-        """Return this process' rows of a batch."""
+        """Return this process's rows of a batch."""
         return batch.take(torch.arange(self.rank, len(batch), self.world), batch.X.device)
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Add up a tensor over the processes, in place."""
+        """Sum a tensor over the processes, in place."""
         with self._reaching():
             dist.all_reduce(tensor)
         return tensor
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
-        """Raise `EnvironmentProblemError` when another process is gone."""
+        """Raise an `EnvironmentProblemError` if another process is gone."""
         try:
             yield
         except RuntimeError as error:
@@ -74,7 +74,7 @@ class Ranks:
             ) from error
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Add up the gradients over the processes; one without any adds zeros."""
+        """Sum the gradients over the processes; a process without any contributes zeros."""
         flat = torch.cat(
             [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters]
         )
@@ -85,11 +85,11 @@ class Ranks:
             parameter.grad = total.view_as(parameter)
 
     def any(self, said: bool) -> bool:
-        """Whether any process says so."""
+        """Return True if the value is true in any process."""
         return bool(self.sum(torch.tensor([float(said)])).item())
 
     def wait(self) -> None:
-        """Return when every process is here."""
+        """Wait for every process."""
         self.any(False)
 
     def agree(self, value: Any) -> Any:
@@ -100,7 +100,7 @@ class Ranks:
         return said[0]
 
     def check_same(self, what: str, facts: Sequence[Any]) -> None:
-        """Raise `InputError` in every process, naming the first rank that differs from rank 0."""
+        """Raise an `InputError` in every process that names the first rank unlike rank 0."""
         everyone: list[Any] = [None] * self.world
         with self._reaching():
             dist.all_gather_object(everyone, list(facts))
@@ -114,7 +114,7 @@ class Ranks:
                     )
 
     def check_data(self, data: TrainingData | StreamedData | None) -> None:
-        """Raise in every process when they were given other windows."""
+        """Raise in every process if their windows differ."""
         if data is None:
             self.check_same("windows", ["none"])
             return
@@ -125,7 +125,7 @@ class Ranks:
         self.check_same("windows", facts)
 
     def share_module(self, module: nn.Module) -> None:
-        """Give every process the weights of the first; raise `ArgumentError` with batch norm."""
+        """Give every process the weights of the first; raise an `ArgumentError` for batch norm."""
         if any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
             raise ArgumentError(
                 f"head_norm='batch' would normalize each of the {self.world} processes' share of a"
@@ -137,7 +137,7 @@ class Ranks:
 
 
 class SharedDropout(CounterDropout):
-    """The masks of a whole batch of `n_windows`, which the engine sets, and this process' rows."""
+    """Dropout masks for a batch shared by several processes, of which this one uses its rows."""
 
     def __init__(self, seed: int, ranks: Ranks) -> None:
         super().__init__(seed)
@@ -145,8 +145,8 @@ class SharedDropout(CounterDropout):
         self.n_windows = 0
 
     def mask(self, shape: Sequence[int], probability: float, site: int) -> Any:
-        """Return the rows of this process."""
-        # (n, features), or (1, n, ...) as the layers have it
+        """Return this process's rows of the mask."""
+        # (n, features), or (1, n, ...) within the layers
         before = () if len(shape) == 2 else (1,)
         after = shape[len(before) + 1 :]
         whole = super().mask((self.n_windows, *after), probability, site)
@@ -155,7 +155,7 @@ class SharedDropout(CounterDropout):
 
 
 def current_ranks() -> Ranks | None:
-    """Return the processes that train together, None for one alone.
+    """Return the processes that train together; None if there is only one.
 
     They are those of `torch.distributed`, which is initialized here (gloo) under ``torchrun``.
     """
@@ -185,7 +185,7 @@ def agree_on(value: _Value) -> _Value:
 
 
 def own_device(device: torch.device) -> torch.device:
-    """Return the GPU of this process when several train together and none was named."""
+    """Return this process's GPU if several train together and no device was named."""
     if device.type != "cuda" or device.index is not None or current_ranks() is None:
         return device
     place = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()

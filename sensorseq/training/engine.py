@@ -1,4 +1,4 @@
-"""The training loop: one epoch after the other, with autograd or the native engine."""
+"""The training loop over epochs, with autograd or the native engine."""
 
 import math
 import sys
@@ -50,7 +50,7 @@ from sensorseq.training.replay import Start
 from sensorseq.training.stopping import BestEpoch, ModuleWeights
 from sensorseq.training.stream import StreamedData
 
-INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
+INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C within this time also interrupts the caller of fit
 
 
 @dataclass(frozen=True)
@@ -179,10 +179,10 @@ def train_network(
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """A training run that is yet to be carried out: the arguments of `train_network`.
+    """A training run to be carried out, with the arguments of `train_network`.
 
-    Runs side by side whose `train` and `validation` hold the same tensors lay them out once, unless
-    they are refreshed. A job with `checkpoint` or `own` is trained alone.
+    Runs side by side with the same tensors in `train` and `validation` share them, unless they are
+    refreshed. A job with `checkpoint` or `own` is trained alone.
     """
 
     module: nn.Module
@@ -200,7 +200,7 @@ class TrainingJob:
     own: OwnOptimizer | None = None
 
     def choose_engine(self) -> EngineChoice:
-        """Return the stepper; raise `ArgumentError` when there is none for the configuration."""
+        """Return the engine for the configuration; raise an `ArgumentError` if there is none."""
         config, ranks = self.config, current_ranks()
         needs_validation = config.early_stopping and config.monitor.startswith("val_")
         if needs_validation and self.validation is None:
@@ -213,7 +213,7 @@ class TrainingJob:
         return choose_engine(self.engine, f"it trains in one process, but there are {ranks.world}")
 
     def run(self) -> TrainingResult:
-        """Train alone; an error that a callback raised is in the result."""
+        """Train this job alone; an error from a callback is stored in the result."""
         module, config, checkpoint = self.module, self.config, self.checkpoint
         choice = self.choose_engine()
         ranks = current_ranks()
@@ -236,31 +236,32 @@ class TrainingJob:
             training = Training([run])
             if checkpoint is not None:
                 checkpoint.restore(run)
-                run.checkpoint = checkpoint if is_first else None  # all resume, the first writes
+                # All ranks resume, but only the first writes.
+                run.checkpoint = checkpoint if is_first else None
             training.train()
         if ranks is not None:
-            ranks.wait()  # until the first has written what the others may read
+            ranks.wait()  # wait until the first has written files that the others may read
         assert run.result is not None
         if run.result.ended_by == "callback_failed" and run.result.error is None:
             raise EnvironmentProblemError("a callback failed in rank 0; see its own message.")
         return run.result
 
 
-_last_interrupt_s = -math.inf  # on the monotonic clock
+_last_interrupt_s = -math.inf  # monotonic time
 
 
 def is_second_interrupt() -> bool:
-    """Note the time of an interrupt; say whether the last one was only just before."""
+    """Record the time of an interrupt; return True if another one just preceded it."""
     global _last_interrupt_s
     before, _last_interrupt_s = _last_interrupt_s, time.monotonic()
     return _last_interrupt_s - before <= INTERRUPTED_TWICE_S
 
 
 class TrainingRun:
-    """The state of one training run; a `Training` takes its epochs.
+    """The state of one training run, whose epochs a `Training` runs.
 
-    `seeds` are those of order, crops and dropout. `is_alone` says that no other runs are trained
-    with it, so that its module is up to date after each epoch.
+    `seeds` are for order, crops and dropout. If `is_alone`, no other runs are trained with it, and
+    its module is up to date after each epoch.
     """
 
     def __init__(
@@ -295,7 +296,7 @@ class TrainingRun:
             windows_per_epoch=config.windows_per_epoch,
         )
         n_batches = self.batches.n_batches
-        # From here on, max_epochs is the number of epochs that the run has.
+        # From here on, max_epochs is the actual number of epochs of the run.
         self.config = replace(config, max_epochs=count_epochs(config, n_batches))
         if config.optimizer_params:  # torch checks these itself
             optimizer_options(config)
@@ -305,7 +306,7 @@ class TrainingRun:
         self.refresh = job.refresh
         self.start, self.own = job.start, own
         self.n_steps = 0
-        self.first_epoch = 0  # done before the history begins
+        self.first_epoch = 0  # number of epochs before the start of the history
         self.schedule: Schedule | OwnRates = (
             Schedule(config, n_batches) if own is None else OwnRates(own.table, n_batches)
         )
@@ -341,7 +342,7 @@ class TrainingRun:
             )
 
     def use_autograd(self) -> AutogradSteps:
-        """Return the autograd stepper, which is made once."""
+        """Return the autograd stepper, created on first use."""
         if self.autograd is None:
             self.autograd = AutogradSteps(
                 self.module, self.config, self.objective, self.dropout_seed, self.own, self.ranks
@@ -351,11 +352,11 @@ class TrainingRun:
         return self.autograd
 
     def notify(self, hook: str, argument: Any) -> bool:
-        """Call one hook of every callback; what one raises is for the end of the run."""
+        """Call a hook of every callback; errors are stored until the end of the run."""
         return self.callbacks.notify(hook, self.module, argument)
 
     def finish(self, ended_by: str) -> None:
-        """End the run with the best weights in the module."""
+        """Finish the run with the best weights in the module."""
         self.weights.write_module()
         if self.best.epoch:
             self.best.restore(self.module)
@@ -373,7 +374,7 @@ class TrainingRun:
         )
 
     def leave(self) -> None:
-        """Release all resources, however the run ended, and tell the callbacks."""
+        """Release all resources however the run ended, and call `on_fit_end` of the callbacks."""
         self.has_ended = True
         if self.checkpoint is not None:
             self.checkpoint.close()
@@ -382,13 +383,13 @@ class TrainingRun:
         self.callbacks.explain(sys.exception())
 
     def release_module(self) -> None:
-        """Give dropout back to torch."""
+        """Return dropout to torch."""
         if isinstance(self.module, LSTMLinear):
             self.module.dropout_source = None
         self.module.eval()
 
     def ended_by(self) -> str | None:
-        """Name the rule that has ended the run; None when none has."""
+        """Return the name of the rule that has ended the run; None if it goes on."""
         if not len(self.history):
             return None
         if not _is_finite(self.history[-1]):
@@ -398,7 +399,7 @@ class TrainingRun:
         return "max_epochs" if len(self.history) >= self.config.n_epochs else None
 
     def end_epoch(self, row: dict[str, Any], duration_s: float) -> str | None:
-        """Take in what an epoch gave, and its weights; say what ends training now, if anything."""
+        """Process an epoch's results and weights; return what ends training now, if anything."""
         row = {"epoch": len(self.history) + 1, **row, "duration_s": duration_s}
         if self.recorder is not None:
             self.recorder.end_epoch(self.weights)
@@ -412,17 +413,17 @@ class TrainingRun:
         return self.ended_by()
 
     def keep_snapshot(self) -> None:
-        """Let the recorder keep the state between two epochs."""
+        """Let the recorder store the state between two epochs."""
         if self.recorder is not None:
             self.recorder.keep_snapshot(len(self.history), self.n_steps, self.training_state)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state from which `load_state_dict` continues at the end of an epoch."""
+        """Return the state from which `load_state_dict` continues after an epoch."""
         state = self.training_state()
         return state if self.recorder is None else state | {"record": self.recorder.state_dict()}
 
     def training_state(self) -> dict[str, Any]:
-        """Return `state_dict` without what was noted of the run."""
+        """Return `state_dict` without the records of the run."""
         state = {
             "module": self.module.state_dict(),
             "n_steps": self.n_steps,
@@ -437,7 +438,7 @@ class TrainingRun:
         return state if self.autograd is None else state | self.autograd.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from where `state_dict` was called, but for the history."""
+        """Restore a `state_dict`, except for the history."""
         if self.recorder is not None:
             self.recorder.load_state_dict(state.get("record"))
         self.module.load_state_dict(state["module"])
@@ -454,16 +455,16 @@ class TrainingRun:
             self.autograd.load_state_dict(state)
 
     def averaged_weights(self) -> AbstractContextManager[None]:
-        """Return a block in which the module holds the weights to validate."""
+        """Return a context in which the module has the weights to validate."""
         return nullcontext() if self.autograd is None else self.autograd.averaged_weights()
 
     def refresh_windows(self) -> None:
-        """Write the training windows of the next epoch, when they are new in each."""
-        if self.refresh is not None:  # in place, so that the native engine has them, too
+        """Write the training windows of the next epoch if they change in each epoch."""
+        if self.refresh is not None:  # in place, so that the native engine sees them, too
             self.train.refresh(self.refresh(self.first_epoch + len(self.history) + 1))
 
     def train_epoch(self) -> dict[str, float]:
-        """Take the steps of an epoch by autograd; return its columns of the training part."""
+        """Run the steps of an epoch with autograd; return the columns of the training part."""
         self.refresh_windows()
         self.module.train()
         autograd, steps = self.use_autograd(), list[Tensor]()
@@ -478,9 +479,9 @@ class TrainingRun:
                     self.recorder.note_outputs(data, batches, rates, of_steps, noted or ())
                 steps += taken
         self.module.eval()
-        # Read once an epoch: on a GPU each single read would wait for all work before it.
+        # Read once per epoch, because each read from a GPU waits for all its work.
         totals = torch.stack(steps).double().sum(dim=0)
-        if self.ranks is not None:  # all have the same norm
+        if self.ranks is not None:  # all ranks have the same norm
             self.ranks.sum(totals[:2])
         loss, score, norm = totals.tolist()
         n_windows = self.batches.n_windows
@@ -491,7 +492,7 @@ class TrainingRun:
         }
 
     def draw_rates(self, n_steps: int) -> list[float]:
-        """Take the next steps of the schedule, and return their learning rates."""
+        """Return the learning rates of the next steps in the schedule."""
         first, self.n_steps = self.n_steps, self.n_steps + n_steps
         return [self.schedule.learning_rate(step) for step in range(first, self.n_steps)]
 
@@ -514,16 +515,18 @@ class TrainingRun:
 
 
 class Training:
-    """Runs that train together, epoch by epoch, until each has ended: one, or some side by side.
+    """Runs that train together, epoch by epoch, until each has ended.
 
-    Only the native engine trains several. Here each is validated by its own module.
+    Only the native engine trains several side by side. In this class each is validated with its own
+    module.
     """
 
     def __init__(self, runs: Sequence[TrainingRun]) -> None:
         self.runs = list(runs)
         self.native: NativeEpochs | None = None
         for run in self.runs:
-            if run.refresh is not None and isinstance(run.train, TrainingData):  # written over
+            # It will be overwritten.
+            if run.refresh is not None and isinstance(run.train, TrainingData):
                 run.train = replace(run.train, X=run.train.X.clone())
         modules = [run.module for run in self.runs if isinstance(run.module, LSTMLinear)]
         if self.runs[0].choice.name == "native":
@@ -544,7 +547,7 @@ class Training:
                 run.start.load_model(self.native.trainer, model)
 
     def train(self) -> None:
-        """Train until every run has ended, and has its result."""
+        """Train until every run has ended and has a result."""
         with self._ending_all():
             self._begin()
             while self.runs:
@@ -569,7 +572,7 @@ class Training:
             run.notify("on_fit_begin", run.config)
         self._end_failed()
         for run in self.runs:
-            ended_by = run.ended_by()  # a run that is taken up again may have ended
+            ended_by = run.ended_by()  # a resumed run may already have ended
             if ended_by is not None:
                 self.finish(run, ended_by)
             elif not len(run.history):
@@ -578,12 +581,12 @@ class Training:
 
     @contextmanager
     def _ending_all(self) -> Iterator[None]:
-        """End every run, also when training is interrupted or fails."""
+        """Finish every run, even if training is interrupted or fails."""
         try:
             try:
                 yield
             except KeyboardInterrupt:
-                # in an epoch of one process, the others may be in another
+                # an interrupt may reach the processes in different epochs
                 has_best = all(run.best.epoch and run.ranks is None for run in self.runs)
                 lacks_result = any(run.has_ended and run.result is None for run in self.runs)
                 if not has_best or lacks_result or is_second_interrupt():
@@ -599,14 +602,14 @@ class Training:
     def _end_failed(self) -> None:
         for run in self.runs:
             failed = run.callbacks.error is not None
-            if run.ranks is not None:  # callbacks run in the first process alone
+            if run.ranks is not None:  # callbacks run only in the first process
                 failed = run.ranks.any(failed)
             if failed:
                 self.finish(run, "callback_failed")
         self.leave_ended()
 
     def take_steps(self) -> list[dict[str, float]]:
-        """Take the steps of an epoch; return each run's columns of the training part."""
+        """Run the steps of an epoch; return each run's columns of the training part."""
         if self.native is None:
             return [run.train_epoch() for run in self.runs]
         shown = [run for run in self.runs if run.is_alone or run.callbacks]
@@ -622,7 +625,7 @@ class Training:
             passes = [
                 stack.enter_context(closing(run.train.passes(run.batches))) for run in self.runs
             ]
-            # one pass, or more of a run that is streamed; zip would hold an earlier one's windows
+            # one pass, or several for a streamed run; zip would keep an earlier pass's windows
             for of_runs in map(lambda *parts: parts, *passes):
                 if len(of_runs) == 1:
                     self.native.replace_data(of_runs[0][0])
@@ -645,30 +648,30 @@ class Training:
                 row.update(run.validate())
 
     def measure_fixed(self) -> None:
-        """Let the recorders measure their fixed subsets."""
+        """Let the recorders evaluate their fixed windows."""
         for run in self.runs:
             if run.recorder is not None:
                 with run.averaged_weights():
                     run.recorder.measure_fixed(run.module)
 
     def end_epoch(self, run: TrainingRun, row: dict[str, float], duration_s: float) -> None:
-        """Take in what an epoch gave to a run, and end it when that is time."""
+        """Process a run's epoch, and finish the run if it ends."""
         with run.averaged_weights():
             ended_by = run.end_epoch(row, duration_s)
         if ended_by != "diverged":
             run.keep_snapshot()
-        # An epoch that a callback did not get through is for a resumed run to repeat.
+        # If a callback failed, a resumed run has to repeat the epoch.
         if run.checkpoint is not None and run.callbacks.error is None:
             run.checkpoint.keep(run, last=ended_by is not None)
         if ended_by is not None:
             self.finish(run, ended_by)
 
     def finish(self, run: TrainingRun, ended_by: str) -> None:
-        """End a run with its best weights."""
+        """Finish a run with its best weights."""
         run.finish(ended_by)
 
     def leave_ended(self) -> None:
-        """Go on without the runs that have ended."""
+        """Continue without the runs that have ended."""
         left = [model for model, run in enumerate(self.runs) if not run.has_ended]
         if left and self.native is not None and len(left) < len(self.runs):
             self.native.keep(left)
@@ -682,7 +685,7 @@ def _is_finite(row: Mapping[str, Any]) -> bool:
 def steps_of_epoch(
     module: nn.Module, train: TrainingData | StreamedData, config: TrainingConfig
 ) -> int:
-    """Return the optimizer steps of one epoch."""
+    """Return the number of optimizer steps in an epoch."""
     n_drawn = config.windows_per_epoch or len(train)
     minimum = minimum_batch(module, n_drawn, config.batch_size)
     return len(batch_edges(n_drawn, config.batch_size, config.last_batch, minimum)) - 1

@@ -57,10 +57,10 @@ def evaluate_models(
     ranks: Ranks | None = None,
     keep: Callable[[Tensor], Any] | None = None,
 ) -> list[tuple[float, float]]:
-    """Return mean loss (unweighted) and score of `data` for each of M models on `device`.
+    """Return the unweighted mean loss and the score on `data` of M models on `device`.
 
-    `forward` gives the outputs (M, n, K) of a batch there. With `ranks`, each process evaluates its
-    share of the batches. `keep` is called with the outputs of each batch evaluated here, in order.
+    `forward` returns the outputs (M, n, K) of a batch. With `ranks`, each process evaluates its
+    share of the batches. `keep` is called in order with the outputs of each batch evaluated here.
     """
     totals = torch.zeros((1, 2), dtype=torch.float64)
     number = -1
@@ -86,15 +86,15 @@ def evaluate_models(
 def judge(
     outputs: Tensor, target: Tensor, n_windows: Sequence[int], objective: Objective
 ) -> Tensor:
-    """Return the sums of loss and scores of each model's first `n_windows`, (M, 2) in float64.
+    """Return the sums of loss and score over each model's first `n_windows`, (M, 2), float64.
 
-    `outputs` are (M, n, K) of M models, `target` (M, n) or (M, n, K).
+    `outputs` are (M, n, K), and `target` is (M, n) or (M, n, K).
     """
     flat, target = outputs.flatten(0, 1), target.flatten(0, 1)
     losses = objective.losses(flat, target)
     scores = objective.scores(flat, target).view(len(outputs), -1)
     of_models = [losses] if len(outputs) == 1 else losses.view(len(outputs), -1).unbind()
-    # Model by model: the sum of one must not depend on how many there are.
+    # Model by model, because a model's sum must not depend on how many there are.
     means, sums = [], []
     for loss, score, n in zip(of_models, scores.unbind(), n_windows, strict=True):
         means.append((loss if loss.ndim == 0 or len(loss) == n else loss[:n]).mean())
@@ -106,7 +106,7 @@ def judge(
 
 
 def name_weights(network: Network, weights: Tensor) -> dict[str, Tensor]:
-    """Return views of the weights (M, Q) of M networks by name, each with M in front."""
+    """Return named views of the weights (M, Q) of M networks, each with M as its first axis."""
     shapes = network.parameter_shapes()
     columns = weights.split([math.prod(shape) for shape in shapes.values()], dim=1)
     return {
@@ -123,15 +123,15 @@ def forward_models(
     x: Tensor,
     lengths: Tensor | None = None,
 ) -> Tensor:
-    """Return the logits (M, N, K) of M networks, with the bits of `LSTMLinear` in evaluation mode.
+    """Return the logits (M, N, K) of M networks, bit-equal to `LSTMLinear` in evaluation mode.
 
-    `weights` are those of `name_weights`, `running` (M, 2, P) the statistics of
-    ``head_norm="batch"``; windows `x` are (M or 1, N, T, C).
+    `weights` are from `name_weights`, `running` (M, 2, P) are the statistics of
+    ``head_norm="batch"``, and windows `x` are (M or 1, N, T, C).
     """
     suffixes = ("", "_reverse")[: network.n_directions]
 
     def of_layer(name: str, layer: int) -> Tensor:
-        """Return one weight of a layer, (M, D, ...)."""
+        """Return a weight of the layer, (M, D, ...)."""
         parts = [weights[f"lstm.{name}_l{layer}{suffix}"] for suffix in suffixes]
         return parts[0][:, None] if len(parts) == 1 else torch.stack(parts, dim=1)
 

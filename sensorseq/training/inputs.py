@@ -21,16 +21,17 @@ from sensorseq.prediction.inputs import (
 from sensorseq.preprocessing.windows.balance import KINDS, weights_of_counts
 from sensorseq.windows import PARTS, WindowSet
 
-# A window of so few steps with so many channels is more often (n, c, t) given for (n, t, c).
+# A window with so few steps and so many channels is probably (n, c, t) given for (n, t, c).
 FEW_TIMESTEPS = 16
 MANY_CHANNELS = 32
 
 
 def check_axis_order(X: Any, lengths: Any) -> None:
-    """Raise when a 3-D array looks like (n, c, t).
+    """Raise if a 3-D array looks like (n, c, t).
 
-    It does with one step of several channels, or with few steps of many channels. Such windows are
-    accepted with `lengths`, as a list, or as a WindowSet, where the time axis is known.
+    That is the case with one step and several channels, or few steps and many channels. Such
+    windows are accepted with `lengths`, as a list, or as a WindowSet, because these define the time
+    axis.
     """
     if lengths is not None or isinstance(X, WindowSet) or is_list_of_sequences(X):
         return
@@ -46,7 +47,7 @@ def check_axis_order(X: Any, lengths: Any) -> None:
 
 
 def check_values(y: Any, n_windows: int, name: str, owner: str = "X") -> NDArray[np.float64]:
-    """Return the values of a regression as float64 of shape (n,) or (n, k), finite."""
+    """Return the values of a regression, finite float64 of shape (n,) or (n, k)."""
     if y is None:
         raise InputError(f"{name} is None; give the values to predict.")
     given = as_array(y)
@@ -88,7 +89,7 @@ def from_one_hot(y: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
 
 
 def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
-    """Return the labels; a missing or infinite one is an error with its row."""
+    """Return the labels; a missing or infinite one raises an error with its row."""
     values = y.tolist()
     for row, label in enumerate(values):
         if is_missing(label) or label in (float("inf"), float("-inf")):
@@ -115,7 +116,7 @@ def crop_tensor(
     max_timesteps: int,
     rng: np.random.Generator | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Crop each window at a random place, at its centre without `rng`, on the device of `X`."""
+    """Crop each window at random, or at its center without `rng`, on the device of `X`."""
     n_windows, n_timesteps = X.shape[:2]
     if n_timesteps <= max_timesteps:
         return X, lengths
@@ -166,7 +167,7 @@ def window_weights(
     *,
     scaled: bool = True,
 ) -> NDArray[np.float64] | None:
-    """Return the factor on the loss of each window, None for no weights; mean one if `scaled`."""
+    """Return each window's factor in the loss; None without weights. Mean one if `scaled`."""
     if class_weight is None and sample_weight is None:
         return None
     weight = np.ones(len(class_index)) if sample_weight is None else sample_weight.copy()
@@ -180,12 +181,12 @@ def window_weights(
 
 
 def mean_one(weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return weights scaled to mean one: their unit does not matter."""
+    """Return weights scaled to a mean of one, because their unit does not matter."""
     return np.asarray(weight / weight.mean())
 
 
 def nearest_label(label: Any, known: Iterable[Any]) -> str:
-    """Return a question whether the nearest known label was meant; empty without one."""
+    """Return a question about the most similar known label; empty if there is none."""
     by_text = {str(name).lower(): name for name in known}
     nearest = nearest_known(label, by_text)
     return "" if nearest is None else f" Did you mean {by_text[nearest]!r}?"
@@ -210,7 +211,7 @@ def _class_weights(
 
 
 def check_stored_split(split: NDArray[Any], groups: NDArray[Any] | None) -> None:
-    """Raise `SplitError` when a stored split puts windows of one group into several parts."""
+    """Raise a `SplitError` if a stored split puts windows of one group into several parts."""
     if groups is None:
         return
     parts_of: dict[Any, set[str]] = {}

@@ -1,4 +1,4 @@
-"""Labels and seeds as scikit-learn takes them."""
+"""Read labels and seeds in scikit-learn's forms."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.prediction.inputs import as_array, check_per_window
 from sensorseq.training.inputs import check_labels, from_one_hot
 
-_FEW_CLASSES = 10  # so many may have one window each, as in a first try on a few
+_FEW_CLASSES = 10  # up to this many classes may have one window each, as in a first try
 
 
 def read_labels(
@@ -22,7 +22,7 @@ def read_labels(
     *,
     classes: NDArray[Any] | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-    """Return a label per window, and the classes of one-hot columns unless they were given."""
+    """Return a label per window, and the given classes or those of one-hot columns."""
     if y is None:
         raise InputError(f"{name} is None; give labels.")
     try:
@@ -71,7 +71,7 @@ def read_known_labels(
     classes: NDArray[Any],
     what: str = "is not in the y of fit",
 ) -> NDArray[np.int64]:
-    """Return the class index of labels that are all among `classes`, which `fit` saw."""
+    """Return the class indices of labels, which must all be among the fit's `classes`."""
     labels, _ = read_labels(y, n_windows, name, owner, classes=classes)
     unknown = ~np.isin(labels, classes)
     if unknown.any():
@@ -84,7 +84,7 @@ def read_known_labels(
 
 
 def check_classes(classes: Any, known: NDArray[Any] | None) -> NDArray[Any]:
-    """Return the classes of a `partial_fit`, sorted: those given, or those of earlier calls."""
+    """Return the sorted classes of a `partial_fit`, given now or in earlier calls."""
     if classes is None:
         if known is None:
             raise ArgumentError(
@@ -104,7 +104,7 @@ def check_classes(classes: Any, known: NDArray[Any] | None) -> NDArray[Any]:
 
 
 def _check_number_of_classes(n_classes: int, n_windows: int, name: str) -> None:
-    """Raise when there are many classes, and for most of them no second window."""
+    """Raise if there are many classes, and most of them have only one window."""
     if n_classes > _FEW_CLASSES and 2 * n_classes > n_windows:
         raise InputError(
             f"{name} holds {n_classes} classes for {n_windows} windows, fewer than two per class on"
@@ -114,7 +114,7 @@ def _check_number_of_classes(n_classes: int, n_windows: int, name: str) -> None:
 
 
 def draw_entropy(random_state: Any) -> int:
-    """Return the number that all generators of a fit are made from."""
+    """Return the entropy that seeds all generators of a fit."""
     try:
         return int(check_random_state(random_state).randint(2**31 - 1))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Losses, one number for each window, and the objective that a run minimizes."""
+"""Losses per window, and the objective that a run minimizes."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from sensorseq.training.config import LOSSES, SCORES, TrainingConfig
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
-HUBER_DELTA = 1.0  # in the units of the targets the engine sees; torch's default
+HUBER_DELTA = 1.0  # in the units of the targets in the engine; torch's default
 
 
 def make_loss(
@@ -25,10 +25,10 @@ def make_loss(
 ) -> LossFunction:
     """Return a function of outputs (N, K) and targets that gives one loss per window.
 
-    Classes (N,) have the losses of `sensorseq.ops.reference.window_losses`; values (N, K)
-    ``"mse"``, ``"mae"`` or ``"huber"`` (quadratic up to an error of 1, linear beyond), averaged
-    over the K outputs. A callable gets ``(outputs, targets)`` and returns (N,), or the batch's mean
-    as a scalar.
+    For classes (N,), the losses are those of `sensorseq.ops.reference.window_losses`; for values
+    (N, K), ``"mse"``, ``"mae"`` or ``"huber"`` (quadratic up to an error of 1, linear beyond),
+    averaged over the K outputs. A callable takes ``(outputs, targets)`` and returns (N,), or the
+    batch's mean as a scalar.
     """
     if callable(loss):
         return _checked(loss)
@@ -40,7 +40,7 @@ def make_loss(
 
 
 def nats_per_unit(loss: str, n_classes: int, label_smoothing: float = 0.0) -> float:
-    """Return the factor on a classification loss that makes a guess cost ln K nats."""
+    """Return the factor that scales a classification loss so that guessing costs ln K nats."""
     if loss == "cross_entropy" or n_classes < 2:
         return 1.0
     guess = torch.zeros(1, n_classes, dtype=torch.float64)
@@ -88,7 +88,7 @@ class Objective:
 
     @torch.no_grad()
     def scores(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return each window's contribution to the score, shape (N,): the score is their mean."""
+        """Return each window's contribution to the score, (N,); the score is their mean."""
         if self._precision is None:
             return outputs.argmax(dim=1) == target
         precision = self._precision.to(outputs)
@@ -96,5 +96,5 @@ class Objective:
         return (explained - precision * (outputs - target).square()).mean(dim=1)
 
     def name_columns(self, loss: float, score: float, prefix: str = "") -> dict[str, Any]:
-        """Return loss and score under the names they have in a history."""
+        """Return loss and score by their column names in a history."""
         return {f"{prefix}loss": loss, f"{prefix}{self.score_name}": score}

@@ -1,4 +1,4 @@
-"""The native epoch engine behind a `TrainingConfig`: what it serves, and the steps it takes."""
+"""Train with the native epoch engine according to a `TrainingConfig`."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -34,7 +34,7 @@ from sensorseq.training.stream import StreamedData
 def gap_of(
     module: nn.Module, config: TrainingConfig, train: TrainingData | StreamedData
 ) -> str | None:
-    """Return why the native engine cannot train `module` on `train`, or None if it can."""
+    """Return why the native engine cannot train `module` on `train`; None if it can."""
     if not isinstance(module, LSTMLinear):
         return f"it trains only LSTMLinear, not {type(module).__name__}"
     weight = module.linear.weight
@@ -61,7 +61,7 @@ def gap_of(
 def native_engine_gap(
     config: TrainingConfig, *, num_layers: int, device_type: str, dtype: str
 ) -> str | None:
-    """Return why the native engine cannot run this on either device, or None if it can."""
+    """Return why the native engine cannot run this on either device; None if it can."""
     if device_type not in ("cpu", "cuda"):
         return f"it runs on CPU and CUDA, not on {device_type}"
     if dtype not in DTYPES:
@@ -76,7 +76,7 @@ def native_engine_gap(
 
 
 def hyper_of(config: TrainingConfig, module: LSTMLinear) -> Tensor:
-    """Return the row of hyper-parameters, shape (1, columns), that means what `config` says."""
+    """Return the hyper-parameters of `config` as a row for the engine, (1, columns)."""
     options = optimizer_options(config)
     beta1, beta2 = options.get("betas", (0.9, 0.999))
     bound = math.inf if config.max_grad_norm is None else config.max_grad_norm
@@ -118,7 +118,7 @@ def make_trainer(
     data: TrainingData,
     n_timesteps: int,
 ) -> EpochTrainer:
-    """Return the trainer of modules of one kind; `data` may have a weight for each model."""
+    """Return a trainer for modules of one kind; `data` may have weights for each model."""
     network, config = network_of(modules[0]), configs[0]
     assert not callable(config.loss)
     weights = [network.flatten(dict(module.named_parameters())) for module in modules]
@@ -139,9 +139,9 @@ def make_trainer(
 
 
 class ModelWeights(ModuleWeights):
-    """The weights of one model of a trainer, and the module that holds them outside of it.
+    """The weights of one model in a trainer, and the module outside of it.
 
-    With a moving average these are the averages.
+    If the trainer keeps a moving average, these are the averages.
     """
 
     def __init__(self, module: LSTMLinear, trainer: EpochTrainer, model: int) -> None:
@@ -152,21 +152,21 @@ class ModelWeights(ModuleWeights):
         self.read_module()
 
     def move(self, trainer: EpochTrainer, model: int) -> None:
-        """Follow the model to another place."""
+        """Set the model's new index in the trainer."""
         averages, self._network = trainer.average is not None, trainer.network
         self._flat = (trainer.average if averages else trainer.parameters)[model]  # type: ignore[index]
         self._reads = not averages
-        # the module's parameters, in their order, as they lie in the trainer's buffer
+        # the module's parameters, in the order of the trainer's buffer
         self._views = list(self._network.unflatten(self._flat).values())
         self._running = None if trainer.running is None else trainer.running[model]
 
     def count_steps(self, n_steps: int) -> None:
-        """Note that the trainer took steps."""
+        """Count steps of the trainer for the batch norms."""
         if self._n_batches is not None:
             self._n_batches = self._n_batches + n_steps
 
     def copy_state(self) -> dict[str, Tensor]:
-        """Return a copy of what the module's state dict would be."""
+        """Return a copy of the weights in the form of the module's state dict."""
         state = self._network.unflatten(self._flat.clone())
         if self._running is not None:
             assert self._n_batches is not None
@@ -183,7 +183,7 @@ class ModelWeights(ModuleWeights):
 
     @torch.no_grad()
     def read_module(self) -> None:
-        """Load the module's weights; a running average continues."""
+        """Load the module's weights into the trainer; a moving average continues."""
         if self._reads:
             torch._foreach_copy_(self._views, list(self.module.parameters()))
         if self._running is not None:
@@ -193,7 +193,7 @@ class ModelWeights(ModuleWeights):
 
     @torch.no_grad()
     def write_module(self) -> None:
-        """Put the weights into the module."""
+        """Copy the weights into the module."""
         torch._foreach_copy_(list(self.module.parameters()), self._views)
         if self._running is not None:
             now = (*self._running, self._n_batches)
@@ -201,12 +201,12 @@ class ModelWeights(ModuleWeights):
                 held.copy_(value)
 
     def _statistics(self) -> dict[str, Tensor]:
-        """Return what a batch norm of the module has learned of its inputs."""
+        """Return the running statistics of the module's batch norm."""
         return {} if self._norm is None else dict(self._norm.named_buffers())
 
 
 class RandomCrops:
-    """Where ``crop="random"`` begins in each window of each step, which keeps `n_timesteps`."""
+    """Draws the starts of ``crop="random"`` for each window in each step, for `n_timesteps`."""
 
     def __init__(self, config: TrainingConfig, train: TrainingData) -> None:
         self._full = train.X.shape[1]
@@ -218,7 +218,7 @@ class RandomCrops:
     def draw(
         self, batches: Sequence[NDArray[np.int64]], rng: np.random.Generator | None
     ) -> NDArray[np.int64]:
-        """Return the first timestep of each window, one step after the other."""
+        """Return the first timestep of each window, step by step."""
         starts = []
         for rows in batches:
             full = np.full(len(rows), self._full)
@@ -230,12 +230,12 @@ class RandomCrops:
 def summarize_epochs(
     steps: StepStatistics, learning_rates: Sequence[Sequence[float]]
 ) -> list[dict[str, float]]:
-    """Return the columns of each model's history that its steps of one epoch give."""
+    """Compute each model's history columns from the steps of an epoch."""
     n_windows = steps.n_windows.tolist()
     losses, accuracies, norms = (steps[name].tolist() for name in ("loss", "accuracy", "grad_norm"))
     rows = []
     for model, rates in enumerate(learning_rates):
-        # without those of steps that only other models take; in Python, as there are few
+        # skip the empty steps of models that have fewer; in plain Python, because there are few
         of_step = n_windows[model][: len(rates)]
         total = sum(of_step)
         rows.append(
@@ -250,11 +250,11 @@ def summarize_epochs(
 
 
 class NativeEpochs:
-    """The optimizer steps of runs of one kind, which are the models of one trainer.
+    """Runs the optimizer steps of runs of one kind, as models of one trainer.
 
-    The modules give the first weights; `weights` are where the trainer has them (with `ema_decay`
-    their averages). Equal windows are laid out once; `data` are those of each model as the trainer
-    reads them. Windows that are streamed, of one model alone, come with `replace_data`.
+    The modules provide the initial weights; `weights` are their copies in the trainer (with
+    `ema_decay`, the averages). Equal windows are stored once; `data` are each model's windows in
+    the trainer. Streamed windows, of a single model, are set with `replace_data`.
     """
 
     def __init__(
@@ -280,7 +280,7 @@ class NativeEpochs:
             lengths = [part.lengths for part in sets if part.lengths is not None]
             joined = TrainingData(
                 torch.cat([part.X for part in sets]),
-                torch.cat(lengths) if lengths else None,  # all parts have lengths, or none
+                torch.cat(lengths) if lengths else None,  # either all parts have lengths or none
                 torch.cat([part.target for part in sets]),
             )
         self.data = [
@@ -300,11 +300,12 @@ class NativeEpochs:
         ]
 
     def replace_data(self, data: TrainingData) -> None:
-        """Take the next steps of one model on these windows, shaped as those before."""
+        """Continue training a single model on these windows, of the same shape."""
         if data is self.data[0]:
             return
         self.data = [data]
-        self._crops = [RandomCrops(self._configs[0], data)]  # the crops depend on these lengths
+        # Crops depend on the lengths of these windows.
+        self._crops = [RandomCrops(self._configs[0], data)]
         self.trainer.replace_data(data.X, data.target, lengths=data.lengths, weight=data.weight)
 
     def take_steps(
@@ -315,7 +316,7 @@ class NativeEpochs:
         *,
         margins: bool = False,
     ) -> StepStatistics:
-        """Take one step for each batch of rows of each model; see `EpochTrainer.run`."""
+        """Run a step for each batch of rows of each model; see `EpochTrainer.run`."""
         rows, offsets = pack_batches(batches)
         starts = None
         if self._crops[0].crops:
@@ -335,7 +336,7 @@ class NativeEpochs:
         return steps
 
     def keep(self, models: Sequence[int]) -> None:
-        """Go on with the models at these places; drop the others."""
+        """Keep the models at these indices; drop the others."""
         self.trainer.keep(models)
         for name in ("_configs", "_crops", "data", "weights"):
             setattr(self, name, [getattr(self, name)[model] for model in models])
@@ -344,18 +345,18 @@ class NativeEpochs:
             weights.move(self.trainer, place)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of one model, beside its module's, from which it can continue."""
+        """Return the state of a model for resuming, except that of its module."""
         trainer = self.trainer
         state: dict[str, Any] = {
             "optimizer": {row: trainer.state[0, row] for row in self._used_rows()},
             "step_count": trainer.step_count,
         }
-        if trainer.average is not None:  # else the module's are the trainer's
+        if trainer.average is not None:  # otherwise the module has the trainer's weights
             state |= {"parameters": trainer.parameters, "average": trainer.average}
         return state
 
     def _used_rows(self) -> list[int]:
-        """Return the numbers of the rows of the optimizer's state that can be other than zero."""
+        """Return the indices of the optimizer's state rows that may be nonzero."""
         options = dict(zip(HYPER_COLUMNS, self.trainer.hyper[0].tolist(), strict=True))
         momentum, amsgrad, centered = (
             options[name] != 0.0 for name in ("momentum", "amsgrad", "centered")
@@ -368,7 +369,7 @@ class NativeEpochs:
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from where `state_dict` was called; the module is already restored."""
+        """Restore a `state_dict`; the module must have been restored already."""
         trainer = self.trainer
         trainer.state.zero_()
         for row, values in state["optimizer"].items():
@@ -380,7 +381,7 @@ class NativeEpochs:
 
 
 def join_steps(taken: Sequence[StepStatistics]) -> StepStatistics:
-    """Return the steps of some calls as those of one, without margins."""
+    """Join the statistics of several calls, without margins."""
     if len(taken) == 1:
         return taken[0]
     return StepStatistics(

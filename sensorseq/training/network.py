@@ -38,7 +38,7 @@ def initialize_weights(
     forget_bias: float,
     generator: torch.Generator,
 ) -> None:
-    """Draw the weights of an `LSTMLinear` from `generator`, on the CPU, alone.
+    """Draw the weights of an `LSTMLinear`, on the CPU and only from `generator`.
 
     ``weight_ih`` and ``linear.weight`` follow `weight_init`, ``weight_hh`` follows
     `recurrent_init`: uniform Xavier [1]_, uniform He [2]_, orthogonal [3]_, or ``"uniform"``,
@@ -65,7 +65,8 @@ def initialize_weights(
             tensor.zero_()
             if "bias_ih" in name:
                 hidden_size = len(tensor) // 4
-                tensor[hidden_size : 2 * hidden_size] = float(forget_bias)  # gates i, f, g, o
+                # Gates are in the order i, f, g, o.
+                tensor[hidden_size : 2 * hidden_size] = float(forget_bias)
 
 
 def check_scheme(argument: str, scheme: Any) -> None:
@@ -91,7 +92,7 @@ def _fill(
         elif scheme == "he":
             nn.init.kaiming_uniform_(gate, a=0.0, generator=generator)
         elif scheme == "orthogonal":
-            # LAPACK's bits depend on its threads, and the first weights must not
+            # LAPACK's bits depend on its threads, but the initial weights must not
             with single_thread():
                 nn.init.orthogonal_(gate, generator=generator)
         else:
@@ -104,7 +105,7 @@ _FIXED = ("hidden_size", "num_layers", "bidirectional", "pooling", "head_norm")
 def make_network(
     parameters: Mapping[str, Any], n_channels: int, n_classes: int, seed: np.random.SeedSequence
 ) -> LSTMLinear:
-    """Return a network for the estimator's arguments; first weights come from `seed` alone."""
+    """Make a network for the estimator's arguments, with initial weights from `seed`."""
     architecture = {name: parameters[name] for name in ARCHITECTURE}
     module = _new_module(n_channels, n_classes, parameters["dtype"], architecture)
     generator = torch.Generator().manual_seed(integer_seed(seed))
@@ -121,13 +122,14 @@ def make_network(
 def _new_module(
     n_channels: int, n_classes: int, dtype: str, architecture: Mapping[str, Any], **options: Any
 ) -> LSTMLinear:
-    with isolated_torch_rng(0, torch.device("cpu")):  # its own first values are overwritten
+    # The initial values drawn here are overwritten.
+    with isolated_torch_rng(0, torch.device("cpu")):
         options["dtype"] = getattr(torch, dtype)
         return LSTMLinear(n_channels, num_classes=n_classes, **options, **architecture)
 
 
 def continue_network(module: LSTMLinear, parameters: Mapping[str, Any]) -> LSTMLinear:
-    """Return a copy of a trained network to continue from; it must have this architecture."""
+    """Return a copy of a trained network to continue from; raise if the architecture differs."""
     for name in _FIXED:
         if getattr(module, name) != parameters[name]:
             raise ArgumentError(
@@ -145,7 +147,7 @@ def continue_network(module: LSTMLinear, parameters: Mapping[str, Any]) -> LSTML
 def network_arrays(
     modules: Sequence[LSTMLinear], scaler: Scaler | KeyedScaler | None
 ) -> dict[str, NDArray[Any]]:
-    """Return weights and scaling under the names a model file gives them."""
+    """Return weights and scaling by their names in a model file."""
     arrays = {
         f"{array_prefix(member)}{name}": tensor.detach().cpu().numpy()
         for member, module in enumerate(modules)
@@ -165,10 +167,10 @@ def read_network(
     dtype: str,
     member: int = 0,
 ) -> LSTMLinear:
-    """Return a network, in evaluation mode, whose arrays `network_arrays` made.
+    """Rebuild a network in evaluation mode from the output of `network_arrays`.
 
     Raises `ValueError` or `RuntimeError` if names, shapes or types of the arrays do not fit. Memory
-    is taken for the arrays alone, whatever sizes the architecture claims.
+    is only allocated for the arrays, whatever sizes the architecture claims.
     """
     weights = {
         name: torch.tensor(array)
@@ -178,9 +180,10 @@ def read_network(
     n_layers = sum(name.startswith("lstm.weight_ih_") for name in weights) / n_directions
     if architecture.get("num_layers") != n_layers:
         raise ValueError(f"num_layers={architecture.get('num_layers')!r}, arrays for {n_layers:g}")
-    module = _new_module(n_channels, n_classes, dtype, architecture, device="meta")  # no memory
+    # Allocates no memory.
+    module = _new_module(n_channels, n_classes, dtype, architecture, device="meta")
     for name, tensor in module.state_dict().items():
         if name in weights and weights[name].dtype != tensor.dtype:
             raise ValueError(f"{name} has type {weights[name].dtype}, expected {tensor.dtype}")
-    module.load_state_dict(weights, assign=True)  # strict: names and shapes must fit
+    module.load_state_dict(weights, assign=True)  # strict, so names and shapes must match
     return module.eval()

@@ -15,9 +15,9 @@ from torch.optim import Optimizer
 from sensorseq.errors import ArgumentError
 from sensorseq.training.config import TrainingConfig, count_epochs, count_warmup_steps
 
-COSINE_END = 0.01  # share of learning_rate at the end of the cosine
+COSINE_END = 0.01  # fraction of learning_rate at the end of the cosine
 PLATEAU_FACTOR = 0.5
-ONE_CYCLE_RISE = 0.3  # this and the next two are the defaults of torch's OneCycleLR
+ONE_CYCLE_RISE = 0.3  # like the next two, a default of torch's OneCycleLR
 ONE_CYCLE_START = 1.0 / 25.0
 ONE_CYCLE_END = ONE_CYCLE_START / 1e4
 _CLASSES = {
@@ -29,10 +29,11 @@ _CLASSES = {
 
 
 def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torch.optim.Optimizer:
-    """Create torch's optimizer with that name.
+    """Create a torch optimizer by name.
 
-    `momentum` is for sgd; for rmsprop, where torch's default is none, it is in `optimizer_params`.
-    `weight_decay` acts on every parameter: decoupled in adamw, added to the gradient in the others.
+    `momentum` applies to sgd; rmsprop, which has none by default in torch, takes it from
+    `optimizer_params`. `weight_decay` applies to every parameter: decoupled in adamw, added to the
+    gradient in the others.
     """
     options: dict[str, Any] = dict(config.optimizer_params or {})
     if config.optimizer == "sgd":
@@ -53,7 +54,7 @@ def optimizer_options(config: TrainingConfig) -> dict[str, Any]:
     """Return all options of the optimizer, with torch's defaults."""
     if config.optimizer_params:  # torch checks these itself
         return make_optimizer([torch.nn.Parameter(torch.zeros(1))], config).defaults
-    # without making one: the first that is made imports torch's compiler, for a second or two
+    # without creating one, because the first one imports torch's compiler, which takes seconds
     parameters = inspect.signature(_CLASSES[config.optimizer]).parameters
     own = {"weight_decay": config.weight_decay}
     if config.optimizer == "sgd":
@@ -62,7 +63,7 @@ def optimizer_options(config: TrainingConfig) -> dict[str, Any]:
 
 
 def stored_steps(state: Mapping[str, Any]) -> int:
-    """Return the number of steps in a state; a ValueError if it is none."""
+    """Return the number of steps in a state; raise a ValueError if it is invalid."""
     n_steps = state["n_steps"]
     if type(n_steps) is not int or not 0 <= n_steps < 1 << 62:
         raise ValueError(f"n_steps is {n_steps!r}")
@@ -70,16 +71,16 @@ def stored_steps(state: Mapping[str, Any]) -> int:
 
 
 class Stateful:
-    """Something whose state is the attributes named in `_kept`."""
+    """A base class whose state consists of the attributes named in `_kept`."""
 
     _kept: tuple[str, ...] = ()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state from which `load_state_dict` continues."""
+        """Return the state for `load_state_dict`."""
         return {name.removeprefix("_"): getattr(self, name) for name in self._kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from where `state_dict` was called."""
+        """Restore a `state_dict`."""
         for name in self._kept:
             value, now = state[name.removeprefix("_")], getattr(self, name)
             kind: Any = int | float if isinstance(now, float) else type(now)
@@ -139,12 +140,12 @@ class Schedule(Stateful):
 
 
 def cosine_between(start: float, end: float, done: float) -> float:
-    """Return the value of a half cosine from `start` to `end` at the share `done` of its length."""
+    """Return a half cosine from `start` to `end` after the fraction `done`."""
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
 def clip_gradients(parameters: Sequence[Tensor], bound: float | None, clip_by: str) -> Tensor:
-    """Bound the gradients in place; return their global norm from before, a scalar tensor."""
+    """Clip the gradients in place; return their previous global norm as a scalar tensor."""
     if bound is not None and clip_by == "norm":
         return torch.nn.utils.clip_grad_norm_(parameters, bound)
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -155,13 +156,13 @@ def clip_gradients(parameters: Sequence[Tensor], bound: float | None, clip_by: s
 
 
 def l1_penalty(module: torch.nn.Module) -> Tensor:
-    """Return the sum of the absolute weights; biases and norms (one-dimensional) are left out."""
+    """Return the sum of absolute weights, without biases and norms (one-dimensional)."""
     weights = [p for p in module.parameters() if p.ndim >= 2]
     return torch.stack([weight.abs().sum() for weight in weights]).sum()
 
 
 class OwnRates(Stateful):
-    """The learning rate of each parameter group in each step, in place of `Schedule`."""
+    """Learning rates for each parameter group and step, in place of `Schedule`."""
 
     def __init__(
         self, table: NDArray[np.float64], steps_per_epoch: int, first_step: int = 0
@@ -170,7 +171,7 @@ class OwnRates(Stateful):
         self._first_step = first_step
 
     def of_groups(self, step: int) -> list[float]:
-        """Return the rate of each group in step `step`, counted as the run counts."""
+        """Return the rate of each group in step `step` of the run."""
         epoch = (step - self._first_step) // self._steps_per_epoch
         rates: list[float] = self._table[min(epoch, len(self._table) - 1)].tolist()
         return rates
@@ -180,15 +181,15 @@ class OwnRates(Stateful):
         return self.of_groups(step)[0]
 
     def end_epoch(self, *, improved: bool) -> None:
-        """Ignore it: the rates are known beforehand."""
+        """Do nothing, because the rates are known beforehand."""
 
 
 @dataclass(frozen=True, eq=False)
 class OwnOptimizer:
-    """A custom optimizer that takes the steps of a run by autograd.
+    """A custom optimizer for a run with autograd.
 
-    `make` gets the parameters of the module and returns the optimizer; `table` (E, G) has the
-    learning rate of each epoch and parameter group; `options` are given to every group after that.
+    `make` takes the module's parameters and returns the optimizer; `table` (E, G) has the learning
+    rate of each epoch and parameter group; `options` are then set in every group.
     """
 
     make: Callable[[Sequence[Tensor]], Optimizer]
@@ -196,7 +197,7 @@ class OwnOptimizer:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def make_optimizer(self, parameters: Sequence[Tensor]) -> Optimizer:
-        """Return a new optimizer of these parameters."""
+        """Return a new optimizer for these parameters."""
         optimizer = self.make(parameters)
         for group in optimizer.param_groups:
             group.update(self.options)
@@ -204,10 +205,10 @@ class OwnOptimizer:
 
 
 def load_exactly(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Load a state dict with the types that its tensors have.
+    """Load a state dict without changing the dtypes of its tensors.
 
-    torch would cast what an optimizer keeps in another type (`mu_product` of NAdam) to the
-    parameter's, and so continue in another precision.
+    torch would cast values that an optimizer keeps in another dtype (`mu_product` of NAdam) to that
+    of the parameter, and continue in another precision.
     """
     optimizer.load_state_dict(dict(state))
     parameters = [part for group in optimizer.param_groups for part in group["params"]]

@@ -1,4 +1,4 @@
-"""Check all arguments of an estimator before any work."""
+"""Check all arguments of an estimator before doing any work."""
 
 import re
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ _NAME = re.compile(r"cpu|cuda(:\d+)?")
 
 
 def check_device(device: str | torch.device) -> str:
-    """Return the name if it is a valid device name, available or not."""
+    """Return `device` if it is a valid device name, available or not."""
     name = str(device) if isinstance(device, torch.device) else device
     if isinstance(name, str) and _NAME.fullmatch(name):
         return name
@@ -41,7 +41,7 @@ def resolve_device(
 ) -> torch.device:
     """Return the device for the argument `device`.
 
-    Raises `EnvironmentProblemError` if this GPU is not available.
+    Raises an `EnvironmentProblemError` if this GPU is not available.
     """
     avoid_dead_threads()
     name = check_device(device)
@@ -63,9 +63,9 @@ def resolve_device(
 
 
 def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) -> TrainingConfig:
-    """Return the training configuration that the estimator's arguments describe.
+    """Return the training configuration for the estimator's arguments.
 
-    `n_outputs` of it is a placeholder until the labels are known.
+    Its `n_outputs` is a placeholder until the labels are known.
     """
     p = parameters
     _check_auto_repair(p, task)
@@ -123,7 +123,7 @@ def _check_auto_repair(p: Mapping[str, Any], task: str) -> None:
 
 
 def check_plain(parameters: Mapping[str, Any]) -> None:
-    """Raise `InputError` when an argument is a function or an object, which no file can hold."""
+    """Raise an `InputError` if an argument is a function or object, which files cannot hold."""
     for name, value in parameters.items():
         is_object = isinstance(value, np.random.RandomState) or (name == "callbacks" and value)
         members = value if isinstance(value, list | tuple) else [value]

@@ -1,4 +1,4 @@
-"""One pass over some windows after another, with one optimizer: learning from what arrives."""
+"""Incremental learning: one pass over each chunk of windows, with a persistent optimizer."""
 
 import math
 import time
@@ -22,10 +22,10 @@ _CARRIED = ("n_steps", "native", "optimizer", "average")
 
 
 class PassResult(NamedTuple):
-    """What a pass gave: a row of the history without `epoch`, and the state for the next pass.
+    """The result of a pass: a history row without `epoch`, and the state for the next pass.
 
-    The state holds arrays and plain values, none of them shared with the module. If loss or
-    gradient were not finite, the module is of no use.
+    The state consists of arrays and plain values, none shared with the module. If the loss or
+    gradient was not finite, the module is unusable.
     """
 
     row: dict[str, float]
@@ -45,8 +45,8 @@ def train_pass(
 ) -> PassResult:
     """Train `module` in place for one pass over the windows, at the full learning rate.
 
-    `state` is what the pass before returned; to begin with ``{"entropy": int}``, the seed of all
-    passes. Number of epochs and steps, the schedule, and early stopping are not used.
+    `state` was returned by the previous pass; the first one takes ``{"entropy": int}``, the seed of
+    all passes. Numbers of epochs and steps, schedule and early stopping are ignored.
     """
     config = replace(
         config,
@@ -109,7 +109,7 @@ def _check_continues(state: Mapping[str, Any], **used: str) -> None:
 def _describe(run: TrainingRun, config: TrainingConfig) -> dict[str, Any]:
     whole = run.state_dict()
     carried = {name: whole[name] for name in _CARRIED if name in whole}
-    if config.ema_decay is not None:  # the module will hold the average
+    if config.ema_decay is not None:  # the module will have the averaged weights
         carried["module"] = whole["module"]
     arrays, plain = pack_state(carried)
     return {"arrays": {name: array.copy() for name, array in arrays.items()}, "plain": plain}
@@ -119,7 +119,7 @@ def _go_on(run: TrainingRun, state: Mapping[str, Any]) -> None:
     if "plain" not in state:
         return
     fresh, carried = run.state_dict(), unpack_state(state["arrays"], state["plain"])
-    if "optimizer" in carried:  # its arguments may be others now
+    if "optimizer" in carried:  # its arguments may have changed
         groups = fresh["optimizer"]["param_groups"]
         carried["optimizer"] = {"state": carried["optimizer"]["state"], "param_groups": groups}
     if fresh.get("average") is None:

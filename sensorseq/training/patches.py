@@ -8,14 +8,14 @@ from sensorseq.errors import ArgumentError
 from sensorseq.prediction.patches import SMALLEST_VARIANCE, Patch, count_steps
 
 AUTO = "auto"
-# Steps that a network sees, with patch="auto": at least so many, and less than twice as many.
+# Fewest steps with patch="auto"; there are less than twice as many.
 LEAST_STEPS = 32
-# Inputs of a step at most: more samples side by side are more weights than windows can teach.
+# Most inputs per step, because more would need more weights than windows can train.
 MOST_INPUTS = 256
 
 
 def check_patch(patch: int | str | None) -> None:
-    """Raise an ArgumentError unless it is an argument that the classifier takes."""
+    """Raise an ArgumentError unless `patch` is valid for the classifier."""
     if isinstance(patch, str) and patch != AUTO:
         raise ArgumentError(f"patch={patch!r} is not 'auto', None or a number of samples.")
     if patch is not None and patch != AUTO:
@@ -23,9 +23,9 @@ def check_patch(patch: int | str | None) -> None:
 
 
 def make_patch(patch: int | str | None, n_timesteps: int, n_channels: int) -> Patch | None:
-    """Return the patch of windows of this length, None where a step is a sample.
+    """Return the patch for windows of this length; None if each step is a sample.
 
-    `patch` is the argument: ``"auto"`` leaves `LEAST_STEPS` steps or more.
+    If `patch` is ``"auto"``, at least `LEAST_STEPS` steps are left.
     """
     if patch is None:
         return None

@@ -1,7 +1,7 @@
-"""What a WindowSet or a prepared file records besides its samples: how they were made.
+"""The record of how windows were prepared, in a WindowSet, a prepared file or a model.
 
-A model keeps it, so that a raw recording can be taken through the same steps, and a recording it
-was trained on is recognized.
+A model keeps it so that raw recordings can be prepared in the same way, and recordings that it was
+trained on are recognized.
 """
 
 import os
@@ -38,11 +38,11 @@ _DEFAULT_SCALE = "standard"  # the default of the estimator and of a preparation
 def read_training_file(
     path: str | os.PathLike[str],
 ) -> tuple[WindowSet, Scaler | KeyedScaler | None]:
-    """Return the windows of a prepared file to fit on, and the scaling stored with them.
+    """Return the windows of a prepared file for a fit, and the scaler stored with them.
 
-    Of a file that is split, no test window is read. Training windows are those of its
-    `sample_indices`, balanced if the file was asked to be, and copies among them augmented. When
-    they are more than `buffer_bytes` allows, they are `StoredWindows`, and stay in the file.
+    Test windows of a split file are not read. Training windows are its `sample_indices`, balanced
+    if configured, with copies augmented. If they exceed `buffer_bytes`, they are `StoredWindows`,
+    and stay in the file.
     """
     with PreparedFile(path) as file:
         if file.columns.y is None:
@@ -71,7 +71,7 @@ def read_training_file(
 
 
 def read_prepared(path: str | os.PathLike[str]) -> WindowSet:
-    """Return all windows of a prepared file: `StoredWindows` when they are many, as above."""
+    """Return all windows of a prepared file; many are `StoredWindows`."""
     with PreparedFile(path) as file:
         return _take(file, np.arange(len(file)))
 
@@ -84,9 +84,9 @@ def _take(file: PreparedFile, rows: NDArray[np.int64]) -> WindowSet:
 def augment_as_told(
     windows: WindowSet, rows: NDArray[np.int64], seed: int | None = None
 ) -> WindowSet:
-    """Return training windows, the copies among them changed as their configuration says.
+    """Return training windows with the copies among them augmented as configured.
 
-    `rows` are as in `augment_copies`; `seed` is by default that of the preparation.
+    For `rows` see `augment_copies`; `seed` is by default that of the preparation.
     """
     options = PreparationOptions.recorded(windows.provenance)
     if not options.augmentation:
@@ -96,9 +96,9 @@ def augment_as_told(
 
 
 def augment_stored(windows: StoredWindows, n_train: int) -> StoredWindows:
-    """Return windows whose copies, among the first `n_train`, are augmented when they are read.
+    """Return windows whose copies, among the first `n_train`, are augmented when read.
 
-    They are those of `augment_as_told`, except for rounding of the deviation that scales jitter.
+    They equal those of `augment_as_told`, except for rounding of the deviation that scales jitter.
     """
     samples: Any = windows.X
     options = PreparationOptions.recorded(windows.provenance)
@@ -122,7 +122,7 @@ def augment_stored(windows: StoredWindows, n_train: int) -> StoredWindows:
 
 
 def without_test(windows: WindowSet) -> WindowSet:
-    """Return the set with its test windows blanked; rows keep their places, for messages."""
+    """Return the set with blank test windows; rows stay in place, for messages."""
     is_test = None if windows.split is None else windows.split == "test"
     if is_test is None or not is_test.any():
         return windows
@@ -133,7 +133,7 @@ def without_test(windows: WindowSet) -> WindowSet:
 
 
 def refuse_scaled(windows: WindowSet, scale: object, name: str = "X") -> None:
-    """Raise when windows that are marked as scaled would be scaled once more."""
+    """Raise if windows that are marked as scaled would be scaled again."""
     kind = Provenance.of(windows.provenance).scaled
     if kind is not None and scale is not None:
         raise InputError(
@@ -143,7 +143,7 @@ def refuse_scaled(windows: WindowSet, scale: object, name: str = "X") -> None:
 
 
 def warn_of_another_scale(windows: WindowSet | None, kind: str | None) -> None:
-    """Say that windows were prepared for a chosen scaling, and the estimator has its default."""
+    """Warn if windows were prepared for a scaling that the estimator's default replaces."""
     told = None if windows is None else PreparationOptions.recorded(windows.provenance).scale
     if kind == _DEFAULT_SCALE and told not in (None, _DEFAULT_SCALE):
         warn_caller(
@@ -155,11 +155,11 @@ def warn_of_another_scale(windows: WindowSet | None, kind: str | None) -> None:
 def fit_told_scaler(
     windows: WindowSet | None, sequences: Sequences | StoredPart, kind: str | None
 ) -> Scaler | KeyedScaler | None:
-    """Learn the scaling that an estimator's `scale` and the windows' configuration ask for.
+    """Fit the scaler requested by an estimator's `scale` and the windows' configuration.
 
-    `sequences` is the training part, cropped, of the `windows` that `fit` was given (None for an
-    array). When the windows were prepared for the same `kind`, the rest of their configuration
-    counts, too: ``per``, what has its own statistics, and ``rated``, the values that become 1.
+    `sequences` is the cropped training part of the `windows` given to `fit` (None for an array). If
+    the windows were prepared for the same `kind`, the rest of their configuration applies, too:
+    ``per``, the unit with its own statistics, and ``rated``, the values that become 1.
     """
     if kind is None:
         return None
@@ -188,10 +188,10 @@ def fit_told_scaler(
 
 
 def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:
-    """Raise `SplitError` when parts of a split share what it was made to keep apart.
+    """Raise a `SplitError` if parts of a split share what it should separate.
 
-    That is groups; recordings in a split by recording; and in a split by time, stretches of a
-    recording: there no window may overlap one of another part.
+    It should separate groups; in a split by recording, recordings; and in a split by time,
+    intervals of a recording, so that no window overlaps one of another part.
     """
     split = np.asarray(windows.split)
     by = PreparationOptions.recorded(windows.provenance).split_by
@@ -217,8 +217,8 @@ def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparat
     """Describe the preparation of a fit's windows, and the recordings they were cut from.
 
     `sets` are the training set, then the validation set if it was given separately. Test windows of
-    the first do not count as seen; of the second `fit` uses all. Digests are empty if unknown. With
-    `with_dwell`, labels are classes, which may say how long one lasts.
+    the first do not count as seen, but `fit` uses all windows of the second. Unknown digests are
+    empty. With `with_dwell`, labels are classes, from which their durations may be learned.
     """
     first = sets[0]
     seen: dict[str, list[str]] = {}
@@ -247,7 +247,7 @@ def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparat
 
 
 def _learn_dwell(windows: WindowSet) -> LearnedDwell | None:
-    """Learn the durations of classes from the labels, without those of the test part."""
+    """Learn the durations of classes from the labels outside the test part."""
     y, start, recording = windows.y, windows.start_s, windows.recording_id
     if y is None or start is None or recording is None or not windows.sample_rate_hz:
         return None

@@ -9,14 +9,14 @@ from scipy.special import betaincc
 
 from sensorseq.prediction.probabilities import Abstention, below_highest, softmax
 
-# What the belief that the network is right as it is weighs. The windows outweigh it soon: each adds
-# the variance of its logits, which is about 1 for an unsure one.
+# Weight of the prior that the network is calibrated. Windows soon outweigh it: each adds the
+# variance of its logits, which is about 1 if it is uncertain.
 _PRIOR = 1.0
 NOTABLE_SPREAD = 0.05
 
 
 def fit_temperature(logits: NDArray[np.floating], class_index: NDArray[np.integer]) -> float:
-    """Return the temperature T for which ``softmax(logits / T)`` suits the classes best.
+    """Return the temperature T for which ``softmax(logits / T)`` fits the classes best.
 
     It minimizes the cross entropy of windows not used for training [1]_ plus ``b - 1 - log(b)``
     with ``b = 1 / T``, a gamma prior whose mode is T = 1. With a few dozen windows the prior has no
@@ -33,7 +33,7 @@ def fit_temperature(logits: NDArray[np.floating], class_index: NDArray[np.intege
     def slope(log_b: float) -> float:
         b = np.exp(log_b)
         expected = (softmax(b * z) * z).sum(axis=1)
-        # times b, which has the same root and does not overflow
+        # multiplied by b, which keeps the root and avoids overflow
         return float(b * (expected - of_class).sum() + _PRIOR * (b - 1))
 
     low, high = -1.0, 1.0
@@ -50,11 +50,11 @@ def probability_spread(
     temperature: float,
     groups: NDArray[Any] | None = None,
 ) -> float:
-    """Measure how far the probability of the likeliest class depends on the windows drawn.
+    """Estimate the standard error of the top class's probability due to fitting T.
 
-    The standard error of log T times the effect of log T on that probability, as a root mean square
-    over the windows. The error is that of independent windows, or if larger, of each group's slope
-    of the loss: the windows of a recording ask for another temperature together.
+    It is the standard error of log T times the derivative of that probability by log T, root mean
+    square over the windows. The error is that for independent windows or, if larger, that from the
+    groups' slopes of the loss, because windows of a recording are correlated.
     """
     z = below_highest(logits) / temperature
     probability = softmax(z)
@@ -66,12 +66,13 @@ def probability_spread(
         of_group = np.bincount(np.searchsorted(names, groups), slope)
         variance = max(variance, float((of_group**2).sum()) * len(names) / (len(names) - 1))
     information = spread_of_z + _PRIOR / temperature
-    change = probability.max(axis=1) * expected  # d p_max / d log T; its own z is 0
+    change = probability.max(axis=1) * expected  # d p_max / d log T; the z of the top class is 0
     return float(np.sqrt((change**2).mean() * variance) / information)
 
 
-_COVERAGES = np.arange(6, 21) / 20  # thresholds that are tried: those that answer such a share
-_STARTS = (0, 6, 14)  # places of 30, 60 and 100 % among them, see `choose_threshold`
+# Candidate thresholds, by the fraction of windows that they answer.
+_COVERAGES = np.arange(6, 21) / 20
+_STARTS = (0, 6, 14)  # indices of 30, 60 and 100 % in `_COVERAGES`, see `choose_threshold`
 
 
 def choose_threshold(
@@ -87,9 +88,9 @@ def choose_threshold(
     The thresholds that answer 30, 35, ... 100 % of the windows are tested in this order, each
     against the null hypothesis "more than `error_rate` of its answers are wrong", until one cannot
     be rejected. A fixed testing order needs no correction for the number of tests [1]_. Because few
-    windows cannot reject anything, there are three starting points, at 30, 60 and 100 %, which
-    share ``1 - confidence``; a start passes the part it has not used on to the next (the fallback
-    procedure [2]_).
+    windows cannot reject any hypothesis, there are three starting points, at 30, 60 and 100 %,
+    which share ``1 - confidence``; a start passes the part it has not used on to the next (the
+    fallback procedure [2]_).
 
     Each test is an exact binomial test with the *effective* number of windows: the number of
     answered windows divided by their design effect ``1 + (m - 1) rho``, where m is the number of
@@ -132,7 +133,7 @@ def lowest_error_rate(
     group_index: NDArray[np.int64],
     confidence: float,
 ) -> float | None:
-    """Return the lowest error rate, in hundredths, that these windows can vouch for, up to 0.5."""
+    """Return the lowest error rate, in hundredths up to 0.5, that these windows can guarantee."""
     for percent in range(1, 51):
         arguments = {"error_rate": percent / 100, "confidence": confidence}
         if choose_threshold(probability, is_right, group_index, **arguments) is not None:
@@ -147,7 +148,7 @@ def _p_values(
     group_index: NDArray[np.int64],
     error_rate: float,
 ) -> NDArray[np.float64]:
-    """Probability of as few errors if `error_rate` of the answers were wrong, per threshold."""
+    """Return, per threshold, the probability of so few errors if the rate were `error_rate`."""
     n_groups = int(group_index.max()) + 1
     alike = _error_correlation(is_right, group_index, n_groups)
     values = np.ones(len(thresholds))
@@ -158,7 +159,7 @@ def _p_values(
         design_effect = 1 + ((sizes**2).sum() / n - 1) * alike
         worth = n / design_effect
         errors = n_errors / n * worth
-        # P(Bin(worth, error_rate) <= errors), for counts that are not whole
+        # P(Bin(worth, error_rate) <= errors), generalized to fractional counts
         values[place] = betaincc(errors + 1, worth - errors, error_rate) if worth > errors else 1.0
     return values
 
@@ -166,7 +167,7 @@ def _p_values(
 def _error_correlation(
     is_right: NDArray[np.bool_], group_index: NDArray[np.int64], n_groups: int
 ) -> float:
-    """Correlation of errors within a group, by analysis of variance, drawn towards 1."""
+    """Estimate the correlation of errors within a group (by ANOVA), shrunk toward 1."""
     sizes = np.bincount(group_index, minlength=n_groups).astype(float)
     n = sizes.sum()
     if n_groups == n:

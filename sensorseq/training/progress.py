@@ -1,4 +1,4 @@
-"""Progress output of `verbose=1`: a bar on a terminal, a line in a notebook, or a log."""
+"""Progress output for `verbose=1`: a bar on a terminal, a line in a notebook, or a log."""
 
 import os
 import statistics
@@ -19,18 +19,18 @@ from sensorseq.history import History
 from sensorseq.training.callbacks import Callback, NoProgress
 from sensorseq.training.config import TrainingConfig
 
-LINES = 20  # about as many as a log of one fit should have
+LINES = 20  # about the number of lines in the log of a fit
 _SCORES = {"accuracy": "{:.1%}", "r2": "{:.3f}"}
-_RECENT = 10  # epochs whose median duration foretells the rest
+_RECENT = 10  # number of epochs whose median duration predicts the rest
 
 
 class ProgressReport(NoProgress, Callback):
     """Show what a fit does, and the time left for the rest of it, on stderr.
 
-    It is a callback of all networks of the fit. A terminal shows one bar above a line
-    of figures, a notebook one line that is updated, anything else a log of about twenty lines, or
-    with `every_epoch` one line per epoch. The time left is for all epochs of all networks; early
-    stopping ends sooner.
+    It is a callback for all networks of the fit. A terminal shows one bar above a line of figures,
+    a notebook one line that is updated, anything else a log of about twenty lines, or with
+    `every_epoch` one line per epoch. The time left covers all epochs of all networks; early
+    stopping may end sooner.
     """
 
     def __init__(self, *, every_epoch: bool = False, console: Console | None = None) -> None:
@@ -39,7 +39,7 @@ class ProgressReport(NoProgress, Callback):
         self._notebook = _notebook_display() if console is None else None
         self._console = console or _Stderr(stderr=True, force_jupyter=False)
         self._bar: _Bar | None = None
-        self._line: Any = None  # IPython's handle of the line in a notebook
+        self._line: Any = None  # IPython's handle for the line in a notebook
         self._networks: list[_Network] = []
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self._figures = ""
@@ -47,16 +47,16 @@ class ProgressReport(NoProgress, Callback):
 
     @property
     def callbacks(self) -> tuple[Any, ...]:
-        """Return this."""
+        """A tuple of this object."""
         return (self,)
 
     def say(self, stage: str) -> None:
-        """Show what is done before the first epoch, or between two networks."""
+        """Show a message before the first epoch, or between two networks."""
         self._open()
         self._show(stage, "", is_due=False)
 
     def expect(self, n_networks: int) -> None:
-        """Learn how many networks there will be."""
+        """Set how many networks will be trained."""
         self._n_networks = n_networks
 
     def on_fit_begin(self, module: nn.Module, config: TrainingConfig) -> None:
@@ -70,7 +70,7 @@ class ProgressReport(NoProgress, Callback):
         epoch = int(row["epoch"])
         network = next((known for known in self._networks if known.module is module), None)
         self._figures = "  ".join(_figures(row))
-        if network is None:  # a pass of partial_fit
+        if network is None:  # during partial_fit
             self._write(f"pass {epoch}  {self._figures}")
             return
         before = self._done
@@ -81,13 +81,13 @@ class ProgressReport(NoProgress, Callback):
         self._show(f"{self._name(network)}epoch {epoch}/{network.n_epochs}", self._left(), is_due)
 
     def on_fit_end(self, module: nn.Module, history: History) -> None:
-        """Forget the epochs that early stopping spares."""
+        """Remove epochs from the total that early stopping has saved."""
         for network in self._networks:
             if network.module is module:
                 network.n_epochs, network.has_ended = network.done, True
 
     def close(self) -> None:
-        """Close the bar; say how long everything took. Nothing if nothing was shown."""
+        """Close the bar and show the total time; do nothing if nothing was shown."""
         if self._started is None:
             return
         if self._bar is not None:
@@ -108,13 +108,13 @@ class ProgressReport(NoProgress, Callback):
 
     @property
     def _total(self) -> int:
-        """The epochs of all networks; those that have not begun are taken to be like the last."""
+        """The total number of epochs; networks that have not started count like the last one."""
         n_others = max(0, self._n_networks - len(self._networks))
         known = sum(network.n_epochs for network in self._networks)
         return known + n_others * self._networks[-1].n_epochs
 
     def _name(self, network: "_Network") -> str:
-        """Name the networks that train, unless there is only one."""
+        """Return the names of the networks in training; empty if there is only one."""
         n_networks = max(self._n_networks, len(self._networks))
         if n_networks == 1:
             return ""
@@ -151,12 +151,12 @@ class ProgressReport(NoProgress, Callback):
             self._write(line)
 
     def _write(self, line: str) -> None:
-        with suppress(OSError):  # a full disk is no reason to lose a training
+        with suppress(OSError):  # a full disk must not end training
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class _Network:
-    """One network's share of the bar."""
+    """The progress of one network."""
 
     def __init__(self, module: nn.Module, n_epochs: int) -> None:
         self.module, self.n_epochs = module, n_epochs
@@ -165,7 +165,7 @@ class _Network:
 
 class _Stderr(Console):
     def on_broken_pipe(self) -> None:
-        # Nobody reads any more, as in `| head`: no reason to lose a training.
+        # The reader has closed the output, as `| head` does; training continues.
         self.quiet = True
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stderr.fileno())
@@ -173,7 +173,7 @@ class _Stderr(Console):
 
 
 class _Bar(Progress):
-    """A bar with stage and time left; below it the figures, which need a line of 80."""
+    """A bar with stage and time left, and below it the figures, within 80 columns."""
 
     def __init__(self, console: Console) -> None:
         self._figures = ""
@@ -215,7 +215,7 @@ def _loss(value: float) -> str:
 
 
 def _notebook_display() -> Any:
-    """Return IPython's `display` when a notebook's kernel runs this; else None."""
+    """Return IPython's `display` if this runs in a notebook's kernel; else None."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     if shell is None or getattr(shell, "kernel", None) is None:

@@ -1,4 +1,4 @@
-"""One seed, several independent streams, and torch's global generator left as it was."""
+"""Independent random streams from one seed, without changing torch's global generator."""
 
 import os
 import random
@@ -13,14 +13,13 @@ from torch import Tensor
 
 from sensorseq.ops.train_epoch import dropout_mask
 
-# torch's generator belongs to the process. Two fits in two threads (joblib's threading backend)
-# would draw from each other's stream, so one waits for the other; a fit inside a callback may
-# nest.
+# torch's generator is global. Two fits in two threads (joblib's threading backend) would draw from
+# the same stream, so one waits for the other; a fit within a callback may nest.
 _lock = threading.RLock()
 
 
 def _renew_lock() -> None:
-    """Leave a lock to the parent process after a fork, whose thread may hold it."""
+    """Create a new lock after a fork, because a thread of the parent may hold the old one."""
     global _lock
     _lock = threading.RLock()
 
@@ -35,10 +34,11 @@ def integer_seed(sequence: np.random.SeedSequence) -> int:
 
 @contextmanager
 def isolated_torch_rng(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's generators for a block, then give them back their former state."""
+    """Seed torch's generators for a block, then restore their state."""
     cuda_devices = [device.index or 0] if device.type == "cuda" else []
     with _lock, torch.random.fork_rng(devices=cuda_devices):
-        if device.type == "cpu":  # torch.manual_seed takes 0.5 ms to tell every kind of device
+        # Torch.manual_seed takes 0.5 ms, because it seeds every kind of device.
+        if device.type == "cpu":
             torch.default_generator.manual_seed(seed)
         else:
             torch.manual_seed(seed)
@@ -47,7 +47,7 @@ def isolated_torch_rng(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """Let torch's own arithmetic run on one thread in a block."""
+    """Limit torch to one thread in a block."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -58,11 +58,11 @@ def single_thread() -> Iterator[None]:
 
 @contextmanager
 def deterministic_algorithms(enabled: bool, device: torch.device) -> Iterator[None]:
-    """Let torch use only deterministic CUDA kernels in a block; CPU kernels always are."""
+    """Restrict torch to deterministic CUDA kernels in a block; CPU kernels always are."""
     if not enabled or device.type != "cuda":
         yield
         return
-    # cuBLAS reads this when its handle is made; without it torch refuses deterministic products.
+    # cuBLAS reads this when its handle is created; otherwise torch rejects deterministic products.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -76,7 +76,7 @@ def deterministic_algorithms(enabled: bool, device: torch.device) -> Iterator[No
 class CounterDropout:
     """Dropout with the native engine's masks, so that both engines take the same trajectory.
 
-    The engine counts the optimizer steps taken in `step`.
+    The engine counts the optimizer steps in `step`.
     """
 
     def __init__(self, seed: int) -> None:
@@ -109,7 +109,7 @@ def isolated_generators(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def rng_state(device: torch.device) -> dict[str, Tensor]:
-    """Return the state of torch's own generators that a run on `device` draws from."""
+    """Return the state of torch's generators that a run on `device` uses."""
     state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
@@ -117,7 +117,7 @@ def rng_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_rng_state(state: Mapping[str, Tensor], device: torch.device) -> None:
-    """Undo `rng_state`."""
+    """Restore the state from `rng_state`."""
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,4 +1,4 @@
-"""Recorder: fill a TrainingRecord while a run trains, and change no bit of the training."""
+"""Recorder: fill a TrainingRecord during training, without changing a bit of its results."""
 
 import copy
 import math
@@ -25,9 +25,10 @@ from sensorseq.training.losses import Objective
 from sensorseq.training.stopping import ModuleWeights, float_parts
 from sensorseq.training.stream import StreamedData
 
-FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256  # windows of the fixed subset: one in 20
+FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256  # fixed windows: one in 20, within these limits
 AVERAGE_DECAY = 0.9
-N_SNAPSHOTS, SNAPSHOT_SHARE = 4, 8  # kept beside the first; one every eighth of the epochs
+# Snapshots besides the first, and an eighth of the epochs between them.
+N_SNAPSHOTS, SNAPSHOT_SHARE = 4, 8
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -53,18 +54,18 @@ class _Epoch:
     steps: list[NDArray[np.float64]] = field(default_factory=list)  # (S, len(STEP_NAMES)) each
     class_counts: list[NDArray[np.int32]] = field(default_factory=list)  # (S, K) each
     fixed: list[NDArray[np.float64]] = field(default_factory=list)  # loss and score, (1, 2) each
-    # one row for the followed windows, (1, n) each
+    # one row for the tracked windows, (1, n) each
     val_predicted: list[NDArray[np.uint16]] = field(default_factory=list)
     val_margin: list[NDArray[np.float16]] = field(default_factory=list)
     train_margin: list[NDArray[np.float16]] = field(default_factory=list)
 
 
 class Recorder:
-    """Measure what `TrainingRecord` describes; one recorder serves one run.
+    """Records the measurements in `TrainingRecord`; each run needs its own recorder.
 
-    The run calls `begin`, in each epoch the `note_...` that it has something for, and `finish`.
-    Nothing here draws from a generator or writes to the network. Not everything can be measured in
-    every run; what was not is empty, or NaN:
+    The run calls `begin`, the applicable `note_...` methods in each epoch, and `finish`. The
+    recorder neither draws random numbers nor changes the network. Some measurements are not
+    possible in every run, and are then empty or NaN:
 
     - Windows streamed from their file: no fixed subset, `averaged_loss` or `train_margin`.
     - Several processes: of the steps no loss, variance or accuracy, of which each process has its
@@ -95,9 +96,9 @@ class Recorder:
         is_alone: bool,
         is_shared: bool,
     ) -> None:
-        """Choose what to follow of a run that is about to begin.
+        """Choose what to record of a run that is about to start.
 
-        It trains alone, or with other runs; several processes share it, or one has it all.
+        The arguments say whether it trains alone or with other runs, in one or several processes.
         """
         self._keeps_snapshots &= is_alone
         self._objective = objective
@@ -112,7 +113,7 @@ class Recorder:
         follows = self._n_classes and not is_shared and validation is not None
         self._val = _Followed(validation.target if follows and validation else None)
         self._fixed_rows = np.zeros(0, np.int64)
-        # A custom loss may count its calls or draw numbers: it is called as often as before.
+        # A custom loss may count calls or draw random numbers, so it gets no additional calls.
         is_own_loss = callable(config.loss)
         if self._given_fixed is not None and not is_own_loss:
             self.fixed = self._given_fixed
@@ -135,7 +136,7 @@ class Recorder:
 
     @property
     def follows_validation(self) -> bool:
-        """Whether `note_validation` has windows to follow."""
+        """True if `note_validation` has windows to track."""
         return len(self._val.rows) > 0
 
     @_timed
@@ -147,7 +148,7 @@ class Recorder:
         statistics: StepStatistics,
         model: int = 0,
     ) -> None:
-        """Take in the steps of a native call."""
+        """Record the steps of a native call."""
         values = statistics.values[model].numpy()[: len(batches)]
         margins = None
         if self.notes_margins and statistics.margins is not None:
@@ -166,8 +167,8 @@ class Recorder:
         """Record steps taken by autograd.
 
         `totals` (S, 3): loss and scores of each step, summed over its windows, and its gradient
-        norm. `noted` are the losses, (n,) or (), and outputs (n, K) of each step's windows; empty
-        when several processes share a batch.
+        norm. `noted` has the losses, (n,) or (), and outputs (n, K) of each step's windows; it is
+        empty if several processes share a batch.
         """
         sizes = np.array([len(rows) for rows in batches])
         values = np.full((len(batches), len(STATISTIC_COLUMNS)), np.nan)
@@ -212,7 +213,7 @@ class Recorder:
 
     @_timed
     def note_validation(self, outputs: Sequence[Tensor]) -> None:
-        """Take in the outputs (n, K) for the validation windows, one batch after the other."""
+        """Record the outputs (n, K) of the validation windows, batch by batch."""
         joined = outputs[0] if len(outputs) == 1 else torch.cat(list(outputs))
         followed = self._val.of(joined.cpu().numpy())
         self._now.val_predicted = [followed.argmax(axis=1).astype(np.uint16)[np.newaxis]]
@@ -220,23 +221,23 @@ class Recorder:
 
     @_timed
     def measure_fixed(self, module: nn.Module) -> None:
-        """Measure the fixed subset with the weights that are in the network."""
+        """Evaluate the fixed windows with the network's present weights."""
         if self.fixed is not None:
             self.note_fixed(*evaluate(module, self.fixed, self._objective))
 
     def note_fixed(self, loss: float, score: float) -> None:
-        """Take in loss and score of the fixed subset."""
+        """Record loss and score of the fixed windows."""
         self._now.fixed = [np.array([[loss, score]])]
 
     @_timed
     def end_epoch(self, weights: ModuleWeights) -> None:
-        """Keep what was noted of an epoch, and take in the weights that were validated."""
+        """Store the records of an epoch, and average the weights that were validated."""
         epoch, done = self._now, self._done
         if self.fixed is not None:
             here, n_before = weights.join(), len(done.n_steps)
             if self._average is None:
                 self._average = here.clone()
-            else:  # such that the first epochs weigh no more than their share
+            else:  # so that the first epochs have no extra weight
                 share = (1 - AVERAGE_DECAY) / (1 - AVERAGE_DECAY ** (n_before + 1))
                 self._average.lerp_(here, share)
         epoch.n_steps = [sum(len(part) for part in epoch.steps)]
@@ -248,19 +249,19 @@ class Recorder:
     def keep_snapshot(
         self, n_epochs: int, n_steps: int, get_state: Callable[[], Mapping[str, Any]]
     ) -> None:
-        """Keep the state of a run alone before its first step, and after every so many epochs."""
+        """Store the state before the first step and at intervals, for a run trained alone."""
         if self._keeps_snapshots and not n_epochs % self._snapshot_every:
             snapshot = Snapshot(n_epochs, n_steps, _copied(get_state()))
             (self._snapshots if n_epochs else self._first_snapshot).append(snapshot)
 
     @_timed
     def state_dict(self) -> dict[str, Any]:
-        """Return the state from which `load_state_dict` continues at the end of an epoch."""
+        """Return the state from which `load_state_dict` continues after an epoch."""
         arrays = {name: torch.from_numpy(array) for name, array in self._joined().items()}
         return arrays | {"n_steps": torch.tensor(self._done.n_steps), "average": self._average}
 
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
-        """Continue from where `state_dict` was called; None is a run that was not recorded."""
+        """Restore a `state_dict`; None stands for a run that was not recorded."""
         if state is None:
             self._began_late = True
             return
@@ -274,7 +275,7 @@ class Recorder:
         )
 
     def _widths(self) -> dict[str, tuple[int, Any]]:
-        """Return the least number of columns of each part of the record, and its dtype."""
+        """Return the minimum number of columns and the dtype of each part of the record."""
         return {
             "steps": (len(STEP_NAMES), np.float64),
             "fixed": (2, np.float64),
@@ -285,7 +286,7 @@ class Recorder:
         }
 
     def _joined(self) -> dict[str, NDArray[Any]]:
-        """Join what was noted of all epochs, so that the next call has few parts to join."""
+        """Join the records of all epochs, so that the next call has few parts to join."""
         arrays = {}
         for name, (width, dtype) in self._widths().items():
             parts = getattr(self._done, name)
@@ -297,11 +298,11 @@ class Recorder:
         return arrays
 
     def finish(self, module: nn.Module, n_epochs: int) -> TrainingRecord | None:
-        """Return the record of a run that has ended after so many epochs.
+        """Return the record of a run that has ended after `n_epochs`.
 
-        None when the run began without a recorder, or an interrupt left its last epoch incomplete.
+        None if the run started without a recorder, or an interrupt left the last epoch incomplete.
         """
-        n_steps = self._done.n_steps[:n_epochs]  # one may have been noted that never ended
+        n_steps = self._done.n_steps[:n_epochs]  # an incomplete epoch may have been recorded, too
         if self._began_late or len(n_steps) < n_epochs:
             return None
         averaged_loss = self._measure_average(module)
@@ -332,7 +333,7 @@ class Recorder:
     @_timed
     @torch.no_grad()
     def _measure_average(self, module: nn.Module) -> float:
-        """Return the loss of the fixed subset under the mean of the weights after each epoch."""
+        """Return the loss on the fixed windows with the averaged weights, after each epoch."""
         if self._average is None or self.fixed is None:
             return math.nan
         scratch = copy.deepcopy(module)
@@ -348,13 +349,13 @@ _is_recording = True
 
 
 def new_recorder() -> Recorder | None:
-    """Return a recorder for a run, None in a block `without_recording`."""
+    """Return a recorder for a run; None within a `without_recording` block."""
     return Recorder() if _is_recording else None
 
 
 @contextmanager
 def without_recording() -> Iterator[None]:
-    """Let no fit of this process record its run in a block; the trained networks are the same."""
+    """Disable recording in all fits of this process within a block; results are the same."""
     global _is_recording
     before, _is_recording = _is_recording, False
     try:
@@ -364,18 +365,18 @@ def without_recording() -> Iterator[None]:
 
 
 def margins_of(outputs: NDArray[Any], target: NDArray[np.int64]) -> NDArray[Any]:
-    """Return the logit of each window's own class less the largest other one, shape (n,)."""
+    """Return each window's logit of its own class minus the largest other one, (n,)."""
     every = np.arange(len(outputs))
     own, others = outputs[every, target], outputs.copy()
     if outputs.shape[1] == 1:
         return np.zeros_like(own)
     others[every, target] = -np.inf
-    with np.errstate(invalid="ignore"):  # outputs that are not finite give NaN, which says it
+    with np.errstate(invalid="ignore"):  # non-finite outputs give NaN, which is intended
         return np.asarray(own - others.max(axis=1))
 
 
 class _Followed:
-    """Windows of a part that are followed one by one: all, or a sample that is spread evenly."""
+    """Windows of a part that are tracked individually: all, or an even sample."""
 
     def __init__(self, target: Tensor | None) -> None:
         none = np.zeros(0, np.int64)
@@ -389,11 +390,11 @@ class _Followed:
             self._place[self.rows] = np.arange(len(self.rows))
 
     def of(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the part of values of all windows that is of those followed."""
+        """Return the tracked part of values for all windows."""
         return values if self._are_all else values[self.rows]
 
     def put(self, into: NDArray[np.float16], rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Write the values of some windows to their places; of repeats, the last value stays."""
+        """Store the values of some windows at their positions; the last of repeated ones stays."""
         if not self._are_all:
             places = self._place[rows]
             rows, values = places[places >= 0], values[places >= 0]
@@ -408,18 +409,18 @@ def _root_mean_square(windows: TrainingData) -> float:
 
 
 def _half(values: NDArray[Any]) -> NDArray[np.float16]:
-    with np.errstate(over="ignore"):  # infinity says it well
+    with np.errstate(over="ignore"):  # infinity is intended
         return values.astype(np.float16)
 
 
 def spread_rows(n_windows: int, n_chosen: int) -> NDArray[np.int64]:
-    """Return rows that are spread evenly over all windows."""
+    """Return evenly spread rows of all windows."""
     return np.arange(n_chosen, dtype=np.int64) * n_windows // max(1, n_chosen)
 
 
 def _variances(losses: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    with np.errstate(invalid="ignore"):  # losses that are not finite give NaN, which says it
+    with np.errstate(invalid="ignore"):  # non-finite losses give NaN, which is intended
         mean = np.add.reduceat(losses, starts) / sizes
         return np.asarray(np.add.reduceat((losses - np.repeat(mean, sizes)) ** 2, starts) / sizes)
 

@@ -1,4 +1,4 @@
-"""Start: train the end of a run again from a snapshot, with a rate that falls to nearly nothing."""
+"""Start: retrain the end of a run from a snapshot, with a rate that falls to nearly zero."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -14,11 +14,11 @@ from sensorseq.training.config import TrainingConfig
 from sensorseq.training.optim import OwnOptimizer, OwnRates, Schedule, cosine_between, load_exactly
 from sensorseq.training.stopping import WeightAverage
 
-DECAY_END = 0.01  # share of the rate that is left at the end of its decay
+DECAY_END = 0.01  # fraction of the rate at the end of the decay
 
 
 class FallingRates(Schedule):
-    """The learning rates of a run from a snapshot on, times a half cosine that falls to 1 %."""
+    """The rates of a run from a snapshot on, multiplied by a half cosine that falls to 1 %."""
 
     def __init__(
         self, config: TrainingConfig, steps_per_epoch: int, first_step: int, n_steps: int
@@ -27,18 +27,18 @@ class FallingRates(Schedule):
         self._first_step, self._n_falling = first_step, n_steps
 
     def learning_rate(self, step: int) -> float:
-        """Return the learning rate of step `step`, counted as the run counts."""
+        """Return the learning rate of step `step` in the run's count."""
         done = min(1.0, (step - self._first_step) / self._n_falling)
         return cosine_between(1.0, DECAY_END, done) * super().learning_rate(step)
 
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Where a run begins in place of its first weights; its windows come in another order.
+    """A snapshot to start a run from, with the windows in another order.
 
     Weights, optimizer and schedule come from the `snapshot` of an earlier run; `config` and
-    `steps_per_epoch` are that run's. The rate falls to nearly nothing over `n_epochs`. A custom
-    optimizer, `own`, has the rates of the epochs to come, which fall already.
+    `steps_per_epoch` are that run's. The rate falls to nearly zero over `n_epochs`. A custom
+    optimizer, `own`, already has the falling rates of these epochs.
     """
 
     snapshot: Snapshot
@@ -48,11 +48,11 @@ class Start:
     own: OwnOptimizer | None = None
 
     def load_module(self, module: nn.Module) -> None:
-        """Put the weights into a module, before a trainer takes them over."""
+        """Load the weights into a module before a trainer takes them over."""
         module.load_state_dict(self.snapshot.state["module"])
 
     def make_schedule(self, n_batches: int) -> Schedule | OwnRates:
-        """Return the rates of a run that has so many batches in an epoch."""
+        """Return the schedule of a run with this number of batches per epoch."""
         first_step = self.snapshot.step
         if self.own is not None:
             return OwnRates(self.own.table, n_batches, first_step)
@@ -62,15 +62,15 @@ class Start:
         return schedule
 
     def load_optimizer(self, optimizer: Optimizer, average: WeightAverage | None) -> None:
-        """Put the optimizer's state into a run by autograd."""
-        state = copy.deepcopy(self.snapshot.state)  # torch takes the tensors as they are
+        """Load the optimizer's state into a run with autograd."""
+        state = copy.deepcopy(self.snapshot.state)  # because torch does not copy the tensors
         load_exactly(optimizer, state["optimizer"])
         if average is not None:
             average.load_state_dict(state["average"])
 
     @torch.no_grad()
     def load_model(self, trainer: EpochTrainer, model: int) -> None:
-        """Put the optimizer's state into one model of a native trainer."""
+        """Load the optimizer's state into a model of a native trainer."""
         native = self.snapshot.state["native"]
         for row, values in native["optimizer"].items():
             trainer.state[model, row].copy_(values)
@@ -81,7 +81,7 @@ class Start:
 
 
 def rerun_config(config: TrainingConfig, n_epochs: int, **changes: Any) -> TrainingConfig:
-    """Return a configuration that trains so many epochs and ends with its last weights."""
+    """Return a configuration for `n_epochs` that keeps the last weights."""
     return replace(
         config,
         **changes,

@@ -1,4 +1,4 @@
-"""Tell a table of samples, with a label for each row, from windows of one channel."""
+"""Detect a table of labeled samples that was given instead of windows of one channel."""
 
 from typing import Any
 
@@ -7,19 +7,21 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import InputError
 
-# The limits were set on the motors of BorealTC and half of the other sets of docs/input_files.md.
-MOST_COLUMNS = 31  # with more, rows are rather windows or their spectra
-LEAST_ROWS = 1000  # with fewer, neighbours may be alike by chance
-LEAST_RUN = 20  # rows with one label, on average
-NEAR = 0.7  # fraction of the distance to another row of the run, and to the next column
-SHARE = 0.25  # fraction of the columns in which rows are that near to the next
+# The limits were chosen on the motors of BorealTC and half of the other sets in
+# docs/input_files.md.
+MOST_COLUMNS = 31  # with more columns, rows are more likely windows or their spectra
+LEAST_ROWS = 1000  # with fewer rows, neighbors may be similar by chance
+LEAST_RUN = 20  # mean number of consecutive rows with the same label
+NEAR = 0.7  # as a fraction of the distance to another row of the run, and to the next column
+SHARE = 0.25  # fraction of the columns in which rows are that close to the next row
 
 
 def refuse_rows(X: NDArray[Any], target: NDArray[np.int64]) -> None:
-    """Raise when the rows of X (n, t), read as windows of one channel, are samples of recordings.
+    """Raise if the rows of X (n, t) look like samples of recordings, not like windows.
 
-    Then a row continues the one before it, column by column: it is nearer than others with the same
-    label. That holds for windows that overlap, too, but there the next column is nearer still.
+    In a table of samples, each row is closer to the previous one, column by column, than others
+    with the same label are. That also holds for overlapping windows, but in these the next column
+    is even closer.
     """
     n, n_columns = X.shape
     goes_on = target[1:] == target[:-1]
@@ -31,7 +33,8 @@ def refuse_rows(X: NDArray[Any], target: NDArray[np.int64]) -> None:
     moves = spread > 0
     Z = (X - X.mean(axis=0)) / np.where(moves, spread, 1)
     run = np.concatenate([[0], np.cumsum(~goes_on)])
-    mixed = Z[np.lexsort((np.random.default_rng(0).permutation(n), run))]  # within each run
+    # Shuffled within each run.
+    mixed = Z[np.lexsort((np.random.default_rng(0).permutation(n), run))]
     onward, at_random = (np.abs(np.diff(rows, axis=0))[goes_on].mean(axis=0) for rows in (Z, mixed))
     sideways = np.abs(np.diff(Z, axis=1)).mean(axis=0)
     beside = np.minimum(np.append(np.inf, sideways), np.append(sideways, np.inf))

@@ -1,8 +1,8 @@
-"""Many training runs at once, with the numbers that each gets alone.
+"""Train many runs at once, with the same results as when each trains alone.
 
 Runs of one kind of network become the models of one `EpochTrainer`: an epoch of all of them is one
-native call, and so is their validation on the same windows. What an epoch means to a run (its
-order, rates, best weights, early stopping) is the run's own business, see `engine.TrainingRun`.
+native call, and so is their validation on the same windows. Each run handles its epochs (order,
+rates, best weights, early stopping) itself, see `engine.TrainingRun`.
 """
 
 import math
@@ -26,9 +26,10 @@ from sensorseq.training.native import RandomCrops, network_of
 from sensorseq.training.randomness import isolated_torch_rng
 from sensorseq.training.stream import StreamedData
 
-SHARED_BYTES = 1024**3  # most bytes of windows laid out for one group
-STACKED_BYTES = 4 * 1024**2  # most bytes of validation windows that each model of a call copies
-STEP_PRODUCTS = 4e9  # multiplications of one step of all models in a group: about 0.1 s
+SHARED_BYTES = 1024**3  # most bytes of windows stored for one group
+# Most bytes of validation windows that are copied for each model in a call.
+STACKED_BYTES = 4 * 1024**2
+STEP_PRODUCTS = 4e9  # multiplications in a step of all models of a group: about 0.1 s
 
 
 def train_side_by_side(
@@ -37,15 +38,15 @@ def train_side_by_side(
     return_errors: bool = False,
     are_one: bool = False,
 ) -> list[Any]:
-    """Train every job's module in place, many at a time; return results in the order of jobs.
+    """Train every job's module in place, many at a time; return results in order of the jobs.
 
     Each gets the bits that `train_network` gives it alone: weights, history, best epoch.
-    `duration_s` is an equal share of what the epoch took for all that trained in it. What the
-    native engine does not serve is trained one after another.
+    `duration_s` is an equal share of the time that an epoch took for all its runs. Jobs that the
+    native engine does not support are trained one after another.
 
     With `return_errors`, an error that ends one job takes the place of its result. An interrupt
-    ends all that train at this time, each with its best weights; other groups go on, unless the
-    jobs `are_one`: those that have not begun get None.
+    ends all runs in training, each with its best weights. Other groups continue, unless the jobs
+    `are_one` fit; then those that have not started get None.
     """
     results: list[Any] = [None] * len(jobs)
 
@@ -93,11 +94,11 @@ def train_side_by_side(
 
 
 def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
-    """Train the jobs of one fit: here, or with those of other fits.
+    """Train the jobs of one fit, either here or together with those of other fits.
 
     A joblib backend with a method `train_jobs` (`sensorseq.model_selection.side_by_side`) trains
-    the networks of all fits that it runs. Jobs that had not begun at an interrupt get no result.
-    Raises what a callback raised, unless there is one job: then it is in the result.
+    the networks of all fits that it runs. Jobs that had not started at an interrupt get no result.
+    An error of a callback is raised, or with a single job, stored in its result.
     """
     backend, _ = get_active_backend()
     if hasattr(backend, "train_jobs"):
@@ -110,7 +111,7 @@ def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
 
 
 def share_equal(jobs: Sequence[TrainingJob]) -> list[TrainingJob]:
-    """Return jobs of which those with equal windows hold the same tensors."""
+    """Return the jobs with equal windows sharing the same tensors."""
     known: dict[Hashable, list[TrainingData]] = {}
 
     def share(data: TrainingData | StreamedData) -> TrainingData | StreamedData:
@@ -145,11 +146,11 @@ def _is_equal(one: Tensor | None, other: Tensor | None) -> bool:
 
 
 def _begin(job: TrainingJob, moved: dict[Hashable, TrainingData]) -> TrainingRun | None:
-    """Return the run of a job that can be one of a group; None when it has to run alone."""
+    """Return the run of a job that can join a group; None if it has to train alone."""
     device = next(job.module.parameters()).device
 
     def move(data: TrainingData) -> TrainingData:
-        """Move to the device once what several jobs have."""
+        """Move data shared by several jobs to the device only once."""
         key = *(id(part) for part in vars(data).values()), device
         return moved.setdefault(key, data.to(device))
 
@@ -176,7 +177,7 @@ def _network(run: TrainingRun) -> LSTMLinear:
 
 
 def _kind(run: TrainingRun) -> Hashable:
-    """Return the key that the models of one trainer share."""
+    """Return a key shared by runs that can be models of one trainer."""
     train, config = _windows(run), run.config
     crops = RandomCrops(config, train)
     return (
@@ -194,14 +195,14 @@ def _kind(run: TrainingRun) -> Hashable:
 
 
 def _evaluated_with(run: TrainingRun, data: TrainingData) -> Hashable:
-    """Return the key that models evaluated together share: their windows, or that they stack."""
+    """Return a key shared by models evaluated together: their windows, or that they are stacked."""
     is_small = len(data) <= EVALUATION_BATCH and data.X.nbytes <= STACKED_BYTES
     kind = data.X.shape[1:] if is_small and data.lengths is None else data.identity
     return kind, run.config.label_smoothing
 
 
 def _step_products(run: TrainingRun) -> float:
-    """Return the multiplications of one step, forward and backward."""
+    """Return the multiplications in one step, forward and backward."""
     products = sum(p.numel() for p in _network(run).lstm.parameters() if p.ndim == 2)
     train, config = _windows(run), run.config
     batch = min(config.batch_size or math.inf, config.windows_per_epoch or len(train))
@@ -209,7 +210,7 @@ def _step_products(run: TrainingRun) -> float:
 
 
 def _in_portions(runs: Iterable[TrainingRun]) -> Iterator[list[TrainingRun]]:
-    """Yield the runs by windows, no more at a time than memory and a prompt Ctrl-C allow."""
+    """Yield groups of runs by windows, limited by memory and a prompt reaction to Ctrl-C."""
     by_windows: dict[Hashable, list[TrainingRun]] = {}
     for run in runs:
         shared = _windows(run).identity if run.refresh is None else id(run)
@@ -235,19 +236,19 @@ def _in_portions(runs: Iterable[TrainingRun]) -> Iterator[list[TrainingRun]]:
 
 
 class SideBySide(Training):
-    """Runs that are the models of one trainer, and evaluated together.
+    """Runs that are models of one trainer and evaluated together.
 
-    With `return_errors`, what ends one run is in `errors`, or in its result if a callback raised
-    it.
+    With `return_errors`, the error that ends a run is in `errors`, or in its result if it came from
+    a callback.
     """
 
     def __init__(self, runs: Sequence[TrainingRun], *, return_errors: bool) -> None:
         fixed: dict[Hashable, TrainingData | None] = {}
-        for run in runs:  # runs with the same windows share them
+        for run in runs:  # runs with the same windows share their storage
             if run.recorder is not None:
                 identity = _windows(run).identity
                 run.recorder.fixed = fixed.setdefault(identity, run.recorder.fixed)
-        # a lane takes the next model when it is done with one: the longest first
+        # lanes take the next model as they finish, so the longest go first
         super().__init__(sorted(runs, key=lambda run: -run.batches.n_batches))
         self.errors: dict[TrainingRun, Exception] = {}
         self._return_errors = return_errors
@@ -282,7 +283,7 @@ class SideBySide(Training):
                     run.recorder.note_validation(outputs)
 
     def measure_fixed(self) -> None:
-        """Let the recorders note their fixed subsets."""
+        """Let the recorders evaluate their fixed windows."""
         for fixed in self._fixed:
             for model, scores, _ in fixed.measure():
                 recorder = self.runs[model].recorder
@@ -290,7 +291,7 @@ class SideBySide(Training):
                 recorder.note_fixed(*scores)
 
     def end_epoch(self, run: TrainingRun, row: dict[str, float], duration_s: float) -> None:
-        """Take in what an epoch gave to a run; an error may end this run alone."""
+        """Process a run's epoch; an error may end only this run."""
         try:
             super().end_epoch(run, row, duration_s)
         except Exception as error:
@@ -300,13 +301,13 @@ class SideBySide(Training):
             self.errors[run] = error
 
     def finish(self, run: TrainingRun, ended_by: str) -> None:
-        """End a run with its best weights; raise what a callback raised, unless it is returned."""
+        """Finish a run with its best weights; raise a callback's error unless it is returned."""
         super().finish(run, ended_by)
         if run.callbacks.error is not None and not self._return_errors:
             raise run.callbacks.error
 
     def leave_ended(self) -> None:
-        """Go on without the runs that have ended."""
+        """Continue without the runs that have ended."""
         before = len(self.runs)
         super().leave_ended()
         if 0 < len(self.runs) < before:
@@ -314,7 +315,7 @@ class SideBySide(Training):
 
 
 class _Evaluation:
-    """Evaluation of some models of a trainer in one forward pass."""
+    """Evaluates some models of a trainer in one forward pass."""
 
     def __init__(
         self, trainer: EpochTrainer, parts: Mapping[int, TrainingData], objective: Objective
@@ -328,11 +329,11 @@ class _Evaluation:
         self._data = sets[0]
         self._n_windows = [len(data) for data in sets]
         if any(data.X is not sets[0].X or data.target is not sets[0].target for data in sets):
-            stack = partial(pad_sequence, batch_first=True)  # what is missing is zero
+            stack = partial(pad_sequence, batch_first=True)  # pads with zeros
             self._stacked = stack([s.X for s in sets]), stack([s.target for s in sets])
 
     def measure(self) -> Iterator[tuple[int, tuple[float, float], list[Tensor]]]:
-        """Yield each model, its mean loss and score, and its outputs (n, K) batch by batch."""
+        """Yield each model with its mean loss and score, and its outputs (n, K) by batch."""
         scores, batches = self._evaluate()
         for place, (model, n) in enumerate(zip(self._models, self._n_windows, strict=True)):
             yield model, scores[place], [outputs[place, :n] for outputs in batches]

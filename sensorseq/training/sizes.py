@@ -1,4 +1,4 @@
-"""The bytes that a training is certain to take."""
+"""Estimate the memory that a training certainly needs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,10 +16,10 @@ from sensorseq.training.distributed import current_ranks
 from sensorseq.training.patches import make_patch
 from sensorseq.training.stream import is_stored
 
-_SAVED = 6  # numbers per unit and step for the backward pass, kSavedValues in csrc/gates.h
-_SAVED_WINDOWS = 48  # windows computed at a time: kTileRows * kMaxSlots in csrc/cpu/dispatch.h
-_OF_OPTIMIZER = {"rmsprop": 1, "adam": 2, "adamw": 2}  # numbers per weight, at least
-_WAYS_OUT = {  # what makes each array smaller
+_SAVED = 6  # values per unit and step for the backward pass, kSavedValues in csrc/gates.h
+_SAVED_WINDOWS = 48  # windows computed at a time, kTileRows * kMaxSlots in csrc/cpu/dispatch.h
+_OF_OPTIMIZER = {"rmsprop": 1, "adam": 2, "adamw": 2}  # values per weight, at least
+_WAYS_OUT = {  # advice that makes each array smaller
     "weights and their optimizer": "a smaller hidden_size, num_layers or n_models",
     "windows": "fewer or shorter windows, or fewer channels",
     "the states of a batch": "a smaller batch_size, hidden_size or max_timesteps",
@@ -33,9 +33,10 @@ def check_training_memory(
     train: Sequences | None = None,
     n_outputs: int = 1,
 ) -> None:
-    """Refuse a training whose largest arrays cannot fit into the memory of the device.
+    """Raise if the largest arrays of a training do not fit into the memory of the device.
 
-    `parameters` are the estimator's; before the windows are read, they count as one of one value.
+    `parameters` are the estimator's; before the windows are read, they count as one window with one
+    value.
     """
     item = getattr(torch, parameters["dtype"]).itemsize
     hidden, n_layers, n_models = (
@@ -50,7 +51,7 @@ def check_training_memory(
     n_inputs = n_channels + (n_layers - 1) * n_directions * hidden  # inputs of all layers together
     n_weights = 4 * hidden * n_directions * (n_inputs + n_layers * (hidden + 2))
     n_weights += n_outputs * (pooled_size(parameters["pooling"], hidden, n_directions) + 1)
-    copies = n_models + 1 + _OF_OPTIMIZER.get(config.optimizer, 0)  # and gradients
+    copies = n_models + 1 + _OF_OPTIMIZER.get(config.optimizer, 0)  # plus gradients
     ranks = current_ranks()
     batch = min(config.batch_size or n_windows, n_windows)
     batch = -(-batch // (1 if ranks is None else ranks.world))
@@ -70,7 +71,7 @@ def check_training_memory(
 
 
 def _available_on(device: torch.device) -> Available | None:
-    """Return the function that tells the bytes left on a device; None: `checks.available_bytes`."""
+    """Return a function for the bytes free on a device; None: `checks.available_bytes`."""
     if device.type == "cpu":
         return None
 
@@ -78,7 +79,7 @@ def _available_on(device: torch.device) -> Available | None:
         if device.type != "cuda":
             return None
         free, _ = torch.cuda.mem_get_info(device)
-        # what torch has reserved and does not use is free, too
+        # memory that torch has reserved but does not use is free, too
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
     return left

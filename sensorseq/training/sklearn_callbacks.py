@@ -1,4 +1,4 @@
-"""scikit-learn's own callbacks (from its version 1.9): every epoch is a task of the fit."""
+"""Support scikit-learn's callbacks (version 1.9 and later): every epoch is a task of the fit."""
 
 import copy
 import os
@@ -31,10 +31,10 @@ except ImportError:
     _managed = None
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stands in for scikit-learn's, which came with version 1.9."""
+        """Stands in for scikit-learn's class in versions before 1.9."""
 
         def set_callbacks(self, *callbacks: Any) -> Any:
-            """Say that this scikit-learn has no callbacks."""
+            """Raise, because this version of scikit-learn has no callbacks."""
             raise EnvironmentProblemError(
                 "set_callbacks needs scikit-learn 1.9 or newer, but this is"
                 f" {sklearn.__version__}. Use the argument callbacks= with sensorseq's own"
@@ -43,16 +43,17 @@ except ImportError:
 
 
 def with_callbacks(method: _Method) -> _Method:
-    """Wrap `fit` so that scikit-learn's callbacks are torn down whatever way it ends."""
+    """Wrap `fit` so that scikit-learn's callbacks are torn down however it ends."""
     return method if _managed is None else _managed(method)
 
 
 class FitTasks(Callback):
-    """Hand a fit and each of its epochs to the callbacks that `set_callbacks` gave an estimator.
+    """Pass a fit and its epochs as tasks to the callbacks set by `set_callbacks`.
 
-    The root task is the fit, its subtasks the epochs. A task brings X and y as `fit` was given them
-    (of windows with a split the training part; of windows with `lengths` a list) and, at its end,
-    an estimator fitted as if training had stopped there. One that answers True ends the training.
+    The root task is the fit, and its subtasks are the epochs. A task has X and y as given to `fit`
+    (the training part if there is a split; a list if there are `lengths`) and, at its end, an
+    estimator fitted as if training had stopped there. A callback that returns True ends the
+    training.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class FitTasks(Callback):
             self._epoch.call_on_fit_task_begin(**self._task())
 
     def on_epoch_end(self, module: nn.Module, history: History) -> bool:
-        """Close the task of the epoch; say whether a callback asked to end training."""
+        """Close the task of the epoch; return True if a callback asks to end training."""
         if self._epoch is None:
             return False
         task, self._epoch = self._epoch, None
@@ -97,7 +98,7 @@ class FitTasks(Callback):
         def fitted() -> dict[str, Any]:
             twin = copy.deepcopy(module)
             if isinstance(twin, LSTMLinear):
-                twin.dropout_source = None  # the training that goes on owns it
+                twin.dropout_source = None  # the training in progress owns it
             best = find_best_epoch(history, self._config)
             return {
                 "module_": twin,
@@ -105,14 +106,14 @@ class FitTasks(Callback):
                 "n_iter_": len(history),
                 "best_epoch_": best,
                 "temperature_": 1.0,  # not calibrated yet
-                "_other_modules": [],  # in an ensemble, the first member is watched
+                "_other_modules": [],  # only the first member of an ensemble is watched
                 "_other_histories": [],
             }
 
         return bool(task.call_on_fit_task_end(**self._task(), reconstruction_attributes=fitted))
 
     def close(self) -> None:
-        """Close the root task, when the estimator is fitted."""
+        """Close the root task once the estimator is fitted."""
         if self._root is not None:
             self._root.call_on_fit_task_end(**self._task(), reconstruction_attributes=dict)
             self._root = None
@@ -127,7 +128,7 @@ class FitTasks(Callback):
 
     @cached_property
     def _data(self) -> tuple[Any, Any]:
-        """X and y such that `predict` takes X alone."""
+        """X and y in a form in which `predict` needs only X."""
         X, y = self._X, self._y
         if isinstance(X, str | os.PathLike):
             X, _ = read_training_file(X)

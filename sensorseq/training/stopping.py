@@ -1,4 +1,4 @@
-"""Which weights are kept: their moving average, the best epoch, and when to stop."""
+"""Choose the weights to keep: moving average, best epoch, early stopping."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +11,10 @@ from sensorseq.training.optim import Stateful, stored_steps
 
 
 class WeightAverage:
-    """Average the weights of a module over its training steps.
+    """Averages the weights of a module over its training steps.
 
     ``average = d * average + (1 - d) * weights`` after each step, with ``d = min(decay, (1 + step)
-    / (10 + step))``, so that the random start is soon forgotten. Buffers stay the module's own.
+    / (10 + step))``, so that the random start is soon forgotten. Buffers are not averaged.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -26,7 +26,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights after one more step."""
+        """Update the average after a step."""
         self._n_steps += 1
         decay = min(self._decay, (1 + self._n_steps) / (10 + self._n_steps))
         for average, parameter in zip(self._average, self._parameters, strict=True):
@@ -44,19 +44,19 @@ class WeightAverage:
             parameter.copy_(stored)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state from which `load_state_dict` continues."""
+        """Return the state for `load_state_dict`."""
         return {"n_steps": self._n_steps, "average": self._average}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from where `state_dict` was called."""
+        """Restore a `state_dict`."""
         self._n_steps = stored_steps(state)
         for average, value in zip(self._average, state["average"], strict=True):
             average.copy_(value)
 
 
 class ModuleWeights:
-    """Weights that can be kept: those of a module, or of one model of several."""
+    """Weights that can be stored and restored: of a module, or of one model of several."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -71,25 +71,25 @@ class ModuleWeights:
         return torch.cat([part.detach().reshape(-1) for part in float_parts(self.module)])
 
     def read_module(self) -> None:
-        """Take over what the module holds."""
+        """Take over the weights in the module."""
 
     def write_module(self) -> None:
-        """Put the weights into the module."""
+        """Copy the weights into the module."""
 
 
 def float_parts(module: nn.Module) -> list[Tensor]:
-    """Return the parameters of a module and its floating-point buffers, in their order."""
+    """Return the parameters and floating-point buffers of a module, in order."""
     buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
     return [*module.parameters(), *buffers]
 
 
 class BestEpoch(Stateful):
-    """Follow the monitored column of the history.
+    """Tracks the best epoch by the monitored column of the history.
 
-    The best epoch is the first with the best value. Patience counts the epochs since a value that
-    was better by more than `tol` than the last one that reset the count, so a slow but steady gain
-    is still a gain. Without the monitored column and with ``restore_best=False``, the latest epoch
-    is best.
+    The best epoch is the first with the best value. Patience counts the epochs since the last
+    reset; a value resets it if it is better by more than `tol` than the previous one to do so, so a
+    slow but steady gain still counts. Without the monitored column and with ``restore_best=False``,
+    the latest epoch is the best.
     """
 
     _kept = ("epoch", "score", "_reference", "_n_stale", "_weights")
@@ -111,11 +111,11 @@ class BestEpoch(Stateful):
 
     @property
     def exhausted(self) -> bool:
-        """Whether patience has run out."""
+        """True if patience has run out."""
         return self._n_stale >= self._patience
 
     def update(self, row: Mapping[str, Any], weights: ModuleWeights) -> bool:
-        """Take in one epoch; say whether it improved by more than `tol`."""
+        """Process an epoch; return True if it improved by more than `tol`."""
         value = self._sign * row[self.monitor]
         if self.epoch == 0 or self._keep_latest or value < self._sign * self.score:
             self.epoch, self.score = row["epoch"], row[self.monitor]
@@ -127,16 +127,16 @@ class BestEpoch(Stateful):
         return improved
 
     def check(self, module: nn.Module) -> None:
-        """Raise a ValueError if the weights it was loaded with are not those of the module."""
+        """Raise a ValueError if the weights loaded do not match the module."""
         shapes = {name: part.shape for name, part in module.state_dict().items()}
         if self.epoch and {name: part.shape for name, part in self._weights.items()} != shapes:
             raise ValueError("the weights of the best epoch do not fit the network")
 
     @torch.no_grad()
     def restore(self, module: nn.Module) -> None:
-        """Put the weights of the best epoch into the module."""
+        """Copy the weights of the best epoch into the module."""
         module.load_state_dict(self._weights)
 
     def load_reference(self, state: Mapping[str, Any]) -> None:
-        """Continue from the best score of an earlier run, before any epoch of this one."""
+        """Continue from the best score of an earlier run, before the first epoch of this one."""
         self._reference, self._n_stale = state["reference"], state["n_stale"]

@@ -1,4 +1,4 @@
-"""Windows that stay in their file, read buffer by buffer in each epoch."""
+"""Windows that stay in their file and are read buffer by buffer in each epoch."""
 
 import copy
 import hashlib
@@ -36,13 +36,14 @@ from sensorseq.training.batches import (
 )
 from sensorseq.training.patches import apply_patch
 
-BUFFER_BYTES = 1024**3  # unless the environment says otherwise
+BUFFER_BYTES = 1024**3  # default, unless set in the environment
 BUFFER_VARIABLE = "SENSORSEQ_BUFFER_BYTES"
-_PIECE_BYTES = 2 * 1024**2  # read, checked and scaled at a time: fits a processor's cache
+# Bytes read, checked and scaled at a time; fits into a processor's cache.
+_PIECE_BYTES = 2 * 1024**2
 
 
 def buffer_bytes() -> int:
-    """Return the limit, in bytes, of windows held in memory; larger files are read in parts."""
+    """Return the limit in bytes of windows held in memory; larger files are read in parts."""
     said = os.environ.get(BUFFER_VARIABLE, "")
     if not said:
         return BUFFER_BYTES
@@ -55,7 +56,7 @@ def buffer_bytes() -> int:
 
 
 class Change(NamedTuple):
-    """What happens to windows as they are read, given their positions in the part."""
+    """Changes windows as they are read, given their positions in the part."""
 
     unscaled: Callable[[Sequences, NDArray[np.int64]], Sequences] | None = None
     """Returns them changed, before they are scaled."""
@@ -65,7 +66,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class StoredPart:
-    """One part of the windows of a file, and what is done to them after they are read."""
+    """One part of the windows of a file, and how they are processed after reading."""
 
     sequences: Sequences
     max_timesteps: int | None = None
@@ -79,49 +80,49 @@ class StoredPart:
 
     @property
     def samples(self) -> StoredSamples:
-        """The samples, as they are stored."""
+        """The stored samples."""
         samples: Any = self.sequences.X
         assert isinstance(samples, StoredSamples)
         return samples
 
     @property
     def n_timesteps(self) -> int:
-        """Steps of a window when it is cropped."""
+        """Length of a cropped window."""
         stored = self.samples.n_timesteps
         whole = self.max_timesteps is None or (self.training and self.crop == "random")
         return stored if whole else min(stored, int(self.max_timesteps or stored))
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Valid steps of each window when it is cropped."""
+        """Valid steps of each cropped window."""
         return np.minimum(self.sequences.lengths, self.n_timesteps)
 
     @property
     def window_bytes(self) -> int:
-        """Bytes of a window when it is read, cropped and scaled."""
+        """Bytes of a window during reading, cropping and scaling."""
         return self.n_timesteps * self.samples.n_channels * np.dtype(self.dtype).itemsize
 
     @contextmanager
     def opened(self) -> Iterator["PartReader"]:
-        """Open the file for reading, in one thread at a time."""
+        """Open the file for reading; only one thread at a time can have it open."""
         with self.samples.opened() as reader:
             yield PartReader(self, reader)
 
     def pieces(self, rows: NDArray[np.int64] | None = None) -> Iterator[NDArray[np.int64]]:
-        """Cut positions (all for None) into pieces that are read at a time."""
+        """Cut positions (None: all) into pieces that are read together."""
         rows = np.arange(len(self)) if rows is None else rows
         stored_bytes = self.samples.n_timesteps * self.samples.n_channels * 4
         size = max(1, _PIECE_BYTES // stored_bytes)
         return (rows[start : start + size] for start in range(0, len(rows), size))
 
     def cropped(self, rows: NDArray[np.int64] | None = None) -> Iterator[Sequences]:
-        """Yield the windows at `rows`, cropped and not scaled, a piece at a time."""
+        """Yield the windows at `rows`, cropped but not scaled, piece by piece."""
         with self.opened() as reader:
             for piece in self.pieces(rows):
                 yield reader.cropped(piece)
 
     def sampled(self, most: int) -> Iterator[Sequences]:
-        """Yield up to `most` windows, evenly sampled; each piece is of the whole file."""
+        """Yield up to `most` windows, sampled evenly; each piece covers the whole file."""
         rows = np.linspace(0, len(self) - 1, min(len(self), most)).astype(np.int64)
         n_pieces = sum(1 for _ in self.pieces(rows))
         with self.opened() as reader:
@@ -136,9 +137,9 @@ class StoredPart:
         return X
 
     def with_scaler(self, scaler: Scaler | KeyedScaler | None) -> "StoredPart":
-        """Return the part scaled so; recordings a scaler does not know get their own statistics.
+        """Return the part with a scaler; recordings unknown to it get their own statistics.
 
-        Those are of all windows of the recording that are in the part, as if it were in memory.
+        These are computed from all windows of the recording in the part, as if it were in memory.
         """
         if isinstance(scaler, KeyedScaler):
             own = {
@@ -150,7 +151,7 @@ class StoredPart:
         return replace(self, scaler=scaler)
 
     def channel_sd(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-        """Return the standard deviation of each channel over the windows at `rows`, cropped."""
+        """Return the standard deviation of each channel over the cropped windows at `rows`."""
         moments = ChannelMoments()
         for piece in self.cropped(rows):
             moments.add(piece.X, piece.lengths)
@@ -164,7 +165,7 @@ class StoredPart:
         rated: Mapping[str, float] | Sequence[float] | None = None,
         channels: Sequence[str] | None = None,
     ) -> Scaler | KeyedScaler:
-        """Learn what `fit_scaler_per` would learn, to the bit, without holding the windows."""
+        """Fit the same scaler, bit for bit, as `fit_scaler_per`, without loading all windows."""
         if per == "all":
             return self._fitted(kind, None, rated=rated, channels=channels)
         assert kind is not None
@@ -191,14 +192,14 @@ class StoredPart:
 
 
 class PartReader:
-    """An open file of a `StoredPart`. Made by `StoredPart.opened`."""
+    """An open file of a `StoredPart`; made by `StoredPart.opened`."""
 
     def __init__(self, part: StoredPart, reader: SampleReader) -> None:
         self._part = part
         self._reader = reader
 
     def cropped(self, rows: NDArray[np.int64]) -> Sequences:
-        """Return the windows at `rows`, cropped and not scaled."""
+        """Return the windows at `rows`, cropped but not scaled."""
         part = self._part
         known = part.sequences.take(rows)
         places = part.samples.rows[rows]
@@ -218,9 +219,9 @@ class PartReader:
         check: Callable[[], None] = lambda: None,
         change: Change | None = None,
     ) -> None:
-        """Write the windows at `rows`, cropped, changed and scaled, to the first places of `X`.
+        """Write the windows at `rows`, cropped, changed and scaled, to the start of `X`.
 
-        `check` is called now and then, and may raise.
+        `check` is called regularly, and may raise.
         """
         at = 0
         for piece in self._part.pieces(rows):
@@ -238,7 +239,7 @@ class PartReader:
             at += len(piece)
 
     def _scaled_at_once(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
-        """Check, pad and scale in one pass, with the same bits; None where that will not do."""
+        """Check, pad and scale in one pass, with the same bits; None if that is not possible."""
         part = self._part
         scaler = part.scaler
         is_cropped = part.n_timesteps < part.samples.n_timesteps
@@ -250,12 +251,12 @@ class PartReader:
             return scaler.transform_to_float32(
                 self._reader.read(rows), part.sequences.lengths[rows]
             )
-        except SignalError:  # to be said in the words of the slower way
+        except SignalError:  # the slower path raises a better message
             return None
 
 
 def is_stored(sequences: Sequences) -> bool:
-    """Whether the windows are still in their file."""
+    """Test whether the windows are still in their file."""
     samples: Any = sequences.X
     return isinstance(samples, StoredSamples)
 
@@ -265,17 +266,17 @@ Loaded = TypeVar("Loaded")
 
 
 class Abandoned(BaseException):
-    """Raised inside a load that nobody waits for any more."""
+    """Raised inside a load whose result is no longer needed."""
 
 
 def read_ahead(
     load: Callable[[Job, int, Callable[[], None]], Loaded], jobs: Sequence[Job]
 ) -> Generator[Loaded, None, None]:
-    """Yield what each job loads, in order; one thread loads the next meanwhile.
+    """Yield the result of loading each job, in order; a thread loads the next one meanwhile.
 
-    A piece is done with when the following one is asked for. Close the iterator when it is left
-    early; that waits for the thread. `load` gets a job, the place 0 or 1 that its piece may fill,
-    and a function to call now and then, which ends the load when nobody waits for it.
+    A piece may be overwritten once the next one is requested. Close the iterator if you leave it
+    early; that waits for the thread. `load` takes a job, the slot 0 or 1 for its piece, and a
+    function to call regularly, which raises once the result is no longer needed.
     """
     abandoned = threading.Event()
 
@@ -297,19 +298,19 @@ def read_ahead(
             abandoned.set()
 
 
-HELD = 4  # a part of at most one in so many of the buffer's bytes is read once and held
-_SHARE = (3, 8)  # each half of a larger part gets this share of the buffer
-_BLOCK_BYTES = 256 * 1024  # windows are drawn together in blocks of this size
-_BLOCKS = 32  # to a buffer at least, where a block is of several chunks
+HELD = 4  # a part of up to 1/4 of the buffer is read once and held in memory
+_SHARE = (3, 8)  # fraction of the buffer for each of the two halves of a larger part
+_BLOCK_BYTES = 256 * 1024  # size of the blocks in which windows are drawn together
+_BLOCKS = 32  # fewest blocks in a buffer if a block has several chunks
 
 
 class StreamedSampler(BatchSampler):
-    """Draw batches such that neighbours in the order are near in the file, buffer by buffer.
+    """Draws batches buffer by buffer, so that only a limited part of the file is in memory.
 
-    The file is cut into blocks of neighbouring windows. Each epoch puts the blocks in random order,
-    cuts the result into buffers, and orders the windows of each buffer at random. So a batch draws
-    from all blocks of a buffer, and a buffer from the whole file. Every window comes once in an
-    epoch. `places` (N,) is where each window is in the file; the sizes are in windows.
+    The file is divided into blocks of adjacent windows. Each epoch shuffles the blocks, cuts the
+    result into buffers, and shuffles the windows of each buffer. A batch thus draws from all blocks
+    of a buffer, and a buffer from the whole file. Every window is used once per epoch. `places`
+    (N,) are the windows' positions in the file; the sizes are in windows.
     """
 
     def __init__(
@@ -332,14 +333,14 @@ class StreamedSampler(BatchSampler):
             )
         self.places, self.block_windows = places, block_windows
         self.buffer_windows = buffer_windows
-        self.cuts = [0]  # a buffer ends where a batch ends
+        self.cuts = [0]  # a buffer ends with a batch
         for batch in range(self.n_batches):
             if self._edges[batch + 1] - self._edges[self.cuts[-1]] > buffer_windows:
                 self.cuts.append(batch)
         self.cuts.append(self.n_batches)
 
     def buffers(self) -> list[tuple[Rows, list[int]]]:
-        """Draw an epoch: the windows of each buffer, in order, and where its batches end."""
+        """Draw an epoch: the windows of each buffer, in order, and the ends of its batches."""
         order = self._order()
         return [
             (
@@ -364,7 +365,7 @@ class StreamedSampler(BatchSampler):
 def hold_or_stream(
     part: StoredPart, target: NDArray[Any], weight: NDArray[np.floating[Any]] | None = None
 ) -> "TrainingData | StreamedData":
-    """Return a part of a large file for training: in memory when it is a small part of that."""
+    """Return a part of a large file for training, in memory if it is a small part."""
     if len(part) * part.window_bytes > buffer_bytes() // HELD:
         return StreamedData(part, target, weight)
     dtype: torch.dtype = getattr(torch, part.dtype)
@@ -372,9 +373,9 @@ def hold_or_stream(
 
 
 class StreamedData:
-    """Like `TrainingData`, for windows not held in memory: they are read again in every epoch.
+    """Like `TrainingData`, but windows are read again in every epoch instead of held in memory.
 
-    Two halves of a buffer hold windows: the one that is used and the one that is read.
+    The buffer has two halves: one in use, and one being read.
     """
 
     def __init__(
@@ -386,7 +387,7 @@ class StreamedData:
         self._part = part
         self._patch: Patch | None = None
         self._dtype: torch.dtype = getattr(torch, part.dtype)
-        # all but the windows, as if they were held
+        # everything except the windows
         held = TrainingData.from_arrays(
             np.empty((len(part), part.n_timesteps, 0)), part.lengths, target, weight, self._dtype
         )
@@ -401,11 +402,11 @@ class StreamedData:
 
     @property
     def resident_bytes(self) -> int:
-        """Bytes of windows that are on the device at a time."""
+        """Size of the windows that are on the device at a time, in bytes."""
         return min(self.buffer_windows, len(self)) * self._part.window_bytes
 
     def to(self, device: torch.device) -> "StreamedData":
-        """Move the buffers to `device` when they are read."""
+        """Move the buffers to `device` after reading."""
         self._device = device
         return self
 
@@ -416,13 +417,13 @@ class StreamedData:
         return other
 
     def nothing(self) -> TrainingData:
-        """Return the data of no window: shapes and types, before the first buffer is there."""
+        """Return an empty part with the shapes and types of the first buffer."""
         shape = 0, self._part.n_timesteps, self._part.samples.n_channels
         nowhere = torch.arange(0)
         return self._known(torch.empty(shape, dtype=self._dtype), nowhere).to(self._device)
 
     def digests(self) -> dict[str, str]:
-        """Return the digests of `TrainingData` of the same windows, reading all of them once."""
+        """Return the same digests as `TrainingData` with these windows, reading them once."""
         shape = len(self), *self.nothing().X.shape[1:]
         digest = hashlib.sha256()
         with closing(self.blocks()) as blocks:
@@ -430,7 +431,7 @@ class StreamedData:
         return self._beside.digests() | {"windows": digest.hexdigest()}
 
     def refresh(self, change: Change) -> None:
-        """From now on, apply these changes to the windows of `passes`."""
+        """Apply these changes to the windows of `passes` from now on."""
         self._change = change
 
     def make_sampler(self, *arguments: Any, **options: Any) -> StreamedSampler:
@@ -438,7 +439,7 @@ class StreamedData:
         samples = self._part.samples
         stored_bytes = 4 * samples.n_timesteps * samples.n_channels
         chunk = samples.chunk_windows
-        # Whole chunks, which are read and checked whole: few where the buffer is small.
+        # Whole chunks, which are read and checked as a whole; few if the buffer is small.
         most = max(1, _BLOCK_BYTES // (chunk * stored_bytes))
         n_chunks = min(most, max(1, self.buffer_windows // (_BLOCKS * chunk)))
         return StreamedSampler(
@@ -452,7 +453,7 @@ class StreamedData:
     def passes(
         self, batches: BatchSampler
     ) -> Generator[tuple[TrainingData, list[Rows]], None, None]:
-        """Yield each buffer of one epoch and the rows of its batches, counted in the buffer."""
+        """Yield each buffer of an epoch, and the rows of its batches within the buffer."""
         assert isinstance(batches, StreamedSampler)
         drawn = batches.buffers()
 
@@ -467,7 +468,7 @@ class StreamedData:
 
     def blocks(self) -> Generator[TrainingData, None, None]:
         """Yield all windows in order and unchanged, as many at a time as the buffer holds."""
-        # whole batches of an evaluation, so that they are those of windows that are held
+        # whole evaluation batches, so that they are the same as for windows in memory
         size = max(1, self.buffer_windows // EVALUATION_BATCH) * EVALUATION_BATCH
         starts = range(0, len(self), size)
         rows = [np.arange(start, min(start + size, len(self))) for start in starts]

@@ -1,4 +1,4 @@
-"""What the estimators predict, classes or numbers: labels become targets, outputs predictions."""
+"""Targets of the estimators, classes or numbers, and how outputs become predictions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class ClassTarget:
     task: ClassVar[str] = CLASSIFICATION
     classes: NDArray[Any] | None = None
     class_weight: str | Mapping[Any, float] | None = None
-    is_pass: bool = False  # set by partial_fit, which knows all classes
+    is_pass: bool = False  # set by partial_fit, to which all classes are known
 
     @property
     def known(self) -> NDArray[Any]:
@@ -34,7 +34,7 @@ class ClassTarget:
         return len(self.known)
 
     def learn(self, y: Any, n_windows: int, takes_part: NDArray[np.bool_]) -> NDArray[Any]:
-        """Learn the classes, and return the class index of the windows that take part."""
+        """Learn the classes; return the class indices of the windows that take part."""
         if self.is_pass:
             what = "is not among the classes"
             return read_known_labels(y, n_windows, "y", "X", self.known, what)[takes_part]
@@ -54,20 +54,20 @@ class ClassTarget:
         return np.searchsorted(classes, labels[takes_part])
 
     def read(self, y: Any, n_windows: int, name: str, owner: str) -> NDArray[Any]:
-        """Return the class index of other labels."""
+        """Return the class indices of other labels."""
         return read_known_labels(y, n_windows, name, owner, self.known)
 
     def learn_scale(self, target: NDArray[Any]) -> None:
-        """Learn nothing: an index has no scale."""
+        """Do nothing: an index has no scale."""
 
     def encode(self, target: NDArray[Any]) -> NDArray[Any]:
-        """Return the class index as it is."""
+        """Return the class indices unchanged."""
         return target
 
     def weigh(
         self, target: NDArray[Any], weight: NDArray[np.float64] | None
     ) -> NDArray[np.float64] | None:
-        """Return the product of the weights of windows and of classes."""
+        """Return the product of window and class weights."""
         scaled = not self.is_pass
         return window_weights(target, self.known, self.class_weight, weight, scaled=scaled)
 
@@ -84,10 +84,10 @@ class ClassTarget:
 
 @dataclass
 class ValueTarget:
-    """One or more numbers for each window, for the network in sd from their mean.
+    """One or more numbers for each window, standardized for the network.
 
-    `n_outputs` is 0 before a fit; `mean` and `sd` (n_outputs,) are those of a fit to go on with.
-    `is_flat` says that y was (n,), not (n, k).
+    `n_outputs` is 0 before a fit; `mean` and `sd` (n_outputs,) are those of a fit that is
+    continued. `is_flat` is True if y was (n,) and not (n, k).
     """
 
     task: ClassVar[str] = REGRESSION
@@ -99,7 +99,7 @@ class ValueTarget:
     is_pass: bool = False
 
     def learn(self, y: Any, n_windows: int, takes_part: NDArray[np.bool_]) -> NDArray[Any]:
-        """Learn how many values there are, and return those of the windows that take part."""
+        """Learn the number of values; return those of the windows that take part."""
         values = check_values(y, n_windows, "y")
         columns = values.reshape(n_windows, -1)
         if takes_part.sum() < (1 if self.is_pass and self.n_outputs else 2):
@@ -127,7 +127,7 @@ class ValueTarget:
         return columns
 
     def learn_scale(self, target: NDArray[Any]) -> None:
-        """Learn the mean and sd of the training part, unless those of an earlier fit stay."""
+        """Compute mean and sd of the training part, unless those of an earlier fit stay."""
         if self.mean is not None:
             return
         self.mean, self.sd = np.zeros(self.n_outputs), np.ones(self.n_outputs)
@@ -136,7 +136,7 @@ class ValueTarget:
             self.mean, self.sd = target.mean(axis=0), np.where(sd > 0, sd, 1.0)
 
     def encode(self, target: NDArray[Any]) -> NDArray[Any]:
-        """Return values in sd from their mean."""
+        """Standardize the values."""
         assert self.mean is not None
         assert self.sd is not None
         return np.asarray((target - self.mean) / self.sd)
@@ -144,7 +144,7 @@ class ValueTarget:
     def weigh(
         self, target: NDArray[Any], weight: NDArray[np.float64] | None
     ) -> NDArray[np.float64] | None:
-        """Return the weights of windows."""
+        """Return the window weights."""
         return weight if weight is None or self.is_pass else mean_one(weight)
 
     def facts(self, train: NDArray[Any], validation: NDArray[Any] | None) -> dict[str, Any]:

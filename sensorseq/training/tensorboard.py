@@ -14,7 +14,7 @@ from sensorseq.history import History
 from sensorseq.training.callbacks import EpochLog, describe_config
 from sensorseq.training.config import TrainingConfig
 
-_ALONE = ("learning_rate", "grad_norm", "duration_s")  # columns without a twin for validation
+_ALONE = ("learning_rate", "grad_norm", "duration_s")  # columns without a validation counterpart
 
 
 class TensorBoardLog(EpochLog):
@@ -87,7 +87,7 @@ class TensorBoardLog(EpochLog):
 
     @contextmanager
     def _going_on(self) -> Iterator[None]:
-        """Warn that the log cannot be written, as on a full disk: no reason to lose the fit."""
+        """Warn that the log cannot be written, for example on a full disk; training continues."""
         try:
             yield
         except OSError as problem:
@@ -103,7 +103,8 @@ class TensorBoardLog(EpochLog):
             (folder / self.run).mkdir(parents=True, exist_ok=True)
             return folder / self.run
         folder.mkdir(parents=True, exist_ok=True)
-        for number in itertools.count(1):  # two fits that begin at once each make their own
+        # Two fits that start at the same time get separate folders.
+        for number in itertools.count(1):
             path = folder / f"fit_{number}"
             with suppress(FileExistsError):
                 path.mkdir()
@@ -112,7 +113,7 @@ class TensorBoardLog(EpochLog):
 
 
 def tag_of(name: str) -> str:
-    """Return TensorBoard's name of a column: what is before the slash groups the charts."""
+    """Return TensorBoard's tag of a column; the part before the slash groups charts."""
     if name in _ALONE:
         return name
     if name.startswith("val_"):

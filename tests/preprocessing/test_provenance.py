@@ -20,7 +20,7 @@ FILE = {
 
 def test_the_provenance_of_a_file_has_types():
     made = Provenance.of(FILE)
-    assert (made.options.window_s, made.options.scale) == (2.0, None)
+    assert made.configuration == FILE["configuration"]
     assert made.files == {"x": (SourceFile("A/x.csv", "12"),)}
     assert (made.input_channels, made.resampled_to_hz) == (["a", "b"], 50.0)
     assert (made.scaled, made.made_before_split) == (None, ())
@@ -50,6 +50,5 @@ def test_what_the_pipeline_and_the_scaler_record_is_read():
     assert isinstance(scaled, WindowSet)
     made = Provenance.of(scaled.provenance)
     assert made.scaled == "robust"
-    assert made.options.scale == "robust"
     assert made.resampled_to_hz == windows.sample_rate_hz
     assert made.configuration == pipeline.configuration

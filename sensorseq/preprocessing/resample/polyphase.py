@@ -145,7 +145,7 @@ def change_rate(
 ) -> NDArray[np.floating]:
     """Resample a finite signal (n_samples, n_channels) to (ceil(n_samples * ratio), n_channels).
 
-    Computed in float64, in the dtype of `x`; see `resample` and `polyphase.make_filter`.
+    It is computed in float64 and has the dtype of `x`; see `resample` and `polyphase.make_filter`.
     """
     if engine == "polyphase":
         stream = make_filter(ratio, x.shape[1], attenuation_db, tolerance)

@@ -213,7 +213,7 @@ class _ChannelRuns:
         return row if self.valid is None else int(np.searchsorted(self.valid, row))
 
     def holes(self, first: int, last: int) -> tuple[int, int, float]:
-        """Return the number of holes in samples first..last, of samples they lack, the longest."""
+        """Return the holes in samples first..last: number, missing samples, longest in seconds."""
         begin, end = self.n_before(first), self.n_before(last)
         # from the sample before to the one after, because this channel may lack first and last
         begin -= int(self._rows_at(np.array([begin]))[0] > first)

@@ -19,7 +19,7 @@ from sensorseq.preprocessing.scale.scaler import (
     check_fitted_windows,
     fit_scaler,
 )
-from sensorseq.preprocessing.split.parts import rows_of
+from sensorseq.windows import rows_of
 
 PER = ("all", "recording", "group")  # the unit for which statistics are computed
 

@@ -60,7 +60,7 @@ def measure_scales(recording: Recording) -> dict[str, list[float]]:
 
 
 def _evenly(last: int, most: int, apart: int) -> NDArray[np.int64]:
-    """Return at most so many places from 0 to `last`, at least so far apart; none if it is < 0."""
+    """Return up to `most` even positions from 0 to `last`, `apart` or more from each other."""
     count = min(most, last // apart + 1) if last >= 0 else 0
     return np.linspace(0, max(last, 0), count).astype(np.int64)
 

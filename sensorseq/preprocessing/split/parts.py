@@ -1,6 +1,6 @@
 """Split windows into parts by group or by time, and describe how even the parts are."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from sensorseq.checks import (
     check_real,
 )
 from sensorseq.errors import ArgumentError, SplitError
-from sensorseq.windows import PARTS
+from sensorseq.windows import PARTS, rows_of
 
 _KICKS = 30  # random perturbations of the best assignment, each improved again
 _MANY_GROUPS = 64  # with more groups, single moves balance well enough, and swaps cost too much
@@ -221,7 +221,7 @@ class GroupAssignment:
         return shared
 
     def _cost(self, shared: NDArray[np.int64], part: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Cost of rows `shared` (..., n_classes) as contents of parts `part` (...)."""
+        """Return the cost of windows `shared` (..., n_classes) in the parts `part` (...)."""
         off = shared / self._total - self.fractions[part][..., np.newaxis]
         absent = shared == 0
         cost = (off**2 + self.penalty[part] * absent).sum(axis=-1)
@@ -394,20 +394,6 @@ def near_in_time(
             distance = np.minimum(np.abs(start_s[rows] - left), np.abs(right - start_s[rows]))
             near[rows] = distance < reach_s - rounding
     return near
-
-
-def rows_of(recording_id: NDArray[Any]) -> list[NDArray[np.int64]]:
-    """Return the indices of the windows of each recording."""
-    index = np.unique(recording_id, return_inverse=True)[1]
-    order = np.argsort(index, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(index[order])) + 1)
-
-
-def iter_recordings(recording_id: NDArray[Any]) -> Iterator[tuple[Any, NDArray[np.int64]]]:
-    """Yield each recording and its windows' rows, in order of first appearance."""
-    names = recording_id.tolist()
-    for rows in sorted(rows_of(recording_id) if names else [], key=lambda own: int(own[0])):
-        yield names[rows[0]], rows
 
 
 def check_times(

@@ -159,7 +159,7 @@ def find_columns(argument: str, names: Sequence[str] | None, channels: Channels)
 def derived_columns(
     channels: Channels, picked: Sequence[int], derived: Sequence[Channel], keep: bool
 ) -> Columns:
-    """Derive a new channel from each one read: in its place, or last if the original is kept."""
+    """Replace each channel by a derived one; if the originals are kept, new ones come last."""
     sources = list(range(len(channels)))
     result = list(channels)
     if keep:
@@ -174,7 +174,7 @@ def derived_columns(
 def combined_columns(
     channels: Channels, picked: Sequence[int], combined: Channel, keep: bool
 ) -> Columns:
-    """Combine several channels into a new one, which comes last; the inputs may be dropped."""
+    """Append a channel combined from several others; optionally drop these."""
     kept = [column for column in range(len(channels)) if keep or column not in picked]
     result = [*(channels[column] for column in kept), combined]
     return Columns(tuple(picked), (*kept, -1), check_distinct(result))

@@ -13,7 +13,7 @@ Edge = Literal["mirror", "hold", "odd"]
 
 
 class _FromFirst:
-    """Samples relative to the first one: a constant is 0 exactly, and an offset costs no digits."""
+    """Subtracts the first sample: a constant becomes exactly 0, and an offset costs no digits."""
 
     def __init__(self) -> None:
         self.first: Rows | None = None
@@ -33,8 +33,8 @@ class Fir:
     """A filter with finite memory.
 
     `taps`, of odd length unless causal, weigh the samples from the newest back; `gain` is the
-    response to a constant 1. A causal output is at the time of the newest sample, otherwise of the
-    middle one.
+    response to a constant 1. A causal output has the time of the newest sample, otherwise that of
+    the middle one.
     """
 
     def __init__(
@@ -46,7 +46,8 @@ class Fir:
         )
         self._gain = gain
         self._from_first = _FromFirst()
-        self.latency_samples = int(self._filter.latency_samples)  # whole, at one rate
+        # A whole number, because the rate is unchanged.
+        self.latency_samples = int(self._filter.latency_samples)
 
     def push(self, samples: Rows) -> Rows:
         rows = self._filter.push(self._from_first(samples))
@@ -82,7 +83,7 @@ class Sos:
 
 
 class MovingStatistic:
-    """A statistic of the window around, or up to, each sample."""
+    """Computes a statistic of the window around, or up to, each sample."""
 
     def __init__(self, statistic: str, window: int, ahead: int, n_channels: int) -> None:
         self.statistic, self.window = statistic, window
@@ -97,9 +98,9 @@ class MovingStatistic:
 
 
 class LocalFit:
-    """A fit to the window around, or up to, each sample, as weights of the window's samples.
+    """Fits the window around, or up to, each sample, by weighting the window's samples.
 
-    `weights` maps the numbers of samples before and after the current one to the weights of all of
+    `weights` maps the counts of samples before and after the current one to the weights of all of
     them, oldest first, which sum to 0. If a window extends beyond the first or the last sample,
     only the existing samples are fitted. `ahead` is 0 or `before`.
     """
@@ -152,7 +153,7 @@ class LocalFit:
 
 
 class Lagged:
-    """Each sample minus the one `lag` samples earlier; 0 until there is one."""
+    """Computes each sample minus the one `lag` samples earlier; 0 until there is one."""
 
     latency_samples = 0
 
@@ -175,7 +176,7 @@ class Lagged:
 
 
 class Combination:
-    """One new column computed from several, sample by sample."""
+    """Computes one new column from several, sample by sample."""
 
     latency_samples = 0
 

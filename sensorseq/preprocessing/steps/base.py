@@ -1,4 +1,4 @@
-"""Step and StepStream: the interface of every step, bit-identical offline and on a stream."""
+"""Step and StepStream: the interface of every step, bit-identical offline and in a stream."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from sensorseq.errors import ArgumentError, RecordingError, SignalError, noting
 from sensorseq.io.scratch import Rows, blocks, count_where, even_stamps, folder_of, is_finite
 from sensorseq.recording import Channel, Recording
 
-UNEVEN_PERIODS = 0.02  # largest deviation of a time stamp from an even clock
+UNEVEN_PERIODS = 0.02  # largest deviation of a timestamp from an even clock
 
 
 def set_fields(step: object, **values: object) -> None:
@@ -33,7 +33,7 @@ class StepStream(Protocol):
     delay_s: float
 
     def push(self, values: ArrayLike) -> NDArray[np.floating]:
-        """Take the next samples, (n, n_channels); return the (m, n_outputs) that are ready.
+        """Process the next samples, (n, n_channels); return the (m, n_outputs) that are ready.
 
         The result has the dtype of `values`; it is computed in float64.
         """
@@ -44,7 +44,7 @@ class StepStream(Protocol):
 
 @runtime_checkable
 class Step(Protocol):
-    """One filter or feature: plain fields that configure it, and no state."""
+    """A filter or feature, configured by plain fields and without state."""
 
     kind: ClassVar[str]
 
@@ -52,11 +52,11 @@ class Step(Protocol):
     def output_channels(
         self, channels: tuple[Channel, ...], sample_rate_hz: float | None = None
     ) -> tuple[Channel, ...]:
-        """Return the channels of the result.
+        """Return the output channels for the given input channels.
 
-        Only spectral frames without a highest frequency need the rate of the input. An
-        `ArgumentError` if a named channel is missing, a unit is not allowed here, or two channels
-        of the result would have the same name.
+        Only spectral frames without a highest frequency need the rate of the input. Raises an
+        `ArgumentError` if a named channel is missing, a unit is not allowed, or two output channels
+        would have the same name.
         """
 
     @abstractmethod
@@ -64,13 +64,13 @@ class Step(Protocol):
         """Return a stream for samples of these channels at this rate."""
 
     def output_rate_hz(self, sample_rate_hz: float) -> float:
-        """Return the rate of the result, by default that of the input."""
+        """Return the output rate, by default that of the input."""
         return check_rate("sample_rate_hz", sample_rate_hz)
 
     def apply(self, recording: Recording, sample_rate_hz: float | None = None) -> Recording:
-        """Return an even recording, free of NaN, after this step; bit-identical to its stream.
+        """Apply this step to an even recording without NaN; the result has the bits of its stream.
 
-        Its rate is by default computed from the time stamps, which needs at least two samples.
+        The rate is by default computed from the timestamps, which requires at least two samples.
         """
         rate = even_rate_hz(recording, sample_rate_hz)
         check_complete(recording)
@@ -104,7 +104,7 @@ class Step(Protocol):
 
 
 class StreamBase(ABC):
-    """Checks incoming samples, and returns results in their dtype."""
+    """Base class that checks incoming samples and returns results in their dtype."""
 
     latency_s: float
     delay_s: float = 0.0
@@ -116,7 +116,7 @@ class StreamBase(ABC):
         self._is_flushed = False
 
     def push(self, values: ArrayLike) -> NDArray[np.floating]:
-        """Take the next samples; return the outputs that are ready."""
+        """Process the next samples; return the outputs that are ready."""
         samples = self._check(np.asarray(values))
         self._n_seen += len(samples)
         return self._in_dtype(self._push(samples.astype(np.float64, copy=False)))
@@ -158,12 +158,12 @@ class StreamBase(ABC):
             raise SignalError("this stream was flushed; create a new one for further samples.")
 
     def _in_dtype(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
-        with np.errstate(over="ignore"):  # the consumer reports infinity
+        with np.errstate(over="ignore"):  # infinity is reported later
             return values.astype(self._dtype, copy=False)
 
 
 def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
-    """Return the rate of an evenly sampled recording, or the given one if its stamps agree."""
+    """Return the rate of an evenly sampled recording, or the given one if timestamps agree."""
     name = f"recording {recording.recording_id!r}"
     rate = None if given_hz is None else check_rate("sample_rate_hz", given_hz)
     if recording.n_samples < 2:
@@ -175,17 +175,18 @@ def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
         return rate
     own_hz, is_off = own_clock(recording, UNEVEN_PERIODS)
     if rate is None:
-        return float(f"{own_hz:.9g}")  # the quotient of two stamps is 100.00000000000001 for 100
+        # The quotient of two timestamps may be 100.00000000000001 for 100.
+        return float(f"{own_hz:.9g}")
     if is_off(rate):
         raise RecordingError(f"{name} has {own_hz:.9g} Hz, but sample_rate_hz is {rate:g}.")
     return rate
 
 
 def own_clock(recording: Recording, most_periods: float) -> tuple[float, Callable[[float], bool]]:
-    """Return the rate of an evenly sampled recording, and a test whether another rate differs.
+    """Return an evenly sampled recording's rate, and a function that tests if another differs.
 
-    A time stamp may be `most_periods` off an even clock. Rates are equal within the precision of
-    the stamps.
+    Timestamps may deviate by `most_periods` from an even clock. Rates are compared within the
+    precision of the timestamps.
     """
     t = recording.timestamps_s
     own_hz = (recording.n_samples - 1) / recording.duration_s

@@ -1,4 +1,4 @@
-"""Several steps in sequence as one step, and the steps by kind, for configurations and files."""
+"""A sequence of steps as one step, and making steps by kind from configurations and files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -25,7 +25,7 @@ from sensorseq.recording import Channel
 
 @dataclass(frozen=True)
 class StepChain(Step):
-    """Steps applied in sequence; errors name the step they come from.
+    """Steps applied in sequence; errors name the step that raised them.
 
     `apply` is bit-identical to applying the steps one by one, each at its rate. An empty chain
     changes nothing.
@@ -45,7 +45,7 @@ class StepChain(Step):
     def output_channels(
         self, channels: tuple[Channel, ...], sample_rate_hz: float | None = None
     ) -> tuple[Channel, ...]:
-        """Return the channels of the result; see `Step`."""
+        """Return the output channels; see `Step`."""
         for index, step in enumerate(self.steps):
             with noting(f"in steps[{index}] ({step.kind})"):
                 channels = step.output_channels(channels, sample_rate_hz)
@@ -54,14 +54,14 @@ class StepChain(Step):
         return channels
 
     def output_rate_hz(self, sample_rate_hz: float) -> float:
-        """Return the rate of the result; see `Step`."""
+        """Return the output rate; see `Step`."""
         rate = checks.check_rate("sample_rate_hz", sample_rate_hz)
         for step in self.steps:
             rate = step.output_rate_hz(rate)
         return rate
 
     def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
-        """Return a stream; see `Step`. Its latency is the sum of all latencies."""
+        """Return a stream, see `Step`, whose latency is the sum of all latencies."""
         rate = checks.check_rate("sample_rate_hz", sample_rate_hz)
         streams = []
         for index, step in enumerate(self.steps):
@@ -156,7 +156,7 @@ def make_step(said: Mapping[str, Any]) -> Step:
 
 
 def make_steps(steps: Sequence[Any] | None) -> tuple[Step, ...]:
-    """Return the steps given as objects or tables; a note of the error names the entry."""
+    """Return steps given as objects or tables; a note on an error names the entry."""
     if isinstance(steps, dict | str):
         raise ArgumentError(f"steps={steps!r} is a single step; give a list of steps.")
     made = []

@@ -17,10 +17,10 @@ from sensorseq.text import listed
 
 DERIVE = ("auto",)
 
-_IMU_RATE_HZ = 40.0  # below, half-second spectra would have fewer than ten bins
+_IMU_RATE_HZ = 40.0  # below this rate, spectra of 0.5 s would have fewer than ten bins
 _FRAME_S = 0.5
-_MOST_BINS = 25  # most frequency bins of a channel; more are merged into bands
-_WITHIN = 0.02  # how far a frame may be from whole samples; see SpectralFrames
+_MOST_BINS = 25  # most frequency bins per channel; more are merged into bands
+_WITHIN = 0.02  # how far a frame may deviate from whole samples; see SpectralFrames
 _MOVING_S = 1.0
 _SAME_RATE = 1.01
 
@@ -41,7 +41,7 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 @dataclass(frozen=True)
 class DerivedSteps:
-    """The steps that were derived, as in a configuration file, and a line about each rule."""
+    """The derived steps, as in a configuration file, and a line about each rule."""
 
     steps: tuple[dict[str, Any], ...]
     lines: tuple[str, ...]
@@ -50,13 +50,14 @@ class DerivedSteps:
 def derive_steps(
     channels: Sequence[Channel], rates_hz: Sequence[float], sample_rate_hz: float
 ) -> DerivedSteps:
-    """Choose steps for the motors and inertial sensors among channels; labels play no part.
+    """Choose steps for motors and inertial sensors from the channels, without using labels.
 
-    Motor currents and speeds: difference and absolute difference to the sample before; of a current
-    and a speed at the same place, their product and the current times the sign of the speed; left
-    minus right; moving mean, standard deviation and range over 1 s. Accelerations and rates of turn
-    at 40 Hz or more: logarithmic spectra of frames of 0.5 s every 0.1 s; every other channel
-    becomes its mean over the same frames. `rates_hz` are the channels' own rates, NaN if unknown.
+    Motor currents and speeds: difference and absolute difference from the previous sample; for a
+    current and a speed at the same place, their product, and the current times the sign of the
+    speed; left minus right; moving mean, standard deviation and range over 1 s. Accelerations and
+    rates of turn at 40 Hz or more: logarithmic spectra of frames of 0.5 s every 0.1 s; every other
+    channel becomes its mean over the same frames. `rates_hz` are the channels' own rates, NaN if
+    unknown.
     """
     rate = check_rate("sample_rate_hz", sample_rate_hz)
     if len(channels) != len(rates_hz):
@@ -96,13 +97,13 @@ def channel_rates(recording: Recording) -> list[float]:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A channel, and what its name and unit say."""
+    """A channel, and what its name and unit indicate."""
 
     name: str
     unit: str
     rate_hz: float
-    kind: str  # current, speed, imu, or "" if unknown
-    rest: tuple[str, ...]  # words of the name other than its quantity; sides as one letter
+    kind: str  # "current", "speed", "imu", or "" if unknown
+    rest: tuple[str, ...]  # other words of the name, with sides as one letter
 
     @classmethod
     def of(cls, channel: Channel, rate_hz: float) -> "_Seen":
@@ -136,12 +137,12 @@ class _Seen:
 
     @property
     def place(self) -> tuple[str, ...]:
-        """The words that say where it is: side, front or rear, number."""
+        """The words that locate it: side, front or rear, number."""
         return tuple(word for word in self.rest if word in _POSITIONS or word.isdigit())
 
 
 class _Rules:
-    """Collects steps and lines; a step whose channel exists already is left out."""
+    """Collects steps and their descriptions; steps whose channel already exists are skipped."""
 
     def __init__(self, names: set[str], rate: float) -> None:
         self.steps: list[dict[str, Any]] = []
@@ -231,7 +232,7 @@ class _Rules:
         step["hop_s"] = 0.1
         slowest = min(one.rate_hz for one in fast)
         highest = self._rate / 2
-        if slowest * _SAME_RATE < self._rate:  # above, upsampling leaves nothing
+        if slowest * _SAME_RATE < self._rate:  # above this rate, upsampling leaves nothing
             highest = step["max_frequency_hz"] = _round(slowest / 2)
         n_bins = int(highest * frame_s + 1e-6)
         bands = ""
@@ -260,7 +261,7 @@ class _Rules:
 
 
 def _pair(currents: list[_Seen], speeds: list[_Seen]) -> list[tuple[str, str]]:
-    """Pair currents and speeds whose names agree but for the quantity, or have one place each."""
+    """Pair currents and speeds with matching names, or if there is only one place for each."""
     partner: dict[str, str] = {}
     for key in ("rest", "place"):
         at: dict[tuple[str, ...], tuple[list[str], list[str]]] = {}
@@ -275,5 +276,5 @@ def _pair(currents: list[_Seen], speeds: list[_Seen]) -> list[tuple[str, str]]:
 
 
 def _round(value: float) -> float:
-    """Round to four digits: own rates are estimates."""
+    """Round to four digits, because rates are estimates."""
     return float(f"{value:.4g}")

@@ -21,7 +21,7 @@ _SLOPE_SAMPLES = 5
 
 
 class _Feature(ChannelwiseStep):
-    """A step that derives channels with another quantity."""
+    """A step that derives channels of another quantity."""
 
     suffix: str | None
 
@@ -44,10 +44,10 @@ class _Feature(ChannelwiseStep):
 class Derivative(_Feature):
     """Rate of change per second: the slope of a polynomial through a short window.
 
-    With phase zero, the window (by default five samples) is centred on the sample, with one sample
+    With phase zero, the window (by default five samples) is centered on the sample, with one sample
     added to an even number; a causal window ends at the sample. At the ends of the signal, the
     polynomial is fitted to the existing samples, with a lower degree if they are too few; a single
-    sample has slope 0. A. Savitzky, M. J. E. Golay, "Smoothing and differentiation of data by
+    sample has slope 0. See A. Savitzky, M. J. E. Golay, "Smoothing and differentiation of data by
     simplified least squares procedures", Analytical Chemistry 36, 1964.
     """
 
@@ -102,7 +102,7 @@ class Derivative(_Feature):
 
 @dataclass(frozen=True)
 class Difference(_Feature):
-    """Each sample minus an earlier one; 0 until there is an earlier one. Causal, without latency.
+    """Each sample minus an earlier one; 0 until there is one. Causal, without latency.
 
     The lag is one sample by default; `lag_s` is rounded to the nearest sample.
     """
@@ -134,7 +134,7 @@ class Difference(_Feature):
     def _kernel(self, rate: float, inputs: list[Channel]) -> Kernel:
         lag = self.lag_samples or 1
         if self.lag_s is not None:
-            # add half a sample, so that rounding down gives the nearest
+            # add half a sample, so that rounding down gives the nearest one
             lag = checks.samples_of(self.lag_s + 0.5 / rate, rate, 0, "a lag", "lag_s")
             if lag < 1:
                 raise ArgumentError(
@@ -149,8 +149,8 @@ class Moving(_Feature):
     """A statistic of the window around, or up to, each sample.
 
     A causal window, of floor(window_s * sample_rate_hz) samples, ends at the sample; with phase
-    zero it is centred, with one sample added to an even number. At the ends it only has the
-    existing samples. The cost does not depend on its length; mean and std (of the population) keep
+    zero it is centered, with one sample added to an even number. At the ends only the existing
+    samples are used. The cost does not depend on its length; mean and std (of the population) keep
     full precision with an offset of 1e8.
     """
 

@@ -1,4 +1,4 @@
-"""Filters that keep the quantity of a channel: detrend, band-pass, notch."""
+"""Filters that preserve the quantity of a channel: detrend, band-pass, notch."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -23,14 +23,15 @@ from sensorseq.recording import Channel
 
 ATTENUATION_DB = 60.0
 BUTTERWORTH_ORDER = 4
-# Kaiser's formula for the number of taps is an estimate; and ripple may double where the ripples of
-# two edges meet, at half the rate, and near 0 Hz, where the remainder is removed.
+# Margin, because Kaiser's formula for the number of taps is an estimate, and ripple may double
+# where the ripples of two edges meet: at half the rate, and near 0 Hz, where the remainder is
+# removed.
 _MARGIN_DB = 7.0
 _MAX_TAPS = 10**6
 
 
 class _Filter(ChannelwiseStep):
-    """A step that keeps the quantity of a channel, and with `keep` the channel itself, too."""
+    """A step that preserves the quantity of a channel; with `keep` it adds a new channel."""
 
     suffix: ClassVar[str]
 
@@ -89,7 +90,7 @@ class Detrend(_Filter):
 
 @dataclass(frozen=True)
 class BandPass(_Filter):
-    """Keep a band of frequencies: low-pass, high-pass, or both; without an edge, it is open there.
+    """Pass a band of frequencies; with only one edge it is a low-pass or a high-pass.
 
     Phase zero: a symmetric Kaiser-window filter without delay. The band passes within 0.1 dB;
     frequencies `transition_hz` beyond it (by default half of the lower given edge, or less if half
@@ -115,7 +116,7 @@ class BandPass(_Filter):
     keep: bool = False
 
     def __post_init__(self) -> None:
-        self._set_fields()  # an unknown phase is reported first
+        self._set_fields()  # first, so that an unknown phase is reported first
         low = checks.check_positive_or_none("low_hz", self.low_hz)
         high = checks.check_positive_or_none("high_hz", self.high_hz)
         if low is None and high is None:
@@ -172,7 +173,7 @@ class BandPass(_Filter):
         low = 0.0 if self.low_hz is None else (self.low_hz - width / 2) / (rate / 2)
         high = 1.0 if self.high_hz is None else (self.high_hz + width / 2) / (rate / 2)
         taps = fir([(low, high)], window)
-        if self.low_hz is not None:  # remove the rest at 0 Hz, which only affects the stopband
+        if self.low_hz is not None:  # remove the remainder at 0 Hz, which only affects the stopband
             taps -= window * (taps.sum() / window.sum())
         return taps
 
@@ -250,7 +251,7 @@ def _kaiser_window(
 
 
 def _check_belongs(phase: str, home: str, **given: object) -> None:
-    """Raise for arguments of the other phase, which would be ignored."""
+    """Raise for arguments that belong to the other phase and would be ignored."""
     for name, value in given.items():
         if value is not None and phase != home:
             raise ArgumentError(

@@ -27,12 +27,12 @@ Combine = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 class _Combined(ColumnStep):
-    """A step that computes one channel from several, sample by sample: causal, without latency.
+    """A step that computes one channel from several, sample by sample, without latency.
 
-    The new channel comes last, under `name`; with `keep` the others stay.
+    The new channel is appended as `name`; with `keep` the others stay.
     """
 
-    default_name: ClassVar[str]  # names the new channel from the others
+    default_name: ClassVar[str]  # template that names the new channel
 
     name: str | None
     keep: bool
@@ -161,7 +161,7 @@ class SignedBy(_Combined):
 
 @dataclass(frozen=True)
 class Magnitude(_Combined):
-    """The length of a vector, such as the three axes of an accelerometer; known units must agree.
+    """The norm of several channels, such as an accelerometer's axes; known units must agree.
 
     Its name is ``<first>_<second>_..._magnitude`` by default.
     """
@@ -183,7 +183,8 @@ class Magnitude(_Combined):
 
     def _combine(self, inputs: list[Channel]) -> tuple[str, Combine]:
         def length(samples: NDArray[np.float64]) -> NDArray[np.float64]:
-            squares = (column**2 for column in samples.T)  # always summed in this order
+            # Always summed in this order, for equal bits.
+            squares = (column**2 for column in samples.T)
             return np.sqrt(sum(squares, np.zeros(len(samples))))
 
         return common_unit(inputs, "a magnitude"), length

@@ -16,24 +16,24 @@ from sensorseq.recording import Channel
 
 SCALES = ("log", "decibel", "amplitude", "power")
 _MOST_BINS = 10**6
-_NAMED_WITHIN = 0.02  # how far a bin's frequency may lie from the one in its name
+_NAMED_WITHIN = 0.02  # how far a bin's frequency may deviate from the one in its name
 
 
 @dataclass(frozen=True)
 class SpectralFrames(Step):
-    """Spectra of short overlapping frames, and the means of all channels over the same frames.
+    """Spectra of short overlapping frames, and the channels' means over the same frames.
 
-    Each frame, less its mean, is Fourier transformed under a Hann window; a sine of amplitude a at
-    the frequency of a bin has amplitude a in that bin, for any rate and frame length. All channels
-    are reduced to their Hann-weighted means and keep their names; the bins follow as
-    ``<name>_<frequency>Hz``. They are at whole multiples of ``1 / frame_s``, from
-    `min_frequency_hz` (by default the first above 0 Hz) to `max_frequency_hz` (half the sample
+    The mean of each frame is subtracted, and the rest Fourier transformed with a Hann window; a
+    sine of amplitude a at the frequency of a bin has amplitude a in that bin, for any rate and
+    frame length. All channels are reduced to their Hann-weighted means and keep their names; the
+    bins follow as ``<name>_<frequency>Hz``. Their frequencies are multiples of ``1 / frame_s``,
+    from `min_frequency_hz` (by default the first above 0 Hz) to `max_frequency_hz` (half the sample
     rate). `n_bands` merges them: a band's amplitude is the root of the sum of its bins' squares.
 
     A frame must be within 2 % of whole samples, so that the names are accurate. Frame k starts at
-    sample ``ceil(k * hop_s * sample_rate_hz)``; its time, nominal, is its centre or, with phase
-    causal, its last sample. Scale log is the natural logarithm of amplitude + `floor` (in the
-    channel's unit), decibel 20 times the decimal one. At 100 Hz, frames of 0.5 s with a floor of
+    sample ``ceil(k * hop_s * sample_rate_hz)``; its nominal time is its center or, with phase
+    causal, its last sample. The scale "log" is the natural logarithm of amplitude + `floor` (in the
+    channel's unit), "decibel" 20 times the decimal one. At 100 Hz, frames of 0.5 s with a floor of
     0.0008 give ``log(|rfft| + 0.01)`` of the 50 samples minus log(12.5).
     """
 
@@ -72,7 +72,7 @@ class SpectralFrames(Step):
     def output_channels(
         self, channels: tuple[Channel, ...], sample_rate_hz: float | None = None
     ) -> tuple[Channel, ...]:
-        """Return the channels of the result; see `Step`."""
+        """Return the output channels; see `Step`."""
         picked = find_columns("channels", self.channels, channels)
         if self.max_frequency_hz is not None:
             highest = self.max_frequency_hz
@@ -117,7 +117,7 @@ class SpectralFrames(Step):
         count = self.frame_s * rate
         frame = round(count) if count < checks.MAX_SAMPLES else 0
         if frame < 4:
-            # too few for a bin between 0 Hz and half the rate under a Hann window
+            # too few samples for a bin between 0 Hz and half the rate with a Hann window
             return checks.samples_of(self.frame_s, rate, 4, "a spectrum", "frame_s")
         if abs(frame / count - 1) > _NAMED_WITHIN:
             raise ArgumentError(
@@ -150,7 +150,7 @@ class SpectralFrames(Step):
         return [(a, b - 1) for a, b in pairwise(edges)]
 
     def _label(self, band: tuple[int, int]) -> str:
-        # enough digits to distinguish neighbouring bins
+        # enough digits to distinguish neighboring bins
         digits = max(1, int(np.ceil(np.log10(self.frame_s) - 1e-9)) + 1)
         low, high = (f"{k / self.frame_s:.{digits}f}" for k in band)
         return f"{low}Hz" if self.n_bands is None else f"{low}-{high}Hz"
@@ -166,7 +166,7 @@ class SpectralFrames(Step):
 
 
 class _FrameStream(StreamBase):
-    """Holds the samples of unfinished frames."""
+    """Stores the samples of unfinished frames."""
 
     def __init__(
         self,
@@ -183,7 +183,7 @@ class _FrameStream(StreamBase):
         self.bands = bands
         self.frame = frame_samples
         self.hop = step.hop_s * rate
-        self._held = np.empty((0, len(channels)))  # from sample `_n_dropped` on
+        self._held = np.empty((0, len(channels)))  # samples from `_n_dropped` on
         self._n_dropped = 0
         self._n_frames = 0
         self.window = hann(frame_samples, is_periodic=True)[:, np.newaxis]
@@ -218,12 +218,12 @@ class _FrameStream(StreamBase):
 
     def _start(self) -> int:
         exact = self._n_frames * self.hop
-        # values above a whole number only because of rounding count as that number
+        # treat values slightly above a whole number, due to rounding, as that number
         return int(np.ceil(exact - max(1e-9, 4 * np.finfo(np.float64).eps * exact)))
 
     def _row(self, frame: NDArray[np.float64]) -> NDArray[np.float64]:
         # One frame at a time, so that its bits do not depend on other frames.
-        relative = frame - frame[0]  # a constant is 0 exactly
+        relative = frame - frame[0]  # makes a constant exactly 0
         means = frame[0] + (self.window * relative).sum(axis=0) / self._weight
         centered = relative[:, self.picked] - relative[:, self.picked].mean(axis=0)
         spectrum = np.fft.rfft(self.window * centered, axis=0)[self._bins]

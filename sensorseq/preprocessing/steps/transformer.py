@@ -83,7 +83,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(X, WindowSet):
             self.n_features_in_, self._window_ndim = X.n_channels, 3
             rate = X.sample_rate_hz if self.sample_rate_hz is None else self.sample_rate_hz
-            if rate is not None:  # `transform` reports that it is missing
+            if rate is not None:  # if it is missing, `transform` reports that
                 chain.output_channels(tuple(map(Channel, X.channels)), rate)
         elif _are_recordings(X):
             for recording in X:
@@ -142,7 +142,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         rate = self._rate_hz(windows.sample_rate_hz)
         if not self.steps_:
             return windows
-        # Without windows, one of zeros determines the shape of the result.
+        # Without any windows, a window of zeros determines the shape of the result.
         given = windows.X if len(windows) else np.zeros((1, *windows.X.shape[1:]), np.float32)
         made, last = self._each(given, windows.channels, rate)
         return replace(

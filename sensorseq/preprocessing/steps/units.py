@@ -1,4 +1,4 @@
-"""Units for steps: products that give power, and units per second."""
+"""Units of derived channels: products that give power, and units per second."""
 
 import re
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ _PREFIXES = {
     "G": 1e9,
     "m": 1e-3,
     "u": 1e-6,
-    "µ": 1e-6,  # the micro sign
-    "μ": 1e-6,  # the Greek letter
+    "µ": 1e-6,  # micro sign
+    "μ": 1e-6,  # Greek letter
     "n": 1e-9,
 }
-_SPELLINGS = {  # after a prefix
+_SPELLINGS = {  # unit names that may have a prefix
     "A": "current",
     "V": "voltage",
     "W": "power",
@@ -31,7 +31,7 @@ _SPELLINGS = {  # after a prefix
     "rad/s": "angular speed",
 }
 _TURN = 6.283185307179586
-_WHOLE_SPELLINGS = {  # without prefixes, with their factor to SI units
+_WHOLE_SPELLINGS = {  # unit names without prefixes, with their factors to SI units
     "deg/s": ("angular speed", _TURN / 360),
     "°/s": ("angular speed", _TURN / 360),
     "rpm": ("angular speed", _TURN / 60),
@@ -73,7 +73,7 @@ def product_unit(left: str, right: str) -> tuple[str, float]:
 
 
 def common_unit(channels: list[Channel], what: str) -> str:
-    """Return the common unit of the channels that have one."""
+    """Return the common unit of the channels whose unit is known."""
     known = [channel for channel in channels if channel.unit]
     for channel in known[1:]:
         if channel.unit != known[0].unit:

@@ -1,8 +1,13 @@
-"""Cut recordings into windows, label them, and balance, weigh or augment those for training."""
+"""Cut recordings into labeled windows; balance, weight or augment those for training."""
 
-from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows
-from sensorseq.preprocessing.windows.balance import balance_indices, class_weights
-from sensorseq.preprocessing.windows.cut import window_recordings
+from typing import TYPE_CHECKING
+
+from sensorseq._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows
+    from sensorseq.preprocessing.windows.balance import balance_indices, class_weights
+    from sensorseq.preprocessing.windows.cut import window_recordings
 
 __all__ = [
     "Augmentation",
@@ -11,3 +16,14 @@ __all__ = [
     "class_weights",
     "window_recordings",
 ]
+
+__getattr__, __dir__ = lazy_names(
+    globals(),
+    {
+        "Augmentation": "augment",
+        "augment_windows": "augment",
+        "balance_indices": "balance",
+        "class_weights": "balance",
+        "window_recordings": "cut",
+    },
+)

@@ -1,4 +1,4 @@
-"""Augment training windows with copies that vary like another run of the same robot."""
+"""Augment training windows with copies that differ like another run of the same robot."""
 
 import functools
 import numbers
@@ -31,7 +31,7 @@ Channel = str | int
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly copies of a window differ from it; with all strengths 0 they are identical.
+    """Strengths of the changes to copies of a window; if all are 0, copies are identical.
 
     Applied in the order shift, time warp, mirror image, magnitude warp, scaling, offset, jitter, so
     that sensor noise comes last. Names and kinds follow [1]_; `Augmentation.standard` uses its
@@ -118,7 +118,7 @@ class Augmentation:
 
     @property
     def is_identity(self) -> bool:
-        """Whether windows stay unchanged."""
+        """True if windows stay unchanged."""
         return not (any(getattr(self, name) for name in _STRENGTHS) or self.mirror or self.swap)
 
     def to_dict(self) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class Augmentation:
     def with_indices(
         self, n_channels: int, channels: Sequence[str] | None = None
     ) -> "Augmentation":
-        """Return the same with the numbers of the channels in place of their names.
+        """Return a copy with channel numbers instead of channel names.
 
         Parameters
         ----------
@@ -167,7 +167,7 @@ class Augmentation:
 
 
 def make_augmentation(said: Mapping[str, Any]) -> Augmentation:
-    """Return the augmentation with these fields; an error names the nearest known field."""
+    """Return an augmentation with these fields; an error names the nearest known field."""
     for name in said:
         check_choice("augmentation", name, [field.name for field in fields(Augmentation)])
     return Augmentation(**said)
@@ -176,7 +176,7 @@ def make_augmentation(said: Mapping[str, Any]) -> Augmentation:
 def augment_copies(
     windows: WindowSet, rows: NDArray[np.int64], augmentation: Augmentation, seed: int
 ) -> WindowSet:
-    """Return repeated training windows with all but the first of each randomly changed.
+    """Return repeated training windows, all but the first of each randomly changed.
 
     Equal `rows` mark copies of one window; jitter and offset are relative to the standard deviation
     over these windows.
@@ -198,7 +198,7 @@ def augment_repeats(
     lengths: NDArray[np.int64] | None,
     channel_sd: NDArray[np.float64],
 ) -> NDArray[Any]:
-    """Return windows with those changed whose entry in `rows` came before."""
+    """Return the windows; those whose entry in `rows` occurred before are changed."""
     number = copy_numbers(rows)
     later = np.flatnonzero(number)
     changed = augment_windows(
@@ -278,7 +278,7 @@ def augment_windows(
         )
     around = (None, None) if neighbors is None else _check_neighbors(neighbors, windows.shape)
     seed = int(check_random_state(random_state).integers(2**63))
-    changed = windows.astype(given.dtype if given.dtype.kind == "f" else np.float64)  # a copy
+    changed = windows.astype(given.dtype if given.dtype.kind == "f" else np.float64)  # makes a copy
     if augmentation.is_identity:
         return changed.reshape(given.shape)
     native = changed if changed.dtype in (np.float32, np.float64) else changed.astype(np.float64)
@@ -318,7 +318,7 @@ def channel_sd_of(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.
 
 
 def copy_numbers(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count how often each row came before: 0 for the window itself, from 1 for its copies."""
+    """Count earlier occurrences of each row: 0 for the window itself, from 1 for its copies."""
     order = np.argsort(rows, kind="stable")
     _, first, counts = np.unique(rows[order], return_index=True, return_counts=True)
     number = np.empty(len(rows), np.int64)
@@ -329,7 +329,7 @@ def copy_numbers(rows: NDArray[np.int64]) -> NDArray[np.int64]:
 def _mirror_image(
     how: Augmentation, n_channels: int
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.float64] | None]:
-    """Return the channel and sign at each place of a mirror image; None for no image."""
+    """Return the source channel and sign for each position of a mirror image; None without one."""
     if not (how.mirror or how.swap):
         return None, None
     order, sign = np.arange(n_channels), np.ones(n_channels)
@@ -343,7 +343,7 @@ def _mirror_image(
 
 @functools.lru_cache(maxsize=8)
 def _spline(n_knots: int) -> NDArray[np.float64]:
-    """Coefficients (4, K - 1, K) of the cubic splines that are 1 at one of K knots, 0 elsewhere."""
+    """Return coefficients (4, K - 1, K) of cubic splines that are 1 at one of K knots, else 0."""
     n_knots += 2
     coefficients: NDArray[np.float64] = scipy.interpolate.CubicSpline(
         np.linspace(0, 1, n_knots), np.eye(n_knots)
@@ -352,7 +352,7 @@ def _spline(n_knots: int) -> NDArray[np.float64]:
 
 
 def _check_channels(name: str, channels: Any) -> tuple[Channel, ...]:
-    """Return names and numbers of channels, each of them once."""
+    """Return names and numbers of channels, each only once."""
     checked = []
     for channel in channels if isinstance(channels, list | tuple) else (None,):
         is_number = isinstance(channel, numbers.Integral) and not isinstance(channel, bool)

@@ -1,4 +1,4 @@
-"""Choose training windows so that every class has equally many, or weigh classes and windows."""
+"""Balance training windows by choosing equally many of every class, or by weights."""
 
 import warnings
 from typing import Any
@@ -25,10 +25,10 @@ def balance_indices(
     recording_id: ArrayLike | None = None,
     max_per_recording: float | None = None,
 ) -> NDArray[np.int64]:
-    """Return sorted positions (n_chosen,) of windows such that every class has equally many.
+    """Return sorted indices (n_chosen,) of windows, equally many of every class.
 
-    Balance only the training part, after the split; `strategy` and `max_per_recording`: see
-    `ClassBalancer`. Windows are dropped or copied from the `groups` of a class in rotation (by
+    Balance only the training part, after the split; see `ClassBalancer` for `strategy` and
+    `max_per_recording`. Windows are dropped or copied from the `groups` of a class in rotation (by
     default `recording_id`), so that one long recording does not dominate its class.
     """
     check_choice("strategy", strategy, STRATEGIES)
@@ -64,7 +64,7 @@ def balance_indices(
     chosen: list[NDArray[np.int64]] = []
     for index in range(len(classes)):
         members = np.flatnonzero(class_index == index)
-        # In random order, one of each group before the second of any.
+        # In random order, one of each group before the second one of any.
         group_index = np.unique(group[members], return_inverse=True)[1]
         window, group_index = rng.permutation(np.stack([members, group_index]), axis=1)
         in_turns: NDArray[np.int64] = window[np.argsort(copy_numbers(group_index), kind="stable")]
@@ -80,7 +80,7 @@ def balance_indices(
 def draw_in_rounds(
     rows: NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw rows without replacement in as many rounds as needed."""
+    """Draw rows without replacement, in as many rounds as needed."""
     rounds = [rng.permutation(rows) for _ in range(-(-count // len(rows)))]
     return np.concatenate(rounds or [rows[:0]])[:count]
 
@@ -101,7 +101,7 @@ def _reachable(
 ) -> tuple[int, int]:
     """Return the most windows every class can have, up to `wanted`, and the limit per recording.
 
-    `sizes` holds, for each class, how many windows each of its recordings has.
+    `sizes` has the window counts of each recording, for each class.
     """
 
     def reach(size: NDArray[np.int64], cap: int) -> int:
@@ -141,7 +141,7 @@ def _take_capped(
 ) -> NDArray[np.int64]:
     """Take `wanted` rows in rotation over recordings, at most `cap` of each.
 
-    No row is taken twice in a round, so copies of one recording's rows differ by at most one.
+    A round takes each row once, so the copies of a recording's rows differ by at most one.
     """
     recording_index = np.unique(recording, return_inverse=True)[1]
     left = np.full(recording_index.max() + 1, cap)
@@ -162,7 +162,7 @@ def class_weights(
     beta: float = BETA,
     sample_weight: ArrayLike | None = None,
 ) -> dict[Any, float]:
-    """Return a loss weight for each class; the mean over all windows is 1.
+    """Return a loss weight for each class; their mean over all windows is 1.
 
     Parameters
     ----------
@@ -207,14 +207,14 @@ def class_weights(
 def weights_of_counts(
     counts: NDArray[np.integer[Any]] | NDArray[np.float64], kind: str, beta: float = BETA
 ) -> NDArray[np.float64]:
-    """Return `class_weights` by how many windows each class has; 1 for a class of none."""
+    """Return `class_weights` from window counts by class; 1 for an empty class."""
     present = counts > 0
     if kind == "balanced":
         balanced = counts.sum() / (present.sum() * np.maximum(counts, np.where(present, 0, 1)))
         return np.where(present, balanced, 1.0)
     if check_real("beta", beta, 0.0, 1.0) == 0:
         return np.ones(len(counts))
-    # expm1: 1 - beta**count in full precision where beta is close to 1
+    # expm1 gives 1 - beta**count in full precision if beta is close to 1
     effective = np.expm1(np.where(present, counts, 1) * np.log(beta)) / (beta - 1)
     weight = np.where(present, 1 / effective, 0.0)
     return np.where(present, weight * counts.sum() / (weight * counts).sum(), 1.0)
@@ -223,10 +223,10 @@ def weights_of_counts(
 def weights_of_few_recordings(
     groups: ArrayLike, class_index: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """Return weights (n_windows,) by which all classes count equally, None for many recordings.
+    """Return weights (n_windows,) that balance the classes; None if there are many recordings.
 
-    A recording is the windows of one class in one of the `groups`. Of `FEW_RECORDINGS` of a class
-    on average, or fewer, the lengths say little about how common a class is.
+    A recording is the windows of one class in one of the `groups`. With `FEW_RECORDINGS` or fewer
+    per class on average, their lengths say little about how common a class is.
     """
     group_index = np.unique(np.asarray(groups), return_inverse=True)[1]
     counts = np.bincount(class_index)

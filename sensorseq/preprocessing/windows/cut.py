@@ -38,11 +38,11 @@ from sensorseq.windows import WindowSet
 
 SHORT = ("drop", "pad", "error")
 PHASES = ("grid", "random")
-UNEVEN_PERIODS = 0.05  # largest deviation of a time stamp from an even clock
+UNEVEN_PERIODS = 0.05  # largest deviation of a timestamp from an even clock
 
 
 def window_samples(window_s: float, sample_rate_hz: float) -> int:
-    """Return the number of samples of a window: floor(window_s * sample_rate_hz + 1e-9)."""
+    """Return the window length in samples, floor(window_s * sample_rate_hz + 1e-9)."""
     rate = check_rate("sample_rate_hz", sample_rate_hz)
     count = int(np.floor(check_positive("window_s", window_s) * rate + 1e-9))
     if count < 1:
@@ -56,13 +56,13 @@ def window_samples(window_s: float, sample_rate_hz: float) -> int:
 def window_starts(
     n_samples: int, window_samples: int, hop_s: float, sample_rate_hz: float
 ) -> NDArray[np.int64]:
-    """Return the first sample of every whole window, ceil(k * hop_s * sample_rate_hz).
+    """Return the first sample of every complete window, ceil(k * hop_s * sample_rate_hz).
 
-    Starts follow time, not a rounded hop, so windows do not drift if a hop is not a whole number of
-    samples.
+    Starts follow the exact time, so windows do not drift if a hop is not a whole number of samples.
     """
     rate = check_rate("sample_rate_hz", sample_rate_hz)
-    hop = min(check_positive("hop_s", hop_s) * rate, 2.0**53)  # twice that is no overflow
+    # So that twice the hop does not overflow.
+    hop = min(check_positive("hop_s", hop_s) * rate, 2.0**53)
     if hop < 1 - 1e-9:
         raise ArgumentError(
             f"hop_s={hop_s!r} is less than one sample at {rate:g} Hz, so windows would repeat;"
@@ -83,7 +83,7 @@ def window_start(index: int, hop: float) -> int:
 
 def _starts(index: NDArray[np.int64], hop: float) -> NDArray[np.int64]:
     exact = index * hop
-    # Values above a whole number only because of rounding count as that number.
+    # Treat values slightly above a whole number, due to rounding, as that number.
     rounding = np.maximum(1e-9, 4 * np.finfo(np.float64).eps * exact)
     starts: NDArray[np.int64] = np.ceil(exact - rounding).astype(np.int64)
     return starts
@@ -105,14 +105,14 @@ def window_recordings(
 ) -> WindowSet:
     """Cut recordings into windows, and store the origin and label of each.
 
-    Recordings are as returned by `resample_recording`; pieces of one recording share its id.
-    Arguments: see `Windower`; `sample_rate_hz` is by default computed from the time stamps.
-    `check_classes` False skips the check that every class has windows, for callers that cut
+    Recordings are as returned by `resample_recording`; pieces of one recording share its id. See
+    `Windower` for the arguments; `sample_rate_hz` is by default computed from the timestamps.
+    ``check_classes=False`` skips the check that every class has windows, for callers that cut
     recordings one by one; the result may then be empty.
 
     `provenance` holds ``window``: the lengths in seconds and samples and the arguments;
-    ``recordings``: facts about each piece; ``classes``: a `Fate` for each; ``dropped``: what gave
-    no window, why, and the number of samples or windows.
+    ``recordings``: facts about each piece; ``classes``: a `Fate` for each; ``dropped``: what was
+    left out and why, and the number of samples or windows.
     """
     check_window_choices(label_rule, min_purity, short, phase)
     purity = MIN_PURITY if min_purity is None else float(min_purity)
@@ -160,19 +160,19 @@ def window_recordings(
 
 @dataclass(frozen=True)
 class _Grid:
-    """How stretches become windows."""
+    """How a stretch is cut into windows."""
 
     window_s: float
     hop_s: float
     length: int
     rate: float
     short: str
-    seed: int | None  # seeds the random phase; None: on the grid
+    seed: int | None  # seed of a random phase, or None for the grid
 
     def windows_of(
         self, piece: Recording, stretch: Stretch
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return first sample and valid samples of the windows of a stretch."""
+        """Return the first sample and the valid length of each window of a stretch."""
         n_samples = stretch.n_samples
         if n_samples < self.length:
             if n_samples and self.short == "error":
@@ -183,20 +183,20 @@ class _Grid:
                     " short='drop'."
                 )
             padded = n_samples > 0 and self.short == "pad"
-            window_starts(0, self.length, self.hop_s, self.rate)  # only checks the hop
+            window_starts(0, self.length, self.hop_s, self.rate)  # called only to check the hop
             return np.full(int(padded), stretch.first), np.full(int(padded), n_samples)
         offset = 0 if self.seed is None else self._offset(piece, stretch)
         starts = window_starts(n_samples - offset, self.length, self.hop_s, self.rate)
         return starts + (stretch.first + offset), np.full(len(starts), self.length)
 
     def _offset(self, piece: Recording, stretch: Stretch) -> int:
-        """Return the offset of the first window in samples, below a hop; a window still fits."""
+        """Return the first window's offset in samples: below a hop, and a window still fits."""
         n_places = min(
             math.ceil(self.hop_s * self.rate - 1e-9), stretch.n_samples - self.length + 1
         )
         start_s = float(piece.timestamps_s[stretch.first])
         named = f"{self.seed} {start_s.hex()} {piece.recording_id}".encode()
-        # A digest, not a generator: equal on every machine, and independent of the order of draws.
+        # A digest instead of a generator is equal on every machine, and independent of the order.
         drawn = int.from_bytes(hashlib.sha256(named).digest()[:8], "big")
         return drawn * n_places >> 64
 
@@ -207,10 +207,10 @@ class _Cut:
 
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
-    codes: NDArray[np.int64]  # positions in the classes; -1: no label
+    codes: NDArray[np.int64]  # class index; -1 if there is no label
     dropped: list[dict[str, Any]]
-    n_candidates: int  # windows before any was dropped for its label
-    fates: list[Fate]  # what became of the piece's classes
+    n_candidates: int  # number of windows before some were dropped for their label
+    fates: list[Fate]  # results for each class of the piece
 
 
 def _cut(
@@ -275,7 +275,7 @@ def _cut(
 
 def _labels_of(cuts: list[_Cut], classes: list[Any]) -> NDArray[Any]:
     codes = np.concatenate([cut.codes for cut in cuts])
-    named = [*classes, UNLABELED] if (codes < 0).any() else classes  # -1 is the last
+    named = [*classes, UNLABELED] if (codes < 0).any() else classes  # index -1 is the last
     labels: NDArray[Any] = np.asarray(named)[codes]
     return labels
 
@@ -284,7 +284,8 @@ def _gather_all(pieces: list[Recording], cuts: list[_Cut], grid: _Grid) -> NDArr
     """Return the samples of all windows, stored where those of the pieces are."""
     n_channels = pieces[0].n_channels
     stored = [piece.values for piece in pieces if is_stored(piece.values)]
-    n_windows = max(1, sum(len(cut.starts) for cut in cuts))  # even of none, the length counts
+    # Even without windows, the length is checked.
+    n_windows = max(1, sum(len(cut.starts) for cut in cuts))
     check_memory(
         f"window_s={grid.window_s:g} with hop_s={grid.hop_s:g}",
         {f"{n_windows:,} window{'s'[: n_windows != 1]}": 4 * n_windows * grid.length * n_channels},
@@ -361,7 +362,7 @@ def _provenance(
     label_rule: str,
     purity: float,
 ) -> dict[str, Any]:
-    """Describe how windows were cut, with the pieces that gave some and those that gave none."""
+    """Describe how windows were cut, with the pieces that gave windows and those that did not."""
     return {
         "window": {
             "window_s": grid.window_s,
@@ -424,14 +425,14 @@ def _check_alike(pieces: list[Recording]) -> None:
 
 
 def _common_rate(pieces: list[Recording], given_hz: float | None) -> float:
-    """Return the common rate of all pieces, within the precision of their time stamps."""
+    """Return the common rate of all pieces, within the precision of their timestamps."""
     timed = [piece for piece in pieces if piece.n_samples > 1]
     if given_hz is not None:
         rate = check_rate("sample_rate_hz", given_hz)
         source = f"sample_rate_hz is {rate:g}"
     elif timed:
         longest = max(timed, key=lambda piece: piece.n_samples)
-        # Nine digits: the quotient of two stamps is 100.00000000000001 as often as 100.
+        # Nine digits, because the quotient of two timestamps may be 100.00000000000001 for 100.
         rate = float(f"{(longest.n_samples - 1) / longest.duration_s:.9g}")
         source = f"{longest.recording_id!r} has {rate:g} Hz"
     else:
@@ -449,7 +450,7 @@ def _common_rate(pieces: list[Recording], given_hz: float | None) -> float:
 def _check_not_too_short(
     pieces: list[Recording], cuts: list[_Cut], fates: list[Fate], grid: _Grid
 ) -> None:
-    """Raise if nothing is as long as a window."""
+    """Raise if no stretch is as long as a window."""
     if any(cut.n_candidates for cut in cuts):
         return
     spanned = [fate for fate in fates if fate["in_spans"] and fate["longest_s"]]
@@ -471,6 +472,6 @@ def _check_not_too_short(
 
 
 def _bridging_gap_s(pieces: Iterable[Recording]) -> float:
-    """Return the `max_gap_s` that mends recordings which gaps cut into too short pieces, or 0."""
+    """Return a `max_gap_s` that bridges the gaps of recordings cut too short, or 0."""
     gaps_s = (p.attributes.get("bridging_gap_s") for p in pieces)
     return max((float(gap_s) for gap_s in gaps_s if isinstance(gap_s, float)), default=0.0)

@@ -1,4 +1,4 @@
-"""The label of a window if the label changes within its recording, and classes left without one."""
+"""Choose window labels in recordings whose label changes; report classes without windows."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
@@ -12,21 +12,21 @@ from sensorseq.errors import WindowError
 from sensorseq.recording import LabelSpan, Recording
 
 LABEL_RULES = ("whole", "majority", "centre", "last")
-MIN_PURITY = 0.5  # default share for a majority
-UNLABELED = ""  # label of a kept window for which the rule finds none
+MIN_PURITY = 0.5  # default fraction for a majority
+UNLABELED = ""  # label of a window that is kept although the rule finds none
 
-# A sample belongs to a span by its time stamp. Stamps are rounded, so this fraction of a period
-# early still counts as on time, at the start and at the end of a span.
+# A sample belongs to a span by its timestamp. Timestamps are rounded, so one that is early by this
+# fraction of a period still counts as on time, at the start and at the end of a span.
 _ROUNDING_PERIODS = 1e-6
 _NO_LABEL = -1
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Samples first to stop - 1 of a piece, from which windows may be cut.
+    """The samples `first` to `stop - 1` of a piece, from which windows may be cut.
 
-    `label` applies to all its windows; None if there is none, or if labels are chosen window by
-    window.
+    `label` applies to all its windows; it is None if there is none, or if labels are chosen for
+    each window.
     """
 
     first: int
@@ -35,15 +35,15 @@ class Stretch:
 
     @property
     def n_samples(self) -> int:
-        """Number of samples."""
+        """The number of samples."""
         return self.stop - self.first
 
 
 @dataclass(frozen=True)
 class ChosenLabels:
-    """The labels that a rule gives to windows: positions in the classes, -1 for none; and why none.
+    """The class indices that a rule gives to windows, -1 for none, and the reasons for none.
 
-    `best_share` (n_classes,) is the largest share of a window's samples that each class has.
+    `best_share` (n_classes,) is each class's largest fraction of a window's samples.
     """
 
     codes: NDArray[np.int64]
@@ -52,7 +52,7 @@ class ChosenLabels:
 
 
 def stretches_of(piece: Recording, sample_rate_hz: float, label_rule: str) -> list[Stretch]:
-    """Return the stretches of a piece that windows may be cut from, in order of time.
+    """Return the stretches of a piece from which windows may be cut, in order of time.
 
     Under ``"whole"``, each label span and each interval between spans is a separate stretch, so
     that no window has two labels; otherwise the whole piece is one stretch.
@@ -81,7 +81,7 @@ def choose_labels(
     label_rule: str,
     min_purity: float,
 ) -> ChosenLabels:
-    """Return the label of each window by the rule ``"majority"``, ``"centre"`` or ``"last"``.
+    """Choose the label of each window by the rule ``"majority"``, ``"centre"`` or ``"last"``.
 
     `starts` and `lengths` (n_windows,) are the first sample and the number of valid samples.
     """
@@ -97,7 +97,8 @@ def choose_labels(
         return ChosenLabels(chosen, reasons, best_share)
     largest, second = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
     majority = chosen.copy()
-    for code in range(len(classes)):  # one at a time: counts of all samples by class would be large
+    # One class at a time, because counts for all samples and classes would be large.
+    for code in range(len(classes)):
         own = span_codes == code
         counts = _n_within(starts + lengths, firsts[own], stops[own]) - _n_within(
             starts, firsts[own], stops[own]
@@ -117,7 +118,7 @@ def choose_labels(
         chosen[impure | tied] = _NO_LABEL
     else:
         at = starts + (lengths // 2 if label_rule == "centre" else lengths - 1)
-        span_at = np.searchsorted(stops, at, side="right")  # spans are in order
+        span_at = np.searchsorted(stops, at, side="right")  # spans are sorted
         inside = np.append(firsts, piece.n_samples + 1)[span_at] <= at
         chosen = np.where(inside, np.append(span_codes, _NO_LABEL)[span_at], _NO_LABEL)
         where = "middle" if label_rule == "centre" else "last"
@@ -128,7 +129,7 @@ def choose_labels(
 def _n_within(
     rows: NDArray[np.int64], firsts: NDArray[np.int64], stops: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Count the samples before each row that lie in stretches, which are in order."""
+    """Count the samples before each row that are in one of the sorted stretches."""
     before = np.concatenate([[0], np.cumsum(stops - firsts)])
     begun = np.searchsorted(firsts, rows)
     last = np.maximum(begun - 1, 0)
@@ -153,12 +154,12 @@ def empty_spans(pieces: list[Recording], sample_rate_hz: float) -> list[tuple[st
 
 
 def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[LabelSpan, int, int]]:
-    """Return the first sample and one past the last of each span that overlaps the piece."""
+    """Return the first and one past the last sample of each span that overlaps the piece."""
     t, spans = piece.timestamps_s, piece.label_spans
     if not len(t) or not spans:
         return []
     early_s = _ROUNDING_PERIODS / sample_rate_hz
-    # A long recording has many pieces and many spans, so only overlapping spans are considered.
+    # A long recording has many pieces and spans, so consider only overlapping ones.
     begin = bisect_right(spans, t[0] + early_s, key=lambda span: span.end_s)
     end = bisect_right(spans, t[-1] + early_s, key=lambda span: span.start_s)
     near = spans[begin:end]
@@ -175,7 +176,7 @@ None under the rule whole; ``in_spans``, whether windows were cut inside its lab
 
 
 def merge_fates(fates: Iterable[Fate]) -> list[Fate]:
-    """Merge the fates of recordings cut one by one: one for each class, in order of appearance."""
+    """Merge the fates of recordings cut one by one into one per class, in order of appearance."""
     of_label: dict[Any, list[Fate]] = {}
     for fate in fates:
         of_label.setdefault(fate["label"], []).append(fate)
@@ -198,7 +199,7 @@ def merge_fates(fates: Iterable[Fate]) -> list[Fate]:
 def check_class_fates(
     fates: Iterable[Fate], *, window_s: float, label_rule: str, min_purity: float | None
 ) -> None:
-    """Raise if a class has no windows; the error has the reason, and how close it came."""
+    """Raise if a class has no windows; the error says why, and how close it came."""
     lost = [fate for fate in merge_fates(fates) if not fate["n_windows"]]
     if not lost:
         return

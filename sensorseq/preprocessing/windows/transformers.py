@@ -116,7 +116,7 @@ class Windower(RecordingTransformer):
 
 
 class ClassBalancer(BaseEstimator):  # type: ignore[misc]
-    """Drop or repeat windows until every class has equally many; only for training windows.
+    """Drop or repeat training windows until every class has equally many.
 
     Works on windows of any shape, and in imbalanced-learn's pipeline.
 
@@ -228,7 +228,7 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
 
 
 class Augmenter(BaseEstimator):  # type: ignore[misc]
-    """Add randomly changed copies of every training window, similar to another run of the robot.
+    """Add randomly changed copies of training windows, similar to other runs of the robot.
 
     Works in imbalanced-learn's pipeline; see `sensorseq.preprocessing.windows.augment_windows`.
 
@@ -352,7 +352,7 @@ class _Given:
         rng: np.random.Generator,
         made: dict[str, Any],
     ) -> tuple[Any, Any]:
-        """Return the windows at `rows`, second and later ones of the same augmented, and labels."""
+        """Return the windows at `rows` and their labels; repeated ones are augmented."""
         windows = self.X.X if isinstance(self.X, WindowSet) else self.X
         lengths, values = _at(self.lengths, rows), windows[rows]
         if augmentation is not None:

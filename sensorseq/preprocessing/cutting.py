@@ -1,0 +1,288 @@
+"""What is done to each recording: it is resampled, goes through steps, and is cut into windows."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from sensorseq.checks import check_positive
+from sensorseq.errors import ArgumentError, RecordingError, WindowError, noting
+from sensorseq.preprocessing.resample.polyphase import ATTENUATION_DB, check_engine
+from sensorseq.preprocessing.resample.regrid import bridging_gap_s
+from sensorseq.preprocessing.resample.signal import resample_recording
+from sensorseq.preprocessing.scale.odd_scales import refuse_odd_scales
+from sensorseq.preprocessing.steps import Step, StepChain
+from sensorseq.preprocessing.steps.chain import make_steps
+from sensorseq.preprocessing.windows.cut import (
+    check_window_choices,
+    window_recordings,
+    window_samples,
+)
+from sensorseq.recording import Recording, sample_rate_of
+from sensorseq.windows import WindowSet
+
+MOST_UPSAMPLED = 95.0  # times the samples of a recording; more points to another unit of time
+SLIGHTLY_MORE = 1.05  # the first of few samples counts, too
+
+
+@dataclass(frozen=True)
+class CutOptions:
+    """Those of `PreparationOptions` that matter for each recording."""
+
+    window_s: float
+    hop_s: float | None = None
+    sample_rate_hz: float | None = None
+    channels: Sequence[str] | None = None
+    max_gap_s: float | None = None
+    resample_engine: str = "polyphase"
+    attenuation_db: float = ATTENUATION_DB
+    label_rule: str = "whole"
+    min_purity: float | None = None
+    short: str = "drop"
+
+    def __post_init__(self) -> None:
+        check_positive("window_s", self.window_s)
+        for name in ("sample_rate_hz", "hop_s", "max_gap_s"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
+        check_engine(self.resample_engine, self.attenuation_db)
+        check_window_choices(self.label_rule, self.min_purity, self.short, "grid")
+        if isinstance(self.channels, str):
+            raise ArgumentError(f"channels={self.channels!r} is a string; give a list of names.")
+
+
+# By section of the configuration that prepared files and models have.
+_RECORDED = {
+    "resample": ("sample_rate_hz", "max_gap_s", "resample_engine", "attenuation_db"),
+    "window": ("window_s", "hop_s", "label_rule", "min_purity", "short"),
+}
+_KEYS = {"resample_engine": "engine"}
+
+
+@dataclass(frozen=True)
+class RecordingPlan:
+    """What is done to each recording; `steps` are those that were given, or derived ones."""
+
+    options: CutOptions
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def recorded(cls, made: Mapping[str, Any], hop_s: float | None = None) -> "RecordingPlan":
+        """Restore the plan from `provenance` of windows or `preparation_` of a model.
+
+        Raises
+        ------
+        WindowError
+            If it does not describe how the windows were made.
+        InputError
+            If a value is not valid.
+        """
+        try:
+            configuration = made["configuration"]
+            given = {
+                name: configuration[section].get(_KEYS.get(name, name))
+                for section, names in _RECORDED.items()
+                for name in names
+            }
+            given["sample_rate_hz"] = made.get("resampled_to_hz") or made["sample_rate_hz"]
+            given["channels"] = list(made.get("input_channels") or made["channels"])
+            steps = configuration.get("steps") or []
+        except (AttributeError, KeyError, TypeError, IndexError) as error:
+            raise WindowError(
+                "these windows have no record of how they were made; use a file written by"
+                " `prepare`."
+            ) from error
+        given["hop_s"] = given["hop_s"] if hop_s is None else hop_s
+        known = {name: value for name, value in given.items() if value is not None}
+        return cls(CutOptions(**{"window_s": None, **known}), make_steps(steps))
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The sections that `recorded` reads."""
+        sections: dict[str, Any] = {
+            section: {_KEYS.get(name, name): getattr(self.options, name) for name in names}
+            for section, names in _RECORDED.items()
+        }
+        return {**sections, "steps": [step.to_dict() for step in self.steps]}
+
+    def prepare(self, recordings: Iterable[Recording]) -> WindowSet:
+        """Cut recordings into windows; see `PreparePipeline.prepare`."""
+        given = self.take(recordings)
+        rate, source = self.rate_of(given)
+        pieces_of = [self.pieces(recording, rate) for recording in given]
+        windows = self.windows(chain.from_iterable(pieces_of), rate, check_classes=True)
+        return record_cut(windows, self.configuration, given, pieces_of, rate, source)
+
+    def take(
+        self, recordings: Iterable[Recording], *, allow_scales: bool = False
+    ) -> list[Recording]:
+        """Check the recordings, and select the channels that the plan names."""
+        given = list(recordings)
+        if not given:
+            raise WindowError("no recordings to prepare.")
+        times = Counter(recording.recording_id for recording in given)
+        for recording in given:
+            recording.check_label_spans()
+        twice = [name for name, count in times.items() if count > 1]
+        if twice:
+            raise RecordingError(
+                f"recording id {twice[0]!r} is used {times[twice[0]]} times; give each recording a"
+                " unique id."
+            )
+        taken = [self.select(recording) for recording in given]
+        if not allow_scales:
+            refuse_odd_scales(taken)
+        return taken
+
+    def rate_of(self, recordings: Iterable[Recording]) -> tuple[float, str]:
+        """Return the rate to resample to, and where it is from."""
+        if self.options.sample_rate_hz:
+            return float(self.options.sample_rate_hz), "given"
+        return common_rate(map(sample_rate_of, recordings))
+
+    def select(self, recording: Recording) -> Recording:
+        """Return the recording with only the plan's channels, in their order."""
+        channels = self.options.channels
+        return recording if channels is None else recording.select(channels)
+
+    def window_rate_hz(self, sample_rate_hz: float) -> float:
+        """Return the rate of windows cut from recordings resampled to `sample_rate_hz`."""
+        return StepChain(self.steps).output_rate_hz(sample_rate_hz)
+
+    def window_samples(self, sample_rate_hz: float) -> int:
+        """Return the window length in samples for a recording rate."""
+        return window_samples(self.options.window_s, self.window_rate_hz(sample_rate_hz))
+
+    def pieces(self, recording: Recording, sample_rate_hz: float) -> list[Recording]:
+        """Resample a recording, cut it at gaps, and apply the steps to each piece.
+
+        If all channels are never known at the same time, the result is one empty piece, so that the
+        recording is counted.
+        """
+        own_rate = sample_rate_of(recording)
+        is_given = self.options.sample_rate_hz is not None
+        if is_given and sample_rate_hz > MOST_UPSAMPLED * own_rate:
+            raise RecordingError(
+                f"recording {recording.recording_id!r} has {own_rate:.4g} samples a second:"
+                f" sample_rate_hz={sample_rate_hz:g} is {sample_rate_hz / own_rate:.0f} times as"
+                f" many, and none of them would be new. Use sample_rate_hz={own_rate:.4g}, or check"
+                " the unit of the time stamps (time_unit)."
+            )
+        pieces = resample_recording(
+            recording,
+            sample_rate_hz,
+            self.options.max_gap_s,
+            engine=self.options.resample_engine,
+            attenuation_db=self.options.attenuation_db,
+        )
+        bridged = self._bridged(recording, pieces)
+        if not pieces:
+            channels = StepChain(self.steps).output_channels(recording.channels, sample_rate_hz)
+            none, never = np.empty((0, len(channels))), np.empty(0)
+            empty = replace(recording, values=none, timestamps_s=never, channels=channels)
+            return [replace(empty, attributes={**empty.attributes, **bridged})]
+        if bridged:
+            pieces = [replace(p, attributes={**p.attributes, **bridged}) for p in pieces]
+        rate = sample_rate_hz
+        for index, step in enumerate(self.steps):
+            where = f"in steps[{index}] ({step.kind}) of recording {recording.recording_id!r}"
+            with noting(where):
+                pieces = [step.apply(piece, rate) for piece in pieces]
+                rate = step.output_rate_hz(rate)
+        return pieces
+
+    def _bridged(self, recording: Recording, pieces: Sequence[Recording]) -> dict[str, float]:
+        """Return the ``bridging_gap_s`` of a recording if gaps leave too little of it."""
+        window_s, duration_s = self.options.window_s, recording.duration_s
+        kept_s = sum(p.duration_s for p in pieces if p.duration_s * SLIGHTLY_MORE >= window_s)
+        if duration_s < window_s or kept_s >= duration_s / 2:
+            return {}
+        gap_s = bridging_gap_s(recording.timestamps_s, recording.values, window_s)
+        return {"bridging_gap_s": gap_s}
+
+    def windows(
+        self,
+        pieces: Iterable[Recording],
+        sample_rate_hz: float,
+        *,
+        check_classes: bool = False,
+        hop_s: float | None = None,
+        phase: str = "grid",
+        random_state: int = 0,
+    ) -> WindowSet:
+        """Cut pieces into windows; there may be none."""
+        use = self.options
+        return window_recordings(
+            pieces,
+            use.window_s,
+            use.hop_s if hop_s is None else hop_s,
+            sample_rate_hz=self.window_rate_hz(sample_rate_hz),
+            label_rule=use.label_rule,
+            min_purity=use.min_purity,
+            short=use.short,
+            phase=phase,
+            random_state=random_state,
+            check_classes=check_classes,
+        )
+
+
+def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str, Any]:
+    """Return facts about a recording's processing before windows were cut, as plain values."""
+    facts: dict[str, Any] = {"n_samples": recording.n_samples}
+    if "repaired_stamps" in recording.attributes:
+        facts["repaired_stamps"] = recording.attributes["repaired_stamps"]
+    if "clock" in recording.attributes:
+        facts["clock"] = recording.attributes["clock"]
+    filled: list[Any] = [
+        piece.attributes["resampled"] for piece in pieces if "resampled" in piece.attributes
+    ]
+    if "bridging_gap_s" in pieces[0].attributes:
+        facts["bridging_gap_s"] = pieces[0].attributes["bridging_gap_s"]
+    facts["n_pieces"] = len(filled)
+    facts["n_holes_filled"] = sum(int(piece["n_holes_filled"]) for piece in filled)
+    return facts
+
+
+def record_cut(
+    windows: WindowSet,
+    configuration: Mapping[str, Any],
+    recordings: Sequence[Recording],
+    pieces_of: Sequence[Sequence[Recording]],
+    rate_hz: float,
+    rate_from: str,
+) -> WindowSet:
+    """Add how the windows were made to their `provenance`."""
+    n_windows = Counter(np.asarray(windows.recording_id).tolist())
+    facts = []
+    for recording, pieces in zip(recordings, pieces_of, strict=True):
+        own_rate = sample_rate_of(recording)
+        facts.append(
+            {
+                "recording_id": recording.recording_id,
+                "sample_rate_hz": own_rate if np.isfinite(own_rate) else None,
+                **describe_cut(recording, pieces),
+                "n_windows": n_windows[recording.recording_id],
+            }
+        )
+    provenance = {
+        **windows.provenance,
+        "configuration": configuration,
+        "sample_rate_hz": windows.sample_rate_hz,
+        "sample_rate_from": rate_from,
+        "resampled_to_hz": rate_hz,
+        "input_channels": list(recordings[0].channel_names),
+        "recordings": facts,
+    }
+    return replace(windows, provenance=provenance)
+
+
+def common_rate(rates_hz: Iterable[float]) -> tuple[float, str]:
+    """Return the common rate of recordings with these rates (NaN: unknown), and its source."""
+    known = [rate for rate in rates_hz if np.isfinite(rate)]
+    if not known:
+        raise WindowError("no recording has two samples, so the sample rate is unknown.")
+    # Nine digits, because differences of timestamps give 99.99999999999 for 100.
+    return float(f"{np.median(known):.9g}"), "median of the recordings"
