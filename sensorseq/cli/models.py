@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sensorseq.cli.output import warn
-from sensorseq.errors import ArgumentError, InputError, SensorseqError, did_you_mean, printable
+from sensorseq.errors import (
+    ArgumentError,
+    InputError,
+    ModelFileError,
+    SensorseqError,
+    did_you_mean,
+    printable,
+)
 from sensorseq.io.atomic import write_whole
 from sensorseq.preprocessing.options import PreparationOptions
 
 if TYPE_CHECKING:
     from sensorseq.estimator import SensorLSTMClassifier
+    from sensorseq.prediction.load import TrainedClassifier
     from sensorseq.prediction.outside import OutsideWindows
 
 
@@ -26,6 +34,25 @@ def load_model(path: Path, *, strict: bool = False) -> "SensorLSTMClassifier":
     refuse_prepared(path, "give a model here. The order is MODEL first, then the rest.")
     # It may have been trained on a GPU that is not here.
     model = SensorLSTMClassifier.load(path, device="auto")
+    if strict and model._ranges is None:
+        raise InputError(f"{path}: {NO_RANGES}")
+    return model
+
+
+def load_to_predict(path: Path, *, strict: bool = False) -> "TrainedClassifier":
+    """Load a classifier as `load_model` does, without torch and scikit-learn."""
+    from sensorseq.prediction.load import TrainedClassifier, load
+    from sensorseq.prediction.predictor import NO_RANGES
+
+    try:
+        model = load(path)
+    except ModelFileError:
+        from sensorseq.evaluation.inspect import refuse_prepared
+
+        refuse_prepared(path, "give a model here. The order is MODEL first, then the rest.")
+        raise
+    if not isinstance(model, TrainedClassifier):
+        raise ModelFileError(f"{path} holds a model for regression; this command needs classes.")
     if strict and model._ranges is None:
         raise InputError(f"{path}: {NO_RANGES}")
     return model

@@ -10,9 +10,9 @@ from typer import Argument, Option
 
 from sensorseq.cli import options as opt
 from sensorseq.cli.app import command, with_options
-from sensorseq.cli.models import load_model, tell_outside
+from sensorseq.cli.models import load_to_predict, tell_outside
 from sensorseq.cli.output import check_output, progress, say, warn
-from sensorseq.errors import ArgumentError, InputError, check_choice
+from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.io.atomic import write_whole
 from sensorseq.preprocessing.options import OPTIONS, READ_AS_IN_TRAINING
 
@@ -74,7 +74,7 @@ def predict(
     check_output(table, model_file, *recordings)
     if absolute_time and table is None:
         raise ArgumentError("--absolute-time changes the table of --csv only; give --csv, too.")
-    model = load_model(model_file, strict=strict)
+    model = load_to_predict(model_file, strict=strict)
     with progress("predicting", quiet=quiet) as advance:
         found = predict_recordings(
             model,
@@ -150,12 +150,12 @@ def stream(
     time; or little-endian floats. Ctrl-C, the end of the input or an empty datagram ends the
     stream; then the rest is decided.
     """
-    from sensorseq.evaluation import live
+    from sensorseq.prediction import live
 
     check_choice("--format", sample_format, live.FORMATS)
     if sum(given is not None for given in (source, udp, replay)) > 1:
         raise ArgumentError("--input, --udp and --replay exclude each other.")
-    model = load_model(model_file, strict=strict)
+    model = load_to_predict(model_file, strict=strict)
     decisions = model.stream(
         sample_rate_hz,
         max_gap_s=max_gap_s,
@@ -165,31 +165,18 @@ def stream(
         lag=lag,
         mean_dwell_s=mean_dwell_s,
     )
+    decisions.on_outside = partial(tell_outside, strict=strict)
     parser = live.SampleParser(sample_format, decisions.channels, time_column)
-    if not quiet:
-        channels = ", ".join(decisions.channels)
-        later = decisions.latency_s
-        wait = f"; decisions come {later:.3g} s after their windows" if later else ""
-        warn(f"expects {channels} at {decisions.sample_rate_hz:g} Hz{wait}")
     with ExitStack() as stack:
         if udp is not None:
             samples = live.samples_of_udp(udp, parser)
         elif replay is not None:
-            samples = live.samples_of_recording(model, replay, time_column, speed)
-        elif source is not None:
-            opened = stack.enter_context(source.open("rb", buffering=0))
-            samples = live.samples_of_pipe(opened.fileno(), parser)
+            from sensorseq.evaluation.replay import samples_of_recording
+
+            samples = samples_of_recording(model, replay, time_column, speed)
         else:
-            samples = live.samples_of_pipe(sys.stdin.fileno(), parser)
-        decisions.on_outside = partial(tell_outside, strict=strict)
-        n_samples = live.write_decisions(decisions, samples, sys.stdout)
-    if parser.n_unreadable and not n_samples:
-        raise InputError(
-            f"none of {parser.n_unreadable} line(s) is a sample of {len(decisions.channels)}"
-            f" channels ({', '.join(decisions.channels)}). Send a header with the channels' names,"
-            " or these columns in this order; or use --format."
-        )
-    if not quiet:
-        counts = {"n_samples": n_samples, "n_unreadable": parser.n_unreadable, **decisions.counts}
-        said = ", ".join(f"{name.removeprefix('n_')} {n}" for name, n in counts.items() if n)
-        warn(said or "no samples")
+            descriptor = sys.stdin.fileno()
+            if source is not None:
+                descriptor = stack.enter_context(source.open("rb", buffering=0)).fileno()
+            samples = live.samples_of_pipe(descriptor, parser)
+        live.classify(decisions, samples, parser, sys.stdout, str if quiet else warn)

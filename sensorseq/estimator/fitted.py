@@ -30,6 +30,7 @@ from sensorseq.prediction.inputs import DTYPES
 from sensorseq.prediction.network import check_array_names
 from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.predictor import CLASSIFICATION, check_texts
+from sensorseq.preprocessing.configuration import check_recorded
 from sensorseq.preprocessing.windows.augment import Augmentation
 from sensorseq.training import EngineChoice
 from sensorseq.training.inference import ModuleNetwork, outputs_of
@@ -408,6 +409,8 @@ class FittedLSTM(WindowReader):
         if device is not None:
             estimator.device = device
         estimator._restore(arrays, take)
+        if estimator.preparation_ is not None:
+            check_recorded(estimator.preparation_["configuration"] or {})
         estimator._n_timesteps = take("n_timesteps", (int, type(None)))
         estimator.history_ = History(take("history", list))
         estimator.n_iter_ = len(estimator.history_)

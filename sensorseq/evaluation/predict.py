@@ -18,11 +18,11 @@ from sensorseq.errors import (
     WindowError,
     printable,
 )
-from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.evaluation.text import percent, table, wrapped
 from sensorseq.inspection.facts import RecordingFacts, measure
 from sensorseq.options import CSV_FORM
+from sensorseq.prediction.decisions import ClassPredictor
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.preparation import name_anew
 from sensorseq.prediction.probabilities import recording_prediction
@@ -117,7 +117,7 @@ class RecordingPrediction:
 
 @takes_options(READ_AS_IN_TRAINING, default=None)
 def predict_recordings(
-    model: SensorLSTMClassifier,
+    model: ClassPredictor,
     paths: Sequence[str | os.PathLike[str]],
     *,
     smooth: str = "marginals",
@@ -310,7 +310,7 @@ def _notes(windows: WindowSet, outside: OutsideWindows | None, *, seen: bool) ->
     return notes
 
 
-def _is_seen(model: SensorLSTMClassifier, source: RecordingSource) -> bool:
+def _is_seen(model: ClassPredictor, source: RecordingSource) -> bool:
     assert model.preparation_ is not None
     seen = {digest for digests in model.preparation_["recordings"].values() for digest in digests}
     return any(one["sha256"] in seen for one in digest_source(source))

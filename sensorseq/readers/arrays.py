@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from sensorseq.checks import check_unpacked
 from sensorseq.errors import RecordingError, did_you_mean
 from sensorseq.io import isolated
-from sensorseq.options import ReadOptions, takes_read_options
+from sensorseq.options import TIME_COLUMNS, ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     FILE_OPTIONS,
-    TIME_COLUMNS,
     Columns,
     Origin,
     Table,

@@ -25,7 +25,7 @@ from sensorseq.io.scratch import (
     is_stored,
     rows_where,
 )
-from sensorseq.options import ReadOptions
+from sensorseq.options import TIME_COLUMNS, ReadOptions
 from sensorseq.readers.stamps import Stamps
 from sensorseq.readers.suffixes import stem_of
 from sensorseq.recording import UNITS, Channel, LabelSpan, Recording
@@ -36,8 +36,6 @@ Columns = dict[str, NDArray[np.float64] | None]  # None if there are no numbers
 
 FILE_OPTIONS = ("time_column", "time_unit", "units", "repair_stamps", "label_column")
 """The options of every reader of one file."""
-TIME_COLUMNS = ("time", "time_s")
-"""Names tried first for the time column when none is given."""
 COMMENTS = ("#", "%", "//", "sep=")
 """What a line before the header begins with, in files of other programs."""
 _NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # or as named by pandas

@@ -1,32 +1,23 @@
-"""Read samples from a pipe, socket or recording, and write decisions as lines of JSON."""
+"""Read samples from a pipe or socket, and write decisions as lines of JSON."""
 
 import json
 import os
 import socket
 import time
-from collections.abc import Iterator
-from dataclasses import replace
-from itertools import pairwise
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, RecordingError, did_you_mean
-from sensorseq.estimator.classifier import SensorLSTMClassifier
-from sensorseq.evaluation.predict import read_recording
-from sensorseq.options import CSV_FORM
-from sensorseq.prediction.stream import DecisionStream, prediction_pipeline
-from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.readers import find_recordings
-from sensorseq.readers.columns import TIME_COLUMNS
+from sensorseq.options import TIME_COLUMNS
+from sensorseq.prediction.stream import DecisionStream
 
 FORMATS = ("csv", "float32", "float64")
 _BLOCK = 1 << 16  # most bytes read at once
 _DATAGRAM = 1 << 16
 _FEWEST_LINES = 20  # after this many unreadable lines at the start, it is not CSV
-_REPLAY_S = 0.1  # duration of the samples that are pushed together
 _JUDGED = 50  # number of timestamps compared with the sample rate
 _FACTOR = 1.5  # the rates may differ by up to this factor
 
@@ -156,28 +147,27 @@ def samples_of_udp(address: str, parser: SampleParser) -> Iterator[Samples]:
             yield parser.feed(data, whole=True)
 
 
-def samples_of_recording(
-    model: SensorLSTMClassifier, path: Path, time_column: str | None, speed: float
-) -> Iterator[Samples]:
-    """Replay a recording in small steps at `speed` times its pace; 0 means without waiting."""
-    reading = PreparationOptions.recorded(model.preparation_ or {})
-    reading = replace(reading, time_column=time_column or reading.time_column)
-    if path.is_dir() and not (path / "metadata.yaml").is_file():  # a bag has this file
-        raise InputError(f"{path}: is a folder; give one recording to --replay.")
-    sources = find_recordings(path, reading.only(*CSV_FORM))
-    if len(sources) != 1:
-        raise InputError(f"{path} holds {len(sources)} recordings; give one of them to --replay.")
-    recording = read_recording(sources[0], prediction_pipeline(model.preparation_), reading)
-    stamps, values = recording.timestamps_s, recording.values.astype(np.float64, copy=False)
-    began_s = time.monotonic()
-    ends_s = np.append(np.arange(stamps[0], stamps[-1], _REPLAY_S) + _REPLAY_S, np.inf)
-    edges = [0, *np.searchsorted(stamps, ends_s).tolist()]
-    for (first, stop), end_s in zip(pairwise(edges), ends_s, strict=True):
-        if speed > 0 and stop > first:
-            due_s = (min(end_s, stamps[-1]) - stamps[0]) / speed
-            time.sleep(max(0.0, due_s - (time.monotonic() - began_s)))
-        if stop > first:
-            yield Samples(values[first:stop], stamps[first:stop])
+def classify(
+    stream: DecisionStream,
+    samples: Iterator[Samples],
+    parser: SampleParser,
+    out: TextIO,
+    say: Callable[[str], None],
+) -> None:
+    """Write the decisions about samples until they end; `say` gets what to expect and counts."""
+    wait = f"; decisions come {stream.latency_s:.3g} s after their windows"
+    channels = ", ".join(stream.channels)
+    say(f"expects {channels} at {stream.sample_rate_hz:g} Hz{wait if stream.latency_s else ''}")
+    n_samples = write_decisions(stream, samples, out)
+    if parser.n_unreadable and not n_samples:
+        raise InputError(
+            f"none of {parser.n_unreadable} line(s) is a sample of {len(stream.channels)}"
+            f" channels ({channels}). Send a header with the channels' names, or these columns in"
+            " this order; or use --format."
+        )
+    counts = {"n_samples": n_samples, "n_unreadable": parser.n_unreadable, **stream.counts}
+    said = ", ".join(f"{name.removeprefix('n_')} {n}" for name, n in counts.items() if n)
+    say(said or "no samples")
 
 
 def write_decisions(stream: DecisionStream, samples: Iterator[Samples], out: TextIO) -> int:

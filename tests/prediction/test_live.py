@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from sensorseq import PreparePipeline, Recording, cli
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.evaluation import live
 from sensorseq.evaluation.predict import predict_recordings
+from sensorseq.prediction import live
 from sensorseq.recording import Channel
 
 NAMES = ("cur", "vel")
