@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -296,7 +296,7 @@ def rated_scaler(
         values, names = list(rated), [f"channel {i}" for i in range(n_channels)]
         if len(values) != n_channels:
             raise ArgumentError(f"rated has {len(values)} values for {n_channels} channels.")
-    for name, value in zip(names, values, strict=True):
+    for name, value in zip(names, values):
         try:
             usable = bool(0 < value < 2**63)
         except TypeError:
@@ -363,7 +363,7 @@ def _without_constants(
     return Scaler(kind, center, scale, constant_channels=tuple(np.flatnonzero(constant).tolist()))
 
 
-Block = tuple[NDArray[np.floating], NDArray[np.int64] | None]  # windows and their lengths
+Block = tuple[NDArray[np.floating], Optional[NDArray[np.int64]]]  # windows and their lengths
 
 
 def fit_scaler_to_blocks(

@@ -149,7 +149,7 @@ def make_step(said: Mapping[str, Any]) -> Step:
     with noting(f"in step {step.kind!r}", ArgumentError):
         if step is StepChain:
             entries = given.get("steps", ())
-            if not isinstance(entries, list | tuple):
+            if not isinstance(entries, (list, tuple)):
                 raise ConfigurationError(f"steps={entries!r} is not a list of tables.")
             return StepChain(tuple(make_step(entry) for entry in entries))
         return step(**given)
@@ -157,7 +157,7 @@ def make_step(said: Mapping[str, Any]) -> Step:
 
 def make_steps(steps: Sequence[Any] | None) -> tuple[Step, ...]:
     """Return the steps given as objects or tables; a note of the error names the entry."""
-    if isinstance(steps, dict | str):
+    if isinstance(steps, (dict, str)):
         raise ArgumentError(f"steps={steps!r} is a single step; give a list of steps.")
     made = []
     for index, step in enumerate(steps or ()):
