@@ -11,10 +11,7 @@ from sensorseq._lazy import lazy_names
 
 if TYPE_CHECKING:
     from sensorseq.diagnosis.report import FluctuationReport
-    from sensorseq.estimator import (
-        SensorLSTMClassifier,
-        SensorLSTMRegressor,
-    )
+    from sensorseq.estimator import SensorLSTMClassifier, SensorLSTMRegressor
     from sensorseq.inspection.label_errors import find_label_errors
     from sensorseq.preprocessing.pipeline import PreparePipeline
     from sensorseq.preprocessing.resample.transformer import Resampler

@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, overload
+from typing import Any, NoReturn, Optional, Union, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -24,7 +24,7 @@ from sensorseq.errors import (
     check_choice,
 )
 
-RandomState = int | np.integer | np.random.Generator | np.random.RandomState | None
+RandomState = Union[int, np.integer, np.random.Generator, np.random.RandomState, None]
 PHASES = ("zero", "causal")
 _MOST_STEPS = 2**24  # limit of the native loop of random convolutions
 MAX_SAMPLES = 10**8  # a longer window was probably not given in seconds
@@ -101,7 +101,7 @@ def check_random_state(random_state: RandomState) -> np.random.Generator:
         return np.random.default_rng(random_state.randint(2**31 - 1))
     if isinstance(random_state, np.random.Generator):
         return random_state
-    if random_state is None or (isinstance(random_state, int | np.integer) and random_state >= 0):
+    if random_state is None or (isinstance(random_state, (int, np.integer)) and random_state >= 0):
         return np.random.default_rng(random_state)
     raise ArgumentError(
         f"random_state={random_state!r} is not None, an integer of 0 or more, or a numpy generator."
@@ -319,7 +319,7 @@ def check_name(argument: str, value: object) -> str:
 def check_names(argument: str, names: object) -> tuple[str, ...]:
     """Return channel names as a tuple; a single string is one name."""
     listed = [names] if isinstance(names, str) else names
-    if not isinstance(listed, list | tuple) or not listed:
+    if not isinstance(listed, (list, tuple)) or not listed:
         raise ArgumentError(f"{argument}={names!r} is not a list of channel names.")
     found = tuple(check_name(argument, name) for name in listed)
     twice = [name for name in found if found.count(name) > 1]
@@ -353,7 +353,7 @@ def samples_of(
     return count
 
 
-Available = Callable[[], int | None]
+Available = Callable[[], Optional[int]]
 _MOST_SHRUNK, _HARMLESS_BYTES = 100, 1 << 27  # limits for compressed recordings
 SMALL_BYTES = 1 << 24  # below this, querying the free memory (0.1 ms) is not worthwhile
 

@@ -56,7 +56,7 @@ class SensorseqError(Exception):
         note : str
             Control characters in it are shown as escapes.
         """
-        super().add_note(printable(note))
+        self.__notes__: list[str] = [*getattr(self, "__notes__", ()), printable(note)]
 
 
 class InputError(SensorseqError, ValueError):

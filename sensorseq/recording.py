@@ -5,7 +5,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -212,7 +211,7 @@ class Recording:
                 f"recording {self.recording_id!r} has label {self.label!r} and {len(spans)}"
                 " label spans; give one or the other."
             )
-        for one, next_one in () if is_checked else pairwise(spans):
+        for one, next_one in () if is_checked else zip(spans, spans[1:]):
             if next_one.start_s < one.end_s:
                 raise RecordingError(
                     f"recording {self.recording_id!r}: label spans overlap: {one}, and {next_one}."

@@ -29,7 +29,7 @@ def plain(value: Any) -> Plain:
 
     NaN and infinity become None; other objects, such as functions, become their name.
     """
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
@@ -38,7 +38,7 @@ def plain(value: Any) -> Plain:
         return plain(value.tolist())
     if isinstance(value, Mapping):
         return {str(name): plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple | Set):
+    if isinstance(value, (list, tuple, Set)):
         return [plain(part) for part in value]
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}

@@ -63,11 +63,7 @@ def predict(
     A robot stays on a surface for a while, so the windows around a window count, too. --smooth none
     shows what each window says by itself.
     """
-    from sensorseq.evaluation.predict import (
-        format_prediction,
-        predict_recordings,
-        table_of_spans,
-    )
+    from sensorseq.evaluation.predict import format_prediction, predict_recordings, table_of_spans
     from sensorseq.prediction.outside import join_outside
 
     check_output(html, model_file, *recordings)

@@ -17,22 +17,9 @@ from markupsafe import Markup
 
 from sensorseq.checks import check_integer_or_none
 from sensorseq.diagnosis import metrics
-from sensorseq.diagnosis.causes import (
-    FAMILIES,
-    UNKNOWN,
-    Probes,
-    Trial,
-    data_fault,
-    hidden_cause,
-)
+from sensorseq.diagnosis.causes import FAMILIES, UNKNOWN, Probes, Trial, data_fault, hidden_cause
 from sensorseq.diagnosis.logs import read_history
-from sensorseq.diagnosis.metrics import (
-    Floats,
-    Statistic,
-    check_epoch,
-    read_columns,
-    read_numbers,
-)
+from sensorseq.diagnosis.metrics import Floats, Statistic, check_epoch, read_columns, read_numbers
 from sensorseq.diagnosis.statements import Findings
 from sensorseq.diagnosis.words import (
     GRADES,

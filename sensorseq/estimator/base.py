@@ -12,12 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sensorseq.checks import check_integer
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.errors import (
-    ArgumentError,
-    DivergedError,
-    LeakWarning,
-    warn_caller,
-)
+from sensorseq.errors import ArgumentError, DivergedError, LeakWarning, warn_caller
 from sensorseq.estimator.fitted import FittedLSTM
 from sensorseq.estimator.fitting import FitSetup, PreparedFit
 from sensorseq.estimator.refit import Refit, check_refit, plan_refit, run_refit

@@ -14,13 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq.errors import (
-    InputError,
-    ModelFileError,
-    PreparedFileError,
-    RecordingError,
-    refusing,
-)
+from sensorseq.errors import InputError, ModelFileError, PreparedFileError, RecordingError, refusing
 from sensorseq.evaluation.text import format_channels, format_counts, table, wrapped
 from sensorseq.inspection.facts import RecordingFacts, measure
 from sensorseq.inspection.finding import Finding

@@ -11,12 +11,7 @@ from markupsafe import Markup
 from sensorseq.html.render import render
 from sensorseq.html.svg import over_time, sparkline
 from sensorseq.inspection.facts import N_BANDS, ChannelFacts, RecordingFacts
-from sensorseq.inspection.recordings import (
-    clipped_edges,
-    limits_of,
-    median_known,
-    sets_of_channels,
-)
+from sensorseq.inspection.recordings import clipped_edges, limits_of, median_known, sets_of_channels
 from sensorseq.prediction.outside import Floats
 from sensorseq.readers.columns import describe_counters
 

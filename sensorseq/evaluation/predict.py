@@ -11,13 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import (
-    ArgumentError,
-    RecordingError,
-    SensorseqError,
-    WindowError,
-    printable,
-)
+from sensorseq.errors import ArgumentError, RecordingError, SensorseqError, WindowError, printable
 from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.evaluation.text import percent, table, wrapped
 from sensorseq.inspection.facts import RecordingFacts, measure
@@ -28,11 +22,7 @@ from sensorseq.prediction.preparation import name_anew
 from sensorseq.prediction.probabilities import recording_prediction
 from sensorseq.prediction.stream import prediction_pipeline
 from sensorseq.preprocessing.cutting import RecordingPlan
-from sensorseq.preprocessing.options import (
-    READ_AS_IN_TRAINING,
-    PreparationOptions,
-    takes_options,
-)
+from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions, takes_options
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
 from sensorseq.readers.stamps import date_of, describe_clock

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Union
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,7 @@ from sensorseq.features.summary import SummaryFeatures
 from sensorseq.features.trees import SMALLEST_LOG, BoostedTrees
 from sensorseq.io.model_file import arrays_below
 
-Described = RandomConvolutions | SummarySteps | Callable[..., ArrayLike]
+Described = Union[RandomConvolutions, SummarySteps, Callable[..., ArrayLike]]
 """What describes windows; the function is the user's."""
 
 
@@ -67,7 +67,7 @@ class LinearBlock:
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return settings and arrays for a model file."""
-        if not isinstance(self.describe, RandomConvolutions | SummarySteps):
+        if not isinstance(self.describe, (RandomConvolutions, SummarySteps)):
             raise _not_storable("a function given as features")
         state = self.describe.state()
         arrays = {f"state.{name}": array for name, array in state["arrays"].items()}
@@ -95,7 +95,7 @@ class LinearBlock:
     @property
     def sizes(self) -> tuple[int, int]:
         """The number of channels of the windows, and of outputs."""
-        assert isinstance(self.describe, RandomConvolutions | SummarySteps)
+        assert isinstance(self.describe, (RandomConvolutions, SummarySteps))
         return self.describe.n_channels_, len(self.bias)
 
 
@@ -150,7 +150,7 @@ class ProbabilityBlock:
         return self.summary.n_channels_, self.n_classes
 
 
-Block = LinearBlock | ProbabilityBlock
+Block = Union[LinearBlock, ProbabilityBlock]
 
 
 def _not_storable(what: str) -> InputError:
@@ -186,7 +186,7 @@ def describe(
     how: Described, X: NDArray[Any], lengths: NDArray[np.int64] | None
 ) -> NDArray[np.float32]:
     """Return features of scaled windows as float32; a user's function is checked."""
-    if isinstance(how, RandomConvolutions | SummarySteps):
+    if isinstance(how, (RandomConvolutions, SummarySteps)):
         return np.asarray(how.transform(X, lengths), np.float32)
     made = np.asarray(how(X, lengths))
     if made.ndim != 2 or len(made) != len(X) or made.dtype.kind not in "fiub":

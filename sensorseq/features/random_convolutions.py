@@ -164,7 +164,7 @@ class RandomConvolutions:
         quantiles = _quantiles(N_KERNELS * int(features_per_dilation.sum()))
         done = 0
         for j, (dilation, n_biases) in enumerate(
-            zip(dilations.tolist(), features_per_dilation.tolist(), strict=True)
+            zip(dilations.tolist(), features_per_dilation.tolist())
         ):
             here = slice(j * N_KERNELS, (j + 1) * N_KERNELS)
             drawn = rng.choice(rows, N_KERNELS)
@@ -227,7 +227,7 @@ class RandomConvolutions:
             "kind": "random_convolutions",
             "n_features": self.n_features,
             "max_dilations": self.max_dilations,
-            "random_state": int(seed) if isinstance(seed, int | np.integer) else None,
+            "random_state": int(seed) if isinstance(seed, (int, np.integer)) else None,
             "n_channels": self.n_channels_,
             "padded_steps": self._padded_steps,
         }

@@ -10,8 +10,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +20,16 @@ from sensorseq.io.atomic import write_whole
 from sensorseq.io.tensors import MAX_HEADER_BYTES, pack_tensors, read_tensors
 from sensorseq.text import Plain
 
+if TYPE_CHECKING:
+    from types import UnionType
+
 _KEYS = {"format", "version", "description", "sha256"}
 # The only key of a mapping that stands for a tuple or a dictionary.
 _TAGGED = (("tuple",), ("dict",))
 # A wide string dtype is padded, so a small file could need much memory.
 _LARGEST_LABELS_BYTES = 2**26
 _LABEL_DTYPE = re.compile(r"[<|=>]?(U\d{1,5}|[iuf][1248]|b1)$")
-_LABEL = str | bool | int | float
+_LABEL = (str, bool, int, float)
 SAVE_AGAIN = " Save the model again where it was trained."
 
 
@@ -188,7 +190,7 @@ def to_jsonable(value: Any, where: str = "description") -> Plain:
         value = value.item()
     if value is None or isinstance(value, _LABEL):
         return value
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         parts = [to_jsonable(part, f"{where}[{i}]") for i, part in enumerate(value)]
         return {"tuple": parts} if isinstance(value, tuple) else parts
     if isinstance(value, Mapping):
@@ -256,7 +258,7 @@ def read_labels(description: Mapping[str, Any]) -> NDArray[Any]:
 def take_field(
     description: Mapping[str, Any],
     name: str,
-    kind: type | UnionType,
+    kind: "type | UnionType | tuple[type, ...]",
     path: str | os.PathLike[str],
 ) -> Plain:
     """Return a field of a description; a `ModelFileError` if it is missing or of another type."""
@@ -266,7 +268,8 @@ def take_field(
         raise ModelFileError(f"{path} has no {name!r} in its description{hint}. {MODEL.way_out}")
     value = description[name]
     if not isinstance(value, kind):
-        expected = getattr(kind, "__name__", kind)
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        expected = " or ".join(getattr(one, "__name__", str(one)) for one in kinds)
         raise ModelFileError(
             f"{path}: {name!r} is of type {type(value).__name__}, expected {expected}."
             f" {MODEL.way_out}"

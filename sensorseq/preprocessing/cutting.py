@@ -257,7 +257,7 @@ def record_cut(
     """Add how the windows were made to their `provenance`."""
     n_windows = Counter(np.asarray(windows.recording_id).tolist())
     facts = []
-    for recording, pieces in zip(recordings, pieces_of, strict=True):
+    for recording, pieces in zip(recordings, pieces_of):
         own_rate = sample_rate_of(recording)
         facts.append(
             {

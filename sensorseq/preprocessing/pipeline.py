@@ -31,12 +31,7 @@ from sensorseq.preprocessing.plan import (
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.preprocessing.steps.chain import make_steps
-from sensorseq.preprocessing.steps.derive import (
-    DERIVE,
-    DerivedSteps,
-    channel_rates,
-    derive_steps,
-)
+from sensorseq.preprocessing.steps.derive import DERIVE, DerivedSteps, channel_rates, derive_steps
 from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.text import number
 from sensorseq.windows import WindowSet

@@ -1,7 +1,6 @@
 """Learn how long classes last and how they follow each other, from labeled recordings."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, TypedDict
 
 import numpy as np
@@ -53,7 +52,7 @@ def learn_dwell(
     for spans in spans_by_recording(made.spans).values():
         for span in spans:
             seconds[span.label] += span.end_s - span.start_s
-        for one, other in pairwise(spans):
+        for one, other in zip(spans, spans[1:]):
             if one.label != other.label:
                 follows[one.label, other.label] += 1
     exits = follows.sum(axis=1)

@@ -5,7 +5,6 @@ import io
 import os
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -279,7 +278,7 @@ def _spans(
     edges = np.flatnonzero((np.diff(index) != 0) | is_gap) + 1
     firsts = [0, *edges.tolist(), len(index)]
     begins_s = start_s[0] if len(start_s) else 0.0
-    for first, stop in pairwise(firsts):
+    for first, stop in zip(firsts, firsts[1:]):
         ends_s, follows_s = start_s[stop - 1] + window_s, 0.0
         if stop < len(index):
             follows_s = start_s[stop]

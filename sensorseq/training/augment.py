@@ -11,11 +11,7 @@ from numpy.typing import NDArray
 from sensorseq import _signal
 from sensorseq.errors import ArgumentError
 from sensorseq.prediction.inputs import Sequences
-from sensorseq.preprocessing.windows.augment import (
-    Augmentation,
-    augment_windows,
-    make_augmentation,
-)
+from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows, make_augmentation
 from sensorseq.training.stream import Change
 
 

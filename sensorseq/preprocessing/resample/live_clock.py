@@ -89,7 +89,7 @@ class LiveClock:
         if not len(x):
             return []
         self._n_received += len(x)
-        self._waiting += zip(stamps.tolist(), x, strict=True)
+        self._waiting += zip(stamps.tolist(), x)
         n_due = len(self._waiting)
         if self._max_delay_s:
             # Stable, so that the first of equal timestamps stays.
@@ -119,7 +119,7 @@ class LiveClock:
                 plain.clear()
 
         complete = ~np.isnan(np.array([row for _, row in rows])).any(axis=1)
-        for (stamp, row), is_complete in zip(rows, complete.tolist(), strict=True):
+        for (stamp, row), is_complete in zip(rows, complete.tolist()):
             if self._last_s is not None and stamp <= self._last_s:
                 if not self._is_set_back(stamp):
                     continue

@@ -271,7 +271,7 @@ class _Run:
 
 def _common_stretches(channels: list[_ChannelRuns]) -> list[tuple[int, int]]:
     """Return (first, last) sample of every interval in which each channel has a run."""
-    common = list(zip(channels[0].starts.tolist(), channels[0].ends.tolist(), strict=True))
+    common = list(zip(channels[0].starts.tolist(), channels[0].ends.tolist()))
     for channel in set(channels[1:]) - {channels[0]}:
         starts, ends = channel.starts.tolist(), channel.ends.tolist()
         met = []

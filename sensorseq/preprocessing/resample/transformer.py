@@ -6,10 +6,7 @@ from typing import Any, Self
 
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from sensorseq.checks import (
-    check_positive_or_none,
-    check_rate,
-)
+from sensorseq.checks import check_positive_or_none, check_rate
 from sensorseq.preprocessing.resample.polyphase import ATTENUATION_DB, check_engine
 from sensorseq.preprocessing.resample.signal import resample_recording
 from sensorseq.recording import Recording

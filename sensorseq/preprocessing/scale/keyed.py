@@ -89,7 +89,7 @@ class KeyedScaler:
             "channel_scale": _stack([s.channel_scale for s in scalers], self.n_channels),
             "is_constant": np.zeros((len(scalers), self.n_channels), np.uint8),
         }
-        for row, scaler in zip(fields["is_constant"], scalers, strict=True):
+        for row, scaler in zip(fields["is_constant"], scalers):
             row[list(scaler.constant_channels)] = 1
         quantiles = [s.channel_quantiles for s in scalers if s.channel_quantiles is not None]
         if quantiles:  # a short recording has fewer quantiles
@@ -115,9 +115,11 @@ class KeyedScaler:
             if len(ends) and ends[-1] != len(stored):
                 raise ValueError("the number of quantiles")
             own["channel_quantiles"] = np.split(stored, ends[:-1]) if len(ends) else []
+        if any(len(values) != len(keys) for values in own.values()):
+            raise ValueError("the number of scalers")
         scalers = {
-            key: Scaler.from_dict({"kind": fields["kind"], **dict(zip(own, values, strict=True))})
-            for key, values in zip(keys, zip(*own.values(), strict=True), strict=True)
+            key: Scaler.from_dict({"kind": fields["kind"], **dict(zip(own, values))})
+            for key, values in zip(keys, zip(*own.values()))
         }
         return cls(kind, per, scalers, int(np.shape(fields["channel_center"])[1]))
 

@@ -2,18 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq import _signal
-from sensorseq.checks import (
-    as_windows,
-    check_lengths,
-    raise_not_finite,
-    valid_steps,
-)
+from sensorseq.checks import as_windows, check_lengths, raise_not_finite, valid_steps
 from sensorseq.errors import ArgumentError, SignalError, check_choice, did_you_mean
 from sensorseq.io.order_statistics import quantiles
 from sensorseq.numeric import normal_quantile
@@ -107,7 +102,7 @@ class Scaler:
 
     @property
     def n_channels(self) -> int:
-        """Number of channels."""
+        """The number of channels."""
         return len(self.channel_center)
 
     def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.floating]:
@@ -297,7 +292,7 @@ def rated_scaler(
         values, names = list(rated), [f"channel {i}" for i in range(n_channels)]
         if len(values) != n_channels:
             raise ArgumentError(f"rated has {len(values)} values for {n_channels} channels.")
-    for name, value in zip(names, values, strict=True):
+    for name, value in zip(names, values):
         try:
             usable = bool(0 < value < 2**63)
         except TypeError:
@@ -364,7 +359,7 @@ def _without_constants(
     return Scaler(kind, center, scale, constant_channels=tuple(np.flatnonzero(constant).tolist()))
 
 
-Block = tuple[NDArray[np.floating], NDArray[np.int64] | None]  # windows and their lengths
+Block = tuple[NDArray[np.floating], Optional[NDArray[np.int64]]]  # windows and their lengths
 
 
 def fit_scaler_to_blocks(

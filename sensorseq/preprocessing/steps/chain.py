@@ -8,13 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq import checks
-from sensorseq.errors import (
-    ArgumentError,
-    ConfigurationError,
-    check_choice,
-    did_you_mean,
-    noting,
-)
+from sensorseq.errors import ArgumentError, ConfigurationError, check_choice, did_you_mean, noting
 from sensorseq.preprocessing.steps.base import Step, StepStream, StreamBase, set_fields
 from sensorseq.preprocessing.steps.features import Derivative, Difference, Moving
 from sensorseq.preprocessing.steps.filters import BandPass, Detrend, Notch
@@ -149,7 +143,7 @@ def make_step(said: Mapping[str, Any]) -> Step:
     with noting(f"in step {step.kind!r}", ArgumentError):
         if step is StepChain:
             entries = given.get("steps", ())
-            if not isinstance(entries, list | tuple):
+            if not isinstance(entries, (list, tuple)):
                 raise ConfigurationError(f"steps={entries!r} is not a list of tables.")
             return StepChain(tuple(make_step(entry) for entry in entries))
         return step(**given)
@@ -157,7 +151,7 @@ def make_step(said: Mapping[str, Any]) -> Step:
 
 def make_steps(steps: Sequence[Any] | None) -> tuple[Step, ...]:
     """Return steps given as objects or tables; a note on an error names the entry."""
-    if isinstance(steps, dict | str):
+    if isinstance(steps, (dict, str)):
         raise ArgumentError(f"steps={steps!r} is a single step; give a list of steps.")
     made = []
     for index, step in enumerate(steps or ()):

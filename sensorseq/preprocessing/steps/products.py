@@ -108,7 +108,7 @@ class Power(_Combined):
     keep: bool = True
 
     def _combine(self, inputs: list[Channel]) -> tuple[str, Combine]:
-        for wanted, unit, channel in zip(("current", "voltage"), "AV", inputs, strict=True):
+        for wanted, unit, channel in zip(("current", "voltage"), "AV", inputs):
             found = quantity_of(channel.unit)
             if found is None or found.name != wanted:
                 has = f"is in {channel.unit!r}" if channel.unit else "has no unit"

@@ -1,7 +1,6 @@
 """Short-time spectra: the amplitude at each frequency, frame by frame."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -147,7 +146,7 @@ class SpectralFrames(Step):
         if n_bands > n_bins:
             raise ArgumentError(f"n_bands={n_bands} is more than the {n_bins} available bins.")
         edges = [first + i * n_bins // n_bands for i in range(n_bands + 1)]
-        return [(a, b - 1) for a, b in pairwise(edges)]
+        return [(a, b - 1) for a, b in zip(edges, edges[1:])]
 
     def _label(self, band: tuple[int, int]) -> str:
         # enough digits to distinguish neighboring bins

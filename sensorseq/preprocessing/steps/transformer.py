@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sensorseq.checks import (
-    check_rate,
-)
+from sensorseq.checks import check_rate
 from sensorseq.errors import ArgumentError, WindowError
 from sensorseq.preprocessing.scale.transformer import check_window_array
 from sensorseq.preprocessing.steps import Step, StepChain

@@ -150,7 +150,7 @@ def window_recordings(
         groups=np.repeat([piece.group for piece in pieces], counts),
         recording_id=np.repeat([piece.recording_id for piece in pieces], counts),
         start_s=np.concatenate(
-            [take(piece.timestamps_s, cut.starts) for piece, cut in zip(pieces, cuts, strict=True)]
+            [take(piece.timestamps_s, cut.starts) for piece, cut in zip(pieces, cuts)]
         ),
         channels=pieces[0].channel_names,
         sample_rate_hz=rate,
@@ -296,11 +296,11 @@ def _gather_all(pieces: list[Recording], cuts: list[_Cut], grid: _Grid) -> NDArr
     if not stored:
         ends = np.cumsum([len(cut.starts) for cut in cuts])
         X = np.empty((ends[-1], grid.length, n_channels), np.float32)
-        for piece, cut, end in zip(pieces, cuts, ends, strict=True):
+        for piece, cut, end in zip(pieces, cuts, ends):
             _gather(piece, cut, slice(None), X[end - len(cut.starts) : end])
         return X
     rows = Rows.like(stored[0], np.float32, grid.length, n_channels)
-    for piece, cut in zip(pieces, cuts, strict=True):
+    for piece, cut in zip(pieces, cuts):
         for at, stop in blocks(len(cut.starts), piece.values, n_columns=grid.length * n_channels):
             block = np.empty((stop - at, grid.length, n_channels), np.float32)
             _gather(piece, cut, slice(at, stop), block)
@@ -382,7 +382,7 @@ def _provenance(
                 "n_samples": piece.n_samples,
                 "n_windows": len(cut.starts),
             }
-            for piece, cut in zip(pieces, cuts, strict=True)
+            for piece, cut in zip(pieces, cuts)
         ],
         "dropped": [row for cut in cuts for row in cut.dropped]
         + [

@@ -1,7 +1,7 @@
 """Choose window labels in recordings whose label changes; report classes without windows."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,6 +153,19 @@ def empty_spans(pieces: list[Recording], sample_rate_hz: float) -> list[tuple[st
     ]
 
 
+class _Times(Sequence[float]):
+    """The starts or ends of spans; a search looks at few of them."""
+
+    def __init__(self, spans: Sequence[LabelSpan], name: str) -> None:
+        self._spans, self._name = spans, name
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def __getitem__(self, at: Any) -> Any:
+        return getattr(self._spans[at], self._name)
+
+
 def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[LabelSpan, int, int]]:
     """Return the first and one past the last sample of each span that overlaps the piece."""
     t, spans = piece.timestamps_s, piece.label_spans
@@ -160,12 +173,12 @@ def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[Lab
         return []
     early_s = _ROUNDING_PERIODS / sample_rate_hz
     # A long recording has many pieces and spans, so consider only overlapping ones.
-    begin = bisect_right(spans, t[0] + early_s, key=lambda span: span.end_s)
-    end = bisect_right(spans, t[-1] + early_s, key=lambda span: span.start_s)
+    begin = bisect_right(_Times(spans, "end_s"), t[0] + early_s)
+    end = bisect_right(_Times(spans, "start_s"), t[-1] + early_s)
     near = spans[begin:end]
     edges_s = np.reshape([[span.start_s, span.end_s] for span in near], (-1, 2))
     at = np.searchsorted(t, edges_s - early_s)
-    return [(span, int(first), int(stop)) for span, (first, stop) in zip(near, at, strict=True)]
+    return [(span, int(first), int(stop)) for span, (first, stop) in zip(near, at)]
 
 
 Fate = Mapping[str, Any]
