@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 _Result = TypeVar("_Result")
 
-TIME_COLUMNS = ("time", "time_s")  # tried first for the time column when none is given
 CSV_FORM = ("encoding", "delimiter", "decimal", "no_header", "names")
 _WHICH = ("files", "pair", "labels", "exclude", "manifest", "recording_column", "group_column")
 LISTING = (*_WHICH, "label_column", *CSV_FORM)

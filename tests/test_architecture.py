@@ -14,8 +14,8 @@ ORDER = """_lazy errors options _signal numeric < core text windows < checks < i
            < model_selection evaluation prepare adapters bench < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
          Dockerfile LICENSE MANIFEST.in Makefile README.md SECURITY.md benchmarks build_cuda.py
-         csrc data docs examples mkdocs.yml pyproject.toml requirements scripts sensorseq setup.py
-         tests"""
+         csrc data docs examples mkdocs.yml pyproject.toml requirements runtime scripts sensorseq
+         setup.py tests"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
 DIAGNOSIS_ORDER = """thresholds causes < metrics < statements < witnesses ranking
                      < judge logs < words < level trials page < probe < report < module"""
@@ -73,7 +73,8 @@ HOME = {  # library: where it may be imported, as path prefixes
 # Arguments that hold what users hand in, and results that are made of it: values of any type.
 USER_GIVEN = """X y X_val y_val groups groups_val lengths lengths_val sample_weight random_state
                 callbacks augment features label classes value values default names keras_model
-                in_order open_windows recording_id transform fit_transform inverse_transform option_field"""
+                in_order open_windows recording_id transform fit_transform inverse_transform
+                option_field"""
 FRAMEWORK_INCLUDE = re.compile(r'#\s*include\s*[<"](torch|ATen|c10|pybind11|Python\.h)')
 
 

@@ -1,56 +1,18 @@
 """What prediction rests on needs numpy and no other library."""
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOTS = """features.blocks io.model_file preprocessing.cutting preprocessing.provenance
-           preprocessing.resample.live_clock preprocessing.resample.signal
-           preprocessing.scale.keyed sequence.learn sequence.timeline"""
 HEAVY = """h5py jinja2 markupsafe pandas pyarrow pydantic safetensors scipy sklearn threadpoolctl
            torch"""
-
-
-def imported_first(body):
-    """Yield the names that a module imports when it is imported."""
-    for node in body:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            continue
-        else:
-            yield from imported_first(getattr(node, "body", []) if not is_function(node) else [])
-
-
-def is_function(node):
-    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-
-
-def file_of(name):
-    """Return the file of a module; of a name in one, None."""
-    path = ROOT.joinpath(*name.split("."))
-    found = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    return found if found.exists() else None
-
-
-def room():
-    """Return the files that the modules import, and the foreign libraries of each."""
-    waiting = [f"sensorseq.{name}" for name in ROOTS.split()]
-    foreign = {}
-    while waiting:
-        name = waiting.pop()
-        path = file_of(name)
-        if path is None or path in foreign:
-            continue
-        names = list(imported_first(ast.parse(path.read_text("utf-8")).body))
-        own = [one for one in names if one.startswith("sensorseq.")]
-        foreign[path] = {one.split(".")[0] for one in names} - sys.stdlib_module_names
-        waiting += [name.rpartition(".")[0], *own, *(one.rpartition(".")[0] for one in own)]
-    return foreign
+spec = importlib.util.spec_from_file_location("room", ROOT / "runtime" / "room.py")
+runtime = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(runtime)
+room = runtime.room
 
 
 def test_its_files_import_numpy_alone():
@@ -61,7 +23,7 @@ def test_its_files_import_numpy_alone():
 
 
 def test_importing_it_loads_no_other_library():
-    modules = ", ".join(f"sensorseq.{name}" for name in ROOTS.split())
+    modules = ", ".join(runtime.ROOTS)
     code = f"import sys, {modules}; print(*sys.modules.keys() & set({HEAVY.split()}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
@@ -96,3 +58,16 @@ def is_newer(node):
 NOTES = ("annotation", "returns")
 TYPES = {"None", "bool", "bytes", "dict", "float", "int", "list", "set", "str", "tuple"}
 NEW = {"NotRequired", "Self", "assert_never", "pairwise", "tomllib"}
+
+
+def test_the_copy_is_the_same_code_and_names_no_toolkit(tmp_path):
+    runtime.copy(tmp_path)
+    for path in room():
+        text = path.read_text("utf-8")
+        copy = (tmp_path / "sensorseq_runtime" / path.relative_to(ROOT / "sensorseq")).read_text()
+        imports = [node for node in ast.walk(ast.parse(copy)) if isinstance(node, ast.ImportFrom)]
+        assert not [node.module for node in imports if node.module.split(".")[0] == "sensorseq"]
+        back = copy.replace("from __future__ import annotations\n", "", 1)
+        assert back.replace("sensorseq_runtime", "sensorseq") == text.replace(
+            "from __future__ import annotations\n", "", 1
+        )

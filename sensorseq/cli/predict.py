@@ -175,4 +175,5 @@ def stream(
             if source is not None:
                 descriptor = stack.enter_context(source.open("rb", buffering=0)).fileno()
             samples = live.samples_of_pipe(descriptor, parser)
-        live.classify(decisions, samples, parser, sys.stdout, str if quiet else warn)
+        said = (lambda _: None) if quiet else warn
+        live.classify(decisions, samples, parser, sys.stdout, said)

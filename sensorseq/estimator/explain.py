@@ -119,8 +119,8 @@ def explain(
     target = whole.argmax(axis=1) if label is None else _target_of(classes, label, len(whole))
     if method == "gradients":
         model = Differentiable(modules, ensemble.patch, temperature)
-        tensors = [None if a is None else torch.from_numpy(a) for a in (scaled, valid)]
-        steps = integrated_gradients(model, *tensors, target)
+        steps_of = None if valid is None else torch.from_numpy(valid)
+        steps = integrated_gradients(model, torch.from_numpy(scaled), steps_of, target)
         contributions = np.add.reduceat(steps, edges[:-1], axis=1)
     else:
         contributions = _occlude(scaled, edges, lambda x: log_probability(x)[rows, target])

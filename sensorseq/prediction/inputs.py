@@ -112,7 +112,7 @@ def read_sequences(
             f"{name} has shape {array.shape}; expected (n_windows, n_timesteps, n_channels), or"
             " (n_windows, n_timesteps) for one channel."
         )
-    for size, what in zip(array.shape, ("windows", "timesteps", "channels"), strict=True):
+    for size, what in zip(array.shape, ("windows", "timesteps", "channels")):
         if size == 0:
             raise InputError(f"{name} has shape {array.shape}: no {what}.")
     valid_steps = _check_lengths(lengths, array.shape[0], array.shape[1], lengths_name)
@@ -240,7 +240,7 @@ def _pad(X: Iterable[Any], name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
     ways = "shorter windows, or windows of more similar lengths"
     check_memory(f"{name} of {len(parts):,} windows", {"padding to the longest": size}, ways)
     padded = np.zeros((len(parts), int(lengths.max()), parts[0].shape[1]), dtype)
-    for row, part in zip(padded, parts, strict=True):
+    for row, part in zip(padded, parts):
         row[: len(part)] = part
     return padded, lengths
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, RecordingError, did_you_mean
-from sensorseq.options import TIME_COLUMNS
 from sensorseq.prediction.stream import DecisionStream
+from sensorseq.recording import TIME_COLUMNS
 
 FORMATS = ("csv", "float32", "float64")
 _BLOCK = 1 << 16  # most bytes read at once

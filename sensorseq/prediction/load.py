@@ -40,8 +40,7 @@ class _Loaded(WindowPredictor):
             check_integer("max_timesteps", self.max_timesteps, 1)
         check_choice("crop", self.crop, CROPS)
         self.dtype = check_choice("dtype", parameters["dtype"], DTYPES)
-        if isinstance(self, ClassPredictor):
-            self.class_weight, self.sampler = parameters["class_weight"], parameters["sampler"]
+        self._read_parameters(parameters)
         self._restore(arrays, take)
         n_networks = 1 + len(take("other_histories", list))
         check_array_names(arrays, n_networks, path)
@@ -57,12 +56,18 @@ class _Loaded(WindowPredictor):
         if self._head is not None and not self._head.lstm_weight:
             self.networks = []  # features decide alone
 
+    def _read_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Keep the arguments of the fit that predictions depend on."""
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self._n_channels} channels, {self._n_outputs} outputs>"
 
 
 class TrainedClassifier(_Loaded, ClassPredictor):
     """A classifier of a model file; it has the methods that predict of `SensorLSTMClassifier`."""
+
+    def _read_parameters(self, parameters: Mapping[str, Any]) -> None:
+        self.class_weight, self.sampler = parameters["class_weight"], parameters["sampler"]
 
 
 class TrainedRegressor(_Loaded, ValuePredictor):

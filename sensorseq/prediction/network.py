@@ -117,7 +117,7 @@ class LstmNetwork:
             mean, variance = running[:2]
         x = (pooled - mean) / np.sqrt(variance + self.dtype.type(_EPSILON)) * weight + bias
         # one window at a time: a product of matrices would round it by how many there are
-        return np.reshape([self._weight @ row for row in x], (len(x), -1)) + self._bias
+        return np.asarray(np.reshape([self._weight @ row for row in x], (len(x), -1)) + self._bias)
 
 
 def array_prefix(member: int) -> str:

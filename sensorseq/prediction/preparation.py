@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,11 @@ from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.sequence.learn import LearnedDwell
 from sensorseq.windows import WindowSet
 
+class _Learned(TypedDict, total=False):
+    dwell: LearnedDwell  # if recordings have several classes
 
-class Preparation(TypedDict):
+
+class Preparation(_Learned):
     """The preparation of a fit's windows, as stored in `preparation_` and in model files."""
 
     channels: list[str]
@@ -28,7 +31,12 @@ class Preparation(TypedDict):
     scaled: str | None
     input_channels: list[str] | None
     resampled_to_hz: float | None
-    dwell: NotRequired[LearnedDwell]  # present if recordings have several classes
+
+
+def recorded_option(made: Mapping[str, Any] | None, section: str, key: str) -> Any:
+    """Return an option of a recorded configuration; None if it is not known."""
+    sections = (made or {}).get("configuration") or {}
+    return (sections.get(section) or {}).get(key)
 
 
 def check_preparation(preparation: dict[str, Any] | None) -> Preparation | None:
@@ -37,9 +45,9 @@ def check_preparation(preparation: dict[str, Any] | None) -> Preparation | None:
         return None
     kinds: dict[str, Any] = {
         "channels": list,
-        "sample_rate_hz": float | int | None,
+        "sample_rate_hz": (float, int, type(None)),
         "n_timesteps": int,
-        "configuration": dict | None,
+        "configuration": (dict, type(None)),
         "recordings": dict,
     }
     if "dwell" in preparation:

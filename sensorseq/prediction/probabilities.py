@@ -56,7 +56,7 @@ def recording_prediction(probability: NDArray[np.float64]) -> tuple[int, int, ND
 def check_abstention(fields: Sequence[Any]) -> Abstention:
     """Check and return the result of `fit_abstention` read from a file."""
     read = Abstention(*fields)
-    numbers = all(isinstance(value, int | float) for value in read)
+    numbers = all(isinstance(value, (int, float)) for value in read)
     if not numbers or not 0 <= read.threshold <= 1:
         raise InputError(f"abstention is {list(fields)!r}, expected a threshold and six numbers")
     return read

@@ -13,10 +13,9 @@ from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.prediction.frames import in_order
 from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.outside import OutsideWindows, TrainedRanges
-from sensorseq.prediction.preparation import Preparation
+from sensorseq.prediction.preparation import Preparation, recorded_option
 from sensorseq.prediction.probabilities import Abstention
 from sensorseq.preprocessing.cutting import RecordingPlan
-from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.resample.live_clock import EvenSamples, LiveClock
 from sensorseq.preprocessing.resample.signal import StreamResampler
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
@@ -37,8 +36,11 @@ class StreamedModel(Protocol):
     abstention_: Abstention
     scaler_: Scaler | KeyedScaler | None
     preparation_: Preparation | None
-    _class_shares: NDArray[np.float64]
     _ranges: TrainedRanges | None
+
+    @property
+    def _class_shares(self) -> NDArray[np.float64]:
+        """What the model gives each class on average."""
 
     def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the probabilities of the classes."""
@@ -73,7 +75,7 @@ class StreamDecision:
 
     def to_dict(self, classes: list[Any]) -> dict[str, Any]:
         """Return plain values, with the probabilities by class."""
-        named = zip(map(str, classes), self.probabilities, strict=True)
+        named = zip(map(str, classes), self.probabilities)
         return {**vars(self), "probabilities": dict(named)}
 
 
@@ -145,7 +147,7 @@ class DecisionStream:
         self.sample_rate_hz = rate
         self.channels = tuple(use.channels or ())
         self.classes: list[Any] = model.classes_.tolist()
-        units = PreparationOptions.recorded(model.preparation_ or {}).units or {}
+        units = recorded_option(model.preparation_, "input", "units") or {}
         self._channels = tuple(Channel(name, units.get(name, "")) for name in self.channels)
         gap = use.max_gap_s if max_gap_s is None else max_gap_s
         self._clock = LiveClock(rate, len(self.channels), gap, max_delay_s)
@@ -305,7 +307,7 @@ class DecisionStream:
         origin_s = self._start_s + self._drift_s
         newest_s = self._clock.newest_s
         decisions = []
-        judged = zip(starts, rows, answered.tolist(), are_outside, strict=True)
+        judged = zip(starts, rows, answered.tolist(), are_outside)
         for start, row, is_answered, is_outside in judged:
             start_s = round(origin_s + start / self._window_rate, _CLOCK_DIGITS)
             end_s = round(start_s + self._n_window / self._window_rate, _CLOCK_DIGITS)

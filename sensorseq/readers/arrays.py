@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sensorseq.checks import check_unpacked
 from sensorseq.errors import RecordingError, did_you_mean
 from sensorseq.io import isolated
-from sensorseq.options import TIME_COLUMNS, ReadOptions, takes_read_options
+from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     FILE_OPTIONS,
     Columns,
@@ -29,7 +29,7 @@ from sensorseq.readers.columns import (
 from sensorseq.readers.mat5 import read_mat5
 from sensorseq.readers.robot_logs import Topic
 from sensorseq.readers.stamps import Stamps, seconds_of
-from sensorseq.recording import Recording
+from sensorseq.recording import TIME_COLUMNS, Recording
 
 _Arrays = dict[str, NDArray[Any]]
 _NUMBERS = "fiub"

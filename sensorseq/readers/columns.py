@@ -25,10 +25,10 @@ from sensorseq.io.scratch import (
     is_stored,
     rows_where,
 )
-from sensorseq.options import TIME_COLUMNS, ReadOptions
+from sensorseq.options import ReadOptions
 from sensorseq.readers.stamps import Stamps
 from sensorseq.readers.suffixes import stem_of
-from sensorseq.recording import UNITS, Channel, LabelSpan, Recording
+from sensorseq.recording import TIME_COLUMNS, UNITS, Channel, LabelSpan, Recording
 from sensorseq.recording import repair_stamps as repair
 from sensorseq.text import listed
 

@@ -1,0 +1,22 @@
+"""Predict with models that sensorseq trained: numpy and one C library, no torch.
+
+`load` reads a model file; the model predicts windows, recordings and streams of samples with the
+bits of the estimator that was trained, on the same processor.
+"""
+
+from importlib.metadata import version
+
+from sensorseq_runtime import errors
+from sensorseq_runtime.prediction.load import TrainedClassifier, TrainedRegressor, load
+from sensorseq_runtime.recording import Channel, Recording
+
+__version__ = version("sensorseq-runtime")
+
+__all__ = [
+    "Channel",
+    "Recording",
+    "TrainedClassifier",
+    "TrainedRegressor",
+    "errors",
+    "load",
+]

@@ -1,0 +1,194 @@
+"""The command `sensorseq-run`: predict and stream by numpy and one C library."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sensorseq_runtime import TrainedClassifier, __version__, load
+from sensorseq_runtime.errors import InputError, RecordingError, SensorseqError
+from sensorseq_runtime.io.atomic import write_whole
+from sensorseq_runtime.prediction import live
+from sensorseq_runtime.prediction.network import usable_threads
+from sensorseq_runtime.prediction.predictor import NO_RANGES
+from sensorseq_runtime.prediction.preparation import recorded_option
+from sensorseq_runtime.prediction.stream import prediction_pipeline
+from sensorseq_runtime.recording import Channel, Recording
+from sensorseq_runtime.sequence.smoothing import SMOOTH, STREAM_SMOOTH
+from sensorseq_runtime.sequence.timeline import spans_as_csv
+
+# what its CSV reader cannot do
+_UNUSUAL = ("time_unit", "encoding", "delimiter", "decimal", "no_header", "names")
+_UNUSUAL += ("recording_column", "pair")
+_models: dict[str, TrainedClassifier] = {}  # of a worker
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status, which is that of `sensorseq`."""
+    given = _parser().parse_args(arguments)
+    try:
+        given.run(given)
+    except (SensorseqError, OSError) as error:
+        print(f"error: {error}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sensorseq-run", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"sensorseq-runtime {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    predict = commands.add_parser("predict", help="Classify CSV logs.")
+    stream = commands.add_parser("stream", help="Classify samples as they arrive.")
+    for command, smooth, default in (
+        (predict, SMOOTH, "marginals"),
+        (stream, STREAM_SMOOTH, "none"),
+    ):
+        add = command.add_argument
+        add("model", type=Path, help="model file that sensorseq wrote")
+        add("--smooth", choices=smooth, default=default)
+        add("--lag", type=int, default=3, help="later windows that --smooth lag waits for")
+        add("--mean-dwell-s", type=float, help="how long a class lasts on average")
+        add("--sample-rate-hz", type=float, help="rate of samples without time stamps")
+        add("--time-column", help="column of time stamps in seconds [time]")
+        add("--strict", action="store_true", help="windows unlike the training are an error")
+        add("--quiet", action="store_true")
+    predict.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="CSV with a header")
+    predict.add_argument("--hop-s", type=float, help="seconds between window starts")
+    predict.add_argument("--csv", type=Path, help="write the spans as a table")
+    predict.add_argument("--json", action="store_true", help="one line of JSON for each log")
+    predict.set_defaults(run=_predict)
+    stream.add_argument("--input", type=Path, help="pipe or serial line [stdin]")
+    stream.add_argument("--udp", metavar="[HOST:]PORT", help="listen for datagrams of samples")
+    stream.add_argument("--format", choices=live.FORMATS, default="csv")
+    stream.add_argument("--max-gap-s", type=float, help="longest gap to bridge")
+    stream.add_argument("--max-delay-s", type=float, default=0.0, help="wait for late samples")
+    stream.add_argument("--false-alarm-rate", type=float, help="mark windows of no known class")
+    stream.set_defaults(run=_stream)
+    return parser
+
+
+def _load(given: argparse.Namespace) -> TrainedClassifier:
+    model = load(given.model)
+    if not isinstance(model, TrainedClassifier):
+        raise InputError(f"{given.model} holds a model for regression; this command needs classes.")
+    if given.strict and model._ranges is None:
+        raise InputError(f"{given.model}: {NO_RANGES}")
+    return model
+
+
+def _warn(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _tell_outside(found: Any, *, strict: bool) -> None:
+    if strict:
+        raise InputError(f"{found} Leave out --strict to use them all the same.")
+    _warn(f"warning: {found}")
+
+
+def _stream(given: argparse.Namespace) -> None:
+    if given.input is not None and given.udp is not None:
+        raise InputError("--input and --udp exclude each other.")
+    decisions = _load(given).stream(
+        given.sample_rate_hz,
+        max_gap_s=given.max_gap_s,
+        max_delay_s=given.max_delay_s,
+        false_alarm_rate=given.false_alarm_rate,
+        smooth=given.smooth,
+        lag=given.lag,
+        mean_dwell_s=given.mean_dwell_s,
+    )
+    decisions.on_outside = partial(_tell_outside, strict=given.strict)
+    parser = live.SampleParser(given.format, decisions.channels, given.time_column)
+    with ExitStack() as stack:
+        if given.udp is not None:
+            samples = live.samples_of_udp(given.udp, parser)
+        else:
+            descriptor = sys.stdin.fileno()
+            if given.input is not None:
+                descriptor = stack.enter_context(given.input.open("rb", buffering=0)).fileno()
+            samples = live.samples_of_pipe(descriptor, parser)
+        live.classify(decisions, samples, parser, sys.stdout, str if given.quiet else _warn)
+
+
+def _predict(given: argparse.Namespace) -> None:
+    model = _models[str(given.model)] = _load(given)
+    for name in _UNUSUAL:
+        if (value := recorded_option(model.preparation_, "input", name)) is not None:
+            raise InputError(
+                f"the training logs were read with {name}={value!r}, which sensorseq-run cannot do;"
+                " use `sensorseq predict`."
+            )
+    spans = []
+    n_workers = min(usable_threads(), len(given.logs))
+    with ExitStack() as stack:
+        found = map(partial(_predict_log, given), given.logs)
+        if n_workers > 1:  # which inherit the model
+            os.environ["OMP_NUM_THREADS"] = "1"
+            pool = stack.enter_context(ProcessPoolExecutor(n_workers))
+            found = pool.map(partial(_predict_log, given), given.logs)
+        for path, (own, notes) in zip(given.logs, found):
+            spans += own
+            for note in () if given.quiet else notes:
+                _warn(f"{path}: {note}")
+            if given.json:
+                print(json.dumps({"path": str(path), "spans": [one._asdict() for one in own]}))
+                continue
+            print(path)
+            for one in own:
+                when = f"{one.start_s:.1f} to {one.end_s:.1f} s"
+                print(f"  {when:<24} {one.label}  {100 * one.probability:.1f} %")
+    if given.csv is not None:
+        write_whole(given.csv, spans_as_csv(tuple(spans)).encode())
+
+
+def _predict_log(given: argparse.Namespace, path: Path) -> tuple[list[Any], list[str]]:
+    """Return the spans of a log, in seconds since its start, and what is to be said of it."""
+    model = _models[str(given.model)]
+    recording = _read(path, model, given)
+    windows = prediction_pipeline(model.preparation_, given.hop_s).prepare([recording])
+    outside = None if model._ranges is None else model.outside(windows)
+    if outside is not None and outside.n_outside and given.strict:
+        raise InputError(f"{path}: {outside} Leave out --strict to use them all the same.")
+    how = {"smooth": given.smooth, "lag": given.lag, "mean_dwell_s": given.mean_dwell_s}
+    begins_s = float(recording.timestamps_s[0])
+    spans = [
+        one._replace(start_s=one.start_s - begins_s, end_s=one.end_s - begins_s)
+        for one in model.timeline(windows, **how).spans
+    ]
+    return spans, [] if outside is None or not outside.n_outside else [str(outside)]
+
+
+def _read(path: Path, model: TrainedClassifier, given: argparse.Namespace) -> Recording:
+    """Read the channels of a CSV log."""
+    plan = prediction_pipeline(model.preparation_)
+    names = tuple(plan.options.channels or ())
+    units = recorded_option(model.preparation_, "input", "units") or {}
+    time_column = given.time_column or recorded_option(model.preparation_, "input", "time_column")
+    parser = live.SampleParser("csv", names, time_column)
+    values, stamps = parser.feed(path.read_bytes(), whole=True)
+    if parser.n_unreadable:
+        raise RecordingError(f"{path}: {parser.n_unreadable} line(s) are no samples.")
+    if stamps is None:
+        rate = given.sample_rate_hz
+        if rate is None:
+            raise RecordingError(f"{path}: there is no time column; give --sample-rate-hz.")
+        stamps = np.arange(len(values)) / rate
+    channels = tuple(Channel(name, units.get(name, "")) for name in names)
+    return Recording(values, stamps, channels, path.stem)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

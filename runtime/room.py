@@ -1,0 +1,68 @@
+"""The files of sensorseq that prediction needs, and their copy as the runtime's package."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOTS = ("sensorseq.prediction.load", "sensorseq.prediction.live")
+OWN = ("__init__.py", "__main__.py", "_signal.py")  # of the runtime, in this folder
+
+
+def room() -> dict[Path, set[str]]:
+    """Return the files that `ROOTS` import, and the libraries that each of them imports."""
+    waiting, found = list(ROOTS), {}
+    while waiting:
+        name = waiting.pop()
+        path = file_of(name)
+        if path is None or path in found or name == "sensorseq":
+            continue
+        names = list(_imported(ast.parse(path.read_text("utf-8")).body))
+        own = [one for one in names if one.startswith("sensorseq.")]
+        found[path] = {one.split(".")[0] for one in names} - sys.stdlib_module_names
+        waiting += [name.rpartition(".")[0], *own, *(one.rpartition(".")[0] for one in own)]
+    return found
+
+
+def file_of(name: str) -> Path | None:
+    """Return the file of a module; None of a name in one."""
+    path = ROOT.joinpath(*name.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return file if file.exists() else None
+
+
+def _imported(body: Sequence[ast.stmt]) -> Iterator[str]:
+    """Yield the names that a module imports when it is imported itself."""
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _imported(getattr(node, "body", []))
+
+
+def copied(text: str) -> str:
+    """Return a file's text with its imports renamed, and annotations that are not evaluated."""
+    text = re.sub(r"^(\s*(?:from|import) )sensorseq\b", r"\1sensorseq_runtime", text, flags=re.M)
+    docstring = re.match(r'(?:"""[\s\S]*?"""\n)?', text)
+    assert docstring is not None
+    at, future = docstring.end(), "from __future__ import annotations\n"
+    return text if future in text else f"{text[:at]}{future}{text[at:]}"
+
+
+def copy(folder: Path) -> list[str]:
+    """Write the package `sensorseq_runtime` into a folder; return its packages."""
+    package = folder / "sensorseq_runtime"
+    for path in room():
+        target = package / path.relative_to(ROOT / "sensorseq")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(copied(path.read_text("utf-8")), "utf-8")
+    for name in OWN:
+        (package / name).write_text((ROOT / "runtime" / name).read_text("utf-8"), "utf-8")
+    folders = {path.parent.relative_to(folder) for path in package.rglob("*.py")}
+    return sorted(".".join(found.parts) for found in folders)
