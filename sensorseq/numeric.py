@@ -54,7 +54,7 @@ def normal_quantile(p: NDArray[np.float64]) -> NDArray[np.float64]:
     z = 1 / x
     outer = x - np.log(x) / x - z * np.polyval(_TAIL[0], z) / np.polyval(_TAIL[1], z)
     found[far] = np.copysign(outer, y[far])
-    return found
+    return np.asarray(found)
 
 
 def stochastic_exponential(rates: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -74,4 +74,4 @@ def stochastic_exponential(rates: NDArray[np.float64]) -> NDArray[np.float64]:
     for _ in range(n_doublings):
         found = found / found.sum(axis=1, keepdims=True)
         found = found @ found
-    return found / found.sum(axis=1, keepdims=True)
+    return np.asarray(found / found.sum(axis=1, keepdims=True))

@@ -20,7 +20,7 @@ def kaiser_beta(attenuation_db: float) -> float:
     if attenuation_db > 50:
         return 0.1102 * (attenuation_db - 8.7)
     if attenuation_db > 21:
-        return 0.5842 * (attenuation_db - 21) ** 0.4 + 0.07886 * (attenuation_db - 21)
+        return float(0.5842 * (attenuation_db - 21) ** 0.4 + 0.07886 * (attenuation_db - 21))
     return 0.0
 
 
@@ -96,4 +96,4 @@ def polynomial_fit(before: int, ahead: int, degree: int, order: int, step: float
     powers = np.arange(-before, ahead + 1.0) ** np.arange(degree + 1.0)[:, None]
     wanted = np.zeros(degree + 1)
     wanted[order] = math.factorial(order) / step**order
-    return np.linalg.lstsq(powers, wanted, rcond=None)[0]
+    return np.asarray(np.linalg.lstsq(powers, wanted, rcond=None)[0], np.float64)

@@ -64,4 +64,4 @@ def _solve(rows: Floats) -> Floats:
                 right - lower * before[2] - upper * after[2],
             ]
         ) / (1 - lower * before[1] - upper * after[0])
-    return rows[2]
+    return np.asarray(rows[2])
