@@ -36,6 +36,7 @@ class CutOptions:
     hop_s: float | None = None
     sample_rate_hz: float | None = None
     channels: Sequence[str] | None = None
+    units: Mapping[str, str] | None = None
     max_gap_s: float | None = None
     resample_engine: str = "polyphase"
     attenuation_db: float = ATTENUATION_DB
@@ -52,6 +53,8 @@ class CutOptions:
         check_window_choices(self.label_rule, self.min_purity, self.short, "grid")
         if isinstance(self.channels, str):
             raise ArgumentError(f"channels={self.channels!r} is a string; give a list of names.")
+        if self.units is not None and not isinstance(self.units, Mapping):
+            raise ArgumentError(f"units={self.units!r} is not a mapping of channels to units.")
 
 
 # By section of the configuration that prepared files and models have.
@@ -89,6 +92,7 @@ class RecordingPlan:
             }
             given["sample_rate_hz"] = made.get("resampled_to_hz") or made["sample_rate_hz"]
             given["channels"] = list(made.get("input_channels") or made["channels"])
+            given["units"] = (configuration.get("input") or {}).get("units")
             steps = configuration.get("steps") or []
         except (AttributeError, KeyError, TypeError, IndexError) as error:
             raise WindowError(
@@ -106,7 +110,8 @@ class RecordingPlan:
             section: {_KEYS.get(name, name): getattr(self.options, name) for name in names}
             for section, names in _RECORDED.items()
         }
-        return {**sections, "steps": [step.to_dict() for step in self.steps]}
+        inputs = {"channels": self.options.channels, "units": self.options.units}
+        return {"input": inputs, **sections, "steps": [step.to_dict() for step in self.steps]}
 
     def prepare(self, recordings: Iterable[Recording]) -> WindowSet:
         """Cut recordings into windows; see `PreparePipeline.prepare`."""
@@ -277,6 +282,12 @@ def record_cut(
         "recordings": facts,
     }
     return replace(windows, provenance=provenance)
+
+
+def recorded_hop_s(made: Mapping[str, Any]) -> float | None:
+    """Return the seconds between the starts of windows, if their provenance has them."""
+    window: Mapping[str, Any] = (made.get("configuration") or {}).get("window") or {}
+    return window.get("hop_s")
 
 
 def common_rate(rates_hz: Iterable[float]) -> tuple[float, str]:
