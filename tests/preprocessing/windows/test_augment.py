@@ -270,7 +270,7 @@ def test_an_augmenter_adds_copies_that_keep_where_they_come_from():
         ClassBalancer("undersample", 0),
     ],
 )
-def test_validation_and_test_wrongstay_bit_for_bit(step):
+def test_validation_and_test_windows_stay_bit_for_bit(step):
     split = np.tile(["train", "train", "validation", "test", "train"], 6)
     given = windows(split=split)
     found, _ = clone(step).fit_resample(given)
@@ -411,7 +411,7 @@ def test_rows_are_chosen_as_those_of_imbalanced_learn_are(strategy, peer, flat):
     m=st.none() | st.integers(0, 12),
     seed=st.integers(0, 2**62),
 )
-def test_wrongchange_as_numpy_and_scipy_change_them(
+def test_windows_change_as_numpy_and_scipy_change_them(
     strengths, n_knots, n_timesteps, own_sd, mirrored, m, seed
 ):
     how = Augmentation(**strengths, n_knots=n_knots, **(MIRROR if mirrored else {}))
