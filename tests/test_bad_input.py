@@ -267,11 +267,9 @@ def test_every_argument_is_checked_for_its_value():
     assert checked | unchecked == set(plain_classifier().get_params())
 
 
+UNVALIDATED = {"early_stopping": False, "validation_fraction": 0.0}
 CONTRADICTIONS = [
-    (
-        {"calibrate": True, "early_stopping": False, "validation_fraction": 0.0},
-        "calibrate=True needs validation windows.* give X_val",
-    ),
+    ({"calibrate": True, **UNVALIDATED}, "calibrate=True needs validation windows.* give X_val"),
     ({"validation_fraction": 0.0}, "early_stopping=True with monitor='val_loss'"),
     ({"class_weight": "balanced", "sampler": "balanced"}, "overcorrect it; use one of them"),
     ({"class_weight": "effective_number", "sampler": "sqrt"}, "sampler='sqrt' both correct"),
@@ -311,14 +309,8 @@ def test_a_file_that_is_no_model_is_refused_and_nothing_is_executed(damage, fitt
     fitted.save(path)
     ran = tmp_path / "ran"
     evil = f"cbuiltins\nexec\n(S'open({str(ran)!r}, \"w\")'\ntR.".encode()
-    path.write_bytes(
-        {
-            "empty": b"",
-            "truncated": path.read_bytes()[:-10],
-            "foreign": b"time,current\n0.0,1.5\n" * 100,
-            "pickle": evil,
-        }[damage]
-    )
+    contents = {"empty": b"", "truncated": path.read_bytes()[:-10], "pickle": evil}
+    path.write_bytes(contents.get(damage, b"time,current\n0.0,1.5\n" * 100))
     with pytest.raises(ModelFileError, match=re.escape(str(path))):
         SensorLSTMClassifier.load(path)
     assert not ran.exists()

@@ -38,8 +38,5 @@ def test_what_cannot_be_written_is_bad_input_and_an_os_error_with_its_name(tmp_p
 
 def test_a_name_that_is_too_long_is_refused_in_words(tmp_path):
     path = tmp_path / ("x" * 300)
-    with (
-        pytest.raises(OutputError, match=r"cannot be written \(file name too long\)"),
-        writing(path),
-    ):
+    with pytest.raises(OutputError, match=r"\(file name too long\)"), writing(path):
         path.write_text("x")

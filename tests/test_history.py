@@ -11,9 +11,8 @@ from sensorseq.errors import EnvironmentProblemError, InputError
 from sensorseq.history import History
 
 number = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(10**9), 10**9) | st.none()
-rows = st.lists(
-    st.dictionaries(st.sampled_from(["epoch", "loss", "val_loss", "accuracy"]), number), max_size=8
-)
+names = st.sampled_from(["epoch", "loss", "val_loss", "accuracy"])
+rows = st.lists(st.dictionaries(names, number), max_size=8)
 
 
 def same(left, right):

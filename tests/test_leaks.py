@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fits import plain_classifier
+from fits import plain_classifier, weights
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
 from sensorseq.errors import SensorseqError
@@ -40,9 +40,8 @@ def recordings(n=12, seconds=9.0, seed=0):
         t = np.arange(int(20 * seconds)) / 20
         current = np.sin(2 * np.pi * (1 + index % 4) * t + rng.uniform(0, 6))
         values = np.stack([current + rng.normal(size=len(t)), rng.normal(size=len(t))], axis=1)
-        made.append(
-            Recording.evenly_sampled(values, 20.0, ("current", "gyro"), f"run {index}", label=label)
-        )
+        names = ("current", "gyro")
+        made.append(Recording.evenly_sampled(values, 20.0, names, f"run {index}", label=label))
     return made
 
 
@@ -124,9 +123,8 @@ def _with_a_test_recording_copied_from_train(change):
     name = windows.recording_id[rows(windows, "train")[0]]
     again = windows.take(windows.recording_id == name)
     new = np.full(len(again), "another run")
-    again = replace(
-        again, X=change(again.X), recording_id=new, groups=new, split=np.full(len(again), "test")
-    )
+    changed = {"X": change(again.X), "split": np.full(len(again), "test")}
+    again = replace(again, recording_id=new, groups=new, **changed)
     return find_leakage(WindowSet.concatenate([windows, again]))
 
 
@@ -228,10 +226,8 @@ def a_piece_of_a_recording_under_another_name(tmp_path):
     """The log from its seventh sample on, with its clock set back."""
     _write_logs(tmp_path)
     head, *lines = (tmp_path / "ice/run_00.csv").read_text().splitlines()
-    stamps = [line.split(",", 1)[0] for line in lines]
-    piece = [
-        ",".join((t, line.split(",", 1)[1])) for t, line in zip(stamps, lines[7:], strict=False)
-    ]
+    stamps, values = zip(*(line.split(",", 1) for line in lines), strict=True)
+    piece = [",".join(row) for row in zip(stamps, values[7:], strict=False)]
     (tmp_path / "ice/run_99.csv").write_text("\n".join([head, *piece]) + "\n")
     return _prepare_until_something_leaks(tmp_path)
 
@@ -270,9 +266,7 @@ REPORTED = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("attempt", "kind"), REPORTED, ids=lambda value: getattr(value, "__name__", "")
-)
+@pytest.mark.parametrize(("attempt", "kind"), REPORTED, ids=name_of)
 def test_the_attempt_is_reported(attempt, kind, request):
     arguments = attempt.__code__.co_varnames[: attempt.__code__.co_argcount]
     report = attempt(*(request.getfixturevalue(name) for name in arguments))
@@ -397,19 +391,13 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("attempt", "words"), REFUSED, ids=lambda value: getattr(value, "__name__", "")
-)
+@pytest.mark.parametrize(("attempt", "words"), REFUSED, ids=name_of)
 def test_the_attempt_is_refused(attempt, words):
     with pytest.raises(SensorseqError, match=words):
         attempt()
 
 
 # Without effect: what is learned stays the same to the last bit
-
-
-def weights_of(fitted):
-    return {name: value.numpy().tobytes() for name, value in fitted.module_.state_dict().items()}
 
 
 def spoilt(part, garbage):
@@ -427,31 +415,25 @@ def learned_from_a_prepared_file(part, garbage, tmp_path):
     scaler = fit_scaler(split().part("train").X).to_dict()
     write_windows(tmp_path / "w.h5", spoilt(part, garbage), scaler=scaler)
     fitted = model(early_stopping=True, patience=1, max_epochs=6).fit(tmp_path / "w.h5")
-    return weights_of(fitted), fitted.history_["val_loss"].tobytes(), fitted.best_epoch_
+    return weights(fitted), fitted.history_["val_loss"].tobytes(), fitted.best_epoch_
 
 
 def learned_from_a_balanced_file_with_augmented_copies(part, garbage, tmp_path):
-    steps = PreparePipeline(
-        window_s=WINDOW_S, hop_s=HOP_S, balance="oversample", augmentation={"jitter": 0.1}
-    )
+    options = {"balance": "oversample", "augmentation": {"jitter": 0.1}}
+    steps = PreparePipeline(window_s=WINDOW_S, hop_s=HOP_S, **options)
     windows = steps.prepare(recordings())
     of_part = rows(windows, part)
     windows.X[of_part] = np.float32(7) if garbage == "noise" else garbage
     file, chosen = tmp_path / "w.h5", steps.sample_indices_
     assert len(np.unique(chosen)) < len(chosen)
     write_windows(file, windows, scaler=steps.scaler_.to_dict(), sample_indices=chosen)
-    return weights_of(model(early_stopping=True, max_epochs=2).fit(file))
+    return weights(model(early_stopping=True, max_epochs=2).fit(file))
 
 
 def learned_from_a_window_set(part, garbage, tmp_path):
     fitted = model(early_stopping=True, patience=1, max_epochs=6).fit(spoilt(part, garbage))
-    scaler = fitted.scaler_
-    return (
-        weights_of(fitted),
-        scaler.channel_center.tobytes(),
-        scaler.channel_scale.tobytes(),
-        fitted.best_score_,
-    )
+    scaler = [array.tobytes() for array in fitted.scaler_.to_dict().values()]
+    return weights(fitted), scaler, fitted.best_score_
 
 
 def learned_by_the_steps(part, garbage, tmp_path):
@@ -473,9 +455,8 @@ def learned_by_the_pipeline(part, garbage, tmp_path):
         if recording.recording_id in names:
             noise = np.random.default_rng(1).normal(5, 9, recording.values.shape)
             recording.values[:] = 1e30 if garbage == 1e30 else noise
-    steps = PreparePipeline(
-        window_s=WINDOW_S, hop_s=HOP_S, balance="undersample", scale="robust", random_state=0
-    )
+    options = {"balance": "undersample", "scale": "robust", "random_state": 0}
+    steps = PreparePipeline(window_s=WINDOW_S, hop_s=HOP_S, **options)
     steps.prepare(given)
     scaler, chosen = steps.scaler_, steps.sample_indices_
     return scaler.channel_center.tobytes(), scaler.channel_scale.tobytes(), chosen.tobytes()

@@ -4,7 +4,6 @@ import json
 import resource
 import subprocess
 import sys
-import textwrap
 
 import numpy as np
 import pytest
@@ -38,11 +37,9 @@ def pipeline(**options):
     return PreparePipeline(window_s=1.0, split=None, **options)
 
 
-def fit(X=X, y=Y, given=None, **arguments):
-    given = given or {}
-    return plain_classifier(validation_fraction=0.0, early_stopping=False, **arguments).fit(
-        X, y, **given
-    )
+def fit(X=X, y=Y, **arguments):
+    clf = plain_classifier(validation_fraction=0.0, early_stopping=False, **arguments)
+    return clf.fit(X, y)
 
 
 def long(n_windows, n_timesteps, n_channels=1):
@@ -56,9 +53,8 @@ def view(*shape):
 SIZES = [
     (
         lambda: fit(hidden_size=2000),
-        "^a training with hidden_size=2000, num_layers=1, n_models=1 needs 256.5 MB of memory for"
-        " weights and their optimizer, 20.0 MB are available: choose a smaller hidden_size,"
-        " num_layers or n_models.$",
+        "^a training with hidden_size=2000, .* needs 256.5 MB .* for weights and .*, 20.0 MB are"
+        " available: choose a smaller hidden_size, num_layers or n_models.$",
     ),
     (lambda: SensorLSTMRegressor(hidden_size=2000).fit(X, Y / 1.0), "=2000, .*num_layers"),
     (lambda: plain_classifier(hidden_size=2000).partial_fit(X, Y, [0, 1]), "=2000, .*num_layers"),
@@ -71,10 +67,7 @@ SIZES = [
     (lambda: resample(X[0], 50.0, 5e7), "target_rate_hz=5e.07 .* target_rate_hz"),
     (lambda: StreamResampler(50.0, 5e7, 2).push(X[0]), "=5e.07 .* target_rate_hz"),
     (lambda: StreamResampler(50.0, 1e12, 2), "target_rate_hz=1e.12 is 2e.10 times"),
-    (
-        lambda: pipeline(sample_rate_hz=4500).prepare([recording(100_000)]),
-        "'r': .*=4500.*max_gap_s",
-    ),
+    (lambda: pipeline(sample_rate_hz=4500).prepare([recording(10**5)]), "'r': .*=4500.*max_gap_s"),
     (lambda: window_recordings([recording(10_000)], 100.0, 0.02), "hop_s=0.02 .* 5,001 windows"),
     (lambda: window_recordings([recording()], 1e30, short="pad"), r"=1e\+30 .* 1 window"),
     (lambda: simulate_recording("ice", duration_s=1e12), r"duration_s=1e\+12 .*24.0 PB"),
@@ -153,12 +146,8 @@ print(json.dumps([max(claimed), taken]))
 )
 def test_a_training_takes_at_least_what_is_claimed(engine, arguments, shape):
     given = json.dumps([arguments | {"engine": engine}, shape])
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(TRAINING), given],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-c", TRAINING, given]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr
     claimed, taken = json.loads(done.stdout)
     assert 0.1 * taken < claimed <= taken
@@ -201,11 +190,8 @@ def test_what_a_container_leaves_is_its_limit_less_what_is_used_but_for_files(fi
 
 
 def test_what_torch_has_reserved_on_a_gpu_and_does_not_use_is_available(monkeypatch):
-    for name, value in (
-        ("mem_get_info", (100, 1000)),
-        ("memory_reserved", 70),
-        ("memory_allocated", 20),
-    ):
+    facts = {"mem_get_info": (100, 1000), "memory_reserved": 70, "memory_allocated": 20}
+    for name, value in facts.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
     assert _available_on(torch.device("cuda"))() == 150
 

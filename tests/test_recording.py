@@ -84,10 +84,7 @@ def test_selecting_keeps_the_order_asked_and_everything_else():
         (r"1 channel names \(current\) for 2 columns", {"channels": ("current",)}),
         (r"'a' is used more than once", {"channels": ("a", "a")}),
         (r"time repeats at sample 2.*repair_stamps", {"timestamps_s": [0.0, 1.0, 1.0, 2.0, 3.0]}),
-        (
-            r"time goes back 0.5 s at sample 3.*repair_stamps",
-            {"timestamps_s": [0.0, 1.0, 2.0, 1.5, 3.0]},
-        ),
+        (r"time goes back 0.5 s at sample 3.*repair", {"timestamps_s": [0.0, 1.0, 2.0, 1.5, 3.0]}),
         (r"timestamp of sample 1 is nan", {"timestamps_s": [0.0, np.nan, 1.0, 2.0, 3.0]}),
         (r"values has dtype", {"values": np.full((5, 2), "x")}),
         (r"values has dtype complex128", {"values": np.ones((5, 2), complex)}),

@@ -533,14 +533,15 @@ def dropout_mask(
     at ``mix(mix(mix(seed) + step) + site)``, with `step_count` from before the step.
     """
     start = np.array([seed & (2**64 - 1)], dtype=np.uint64)
-    start = _mix(_mix(_mix(start) + np.uint64(step)) + np.uint64(site))
+    start = mix(mix(mix(start) + np.uint64(step)) + np.uint64(site))
     elements = np.arange(1, math.prod(shape) + 1, dtype=np.uint64)
-    bits = _mix(start + elements * np.uint64(0x9E3779B97F4A7C15))
+    bits = mix(start + elements * np.uint64(0x9E3779B97F4A7C15))
     uniform = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return np.where(uniform < probability, 0.0, 1.0 / (1.0 - probability)).reshape(shape)
 
 
-def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the outputs of SplitMix64 for its states."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))

@@ -5,9 +5,9 @@ import time
 
 import numpy as np
 import pytest
-import torch
 from fits import plain_classifier, reloaded, weights, without_time
 from sklearn.base import clone
+from threads import torch_threads
 
 from sensorseq import SensorLSTMRegressor
 from sensorseq.errors import ArgumentError, CheckpointError, DivergedError
@@ -149,12 +149,8 @@ def test_a_checkpoint_of_other_windows_is_refused_by_name(begun):
 def test_what_shapes_no_training_may_change(begun, tmp_path):
     path = shutil.copy(begun, tmp_path / "run")
     resumed = classifier(checkpoint=path, resume=True, checkpoint_every=4, verbose=0, engine="auto")
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
+    with torch_threads(2):
         resumed.set_params(callbacks=[], warm_start=True, device="auto", engine="native").fit(X, Y)
-    finally:
-        torch.set_num_threads(before)
     assert learned(resumed)[:2] == learned(classifier().fit(X, Y))[:2]
 
 

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threads import torch_threads
 
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, ModelFileError
@@ -175,15 +176,11 @@ def test_classifiers_of_scikit_learn_join(tmp_path):
 
 @pytest.mark.trains
 def test_the_seed_determines_every_bit_with_any_number_of_threads():
-    before = torch.get_num_threads()
     found = []
-    try:
-        for n_threads in (1, 2, 1):
-            torch.set_num_threads(n_threads)
+    for n_threads in (1, 2, 1):
+        with torch_threads(n_threads):
             clf = small().fit(X, Y, groups=GROUPS)
             found.append((clf.decision_function(NEW), clf.features_, weights(clf)))
-    finally:
-        torch.set_num_threads(before)
     for other in found[1:]:
         np.testing.assert_array_equal(other[0], found[0][0])
         assert other[1:] == found[0][1:]

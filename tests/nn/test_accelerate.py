@@ -55,9 +55,9 @@ def test_a_training_that_has_begun_goes_on_as_it_would_have():
 
 def test_before_and_after_every_lstm_is_listed():
     model = Tagger()
+    reason = "accelerate() would replace it"
     assert find_lstms(model) == [
-        FoundLSTM("encoder", "torch", "accelerate() would replace it"),
-        FoundLSTM("others.0", "torch", "accelerate() would replace it"),
+        FoundLSTM(name, "torch", reason) for name in ("encoder", "others.0")
     ]
     accelerate(accelerate(model))
     assert all(lstm.served_by == "sensorseq" for lstm in find_lstms(model))
@@ -146,7 +146,7 @@ def replaced_forward():
         (lambda: nn.LSTM(3, 5, proj_size=2), "no kernel for proj_size=2"),
         (
             lambda: parametrizations.weight_norm(nn.LSTM(3, 5), "weight_hh_l0"),
-            r"call accelerate\(\) before adding a parametrization",
+            r"call accelerate\(\) before adding",
         ),
         (lambda: Echo(3, 5), "it is a Echo; make that class a subclass of sensorseq.nn.LSTM"),
         (replaced_forward, "its forward was replaced"),

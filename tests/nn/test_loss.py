@@ -50,23 +50,17 @@ def test_value_and_gradients_are_those_of_the_logits_and_torchs_cross_entropy(
             torch.manual_seed(1)
             module.zero_grad()
             own_x = x.clone().requires_grad_()
+            how = {"label_smoothing": smoothing}
             if fused:
-                value, logits = module.loss(
-                    *(own_x, y, lengths),
-                    sample_weight=sample_weight,
-                    label_smoothing=smoothing,
-                    return_logits=True,
-                )
+                how |= {"sample_weight": sample_weight, "return_logits": True}
+                value, logits = module.loss(own_x, y, lengths, **how)
             else:
                 logits = module(own_x, lengths)
-                losses = functional.cross_entropy(
-                    logits, y, reduction="none", label_smoothing=smoothing
-                )
+                losses = functional.cross_entropy(logits, y, reduction="none", **how)
                 value = (losses if sample_weight is None else losses * sample_weight).mean()
             value.backward()
             results.append([value.detach(), logits.detach(), own_x.grad, *gradients(module)])
-        for ours, theirs in zip(*results, strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(*results, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("options", [{}, {"head_norm": "layer"}])
@@ -93,8 +87,7 @@ def test_a_penalty_on_the_gradient_of_the_input_reaches_the_weights():
         (by_x,) = torch.autograd.grad(value, own_x, create_graph=True)
         by_x.square().sum().backward()
         results.append([p.grad for p in module.parameters() if p.grad is not None])
-    for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-12)
+    torch.testing.assert_close(*results, rtol=1e-8, atol=1e-12)
 
 
 def test_traced_without_graph_breaks_it_gives_the_same_results():
@@ -107,8 +100,7 @@ def test_traced_without_graph_breaks_it_gives_the_same_results():
         value = function(x, y, LENGTHS, label_smoothing=0.1)
         value.backward()
         results.append([value.detach(), *gradients(module)])
-    for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    torch.testing.assert_close(*results, rtol=0, atol=0)
 
 
 @pytest.mark.slow
@@ -123,8 +115,7 @@ def test_compiled_it_gives_the_same_results():
         value = function(x, y, LENGTHS)
         (3 * value).backward()
         results.append([value.detach(), *gradients(module)])
-    for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(*results)
 
 
 @pytest.mark.parametrize("options", [{}, {"head_norm": "layer"}, {"dropout": 0.5}])

@@ -69,9 +69,8 @@ def problems(draw):
         shape = (*shape, sizes[0])
     else:
         shape = (n_windows, n_timesteps, sizes[0])
-        lengths = draw(
-            st.lists(st.integers(1, n_timesteps), min_size=n_windows, max_size=n_windows)
-        )
+        as_many = {"min_size": n_windows, "max_size": n_windows}
+        lengths = draw(st.lists(st.integers(1, n_timesteps), **as_many))
         if kind == "packed":
             lengths.sort(reverse=True)
 
@@ -89,11 +88,7 @@ def problems(draw):
 def test_outputs_states_and_gradients_are_torchs_for_every_argument_and_layout(problem):
     sizes, options, training, layout, tensors = problem
     ours, theirs = twins(*sizes, training=training, **options)
-    for our, their in zip(
-        natively(ours, layout, tensors), run(theirs, layout, tensors), strict=True
-    ):
-        assert our.shape == their.shape
-        torch.testing.assert_close(our, their)
+    torch.testing.assert_close(natively(ours, layout, tensors), run(theirs, layout, tensors))
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -110,9 +105,8 @@ def test_single_precision_is_as_exact_as_torchs(packed):
         tensors = [torch.randn(30, 5, 3), *torch.randn(2, 4, 5, 20).unbind()]
         expected = run(exact.double(), layout, [t.double() for t in tensors])
         theirs = run(exact.float(), layout, tensors)
-        triples.append(
-            list(zip(natively(ours.float(), layout, tensors), theirs, expected, strict=True))
-        )
+        own = natively(ours.float(), layout, tensors)
+        triples.append(list(zip(own, theirs, expected, strict=True)))
     for of_one_tensor in zip(*triples, strict=True):
         assert_within_budget(of_one_tensor)
 
@@ -248,8 +242,7 @@ def test_it_compiles_as_torchs_does_and_without_a_break_where_dynamo_allows():
         torch._dynamo.reset()
         with torch._dynamo.config.patch(allow_rnn=whole):
             compiled = torch.compile(ours, fullgraph=whole, backend="aot_eager")
-            for our, their in zip(run(compiled, unchanged, [x]), expected, strict=True):
-                torch.testing.assert_close(our, their)
+            torch.testing.assert_close(run(compiled, unchanged, [x]), expected)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")

@@ -176,15 +176,14 @@ def test_a_wrong_input_shape_is_named():
 
 
 def test_what_torch_has_and_we_do_not_is_refused():
-    with pytest.raises(ArgumentError, match="proj_size"):
-        LSTMLinear.from_torch(nn.LSTM(2, 4, proj_size=2), nn.Linear(2, 3))
-    with pytest.raises(ArgumentError, match="bias"):
-        LSTMLinear.from_torch(nn.LSTM(2, 4, bias=False), nn.Linear(4, 3))
-    with pytest.raises(ArgumentError, match="8 features"):
-        LSTMLinear.from_torch(nn.LSTM(2, 4), nn.Linear(8, 3))
-    with pytest.raises(ArgumentError, match=r"lstm is of type GRU; give a torch\.nn\.LSTM"):
-        LSTMLinear.from_torch(nn.GRU(2, 4), nn.Linear(4, 3))
-    with pytest.raises(ArgumentError, match=r"linear is of type int; give a torch\.nn\.Linear"):
-        LSTMLinear.from_torch(nn.LSTM(2, 4), 3)
+    for lstm, linear, said in (
+        (nn.LSTM(2, 4, proj_size=2), nn.Linear(2, 3), "proj_size"),
+        (nn.LSTM(2, 4, bias=False), nn.Linear(4, 3), "bias"),
+        (nn.LSTM(2, 4), nn.Linear(8, 3), "8 features"),
+        (nn.GRU(2, 4), nn.Linear(4, 3), r"lstm is of type GRU; give a torch\.nn\.LSTM"),
+        (nn.LSTM(2, 4), 3, r"linear is of type int; give a torch\.nn\.Linear"),
+    ):
+        with pytest.raises(ArgumentError, match=said):
+            LSTMLinear.from_torch(lstm, linear)
     with pytest.raises(ArgumentError, match="head_norm"):
         LSTMLinear(2, 4, 3, head_norm="layer").to_torch()

@@ -8,13 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from isas import ISAS, using_isa
 from torch import nn
 
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.nn import HEAD_NORMS, LSTMLinear, Stream
-from sensorseq.ops import POOLINGS, _extension
-
-ISAS = _extension.cpu_isas()
+from sensorseq.ops import POOLINGS
 
 
 def module_of(*sizes, dtype=torch.float32, **options):
@@ -42,8 +41,7 @@ def test_after_every_piece_the_logits_are_those_of_all_that_was_seen(data):
     )
     x = torch.randn(n_windows, sum(pieces), n_channels, dtype=dtype)
     same_bits = module.pooling == "last"
-    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setenv("SENSORSEQ_CPU_ISA", data.draw(st.sampled_from(ISAS), "instruction set"))
+    with using_isa(data.draw(st.sampled_from(ISAS), "instruction set")), torch.no_grad():
         stream, seen = module.stream(n_windows), 0
         for piece in x.split(pieces, dim=1):
             logits = stream(piece)
@@ -232,19 +230,17 @@ def test_what_cannot_be_streamed_is_refused():
         LSTMLinear(2, 6, 3).stream(0)
 
 
-def test_weights_arranged_for_another_instruction_set_are_refused(monkeypatch):
+def test_weights_arranged_for_another_instruction_set_are_refused():
     module, x = module_of(2, 6, 3), torch.randn(1, 4, 2)
     for isa in ISAS:
-        monkeypatch.setenv("SENSORSEQ_CPU_ISA", isa)
-        stream = module.stream()
-        stream(x)
+        with using_isa(isa):
+            stream = module.stream()
+            stream(x)
         before = stream.state
         for other in set(ISAS) - {isa}:
-            monkeypatch.setenv("SENSORSEQ_CPU_ISA", other)
-            with pytest.raises(RuntimeError, match="another instruction set; pack them again"):
+            with using_isa(other), pytest.raises(RuntimeError, match="another instruction set"):
                 stream(x)
-        for ours, theirs in zip(stream.state, before, strict=True):
-            assert torch.equal(ours, theirs)
+        torch.testing.assert_close(stream.state, before, rtol=0, atol=0)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc/self/statm")

@@ -1,9 +1,9 @@
 import pytest
-from isas import EACH_ISA
+from isas import EACH_ISA, using_isa
 
 
 @pytest.fixture(params=EACH_ISA)
-def isa(request, monkeypatch):
+def isa(request):
     """Each instruction set in turn, which is the one that is used."""
-    monkeypatch.setenv("SENSORSEQ_CPU_ISA", request.param)
-    return request.param
+    with using_isa(request.param):
+        yield request.param

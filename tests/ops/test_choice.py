@@ -106,9 +106,8 @@ def test_the_limits_are_those_of_the_kernels():
     for precision in PRECISIONS:
         for hidden_size in range(1, 2 * MAX_HIDDEN_SIZE):
             for n_channels, is_projected in ((0, True), (1, False), (MAX_CHANNELS, False)):
-                gap = torch.ops.sensorseq.cuda_is_served(
-                    hidden_size, n_channels, 2, precision == "fp16", is_projected
-                )
+                call = hidden_size, n_channels, 2, precision == "fp16", is_projected
+                gap = torch.ops.sensorseq.cuda_is_served(*call)
                 assert (not gap) == (hidden_size <= MAX_HIDDEN_SIZE), (precision, hidden_size, gap)
         assert torch.ops.sensorseq.cuda_is_served(8, MAX_CHANNELS + 1, 1, False, False)
 
@@ -174,9 +173,8 @@ def test_what_is_listed_is_what_is_chosen(hopper, monkeypatch, tf32):
     dtypes = {"float32": F32, "float64": F64, "half": BF16}
     for hidden_size in range(1, 1030):
         for name, dtype in dtypes.items():
-            of_size = [
-                row for row in rows if row.dtype == name and _covers(row.hidden_size, hidden_size)
-            ]
+            rows_of = (row for row in rows if row.dtype == name)
+            of_size = [row for row in rows_of if _covers(row.hidden_size, hidden_size)]
             assert len(of_size) == 1, (hidden_size, name)
             found = choice.choose_here(torch.device("cuda"), dtype, hidden_size=hidden_size)
             assert of_size[0].served_by == found.served_by
@@ -256,10 +254,9 @@ def test_on_a_gpu_the_saved_state_has_the_shape_of_the_kernels(H, padded):
 def test_a_projection_of_another_width_is_refused_while_tracing():
     with FakeTensorMode():
         x, w_ih, w_hh, bias, *_ = drawn(8, 2 * 4 * 8 - 1)
+        no_weights, rest = w_ih.new_empty((1, 2, 32, 0)), (None, None, None, False)
         with pytest.raises(RuntimeError, match="all gates"):
-            torch.ops.sensorseq.lstm(
-                x, None, w_ih.new_empty((1, 2, 32, 0)), w_hh, bias, None, None, None, False
-            )
+            torch.ops.sensorseq.lstm(x, None, no_weights, w_hh, bias, *rest)
 
 
 def test_the_ops_load_without_torchs_compiler():
@@ -297,9 +294,8 @@ def test_what_this_machine_has_is_read_while_tracing_without_a_graph_break():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside torch
 def test_a_forward_mode_derivative_is_refused_and_not_dropped():
-    x, *weights, w_out, b_out = (
-        torch.randn(t.shape) for t in drawn(4, 3, device="cpu", N=2, T=3, K=2)
-    )
+    sizes = {"device": "cpu", "N": 2, "T": 3, "K": 2}
+    x, *weights, w_out, b_out = (torch.randn(t.shape) for t in drawn(4, 3, **sizes))
     head, y = [w_out, b_out], torch.zeros(1, 2, dtype=torch.int64)
 
     def layer(x):
@@ -313,10 +309,8 @@ def test_a_forward_mode_derivative_is_refused_and_not_dropped():
 
     module = LSTMLinear(3, 4, 2)
     stream = module.stream(len(x[0]))
-    functions = [
-        *((layer, x), (of_weight, weights[1]), (mean_loss, x), (module, x[0]), (stream, x[0]))
-    ]
-    for function, at in functions:
+    functions = [(layer, x), (of_weight, weights[1]), (mean_loss, x), (module, x[0])]
+    for function, at in (*functions, (stream, x[0])):
         tangent = torch.ones_like(at)
         with pytest.raises(ArgumentError, match=r"jvp.*reference"):
             torch.func.jvp(function, (at,), (tangent,))
@@ -331,9 +325,8 @@ def test_a_forward_mode_derivative_is_refused_and_not_dropped():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside torch
 def test_the_reference_follows_a_forward_mode_derivative():
-    x, *weights, _, _ = (
-        torch.randn(t.shape, dtype=F64) for t in drawn(4, 3, device="cpu", N=2, T=3)
-    )
+    tensors = drawn(4, 3, device="cpu", N=2, T=3)
+    x, *weights, _, _ = (torch.randn(t.shape, dtype=F64) for t in tensors)
 
     def layer(x):
         return reference.lstm(x, None, *weights)[0]

@@ -52,9 +52,8 @@ class StandIns:
 
     def lstm_linear(self, *arguments):
         *tensors, pooling, save_state, low_precision = arguments
-        logits, h_n, c_n, saved = self.forward(
-            reference.lstm_linear, tensors, (pooling,), save_state, low_precision
-        )
+        how = (pooling,), save_state, low_precision
+        logits, h_n, c_n, saved = self.forward(reference.lstm_linear, tensors, *how)
         width = tensors[5].shape[2]
         return logits, h_n, c_n, logits.new_zeros((*logits.shape[:2], width)), saved
 
@@ -82,32 +81,31 @@ class StandIns:
 
     def lstm_backward(self, *arguments):
         *tensors, saved, needs_grad_x, low_precision = arguments
-        return self.backward(
-            reference.lstm, tensors[3:], (), tensors[:3], saved, needs_grad_x, low_precision
-        )
+        of_call = (), tensors[:3], saved, needs_grad_x, low_precision
+        return self.backward(reference.lstm, tensors[3:], *of_call)
 
     def lstm_linear_backward(self, *arguments):
         *tensors, _, saved, pooling, needs_grad_x, low_precision = arguments
         grads, inputs = tensors[:3], tensors[3:]
         w_out = inputs[5]
         inputs.insert(6, w_out.new_zeros(w_out.shape[:2]))  # bias_out, which it need not know
-        function = reference.lstm_linear
-        return self.backward(
-            function, inputs, (pooling,), grads, saved, needs_grad_x, low_precision
-        )
+        of_call = (pooling,), grads, saved, needs_grad_x, low_precision
+        return self.backward(reference.lstm_linear, inputs, *of_call)
 
 
 def _gradients(function, tensors, options, grads):
-    leaves = [
-        t.detach().requires_grad_() if t is not None and t.is_floating_point() else t
-        for t in tensors
-    ]
+    is_real = [t is not None and t.is_floating_point() for t in tensors]
+    pairs = zip(tensors, is_real, strict=True)
+    leaves = [t.detach().requires_grad_() if real else t for t, real in pairs]
     outputs = function(*leaves, *options)
     given = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
     of, weights = map(list, zip(*given, strict=True))
     wanted = [t for t in leaves if t is not None and t.is_floating_point()]
     found = torch.autograd.grad(of, wanted, weights, allow_unused=True)
     return leaves, {id(t): g for t, g in zip(wanted, found, strict=True)}
+
+
+HOPPER = {"capability": (9, 0), "is_built": True, "verified": ALL_KERNELS}
 
 
 @pytest.fixture
@@ -117,9 +115,7 @@ def kernels(monkeypatch):
     def choose_here(device, dtype, **of_call):
         assert device.type == "cpu"
         dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else dtype
-        return choose(
-            "cuda", dtype, capability=(9, 0), is_built=True, verified=ALL_KERNELS, **of_call
-        )
+        return choose("cuda", dtype, **HOPPER, **of_call)
 
     for module in ("sensorseq.ops.lstm_linear", "sensorseq.nn.lstm"):
         monkeypatch.setattr(importlib.import_module(module), "choose_here", choose_here)
@@ -163,6 +159,11 @@ def of_layer(arguments):
     return {name: t for name, t in arguments.items() if not name.endswith("_out")}
 
 
+def call_of(op, arguments):
+    is_linear = op == "lstm_linear"
+    return (arguments, {"pooling": "meanmax"}) if is_linear else (of_layer(arguments), {})
+
+
 def assert_same_results_and_gradients(function, exact, arguments, *, rtol=1e-4):
     """Two functions of the same arguments, the second in float64."""
     sides = []
@@ -176,9 +177,8 @@ def assert_same_results_and_gradients(function, exact, arguments, *, rtol=1e-4):
         outputs = call(**leaves)
         wanted = [t for t in leaves.values() if t is not None and t.requires_grad]
         generator = torch.Generator().manual_seed(3)
-        total = sum(
-            (o * torch.randn(o.shape, generator=generator).to(o.dtype)).sum() for o in outputs
-        )
+        weights = [torch.randn(o.shape, generator=generator).to(o.dtype) for o in outputs]
+        total = sum((o * weight).sum() for o, weight in zip(outputs, weights, strict=True))
         sides.append([*outputs, *torch.autograd.grad(total, wanted)])
     for ours, theirs in zip(*sides, strict=True):
         assert ours.shape == theirs.shape
@@ -196,10 +196,7 @@ def test_projected_or_not_the_results_and_gradients_are_those_of_the_reference(
     kernels, op, shared_x, C, x_grad, form
 ):
     arguments = problem(C, shared_x=shared_x, x_grad=x_grad)
-    if op == "lstm":
-        arguments, options = of_layer(arguments), {}
-    else:
-        options = {"pooling": "meanmax"}
+    arguments, options = call_of(op, arguments)
     assert_same_results_and_gradients(
         lambda **a: getattr(ops, op)(**a, **options),
         lambda **a: getattr(reference, op)(**a, **options),
@@ -210,48 +207,39 @@ def test_projected_or_not_the_results_and_gradients_are_those_of_the_reference(
 
 @pytest.mark.parametrize("op", ["lstm", "lstm_linear"])
 def test_without_gradients_nothing_is_saved_and_the_input_goes_in_as_it_is(kernels, op):
-    arguments = problem(3)
-    arguments = arguments if op == "lstm_linear" else of_layer(arguments)
-    options = {"pooling": "meanmax"} if op == "lstm_linear" else {}
+    arguments, options = call_of(op, problem(3))
     with torch.no_grad():
         ours = getattr(ops, op)(**arguments, **options)
         theirs = getattr(reference, op)(**arguments, **options)
     assert kernels.calls == [(op, "own", False)]
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b)
+    torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("op", ["lstm", "lstm_linear"])
 def test_backward_passes_may_follow_one_another(kernels, op):
-    arguments = problem(17)
-    arguments = arguments if op == "lstm_linear" else of_layer(arguments)
-    options = {"pooling": "meanmax"} if op == "lstm_linear" else {}
+    arguments, options = call_of(op, problem(17))
     wanted = [t for t in arguments.values() if t is not None and t.requires_grad]
     total = getattr(ops, op)(**arguments, **options)[0].square().sum()
     passes = [torch.autograd.grad(total, wanted, retain_graph=True) for _ in range(3)]
     names = [name for name, *_ in kernels.calls]
     assert names == [op, *[f"{op}_backward"] * 3]
     for again in passes[1:]:
-        for a, b in zip(passes[0], again, strict=True):
-            torch.testing.assert_close(a, b, rtol=0, atol=0)
+        torch.testing.assert_close(passes[0], again, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("op", ["lstm", "lstm_linear"])
 def test_second_derivatives_go_through_the_projection_and_the_reference(kernels, op):
     arguments = problem(17, M=1, lengths=None)
     del arguments["recurrent_mask"]
-    arguments = arguments if op == "lstm_linear" else of_layer(arguments)
-    options = {"pooling": "meanmax"} if op == "lstm_linear" else {}
+    arguments, options = call_of(op, arguments)
 
     def penalty(module):
         def of(**a):
             if module is reference:
                 a = {"recurrent_mask": None, **a}
             out = getattr(module, op)(**a, **options)[0]
-            (grad_x, grad_ih) = torch.autograd.grad(
-                out.square().sum(), [a["x"], a["weight_ih"]], create_graph=True
-            )
-            return grad_x, grad_ih
+            inputs = [a["x"], a["weight_ih"]]
+            return torch.autograd.grad(out.square().sum(), inputs, create_graph=True)
 
         return of
 
@@ -339,8 +327,8 @@ def test_a_module_trains_on_them(kernels):
     logits, _, _ = reference.lstm_linear(hidden, lengths, *weights[1], *head, pooling="mean")
     loss = reference.mean_loss(logits, y[None], None)
     loss.sum().backward()
-    for grad, parameter in zip(ours, exact.parameters(), strict=True):
-        torch.testing.assert_close(grad.double(), parameter.grad, rtol=1e-4, atol=1e-6)
+    theirs = [parameter.grad.float() for parameter in exact.parameters()]
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("packed", [True, False])

@@ -35,9 +35,8 @@ def run(module, tensors, lengths, pooling, *, head=True, mask=None, seed=5):
     leaves = [None if t is None else t.clone().requires_grad_() for t in tensors]
     x, w_ih, w_hh, bias, w_out, b_out, h_0, c_0 = leaves
     if head:
-        outputs = module.lstm_linear(
-            *(x, lengths, w_ih, w_hh, bias, w_out, b_out, h_0, c_0, mask, pooling)
-        )
+        of_head = w_out, b_out, h_0, c_0, mask, pooling
+        outputs = module.lstm_linear(x, lengths, w_ih, w_hh, bias, *of_head)
     else:
         outputs = module.lstm(x, lengths, w_ih, w_hh, bias, h_0, c_0, mask)
     generator = torch.Generator().manual_seed(seed)
@@ -63,12 +62,10 @@ def test_results_and_gradients_are_those_of_the_reference(
 ):
     sizes = {"M": M, "D": D, "T": 5, "shared_x": shared_x, "states": states, "seed": seed}
     tensors, on_device = problem(lengths, pooling=pooling, **sizes)
-    ours, theirs = (
-        run(module, tensors, on_device, pooling, head=head) for module in (framework, reference)
-    )
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
-        assert not a.isnan().any()
+    call = tensors, on_device, pooling
+    ours, theirs = (run(module, *call, head=head) for module in (framework, reference))
+    torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-12)
+    assert not any(one.isnan().any() for one in ours)
 
 
 @pytest.mark.parametrize("lengths", [None, [4, 0, 2]])
@@ -76,11 +73,9 @@ def test_a_recurrent_mask_is_not_forgotten(lengths):
     sizes = {"M": 2, "D": 2, "T": 4, "shared_x": False, "states": True, "seed": 0}
     tensors, on_device = problem(lengths, **sizes)
     mask = 2.0 * torch.randint(2, tensors[-1].shape).double()
-    ours, theirs = (
-        run(module, tensors, on_device, "last", mask=mask) for module in (framework, reference)
-    )
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    call = tensors, on_device, "last"
+    sides = (run(module, *call, mask=mask) for module in (framework, reference))
+    torch.testing.assert_close(*sides, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("lengths", [[0, 0], None])
@@ -109,21 +104,11 @@ def test_a_length_out_of_range_is_an_error(lengths):
 def test_half_precision_on_the_cpu_is_served_with_its_own_error(dtype, lengths):
     sizes = {"M": 2, "D": 2, "T": 5, "shared_x": False, "states": True, "seed": 1}
     tensors, on_device = problem(lengths, pooling="meanmax", **sizes)
-    halves = [t.to(dtype) for t in tensors]
-    x, w_ih, w_hh, bias, w_out, b_out, h_0, c_0 = halves
-    results = ops.lstm_linear(
-        *(x, w_ih, w_hh, bias, w_out, b_out),
-        pooling="meanmax",
-        lengths=on_device,
-        h_0=h_0,
-        c_0=c_0,
-    )
-    exact = reference.lstm_linear(
-        halves[0].double(),
-        on_device,
-        *(t.double() for t in halves[1:]),
-        pooling="meanmax",
-    )
+    *halves, h_0, c_0 = (t.to(dtype) for t in tensors)
+    states = {"lengths": on_device, "h_0": h_0, "c_0": c_0}
+    results = ops.lstm_linear(*halves, pooling="meanmax", **states)
+    x, *others = (t.double() for t in (*halves, h_0, c_0))
+    exact = reference.lstm_linear(x, on_device, *others, pooling="meanmax")
     for ours, theirs in zip(results, exact, strict=True):
         assert ours.dtype == dtype
         error = (ours.double() - theirs).norm() / theirs.norm()
@@ -151,8 +136,7 @@ def test_with_lengths_it_can_be_compiled_with_graph_breaks():
             outputs = function(x, lengths, *others)
             total = sum(out.square().sum() for out in outputs)
             sides.append([*outputs, *torch.autograd.grad(total, [x, *others])])
-        for a, b in zip(*sides, strict=True):
-            torch.testing.assert_close(a, b, rtol=0, atol=0)
+        torch.testing.assert_close(*sides, rtol=0, atol=0)
         lengths = torch.tensor([1, 5, 4])
         x = x.nan_to_num()
 
@@ -181,5 +165,5 @@ def test_without_lengths_it_is_traced_without_a_graph_break():
     sizes = {"M": 2, "D": 2, "T": 5, "shared_x": False, "states": True, "seed": 1}
     (x, *others), _ = problem(None, **sizes)
     traced = torch.compile(framework.lstm_linear, fullgraph=True, backend="eager")
-    for a, b in zip(traced(x, None, *others), framework.lstm_linear(x, None, *others), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    sides = (function(x, None, *others) for function in (traced, framework.lstm_linear))
+    torch.testing.assert_close(*sides, rtol=0, atol=0)

@@ -5,9 +5,10 @@ import torch
 from budget import assert_within_budget
 from hypothesis import given
 from hypothesis import strategies as st
-from isas import ISAS
-from layer_laws import framework_lstm_linear
+from isas import ISAS, using_isa
+from layer_laws import assert_same_bits, framework_lstm_linear
 from op_calls import OpCalls
+from threads import torch_threads
 from torch.nn import functional
 
 from sensorseq import ops
@@ -18,6 +19,7 @@ TILE = 6  # windows that go through time together
 K = 4
 WEIGHTS = ("weight_ih", "weight_hh", "bias", "weight_out", "bias_out")
 DIFFERENTIABLE = ("x", *WEIGHTS, "h_0", "c_0")
+SEVERAL = {"n_models": 2, "n_directions": 2, "pooling": "meanmax"}
 TENSORS = ("x", "lengths", "class_index", "sample_weight", *WEIGHTS, "h_0", "c_0", "recurrent_mask")
 
 
@@ -75,19 +77,15 @@ def leaves_of(arguments, dtype):
 
 
 def gradients(leaves):
-    return [
-        torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-        for leaf in (leaves[name] for name in DIFFERENTIABLE)
-        if leaf is not None
-    ]
+    of = [leaves[name] for name in DIFFERENTIABLE if leaves[name] is not None]
+    return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in of]
 
 
 def torch_losses(logits, class_index, loss, smoothing):
     """Loss of each window by torch.nn.functional, or by the definition."""
     if loss == "cross_entropy":
-        return functional.cross_entropy(
-            logits, class_index, reduction="none", label_smoothing=smoothing
-        )
+        how = {"reduction": "none", "label_smoothing": smoothing}
+        return functional.cross_entropy(logits, class_index, **how)
     p = logits.softmax(1)
     target = torch.full_like(p, smoothing / logits.shape[1])
     target[torch.arange(len(p)), class_index] += 1 - smoothing
@@ -102,13 +100,8 @@ def plain(arguments, loss, smoothing, dtype=torch.float64, lstm_linear=reference
     class_index, weight = a.pop("class_index"), a.pop("sample_weight")
     logits, _, _ = lstm_linear(**a)
     n_models, n_windows = logits.shape[:2]
-    class_index = class_index.expand(n_models, n_windows)
-    losses = torch.stack(
-        [
-            torch_losses(of_model, classes, loss, smoothing)
-            for of_model, classes in zip(logits, class_index, strict=True)
-        ]
-    )
+    of_models = zip(logits, class_index.expand(n_models, n_windows), strict=True)
+    losses = torch.stack([torch_losses(*of_model, loss, smoothing) for of_model in of_models])
     return (losses if weight is None else losses * weight).mean(1), logits, a
 
 
@@ -125,11 +118,6 @@ def differentiated(mean_loss, logits, leaves):
 
 def run(arguments, dtype=torch.float32):
     return differentiated(*fused(arguments, dtype=dtype))
-
-
-def assert_same_bits(ours, theirs):
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
 @given(
@@ -151,19 +139,16 @@ def assert_same_bits(ours, theirs):
 def test_loss_logits_and_gradients_are_those_of_the_forward_pass_and_torchs_loss(
     isa, n_windows, n_timesteps, hidden_size, models, loss, smoothing, **options
 ):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SENSORSEQ_CPU_ISA", isa)
-        arguments = draw_arguments(
-            n_windows, n_timesteps, hidden_size, n_models=models[0], shared=models[1], **options
-        )
+    options |= {"n_models": models[0], "shared": models[1]}
+    arguments = draw_arguments(n_windows, n_timesteps, hidden_size, **options)
+    with using_isa(isa):
         ours = fused(arguments, loss, smoothing)
         theirs = plain(arguments, loss, smoothing)
         of_models = torch.arange(1.0, 1 + models[0], dtype=torch.float64)
         for mean_loss, _, _ in (ours, theirs):
             (mean_loss * of_models).sum().backward()
     sides = ([*results, *gradients(leaves)] for *results, leaves in (ours, theirs))
-    for our, their in zip(*sides, strict=True):
-        torch.testing.assert_close(our, their, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(*sides, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("n_directions", [1, 2])
@@ -171,9 +156,8 @@ def test_loss_logits_and_gradients_are_those_of_the_forward_pass_and_torchs_loss
 def test_in_single_precision_the_error_is_within_the_budget(isa, n_directions, pooling):
     runs = []
     for seed in range(16):
-        arguments = draw_arguments(
-            13, 40, 17, n_channels=3, n_directions=n_directions, pooling=pooling, seed=seed
-        )
+        options = {"n_channels": 3, "n_directions": n_directions, "pooling": pooling}
+        arguments = draw_arguments(13, 40, 17, **options, seed=seed)
         loss = "cross_entropy", 0.0
         exact = differentiated(*plain(arguments, *loss))
         torchs = differentiated(*plain(arguments, *loss, torch.float32, framework_lstm_linear))
@@ -187,25 +171,17 @@ def test_in_single_precision_the_error_is_within_the_budget(isa, n_directions, p
 
 @pytest.mark.parametrize("n_windows", [1, TILE, 3 * TILE + 1, 20 * TILE])
 def test_everything_has_the_same_bits_on_one_thread_and_on_several(isa, n_windows):
-    arguments = draw_arguments(
-        n_windows, 50, 33, n_directions=2, n_models=2, pooling="meanmax", lengths=True
-    )
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
+    arguments = draw_arguments(n_windows, 50, 33, **SEVERAL, lengths=True)
+    with torch_threads(1):
         one = run(arguments)
-        torch.set_num_threads(3)
+    with torch_threads(3):
         several = run(arguments)
-    finally:
-        torch.set_num_threads(before)
     assert_same_bits(one, several)
 
 
 @pytest.mark.parametrize("loss", ops.LOSSES)
 def test_with_and_without_gradients_the_bits_are_those_of_the_forward_pass(isa, loss):
-    arguments = draw_arguments(
-        23, 30, 19, n_models=2, n_directions=2, pooling="meanmax", lengths=True
-    )
+    arguments = draw_arguments(23, 30, 19, **SEVERAL, lengths=True)
     trained = fused(arguments, loss, 0.1, torch.float32)
     with torch.no_grad():
         inferred = fused(arguments, loss, 0.1, torch.float32)
@@ -218,8 +194,7 @@ def test_with_and_without_gradients_the_bits_are_those_of_the_forward_pass(isa, 
 
 @given(isa=st.sampled_from(ISAS), n_windows=st.integers(2, 14), data=st.data())
 def test_a_row_has_the_same_logits_in_any_batch(isa, n_windows, data):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SENSORSEQ_CPU_ISA", isa)
+    with using_isa(isa):
         arguments = draw_arguments(n_windows, 9, 17, n_directions=2, lengths=True)
         row = data.draw(st.integers(0, n_windows - 1))
         of_rows = {"x", "class_index", "sample_weight", "h_0", "c_0"}
@@ -303,7 +278,7 @@ def test_a_raw_call_that_computes_no_gradients_has_none():
 
 
 def test_first_and_second_derivatives_agree_with_finite_differences():
-    arguments = draw_arguments(3, 4, 3, n_models=2, n_directions=2, pooling="meanmax", lengths=True)
+    arguments = draw_arguments(3, 4, 3, **SEVERAL, lengths=True)
     leaves = leaves_of(arguments, torch.float64)
     for loss in ops.LOSSES:
 
@@ -341,9 +316,7 @@ def test_one_tensor_given_twice_has_both_its_gradients():
 @pytest.mark.parametrize("requires_grad", [True, False])
 @pytest.mark.parametrize("states", [True, False])
 def test_it_passes_torchs_own_op_check(requires_grad, states):
-    arguments = draw_arguments(
-        5, 4, 3, n_models=2, n_directions=2, pooling="meanmax", states=states, weighted=states
-    )
+    arguments = draw_arguments(5, 4, 3, **SEVERAL, states=states, weighted=states)
     a = leaves_of(arguments, torch.float64)
     tensors = [a[name] for name in TENSORS]
     if not requires_grad:
@@ -357,10 +330,8 @@ def test_under_autocast_the_raw_op_takes_half_precision_too():
     arguments = draw_arguments(5, 6, 8)
     halves = {k: v.bfloat16() if k in DIFFERENTIABLE else v for k, v in arguments.items()}
     halves["sample_weight"] = halves["sample_weight"].bfloat16()
-    singles = {
-        k: v.float() if isinstance(v, torch.Tensor) and v.is_floating_point() else v
-        for k, v in halves.items()
-    }
+    singles = {k: v.float() for k, v in halves.items() if v is not None and k != "pooling"}
+    singles = halves | singles | {"class_index": halves["class_index"]}
     options = ("last", "cross_entropy", 0.0, True, True)
     op = torch.ops.sensorseq.lstm_linear_loss
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -8,7 +8,9 @@ import torch
 from budget import assert_within_budget
 from hypothesis import given
 from hypothesis import strategies as st
-from isas import ISAS
+from isas import ISAS, using_isa
+from layer_laws import assert_same_bits
+from threads import torch_threads
 
 from sensorseq import ops
 from sensorseq.errors import ArgumentError
@@ -46,21 +48,12 @@ class Problem:
         def draw(*shape):
             return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
-        M, N, T, C, H, D = (
-            n_models,
-            n_windows,
-            n_timesteps,
-            n_channels,
-            hidden_size,
-            n_directions,
-        )
+        M, N, T = n_models, n_windows, n_timesteps
+        C, H, D = n_channels, hidden_size, n_directions
         self.pooling = pooling
         self.x = draw(1 if shared_x else M, N, T, C)
-        self.weights = [
-            draw(M, D, 4 * H, C) * scale,
-            draw(M, D, 4 * H, H) * scale / H**0.5,
-            draw(M, D, 4 * H) * scale,
-        ]
+        of_x, of_h, bias = (scale * draw(M, D, 4 * H, *size) for size in ((C,), (H,), ()))
+        self.weights = [of_x, of_h / H**0.5, bias]
         width = ops.pooled_size(pooling, H, D)
         self.head = [draw(M, n_classes, width) / width**0.5, draw(M, n_classes)]
         self.states = [draw(M, N, D, H), draw(M, N, D, H)] if states else [None, None]
@@ -86,10 +79,8 @@ class Problem:
         module = {"native": ops, "reference": reference, "torch": layer_laws}[kind]
         names = {"torch": ["framework_lstm_linear"]}.get(kind, ["lstm", "lstm_linear"])
         function = getattr(module, names[-1 if head else 0])
-        if head:
-            arguments = {"weight_out": w_out, "bias_out": b_out, "pooling": self.pooling}
-        else:
-            arguments = {}
+        of_head = {"weight_out": w_out, "bias_out": b_out, "pooling": self.pooling}
+        arguments = of_head if head else {}
         outputs = function(x=x, weight_ih=w_ih, weight_hh=w_hh, bias=bias, **arguments, **states)
         of = [self.gradients[0] if head else self.grad_hidden, *self.gradients[1:]]
         # with no timesteps, the reference's outputs depend on nothing
@@ -97,11 +88,8 @@ class Problem:
         if reached:
             torch.autograd.backward(*map(list, zip(*reached, strict=True)))
         used = [*leaves[:4], *(leaves[4:6] if head else []), *leaves[6:]]
-        grads = [
-            torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-            for leaf in used
-            if leaf is not None
-        ]
+        used = [leaf for leaf in used if leaf is not None]
+        grads = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in used]
         return [*(o.detach() for o in outputs), *grads]
 
 
@@ -109,18 +97,16 @@ def test_the_forced_instruction_set_is_the_one_that_runs(isa):
     assert _extension.cpu_isa() == isa
 
 
-def test_an_unknown_instruction_set_is_an_error_that_lists_the_known_ones(monkeypatch):
-    monkeypatch.setenv("SENSORSEQ_CPU_ISA", "haswell")
-    with pytest.raises(RuntimeError, match=r"Known: .*baseline"):
-        Problem(1, 2, 1, 3).run(torch.float32, "native")
-    with pytest.raises(RuntimeError, match=r"Known: .*baseline"):
-        _extension.cpu_isa()
+def test_an_unknown_instruction_set_is_an_error_that_lists_the_known_ones():
+    for call in (lambda: Problem(1, 2, 1, 3).run(torch.float32, "native"), _extension.cpu_isa):
+        with using_isa("haswell"), pytest.raises(RuntimeError, match=r"Known: .*baseline"):
+            call()
 
 
-def test_an_instruction_set_of_another_processor_is_not_an_unknown_one(monkeypatch):
+def test_an_instruction_set_of_another_processor_is_not_an_unknown_one():
     elsewhere = next(name for name in LANES if name not in ISAS)
-    monkeypatch.setenv("SENSORSEQ_CPU_ISA", elsewhere)
-    with pytest.raises(RuntimeError, match=r"this processor lacks\. Known: .*baseline"):
+    said = r"this processor lacks\. Known: .*baseline"
+    with using_isa(elsewhere), pytest.raises(RuntimeError, match=said):
         _extension.cpu_isa()
 
 
@@ -143,21 +129,12 @@ def test_an_instruction_set_of_another_processor_is_not_an_unknown_one(monkeypat
 def test_in_double_precision_outputs_and_gradients_are_the_references(
     isa, models, head, n_windows, n_timesteps, n_channels, hidden_size, **options
 ):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SENSORSEQ_CPU_ISA", isa)
-        problem = Problem(
-            n_windows,
-            n_timesteps,
-            n_channels,
-            hidden_size,
-            n_models=models[0],
-            shared_x=models[1],
-            **options,
-        )
+    options |= {"n_models": models[0], "shared_x": models[1]}
+    problem = Problem(n_windows, n_timesteps, n_channels, hidden_size, **options)
+    with using_isa(isa):
         ours = problem.run(torch.float64, "native", head)
-        theirs = problem.run(torch.float64, "reference", head)
-    for our, their in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(our, their, rtol=1e-9, atol=1e-11)
+    theirs = problem.run(torch.float64, "reference", head)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("pooling", ops.POOLINGS)
@@ -166,9 +143,8 @@ def test_without_windows_or_classes_gradients_are_the_references(
     isa, n_windows, n_classes, pooling
 ):
     problem = Problem(n_windows, 4, 2, 5, n_classes=n_classes, pooling=pooling)
-    ours = problem.run(torch.float64, "native")
-    for our, their in zip(ours, problem.run(torch.float64, "reference"), strict=True):
-        torch.testing.assert_close(our, their, rtol=1e-9, atol=1e-11)
+    ours, theirs = (problem.run(torch.float64, kind) for kind in ("native", "reference"))
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("n_directions", [1, 2])
@@ -180,16 +156,9 @@ def test_in_single_precision_the_error_is_within_the_budget(isa, shape, n_direct
     runs = []
     for seed in range(16):
         problem = Problem(*shape, n_directions=n_directions, pooling=pooling, seed=seed)
-        runs.append(
-            list(
-                zip(
-                    problem.run(torch.float32, "native"),
-                    problem.run(torch.float32, "torch"),
-                    problem.run(torch.float64, "reference"),
-                    strict=True,
-                )
-            )
-        )
+        ours, theirs = (problem.run(torch.float32, kind) for kind in ("native", "torch"))
+        exact = problem.run(torch.float64, "reference")
+        runs.append(list(zip(ours, theirs, exact, strict=True)))
     for pairs in zip(*runs, strict=True):
         assert_within_budget(pairs)
 
@@ -227,15 +196,9 @@ def native(problem, rows=slice(None), model=slice(None), dtype=torch.float32, **
         return ops.lstm_linear(**{**arguments, **changes})
 
 
-def assert_same_bits(ours, theirs):
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
-
-
 @given(n_windows=st.integers(2, 14), data=st.data(), **EDGES)
 def test_a_row_has_the_same_bits_in_any_batch(isa, n_windows, data, **options):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SENSORSEQ_CPU_ISA", isa)
+    with using_isa(isa):
         problem = Problem(n_windows, lengths="mixed", **options)
         row = data.draw(st.integers(0, n_windows - 1))
         whole = native(problem)
@@ -245,8 +208,7 @@ def test_a_row_has_the_same_bits_in_any_batch(isa, n_windows, data, **options):
 
 @given(n_windows=st.integers(1, 14), shared_x=st.booleans(), **EDGES)
 def test_a_model_has_the_same_bits_beside_others(isa, n_windows, shared_x, **options):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SENSORSEQ_CPU_ISA", isa)
+    with using_isa(isa):
         problem = Problem(n_windows, n_models=3, shared_x=shared_x, **options)
         whole = native(problem)
         for model in range(3):
@@ -256,8 +218,7 @@ def test_a_model_has_the_same_bits_beside_others(isa, n_windows, shared_x, **opt
 
 @given(data=st.data(), n_timesteps=st.integers(2, 40), isa=st.sampled_from(ISAS))
 def test_chunks_in_time_give_the_bits_of_the_whole(isa, data, n_timesteps):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SENSORSEQ_CPU_ISA", isa)
+    with using_isa(isa):
         problem = Problem(5, n_timesteps, 2, 19)
         cut = data.draw(st.integers(0, n_timesteps))
         x = problem.cast(torch.float32)[0]
@@ -265,15 +226,13 @@ def test_chunks_in_time_give_the_bits_of_the_whole(isa, data, n_timesteps):
         _, h, c = native(problem, x=x[:, :, :cut])
         rest = native(problem, x=x[:, :, cut:], h_0=h, c_0=c)
         # with nothing left there is nothing to pool, by contract
-        assert_same_bits(
-            whole[1:] if cut == n_timesteps else whole, rest[-3 + (cut == n_timesteps) :]
-        )
+        whole, rest = (whole[1:], rest[-2:]) if cut == n_timesteps else (whole, rest)
+        assert_same_bits(whole, rest)
 
 
 @given(n_windows=st.integers(1, 14), **EDGES)
 def test_what_lies_beyond_the_lengths_changes_no_bit(isa, n_windows, **options):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SENSORSEQ_CPU_ISA", isa)
+    with using_isa(isa):
         problem = Problem(n_windows, lengths="mixed", **options)
         x = problem.cast(torch.float32)[0].detach().clone()
         for row, length in enumerate(problem.lengths.tolist()):
@@ -284,14 +243,10 @@ def test_what_lies_beyond_the_lengths_changes_no_bit(isa, n_windows, **options):
 @pytest.mark.parametrize("n_windows", [1, TILE, 3 * TILE + 1, 20 * TILE])
 def test_gradients_have_the_same_bits_on_one_thread_and_on_several(isa, n_windows):
     problem = Problem(n_windows, 50, 3, 33, n_directions=2, pooling="meanmax", lengths="mixed")
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
+    with torch_threads(1):
         one = problem.run(torch.float32, "native")
-        torch.set_num_threads(3)
+    with torch_threads(3):
         several = problem.run(torch.float32, "native")
-    finally:
-        torch.set_num_threads(before)
     assert_same_bits(one, several)
 
 
@@ -304,10 +259,8 @@ def test_training_and_inference_have_the_same_bits(isa):
 def test_inference_keeps_no_state():
     problem = Problem(3, 50, 1, 16)
     x, *weights, _, _ = problem.cast(torch.float32)
-    outputs = torch.ops.sensorseq.lstm_linear(
-        x, None, *weights[:5], None, None, None, "last", False
-    )
-    assert outputs[-1].numel() == 0
+    rest = None, None, None, "last", False
+    assert torch.ops.sensorseq.lstm_linear(x, None, *weights[:5], *rest)[-1].numel() == 0
 
 
 def test_a_nan_in_the_input_reaches_its_own_row_and_no_other():

@@ -61,13 +61,8 @@ def test_first_and_second_derivatives_agree_with_finite_differences(pooling):
     inputs = [a["x"], *a["weights"], *a["head"](pooling), *a["states"]]
 
     def function(x, w_ih, w_hh, bias, w_out, b_out, h_0, c_0):
-        return ops.lstm_linear(
-            *(x, w_ih, w_hh, bias, w_out, b_out),
-            pooling=pooling,
-            lengths=a["lengths"],
-            h_0=h_0,
-            c_0=c_0,
-        )
+        states = {"lengths": a["lengths"], "h_0": h_0, "c_0": c_0}
+        return ops.lstm_linear(x, w_ih, w_hh, bias, w_out, b_out, pooling=pooling, **states)
 
     assert torch.autograd.gradcheck(function, inputs, fast_mode=True)
     assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
@@ -106,9 +101,8 @@ def test_what_is_kept_for_the_backward_pass_is_no_part_of_the_graph():
     hidden, _, _, saved = torch.ops.sensorseq.lstm(*inputs, *a["states"], None, True)
     assert hidden.requires_grad
     assert not saved.requires_grad
-    logits, _, _, pooled, saved = torch.ops.sensorseq.lstm_linear(
-        *inputs, *a["head"]("last"), *a["states"], None, "last", True
-    )
+    call = [*inputs, *a["head"]("last"), *a["states"], None]
+    logits, _, _, pooled, saved = torch.ops.sensorseq.lstm_linear(*call, "last", True)
     assert logits.requires_grad
     assert not pooled.requires_grad
     assert not saved.requires_grad
@@ -166,10 +160,8 @@ def test_the_short_way_of_eager_mode_has_the_bits_of_the_registered_op(name):
         options = ["meanmax", "cross_entropy", 0.0, True, True]
         registered = raw(x, lengths, y, None, *weights, *head, *states, None, *options)[:1]
     assert type(short[0].grad_fn) is not type(registered[0].grad_fn)
-    for ours, theirs in zip(
-        first_and_second(short, inputs), first_and_second(registered, inputs), strict=True
-    ):
-        assert torch.equal(ours, theirs)
+    sides = (first_and_second(outputs, inputs) for outputs in (short, registered))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*sides, strict=True))
 
 
 def test_a_mode_a_transform_or_a_subclass_sees_the_registered_op():
@@ -198,8 +190,7 @@ def test_a_compiled_module_without_graph_breaks_gives_the_same_bits():
         logits = forward(x, lengths)
         logits.sum().backward()
         results.append([logits.detach(), *(p.grad.clone() for p in module.parameters())])
-    for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    torch.testing.assert_close(*results, rtol=0, atol=0)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         torch.testing.assert_close(compiled(x, lengths), module(x, lengths))
 
@@ -233,16 +224,14 @@ def test_under_autocast_the_raw_ops_take_half_precision_too():
             inputs = inputs if extra else inputs[:3]
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
                 results.append(op(x, None, *inputs, h_0, c_0, None, *extra, True))
-        for ours, theirs in zip(*results, strict=True):
-            assert ours.dtype == torch.float32
-            torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+        assert {ours.dtype for ours in results[0]} == {torch.float32}
+        torch.testing.assert_close(*results, rtol=0, atol=0)
 
 
 def test_the_library_names_libtorch():
     # Only then do the weak symbols of the CUDA shim resolve under a CUDA build of torch.
-    dynamic = subprocess.run(
-        ["readelf", "--dynamic", str(_extension.load())], capture_output=True, text=True, check=True
-    ).stdout
+    command = ["readelf", "--dynamic", str(_extension.load())]
+    dynamic = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     needed = [line for line in dynamic.splitlines() if "(NEEDED)" in line]
     assert any("[libtorch.so]" in line for line in needed), needed
     # no Python symbols: one binary serves every interpreter

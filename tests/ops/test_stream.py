@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from isas import EACH_ISA
 
 from sensorseq import ops
 from sensorseq.ops.stream import lstm_linear_stream, lstm_pack, lstm_stream
@@ -39,10 +38,8 @@ def test_the_ops_of_a_stream_pass_torchs_own_op_check(dtype):
         torch.library.opcheck(lstm_linear_stream, (piece, packed, *head, h, c))
 
 
-@pytest.mark.parametrize("isa", EACH_ISA)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_packed_weights_give_the_bits_of_the_weights(isa, dtype, monkeypatch):
-    monkeypatch.setenv("SENSORSEQ_CPU_ISA", isa)
+def test_packed_weights_give_the_bits_of_the_weights(isa, dtype):
     x, head, h, c = arguments(dtype)
     layer = weights(dtype=dtype)
     packed = lstm_pack(*layer)
@@ -57,9 +54,7 @@ def test_packed_weights_give_the_bits_of_the_weights(isa, dtype, monkeypatch):
             assert torch.equal(ours, theirs[0, :, 0])
 
 
-@pytest.mark.parametrize("isa", EACH_ISA)
-def test_what_is_not_packed_for_this_call_is_refused(isa, monkeypatch):
-    monkeypatch.setenv("SENSORSEQ_CPU_ISA", isa)
+def test_what_is_not_packed_for_this_call_is_refused(isa):
     x, head, h, c = arguments()
     packed = lstm_pack(*weights())
     # as many bytes as are expected: 16 padded units, columns of h, of x and one of the bias
@@ -98,13 +93,7 @@ def test_what_is_not_packed_for_this_call_is_refused(isa, monkeypatch):
 )
 def test_an_argument_that_does_not_fit_is_named(changed, message):
     x, (weight_out, bias_out), h, c = arguments()
-    call = {
-        "x": x,
-        "packed": lstm_pack(*weights()),
-        "weight_out": weight_out,
-        "bias_out": bias_out,
-        "h": h,
-        "c": c,
-    }
+    call = {"x": x, "packed": lstm_pack(*weights()), "h": h, "c": c}
+    call |= {"weight_out": weight_out, "bias_out": bias_out}
     with pytest.raises(RuntimeError, match=message):
         lstm_linear_stream(**(call | changed))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from budget import assert_within_budget
+from threads import torch_threads
 from torch import nn
 
 from sensorseq import ops
@@ -21,11 +22,9 @@ SUBNORMAL = torch.full((1 << 16,), 1e-40)  # enough for two threads
 
 @pytest.fixture(params=[1, 2], ids=["one_thread", "two_threads"])
 def _threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    modes()  # a thread keeps the mode of the one that starts it: start all of them now
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(request.param):
+        modes()  # a thread keeps the mode of the one that starts it: start all of them now
+        yield
 
 
 @pytest.fixture(params=[False, True], ids=["kept", "flushed"])
@@ -130,15 +129,13 @@ assert (test_subnormals.SUBNORMAL * 1.0 != 0.0).all()
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_callers_mode_and_threads_change_no_bit(isa, dtype):
     results = []
-    before = torch.get_num_threads()
     try:
-        for flushes, threads in ((False, 1), (True, 1), (False, 2), (True, 2)):
-            torch.set_num_threads(threads)
+        for flushes, n_threads in ((False, 1), (True, 1), (False, 2), (True, 2)):
             torch.set_flush_denormal(flushes)
-            results.append(everything(dtype))
+            with torch_threads(n_threads):
+                results.append(everything(dtype))
     finally:
         torch.set_flush_denormal(False)
-        torch.set_num_threads(before)
     for other in results[1:]:
         for ours, theirs in zip(results[0], other, strict=True):
             integers = torch.int32 if dtype == torch.float32 else torch.int64

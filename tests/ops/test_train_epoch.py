@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from isas import EACH_ISA
 from op_calls import OpCalls
+from threads import torch_threads
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.nn import LSTMLinear
@@ -91,44 +91,31 @@ def assert_same_bits(ours, theirs, models=slice(None)):
         torch.testing.assert_close(a, b, rtol=0, atol=0, msg=name)
 
 
-def with_threads(n_threads, function):
-    before = torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    try:
-        return function()
-    finally:
-        torch.set_num_threads(before)
-
-
 # Laws that hold bit for bit
 
 
-@pytest.mark.parametrize("isa", EACH_ISA)
 @pytest.mark.parametrize("n_threads", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_model_has_the_same_bits_alone_and_beside_others(monkeypatch, isa, n_threads, dtype):
-    monkeypatch.setenv("SENSORSEQ_CPU_ISA", isa)
+def test_a_model_has_the_same_bits_alone_and_beside_others(isa, n_threads, dtype):
     batches = make_batches()
     together = make_trainer(dtype=dtype)
-    statistics = with_threads(n_threads, lambda: run(together, batches, margins=True))
+    with torch_threads(n_threads):
+        statistics = run(together, batches, margins=True)
     for model in range(M):
         alone = make_trainer([model], dtype=dtype)
         own = run(alone, batches[model : model + 1], margins=True)
         assert_same_bits(alone, together, slice(model, model + 1))
-        torch.testing.assert_close(
-            own.values, statistics.values[model : model + 1], rtol=0, atol=0, equal_nan=True
-        )
-        n_rows = own.margins.shape[1]
-        torch.testing.assert_close(
-            own.margins[0], statistics.margins[model, :n_rows], rtol=0, atol=0
-        )
+        beside = [statistics.values[[model]], statistics.margins[[model], : own.margins.shape[1]]]
+        found = [own.values, own.margins]
+        torch.testing.assert_close(found, beside, rtol=0, atol=0, equal_nan=True)
 
 
 def test_the_thread_count_changes_no_bit():
     batches = [[np.arange(N), np.arange(5, N), np.arange(20)]]
     trainers = [make_trainer([1], Network(C, 40, K)) for _ in range(2)]
     for n_threads, trainer in zip((1, 3), trainers, strict=True):
-        with_threads(n_threads, lambda t=trainer: run(t, batches))
+        with torch_threads(n_threads):
+            run(trainer, batches)
     assert_same_bits(*trainers)
 
 
@@ -238,24 +225,17 @@ def test_one_order_and_one_weighting_serve_every_model():
 
 
 def module_of(network, parameters):
-    module = LSTMLinear(
-        network.input_size,
-        network.hidden_size,
-        network.num_classes,
-        network.num_layers,
-        network.bidirectional,
-        network.pooling,
-        head_norm=network.head_norm,
-    ).double()
+    sizes = network.input_size, network.hidden_size, network.num_classes, network.num_layers
+    of_head = {"pooling": network.pooling, "head_norm": network.head_norm}
+    module = LSTMLinear(*sizes, network.bidirectional, **of_head).double()
     module.load_state_dict(network.unflatten(parameters), strict=network.head_norm == "none")
     return module
 
 
 def test_the_statistics_are_those_of_the_step():
     network = Network(C, 9, K, bidirectional=True, pooling="mean")
-    trainer = make_trainer(
-        [0], network, torch.float64, hyper=make_hyper(1, max_grad_norm=0.1), seeds=None
-    )
+    hyper = make_hyper(1, max_grad_norm=0.1)
+    trainer = make_trainer([0], network, torch.float64, hyper=hyper, seeds=None)
     before = trainer.parameters[0].clone()
     rows = np.array([3, 8, 1, 20, 8, 11, 4, 4, 29, 0, 17])
     statistics = run(trainer, [[rows]], margins=True)
@@ -298,7 +278,7 @@ def test_masks_come_from_splitmix64():
     state = 1234567
     for wanted in known:
         state = (state + 0x9E3779B97F4A7C15) % 2**64
-        assert train_epoch._mix(np.array([state], dtype=np.uint64)) == wanted
+        assert train_epoch.mix(np.array([state], dtype=np.uint64)) == wanted
 
 
 def test_a_mask_has_the_asked_share_of_zeros_and_mean_one():
@@ -454,7 +434,7 @@ def as_gpu(monkeypatch):
 
     monkeypatch.setattr(train_epoch, "_is_gpu", lambda device: True)
     monkeypatch.setattr(torch.ops.sensorseq, "train_epoch", take)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: waits.append(device))
+    monkeypatch.setattr(torch.cuda, "synchronize", waits.append)
     return calls, waits
 
 
@@ -491,17 +471,25 @@ def test_a_gpu_draws_masks_only_with_dropout_and_asks_for_seeds_then(as_gpu):
     assert len(calls) == before
 
 
+@pytest.fixture
+def choose(monkeypatch):
+    """Decide who serves a call."""
+
+    def decide(**choice):
+        monkeypatch.setattr(train_epoch, "choose_here", lambda *a, **k: SimpleNamespace(**choice))
+
+    return decide
+
+
 @pytest.mark.parametrize("precision", ["fp16", "fp16x3"])
-def test_a_gpu_computes_in_the_precision_of_the_layer(monkeypatch, as_gpu, precision):
-    choice = SimpleNamespace(precision=precision, served_by="native")
-    monkeypatch.setattr(train_epoch, "choose_here", lambda *a, **k: choice)
+def test_a_gpu_computes_in_the_precision_of_the_layer(choose, as_gpu, precision):
+    choose(precision=precision, served_by="native")
     run(make_trainer(), make_batches(1))
     assert as_gpu[0][-1]["low_precision"] == (precision == "fp16")
 
 
-def test_a_kernel_that_may_not_serve_takes_no_step(monkeypatch, as_gpu):
-    choice = SimpleNamespace(served_by="framework", reason="not checked on this GPU")
-    monkeypatch.setattr(train_epoch, "choose_here", lambda *a, **k: choice)
+def test_a_kernel_that_may_not_serve_takes_no_step(choose, as_gpu):
+    choose(served_by="framework", reason="not checked on this GPU")
     with pytest.raises(EnvironmentProblemError, match="not checked on this GPU"):
         run(make_trainer(), make_batches(1))
     assert not as_gpu[0]

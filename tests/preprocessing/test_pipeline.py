@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,9 +79,8 @@ def test_sample_indices_are_training_windows_balanced_as_asked(strategy):
     if strategy:
         assert len(set(counts)) == 1
     else:
-        np.testing.assert_array_equal(
-            pipeline.sample_indices_, np.flatnonzero(windows.split == "train")
-        )
+        training = np.flatnonzero(windows.split == "train")
+        np.testing.assert_array_equal(pipeline.sample_indices_, training)
 
 
 def test_equal_seeds_give_equal_data():
@@ -90,9 +90,8 @@ def test_equal_seeds_give_equal_data():
 
 
 def test_without_a_rate_the_median_is_used_and_said():
-    fast = Recording.evenly_sampled(
-        np.zeros((4000, 2)), 200.0, ("current", "gyro"), "fast", label="tar"
-    )
+    zeros = np.zeros((4000, 2))
+    fast = Recording.evenly_sampled(zeros, 200.0, ("current", "gyro"), "fast", label="tar")
     recordings = [*drives(n_each=(3, 3, 3), rate=50.0)[:8], fast]
     windows = PreparePipeline(window_s=1.0).prepare(recordings)
     assert windows.sample_rate_hz == 50.0
@@ -108,9 +107,8 @@ def test_provenance_is_plain_and_tells_what_was_dropped_and_why():
     recordings.append(Recording(np.ones((350, 2)), times, ("current", "gyro"), "torn", label="ice"))
     never = np.full((200, 2), np.nan)
     never[:50, 0], never[150:, 1] = 1.0, 1.0
-    recordings.append(
-        Recording.evenly_sampled(never, 100.0, ("current", "gyro"), "apart", label="ice")
-    )
+    apart = Recording.evenly_sampled(never, 100.0, ("current", "gyro"), "apart", label="ice")
+    recordings.append(apart)
     pipeline = PreparePipeline(window_s=1.0)
     provenance = json.loads(json.dumps(dict(pipeline.prepare(recordings).provenance)))
     dropped = [(row["recording_id"], row["n_samples"]) for row in provenance["dropped"]]
@@ -127,9 +125,8 @@ def test_provenance_is_plain_and_tells_what_was_dropped_and_why():
 def test_channels_are_selected_in_the_order_asked():
     windows = PreparePipeline(window_s=1.0, channels=["gyro"]).prepare(drives())
     assert windows.channels == ("gyro",)
-    np.testing.assert_array_equal(
-        windows.X[0, :, 0], drives()[0].values[:100, 1].astype(np.float32)
-    )
+    gyro = drives()[0].values[:100, 1].astype(np.float32)
+    np.testing.assert_array_equal(windows.X[0, :, 0], gyro)
     windows = PreparePipeline(window_s=1.0, channels=["gyro", "current"]).prepare(drives())
     assert windows.channels == ("gyro", "current")
 
@@ -144,12 +141,8 @@ def test_recordings_to_predict_are_windowed_without_learning_anything():
 
 
 def test_groups_of_recordings_stay_together():
-    recordings = [
-        Recording.evenly_sampled(
-            r.values, 100.0, r.channels, r.recording_id, group=f"day {i % 5}", label=r.label
-        )
-        for i, r in enumerate(drives(n_each=(5, 5, 5)))
-    ]
+    given = enumerate(drives(n_each=(5, 5, 5)))
+    recordings = [replace(recording, group=f"day {i % 5}") for i, recording in given]
     windows = PreparePipeline(window_s=1.0).prepare(recordings)
     assert set(windows.groups) == {f"day {i}" for i in range(5)}
     for day in set(windows.groups):
@@ -168,10 +161,9 @@ def test_what_does_not_fit_is_named():
         pipeline.prepare(drives(n_each=(3, 2, 3)))
     with pytest.raises(WindowError, match="none of 15"):
         PreparePipeline(window_s=99.0).prepare(drives())
+    capped = PreparePipeline(window_s=1.0, balance="undersample", max_per_recording=0.3)
     with pytest.raises(WindowError, match=r"1 recording.*max_per_recording") as caught:
-        PreparePipeline(window_s=1.0, balance="undersample", max_per_recording=0.3).prepare(
-            drives(n_each=(3, 3, 3))
-        )
+        capped.prepare(drives(n_each=(3, 3, 3)))
     assert "training part" in str(caught.value.__notes__)
     with pytest.raises(RecordingError, match="needs labels"):
         PreparePipeline(window_s=1.0, balance="undersample").prepare(drives(labeled=False))
@@ -225,9 +217,8 @@ def test_random_phases_move_training_windows_alone():
 
 
 def test_a_split_by_time_keeps_windows_an_embargo_apart():
-    windows = PreparePipeline(window_s=1.0, hop_s=0.5, split_by="time", embargo_s=2.0).prepare(
-        drives()
-    )
+    by_time = PreparePipeline(window_s=1.0, hop_s=0.5, split_by="time", embargo_s=2.0)
+    windows = by_time.prepare(drives())
     for name in np.unique(windows.recording_id):
         own = windows.take(windows.recording_id == name)
         for part in ("validation", "test"):
@@ -275,9 +266,8 @@ def test_steps_come_between_resampling_and_windows():
     plain = PreparePipeline(window_s=1.0, sample_rate_hz=50.0).prepare(drives())
     assert windows.provenance["configuration"]["steps"][0]["kind"] == "difference"
     first = plain.X[:2, :, 1].ravel()  # two windows back to back
-    np.testing.assert_allclose(
-        windows.X[:2, :, 1].ravel()[1:], np.diff(first), rtol=1e-4, atol=1e-5
-    )
+    found = windows.X[:2, :, 1].ravel()[1:]
+    np.testing.assert_allclose(found, np.diff(first), rtol=1e-4, atol=1e-5)
 
 
 def test_a_step_that_does_not_fit_is_named_with_its_place():
@@ -285,10 +275,9 @@ def test_a_step_that_does_not_fit_is_named_with_its_place():
         PreparePipeline(window_s=1.0, steps=[{"kind": "detrent", "window_s": 1}])
     assert "detrend" in str(caught.value)
     assert any("steps[0]" in note for note in caught.value.__notes__)
+    unknown = PreparePipeline(window_s=1.0, steps=[{"kind": "difference", "channels": ["torque"]}])
     with pytest.raises(InputError, match="torque"):
-        PreparePipeline(
-            window_s=1.0, steps=[{"kind": "difference", "channels": ["torque"]}]
-        ).prepare(drives())
+        unknown.prepare(drives())
 
 
 @pytest.mark.parametrize(

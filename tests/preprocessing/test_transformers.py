@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import sklearn
+from cut_windows import counting
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -26,9 +27,10 @@ def windows(n_windows=20, n_timesteps=30, n_channels=2, **more):
 
 def recordings():
     times = np.r_[np.arange(300), 400 + np.arange(200)] / 100.0
+    waves = [np.sin(times + i)[:, None] for i in range(4)]
     return [
-        Recording(np.sin(times + i)[:, None], times, ("current",), f"run {i}", label="ab"[i % 2])
-        for i in range(4)
+        Recording(wave, times, ("current",), f"run {i}", label="ab"[i % 2])
+        for i, wave in enumerate(waves)
     ]
 
 
@@ -196,24 +198,10 @@ def test_the_scaler_says_which_channels_are_constant():
 
 
 def test_the_windower_passes_its_choices_on():
-    given = [
-        Recording.evenly_sampled(
-            np.arange(100.0)[:, None],
-            10.0,
-            ["a"],
-            f"run {i}",
-            label_spans=[LabelSpan(0, 4.2, "ice"), LabelSpan(4.2, 9.8, "mud")],
-        )
-        for i in range(2)
-    ]
-    choices = {
-        "label_rule": "majority",
-        "min_purity": 0.9,
-        "short": "pad",
-        "phase": "random",
-        "random_state": 3,
-        "drop_unlabelled": False,
-    }
+    spans = [LabelSpan(0, 4.2, "ice"), LabelSpan(4.2, 9.8, "mud")]
+    given = [counting(100, f"run {i}", label_spans=spans) for i in range(2)]
+    choices = {"label_rule": "majority", "min_purity": 0.9, "drop_unlabelled": False}
+    choices |= {"short": "pad", "phase": "random", "random_state": 3}
     cut = clone(Windower(1.0, 0.5, **choices)).fit(given).transform(given)
     direct = window_recordings(given, 1.0, 0.5, **choices)
     for name in ("X", "y", "start_s"):

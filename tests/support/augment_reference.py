@@ -8,9 +8,8 @@ KINDS = ("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter", "of
 
 def stream(seed, index, copy, kind):
     counter = np.array([0, KINDS.index(kind), copy, 0], np.uint64)
-    return np.random.Generator(
-        np.random.Philox(counter=counter, key=np.array([seed, index], np.uint64))
-    )
+    key = np.array([seed, index], np.uint64)
+    return np.random.Generator(np.random.Philox(counter=counter, key=key))
 
 
 def augmented(x, how, draw, sd=None, around=None):

@@ -81,9 +81,8 @@ class CModel:
     def predict(self, window):
         window = np.ascontiguousarray(window, np.float32)
         out = np.zeros(self.n_classes, np.float32)
-        code = self._c.sensorseq_predict(
-            self._state, _pointer(window), ctypes.c_int(len(window)), _pointer(out)
-        )
+        n_steps = ctypes.c_int(len(window))
+        code = self._c.sensorseq_predict(self._state, _pointer(window), n_steps, _pointer(out))
         return out if code == 0 else code
 
     def class_names(self):

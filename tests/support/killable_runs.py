@@ -42,27 +42,13 @@ def train(*, checkpoint, engine, resume, at_most=None, least_epoch_s=0.0, die_at
         die_in_write(*die_at)
     torch.manual_seed(0)
     module = LSTMLinear(2, 8, 3, pooling="meanmax", dropout=0.2, head_norm="batch")
-    config = TrainingConfig(
-        3,
-        max_epochs=MAX_EPOCHS,
-        batch_size=12,
-        lr_schedule="plateau",
-        patience=8,
-        early_stopping=False,
-        ema_decay=0.9,
-        max_timesteps=9,
-        crop="random",
-    )
-    train_network(
-        module,
-        make_part(24, 1),
-        make_part(12, 2),
-        config,
-        seed=np.random.SeedSequence(5),
-        callbacks=[Progress(at_most, least_epoch_s)],
-        engine=engine,
-        checkpoint=Checkpoint(checkpoint, resume=resume),
-    )
+    rate = {"lr_schedule": "plateau", "patience": 8, "early_stopping": False, "ema_decay": 0.9}
+    windows = {"batch_size": 12, "max_timesteps": 9, "crop": "random"}
+    config = TrainingConfig(3, max_epochs=MAX_EPOCHS, **rate, **windows)
+    how = {"seed": np.random.SeedSequence(5), "engine": engine}
+    how["callbacks"] = [Progress(at_most, least_epoch_s)]
+    how["checkpoint"] = Checkpoint(checkpoint, resume=resume)
+    train_network(module, make_part(24, 1), make_part(12, 2), config, **how)
 
 
 def die_in_write(step, at_write):

@@ -49,11 +49,15 @@ class Program:
         )
         self._rest = b""
 
-    def run(self, kill_after_s=None, **asked):
-        """Return how the run ended, how long it ran, and its processes when it was killed."""
+    def begin(self, **asked):
+        """Begin a run; return its process."""
         self._process.stdin.write(json.dumps(asked).encode() + b"\n")
         self._process.stdin.flush()
-        pid, children = int(self._hear(b"pid")), []
+        return int(self.hear(b"pid"))
+
+    def run(self, kill_after_s=None, **asked):
+        """Return how the run ended, how long it ran, and its processes when it was killed."""
+        pid, children = self.begin(**asked), []
         began = time.perf_counter()
         if kill_after_s is not None:
             until = began + kill_after_s
@@ -66,19 +70,24 @@ class Program:
                 children = children_of(pid)
                 with contextlib.suppress(ProcessLookupError):  # ended just now
                     os.kill(pid, signal.SIGKILL)
-        code = int(self._hear(b"ended"))
+        code = int(self.hear(b"ended"))
         return code, time.perf_counter() - began, children
 
-    def _hear(self, word):
-        while True:
-            while b"\n" not in self._rest:
-                read = os.read(self._process.stdout.fileno(), 65536)
-                if not read:
-                    raise SystemExit("a program ended by itself")
-                self._rest += read
-            line, self._rest = self._rest.split(b"\n", 1)
-            if line.startswith(word):
-                return line.removeprefix(word)
+    def line(self):
+        """Return the next line that the program says."""
+        while b"\n" not in self._rest:
+            read = os.read(self._process.stdout.fileno(), 65536)
+            if not read:
+                raise SystemExit("a program ended by itself")
+            self._rest += read
+        line, self._rest = self._rest.split(b"\n", 1)
+        return line
+
+    def hear(self, word):
+        """Wait for a line that begins with this word; return the rest of it."""
+        while not (line := self.line()).startswith(word):
+            assert not line.startswith(b"ended"), f"a run ended before it said {word!r}: {line!r}"
+        return line.removeprefix(word)
 
     def __enter__(self):
         return self

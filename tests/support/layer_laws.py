@@ -9,7 +9,7 @@ import functools
 import itertools
 import random
 import warnings
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import torch
 from budget import assert_within_budget
@@ -75,11 +75,8 @@ def covering_variants():
     chosen = []
     while missing:
         (a, value_a), (b, value_b) = min(missing, key=repr)
-        candidates = [
-            Variant(**{name: draw.choice(values) for name, values in FACTORS.items()})
-            for _ in range(30)
-        ]
-        candidates = [replace(variant, **{a: value_a, b: value_b}) for variant in candidates]
+        drawn = ({name: draw.choice(values) for name, values in FACTORS.items()} for _ in range(30))
+        candidates = [Variant(**each | {a: value_a, b: value_b}) for each in drawn]
         best = max(candidates, key=lambda variant: len(pairs_of(variant) & missing))
         chosen.append(best)
         missing -= pairs_of(best)
@@ -162,9 +159,8 @@ class Problem:
         else:
             arguments = {k: v for k, v in arguments.items() if not k.endswith("_out")}
         outputs = function(**arguments)
-        torch.autograd.backward(
-            list(outputs), [g.to(o.device, o.dtype) for g, o in zip(grads, outputs, strict=True)]
-        )
+        grads = [g.to(o.device, o.dtype) for g, o in zip(grads, outputs, strict=True)]
+        torch.autograd.backward(list(outputs), grads)
         names = ("logits" if head else "hidden", "h_n", "c_n")
         found = {name: o.detach() for name, o in zip(names, outputs, strict=True)}
         for name in self.leaves:
@@ -189,35 +185,24 @@ def framework_lstm(x, weight_ih, weight_hh, bias, *, lengths, recurrent_mask, h_
             values = [w[model, direction] for w in (weight_ih, weight_hh, bias)]
             for name, value in zip(names, (*values, torch.zeros_like(values[2])), strict=True):
                 parts[f"{name}_l0{suffix}"] = value
-        layer = nn.LSTM(
-            x.shape[3],
-            hidden_size,
-            batch_first=True,
-            bidirectional=n_directions == 2,
-            device=x.device,
-            dtype=x.dtype,
-        )
+        kind = {"bidirectional": n_directions == 2, "device": x.device, "dtype": x.dtype}
+        layer = nn.LSTM(x.shape[3], hidden_size, batch_first=True, **kind)
         zeros = x.new_zeros(n_directions, n_windows, hidden_size)
         first = [zeros if s is None else s[model].transpose(0, 1).contiguous() for s in (h_0, c_0)]
         given = of_x
         if lengths is not None:
             # torch packs no empty row: a row of one step, whose results are then not used
-            given = nn.utils.rnn.pack_padded_sequence(
-                of_x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
-            )
+            some_steps = lengths.clamp(min=1).cpu()
+            given = nn.utils.rnn.pack_padded_sequence(of_x, some_steps, True, enforce_sorted=False)
         with warnings.catch_warnings():
             # cuDNN would rather have the weights in one chunk
             warnings.filterwarnings("ignore", "RNN module weights are not part of")
             hidden, last = torch.func.functional_call(layer, parts, (given, tuple(first)))
         if lengths is not None:
-            hidden, _ = nn.utils.rnn.pad_packed_sequence(
-                hidden, batch_first=True, total_length=n_timesteps
-            )
-            some = lengths > 0
-            hidden = torch.where(some[:, None, None], hidden, hidden.new_zeros(()))
-            last = [
-                torch.where(some[None, :, None], s, f) for s, f in zip(last, first, strict=True)
-            ]
+            hidden, _ = nn.utils.rnn.pad_packed_sequence(hidden, True, total_length=n_timesteps)
+            some = (lengths > 0)[:, None]
+            hidden = torch.where(some[..., None], hidden, hidden.new_zeros(()))
+            last = [torch.where(some, s, f) for s, f in zip(last, first, strict=True)]
         found.append([hidden, *(s.transpose(0, 1) for s in last)])
     return tuple(torch.stack(parts) for parts in zip(*found, strict=True))
 
@@ -256,10 +241,8 @@ def check_error(device, variant, precision, head=True):
                 assert value.shape == exact[key].shape, key
             runs.append((*found, exact))
     for key in runs[0][0]:
-        sides = [
-            torch.cat([one[key].cpu().flatten() for one in side])
-            for side in zip(*runs, strict=True)
-        ]
+        by_side = zip(*runs, strict=True)
+        sides = [torch.cat([one[key].cpu().flatten() for one in side]) for side in by_side]
         assert_within_budget([tuple(sides)], dtype, key)
 
 

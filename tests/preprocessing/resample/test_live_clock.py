@@ -47,9 +47,8 @@ def test_a_drifting_clock_with_jitter_loses_and_invents_nothing(drift):
     true_s = np.arange(len(x)) / RATE * (1 + drift)
     t = true_s + np.random.default_rng(1).uniform(-0.2, 0.2, len(x)) / RATE
     clock = LiveClock(RATE, 2)
-    found = [
-        part for at in range(0, len(x), 100) for part in clock.push(x[at:][:100], t[at:][:100])
-    ]
+    chunks = zip(np.split(x, 200), np.split(t, 200), strict=True)
+    found = [part for chunk in chunks for part in clock.push(*chunk)]
     np.testing.assert_array_equal(np.concatenate([part.values for part in found]), x)
     assert clock.n_filled == clock.n_gaps == 0
     end_s = found[0].start_s + (len(x) - 1) / RATE + found[-1].drift_s
@@ -85,9 +84,7 @@ def test_channels_that_are_never_known_together_are_joined():
 
 def test_a_long_gap_begins_a_new_piece():
     x, t = signal(300), np.arange(300) / RATE
-    later = (
-        t + np.where(np.arange(300) >= 100, 11 / RATE, 0) + np.where(np.arange(300) >= 200, 9e5, 0)
-    )
+    later = t + np.repeat([0, 11 / RATE, 11 / RATE + 9e5], 100)
     clock = LiveClock(RATE, 2)
     pieces = run(clock, x, later)
     assert [start_s for start_s, _ in pieces] == [later[0], later[100], later[200]]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from isas import using_isa
 from scipy.signal import firwin, kaiserord, upfirdn
 
 from sensorseq._signal import PolyphaseFilter, TableFilter
@@ -149,34 +150,32 @@ def rng_taps(n):
 
 
 def supported_isas():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SENSORSEQ_CPU_ISA", "none")
-        with pytest.raises(RuntimeError) as caught:
-            PolyphaseFilter(np.ones(3), 1, 1, 1)
+    with using_isa("none"), pytest.raises(RuntimeError) as caught:
+        PolyphaseFilter(np.ones(3), 1, 1, 1)
     listed = str(caught.value).split("Known: ")[1].rstrip(".").split(", ")
     return [isa for isa in listed if "(not on this processor)" not in isa]
 
 
 @pytest.mark.parametrize("example", range(3))
-def test_every_instruction_set_agrees_to_rounding(monkeypatch, example):
+def test_every_instruction_set_agrees_to_rounding(example):
     make, x = examples()[example]
-    monkeypatch.setenv("SENSORSEQ_CPU_ISA", "baseline")
-    baseline = whole(make, x)
+    with using_isa("baseline"):
+        baseline = whole(make, x)
     for isa in ISAS:
-        monkeypatch.setenv("SENSORSEQ_CPU_ISA", isa)
         if isa not in supported_isas():
-            with pytest.raises(RuntimeError, match="this processor lacks"):
+            with using_isa(isa), pytest.raises(RuntimeError, match="this processor lacks"):
                 make()
             continue
-        filter_ = make()
+        with using_isa(isa):
+            filter_ = make()
         assert filter_.isa == isa
         y = np.concatenate([filter_.push(x), filter_.flush()])
         np.testing.assert_allclose(y, baseline, rtol=0, atol=1e-14 * 573 * 20)
 
 
-def test_an_unknown_instruction_set_is_an_error_that_lists_the_known(monkeypatch):
-    monkeypatch.setenv("SENSORSEQ_CPU_ISA", "avx3")
-    with pytest.raises(EnvironmentProblemError, match=r"SENSORSEQ_CPU_ISA.*baseline"):
+def test_an_unknown_instruction_set_is_an_error_that_lists_the_known():
+    said = r"SENSORSEQ_CPU_ISA.*baseline"
+    with using_isa("avx3"), pytest.raises(EnvironmentProblemError, match=said):
         PolyphaseFilter(np.ones(3), 1, 1, 1)
 
 

@@ -36,11 +36,7 @@ def test_a_sine_on_jittered_stamps_is_that_sine_within_the_bound(target, frequen
     assert error[EDGE:-EDGE].max() < bound
 
 
-@given(
-    relative=st.floats(0.01, 0.2),
-    target=st.floats(40.0, 400.0),
-    seed=st.integers(0, 999),
-)
+@given(relative=st.floats(0.01, 0.2), target=st.floats(40.0, 400.0), seed=st.integers(0, 999))
 def test_a_tenth_of_a_period_of_jitter_costs_what_regrid_says(relative, target, seed):
     # the bound that the docstring states, measured with margin: 0.023 over 60 seeds
     frequency = relative * 100.0
@@ -89,9 +85,8 @@ def test_stamps_since_1970_cost_no_accuracy():
 def test_a_gap_splits_and_each_piece_keeps_its_time():
     times = np.arange(1000) / 100.0
     keep = (times < 3) | (times >= 5)
-    recording = Recording(
-        sine(2.0, times[keep])[:, None], times[keep], ("current",), "run", "robot", "ice"
-    )
+    values = sine(2.0, times[keep])[:, None]
+    recording = Recording(values, times[keep], ("current",), "run", "robot", "ice")
     first, second = resample_recording(recording, 50.0)
     assert (first.timestamps_s[0], second.timestamps_s[0]) == (0.0, 5.0)
     assert (first.n_samples, second.n_samples) == (150, 250)
@@ -212,10 +207,8 @@ def test_errors_name_the_recording_and_the_way_out():
     assert issubclass(ArgumentError, ValueError)
 
 
-def resampled_facts(recording, rate, **options):
-    return [
-        piece.attributes["resampled"] for piece in resample_recording(recording, rate, **options)
-    ]
+def resampled_facts(recording, rate):
+    return [piece.attributes["resampled"] for piece in resample_recording(recording, rate)]
 
 
 def test_what_was_filled_is_counted_in_every_piece():
@@ -224,9 +217,8 @@ def test_what_was_filled_is_counted_in_every_piece():
     keep[[50, 200, 201, 202]] = False  # two holes
     keep[500:600] = False  # a gap
     keep[700] = False
-    recording = Recording(
-        np.zeros((keep.sum(), 2)), times[keep], ("a", "b"), "run", attributes={"robot": 7}
-    )
+    values, own = np.zeros((keep.sum(), 2)), {"attributes": {"robot": 7}}
+    recording = Recording(values, times[keep], ("a", "b"), "run", **own)
     first, second = resample_recording(recording, 50.0)
     assert first.attributes["robot"] == 7
     facts = first.attributes["resampled"]
@@ -246,13 +238,8 @@ def test_missing_samples_are_counted_by_channel_and_nothing_missing_counts_nothi
     assert facts["longest_hole_s"] == 4.0
     whole = Recording(np.zeros((100, 2)), np.arange(100.0), ("a", "b"), "r")
     (facts,) = resampled_facts(whole, 1.0)
-    assert facts == {
-        "n_holes_filled": 0,
-        "n_samples_filled": 0,
-        "longest_hole_s": 0.0,
-        "is_even_clock": True,
-        "sample_rate_hz": 1.0,
-    }
+    nothing = {"n_holes_filled": 0, "n_samples_filled": 0, "longest_hole_s": 0.0}
+    assert facts == {**nothing, "is_even_clock": True, "sample_rate_hz": 1.0}
 
 
 def test_jitter_is_no_hole_and_no_even_clock_but_a_missing_row_is_one():
@@ -264,10 +251,7 @@ def test_jitter_is_no_hole_and_no_even_clock_but_a_missing_row_is_one():
     assert facts["sample_rate_hz"] == pytest.approx(100.0, rel=0.05)
 
 
-@given(
-    missing=st.sets(st.integers(1, 98), max_size=40),
-    max_gap=st.integers(2, 12),
-)
+@given(missing=st.sets(st.integers(1, 98), max_size=40), max_gap=st.integers(2, 12))
 def test_what_is_given_plus_what_is_filled_is_the_even_clock(missing, max_gap):
     keep = np.setdiff1d(np.arange(100), sorted(missing))
     recording = Recording(np.zeros((len(keep), 1)), keep.astype(float), ("a",), "r")

@@ -57,10 +57,9 @@ def test_length_is_the_ceiling_and_channels_never_mix(n_samples, rate, target, s
     signal = np.random.default_rng(seed).normal(size=(n_samples, 3))
     resampled = resample(signal, rate, target)
     assert resampled.shape == (-(-n_samples * target // rate), 3)
-    np.testing.assert_array_equal(
-        resample(signal[:, [2, 0, 1]], rate, target), resampled[:, [2, 0, 1]]
-    )
-    np.testing.assert_array_equal(resample(signal[:, 1:2], rate, target), resampled[:, 1:2])
+    for columns in ([2, 0, 1], [1]):
+        own = resample(signal[:, columns], rate, target)
+        np.testing.assert_array_equal(own, resampled[:, columns])
 
 
 @pytest.mark.parametrize(("rate", "target"), RATES)
@@ -170,9 +169,8 @@ def test_the_length_of_the_signal_has_no_part_in_the_ratio():
     rng = np.random.default_rng(0)
     long = rng.normal(size=(60_000, 1))
     nearly = 50 * (1 + 1e-8)  # drifts by 1e-8 samples over one, by more than 1e-4 over all
-    np.testing.assert_array_equal(
-        resample(long[:2000], 100.0, nearly)[:900], resample(long, 100.0, nearly)[:900]
-    )
+    few, all_ = (resample(signal, 100.0, nearly)[:900] for signal in (long[:2000], long))
+    np.testing.assert_array_equal(few, all_)
 
 
 @pytest.mark.parametrize(("rate", "target"), RATES)

@@ -107,11 +107,8 @@ def test_shapes_that_disagree_are_an_error():
         split_by_group(np.zeros(0), np.zeros(0))
 
 
-@given(
-    data=grouped_windows(),
-    fraction=st.sampled_from([0.1, 0.2, 0.5]),
-    seed=st.integers(0, 100),
-)
+@pytest.mark.parametrize("fraction", [0.1, 0.2, 0.5])
+@given(data=grouped_windows(), seed=st.integers(0, 100))
 def test_held_out_groups_are_whole_and_training_keeps_every_class(data, fraction, seed):
     y, groups = data
     counts = {label: len(np.unique(groups[y == label])) for label in np.unique(y)}
@@ -240,9 +237,8 @@ def test_of_few_groups_nearly_always_the_best_stratified_choice_is_held_out():
         y = np.concatenate([[label] * size for label, _, size in rows])
         groups = np.concatenate([[str(group)] * size for _, group, size in rows])
         names, index = np.unique(groups, return_inverse=True)
-        counts = np.stack(
-            [np.bincount(index[y == k], minlength=len(names)) for k in range(n_classes)], axis=1
-        )
+        of_classes = [np.bincount(index[y == k], minlength=len(names)) for k in range(n_classes)]
+        counts = np.stack(of_classes, axis=1)
         fraction = rng.choice([0.1, 0.2, 0.35, 0.5])
         choices = (np.arange(2 ** len(names))[:, None] >> np.arange(len(names))) % 2 == 1
         best = min(held_out_cost(counts, choice, fraction) for choice in choices)

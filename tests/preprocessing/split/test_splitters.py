@@ -31,6 +31,11 @@ def folds_of(splitter, y, groups):
         raise
 
 
+def assert_same_tests(folds, others):
+    for (_, test), (_, other) in zip(folds, others, strict=True):
+        np.testing.assert_array_equal(test, other)
+
+
 @given(data=grouped_windows(3), n_splits=st.integers(2, 3), seed=st.integers(0, 100))
 def test_folds_part_the_windows_keep_groups_whole_and_have_every_class(data, n_splits, seed):
     y, groups = data
@@ -61,12 +66,10 @@ def test_equal_seeds_give_equal_folds_whatever_groups_are_called(splitter, data,
     y, groups = data
     splitter = type(splitter)(splitter.n_splits, random_state=seed)
     names = np.random.default_rng(seed).permutation(1000)[groups]
-    first, again, renamed = (
-        folds_of(splitter, y, called) for called in (groups, groups, np.char.mod("g%d", names))
-    )
-    for (_, test), (_, repeated), (_, other) in zip(first, again, renamed, strict=True):
-        np.testing.assert_array_equal(test, repeated)
-        np.testing.assert_array_equal(test, other)
+    called = groups, groups, np.char.mod("g%d", names)
+    first, again, renamed = (folds_of(splitter, y, names_of) for names_of in called)
+    assert_same_tests(first, again)
+    assert_same_tests(first, renamed)
 
 
 def problem(seed, spans):
@@ -122,15 +125,9 @@ def test_a_window_set_brings_its_labels_groups_and_recordings():
     windows = WindowSet(np.zeros((80, 3, 1)), y=y, groups=groups, recording_id=recordings)
     X = windows.X
     for splitter in (GroupBalancedKFold(4), GroupBalancedShuffleSplit(4)):
-        for own, given_apart in zip(
-            splitter.split(windows), splitter.split(X, y, groups), strict=True
-        ):
-            np.testing.assert_array_equal(own[1], given_apart[1])
+        assert_same_tests(splitter.split(windows), splitter.split(X, y, groups))
     whole = list(GroupBalancedKFold(4, by="recording").split(windows))
-    for (_, test), (_, other) in zip(
-        whole, GroupBalancedKFold(4).split(X, y, recordings), strict=True
-    ):
-        np.testing.assert_array_equal(test, other)
+    assert_same_tests(whole, GroupBalancedKFold(4).split(X, y, recordings))
     assert any(set(groups[train]) & set(groups[test]) for train, test in whole)
     with pytest.raises(ArgumentError, match="is a WindowSet with its own"):
         next(GroupBalancedKFold(4).split(windows, groups=groups))
@@ -156,10 +153,7 @@ def test_numbers_that_are_no_classes_are_not_balanced():
     values = np.random.default_rng(0).normal(size=60)
     folds = list(GroupBalancedKFold(5).split(groups, values, groups))
     assert [len(test) for _, test in folds] == [12] * 5
-    for (_, test), (_, other) in zip(
-        folds, GroupBalancedKFold(5).split(groups, None, groups), strict=True
-    ):
-        np.testing.assert_array_equal(test, other)
+    assert_same_tests(folds, GroupBalancedKFold(5).split(groups, None, groups))
 
 
 def test_more_folds_than_groups_says_which_class_has_how_many():
@@ -192,22 +186,24 @@ def test_classes_that_cannot_all_be_everywhere_are_an_error():
 
 def test_arguments_are_checked():
     y = np.tile([0, 1], 10)
-    with pytest.raises(ArgumentError, match="groups is missing"):
-        next(GroupBalancedKFold(2).split(y, y))
-    with pytest.raises(SplitError, match="groups has shape"):
-        next(GroupBalancedKFold(2).split(y, y, [0, 1]))
-    with pytest.raises(SplitError, match="y has shape"):
-        next(GroupBalancedKFold(2).split(y, [0], y))
-    with pytest.raises(ArgumentError, match="Did you mean 'recording'"):
-        next(GroupBalancedKFold(2, by="recordings").split(y, y, y))
-    for wrong in (1, 2.0, True):
-        with pytest.raises(ArgumentError, match="n_splits"):
-            next(GroupBalancedKFold(wrong).split(y, y, y))
-        with pytest.raises(ArgumentError, match="n_splits"):
-            next(BlockedTimeSplit(wrong).split(y, y, y))
-    for wrong in (0.0, 1.0, 2, "0.2"):
-        with pytest.raises(ArgumentError, match="test_size"):
-            next(GroupBalancedShuffleSplit(2, wrong).split(y, y, y))
+    kinds = GroupBalancedKFold, BlockedTimeSplit
+    for splitter, arrays, error, said in (
+        (GroupBalancedKFold(2), (y, y), ArgumentError, "groups is missing"),
+        (GroupBalancedKFold(2), (y, y, [0, 1]), SplitError, "groups has shape"),
+        (GroupBalancedKFold(2), (y, [0], y), SplitError, "y has shape"),
+        (GroupBalancedKFold(2, by="recordings"), (y, y, y), ArgumentError, "'recording'"),
+        *(
+            (kind(n), (y, y, y), ArgumentError, "n_splits")
+            for n in (1, 2.0, True)
+            for kind in kinds
+        ),
+        *(
+            (GroupBalancedShuffleSplit(2, wrong), (y, y, y), ArgumentError, "test_size")
+            for wrong in (0.0, 1.0, 2, "0.2")
+        ),
+    ):
+        with pytest.raises(error, match=said):
+            next(splitter.split(*arrays))
 
 
 # Folds of time
@@ -228,11 +224,10 @@ def timed_windows(draw):
     return np.array(recording)[order], np.array(start)[order], window_s
 
 
-@given(
-    data=timed_windows(),
-    n_splits=st.integers(2, 4),
-    embargo=st.sampled_from([None, 0.0, 0.5, 2.0]),
-)
+EMBARGOES = st.sampled_from([None, 0.0, 0.5, 2.0])
+
+
+@given(data=timed_windows(), n_splits=st.integers(2, 4), embargo=EMBARGOES)
 def test_no_training_window_comes_closer_to_a_test_window_than_the_embargo(data, n_splits, embargo):
     recording, start, window_s = data
     embargo_s = None if embargo is None else embargo * window_s
@@ -259,9 +254,8 @@ def test_no_training_window_comes_closer_to_a_test_window_than_the_embargo(data,
 
 def test_each_fold_tests_a_block_of_every_recording():
     recording, start = np.repeat(["a", "b"], [20, 10]), np.r_[np.arange(20.0), np.arange(10.0)]
-    windows = WindowSet(
-        np.zeros((30, 10, 1)), recording_id=recording, start_s=start, sample_rate_hz=10.0
-    )
+    own = {"recording_id": recording, "start_s": start, "sample_rate_hz": 10.0}
+    windows = WindowSet(np.zeros((30, 10, 1)), **own)
     folds = list(BlockedTimeSplit(5).split(windows))
     for fold, (train, test) in enumerate(folds):
         np.testing.assert_array_equal(start[test][:4], np.arange(4) + 4 * fold)
@@ -277,9 +271,8 @@ def test_each_fold_tests_a_block_of_every_recording():
 
 def test_copies_of_a_window_are_tested_together():
     start = np.repeat(np.arange(20.0), 3)
-    for train, test in BlockedTimeSplit(4, 0.0).split(
-        start, None, np.zeros(60), start_s=start, window_s=1.0
-    ):
+    times = {"start_s": start, "window_s": 1.0}
+    for train, test in BlockedTimeSplit(4, 0.0).split(start, None, np.zeros(60), **times):
         assert not set(start[train]) & set(start[test])
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import write_csv
 
 from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import ArgumentError, ConfigurationError
@@ -131,13 +132,8 @@ def test_units_name_what_names_do_not():
 
 def test_inertial_spectra_are_those_of_the_example():
     found = derive(INERTIAL, rate=100.0)
-    (step,) = found.steps
-    assert step == {
-        "kind": "spectral",
-        "channels": list(INERTIAL),
-        "frame_s": 0.5,
-        "hop_s": 0.1,
-    }
+    spectra = {"kind": "spectral", "frame_s": 0.5, "hop_s": 0.1}
+    assert found.steps == ({**spectra, "channels": list(INERTIAL)},)
     made = results(found, INERTIAL, 100.0)
     assert made[6:31] == [f"wx_{label}" for label in EVERY_INERTIAL_BIN]
     assert len(made) == 6 * 26
@@ -218,14 +214,11 @@ def logs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("logs")
     rng = np.random.default_rng(0)
     for label in ("calm", "rough"):
-        (folder / label).mkdir()
         for i in range(5):
             for sensor, rate, names in (("pro", 6.5, MOTORS), ("imu", 100.0, INERTIAL)):
                 t = np.arange(int(20 * rate)) / rate
-                X = rng.normal(size=(len(t), len(names)))
-                rows = np.column_stack([t, X]).tolist()
-                lines = [",".join(("time", *names)), *(",".join(map(repr, r)) for r in rows)]
-                (folder / label / f"{sensor}_{i:02d}.csv").write_text("\n".join(lines) + "\n")
+                columns = zip(names, rng.normal(size=(len(t), len(names))).T, strict=True)
+                write_csv(folder / label / f"{sensor}_{i:02d}.csv", {"time": t, **dict(columns)})
     return folder
 
 
@@ -233,9 +226,10 @@ MOTOR_FILES = {"files": "pro_*.csv", "window_s": 4.0, "derive": "auto"}
 PAIRED = {"pair": "{sensor}_{recording}.*", "window_s": 4.0, "derive": "auto"}
 
 
-@pytest.mark.parametrize(
-    ("settings", "rate", "n_channels"), [(MOTOR_FILES, 6.5, 30), (PAIRED, 10.0, 186)]
-)
+READ = [(MOTOR_FILES, 6.5, 30), (PAIRED, 10.0, 186)]
+
+
+@pytest.mark.parametrize(("settings", "rate", "n_channels"), READ)
 def test_prediction_repeats_the_steps_that_preparation_derived(
     logs, tmp_path, settings, rate, n_channels
 ):
@@ -282,9 +276,8 @@ def test_an_option_replaces_the_steps_of_a_configuration_and_the_other_way_round
 
 def test_what_cannot_be_derived_is_refused(logs, tmp_path):
     both = tmp_path / "both.toml"
-    both.write_text(
-        '[derive]\nmode = "auto"\n[window]\nwindow_s = 4\n[[steps]]\nkind = "difference"\n'
-    )
+    derived = '[derive]\nmode = "auto"\n[window]\nwindow_s = 4\n'
+    both.write_text(f'{derived}[[steps]]\nkind = "difference"\n')
     with pytest.raises(ArgumentError, match="derive='auto' and `steps` are both given") as caught:
         prepare(logs, tmp_path / "a.h5", files="pro_*.csv", config=both)
     assert str(both) in caught.value.__notes__[0]

@@ -138,10 +138,9 @@ def test_causal_filters_agree_with_scipy_at_rest_on_the_first_sample(order, band
     rng = np.random.default_rng(0)
     signal = 5.0 + rng.normal(size=400)
     edges = [edge for edge in band if edge is not None]
-    kind = "bandpass" if len(edges) == 2 else "lowpass" if band[0] is None else "highpass"
-    sections = butter(
-        order or 4, edges if len(edges) == 2 else edges[0], kind, fs=RATE, output="sos"
-    )
+    is_band = len(edges) == 2
+    kind = "bandpass" if is_band else "lowpass" if band[0] is None else "highpass"
+    sections = butter(order or 4, edges if is_band else edges[0], kind, fs=RATE, output="sos")
     expected, _ = sosfilt(sections, signal, zi=sosfilt_zi(sections) * signal[0])
     result = filtered(BandPass(*band, phase="causal", order=order), signal)
     np.testing.assert_allclose(result, expected, atol=1e-8)
@@ -176,9 +175,7 @@ def test_sections_of_another_form_are_refused(sections, n_channels, match):
 
 
 @pytest.mark.parametrize("phase", ["zero", "causal"])
-@pytest.mark.parametrize(
-    "band", [{"high_hz": 50.0}, {"low_hz": 60.0}, {"low_hz": 1, "high_hz": 80}]
-)
+@pytest.mark.parametrize("band", [{"high_hz": 50}, {"low_hz": 60}, {"low_hz": 1, "high_hz": 80}])
 def test_an_edge_at_half_the_rate_or_above_is_named(phase, band):
     edge = list(band)[-1]
     with pytest.raises(ArgumentError, match=rf"{edge}={band[edge]:g} .*50 Hz at 100"):

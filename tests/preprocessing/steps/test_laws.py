@@ -311,12 +311,13 @@ def test_uneven_or_contradicted_stamps_are_refused(step):
 @over(ALL)
 def test_a_stream_refuses_what_is_not_its_samples(step):
     stream = step.stream(CHANNELS, RATE)
-    with pytest.raises(SignalError, match=r"expected \(n, 5\)"):
-        stream.push(np.zeros((4, 3)))
-    with pytest.raises(SignalError, match="reshape"):
-        stream.push(np.zeros(5))
-    with pytest.raises(SignalError, match="must be real numbers"):
-        stream.push(np.zeros((1, 5), complex))
+    for wrong, said in (
+        (np.zeros((4, 3)), r"expected \(n, 5\)"),
+        (np.zeros(5), "reshape"),
+        (np.zeros((1, 5), complex), "must be real numbers"),
+    ):
+        with pytest.raises(SignalError, match=said):
+            stream.push(wrong)
     stream.flush()
     with pytest.raises(SignalError, match="flushed"):
         stream.push(np.zeros((1, 5)))

@@ -95,9 +95,7 @@ def test_jitter_has_the_sd_asked_for():
     own = augment_windows(X, Augmentation(jitter=0.05), 0) - X
     ratio = own.std(axis=1) / X.std(axis=1)
     np.testing.assert_allclose(ratio.mean(axis=0), 0.05, rtol=0.02)
-    assert np.isclose(
-        np.corrcoef(noise[:, :, 0].ravel(), noise[:, :, 1].ravel())[0, 1], 0, atol=0.02
-    )
+    assert np.isclose(np.corrcoef(noise.reshape(-1, 2).T)[0, 1], 0, atol=0.02)
 
 
 def test_scaling_is_one_gain_for_each_channel_of_a_window():
@@ -186,9 +184,8 @@ def test_tiny_windows_are_taken(n_timesteps):
 
 def test_one_channel_may_be_two_dimensional():
     X = signal(5, n_channels=1)
-    np.testing.assert_array_equal(
-        augment_windows(X[:, :, 0], EVERYTHING, 0), augment_windows(X, EVERYTHING, 0)[:, :, 0]
-    )
+    flat, deep = (augment_windows(one, EVERYTHING, 0) for one in (X[:, :, 0], X))
+    np.testing.assert_array_equal(flat, deep[:, :, 0])
     assert augment_windows(np.ones((2, 5), int), Augmentation(jitter=0.1), 0).dtype == np.float64
 
 
@@ -218,25 +215,23 @@ def test_a_strength_without_meaning_is_refused_by_name(wrong):
 
 def test_errors_say_what_is_wrong():
     X = signal()
+    too_long = np.r_[0, 0, 41, np.zeros(27, int)]
     with pytest.raises(ArgumentError, match="is not an Augmentation"):
         augment_windows(X, 0.1)
-    with pytest.raises(SignalError, match=r"X has shape .* expected"):
-        augment_windows(X[0, 0], EVERYTHING)
-    with pytest.raises(SignalError, match=r"lengths\[2\] is 41; it must be in 0..40"):
-        augment_windows(X, EVERYTHING, lengths=np.r_[0, 0, 41, np.zeros(27, int)])
-    with pytest.raises(SignalError, match=r"indices\[0\] is -1; expected 0 or more"):
-        augment_windows(X[:1], EVERYTHING, indices=[-1])
-    with pytest.raises(SignalError, match="copies has shape"):
-        augment_windows(X, EVERYTHING, copies=[0])
-    with pytest.raises(ArgumentError, match="channel_sd"):
-        augment_windows(X, EVERYTHING, channel_sd=[1.0])
-    with pytest.raises(SignalError, match="neighbors before"):
-        augment_windows(X, EVERYTHING, neighbors=(X[:, :2, :1], X))
+    for wrong, arguments, error, said in (
+        (X[0, 0], {}, SignalError, "X has shape .* expected"),
+        (X, {"lengths": too_long}, SignalError, r"lengths\[2\] is 41; it must be in 0..40"),
+        (X[:1], {"indices": [-1]}, SignalError, r"indices\[0\] is -1; expected 0 or more"),
+        (X, {"copies": [0]}, SignalError, "copies has shape"),
+        (X, {"channel_sd": [1.0]}, ArgumentError, "channel_sd"),
+        (X, {"neighbors": (X[:, :2, :1], X)}, SignalError, "neighbors before"),
+    ):
+        with pytest.raises(error, match=said):
+            augment_windows(wrong, EVERYTHING, **arguments)
     X[4, 7, 2] = np.inf
-    with pytest.raises(SignalError, match="window 4, step 7, channel 2"):
-        augment_windows(X, EVERYTHING)
-    with pytest.raises(SignalError, match="window 4, step 7, channel 2"):
-        channel_sd_of(X)
+    for use in (lambda: augment_windows(X, EVERYTHING), lambda: channel_sd_of(X)):
+        with pytest.raises(SignalError, match="window 4, step 7, channel 2"):
+            use()
 
 
 # The transformers

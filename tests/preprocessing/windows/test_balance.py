@@ -100,13 +100,8 @@ def most_equal_rows(y, recording, most, strategy):
     feasible = [0]
     for rows in range(1, (max if repeat else min)(counts) + 1):
         cap = most if isinstance(most, int) else int(most * rows + 1e-9)
-        reach = [
-            sum(
-                cap if repeat else min(cap, size)
-                for size in Counter(recording[y == label].tolist()).values()
-            )
-            for label in np.unique(y)
-        ]
+        sizes = [Counter(recording[y == label].tolist()).values() for label in np.unique(y)]
+        reach = [sum(cap if repeat else min(cap, size) for size in of) for of in sizes]
         feasible += [rows] if min(reach) >= rows else []
     return feasible[-1]
 
@@ -116,14 +111,11 @@ def test_a_cap_that_binds_nobody_changes_nothing():
     recording = np.random.default_rng(0).integers(0, 5, len(y))
     for strategy in STRATEGIES:
         free = balance_indices(y, recording, strategy, 3)
+        of_each = {"recording_id": recording}
         for most in (1000, 1.0):
-            capped = balance_indices(
-                y, recording, strategy, 3, recording_id=recording, max_per_recording=most
-            )
+            capped = balance_indices(y, recording, strategy, 3, **of_each, max_per_recording=most)
             np.testing.assert_array_equal(free, capped)
-        np.testing.assert_array_equal(
-            free, balance_indices(y, None, strategy, 3, recording_id=recording)
-        )
+        np.testing.assert_array_equal(free, balance_indices(y, None, strategy, 3, **of_each))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -163,15 +155,12 @@ def test_rows_drawn_in_rounds_repeat_only_when_all_were_drawn(count, n, seed):
 
 
 def test_errors_say_what_is_wrong():
-    with pytest.raises(WindowError, match="recording_id has shape"):
-        balance_indices([0, 1], recording_id=[0])
-    with pytest.raises(ArgumentError, match="needs recording_id"):
-        balance_indices([0, 1], max_per_recording=3)
-    with pytest.raises(WindowError, match="groups has shape"):
-        balance_indices([0, 1], [0])
-    with pytest.raises(ArgumentError, match="Did you mean 'oversample'"):
-        balance_indices([0, 1], strategy="over_sample")
-    with pytest.raises(WindowError, match="at least one"):
-        balance_indices([])
-    with pytest.raises(WindowError, match="groups has shape"):
-        balance_indices([0, 1], [0])
+    for y, arguments, error, said in (
+        ([0, 1], {"recording_id": [0]}, WindowError, "recording_id has shape"),
+        ([0, 1], {"max_per_recording": 3}, ArgumentError, "needs recording_id"),
+        ([0, 1], {"groups": [0]}, WindowError, "groups has shape"),
+        ([0, 1], {"strategy": "over_sample"}, ArgumentError, "Did you mean 'oversample'"),
+        ([], {}, WindowError, "at least one"),
+    ):
+        with pytest.raises(error, match=said):
+            balance_indices(y, **arguments)

@@ -5,11 +5,7 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 from sensorseq.errors import ArgumentError, WindowError
-from sensorseq.preprocessing.windows.balance import (
-    KINDS,
-    class_weights,
-    weights_of_few_recordings,
-)
+from sensorseq.preprocessing.windows.balance import KINDS, class_weights, weights_of_few_recordings
 
 counts_of_classes = st.lists(st.integers(1, 400), min_size=1, max_size=6)
 
@@ -50,10 +46,9 @@ def test_beta_leads_from_no_weights_to_balanced_ones():
     assert set(class_weights(y, "effective_number", 0).values()) == {1.0}
     close = class_weights(y, "effective_number", 1 - 1e-12)
     np.testing.assert_allclose(list(close.values()), list(class_weights(y).values()), rtol=1e-8)
-    ratios = [
-        (found := class_weights(y, "effective_number", beta))[2] / found[0]
-        for beta in (0.5, 0.9, 0.99, 0.999, 0.9999)
-    ]
+    betas = (0.5, 0.9, 0.99, 0.999, 0.9999)
+    found = [class_weights(y, "effective_number", beta) for beta in betas]
+    ratios = [weights[2] / weights[0] for weights in found]
     assert ratios == sorted(ratios)
 
 
@@ -76,14 +71,14 @@ def test_a_weight_that_is_none_is_refused_with_its_row(weight):
 
 
 def test_errors_say_what_is_wrong():
-    with pytest.raises(WindowError, match=r"class 'mud'.*leave the class out"):
-        class_weights(["ice", "mud"], sample_weight=[1, 0])
-    with pytest.raises(WindowError, match="at least one"):
-        class_weights([])
-    with pytest.raises(WindowError, match=r"sample_weight has shape \(1,\)"):
-        class_weights([0, 1], sample_weight=[1])
-    with pytest.raises(WindowError, match="does not hold numbers"):
-        class_weights([0, 1], sample_weight=["a", "b"])
+    for y, weight, said in (
+        (["ice", "mud"], [1, 0], r"class 'mud'.*leave the class out"),
+        ([], None, "at least one"),
+        ([0, 1], [1], r"sample_weight has shape \(1,\)"),
+        ([0, 1], ["a", "b"], "does not hold numbers"),
+    ):
+        with pytest.raises(WindowError, match=said):
+            class_weights(y, sample_weight=weight)
     with pytest.raises(ArgumentError, match="Did you mean 'effective_number'"):
         class_weights([0, 1], "effective")
     for beta in (1.0, -0.1, np.nan, "0.9", True):

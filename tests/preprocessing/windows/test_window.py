@@ -9,11 +9,7 @@ from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, SignalError, WindowError
 from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
-from sensorseq.preprocessing.windows.cut import (
-    window_recordings,
-    window_samples,
-    window_starts,
-)
+from sensorseq.preprocessing.windows.cut import window_recordings, window_samples, window_starts
 from sensorseq.recording import Recording
 
 
@@ -70,17 +66,17 @@ def test_times_without_meaning_are_errors():
         window_starts(100, 5, 0.05, 10.0)
 
 
-@given(
-    sizes=st.lists(st.integers(0, 60), min_size=1, max_size=5),
-    window=st.integers(1, 20),
-    hop=st.integers(1, 25),
-)
+SIZES = st.lists(st.integers(0, 60), min_size=1, max_size=5)
+
+
+@given(sizes=SIZES, window=st.integers(1, 20), hop=st.integers(1, 25))
 def test_no_window_crosses_a_recording_and_all_whole_ones_are_there(sizes, window, hop):
     recordings = [
         counting(n, f"run {i}", group=f"group {i % 2}", label="ab"[i % 2], start_s=7.0 * i)
         for i, n in enumerate(sizes)
     ]
     kept = [r for r in recordings if r.n_samples >= window]
+    short = [r.recording_id for r in recordings if r.n_samples < window]
     if {r.label for r in kept} != {r.label for r in recordings} or max(sizes) < 2:
         return
     windows = window_recordings(recordings, window / 10, hop / 10)
@@ -96,9 +92,7 @@ def test_no_window_crosses_a_recording_and_all_whole_ones_are_there(sizes, windo
     assert row == len(windows)
     assert windows.sample_rate_hz == 10.0
     assert windows.channels == ("channel 0", "channel 1")
-    assert [d["recording_id"] for d in windows.provenance["dropped"]] == [
-        r.recording_id for r in recordings if r.n_samples < window
-    ]
+    assert [d["recording_id"] for d in windows.provenance["dropped"]] == short
 
 
 def test_unlabeled_recordings_give_windows_without_y():
@@ -170,9 +164,8 @@ def test_a_value_beyond_float32_is_named():
 def test_values_are_rounded_once_as_numpy_does():
     rng = np.random.default_rng(0)
     for dtype in (np.float32, np.float64):
-        recording = Recording.evenly_sampled(
-            rng.normal(size=(50, 3)).astype(dtype), 10.0, ["a", "b", "c"], "r"
-        )
+        values = rng.normal(size=(50, 3)).astype(dtype)
+        recording = Recording.evenly_sampled(values, 10.0, ["a", "b", "c"], "r")
         windows = window_recordings([recording], 1.0, 0.4)
         expected = make_windows(recording.values, 10, 4).astype(np.float32)
         np.testing.assert_array_equal(windows.X, expected)
@@ -229,10 +222,11 @@ def test_cutting_and_scaling_take_no_memory_but_the_result():
     scaler = fit_scaler(signal[np.newaxis])
     recording = Recording.evenly_sampled(signal, 100.0, ["a", "b", "c"], "r")
     scaled_windows(signal[:1000], 100, 50, scaler)  # what is imported on first use does not count
-    for make in (
-        lambda: scaled_windows(signal, 100, 50, scaler),
-        lambda: window_recordings([recording], 1.0, 0.5).X,
-    ):
+
+    def cut():
+        return window_recordings([recording], 1.0, 0.5).X
+
+    for make in (lambda: scaled_windows(signal, 100, 50, scaler), cut):
         tracemalloc.start()
         made = make()
         _, peak = tracemalloc.get_traced_memory()

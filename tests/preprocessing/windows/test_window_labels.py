@@ -41,11 +41,8 @@ def samples_of(windows, row):
 def spanned(draw, recording_id="run"):
     n_samples = draw(st.integers(2, 80))
     cuts = sorted(draw(st.sets(st.integers(0, n_samples), min_size=2, max_size=7)))
-    made = [
-        (a, b, label)
-        for a, b in pairwise(cuts)
-        if (label := draw(st.sampled_from(["ice", "mud", None]))) is not None
-    ]
+    drawn = [(*edges, draw(st.sampled_from(["ice", "mud", None]))) for edges in pairwise(cuts)]
+    made = [(a, b, label) for a, b, label in drawn if label is not None]
     made = made or [(cuts[0], cuts[1], "ice")]
     return counting(n_samples, recording_id, label_spans=spans(*made))
 
@@ -58,12 +55,11 @@ def cut_or_none(recordings, *args, **more):
         return None
 
 
-@given(
-    recording=spanned(),
-    window=st.integers(1, 12),
-    hop=st.integers(1, 15),
-    short=st.sampled_from(["drop", "pad"]),
-)
+SHORT = st.sampled_from(["drop", "pad"])
+SPANNED = {"recording": spanned(), "window": st.integers(1, 12), "hop": st.integers(1, 15)}
+
+
+@given(**SPANNED, short=SHORT)
 def test_under_whole_no_window_holds_two_labels_or_none(recording, window, hop, short):
     windows = cut_or_none([recording], window / RATE, hop / RATE, short=short)
     if windows is None:
@@ -82,26 +78,18 @@ def test_under_whole_no_window_holds_two_labels_or_none(recording, window, hop, 
 
 
 @given(
-    recording=spanned(),
-    window=st.integers(1, 12),
-    hop=st.integers(1, 15),
+    **SPANNED,
     rule=st.sampled_from(["majority", "centre", "last"]),
     min_purity=st.sampled_from([None, 0.2, 0.5, 0.75, 1.0]),
-    short=st.sampled_from(["drop", "pad"]),
+    short=SHORT,
 )
 def test_each_rule_gives_the_label_worked_out_by_hand(
     recording, window, hop, rule, min_purity, short
 ):
     if rule != "majority":
         min_purity = None
-    windows = cut_or_none(
-        [recording],
-        window / RATE,
-        hop / RATE,
-        label_rule=rule,
-        min_purity=min_purity,
-        short=short,
-    )
+    how = {"label_rule": rule, "min_purity": min_purity, "short": short}
+    windows = cut_or_none([recording], window / RATE, hop / RATE, **how)
     if windows is None:
         return
     labels = true_labels(recording)
@@ -124,11 +112,8 @@ def test_each_rule_gives_the_label_worked_out_by_hand(
     assert len(windows) + dropped == len(starts)
 
 
-@given(
-    window=st.integers(1, 20),
-    hop=st.integers(1, 25),
-    rule=st.sampled_from(["majority", "centre", "last"]),
-)
+@pytest.mark.parametrize("rule", ["majority", "centre", "last"])
+@given(window=st.integers(1, 20), hop=st.integers(1, 25))
 def test_every_rule_agrees_on_recordings_of_one_label(window, hop, rule):
     recordings = [counting(40, "a", label="ice"), counting(60, "b", label="mud")]
     whole = window_recordings(recordings, window / RATE, hop / RATE)
@@ -179,12 +164,8 @@ def test_what_gives_no_window_is_told_with_its_reason():
     windows = window_recordings([recording], 0.5)
     assert windows.y.tolist() == ["ice"] * 4 + ["mud"]
     told = [(d["start_s"], d["n_samples"], d["reason"]) for d in windows.provenance["dropped"]]
-    assert told == [
-        (0.0, 5, "no label"),
-        (2.5, 3, "shorter than a window"),
-        (2.8, 2, "no label"),
-        (3.6, 4, "no label"),
-    ]
+    unlabeled = [(start_s, n, "no label") for start_s, n in ((0.0, 5), (2.8, 2), (3.6, 4))]
+    assert told == sorted([*unlabeled, (2.5, 3, "shorter than a window")])
     windows = window_recordings([recording], 0.5, label_rule="majority", min_purity=0.8)
     counted = {d["reason"]: d["n_windows"] for d in windows.provenance["dropped"]}
     assert counted == {"no label": 1, "purity below 0.8": 2}  # from 0, 2.5 and 3.5 s
@@ -196,13 +177,9 @@ def test_what_gives_no_window_is_told_with_its_reason():
     more = counting(16, "more", label="mud")
     windows = window_recordings([both, more], 0.8, label_rule="majority")
     assert windows.y.tolist() == ["ice", "mud", "mud"]
-    (dropped,) = windows.provenance["dropped"]
-    assert dropped == {
-        "recording_id": "run",
-        "start_s": 0.0,
-        "n_windows": 1,
-        "reason": "two labels have equal shares",
-    }
+    of_window = {"recording_id": "run", "start_s": 0.0, "n_windows": 1}
+    expected = {**of_window, "reason": "two labels have equal shares"}
+    assert windows.provenance["dropped"] == [expected]
 
 
 def test_unlabeled_windows_can_be_kept_to_be_predicted():
@@ -236,62 +213,54 @@ def test_a_span_that_fell_into_a_gap_is_counted():
 
 def test_a_class_that_loses_all_windows_is_an_error_that_says_what_removed_it():
     mixed = counting(40, label_spans=spans((0, 30, "ice"), (30, 33, "mud"), (34, 37, "mud")))
-    with pytest.raises(WindowError, match=r"'mud' .*: all its label spans.*0\.3 s.*leave"):
-        window_recordings([mixed], 1.0)
-    with pytest.raises(WindowError, match=r"'mud'.*min_purity=0\.7; its largest share .*0\.6"):
-        window_recordings([mixed], 1.0, label_rule="majority", min_purity=0.7)
-    with pytest.raises(WindowError, match=r"'mud' .* this label at its last sample"):
-        window_recordings([mixed], 1.0, label_rule="last")
-    with pytest.raises(WindowError, match=r"'mud' .*no window contains a sample"):
-        window_recordings([mixed], 1.0, hop_s=2.0, label_rule="centre")
-    with pytest.raises(WindowError, match=r"'mud' has no windows: all its recordings are shorter"):
-        window_recordings(
-            [counting(40, "a", label="ice"), counting(4, "b", label="mud")],
-            1.0,
-            label_rule="majority",
-        )
-    with pytest.raises(WindowError, match=r"no label span is as long .* 'ice', lasts 3 s"):
-        window_recordings([mixed], 3.5)
+    apart = counting(40, "a", label="ice"), counting(4, "b", label="mud")
     outside = counting(40, label_spans=spans((0, 30, "ice"), (50, 60, "mud")))
-    with pytest.raises(WindowError, match=r"'mud' .*its label spans contain no samples"):
-        window_recordings([outside], 1.0)
+    pure = {"label_rule": "majority", "min_purity": 0.7}
+    for recordings, window_s, more, said in (
+        ([mixed], 1.0, {}, r"'mud' .*: all its label spans.*0\.3 s.*leave"),
+        ([mixed], 1.0, pure, r"'mud'.*min_purity=0\.7; its largest share .*0\.6"),
+        ([mixed], 1.0, {"label_rule": "last"}, "'mud' .* this label at its last sample"),
+        ([mixed], 1.0, {"hop_s": 2.0, "label_rule": "centre"}, "'mud' .*no window contains"),
+        (apart, 1.0, {"label_rule": "majority"}, "'mud' .*: all its recordings are shorter"),
+        ([mixed], 3.5, {}, "no label span is as long .* 'ice', lasts 3 s"),
+        ([outside], 1.0, {}, "'mud' .*its label spans contain no samples"),
+    ):
+        with pytest.raises(WindowError, match=said):
+            window_recordings(recordings, window_s, **more)
 
 
 def test_short_can_be_an_error_that_names_the_recording_and_how_long_it_is():
     recordings = [counting(40, "long", label="ice"), counting(4, "brief", label="ice")]
     with pytest.raises(RecordingError, match=r"'brief'.* 4 samples \(0\.4 s\).*window_s=1"):
         window_recordings(recordings, 1.0, short="error")
+    spanned_one = counting(40, label_spans=spans((0, 30, "ice"), (30, 33, "mud")))
     with pytest.raises(RecordingError, match=r"'run'.*span of 'mud' from 3\.000000 s on"):
-        window_recordings(
-            [counting(40, label_spans=spans((0, 30, "ice"), (30, 33, "mud")))], 1.0, short="error"
-        )
+        window_recordings([spanned_one], 1.0, short="error")
     # nothing is neither long nor short
     windows = window_recordings([recordings[0], counting(0, "none", label="ice")], 1, short="error")
     assert len(windows) == 4
 
 
-def test_arguments_without_meaning_are_errors():
-    recordings = [counting(40, label="ice")]
-    with pytest.raises(ArgumentError, match="Did you mean 'majority'"):
-        window_recordings(recordings, 1.0, label_rule="majorty")
-    with pytest.raises(ArgumentError, match="short='padd'"):
-        window_recordings(recordings, 1.0, short="padd")
-    with pytest.raises(ArgumentError, match="phase='rand'"):
-        window_recordings(recordings, 1.0, phase="rand")
-    with pytest.raises(ArgumentError, match="is only for label_rule='majority'"):
-        window_recordings(recordings, 1.0, min_purity=0.7)
-    for purity in (0, -1, 1.5, "x", np.nan):
-        with pytest.raises(ArgumentError, match="min_purity"):
-            window_recordings(recordings, 1.0, label_rule="majority", min_purity=purity)
-    for hop_s in (0, -1, "x", np.nan):
-        with pytest.raises(ArgumentError, match="hop_s="):
-            window_recordings(recordings, 1.0, hop_s=hop_s)
-    with pytest.raises(ArgumentError, match="windows would repeat"):
-        window_recordings(recordings, 1.0, hop_s=0.01, phase="random")
-    with pytest.raises(ArgumentError, match="window_s="):
-        window_recordings(recordings, "x")
-    with pytest.raises(ArgumentError, match="random_state"):
-        window_recordings(recordings, 1.0, phase="random", random_state="monday")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"label_rule": "majorty"}, "Did you mean 'majority'"),
+        ({"short": "padd"}, "short='padd'"),
+        ({"phase": "rand"}, "phase='rand'"),
+        ({"min_purity": 0.7}, "is only for label_rule='majority'"),
+        *(
+            ({"label_rule": "majority", "min_purity": purity}, "min_purity")
+            for purity in (0, -1, 1.5, "x", np.nan)
+        ),
+        *(({"hop_s": hop_s}, "hop_s=") for hop_s in (0, -1, "x", np.nan)),
+        ({"hop_s": 0.01, "phase": "random"}, "windows would repeat"),
+        ({"window_s": "x"}, "window_s="),
+        ({"phase": "random", "random_state": "monday"}, "random_state"),
+    ],
+)
+def test_arguments_without_meaning_are_errors(arguments, said):
+    with pytest.raises(ArgumentError, match=said):
+        window_recordings([counting(40, label="ice")], **{"window_s": 1.0, **arguments})
 
 
 def test_labels_are_for_every_recording_or_for_none():
@@ -311,9 +280,8 @@ def test_recordings_cut_one_by_one_give_the_windows_of_all_at_once():
     for rule in ("whole", "majority", "last"):
         more = {"label_rule": rule, "phase": "random", "random_state": 5}
         whole = window_recordings(recordings, 1.0, 0.5, **more)
-        each = [
-            window_recordings([one], 1.0, 0.5, check_classes=False, **more) for one in recordings
-        ]
+        more["check_classes"] = False
+        each = [window_recordings([one], 1.0, 0.5, **more) for one in recordings]
         assert len(each[2]) == 0
         for name in ("X", "start_s", "recording_id", "lengths"):
             joined = np.concatenate([getattr(one, name) for one in each])
@@ -338,18 +306,11 @@ def test_a_class_lost_over_recordings_cut_one_by_one_is_the_same_error():
     ):
         with pytest.raises(WindowError) as at_once:
             window_recordings(recordings, 1.0, **choices)
-        fates = [
-            fate
-            for one in recordings
-            for fate in window_recordings([one], 1.0, check_classes=False, **choices).provenance[
-                "classes"
-            ]
-        ]
+        fates = []
+        for one in recordings:
+            windows = window_recordings([one], 1.0, check_classes=False, **choices)
+            fates += windows.provenance["classes"]
+        rule = {"label_rule": choices["label_rule"], "min_purity": choices.get("min_purity")}
         with pytest.raises(WindowError) as one_by_one:
-            check_class_fates(
-                json.loads(json.dumps(fates)),
-                window_s=1.0,
-                label_rule=choices["label_rule"],
-                min_purity=choices.get("min_purity"),
-            )
+            check_class_fates(json.loads(json.dumps(fates)), window_s=1.0, **rule)
         assert str(one_by_one.value) == str(at_once.value)

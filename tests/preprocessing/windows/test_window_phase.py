@@ -12,11 +12,13 @@ RATE = 10.0
 
 
 def without_first(recording, n_samples):
-    return replace(
-        recording,
-        values=recording.values[n_samples:],
-        timestamps_s=recording.timestamps_s[n_samples:],
-    )
+    values, stamps = recording.values[n_samples:], recording.timestamps_s[n_samples:]
+    return replace(recording, values=values, timestamps_s=stamps)
+
+
+def random_phase(recording, window_s, hop_s, seed):
+    how = {"phase": "random", "random_state": seed}
+    return window_recordings([recording], window_s, hop_s, **how)
 
 
 @given(
@@ -29,14 +31,11 @@ def test_windows_of_a_random_phase_are_those_of_the_shifted_recording(n_samples,
     if n_samples < window:
         return
     recording = counting(n_samples)
-    drawn = window_recordings(
-        [recording], window / RATE, hop / RATE, phase="random", random_state=seed
-    )
+    drawn = random_phase(recording, window / RATE, hop / RATE, seed)
     offset = int(drawn.X[0, 0, 0])
     assert 0 <= offset < hop
-    shifted = window_recordings(
-        [without_first(recording, offset)], window / RATE, hop / RATE, sample_rate_hz=RATE
-    )
+    rest = without_first(recording, offset)
+    shifted = window_recordings([rest], window / RATE, hop / RATE, sample_rate_hz=RATE)
     np.testing.assert_array_equal(drawn.X, shifted.X)
     np.testing.assert_array_equal(drawn.start_s, shifted.start_s)
 
@@ -45,12 +44,8 @@ def test_windows_of_a_random_phase_are_those_of_the_shifted_recording(n_samples,
 def test_every_phase_below_a_hop_is_drawn_about_equally_often(hop_s):
     recording = counting(200)
     n_places = int(np.ceil(hop_s * RATE))
-    firsts = [
-        int(
-            window_recordings([recording], 1.0, hop_s, phase="random", random_state=seed).X[0, 0, 0]
-        )
-        for seed in range(40 * n_places)
-    ]
+    seeds = range(40 * n_places)
+    firsts = [int(random_phase(recording, 1.0, hop_s, seed).X[0, 0, 0]) for seed in seeds]
     counts = np.bincount(firsts, minlength=n_places)
     assert len(counts) == n_places
     # 40 expected of each: six deviations of a binomial count
@@ -60,8 +55,7 @@ def test_every_phase_below_a_hop_is_drawn_about_equally_often(hop_s):
 def test_a_phase_takes_no_recording_all_its_windows():
     recording = counting(12)  # a hop of 2 s is longer than what is left beside a window
     for seed in range(30):
-        windows = window_recordings([recording], 1.0, 2.0, phase="random", random_state=seed)
-        assert len(windows) == 1
+        assert len(random_phase(recording, 1.0, 2.0, seed)) == 1
 
 
 def test_a_phase_depends_on_seed_recording_and_time_alone():
@@ -84,7 +78,5 @@ def test_a_phase_depends_on_seed_recording_and_time_alone():
 
 def test_without_a_seed_phases_are_drawn_anew():
     recording = counting(2000)
-    firsts = {
-        window_recordings([recording], 1.0, 100.0, phase="random").X[0, 0, 0] for _ in range(8)
-    }
+    firsts = {random_phase(recording, 1.0, 100.0, None).X[0, 0, 0] for _ in range(8)}
     assert len(firsts) > 1
