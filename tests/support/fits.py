@@ -18,9 +18,31 @@ PLAIN = {
 }
 
 
-def plain_classifier(**arguments):
+def plain_classifier(kind=SensorLSTMClassifier, **arguments):
     """Return a classifier with the settings above, unless given."""
-    return SensorLSTMClassifier(**{**PLAIN, **arguments})
+    return kind(**{**PLAIN, **arguments})
+
+
+def small_classifier(**arguments):
+    """Return such a classifier, of few units and epochs."""
+    settings = {"hidden_size": 8, "max_epochs": 8, "learning_rate": 0.02, "device": "cpu"}
+    return plain_classifier(**{**settings, "random_state": 0, **arguments})
+
+
+def watched():
+    """Return a class of classifiers, and a list of the windows of each fit and its predictions."""
+    seen = []
+
+    class Watched(SensorLSTMClassifier):
+        def fit(self, X, *rest, **more):
+            seen.append([X])
+            return super().fit(X, *rest, **more)
+
+        def predict_proba(self, X, *rest, **more):
+            seen[-1].append(X)
+            return super().predict_proba(X, *rest, **more)
+
+    return Watched, seen
 
 
 def weights(fitted):
