@@ -1,6 +1,10 @@
 """A classifier of one short training, and what two fits are compared by."""
 
+import numpy as np
+
 from sensorseq import SensorLSTMClassifier
+from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
+from sensorseq.training.out_of_distribution import OutOfDistribution
 
 # One training without what the defaults put around it: no features, no refit, few epochs' patience.
 PLAIN = {
@@ -43,6 +47,27 @@ def watched():
             return super().predict_proba(X, *rest, **more)
 
     return Watched, seen
+
+
+def head_of(fitted):
+    """Return the part of a fitted classifier that joins its features; None without features."""
+    return fitted._head
+
+
+def replace_head(fitted, lstm_weight, blocks):
+    """Let these blocks decide, together with the network where its weight is above zero."""
+    fitted._head = FeatureHead(lstm_weight, blocks, FeatureChoice())
+
+
+def class_shares_of(fitted):
+    """Return the share of each class in the windows of the fit."""
+    return fitted._class_shares
+
+
+def know_by_probabilities(fitted, probabilities):
+    """Let a classifier know one point alone, so that it knows none of the windows it is given."""
+    points = np.log(np.full((9, len(probabilities)), probabilities, np.float32))
+    fitted._known = OutOfDistribution(points, np.ones(100))
 
 
 def weights(fitted):
