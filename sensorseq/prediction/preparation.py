@@ -16,6 +16,7 @@ from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.sequence.learn import LearnedDwell
 from sensorseq.windows import WindowSet
 
+
 class _Learned(TypedDict, total=False):
     dwell: LearnedDwell  # if recordings have several classes
 

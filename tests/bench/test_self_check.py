@@ -3,18 +3,17 @@
 import json
 import shutil
 import site
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from commands import refused, run_process, said, succeed
 
 import sensorseq
 from sensorseq import _signal, ops
 from sensorseq.bench import self_check
-from sensorseq.cli import run
 
 NAMES = ["native library", "LSTM kernels", "preprocessing", "training", "save and load"]
 WITHOUT_TRAINING = NAMES[:3]
@@ -30,18 +29,17 @@ def failures():
     return [(r.name, r.finding) for r in self_check.check_installation() if r.status != "passed"]
 
 
-def test_an_installation_that_works_passes_on_one_line_each(capsys):
-    assert run(["doctor", "--self"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+def test_an_installation_that_works_passes_on_one_line_each():
+    lines = succeed("doctor", "--self").splitlines()
     assert [line[:6] for line in lines] == ["passed"] * len(NAMES)
     assert [line[8:22].strip() for line in lines] == NAMES
 
 
-def test_a_failure_exits_with_1_and_the_other_checks_still_run(no_training, monkeypatch, capsys):
+def test_a_failure_exits_with_1_and_the_other_checks_still_run(no_training, monkeypatch):
     monkeypatch.setattr(_signal, "read_numbers", lambda *_: None)
-    assert run(["doctor", "--self", "--json"]) == 1
-    found = json.loads(capsys.readouterr().out)
-    assert not found["passed"]
+    code, out, _ = said("doctor", "--self", "--json")
+    found = json.loads(out)
+    assert (code, found["passed"]) == (1, False)
     statuses = {check["name"]: check["status"] for check in found["checks"]}
     assert statuses == {**dict.fromkeys(WITHOUT_TRAINING, "passed"), "preprocessing": "failed"}
 
@@ -67,9 +65,7 @@ def test_an_installation_without_a_library_fails_in_words(tmp_path, missing, fai
         f"import sys; sys.path[:0] = {[str(tmp_path), *site.getsitepackages()]}\n"
         "from sensorseq.cli import main; main(['doctor', '--self'])"
     )
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", program], capture_output=True, text=True, check=False
-    )
+    done = run_process(sys.executable, "-S", "-c", program, PYTHONPATH="")
     lines = {line[8:22].strip(): line for line in done.stdout.splitlines()}
     assert (done.returncode, done.stderr, list(lines)) == (1, "", NAMES)
     failed = failed | {"training", "save and load"}
@@ -97,7 +93,6 @@ def test_a_filter_that_is_off_fails(no_training, monkeypatch):
     assert "the filter differs from numpy by 1e-09" in finding
 
 
-def test_it_takes_no_file_and_no_settings(tmp_path, capsys):
-    for extra in ([str(tmp_path / "x.h5")], ["--set", "hidden_size=3"]):
-        assert run(["doctor", "--self", *extra]) == 2
-        assert "--self checks the installation" in capsys.readouterr().err
+def test_it_takes_no_file_and_no_settings(tmp_path):
+    for extra in ([tmp_path / "x.h5"], ["--set", "hidden_size=3"]):
+        assert "--self checks the installation" in refused(2, "doctor", "--self", *extra)

@@ -1,14 +1,13 @@
 """`sensorseq diagnose`: any log in, a report out, and a gate where one is asked for."""
 
 import json
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from commands import answer, refused, run_process, said, succeed
 from fits import plain_classifier
 
-from sensorseq.cli import run
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.words import write_report
 
@@ -33,60 +32,46 @@ def write_csv(path, columns):
     return str(path)
 
 
-@pytest.fixture
-def calm(tmp_path):
-    return write_csv(tmp_path / "calm.csv", curve(0.001))
+def columns_of(kind):
+    columns = curve(0.3 if kind in ("wild", "short") else 0.001)
+    if kind == "diverged":
+        columns["train_loss"][25:] = np.nan
+    elif kind == "mild":
+        columns["train_loss"][[20, 28, 35]] += 2.0  # leaps of single epochs
+    elif kind == "short":
+        columns = {k: v[:5] for k, v in columns.items()}
+    return columns
 
 
 @pytest.fixture
 def wild(tmp_path):
-    return write_csv(tmp_path / "wild.csv", curve(0.3))
+    return write_csv(tmp_path / "wild.csv", columns_of("wild"))
 
 
-@pytest.fixture
-def diverged(tmp_path):
-    columns = curve(0.001)
-    columns["train_loss"][25:] = np.nan
-    return write_csv(tmp_path / "diverged.csv", columns)
-
-
-@pytest.fixture
-def short(tmp_path):
-    return write_csv(tmp_path / "short.csv", {k: v[:5] for k, v in curve(0.3).items()})
-
-
-@pytest.fixture
-def mild(tmp_path):
-    columns = curve(0.001)
-    columns["train_loss"][[20, 28, 35]] += 2.0  # leaps of single epochs
-    return write_csv(tmp_path / "mild.csv", columns)
-
-
-def test_the_report_is_on_stdout_and_what_was_read_on_stderr(wild, capsys):
-    assert run(["diagnose", wild, "--n-val", "100", "--n-classes", "4"]) == 0
-    captured = capsys.readouterr()
+def test_the_report_is_on_stdout_and_what_was_read_on_stderr(wild):
+    code, out, err = said("diagnose", wild, "--n-val", "100", "--n-classes", "4")
+    assert code == 0
     report = FluctuationReport.from_history(wild, 100, n_classes=4)
     assert report.verdict == "fluctuating"
     page = f"sensorseq diagnose {wild} --html report.html"
-    assert captured.out == f"{write_report(report, page=page)}\n"
-    assert "report.explanation" not in captured.out
-    assert captured.err.replace("\n ", "") == (
+    assert out == f"{write_report(report, page=page)}\n"
+    assert "report.explanation" not in out
+    assert err.replace("\n ", "") == (
         "read: loss <- train_loss, val_loss <- val_loss, val_accuracy <- val_acc, epoch <- epoch\n"
     )
-    assert max(map(len, (captured.out + captured.err).splitlines())) <= 80
+    assert max(map(len, (out + err).splitlines())) <= 80
 
 
-def test_every_option_reaches_the_report(wild, capsys):
+def test_every_option_reaches_the_report(wild):
     line = "--n-val 100 --n-train 300 --n-classes 4 --best-epoch 7 --column loss=val_loss"
     line += " --column val_loss=none --json -q"
-    assert run(["diagnose", wild, *line.split()]) == 0
-    captured = capsys.readouterr()
+    code, out, err = said("diagnose", wild, *line.split())
     expected = FluctuationReport.from_history(
         wild, 100, n_train=300, n_classes=4, best_epoch=7,
         columns={"loss": "val_loss", "val_loss": None},
     )  # fmt: skip
-    assert json.loads(captured.out) == expected.to_dict()
-    assert captured.err == ""
+    assert (code, err) == (0, "")
+    assert json.loads(out) == expected.to_dict()
 
 
 @pytest.mark.parametrize(
@@ -100,83 +85,70 @@ def test_every_option_reaches_the_report(wild, capsys):
     ],
 )
 def test_the_gate_fails_at_the_severity_that_is_asked_for(
-    log, verdict, at_mild, at_strong, request, capsys
+    log, verdict, at_mild, at_strong, tmp_path
 ):
-    path = request.getfixturevalue(log)
+    path = write_csv(tmp_path / "log.csv", columns_of(log))
     for level, code in (("mild", at_mild), ("strong", at_strong)):
-        assert run(["diagnose", path, "--n-val", "100", "--fail-on", level, "--json"]) == code
-        captured = capsys.readouterr()
-        assert json.loads(captured.out)["verdict"] == verdict
-        assert ("too short to tell" in captured.err) == (log == "short")
-    assert run(["diagnose", path, "--n-val", "100"]) == 0
+        asked = ["--fail-on", level, "--json"]
+        ended, out, err = said("diagnose", path, "--n-val", "100", *asked)
+        assert (ended, json.loads(out)["verdict"]) == (code, verdict)
+        assert ("too short to tell" in err) == (log == "short")
+    succeed("diagnose", path, "--n-val", "100")
 
 
-def test_the_page_is_written_where_it_is_asked_for(wild, tmp_path, capsys):
+def test_the_page_is_written_where_it_is_asked_for(wild, tmp_path):
     page, twin = tmp_path / "page.html", tmp_path / "twin.html"
-    assert run(["diagnose", wild, "--n-val", "100", "--html", str(page)]) == 0
+    succeed("diagnose", wild, "--n-val", "100", "--html", page)
     FluctuationReport.from_history(wild, 100).to_html(twin)
     assert page.read_bytes() == twin.read_bytes()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "says"),
+    ("options", "code", "says"),
     [
-        (["--fail-on", "severe"], 2, "--fail-on severe is not known"),
-        (["--column", "loss"], 2, "give ROLE=NAME once"),
-        (["--column", "loss=a", "--column", "loss=b"], 2, "give ROLE=NAME once"),
-        (["--column", "los=val_loss"], 2, "Did you mean 'loss'"),
-        (["--column", "loss=los"], 2, "no such column"),
-        (["--n-val", "0"], 2, "--n-val 0 must be"),
-        (["--best-epoch", "99"], 2, "--best-epoch 99,"),
-        (["--html", "{log}"], 2, "would be overwritten"),
-        (["--html", "/missing/page.html"], 3, "the folder /missing is missing; create it"),
+        ("--fail-on severe", 2, "--fail-on severe is not known"),
+        ("--column loss", 2, "give ROLE=NAME once"),
+        ("--column loss=a --column loss=b", 2, "give ROLE=NAME once"),
+        ("--column los=val_loss", 2, "Did you mean 'loss'"),
+        ("--column loss=los", 2, "no such column"),
+        ("--n-val 0", 2, "--n-val 0 must be"),
+        ("--best-epoch 99", 2, "--best-epoch 99,"),
+        ("--html {log}", 2, "would be overwritten"),
+        ("--html /missing/page.html", 3, "the folder /missing is missing; create it"),
     ],
 )
-def test_a_mistake_is_one_message_and_a_code(arguments, code, says, wild, capsys):
-    assert run(["diagnose", wild, *(a.format(log=wild) for a in arguments)]) == code
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert says in captured.err
-    assert "Traceback" not in captured.err
+def test_a_mistake_is_one_message_and_a_code(options, code, says, wild):
+    assert says in refused(code, "diagnose", wild, *options.format(log=wild).split())
 
 
-def test_a_log_that_cannot_be_used_is_code_3_and_named(tmp_path, capsys):
-    percent = {**curve(0.001)}
+def test_a_log_that_cannot_be_used_is_code_3_and_named(tmp_path):
+    percent = curve(0.001)
     percent["val_acc"] = percent["val_acc"] * 100
-    for name, text in (("gone.csv", None), ("empty.csv", ""), ("percent.csv", percent)):
-        path = tmp_path / name
-        if isinstance(text, dict):
-            write_csv(path, text)
-        elif text is not None:
-            path.write_text(text)
-        assert run(["diagnose", str(path)]) == 3
-        assert str(path) in capsys.readouterr().err
+    (tmp_path / "empty.csv").touch()
+    write_csv(tmp_path / "percent.csv", percent)
+    for name in ("gone.csv", "empty.csv", "percent.csv"):
+        assert str(tmp_path / name) in refused(3, "diagnose", tmp_path / name)
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_doubtful_log_is_warned_of(tmp_path, capsys):
+def test_a_doubtful_log_is_warned_of(tmp_path):
     columns = curve(0.001)
     columns["epoch"] = np.r_[np.arange(20), np.arange(10, 30)]
-    assert run(["diagnose", write_csv(tmp_path / "resumed.csv", columns)]) == 0
-    captured = capsys.readouterr()
-    assert "warning:" in captured.err
-    assert "more than once" in captured.err
+    code, _, err = said("diagnose", write_csv(tmp_path / "resumed.csv", columns))
+    assert (code, "warning:" in err, "more than once" in err) == (0, True, True)
 
 
-def test_a_model_of_ours_brings_its_own_report(tmp_path, capsys):
-
+def test_a_model_of_ours_brings_its_own_report(tmp_path):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(40, 12, 1)), np.arange(40) % 2
     clf = plain_classifier(hidden_size=4, max_epochs=4, random_state=0).fit(X, y)
     for name in ("model.safetensors", "model"):
         path = tmp_path / name
         clf.save(path)
-        assert run(["diagnose", str(path), "--json"]) == 0
-        assert json.loads(capsys.readouterr().out) == clf.fluctuation_.to_dict()
-        assert run(["diagnose", str(path), "--n-val", "3"]) == 2
-        assert "--n-val is for logs" in capsys.readouterr().err
+        assert answer("diagnose", path) == clf.fluctuation_.to_dict()
+        assert "--n-val is for logs" in refused(2, "diagnose", path, "--n-val", "3")
     (tmp_path / "bad.safetensors").write_bytes(b"no")
-    assert run(["diagnose", str(tmp_path / "bad.safetensors")]) == 3
+    refused(3, "diagnose", tmp_path / "bad.safetensors")
 
 
 BLOCKED = """
@@ -189,14 +161,11 @@ main(["diagnose", sys.argv[1], "--fail-on", "strong", "-q"])
 
 
 def test_a_log_is_judged_where_neither_torch_nor_tensorboard_can_be_imported(wild, tmp_path):
-    def judge(source):
-        command = [sys.executable, "-c", BLOCKED, source]
-        return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-
-    done = judge(wild)
+    command = [sys.executable, "-c", BLOCKED]
+    done = run_process(*command, wild)
     assert done.returncode == 10, done.stderr
     assert "fluctuating (strong)" in done.stdout.lower()
     (tmp_path / "events.out.tfevents.1").write_bytes(b"")
-    done = judge(str(tmp_path / "events.out.tfevents.1"))
+    done = run_process(*command, tmp_path / "events.out.tfevents.1")
     assert done.returncode == 4
     assert 'pip install "sensorseq[tensorboard]"' in done.stderr

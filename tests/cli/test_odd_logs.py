@@ -1,14 +1,12 @@
 """Logs as people have them, each from the first file to a prediction for a second one."""
 
-import json
 import re
 
 import numpy as np
 import pytest
+from commands import answer, said
 
-from sensorseq.cli import run
-
-FAST = (
+FAST = [
     "--no-compare",
     "--max-epochs",
     "2",
@@ -17,7 +15,7 @@ FAST = (
     "--set",
     "hidden_size=8",
     "-q",
-)
+]
 RATE = 40
 ROBOTS = {  # two, with other classes, names and values
     "first": {"classes": ("ice", "snow"), "names": ("ax", "ay"), "size": 1.0, "start": 1645150995},
@@ -56,29 +54,37 @@ def write(path, columns, header):
     return path
 
 
-def said(capsys, *arguments, code=0):
-    """Return what a command that ends with this code prints."""
-    capsys.readouterr()
-    ended = run([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
+def write_logs(robot, folder, columns=lambda t, x: [t, x], header=("time",), **drawn):
+    """Write six recordings; return the last file, and its seconds and values."""
+    for label, name, t, x in signals(robot, **drawn):
+        path = folder / label / f"{name}.csv"
+        write(path, columns(t, x), [*header, *robot["names"]])
+    return path, t, x
+
+
+def told_by(*words, code=0):
+    """Return what a command that ends with this code prints, in one line."""
+    ended, out, err = said(*words)
     assert ended == code, out + err
     return re.sub(r"\s+", " ", out + err)
 
 
-def predicted(capsys, folder, recording, *options, predict=()):
+def told_by_prepare(folder, *options, window_s=1, code=0):
+    written = ["-o", folder.parent / "w.h5"]
+    return told_by("prepare", folder, "--window-s", window_s, *written, *options, code=code)
+
+
+def predicted(folder, recording, *options, predict=()):
     """Prepare a folder, train, and predict a recording; return what `prepare` said and JSON."""
     windows, model = folder.parent / "w.h5", folder.parent / "m.safetensors"
-    told = said(capsys, "prepare", folder, "--window-s", 1, "-o", windows, "-q", *options)
-    said(capsys, "train", windows, "-o", model, *FAST)
-    run(["predict", str(model), str(recording), "--json", "-q", *predict])
-    (found,) = json.loads(capsys.readouterr().out)["recordings"]
+    told = told_by_prepare(folder, "-q", *options)
+    told_by("train", windows, "-o", model, *FAST)
+    (found,) = answer("predict", model, recording, *predict)["recordings"]
     assert len(found["windows"]) >= 15
     return told, found
 
 
-def test_a_file_without_header_is_said_to_be_one_and_is_read_with_names_or_places(
-    robot, tmp_path, capsys
-):
+def test_a_file_without_header_is_said_to_be_one_and_is_read_with_names_or_places(robot, tmp_path):
     for label, name, t, x in signals(robot):
         stamps = 1000 * robot["start"] + np.rint(1000 * t)
         lines = [
@@ -88,20 +94,18 @@ def test_a_file_without_header_is_said_to_be_one_and_is_read_with_names_or_place
         path = tmp_path / "logs" / label / f"{name}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines) + "\n")
-    logs, windows = tmp_path / "logs", tmp_path / "w.h5"
-    told = said(capsys, "prepare", logs, "--window-s", 1, "-o", windows, code=3)
+    logs = tmp_path / "logs"
+    told = told_by_prepare(logs, code=3)
     assert "first line holds numbers" in told
-    assert all(
-        word in told for word in ("--names", "--no-header", "column_3", str(path.parent.parent))
-    )
-    told = said(capsys, "inspect", logs, code=3)
+    assert all(word in told for word in ("--names", "--no-header", "column_3", str(logs)))
+    told = told_by("inspect", logs, code=3)
     assert told.count("first line holds numbers") == 1  # not once for each file
     assert "5 more" in told
     names = [*robot["names"], "stamp"]
-    told, _ = predicted(capsys, logs, path, "--names", ",".join(names), "--time-column", "stamp")
+    told, _ = predicted(logs, path, "--names", ",".join(names), "--time-column", "stamp")
     assert ", ".join(names[:2]) in told
     assert "is in ms" in told
-    told, found = predicted(capsys, logs, path, "--no-header", "--time-column", "-1")
+    told, found = predicted(logs, path, "--no-header", "--time-column", "-1")
     assert "column_1, column_2" in told
     # the same samples with a header, whose names are those of the training
     headed = write(
@@ -109,56 +113,34 @@ def test_a_file_without_header_is_said_to_be_one_and_is_read_with_names_or_place
         [x, 1000 * robot["start"] + np.rint(1000 * t)],
         ["column_1", "column_2", "column_3"],
     )
-    _, same = predicted(
-        capsys, logs, headed, "--no-header", "--time-column", "3", predict=["--header"]
-    )
+    _, same = predicted(logs, headed, "--no-header", "--time-column", "3", predict=["--header"])
     assert len(same["windows"]) == len(found["windows"])
-    told = said(capsys, "prepare", logs, "--window-s", 1, "-o", windows, "--names", "a,b", code=3)
+    told = told_by_prepare(logs, "--names", "a,b", code=3)
     assert "2 name(s)" in told
     assert "3 field(s)" in told
 
 
-def test_names_given_for_a_file_with_a_header_are_refused(robot, tmp_path, capsys):
-    for label, name, t, x in signals(robot):
-        write(tmp_path / "logs" / label / f"{name}.csv", [t, x], ["time", *robot["names"]])
-    told = said(
-        capsys,
-        "prepare",
-        tmp_path / "logs",
-        "--window-s",
-        1,
-        "-o",
-        tmp_path / "w.h5",
-        "--names",
-        "time,a,b",
-        code=3,
-    )
+def test_names_given_for_a_file_with_a_header_are_refused(robot, tmp_path):
+    write_logs(robot, tmp_path / "logs")
+    told = told_by_prepare(tmp_path / "logs", "--names", "time,a,b", code=3)
     assert robot["names"][0] in told
     assert "--header" in told
 
 
-def test_the_rate_is_the_clock_of_files_without_a_time_column(robot, tmp_path, capsys):
-    for label, name, _, x in signals(robot):
-        path = write(tmp_path / "logs" / label / f"{name}.csv", [x], robot["names"])
-    told = said(
-        capsys, "prepare", path.parent.parent, "--window-s", 1, "-o", tmp_path / "w.h5", code=3
-    )
+def test_the_rate_is_the_clock_of_files_without_a_time_column(robot, tmp_path):
+    logs = tmp_path / "logs"
+    path, _, x = write_logs(robot, logs, lambda t, x: [x], header=())
+    told = told_by_prepare(logs, code=3)
     assert "--sample-rate-hz" in told
     assert "--time-column" in told
-    told, found = predicted(capsys, path.parent.parent, path, "--sample-rate-hz", RATE)
+    told, found = predicted(logs, path, "--sample-rate-hz", RATE)
     assert f"1/{RATE} s" in told
     assert any(f"1/{RATE} s" in note for note in found["notes"])  # so is that of a prediction
     starts = [window["start_s"] for window in found["windows"]]
     assert np.diff(starts) == pytest.approx(1)
     bare = write(tmp_path / "bare.csv", [x], None)
-    told, other = predicted(
-        capsys,
-        path.parent.parent,
-        bare,
-        "--sample-rate-hz",
-        RATE,
-        predict=["--names", ",".join(robot["names"])],
-    )
+    names = ["--names", ",".join(robot["names"])]
+    told, other = predicted(logs, bare, "--sample-rate-hz", RATE, predict=names)
     assert other["windows"] == found["windows"]
 
 
@@ -174,14 +156,14 @@ def merged(robot, seconds=25.0, each_hz=68):
             yield label, f"run_{i}", robot["start"] + t, robot["size"] * x
 
 
-def test_a_rate_is_what_the_samples_of_merged_topics_are_worth(robot, tmp_path, capsys):
+def test_a_rate_is_what_the_samples_of_merged_topics_are_worth(robot, tmp_path):
     for label, name, t, x in merged(robot):
         path = write(
             tmp_path / "logs" / label / f"{name}.csv",
             [np.arange(len(t)), t, x],
             ["", "time", *robot["names"]],
         )
-    told, found = predicted(capsys, path.parent.parent, path)
+    told, found = predicted(path.parent.parent, path)
     rate = float(re.search(r"at ([\d.]+) Hz", told)[1])
     assert rate == pytest.approx(len(t) / 25, rel=0.03)
     assert f"channels {robot['names'][0]}, {robot['names'][1]}" in told  # not the index
@@ -189,118 +171,94 @@ def test_a_rate_is_what_the_samples_of_merged_topics_are_worth(robot, tmp_path, 
     assert found["label"] == robot["classes"][1]
 
 
-def test_a_rate_of_stamps_in_whole_milliseconds_is_not_rounded(robot, tmp_path, capsys):
-    for label, name, t, x in signals(robot, rate=80):  # 12 or 13 ms apart
-        path = write(
-            tmp_path / "logs" / label / f"{name}.csv",
-            [1000 * robot["start"] + np.rint(1000 * t), x],
-            ["time_ms", *robot["names"]],
-        )
-    told, _ = predicted(capsys, path.parent.parent, path)
+def test_a_rate_of_stamps_in_whole_milliseconds_is_not_rounded(robot, tmp_path):
+    def columns(t, x):  # 12 or 13 ms apart
+        return [1000 * robot["start"] + np.rint(1000 * t), x]
+
+    path, *_ = write_logs(robot, tmp_path / "logs", columns, ["time_ms"], rate=80)
+    told, _ = predicted(tmp_path / "logs", path)
     assert float(re.search(r"at ([\d.]+) Hz", told)[1]) == pytest.approx(80, rel=1e-3)
 
 
-def test_the_message_about_gaps_that_cut_recordings_has_the_value_that_mends_them(
-    robot, tmp_path, capsys
-):
-    for label, name, t, x in signals(robot, seconds=25):
-        stamps = t + 1.7 * np.floor(t / 0.6)  # pauses after 0.6 s each
-        path = write(
-            tmp_path / "logs" / label / f"{name}.csv", [stamps, x], ["time", *robot["names"]]
-        )
-    logs, windows = path.parent.parent, tmp_path / "w.h5"
-    told = said(capsys, "prepare", logs, "--window-s", 2, "-o", windows, code=3)
+def test_the_message_about_gaps_that_cut_recordings_has_the_value_that_mends_them(robot, tmp_path):
+    def stamps(t):  # with pauses after 0.6 s each
+        return t + 1.7 * np.floor(t / 0.6)
+
+    logs = tmp_path / "logs"
+    _, t, _ = write_logs(robot, logs, lambda t, x: [stamps(t), x], seconds=25)
+    told = told_by_prepare(logs, window_s=2, code=3)
     gap_s = float(re.search(r"--max-gap-s ([\d.]+)", told)[1])
     assert gap_s == pytest.approx(1.725, rel=0.06)
-    assert f"lasts {stamps[-1]:g} s" in told
-    told = said(capsys, "prepare", logs, "--window-s", 2, "-o", windows, "--max-gap-s", gap_s)
+    assert f"lasts {stamps(t)[-1]:g} s" in told
+    told = told_by_prepare(logs, "--max-gap-s", gap_s, window_s=2)
     assert "windows of" in told
     assert "max-gap-s" not in told
 
 
-def test_columns_that_count_are_left_out_and_said_unless_they_are_named(robot, tmp_path, capsys):
-    for label, name, t, x in signals(robot):
+def test_columns_that_count_are_left_out_and_said_unless_they_are_named(robot, tmp_path):
+    def columns(t, x):
         n = np.arange(len(t))
-        path = write(
-            tmp_path / "logs" / label / f"{name}.csv",
-            [n, t, 7 + 3 * n, 1e3 * (t + 4.01), x],
-            ["", "time", "seq", "device", *robot["names"]],
-        )
-    logs = path.parent.parent
-    told, _ = predicted(capsys, logs, path)
+        return [n, t, 7 + 3 * n, 1e3 * (t + 4.01), x]
+
+    logs = tmp_path / "logs"
+    path, t, x = write_logs(robot, logs, columns, ["", "time", "seq", "device"])
+    told, _ = predicted(logs, path)
     assert f"channels {', '.join(robot['names'])} " in told
     assert "left out column 'seq'" in told
     assert "left out column 'device'" in told
     assert "without a name" in told
-    assert "'seq'" in said(capsys, "inspect", logs)
+    assert "'seq'" in told_by("inspect", logs)
     other = write(tmp_path / "other.csv", [t, x], ["t", *robot["names"]])
-    said(capsys, "predict", tmp_path / "m.safetensors", other)  # needs them not
-    told = said(
-        capsys, "prepare", logs, "--window-s", 1, "-o", tmp_path / "w.h5",
-        "--channels", f"seq,{robot['names'][0]}",
-    )  # fmt: skip
+    told_by("predict", tmp_path / "m.safetensors", other)  # needs them not
+    told = told_by_prepare(logs, "--channels", f"seq,{robot['names'][0]}")
     assert f"channels seq, {robot['names'][0]}" in told
 
 
-def test_a_stamp_with_an_unknown_name_is_asked_about_before_a_rate_is_the_clock(
-    robot, tmp_path, capsys
-):
-    for label, name, t, x in signals(robot):
-        path = write(
-            tmp_path / "logs" / label / f"{name}.csv", [1000 * t, x], ["tick", *robot["names"]]
-        )
-    arguments = ["prepare", path.parent.parent, "--window-s", 1, "-o", tmp_path / "w.h5"]
-    told = said(capsys, *arguments, "--sample-rate-hz", RATE, code=3)
+def test_a_stamp_with_an_unknown_name_is_asked_about_before_a_rate_is_the_clock(robot, tmp_path):
+    write_logs(robot, tmp_path / "logs", lambda t, x: [1000 * t, x], ["tick"])
+    told = told_by_prepare(tmp_path / "logs", "--sample-rate-hz", RATE, code=3)
     assert "--time-column tick" in told
     assert "--channels" in told
 
 
 @pytest.mark.parametrize("start", [0.0, 1645150995123.25])
-def test_fractions_of_milliseconds_are_asked_about(robot, start, tmp_path, capsys):
-    for label, name, t, x in signals(robot):
-        path = write(
-            tmp_path / "logs" / label / f"{name}.csv",
-            [start + 1000 * t + 0.125 * (np.arange(len(t)) % 8 == 7), x],
-            ["time", *robot["names"]],
-        )
-    logs = path.parent.parent
-    told = said(capsys, "prepare", logs, "--window-s", 1, "-o", tmp_path / "w.h5", code=3)
+def test_fractions_of_milliseconds_are_asked_about(robot, start, tmp_path):
+    def columns(t, x):
+        return [start + 1000 * t + 0.125 * (np.arange(len(t)) % 8 == 7), x]
+
+    logs = tmp_path / "logs"
+    path, *_ = write_logs(robot, logs, columns)
+    told = told_by_prepare(logs, code=3)
     assert "--time-unit ms" in told
     assert f"{RATE} Hz" in told
-    told, _ = predicted(capsys, logs, path, "--time-unit", "ms")
+    told, _ = predicted(logs, path, "--time-unit", "ms")
     assert float(re.search(r"at ([\d.]+) Hz", told)[1]) == pytest.approx(RATE, rel=1e-3)
 
 
-def test_a_hundred_times_the_rate_is_refused(robot, tmp_path, capsys):
-    for label, name, t, x in signals(robot):
-        path = write(tmp_path / "logs" / label / f"{name}.csv", [t, x], ["time", *robot["names"]])
-    told = said(
-        capsys, "prepare", path.parent.parent, "--window-s", 1, "-o", tmp_path / "w.h5",
-        "--sample-rate-hz", 100_000, code=3,
-    )  # fmt: skip
+def test_a_hundred_times_the_rate_is_refused(robot, tmp_path):
+    write_logs(robot, tmp_path / "logs")
+    told = told_by_prepare(tmp_path / "logs", "--sample-rate-hz", 100_000, code=3)
     assert "2500 times" in told
     assert f"--sample-rate-hz {RATE}" in told
 
 
-def test_a_recording_of_zeros_is_refused_and_windows_of_zeros_are_said(robot, tmp_path, capsys):
-    for label, name, t, x in signals(robot):
-        x[(t > 5) & (t < 9)] = 0
-        path = write(tmp_path / "logs" / label / f"{name}.csv", [t, x], ["time", *robot["names"]])
-    arguments = ["prepare", path.parent.parent, "--window-s", 1, "-o", tmp_path / "w.h5"]
-    told = said(capsys, *arguments)
+def test_a_recording_of_zeros_is_refused_and_windows_of_zeros_are_said(robot, tmp_path):
+    logs = tmp_path / "logs"
+    path, t, x = write_logs(robot, logs, lambda t, x: [t, x * ((t <= 5) | (t >= 9))[:, None]])
+    told = told_by_prepare(logs)
     assert "zero in 18 window(s), 3 of them" in told
     write(path, [t, 0 * x], ["time", *robot["names"]])
-    told = said(capsys, *arguments, code=3)
+    told = told_by_prepare(logs, code=3)
     assert path.name in told
     assert "zero" in told
     assert "--exclude" in told
-    said(capsys, *arguments, "--allow-scales")
+    told_by_prepare(logs, "--allow-scales")
 
 
 @pytest.mark.parametrize(
     "given", ["path,class", "path;label", "path,surface --label-column surface"]
 )
-def test_a_manifest_names_its_classes_as_people_do(robot, given, tmp_path, capsys):
+def test_a_manifest_names_its_classes_as_people_do(robot, given, tmp_path):
     header, *options = given.split(" ")
     rows = []
     for label, name, t, x in signals(robot):
@@ -308,7 +266,7 @@ def test_a_manifest_names_its_classes_as_people_do(robot, given, tmp_path, capsy
         rows.append(header.replace(header[:4], path.name).replace(header[5:], label))
     manifest = tmp_path / "all" / "list.csv"
     manifest.write_text("\n".join([header, *rows]) + "\n")
-    told, found = predicted(capsys, manifest, path, *options)
+    told, found = predicted(manifest, path, *options)
     assert all(label in told for label in robot["classes"])
     assert found["label"] in robot["classes"]
 
@@ -323,69 +281,55 @@ def test_a_manifest_names_its_classes_as_people_do(robot, given, tmp_path, capsy
         ("path,label", "lable", "--label-column label"),
     ],
 )
-def test_a_misspelled_column_of_a_manifest_is_named(robot, header, option, meant, tmp_path, capsys):
+def test_a_misspelled_column_of_a_manifest_is_named(robot, header, option, meant, tmp_path):
     for _, name, t, x in signals(robot, seconds=2):
         path = write(tmp_path / f"{name}.csv", [t, x], ["time", *robot["names"]])
     manifest = tmp_path / "list.csv"
     manifest.write_text(f"{header}\n{path.name},{robot['classes'][0]}\n")
     options = ["--label-column", option] if option else []
-    told = said(
-        capsys, "prepare", manifest, "--window-s", 1, "-o", tmp_path / "w.h5", *options, code=3
-    )
+    told = told_by_prepare(manifest, *options, code=3)
     assert meant in told
     assert manifest.name in told
 
 
-def test_a_recording_to_exclude_that_is_misspelled_does_not_suggest_its_class(
-    robot, tmp_path, capsys
-):
+def test_a_recording_to_exclude_that_is_misspelled_does_not_suggest_its_class(robot, tmp_path):
     label = robot["classes"][1]
     for name in ("pro_12", "pro_3"):
         write(tmp_path / label / f"{name}.csv", [np.arange(9.0), np.ones(9)], ["time", "a"])
-    told = said(
-        capsys, "prepare", tmp_path, "--window-s", 1, "-o", tmp_path / "w.h5",
-        "--exclude", f"{label}/12", code=2,
-    )  # fmt: skip
+    told = told_by_prepare(tmp_path, "--exclude", f"{label}/12", code=2)
     assert f"{label}/pro_12" in told
 
 
-def test_times_are_seconds_from_the_start_of_a_recording_and_its_date_is_said_once(
-    robot, tmp_path, capsys
-):
-    for label, name, t, x in signals(robot):
-        stamps = robot["start"] + t
-        path = write(
-            tmp_path / "logs" / label / f"{name}.csv", [stamps, x], ["time", *robot["names"]]
-        )
-    _, found = predicted(capsys, path.parent.parent, path)
-    told = said(capsys, "predict", tmp_path / "m.safetensors", path)
+def test_times_are_seconds_from_the_start_of_a_recording_and_its_date_is_said_once(robot, tmp_path):
+    path, t, x = write_logs(robot, tmp_path / "logs", lambda t, x: [robot["start"] + t, x])
+    _, found = predicted(tmp_path / "logs", path)
+    told = told_by("predict", tmp_path / "m.safetensors", path)
     assert str(robot["start"])[:6] not in told
     assert "0.0 to 20.0" in told
     assert told.count(found["date"]) == 1
     assert re.fullmatch(r"202[25]-\d\d-\d\d \d\d:\d\d:\d\d UTC", found["date"])
+    stamps = robot["start"] + t
     stamps[100] -= 3
     write(path, [stamps, x], ["time", *robot["names"]])
-    told = said(capsys, "inspect", path, code=3)
+    told = told_by("inspect", path, code=3)
     assert f"back {3 - 1 / RATE:.6g} s" in told
     assert f"{99 / RATE:.6g} s from the start" in told
 
 
-def test_samples_lost_by_the_clock_are_missing_in_the_table_too(robot, tmp_path, capsys):
-    for label, name, t, x in signals(robot):
-        kept = np.arange(len(t)) % 20 != 7
-        path = write(
-            tmp_path / label / f"{name}.csv", [t[kept], x[kept]], ["time", *robot["names"]]
-        )
-    told = said(capsys, "inspect", path)
+def test_samples_lost_by_the_clock_are_missing_in_the_table_too(robot, tmp_path):
+    def columns(t, x):
+        return [column[np.arange(len(t)) % 20 != 7] for column in (t, x)]
+
+    path, *_ = write_logs(robot, tmp_path, columns)
+    told = told_by("inspect", path)
     assert re.search(r"760 80 0", told)  # of 40 a channel
 
 
-def test_a_stream_without_one_good_line_fails(robot, tmp_path, capsys):
-    for label, name, t, x in signals(robot):
-        path = write(tmp_path / "logs" / label / f"{name}.csv", [t, x], ["time", *robot["names"]])
-    predicted(capsys, path.parent.parent, path)
+def test_a_stream_without_one_good_line_fails(robot, tmp_path):
+    path, *_ = write_logs(robot, tmp_path / "logs")
+    predicted(tmp_path / "logs", path)
     words = tmp_path / "words.txt"
     words.write_text("speed=1\nspeed=2\n")
-    told = said(capsys, "stream", tmp_path / "m.safetensors", "--input", words, code=3)
+    told = told_by("stream", tmp_path / "m.safetensors", "--input", words, code=3)
     assert "none of 2" in told
     assert robot["names"][1] in told

@@ -11,11 +11,9 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from commands import ROOT, run_process, said, succeed
 from small_disk import filled, read_only, small_disk
 
-from sensorseq.cli import run
-
-ROOT = Path(__file__).resolve().parents[2]
 FIT = ["--max-epochs", "3", "--no-compare", "--set", "features=none", "--set", "refit=none", "-q"]
 
 
@@ -24,12 +22,9 @@ def place(tmp_path_factory):
     """Recordings, a prepared file and a model."""
     folder = tmp_path_factory.mktemp("outputs")
     few = ["--surfaces", "ice,sand", "--robots", "3", "--recordings", "1", "--duration-s", "12"]
-    for line in (
-        ["simulate", folder / "logs", *few],
-        ["prepare", folder / "logs", "--window-s", "2", "-o", folder / "w.h5", "-q"],
-        ["train", folder / "w.h5", "-o", folder / "m", *FIT],
-    ):
-        assert run([str(word) for word in line]) == 0
+    succeed("simulate", folder / "logs", *few)
+    succeed("prepare", folder / "logs", "--window-s", "2", "-o", folder / "w.h5", "-q")
+    succeed("train", folder / "w.h5", "-o", folder / "m", *FIT)
     return folder
 
 
@@ -67,12 +62,14 @@ def check_pair(line, new, name):
         time.sleep(0.002)
     os.kill(first.pid, signal.SIGSTOP)  # it is still there when the second comes
     second = start(line, "second")
-    said = second.communicate()[1]
+    of_second = second.communicate()[1]
     os.kill(first.pid, signal.SIGCONT)
     of_first = first.communicate()[1]
-    assert (first.returncode, second.returncode) == (0, 4), (of_first, said)
-    assert re.search(rf"{name}: another run \(process {first.pid} on \S+\) is writing this", said)
-    assert said.count("error: ") == 1
+    assert (first.returncode, second.returncode) == (0, 4), (of_first, of_second)
+    assert re.search(
+        rf"{name}: another run \(process {first.pid} on \S+\) is writing this", of_second
+    )
+    assert of_second.count("error: ") == 1
     left = {path.name for path in new.iterdir()}
     assert left <= {name, "first"}
     assert name in left
@@ -92,14 +89,13 @@ def test_of_twenty_pairs_the_second_is_refused(place, tmp_path, kind, turn):
     check_pair(lines_for(place, tmp_path)[kind][0], tmp_path, lines_for(place, tmp_path)[kind][1])
 
 
-def said_of(line, capsys):
-    code = run([str(word) for word in line])
-    said = capsys.readouterr().err
-    assert "Errno" not in said
-    return code, said
+def error_of(line):
+    code, _, error = said(*line)
+    assert "Errno" not in error
+    return code, error
 
 
-def test_a_read_only_disk_is_refused_before_anything_is_read(place, tmp_path, capsys):
+def test_a_read_only_disk_is_refused_before_anything_is_read(place, tmp_path):
     nothing = tmp_path / "nothing.h5"  # the output is looked at first
     with small_disk(tmp_path / "disk") as disk, read_only(disk):
         for line in (
@@ -112,22 +108,22 @@ def test_a_read_only_disk_is_refused_before_anything_is_read(place, tmp_path, ca
             ["diagnose", nothing, "--html", disk / "o"],
             ["train", place / "w.h5", "-o", tmp_path / "o", "--set", f"checkpoint={disk / 'o'}"],
         ):
-            code, said = said_of(line, capsys)
-            assert (code, "cannot be written (read-only file system" in said) == (4, True), line
+            code, error = error_of(line)
+            assert (code, "cannot be written (read-only file system" in error) == (4, True), line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disk"]
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_full_disk_ends_checkpoints_but_not_the_training(place, tmp_path, capsys):
+def test_a_full_disk_ends_checkpoints_but_not_the_training(place, tmp_path):
     with small_disk(tmp_path / "disk") as disk, filled(disk):
         line = ["train", place / "w.h5", "-o", tmp_path / "o", *FIT]
-        code, said = said_of([*line, "--set", f"checkpoint={disk / 'run'}"], capsys)
-        assert (code, said.count("warning: the checkpoint")) == (0, 1)
-        assert "(no space left on device). Training continues without" in said
-        code, said = said_of([*line[:3], disk / "o", *FIT], capsys)
-        assert (code, "no space left on device" in said) == (4, True)
+        code, error = error_of([*line, "--set", f"checkpoint={disk / 'run'}"])
+        assert (code, error.count("warning: the checkpoint")) == (0, 1)
+        assert "(no space left on device). Training continues without" in error
+        code, error = error_of([*line[:3], disk / "o", *FIT])
+        assert (code, "no space left on device" in error) == (4, True)
         assert [path.name for path in disk.iterdir()] == ["fill"]
-    assert run(["info", str(tmp_path / "o")]) == 0
+    succeed("info", tmp_path / "o")
 
 
 @pytest.mark.long
@@ -163,9 +159,7 @@ def test_a_page_is_written_though_messages_cannot_be(tmp_path):
 @pytest.mark.slow
 def test_commands_survive_full_disks():
     program = ROOT / "benchmarks" / "harden" / "full_disk.py"
-    done = subprocess.run(
-        [sys.executable, str(program), "--disks", "18"], capture_output=True, text=True, check=False
-    )
+    done = run_process(sys.executable, program, "--disks", "18")
     if "no file system can be mounted" in done.stderr:
         pytest.skip(done.stderr)
     assert json.loads(done.stdout.splitlines()[-1])["failures"] == 0, done.stdout

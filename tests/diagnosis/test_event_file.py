@@ -3,7 +3,6 @@
 import contextlib
 import math
 import struct
-import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -79,10 +78,9 @@ def write(folder, *events, name=NAME):
     return path
 
 
-def test_without_tensorboard_an_event_file_says_what_to_install(tmp_path, monkeypatch):
-    loader = "tensorboard.backend.event_processing.event_file_loader"
-    monkeypatch.setitem(sys.modules, loader, None)
-    with pytest.raises(EnvironmentProblemError, match=r"pip install .sensorseq\[tensorboard\]"):
+def test_without_tensorboard_an_event_file_says_what_to_install(tmp_path, without_module):
+    without_module("tensorboard.backend.event_processing.event_file_loader")
+    with pytest.raises(EnvironmentProblemError, match=r"sensorseq\[tensorboard\]"):
         list(read_scalars(write(tmp_path, event(0, simple("loss", 1.5)))))
 
 

@@ -8,6 +8,7 @@ import io
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -454,12 +455,11 @@ def test_the_file_in_the_page_is_the_history(report):
         np.testing.assert_array_equal([float(row[name]) for row in rows], values)
 
 
-def test_the_code_in_the_page_makes_the_page(tmp_path, monkeypatch, report):
+def test_the_code_in_the_page_makes_the_page(in_tmp_path, report):
     page = make_page(report)
-    (tmp_path / "history.csv").write_text(history_in(page))
-    monkeypatch.chdir(tmp_path)
+    Path("history.csv").write_text(history_in(page))
     exec(html.unescape(re.search('(?s)<code id="code-foreign">(.+?)</code>', page)[1]), {})
-    assert (tmp_path / "report.html").read_text() == page
+    assert Path("report.html").read_text() == page
 
 
 def test_a_history_too_long_to_carry_is_said_to_be():

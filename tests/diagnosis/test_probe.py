@@ -224,7 +224,6 @@ def test_a_fit_that_diverges_at_once_is_an_error_unless_a_repair_helps():
 @pytest.mark.parametrize(
     "options", [{"checkpoint": "run.ckpt"}, {"warm_start": True}, {"n_models": 2}]
 )
-def test_what_a_repair_cannot_go_with(options, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_what_a_repair_cannot_go_with(options, in_tmp_path):
     with pytest.raises(ArgumentError, match=f"auto_repair=True .*{next(iter(options))}"):
         classifier(auto_repair=True, **options).fit(X, Y)

@@ -9,8 +9,7 @@ import onnx
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "deploy.md").read_text("utf-8")
 
 
-def test_the_example_runs_and_the_metadata_are_on_the_page(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_the_example_runs_and_the_metadata_are_on_the_page(in_tmp_path, capsys):
     rng = np.random.default_rng(0)
     y = np.array(["ice", "mud"])[np.arange(40) % 2]
     X = rng.normal(size=(40, 10, 1)) + (y == "ice")[:, None, None]

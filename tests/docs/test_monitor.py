@@ -7,8 +7,7 @@ from pathlib import Path
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "monitor.md"
 
 
-def test_the_loop_in_torch_can_be_typed(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_the_loop_in_torch_can_be_typed(in_tmp_path, capsys):
     names = {}
     exec(re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)[0], names)
     assert "FLUCTUATION REPORT   150 train / 50 validation windows, 2 classes" in (
@@ -17,5 +16,5 @@ def test_the_loop_in_torch_can_be_typed(tmp_path, monkeypatch, capsys):
     record = names["monitor"].record
     assert record.fixed_loss.shape == (20,)
     assert record.val_margin.shape == (20, 50)
-    assert "<html" in (tmp_path / "report.html").read_text("utf-8")
-    assert len(json.loads((tmp_path / "history.json").read_text())) == 20
+    assert "<html" in Path("report.html").read_text("utf-8")
+    assert len(json.loads(Path("history.json").read_text())) == 20

@@ -137,16 +137,15 @@ def arguments_in(text):
     return {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
 
 
-def test_its_code_runs_and_does_what_the_demonstration_does(tmp_path, monkeypatch, capsys):
+def test_its_code_runs_and_does_what_the_demonstration_does(in_tmp_path, capsys):
     (text,) = re.findall(r"```python\n(.*?)```", README, re.S)
     of_demo = arguments_in((ROOT / "examples" / "demo.py").read_text())
     assert {**arguments_in(text), "verbose": 1} == of_demo
-    monkeypatch.chdir(tmp_path)
     exec(text.replace("random_state=0", "max_epochs=2, random_state=0"), {})
     score, *report = capsys.readouterr().out.splitlines()
     assert 0.0 <= float(score) <= 1.0
     assert report[0].startswith("FLUCTUATION REPORT")
-    assert (tmp_path / "report.html").is_file()
+    assert Path("report.html").is_file()
     assert SensorLSTMClassifier.load("surfaces.safetensors").classes_.size == 6
 
 

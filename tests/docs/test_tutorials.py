@@ -40,8 +40,7 @@ def comparable(text, masked):
     "name",
     [pytest.param(n, marks=[pytest.mark.trains] if n in LONG else []) for n in sorted(PAGES)],
 )
-def test_a_tutorial_prints_what_it_shows(name, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_a_tutorial_prints_what_it_shows(name, in_tmp_path, capsys):
     names, printed, n_compared = {}, "", 0
     warned = pytest.warns(LeakWarning) if name == "no_leaks" else contextlib.nullcontext()
     with sklearn.config_context(), mpl.rc_context({"backend": "agg"}), warned:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fits import plain_classifier
+from fits import small_classifier
 from page_reader import Reader
 
 from sensorseq import SensorLSTMClassifier
@@ -42,8 +42,7 @@ def make_windows(n_classes=3, n_channels=2, n_recordings=4, prefix=""):
 
 
 def fitted(windows, **arguments):
-    settings = {"hidden_size": 8, "max_epochs": 8, "learning_rate": 0.02, "device": "cpu"}
-    return plain_classifier(**{**settings, "random_state": 0, **arguments}).fit(windows)
+    return small_classifier(**arguments).fit(windows)
 
 
 @pytest.fixture(scope="module")

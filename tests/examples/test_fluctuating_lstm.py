@@ -111,8 +111,7 @@ def test_the_page_needs_no_network(told):
 
 
 @pytest.mark.filterwarnings("ignore:.*returned unchanged")
-def test_the_page_of_docs_runs_as_it_is_printed(example, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_page_of_docs_runs_as_it_is_printed(example, in_tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
     windows = example.draw_case()
     names = windows.fitted_on
@@ -121,7 +120,7 @@ def test_the_page_of_docs_runs_as_it_is_printed(example, tmp_path, monkeypatch):
     )
     exec(short, names)
     assert names["better"].fluctuation_.n_epochs == 20
-    assert (tmp_path / "fluctuating_lstm.html").exists()
+    assert Path("fluctuating_lstm.html").exists()
 
 
 def test_what_the_page_of_docs_shows_is_there():

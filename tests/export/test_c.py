@@ -4,7 +4,6 @@ import json
 import math
 import re
 import subprocess
-import warnings
 from pathlib import Path
 from unittest import mock
 
@@ -12,21 +11,25 @@ import numpy as np
 import pytest
 import torch
 from c_models import STRICT, CModel, need
-from fits import plain_classifier
+from commands import refused, succeed
+from fits import (
+    class_shares_of,
+    head_of,
+    know_by_probabilities,
+    plain_classifier,
+    replace_head,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.naive_bayes import GaussianNB
 
 from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
-from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.c_source import with_rounded_weights
 from sensorseq.export.c_tables import rounded
 from sensorseq.features import SummaryFeatures
 from sensorseq.features.blocks import LinearBlock, ProbabilityBlock
 from sensorseq.features.trees import BoostedTrees
-from sensorseq.prediction.head import FeatureChoice, FeatureHead
-from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.preprocessing.steps import (
     BandPass,
     Derivative,
@@ -46,6 +49,7 @@ from sensorseq.recording import Channel
 from sensorseq.sequence import timeline_of
 from sensorseq.training import patches
 
+pytestmark = pytest.mark.filterwarnings("ignore::sensorseq.errors.LeakWarning")  # of few windows
 ROOT = Path(__file__).resolve().parents[2]
 N_STEPS, N_CHANNELS, N_CLASSES = 23, 3, 3
 TOLERANCE = 1e-5
@@ -54,19 +58,16 @@ TOLERANCE = 1e-5
 def make_windows(n=30, seed=0):
     rng = np.random.default_rng(seed)
     y = np.arange(n) % N_CLASSES
-    angle = np.arange(N_STEPS)[None, :, None] * (0.3 + 0.3 * y[:, None, None]) + np.arange(
-        N_CHANNELS
-    )
+    angle = np.arange(N_STEPS)[None, :, None] * (0.3 + 0.3 * y[:, None, None])
+    angle = angle + np.arange(N_CHANNELS)
     X = np.sin(angle) + 5.0 * np.arange(N_CHANNELS) + 0.3 * rng.normal(size=angle.shape)
     return X.astype(np.float32), y
 
 
 def fitted(**arguments):
     X, y = make_windows()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of windows this few
-        own = {"max_epochs": 1, "hidden_size": 5, "random_state": 0, "early_stopping": False}
-        return plain_classifier(**{**own, **arguments}).fit(X, y)
+    own = {"max_epochs": 1, "hidden_size": 5, "random_state": 0, "early_stopping": False}
+    return plain_classifier(**{**own, **arguments}).fit(X, y)
 
 
 def shaken(classifier, seed):
@@ -78,9 +79,7 @@ def shaken(classifier, seed):
                 values = rng.normal(size=tuple(tensor.shape))
                 # of a batch norm, one is a variance
                 values = np.abs(values) + 0.1 if tensor.ndim == 1 else values
-                tensor.copy_(
-                    torch.from_numpy(values)
-                )  # not behind torch's back: weights are packed
+                tensor.copy_(torch.from_numpy(values))  # which torch sees: weights are packed
     return classifier
 
 
@@ -137,12 +136,13 @@ def test_every_network_in_c_is_that_of_python(
 def fitted_with_features(**arguments):
     """Fit with every kind of features, of which a fit may choose one alone."""
     classifier = fitted(features="rocket", **arguments)
-    blocks = [*classifier._head.blocks, *fitted(features="summary")._head.blocks]
-    blocks += fitted(features="boosting")._head.blocks
+    blocks = [*head_of(classifier).blocks]
+    for features in ("summary", "boosting"):
+        blocks += head_of(fitted(features=features)).blocks
     assert [block.name for block in blocks] == ["rocket", "summary", "boosting"]
     assert all(np.abs(block.weight).sum() > 0 for block in blocks[:2])
     assert len(blocks[2].classifier.columns) > 3
-    classifier._head = FeatureHead(0.5, blocks, FeatureChoice())
+    replace_head(classifier, 0.5, blocks)
     return classifier
 
 
@@ -160,11 +160,9 @@ def test_features_in_c_are_those_of_python(tmp_path, weights):
 def test_boosted_trees_in_c_are_those_of_python(tmp_path, n_classes, weights):
     X, y = make_windows(200)
     known = y < n_classes
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        classifier = plain_classifier(features="boosting", max_epochs=1, hidden_size=2)
-        classifier.fit(X[known], y[known])
-    (block,) = classifier._head.blocks
+    classifier = plain_classifier(features="boosting", max_epochs=1, hidden_size=2)
+    classifier.fit(X[known], y[known])
+    (block,) = head_of(classifier).blocks
     export = classifier.to_c(tmp_path, n_timesteps=N_STEPS, hop=9, weights=weights)
     model = CModel(export, N_CHANNELS, n_classes)
     assert model.size == export.ram_bytes
@@ -174,7 +172,7 @@ def test_boosted_trees_in_c_are_those_of_python(tmp_path, n_classes, weights):
     np.testing.assert_allclose(found, expected.predict_proba(X), atol=TOLERANCE, rtol=0)
     np.testing.assert_allclose(found, classifier.predict_proba(X), atol=0.02, rtol=0)
     assert "Features  boosting\n" in export.header.read_text()
-    classifier._head.blocks.clear()
+    head_of(classifier).blocks.clear()
     bare = classifier.to_c(tmp_path, n_timesteps=N_STEPS, weights=weights)
     constants = [each.flash_bytes - each.code_bytes for each in (export, bare)]
     feature = block.classifier.state()["arrays"]["feature"]
@@ -186,7 +184,7 @@ def test_boosted_trees_in_c_are_those_of_python(tmp_path, n_classes, weights):
 
 def test_trees_without_a_split_and_a_threshold_that_needs_double(tmp_path):
     classifier = fitted(features="boosting")
-    block = classifier._head.blocks[0]
+    block = head_of(classifier).blocks[0]
     trees = block.classifier.state()["arrays"]
     n = np.arange(3)
     for step in (0.0, 1e-12):  # exact in float32, and not
@@ -210,9 +208,7 @@ def test_trees_without_a_split_and_a_threshold_that_needs_double(tmp_path):
 def test_windows_of_several_lengths_are_padded_for_features_as_in_python(tmp_path):
     X, y = make_windows()
     lengths = np.where(np.arange(len(X)) % 2, N_STEPS, 15)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        classifier = plain_classifier(features="rocket", max_epochs=1).fit(X, y, lengths=lengths)
+    classifier = plain_classifier(features="rocket", max_epochs=1).fit(X, y, lengths=lengths)
     model = CModel(classifier.to_c(tmp_path, n_timesteps=N_STEPS), N_CHANNELS, N_CLASSES)
     check_same(classifier, model, N_STEPS)
 
@@ -221,15 +217,10 @@ def record(number, rate_hz=100.0, n_samples=500):
     rng = np.random.default_rng(number)
     times = np.arange(n_samples) / rate_hz
     slow = 1.0 + 2.0 * (number % 2)
-    values = np.stack(
-        [
-            2.0 * np.sin(2 * np.pi * slow * times + number) + 20.0,
-            np.cos(2 * np.pi * 1.5 * times) + 3.0,
-            0.1 * np.cumsum(rng.normal(size=n_samples)),
-        ],
-        axis=1,
-    )
-    values += 0.2 * rng.normal(size=values.shape)
+    current = 2.0 * np.sin(2 * np.pi * slow * times + number) + 20.0
+    voltage = np.cos(2 * np.pi * 1.5 * times) + 3.0
+    gyro = 0.1 * np.cumsum(rng.normal(size=n_samples))
+    values = np.stack([current, voltage, gyro], axis=1) + 0.2 * rng.normal(size=(n_samples, 3))
     return Recording(
         recording_id=f"r{number}",
         timestamps_s=times,
@@ -245,9 +236,7 @@ def trained_on_recordings(steps, rate_hz=100.0, resampled_hz=100.0, hop_s=0.37):
         sample_rate_hz=resampled_hz, window_s=0.9, hop_s=hop_s, steps=steps, split=None, scale=None
     )
     windows = pipeline.prepare([record(number, rate_hz) for number in range(6)])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return shaken(plain_classifier(max_epochs=1, hidden_size=4).fit(windows), 0)
+    return shaken(plain_classifier(max_epochs=1, hidden_size=4).fit(windows), 0)
 
 
 def check_stream(classifier, tmp_path, rate_hz, **arguments):
@@ -267,8 +256,7 @@ def check_stream(classifier, tmp_path, rate_hz, **arguments):
 def test_smoothing_in_c_is_that_of_the_timeline(tmp_path, smooth, lag):
     """Of any probabilities, sure and unsure, within the tolerance of the networks."""
     classifier = trained_on_recordings([], hop_s=0.4)
-    points = np.log(np.full((9, 2), [0.1, 0.9], np.float32))
-    classifier._known = OutOfDistribution(points, np.ones(100))
+    know_by_probabilities(classifier, [0.1, 0.9])
     arguments = {"mean_dwell_s": [2.0, 5.0], "lag": lag, "smooth": smooth}
     export = classifier.to_c(tmp_path, **arguments)
     model = CModel(export, N_CHANNELS, 2)
@@ -278,7 +266,7 @@ def test_smoothing_in_c_is_that_of_the_timeline(tmp_path, smooth, lag):
     p = rng.dirichlet([0.02, 0.02], 60).astype(np.float32)
     p[20:23] = [1, 0]
     start_s = 0.4 * np.arange(60)
-    shares = {"class_shares": classifier._class_shares}
+    shares = {"class_shares": class_shares_of(classifier)}
     made = timeline_of(p, classifier.classes_, start_s, 0.9, **arguments, **shares)
     found = model.smooth(p, lag if smooth == "lag" else 0)
     np.testing.assert_allclose(found, made.probabilities, atol=TOLERANCE, rtol=0)
@@ -408,11 +396,11 @@ def test_the_header_and_the_table_say_what_the_model_needs(tmp_path):
 
 def test_int8_weights_take_a_quarter_of_the_flash(tmp_path):
     classifier = fitted(hidden_size=64)
-    sizes = [
+    single, int8 = (
         classifier.to_c(tmp_path, n_timesteps=N_STEPS, weights=weights).flash_bytes
         for weights in ("float32", "int8")
-    ]
-    assert sizes[1] < 0.4 * sizes[0]
+    )
+    assert int8 < 0.4 * single
 
 
 @pytest.fixture(scope="module")
@@ -428,20 +416,17 @@ def files(tmp_path_factory):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines))
     prepared, model = folder / "windows.h5", folder / "model.safetensors"
-    prepare = ["prepare", str(folder / "raw"), "-o", str(prepared), "--window-s", "0.5", "-q"]
-    assert run([*prepare, "--sample-rate-hz", "50", "--hop-s", "0.25"]) == 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        plain_classifier(max_epochs=1, hidden_size=4).fit(prepared).save(model)
+    how = ["--window-s", 0.5, "--sample-rate-hz", 50, "--hop-s", 0.25, "-q"]
+    succeed("prepare", folder / "raw", "-o", prepared, *how)
+    plain_classifier(max_epochs=1, hidden_size=4).fit(prepared).save(model)
     return prepared, model
 
 
-def test_the_command_writes_c_with_its_accuracy(files, tmp_path, capsys):
+def test_the_command_writes_c_with_its_accuracy(files, tmp_path):
     prepared, path = files
-    command = ["export", str(path), "--format", "c", "-o", str(tmp_path / "new"), "--json"]
-    command += ["--weights", "int8", "--sample-rate", "100", "--check", str(prepared)]
-    assert run(command) == 0
-    told = json.loads(capsys.readouterr().out)
+    command = ["export", path, "--format", "c", "-o", tmp_path / "new"]
+    how = ["--weights", "int8", "--sample-rate", "100", "--check", prepared]
+    told = json.loads(succeed(*command, *how, "--json"))
     header = Path(told["header"]).read_text()
     accuracy = told["accuracy"]
     assert accuracy["part"] == "validation"
@@ -450,8 +435,7 @@ def test_the_command_writes_c_with_its_accuracy(files, tmp_path, capsys):
     assert f"{stated}\n" in header
     for stated in ("SAMPLE_RATE_HZ 100.0", "MODEL_RATE_HZ 50.0", "HOP 12.5", "WINDOW 25"):
         assert stated in header.replace("(25.0 / 2)", "12.5")
-    assert run([*command[:-7], "--hop", "5"]) == 0
-    assert "sensorseq_model.c" in capsys.readouterr().out
+    assert "sensorseq_model.c" in succeed(*command, "--hop", "5")
     classifier = SensorLSTMClassifier.load(path)
     classifier.refitted_ = True
     export = classifier.to_c(tmp_path / "new", check=prepared)
@@ -467,15 +451,14 @@ def test_the_command_writes_c_with_its_accuracy(files, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--format", "c", "--lengths"], "--lengths does not apply to --format c"),
-        (["--weights", "int8"], "--weights does not apply to --format onnx"),
-        (["--sample-rate", "5"], "--sample-rate does not apply to --format onnx"),
-        (["--format", "c", "--weights", "int4"], "int4"),
+        ("--format c --lengths", "--lengths does not apply to --format c"),
+        ("--weights int8", "--weights does not apply to --format onnx"),
+        ("--sample-rate 5", "--sample-rate does not apply to --format onnx"),
+        ("--format c --weights int4", "int4"),
     ],
 )
-def test_options_of_the_other_format_are_errors(files, tmp_path, capsys, options, message):
-    assert run(["export", str(files[1]), "-o", str(tmp_path / "out"), *options]) == 2
-    assert message in capsys.readouterr().err
+def test_options_of_the_other_format_are_errors(files, tmp_path, options, message):
+    assert message in refused(2, "export", files[1], "-o", tmp_path / "out", *options.split())
 
 
 def test_rows_of_any_size_keep_their_digits_in_int8():
@@ -518,18 +501,15 @@ def few_convolutions():
 def exported(tmp_path_factory):
     """Models that cover the source: streams with steps, and windows with features."""
     folder = tmp_path_factory.mktemp("exported")
-    with_steps = trained_on_recordings(
-        [Detrend(window_s=0.3, phase="causal"), Moving(window_s=0.2)], 100.0, 40.0
-    )
+    steps = [Detrend(window_s=0.3, phase="causal"), Moving(window_s=0.2)]
+    with_steps = trained_on_recordings(steps, 100.0, 40.0)
     with_features = fitted_with_features(bidirectional=True, num_layers=3, n_models=2)
     signal = record(100).values
-    X, _ = make_windows(seed=1)
+    windows = make_windows(seed=1)[0].reshape(-1, N_CHANNELS)[:200]
+    how = {"n_timesteps": N_STEPS, "hop": 7, "weights": "int8"}
     return [
         (with_steps.to_c(folder / "steps", sample_rate_hz=100.0), signal),
-        (
-            with_features.to_c(folder / "features", n_timesteps=N_STEPS, hop=7, weights="int8"),
-            X.reshape(-1, N_CHANNELS)[:200],
-        ),
+        (with_features.to_c(folder / "features", **how), windows),
     ]
 
 
@@ -618,14 +598,10 @@ def test_the_arduino_sketch_prints_a_label_for_each_window(exported, tmp_path):
 
 
 def prepared_with(**options):
-    pipeline = PreparePipeline(
-        **{"sample_rate_hz": 100.0, "window_s": 0.9, "split": None, "scale": None, **options}
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        windows = pipeline.prepare([record(number) for number in range(6)])
-        scale = {"scale": "standard"}
-        return plain_classifier(max_epochs=1, hidden_size=2, **scale).fit(windows)
+    how = {"sample_rate_hz": 100.0, "window_s": 0.9, "split": None, "scale": None}
+    pipeline = PreparePipeline(**{**how, **options})
+    windows = pipeline.prepare([record(number) for number in range(6)])
+    return plain_classifier(max_epochs=1, hidden_size=2, scale="standard").fit(windows)
 
 
 @pytest.mark.parametrize(
@@ -649,17 +625,12 @@ def test_what_c_cannot_do_is_refused_by_name(tmp_path):
     own = LinearBlock("first_step", lambda X, lengths: X[:, 0], np.ones((3, 3)), np.ones(3))
     for block in (other, own):
         network = fitted()
-        network._head = FeatureHead(1.0, [block], FeatureChoice())
-        message = f"features='{block.name}' is a function or classifier of your own, which cannot"
-        with pytest.raises(InputError, match=message):
+        replace_head(network, 1.0, [block])
+        with pytest.raises(InputError, match=f"features='{block.name}' is .* of your own"):
             network.to_c(tmp_path, n_timesteps=N_STEPS)
-    per = PreparePipeline(
-        window_s=0.9, sample_rate_hz=100.0, scale_per="recording", split_by="recording"
-    )
-    windows = per.prepare([record(number) for number in range(10)])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        scaled = plain_classifier(max_epochs=1, hidden_size=2).fit(windows)
+    how = {"scale_per": "recording", "split_by": "recording", "sample_rate_hz": 100.0}
+    windows = PreparePipeline(window_s=0.9, **how).prepare([record(i) for i in range(10)])
+    scaled = plain_classifier(max_epochs=1, hidden_size=2).fit(windows)
     with pytest.raises(InputError, match="scales each recording by its own statistics"):
         scaled.to_c(tmp_path)
 
@@ -711,13 +682,12 @@ def test_rates_without_a_small_ratio_are_refused(tmp_path):
         prepared_with().to_c(tmp_path, sample_rate_hz=100.0 * np.pi)
 
 
-def test_the_command_writes_what_smooths(files, tmp_path, capsys):
+def test_the_command_writes_what_smooths(files, tmp_path):
     smooth = ["--smooth", "lag", "--lag", "2", "--mean-dwell-s", "3"]
-    assert run(["export", str(files[1]), "-o", str(tmp_path / "c"), "--format", "c", *smooth]) == 0
+    succeed("export", files[1], "-o", tmp_path / "c", "--format", "c", *smooth)
     header = (tmp_path / "c" / "sensorseq_model.h").read_text()
     assert "#define SENSORSEQ_SMOOTH_LAG 2 " in header
     pytest.importorskip("onnx")
-    graph = tmp_path / "model.onnx"
-    assert run(["export", str(files[1]), "-o", str(graph), *smooth]) == 0
-    assert "model.smoother.onnx: a step" in capsys.readouterr().out
+    text = succeed("export", files[1], "-o", tmp_path / "model.onnx", *smooth)
+    assert "model.smoother.onnx: a step" in text
     assert {path.name for path in tmp_path.glob("*.onnx")} == {"model.onnx", "model.smoother.onnx"}

@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from fits import class_shares_of, head_of, know_by_probabilities, plain_classifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,11 +19,9 @@ from sensorseq import (
 )
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.check import onnx_difference
-from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.recording import Channel
 from sensorseq.sequence import timeline_of
-from tests.support.fits import plain_classifier
 
 LABELS = np.array(["ice", "mud", "sand"])
 UNITS = np.float32([1.0, 40.0, 0.01])  # of the channels, far apart
@@ -93,7 +92,7 @@ def featured(X, y, lengths=None, **arguments):
     given = {"max_epochs": 1, "early_stopping": False, "device": "cpu", "hidden_size": 4}
     clf = SensorLSTMClassifier(**given | {"random_state": 0} | arguments)
     clf.fit(X, y, lengths=lengths)
-    head = clf._head
+    head = head_of(clf)
     if head is not None:  # as if every kind had helped
         head.lstm_weight = 1.0
     return clf
@@ -108,8 +107,7 @@ def test_features_are_in_the_graph(tmp_path, features, has_lengths):
         lengths = np.random.default_rng(0).integers(2, 25, 60)
         lengths[0] = 24
     clf = featured(X, y, lengths, features=features)
-    assert clf._head is not None
-    assert clf._head.blocks
+    assert head_of(clf).blocks
     clf.to_onnx(tmp_path / "model.onnx", lengths=has_lengths)
     other, _ = windows(7, seed=1)
     for windows_, valid in ((X, lengths), (other, LENGTHS if has_lengths else None)):
@@ -133,7 +131,7 @@ def test_boosted_trees_are_in_the_graph(tmp_path, n_classes):
     X, y = windows(90)
     known = np.isin(y, LABELS[:n_classes])
     clf = featured(X[known], y[known], features="boosting", scale="robust")
-    assert [block.name for block in clf._head.blocks] == ["boosting"]
+    assert [block.name for block in head_of(clf).blocks] == ["boosting"]
     clf.to_onnx(tmp_path / "model.onnx")
     kinds = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
     assert "TreeEnsembleRegressor" in kinds
@@ -189,7 +187,7 @@ def test_what_a_graph_cannot_compute_is_refused_by_name(tmp_path):
     with pytest.raises(InputError, match="scale='quantile' cannot be exported"):
         fitted(scale="quantile").to_onnx(path)
     own = featured(X, y, features=lambda X, lengths: X[:, 0])
-    assert own._head.blocks
+    assert head_of(own).blocks
     with pytest.raises(InputError, match="a function given as features cannot be exported"):
         own.to_onnx(path)
     with pytest.raises(ArgumentError, match="dtype='float16' is not known"):
@@ -254,7 +252,7 @@ def test_steps_with_a_memory_are_refused_by_name(tmp_path):
 def test_a_step_of_smoothing_is_that_of_the_timeline(tmp_path, smooth, lag):
     clf = plain_classifier(max_epochs=1, hidden_size=2, device="cpu").fit(prepared([]))
     path, k = tmp_path / "smoother.onnx", len(clf.classes_)
-    clf._known = OutOfDistribution(np.log(np.full((9, 3), [0.1, 0.2, 0.7])), np.ones(100))
+    know_by_probabilities(clf, [0.1, 0.2, 0.7])
     options = PreparationOptions.recorded(clf.preparation_)
     hop_s = options.hop_s or options.window_s
     arguments = {"smooth": smooth, "lag": lag, "mean_dwell_s": 6 * options.window_s}
@@ -278,7 +276,7 @@ def test_a_step_of_smoothing_is_that_of_the_timeline(tmp_path, smooth, lag):
             clf.classes_,
             hop_s * np.arange(40),
             options.window_s,
-            class_shares=clf._class_shares,
+            class_shares=class_shares_of(clf),
             **arguments,
         )
         np.testing.assert_allclose(found, made.probabilities, atol=1e-5, rtol=0)

@@ -1,8 +1,10 @@
 """What the checks find in the data of a fit reaches its report; a saved model does not need it."""
 
+from functools import partial
+
 import numpy as np
 import pytest
-from fits import plain_classifier
+from fits import small_classifier
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.estimator import fitted
@@ -12,12 +14,7 @@ rng = np.random.default_rng(0)
 X = rng.normal(size=(48, 16, 3))
 Y = np.arange(48) % 2
 GROUPS = np.arange(48) // 4
-
-
-def small(**arguments):
-    return plain_classifier(
-        **{"hidden_size": 2, "max_epochs": 1, "device": "cpu", "random_state": 0, **arguments}
-    )
+small = partial(small_classifier, hidden_size=2, max_epochs=1)
 
 
 def still():

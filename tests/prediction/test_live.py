@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import said, succeed
 from fits import plain_classifier
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq import PreparePipeline, Recording, cli
+from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.evaluation.predict import predict_recordings
 from sensorseq.prediction import live
@@ -27,11 +28,8 @@ NAMES = ("cur", "vel")
 
 
 def write_csv(path, x, t, names=("time_s", *NAMES)):
-    rows = [
-        ",".join(names),
-        *(",".join(map(repr, row)) for row in np.column_stack([t, x]).tolist()),
-    ]
-    path.write_text("\n".join(rows) + "\n")
+    rows = [",".join(map(repr, row)) for row in np.column_stack([t, x]).tolist()]
+    path.write_text("\n".join([",".join(names), *rows]) + "\n")
 
 
 @pytest.fixture(scope="module")
@@ -62,33 +60,28 @@ def decided(text):
 
 
 @pytest.mark.parametrize("option", ["--replay", "--input"])
-def test_a_recording_gives_the_decisions_of_predict(files, option, capsys):
+def test_a_recording_gives_the_decisions_of_predict(files, option):
     model, path, csv, _ = files
-    assert cli.run(["stream", str(path), option, str(csv)]) == 0
-    said = capsys.readouterr()
-    assert decided(said.out) == expected(model, csv)
-    assert "expects cur, vel at 20 Hz" in said.err
-    assert "samples 200, decisions 19" in said.err
-    first = json.loads(said.out.splitlines()[0])
+    code, out, err = said("stream", path, option, csv)
+    assert (code, decided(out)) == (0, expected(model, csv))
+    assert "expects cur, vel at 20 Hz" in err
+    assert "samples 200, decisions 19" in err
+    first = json.loads(out.splitlines()[0])
     assert {"start_s", "end_s", "label", "probability", "answered", "delay_s"} <= set(first)
 
 
-def test_windows_outside_the_training_are_said_once_and_counted_or_end_the_stream(
-    files, tmp_path, capsys
-):
+def test_windows_outside_the_training_are_said_once_and_counted_or_end_the_stream(files, tmp_path):
     _, path, _, recording = files
     values = recording.values * np.where(np.arange(200) < 100, 1.0, 1000.0)[:, None]
     write_csv(tmp_path / "wrong.csv", values, recording.timestamps_s)
-    command = ["stream", str(path), "--replay", str(tmp_path / "wrong.csv")]
-    assert cli.run(command) == 0
-    out, err = capsys.readouterr()
+    command = ["stream", path, "--replay", tmp_path / "wrong.csv"]
+    code, out, err = said(*command)
     is_outside = [json.loads(line)["outside"] for line in out.splitlines()]
-    assert is_outside == [False] * 9 + [True] * 10
+    assert (code, is_outside) == (0, [False] * 9 + [True] * 10)
     assert err.count("The window lies outside what the model was trained on: channel 'cur'") == 1
     assert "decisions 19, outside 10" in err
-    assert cli.run([*command, "--strict"]) == 3
-    out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 9
+    code, out, err = said(*command, "--strict")
+    assert (code, len(out.splitlines())) == (3, 9)
     assert "error: The window lies outside what the model was trained on" in err
 
 
@@ -100,7 +93,7 @@ def test_samples_from_another_program(files):
     assert decided(done.stdout.decode()) == expected(model, csv)
 
 
-def test_floats_over_udp(files, capsys):
+def test_floats_over_udp(files):
     model, path, csv, recording = files
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
@@ -117,11 +110,10 @@ def test_floats_over_udp(files, capsys):
     sender = threading.Thread(target=send)
     sender.start()
     try:
-        code = cli.run(["stream", str(path), "--udp", str(port), "--format", "float64", "-q"])
+        out = succeed("stream", path, "--udp", port, "--format", "float64", "-q")
     finally:
         sender.join()
-    assert code == 0
-    assert decided(capsys.readouterr().out) == expected(model, csv)
+    assert decided(out) == expected(model, csv)
 
 
 def test_a_serial_line_that_begins_within_a_line(files):
@@ -195,34 +187,34 @@ def test_columns_are_found(lines, values, stamps):
 
 
 @pytest.mark.parametrize(
-    ("data", "kind", "said"),
+    ("data", "kind", "message"),
     [
         (b"cur,velo\n1,2\n", "csv", "no channel 'vel'. Did you mean 'velo'"),
         (b"1;2\n" * 25, "csv", "the first 20 lines are no samples"),
         (b"\0" * 9, "float32", "end within a sample: 1 of 8 bytes"),
     ],
 )
-def test_data_that_are_no_samples_are_refused(data, kind, said):
+def test_data_that_are_no_samples_are_refused(data, kind, message):
     parser = live.SampleParser(kind, NAMES)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         parser.feed(data, whole=True)
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "message"),
     [
-        (["--replay", "NEW", "--sample-rate-hz", "200"], 3, "Give the sensor's rate"),
-        (["--replay", "NEW", "--udp", "5005"], 2, "exclude each other"),
-        (["--udp", "here"], 2, "--udp here is not a port"),
-        (["--format", "binary"], 2, "--format binary is not known"),
-        (["--input", "absent.csv"], 3, "absent.csv"),
+        ("--replay {csv} --sample-rate-hz 200", 3, "Give the sensor's rate"),
+        ("--replay {csv} --udp 5005", 2, "exclude each other"),
+        ("--udp here", 2, "--udp here is not a port"),
+        ("--format binary", 2, "--format binary is not known"),
+        ("--input absent.csv", 3, "absent.csv"),
     ],
 )
-def test_mistakes_are_said(files, options, code, said, capsys):
+def test_mistakes_are_said(files, options, code, message):
     _, path, csv, _ = files
-    given_options = [str(csv) if option == "NEW" else option for option in options]
-    assert cli.run(["stream", str(path), *given_options]) == code
-    assert said in capsys.readouterr().err
+    words = [word.format(csv=csv) for word in options.split()]
+    ended, _, err = said("stream", path, *words)
+    assert (ended, message in err) == (code, True)
 
 
 def test_a_taken_port_is_said(files):

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from fits import class_shares_of
 
 from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
 from sensorseq.recording import Channel, LabelSpan
@@ -35,7 +36,7 @@ def fitted():
 def test_a_stream_has_the_bits_of_the_timeline(fitted, smooth, lag, mean_dwell_s):
     one = dataclasses.replace(drive("new", 9), label_spans=())
     arguments = {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
-    assert fitted._class_shares.sum() == pytest.approx(1)
+    assert class_shares_of(fitted).sum() == pytest.approx(1)
     made = fitted.timeline(one, **arguments)
     live = fitted.stream(**arguments)
     decisions = [d for at in range(0, 1600, 7) for d in live.push(one.values[at : at + 7])]

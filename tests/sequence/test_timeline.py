@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from fits import class_shares_of
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
@@ -138,7 +139,7 @@ def fitted():
 def test_a_classifier_gives_the_timeline_of_its_probabilities(fitted):
     clf, X, _ = fitted
     made = clf.timeline(X, start_s=0.5 * np.arange(60), mean_dwell_s=5)
-    given = {"mean_dwell_s": 5, "class_shares": clf._class_shares}
+    given = {"mean_dwell_s": 5, "class_shares": class_shares_of(clf)}
     own = timeline_of(clf.predict_proba(X), clf.classes_, 0.5 * np.arange(60), 0.5, **given)
     np.testing.assert_array_equal(made.probabilities, own.probabilities)
     assert made.spans == own.spans

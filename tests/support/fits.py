@@ -2,7 +2,11 @@
 
 import pickle
 
+import numpy as np
+
 from sensorseq import SensorLSTMClassifier
+from sensorseq.prediction.head import FeatureChoice, FeatureHead
+from sensorseq.prediction.out_of_distribution import OutOfDistribution
 
 # One training without what the defaults put around it: no features, no refit, few epochs' patience.
 PLAIN = {
@@ -20,9 +24,52 @@ PLAIN = {
 }
 
 
-def plain_classifier(**arguments):
+def plain_classifier(kind=SensorLSTMClassifier, **arguments):
     """Return a classifier with the settings above, unless given."""
-    return SensorLSTMClassifier(**{**PLAIN, **arguments})
+    return kind(**{**PLAIN, **arguments})
+
+
+def small_classifier(**arguments):
+    """Return such a classifier, of few units and epochs."""
+    settings = {"hidden_size": 8, "max_epochs": 8, "learning_rate": 0.02, "device": "cpu"}
+    return plain_classifier(**{**settings, "random_state": 0, **arguments})
+
+
+def watched():
+    """Return a class of classifiers, and a list of the windows of each fit and its predictions."""
+    seen = []
+
+    class Watched(SensorLSTMClassifier):
+        def fit(self, X, *rest, **more):
+            seen.append([X])
+            return super().fit(X, *rest, **more)
+
+        def predict_proba(self, X, *rest, **more):
+            seen[-1].append(X)
+            return super().predict_proba(X, *rest, **more)
+
+    return Watched, seen
+
+
+def head_of(fitted):
+    """Return the part of a fitted classifier that joins its features; None without features."""
+    return fitted._head
+
+
+def replace_head(fitted, lstm_weight, blocks):
+    """Let these blocks decide, together with the network where its weight is above zero."""
+    fitted._head = FeatureHead(lstm_weight, blocks, FeatureChoice())
+
+
+def class_shares_of(fitted):
+    """Return the share of each class in the windows of the fit."""
+    return fitted._class_shares
+
+
+def know_by_probabilities(fitted, probabilities):
+    """Let a classifier know one point alone, so that it knows none of the windows it is given."""
+    points = np.log(np.full((9, len(probabilities)), probabilities, np.float32))
+    fitted._known = OutOfDistribution(points, np.ones(100))
 
 
 class InterruptAfter:
@@ -34,11 +81,6 @@ class InterruptAfter:
     def on_epoch_end(self, module, history):
         if len(history) == self.epoch:
             raise KeyboardInterrupt
-
-
-def head_of(fitted):
-    """Return the part of a fitted classifier that joins its features; None without features."""
-    return fitted._head
 
 
 def outputs_of(fitted, X, lengths=None):

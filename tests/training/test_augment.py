@@ -1,17 +1,12 @@
 import numpy as np
 import pytest
-from fits import plain_classifier
+from fits import small_classifier as small
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing import Augmentation
 from sensorseq.training.augment import check_augment
 from sensorseq.windows import WindowSet
-
-
-def small(**arguments):
-    settings = {"hidden_size": 8, "max_epochs": 8, "learning_rate": 0.02, "device": "cpu"}
-    return plain_classifier(**{**settings, "random_state": 0, **arguments})
 
 
 def make_windows(n, seed, *, confounded=False):

@@ -3,18 +3,15 @@ import copy
 import numpy as np
 import pytest
 import torch
+from training_jobs import few_windows
 
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
-from sensorseq.training import Callback, TrainingConfig, TrainingData, train_network
+from sensorseq.training import Callback, TrainingConfig, train_network
 from sensorseq.training.callbacks import HOOKS, check_callbacks, find_best_epoch
 from sensorseq.training.engine import TrainingJob
 
-RNG = np.random.default_rng(0)
-CLASS_INDEX = torch.arange(24) % 3
-X = torch.tensor(RNG.normal(size=(24, 6, 2)), dtype=torch.float32) + CLASS_INDEX[:, None, None]
-TRAIN = TrainingData(X[:18], None, CLASS_INDEX[:18])
-VALIDATION = TrainingData(X[18:], None, CLASS_INDEX[18:])
+TRAIN, VALIDATION = few_windows()
 
 
 def make_config(**arguments):

@@ -1,5 +1,6 @@
 """A run that was interrupted and goes on is the run that never was, bit by bit."""
 
+import contextlib
 import copy
 import json
 import math
@@ -8,6 +9,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from fits import weights, without_time
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -31,10 +33,7 @@ OPTIONS = {
     "sgd with nesterov": {"optimizer": "sgd", "optimizer_params": {"nesterov": True}},
     "adam with amsgrad": {"optimizer": "adam", "optimizer_params": {"amsgrad": True}},
     "adamw": {"optimizer": "adamw", "weight_decay": 0.1},
-    "rmsprop": {
-        "optimizer": "rmsprop",
-        "optimizer_params": {"momentum": 0.5, "centered": True},
-    },
+    "rmsprop": {"optimizer": "rmsprop", "optimizer_params": {"momentum": 0.5, "centered": True}},
     "plateau": {"lr_schedule": "plateau", "patience": 4, "tol": 0.5, "early_stopping": False},
     "one cycle": {"lr_schedule": "one_cycle"},
     "warm-up": {"warmup_epochs": 4},
@@ -60,11 +59,7 @@ NETWORKS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _no_disk_is_waited_for():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda _: None)
-        yield
+pytestmark = pytest.mark.usefixtures("no_disk_is_waited_for")
 
 
 class CrashError(Exception):
@@ -96,36 +91,18 @@ def make_module(dtype=torch.float32, seed=0, **network):
 
 
 def train(
-    checkpoint=None,
-    *,
-    module=None,
-    data=None,
-    network=None,
-    dtype=torch.float32,
-    engine="native",
-    callbacks=(),
-    seed=3,
-    **options,
-):
+    checkpoint=None, *, module=None, data=None, network=None, dtype=torch.float32,
+    engine="native", callbacks=(), seed=3, **options,
+):  # fmt: skip
     """Return the module and the result of one run."""
     module = make_module(dtype, **(network or {})) if module is None else module
     given, validation = make_data(dtype) if data is None else data
     chosen = {"batch_size": 8, "max_epochs": N_EPOCHS, "learning_rate": 0.02, **options}
-    result = train_network(
-        module,
-        given,
-        None if chosen.get("monitor") == "loss" else validation,
-        TrainingConfig(3, **chosen),
-        seed=np.random.SeedSequence(seed),
-        callbacks=callbacks,
-        engine=engine,
-        checkpoint=checkpoint,
-    )
-    return module, result
-
-
-def without_duration(rows):
-    return [{name: v for name, v in row.items() if name != "duration_s"} for row in rows]
+    if chosen.get("monitor") == "loss":
+        validation = None
+    config, seed = TrainingConfig(3, **chosen), np.random.SeedSequence(seed)
+    how = {"callbacks": callbacks, "engine": engine, "checkpoint": checkpoint}
+    return module, train_network(module, given, validation, config, seed=seed, **how)
 
 
 def state_in(path):
@@ -133,17 +110,13 @@ def state_in(path):
     arrays, description = unpack(CHECKPOINT, path)
     rows = [json.loads(line) for line in arrays.pop("history").tobytes().splitlines()]
     contents = {name: (a.dtype.str, a.shape, a.tobytes()) for name, a in arrays.items()}
-    return contents, json.dumps(description["state"], default=repr), repr(without_duration(rows))
-
-
-def bits(module):
-    return {name: values.numpy().tobytes() for name, values in module.state_dict().items()}
+    return contents, json.dumps(description["state"], default=repr), repr(without_time(rows))
 
 
 def assert_same_run(once, path_once, again, path_again):
     (module, result), (other_module, other) = once, again
-    assert bits(module) == bits(other_module)
-    assert repr(without_duration(result.history)) == repr(without_duration(other.history))
+    assert weights(module) == weights(other_module)
+    assert repr(without_time(result.history)) == repr(without_time(other.history))
     assert result.ended_by == other.ended_by
     assert (result.best_epoch, result.engine) == (other.best_epoch, other.engine)
     np.testing.assert_equal(result.best_score, other.best_score)  # NaN equals NaN
@@ -161,7 +134,7 @@ def assert_resumed_equals_uninterrupted(folder, at, **arguments):
     again = train(Checkpoint(cut, resume=True), **arguments)
     assert_same_run(once, whole, again, cut)
     plain = train(**arguments)
-    assert bits(plain[0]) == bits(once[0])
+    assert weights(plain[0]) == weights(once[0])
 
 
 @pytest.mark.parametrize("engine", ["native", "autograd"])
@@ -183,11 +156,9 @@ def test_with_every_network_a_resumed_run_is_the_uninterrupted_one(
 @pytest.mark.parametrize("engine", ["native", "autograd"])
 @pytest.mark.parametrize("at", range(1, N_EPOCHS + 1))
 def test_it_does_not_matter_in_which_epoch_a_run_was_interrupted(tmp_path, engine, at):
-    network = {"dropout": 0.2}
-    arguments = {"network": network, "dtype": torch.float64, "ema_decay": 0.7, "patience": 2}
-    assert_resumed_equals_uninterrupted(
-        tmp_path, at, engine=engine, lr_schedule="plateau", **arguments
-    )
+    options = {"ema_decay": 0.7, "patience": 2, "lr_schedule": "plateau"}
+    network = {"network": {"dropout": 0.2}, "dtype": torch.float64}
+    assert_resumed_equals_uninterrupted(tmp_path, at, engine=engine, **network, **options)
 
 
 @pytest.mark.trains
@@ -214,12 +185,9 @@ def test_any_number_of_interruptions_changes_nothing(
     once = train(Checkpoint(whole, every=every), **arguments)
     cut = folder / "cut"
     for epoch in crashes:
-        try:
-            train(
-                Checkpoint(cut, every=every, resume=True), callbacks=[CrashIn(epoch)], **arguments
-            )
-        except CrashError:
-            continue
+        checkpoint = Checkpoint(cut, every=every, resume=True)
+        with contextlib.suppress(CrashError):
+            train(checkpoint, callbacks=[CrashIn(epoch)], **arguments)
     again = train(Checkpoint(cut, every=every, resume=True), **arguments)
     assert_same_run(once, whole, again, cut)
 
@@ -294,8 +262,7 @@ def test_a_diverged_run_is_a_finished_one(tmp_path, good_epochs):
         return nn.functional.cross_entropy(logits, target, reduction="none") * factor
 
     path = tmp_path / "run"
-    arguments = {"loss": sick, "engine": "autograd", "batch_size": None}
-    arguments["monitor"] = "loss"
+    arguments = {"loss": sick, "engine": "autograd", "batch_size": None, "monitor": "loss"}
     module, result = train(Checkpoint(path), **arguments)
     assert (result.ended_by, result.best_epoch) == ("diverged", good_epochs)
     n_calls = len(calls)
@@ -376,40 +343,28 @@ def swap_targets(data):
 
 GIVEN, VALIDATION = make_data()
 REFUSED = {
-    "learning_rate": (
-        {"learning_rate": 0.01},
-        r"learning_rate is 0.01, but the checkpoint was made with 0.02\. Use the same",
-    ),
-    "max_epochs": ({"max_epochs": 9}, "max_epochs is 9, but the checkpoint was made with 6"),
+    "learning_rate": ({"learning_rate": 0.01}, r"learning_rate is 0.01, .* 0.02\. Use the same"),
+    "max_epochs": ({"max_epochs": 9}, "max_epochs is 9, .* 6"),
     "loss": (
         {"loss": nn.functional.cross_entropy, "engine": "autograd"},
-        "loss is 'torch.nn.functional.cross_entropy', but the checkpoint was made with 'cross_ent",
+        "loss is 'torch.nn.functional.cross_entropy', .* 'cross_entropy'",
     ),
     "two": ({"l1": 0.1, "patience": 3}, "l1 is 0.1, .*; patience is 3, .* 20"),
-    "engine": ({"engine": "autograd"}, "engine is 'autograd', but the checkpoint was .* 'native'"),
+    "engine": ({"engine": "autograd"}, "engine is 'autograd', .* 'native'"),
     "dropout": ({"network": {"dropout": 0.5}}, "dropout is 0.5, .* with 0.0"),
-    "dtype": (
-        {"dtype": torch.float64},
-        "the training windows differ; .*; the first weights differ",
-    ),
+    "dtype": ({"dtype": torch.float64}, "the training windows .*; the first weights differ"),
     "layers": ({"network": {"num_layers": 2}}, r"num_layers is 2, .* 1\. Use the same"),
-    "random_state": ({"seed": 4}, r"from another run: the random_state differs\. Use the same"),
-    "first weights": (
-        {"module": make_module(seed=1)},
-        r"from another run: the first weights differ\. Use the same",
-    ),
+    "random_state": ({"seed": 4}, r"run: the random_state differs\. Use the same"),
+    "first weights": ({"module": make_module(seed=1)}, "run: the first weights differ"),
     "windows": ({"data": make_data(shift=1e-6)}, "the training windows differ; the valid"),
-    "targets": (
-        {"data": (swap_targets(GIVEN), VALIDATION)},
-        r"run: the training targets differ\. Use the same",
-    ),
+    "targets": ({"data": (swap_targets(GIVEN), VALIDATION)}, "run: the training targets differ"),
     "weights": (
         {"data": (TrainingData(GIVEN.X, GIVEN.lengths, GIVEN.target), VALIDATION)},
-        r"run: the training weights differ\. Use the same",
+        "run: the training weights differ",
     ),
     "lengths": (
         {"data": (GIVEN, TrainingData(VALIDATION.X, None, VALIDATION.target))},
-        r"run: the validation lengths differ\. Use the same",
+        "run: the validation lengths differ",
     ),
 }
 
@@ -450,9 +405,7 @@ def test_a_checkpoint_of_another_version_goes_on_with_a_warning(tmp_path, monkey
     with pytest.raises(CrashError):
         train(Checkpoint(path), callbacks=[CrashIn(3)])
     monkeypatch.setattr("sensorseq.__version__", "99.0")
-    with pytest.warns(
-        UserWarning, match=r"sensorseq is 99.0, but was .*may not be bit for bit the same"
-    ):
+    with pytest.warns(UserWarning, match=r"sensorseq is 99.0, but was .* bit for bit"):
         train(Checkpoint(path, resume=True))
 
 
@@ -465,26 +418,26 @@ def test_the_entropy_of_a_run_can_be_read_before_it_goes_on(tmp_path):
 
 
 def test_a_place_that_is_none_is_refused_with_the_way_out(tmp_path):
-    with pytest.raises(ArgumentError, match=r"is a folder; give the name of a file, such as"):
-        Checkpoint(tmp_path)
-    with pytest.raises(ArgumentError, match=r"the folder .*none does not exist; create it"):
-        Checkpoint(tmp_path / "none" / "run")
-    with pytest.raises(ArgumentError, match=r"checkpoint=3 must be the name of a file"):
-        Checkpoint(3)
-    with pytest.raises(ArgumentError, match=r"resume=True needs a checkpoint"):
-        Checkpoint(None, resume=True)
-    with pytest.raises(ArgumentError, match=r"checkpoint_every=0 must be an integer of at least 1"):
-        Checkpoint(tmp_path / "run", every=0)
+    for place, options, message in (
+        (tmp_path, {}, "is a folder; give the name of a file"),
+        (tmp_path / "none" / "run", {}, "the folder .*none does not exist; create it"),
+        (3, {}, "checkpoint=3 must be the name of a file"),
+        (None, {"resume": True}, "resume=True needs a checkpoint"),
+        (tmp_path / "run", {"every": 0}, "checkpoint_every=0 must be"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            Checkpoint(place, **options)
 
 
 def test_nothing_but_a_checkpoint_is_replaced(tmp_path):
     path = tmp_path / "data.csv"
-    path.write_text("a,b\n1,2\n")
-    with pytest.raises(CheckpointError, match=r"data.csv exists and is not a checkpoint"):
-        Checkpoint(path)
-    write_model(path, {"w": np.zeros(3)}, {})
-    with pytest.raises(CheckpointError, match=r"data.csv exists and is not a checkpoint"):
-        Checkpoint(path)
+    for write in (
+        lambda: path.write_text("a,b\n1,2\n"),
+        lambda: write_model(path, {"w": np.zeros(3)}, {}),
+    ):
+        write()
+        with pytest.raises(CheckpointError, match=r"data.csv exists and is not a checkpoint"):
+            Checkpoint(path)
     with pytest.raises(CheckpointError, match=r"of another kind .*'sensorseq.model'"):
         Checkpoint(path, resume=True)
 
@@ -531,10 +484,9 @@ def test_a_disk_that_fails_leaves_the_checkpoint_before(tmp_path, monkeypatch, s
     with pytest.warns(UserWarning, match="Training continues without") as caught:
         assert train(Checkpoint(path), callbacks=[FailNow()])[1].ended_by == "max_epochs"
     (warning,) = caught
-    assert str(warning.message) == (
-        f"the checkpoint {path} cannot be written (no space left). Training continues without"
-        " checkpoints; the file keeps an earlier epoch."
-    )
+    message = str(warning.message)
+    assert f"the checkpoint {path} cannot be written (no space left)" in message
+    assert "the file keeps an earlier epoch" in message
     assert [path.read_bytes()] == states
     assert epochs_in(path) == 3
     assert list(tmp_path.iterdir()) == [path]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from training_jobs import few_windows
 
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
@@ -12,11 +13,7 @@ from sensorseq.training import TrainingConfig, TrainingData, engine, train_netwo
 from sensorseq.training.engine import evaluate
 from sensorseq.training.losses import Objective
 
-RNG = np.random.default_rng(0)
-CLASS_INDEX = torch.arange(24) % 3
-X = torch.tensor(RNG.normal(size=(24, 6, 2)), dtype=torch.float32) + CLASS_INDEX[:, None, None]
-TRAIN = TrainingData(X[:18], None, CLASS_INDEX[:18])
-VALIDATION = TrainingData(X[18:], None, CLASS_INDEX[18:])
+TRAIN, VALIDATION = few_windows()
 OBJECTIVE = Objective(TrainingConfig(n_outputs=3), VALIDATION.target)
 
 

@@ -1,16 +1,11 @@
 import numpy as np
 import pytest
-from fits import plain_classifier
+from fits import small_classifier as small
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq import SensorLSTMRegressor
 from sensorseq.training.augment import drop_inputs, epoch_changes
-
-
-def small(**arguments):
-    settings = {"hidden_size": 8, "max_epochs": 8, "learning_rate": 0.02, "device": "cpu"}
-    return plain_classifier(**{**settings, "random_state": 0, **arguments})
 
 
 def make_windows(n, seed, *, is_broken=False):

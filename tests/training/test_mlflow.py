@@ -111,18 +111,18 @@ def test_a_run_that_failed_says_so(error, status, mlflow):
     assert mlflow.active == []
 
 
-def test_a_server_that_stops_answering_does_not_lose_the_training(mlflow, monkeypatch):
+def test_a_server_that_stops_answering_does_not_lose_the_training(mlflow):
     def refuse(metrics, step):
         raise ConnectionError("no answer")
 
-    monkeypatch.setattr(mlflow, "log_metrics", refuse)
+    mlflow.log_metrics = refuse
     with pytest.raises(ConnectionError, match="no answer") as raised:
         fit(MLflowLog())
     assert "raised in on_epoch_end of the callback MLflowLog" in raised.value.__notes__
     assert mlflow.active == []
 
 
-def test_without_mlflow_the_error_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mlflow", None)
+def test_without_mlflow_the_error_names_the_extra(without_module):
+    without_module("mlflow")
     with pytest.raises(EnvironmentProblemError, match=r'pip install "sensorseq\[mlflow\]"'):
         fit(MLflowLog())

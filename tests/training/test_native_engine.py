@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from training_jobs import N_CHANNELS, N_CLASSES, make_data
 
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops import POOLINGS
-from sensorseq.training import TrainingConfig, TrainingData, train_network
+from sensorseq.training import TrainingConfig, train_network
 from sensorseq.training.native import NativeEpochs, native_engine_gap
 
-N_WINDOWS, N_TIMESTEPS, N_CHANNELS, N_CLASSES = 23, 9, 2, 3
 # 51 steps, each of two tiles of windows, every third with a smaller batch
 BATCH_SIZE, MAX_EPOCHS = 8, 17
 
@@ -83,19 +83,8 @@ NETWORKS = {
 }
 
 
-def make_data(*, dtype=torch.float64, lengths=True, weight=False):
-    generator = torch.Generator().manual_seed(3)
-    X = torch.randn(N_WINDOWS, N_TIMESTEPS, N_CHANNELS, generator=generator, dtype=torch.float64)
-    class_index = torch.randint(0, N_CLASSES, (N_WINDOWS,), generator=generator)
-    X += class_index[:, None, None]
-    valid = torch.randint(1, N_TIMESTEPS + 1, (N_WINDOWS,), generator=generator)
-    weights = torch.rand(N_WINDOWS, generator=generator, dtype=torch.float64)
-    return TrainingData(
-        X.to(dtype),
-        valid if lengths else None,
-        class_index,
-        (weights / weights.mean()).to(dtype) if weight else None,
-    )
+def drawn(**options):
+    return make_data(3, shift=1.0, **{"dtype": torch.float64, "lengths": True, **options})
 
 
 def make_module(dtype=torch.float64, **network):
@@ -142,29 +131,29 @@ def assert_same_trajectory(network, data, **options):
 
 @pytest.mark.parametrize("options", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_every_optimizer_takes_torchs_trajectory(options):
-    assert_same_trajectory({}, make_data(), **options)
+    assert_same_trajectory({}, drawn(), **options)
 
 
 @pytest.mark.parametrize("weight", [False, True], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("options", LOSSES.values(), ids=LOSSES)
 def test_every_loss_gives_the_same_trajectory(options, weight):
-    assert_same_trajectory({}, make_data(weight=weight), **options)
+    assert_same_trajectory({}, drawn(weight=weight), **options)
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_every_option_gives_the_same_trajectory(options):
-    assert_same_trajectory({}, make_data(), **options)
+    assert_same_trajectory({}, drawn(), **options)
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 def test_every_network_gives_the_same_trajectory(network):
-    assert_same_trajectory(network, make_data())
+    assert_same_trajectory(network, drawn())
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_windows_without_padding_give_the_same_trajectory(pooling):
     network = {"pooling": pooling, "bidirectional": True}
-    assert_same_trajectory(network, make_data(lengths=False))
+    assert_same_trajectory(network, drawn(lengths=False))
 
 
 @pytest.mark.parametrize("options", OPTIMIZERS.values(), ids=OPTIMIZERS)
@@ -174,9 +163,9 @@ def test_in_single_precision_the_error_is_within_the_budget(options):
     network = {"bidirectional": True}
     config = make_config(**options)
     exact = make_module(**network)
-    train_network(exact, make_data(), None, config, seed=np.random.SeedSequence(7))
+    train_network(exact, drawn(), None, config, seed=np.random.SeedSequence(7))
     ours, theirs = make_module(torch.float32, **network), make_module(torch.float32, **network)
-    data = make_data(dtype=torch.float32)
+    data = drawn(dtype=torch.float32)
     train_network(theirs, data, None, config, seed=np.random.SeedSequence(7))
     train_network(ours, data, None, config, seed=np.random.SeedSequence(7), engine="native")
 
@@ -192,7 +181,7 @@ def test_in_single_precision_the_error_is_within_the_budget(options):
 def test_a_change_to_the_module_between_epochs_is_a_change_to_the_training(ema_decay):
     # not with an average: the module then holds the average, which is no starting point
     module = make_module()
-    native = NativeEpochs([module], [make_data()], [make_config(ema_decay=ema_decay)], [0])
+    native = NativeEpochs([module], [drawn()], [make_config(ema_decay=ema_decay)], [0])
 
     def take_step():
         native.weights[0].read_module()

@@ -1,8 +1,9 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-from fits import plain_classifier, weights
+from fits import small_classifier, weights
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import (
@@ -22,10 +23,7 @@ from sensorseq.recording import Recording
 from sensorseq.training.preparation import read_training_file
 from sensorseq.windows import WindowSet
 
-
-def small(**arguments):
-    settings = {"hidden_size": 6, "max_epochs": 4, "learning_rate": 0.02, "device": "cpu"}
-    return plain_classifier(**{**settings, "random_state": 0, **arguments})
+small = partial(small_classifier, hidden_size=6, max_epochs=4)
 
 
 def make_recordings():
@@ -129,10 +127,9 @@ def test_a_balanced_file_trains_on_the_windows_it_kept(pipeline, windows, tmp_pa
     write_windows(path, windows, sample_indices=kept, scaler=pipeline.scaler_.to_dict())
     validation = np.flatnonzero(windows.split == "validation")
     classifier = small().fit(path)
-    assert classifier._report_facts["n_train"] == len(kept)
-    np.testing.assert_array_equal(
-        classifier.scaler_.channel_center, fit_scaler(windows.X[train]).channel_center
-    )
+    assert classifier.fluctuation_.n_train == len(kept)
+    center = fit_scaler(windows.X[train]).channel_center
+    np.testing.assert_array_equal(classifier.scaler_.channel_center, center)
     expected = small(scale="robust").fit(windows.take(np.concatenate([kept, validation])))
     assert weights(small(scale="robust").fit(path)) == weights(expected)
 

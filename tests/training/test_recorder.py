@@ -24,11 +24,7 @@ from sensorseq.training.recorder import (
 N_TRAIN, N_VAL, N_TIMESTEPS, N_CLASSES = 45, 17, 9, 3
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _no_disk_is_waited_for():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda _: None)
-        yield
+pytestmark = pytest.mark.usefixtures("no_disk_is_waited_for")
 
 
 def make_data(n_windows, seed, dtype, *, lengths=False, weight=False, n_timesteps=N_TIMESTEPS):

@@ -1,53 +1,21 @@
 """Runs side by side have the records that each has alone, and the report of a fit has its own."""
 
-import copy
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 from fits import without_time
+from training_jobs import copy_of, make_data, make_job
 
 from sensorseq.history import TrainingRecord
-from sensorseq.nn import LSTMLinear
-from sensorseq.training import TrainingConfig, TrainingData
-from sensorseq.training.engine import TrainingJob
 from sensorseq.training.recorder import Recorder
 from sensorseq.training.side_by_side import train_side_by_side
 
 
-def make_data(seed, n_windows=41, n_timesteps=9, *, lengths=False):
-    rng = np.random.default_rng(seed)
-    target = torch.tensor(rng.integers(0, 3, n_windows))
-    X = torch.tensor(rng.normal(size=(n_windows, n_timesteps, 2)), dtype=torch.float32)
-    valid = torch.tensor(rng.integers(6, n_timesteps + 1, n_windows)) if lengths else None
-    return TrainingData(X + 0.5 * target[:, None, None], valid, target)
-
-
-def make_job(seed, train, validation, *, recorder=True, refresh=None, network=None, **options):
-    torch.manual_seed(seed)
-    module = LSTMLinear(2, 6, 3, **{"pooling": "meanmax", **(network or {})})
-    chosen = {"learning_rate": 0.02, "batch_size": 8, "max_epochs": 6, "patience": 2, **options}
-    if validation is None:
-        chosen |= {"monitor": "loss", "early_stopping": False}
-    return TrainingJob(
-        module,
-        train,
-        validation,
-        TrainingConfig(3, **chosen),
-        np.random.SeedSequence(seed + 50),
-        refresh=refresh,
-        recorder=Recorder() if recorder else None,
-    )
-
-
-def copy_of(job):
-    return replace(
-        job,
-        module=copy.deepcopy(job.module),
-        seed=np.random.SeedSequence(job.seed.entropy),
-        recorder=None if job.recorder is None else Recorder(),
-    )
+def recorded(seed, train, validation, **options):
+    settings = {"max_epochs": 6, "recorder": Recorder(), **options}
+    return make_job(seed, train, validation, **settings)
 
 
 def assert_same(record, wanted):
@@ -60,11 +28,9 @@ def assert_same(record, wanted):
     assert len(wanted.snapshots) >= 1
 
 
-DATA, OTHER, PADDED = make_data(0), make_data(1, 57), make_data(2, lengths=True)
+DATA, OTHER, PADDED = make_data(0, 41), make_data(1, 57), make_data(2, 41, lengths=True)
 SHOWN, OTHER_SHOWN, PADDED_SHOWN = (
-    make_data(3, 19),
-    make_data(4, 11),
-    make_data(5, 13, lengths=True),
+    make_data(seed, n, lengths=seed == 5) for seed, n in ((3, 19), (4, 11), (5, 13))
 )
 
 
@@ -74,24 +40,24 @@ def shift(epoch):
 
 GROUPS = {
     "the same windows": [
-        make_job(0, DATA, SHOWN),
-        make_job(1, DATA, SHOWN, learning_rate=0.05, patience=1, tol=0.1),
-        make_job(2, DATA, SHOWN, sampler="balanced"),
+        recorded(0, DATA, SHOWN),
+        recorded(1, DATA, SHOWN, learning_rate=0.05, patience=1, tol=0.1),
+        recorded(2, DATA, SHOWN, sampler="balanced"),
     ],
-    "folds": [make_job(0, DATA, SHOWN), make_job(1, OTHER, OTHER_SHOWN), make_job(2, DATA, None)],
-    "lengths": [make_job(0, PADDED, PADDED_SHOWN), make_job(1, PADDED, PADDED_SHOWN, patience=1)],
-    "new windows": [make_job(0, DATA, SHOWN, refresh=shift), make_job(1, DATA, SHOWN)],
+    "folds": [recorded(0, DATA, SHOWN), recorded(1, OTHER, OTHER_SHOWN), recorded(2, DATA, None)],
+    "lengths": [recorded(0, PADDED, PADDED_SHOWN), recorded(1, PADDED, PADDED_SHOWN, patience=1)],
+    "new windows": [recorded(0, DATA, SHOWN, refresh=shift), recorded(1, DATA, SHOWN)],
     "average and dropout": [
-        make_job(seed, DATA, SHOWN, ema_decay=0.9, network={"dropout": 0.3}) for seed in (0, 1)
+        recorded(seed, DATA, SHOWN, ema_decay=0.9, network={"dropout": 0.3}) for seed in (0, 1)
     ],
-    "batch norm": [make_job(seed, DATA, SHOWN, network={"head_norm": "batch"}) for seed in (0, 1)],
+    "batch norm": [recorded(seed, DATA, SHOWN, network={"head_norm": "batch"}) for seed in (0, 1)],
     "random crops": [
-        make_job(seed, DATA, make_data(6, 9, 6), max_timesteps=6, crop="random") for seed in (0, 1)
+        recorded(seed, DATA, make_data(6, 9, 6), max_timesteps=6, crop="random") for seed in (0, 1)
     ],
     "one that is not recorded": [
-        make_job(0, DATA, SHOWN),
-        make_job(1, DATA, SHOWN, recorder=False),
-        make_job(2, OTHER, SHOWN),
+        recorded(0, DATA, SHOWN),
+        recorded(1, DATA, SHOWN, recorder=None),
+        recorded(2, OTHER, SHOWN),
     ],
 }
 

@@ -1,70 +1,21 @@
 """Runs side by side get the bits that each gets alone."""
 
-import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from fits import without_time
+from training_jobs import copy_of, make_data, make_job
 
 import sensorseq.training.native as native
 import sensorseq.training.side_by_side as side_by_side
 from sensorseq.errors import ArgumentError
-from sensorseq.nn import LSTMLinear
-from sensorseq.training import TrainingConfig, TrainingData, train_network
+from sensorseq.training import train_network
 from sensorseq.training.callbacks import HOOKS
-from sensorseq.training.engine import TrainingJob
 from sensorseq.training.side_by_side import train_side_by_side
 
-N_TIMESTEPS, N_CHANNELS, N_CLASSES = 9, 2, 3
-
-
-def make_data(seed=0, n_windows=23, *, lengths=False, weight=False, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(seed)
-    X = torch.randn(n_windows, N_TIMESTEPS, N_CHANNELS, generator=generator, dtype=torch.float64)
-    target = torch.randint(0, N_CLASSES, (n_windows,), generator=generator)
-    X += 0.5 * target[:, None, None]
-    valid = torch.randint(1, N_TIMESTEPS + 1, (n_windows,), generator=generator)
-    weights = torch.rand(n_windows, generator=generator, dtype=torch.float64)
-    return TrainingData(
-        X.to(dtype), valid if lengths else None, target, weights.to(dtype) if weight else None
-    )
-
-
-def make_job(
-    seed=0,
-    data=None,
-    validation=None,
-    *,
-    network=None,
-    dtype=torch.float32,
-    callbacks=(),
-    **options,
-):
-    torch.manual_seed(seed)
-    module = LSTMLinear(
-        N_CHANNELS, **{"hidden_size": 6, "num_classes": N_CLASSES, "pooling": "meanmax"}
-        | (network or {})
-    ).to(dtype)  # fmt: skip
-    chosen = {"learning_rate": 0.02, "batch_size": 8, "max_epochs": 5, "patience": 2, **options}
-    if validation is None:
-        chosen = {"monitor": "loss", "early_stopping": False, **chosen}
-    config = TrainingConfig(N_CLASSES, **chosen)
-    data = make_data() if data is None else data
-    return TrainingJob(
-        module, data, validation, config, np.random.SeedSequence(seed + 100), callbacks=callbacks
-    )
-
-
-def copy_of(job):
-    """The same job with a module of its own."""
-    return replace(
-        job,
-        module=copy.deepcopy(job.module),
-        seed=np.random.SeedSequence(job.seed.entropy),
-        callbacks=copy.deepcopy(job.callbacks),
-    )
+DATA, VALIDATION = make_data(1), make_data(2, 11)
 
 
 def train_alone(job):
@@ -140,9 +91,8 @@ NETWORKS = {
 
 @pytest.mark.parametrize("options", FIELDS.values(), ids=FIELDS)
 def test_runs_of_different_arguments_get_the_bits_they_get_alone(options):
-    data, validation = make_data(1), make_data(2, 11)
     assert_same_as_alone(
-        [make_job(i, data, validation, **of_job) for i, of_job in enumerate(options)]
+        [make_job(i, DATA, VALIDATION, **of_job) for i, of_job in enumerate(options)]
     )
 
 
@@ -168,13 +118,12 @@ def test_runs_on_different_windows_get_the_bits_they_get_alone(dtype):
 
 
 def test_the_number_of_threads_changes_no_bit(monkeypatch):
-    data, validation = make_data(1), make_data(2, 11)
     results = []
     for n_threads in (1, 2):
         before = torch.get_num_threads()
         torch.set_num_threads(n_threads)
         try:
-            jobs = [make_job(i, data, validation, batch_size=2 + 9 * i) for i in range(3)]
+            jobs = [make_job(i, DATA, VALIDATION, batch_size=2 + 9 * i) for i in range(3)]
             found = train_side_by_side(jobs)
         finally:
             torch.set_num_threads(before)
@@ -187,10 +136,9 @@ def weights_of(jobs):
 
 
 def test_the_order_of_the_runs_changes_no_bit():
-    data, validation = make_data(1), make_data(2, 11)
 
     def make_jobs():
-        return [make_job(i, data, validation, batch_size=3 + i) for i in range(4)]
+        return [make_job(i, DATA, VALIDATION, batch_size=3 + i) for i in range(4)]
 
     forwards, backwards = make_jobs(), make_jobs()[::-1]
     first = train_side_by_side(forwards)
@@ -201,13 +149,12 @@ def test_the_order_of_the_runs_changes_no_bit():
 
 
 def test_a_run_that_diverges_leaves_the_others_as_they_are():
-    data, validation = make_data(1), make_data(2, 11)
     wild = {"optimizer": "sgd", "max_grad_norm": None, "l1": 30.0, "batch_size": 2}
     jobs = [
-        make_job(0, data, validation, optimizer="sgd"),
-        make_job(1, data, validation, **wild, learning_rate=1e38),
-        make_job(2, data, validation, optimizer="sgd", callbacks=(Watcher(factor=1e30),)),
-        make_job(3, data, validation, optimizer="sgd", max_epochs=8),
+        make_job(0, DATA, VALIDATION, optimizer="sgd"),
+        make_job(1, DATA, VALIDATION, **wild, learning_rate=1e38),
+        make_job(2, DATA, VALIDATION, optimizer="sgd", callbacks=(Watcher(factor=1e30),)),
+        make_job(3, DATA, VALIDATION, optimizer="sgd", max_epochs=8),
     ]
     results = assert_same_as_alone(jobs)
     assert [r.ended_by == "diverged" for r in results] == [False, True, True, False]
@@ -216,9 +163,8 @@ def test_a_run_that_diverges_leaves_the_others_as_they_are():
 
 
 def test_early_stopping_is_every_runs_own():
-    data, validation = make_data(1), make_data(2, 11)
     jobs = [
-        make_job(i, data, validation, learning_rate=rate, max_epochs=40)
+        make_job(i, DATA, VALIDATION, learning_rate=rate, max_epochs=40)
         for i, rate in enumerate([0.3, 0.05, 0.1, 0.02, 0.2])
     ]
     results = assert_same_as_alone(jobs)
@@ -229,8 +175,7 @@ def test_what_the_native_engine_lacks_is_trained_as_well():
     def loss(logits, target):
         return torch.nn.functional.cross_entropy(logits, target, reduction="none")
 
-    data, validation = make_data(1), make_data(2, 11)
-    jobs = [make_job(0, data, validation, loss=loss), make_job(1, data, validation)]
+    jobs = [make_job(0, DATA, VALIDATION, loss=loss), make_job(1, DATA, VALIDATION)]
     results = assert_same_as_alone(jobs)
     assert [r.engine.name for r in results] == ["autograd", "native"]
 
@@ -254,12 +199,11 @@ class Watcher:
 
 
 def test_callbacks_see_and_change_their_own_run():
-    data, validation = make_data(1), make_data(2, 11)
     jobs = [
-        make_job(0, data, validation, callbacks=(Watcher(),)),
-        make_job(1, data, validation, callbacks=(Watcher(end_at=2),)),
-        make_job(2, data, validation),
-        make_job(3, data, validation, callbacks=(Watcher(factor=0.5),), batch_size=5),
+        make_job(0, DATA, VALIDATION, callbacks=(Watcher(),)),
+        make_job(1, DATA, VALIDATION, callbacks=(Watcher(end_at=2),)),
+        make_job(2, DATA, VALIDATION),
+        make_job(3, DATA, VALIDATION, callbacks=(Watcher(factor=0.5),), batch_size=5),
     ]
     copies = [copy_of(job) for job in jobs]
     results = train_side_by_side(jobs)
@@ -272,23 +216,22 @@ def test_callbacks_see_and_change_their_own_run():
 
 @pytest.mark.parametrize("n_jobs", [1, 3])
 def test_windows_that_are_new_in_each_epoch_are_every_runs_own(n_jobs):
-    data, validation = make_data(1), make_data(2, 11)
-    before = data.X.clone()
+    before = DATA.X.clone()
 
     def refresh_by(factor):
-        return lambda epoch: (data.X * (1 + factor * epoch)).numpy()
+        return lambda epoch: (DATA.X * (1 + factor * epoch)).numpy()
 
     jobs = [
-        replace(make_job(i, data, validation), refresh=refresh_by(0.1 * i) if i != 1 else None)
+        replace(make_job(i, DATA, VALIDATION), refresh=refresh_by(0.1 * i) if i != 1 else None)
         for i in range(n_jobs)
     ]
     assert_same_as_alone(jobs)
-    assert torch.equal(data.X, before)
+    assert torch.equal(DATA.X, before)
 
 
 def test_runs_in_portions_get_the_same_bits(monkeypatch):
-    data, others, validation = make_data(1), make_data(3), make_data(2, 11)
-    monkeypatch.setattr(side_by_side, "SHARED_BYTES", data.X.nbytes)
+    others = make_data(3)
+    monkeypatch.setattr(side_by_side, "SHARED_BYTES", DATA.X.nbytes)
     monkeypatch.setattr(side_by_side, "STEP_PRODUCTS", 1.0)
     groups = []
     original = side_by_side.SideBySide.__init__
@@ -298,7 +241,7 @@ def test_runs_in_portions_get_the_same_bits(monkeypatch):
         original(self, runs, **options)
 
     monkeypatch.setattr(side_by_side.SideBySide, "__init__", note)
-    jobs = [make_job(i, [data, others][i % 2], validation) for i in range(4)]
+    jobs = [make_job(i, [DATA, others][i % 2], VALIDATION) for i in range(4)]
     assert_same_as_alone(jobs)
     assert len(groups) >= 2
     together = [module for group in groups for module in group]
@@ -306,7 +249,6 @@ def test_runs_in_portions_get_the_same_bits(monkeypatch):
 
 
 def test_windows_that_runs_share_are_stored_once():
-    data, validation = make_data(1), make_data(2, 11)
     stored = []
     original = native.EpochTrainer
 
@@ -317,11 +259,11 @@ def test_windows_that_runs_share_are_stored_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native, "EpochTrainer", Watched)
-        train_side_by_side([make_job(i, data, validation) for i in range(3)])
-        train_side_by_side([make_job(i, [data, make_data(3)][i > 0], validation) for i in (0, 1)])
+        train_side_by_side([make_job(i, DATA, VALIDATION) for i in range(3)])
+        train_side_by_side([make_job(i, [DATA, make_data(3)][i > 0], VALIDATION) for i in (0, 1)])
     (n_first, first), (n_second, second) = stored
-    assert (n_first, first.data_ptr()) == (3, data.X.data_ptr())
-    assert (n_second, len(second)) == (2, 2 * len(data))
+    assert (n_first, first.data_ptr()) == (3, DATA.X.data_ptr())
+    assert (n_second, len(second)) == (2, 2 * len(DATA))
 
 
 class Interrupter:
@@ -339,16 +281,15 @@ class Interrupter:
 
 
 def test_an_interrupt_ends_every_run_with_its_best_weights(no_interrupt_before):
-    data, validation = make_data(1), make_data(2, 11)
     watcher = Interrupter(at=3)
-    jobs = [make_job(0, data, validation), make_job(1, data, validation, callbacks=(watcher,))]
+    jobs = [make_job(0, DATA, VALIDATION), make_job(1, DATA, VALIDATION, callbacks=(watcher,))]
     copies = [copy_of(job) for job in jobs]
     results = train_side_by_side(jobs)
     assert [r.ended_by for r in results] == ["interrupted", "interrupted"]
     assert [len(r.history) for r in results] == [3, 3]
     assert watcher.ended == 1
     for job, other, result in zip(jobs, copies, results, strict=True):
-        shorter = make_job(job.seed.entropy - 100, data, validation, lr_schedule="cosine")
+        shorter = make_job(job.seed.entropy - 100, DATA, VALIDATION, lr_schedule="cosine")
         assert result.best_epoch in (1, 2, 3)
         assert shorter.config == other.config
         stopped = replace(copy_of(other), callbacks=(Watcher(end_at=3),))
@@ -358,11 +299,10 @@ def test_an_interrupt_ends_every_run_with_its_best_weights(no_interrupt_before):
 
 
 def test_a_second_interrupt_reaches_the_caller(two_interrupts):
-    data, validation = make_data(1), make_data(2, 11)
 
     def make_jobs():
         watcher = Interrupter(at=2)
-        return [make_job(0, data, validation, callbacks=(watcher,)), make_job(1, data, validation)]
+        return [make_job(0, DATA, VALIDATION, callbacks=(watcher,)), make_job(1, DATA, VALIDATION)]
 
     train_side_by_side(make_jobs())
     with pytest.raises(KeyboardInterrupt):
@@ -374,13 +314,11 @@ def test_an_error_in_one_run_can_be_returned_in_its_place():
         def on_epoch_end(self, module, history):
             raise ValueError("of its own")
 
-    data, validation = make_data(1), make_data(2, 11)
-
     def make_jobs():
         return [
-            make_job(0, data, validation, callbacks=(Failing(),)),
-            make_job(1, data, validation, early_stopping=True),
-            make_job(2, data, None, early_stopping=True, monitor="val_loss"),
+            make_job(0, DATA, VALIDATION, callbacks=(Failing(),)),
+            make_job(1, DATA, VALIDATION, early_stopping=True),
+            make_job(2, DATA, None, early_stopping=True, monitor="val_loss"),
         ]
 
     jobs = make_jobs()

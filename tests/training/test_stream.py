@@ -10,9 +10,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from fits import plain_classifier
+from fits import plain_classifier, weights, without_time
 from hypothesis import given
 from hypothesis import strategies as st
+from small_buffers import buffer_of
 
 from sensorseq.errors import ArgumentError, InputError, PreparedFileError
 from sensorseq.io import checksums
@@ -62,16 +63,18 @@ def make(**arguments):
 
 def outcome(classifier):
     """Every weight and every number of the history, to the bit."""
-    weights = {k: v.numpy().tobytes() for k, v in classifier.module_.state_dict().items()}
-    rows = [
-        {k: v for k, v in row.items() if k != "duration_s"} for row in classifier.history_.to_rows()
-    ]
-    return weights, rows
+    return weights(classifier), without_time(classifier.history_)
 
 
 @pytest.fixture
-def small_buffer(monkeypatch):
-    monkeypatch.setenv(BUFFER_VARIABLE, str(SMALL))
+def small_buffer():
+    with buffer_of(SMALL):
+        yield
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write(tmp_path / "windows.h5", make_windows())
 
 
 @pytest.fixture
@@ -94,10 +97,9 @@ def streamed_orders(monkeypatch):
     return told
 
 
-def fit_both_ways(monkeypatch, path, **arguments):
-    monkeypatch.setenv(BUFFER_VARIABLE, str(SMALL))
-    streamed = make(**arguments).fit(path)
-    monkeypatch.delenv(BUFFER_VARIABLE)
+def fit_both_ways(path, **arguments):
+    with buffer_of(SMALL):
+        streamed = make(**arguments).fit(path)
     return streamed, make(**arguments).fit(path)
 
 
@@ -114,11 +116,7 @@ CASES = {
     "class weights": {"class_weight": {"ice": 3.0}},
     "cropped at the tail": {"max_timesteps": 7, "crop": "tail"},
     "cropped at random": {"max_timesteps": 7, "crop": "random"},
-    "cropped at random by autograd": {
-        "max_timesteps": 7,
-        "crop": "random",
-        "engine": "autograd",
-    },
+    "cropped at random by autograd": {"max_timesteps": 7, "crop": "random", "engine": "autograd"},
     "another scale": {"scale": "robust"},
     "no scale": {"scale": None, "learning_rate": 0.002},
     "dropout and an average": {"dropout": 0.3, "ema_decay": 0.9},
@@ -130,10 +128,10 @@ CASES = {
 @pytest.mark.parametrize("arguments", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("lengths", [False, True], ids=["full", "lengths"])
 def test_streamed_windows_give_the_bits_of_held_ones_in_their_order(
-    arguments, lengths, tmp_path, monkeypatch, streamed_orders
+    arguments, lengths, tmp_path, streamed_orders
 ):
     path = write(tmp_path / "windows.h5", make_windows(lengths=lengths))
-    streamed, held = fit_both_ways(monkeypatch, path, **arguments)
+    streamed, held = fit_both_ways(path, **arguments)
     assert len(streamed_orders) == 1
     assert len(streamed_orders[0].cuts) > 3  # several buffers
     assert outcome(streamed) == outcome(held)
@@ -142,29 +140,26 @@ def test_streamed_windows_give_the_bits_of_held_ones_in_their_order(
 @pytest.mark.parametrize("stored", [True, False], ids=["stored", "streamed"])
 @pytest.mark.parametrize("per", ["all", "recording"])
 def test_scaling_is_the_same_stored_or_learned_from_the_stream(
-    per, stored, tmp_path, monkeypatch, streamed_orders
+    per, stored, tmp_path, streamed_orders
 ):
     configuration = {"scale": {"kind": "min_max", "per": per}, "split": {"by": "recording"}}
     windows = make_windows(configuration=configuration)
     part = windows.part("train")
-    scaler = (
-        fit_scaler(part.X, None, "min_max")
-        if per == "all"
-        else fit_scaler_per("recording", part.X, None, "min_max", recording_id=part.recording_id)
-    )
+    if per == "all":
+        scaler = fit_scaler(part.X, None, "min_max")
+    else:
+        ids = part.recording_id
+        scaler = fit_scaler_per("recording", part.X, None, "min_max", recording_id=ids)
     known = {"scaler": scaler.to_dict()} if stored else {}
     path = write(tmp_path / "windows.h5", windows, **known)
-    streamed, held = fit_both_ways(monkeypatch, path, scale="min_max")
+    streamed, held = fit_both_ways(path, scale="min_max")
     assert outcome(streamed) == outcome(held)
-    monkeypatch.setenv(BUFFER_VARIABLE, str(SMALL))
-    found = streamed.predict_proba(path)
-    monkeypatch.delenv(BUFFER_VARIABLE)
+    with buffer_of(SMALL):
+        found = streamed.predict_proba(path)
     np.testing.assert_array_equal(found, held.predict_proba(path))
 
 
-def test_copies_of_balanced_windows_are_augmented_in_the_stream(
-    tmp_path, monkeypatch, streamed_orders
-):
+def test_copies_of_balanced_windows_are_augmented_in_the_stream(tmp_path, streamed_orders):
     configuration = {
         "balance": {"augmentation": {"scaling": 0.1, "time_warp": 0.1}},
         "split": {"random_state": 5},
@@ -174,20 +169,17 @@ def test_copies_of_balanced_windows_are_augmented_in_the_stream(
     indices = rows[balance_indices(windows.y[rows], strategy="oversample", random_state=0)]
     path = write(tmp_path / "windows.h5", windows, sample_indices=np.sort(indices))
     assert len(np.unique(indices)) < len(indices)
-    streamed, held = fit_both_ways(monkeypatch, path)
+    streamed, held = fit_both_ways(path)
     assert outcome(streamed) == outcome(held)
 
 
-def test_a_file_without_a_split_is_parted_by_recordings_as_in_memory(
-    tmp_path, monkeypatch, streamed_orders
-):
+def test_a_file_without_a_split_is_parted_by_recordings_as_in_memory(tmp_path, streamed_orders):
     path = write(tmp_path / "windows.h5", make_windows(split=False))
-    streamed, held = fit_both_ways(monkeypatch, path, validation_fraction=0.4)
+    streamed, held = fit_both_ways(path, validation_fraction=0.4)
     assert outcome(streamed) == outcome(held)
 
 
-def test_a_streamed_fit_repeats_bit_for_bit(tmp_path, small_buffer):
-    path = write(tmp_path / "windows.h5", make_windows())
+def test_a_streamed_fit_repeats_bit_for_bit(path, small_buffer):
     first, second = make().fit(path), make().fit(path)
     assert outcome(first) == outcome(second)
     assert outcome(first) != outcome(make(random_state=4).fit(path))
@@ -209,6 +201,11 @@ def test_both_engines_take_one_trajectory_through_the_stream(tmp_path, small_buf
             assert ours[name] == pytest.approx(theirs[name], rel=1e-9), name
 
 
+def make_sampler(n_windows, batch_size, last_batch="keep", seed=0, **options):
+    rng, y = np.random.default_rng(seed), np.zeros(n_windows, np.int64)
+    return StreamedSampler(y, batch_size, "shuffle", last_batch, rng, **options)
+
+
 @given(
     n_windows=st.integers(1, 90),
     batch_size=st.integers(1, 12),
@@ -220,16 +217,9 @@ def test_both_engines_take_one_trajectory_through_the_stream(tmp_path, small_buf
 def test_every_window_comes_once_in_an_epoch(
     n_windows, batch_size, last_batch, block_windows, spare, seed
 ):
-    sampler = StreamedSampler(
-        np.zeros(n_windows, np.int64),
-        batch_size,
-        "shuffle",
-        last_batch,
-        np.random.default_rng(seed),
-        places=np.arange(n_windows) * 3,
-        block_windows=block_windows,
-        buffer_windows=2 * batch_size + spare,
-    )
+    blocks = {"block_windows": block_windows, "buffer_windows": 2 * batch_size + spare}
+    places = np.arange(n_windows) * 3
+    sampler = make_sampler(n_windows, batch_size, last_batch, seed, places=places, **blocks)
     for _ in range(2):
         buffers = sampler.buffers()
         assert max(len(rows) for rows, _ in buffers) <= 2 * batch_size + spare
@@ -240,16 +230,8 @@ def test_every_window_comes_once_in_an_epoch(
 
 def test_epochs_differ_and_a_buffer_draws_from_the_whole_file():
     n_windows = 4000
-    sampler = StreamedSampler(
-        np.zeros(n_windows, np.int64),
-        20,
-        "shuffle",
-        "keep",
-        np.random.default_rng(0),
-        places=np.arange(n_windows),
-        block_windows=10,
-        buffer_windows=1000,
-    )
+    places = np.arange(n_windows)
+    sampler = make_sampler(n_windows, 20, places=places, block_windows=10, buffer_windows=1000)
     first, second = sampler.buffers(), sampler.buffers()
     assert not np.array_equal(first[0][0], second[0][0])
     for rows, ends in first:
@@ -264,19 +246,19 @@ def test_predictions_of_a_large_file_are_those_of_its_windows(tmp_path, monkeypa
     path = write(tmp_path / "windows.h5", windows)
     classifier = make(max_timesteps=9, crop="centre").fit(windows)
     wanted = classifier.predict_proba(windows), classifier.score(windows)
-    monkeypatch.setenv(BUFFER_VARIABLE, str(SMALL))
     monkeypatch.setattr("sensorseq.io.prepared.PreparedFile.take", None)  # all at once
-    np.testing.assert_array_equal(classifier.predict_proba(path), wanted[0])
-    assert classifier.score(path) == wanted[1]
+    with buffer_of(SMALL):
+        np.testing.assert_array_equal(classifier.predict_proba(path), wanted[0])
+        assert classifier.score(path) == wanted[1]
 
 
-def test_validation_windows_may_be_a_large_file_of_their_own(tmp_path, monkeypatch):
+def test_validation_windows_may_be_a_large_file_of_their_own(tmp_path):
     windows = make_windows()
     path = write(tmp_path / "windows.h5", windows.part("validation"))
-    arguments = {"validation_fraction": 0.0}
-    held = make(**arguments).fit(windows.part("train"), X_val=windows.part("validation"))
-    monkeypatch.setenv(BUFFER_VARIABLE, "2000")
-    streamed = make(**arguments).fit(windows.part("train"), X_val=path)
+    train, validation = windows.part("train"), windows.part("validation")
+    held = make(validation_fraction=0.0).fit(train, X_val=validation)
+    with buffer_of(2000):
+        streamed = make(validation_fraction=0.0).fit(train, X_val=path)
     assert outcome(streamed) == outcome(held)
 
 
@@ -355,8 +337,7 @@ def test_damage_met_by_the_reading_thread_ends_the_fit(tmp_path, small_buffer, m
         make().fit(path)
 
 
-def test_a_file_that_is_replaced_during_a_fit_ends_it(tmp_path, small_buffer):
-    path = write(tmp_path / "windows.h5", make_windows())
+def test_a_file_that_is_replaced_during_a_fit_ends_it(path, small_buffer):
 
     class Replace:
         def on_epoch_end(self, module, history):
@@ -377,9 +358,8 @@ def open_files(path):
 
 @pytest.mark.parametrize("engine", ["autograd", "native"])
 def test_an_interrupt_amid_an_epoch_ends_the_thread_and_closes_the_file(
-    engine, tmp_path, monkeypatch, small_buffer
+    engine, path, monkeypatch, small_buffer
 ):
-    path = write(tmp_path / "windows.h5", make_windows())
     seen = []
 
     def interrupt(self, *arguments, **options):
@@ -418,17 +398,14 @@ def test_only_two_pieces_are_held_and_errors_rise_in_their_place():
 
 
 @pytest.mark.parametrize("batch_size", [None, 200])
-def test_a_batch_larger_than_the_buffer_is_refused_by_name(batch_size, tmp_path, small_buffer):
-    path = write(tmp_path / "windows.h5", make_windows())
+def test_a_batch_larger_than_the_buffer_is_refused_by_name(batch_size, path, small_buffer):
     with pytest.raises(ArgumentError, match=f"batch_size={batch_size}.*{BUFFER_VARIABLE}"):
         make(batch_size=batch_size).fit(path)
 
 
 @pytest.mark.parametrize("said", ["1 GB", "0", "-5", "1e9"])
-def test_a_buffer_that_is_no_number_is_refused(said, tmp_path, monkeypatch):
-    path = write(tmp_path / "windows.h5", make_windows())
-    monkeypatch.setenv(BUFFER_VARIABLE, said)
-    with pytest.raises(ArgumentError, match=BUFFER_VARIABLE):
+def test_a_buffer_that_is_no_number_is_refused(said, path):
+    with buffer_of(said), pytest.raises(ArgumentError, match=BUFFER_VARIABLE):
         make().fit(path)
 
 
@@ -464,22 +441,20 @@ def test_a_streamed_fit_that_is_resumed_ends_as_one_never_interrupted(
     assert outcome(resumed) == outcome(make(**arguments).fit(path))
 
 
-def test_every_member_of_a_streamed_ensemble_on_changed_windows_is_resumed(tmp_path, small_buffer):
-    path = write(tmp_path / "windows.h5", make_windows())
+def test_every_member_of_a_streamed_ensemble_on_changed_windows_is_resumed(
+    tmp_path, path, small_buffer
+):
     kept = {"n_models": 2, "augment": "standard", "checkpoint": str(tmp_path / "run.checkpoint")}
     once = make(**kept).fit(path)
     again = make(**kept, resume=True).fit(path)
     assert again.predict_proba(path).tobytes() == once.predict_proba(path).tobytes()
 
 
-def test_a_file_larger_than_the_buffer_is_one_lot_of_partial_fit(
-    tmp_path, monkeypatch, streamed_orders
-):
+def test_a_file_larger_than_the_buffer_is_one_lot_of_partial_fit(tmp_path, streamed_orders):
     path = write(tmp_path / "windows.h5", make_windows(lengths=True))
     classes = ["gravel", "ice", "sand"]
-    monkeypatch.setenv(BUFFER_VARIABLE, str(SMALL))
-    streamed = make().partial_fit(path, classes=classes).partial_fit(path)
-    monkeypatch.delenv(BUFFER_VARIABLE)
+    with buffer_of(SMALL):
+        streamed = make().partial_fit(path, classes=classes).partial_fit(path)
     held = make().partial_fit(path, classes=classes).partial_fit(path)
     assert len(streamed_orders[0].cuts) > 3
     assert outcome(streamed) == outcome(held)

@@ -5,7 +5,6 @@ import errno
 import functools
 import os
 import pickle
-import sys
 
 import numpy as np
 import pytest
@@ -107,8 +106,8 @@ def test_a_classifier_with_a_log_can_be_pickled_after_its_fit(tmp_path):
     np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
 
 
-def test_without_tensorboard_the_error_names_the_extra(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+def test_without_tensorboard_the_error_names_the_extra(tmp_path, without_module):
+    without_module("torch.utils.tensorboard")
     with pytest.raises(EnvironmentProblemError, match=r'pip install "sensorseq\[tensorboard\]"'):
         fit(TensorBoardLog(tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()

@@ -1,8 +1,9 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-from fits import plain_classifier
+from fits import small_classifier
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
@@ -11,12 +12,8 @@ from sensorseq.preprocessing.scale.keyed import KeyedScaler, fit_scaler_per
 from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler, rated_scaler
 from sensorseq.windows import WindowSet
 
+small = partial(small_classifier, hidden_size=6, max_epochs=6, learning_rate=0.03)
 N_RECORDINGS = 8
-
-
-def small(**arguments):
-    settings = {"hidden_size": 6, "max_epochs": 6, "learning_rate": 0.03, "device": "cpu"}
-    return plain_classifier(**{**settings, "random_state": 0, **arguments})
 
 
 def told(windows, **scale):

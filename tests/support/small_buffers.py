@@ -1,0 +1,14 @@
+"""A buffer so small that stored windows are read in pieces."""
+
+import contextlib
+
+import pytest
+
+from sensorseq.training.stream import BUFFER_VARIABLE
+
+
+@contextlib.contextmanager
+def buffer_of(size_bytes):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(BUFFER_VARIABLE, str(size_bytes))
+        yield
