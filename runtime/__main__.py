@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import sys
@@ -21,7 +22,8 @@ from sensorseq_runtime.prediction import live
 from sensorseq_runtime.prediction.network import usable_threads
 from sensorseq_runtime.prediction.predictor import NO_RANGES
 from sensorseq_runtime.prediction.preparation import recorded_option
-from sensorseq_runtime.prediction.stream import prediction_pipeline
+from sensorseq_runtime.prediction.serving import serve
+from sensorseq_runtime.prediction.stream import DecisionStream, prediction_pipeline
 from sensorseq_runtime.recording import Channel, Recording
 from sensorseq_runtime.sequence.smoothing import SMOOTH, STREAM_SMOOTH
 from sensorseq_runtime.sequence.timeline import spans_as_csv
@@ -71,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.set_defaults(run=_predict)
     stream.add_argument("--input", type=Path, help="pipe or serial line [stdin]")
     stream.add_argument("--udp", metavar="[HOST:]PORT", help="listen for datagrams of samples")
+    stream.add_argument("--tcp", metavar="[HOST:]PORT", help="serve each connection as a robot")
     stream.add_argument("--format", choices=live.FORMATS, default="csv")
     stream.add_argument("--max-gap-s", type=float, help="longest gap to bridge")
     stream.add_argument("--max-delay-s", type=float, default=0.0, help="wait for late samples")
@@ -99,18 +102,27 @@ def _tell_outside(found: Any, *, strict: bool) -> None:
 
 
 def _stream(given: argparse.Namespace) -> None:
-    if given.input is not None and given.udp is not None:
-        raise InputError("--input and --udp exclude each other.")
-    decisions = _load(given).stream(
-        given.sample_rate_hz,
-        max_gap_s=given.max_gap_s,
-        max_delay_s=given.max_delay_s,
-        false_alarm_rate=given.false_alarm_rate,
-        smooth=given.smooth,
-        lag=given.lag,
-        mean_dwell_s=given.mean_dwell_s,
-    )
-    decisions.on_outside = partial(_tell_outside, strict=given.strict)
+    if sum(source is not None for source in (given.input, given.udp, given.tcp)) > 1:
+        raise InputError("--input, --udp and --tcp exclude each other.")
+    model, say = _load(given), (lambda _: None) if given.quiet else _warn
+
+    def make() -> DecisionStream:
+        made = model.stream(
+            given.sample_rate_hz,
+            max_gap_s=given.max_gap_s,
+            max_delay_s=given.max_delay_s,
+            false_alarm_rate=given.false_alarm_rate,
+            smooth=given.smooth,
+            lag=given.lag,
+            mean_dwell_s=given.mean_dwell_s,
+        )
+        made.on_outside = partial(_tell_outside, strict=given.strict)
+        return made
+
+    decisions = make()
+    if given.tcp is not None:
+        own = {"sample_format": given.format, "time_column": given.time_column}
+        asyncio.run(serve(make, given.tcp, **own, n_threads=usable_threads(), say=say))
     parser = live.SampleParser(given.format, decisions.channels, given.time_column)
     with ExitStack() as stack:
         if given.udp is not None:
@@ -120,7 +132,7 @@ def _stream(given: argparse.Namespace) -> None:
             if given.input is not None:
                 descriptor = stack.enter_context(given.input.open("rb", buffering=0)).fileno()
             samples = live.samples_of_pipe(descriptor, parser)
-        live.classify(decisions, samples, parser, sys.stdout, str if given.quiet else _warn)
+        live.classify(decisions, samples, parser, sys.stdout, say)
 
 
 def _predict(given: argparse.Namespace) -> None:

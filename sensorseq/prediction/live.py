@@ -133,14 +133,20 @@ def samples_of_pipe(descriptor: int, parser: SampleParser) -> Iterator[Samples]:
     yield parser.feed(b"", whole=True)
 
 
+def address_of(option: str, text: str) -> tuple[str, int]:
+    """Parse ``[HOST:]PORT``; the host is this machine by default."""
+    host, _, port = text.rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise ArgumentError(f"{option} {text} is not a port, such as 5005 or 127.0.0.1:5005.")
+    return host or "127.0.0.1", int(port)
+
+
 def samples_of_udp(address: str, parser: SampleParser) -> Iterator[Samples]:
     """Yield the samples of datagrams sent to ``[HOST:]PORT``, until an empty one arrives."""
-    host, _, port = address.rpartition(":")
-    if not port.isdigit() or int(port) > 65535:
-        raise ArgumentError(f"--udp {address} is not a port, such as 5005 or 127.0.0.1:5005.")
+    host, port = address_of("--udp", address)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
         try:
-            opened.bind((host or "127.0.0.1", int(port)))
+            opened.bind((host, port))
         except OSError as error:
             raise InputError(f"cannot listen on UDP port {address}: {error.strerror}.") from error
         while data := opened.recv(_DATAGRAM):

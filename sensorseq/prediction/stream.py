@@ -105,6 +105,8 @@ class DecisionStream:
         Columns of the samples, in this order.
     sample_rate_hz : float
         Rate of the samples.
+    hop_s : float
+        Seconds between the starts of windows.
     latency_s : float
         Delay of a decision after the end of its window, due to filters that look ahead.
     classes : list
@@ -154,6 +156,7 @@ class DecisionStream:
         self._window_rate = self._plan.window_rate_hz(self._rate)
         self._n_window = self._plan.window_samples(self._rate)
         hop_s = use.window_s if use.hop_s is None else use.hop_s
+        self.hop_s = float(hop_s)
         self._hop = hop_s * self._window_rate
         if self._hop < 1 - 1e-9:
             raise ArgumentError(f"hop_s={hop_s:g} is less than one sample of the windows.")

@@ -1,0 +1,127 @@
+"""Streams of many robots in one process: each TCP connection sends samples and gets decisions."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from sensorseq.errors import InputError, SensorseqError
+from sensorseq.prediction.live import SampleParser, address_of
+from sensorseq.prediction.stream import DecisionStream, StreamDecision
+
+_BLOCK = 1 << 16  # most bytes read at once
+_MOST_WAITING = 256  # blocks of a robot; then its connection is not read until some are decided
+
+
+async def serve(
+    make_stream: Callable[[], DecisionStream],
+    address: str,
+    *,
+    sample_format: str = "csv",
+    time_column: str | None = None,
+    n_threads: int = 1,
+    say: Callable[[str], None] = print,
+    ready: Callable[[int], None] | None = None,
+) -> None:
+    """Classify the samples of each connection by a stream of its own, until it is cancelled.
+
+    A decision is a line of JSON as `write_decisions` writes it, but with ``late_s``, the time since
+    its last sample came. A connection whose data cannot be
+    read gets a line with ``"error"`` and is closed; the others go on. When a connection is ended,
+    what is left of its stream is decided.
+
+    Parameters
+    ----------
+    make_stream : callable
+        Returns a stream, for each connection a new one.
+    address : str
+        ``[HOST:]PORT`` to listen on; port 0 takes a free one.
+    sample_format, time_column
+        As in `SampleParser`.
+    n_threads : int, default=1
+        Streams that are computed at the same time.
+    say : callable
+        Is told of connections, of errors, and of a robot whose decisions come more than a hop late.
+    ready : callable, optional
+        Is called with the port.
+
+    Raises
+    ------
+    InputError
+        If it cannot listen on the address.
+    """
+    host, port = address_of("--tcp", address)
+    with ThreadPoolExecutor(n_threads) as pool:
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            name = "{}:{}".format(*writer.get_extra_info("peername")[:2])
+            say(f"{name}: connected")
+            try:
+                stream = make_stream()
+                parser = SampleParser(sample_format, stream.channels, time_column)
+                await _classify(stream, parser, reader, writer, pool, name, say)
+            except SensorseqError as error:
+                say(f"{name}: {error}")
+                writer.write(json.dumps({"error": str(error)}).encode() + b"\n")
+            except OSError as error:
+                say(f"{name}: the connection broke off ({error})")
+            finally:
+                writer.close()
+                say(f"{name}: closed")
+
+        try:
+            server = await asyncio.start_server(handle, host, port)
+        except OSError as error:
+            raise InputError(f"cannot listen on TCP port {address}: {error.strerror}.") from error
+        async with server:
+            if ready is not None:
+                ready(server.sockets[0].getsockname()[1])
+            await server.serve_forever()
+
+
+async def _classify(
+    stream: DecisionStream,
+    parser: SampleParser,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    pool: ThreadPoolExecutor,
+    name: str,
+    say: Callable[[str], None],
+) -> None:
+    """Read samples until the end, and write decisions."""
+    loop, is_late = asyncio.get_running_loop(), False
+    waiting: asyncio.Queue[tuple[float, bytes | OSError]] = asyncio.Queue(_MOST_WAITING)
+
+    async def receive() -> None:
+        data: bytes | OSError = b"start"
+        while data and isinstance(data, bytes):
+            try:
+                data = await reader.read(_BLOCK)
+            except OSError as error:
+                data = error
+            await waiting.put((time.monotonic(), data))
+
+    def decide(data: bytes) -> list[StreamDecision]:
+        if data:
+            return stream.push(*parser.feed(data))
+        return [*stream.push(*parser.feed(data, whole=True)), *stream.flush()]
+
+    receiving = asyncio.ensure_future(receive())
+    try:
+        data: bytes | OSError = b"start"
+        while data:
+            came_s, data = await waiting.get()
+            if isinstance(data, OSError):
+                raise data
+            for decision in await loop.run_in_executor(pool, decide, data):
+                late_s = time.monotonic() - came_s
+                fields = {**decision.to_dict(stream.classes), "late_s": late_s}
+                writer.write(json.dumps(fields).encode() + b"\n")
+                if (late_s > stream.hop_s) != is_late:
+                    is_late = not is_late
+                    behind = f"falls behind: a decision is {late_s:.2f} s late"
+                    say(f"{name}: {behind if is_late else 'keeps up again'}")
+            await writer.drain()
+    finally:
+        receiving.cancel()
