@@ -16,7 +16,7 @@ from sensorseq.checks import (
 )
 from sensorseq.errors import ArgumentError, SignalError, check_choice, did_you_mean
 from sensorseq.io.order_statistics import quantiles
-from sensorseq.numeric import normal_quantile
+from sensorseq.numeric import normal_quantile, normal_share
 
 _VALUES = 1 << 20  # copied together when steps are picked from windows
 _TAIL = 1e-7  # quantile: values outside the training range become +-5.2, as in scikit-learn
@@ -230,11 +230,8 @@ def _to_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArra
 
 
 def _from_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
-    import scipy.special  # predicting needs no inverse, nor scipy
-
-    values: NDArray[np.float64] = np.interp(
-        scipy.special.ndtr(x), np.linspace(0, 1, len(quantiles)), quantiles
-    )
+    levels = np.linspace(0, 1, len(quantiles))
+    values: NDArray[np.float64] = np.interp(normal_share(x), levels, quantiles)
     return values
 
 
