@@ -1,5 +1,7 @@
 """Formulas of scipy that prediction needs: numpy is enough, and for most the bits are the same."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,6 +57,12 @@ def normal_quantile(p: NDArray[np.float64]) -> NDArray[np.float64]:
     outer = x - np.log(x) / x - z * np.polyval(_TAIL[0], z) / np.polyval(_TAIL[1], z)
     found[far] = np.copysign(outer, y[far])
     return np.asarray(found)
+
+
+def normal_share(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute the share of the standard normal distribution below `x`; undo `normal_quantile`."""
+    scaled = (x.ravel() / -math.sqrt(2)).tolist()
+    return np.array([math.erfc(value) / 2 for value in scaled], np.float64).reshape(x.shape)
 
 
 def stochastic_exponential(rates: NDArray[np.float64]) -> NDArray[np.float64]:

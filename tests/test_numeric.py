@@ -5,7 +5,13 @@ import pytest
 import scipy.linalg
 import scipy.special
 
-from sensorseq.numeric import log_softmax, logsumexp, normal_quantile, stochastic_exponential
+from sensorseq.numeric import (
+    log_softmax,
+    logsumexp,
+    normal_quantile,
+    normal_share,
+    stochastic_exponential,
+)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -25,6 +31,8 @@ def test_quantiles_of_the_normal_distribution_are_those_of_scipy():
     low = 10 ** rng.uniform(-13, 0, 20_000)
     p = np.concatenate([low, 1 - low[low > 1e-12], rng.uniform(size=20_000), [0.5, np.exp(-2)]])
     np.testing.assert_allclose(normal_quantile(p), scipy.special.ndtri(p), rtol=1e-15, atol=1e-15)
+    x = np.concatenate([normal_quantile(p), [-40.0, -9.0, 9.0, 40.0]])
+    np.testing.assert_allclose(normal_share(x), scipy.special.ndtr(x), rtol=1e-13, atol=0)
 
 
 @pytest.mark.parametrize("seconds", [1e-3, 0.3, 50.0, 1e5])

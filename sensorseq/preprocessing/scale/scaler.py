@@ -11,7 +11,7 @@ from sensorseq import _signal
 from sensorseq.checks import as_windows, check_lengths, raise_not_finite, valid_steps
 from sensorseq.errors import ArgumentError, SignalError, check_choice, did_you_mean
 from sensorseq.io.order_statistics import quantiles
-from sensorseq.numeric import normal_quantile
+from sensorseq.numeric import normal_quantile, normal_share
 
 _VALUES = 1 << 20  # values copied at once when steps are picked from windows
 # Quantile at which values outside the training range are clipped to +-5.2, as in scikit-learn.
@@ -226,11 +226,8 @@ def _to_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArra
 
 
 def _from_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
-    import scipy.special  # predicting needs no inverse, nor scipy
-
-    values: NDArray[np.float64] = np.interp(
-        scipy.special.ndtr(x), np.linspace(0, 1, len(quantiles)), quantiles
-    )
+    levels = np.linspace(0, 1, len(quantiles))
+    values: NDArray[np.float64] = np.interp(normal_share(x), levels, quantiles)
     return values
 
 
