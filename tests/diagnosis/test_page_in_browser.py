@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fits import plain_classifier
+from page_reader import in_notebook
 from sample_reports import restless
 
 from sensorseq.diagnosis.report import FluctuationReport
@@ -462,7 +463,7 @@ def test_a_notebook_s_own_styles_stay_as_they_are(browser, tmp_path):
     notebook.write_text(
         "<!DOCTYPE html><html><head><meta charset='utf-8'></head><body data-jp-theme-light='false'>"
         "<h2>mine</h2><table><tr><td>1</td></tr></table><p class='verdict'>x</p>"
-        f"{make_report()._repr_html_()}{restless()._repr_html_()}</body></html>"
+        f"{in_notebook(make_report())}{in_notebook(restless())}</body></html>"
     )
     styles = "return [...document.querySelectorAll('body, body > h2, body > table td, body > p')]"
     styles += ".map(e => JSON.stringify([...getComputedStyle(e)].map(n => [n,"
