@@ -73,6 +73,11 @@ def _permission(index: int | None, mode: str) -> Permission:
     return read_verdict(index) or Permission(frozenset(), NOT_CHECKED)
 
 
+def forget_permissions() -> None:
+    """Have `permission` look again: the verdict of a GPU has changed."""
+    _permission.cache_clear()
+
+
 def machine_gap(capability: tuple[int, int] | None, is_built: bool) -> str:
     """Return why this build has no kernels for a GPU of `capability`; empty if it does."""
     if not is_built:
@@ -136,4 +141,4 @@ def keep_verdict(file: Path, passed: frozenset[Kernel], failed: dict[str, str]) 
     """Write the verdict of a check, which applies from now on."""
     kept = {"passed": sorted(passed), "failed": failed}
     write_whole(file, json.dumps(kept, indent=1).encode(), force=True)
-    _permission.cache_clear()
+    forget_permissions()

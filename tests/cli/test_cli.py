@@ -14,7 +14,7 @@ import pytest
 from commands import ROOT, answer, refused, run_process, said, succeed, write_logs
 from fits import plain_classifier
 from limited_files import run_limited
-from page_reader import Reader
+from page_reader import Reader, in_notebook
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.bench import timing
@@ -429,7 +429,7 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
     step, *_ = list_steps(report, lambda changes: settings_as_options({**hot, **changes}))
     assert step.code
     html = page.read_text("utf-8")
-    shown, notebook = Reader(html).text, Reader(report._repr_html_()).text
+    shown, notebook = Reader(html).text, Reader(in_notebook(report)).text
     for text in (printed, shown, notebook, flat(str(report))):
         assert banner_words(report).lower() in text.lower()
         assert first.title in text

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from page_reader import Reader
+from page_reader import Reader, in_notebook
 from report_strategies import CAUSES as ANY_CAUSES
 from report_strategies import PROBES
 from sample_reports import (
@@ -489,7 +489,7 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_a_notebook_gets_the_top_of_the_page_and_no_script(report):
-    read = Reader(report._repr_html_())
+    read = Reader(in_notebook(report))
     assert not {"script", "button"} & set(read.tags)
     assert not [name for name, _ in read.attributes if name in ("id", "src", "href")]
     for sentence in report.explanation:

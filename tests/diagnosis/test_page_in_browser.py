@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fits import plain_classifier
+from page_reader import in_notebook
 from sample_reports import restless
 
 from sensorseq.diagnosis.report import FluctuationReport
@@ -75,10 +76,7 @@ def started():
 @pytest.fixture
 def browser(started, path):
     emulate(started, "light")
-    started.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": 1000, "height": 900, "deviceScaleFactor": 1, "mobile": False},
-    )
+    resize(started, width=1000, height=900, mobile=False)
     started.get(path.as_uri())
     yield started
     assert started.get_log("browser") == []
@@ -87,6 +85,11 @@ def browser(started, path):
 def emulate(browser, scheme, media=""):
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
+
+
+def resize(browser, **screen):
+    screen["deviceScaleFactor"] = 1
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
 
 
 def luminance(color):
@@ -124,9 +127,8 @@ def assert_readable(browser):
 
 
 def paper(browser):
-    return luminance(
-        browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-    )
+    color = "return getComputedStyle(document.body).backgroundColor"
+    return luminance(browser.execute_script(color))
 
 
 @pytest.mark.browser
@@ -147,6 +149,22 @@ def wait_for(browser, script, expected):
     WebDriverWait(browser, 10).until(lambda driver: driver.execute_script(script) == expected)
 
 
+def copied(browser, code):
+    """Press the button beside a piece of code; return what is on the clipboard then."""
+    names = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+    browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": names})
+    browser.find_element("css selector", f"[data-copies={code}]").click()
+    wait_for(browser, COPIED, "copied")
+    return browser.execute_async_script(
+        "const done = arguments[0]; navigator.clipboard.readText().then(done, e => done(`${e}`))"
+    )
+
+
+def show(browser, folder, page):
+    (folder / "page.html").write_text(page)
+    browser.get((folder / "page.html").as_uri())
+
+
 @pytest.mark.parametrize("system", ["light", "dark"])
 def test_the_button_changes_the_colors_and_says_what_it_does(browser, system):
     emulate(browser, system)
@@ -161,15 +179,7 @@ def test_the_button_changes_the_colors_and_says_what_it_does(browser, system):
 
 @pytest.mark.browser
 def test_the_copy_button_puts_the_code_on_the_clipboard(browser):
-    names = ["clipboardReadWrite", "clipboardSanitizedWrite"]
-    browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": names})
-    button = browser.find_element("css selector", "[data-copies=code-fitted]")
-    button.click()
-    wait_for(browser, COPIED, "copied")
-    copied = browser.execute_async_script(
-        "const done = arguments[0]; navigator.clipboard.readText().then(done, e => done(`${e}`))"
-    )
-    assert copied == 'clf.fluctuation_.to_html("report.html")'
+    assert copied(browser, "code-fitted") == 'clf.fluctuation_.to_html("report.html")'
 
 
 @pytest.mark.browser
@@ -221,10 +231,7 @@ def test_the_trend_is_an_overlay_that_one_asks_for(browser):
 
 
 def assert_no_wider(browser, width):
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": True},
-    )
+    resize(browser, width=width, height=800, mobile=True)
     browser.refresh()
     browser.execute_script("document.querySelectorAll('details').forEach(e => e.open = true)")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
@@ -256,9 +263,8 @@ def test_the_page_of_a_fit_fits_a_phone(browser, tmp_path):
         return f"sensorseq train windows.h5 -o model{settings_as_options(changes)}"
 
     compared = compare_on_validation(model, part, windows)
-    page = tmp_path / "fit.html"
-    page.write_text(make_page(model, part, title="a fit", comparison=compared, command=again))
-    browser.get(page.as_uri())
+    shown = make_page(model, part, title="a fit", comparison=compared, command=again)
+    show(browser, tmp_path, shown)
     assert_no_wider(browser, 360)
     assert browser.execute_script(OVERLAPS) == []
 
@@ -280,10 +286,8 @@ def test_ten_classes_with_long_names_fit_the_page(browser, tmp_path):
         channels=tuple(f"imu_link/linear_acceleration.{i}" for i in range(10)),
     )
     model = plain_classifier(hidden_size=4, max_epochs=2, random_state=0).fit(windows)
-    page = tmp_path / "fit.html"
     part = PagePart.of(model, windows, "validation")
-    page.write_text(make_page(model, part, title="a fit"))
-    browser.get(page.as_uri())
+    show(browser, tmp_path, make_page(model, part, title="a fit"))
     assert_no_wider(browser, 820)
     assert max(browser.execute_script(TOO_WIDE)) <= 0
     assert browser.execute_script(OVERLAPS) == []
@@ -308,9 +312,8 @@ def test_the_page_of_recordings_can_be_read_and_fits_a_phone(browser, tmp_path):
     facts = [measure(one) for one in recordings]
     odd = [finding.to_dict() for finding in check_recordings(facts)]
     assert {one["kind"] for one in odd} == {"saturated"}
-    page = tmp_path / "look.html"
-    page.write_text(make_look({"recordings": [{"error": "x" * 200}], "odd": odd}, facts, title="x"))
-    browser.get(page.as_uri())
+    seen = {"recordings": [{"error": "x" * 200}], "odd": odd}
+    show(browser, tmp_path, make_look(seen, facts, title="x"))
     assert_readable(browser)
     emulate(browser, "dark")
     assert_readable(browser)
@@ -321,17 +324,13 @@ def test_the_page_of_recordings_can_be_read_and_fits_a_phone(browser, tmp_path):
 def test_ten_channels_with_long_names_fit_the_page_of_recordings(browser, tmp_path):
     rng = np.random.default_rng(0)
     names = [f"imu_link/linear_acceleration.{i}" for i in range(10)]
+    ids = [f"run_{'of_the_robot_' * 3}{i}" for i in range(3)]
+    drawn = (rng.normal(size=(600, 10)) for _ in ids)
     facts = [
-        measure(
-            Recording.evenly_sampled(
-                rng.normal(size=(600, 10)), 50.0, names, f"run_{'of_the_robot_' * 3}{i}", label="a"
-            )
-        )
-        for i in range(3)
+        measure(Recording.evenly_sampled(values, 50.0, names, name, label="a"))
+        for values, name in zip(drawn, ids, strict=True)
     ]
-    page = tmp_path / "look.html"
-    page.write_text(make_look({"recordings": [], "odd": []}, facts, title="x"))
-    browser.get(page.as_uri())
+    show(browser, tmp_path, make_look({"recordings": [], "odd": []}, facts, title="x"))
     assert_no_wider(browser, 820)
     assert max(browser.execute_script(TOO_WIDE)) <= 0
 
@@ -434,15 +433,9 @@ new MutationObserver(() => labels.push(button.textContent)).observe(button, {chi
 @pytest.mark.browser
 def test_the_repair_is_copied_and_its_button_says_so(browser, findings):
     browser.get(findings.as_uri())
-    names = ["clipboardReadWrite", "clipboardSanitizedWrite"]
-    browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": names})
     browser.execute_script(LISTEN)
-    browser.find_element("css selector", "[data-copies=code-repair]").click()
-    wait_for(browser, COPIED, "copied")
-    copied = browser.execute_async_script(
-        "const done = arguments[0]; navigator.clipboard.readText().then(done, e => done(`${e}`))"
-    )
-    assert copied.startswith('clf.set_params(lr_schedule="cosine", learning_rate=0.003)\n')
+    repair = 'clf.set_params(lr_schedule="cosine", learning_rate=0.003)\n'
+    assert copied(browser, "code-repair").startswith(repair)
     wait_for(browser, "return labels.join()", "copied,copy")
 
 
@@ -458,17 +451,16 @@ def test_grades_differ_without_their_color(browser, findings):
 
 @pytest.mark.browser
 def test_a_notebook_s_own_styles_stay_as_they_are(browser, tmp_path):
-    notebook = tmp_path / "notebook.html"
-    notebook.write_text(
+    notebook = (
         "<!DOCTYPE html><html><head><meta charset='utf-8'></head><body data-jp-theme-light='false'>"
         "<h2>mine</h2><table><tr><td>1</td></tr></table><p class='verdict'>x</p>"
-        f"{make_report()._repr_html_()}{restless()._repr_html_()}</body></html>"
+        f"{in_notebook(make_report())}{in_notebook(restless())}</body></html>"
     )
     styles = "return [...document.querySelectorAll('body, body > h2, body > table td, body > p')]"
     styles += ".map(e => JSON.stringify([...getComputedStyle(e)].map(n => [n,"
     styles += "getComputedStyle(e).getPropertyValue(n)]).filter(p => !/height|width|size|origin/"
     styles += ".test(p[0]))))"
-    browser.get(notebook.as_uri())
+    show(browser, tmp_path, notebook)
     with_report = browser.execute_script(styles)
     outer = "return getComputedStyle(document.querySelector('.sensorseq')).backgroundColor"
     assert luminance(browser.execute_script(outer)) < 0.05  # the notebook says that it is dark

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from altered_json import altered
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -705,18 +706,6 @@ def test_bad_input_is_named_with_the_way_out(history, keywords, says):
         FluctuationReport.from_history(history, **keywords)
 
 
-def replaced(rng, described):
-    """Return plain values with one of them replaced by something else."""
-    changed = json.loads(json.dumps(described))
-    holder, key = changed, rng.choice(sorted(changed))
-    while isinstance(holder[key], dict | list) and holder[key] and rng.random() < 0.85:
-        holder = holder[key]
-        key = rng.choice(sorted(holder)) if isinstance(holder, dict) else rng.integers(len(holder))
-    others = (None, True, -1, 10**9, 1e308, "", "a", [], {}, [None], {"": None}, [0] * 300)
-    holder[key] = others[rng.integers(len(others))]
-    return changed
-
-
 def test_a_damaged_report_is_refused_when_it_is_read_and_not_when_it_is_shown(tmp_path):
     rng = np.random.default_rng(0)
     rows = {"loss": rng.uniform(0.1, 0.6, 30), "val_accuracy": rng.choice([0.6, 0.9], 30)}
@@ -724,7 +713,7 @@ def test_a_damaged_report_is_refused_when_it_is_read_and_not_when_it_is_shown(tm
     n_refused = 0
     for _ in range(120):
         try:
-            report = FluctuationReport.from_dict(replaced(rng, described))
+            report = FluctuationReport.from_dict(altered(rng, described))
         except ArgumentError:
             n_refused += 1
         else:

@@ -75,9 +75,7 @@ def test_what_a_name_means(name, role):
 
 def test_two_columns_for_one_thing_are_an_error_that_names_both_and_the_way_out():
     history = {"loss": LOSS, "acc": ACCURACY, "binary_accuracy": ACCURACY[::-1]}
-    with pytest.raises(
-        InputError, match=r"'acc' or 'binary_accuracy'.*columns=.*--column accuracy"
-    ):
+    with pytest.raises(InputError, match=r"'acc' or 'binary_accuracy'.*--column accuracy"):
         read_history(history)
     chosen = read_history(history, {"accuracy": "binary_accuracy"})
     assert column(chosen, "accuracy") == ACCURACY[::-1]
@@ -196,9 +194,7 @@ def test_a_training_loss_of_single_batches_is_not_used_unless_it_is_named(tmp_pa
     for i in range(30):
         rows += [[i, 4 * i + 1, 1.0, ""], [i, 4 * i + 3, 3.0, ""], [i, 4 * i + 3, "", VAL_LOSS[i]]]
     path = write(tmp_path, lines(*rows))
-    with pytest.warns(
-        UserWarning, match="train_loss has values of single steps.*--column loss=train_loss"
-    ):
+    with pytest.warns(UserWarning, match="train_loss .*--column loss=train_loss"):
         history = read_history(path)
     assert column(history, "loss") == [None] * 30
     assert column(history, "val_loss") == VAL_LOSS
@@ -280,10 +276,8 @@ def test_in_pandas_nan_is_a_gap_but_at_the_end_it_is_no_number():
     assert all(math.isnan(value) for value in column(history, "loss")[20:])
     report = FluctuationReport.from_history(pd.DataFrame({"loss": diverged}))
     assert report.verdict == "diverged"
-    assert (
-        FluctuationReport.from_history(pd.DataFrame({"loss": [math.nan] * 20})).verdict
-        == "diverged"
-    )
+    never = FluctuationReport.from_history(pd.DataFrame({"loss": [math.nan] * 20}))
+    assert never.verdict == "diverged"
 
 
 def test_event_files_of_summary_writer_and_of_lightning(tmp_path):

@@ -10,6 +10,7 @@ from remedies.problems import tones
 from sklearn import model_selection
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingClassifier
+from sklearn.exceptions import FitFailedWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold, RandomizedSearchCV, StratifiedKFold
@@ -315,7 +316,7 @@ def test_a_fit_that_fails_is_scored_as_scikit_learn_scores_it():
     options = {"cv": CV, "error_score": -1.0}
     results = []
     for search in (SequenceSearchCV, GridSearchCV):
-        with pytest.warns(model_selection._validation.FitFailedWarning, match="9 fits failed"):
+        with pytest.warns(FitFailedWarning, match="9 fits failed"):
             results.append(search(small(**WILD), grid, **options).fit(X, Y).cv_results_)
     assert_same_results(*results)
     with pytest.raises(DivergedError, match="in its first epoch"):

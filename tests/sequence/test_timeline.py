@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 from fits import class_shares_of
+from page_reader import in_notebook
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
@@ -62,7 +63,7 @@ def test_the_table_has_a_row_for_each_span(tmp_path):
     ]
     assert all(row["recording"] == "0" for row in rows)
     assert float(rows[0]["probability"]) == pytest.approx(made.spans[0].probability, abs=1e-4)
-    assert made._repr_html_().count("<i style=") == 2 + 2  # spans, and names of the classes
+    assert in_notebook(made).count("<i style=") == 2 + 2  # spans, and names of the classes
 
 
 def test_a_page_has_the_true_classes_above(tmp_path):

@@ -1,4 +1,4 @@
-"""Reads a page: whether its tags are closed, and what it says."""
+"""Reads a page, or what a notebook shows: whether its tags are closed, and what it says."""
 
 from html.parser import HTMLParser
 
@@ -35,3 +35,8 @@ class Reader(HTMLParser):
     @property
     def text(self):
         return " ".join(" ".join(self.texts).split())
+
+
+def in_notebook(shown):
+    """Return the HTML that a notebook displays."""
+    return shown._repr_html_()

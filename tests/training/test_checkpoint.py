@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from altered_json import altered
 from fits import weights, without_time
 from hypothesis import given
 from hypothesis import strategies as st
@@ -394,9 +395,7 @@ def test_arguments_of_the_caller_count_as_well(tmp_path):
 
     begin(scale="standard", verbose=0, random_state=np.random.RandomState(0))
     begin(scale="standard", verbose=1, random_state=np.random.RandomState(0))
-    with pytest.raises(
-        CheckpointError, match="scale is None, but the checkpoint was made with 'sta"
-    ):
+    with pytest.raises(CheckpointError, match=r"scale is None, .* 'standard'"):
         begin(scale=None, verbose=1, random_state=np.random.RandomState(0))
 
 
@@ -523,21 +522,6 @@ def test_versions_are_no_reason_to_warn_here(begun):
         Checkpoint(begun, resume=True)
 
 
-def replaced(rng, described):
-    """Return plain values with one of them removed or replaced by something else."""
-    changed = json.loads(json.dumps(described))
-    holder, key = changed, rng.choice(sorted(changed))
-    while isinstance(holder[key], dict | list) and holder[key] and rng.random() < 0.85:
-        holder = holder[key]
-        key = rng.choice(sorted(holder)) if isinstance(holder, dict) else rng.integers(len(holder))
-    others = (None, True, -1, 10**30, 0.5, "", "a", [], {}, [None])
-    if isinstance(holder, dict) and rng.random() < 0.2:
-        del holder[key]
-    else:
-        holder[key] = others[rng.integers(len(others))]
-    return changed
-
-
 def test_a_damaged_checkpoint_with_a_right_checksum_is_read_or_refused(begun, tmp_path):
     rng, path = np.random.default_rng(0), tmp_path / "run"
     arrays, description = unpack(CHECKPOINT, begun)
@@ -545,7 +529,7 @@ def test_a_damaged_checkpoint_with_a_right_checksum_is_read_or_refused(begun, tm
     for number in range(60):
         changed, given = description, dict(arrays)
         if number % 3:
-            changed = replaced(rng, description)
+            changed = altered(rng, description, removed=0.2)
         else:
             name = rng.choice(sorted(arrays))
             array = given.pop(name)

@@ -22,16 +22,15 @@ def make_module(**arguments):
     return LSTMLinear(2, 4, 3, **arguments)
 
 
+# one step of plain descent on all windows at once
+DESCENT = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 1.0, "lr_schedule": "constant"}
+DESCENT |= {"batch_size": None, "max_epochs": 1, "restore_best": False}
+
+
 def train(module, train_part=TRAIN, validation=VALIDATION, seed=0, callbacks=(), **arguments):
     config = TrainingConfig(n_outputs=3, **{"max_epochs": 5, **arguments})
-    return train_network(
-        module,
-        train_part,
-        validation,
-        config,
-        seed=np.random.SeedSequence(seed),
-        callbacks=callbacks,
-    )
+    seed = np.random.SeedSequence(seed)
+    return train_network(module, train_part, validation, config, seed=seed, callbacks=callbacks)
 
 
 @pytest.mark.parametrize(
@@ -46,16 +45,9 @@ def train(module, train_part=TRAIN, validation=VALIDATION, seed=0, callbacks=(),
 def test_full_batch_training_is_the_plain_torch_loop(optimizer, make):
     module = make_module()
     twin = copy.deepcopy(module)
-    result = train(
-        module,
-        optimizer=optimizer,
-        learning_rate=0.01,
-        lr_schedule="constant",
-        batch_size=None,
-        max_grad_norm=0.5,
-        early_stopping=False,
-        restore_best=False,
-    )
+    settings = {"optimizer": optimizer, "learning_rate": 0.01, "lr_schedule": "constant"}
+    settings |= {"batch_size": None, "early_stopping": False, "restore_best": False}
+    result = train(module, max_grad_norm=0.5, **settings)
     steps = make(twin.parameters())
     losses, norms = [], []
     for _ in range(5):
@@ -93,17 +85,7 @@ def test_clipping_by_norm_bounds_the_update_of_plain_descent():
     for bound in (0.01, 0.1):
         module = make_module()
         before = nn.utils.parameters_to_vector(module.parameters()).detach().clone()
-        train(
-            module,
-            optimizer="sgd",
-            momentum=0.0,
-            learning_rate=1.0,
-            lr_schedule="constant",
-            batch_size=None,
-            max_epochs=1,
-            max_grad_norm=bound,
-            restore_best=False,
-        )
+        train(module, **DESCENT, max_grad_norm=bound)
         after = nn.utils.parameters_to_vector(module.parameters()).detach()
         assert torch.linalg.vector_norm(after - before).item() == pytest.approx(bound, rel=1e-3)
 
@@ -122,18 +104,7 @@ def test_no_two_gradients_share_memory_so_clipping_in_place_scales_each_once():
 def test_clipping_by_value_bounds_each_element_of_the_update():
     module = make_module()
     before = nn.utils.parameters_to_vector(module.parameters()).detach().clone()
-    train(
-        module,
-        optimizer="sgd",
-        momentum=0.0,
-        learning_rate=1.0,
-        lr_schedule="constant",
-        batch_size=None,
-        max_epochs=1,
-        max_grad_norm=0.001,
-        clip_by="value",
-        restore_best=False,
-    )
+    train(module, **DESCENT, max_grad_norm=0.001, clip_by="value")
     after = nn.utils.parameters_to_vector(module.parameters()).detach()
     assert (after - before).abs().max().item() == pytest.approx(0.001, rel=1e-3)
 
@@ -370,7 +341,5 @@ def test_the_running_loss_weighs_each_window_alike_whatever_its_batch():
 
 
 def test_a_learning_rate_that_float32_does_not_hold_is_refused():
-    with pytest.raises(
-        ArgumentError, match=r"learning_rate=1e\+300 is too large for torch.float32"
-    ):
+    with pytest.raises(ArgumentError, match=r"learning_rate=1e\+300 .* torch.float32"):
         train(make_module(), learning_rate=1e300)

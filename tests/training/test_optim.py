@@ -1,5 +1,6 @@
 import copy
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -94,9 +95,7 @@ def test_a_run_is_as_long_as_its_epochs_and_steps_allow(arguments, steps_per_epo
 
 
 def test_warm_up_with_one_cycle_is_a_contradiction():
-    with pytest.raises(
-        ArgumentError, match="warmup_epochs=2 cannot be combined with lr_schedule='one_cycle'"
-    ):
+    with pytest.raises(ArgumentError, match=r"warmup_epochs=2 .* lr_schedule='one_cycle'"):
         TrainingConfig(n_outputs=2, warmup_epochs=2, lr_schedule="one_cycle")
 
 
@@ -118,33 +117,24 @@ def test_plateau_halves_after_a_quarter_of_the_patience_without_gain():
 @pytest.mark.parametrize(
     ("optimizer", "params", "theirs"),
     [
-        ("adam", {"eps": 1e-5}, lambda p: torch.optim.Adam(p, 0.01, eps=1e-5, weight_decay=0.1)),
-        ("adamw", None, lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1)),
+        ("adam", {"eps": 1e-5}, partial(torch.optim.Adam, eps=1e-5)),
+        ("adamw", None, torch.optim.AdamW),
         (
             "rmsprop",
             {"alpha": 0.9, "momentum": 0.5},
-            lambda p: torch.optim.RMSprop(p, 0.01, alpha=0.9, momentum=0.5, weight_decay=0.1),
+            partial(torch.optim.RMSprop, alpha=0.9, momentum=0.5),
         ),
-        (
-            "sgd",
-            {"nesterov": True},
-            lambda p: torch.optim.SGD(p, 0.01, momentum=0.9, nesterov=True, weight_decay=0.1),
-        ),
+        ("sgd", {"nesterov": True}, partial(torch.optim.SGD, momentum=0.9, nesterov=True)),
     ],
 )
 def test_optimizers_are_torchs(optimizer, params, theirs):
     module = nn.Linear(3, 2)
     twin = copy.deepcopy(module)
-    config = TrainingConfig(
-        n_outputs=2,
-        optimizer=optimizer,
-        optimizer_params=params,
-        learning_rate=0.01,
-        weight_decay=0.1,
-    )
+    settings = {"optimizer": optimizer, "optimizer_params": params, "learning_rate": 0.01}
+    config = TrainingConfig(n_outputs=2, weight_decay=0.1, **settings)
     pairs = [
         (module, make_optimizer(module.parameters(), config)),
-        (twin, theirs(twin.parameters())),
+        (twin, theirs(twin.parameters(), lr=0.01, weight_decay=0.1)),
     ]
     x = torch.randn(5, 3)
     for _ in range(4):
@@ -218,9 +208,7 @@ def test_an_optimizer_argument_that_torch_has_not_is_named(optimizer, params, me
 
 def test_a_value_that_torch_refuses_is_an_argument_error():
     config = TrainingConfig(n_outputs=2, optimizer_params={"betas": (2.0, 0.9)})
-    with pytest.raises(
-        ArgumentError, match=r"optimizer_params=.*is not valid for optimizer='adam'"
-    ):
+    with pytest.raises(ArgumentError, match=r"optimizer_params=.* optimizer='adam'"):
         make_optimizer(nn.Linear(1, 1).parameters(), config)
 
 
