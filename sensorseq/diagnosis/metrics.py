@@ -292,7 +292,7 @@ def _kendall_sd(n: Any) -> Any:
 
 
 def _rises(series: Floats) -> Floats:
-    """Count for each epoch the later values above it, minus the later ones below it."""
+    """Return for each epoch the number of later values above it minus that below it."""
     signs = (np.sign(series[first + 1 :] - now).sum() for first, now in enumerate(series))
     return np.fromiter(signs, np.float64, len(series))
 

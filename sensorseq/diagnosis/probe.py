@@ -287,7 +287,7 @@ def _proved(cause: Cause, proof: Cause) -> Cause:
 
 
 UNSTABLE = "evaluation_not_deterministic"
-FORWARD_SHARE = 1 / 3  # of a step's cost: the backward pass costs as much as two forward passes
+FORWARD_SHARE = 1 / 3  # fraction of a step: the backward pass costs as much as two forward passes
 _LEAST_FOR_PARTS = 4  # so that each batch of each half has at least two windows
 
 

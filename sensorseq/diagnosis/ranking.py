@@ -73,7 +73,7 @@ _QUOTED = {
 # factor of 30. Of 34 calibration runs repaired by a step size, 17 rank the right direction first
 # with this feature, and 13 without it.
 RESTLESS = 1.5
-SAMPLING_NOISE = "val_sampling_noise"  # what sampling of the validation windows explains
+SAMPLING_NOISE = "val_sampling_noise"  # statistic of the noise that sampling explains
 
 
 def measure(

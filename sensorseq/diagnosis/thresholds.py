@@ -6,8 +6,8 @@
 # 8 % of the noisy-but-normal runs exceed both limits. Both must be exceeded, because each alone
 # also reacts to harmless effects: the validation loss to few windows and overconfidence, the
 # training loss to dropout.
-FIXED_LOSS_NOISE_NATS = 0.022  # of the loss of fixed training windows, evaluated after each epoch
-LOSS_NOISE_NATS = 0.016  # of the loss averaged over an epoch, which moves less
+FIXED_LOSS_NOISE_NATS = 0.022  # limit for fixed training windows, evaluated after each epoch
+LOSS_NOISE_NATS = 0.016  # limit for the loss averaged over an epoch, which moves less
 VALIDATION_LOSS_NOISE_NATS = 0.031
 STRONG_EDGES = 2.0  # strong if both limits are exceeded this many times
 # leap of both losses in one epoch: seen in 1 % of healthy runs, 35 % of restless ones

@@ -355,8 +355,8 @@ LEAST_STEPS = 60  # a training with fewer steps is not informative
 # Fewest steps of a network combined with features, which themselves need none.
 LEAST_FEATURE_STEPS = 1
 LEAST_END_EPOCHS = 8  # shortest last part of a run in which movement can be measured
-FEATURES_SHARE = 0.3  # of the budget
-PRESET_SHARE = 0.75  # of the rest; single changes, which identify the cause, get what is left
+FEATURES_SHARE = 0.3  # fraction of the budget
+PRESET_SHARE = 0.75  # fraction of the rest; single changes, which identify causes, get what is left
 # Gain, in standard errors, from which settings are adopted. It is lower for the defaults, which
 # improve nine of ten runs with random settings (benchmarks/bench_repair.py, development draws).
 SURE_SE, PRESET_SE = 2.0, 1.0

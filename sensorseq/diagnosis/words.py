@@ -417,7 +417,7 @@ class _Block(NamedTuple):
     rank: int  # blocks with a lower rank are placed first
     section: int  # the report's section that contains it
     lines: list[str]
-    counts_as: str = ""  # what the reader misses if it is left out, by name
+    counts_as: str = ""  # name of what the reader misses if it is left out
 
 
 def write_report(report: Findings, command: Command | None = None, page: str | None = None) -> str:

@@ -27,7 +27,7 @@ from sensorseq.features.ridge import MOST_WINDOWS, STRENGTHS, Fold, fit_ridge
 from sensorseq.features.stack import fit_stack
 from sensorseq.prediction.head import BOOSTING, LSTM, NAMES, Candidate, FeatureChoice, FeatureHead
 
-MANY_WINDOWS = 4_000  # from here on, fewer random convolutions, because their products take n^2 F
+MANY_WINDOWS = 4_000  # above this, fewer random convolutions, because their products cost n^2 F
 ROCKET_FEATURES, ROCKET_FEATURES_OF_MANY = 10_000, 2_016
 # Most statistics that boosting and steps use, selected as the best ones. On development folds with
 # derived channels, more were slower and no better.

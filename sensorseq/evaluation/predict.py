@@ -32,7 +32,7 @@ from sensorseq.sequence.timeline import Span, spans_as_csv
 from sensorseq.text import plain
 from sensorseq.windows import WindowSet
 
-_SLOW = 0.9  # of the model's rate; slower recordings lack frequencies that were in training
+_SLOW = 0.9  # fraction of the model's rate; slower recordings lack frequencies seen in training
 
 
 @dataclass(frozen=True, eq=False)

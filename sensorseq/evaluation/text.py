@@ -24,7 +24,7 @@ NAMES = {
     "rocket_ridge": "MiniRocket ridge",
 }
 _MANY_CHANNELS = 16
-_SLOWER = 0.9  # of the common rate; slower recordings lack frequencies
+_SLOWER = 0.9  # fraction of the common rate; slower recordings lack frequencies
 
 
 def format_p_value(p_value: float) -> str:
