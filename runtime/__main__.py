@@ -128,10 +128,9 @@ def _stream(given: argparse.Namespace) -> None:
         if given.udp is not None:
             samples = live.samples_of_udp(given.udp, parser)
         else:
-            descriptor = sys.stdin.fileno()
-            if given.input is not None:
-                descriptor = stack.enter_context(given.input.open("rb", buffering=0)).fileno()
-            samples = live.samples_of_pipe(descriptor, parser)
+            path = given.input
+            pipe = sys.stdin if path is None else stack.enter_context(path.open("rb", 0))
+            samples = live.samples_of_pipe(pipe.fileno(), parser)
         live.classify(decisions, samples, parser, sys.stdout, say)
 
 

@@ -171,9 +171,7 @@ def stream(
 
             samples = samples_of_recording(model, replay, time_column, speed)
         else:
-            descriptor = sys.stdin.fileno()
-            if source is not None:
-                descriptor = stack.enter_context(source.open("rb", buffering=0)).fileno()
-            samples = live.samples_of_pipe(descriptor, parser)
+            pipe = sys.stdin if source is None else stack.enter_context(source.open("rb", 0))
+            samples = live.samples_of_pipe(pipe.fileno(), parser)
         said = (lambda _: None) if quiet else warn
         live.classify(decisions, samples, parser, sys.stdout, said)

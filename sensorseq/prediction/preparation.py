@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import InputError
 from sensorseq.prediction.frames import check_same_channels
-from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.provenance import Provenance
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
@@ -61,8 +60,6 @@ def check_preparation(preparation: dict[str, Any] | None) -> Preparation | None:
     texts = [*preparation["channels"], *recordings, *digests]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("preparation: channels, recordings and their digests are text")
-    if preparation["configuration"] and preparation.get("scaled") is None:
-        RecordingPlan.recorded(preparation)
     return cast(Preparation, preparation)
 
 

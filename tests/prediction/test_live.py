@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.evaluation.predict import predict_recordings
+from sensorseq.evaluation.replay import samples_of_recording
 from sensorseq.prediction import live
 from sensorseq.recording import Channel
 
@@ -242,6 +243,6 @@ def test_ctrl_c_decides_what_is_left(files):
 def test_a_replay_takes_its_time(files):
     model, _, csv, _ = files
     began_s = time.monotonic()
-    n_samples = sum(len(part.values) for part in live.samples_of_recording(model, csv, None, 10.0))
+    n_samples = sum(len(part.values) for part in samples_of_recording(model, csv, None, 10.0))
     assert n_samples == 200
     assert 0.99 < time.monotonic() - began_s < 5  # a recording of 9.95 s
