@@ -1,4 +1,4 @@
-"""Build the native core, `sensorseq._ops` and `_signal`; the rest is in pyproject.toml."""
+"""Build the native core, `sensorseq._ops`, `_signal` and `_core`; see also pyproject.toml."""
 
 import os
 import shutil
@@ -17,10 +17,12 @@ import build_cuda  # noqa: E402
 def find(pattern, *, of_signal):
     """List files of csrc: those of the preprocessing loops, which know no torch, or the others."""
     found = sorted(p.relative_to(ROOT) for p in (ROOT / "csrc").rglob(pattern))
+    shared = ("bindings_signal", "c_api_signal", "c_api_status")
     return [
         str(p)
         for p in found
-        if of_signal == (p.parts[1] == "signal" or p.name.startswith("bindings_signal"))
+        if of_signal == (p.parts[1] == "signal" or p.name.startswith(shared))
+        and p.name not in ("c_api.cpp", "c_api_signal.cpp")
     ]
 
 
@@ -41,6 +43,9 @@ COMPILE = [
 ]
 if WARNINGS_ARE_ERRORS:
     COMPILE.append("-Werror")
+
+CORE = ("csrc/c_api*.cpp", "csrc/thread_pool.cpp", "csrc/cpu/*.cpp", "csrc/signal/*.cpp")
+TRAINING = ("augment", "moments")  # files that prediction does not need
 
 
 def ops():
@@ -86,6 +91,32 @@ def signal():
     )
 
 
+def core():
+    """Return the plain C library of csrc/c_api.h, which needs neither Python nor torch."""
+    exports = "csrc/core.map"
+    found = (p for pattern in CORE for p in sorted(ROOT.glob(pattern)) if p.stem not in TRAINING)
+    return Extension(
+        "sensorseq._core",
+        [str(p.relative_to(ROOT)) for p in found],
+        depends=[exports, *find("*.h", of_signal=True), *find("*.h", of_signal=False)],
+        include_dirs=[str(ROOT / "csrc")],
+        extra_compile_args=[*COMPILE, "-pthread"],
+        extra_link_args=["-pthread", "-Wl,--no-undefined", f"-Wl,--version-script={exports}"],
+        language="c++",
+        py_limited_api=True,  # it has no Python in it, and so serves every one
+    )
+
+
+def share_objects(builder):
+    """Let the last library link what those before it have compiled; no file is compiled twice."""
+    *others, last = builder.extensions
+    compiled = {source for library in others for source in library.sources}
+    shared = [source for source in last.sources if source in compiled]
+    last.sources = [source for source in last.sources if source not in compiled]
+    last.depends += shared
+    last.extra_objects += builder.compiler.object_filenames(shared, output_dir=builder.build_temp)
+
+
 def build_by_torch():
     """Return torch's builder, after nvcc has compiled the CUDA part where there is one."""
     from torch.utils.cpp_extension import BuildExtension
@@ -102,19 +133,58 @@ def build_by_torch():
                 library.depends += map(str, objects)
                 library.extra_compile_args["cxx"] += toolkit.define
                 library.extra_link_args += toolkit.link
+            share_objects(self)
             super().build_extensions()
 
     return BuildOps
 
 
-class TakeOps(build_ext):
-    """A builder without torch: it takes the operators as they were built before."""
+class TakeBuilt(build_ext):
+    """A builder without torch: it takes the libraries that were built before."""
 
     def build_extension(self, ext):
         if ext.sources:
             super().build_extension(ext)
         else:
-            shutil.copy(BUILT_OPS, self.get_ext_fullpath(ext.name))
+            (built,) = Path(BUILT_OPS).parent.glob(f"{ext.name.rpartition('.')[2]}*.so")
+            shutil.copy(built, self.get_ext_fullpath(ext.name))
+
+
+def runtime():
+    """Return the settings of `sensorseq-runtime`: files of sensorseq, and `_core` as it was built."""
+    import tomllib
+
+    from setuptools.command.bdist_wheel import bdist_wheel
+
+    sys.path.insert(0, str(ROOT / "runtime"))
+    import room
+
+    class AnyPython(bdist_wheel):
+        def get_tag(self):
+            return "py3", "none", super().get_tag()[2]
+
+    folder = ROOT / "build" / "runtime"
+    shutil.rmtree(folder, ignore_errors=True)
+    packages = room.copy(folder)
+    beside = Path(BUILT_OPS).parent if BUILT_OPS else ROOT / "sensorseq"
+    (library,) = beside.glob("_core*.so")
+    shutil.copy(library, folder / "sensorseq_runtime" / "_core.so")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return {
+        "distclass": WithLibrary,
+        "name": "sensorseq-runtime",
+        "version": project["version"],
+        "description": "Predict with models of sensorseq: numpy and one C library, no torch",
+        "license": project["license"],
+        "python_requires": ">=3.9",
+        "install_requires": ["numpy>=1.21"],
+        "packages": packages,
+        "package_dir": {"": str(folder.relative_to(ROOT))},
+        "package_data": {"sensorseq_runtime": ["_core.so"]},
+        "entry_points": {"console_scripts": ["sensorseq-run = sensorseq_runtime.__main__:main"]},
+        "cmdclass": {"bdist_wheel": AnyPython},
+        "options": {"build": {"build_base": str(folder / "build")}},
+    }
 
 
 class OpsAlone(Distribution):
@@ -124,20 +194,30 @@ class OpsAlone(Distribution):
         pass
 
 
-BUILT_OPS = os.environ.get("SENSORSEQ_OPS")  # a library that serves every Python
+class WithLibrary(OpsAlone):
+    """One that holds a library, so that its wheel is for this system alone."""
+
+    def has_ext_modules(self):
+        return True
+
+
+BUILT_OPS = os.environ.get("SENSORSEQ_OPS")  # it and `_core` beside it serve every Python
 wanted = os.environ.get("SENSORSEQ_BUILD", "")
-if wanted not in ("", "ops"):
-    sys.exit(f"sensorseq: SENSORSEQ_BUILD is {wanted!r}; expected ops or nothing.")
+if wanted not in ("", "ops", "runtime"):
+    sys.exit(f"sensorseq: SENSORSEQ_BUILD is {wanted!r}; expected ops, runtime or nothing.")
 if wanted == "ops":
-    # the operators alone and in place, on a machine that has torch, numpy and nvcc but little else
+    # what serves every Python, alone and in place, on a machine that has torch, numpy and nvcc but
+    # little else
     setup(
         distclass=OpsAlone,
-        ext_modules=[ops()],
+        ext_modules=[ops(), core()],
         cmdclass={"build_ext": build_by_torch()},
         options={"build_ext": {"inplace": True}},
     )
+elif wanted == "runtime":
+    setup(**runtime())
 elif BUILT_OPS:
-    built = Extension("sensorseq._ops", [], py_limited_api=True)
-    setup(ext_modules=[built, signal()], cmdclass={"build_ext": TakeOps})
+    built = [Extension(f"sensorseq.{name}", [], py_limited_api=True) for name in ("_ops", "_core")]
+    setup(ext_modules=[*built, signal()], cmdclass={"build_ext": TakeBuilt})
 else:
-    setup(ext_modules=[ops(), signal()], cmdclass={"build_ext": build_by_torch()})
+    setup(ext_modules=[ops(), signal(), core()], cmdclass={"build_ext": build_by_torch()})

@@ -2,14 +2,13 @@
 // bindings are the only ones that include torch, and of torch only its stable ABI, so that one
 // binary serves every later version and every Python.
 #include <atomic>
-#include <cstdlib>
-#include <memory>
 #include <optional>
 #include <string>
 #include <tuple>
 
 #include "bindings_train.h"
 #include "block_pool.h"
+#include "calls.h"
 #include "cpu/dispatch.h"
 #include "lstm_linear_loss.h"
 #include "thread_pool.h"
@@ -17,9 +16,6 @@
 
 namespace sensorseq {
 namespace {
-
-// Below this many multiplications a call runs on the calling thread: waking the others costs more.
-constexpr int64_t kSerialWork = 1 << 16;
 
 // What a forward pass saves, the largest tensor of a training step, from the pool.
 Tensor EmptySaved(const Tensor& like, const Sizes& sizes) {
@@ -39,24 +35,12 @@ Tensor EmptySaved(const Tensor& like, const Sizes& sizes) {
                                   [](void* data) { BlockPool::Instance().Give(data); });
 }
 
-// Memory of the calling thread, kept for its next call and grown when that needs more: at training
-// sizes the pages of a fresh block cost as much as the arithmetic.
 void* Workspace(size_t bytes) {
-  struct Free {
-    void operator()(void* data) const { std::free(data); }
-  };
-  thread_local std::unique_ptr<void, Free> block;
-  thread_local size_t size = 0;
-  if (bytes > size) {
-    block.reset();  // before the larger one, not beside it
-    size = 0;
-    block.reset(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
-    if (block == nullptr) {
-      Fail("sensorseq: no memory for a workspace of " + std::to_string(bytes) + " bytes.");
-    }
-    size = bytes;
+  void* const block = ThreadWorkspace(bytes);
+  if (block == nullptr && bytes > 0) {
+    Fail("sensorseq: no memory for a workspace of " + std::to_string(bytes) + " bytes.");
   }
-  return block.get();
+  return block;
 }
 
 // On as many threads as torch would use now. They are not torch's own: those spin for milliseconds
@@ -76,9 +60,7 @@ void RunOnTorch(void*, int64_t n_tasks, Parallel::Task task, void* context) {
 }
 
 Parallel ParallelFor(const LstmShape& s, bool is_autograd = false) {
-  const int64_t work = s.n_models * s.n_directions * s.n_windows * s.n_timesteps * s.hidden_size *
-                       (s.hidden_size + s.n_channels);
-  if (work < kSerialWork) return Parallel{};
+  if (IsSerial(s)) return Parallel{};
   return Parallel{is_autograd ? &RunOnTorch : &RunParallel, nullptr,
                   torch::stable::get_num_threads()};
 }

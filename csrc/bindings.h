@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "calls.h"
 #include "gates.h"
 #include "lstm_linear.h"
 #include "status.h"
@@ -42,21 +43,11 @@ inline std::string Text(const Sizes& sizes) {
   return Text(IntHeaderOnlyArrayRef(sizes.data(), sizes.size()));
 }
 
-// Refuses sizes below zero, and those of which the bytes that a call saves and works in would
-// overflow 64 bits: tensors without channels or models are of any size. `n_layers` counts those of
-// all models.
 inline void CheckCountable(int64_t n_windows, int64_t n_timesteps, int64_t n_channels,
                            int64_t hidden_size, int64_t n_layers) {
-  if (n_windows < 0 || n_timesteps < 0) {
-    Fail(std::string("sensorseq: ") + StatusText(Status::kInvalidShape) + ".");
-  }
-  const double H = static_cast<double>(hidden_size);
-  const double width = static_cast<double>(n_layers) * (H + kVectorPadding) + n_channels;
-  const double n_saved = (n_windows + 64.0) * (n_timesteps + 1.0) * kSavedValues;
-  if ((n_saved + 256.0 * H) * width < 0x1p59) return;
-  Fail("sensorseq: " + std::to_string(n_windows) + " windows of " + std::to_string(n_timesteps) +
-       " steps with hidden_size " + std::to_string(hidden_size) +
-       " need more bytes than 64 bits count; use fewer or shorter windows.");
+  const std::string problem =
+      CountProblem(n_windows, n_timesteps, n_channels, hidden_size, n_layers);
+  if (!problem.empty()) Fail(problem);
 }
 
 // Where a tensor is: the CPU, or the index of a GPU.

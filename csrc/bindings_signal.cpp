@@ -1,6 +1,8 @@
 // sensorseq._signal: the preprocessing loops on numpy arrays. They run without the GIL.
 #include "bindings_signal.h"
 
+#include "c_api_status.h"
+
 namespace sensorseq {
 
 const signal::SignalKernels& ServingKernels() {
@@ -16,6 +18,18 @@ const signal::SignalKernels& ServingKernels() {
 
 PYBIND11_MODULE(_signal, m) {
   m.doc() = "The preprocessing loops; see the stubs beside it.";
+  pybind11::register_local_exception_translator([](std::exception_ptr thrown) {
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const sensorseq::Refusal& refusal) {
+      const bool is_argument = refusal.status == SENSORSEQ_BAD_ARGUMENT;
+      pybind11::object type = pybind11::reinterpret_borrow<pybind11::object>(PyExc_ValueError);
+      if (is_argument) {
+        type = pybind11::module_::import("sensorseq.errors").attr("ArgumentError");
+      }
+      PyErr_SetString(type.ptr(), refusal.sentence.c_str());
+    }
+  });
   sensorseq::BindAugment(m);
   sensorseq::BindConvolutions(m);
   sensorseq::BindCsv(m);

@@ -1,51 +1,20 @@
-#include <map>
+#include <memory>
 #include <string>
 
 #include "bindings_signal.h"
-#include "signal/moving.h"
+#include "signal/make_filters.h"
 
 namespace py = pybind11;
 
 namespace sensorseq {
 namespace {
 
-using signal::MovingStatistic;
 using signal::MovingWindow;
-
-const std::map<std::string, MovingStatistic> kStatistics = {
-    {"mean", MovingStatistic::kMean},
-    {"std", MovingStatistic::kStd},
-    {"rms", MovingStatistic::kRms},
-    {"min", MovingStatistic::kMin},
-    {"max", MovingStatistic::kMax},
-    {"range", MovingStatistic::kRange},
-    {"mean_absolute", MovingStatistic::kMeanAbsolute},
-    {"line_residual", MovingStatistic::kLineResidual},
-};
-
-constexpr int64_t kMostValues = int64_t{1} << 27;  // of which some statistics take 7 GB
 
 std::unique_ptr<Shared<MovingWindow>> Make(const std::string& statistic, int64_t window_samples,
                                            int64_t n_channels, int64_t ahead_samples) {
-  const auto found = kStatistics.find(statistic);
-  if (found == kStatistics.end()) {
-    throw py::value_error("statistic='" + statistic + "' is not known.");
-  }
-  if (window_samples < 1 || ahead_samples < 0 || ahead_samples >= window_samples ||
-      n_channels < 1) {
-    throw py::value_error(
-        "window_samples=" + std::to_string(window_samples) + ", ahead_samples=" +
-        std::to_string(ahead_samples) + ", n_channels=" + std::to_string(n_channels) +
-        ": a window holds a sample or more of a channel or more, and looks ahead by less than it "
-        "holds.");
-  }
-  if (window_samples > kMostValues / n_channels) {
-    throw py::value_error("window_samples=" + std::to_string(window_samples) + " of " +
-                          std::to_string(n_channels) +
-                          " channel(s) are more than 2^27 values; take a shorter window.");
-  }
   return std::make_unique<Shared<MovingWindow>>(
-      MovingWindow(found->second, window_samples, ahead_samples, n_channels));
+      signal::MakeMoving(statistic, window_samples, n_channels, ahead_samples));
 }
 
 Rows<double> Push(Shared<MovingWindow>& shared, const Rows<double>& x) {

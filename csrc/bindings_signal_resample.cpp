@@ -1,53 +1,27 @@
 // PolyphaseFilter and TableFilter as Python classes.
 #include <pybind11/stl.h>
 
-#include <cmath>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "bindings_signal.h"
-#include "signal/resample.h"
+#include "signal/make_filters.h"
 
 namespace py = pybind11;
 
 namespace sensorseq {
 namespace {
 
-using signal::Edge;
-
-constexpr int64_t kMaxTerm = int64_t{1} << 20;
-constexpr int64_t kMostDelay = int64_t{1} << 24;
-// as of a polyphase filter; below 2^-32, places would be no 64-bit integers
-constexpr double kMinRatio = 0x1p-32, kMaxRatio = static_cast<double>(kMaxTerm);
-
-Edge EdgeOf(const std::string& name) {
-  if (name == "mirror") return Edge::kMirror;
-  if (name == "hold") return Edge::kHold;
-  if (name == "odd") return Edge::kOdd;
-  Raise("ArgumentError", "edge is '" + name + "'; known: mirror, hold, odd.");
-}
-
-Rows<double> CheckedTaps(const Rows<double>& taps) {
+const Rows<double>& CheckedTaps(const Rows<double>& taps) {
   if (taps.ndim() != 1 || taps.size() == 0) {
     Raise("ArgumentError", "taps have " + std::to_string(taps.ndim()) + " dimension(s) and " +
                                std::to_string(taps.size()) +
                                " entries; expected (n_taps,), one or more.");
   }
-  for (int64_t i = 0; i < taps.size(); ++i) {
-    if (!std::isfinite(taps.data()[i])) {
-      Raise("ArgumentError", "tap " + std::to_string(i) + " is not finite.");
-    }
-  }
   return taps;
-}
-
-void CheckRange(const char* name, int64_t value, int64_t low, int64_t high) {
-  if (value < low || value > high) {
-    Raise("ArgumentError", std::string(name) + " is " + std::to_string(value) + "; expected " +
-                               std::to_string(low) + " to " + std::to_string(high) + ".");
-  }
 }
 
 [[noreturn]] void RaiseDtype(const py::array& x) {
@@ -59,9 +33,7 @@ void CheckRange(const char* name, int64_t value, int64_t low, int64_t high) {
 template <typename Filter>
 class Bound {
  public:
-  template <typename Taps>
-  Bound(Taps taps, int64_t n_channels, Edge edge, const signal::FirKernels& kernels)
-      : filter_(std::move(taps), n_channels, edge, kernels) {}
+  explicit Bound(Filter filter) : filter_(std::move(filter)) {}
 
   py::array Push(const py::array& x) { return Take(x, false); }
   py::array PushLast(const py::array& x) { return Take(x, true); }
@@ -126,50 +98,18 @@ using BoundPolyphase = Bound<signal::PolyphaseFilter>;
 using BoundTable = Bound<signal::TableFilter>;
 
 std::unique_ptr<BoundPolyphase> MakePolyphase(const Rows<double>& given, int64_t up, int64_t down,
-                                              int64_t n_channels, const std::string& edge_name,
+                                              int64_t n_channels, const std::string& edge,
                                               std::optional<int64_t> delay) {
-  const Rows<double> taps = CheckedTaps(given);
-  const Edge edge = EdgeOf(edge_name);
-  CheckRange("up", up, 1, kMaxTerm);
-  CheckRange("down", down, 1, kMaxTerm);
-  CheckRange("n_channels", n_channels, 1, kMaxTerm);
-  if (!delay.has_value() && taps.size() % 2 == 0) {
-    Raise("ArgumentError", std::to_string(taps.size()) +
-                               " taps have no centre; give an odd number of them, or a delay.");
-  }
-  const int64_t at = delay.value_or(taps.size() / 2);
-  CheckRange("delay", at, 0, kMostDelay);
-  const signal::FirKernels& kernels = ServingKernels().fir;
-  signal::PolyphaseTaps phases(taps.data(), taps.size(), up, down, at, kernels);
-  if (edge != Edge::kHold && !phases.looks_ahead_as_far_as_back()) {
-    Raise("ArgumentError", "a delay of " + std::to_string(at) +
-                               " looks back further than ahead, so"
-                               " edge '" +
-                               edge_name +
-                               "' would need samples that have not arrived;"
-                               " use edge 'hold'.");
-  }
-  return std::make_unique<BoundPolyphase>(std::move(phases), n_channels, edge, kernels);
+  const Rows<double>& taps = CheckedTaps(given);
+  return std::make_unique<BoundPolyphase>(signal::MakePolyphase(
+      taps.data(), taps.size(), up, down, n_channels, edge, delay, ServingKernels().fir));
 }
 
 std::unique_ptr<BoundTable> MakeTable(const Rows<double>& given, int64_t n_phases, double ratio,
-                                      int64_t n_channels, const std::string& edge_name) {
-  const Rows<double> taps = CheckedTaps(given);
-  const Edge edge = EdgeOf(edge_name);
-  CheckRange("n_phases", n_phases, 1, kMaxTerm);
-  CheckRange("n_channels", n_channels, 1, kMaxTerm);
-  if (taps.size() % 2 == 0 || taps.size() < 2 * n_phases - 1) {
-    Raise("ArgumentError", std::to_string(taps.size()) +
-                               " taps; expected an odd number of at least"
-                               " 2 * n_phases - 1.");
-  }
-  if (!(ratio >= kMinRatio && ratio <= kMaxRatio)) {
-    Raise("ArgumentError",
-          "ratio is " + std::to_string(ratio) + "; expected one from 2^-32 to 2^20.");
-  }
-  const signal::FirKernels& kernels = ServingKernels().fir;
-  signal::TableTaps table(taps.data(), taps.size(), n_phases, ratio, kernels);
-  return std::make_unique<BoundTable>(std::move(table), n_channels, edge, kernels);
+                                      int64_t n_channels, const std::string& edge) {
+  const Rows<double>& taps = CheckedTaps(given);
+  return std::make_unique<BoundTable>(signal::MakeTable(taps.data(), taps.size(), n_phases, ratio,
+                                                        n_channels, edge, ServingKernels().fir));
 }
 
 template <typename Real>

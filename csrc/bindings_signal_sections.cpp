@@ -1,7 +1,8 @@
+#include <memory>
 #include <string>
 
 #include "bindings_signal.h"
-#include "signal/sections.h"
+#include "signal/make_filters.h"
 
 namespace py = pybind11;
 
@@ -11,16 +12,9 @@ namespace {
 using signal::SectionFilter;
 
 std::unique_ptr<Shared<SectionFilter>> Make(const Rows<double>& sections, int64_t n_channels) {
-  if (sections.ndim() != 2 || sections.shape(0) < 1 || sections.shape(1) != 6 || n_channels < 1) {
-    throw py::value_error("sections must have the shape (n, 6), n >= 1; n_channels=" +
-                          std::to_string(n_channels) + " must be at least 1.");
-  }
-  const double* from = sections.data();
-  for (py::ssize_t i = 0; i < sections.size(); i += 6) {
-    if (from[i + 3] != 1) throw py::value_error("sections[:, 3] must be 1.");
-  }
+  const bool fits = sections.ndim() == 2 && sections.shape(1) == 6;
   return std::make_unique<Shared<SectionFilter>>(
-      SectionFilter(std::vector<double>(from, from + sections.size()), n_channels));
+      signal::MakeSections(sections.data(), fits ? sections.shape(0) : 0, n_channels));
 }
 
 Rows<double> Push(Shared<SectionFilter>& shared, const Rows<double>& x) {

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from sensorseq_runtime import TrainedClassifier, __version__, load
 from sensorseq_runtime.errors import InputError, RecordingError, SensorseqError
 from sensorseq_runtime.io.atomic import write_whole

@@ -1,8 +1,8 @@
 """Build wheels for x86-64 Linux that need no compiler, and check one in an empty environment.
 
 GCC compiles, as in any build, so that the kernels have the same code. Zig links, because it has the
-symbol tables of old C libraries: the wheels load on older systems than this one. `_ops` is built
-once, for every Python and torch; `_signal` and the wheel once for each Python.
+symbol tables of old C libraries: the wheels load on older systems than this one. `_ops` and `_core`
+are built once, for every Python and torch; `_signal` and the wheel once for each Python.
 """
 
 import argparse
@@ -107,12 +107,13 @@ def compilers(folder: Path) -> dict[str, str]:
 
 
 def build_ops(python: str, source: Path, *, cuda: bool) -> Path:
-    """Build the library that serves every Python and torch."""
+    """Build the libraries that serve every Python and torch; return that of the operators."""
     env = {**compilers(source), "SENSORSEQ_BUILD": "ops", "SENSORSEQ_CUDA": str(int(cuda))}
     env["PATH"] = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"  # ninja is there
     run(python, "setup.py", "build_ext", env=env, cwd=source)
-    (built,) = (source / "sensorseq").glob("_ops*.so")
-    return built.replace(source.parent / built.name)
+    built = sorted((source / "sensorseq").glob("_*.so"))
+    _, operators = (library.replace(source.parent / library.name) for library in built)
+    return operators
 
 
 def build_wheel(python: str, source: Path, library: Path, folder: Path) -> Path:
@@ -156,7 +157,7 @@ def check(python: str, wheel: Path, folder: Path) -> None:
 def compile_or_link(arguments: list[str]) -> int:
     """Compile by GCC, or link a library for an old system as GCC would for this one.
 
-    `_ops` shares libstdc++ with torch, since exceptions pass between them; `_signal` has its own.
+    `_ops` shares libstdc++ with torch, since exceptions pass between them; the others have their own.
     """
     gcc = shlex.split(os.environ["CXX"])
     if "-shared" not in arguments:
@@ -170,11 +171,12 @@ def compile_or_link(arguments: list[str]) -> int:
         added, exports = Path(folder) / "old_systems.o", Path(folder) / "exports"
         run(*gcc, "-std=c++17", "-O2", "-fPIC", "-c", "scripts/old_systems.cpp", "-o", added)
         exports.write_text("{ global: PyInit_*; local: *; };\n")
+        has_own_exports = any("--version-script" in argument for argument in arguments)
         # libgcc.a, before zig's own runtime library: it has __builtin_cpu_supports
         libraries = [part("libstdc++.so" if library.name.startswith("_ops") else "libstdc++.a")]
         libraries += [part("libgcc.a"), part("libgcc_s.so.1"), "-lm", "-lpthread"]
         zig = [sys.executable, "-m", "ziglang", "cc", "-target", f"x86_64-linux-gnu.{GLIBC}"]
-        options = ["-s", f"-Wl,--version-script={exports}"]
+        options = ["-s"] if has_own_exports else ["-s", f"-Wl,--version-script={exports}"]
         return subprocess.call([*zig, *arguments, *options, added, *libraries])
 
 

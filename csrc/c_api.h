@@ -1,0 +1,131 @@
+/* What prediction needs, for C and every language that calls it: the library sensorseq/_core, which
+ * knows neither Python nor torch.
+ *
+ * Arrays are dense and row-major. Letters: N windows, T timesteps, C channels, H hidden size, D
+ * directions, K classes, P width of the pooled vector (D*H, for meanmax 2*D*H). A real is a float
+ * where real_bytes is 4, a double where it is 8. `lengths` (N), each in 0..T, may be null: all T.
+ *
+ * A function that returns int32_t returns SENSORSEQ_OK, or says why not; then sensorseq_error has a
+ * sentence. None throws. Calls on different objects may run at the same time, and so may calls of
+ * sensorseq_lstm_forward on one layer. Counts and shapes are checked, pointers are believed. */
+#pragma once
+
+#include <stdint.h>
+
+#define SENSORSEQ_EXPORT __attribute__((visibility("default")))
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+  SENSORSEQ_OK = 0,
+  SENSORSEQ_BAD_VALUE = 1,    /* what only a caller with a mistake passes */
+  SENSORSEQ_BAD_ARGUMENT = 2, /* a setting that is not served */
+  SENSORSEQ_BAD_ENVIRONMENT = 3,
+  SENSORSEQ_NO_MEMORY = 4,
+  SENSORSEQ_OTHER_ISA = 5, /* the weights are arranged for another one than serves now */
+  SENSORSEQ_FAILED = 6
+};
+
+/* The sentence of this thread's last call that did not return SENSORSEQ_OK. */
+SENSORSEQ_EXPORT const char* sensorseq_error(void);
+
+/* The instruction set in use: the fastest here, or the one that SENSORSEQ_CPU_ISA forces. */
+SENSORSEQ_EXPORT int32_t sensorseq_cpu_isa(const char** name);
+
+/* ---- One LSTM layer, optionally with pooling and a linear head; see lstm_linear.h. ---- */
+
+enum {
+  SENSORSEQ_POOLING_NONE = 0, /* and no head */
+  SENSORSEQ_POOLING_LAST = 1,
+  SENSORSEQ_POOLING_MEAN = 2,
+  SENSORSEQ_POOLING_MAX = 3,
+  SENSORSEQ_POOLING_MEANMAX = 4
+};
+
+typedef struct {
+  int32_t real_bytes, pooling;
+  int64_t n_channels, hidden_size, n_directions, n_classes;
+  const void* weight_ih;  /* (D, 4H, C)  gates i, f, g, o */
+  const void* weight_hh;  /* (D, 4H, H) */
+  const void* bias;       /* (D, 4H)     b_ih + b_hh */
+  const void* weight_out; /* (K, P)      null without a head */
+  const void* bias_out;   /* (K)         null without a head */
+} sensorseq_lstm_weights;
+
+/* A layer keeps its own copy of the weights, arranged for the instruction set in use. */
+typedef struct sensorseq_lstm sensorseq_lstm;
+SENSORSEQ_EXPORT int32_t sensorseq_lstm_make(const sensorseq_lstm_weights* weights,
+                                             sensorseq_lstm** layer);
+SENSORSEQ_EXPORT void sensorseq_lstm_free(sensorseq_lstm* layer);
+
+/* x (N, T, C). `hidden` (N, T, D*H), zero beyond lengths, and `logits` (N, K) are written, each
+ * unless it is null. h and c (N, D, H) are the state to begin with, and then that after the last
+ * step; both null: zeros. The bits are those of the torch operators, whatever n_threads is. */
+SENSORSEQ_EXPORT int32_t sensorseq_lstm_forward(const sensorseq_lstm* layer, const void* x,
+                                                const int64_t* lengths, int64_t n_windows,
+                                                int64_t n_timesteps, int64_t n_threads, void* h,
+                                                void* c, void* hidden, void* logits);
+
+/* ---- Filters of a signal in pieces; see signal/resample.h, moving.h and sections.h. Calls on one
+ * filter must not overlap. ---- */
+
+typedef struct sensorseq_filter sensorseq_filter;
+
+/* `edge`: mirror, hold or odd. A delay below zero: the centre of the taps. */
+SENSORSEQ_EXPORT int32_t sensorseq_polyphase_make(const double* taps, int64_t n_taps, int64_t up,
+                                                  int64_t down, int64_t n_channels,
+                                                  const char* edge, const int64_t* delay,
+                                                  sensorseq_filter** filter);
+SENSORSEQ_EXPORT int32_t sensorseq_table_make(const double* taps, int64_t n_taps, int64_t n_phases,
+                                              double ratio, int64_t n_channels, const char* edge,
+                                              sensorseq_filter** filter);
+SENSORSEQ_EXPORT int32_t sensorseq_moving_make(const char* statistic, int64_t window_samples,
+                                               int64_t n_channels, int64_t ahead_samples,
+                                               sensorseq_filter** filter);
+/* sections (n, 6) */
+SENSORSEQ_EXPORT int32_t sensorseq_sections_make(const double* sections, int64_t n,
+                                                 int64_t n_channels, sensorseq_filter** filter);
+SENSORSEQ_EXPORT void sensorseq_filter_free(sensorseq_filter* filter);
+
+/* Rows that sensorseq_filter_push writes for so many samples; with is_last, to the signal's end. */
+SENSORSEQ_EXPORT int32_t sensorseq_filter_rows(sensorseq_filter* filter, int64_t n_samples,
+                                               int32_t is_last, int64_t* rows);
+/* x (n_samples, C), null where there are none; y (rows, C). Only resampling takes floats. */
+SENSORSEQ_EXPORT int32_t sensorseq_filter_push(sensorseq_filter* filter, int32_t real_bytes,
+                                               const void* x, int64_t n_samples, int32_t is_last,
+                                               void* y);
+SENSORSEQ_EXPORT int32_t sensorseq_filter_reset(sensorseq_filter* filter);
+/* In input samples, how far an output looks ahead; and the instruction set. */
+SENSORSEQ_EXPORT double sensorseq_filter_latency(const sensorseq_filter* filter);
+SENSORSEQ_EXPORT const char* sensorseq_filter_isa(const sensorseq_filter* filter);
+
+/* ---- Windows; see signal/window.h and random_convolutions.h. ---- */
+
+/* Copies windows of values (S, C) to out (N, T, C), (value - center) / scale where these (C) are
+ * given. Writes the positions of the first value not finite, as given and as scaled, or -1. */
+SENSORSEQ_EXPORT int32_t sensorseq_map_windows(int32_t real_bytes, int32_t out_bytes,
+                                               int64_t n_samples, int64_t n_windows,
+                                               int64_t n_timesteps, int64_t n_channels,
+                                               const void* values, const int64_t* starts,
+                                               const int64_t* lengths, const double* center,
+                                               const double* scale, int32_t inverse, void* out,
+                                               int64_t* given, int64_t* overflown);
+
+typedef struct {
+  int64_t n_dilations, n_channels, n_channel_indices, n_biases;
+  const int32_t *dilations, *features_per_dilation, *channel_counts, *channel_indices;
+  const float* biases;
+} sensorseq_convolutions;
+
+SENSORSEQ_EXPORT int32_t sensorseq_check_convolutions(const sensorseq_convolutions* plan);
+/* x (N, T, C); out (N, n_biases). `bad`: the position of the first value not finite, or -1. */
+SENSORSEQ_EXPORT int32_t sensorseq_share_above_biases(const sensorseq_convolutions* plan,
+                                                      const float* x, const int64_t* lengths,
+                                                      int64_t n_windows, int64_t n_timesteps,
+                                                      int64_t n_threads, float* out, int64_t* bad);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,53 @@
+// How the functions of c_api.h end: what is thrown in them becomes a status and a sentence.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <new>
+#include <stdexcept>
+#include <string>
+
+#include "c_api.h"
+#include "isa/table.h"
+#include "status.h"
+
+namespace sensorseq {
+
+struct Refusal {
+  int32_t status;
+  std::string sentence;
+};
+
+// Keeps the sentence for sensorseq_error on this thread, cut off after some hundred letters.
+int32_t Keep(int32_t status, const char* sentence) noexcept;
+
+template <typename F>
+int32_t Guarded(F function) noexcept {
+  try {
+    function();
+    return SENSORSEQ_OK;
+  } catch (const Refusal& refusal) {
+    return Keep(refusal.status, refusal.sentence.c_str());
+  } catch (const std::bad_alloc& error) {
+    return Keep(SENSORSEQ_NO_MEMORY, error.what());
+  } catch (const std::length_error& error) {  // of a vector
+    return Keep(SENSORSEQ_NO_MEMORY, error.what());
+  } catch (const std::exception& error) {
+    return Keep(SENSORSEQ_FAILED, error.what());
+  }
+}
+
+inline void Require(bool is_right, const char* sentence) {
+  if (!is_right) throw Refusal{SENSORSEQ_BAD_VALUE, sentence};
+}
+
+// The row of a table for this processor.
+template <typename Row>
+const Row& Serving(const IsaTable<Row>& table) {
+  Status status;
+  const Row* row = table.Active(&status);
+  if (row == nullptr) throw Refusal{SENSORSEQ_BAD_ENVIRONMENT, table.Refusal(status)};
+  return *row;
+}
+
+}  // namespace sensorseq

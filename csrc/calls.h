@@ -1,0 +1,59 @@
+// What every binding needs to make a call of lstm_linear.h: whether its sizes can be counted, the
+// workspace, the threads.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+#include "gates.h"
+#include "lstm_linear.h"
+#include "status.h"
+
+namespace sensorseq {
+
+// What is wrong with sizes below zero, and with those of which the bytes that a call saves and
+// works in would overflow 64 bits: arrays without channels or models are of any size. Empty where
+// nothing is. `n_layers` counts those of all models.
+inline std::string CountProblem(int64_t n_windows, int64_t n_timesteps, int64_t n_channels,
+                                int64_t hidden_size, int64_t n_layers) {
+  if (n_windows < 0 || n_timesteps < 0) {
+    return std::string("sensorseq: ") + StatusText(Status::kInvalidShape) + ".";
+  }
+  const double H = static_cast<double>(hidden_size);
+  const double width = static_cast<double>(n_layers) * (H + kVectorPadding) + n_channels;
+  const double n_saved = (n_windows + 64.0) * (n_timesteps + 1.0) * kSavedValues;
+  if ((n_saved + 256.0 * H) * width < 0x1p59) return "";
+  return "sensorseq: " + std::to_string(n_windows) + " windows of " + std::to_string(n_timesteps) +
+         " steps with hidden_size " + std::to_string(hidden_size) +
+         " need more bytes than 64 bits count; use fewer or shorter windows.";
+}
+
+// Whether a call runs on the calling thread: below so much work, waking the others costs more.
+inline bool IsSerial(const LstmShape& s) {
+  constexpr int64_t kSerialWork = 1 << 16;  // multiplications
+  const int64_t work = s.n_models * s.n_directions * s.n_windows * s.n_timesteps * s.hidden_size *
+                       (s.hidden_size + s.n_channels);
+  return work < kSerialWork;
+}
+
+// Memory of the calling thread, kept for its next call and grown when that needs more: at training
+// sizes the pages of a fresh block cost as much as the arithmetic. Aligned to 64; null if there is
+// none.
+inline void* ThreadWorkspace(size_t bytes) {
+  struct Free {
+    void operator()(void* data) const { std::free(data); }
+  };
+  thread_local std::unique_ptr<void, Free> block;
+  thread_local size_t size = 0;
+  if (bytes > size) {
+    block.reset();  // before the larger one, not beside it
+    size = 0;
+    block.reset(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
+    if (block != nullptr) size = bytes;
+  }
+  return block.get();
+}
+
+}  // namespace sensorseq

@@ -1,0 +1,308 @@
+"""The preprocessing loops of csrc/signal for numpy, by ctypes: what `_signal` of sensorseq has.
+
+Only what prediction uses is here, with the signatures of `sensorseq/_signal.pyi`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq_runtime import core
+from sensorseq_runtime.errors import ArgumentError, SignalError
+
+_VOID, _INT, _INT32, _TEXT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_char_p
+_FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "polyphase_make": (_INT32, (_VOID, _INT, _INT, _INT, _INT, _TEXT, _VOID, _VOID)),
+    "table_make": (_INT32, (_VOID, _INT, _INT, ctypes.c_double, _INT, _TEXT, _VOID)),
+    "moving_make": (_INT32, (_TEXT, _INT, _INT, _INT, _VOID)),
+    "sections_make": (_INT32, (_VOID, _INT, _INT, _VOID)),
+    "filter_free": (None, (_VOID,)),
+    "filter_rows": (_INT32, (_VOID, _INT, _INT32, _VOID)),
+    "filter_push": (_INT32, (_VOID, _INT32, _VOID, _INT, _INT32, _VOID)),
+    "filter_reset": (_INT32, (_VOID,)),
+    "filter_latency": (ctypes.c_double, (_VOID,)),
+    "filter_isa": (_TEXT, (_VOID,)),
+    "map_windows": (_INT32, (_INT32, _INT32, *[_INT] * 4, *[_VOID] * 5, _INT32, *[_VOID] * 3)),
+    "check_convolutions": (_INT32, (_VOID,)),
+    "share_above_biases": (_INT32, (_VOID, _VOID, _VOID, _INT, _INT, _INT, _VOID, _VOID)),
+}
+_REALS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def _load() -> Any:
+    library = core.library()
+    for name, (result, arguments) in _FUNCTIONS.items():
+        function = library[f"sensorseq_{name}"]
+        function.restype, function.argtypes = result, arguments
+        setattr(library, name, function)
+    return library
+
+
+_library = _load()
+
+
+def _dense(values: Any, dtype: Any) -> NDArray[Any]:
+    return np.ascontiguousarray(values, dtype)
+
+
+def _require(ok: bool, what: str) -> None:
+    if not ok:
+        raise ValueError(what)
+
+
+class _Filter:
+    """A filter of the library; calls from several threads take turns."""
+
+    def __init__(self, name: str, *arguments: Any, n_channels: int) -> None:
+        made = _VOID()
+        core.check(_library[f"sensorseq_{name}_make"](*arguments, ctypes.byref(made)))
+        self._handle = core.Handle(made, _library.filter_free)
+        self._lock = threading.Lock()
+        self.n_channels = n_channels
+
+    def _take(self, x: NDArray[Any], *, is_last: bool = False) -> NDArray[Any]:
+        """Return the rows that samples give; with `is_last`, also those to the signal's end."""
+        rows = _INT()
+        with self._lock:
+            pointer, n_samples = self._handle.pointer, len(x)
+            core.check(_library.filter_rows(pointer, n_samples, is_last, ctypes.byref(rows)))
+            y = np.empty((rows.value, self.n_channels), x.dtype)
+            given = (x.itemsize, core.address(x), n_samples, is_last, core.address(y))
+            core.check(_library.filter_push(pointer, *given))
+        return y
+
+
+class _Resampling(_Filter):
+    _dtype = _REALS[1]  # of the last chunk
+
+    @property
+    def latency_samples(self) -> float:
+        return float(_library.filter_latency(self._handle.pointer))
+
+    @property
+    def isa(self) -> str:
+        return str(_library.filter_isa(self._handle.pointer).decode())
+
+    def push(self, x: NDArray[Any]) -> NDArray[Any]:
+        return self._take(self._checked(x))
+
+    def push_last(self, x: NDArray[Any]) -> NDArray[Any]:
+        return self._take(self._checked(x), is_last=True)
+
+    def flush(self) -> NDArray[Any]:
+        return self._take(np.empty((0, self.n_channels), self._dtype), is_last=True)
+
+    def reset(self) -> None:
+        with self._lock:
+            core.check(_library.filter_reset(self._handle.pointer))
+
+    def _checked(self, x: NDArray[Any]) -> NDArray[Any]:
+        if x.ndim != 2 or x.shape[1] != self.n_channels:
+            raise SignalError(f"x has shape {x.shape}; expected (n, {self.n_channels}).")
+        _check_real(x)
+        self._dtype = x.dtype
+        return np.ascontiguousarray(x)
+
+
+def _check_real(x: NDArray[Any]) -> None:
+    if x.dtype not in _REALS:
+        raise SignalError(f"x has dtype {x.dtype}; expected float32 or float64.")
+
+
+def _taps(given: Any) -> NDArray[Any]:
+    taps = _dense(given, np.float64)
+    if taps.ndim != 1 or not taps.size:
+        raise ArgumentError(
+            f"taps have {taps.ndim} dimension(s) and {taps.size} entries; expected (n_taps,), one"
+            " or more."
+        )
+    return taps
+
+
+class PolyphaseFilter(_Resampling):
+    def __init__(
+        self,
+        taps: Any,
+        up: int,
+        down: int,
+        n_channels: int,
+        edge: str = "mirror",
+        delay: int | None = None,
+    ) -> None:
+        own, at = _taps(taps), None if delay is None else ctypes.byref(_INT(delay))
+        rates = (up, down, n_channels, edge.encode(), at)
+        super().__init__("polyphase", core.address(own), own.size, *rates, n_channels=n_channels)
+
+
+class TableFilter(_Resampling):
+    def __init__(
+        self, taps: Any, n_phases: int, ratio: float, n_channels: int, edge: str = "mirror"
+    ) -> None:
+        own = _taps(taps)
+        rates = (n_phases, ratio, n_channels, edge.encode())
+        super().__init__("table", core.address(own), own.size, *rates, n_channels=n_channels)
+
+
+class MovingWindow(_Filter):
+    def __init__(
+        self, statistic: str, window_samples: int, n_channels: int, ahead_samples: int = 0
+    ) -> None:
+        sizes = (window_samples, n_channels, ahead_samples)
+        super().__init__("moving", statistic.encode(), *sizes, n_channels=n_channels)
+
+    def push(self, samples: Any) -> NDArray[Any]:
+        return self._take(_samples(samples, self.n_channels))
+
+    def flush(self) -> NDArray[Any]:
+        return self._take(np.empty((0, self.n_channels)), is_last=True)
+
+
+class SectionFilter(_Filter):
+    def __init__(self, sections: Any, n_channels: int) -> None:
+        own = _dense(sections, np.float64)
+        n = len(own) if own.ndim == 2 and own.shape[1] == 6 else 0
+        super().__init__("sections", core.address(own), n, n_channels, n_channels=n_channels)
+
+    def push(self, samples: Any) -> NDArray[Any]:
+        return self._take(_samples(samples, self.n_channels))
+
+
+def _samples(samples: Any, n_channels: int) -> NDArray[Any]:
+    x = _dense(samples, np.float64)
+    _require(
+        x.ndim == 2 and x.shape[1] == n_channels,
+        f"samples must have the shape (n_samples, {n_channels}).",
+    )
+    return x
+
+
+def all_finite(x: NDArray[Any]) -> bool:
+    _check_real(x)
+    return bool(np.isfinite(x).all())
+
+
+def _lengths(lengths: Any, n_windows: int) -> NDArray[np.int64] | None:
+    if lengths is None:
+        return None
+    own = _dense(lengths, np.int64)
+    _require(own.shape == (n_windows,), "lengths needs one per window")
+    return own
+
+
+def _scales(center: Any, scale: Any, n_channels: int) -> tuple[Any, Any]:
+    _require((center is None) == (scale is None), "center and scale are given together")
+    if center is None:
+        return None, None
+    own = _dense(center, np.float64), _dense(scale, np.float64)
+    for name, values in (("center", own[0]), ("scale", own[1])):
+        _require(values.shape == (n_channels,), f"{name} needs one value per channel")
+    return own
+
+
+def _map(
+    values: NDArray[Any],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64] | None,
+    by: tuple[Any, Any],
+    inverse: bool,
+    out: NDArray[Any],
+) -> tuple[int, int]:
+    given, overflown = _INT(), _INT()
+    arrays = (core.address(array) for array in (values, starts, lengths, *by))
+    sizes = (values.itemsize, out.itemsize, len(values), *out.shape)
+    found = (ctypes.byref(given), ctypes.byref(overflown))
+    core.check(_library.map_windows(*sizes, *arrays, inverse, core.address(out), *found))
+    return given.value, overflown.value
+
+
+def gather_windows(
+    values: Any, starts: Any, lengths: Any, center: Any, scale: Any, out: NDArray[np.float32]
+) -> tuple[int, int]:
+    x = np.asarray(values)
+    own = np.ascontiguousarray(x, np.float32 if x.dtype == np.float32 else np.float64)
+    begin = _dense(starts, np.int64)
+    _require(own.ndim == 2 and begin.ndim == 1, "values needs two dimensions, starts one")
+    is_dense = out.ndim == 3 and out.flags.c_contiguous and out.dtype == np.float32
+    _require(is_dense, "out needs three dimensions, dense, float32")
+    n, c = len(begin), own.shape[1]
+    _require((out.shape[0], out.shape[2]) == (n, c), "out needs the shape (n_windows, samples, C)")
+    by = _scales(center, scale, c)
+    return _map(own, begin, _lengths(lengths, n), by, False, out)
+
+
+def scale_windows(
+    x: NDArray[Any], lengths: Any, center: Any, scale: Any, inverse: bool, out: NDArray[Any]
+) -> tuple[int, int]:
+    _require(x.ndim == 3 and out.ndim == 3, "x and out need three dimensions")
+    _require(x.shape == out.shape, "out needs the shape of x")
+    by = _scales(center, scale, x.shape[2])
+    _require(x.dtype in _REALS, "x needs float32 or float64")
+    is_dense = out.flags.c_contiguous and out.dtype in _REALS
+    _require(is_dense, "out needs to be dense, float32 or float64")
+    n, t, c = x.shape
+    values = np.ascontiguousarray(x).reshape(n * t, c)
+    return _map(values, np.arange(n) * t, _lengths(lengths, n), by, inverse, out)
+
+
+class _Plan(ctypes.Structure):
+    _fields_ = [
+        *((name, _INT) for name in ("n_dilations", "n_channels", "n_indices", "n_biases")),
+        *((name, _VOID) for name in ("dilations", "per_dilation", "counts", "indices", "biases")),
+    ]
+
+
+def _plan(n_channels: int, *given: Any) -> tuple[_Plan, list[NDArray[Any]]]:
+    """Return the plan of random convolutions, and the arrays it points into."""
+    own = [_dense(array, np.int32) for array in given[:4]] + [_dense(given[4], np.float32)]
+    dilations, per_dilation, counts, indices, biases = own
+    _require(all(one.ndim == 1 for one in own), "an array has more than one dimension")
+    _require(len(per_dilation) == len(dilations), "one dilation, one count")
+    combined = len(counts) == 84 * len(dilations)
+    _require(combined, "84 combinations are needed for each dilation")
+    sizes = (len(dilations), n_channels, len(indices), len(biases))
+    return _Plan(*sizes, *map(core.address, own)), own
+
+
+def check_convolutions(
+    dilations: Any,
+    features_per_dilation: Any,
+    channel_counts: Any,
+    channel_indices: Any,
+    biases: Any,
+    n_channels: int,
+) -> None:
+    given = (dilations, features_per_dilation, channel_counts, channel_indices, biases)
+    plan, _arrays = _plan(n_channels, *given)
+    core.check(_library.check_convolutions(ctypes.byref(plan)))
+
+
+def share_above_biases(
+    x: Any,
+    lengths: Any,
+    dilations: Any,
+    features_per_dilation: Any,
+    channel_counts: Any,
+    channel_indices: Any,
+    biases: Any,
+    n_threads: int = 1,
+) -> tuple[NDArray[np.float32], int]:
+    own = _dense(x, np.float32)
+    _require(own.ndim == 3, "x needs three dimensions")
+    n, t, c = own.shape
+    _require(1 <= t <= 2**24, "windows need 1 to 2**24 steps")
+    _require(c >= 1, "x has no channels")
+    steps = _lengths(lengths, n)
+    fits = steps is None or bool(((steps >= 0) & (steps <= t)).all())
+    _require(fits, "a length is not in 0..T")
+    given = (dilations, features_per_dilation, channel_counts, channel_indices, biases)
+    plan, arrays = _plan(c, *given)
+    out, bad = np.empty((n, len(arrays[4])), np.float32), _INT()
+    where = (ctypes.byref(plan), core.address(own), core.address(steps))
+    sizes = (n, t, n_threads, core.address(out), ctypes.byref(bad))
+    core.check(_library.share_above_biases(*where, *sizes))
+    return out, bad.value

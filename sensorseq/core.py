@@ -1,0 +1,256 @@
+"""The plain C library `_core`, with which predictions are computed; csrc/c_api.h documents it."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import ArgumentError, EnvironmentProblemError
+
+_POOLINGS = ("none", "last", "mean", "max", "meanmax")  # in the order of c_api.h
+_ERRORS: dict[int, type[Exception]] = {
+    1: ValueError,
+    2: ArgumentError,
+    3: EnvironmentProblemError,
+    4: MemoryError,
+}
+_OTHER_ISA = 5
+_VOID, _INT, _TEXT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_char_p
+_ARGUMENTS = {
+    "error": (),
+    "cpu_isa": (_VOID,),
+    "lstm_make": (_VOID, _VOID),
+    "lstm_free": (_VOID,),
+    "lstm_forward": (_VOID, _VOID, _VOID, _INT, _INT, _INT, _VOID, _VOID, _VOID, _VOID),
+}
+_RESULTS = {"error": _TEXT, "lstm_free": None}  # the others return a status
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """Load the library, once."""
+    package = __name__.partition(".")[0]
+    found = sorted(Path(__file__).parent.glob("_core*.so"))
+    if not found:
+        raise EnvironmentProblemError(
+            f"the compiled library {package}._core is missing. In a source checkout, run"
+            f" `make build`; otherwise reinstall {package}."
+        )
+    try:
+        loaded = ctypes.CDLL(str(found[0]))
+        for name, arguments in _ARGUMENTS.items():
+            function = loaded[f"sensorseq_{name}"]
+            function.argtypes = arguments
+            function.restype = _RESULTS.get(name, ctypes.c_int32)
+            setattr(loaded, name, function)
+    except (OSError, AttributeError) as error:
+        raise EnvironmentProblemError(
+            f"{found[0].name} does not load, or is of another version; reinstall {package}: {error}"
+        ) from error
+    return loaded
+
+
+def check(status: int) -> None:
+    """Raise what a function of the library reports by its status."""
+    if status:
+        sentence = library().error().decode(errors="replace")
+        raise _ERRORS.get(status, RuntimeError)(sentence)
+
+
+def address(array: NDArray[np.generic] | None) -> int | None:
+    """Return where the values of an array lie; the array must be dense and outlive the use."""
+    return None if array is None else array.__array_interface__["data"][0]
+
+
+class Handle:
+    """An object of the library, freed together with this one.
+
+    Parameters
+    ----------
+    pointer : ctypes.c_void_p
+        The object.
+    free : callable
+        The library's function that frees it.
+    """
+
+    def __init__(self, pointer: ctypes.c_void_p, free: Callable[[int | None], None]) -> None:
+        self.pointer = pointer.value
+        self._free = free
+
+    def __del__(self) -> None:
+        self._free(self.pointer)
+
+
+def cpu_isa() -> str:
+    """Return the instruction set in use: the fastest here, or the one SENSORSEQ_CPU_ISA forces."""
+    name = _TEXT()
+    check(library().cpu_isa(ctypes.byref(name)))
+    return (name.value or b"").decode()
+
+
+class _Weights(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in ("real_bytes", "pooling")),
+        *((name, _INT) for name in ("n_channels", "hidden_size", "n_directions", "n_classes")),
+        *((name, _VOID) for name in ("weight_ih", "weight_hh", "bias", "weight_out", "bias_out")),
+    ]
+
+
+class LstmLayer:
+    """One LSTM layer on numpy arrays, optionally with pooling over time and a linear head.
+
+    Its results have the same bits whatever the batch and the number of threads. Threads may share a
+    layer. The weights are arranged for the processor once.
+
+    Parameters
+    ----------
+    weight_ih, weight_hh, bias : ndarray of shape (D, 4H, C), (D, 4H, H) and (D, 4H)
+        Of D directions, 1 or 2; the gates in the order i, f, g, o. All float32, or all float64.
+        They are not copied.
+    weight_out, bias_out : ndarray of shape (K, P) and (K,), optional
+        The head. P is D*H, for meanmax 2*D*H.
+    pooling : {"none", "last", "mean", "max", "meanmax"}
+        "none" without a head.
+    """
+
+    def __init__(
+        self,
+        weight_ih: NDArray[np.floating],
+        weight_hh: NDArray[np.floating],
+        bias: NDArray[np.floating],
+        weight_out: NDArray[np.floating] | None = None,
+        bias_out: NDArray[np.floating] | None = None,
+        pooling: str = "none",
+    ) -> None:
+        if pooling not in _POOLINGS or (pooling == "none") != (weight_out is None):
+            raise ValueError(f"pooling={pooling!r} does not go with this head.")
+        if weight_ih.ndim != 3 or weight_hh.ndim != 3 or weight_hh.dtype not in ("f4", "f8"):
+            raise ValueError("weight_ih and weight_hh need 3 dimensions, float32 or float64.")
+        self.dtype = weight_hh.dtype
+        self.n_directions, _, self.hidden_size = weight_hh.shape
+        self.n_channels = weight_ih.shape[2]
+        self.n_classes = 0 if weight_out is None else len(weight_out)
+        self.pooling = pooling
+        width = self.n_directions * self.hidden_size
+        gates = (self.n_directions, 4 * self.hidden_size)
+        shapes = {"weight_ih": (*gates, self.n_channels), "weight_hh": (*gates, self.hidden_size)}
+        shapes["bias"] = gates
+        given = [weight_ih, weight_hh, bias]
+        if weight_out is not None and bias_out is not None:
+            shapes["weight_out"] = (self.n_classes, width * (2 if pooling == "meanmax" else 1))
+            shapes["bias_out"] = (self.n_classes,)
+            given += [weight_out, bias_out]
+        self._weights = {
+            name: self._dense(name, array, shape)
+            for (name, shape), array in zip(shapes.items(), given)
+        }
+        self._run = library().lstm_forward
+        self._handle = self._pack()
+
+    def __reduce__(self) -> tuple[type[LstmLayer], tuple[NDArray[np.floating] | str | None, ...]]:
+        weights = map(
+            self._weights.get, ("weight_ih", "weight_hh", "bias", "weight_out", "bias_out")
+        )
+        return LstmLayer, (*weights, self.pooling)
+
+    def logits(
+        self,
+        x: NDArray[np.floating],
+        lengths: NDArray[np.int64] | None = None,
+        n_threads: int = 1,
+    ) -> NDArray[np.floating]:
+        """Return the head's outputs (N, K) for windows (N, T, C) of `lengths` (N,) steps each."""
+        if self.pooling == "none":
+            raise ValueError("the layer has no head.")
+        out = np.empty((len(x), self.n_classes), self.dtype)
+        self._forward(x, lengths, n_threads, None, None, None, out)
+        return out
+
+    def hidden(
+        self,
+        x: NDArray[np.floating],
+        lengths: NDArray[np.int64] | None = None,
+        n_threads: int = 1,
+    ) -> NDArray[np.floating]:
+        """Return the hidden state (N, T, D*H) of each step, zero beyond `lengths`."""
+        width = self.n_directions * self.hidden_size
+        out = np.empty((*x.shape[:2], width), self.dtype)
+        self._forward(x, lengths, n_threads, None, None, out, None)
+        return out
+
+    def step(
+        self,
+        x: NDArray[np.floating],
+        h: NDArray[np.floating],
+        c: NDArray[np.floating],
+        n_threads: int = 1,
+    ) -> NDArray[np.floating]:
+        """Go on by the steps of `x` from the state in `h` and `c` (N, D*H), which is updated.
+
+        Returns the logits after the last step where pooling is "last", else `hidden`.
+        """
+        width = self.n_directions * self.hidden_size
+        for name, state in (("h", h), ("c", c)):
+            if not (state.flags.c_contiguous and state.flags.writeable):
+                raise ValueError(f"{name} needs to be dense and writeable.")
+            self._dense(name, state, (len(x), width))
+        is_last = self.pooling == "last"
+        shape = (len(x), self.n_classes) if is_last else (*x.shape[:2], width)
+        out = np.empty(shape, self.dtype)
+        self._forward(x, None, n_threads, h, c, None if is_last else out, out if is_last else None)
+        return out
+
+    def _dense(
+        self, name: str, array: NDArray[np.floating], shape: tuple[int, ...]
+    ) -> NDArray[np.floating]:
+        if array.shape != shape or array.dtype != self.dtype:
+            raise ValueError(
+                f"{name} has shape {array.shape} and dtype {array.dtype}; expected {shape} and"
+                f" {self.dtype}."
+            )
+        return np.ascontiguousarray(array)
+
+    def _pack(self) -> Handle:
+        weights = _Weights(
+            self.dtype.itemsize,
+            _POOLINGS.index(self.pooling),
+            self.n_channels,
+            self.hidden_size,
+            self.n_directions,
+            self.n_classes,
+            *map(address, self._weights.values()),
+        )
+        made = ctypes.c_void_p()
+        check(library().lstm_make(ctypes.byref(weights), ctypes.byref(made)))
+        return Handle(made, library().lstm_free)
+
+    def _forward(
+        self,
+        x: NDArray[np.floating],
+        lengths: NDArray[np.int64] | None,
+        n_threads: int,
+        h: NDArray[np.floating] | None,
+        c: NDArray[np.floating] | None,
+        hidden: NDArray[np.floating] | None,
+        logits: NDArray[np.floating] | None,
+    ) -> None:
+        x = self._dense("x", x, (*x.shape[:2], self.n_channels))
+        n_windows, n_timesteps = x.shape[:2]
+        if lengths is not None:
+            if lengths.shape != (n_windows,) or lengths.dtype != np.int64:
+                raise ValueError(f"lengths needs the shape ({n_windows},) and the dtype int64.")
+            lengths = np.ascontiguousarray(lengths)
+        sizes = (n_windows, n_timesteps, n_threads)
+        pointers = (address(h), address(c), address(hidden), address(logits))
+        for _ in range(2):
+            handle = self._handle  # kept, while another thread may put another in its place
+            status = self._run(handle.pointer, address(x), address(lengths), *sizes, *pointers)
+            if status != _OTHER_ISA:
+                break
+            self._handle = self._pack()  # SENSORSEQ_CPU_ISA has changed
+        check(status)
