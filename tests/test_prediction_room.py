@@ -56,7 +56,7 @@ def is_newer(node):
 
 
 NOTES = ("annotation", "returns")
-TYPES = {"None", "bool", "bytes", "dict", "float", "int", "list", "set", "str", "tuple"}
+TYPES = {"None", "bool", "bytes", "dict", "float", "int", "list", "ndarray", "set", "str", "tuple"}
 NEW = {"NotRequired", "Self", "assert_never", "pairwise", "tomllib"}
 
 

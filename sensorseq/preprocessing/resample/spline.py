@@ -54,14 +54,17 @@ def _solve(rows: Floats) -> Floats:
     of them after six.
     """
     for apart in (1, 2, 4, 8, 16, 32):
-        lower, upper, right = rows
-        padded = np.pad(rows, ((0, 0), (apart, apart)))
-        before, after = padded[:, : -2 * apart], padded[:, 2 * apart :]
-        rows = np.stack(
-            [
-                -lower * before[0],
-                -upper * after[1],
-                right - lower * before[2] - upper * after[2],
-            ]
-        ) / (1 - lower * before[1] - upper * after[0])
+        if apart >= rows.shape[1]:
+            break
+        (lower, upper, right), later, sooner = rows, np.s_[apart:], np.s_[:-apart]
+        both = lower[later] * upper[sooner]
+        own = np.ones(len(right))
+        own[later] -= both
+        own[sooner] -= both
+        rows = np.stack([np.zeros_like(right), np.zeros_like(right), right])
+        rows[0, later] = -lower[later] * lower[sooner]
+        rows[1, sooner] = -upper[sooner] * upper[later]
+        rows[2, later] -= lower[later] * right[sooner]
+        rows[2, sooner] -= upper[sooner] * right[later]
+        rows /= own
     return np.asarray(rows[2])
