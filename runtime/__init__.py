@@ -4,13 +4,16 @@
 bits of the estimator that was trained, on the same processor.
 """
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from sensorseq_runtime import errors
 from sensorseq_runtime.prediction.load import TrainedClassifier, TrainedRegressor, load
 from sensorseq_runtime.recording import Channel, Recording
 
-__version__ = version("sensorseq-runtime")
+try:
+    __version__ = version("sensorseq-runtime")
+except PackageNotFoundError:  # a copy that is not installed
+    __version__ = "0+unknown"
 
 __all__ = [
     "Channel",

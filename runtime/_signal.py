@@ -60,7 +60,7 @@ class _Filter:
 
     def __init__(self, name: str, *arguments: Any, n_channels: int) -> None:
         made = _VOID()
-        core.check(_library[f"sensorseq_{name}_make"](*arguments, ctypes.byref(made)))
+        core.check(getattr(_library, f"{name}_make")(*arguments, ctypes.byref(made)))
         self._handle = core.Handle(made, _library.filter_free)
         self._lock = threading.Lock()
         self.n_channels = n_channels

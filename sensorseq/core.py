@@ -138,7 +138,10 @@ class LstmLayer:
         self.pooling = pooling
         width = self.n_directions * self.hidden_size
         gates = (self.n_directions, 4 * self.hidden_size)
-        shapes = {"weight_ih": (*gates, self.n_channels), "weight_hh": (*gates, self.hidden_size)}
+        shapes: dict[str, tuple[int, ...]] = {
+            "weight_ih": (*gates, self.n_channels),
+            "weight_hh": (*gates, self.hidden_size),
+        }
         shapes["bias"] = gates
         given = [weight_ih, weight_hh, bias]
         if weight_out is not None and bias_out is not None:

@@ -220,7 +220,7 @@ def is_list_of_sequences(X: Any) -> bool:
     nested = all(isinstance(part, Sequence) and len(part) for part in X)
     return (
         nested
-        and all(isinstance(part[0], Sequence | np.ndarray) for part in X)
+        and all(isinstance(part[0], (Sequence, np.ndarray)) for part in X)
         and len({len(part) for part in X}) > 1
     )
 

@@ -93,7 +93,8 @@ def model():
         x = np.sin(t * (2 + 4 * (i % 2)))[:, None] + 0.3 * rng.normal(size=(400, 2))
         channels = (Channel("cur"), Channel("vel"))
         recordings.append(Recording(x, t, channels, f"r{i}", f"r{i}", ["calm", "rough"][i % 2]))
-    steps = [{"kind": "lowpass", "cutoff_hz": 6.0, "phase": "causal"}, {"kind": "derivative"}]
+    low = {"kind": "band_pass", "high_hz": 6.0, "order": 2, "phase": "causal"}
+    steps = [low, {"kind": "moving", "statistic": "rms", "window_s": 0.3, "phase": "causal"}]
     pipeline = PreparePipeline(window_s=1.0, hop_s=0.5, split=None, steps=steps)
     fitted = plain_classifier(
         hidden_size=4, max_epochs=2, random_state=0, features=["summary", "rocket", "boosting"]
