@@ -23,7 +23,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=wo
   --timeout=1800 --timeout-method=thread
 INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-all test-rounding fuzz harden test-peers native-test cuda lint format bench docs wheels build clean
+.PHONY: help demo test test-all test-rounding fuzz harden test-peers native-test cuda lint format bench docs runtime wheels build clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -88,6 +88,11 @@ docs: $(DOCS)/.built ## the documentation site, built offline into build/site wi
 	  > build/docs.log 2>&1 || { cat build/docs.log; exit 1; }
 	@echo "build/site/index.html is the front page; its search needs a server:"
 	@echo "  $(PYTHON) -m http.server --directory build/site"
+
+runtime: build ## the wheel sensorseq-runtime, for Linux like this one, into dist/
+	@SENSORSEQ_BUILD=runtime $(BIN)/python -W ignore setup.py -q bdist_wheel --bdist-dir build/runtime/wheel \
+	  > build/runtime.log 2>&1 || { cat build/runtime.log; exit 1; }
+	@ls dist/sensorseq_runtime-*.whl
 
 wheels: $(WHEELS)/.built ## sdist and wheels that need no compiler, one of them checked (CUDA=1: with CUDA)
 	@PATH="$(abspath $(BIN)):$$PATH" $(WHEELS)/bin/python scripts/build_wheels.py --torch-python $(abspath $(BIN))/python \

@@ -37,6 +37,8 @@ def main() -> None:
         work = Path(name)
         source = unpack(build_sdist(given.torch_python, given.output), work)
         library = build_ops(given.torch_python, source, cuda=given.cuda)
+        runtime = repair(build_runtime(given.torch_python, source, library, work), given.output)
+        print(f"{runtime.name}  {runtime.stat().st_size / 1e6:.1f} MB", flush=True)
         checked = tag_of(given.torch_python)
         pythons = {tag_of(python): python for python in given.pythons or find_pythons()}
         for tag, python in ({checked: given.torch_python} | pythons).items():
@@ -114,6 +116,15 @@ def build_ops(python: str, source: Path, *, cuda: bool) -> Path:
     built = sorted((source / "sensorseq").glob("_*.so"))
     _, operators = (library.replace(source.parent / library.name) for library in built)
     return operators
+
+
+def build_runtime(python: str, source: Path, library: Path, folder: Path) -> Path:
+    """Build the wheel of `sensorseq-runtime`, which serves every Python."""
+    env = {"SENSORSEQ_BUILD": "runtime", "SENSORSEQ_OPS": str(library)}
+    output = folder / "runtime"
+    run(python, "setup.py", "bdist_wheel", "--dist-dir", output, env=env, cwd=source)
+    (wheel,) = output.glob("*.whl")
+    return wheel
 
 
 def build_wheel(python: str, source: Path, library: Path, folder: Path) -> Path:
