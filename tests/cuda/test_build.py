@@ -9,6 +9,7 @@ import sys
 import ptxas
 import pytest
 import torch
+from commands import run_process
 
 from sensorseq.ops import _extension
 
@@ -292,15 +293,8 @@ def test_the_operators_alone_are_built_without_reading_the_metadata(tmp_path):
     (tmp_path / "pyproject.toml").write_text("[project]\nname = 5\n")
 
     def setup(wanted):
-        environ = {**os.environ, "SENSORSEQ_BUILD": wanted}
-        return subprocess.run(
-            [sys.executable, "setup.py", "-q", "--name"],
-            cwd=tmp_path,
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [sys.executable, "setup.py", "-q", "--name"]
+        return run_process(*command, cwd=tmp_path, SENSORSEQ_BUILD=wanted)
 
     assert setup("ops").returncode == 0
     assert "invalid pyproject.toml" in setup("").stderr

@@ -3,11 +3,12 @@
 import importlib.util
 import pickle
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import sklearn
-from fits import plain_classifier
+from fits import small_classifier
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
@@ -27,9 +28,7 @@ Y = np.arange(36) % 3
 X = (RNG.normal(size=(36, 8, 2)) + Y[:, None, None]).astype(np.float32)
 
 
-def make(**arguments):
-    settings = {"hidden_size": 4, "max_epochs": 3, "random_state": 0, "learning_rate": 0.02}
-    return plain_classifier(**{**settings, **arguments})
+make = partial(small_classifier, hidden_size=4, max_epochs=3)
 
 
 class Recorder:
@@ -58,16 +57,8 @@ class Recorder:
 def test_the_fit_is_a_task_and_each_epoch_one_below_it():
     recorder = Recorder()
     make(max_epochs=2).set_callbacks(recorder).fit(X, Y)
-    assert recorder.seen == [
-        "setup",
-        "begin fit 0",
-        "begin epoch 0",
-        "end epoch 0",
-        "begin epoch 1",
-        "end epoch 1",
-        "end fit 0",
-        "teardown",
-    ]
+    epochs = ["begin epoch 0", "end epoch 0", "begin epoch 1", "end epoch 1"]
+    assert recorder.seen == ["setup", "begin fit 0", *epochs, "end fit 0", "teardown"]
 
 
 def test_a_watched_fit_gives_the_same_bits():
