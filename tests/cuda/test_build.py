@@ -130,27 +130,18 @@ NO_SPILL = "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads"
 USED = "ptxas info    : Used 8 registers, used 1 barriers, 16 bytes smem\n"
 
 
+def told(properties):
+    return ENTRY + PROPERTIES.format(properties) + USED
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        (ENTRY + PROPERTIES.format(NO_SPILL) + USED, None),
-        (ENTRY + PROPERTIES.format(NO_SPILL.replace("0 bytes stack", "8 bytes stack")) + USED, "8"),
-        (
-            ENTRY
-            + PROPERTIES.format(NO_SPILL.replace("0 bytes spill st", "4 bytes spill st"))
-            + USED,
-            "4",
-        ),
-        (
-            ENTRY
-            + PROPERTIES.format(NO_SPILL.replace("0 bytes spill lo", "4 bytes spill lo"))
-            + USED,
-            "4",
-        ),
-        (
-            ENTRY + "ptxas info    : (C7510) Potential Performance Loss: serialized\n" + USED,
-            "C7510",
-        ),
+        (told(NO_SPILL), None),
+        (told(NO_SPILL.replace("0 bytes stack", "8 bytes stack")), "8"),
+        (told(NO_SPILL.replace("0 bytes spill st", "4 bytes spill st")), "4"),
+        (told(NO_SPILL.replace("0 bytes spill lo", "4 bytes spill lo")), "4"),
+        (f"{ENTRY}ptxas info    : (C7510) Potential Performance Loss: serialized\n{USED}", "C7510"),
         (ENTRY + "ptxas warning : something\n" + USED, "something"),
         ("a.cu(3): warning #177-D: variable was declared but never referenced\n", "177"),
     ],

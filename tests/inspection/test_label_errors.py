@@ -139,13 +139,13 @@ def test_groups_are_never_divided():
 def test_the_folds_inside_a_fit_do_not_divide_groups_either(monkeypatch):
     X, y, groups = make_windows()
     seen = []
-    make = refit._make_folds
+    make = refit.make_folds
 
     def spy(seen_data, of_part, *args, **options):
         seen.append((of_part.groups, make(seen_data, of_part, *args, **options)))
         return seen[-1][1]
 
-    monkeypatch.setattr(refit, "_make_folds", spy)
+    monkeypatch.setattr(refit, "make_folds", spy)
     found = find_label_errors(small(), X, y, groups=groups, n_seeds=1, random_state=0)
     ((of_part, folds),) = seen
     for fit_rows, test_rows in folds:
