@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from fits import PLAIN, weights, without_time
+from fits import PLAIN, AfterEpoch, weights, without_time
 from sklearn.base import clone
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
@@ -213,10 +213,6 @@ def test_a_regressor_learns_from_lots():
 
 def test_callbacks_are_told_after_each_call():
     seen = []
-
-    class Watch:
-        def on_epoch_end(self, module, history):
-            seen.append(len(history))
-
-    learn(make(callbacks=[Watch()]), make_lots(), classes=CLASSES)
+    watch = AfterEpoch(lambda module, history: seen.append(len(history)))
+    learn(make(callbacks=[watch]), make_lots(), classes=CLASSES)
     assert seen == [1, 2, 3]

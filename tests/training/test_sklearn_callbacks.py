@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import sklearn
-from fits import small_classifier
+from fits import small_classifier, stop_after
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
@@ -67,14 +67,6 @@ def test_a_watched_fit_gives_the_same_bits():
     np.testing.assert_array_equal(watched.predict_proba(X), alone.predict_proba(X))
 
 
-class StopAfter:
-    def __init__(self, n_epochs):
-        self.n_epochs = n_epochs
-
-    def on_epoch_end(self, module, history):
-        return len(history) == self.n_epochs
-
-
 @pytest.mark.parametrize("engine", ["native", "autograd"])
 @pytest.mark.parametrize("ema_decay", [None, 0.5])
 def test_the_score_of_an_epoch_is_that_of_a_training_that_stopped_there(engine, ema_decay):
@@ -84,7 +76,7 @@ def test_the_score_of_an_epoch_is_that_of_a_training_that_stopped_there(engine, 
     rows = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
     expected = []
     for n_epochs in (1, 2, 3):
-        stopped = make(**arguments, callbacks=[StopAfter(n_epochs)]).fit(X, Y)
+        stopped = make(**arguments, callbacks=[stop_after(n_epochs)]).fit(X, Y)
         expected.append(-log_loss(Y, stopped.predict_proba(X)))
     assert [row["neg_log_loss"] for row in rows] == pytest.approx(expected, rel=1e-12)
 
@@ -176,7 +168,7 @@ def test_an_error_in_our_own_callback_leaves_a_fitted_estimator():
     assert (clf.n_iter_, len(clf.history_)) == (2, 2)
     assert clf.fluctuation_.n_epochs == 2
     np.testing.assert_array_equal(
-        clf.predict(X), make(callbacks=[StopAfter(2)]).fit(X, Y).predict(X)
+        clf.predict(X), make(callbacks=[stop_after(2)]).fit(X, Y).predict(X)
     )
 
 
