@@ -16,7 +16,7 @@ _FORWARD, _GRADIENT, _SIGNAL = 1e-5, 1e-4, 1e-12  # largest relative differences
 
 def check_installation() -> list[CheckResult]:
     """Run every check; one that raises has failed, and the others still run."""
-    return [_run(name, check) for name, check in _CHECKS.items()]
+    return [_run(name, check) for name, check in CHECKS.items()]
 
 
 def _run(name: str, check: Callable[[], str]) -> CheckResult:
@@ -154,7 +154,7 @@ def _check_files() -> str:
     return "the loaded model predicts the same bits; the report was written"
 
 
-_CHECKS = {
+CHECKS = {
     "native library": _check_library,
     "LSTM kernels": _check_lstm,
     "preprocessing": _check_signal,

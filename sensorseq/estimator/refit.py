@@ -236,7 +236,7 @@ def plan_refit(setup: FitSetup, prepared: PreparedFit) -> Refit | FeatureChoice:
     try_functions(features, plan.seen)
     several = refits or validation is None
     own_part = train if part is None else part
-    plan.folds = _make_folds(plan.seen, own_part, n_train, entropy, several=several)
+    plan.folds = make_folds(plan.seen, own_part, n_train, entropy, several=several)
     if not plan.folds:
         why = "there are too few windows or groups to leave some out"
         if features != "auto":
@@ -272,7 +272,7 @@ def _shares(
     return groups, weights_of_few_recordings(groups, target)
 
 
-def _make_folds(
+def make_folds(
     seen: HeadData, part: FitPart, n_train: int, entropy: int, *, several: bool
 ) -> list[Fold]:
     """Return folds: first the held-out part, then parts of the training part.

@@ -54,7 +54,7 @@ def predict_baseline(
     (MiniRocket), 9,996 of them or, with more than 4,000 training windows, 2,016.
     """
     if name == "rocket_ridge":
-        describe = _describe_by_convolutions(train)
+        describe = describe_by_convolutions(train)
     else:
         describe = lambda windows: summary_features(windows.X, windows.lengths)  # noqa: E731
     fitted = make_baseline(name, seed).fit(describe(train), train.y)
@@ -70,7 +70,8 @@ def predict_baseline(
     return scores
 
 
-def _describe_by_convolutions(train: WindowSet) -> Callable[[WindowSet], NDArray[np.floating]]:
+def describe_by_convolutions(train: WindowSet) -> Callable[[WindowSet], NDArray[np.floating]]:
+    """Learn scaling and random convolutions; return the function that describes windows by them."""
     scaler = fit_scaler(train.X, train.lengths)
     n_features = _FEATURES if len(train) <= _MANY_WINDOWS else _FEWER_FEATURES
     convolutions = RandomConvolutions(n_features=n_features, random_state=0)

@@ -31,13 +31,13 @@ def block_logits(g: Graph, block: Block, windows: GraphWindows, known: dict[str,
     if isinstance(block, ProbabilityBlock):
         if not isinstance(block.classifier, BoostedTrees):
             raise _not_exported(type(block.classifier).__name__)
-        logs = _tree_logs(g, block.classifier, _statistics(g, windows, known))
+        logs = _tree_logs(g, block.classifier, statistics_of(g, windows, known))
         return g("Mul", logs, np.float64(block.factor))
     how = block.describe
     if isinstance(how, RandomConvolutions):
-        features = g.cast(_convolution_shares(g, how, windows), np.float64)
+        features = g.cast(convolution_shares(g, how, windows), np.float64)
     elif isinstance(how, SummarySteps):
-        features = g.cast(_steps(g, how, _statistics(g, windows, known)), np.float64)
+        features = g.cast(_steps(g, how, statistics_of(g, windows, known)), np.float64)
     else:
         raise _not_exported("a function given as features")
     weight = g.cast(g.constant(block.weight), np.float64)
@@ -50,8 +50,8 @@ def _not_exported(what: str) -> InputError:
     )
 
 
-def _convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows) -> str:
-    """Compute `RandomConvolutions.transform`, (n, F) float32, with the same bits."""
+def convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows) -> str:
+    """Return the shares of `RandomConvolutions.transform`, (n, F) float32, with the same bits."""
     state = how.state()
     arrays, longest = state["arrays"], state["settings"]["padded_steps"]
     x, lengths, n_steps = windows.x, windows.lengths, windows.n_steps
@@ -114,8 +114,8 @@ def _kernel_outputs(
     return total
 
 
-def _statistics(g: Graph, windows: GraphWindows, known: dict[str, str]) -> str:
-    """Compute `summary_features` of all channels, (n, c * len(FEATURES)) float64."""
+def statistics_of(g: Graph, windows: GraphWindows, known: dict[str, str]) -> str:
+    """Return `summary_features` of all channels, (n, c * len(FEATURES)) float64."""
     if "statistics" in known:
         return known["statistics"]
     x = g("Transpose", g.cast(windows.x, np.float64), perm=[0, 2, 1])  # (n, c, t)

@@ -2,23 +2,20 @@
 
 import functools
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from commands import ROOT, answer, refused, run_process
 from cuda import kernels
 from cuda.kernels import MODES
 
 from sensorseq.bench import cuda as benchmark_cuda
 from sensorseq.bench.cuda import KINDS, PRECISIONS, Problem, compare
 from sensorseq.bench.timing import Shape
-from sensorseq.cli import run
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.ops.choice import allowing_tf32
 
-ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 TINY = Shape(3, 7, 2, 5)
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -165,22 +162,19 @@ def test_time_in_which_two_kernels_run_counts_once(monkeypatch):
 
 
 @without_gpu
-def test_without_a_gpu_bench_says_what_it_needs(capsys):
-    assert run(["bench", "--against", "cudnn"]) == 4
-    said = capsys.readouterr().err
-    assert "needs an NVIDIA GPU" in said
-    assert "--against torch" in said
-    assert run(["bench", "--against", "cudnnn"]) == 2
-    assert "Did you mean 'cudnn'?" in capsys.readouterr().err
-    assert run(["bench", "--against", "cudnn", "--threads", "2"]) == 2
+def test_without_a_gpu_bench_says_what_it_needs():
+    message = refused(4, "bench", "--against", "cudnn")
+    assert "needs an NVIDIA GPU" in message
+    assert "--against torch" in message
+    assert "Did you mean 'cudnn'?" in refused(2, "bench", "--against", "cudnnn")
+    refused(2, "bench", "--against", "cudnn", "--threads", "2")
 
 
 @pytest.mark.long
-def test_bench_against_cudnn_says_its_rows(monkeypatch, capsys):
+def test_bench_against_cudnn_says_its_rows(monkeypatch):
     monkeypatch.setattr(benchmark_cuda, "current_gpu", lambda: CPU)
     monkeypatch.setattr(benchmark_cuda, "SHORT", (TINY,))
-    assert run(["bench", "--against", "cudnn", "--json", "--quiet"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = answer("bench", "--against", "cudnn")
     assert {row["mode"] for row in found["rows"]} == {"eager", "graph"}
     assert "cudnn" in found["environment"]
     text = benchmark_cuda.format_short(found)
@@ -190,12 +184,7 @@ def test_bench_against_cudnn_says_its_rows(monkeypatch, capsys):
 
 def bench_cuda(*arguments, folder):
     script = ROOT / "benchmarks" / "bench_cuda.py"
-    return subprocess.run(
-        [sys.executable, script, *arguments, "--output", folder],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_process(sys.executable, script, *arguments, "--output", folder)
 
 
 @pytest.mark.benchmarks

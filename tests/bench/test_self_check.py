@@ -21,8 +21,8 @@ WITHOUT_TRAINING = NAMES[:3]
 
 @pytest.fixture
 def no_training(monkeypatch):
-    kept = {name: self_check._CHECKS[name] for name in WITHOUT_TRAINING}
-    monkeypatch.setattr(self_check, "_CHECKS", kept)
+    kept = {name: self_check.CHECKS[name] for name in WITHOUT_TRAINING}
+    monkeypatch.setattr(self_check, "CHECKS", kept)
 
 
 def failures():

@@ -1,14 +1,13 @@
 """The timing that benchmarks and `sensorseq bench` share."""
 
 import os
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from commands import ROOT, run_process
 from torch.utils.flop_counter import FlopCounterMode
 
 from sensorseq import cli
@@ -16,8 +15,6 @@ from sensorseq.bench import timing
 from sensorseq.bench.timing import KINDS, Case, Shape, alternate, make_case, measure, summarize
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.ops import reference
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -142,13 +139,9 @@ def test_a_part_of_the_benchmark_runs_and_leaves_the_results_alone(name):
     results = ROOT / "benchmarks" / "results" / "cpu.json"
     before = results.read_bytes()
     script = [sys.executable, ROOT / "benchmarks" / "bench_cpu.py", "--quick", "--threads", "1"]
-    done = subprocess.run(
-        [*script, "--only", name, "--shapes", "1x1x6x64", "32x100x1x64"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"},
-    )
+    few = ["--only", name, "--shapes", "1x1x6x64", "32x100x1x64"]
+    done = run_process(*script, *few, without=["OMP_WAIT_POLICY"])
+    assert done.returncode == 0, done.stderr
     assert f"{name}: geometric mean" in done.stdout
     assert results.read_bytes() == before
 
@@ -158,13 +151,8 @@ def test_a_part_of_the_benchmark_runs_and_leaves_the_results_alone(name):
     "name", ["accuracy", "cpu", "cuda", "estimator", "features", "fit", "recording", "threads"]
 )
 def test_a_benchmark_refuses_threads_that_sleep_while_they_wait(name):
-    done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / f"bench_{name}.py"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_WAIT_POLICY": "passive"},
-    )
+    script = ROOT / "benchmarks" / f"bench_{name}.py"
+    done = run_process(sys.executable, script, OMP_WAIT_POLICY="passive")
     assert done.returncode == 1
     assert "OMP_WAIT_POLICY=PASSIVE slows torch" in done.stderr
 

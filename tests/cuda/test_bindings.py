@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from commands import run_process
 from torch.utils import cpp_extension
 
 from sensorseq.gpu_check import Case, check_kernels, make_cases
@@ -46,12 +47,7 @@ def library(tmp_path_factory):
 
 
 def test_the_bindings_keep_the_contract_of_the_cuda_layer_and_give_the_references_values(library):
-    finished = subprocess.run(
-        [sys.executable, str(HERE / "bindings_on_cpu.py"), str(library)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    finished = run_process(sys.executable, HERE / "bindings_on_cpu.py", library)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "all passed" in finished.stdout
 

@@ -9,6 +9,7 @@ import sys
 import ptxas
 import pytest
 import torch
+from commands import run_process
 
 from sensorseq.ops import _extension
 
@@ -129,27 +130,18 @@ NO_SPILL = "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads"
 USED = "ptxas info    : Used 8 registers, used 1 barriers, 16 bytes smem\n"
 
 
+def told(properties):
+    return ENTRY + PROPERTIES.format(properties) + USED
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        (ENTRY + PROPERTIES.format(NO_SPILL) + USED, None),
-        (ENTRY + PROPERTIES.format(NO_SPILL.replace("0 bytes stack", "8 bytes stack")) + USED, "8"),
-        (
-            ENTRY
-            + PROPERTIES.format(NO_SPILL.replace("0 bytes spill st", "4 bytes spill st"))
-            + USED,
-            "4",
-        ),
-        (
-            ENTRY
-            + PROPERTIES.format(NO_SPILL.replace("0 bytes spill lo", "4 bytes spill lo"))
-            + USED,
-            "4",
-        ),
-        (
-            ENTRY + "ptxas info    : (C7510) Potential Performance Loss: serialized\n" + USED,
-            "C7510",
-        ),
+        (told(NO_SPILL), None),
+        (told(NO_SPILL.replace("0 bytes stack", "8 bytes stack")), "8"),
+        (told(NO_SPILL.replace("0 bytes spill st", "4 bytes spill st")), "4"),
+        (told(NO_SPILL.replace("0 bytes spill lo", "4 bytes spill lo")), "4"),
+        (f"{ENTRY}ptxas info    : (C7510) Potential Performance Loss: serialized\n{USED}", "C7510"),
         (ENTRY + "ptxas warning : something\n" + USED, "something"),
         ("a.cu(3): warning #177-D: variable was declared but never referenced\n", "177"),
     ],
@@ -292,15 +284,8 @@ def test_the_operators_alone_are_built_without_reading_the_metadata(tmp_path):
     (tmp_path / "pyproject.toml").write_text("[project]\nname = 5\n")
 
     def setup(wanted):
-        environ = {**os.environ, "SENSORSEQ_BUILD": wanted}
-        return subprocess.run(
-            [sys.executable, "setup.py", "-q", "--name"],
-            cwd=tmp_path,
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [sys.executable, "setup.py", "-q", "--name"]
+        return run_process(*command, cwd=tmp_path, SENSORSEQ_BUILD=wanted)
 
     assert setup("ops").returncode == 0
     assert "invalid pyproject.toml" in setup("").stderr

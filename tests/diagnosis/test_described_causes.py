@@ -40,16 +40,11 @@ def test_whatever_they_hold_is_json_and_comes_back_the_same(causes, probes):
 
 
 def test_numbers_that_are_not_finite_come_back_as_none_or_nan():
-    trial = replace(
-        TRIALS[0],
-        noise_ratio=math.nan,
-        raw_change=math.inf,
-        curves={"A": [[1.0, math.nan]], "B": [[math.inf]]},
-    )
+    curves = {"A": [[1.0, math.nan]], "B": [[math.inf]]}
+    trial = replace(TRIALS[0], noise_ratio=math.nan, raw_change=math.inf, curves=curves)
     probes = Probes(math.inf, cost=math.nan, trials=(trial,))
-    report = FluctuationReport(
-        "normal", None, (), (Cause("loss", "suspected", math.nan, "x."),), probes=probes
-    )
+    cause = Cause("loss", "suspected", math.nan, "x.")
+    report = FluctuationReport("normal", None, (), (cause,), probes=probes)
     text = json.dumps(report.to_dict(), allow_nan=False)
     again = FluctuationReport.from_dict(json.loads(text))
     assert math.isnan(again.causes[0].confidence)

@@ -30,26 +30,15 @@ def waves(seed, n, n_groups=10):
 
 def calm(val_accuracy, n_epochs=40):
     loss = 0.5 + np.exp(-np.arange(n_epochs) / 5)
-    return {
-        "loss": loss,
-        "val_loss": loss,
-        "accuracy": np.full(n_epochs, 0.9),
-        "val_accuracy": np.full(n_epochs, val_accuracy),
-    }
+    accuracies = {"accuracy": np.full(n_epochs, 0.9), "val_accuracy": [val_accuracy] * n_epochs}
+    return {"loss": loss, "val_loss": loss, **accuracies}
 
 
-def report_of(val_accuracy, y_val=None, **more):
-    (X, y, groups), (X_val, own, groups_val) = waves(0, 90), waves(1, 60)
-    return FluctuationReport.from_history(
-        calm(val_accuracy),
-        60,
-        n_classes=3,
-        X=X,
-        y=y,
-        X_val=X_val,
-        y_val=own if y_val is None else y_val,
-        **{"groups": groups, "groups_val": groups_val, **more},
-    )
+def report_of(val_accuracy, **more):
+    (X, y, groups), (X_val, y_val, groups_val) = waves(0, 90), waves(1, 60)
+    given = {"X": X, "y": y, "groups": groups}
+    given |= {"X_val": X_val, "y_val": y_val, "groups_val": groups_val, **more}
+    return FluctuationReport.from_history(calm(val_accuracy), 60, n_classes=3, **given)
 
 
 # --- the test -----------------------------------------------------------------------------------
@@ -106,10 +95,8 @@ def test_a_run_below_the_data_is_said_with_both_figures():
     assert sentence in " ".join(str(report).split())
     assert "NORMAL, BUT BELOW WHAT THE DATA ALLOW" in str(report)
     described = report.to_dict()
-    assert described["level"] == "below_data"
-    assert FluctuationReport.from_dict(described).level == "below_data"
-    page = make_page(report)
-    assert sentence in page
+    assert described["level"] == FluctuationReport.from_dict(described).level == "below_data"
+    assert sentence in make_page(report)
     assert color_of(report) == "wait"
     first = list_steps(report)[0]
     assert first.code.startswith("better = SensorLSTMClassifier()")
@@ -138,7 +125,7 @@ def test_nothing_is_said_of_a_run_as_good_as_the_data_allow(monkeypatch):
 
 def test_nothing_is_said_where_the_rival_is_no_better():
     y_val = np.random.default_rng(5).integers(0, 3, 60)
-    assert report_of(0.35, y_val).level is None
+    assert report_of(0.35, y_val=y_val).level is None
 
 
 def test_it_is_said_without_groups_and_of_few_of_them():
@@ -150,12 +137,8 @@ def test_the_epoch_that_is_kept_counts():
     (X, y, _), (X_val, y_val, _) = waves(0, 90), waves(1, 60)
     parts = Part(X, None, y), Part(X_val, None, y_val)
     predicted = np.stack([y_val, (y_val + 1) % 3]).astype(np.uint16)
-    record = TrainingRecord(
-        epoch_steps=np.arange(3),
-        val_rows=np.arange(60),
-        val_target=y_val,
-        val_predicted=predicted,
-    )
+    of_val = {"val_rows": np.arange(60), "val_target": y_val, "val_predicted": predicted}
+    record = TrainingRecord(epoch_steps=np.arange(3), **of_val)
     report = FluctuationReport("normal", None, n_epochs=2, record=record)
     assert compare_level(replace(report, best_epoch=1), *parts).level is None
     assert compare_level(replace(report, best_epoch=2), *parts).level == "below_data"
@@ -224,15 +207,12 @@ def test_a_fit_with_features_says_what_its_parts_got():
 
 def test_a_module_is_compared():
     X, y, groups = waves(0, 150)
+    settings = {"validation_fraction": 0.4, "max_epochs": 2, "budget": 0, "random_state": 0}
     report = probe_module(
         lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(50, 3)),
         lambda parameters: torch.optim.SGD(parameters, lr=1e-9),
-        X,
-        y,
+        *(X, y),
         groups=groups,
-        validation_fraction=0.4,
-        max_epochs=2,
-        budget=0,
-        random_state=0,
+        **settings,
     )
     assert report.level == "below_data"

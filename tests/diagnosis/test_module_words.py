@@ -21,28 +21,15 @@ from sensorseq.errors import ArgumentError
 
 # Arguments of our estimator that neither probe_module nor torch has under that name.
 OURS = set(plain_classifier().get_params()) - set(signature(probe_module).parameters)
-OURS -= {
-    "hidden_size",
-    "num_layers",
-    "weight_decay",
-    "momentum",
-    "label_smoothing",
-    "dropout",
-    "bidirectional",
-}
+OURS -= {"hidden_size", "num_layers", "weight_decay", "momentum"}
+OURS -= {"label_smoothing", "dropout", "bidirectional"}
 # As a call writes them, or a name that is no word of plain English and no cause.
 CAUSES = {"learning_rate", "weight_init", "optimizer", "loss", "early_stopping"}
 NEVER = [
     *(rf"\b{name}=" for name in sorted(OURS)),
     *(rf"\b{name}\b" for name in sorted(OURS - CAUSES) if "_" in name),
-    r"\bclf\b",
-    r"set_params",
-    r"\bclassifier",
-    r"\barguments?\b",
-    r"recordings=",
-    r"(?i)\btake None\b",
-    r"proof\.apply",
-    r"report\.probe with",
+    *(r"\bclf\b", r"set_params", r"\bclassifier", r"\barguments?\b", r"recordings="),
+    *(r"(?i)\btake None\b", r"proof\.apply", r"report\.probe with"),
 ]
 N_CHANNELS, N_CLASSES = 3, 3
 
@@ -108,25 +95,14 @@ def leaks(text):
         (adam(0.3), {"budget": 0}),
         (sgd(0.5, momentum=0.98), {}),
         (adam(0.01), {"shares": [0.9, 0.06, 0.04], "sampler": "balanced"}),
-        (sgd(0.1, momentum=0.9), {"scale": [1.0, 3e2, 5e3]}),
+        (sgd(0.1, momentum=0.9), {"scale": np.array([1.0, 3e2, 5e3])}),
         (adam(0.01, weight_decay=0.5), {}),
         (lambda p: torch.optim.RMSprop(p, lr=0.2), {"budget": 3.0}),
     ],
-    ids=[
-        "rate",
-        "judged alone",
-        "momentum",
-        "classes",
-        "scale",
-        "decay",
-        "proved",
-    ],
+    ids=["rate", "judged alone", "momentum", "classes", "scale", "decay", "proved"],
 )
 def test_a_report_names_no_argument_that_a_module_has_not(make_optimizer, given):
-    given = dict(given)
-    if "scale" in given:
-        given["scale"] = np.array(given["scale"])
-    report = report_of(given.pop("make_model", Recurrent), make_optimizer, **given)
+    report = report_of(make_optimizer=make_optimizer, **given)
     assert leaks(everything_said(report)) == []
     assert report.of_module
 
@@ -139,12 +115,8 @@ def test_what_would_leak_is_seen():
 
 def test_each_change_that_a_runner_of_a_module_can_make_has_words():
     runner = report_of(budget=0, max_epochs=1).origin.runner
-    values = {
-        "clip_by": ["norm"],
-        "last_batch": ["merge", "drop", "keep"],
-        "lr_schedule": ["cosine"],
-        "sampler": ["balanced", "shuffle"],
-    }
+    values = {"clip_by": ["norm"], "lr_schedule": ["cosine"], "sampler": ["balanced", "shuffle"]}
+    values["last_batch"] = ["merge", "drop", "keep"]
     for name in runner.changeable:
         for value in values.get(name, [8]):
             assert leaks(say_change({name: value})) == []
@@ -203,13 +175,9 @@ class TorchWords:
 
 
 def test_a_repair_says_what_to_take_first_and_once():
-    probes = Probes(
-        1.0,
-        trials=(Trial("learning_rate", "a", {}, "race", "confirmed", "It is calm.", 4),),
-        repair={"learning_rate": 0.0188},
-        previous={"learning_rate": 0.3},
-        note="Its validation loss is lower.",
-    )
+    trials = (Trial("learning_rate", "a", {}, "race", "confirmed", "It is calm.", 4),)
+    changed = {"repair": {"learning_rate": 0.0188}, "previous": {"learning_rate": 0.3}}
+    probes = Probes(1.0, trials=trials, **changed, note="Its validation loss is lower.")
     report = FluctuationReport("fluctuating", "mild", (), probes=probes)
     said = ModuleOrigin(TorchWords(), None, 1.0).in_words(report)
     assert said.probes.note == "Take lr=0.0188 in the optimizer. Its validation loss is lower."

@@ -1,12 +1,12 @@
 """What a training loop of another framework logs, and what a report makes of it."""
 
 import doctest
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from commands import run_process
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
@@ -39,9 +39,8 @@ def test_loss_and_accuracy_are_those_of_scikit_learn(outputs):
 def test_one_column_is_class_1_against_class_0(shape, kind):
     z = 3 * RNG.normal(size=30)
     p = 1 / (1 + np.exp(-z))
-    row = TrainingMonitor(Y % 2).log_epoch(
-        val_outputs=(z if kind == "logits" else p).reshape(shape)
-    )
+    outputs = (z if kind == "logits" else p).reshape(shape)
+    row = TrainingMonitor(Y % 2).log_epoch(val_outputs=outputs)
     assert row["val_loss"] == pytest.approx(log_loss(Y % 2, p))
     assert row["val_accuracy"] == np.mean((z > 0) == Y % 2)
 
@@ -85,11 +84,8 @@ def logged(jumps):
     for epoch in range(40):
         size = 2.0 * (1 - np.exp(-epoch / 4)) * (0.1 if jumps and epoch % 2 else 1.0)
         outputs = size * (2 * np.eye(2)[own] - 1) + 0.1 * rng.normal(size=(60, 2))
-        followed.log_epoch(
-            loss=1.0 / (1 + size),
-            val_outputs=outputs,
-            fixed_outputs=outputs[:40],
-        )
+        shown = {"val_outputs": outputs, "fixed_outputs": outputs[:40]}
+        followed.log_epoch(loss=1.0 / (1 + size), **shown)
     return followed
 
 
@@ -135,7 +131,7 @@ def test_the_package_does_not_import_torch():
         "import sys, sensorseq.diagnosis as d; d.FluctuationReport; d.TrainingMonitor;"
         "sys.exit('torch' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+    assert run_process(sys.executable, "-c", program).returncode == 0
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():

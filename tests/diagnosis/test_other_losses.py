@@ -31,15 +31,8 @@ X, Y = make_data()
 
 
 def fit(loss, **options):
-    defaults = {
-        "hidden_size": 16,
-        "max_epochs": 40,
-        "learning_rate": 0.02,
-        "lr_schedule": "constant",
-        "early_stopping": False,
-        "validation_fraction": 0.4,
-        "random_state": 1,
-    }
+    defaults = {"hidden_size": 16, "max_epochs": 40, "learning_rate": 0.02, "random_state": 1}
+    defaults |= {"lr_schedule": "constant", "early_stopping": False, "validation_fraction": 0.4}
     return plain_classifier(**{**defaults, "loss": loss, **options}).fit(X, Y)
 
 
@@ -83,12 +76,8 @@ def test_a_softmax_that_is_taken_twice_is_listed_with_its_repair():
         for seed in range(6)
     ]
     listed = [report.causes for report in reports if report.verdict == "fluctuating"]
-    right = [
-        cause
-        for causes in listed
-        for cause in causes
-        if (cause.name, cause.finding) == ("loss", "not cross-entropy")
-    ]
+    found = [cause for causes in listed for cause in causes]
+    right = [one for one in found if (one.name, one.finding) == ("loss", "not cross-entropy")]
     assert len(listed) >= 4
     assert right
     assert all(cause.recommendation == {"loss": "cross_entropy"} for cause in right)

@@ -7,6 +7,7 @@ import html
 import io
 import math
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,14 +30,10 @@ from sample_reports import (
     unproved,
 )
 
+from sensorseq.cli.models import read_settings
 from sensorseq.diagnosis.causes import Cause, NotTested, Probes, Trial
 from sensorseq.diagnosis.metrics import Statistic
-from sensorseq.diagnosis.page import (
-    color_of,
-    draw_trials,
-    make_fragment,
-    make_page,
-)
+from sensorseq.diagnosis.page import color_of, draw_trials, make_fragment, make_page
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.words import list_steps, settings_as_options
 from sensorseq.errors import OutputError
@@ -99,15 +96,9 @@ def test_all_that_the_report_says_is_there_without_scripts(report):
 
 def test_the_sections_come_in_the_order_they_matter():
     assert re.findall("<h2>([^<]+)</h2>", make_page(restless())) == [
-        "What to do",
-        "What the run shows",
-        "Causes",
-        "Other settings that were tried",
-        "Every epoch",
-        "What was measured",
-        "What this report cannot tell",
-        "Make this report",
-        "The history",
+        *("What to do", "What the run shows", "Causes", "Other settings that were tried"),
+        *("Every epoch", "What was measured", "What this report cannot tell"),
+        *("Make this report", "The history"),
     ]
 
 
@@ -116,17 +107,11 @@ def hostile_report():
     cause = Cause(HOSTILE, HOSTILE, 0.5, HOSTILE, HOSTILE, arguments, HOSTILE)
     facts = (HOSTILE, HOSTILE, {HOSTILE: HOSTILE})
     curves = {name: [[1.0, 2.0]] for name in ("A", "B", HOSTILE)}
-    probes = Probes(
-        1.0,
-        trials=(
-            Trial(*facts, "race", HOSTILE, HOSTILE, curves=curves),
-            Trial(*facts, HOSTILE, HOSTILE, HOSTILE),
-        ),
-        not_tested=(NotTested(HOSTILE, HOSTILE, HOSTILE),),
-        repair=arguments,
-        previous=arguments,
-        note=HOSTILE,
-    )
+    raced = Trial(*facts, "race", HOSTILE, HOSTILE, curves=curves)
+    trials = (raced, Trial(*facts, HOSTILE, HOSTILE, HOSTILE))
+    not_tested = (NotTested(HOSTILE, HOSTILE, HOSTILE),)
+    told = {"repair": arguments, "previous": arguments, "note": HOSTILE}
+    probes = Probes(1.0, trials=trials, not_tested=not_tested, **told)
     history = history_of("hot") | {HOSTILE: list(range(40))}
     statistics = {HOSTILE: Statistic(1.0, HOSTILE, 2.0, HOSTILE, 0.5, 1.5, 0.03)}
     report = FluctuationReport.from_history(history, 60, best_epoch=3)
@@ -196,18 +181,16 @@ class Panel:
         self.svg = re.search(f'(?s)<svg [^>]*aria-label="{title}".*?</svg>', page)[0]
         self.scale = {}
         for place, name in (('"end" dominant-baseline', "y"), ('"middle"', "x")):
-            labels = re.findall(
-                f'<text class="tick" text-anchor={place}([^>]*)>([^<]+)</text>', self.svg
-            )
+            tick = f'<text class="tick" text-anchor={place}([^>]*)>([^<]+)</text>'
+            labels = re.findall(tick, self.svg)
             at = [float(re.search(f' {name}="([^"]+)"', found)[1]) for found, _ in labels]
             values = [float(words.replace("\u202f", "")) for _, words in labels]
             self.scale[name] = np.polyfit(at, values, 1)
 
     def points(self, found):
         pixels = np.array([pair.split(",") for pair in found.split()], float)
-        return np.column_stack(
-            [np.polyval(self.scale[name], pixels[:, i]) for i, name in enumerate("xy")]
-        )
+        x, y = (np.polyval(self.scale[name], pixels[:, i]) for i, name in enumerate("xy"))
+        return np.column_stack([x, y])
 
     def line(self, style):
         return self.points(re.search(f'<polyline class="{style}" points="([^"]+)"', self.svg)[1])
@@ -345,10 +328,8 @@ def test_a_proved_change_is_a_table_and_code_or_a_command_that_do_it():
     code = re.search('(?s)<code id="code-repair">(.+?)</code>', page)[1]
     assert run_code(code.split("\n#")[0]) == report.probes.repair
     rows = re.findall("(?s)<tr><th.*?</tr>", page)
-    assert [text_of(row) for row in rows[1:3]] == [
-        'lr_schedule "constant" "cosine"',
-        "learning_rate 0.001 0.003",
-    ]
+    shown = [text_of(row) for row in rows[1:3]]
+    assert shown == ['lr_schedule "constant" "cosine"', "learning_rate 0.001 0.003"]
     text = text_of(page)
     assert "proved Take the settings that did better: argument was" in text
     assert report.probes.note.replace("+-", "±") in text
@@ -410,10 +391,6 @@ def test_advice_without_an_argument_is_said_as_such():
     ],
 )
 def test_a_setting_of_the_command_line_is_read_as_the_value(value, typed):
-    import shlex
-
-    from sensorseq.cli.models import read_settings
-
     option = settings_as_options({"optimizer_params": value})
     assert option in (f" --set optimizer_params={typed}", f" --set {typed}")
     read = read_settings(shlex.split(option)[1:])["optimizer_params"]
@@ -422,22 +399,13 @@ def test_a_setting_of_the_command_line_is_read_as_the_value(value, typed):
 
 def test_the_lamp_is_that_of_the_verdict():
     lamps = {name: color_of(make_report(name)) for name in VERDICTS}
-    assert lamps == {
-        "calm": "good",
-        "hot": "bad",
-        "diverged": "bad",
-        "guessing": "bad",
-        "short": "",
-    }
-    worse = SimpleNamespace(
-        verdict="normal", severity=None, generalization="overfitting", level=None, causes=()
-    )
-    assert color_of(worse) == "wait"
+    bad = dict.fromkeys(("hot", "diverged", "guessing"), "bad")
+    assert lamps == {"calm": "good", "short": "", **bad}
+    normal = {"verdict": "normal", "severity": None, "level": None}
     narrow = Cause("model_complexity", "suspected", 0.6, "", "too small")
-    doubtful = SimpleNamespace(
-        verdict="normal", severity=None, generalization=None, level=None, causes=(narrow,)
-    )
-    assert color_of(doubtful) == "wait"
+    for generalization, causes in (("overfitting", ()), (None, (narrow,))):
+        found = SimpleNamespace(**normal, generalization=generalization, causes=causes)
+        assert color_of(found) == "wait"
 
 
 # --- the history, to_html and the notebook ------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -30,9 +31,7 @@ HOT = {"learning_rate": 0.2, "lr_schedule": "constant", "hidden_size": 16, "max_
 STUCK = {"learning_rate": 1e-9, "max_epochs": 20}  # bad whatever the rounding
 
 
-def classifier(**options):
-    defaults = {"hidden_size": 12, "early_stopping": False, "random_state": 1}
-    return plain_classifier(**{**defaults, **options})
+classifier = partial(plain_classifier, hidden_size=12, early_stopping=False, random_state=1)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import copy
 import random
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -29,6 +29,7 @@ from sensorseq.training.batches import BatchSampler
 from sensorseq.training.randomness import integer_seed
 
 N_WINDOWS, N_TIMESTEPS, N_CHANNELS, N_CLASSES = 60, 12, 2, 3
+JUDGED = {"budget": 0, "random_state": 0}  # no probes
 
 
 class Recurrent(nn.Module):
@@ -220,25 +221,19 @@ def test_a_rerun_changes_what_it_names(change, check):
 
 
 def test_a_shorter_rerun_reads_the_schedule_at_its_pace():
-    runner = report_of(
-        make_optimizer=two_groups, make_scheduler=lambda optimizer: ExponentialLR(optimizer, 0.5)
-    ).origin.runner
+    halving = partial(ExponentialLR, gamma=0.5)
+    runner = report_of(make_optimizer=two_groups, make_scheduler=halving).origin.runner
     (rerun,) = runner.run([Rerun("half as long", 4)])
     rates = rerun.record.steps["learning_rate"][:: runner.steps_per_epoch]
     assert rates == pytest.approx(0.01 * 0.5 ** np.array([0, 2, 4, 6]))
 
 
 def test_clipping_and_weight_decay_reach_the_step():
-    runner = report_of(
-        make_optimizer=lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.0)
-    ).origin.runner
-    plain, clipped, decayed = runner.run(
-        [
-            Rerun("plain", 2),
-            Rerun("clipped", 2, change={"max_grad_norm": 1e-9}),
-            Rerun("decayed", 2, change={"weight_decay": 0.5}),
-        ]
-    )
+    optimizer = partial(torch.optim.SGD, lr=0.1, weight_decay=0.0)
+    runner = report_of(make_optimizer=optimizer).origin.runner
+    changes = {"plain": {}, "clipped": {"max_grad_norm": 1e-9}, "decayed": {"weight_decay": 0.5}}
+    reruns = [Rerun(name, 2, change=change) for name, change in changes.items()]
+    plain, clipped, decayed = runner.run(reruns)
     assert np.ptp(clipped.fixed_loss) < 1e-6 < np.ptp(plain.fixed_loss)
     assert (decayed.fixed_loss != plain.fixed_loss).all()
 
@@ -274,9 +269,7 @@ def test_the_same_seed_gives_the_same_report_and_leaves_the_generators():
 def test_whole_groups_are_held_out_and_kept():
     X, y = make_data()
     groups = np.repeat([f"run {i}" for i in range(10)], 6)
-    report = probe_module(
-        Recurrent, adam, X, y, groups=groups, max_epochs=2, budget=0, random_state=0
-    )
+    report = probe_module(Recurrent, adam, X, y, groups=groups, max_epochs=2, **JUDGED)
     runner = report.origin.runner
     assert not set(runner.train.groups) & set(runner.validation.groups)
     rows = np.concatenate([runner.train.rows, runner.validation.rows])
@@ -292,12 +285,10 @@ def test_lengths_reach_a_module_that_takes_them_and_padding_does_not():
     lengths = np.random.default_rng(0).integers(3, N_TIMESTEPS + 1, len(X))
     for step in range(N_TIMESTEPS):
         X[lengths <= step, step] = np.nan
-    report = probe_module(
-        Packed, adam, X, y, lengths=lengths, max_epochs=3, budget=0, random_state=0
-    )
+    report = probe_module(Packed, adam, X, y, lengths=lengths, max_epochs=3, **JUDGED)
     assert np.isfinite(report.history["loss"]).all()
     sequences = [window[:n] for window, n in zip(X, lengths, strict=True)]
-    same = probe_module(Packed, adam, sequences, y, max_epochs=3, budget=0, random_state=0)
+    same = probe_module(Packed, adam, sequences, y, max_epochs=3, **JUDGED)
     assert same.history["loss"] == report.history["loss"]
 
 
@@ -305,9 +296,7 @@ def test_names_of_classes_and_a_smoothed_loss_are_read():
     X, y = make_data()
     names = np.array(["asphalt", "grass", "sand"])[y]
     smoothed = nn.CrossEntropyLoss(label_smoothing=0.2)
-    report = probe_module(
-        Recurrent, adam, X, names, loss=smoothed, max_epochs=2, budget=0, random_state=0
-    )
+    report = probe_module(Recurrent, adam, X, names, loss=smoothed, max_epochs=2, **JUDGED)
     runner = report.origin.runner
     assert list(runner.classes) == ["asphalt", "grass", "sand"]
     assert runner.arguments["label_smoothing"] == 0.2
@@ -327,16 +316,10 @@ SHARED = Recurrent()
         ({"make_model": lambda: nn.LSTM(2, 3, batch_first=True).double()}, "tuple"),
         ({"make_model": lambda: nn.Linear(2, 3).double()}, r"\(2, 12, 3\)"),
         ({"make_optimizer": lambda p: None}, "make_optimizer returned NoneType"),
-        (
-            {"make_optimizer": lambda p: torch.optim.SGD(Recurrent().parameters(), lr=0.1)},
-            "other parameters",
-        ),
+        ({"make_optimizer": lambda p: adam(Recurrent().parameters())}, "other parameters"),
         ({"make_optimizer": torch.optim.LBFGS}, "closure"),
         ({"make_scheduler": ReduceLROnPlateau}, "known beforehand"),
-        (
-            {"make_scheduler": lambda o: OneCycleLR(o, 0.1, total_steps=50)},
-            "cycle_momentum=False",
-        ),
+        ({"make_scheduler": lambda o: OneCycleLR(o, 0.1, total_steps=50)}, "cycle_momentum=False"),
         ({"loss": nn.MSELoss()}, "cross-entropy"),
         ({"loss": nn.CrossEntropyLoss(weight=torch.ones(3))}, "weights"),
         ({"budget": -1}, "budget"),
@@ -351,12 +334,13 @@ def test_what_cannot_be_probed_is_refused_with_the_reason(arguments, message):
 
 def test_labels_that_do_not_fit_are_refused():
     X, y = make_data()
-    with pytest.raises(ArgumentError, match="3 logits, and y has 5 classes"):
-        probe_module(Recurrent, adam, X, np.arange(len(y)) % 5, budget=0)
-    with pytest.raises(InputError, match="y has shape"):
-        probe_module(Recurrent, adam, X, y[:-1], budget=0)
-    with pytest.raises(InputError, match="floating-point"):
-        probe_module(Recurrent, adam, X, y + 0.5, budget=0)
+    for labels, error, message in (
+        (np.arange(len(y)) % 5, ArgumentError, "3 logits, and y has 5 classes"),
+        (y[:-1], InputError, "y has shape"),
+        (y + 0.5, InputError, "floating-point"),
+    ):
+        with pytest.raises(error, match=message):
+            probe_module(Recurrent, adam, X, labels, budget=0)
 
 
 def test_a_rerun_that_breaks_says_why_and_the_others_go_on():

@@ -72,6 +72,15 @@ class KnownRunner:
         return RerunResult(rerun, loss, val_outputs=outputs, failed=failed)
 
 
+def suspected(**chances):
+    return tuple(Cause(name, "suspected", chance, "") for name, chance in chances.items())
+
+
+@pytest.fixture
+def no_zero_test(monkeypatch):
+    monkeypatch.setattr(probe, "zero_test", lambda runner: NotTested("", ""))
+
+
 def race(runner, budget=1000.0, causes=(), **options):
     paid = Budget(runner, budget)
     result = compare_settings(runner, paid, causes, **options)
@@ -112,9 +121,8 @@ def test_the_defaults_name_a_cause_where_they_change_one_argument():
     runner = KnownRunner({"the defaults": 0.95}, arguments={**DEFAULTS, "learning_rate": 1.0})
     result = race(runner)
     assert dict(result.adopted.option.change) == {"learning_rate": DEFAULTS["learning_rate"]}
-    assert [(p.option.cause, p.option.finding) for p in result.proofs] == [
-        ("learning_rate", "too high")
-    ]
+    (proof,) = result.proofs
+    assert (proof.option.cause, proof.option.finding) == ("learning_rate", "too high")
 
 
 def test_the_defaults_need_less_to_be_adopted_than_an_unknown_change():
@@ -147,7 +155,7 @@ def test_the_best_are_trained_longer_and_none_longer_than_the_run():
 
 
 def test_a_small_budget_tries_the_likeliest_and_reports_what_it_left_out():
-    result = race(KnownRunner({}), budget=14.0, causes=[Cause("loss", "suspected", 0.9, "")])
+    result = race(KnownRunner({}), budget=14.0, causes=suspected(loss=0.9))
     assert [entry.option.name for entry in result.outcomes] == ["the defaults"]
     assert len(result.untried) > 5
     nothing = race(KnownRunner({}), budget=3.0)
@@ -162,7 +170,7 @@ def test_without_validation_windows_there_is_nothing_to_compare_on():
     assert not runner.reruns
 
 
-def test_a_training_on_a_slow_machine_is_stopped_and_the_report_says_so(monkeypatch):
+def test_a_training_on_a_slow_machine_is_stopped_and_the_report_says_so(no_zero_test):
     clock, runner, ends = [0.0], KnownRunner({"the defaults": 0.95}), []
     runner.classes = ["a", "b", "c"]
 
@@ -179,7 +187,6 @@ def test_a_training_on_a_slow_machine_is_stopped_and_the_report_says_so(monkeypa
         return replace(result, fixed_loss=result.fixed_loss[:n_epochs])
 
     runner.run = slow
-    monkeypatch.setattr(probe, "zero_test", lambda runner: NotTested("", ""))
     report = FluctuationReport("normal", None, (), n_epochs=runner.n_epochs)
     proof = probe.probe_runner(runner, report, 1.0, 200.0, clock=lambda: clock[0])
     assert ends == [290.0]  # the first epoch that ends after 1.5 times 0.95 of the budget
@@ -190,14 +197,10 @@ def test_a_training_on_a_slow_machine_is_stopped_and_the_report_says_so(monkeypa
     assert any("budget used up" in one.reason for one in proof.probes.not_tested)
 
 
-def test_a_rate_far_too_high_is_proved_and_the_proof_survives_json_and_print(monkeypatch):
+def test_a_rate_far_too_high_is_proved_and_the_proof_survives_json_and_print(no_zero_test):
     runner = KnownRunner({"the defaults": 0.95, "learning_rate / 10": 0.95})
     runner.classes = ["a", "b", "c"]
-    monkeypatch.setattr(probe, "zero_test", lambda runner: NotTested("", ""))
-    causes = (
-        Cause("optimizer", "suspected", 0.5, ""),
-        Cause("learning_rate", "suspected", 0.4, ""),
-    )
+    causes = suspected(optimizer=0.5, learning_rate=0.4)
     report = FluctuationReport("fluctuating", "strong", n_epochs=runner.n_epochs, causes=causes)
     proof = probe.probe_runner(runner, report)
     first = proof.causes[0]
@@ -218,10 +221,7 @@ def test_a_rate_far_too_high_is_proved_and_the_proof_survives_json_and_print(mon
 
 def test_options_change_what_the_run_does_not_have_and_the_likeliest_cause_leads():
     runner = KnownRunner({})
-    causes = [
-        Cause("preprocessing", "suspected", 0.4, ""),
-        Cause("optimizer", "suspected", 0.6, ""),
-    ]
+    causes = suspected(preprocessing=0.4, optimizer=0.6)
     runner.arguments = {**OWN, "scale": None, "hidden_size": 4}
     options = list_options(runner, causes)
     assert [one.cause for one in options[:4]] == [SEVERAL, SEVERAL, "optimizer", "preprocessing"]
@@ -275,22 +275,16 @@ def test_a_run_with_a_rate_far_too_high_is_repaired():
 
 
 def test_features_are_tried_first_where_the_run_has_none_and_go_before_as_good_defaults():
-    runner = KnownRunner(
-        {"the defaults": 0.9, FEATURES: 0.9}, arguments=OWN | {"features": None}, n_epochs=100
-    )
+    quality, arguments = {"the defaults": 0.9, FEATURES: 0.9}, OWN | {"features": None}
+    runner = KnownRunner(quality, arguments=arguments, n_epochs=100)
     result = race(runner, budget=400.0)
     assert runner.reruns[0].name == FEATURES
     assert runner.reruns[0].n_epochs <= 0.3 * 400
     assert result.adopted.option.name == FEATURES
     assert result.adopted.option.change["features"] == "auto"
-    assert FEATURES not in {
-        rerun.name for rerun in comparison_reruns(KnownRunner({}, arguments=OWN))
-    }
-
-
-def comparison_reruns(runner):
-    race(runner)
-    return runner.reruns
+    with_features = KnownRunner({}, arguments=OWN)
+    race(with_features)
+    assert FEATURES not in {rerun.name for rerun in with_features.reruns}
 
 
 @pytest.mark.trains

@@ -2,10 +2,10 @@
 
 import json
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "adapt.md").read_text("utf-8")
+from checkout import ROOT, page_of
+
+PAGE = page_of("adapt.md")
 ROWS = json.loads((ROOT / "benchmarks" / "results" / "adapt.json").read_text("utf-8"))["rows"]
 
 

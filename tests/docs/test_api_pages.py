@@ -5,11 +5,10 @@ import importlib
 import importlib.util
 import inspect
 import re
-from pathlib import Path
 
 import pytest
+from checkout import ROOT, script
 
-ROOT = Path(__file__).resolve().parents[2]
 API = ROOT / "docs" / "api"
 MODULES = [
     "sensorseq",
@@ -126,9 +125,7 @@ def test_every_api_page_is_in_the_index():
 
 
 def test_the_help_of_every_command_is_put_on_its_page():
-    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs" / "site_hooks.py")
-    hooks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hooks)
+    hooks = script(ROOT / "docs" / "site_hooks.py")
     page = hooks.on_page_markdown((API / "cli.md").read_text("utf-8"))
     assert hooks.MARK not in page
     headings = re.findall(r"^## (\w+)$", page, re.M)

@@ -6,20 +6,19 @@ with SENSORSEQ_BOREALTC.
 """
 
 import json
-import os
 import re
-import subprocess
 import sys
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from borealtc import BOREALTC, needs_borealtc
+from commands import ROOT, run_process
 from fits import plain_classifier
 
+from sensorseq.evaluation.evaluate import evaluate_folds
 from sensorseq.io.prepared import read_windows
 
-ROOT = Path(__file__).resolve().parents[2]
 WALK = (ROOT / "docs" / "borealtc.md").read_text("utf-8")
 TERRAINS = ["ASPHALT", "FLOORING", "ICE", "SANDY_LOAM", "SNOW"]
 
@@ -36,14 +35,8 @@ def sensorseq(folder, line, *more):
     assert f"    sensorseq {line}\n" in WALK
     words = [word.replace("PATH/borealtc", str(BOREALTC)) for word in line.split()]
     words = [word.strip("'") for word in words]
-    done = subprocess.run(
-        [sys.executable, "-m", "sensorseq.cli", *words, *more],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"},
-        check=False,
-    )
+    command = [sys.executable, "-m", "sensorseq.cli", *words, *more]
+    done = run_process(*command, cwd=folder, COLUMNS="80")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -87,9 +80,8 @@ def test_evaluate_measures_recordings_never_trained_on(trained):
     assert np.sum(found["confusion_matrix"]) == (windows.split == "test").sum()
     own = {row["recording_id"] for row in found["recordings"]}
     assert own == set(windows.part("test").recording_id.tolist())
-    assert found["accuracy"] == pytest.approx(
-        np.trace(found["confusion_matrix"]) / np.sum(found["confusion_matrix"])
-    )
+    right = np.trace(found["confusion_matrix"]) / np.sum(found["confusion_matrix"])
+    assert found["accuracy"] == pytest.approx(right)
     majority = found["baselines"]["majority"]
     assert found["accuracy"] > majority["accuracy"] + 0.15
     # What accuracy anchors say of trees on these recordings: well above 0.75 on new ones.
@@ -120,10 +112,6 @@ def test_predict_takes_a_raw_recording_through_the_same_steps(trained):
 
 def test_shuffled_terrains_fall_to_chance(trained):
     """Whole recordings get the terrain of another: nothing is left to find in new ones."""
-    from dataclasses import replace
-
-    from sensorseq.evaluation.evaluate import evaluate_folds
-
     windows = read_windows(trained / "terrain.h5")
     names, index = np.unique(windows.recording_id, return_inverse=True)
     label = np.array([name.split("/")[0] for name in names])

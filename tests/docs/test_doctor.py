@@ -1,14 +1,15 @@
 """docs/doctor.md names the checks that there are, and its example runs."""
 
 import re
-from pathlib import Path
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "doctor.md"
+from checkout import code_in, page_of
+
+PAGE = page_of("doctor.md")
 
 
 def test_the_page_names_every_check_and_its_example_passes(capsys):
-    text = PAGE.read_text("utf-8")
-    (block,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    text = PAGE
+    (block,) = code_in(text)
     names = {}
     exec(block, names)
     told = re.findall(r"^\| `(\w+)` \|", text, re.M)

@@ -1,17 +1,15 @@
 """The examples of docs/features.md run, and what the page says of an argument is true."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
+from checkout import code_in, page_of
 
 from sensorseq.estimator import feature_head, refit
 from sensorseq.features import SummarySteps
 from sensorseq.features.ridge import STRENGTHS
 from sensorseq.features.summary import FEATURES
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "features.md").read_text("utf-8")
+PAGE = page_of("features.md")
 
 
 @pytest.mark.trains
@@ -23,11 +21,11 @@ def test_the_examples_run(capsys):
         "y": y,
         "recording": np.arange(40) // 4,
     }
-    first, second = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    first, second = code_in(PAGE)
     exec(first, given)
     said = capsys.readouterr().out
     assert said.startswith(("log-loss of 40 windows left out in 3 fold(s)", "no features lowered"))
-    for line in re.search(r"```text\n(.*?)```", PAGE, re.S)[1].splitlines()[1:]:
+    for line in code_in(PAGE, "text")[0].splitlines()[1:]:
         assert line.split()[0] in said
     exec(second, given)
     assert "boosting" in capsys.readouterr().out

@@ -2,15 +2,14 @@
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from checkout import ROOT, code_in, page_of
 
 from sensorseq.inspection.label_errors import find_label_errors
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "label_errors.md").read_text("utf-8")
+PAGE = page_of("label_errors.md")
 
 
 @pytest.mark.trains
@@ -20,10 +19,10 @@ def test_the_examples_run(capsys):
     X = rng.normal(size=(60, 10, 1)) + 3 * y[:, None, None]
     y[7] = 0
     given = {"X": X, "y": y, "recording": np.arange(60) // 6}
-    first, second = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    first, second = code_in(PAGE)
     exec(first, given)
     said = capsys.readouterr().out.splitlines()
-    shown = re.search(r"```text\n(.*?)```", PAGE, re.S)[1].splitlines()
+    shown = code_in(PAGE, "text")[0].splitlines()
     assert said[0] == "About 1 of 60 labels look wrong. Likeliest first:"
     assert said[1] == shown[1]
     assert said[2].split()[0] == "7"

@@ -1,13 +1,14 @@
 """What docs/large_data.md shows runs as it stands."""
 
 import re
-from pathlib import Path
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "large_data.md"
+from checkout import code_in, page_of
+
+PAGE = page_of("large_data.md")
 
 
 def test_the_examples_of_the_page_run_one_after_another(capsys):
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
+    blocks = code_in(PAGE)
     assert len(blocks) == 3
     known = {}
     for block in blocks:

@@ -1,9 +1,9 @@
 """Every block of docs/model_selection.md runs, one after another, and warns of nothing."""
 
-import re
 from pathlib import Path
 
 import pytest
+from checkout import code_in
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "model_selection.md"
 
@@ -11,7 +11,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "model_selection.md"
 @pytest.mark.long
 def test_the_page_runs_as_it_stands():
     names = {}
-    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S):
+    for block in code_in(PAGE.read_text("utf-8")):
         exec(compile(block, str(PAGE), "exec"), names)
     assert names["scores"]["test_score"].shape == (9,)
     assert len(names["search"].cv_results_["params"]) == 4

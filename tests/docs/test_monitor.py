@@ -1,15 +1,16 @@
 """What docs/monitor.md tells its reader to type works; its Keras is run in tests/peers."""
 
 import json
-import re
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "monitor.md"
+from checkout import code_in, page_of
+
+PAGE = page_of("monitor.md")
 
 
 def test_the_loop_in_torch_can_be_typed(in_tmp_path, capsys):
     names = {}
-    exec(re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)[0], names)
+    exec(code_in(PAGE)[0], names)
     assert "FLUCTUATION REPORT   150 train / 50 validation windows, 2 classes" in (
         capsys.readouterr().out
     )

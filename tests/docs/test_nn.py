@@ -1,9 +1,9 @@
 """Every block of docs/nn.md runs, one after another, and does what the page says of it."""
 
-import re
 from pathlib import Path
 
 import torch
+from checkout import code_in
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "nn.md"
 
@@ -11,7 +11,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "nn.md"
 def test_the_page_runs_as_it_stands():
     torch.manual_seed(0)
     names = {}
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
+    blocks = code_in(PAGE.read_text("utf-8"))
     assert len(blocks) == 4
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)

@@ -1,18 +1,17 @@
 """What the README says can be found where it says it comes from, and its code runs."""
 
 import ast
-import importlib.util
 import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from checkout import ROOT, code_in, script
 from page_links import leads_somewhere
 
 from sensorseq import SensorLSTMClassifier
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 WALK = (ROOT / "docs" / "borealtc.md").read_text()
 
@@ -23,10 +22,7 @@ ENVIRONMENT = {"processor": "P", "cores": 2, "isa": "avx9", "torch": "2.99"}
 def tables():
     path = ROOT / "benchmarks" / "readme_table.py"
     sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location("readme_table", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(path)
 
 
 def test_it_can_be_read_in_two_minutes():
@@ -138,7 +134,7 @@ def arguments_in(text):
 
 
 def test_its_code_runs_and_does_what_the_demonstration_does(in_tmp_path, capsys):
-    (text,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    (text,) = code_in(README)
     of_demo = arguments_in((ROOT / "examples" / "demo.py").read_text())
     assert {**arguments_in(text), "verbose": 1} == of_demo
     exec(text.replace("random_state=0", "max_epochs=2, random_state=0"), {})

@@ -1,10 +1,10 @@
 """Every block of docs/scikit_learn.md runs, one after another, and warns of nothing."""
 
-import re
 from pathlib import Path
 
 import pytest
 import sklearn
+from checkout import code_in
 
 pytest.importorskip("optuna")
 pytest.importorskip("skops")
@@ -13,7 +13,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "scikit_learn.md"
 
 @pytest.mark.long
 def test_the_page_runs_as_it_stands():
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
+    blocks = code_in(PAGE.read_text("utf-8"))
     assert len(blocks) >= 9
     names = {}
     with sklearn.config_context():  # what the page sets is put back

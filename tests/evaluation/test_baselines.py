@@ -4,7 +4,7 @@ import pytest
 from sensorseq.evaluation import baselines
 from sensorseq.evaluation.baselines import (
     BASELINES,
-    _describe_by_convolutions,
+    describe_by_convolutions,
     predict_baseline,
 )
 from sensorseq.windows import WindowSet
@@ -68,7 +68,7 @@ def test_random_convolutions_ignore_padding():
 @pytest.mark.parametrize(("n_train", "n_features"), [(4_000, 9_996), (4_001, 2_016)])
 def test_many_training_windows_have_fewer_convolutions(n_train, n_features):
     windows = WindowSet(np.random.default_rng(0).normal(size=(n_train, 10, 1)))
-    describe = _describe_by_convolutions(windows)
+    describe = describe_by_convolutions(windows)
     few = windows.take(np.arange(5))
     assert describe(few).shape == (5, n_features)
     np.testing.assert_array_equal(describe(windows.take(np.arange(2_050)))[:5], describe(few))

@@ -14,9 +14,8 @@ def two_columns(sure):
 
 def measure(sure, right, **arguments):
     """The error of a classifier of two classes that always says 1, which is right or not."""
-    return calibration_error(
-        np.asarray(right, int), two_columns(sure), [0, 1], **{"n_resamples": 2, **arguments}
-    )
+    how = {"n_resamples": 2, **arguments}
+    return calibration_error(np.asarray(right, int), two_columns(sure), [0, 1], **how)
 
 
 def draw(rng, n, too_sure=0.0):
@@ -81,13 +80,8 @@ def test_intervals_by_recording_hold_the_true_error_about_as_often_as_they_say(t
         sure = rng.uniform(0.55, 0.95, (30, 15))
         level = rng.normal(scale=0.08, size=(30, 1))  # of the recording
         right = rng.random((30, 15)) < sure - too_sure + level
-        found = measure(
-            sure.ravel(),
-            right.ravel(),
-            groups=np.repeat(np.arange(30), 15),
-            n_resamples=200,
-            seed=trial,
-        )
+        how = {"groups": np.repeat(np.arange(30), 15), "n_resamples": 200, "seed": trial}
+        found = measure(sure.ravel(), right.ravel(), **how)
         held.append(found.interval.low <= too_sure <= found.interval.high)
     assert np.mean(held) > 0.88
 
@@ -113,9 +107,8 @@ def test_an_evaluation_says_it_with_intervals_by_group():
     rng = np.random.default_rng(5)
     sure, right = draw(rng, 400, 0.2)
     groups = np.repeat(np.arange(40), 10)
-    scored = score_predictions(
-        right.astype(int), two_columns(sure), [0, 1], recording_id=groups, seed=3
-    )
+    how = {"recording_id": groups, "seed": 3}
+    scored = score_predictions(right.astype(int), two_columns(sure), [0, 1], **how)
     found = measure(sure, right, groups=groups, n_resamples=2000, seed=3)
     assert scored.scores["calibration_error"] == found.value
     assert scored.intervals["calibration_error"] == found.interval

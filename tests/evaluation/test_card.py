@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from commands import refused, succeed
 from fits import plain_classifier
 
-from sensorseq import cli
 from sensorseq.evaluation.card import model_card
 from sensorseq.evaluation.evaluate import evaluate_test
 from sensorseq.io.prepared import WindowColumns, write_windows
@@ -53,10 +53,9 @@ def rows_of(card, head):
     return rows
 
 
-def test_figures_are_those_of_evaluate(windows, files, capsys):
+def test_figures_are_those_of_evaluate(windows, files):
     model, path, prepared = files
-    assert cli.run(["info", str(path), "--markdown", "--windows", str(prepared)]) == 0
-    card = capsys.readouterr().out
+    card = succeed("info", path, "--markdown", "--windows", prepared)
     measured = evaluate_test(model, windows)
     scores = {row[0]: row[1:] for row in rows_of(card, ["", "score"])}
     low, high = (100 * value for value in measured.model.intervals["accuracy"])
@@ -75,10 +74,9 @@ def test_figures_are_those_of_evaluate(windows, files, capsys):
     assert {row[0] for row in rows_of(card, ["recording", "SHA-256"])} == used
 
 
-def test_a_card_without_windows_has_no_score(files, capsys):
+def test_a_card_without_windows_has_no_score(files):
     _, path, _ = files
-    assert cli.run(["info", str(path), "--markdown"]) == 0
-    card = capsys.readouterr().out
+    card = succeed("info", path, "--markdown")
     assert "Not measured on test recordings" in card
     assert "Its accuracy on new recordings is unknown." in card
     assert "| score |" not in card
@@ -102,18 +100,16 @@ def test_a_model_trained_on_arrays_has_a_card(windows, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--markdown"], "--markdown needs a model"),
         (["m.safetensors", "--markdown", "--json"], "excludes --json"),
         (["m.safetensors", "--windows", "w.h5"], "--windows is for --markdown"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(arguments, said, capsys):
-    assert cli.run(["info", *arguments]) == 2
-    assert said in capsys.readouterr().err
+def test_options_that_do_not_fit_are_refused(arguments, message):
+    assert message in refused(2, "info", *arguments)
 
 
-def test_a_prepared_file_has_no_card(files, capsys):
-    assert cli.run(["info", str(files[2]), "--markdown"]) == 3
-    assert "give a model" in capsys.readouterr().err
+def test_a_prepared_file_has_no_card(files):
+    assert "give a model" in refused(3, "info", files[2], "--markdown")

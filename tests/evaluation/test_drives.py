@@ -22,9 +22,8 @@ WINDOW_S = 2.0
 def drives(n_recordings=12, n_windows=60, right=0.8, seed=0):
     """Recordings that change their class twice, in any order of rows, and noisy probabilities."""
     rng = np.random.default_rng(seed)
-    edges = rng.integers(
-        [5, n_windows // 2], [n_windows // 2 - 8, n_windows - 5], (n_recordings, 2)
-    )
+    half = n_windows // 2
+    edges = rng.integers([5, half], [half - 8, n_windows - 5], (n_recordings, 2))
     index = (np.arange(n_windows) >= edges[:, :1]).astype(int)
     index -= np.arange(n_windows) >= edges[:, 1:]
     index = index.ravel()
@@ -108,11 +107,10 @@ def test_the_page_has_the_scores_and_strips(tmp_path):
     clf.fit(windows)
     scored = score_predictions(windows.y, p, CLASSES, recording_id=windows.recording_id)
     found = evaluate_drives(windows, p, CLASSES)
-    page = make_page(
-        clf, None, title="a page", comparison=Comparison(scored, {}, "a test", drives=found)
+    page, without = (
+        make_page(clf, None, title="a page", comparison=Comparison(scored, {}, "a test", **drives))
+        for drives in ({"drives": found}, {})
     )
     assert page.count('class="strip"') == 2 * 12
     assert "false switches/h" in page
-    assert "Over time" not in make_page(
-        clf, None, title="a page", comparison=Comparison(scored, {}, "a test")
-    )
+    assert "Over time" not in without

@@ -1,12 +1,11 @@
-import json
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from commands import answer, refused, said, succeed
 from page_reader import Reader
 
-from sensorseq.cli import run
 from sensorseq.evaluation.look import MOST_BYTES, make_look
 from sensorseq.inspection.facts import measure
 from sensorseq.inspection.recordings import check_recordings
@@ -120,40 +119,38 @@ def test_a_counter_that_was_left_out_is_odd(tmp_path):
         rows = [f"{row},{number}" for number, row in enumerate(rows)]
         file.write_text("\n".join([f"{head},tick_number", *rows]))
     page = tmp_path / "look.html"
-    assert run(["inspect", str(root), "--html", str(page), "-q"]) == 0
+    succeed("inspect", root, "--html", page, "-q")
     odd = Reader(page.read_text("utf-8")).text.split("What is odd")[1].split("Classes")[0]
     assert "tick_number" in odd
     assert "8 recording" in odd
     assert "Nothing" not in odd
 
 
-def test_inspect_writes_the_page_and_says_what_is_odd(tmp_path, capsys):
+def test_inspect_writes_the_page_and_says_what_is_odd(tmp_path):
     recordings = list(make_recordings())
     recordings[2] = replace(recordings[2], timestamps_s=recordings[2].timestamps_s / 1000)
     root = write(tmp_path / "logs", recordings)
     page = tmp_path / "look.html"
-    assert run(["inspect", str(root), "--html", str(page), "-q"]) == 0
-    shown = capsys.readouterr().out
+    shown = succeed("inspect", root, "--html", page, "-q")
     assert "unit of the time stamps with --time-unit" in " ".join(shown.split())
     assert max(map(len, shown.splitlines())) <= 80
     text = Reader(page.read_text("utf-8")).text
     assert "class 0/run 2 (5e+04 Hz)" in text
-    assert run(["inspect", str(root), "--json", "-q", "--channels", "channel 1"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = answer("inspect", root, "--channels", "channel 1")
     (odd,) = found["odd"]
     assert odd["kind"] == "time_unit"
     assert odd["values"]["recordings"] == ["class 0/run 2"]
     assert {"p1", "p99", "gap_share"} <= set(found["recordings"][0]["channels"][0])
     assert [c["name"] for c in found["recordings"][0]["channels"]] == ["channel 1"]
     assert page.exists()
-    assert run(["inspect", str(root), "--html", str(tmp_path / "no" / "x.html"), "-q"]) == 3
+    refused(3, "inspect", root, "--html", tmp_path / "no" / "x.html", "-q")
 
 
-def test_a_recording_that_cannot_be_read_is_on_the_page_and_the_others_go_on(tmp_path, capsys):
+def test_a_recording_that_cannot_be_read_is_on_the_page_and_the_others_go_on(tmp_path):
     root = write(tmp_path / "logs", make_recordings())
     (root / "class 0" / "run 9.csv").write_text("time,channel 0\n0,1\n0.1,x\n")
     page = tmp_path / "look.html"
-    assert run(["inspect", str(root), "--html", str(page), "-q"]) == 3
+    assert said("inspect", root, "--html", page, "-q")[0] == 3
     text = Reader(page.read_text("utf-8")).text
     assert "8 recordings" in text
     assert "1 more cannot be read" in text
@@ -161,26 +158,24 @@ def test_a_recording_that_cannot_be_read_is_on_the_page_and_the_others_go_on(tmp
 
 
 @pytest.mark.parametrize("hop_s", [1.0, 0.25])
-def test_a_prepared_file_has_a_page_too(hop_s, tmp_path, capsys):
+def test_a_prepared_file_has_a_page_too(hop_s, tmp_path):
     root = write(tmp_path / "logs", make_recordings())
     file, page = tmp_path / "w.h5", tmp_path / "look.html"
     prepare(root, file, window_s=1.0, hop_s=hop_s)
-    assert run(["inspect", str(file), "--html", str(page), "--json", "-q"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = answer("inspect", file, "--html", page)
     assert found["odd"] == []
     assert [row["n_samples"] for row in found["recordings"]] == [500] * 8
     assert [row["n_long_gaps"] for row in found["recordings"]] == [0] * 8
     assert "8 recordings, 2 classes" in Reader(page.read_text("utf-8")).text
-    arguments = ["inspect", str(file), "--html", str(page), "--files", "x"]
-    assert run(arguments) == 2
+    refused(2, "inspect", file, "--html", page, "--files", "x")
 
 
-def test_label_spans_are_looked_at_one_by_one(tmp_path, capsys):
+def test_label_spans_are_looked_at_one_by_one(tmp_path):
     root = write(tmp_path / "logs", make_recordings(n_classes=1, n=2))
     rows = [f"class 0/run {i}.csv,{s},{s + 4},{k}" for i in (0, 1) for s, k in ((0, "a"), (5, "b"))]
     (root / "manifest.csv").write_text("\n".join(["path,start_s,end_s,label", *rows]) + "\n")
     page = tmp_path / "look.html"
-    assert run(["inspect", str(root), "--html", str(page), "-q"]) == 0
+    succeed("inspect", root, "--html", page, "-q")
     text = Reader(page.read_text("utf-8")).text
     assert "4 recordings, 2 classes, 2 groups" in text
     assert "class 0/run 0 from 5 s" in text

@@ -9,12 +9,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.evaluation.calibration import resampling_weights
-from sensorseq.evaluation.metrics import (
-    METRICS,
-    compare,
-    score_predictions,
-    scores_of,
-)
+from sensorseq.evaluation.metrics import METRICS, compare, score_predictions, scores_of
 
 
 def one_hot(predicted, classes):
@@ -43,9 +38,9 @@ def test_the_order_of_windows_changes_nothing(seed):
     y, groups = rng.integers(0, 3, 40), rng.integers(0, 8, 40)
     probability = rng.dirichlet(np.ones(3), 40)
     order = rng.permutation(40)
-    first = score_predictions(y, probability, [0, 1, 2], recording_id=groups, n_resamples=50)
-    second = score_predictions(
-        y[order], probability[order], [0, 1, 2], recording_id=groups[order], n_resamples=50
+    first, second = (
+        score_predictions(y[i], probability[i], [0, 1, 2], recording_id=groups[i], n_resamples=50)
+        for i in (np.arange(40), order)
     )
     np.testing.assert_equal(first.intervals, second.intervals)
     np.testing.assert_equal(first.scores, second.scores)
@@ -56,9 +51,8 @@ def test_resampled_scores_are_those_of_the_windows_drawn():
     rng = np.random.default_rng(0)
     y, groups = rng.integers(0, 3, 60), np.repeat(np.arange(6), 10)
     predicted = rng.integers(0, 3, 60)
-    scored = score_predictions(
-        y, one_hot(predicted, range(3)), range(3), recording_id=groups, n_resamples=200, seed=4
-    )
+    how = {"recording_id": groups, "n_resamples": 200, "seed": 4}
+    scored = score_predictions(y, one_hot(predicted, range(3)), range(3), **how)
     accuracy, f1 = [], []
     for weights in resampling_weights(6, 200, 4):
         rows = np.concatenate([np.flatnonzero(groups == g) for g in np.repeat(range(6), weights)])
@@ -81,18 +75,16 @@ def test_intervals_of_clustered_windows_cover_what_single_windows_would_miss():
         probability = one_hot(np.where(right.ravel(), 0, 1), [0, 1])
         ids = np.repeat(np.arange(n_recordings), n_windows)
         for name, groups in {"recordings": ids, "windows": None}.items():
-            low, high = score_predictions(
-                y, probability, [0, 1], groups=groups, n_resamples=200, seed=trial
-            ).intervals["accuracy"]
+            how = {"groups": groups, "n_resamples": 200, "seed": trial}
+            low, high = score_predictions(y, probability, [0, 1], **how).intervals["accuracy"]
             covered[name] += low <= 2 / 3 <= high
     assert 0.88 < covered["recordings"] / n_trials < 0.99
     assert covered["windows"] / n_trials < 0.8
 
 
 def test_one_group_gives_no_interval_and_plain_json():
-    scored = score_predictions(
-        [0, 1, 1], one_hot([0, 1, 0], [0, 1]), [0, 1], recording_id=["a"] * 3
-    )
+    probability = one_hot([0, 1, 0], [0, 1])
+    scored = score_predictions([0, 1, 1], probability, [0, 1], recording_id=["a"] * 3)
     assert np.isnan(scored.intervals["accuracy"]).all()
     plain = scored.to_dict()
     assert plain["intervals"]["accuracy"] is None
@@ -174,9 +166,8 @@ def test_p_values_of_equal_predictions_and_of_one_group_are_one():
 
 def test_a_recording_is_named_by_vote_and_by_mean_probability():
     probability = np.array([[0.51, 0.49], [0.51, 0.49], [0.0, 1.0], [0.6, 0.4], [0.1, 0.9]])
-    scored = score_predictions(
-        ["b"] * 5, probability, ["a", "b"], recording_id=["one"] * 3 + ["two"] * 2
-    )
+    ids = ["one"] * 3 + ["two"] * 2
+    scored = score_predictions(["b"] * 5, probability, ["a", "b"], recording_id=ids)
     one, two = scored.recordings
     assert (one.vote, one.predicted, one.n_windows) == ("a", "b", 3)
     assert two.vote == "b"  # a tie goes to the higher mean probability
@@ -188,15 +179,15 @@ def test_a_recording_is_named_by_vote_and_by_mean_probability():
 def test_scores_of_a_stack_are_the_scores_of_each():
     stack = np.random.default_rng(0).integers(0, 9, (4, 3, 3))
     for name in METRICS:
-        np.testing.assert_allclose(
-            scores_of(stack)[name], [scores_of(matrix)[name] for matrix in stack]
-        )
+        each = [scores_of(matrix)[name] for matrix in stack]
+        np.testing.assert_allclose(scores_of(stack)[name], each)
 
 
 def test_unknown_labels_and_wrong_shapes_are_named():
-    with pytest.raises(InputError, match=r"'ICY' is not one of the classes.* Did you mean 'ICE'"):
-        score_predictions(["ICY"], [[0.5, 0.5]], ["ICE", "SNOW"])
-    with pytest.raises(InputError, match="no windows"):
-        score_predictions([], np.zeros((0, 2)), [0, 1])
-    with pytest.raises(InputError, match=r"need \(2, 2\)"):
-        score_predictions([0, 1], [[1.0], [0.0]], [0, 1])
+    for y, probability, classes, message in (
+        (["ICY"], [[0.5, 0.5]], ["ICE", "SNOW"], "'ICY' .* Did you mean 'ICE'"),
+        ([], np.zeros((0, 2)), [0, 1], "no windows"),
+        ([0, 1], [[1.0], [0.0]], [0, 1], r"need \(2, 2\)"),
+    ):
+        with pytest.raises(InputError, match=message):
+            score_predictions(y, probability, classes)

@@ -1,27 +1,19 @@
 """The demonstration keeps what it promises, on the embedded simulated recordings."""
 
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from commands import ROOT, run_process
 
 from sensorseq import SensorLSTMClassifier
 
-ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "examples" / "demo.py"
 
 
 @pytest.mark.trains
 def test_on_held_out_robots_the_lstm_is_good_and_ridge_on_summaries_clearly_below(tmp_path):
-    finished = subprocess.run(
-        [sys.executable, str(DEMO), "--output", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=1800,
-    )
+    finished = run_process(sys.executable, DEMO, "--output", tmp_path)
     assert finished.returncode == 0, finished.stderr
     shares = re.findall(r"([\d.]+)%  (always|ridge|gradient boosting|the LSTM)", finished.stdout)
     accuracy = {name: float(share) for share, name in shares}

@@ -1,41 +1,30 @@
 """The worked story: a network that jumps about, the cause, and what comes of the repair."""
 
-import importlib.util
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from checkout import ROOT, code_in, script
+from commands import run_process
 
 from sensorseq.nn import LSTMLinear
 
-ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "fluctuating_lstm.py"
 PAGE = ROOT / "docs" / "fluctuating_lstm.md"
 
 
 @pytest.fixture(scope="module")
 def example():
-    spec = importlib.util.spec_from_file_location("fluctuating_lstm", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(EXAMPLE)
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
     """Return what the quick story prints, and the page it writes."""
     folder = tmp_path_factory.mktemp("story")
-    ran = subprocess.run(
-        [sys.executable, EXAMPLE, "--quick", "--output", folder],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    ran = run_process(sys.executable, EXAMPLE, "--quick", "--output", folder, OMP_NUM_THREADS="1")
     assert ran.returncode == 0, ran.stderr
     return ran.stdout, (folder / "fluctuating_lstm.html").read_text("utf-8")
 
@@ -112,7 +101,7 @@ def test_the_page_needs_no_network(told):
 
 @pytest.mark.filterwarnings("ignore:.*returned unchanged")
 def test_the_page_of_docs_runs_as_it_is_printed(example, in_tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
+    (code,) = code_in(PAGE.read_text("utf-8"))
     windows = example.draw_case()
     names = windows.fitted_on
     short = code.replace("hidden_size=48", "hidden_size=4").replace(

@@ -1,12 +1,12 @@
 """The Optuna example searches, prunes and tests on robots of their own."""
 
-import importlib.util
 import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from checkout import script
 
 optuna = pytest.importorskip("optuna")
 
@@ -15,10 +15,7 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "optuna_search.py"
 
 @pytest.fixture(scope="module")
 def example():
-    spec = importlib.util.spec_from_file_location("optuna_search", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(EXAMPLE)
 
 
 def test_a_small_search_prints_its_best(example, monkeypatch, capsys):

@@ -3,7 +3,7 @@
 import numpy as np
 import onnxruntime
 
-from sensorseq.export.features import _convolution_shares, _statistics
+from sensorseq.export.features import convolution_shares, statistics_of
 from sensorseq.export.graph import Graph
 from sensorseq.export.windows import GraphWindows
 from sensorseq.features import RandomConvolutions
@@ -32,7 +32,7 @@ def computed(make, dtype, width):
 
 def test_statistics_are_equal_but_for_rounding():
     expected = summary_features(drawn(), LENGTHS)
-    found = computed(lambda g, windows: _statistics(g, windows, {}), np.float64, 54)
+    found = computed(lambda g, windows: statistics_of(g, windows, {}), np.float64, 54)
     np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
 
 
@@ -40,6 +40,6 @@ def test_shares_of_convolutions_have_the_same_bits():
     how = RandomConvolutions(1000, random_state=0).fit(drawn()[-20:])
     expected = how.transform(drawn(), LENGTHS)
     found = computed(
-        lambda g, windows: _convolution_shares(g, how, windows), np.float32, how.n_features_
+        lambda g, windows: convolution_shares(g, how, windows), np.float32, how.n_features_
     )
     np.testing.assert_array_equal(found, expected)

@@ -68,18 +68,18 @@ def small(**arguments):
     return SensorLSTMClassifier(hidden_size=4, max_epochs=3, scale=None, **arguments)
 
 
+X, Y, GROUPS = make_windows()
 ROWS = np.array([3, 20, 41, 55, 76, 90])
 
 
 @pytest.mark.trains
 def test_planted_errors_come_first():
-    X, y, groups = make_windows()
-    found = find_label_errors(small(), X, flip(y, ROWS), groups=groups, n_seeds=1, random_state=0)
+    found = find_label_errors(small(), X, flip(Y, ROWS), groups=GROUPS, n_seeds=1, random_state=0)
     assert set(found.row[: len(ROWS)]) == set(ROWS)
-    assert list(found.likelier[: len(ROWS)]) == list(y[found.row[: len(ROWS)]])
-    assert list(found.given) == list(flip(y, ROWS)[found.row])
-    assert list(found.group) == list(groups[found.row])
-    assert sorted(found.row) == list(range(len(y)))
+    assert list(found.likelier[: len(ROWS)]) == list(Y[found.row[: len(ROWS)]])
+    assert list(found.given) == list(flip(Y, ROWS)[found.row])
+    assert list(found.group) == list(GROUPS[found.row])
+    assert sorted(found.row) == list(range(len(Y)))
     assert (np.diff(found.score) <= 0).all()
     assert abs(found.n_estimated - len(ROWS)) <= 2
     assert found.recordings == ()
@@ -95,8 +95,7 @@ def test_planted_errors_come_first_with_another_classifier(with_groups):
 
 
 def test_right_labels_are_not_estimated_wrong():
-    X, y, groups = make_windows()
-    found = find_label_errors(Flat(), X, y, groups=groups, random_state=0)
+    found = find_label_errors(Flat(), X, Y, groups=GROUPS, random_state=0)
     assert found.n_estimated == 0
     assert found.recordings == ()
 
@@ -125,9 +124,8 @@ def test_the_order_of_windows_does_not_matter():
 
 
 def test_groups_are_never_divided():
-    X, y, groups = make_windows()
     Flat.seen.clear()
-    find_label_errors(Flat(), X, y, groups=groups, n_seeds=2, n_folds=3, random_state=0)
+    find_label_errors(Flat(), X, Y, groups=GROUPS, n_seeds=2, n_folds=3, random_state=0)
     assert len(Flat.seen) == 2 * 3
     for fitted, judged in Flat.seen:
         assert not fitted & judged
@@ -137,16 +135,15 @@ def test_groups_are_never_divided():
 
 
 def test_the_folds_inside_a_fit_do_not_divide_groups_either(monkeypatch):
-    X, y, groups = make_windows()
     seen = []
-    make = refit._make_folds
+    make = refit.make_folds
 
     def spy(seen_data, of_part, *args, **options):
         seen.append((of_part.groups, make(seen_data, of_part, *args, **options)))
         return seen[-1][1]
 
-    monkeypatch.setattr(refit, "_make_folds", spy)
-    found = find_label_errors(small(), X, y, groups=groups, n_seeds=1, random_state=0)
+    monkeypatch.setattr(refit, "make_folds", spy)
+    found = find_label_errors(small(), X, Y, groups=GROUPS, n_seeds=1, random_state=0)
     ((of_part, folds),) = seen
     for fit_rows, test_rows in folds:
         assert not set(of_part[fit_rows]) & set(of_part[test_rows])
@@ -155,42 +152,38 @@ def test_the_folds_inside_a_fit_do_not_divide_groups_either(monkeypatch):
 
 
 def test_rows_of_out_of_fold_predictions_are_those_of_x():
-    X, y, groups = make_windows()
-    clf = small(random_state=0).fit(X, y, groups=groups)
+    clf = small(random_state=0).fit(X, Y, groups=GROUPS)
     rows, probability = clf.out_of_fold_predictions()
-    assert sorted(rows) == list(range(len(y)))
-    right = clf.classes_[probability.argmax(axis=1)] == y[rows]
+    assert sorted(rows) == list(range(len(Y)))
+    right = clf.classes_[probability.argmax(axis=1)] == Y[rows]
     assert right.mean() > 0.9  # a third, were they those of other windows
-    assert SensorLSTMClassifier.out_of_fold_predictions(small(features=None).fit(X, y)) is None
+    assert SensorLSTMClassifier.out_of_fold_predictions(small(features=None).fit(X, Y)) is None
 
 
 def test_nothing_given_is_changed():
-    X, y, groups = make_windows()
     for clf in (small(), Flat()):
         before = dict(clf.get_params())
-        given = X.copy(), y.copy(), groups.copy()
-        find_label_errors(clf, X, y, groups=groups, n_seeds=1, random_state=0)
+        given = X.copy(), Y.copy(), GROUPS.copy()
+        find_label_errors(clf, X, Y, groups=GROUPS, n_seeds=1, random_state=0)
         assert clf.get_params() == before
         assert not hasattr(clf, "classes_")
-        assert all((a == b).all() for a, b in zip(given, (X, y, groups), strict=True))
-    fitted = Flat().fit(X, y)
+        assert all((a == b).all() for a, b in zip(given, (X, Y, GROUPS), strict=True))
+    fitted = Flat().fit(X, Y)
     of_fit = fitted.model_
-    find_label_errors(fitted, X, flip(y, ROWS), groups=groups, n_seeds=1, random_state=0)
+    find_label_errors(fitted, X, flip(Y, ROWS), groups=GROUPS, n_seeds=1, random_state=0)
     assert fitted.model_ is of_fit
 
 
 @pytest.mark.trains
 def test_windows_of_other_lengths_and_window_sets():
-    X, y, groups = make_windows()
-    lengths = np.where(np.arange(len(y)) % 2, 12, 9)
+    lengths = np.where(np.arange(len(Y)) % 2, 12, 9)
     padded = np.where(np.arange(12)[:, None] < lengths[:, None, None], X, 99.0)
     clf = small()
-    wrong = flip(y, ROWS)
-    one = find_label_errors(
-        clf, padded, wrong, groups=groups, lengths=lengths, n_seeds=1, random_state=0
-    )
-    windows = WindowSet(padded, lengths, wrong, recording_id=groups)
-    other = find_label_errors(clf, windows, n_seeds=1, random_state=0)
+    wrong = flip(Y, ROWS)
+    how = {"n_seeds": 1, "random_state": 0}
+    one = find_label_errors(clf, padded, wrong, groups=GROUPS, lengths=lengths, **how)
+    windows = WindowSet(padded, lengths, wrong, recording_id=GROUPS)
+    other = find_label_errors(clf, windows, **how)
     assert set(one.row[: len(ROWS)]) == set(ROWS)
     assert list(one.row) == list(other.row)
     assert list(one.score) == list(other.score)
@@ -199,10 +192,9 @@ def test_windows_of_other_lengths_and_window_sets():
 
 
 def test_equal_seeds_give_equal_results():
-    X, y, groups = make_windows()
-    given = {"groups": groups, "n_seeds": 1, "n_folds": 3}
+    given = {"groups": GROUPS, "n_seeds": 1, "n_folds": 3}
     one, same, other = (
-        find_label_errors(Flat(), X, flip(y, ROWS), random_state=seed, **given)
+        find_label_errors(Flat(), X, flip(Y, ROWS), random_state=seed, **given)
         for seed in (1, 1, 2)
     )
     assert list(one.score) == list(same.score)
@@ -222,9 +214,8 @@ def test_the_score_is_the_ratio_to_the_mean_of_the_class():
     given = np.log(own[found.row]) - np.log(1 - own[found.row])
     np.testing.assert_allclose(odds, given * (odds[0] / given[0]), rtol=1e-6)
     mean = {k: found.probability[found.given == k].mean() for k in "ab"}
-    np.testing.assert_allclose(
-        found.score, np.log([mean[k] for k in found.given]) - np.log(found.probability)
-    )
+    expected = np.log([mean[k] for k in found.given]) - np.log(found.probability)
+    np.testing.assert_allclose(found.score, expected)
 
 
 def test_labels_of_the_recording_count_where_recordings_have_one_label():
@@ -263,7 +254,6 @@ def test_the_table_fits_a_terminal_and_plain_data_go_to_json():
     assert "group" not in alone.to_dict()["windows"]
 
 
-X, Y, GROUPS = make_windows()
 ONE_GROUP = np.where(Y == "ice", "run 0", GROUPS)
 ONE_WINDOW = np.where(np.arange(108) == 5, "mud", Y)
 

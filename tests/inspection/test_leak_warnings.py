@@ -1,6 +1,7 @@
 """A split through a recording is named, with its cure; honest data are left in peace."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,10 +20,7 @@ OVERLAP = r"held out for validation.* overlap training windows, .*enable_metadat
 IN_A_ROW = r"each window continues the one before it, .*enable_metadata_routing"
 SETTINGS = {"hidden_size": 1, "max_epochs": 1, "device": "cpu", "random_state": 0}
 T = 32
-
-
-def classifier(**arguments):
-    return plain_classifier(**{**SETTINGS, **arguments})
+classifier = partial(plain_classifier, **SETTINGS)
 
 
 def recordings(n=6, n_samples=400, n_channels=2, seed=0, digits=None):
@@ -103,10 +101,9 @@ def test_inside_a_cross_validation_the_cure_it_names_is_one():
     X, groups, y = cut(recordings(), T // 2)
     with pytest.warns(LeakWarning, match="enable_metadata_routing"):
         cross_validate(classifier(), X, y, groups=groups, cv=GroupKFold(3), error_score="raise")
+    how = {"params": {"groups": groups}, "cv": GroupKFold(3), "error_score": "raise"}
     with sklearn.config_context(enable_metadata_routing=True):
-        cross_validate(
-            classifier(), X, y, params={"groups": groups}, cv=GroupKFold(3), error_score="raise"
-        )
+        cross_validate(classifier(), X, y, **how)
 
 
 def test_own_validation_windows_are_the_users_business():
@@ -211,11 +208,10 @@ def test_random_windows_of_any_shape_are_never_named(shape, seed, is_sorted):
     assert not leak_warnings(lambda: fit(X, y, lengths=np.full(shape[0], shape[1])))
 
 
-@given(
-    values=arrays.arrays(
-        np.float32, (12, 20, 2), elements=st.sampled_from([0.0, -0.0, 1.0]), fill=st.just(0.0)
-    )
-)
+RESTING = {"elements": st.sampled_from([0.0, -0.0, 1.0]), "fill": st.just(0.0)}
+
+
+@given(values=arrays.arrays(np.float32, (12, 20, 2), **RESTING))
 def test_signals_of_a_sensor_that_mostly_rests_never_warn(values):
     y = np.arange(12) % 2
     fit = classifier(validation_fraction=0.4).fit

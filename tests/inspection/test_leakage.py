@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 
 from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, load_surfaces
 from sensorseq.errors import ArgumentError, WindowError
+from sensorseq.evaluation.inspect import inspect_leakage
 from sensorseq.inspection.copies import near_duplicates, shared_stretches
 from sensorseq.inspection.finding import KINDS
 from sensorseq.inspection.leakage import find_leakage
+from sensorseq.io.prepared import read_windows
+from sensorseq.prepare import prepare
 from sensorseq.preprocessing import ChannelScaler
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.scale.scaler import KINDS as SCALES
@@ -138,9 +141,8 @@ def test_identical_windows_are_counted_once_and_constant_ones_are_not():
     ],
 )
 def test_copies_with_noise_or_gain_are_found_and_traced(how, gain, lengths):
-    given = split_in_groups(
-        windows(hop=1.0, lengths=None if lengths is None else np.full(120, lengths))
-    )
+    cut = {} if lengths is None else {"lengths": np.full(120, lengths)}
+    given = split_in_groups(windows(hop=1.0, **cut))
     X = given.X.copy()
     train, test = (np.flatnonzero(given.split == name) for name in ("train", "test"))
     X[test[:10]] = gain * augment_windows(X[train[:10]], how, 0, channel_sd=[1, 1]) + 5
@@ -326,9 +328,8 @@ def test_one_table_of_many_recordings_is_no_copy_but_two_files_are():
 
 
 def test_a_report_is_plain_and_fits_eighty_columns():
-    given = windows(
-        recording_id=np.repeat([f"a long name of a recording/{i}" for i in range(12)], 10)
-    )
+    names = [f"a long name of a recording/{i}" for i in range(12)]
+    given = windows(recording_id=np.repeat(names, 10))
     part = np.random.default_rng(0).choice(PARTS, 120)
     report = find_leakage(given, split=part, sample_indices=np.arange(120))
     assert {"overlapping_windows", "shared_recordings", "samples_outside_train"} <= kinds(report)
@@ -343,11 +344,8 @@ def test_a_report_is_plain_and_fits_eighty_columns():
 def test_what_is_not_known_is_said_to_be_unchecked():
     given = windows()
     report = find_leakage(WindowSet(given.X), split=np.repeat(["train", "test"], 60))
-    assert {reason.split(":")[0] for reason in report.not_checked} == {
-        "recordings and overlap in time",
-        "shared groups",
-        "near-duplicates",
-    }
+    unchecked = {reason.split(":")[0] for reason in report.not_checked}
+    assert unchecked == {"recordings and overlap in time", "shared groups", "near-duplicates"}
     report = find_leakage(replace(given, start_s=None), split=np.repeat(["train", "test"], 60))
     assert any("no start_s" in reason for reason in report.not_checked)
     report = find_leakage(given)
@@ -367,22 +365,19 @@ def test_windows_with_nan_are_left_out_and_said():
 
 def test_arguments_that_do_not_fit_are_refused():
     given = split_in_groups(windows())
-    with pytest.raises(WindowError, match="split has shape"):
-        find_leakage(given, split=["train"])
-    with pytest.raises(WindowError, match="'dev'"):
-        find_leakage(given, split=np.full(120, "dev"))
-    with pytest.raises(WindowError, match="sample_indices contain 120"):
-        find_leakage(given, sample_indices=[0, 120])
-    with pytest.raises(WindowError, match="test rows of fold 0"):
-        find_leakage(given, folds=[([0], [0.5])])
-    with pytest.raises(WindowError, match="folds is empty"):
-        find_leakage(given, folds=[])
-    with pytest.raises(ArgumentError, match="both given"):
-        find_leakage(given, split=given.split, folds=[([0], [1])])
-    with pytest.raises(ArgumentError, match="is not a Scaler"):
-        find_leakage(given, scaler=3)
-    with pytest.raises(ArgumentError, match="scaler has 1 channels"):
-        find_leakage(given, scaler=fit_scaler(given.X[:, :, :1]))
+    narrow = fit_scaler(given.X[:, :, :1])
+    for options, error, message in (
+        ({"split": ["train"]}, WindowError, "split has shape"),
+        ({"split": np.full(120, "dev")}, WindowError, "'dev'"),
+        ({"sample_indices": [0, 120]}, WindowError, "sample_indices contain 120"),
+        ({"folds": [([0], [0.5])]}, WindowError, "test rows of fold 0"),
+        ({"folds": []}, WindowError, "folds is empty"),
+        ({"split": given.split, "folds": [([0], [1])]}, ArgumentError, "both given"),
+        ({"scaler": 3}, ArgumentError, "is not a Scaler"),
+        ({"scaler": narrow}, ArgumentError, "scaler has 1 channels"),
+    ):
+        with pytest.raises(error, match=message):
+            find_leakage(given, **options)
 
 
 def test_the_shipped_recordings_raise_no_alarm():
@@ -407,10 +402,6 @@ def test_real_recordings_raise_no_alarm_but_for_the_run_that_is_there_twice(
     files, window_s, tmp_path
 ):
     """SNOW/pro_12.csv is the beginning of SNOW/pro_13.csv, line for line; so are their IMUs."""
-    from sensorseq.evaluation.inspect import inspect_leakage
-    from sensorseq.io.prepared import read_windows
-    from sensorseq.prepare import prepare
-
     path = tmp_path / "terrain.h5"
     more = {"files": files, "exclude": ["MIXED"], "time_column": "time", "window_s": window_s}
     prepare(BOREALTC, path, hop_s=window_s / 2, **more)

@@ -45,6 +45,14 @@ def assert_same_results(ours, theirs):
             assert (ours[name] >= 0).all()
 
 
+def search_both(estimator, grid, X=X, y=Y, search=GridSearchCV, **options):
+    """Search as scikit-learn does; return both searches, whose results are the same."""
+    ours = SequenceSearchCV(estimator, grid, **options).fit(X, y)
+    theirs = search(estimator, grid, **options).fit(X, y)
+    assert_same_results(ours.cv_results_, theirs.cv_results_)
+    return ours, theirs
+
+
 @pytest.fixture
 def trained(monkeypatch):
     """How many networks each round trained."""
@@ -82,9 +90,7 @@ GRIDS = {
 @pytest.mark.trains
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 def test_a_search_finds_what_grid_search_finds(grid, trained):
-    ours = SequenceSearchCV(small(), grid, cv=CV).fit(X, Y)
-    theirs = GridSearchCV(small(), grid, cv=CV).fit(X, Y)
-    assert_same_results(ours.cv_results_, theirs.cv_results_)
+    ours, theirs = search_both(small(), grid, cv=CV)
     assert ours.best_params_ == theirs.best_params_
     assert ours.best_score_ == theirs.best_score_
     np.testing.assert_array_equal(ours.predict_proba(X), theirs.predict_proba(X))
@@ -95,27 +101,19 @@ def test_a_search_finds_what_grid_search_finds(grid, trained):
 def test_a_random_search_draws_the_candidates_of_scikit_learns():
     grid = {"learning_rate": [0.001, 0.003, 0.01, 0.03], "batch_size": [4, 8, 16]}
     options = {"n_iter": 3, "random_state": 4, "cv": CV, "refit": False}
-    ours = SequenceSearchCV(small(), grid, **options).fit(X, Y)
-    theirs = RandomizedSearchCV(small(), grid, **options).fit(X, Y)
-    assert_same_results(ours.cv_results_, theirs.cv_results_)
+    ours, _ = search_both(small(), grid, search=RandomizedSearchCV, **options)
     assert not hasattr(ours, "best_estimator_")
 
 
 def test_several_scores_of_both_parts_are_those_of_scikit_learn():
     options = {"scoring": ["accuracy", "neg_log_loss"], "refit": "neg_log_loss", "cv": CV}
     options["return_train_score"] = True
-    ours = SequenceSearchCV(small(), GRIDS["rates"], **options).fit(X, Y)
-    theirs = GridSearchCV(small(), GRIDS["rates"], **options).fit(X, Y)
-    assert_same_results(ours.cv_results_, theirs.cv_results_)
+    ours, theirs = search_both(small(), GRIDS["rates"], **options)
     assert ours.score(X, Y) == theirs.score(X, Y)
 
 
 def test_a_regressor_is_searched_as_well():
-    values = X.mean(axis=(1, 2))
-    reg = small(SensorLSTMRegressor)
-    ours = SequenceSearchCV(reg, GRIDS["rates"], cv=3).fit(X, values)
-    theirs = GridSearchCV(reg, GRIDS["rates"], cv=3).fit(X, values)
-    assert_same_results(ours.cv_results_, theirs.cv_results_)
+    search_both(small(SensorLSTMRegressor), GRIDS["rates"], y=X.mean(axis=(1, 2)), cv=3)
 
 
 def double(windows):
@@ -124,10 +122,7 @@ def double(windows):
 
 def test_steps_before_the_network_are_fitted_for_every_fold(trained):
     pipeline = make_pipeline(FunctionTransformer(double), small())
-    grid = {"sensorlstmclassifier__learning_rate": [0.003, 0.03]}
-    ours = SequenceSearchCV(pipeline, grid, cv=CV).fit(X, Y)
-    theirs = GridSearchCV(pipeline, grid, cv=CV).fit(X, Y)
-    assert_same_results(ours.cv_results_, theirs.cv_results_)
+    search_both(pipeline, {"sensorlstmclassifier__learning_rate": [0.003, 0.03]}, cv=CV)
     assert trained == [6]
 
 
@@ -137,9 +132,7 @@ def as_list(windows):
 
 @pytest.mark.parametrize("given", [X[:, :, 0], as_list(X)], ids=["table", "list"])
 def test_every_kind_of_windows_is_taken(given):
-    ours = SequenceSearchCV(small(), GRIDS["rates"], cv=CV).fit(given, Y)
-    theirs = GridSearchCV(small(), GRIDS["rates"], cv=CV).fit(given, Y)
-    assert_same_results(ours.cv_results_, theirs.cv_results_)
+    search_both(small(), GRIDS["rates"], given, cv=CV)
 
 
 def test_lengths_reach_fits_and_scores():
@@ -182,17 +175,14 @@ def test_groups_stay_whole_in_folds_and_inside_every_fit(monkeypatch):
 
 
 def test_a_number_of_folds_means_folds_of_groups_when_there_are_groups():
-    ours = cross_validate(small(), X, Y, groups=GROUPS, cv=3, return_indices=True)
-    wanted = list(GroupBalancedKFold(3).split(X, Y, GROUPS))
-    for own, (_, test) in zip(ours["indices"]["test"], wanted, strict=True):
-        np.testing.assert_array_equal(own, test)
-    of_values = cross_validate(
-        small(SensorLSTMRegressor), X, Y.astype(float), groups=GROUPS, cv=3, return_indices=True
-    )
-    for own, (_, test) in zip(
-        of_values["indices"]["test"], GroupKFold(3).split(X, Y, GROUPS), strict=True
+    how = {"groups": GROUPS, "cv": 3, "return_indices": True}
+    for estimator, y, folds in (
+        (small(), Y, GroupBalancedKFold(3)),
+        (small(SensorLSTMRegressor), Y.astype(float), GroupKFold(3)),
     ):
-        np.testing.assert_array_equal(own, test)
+        found = cross_validate(estimator, X, y, **how)["indices"]["test"]
+        for own, (_, test) in zip(found, folds.split(X, Y, GROUPS), strict=True):
+            np.testing.assert_array_equal(own, test)
 
 
 def test_a_window_set_brings_labels_and_groups():
@@ -240,9 +230,8 @@ def test_cross_validation_gives_the_scores_of_scikit_learns(scoring, trained):
 
 
 def test_seeds_are_fits_of_their_own_one_seed_after_the_other(trained):
-    found = cross_validate(
-        small(random_state=None), X, Y, cv=CV, seeds=(3, 5), return_estimator=True
-    )
+    how = {"cv": CV, "seeds": (3, 5), "return_estimator": True}
+    found = cross_validate(small(random_state=None), X, Y, **how)
     assert trained == [6]
     assert found["seed"].tolist() == [3, 3, 3, 5, 5, 5]
     assert [estimator.random_state for estimator in found["estimator"]] == [3, 3, 3, 5, 5, 5]

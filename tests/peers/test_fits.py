@@ -1,11 +1,11 @@
 """The sides of `benchmarks/bench_fit.py` do the same work, or its ratios would mean nothing."""
 
-import importlib.util
 import math
 import sys
 from pathlib import Path
 
 import pytest
+from checkout import script
 
 pytestmark = pytest.mark.peers
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -15,9 +15,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 def bench_fit():
     sys.path.insert(0, str(FOLDER))
     try:
-        spec = importlib.util.spec_from_file_location("bench_fit", FOLDER / "bench_fit.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = script(FOLDER / "bench_fit.py")
     finally:
         sys.path.remove(str(FOLDER))
     return module

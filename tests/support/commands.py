@@ -58,13 +58,9 @@ def refused(code, *words):
     return errors[0]
 
 
-def run_process(*command, **environment):
+def run_process(*command, cwd=ROOT, without=(), **environment):
     """Run a program to its end; return its code and what it wrote."""
-    return subprocess.run(
-        [str(word) for word in command],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-    )
+    env = {name: value for name, value in os.environ.items() if name not in without}
+    env |= {"PYTHONPATH": str(ROOT), **environment}
+    words = [str(word) for word in command]
+    return subprocess.run(words, capture_output=True, text=True, check=False, cwd=cwd, env=env)

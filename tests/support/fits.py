@@ -35,6 +35,18 @@ def small_classifier(**arguments):
     return plain_classifier(**{**settings, "random_state": 0, **arguments})
 
 
+class AfterEpoch:
+    """A callback that calls a function with the module and the history after each epoch."""
+
+    def __init__(self, act):
+        self.on_epoch_end = act
+
+
+def stop_after(n_epochs):
+    """Return a callback that ends training after so many epochs."""
+    return AfterEpoch(lambda module, history: len(history) == n_epochs)
+
+
 def watched():
     """Return a class of classifiers, and a list of the windows of each fit and its predictions."""
     seen = []

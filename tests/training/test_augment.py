@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from fits import AfterEpoch
 from fits import small_classifier as small
 
 from sensorseq import SensorLSTMClassifier
@@ -52,18 +53,9 @@ def test_every_epoch_draws_anew_and_equal_seeds_draw_alike():
     def loss(logits, class_index):
         return logits.square().mean(dim=1)
 
-    class Watch:
-        def on_epoch_end(self, module, history):
-            seen.append(history[-1]["loss"])
-
-    arguments = {
-        "augment": {"jitter": 1.0},
-        "batch_size": None,
-        "learning_rate": 1e-12,
-        "loss": loss,
-        "max_epochs": 3,
-        "callbacks": [Watch()],
-    }
+    watch = AfterEpoch(lambda module, history: seen.append(history[-1]["loss"]))
+    arguments = {"augment": {"jitter": 1.0}, "batch_size": None, "learning_rate": 1e-12}
+    arguments |= {"loss": loss, "max_epochs": 3, "callbacks": [watch]}
     for _ in range(2):
         small(**arguments).fit(X, Y)
     assert seen[:3] == seen[3:]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from altered_json import altered
-from fits import weights, without_time
+from fits import AfterEpoch, stop_after, weights, without_time
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -220,34 +220,26 @@ def test_a_network_that_draws_from_torchs_generator_resumes_too(tmp_path):
 
 
 def test_a_change_a_callback_makes_to_the_weights_is_kept(tmp_path):
-    class Shrink:
-        def on_epoch_end(self, module, history):
-            with torch.no_grad():
-                module.linear.weight.mul_(0.5)
+    def shrink(module, history):
+        with torch.no_grad():
+            module.linear.weight.mul_(0.5)
 
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    once = train(Checkpoint(whole), callbacks=[Shrink()])
+    once = train(Checkpoint(whole), callbacks=[AfterEpoch(shrink)])
     with pytest.raises(CrashError):
-        train(Checkpoint(cut), callbacks=[Shrink(), CrashIn(4)])
-    again = train(Checkpoint(cut, resume=True), callbacks=[Shrink()])
+        train(Checkpoint(cut), callbacks=[AfterEpoch(shrink), CrashIn(4)])
+    again = train(Checkpoint(cut, resume=True), callbacks=[AfterEpoch(shrink)])
     assert_same_run(once, whole, again, cut)
-
-
-class Counter:
-    def __init__(self):
-        self.epochs = []
-
-    def on_epoch_end(self, module, history):
-        self.epochs.append(len(history))
 
 
 @pytest.mark.parametrize("options", [{}, {"patience": 1, "tol": 10.0}])
 def test_a_finished_run_is_returned_without_training(tmp_path, options):
-    path, counter = tmp_path / "run", Counter()
+    path, epochs = tmp_path / "run", []
+    counter = AfterEpoch(lambda module, history: epochs.append(len(history)))
     once = train(Checkpoint(path), **options)
     before = path.read_bytes()
     again = train(Checkpoint(path, resume=True), callbacks=[counter], **options)
-    assert counter.epochs == []
+    assert epochs == []
     assert path.read_bytes() == before
     assert_same_run(once, path, again, path)
     assert repr(once[1].history.to_rows()) == repr(again[1].history.to_rows())  # durations too
@@ -294,12 +286,11 @@ def epochs_in(path):
 def test_a_checkpoint_is_written_after_each_kth_epoch_and_the_last(tmp_path, every):
     checkpoint = Checkpoint(tmp_path / "run", every=every)
 
-    class Look:
-        def on_epoch_end(self, module, history):
-            found = epochs_in(tmp_path / "run") if (tmp_path / "run").exists() else 0
-            assert found == (len(history) - 1) // every * every
+    def look(module, history):
+        found = epochs_in(tmp_path / "run") if (tmp_path / "run").exists() else 0
+        assert found == (len(history) - 1) // every * every
 
-    train(checkpoint, callbacks=[Look()])
+    train(checkpoint, callbacks=[AfterEpoch(look)])
     assert epochs_in(tmp_path / "run") == N_EPOCHS
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
 
@@ -323,12 +314,8 @@ def test_a_run_that_ends_before_its_time_leaves_its_last_finished_epoch(
 
 
 def test_a_run_that_a_callback_ended_goes_on(tmp_path):
-    class End:
-        def on_epoch_end(self, module, history):
-            return len(history) == 2
-
     path = tmp_path / "run"
-    _, result = train(Checkpoint(path, every=4), callbacks=[End()])
+    _, result = train(Checkpoint(path, every=4), callbacks=[stop_after(2)])
     assert (result.ended_by, epochs_in(path)) == ("callback", 2)
     again = train(Checkpoint(path, resume=True))
     once = train(Checkpoint(tmp_path / "whole"))
@@ -458,11 +445,10 @@ def test_at_most_one_checkpoint_a_second_and_the_last_are_flushed_to_disk(tmp_pa
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now_s[0])
     monkeypatch.setattr("os.fsync", lambda _: flushed.append(round(now_s[0], 1)))
 
-    class Clock:
-        def on_epoch_end(self, module, history):
-            now_s[0] = 0.4 * len(history)
+    def tick(module, history):
+        now_s[0] = 0.4 * len(history)
 
-    train(Checkpoint(tmp_path / "run"), callbacks=[Clock()])
+    train(Checkpoint(tmp_path / "run"), callbacks=[AfterEpoch(tick)])
     assert flushed == [0.4, 1.6, 2.4]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import distributed_fits
 import numpy as np
 import pytest
+from commands import run_process
 from distributed_fits import CASES, outcome
 
 from sensorseq import SensorLSTMRegressor
@@ -24,14 +25,7 @@ def folder(tmp_path_factory):
     distributed_fits.write_file(folder)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", distributed_fits.__file__, str(folder)]
-    done = subprocess.run(
-        command,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    done = run_process(*command, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     return folder
 

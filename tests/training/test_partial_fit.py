@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from fits import PLAIN, weights, without_time
+from fits import PLAIN, AfterEpoch, weights, without_time
 from sklearn.base import clone
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
@@ -66,14 +66,9 @@ def test_passes_over_one_lot_are_the_epochs_of_a_fit_at_a_constant_rate(engine):
     # Full batches: order and crops, which are drawn otherwise, have no part.
     arguments = {"batch_size": None, "dtype": "float64", "engine": engine, "ema_decay": 0.9}
     (X, y) = make_lots(1)[0]
-    fitted = make(
-        **arguments,
-        max_epochs=6,
-        lr_schedule="constant",
-        early_stopping=False,
-        validation_fraction=0.0,
-        restore_best=False,
-    ).fit(X, y)
+    of_fit = {"max_epochs": 6, "lr_schedule": "constant", "early_stopping": False}
+    of_fit |= {"validation_fraction": 0.0, "restore_best": False}
+    fitted = make(**arguments, **of_fit).fit(X, y)
     learned = learn(make(**arguments), [(X, y)] * 6, classes=CLASSES)
     for name in ("loss", "accuracy", "grad_norm", "learning_rate", "epoch"):
         np.testing.assert_allclose(learned.history_[name], fitted.history_[name], rtol=1e-9)
@@ -146,12 +141,14 @@ def test_a_failed_call_changes_nothing():
     lots = make_lots()
     model = make().partial_fit(*lots[0], classes=CLASSES)
     before = outcome(model)
-    with pytest.raises(InputError, match="'mud', which is not among the classes"):
-        model.partial_fit(lots[1][0], np.where(lots[1][1] == "ice", "mud", lots[1][1]))
-    with pytest.raises(InputError, match="3 channels"):
-        model.partial_fit(np.zeros((30, 8, 3)), lots[1][1])
-    with pytest.raises(InputError, match="NaN in window 0"):
-        model.partial_fit(lots[1][0] * np.nan, lots[1][1])
+    X, y = lots[1]
+    for lot, message in (
+        ((X, np.where(y == "ice", "mud", y)), "'mud', which is not among the classes"),
+        ((np.zeros((30, 8, 3)), y), "3 channels"),
+        ((X * np.nan, y), "NaN in window 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            model.partial_fit(*lot)
     assert outcome(model) == before
     assert outcome(model.partial_fit(*lots[1])) == outcome(learn(make(), lots[:2], classes=CLASSES))
 
@@ -216,10 +213,6 @@ def test_a_regressor_learns_from_lots():
 
 def test_callbacks_are_told_after_each_call():
     seen = []
-
-    class Watch:
-        def on_epoch_end(self, module, history):
-            seen.append(len(history))
-
-    learn(make(callbacks=[Watch()]), make_lots(), classes=CLASSES)
+    watch = AfterEpoch(lambda module, history: seen.append(len(history)))
+    learn(make(callbacks=[watch]), make_lots(), classes=CLASSES)
     assert seen == [1, 2, 3]

@@ -237,20 +237,12 @@ def test_a_model_with_half_a_preparation_is_refused(windows, tmp_path):
 
 
 def test_copies_of_balanced_windows_are_augmented_and_nothing_else_is(tmp_path):
-    pipeline = PreparePipeline(
-        window_s=1.0,
-        balance="oversample",
-        augmentation={"jitter": 0.3, "n_knots": 3},
-        random_state=4,
-    )
+    how = {"balance": "oversample", "augmentation": {"jitter": 0.3, "n_knots": 3}}
+    pipeline = PreparePipeline(window_s=1.0, random_state=4, **how)
     windows = pipeline.prepare([r for r in make_recordings() if r.recording_id != "slow_4"])
     rows = pipeline.sample_indices_
-    write_windows(
-        tmp_path / "w.h5",
-        windows,
-        scaler=pipeline.scaler_.to_dict(),
-        sample_indices=rows,
-    )
+    scaler = pipeline.scaler_.to_dict()
+    write_windows(tmp_path / "w.h5", windows, scaler=scaler, sample_indices=rows)
     read, _ = read_training_file(tmp_path / "w.h5")
     train, rest = read.part("train"), read.part("validation")
     np.testing.assert_array_equal(rest.X, windows.part("validation").X)

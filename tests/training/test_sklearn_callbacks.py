@@ -3,11 +3,12 @@
 import importlib.util
 import pickle
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import sklearn
-from fits import plain_classifier
+from fits import small_classifier, stop_after
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
@@ -27,9 +28,7 @@ Y = np.arange(36) % 3
 X = (RNG.normal(size=(36, 8, 2)) + Y[:, None, None]).astype(np.float32)
 
 
-def make(**arguments):
-    settings = {"hidden_size": 4, "max_epochs": 3, "random_state": 0, "learning_rate": 0.02}
-    return plain_classifier(**{**settings, **arguments})
+make = partial(small_classifier, hidden_size=4, max_epochs=3)
 
 
 class Recorder:
@@ -58,30 +57,14 @@ class Recorder:
 def test_the_fit_is_a_task_and_each_epoch_one_below_it():
     recorder = Recorder()
     make(max_epochs=2).set_callbacks(recorder).fit(X, Y)
-    assert recorder.seen == [
-        "setup",
-        "begin fit 0",
-        "begin epoch 0",
-        "end epoch 0",
-        "begin epoch 1",
-        "end epoch 1",
-        "end fit 0",
-        "teardown",
-    ]
+    epochs = ["begin epoch 0", "end epoch 0", "begin epoch 1", "end epoch 1"]
+    assert recorder.seen == ["setup", "begin fit 0", *epochs, "end fit 0", "teardown"]
 
 
 def test_a_watched_fit_gives_the_same_bits():
     alone = make().fit(X, Y)
     watched = make().set_callbacks(Recorder(), ScoringMonitor(scoring="accuracy")).fit(X, Y)
     np.testing.assert_array_equal(watched.predict_proba(X), alone.predict_proba(X))
-
-
-class StopAfter:
-    def __init__(self, n_epochs):
-        self.n_epochs = n_epochs
-
-    def on_epoch_end(self, module, history):
-        return len(history) == self.n_epochs
 
 
 @pytest.mark.parametrize("engine", ["native", "autograd"])
@@ -93,7 +76,7 @@ def test_the_score_of_an_epoch_is_that_of_a_training_that_stopped_there(engine, 
     rows = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
     expected = []
     for n_epochs in (1, 2, 3):
-        stopped = make(**arguments, callbacks=[StopAfter(n_epochs)]).fit(X, Y)
+        stopped = make(**arguments, callbacks=[stop_after(n_epochs)]).fit(X, Y)
         expected.append(-log_loss(Y, stopped.predict_proba(X)))
     assert [row["neg_log_loss"] for row in rows] == pytest.approx(expected, rel=1e-12)
 
@@ -185,7 +168,7 @@ def test_an_error_in_our_own_callback_leaves_a_fitted_estimator():
     assert (clf.n_iter_, len(clf.history_)) == (2, 2)
     assert clf.fluctuation_.n_epochs == 2
     np.testing.assert_array_equal(
-        clf.predict(X), make(callbacks=[StopAfter(2)]).fit(X, Y).predict(X)
+        clf.predict(X), make(callbacks=[stop_after(2)]).fit(X, Y).predict(X)
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from fits import plain_classifier, weights, without_time
+from fits import AfterEpoch, plain_classifier, weights, without_time
 from hypothesis import given
 from hypothesis import strategies as st
 from small_buffers import buffer_of
@@ -339,12 +339,11 @@ def test_damage_met_by_the_reading_thread_ends_the_fit(tmp_path, small_buffer, m
 
 def test_a_file_that_is_replaced_during_a_fit_ends_it(path, small_buffer):
 
-    class Replace:
-        def on_epoch_end(self, module, history):
-            write(path, make_windows(lengths=True))
+    def replace(module, history):
+        write(path, make_windows(lengths=True))
 
     with pytest.raises(PreparedFileError, match="was replaced while"):
-        make(callbacks=[Replace()]).fit(path)
+        make(callbacks=[AfterEpoch(replace)]).fit(path)
 
 
 def readers():

@@ -8,7 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
-from fits import plain_classifier
+from fits import AfterEpoch, plain_classifier
 from torch.nn import functional
 
 from sensorseq.errors import EnvironmentProblemError, OutputError
@@ -25,9 +25,8 @@ def fit(callback, **arguments):
 
 
 def read(folder):
-    accumulator = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator"
-    ).EventAccumulator(str(folder))
+    module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    accumulator = module.EventAccumulator(str(folder))
     accumulator.Reload()
     return accumulator
 
@@ -41,9 +40,8 @@ def test_every_column_of_the_history_is_a_curve(tmp_path):
     for name in names:
         written = events.Scalars(tag_of(name))
         assert [event.step for event in written] == [1, 2, 3]
-        np.testing.assert_array_equal(
-            np.float32(clf.history_[name]), [event.value for event in written]
-        )
+        values = [event.value for event in written]
+        np.testing.assert_array_equal(np.float32(clf.history_[name]), values)
     assert events.Scalars("best/epoch")[0].value == clf.best_epoch_
     assert events.Scalars("best/val_loss")[0].value == np.float32(clf.best_score_)
 
@@ -63,12 +61,9 @@ def test_each_fit_has_a_run_of_its_own_and_a_named_one_its_name(tmp_path):
     fit(callback)
     fit(copy.deepcopy(callback))
     fit(TensorBoardLog(tmp_path / "deep" / "runs", run="third"))
-    assert {path.name for path in (tmp_path / "deep" / "runs").iterdir()} == {
-        "fit_1",
-        "fit_2",
-        "third",
-    }
-    assert callback.path_ == tmp_path / "deep" / "runs" / "fit_1"
+    runs = tmp_path / "deep" / "runs"
+    assert {path.name for path in runs.iterdir()} == {"fit_1", "fit_2", "third"}
+    assert callback.path_ == runs / "fit_1"
 
 
 def test_the_epoch_in_which_training_diverged_is_written_too(tmp_path):
@@ -90,13 +85,12 @@ def test_the_epoch_in_which_training_diverged_is_written_too(tmp_path):
 def test_the_file_grows_with_every_epoch(tmp_path):
     seen = []
 
-    class Reader:
-        def on_epoch_end(self, module, history):
-            seen.append(len(read(tmp_path / "fit_1").Scalars("loss/train")))
+    def look(module, history):
+        seen.append(len(read(tmp_path / "fit_1").Scalars("loss/train")))
 
     log = TensorBoardLog(tmp_path)
     arguments = {"hidden_size": 4, "max_epochs": 3, "random_state": 0}
-    plain_classifier(callbacks=[log, Reader()], **arguments).fit(X, Y)
+    plain_classifier(callbacks=[log, AfterEpoch(look)], **arguments).fit(X, Y)
     assert seen == [1, 2, 3]
 
 
