@@ -168,7 +168,7 @@ def check(python: str, wheel: Path, folder: Path) -> None:
 def compile_or_link(arguments: list[str]) -> int:
     """Compile by GCC, or link a library for an old system as GCC would for this one.
 
-    `_ops` shares libstdc++ with torch, since exceptions pass between them; the others have their own.
+    `_ops` shares libstdc++ with torch, since exceptions pass between them; the others do not.
     """
     gcc = shlex.split(os.environ["CXX"])
     if "-shared" not in arguments:
