@@ -151,7 +151,7 @@ class TakeBuilt(build_ext):
 
 
 def runtime():
-    """Return the settings of `sensorseq-runtime`: files of sensorseq, and `_core` as built before."""
+    """Return the settings of `sensorseq-runtime`: files of sensorseq, and the `_core` there is."""
     import tomllib
 
     from setuptools.command.bdist_wheel import bdist_wheel
