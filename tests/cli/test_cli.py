@@ -474,7 +474,6 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
         ("prepare {logs} -o {out} --window-s 1 --exclude clam", "'calm'"),
         ("prepare {logs} -o {out} --window-s one", "--window-s"),
         ("evaluate {model} {prepared} --folds 1", "--folds"),
-        ("doctor {prepared} --set hidden_size=0", "error: --set hidden_size=0 must be an integer"),
         ("no-such-command", "No such command"),
     ],
 )
@@ -762,6 +761,12 @@ def test_training_scales_as_the_file_was_prepared(tmp_path, how, kind):
 def test_python_m_is_the_command():
     done = run_process(sys.executable, "-m", "sensorseq", "--version")
     assert (done.returncode, done.stdout[:10]) == (0, "sensorseq ")
+
+
+def test_doctor_blames_an_argument_on_no_file(prepared):
+    message = refused(2, "doctor", prepared, "--set", "hidden_size=0")
+    assert message.startswith("error: --set hidden_size=0 must be")
+    assert str(prepared) not in message
 
 
 @pytest.mark.long

@@ -36,10 +36,8 @@ def draw_windows():
     X, y = np.concatenate(X), np.array(y)
     rng = np.random.default_rng(0)
     n_each = (N_WINDOWS + N_FRESH) // len(TERRAINS) + 1
-    chosen = np.concatenate(
-        [rng.permutation(np.flatnonzero(y == k))[:n_each] for k in range(len(TERRAINS))]
-    )
-    chosen = rng.permutation(chosen)
+    of_each = [rng.permutation(np.flatnonzero(y == k))[:n_each] for k in range(len(TERRAINS))]
+    chosen = rng.permutation(np.concatenate(of_each))
     return X[chosen], np.eye(len(TERRAINS))[y[chosen]]
 
 

@@ -18,10 +18,6 @@ def white_noise(n_epochs, sd=1.0, seed=0):
     return np.random.default_rng(seed).normal(0, sd, n_epochs)
 
 
-def random_walk(n_epochs, sd=1.0, seed=0):
-    return np.cumsum(white_noise(n_epochs, sd, seed))
-
-
 # --- noise --------------------------------------------------------------------------------------
 
 
@@ -51,7 +47,7 @@ def test_noise_is_not_moved_by_a_few_wild_epochs():
 
 def test_noise_of_a_random_walk_is_the_share_that_second_differences_see():
     # d_t of a walk is the difference of two steps: variance 2, against 6 for white noise.
-    walk = random_walk(20_000)
+    walk = np.cumsum(white_noise(20_000))
     assert metrics.high_frequency_noise(walk) == pytest.approx(math.sqrt(2 / 6), rel=0.03)
 
 

@@ -311,22 +311,13 @@ def test_the_figure_says_what_its_numbers_are():
     assert "outside the band" not in make_page(replace(report, evidence={"fixed_loss": nothing}))
 
 
-class Classifier:
-    def set_params(self, **arguments):
-        self.arguments = arguments
-
-
-def run_code(code):
-    clf = Classifier()
-    exec(html.unescape(code), {"clf": clf, "report": restless()})
-    return clf.arguments
-
-
 def test_a_proved_change_is_a_table_and_code_or_a_command_that_do_it():
     report = restless()
     page = make_page(report)
     code = re.search('(?s)<code id="code-repair">(.+?)</code>', page)[1]
-    assert run_code(code.split("\n#")[0]) == report.probes.repair
+    typed, clf = {}, SimpleNamespace(set_params=lambda **arguments: typed.update(arguments))
+    exec(html.unescape(code.split("\n#")[0]), {"clf": clf, "report": restless()})
+    assert typed == report.probes.repair
     rows = re.findall("(?s)<tr><th.*?</tr>", page)
     shown = [text_of(row) for row in rows[1:3]]
     assert shown == ['lr_schedule "constant" "cosine"', "learning_rate 0.001 0.003"]

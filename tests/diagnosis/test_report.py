@@ -390,9 +390,8 @@ def test_a_normal_curve_says_why_it_looks_rough_with_the_binomial_figure():
     p = float(np.median(curve["val_accuracy"][int(report.statistics["initial_descent"].value) :]))
     luck = f"{100 * math.sqrt(p * (1 - p) / 25):.1f}"
     assert f"sampling 25 windows alone gives up to +-{luck}." in text
-    assert report.explanation[0] == (
-        "Accuracy jumps no more than by chance (25 windows of 4 points each)."
-    )
+    first = "Accuracy jumps no more than by chance (25 windows of 4 points each)."
+    assert report.explanation[0] == first
     assert "Accuracy on the training windows moves +-" in text
 
 
@@ -480,9 +479,8 @@ def test_the_founding_case_is_answered_in_its_first_three_lines(source):
         epoch = int(history["val_loss"].argmin()) + 1
     report = FluctuationReport.from_history(history, 20, n_train=78, n_classes=6)
     lines = [line.strip() for line in str(report).split("\n")]
-    seen = lines.index(
-        "Seen      Accuracy jumps no more than by chance (20 windows of 5 points each)."
-    )
+    luck = "Accuracy jumps no more than by chance (20 windows of 5 points each)."
+    seen = lines.index(f"Seen      {luck}")
     assert lines[1] == "Verdict   FLUCTUATING (STRONG), AND OVERFITS"
     assert lines[2].startswith("Problem   The loss moves much more than in a healthy run.")
     assert lines[seen + 1 : seen + 3] == [
@@ -511,11 +509,8 @@ curves = st.integers(1, 45).flatmap(
 
 @given(curve=curves, n_val=st.none() | st.integers(1, 2000), n_classes=st.none() | st.just(4))
 def test_every_report_fits_a_terminal_and_json_and_says_something(curve, n_val, n_classes):
-    if not any(
-        value is not None
-        for name in ("loss", "val_loss", "val_accuracy")
-        for value in curve.get(name, ())
-    ):
+    judged = [curve.get(name, ()) for name in ("loss", "val_loss", "val_accuracy")]
+    if all(value is None for values in judged for value in values):
         with pytest.raises(ArgumentError, match="needs at least one of"):
             FluctuationReport.from_history(curve, n_val)
         return

@@ -8,12 +8,8 @@ import numpy as np
 import pytest
 
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.thresholds import (
-    FIXED_LOSS_NOISE_NATS,
-    MIN_GROUPS,
-    SURE_SHARE,
-    VALIDATION_LOSS_NOISE_NATS,
-)
+from sensorseq.diagnosis.thresholds import FIXED_LOSS_NOISE_NATS, MIN_GROUPS, SURE_SHARE
+from sensorseq.diagnosis.thresholds import VALIDATION_LOSS_NOISE_NATS as VAL_LOSS_NOISE_NATS
 from sensorseq.history import TrainingRecord
 
 N_CLASSES = 4
@@ -152,10 +148,8 @@ def test_noise_of_one_third_of_the_run_is_no_lasting_noise():
 def test_both_noises_of_an_alarm_are_above_their_edges_and_surely_not_small():
     report = report_of(0, fixed_noise=0.4, val_noise=0.2)
     assert report.verdict == "fluctuating"
-    for name, edge in (
-        ("fixed_loss_noise", FIXED_LOSS_NOISE_NATS),
-        ("val_loss_noise", VALIDATION_LOSS_NOISE_NATS),
-    ):
+    edges = {"fixed_loss_noise": FIXED_LOSS_NOISE_NATS, "val_loss_noise": VAL_LOSS_NOISE_NATS}
+    for name, edge in edges.items():
         noise = report.statistics[name]
         assert noise.floor == edge < noise.value
         assert SURE_SHARE * edge < noise.low < noise.value < noise.high
@@ -278,9 +272,8 @@ def test_the_epoch_kept_is_scored_without_the_luck_of_picking_it():
     honest = report.statistics["best_epoch_accuracy"]
     assert honest.low < honest.value < honest.high
     assert honest.value < history["val_accuracy"].max()
-    assert f"picking it, the best epoch gets {100 * honest.value:.1f} %" in str(
-        " ".join(report.explanation)
-    )
+    told = " ".join(report.explanation)
+    assert f"picking it, the best epoch gets {100 * honest.value:.1f} %" in told
 
 
 def test_no_score_without_luck_is_given_where_nothing_was_picked_or_by_few_windows():

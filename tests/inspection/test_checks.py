@@ -38,13 +38,9 @@ def clean(
     inside = np.ones((n, t), bool) if lengths is None else np.arange(t) < lengths[:, None]
     X = (X - X[inside].mean(axis=0)) / X[inside].std(axis=0)
     X[~inside] = 0
-    return SimpleNamespace(
-        X=X.astype(np.float32),
-        lengths=lengths,
-        target=target,
-        groups=groups + first if with_groups else None,
-        rows=np.arange(first, first + n),
-    )
+    groups = groups + first if with_groups else None
+    known = {"lengths": lengths, "target": target, "groups": groups}
+    return SimpleNamespace(X=X.astype(np.float32), rows=np.arange(first, first + n), **known)
 
 
 def some(windows, mask):
@@ -69,11 +65,8 @@ def only(kind, train, validation=None, **names):
 def test_clean_data_gives_no_finding(seed):
     rng = np.random.default_rng(seed)
     n, t, c = int(rng.integers(12, 300)), int(rng.integers(1, 40)), int(rng.integers(1, 5))
-    options = {
-        "with_groups": bool(seed % 2),
-        "with_lengths": seed % 4 < 2 and t > 1,
-        "kind": SIGNALS[seed % 5],
-    }
+    options = {"with_groups": bool(seed % 2), "with_lengths": seed % 4 < 2 and t > 1}
+    options["kind"] = SIGNALS[seed % 5]
     train = clean(n, t, c, seed, order=["mixed", "blocks"][seed // 10], **options)
     assert found(train, clean(max(12, n // 3), t, c, seed + 1000, first=n, **options)) == []
     # nor do labels drawn at random look as if they belonged to other rows

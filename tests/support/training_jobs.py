@@ -1,11 +1,12 @@
-"""Windows of three classes, jobs of training on them, and the same jobs once more."""
+"""Windows of three classes, jobs of training on them, and what two jobs are compared by."""
 
 import copy
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
 
+from sensorseq.history import TrainingRecord
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.engine import TrainingJob
@@ -61,3 +62,12 @@ def copy_of(job):
         callbacks=copy.deepcopy(job.callbacks),
         recorder=copy.deepcopy(job.recorder),
     )
+
+
+def assert_same_record(record, wanted):
+    """Everything but snapshots and times is the same, in bits and in type."""
+    for part in fields(TrainingRecord):
+        if part.name not in ("snapshots", "duration_s"):
+            ours, theirs = getattr(record, part.name), getattr(wanted, part.name)
+            np.testing.assert_equal(ours, theirs, err_msg=part.name)
+            assert np.asarray(ours).dtype == np.asarray(theirs).dtype

@@ -2,15 +2,15 @@
 
 import copy
 import math
-from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
 from fits import without_time
 from torch.nn import functional
+from training_jobs import assert_same_record
 
-from sensorseq.history import STEP_NAMES, History, TrainingRecord
+from sensorseq.history import STEP_NAMES, History
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData, train_network
 from sensorseq.training.checkpoint import Checkpoint
@@ -367,15 +367,6 @@ def test_a_run_goes_on_from_each_snapshot(engine, more):
         assert same(whole.state_dict(), again.state_dict())
 
 
-def same_record(one, other):
-    for part in fields(TrainingRecord):
-        ours, theirs = getattr(one, part.name), getattr(other, part.name)
-        if part.name not in ("snapshots", "duration_s"):
-            np.testing.assert_equal(theirs, ours, err_msg=part.name)
-            assert np.asarray(theirs).dtype == np.asarray(ours).dtype
-    return True
-
-
 class InterruptIn:
     def __init__(self, epoch):
         self.epoch = epoch
@@ -401,7 +392,7 @@ def test_a_run_that_goes_on_has_the_record_of_the_whole(
     assert cut.record.n_epochs == 2
     np.testing.assert_array_equal(cut.record.val_margin, whole.val_margin[:2])
     again = begin(checkpoint=Checkpoint(tmp_path / "run", resume=True))
-    assert same_record(again.record, whole)
+    assert_same_record(again.record, whole)
 
 
 def test_a_run_that_was_not_recorded_from_its_beginning_has_no_record(

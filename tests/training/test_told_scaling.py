@@ -50,22 +50,19 @@ def test_windows_prepared_per_recording_are_scaled_so_in_fit_and_in_prediction(w
     given = told(without_groups(windows), kind="standard", per="recording")
     classifier = small(max_epochs=60, hidden_size=8).fit(given)
     train = given.part("train")
-    expected = fit_scaler_per(
-        "recording", train.X, train.lengths, "standard", recording_id=train.recording_id
-    )
+    ids = train.recording_id
+    expected = fit_scaler_per("recording", train.X, train.lengths, "standard", recording_id=ids)
     assert isinstance(classifier.scaler_, KeyedScaler)
     assert list(classifier.scaler_.scalers) == list(expected.scalers)
     for key, scaler in expected.scalers.items():
-        np.testing.assert_array_equal(
-            classifier.scaler_.scalers[key].channel_center, scaler.channel_center
-        )
+        own = classifier.scaler_.scalers[key]
+        np.testing.assert_array_equal(own.channel_center, scaler.channel_center)
     # offset and gain of recordings never seen are taken out by their own windows
     validation = given.part("validation")
     assert classifier.score(validation) > 0.9
     moved = replace(validation, X=validation.X * 3 + 1000)
-    np.testing.assert_allclose(
-        classifier.predict_proba(moved), classifier.predict_proba(validation), atol=1e-3
-    )
+    found, expected = (classifier.predict_proba(given) for given in (moved, validation))
+    np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 def test_windows_prepared_for_another_kind_are_scaled_as_the_estimator_says(windows):
@@ -101,9 +98,8 @@ def test_physical_windows_bring_their_rated_values(windows):
     np.testing.assert_array_equal(classifier.scaler_.channel_center, [0.0, 0.0])
     scaled = given.X / np.array([20.0, 2.0], np.float32)
     plain = small(scale=None, max_timesteps=20).fit(replace(without_groups(windows), X=scaled))
-    np.testing.assert_allclose(
-        plain.predict_proba(scaled), classifier.predict_proba(given.X), atol=1e-5
-    )
+    expected = classifier.predict_proba(given.X)
+    np.testing.assert_allclose(plain.predict_proba(scaled), expected, atol=1e-5)
 
 
 def test_physical_needs_windows_that_bring_rated_values(windows):
