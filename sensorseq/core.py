@@ -127,7 +127,10 @@ class LstmLayer:
         bias_out: NDArray[np.floating] | None = None,
         pooling: str = "none",
     ) -> None:
-        if pooling not in _POOLINGS or (pooling == "none") != (weight_out is None):
+        if (
+            pooling not in _POOLINGS
+            or len({pooling == "none", weight_out is None, bias_out is None}) > 1
+        ):
             raise ValueError(f"pooling={pooling!r} does not go with this head.")
         if weight_ih.ndim != 3 or weight_hh.ndim != 3 or weight_hh.dtype not in ("f4", "f8"):
             raise ValueError("weight_ih and weight_hh need 3 dimensions, float32 or float64.")
@@ -136,30 +139,21 @@ class LstmLayer:
         self.n_channels = weight_ih.shape[2]
         self.n_classes = 0 if weight_out is None else len(weight_out)
         self.pooling = pooling
-        width = self.n_directions * self.hidden_size
-        gates = (self.n_directions, 4 * self.hidden_size)
-        shapes: dict[str, tuple[int, ...]] = {
-            "weight_ih": (*gates, self.n_channels),
-            "weight_hh": (*gates, self.hidden_size),
-        }
-        shapes["bias"] = gates
-        given = [weight_ih, weight_hh, bias]
+        D, H, K = self.n_directions, self.hidden_size, self.n_classes
+        self._weights = [
+            self._dense("weight_ih", weight_ih, (D, 4 * H, self.n_channels)),
+            self._dense("weight_hh", weight_hh, (D, 4 * H, H)),
+            self._dense("bias", bias, (D, 4 * H)),
+        ]
         if weight_out is not None and bias_out is not None:
-            shapes["weight_out"] = (self.n_classes, width * (2 if pooling == "meanmax" else 1))
-            shapes["bias_out"] = (self.n_classes,)
-            given += [weight_out, bias_out]
-        self._weights = {
-            name: self._dense(name, array, shape)
-            for (name, shape), array in zip(shapes.items(), given)
-        }
+            P = D * H * (2 if pooling == "meanmax" else 1)
+            self._weights.append(self._dense("weight_out", weight_out, (K, P)))
+            self._weights.append(self._dense("bias_out", bias_out, (K,)))
         self._run = library().lstm_forward
         self._handle = self._pack()
 
-    def __reduce__(self) -> tuple[type[LstmLayer], tuple[NDArray[np.floating] | str | None, ...]]:
-        weights = map(
-            self._weights.get, ("weight_ih", "weight_hh", "bias", "weight_out", "bias_out")
-        )
-        return LstmLayer, (*weights, self.pooling)
+    def __reduce__(self) -> tuple[Callable[..., LstmLayer], tuple[NDArray[np.floating], ...]]:
+        return functools.partial(LstmLayer, pooling=self.pooling), tuple(self._weights)
 
     def logits(
         self,
@@ -226,7 +220,7 @@ class LstmLayer:
             self.hidden_size,
             self.n_directions,
             self.n_classes,
-            *map(address, self._weights.values()),
+            *map(address, self._weights),
         )
         made = ctypes.c_void_p()
         check(library().lstm_make(ctypes.byref(weights), ctypes.byref(made)))

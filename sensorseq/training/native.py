@@ -161,7 +161,7 @@ class ModelWeights(ModuleWeights):
         self._running = None if trainer.running is None else trainer.running[model]
 
     def count_steps(self, n_steps: int) -> None:
-        """Count steps of the trainer for the batch norms."""
+        """Add steps to the number of batches that the batch norms have seen."""
         if self._n_batches is not None:
             self._n_batches = self._n_batches + n_steps
 
