@@ -54,7 +54,7 @@ MIN_GROUPS = 10
 # With few windows, half of them pick a worse epoch than all of them: in simulations, 20 windows
 # gave accuracies 7 points too low.
 MIN_UNITS_TO_SCORE = 60
-# A squared ratio of deviations, R or R_g, above this and significantly above 1: windows move together.
+# Windows move together if R or R_g, squared ratios of deviations, is above this and well above 1.
 EXCESS_RATIO = 1.5
 RESTLESS_WINDOWS = 0.1  # if this fraction of windows ...
 RESTLESS_SHARE = 0.6  # ... has this fraction of all flips, they make the curve rough, not the model
