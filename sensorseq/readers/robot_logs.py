@@ -2,6 +2,7 @@
 
 import bz2
 import dataclasses
+import errno
 import io
 import json
 import math
@@ -440,9 +441,11 @@ def _naming(path: Path) -> Iterator[None]:
         raise EnvironmentProblemError(
             f'{path}: logs of ROS and MCAP need packages: pip install "sensorseq[ros]" ({error}).'
         ) from error
-    except OSError as error:
-        raise RecordingError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except Exception as error:  # foreign parsers may raise anything for damaged bytes
+        # such as a seek to before the start of a file that is cut off
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            said = f"{path}: cannot be read ({error.strerror or error})."
+            raise RecordingError(said) from error
         size = path.stat().st_size
         if size == 0:
             raise RecordingError(f"{path}: the file is empty.") from error

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sensorseq.errors import RecordingError
@@ -332,10 +332,11 @@ def test_a_channel_that_is_not_there_is_named_with_the_nearest(logs, kind):
         assert nearest[:16] in str(error.value)
 
 
-@given(data=st.data(), kind=st.sampled_from(KINDS))
-def test_a_file_that_is_cut_off_is_refused_with_its_end(logs, tmp_path_factory, data, kind):
+@given(size=st.one_of(st.integers(0, 40), st.integers(0, 2**16)), kind=st.sampled_from(KINDS))
+@example(size=8, kind="mcap")  # what tells its kind, and no more
+def test_a_file_that_is_cut_off_is_refused_with_its_end(logs, tmp_path_factory, size, kind):
     whole = logs[kind].read_bytes()
-    size = data.draw(st.integers(0, len(whole) - 1))
+    size %= len(whole)
     file = tmp_path_factory.mktemp("cut") / f"cut.{kind}"
     file.write_bytes(whole[:size])
     said = "cannot be read" if size else "is empty"
