@@ -37,8 +37,9 @@ LOADED = {  # a process that loads the model and decides about one window, many 
     "toolkit": f"{TOOLKIT}; model = SensorLSTMClassifier.load(sys.argv[1])",
     "runtime": "import sensorseq_runtime; model = sensorseq_runtime.load(sys.argv[1])",
 }
+MEMORY = 'memory = int(open("/proc/self/status").read().partition("VmRSS:")[2].split()[0])\n'
 DECIDE = """
-import json, resource, time
+import json, time
 import numpy as np
 X = np.random.default_rng(0).normal(size=(1, 100, 6))
 model.predict_proba(X)
@@ -47,9 +48,8 @@ for _ in range(300):
     began = time.perf_counter()
     model.predict_proba(X)
     took.append(time.perf_counter() - began)
-memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps([float(np.median(took)) * 1e6, memory]))
 """
+SAY = "print(json.dumps([float(np.median(took)) * 1e6, memory]))"
 
 
 def signal(number: int, seconds: float = SECONDS) -> np.ndarray[Any, Any]:
@@ -215,12 +215,12 @@ def main() -> None:
         empty: list[float] = []
         for _ in range(n):
             for side, python in (("toolkit", theirs), ("runtime", ours)):
-                code = f"import sys; {LOADED[side]}{DECIDE}"
+                code = f"import sys; {LOADED[side]}{DECIDE}{MEMORY}{SAY}"
                 done = subprocess.run(
                     [python, "-c", code, str(model)], check=True, capture_output=True, text=True
                 )
                 measured[side].append(json.loads(done.stdout))
-            code = "import numpy, resource; print(resource.getrusage(0).ru_maxrss)"
+            code = f"import numpy; {MEMORY}print(memory)"
             empty.append(float(subprocess.check_output([ours, "-c", code])) / 1024)
         one = {side: [pair[0] for pair in pairs] for side, pairs in measured.items()}
         rows.append(row("one decision", "us", one))
