@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-GLIBC = "2.17"
+GLIBC = "2.18"
 CORE = ROOT / "requirements" / "core.txt"
 BUILD_REQUIREMENTS = ("numpy", "pybind11", "setuptools", "wheel")
 COMPILER = "--compile-or-link"  # the first argument when this file is the compiler

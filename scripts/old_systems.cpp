@@ -11,7 +11,8 @@ extern char __libc_single_threaded;
 char __libc_single_threaded = 0;
 }
 
-// GLIBCXX_3.4.30 is another version of the same function.
-void std::condition_variable::wait(std::unique_lock<std::mutex>& lock) noexcept {
+// GLIBCXX_3.4.30 is another version of the same function. Weak: a libstdc++ linked in has its own.
+__attribute__((weak)) void std::condition_variable::wait(
+    std::unique_lock<std::mutex>& lock) noexcept {
   pthread_cond_wait(native_handle(), lock.mutex()->native_handle());
 }
