@@ -311,7 +311,7 @@ class ModelDescription(Model):
     def repair(self, data):
         from sensorseq.io import model_file as file
 
-        return file.pack(file._MODEL, self.arrays, data.decode(errors="replace"))
+        return file.pack(file.MODEL, self.arrays, data.decode(errors="replace"))
 
 
 class CheckpointBytes(Parser):
