@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -16,15 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq_runtime import TrainedClassifier, __version__, load
+from sensorseq_runtime import TrainedClassifier, __version__
 from sensorseq_runtime.errors import InputError, RecordingError, SensorseqError
 from sensorseq_runtime.io.atomic import write_whole
 from sensorseq_runtime.prediction import live
+from sensorseq_runtime.prediction.load import load_classifier
 from sensorseq_runtime.prediction.network import usable_threads
-from sensorseq_runtime.prediction.predictor import NO_RANGES
-from sensorseq_runtime.prediction.preparation import recorded_option
-from sensorseq_runtime.prediction.serving import serve
-from sensorseq_runtime.prediction.stream import DecisionStream, prediction_pipeline
+from sensorseq_runtime.prediction.outside import tell_outside
+from sensorseq_runtime.prediction.stream import DecisionStream, prediction_plan
 from sensorseq_runtime.recording import Channel, Recording
 from sensorseq_runtime.sequence.smoothing import SMOOTH, STREAM_SMOOTH
 from sensorseq_runtime.sequence.timeline import spans_as_csv
@@ -86,29 +83,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _load(given: argparse.Namespace) -> TrainedClassifier:
-    model = load(given.model)
-    if not isinstance(model, TrainedClassifier):
-        raise InputError(f"{given.model} holds a model for regression; this command needs classes.")
-    if given.strict and model._ranges is None:
-        raise InputError(f"{given.model}: {NO_RANGES}")
-    return model
-
-
 def _warn(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
-
-
-def _tell_outside(found: Any, *, strict: bool) -> None:
-    if strict:
-        raise InputError(f"{found} Leave out --strict to use them all the same.")
-    _warn(f"warning: {found}")
 
 
 def _stream(given: argparse.Namespace) -> None:
     if sum(source is not None for source in (given.input, given.udp, given.tcp)) > 1:
         raise InputError("--input, --udp and --tcp exclude each other.")
-    model, say = _load(given), (lambda _: None) if given.quiet else _warn
+    model = load_classifier(given.model, strict=given.strict)
+    say = (lambda _: None) if given.quiet else _warn
 
     def make() -> DecisionStream:
         made = model.stream(
@@ -120,13 +103,18 @@ def _stream(given: argparse.Namespace) -> None:
             lag=given.lag,
             mean_dwell_s=given.mean_dwell_s,
         )
-        made.on_outside = partial(_tell_outside, strict=given.strict)
+        made.on_outside = partial(tell_outside, say=_warn, strict=given.strict)
         return made
 
     decisions = make()
     if given.tcp is not None:
+        import asyncio  # takes longer to import than to load a model
+
+        from sensorseq_runtime.prediction.serving import serve
+
         own = {"sample_format": given.format, "time_column": given.time_column}
         asyncio.run(serve(make, given.tcp, **own, n_threads=usable_threads(), say=say))
+        return
     parser = live.SampleParser(given.format, decisions.channels, given.time_column)
     with ExitStack() as stack:
         if given.udp is not None:
@@ -139,9 +127,10 @@ def _stream(given: argparse.Namespace) -> None:
 
 
 def _predict(given: argparse.Namespace) -> None:
-    model = _models[str(given.model)] = _load(given)
+    model = load_classifier(given.model, strict=given.strict)
+    _models[str(given.model)] = model
     for name in _UNUSUAL:
-        if (value := recorded_option(model.preparation_, "input", name)) is not None:
+        if (value := _reading(model).get(name)) is not None:
             raise InputError(
                 f"the training logs were read with {name}={value!r}, which sensorseq-run cannot do;"
                 " use `sensorseq predict`."
@@ -151,6 +140,8 @@ def _predict(given: argparse.Namespace) -> None:
     with ExitStack() as stack:
         found = map(partial(_predict_log, given), given.logs)
         if n_workers > 1:  # which inherit the model
+            from concurrent.futures import ProcessPoolExecutor
+
             os.environ["OMP_NUM_THREADS"] = "1"
             pool = stack.enter_context(ProcessPoolExecutor(n_workers))
             found = pool.map(partial(_predict_log, given), given.logs)
@@ -169,11 +160,17 @@ def _predict(given: argparse.Namespace) -> None:
         write_whole(given.csv, spans_as_csv(tuple(spans)).encode())
 
 
+def _reading(model: TrainedClassifier) -> Mapping[str, Any]:
+    """Return the options that the training logs were read with, as far as they are known."""
+    made: Mapping[str, Any] = model.preparation_ or {}
+    return (made.get("configuration") or {}).get("input") or {}
+
+
 def _predict_log(given: argparse.Namespace, path: Path) -> tuple[list[Any], list[str]]:
     """Return the spans of a log, in seconds since its start, and what is to be said of it."""
     model = _models[str(given.model)]
     recording = _read(path, model, given)
-    windows = prediction_pipeline(model.preparation_, given.hop_s).prepare([recording])
+    windows = prediction_plan(model.preparation_, given.hop_s).prepare([recording])
     outside = None if model._ranges is None else model.outside(windows)
     if outside is not None and outside.n_outside and given.strict:
         raise InputError(f"{path}: {outside} Leave out --strict to use them all the same.")
@@ -188,10 +185,9 @@ def _predict_log(given: argparse.Namespace, path: Path) -> tuple[list[Any], list
 
 def _read(path: Path, model: TrainedClassifier, given: argparse.Namespace) -> Recording:
     """Read the channels of a CSV log."""
-    plan = prediction_pipeline(model.preparation_)
-    names = tuple(plan.options.channels or ())
-    units = recorded_option(model.preparation_, "input", "units") or {}
-    time_column = given.time_column or recorded_option(model.preparation_, "input", "time_column")
+    options = prediction_plan(model.preparation_).options
+    names, units = tuple(options.channels or ()), options.units or {}
+    time_column = given.time_column or _reading(model).get("time_column")
     parser = live.SampleParser("csv", names, time_column)
     values, stamps = parser.feed(path.read_bytes(), whole=True)
     if parser.n_unreadable:

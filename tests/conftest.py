@@ -1,7 +1,6 @@
 """Fixed seeds, and a report that begins with what was really tested."""
 
 import importlib.util
-import math
 import os
 import random
 import sys
@@ -85,13 +84,7 @@ def without_module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def no_interrupt_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget the interrupts of other tests, so that the next one is the first."""
-    monkeypatch.setattr("sensorseq.training.engine._last_interrupt_s", -math.inf)
-
-
-@pytest.fixture
-def two_interrupts(no_interrupt_before: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def two_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the second interrupt of this test be soon after the first on a busy machine, too."""
     monkeypatch.setattr("sensorseq.training.engine.INTERRUPTED_TWICE_S", 60.0)
 

@@ -1,17 +1,14 @@
 """What prediction rests on needs numpy and no other library."""
 
 import ast
-import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from checkout import ROOT, script
+
 HEAVY = """h5py jinja2 markupsafe pandas pyarrow pydantic safetensors scipy sklearn threadpoolctl
            torch"""
-spec = importlib.util.spec_from_file_location("room", ROOT / "runtime" / "room.py")
-runtime = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(runtime)
+runtime = script(ROOT / "runtime" / "room.py")
 room = runtime.room
 
 

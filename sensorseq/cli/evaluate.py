@@ -8,8 +8,8 @@ from typer import Option
 
 from sensorseq.cli import options as opt
 from sensorseq.cli.app import command
-from sensorseq.cli.models import load_model, naming, tell_outside, write_page
-from sensorseq.cli.output import check_output, progress, say
+from sensorseq.cli.models import load_model, naming, write_page
+from sensorseq.cli.output import check_output, progress, say, warn
 
 
 @command(
@@ -50,6 +50,7 @@ def evaluate(
     from sensorseq.evaluation.comparison_text import format_comparison
     from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
     from sensorseq.io.prepared import read_windows
+    from sensorseq.prediction.outside import tell_outside
     from sensorseq.sequence.smoothing import Smoothing
 
     check_output(report, windows, model_file)
@@ -63,7 +64,7 @@ def evaluate(
             comparison = evaluate_test(model, read, include_seen=include_seen, **given)
         else:
             comparison = evaluate_folds(model, read, folds, **given)
-        tell_outside(comparison.outside, strict=strict)
+        tell_outside(comparison.outside, warn, strict=strict)
     if report is not None:
         from sensorseq.diagnosis.words import settings_as_options
 

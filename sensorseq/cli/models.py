@@ -22,7 +22,6 @@ from sensorseq.preprocessing.options import PreparationOptions
 if TYPE_CHECKING:
     from sensorseq.estimator import SensorLSTMClassifier
     from sensorseq.prediction.load import TrainedClassifier
-    from sensorseq.prediction.outside import OutsideWindows
 
 
 def load_model(path: Path, *, strict: bool = False) -> "SensorLSTMClassifier":
@@ -41,21 +40,15 @@ def load_model(path: Path, *, strict: bool = False) -> "SensorLSTMClassifier":
 
 def load_to_predict(path: Path, *, strict: bool = False) -> "TrainedClassifier":
     """Load a classifier as `load_model` does, without torch and scikit-learn."""
-    from sensorseq.prediction.load import TrainedClassifier, load
-    from sensorseq.prediction.predictor import NO_RANGES
+    from sensorseq.prediction.load import load_classifier
 
     try:
-        model = load(path)
+        return load_classifier(path, strict=strict)
     except ModelFileError:
         from sensorseq.evaluation.inspect import refuse_prepared
 
         refuse_prepared(path, "give a model here. The order is MODEL first, then the rest.")
         raise
-    if not isinstance(model, TrainedClassifier):
-        raise ModelFileError(f"{path} holds a model for regression; this command needs classes.")
-    if strict and model._ranges is None:
-        raise InputError(f"{path}: {NO_RANGES}")
-    return model
 
 
 def with_scale(given: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -106,14 +99,6 @@ def naming(path: Path) -> Iterator[None]:
         if printable(str(path)) not in str(error) and not isinstance(error, ArgumentError):
             error.add_note(f"windows from {path}")
         raise
-
-
-def tell_outside(found: "OutsideWindows | None", *, strict: bool) -> None:
-    """Warn about windows unlike the training windows; with --strict, raise."""
-    if found is not None and found.n_outside:
-        if strict:
-            raise InputError(f"{found} Leave out --strict to use them all the same.")
-        warn(f"warning: {found}")
 
 
 def write_page(

@@ -10,7 +10,7 @@ from typer import Argument, Option
 
 from sensorseq.cli import options as opt
 from sensorseq.cli.app import command, with_options
-from sensorseq.cli.models import load_to_predict, tell_outside
+from sensorseq.cli.models import load_to_predict
 from sensorseq.cli.output import check_output, progress, say, warn
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.io.atomic import write_whole
@@ -64,7 +64,7 @@ def predict(
     shows what each window says by itself.
     """
     from sensorseq.evaluation.predict import format_prediction, predict_recordings, table_of_spans
-    from sensorseq.prediction.outside import join_outside
+    from sensorseq.prediction.outside import join_outside, tell_outside
 
     check_output(html, model_file, *recordings)
     check_output(table, model_file, *recordings)
@@ -91,7 +91,7 @@ def predict(
         title = recordings[0].name if len(recordings) == 1 else f"{len(found)} recordings"
         write_whole(html, make_drive_page(found, title=title).encode())
     outside = [one.outside for one in found if one.outside is not None]
-    tell_outside(join_outside(outside) if outside else None, strict=strict)
+    tell_outside(join_outside(outside) if outside else None, warn, strict=strict)
     result = {
         "model": str(model_file),
         "classes": model.classes_.tolist(),
@@ -147,6 +147,7 @@ def stream(
     stream; then the rest is decided.
     """
     from sensorseq.prediction import live
+    from sensorseq.prediction.outside import tell_outside
 
     check_choice("--format", sample_format, live.FORMATS)
     if sum(given is not None for given in (source, udp, replay)) > 1:
@@ -161,7 +162,7 @@ def stream(
         lag=lag,
         mean_dwell_s=mean_dwell_s,
     )
-    decisions.on_outside = partial(tell_outside, strict=strict)
+    decisions.on_outside = partial(tell_outside, say=warn, strict=strict)
     parser = live.SampleParser(sample_format, decisions.channels, time_column)
     with ExitStack() as stack:
         if udp is not None:

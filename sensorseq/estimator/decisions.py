@@ -19,7 +19,7 @@ from sensorseq.prediction.inputs import check_groups
 from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.preparation import seen_recordings
 from sensorseq.prediction.probabilities import softmax
-from sensorseq.prediction.stream import prediction_pipeline
+from sensorseq.prediction.stream import prediction_plan
 from sensorseq.sequence.smoothing import FixedLag
 from sensorseq.training.inference import outputs_of
 from sensorseq.training.labels import read_known_labels
@@ -178,7 +178,7 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
             If the model does not know how its windows were prepared.
         """
         check_is_fitted(self)
-        options = prediction_pipeline(self.preparation_).options
+        options = prediction_plan(self.preparation_).options
         hop_s = options.hop_s or options.window_s
         smoother = FixedLag.of(
             self._smoothing(smooth, lag, mean_dwell_s, transitions),

@@ -20,7 +20,7 @@ from sensorseq.prediction.decisions import ClassPredictor
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.preparation import name_anew
 from sensorseq.prediction.probabilities import recording_prediction
-from sensorseq.prediction.stream import prediction_pipeline
+from sensorseq.prediction.stream import prediction_plan
 from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions, takes_options
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
@@ -147,7 +147,7 @@ def predict_recordings(
     RecordingError, WindowError
         If a recording cannot be read, lacks a channel or is shorter than a window.
     """
-    pipeline = prediction_pipeline(model.preparation_, hop_s)
+    pipeline = prediction_plan(model.preparation_, hop_s)
     reading = PreparationOptions.recorded(model.preparation_ or {})
     reading = replace(reading, **{k: value for k, value in options.items() if value is not None})
     sources = [source for path in paths for source in _find(Path(path), reading)]

@@ -13,7 +13,7 @@ from sensorseq.evaluation.predict import read_recording
 from sensorseq.options import CSV_FORM
 from sensorseq.prediction.decisions import ClassPredictor
 from sensorseq.prediction.live import Samples
-from sensorseq.prediction.stream import prediction_pipeline
+from sensorseq.prediction.stream import prediction_plan
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.readers import find_recordings
 
@@ -31,7 +31,7 @@ def samples_of_recording(
     sources = find_recordings(path, reading.only(*CSV_FORM))
     if len(sources) != 1:
         raise InputError(f"{path} holds {len(sources)} recordings; give one of them to --replay.")
-    recording = read_recording(sources[0], prediction_pipeline(model.preparation_), reading)
+    recording = read_recording(sources[0], prediction_plan(model.preparation_), reading)
     stamps, values = recording.timestamps_s, recording.values.astype(np.float64, copy=False)
     began_s = time.monotonic()
     ends_s = np.append(np.arange(stamps[0], stamps[-1], _REPLAY_S) + _REPLAY_S, np.inf)

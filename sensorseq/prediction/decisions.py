@@ -13,7 +13,6 @@ from sensorseq.io.model_file import read_labels
 from sensorseq.prediction.inputs import check_groups
 from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.predictor import WindowPredictor
-from sensorseq.prediction.preparation import recorded_option
 from sensorseq.prediction.probabilities import (
     Abstention,
     check_abstention,
@@ -21,7 +20,8 @@ from sensorseq.prediction.probabilities import (
     recording_prediction,
     softmax,
 )
-from sensorseq.prediction.stream import DecisionStream, prediction_pipeline
+from sensorseq.prediction.stream import DecisionStream, prediction_plan
+from sensorseq.preprocessing.cutting import recorded_hop_s
 from sensorseq.recording import Recording
 from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.sequence.smoothing import Smoothing
@@ -291,12 +291,12 @@ class ClassPredictor(WindowPredictor):
         if isinstance(X, Recording):
             X = [X]
         if isinstance(X, (list, tuple)) and X and isinstance(X[0], Recording):
-            X = prediction_pipeline(self.preparation_).prepare(
+            X = prediction_plan(self.preparation_).prepare(
                 [replace(one, label=None, label_spans=()) for one in X]
             )
         X, hop_s = self._open(X, "X"), None
         if isinstance(X, WindowSet):
-            hop_s = recorded_option(X.provenance, "window", "hop_s")
+            hop_s = recorded_hop_s(X.provenance)
             recording_id = X.recording_id if recording_id is None else recording_id
             start_s = X.start_s if start_s is None else start_s
             if window_s is None and X.sample_rate_hz:

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.checks import check_integer
-from sensorseq.errors import ModelFileError, check_choice, refusing
+from sensorseq.errors import InputError, ModelFileError, check_choice, refusing
 from sensorseq.io.model_file import SAVE_AGAIN, arrays_below, read_model, take_field
 from sensorseq.prediction.decisions import ClassPredictor
 from sensorseq.prediction.ensemble import Ensemble
 from sensorseq.prediction.inputs import CROPS, DTYPES
 from sensorseq.prediction.network import LstmNetwork, array_prefix, check_array_names
-from sensorseq.prediction.predictor import CLASSIFICATION, TASKS, WindowPredictor
+from sensorseq.prediction.predictor import CLASSIFICATION, NO_RANGES, TASKS, WindowPredictor
 from sensorseq.prediction.values import ValuePredictor
 
 
@@ -72,6 +72,16 @@ class TrainedClassifier(_Loaded, ClassPredictor):
 
 class TrainedRegressor(_Loaded, ValuePredictor):
     """A regressor of a model file; it has `predict` and `outside` of `SensorLSTMRegressor`."""
+
+
+def load_classifier(path: str | os.PathLike[str], *, strict: bool = False) -> TrainedClassifier:
+    """Load a classifier; with `strict`, only one that stores the range of its training data."""
+    model = load(path)
+    if not isinstance(model, TrainedClassifier):
+        raise ModelFileError(f"{path} holds a model for regression; this command needs classes.")
+    if strict and model._ranges is None:
+        raise InputError(f"{path}: {NO_RANGES}")
+    return model
 
 
 def load(path: str | os.PathLike[str]) -> TrainedClassifier | TrainedRegressor:

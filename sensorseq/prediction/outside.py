@@ -1,12 +1,13 @@
 """TrainedRanges: the extremes of training windows, which reveal windows outside them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.errors import InputError
 from sensorseq.preprocessing.scale.odd_scales import likely_unit
 from sensorseq.text import html_table
 
@@ -99,6 +100,14 @@ class OutsideWindows:
             unit = likely_unit(ratio, "training had")
         n = int(counts.sum())
         return f"channel {self.channels[c]!r} {what} ({n} window{'s'[: n != 1]}){unit}"
+
+
+def tell_outside(found: OutsideWindows | None, say: Callable[[str], None], *, strict: bool) -> None:
+    """Say that windows are unlike the training windows; if `strict`, raise."""
+    if found is not None and found.n_outside:
+        if strict:
+            raise InputError(f"{found} Leave out --strict to use them all the same.")
+        say(f"warning: {found}")
 
 
 def join_outside(parts: Sequence[OutsideWindows]) -> OutsideWindows:

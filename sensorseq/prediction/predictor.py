@@ -78,13 +78,13 @@ class WindowPredictor:
         """Raise if nothing was learned yet."""
 
     def _open(self, X: Any, name: str) -> Any:
-        """Return the windows of a WindowSet."""
-        if isinstance(X, WindowSet):
-            return X
-        raise InputError(
-            f"{name}={os.fspath(X)!r} is a path, and the runtime reads no prepared files. Give an"
-            " array, or recordings to `timeline`."
-        )
+        """Return the windows that X names; here a path names none."""
+        if isinstance(X, (str, os.PathLike)):
+            raise InputError(
+                f"{name}={os.fspath(X)!r} is a path, and the runtime reads no prepared files. Give"
+                " an array, or recordings to `timeline`."
+            )
+        return X
 
     def _read_table(self, X: Any, name: str) -> Any:
         """Check windows (n, t) of one channel."""

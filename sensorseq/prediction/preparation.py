@@ -33,12 +33,6 @@ class Preparation(_Learned):
     resampled_to_hz: float | None
 
 
-def recorded_option(made: Mapping[str, Any] | None, section: str, key: str) -> Any:
-    """Return an option of a recorded configuration; None if it is not known."""
-    sections = (made or {}).get("configuration") or {}
-    return (sections.get(section) or {}).get(key)
-
-
 def check_preparation(preparation: dict[str, Any] | None) -> Preparation | None:
     """Return the preparation in a model file; raise `LookupError` or `TypeError` if malformed."""
     if preparation is None:

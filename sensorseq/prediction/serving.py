@@ -27,9 +27,8 @@ async def serve(
     """Classify the samples of each connection by a stream of its own, until it is cancelled.
 
     A decision is a line of JSON as `write_decisions` writes it, but with ``late_s``, the time since
-    its last sample came. A connection whose data cannot be
-    read gets a line with ``"error"`` and is closed; the others go on. When a connection is ended,
-    what is left of its stream is decided.
+    its last sample came. A connection whose data cannot be read gets a line with ``"error"`` and is
+    closed; the others go on. When a robot ends its data, what is left of its stream is decided.
 
     Parameters
     ----------

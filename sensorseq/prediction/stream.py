@@ -13,7 +13,7 @@ from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.prediction.frames import in_order
 from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.outside import OutsideWindows, TrainedRanges
-from sensorseq.prediction.preparation import Preparation, recorded_option
+from sensorseq.prediction.preparation import Preparation
 from sensorseq.prediction.probabilities import Abstention
 from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.resample.live_clock import EvenSamples, LiveClock
@@ -79,9 +79,7 @@ class StreamDecision:
         return {**vars(self), "probabilities": dict(named)}
 
 
-def prediction_pipeline(
-    preparation: Preparation | None, hop_s: float | None = None
-) -> RecordingPlan:
+def prediction_plan(preparation: Preparation | None, hop_s: float | None = None) -> RecordingPlan:
     """Return the plan that cuts recordings as for a fit; raise an InputError if it has none."""
     if preparation is None or not preparation["configuration"]:
         raise InputError(
@@ -125,7 +123,7 @@ class DecisionStream:
         false_alarm_rate: float | None = None,
         smoothing: Smoothing,
     ) -> None:
-        pipeline = prediction_pipeline(model.preparation_)
+        pipeline = prediction_plan(model.preparation_)
         if isinstance(model.scaler_, KeyedScaler):
             raise InputError(
                 "the model scales each recording by its own statistics, which a stream does not"
@@ -149,7 +147,7 @@ class DecisionStream:
         self.sample_rate_hz = rate
         self.channels = tuple(use.channels or ())
         self.classes: list[Any] = model.classes_.tolist()
-        units = recorded_option(model.preparation_, "input", "units") or {}
+        units = use.units or {}
         self._channels = tuple(Channel(name, units.get(name, "")) for name in self.channels)
         gap = use.max_gap_s if max_gap_s is None else max_gap_s
         self._clock = LiveClock(rate, len(self.channels), gap, max_delay_s)

@@ -65,6 +65,14 @@ def test_a_classifier(runtime, tmp_path_factory, steps, arguments):
         [fitted.predict_proba(X), fitted.predict_proba(X, lengths), fitted.outside(3 * X).reasons],
         [loaded.predict_proba(X), loaded.predict_proba(X, lengths), loaded.outside(3 * X).reasons],
     )
+    at = {"start_s": np.arange(len(X)) / 2, "window_s": 1.0}
+    same([fitted.timeline(X, **at).probabilities], [loaded.timeline(X, **at).probabilities])
+    names = np.arange(len(X)) // 9
+    assert [*map(tuple, fitted.predict_recordings(X, names))] == [
+        *map(tuple, loaded.predict_recordings(X, names))
+    ]
+    with pytest.raises(runtime.errors.InputError, match="path"):
+        loaded.predict("w.h5")
     *_, new = recordings(26.0)
     own = runtime.Recording(new.values, new.timestamps_s, ("cur", "vel"), "new")
     if steps and steps[-1]["kind"] == "product":  # which needs units

@@ -297,9 +297,7 @@ def test_a_checkpoint_is_written_after_each_kth_epoch_and_the_last(tmp_path, eve
 
 @pytest.mark.parametrize("every", [1, 4])
 @pytest.mark.parametrize("error", [CrashError, KeyboardInterrupt])
-def test_a_run_that_ends_before_its_time_leaves_its_last_finished_epoch(
-    tmp_path, no_interrupt_before, every, error
-):
+def test_a_run_that_ends_before_its_time_leaves_its_last_finished_epoch(tmp_path, every, error):
     path = tmp_path / "run"
     try:
         _, result = train(Checkpoint(path, every=every), callbacks=[CrashIn(4, error)])
@@ -481,9 +479,7 @@ def test_a_disk_that_fails_leaves_the_checkpoint_before(tmp_path, monkeypatch, s
     assert_same_run(once, tmp_path / "whole", again, path)
 
 
-def test_ctrl_c_while_a_checkpoint_is_written_loses_no_epoch(
-    tmp_path, no_interrupt_before, monkeypatch
-):
+def test_ctrl_c_while_a_checkpoint_is_written_loses_no_epoch(tmp_path, monkeypatch):
     path, write = tmp_path / "run", checkpoint.write_whole
 
     def interrupt(*_, **__):

@@ -245,7 +245,6 @@ def test_a_callback_ends_training_by_returning_true():
     assert (result.ended_by, len(result.history)) == ("callback", 2)
 
 
-@pytest.mark.usefixtures("no_interrupt_before")
 def test_an_interrupt_keeps_the_best_weights_so_far():
     def interrupt(history):
         if len(history) == 3:
@@ -260,7 +259,6 @@ def test_an_interrupt_keeps_the_best_weights_so_far():
     assert loss == result.history["val_loss"].min()
 
 
-@pytest.mark.usefixtures("no_interrupt_before")
 def test_a_second_interrupt_soon_after_the_first_is_passed_on(monkeypatch):
     def interrupt(history):
         raise KeyboardInterrupt

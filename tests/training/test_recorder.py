@@ -378,9 +378,7 @@ class InterruptIn:
 
 @pytest.mark.parametrize("engine", ["native", "autograd"])
 @pytest.mark.parametrize("options", EQUAL.values(), ids=EQUAL)
-def test_a_run_that_goes_on_has_the_record_of_the_whole(
-    engine, options, tmp_path, no_interrupt_before
-):
+def test_a_run_that_goes_on_has_the_record_of_the_whole(engine, options, tmp_path):
 
     def begin(**more):
         refresh = Renew(torch.float64) if options.get("refresh") else None
@@ -395,9 +393,7 @@ def test_a_run_that_goes_on_has_the_record_of_the_whole(
     assert_same_record(again.record, whole)
 
 
-def test_a_run_that_was_not_recorded_from_its_beginning_has_no_record(
-    tmp_path, no_interrupt_before
-):
+def test_a_run_that_was_not_recorded_from_its_beginning_has_no_record(tmp_path):
     train(checkpoint=Checkpoint(tmp_path / "run"), callbacks=[InterruptIn(2)])
     going_on = Checkpoint(tmp_path / "run", resume=True)
     assert train(checkpoint=going_on, recorder=Recorder())[1].record is None

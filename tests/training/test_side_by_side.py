@@ -280,7 +280,7 @@ class Interrupter:
         self.ended += 1
 
 
-def test_an_interrupt_ends_every_run_with_its_best_weights(no_interrupt_before):
+def test_an_interrupt_ends_every_run_with_its_best_weights():
     watcher = Interrupter(at=3)
     jobs = [make_job(0, DATA, VALIDATION), make_job(1, DATA, VALIDATION, callbacks=(watcher,))]
     copies = [copy_of(job) for job in jobs]
