@@ -273,11 +273,12 @@ def _repair_line(results: dict) -> str:
         for name in ("probe", "random search")
     )
     before, after = (f"{100 * probe[f'accuracy_{name}']:.0f} %" for name in ("before", "after"))
-    n_harmed, n = map(sum, zip(probe["bad_harmed"], probe["good_harmed"], strict=True))
+    n_harmed = probe["bad_harmed"][0] + probe["good_harmed"][0]
     return (
         f"- **Repair:** of {probe['repaired'][1]} bad runs, `probe` repairs {probe['repaired'][0]},"
         f" from {before} to {after} on average; random search in\n  the same time repairs"
-        f" {search['repaired'][0]}. It makes {n_harmed} of all {n} runs less accurate."
+        f" {search['repaired'][0]}. It makes {n_harmed} of these and"
+        f" {probe['good_harmed'][1]} good runs less accurate."
         "\n  [How this was measured](docs/benchmarks.md#repairs)"
     )
 

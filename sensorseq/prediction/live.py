@@ -17,6 +17,7 @@ from sensorseq.recording import TIME_COLUMNS
 FORMATS = ("csv", "float32", "float64")
 _BLOCK = 1 << 16  # most bytes read at once
 _DATAGRAM = 1 << 16
+_MANY_LINES = 50  # fewer are parsed one by one
 _FEWEST_LINES = 20  # after this many unreadable lines at the start, it is not CSV
 _JUDGED = 50  # number of timestamps compared with the sample rate
 _FACTOR = 1.5  # the rates may differ by up to this factor
@@ -61,11 +62,38 @@ class SampleParser:
         *lines, self._rest = data.split(b"\n")
         if whole:
             lines, self._rest = [*lines, self._rest], b""
-        rows = [row for line in lines if line.strip() and (row := self._row(line)) is not None]
+        lines = [line for line in lines if line.strip()]
+        made, done = [], 0
+        while done < len(lines) and self._columns is None:  # the header, and what is before it
+            made.append(self._row(lines[done]))
+            done += 1
+        block = self._numbers(lines[done:])
+        if block is None:
+            made += map(self._row, lines[done:])
+        rows = [row for row in made if row is not None]
         n_channels = len(self._channels)
         table = np.array(rows, np.float64).reshape(len(rows), n_channels + (self._time is not None))
+        if block is not None:
+            table = np.concatenate([table, block])
         stamps = table[:, n_channels] if self._time is not None else None
         return Samples(table[:, :n_channels], stamps)
+
+    def _numbers(self, lines: list[bytes]) -> NDArray[np.float64] | None:
+        """Parse many lines at once; None if they are few or a field is not a plain number."""
+        if len(lines) < _MANY_LINES:
+            return None
+        try:
+            table = np.loadtxt(lines, delimiter=",", comments=None, usecols=self._wanted, ndmin=2)
+        except ValueError:
+            return None
+        self._n_lines += len(lines)
+        return table
+
+    @property
+    def _wanted(self) -> list[int]:
+        """Columns of the channels, and of the time if there is one."""
+        assert self._columns is not None
+        return self._columns if self._time is None else [*self._columns, self._time]
 
     def _row(self, line: bytes) -> list[float] | None:
         """Parse a line into channels, with the time last; None for a header or unreadable line."""
@@ -73,10 +101,8 @@ class SampleParser:
         fields = [field.strip(b' \t\r\n"') for field in line.split(b",")]
         if self._columns is None and not self._find_columns(fields):
             return None
-        assert self._columns is not None
-        wanted = self._columns if self._time is None else [*self._columns, self._time]
         try:
-            return [float(fields[at]) if fields[at] else np.nan for at in wanted]
+            return [float(fields[at]) if fields[at] else np.nan for at in self._wanted]
         except (ValueError, IndexError):
             self._count_unreadable(line)
             return None

@@ -162,6 +162,34 @@ def test_bytes_may_be_split_anywhere(cuts, is_text):
     assert parser.n_unreadable == 1
 
 
+ODD = (
+    "",
+    "4",
+    "1,2,3,4",
+    '"1",2,3',
+    "1e-3,nan,-.5",
+    "1_0,2,3",
+    "# 1,2,3",
+    "1,2,3 # x",
+    "1,,3",
+    "x",
+)
+
+
+@given(st.lists(st.sampled_from(["0.1,2,3e1\r", *ODD]), max_size=4), st.booleans())
+def test_many_lines_at_once_are_parsed_as_one_by_one(odd, has_header):
+    usual = [f"{k / 7!r},{k},{-k / 3!r}" for k in range(60)]
+    lines = ["time,cur,vel"] * has_header + usual[:30] + odd + usual[30:]
+    text = "".join(f"{line}\n" for line in lines).encode()
+    whole, single = live.SampleParser("csv", NAMES), live.SampleParser("csv", NAMES)
+    found = whole.feed(text, whole=True)
+    parts = [single.feed(line) for line in text.splitlines(keepends=True)]
+    for name in ("values", "timestamps_s"):
+        known = [value for part in parts if (value := getattr(part, name)) is not None]
+        np.testing.assert_array_equal(getattr(found, name), np.concatenate(known))
+    assert whole.n_unreadable == single.n_unreadable
+
+
 def test_quoted_numbers_are_numbers_and_lines_without_any_after_a_header_are_refused():
     header = ",".join(["time", *NAMES]).encode() + b"\n"
     row = ",".join(f'"{k}.5"' for k in range(len(NAMES) + 1)).encode() + b"\n"

@@ -120,7 +120,7 @@ def window_recordings(
     if not pieces:
         raise WindowError("no recordings to cut into windows.")
     _check_alike(pieces)
-    rate = _common_rate(pieces, sample_rate_hz)
+    rate = _verified_rate(pieces, sample_rate_hz)
     length = window_samples(window_s, rate)
     grid = _Grid(
         float(window_s),
@@ -424,8 +424,8 @@ def _check_alike(pieces: list[Recording]) -> None:
             ends[piece.recording_id] = float(piece.timestamps_s[-1])
 
 
-def _common_rate(pieces: list[Recording], given_hz: float | None) -> float:
-    """Return the common rate of all pieces, within the precision of their timestamps."""
+def _verified_rate(pieces: list[Recording], given_hz: float | None) -> float:
+    """Return the rate that all pieces have, within the precision of their timestamps."""
     timed = [piece for piece in pieces if piece.n_samples > 1]
     if given_hz is not None:
         rate = check_rate("sample_rate_hz", given_hz)
