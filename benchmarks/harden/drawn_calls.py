@@ -1,4 +1,4 @@
-"""Calls of the native operators as hypothesis draws them: right, or with arguments spoiled.
+"""Calls of the native libraries as hypothesis draws them: right, or with arguments spoiled.
 
 `python benchmarks/harden/drawn_calls.py --seconds 60 [--threads 2]`. A call may return or raise;
 it must not crash, which is for the sanitizer around this process to notice (`sanitizers.py`). The
@@ -9,22 +9,29 @@ import argparse
 import contextlib
 import json
 import sys
+import tempfile
 import time
+import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import hypothesis
 import numpy as np
 import torch
 from hypothesis import strategies as st
+from mutations import mutate_json
 from scipy.signal import butter
 
 sys.path.insert(0, sys.argv.pop(1) if len(sys.argv) > 1 and Path(sys.argv[1]).is_dir() else ".")
 
-from sensorseq import _signal
+from sensorseq import SensorLSTMClassifier, _signal
+from sensorseq.errors import SensorseqError
 from sensorseq.features import RandomConvolutions
+from sensorseq.io import model_file
 from sensorseq.ops import train_epoch as epochs
+from sensorseq.prediction.load import load
 
 # 2**20 outputs for each sample, or channels, are accepted and take gigabytes; 2**31 are refused
 ODD_INTEGERS = (-(2**62), -1, 0, 1, 2, 3, 7, 2**12, 2**31, 2**62)
@@ -310,6 +317,48 @@ def filters(rng, n_spoiled, signal, c):
             assert one.isa
 
 
+@cache
+def trained():
+    """Return the arrays and the description of a model with features and several networks."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 9, 2)).astype(np.float32), np.arange(40) % 2
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = Path(folder) / "model.safetensors"
+        fitted = SensorLSTMClassifier(hidden_size=5, max_epochs=2, n_models=2, random_state=0)
+        fitted.fit(X, y, groups=np.arange(40) // 2).save(path)
+        arrays, description = model_file.read_model(path)
+    return arrays, json.dumps(model_file.to_jsonable(description)).encode()
+
+
+def models(rng, n_spoiled):
+    """Load a model file for prediction, its description or an array changed, and predict."""
+    arrays, text = trained()
+    arrays = dict(arrays)
+    for _ in range(n_spoiled):
+        name = rng.choice(list(arrays))
+        if rng.random() < 0.7:
+            text = mutate_json(rng, text)
+        elif rng.random() < 0.5:
+            arrays[name] = np.ascontiguousarray(spoil(rng, arrays[name]))
+        else:
+            arrays[name] = arrays[rng.choice(list(arrays))]
+    X = np.random.default_rng(rng.randrange(99)).normal(size=(rng.choice((0, 1, 9)), 9, 2))
+    with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+        file.write(model_file.pack(model_file.MODEL, arrays, text.decode(errors="replace")))
+        file.flush()
+        name = "models"
+        try:
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                load(file.name).predict(X)
+        except SensorseqError:
+            counts[f"{name} refused"] += 1
+            counts[f"{name} when right"] += not n_spoiled
+        else:
+            counts[f"{name} done"] += 1
+
+
 def in_turn(function, *arguments):
     """Call from two threads at once what keeps a state."""
     with ThreadPoolExecutor(2) as pool:
@@ -334,12 +383,12 @@ def main():
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     @hypothesis.given(
-        st.randoms(use_true_random=True), st.sampled_from((0, 1, 1, 1, 2)), st.integers(0, 2)
+        st.randoms(use_true_random=True), st.sampled_from((0, 1, 1, 1, 2)), st.integers(0, 3)
     )
     def draw(rng, n_spoiled, subject):
         if time.monotonic() > until:
             raise KeyboardInterrupt  # hypothesis has no end by time
-        function = (lstm, training, signals)[subject]
+        function = (lstm, training, signals, models)[subject]
         if asked.threads == 1:
             function(rng, n_spoiled)
             return
