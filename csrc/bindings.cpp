@@ -384,7 +384,7 @@ int64_t TrainEpochWorkspaceBytes(int64_t n_channels, int64_t n_timesteps, int64_
     Raise(Status::kInvalidShape);
   }
   CheckCountable(max_batch, n_timesteps, n_channels, hidden_size,
-                 n_layers * n_directions * n_lanes);
+                 1.0 * n_layers * n_directions * n_lanes);
   return static_cast<int64_t>(
       train_epoch_workspace_bytes(s, n_lanes, static_cast<size_t>(real_bytes)));
 }

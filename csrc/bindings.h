@@ -44,7 +44,7 @@ inline std::string Text(const Sizes& sizes) {
 }
 
 inline void CheckCountable(int64_t n_windows, int64_t n_timesteps, int64_t n_channels,
-                           int64_t hidden_size, int64_t n_layers) {
+                           int64_t hidden_size, double n_layers) {
   const std::string problem =
       CountProblem(n_windows, n_timesteps, n_channels, hidden_size, n_layers);
   if (!problem.empty()) Fail(problem);
@@ -160,7 +160,7 @@ inline LstmShape Arguments::Check(const std::string& pooling, bool is_projected)
          (is_projected ? "" : "1 or ") + std::to_string(M) + ".");
   }
   if (D < 1 || D > 2) Fail("sensorseq: weight_hh has " + std::to_string(D) + " directions.");
-  CheckCountable(s.n_windows, s.n_timesteps, s.n_channels, H, M * D);
+  CheckCountable(s.n_windows, s.n_timesteps, s.n_channels, H, 1.0 * M * D);
   const int32_t device = DeviceOf(x);
   const int64_t x_width = is_projected ? D * kGates * H : s.n_channels;
   CheckTensor(x, "x", {s.n_x_models, s.n_windows, s.n_timesteps, x_width}, dtype, device);
@@ -189,8 +189,10 @@ inline Sizes StateSizes(const LstmShape& s) {
 // a call has five outputs.
 inline Tensor Empty(const Tensor& like, const Sizes& sizes, int32_t dtype) {
   Sizes strides(sizes.size());
-  int64_t stride = 1;
-  for (size_t i = sizes.size(); i-- > 0; stride *= sizes[i] > 0 ? sizes[i] : 1) strides[i] = stride;
+  uint64_t stride = 1;  // of an empty tensor it may overflow, where it means nothing
+  for (size_t i = sizes.size(); i-- > 0; stride *= std::max<uint64_t>(sizes[i], 1)) {
+    strides[i] = static_cast<int64_t>(stride);
+  }
   int32_t type, index;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &type));
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &index));

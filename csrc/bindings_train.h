@@ -150,7 +150,7 @@ inline TrainShape TrainTensors::Check() const {
   TrainShape s = network;
   s.n_channels = x.size(3);
   CheckCountable(s.max_batch, s.n_timesteps, s.n_channels, s.hidden_size,
-                 s.n_layers * s.n_directions * parameters.size(0));
+                 1.0 * s.n_layers * s.n_directions * parameters.size(0));
   s.n_models = parameters.size(0);
   s.n_windows = x.size(1);
   s.n_data_timesteps = x.size(2);

@@ -41,7 +41,7 @@ void Check(Status status) {
 
 void CheckCountable(const LstmShape& s) {
   const std::string problem = CountProblem(s.n_windows, s.n_timesteps, s.n_channels, s.hidden_size,
-                                           s.n_models * s.n_directions);
+                                           1.0 * s.n_models * s.n_directions);
   if (!problem.empty()) throw Refusal{SENSORSEQ_BAD_VALUE, problem};
 }
 

@@ -17,12 +17,12 @@ namespace sensorseq {
 // works in would overflow 64 bits: arrays without channels or models are of any size. Empty where
 // nothing is. `n_layers` counts those of all models.
 inline std::string CountProblem(int64_t n_windows, int64_t n_timesteps, int64_t n_channels,
-                                int64_t hidden_size, int64_t n_layers) {
+                                int64_t hidden_size, double n_layers) {
   if (n_windows < 0 || n_timesteps < 0) {
     return std::string("sensorseq: ") + StatusText(Status::kInvalidShape) + ".";
   }
   const double H = static_cast<double>(hidden_size);
-  const double width = static_cast<double>(n_layers) * (H + kVectorPadding) + n_channels;
+  const double width = n_layers * (H + kVectorPadding) + n_channels;
   const double n_saved = (n_windows + 64.0) * (n_timesteps + 1.0) * kSavedValues;
   if ((n_saved + 256.0 * H) * width < 0x1p59) return "";
   return "sensorseq: " + std::to_string(n_windows) + " windows of " + std::to_string(n_timesteps) +

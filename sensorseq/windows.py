@@ -133,6 +133,11 @@ class WindowSet:
         """The number of channels."""
         return int(self.X.shape[2])
 
+    @property
+    def window_s(self) -> float | None:
+        """The length of a window in seconds, if the rate is known."""
+        return None if self.sample_rate_hz is None else self.n_timesteps / self.sample_rate_hz
+
     def take(self, indices: ArrayLike) -> "WindowSet":
         """Return the windows at `indices` (integers or a mask), in that order.
 

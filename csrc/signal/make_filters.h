@@ -115,6 +115,11 @@ inline SectionFilter MakeSections(const double* sections, int64_t n_sections, in
           ("sections must have the shape (n, 6), n >= 1; n_channels=" + std::to_string(n_channels) +
            " must be at least 1.")
               .c_str());
+  constexpr int64_t kMostStates = int64_t{1} << 27;  // 2 GB
+  Require(n_channels <= kMostStates / n_sections,
+          ("n_channels=" + std::to_string(n_channels) + " is too large for " +
+           std::to_string(n_sections) + " sections.")
+              .c_str());
   for (int64_t i = 0; i < n_sections; ++i) {
     Require(sections[6 * i + 3] == 1, "sections[:, 3] must be 1.");
   }

@@ -24,6 +24,7 @@ from sensorseq.estimator.report import (
     warn_of_the_end,
 )
 from sensorseq.estimator.runner import FitOrigin, copied, repair_fit
+from sensorseq.estimator.sensors import fit_sensors
 from sensorseq.history import History, TrainingRecord
 from sensorseq.inspection.check_result import Diagnosis
 from sensorseq.inspection.finding import Finding
@@ -33,6 +34,7 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.inputs import is_table
 from sensorseq.prediction.predictor import CLASSIFICATION
+from sensorseq.sensor_windows import are_sensors
 from sensorseq.training import TrainingResult
 from sensorseq.training.callbacks import NoProgress, notify
 from sensorseq.training.data import FitData, Holdout
@@ -88,7 +90,8 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
             is not used. A WindowSet holds unscaled, unbalanced windows whatever the pipeline's
             settings; the `scale` and `sampler` of this estimator apply to them. A prepared file
             contains its scaler, used if it matches `scale`, and the indices of its balanced
-            training windows.
+            training windows. A classifier also takes a mapping of sensors to such arrays, each at
+            its own rate, or SensorWindows: row i of each is the same stretch of time.
         y : array of shape (n,) or (n, k), optional
             For a classifier labels, or exactly one-hot columns; for a regressor one or more values
             for each window. Not needed if a WindowSet has labels; a file contains its own.
@@ -135,6 +138,9 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
             "groups_val": groups_val,
             "lengths_val": lengths_val,
         }
+        if are_sensors(X):
+            fit_sensors(self, X, y, given)
+            return self
         tasks = FitTasks.of_watched(self, X, y, sample_weight, lengths)
         started = time.perf_counter()
         with self._progress() as progress:
@@ -176,7 +182,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
                 f" fit kept {len(networks)}; {way_out}."
             )
         # `_passes` is the state of an optimizer that this fit does not continue.
-        forgotten = ["_passes", "repair_"]
+        forgotten = ["_passes", "repair_", "sensors_", "_fusion"]
         if not continues:  # the earlier fit is discarded even if this one fails
             forgotten += ["module_", "_head", "adaptation_", "patch_"]
         for name in forgotten:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.validation import check_is_fitted
 
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator.adapt import Adaptation, adapt
@@ -223,11 +222,18 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         inputs). Long windows are then faster, and mostly classified better. ``"auto"`` leaves at
         least 32 steps; of windows with fewer than 64 samples each is a step. None gives the network
         every sample. `features` are computed from samples in any case.
+    missing : {"error", "expected"}, default="error"
+        What to do with windows that lack one of several sensors, where X of `fit` has several.
+        error: refuse them. expected: train the model of each sensor on the windows that it has, and
+        predict from the sensors that are there, with weights of their own for each pattern.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of `predict_proba`; 0 to k - 1 for one-hot `y`.
+    sensors_ : dict of str to SensorLSTMClassifier
+        The model of each sensor, where X of `fit` had several; then there are no other attributes
+        of the fit but `classes_`.
     n_features_in_ : int
         Number of timesteps of 2-D input, otherwise number of channels.
     feature_names_in_ : ndarray of str
@@ -367,6 +373,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         features: Any = "auto",
         refit: str | None = "auto",
         patch: int | str | None = "auto",
+        missing: str = "error",
     ) -> None:
         store_arguments(self, locals())
 
@@ -480,6 +487,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         ----------
         .. [1] M. Sundararajan, A. Taly, Q. Yan, *Axiomatic Attribution for Deep Networks*, 2017.
         """
+        self._check_single("explain")
         sequences = self._read_windows(X, lengths)
         if is_stored(sequences):
             raise InputError(
@@ -535,7 +543,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         InputError
             If a label is not a class of this model, or channels or sample rate differ.
         """
-        check_is_fitted(self)
+        self._check_single("adapt")
         adapted: Self = adapt(self, X, y, groups, lengths)
         return adapted
 
@@ -609,7 +617,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         ArgumentError
             If an argument does not fit the model.
         """
-        check_is_fitted(self)
+        self._check_single("to_c")
         return write_c(
             self,
             folder,

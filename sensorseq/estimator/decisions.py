@@ -1,6 +1,7 @@
 """Learn from windows that were left out: the temperature, and when to abstain."""
 
 import os
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from sensorseq.estimator.base import SensorLSTM
 from sensorseq.estimator.fitting import PreparedFit
 from sensorseq.estimator.refit import Refit
 from sensorseq.export.smoother import write_smoother
+from sensorseq.io.model_file import take_field
 from sensorseq.prediction.decisions import ClassPredictor
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.inputs import check_groups
@@ -23,6 +25,7 @@ from sensorseq.prediction.stream import prediction_plan
 from sensorseq.sequence.smoothing import FixedLag
 from sensorseq.training.inference import outputs_of
 from sensorseq.training.labels import read_known_labels
+from sensorseq.training.parameters import check_parameters, check_plain
 from sensorseq.training.probabilities import (
     NOTABLE_SPREAD,
     choose_threshold,
@@ -37,6 +40,8 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
     """Class probabilities, and the decisions based on them."""
 
     calibrate: bool
+    # rows of X as given to `fit`, and their logits by models that were not fitted on them
+    _left_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
 
     def held_out_predictions(
         self, n_windows: int
@@ -147,6 +152,42 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
         self.abstention_ = chosen
         return self
 
+    def _stored_sensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        assert self._fusion is not None
+        arrays = {} if self._known is None else dict(self._known.arrays())
+        of_sensors = []
+        for at, model in enumerate(self.sensors_.values()):
+            own, described = model._stored()
+            arrays |= {f"sensor.{at}.{name}": array for name, array in own.items()}
+            of_sensors.append(described)
+        parameters = self.get_params(deep=False)
+        check_plain(parameters)
+        return arrays, {
+            "task": self._task,
+            "parameters": parameters,
+            **self._describe_targets(),
+            "fusion": self._fusion.description(),
+            "sensors": of_sensors,
+        }
+
+    @classmethod
+    def _restored_sensors(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        description: Mapping[str, Any],
+        path: str | os.PathLike[str],
+        device: str | None,
+    ) -> Self:
+        def take(name: str, kind: Any) -> Any:
+            return take_field(description, name, kind, path)
+
+        model = cls(**take("parameters", dict))
+        check_parameters(model.get_params(deep=False))
+        model._restore_sensors(
+            arrays, take, lambda own, described: cls._restored(own, described, path, device)
+        )
+        return model
+
     def smoother_to_onnx(
         self,
         path: str | os.PathLike[str],
@@ -191,18 +232,21 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
     def _learn_probabilities(
         self, prepared: PreparedFit, plan: Refit | FeatureChoice | None
     ) -> None:
-        self.temperature_, self._known = 1.0, None
+        self.temperature_, self._known, self._left_out = 1.0, None, None
         # It was chosen for the probabilities of an earlier fit.
         self.__dict__.pop("abstention_", None)
         held_out = prepared.validation
         groups = None if held_out is None else held_out.groups
         if self._head is not None and isinstance(plan, Refit):
             logits, class_index, groups = plan.left_out(self._head, groups)
+            rows = self._head.given_rows
         elif held_out is not None and held_out.samples is not None:
             logits = outputs_of(self._ensemble, held_out.samples)
             class_index = held_out.samples.target.cpu().numpy()
+            rows = held_out.rows
         else:
             return
+        self._left_out = None if rows is None else (rows, logits)
         if self.calibrate:
             self._calibrate(logits, class_index, groups)
         self._known = OutOfDistribution.learn(softmax(logits / self.temperature_), groups)

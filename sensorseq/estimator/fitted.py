@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sensorseq.diagnosis.level import compare_level
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.errors import ArgumentError, ModelFileError, check_choice, refusing
+from sensorseq.errors import ArgumentError, InputError, ModelFileError, check_choice, refusing
 from sensorseq.estimator.model import pack_state, unpack_state
 from sensorseq.estimator.reading import WindowReader
 from sensorseq.estimator.report import make_report
@@ -32,6 +32,7 @@ from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.predictor import CLASSIFICATION, check_texts
 from sensorseq.preprocessing.configuration import check_recorded
 from sensorseq.preprocessing.windows.augment import Augmentation
+from sensorseq.sensor_windows import SensorWindows
 from sensorseq.training import EngineChoice
 from sensorseq.training.inference import ModuleNetwork, outputs_of
 from sensorseq.training.network import ARCHITECTURE, network_arrays, read_network
@@ -90,6 +91,11 @@ class FittedLSTM(WindowReader):
     def fluctuation_(self) -> FluctuationReport:
         """The report; its first use compares the network with what the data allow."""
         own = self.__dict__
+        if "sensors_" in own:
+            name = next(iter(self.sensors_))
+            raise AttributeError(
+                f"the model of each sensor has a report of its own: sensors_[{name!r}].fluctuation_"
+            )
         if "fluctuation_" not in own:
             raise AttributeError(f"{type(self).__name__} has no fluctuation_ before fit.")
         if own.get("_to_compare") is not None:
@@ -147,7 +153,7 @@ class FittedLSTM(WindowReader):
         """
         X = self._open(X, "X")
         predicted = self.predict(X, lengths)
-        y = X.y if y is None and isinstance(X, WindowSet) else y
+        y = X.y if y is None and isinstance(X, WindowSet | SensorWindows) else y
         return self._measure(y, predicted, sample_weight)
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
@@ -167,7 +173,7 @@ class FittedLSTM(WindowReader):
         """
         from sensorseq.diagnosis.page import draw_history  # matplotlib is an extra
 
-        check_is_fitted(self)
+        self._check_single("plot_history")
         return draw_history(
             self.history_,
             n_val=self._report_facts["n_val"],
@@ -243,15 +249,25 @@ class FittedLSTM(WindowReader):
         EnvironmentProblemError
             If the library onnx is missing.
         """
-        check_is_fitted(self)
+        self._check_single("to_onnx")
         if false_alarm_rate is not None and self._task != CLASSIFICATION:
             raise ArgumentError("false_alarm_rate is for classifiers, not for a regressor.")
         known = None if false_alarm_rate is None else self._known_within(false_alarm_rate)
         options: dict[str, Any] = {"n_timesteps": n_timesteps, "lengths": lengths, "dtype": dtype}
         write_onnx(self, path, **options, steps=steps, known=known, stored=self._stored)
 
+    def _check_single(self, method: str) -> None:
+        """Raise an InputError if there is a model for each of several sensors."""
+        check_is_fitted(self)
+        for name in self.__dict__.get("sensors_", ()):
+            raise InputError(
+                f"{method} works for one sensor at a time: use it of sensors_[{name!r}] and so on."
+            )
+
     def _stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the arrays and the description for a model file."""
+        if "sensors_" in self.__dict__:
+            return self._stored_sensors()
         arrays = network_arrays(self.modules_, self.scaler_)
         for part in (self._head, self._known, self._ranges):
             if part is not None:
@@ -395,6 +411,8 @@ class FittedLSTM(WindowReader):
         def take(name: str, kind: Any) -> Any:
             return take_field(description, name, kind, path)
 
+        if "fusion" in description:
+            return cls._restored_sensors(arrays, description, path, device)
         others = take("other_histories", list)
         take("versions", dict)  # used in messages only
         check_array_names(arrays, 1 + len(others), path)
@@ -431,6 +449,20 @@ class FittedLSTM(WindowReader):
         if estimator._head is not None:
             estimator.features_ = estimator._head.choice
         return estimator
+
+    def _stored_sensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return the contents of the file of a model of several sensors."""
+        raise NotImplementedError  # of classifiers only
+
+    @classmethod
+    def _restored_sensors(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        description: Mapping[str, Any],
+        path: str | os.PathLike[str],
+        device: str | None,
+    ) -> Self:
+        raise ModelFileError(f"{path} holds a classifier; load it with SensorLSTMClassifier.")
 
     def _restore_networks(
         self,
@@ -491,7 +523,7 @@ class FittedLSTM(WindowReader):
         return estimator
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "module_")
+        return hasattr(self, "module_") or hasattr(self, "sensors_")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -506,7 +538,11 @@ class FittedLSTM(WindowReader):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(unpack_state(state))
-        if hasattr(self, "history_") and not hasattr(self, "fluctuation_"):
+        if (
+            hasattr(self, "history_")
+            and "sensors_" not in state
+            and not hasattr(self, "fluctuation_")
+        ):
             self._make_report()
 
     def _make_report(self, record: TrainingRecord | None = None) -> None:

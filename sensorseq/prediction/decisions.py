@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_positive, check_real
-from sensorseq.errors import InputError, check_choice
-from sensorseq.io.model_file import read_labels
+from sensorseq.errors import InputError, check_choice, noting
+from sensorseq.io.model_file import arrays_below, read_labels
+from sensorseq.prediction.fusion import Fusion, join_sensors_outside, refuse_sensors
 from sensorseq.prediction.inputs import check_groups
 from sensorseq.prediction.out_of_distribution import OutOfDistribution
+from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.predictor import WindowPredictor
 from sensorseq.prediction.probabilities import (
     Abstention,
@@ -23,6 +25,7 @@ from sensorseq.prediction.probabilities import (
 from sensorseq.prediction.stream import DecisionStream, prediction_plan
 from sensorseq.preprocessing.cutting import recorded_hop_s
 from sensorseq.recording import Recording
+from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.sequence.smoothing import Smoothing
 from sensorseq.windows import WindowSet, iter_recordings
@@ -65,6 +68,9 @@ class ClassPredictor(WindowPredictor):
     class_weight: str | Mapping[Any, float] | None
     sampler: str
     _known: OutOfDistribution | None = None  # what windows of the known classes look like
+    # Of a model of several sensors: a model of each, and how their logits are joined.
+    sensors_: Mapping[str, Any]
+    _fusion: Fusion | None = None
 
     @property
     def _n_outputs(self) -> int:
@@ -80,6 +86,73 @@ class ClassPredictor(WindowPredictor):
     def _restore(self, arrays: Mapping[str, NDArray[Any]], take: Callable[[str, Any], Any]) -> None:
         super()._restore(arrays, take)
         self._known = OutOfDistribution.restore(arrays, self._n_outputs)
+
+    def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
+        if self._fusion is None:
+            refuse_sensors(X)
+            return super()._outputs(X, lengths)
+        logits, present = self._fused(X, lengths)
+        if not (is_there := present.any(axis=1)).all():
+            raise InputError(
+                f"window {int(np.argmin(is_there))} has no sensor, so it has no class; use"
+                " predict_or_abstain, which masks such windows, or leave them out."
+            )
+        return logits
+
+    def _fused(self, X: Any, lengths: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the logits of windows of several sensors, and which sensors each window has."""
+        assert self._fusion is not None
+        windows, present = self._fusion.read(self._open(X, "X"), lengths)
+        logits = {}
+        for name, own, _ in windows.by_sensor():
+            with noting(f"in the windows of sensor {name!r}"):
+                logits[name] = self.sensors_[name]._outputs(own, None)
+        return self._fusion.join(logits, present, len(self.classes_)), present
+
+    def _probabilities(
+        self, X: Any, lengths: Any
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
+        """Return probabilities, and which windows have a sensor (None: all); others are equal."""
+        if self._fusion is None:
+            return self.predict_proba(X, lengths), None
+        logits, present = self._fused(X, lengths)
+        return softmax(logits / self.temperature_), np.asarray(present.any(axis=1))
+
+    def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:  # noqa: D102
+        if self._fusion is None:
+            return super().outside(X, lengths)
+        windows, _ = self._fusion.read(self._open(X, "X"), lengths)
+        return join_sensors_outside(
+            [
+                (name, self.sensors_[name].outside(own), rows)
+                for name, own, rows in windows.by_sensor()
+            ],
+            len(windows),
+        )
+
+    outside.__doc__ = WindowPredictor.outside.__doc__
+
+    def _restore_sensors(
+        self,
+        arrays: Mapping[str, NDArray[Any]],
+        take: Callable[[str, Any], Any],
+        load: Callable[[Mapping[str, NDArray[Any]], Mapping[str, Any]], Any],
+    ) -> None:
+        """Restore a model of several sensors; `load` makes that of one from its contents."""
+        self._restore_targets(take)
+        self.preparation_ = None
+        self._known = OutOfDistribution.restore(arrays, self._n_outputs)
+        self._fusion = fusion = Fusion.restore(take("fusion", dict))
+        described = take("sensors", list)
+        if len(described) != len(fusion.sensors):
+            raise ValueError(f"{len(described)} models for {len(fusion.sensors)} sensors")
+        self.sensors_ = {
+            name: load(arrays_below(arrays, f"sensor.{at}."), own)
+            for at, (name, own) in enumerate(zip(fusion.sensors, described))
+        }
+        for name, model in self.sensors_.items():
+            if model.classes_.tolist() != self.classes_.tolist():
+                raise ValueError(f"the model of sensor {name!r} has other classes")
 
     def _predictions(self, outputs: NDArray[np.float64]) -> NDArray[Any]:
         return np.asarray(self.classes_[outputs.argmax(axis=1)])
@@ -152,9 +225,11 @@ class ClassPredictor(WindowPredictor):
             )
         threshold = 0.0 if threshold is None else threshold
         check_real("threshold", threshold, 0.0, 1.0, high_open=False)
-        rows = self.predict_proba(X, lengths)
+        rows, is_there = self._probabilities(X, lengths)
         probability = rows.max(axis=1)
         answered = probability >= threshold
+        if is_there is not None:
+            answered &= is_there
         if known is not None:
             answered &= known[0].distance(rows) <= known[1]
         label = np.ma.MaskedArray(self.classes_[rows.argmax(axis=1)], mask=~answered)
@@ -250,7 +325,8 @@ class ClassPredictor(WindowPredictor):
         Parameters
         ----------
         X : array of shape (n_windows, n_timesteps, n_channels), WindowSet, or list of Recording
-            Recordings are cut into windows as those of the training were.
+            Recordings are cut into windows as those of the training were. Of several sensors: as in
+            `predict`.
         recording_id : array of shape (n_windows,), optional
             The recording of each window; by default that of the WindowSet, or one for all.
         start_s : array of shape (n_windows,), optional
@@ -295,19 +371,18 @@ class ClassPredictor(WindowPredictor):
                 [replace(one, label=None, label_spans=()) for one in X]
             )
         X, hop_s = self._open(X, "X"), None
-        if isinstance(X, WindowSet):
+        if isinstance(X, (WindowSet, SensorWindows)):
             hop_s = recorded_hop_s(X.provenance)
             recording_id = X.recording_id if recording_id is None else recording_id
             start_s = X.start_s if start_s is None else start_s
-            if window_s is None and X.sample_rate_hz:
-                window_s = X.n_timesteps / X.sample_rate_hz
+            window_s = X.window_s if window_s is None else window_s
         if start_s is None:
             raise InputError(
                 "it is not known when each window begins; give start_s in seconds, a WindowSet that"
                 " has it, or recordings."
             )
         starts = np.asarray(start_s, np.float64)
-        rows = self.predict_proba(X, lengths)
+        rows, _ = self._probabilities(X, lengths)
         smoothing = self._smoothing(smooth, lag, mean_dwell_s, transitions)
         if window_s is None:
             hops = np.diff(np.unique(starts))
@@ -375,7 +450,7 @@ class ClassPredictor(WindowPredictor):
         check_choice("how", how, ("mean", "vote"))
         self._check_fitted()
         X = self._open(X, "X")
-        if recording_id is None and isinstance(X, WindowSet):
+        if recording_id is None and isinstance(X, (WindowSet, SensorWindows)):
             recording_id = X.recording_id
         if recording_id is None:
             raise InputError(

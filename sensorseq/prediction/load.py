@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,11 @@ class TrainedClassifier(_Loaded, ClassPredictor):
     def _read_parameters(self, parameters: Mapping[str, Any]) -> None:
         self.class_weight, self.sampler = parameters["class_weight"], parameters["sampler"]
 
+    def __repr__(self) -> str:
+        if self._fusion is None:
+            return super().__repr__()
+        return f"<{type(self).__name__}: sensors {', '.join(self.sensors_)}>"
+
 
 class TrainedRegressor(_Loaded, ValuePredictor):
     """A regressor of a model file; it has `predict` and `outside` of `SensorLSTMRegressor`."""
@@ -110,6 +116,22 @@ def load(path: str | os.PathLike[str]) -> TrainedClassifier | TrainedRegressor:
     arrays, description = read_model(path)
     with refusing(ModelFileError, f"{path} is inconsistent", SAVE_AGAIN, but=ModelFileError):
         task = check_choice("task", take_field(description, "task", str, path), TASKS)
-        model = TrainedClassifier() if task == CLASSIFICATION else TrainedRegressor()
-        model._load(arrays, description, path)
-        return model
+        return _made(task, arrays, description, path)
+
+
+def _made(
+    task: str, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any], path: Any
+) -> "TrainedClassifier | TrainedRegressor":
+    """Return the model that a file describes, or that of one of its sensors."""
+    if "fusion" in description:
+        whole = TrainedClassifier()
+        whole._restore_sensors(
+            arrays,
+            partial(take_field, description, path=path),
+            lambda own, described: _made(CLASSIFICATION, own, described, path),
+        )
+        whole._read_parameters(take_field(description, "parameters", dict, path))
+        return whole
+    model = TrainedClassifier() if task == CLASSIFICATION else TrainedRegressor()
+    model._load(arrays, description, path)
+    return model

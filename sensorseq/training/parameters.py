@@ -14,6 +14,7 @@ from sensorseq.nn import HEAD_NORMS
 from sensorseq.ops import POOLINGS
 from sensorseq.ops._extension import avoid_dead_threads
 from sensorseq.ops.choice import choose_here
+from sensorseq.prediction.fusion import MISSING
 from sensorseq.prediction.inputs import DTYPES
 from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.preprocessing.scale.scaler import KINDS, PHYSICAL
@@ -96,6 +97,7 @@ def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) 
                 " same imbalance, so together they overcorrect it; use one of them."
             )
         check_flag("calibrate", p["calibrate"])
+        check_choice("missing", p["missing"], MISSING)
     else:
         check_choice("target_scale", p["target_scale"] or "None", ("standard", "None"))
     own = {field.name: p[field.name] for field in fields(TrainingConfig) if field.name in p}

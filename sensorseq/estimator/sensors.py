@@ -1,0 +1,146 @@
+"""Fit a model of each sensor, and the weights of their sum."""
+
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from sensorseq.errors import ArgumentError, InputError, check_choice, noting
+from sensorseq.features.stack import fit_stack
+from sensorseq.prediction.fusion import MISSING, Fusion, key_of, tell_missing
+from sensorseq.prediction.out_of_distribution import OutOfDistribution
+from sensorseq.prediction.probabilities import softmax
+from sensorseq.sensor_windows import SensorWindows, read_sensors
+from sensorseq.training.labels import draw_entropy, read_labels
+
+_MOST_WEIGHED = 6  # sensors; of more, only one alone, all, and all but one are weighed
+
+
+def fit_sensors(model: Any, X: Any, y: Any, given: Mapping[str, Any]) -> None:
+    """Fit `model` to windows of several sensors, see `SensorLSTM.fit`.
+
+    Each sensor gets a model of its own with the settings of `model`; the logits of windows that
+    they were not fitted on then determine the weights of their sum.
+    """
+    _check_given(model, given)
+    labels = y if y is None else read_labels(y, len(read_sensors(X)), "y")[0]
+    windows = read_sensors(X, labels, given.get("groups"))
+    if windows.y is None:
+        raise InputError("fit requires y to be passed, but the target y is None.")
+    weight = given.get("sample_weight")
+    weight = np.ones(len(windows)) if weight is None else np.asarray(weight, np.float64)
+    if windows.split is not None:
+        rows = np.flatnonzero(windows.split != "test")
+        windows, weight = windows.take(rows), weight[rows]
+    names = tuple(windows)
+    if model.missing == "error" and not windows.present.all():
+        raise InputError(tell_missing(names, windows.present))
+    seed = model.random_state
+    if not isinstance(seed, int | np.integer):
+        seed = int(draw_entropy(seed) % 2**31)
+    models: dict[str, Any] = {}
+    for name, own, rows in windows.by_sensor():
+        _check_classes(name, own.y, windows.y)
+        one = clone(model).set_params(random_state=int(seed))
+        own_weight = None if given.get("sample_weight") is None else weight[rows]
+        with noting(f"in the windows of sensor {name!r}"):
+            models[name] = one.fit(own, sample_weight=own_weight)
+    lacking = [name for name in names if name not in models]
+    if lacking:
+        raise InputError(f"sensor {lacking[0]!r} has no window in the training part.")
+    classes = next(iter(models.values())).classes_
+    class_index = np.searchsorted(classes, np.asarray(windows.y))
+    logits, present = _left_out(models, windows, len(classes))
+    fusion = Fusion(names, _weigh(logits, present, class_index, weight), model.missing)
+    _forget(model)
+    model.classes_, model.temperature_ = classes, 1.0
+    model.sensors_, model._fusion = models, fusion
+    is_known = present.any(axis=1)
+    of_sensors = {name: logits[at, present[:, at]] for at, name in enumerate(names)}
+    joined = fusion.join(of_sensors, present, len(classes))[is_known]
+    groups = None if windows.groups is None else np.asarray(windows.groups)[is_known]
+    model._known = OutOfDistribution.learn(softmax(joined), groups)
+
+
+def _check_given(model: Any, given: Mapping[str, Any]) -> None:
+    if not hasattr(model, "predict_proba"):
+        raise InputError(f"{type(model).__name__} takes one sensor; X has several.")
+    check_choice("missing", model.missing, MISSING)
+    for name in ("lengths", "X_val", "y_val", "groups_val", "lengths_val"):
+        if given.get(name) is not None:
+            raise ArgumentError(
+                f"{name} cannot be given with several sensors; use SensorWindows with a split."
+            )
+    for name, harmless in (("warm_start", False), ("checkpoint", None), ("auto_repair", False)):
+        if getattr(model, name) != harmless:
+            raise ArgumentError(
+                f"{name}={getattr(model, name)!r} works for one sensor at a time; fit a model of"
+                " each, or leave it out."
+            )
+
+
+def _check_classes(name: str, own: Any, every: Any) -> None:
+    lost = np.setdiff1d(np.asarray(every), np.asarray(own))
+    if lost.size:
+        raise InputError(
+            f"sensor {name!r} has no window of class {lost.tolist()[0]!r}. Record some, or leave"
+            " out the class or the sensor."
+        )
+
+
+def _left_out(
+    models: Mapping[str, Any], windows: SensorWindows, n_classes: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return logits (n_sensors, n, K) by models not fitted on the window, and which there are."""
+    logits = np.zeros((len(models), len(windows), n_classes))
+    known = np.zeros((len(windows), len(models)), bool)
+    for at, (name, _, rows) in enumerate(windows.by_sensor()):
+        found = models[name]._left_out
+        if found is None:
+            raise InputError(
+                f"no window of sensor {name!r} was left out, so sensors cannot be weighed; set"
+                " validation_fraction above 0."
+            )
+        own, outputs = found
+        logits[at, rows[own]] = outputs
+        known[rows[own], at] = True
+    return logits, known
+
+
+def _weigh(
+    logits: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    class_index: NDArray[np.int64],
+    weight: NDArray[np.float64],
+) -> dict[str, NDArray[np.float64]]:
+    """Return the weights for each pattern of sensors that enough windows have."""
+    n = known.shape[1]
+    weights = {}
+    for bits in product((False, True), repeat=n):
+        pattern = np.array(bits)
+        size = int(pattern.sum())
+        if not size or (n > _MOST_WEIGHED and size not in (1, n - 1, n)):
+            continue
+        rows = known[:, pattern].all(axis=1) & (weight > 0)
+        row = np.zeros(n)
+        if rows.any():
+            row[pattern], _ = fit_stack(logits[pattern][:, rows], class_index[rows], weight[rows])
+        elif size > 1:
+            continue
+        if not row.any():
+            row[pattern] = 1.0 / size
+        weights[key_of(pattern)] = row
+    return weights
+
+
+def _forget(model: Any) -> None:
+    """Remove what an earlier fit left."""
+    for name in list(vars(model)):
+        if name.endswith("_") and not name.startswith("__") and name not in model.get_params():
+            delattr(model, name)
+    for name in ("_head", "_known", "_ranges", "_held_out", "_passes", "_left_out"):
+        model.__dict__.pop(name, None)
+    model.preparation_ = None

@@ -1,0 +1,151 @@
+"""Fusion: the sum of several sensors' logits, with weights for each pattern of missing sensors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import InputError, did_you_mean
+from sensorseq.prediction.outside import OutsideWindows
+from sensorseq.sensor_windows import SensorWindows, are_sensors, read_sensors
+
+MISSING = ("error", "expected")
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """The sensors of a model, in order, and the weights of their logits.
+
+    `weights` has a row (n_sensors,) for each pattern of present sensors that the fit could weigh;
+    a pattern is a string of 0 and 1. The weights of a sensor alone are among them.
+    """
+
+    sensors: tuple[str, ...]
+    weights: Mapping[str, NDArray[np.float64]]
+    missing: str = "error"
+
+    def read(self, X: Any, lengths: Any = None) -> tuple[SensorWindows, NDArray[np.bool_]]:
+        """Return windows of these sensors, and which sensors each window has (n, n_sensors).
+
+        Raises
+        ------
+        InputError
+            If X is of other sensors, or lacks some that the model cannot do without.
+        """
+        if lengths is not None:
+            raise InputError("lengths cannot be given with several sensors; use NaN for no sample.")
+        if not are_sensors(X):
+            raise InputError(
+                f"the model has several sensors; give X as {{name: windows}} of"
+                f" {', '.join(self.sensors)}."
+            )
+        windows = read_sensors(X)
+        for name in windows:
+            if name not in self.sensors:
+                hint = did_you_mean(name, self.sensors)
+                raise InputError(
+                    f"X has a sensor {name!r}; the model knows {', '.join(self.sensors)}.{hint}"
+                )
+        present = np.zeros((len(windows), len(self.sensors)), bool)
+        for at, name in enumerate(windows):
+            present[:, self.sensors.index(name)] = windows.present[:, at]
+        if self.missing == "error" and not present.all():
+            raise InputError(tell_missing(self.sensors, present))
+        return windows, present
+
+    def join(
+        self,
+        logits: Mapping[str, NDArray[np.float64]],
+        present: NDArray[np.bool_],
+        n_classes: int,
+    ) -> NDArray[np.float64]:
+        """Return the logits (n, K) of windows with these sensors `present` (n, n_sensors).
+
+        `logits` has those of each sensor for the windows that it has. Windows without any sensor
+        get zeros. Sensors that never were present together in the fit count as much as alone,
+        divided by their number, so that the sum is not surer than the surest of them.
+        """
+        joined = np.zeros((len(present), n_classes))
+        whole = np.zeros((len(self.sensors), len(present), n_classes))
+        for at, name in enumerate(self.sensors):
+            if name in logits:
+                whole[at, present[:, at]] = logits[name]
+        for pattern in np.unique(present, axis=0):
+            if pattern.any():
+                rows = (present == pattern).all(axis=1)
+                joined[rows] = np.tensordot(self.weights_of(pattern), whole[:, rows], 1)
+        return joined
+
+    def weights_of(self, pattern: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the weights for a pattern of present sensors."""
+        known = self.weights.get(key_of(pattern))
+        if known is not None:
+            return known
+        alone = np.zeros(len(self.sensors))
+        for at in np.flatnonzero(pattern):
+            alone += self.weights[key_of(np.arange(len(pattern)) == at)]
+        return np.asarray(alone / pattern.sum())
+
+    def description(self) -> dict[str, Any]:
+        """Return plain values for a model file."""
+        weights = {pattern: row.tolist() for pattern, row in self.weights.items()}
+        return {"sensors": list(self.sensors), "weights": weights, "missing": self.missing}
+
+    @classmethod
+    def restore(cls, stored: Mapping[str, Any]) -> "Fusion":
+        """Undo `description`; raise a ValueError if it describes no fusion."""
+        sensors, weights = stored["sensors"], stored["weights"]
+        n = len(sensors)
+        rows = {str(key): np.array(row, np.float64) for key, row in weights.items()}
+        alone = [key_of(np.arange(n) == at) for at in range(n)]
+        if (
+            not n
+            or not all(isinstance(name, str) for name in sensors)
+            or len(set(sensors)) < n
+            or stored["missing"] not in MISSING
+            or any(row.shape != (n,) or not np.isfinite(row).all() for row in rows.values())
+            or not set(alone) <= set(rows)
+        ):
+            raise ValueError(f"fusion: {stored!r} describes no weights of sensors")
+        return cls(tuple(sensors), rows, stored["missing"])
+
+
+def refuse_sensors(X: Any) -> None:
+    """Raise an InputError if X is of several sensors, for a model of one."""
+    if are_sensors(X):
+        raise InputError("X has several sensors, but the model has one; give the windows of that.")
+
+
+def join_sensors_outside(
+    parts: Sequence[tuple[str, OutsideWindows, NDArray[np.int64]]], n_windows: int
+) -> OutsideWindows:
+    """Join what is outside of each sensor: its name, windows, and their rows among all."""
+    reasons, ratio, channels = [], [], []
+    for name, found, rows in parts:
+        reasons.append(np.full((n_windows, len(found.channels)), "", found.reasons.dtype))
+        ratio.append(np.full((n_windows, len(found.channels)), np.nan))
+        reasons[-1][rows], ratio[-1][rows] = found.reasons, found.ratio
+        channels += [f"{name}: {channel}" for channel in found.channels]
+    return OutsideWindows(
+        np.concatenate(reasons, axis=1), np.concatenate(ratio, axis=1), tuple(channels)
+    )
+
+
+def key_of(pattern: NDArray[np.bool_]) -> str:
+    """Return a pattern of present sensors as a string of 0 and 1."""
+    return "".join("1" if there else "0" for there in pattern.tolist())
+
+
+def tell_missing(sensors: tuple[str, ...], present: NDArray[np.bool_]) -> str:
+    """Say which sensors windows lack, and the way out."""
+    lacks = [
+        f"{name!r} in {n} of {len(present)} windows"
+        for name, n in zip(sensors, (~present).sum(axis=0).tolist())
+        if n
+    ]
+    return (
+        f"windows lack sensors: {', '.join(lacks)}. Fit with missing='expected' to predict"
+        " from the others, or leave these windows out."
+    )

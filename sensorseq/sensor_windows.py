@@ -1,0 +1,301 @@
+"""SensorWindows: the windows of several sensors, each at its own rate, aligned in time."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.errors import ArgumentError, WindowError
+from sensorseq.windows import WindowSet
+
+__all__ = ["SensorWindows", "align_sensors"]
+
+_SHARED = ("y", "groups", "recording_id", "start_s", "split")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SensorWindows:
+    """Windows of several sensors; row i of each sensor is the same stretch of time.
+
+    Parameters
+    ----------
+    sensors : mapping of str to WindowSet
+        The windows of each sensor, at its own rate, all with the same number of rows and the same
+        labels, groups, recordings and split. A row without one number is a window that the sensor
+        lacks.
+
+    Raises
+    ------
+    WindowError
+        If there is no sensor, or the sensors differ in what they must share.
+    """
+
+    sensors: Mapping[str, WindowSet]
+
+    def __post_init__(self) -> None:
+        if not self.sensors:
+            raise WindowError("there is no sensor; give {name: windows}.")
+        object.__setattr__(self, "sensors", dict(self.sensors))
+        first, whole = next(iter(self.sensors.items()))
+        for name, windows in self.sensors.items():
+            if len(windows) != len(whole):
+                raise WindowError(
+                    f"sensor {name!r} has {len(windows)} windows, {first!r} has {len(whole)}; row i"
+                    " of each must be the same stretch of time. Fill what a sensor lacks with NaN,"
+                    " or use align_sensors."
+                )
+            for column in _SHARED:
+                own, other = getattr(windows, column), getattr(whole, column)
+                if column != "start_s" and not _same(own, other):
+                    raise WindowError(f"sensors {first!r} and {name!r} differ in {column}.")
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.sensors)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the windows of a sensor by its name, or some rows of all sensors."""
+        return self.sensors[key] if isinstance(key, str) else self.take(key)
+
+    def __repr__(self) -> str:
+        parts = [f"{name}: {windows!r}" for name, windows in self.sensors.items()]
+        return f"SensorWindows({'; '.join(parts)})"
+
+    @property
+    def _first(self) -> WindowSet:
+        return next(iter(self.sensors.values()))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Windows and sensors, for scikit-learn."""
+        return len(self), len(self.sensors)
+
+    @property
+    def y(self) -> NDArray[Any] | None:
+        """The label of each window, as of a WindowSet; the same of `groups` and so on."""
+        return self._first.y
+
+    @property
+    def groups(self) -> NDArray[Any] | None:
+        """The group of each window."""
+        return self._first.groups
+
+    @property
+    def recording_id(self) -> NDArray[Any] | None:
+        """The recording of each window."""
+        return self._first.recording_id
+
+    @property
+    def start_s(self) -> NDArray[np.float64] | None:
+        """Start of each window in seconds: that of the first sensor that has it."""
+        return self._first.start_s
+
+    @property
+    def split(self) -> NDArray[Any] | None:
+        """The part of each window, or None."""
+        return self._first.split
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """How the windows of the first sensor were made."""
+        return self._first.provenance
+
+    @property
+    def window_s(self) -> float | None:
+        """Length of the windows in seconds, if a rate is known."""
+        return next((s for one in self.sensors.values() if (s := one.window_s) is not None), None)
+
+    @cached_property
+    def present(self) -> NDArray[np.bool_]:
+        """Which sensors each window has, (n_windows, n_sensors)."""
+        return np.stack([_any_number(windows) for windows in self.sensors.values()], axis=1)
+
+    def by_sensor(self) -> Iterator[tuple[str, WindowSet, NDArray[np.int64]]]:
+        """Yield each sensor that has windows, those windows, and their rows among all."""
+        for at, (name, windows) in enumerate(self.sensors.items()):
+            rows = np.flatnonzero(self.present[:, at])
+            if len(rows):
+                yield name, windows if len(rows) == len(self) else windows.take(rows), rows
+
+    def take(self, indices: ArrayLike) -> "SensorWindows":
+        """Return the windows at `indices` (integers or a mask), in that order."""
+        return SensorWindows({name: one.take(indices) for name, one in self.sensors.items()})
+
+    def part(self, name: str) -> "SensorWindows":
+        """Return the windows of one part of the split: train, validation or test."""
+        return SensorWindows({own: one.part(name) for own, one in self.sensors.items()})
+
+    def with_split(self, split: NDArray[Any] | None) -> "SensorWindows":
+        """Return the windows with another split."""
+        parts = {name: replace(one, split=split) for name, one in self.sensors.items()}
+        return SensorWindows(parts)
+
+
+def _same(one: NDArray[Any] | None, other: NDArray[Any] | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one is other or bool(np.array_equal(one, other))
+
+
+def _any_number(windows: WindowSet, rows: int = 1024) -> NDArray[np.bool_]:
+    X = windows.X
+    found = np.empty(len(X), bool)
+    for at in range(0, len(X), rows):
+        found[at : at + rows] = np.isfinite(X[at : at + rows]).any(axis=(1, 2))
+    return found & (np.asarray(windows.lengths) > 0)
+
+
+def are_sensors(X: Any) -> bool:
+    """Test whether X holds windows of several sensors."""
+    return isinstance(X, (SensorWindows, Mapping))
+
+
+def read_sensors(
+    X: SensorWindows | Mapping[str, Any], y: Any = None, groups: Any = None
+) -> SensorWindows:
+    """Return {sensor: array or WindowSet} as SensorWindows, with labels and groups if given."""
+    if isinstance(X, SensorWindows):
+        X = X.sensors
+    sets: dict[str, WindowSet] = {}
+    for name, given in X.items():
+        if not isinstance(name, str):
+            raise ArgumentError(f"sensor {name!r} is not named by a string.")
+        one = given
+        if not isinstance(one, WindowSet):
+            array = np.asarray(given)
+            if array.ndim != 3:
+                raise WindowError(
+                    f"sensor {name!r} has shape {array.shape}; expected (n_windows, n_timesteps,"
+                    " n_channels)."
+                )
+            one = WindowSet(array)
+        sets[name] = one
+    known: dict[str, Any] = {}
+    for column, value in (("y", y), ("groups", groups)):
+        if value is not None:
+            known[column] = np.asarray(value)
+    if known:
+        sets = {name: replace(one, **known) for name, one in sets.items()}
+    return SensorWindows(sets)
+
+
+def align_sensors(
+    sensors: Mapping[str, WindowSet], *, slop_s: float | None = None, missing: str = "error"
+) -> SensorWindows:
+    """Put the windows of sensors that were cut one by one into common rows, by their start.
+
+    Windows of one recording whose starts are at most `slop_s` apart are one row, from the earliest
+    on; of each sensor, the nearest counts.
+
+    Parameters
+    ----------
+    sensors : mapping of str to WindowSet
+        With `recording_id` and `start_s` on a common clock.
+    slop_s : float, optional
+        How far apart starts may be, in seconds. By default half of the usual time between windows.
+    missing : {"error", "expected"}, default="error"
+        error: rows that some sensor lacks are left out. expected: they are kept, and hold NaN
+        where there is nothing.
+
+    Returns
+    -------
+    SensorWindows
+        ``provenance["sensors"]`` of the first has, for each sensor, `n_windows`, `n_aligned` and
+        the `recordings` that it lacks.
+
+    Raises
+    ------
+    WindowError
+        If a sensor has no times, or no row has all sensors.
+    """
+    for name, one in sensors.items():
+        if one.start_s is None or one.recording_id is None:
+            raise WindowError(f"sensor {name!r}: it is not known when each window begins.")
+    names = list(sensors)
+    starts = [np.asarray(one.start_s, np.float64) for one in sensors.values()]
+    ids = [np.asarray(one.recording_id) for one in sensors.values()]
+    if slop_s is None:
+        hops = [np.diff(start)[own[1:] == own[:-1]] for start, own in zip(starts, ids, strict=True)]
+        usual = [float(np.median(hop)) for hop in hops if len(hop)]
+        slop_s = max(usual, default=1.0) / 2
+    rows = _common_rows(ids, starts, slop_s)
+    complete = (rows >= 0).all(axis=1)
+    lacking = {
+        name: sorted(set(np.concatenate(ids).tolist()) - set(own.tolist()))
+        for name, own in zip(names, ids, strict=True)
+    }
+    if missing == "error":
+        rows = rows[complete]
+    if not len(rows):
+        raise WindowError(
+            f"no windows of {' and '.join(names)} begin within slop_s={slop_s:g} of each other in"
+            " the same recording; are their time stamps on one clock?"
+        )
+    return SensorWindows(
+        {
+            name: _aligned(one, rows, at, sensors, lacking)
+            for at, (name, one) in enumerate(sensors.items())
+        }
+    )
+
+
+def _common_rows(
+    ids: list[NDArray[Any]], starts: list[NDArray[np.float64]], slop_s: float
+) -> NDArray[np.int64]:
+    """Return the window of each sensor in each row, (n_rows, n_sensors); -1 where it has none."""
+    order: dict[Any, int] = {}
+    for own in ids:
+        for name in own.tolist():
+            order.setdefault(name, len(order))
+    found = sorted(
+        (order[name], start, sensor, row)
+        for sensor, (own, start_of) in enumerate(zip(ids, starts, strict=True))
+        for row, (name, start) in enumerate(zip(own.tolist(), start_of.tolist(), strict=True))
+    )
+    rows: list[list[int]] = []
+    recording, first = -1, 0.0
+    for number, start, sensor, row in found:
+        if number != recording or start - first > slop_s or rows[-1][sensor] >= 0:
+            rows.append([-1] * len(ids))
+            recording, first = number, start
+        rows[-1][sensor] = row
+    return np.array(rows, np.int64).reshape(len(rows), len(ids))
+
+
+def _aligned(
+    windows: WindowSet,
+    rows: NDArray[np.int64],
+    at: int,
+    sensors: Mapping[str, WindowSet],
+    lacking: Mapping[str, list[Any]],
+) -> WindowSet:
+    """Return a sensor's windows in the common rows, NaN where it has none."""
+    own = rows[:, at]
+    is_there = own >= 0
+    X = windows.X[own]
+    X[~is_there] = np.nan
+    first = np.argmax(rows >= 0, axis=1)  # the first sensor that has the row says what it is
+    shared: dict[str, Any] = {}
+    for column in ("y", "groups", "recording_id", "start_s"):
+        values = [getattr(one, column) for one in sensors.values()]
+        if all(value is None for value in values):
+            shared[column] = None
+            continue
+        parts = [value[rows[:, i]] for i, value in enumerate(values)]
+        shared[column] = np.choose(first, parts) if len(parts) < 32 else None
+    lengths = np.where(is_there, np.asarray(windows.lengths)[own], windows.n_timesteps)
+    facts = {
+        name: {
+            "n_windows": len(one),
+            "n_aligned": int((rows[:, i] >= 0).sum()),
+            "lacks": lacking[name],
+        }
+        for i, (name, one) in enumerate(sensors.items())
+    }
+    provenance = {**windows.provenance, "sensors": facts}
+    return replace(windows, X=X, lengths=lengths, provenance=provenance, split=None, **shared)
