@@ -140,6 +140,7 @@ Tensor LstmPack(Tensor weight_ih, Tensor weight_hh, Tensor bias) {
   s.hidden_size = weight_hh.size(3);
   s.n_channels = weight_ih.size(3);
   const int64_t M = s.n_models, D = s.n_directions, H = s.hidden_size;
+  CheckCountable(0, 0, s.n_channels, H, 1.0 * M * D);
   CheckTensor(weight_hh, "weight_hh", {M, D, kGates * H, H}, dtype);
   CheckTensor(weight_ih, "weight_ih", {M, D, kGates * H, s.n_channels}, dtype);
   CheckTensor(bias, "bias", {M, D, kGates * H}, dtype);

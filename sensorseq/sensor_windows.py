@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from itertools import combinations
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -213,89 +214,136 @@ def align_sensors(
     WindowError
         If a sensor has no times, or no row has all sensors.
     """
+    rows = common_rows(sensors, slop_s, missing)
+    shared = shared_columns(sensors, rows)
+    parts = {}
+    for at, (name, windows) in enumerate(sensors.items()):
+        own = rows[:, at]
+        X = windows.X[own]
+        X[own < 0] = np.nan
+        provenance = {**windows.provenance, "sensors": lacks_of(sensors, rows)}
+        lengths = lengths_of(windows, own)
+        parts[name] = replace(
+            windows, X=X, lengths=lengths, provenance=provenance, split=None, **shared
+        )
+    return SensorWindows(parts)
+
+
+class _Columns(Protocol):
+    """Facts about each window, as a WindowSet or a prepared file has them."""
+
+    @property
+    def n_timesteps(self) -> int: ...
+
+    @property
+    def lengths(self) -> Any: ...
+
+    @property
+    def y(self) -> Any: ...
+
+    @property
+    def groups(self) -> Any: ...
+
+    @property
+    def recording_id(self) -> Any: ...
+
+    @property
+    def start_s(self) -> Any: ...
+
+
+def common_rows(
+    sensors: Mapping[str, _Columns], slop_s: float | None, missing: str
+) -> NDArray[np.int64]:
+    """Return the window of each sensor in each common row, (n_rows, n_sensors); -1 for none.
+
+    Rows that sensors label differently are left out. For the rest see `align_sensors`.
+    """
     for name, one in sensors.items():
         if one.start_s is None or one.recording_id is None:
             raise WindowError(f"sensor {name!r}: it is not known when each window begins.")
-    names = list(sensors)
     starts = [np.asarray(one.start_s, np.float64) for one in sensors.values()]
     ids = [np.asarray(one.recording_id) for one in sensors.values()]
     if slop_s is None:
-        hops = [np.diff(start)[own[1:] == own[:-1]] for start, own in zip(starts, ids, strict=True)]
-        usual = [float(np.median(hop)) for hop in hops if len(hop)]
-        slop_s = max(usual, default=1.0) / 2
-    rows = _common_rows(ids, starts, slop_s)
-    complete = (rows >= 0).all(axis=1)
-    lacking = {
-        name: sorted(set(np.concatenate(ids).tolist()) - set(own.tolist()))
-        for name, own in zip(names, ids, strict=True)
-    }
+        hops = [np.diff(start)[own[1:] == own[:-1]] for start, own in zip(starts, ids)]
+        slop_s = max((float(np.median(hop)) for hop in hops if len(hop)), default=1.0) / 2
+    rows = _within(ids, starts, slop_s)
     if missing == "error":
-        rows = rows[complete]
+        rows = rows[(rows >= 0).all(axis=1)]
+    if len(rows):
+        rows = rows[~_disagree([one.y for one in sensors.values()], rows)]
     if not len(rows):
         raise WindowError(
-            f"no windows of {' and '.join(names)} begin within slop_s={slop_s:g} of each other in"
+            f"no windows of {' and '.join(sensors)} begin within slop_s={slop_s:g} of each other in"
             " the same recording; are their time stamps on one clock?"
         )
-    return SensorWindows(
-        {
-            name: _aligned(one, rows, at, sensors, lacking)
-            for at, (name, one) in enumerate(sensors.items())
-        }
-    )
+    return rows
 
 
-def _common_rows(
+def _within(
     ids: list[NDArray[Any]], starts: list[NDArray[np.float64]], slop_s: float
 ) -> NDArray[np.int64]:
-    """Return the window of each sensor in each row, (n_rows, n_sensors); -1 where it has none."""
+    """Return rows of windows that begin within the slop of the earliest of them."""
     order: dict[Any, int] = {}
     for own in ids:
         for name in own.tolist():
             order.setdefault(name, len(order))
     found = sorted(
         (order[name], start, sensor, row)
-        for sensor, (own, start_of) in enumerate(zip(ids, starts, strict=True))
-        for row, (name, start) in enumerate(zip(own.tolist(), start_of.tolist(), strict=True))
+        for sensor, (own, start_of) in enumerate(zip(ids, starts))
+        for row, (name, start) in enumerate(zip(own.tolist(), start_of.tolist()))
     )
     rows: list[list[int]] = []
     recording, first = -1, 0.0
     for number, start, sensor, row in found:
-        if number != recording or start - first > slop_s or rows[-1][sensor] >= 0:
+        is_late = start - first > slop_s + 1e-9
+        if number != recording or is_late or rows[-1][sensor] >= 0:
             rows.append([-1] * len(ids))
             recording, first = number, start
         rows[-1][sensor] = row
     return np.array(rows, np.int64).reshape(len(rows), len(ids))
 
 
-def _aligned(
-    windows: WindowSet,
-    rows: NDArray[np.int64],
-    at: int,
-    sensors: Mapping[str, WindowSet],
-    lacking: Mapping[str, list[Any]],
-) -> WindowSet:
-    """Return a sensor's windows in the common rows, NaN where it has none."""
-    own = rows[:, at]
-    is_there = own >= 0
-    X = windows.X[own]
-    X[~is_there] = np.nan
-    first = np.argmax(rows >= 0, axis=1)  # the first sensor that has the row says what it is
+def _disagree(labels: list[Any], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return the rows in which two sensors have different labels."""
+    differ = np.zeros(len(rows), bool)
+    for one, other in combinations(range(len(labels)), 2):
+        if labels[one] is not None and labels[other] is not None:
+            both = (rows[:, one] >= 0) & (rows[:, other] >= 0)
+            own, its = labels[one][rows[:, one]], labels[other][rows[:, other]]
+            differ |= both & (own != its)
+    return differ
+
+
+def shared_columns(sensors: Mapping[str, _Columns], rows: NDArray[np.int64]) -> dict[str, Any]:
+    """Return what the sensors share in common rows: that of the first sensor that has the row."""
+    first = np.argmax(rows >= 0, axis=1)
     shared: dict[str, Any] = {}
     for column in ("y", "groups", "recording_id", "start_s"):
         values = [getattr(one, column) for one in sensors.values()]
-        if all(value is None for value in values):
-            shared[column] = None
-            continue
-        parts = [value[rows[:, i]] for i, value in enumerate(values)]
-        shared[column] = np.choose(first, parts) if len(parts) < 32 else None
-    lengths = np.where(is_there, np.asarray(windows.lengths)[own], windows.n_timesteps)
-    facts = {
+        shared[column] = None
+        if all(value is not None for value in values):
+            parts = [np.asarray(value)[rows[:, at]] for at, value in enumerate(values)]
+            whole = parts[0].astype(np.result_type(*parts))
+            for at, part in enumerate(parts):
+                whole[first == at] = part[first == at]
+            shared[column] = whole
+    return shared
+
+
+def lengths_of(windows: _Columns, own: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a sensor's valid steps in common rows; full where it has no window."""
+    lengths = np.asarray(windows.lengths)[own]
+    return np.where(own >= 0, lengths, windows.n_timesteps)
+
+
+def lacks_of(sensors: Mapping[str, _Columns], rows: NDArray[np.int64]) -> dict[str, Any]:
+    """Return, for each sensor, its windows, those in common rows, and recordings without it."""
+    every = set().union(*(np.asarray(one.recording_id).tolist() for one in sensors.values()))
+    return {
         name: {
-            "n_windows": len(one),
-            "n_aligned": int((rows[:, i] >= 0).sum()),
-            "lacks": lacking[name],
+            "n_windows": len(one.recording_id),
+            "n_aligned": int((rows[:, at] >= 0).sum()),
+            "lacks": sorted(every - set(np.asarray(one.recording_id).tolist())),
         }
-        for i, (name, one) in enumerate(sensors.items())
+        for at, (name, one) in enumerate(sensors.items())
     }
-    provenance = {**windows.provenance, "sensors": facts}
-    return replace(windows, X=X, lengths=lengths, provenance=provenance, split=None, **shared)

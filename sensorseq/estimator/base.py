@@ -1,5 +1,6 @@
 """SensorLSTM, the base class of the classifier and the regressor."""
 
+import os
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ from sensorseq.inspection.check_result import Diagnosis
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
 from sensorseq.inspection.training_check import check_training
+from sensorseq.io.prepared import read_windows, sensors_in
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.inputs import is_table
@@ -138,6 +140,8 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
             "groups_val": groups_val,
             "lengths_val": lengths_val,
         }
+        if isinstance(X, str | os.PathLike) and sensors_in(X):
+            X = read_windows(X)
         if are_sensors(X):
             fit_sensors(self, X, y, given)
             return self

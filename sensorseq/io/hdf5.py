@@ -87,11 +87,15 @@ def naming(path: Path, error: type[InputError], what: str) -> Iterator[None]:
 class Writer:
     """Writes one HDF5 file with checksums for its arrays; created by `writing`."""
 
-    def __init__(self, file: h5py.File, guarded: "_GuardedFile") -> None:
+    def __init__(self, file: h5py.Group, guarded: "_GuardedFile") -> None:
         self._file, self._guarded = file, guarded
 
+    def group(self, name: str) -> "Writer":
+        """Return a writer into a group of the file."""
+        return Writer(self._file.create_group(name), self._guarded)
+
     def attribute(self, name: str, value: str | int | float) -> None:
-        """Store an attribute of the file."""
+        """Store an attribute of the file or group."""
         self._file.attrs[name] = value
 
     def array(self, name: str, values: ArrayLike) -> None:

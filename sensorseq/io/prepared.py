@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import PreparedFileError, WindowError
 from sensorseq.io import checksums, hdf5, isolated
 from sensorseq.io.checksums import damaged
+from sensorseq.sensor_windows import SensorWindows
 from sensorseq.windows import PARTS, WindowSet
 
 
@@ -39,6 +40,7 @@ def _storable(values: ArrayLike, name: str) -> NDArray[Any]:
 
 
 FORMAT = "sensorseq.windows"
+SENSORS_FORMAT = "sensorseq.sensors"  # a group for each sensor, with what a file of one has
 VERSION = 2  # files end with their checksums from this version on
 
 
@@ -139,38 +141,75 @@ def write_window_blocks(
 
     `record` is called after the last block; its plain values are stored for `PreparedFile.record`.
     """
-    file = Path(path)
-    with hdf5.writing(file) as writer:
-        writer.attribute("format", FORMAT)
+    own = SensorColumns(columns, X_blocks, scaler)
+    with hdf5.writing(Path(path)) as writer:
+        _write(writer, Path(path), own, sample_indices=sample_indices, record=record)
+
+
+class _SeveralSensorsError(PreparedFileError):
+    """A file has windows of several sensors where those of one are expected."""
+
+    def __init__(self, message: str, sensors: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.sensors = sensors
+
+
+class SensorColumns(NamedTuple):
+    """What a file holds of one sensor: facts about its windows, their samples, and statistics."""
+
+    columns: WindowColumns
+    X_blocks: Iterable[NDArray[np.float32]]
+    scaler: Mapping[str, NDArray[Any]] | None = None
+
+
+def write_sensors(path: str | os.PathLike[str], sensors: Mapping[str, SensorColumns]) -> None:
+    """Write a prepared file of several sensors, whose rows are the same stretches of time."""
+    with hdf5.writing(Path(path)) as writer:
+        writer.attribute("format", SENSORS_FORMAT)
         writer.attribute("version", VERSION)
-        if columns.sample_rate_hz is not None:
-            writer.attribute("sample_rate_hz", float(columns.sample_rate_hz))
-        writer.array("channels", np.array(columns.channels, dtype=np.str_))
-        writer.array("lengths", np.asarray(columns.lengths, np.int64))
-        if columns.y is not None:
-            classes, codes = np.unique(_storable(columns.y, "y"), return_inverse=True)
-            writer.array("y", codes.astype(np.int32))
-            writer.array("classes", classes)
-        for name in _COLUMNS:
-            values = getattr(columns, name)
-            if values is not None:
-                writer.array(name, _storable(values, name))
-        if columns.split is not None:
-            writer.choices("split", columns.split, PARTS)
-        for name, array in (scaler or {}).items():
-            writer.array(f"scaler/{name}", array)
-        if sample_indices is not None:
-            writer.array("sample_indices", np.asarray(sample_indices, np.int64))
-        try:
-            writer.json("provenance", dict(columns.provenance))
-        except (TypeError, ValueError) as error:
-            raise PreparedFileError(
-                f"{file}: provenance holds a value that cannot be stored ({error}); use plain"
-                " values."
-            ) from error
-        writer.blocks("X", columns.shape, np.dtype(np.float32), X_blocks)
-        if record is not None:
-            writer.json("record", record())
+        writer.array("sensors", np.array(list(sensors), dtype=np.str_))
+        for number, own in enumerate(sensors.values()):
+            _write(writer.group(f"sensor_{number}"), Path(path), own)
+
+
+def _write(
+    writer: hdf5.Writer,
+    file: Path,
+    own: SensorColumns,
+    *,
+    sample_indices: ArrayLike | None = None,
+    record: Callable[[], Mapping[str, Any]] | None = None,
+) -> None:
+    columns = own.columns
+    writer.attribute("format", FORMAT)
+    writer.attribute("version", VERSION)
+    if columns.sample_rate_hz is not None:
+        writer.attribute("sample_rate_hz", float(columns.sample_rate_hz))
+    writer.array("channels", np.array(columns.channels, dtype=np.str_))
+    writer.array("lengths", np.asarray(columns.lengths, np.int64))
+    if columns.y is not None:
+        classes, codes = np.unique(_storable(columns.y, "y"), return_inverse=True)
+        writer.array("y", codes.astype(np.int32))
+        writer.array("classes", classes)
+    for name in _COLUMNS:
+        values = getattr(columns, name)
+        if values is not None:
+            writer.array(name, _storable(values, name))
+    if columns.split is not None:
+        writer.choices("split", columns.split, PARTS)
+    for name, array in (own.scaler or {}).items():
+        writer.array(f"scaler/{name}", array)
+    if sample_indices is not None:
+        writer.array("sample_indices", np.asarray(sample_indices, np.int64))
+    try:
+        writer.json("provenance", dict(columns.provenance))
+    except (TypeError, ValueError) as error:
+        raise PreparedFileError(
+            f"{file}: provenance holds a value that cannot be stored ({error}); use plain values."
+        ) from error
+    writer.blocks("X", columns.shape, np.dtype(np.float32), own.X_blocks)
+    if record is not None:
+        writer.json("record", record())
 
 
 _COLUMNS = ("groups", "recording_id", "start_s")
@@ -178,9 +217,32 @@ _COLUMNS = ("groups", "recording_id", "start_s")
 
 def read_windows(
     path: str | os.PathLike[str], part: str | None = None, *, verify: bool | None = None
+) -> Any:
+    """Read all windows or one part of a prepared file; for `verify` see `PreparedFile`.
+
+    The result is a WindowSet, or SensorWindows of a file of several sensors.
+    """
+    try:
+        return _read(path, part, verify, None)
+    except _SeveralSensorsError as error:
+        return SensorWindows({name: _read(path, part, verify, name) for name in error.sensors})
+
+
+def sensors_in(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the sensors that a prepared file has, each at its own rate; none of a file of one."""
+    try:
+        PreparedFile(path, whole=False).close()
+    except _SeveralSensorsError as error:
+        return error.sensors
+    except PreparedFileError:  # whoever reads it says what is wrong
+        return ()
+    return ()
+
+
+def _read(
+    path: str | os.PathLike[str], part: str | None, verify: bool | None, sensor: str | None
 ) -> WindowSet:
-    """Read all windows or one part of a prepared file; for `verify` see `PreparedFile`."""
-    with PreparedFile(path, verify=verify) as prepared:
+    with PreparedFile(path, verify=verify, sensor=sensor) as prepared:
         return prepared.windows() if part is None else prepared.part(part)
 
 
@@ -198,7 +260,12 @@ class PreparedFile:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, verify: bool | None = None, whole: bool = True
+        self,
+        path: str | os.PathLike[str],
+        *,
+        verify: bool | None = None,
+        whole: bool = True,
+        sensor: str | None = None,
     ) -> None:
         self.path = Path(path)
         self.verified = checksums.verifying.get() if verify is None else verify
@@ -211,6 +278,7 @@ class PreparedFile:
                 self._file, self._checked = stack.enter_context(
                     hdf5.opened_prepared(self.path, verify=self.verified, whole=whole)
                 )
+                self._file = self._of_sensor(self._file, sensor)
                 self._check_version(self._file.attrs)
                 self._read_columns()
             except PreparedFileError:
@@ -283,6 +351,20 @@ class PreparedFile:
             return np.asarray(self._rows.read(rows), np.float32)
         except (OSError, RuntimeError) as error:
             raise self._damaged(error) from error
+
+    def _of_sensor(self, file: Any, sensor: str | None) -> Any:
+        """Return the group of a sensor, or the whole file of a single one."""
+        if file.attrs.get("format") != SENSORS_FORMAT:
+            return file
+        names = hdf5.read_array(file["sensors"]).tolist()
+        if sensor is None:
+            raise _SeveralSensorsError(
+                f"{self.path}: holds windows of several sensors, each at its own rate"
+                f" ({', '.join(names)}), where one is expected. `train` and `evaluate` take it;"
+                " for the rest, prepare the files of one sensor.",
+                tuple(names),
+            )
+        return file[f"sensor_{names.index(sensor)}"]
 
     def _check_version(self, facts: Mapping[str, Any]) -> None:
         given = facts.get("format")

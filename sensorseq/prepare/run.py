@@ -15,6 +15,7 @@ from sensorseq.prepare.earlier import EarlierFile
 from sensorseq.prepare.file import FilePreparation, Progress
 from sensorseq.prepare.part import labels_of
 from sensorseq.prepare.request import PreparedSummary, Request
+from sensorseq.prepare.sensors import prepare_sensor_files
 from sensorseq.prepare.workers import ENGINES, worker_pool
 from sensorseq.preprocessing.configuration import PrepareConfiguration
 from sensorseq.preprocessing.options import OPTIONS, takes_options
@@ -110,28 +111,36 @@ def prepare(
         check_groups(sources, use.split, by_recording=use.split_by == "recording")
     if scheduler is not None or engine == "dask":  # dask's workers run in other folders
         sources = [_absolute(source) for source in sources]
-    parts_url = f"{os.fspath(output)}.parts" if is_url(output) else ""
-    reads = None if sources[0].url else sources[0].root
-    with (
-        here(output) as file,
-        PartFolder(file, keep=resume, url=parts_url) as folder,
-        EarlierFile.at(file) as earlier,
-        worker_pool(engine, jobs, scheduler, reads, None if parts_url else folder.path) as pool,
-    ):
-        skip = on_error == "skip"
-        known, damage = (None, earlier) if isinstance(earlier, str) else (earlier, "")
-        preparation = FilePreparation(
-            request, sources, folder, pool, skip, allow_scales, report, known, damage
-        )
-        summary = preparation.compare(resume, jobs)
-        if summary is None:
-            preparation.choose_rate()
-            preparation.derive()
-            preparation.make_parts()
-            summary = preparation.merge(file)
-            upload(file, output)
-        folder.discard()
-    return replace(summary, path=os.fspath(output)) if parts_url else summary
+
+    def run(
+        request: Request, sources: list[RecordingSource], output: str | os.PathLike[str]
+    ) -> PreparedSummary:
+        parts_url = f"{os.fspath(output)}.parts" if is_url(output) else ""
+        reads = None if sources[0].url else sources[0].root
+        with (
+            here(output) as file,
+            PartFolder(file, keep=resume, url=parts_url) as folder,
+            EarlierFile.at(file) as earlier,
+            worker_pool(engine, jobs, scheduler, reads, None if parts_url else folder.path) as pool,
+        ):
+            skip = on_error == "skip"
+            known, damage = (None, earlier) if isinstance(earlier, str) else (earlier, "")
+            preparation = FilePreparation(
+                request, sources, folder, pool, skip, allow_scales, report, known, damage
+            )
+            summary = preparation.compare(resume, jobs)
+            if summary is None:
+                preparation.choose_rate()
+                preparation.derive()
+                preparation.make_parts()
+                summary = preparation.merge(file)
+                upload(file, output)
+            folder.discard()
+        return replace(summary, path=os.fspath(output)) if parts_url else summary
+
+    if use.native_rates:
+        return prepare_sensor_files(request, sources, output, run)
+    return run(request, sources, output)
 
 
 def _absolute(source: RecordingSource) -> RecordingSource:

@@ -43,10 +43,11 @@ class CutOptions:
     label_rule: str = "whole"
     min_purity: float | None = None
     short: str = "drop"
+    slop_s: float | None = None  # windows begin at the multiples of the hop, up to this later
 
     def __post_init__(self) -> None:
         check_positive("window_s", self.window_s)
-        for name in ("sample_rate_hz", "hop_s", "max_gap_s"):
+        for name in ("sample_rate_hz", "hop_s", "max_gap_s", "slop_s"):
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name))
         check_engine(self.resample_engine, self.attenuation_db)
@@ -60,7 +61,7 @@ class CutOptions:
 # By section of the configuration that prepared files and models have.
 _RECORDED = {
     "resample": ("sample_rate_hz", "max_gap_s", "resample_engine", "attenuation_db"),
-    "window": ("window_s", "hop_s", "label_rule", "min_purity", "short"),
+    "window": ("window_s", "hop_s", "label_rule", "min_purity", "short", "slop_s"),
 }
 _KEYS = {"resample_engine": "engine"}
 
@@ -231,6 +232,7 @@ class RecordingPlan:
             phase=phase,
             random_state=random_state,
             check_classes=check_classes,
+            slop_s=use.slop_s,
         )
 
 

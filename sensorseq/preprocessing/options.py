@@ -77,6 +77,17 @@ class PreparationOptions(ReadOptions):
         and test windows; `hop_s` by default.
     train_phase : {"grid", "random"}, default="grid"
         random: the grid of training windows starts at a random offset in each recording.
+    native_rates : bool, optional
+        Keep each of several sensors at its own rate, instead of resampling all to one. Windows
+        then begin at the multiples of the hop on the recording's clock, and the result is
+        SensorWindows.
+    slop_s : float, optional
+        For `native_rates`: how many seconds the windows of two sensors may begin apart. By default
+        a tenth of the hop, or the longest period of a sensor if that is more.
+    missing : {"error", "expected"}, optional
+        For `native_rates`: what to do where a sensor is missing. error, the default: a recording
+        without it is refused, and windows without it are left out. expected: they are kept, with
+        NaN.
     split : sequence of 3 floats or None, default=(0.6, 0.2, 0.2)
         Shares of train, validation and test. None for recordings that will only be predicted:
         nothing is fitted.
@@ -149,6 +160,20 @@ class PreparationOptions(ReadOptions):
         "window", metavar="S", help="Step between training windows [default: hop-s]."
     )
     train_phase: str = option_field("window", "grid")
+    native_rates: bool | None = option_field(
+        "window", help="Keep each of several sensors at its own rate."
+    )
+    slop_s: float | None = option_field(
+        "window",
+        metavar="S",
+        help="With --native-rates: how far apart the windows of two sensors may begin"
+        " [default: hop-s / 10].",
+    )
+    missing: str | None = option_field(
+        "window",
+        metavar="HOW",
+        help="With --native-rates, windows that lack a sensor: error, expected [default: error].",
+    )
     split: Sequence[float] | None = option_field(
         "split",
         (0.6, 0.2, 0.2),

@@ -4,7 +4,7 @@ import importlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,11 @@ from sensorseq.preprocessing.plan import (
 )
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
+from sensorseq.preprocessing.sensors import check_native_rates, prepare_sensors
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.steps.derive import DERIVE, DerivedSteps, channel_rates, derive_steps
 from sensorseq.recording import Channel, Recording, sample_rate_of
+from sensorseq.sensor_windows import SensorWindows
 from sensorseq.text import number
 from sensorseq.windows import WindowSet
 
@@ -88,6 +90,7 @@ class PreparePipeline:
                     f"derive={use.derive!r} and `steps` are both given, but derive chooses the"
                     " steps; remove one of them."
                 )
+        check_native_rates(use)
         self.derived_: DerivedSteps | None = None
         self.plan = PreparationPlan.of(use)
         if self.plan.cuts_training_anew and use.split_by == "time":
@@ -182,13 +185,29 @@ class PreparePipeline:
             use[name] = None if use[name] is None else _lists(use[name])
         return use
 
-    def prepare(self, recordings: Iterable[Recording], *, allow_scales: bool = False) -> WindowSet:
+    @overload
+    def prepare(
+        self, recordings: Iterable[Recording], *, allow_scales: bool = False
+    ) -> WindowSet: ...
+
+    @overload
+    def prepare(
+        self, recordings: Mapping[str, Iterable[Recording]], *, allow_scales: bool = False
+    ) -> SensorWindows: ...
+
+    def prepare(
+        self,
+        recordings: Iterable[Recording] | Mapping[str, Iterable[Recording]],
+        *,
+        allow_scales: bool = False,
+    ) -> WindowSet | SensorWindows:
         """Return the windows of all recordings, unscaled and unbalanced, with their split.
 
         Parameters
         ----------
         recordings : iterable of Recording
-            With unique ids and the same channels (after selecting `channels`).
+            With unique ids and the same channels (after selecting `channels`). With `native_rates`
+            a mapping of each sensor to its recordings, which have the ids of those of the others.
         allow_scales : bool, default=False
             Use recordings even if their time stamps or a channel seem to have another unit than
             those of the others, see `sensorseq.prepare.prepare`.
@@ -212,6 +231,10 @@ class PreparePipeline:
         SplitError
             If a class has too few groups for the parts.
         """
+        if isinstance(recordings, Mapping):
+            if not self.options.native_rates:
+                raise ArgumentError("recordings of several sensors need native_rates=True.")
+            return prepare_sensors(self.options, self._of_sensor, recordings)
         given = self.plan.take(recordings, allow_scales=allow_scales)
         rate, source = self.plan.rate_of(given)
         self.use_derived(given[0].channels, channel_rates(given[0]), rate)
@@ -232,6 +255,10 @@ class PreparePipeline:
         provenance |= learned.facts
         self.windows_ = replace(windows, split=learned.split, provenance=provenance)
         return self.windows_
+
+    @staticmethod
+    def _of_sensor(**options: Any) -> "PreparePipeline":
+        return PreparePipeline(**pipeline_arguments(options))
 
     @property
     def derives(self) -> bool:

@@ -9,7 +9,7 @@ from sensorseq.errors import RecordingError, check_choice, printable
 from sensorseq.options import NAMES, ReadOptions, takes_read_options
 from sensorseq.readers.arrays import list_arrays, read_arrays
 from sensorseq.readers.csv import read_csv
-from sensorseq.readers.find import RecordingSource, find_recordings
+from sensorseq.readers.find import RecordingSource, by_sensor, find_recordings
 from sensorseq.readers.hdf5 import read_hdf5
 from sensorseq.readers.join import join_sensors
 from sensorseq.readers.parquet import read_parquet
@@ -44,8 +44,12 @@ ON_ERROR = ("stop", "skip")
 
 @takes_read_options(*(name for name in NAMES if name not in ("salvage", "scratch")))
 def read_recordings(
-    path: str | os.PathLike[str], options: ReadOptions, *, on_error: str = "stop"
-) -> list[Recording]:
+    path: str | os.PathLike[str],
+    options: ReadOptions,
+    *,
+    on_error: str = "stop",
+    native_rates: bool = False,
+) -> Any:
     """Read all recordings of a folder, a manifest or a single file into memory.
 
     CSV (also ``.csv.gz``), Parquet, HDF5, NumPy, MATLAB and robot logs, by suffix; see `read_csv`,
@@ -62,12 +66,14 @@ def read_recordings(
     on_error : {"stop", "skip"}, default="stop"
         skip: leave out recordings that cannot be read, with a warning that gives the reason; of a
         damaged robot log, what is before the damage is used.
+    native_rates : bool, default=False
+        Return the recordings of each of several sensors (`pair`) by themselves, at their own rates.
 
     Returns
     -------
-    list of Recording
+    list of Recording, or dict of str to list of Recording
         With several sensors (`pair`), each has the stamps of all and NaN in between; see
-        `join_sensors`.
+        `join_sensors`. With `native_rates`, a list for each sensor.
 
     Raises
     ------
@@ -80,6 +86,18 @@ def read_recordings(
     if isinstance(options.channels, str):
         options = replace(options, channels=[options.channels])
     sources = find_recordings(path, options)
+    if native_rates:
+        found = by_sensor(sources).items()
+        return {name: _read_all(path, own, options, on_error) for name, own in found}
+    return _read_all(path, sources, options, on_error)
+
+
+def _read_all(
+    path: str | os.PathLike[str],
+    sources: list[RecordingSource],
+    options: ReadOptions,
+    on_error: str,
+) -> list[Recording]:
     recordings = []
     for source in sources:
         try:

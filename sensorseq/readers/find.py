@@ -106,6 +106,27 @@ class RecordingSource:
         return tuple(map(str, self.paths))
 
 
+def by_sensor(sources: Iterable[RecordingSource]) -> dict[str, list[RecordingSource]]:
+    """Return the sources of each sensor of recordings whose files `pair` joined.
+
+    Raises
+    ------
+    RecordingError
+        If a recording is not of several files.
+    """
+    found: dict[str, list[RecordingSource]] = {}
+    for source in sources:
+        if not source.sensors:
+            raise RecordingError(
+                f"{source.names[0]}: is not one of several sensors' files; native_rates needs"
+                " `files` for each sensor and `pair`, such as '{sensor}_{recording}.*'."
+            )
+        for name, path in zip(source.sensors, source.paths, strict=True):
+            one = replace(source, paths=(path,), sensors=(), missing_sensors=())
+            found.setdefault(name, []).append(one)
+    return found
+
+
 @takes_read_options(*LISTING)
 def find_recordings(
     path: str | os.PathLike[str],

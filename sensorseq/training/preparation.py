@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, SplitError, WindowError, warn_caller
-from sensorseq.io.prepared import PreparedFile
+from sensorseq.io.prepared import PreparedFile, read_windows, sensors_in
 from sensorseq.io.stored_windows import StoredWindows, stored_windows
 from sensorseq.prediction.inputs import Sequences
 from sensorseq.prediction.preparation import Preparation, recording_digests
@@ -70,8 +70,13 @@ def read_training_file(
         return WindowSet.concatenate([copies, others]), scaler
 
 
-def read_prepared(path: str | os.PathLike[str]) -> WindowSet:
-    """Return all windows of a prepared file; many are `StoredWindows`."""
+def read_prepared(path: str | os.PathLike[str]) -> Any:
+    """Return all windows of a prepared file; many are `StoredWindows`.
+
+    Of a file of several sensors, they are SensorWindows in memory.
+    """
+    if sensors_in(path):
+        return read_windows(path)
     with PreparedFile(path) as file:
         return _take(file, np.arange(len(file)))
 

@@ -102,6 +102,7 @@ def window_recordings(
     random_state: RandomState = None,
     drop_unlabelled: bool = True,
     check_classes: bool = True,
+    slop_s: float | None = None,
 ) -> WindowSet:
     """Cut recordings into windows, and store the origin and label of each.
 
@@ -109,6 +110,10 @@ def window_recordings(
     `Windower` for the arguments; `sample_rate_hz` is by default computed from the timestamps.
     ``check_classes=False`` skips the check that every class has windows, for callers that cut
     recordings one by one; the result may then be empty.
+
+    With `slop_s`, windows begin at the multiples of the hop on the recording's clock, where those of
+    other sensors begin, too: at the next sample, or at the first of a piece that begins up to
+    `slop_s` later.
 
     `provenance` holds ``window``: the lengths in seconds and samples and the arguments;
     ``recordings``: facts about each piece; ``classes``: a `Fate` for each; ``dropped``: what was
@@ -129,6 +134,7 @@ def window_recordings(
         rate,
         short,
         None if phase == "grid" else int(check_random_state(random_state).integers(2**63)),
+        slop_s,
     )
     labeled = pieces[0].is_labelled
     classes = list(dict.fromkeys(label for piece in pieces for label in piece.labels))
@@ -168,6 +174,7 @@ class _Grid:
     rate: float
     short: str
     seed: int | None  # seed of a random phase, or None for the grid
+    slop_s: float | None = None  # how late a window on the clock may begin; None: no clock
 
     def windows_of(
         self, piece: Recording, stretch: Stretch
@@ -185,9 +192,27 @@ class _Grid:
             padded = n_samples > 0 and self.short == "pad"
             window_starts(0, self.length, self.hop_s, self.rate)  # called only to check the hop
             return np.full(int(padded), stretch.first), np.full(int(padded), n_samples)
+        if self.slop_s is not None:
+            first_s = float(take(piece.timestamps_s, np.array([stretch.first]))[0])
+            starts = self._on_clock(first_s, n_samples, self.slop_s)
+            return starts + stretch.first, np.full(len(starts), self.length)
         offset = 0 if self.seed is None else self._offset(piece, stretch)
         starts = window_starts(n_samples - offset, self.length, self.hop_s, self.rate)
         return starts + (stretch.first + offset), np.full(len(starts), self.length)
+
+    def _on_clock(self, first_s: float, n_samples: int, slop_s: float) -> NDArray[np.int64]:
+        """Return the first samples of windows at the multiples of the hop."""
+        window_starts(0, self.length, self.hop_s, self.rate)  # called only to check the hop
+        last = n_samples - self.length
+        number = math.ceil((first_s - slop_s) / self.hop_s - 1e-9)
+        until = math.floor((first_s + last / self.rate) / self.hop_s + 1e-9)
+        due_s = np.arange(number, until + 1) * self.hop_s - first_s
+        exact = np.maximum(due_s, 0.0) * self.rate
+        rounding = max(1e-9, 4 * np.finfo(np.float64).eps * abs(first_s) * self.rate)
+        starts: NDArray[np.int64] = np.ceil(exact - 1e-6 - rounding).astype(np.int64)
+        starts = np.unique(starts)
+        kept: NDArray[np.int64] = starts[(starts >= 0) & (starts <= last)]
+        return kept
 
     def _offset(self, piece: Recording, stretch: Stretch) -> int:
         """Return the first window's offset in samples: below a hop, and a window still fits."""

@@ -1,0 +1,162 @@
+"""Prepare several sensors, each at its own rate, into one file."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import ArgumentError, noting
+from sensorseq.io.prepared import PreparedFile, SensorColumns, sensors_in, write_sensors
+from sensorseq.io.remote import is_url
+from sensorseq.prepare.earlier import EarlierFile
+from sensorseq.prepare.request import PreparedSummary, Request
+from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.scale.scaler import fit_scaler_to_blocks
+from sensorseq.preprocessing.sensors import (
+    check_recordings,
+    options_of_sensor,
+    slop_of,
+    split_rows,
+)
+from sensorseq.readers import RecordingSource, read_source_rate
+from sensorseq.readers.find import by_sensor
+from sensorseq.sensor_windows import common_rows, lacks_of, lengths_of, shared_columns
+from sensorseq.text import listed, plural
+
+_BLOCK = 1024  # windows copied at a time
+
+
+def prepare_sensor_files(
+    request: Request,
+    sources: list[RecordingSource],
+    output: str | os.PathLike[str],
+    prepare_one: Callable[[Request, list[RecordingSource], Path], PreparedSummary],
+) -> PreparedSummary:
+    """Prepare each sensor by itself, then join their windows in `output`.
+
+    `prepare_one` prepares a file of one sensor from request, sources and its path. These files stay
+    in ``<output>.sensors`` until the end, so that an interrupted run can be resumed.
+    """
+    if is_url(output):
+        raise ArgumentError(f"{output}: native_rates needs a local output; upload it afterwards.")
+    output, use = Path(output), request.options
+    if not sensors_in(output):
+        with EarlierFile.at(output):  # raises if something else is there
+            pass
+    found = by_sensor(sources)
+    ids = {name: [one.recording_id for one in own] for name, own in found.items()}
+    check_recordings(ids, use.missing)
+    rates = [
+        float(np.median([read_source_rate(one, use) for one in own])) for own in found.values()
+    ]
+    slop_s = slop_of(use, rates)
+    folder = output.with_name(f"{output.name}.sensors")
+    folder.mkdir(exist_ok=True)
+    files = {name: folder / f"{number}.h5" for number, name in enumerate(found)}
+    summaries = {}
+    for name, own in found.items():
+        one = Request.of(options_of_sensor(use, slop_s), None)
+        with noting(f"in the recordings of sensor {name!r}"):
+            summaries[name] = prepare_one(one, own, files[name])
+    summary = _join(use, files, summaries, output, slop_s)
+    for path in files.values():
+        path.unlink()
+    folder.rmdir()
+    return summary
+
+
+def _join(
+    use: PreparationOptions,
+    files: Mapping[str, Path],
+    summaries: Mapping[str, PreparedSummary],
+    output: Path,
+    slop_s: float,
+) -> PreparedSummary:
+    """Write the windows of all sensors in common rows, and return a summary of the file."""
+    with ExitStack() as stack:
+        opened = {name: stack.enter_context(PreparedFile(path)) for name, path in files.items()}
+        columns = {name: file.columns for name, file in opened.items()}
+        rows = common_rows(columns, slop_s, use.missing or "error")
+        shared = shared_columns(columns, rows)
+        split, facts = split_rows(shared["y"], shared["groups"], shared["recording_id"], use)
+        facts |= {"sensors": lacks_of(columns, rows)}
+        sensors = {}
+        for at, (name, file) in enumerate(opened.items()):
+            own = rows[:, at]
+            blocks = partial(_blocks, file, own)
+            of_sensor = replace(
+                columns[name],
+                **shared,
+                lengths=lengths_of(columns[name], own),
+                split=split,
+                provenance={**columns[name].provenance, **facts},
+            )
+            scaler = None
+            if split is not None and use.scale is not None:
+                train = own[(own >= 0) & (split == "train")]
+                pairs = partial(_pairs, file, train)
+                scaler = fit_scaler_to_blocks(pairs, use.scale).to_dict()
+            sensors[name] = SensorColumns(of_sensor, blocks(), scaler)
+        write_sensors(output, sensors)
+        first = next(iter(sensors.values())).columns
+    return _summary(summaries, first.counts(), facts, output)
+
+
+def _blocks(file: PreparedFile, own: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+    """Yield the windows at these positions, NaN for -1."""
+    for at in range(0, len(own), _BLOCK):
+        some = own[at : at + _BLOCK]
+        X = np.full((len(some), *file.columns.shape[1:]), np.nan, np.float32)
+        X[some >= 0] = file.take(some[some >= 0]).X
+        yield X
+
+
+def _pairs(
+    file: PreparedFile, rows: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.float32], None]]:
+    for X in _blocks(file, rows):
+        yield X, None
+
+
+def _summary(
+    summaries: Mapping[str, PreparedSummary],
+    counts: dict[str, dict[str, int]],
+    facts: Mapping[str, Any],
+    output: Path,
+) -> PreparedSummary:
+    n_windows = sum(sum(by_class.values()) for by_class in counts.values())
+    first = next(iter(summaries.values()))
+    lines = [
+        f"{name}: {one.window_samples} samples at {one.sample_rate_hz:g} Hz,"
+        f" {len(one.channels)} channel(s) ({', '.join(one.channels)})"
+        for name, one in summaries.items()
+    ]
+    for name, own in facts["sensors"].items():
+        if own["lacks"]:
+            lacks = plural(len(own["lacks"]), "recording")
+            lines.append(f"{name} is missing in {lacks}: {listed(own['lacks'], 5)}")
+        if own["n_aligned"] < n_windows:
+            lines.append(f"{name} is missing in {n_windows - own['n_aligned']} windows")
+        if own["n_aligned"] < own["n_windows"]:
+            left = own["n_windows"] - own["n_aligned"]
+            lines.append(f"{left} windows of {name} are left out, which another sensor lacks")
+    return replace(
+        first,
+        path=output,
+        counts=counts,
+        n_windows=n_windows,
+        n_recordings=max(one.n_recordings for one in summaries.values()),
+        dropped=[entry for one in summaries.values() for entry in one.dropped],
+        size_bytes=output.stat().st_size,
+        imbalance=facts.get("split", {}).get("imbalance", ""),
+        derived=[line for one in summaries.values() for line in one.derived],
+        action="written",
+        changes=[],
+        sensors=lines,
+    )

@@ -1,0 +1,120 @@
+"""The preparation of several sensors, each at its own rate, and what they share."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import ArgumentError, RecordingError, check_choice, noting
+from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.split.parts import describe_split, split_by_group
+from sensorseq.recording import Recording
+from sensorseq.sensor_windows import SensorWindows, align_sensors
+from sensorseq.text import listed
+from sensorseq.windows import WindowSet
+
+MISSING = ("error", "expected")
+_SHARE_OF_HOP = 0.1
+# Options that one sensor alone can have: the only value with `native_rates`, and what to do.
+_OF_ONE = {
+    "sample_rate_hz": (None, "each sensor keeps its own rate"),
+    "channels": (None, "choose files instead"),
+    "steps": (None, "use derive='auto', which chooses steps for each sensor"),
+    "train_hop_s": (None, "use a shorter hop_s"),
+    "train_phase": ("grid", "windows begin on the clock"),
+    "balance": (None, "balance in training, with sampler='balanced'"),
+    "label_column": (None, "label the recordings by folders or a manifest"),
+}
+
+
+def check_native_rates(use: PreparationOptions) -> None:
+    """Raise an ArgumentError for options that exclude each other."""
+    if not use.native_rates:
+        for name in ("slop_s", "missing"):
+            if getattr(use, name) is not None:
+                raise ArgumentError(f"{name}={getattr(use, name)!r} needs native_rates=True.")
+        return
+    check_choice("missing", use.missing or "error", MISSING)
+    for name, (only, way) in _OF_ONE.items():
+        value = getattr(use, name)
+        if value != only and list(value or ()) != []:
+            raise ArgumentError(f"{name} cannot be combined with native_rates=True: {way}.")
+    if use.split_by == "time":
+        raise ArgumentError('split_by="time" cannot be combined with native_rates=True.')
+
+
+def slop_of(use: PreparationOptions, rates_hz: Iterable[float]) -> float:
+    """Return how far apart windows may begin, in seconds; the rates are those of the sensors."""
+    if use.slop_s is not None:
+        return float(use.slop_s)
+    hop_s = use.window_s if use.hop_s is None else use.hop_s
+    return max([_SHARE_OF_HOP * hop_s, *(1 / rate for rate in rates_hz if rate > 0)])
+
+
+def options_of_sensor(use: PreparationOptions, slop_s: float) -> dict[str, Any]:
+    """Return the options with which one sensor is prepared, without a split."""
+    given = {each.name: getattr(use, each.name) for each in fields(use)}
+    return {**given, "split": "none", "scale": "none", "slop_s": slop_s}
+
+
+def check_recordings(recordings: Mapping[str, Iterable[Any]], missing: str | None) -> None:
+    """Raise a RecordingError if some recordings lack a sensor and that is not expected."""
+    if missing == "expected":
+        return
+    every = sorted(set().union(*recordings.values()))
+    for name, own in recordings.items():
+        lacks = sorted(set(every) - set(own))
+        if lacks:
+            raise RecordingError(
+                f"{len(lacks)} of {len(every)} recordings have no sensor {name!r}:"
+                f" {listed(lacks, 5)}. Leave them out, or use missing='expected'."
+            )
+
+
+def split_rows(
+    y: NDArray[Any] | None,
+    groups: NDArray[Any],
+    recording_id: NDArray[Any],
+    use: PreparationOptions,
+) -> tuple[NDArray[np.str_] | None, dict[str, Any]]:
+    """Split windows by group or recording, as `PreparationPlan.learn` does; also say how even."""
+    if use.split is None:
+        return None, {}
+    shares = tuple(float(share) for share in use.split)
+    together = recording_id if use.split_by == "recording" else groups
+    split = split_by_group(y, together, shares, use.random_state, None)
+    return split, {"split": describe_split(y, together, split, shares)}
+
+
+def prepare_sensors(
+    use: PreparationOptions, pipeline: Any, recordings: Mapping[str, Iterable[Recording]]
+) -> SensorWindows:
+    """Prepare the recordings of each sensor, and align and split their windows.
+
+    `pipeline` makes the pipeline of a sensor from its options.
+    """
+    given = {name: list(own) for name, own in recordings.items()}
+    for name, own in given.items():
+        if not own:
+            raise RecordingError(f"sensor {name!r} has no recording.")
+    check_recordings({k: [one.recording_id for one in v] for k, v in given.items()}, use.missing)
+    rates = [np.median([one.median_sample_rate_hz for one in own]) for own in given.values()]
+    slop_s = slop_of(use, map(float, rates))
+    sets: dict[str, WindowSet] = {}
+    for name, own in given.items():
+        made = pipeline(**options_of_sensor(use, slop_s))
+        with noting(f"in the recordings of sensor {name!r}"):
+            sets[name] = made.prepare(own)
+    aligned = align_sensors(sets, slop_s=slop_s, missing=use.missing or "error")
+    groups, ids = aligned.groups, aligned.recording_id
+    assert groups is not None
+    assert ids is not None
+    split, facts = split_rows(aligned.y, groups, ids, use)
+    return SensorWindows(
+        {
+            name: replace(one, split=split, provenance={**one.provenance, **facts})
+            for name, one in aligned.sensors.items()
+        }
+    )
