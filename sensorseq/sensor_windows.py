@@ -133,8 +133,7 @@ class SensorWindows:
 
     def with_split(self, split: NDArray[Any] | None) -> "SensorWindows":
         """Return the windows with another split."""
-        parts = {name: replace(one, split=split) for name, one in self.sensors.items()}
-        return SensorWindows(parts)
+        return SensorWindows({name: one.with_split(split) for name, one in self.sensors.items()})
 
 
 def _same(one: NDArray[Any] | None, other: NDArray[Any] | None) -> bool:

@@ -171,6 +171,10 @@ class WindowSet:
             raise WindowError("these windows have no split yet; see preprocessing.split.")
         return self.take(np.flatnonzero(self.split == name))
 
+    def with_split(self, split: NDArray[Any] | None) -> "WindowSet":
+        """Return the windows with another split."""
+        return replace(self, split=split)
+
     @classmethod
     def concatenate(cls, sets: Iterable["WindowSet"]) -> "WindowSet":
         """Join window sets of equal length, channels and rate, in order.

@@ -53,11 +53,12 @@ def load_to_predict(path: Path, *, strict: bool = False) -> "TrainedClassifier":
 
 def with_scale(given: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """Return arguments completed with the kind of scaling that the prepared file was made for."""
-    from sensorseq.io.prepared import PreparedFile
+    from sensorseq.io.prepared import PreparedFile, sensors_in
 
     if "scale" in given:
         return dict(given)
-    with PreparedFile(path) as file:
+    sensor = next(iter(sensors_in(path)), None)
+    with PreparedFile(path, sensor=sensor) as file:
         scale = PreparationOptions.recorded(file.columns.provenance).scale
     return {**given, **({} if scale is None else {"scale": scale})}
 

@@ -61,7 +61,13 @@ def train(
     was_there = check_output(output, windows)
     check_output(report, windows, output)
     from sensorseq.estimator import SensorLSTMClassifier
+    from sensorseq.io.prepared import sensors_in
 
+    if report is not None and sensors_in(windows):
+        raise ArgumentError(
+            "--report is about one sensor; train without it, and write the page of each with"
+            " `sensorseq diagnose`."
+        )
     if "patience" in typed:
         typed["early_stopping"] = True
     typed |= read_settings(settings)
@@ -77,9 +83,20 @@ def train(
     model = SensorLSTMClassifier(**given)
     model.fit(windows).set_params(verbose=0)
     model.save(output)
+    from sensorseq.evaluation.text import describe_fit, describe_sensors
+
     tell(f"model written to {output}{was_there}", as_json)
+    if "sensors_" in vars(model):
+        tell("\n".join(["", *describe_sensors(model)]), as_json)
+        result = {"model": str(output), "classes": model.classes_.tolist()}
+        result["features"] = model.features_.to_dict()
+        result["sensors"] = {
+            name: one.fluctuation_.to_dict() for name, one in model.sensors_.items()
+        }
+        if as_json:
+            say(result, "", as_json)
+        return
     from sensorseq.diagnosis.words import settings_as_options, write_report
-    from sensorseq.evaluation.text import describe_fit
 
     def again(changes: Mapping[str, Any]) -> str:
         command = f"sensorseq train {shlex.quote(str(windows))} -o {shlex.quote(str(output))}"

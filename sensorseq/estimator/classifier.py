@@ -232,8 +232,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of `predict_proba`; 0 to k - 1 for one-hot `y`.
     sensors_ : dict of str to SensorLSTMClassifier
-        The model of each sensor, where X of `fit` had several; then there are no other attributes
-        of the fit but `classes_`.
+        The model of each sensor, where X of `fit` had several. Then `features_` compares the
+        sensors, and the other attributes of the fit are those of each.
     n_features_in_ : int
         Number of timesteps of 2-D input, otherwise number of channels.
     feature_names_in_ : ndarray of str

@@ -167,6 +167,7 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
             "parameters": parameters,
             **self._describe_targets(),
             "fusion": self._fusion.description(),
+            "features": self.features_.to_dict(),
             "sensors": of_sensors,
         }
 
@@ -186,6 +187,7 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
         model._restore_sensors(
             arrays, take, lambda own, described: cls._restored(own, described, path, device)
         )
+        model.features_ = FeatureChoice.from_dict(take("features", dict))
         return model
 
     def smoother_to_onnx(

@@ -10,7 +10,9 @@ from sklearn.base import clone
 
 from sensorseq.errors import ArgumentError, InputError, check_choice, noting
 from sensorseq.features.stack import fit_stack
+from sensorseq.numeric import log_softmax
 from sensorseq.prediction.fusion import MISSING, Fusion, key_of, tell_missing
+from sensorseq.prediction.head import Candidate, FeatureChoice
 from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.probabilities import softmax
 from sensorseq.sensor_windows import SensorWindows, read_sensors
@@ -61,6 +63,7 @@ def fit_sensors(model: Any, X: Any, y: Any, given: Mapping[str, Any]) -> None:
     is_known = present.any(axis=1)
     of_sensors = {name: logits[at, present[:, at]] for at, name in enumerate(names)}
     joined = fusion.join(of_sensors, present, len(classes))[is_known]
+    model.features_ = _describe(fusion, logits, present, class_index, weight)
     groups = None if windows.groups is None else np.asarray(windows.groups)[is_known]
     model._known = OutOfDistribution.learn(softmax(joined), groups)
 
@@ -134,6 +137,33 @@ def _weigh(
             row[pattern] = 1.0 / size
         weights[key_of(pattern)] = row
     return weights
+
+
+def _describe(
+    fusion: Fusion,
+    logits: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    class_index: NDArray[np.int64],
+    weight: NDArray[np.float64],
+) -> FeatureChoice:
+    """Describe how good each sensor and their sum are, on left-out windows that have all."""
+    n = len(fusion.sensors)
+    rows = known.all(axis=1) & (weight > 0)
+    if not rows.any():
+        return FeatureChoice(reason="no left-out window has all sensors")
+    whole = fusion.weights_of(np.ones(n, bool))
+    candidates = []
+    for at in range(n + 1):
+        used = np.arange(n) == at if at < n else np.ones(n, bool)
+        name, factor = (fusion.sensors[at], float(whole[at])) if at < n else ("together", None)
+        joined = np.tensordot(fusion.weights_of(used), logits[:, rows], 1)
+        log = log_softmax(joined, axis=1)[np.arange(rows.sum()), class_index[rows]]
+        right = joined.argmax(axis=1) == class_index[rows]
+        accuracy = float(np.average(right, weights=weight[rows]))
+        log_loss = -float(np.average(log, weights=weight[rows]))
+        candidates.append(Candidate(name, log_loss, accuracy, factor))
+    reason = f"{int(rows.sum())} windows left out of the fits of the sensors"
+    return FeatureChoice(fusion.sensors, tuple(candidates), int(rows.sum()), 0, reason)
 
 
 def _forget(model: Any) -> None:

@@ -1,6 +1,7 @@
 """Baselines for the network: the majority class and classic learners."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sensorseq.features import RandomConvolutions
 from sensorseq.features.summary import summary_features
 from sensorseq.preprocessing.scale.scaler import fit_scaler
+from sensorseq.sensor_windows import SensorWindows
 from sensorseq.windows import WindowSet
 
 BASELINES = ("majority", "ridge", "gradient_boosting", "rocket_ridge")
@@ -45,18 +47,20 @@ def make_baseline(name: str, seed: int = 0) -> Any:
 
 
 def predict_baseline(
-    name: str, train: WindowSet, test: WindowSet, classes: NDArray[Any], seed: int = 0
+    name: str,
+    train: WindowSet | SensorWindows,
+    test: WindowSet | SensorWindows,
+    classes: NDArray[Any],
+    seed: int = 0,
 ) -> NDArray[np.float64]:
     """Fit a baseline on `train`; return its scores (N, K) on `test`, in the order of `classes`.
 
     The scores are probabilities, or 1 for the predicted class if the learner has none. The features
     are `summary_features`; for ``"rocket_ridge"``, random convolutions of the scaled windows
-    (MiniRocket), 9,996 of them or, with more than 4,000 training windows, 2,016.
+    (MiniRocket), 9,996 of them or, with more than 4,000 training windows, 2,016. Those of several
+    sensors are side by side, of zeros where a sensor is missing.
     """
-    if name == "rocket_ridge":
-        describe = describe_by_convolutions(train)
-    else:
-        describe = lambda windows: summary_features(windows.X, windows.lengths)  # noqa: E731
+    describe = _describes(name, train)
     fitted = make_baseline(name, seed).fit(describe(train), train.y)
     features = describe(test)
     order = {label: i for i, label in enumerate(classes.tolist())}
@@ -68,6 +72,24 @@ def predict_baseline(
         chosen = [order[label] for label in fitted.predict(features).tolist()]
         scores[np.arange(len(test)), chosen] = 1.0
     return scores
+
+
+def _describes(name: str, train: WindowSet | SensorWindows) -> Callable[[Any], Any]:
+    """Return what describes windows for a baseline; of several sensors, side by side."""
+    if isinstance(train, SensorWindows):
+        filled = _filled(train)
+        of_each = {key: _describes(name, own) for key, own in filled.items()}
+        return lambda windows: np.concatenate(
+            [of_each[key](own) for key, own in _filled(windows).items()], axis=1
+        )
+    if name == "rocket_ridge":
+        return describe_by_convolutions(train)
+    return lambda windows: summary_features(windows.X, windows.lengths)
+
+
+def _filled(windows: SensorWindows) -> dict[str, WindowSet]:
+    """Return the windows of each sensor, with zeros where it has none."""
+    return {key: replace(own, X=np.nan_to_num(own.X)) for key, own in windows.sensors.items()}
 
 
 def describe_by_convolutions(train: WindowSet) -> Callable[[WindowSet], NDArray[np.floating]]:

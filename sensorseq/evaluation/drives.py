@@ -17,6 +17,7 @@ from sensorseq.evaluation.calibration import (
     resampling_weights,
 )
 from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence import Span, Timeline, timeline_of
 from sensorseq.sequence.scores import DRIVE_SCORES, count_drive, drive_scores
 from sensorseq.sequence.smoothing import Smoothing
@@ -72,7 +73,7 @@ class DriveEvaluation:
 
 
 def evaluate_drives(
-    windows: WindowSet,
+    windows: WindowSet | SensorWindows,
     probability: Floats,
     classes: NDArray[Any],
     smoothing: Smoothing = USUAL_SMOOTHING,
@@ -84,7 +85,7 @@ def evaluate_drives(
 
     Parameters
     ----------
-    windows : WindowSet
+    windows : WindowSet or SensorWindows
         With labels, recordings and times.
     probability : ndarray of shape (n, k)
     classes : ndarray of shape (k,)
@@ -96,14 +97,13 @@ def evaluate_drives(
     seed : int, default=0
         Of the resampling.
     """
-    rate = windows.sample_rate_hz
-    if windows.recording_id is None or windows.start_s is None or windows.y is None or not rate:
+    window_s = windows.window_s
+    if windows.recording_id is None or windows.start_s is None or windows.y is None or not window_s:
         return None
     ids = np.asarray(windows.recording_id)
     several = {name for name, own in iter_recordings(ids) if len(np.unique(windows.y[own])) > 1}
     if not several:
         return None
-    window_s = windows.n_timesteps / rate
     timeline = partial(
         timeline_of,
         classes=classes,

@@ -1,7 +1,7 @@
 """Evaluate a model: on test recordings it has never seen, or by folds of whole groups."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from sensorseq.prediction.outside import OutsideWindows, join_outside
 from sensorseq.prediction.preparation import seen_recordings
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.windows.balance import balance_indices
+from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence.smoothing import Smoothing
 from sensorseq.text import plural
 from sensorseq.training.preparation import augment_as_told
@@ -40,7 +41,7 @@ class FoldWindows:
     notes: tuple[str, ...] = ()
 
 
-def choose_fold_windows(windows: WindowSet) -> FoldWindows:
+def choose_fold_windows(windows: WindowSet | SensorWindows) -> FoldWindows:
     """Choose the windows on the grid of ``hop_s`` among windows cut with ``train_hop_s``.
 
     If their configuration has neither ``train_hop_s`` nor ``train_phase``, all windows are chosen.
@@ -66,12 +67,13 @@ def choose_fold_windows(windows: WindowSet) -> FoldWindows:
             f" again with a train_hop_s that divides {hop_s:g}, such as"
             f" {hop_s / max(1, np.ceil(times - _WHOLE)):g}, to use folds."
         )
+    assert isinstance(windows, WindowSet)
     rows = _on_grid(windows, float(window_s), float(hop_s), float(train_hop_s))
     protocol = f"trained on windows every {train_hop_s:g} s, tested on windows every {hop_s:g} s"
     return FoldWindows(rows, protocol, _coarse_recordings(windows, train_hop_s, hop_s))
 
 
-def check_whole_recordings(windows: WindowSet) -> None:
+def check_whole_recordings(windows: WindowSet | SensorWindows) -> None:
     """Raise unless each recording is in a single group, so that folds keep it whole."""
     if windows.recording_id is None:
         return
@@ -228,7 +230,7 @@ class Comparison:
 
 def evaluate_test(
     model: SensorLSTMClassifier,
-    windows: WindowSet,
+    windows: WindowSet | SensorWindows,
     *,
     baselines: Sequence[str] = BASELINES,
     include_seen: bool = False,
@@ -247,9 +249,9 @@ def evaluate_test(
     """
     say = progress or (lambda message: None)
     test = windows if windows.split is None else windows.part("test")
-    knows = model.preparation_ is not None
-    if not len(test) and knows and not seen_recordings(model.preparation_, windows):
-        test = windows = replace(windows, split=None)  # all windows of a file of other recordings
+    knows = knows_recordings(model)
+    if not len(test) and knows and not seen_by(model, windows):
+        test = windows = windows.with_split(None)  # all windows of a file of other recordings
     labels = _labels(test)
     if not len(test):
         raise InputError(
@@ -257,7 +259,7 @@ def evaluate_test(
             " 0.6,0.2,0.2, or use --folds 5."
         )
     check_known_labels(labels, model.classes_)
-    seen = seen_recordings(model.preparation_, test)
+    seen = seen_by(model, test)
     if seen and not include_seen:
         _refuse_seen(seen, test)
     say("predicting test windows")
@@ -266,10 +268,11 @@ def evaluate_test(
     evaluated = score(probability)
     compared: dict[str, Evaluation] = {}
     dominant = _dominant(test)
-    notes = _test_notes(evaluated, test, seen, dominant, are_known=model.preparation_ is not None)
+    notes = _test_notes(evaluated, test, seen, dominant, are_known=knows)
     train = None
     if windows.split is not None:  # the windows that the model was trained on
-        parts = ["train", "validation"] if model.refitted_ else ["train"]
+        refitted = [one.refitted_ for one in _models(model)]
+        parts = ["train", "validation"] if all(refitted) else ["train"]
         train = windows.take(np.flatnonzero(np.isin(windows.split, parts)))
     if train is None or not len(train):
         notes.append("there is no train part to fit baselines on, so no baselines are shown.")
@@ -280,7 +283,7 @@ def evaluate_test(
     protocol = (
         f"test part: {evaluated.n_windows} windows of"
         f" {plural(len(evaluated.recordings), 'recording')}"
-        + ("" if seen or model.preparation_ is None else " the model never saw")
+        + ("" if seen or not knows else " the model never saw")
     )
     return Comparison(
         evaluated,
@@ -289,7 +292,7 @@ def evaluate_test(
         tuple(notes),
         seen=tuple(seen),
         dominant=dominant,
-        outside=None if model._ranges is None else model.outside(test),
+        outside=None if _models(model)[0]._ranges is None else model.outside(test),
         drives=evaluate_drives(
             test,
             probability,
@@ -301,9 +304,32 @@ def evaluate_test(
     )
 
 
+def _models(model: SensorLSTMClassifier) -> list[SensorLSTMClassifier]:
+    """Return the models of all sensors, or the model itself."""
+    return list(getattr(model, "sensors_", {0: model}).values())
+
+
+def knows_recordings(model: SensorLSTMClassifier) -> bool:
+    """Return whether a model knows which recordings it was trained on."""
+    return all(one.preparation_ is not None for one in _models(model))
+
+
+def seen_by(model: SensorLSTMClassifier, windows: WindowSet | SensorWindows) -> list[str]:
+    """Return the recordings of `windows` that a model was trained on."""
+    sets = windows.sensors if isinstance(windows, SensorWindows) else {0: windows}
+    models = getattr(model, "sensors_", {0: model})
+    found = [
+        name
+        for key, one in models.items()
+        if key in sets
+        for name in seen_recordings(one.preparation_, sets[key])
+    ]
+    return list(dict.fromkeys(found))
+
+
 def _test_notes(
     evaluated: Evaluation,
-    test: WindowSet,
+    test: WindowSet | SensorWindows,
     seen: Sequence[str],
     dominant: Sequence[DominantRecording],
     *,
@@ -331,7 +357,7 @@ def _test_notes(
     return notes
 
 
-def _refuse_seen(seen: Sequence[str], test: WindowSet) -> None:
+def _refuse_seen(seen: Sequence[str], test: WindowSet | SensorWindows) -> None:
     some = ", ".join(seen[:3]) + (" ..." if len(seen) > 3 else "")
     by_time = PreparationOptions.recorded(test.provenance).split_by == "time"
     way = (
@@ -351,7 +377,7 @@ def _refuse_seen(seen: Sequence[str], test: WindowSet) -> None:
 
 def evaluate_folds(
     model: SensorLSTMClassifier,
-    windows: WindowSet,
+    windows: WindowSet | SensorWindows,
     n_folds: int,
     *,
     baselines: Sequence[str] = BASELINES,
@@ -390,10 +416,12 @@ def evaluate_folds(
     accuracy, outside = [], []
     for number, (train_rows, test_rows) in enumerate(parts, start=1):
         in_training = np.isin(np.asarray(windows.groups), groups[train_rows])
-        train = replace(windows.take(np.flatnonzero(in_training)), split=None)
+        train = windows.take(np.flatnonzero(in_training)).with_split(None)
         rows = _balanced(train, seed)
-        train = augment_as_told(train.take(rows), rows, seed)
-        test = replace(tested.take(test_rows), split=None)
+        train = train.take(rows)
+        if isinstance(train, WindowSet):
+            train = augment_as_told(train, rows, seed)
+        test = tested.take(test_rows).with_split(None)
         say(f"fold {number} of {n_folds}: training on {len(train)} windows")
         fitted = clone(model).fit(train)
         columns = np.searchsorted(classes, fitted.classes_)
@@ -445,7 +473,7 @@ def _check_enough_groups(labels: NDArray[Any], groups: NDArray[Any], n_folds: in
 
 
 def scorer(
-    windows: WindowSet, classes: NDArray[Any], seed: int = 0
+    windows: WindowSet | SensorWindows, classes: NDArray[Any], seed: int = 0
 ) -> Callable[[NDArray[np.float64]], Evaluation]:
     """Return a function that scores predictions of these windows on the same resamples."""
     return partial(
@@ -458,13 +486,13 @@ def scorer(
     )
 
 
-def _labels(windows: WindowSet) -> NDArray[Any]:
+def _labels(windows: WindowSet | SensorWindows) -> NDArray[Any]:
     if windows.y is None:
         raise InputError("the windows have no labels to compare with; use predict for those.")
     return windows.y
 
 
-def _balanced(train: WindowSet, seed: int) -> NDArray[np.int64]:
+def _balanced(train: WindowSet | SensorWindows, seed: int) -> NDArray[np.int64]:
     """Balance a training fold as the windows' configuration asks for the train part."""
     options = PreparationOptions.recorded(train.provenance)
     if options.balance is None:
@@ -479,7 +507,7 @@ def _balanced(train: WindowSet, seed: int) -> NDArray[np.int64]:
     )
 
 
-def _dominant(windows: WindowSet) -> tuple[DominantRecording, ...]:
+def _dominant(windows: WindowSet | SensorWindows) -> tuple[DominantRecording, ...]:
     if windows.recording_id is None:
         return ()
     labels, ids = _labels(windows), np.asarray(windows.recording_id)
@@ -493,7 +521,7 @@ def _dominant(windows: WindowSet) -> tuple[DominantRecording, ...]:
     return tuple(found)
 
 
-def _notes(evaluated: Evaluation, windows: WindowSet) -> list[str]:
+def _notes(evaluated: Evaluation, windows: WindowSet | SensorWindows) -> list[str]:
     notes = []
     if evaluated.n_groups < FEW_GROUPS:
         notes.append(

@@ -85,6 +85,20 @@ def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
     return [*textwrap.wrap(" ".join(said), WIDTH), ""] if said else []
 
 
+def describe_sensors(model: "SensorLSTMClassifier") -> list[str]:
+    """Describe a fit on several sensors: how good each is, and the verdict on its curve."""
+    lines = [wrapped(f"Accuracy on {model.features_.reason}:")]
+    for one in model.features_.candidates:
+        weight = "" if one.weight is None else f"  weight {one.weight:.2f}"
+        lines.append(f"  {one.name:<12} {100 * one.accuracy:5.1f} %{weight}")
+    if not model.features_.candidates:
+        lines = [wrapped(f"{model.features_.reason}.")]
+    lines.append("")
+    for name, one in model.sensors_.items():
+        lines.append(wrapped(f"{name}: the curve of its LSTM is {one.fluctuation_.verdict}"))
+    return lines
+
+
 def wrapped(text: str, indent: str = "") -> str:
     """Wrap text to 80 columns; all lines but the first are indented."""
     return textwrap.fill(
@@ -134,13 +148,16 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     source = summary["sample_rate_from"]
     if resampled and resampled != rate:
         source = f"after steps at {resampled:g} Hz, {source}"
+    what = (
+        f"of {summary['window_samples']} samples at {rate:g} Hz ({source}), from"
+        f" {summary['n_recordings']} recordings; {format_channels(summary['channels'])}"
+    )
+    if summary.get("sensors"):
+        what = f"of several sensors at their own rates, from {summary['n_recordings']} recordings"
     lines = [
         *([wrapped(headline)] if headline else []),
-        wrapped(
-            f"{summary['path']}: {summary['n_windows']} windows of {summary['window_samples']}"
-            f" samples at {rate:g} Hz ({source}), from {summary['n_recordings']} recordings;"
-            f" {format_channels(summary['channels'])}"
-        ),
+        wrapped(f"{summary['path']}: {summary['n_windows']} windows {what}"),
+        *(wrapped(f"  {text}") for text in summary.get("sensors", ())),
         *(wrapped(text) for text in summary.get("derived", ())),
         "",
         format_counts(summary["counts"]),

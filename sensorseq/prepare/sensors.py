@@ -16,13 +16,13 @@ from sensorseq.io.prepared import PreparedFile, SensorColumns, sensors_in, write
 from sensorseq.io.remote import is_url
 from sensorseq.prepare.earlier import EarlierFile
 from sensorseq.prepare.request import PreparedSummary, Request
-from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale.scaler import fit_scaler_to_blocks
 from sensorseq.preprocessing.sensors import (
     check_recordings,
     options_of_sensor,
     slop_of,
     split_rows,
+    with_split,
 )
 from sensorseq.readers import RecordingSource, read_source_rate
 from sensorseq.readers.find import by_sensor
@@ -64,7 +64,7 @@ def prepare_sensor_files(
         one = Request.of(options_of_sensor(use, slop_s), None)
         with noting(f"in the recordings of sensor {name!r}"):
             summaries[name] = prepare_one(one, own, files[name])
-    summary = _join(use, files, summaries, output, slop_s)
+    summary = _join(request, files, summaries, output, slop_s)
     for path in files.values():
         path.unlink()
     folder.rmdir()
@@ -72,13 +72,14 @@ def prepare_sensor_files(
 
 
 def _join(
-    use: PreparationOptions,
+    request: Request,
     files: Mapping[str, Path],
     summaries: Mapping[str, PreparedSummary],
     output: Path,
     slop_s: float,
 ) -> PreparedSummary:
     """Write the windows of all sensors in common rows, and return a summary of the file."""
+    use = request.options
     with ExitStack() as stack:
         opened = {name: stack.enter_context(PreparedFile(path)) for name, path in files.items()}
         columns = {name: file.columns for name, file in opened.items()}
@@ -95,7 +96,13 @@ def _join(
                 **shared,
                 lengths=lengths_of(columns[name], own),
                 split=split,
-                provenance={**columns[name].provenance, **facts},
+                provenance={
+                    **columns[name].provenance,
+                    **facts,
+                    "configuration": with_split(
+                        columns[name].provenance["configuration"], request.configuration
+                    ),
+                },
             )
             scaler = None
             if split is not None and use.scale is not None:
@@ -134,7 +141,7 @@ def _summary(
     first = next(iter(summaries.values()))
     lines = [
         f"{name}: {one.window_samples} samples at {one.sample_rate_hz:g} Hz,"
-        f" {len(one.channels)} channel(s) ({', '.join(one.channels)})"
+        f" {plural(len(one.channels), 'channel')} ({listed(one.channels, 6)})"
         for name, one in summaries.items()
     ]
     for name, own in facts["sensors"].items():

@@ -234,7 +234,8 @@ class PreparePipeline:
         if isinstance(recordings, Mapping):
             if not self.options.native_rates:
                 raise ArgumentError("recordings of several sensors need native_rates=True.")
-            return prepare_sensors(self.options, self._of_sensor, recordings)
+            of_one = self._of_sensor
+            return prepare_sensors(self.options, self.configuration, of_one, recordings)
         given = self.plan.take(recordings, allow_scales=allow_scales)
         rate, source = self.plan.rate_of(given)
         self.use_derived(given[0].channels, channel_rates(given[0]), rate)

@@ -1,6 +1,6 @@
 """The preparation of several sensors, each at its own rate, and what they share."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -88,12 +88,20 @@ def split_rows(
     return split, {"split": describe_split(y, together, split, shares)}
 
 
+def with_split(own: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a sensor with the split and scaling of all sensors."""
+    return {**own, **{section: whole[section] for section in ("split", "scale")}}
+
+
 def prepare_sensors(
-    use: PreparationOptions, pipeline: Any, recordings: Mapping[str, Iterable[Recording]]
+    use: PreparationOptions,
+    configuration: Mapping[str, Any],
+    pipeline: Callable[..., Any],
+    recordings: Mapping[str, Iterable[Recording]],
 ) -> SensorWindows:
     """Prepare the recordings of each sensor, and align and split their windows.
 
-    `pipeline` makes the pipeline of a sensor from its options.
+    `configuration` is that of all sensors; `pipeline` makes that of one from its options.
     """
     given = {name: list(own) for name, own in recordings.items()}
     for name, own in given.items():
@@ -114,7 +122,15 @@ def prepare_sensors(
     split, facts = split_rows(aligned.y, groups, ids, use)
     return SensorWindows(
         {
-            name: replace(one, split=split, provenance={**one.provenance, **facts})
+            name: replace(
+                one,
+                split=split,
+                provenance={
+                    **one.provenance,
+                    **facts,
+                    "configuration": with_split(one.provenance["configuration"], configuration),
+                },
+            )
             for name, one in aligned.sensors.items()
         }
     )

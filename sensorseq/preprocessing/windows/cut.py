@@ -111,9 +111,9 @@ def window_recordings(
     ``check_classes=False`` skips the check that every class has windows, for callers that cut
     recordings one by one; the result may then be empty.
 
-    With `slop_s`, windows begin at the multiples of the hop on the recording's clock, where those of
-    other sensors begin, too: at the next sample, or at the first of a piece that begins up to
-    `slop_s` later.
+    With `slop_s`, windows begin at the multiples of the hop on the recording's clock, as those of
+    other sensors do: at the next sample, or at the first of a piece that begins up to `slop_s`
+    later.
 
     `provenance` holds ``window``: the lengths in seconds and samples and the arguments;
     ``recordings``: facts about each piece; ``classes``: a `Fate` for each; ``dropped``: what was
