@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from sensorseq.preprocessing.resample.transformer import Resampler
     from sensorseq.preprocessing.scale.transformer import ChannelScaler
     from sensorseq.preprocessing.windows.transformers import ClassBalancer, Windower
-    from sensorseq.readers import read_recordings
+    from sensorseq.readers import read_recordings, read_sensors
     from sensorseq.recording import Recording
+    from sensorseq.sensor_windows import SensorWindows
     from sensorseq.windows import WindowSet
 
 __version__ = "0.1.0"
@@ -32,11 +33,13 @@ __all__ = [
     "Resampler",
     "SensorLSTMClassifier",
     "SensorLSTMRegressor",
+    "SensorWindows",
     "WindowSet",
     "Windower",
     "__version__",
     "find_label_errors",
     "read_recordings",
+    "read_sensors",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -50,9 +53,11 @@ __getattr__, __dir__ = lazy_names(
         "Resampler": "preprocessing.resample.transformer",
         "SensorLSTMClassifier": "estimator",
         "SensorLSTMRegressor": "estimator",
+        "SensorWindows": "sensor_windows",
         "WindowSet": "windows",
         "Windower": "preprocessing.windows.transformers",
         "find_label_errors": "inspection.label_errors",
         "read_recordings": "readers",
+        "read_sensors": "readers",
     },
 )

@@ -124,15 +124,32 @@ class SensorWindows:
                 yield name, windows if len(rows) == len(self) else windows.take(rows), rows
 
     def take(self, indices: ArrayLike) -> "SensorWindows":
-        """Return the windows at `indices` (integers or a mask), in that order."""
+        """Return the windows at `indices` (integers or a mask), in that order.
+
+        Parameters
+        ----------
+        indices : array-like of int or bool
+            Positions of the windows.
+        """
         return SensorWindows({name: one.take(indices) for name, one in self.sensors.items()})
 
     def part(self, name: str) -> "SensorWindows":
-        """Return the windows of one part of the split: train, validation or test."""
+        """Return the windows of one part of the split: train, validation or test.
+
+        Parameters
+        ----------
+        name : {"train", "validation", "test"}
+        """
         return SensorWindows({own: one.part(name) for own, one in self.sensors.items()})
 
     def with_split(self, split: NDArray[Any] | None) -> "SensorWindows":
-        """Return the windows with another split."""
+        """Return the windows with another split.
+
+        Parameters
+        ----------
+        split : ndarray of shape (n_windows,), or None
+            ``"train"``, ``"validation"`` or ``"test"`` for each window.
+        """
         return SensorWindows({name: one.with_split(split) for name, one in self.sensors.items()})
 
 
@@ -155,7 +172,7 @@ def are_sensors(X: Any) -> bool:
     return isinstance(X, (SensorWindows, Mapping))
 
 
-def read_sensors(
+def as_sensor_windows(
     X: SensorWindows | Mapping[str, Any], y: Any = None, groups: Any = None
 ) -> SensorWindows:
     """Return {sensor: array or WindowSet} as SensorWindows, with labels and groups if given."""

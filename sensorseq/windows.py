@@ -172,7 +172,13 @@ class WindowSet:
         return self.take(np.flatnonzero(self.split == name))
 
     def with_split(self, split: NDArray[Any] | None) -> "WindowSet":
-        """Return the windows with another split."""
+        """Return the windows with another split.
+
+        Parameters
+        ----------
+        split : ndarray of shape (n_windows,), or None
+            ``"train"``, ``"validation"`` or ``"test"`` for each window.
+        """
         return replace(self, split=split)
 
     @classmethod

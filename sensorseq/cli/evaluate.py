@@ -49,7 +49,7 @@ def evaluate(
     from sensorseq.evaluation.baselines import BASELINES
     from sensorseq.evaluation.comparison_text import format_comparison
     from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
-    from sensorseq.io.prepared import read_windows
+    from sensorseq.io.prepared import read_one_or_several
     from sensorseq.prediction.outside import tell_outside
     from sensorseq.sequence.smoothing import Smoothing
 
@@ -59,7 +59,7 @@ def evaluate(
     given["smoothing"] = Smoothing(smooth, lag, mean_dwell_s)
     with naming(windows), progress("evaluating", quiet=quiet) as advance:
         given["progress"] = partial(advance, 0, 0)
-        read = read_windows(windows)
+        read = read_one_or_several(windows)
         if folds is None:
             comparison = evaluate_test(model, read, include_seen=include_seen, **given)
         else:

@@ -31,7 +31,7 @@ from sensorseq.inspection.check_result import Diagnosis
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
 from sensorseq.inspection.training_check import check_training
-from sensorseq.io.prepared import read_windows, sensors_in
+from sensorseq.io.prepared import read_sensor_windows, sensors_in
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.inputs import is_table
@@ -140,8 +140,8 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
             "groups_val": groups_val,
             "lengths_val": lengths_val,
         }
-        if isinstance(X, str | os.PathLike) and sensors_in(X):
-            X = read_windows(X)
+        if isinstance(X, str | os.PathLike) and (sensors := sensors_in(X)):
+            X = read_sensor_windows(X, sensors)
         if are_sensors(X):
             fit_sensors(self, X, y, given)
             return self

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sensorseq.diagnosis.level import compare_level
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.errors import ArgumentError, InputError, ModelFileError, check_choice, refusing
+from sensorseq.errors import ArgumentError, ModelFileError, check_choice, refusing
 from sensorseq.estimator.model import pack_state, unpack_state
 from sensorseq.estimator.reading import WindowReader
 from sensorseq.estimator.report import make_report
@@ -255,14 +255,6 @@ class FittedLSTM(WindowReader):
         known = None if false_alarm_rate is None else self._known_within(false_alarm_rate)
         options: dict[str, Any] = {"n_timesteps": n_timesteps, "lengths": lengths, "dtype": dtype}
         write_onnx(self, path, **options, steps=steps, known=known, stored=self._stored)
-
-    def _check_single(self, method: str) -> None:
-        """Raise an InputError if there is a model for each of several sensors."""
-        check_is_fitted(self)
-        for name in self.__dict__.get("sensors_", ()):
-            raise InputError(
-                f"{method} works for one sensor at a time: use it of sensors_[{name!r}] and so on."
-            )
 
     def _stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the arrays and the description for a model file."""

@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from sensorseq.errors import ArgumentError, InputError, check_choice, noting
+from sensorseq.errors import ArgumentError, InputError, SplitError, check_choice, noting
 from sensorseq.features.stack import fit_stack
 from sensorseq.numeric import log_softmax
 from sensorseq.prediction.fusion import MISSING, Fusion, key_of, tell_missing
 from sensorseq.prediction.head import Candidate, FeatureChoice
 from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.probabilities import softmax
-from sensorseq.sensor_windows import SensorWindows, read_sensors
+from sensorseq.preprocessing.split.parts import holdout_by_group
+from sensorseq.sensor_windows import SensorWindows, as_sensor_windows
 from sensorseq.training.labels import draw_entropy, read_labels
 
 _MOST_WEIGHED = 6  # sensors; of more, only one alone, all, and all but one are weighed
@@ -28,8 +29,8 @@ def fit_sensors(model: Any, X: Any, y: Any, given: Mapping[str, Any]) -> None:
     they were not fitted on then determine the weights of their sum.
     """
     _check_given(model, given)
-    labels = y if y is None else read_labels(y, len(read_sensors(X)), "y")[0]
-    windows = read_sensors(X, labels, given.get("groups"))
+    labels = y if y is None else read_labels(y, len(as_sensor_windows(X)), "y")[0]
+    windows = as_sensor_windows(X, labels, given.get("groups"))
     if windows.y is None:
         raise InputError("fit requires y to be passed, but the target y is None.")
     weight = given.get("sample_weight")
@@ -43,6 +44,7 @@ def fit_sensors(model: Any, X: Any, y: Any, given: Mapping[str, Any]) -> None:
     seed = model.random_state
     if not isinstance(seed, int | np.integer):
         seed = int(draw_entropy(seed) % 2**31)
+    windows = _with_common_split(windows, model.validation_fraction, int(seed))
     models: dict[str, Any] = {}
     for name, own, rows in windows.by_sensor():
         _check_classes(name, own.y, windows.y)
@@ -66,6 +68,20 @@ def fit_sensors(model: Any, X: Any, y: Any, given: Mapping[str, Any]) -> None:
     model.features_ = _describe(fusion, logits, present, class_index, weight)
     groups = None if windows.groups is None else np.asarray(windows.groups)[is_known]
     model._known = OutOfDistribution.learn(softmax(joined), groups)
+
+
+def _with_common_split(windows: SensorWindows, fraction: float, seed: int) -> SensorWindows:
+    """Hold out the same windows of all sensors; if none is missing, equal seeds do so."""
+    if windows.split is not None or windows.present.all() or not fraction:
+        return windows
+    classes = np.unique(np.asarray(windows.y), return_inverse=True)[1]
+    try:
+        _, held_out = holdout_by_group(classes, windows.groups, fraction, seed)
+    except SplitError:  # each fit finds another way, or says that there is none
+        return windows
+    split = np.full(len(windows), "train", dtype="U10")
+    split[held_out] = "validation"
+    return windows.with_split(split)
 
 
 def _check_given(model: Any, given: Mapping[str, Any]) -> None:

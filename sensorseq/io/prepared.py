@@ -217,15 +217,21 @@ _COLUMNS = ("groups", "recording_id", "start_s")
 
 def read_windows(
     path: str | os.PathLike[str], part: str | None = None, *, verify: bool | None = None
-) -> Any:
-    """Read all windows or one part of a prepared file; for `verify` see `PreparedFile`.
+) -> WindowSet:
+    """Read all windows or one part of a prepared file; for `verify` see `PreparedFile`."""
+    return _read(path, part, verify, None)
 
-    The result is a WindowSet, or SensorWindows of a file of several sensors.
-    """
-    try:
-        return _read(path, part, verify, None)
-    except _SeveralSensorsError as error:
-        return SensorWindows({name: _read(path, part, verify, name) for name in error.sensors})
+
+def read_one_or_several(path: str | os.PathLike[str]) -> WindowSet | SensorWindows:
+    """Read all windows of a prepared file, of one sensor or of several."""
+    if sensors := sensors_in(path):
+        return read_sensor_windows(path, sensors)
+    return read_windows(path)
+
+
+def read_sensor_windows(path: str | os.PathLike[str], sensors: Iterable[str]) -> SensorWindows:
+    """Read all windows of a prepared file of several sensors; `sensors_in` returns their names."""
+    return SensorWindows({name: _read(path, None, None, name) for name in sensors})
 
 
 def sensors_in(path: str | os.PathLike[str]) -> tuple[str, ...]:

@@ -294,7 +294,7 @@ class ClassPredictor(WindowPredictor):
             If the model does not know how its windows were prepared, or its preparation needs
             whole recordings.
         """
-        self._check_fitted()
+        self._check_single("stream")
         return DecisionStream(
             self,
             sample_rate_hz,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import InputError, did_you_mean
 from sensorseq.prediction.outside import OutsideWindows
-from sensorseq.sensor_windows import SensorWindows, are_sensors, read_sensors
+from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows
 
 MISSING = ("error", "expected")
 
@@ -41,7 +41,7 @@ class Fusion:
                 f"the model has several sensors; give X as {{name: windows}} of"
                 f" {', '.join(self.sensors)}."
             )
-        windows = read_sensors(X)
+        windows = as_sensor_windows(X)
         for name in windows:
             if name not in self.sensors:
                 hint = did_you_mean(name, self.sensors)

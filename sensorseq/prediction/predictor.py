@@ -77,6 +77,14 @@ class WindowPredictor:
     def _check_fitted(self) -> None:
         """Raise if nothing was learned yet."""
 
+    def _check_single(self, method: str) -> None:
+        """Raise an InputError if nothing was learned yet, or of several sensors."""
+        self._check_fitted()
+        for name in self.__dict__.get("sensors_", ()):
+            raise InputError(
+                f"{method} works for one sensor at a time: use that of sensors_[{name!r}] and so on."
+            )
+
     def _open(self, X: Any, name: str) -> Any:
         """Return the windows that X names; here a path names none."""
         if isinstance(X, (str, os.PathLike)):

@@ -39,7 +39,7 @@ def check_native_rates(use: PreparationOptions) -> None:
     check_choice("missing", use.missing or "error", MISSING)
     for name, (only, way) in _OF_ONE.items():
         value = getattr(use, name)
-        if value != only and list(value or ()) != []:
+        if value != only and value not in ((), []):
             raise ArgumentError(f"{name} cannot be combined with native_rates=True: {way}.")
     if use.split_by == "time":
         raise ArgumentError('split_by="time" cannot be combined with native_rates=True.')

@@ -34,6 +34,7 @@ __all__ = [
     "read_parquet",
     "read_recordings",
     "read_robot_log",
+    "read_sensors",
     "read_source",
     "read_source_rate",
 ]
@@ -44,12 +45,8 @@ ON_ERROR = ("stop", "skip")
 
 @takes_read_options(*(name for name in NAMES if name not in ("salvage", "scratch")))
 def read_recordings(
-    path: str | os.PathLike[str],
-    options: ReadOptions,
-    *,
-    on_error: str = "stop",
-    native_rates: bool = False,
-) -> Any:
+    path: str | os.PathLike[str], options: ReadOptions, *, on_error: str = "stop"
+) -> list[Recording]:
     """Read all recordings of a folder, a manifest or a single file into memory.
 
     CSV (also ``.csv.gz``), Parquet, HDF5, NumPy, MATLAB and robot logs, by suffix; see `read_csv`,
@@ -66,14 +63,12 @@ def read_recordings(
     on_error : {"stop", "skip"}, default="stop"
         skip: leave out recordings that cannot be read, with a warning that gives the reason; of a
         damaged robot log, what is before the damage is used.
-    native_rates : bool, default=False
-        Return the recordings of each of several sensors (`pair`) by themselves, at their own rates.
 
     Returns
     -------
-    list of Recording, or dict of str to list of Recording
+    list of Recording
         With several sensors (`pair`), each has the stamps of all and NaN in between; see
-        `join_sensors`. With `native_rates`, a list for each sensor.
+        `join_sensors`. `read_sensors` keeps them apart.
 
     Raises
     ------
@@ -85,11 +80,42 @@ def read_recordings(
     check_choice("on_error", on_error, ON_ERROR)
     if isinstance(options.channels, str):
         options = replace(options, channels=[options.channels])
-    sources = find_recordings(path, options)
-    if native_rates:
-        found = by_sensor(sources).items()
-        return {name: _read_all(path, own, options, on_error) for name, own in found}
-    return _read_all(path, sources, options, on_error)
+    return _read_all(path, find_recordings(path, options), options, on_error)
+
+
+@takes_read_options(*(name for name in NAMES if name not in ("salvage", "scratch")))
+def read_sensors(
+    path: str | os.PathLike[str], options: ReadOptions, *, on_error: str = "stop"
+) -> dict[str, list[Recording]]:
+    """Read the recordings of several sensors into memory, each sensor at its own rate.
+
+    For `PreparePipeline` with ``native_rates=True``.
+
+    Parameters
+    ----------
+    path : path-like
+        As in `read_recordings`.
+    options : ReadOptions, optional
+        As in `read_recordings`; `pair` says which files belong together:
+        ``read_sensors("logs", files=["pro_*.csv", "imu_*.csv"], pair="{sensor}_{recording}.*")``.
+    on_error : {"stop", "skip"}, default="stop"
+        As in `read_recordings`.
+
+    Returns
+    -------
+    dict of str to list of Recording
+        The recordings of each sensor, in the order of `files`. Those of the same `recording_id`
+        were recorded together.
+
+    Raises
+    ------
+    RecordingError
+        If a recording cannot be read, or is not of several files.
+    ArgumentError
+        If a pattern, a label or an exclusion matches nothing.
+    """
+    found = by_sensor(find_recordings(path, options))
+    return {name: _read_all(path, own, options, on_error) for name, own in found.items()}
 
 
 def _read_all(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, SplitError, WindowError, warn_caller
-from sensorseq.io.prepared import PreparedFile, read_windows, sensors_in
+from sensorseq.io.prepared import PreparedFile, read_sensor_windows, sensors_in
 from sensorseq.io.stored_windows import StoredWindows, stored_windows
 from sensorseq.prediction.inputs import Sequences
 from sensorseq.prediction.preparation import Preparation, recording_digests
@@ -27,6 +27,7 @@ from sensorseq.preprocessing.windows.augment import (
     copy_numbers,
     make_augmentation,
 )
+from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence.learn import LearnedDwell, learn_dwell
 from sensorseq.training.inputs import check_stored_split
 from sensorseq.training.stream import StoredPart, buffer_bytes
@@ -70,13 +71,13 @@ def read_training_file(
         return WindowSet.concatenate([copies, others]), scaler
 
 
-def read_prepared(path: str | os.PathLike[str]) -> Any:
+def read_prepared(path: str | os.PathLike[str]) -> WindowSet | SensorWindows:
     """Return all windows of a prepared file; many are `StoredWindows`.
 
     Of a file of several sensors, they are SensorWindows in memory.
     """
-    if sensors_in(path):
-        return read_windows(path)
+    if sensors := sensors_in(path):
+        return read_sensor_windows(path, sensors)
     with PreparedFile(path) as file:
         return _take(file, np.arange(len(file)))
 

@@ -1,0 +1,195 @@
+"""A classifier of several sensors: a model of each, and weights for each pattern of them."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from fits import plain_classifier
+
+from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq.errors import ArgumentError, InputError, ModelFileError
+from sensorseq.io.model_file import MODEL, pack, read_model, to_jsonable
+from sensorseq.prediction.fusion import Fusion
+from sensorseq.prediction.load import load
+from sensorseq.sensor_windows import SensorWindows, as_sensor_windows
+
+SETTINGS = {"features": "summary", "max_epochs": 2, "hidden_size": 4, "random_state": 0}
+LENGTHS = {"fast": (60, 2), "slow": (11, 1)}
+
+
+def windows(n=96, seed=0):
+    """Each sensor knows one of the two bits of the class."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 4
+    X = {}
+    for bit, (name, shape) in enumerate(LENGTHS.items()):
+        level = (y >> bit & 1)[:, None, None]
+        X[name] = (level + 0.3 * rng.normal(size=(n, *shape))).astype(np.float32)
+    return X, np.array(["a", "b", "c", "d"])[y], np.arange(n) // 4 % 12
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    X, y, groups = windows()
+    X["slow"][::7] = np.nan  # the sensor is missing there
+    return plain_classifier(**SETTINGS, missing="expected").fit(X, y, groups=groups)
+
+
+def without(X, name, rows=slice(None)):
+    """Return windows that lack a sensor in some rows."""
+    other = X[name].copy()
+    other[rows] = np.nan
+    return {**X, name: other}
+
+
+def test_sensors_that_know_a_bit_each_know_the_class_together():
+    X, y, groups = windows(400)
+    X["slow"][::7] = np.nan
+    model = plain_classifier(**SETTINGS, missing="expected").fit(X, y, groups=groups)
+    X, y, _ = windows(400, seed=1)
+    alone = [model.score(without(X, name), y) for name in LENGTHS]
+    assert max(alone) < 0.7 < 0.9 < model.score(X, y)
+    choice = model.features_
+    assert [one.name for one in choice.candidates] == ["fast", "slow", "together"]
+    assert choice.candidates[2].accuracy > max(one.accuracy for one in choice.candidates[:2])
+
+
+def test_a_sensor_alone_decides_as_its_model_does(fitted):
+    X, _, _ = windows(seed=2)
+    for name, other in (("fast", "slow"), ("slow", "fast")):
+        expected = fitted.sensors_[name].predict(X[name])
+        np.testing.assert_array_equal(fitted.predict({name: X[name]}), expected)
+        np.testing.assert_array_equal(fitted.predict(without(X, other)), expected)
+
+
+def test_windows_are_predicted_independently_of_what_others_lack(fitted):
+    X, _, _ = windows(seed=3)
+    mixed = without(without(X, "slow", slice(0, 40, 3)), "fast", slice(1, 40, 3))
+    whole = fitted.predict_proba(mixed)
+    for row in range(12):
+        one = {name: own[row : row + 1] for name, own in mixed.items()}
+        np.testing.assert_allclose(fitted.predict_proba(one), whole[row : row + 1], atol=1e-6)
+    np.testing.assert_allclose(whole.sum(axis=1), 1)
+
+
+def test_a_window_without_a_sensor_is_masked_and_never_a_class(fitted):
+    X, _, _ = windows(seed=4)
+    lost = without(without(X, "slow", [3]), "fast", [3])
+    decisions = fitted.predict_or_abstain(lost, threshold=0.0)
+    assert np.flatnonzero(~decisions.answered).tolist() == [3]
+    for method in (fitted.predict, fitted.predict_proba):
+        with pytest.raises(InputError, match="window 3 has no sensor"):
+            method(lost)
+    timeline = fitted.timeline(lost, start_s=np.arange(96.0), smooth="none")
+    np.testing.assert_allclose(timeline.probabilities[3], 0.25)
+
+
+def test_files_pickles_and_the_numpy_predictor_keep_every_bit(fitted, tmp_path):
+    X, _, _ = windows(seed=5)
+    X = without(X, "fast", slice(0, 9))
+    fitted.save(tmp_path / "model.safetensors")
+    expected = fitted.predict_proba(X)
+    again = SensorLSTMClassifier.load(tmp_path / "model.safetensors")
+    for model in (again, pickle.loads(pickle.dumps(fitted)), load(tmp_path / "model.safetensors")):
+        np.testing.assert_array_equal(model.predict_proba(X), expected)
+        np.testing.assert_array_equal(model.outside(X).reasons, fitted.outside(X).reasons)
+    assert again.features_ == fitted.features_
+    again.save(tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == (
+        tmp_path / "model.safetensors"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [("sensors", ["fast"]), ("sensors", [1, 2]), ("weights", {"11": [1.0]}), ("missing", "x")],
+)
+def test_a_changed_description_is_refused(fitted, tmp_path, place, value):
+    path = tmp_path / "model.safetensors"
+    fitted.save(path)
+    arrays, description = read_model(path)
+    description["fusion"][place] = value
+    path.write_bytes(pack(MODEL, arrays, json.dumps(to_jsonable(description))))
+    for read in (SensorLSTMClassifier.load, load):
+        with pytest.raises(ModelFileError, match=r"model\.safetensors"):
+            read(path)
+
+
+def test_outside_names_sensor_and_channel(fitted):
+    X, _, _ = windows(seed=6)
+    found = fitted.outside({**X, "slow": 1000 * X["slow"]})
+    assert found.channels == ("fast: channel_0", "fast: channel_1", "slow: channel_0")
+    assert found.mask.all()
+    assert not fitted.outside(X).mask.any()
+
+
+def test_a_pattern_that_the_fit_never_saw_is_the_mean_of_its_sensors():
+    alone = {"100": [2.0, 0, 0], "010": [0, 1.0, 0], "001": [0, 0, 4.0]}
+    fusion = Fusion(("a", "b", "c"), {key: np.array(row) for key, row in alone.items()})
+    np.testing.assert_array_equal(fusion.weights_of(np.array([True, False, True])), [1, 0, 2])
+
+
+def test_windows_with_a_split_are_trained_without_the_test_part():
+    X, y, _ = windows()
+    split = np.repeat(["train", "validation", "test"], 32)
+    given = as_sensor_windows(X, y).with_split(split)
+    changed = {name: own.X.copy() for name, own in given.sensors.items()}
+    for own in changed.values():
+        own[split == "test"] = 7.0
+    other = as_sensor_windows(changed, y).with_split(split)
+    first, second = (plain_classifier(**SETTINGS).fit(one) for one in (given, other))
+    np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
+    assert isinstance(given.part("test"), SensorWindows)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X: without(X, "slow", [5, 6]), "'slow' in 2 of 96 windows. Fit with missing="),
+        (lambda X: {"fast": X["fast"], "slw": X["slow"]}, "Did you mean 'slow'"),
+        (lambda X: {"fast": X["fast"]}, "'slow' in 96 of 96 windows"),
+        (lambda X: X["fast"], "give X as {name: windows} of fast, slow"),
+        (lambda X: {**X, "fast": X["fast"][:, :, :1]}, "fast"),
+    ],
+)
+def test_windows_of_other_sensors_are_refused_by_name(change, message):
+    X, y, groups = windows()
+    model = plain_classifier(**SETTINGS).fit(X, y, groups=groups)
+    with pytest.raises(InputError) as raised:
+        model.predict(change(X))
+    assert message in "\n".join([str(raised.value), *getattr(raised.value, "__notes__", ())])
+
+
+def test_mistakes_in_a_fit_are_said():
+    X, y, groups = windows()
+    with pytest.raises(InputError, match="'slow' in 96 of 96 windows"):
+        plain_classifier(**SETTINGS).fit(without(X, "slow"), y)
+    lacking = without(X, "slow", y == "b")
+    with pytest.raises(InputError, match="'slow' has no window of class 'b'"):
+        plain_classifier(**SETTINGS, missing="expected").fit(lacking, y, groups=groups)
+    with pytest.raises(ArgumentError, match="lengths"):
+        plain_classifier(**SETTINGS).fit(X, y, lengths=np.full(96, 5))
+    with pytest.raises(ArgumentError, match="missing='maybe'"):
+        plain_classifier(**SETTINGS, missing="maybe").fit(X, y)
+    with pytest.raises(InputError, match="SensorLSTMRegressor takes one sensor"):
+        SensorLSTMRegressor().fit(X, np.arange(96.0))
+    one = plain_classifier(**SETTINGS).fit(X["fast"], y, groups=groups)
+    with pytest.raises(InputError, match="the model has one"):
+        one.predict(X)
+
+
+def test_what_works_for_one_sensor_names_its_model(fitted, tmp_path):
+    X, y, _ = windows()
+    for call in (
+        lambda: fitted.explain(X),
+        lambda: fitted.to_c(tmp_path),
+        lambda: fitted.to_onnx(tmp_path / "m.onnx"),
+        lambda: fitted.adapt(X, y),
+        lambda: fitted.stream(100.0),
+        lambda: fitted.plot_history(),
+    ):
+        with pytest.raises(InputError, match=r"sensors_\['fast'\]"):
+            call()
+    with pytest.raises(AttributeError, match=r"sensors_\['fast'\]\.fluctuation_"):
+        _ = fitted.fluctuation_

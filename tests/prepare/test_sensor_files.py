@@ -1,0 +1,146 @@
+"""Several sensors at their own rates: from files to windows in one file, a model and its test."""
+
+import json
+
+import numpy as np
+import pytest
+from commands import said, succeed
+
+from sensorseq import PreparePipeline, SensorWindows, read_sensors
+from sensorseq.errors import ArgumentError, PreparedFileError, RecordingError
+from sensorseq.io.prepared import PreparedFile, read_sensor_windows, sensors_in
+from sensorseq.prepare import prepare
+
+RATES_HZ = {"imu": 50.0, "motor": 6.5}
+FILES = {"files": ["imu_*.csv", "motor_*.csv"], "pair": "{sensor}_{recording}.*"}
+HOW = {"window_s": 2.0, "native_rates": True}
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    """Three classes of four recordings each; the inertial unit begins 0.1 s later."""
+    folder = tmp_path_factory.mktemp("logs")
+    rng = np.random.default_rng(0)
+    for label in range(3):
+        (folder / f"class_{label}").mkdir()
+        for number in range(4):
+            for sensor, rate in RATES_HZ.items():
+                t = (0.1 if sensor == "imu" else 0.0) + np.arange(0, 30, 1 / rate)
+                x = np.sin((1 + label) * t) + 0.1 * rng.normal(size=len(t))
+                path = folder / f"class_{label}" / f"{sensor}_{number}.csv"
+                rows = np.column_stack([t, x, x**2])
+                np.savetxt(
+                    path, rows, "%.9g", ",", header=f"time,{sensor}_a,{sensor}_b", comments=""
+                )
+    return folder
+
+
+def copied(logs, folder, *left_out):
+    """Copy the logs without some files."""
+    for path in logs.rglob("*.csv"):
+        if path.name not in left_out:
+            (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
+            (folder / path.parent.name / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def assert_same(one, other):
+    assert list(one) == list(other)
+    for name in one:
+        for column in ("X", "lengths", "y", "groups", "recording_id", "start_s", "split"):
+            np.testing.assert_array_equal(getattr(one[name], column), getattr(other[name], column))
+        assert one[name].sample_rate_hz == other[name].sample_rate_hz
+
+
+@pytest.mark.parametrize("more", [{}, {"split": None}, {"derive": "auto", "hop_s": 1.0}])
+def test_a_file_has_the_windows_of_the_pipeline(logs, tmp_path, more):
+    path = tmp_path / "windows.h5"
+    given = {**more, "split": "none"} if "split" in more else more
+    prepare(logs, path, **FILES, **HOW, **given)
+    made = PreparePipeline(**HOW, **more).prepare(read_sensors(logs, **FILES))
+    stored = read_sensor_windows(path, sensors_in(path))
+    assert isinstance(made, SensorWindows)
+    assert_same(made, stored)
+    assert not list(tmp_path.glob("*.sensors"))
+
+
+def test_windows_are_the_samples_at_those_times(logs, tmp_path):
+    prepare(logs, tmp_path / "w.h5", **FILES, **HOW)
+    windows = read_sensor_windows(tmp_path / "w.h5", ["imu", "motor"])
+    assert {name: own.n_timesteps for name, own in windows.sensors.items()} == {
+        "imu": 100,
+        "motor": 13,
+    }
+    row = int(np.flatnonzero(windows.recording_id == "class_1/2")[3])
+    for name, rate in RATES_HZ.items():
+        t, x = np.loadtxt(
+            logs / "class_1" / f"{name}_2.csv", delimiter=",", skiprows=1, usecols=(0, 1)
+        ).T
+        first = int(np.flatnonzero(t >= 6.0 - 1e-9)[0])  # window 3 of 2 s
+        got = windows[name].X[row, :, 0]
+        np.testing.assert_allclose(got, x[first : first + len(got)], atol=1e-5)
+        assert t[first] - 6.0 < 1 / rate
+
+
+def test_no_array_has_more_values_than_its_sensor(logs, tmp_path):
+    """Not a joined matrix: the file of 50 and 6.5 Hz has each sensor's own samples alone."""
+    prepare(logs, tmp_path / "w.h5", **FILES, **HOW)
+    sizes = {}
+    for name in RATES_HZ:
+        with PreparedFile(tmp_path / "w.h5", sensor=name) as file:
+            sizes[name] = np.prod(file.columns.shape)
+    assert sizes["imu"] / sizes["motor"] == pytest.approx(100 / 13)
+
+
+def test_a_recording_without_a_sensor_is_named_or_kept(logs, tmp_path):
+    folder = copied(logs, tmp_path / "logs", "motor_3.csv")
+    with pytest.raises(
+        RecordingError, match="3 of 12 recordings have no sensor 'motor': class_0/3"
+    ):
+        prepare(folder, tmp_path / "w.h5", **FILES, **HOW)
+    summary = prepare(folder, tmp_path / "w.h5", **FILES, **HOW, missing="expected")
+    assert any("motor is missing in 3 recordings" in line for line in summary.sensors)
+    windows = read_sensor_windows(tmp_path / "w.h5", ["imu", "motor"])
+    lost = ~windows.present[:, 1]
+    assert set(windows.recording_id[lost]) >= {"class_0/3", "class_1/3", "class_2/3"}
+    assert np.isnan(windows["motor"].X[lost]).all()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"sample_rate_hz": 10.0}, "sample_rate_hz cannot be combined with native_rates"),
+        ({"split_by": "time"}, "split_by"),
+        ({"balance": "undersample"}, "balance cannot be combined"),
+        ({"native_rates": None, "slop_s": 0.1}, "slop_s=0.1 needs native_rates=True"),
+        ({"missing": "maybe"}, "missing='maybe'"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(logs, tmp_path, more, message):
+    with pytest.raises(ArgumentError, match=message):
+        prepare(logs, tmp_path / "w.h5", **FILES, **{**HOW, **more})
+
+
+def test_files_of_one_sensor_and_other_outputs_are_refused(logs, tmp_path):
+    with pytest.raises(RecordingError, match="needs `files` for each sensor"):
+        prepare(logs, tmp_path / "w.h5", files="imu_*.csv", **HOW)
+    (tmp_path / "mine.h5").write_text("my notes")
+    with pytest.raises(PreparedFileError, match=r"mine\.h5"):
+        prepare(logs, tmp_path / "mine.h5", **FILES, **HOW)
+    assert (tmp_path / "mine.h5").read_text() == "my notes"
+
+
+def test_commands_go_from_logs_to_a_test(logs, tmp_path):
+    path, model = tmp_path / "w.h5", tmp_path / "m.safetensors"
+    options = [f"--files={pattern}" for pattern in FILES["files"]]
+    more = ["--pair", FILES["pair"], "--window-s", "2", "--native-rates", "-o", path]
+    made = succeed("prepare", logs, *options, *more, "--split", "0.5,0.25,0.25")
+    assert "imu: 100 samples at 50 Hz, 2 channels (imu_a, imu_b)" in made
+    settings = [f"--set={one}" for one in ("max_epochs=2", "hidden_size=4", "features=summary")]
+    trained = succeed("train", path, "-o", model, *settings, "--quiet")
+    assert "together" in trained
+    assert "imu: the curve of its LSTM" in trained
+    found = json.loads(succeed("evaluate", model, path, "--json", "--quiet"))
+    assert set(found["baselines"]) == {"majority", "ridge", "gradient_boosting", "rocket_ridge"}
+    code, _, err = said("inspect", path, "--leakage")
+    assert (code, "several sensors, each at its own rate (imu, motor)" in err) == (3, True)
