@@ -421,6 +421,31 @@ def streaming(real: Real) -> plt.Figure:
     return figure
 
 
+def several_sensors(real: Real) -> plt.Figure:
+    rng, hop_s = np.random.default_rng(1), 2.0
+    figure, axes = plt.subplots(2, 1, figsize=(8.4, 3.2), sharex=True)
+    for axis, name, rate, first_s, n_lost in (
+        (axes[0], "inertial unit, 50 Hz", 50.0, 0.07, 0),
+        (axes[1], "motor current, 6.5 Hz", 6.5, 0.0, 1),
+    ):
+        t = np.arange(first_s, 8.0, 1 / rate)
+        x = np.sin(2 * np.pi * 0.4 * t) + 0.3 * rng.normal(size=len(t))
+        lost = (t > 4.0) & (t < 6.0) if n_lost else np.zeros(len(t), bool)
+        axis.plot(t[~lost], x[~lost], ".", color=BEFORE, ms=3)
+        axis.set(ylabel=name.split(",")[0], ylim=(-2.2, 2.2), title=name)
+        for k in range(4):
+            is_lost = bool(n_lost) and k == 2
+            start = hop_s * k if is_lost else float(t[t >= hop_s * k - 1e-9][0])
+            n = int(hop_s * rate)
+            end = start + (hop_s if is_lost else (n - 1) / rate)
+            color = THIRD if is_lost else AFTER
+            axis.axvspan(start, end, color=color, alpha=0.15, lw=0)
+            said = "missing" if is_lost else f"{n} samples"
+            axis.text((start + end) / 2, 1.8, said, ha="center", va="center")
+    axes[1].set(xlabel="s on the recording's clock", xlim=(0, 8))
+    return figure
+
+
 PICTURES: dict[str, Callable[[Real], plt.Figure]] = {
     function.__name__: function
     for function in (
@@ -439,6 +464,7 @@ PICTURES: dict[str, Callable[[Real], plt.Figure]] = {
         splits,
         leakage,
         streaming,
+        several_sensors,
     )
 }
 

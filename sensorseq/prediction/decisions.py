@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_positive, check_real
-from sensorseq.errors import InputError, check_choice, noting
+from sensorseq.errors import ArgumentError, InputError, check_choice, noting
 from sensorseq.io.model_file import arrays_below, read_labels
 from sensorseq.prediction.fusion import Fusion, join_sensors_outside, refuse_sensors
 from sensorseq.prediction.inputs import check_groups
@@ -22,6 +22,7 @@ from sensorseq.prediction.probabilities import (
     recording_prediction,
     softmax,
 )
+from sensorseq.prediction.sensor_stream import SensorStream, are_recordings, cut_sensors
 from sensorseq.prediction.stream import DecisionStream, prediction_plan
 from sensorseq.preprocessing.cutting import recorded_hop_s
 from sensorseq.recording import Recording
@@ -246,7 +247,7 @@ class ClassPredictor(WindowPredictor):
 
     def stream(
         self,
-        sample_rate_hz: float | None = None,
+        sample_rate_hz: Any = None,
         *,
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
@@ -255,7 +256,7 @@ class ClassPredictor(WindowPredictor):
         lag: int = 3,
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
-    ) -> DecisionStream:
+    ) -> Any:
         """Return a stream that classifies samples as they arrive, prepared like in training.
 
         Its decisions are those of `sensorseq predict` on the whole recording, bit for bit, if the
@@ -265,8 +266,9 @@ class ClassPredictor(WindowPredictor):
 
         Parameters
         ----------
-        sample_rate_hz : float, optional
+        sample_rate_hz : float or mapping of str to float, optional
             Rate of the samples in Hz; by default the rate to which the recordings were resampled.
+            Of several sensors, a rate for each name.
         max_gap_s : float, optional
             Longest gap to bridge; by default as in training: ten periods, unless set there.
         max_delay_s : float, default=0
@@ -285,8 +287,9 @@ class ClassPredictor(WindowPredictor):
 
         Returns
         -------
-        DecisionStream
-            With the methods `push` and `flush`.
+        DecisionStream or SensorStream
+            With the methods `push` and `flush`. That of several sensors is told the sensor, too:
+            ``stream.push("imu", samples, timestamps_s)``.
 
         Raises
         ------
@@ -294,7 +297,20 @@ class ClassPredictor(WindowPredictor):
             If the model does not know how its windows were prepared, or its preparation needs
             whole recordings.
         """
-        self._check_single("stream")
+        self._check_fitted()
+        if self._fusion is not None:
+            if smooth != "none":
+                raise ArgumentError(
+                    f"smooth={smooth!r} is for a stream of one sensor; smooth the decisions of"
+                    " several with sequence.LagSmoother."
+                )
+            return SensorStream(
+                self,
+                sample_rate_hz,
+                max_gap_s=max_gap_s,
+                max_delay_s=max_delay_s,
+                false_alarm_rate=false_alarm_rate,
+            )
         return DecisionStream(
             self,
             sample_rate_hz,
@@ -326,7 +342,7 @@ class ClassPredictor(WindowPredictor):
         ----------
         X : array of shape (n_windows, n_timesteps, n_channels), WindowSet, or list of Recording
             Recordings are cut into windows as those of the training were. Of several sensors: as in
-            `predict`.
+            `predict`, or a mapping of each to its recordings, whose ids say which belong together.
         recording_id : array of shape (n_windows,), optional
             The recording of each window; by default that of the WindowSet, or one for all.
         start_s : array of shape (n_windows,), optional
@@ -366,6 +382,8 @@ class ClassPredictor(WindowPredictor):
         self._check_fitted()
         if isinstance(X, Recording):
             X = [X]
+        if self._fusion is not None and are_recordings(X):
+            X = cut_sensors(self.sensors_, X, self._fusion.missing)
         if isinstance(X, (list, tuple)) and X and isinstance(X[0], Recording):
             X = prediction_plan(self.preparation_).prepare(
                 [replace(one, label=None, label_spans=()) for one in X]

@@ -82,7 +82,8 @@ class WindowPredictor:
         self._check_fitted()
         for name in self.__dict__.get("sensors_", ()):
             raise InputError(
-                f"{method} works for one sensor at a time: use that of sensors_[{name!r}] and so on."
+                f"{method} works for one sensor at a time; use that of sensors_[{name!r}] and the"
+                " others."
             )
 
     def _open(self, X: Any, name: str) -> Any:

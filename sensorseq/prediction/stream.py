@@ -21,7 +21,7 @@ from sensorseq.preprocessing.resample.signal import StreamResampler
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.preprocessing.steps import StepChain
-from sensorseq.preprocessing.windows.cut import window_start
+from sensorseq.preprocessing.windows.cut import first_on_clock, start_on_clock, window_start
 from sensorseq.recording import Channel
 from sensorseq.sequence.smoothing import STREAM_SMOOTH, LagSmoother, Smoothing, window_weight
 
@@ -173,6 +173,16 @@ class DecisionStream:
         self.latency_s += smoothing.n_later * hop_s
 
     @property
+    def slop_s(self) -> float | None:
+        """How late a window may begin after a multiple of the hop; None if these do not matter."""
+        return self._use.slop_s
+
+    @property
+    def newest_s(self) -> float | None:
+        """The time of the newest sample."""
+        return self._clock.newest_s
+
+    @property
     def counts(self) -> dict[str, int]:
         """Numbers of late, duplicate and filled samples, gaps, decisions, and outside windows."""
         clock = self._clock
@@ -271,17 +281,26 @@ class DecisionStream:
         self._held = new if self._held is None else np.concatenate([self._held, new])
         self._n_samples += len(new)
 
+    def _start_of(self, n: int) -> int:
+        """Return the first sample of a segment's window, as `window_recordings` cuts it."""
+        slop_s = self._use.slop_s
+        if slop_s is None:
+            return window_start(n, self._hop)
+        first = first_on_clock(self._start_s, self.hop_s, slop_s)
+        number = np.array(first + n)
+        return int(start_on_clock(number, self._start_s, self.hop_s, self._window_rate))
+
     def _windows(self) -> list[StreamDecision]:
         """Cut the windows that are complete and predict them together."""
         assert self._held is not None
         starts = []
-        while (start := window_start(self._n_cut, self._hop)) + self._n_window <= self._n_samples:
+        while (start := self._start_of(self._n_cut)) + self._n_window <= self._n_samples:
             starts.append(start)
             self._n_cut += 1
         if not starts:
             return []
         windows = [self._held[at - self._first :][: self._n_window] for at in starts]
-        keep = min(window_start(self._n_cut, self._hop), self._n_samples)
+        keep = min(self._start_of(self._n_cut), self._n_samples)
         decisions = self._predict(np.stack(windows), starts)
         self._held, self._first = self._held[keep - self._first :], keep
         return decisions

@@ -41,6 +41,11 @@ def check_native_rates(use: PreparationOptions) -> None:
         value = getattr(use, name)
         if value != only and value not in ((), []):
             raise ArgumentError(f"{name} cannot be combined with native_rates=True: {way}.")
+    hop_s = use.window_s if use.hop_s is None else use.hop_s
+    if use.slop_s is not None and not 0 < use.slop_s < hop_s:
+        raise ArgumentError(
+            f"slop_s={use.slop_s!r} must be above 0 and below the {hop_s:g} s between windows."
+        )
     if use.split_by == "time":
         raise ArgumentError('split_by="time" cannot be combined with native_rates=True.')
 

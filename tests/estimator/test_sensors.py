@@ -186,7 +186,6 @@ def test_what_works_for_one_sensor_names_its_model(fitted, tmp_path):
         lambda: fitted.to_c(tmp_path),
         lambda: fitted.to_onnx(tmp_path / "m.onnx"),
         lambda: fitted.adapt(X, y),
-        lambda: fitted.stream(100.0),
         lambda: fitted.plot_history(),
     ):
         with pytest.raises(InputError, match=r"sensors_\['fast'\]"):

@@ -81,6 +81,21 @@ def window_start(index: int, hop: float) -> int:
     return int(_starts(np.array(index), hop))
 
 
+def first_on_clock(first_s: float, hop_s: float, slop_s: float) -> int:
+    """Return the number of the first window of a piece: the multiple of the hop that it is at."""
+    return math.ceil((first_s - slop_s) / hop_s - 1e-9)
+
+
+def start_on_clock(
+    number: NDArray[np.int64], first_s: float, hop_s: float, rate: float
+) -> NDArray[np.int64]:
+    """Return the samples at which windows begin whose time is `number` times the hop."""
+    exact = np.maximum(number * hop_s - first_s, 0.0) * rate
+    rounding = max(1e-9, 4 * np.finfo(np.float64).eps * abs(first_s) * rate)
+    starts: NDArray[np.int64] = np.ceil(exact - 1e-6 - rounding).astype(np.int64)
+    return starts
+
+
 def _starts(index: NDArray[np.int64], hop: float) -> NDArray[np.int64]:
     exact = index * hop
     # Treat values slightly above a whole number, due to rounding, as that number.
@@ -204,14 +219,11 @@ class _Grid:
         """Return the first samples of windows at the multiples of the hop."""
         window_starts(0, self.length, self.hop_s, self.rate)  # called only to check the hop
         last = n_samples - self.length
-        number = math.ceil((first_s - slop_s) / self.hop_s - 1e-9)
+        number = first_on_clock(first_s, self.hop_s, slop_s)
         until = math.floor((first_s + last / self.rate) / self.hop_s + 1e-9)
-        due_s = np.arange(number, until + 1) * self.hop_s - first_s
-        exact = np.maximum(due_s, 0.0) * self.rate
-        rounding = max(1e-9, 4 * np.finfo(np.float64).eps * abs(first_s) * self.rate)
-        starts: NDArray[np.int64] = np.ceil(exact - 1e-6 - rounding).astype(np.int64)
-        starts = np.unique(starts)
-        kept: NDArray[np.int64] = starts[(starts >= 0) & (starts <= last)]
+        numbers = np.arange(number, until + 1)
+        starts = start_on_clock(numbers, first_s, self.hop_s, self.rate)
+        kept: NDArray[np.int64] = starts[starts <= last]
         return kept
 
     def _offset(self, piece: Recording, stretch: Stretch) -> int:

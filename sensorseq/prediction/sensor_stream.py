@@ -1,0 +1,243 @@
+"""SensorStream classifies samples of several sensors as they arrive, each at its own rate."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.errors import ArgumentError, InputError, did_you_mean, noting
+from sensorseq.prediction.fusion import Fusion
+from sensorseq.prediction.outside import OutsideWindows
+from sensorseq.prediction.probabilities import Abstention, softmax
+from sensorseq.prediction.stream import DecisionStream, StreamDecision, prediction_plan
+from sensorseq.recording import Recording
+from sensorseq.sensor_windows import SensorWindows, align_sensors
+from sensorseq.sequence.smoothing import Smoothing
+
+_SMALLEST = 1e-300  # of a probability, whose logarithm is wanted
+
+
+class FusedModel(Protocol):
+    """What a stream reads of a classifier of several sensors."""
+
+    classes_: NDArray[Any]
+    abstention_: Abstention
+    sensors_: Mapping[str, Any]
+    _fusion: Fusion | None
+
+    def _known_within(self, false_alarm_rate: float) -> tuple[Any, float]: ...
+
+
+def are_recordings(X: Any) -> bool:
+    """Test whether X is a mapping of sensors to recordings."""
+    return isinstance(X, Mapping) and all(
+        isinstance(own, Recording)
+        or (isinstance(own, (list, tuple)) and own and isinstance(own[0], Recording))
+        for own in X.values()
+    )
+
+
+def cut_sensors(
+    models: Mapping[str, Any], recordings: Mapping[str, Any], missing: str
+) -> SensorWindows:
+    """Cut the recordings of each sensor into windows as in training, and align them."""
+    sets, slops = {}, []
+    for name, own in recordings.items():
+        if name not in models:
+            hint = did_you_mean(name, list(models))
+            raise InputError(
+                f"the model has no sensor {name!r}; it knows {', '.join(models)}.{hint}"
+            )
+        plan = prediction_plan(models[name].preparation_)
+        given = [own] if isinstance(own, Recording) else own
+        with noting(f"in the recordings of sensor {name!r}"):
+            sets[name] = plan.prepare([replace(one, label=None, label_spans=()) for one in given])
+        slops.append(plan.options.slop_s)
+    slop_s = None if None in slops else max(slop for slop in slops if slop is not None)
+    return align_sensors(sets, slop_s=slop_s, missing=missing)
+
+
+class SensorStream:
+    """Classify samples of several sensors; see `SensorLSTMClassifier.stream`.
+
+    A decision is due when each sensor has had its window, or, where sensors may be missing, when
+    another sensor is `max_wait_s` further.
+
+    Attributes
+    ----------
+    sensors : dict of str to DecisionStream
+        The stream of each sensor, which knows its `channels` and `sample_rate_hz`.
+    classes : list
+        Labels in the order of the probabilities.
+    hop_s, latency_s : float
+        As of a DecisionStream; the latency is that of the slowest sensor.
+    n_dropped : int
+        Windows without a decision, because a sensor that must not be missing was.
+    n_late : int
+        Windows of a sensor that came after the decision about their time.
+    """
+
+    def __init__(
+        self,
+        model: FusedModel,
+        sample_rate_hz: Mapping[str, float] | None = None,
+        *,
+        max_gap_s: float | None = None,
+        max_delay_s: float = 0.0,
+        false_alarm_rate: float | None = None,
+        max_wait_s: float | None = None,
+    ) -> None:
+        fusion = model._fusion
+        assert fusion is not None
+        if sample_rate_hz is not None and not isinstance(sample_rate_hz, Mapping):
+            raise ArgumentError(
+                f"sample_rate_hz={sample_rate_hz!r}: give the rate of each sensor,"
+                f" {{name: rate}} of {', '.join(fusion.sensors)}."
+            )
+        rates = dict(sample_rate_hz or {})
+        self._model, self._fusion = model, fusion
+        for name in rates:
+            self._check(name)
+        self.sensors = {
+            name: DecisionStream(
+                one,
+                rates.get(name),
+                max_gap_s=max_gap_s,
+                max_delay_s=max_delay_s,
+                smoothing=Smoothing("none"),
+            )
+            for name, one in model.sensors_.items()
+        }
+        self._known = None
+        if false_alarm_rate is not None:
+            self._known = model._known_within(false_alarm_rate)
+        first = next(iter(self.sensors.values()))
+        self.classes, self.hop_s = first.classes, first.hop_s
+        slops = [one.slop_s for one in self.sensors.values()]
+        if None in slops:
+            raise InputError(
+                "the model was trained on arrays, so it does not know which windows of its sensors"
+                " belong together; prepare recordings with native_rates=True."
+            )
+        self._slop_s = max(float(slop) for slop in slops if slop is not None)
+        self.latency_s = max(one.latency_s for one in self.sensors.values())
+        self._wait_s = self.hop_s if max_wait_s is None else float(max_wait_s)
+        self.n_dropped = self.n_late = 0
+        self._done_s = -np.inf  # start of the last row that was decided or dropped
+        self._rows: list[dict[str, StreamDecision]] = []  # windows that begin together, in order
+
+    def push(
+        self, sensor: str, samples: ArrayLike, timestamps_s: ArrayLike
+    ) -> list[StreamDecision]:
+        """Process the next samples of a sensor and return the decisions that are due.
+
+        Parameters
+        ----------
+        sensor : str
+            Its name.
+        samples, timestamps_s
+            As of `DecisionStream.push`; all sensors' times are on one clock.
+
+        Raises
+        ------
+        InputError
+            If the model has no such sensor.
+        """
+        self._check(sensor)
+        for decision in self.sensors[sensor].push(samples, timestamps_s):
+            self._add(sensor, decision)
+        return self._due(whole=False)
+
+    def flush(self) -> list[StreamDecision]:
+        """End the signals and return the remaining decisions; others may follow."""
+        for name, stream in self.sensors.items():
+            for decision in stream.flush():
+                self._add(name, decision)
+        decisions = self._due(whole=True)
+        self._done_s = -np.inf
+        return decisions
+
+    def _check(self, sensor: str) -> None:
+        if sensor not in self._model.sensors_:
+            hint = did_you_mean(sensor, self._fusion.sensors)
+            raise InputError(
+                f"the model has no sensor {sensor!r}; it knows {', '.join(self._fusion.sensors)}."
+                f"{hint}"
+            )
+
+    def _add(self, sensor: str, decision: StreamDecision) -> None:
+        """Put a window beside those of the other sensors that begin with it."""
+        if decision.start_s <= self._done_s + self._slop_s + 1e-9:
+            self.n_late += 1
+            return
+        for at, row in enumerate(self._rows):
+            start_s = min(one.start_s for one in row.values())
+            if abs(decision.start_s - start_s) <= self._slop_s + 1e-9 and sensor not in row:
+                row[sensor] = decision
+                return
+            if decision.start_s < start_s:
+                self._rows.insert(at, {sensor: decision})
+                return
+        self._rows.append({sensor: decision})
+
+    def _due(self, *, whole: bool) -> list[StreamDecision]:
+        decisions = []
+        while self._rows:
+            row = self._rows[0]
+            is_complete = len(row) == len(self.sensors)
+            if not (is_complete or whole or self._is_late(row)):
+                break
+            del self._rows[0]
+            self._done_s = min(one.start_s for one in row.values())
+            if is_complete or self._fusion.missing == "expected":
+                decisions.append(self._join(row))
+            else:
+                self.n_dropped += 1
+        return decisions
+
+    def _is_late(self, row: Mapping[str, StreamDecision]) -> bool:
+        """Test whether the sensors that the row lacks have passed it, or are taken to be lost."""
+        start_s = min(one.start_s for one in row.values())
+        lacking = [name for name in self.sensors if name not in row]
+        if all(any(name in later for later in self._rows[1:]) for name in lacking):
+            return True
+        newest = [s for one in self.sensors.values() if (s := one.newest_s) is not None]
+        end_s = max(one.end_s for one in row.values())
+        return max(newest, default=start_s) - end_s > self._wait_s + self.latency_s
+
+    def _join(self, row: Mapping[str, StreamDecision]) -> StreamDecision:
+        present = np.array([[name in row for name in self._fusion.sensors]])
+        logits = {
+            name: np.log(np.maximum([one.probabilities], _SMALLEST))
+            * self._model.sensors_[name].temperature_
+            for name, one in row.items()
+        }
+        probabilities = softmax(self._fusion.join(logits, present, len(self.classes)))
+        best = int(probabilities[0].argmax())
+        least = getattr(self._model, "abstention_", None)
+        answered: bool | None = None
+        if least is not None or self._known is not None:
+            answered = bool(probabilities[0, best] >= (0.0 if least is None else least.threshold))
+            if self._known is not None:
+                far = self._known[0].distance(probabilities)[0] > self._known[1]
+                answered = answered and not far
+        are_outside = [one.outside for one in row.values() if one.outside is not None]
+        newest = [s for one in self.sensors.values() if (s := one.newest_s) is not None]
+        end_s = max(one.end_s for one in row.values())
+        return StreamDecision(
+            min(one.start_s for one in row.values()),
+            end_s,
+            self.classes[best],
+            float(probabilities[0, best]),
+            tuple(probabilities[0].tolist()),
+            answered,
+            round(max(newest, default=end_s) - end_s, 9),
+            any(are_outside) if are_outside else None,
+        )
+
+    def on_outside(self, tell: Callable[[str, OutsideWindows], None]) -> None:
+        """Call `tell` with sensor and windows when these first differ from the training."""
+        for name, stream in self.sensors.items():
+            stream.on_outside = lambda found, name=name: tell(name, found)

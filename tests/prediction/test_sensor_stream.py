@@ -1,0 +1,102 @@
+"""A stream of several sensors decides as the whole recordings do, however their samples come."""
+
+import numpy as np
+import pytest
+from fits import plain_classifier
+
+from sensorseq import PreparePipeline, Recording
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.prediction.load import load
+from sensorseq.recording import Channel
+
+RATES_HZ = {"imu": 50.0, "motor": 6.5}
+FIRST_S = {"imu": 0.08, "motor": 0.0}
+
+
+def recorded(sensor, number, seconds=21.0, label=True):
+    rng = np.random.default_rng([number, len(sensor)])
+    rate = RATES_HZ[sensor]
+    t = FIRST_S[sensor] + np.arange(int(seconds * rate)) / rate
+    x = np.sin((1 + number % 3) * t)[:, None] + 0.1 * rng.normal(size=(len(t), 2))
+    channels = (Channel(f"{sensor}_a"), Channel(f"{sensor}_b"))
+    name = f"r{number}"
+    return Recording(x, t, channels, name, name, f"class {number % 3}" if label else None)
+
+
+@pytest.fixture(scope="module", params=["error", "expected"])
+def model(request):
+    windows = PreparePipeline(window_s=2, native_rates=True, split=None).prepare(
+        {name: [recorded(name, i) for i in range(12)] for name in RATES_HZ}
+    )
+    settings = {"features": "summary", "max_epochs": 2, "hidden_size": 4, "random_state": 0}
+    return plain_classifier(**settings, missing=request.param).fit(windows)
+
+
+def streamed(model, parts, seed=0):
+    """Push samples of the sensors in chunks, each sensor about as far as the others."""
+    rng, stream, found = np.random.default_rng(seed), model.stream(RATES_HZ), []
+    at = dict.fromkeys(parts, 0)
+    while any(at[name] < len(part.timestamps_s) for name, part in parts.items()):
+        behind = {
+            name: part.timestamps_s[at[name]]
+            for name, part in parts.items()
+            if at[name] < len(part.timestamps_s)
+        }
+        name = min(behind, key=lambda one: behind[one])
+        rows = slice(at[name], at[name] + int(np.ceil(rng.uniform(0, 1) * RATES_HZ[name])))
+        at[name] = rows.stop
+        found += stream.push(name, parts[name].values[rows], parts[name].timestamps_s[rows])
+    return [*found, *stream.flush()], stream
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_decisions_are_those_of_the_whole_recordings(model, tmp_path, seed):
+    parts = {name: recorded(name, 40 + seed, label=False) for name in RATES_HZ}
+    whole = model.timeline(parts, smooth="none")
+    decisions, stream = streamed(model, parts, seed)
+    assert len(decisions) == len(whole.probabilities) == 10
+    np.testing.assert_allclose(
+        [one.probabilities for one in decisions], whole.probabilities, atol=1e-9
+    )
+    np.testing.assert_allclose([one.start_s for one in decisions], 2.0 * np.arange(10), atol=0.081)
+    assert (stream.n_dropped, stream.n_late) == (0, 0)
+    model.save(tmp_path / "m.safetensors")
+    again, _ = streamed(load(tmp_path / "m.safetensors"), parts, seed)
+    assert again == decisions
+
+
+def test_a_sensor_that_falls_silent_is_missing_or_ends_decisions(model):
+    parts = {name: recorded(name, 50, label=False) for name in RATES_HZ}
+    whole, motor = parts["motor"], parts["motor"].timestamps_s < 9.0
+    parts["motor"] = Recording(
+        whole.values[motor], whole.timestamps_s[motor], whole.channels, "r50"
+    )
+    decisions, stream = streamed(model, parts)
+    if model.missing == "error":
+        assert (len(decisions), stream.n_dropped) == (4, 6)
+        return
+    assert len(decisions) == 10
+    alone = model.sensors_["imu"].stream(50.0)
+    imu = parts["imu"]
+    expected = [*alone.push(imu.values, imu.timestamps_s), *alone.flush()][4:]
+    assert [one.label for one in decisions[4:]] == [one.label for one in expected]
+    # the loss is noticed while the signal goes on
+    stream = model.stream(RATES_HZ)
+    live = stream.push("motor", parts["motor"].values, parts["motor"].timestamps_s)
+    live += stream.push("imu", imu.values, imu.timestamps_s)
+    assert 7 <= len(live) < 10
+
+
+def test_mistakes_are_said(model):
+    with pytest.raises(InputError, match="no sensor 'imu_0'"):
+        model.stream({"imu_0": 50.0})
+    with pytest.raises(ArgumentError, match="give the rate of each sensor"):
+        model.stream(50.0)
+    with pytest.raises(InputError, match="no sensor 'motr'"):
+        model.stream(RATES_HZ).push("motr", np.zeros((1, 2)), [0.0])
+    with pytest.raises(ArgumentError, match="smooth='lag'"):
+        model.stream(RATES_HZ, smooth="lag")
+    X = np.random.default_rng(0).normal(size=(24, 9, 1))
+    on_arrays = plain_classifier(max_epochs=1).fit({"a": X, "b": X}, np.arange(24) % 2)
+    with pytest.raises(InputError, match="trained on arrays"):
+        on_arrays.stream()
