@@ -91,6 +91,7 @@ def _stream(given: argparse.Namespace) -> None:
     if sum(source is not None for source in (given.input, given.udp, given.tcp)) > 1:
         raise InputError("--input, --udp and --tcp exclude each other.")
     model = load_classifier(given.model, strict=given.strict)
+    model._check_single("sensorseq-run stream")
     say = (lambda _: None) if given.quiet else _warn
 
     def make() -> DecisionStream:
@@ -128,6 +129,7 @@ def _stream(given: argparse.Namespace) -> None:
 
 def _predict(given: argparse.Namespace) -> None:
     model = load_classifier(given.model, strict=given.strict)
+    model._check_single("sensorseq-run predict")
     _models[str(given.model)] = model
     for name in _UNUSUAL:
         if (value := _reading(model).get(name)) is not None:
@@ -171,7 +173,7 @@ def _predict_log(given: argparse.Namespace, path: Path) -> tuple[list[Any], list
     model = _models[str(given.model)]
     recording = _read(path, model, given)
     windows = prediction_plan(model.preparation_, given.hop_s).prepare([recording])
-    outside = None if model._ranges is None else model.outside(windows)
+    outside = model.outside(windows) if model._knows_ranges else None
     if outside is not None and outside.n_outside and given.strict:
         raise InputError(f"{path}: {outside} Leave out --strict to use them all the same.")
     how = {"smooth": given.smooth, "lag": given.lag, "mean_dwell_s": given.mean_dwell_s}

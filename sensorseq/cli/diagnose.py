@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -12,7 +12,10 @@ from sensorseq.cli import options as opt
 from sensorseq.cli.app import GATE, command
 from sensorseq.cli.models import load_model, page_command, read_pair
 from sensorseq.cli.output import check_output, say, warn
-from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.errors import ArgumentError, check_choice, did_you_mean
+
+if TYPE_CHECKING:
+    from sensorseq.estimator import SensorLSTMClassifier
 
 
 @command(
@@ -40,6 +43,9 @@ def diagnose(
             metavar="ROLE=NAME",
             help="Which column is loss, val_accuracy, ...; NAME none ignores a role; repeatable.",
         ),
+    ] = None,
+    sensor: Annotated[
+        str | None, Option(metavar="NAME", help="Of a model of several sensors, which.")
     ] = None,
     html: Annotated[Path | None, Option(metavar="HTML", help="Also write an HTML report.")] = None,
     fail_on: Annotated[
@@ -70,7 +76,9 @@ def diagnose(
                 raise ArgumentError(
                     f"{option} is for logs, and {path} is a model that stores it; remove {option}."
                 )
-        report = load_model(path).fluctuation_
+        report = _of_sensor(load_model(path), sensor).fluctuation_
+    elif sensor is not None:
+        raise ArgumentError(f"--sensor is for models, and {path} is a log; remove --sensor.")
     else:
         from sensorseq.diagnosis.report import FluctuationReport
 
@@ -91,6 +99,20 @@ def diagnose(
     grave = report.verdict in ("diverged", "not_learning") or report.severity == "strong"
     if grave or (fail_on == "mild" and report.severity == "mild"):
         raise typer.Exit(GATE)
+
+
+def _of_sensor(model: "SensorLSTMClassifier", sensor: str | None) -> "SensorLSTMClassifier":
+    """Return the model itself, or that of one of its sensors."""
+    models: dict[str, SensorLSTMClassifier] = getattr(model, "sensors_", {})
+    if sensor in models:
+        return models[sensor]
+    if not models and sensor is None:
+        return model
+    names = ", ".join(models) or "one sensor alone"
+    given = "no --sensor is given" if sensor is None else f"--sensor {sensor} is not known"
+    raise ArgumentError(
+        f"{given}; the model has {names}.{did_you_mean(sensor or '', models, '{}')}"
+    )
 
 
 def _read_columns(given: Sequence[str] | None) -> dict[str, str | None]:

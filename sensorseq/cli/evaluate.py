@@ -10,6 +10,7 @@ from sensorseq.cli import options as opt
 from sensorseq.cli.app import command
 from sensorseq.cli.models import load_model, naming, write_page
 from sensorseq.cli.output import check_output, progress, say, warn
+from sensorseq.errors import ArgumentError
 
 
 @command(
@@ -49,11 +50,13 @@ def evaluate(
     from sensorseq.evaluation.baselines import BASELINES
     from sensorseq.evaluation.comparison_text import format_comparison
     from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
-    from sensorseq.io.prepared import read_one_or_several
+    from sensorseq.io.prepared import read_one_or_several, sensors_in
     from sensorseq.prediction.outside import tell_outside
     from sensorseq.sequence.smoothing import Smoothing
 
     check_output(report, windows, model_file)
+    if report is not None and sensors_in(windows):
+        raise ArgumentError("--report is about one sensor; evaluate without it.")
     model = load_model(model_file, strict=strict)
     given: dict[str, Any] = {"baselines": BASELINES if baselines else (), "seed": seed}
     given["smoothing"] = Smoothing(smooth, lag, mean_dwell_s)

@@ -33,7 +33,7 @@ def load_model(path: Path, *, strict: bool = False) -> "SensorLSTMClassifier":
     refuse_prepared(path, "give a model here. The order is MODEL first, then the rest.")
     # It may have been trained on a GPU that is not here.
     model = SensorLSTMClassifier.load(path, device="auto")
-    if strict and model._ranges is None:
+    if strict and not model._knows_ranges:
         raise InputError(f"{path}: {NO_RANGES}")
     return model
 

@@ -153,6 +153,7 @@ def stream(
     if sum(given is not None for given in (source, udp, replay)) > 1:
         raise ArgumentError("--input, --udp and --replay exclude each other.")
     model = load_to_predict(model_file, strict=strict)
+    model._check_single("sensorseq stream")
     decisions = model.stream(
         sample_rate_hz,
         max_gap_s=max_gap_s,

@@ -66,7 +66,7 @@ def train(
     if report is not None and sensors_in(windows):
         raise ArgumentError(
             "--report is about one sensor; train without it, and write the page of each with"
-            " `sensorseq diagnose`."
+            " `sensorseq diagnose MODEL --sensor NAME --html PAGE`."
         )
     if "patience" in typed:
         typed["early_stopping"] = True

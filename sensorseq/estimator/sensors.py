@@ -71,17 +71,21 @@ def fit_sensors(model: Any, X: Any, y: Any, given: Mapping[str, Any]) -> None:
 
 
 def _with_common_split(windows: SensorWindows, fraction: float, seed: int) -> SensorWindows:
-    """Hold out the same windows of all sensors; if none is missing, equal seeds do so."""
-    if windows.split is not None or windows.present.all() or not fraction:
+    """Hold out the same windows of all sensors; if none is missing, equal seeds do so.
+
+    Only groups with windows of all sensors are held out, so that each has every class in training.
+    """
+    rows = np.flatnonzero(windows.present.all(axis=1))
+    if windows.split is not None or len(rows) in (0, len(windows)) or not fraction:
         return windows
     classes = np.unique(np.asarray(windows.y), return_inverse=True)[1]
+    groups = np.arange(len(windows)) if windows.groups is None else np.asarray(windows.groups)
     try:
-        _, held_out = holdout_by_group(classes, windows.groups, fraction, seed)
+        _, held_out = holdout_by_group(classes[rows], groups[rows], fraction, seed)
     except SplitError:  # each fit finds another way, or says that there is none
         return windows
-    split = np.full(len(windows), "train", dtype="U10")
-    split[held_out] = "validation"
-    return windows.with_split(split)
+    is_held_out = np.isin(groups, groups[rows[held_out]])
+    return windows.with_split(np.where(is_held_out, "validation", "train"))
 
 
 def _check_given(model: Any, given: Mapping[str, Any]) -> None:

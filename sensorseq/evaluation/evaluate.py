@@ -292,7 +292,7 @@ def evaluate_test(
         tuple(notes),
         seen=tuple(seen),
         dominant=dominant,
-        outside=None if _models(model)[0]._ranges is None else model.outside(test),
+        outside=model.outside(test) if model._knows_ranges else None,
         drives=evaluate_drives(
             test,
             probability,

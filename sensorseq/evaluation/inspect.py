@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sensorseq.errors import InputError, ModelFileError, PreparedFileError, RecordingError, refusing
 from sensorseq.evaluation.text import format_channels, format_counts, table, wrapped
@@ -22,10 +23,11 @@ from sensorseq.inspection.leakage import LeakageReport, find_leakage
 from sensorseq.inspection.part import Part
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.inspection.window_checks import check_shares, check_windows
-from sensorseq.io.model_file import SAVE_AGAIN, read_model
+from sensorseq.io.model_file import SAVE_AGAIN, arrays_below, read_model
 from sensorseq.io.order_statistics import GAP_PERIODS, sample_period
-from sensorseq.io.prepared import PreparedFile
+from sensorseq.io.prepared import PreparedFile, sensors_in
 from sensorseq.options import ReadOptions
+from sensorseq.prediction.fusion import Fusion
 from sensorseq.preprocessing.options import READING_OPTIONS, takes_options
 from sensorseq.readers import find_recordings, list_arrays, read_source
 from sensorseq.readers.columns import describe_counters
@@ -321,10 +323,27 @@ def describe_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Describe a model file or a prepared file; ``kind`` is ``"model"`` or ``"windows"``."""
     file = Path(path)
     if _looks_like_hdf5(file):
+        if sensors := sensors_in(file):
+            each = {name: _describe_windows(file, name) for name in sensors}
+            return {"kind": "windows", "path": str(file), "sensors": each}
         return _describe_windows(file)
     if not file.exists():
         raise ModelFileError(f"{file}: no such file.")
     arrays, description = read_model(file)
+    if "fusion" in description:
+        with refusing(ModelFileError, f"{file} is inconsistent", SAVE_AGAIN, but=ModelFileError):
+            names = Fusion.restore(description["fusion"]).sensors
+            each = {
+                name: _describe_model(file, arrays_below(arrays, f"sensor.{at}."), own)
+                for at, (name, own) in enumerate(zip(names, description["sensors"], strict=True))
+            }
+        return {"kind": "model", "path": str(file), "sensors": each}
+    return _describe_model(file, arrays, description)
+
+
+def _describe_model(
+    file: Path, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]
+) -> dict[str, Any]:
     with refusing(ModelFileError, f"{file} is inconsistent", SAVE_AGAIN, but=ModelFileError):
         preparation = description.get("preparation") or {}
         history = description.get("history") or []
@@ -352,8 +371,8 @@ def describe_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     return found
 
 
-def _describe_windows(file: Path) -> dict[str, Any]:
-    with PreparedFile(file) as prepared:
+def _describe_windows(file: Path, sensor: str | None = None) -> dict[str, Any]:
+    with PreparedFile(file, sensor=sensor) as prepared:
         columns = prepared.columns
         ids = columns.recording_id
         return {
@@ -373,6 +392,9 @@ def _describe_windows(file: Path) -> dict[str, Any]:
 
 def format_file(found: dict[str, Any]) -> str:
     """Format the result of `describe_file` as text."""
+    if "sensors" in found:
+        each = (f"sensor {name} of {format_file(one)}" for name, one in found["sensors"].items())
+        return "\n\n".join(each)
     rate = found["sample_rate_hz"]
     at = f" at {rate:g} Hz" if rate else ""
     unknown = "channels unknown (trained on arrays)"
@@ -422,7 +444,7 @@ def is_prepared(path: Path) -> bool:
     try:
         PreparedFile(path).close()
     except PreparedFileError:
-        return False
+        return bool(sensors_in(path))
     return True
 
 

@@ -5,13 +5,21 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError, RecordingError, SensorseqError, WindowError, printable
+from sensorseq.errors import (
+    ArgumentError,
+    RecordingError,
+    SensorseqError,
+    WindowError,
+    noting,
+    printable,
+)
 from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.evaluation.text import percent, table, wrapped
 from sensorseq.inspection.facts import RecordingFacts, measure
@@ -20,13 +28,16 @@ from sensorseq.prediction.decisions import ClassPredictor
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.preparation import name_anew
 from sensorseq.prediction.probabilities import recording_prediction
+from sensorseq.prediction.sensor_stream import cut_sensors
 from sensorseq.prediction.stream import prediction_plan
 from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions, takes_options
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
+from sensorseq.readers.find import by_sensor
 from sensorseq.readers.stamps import date_of, describe_clock
 from sensorseq.recording import LabelSpan, Recording
+from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.sequence.timeline import Span, spans_as_csv
 from sensorseq.text import plain
@@ -147,23 +158,31 @@ def predict_recordings(
     RecordingError, WindowError
         If a recording cannot be read, lacks a channel or is shorter than a window.
     """
-    pipeline = prediction_plan(model.preparation_, hop_s)
-    reading = PreparationOptions.recorded(model.preparation_ or {})
+    models: dict[str, Any] = dict(getattr(model, "sensors_", {"": model}))
+    plans = {name: prediction_plan(one.preparation_, hop_s) for name, one in models.items()}
+    pipeline, *_ = plans.values()
+    first, *_ = models.values()
+    reading = PreparationOptions.recorded(first.preparation_ or {})
     reading = replace(reading, **{k: value for k, value in options.items() if value is not None})
-    sources = [source for path in paths for source in _find(Path(path), reading)]
+    may_lack = getattr(model._fusion, "missing", "error") == "expected"
+    sources = [source for path in paths for source in _find(Path(path), reading, may_lack)]
     how = {**model._smoothing(smooth, lag, mean_dwell_s)._asdict(), "hop_s": pipeline.options.hop_s}
     how["class_shares"] = model._class_shares
     predictions = []
     for done, source in enumerate(sources):
         if progress is not None:
             progress(done, len(sources))
-        recording, windows = _windows(source, pipeline, reading)
-        seen = _is_seen(model, source)
-        if not seen and isinstance(model.scaler_, KeyedScaler):
-            # so that it is not scaled with the statistics of a training recording of the same name
-            windows = name_anew(windows, np.ones(len(windows), bool))
-        outside = None if model._ranges is None else model.outside(windows)
-        start_s, probability = np.asarray(windows.start_s), model.predict_proba(windows)
+        seen = any(_is_seen(one, source) for one in models.values())
+        windows: WindowSet | SensorWindows
+        if "sensors_" in vars(model):
+            recording, windows = _windows_of_sensors(source, plans, reading, model)
+        else:
+            recording, windows = _windows(source, pipeline, reading)
+            if not seen and isinstance(model.scaler_, KeyedScaler):
+                # not scaled with the statistics of a training recording of the same name
+                windows = name_anew(windows, np.ones(len(windows), bool))
+        outside = model.outside(windows) if model._knows_ranges else None
+        start_s, (probability, _) = np.asarray(windows.start_s), model._probabilities(windows, None)
         begins_s = float(recording.timestamps_s[0])
         timeline = timeline_of(
             probability,
@@ -180,7 +199,7 @@ def predict_recordings(
                 start_s,
                 probability,
                 seen,
-                tuple(_notes(windows, outside, seen=seen)),
+                tuple(_notes(windows, outside, tuple(models), seen=seen)),
                 outside,
                 source.rows is not None,
                 begins_s,
@@ -217,8 +236,16 @@ def table_of_spans(
     )
 
 
-def _find(path: Path, reading: PreparationOptions) -> list[RecordingSource]:
-    """List the recordings at a path; for a file with several sensors, also its siblings."""
+def _find(path: Path, reading: PreparationOptions, may_lack: bool) -> list[RecordingSource]:
+    """List the recordings at a path; for a file with several sensors, also its siblings.
+
+    Those of some sensors `may_lack`.
+    """
+    if may_lack and reading.files is not None:
+        folder = path if path.is_dir() else path.parent
+        names = [file.name for file in folder.rglob("*")]
+        there = [one for one in reading.files if any(fnmatchcase(name, one) for name in names)]
+        reading = replace(reading, files=there or reading.files)
     refuse_prepared(path, "give raw recordings, or score it with `sensorseq evaluate`.")
     files, pair = reading.files, reading.pair
     form, named = reading.only(*CSV_FORM), reading.only("files", "pair", *CSV_FORM)
@@ -265,6 +292,27 @@ def _windows(
         raise
 
 
+def _windows_of_sensors(
+    source: RecordingSource,
+    plans: Mapping[str, RecordingPlan],
+    reading: PreparationOptions,
+    model: ClassPredictor,
+) -> tuple[Recording, SensorWindows]:
+    """Return the recording of the first sensor that has one, and the windows of all."""
+    recordings = {}
+    for name, (one,) in by_sensor([source]).items():
+        listed = str(one.paths[0])
+        with noting(f"while reading {listed}"):
+            if name not in plans:
+                raise RecordingError(f"the model has no sensor {name!r}, only {', '.join(plans)}.")
+            recordings[name] = read_recording(one, plans[name], reading)
+    fusion = model._fusion
+    assert fusion is not None
+    hop_s = next(iter(plans.values())).options.hop_s
+    windows = cut_sensors(model.sensors_, recordings, fusion.missing, hop_s)
+    return next(iter(recordings.values())), windows
+
+
 def read_recording(
     source: RecordingSource, pipeline: RecordingPlan, reading: PreparationOptions
 ) -> Recording:
@@ -281,23 +329,36 @@ def read_recording(
     return read_source(source, said, label_column=None)
 
 
-def _notes(windows: WindowSet, outside: OutsideWindows | None, *, seen: bool) -> list[str]:
+def _notes(
+    windows: WindowSet | SensorWindows,
+    outside: OutsideWindows | None,
+    sensors: Sequence[str],
+    *,
+    seen: bool,
+) -> list[str]:
     notes = (
         ["the model was trained on this recording, so this is not a test of it."] if seen else []
     )
     if outside is not None and outside.n_outside:
         notes.append(str(outside))
-    (facts,) = windows.provenance["recordings"]
-    if "sample_rate_hz" in (clock := facts.get("clock", {})):
-        notes.append(f"{describe_clock(clock)}.")
-    recorded = facts["sample_rate_hz"]
-    wanted = windows.sample_rate_hz
-    if wanted is not None and recorded is not None and recorded < _SLOW * wanted:
-        notes.append(
-            f"recorded at {recorded:.3g} Hz, below the {wanted:.3g} Hz of the training windows;"
-            f" frequencies above {recorded / 2:.3g} Hz are missing."
-        )
-    return notes
+    sets = windows.sensors if isinstance(windows, SensorWindows) else {"": windows}
+    for name, one in sets.items():
+        (facts,) = one.provenance["recordings"]
+        if "sample_rate_hz" in (clock := facts.get("clock", {})):
+            notes.append(f"{describe_clock(clock)}.")
+        recorded, wanted = facts["sample_rate_hz"], one.sample_rate_hz
+        if wanted is not None and recorded is not None and recorded < _SLOW * wanted:
+            notes.append(
+                f"{name}{': ' if name else ''}recorded at {recorded:.3g} Hz, below the"
+                f" {wanted:.3g} Hz of the training windows; frequencies above {recorded / 2:.3g} Hz"
+                " are missing."
+            )
+    if isinstance(windows, SensorWindows):
+        lost = dict(zip(windows, (~windows.present).sum(axis=0).tolist(), strict=True))
+        for name in sensors:
+            if n_lost := lost.get(name, len(windows)):
+                notes.append(f"sensor {name!r} is missing in {n_lost} of {len(windows)} windows.")
+    return list(dict.fromkeys(notes))
 
 
 def _is_seen(model: ClassPredictor, source: RecordingSource) -> bool:

@@ -119,17 +119,22 @@ class ClassPredictor(WindowPredictor):
         logits, present = self._fused(X, lengths)
         return softmax(logits / self.temperature_), np.asarray(present.any(axis=1))
 
+    @property
+    def _knows_ranges(self) -> bool:
+        if self._fusion is None:
+            return super()._knows_ranges
+        return all(one._knows_ranges for one in self.sensors_.values())
+
     def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:  # noqa: D102
         if self._fusion is None:
             return super().outside(X, lengths)
         windows, _ = self._fusion.read(self._open(X, "X"), lengths)
-        return join_sensors_outside(
-            [
-                (name, self.sensors_[name].outside(own), rows)
-                for name, own, rows in windows.by_sensor()
-            ],
-            len(windows),
-        )
+        found = {
+            name: (self.sensors_[name].outside(own), rows)
+            for name, own, rows in windows.by_sensor()
+        }
+        channels = {name: one._channel_names for name, one in self.sensors_.items()}
+        return join_sensors_outside(found, channels, len(windows))
 
     outside.__doc__ = WindowPredictor.outside.__doc__
 

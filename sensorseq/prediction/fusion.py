@@ -119,17 +119,21 @@ def refuse_sensors(X: Any) -> None:
 
 
 def join_sensors_outside(
-    parts: Sequence[tuple[str, OutsideWindows, NDArray[np.int64]]], n_windows: int
+    found: Mapping[str, tuple[OutsideWindows, NDArray[np.int64]]],
+    channels: Mapping[str, Sequence[str]],
+    n_windows: int,
 ) -> OutsideWindows:
-    """Join what is outside of each sensor: its name, windows, and their rows among all."""
-    reasons, ratio, channels = [], [], []
-    for name, found, rows in parts:
-        reasons.append(np.full((n_windows, len(found.channels)), "", found.reasons.dtype))
-        ratio.append(np.full((n_windows, len(found.channels)), np.nan))
-        reasons[-1][rows], ratio[-1][rows] = found.reasons, found.ratio
-        channels += [f"{name}: {channel}" for channel in found.channels]
+    """Join what is outside of each sensor, of windows at those rows; none where it has none."""
+    reasons, ratio, names = [], [], []
+    for sensor, own in channels.items():
+        reasons.append(np.full((n_windows, len(own)), "", "U16"))
+        ratio.append(np.full((n_windows, len(own)), np.nan))
+        if sensor in found:
+            outside, rows = found[sensor]
+            reasons[-1][rows], ratio[-1][rows] = outside.reasons, outside.ratio
+        names += [f"{sensor}: {channel}" for channel in own]
     return OutsideWindows(
-        np.concatenate(reasons, axis=1), np.concatenate(ratio, axis=1), tuple(channels)
+        np.concatenate(reasons, axis=1), np.concatenate(ratio, axis=1), tuple(names)
     )
 
 

@@ -85,7 +85,7 @@ def load_classifier(path: str | os.PathLike[str], *, strict: bool = False) -> Tr
     model = load(path)
     if not isinstance(model, TrainedClassifier):
         raise ModelFileError(f"{path} holds a model for regression; this command needs classes.")
-    if strict and model._ranges is None:
+    if strict and not model._knows_ranges:
         raise InputError(f"{path}: {NO_RANGES}")
     return model
 

@@ -95,6 +95,11 @@ class WindowPredictor:
             )
         return X
 
+    @property
+    def _knows_ranges(self) -> bool:
+        """Whether the model knows the range of its training windows."""
+        return self._ranges is not None
+
     def _read_table(self, X: Any, name: str) -> Any:
         """Check windows (n, t) of one channel."""
         return X
@@ -118,6 +123,11 @@ class WindowPredictor:
             return [str(name) for name in self.feature_names_in_]
         preparation: Preparation | None = getattr(self, "preparation_", None)
         return None if preparation is None else preparation["channels"]
+
+    @property
+    def _channel_names(self) -> list[str]:
+        """The names of the channels, numbered where they have none."""
+        return self._channels or [f"channel_{c}" for c in range(self._n_channels)]
 
     @property
     def _shape(self) -> WindowShape:
@@ -225,7 +235,7 @@ class WindowPredictor:
         if self._ranges is None:
             raise InputError(NO_RANGES)
         sequences = self._read_windows(X, lengths)
-        names = self._channels or [f"channel_{c}" for c in range(sequences.X.shape[2])]
+        names = self._channel_names
         is_rescaled = isinstance(self.scaler_, KeyedScaler)
         return join_outside(
             [

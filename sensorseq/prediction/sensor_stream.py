@@ -40,7 +40,10 @@ def are_recordings(X: Any) -> bool:
 
 
 def cut_sensors(
-    models: Mapping[str, Any], recordings: Mapping[str, Any], missing: str
+    models: Mapping[str, Any],
+    recordings: Mapping[str, Any],
+    missing: str,
+    hop_s: float | None = None,
 ) -> SensorWindows:
     """Cut the recordings of each sensor into windows as in training, and align them."""
     sets, slops = {}, []
@@ -50,7 +53,7 @@ def cut_sensors(
             raise InputError(
                 f"the model has no sensor {name!r}; it knows {', '.join(models)}.{hint}"
             )
-        plan = prediction_plan(models[name].preparation_)
+        plan = prediction_plan(models[name].preparation_, hop_s)
         given = [own] if isinstance(own, Recording) else own
         with noting(f"in the recordings of sensor {name!r}"):
             sets[name] = plan.prepare([replace(one, label=None, label_spans=()) for one in given])

@@ -85,7 +85,8 @@ def _join(
         columns = {name: file.columns for name, file in opened.items()}
         rows = common_rows(columns, slop_s, use.missing or "error")
         shared = shared_columns(columns, rows)
-        split, facts = split_rows(shared["y"], shared["groups"], shared["recording_id"], use)
+        known = shared["y"], shared["groups"], shared["recording_id"]
+        split, facts = split_rows(*known, np.asarray((rows >= 0).all(axis=1)), use)
         facts |= {"sensors": lacks_of(columns, rows)}
         sensors = {}
         for at, (name, file) in enumerate(opened.items()):

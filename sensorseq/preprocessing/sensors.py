@@ -82,14 +82,24 @@ def split_rows(
     y: NDArray[Any] | None,
     groups: NDArray[Any],
     recording_id: NDArray[Any],
+    complete: NDArray[np.bool_],
     use: PreparationOptions,
 ) -> tuple[NDArray[np.str_] | None, dict[str, Any]]:
-    """Split windows by group or recording, as `PreparationPlan.learn` does; also say how even."""
+    """Split windows by group or recording, as `PreparationPlan.learn` does; also say how even.
+
+    The `complete` windows are split, so that each sensor has every class in each part; groups that
+    have none are trained on.
+    """
     if use.split is None:
         return None, {}
     shares = tuple(float(share) for share in use.split)
     together = recording_id if use.split_by == "recording" else groups
-    split = split_by_group(y, together, shares, use.random_state, None)
+    rows = complete if complete.any() else np.ones(len(complete), bool)
+    own = split_by_group(
+        None if y is None else y[rows], together[rows], shares, use.random_state, None
+    )
+    part_of = dict(zip(together[rows].tolist(), own.tolist()))
+    split = np.array([part_of.get(group, "train") for group in together.tolist()])
     return split, {"split": describe_split(y, together, split, shares)}
 
 
@@ -124,7 +134,7 @@ def prepare_sensors(
     groups, ids = aligned.groups, aligned.recording_id
     assert groups is not None
     assert ids is not None
-    split, facts = split_rows(aligned.y, groups, ids, use)
+    split, facts = split_rows(aligned.y, groups, ids, np.asarray(aligned.present.all(axis=1)), use)
     return SensorWindows(
         {
             name: replace(
