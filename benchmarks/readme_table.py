@@ -18,6 +18,7 @@ PAGES = {  # the markers that each page must have
         *("diagnosis", "repair", "accuracy"),
     ),
     "docs/remedies/README.md": ("remedies",),
+    "docs/sensors.md": ("sensors",),
 }
 MARKED = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
@@ -413,6 +414,32 @@ def _environment(results: dict) -> str:
     return f"{facts['processor']}, {facts['cores']} cores, {facts['isa']}, torch {facts['torch']}."
 
 
+SENSORS = {  # rows of the table, and what they are called there
+    "one grid": "both on one grid of 100 Hz",
+    "own rates": "each at its own rate, with derived channels",
+    "expected": 'the same, trained with `missing="expected"` on windows that lack a sensor, too',
+    "expected without motors": "that model without motors",
+    "expected without inertial unit": "that model without the inertial unit",
+    "inertial unit alone": "the inertial unit alone",
+    "motors alone": "the motors alone",
+    "zeros without motors": "the model of both, given zeros for the motors",
+    "zeros without inertial unit": "the model of both, given zeros for the inertial unit",
+}
+
+
+def sensors_table(results: dict) -> str:
+    """Say what several sensors bring at their own rates, and without one of them."""
+    rows = {row["what"]: row for row in results["rows"]}
+    lines = ["| | accuracy | folds | fit |", "|---|---|---|---|"]
+    for name, said in SENSORS.items():
+        row = rows[name]
+        folds = row["accuracy_of_folds"]
+        took = f"{row['fit_s']:.0f} s" if "fit_s" in row else ""
+        span = f"{100 * min(folds):.0f} to {100 * max(folds):.0f} %"
+        lines.append(f"| {said} | {100 * row['accuracy']:.1f} % | {span} | {took} |")
+    return "\n".join(lines)
+
+
 TABLES = {
     "accuracy": accuracy_table,
     "cpu": cpu_table,
@@ -425,6 +452,7 @@ TABLES = {
     "headlines": headlines,
     "remedies": remedies_table,
     "repair": repair_table,
+    "sensors": sensors_table,
 }
 FILES = {  # where it is not one file with the name of the marker
     "headlines": ("cpu", "fit", "verdict", "repair"),

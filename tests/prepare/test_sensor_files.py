@@ -1,10 +1,12 @@
 """Several sensors at their own rates: from files to windows in one file, a model and its test."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from commands import said, succeed
+from fits import plain_classifier
 
 from sensorseq import PreparePipeline, SensorWindows, read_sensors
 from sensorseq.errors import ArgumentError, PreparedFileError, RecordingError
@@ -144,3 +146,31 @@ def test_commands_go_from_logs_to_a_test(logs, tmp_path):
     assert set(found["baselines"]) == {"majority", "ridge", "gradient_boosting", "rocket_ridge"}
     code, _, err = said("inspect", path, "--leakage")
     assert (code, "several sensors, each at its own rate (imu, motor)" in err) == (3, True)
+    for file in (path, model):
+        described = json.loads(succeed("info", file, "--json"))
+        assert list(described["sensors"]) == ["imu", "motor"]
+        assert f"sensor motor of {file}" in succeed("info", file)
+    assert "Verdict" in succeed("diagnose", model, "--sensor", "imu")
+    code, _, err = said("diagnose", model)
+    assert (code, "the model has imu, motor" in err) == (2, True)
+    for command in (["train", path, "-o", tmp_path / "x"], ["evaluate", model, path]):
+        code, _, err = said(*command, "--report", tmp_path / "page.html")
+        assert (code, "--report is about one sensor" in err) == (2, True)
+
+
+def test_predict_finds_the_files_of_the_other_sensors(logs, tmp_path):
+    path, model = tmp_path / "w.h5", tmp_path / "m.safetensors"
+    prepare(logs, path, **FILES, **HOW, missing="expected")
+    settings = {"features": "summary", "max_epochs": 2, "hidden_size": 4, "random_state": 0}
+    fitted = plain_classifier(**settings, missing="expected").fit(path)
+    fitted.save(model)
+    found = json.loads(succeed("predict", model, logs / "class_1" / "imu_2.csv", "--json"))
+    (one,) = found["recordings"]
+    assert [Path(name).name for name in one["paths"]] == ["imu_2.csv", "motor_2.csv"]
+    windows = read_sensor_windows(path, sensors_in(path))
+    own = fitted.predict_proba(windows[windows.recording_id == "class_1/2"])
+    got = [[row["probability"][f"class_{k}"] for k in range(3)] for row in one["windows"]]
+    np.testing.assert_array_equal(got, own)
+    alone = copied(logs, tmp_path / "alone", *(p.name for p in logs.rglob("motor_*.csv")))
+    said_alone = succeed("predict", model, alone / "class_0" / "imu_1.csv")
+    assert "sensor 'motor' is missing in 15 of 15 windows" in said_alone
