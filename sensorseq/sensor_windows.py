@@ -61,6 +61,8 @@ class SensorWindows:
 
     def __getitem__(self, key: Any) -> Any:
         """Return the windows of a sensor by its name, or some rows of all sensors."""
+        if isinstance(key, tuple) and key[1:] == (Ellipsis,):  # as scikit-learn asks for rows
+            key = key[0]
         return self.sensors[key] if isinstance(key, str) else self.take(key)
 
     def __repr__(self) -> str:

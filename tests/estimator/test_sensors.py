@@ -5,7 +5,9 @@ import pickle
 
 import numpy as np
 import pytest
+import sklearn
 from fits import plain_classifier
+from sklearn.model_selection import GridSearchCV, GroupKFold
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.errors import ArgumentError, InputError, ModelFileError
@@ -141,6 +143,15 @@ def test_windows_with_a_split_are_trained_without_the_test_part():
     first, second = (plain_classifier(**SETTINGS).fit(one) for one in (given, other))
     np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
     assert isinstance(given.part("test"), SensorWindows)
+
+
+def test_a_search_of_scikit_learn_cuts_the_windows_of_every_sensor():
+    X, y, groups = windows(240)
+    search = GridSearchCV(plain_classifier(**SETTINGS), {"hidden_size": [2, 4]}, cv=GroupKFold(3))
+    with sklearn.config_context(enable_metadata_routing=True):
+        search.fit(as_sensor_windows(X), y, groups=groups)
+    assert search.best_score_ > 0.9
+    assert list(search.best_estimator_.sensors_) == ["fast", "slow"]
 
 
 @pytest.mark.parametrize(
