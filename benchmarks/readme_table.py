@@ -18,7 +18,7 @@ PAGES = {  # the markers that each page must have
         *("diagnosis", "repair", "accuracy"),
     ),
     "docs/remedies/README.md": ("remedies",),
-    "docs/sensors.md": ("sensors",),
+    "docs/preprocessing/several_sensors.md": ("sensors",),
 }
 MARKED = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 

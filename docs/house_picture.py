@@ -6,6 +6,7 @@ The layers are those of tests/test_architecture.py, which holds the imports to t
 shows the picture.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib as mpl
@@ -58,7 +59,7 @@ def draw(layers: list[list[str]]) -> plt.Figure:
             zorder=2,
         )
     points = list(place.values())
-    for here, there in zip(points, points[1:], strict=False):
+    for here, there in pairwise(points):
         arrow = {"arrowstyle": "->", "color": ACCENT, "lw": 0.8, "shrinkA": 14, "shrinkB": 14}
         axis.annotate("", there, here, arrowprops=arrow, zorder=1)
     axis.set_xlim(-0.1, 3.6 + 1.6 * len(WAY))

@@ -235,6 +235,7 @@ ARGUMENTS = [
     ("features", "rockets", r"is not known\. Use 'auto', None, .*, a function"),
     ("features", ["rocket", 3], r"is not known\. Use 'auto', None, .*, a function"),
     ("refit", "every", "is not 'auto', 'all' or None"),
+    ("missing", "expect", "Did you mean 'expected'"),
     ("patch", "all", "is not 'auto', None or a number of samples"),
     ("patch", 0, "patch=0 must be an integer of at least 1"),
     ("scale", "standart", "Did you mean 'standard'"),

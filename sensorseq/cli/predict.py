@@ -148,6 +148,7 @@ def stream(
     """
     from sensorseq.prediction import live
     from sensorseq.prediction.outside import tell_outside
+    from sensorseq.prediction.stream import DecisionStream
 
     check_choice("--format", sample_format, live.FORMATS)
     if sum(given is not None for given in (source, udp, replay)) > 1:
@@ -163,6 +164,7 @@ def stream(
         lag=lag,
         mean_dwell_s=mean_dwell_s,
     )
+    assert isinstance(decisions, DecisionStream)
     decisions.on_outside = partial(tell_outside, say=warn, strict=strict)
     parser = live.SampleParser(sample_format, decisions.channels, time_column)
     with ExitStack() as stack:

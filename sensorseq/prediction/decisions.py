@@ -252,7 +252,7 @@ class ClassPredictor(WindowPredictor):
 
     def stream(
         self,
-        sample_rate_hz: Any = None,
+        sample_rate_hz: float | Mapping[str, float] | None = None,
         *,
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
@@ -261,7 +261,7 @@ class ClassPredictor(WindowPredictor):
         lag: int = 3,
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
-    ) -> Any:
+    ) -> DecisionStream | SensorStream:
         """Return a stream that classifies samples as they arrive, prepared like in training.
 
         Its decisions are those of `sensorseq predict` on the whole recording, bit for bit, if the
@@ -309,6 +309,11 @@ class ClassPredictor(WindowPredictor):
                     f"smooth={smooth!r} is for a stream of one sensor; smooth the decisions of"
                     " several with sequence.LagSmoother."
                 )
+            if isinstance(sample_rate_hz, (int, float)):
+                raise ArgumentError(
+                    f"sample_rate_hz={sample_rate_hz!r}: give the rate of each sensor,"
+                    f" {{name: rate}} of {', '.join(self.sensors_)}."
+                )
             return SensorStream(
                 self,
                 sample_rate_hz,
@@ -316,6 +321,8 @@ class ClassPredictor(WindowPredictor):
                 max_delay_s=max_delay_s,
                 false_alarm_rate=false_alarm_rate,
             )
+        if isinstance(sample_rate_hz, Mapping):
+            raise ArgumentError("sample_rate_hz is one number for a model of one sensor.")
         return DecisionStream(
             self,
             sample_rate_hz,

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import ArgumentError, InputError, did_you_mean, noting
+from sensorseq.errors import InputError, did_you_mean, noting
 from sensorseq.prediction.fusion import Fusion
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.probabilities import Abstention, softmax
@@ -94,11 +94,6 @@ class SensorStream:
     ) -> None:
         fusion = model._fusion
         assert fusion is not None
-        if sample_rate_hz is not None and not isinstance(sample_rate_hz, Mapping):
-            raise ArgumentError(
-                f"sample_rate_hz={sample_rate_hz!r}: give the rate of each sensor,"
-                f" {{name: rate}} of {', '.join(fusion.sensors)}."
-            )
         rates = dict(sample_rate_hz or {})
         self._model, self._fusion = model, fusion
         for name in rates:

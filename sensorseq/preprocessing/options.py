@@ -161,7 +161,7 @@ class PreparationOptions(ReadOptions):
     )
     train_phase: str = option_field("window", "grid")
     native_rates: bool | None = option_field(
-        "window", help="Keep each of several sensors at its own rate."
+        "window", toml=bool, help="Keep each of several sensors at its own rate."
     )
     slop_s: float | None = option_field(
         "window",

@@ -96,7 +96,8 @@ def read_sensors(
     path : path-like
         As in `read_recordings`.
     options : ReadOptions, optional
-        As in `read_recordings`; `pair` says which files belong together:
+        Which files belong together, and how to read them; all but `salvage` and `scratch` can be
+        given by name:
         ``read_sensors("logs", files=["pro_*.csv", "imu_*.csv"], pair="{sensor}_{recording}.*")``.
     on_error : {"stop", "skip"}, default="stop"
         As in `read_recordings`.

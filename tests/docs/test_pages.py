@@ -25,6 +25,7 @@ NO_REMEDIES = {
     *("device", "dtype", "deterministic", "engine", "callbacks", "verbose", "random_state"),
     *("warm_start", "auto_repair", "max_epochs", "validation_fraction"),
     *("features", "refit"),  # docs/features.md
+    "missing",  # docs/preprocessing/several_sensors.md
 }
 
 

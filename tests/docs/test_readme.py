@@ -100,7 +100,7 @@ def test_the_lines_on_speed_verdict_and_repair_are_of_the_results(tables, tmp_pa
     assert "flags 90 % of 10 faulty runs, 40 % of 20 healthy ones and 30 % of 30" in text
     assert "AutoTrainer: 65 %, 15 % and 5 %" in text
     assert "of 30 bad runs, `probe` repairs 15, from 40 % to 70 % on average" in text
-    assert "in the same time repairs 2. It makes 11 of all 80 runs less accurate" in text
+    assert "in the same time repairs 2. It makes 11 of these and 50 good runs less accurate" in text
 
 
 @pytest.mark.parametrize("missing", ["cpu", "fit", "verdict", "repair"])
