@@ -9,11 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import ArgumentError, WindowError
+from sensorseq.errors import ArgumentError, WindowError, check_choice
 from sensorseq.windows import WindowSet
 
 __all__ = ["SensorWindows", "align_sensors"]
 
+MISSING = ("error", "expected")
 _SHARED = ("y", "groups", "recording_id", "start_s", "split")
 
 
@@ -95,7 +96,7 @@ class SensorWindows:
 
     @property
     def start_s(self) -> NDArray[np.float64] | None:
-        """Start of each window in seconds: that of the first sensor that has it."""
+        """Start of each window in seconds: that of the sensor whose window begins first."""
         return self._first.start_s
 
     @property
@@ -171,7 +172,8 @@ def _any_number(windows: WindowSet, rows: int = 1024) -> NDArray[np.bool_]:
 
 def are_sensors(X: Any) -> bool:
     """Test whether X holds windows of several sensors."""
-    return isinstance(X, (SensorWindows, Mapping))
+    # scipy's dictionary of keys is a mapping, too, but has a shape
+    return isinstance(X, SensorWindows) or (isinstance(X, Mapping) and not hasattr(X, "shape"))
 
 
 def as_sensor_windows(
@@ -208,15 +210,16 @@ def align_sensors(
 ) -> SensorWindows:
     """Put the windows of sensors that were cut one by one into common rows, by their start.
 
-    Windows of one recording whose starts are at most `slop_s` apart are one row, from the earliest
-    on; of each sensor, the nearest counts.
+    Windows of one recording that begin at most `slop_s` after the earliest of them are one row.
+    Rows that sensors label differently are left out.
 
     Parameters
     ----------
     sensors : mapping of str to WindowSet
         With `recording_id` and `start_s` on a common clock.
     slop_s : float, optional
-        How far apart starts may be, in seconds. By default half of the usual time between windows.
+        How far apart starts may be, in seconds; by default half of the usual time between the
+        windows of the sensor that has the most. More would make it unclear which belong together.
     missing : {"error", "expected"}, default="error"
         error: rows that some sensor lacks are left out. expected: they are kept, and hold NaN
         where there is nothing.
@@ -274,16 +277,23 @@ def common_rows(
 ) -> NDArray[np.int64]:
     """Return the window of each sensor in each common row, (n_rows, n_sensors); -1 for none.
 
-    Rows that sensors label differently are left out. For the rest see `align_sensors`.
+    For the rules see `align_sensors`.
     """
+    check_choice("missing", missing, MISSING)
+    if not sensors:
+        raise WindowError("there is no sensor; give {name: windows}.")
     for name, one in sensors.items():
         if one.start_s is None or one.recording_id is None:
             raise WindowError(f"sensor {name!r}: it is not known when each window begins.")
+    for column in ("y", "groups"):
+        without = [name for name, one in sensors.items() if getattr(one, column) is None]
+        if 0 < len(without) < len(sensors):
+            raise WindowError(f"sensor {without[0]!r} has no {column}, but others do.")
     starts = [np.asarray(one.start_s, np.float64) for one in sensors.values()]
     ids = [np.asarray(one.recording_id) for one in sensors.values()]
     if slop_s is None:
         hops = [np.diff(start)[own[1:] == own[:-1]] for start, own in zip(starts, ids)]
-        slop_s = max((float(np.median(hop)) for hop in hops if len(hop)), default=1.0) / 2
+        slop_s = min((float(np.median(hop)) for hop in hops if len(hop)), default=1.0) / 2
     rows = _within(ids, starts, slop_s)
     if missing == "error":
         rows = rows[(rows >= 0).all(axis=1)]
@@ -333,7 +343,7 @@ def _disagree(labels: list[Any], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def shared_columns(sensors: Mapping[str, _Columns], rows: NDArray[np.int64]) -> dict[str, Any]:
-    """Return what the sensors share in common rows: that of the first sensor that has the row."""
+    """Return what the sensors share in common rows, and the earliest start."""
     first = np.argmax(rows >= 0, axis=1)
     shared: dict[str, Any] = {}
     for column in ("y", "groups", "recording_id", "start_s"):
@@ -344,6 +354,10 @@ def shared_columns(sensors: Mapping[str, _Columns], rows: NDArray[np.int64]) -> 
             whole = parts[0].astype(np.result_type(*parts))
             for at, part in enumerate(parts):
                 whole[first == at] = part[first == at]
+            if column == "start_s":
+                for at, part in enumerate(parts):
+                    there = rows[:, at] >= 0
+                    whole[there] = np.minimum(whole[there], part[there])
             shared[column] = whole
     return shared
 

@@ -69,6 +69,13 @@ def test_a_window_that_sensors_label_differently_is_left_out():
     assert align_sensors(sensors).y.tolist() == ["x"]
 
 
+@pytest.mark.parametrize("names", [("often", "seldom"), ("seldom", "often")])
+def test_windows_of_different_hops_meet_where_they_begin_together(names):
+    sets = {"often": windows_at(np.arange(11.0)), "seldom": windows_at([0.0, 5.0, 10.0])}
+    aligned = align_sensors({name: sets[name] for name in names})
+    assert aligned["often"].X[:, 0, 0].tolist() == [0, 5, 10]
+
+
 def test_a_sensor_with_fewer_recordings_is_named():
     a = windows_at([0.0, 0.0], ["r", "s"])
     aligned = align_sensors({"a": a, "b": windows_at([0.0], "r")}, slop_s=1)

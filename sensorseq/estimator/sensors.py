@@ -11,12 +11,13 @@ from sklearn.base import clone
 from sensorseq.errors import ArgumentError, InputError, SplitError, check_choice, noting
 from sensorseq.features.stack import fit_stack
 from sensorseq.numeric import log_softmax
-from sensorseq.prediction.fusion import MISSING, Fusion, key_of, tell_missing
+from sensorseq.prediction.fusion import Fusion, key_of, tell_missing
 from sensorseq.prediction.head import Candidate, FeatureChoice
 from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.probabilities import softmax
 from sensorseq.preprocessing.split.parts import holdout_by_group
-from sensorseq.sensor_windows import SensorWindows, as_sensor_windows
+from sensorseq.sensor_windows import MISSING, SensorWindows, as_sensor_windows
+from sensorseq.training.inputs import check_sample_weight
 from sensorseq.training.labels import draw_entropy, read_labels
 
 _MOST_WEIGHED = 6  # sensors; of more, only one alone, all, and all but one are weighed
@@ -33,8 +34,8 @@ def fit_sensors(model: Any, X: Any, y: Any, given: Mapping[str, Any]) -> None:
     windows = as_sensor_windows(X, labels, given.get("groups"))
     if windows.y is None:
         raise InputError("fit requires y to be passed, but the target y is None.")
-    weight = given.get("sample_weight")
-    weight = np.ones(len(windows)) if weight is None else np.asarray(weight, np.float64)
+    weight = check_sample_weight(given.get("sample_weight"), len(windows))
+    weight = np.ones(len(windows)) if weight is None else weight
     if windows.split is not None:
         rows = np.flatnonzero(windows.split != "test")
         windows, weight = windows.take(rows), weight[rows]
@@ -123,9 +124,11 @@ def _left_out(
     for at, (name, _, rows) in enumerate(windows.by_sensor()):
         found = models[name]._left_out
         if found is None:
+            way = "set validation_fraction above 0"
+            if windows.split is not None:
+                way = "split the windows into train, validation and test"
             raise InputError(
-                f"no window of sensor {name!r} was left out, so sensors cannot be weighed; set"
-                " validation_fraction above 0."
+                f"no window of sensor {name!r} was left out, so sensors cannot be weighed; {way}."
             )
         own, outputs = found
         logits[at, rows[own]] = outputs
@@ -188,9 +191,9 @@ def _describe(
 
 def _forget(model: Any) -> None:
     """Remove what an earlier fit left."""
-    for name in list(vars(model)):
-        if name.endswith("_") and not name.startswith("__") and name not in model.get_params():
-            delattr(model, name)
-    for name in ("_head", "_known", "_ranges", "_held_out", "_passes", "_left_out"):
-        model.__dict__.pop(name, None)
+    own, parameters = model.__dict__, model.get_params(deep=False)
+    for name in [name for name in own if name.endswith("_") and name not in parameters]:
+        del own[name]  # some are properties, too
+    for name in ("_head", "_known", "_ranges", "_held_out", "_passes", "_left_out", "_to_compare"):
+        own.pop(name, None)
     model.preparation_ = None

@@ -261,6 +261,7 @@ class ClassPredictor(WindowPredictor):
         lag: int = 3,
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
+        max_wait_s: float | None = None,
     ) -> DecisionStream | SensorStream:
         """Return a stream that classifies samples as they arrive, prepared like in training.
 
@@ -289,6 +290,10 @@ class ClassPredictor(WindowPredictor):
             Windows to wait for, for ``"lag"``.
         mean_dwell_s, transitions
             As in `timeline`.
+        max_wait_s : float, optional
+            Of several sensors that may be missing: how far the others may be ahead of one, in
+            seconds, before it counts as missing. By default the time between windows; samples must
+            come in shorter chunks.
 
         Returns
         -------
@@ -309,7 +314,7 @@ class ClassPredictor(WindowPredictor):
                     f"smooth={smooth!r} is for a stream of one sensor; smooth the decisions of"
                     " several with sequence.LagSmoother."
                 )
-            if isinstance(sample_rate_hz, (int, float)):
+            if sample_rate_hz is not None and not isinstance(sample_rate_hz, Mapping):
                 raise ArgumentError(
                     f"sample_rate_hz={sample_rate_hz!r}: give the rate of each sensor,"
                     f" {{name: rate}} of {', '.join(self.sensors_)}."
@@ -320,7 +325,10 @@ class ClassPredictor(WindowPredictor):
                 max_gap_s=max_gap_s,
                 max_delay_s=max_delay_s,
                 false_alarm_rate=false_alarm_rate,
+                max_wait_s=max_wait_s,
             )
+        if max_wait_s is not None:
+            raise ArgumentError("max_wait_s is for models of several sensors.")
         if isinstance(sample_rate_hz, Mapping):
             raise ArgumentError("sample_rate_hz is one number for a model of one sensor.")
         return DecisionStream(

@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import InputError, did_you_mean
 from sensorseq.prediction.outside import OutsideWindows
-from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows
-
-MISSING = ("error", "expected")
+from sensorseq.sensor_windows import MISSING, SensorWindows, are_sensors, as_sensor_windows
 
 
 @dataclass(frozen=True)

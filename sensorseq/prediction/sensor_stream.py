@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import InputError, did_you_mean, noting
+from sensorseq.errors import InputError, WindowError, did_you_mean, noting
 from sensorseq.prediction.fusion import Fusion
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.probabilities import Abstention, softmax
@@ -32,7 +32,7 @@ class FusedModel(Protocol):
 
 def are_recordings(X: Any) -> bool:
     """Test whether X is a mapping of sensors to recordings."""
-    return isinstance(X, Mapping) and all(
+    return isinstance(X, Mapping) and any(
         isinstance(own, Recording)
         or (isinstance(own, (list, tuple)) and own and isinstance(own[0], Recording))
         for own in X.values()
@@ -47,6 +47,7 @@ def cut_sensors(
 ) -> SensorWindows:
     """Cut the recordings of each sensor into windows as in training, and align them."""
     sets, slops = {}, []
+    problem: WindowError | None = None
     for name, own in recordings.items():
         if name not in models:
             hint = did_you_mean(name, list(models))
@@ -55,9 +56,17 @@ def cut_sensors(
             )
         plan = prediction_plan(models[name].preparation_, hop_s)
         given = [own] if isinstance(own, Recording) else own
-        with noting(f"in the recordings of sensor {name!r}"):
-            sets[name] = plan.prepare([replace(one, label=None, label_spans=()) for one in given])
         slops.append(plan.options.slop_s)
+        try:
+            with noting(f"in the recordings of sensor {name!r}"):
+                bare = [replace(one, label=None, label_spans=()) for one in given]
+                sets[name] = plan.prepare(bare)
+        except WindowError as error:  # too short for a window, or no recording
+            if missing == "error":
+                raise
+            problem = error
+    if problem is not None and not sets:
+        raise problem
     slop_s = None if None in slops else max(slop for slop in slops if slop is not None)
     return align_sensors(sets, slop_s=slop_s, missing=missing)
 
@@ -66,7 +75,7 @@ class SensorStream:
     """Classify samples of several sensors; see `SensorLSTMClassifier.stream`.
 
     A decision is due when each sensor has had its window, or, where sensors may be missing, when
-    another sensor is `max_wait_s` further.
+    another sensor is `max_wait_s` further. So samples must come in chunks shorter than that.
 
     Attributes
     ----------
@@ -201,6 +210,8 @@ class SensorStream:
         lacking = [name for name in self.sensors if name not in row]
         if all(any(name in later for later in self._rows[1:]) for name in lacking):
             return True
+        if self._fusion.missing == "error":
+            return False
         newest = [s for one in self.sensors.values() if (s := one.newest_s) is not None]
         end_s = max(one.end_s for one in row.values())
         return max(newest, default=start_s) - end_s > self._wait_s + self.latency_s

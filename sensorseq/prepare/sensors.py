@@ -52,9 +52,10 @@ def prepare_sensor_files(
     found = by_sensor(sources)
     ids = {name: [one.recording_id for one in own] for name, own in found.items()}
     check_recordings(ids, use.missing)
-    rates = [
-        float(np.median([read_source_rate(one, use) for one in own])) for own in found.values()
-    ]
+    rates = {
+        name: float(np.median([read_source_rate(one, use) for one in own]))
+        for name, own in found.items()
+    }
     slop_s = slop_of(use, rates)
     folder = output.with_name(f"{output.name}.sensors")
     folder.mkdir(exist_ok=True)

@@ -4,6 +4,7 @@ import importlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, overload
 
 import numpy as np
@@ -234,8 +235,16 @@ class PreparePipeline:
         if isinstance(recordings, Mapping):
             if not self.options.native_rates:
                 raise ArgumentError("recordings of several sensors need native_rates=True.")
-            of_one = self._of_sensor
+            of_one = partial(self._prepare_sensor, allow_scales=allow_scales)
             return prepare_sensors(self.options, self.configuration, of_one, recordings)
+        if self.options.native_rates:
+            raise ArgumentError(
+                "native_rates=True needs the recordings of each sensor, {name: recordings}, as"
+                " read_sensors returns them."
+            )
+        return self._prepare(recordings, allow_scales=allow_scales)
+
+    def _prepare(self, recordings: Iterable[Recording], *, allow_scales: bool) -> WindowSet:
         given = self.plan.take(recordings, allow_scales=allow_scales)
         rate, source = self.plan.rate_of(given)
         self.use_derived(given[0].channels, channel_rates(given[0]), rate)
@@ -258,8 +267,11 @@ class PreparePipeline:
         return self.windows_
 
     @staticmethod
-    def _of_sensor(**options: Any) -> "PreparePipeline":
-        return PreparePipeline(**pipeline_arguments(options))
+    def _prepare_sensor(
+        options: dict[str, Any], recordings: list[Recording], *, allow_scales: bool
+    ) -> WindowSet:
+        pipeline = PreparePipeline(**pipeline_arguments(options))
+        return pipeline._prepare(recordings, allow_scales=allow_scales)
 
     @property
     def derives(self) -> bool:

@@ -11,11 +11,10 @@ from sensorseq.errors import ArgumentError, RecordingError, check_choice, noting
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.split.parts import describe_split, split_by_group
 from sensorseq.recording import Recording
-from sensorseq.sensor_windows import SensorWindows, align_sensors
+from sensorseq.sensor_windows import MISSING, SensorWindows, align_sensors
 from sensorseq.text import listed
 from sensorseq.windows import WindowSet
 
-MISSING = ("error", "expected")
 _SHARE_OF_HOP = 0.1
 # Options that one sensor alone can have: the only value with `native_rates`, and what to do.
 _OF_ONE = {
@@ -24,6 +23,7 @@ _OF_ONE = {
     "steps": (None, "use derive='auto', which chooses steps for each sensor"),
     "train_hop_s": (None, "use a shorter hop_s"),
     "train_phase": ("grid", "windows begin on the clock"),
+    "scale_per": ("all", "the model of each sensor has one scaling"),
     "balance": (None, "balance in training, with sampler='balanced'"),
     "label_column": (None, "label the recordings by folders or a manifest"),
 }
@@ -42,20 +42,31 @@ def check_native_rates(use: PreparationOptions) -> None:
         if value != only and value not in ((), []):
             raise ArgumentError(f"{name} cannot be combined with native_rates=True: {way}.")
     hop_s = use.window_s if use.hop_s is None else use.hop_s
-    if use.slop_s is not None and not 0 < use.slop_s < hop_s:
+    if use.slop_s is not None and not 0 < use.slop_s < hop_s / 2:
         raise ArgumentError(
-            f"slop_s={use.slop_s!r} must be above 0 and below the {hop_s:g} s between windows."
+            f"slop_s={use.slop_s!r} must be above 0 and less than half of the {hop_s:g} s between"
+            " windows."
         )
     if use.split_by == "time":
         raise ArgumentError('split_by="time" cannot be combined with native_rates=True.')
 
 
-def slop_of(use: PreparationOptions, rates_hz: Iterable[float]) -> float:
-    """Return how far apart windows may begin, in seconds; the rates are those of the sensors."""
+def slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
+    """Return how far apart windows may begin, in seconds, from the rate of each sensor.
+
+    Less than half a hop, because a window would otherwise be as near to the next one of another
+    sensor; a sensor's windows begin up to a period late.
+    """
+    hop_s = use.window_s if use.hop_s is None else use.hop_s
+    for name, rate in rates_hz.items():
+        if rate > 0 and 1 / rate >= hop_s / 2:
+            raise ArgumentError(
+                f"sensor {name!r} has {rate:.3g} samples a second, so {hop_s:g} s between windows"
+                f" are too few: use hop_s={float(f'{2.2 / rate:.2g}'):g} or more."
+            )
     if use.slop_s is not None:
         return float(use.slop_s)
-    hop_s = use.window_s if use.hop_s is None else use.hop_s
-    return max([_SHARE_OF_HOP * hop_s, *(1 / rate for rate in rates_hz if rate > 0)])
+    return max([_SHARE_OF_HOP * hop_s, *(1 / rate for rate in rates_hz.values() if rate > 0)])
 
 
 def options_of_sensor(use: PreparationOptions, slop_s: float) -> dict[str, Any]:
@@ -111,25 +122,27 @@ def with_split(own: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, An
 def prepare_sensors(
     use: PreparationOptions,
     configuration: Mapping[str, Any],
-    pipeline: Callable[..., Any],
+    prepare_one: Callable[[dict[str, Any], list[Recording]], WindowSet],
     recordings: Mapping[str, Iterable[Recording]],
 ) -> SensorWindows:
     """Prepare the recordings of each sensor, and align and split their windows.
 
-    `configuration` is that of all sensors; `pipeline` makes that of one from its options.
+    `configuration` is that of all sensors; `prepare_one` prepares a sensor with its options.
     """
     given = {name: list(own) for name, own in recordings.items()}
     for name, own in given.items():
         if not own:
             raise RecordingError(f"sensor {name!r} has no recording.")
     check_recordings({k: [one.recording_id for one in v] for k, v in given.items()}, use.missing)
-    rates = [np.median([one.median_sample_rate_hz for one in own]) for own in given.values()]
-    slop_s = slop_of(use, map(float, rates))
+    rates = {
+        name: float(np.median([one.median_sample_rate_hz for one in own]))
+        for name, own in given.items()
+    }
+    slop_s = slop_of(use, rates)
     sets: dict[str, WindowSet] = {}
     for name, own in given.items():
-        made = pipeline(**options_of_sensor(use, slop_s))
         with noting(f"in the recordings of sensor {name!r}"):
-            sets[name] = made.prepare(own)
+            sets[name] = prepare_one(options_of_sensor(use, slop_s), own)
     aligned = align_sensors(sets, slop_s=slop_s, missing=use.missing or "error")
     groups, ids = aligned.groups, aligned.recording_id
     assert groups is not None

@@ -25,6 +25,7 @@ from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.preprocessing.split.parts import folds_in_time, holdout_by_group
 from sensorseq.preprocessing.windows.augment import channel_sd_of
+from sensorseq.sensor_windows import are_sensors
 from sensorseq.training.augment import check_augment, epoch_changes
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import TrainingConfig
@@ -202,6 +203,8 @@ class FitData:
         `scale` is the estimator's, and `known` describes its earlier windows if it continues.
         Without `holdout` there is no validation, and only ``"train"`` of a stored split is used.
         """
+        if are_sensors(X):
+            raise InputError("X has several sensors, which `fit` alone takes; give those of one.")
         own = {"y": y, "sample_weight": sample_weight, "groups": groups}
         scaler: Scaler | KeyedScaler | None = None
         if isinstance(X, SETS):

@@ -45,7 +45,7 @@ WINDOWS = {
     "complex": (X + 0j, "Complex data not supported: X has type complex128"),
     "nothing": (None, "X is a NoneType; expected an array of shape .* a list of arrays"),
     "a number": (5, "X is a int; expected an array of shape"),
-    "a dict": ({"left": X}, "X is a dict; expected an array of shape"),
+    "a set": ({1, 2}, "X is a set; expected an array of shape"),
     "no windows": (X[:0], r"X has shape \(0, 10, 3\): no windows"),
     "no steps": (X[:, :0], r"X has shape \(24, 0, 3\): no timesteps"),
     "no channels": (X[:, :, :0], r"X has shape \(24, 10, 0\): no channels"),
@@ -242,7 +242,7 @@ def test_recordings_in_the_place_of_weights_are_told_where_they_belong():
         classifier().fit(X, Y, [f"run_{i // 4}" for i in range(N)])
 
 
-@pytest.mark.parametrize(("X", "is_number"), [(3, True), ({"a": 1}, False), (None, False)])
+@pytest.mark.parametrize(("X", "is_number"), [(3, True), ({1}, False), (None, False)])
 def test_only_a_number_is_told_that_it_is_one(X, is_number):
     with pytest.raises(InputError, match="expected an array of shape") as caught:
         classifier().fit(X, Y)

@@ -73,7 +73,8 @@ def test_a_program_goes_on_with_the_best_weights(settings):
     assert (is_best, shape) == ("True", "(60,)\n")
     said = f"training was interrupted after epoch {n_epochs} of {ENDLESS}; the weights of epoch"
     assert f"{said} {best_epoch} are kept" in messages
-    assert f"{n_epochs} epochs of 1 network" in messages
+    shown = (int(n_epochs), int(n_epochs) - 1)  # the interrupt may come before the bar moves on
+    assert any(f"{n} epochs of 1 network" in messages for n in shown)
 
 
 @pytest.fixture

@@ -154,6 +154,22 @@ def test_a_search_of_scikit_learn_cuts_the_windows_of_every_sensor():
     assert list(search.best_estimator_.sensors_) == ["fast", "slow"]
 
 
+def test_an_estimator_may_be_fitted_on_one_sensor_and_on_several_in_turn():
+    X, y, groups = windows()
+    model = plain_classifier(**SETTINGS)
+    one = model.fit(X["fast"], y, groups=groups).predict_proba(X["fast"])
+    both = model.fit(X, y, groups=groups).predict_proba(X)
+    assert not hasattr(model, "module_")
+    np.testing.assert_array_equal(
+        model.fit(X["fast"], y, groups=groups).predict_proba(X["fast"]), one
+    )
+    assert "sensors_" not in vars(model)
+    assert model.fluctuation_.verdict
+    np.testing.assert_array_equal(model.fit(X, y, groups=groups).predict_proba(X), both)
+    with pytest.raises(InputError, match="several sensors, which `fit` alone takes"):
+        model.partial_fit(X, y, classes=np.unique(y))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -5,7 +5,7 @@ import pytest
 from fits import plain_classifier
 
 from sensorseq import PreparePipeline, Recording
-from sensorseq.errors import ArgumentError, InputError
+from sensorseq.errors import ArgumentError, InputError, WindowError
 from sensorseq.prediction.load import load
 from sensorseq.recording import Channel
 
@@ -56,9 +56,13 @@ def test_decisions_are_those_of_the_whole_recordings(model, tmp_path, seed):
     decisions, stream = streamed(model, parts, seed)
     assert len(decisions) == len(whole.probabilities) == 10
     np.testing.assert_allclose(
+        [one.start_s for one in decisions],
+        [0.0] + [2.0 * k for k in range(1, 10)],
+        atol=1e-6,
+    )
+    np.testing.assert_allclose(
         [one.probabilities for one in decisions], whole.probabilities, atol=1e-9
     )
-    np.testing.assert_allclose([one.start_s for one in decisions], 2.0 * np.arange(10), atol=0.081)
     assert (stream.n_dropped, stream.n_late) == (0, 0)
     model.save(tmp_path / "m.safetensors")
     again, _ = streamed(load(tmp_path / "m.safetensors"), parts, seed)
@@ -72,9 +76,13 @@ def test_a_sensor_that_falls_silent_is_missing_or_ends_decisions(model):
         whole.values[motor], whole.timestamps_s[motor], whole.channels, "r50"
     )
     decisions, stream = streamed(model, parts)
+    short = {**parts, "motor": recorded("motor", 50, seconds=1.5, label=False)}
     if model.missing == "error":
         assert (len(decisions), stream.n_dropped) == (4, 6)
+        with pytest.raises(WindowError, match="as long as window_s=2"):
+            model.timeline(short)
         return
+    assert len(model.timeline(short).probabilities) == 10
     assert len(decisions) == 10
     alone = model.sensors_["imu"].stream(50.0)
     imu = parts["imu"]

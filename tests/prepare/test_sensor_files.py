@@ -1,6 +1,7 @@
 """Several sensors at their own rates: from files to windows in one file, a model and its test."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,11 +117,27 @@ def test_a_recording_without_a_sensor_is_named_or_kept(logs, tmp_path):
         ({"balance": "undersample"}, "balance cannot be combined"),
         ({"native_rates": None, "slop_s": 0.1}, "slop_s=0.1 needs native_rates=True"),
         ({"missing": "maybe"}, "missing='maybe'"),
+        ({"scale_per": "group"}, "scale_per cannot be combined"),
+        ({"slop_s": 1.0}, "slop_s=1.0 must be above 0 and less than half"),
+        ({"hop_s": 0.3}, "sensor 'motor' has 6.5 samples a second.* use hop_s=0.34 or more"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(logs, tmp_path, more, message):
     with pytest.raises(ArgumentError, match=message):
         prepare(logs, tmp_path / "w.h5", **FILES, **{**HOW, **more})
+
+
+def test_recordings_of_several_sensors_are_given_by_name(logs):
+    recordings = read_sensors(logs, **FILES)
+    with pytest.raises(ArgumentError, match="needs the recordings of each sensor"):
+        PreparePipeline(**HOW).prepare(recordings["imu"])
+    with pytest.raises(ArgumentError, match="need native_rates=True"):
+        PreparePipeline(window_s=2).prepare(recordings)
+    odd = recordings["imu"][3]
+    recordings["imu"][3] = replace(odd, values=1000 * odd.values)
+    with pytest.raises(RecordingError, match="class_0/3"):
+        PreparePipeline(**HOW).prepare(recordings)
+    assert len(PreparePipeline(**HOW).prepare(recordings, allow_scales=True)) > 100
 
 
 def test_files_of_one_sensor_and_other_outputs_are_refused(logs, tmp_path):
