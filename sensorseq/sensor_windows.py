@@ -15,7 +15,7 @@ from sensorseq.windows import WindowSet
 __all__ = ["SensorWindows", "align_sensors"]
 
 MISSING = ("error", "expected")
-_SHARED = ("y", "groups", "recording_id", "start_s", "split")
+_SHARED = ("y", "groups", "recording_id", "split")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,8 +50,7 @@ class SensorWindows:
                     " or use align_sensors."
                 )
             for column in _SHARED:
-                own, other = getattr(windows, column), getattr(whole, column)
-                if column != "start_s" and not _same(own, other):
+                if not _same(getattr(windows, column), getattr(whole, column)):
                     raise WindowError(f"sensors {first!r} and {name!r} differ in {column}.")
 
     def __len__(self) -> int:
@@ -237,16 +236,14 @@ def align_sensors(
     """
     rows = common_rows(sensors, slop_s, missing)
     shared = shared_columns(sensors, rows)
+    facts = {"sensors": lacks_of(sensors, rows)}
     parts = {}
     for at, (name, windows) in enumerate(sensors.items()):
         own = rows[:, at]
         X = windows.X[own]
         X[own < 0] = np.nan
-        provenance = {**windows.provenance, "sensors": lacks_of(sensors, rows)}
-        lengths = lengths_of(windows, own)
-        parts[name] = replace(
-            windows, X=X, lengths=lengths, provenance=provenance, split=None, **shared
-        )
+        shared |= {"lengths": lengths_of(windows, own), "split": None}
+        parts[name] = replace(windows, X=X, provenance={**windows.provenance, **facts}, **shared)
     return SensorWindows(parts)
 
 
@@ -297,8 +294,9 @@ def common_rows(
     rows = _within(ids, starts, slop_s)
     if missing == "error":
         rows = rows[(rows >= 0).all(axis=1)]
-    if len(rows):
-        rows = rows[~_disagree([one.y for one in sensors.values()], rows)]
+    labels = [one.y for one in sensors.values()]
+    if len(rows) and labels[0] is not None:
+        rows = rows[~_disagree(labels, rows)]
     if not len(rows):
         raise WindowError(
             f"no windows of {' and '.join(sensors)} begin within slop_s={slop_s:g} of each other in"
@@ -335,10 +333,8 @@ def _disagree(labels: list[Any], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return the rows in which two sensors have different labels."""
     differ = np.zeros(len(rows), bool)
     for one, other in combinations(range(len(labels)), 2):
-        if labels[one] is not None and labels[other] is not None:
-            both = (rows[:, one] >= 0) & (rows[:, other] >= 0)
-            own, its = labels[one][rows[:, one]], labels[other][rows[:, other]]
-            differ |= both & (own != its)
+        both = (rows[:, one] >= 0) & (rows[:, other] >= 0)
+        differ |= both & (labels[one][rows[:, one]] != labels[other][rows[:, other]])
     return differ
 
 

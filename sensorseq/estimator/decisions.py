@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -152,8 +153,9 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
         self.abstention_ = chosen
         return self
 
-    def _stored_sensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        assert self._fusion is not None
+    def _stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        if self._fusion is None:
+            return super()._stored()
         arrays = {} if self._known is None else dict(self._known.arrays())
         of_sensors = []
         for at, model in enumerate(self.sensors_.values()):
@@ -172,16 +174,16 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
         }
 
     @classmethod
-    def _restored_sensors(
+    def _restored(
         cls,
         arrays: Mapping[str, NDArray[Any]],
         description: Mapping[str, Any],
         path: str | os.PathLike[str],
         device: str | None,
     ) -> Self:
-        def take(name: str, kind: Any) -> Any:
-            return take_field(description, name, kind, path)
-
+        if "fusion" not in description:
+            return super()._restored(arrays, description, path, device)
+        take = partial(take_field, description, path=path)
         model = cls(**take("parameters", dict))
         check_parameters(model.get_params(deep=False))
         model._restore_sensors(

@@ -258,8 +258,6 @@ class FittedLSTM(WindowReader):
 
     def _stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the arrays and the description for a model file."""
-        if "sensors_" in self.__dict__:
-            return self._stored_sensors()
         arrays = network_arrays(self.modules_, self.scaler_)
         for part in (self._head, self._known, self._ranges):
             if part is not None:
@@ -403,17 +401,15 @@ class FittedLSTM(WindowReader):
         def take(name: str, kind: Any) -> Any:
             return take_field(description, name, kind, path)
 
-        if "fusion" in description:
-            return cls._restored_sensors(arrays, description, path, device)
-        others = take("other_histories", list)
-        take("versions", dict)  # used in messages only
-        check_array_names(arrays, 1 + len(others), path)
         task = take("task", str)
         if task != cls._task:
             raise ModelFileError(
                 f"{path} holds a model for {task}, which {cls.__name__} cannot load; load it with"
                 f" {'SensorLSTMClassifier' if task == CLASSIFICATION else 'SensorLSTMRegressor'}."
             )
+        others = take("other_histories", list)
+        take("versions", dict)  # used in messages only
+        check_array_names(arrays, 1 + len(others), path)
         estimator = cls(**take("parameters", dict))
         check_parameters(estimator.get_params(deep=False), task)
         if device is not None:
@@ -441,20 +437,6 @@ class FittedLSTM(WindowReader):
         if estimator._head is not None:
             estimator.features_ = estimator._head.choice
         return estimator
-
-    def _stored_sensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return the contents of the file of a model of several sensors."""
-        raise NotImplementedError  # of classifiers only
-
-    @classmethod
-    def _restored_sensors(
-        cls,
-        arrays: Mapping[str, NDArray[Any]],
-        description: Mapping[str, Any],
-        path: str | os.PathLike[str],
-        device: str | None,
-    ) -> Self:
-        raise ModelFileError(f"{path} holds a classifier; load it with SensorLSTMClassifier.")
 
     def _restore_networks(
         self,

@@ -22,7 +22,7 @@ from sensorseq.preprocessing.sensors import (
     options_of_sensor,
     slop_of,
     split_rows,
-    with_split,
+    with_split_of,
 )
 from sensorseq.readers import RecordingSource, read_source_rate
 from sensorseq.readers.find import by_sensor
@@ -101,7 +101,7 @@ def _join(
                 provenance={
                     **columns[name].provenance,
                     **facts,
-                    "configuration": with_split(
+                    "configuration": with_split_of(
                         columns[name].provenance["configuration"], request.configuration
                     ),
                 },

@@ -62,7 +62,7 @@ def slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
         if rate > 0 and 1 / rate >= hop_s / 2:
             raise ArgumentError(
                 f"sensor {name!r} has {rate:.3g} samples a second, so {hop_s:g} s between windows"
-                f" are too few: use hop_s={float(f'{2.2 / rate:.2g}'):g} or more."
+                f" is too short: use hop_s={float(f'{2.2 / rate:.2g}'):g} or more."
             )
     if use.slop_s is not None:
         return float(use.slop_s)
@@ -114,7 +114,7 @@ def split_rows(
     return split, {"split": describe_split(y, together, split, shares)}
 
 
-def with_split(own: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
+def with_split_of(own: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration of a sensor with the split and scaling of all sensors."""
     return {**own, **{section: whole[section] for section in ("split", "scale")}}
 
@@ -156,7 +156,7 @@ def prepare_sensors(
                 provenance={
                     **one.provenance,
                     **facts,
-                    "configuration": with_split(one.provenance["configuration"], configuration),
+                    "configuration": with_split_of(one.provenance["configuration"], configuration),
                 },
             )
             for name, one in aligned.sensors.items()
