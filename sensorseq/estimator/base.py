@@ -206,6 +206,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
             y,
             target=setup.target,
             scale=self.scale,
+            missing=self.missing,
             known=known,
             holdout=None if setup.target.is_pass else holdout,
             **given,

@@ -222,10 +222,13 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         inputs). Long windows are then faster, and mostly classified better. ``"auto"`` leaves at
         least 32 steps; of windows with fewer than 64 samples each is a step. None gives the network
         every sample. `features` are computed from samples in any case.
-    missing : {"error", "expected"}, default="error"
-        What to do with windows that lack one of several sensors, where X of `fit` has several.
-        error: refuse them. expected: train the model of each sensor on the windows that it has, and
-        predict from the sensors that are there, with weights of their own for each pattern.
+    missing : {"error", "expected", "outside"}, default="error"
+        What to do with NaN. error: refuse it. expected: draw a straight line between the numbers
+        around it, take a channel without a number for its mean in training, and predict windows
+        that lack one of several sensors from the others, with weights of their own for each
+        pattern. The model of a sensor is trained on the windows where all its channels have
+        numbers. outside: in prediction, also take channels for missing that `outside` calls
+        constant, and sensors with values out of range; docs/validation.md states what that brings.
 
     Attributes
     ----------

@@ -26,7 +26,7 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.prediction.ensemble import Ensemble
 from sensorseq.prediction.head import FeatureChoice
-from sensorseq.prediction.inputs import DTYPES
+from sensorseq.prediction.inputs import DTYPES, Sequences
 from sensorseq.prediction.network import check_array_names
 from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.predictor import CLASSIFICATION, check_texts
@@ -156,12 +156,11 @@ class FittedLSTM(WindowReader):
         y = X.y if y is None and isinstance(X, WindowSet | SensorWindows) else y
         return self._measure(y, predicted, sample_weight)
 
-    def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
-        sequences = self._read_windows(X, lengths)
+    def _logits(self, sequences: Sequences) -> NDArray[np.float64]:
         if is_stored(sequences):
             part = self._format.stored(sequences, training=False)
             return outputs_of(self._ensemble, StreamedData(part, np.zeros(len(part), np.int64)))
-        return self._ensemble.outputs(*self._scaled(sequences))
+        return super()._logits(sequences)
 
     def plot_history(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Plot the curves of the last fit with matplotlib, the kept epoch and sampling error.
@@ -502,6 +501,7 @@ class FittedLSTM(WindowReader):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = self.missing != "error"
         return tags
 
     def __getstate__(self) -> dict[str, Any]:

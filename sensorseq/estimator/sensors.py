@@ -1,6 +1,7 @@
 """Fit a model of each sensor, and the weights of their sum."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -11,12 +12,13 @@ from sklearn.base import clone
 from sensorseq.errors import ArgumentError, InputError, SplitError, check_choice, noting
 from sensorseq.features.stack import fit_stack
 from sensorseq.numeric import log_softmax
-from sensorseq.prediction.fusion import Fusion, key_of, tell_missing
+from sensorseq.prediction.fusion import MISSING, Fusion, key_of, tell_missing
+from sensorseq.prediction.gaps import COMPLETE, EMPTY
 from sensorseq.prediction.head import Candidate, FeatureChoice
 from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.probabilities import softmax
 from sensorseq.preprocessing.split.parts import holdout_by_group
-from sensorseq.sensor_windows import MISSING, SensorWindows, as_sensor_windows
+from sensorseq.sensor_windows import SensorWindows, as_sensor_windows
 from sensorseq.training.inputs import check_sample_weight
 from sensorseq.training.labels import draw_entropy, read_labels
 
@@ -42,6 +44,8 @@ def fit_sensors(model: Any, X: Any, y: Any, given: Mapping[str, Any]) -> None:
     names = tuple(windows)
     if model.missing == "error" and not windows.present.all():
         raise InputError(tell_missing(names, windows.present))
+    if model.missing != "error":
+        windows = _without_lost(windows)
     seed = model.random_state
     if not isinstance(seed, int | np.integer):
         seed = int(draw_entropy(seed) % 2**31)
@@ -64,11 +68,22 @@ def fit_sensors(model: Any, X: Any, y: Any, given: Mapping[str, Any]) -> None:
     model.classes_, model.temperature_ = classes, 1.0
     model.sensors_, model._fusion = models, fusion
     is_known = present.any(axis=1)
-    of_sensors = {name: logits[at, present[:, at]] for at, name in enumerate(names)}
-    joined = fusion.join(of_sensors, present, len(classes))[is_known]
+    joined = fusion.join(logits, np.where(present, COMPLETE, EMPTY))[is_known]
     model.features_ = _describe(fusion, logits, present, class_index, weight)
     groups = None if windows.groups is None else np.asarray(windows.groups)[is_known]
     model._known = OutOfDistribution.learn(softmax(joined), groups)
+
+
+def _without_lost(windows: SensorWindows) -> SensorWindows:
+    """Take a sensor as missing where a channel has no number: else that would tell the class."""
+    sets = dict(windows.sensors)
+    for name, own in windows.sensors.items():
+        is_valid = np.arange(own.n_timesteps) < np.asarray(own.lengths)[:, None]
+        is_known = np.isfinite(own.X) & is_valid[:, :, None]
+        has_all = np.asarray(np.all(np.any(is_known, axis=1), axis=1))
+        if not has_all.all():
+            sets[name] = replace(own, X=np.where(has_all[:, None, None], own.X, np.nan))
+    return SensorWindows(sets)
 
 
 def _with_common_split(windows: SensorWindows, fraction: float, seed: int) -> SensorWindows:

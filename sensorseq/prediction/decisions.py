@@ -11,9 +11,10 @@ from sensorseq.checks import check_positive, check_real
 from sensorseq.errors import ArgumentError, InputError, check_choice, noting
 from sensorseq.io.model_file import arrays_below, read_labels
 from sensorseq.prediction.fusion import Fusion, join_sensors_outside, refuse_sensors
-from sensorseq.prediction.inputs import check_groups
+from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, EMPTY, judge_windows
+from sensorseq.prediction.inputs import Sequences, check_groups
 from sensorseq.prediction.out_of_distribution import OutOfDistribution
-from sensorseq.prediction.outside import OutsideWindows
+from sensorseq.prediction.outside import OUT_OF_RANGE, STUCK, OutsideWindows
 from sensorseq.prediction.predictor import WindowPredictor
 from sensorseq.prediction.probabilities import (
     Abstention,
@@ -89,35 +90,56 @@ class ClassPredictor(WindowPredictor):
         self._known = OutOfDistribution.restore(arrays, self._n_outputs)
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
-        if self._fusion is None:
-            refuse_sensors(X)
-            return super()._outputs(X, lengths)
-        logits, present = self._fused(X, lengths)
-        if not (is_there := present.any(axis=1)).all():
+        logits, lacks = self._found(X, lengths)
+        if (lacks == EMPTY).any():
+            what = "number" if self._fusion is None else "sensor"
             raise InputError(
-                f"window {int(np.argmin(is_there))} has no sensor, so it has no class; use"
+                f"window {int(np.argmax(lacks))} has no {what}, so it has no class; use"
                 " predict_or_abstain, which masks such windows, or leave them out."
             )
         return logits
 
-    def _fused(self, X: Any, lengths: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return the logits of windows of several sensors, and which sensors each window has."""
+    def _found(self, X: Any, lengths: Any) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+        """Return logits, equal ones for EMPTY windows, and how much each lacks; see `gaps`."""
+        if self._fusion is not None:
+            return self._fused(X, lengths)
+        refuse_sensors(X)
+        sequences = self._read_windows(X, lengths)
+        if self.missing == "error":
+            return self._logits(sequences), np.full(len(sequences), COMPLETE, np.int8)
+        parts = [self._judged(part) for part in self._in_memory(sequences)]
+        logits, lacks = map(np.concatenate, zip(*parts))
+        return logits, lacks
+
+    def _judged(self, sequences: Sequences) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+        """Return what `_found` does for windows in memory that may lack something."""
+        is_doubtful = np.zeros(len(sequences), bool)
+        if self.missing == "outside" and self._ranges is not None:
+            reasons = self._compared(sequences).reasons
+            is_stuck, is_out = reasons == STUCK, np.isin(reasons, OUT_OF_RANGE)
+            # One channel may be stuck alone, but a wrong scale is mostly that of all channels.
+            is_doubtful = is_out.any(axis=1) | self._ranges.are_mostly(is_stuck)
+            failed = (is_stuck | is_out)[:, None]
+            sequences = replace(sequences, X=np.where(failed, np.nan, sequences.X))
+        lacks = np.maximum(judge_windows(sequences.X), np.where(is_doubtful, DOUBTFUL, COMPLETE))
+        return np.where(lacks[:, None] == EMPTY, 0.0, self._logits(sequences)), lacks
+
+    def _fused(self, X: Any, lengths: Any) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
         assert self._fusion is not None
         windows, present = self._fusion.read(self._open(X, "X"), lengths)
-        logits = {}
-        for name, own, _ in windows.by_sensor():
+        logits = np.zeros((len(self.sensors_), len(windows), len(self.classes_)))
+        lacks = np.full(present.shape, EMPTY, np.int8)
+        for name, own, rows in windows.by_sensor():
+            at = self._fusion.sensors.index(name)
             with noting(f"in the windows of sensor {name!r}"):
-                logits[name] = self.sensors_[name]._outputs(own, None)
-        return self._fusion.join(logits, present, len(self.classes_)), present
+                logits[at, rows], lacks[rows, at] = self.sensors_[name]._found(own, None)
+        is_empty = lacks.min(axis=1) == EMPTY
+        return self._fusion.join(logits, lacks), np.where(is_empty, EMPTY, COMPLETE)
 
-    def _probabilities(
-        self, X: Any, lengths: Any
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
-        """Return probabilities, and which windows have a sensor (None: all); others are equal."""
-        if self._fusion is None:
-            return self.predict_proba(X, lengths), None
-        logits, present = self._fused(X, lengths)
-        return softmax(logits / self.temperature_), np.asarray(present.any(axis=1))
+    def _probabilities(self, X: Any, lengths: Any) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+        """Return probabilities, and how much each window lacks; see `_found`."""
+        logits, lacks = self._found(X, lengths)
+        return softmax(logits / self.temperature_), lacks
 
     @property
     def _knows_ranges(self) -> bool:
@@ -231,11 +253,9 @@ class ClassPredictor(WindowPredictor):
             )
         threshold = 0.0 if threshold is None else threshold
         check_real("threshold", threshold, 0.0, 1.0, high_open=False)
-        rows, is_there = self._probabilities(X, lengths)
+        rows, lacks = self._probabilities(X, lengths)
         probability = rows.max(axis=1)
-        answered = probability >= threshold
-        if is_there is not None:
-            answered &= is_there
+        answered = (probability >= threshold) & (lacks != EMPTY)
         if known is not None:
             answered &= known[0].distance(rows) <= known[1]
         label = np.ma.MaskedArray(self.classes_[rows.argmax(axis=1)], mask=~answered)
@@ -403,7 +423,8 @@ class ClassPredictor(WindowPredictor):
         if isinstance(X, Recording):
             X = [X]
         if self._fusion is not None and are_recordings(X):
-            X = cut_sensors(self.sensors_, X, self._fusion.missing)
+            missing = "error" if self._fusion.missing == "error" else "expected"
+            X = cut_sensors(self.sensors_, X, missing)
         if isinstance(X, (list, tuple)) and X and isinstance(X[0], Recording):
             X = prediction_plan(self.preparation_).prepare(
                 [replace(one, label=None, label_spans=()) for one in X]

@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import InputError, did_you_mean
+from sensorseq.prediction.gaps import EMPTY
 from sensorseq.prediction.outside import OutsideWindows
-from sensorseq.sensor_windows import MISSING, SensorWindows, are_sensors, as_sensor_windows
+from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows
+
+MISSING = ("error", "expected", "outside")  # of a classifier, see there
 
 
 @dataclass(frozen=True)
@@ -53,27 +56,21 @@ class Fusion:
             raise InputError(tell_missing(self.sensors, present))
         return windows, present
 
-    def join(
-        self,
-        logits: Mapping[str, NDArray[np.float64]],
-        present: NDArray[np.bool_],
-        n_classes: int,
-    ) -> NDArray[np.float64]:
-        """Return the logits (n, K) of windows with these sensors `present` (n, n_sensors).
+    def join(self, logits: NDArray[np.float64], lacks: NDArray[np.int8]) -> NDArray[np.float64]:
+        """Return the logits (n, K) of windows from those of their sensors (n_sensors, n, K).
 
-        `logits` has those of each sensor for the windows that it has. Windows without any sensor
-        get zeros. Sensors that never were present together in the fit count as much as alone,
-        divided by their number, so that the sum is not surer than the surest of them.
+        `lacks` (n, n_sensors) says how much the window of each sensor lacks, see `gaps`. Windows
+        without any sensor get zeros. Sensors that never were present together in the fit count as
+        much as alone, divided by their number, so that the sum is not surer than the surest of
+        them.
         """
-        joined = np.zeros((len(present), n_classes))
-        whole = np.zeros((len(self.sensors), len(present), n_classes))
-        for at, name in enumerate(self.sensors):
-            if name in logits:
-                whole[at, present[:, at]] = logits[name]
+        joined = np.zeros(logits.shape[1:])
+        best = lacks.min(axis=1, keepdims=True)
+        present = (lacks == best) & (best < EMPTY)
         for pattern in np.unique(present, axis=0):
             if pattern.any():
                 rows = (present == pattern).all(axis=1)
-                joined[rows] = np.tensordot(self.weights_of(pattern), whole[:, rows], 1)
+                joined[rows] = np.tensordot(self.weights_of(pattern), logits[:, rows], 1)
         return joined
 
     def weights_of(self, pattern: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sensorseq.checks import check_array_size, check_memory
 from sensorseq.errors import InputError
 from sensorseq.prediction.frames import align, check_same_channels
+from sensorseq.prediction.gaps import bridge_gaps
 from sensorseq.preprocessing.scale.keyed import KeyedScaler, transform_by
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.windows import WindowSet
@@ -23,6 +24,7 @@ LARGEST = float(np.finfo(np.float32).max)  # larger values have squares beyond t
 class Sequences:
     """Windows before scaling; their values are finite, and padding is zero.
 
+    Where samples may be missing, a channel without a number in a window is NaN throughout.
     `X` is (N, T, C), float32 or float64, or `StoredSamples`, which are checked when read. `lengths`
     are the valid steps, 1 to T. If `is_flat`, (n, t) was given, and t must stay the same.
     `channels` are the names from DataFrames, or None.
@@ -80,7 +82,12 @@ def is_table(X: Any) -> bool:
 
 
 def read_sequences(
-    X: Any, lengths: Any = None, name: str = "X", known: WindowShape | None = None
+    X: Any,
+    lengths: Any = None,
+    name: str = "X",
+    known: WindowShape | None = None,
+    *,
+    missing: str = "error",
 ) -> Sequences:
     """Convert X and lengths to windows (N, T, C).
 
@@ -88,7 +95,8 @@ def read_sequences(
     c), which is padded to its longest, or a WindowSet, which has its own lengths. The columns of
     DataFrames are put in the order of the `known` channels, by default of the first one. Values
     beyond the lengths may be anything, even NaN. Raises an `InputError` if shapes or columns
-    disagree, also with `known`, or that names the first valid step that is not finite.
+    disagree, also with `known`, or that names the first valid step that is not finite. NaN is
+    bridged unless `missing` is ``"error"``.
     """
     names, channels = None, None if known is None else known.channels
     lengths_name = "lengths" + name.removeprefix("X")
@@ -120,7 +128,9 @@ def read_sequences(
     if isinstance(array, np.ndarray):  # samples in a file are looked at where they are read
         if (valid_steps < array.shape[1]).any():
             array = pad_with_zeros(array, valid_steps)
-        check_finite_windows(array, name)
+        if missing != "error":
+            array = bridge_gaps(array, valid_steps)
+        check_finite_windows(array, name, allow_nan=missing != "error")
     if known is not None:
         _check_shape(array.shape, is_flat, known, name)
     return Sequences(array, valid_steps, is_flat, *origin, names)
@@ -299,19 +309,26 @@ def pad_with_zeros(X: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
 
 
 def check_finite_windows(
-    X: NDArray[Any], name: str = "X", rows: NDArray[np.int64] | None = None
+    X: NDArray[Any],
+    name: str = "X",
+    rows: NDArray[np.int64] | None = None,
+    *,
+    allow_nan: bool = False,
 ) -> None:
     """Raise for the first step that is not finite; `rows` are the numbers of the windows."""
     usable = np.abs(X) <= LARGEST  # also False for NaN
+    if allow_nan:
+        usable |= np.isnan(X)
     if not usable.all():
         row, step, channel = (int(i) for i in np.argwhere(~usable)[0])
         value = X[row, step, channel]
         row = row if rows is None else int(rows[row])
         what = "NaN" if np.isnan(value) else "infinity (inf)" if np.isinf(value) else f"{value:g}"
+        other = " A classifier with missing='expected' bridges NaN." if what == "NaN" else ""
         raise InputError(
             f"{name} holds {what} in window {row}, step {step}, channel {channel}"
             f" ({int((~usable).sum())} such values), which cannot be used. Drop such windows, or"
-            " fill the gaps before cutting windows."
+            f" fill the gaps before cutting windows.{other}"
         )
 
 
@@ -362,10 +379,15 @@ def scale_sequences(
     """Return scaled windows in the network's precision; raise if a value leaves its range."""
     X = sequences.X
     lengths = None if sequences.are_full else sequences.lengths
+    lost = np.isnan(X[:, :1])  # channels without a number, taken for their mean in training
+    if lost.any():
+        X = np.where(lost, X.dtype.type(0), X)
     if scaler is not None:
         X = transform_by(scaler, X, lengths, sequences)
     with np.errstate(over="ignore"):  # raised below
         X = np.ascontiguousarray(X, dtype)
+    if lost.any():
+        X = np.where(lost, X.dtype.type(0), X)
     if not np.isfinite(X).all():
         finite = np.isfinite(X).all(axis=(0, 1))
         raise InputError(

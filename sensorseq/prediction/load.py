@@ -13,6 +13,7 @@ from sensorseq.errors import InputError, ModelFileError, check_choice, refusing
 from sensorseq.io.model_file import SAVE_AGAIN, arrays_below, read_model, take_field
 from sensorseq.prediction.decisions import ClassPredictor
 from sensorseq.prediction.ensemble import Ensemble
+from sensorseq.prediction.fusion import MISSING
 from sensorseq.prediction.inputs import CROPS, DTYPES
 from sensorseq.prediction.network import LstmNetwork, array_prefix, check_array_names
 from sensorseq.prediction.predictor import CLASSIFICATION, NO_RANGES, TASKS, WindowPredictor
@@ -69,6 +70,7 @@ class TrainedClassifier(_Loaded, ClassPredictor):
 
     def _read_parameters(self, parameters: Mapping[str, Any]) -> None:
         self.class_weight, self.sampler = parameters["class_weight"], parameters["sampler"]
+        self.missing = check_choice("missing", parameters.get("missing", "error"), MISSING)
 
     def __repr__(self) -> str:
         if self._fusion is None:

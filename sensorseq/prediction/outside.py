@@ -23,6 +23,7 @@ _VALUES, _SPREAD, _SHARE, _BANDS = 0, 1, 2, slice(3, 3 + N_BANDS)
 _MARGINS = np.array([0.5, 1.0, 0.5, *[1.0] * N_BANDS])[:, None]
 _STILL = -4.0  # log10 of the spread, relative to training, below which a channel is constant
 _ROUNDING = 1e-12  # rounding error of a spread, relative to the values
+STUCK, OUT_OF_RANGE = "constant", ("spread", "values")  # reasons for a failed sensor
 _LEAST_POWER = 1e-6  # bands with less power are treated alike
 
 
@@ -183,6 +184,10 @@ class TrainedRanges:
                 reasons[rows] = np.where(where, reason, reasons[rows])
             ratio[rows] = 10**spread
         return OutsideWindows(reasons, ratio, tuple(channels))
+
+    def are_mostly(self, is_stuck: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return where most channels are stuck (n, n_channels), of those that never were before."""
+        return np.asarray(is_stuck.sum(axis=1) > (self.low[_SPREAD] > _STILL).sum() / 2)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays for a model file."""

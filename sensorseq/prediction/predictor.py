@@ -50,6 +50,7 @@ class WindowPredictor:
     scaler_: Scaler | KeyedScaler | None
     preparation_: Preparation | None
     patch_: Patch | None = None
+    missing: str = "error"  # of a classifier; see there
     n_features_in_: int
     _flat_timesteps: int | None
     _head: FeatureHead | None = None  # weighs features; without it, the LSTM's logits count alone
@@ -185,7 +186,11 @@ class WindowPredictor:
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
         """Return the outputs (n, outputs); those of several networks are combined."""
-        return self._ensemble.outputs(*self._scaled(self._read_windows(X, lengths)))
+        return self._logits(self._read_windows(X, lengths))
+
+    def _logits(self, sequences: Sequences) -> NDArray[np.float64]:
+        """Return the outputs (n, outputs) for windows that were read."""
+        return self._ensemble.outputs(*self._scaled(sequences))
 
     def _read_windows(self, X: Any, lengths: Any) -> Sequences:
         """Read windows to predict, and check that they were prepared like those of the fit."""
@@ -196,7 +201,7 @@ class WindowPredictor:
             X = tell_apart(X, self.scaler_, self.preparation_)
         elif is_table(X):
             X = self._read_table(X, "X")
-        return read_sequences(X, lengths, "X", self._shape)
+        return read_sequences(X, lengths, "X", self._shape, missing=self.missing)
 
     def _scaled(self, sequences: Sequences) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
         """Crop and scale windows in memory for the networks; lengths are None if all are equal."""
@@ -235,13 +240,14 @@ class WindowPredictor:
         if self._ranges is None:
             raise InputError(NO_RANGES)
         sequences = self._read_windows(X, lengths)
-        names = self._channel_names
+        return join_outside([self._compared(part) for part in self._in_memory(sequences)])
+
+    def _compared(self, sequences: Sequences) -> OutsideWindows:
+        """Compare windows in memory with those of the training."""
+        assert self._ranges is not None
         is_rescaled = isinstance(self.scaler_, KeyedScaler)
-        return join_outside(
-            [
-                self._ranges.compare(part.X, part.lengths, names, is_rescaled=is_rescaled)
-                for part in self._in_memory(sequences)
-            ]
+        return self._ranges.compare(
+            sequences.X, sequences.lengths, self._channel_names, is_rescaled=is_rescaled
         )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import InputError, WindowError, did_you_mean, noting
 from sensorseq.prediction.fusion import Fusion
+from sensorseq.prediction.gaps import COMPLETE, EMPTY
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.probabilities import Abstention, softmax
 from sensorseq.prediction.stream import DecisionStream, StreamDecision, prediction_plan
@@ -198,7 +199,7 @@ class SensorStream:
                 break
             del self._rows[0]
             self._done_s = min(one.start_s for one in row.values())
-            if is_complete or self._fusion.missing == "expected":
+            if is_complete or self._fusion.missing != "error":
                 decisions.append(self._join(row))
             else:
                 self.n_dropped += 1
@@ -217,13 +218,15 @@ class SensorStream:
         return max(newest, default=start_s) - end_s > self._wait_s + self.latency_s
 
     def _join(self, row: Mapping[str, StreamDecision]) -> StreamDecision:
-        present = np.array([[name in row for name in self._fusion.sensors]])
-        logits = {
-            name: np.log(np.maximum([one.probabilities], _SMALLEST))
-            * self._model.sensors_[name].temperature_
-            for name, one in row.items()
-        }
-        probabilities = softmax(self._fusion.join(logits, present, len(self.classes)))
+        logits = np.zeros((len(self.sensors), 1, len(self.classes)))
+        lacks = np.full((1, len(self.sensors)), EMPTY, np.int8)
+        for name, one in row.items():
+            at = self._fusion.sensors.index(name)
+            logs = np.log(np.maximum(one.probabilities, _SMALLEST))
+            logits[at, 0] = logs * self._model.sensors_[name].temperature_
+            lacks[0, at] = one.lacks
+        probabilities = softmax(self._fusion.join(logits, lacks))
+        lack = EMPTY if lacks.min() == EMPTY else COMPLETE
         best = int(probabilities[0].argmax())
         least = getattr(self._model, "abstention_", None)
         answered: bool | None = None
@@ -232,6 +235,8 @@ class SensorStream:
             if self._known is not None:
                 far = self._known[0].distance(probabilities)[0] > self._known[1]
                 answered = answered and not far
+        if lack == EMPTY:
+            answered = False
         are_outside = [one.outside for one in row.values() if one.outside is not None]
         newest = [s for one in self.sensors.values() if (s := one.newest_s) is not None]
         end_s = max(one.end_s for one in row.values())
@@ -244,6 +249,7 @@ class SensorStream:
             answered,
             round(max(newest, default=end_s) - end_s, 9),
             any(are_outside) if are_outside else None,
+            lack,
         )
 
     def on_outside(self, tell: Callable[[str, OutsideWindows], None]) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.checks import check_positive
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.prediction.frames import in_order
+from sensorseq.prediction.gaps import COMPLETE, EMPTY
 from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.outside import OutsideWindows, TrainedRanges
 from sensorseq.prediction.preparation import Preparation
@@ -42,8 +43,8 @@ class StreamedModel(Protocol):
     def _class_shares(self) -> NDArray[np.float64]:
         """What the model gives each class on average."""
 
-    def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return the probabilities of the classes."""
+    def _probabilities(self, X: Any, lengths: Any) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+        """Return the probabilities of the classes, and how much each window lacks."""
 
     def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
         """Tell which windows are unlike those of the training."""
@@ -59,7 +60,9 @@ class StreamDecision:
     `start_s` and `end_s` refer to the clock of the samples. `probabilities` are those of all
     classes in the order of `classes_`; `probability` is that of `label`. `answered` is True if it
     reaches the threshold of `fit_abstention` and the window is not unknown, see `false_alarm_rate`
-    of `predict_or_abstain`; None without either. `delay_s` is the time from the window's end to the
+    of `predict_or_abstain`; None without either. Of a window without a number it is False. `lacks`
+    is 0 for a complete window, 1 if so much is missing that another sensor should decide, 2 if
+    there is no number. `delay_s` is the time from the window's end to the
     newest sample. `outside` is True if the window is unlike the training windows; None if the model
     has no data to decide.
     """
@@ -72,6 +75,7 @@ class StreamDecision:
     answered: bool | None
     delay_s: float
     outside: bool | None = None
+    lacks: int = COMPLETE
 
     def to_dict(self, classes: list[Any]) -> dict[str, Any]:
         """Return plain values, with the probabilities by class."""
@@ -311,7 +315,7 @@ class DecisionStream:
         starts: list[int],
         lengths: NDArray[np.int64] | None = None,
     ) -> list[StreamDecision]:
-        rows = self._model.predict_proba(windows, lengths)
+        rows, lacks = self._model._probabilities(windows, lengths)
         least = getattr(self._model, "abstention_", None)
         answered = rows.max(axis=1) >= (0.0 if least is None else least.threshold)
         if self._known is not None:
@@ -327,8 +331,8 @@ class DecisionStream:
         origin_s = self._start_s + self._drift_s
         newest_s = self._clock.newest_s
         decisions = []
-        judged = zip(starts, rows, answered.tolist(), are_outside)
-        for start, row, is_answered, is_outside in judged:
+        judged = zip(starts, rows, answered.tolist(), are_outside, lacks.tolist())
+        for start, row, is_answered, is_outside, lack in judged:
             start_s = round(origin_s + start / self._window_rate, _CLOCK_DIGITS)
             end_s = round(start_s + self._n_window / self._window_rate, _CLOCK_DIGITS)
             best = int(np.argmax(row))
@@ -340,9 +344,10 @@ class DecisionStream:
                     self.classes[best],
                     probability,
                     tuple(row.tolist()),
-                    is_answered if is_judged else None,
+                    False if lack == EMPTY else is_answered if is_judged else None,
                     0.0 if newest_s is None else round(newest_s - end_s, _CLOCK_DIGITS),
                     is_outside,
+                    lack,
                 )
             )
         if self._smoother is not None:

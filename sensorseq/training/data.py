@@ -197,6 +197,7 @@ class FitData:
         scale: str | None,
         known: WindowShape | None = None,
         holdout: Holdout | None = None,
+        missing: str = "error",
     ) -> "FitData":
         """Read, check and split the arguments of `fit`; the target learns from y.
 
@@ -216,7 +217,7 @@ class FitData:
         y = source.y if y is None and source is not None else y
         if y is None:
             raise InputError("fit requires y to be passed, but the target y is None.")
-        sequences = read_sequences(X, lengths, "X", known)
+        sequences = _read_bridged(X, lengths, "X", known, missing)
         if known is None and not sequences.is_flat:
             check_axis_order(X, lengths)
         n_windows = len(sequences)
@@ -241,7 +242,7 @@ class FitData:
             refuse_rows(windows.sequences.X[:, :, 0], windows.target)
         of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
         shape = known or _shape_of(sequences, source)
-        given = _read_validation(X_val, of_val, windows.groups, target, shape)
+        given = _read_validation(X_val, of_val, windows.groups, target, shape, missing)
         split = None if stored is None else stored[rows]
         of_train, held_out = _split(windows, split, holdout, is_given=given is not None)
         train = windows if of_train is None else windows.take(of_train)
@@ -268,6 +269,23 @@ class FitData:
         if self.source_val is not None:
             check_same_preparation(here, self.source_val, "X_val")
         return here
+
+
+def _read_bridged(
+    X: Any, lengths: Any, name: str, known: WindowShape | None, missing: str
+) -> Sequences:
+    """Read windows whose channels all have numbers, so that none can be told by its lack."""
+    sequences = read_sequences(X, lengths, name, known, missing=missing)
+    if missing != "error" and not is_stored(sequences):
+        lost = np.isnan(sequences.X[:, 0])
+        if lost.any():
+            row, channel = map(int, np.argwhere(lost)[0])
+            raise InputError(
+                f"{name} has no number in channel {channel} of window {row}"
+                f" ({int(lost.any(axis=1).sum())} such windows); gaps within a channel are bridged,"
+                " but such windows are not trained on. Leave them out."
+            )
+    return sequences
 
 
 def _split(
@@ -427,6 +445,7 @@ def _read_validation(
     train_groups: NDArray[Any] | None,
     target: FitTarget,
     known: WindowShape,
+    missing: str,
 ) -> FitPart | None:
     if X is None:
         for name, value in own.items():
@@ -439,7 +458,7 @@ def _read_validation(
         groups = X.groups if groups is None else groups
     if y is None:
         raise InputError("X_val is given without y_val.")
-    sequences = read_sequences(X, own["lengths_val"], "X_val", known)
+    sequences = _read_bridged(X, own["lengths_val"], "X_val", known, missing)
     class_index = target.read(y, len(sequences), "y_val", "X_val")
     groups = check_groups(groups, len(sequences), "groups_val", "X_val")
     if train_groups is not None and groups is not None:

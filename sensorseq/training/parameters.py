@@ -14,10 +14,10 @@ from sensorseq.nn import HEAD_NORMS
 from sensorseq.ops import POOLINGS
 from sensorseq.ops._extension import avoid_dead_threads
 from sensorseq.ops.choice import choose_here
+from sensorseq.prediction.fusion import MISSING
 from sensorseq.prediction.inputs import DTYPES
 from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.preprocessing.scale.scaler import KINDS, PHYSICAL
-from sensorseq.sensor_windows import MISSING
 from sensorseq.training.augment import check_augment
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.config import ENGINES, TrainingConfig, check_checkpoint

@@ -1,0 +1,44 @@
+"""Missing samples of windows: gaps are bridged, and channels without a number are left out."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+# How much a window lacks. A doubtful one counts only where no other sensor is there.
+COMPLETE, DOUBTFUL, EMPTY = range(3)
+_DOUBTFUL_SHARE = 0.5  # of the channels; with more missing, a window is doubtful
+_BLOCK = 256  # windows whose gaps are bridged together
+
+
+def bridge_gaps(X: NDArray[np.floating], lengths: NDArray[np.int64]) -> NDArray[np.floating]:
+    """Return windows (n, t, c) with straight lines in place of NaN, between the numbers around it.
+
+    At the ends of a window the nearest number is repeated. A channel without a number stays NaN.
+    Samples beyond the lengths are left as they are.
+    """
+    steps = np.arange(X.shape[1])[:, None]
+    is_valid = steps[:, 0] < lengths[:, None]
+    rows = np.flatnonzero((np.isnan(X).any(axis=2) & is_valid).any(axis=1))
+    if len(rows):
+        X = X.copy()
+    for start in range(0, len(rows), _BLOCK):
+        own = rows[start : start + _BLOCK]
+        x, inside = X[own], is_valid[own][:, :, None]
+        known = ~np.isnan(x) & inside
+        before = np.maximum.accumulate(np.where(known, steps, -1), axis=1)
+        after = np.minimum.accumulate(np.where(known, steps, len(steps))[:, ::-1], axis=1)[:, ::-1]
+        has_before, has_after = before >= 0, after < len(steps)
+        before = np.where(has_before, before, np.where(has_after, after, 0))
+        after = np.where(has_after, after, before)
+        low, high = (np.take_along_axis(x, at, axis=1) for at in (before, after))
+        share = (steps - before) / np.maximum(after - before, 1)
+        line = (low + share * (high - low)).astype(X.dtype)
+        X[own] = np.where(known | ~inside, x, np.where(has_before | has_after, line, np.nan))
+    return X
+
+
+def judge_windows(X: NDArray[np.floating]) -> NDArray[np.int8]:
+    """Return COMPLETE, DOUBTFUL or EMPTY for bridged windows, by the channels without a number."""
+    lost = np.isnan(X[:, 0]).mean(axis=1)
+    return np.where(lost == 1, EMPTY, np.where(lost > _DOUBTFUL_SHARE, DOUBTFUL, COMPLETE)).astype(
+        np.int8
+    )

@@ -1,0 +1,152 @@
+"""Missing samples in windows: straight lines, lost channels, and failed sensors."""
+
+import numpy as np
+import pytest
+from fits import plain_classifier
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorseq import SensorLSTMRegressor
+from sensorseq.errors import InputError
+from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, EMPTY, bridge_gaps, judge_windows
+from sensorseq.prediction.load import load
+
+SETTINGS = {"features": ("summary",), "max_epochs": 2, "hidden_size": 4, "random_state": 0}
+
+
+def line_of(window, length):
+    """Bridge by numpy's interpolation, one channel at a time."""
+    bridged, steps = window.copy(), np.arange(length)
+    for channel in bridged.T:
+        known = np.isfinite(channel[:length])
+        channel[:length] = (
+            np.interp(steps, steps[known], channel[:length][known]) if (known.any()) else np.nan
+        )
+    return bridged
+
+
+@given(st.data())
+def test_gaps_are_bridged_as_numpy_interpolates(data):
+    n, t, c = (data.draw(st.integers(1, most)) for most in (4, 9, 3))
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    X = rng.normal(size=(n, t, c))
+    X[rng.random(X.shape) < data.draw(st.sampled_from([0, 0.3, 0.9]))] = np.nan
+    lengths = rng.integers(1, t + 1, n)
+    before = X.copy()
+    expected = np.stack([line_of(*each) for each in zip(X, lengths, strict=True)])
+    np.testing.assert_allclose(bridge_gaps(X, lengths), expected, atol=1e-12)
+    np.testing.assert_array_equal(X, before)
+
+
+def test_many_windows_are_bridged_in_blocks():
+    X = np.arange(600.0 * 3).reshape(600, 3, 1)
+    holed = X.copy()
+    holed[:, 1] = np.nan
+    np.testing.assert_allclose(bridge_gaps(holed, np.full(600, 3)), X)
+    assert bridge_gaps(holed.astype(np.float32), np.full(600, 3)).dtype == np.float32
+
+
+def test_windows_are_judged_by_the_channels_without_a_number():
+    X = np.zeros((4, 2, 4))
+    for row, n in enumerate((0, 2, 3, 4)):
+        X[row, :, :n] = np.nan
+    assert judge_windows(X).tolist() == [COMPLETE, COMPLETE, DOUBTFUL, EMPTY]
+
+
+def windows(n=160, seed=0):
+    """The level and the frequency of each window depend on its class."""
+    rng = np.random.default_rng(seed)
+    y, t = np.arange(n) % 4, np.arange(40)
+    wave = np.sin(t * np.where(y % 2, 0.4, 1.2)[:, None])
+    X = np.stack([wave, np.broadcast_to((y // 2)[:, None], wave.shape), wave[:, ::-1]], axis=2)
+    return (X + 0.1 * rng.normal(size=X.shape)).astype(np.float32), y, np.arange(n) // 4
+
+
+def holed(X, seed=1):
+    """Remove an eighth of each channel of each window."""
+    holes = np.random.default_rng(seed).integers(0, 36, (len(X), 1, X.shape[2]))
+    at = np.arange(X.shape[1])[:, None]
+    return np.where((at >= holes) & (at < holes + 5), np.nan, X)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    X, y, groups = windows()
+    return plain_classifier(**SETTINGS, missing="expected").fit(holed(X), y, groups=groups)
+
+
+def test_a_model_learns_from_windows_with_gaps_as_from_bridged_ones(fitted):
+    X, y, groups = windows()
+    full = np.full(len(X), X.shape[1])
+    bridged = plain_classifier(**SETTINGS).fit(bridge_gaps(holed(X), full), y, groups=groups)
+    X, y, _ = windows(seed=5)
+    np.testing.assert_array_equal(fitted.predict_proba(X), bridged.predict_proba(X))
+    assert fitted.score(holed(X), y) > 0.9
+
+
+def test_a_channel_without_a_number_counts_as_its_mean_in_training(fitted):
+    X, _, _ = windows(seed=6)
+    lost, mean = X.copy(), X.copy()
+    lost[:, :, 1] = np.nan
+    mean[:, :, 1] = fitted.scaler_.channel_center[1]
+    np.testing.assert_allclose(fitted.predict_proba(lost), fitted.predict_proba(mean), atol=1e-5)
+    assert not fitted.outside(lost).mask.any()
+
+
+def test_a_window_without_a_number_has_no_class(fitted, tmp_path):
+    X, _, _ = windows(seed=7)
+    X[3] = np.nan
+    assert np.flatnonzero(~fitted.predict_or_abstain(X, threshold=0.0).answered).tolist() == [3]
+    with pytest.raises(InputError, match="window 3 has no number"):
+        fitted.predict(X)
+    fitted.save(tmp_path / "m.safetensors")
+    again = load(tmp_path / "m.safetensors")
+    assert again.missing == "expected"
+    for model in (fitted, again):
+        timeline = model.timeline(holed(X), start_s=np.arange(160.0), smooth="none")
+        np.testing.assert_allclose(timeline.probabilities[3], 0.25)
+        np.testing.assert_array_equal(model.predict(holed(X)[4:]), fitted.predict(holed(X)[4:]))
+
+
+def test_nothing_is_missing_unless_it_is_expected(fitted):
+    X, y, groups = windows()
+    with pytest.raises(InputError, match=r"NaN in window 0.*missing='expected' bridges NaN"):
+        plain_classifier(**SETTINGS).fit(holed(X), y, groups=groups)
+    with pytest.raises(InputError, match="NaN"):
+        SensorLSTMRegressor().fit(holed(X), y)
+    lost = holed(X)
+    lost[2:4, :, 1] = np.nan
+    with pytest.raises(InputError, match=r"no number in channel 1 of window 2 \(2 such windows\)"):
+        plain_classifier(**SETTINGS, missing="expected").fit(lost, y, groups=groups)
+    X[0, 0, 0] = np.inf
+    with pytest.raises(InputError, match="infinity"):
+        fitted.predict(X)
+
+
+FAILURES = {"stuck": lambda x: 0 * x + x[:, :1], "wrong unit": lambda x: 1000 * x}
+
+
+@pytest.fixture(scope="module", params=["outside", "expected"])
+def of_two(request):
+    """The second sensor repeats what the first one tells, with more noise."""
+    X, y, groups = windows(320)
+    both = {"good": X, "poor": X[:, ::2] + 0.3 * windows(320, 3)[0][:, ::2]}
+    return plain_classifier(**SETTINGS, missing=request.param).fit(both, y, groups=groups)
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+def test_a_failed_sensor_is_left_out_where_this_is_asked(of_two, failure):
+    X, _, _ = windows(seed=8)
+    poor = X[:, ::2]
+    found = of_two.predict_proba({"good": failure(X), "poor": poor})
+    is_left_out = np.allclose(found, of_two.predict_proba({"poor": poor}))
+    assert is_left_out == (of_two.missing == "outside")
+    assert not np.allclose(of_two.predict_proba({"good": X, "poor": poor}), found)
+
+
+def test_a_single_stuck_channel_is_replaced_and_its_sensor_stays(of_two):
+    X, _, _ = windows(seed=9)
+    stuck, lost = X.copy(), X.copy()
+    stuck[:, :, 0], lost[:, :, 0] = 0.9, np.nan
+    stuck, lost = (of_two.predict_proba({"good": own, "poor": X[:, ::2]}) for own in (stuck, lost))
+    assert np.allclose(stuck, lost) == (of_two.missing == "outside")
