@@ -8,11 +8,19 @@ Five folds by recording of the windows of 5 s that have both sensors. `one grid`
 also trains on the windows that lack a sensor, and is tested with both sensors and without each.
 `zeros` is the model of complete windows, given zeros for what is missing. Each sensor alone is the
 model of that sensor within the fit. Seconds are those of the fit.
+
+`gaps` removes one second of every five of each sensor. `in windows`: from the windows that the
+model of `expected` is tested with; `in recordings`: from the recordings, which are prepared with
+``max_gap_s=2``, trained on and tested. A failed sensor repeats its first sample (stuck), gives
+zeros (dead) or a tenth or ten times its values (wrong unit), in recordings that the model of
+`expected` is tested with; `masked` is the same with ``missing="outside"``. The rule of what is
+masked was chosen on fold 0, which is left out of these rows and of their `healthy`.
 """
 
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +31,81 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from sensorseq import (
     PreparePipeline,
+    Recording,
     SensorLSTMClassifier,
     SensorWindows,
     WindowSet,
     read_recordings,
     read_sensors,
 )
+from sensorseq.prediction.sensor_stream import cut_sensors
 
 SENSORS = {"files": ["pro_*.csv", "imu_*.csv*"], "pair": "{sensor}_{recording}.*"}
 WINDOW_S, N_FOLDS = 5.0, 5
 LACKS = {"motors": "pro", "inertial unit": "imu"}
+EVERY_S, GAP_S = 5.0, 1.0
+FAILURES = {
+    "stuck": lambda values: np.broadcast_to(values[:1], values.shape),
+    "dead": np.zeros_like,
+    "of a tenth": lambda values: values / 10,
+    "of ten times": lambda values: values * 10,
+}
+Recordings = dict[str, list[Recording]]
 
 
-def read_own(folder: Path) -> SensorWindows:
+def read_both(folder: Path) -> Recordings:
+    """Return the recordings of each sensor."""
+    found = read_sensors(folder, **SENSORS, exclude="MIXED")
+    return {name: list(own) for name, own in found.items()}
+
+
+def prepare_own(recordings: Recordings, max_gap_s: float | None = None) -> SensorWindows:
     """Return the windows of both sensors, with NaN where one is missing."""
     how = {"window_s": WINDOW_S, "native_rates": True, "missing": "expected", "split": None}
-    recordings = read_sensors(folder, **SENSORS, exclude="MIXED")
-    return PreparePipeline(**how, derive="auto").prepare(recordings)
+    return PreparePipeline(**how, derive="auto", max_gap_s=max_gap_s).prepare(recordings)
+
+
+def gap_starts(n: int, seed: int) -> NDArray[np.float64]:
+    """Return where in each of n stretches of `EVERY_S` the gap begins, in seconds."""
+    return np.random.default_rng(seed).uniform(0, EVERY_S - GAP_S, n)
+
+
+def with_gaps(recording: Recording, seed: int) -> Recording:
+    """Return the recording without one second of every five."""
+    after_s = recording.timestamps_s - recording.timestamps_s[0]
+    number = (after_s // EVERY_S).astype(int)
+    into_s = after_s - EVERY_S * number - gap_starts(number[-1] + 1, seed)[number]
+    kept = (into_s < 0) | (into_s >= GAP_S)
+    return replace(
+        recording, values=recording.values[kept], timestamps_s=recording.timestamps_s[kept]
+    )
+
+
+def with_holes(windows: WindowSet, seed: int) -> NDArray[Any]:
+    """Return the samples, without one second of each window."""
+    at_s = np.arange(windows.n_timesteps) / windows.sample_rate_hz
+    into_s = at_s - gap_starts(len(windows), seed)[:, None]
+    return np.where(((into_s >= 0) & (into_s < GAP_S))[:, :, None], np.nan, windows.X)
+
+
+def score_failures(model: SensorLSTMClassifier, given: Recordings) -> dict[str, list[float]]:
+    """Return the accuracy with each sensor failed in each way, before and after masking."""
+    label_of = {one.recording_id: one.label for one in given["imu"]}
+    cases = {"healthy": given}
+    for failure, change in FAILURES.items():
+        for said, name in LACKS.items():
+            own = [replace(one, values=change(one.values)) for one in given[name]]
+            cases[f"{said} {failure}"] = {**given, name: own}
+    found = {}
+    for case, recordings in cases.items():
+        windows = cut_sensors(model.sensors_, recordings, "error")
+        y = [label_of[name] for name in np.asarray(windows.recording_id).tolist()]
+        X = {name: own.X for name, own in windows.sensors.items()}
+        for prefix, missing in (("", "expected"), ("masked ", "outside")):
+            for one in model.sensors_.values():
+                one.missing = missing
+            found[prefix + case] = [model.score(X, y), np.nan]
+    return found
 
 
 def read_grid(folder: Path, both: SensorWindows) -> WindowSet:
@@ -62,7 +128,13 @@ def fit(windows: Any, **more: Any) -> tuple[SensorLSTMClassifier, float]:
     return model, time.perf_counter() - began
 
 
-def run_fold(own: SensorWindows, grid: WindowSet, tested: set[str]) -> dict[str, list[float]]:
+def run_fold(
+    own: SensorWindows,
+    grid: WindowSet,
+    gappy: SensorWindows,
+    recordings: Recordings,
+    tested: set[str],
+) -> dict[str, list[float]]:
     """Return the accuracy, and the seconds of the fit, of each way on one fold."""
     is_tested = np.isin(np.asarray(own.recording_id), list(tested))
     complete = own.present.all(axis=1)
@@ -80,10 +152,25 @@ def run_fold(own: SensorWindows, grid: WindowSet, tested: set[str]) -> dict[str,
     found["expected"] = [model.score(test), took]
     for said, name in LACKS.items():
         found[f"expected without {said}"] = [model.score(without(test, name), y), np.nan]
+    holed = {name: with_holes(one, len(name)) for name, one in test.sensors.items()}
+    found["gaps in windows"] = [model.score(holed, y), np.nan]
+    found |= score_failures(
+        model,
+        {k: [one for one in v if one.recording_id in tested] for k, v in recordings.items()},
+    )
+    is_gappy = np.isin(np.asarray(gappy.recording_id), list(tested))
+    gaps, took = fit(gappy[~is_gappy], missing="expected")
+    here = gappy[is_gappy & gappy.present.all(axis=1)]
+    found["gaps in recordings"] = [gaps.score(here), took]
     in_grid = np.isin(np.asarray(grid.recording_id), list(tested))
     model, took = fit(grid.take(~in_grid))
     found["one grid"] = [model.score(grid.take(in_grid)), took]
     return found
+
+
+def is_chosen_on_fold_0(name: str) -> bool:
+    """Test whether a row is about failures."""
+    return name.endswith(("healthy", *FAILURES))
 
 
 def main() -> None:
@@ -92,20 +179,27 @@ def main() -> None:
     parser.add_argument("--borealtc", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="one fold; nothing is written")
     given = parser.parse_args()
-    own = read_own(given.borealtc)
+    recordings = read_both(given.borealtc)
+    own = prepare_own(recordings)
+    holed = {
+        name: [with_gaps(one, at) for at, one in enumerate(each)]
+        for name, each in recordings.items()
+    }
+    gappy = prepare_own(holed, max_gap_s=2.0)
     grid = read_grid(given.borealtc, own)
     both = own[own.present.all(axis=1)]
     ids = np.asarray(both.recording_id)
     splitter = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=0)
     folds = []
     for number, (_, rows) in enumerate(splitter.split(ids, both.y, ids)):
-        folds.append(run_fold(own, grid, set(ids[rows].tolist())))
+        folds.append(run_fold(own, grid, gappy, recordings, set(ids[rows].tolist())))
         print(number, json.dumps(folds[-1]), flush=True)
         if given.quick:
             break
     rows = []
     for name in folds[0]:
-        accuracy, seconds = np.array([fold[name] for fold in folds]).T
+        first = int(not given.quick and is_chosen_on_fold_0(name))
+        accuracy, seconds = np.array([fold[name] for fold in folds[first:]]).T
         row: dict[str, Any] = {"what": name, "accuracy": round(float(accuracy.mean()), 4)}
         row["accuracy_of_folds"] = accuracy.round(4).tolist()
         if np.isfinite(seconds).all():

@@ -228,7 +228,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         that lack one of several sensors from the others, with weights of their own for each
         pattern. The model of a sensor is trained on the windows where all its channels have
         numbers. outside: in prediction, also take channels for missing that `outside` calls
-        constant, and sensors with values out of range; docs/validation.md states what that brings.
+        constant, and sensors with values out of range; docs/preprocessing/several_sensors.md states
+        what that brings.
 
     Attributes
     ----------

@@ -1,5 +1,7 @@
 """A stream of several sensors decides as the whole recordings do, however their samples come."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fits import plain_classifier
@@ -23,7 +25,7 @@ def recorded(sensor, number, seconds=21.0, label=True):
     return Recording(x, t, channels, name, name, f"class {number % 3}" if label else None)
 
 
-@pytest.fixture(scope="module", params=["error", "expected"])
+@pytest.fixture(scope="module", params=["error", "expected", "outside"])
 def model(request):
     windows = PreparePipeline(window_s=2, native_rates=True, split=None).prepare(
         {name: [recorded(name, i) for i in range(12)] for name in RATES_HZ}
@@ -93,6 +95,26 @@ def test_a_sensor_that_falls_silent_is_missing_or_ends_decisions(model):
     live = stream.push("motor", parts["motor"].values, parts["motor"].timestamps_s)
     live += stream.push("imu", imu.values, imu.timestamps_s)
     assert 7 <= len(live) < 10
+
+
+def test_a_sensor_that_fails_is_left_out_as_in_whole_recordings(model):
+    parts = {name: recorded(name, 60, label=False) for name in RATES_HZ}
+    motor = parts["motor"]
+    parts["motor"] = replace(
+        motor, values=np.where(motor.timestamps_s[:, None] > 9, 7.0, motor.values)
+    )
+    decisions, _ = streamed(model, parts)
+    whole = model.timeline(parts, smooth="none")
+    np.testing.assert_allclose(
+        [one.probabilities for one in decisions], whole.probabilities, atol=1e-9
+    )
+    if model.missing == "outside":
+        expected = model.timeline({"imu": parts["imu"]}, smooth="none").probabilities
+        np.testing.assert_allclose(whole.probabilities[6:], expected[6:], atol=1e-9)
+        both = {name: replace(own, values=0 * own.values) for name, own in parts.items()}
+        decisions, _ = streamed(model, both)
+        assert {one.answered for one in decisions} == {False}
+        np.testing.assert_allclose(decisions[0].probabilities, 1 / 3)
 
 
 def test_mistakes_are_said(model):
