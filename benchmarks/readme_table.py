@@ -18,7 +18,7 @@ PAGES = {  # the markers that each page must have
         *("diagnosis", "repair", "accuracy"),
     ),
     "docs/remedies/README.md": ("remedies",),
-    "docs/preprocessing/several_sensors.md": ("sensors",),
+    "docs/preprocessing/several_sensors.md": ("sensors", "failures"),
 }
 MARKED = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
@@ -440,6 +440,16 @@ def sensors_table(results: dict) -> str:
     return "\n".join(lines)
 
 
+def failures_table(results: dict) -> str:
+    """Say the accuracy with failed sensors, as it is and with missing="outside"."""
+    rows = {row["what"]: row for row in results["rows"]}
+    lines = ['| four folds | as it comes | `missing="outside"` |', "|---|---|---|"]
+    for name in (name for name in rows if f"masked {name}" in rows):
+        before, after = (100 * rows[one]["accuracy"] for one in (name, f"masked {name}"))
+        lines.append(f"| {name} | {before:.1f} % | {after:.1f} % |")
+    return "\n".join(lines)
+
+
 TABLES = {
     "accuracy": accuracy_table,
     "cpu": cpu_table,
@@ -453,9 +463,11 @@ TABLES = {
     "remedies": remedies_table,
     "repair": repair_table,
     "sensors": sensors_table,
+    "failures": failures_table,
 }
 FILES = {  # where it is not one file with the name of the marker
     "headlines": ("cpu", "fit", "verdict", "repair"),
+    "failures": ("sensors",),
 }
 
 

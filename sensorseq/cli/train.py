@@ -148,5 +148,11 @@ def adapt(
     with naming(windows):
         adapted = load_model(model_file).adapt(windows)
     adapted.save(output)
+    found = {name: one.adaptation_ for name, one in getattr(adapted, "sensors_", {}).items()}
+    if found:
+        said = "\n".join([f"{output}{was_there}:", *(f"{k}: {v}" for k, v in found.items())])
+        of_sensors = {name: vars(adaptation) for name, adaptation in found.items()}
+        say({"model": str(output), "sensors": of_sensors}, said, as_json)
+        return
     result = {"model": str(output), **vars(adapted.adaptation_)}
     say(result, f"{output}{was_there}: {adapted.adaptation_}", as_json)

@@ -15,6 +15,7 @@ from sensorseq.estimator.base import SensorLSTM, store_arguments
 from sensorseq.estimator.decisions import DecidingLSTM
 from sensorseq.estimator.explain import Explanation, explain
 from sensorseq.estimator.model import reorder_outputs, split_single_logit
+from sensorseq.estimator.sensors import adapt_sensors, explain_sensors
 from sensorseq.export.c_source import CExport, write_c
 from sensorseq.io.model_file import describe_labels
 from sensorseq.nn import LSTMLinear
@@ -456,7 +457,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         label: ArrayLike | None = None,
         method: str = "auto",
         n_regions: int = 10,
-    ) -> Explanation:
+    ) -> Explanation | dict[str, Explanation]:
         """Explain which channels and stretches of time each decision is based on.
 
         ``"gradients"`` are integrated gradients [1]_ of the logarithm of the probability, along the
@@ -477,8 +478,10 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
 
         Returns
         -------
-        Explanation
-            With `contributions` and `shares` of shape (n_windows, n_regions, n_channels).
+        Explanation, or dict of str to Explanation
+            With `contributions` and `shares` of shape (n_windows, n_regions, n_channels). Of
+            several sensors, one for each: what it adds to the decision of all, in the windows that
+            have it.
 
         Raises
         ------
@@ -491,7 +494,10 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         ----------
         .. [1] M. Sundararajan, A. Taly, Q. Yan, *Axiomatic Attribution for Deep Networks*, 2017.
         """
-        self._check_single("explain")
+        self._check_fitted()
+        if self._fusion is not None:
+            how: dict[str, Any] = {"label": label, "method": method, "n_regions": n_regions}
+            return explain_sensors(self, X, lengths, **how)
         sequences = self._read_windows(X, lengths)
         if is_stored(sequences):
             raise InputError(
@@ -540,15 +546,17 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         -------
         SensorLSTMClassifier
             A fitted copy without the threshold of `fit_abstention`; `adaptation_` says what was
-            changed and why. `history_`, `features_` and `fluctuation_` are those of the old fit.
+            changed and why; of several sensors, the `adaptation_` of each of `sensors_`.
+            `history_`, `features_` and `fluctuation_` are those of the old fit.
 
         Raises
         ------
         InputError
             If a label is not a class of this model, or channels or sample rate differ.
         """
-        self._check_single("adapt")
-        adapted: Self = adapt(self, X, y, groups, lengths)
+        self._check_fitted()
+        way = adapt if self._fusion is None else adapt_sensors
+        adapted: Self = way(self, X, y, groups, lengths)
         return adapted
 
     def to_c(

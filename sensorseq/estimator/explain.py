@@ -80,8 +80,26 @@ class Explanation:
         return html_table(repr(self)[1:-1], heads, rows)
 
 
+@dataclass(frozen=True)
+class SensorEnsemble:
+    """The model of one sensor within that of several, whose other sensors stay as they are.
+
+    The logits are those of `ensemble` times `weight` (n,), plus the `rest` (n, K).
+    """
+
+    ensemble: Ensemble
+    weight: NDArray[np.float64]
+    rest: NDArray[np.float64]
+    patch: Patch | None = None
+    head: bool = True  # has no gradient
+
+    def outputs(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        """Return the logits of all sensors, of all windows at once."""
+        return self.weight[:, None] * self.ensemble.outputs(X, lengths) + self.rest
+
+
 def explain(
-    ensemble: Ensemble,
+    ensemble: Ensemble | SensorEnsemble,
     modules: Sequence[LSTMLinear],
     windows: tuple[NDArray[Any], NDArray[np.int64] | None],
     temperature: float,

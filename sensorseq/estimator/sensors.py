@@ -1,6 +1,7 @@
 """Fit a model of each sensor, and the weights of their sum."""
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from sensorseq.errors import ArgumentError, InputError, SplitError, check_choice, noting
+from sensorseq.estimator.explain import Explanation, SensorEnsemble, explain
 from sensorseq.features.stack import fit_stack
 from sensorseq.numeric import log_softmax
 from sensorseq.prediction.fusion import MISSING, Fusion, key_of, tell_missing
@@ -18,7 +20,7 @@ from sensorseq.prediction.head import Candidate, FeatureChoice
 from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.probabilities import softmax
 from sensorseq.preprocessing.split.parts import holdout_by_group
-from sensorseq.sensor_windows import SensorWindows, as_sensor_windows
+from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows
 from sensorseq.training.inputs import check_sample_weight
 from sensorseq.training.labels import draw_entropy, read_labels
 
@@ -102,6 +104,44 @@ def _with_common_split(windows: SensorWindows, fraction: float, seed: int) -> Se
         return windows
     is_held_out = np.isin(groups, groups[rows[held_out]])
     return windows.with_split(np.where(is_held_out, "validation", "train"))
+
+
+def explain_sensors(
+    model: Any, X: Any, lengths: Any, *, label: Any, method: str, n_regions: int
+) -> dict[str, Explanation]:
+    """Explain what each sensor adds to the decisions of all; see `SensorLSTMClassifier.explain`."""
+    windows, _ = model._fusion.read(model._open(X, "X"), lengths)
+    logits, lacks = model._of_sensors(windows, None)
+    weights = model._fusion.weights_for(lacks)
+    joined = model._fusion.join(logits, lacks)
+    wanted = np.broadcast_to(
+        model.classes_[joined.argmax(axis=1)] if label is None else np.asarray(label), len(windows)
+    )
+    found = {}
+    for name, own, rows in windows.by_sensor():
+        at, one = model._fusion.sensors.index(name), model.sensors_[name]
+        weight = weights[rows, at]
+        rest = joined[rows] - weight[:, None] * logits[at, rows]
+        ensemble = SensorEnsemble(one._ensemble, weight, rest)
+        scaled = one._scaled(one._read_windows(own, None))
+        how = {"label": wanted[rows], "method": method, "n_regions": n_regions}
+        found[name] = explain(ensemble, [], scaled, model.temperature_, model.classes_, **how)
+    return found
+
+
+def adapt_sensors(model: Any, X: Any, y: Any, groups: Any, lengths: Any) -> Any:
+    """Return a copy whose model of each sensor is adapted; see `SensorLSTMClassifier.adapt`."""
+    given = model._open(X, "X")
+    if are_sensors(given):
+        given = as_sensor_windows(given, y, groups)
+    windows = _without_lost(model._fusion.read(given, lengths)[0])
+    adapted = copy(model)
+    adapted.sensors_ = dict(model.sensors_)
+    adapted.__dict__.pop("abstention_", None)
+    for name, own, _ in windows.by_sensor():
+        with noting(f"in the windows of sensor {name!r}"):
+            adapted.sensors_[name] = model.sensors_[name].adapt(own)
+    return adapted
 
 
 def _check_given(model: Any, given: Mapping[str, Any]) -> None:

@@ -300,9 +300,9 @@ def _examples(model: SensorLSTMClassifier, part: PagePart) -> dict[str, Any]:
         for index, label in enumerate(model.classes_.tolist()[:_MAX_CLASSES])
     }
     rows = [row for captions in chosen.values() for row, _ in captions]
-    shares = dict(
-        zip(rows, model.explain(windows.take(rows), n_regions=_REGIONS).shares, strict=True)
-    )
+    explained = model.explain(windows.take(rows), n_regions=_REGIONS)
+    assert not isinstance(explained, dict)  # pages are about one sensor
+    shares = dict(zip(rows, explained.shares, strict=True))
     classes = []
     for label, captions in chosen.items():
         cells = [

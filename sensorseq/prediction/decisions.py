@@ -102,7 +102,9 @@ class ClassPredictor(WindowPredictor):
     def _found(self, X: Any, lengths: Any) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
         """Return logits, equal ones for EMPTY windows, and how much each lacks; see `gaps`."""
         if self._fusion is not None:
-            return self._fused(X, lengths)
+            logits, lacks = self._of_sensors(X, lengths)
+            is_empty = lacks.min(axis=1) == EMPTY
+            return self._fusion.join(logits, lacks), np.where(is_empty, EMPTY, COMPLETE)
         refuse_sensors(X)
         sequences = self._read_windows(X, lengths)
         if self.missing == "error":
@@ -124,7 +126,8 @@ class ClassPredictor(WindowPredictor):
         lacks = np.maximum(judge_windows(sequences.X), np.where(is_doubtful, DOUBTFUL, COMPLETE))
         return np.where(lacks[:, None] == EMPTY, 0.0, self._logits(sequences)), lacks
 
-    def _fused(self, X: Any, lengths: Any) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+    def _of_sensors(self, X: Any, lengths: Any) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+        """Return the logits of each sensor (n_sensors, n, K), and what it lacks (n, n_sensors)."""
         assert self._fusion is not None
         windows, present = self._fusion.read(self._open(X, "X"), lengths)
         logits = np.zeros((len(self.sensors_), len(windows), len(self.classes_)))
@@ -133,8 +136,7 @@ class ClassPredictor(WindowPredictor):
             at = self._fusion.sensors.index(name)
             with noting(f"in the windows of sensor {name!r}"):
                 logits[at, rows], lacks[rows, at] = self.sensors_[name]._found(own, None)
-        is_empty = lacks.min(axis=1) == EMPTY
-        return self._fusion.join(logits, lacks), np.where(is_empty, EMPTY, COMPLETE)
+        return logits, lacks
 
     def _probabilities(self, X: Any, lengths: Any) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
         """Return probabilities, and how much each window lacks; see `_found`."""

@@ -64,14 +64,17 @@ class Fusion:
         much as alone, divided by their number, so that the sum is not surer than the surest of
         them.
         """
-        joined = np.zeros(logits.shape[1:])
+        return np.asarray(np.einsum("ns,snk->nk", self.weights_for(lacks), logits))
+
+    def weights_for(self, lacks: NDArray[np.int8]) -> NDArray[np.float64]:
+        """Return the weights of the sensors in each window, (n, n_sensors); see `join`."""
         best = lacks.min(axis=1, keepdims=True)
         present = (lacks == best) & (best < EMPTY)
+        weights = np.zeros(present.shape)
         for pattern in np.unique(present, axis=0):
             if pattern.any():
-                rows = (present == pattern).all(axis=1)
-                joined[rows] = np.tensordot(self.weights_of(pattern), logits[:, rows], 1)
-        return joined
+                weights[(present == pattern).all(axis=1)] = self.weights_of(pattern)
+        return weights
 
     def weights_of(self, pattern: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return the weights for a pattern of present sensors."""

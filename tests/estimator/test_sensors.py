@@ -126,6 +126,50 @@ def test_outside_names_sensor_and_channel(fitted):
     assert not fitted.outside(X).mask.any()
 
 
+def test_an_explanation_says_which_sensor_knows(fitted):
+    X, _, _ = windows(24, seed=7)
+    found = fitted.explain(without(X, "slow", [4]), label="d", n_regions=2)
+    assert found["fast"].contributions.shape == (24, 2, 2)
+    assert found["slow"].contributions.shape == (23, 2, 1)
+    hidden = {**X, "fast": X["fast"].copy()}
+    hidden["fast"][:, :30, 1] = fitted.sensors_["fast"].scaler_.channel_center[1]
+    logs = [np.log(fitted.predict_proba(given)[:, 3]) for given in (X, hidden)]
+    others = np.arange(24) != 4
+    np.testing.assert_allclose(
+        found["fast"].contributions[others, 0, 1], (logs[0] - logs[1])[others], atol=1e-4
+    )
+
+
+def test_every_sensor_is_adapted_with_its_own_windows(fitted, tmp_path):
+    X, y, groups = windows(seed=8)
+    other = {"fast": 3 * X["fast"] + 1, "slow": X["slow"]}
+    adapted = fitted.adapt(without(other, "slow", slice(0, 48)), y, groups)
+    assert fitted.score(other, y) < 0.8 < adapted.score(other, y)
+    expected = fitted.sensors_["slow"].adapt(X["slow"][48:], y[48:], groups[48:])
+    np.testing.assert_array_equal(
+        adapted.sensors_["slow"].predict_proba(X["slow"]), expected.predict_proba(X["slow"])
+    )
+    assert fitted.sensors_["fast"].adaptation_ is None
+    adapted.save(tmp_path / "adapted.safetensors")
+    again = SensorLSTMClassifier.load(tmp_path / "adapted.safetensors")
+    assert again.sensors_["fast"].adaptation_ == adapted.sensors_["fast"].adaptation_
+    np.testing.assert_array_equal(again.predict_proba(other), adapted.predict_proba(other))
+
+
+def test_windows_in_which_a_channel_has_no_number_are_not_trained_on():
+    X, y, groups = windows()
+    lost = without(X, "slow", slice(0, 96, 5))
+    whole = plain_classifier(**SETTINGS, missing="expected").fit(lost, y, groups=groups)
+    both = {name: np.concatenate([own, own], axis=2) for name, own in lost.items()}
+    partly = {name: np.concatenate([X[name], lost[name]], axis=2) for name in X}
+    first, second = (
+        plain_classifier(**SETTINGS, missing="expected").fit(one, y, groups=groups)
+        for one in (both, partly)
+    )
+    np.testing.assert_array_equal(first.predict_proba(both), second.predict_proba(both))
+    assert second.score(partly, y) >= whole.score(lost, y) - 0.05
+
+
 def test_a_pattern_that_the_fit_never_saw_is_the_mean_of_its_sensors():
     alone = {"100": [2.0, 0, 0], "010": [0, 1.0, 0], "001": [0, 0, 4.0]}
     fusion = Fusion(("a", "b", "c"), {key: np.array(row) for key, row in alone.items()})
@@ -207,12 +251,9 @@ def test_mistakes_in_a_fit_are_said():
 
 
 def test_what_works_for_one_sensor_names_its_model(fitted, tmp_path):
-    X, y, _ = windows()
     for call in (
-        lambda: fitted.explain(X),
         lambda: fitted.to_c(tmp_path),
         lambda: fitted.to_onnx(tmp_path / "m.onnx"),
-        lambda: fitted.adapt(X, y),
         lambda: fitted.plot_history(),
     ):
         with pytest.raises(InputError, match=r"sensors_\['fast'\]"):
