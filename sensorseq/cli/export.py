@@ -119,6 +119,8 @@ def export(
             " check one without --steps."
         )
     model = load_model(model_file)
+    if smoother is not None:
+        model._check_single(f"--smooth {smooth}")
     model.to_onnx(output, lengths=lengths, steps=steps, **given)
     if smoother is not None:
         model.smoother_to_onnx(smoother, **smoothing)
@@ -130,16 +132,22 @@ def export(
     if smoother is not None:
         result["smoother"] = str(smoother)
         lines.append(f"{smoother}: a step that smooths them over time")
-    if not steps and (outside := [step.kind for step in stored_steps(model.preparation_)]):
-        lines.append(f"The graph takes windows after these steps: {', '.join(outside)}.")
+    sensors = {f" of {name}": one for name, one in getattr(model, "sensors_", {}).items()}
+    for of, one in (sensors or {"": model}).items():
+        if not steps and (outside := [step.kind for step in stored_steps(one.preparation_)]):
+            lines.append(f"The graph takes windows{of} after these steps: {', '.join(outside)}.")
     difference = None
     if check is not None:
         from sensorseq.export.check import TOLERANCE, onnx_difference
-        from sensorseq.io.prepared import read_windows
+        from sensorseq.io.prepared import read_one_or_several
+        from sensorseq.sensor_windows import SensorWindows
 
         with naming(check):
-            windows = read_windows(check)
-            difference = onnx_difference(model, output, windows.X, windows.lengths)
+            windows = read_one_or_several(check)
+            if isinstance(windows, SensorWindows):
+                difference = onnx_difference(model, output, windows)
+            else:
+                difference = onnx_difference(model, output, windows.X, windows.lengths)
         result |= {"n_windows": len(windows), "largest_difference": difference}
         lines.append(f"onnxruntime differs by at most {difference:.1e} on {len(windows)} windows")
     say(result, "\n".join(lines), as_json)

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.features.blocks import Block
 from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.fusion import Fusion
 from sensorseq.prediction.patches import Patch
 from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.prediction.probabilities import Abstention
@@ -50,8 +51,13 @@ class FittedModel(Protocol):
 
 
 class FittedClassifier(FittedModel, Protocol):
-    """A fitted classifier."""
+    """A fitted classifier.
 
+    That of several sensors has a model of each, and of its own only what this class adds.
+    """
+
+    sensors_: Mapping[str, "FittedClassifier"]
+    _fusion: Fusion | None
     classes_: NDArray[Any]
     temperature_: float
     abstention_: Abstention

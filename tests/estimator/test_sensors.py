@@ -211,7 +211,7 @@ def test_what_works_for_one_sensor_names_its_model(fitted, tmp_path):
     for call in (
         lambda: fitted.explain(X),
         lambda: fitted.to_c(tmp_path),
-        lambda: fitted.to_onnx(tmp_path / "m.onnx"),
+        lambda: fitted.smoother_to_onnx(tmp_path / "m.onnx"),
         lambda: fitted.adapt(X, y),
         lambda: fitted.plot_history(),
     ):
