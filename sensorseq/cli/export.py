@@ -86,7 +86,8 @@ def export(
     The graph takes windows prepared as in training, and gives probabilities: scaling, networks,
     features and trees are in it. Exit code 10 if --check finds a difference above 1e-5. The C code
     takes raw samples one by one: resampling and causal steps are in it, trees are not. --smooth
-    adds a function in C, or a second graph beside the first, that smooths over time.
+    adds a function in C, or a second graph beside the first, that smooths over time. Of several
+    sensors, the graph has an input of each; in C each has its own files, and two more join them.
     """
     smoothing: dict[str, Any] = {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
     given: dict[str, Any] = {"n_timesteps": n_timesteps, "false_alarm_rate": false_alarm_rate}

@@ -14,6 +14,7 @@ from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.prediction.probabilities import Abstention
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
+from sensorseq.sensor_windows import SensorWindows
 from sensorseq.windows import WindowSet
 
 
@@ -46,7 +47,7 @@ class FittedModel(Protocol):
     def predict(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[Any]:
         """Return labels or values."""
 
-    def score(self, X: WindowSet) -> float:
+    def score(self, X: WindowSet | SensorWindows) -> float:
         """Return the accuracy, or R squared."""
 
 

@@ -210,7 +210,6 @@ def test_what_works_for_one_sensor_names_its_model(fitted, tmp_path):
     X, y, _ = windows()
     for call in (
         lambda: fitted.explain(X),
-        lambda: fitted.to_c(tmp_path),
         lambda: fitted.smoother_to_onnx(tmp_path / "m.onnx"),
         lambda: fitted.adapt(X, y),
         lambda: fitted.plot_history(),

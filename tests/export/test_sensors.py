@@ -5,18 +5,23 @@ import json
 import numpy as np
 import onnxruntime
 import pytest
+from c_models import CSensors
 from commands import refused, succeed
 from fits import plain_classifier, weigh_sensors
 
+from sensorseq import Recording, SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
+from sensorseq.export.c_source import with_rounded_weights
 from sensorseq.export.check import onnx_difference
 from sensorseq.export.sensors import weight_table
 from sensorseq.io.prepared import read_one_or_several
 from sensorseq.prediction.fusion import Fusion, key_of
+from sensorseq.recording import Channel
 from sensorseq.sensor_windows import as_sensor_windows
 
 SHAPES = {"fast one": (40, 2), "slow": (9, 1), "third": (12, 1)}
 PATTERNS = np.array([[p >> s & 1 for s in range(3)] for p in range(8)], bool)
+RATES_HZ = {"imu": 20.0, "motor": 5.0}
 TOLERANCE = 1e-5
 
 
@@ -87,6 +92,30 @@ def test_a_graph_of_several_sensors_gives_the_probabilities_of_every_pattern(fit
     assert onnx_difference(fitted, path, as_sensor_windows(decided)) <= TOLERANCE
 
 
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_c_of_several_sensors_gives_the_probabilities_of_every_pattern(fitted, tmp_path, weights):
+    export = fitted.to_c(tmp_path, weights=weights, false_alarm_rate=0.2)
+    model = with_rounded_weights(fitted) if weights == "int8" else fitted
+    compiled = CSensors(export, 4)
+    present = np.repeat(PATTERNS, 3, axis=0)
+    X = windows(len(present), seed=1)[0]
+    given = {name: [compiled.stream(name, own)[0] for own in X[name]] for name in X}
+    expected = expected_of(model, lacking(X, present), present)
+    for at, row in enumerate(expected):
+        parts = [given[name][at] if present[at, s] else None for s, name in enumerate(X)]
+        found = compiled.join(parts)
+        np.testing.assert_allclose(found, -1 if np.isnan(row[0]) else row, atol=TOLERANCE, rtol=0)
+        if not np.isnan(row[0]):
+            one = {name: own[at : at + 1] for name, own in lacking(X, present).items()}
+            answered = model.predict_or_abstain(one, false_alarm_rate=0.2).answered[0]
+            assert compiled.is_unknown(found) == (not answered)
+    full = [given[name][0] for name in X]
+    assert compiled.join([np.float32([np.nan, 0, 0, 1]), *full[1:]]) == -1
+    assert np.isfinite(compiled.join([np.float32([0, 0, 0, 1]), *full[1:]])).all()
+    assert export.ram_bytes == sum(one.ram_bytes for one in export.sensors.values())
+    assert "fast one " in str(export)
+
+
 def test_the_table_has_the_weights_of_every_pattern():
     alone = {"100": [2.0, 0, 0], "010": [0, 1.0, 0], "001": [0, 0, 4.0], "110": [1.0, 3.0, 0]}
     fusion = Fusion(("a", "b", "c"), {key: np.array(row) for key, row in alone.items()})
@@ -106,6 +135,14 @@ def test_what_a_graph_of_several_sensors_cannot_do_is_said(fitted, tmp_path):
     ):
         with pytest.raises(ArgumentError, match=message):
             fitted.to_onnx(tmp_path / "model.onnx", **arguments)
+    for arguments, message in (
+        ({"hop": 4}, "hop=4 cannot hold for all sensors"),
+        ({"sample_rate_hz": 9.0}, "leave it out, and resample to the rate of each sensor"),
+        ({"smooth": "filter"}, "smooth='filter' is for a model of one sensor"),
+        ({"prefix": "a b"}, "prefix='a b' is not a C identifier"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            fitted.to_c(tmp_path / "c", **arguments)
     with pytest.raises(InputError, match="of 11 sensors cannot be exported"):
         weight_table(Fusion(tuple("abcdefghijk"), {}))
     assert not list(tmp_path.iterdir())
@@ -118,8 +155,9 @@ def files(tmp_path_factory):
     for label in range(3):
         (folder / "logs" / f"class_{label}").mkdir(parents=True)
         for number in range(4):
-            for sensor, rate in {"imu": 20.0, "motor": 6.5}.items():
-                t = np.arange(0, 9 if (sensor, label, number) == ("motor", 1, 2) else 20, 1 / rate)
+            for sensor, rate in RATES_HZ.items():
+                end_s = 9 if (sensor, label, number) == ("motor", 1, 2) else 20
+                t = np.arange(0, end_s, 1 / rate)
                 rows = np.column_stack([t, np.sin((1 + label) * t), rng.normal(size=len(t))])
                 path = folder / "logs" / f"class_{label}" / f"{sensor}_{number}.csv"
                 head = f"time,{sensor}_a,{sensor}_b"
@@ -142,7 +180,7 @@ def test_the_command_checks_a_graph_on_a_file_of_several_sensors(files, tmp_path
     said = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
     sensors = json.loads(said["sensors"])
     assert sensors["motor"]["channels"] == ["motor_a", "motor_b"]
-    assert [sensors[name]["sample_rate_hz"] for name in sensors] == pytest.approx([20, 6.5])
+    assert [sensors[name]["sample_rate_hz"] for name in sensors] == pytest.approx([20, 5])
     assert {"n_timesteps", "window_s", "preparation"} <= sensors["imu"].keys()
     other = tmp_path / "other.onnx"
     assert "one sensor at a time" in refused(3, "export", model, "-o", other, "--smooth", "lag")
@@ -150,3 +188,40 @@ def test_the_command_checks_a_graph_on_a_file_of_several_sensors(files, tmp_path
         2, "export", model, "-o", other, "--timesteps", 5
     )
     assert not other.exists()
+
+
+@pytest.mark.parametrize("other", ["A B", "a b_model"])
+def test_sensors_with_the_same_name_in_c_are_refused(tmp_path, other):
+    X, y, _ = windows()
+    model = plain_classifier(max_epochs=1, hidden_size=2).fit(
+        {"a b": X["slow"], other: X["third"]}, y
+    )
+    with pytest.raises(ArgumentError, match=f"'a b' and '{other}' would both have the name"):
+        model.to_c(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_c_that_decides_as_the_timeline(files, tmp_path):
+    prepared, path = files
+    how = ["--format", "c", "--prefix", "robot", "--check", prepared, "--json"]
+    told = json.loads(succeed("export", path, "-o", tmp_path / "c", *how))
+    assert {one.name for one in (tmp_path / "c").iterdir()} == {
+        f"robot_{name}model.{end}" for name in ("", "imu_", "motor_") for end in "ch"
+    }
+    model = SensorLSTMClassifier.load(path)
+    part = read_one_or_several(prepared).part("validation")
+    assert told["accuracy"]["rounded"] == model.score(part)
+    export = model.to_c(tmp_path / "c")
+    assert "a multiple of the hop (1 s)" in export.header.read_text()
+    rng, recordings, given = np.random.default_rng(1), {}, []
+    compiled = CSensors(export, 3)
+    for sensor, rate in RATES_HZ.items():
+        t = 0.53 + np.arange(0, 12, 1 / rate) + 0.3 / rate
+        values = np.column_stack([np.sin(2 * t), rng.normal(size=len(t))])
+        channels = tuple(Channel(f"{sensor}_{name}") for name in "ab")
+        recordings[sensor] = Recording(values, t, channels, "new")
+        given.append(compiled.stream(sensor, values[t >= 1.0]))
+    expected = model.timeline(recordings, smooth="none")
+    rows = [compiled.join(both) for both in zip(*given, strict=True)]
+    np.testing.assert_allclose(expected.start_s[:2], [1.0, 2.0], atol=0.1)
+    np.testing.assert_allclose(rows, expected.probabilities, atol=TOLERANCE, rtol=0)
