@@ -16,7 +16,7 @@ from sensorseq.estimator.decisions import DecidingLSTM
 from sensorseq.estimator.explain import Explanation, explain
 from sensorseq.estimator.model import reorder_outputs, split_single_logit
 from sensorseq.export.c_sensors import render_sensors
-from sensorseq.export.c_source import CExport, render_c, write_texts
+from sensorseq.export.c_source import CExport, COptions, render_c, write_texts
 from sensorseq.io.model_file import describe_labels
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.predictor import CLASSIFICATION
@@ -626,9 +626,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
             `smooth` are for one sensor.
         """
         self._check_fitted()
-        render = render_c if self._fusion is None else render_sensors
-        export, texts = render(
-            self,
+        options = COptions(
             n_timesteps=n_timesteps,
             hop=hop,
             sample_rate_hz=sample_rate_hz,
@@ -639,7 +637,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
             known=None if false_alarm_rate is None else self._known_within(false_alarm_rate),
             smoothing=self._smoothing(smooth, lag, mean_dwell_s, transitions),
         )
-        return write_texts(folder, export, texts)
+        render = render_c if self._fusion is None else render_sensors
+        return write_texts(folder, *render(self, options))
 
     def _import_targets(self, module: LSTMLinear, activation: str, classes: Any) -> None:
         if activation == "sigmoid" and module.num_classes > 1:

@@ -221,8 +221,9 @@ class FittedLSTM(WindowReader):
         ``onnx``.
 
         Of several sensors, one graph has an input ``X_<sensor>`` for each, and a window whose
-        samples are all NaN lacks that sensor. Windows that `predict` refuses get probabilities of
-        NaN, and are unknown. The metadata ``sensors`` say what the input of each is.
+        samples are all NaN lacks that sensor. Windows without any, or without one that the model
+        cannot do without, get probabilities of NaN, and are unknown. The metadata ``sensors`` say
+        what the input of each is.
 
         Parameters
         ----------

@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from sensorseq.errors import ArgumentError, noting
 from sensorseq.export.c_source import (
     SMALL_BYTES,
     CExport,
-    check_prefix,
+    COptions,
     compare_accuracy,
     describe_accuracy,
     known_values,
@@ -21,38 +21,23 @@ from sensorseq.export.c_source import (
 from sensorseq.export.c_tables import Tables
 from sensorseq.export.model import FittedClassifier
 from sensorseq.export.sensors import refuse_given, weight_table
-from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.sensor_windows import SensorWindows
-from sensorseq.sequence.smoothing import Smoothing
-from sensorseq.windows import WindowSet
 
 
 def render_sensors(
-    estimator: FittedClassifier,
-    *,
-    units: Mapping[str, str] | None,
-    weights: str,
-    prefix: str,
-    smoothing: Smoothing,
-    n_timesteps: int | None = None,
-    hop: int | None = None,
-    sample_rate_hz: float | None = None,
-    check: WindowSet | SensorWindows | None = None,
-    known: tuple[OutOfDistribution, float] | None = None,
+    estimator: FittedClassifier, options: COptions
 ) -> tuple[CExport, dict[Path, str]]:
     """Return what `SensorLSTMClassifier.to_c` writes of several sensors, as `render_c` does."""
-    fusion = estimator._fusion
+    fusion, prefix, smooth = estimator._fusion, options.prefix, options.smoothing.smooth
     assert fusion is not None
     way = "leave it out, and each has that of its training"
-    refuse_given(fusion, way, n_timesteps=n_timesteps, hop=hop)
+    refuse_given(fusion, way, n_timesteps=options.n_timesteps, hop=options.hop)
     way = "leave it out, and resample to the rate of each sensor"
-    refuse_given(fusion, way, sample_rate_hz=sample_rate_hz)
-    check_prefix(prefix)
-    if smoothing.smooth != "none":
+    refuse_given(fusion, way, sample_rate_hz=options.sample_rate_hz)
+    if smooth != "none":
         raise ArgumentError(
-            f"smooth={smoothing.smooth!r} is for a model of one sensor; leave it out, and smooth"
-            f" what {prefix}_join gives in your program."
+            f"smooth={smooth!r} is for a model of one sensor; leave it out, and smooth what"
+            f" {prefix}_join gives in your program."
         )
     table = weight_table(fusion)
     exports: dict[str, CExport] = {}
@@ -60,11 +45,9 @@ def render_sensors(
     macros: dict[str, str] = {}
     names = {name: re.sub(r"[^A-Za-z0-9_]", "_", name) for name in fusion.sensors}
     for name, in_c in names.items():
-        own, given = estimator.sensors_[name], f"{prefix}_{in_c}"
+        own = replace(options, prefix=f"{prefix}_{in_c}", check=None, known=None)
         with noting(f"in the model of sensor {name!r}"):
-            exports[name], made = render_c(
-                own, units=units, weights=weights, prefix=given, smoothing=smoothing
-            )
+            exports[name], made = render_c(estimator.sensors_[name], own)
         for macro in re.findall(r"^#define (\w+)", made[exports[name].header], re.M):
             if (other := macros.setdefault(macro, name)) != name:
                 raise ArgumentError(
@@ -75,10 +58,10 @@ def render_sensors(
     # Probabilities are calibrated, and the weights are those of logits that are not.
     temperatures = [estimator.sensors_[name].temperature_ for name in fusion.sensors]
     factors = table * np.array(temperatures) / estimator.temperature_
-    tables = Tables(weights == "int8")
+    tables = Tables(options.weights == "int8")
     tables.add("join_factor", factors[-1:] if fusion.missing == "error" else factors, "f8")
-    values = known_values(tables, known)
-    accuracy = None if check is None else compare_accuracy(estimator, check, weights)
+    values = known_values(tables, options.known)
+    accuracy = compare_accuracy(estimator, options)
     header, code_of = map(templates().get_template, ("join.h.in", "join.c.in"))
     values |= {
         "version": importlib.import_module("sensorseq").__version__,
@@ -98,7 +81,7 @@ def render_sensors(
     parts = exports.values()
     export = CExport(
         *paths,
-        weights,
+        options.weights,
         sum(one.ram_bytes for one in parts),
         sum(one.flash_bytes for one in parts) + tables.n_bytes + SMALL_BYTES,
         sum(one.code_bytes for one in parts) + SMALL_BYTES,

@@ -149,37 +149,40 @@ def write_texts(
     return export.at(at)
 
 
-def check_prefix(prefix: str) -> None:
-    """Raise an ArgumentError if names in C cannot begin so."""
-    if not (prefix.isascii() and prefix.isidentifier()):
-        raise ArgumentError(f"prefix={prefix!r} is not a C identifier.")
+@dataclass(frozen=True)
+class COptions:
+    """The arguments of `SensorLSTMClassifier.to_c`."""
+
+    n_timesteps: int | None
+    hop: int | None
+    sample_rate_hz: float | None
+    units: Mapping[str, str] | None
+    weights: str
+    check: WindowSet | SensorWindows | None
+    prefix: str
+    known: tuple[OutOfDistribution, float] | None
+    smoothing: Smoothing
+
+    def __post_init__(self) -> None:
+        check_choice("weights", self.weights, WEIGHTS)
+        if not (self.prefix.isascii() and self.prefix.isidentifier()):
+            raise ArgumentError(f"prefix={self.prefix!r} is not a C identifier.")
 
 
-def render_c(
-    estimator: FittedClassifier,
-    *,
-    units: Mapping[str, str] | None,
-    weights: str,
-    prefix: str,
-    smoothing: Smoothing,
-    n_timesteps: int | None = None,
-    hop: int | None = None,
-    sample_rate_hz: float | None = None,
-    check: WindowSet | SensorWindows | None = None,
-    known: tuple[OutOfDistribution, float] | None = None,
-) -> tuple[CExport, dict[Path, str]]:
+def render_c(estimator: FittedClassifier, options: COptions) -> tuple[CExport, dict[Path, str]]:
     """Return what `SensorLSTMClassifier.to_c` writes of one sensor, with the text of each file."""
-    check_choice("weights", weights, WEIGHTS)
-    check_prefix(prefix)
+    weights, prefix, smoothing = options.weights, options.prefix, options.smoothing
     _refuse(estimator)
     source = _Source(estimator, Tables(weights == "int8"))
-    timing, steps = source.preprocessing(n_timesteps, hop, sample_rate_hz, units or {})
+    timing, steps = source.preprocessing(
+        options.n_timesteps, options.hop, options.sample_rate_hz, options.units or {}
+    )
     source.scaling()
     source.network()
     source.features()
-    of_known = known_values(source.tables, known)
+    of_known = known_values(source.tables, options.known)
     smoother = None if smoothing.smooth == "none" else source.smoothing(timing, smoothing)
-    accuracy = compare_accuracy(estimator, check, weights) if check is not None else None
+    accuracy = compare_accuracy(estimator, options)
     values = source.layout(timing, steps) | of_known
     values |= {"p": prefix, "P": prefix.upper()}
     values |= {"smoother": smoother, "lowest": LOWEST}
@@ -534,11 +537,11 @@ def with_rounded_weights(estimator: FittedClassifier) -> FittedClassifier:
     return copied
 
 
-def compare_accuracy(
-    estimator: FittedClassifier, check: WindowSet | SensorWindows, weights: str
-) -> Accuracy:
+def compare_accuracy(estimator: FittedClassifier, options: COptions) -> Accuracy | None:
     """Compare accuracies on the validation part of labeled windows, or on all without a split."""
-    part = "given"
+    part, check = "given", options.check
+    if check is None:
+        return None
     if not isinstance(check, WindowSet | SensorWindows) or check.y is None:
         raise ArgumentError("`check` has no labels, so no accuracy can be computed.")
     if check.split is not None:
@@ -548,7 +551,7 @@ def compare_accuracy(
             raise InputError("`check` has a split without a validation part.")
         check = check.take(rows)
     trained = estimator.score(check)
-    written = with_rounded_weights(estimator).score(check) if weights == "int8" else trained
+    written = with_rounded_weights(estimator).score(check) if options.weights == "int8" else trained
     if trained - written > _LARGEST_LOSS:
         warn_caller(
             f"int8 weights lower the accuracy from {100 * trained:.2f} to {100 * written:.2f} %;"

@@ -57,9 +57,8 @@ def onnx_difference(
         rows = slice(start, start + _BLOCK)
         given = {name: values[rows] for name, values in windows.items()}
         own = None if valid is None else valid[rows]
-        of_sensors = {name.removeprefix("X_"): values for name, values in given.items()}
-        asked: Any = given.get("X", of_sensors)
-        expected = predict(asked, own)
+        of_sensors: Any = {name.removeprefix("X_"): values for name, values in given.items()}
+        expected = predict(given.get("X", of_sensors), own)
         for name, each in inputs.items():
             if name == "lengths":
                 full = np.full(len(expected), windows["X"].shape[1], np.int64)
