@@ -86,7 +86,8 @@ def export(
     The graph takes windows prepared as in training, and gives probabilities: scaling, networks,
     features and trees are in it. Exit code 10 if --check finds a difference above 1e-5. The C code
     takes raw samples one by one: resampling and causal steps are in it, trees are not. --smooth
-    adds a function in C, or a second graph beside the first, that smooths over time.
+    adds a function in C, or a second graph beside the first, that smooths over time. Of several
+    sensors, the graph has an input of each; in C each has its own files, and two more join them.
     """
     smoothing: dict[str, Any] = {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
     given: dict[str, Any] = {"n_timesteps": n_timesteps, "false_alarm_rate": false_alarm_rate}
@@ -119,6 +120,8 @@ def export(
             " check one without --steps."
         )
     model = load_model(model_file)
+    if smoother is not None:
+        model._check_single(f"--smooth {smooth}")
     model.to_onnx(output, lengths=lengths, steps=steps, **given)
     if smoother is not None:
         model.smoother_to_onnx(smoother, **smoothing)
@@ -130,16 +133,22 @@ def export(
     if smoother is not None:
         result["smoother"] = str(smoother)
         lines.append(f"{smoother}: a step that smooths them over time")
-    if not steps and (outside := [step.kind for step in stored_steps(model.preparation_)]):
-        lines.append(f"The graph takes windows after these steps: {', '.join(outside)}.")
+    sensors = {f" of {name}": one for name, one in getattr(model, "sensors_", {}).items()}
+    for of, one in (sensors or {"": model}).items():
+        if not steps and (outside := [step.kind for step in stored_steps(one.preparation_)]):
+            lines.append(f"The graph takes windows{of} after these steps: {', '.join(outside)}.")
     difference = None
     if check is not None:
         from sensorseq.export.check import TOLERANCE, onnx_difference
-        from sensorseq.io.prepared import read_windows
+        from sensorseq.io.prepared import read_one_or_several
+        from sensorseq.sensor_windows import SensorWindows
 
         with naming(check):
-            windows = read_windows(check)
-            difference = onnx_difference(model, output, windows.X, windows.lengths)
+            windows = read_one_or_several(check)
+            if isinstance(windows, SensorWindows):
+                difference = onnx_difference(model, output, windows)
+            else:
+                difference = onnx_difference(model, output, windows.X, windows.lengths)
         result |= {"n_windows": len(windows), "largest_difference": difference}
         lines.append(f"onnxruntime differs by at most {difference:.1e} on {len(windows)} windows")
     say(result, "\n".join(lines), as_json)

@@ -16,10 +16,12 @@ from sensorseq.estimator.decisions import DecidingLSTM
 from sensorseq.estimator.explain import Explanation, explain
 from sensorseq.estimator.model import reorder_outputs, split_single_logit
 from sensorseq.estimator.sensors import adapt_sensors, explain_sensors
-from sensorseq.export.c_source import CExport, write_c
+from sensorseq.export.c_sensors import render_sensors
+from sensorseq.export.c_source import CExport, COptions, render_c, write_texts
 from sensorseq.io.model_file import describe_labels
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.predictor import CLASSIFICATION
+from sensorseq.sensor_windows import SensorWindows
 from sensorseq.training.labels import check_classes, read_labels
 from sensorseq.training.stream import is_stored
 from sensorseq.training.targets import ClassTarget, FitTarget
@@ -568,7 +570,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         sample_rate_hz: float | None = None,
         units: Mapping[str, str] | None = None,
         weights: str = "float32",
-        check: WindowSet | str | os.PathLike[str] | None = None,
+        check: WindowSet | SensorWindows | str | os.PathLike[str] | None = None,
         prefix: str = "sensorseq",
         false_alarm_rate: float | None = None,
         smooth: str = "none",
@@ -582,6 +584,11 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         window is complete. Resampling, causal steps, scaling, networks, features and
         `temperature_` are inside. The probabilities of a window are those of `predict_proba` within
         1e-5 for float32 weights.
+
+        Of several sensors, each has a header and a source of its own, with functions such as
+        ``sensorseq_imu_push``, and ``sensorseq_join(of_imu, of_motor, probabilities)`` in
+        ``sensorseq_model.h`` joins their probabilities of the same stretch of time; NULL stands for
+        a sensor that is missing.
 
         Parameters
         ----------
@@ -601,7 +608,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         weights : {"float32", "int8"}, default="float32"
             Type of the weights. int8 has one scale for each row and a quarter of the size;
             activations stay float32.
-        check : WindowSet, or path of a prepared file, optional
+        check : WindowSet, SensorWindows, or path of a prepared file, optional
             Labelled windows to compute the accuracy with these weights, which the header then
             states: their validation part, or all without a split.
         prefix : str, default="sensorseq"
@@ -625,14 +632,13 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         ------
         InputError
             If part of the model cannot be written in C: a function or classifier of your own as
-            features, scaling per recording, a step with ``phase="zero"``.
+            features, scaling per recording, a step with ``phase="zero"``, more than ten sensors.
         ArgumentError
-            If an argument does not fit the model.
+            If an argument does not fit the model. `n_timesteps`, `hop`, `sample_rate_hz` and
+            `smooth` are for one sensor.
         """
-        self._check_single("to_c")
-        return write_c(
-            self,
-            folder,
+        self._check_fitted()
+        options = COptions(
             n_timesteps=n_timesteps,
             hop=hop,
             sample_rate_hz=sample_rate_hz,
@@ -643,6 +649,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
             known=None if false_alarm_rate is None else self._known_within(false_alarm_rate),
             smoothing=self._smoothing(smooth, lag, mean_dwell_s, transitions),
         )
+        render = render_c if self._fusion is None else render_sensors
+        return write_texts(folder, *render(self, options))
 
     def _import_targets(self, module: LSTMLinear, activation: str, classes: Any) -> None:
         if activation == "sigmoid" and module.num_classes > 1:

@@ -222,7 +222,7 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
         InputError
             If the model does not know how its windows were prepared.
         """
-        check_is_fitted(self)
+        self._check_single("smoother_to_onnx")
         options = prediction_plan(self.preparation_).options
         hop_s = options.hop_s or options.window_s
         smoother = FixedLag.of(

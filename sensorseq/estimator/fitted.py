@@ -219,15 +219,21 @@ class FittedLSTM(WindowReader):
         classes, channels, units, sample rate and the SHA-256 of the model file. Needs the extra
         ``onnx``.
 
+        Of several sensors, one graph has an input ``X_<sensor>`` for each, and a window whose
+        samples are all NaN lacks that sensor. Windows without any, or without one that the model
+        cannot do without, get probabilities of NaN, and are unknown. The metadata ``sensors`` say
+        what the input of each is.
+
         Parameters
         ----------
         path : str or path
             Name of the file; an existing file is replaced.
         n_timesteps : int, optional
             Number of steps of every window, which lets onnxruntime prepare more in advance. By
-            default the graph takes windows of any number of steps.
+            default the graph takes windows of any number of steps. Not of several sensors.
         lengths : bool, default=False
-            Add the input ``lengths`` (n,), int64, the valid steps of each window, 1 to t.
+            Add the input ``lengths`` (n,), int64, the valid steps of each window, 1 to t. Not of
+            several sensors.
         steps : bool, default=False
             Let the graph take windows of samples before the steps of the preparation, at the
             model's rate, and contain these steps. Products, power, differences of channels, signed
@@ -244,11 +250,12 @@ class FittedLSTM(WindowReader):
         ------
         InputError
             If the model has something that the graph cannot compute: scaling per recording or
-            group, ``scale="quantile"``, a function or classifier of your own as `features`.
+            group, ``scale="quantile"``, a function or classifier of your own as `features`, or
+            more than ten sensors.
         EnvironmentProblemError
             If the library onnx is missing.
         """
-        self._check_single("to_onnx")
+        self._check_fitted()
         if false_alarm_rate is not None and self._task != CLASSIFICATION:
             raise ArgumentError("false_alarm_rate is for classifiers, not for a regressor.")
         known = None if false_alarm_rate is None else self._known_within(false_alarm_rate)

@@ -4,7 +4,7 @@ import copy
 import importlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -35,6 +35,7 @@ from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.steps.chain import make_steps as read_steps
+from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence.smoothing import LOWEST, FixedLag, Smoothing
 from sensorseq.windows import WindowSet
 
@@ -44,7 +45,7 @@ _ROUNDED_HOP = 1e-3  # tolerance in samples for a hop that is nearly whole
 _MOST_TERMS = 10_000  # largest denominator of a fractional hop
 # Code size in bytes for a Cortex-M4 (gcc -Os, without libm): the network, a small part (a step,
 # resampling, trees), and a larger part.
-_NETWORK_BYTES, _SMALL_BYTES, _PART_BYTES = 1500, 350, 1500
+_NETWORK_BYTES, SMALL_BYTES, _PART_BYTES = 1500, 350, 1500
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,10 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class CExport:
-    """The two files and their memory needs on a microcontroller; printing it shows a table."""
+    """The two files and their memory needs on a microcontroller; printing it shows a table.
+
+    Of several sensors, `sensors` has the files of each, and the needs are those of all together.
+    """
 
     header: Path
     source: Path
@@ -71,20 +75,31 @@ class CExport:
     multiply_adds: int
     accuracy: Accuracy | None
     smooths: bool = False
+    sensors: Mapping[str, "CExport"] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
-        own = {"header": str(self.header), "source": str(self.source)}
-        accuracy = None if self.accuracy is None else vars(self.accuracy)
-        return {**vars(self), **own, "accuracy": accuracy}
+        own: dict[str, Any] = {"header": str(self.header), "source": str(self.source)}
+        own["accuracy"] = None if self.accuracy is None else vars(self.accuracy)
+        own["sensors"] = {name: one.to_dict() for name, one in self.sensors.items()}
+        return {**vars(self), **own}
+
+    def at(self, folder: Path) -> "CExport":
+        """Return the same with the files in a folder."""
+        sensors = {name: one.at(folder) for name, one in self.sensors.items()}
+        header, source = folder / self.header, folder / self.source
+        return replace(self, header=header, source=source, sensors=sensors)
 
     def __str__(self) -> str:
+        states = f"one {self.header.stem.removesuffix('_model')}_state"
+        if self.sensors:
+            states = "one state of each sensor"
         rows = [
             ("weights", self.weights),
+            *((name, one._needs) for name, one in self.sensors.items()),
             (
                 "RAM",
-                f"{self.ram_bytes:,} bytes (one {self.header.stem.removesuffix('_model')}_state"
-                f"{' and smoother' if self.smooths else ''})",
+                f"{self.ram_bytes:,} bytes ({states}{' and smoother' if self.smooths else ''})",
             ),
             (
                 "flash",
@@ -93,12 +108,17 @@ class CExport:
             ("multiply-adds", f"{self.multiply_adds:,} a window"),
         ]
         if self.accuracy is not None:
-            rows.append(("accuracy", _describe(self.accuracy)))
+            rows.append(("accuracy", describe_accuracy(self.accuracy)))
         table = "\n".join(f"{name:<14} {value}" for name, value in rows)
         return f"wrote {self.header} and {self.source.name}\n{table}"
 
+    @property
+    def _needs(self) -> str:
+        return f"{self.ram_bytes:,} bytes of RAM, {self.flash_bytes:,} of flash: {self.header.name}"
 
-def _describe(accuracy: Accuracy) -> str:
+
+def describe_accuracy(accuracy: Accuracy) -> str:
+    """Return what header and table say of the accuracy."""
     seen = ", which the final model learned from" if accuracy.is_seen else ""
     return (
         f"{100 * accuracy.rounded:.2f} % (as trained {100 * accuracy.trained:.2f} %) on"
@@ -120,47 +140,58 @@ class _Timing(NamedTuple):
         return -(-self.n_timesteps // max(1, int(self.hop)))
 
 
-def write_c(
-    estimator: FittedClassifier,
-    folder: str | os.PathLike[str],
-    *,
-    n_timesteps: int | None,
-    hop: int | None,
-    sample_rate_hz: float | None,
-    units: Mapping[str, str] | None,
-    weights: str,
-    check: WindowSet | None,
-    prefix: str,
-    known: tuple[OutOfDistribution, float] | None,
-    smoothing: Smoothing,
+def write_texts(
+    folder: str | os.PathLike[str], export: CExport, texts: Mapping[Path, str]
 ) -> CExport:
-    """Write a fitted classifier as C; see `SensorLSTMClassifier.to_c`."""
-    check_choice("weights", weights, WEIGHTS)
-    if not (prefix.isascii() and prefix.isidentifier()):
-        raise ArgumentError(f"prefix={prefix!r} is not a C identifier.")
+    """Write the files of an export, all or none, and return it with their paths."""
+    at = make_folder(folder)
+    write_together({at / name: text.encode() for name, text in texts.items()})
+    return export.at(at)
+
+
+@dataclass(frozen=True)
+class COptions:
+    """The arguments of `SensorLSTMClassifier.to_c`."""
+
+    n_timesteps: int | None
+    hop: int | None
+    sample_rate_hz: float | None
+    units: Mapping[str, str] | None
+    weights: str
+    check: WindowSet | SensorWindows | None
+    prefix: str
+    known: tuple[OutOfDistribution, float] | None
+    smoothing: Smoothing
+
+    def __post_init__(self) -> None:
+        check_choice("weights", self.weights, WEIGHTS)
+        if not (self.prefix.isascii() and self.prefix.isidentifier()):
+            raise ArgumentError(f"prefix={self.prefix!r} is not a C identifier.")
+
+
+def render_c(estimator: FittedClassifier, options: COptions) -> tuple[CExport, dict[Path, str]]:
+    """Return what `SensorLSTMClassifier.to_c` writes of one sensor, with the text of each file."""
+    weights, prefix, smoothing = options.weights, options.prefix, options.smoothing
     _refuse(estimator)
     source = _Source(estimator, Tables(weights == "int8"))
-    timing, steps = source.preprocessing(n_timesteps, hop, sample_rate_hz, units or {})
+    timing, steps = source.preprocessing(
+        options.n_timesteps, options.hop, options.sample_rate_hz, options.units or {}
+    )
     source.scaling()
     source.network()
     source.features()
-    if known is not None:
-        source.tables.add("known", known[0].points, "f4")
+    of_known = known_values(source.tables, options.known)
     smoother = None if smoothing.smooth == "none" else source.smoothing(timing, smoothing)
-    accuracy = _compare(estimator, check, weights) if check is not None else None
-    values = source.layout(timing, steps)
+    accuracy = compare_accuracy(estimator, options)
+    values = source.layout(timing, steps) | of_known
     values |= {"p": prefix, "P": prefix.upper()}
-    values["known"] = known and {"n": len(known[0].points), "square": known[1] ** 2}
-    values |= {"n_neighbors": N_NEIGHBORS, "smallest_log": SMALLEST_LOG}
     values |= {"smoother": smoother, "lowest": LOWEST}
-    values["accuracy"] = None if accuracy is None else _describe(accuracy)
-    header, code_of = map(_environment().get_template, ("model.h.in", "model.c.in"))
+    values["accuracy"] = None if accuracy is None else describe_accuracy(accuracy)
+    header, code_of = map(templates().get_template, ("model.h.in", "model.c.in"))
     structs = header.render(values).partition(f"}} {prefix}_state;")
     values["state_bytes"] = struct_bytes(structs[0])
-    at = make_folder(folder)
-    paths = at / f"{prefix}_model.h", at / f"{prefix}_model.c"
-    texts = (template.render(values).encode() for template in (header, code_of))
-    write_together(dict(zip(paths, texts, strict=True)))
+    paths = Path(f"{prefix}_model.h"), Path(f"{prefix}_model.c")
+    texts = (template.render(values) for template in (header, code_of))
     n_parts = ("rocket" in source.blocks) + bool(source.used_statistics.size)
     n_parts += (source.scale == "quantile") + sum(step.kind == "spectral" for step in steps)
     n_small = (
@@ -169,8 +200,8 @@ def write_c(
         + (source.resampler is not None)
         + ("boosting" in source.blocks)
     )
-    code = _NETWORK_BYTES * bool(source.modules) + _SMALL_BYTES * n_small + _PART_BYTES * n_parts
-    return CExport(
+    code = _NETWORK_BYTES * bool(source.modules) + SMALL_BYTES * n_small + _PART_BYTES * n_parts
+    export = CExport(
         *paths,
         weights,
         values["state_bytes"] + (struct_bytes(structs[2]) if smoother else 0),
@@ -180,10 +211,20 @@ def write_c(
         accuracy,
         smoother is not None,
     )
+    return export, dict(zip(paths, texts, strict=True))
+
+
+def known_values(tables: Tables, known: tuple[OutOfDistribution, float] | None) -> dict[str, Any]:
+    """Add the points that tell windows of no known class; return the values of the templates."""
+    if known is not None:
+        tables.add("known", known[0].points, "f4")
+    about = known and {"n": len(known[0].points), "square": known[1] ** 2}
+    return {"known": about, "n_neighbors": N_NEIGHBORS, "smallest_log": SMALLEST_LOG}
 
 
 @cache  # compiling templates leaks memory
-def _environment() -> Environment:
+def templates() -> Environment:
+    """Return the templates in the folder c."""
     environment = Environment(
         loader=PackageLoader("sensorseq.export", "c"),
         undefined=StrictUndefined,
@@ -477,6 +518,10 @@ def _array(tensor: Any) -> NDArray[Any]:
 def with_rounded_weights(estimator: FittedClassifier) -> FittedClassifier:
     """Return a copy of a classifier with its weights rounded to int8."""
     copied = copy.deepcopy(estimator)
+    if copied._fusion is not None:
+        rounded_of = {name: with_rounded_weights(one) for name, one in copied.sensors_.items()}
+        copied.sensors_ = rounded_of
+        return copied
     for module in copied.modules_:
         module.cpu()
         for name, tensor in module.named_parameters():
@@ -492,10 +537,12 @@ def with_rounded_weights(estimator: FittedClassifier) -> FittedClassifier:
     return copied
 
 
-def _compare(estimator: FittedClassifier, check: WindowSet, weights: str) -> Accuracy:
+def compare_accuracy(estimator: FittedClassifier, options: COptions) -> Accuracy | None:
     """Compare accuracies on the validation part of labeled windows, or on all without a split."""
-    part = "given"
-    if not isinstance(check, WindowSet) or check.y is None:
+    part, check = "given", options.check
+    if check is None:
+        return None
+    if not isinstance(check, WindowSet | SensorWindows) or check.y is None:
         raise ArgumentError("`check` has no labels, so no accuracy can be computed.")
     if check.split is not None:
         part = "validation"
@@ -504,11 +551,12 @@ def _compare(estimator: FittedClassifier, check: WindowSet, weights: str) -> Acc
             raise InputError("`check` has a split without a validation part.")
         check = check.take(rows)
     trained = estimator.score(check)
-    written = with_rounded_weights(estimator).score(check) if weights == "int8" else trained
+    written = with_rounded_weights(estimator).score(check) if options.weights == "int8" else trained
     if trained - written > _LARGEST_LOSS:
         warn_caller(
             f"int8 weights lower the accuracy from {100 * trained:.2f} to {100 * written:.2f} %;"
             ' use weights="float32".'
         )
-    seen = bool(part == "validation" and getattr(estimator, "refitted_", False))
-    return Accuracy(len(check), part, trained, written, seen)
+    models = [estimator] if estimator._fusion is None else estimator.sensors_.values()
+    is_refitted = any(getattr(one, "refitted_", False) for one in models)
+    return Accuracy(len(check), part, trained, written, part == "validation" and is_refitted)

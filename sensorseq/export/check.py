@@ -1,12 +1,14 @@
 """Compare an exported model in onnxruntime with the original."""
 
 import os
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.export.model import FittedModel, is_classifier
+from sensorseq.sensor_windows import SensorWindows
 
 TOLERANCE = 1e-5  # between programs that add float32 numbers in different order
 _BLOCK = 64  # windows at a time, because features take megabytes for each
@@ -15,12 +17,12 @@ _BLOCK = 64  # windows at a time, because features take megabytes for each
 def onnx_difference(
     estimator: FittedModel,
     path: str | os.PathLike[str],
-    X: ArrayLike,
+    X: ArrayLike | SensorWindows,
     lengths: ArrayLike | None = None,
 ) -> float:
     """Return the largest absolute difference between the outputs of onnxruntime and the estimator.
 
-    `X` (n, t, c) are windows, and `lengths` (n,) their valid steps.
+    `X` (n, t, c) are windows, and `lengths` (n,) their valid steps; or `X` has several sensors.
     """
     try:
         import onnxruntime
@@ -34,24 +36,35 @@ def onnx_difference(
         os.fspath(path), options, providers=["CPUExecutionProvider"]
     )
     inputs = {each.name: each for each in session.get_inputs()}
-    dtype = np.float64 if "double" in inputs["X"].type else np.float32
-    windows = np.asarray(X, dtype)
+    dtype = np.float64 if "double" in session.get_inputs()[0].type else np.float32
     valid = None if lengths is None else np.asarray(lengths, np.int64)
-    if "lengths" not in inputs and valid is not None and (valid < windows.shape[1]).any():
+    if isinstance(X, SensorWindows):
+        windows = {f"X_{name}": np.asarray(one.X, dtype) for name, one in X.sensors.items()}
+        is_short = any(
+            (np.asarray(one.lengths) < one.n_timesteps).any() for one in X.sensors.values()
+        )
+    else:
+        windows = {"X": np.asarray(X, dtype)}
+        is_short = valid is not None and bool((valid < windows["X"].shape[1]).any())
+    if "lengths" not in inputs and is_short:
         raise ArgumentError(
             "the windows differ in length, and the graph has no input for lengths; export it with"
             " `lengths`."
         )
-    largest = 0.0
+    largest, n = 0.0, len(next(iter(windows.values())))
     predict = estimator.predict_proba if is_classifier(estimator) else estimator.predict
-    for start in range(0, len(windows), _BLOCK):
+    for start in range(0, n, _BLOCK):
         rows = slice(start, start + _BLOCK)
-        given = {"X": windows[rows]}
+        given = {name: values[rows] for name, values in windows.items()}
         own = None if valid is None else valid[rows]
-        if "lengths" in inputs:
-            full = np.full(len(windows[rows]), windows.shape[1], np.int64)
-            given["lengths"] = full if own is None else own
-        (found,) = session.run(None, given)
-        expected = predict(windows[rows], own).reshape(found.shape)
-        largest = max(largest, float(np.abs(found - expected).max()))
+        of_sensors: Any = {name.removeprefix("X_"): values for name, values in given.items()}
+        expected = predict(given.get("X", of_sensors), own)
+        for name, each in inputs.items():
+            if name == "lengths":
+                full = np.full(len(expected), windows["X"].shape[1], np.int64)
+                given[name] = full if own is None else own
+            elif name not in given:  # a sensor that all windows lack
+                given[name] = np.full((len(expected), 1, each.shape[2]), np.nan, dtype)
+        found = session.run(None, given)[0]
+        largest = max(largest, float(np.abs(found - expected.reshape(found.shape)).max()))
     return largest

@@ -8,11 +8,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.features.blocks import Block
 from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.fusion import Fusion
 from sensorseq.prediction.patches import Patch
 from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.prediction.probabilities import Abstention
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
+from sensorseq.sensor_windows import SensorWindows
 from sensorseq.windows import WindowSet
 
 
@@ -45,13 +47,18 @@ class FittedModel(Protocol):
     def predict(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[Any]:
         """Return labels or values."""
 
-    def score(self, X: WindowSet) -> float:
+    def score(self, X: WindowSet | SensorWindows) -> float:
         """Return the accuracy, or R squared."""
 
 
 class FittedClassifier(FittedModel, Protocol):
-    """A fitted classifier."""
+    """A fitted classifier.
 
+    That of several sensors has a model of each, and of its own only what this class adds.
+    """
+
+    sensors_: Mapping[str, "FittedClassifier"]
+    _fusion: Fusion | None
     classes_: NDArray[Any]
     temperature_: float
     abstention_: Abstention

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 
 from sensorseq.checks import check_flag, check_integer
-from sensorseq.errors import InputError, check_choice
+from sensorseq.errors import ArgumentError, InputError, check_choice, noting
 from sensorseq.export.features import block_logits
 from sensorseq.export.graph import Graph
-from sensorseq.export.model import FittedModel, is_classifier, is_regressor
+from sensorseq.export.model import FittedClassifier, FittedModel, is_classifier, is_regressor
 from sensorseq.export.network import network_outputs
+from sensorseq.export.sensors import refuse_given, weight_table
 from sensorseq.export.steps import input_channels
 from sensorseq.export.windows import MOST_STEPS, GraphWindows, as_steps, read_windows
 from sensorseq.io.atomic import write_whole
 from sensorseq.io.model_file import model_digest
+from sensorseq.prediction.fusion import Fusion
 from sensorseq.prediction.out_of_distribution import N_NEIGHBORS, SMALLEST_LOG, OutOfDistribution
 from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.preprocessing.options import PreparationOptions
@@ -47,26 +49,61 @@ def write_onnx(
     if n_timesteps is not None:
         n_timesteps = check_integer("n_timesteps", n_timesteps, most=MOST_STEPS)
     g = Graph()
-    windows = read_windows(
-        g, estimator, n_timesteps=n_timesteps, lengths=lengths, dtype=dtype, steps=steps
-    )
-    outputs = _outputs(g, estimator, windows)
+    given: dict[str, Any] = {"n_timesteps": n_timesteps, "lengths": lengths}
+    given |= {"dtype": dtype, "steps": steps}
+    has_class = None
+    if is_classifier(estimator) and (fusion := estimator._fusion) is not None:
+        outputs, has_class = _fused(g, estimator, fusion, given)
+    else:
+        outputs = _outputs(g, estimator, read_windows(g, estimator, **given))
     if is_classifier(estimator):
+        n_outputs = len(estimator.classes_)
         logits = g("Div", outputs, np.float64(estimator.temperature_))
         name, values = "probabilities", g("Softmax", logits, axis=1)
     elif is_regressor(estimator):
+        n_outputs = estimator.module_.num_classes
         scaled = g("Mul", outputs, estimator.target_sd_)
         name, values = "values", g("Add", scaled, estimator.target_mean_)
-    n_outputs = estimator.module_.num_classes
+    unknown = None if known is None else _is_unknown(g, values, *known)
+    if has_class is not None:
+        values = g("Where", g("Unsqueeze", has_class, [1]), values, np.float64(np.nan))
+        unknown = unknown and g("Or", unknown, g("Not", has_class))
     g.add_output(g.cast(values, np.float32), name, np.float32, ["n", n_outputs])
-    if known is not None:
-        g.add_output(_is_unknown(g, values, *known), "unknown", np.bool_, ["n"])
+    if unknown is not None:
+        g.add_output(unknown, "unknown", np.bool_, ["n"])
     digest = None
     with suppress(InputError):  # an argument may be a function, which a model file cannot hold
         digest = model_digest(*stored())
     metadata = _metadata(estimator, digest, n_timesteps, lengths, steps)
     model = g.model("sensorseq", metadata, metadata["sensorseq_version"])
     write_whole(path, model.SerializeToString())
+
+
+def _fused(
+    g: Graph, estimator: FittedClassifier, fusion: Fusion, given: dict[str, Any]
+) -> tuple[str, str]:
+    """Join the logits of all sensors like `Fusion.join`; also mark windows that have a class."""
+    way = "leave it out, and each takes windows of any length"
+    refuse_given(fusion, way, n_timesteps=given["n_timesteps"])
+    if given["lengths"]:
+        raise ArgumentError(
+            "lengths=True is for a model of one sensor; leave it out, and give NaN for a window"
+            " that a sensor lacks."
+        )
+    table = weight_table(fusion)
+    logits, present = [], []
+    for name in fusion.sensors:
+        with noting(f"in the model of sensor {name!r}"):
+            own = estimator.sensors_[name]
+            windows = read_windows(g, own, sensor=name, **given)
+            logits.append(g("Unsqueeze", _outputs(g, own, windows), [1]))
+        present.append(g("Unsqueeze", g.cast(windows.present, np.int64), [1]))
+    whole, n = g("Concat", *present, axis=1), len(present)  # (n, sensors)
+    numbers = g("MatMul", whole, 2 ** np.arange(n, dtype=np.int64))
+    weights = g("Unsqueeze", g("Gather", table, numbers), [2])
+    joined = g("ReduceSum", g("Mul", g("Concat", *logits, axis=1), weights), [1], keepdims=0)
+    least = n if fusion.missing == "error" else 1
+    return joined, g("GreaterOrEqual", g("ReduceSum", whole, [1], keepdims=0), least)
 
 
 def _outputs(g: Graph, estimator: FittedModel, windows: GraphWindows) -> str:
@@ -107,25 +144,20 @@ def _metadata(
     estimator: FittedModel, digest: str | None, n_timesteps: int | None, lengths: bool, steps: bool
 ) -> dict[str, str]:
     """Return the facts about the model that programs need: strings, and JSON for lists."""
-    made: Mapping[str, Any] = estimator.preparation_ or {}
-    rate, n_steps = made.get("sample_rate_hz"), n_timesteps or made.get("n_timesteps")
     facts: dict[str, Any] = {
         "sensorseq_version": importlib.import_module("sensorseq").__version__,
         "metadata_version": METADATA_VERSION,
         "task": estimator._task,
         "sha256": digest,
-        "channels": input_channels(made) if steps else estimator._channels,
-        "units": None,
-        "sample_rate_hz": rate,
-        "n_timesteps": n_steps,
-        "window_s": n_steps / rate if rate and n_steps else None,
         "lengths": lengths,
         "steps_in_graph": steps,
-        "preparation": made.get("configuration"),
     }
-    if made:
-        units = PreparationOptions.recorded(made).units or {}
-        facts["units"] = {name: units.get(name) for name in facts["channels"]}
+    if is_classifier(estimator) and (fusion := estimator._fusion) is not None:
+        facts["sensors"] = {
+            name: _window_facts(estimator.sensors_[name], None, steps) for name in fusion.sensors
+        }
+    else:
+        facts |= _window_facts(estimator, n_timesteps, steps)
     if is_classifier(estimator):
         facts["classes"] = estimator.classes_.tolist()
         facts["temperature"] = estimator.temperature_
@@ -136,3 +168,20 @@ def _metadata(
         for name, value in facts.items()
         if value is not None
     }
+
+
+def _window_facts(estimator: FittedModel, n_timesteps: int | None, steps: bool) -> dict[str, Any]:
+    """Return the facts about the windows of one sensor, as far as they are known."""
+    made: Mapping[str, Any] = estimator.preparation_ or {}
+    rate, n_steps = made.get("sample_rate_hz"), n_timesteps or made.get("n_timesteps")
+    facts: dict[str, Any] = {
+        "channels": input_channels(made) if steps else estimator._channels,
+        "sample_rate_hz": rate,
+        "n_timesteps": n_steps,
+        "window_s": n_steps / rate if rate and n_steps else None,
+        "preparation": made.get("configuration"),
+    }
+    if made:
+        units = PreparationOptions.recorded(made).units or {}
+        facts["units"] = {name: units.get(name) for name in facts["channels"]}
+    return {name: value for name, value in facts.items() if value is not None}

@@ -20,6 +20,7 @@ class GraphWindows:
     """Names of the scaled windows (n, t, c) float32, their lengths and number of steps.
 
     `lengths` int64 is of shape (n,), or (1,) if all windows are full; `n_steps` is t, (1,).
+    `present` (n,) bool marks the windows that a sensor of several has.
     """
 
     x: str
@@ -27,6 +28,7 @@ class GraphWindows:
     n_steps: str
     n_channels: int
     are_full: bool
+    present: str = ""
 
     def is_valid(self, g: Graph, lengths: str | None = None) -> str:
         """Mark the steps below the lengths, (n or 1, t)."""
@@ -42,8 +44,12 @@ def read_windows(
     lengths: bool,
     dtype: str,
     steps: bool,
+    sensor: str | None = None,
 ) -> GraphWindows:
-    """Declare the inputs of an estimator's graph, then crop and scale them."""
+    """Declare the inputs of an estimator's graph, then crop and scale them.
+
+    Windows that a `sensor` of several lacks, without a finite sample, become zeros.
+    """
     n_channels, flat = estimator._n_channels, estimator._flat_timesteps
     preparation = estimator.preparation_
     if n_timesteps is not None and flat not in (None, n_timesteps):
@@ -56,9 +62,15 @@ def read_windows(
     made = preparation or {}
     n_given = len(input_channels(made)) if steps else n_channels
     n_timesteps = flat or n_timesteps
-    n_of_axis: int | str = "timesteps" if n_timesteps is None else n_timesteps
+    own = "" if sensor is None else f"_{sensor}"
+    n_of_axis: int | str = f"timesteps{own}" if n_timesteps is None else n_timesteps
     shape: list[int | str] = ["n", n_of_axis] if flat else ["n", n_of_axis, n_given]
-    x = g.add_input("X", dtype, shape)
+    x = g.add_input(f"X{own}", dtype, shape)
+    present = ""
+    if sensor is not None:
+        is_lost = g.cast(g("Or", g("IsNaN", x), g("IsInf", x)), np.int32)
+        present = g("Equal", g("ReduceMin", is_lost, axes=[1, 2], keepdims=0), np.int32(0))
+        x = g("Where", g("Unsqueeze", present, [1, 2]), x, np.dtype(dtype).type(0))
     if steps:
         x = apply_steps(g, x, made, dtype)
     if flat:
@@ -67,7 +79,7 @@ def read_windows(
     if n_timesteps is not None:
         n_steps = g.constant([n_timesteps])
     valid = g.add_input("lengths", np.int64, ["n"]) if lengths else n_steps
-    windows = GraphWindows(x, valid, n_steps, n_channels, not lengths)
+    windows = GraphWindows(x, valid, n_steps, n_channels, not lengths, present)
     longest = estimator.max_timesteps
     if longest is not None and (n_timesteps is None or n_timesteps > longest):
         windows = _cropped(g, windows, longest, estimator.crop)
@@ -88,7 +100,7 @@ def _cropped(g: Graph, windows: GraphWindows, longest: int, crop: str) -> GraphW
         index = g("Unsqueeze", g("Add", g("Unsqueeze", start, [1]), steps), [2])
         sizes = g("Concat", g("Shape", x, end=1), n_steps, [windows.n_channels], axis=0)
         x = g("GatherElements", x, g("Expand", index, sizes), axis=1)
-    return GraphWindows(x, lengths, n_steps, windows.n_channels, windows.are_full)
+    return replace(windows, x=x, lengths=lengths, n_steps=n_steps)
 
 
 def _scaled(g: Graph, windows: GraphWindows, scaler: Scaler | KeyedScaler | None) -> GraphWindows:
@@ -110,7 +122,7 @@ def _scaled(g: Graph, windows: GraphWindows, scaler: Scaler | KeyedScaler | None
     x = g.cast(x, np.float32)
     if not windows.are_full:
         x = g("Where", g("Unsqueeze", windows.is_valid(g), [2]), x, np.float32(0))
-    return GraphWindows(x, windows.lengths, windows.n_steps, windows.n_channels, windows.are_full)
+    return replace(windows, x=x)
 
 
 def as_steps(g: Graph, windows: GraphWindows, patch: Patch | None) -> GraphWindows:

@@ -252,8 +252,7 @@ def test_mistakes_in_a_fit_are_said():
 
 def test_what_works_for_one_sensor_names_its_model(fitted, tmp_path):
     for call in (
-        lambda: fitted.to_c(tmp_path),
-        lambda: fitted.to_onnx(tmp_path / "m.onnx"),
+        lambda: fitted.smoother_to_onnx(tmp_path / "m.onnx"),
         lambda: fitted.plot_history(),
     ):
         with pytest.raises(InputError, match=r"sensors_\['fast'\]"):

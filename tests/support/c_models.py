@@ -25,18 +25,23 @@ def need(compiler):
     return found
 
 
+def build(sources, compiler="gcc", options=("-O1",)):
+    """Compile sources to a library, without a warning, and load it."""
+    library = Path(sources[0]).parent / "model.so"
+    command = [need(compiler), *STRICT, *options, "-shared", "-fPIC", "-o", str(library)]
+    command += [*map(str, sources), "-lm"]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return ctypes.CDLL(str(library))
+
+
 class CModel:
     """The functions of an exported model, compiled by gcc."""
 
     def __init__(self, export, n_channels, n_classes, compiler="gcc", options=("-O1",)):
         folder = Path(export.source).parent
         (folder / "size.c").write_text(SIZE)
-        library = folder / "model.so"
-        command = [need(compiler), *STRICT, *options, "-shared", "-fPIC", "-o", str(library)]
-        command += [str(export.source), str(folder / "size.c"), "-lm"]
-        built = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert built.returncode == 0, built.stderr
-        self._c = ctypes.CDLL(str(library))
+        self._c = build([export.source, folder / "size.c"], compiler, options)
         self._c.size_of_state.restype = ctypes.c_size_t
         self.size = self._c.size_of_state()
         self._state = (ctypes.c_double * (self.size // 8 + 1))()
@@ -88,6 +93,40 @@ class CModel:
     def class_names(self):
         kind = ctypes.c_char_p * self.n_classes
         return [name.decode() for name in kind.in_dll(self._c, "sensorseq_class_names")]
+
+
+class CSensors:
+    """The functions of an exported model of several sensors, compiled by gcc."""
+
+    def __init__(self, export, n_classes):
+        self.n_classes = n_classes
+        self._parts = {name: one.header.stem[:-6] for name, one in export.sensors.items()}
+        self._c = build([export.source, *(one.source for one in export.sensors.values())])
+        self._name = export.header.stem[:-6]
+        self._bytes = export.ram_bytes
+
+    def stream(self, sensor, samples):
+        """Return the probabilities of all windows of a sensor, from a reset on."""
+        state = (ctypes.c_double * (self._bytes // 8 + 1))()
+        reset, push = (self._c[f"{self._parts[sensor]}_{what}"] for what in ("reset", "push"))
+        reset(state)
+        found, out = [], np.zeros(self.n_classes, np.float32)
+        for sample in np.ascontiguousarray(samples, np.float32):
+            if push(state, _pointer(sample), _pointer(out)) > 0:
+                found.append(out.copy())
+        return found
+
+    def join(self, rows):
+        """Join the probabilities of each sensor, None for one that is missing, or return -1."""
+        out = np.zeros(self.n_classes, np.float32)
+        given = [None if row is None else _pointer(row) for row in rows]
+        code = self._c[f"{self._name}_join"](*given, _pointer(out))
+        return out if code == 0 else code
+
+    def is_unknown(self, probabilities):
+        """Return whether a window with these probabilities is of no known class."""
+        given = np.ascontiguousarray(probabilities, np.float32)
+        return bool(self._c[f"{self._name}_is_unknown"](_pointer(given)))
 
 
 def _pointer(array):

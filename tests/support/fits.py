@@ -1,6 +1,7 @@
 """A classifier of one short training, and what two fits are compared by."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 
@@ -82,6 +83,12 @@ def know_by_probabilities(fitted, probabilities):
     """Let a classifier know one point alone, so that it knows none of the windows it is given."""
     points = np.log(np.full((9, len(probabilities)), probabilities, np.float32))
     fitted._known = OutOfDistribution(points, np.ones(100))
+
+
+def weigh_sensors(fitted, weights, X):
+    """Let sensors count by these weights {pattern: row}; X is of the known classes."""
+    fitted._fusion = replace(fitted._fusion, weights=weights)
+    fitted._known = OutOfDistribution.learn(fitted.predict_proba(X), None)
 
 
 class InterruptAfter:

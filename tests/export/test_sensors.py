@@ -1,0 +1,227 @@
+"""Exports of several sensors decide as the classifier does, whichever sensors a window has."""
+
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+from c_models import CSensors
+from commands import refused, succeed
+from fits import plain_classifier, weigh_sensors
+
+from sensorseq import Recording, SensorLSTMClassifier
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.export.c_source import with_rounded_weights
+from sensorseq.export.check import onnx_difference
+from sensorseq.export.sensors import weight_table
+from sensorseq.io.prepared import read_one_or_several
+from sensorseq.prediction.fusion import Fusion, key_of
+from sensorseq.recording import Channel
+from sensorseq.sensor_windows import as_sensor_windows
+
+SHAPES = {"fast one": (40, 2), "slow": (9, 1), "third": (12, 1)}
+PATTERNS = np.array([[p >> s & 1 for s in range(3)] for p in range(8)], bool)
+RATES_HZ = {"imu": 20.0, "motor": 5.0}
+TOLERANCE = 1e-5
+
+
+def windows(n=64, seed=0):
+    """Each of the first two sensors knows one of the two bits of the class."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 4
+    X = {}
+    for bit, (name, shape) in enumerate(SHAPES.items()):
+        level = (y >> bit & 1)[:, None, None]
+        X[name] = (level + 0.5 * rng.normal(size=(n, *shape))).astype(np.float32)
+    return X, np.array(["a", "b", "c", "d"])[y], np.arange(n) // 4 % 8
+
+
+def lacking(X, present):
+    """Return windows that have these sensors (n, n_sensors)."""
+    return {
+        name: np.where(present[:, at, None, None], own, np.float32(np.nan))
+        for at, (name, own) in enumerate(X.items())
+    }
+
+
+@pytest.fixture(scope="module", params=["expected", "error"])
+def fitted(request):
+    X, y, groups = windows()
+    settings = {"max_epochs": 2, "hidden_size": 4, "random_state": 0}
+    model = plain_classifier(**settings, missing=request.param)
+    if request.param == "expected":
+        X["slow"][::7] = np.nan
+    model.fit(X, y, groups=groups)
+    for at, one in enumerate(model.sensors_.values()):
+        one.temperature_ = 0.7 + at  # no factor is that of another sensor
+        for tensor in one.module_.state_dict().values():
+            tensor.mul_(2.0)  # weights that are large enough to matter
+    rows = np.random.default_rng(0).uniform(0.3, 1.5, PATTERNS.shape) * PATTERNS
+    keys = list(map(key_of, PATTERNS))
+    weights = dict(zip(keys, rows, strict=True))
+    del weights["011"]  # as if never seen together in the fit
+    weigh_sensors(model, weights, windows()[0])
+    return model
+
+
+def expected_of(model, X, present):
+    """Return the probabilities of windows, and NaN for those that `predict` refuses."""
+    probabilities = np.full((len(present), 4), np.nan)
+    rows = present.all(axis=1) if model.missing == "error" else present.any(axis=1)
+    probabilities[rows] = model.predict_proba({name: own[rows] for name, own in X.items()})
+    return probabilities
+
+
+def test_a_graph_of_several_sensors_gives_the_probabilities_of_every_pattern(fitted, tmp_path):
+    path = tmp_path / "model.onnx"
+    fitted.to_onnx(path, false_alarm_rate=0.2)
+    present = np.concatenate([np.tile(PATTERNS, (4, 1)), np.ones((32, 3), bool)])
+    X = lacking(windows(seed=1)[0], present)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    found, unknown = session.run(None, {f"X_{name}": own for name, own in X.items()})
+    expected = expected_of(fitted, X, present)
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+    has_class = ~np.isnan(expected[:, 0])
+    is_known = np.zeros(len(present), bool)
+    decided = {name: own[has_class] for name, own in X.items()}
+    is_known[has_class] = fitted.predict_or_abstain(decided, false_alarm_rate=0.2).answered
+    assert 0 < is_known.sum() < has_class.sum()
+    np.testing.assert_array_equal(unknown, ~is_known)
+    said = session.get_modelmeta().custom_metadata_map
+    assert json.loads(said["sensors"]).keys() == SHAPES.keys()
+    assert onnx_difference(fitted, path, as_sensor_windows(decided)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_c_of_several_sensors_gives_the_probabilities_of_every_pattern(fitted, tmp_path, weights):
+    export = fitted.to_c(tmp_path, weights=weights, false_alarm_rate=0.2)
+    model = with_rounded_weights(fitted) if weights == "int8" else fitted
+    compiled = CSensors(export, 4)
+    present = np.repeat(PATTERNS, 3, axis=0)
+    X = windows(len(present), seed=1)[0]
+    given = {name: [compiled.stream(name, own)[0] for own in X[name]] for name in X}
+    expected = expected_of(model, lacking(X, present), present)
+    for at, row in enumerate(expected):
+        parts = [given[name][at] if present[at, s] else None for s, name in enumerate(X)]
+        found = compiled.join(parts)
+        np.testing.assert_allclose(found, -1 if np.isnan(row[0]) else row, atol=TOLERANCE, rtol=0)
+        if not np.isnan(row[0]):
+            one = {name: own[at : at + 1] for name, own in lacking(X, present).items()}
+            answered = model.predict_or_abstain(one, false_alarm_rate=0.2).answered[0]
+            assert compiled.is_unknown(found) == (not answered)
+    full = [given[name][0] for name in X]
+    assert compiled.join([np.float32([np.nan, 0, 0, 1]), *full[1:]]) == -1
+    assert np.isfinite(compiled.join([np.float32([0, 0, 0, 1]), *full[1:]])).all()
+    assert export.ram_bytes == sum(one.ram_bytes for one in export.sensors.values())
+    assert "fast one " in str(export)
+
+
+def test_the_table_has_the_weights_of_every_pattern():
+    alone = {"100": [2.0, 0, 0], "010": [0, 1.0, 0], "001": [0, 0, 4.0], "110": [1.0, 3.0, 0]}
+    fusion = Fusion(("a", "b", "c"), {key: np.array(row) for key, row in alone.items()})
+    table = weight_table(fusion)
+    assert table.shape == (8, 3)
+    for number, pattern in enumerate(PATTERNS[1:], 1):
+        np.testing.assert_array_equal(table[number], fusion.weights_of(pattern))
+
+
+def test_what_a_graph_of_several_sensors_cannot_do_is_said(fitted, tmp_path):
+    for arguments, message in (
+        (
+            {"n_timesteps": 40},
+            r"n_timesteps=40 cannot hold for all sensors \(fast one, slow, third",
+        ),
+        ({"lengths": True}, "lengths=True is for a model of one sensor"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            fitted.to_onnx(tmp_path / "model.onnx", **arguments)
+    for arguments, message in (
+        ({"hop": 4}, "hop=4 cannot hold for all sensors"),
+        ({"sample_rate_hz": 9.0}, "leave it out, and resample to the rate of each sensor"),
+        ({"smooth": "filter"}, "smooth='filter' is for a model of one sensor"),
+        ({"prefix": "a b"}, "prefix='a b' is not a C identifier"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            fitted.to_c(tmp_path / "c", **arguments)
+    with pytest.raises(InputError, match="of 11 sensors cannot be exported"):
+        weight_table(Fusion(tuple("abcdefghijk"), {}))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A prepared file of two sensors, of which one falls silent in a recording, and a model."""
+    folder, rng = tmp_path_factory.mktemp("files"), np.random.default_rng(0)
+    for label in range(3):
+        (folder / "logs" / f"class_{label}").mkdir(parents=True)
+        for number in range(4):
+            for sensor, rate in RATES_HZ.items():
+                end_s = 9 if (sensor, label, number) == ("motor", 1, 2) else 20
+                t = np.arange(0, end_s, 1 / rate)
+                rows = np.column_stack([t, np.sin((1 + label) * t), rng.normal(size=len(t))])
+                path = folder / "logs" / f"class_{label}" / f"{sensor}_{number}.csv"
+                head = f"time,{sensor}_a,{sensor}_b"
+                np.savetxt(path, rows, "%.9g", ",", header=head, comments="")
+    how = ["--files", "imu_*.csv", "--files", "motor_*.csv", "--pair", "{sensor}_{recording}.*"]
+    how += ["--window-s", 2, "--hop-s", 1, "--native-rates", "--missing", "expected", "-q"]
+    prepared, model = folder / "both.h5", folder / "model.safetensors"
+    succeed("prepare", folder / "logs", "-o", prepared, *how)
+    plain_classifier(max_epochs=1, hidden_size=4, missing="expected").fit(prepared).save(model)
+    return prepared, model
+
+
+def test_the_command_checks_a_graph_on_a_file_of_several_sensors(files, tmp_path):
+    prepared, model = files
+    path = tmp_path / "model.onnx"
+    how = ["--check", prepared, "--false-alarm-rate", 0.3]
+    found = json.loads(succeed("export", model, "-o", path, *how, "--json"))
+    assert found["n_windows"] == len(read_one_or_several(prepared))
+    assert found["largest_difference"] <= TOLERANCE
+    said = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
+    sensors = json.loads(said["sensors"])
+    assert sensors["motor"]["channels"] == ["motor_a", "motor_b"]
+    assert [sensors[name]["sample_rate_hz"] for name in sensors] == pytest.approx([20, 5])
+    assert {"n_timesteps", "window_s", "preparation"} <= sensors["imu"].keys()
+    other = tmp_path / "other.onnx"
+    assert "one sensor at a time" in refused(3, "export", model, "-o", other, "--smooth", "lag")
+    assert "--timesteps 5 cannot hold for all" in refused(
+        2, "export", model, "-o", other, "--timesteps", 5
+    )
+    assert not other.exists()
+
+
+@pytest.mark.parametrize("other", ["A B", "a b_model"])
+def test_sensors_with_the_same_name_in_c_are_refused(tmp_path, other):
+    X, y, _ = windows()
+    model = plain_classifier(max_epochs=1, hidden_size=2).fit(
+        {"a b": X["slow"], other: X["third"]}, y
+    )
+    with pytest.raises(ArgumentError, match=f"'a b' and '{other}' would both have the name"):
+        model.to_c(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_c_that_decides_as_the_timeline(files, tmp_path):
+    prepared, path = files
+    how = ["--format", "c", "--prefix", "robot", "--check", prepared, "--json"]
+    told = json.loads(succeed("export", path, "-o", tmp_path / "c", *how))
+    assert {one.name for one in (tmp_path / "c").iterdir()} == {
+        f"robot_{name}model.{end}" for name in ("", "imu_", "motor_") for end in "ch"
+    }
+    model = SensorLSTMClassifier.load(path)
+    part = read_one_or_several(prepared).part("validation")
+    assert told["accuracy"]["rounded"] == model.score(part)
+    export = model.to_c(tmp_path / "c")
+    assert "a multiple of the hop (1 s)" in export.header.read_text()
+    rng, recordings, given = np.random.default_rng(1), {}, []
+    compiled = CSensors(export, 3)
+    for sensor, rate in RATES_HZ.items():
+        t = 0.53 + np.arange(0, 12, 1 / rate) + 0.3 / rate
+        values = np.column_stack([np.sin(2 * t), rng.normal(size=len(t))])
+        channels = tuple(Channel(f"{sensor}_{name}") for name in "ab")
+        recordings[sensor] = Recording(values, t, channels, "new")
+        given.append(compiled.stream(sensor, values[t >= 1.0]))
+    expected = model.timeline(recordings, smooth="none")
+    rows = [compiled.join(both) for both in zip(*given, strict=True)]
+    np.testing.assert_allclose(expected.start_s[:2], [1.0, 2.0], atol=0.1)
+    np.testing.assert_allclose(rows, expected.probabilities, atol=TOLERANCE, rtol=0)
