@@ -34,7 +34,7 @@ from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions, takes_options
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
-from sensorseq.readers.find import by_sensor
+from sensorseq.readers.source import by_sensor
 from sensorseq.readers.stamps import date_of, describe_clock
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.sensor_windows import SensorWindows
@@ -298,9 +298,10 @@ def _windows_of_sensors(
     reading: PreparationOptions,
     model: ClassPredictor,
 ) -> tuple[Recording, SensorWindows]:
-    """Return the recording of the first sensor that has one, and the windows of all."""
+    """Return the recording of the sensor that begins first, and the windows of all."""
     recordings = {}
-    for name, (one,) in by_sensor([source]).items():
+    channels = [name for plan in plans.values() for name in plan.options.channels or ()]
+    for name, (one,) in by_sensor([source], channels).items():
         listed = str(one.paths[0])
         with noting(f"while reading {listed}"):
             if name not in plans:
@@ -310,7 +311,7 @@ def _windows_of_sensors(
     assert fusion is not None
     hop_s = next(iter(plans.values())).options.hop_s
     windows = cut_sensors(model.sensors_, recordings, fusion.missing, hop_s)
-    return next(iter(recordings.values())), windows
+    return min(recordings.values(), key=lambda one: one.timestamps_s[0]), windows
 
 
 def read_recording(
