@@ -173,6 +173,12 @@ def test_commands_go_from_logs_to_a_prediction(logs, tmp_path):
     file = logs / "class_1" / "run_2.mcap"
     (one,) = json.loads(succeed("predict", model, file, "--json", "--quiet"))["recordings"]
     assert (one["paths"], one["label"], one["n_windows"]) == ([str(file)], "class_1", 4)
+    decisions = succeed("stream", model, "--replay", file, "--quiet").splitlines()
+    np.testing.assert_allclose(
+        [list(json.loads(line)["probabilities"].values()) for line in decisions],
+        [list(row["probability"].values()) for row in one["windows"]],
+        atol=1e-9,
+    )
     alone = write_log(tmp_path / "alone.mcap", {"/imu": 50.0, "/rain": 1.0})
     code, _, err = said("predict", model, alone)
     assert (code, "windows lack sensors: '/motor' in 4 of 4 windows" in err) == (3, True)
