@@ -50,6 +50,9 @@ class RecordingSource:
         Name of the sensor of each path; empty for a recording of one file.
     channels : tuple of str
         What is read of a robot log by default, if it is one topic; empty for everything.
+    is_sensor : bool
+        True for one of several sensors, whose timestamps are kept on the clock they share, though
+        too precise for a float.
     missing_sensors : tuple of str
         Sensors that other recordings have and that have no file here.
     root : Path
@@ -79,6 +82,7 @@ class RecordingSource:
     form: CsvFormat = USUAL_FORM
     labelled_by: str | None = None
     channels: tuple[str, ...] = ()
+    is_sensor: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from sensorseq.readers.columns import (
 from sensorseq.readers.csv import CsvTable
 from sensorseq.readers.find import RecordingSource
 from sensorseq.readers.hdf5 import open_hdf5
-from sensorseq.readers.join import join_sensors
+from sensorseq.readers.join import from_origin, join_sensors
 from sensorseq.readers.long_table import digest_rows, open_rows
 from sensorseq.readers.parquet import open_parquet
 from sensorseq.readers.robot_logs import (
@@ -98,7 +98,7 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
         parts = [read_recording(_opens(source, path), path, use, origin) for path in source.paths]
     if channels is None and not source.is_log:
         parts = [without_counters(part) for part in parts]
-    recording = parts[0]
+    recording = from_origin(parts[0], 0) if source.is_sensor else parts[0]
     if len(parts) > 1:
         try:
             recording = join_sensors(parts, source.sensors)
@@ -184,7 +184,8 @@ def by_sensor(
         parts: dict[str, RecordingSource] = {}
         if source.sensors:
             for name, path in zip(source.sensors, source.paths, strict=True):
-                parts[name] = replace(source, paths=(path,), sensors=(), missing_sensors=())
+                one = replace(source, paths=(path,), sensors=(), missing_sensors=())
+                parts[name] = replace(one, is_sensor=True)
         elif source.is_log:
             try:
                 parts = _topics(source, channels)

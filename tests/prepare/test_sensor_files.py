@@ -85,6 +85,27 @@ def test_windows_are_the_samples_at_those_times(logs, tmp_path):
         assert t[first] - 6.0 < 1 / rate
 
 
+def test_stamps_in_nanoseconds_stay_on_the_clock_of_the_sensors(logs, tmp_path):
+    """Stamps too precise for a float count from a file's first one, which sensors do not share."""
+    for path in logs.glob("*/*.csv"):
+        rows = np.loadtxt(path, delimiter=",", skiprows=1)
+        late_s = 3.3 if path.name.startswith("imu") else 0.0
+        ns = 1_700_000_000_000_000_000 + np.round(1e9 * (rows[:, 0] + late_s)).astype(np.int64)
+        lines = [
+            f"{t},{x!r}" for t, x in zip(ns.tolist(), (ns % 10**11 / 1e9).tolist(), strict=True)
+        ]
+        (tmp_path / "logs" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        text = "\n".join([f"stamp_ns,{path.name.split('_')[0]}_s", *lines, ""])
+        (tmp_path / "logs" / path.parent.name / path.name).write_text(text)
+    given = {**FILES, **HOW, "time_column": "stamp_ns", "split": "none"}
+    prepare(tmp_path / "logs", tmp_path / "w.h5", **given)
+    windows = read_sensor_windows(tmp_path / "w.h5", ["imu", "motor"])
+    begins = [windows[name].X[:, 0, 0] for name in ("imu", "motor")]
+    assert len(windows) == 12 * 13
+    assert np.abs(begins[0] - begins[1]).max() < 0.21
+    np.testing.assert_allclose(windows.start_s % 100, np.minimum(*begins), atol=1e-5)
+
+
 def test_no_array_has_more_values_than_its_sensor(logs, tmp_path):
     """Not a joined matrix: the file of 50 and 6.5 Hz has each sensor's own samples alone."""
     prepare(logs, tmp_path / "w.h5", **FILES, **HOW)
