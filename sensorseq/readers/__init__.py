@@ -106,7 +106,7 @@ def read_sensors(
         Which files belong together, and how to read them; all but `salvage` and `scratch` can be
         given by name:
         ``read_sensors("logs", files=["pro_*.csv", "imu_*.csv"], pair="{sensor}_{recording}.*")``.
-        In robot logs each topic is a sensor; `channels` chooses topics and what is read of them.
+        In robot logs each topic is a sensor; the channels choose topics and what is read of them.
     on_error : {"stop", "skip"}, default="stop"
         As in `read_recordings`.
 

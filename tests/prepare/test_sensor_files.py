@@ -184,6 +184,8 @@ def test_commands_go_from_logs_to_a_test(logs, tmp_path):
     assert set(found["baselines"]) == {"majority", "ridge", "gradient_boosting", "rocket_ridge"}
     code, _, err = said("inspect", path, "--leakage")
     assert (code, "several sensors, each at its own rate (imu, motor)" in err) == (3, True)
+    code, _, err = said("inspect", path, "--leakage", "--sensor", "mottor")
+    assert (code, "has imu, motor. Did you mean motor?" in err) == (2, True)
     for file in (path, model):
         described = json.loads(succeed("info", file, "--json"))
         assert list(described["sensors"]) == ["imu", "motor"]
@@ -194,6 +196,24 @@ def test_commands_go_from_logs_to_a_test(logs, tmp_path):
     for command in (["train", path, "-o", tmp_path / "x"], ["evaluate", model, path]):
         code, _, err = said(*command, "--report", tmp_path / "page.html")
         assert (code, "--report is about one sensor" in err) == (2, True)
+
+
+def test_one_sensor_of_a_file_is_inspected_without_the_windows_that_it_lacks(logs, tmp_path):
+    folder = copied(logs, tmp_path / "logs", "motor_3.csv")
+    path = tmp_path / "w.h5"
+    prepare(folder, path, **FILES, **HOW, missing="expected")
+    windows = read_sensor_windows(path, ["imu", "motor"])["motor"]
+    has = np.isfinite(windows.X).any(axis=(1, 2))
+    said_of_it = succeed("inspect", path, "--leakage", "--sensor", "motor")
+    assert f"no leak found in {has.sum()} windows" in said_of_it
+    page = tmp_path / "page.html"
+    found = json.loads(succeed("inspect", path, "--html", page, "--sensor", "motor", "--json"))
+    names = [one["recording_id"] for one in found["recordings"]]
+    assert names == sorted(set(windows.recording_id[has].tolist()))
+    assert len(names) == 9
+    assert "motor_a" in page.read_text()
+    code, _, err = said("inspect", folder, "--sensor", "motor")
+    assert (code, "--sensor is for a prepared file" in err) == (2, True)
 
 
 def test_predict_finds_the_files_of_the_other_sensors(logs, tmp_path):
