@@ -21,7 +21,7 @@ from sensorseq_runtime.prediction import live
 from sensorseq_runtime.prediction.load import load_classifier
 from sensorseq_runtime.prediction.network import usable_threads
 from sensorseq_runtime.prediction.outside import tell_outside
-from sensorseq_runtime.prediction.stream import DecisionStream, prediction_plan
+from sensorseq_runtime.prediction.stream import prediction_plan
 from sensorseq_runtime.recording import Channel, Recording
 from sensorseq_runtime.sequence.smoothing import SMOOTH, STREAM_SMOOTH
 from sensorseq_runtime.sequence.timeline import spans_as_csv
@@ -63,15 +63,17 @@ def _parser() -> argparse.ArgumentParser:
         add("--smooth", choices=smooth, default=default)
         add("--lag", type=int, default=3, help="later windows that --smooth lag waits for")
         add("--mean-dwell-s", type=float, help="how long a class lasts on average")
-        add("--sample-rate-hz", type=float, help="rate of samples without time stamps")
         add("--time-column", help="column of time stamps in seconds [time]")
         add("--strict", action="store_true", help="windows unlike the training are an error")
         add("--quiet", action="store_true")
+    predict.add_argument("--sample-rate-hz", type=float, help="rate of a log without time stamps")
     predict.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="CSV with a header")
     predict.add_argument("--hop-s", type=float, help="seconds between window starts")
     predict.add_argument("--csv", type=Path, help="write the spans as a table")
     predict.add_argument("--json", action="store_true", help="one line of JSON for each log")
     predict.set_defaults(run=_predict)
+    of = {"action": "append", "metavar": "[NAME=]HZ"}
+    stream.add_argument("--sample-rate-hz", **of, help="rate of the samples, or of each sensor")
     stream.add_argument("--input", type=Path, help="pipe or serial line [stdin]")
     stream.add_argument("--udp", metavar="[HOST:]PORT", help="listen for datagrams of samples")
     stream.add_argument("--tcp", metavar="[HOST:]PORT", help="serve each connection as a robot")
@@ -91,12 +93,11 @@ def _stream(given: argparse.Namespace) -> None:
     if sum(source is not None for source in (given.input, given.udp, given.tcp)) > 1:
         raise InputError("--input, --udp and --tcp exclude each other.")
     model = load_classifier(given.model, strict=given.strict)
-    model._check_single("sensorseq-run stream")
     say = (lambda _: None) if given.quiet else _warn
 
-    def make() -> DecisionStream:
+    def make() -> live.AnyStream:
         made = model.stream(
-            given.sample_rate_hz,
+            live.rates_of(given.sample_rate_hz),
             max_gap_s=given.max_gap_s,
             max_delay_s=given.max_delay_s,
             false_alarm_rate=given.false_alarm_rate,
@@ -104,10 +105,12 @@ def _stream(given: argparse.Namespace) -> None:
             lag=given.lag,
             mean_dwell_s=given.mean_dwell_s,
         )
-        made.on_outside = partial(tell_outside, say=_warn, strict=given.strict)
+        tell = partial(tell_outside, say=_warn, strict=given.strict)
+        live.tell_of_outside(made, tell)
         return made
 
     decisions = make()
+    parser = live.parser_for(decisions, given.format, given.time_column)
     if given.tcp is not None:
         import asyncio  # takes longer to import than to load a model
 
@@ -116,7 +119,6 @@ def _stream(given: argparse.Namespace) -> None:
         own = {"sample_format": given.format, "time_column": given.time_column}
         asyncio.run(serve(make, given.tcp, **own, n_threads=usable_threads(), say=say))
         return
-    parser = live.SampleParser(given.format, decisions.channels, given.time_column)
     with ExitStack() as stack:
         if given.udp is not None:
             samples = live.samples_of_udp(given.udp, parser)

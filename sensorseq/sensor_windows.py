@@ -1,6 +1,6 @@
 """SensorWindows: the windows of several sensors, each at its own rate, aligned in time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import ArgumentError, WindowError, check_choice
+from sensorseq.errors import ArgumentError, WindowError, check_choice, did_you_mean
 from sensorseq.windows import WindowSet
 
 __all__ = ["SensorWindows", "align_sensors"]
@@ -202,6 +202,24 @@ def as_sensor_windows(
     if known:
         sets = {name: replace(one, **known) for name, one in sets.items()}
     return SensorWindows(sets)
+
+
+def channels_of_sensors(
+    channels: Sequence[str] | None, sensors: Iterable[str]
+) -> dict[str, list[str] | None]:
+    """Return the channels of each sensor whose channels begin with its name; None for all."""
+    if channels is None:
+        return dict.fromkeys(sensors)
+    own = {name: [one for one in channels if one.startswith(f"{name}.")] for name in sensors}
+    known = [one for names in own.values() for one in names]
+    for name in channels:
+        if name not in known:
+            raise ArgumentError(
+                f"channels={name!r} is of none of the sensors {', '.join(own)}. With native_rates,"
+                " channels are those of topics of robot logs; of other recordings choose `files`."
+                + did_you_mean(name.partition(".")[0], own)
+            )
+    return {name: names for name, names in own.items() if names}
 
 
 def align_sensors(

@@ -74,6 +74,9 @@ def inspect(
     leakage: Annotated[
         bool, Option("--leakage", help="Check a prepared file for leakage between its parts.")
     ] = False,
+    sensor: Annotated[
+        str | None, Option(metavar="NAME", help="Of a prepared file of several sensors, which.")
+    ] = None,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
     no_verify: opt.NoVerify = False,
@@ -96,15 +99,17 @@ def inspect(
             f"{OPTIONS[next(iter(selected))].flag} is for recordings and has no use with a prepared"
             " file; remove it."
         )
+    if sensor is not None and not is_prepared:
+        raise ArgumentError("--sensor is for a prepared file, with --html or --leakage; remove it.")
     if leakage:
         if html is not None:
             raise ArgumentError("--html shows no leakage; run the command once for each.")
-        _inspect_leakage(path, as_json)
+        _inspect_leakage(path, sensor, as_json)
         return
     check_output(html, path)
     with progress("reading", quiet=quiet) as advance:
         if is_prepared:
-            found, facts = described.inspect_windows(path, progress=advance)
+            found, facts = described.inspect_windows(path, sensor=sensor, progress=advance)
         else:
             found, facts = described.inspect_recordings(
                 path, **selected, read_logs=html is not None, progress=advance
@@ -119,11 +124,11 @@ def inspect(
         raise typer.Exit(BAD_INPUT)
 
 
-def _inspect_leakage(path: Path, as_json: bool) -> None:
+def _inspect_leakage(path: Path, sensor: str | None, as_json: bool) -> None:
     from sensorseq.evaluation.inspect import inspect_data, inspect_leakage
     from sensorseq.evaluation.text import wrapped
 
-    report, data = inspect_leakage(path), inspect_data(path)
+    report, data = inspect_leakage(path, sensor), inspect_data(path, sensor)
     shown = "\n".join([str(report), *(wrapped(f"data: {finding}") for finding in data)])
     say({**report.to_dict(), "data": [finding.to_dict() for finding in data]}, shown, as_json)
     if report:

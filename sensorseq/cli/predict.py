@@ -115,14 +115,19 @@ def stream(
         str | None, Option(metavar="[HOST:]PORT", help="Listen for datagrams of samples.")
     ] = None,
     replay: Annotated[
-        Path | None, Option(metavar="FILE", help="Replay a recording or log.")
+        Path | None,
+        Option(metavar="FILE", help="Replay a recording or log; of several sensors, any file."),
     ] = None,
     speed: Annotated[float, Option(min=0, help="Speed of the replay; 0: without waiting.")] = 0.0,
     sample_format: Annotated[
         str, Option("--format", metavar="KIND", help="csv, float32 or float64.")
     ] = "csv",
     sample_rate_hz: Annotated[
-        float | None, Option(metavar="HZ", help="Rate of the samples [default: the model's].")
+        list[str] | None,
+        Option(
+            metavar="[NAME=]HZ",
+            help="Rate of the samples [default: the model's]; repeatable for several sensors.",
+        ),
     ] = None,
     time_column: Annotated[
         str | None, Option(metavar="NAME", help="Column of time stamps in seconds [default: time].")
@@ -145,18 +150,19 @@ def stream(
     Samples are lines of CSV with a header, or the model's channels in order, perhaps after the
     time; or little-endian floats. Ctrl-C, the end of the input or an empty datagram ends the
     stream; then the rest is decided.
+
+    Of several sensors, each line begins with the name of its sensor and the time, such as
+    imu,0.01,0.3,9.8; a sensor may send a header: imu,time,gyro_x,acc_z.
     """
     from sensorseq.prediction import live
     from sensorseq.prediction.outside import tell_outside
-    from sensorseq.prediction.stream import DecisionStream
 
     check_choice("--format", sample_format, live.FORMATS)
     if sum(given is not None for given in (source, udp, replay)) > 1:
         raise ArgumentError("--input, --udp and --replay exclude each other.")
     model = load_to_predict(model_file, strict=strict)
-    model._check_single("sensorseq stream")
     decisions = model.stream(
-        sample_rate_hz,
+        live.rates_of(sample_rate_hz),
         max_gap_s=max_gap_s,
         max_delay_s=max_delay_s,
         false_alarm_rate=false_alarm_rate,
@@ -164,9 +170,8 @@ def stream(
         lag=lag,
         mean_dwell_s=mean_dwell_s,
     )
-    assert isinstance(decisions, DecisionStream)
-    decisions.on_outside = partial(tell_outside, say=warn, strict=strict)
-    parser = live.SampleParser(sample_format, decisions.channels, time_column)
+    live.tell_of_outside(decisions, partial(tell_outside, say=warn, strict=strict))
+    parser = live.parser_for(decisions, sample_format, time_column)
     with ExitStack() as stack:
         if udp is not None:
             samples = live.samples_of_udp(udp, parser)

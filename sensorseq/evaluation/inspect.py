@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import InputError, ModelFileError, PreparedFileError, RecordingError, refusing
+from sensorseq.errors import (
+    ArgumentError,
+    InputError,
+    ModelFileError,
+    PreparedFileError,
+    RecordingError,
+    did_you_mean,
+    refusing,
+)
 from sensorseq.evaluation.text import format_channels, format_counts, table, wrapped
 from sensorseq.inspection.facts import RecordingFacts, measure
 from sensorseq.inspection.finding import Finding
@@ -36,7 +44,7 @@ from sensorseq.readers.stamps import describe_clock
 from sensorseq.readers.suffixes import ARRAY_SUFFIXES, suffix_of
 from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.text import listed
-from sensorseq.windows import PARTS
+from sensorseq.windows import PARTS, WindowSet
 
 _MANY_RECORDINGS = 60
 
@@ -111,11 +119,14 @@ def _spans(recording: Recording) -> Iterator[Recording]:
 
 
 def inspect_windows(
-    path: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None
+    path: str | os.PathLike[str],
+    *,
+    sensor: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[str, Any], list[RecordingFacts]]:
     """Describe a prepared file like `inspect_recordings`, from windows without overlap."""
     rows, facts = [], []
-    with PreparedFile(path) as file:
+    with _opened(path, sensor) as file:
         columns, n = file.columns, len(file)
         ids = np.full(n, "windows") if columns.recording_id is None else columns.recording_id
         labels = np.full(n, "") if columns.y is None else np.asarray(columns.y)
@@ -131,6 +142,10 @@ def inspect_windows(
                 progress(number, keys.shape[1])
             kept: list[int] = []
             end = -np.inf
+            if sensor is not None:
+                own = own[_has_numbers(file.take(own))]
+                if not len(own):
+                    continue
             for row in own.tolist():
                 if start[row] >= end - 0.5 / rate and columns.lengths[row]:
                     kept.append(row)
@@ -149,6 +164,26 @@ def inspect_windows(
             known = {"recording_id": name, "label": label, "group": recording.group}
             rows.append({**known, **_describe(recording, facts[-1])})
     return {"recordings": rows, "n_errors": 0, "odd": _odd(facts)}, facts
+
+
+def _opened(path: str | os.PathLike[str], sensor: str | None) -> PreparedFile:
+    """Open a prepared file, or one sensor of it."""
+    if sensor is not None and sensor not in (names := sensors_in(path)):
+        has = ", ".join(names) or "one sensor alone"
+        raise ArgumentError(
+            f"--sensor {sensor} is not known; {path} has {has}.{did_you_mean(sensor, names, '{}')}"
+        )
+    return PreparedFile(path, sensor=sensor)
+
+
+def _windows_of(file: PreparedFile, sensor: str | None) -> WindowSet:
+    """Return the windows; of one of several sensors those that it has."""
+    windows = file.windows()
+    return windows if sensor is None else windows.take(_has_numbers(windows))
+
+
+def _has_numbers(windows: WindowSet) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(windows.X).any(axis=(1, 2)))
 
 
 def _odd(facts: Sequence[RecordingFacts]) -> list[dict[str, Any]]:
@@ -290,16 +325,17 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def inspect_leakage(path: str | os.PathLike[str]) -> LeakageReport:
+def inspect_leakage(path: str | os.PathLike[str], sensor: str | None = None) -> LeakageReport:
     """Find leaks between the parts of a prepared file, in its windows, statistics and balance."""
-    with PreparedFile(path) as file:
-        return find_leakage(file.windows(), sample_indices=file.sample_indices, scaler=file.scaler)
+    with _opened(path, sensor) as file:
+        windows = _windows_of(file, sensor)
+        return find_leakage(windows, sample_indices=file.sample_indices, scaler=file.scaler)
 
 
-def inspect_data(path: str | os.PathLike[str]) -> list[Finding]:
+def inspect_data(path: str | os.PathLike[str], sensor: str | None = None) -> list[Finding]:
     """Check the unscaled training and validation windows of a prepared file."""
-    with PreparedFile(path) as file:
-        windows = file.windows()
+    with _opened(path, sensor) as file:
+        windows = _windows_of(file, sensor)
     names = np.full(len(windows), "") if windows.y is None else np.asarray(windows.y)
     classes, codes = np.unique(names, return_inverse=True)
     split = np.full(len(windows), "train") if windows.split is None else np.asarray(windows.split)

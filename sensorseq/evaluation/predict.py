@@ -34,7 +34,7 @@ from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions, takes_options
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
-from sensorseq.readers.find import by_sensor
+from sensorseq.readers.source import by_sensor
 from sensorseq.readers.stamps import date_of, describe_clock
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.sensor_windows import SensorWindows
@@ -164,8 +164,7 @@ def predict_recordings(
     first, *_ = models.values()
     reading = PreparationOptions.recorded(first.preparation_ or {})
     reading = replace(reading, **{k: value for k, value in options.items() if value is not None})
-    may_lack = getattr(model._fusion, "missing", "error") == "expected"
-    sources = [source for path in paths for source in _find(Path(path), reading, may_lack)]
+    sources = [source for path in paths for source in find_sources(model, Path(path), reading)]
     how = {**model._smoothing(smooth, lag, mean_dwell_s)._asdict(), "hop_s": pipeline.options.hop_s}
     how["class_shares"] = model._class_shares
     predictions = []
@@ -236,11 +235,14 @@ def table_of_spans(
     )
 
 
-def _find(path: Path, reading: PreparationOptions, may_lack: bool) -> list[RecordingSource]:
+def find_sources(
+    model: ClassPredictor, path: Path, reading: PreparationOptions
+) -> list[RecordingSource]:
     """List the recordings at a path; for a file with several sensors, also its siblings.
 
-    Those of some sensors `may_lack`.
+    The model may expect that files of some sensors are missing.
     """
+    may_lack = getattr(model._fusion, "missing", "error") == "expected"
     if may_lack and reading.files is not None:
         folder = path if path.is_dir() else path.parent
         names = [file.name for file in folder.rglob("*")]
@@ -298,19 +300,28 @@ def _windows_of_sensors(
     reading: PreparationOptions,
     model: ClassPredictor,
 ) -> tuple[Recording, SensorWindows]:
-    """Return the recording of the first sensor that has one, and the windows of all."""
+    """Return the recording of the sensor that begins first, and the windows of all."""
+    recordings = recordings_of_sensors(source, plans, reading)
+    fusion = model._fusion
+    assert fusion is not None
+    hop_s = next(iter(plans.values())).options.hop_s
+    windows = cut_sensors(model.sensors_, recordings, fusion.missing, hop_s)
+    return min(recordings.values(), key=lambda one: one.timestamps_s[0]), windows
+
+
+def recordings_of_sensors(
+    source: RecordingSource, plans: Mapping[str, RecordingPlan], reading: PreparationOptions
+) -> dict[str, Recording]:
+    """Read the channels that the model's preparation uses, of each sensor that there is."""
     recordings = {}
-    for name, (one,) in by_sensor([source]).items():
+    channels = [name for plan in plans.values() for name in plan.options.channels or ()]
+    for name, (one,) in by_sensor([source], channels).items():
         listed = str(one.paths[0])
         with noting(f"while reading {listed}"):
             if name not in plans:
                 raise RecordingError(f"the model has no sensor {name!r}, only {', '.join(plans)}.")
             recordings[name] = read_recording(one, plans[name], reading)
-    fusion = model._fusion
-    assert fusion is not None
-    hop_s = next(iter(plans.values())).options.hop_s
-    windows = cut_sensors(model.sensors_, recordings, fusion.missing, hop_s)
-    return next(iter(recordings.values())), windows
+    return recordings
 
 
 def read_recording(

@@ -4,14 +4,17 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TextIO
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, TextIO, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, RecordingError, did_you_mean
-from sensorseq.prediction.stream import DecisionStream
+from sensorseq.prediction.outside import OutsideWindows
+from sensorseq.prediction.sensor_stream import SensorStream
+from sensorseq.prediction.stream import DecisionStream, StreamDecision
 from sensorseq.recording import TIME_COLUMNS
 
 FORMATS = ("csv", "float32", "float64")
@@ -30,20 +33,53 @@ class Samples(NamedTuple):
     timestamps_s: NDArray[np.float64] | None
 
 
+class SensorSamples(NamedTuple):
+    """Samples of one of several sensors, and their timestamps."""
+
+    sensor: str
+    values: NDArray[np.float64]
+    timestamps_s: NDArray[np.float64]
+
+
+AnyStream = Union[DecisionStream, SensorStream]
+AnySamples = Union[Samples, SensorSamples]
+
+
 class SampleParser:
     """Parses bytes into samples of given channels, from lines of CSV or little-endian floats.
 
     CSV either has a header that includes the channels' names in any order, or its columns are the
     channels, optionally after the time. An empty field is a missing value. Unreadable lines, such
-    as the first fragment from a serial port, are counted in `n_unreadable` and skipped.
+    as the first fragment from a serial port, are counted in `n_unreadable` and skipped. `sensor` is
+    named in errors.
     """
 
-    def __init__(self, kind: str, channels: tuple[str, ...], time_column: str | None = None):
+    way_out = (
+        "Send a header with the channels' names, or these columns in this order; or use --format."
+    )
+
+    def __init__(
+        self,
+        kind: str,
+        channels: tuple[str, ...],
+        time_column: str | None = None,
+        sensor: str = "",
+    ):
+        self._of = f" of sensor {sensor!r}" if sensor else ""
         self._kind, self._channels, self._time_column = kind, channels, time_column
         self._rest = b""
         self._columns: list[int] | None = None  # columns of the channels, once known
         self._time: int | None = None
         self._n_lines = self.n_unreadable = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers of what was skipped."""
+        return {"n_unreadable": self.n_unreadable}
+
+    def parts(self, data: bytes, *, whole: bool = False) -> list[Samples]:
+        """Return what `feed` does, as a stream takes it."""
+        return [self.feed(data, whole=whole)]
 
     def feed(self, data: bytes, *, whole: bool = False) -> Samples:
         """Return the samples that are complete; with `whole`, also an unterminated last line."""
@@ -124,12 +160,12 @@ class SampleParser:
             return False
         if missing:
             hint = did_you_mean(missing[0], names)
-            raise InputError(f"the header has no channel {missing[0]!r}.{hint}")
+            raise InputError(f"the header{self._of} has no channel {missing[0]!r}.{hint}")
         self._n_lines = self.n_unreadable  # the header does not count as unreadable
         self._columns = [names.index(name) for name in self._channels]
         usual = [name for name in TIME_COLUMNS if name in names]
         if self._time_column is not None and self._time_column not in names:
-            raise InputError(f"the header has no time column {self._time_column!r}.")
+            raise InputError(f"the header{self._of} has no time column {self._time_column!r}.")
         time_name = self._time_column or (usual[0] if usual else None)
         self._time = None if time_name is None else names.index(time_name)
         return False
@@ -138,10 +174,129 @@ class SampleParser:
         self.n_unreadable += 1
         if self.n_unreadable == self._n_lines and self._n_lines >= _FEWEST_LINES:
             raise InputError(
-                f"the first {self._n_lines} lines are no samples of {len(self._channels)} channels"
-                f" ({', '.join(self._channels)}). The last: {line[:60]!r}. Send a header with the"
-                " channels' names, or these columns in this order; or use --format."
+                f"the first {self._n_lines} lines{self._of} are no samples of"
+                f" {len(self._channels)} channels ({', '.join(self._channels)}). The last:"
+                f" {line[:60]!r}. {self.way_out}"
             )
+
+
+class SensorParser:
+    """Parses lines of CSV that begin with the name of their sensor; the rest is as of SampleParser.
+
+    Each sensor may have a header (``imu,time,gyro_x``). Lines of no sensor are counted and skipped,
+    too. A part has at most `most` samples of a sensor, so that none gets far ahead of the others:
+    those that lag may count as missing.
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[str, tuple[str, ...]],
+        time_column: str | None,
+        most: Mapping[str, int],
+    ):
+        self._parsers = {
+            name: SampleParser("csv", own, time_column, name) for name, own in channels.items()
+        }
+        self._most = most
+        self._rest, self._n_unknown, self._unknown = b"", 0, ""
+        self._are_known = False  # True after the first line of a sensor
+        lines = (",".join([name, "time", *own]) for name, own in channels.items())
+        self.way_out = f"Send lines of {' or '.join(lines)}."
+
+    @property
+    def n_unreadable(self) -> int:
+        """The number of lines that were skipped."""
+        return sum(self.counts.values())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers of lines that were skipped, by sensor."""
+        of = {f"n_unreadable of {name}": one.n_unreadable for name, one in self._parsers.items()}
+        return {**of, f"n_unreadable of no known sensor ({self._unknown!r})": self._n_unknown}
+
+    def parts(self, data: bytes, *, whole: bool = False) -> list[SensorSamples]:
+        """Return the samples of complete lines."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if whole:
+            lines, self._rest = [*lines, self._rest], b""
+        found: list[SensorSamples] = []
+        waiting: dict[str, list[bytes]] = {name: [] for name in self._parsers}
+        for line in filter(bytes.strip, lines):
+            field, _, rest = line.partition(b",")
+            name = field.decode("utf-8-sig", "replace").strip(' \t\r"')
+            if name not in waiting:
+                self._count_unknown(name, line)
+                continue
+            self._are_known = True
+            waiting[name].append(rest)
+            if len(waiting[name]) >= self._most[name]:
+                found += self._read(waiting)
+        return [*found, *self._read(waiting)]
+
+    def _read(self, waiting: Mapping[str, list[bytes]]) -> Iterator[SensorSamples]:
+        for name, lines in waiting.items():
+            values, stamps = self._parsers[name].feed(b"\n".join(lines), whole=True)
+            lines.clear()
+            if len(values) and stamps is None:
+                raise InputError(f"the lines of sensor {name!r} have no time. {self.way_out}")
+            if stamps is not None and len(values):
+                yield SensorSamples(name, values, stamps)
+
+    def _count_unknown(self, name: str, line: bytes) -> None:
+        self._unknown = self._unknown or name[:20]
+        self._n_unknown += 1
+        if not self._are_known and self._n_unknown >= _FEWEST_LINES:
+            raise InputError(
+                f"the first {self._n_unknown} lines begin with none of the sensors"
+                f" {', '.join(self._parsers)}. The last: {line[:60]!r}. {self.way_out}"
+            )
+
+
+AnyParser = Union[SampleParser, SensorParser]
+
+
+def parser_for(stream: AnyStream, kind: str = "csv", time_column: str | None = None) -> AnyParser:
+    """Return a parser of what a stream takes."""
+    if isinstance(stream, DecisionStream):
+        return SampleParser(kind, stream.channels, time_column)
+    parser = SensorParser(
+        {name: one.channels for name, one in stream.sensors.items()},
+        time_column,
+        {
+            name: max(1, int(one.sample_rate_hz * stream.hop_s / 4))
+            for name, one in stream.sensors.items()
+        },
+    )
+    if kind != "csv":
+        raise ArgumentError(f"--format {kind} cannot name the sensor. {parser.way_out}")
+    return parser
+
+
+def rates_of(given: Sequence[str] | None) -> float | dict[str, float] | None:
+    """Parse ``--sample-rate-hz``: a number, or NAME=HZ for each of several sensors."""
+    rates = {}
+    for text in given or ():
+        name, _, rate = text.rpartition("=")
+        try:
+            rates[name] = float(rate)
+        except ValueError:
+            raise ArgumentError(
+                f"--sample-rate-hz {text} is not a number, such as 100, or NAME=HZ, such as"
+                " imu=100."
+            ) from None
+    return rates[""] if list(rates) == [""] else rates or None
+
+
+def tell_of_outside(stream: AnyStream, tell: Callable[[OutsideWindows], None]) -> None:
+    """Call `tell` when windows first are unlike those of the training; it is told the sensor."""
+    if isinstance(stream, DecisionStream):
+        stream.on_outside = tell
+        return
+
+    def tell_sensor(sensor: str, found: OutsideWindows) -> None:
+        tell(replace(found, channels=tuple(f"{sensor}: {name}" for name in found.channels)))
+
+    stream.on_outside(tell_sensor)
 
 
 def _is_number(field: bytes) -> bool:
@@ -152,11 +307,11 @@ def _is_number(field: bytes) -> bool:
     return True
 
 
-def samples_of_pipe(descriptor: int, parser: SampleParser) -> Iterator[Samples]:
+def samples_of_pipe(descriptor: int, parser: AnyParser) -> Iterator[AnySamples]:
     """Yield samples of a file, pipe or serial port as they arrive, until its end."""
     while data := os.read(descriptor, _BLOCK):
-        yield parser.feed(data)
-    yield parser.feed(b"", whole=True)
+        yield from parser.parts(data)
+    yield from parser.parts(b"", whole=True)
 
 
 def address_of(option: str, text: str) -> tuple[str, int]:
@@ -167,7 +322,7 @@ def address_of(option: str, text: str) -> tuple[str, int]:
     return host or "127.0.0.1", int(port)
 
 
-def samples_of_udp(address: str, parser: SampleParser) -> Iterator[Samples]:
+def samples_of_udp(address: str, parser: AnyParser) -> Iterator[AnySamples]:
     """Yield the samples of datagrams sent to ``[HOST:]PORT``, until an empty one arrives."""
     host, port = address_of("--udp", address)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
@@ -176,43 +331,52 @@ def samples_of_udp(address: str, parser: SampleParser) -> Iterator[Samples]:
         except OSError as error:
             raise InputError(f"cannot listen on UDP port {address}: {error.strerror}.") from error
         while data := opened.recv(_DATAGRAM):
-            yield parser.feed(data, whole=True)
+            yield from parser.parts(data, whole=True)
 
 
 def classify(
-    stream: DecisionStream,
-    samples: Iterator[Samples],
-    parser: SampleParser,
+    stream: AnyStream,
+    samples: Iterator[AnySamples],
+    parser: AnyParser,
     out: TextIO,
     say: Callable[[str], None],
 ) -> None:
     """Write the decisions about samples until they end; `say` gets what to expect and counts."""
     wait = f"; decisions come {stream.latency_s:.3g} s after their windows"
-    channels = ", ".join(stream.channels)
-    say(f"expects {channels} at {stream.sample_rate_hz:g} Hz{wait if stream.latency_s else ''}")
+    expected = "; ".join(
+        f"{name}{': ' if name else ''}{', '.join(one.channels)} at {one.sample_rate_hz:g} Hz"
+        for name, one in _streams(stream).items()
+    )
+    say(f"expects {expected}{wait if stream.latency_s else ''}")
     n_samples = write_decisions(stream, samples, out)
     if parser.n_unreadable and not n_samples:
         raise InputError(
-            f"none of {parser.n_unreadable} line(s) is a sample of {len(stream.channels)}"
-            f" channels ({channels}). Send a header with the channels' names, or these columns in"
-            " this order; or use --format."
+            f"none of {parser.n_unreadable} line(s) is a sample; this stream expects {expected}."
+            f" {parser.way_out}"
         )
-    counts = {"n_samples": n_samples, "n_unreadable": parser.n_unreadable, **stream.counts}
+    counts = {"n_samples": n_samples, **parser.counts, **stream.counts}
     said = ", ".join(f"{name.removeprefix('n_')} {n}" for name, n in counts.items() if n)
     say(said or "no samples")
 
 
-def write_decisions(stream: DecisionStream, samples: Iterator[Samples], out: TextIO) -> int:
+def _streams(stream: AnyStream) -> Mapping[str, DecisionStream]:
+    return {"": stream} if isinstance(stream, DecisionStream) else stream.sensors
+
+
+def write_decisions(stream: AnyStream, samples: Iterator[AnySamples], out: TextIO) -> int:
     """Write each decision as a line of JSON once it is due; return the number of samples."""
-    n_samples, checked = 0, np.empty(0)
+    n_samples = 0
+    push: Callable[..., list[StreamDecision]] = stream.push
+    checked = {name: np.empty(0) for name in _streams(stream)}
     try:
         for part in samples:
-            if part.timestamps_s is not None and len(checked) < _JUDGED:
-                checked = np.concatenate([checked, part.timestamps_s])
-                _check_rate(checked, stream.sample_rate_hz)
+            sensor = part.sensor if isinstance(part, SensorSamples) else ""
+            if part.timestamps_s is not None and len(checked[sensor]) < _JUDGED:
+                checked[sensor] = np.concatenate([checked[sensor], part.timestamps_s])
+                _check_rate(checked[sensor], _streams(stream)[sensor].sample_rate_hz, sensor)
             n_samples += len(part.values)
             began_s = time.perf_counter()
-            decisions = stream.push(*part)
+            decisions = push(*part)
             _write(decisions, stream, began_s, out)
     except KeyboardInterrupt:
         pass  # the usual end of a stream; the remaining windows are still decided
@@ -221,7 +385,7 @@ def write_decisions(stream: DecisionStream, samples: Iterator[Samples], out: Tex
     return n_samples
 
 
-def _write(decisions: list[Any], stream: DecisionStream, began_s: float, out: TextIO) -> None:
+def _write(decisions: list[Any], stream: AnyStream, began_s: float, out: TextIO) -> None:
     took_s = time.perf_counter() - began_s
     for decision in decisions:
         out.write(json.dumps({**decision.to_dict(stream.classes), "compute_s": took_s}) + "\n")
@@ -229,12 +393,14 @@ def _write(decisions: list[Any], stream: DecisionStream, began_s: float, out: Te
         out.flush()
 
 
-def _check_rate(stamps: NDArray[np.float64], sample_rate_hz: float) -> None:
+def _check_rate(stamps: NDArray[np.float64], sample_rate_hz: float, sensor: str) -> None:
     if len(stamps) < _JUDGED:
         return
     period_s = float(np.median(np.diff(np.sort(stamps))))
     if not 1 / _FACTOR < period_s * sample_rate_hz < _FACTOR:
+        of, typed = (f" of sensor {sensor!r}", f" {sensor}=HZ") if sensor else ("", "")
         raise RecordingError(
-            f"the time stamps are {period_s:.4g} s apart, which does not fit {sample_rate_hz:g} Hz."
-            " Give the sensor's rate with --sample-rate-hz; stamps must be in seconds."
+            f"the time stamps{of} are {period_s:.4g} s apart, which does not fit"
+            f" {sample_rate_hz:g} Hz. Give the sensor's rate with --sample-rate-hz{typed}; stamps"
+            " must be in seconds."
         )

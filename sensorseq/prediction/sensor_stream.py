@@ -132,7 +132,7 @@ class SensorStream:
         self._slop_s = max(float(slop) for slop in slops if slop is not None)
         self.latency_s = max(one.latency_s for one in self.sensors.values())
         self._wait_s = self.hop_s if max_wait_s is None else float(max_wait_s)
-        self.n_dropped = self.n_late = 0
+        self.n_decisions = self.n_dropped = self.n_late = 0
         self._done_s = -np.inf  # start of the last row that was decided or dropped
         self._rows: list[dict[str, StreamDecision]] = []  # windows that begin together, in order
 
@@ -166,6 +166,17 @@ class SensorStream:
         decisions = self._due(whole=True)
         self._done_s = -np.inf
         return decisions
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers of decisions and of windows that were dropped or late, and those of sensors."""
+        own = {name: getattr(self, name) for name in ("n_decisions", "n_dropped")}
+        counts = {**own, "n_late windows": self.n_late}
+        for name, stream in self.sensors.items():
+            of = {f"{key} of {name}": n for key, n in stream.counts.items()}
+            counts.update(of)
+            del counts[f"n_decisions of {name}"]
+        return counts
 
     def _check(self, sensor: str) -> None:
         if sensor not in self._model.sensors_:
@@ -201,6 +212,7 @@ class SensorStream:
             self._done_s = min(one.start_s for one in row.values())
             if is_complete or self._fusion.missing != "error":
                 decisions.append(self._join(row))
+                self.n_decisions += 1
             else:
                 self.n_dropped += 1
         return decisions

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from sensorseq.errors import InputError, SensorseqError
-from sensorseq.prediction.live import SampleParser, address_of
-from sensorseq.prediction.stream import DecisionStream, StreamDecision
+from sensorseq.prediction.live import AnyParser, AnyStream, address_of, parser_for
+from sensorseq.prediction.stream import StreamDecision
 
 _BLOCK = 1 << 16  # most bytes read at once
 _MOST_WAITING = 256  # blocks of a robot; then its connection is not read until some are decided
 
 
 async def serve(
-    make_stream: Callable[[], DecisionStream],
+    make_stream: Callable[[], AnyStream],
     address: str,
     *,
     sample_format: str = "csv",
@@ -37,7 +37,7 @@ async def serve(
     address : str
         ``[HOST:]PORT`` to listen on; port 0 takes a free one.
     sample_format, time_column
-        As in `SampleParser`.
+        As in `parser_for`.
     n_threads : int, default=1
         Streams that are computed at the same time.
     say : callable
@@ -58,7 +58,7 @@ async def serve(
             say(f"{name}: connected")
             try:
                 stream = make_stream()
-                parser = SampleParser(sample_format, stream.channels, time_column)
+                parser = parser_for(stream, sample_format, time_column)
                 await _classify(stream, parser, reader, writer, pool, name, say)
             except SensorseqError as error:
                 say(f"{name}: {error}")
@@ -80,8 +80,8 @@ async def serve(
 
 
 async def _classify(
-    stream: DecisionStream,
-    parser: SampleParser,
+    stream: AnyStream,
+    parser: AnyParser,
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
     pool: ThreadPoolExecutor,
@@ -101,10 +101,12 @@ async def _classify(
                 data = error
             await waiting.put((time.monotonic(), data))
 
+    push: Callable[..., list[StreamDecision]] = stream.push
+
     def decide(data: bytes) -> list[StreamDecision]:
-        if data:
-            return stream.push(*parser.feed(data))
-        return [*stream.push(*parser.feed(data, whole=True)), *stream.flush()]
+        parts = parser.parts(data, whole=not data)
+        decisions = [one for part in parts for one in push(*part)]
+        return decisions if data else [*decisions, *stream.flush()]
 
     receiving = asyncio.ensure_future(receive())
     try:

@@ -228,7 +228,10 @@ def input_key(source: RecordingSource, files: Iterable[Mapping[str, Any]]) -> st
     """Return a digest of a recording's inputs, without the options."""
     return _hashed(
         list(files),
-        [source.recording_id, source.label, source.group, source.sensors, source.missing_sensors],
+        [
+            *(source.recording_id, source.label, source.group),
+            *(source.sensors, source.missing_sensors, *source.channels),
+        ],
         [[span.start_s, span.end_s, span.label] for span in source.label_spans],
     )
 

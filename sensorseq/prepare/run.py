@@ -139,7 +139,7 @@ def prepare(
         return replace(summary, path=os.fspath(output)) if parts_url else summary
 
     if use.native_rates:
-        return prepare_sensor_files(request, sources, output, run)
+        return prepare_sensor_files(request, sources, output, run, skip=on_error == "skip")
     return run(request, sources, output)
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,9 @@ from sensorseq.errors import ArgumentError, noting
 from sensorseq.io.prepared import PreparedFile, SensorColumns, sensors_in, write_sensors
 from sensorseq.io.remote import is_url
 from sensorseq.prepare.earlier import EarlierFile
+from sensorseq.prepare.part import SPOILT
 from sensorseq.prepare.request import PreparedSummary, Request
+from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale.scaler import fit_scaler_to_blocks
 from sensorseq.preprocessing.sensors import (
     check_recordings,
@@ -25,8 +27,14 @@ from sensorseq.preprocessing.sensors import (
     with_split_of,
 )
 from sensorseq.readers import RecordingSource, read_source_rate
-from sensorseq.readers.find import by_sensor
-from sensorseq.sensor_windows import common_rows, lacks_of, lengths_of, shared_columns
+from sensorseq.readers.source import by_sensor
+from sensorseq.sensor_windows import (
+    channels_of_sensors,
+    common_rows,
+    lacks_of,
+    lengths_of,
+    shared_columns,
+)
 from sensorseq.text import listed, plural
 
 _BLOCK = 1024  # windows copied at a time
@@ -37,6 +45,8 @@ def prepare_sensor_files(
     sources: list[RecordingSource],
     output: str | os.PathLike[str],
     prepare_one: Callable[[Request, list[RecordingSource], Path], PreparedSummary],
+    *,
+    skip: bool,
 ) -> PreparedSummary:
     """Prepare each sensor by itself, then join their windows in `output`.
 
@@ -49,11 +59,15 @@ def prepare_sensor_files(
     if not sensors_in(output):
         with EarlierFile.at(output):  # raises if something else is there
             pass
-    found = by_sensor(sources)
+    found = by_sensor(sources, use.channels, salvage=skip)
+    uses = {
+        name: replace(use, channels=channels)
+        for name, channels in channels_of_sensors(use.channels, found).items()
+    }
     ids = {name: [one.recording_id for one in own] for name, own in found.items()}
     check_recordings(ids, use.missing)
     rates = {
-        name: float(np.median([read_source_rate(one, use) for one in own]))
+        name: float(np.median([*_rates(own, uses[name], skip=skip)] or [np.nan]))
         for name, own in found.items()
     }
     slop_s = slop_of(use, rates)
@@ -62,7 +76,7 @@ def prepare_sensor_files(
     files = {name: folder / f"{number}.h5" for number, name in enumerate(found)}
     summaries = {}
     for name, own in found.items():
-        one = Request.of(options_of_sensor(use, slop_s), None)
+        one = Request.of(options_of_sensor(uses[name], slop_s), None)
         with noting(f"in the recordings of sensor {name!r}"):
             summaries[name] = prepare_one(one, own, files[name])
     summary = _join(request, files, summaries, output, slop_s)
@@ -70,6 +84,15 @@ def prepare_sensor_files(
         path.unlink()
     folder.rmdir()
     return summary
+
+
+def _rates(
+    sources: list[RecordingSource], use: PreparationOptions, *, skip: bool
+) -> Iterator[float]:
+    for one in sources:
+        # what cannot be read is named when it is left out
+        with suppress(*SPOILT) if skip else nullcontext():
+            yield read_source_rate(one, use, salvage=skip)
 
 
 def _join(

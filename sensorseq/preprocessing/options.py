@@ -78,9 +78,9 @@ class PreparationOptions(ReadOptions):
     train_phase : {"grid", "random"}, default="grid"
         random: the grid of training windows starts at a random offset in each recording.
     native_rates : bool, optional
-        Keep each of several sensors at its own rate, instead of resampling all to one. Windows
-        then begin at the multiples of the hop on the recording's clock, and the result is
-        SensorWindows.
+        Keep each of several sensors (files joined by `pair`, or topics of robot logs) at its own
+        rate, instead of resampling all to one. Windows then begin at the multiples of the hop on
+        the recording's clock, and the result is SensorWindows.
     slop_s : float, optional
         For `native_rates`: how many seconds the windows of two sensors may begin apart. By default
         a tenth of the hop, or the longest period of a sensor if that is more.

@@ -11,7 +11,12 @@ from sensorseq.errors import ArgumentError, RecordingError, check_choice, noting
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.split.parts import describe_split, split_by_group
 from sensorseq.recording import Recording
-from sensorseq.sensor_windows import MISSING, SensorWindows, align_sensors
+from sensorseq.sensor_windows import (
+    MISSING,
+    SensorWindows,
+    align_sensors,
+    channels_of_sensors,
+)
 from sensorseq.text import listed
 from sensorseq.windows import WindowSet
 
@@ -19,7 +24,6 @@ _SHARE_OF_HOP = 0.1
 # Options that one sensor alone can have: the only value with `native_rates`, and what to do.
 _OF_ONE = {
     "sample_rate_hz": (None, "each sensor keeps its own rate"),
-    "channels": (None, "choose files instead"),
     "steps": (None, "use derive='auto', which chooses steps for each sensor"),
     "train_hop_s": (None, "use a shorter hop_s"),
     "train_phase": ("grid", "windows begin on the clock"),
@@ -62,7 +66,8 @@ def slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
         if rate > 0 and 1 / rate >= hop_s / 2:
             raise ArgumentError(
                 f"sensor {name!r} has {rate:.3g} samples a second, so {hop_s:g} s between windows"
-                f" is too short: use hop_s={float(f'{2.2 / rate:.2g}'):g} or more."
+                f" is too short: use hop_s={float(f'{2.2 / rate:.2g}'):g} or more,"
+                " or leave the sensor out."
             )
     if use.slop_s is not None:
         return float(use.slop_s)
@@ -129,7 +134,8 @@ def prepare_sensors(
 
     `configuration` is that of all sensors; `prepare_one` prepares a sensor with its options.
     """
-    given = {name: list(own) for name, own in recordings.items()}
+    channels = channels_of_sensors(use.channels, recordings)
+    given = {name: list(recordings[name]) for name in channels}
     for name, own in given.items():
         if not own:
             raise RecordingError(f"sensor {name!r} has no recording.")
@@ -142,7 +148,8 @@ def prepare_sensors(
     sets: dict[str, WindowSet] = {}
     for name, own in given.items():
         with noting(f"in the recordings of sensor {name!r}"):
-            sets[name] = prepare_one(options_of_sensor(use, slop_s), own)
+            one = options_of_sensor(replace(use, channels=channels[name]), slop_s)
+            sets[name] = prepare_one(one, own)
     aligned = align_sensors(sets, slop_s=slop_s, missing=use.missing or "error")
     groups, ids = aligned.groups, aligned.recording_id
     assert groups is not None

@@ -9,13 +9,20 @@ from sensorseq.errors import RecordingError, check_choice, printable
 from sensorseq.options import NAMES, ReadOptions, takes_read_options
 from sensorseq.readers.arrays import list_arrays, read_arrays
 from sensorseq.readers.csv import read_csv
-from sensorseq.readers.find import RecordingSource, by_sensor, find_recordings
+from sensorseq.readers.find import RecordingSource, find_recordings
 from sensorseq.readers.hdf5 import read_hdf5
 from sensorseq.readers.join import join_sensors
 from sensorseq.readers.parquet import read_parquet
 from sensorseq.readers.robot_logs import Topic, list_topics, read_robot_log
-from sensorseq.readers.source import digest_file, digest_source, read_source, read_source_rate
+from sensorseq.readers.source import (
+    by_sensor,
+    digest_file,
+    digest_source,
+    read_source,
+    read_source_rate,
+)
 from sensorseq.recording import Recording
+from sensorseq.sensor_windows import channels_of_sensors
 
 __all__ = [
     "ON_ERROR",
@@ -99,24 +106,30 @@ def read_sensors(
         Which files belong together, and how to read them; all but `salvage` and `scratch` can be
         given by name:
         ``read_sensors("logs", files=["pro_*.csv", "imu_*.csv"], pair="{sensor}_{recording}.*")``.
+        In robot logs each topic is a sensor; the channels choose topics and what is read of them.
     on_error : {"stop", "skip"}, default="stop"
         As in `read_recordings`.
 
     Returns
     -------
     dict of str to list of Recording
-        The recordings of each sensor, in the order of `files`. Those of the same `recording_id`
-        were recorded together.
+        The recordings of each sensor, in the order of `files`, or by the names of topics. Those of
+        the same `recording_id` were recorded together.
 
     Raises
     ------
     RecordingError
-        If a recording cannot be read, or is not of several files.
+        If a recording cannot be read, or is neither of several files nor a robot log.
     ArgumentError
         If a pattern, a label or an exclusion matches nothing.
     """
-    found = by_sensor(find_recordings(path, options))
-    return {name: _read_all(path, own, options, on_error) for name, own in found.items()}
+    sources = find_recordings(path, options)
+    found = by_sensor(sources, options.channels, salvage=on_error == "skip")
+    channels = channels_of_sensors(options.channels, found)
+    return {
+        name: _read_all(path, own, replace(options, channels=channels[name]), on_error)
+        for name, own in found.items()
+    }
 
 
 def _read_all(

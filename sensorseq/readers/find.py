@@ -48,6 +48,11 @@ class RecordingSource:
         Unit that a split never divides; `recording_id` unless a manifest sets it.
     sensors : tuple of str
         Name of the sensor of each path; empty for a recording of one file.
+    channels : tuple of str
+        What is read of a robot log by default, if it is one topic; empty for everything.
+    is_sensor : bool
+        True for one of several sensors, whose timestamps are kept on the clock they share, though
+        too precise for a float.
     missing_sensors : tuple of str
         Sensors that other recordings have and that have no file here.
     root : Path
@@ -76,6 +81,8 @@ class RecordingSource:
     url: str = ""
     form: CsvFormat = USUAL_FORM
     labelled_by: str | None = None
+    channels: tuple[str, ...] = ()
+    is_sensor: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -104,27 +111,6 @@ class RecordingSource:
         if self.url:
             return tuple(f"{self.url}/{path}" for path in self.relative_paths)
         return tuple(map(str, self.paths))
-
-
-def by_sensor(sources: Iterable[RecordingSource]) -> dict[str, list[RecordingSource]]:
-    """Return the sources of each sensor of recordings whose files `pair` joined.
-
-    Raises
-    ------
-    RecordingError
-        If a recording is not of several files.
-    """
-    found: dict[str, list[RecordingSource]] = {}
-    for source in sources:
-        if not source.sensors:
-            raise RecordingError(
-                f"{source.names[0]}: is not one of several sensors' files; native_rates needs"
-                " `files` for each sensor and `pair`, such as '{sensor}_{recording}.*'."
-            )
-        for name, path in zip(source.sensors, source.paths, strict=True):
-            one = replace(source, paths=(path,), sensors=(), missing_sensors=())
-            found.setdefault(name, []).append(one)
-    return found
 
 
 @takes_read_options(*LISTING)

@@ -120,18 +120,21 @@ def _side_by_side(
 
 def _on_one_clock(recordings: Sequence[Recording]) -> list[Recording]:
     """Align recordings whose timestamps count from their own first one to a common start."""
-    clocks = [cast(dict[str, Any], r.attributes.get("clock", {})) for r in recordings]
-    origins = [clock.get("origin_ns", 0) for clock in clocks]
-    if len(set(origins)) == 1:
-        return list(recordings)
-    start = min(origins)
-    return [
-        replace(
-            recording,
-            timestamps_s=map_blocks(
-                partial(np.add, (origin - start) / 1e9), recording.timestamps_s, np.float64
-            ),
-            attributes={**recording.attributes, "clock": {**clock, "origin_ns": start}},
-        )
-        for recording, clock, origin in zip(recordings, clocks, origins, strict=True)
-    ]
+    start_ns = min(_clock_of(recording).get("origin_ns", 0) for recording in recordings)
+    return [from_origin(recording, start_ns) for recording in recordings]
+
+
+def from_origin(recording: Recording, origin_ns: int) -> Recording:
+    """Let the timestamps count from this time; 0 is where the clock itself counts from."""
+    clock = _clock_of(recording)
+    shift_ns = clock.pop("origin_ns", 0) - origin_ns
+    if not shift_ns:
+        return recording
+    shifted = map_blocks(partial(np.add, shift_ns / 1e9), recording.timestamps_s, np.float64)
+    clock |= {"origin_ns": origin_ns} if origin_ns else {}
+    attributes = {**recording.attributes, "clock": clock}
+    return replace(recording, timestamps_s=shifted, attributes=attributes)
+
+
+def _clock_of(recording: Recording) -> dict[str, Any]:
+    return dict(cast(dict[str, Any], recording.attributes.get("clock", {})))

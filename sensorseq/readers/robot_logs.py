@@ -167,27 +167,31 @@ def read_robot_log_timestamps(
     return check_timestamps(paths[0], np.array(fastest.times_s), topic, repair_stamps=repair_stamps)
 
 
-def list_topics(path: Path | Sequence[Path]) -> list[Topic]:
+def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = None) -> list[Topic]:
     """Return the topics of a log by name, without reading all values.
 
     Parameters
     ----------
     path : Path or sequence of Path
         The file, or the files of a split bag in order.
+    channels : sequence of str, optional
+        List only the topics of these channels; by default all.
 
     Raises
     ------
     RecordingError, EnvironmentProblemError
-        As `read_robot_log`.
+        As `read_robot_log`; also if there is none of the `channels`.
     """
     first: dict[str, Any] = {}
     types: dict[str, str] = {}
     times: dict[str, list[int]] = defaultdict(list)
     paths = [path] if isinstance(path, Path) else list(path)
-    for message in _messages(paths, None, lambda topic: topic not in first):
+    for message in _messages(paths, channels, lambda topic: topic not in first):
         if message.topic not in first:
             first[message.topic], types[message.topic] = message.content, message.type
         times[message.topic].append(message.log_time_ns)
+    if channels is not None and not times:
+        raise _no_such(paths[0], channels[0], _all_numbers(paths))
     return [
         Topic(
             topic,
@@ -425,6 +429,8 @@ def _messages(
                     start_ns = file_start_ns if start_ns is None else start_ns
                     content = decode() if wants_content(topic) else None
                     yield _Message(topic, type_, log_time_ns, start_ns, content)
+                if start_ns is None:  # the log begins here, though with other topics
+                    start_ns = next((one[-1] for one in read(path, None)), None)
         except RecordingError:
             if salvage:
                 return
@@ -538,6 +544,12 @@ def _mcap_messages(
     from mcap.reader import NonSeekingReader, SeekingReader
 
     decoders: dict[int, Callable[[bytes], Any]] = {}
+
+    def decoded(schema: Any, channel: Any, data: bytes) -> Any:
+        if channel.id not in decoders:
+            decoders[channel.id] = _decoder(path, channel, schema)
+        return decoders[channel.id](data)
+
     with path.open("rb") as file:
         kind = NonSeekingReader if salvage else SeekingReader
         reader = kind(file, validate_crcs=True, record_size_limit=path.stat().st_size)
@@ -545,16 +557,14 @@ def _mcap_messages(
         topics = start_ns = None
         if summary is not None and summary.statistics is not None:
             start_ns = summary.statistics.message_start_time
-        if summary is not None and channels is not None:
+        if start_ns is not None and summary is not None and channels is not None:
             names = {one.topic for one in summary.channels.values()}
             topics = [name for name in names if _wanted(name, channels)]
         for schema, channel, message in reader.iter_messages(topics, log_time_order=not salvage):
             start_ns = message.log_time if start_ns is None else start_ns
             if not _wanted(channel.topic, channels):
                 continue
-            if channel.id not in decoders:
-                decoders[channel.id] = _decoder(path, channel, schema)
-            decode = partial(decoders[channel.id], message.data)
+            decode = partial(decoded, schema, channel, message.data)
             type_ = schema.name if schema else ""
             yield decode, channel.topic, type_, message.log_time, start_ns
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +25,14 @@ from sensorseq.readers.columns import (
 from sensorseq.readers.csv import CsvTable
 from sensorseq.readers.find import RecordingSource
 from sensorseq.readers.hdf5 import open_hdf5
-from sensorseq.readers.join import join_sensors
+from sensorseq.readers.join import from_origin, join_sensors
 from sensorseq.readers.long_table import digest_rows, open_rows
 from sensorseq.readers.parquet import open_parquet
-from sensorseq.readers.robot_logs import read_robot_log, read_robot_log_timestamps
+from sensorseq.readers.robot_logs import (
+    list_topics,
+    read_robot_log,
+    read_robot_log_timestamps,
+)
 from sensorseq.readers.suffixes import ARRAY_SUFFIXES, known_suffix_of
 from sensorseq.recording import Channel, Recording
 
@@ -94,7 +98,7 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
         parts = [read_recording(_opens(source, path), path, use, origin) for path in source.paths]
     if channels is None and not source.is_log:
         parts = [without_counters(part) for part in parts]
-    recording = parts[0]
+    recording = from_origin(parts[0], 0) if source.is_sensor else parts[0]
     if len(parts) > 1:
         try:
             recording = join_sensors(parts, source.sensors)
@@ -158,6 +162,67 @@ def _opens(source: RecordingSource, path: Path) -> Opens:
     return _TABLES[known_suffix_of(path)]
 
 
+def by_sensor(
+    sources: Iterable[RecordingSource],
+    channels: Sequence[str] | None = None,
+    *,
+    salvage: bool = False,
+) -> dict[str, list[RecordingSource]]:
+    """Return the sources of each sensor: files that `pair` joined, or topics of robot logs.
+
+    Of logs, the topics of these `channels`, or all with numbers. To `salvage`, a log that cannot be
+    listed is taken to have every topic, so that reading it tells what is left.
+
+    Raises
+    ------
+    RecordingError
+        If a recording is of one sensor, or a log cannot be read or has none of the topics.
+    """
+    found: dict[str, list[RecordingSource]] = {}
+    damaged: dict[RecordingSource, RecordingError] = {}
+    for source in sources:
+        parts: dict[str, RecordingSource] = {}
+        if source.sensors:
+            for name, path in zip(source.sensors, source.paths, strict=True):
+                one = replace(source, paths=(path,), sensors=(), missing_sensors=())
+                parts[name] = replace(one, is_sensor=True)
+        elif source.is_log:
+            try:
+                parts = _topics(source, channels)
+            except RecordingError as error:
+                if not salvage:
+                    raise
+                damaged[source] = error
+        else:
+            raise RecordingError(
+                f"{source.names[0]}: is not one of several sensors' files; native_rates needs"
+                " `files` for each sensor and `pair`, such as '{sensor}_{recording}.*', or robot"
+                " logs."
+            )
+        for name, one in parts.items():
+            found.setdefault(name, []).append(one)
+    for source, problem in damaged.items():
+        if not found:
+            raise problem
+        for own in found.values():
+            own.append(replace(source, channels=own[0].channels))
+    return found
+
+
+def _topics(source: RecordingSource, channels: Sequence[str] | None) -> dict[str, RecordingSource]:
+    """Return the source of each topic of a log that is a sensor."""
+    with at_hand(source) as near:
+        topics = list_topics(near.paths, channels)
+    found = {
+        one.name: replace(source, channels=one.channels)
+        for one in topics
+        if one.channels or channels is not None
+    }
+    if not found:
+        raise RecordingError(f"{source.names[0]}: no topic has messages with numbers.")
+    return found
+
+
 def digest_source(source: RecordingSource) -> list[dict[str, Any]]:
     """Return ``sha256`` and ``size_bytes`` of each file of a recording, or of its rows in a table.
 
@@ -200,7 +265,8 @@ def _for_files(source: RecordingSource, options: ReadOptions) -> ReadOptions:
     """Return the options for each file of a recording."""
     # Each of several files may have only some of the channels.
     whole = source.is_log or source.has_arrays
-    return replace(options, channels=options.channels if whole else None, **source.form._asdict())
+    channels = (options.channels or list(source.channels) or None) if whole else None
+    return replace(options, channels=channels, **source.form._asdict())
 
 
 def _check_complete(source: RecordingSource) -> None:

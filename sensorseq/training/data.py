@@ -217,7 +217,9 @@ class FitData:
         y = source.y if y is None and source is not None else y
         if y is None:
             raise InputError("fit requires y to be passed, but the target y is None.")
-        sequences = _read_bridged(X, lengths, "X", known, missing)
+        sequences = read_sequences(X, lengths, known=known, missing=missing)
+        if missing != "error":
+            _check_channels_have_numbers(sequences, "X")
         if known is None and not sequences.is_flat:
             check_axis_order(X, lengths)
         n_windows = len(sequences)
@@ -271,21 +273,16 @@ class FitData:
         return here
 
 
-def _read_bridged(
-    X: Any, lengths: Any, name: str, known: WindowShape | None, missing: str
-) -> Sequences:
-    """Read windows whose channels all have numbers, so that none can be told by its lack."""
-    sequences = read_sequences(X, lengths, name, known, missing=missing)
-    if missing != "error" and not is_stored(sequences):
-        lost = np.isnan(sequences.X[:, 0])
-        if lost.any():
-            row, channel = map(int, np.argwhere(lost)[0])
-            raise InputError(
-                f"{name} has no number in channel {channel} of window {row}"
-                f" ({int(lost.any(axis=1).sum())} such windows); gaps within a channel are bridged,"
-                " but such windows are not trained on. Leave them out."
-            )
-    return sequences
+def _check_channels_have_numbers(sequences: Sequences, name: str) -> None:
+    """Raise if a window lacks a channel; its class could be told by that."""
+    lost = np.zeros(0) if is_stored(sequences) else np.isnan(sequences.X[:, 0])
+    if lost.any():
+        row, channel = map(int, np.argwhere(lost)[0])
+        raise InputError(
+            f"{name} has no number in channel {channel} of window {row}"
+            f" ({int(lost.any(axis=1).sum())} such windows); gaps within a channel are bridged,"
+            " but such windows are not trained on. Leave them out."
+        )
 
 
 def _split(
@@ -458,7 +455,9 @@ def _read_validation(
         groups = X.groups if groups is None else groups
     if y is None:
         raise InputError("X_val is given without y_val.")
-    sequences = _read_bridged(X, own["lengths_val"], "X_val", known, missing)
+    sequences = read_sequences(X, own["lengths_val"], "X_val", known, missing=missing)
+    if missing != "error":
+        _check_channels_have_numbers(sequences, "X_val")
     class_index = target.read(y, len(sequences), "y_val", "X_val")
     groups = check_groups(groups, len(sequences), "groups_val", "X_val")
     if train_groups is not None and groups is not None:

@@ -85,6 +85,27 @@ def test_windows_are_the_samples_at_those_times(logs, tmp_path):
         assert t[first] - 6.0 < 1 / rate
 
 
+def test_stamps_in_nanoseconds_stay_on_the_clock_of_the_sensors(logs, tmp_path):
+    """Stamps too precise for a float count from a file's first one, which sensors do not share."""
+    for path in logs.glob("*/*.csv"):
+        rows = np.loadtxt(path, delimiter=",", skiprows=1)
+        late_s = 3.3 if path.name.startswith("imu") else 0.0
+        ns = 1_700_000_000_000_000_000 + np.round(1e9 * (rows[:, 0] + late_s)).astype(np.int64)
+        lines = [
+            f"{t},{x!r}" for t, x in zip(ns.tolist(), (ns % 10**11 / 1e9).tolist(), strict=True)
+        ]
+        (tmp_path / "logs" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        text = "\n".join([f"stamp_ns,{path.name.split('_')[0]}_s", *lines, ""])
+        (tmp_path / "logs" / path.parent.name / path.name).write_text(text)
+    given = {**FILES, **HOW, "time_column": "stamp_ns", "split": "none"}
+    prepare(tmp_path / "logs", tmp_path / "w.h5", **given)
+    windows = read_sensor_windows(tmp_path / "w.h5", ["imu", "motor"])
+    begins = [windows[name].X[:, 0, 0] for name in ("imu", "motor")]
+    assert len(windows) == 12 * 13
+    assert np.abs(begins[0] - begins[1]).max() < 0.21
+    np.testing.assert_allclose(windows.start_s % 100, np.minimum(*begins), atol=1e-5)
+
+
 def test_no_array_has_more_values_than_its_sensor(logs, tmp_path):
     """Not a joined matrix: the file of 50 and 6.5 Hz has each sensor's own samples alone."""
     prepare(logs, tmp_path / "w.h5", **FILES, **HOW)
@@ -163,6 +184,8 @@ def test_commands_go_from_logs_to_a_test(logs, tmp_path):
     assert set(found["baselines"]) == {"majority", "ridge", "gradient_boosting", "rocket_ridge"}
     code, _, err = said("inspect", path, "--leakage")
     assert (code, "several sensors, each at its own rate (imu, motor)" in err) == (3, True)
+    code, _, err = said("inspect", path, "--leakage", "--sensor", "mottor")
+    assert (code, "has imu, motor. Did you mean motor?" in err) == (2, True)
     for file in (path, model):
         described = json.loads(succeed("info", file, "--json"))
         assert list(described["sensors"]) == ["imu", "motor"]
@@ -173,6 +196,24 @@ def test_commands_go_from_logs_to_a_test(logs, tmp_path):
     for command in (["train", path, "-o", tmp_path / "x"], ["evaluate", model, path]):
         code, _, err = said(*command, "--report", tmp_path / "page.html")
         assert (code, "--report is about one sensor" in err) == (2, True)
+
+
+def test_one_sensor_of_a_file_is_inspected_without_the_windows_that_it_lacks(logs, tmp_path):
+    folder = copied(logs, tmp_path / "logs", "motor_3.csv")
+    path = tmp_path / "w.h5"
+    prepare(folder, path, **FILES, **HOW, missing="expected")
+    windows = read_sensor_windows(path, ["imu", "motor"])["motor"]
+    has = np.isfinite(windows.X).any(axis=(1, 2))
+    said_of_it = succeed("inspect", path, "--leakage", "--sensor", "motor")
+    assert f"no leak found in {has.sum()} windows" in said_of_it
+    page = tmp_path / "page.html"
+    found = json.loads(succeed("inspect", path, "--html", page, "--sensor", "motor", "--json"))
+    names = [one["recording_id"] for one in found["recordings"]]
+    assert names == sorted(set(windows.recording_id[has].tolist()))
+    assert len(names) == 9
+    assert "motor_a" in page.read_text()
+    code, _, err = said("inspect", folder, "--sensor", "motor")
+    assert (code, "--sensor is for a prepared file" in err) == (2, True)
 
 
 def test_predict_finds_the_files_of_the_other_sensors(logs, tmp_path):

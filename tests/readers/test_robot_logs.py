@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sensorseq.errors import RecordingError
 from sensorseq.evaluation.text import format_summary
 from sensorseq.prepare import prepare
-from sensorseq.readers import find_recordings, read_recordings, read_source_rate
+from sensorseq.readers import find_recordings, read_recordings, read_sensors, read_source_rate
 from sensorseq.readers.robot_logs import list_topics, read_robot_log
 
 pytest.importorskip("rosbags")
@@ -137,6 +137,40 @@ def test_topics_keep_their_own_rates(logs, kind):
     assert np.isnan(recording.values[1::2, 1]).all()
     rates = recording.attributes["sensor_rates_hz"]
     assert rates == pytest.approx({"/imu/data": 200, "/joint_states": 100}, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_topic_is_a_sensor_with_its_own_samples(logs, kind):
+    topics = {topic.name: topic for topic in list_topics(logs[kind])}
+    sensors = read_sensors(logs[kind])
+    assert list(sensors) == ["/imu/data", "/joint_states", "/wheel"]
+    for name, (recording,) in sensors.items():
+        alone = read_robot_log(logs[kind], channels=topics[name].channels)
+        assert recording.channel_names == topics[name].channels
+        np.testing.assert_array_equal(recording.values, alone.values)
+        np.testing.assert_array_equal(recording.timestamps_s, alone.timestamps_s)
+        assert len(recording.values) == topics[name].n_messages
+    chosen = read_sensors(logs[kind], channels=["/wheel.current"])
+    assert {name: one[0].channel_names for name, one in chosen.items()} == {
+        "/wheel": ("/wheel.current",)
+    }
+
+
+def test_messages_of_an_unknown_encoding_matter_only_where_they_are_asked_for(tmp_path):
+    file = tmp_path / "log.mcap"
+    with file.open("wb") as stream:
+        writer = McapWriter(stream)
+        writer.start()
+        for topic, encoding in (("/camera", "cbor"), ("/motor", "json")):
+            channel = writer.register_channel(topic, encoding, 0)
+            for i in range(5):
+                time_ns = START_NS + i * 10**7
+                writer.add_message(channel, time_ns, json.dumps({"a": i}).encode(), time_ns)
+        writer.finish()
+    (motor,) = read_sensors(file, channels=["/motor.a"])["/motor"]
+    np.testing.assert_array_equal(motor.values[:, 0], np.arange(5))
+    with pytest.raises(RecordingError, match="'/camera' are encoded as 'cbor'"):
+        read_sensors(file)
 
 
 @pytest.mark.parametrize("kind", KINDS)
