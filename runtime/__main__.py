@@ -105,8 +105,7 @@ def _stream(given: argparse.Namespace) -> None:
             lag=given.lag,
             mean_dwell_s=given.mean_dwell_s,
         )
-        tell = partial(tell_outside, say=_warn, strict=given.strict)
-        live.tell_of_outside(made, tell)
+        made.on_outside = partial(tell_outside, say=_warn, strict=given.strict)
         return made
 
     decisions = make()

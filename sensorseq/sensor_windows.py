@@ -116,7 +116,7 @@ class SensorWindows:
     @cached_property
     def present(self) -> NDArray[np.bool_]:
         """Which sensors each window has, (n_windows, n_sensors)."""
-        return np.stack([_any_number(windows) for windows in self.sensors.values()], axis=1)
+        return np.stack([have_numbers(windows) for windows in self.sensors.values()], axis=1)
 
     def by_sensor(self) -> Iterator[tuple[str, WindowSet, NDArray[np.int64]]]:
         """Yield each sensor that has windows, those windows, and their rows among all."""
@@ -161,7 +161,8 @@ def _same(one: NDArray[Any] | None, other: NDArray[Any] | None) -> bool:
     return one is other or bool(np.array_equal(one, other))
 
 
-def _any_number(windows: WindowSet, rows: int = 1024) -> NDArray[np.bool_]:
+def have_numbers(windows: WindowSet, rows: int = 1024) -> NDArray[np.bool_]:
+    """Return which windows have a number at all; `rows` of them are looked at together."""
     X = windows.X
     found = np.empty(len(X), bool)
     for at in range(0, len(X), rows):

@@ -75,7 +75,8 @@ def inspect(
         bool, Option("--leakage", help="Check a prepared file for leakage between its parts.")
     ] = False,
     sensor: Annotated[
-        str | None, Option(metavar="NAME", help="Of a prepared file of several sensors, which.")
+        str | None,
+        Option(metavar="NAME", help="The sensor to look at, if the file has several."),
     ] = None,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -100,7 +101,7 @@ def inspect(
             " file; remove it."
         )
     if sensor is not None and not is_prepared:
-        raise ArgumentError("--sensor is for a prepared file, with --html or --leakage; remove it.")
+        raise ArgumentError("--sensor needs a prepared file, and --html or --leakage.")
     if leakage:
         if html is not None:
             raise ArgumentError("--html shows no leakage; run the command once for each.")

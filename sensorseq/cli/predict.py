@@ -170,7 +170,7 @@ def stream(
         lag=lag,
         mean_dwell_s=mean_dwell_s,
     )
-    live.tell_of_outside(decisions, partial(tell_outside, say=warn, strict=strict))
+    decisions.on_outside = partial(tell_outside, say=warn, strict=strict)
     parser = live.parser_for(decisions, sample_format, time_column)
     with ExitStack() as stack:
         if udp is not None:

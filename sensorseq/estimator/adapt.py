@@ -20,6 +20,7 @@ from sensorseq.io.model_file import model_digest
 from sensorseq.prediction.head import FeatureHead
 from sensorseq.prediction.inputs import Sequences, check_groups
 from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
+from sensorseq.training.data import check_channels_have_numbers
 from sensorseq.training.inference import network_outputs
 from sensorseq.training.labels import read_known_labels
 from sensorseq.training.preparation import describe_preparation
@@ -78,20 +79,21 @@ class FewWindows:
 
 def adapt(clf: Any, X: Any, y: Any, groups: ArrayLike | None, lengths: ArrayLike | None) -> Any:
     """Return a copy of a classifier, adapted to a few windows of another robot."""
-    few = read_few(clf, X, y, groups, lengths)
+    few, old = read_few(clf, X, y, groups, lengths), clf
+    if clf._ranges is not None:  # first, so that missing="outside" does not mask these windows
+        clf = copy.copy(clf)
+        clf._ranges = clf._ranges.widened(few.sequences.X, few.sequences.lengths)
     before = few.loss(clf)
     adapted, share = move_scaling(clf, few, before)
     moved = f"was moved by {share:g} toward these windows" if share else "was kept"
     head, why = _move_head(adapted, few)
     is_plain = clf._head is None or clf._head.is_plain
-    if clf._ranges is not None:
-        adapted._ranges = clf._ranges.widened(few.sequences.X, few.sequences.lengths)
     if isinstance(few.X, WindowSet):
         here, known = describe_preparation(few.X), clf.preparation_
         seen = {**(known or here)["recordings"], **here["recordings"]}
         adapted.preparation_ = {**(known or here), "recordings": seen}
     adapted.adaptation_ = Adaptation(
-        model_digest(*clf._stored()) if is_plain else None,
+        model_digest(*old._stored()) if is_plain else None,
         len(few.class_index),
         share,
         head,
@@ -107,14 +109,14 @@ def read_few(clf: Any, X: Any, y: Any, groups: Any, lengths: Any) -> FewWindows:
     X = clf._open(X, "X")
     if isinstance(X, WindowSet):
         if X.split is not None:
-            if y is not None or groups is not None:
-                raise InputError("X has a split; give y and groups in the WindowSet, not apart.")
+            refuse_apart(y, groups)
             X = X.take(np.flatnonzero(X.split != "test"))
         y = X.y if y is None else y
         if groups is None:  # if the robot is one group, recordings are the groups
             is_one = X.groups is None or len(np.unique(X.groups)) == 1
             groups = X.recording_id if is_one else X.groups
     sequences = clf._read_windows(X, lengths)
+    check_channels_have_numbers(sequences, "X")
     n = len(sequences)
     if n > MOST_WINDOWS:
         raise InputError(
@@ -126,6 +128,12 @@ def read_few(clf: Any, X: Any, y: Any, groups: Any, lengths: Any) -> FewWindows:
     numbers = None if named is None else np.unique(named, return_inverse=True)[1]
     cropped = clf._format.cropped(sequences, training=False)
     return FewWindows(X, lengths, cropped, class_index, numbers)
+
+
+def refuse_apart(y: Any, groups: Any) -> None:
+    """Raise if labels or groups are given apart from windows with a split."""
+    if y is not None or groups is not None:
+        raise InputError("X has a split; give y and groups in the WindowSet, not apart.")
 
 
 def _log_loss(logits: NDArray[np.float64], class_index: NDArray[np.int64]) -> NDArray[np.float64]:

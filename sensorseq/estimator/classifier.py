@@ -231,8 +231,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         that lack one of several sensors from the others, with weights of their own for each
         pattern. The model of a sensor is trained on the windows where all its channels have
         numbers. outside: in prediction, also take channels for missing that `outside` calls
-        constant, and sensors with values out of range; docs/preprocessing/several_sensors.md states
-        what that brings.
+        constant or finds with values or a spread out of range. A sensor with one out of range, or
+        with most of its channels constant, counts only where no other one is there;
+        docs/preprocessing/several_sensors.md states what that brings. Set it before `fit`.
 
     Attributes
     ----------
@@ -505,6 +506,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
             raise InputError(
                 "X is larger than memory; explain a part of its windows, such as X.part('test')."
             )
+        sequences, lacks = self._without_failed(sequences)
+        self._check_not_empty(lacks)
         return explain(
             self._ensemble,
             self._used_modules,

@@ -134,7 +134,7 @@ def explain(
 
     whole = log_probability(scaled)
     rows = np.arange(len(whole))
-    target = whole.argmax(axis=1) if label is None else _target_of(classes, label, len(whole))
+    target = whole.argmax(axis=1) if label is None else target_of(classes, label, len(whole))
     if method == "gradients":
         model = Differentiable(modules, ensemble.patch, temperature)
         steps_of = None if valid is None else torch.from_numpy(valid)
@@ -236,7 +236,8 @@ def _occlude(
     return contributions
 
 
-def _target_of(classes: NDArray[Any], label: ArrayLike, n: int) -> NDArray[np.int64]:
+def target_of(classes: NDArray[Any], label: ArrayLike, n: int) -> NDArray[np.int64]:
+    """Return the class index to explain of each of `n` windows."""
     labels = np.asarray(label)
     wanted = np.broadcast_to(labels, (n,)) if labels.ndim == 0 else labels
     known = classes.tolist()

@@ -219,10 +219,11 @@ class FittedLSTM(WindowReader):
         classes, channels, units, sample rate and the SHA-256 of the model file. Needs the extra
         ``onnx``.
 
-        Of several sensors, one graph has an input ``X_<sensor>`` for each, and a window whose
-        samples are all NaN lacks that sensor. Windows without any, or without one that the model
-        cannot do without, get probabilities of NaN, and are unknown. The metadata ``sensors`` say
-        what the input of each is.
+        Of several sensors, one graph has an input ``X_<sensor>`` for each, and a window with NaN in
+        it lacks that sensor. Windows without any, or without one that the model cannot do without,
+        get probabilities of NaN, and are unknown. The metadata ``sensors`` say what the input of
+        each is. What `missing` says of gaps and failed sensors is not in the graph: it bridges no
+        gap, and windows of one sensor must be without NaN.
 
         Parameters
         ----------

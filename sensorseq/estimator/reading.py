@@ -8,11 +8,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sensorseq.errors import InputError, warn_caller
+from sensorseq.errors import ArgumentError, InputError, warn_caller
 from sensorseq.inspection.window_checks import check_zero_ends
 from sensorseq.prediction.inputs import Sequences
 from sensorseq.prediction.outside import TrainedRanges
 from sensorseq.prediction.predictor import WindowPredictor
+from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import PHYSICAL
 from sensorseq.training.data import FitData, WindowFormat, open_windows
 from sensorseq.training.preparation import warn_of_another_scale
@@ -86,9 +87,14 @@ class WindowReader(WindowPredictor, BaseEstimator):  # type: ignore[misc]  # skl
         self.scaler_ = None
         if data.scaler is not None and data.scaler.kind == self.scale and as_learned:
             self.scaler_ = data.scaler
-            return
-        warn_of_another_scale(data.source, self.scale)
-        self.scaler_ = self._format.fit_scaler(data.train.sequences, data.source, self.scale)
+        else:
+            warn_of_another_scale(data.source, self.scale)
+            self.scaler_ = self._format.fit_scaler(data.train.sequences, data.source, self.scale)
+        if isinstance(self.scaler_, KeyedScaler) and getattr(self, "missing", "error") != "error":
+            raise ArgumentError(
+                f"missing={self.missing!r} needs one scaling for all windows, not one per"
+                f" {self.scaler_.per}; prepare with scale_per='all'."
+            )
 
     def _learn_ranges(self, data: FitData, *, continues: bool) -> None:
         """Learn the value ranges of all windows of a fit, or widen the previous ones."""

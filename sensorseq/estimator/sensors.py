@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from sensorseq.errors import ArgumentError, InputError, SplitError, check_choice, noting
-from sensorseq.estimator.explain import Explanation, SensorEnsemble, explain
+from sensorseq.estimator.adapt import refuse_apart
+from sensorseq.estimator.explain import (
+    METHODS,
+    Explanation,
+    SensorEnsemble,
+    explain,
+    target_of,
+)
 from sensorseq.features.stack import fit_stack
 from sensorseq.numeric import log_softmax
 from sensorseq.prediction.fusion import MISSING, Fusion, key_of, tell_missing
@@ -81,7 +88,7 @@ def _without_lost(windows: SensorWindows) -> SensorWindows:
     sets = dict(windows.sensors)
     for name, own in windows.sensors.items():
         is_valid = np.arange(own.n_timesteps) < np.asarray(own.lengths)[:, None]
-        is_known = np.isfinite(own.X) & is_valid[:, :, None]
+        is_known = ~np.isnan(own.X) & is_valid[:, :, None]
         has_all = np.asarray(np.all(np.any(is_known, axis=1), axis=1))
         if not has_all.all():
             sets[name] = replace(own, X=np.where(has_all[:, None, None], own.X, np.nan))
@@ -110,21 +117,25 @@ def explain_sensors(
     model: Any, X: Any, lengths: Any, *, label: Any, method: str, n_regions: int
 ) -> dict[str, Explanation]:
     """Explain what each sensor adds to the decisions of all; see `SensorLSTMClassifier.explain`."""
+    check_choice("method", method, METHODS)
+    if method == "gradients":
+        raise ArgumentError("gradients are those of one sensor; use method='occlusion'.")
     windows, _ = model._fusion.read(model._open(X, "X"), lengths)
     logits, lacks = model._of_sensors(windows, None)
+    model._check_not_empty(lacks.min(axis=1))
     weights = model._fusion.weights_for(lacks)
     joined = model._fusion.join(logits, lacks)
-    wanted = np.broadcast_to(
-        model.classes_[joined.argmax(axis=1)] if label is None else np.asarray(label), len(windows)
-    )
+    target = joined.argmax(axis=1)
+    if label is not None:
+        target = target_of(model.classes_, label, len(windows))
     found = {}
     for name, own, rows in windows.by_sensor():
         at, one = model._fusion.sensors.index(name), model.sensors_[name]
         weight = weights[rows, at]
         rest = joined[rows] - weight[:, None] * logits[at, rows]
         ensemble = SensorEnsemble(one._ensemble, weight, rest)
-        scaled = one._scaled(one._read_windows(own, None))
-        how = {"label": wanted[rows], "method": method, "n_regions": n_regions}
+        scaled = one._scaled(one._without_failed(one._read_windows(own, None))[0])
+        how = {"label": one.classes_[target[rows]], "method": method, "n_regions": n_regions}
         found[name] = explain(ensemble, [], scaled, model.temperature_, model.classes_, **how)
     return found
 
@@ -133,8 +144,12 @@ def adapt_sensors(model: Any, X: Any, y: Any, groups: Any, lengths: Any) -> Any:
     """Return a copy whose model of each sensor is adapted; see `SensorLSTMClassifier.adapt`."""
     given = model._open(X, "X")
     if are_sensors(given):
+        if getattr(given, "split", None) is not None:
+            refuse_apart(y, groups)
         given = as_sensor_windows(given, y, groups)
-    windows = _without_lost(model._fusion.read(given, lengths)[0])
+    windows = model._fusion.read(given, lengths)[0]
+    if model.missing != "error":
+        windows = _without_lost(windows)
     adapted = copy(model)
     adapted.sensors_ = dict(model.sensors_)
     adapted.__dict__.pop("abstention_", None)

@@ -43,6 +43,7 @@ from sensorseq.readers.robot_logs import Topic, list_topics
 from sensorseq.readers.stamps import describe_clock
 from sensorseq.readers.suffixes import ARRAY_SUFFIXES, suffix_of
 from sensorseq.recording import Channel, Recording, sample_rate_of
+from sensorseq.sensor_windows import have_numbers
 from sensorseq.text import listed
 from sensorseq.windows import PARTS, WindowSet
 
@@ -143,7 +144,7 @@ def inspect_windows(
             kept: list[int] = []
             end = -np.inf
             if sensor is not None:
-                own = own[_has_numbers(file.take(own))]
+                own = own[have_numbers(file.take(own))]
                 if not len(own):
                     continue
             for row in own.tolist():
@@ -169,7 +170,7 @@ def inspect_windows(
 def _opened(path: str | os.PathLike[str], sensor: str | None) -> PreparedFile:
     """Open a prepared file, or one sensor of it."""
     if sensor is not None and sensor not in (names := sensors_in(path)):
-        has = ", ".join(names) or "one sensor alone"
+        has = ", ".join(names) or "only one, without a name"
         raise ArgumentError(
             f"--sensor {sensor} is not known; {path} has {has}.{did_you_mean(sensor, names, '{}')}"
         )
@@ -179,11 +180,7 @@ def _opened(path: str | os.PathLike[str], sensor: str | None) -> PreparedFile:
 def _windows_of(file: PreparedFile, sensor: str | None) -> WindowSet:
     """Return the windows; of one of several sensors those that it has."""
     windows = file.windows()
-    return windows if sensor is None else windows.take(_has_numbers(windows))
-
-
-def _has_numbers(windows: WindowSet) -> NDArray[np.bool_]:
-    return np.asarray(np.isfinite(windows.X).any(axis=(1, 2)))
+    return windows if sensor is None else windows.take(have_numbers(windows))
 
 
 def _odd(facts: Sequence[RecordingFacts]) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from sensorseq.evaluation.text import percent, table, wrapped
 from sensorseq.inspection.facts import RecordingFacts, measure
 from sensorseq.options import CSV_FORM
 from sensorseq.prediction.decisions import ClassPredictor
+from sensorseq.prediction.fusion import check_sensor
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.preparation import name_anew
 from sensorseq.prediction.probabilities import recording_prediction
@@ -158,12 +159,8 @@ def predict_recordings(
     RecordingError, WindowError
         If a recording cannot be read, lacks a channel or is shorter than a window.
     """
-    models: dict[str, Any] = dict(getattr(model, "sensors_", {"": model}))
-    plans = {name: prediction_plan(one.preparation_, hop_s) for name, one in models.items()}
+    plans, reading = plans_of(model, hop_s, **options)
     pipeline, *_ = plans.values()
-    first, *_ = models.values()
-    reading = PreparationOptions.recorded(first.preparation_ or {})
-    reading = replace(reading, **{k: value for k, value in options.items() if value is not None})
     sources = [source for path in paths for source in find_sources(model, Path(path), reading)]
     how = {**model._smoothing(smooth, lag, mean_dwell_s)._asdict(), "hop_s": pipeline.options.hop_s}
     how["class_shares"] = model._class_shares
@@ -171,9 +168,9 @@ def predict_recordings(
     for done, source in enumerate(sources):
         if progress is not None:
             progress(done, len(sources))
-        seen = any(_is_seen(one, source) for one in models.values())
+        seen = any(_is_seen(one, source) for one in _by_sensor(model).values())
         windows: WindowSet | SensorWindows
-        if "sensors_" in vars(model):
+        if model._fusion is not None:
             recording, windows = _windows_of_sensors(source, plans, reading, model)
         else:
             recording, windows = _windows(source, pipeline, reading)
@@ -198,7 +195,7 @@ def predict_recordings(
                 start_s,
                 probability,
                 seen,
-                tuple(_notes(windows, outside, tuple(models), seen=seen)),
+                tuple(_notes(windows, outside, tuple(plans), seen=seen)),
                 outside,
                 source.rows is not None,
                 begins_s,
@@ -235,6 +232,23 @@ def table_of_spans(
     )
 
 
+def _by_sensor(model: ClassPredictor) -> Mapping[str, Any]:
+    """Return the model of each sensor; that of a single one is named ""."""
+    return {"": model} if model._fusion is None else model.sensors_
+
+
+def plans_of(
+    model: ClassPredictor, hop_s: float | None = None, **options: Any
+) -> tuple[dict[str, RecordingPlan], PreparationOptions]:
+    """Return how recordings are cut for each sensor, and how they are read, as in training."""
+    models = _by_sensor(model)
+    plans = {name: prediction_plan(one.preparation_, hop_s) for name, one in models.items()}
+    first, *_ = models.values()
+    reading = PreparationOptions.recorded(first.preparation_ or {})
+    given = {name: value for name, value in options.items() if value is not None}
+    return plans, replace(reading, **given)
+
+
 def find_sources(
     model: ClassPredictor, path: Path, reading: PreparationOptions
 ) -> list[RecordingSource]:
@@ -242,7 +256,7 @@ def find_sources(
 
     The model may expect that files of some sensors are missing.
     """
-    may_lack = getattr(model._fusion, "missing", "error") == "expected"
+    may_lack = getattr(model._fusion, "missing", "error") != "error"
     if may_lack and reading.files is not None:
         folder = path if path.is_dir() else path.parent
         names = [file.name for file in folder.rglob("*")]
@@ -314,12 +328,11 @@ def recordings_of_sensors(
 ) -> dict[str, Recording]:
     """Read the channels that the model's preparation uses, of each sensor that there is."""
     recordings = {}
-    channels = [name for plan in plans.values() for name in plan.options.channels or ()]
-    for name, (one,) in by_sensor([source], channels).items():
+    topics = [name for plan in plans.values() for name in plan.options.channels or ()]
+    for name, (one,) in by_sensor([source], topics if source.is_log else None).items():
         listed = str(one.paths[0])
         with noting(f"while reading {listed}"):
-            if name not in plans:
-                raise RecordingError(f"the model has no sensor {name!r}, only {', '.join(plans)}.")
+            check_sensor(name, list(plans))
             recordings[name] = read_recording(one, plans[name], reading)
     return recordings
 

@@ -517,11 +517,11 @@ def _array(tensor: Any) -> NDArray[Any]:
 
 def with_rounded_weights(estimator: FittedClassifier) -> FittedClassifier:
     """Return a copy of a classifier with its weights rounded to int8."""
+    if estimator._fusion is not None:
+        whole = copy.copy(estimator)
+        whole.sensors_ = {k: with_rounded_weights(one) for k, one in estimator.sensors_.items()}
+        return whole
     copied = copy.deepcopy(estimator)
-    if copied._fusion is not None:
-        rounded_of = {name: with_rounded_weights(one) for name, one in copied.sensors_.items()}
-        copied.sensors_ = rounded_of
-        return copied
     for module in copied.modules_:
         module.cpu()
         for name, tensor in module.named_parameters():

@@ -47,9 +47,11 @@ def onnx_difference(
         windows = {"X": np.asarray(X, dtype)}
         is_short = valid is not None and bool((valid < windows["X"].shape[1]).any())
     if "lengths" not in inputs and is_short:
+        way = "no graph of several sensors has; check it on windows of one length"
+        if "X" in windows:
+            way = "export it with `lengths`"
         raise ArgumentError(
-            "the windows differ in length, and the graph has no input for lengths; export it with"
-            " `lengths`."
+            f"the windows differ in length, and the graph has no input for lengths; {way}."
         )
     largest, n = 0.0, len(next(iter(windows.values())))
     predict = estimator.predict_proba if is_classifier(estimator) else estimator.predict

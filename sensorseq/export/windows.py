@@ -48,7 +48,7 @@ def read_windows(
 ) -> GraphWindows:
     """Declare the inputs of an estimator's graph, then crop and scale them.
 
-    Windows that a `sensor` of several lacks, without a finite sample, become zeros.
+    Windows that a `sensor` of several lacks, with a value that is not finite, become zeros.
     """
     n_channels, flat = estimator._n_channels, estimator._flat_timesteps
     preparation = estimator.preparation_
@@ -69,7 +69,7 @@ def read_windows(
     present = ""
     if sensor is not None:
         is_lost = g.cast(g("Or", g("IsNaN", x), g("IsInf", x)), np.int32)
-        present = g("Equal", g("ReduceMin", is_lost, axes=[1, 2], keepdims=0), np.int32(0))
+        present = g("Equal", g("ReduceMax", is_lost, axes=[1, 2], keepdims=0), np.int32(0))
         x = g("Where", g("Unsqueeze", present, [1, 2]), x, np.dtype(dtype).type(0))
     if steps:
         x = apply_steps(g, x, made, dtype)

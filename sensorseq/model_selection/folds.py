@@ -146,7 +146,7 @@ def _draw_folds(
 
 def _warn_of_shared_samples(X: Any, lengths: Any, groups: NDArray[Any] | None, fold: Any) -> None:
     try:
-        sequences = read_sequences(X, lengths, "X")
+        sequences = read_sequences(X, lengths, missing="expected")
     except (InputError, TypeError, ValueError):
         return  # every fit reports the problem itself
     train, test = (np.asarray(rows) for rows in fold)

@@ -20,6 +20,7 @@ from sensorseq.prediction.probabilities import (
     Abstention,
     check_abstention,
     check_temperature,
+    judge,
     recording_prediction,
     softmax,
 )
@@ -91,13 +92,17 @@ class ClassPredictor(WindowPredictor):
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
         logits, lacks = self._found(X, lengths)
+        self._check_not_empty(lacks)
+        return logits
+
+    def _check_not_empty(self, lacks: NDArray[np.int8]) -> None:
         if (lacks == EMPTY).any():
             what = "number" if self._fusion is None else "sensor"
+            failed = ", or only failed ones," if self.missing == "outside" else ""
             raise InputError(
-                f"window {int(np.argmax(lacks))} has no {what}, so it has no class; use"
+                f"window {int(np.argmax(lacks))} has no {what}{failed} and so no class; use"
                 " predict_or_abstain, which masks such windows, or leave them out."
             )
-        return logits
 
     def _found(self, X: Any, lengths: Any) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
         """Return logits, equal ones for EMPTY windows, and how much each lacks; see `gaps`."""
@@ -109,12 +114,15 @@ class ClassPredictor(WindowPredictor):
         sequences = self._read_windows(X, lengths)
         if self.missing == "error":
             return self._logits(sequences), np.full(len(sequences), COMPLETE, np.int8)
-        parts = [self._judged(part) for part in self._in_memory(sequences)]
+        parts = []
+        for part in self._in_memory(sequences):
+            windows, lacks = self._without_failed(part)
+            parts.append((np.where(lacks[:, None] == EMPTY, 0.0, self._logits(windows)), lacks))
         logits, lacks = map(np.concatenate, zip(*parts))
         return logits, lacks
 
-    def _judged(self, sequences: Sequences) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return what `_found` does for windows in memory that may lack something."""
+    def _without_failed(self, sequences: Sequences) -> tuple[Sequences, NDArray[np.int8]]:
+        """Return windows in memory without failed channels, and how much each lacks."""
         is_doubtful = np.zeros(len(sequences), bool)
         if self.missing == "outside" and self._ranges is not None:
             reasons = self._compared(sequences).reasons
@@ -123,8 +131,8 @@ class ClassPredictor(WindowPredictor):
             is_doubtful = is_out.any(axis=1) | self._ranges.are_mostly(is_stuck)
             failed = (is_stuck | is_out)[:, None]
             sequences = replace(sequences, X=np.where(failed, np.nan, sequences.X))
-        lacks = np.maximum(judge_windows(sequences.X), np.where(is_doubtful, DOUBTFUL, COMPLETE))
-        return np.where(lacks[:, None] == EMPTY, 0.0, self._logits(sequences)), lacks
+        doubt = np.where(is_doubtful, DOUBTFUL, COMPLETE)
+        return sequences, np.maximum(judge_windows(sequences.X), doubt)
 
     def _of_sensors(self, X: Any, lengths: Any) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
         """Return the logits of each sensor (n_sensors, n, K), and what it lacks (n, n_sensors)."""
@@ -139,9 +147,14 @@ class ClassPredictor(WindowPredictor):
         return logits, lacks
 
     def _probabilities(self, X: Any, lengths: Any) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return probabilities, and how much each window lacks; see `_found`."""
+        """Return probabilities, and how much each window lacks; see `_found`.
+
+        Those of EMPTY windows are the shares of the classes, which say nothing to a smoothing.
+        """
         logits, lacks = self._found(X, lengths)
-        return softmax(logits / self.temperature_), lacks
+        probabilities = softmax(logits / self.temperature_)
+        probabilities[lacks == EMPTY] = self._class_shares
+        return probabilities, lacks
 
     @property
     def _knows_ranges(self) -> bool:
@@ -257,9 +270,7 @@ class ClassPredictor(WindowPredictor):
         check_real("threshold", threshold, 0.0, 1.0, high_open=False)
         rows, lacks = self._probabilities(X, lengths)
         probability = rows.max(axis=1)
-        answered = (probability >= threshold) & (lacks != EMPTY)
-        if known is not None:
-            answered &= known[0].distance(rows) <= known[1]
+        answered = np.array(judge(rows, lacks, threshold, known), bool)
         label = np.ma.MaskedArray(self.classes_[rows.argmax(axis=1)], mask=~answered)
         return Decisions(label, probability, answered)
 
@@ -425,8 +436,7 @@ class ClassPredictor(WindowPredictor):
         if isinstance(X, Recording):
             X = [X]
         if self._fusion is not None and are_recordings(X):
-            missing = "error" if self._fusion.missing == "error" else "expected"
-            X = cut_sensors(self.sensors_, X, missing)
+            X = cut_sensors(self.sensors_, X, self._fusion.missing)
         if isinstance(X, (list, tuple)) and X and isinstance(X[0], Recording):
             X = prediction_plan(self.preparation_).prepare(
                 [replace(one, label=None, label_spans=()) for one in X]

@@ -44,11 +44,7 @@ class Fusion:
             )
         windows = as_sensor_windows(X)
         for name in windows:
-            if name not in self.sensors:
-                hint = did_you_mean(name, self.sensors)
-                raise InputError(
-                    f"X has a sensor {name!r}; the model knows {', '.join(self.sensors)}.{hint}"
-                )
+            check_sensor(name, self.sensors)
         present = np.zeros((len(windows), len(self.sensors)), bool)
         for at, name in enumerate(windows):
             present[:, self.sensors.index(name)] = windows.present[:, at]
@@ -108,6 +104,13 @@ class Fusion:
         ):
             raise ValueError(f"fusion: {stored!r} describes no weights of sensors")
         return cls(tuple(sensors), rows, stored["missing"])
+
+
+def check_sensor(name: str, known: Sequence[str]) -> None:
+    """Raise an InputError if the model does not know the sensor."""
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise InputError(f"the model has no sensor {name!r}; it knows {', '.join(known)}.{hint}")
 
 
 def refuse_sensors(X: Any) -> None:

@@ -324,7 +324,9 @@ def check_finite_windows(
         value = X[row, step, channel]
         row = row if rows is None else int(rows[row])
         what = "NaN" if np.isnan(value) else "infinity (inf)" if np.isinf(value) else f"{value:g}"
-        other = " A classifier with missing='expected' bridges NaN." if what == "NaN" else ""
+        other = ""
+        if what == "NaN" and rows is None:  # windows in a file are not bridged
+            other = " A classifier with missing='expected' bridges NaN."
         raise InputError(
             f"{name} holds {what} in window {row}, step {step}, channel {channel}"
             f" ({int((~usable).sum())} such values), which cannot be used. Drop such windows, or"

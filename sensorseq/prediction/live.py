@@ -5,14 +5,12 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple, TextIO, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, RecordingError, did_you_mean
-from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.sensor_stream import SensorStream
 from sensorseq.prediction.stream import DecisionStream, StreamDecision
 from sensorseq.recording import TIME_COLUMNS
@@ -181,7 +179,7 @@ class SampleParser:
 
 
 class SensorParser:
-    """Parses lines of CSV that begin with the name of their sensor; the rest is as of SampleParser.
+    """Parses lines of CSV that begin with the name of their sensor, otherwise like SampleParser.
 
     Each sensor may have a header (``imu,time,gyro_x``). Lines of no sensor are counted and skipped,
     too. A part has at most `most` samples of a sensor, so that none gets far ahead of the others:
@@ -274,9 +272,13 @@ def parser_for(stream: AnyStream, kind: str = "csv", time_column: str | None = N
 
 def rates_of(given: Sequence[str] | None) -> float | dict[str, float] | None:
     """Parse ``--sample-rate-hz``: a number, or NAME=HZ for each of several sensors."""
-    rates = {}
+    rates: dict[str, float] = {}
     for text in given or ():
         name, _, rate = text.rpartition("=")
+        if name in rates or (rates and "" in (name, *rates)):
+            raise ArgumentError(
+                f"--sample-rate-hz {text}: give one number, or NAME=HZ once for each sensor."
+            )
         try:
             rates[name] = float(rate)
         except ValueError:
@@ -285,18 +287,6 @@ def rates_of(given: Sequence[str] | None) -> float | dict[str, float] | None:
                 " imu=100."
             ) from None
     return rates[""] if list(rates) == [""] else rates or None
-
-
-def tell_of_outside(stream: AnyStream, tell: Callable[[OutsideWindows], None]) -> None:
-    """Call `tell` when windows first are unlike those of the training; it is told the sensor."""
-    if isinstance(stream, DecisionStream):
-        stream.on_outside = tell
-        return
-
-    def tell_sensor(sensor: str, found: OutsideWindows) -> None:
-        tell(replace(found, channels=tuple(f"{sensor}: {name}" for name in found.channels)))
-
-    stream.on_outside(tell_sensor)
 
 
 def _is_number(field: bytes) -> bool:

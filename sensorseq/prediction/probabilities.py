@@ -1,12 +1,14 @@
 """What follows from class probabilities: abstention, and one decision for a recording."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import InputError
+from sensorseq.prediction.gaps import EMPTY
+from sensorseq.prediction.out_of_distribution import OutOfDistribution
 
 
 def check_temperature(value: float) -> float:
@@ -43,6 +45,27 @@ class Abstention(NamedTuple):
     error: float
     n_windows: int
     n_groups: int
+
+
+def judge(
+    probability: NDArray[np.float64],
+    lacks: NDArray[np.integer[Any]],
+    threshold: Optional[float],
+    known: Optional[tuple[OutOfDistribution, float]],
+) -> list[Optional[bool]]:
+    """Return whether windows (n, K) are answered; None without a threshold and `known`.
+
+    `known` has the windows of known classes, and how far from them a window may be. EMPTY windows
+    are never answered.
+    """
+    answered = probability.max(axis=1) >= (0.0 if threshold is None else threshold)
+    if known is not None:
+        answered &= known[0].distance(probability) <= known[1]
+    is_judged = threshold is not None or known is not None
+    return [
+        False if lack == EMPTY else one if is_judged else None
+        for one, lack in zip(answered.tolist(), lacks.tolist())
+    ]
 
 
 def recording_prediction(probability: NDArray[np.float64]) -> tuple[int, int, NDArray[np.float64]]:

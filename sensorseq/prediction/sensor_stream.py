@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import InputError, WindowError, did_you_mean, noting
-from sensorseq.prediction.fusion import Fusion
+from sensorseq.errors import InputError, WindowError, noting
+from sensorseq.prediction.fusion import Fusion, check_sensor
 from sensorseq.prediction.gaps import COMPLETE, EMPTY
 from sensorseq.prediction.outside import OutsideWindows
-from sensorseq.prediction.probabilities import Abstention, softmax
+from sensorseq.prediction.probabilities import Abstention, judge, softmax
 from sensorseq.prediction.stream import DecisionStream, StreamDecision, prediction_plan
 from sensorseq.recording import Recording
 from sensorseq.sensor_windows import SensorWindows, align_sensors
@@ -27,6 +28,9 @@ class FusedModel(Protocol):
     abstention_: Abstention
     sensors_: Mapping[str, Any]
     _fusion: Fusion | None
+
+    @property
+    def _class_shares(self) -> NDArray[np.float64]: ...
 
     def _known_within(self, false_alarm_rate: float) -> tuple[Any, float]: ...
 
@@ -50,11 +54,7 @@ def cut_sensors(
     sets, slops = {}, []
     problem: WindowError | None = None
     for name, own in recordings.items():
-        if name not in models:
-            hint = did_you_mean(name, list(models))
-            raise InputError(
-                f"the model has no sensor {name!r}; it knows {', '.join(models)}.{hint}"
-            )
+        check_sensor(name, list(models))
         plan = prediction_plan(models[name].preparation_, hop_s)
         given = [own] if isinstance(own, Recording) else own
         slops.append(plan.options.slop_s)
@@ -69,6 +69,7 @@ def cut_sensors(
     if problem is not None and not sets:
         raise problem
     slop_s = None if None in slops else max(slop for slop in slops if slop is not None)
+    missing = "error" if missing == "error" else "expected"  # which preparation knows
     return align_sensors(sets, slop_s=slop_s, missing=missing)
 
 
@@ -90,6 +91,8 @@ class SensorStream:
         Windows without a decision, because a sensor that must not be missing was.
     n_late : int
         Windows of a sensor that came after the decision about their time.
+    on_outside : callable or None
+        As of a DecisionStream, once for each sensor, whose name is put before the channels.
     """
 
     def __init__(
@@ -107,7 +110,7 @@ class SensorStream:
         rates = dict(sample_rate_hz or {})
         self._model, self._fusion = model, fusion
         for name in rates:
-            self._check(name)
+            check_sensor(name, fusion.sensors)
         self.sensors = {
             name: DecisionStream(
                 one,
@@ -118,6 +121,9 @@ class SensorStream:
             )
             for name, one in model.sensors_.items()
         }
+        for name, own in self.sensors.items():
+            own.on_outside = partial(self._tell_outside, name)
+        self.on_outside: Callable[[OutsideWindows], None] | None = None
         self._known = None
         if false_alarm_rate is not None:
             self._known = model._known_within(false_alarm_rate)
@@ -153,7 +159,7 @@ class SensorStream:
         InputError
             If the model has no such sensor.
         """
-        self._check(sensor)
+        check_sensor(sensor, self._fusion.sensors)
         for decision in self.sensors[sensor].push(samples, timestamps_s):
             self._add(sensor, decision)
         return self._due(whole=False)
@@ -173,18 +179,10 @@ class SensorStream:
         own = {name: getattr(self, name) for name in ("n_decisions", "n_dropped")}
         counts = {**own, "n_late windows": self.n_late}
         for name, stream in self.sensors.items():
-            of = {f"{key} of {name}": n for key, n in stream.counts.items()}
-            counts.update(of)
-            del counts[f"n_decisions of {name}"]
+            of_sensor = {**stream.counts}
+            del of_sensor["n_decisions"]
+            counts |= {f"{key} of {name}": n for key, n in of_sensor.items()}
         return counts
-
-    def _check(self, sensor: str) -> None:
-        if sensor not in self._model.sensors_:
-            hint = did_you_mean(sensor, self._fusion.sensors)
-            raise InputError(
-                f"the model has no sensor {sensor!r}; it knows {', '.join(self._fusion.sensors)}."
-                f"{hint}"
-            )
 
     def _add(self, sensor: str, decision: StreamDecision) -> None:
         """Put a window beside those of the other sensors that begin with it."""
@@ -239,16 +237,11 @@ class SensorStream:
             lacks[0, at] = one.lacks
         probabilities = softmax(self._fusion.join(logits, lacks))
         lack = EMPTY if lacks.min() == EMPTY else COMPLETE
+        if lack == EMPTY:
+            probabilities[0] = self._model._class_shares
         best = int(probabilities[0].argmax())
         least = getattr(self._model, "abstention_", None)
-        answered: bool | None = None
-        if least is not None or self._known is not None:
-            answered = bool(probabilities[0, best] >= (0.0 if least is None else least.threshold))
-            if self._known is not None:
-                far = self._known[0].distance(probabilities)[0] > self._known[1]
-                answered = answered and not far
-        if lack == EMPTY:
-            answered = False
+        (answered,) = judge(probabilities, np.array([lack]), least and least.threshold, self._known)
         are_outside = [one.outside for one in row.values() if one.outside is not None]
         newest = [s for one in self.sensors.values() if (s := one.newest_s) is not None]
         end_s = max(one.end_s for one in row.values())
@@ -264,7 +257,7 @@ class SensorStream:
             lack,
         )
 
-    def on_outside(self, tell: Callable[[str, OutsideWindows], None]) -> None:
-        """Call `tell` with sensor and windows when these first differ from the training."""
-        for name, stream in self.sensors.items():
-            stream.on_outside = lambda found, name=name: tell(name, found)
+    def _tell_outside(self, sensor: str, found: OutsideWindows) -> None:
+        if self.on_outside is not None:
+            channels = tuple(f"{sensor}: {name}" for name in found.channels)
+            self.on_outside(replace(found, channels=channels))

@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.checks import check_positive
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.prediction.frames import in_order
-from sensorseq.prediction.gaps import COMPLETE, EMPTY
+from sensorseq.prediction.gaps import COMPLETE
 from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.outside import OutsideWindows, TrainedRanges
 from sensorseq.prediction.preparation import Preparation
-from sensorseq.prediction.probabilities import Abstention
+from sensorseq.prediction.probabilities import Abstention, judge
 from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.resample.live_clock import EvenSamples, LiveClock
 from sensorseq.preprocessing.resample.signal import StreamResampler
@@ -317,9 +317,7 @@ class DecisionStream:
     ) -> list[StreamDecision]:
         rows, lacks = self._model._probabilities(windows, lengths)
         least = getattr(self._model, "abstention_", None)
-        answered = rows.max(axis=1) >= (0.0 if least is None else least.threshold)
-        if self._known is not None:
-            answered &= self._known[0].distance(rows) <= self._known[1]
+        answered = judge(rows, lacks, least and least.threshold, self._known)
         are_outside: list[bool | None] = [None] * len(rows)
         if self._model._ranges is not None:
             outside = self._model.outside(windows, lengths)
@@ -327,11 +325,10 @@ class DecisionStream:
             if self.on_outside and outside.n_outside and not self.n_outside:
                 self.on_outside(outside)
             self.n_outside += outside.n_outside
-        is_judged = least is not None or self._known is not None
         origin_s = self._start_s + self._drift_s
         newest_s = self._clock.newest_s
         decisions = []
-        judged = zip(starts, rows, answered.tolist(), are_outside, lacks.tolist())
+        judged = zip(starts, rows, answered, are_outside, lacks.tolist())
         for start, row, is_answered, is_outside, lack in judged:
             start_s = round(origin_s + start / self._window_rate, _CLOCK_DIGITS)
             end_s = round(start_s + self._n_window / self._window_rate, _CLOCK_DIGITS)
@@ -344,7 +341,7 @@ class DecisionStream:
                     self.classes[best],
                     probability,
                     tuple(row.tolist()),
-                    False if lack == EMPTY else is_answered if is_judged else None,
+                    is_answered,
                     0.0 if newest_s is None else round(newest_s - end_s, _CLOCK_DIGITS),
                     is_outside,
                     lack,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq.errors import RecordingError, did_you_mean
+from sensorseq.errors import ArgumentError, RecordingError, did_you_mean
 from sensorseq.io.order_statistics import sample_period
 from sensorseq.io.remote import fetched
 from sensorseq.options import READING, ReadOptions, takes_read_options
@@ -183,6 +183,11 @@ def by_sensor(
     for source in sources:
         parts: dict[str, RecordingSource] = {}
         if source.sensors:
+            if channels:
+                raise ArgumentError(
+                    f"channels={channels[0]!r}: with native_rates, channels are those of topics of"
+                    " robot logs; of files, choose `files`."
+                )
             for name, path in zip(source.sensors, source.paths, strict=True):
                 one = replace(source, paths=(path,), sensors=(), missing_sensors=())
                 parts[name] = replace(one, is_sensor=True)

@@ -218,8 +218,7 @@ class FitData:
         if y is None:
             raise InputError("fit requires y to be passed, but the target y is None.")
         sequences = read_sequences(X, lengths, known=known, missing=missing)
-        if missing != "error":
-            _check_channels_have_numbers(sequences, "X")
+        check_channels_have_numbers(sequences, "X")
         if known is None and not sequences.is_flat:
             check_axis_order(X, lengths)
         n_windows = len(sequences)
@@ -273,7 +272,7 @@ class FitData:
         return here
 
 
-def _check_channels_have_numbers(sequences: Sequences, name: str) -> None:
+def check_channels_have_numbers(sequences: Sequences, name: str) -> None:
     """Raise if a window lacks a channel; its class could be told by that."""
     lost = np.zeros(0) if is_stored(sequences) else np.isnan(sequences.X[:, 0])
     if lost.any():
@@ -456,8 +455,7 @@ def _read_validation(
     if y is None:
         raise InputError("X_val is given without y_val.")
     sequences = read_sequences(X, own["lengths_val"], "X_val", known, missing=missing)
-    if missing != "error":
-        _check_channels_have_numbers(sequences, "X_val")
+    check_channels_have_numbers(sequences, "X_val")
     class_index = target.read(y, len(sequences), "y_val", "X_val")
     groups = check_groups(groups, len(sequences), "groups_val", "X_val")
     if train_groups is not None and groups is not None:

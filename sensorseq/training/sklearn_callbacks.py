@@ -138,6 +138,6 @@ class FitTasks(Callback):
                 rows = np.flatnonzero(X.split == "train")
                 return X.take(rows), None if y is None else np.asarray(y)[rows]
         elif self._lengths is not None:
-            sequences = read_sequences(X, self._lengths)
+            sequences = read_sequences(X, self._lengths, missing="expected")
             X = [window[:n] for window, n in zip(sequences.X, sequences.lengths, strict=True)]
         return X, y

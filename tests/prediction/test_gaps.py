@@ -1,13 +1,15 @@
 """Missing samples in windows: straight lines, lost channels, and failed sensors."""
 
+import copy
+
 import numpy as np
 import pytest
 from fits import plain_classifier
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq import SensorLSTMRegressor
-from sensorseq.errors import InputError
+from sensorseq import PreparePipeline, Recording, SensorLSTMRegressor
+from sensorseq.errors import ArgumentError, InputError
 from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, EMPTY, bridge_gaps, judge_windows
 from sensorseq.prediction.load import load
 
@@ -104,8 +106,17 @@ def test_a_window_without_a_number_has_no_class(fitted, tmp_path):
     assert again.missing == "expected"
     for model in (fitted, again):
         timeline = model.timeline(holed(X), start_s=np.arange(160.0), smooth="none")
-        np.testing.assert_allclose(timeline.probabilities[3], 0.25)
+        np.testing.assert_allclose(timeline.probabilities[3], fitted._class_shares)
         np.testing.assert_array_equal(model.predict(holed(X)[4:]), fitted.predict(holed(X)[4:]))
+
+
+def test_windows_without_a_number_say_nothing_in_a_timeline():
+    X, y, _ = windows()
+    rows = np.flatnonzero((y < 3) | (np.arange(len(y)) % 16 == 3))  # a class is rare
+    model = plain_classifier(**SETTINGS, missing="expected").fit(X[rows], y[rows])
+    assert model._class_shares.min() < 0.2
+    nothing = model.timeline(np.full_like(X[:20], np.nan), start_s=np.arange(20.0))
+    np.testing.assert_allclose(nothing.probabilities, 0.25, atol=1e-6)
 
 
 def test_nothing_is_missing_unless_it_is_expected(fitted):
@@ -148,5 +159,36 @@ def test_a_single_stuck_channel_is_replaced_and_its_sensor_stays(of_two):
     X, _, _ = windows(seed=9)
     stuck, lost = X.copy(), X.copy()
     stuck[:, :, 0], lost[:, :, 0] = 0.9, np.nan
-    stuck, lost = (of_two.predict_proba({"good": own, "poor": X[:, ::2]}) for own in (stuck, lost))
+    both = [{"good": own, "poor": X[:, ::2]} for own in (stuck, lost)]
+    stuck, lost = map(of_two.predict_proba, both)
     assert np.allclose(stuck, lost) == (of_two.missing == "outside")
+    for one in of_two.explain(both[0], n_regions=2).values():  # what was decided is explained
+        np.testing.assert_allclose(one.probability, stuck.max(axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("missing", ["expected", "outside"])
+def test_a_robot_in_another_unit_is_adapted_to_and_then_within_the_training(fitted, missing):
+    X, y, groups = windows(seed=10)
+    model = copy.copy(fitted).set_params(missing=missing)
+    adapted = model.adapt(1000 * X, y, groups)
+    assert adapted.score(1000 * X, y) > 0.9
+    failed = X[:8].copy()
+    failed[:, :, 0] = 0.9
+    found = model.explain(failed, n_regions=2)
+    np.testing.assert_allclose(found.probability, model.predict_proba(failed).max(axis=1))
+    with pytest.raises(InputError, match=r"no number in channel 1 of window 0"):
+        model.adapt(np.where(np.arange(3) == 1, np.nan, X), y, groups)
+    with pytest.raises(InputError, match="window 0 has no number"):
+        model.explain(np.full_like(X[:2], np.nan))
+
+
+def test_scaling_by_recording_cannot_be_combined_with_what_is_missing():
+    X, y, _ = windows(8)
+    recordings = [
+        Recording(x, np.arange(40) / 10, ("a", "b", "c"), str(i), str(i), str(y[i]))
+        for i, x in enumerate(X)
+    ]
+    pipeline = PreparePipeline(window_s=1.0, scale_per="recording", split=None)
+    model = plain_classifier(**SETTINGS, missing="expected")
+    with pytest.raises(ArgumentError, match="one scaling for all windows, not one per recording"):
+        model.fit(pipeline.prepare(recordings))

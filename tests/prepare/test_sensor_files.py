@@ -213,7 +213,7 @@ def test_one_sensor_of_a_file_is_inspected_without_the_windows_that_it_lacks(log
     assert len(names) == 9
     assert "motor_a" in page.read_text()
     code, _, err = said("inspect", folder, "--sensor", "motor")
-    assert (code, "--sensor is for a prepared file" in err) == (2, True)
+    assert (code, "--sensor needs a prepared file" in err) == (2, True)
 
 
 def test_predict_finds_the_files_of_the_other_sensors(logs, tmp_path):
