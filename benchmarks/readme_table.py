@@ -420,6 +420,8 @@ SENSORS = {  # rows of the table, and what they are called there
     "expected": 'the same, trained with `missing="expected"` on windows that lack a sensor, too',
     "expected without motors": "that model without motors",
     "expected without inertial unit": "that model without the inertial unit",
+    "gaps in windows": "that model, with gaps of a second in every five of each sensor",
+    "gaps in recordings": "the same, with such gaps in training, too",
     "inertial unit alone": "the inertial unit alone",
     "motors alone": "the motors alone",
     "zeros without motors": "the model of both, given zeros for the motors",
