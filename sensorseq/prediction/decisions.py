@@ -349,8 +349,8 @@ class ClassPredictor(WindowPredictor):
                 )
             if sample_rate_hz is not None and not isinstance(sample_rate_hz, Mapping):
                 raise ArgumentError(
-                    f"sample_rate_hz={sample_rate_hz!r}: give the rate of each sensor,"
-                    f" {{name: rate}} of {', '.join(self.sensors_)}."
+                    f"sample_rate_hz={sample_rate_hz!r}: give the rate of each sensor by its name:"
+                    f" {', '.join(self.sensors_)}."
                 )
             return SensorStream(
                 self,
