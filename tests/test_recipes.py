@@ -24,7 +24,7 @@ ADDED = {
             '    invert: bool | None = option_field("input", toml=bool, help="Turn signs.")\n',
         ),
         "readers/source.py": (
-            "    recording = parts[0]\n",
+            "    recording = from_origin(parts[0], 0) if source.is_sensor else parts[0]\n",
             """    if options.invert:
         recording = replace(recording, values=-recording.values)
 """,
