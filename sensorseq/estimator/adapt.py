@@ -79,7 +79,9 @@ class FewWindows:
 
 def adapt(clf: Any, X: Any, y: Any, groups: ArrayLike | None, lengths: ArrayLike | None) -> Any:
     """Return a copy of a classifier, adapted to a few windows of another robot."""
-    few, old = read_few(clf, X, y, groups, lengths), clf
+    few = read_few(clf, X, y, groups, lengths)
+    is_plain = clf._head is None or clf._head.is_plain
+    source = model_digest(*clf._stored()) if is_plain else None
     if clf._ranges is not None:  # first, so that missing="outside" does not mask these windows
         clf = copy.copy(clf)
         clf._ranges = clf._ranges.widened(few.sequences.X, few.sequences.lengths)
@@ -87,13 +89,12 @@ def adapt(clf: Any, X: Any, y: Any, groups: ArrayLike | None, lengths: ArrayLike
     adapted, share = move_scaling(clf, few, before)
     moved = f"was moved by {share:g} toward these windows" if share else "was kept"
     head, why = _move_head(adapted, few)
-    is_plain = clf._head is None or clf._head.is_plain
     if isinstance(few.X, WindowSet):
         here, known = describe_preparation(few.X), clf.preparation_
         seen = {**(known or here)["recordings"], **here["recordings"]}
         adapted.preparation_ = {**(known or here), "recordings": seen}
     adapted.adaptation_ = Adaptation(
-        model_digest(*old._stored()) if is_plain else None,
+        source,
         len(few.class_index),
         share,
         head,

@@ -119,7 +119,9 @@ def explain_sensors(
     """Explain what each sensor adds to the decisions of all; see `SensorLSTMClassifier.explain`."""
     check_choice("method", method, METHODS)
     if method == "gradients":
-        raise ArgumentError("gradients are those of one sensor; use method='occlusion'.")
+        raise ArgumentError(
+            "method='gradients' explains a model of one sensor; use method='occlusion'."
+        )
     windows, _ = model._fusion.read(model._open(X, "X"), lengths)
     logits, lacks = model._of_sensors(windows, None)
     model._check_not_empty(lacks.min(axis=1))

@@ -97,10 +97,10 @@ class ClassPredictor(WindowPredictor):
 
     def _check_not_empty(self, lacks: NDArray[np.int8]) -> None:
         if (lacks == EMPTY).any():
-            what = "number" if self._fusion is None else "sensor"
-            failed = ", or only failed ones," if self.missing == "outside" else ""
+            what, part = ("number", "channel") if self._fusion is None else ("sensor", "sensor")
+            failed = f", or every {part} has failed" if self.missing == "outside" else ""
             raise InputError(
-                f"window {int(np.argmax(lacks))} has no {what}{failed} and so no class; use"
+                f"window {int(np.argmax(lacks))} has no {what}{failed}, so it has no class; use"
                 " predict_or_abstain, which masks such windows, or leave them out."
             )
 
@@ -153,7 +153,9 @@ class ClassPredictor(WindowPredictor):
         """
         logits, lacks = self._found(X, lengths)
         probabilities = softmax(logits / self.temperature_)
-        probabilities[lacks == EMPTY] = self._class_shares
+        is_empty = lacks == EMPTY
+        if is_empty.any():
+            probabilities[is_empty] = self._class_shares
         return probabilities, lacks
 
     @property

@@ -179,9 +179,8 @@ class SensorStream:
         own = {name: getattr(self, name) for name in ("n_decisions", "n_dropped")}
         counts = {**own, "n_late windows": self.n_late}
         for name, stream in self.sensors.items():
-            of_sensor = {**stream.counts}
-            del of_sensor["n_decisions"]
-            counts |= {f"{key} of {name}": n for key, n in of_sensor.items()}
+            of_sensor = stream.counts.items()
+            counts |= {f"{key} of {name}": n for key, n in of_sensor if key != "n_decisions"}
         return counts
 
     def _add(self, sensor: str, decision: StreamDecision) -> None:

@@ -127,8 +127,8 @@ def read_sensors(
     found = by_sensor(sources, options.channels, salvage=on_error == "skip")
     channels = channels_of_sensors(options.channels, found)
     return {
-        name: _read_all(path, found[name], replace(options, channels=own), on_error)
-        for name, own in channels.items()
+        name: _read_all(path, own, replace(options, channels=channels[name]), on_error)
+        for name, own in found.items()
     }
 
 

@@ -185,8 +185,8 @@ def by_sensor(
         if source.sensors:
             if channels:
                 raise ArgumentError(
-                    f"channels={channels[0]!r}: with native_rates, channels are those of topics of"
-                    " robot logs; of files, choose `files`."
+                    f"channels={channels[0]!r}: with native_rates, channels choose topics of robot"
+                    " logs; choose files with `files`."
                 )
             for name, path in zip(source.sensors, source.paths, strict=True):
                 one = replace(source, paths=(path,), sensors=(), missing_sensors=())

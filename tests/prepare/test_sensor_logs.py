@@ -141,7 +141,7 @@ def test_channels_that_no_topic_has_are_named(logs, tmp_path):
     with pytest.raises(ArgumentError, match=r"'/motr\.x' is of none of the sensors /imu"):
         read_sensors(file, channels=["/imu.x", "/motr.x"])
     (tmp_path / "imu_0.csv").write_text("time,a\n0,1\n1,2\n")
-    with pytest.raises(ArgumentError, match=r"channels='a'.*of files, choose `files`"):
+    with pytest.raises(ArgumentError, match=r"channels='a'.*choose files with `files`"):
         read_sensors(tmp_path, pair="{sensor}_{recording}.*", channels=["a"])
 
 
