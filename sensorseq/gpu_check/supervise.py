@@ -33,7 +33,7 @@ class Result(NamedTuple):
     outcome: str
     """``"passed"``, ``"wrong"``, ``"hung"``, ``"died"`` or ``"not run"``."""
     detail: str
-    """What is wrong, or what the worker said last; empty if passed."""
+    """The error nearest its tolerance, what is wrong, or what the worker said last."""
     seconds: float
 
 
@@ -42,14 +42,15 @@ def check_kernels(
     *,
     repeats: int = 2,
     limit_s: float = 60.0,
-    silence_s: float = 15.0,
+    silence_s: float = 10.0,
     device: str = "cuda",
     command: Sequence[str] | None = None,
 ) -> Iterator[Result]:
     """Run cases in a separate process and yield the outcome of each.
 
     A case that says nothing for `silence_s`, or kills its process, is given up, and a new process
-    goes on with the next one. What has not run after `limit_s` in all is not run.
+    goes on with the next one; a kernel that hung is not called again. What has not run after
+    `limit_s` in all is not run.
 
     Parameters
     ----------
@@ -74,12 +75,17 @@ def check_kernels(
             except OSError as error:
                 yield from (Result(case, DIED, str(error), 0.0) for case in left)
                 return
-            n_known = 0
+            n_known, hung = 0, None
             with worker:
                 for result in _follow(worker, left, end, silence_s):
                     n_known += 1
                     yield result
+                    if result.outcome == HUNG:
+                        hung = result.case.kernel
         del left[:n_known]
+        for case in [case for case in left if case.kernel == hung]:
+            left.remove(case)
+            yield Result(case, NOT_RUN, "its kernel hung", 0.0)
         if time.monotonic() >= end:
             yield from (Result(case, NOT_RUN, f"{limit_s:g} s were over", 0.0) for case in left)
             return
@@ -106,19 +112,20 @@ def _follow(
         if told.get("begin") == number:
             began, wait_s = time.monotonic(), silence_s
         elif told.get("done") == number:
-            wrong = "" if told.get("same") is True else "two runs gave different bits"
-            wrong = wrong or _compare(case, told.get("file"))
-            yield Result(case, WRONG if wrong else PASSED, wrong, seconds)
+            is_right, said = _compare(case, told.get("file"))
+            if told.get("same") is not True:
+                is_right, said = False, f"two runs gave different bits; {said}"
+            yield Result(case, PASSED if is_right else WRONG, said, seconds)
             number, began = number + 1, time.monotonic()
 
 
-def _compare(case: Case, file: Any) -> str:
-    """Describe the errors of the results in a file; empty if there are none."""
+def _compare(case: Case, file: Any) -> tuple[bool, str]:
+    """Judge the results in a file."""
     try:
         with Path(str(file)).open("rb") as stream, np.load(stream, allow_pickle=False) as read:
             found: Values = {name: read[name].astype(np.float64) for name in read.files}
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        return f"its results cannot be read: {error}"
+        return False, f"its results cannot be read: {error}"
     return judge(case, found, expected(case))
 
 

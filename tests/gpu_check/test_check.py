@@ -23,7 +23,7 @@ from sensorseq.ops import _extension, choice, cuda_kernels
 from sensorseq.ops.cuda_kernels import NOT_CHECKED, NOT_PASSED, SWITCH, permission
 from sensorseq.training.targets import ClassTarget
 
-CASES = [Case("fp16", 32, 5), Case("fp16x3", 32, 5)]
+CASES = [Case("fp16", 64, 5), Case("fp16x3", 64, 5)]
 FAKE = Path(__file__).with_name("fake_worker.py")
 GPU = torch.device("cuda", 0)
 NO_GPU = {"built": True, "devices": [], "runtime": 13000}
@@ -80,14 +80,14 @@ def worker(values, monkeypatch):
     """Choose what the worker does."""
 
     def choose(mischief="none"):
-        command = (sys.executable, str(FAKE), str(values), mischief, "fp16x3-32-5")
+        command = (sys.executable, str(FAKE), str(values), mischief, "fp16x3-64-5")
         monkeypatch.setattr(supervise, "WORKER", command)
 
     choose()
     return choose
 
 
-def who(hidden_size=32, dtype=torch.float32):
+def who(hidden_size=64, dtype=torch.float32):
     return choice.choose_here(GPU, dtype, hidden_size=hidden_size)
 
 
@@ -100,7 +100,7 @@ def test_by_default_no_kernel_serves_and_none_is_checked(hopper, worker, switch,
 
 def test_the_default_follows_what_was_measured():
     results = Path(__file__).parents[2] / "benchmarks" / "results"
-    measured = any((results / name).exists() for name in ("cuda.json", "smoke.jsonl"))
+    measured = any((results / name).exists() for name in ("cuda.json", "gpu_check.json"))
     assert (cuda_kernels.DEFAULT == "auto") == measured
 
 
@@ -119,13 +119,13 @@ def test_a_kernel_serves_once_it_has_passed(hopper, worker):
     check_before_fit("auto")
     assert who().served_by == "native"
     assert who(dtype=torch.float16).served_by == "native"
-    assert who(hidden_size=33).reason == NOT_PASSED  # of which there was no case here
+    assert who(hidden_size=65).reason == NOT_PASSED  # of which there was no case here
 
 
 @pytest.mark.parametrize("mischief", ["dies", "other bits", "prints garbage and dies"])
 def test_what_failed_leaves_the_work_to_torch_with_one_warning(hopper, worker, mischief):
     worker(mischief)
-    with pytest.warns(UserWarning, match="failed their check .*fp16x3 H=29 T=5") as said:
+    with pytest.warns(UserWarning, match="failed their check .*fp16x3 H=61 T=5") as said:
         check_before_fit("cuda:1")
     assert len(said) == 1
     assert (who().served_by, who().reason) == ("framework", NOT_PASSED)
@@ -239,7 +239,7 @@ def test_a_fit_alone_on_a_gpu_asks_for_the_check(monkeypatch, device, ranks, ask
 def test_doctor_says_what_passed_and_what_serves(hopper, worker, switch):
     switch(None)
     text = " ".join(succeed("doctor", "--gpu").split())
-    assert "passed fp16x3 H=29 T=5" in text
+    assert "passed fp16x3 H=61 T=5" in text
     assert "2 of 2 runs passed" in text
     assert "set SENSORSEQ_CUDA_KERNELS=auto" in text
     worker("dies")
