@@ -1,23 +1,25 @@
 """LSTMLinear against cuDNN on a GPU, by the protocol of `sensorseq.bench.cuda`.
 
-A step is forward, cross entropy and backward (or the forward pass alone), the same on both sides in
-one process, in turns: as Python calls it, captured in a CUDA graph, and its kernels alone. Both
-sides' results are held to float32 in IEEE arithmetic before they are timed. cuDNN's side is
-`torch.nn.LSTM` and `torch.nn.Linear` in fp32 (IEEE), in TF32 as torch has it by default, in fp16
-and bf16, and in fp16 with channels padded to 128, where cuDNN has its fastest kernels; ours is in
-the same precision. `varlen` is packed sequences against lengths on the device.
+A step is forward, cross entropy and backward (or the forward pass alone), the same on both sides
+in one process, in turns: as Python calls it, and captured in a CUDA graph. Both sides' results are
+held to float32 in IEEE arithmetic before they are timed. cuDNN's side is `torch.nn.LSTM` and
+`torch.nn.Linear` in fp32 (IEEE), in TF32 as torch has it by default, in fp16 and bf16, and in fp16
+with channels padded to 128, which its PERSIST_STATIC needs; ours is in the same precision. `varlen`
+is packed sequences against lengths on the device.
 
-Rows with "served_by": "framework" count as 1: sensorseq hands the shape to torch. Every kernel
-serves, checked on this GPU or not, unless SENSORSEQ_CUDA_KERNELS is set.
+Rows with "served_by": "framework" count as 1: sensorseq hands the shape to torch, which it does
+where a kernel has not passed the check of `sensorseq doctor --gpu` on this GPU.
 
-- `--quick`: few shapes in every precision and mode; writes cuda_quick.json.
+- `--quick`: few shapes, first those where torch is weakest; writes cuda_quick.json.
 - otherwise the sweep, in an order drawn once, so that what fits into `--budget-s` is a fair sample;
   `--resume` goes on from the file it wrote. Writes cuda.json.
-- `--table steps`: how long a timestep takes, in batches of 8 and 128; cuda_steps.json.
+- `--table steps`: how long a timestep takes in batches of 8 and 128, with the input multiplied in
+  our kernel (`own`) or before it by torch (`projected`); cuda_steps.json.
 - `--dry-run`: the same protocol on the CPU on tiny shapes, to see that it works.
 """
 
 import argparse
+import contextlib
 import functools
 import itertools
 import json
@@ -28,26 +30,27 @@ import sys
 import time
 from pathlib import Path
 
-os.environ.setdefault("SENSORSEQ_CUDA_KERNELS", "1")  # before sensorseq is imported
+os.environ.setdefault("SENSORSEQ_CUDA_KERNELS", "auto")  # before sensorseq is imported
 
 import torch
 from common.results_file import RESULTS, commit, write_results
 from common.waiting import refuse_sleeping_threads
-from cuda.kernels import MODES, measure
 from cuda.models_side_by_side import models_side_by_side
 
 from sensorseq.bench.cuda import (
     HEADER,
     KINDS,
-    PRECISIONS,
+    MODES,
     current_gpu,
     environment,
     format_row,
+    measure,
 )
 from sensorseq.bench.timing import Shape
 from sensorseq.errors import SensorseqError
+from sensorseq.ops import choice
 
-HIDDEN_SIZES = (32, 64, 128, 256)
+HIDDEN_SIZES = (32, 64, 128, 192, 256)
 SWEEP = [
     (kind, precision, Shape(n, t, c, h))
     for kind, precision in (("training", "fp32"), ("training", "fp16"))
@@ -65,60 +68,73 @@ SWEEP += [
 SWEEP = list(dict.fromkeys(SWEEP))
 QUICK = [
     (kind, precision, shape)
-    for kind in KINDS
-    for precision in PRECISIONS
+    for kind in ("varlen training", "varlen inference", "training", "inference")
     for shape in (
-        Shape(32, 100, 1, 64),
-        Shape(32, 100, 6, 128),
         Shape(32, 100, 6, 256),
-        Shape(128, 100, 16, 256),
+        Shape(32, 100, 6, 192),
+        Shape(32, 100, 6, 128),
+        Shape(32, 100, 1, 64),
+        Shape(512, 100, 6, 64),
     )
+    for precision in ("fp32", "tf32", "fp16")
 ]
-# what the targets are about comes first, should the time not suffice
-QUICK.sort(key=lambda case: (case[1] not in ("fp32", "fp16"), KINDS.index(case[0])))
 STEPS = [
-    (kind, precision, Shape(n, 100, 6, h))
-    for h in HIDDEN_SIZES
-    for kind, precision, n in itertools.product(
-        ("inference", "training"), ("fp32", "tf32"), (8, 128)
-    )
+    (kind, precision, Shape(n, 100, c, h), of_input)
+    for kind in ("inference", "training")
+    for h in (64, 128, 256)
+    for c in (6, 16, 1)
+    for of_input in ("own", "projected")
+    for precision, n in itertools.product(("fp32", "tf32"), (8, 128))
 ]
 
 
 def tiny(cases):
     """Put the same kinds and precisions on shapes that a CPU does at once."""
-    return list(dict.fromkeys((*case[:-1], Shape(3, 7, 2, 5)) for case in cases))
+    return list(dict.fromkeys((*case[:2], Shape(3, 7, 2, 5), *case[3:]) for case in cases))
 
 
 def key(row):
     """Say what a row is of, without what was measured."""
-    return row["what"], row["precision"], Shape(*row["shape"])
+    of_input = [row["input"]] if "input" in row else []
+    return row["what"], row["precision"], Shape(*row["shape"]), *of_input
+
+
+@contextlib.contextmanager
+def multiplying(of_input):
+    """Have our kernels multiply the input ("own"), or torch before them ("projected")."""
+    before = choice.MAX_CHANNELS
+    if of_input:
+        choice.MAX_CHANNELS = 0 if of_input == "projected" else 16
+    try:
+        yield
+    finally:
+        choice.MAX_CHANNELS = before
 
 
 def measure_cases(cases, device, options, rows, save):
     """Add rows until all cases are done or the time is over; return what failed."""
     done, failed = {key(row) for row in rows}, []
-    modes = MODES if options.quick else ("eager", "graph")
-    if options.table == "steps":
-        modes = ("graph",)
+    modes = ("graph",) if options.table == "steps" else MODES
     print(HEADER)
-    for number, (kind, precision, shape) in enumerate(cases):
-        if (kind, precision, shape) in done:
+    for number, case in enumerate(cases):
+        if case in done:
             continue
+        kind, precision, shape, *of_input = case
         if time.perf_counter() - options.started > options.budget_s:
             print(f"the time is over: {len(cases) - number} of {len(cases)} cases are left")
             break
         try:
-            found = measure(
-                kind,
-                shape,
-                precision,
-                device,
-                modes=modes,
-                rounds=options.rounds,
-                budget_s=0.5,
-                at_least_s=options.at_least_s,
-            )
+            with multiplying("".join(of_input)):
+                found = measure(
+                    kind,
+                    shape,
+                    precision,
+                    device,
+                    modes=modes,
+                    rounds=options.rounds,
+                    budget_s=0.5,
+                    at_least_s=options.at_least_s,
+                )
         except (SensorseqError, RuntimeError) as error:
             # a shape that fails says so and the others still run, unless the device is lost
             failed.append(f"{kind}, {precision}, {shape}: {error}")
@@ -130,7 +146,8 @@ def measure_cases(cases, device, options, rows, save):
         for row in found:
             print(format_row(row), step_us(row), flush=True)
         # a sweep may go on at a later commit
-        rows += [{**row, "commit": options.commit} for row in found]
+        more = {"commit": options.commit, **({"input": of_input[0]} if of_input else {})}
+        rows += [{**row, **more} for row in found]
         save(quiet=True)
     return failed
 
@@ -141,6 +158,25 @@ def step_us(row):
         return ""
     sides = (f"{1e3 * row[side] / row['shape'][1]:.2f}" for side in ("theirs_ms", "ours_ms"))
     return f"{' / '.join(sides)} us a timestep"
+
+
+def print_steps(rows):
+    """Print microseconds a timestep: torch's, then ours with each kind of input."""
+    print("\nus a timestep; torch: the median of its rows; own / projected for C = 1, 6, 16")
+    table = {}
+    for row in rows:
+        n, t, c, h = row["shape"]
+        of_kernel = table.setdefault((row["what"], row["precision"], h, n), {"theirs": []})
+        if "ours_ms" in row:
+            of_kernel["theirs"].append(1e3 * row["theirs_ms"] / t)
+            of_kernel[c, row["input"]] = f"{1e3 * row['ours_ms'] / t:.2f}"
+    for (kind, precision, h, n), found in table.items():
+        theirs = f"{statistics.median(found['theirs']):.2f}" if found["theirs"] else "-"
+        ours = (
+            "/".join(found.get((c, of_input), "-") for of_input in ("own", "projected"))
+            for c in (1, 6, 16)
+        )
+        print(f"{kind:9} {precision:4} H={h:<3} N={n:<3}  torch {theirs:>6}  ours", *ours, sep="  ")
 
 
 def summarize_ratios(rows):
@@ -177,12 +213,13 @@ def main():
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON")
     parser.add_argument("--budget-s", type=float, default=520.0, help="begin no case after this")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--at-least-s", type=float, default=15e-3, help="length of one timing")
     parser.add_argument("--resume", action="store_true", help="keep the rows that are there")
     parser.add_argument("--limit", type=int, help="only the first cases")
     parser.add_argument("--dry-run", action="store_true", help="tiny shapes on the CPU")
     options = parser.parse_args()
     refuse_sleeping_threads()
-    options.started, options.at_least_s = time.perf_counter(), 15e-3
+    options.started = time.perf_counter()
     options.commit = commit()
     device = torch.device("cpu")
     if options.dry_run:
@@ -214,7 +251,7 @@ def main():
         cases = STEPS if options.table == "steps" else QUICK if options.quick else shuffled(SWEEP)
         cases = (tiny(cases) if options.dry_run else cases)[: options.limit]
         failed = measure_cases(cases, device, options, rows, save)
-        summarize_ratios(rows)
+        (print_steps if options.table == "steps" else summarize_ratios)(rows)
     save()
     for line in failed:
         print(f"FAILED {line}")

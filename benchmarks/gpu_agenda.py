@@ -1,22 +1,24 @@
-"""What to run when a GPU is at hand, in stages of at most ten minutes each.
+"""What to run when a GPU is at hand: two calls that tell everything, on a machine that is bare.
 
-    benchmarks/gpu_agenda.sh [--dry-run] 1 | 2 | 3 | 4 | all
+    benchmarks/gpu_agenda.sh build      here, before: the measurements, into build/gpu
+    benchmarks/gpu_agenda.sh first      there: does every instruction and every kernel compute the
+                                        right numbers, and how long is a timestep
+    benchmarks/gpu_agenda.sh second     there, after mending: tests/gpu, and the comparison with
+                                        cuDNN
 
-    1  does each kernel compute the right numbers, how long is a timestep, what can the GPU do;
-       compute-sanitizer on the first kernel that failed, or on all
-    2  correctness: tests/gpu, in groups by file and hidden size
-    3  the benchmark on a few shapes, in every precision and mode, and models side by side
-    4  the sweep; each further run continues where the last one stopped
-
-It needs torch 2.11 or later, numpy and pytest, and no network; nvcc for the measurements of stage 1
-and, with setuptools, where the operators are not built. Everything is written to $OUT, or
-benchmarks/results, at most eight files in all; a program writes into the log itself, so a run that
-is killed leaves its log. A step that fails says so and the next one runs. --dry-run does on a CPU
-what can be done there. SENSORSEQ_COMMIT may be set.
+`first` and `second` end within STAGE_S seconds, so that both, and the start of the machine for
+each, fit into fifteen minutes. They need torch 2.11 or later, numpy and pytest, and no network.
+What needs a compiler is built before and carried along: sensorseq/_ops.abi3.so, of this very
+commit, and build/gpu. Everything is written to $OUT, or benchmarks/results, at most eight files a
+call; each step prints the end of what it found, too. A step that fails or hangs is ended and the
+next one runs; a kernel that hung or was wrong is not used again. --dry-run does on a CPU what can
+be done there. SENSORSEQ_COMMIT may be set.
 """
 
 import argparse
 import contextlib
+import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -28,11 +30,11 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGE_S = 585
+STAGE_S = 330
 ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     "PYTHONUNBUFFERED": "1",
-    "SENSORSEQ_CUDA_KERNELS": "1",  # the kernels serve, whatever a check on this GPU has found
+    "SENSORSEQ_CUDA_KERNELS": "auto",  # only kernels that passed their check on this GPU serve
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # the same tests whichever plugins are installed
     "KINETO_LOG_LEVEL": "5",
 }
@@ -44,19 +46,11 @@ facts = _extension.cuda_facts()
 print(_extension.load(), facts, environment(), sep="\\n")
 assert facts["built"], "built without CUDA"
 """
+SMI = ["--query-gpu=name,driver_version,clocks.sm,clocks.max.sm,temperature.gpu,power.draw"]
 BENCH, PYTEST = ["benchmarks/bench_cuda.py"], ["-m", "pytest", "-p", "no:cacheprovider"]
-# seconds, file in tests/gpu, hidden sizes of the kernels; 0: of no one size, 512: torch serves
-GROUPS = [
-    (75, "test_layer.py", "32"),
-    (60, "test_layer.py", "64"),
-    (60, "test_layer.py", "128"),
-    (85, "test_layer.py", "256"),
-    (75, "test_layer.py", "0"),
-    (70, "test_train_epoch.py", "0,32,64"),
-    (30, "test_train_epoch.py", "256"),
-    (30, "test_layer.py", "512"),
-    (60, "test_device.py", "0,32,128,256"),  # last: graphs, and allocations of 50 GB
-]
+MEASURE, SMOKE = "benchmarks/cuda/measure.py", "benchmarks/cuda/smoke.py"
+# of many seconds, or with allocations of tens of gigabytes
+LONG_TESTS = "2_to_the_31 or long_sequence or compiled"
 
 
 class Agenda:
@@ -66,7 +60,7 @@ class Agenda:
         self.out, self.dry, self.worker = out, dry, worker
         self.summary, self.failed, self.stage_end = [], False, 0.0
 
-    def run(self, limit_s, name, arguments, *, program=sys.executable, **environment):
+    def run(self, limit_s, name, arguments, *, program=sys.executable, tell=30, **environment):
         """Run a program for at most `limit_s` seconds; return its exit code."""
         begin = time.monotonic()
         limit_s = min(limit_s, self.stage_end - begin)
@@ -81,7 +75,7 @@ class Agenda:
         with (self.out / "gpu_agenda.log").open("rb") as log:
             log.seek(said_from)
             said = log.read().decode(errors="replace").splitlines()
-        print(f"\n== {name}", *(line[:200] for line in said[-30:]), sep="\n")
+        print(f"\n== {name}", *(line[:160] for line in said[-tell:]), sep="\n", flush=True)
         verdict = {0: "ok", OVER_TIME: "FAILED: over its time"}
         self.failed |= code != 0
         self.summary.append(
@@ -91,23 +85,108 @@ class Agenda:
         return code
 
     def leave_out(self, name, why):
-        """Say in the summary that a step was not run."""
+        """Note in the summary that a step was not run."""
         self.summary.append(f"{name:44}        left out: {why}")
 
-    def stage(self, number):
+    def stage(self, name):
         """Run one stage; on a GPU, load the operators first, and build them if that fails."""
-        print(f"\n==== stage {number}", flush=True)
+        print(f"\n==== {name}", flush=True)
         self.stage_end = time.monotonic() + STAGE_S
-        if not self.dry and self.run(40, "load the operators", ["-c", LOAD]) not in (0, OVER_TIME):
-            build = ["setup.py", "-q", "build_ext", "--inplace"]
-            self.run(420, "build the operators", build, SENSORSEQ_BUILD="ops", SENSORSEQ_CUDA="1")
-        STAGES[number](self)
+        if not self.dry:
+            self.run(5, "nvidia-smi", [*SMI, "--format=csv"], program="nvidia-smi")
+            if self.run(30, "load the operators", ["-c", LOAD]) not in (0, OVER_TIME):
+                build = ["setup.py", "-q", "build_ext", "--inplace"]
+                self.run(
+                    120, "build the operators", build, SENSORSEQ_BUILD="ops", SENSORSEQ_CUDA="1"
+                )
+        STAGES[name](self)
 
-    def bench(self, limit_s, name, *arguments, tiny=1):
-        """Run bench_cuda.py, which begins nothing in the last 30 seconds."""
+    def smoke(self, limit_s, repeats):
+        """Judge every kernel; keep the verdict."""
+        name = "every kernel against float64"
+        if self.dry and not self.worker:
+            self.leave_out(name, "no GPU, and no --worker in its place")
+            return
+        more = ["--dry-run"] if self.dry else []
+        more += ["--worker", self.worker] if self.worker else []
+        limits = ["--repeats", repeats, "--limit-s", limit_s - 5]
+        self.run(limit_s, name, [SMOKE, self.out / "gpu_check.json", *limits, *more])
+
+    def kernels(self):
+        """Return what is known of the kernels: rows of their check, and those that passed."""
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            told = json.loads((self.out / "gpu_check.json").read_text())["rows"]["kernels"]
+            return told["rows"], {tuple(kernel) for kernel in told["passed"]}
+        return [], set()
+
+    def sizes(self, *wanted):
+        """Return the sizes of kernels, of those wanted, at which both precisions passed.
+
+        Tests of no one size, which are listed as 0, take narrow layers.
+        """
+        _, passed = self.kernels()
+        return [h for h in wanted if {("fp16", h or 64), ("fp16x3", h or 64)} <= passed]
+
+    def measure(self, limit_s, name, file, *programs):
+        """Run programs that were built before."""
+        if self.dry:
+            self.leave_out(name, "no GPU")
+            return
+        self.run(limit_s, name, [MEASURE, "run", self.out / file, *programs])
+
+    def bench(self, limit_s, name, *arguments, tell=30, tiny=1):
+        """Run bench_cuda.py, which begins nothing in the last seconds."""
         dry = ["--dry-run", "--limit", tiny] if self.dry else []
-        limits = ["--budget-s", limit_s - 30, "--output", self.out]
-        return self.run(limit_s, name, [*BENCH, *arguments, *limits, *dry])
+        limits = ["--budget-s", limit_s - 15, "--output", self.out, "--at-least-s", 5e-3]
+        # one thread: with several, a pause stands before each timing
+        program = [*BENCH, *arguments, *limits, "--rounds", 7, *dry]
+        return self.run(limit_s, name, program, tell=tell, OMP_NUM_THREADS="1")
+
+    def tests(self, groups):
+        """Run groups of tests/gpu, each in a process that an illegal access ends alone."""
+        reports = self.out / "tests.xml"
+        suites = ElementTree.Element("testsuites")
+        for limit_s, file, *wanted in groups:
+            name = f"{file}, hidden size {', '.join(map(str, wanted))}"
+            sizes = self.sizes(*wanted)
+            if not sizes:
+                self.leave_out(name, "its kernels did not pass")
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                report = Path(folder, "report.xml")
+                chosen = ["--padded-hidden", ",".join(map(str, sizes)), "-k", f"not ({LONG_TESTS})"]
+                arguments = [f"tests/gpu/{file}", *chosen, "-v", "--tb=short", "--durations=3"]
+                if self.dry:
+                    arguments += ["--collect-only", "-q"]
+                elif importlib.util.find_spec("xdist"):
+                    arguments += ["-p", "xdist", "-n", "5"]
+                arguments += [f"--junitxml={report}"]
+                self.run(limit_s, name, [*PYTEST, *arguments], tell=12, OMP_NUM_THREADS="3")
+                with contextlib.suppress(OSError, ElementTree.ParseError):  # it was killed
+                    suites.extend(ElementTree.parse(report).getroot())
+            for suite in suites:
+                suite.attrib.pop("hostname", None)
+            ElementTree.ElementTree(suites).write(reports, encoding="utf-8")
+
+    def memcheck(self, limit_s):
+        """Look for bad accesses: of the case that failed first, or of every kernel."""
+        failed = [row for row in self.kernels()[0] if row["outcome"] in ("wrong", "died")]
+        arguments = ["--after", self.out / "gpu_check.json"]
+        if self.dry:
+            program = ["tests/gpu/sanitize.py", "--device", "cpu", "--limit", "4"]
+            self.run(60, "what the sanitizer runs, on the CPU", program)
+            return
+        beside_nvcc = Path(shutil.which("nvcc") or "nvcc").resolve().with_name("compute-sanitizer")
+        self.run(
+            limit_s,
+            f"memcheck of {'what failed' if failed else 'every kernel'}",
+            [
+                *("--tool", "memcheck", "--kernel-regex", "kns=sensorseq", "--error-exitcode", "9"),
+                *(sys.executable, "tests/gpu/sanitize.py", *arguments),
+            ],
+            program=shutil.which("compute-sanitizer") or str(beside_nvcc),
+            PYTORCH_NO_CUDA_MEMORY_CACHING="1",
+        )
 
 
 def run_limited(command, limit_s, log, environment):
@@ -136,100 +215,57 @@ def run_limited(command, limit_s, log, environment):
                 process.wait(5)
 
 
+def build(agenda):
+    """Compile the measurements, where there is nvcc."""
+    agenda.run(300, "compile the measurements", [MEASURE, "build"])
+
+
 def first(agenda):
     """Find out what works, and keep it even if a kernel hangs."""
-    dry = ["--dry-run"] if agenda.dry else []
-    worker = ["--worker", agenda.worker] if agenda.worker else []
-    smoke = agenda.out / "smoke.jsonl"
-    if agenda.dry and not worker:
-        agenda.leave_out("every kernel against float64", "no GPU, and no --worker in its place")
-    else:
-        agenda.run(
-            100, "every kernel against float64", ["benchmarks/cuda/smoke.py", smoke, *worker, *dry]
-        )
-    agenda.bench(80, "microseconds a timestep", "--table", "steps")
-    agenda.run(
-        125, "measurements", ["benchmarks/cuda/measure.py", agenda.out / "measurements.json", *dry]
+    agenda.measure(10, "every instruction against the emulator", "gpu_check.json", "bridge")
+    agenda.smoke(75, repeats=5)
+    file, dry = agenda.out / "gpu_check.json", ["--dry-run"] if agenda.dry else []
+    agenda.run(15, "TF32 of torch and ours", ["benchmarks/cuda/tf32_error.py", file, *dry])
+    agenda.bench(75, "microseconds a timestep", "--table", "steps")
+    agenda.measure(20, "measurements", "measurements.json", "exchange", "mma_rounding", "launches")
+    agenda.tests([(45, "test_train_epoch.py", 0, 64)])
+    agenda.memcheck(45)
+
+
+def second(agenda):
+    """Test what passed, and compare it with cuDNN, first where torch is weakest."""
+    agenda.smoke(40, repeats=2)
+    agenda.tests(
+        [
+            (30, "test_layer.py", 64),
+            (30, "test_layer.py", 128),
+            (30, "test_layer.py", 256),
+            (35, "test_device.py", 0, 64, 128, 256),
+        ]
     )
-    if agenda.dry:
-        arguments = ["tests/gpu/sanitize.py", "--device", "cpu", "--limit", "4"]
-        agenda.run(60, "what the sanitizers run, on the CPU", arguments)
-        return
-    beside_nvcc = Path(shutil.which("nvcc") or "nvcc").resolve().with_name("compute-sanitizer")
-    sanitizer = shutil.which("compute-sanitizer") or str(beside_nvcc)
-    for tool in ("memcheck", "racecheck"):
-        agenda.run(
-            120,
-            f"compute-sanitizer {tool}",
-            [
-                *("--tool", tool, "--kernel-regex", "kns=sensorseq", "--error-exitcode", "9"),
-                *(sys.executable, "tests/gpu/sanitize.py", "--after", smoke),
-            ],
-            program=sanitizer,
-            PYTORCH_NO_CUDA_MEMORY_CACHING="1",
-        )
+    agenda.bench(85, "a few shapes against cuDNN", "--quick", tell=45)
+    agenda.bench(40, "models side by side", "--table", "models", tell=10)
 
 
-def tests(agenda):
-    """Run tests/gpu, each group in a process of its own: an illegal access ends only that one."""
-    reports = agenda.out / "tests.xml"
-    if agenda.dry:
-        sizes = ",".join(sorted({size for *_, sizes in GROUPS for size in sizes.split(",")}))
-        arguments = ["tests/gpu", "--padded-hidden", sizes, "--collect-only", "-q"]
-        agenda.run(60, "collect the tests", [*PYTEST, *arguments, f"--junitxml={reports}"])
-        return
-    suites = ElementTree.Element("testsuites")
-    for limit_s, file, sizes in GROUPS:
-        with tempfile.TemporaryDirectory() as folder:
-            report = Path(folder, "report.xml")
-            # -v names a test before it runs: if it hangs, the log tells which one it is
-            arguments = [f"tests/gpu/{file}", "--padded-hidden", sizes, "-v", "--durations=5"]
-            agenda.run(
-                limit_s,
-                f"{file}, hidden size {sizes}",
-                [*PYTEST, *arguments, "--continue-on-collection-errors", f"--junitxml={report}"],
-            )
-            with contextlib.suppress(OSError, ElementTree.ParseError):  # it was killed
-                suites.extend(ElementTree.parse(report).getroot())
-        for suite in suites:
-            suite.attrib.pop("hostname", None)
-        ElementTree.ElementTree(suites).write(reports, encoding="utf-8")
-
-
-def quick(agenda):
-    """Time a few shapes, and models side by side."""
-    agenda.bench(370, "a few shapes, every precision and mode", "--quick")
-    agenda.bench(170, "models side by side", "--table", "models")
-
-
-def sweep(agenda):
-    """Time many shapes."""
-    kept = ROOT / "benchmarks" / "results" / "cuda.json"
-    if not agenda.dry and kept.exists() and not (agenda.out / "cuda.json").exists():
-        shutil.copy(kept, agenda.out)  # continues from there
-    agenda.bench(540, "the sweep", "--resume", tiny=2)
-
-
-STAGES = {"1": first, "2": tests, "3": quick, "4": sweep}
+STAGES = {"build": build, "first": first, "second": second}
 
 
 def main():
-    """Run the stages that were asked for; 1 if a step failed."""
+    """Run one stage; 1 if a step failed."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("stage", nargs="+", choices=[*STAGES, "all"])
+    parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--dry-run", action="store_true", help="what can be done on a CPU")
-    parser.add_argument("--worker", help="what runs the kernels of stage 1, in a test of this file")
+    parser.add_argument("--worker", help="what runs the kernels, in a test of this file")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # with what it runs
     out = Path(os.environ.get("OUT", ROOT / "benchmarks" / "results")).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    agenda = Agenda(out, dry=options.dry_run, worker=options.worker)
-    for stage in STAGES if "all" in options.stage else options.stage:
-        agenda.stage(stage)
+    agenda = Agenda(out, dry=options.dry_run or options.stage == "build", worker=options.worker)
+    agenda.stage(options.stage)
     head = f"\n---- summary{' of a dry run: nothing ran on a GPU' if agenda.dry else ''}"
     with (out / "gpu_agenda.log").open("a") as log:
         for file in (log, sys.stdout):

@@ -35,6 +35,16 @@ def write_results(
         print(f"wrote {folder.name}/{path.name}, {len(rows)} rows")
 
 
+def keep_measurement(path: Path, told: dict[str, Any], **more: Any) -> None:
+    """Put what one program measured into a file, under its name, beside what is there."""
+    kept = json.loads(path.read_text()) if path.exists() else {"rows": {}}
+    kept |= {**more, "commit": commit()}
+    kept["rows"][told["measurement"]] = told
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(kept, indent=1) + "\n")
+    beside.replace(path)
+
+
 def as_text(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """Return a table as JSON with a row a line."""
     lines = ",\n".join(json.dumps(row) for row in rows)

@@ -1,7 +1,8 @@
-"""Compile the measurements of this folder, run one after the other and keep what they print.
+"""The measurements of this folder: build them beforehand, then run them on a machine with a GPU.
 
-`python benchmarks/cuda/measure.py FILE`: FILE holds what every program printed last, one JSON
-object each, under its name.
+`python benchmarks/cuda/measure.py build` compiles them into build/gpu, which git ignores.
+`python benchmarks/cuda/measure.py run FILE NAME...` runs some, one after the other; FILE holds what
+each printed last, one JSON object, under its name. A program that is not built is compiled first.
 """
 
 import argparse
@@ -9,64 +10,79 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from common.results_file import commit
+from common.results_file import keep_measurement
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+BUILT = ROOT / "build" / "gpu"
 COMPILE = ["nvcc", "-std=c++17", "-O3", "-gencode=arch=compute_90a,code=sm_90a"]
 COMPILE += ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Werror", "-Xptxas", "-Werror"]
 LIMIT_S = 25
+# what a program is made of besides the .cu file of its name
+MORE = {}
 
 
 def main():
-    """Return 1 if a program does not compile, or says that something is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--dry-run", action="store_true", help="only compile, where nvcc is")
+    """Return 1 if a program does not compile, or finds that something is wrong."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("build", help="compile all, where nvcc is")
+    run = actions.add_parser("run", help="run some and keep what they print")
+    run.add_argument("file", type=Path)
+    run.add_argument("name", nargs="+")
     options = parser.parse_args()
-    if not shutil.which("nvcc"):
-        print("there is no nvcc")
-        return 0 if options.dry_run else 1
-    failed = []
-    with tempfile.TemporaryDirectory() as folder:
-        compilers = {
-            Path(folder, source.stem): subprocess.Popen(
-                [*COMPILE, "-o", f"{folder}/{source.stem}", source]
-            )
-            for source in sorted(HERE.glob("*.cu"))
-        }
-        for program, compiler in compilers.items():
-            if compiler.wait():
-                failed.append(f"compile {program.name}")
-        # only now: they must not share the processor and the GPU
-        for program in [] if options.dry_run else filter(Path.exists, compilers):
-            try:
-                keep(options.file, program)
-            except (subprocess.SubprocessError, ValueError) as error:
-                failed.append(f"{program.name}: {error}")
-    print(*failed or ["all measured" if not options.dry_run else "all compiled"], sep="\n")
+    names = [source.stem for source in sorted(HERE.glob("*.cu"))]
+    if options.action == "build" and not shutil.which("nvcc"):
+        print("there is no nvcc, so nothing is compiled")
+        return 0
+    if options.action == "run":
+        names = [name for name in options.name if not (BUILT / name).exists()]
+    failed = [f"compile {name}" for name in compile_programs(names)]
+    for name in getattr(options, "name", []):
+        if f"compile {name}" not in failed:
+            failed += run_program(name, options.file)
+    print(*failed or [f"all {'compiled' if options.action == 'build' else 'measured'}"], sep="\n")
     return int(bool(failed))
 
 
-def keep(file, program):
-    """Run a program and keep what it prints; an error if it fails, even then kept."""
-    print(f"-- {program.name}", flush=True)
-    done = subprocess.run(
-        [program], stdout=subprocess.PIPE, text=True, check=False, timeout=LIMIT_S
-    )
+def compile_programs(names):
+    """Compile into build/gpu, all at once; return those that failed."""
+    BUILT.mkdir(parents=True, exist_ok=True)
+    running = {}
+    for name in names:
+        parts = [HERE / f"{name}.cu", *MORE.get(name, [])]
+        command = [*COMPILE, "-o", BUILT / f"{name}.part", *parts]
+        try:
+            running[name] = subprocess.Popen(command)
+        except OSError as error:
+            print(error)
+            return names
+    failed = [name for name, compiler in running.items() if compiler.wait()]
+    for name in running.keys() - set(failed):
+        (BUILT / f"{name}.part").replace(BUILT / name)
+    return failed
+
+
+def run_program(name, file):
+    """Run a program and keep what it prints, even if it fails; return what went wrong."""
+    print(f"-- {name}", flush=True)
+    try:
+        done = subprocess.run(
+            [BUILT / name], stdout=subprocess.PIPE, text=True, check=False, timeout=LIMIT_S
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return [f"{name}: {error}"]
     print(done.stdout, flush=True)
     try:
-        said = json.loads(done.stdout)
+        keep_measurement(file, json.loads(done.stdout))
     except ValueError:
-        raise ValueError(f"no JSON object, exit code {done.returncode}") from None
-    kept = json.loads(file.read_text()) if file.exists() else {"rows": {}}
-    kept["commit"] = commit()
-    kept["rows"][said["measurement"]] = said
-    file.write_text(json.dumps(kept, indent=1) + "\n")
-    done.check_returncode()
+        return [f"{name}: no JSON object, exit code {done.returncode}"]
+    return [f"{name}: exit code {done.returncode}"] if done.returncode else []
 
 
 if __name__ == "__main__":

@@ -1,45 +1,66 @@
 """Run each CUDA kernel in a process of its own, and compare what it computes with float64.
 
-`python benchmarks/cuda/smoke.py FILE`: a line for each result is printed and added to FILE, as
-JSON, as soon as it is known. A kernel that hangs is given up after 15 s, and the next one is tried.
+`python benchmarks/cuda/smoke.py FILE`: each result is printed and added to FILE as soon as it is
+known, with the error nearest its tolerance. A kernel that hangs is given up after 6 s and not
+called again. At the end the verdict is kept where `sensorseq` looks for it, so that only kernels
+that passed serve what runs next with SENSORSEQ_CUDA_KERNELS=auto.
 """
 
 import argparse
-import json
 import shlex
 import signal
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from common.results_file import keep_measurement
+
+from sensorseq.bench.cuda import environment
 from sensorseq.gpu_check import check_kernels, format_result, make_cases
+from sensorseq.gpu_check.check import keep_results, kernels_passed
 
 
 def main():
     """Return 1 if not all have passed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each, with equal bits")
+    parser.add_argument("--limit-s", type=float, default=75.0)
     parser.add_argument("--worker", help="command line of the process that runs the kernels")
-    parser.add_argument("--dry-run", action="store_true", help="few cases, less patience")
+    parser.add_argument("--dry-run", action="store_true", help="on the CPU, which takes patience")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the worker must not outlive this
-    cases = make_cases((5,)) if options.dry_run else make_cases((5, 70))
-    results = check_kernels(
+    cases = make_cases((2, 3) if options.dry_run else (5, 70))
+    results, facts = [], environment()
+    for result in check_kernels(
         cases,
-        repeats=2 if options.dry_run else 20,
-        limit_s=85.0,  # and some seconds to compute the last in float64
-        silence_s=5.0 if options.dry_run else 15.0,
+        repeats=options.repeats,
+        limit_s=options.limit_s,
+        silence_s=15.0 if options.dry_run else 6.0,
         device="cpu" if options.dry_run else "cuda",
         command=shlex.split(options.worker) if options.worker else None,
-    )
-    n_passed = 0
-    with options.file.open("w") as kept:
-        for result in results:
-            n_passed += result.outcome == "passed"
-            print(format_result(result), flush=True)
-            row = {**result.case._asdict(), **result._asdict(), "case": result.case.name}
-            print(json.dumps(row), file=kept, flush=True)
-    print(f"{n_passed} of {len(cases)} passed")
-    return int(n_passed < len(cases))
+    ):
+        results.append(result)
+        print(format_result(result), flush=True)
+        told = {
+            "measurement": "kernels",
+            "right": all(r.outcome == "passed" for r in results),
+            "passed": sorted(kernels_passed(results)) if len(results) == len(cases) else [],
+            "rows": [
+                {
+                    **r.case._asdict(),
+                    **r._asdict(),
+                    "case": r.case.name,
+                    "seconds": round(r.seconds, 2),
+                }
+                for r in results
+            ],
+        }
+        keep_measurement(options.file, told, environment=facts)
+    if not options.dry_run:
+        keep_results(results)
+    print(f"{sum(r.outcome == 'passed' for r in results)} of {len(cases)} passed")
+    return int(not told["right"])
 
 
 if __name__ == "__main__":

@@ -83,12 +83,21 @@ def _verdict_of(index: int) -> Iterator[Callable[[list[Result]], None]]:
     with locking(file, run=True):
 
         def keep(results: list[Result]) -> None:
-            bad = failed(results)
-            of_bad = {result.case.kernel for result in results if result.case.name in bad}
-            passed = frozenset(result.case.kernel for result in results) - of_bad
-            cuda_kernels.keep_verdict(file, passed, bad)
+            cuda_kernels.keep_verdict(file, kernels_passed(results), failed(results))
 
         yield keep
+
+
+def keep_results(results: list[Result]) -> None:
+    """Keep the verdict of results on the current GPU, as `check_gpu` does of its own."""
+    with _verdict_of(torch.cuda.current_device()) as keep:
+        keep(results)
+
+
+def kernels_passed(results: Sequence[Result]) -> frozenset[cuda_kernels.Kernel]:
+    """Return the kernels of which every result passed."""
+    bad = {result.case.kernel for result in results if result.outcome != PASSED}
+    return frozenset(result.case.kernel for result in results) - bad
 
 
 def failed(results: Sequence[Result]) -> dict[str, str]:

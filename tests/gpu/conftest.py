@@ -6,8 +6,10 @@ import warnings
 import pytest
 import torch
 
-if torch.cuda.is_available():  # the kernels are what is tested, whatever a check of them has found
-    os.environ["SENSORSEQ_CUDA_KERNELS"] = "1"
+if (
+    torch.cuda.is_available()
+):  # the kernels are tested, whatever a check has found, unless it is set
+    os.environ.setdefault("SENSORSEQ_CUDA_KERNELS", "1")
 
 from layer_laws import PRECISIONS
 

@@ -37,7 +37,9 @@ def main():
     parser.add_argument("--device", default="cuda", choices=("cpu", "cuda"))
     parser.add_argument("--limit", type=int, help="only the first calls")
     parser.add_argument(
-        "--after", type=Path, help="what benchmarks/cuda/smoke.py wrote: only what failed first"
+        "--after",
+        type=Path,
+        help="what benchmarks/cuda/smoke.py wrote: only the case that failed first",
     )
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -54,10 +56,11 @@ def main():
 
 
 def first_failure(path):
-    """Return the first case that failed, None if none did or none is known."""
-    lines = path.read_text().splitlines() if path and path.exists() else []
-    for row in map(json.loads, lines):
-        if row["outcome"] not in ("passed", "not run"):
+    """Return the first case that was wrong or died, None if none did or none is known."""
+    if path is None or not path.exists():
+        return None
+    for row in json.loads(path.read_text())["rows"].get("kernels", {"rows": []})["rows"]:
+        if row["outcome"] in ("wrong", "died"):  # one that hung would hang again
             return Case(*(row[name] for name in Case._fields))
     return None
 
