@@ -23,7 +23,7 @@ FAULTS = (
 
 
 def build(folder):
-    """Compile the program against `folder`, then against the sources."""
+    """Compile the program; headers in `folder` go before those of csrc."""
     if shutil.which(COMPILER) is None:
         pytest.skip(f"no C++ compiler {COMPILER!r}")
     program = folder / "protocol"

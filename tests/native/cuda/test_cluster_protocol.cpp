@@ -3,10 +3,11 @@
 // land. The emulator runs the kernels themselves, but only some of these orders.
 //
 // A warp is the list of what it does that others can notice, written below in the order of Run: who
-// changes Run changes it here, too. Products, cells and its own rings are left out. What a warp writes is the number of the step that
-// will read it, so that a read sees whether it came too early or too late. All 8 rows of a tile
-// take part in every step up to the longest one's end, and all CTAs of a cluster have the same
-// tile: so n_steps is one number for all of them, and no row's length appears here.
+// changes Run changes it here, too. Products, cells and its own rings are left out. What a warp
+// writes is the number of the step that will read it, so that a read sees whether it came too early
+// or too late. All 8 rows of a tile take part in every step up to the longest one's end, and all
+// CTAs of a cluster have the same tile: so n_steps is one number for all of them, and no row's
+// length appears here.
 //
 // Memory is sequentially consistent: that fences and proxies suffice is for the emulator's clocks
 // and for hardware. What a warp sends to one CTA in one step lands at once. That loses nothing
