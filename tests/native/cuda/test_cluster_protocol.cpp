@@ -518,13 +518,13 @@ void Holds(Pass pass, const std::vector<int>& steps) {
   }
 }
 
-int g_plants;
+int g_findings;
 
 template <int kCtas = 2, int kWarps = 2>
 void Finds(Pass pass, Plant plant, Finding finding, int n_steps = 4) {
   std::string name;
   const auto search = Searched<kCtas, kWarps>(pass, n_steps, plant, &name);
-  ++g_plants;
+  ++g_findings;
   name += std::string(", ") + kPlants[static_cast<int>(plant)];
   std::string others;
   for (const std::string& found : search.found) others += "\n  " + found;
@@ -561,7 +561,7 @@ void FindsPlants() {
   Finds(Pass::kBackward, Plant::kOneGradBuffer, kWrongStep);
   Finds(Pass::kBackward, Plant::kNoSyncBeforeSend, kWrongStep);
   Finds(Pass::kBackward, Plant::kNoLastWait, kGone);
-  std::printf("%d planted faults\n", g_plants);
+  std::printf("%d findings of planted faults\n", g_findings);
 }
 
 // What the model takes for granted of the kernels' own sizes.
