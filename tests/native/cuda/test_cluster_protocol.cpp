@@ -1,0 +1,611 @@
+// The protocols by which the CTAs of a cluster exchange h and partial sums (Run of forward-inl.h
+// and of backward-inl.h), on small clusters: every order in which warps may run and messages may
+// land. The emulator runs the kernels themselves, but only some of these orders.
+//
+// A warp is the list of what it does that others can notice, written below in the order of Run: who
+// changes Run changes it here, too. Products, cells and its own rings are left out. What a warp
+// writes is the number of the step that will read it, so that a read sees whether it came too early
+// or too late. All 8 rows of a tile take part in every step up to the longest one's end, and all
+// CTAs of a cluster have the same tile: so n_steps is one number for all of them, and no row's
+// length appears here.
+//
+// Memory is sequentially consistent: that fences and proxies suffice is for the emulator's clocks
+// and for hardware. What a warp sends to one CTA in one step lands at once. That loses nothing
+// while no byte lands before its barrier is armed, which is checked: then a barrier completes with
+// the last byte and not before, and a read that any byte makes wrong is wrong here, too.
+//
+// Each planted fault must be found, or this finds nothing.
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "cuda/layout.h"
+#include "harness.h"
+
+using namespace sensorseq::cuda;
+using harness::Check;
+
+namespace {
+
+// What layout.h takes as a variant of a kernel.
+template <int kCtas_, int kWarps_>
+struct Cluster {
+  static constexpr int kPlanes = 1, kCtas = kCtas_, kWarps = kWarps_, kGroups = kWarps;
+  static constexpr int kUnits = kWarps * kGroupUnits, kHidden = kCtas * kUnits;
+};
+constexpr int kStateMessage = kLanes * 4;  // bytes of a group's h, one word of each lane
+
+enum class Pass { kForward, kBackward };
+
+// Mistakes that one could make in either kernel.
+enum class Plant {
+  kNone,
+  kParityOfBuffer,
+  kParityOneStepLate,
+  kLastSent,
+  kOneBuffer,
+  kOneGradBuffer,
+  kCountTooLow,
+  kCountTooHigh,
+  kOwnBytesMiscounted,
+  kArmForgotten,
+  kArmBeforeWait,
+  kArmAfterSend,
+  kEveryWarpArms,
+  kWaitForgotten,
+  kOneWarpWaits,
+  kSendBeforeWait,
+  kSendBeforeRead,
+  kArriveBeforeStore,
+  kNoSyncBeforeSend,
+  kNoLastWait,
+  kSilentAfterEnd,
+  kFewerSteps,
+  kNoClusterSync,
+};
+const char* const kPlants[] = {
+    "none",
+    "the parity of the buffer",
+    "the parity of the next step",
+    "the last h is sent",
+    "one buffer for what arrives",
+    "one buffer of gradients",
+    "a count too low by one",
+    "a count too high by one",
+    "a CTA's own bytes counted forward, or not backward",
+    "not armed in one step",
+    "armed before the wait",
+    "armed after sending",
+    "armed by every warp",
+    "no wait in one step",
+    "only one warp waits",
+    "sent before the wait",
+    "sent before reading",
+    "arrives before it stores",
+    "no SyncCta before sending",
+    "no wait after the last step",
+    "a CTA whose rows have ended sends no more",
+    "a CTA has fewer steps",
+    "no SyncCluster at the start",
+};
+
+enum Finding {
+  kDeadlock,
+  kWrongPhase,
+  kWrongStep,
+  kOverArrival,
+  kNoBarrier,
+  kGone,
+  kUnarmed,
+  kTooMany,
+  kFindings
+};
+const char* const kTexts[kFindings] = {
+    "nobody can go on",
+    "a wait passes in a phase that is not its step's",
+    "a read of what is another step's",
+    "more arrivals than a barrier counts",
+    "a barrier used before it exists",
+    "a message to a CTA that has left",
+    "bytes for a barrier that is not armed",
+    "more states than expected",
+};
+
+enum class Act : uint8_t {
+  kInitBarrier,
+  kSyncCluster,
+  kSyncCta,
+  kFillState,  // h_0, which every CTA loads for itself
+  kWait,       // for what step `step` reads
+  kArm,        // for the next step that uses the barrier
+  kReadState,  // the product
+  kSendState,  // to its own CTA at once, to the others by message
+  kArrive,     // for its own CTA's share
+  kReadPartials,
+  kStoreGrads,
+  kSendPartials,  // of the gradients of the CTA's gates, read there
+};
+const char* const kActs[] = {"init",   "sync cluster",  "sync CTA",        "fill state",
+                             "wait",   "arm",           "read h",          "send h",
+                             "arrive", "read partials", "store gradients", "send partials"};
+struct Op {
+  Act act;
+  int step;         // that reads what is written, or that reads
+  int barrier = 0;  // or buffer of gradients
+  int value = 0;    // count, bytes or parity
+};
+using Program = std::vector<Op>;
+
+int BarrierOf(int step) { return step & 1; }
+
+// What warp `warp` of CTA `rank` does.
+template <typename V>
+struct Programs {
+  Pass pass;
+  int n_steps;
+  Plant plant;
+
+  Program Of(int rank, int warp) const {
+    return pass == Pass::kForward ? Forward(rank, warp) : Backward(rank, warp);
+  }
+
+ private:
+  int StepsOf(int rank) const {
+    return plant == Plant::kFewerSteps && rank == 0 ? n_steps - 1 : n_steps;
+  }
+  bool IsSilent(int rank, int step) const {
+    return plant == Plant::kSilentAfterEnd && rank == 0 && step >= 2;
+  }
+  int ParityOf(int step) const {
+    if (plant == Plant::kParityOfBuffer) return step & 1;
+    return static_cast<int>(Parity(plant == Plant::kParityOneStepLate ? step + 1 : step));
+  }
+  Op Arm(int step) const {
+    const bool is_forward = pass == Pass::kForward;
+    auto bytes = static_cast<int>(is_forward ? StateArrivals<V>() : PartialArrivals<V>());
+    if (plant == Plant::kOwnBytesMiscounted) {
+      bytes += V::kWarps * (is_forward ? kStateMessage : -static_cast<int>(kPartialBytes));
+    }
+    return {Act::kArm, step, BarrierOf(step), bytes};
+  }
+
+  void Start(int warp, int count, Program* p) const {
+    if (plant == Plant::kCountTooLow) --count;
+    if (plant == Plant::kCountTooHigh) ++count;
+    if (warp == 0) {
+      for (int b = 0; b < 2; ++b) p->push_back({Act::kInitBarrier, 0, b, count});
+      for (int b = 0; b < 2; ++b) p->push_back(Arm(b));
+    }
+    p->push_back({plant == Plant::kNoClusterSync ? Act::kSyncCta : Act::kSyncCluster, 0});
+  }
+  void Wait(int warp, int step, Program* p) const {
+    const bool arms = (warp == 0 || plant == Plant::kEveryWarpArms) &&
+                      !(plant == Plant::kArmForgotten && step == 1);
+    const bool waits = !(plant == Plant::kWaitForgotten && step == 2) &&
+                       !(plant == Plant::kOneWarpWaits && warp != 0);
+    if (arms && plant == Plant::kArmBeforeWait) p->push_back(Arm(step));
+    if (waits) p->push_back({Act::kWait, step, BarrierOf(step), ParityOf(step)});
+    if (arms && plant != Plant::kArmBeforeWait && plant != Plant::kArmAfterSend) {
+      p->push_back(Arm(step));
+    }
+  }
+
+  // forward-inl.h, Run
+  Program Forward(int rank, int warp) const {
+    const int n = StepsOf(rank);
+    Program p;
+    p.push_back({Act::kFillState, 0});
+    Start(warp, 1 + V::kWarps, &p);
+    for (int step = 0; step < n; ++step) {
+      const bool sends = (step + 1 < n || plant == Plant::kLastSent) && !IsSilent(rank, step);
+      auto Send = [&] {
+        if (!sends) return;
+        const Op arrive{Act::kArrive, step + 1, BarrierOf(step + 1)};
+        if (plant == Plant::kArriveBeforeStore) p.push_back(arrive);
+        p.push_back({Act::kSendState, step + 1, BarrierOf(step + 1)});
+        if (plant != Plant::kArriveBeforeStore) p.push_back(arrive);
+      };
+      if (plant == Plant::kSendBeforeWait) Send();
+      if (step > 0) Wait(warp, step, &p);
+      if (plant == Plant::kSendBeforeRead) Send();
+      p.push_back({Act::kReadState, step});
+      if (plant != Plant::kSendBeforeWait && plant != Plant::kSendBeforeRead) Send();
+      if (plant == Plant::kArmAfterSend && warp == 0 && step > 0) p.push_back(Arm(step));
+    }
+    return p;
+  }
+
+  // backward-inl.h, Run: steps are counted as taken
+  Program Backward(int rank, int warp) const {
+    const int n = StepsOf(rank);
+    Program p;
+    Start(warp, 1, &p);
+    for (int step = 0; step < n; ++step) {
+      const int grad_buffer = plant == Plant::kOneGradBuffer ? 0 : step & 1;
+      auto Send = [&] {
+        p.push_back({Act::kStoreGrads, step, grad_buffer});
+        if (plant != Plant::kNoSyncBeforeSend) p.push_back({Act::kSyncCta, step});
+        if (!IsSilent(rank, step)) p.push_back({Act::kSendPartials, step + 1, grad_buffer});
+      };
+      if (plant == Plant::kSendBeforeWait) Send();
+      if (step > 0) Wait(warp, step, &p);
+      if (plant == Plant::kSendBeforeRead) Send();
+      if (step > 0) p.push_back({Act::kReadPartials, step});
+      if (plant != Plant::kSendBeforeWait && plant != Plant::kSendBeforeRead) Send();
+      if (plant == Plant::kArmAfterSend && warp == 0 && step > 0) p.push_back(Arm(step));
+    }
+    if (n > 0 && plant != Plant::kNoLastWait) {  // what the first step's dh needs
+      Wait(warp, n, &p);
+      p.push_back({Act::kReadPartials, n});
+    }
+    return p;
+  }
+};
+
+// An mbarrier.
+struct Barrier {
+  int16_t bytes;   // tx-count
+  int8_t pending;  // arrivals; kNever: not initialized
+  uint8_t phase;   // completed so far
+};
+constexpr int8_t kNever = -128;
+constexpr uint8_t kNothing = 0xff;
+
+template <typename V>
+class Search {
+ public:
+  Search(Pass pass, int n_steps, Plant plant) : is_forward_(pass == Pass::kForward), plant_(plant) {
+    const Programs<V> programs{pass, n_steps, plant};
+    for (int i = 0; i < kAll; ++i) {
+      programs_.push_back(programs.Of(i / V::kWarps, i % V::kWarps));
+      for (const Op& op : programs_.back()) {
+        if (op.act == Act::kInitBarrier) count_ = op.value;
+      }
+    }
+  }
+
+  // All states that can be reached, none beyond a fault; where none is expected, up to the first.
+  void Run(size_t most) {
+    State start;
+    std::memset(&start, 0, sizeof start);
+    for (auto& of_cta : start.barriers) {
+      for (Barrier& b : of_cta) b.pending = kNever;
+    }
+    std::memset(start.inbox, kNothing, sizeof start.inbox);
+    std::memset(start.grads, kNothing, sizeof start.grads);
+    slots_.assign(1024, 0);
+    Add(start);
+    for (size_t i = 0; i < states_.size(); ++i) {
+      const State now = states_[i];
+      now_ = &now;
+      bool goes_on = false, is_done = true;
+      for (int w = 0; w < kAll; ++w) {
+        is_done = is_done && IsDone(now, w);
+        goes_on = RunWarp(now, w) || goes_on;
+      }
+      goes_on = Deliver(now) || goes_on;
+      if (!goes_on && !is_done) Found(kDeadlock);
+      if (states_.size() > most) Found(kTooMany);
+      if (has_found_ && (plant_ == Plant::kNone || !found[kTooMany].empty())) return;
+    }
+  }
+
+  size_t n_states() const { return states_.size(); }
+  // Of each kind the first, in as few moves as any; empty: none.
+  std::string found[kFindings];
+
+ private:
+  static constexpr int kAll = V::kCtas * V::kWarps;  // warps; also groups of the layer
+  static constexpr int kUsed =
+      V::kCtas * 2 * int{sizeof(Barrier)} + kAll + 3 * V::kCtas * kAll + 2 * kAll;
+  struct alignas(8) State {
+    Barrier barriers[V::kCtas][2];
+    uint8_t at[kAll];  // of each warp, in its program
+    // Numbers of the step that reads them. Inbox: by buffer and the group whose h it is; or by
+    // buffer, the rank that sent it and the group whose partial sum it is.
+    uint8_t inbox[V::kCtas][2][kAll];
+    uint8_t grads[2][kAll];
+    uint8_t under_way[V::kCtas][kAll];  // to a place of the inbox: steps, as bits
+    uint8_t unused[8 - kUsed % 8];
+  };
+  static_assert(std::has_unique_object_representations_v<State>, "states are compared as bytes");
+
+  void Found(Finding finding) {
+    if (!found[finding].empty()) return;
+    has_found_ = true;
+    found[finding] = kTexts[finding];
+    for (int w = 0; w < kAll; ++w) {
+      found[finding] +=
+          "; warp " + std::to_string(w % V::kWarps) + " of CTA " + std::to_string(w / V::kWarps);
+      if (IsDone(*now_, w)) {
+        found[finding] += " has ended";
+      } else {
+        const Op& op = Next(*now_, w);
+        found[finding] += std::string(" before '") + kActs[static_cast<int>(op.act)] +
+                          "' for step " + std::to_string(op.step);
+      }
+    }
+  }
+
+  static uint64_t Hash(const State& s) {
+    uint64_t words[sizeof(State) / 8], hash = 0;
+    std::memcpy(words, &s, sizeof s);
+    for (uint64_t word : words) {
+      hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+      hash ^= hash >> 29;
+    }
+    return hash;
+  }
+  void Add(const State& s) {
+    if (2 * states_.size() >= slots_.size()) {
+      slots_.assign(4 * slots_.size(), 0);
+      for (size_t i = 0; i < states_.size(); ++i) *Slot(states_[i]) = static_cast<uint32_t>(i + 1);
+    }
+    uint32_t* slot = Slot(s);
+    if (*slot != 0) return;
+    states_.push_back(s);
+    *slot = static_cast<uint32_t>(states_.size());
+  }
+  // Where the state is, or belongs: its number from 1, or 0.
+  uint32_t* Slot(const State& s) {
+    for (uint64_t at = Hash(s);; ++at) {
+      uint32_t* slot = &slots_[at & (slots_.size() - 1)];
+      if (*slot == 0 || std::memcmp(&states_[*slot - 1], &s, sizeof s) == 0) return slot;
+    }
+  }
+
+  bool IsDone(const State& s, int w) const {
+    return s.at[w] == programs_[static_cast<size_t>(w)].size();
+  }
+  const Op& Next(const State& s, int w) const { return programs_[static_cast<size_t>(w)][s.at[w]]; }
+  bool IsAt(const State& s, int w, Act act) const { return !IsDone(s, w) && Next(s, w).act == act; }
+  // Whether the CTAs' warps, all of them, stand before `act`: then they pass it together.
+  bool PassTogether(const State& s, int first, int n, Act act) {
+    State after = s;
+    for (int w = first; w < first + n; ++w) {
+      if (!IsAt(s, w, act)) return false;
+      ++after.at[w];
+    }
+    Add(after);
+    return true;
+  }
+
+  // mbarrier: arrivals, and bytes that are expected (+) or have come (-). False: a fault.
+  bool Change(Barrier* b, int arrivals, int bytes) {
+    if (b->pending == kNever) return Found(kNoBarrier), false;
+    b->pending = static_cast<int8_t>(b->pending - arrivals);
+    b->bytes = static_cast<int16_t>(b->bytes + bytes);
+    if (b->pending < 0) return Found(kOverArrival), false;
+    if (b->bytes < 0) Found(kUnarmed);  // which hardware allows
+    if (b->pending == 0 && b->bytes == 0) {
+      ++b->phase;
+      b->pending = static_cast<int8_t>(count_);
+    }
+    return true;
+  }
+
+  int BufferOf(int step) const { return plant_ == Plant::kOneBuffer ? 0 : step & 1; }
+
+  // Whether the warp can go on, be it into a fault.
+  bool RunWarp(const State& now, int w) {
+    if (IsDone(now, w)) return false;
+    const int cta = w / V::kWarps, warp = w % V::kWarps;
+    const Op op = Next(now, w);
+    State s = now;
+    ++s.at[w];
+    Barrier* barrier = &s.barriers[cta][op.barrier];
+    const uint8_t step = static_cast<uint8_t>(op.step);
+    switch (op.act) {
+      case Act::kSyncCluster:
+        return w == 0 && PassTogether(now, 0, kAll, op.act);
+      case Act::kSyncCta:
+        return warp == 0 && PassTogether(now, w, V::kWarps, op.act);
+      case Act::kInitBarrier:
+        *barrier = {0, static_cast<int8_t>(op.value), 0};
+        break;
+      case Act::kFillState:  // its warps take the groups in turns
+        for (int g = warp; g < kAll; g += V::kWarps) s.inbox[cta][0][g] = 0;
+        break;
+      case Act::kWait:
+        if (barrier->pending == kNever) return Found(kNoBarrier), true;
+        if ((barrier->phase & 1) == op.value) return false;
+        // a barrier's phases are for every other step from its first on
+        if (barrier->phase != (op.step + 1) / 2) return Found(kWrongPhase), true;
+        break;
+      case Act::kArm:
+        if (!Change(barrier, 0, op.value) || !Change(barrier, 1, 0)) return true;
+        break;
+      case Act::kArrive:
+        if (!Change(barrier, 1, 0)) return true;
+        break;
+      case Act::kReadState:
+        for (int g = 0; g < kAll; ++g) {
+          if (s.inbox[cta][BufferOf(step)][g] != step) return Found(kWrongStep), true;
+        }
+        break;
+      case Act::kSendState:
+        s.inbox[cta][BufferOf(step)][w] = step;
+        for (int to = 0; to < V::kCtas; ++to) {
+          if (to != cta) s.under_way[to][w] |= static_cast<uint8_t>(1u << step);
+        }
+        break;
+      case Act::kReadPartials:
+        for (int from = 0; from < V::kCtas; ++from) {
+          const uint8_t partial = s.inbox[cta][BufferOf(step)][from * V::kWarps + warp];
+          if (partial != step) return Found(kWrongStep), true;
+        }
+        break;
+      case Act::kStoreGrads:
+        s.grads[op.barrier][w] = step;
+        break;
+      case Act::kSendPartials:
+        for (int other = 0; other < V::kWarps; ++other) {
+          const int grad = s.grads[op.barrier][cta * V::kWarps + other];
+          if (grad != step - 1) return Found(kWrongStep), true;
+        }
+        // of as many groups as there are CTAs, its own CTA's like the others'
+        for (int g = warp * V::kCtas; g < (warp + 1) * V::kCtas; ++g) {
+          const int owner = g / V::kGroups, place = cta * V::kWarps + g % V::kGroups;
+          s.under_way[owner][place] |= static_cast<uint8_t>(1u << step);
+        }
+        break;
+    }
+    Add(s);
+    return true;
+  }
+
+  // Whether a message is under way; each may land.
+  bool Deliver(const State& now) {
+    bool any = false;
+    for (int to = 0; to < V::kCtas; ++to) {
+      bool has_left = true;
+      for (int w = to * V::kWarps; w < (to + 1) * V::kWarps; ++w) {
+        has_left = has_left && IsDone(now, w);
+      }
+      for (int place = 0; place < kAll; ++place) {
+        for (int step = 0; now.under_way[to][place] >> step != 0; ++step) {
+          if ((now.under_way[to][place] >> step & 1) == 0) continue;
+          any = true;
+          if (has_left) {
+            Found(kGone);
+            continue;
+          }
+          State s = now;
+          s.under_way[to][place] ^= static_cast<uint8_t>(1u << step);
+          s.inbox[to][BufferOf(step)][place] = static_cast<uint8_t>(step);
+          const int bytes = is_forward_ ? kStateMessage : static_cast<int>(kPartialBytes);
+          if (Change(&s.barriers[to][BarrierOf(step)], 0, -bytes)) Add(s);
+        }
+      }
+    }
+    return any;
+  }
+
+  const bool is_forward_;
+  const Plant plant_;
+  std::vector<Program> programs_;
+  int count_ = 0;
+  const State* now_ = nullptr;
+  bool has_found_ = false;
+  std::vector<State> states_;
+  std::vector<uint32_t> slots_;  // open addressing, a power of two
+};
+
+size_t g_states;
+
+template <int kCtas, int kWarps>
+Search<Cluster<kCtas, kWarps>> Searched(Pass pass, int n_steps, Plant plant, std::string* name) {
+  *name = std::string(pass == Pass::kForward ? "forward" : "backward") + ", " +
+          std::to_string(kCtas) + " CTAs of " + std::to_string(kWarps) + " warps, " +
+          std::to_string(n_steps) + " steps";
+  Search<Cluster<kCtas, kWarps>> search(pass, n_steps, plant);
+  search.Run(6000000);
+  g_states += search.n_states();
+  return search;
+}
+
+// From three steps on, each further step brings as many new states as the one before it: the
+// cluster does the same in every step, and more steps would show nothing else.
+template <int kCtas, int kWarps>
+void Holds(Pass pass, const std::vector<int>& steps) {
+  for (int n_steps : steps) {
+    std::string name;
+    const auto search = Searched<kCtas, kWarps>(pass, n_steps, Plant::kNone, &name);
+    std::printf("%s: %zu states\n", name.c_str(), search.n_states());
+    for (const std::string& found : search.found) Check(found.empty(), name + ": " + found);
+  }
+}
+
+int g_findings;
+
+template <int kCtas = 2, int kWarps = 2>
+void Finds(Pass pass, Plant plant, Finding finding, int n_steps = 4) {
+  std::string name;
+  const auto search = Searched<kCtas, kWarps>(pass, n_steps, plant, &name);
+  ++g_findings;
+  name += std::string(", ") + kPlants[static_cast<int>(plant)];
+  std::string others;
+  for (const std::string& found : search.found) others += "\n  " + found;
+  Check(!search.found[finding].empty(),
+        name + ": not found as '" + kTexts[finding] + "', but as" + others);
+  Check(search.found[kTooMany].empty(), name + ": " + kTexts[kTooMany]);
+}
+
+void FindsPlants() {
+  for (Pass pass : {Pass::kForward, Pass::kBackward}) {
+    Finds(pass, Plant::kParityOfBuffer, kWrongPhase);
+    Finds(pass, Plant::kParityOneStepLate, kWrongPhase);
+    Finds(pass, Plant::kOneBuffer, kWrongStep);
+    Finds(pass, Plant::kCountTooHigh, kDeadlock);
+    Finds(pass, Plant::kOwnBytesMiscounted, pass == Pass::kForward ? kDeadlock : kUnarmed, 3);
+    Finds(pass, Plant::kArmForgotten, kDeadlock);
+    Finds(pass, Plant::kArmBeforeWait, kOverArrival);
+    Finds(pass, Plant::kArmAfterSend, kUnarmed);
+    Finds(pass, Plant::kEveryWarpArms, kOverArrival);
+    Finds(pass, Plant::kWaitForgotten, kWrongStep);
+    Finds(pass, Plant::kOneWarpWaits, kWrongStep);
+    Finds<2, 1>(pass, Plant::kSendBeforeWait, kWrongStep);
+    Finds(pass, Plant::kSendBeforeRead, kWrongStep);
+    Finds(pass, Plant::kSilentAfterEnd, kDeadlock);
+    Finds(pass, Plant::kFewerSteps, kGone);
+    Finds(pass, Plant::kFewerSteps, kDeadlock);
+    Finds(pass, Plant::kNoClusterSync, kNoBarrier);
+  }
+  // backward a barrier counts one arrival, and there is no lower count
+  Finds(Pass::kForward, Plant::kCountTooLow, kWrongStep);
+  Finds(Pass::kForward, Plant::kLastSent, kGone);
+  Finds(Pass::kForward, Plant::kArriveBeforeStore, kWrongStep);
+  Finds(Pass::kBackward, Plant::kOwnBytesMiscounted, kWrongStep, 3);
+  Finds(Pass::kBackward, Plant::kOneGradBuffer, kWrongStep);
+  Finds(Pass::kBackward, Plant::kNoSyncBeforeSend, kWrongStep);
+  Finds(Pass::kBackward, Plant::kNoLastWait, kGone);
+  std::printf("%d findings of planted faults\n", g_findings);
+}
+
+// What the model takes for granted of the kernels' own sizes.
+template <int kPlanes, int kHidden>
+void LayoutIsAsAssumed() {
+  using F = ForwardVariant<kPlanes, kHidden>;
+  using B = BackwardVariant<kPlanes, kHidden>;
+  static_assert(F::kCtas > 1 && F::kCtas * F::kWarps * kGroupUnits == kHidden, "a group a warp");
+  static_assert(B::kCtas > 1 && B::kGroups == B::kWarps, "a group a warp");
+  static_assert(2 * B::kTilesPerWarp == B::kCtas, "a warp sends as many groups as there are CTAs");
+  const std::string name = std::to_string(kPlanes) + " planes, " + std::to_string(kHidden);
+  Check(StateArrivals<F>() == (F::kCtas - 1) * F::kWarps * kPlanes * kStateMessage,
+        name + ": bytes of h");
+  Check(PartialArrivals<B>() == B::kCtas * B::kGroups * kPartialBytes, name + ": bytes of dh");
+  for (int warp = 0; warp < B::kWarps; ++warp) {
+    for (int i = 0; i < B::kCtas; ++i) {
+      const int group = warp * B::kCtas + i;
+      Check(FirstOwner<B>(warp) + i / B::kGroups == group / B::kGroups &&
+                FirstGroupSent<B>(warp) + i % B::kGroups == group % B::kGroups,
+            name + ": owner of what warp " + std::to_string(warp) + " sends");
+    }
+  }
+}
+
+}  // namespace
+
+int main(int argc, char**) {
+  if (argc > 1) {  // 400 MB of states: second phases of both barriers
+    Holds<4, 1>(Pass::kForward, {5});
+    return harness::Finish();
+  }
+  LayoutIsAsAssumed<2, 128>();
+  LayoutIsAsAssumed<1, 256>();
+  LayoutIsAsAssumed<2, 256>();
+  Holds<2, 1>(Pass::kForward, {0, 1, 2, 3, 4, 5, 6, 7});
+  Holds<2, 2>(Pass::kForward, {0, 1, 2, 3, 4, 7});
+  Holds<2, 3>(Pass::kForward, {1, 2, 5});
+  Holds<3, 1>(Pass::kForward, {1, 2, 3, 4, 7});
+  Holds<4, 1>(Pass::kForward, {1, 2, 3});
+  Holds<2, 1>(Pass::kBackward, {0, 1, 2, 3, 4, 5, 6, 7});
+  Holds<2, 2>(Pass::kBackward, {0, 1, 2, 3, 4, 7});
+  Holds<2, 3>(Pass::kBackward, {1, 2, 4});
+  Holds<3, 1>(Pass::kBackward, {1, 2, 3, 4, 7});
+  if (harness::g_failures == 0) FindsPlants();
+  std::printf("%zu states\n", g_states);
+  return harness::Finish();
+}
