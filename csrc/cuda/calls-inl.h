@@ -45,7 +45,6 @@ struct Constant {
 template <typename F>
 void ForVariant(const Options& options, const Sizes& s, F f) {
   const auto ForHidden = [&](auto planes) {
-    if (s.padded_hidden == 32) f(planes, Constant<32>());
     if (s.padded_hidden == 64) f(planes, Constant<64>());
     if (s.padded_hidden == 128) f(planes, Constant<128>());
     if (s.padded_hidden == 256) f(planes, Constant<256>());

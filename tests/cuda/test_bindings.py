@@ -66,7 +66,7 @@ def test_the_worker_that_checks_a_gpu_computes_what_it_is_compared_with(library)
 
 
 def test_a_call_of_cuda_that_fails_is_told_and_the_next_kernel_is_checked(library):
-    cases = [Case("fp16", 32, 5), Case("fp16x3", 32, 5)]
+    cases = [Case("fp16", 64, 5), Case("fp16x3", 64, 5)]
     # each process runs its first case once without a fault, as the second run fails
     first, second = check(library, cases, "1")
     assert first[1] == second[1] == "died"
