@@ -100,8 +100,8 @@ class Forward : Recurrent<M, V> {
       Cells(step, z, gates, before);
       // what others wait for first, then what only later kernels read
       if (step + 1 < n_steps) Send(buffer ^ 1, BarrierOf(buffer ^ 1));
-      Record(step, gates, before);
       if (V::kCtas == 1) m.SyncCta();
+      Record(step, gates, before);
     }
     Finish();
   }
