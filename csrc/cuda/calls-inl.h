@@ -45,7 +45,6 @@ struct Constant {
 template <typename F>
 void ForVariant(const Options& options, const Sizes& s, F f) {
   const auto ForHidden = [&](auto planes) {
-    if (s.padded_hidden == 32) f(planes, Constant<32>());
     if (s.padded_hidden == 64) f(planes, Constant<64>());
     if (s.padded_hidden == 128) f(planes, Constant<128>());
     if (s.padded_hidden == 256) f(planes, Constant<256>());
@@ -54,15 +53,6 @@ void ForVariant(const Options& options, const Sizes& s, F f) {
     ForHidden(Constant<1>());
   } else {
     ForHidden(Constant<2>());
-  }
-}
-// By the kernel whose accumulators hold the channels.
-template <typename Queue>
-void QueueInputGrad(Queue& queue, const WeightGradParams& p) {
-  if (p.sizes.n_channels <= 4) {
-    queue.template RunSlots<InputGrad<4>>(p);
-  } else {
-    queue.template RunSlots<InputGrad<16>>(p);
   }
 }
 
@@ -258,7 +248,7 @@ void QueueBackward(Queue& queue, const LstmBackward<float>& a, const Options& op
   });
   QueueSum(queue, space.slots, SlotCount(s), of_models * kGates * H, H, a.grad_weight_hh, nullptr);
   if (s.is_projected) return;
-  QueueInputGrad(queue, w);
+  queue.template RunSlots<InputGrad>(w);
   QueueSum(queue, space.slots, SlotCount(s), of_models * kGates * H, s.n_channels, a.grad_weight_ih,
            a.grad_bias);
 }

@@ -100,8 +100,8 @@ class Forward : Recurrent<M, V> {
       Cells(step, z, gates, before);
       // what others wait for first, then what only later kernels read
       if (step + 1 < n_steps) Send(buffer ^ 1, BarrierOf(buffer ^ 1));
-      Record(step, gates, before);
       if (V::kCtas == 1) m.SyncCta();
+      Record(step, gates, before);
     }
     Finish();
   }
@@ -282,10 +282,7 @@ class Forward : Recurrent<M, V> {
   }
 
   SENSORSEQ_BODY void Product(int buffer, F z[kGates][2]) {
-    // With one warp to a scheduler nothing else runs between an MMA and the next of its sum: so two
-    // sums for each of the two A tiles.
-    constexpr int kSums = V::kPlanes == 1 && V::kWarps <= 4 ? 2 : 1;
-    F total[2][kSums][4] = {};
+    F total[2][4] = {};
     SENSORSEQ_UNROLL
     for (int k_step = 0; k_step < V::kKSteps; k_step += 2) {
       U b[V::kPlanes][4];
@@ -304,7 +301,7 @@ class Forward : Recurrent<M, V> {
           for (int plane = 0; plane < V::kPlanes; ++plane) {
             Fragment(ForwardIndex<V>(plane, k_step + j, t), a[plane]);
           }
-          Accumulate<V::kPlanes>(m, a, &b[0][2 * j], total[t][j % kSums]);
+          Accumulate<V::kPlanes>(m, a, &b[0][2 * j], total[t]);
         }
       }
     }
@@ -312,8 +309,7 @@ class Forward : Recurrent<M, V> {
     for (int t = 0; t < 2; ++t) {
       SENSORSEQ_UNROLL
       for (int i = 0; i < 4; ++i) {
-        F value = total[t][0][i];
-        if (kSums == 2) value = value + total[t][kSums - 1][i];
+        F value = total[t][i];
         if (kIsExact) value = m.Fma(value, F{} + kTruncation, value);
         F& gate = z[GateOfTileRow(t, (i >> 1) * 8)][i & 1];
         gate = m.Fma(value, F{} + kForwardUnscale, gate);

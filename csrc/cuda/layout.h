@@ -35,7 +35,7 @@ constexpr int kGroupsPerKStep = 2;   // 16 k of the forward product are two grou
 constexpr int kKStepsPerGroup = 2;   // 32 k of the backward product are one group's four gates
 // Shared memory of a CTA at most, on compute capability 9.0.
 constexpr uint32_t kMaxSharedBytes = 227 * 1024;
-constexpr int kMinHidden = 32;
+constexpr int kMinHidden = 64;
 constexpr int kMaxHidden = 256;
 
 // The factors of the products are halves: scaled by powers of two, so that what is left over after

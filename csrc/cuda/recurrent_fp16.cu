@@ -2,11 +2,9 @@
 
 namespace sensorseq::cuda {
 
-template cudaError_t LaunchForward<1, 32>(const ForwardParams&, cudaStream_t);
 template cudaError_t LaunchForward<1, 64>(const ForwardParams&, cudaStream_t);
 template cudaError_t LaunchForward<1, 128>(const ForwardParams&, cudaStream_t);
 template cudaError_t LaunchForward<1, 256>(const ForwardParams&, cudaStream_t);
-template cudaError_t LaunchBackward<1, 32>(const BackwardParams&, cudaStream_t);
 template cudaError_t LaunchBackward<1, 64>(const BackwardParams&, cudaStream_t);
 template cudaError_t LaunchBackward<1, 128>(const BackwardParams&, cudaStream_t);
 template cudaError_t LaunchBackward<1, 256>(const BackwardParams&, cudaStream_t);

@@ -157,7 +157,7 @@ void QueueStep(Queue& queue, const TrainSpace& space, const Options& options) {
     queue.template RunSlots<HiddenGrad<planes.value>>(w);
   });
   w.slots = space.input_slots;
-  QueueInputGrad(queue, w);
+  queue.template RunSlots<InputGrad>(w);
   queue.template RunTasks<SumGradients>(p);
   queue.template RunTasks<Measure>(p);
   queue.template RunTasks<MoveParameters>(p);

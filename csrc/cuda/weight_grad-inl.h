@@ -156,19 +156,46 @@ struct HiddenGrad {
   }
 };
 
-// Of weight_ih and the bias, in float: a warp sums one group's gates by all channels.
-template <int kChannels>
+// Of weight_ih and the bias, in float: a warp sums one group's gates by a block of channels, and
+// the warps of a group, which read the same gradients, are neighbours.
 struct InputGrad {
   using Params = WeightGradParams;
+  static constexpr int kBlock = 4;  // channels
 
-  SENSORSEQ_HD static int Warps(const Sizes& s) { return s.padded_hidden / kGroupUnits; }
+  SENSORSEQ_HD static int Blocks(const Sizes& s) {
+    return s.n_channels > kBlock ? (s.n_channels + kBlock - 1) / kBlock : 1;
+  }
+  SENSORSEQ_HD static int Warps(const Sizes& s) {
+    return s.padded_hidden / kGroupUnits * Blocks(s);
+  }
   SENSORSEQ_HD static int64_t Slots(const Sizes& s) { return SlotCount(s); }
   SENSORSEQ_HD static int64_t Models(const Sizes& s) { return s.n_models * s.n_directions; }
 
+  // Each number of channels has a loop of its own, which need not ask for any whether it is there.
   template <typename M>
-  SENSORSEQ_BODY static void Run(M& m, const WeightGradParams& p, int64_t of_model,
-                                 int64_t slot_index, int group) {
+  SENSORSEQ_BODY static void Run(M& m, const WeightGradParams& p, int64_t of_model, int64_t slot,
+                                 int warp) {
+    const int group = warp / Blocks(p.sizes), first = warp % Blocks(p.sizes) * kBlock;
+    switch (p.sizes.n_channels - first) {
+      case 0:
+        return Sum<0>(m, p, of_model, slot, group, first);
+      case 1:
+        return Sum<1>(m, p, of_model, slot, group, first);
+      case 2:
+        return Sum<2>(m, p, of_model, slot, group, first);
+      case 3:
+        return Sum<3>(m, p, of_model, slot, group, first);
+      default:
+        return Sum<kBlock>(m, p, of_model, slot, group, first);
+    }
+  }
+
+ private:
+  template <int kChannels, typename M>
+  SENSORSEQ_BODY static void Sum(M& m, const WeightGradParams& p, int64_t of_model,
+                                 int64_t slot_index, int group, int first) {
     using F = typename M::F;
+    using I = typename M::I;
     using L = typename M::L;
     const Sizes& s = p.sizes;
     const L lane = m.ToLong(m.Lane());
@@ -176,7 +203,7 @@ struct InputGrad {
     const Slot slot(s, WindowsOf(p, model), slot_index);
     const int64_t* lengths = LengthsOf(p.lengths, s, model);
     const int64_t x_model = s.n_x_models == 1 ? 0 : model;
-    F total[kGates][kChannels + 1] = {};
+    F total[kGates][kChannels + 1] = {};  // the bias last
     for (int64_t tile = slot.first_tile; tile < slot.last_tile; ++tile) {
       const TileSteps<M> steps(m, s, lengths, tile);
       const float* grads = p.grads + (of_model * TileCount(s.n_windows) + tile) *
@@ -190,15 +217,17 @@ struct InputGrad {
         m.LoadGlobalFloats(from, SavedOfLane(lane, group) + kSavedPart, grad[1]);
         SENSORSEQ_UNROLL
         for (int r = 0; r < 2; ++r) {
-          const auto on = m.ToLong(steps.length[r]) > L{} + step;
-          const L time = direction == 0 ? L{} + step : m.ToLong(steps.length[r]) - (step + 1);
-          const L row = ((steps.window[r] + x_model * s.n_windows) * s.n_timesteps +
-                         m.Select(on, time, L{})) *
-                        s.n_channels;
+          // x beyond a row's length does not count, whatever it is: the first step's, which is in
+          // memory, is read in its place and dropped
+          const I now = I{} + static_cast<int>(step);
+          const auto on = steps.length[r] > now;
+          const I time = direction == 0 ? now : steps.length[r] - now - 1;
+          const L row = (steps.window[r] + x_model * s.n_windows) * (s.n_timesteps * s.n_channels) +
+                        m.ToLong(m.Select(on, time, I{})) * s.n_channels;
           SENSORSEQ_UNROLL
           for (int channel = 0; channel < kChannels; ++channel) {
-            if (channel >= s.n_channels) break;
-            const F x = m.Select(on, m.LoadGlobalIf(on, p.x, row + channel), F{});
+            const F there = m.LoadGlobalIf(m.True(), p.x, row + (first + channel));
+            const F x = m.Select(on, there, F{});
             SENSORSEQ_UNROLL
             for (int gate = 0; gate < kGates; ++gate) {
               total[gate][channel] =
@@ -220,14 +249,13 @@ struct InputGrad {
       const L row = unit + ((of_model * kGates + gate) * s.hidden_size + slot_index * n_rows);
       SENSORSEQ_UNROLL
       for (int column = 0; column <= kChannels; ++column) {
-        const bool is_bias = column == kChannels;
-        if (!is_bias && column >= s.n_channels) continue;
+        if (column == kChannels && first > 0) continue;  // the bias is the first block's
         F sum = total[gate][column];
         for (int distance = 1; distance < 4; distance *= 2) {
           sum = sum + m.ShuffleXor(sum, distance);
         }
-        m.StoreGlobalIf(writes, p.slots,
-                        row * (s.n_channels + 1) + (is_bias ? s.n_channels : column), sum);
+        const int64_t at = column == kChannels ? s.n_channels : first + column;
+        m.StoreGlobalIf(writes, p.slots, row * (s.n_channels + 1) + at, sum);
       }
     }
   }

@@ -22,7 +22,7 @@ Kernel = tuple[str, int]
 """The precision of a kernel, and the largest hidden size that it serves."""
 
 PRECISIONS = ("fp16x3", "fp16")
-PADDED_HIDDEN = (32, 64, 128, 256)  # PaddedHidden() in csrc/cuda/layout.h
+PADDED_HIDDEN = (64, 128, 256)  # PaddedHidden() in csrc/cuda/layout.h
 MAX_HIDDEN_SIZE = PADDED_HIDDEN[-1]
 ALL_KERNELS: frozenset[Kernel] = frozenset(itertools.product(PRECISIONS, PADDED_HIDDEN))
 CAPABILITY = (9, 0)  # the compute capability that the kernels are compiled for

@@ -94,7 +94,7 @@ Status IsServed(const LstmShape& s, const Options&) {
 }
 
 int64_t SavedFloats(const LstmShape& s, const Options&) {
-  int64_t padded = 32;
+  int64_t padded = 64;
   while (padded < s.hidden_size) padded *= 2;
   return s.n_models * s.n_directions * ((s.n_windows + 7) / 8) * (s.n_timesteps * 12 + 2) * 4 *
          padded;

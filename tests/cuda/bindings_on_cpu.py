@@ -79,7 +79,7 @@ def check_layer(n_directions, shared_x, lengths, states, projected, low_precisio
         ("hidden", "h_n", "c_n"), (hidden, h_n, c_n), expected, strict=True
     ):
         assert_close(ours, truth, name)
-    assert saved.shape == (M, n_directions, 2, T * 12 + 2, 4 * 32)
+    assert saved.shape == (M, n_directions, 2, T * 12 + 2, 4 * 64)
     grads = [torch.randn_like(t) for t in (hidden, h_n, c_n)]
     back = gpu.lstm_backward(*grads, *given.values(), saved, projected, low_precision)
     names = [n for n in ("x", "weight_ih", "weight_hh", "bias", "h_0", "c_0") if a[n] is not None]

@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 from sensorseq import ops
 from sensorseq.nn import LSTMLinear
 
-HIDDEN_SIZES = (32, 128, 256)
+HIDDEN_SIZES = (64, 128, 256)
 
 
 def needs_memory(gigabytes):

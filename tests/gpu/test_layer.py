@@ -75,7 +75,7 @@ def test_chunks_give_the_bits_of_the_whole(place, hidden_size):
 
 
 @pytest.mark.parametrize("pooling", ops.POOLINGS)
-@pytest.mark.parametrize("hidden_size", [32, 256])
+@pytest.mark.parametrize("hidden_size", [64, 256])
 def test_what_lies_beyond_the_lengths_is_never_read(place, hidden_size, pooling):
     device, precision = place
     variant = Variant(hidden_size, 3, 2, 1, pooling, "mixed")
@@ -152,7 +152,7 @@ def test_second_derivatives_are_the_references(device):
         assert (a - b).norm() <= 1e-4 * b.norm()
 
 
-@pytest.mark.parametrize("hidden_size", [32, 128])
+@pytest.mark.parametrize("hidden_size", [64, 128])
 def test_a_long_sequence_is_as_exact_as_the_frameworks(device, hidden_size):
     n_timesteps = 100_000 if device == "cuda" else 2_000
     torch.manual_seed(2)

@@ -23,11 +23,11 @@ SHORT = (
     ("arithmetic",),
     ("bits", "5"),
     ("variants", "1", "5", "100"),
-    ("schedules", "3", "32", "128"),
+    ("schedules", "3", "64", "128"),
     ("bad_values", "5", "128"),
     ("bits", "100"),
 )
-SHORT_SIZES = 32 + 128
+SHORT_SIZES = 64 + 128
 
 
 def compile_all(jobs):

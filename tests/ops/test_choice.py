@@ -46,7 +46,7 @@ TF32 = {**HOPPER, "allows_tf32": True}
         ("cuda", BF16, 257, HOPPER, "framework", "bfloat16"),
         ("cuda", F32, 8, {**HOPPER, "verified": frozenset()}, "framework", "float32"),
         ("cuda", F32, 64, {**HOPPER, "verified": {("fp16x3", 64)}}, "native", "fp16x3"),
-        ("cuda", F32, 32, {**HOPPER, "verified": {("fp16x3", 64)}}, "framework", "float32"),
+        ("cuda", F32, 64, {**HOPPER, "verified": {("fp16x3", 128)}}, "framework", "float32"),
         ("cuda", F32, 65, {**HOPPER, "verified": {("fp16x3", 64)}}, "framework", "float32"),
         ("cuda", F32, 33, {**TF32, "verified": {("fp16x3", 64)}}, "framework", "float32"),
         ("cuda", F16, 33, {**HOPPER, "verified": {("fp16", 64)}}, "native", "fp16"),
@@ -236,7 +236,7 @@ def test_a_call_with_tensors_of_a_gpu_is_traced_into_one_native_op(
     assert given.get("low_precision", False) == low_precision
 
 
-@pytest.mark.parametrize(("H", "padded"), [(1, 32), (32, 32), (33, 64), (129, 256), (256, 256)])
+@pytest.mark.parametrize(("H", "padded"), [(1, 64), (64, 64), (65, 128), (129, 256), (256, 256)])
 def test_on_a_gpu_the_saved_state_has_the_shape_of_the_kernels(H, padded):
     with FakeTensorMode():
         x, w_ih, w_hh, bias, w_out, b_out = drawn(H, 3, N=9, T=20)

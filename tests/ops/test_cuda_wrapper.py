@@ -37,7 +37,7 @@ class StandIns:
         is_projected = weight_ih.shape[3] == 0
         assert is_projected or x.shape[3] <= 16
         assert not is_projected or x.shape == (M, *x.shape[1:3], D * n_gates)
-        return is_projected, (M, D, -(-x.shape[1] // 8), x.shape[2] * 12 + 2, 4 * 32)
+        return is_projected, (M, D, -(-x.shape[1] // 8), x.shape[2] * 12 + 2, 4 * 64)
 
     def forward(self, function, tensors, options, save_state, low_precision):
         is_projected, shape = self.check(tensors, tensors[0], tensors[2], tensors[3])

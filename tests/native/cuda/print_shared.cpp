@@ -36,11 +36,9 @@ void PrintBoth(bool is_last) {
 
 int main() {
   std::printf("{\n");
-  PrintBoth<1, 32>(false);
   PrintBoth<1, 64>(false);
   PrintBoth<1, 128>(false);
   PrintBoth<1, 256>(false);
-  PrintBoth<2, 32>(false);
   PrintBoth<2, 64>(false);
   PrintBoth<2, 128>(false);
   PrintBoth<2, 256>(true);

@@ -85,7 +85,7 @@ struct Reader : Machine {
 // A row of more words than a 32-bit integer counts, in either direction, and its neighbours.
 void CheckLongRows() {
   using namespace sensorseq::cuda;
-  using V = ForwardVariant<1, 32>;
+  using V = ForwardVariant<1, 64>;
   const int64_t T = (int64_t{1} << 27) + 20, C = 16, block = kInputBlock * C;
   const std::vector<int64_t> lengths = {T, 5, T - 2};
   const std::vector<float> zeros(100000);
@@ -94,7 +94,7 @@ void CheckLongRows() {
   p.sizes.n_windows = 3;
   p.sizes.n_timesteps = T;
   p.sizes.n_channels = C;
-  p.sizes.hidden_size = 32;
+  p.sizes.hidden_size = 64;
   p.sizes.n_directions = 2;
   p.lengths = lengths.data();
   p.x = p.packed_input = zeros.data();

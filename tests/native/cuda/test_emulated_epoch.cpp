@@ -11,7 +11,7 @@ using namespace epoch_problem;
 namespace cuda = sensorseq::cuda;
 
 // Without the wide layers, which take long to compile and have tests of their own.
-using SmallQueue = emulator::QueueOf<0, 32 + 64>;
+using SmallQueue = emulator::QueueOf<0, 64>;
 
 bool Emulate(const Problem& p, int64_t first_step, int64_t n_steps, cuda::Precision precision,
              uint32_t seed, Written<float>& out) {

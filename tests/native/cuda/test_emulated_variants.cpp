@@ -266,7 +266,7 @@ int main(int argc, char** argv) {
   const int factor = argc > 1 ? std::atoi(argv[1]) : 1;
   std::vector<int> sizes;
   for (int i = 2; i < argc; ++i) sizes.push_back(std::atoi(argv[i]));
-  if (sizes.empty()) sizes = {1, 5, 31, 32, 33, 50, 64, 65, 100, 128, 129, 223, 256};
+  if (sizes.empty()) sizes = {1, 5, 32, 50, 63, 64, 65, 100, 128, 129, 223, 256};
   std::mt19937 random(1);
   Deck<int> models(random, {1, 2, 3}), channels(random, {0, 1, 2, 3, 5, 8, 16}),
       classes(random, {0, 1, 3, 7}), windows(random, {1, 7, 8, 9, 17}), few_windows(random, {1, 9}),
