@@ -31,97 +31,159 @@ class Mutant(NamedTuple):
     new: str
 
 
-# Of the emulator that stands for the GPU.
+# Of the emulator that stands for the GPU, in groups that are planted at once: no two faults of a
+# group touch the same row.
 OF_EMULATOR = [
-    Mutant(row, "emulator.cpp", old, new)
-    for row, old, new in (
-        (
-            "cvt.rn.f16x2",
-            "HalfOfFloat(low[l]) | (uint32_t{HalfOfFloat(high[l])} << 16)",
-            "HalfOfFloat(high[l]) | (uint32_t{HalfOfFloat(low[l])} << 16)",
+    [
+        Mutant(
+            "min.NaN",
+            "emulator.h",
+            "Choose(x <= y, x, Choose(x != x, x, y))",
+            "Choose(x > y, y, x)",
         ),
-        ("fma", "std::fma(a[l], b[l], c[l])", "a[l] * b[l] + c[l]"),
-        ("ex2", "std::exp2(v)", "std::exp2(v) * (1.0f + 1e-6f)"),
-        ("tanh", "nearbyint(fraction * 2048) / 2048", "nearbyint(fraction * 512) / 512"),
-        ("shfl.idx", "x[from[l] & 31]", "x[(from[l] + 1) & 31]"),
-        ("redux", "std::max(most, x[l])", "std::min(most, x[l])"),
-        (
-            "redux",
-            "int32_t most = x[0];\n  for (int l = 1; l < kLanes; ++l) most = std::max(most, x[l]);",
-            "uint32_t most = 0;\n  for (int l = 0; l < kLanes; ++l) most = std::max<uint32_t>(most, "
-            "static_cast<uint32_t>(x[l]));",
+        Mutant("shfl.bfly", "emulator.h", "x[l ^ distance]", "x[(l + distance) & 31]"),
+        Mutant("scale", "emulator.h", "std::ldexp(1.0f, e)", "std::ldexp(1.0f, e + 1)"),
+        Mutant("rcp", "emulator.h", "return 1.0f / x;", "return (1.0f / x) * (1.0f + 5e-7f);"),
+        Mutant("high half", "emulator.h", "LowHalf(x >> 16)", "LowHalf(x)"),
+        Mutant("stmatrix.x4", "emulator.h", "* 128, x[i]);", "* 128, x[i ^ 1]);"),
+        Mutant(
+            "sums over lanes",
+            "emulator.h",
+            "x[l] += x[l + distance]",
+            "x[l] = float(x[l] + x[l + distance])",
         ),
-        (
+        Mutant(
+            "atomic max", "emulator.h", "std::max(base[at], AsUnsigned(x)[0])", "AsUnsigned(x)[0]"
+        ),
+        Mutant(
+            "st.shared.v2",
+            "emulator.h",
+            "U word[2] = {AsUnsigned(x), AsUnsigned(y)};",
+            "U word[2] = {AsUnsigned(y), AsUnsigned(x)};",
+        ),
+    ],
+    [
+        Mutant("fma", "emulator.cpp", "std::fma(a[l], b[l], c[l])", "a[l] * b[l] + c[l]"),
+        Mutant("ex2", "emulator.cpp", "std::exp2(v)", "std::exp2(v) * (1.0f + 1e-6f)"),
+        Mutant(
+            "tanh",
+            "emulator.cpp",
+            "nearbyint(fraction * 2048) / 2048",
+            "nearbyint(fraction * 512) / 512",
+        ),
+        Mutant("shfl.idx", "emulator.cpp", "x[from[l] & 31]", "x[(from[l] + 1) & 31]"),
+        Mutant("redux", "emulator.cpp", "std::max(most, x[l])", "std::min(most, x[l])"),
+        Mutant(
             "mma.m16n8k16",
-            "[g] = Value(b0);\n      columns[2 * q + 8 + half][g] = Value(b1);",
-            "[g] = Value(b1);\n      columns[2 * q + 8 + half][g] = Value(b0);",
+            "emulator.cpp",
+            "Value(b0);\n      columns[2 * q + 8 + half][g] = Value(b1);",
+            "Value(b1);\n      columns[2 * q + 8 + half][g] = Value(b0);",
         ),
-        ("mma.m16n8k16", "= Value(a[1]);", "= Value(a[2]);"),
-        ("mma.m16n8k16", "sums[l / 4 + 8 * (i / 2)][", "sums[l / 4 + 8 * (i % 2)]["),
-        (
-            "mma.m16n8k16",
-            "static_cast<double>(d[i][l]));",
-            "static_cast<double>(d[i][l])) * (1 + 0x1p-11f);",
+        Mutant(
+            "stmatrix.x1",
+            "emulator.cpp",
+            "const U words = TransposeMatrix(x);",
+            "const U words = x;",
         ),
-        (
-            "mma.m16n8k16 of denormal",
-            "static_cast<double>(HalfValue(static_cast<uint16_t>(word[l] >> (16 * half))))",
-            "static_cast<double>((word[l] >> (16 * half) & 0x7c00) == 0 ? 0.0f : "
-            "HalfValue(static_cast<uint16_t>(word[l] >> (16 * half))))",
-        ),
-        ("movmatrix", "r[l] = Half(column, row) | (Half(column + 1, row) << 16);", "r[l] = x[l];"),
-        ("stmatrix.x1", "const U words = TransposeMatrix(x);", "const U words = x;"),
-        ("ldmatrix", "w * 128 + l * 4", "w * 4 + l * 16"),
-        (
+        Mutant("ldmatrix", "emulator.cpp", "w * 128 + l * 4", "w * 4 + l * 16"),
+        Mutant(
             "global load of 4 words, some",
+            "emulator.cpp",
             "if (!on[l]) continue;\n    const uint32_t*",
             "const uint32_t*",
         ),
-        (
-            "global store of 4 floats",
-            "if (!on[l]) continue;\n    Aligned(base + at[l], 16);\n    for (int i = 0; i < 4; ++i) "
-            "WriteGlobal",
-            "for (int i = 0; i < 4; ++i) WriteGlobal",
+        Mutant(
+            "global store of 2 floats",
+            "emulator.cpp",
+            "base + at[l], x[l], l);",
+            "base + at[l], y[l], l);",
         ),
-        ("global store of 2 floats", "base + at[l], x[l], l);", "base + at[l], y[l], l);"),
-        (
+        Mutant(
             "another CTA wrote",
+            "emulator.cpp",
             "if (on[l]) r[l] = ReadGlobal(base + at[l], l, true);",
             "r[l] = ReadGlobal(base + at[l], l, true);",
         ),
-        ("64-bit", "if (on[l]) r[l] = base[at[l]];", "if (on[l]) r[l] = (int)base[at[l]];"),
-        ("cp.async of 16 bytes", "valid[l] ? base + at[l] + w : nullptr", "base + at[l] + w"),
-        (
-            "st.shared.v4 of some",
-            "    if (!on[l]) continue;\n    if (at[l] % static_cast",
-            "    if (at[l] % static_cast",
+        Mutant(
+            "64-bit",
+            "emulator.cpp",
+            "if (on[l]) r[l] = base[at[l]];",
+            "if (on[l]) r[l] = (int)base[at[l]];",
         ),
-        ("st.async.v2.b32", "{AsUnsigned(x), AsUnsigned(y)}", "{AsUnsigned(y), AsUnsigned(x)}"),
-        ("st.async.b32", "cluster_.Send({to,", "cluster_.Send({rank_,"),
-        (
+        Mutant(
+            "cp.async of 16 bytes",
+            "emulator.cpp",
+            "valid[l] ? base + at[l] + w : nullptr",
+            "base + at[l] + w",
+        ),
+        Mutant(
+            "st.async.v2.b32",
+            "emulator.cpp",
+            "{AsUnsigned(x), AsUnsigned(y)}",
+            "{AsUnsigned(y), AsUnsigned(x)}",
+        ),
+        Mutant(
             "last of CTAs",
+            "emulator.cpp",
             "arrived[at] = 0;\n      Join(clock_, counter);",
             "Join(clock_, counter);",
         ),
-        ("last of CTAs", "++arrived[at] == n_ctas", "arrived[at]++ == 0"),
-    )
-] + [
-    Mutant(row, "emulator.h", old, new)
-    for row, old, new in (
-        ("min.NaN", "Choose(x <= y, x, Choose(x != x, x, y))", "Choose(x > y, y, x)"),
-        ("shfl.bfly", "x[l ^ distance]", "x[(l + distance) & 31]"),
-        ("scale", "std::ldexp(1.0f, e)", "std::ldexp(1.0f, e + 1)"),
-        ("rcp", "return 1.0f / x;", "return (1.0f / x) * (1.0f + 5e-7f);"),
-        ("high half", "LowHalf(x >> 16)", "LowHalf(x)"),
-        ("stmatrix.x4", "* 128, x[i]);", "* 128, x[i ^ 1]);"),
-        ("sums over lanes", "x[l] += x[l + distance]", "x[l] = float(x[l] + x[l + distance])"),
-        ("atomic max", "std::max(base[at], AsUnsigned(x)[0])", "AsUnsigned(x)[0]"),
-        (
-            "st.shared.v2",
-            "const U word[2] = {AsUnsigned(x), AsUnsigned(y)};",
-            "const U word[2] = {AsUnsigned(y), AsUnsigned(x)};",
+    ],
+    [
+        Mutant(
+            "cvt.rn.f16x2",
+            "emulator.cpp",
+            "HalfOfFloat(low[l]) | (uint32_t{HalfOfFloat(high[l])} << 16)",
+            "HalfOfFloat(high[l]) | (uint32_t{HalfOfFloat(low[l])} << 16)",
         ),
-    )
+        Mutant("redux", "emulator.cpp", "std::max(most, x[l])", "std::max<uint32_t>(most, x[l])"),
+        Mutant(
+            "movmatrix",
+            "emulator.cpp",
+            "r[l] = Half(column, row) | (Half(column + 1, row) << 16);",
+            "r[l] = x[l];",
+        ),
+        Mutant(
+            "st.shared.v4 of some",
+            "emulator.cpp",
+            "if (!on[l]) continue;\n    if (at[l] % static_cast",
+            "if (at[l] % static_cast",
+        ),
+        Mutant("st.async.b32", "emulator.cpp", "cluster_.Send({to,", "cluster_.Send({rank_,"),
+        Mutant("last of CTAs", "emulator.cpp", "++arrived[at] == n_ctas", "arrived[at]++ == 0"),
+        Mutant(
+            "global store of 4 floats",
+            "emulator.cpp",
+            "if (!on[l]) continue;\n    Aligned(base + at[l], 16);\n    for",
+            "for",
+        ),
+    ],
+    [Mutant("mma.m16n8k16", "emulator.cpp", "= Value(a[1]);", "= Value(a[2]);")],
+    [
+        Mutant(
+            "mma.m16n8k16",
+            "emulator.cpp",
+            "sums[l / 4 + 8 * (i / 2)][",
+            "sums[l / 4 + 8 * (i % 2)][",
+        )
+    ],
+    # rounded as if the sums had twelve bits
+    [
+        Mutant(
+            "mma.m16n8k16",
+            "emulator.cpp",
+            "static_cast<double>(d[i][l]));",
+            "static_cast<double>(d[i][l])) * (1 + 0x1p-12f);",
+        )
+    ],
+    [
+        Mutant(
+            "mma.m16n8k16 of denormal",
+            "emulator.cpp",
+            "static_cast<double>(HalfValue(",
+            "static_cast<double>((word[l] >> 16 * half & 0x7c00) == 0 ? 0.0f : HalfValue(",
+        )
+    ],
 ]
 
 # Of the machine itself. None makes the GPU wait for what never comes.
@@ -147,13 +209,14 @@ OF_DEVICE = [
 ]
 
 
-def plant(mutant, source, folder):
-    """Copy the C++ of the folder `source` and change one file of the copy."""
+def plant(mutants, source, folder):
+    """Copy the C++ of the folder `source`, and plant faults in the copy."""
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("test_*", "*.cu"))
-    changed = folder / mutant.file
-    text = changed.read_text()
-    assert mutant.old in text, f"{mutant.file} has no {mutant.old!r}"
-    changed.write_text(text.replace(mutant.old, mutant.new, 1))
+    for mutant in mutants:
+        changed = folder / mutant.file
+        text = changed.read_text()
+        assert mutant.old in text, f"{mutant.file} has no {mutant.old!r}"
+        changed.write_text(text.replace(mutant.old, mutant.new, 1))
 
 
 def compile_bridge(target, *flags, mutant=None, sources=SOURCES):
@@ -161,7 +224,7 @@ def compile_bridge(target, *flags, mutant=None, sources=SOURCES):
     includes = INCLUDES
     if mutant is not None:
         changed = target.with_name(f"{target.name}_csrc")
-        plant(mutant, MACHINE, changed / "cuda")
+        plant([mutant], MACHINE, changed / "cuda")
         includes = (changed, *INCLUDES)
     command = [*NVCC, *flags, *(f"-I{folder}" for folder in includes), "-o", target, *sources]
     subprocess.run(command, check=True)
