@@ -96,7 +96,7 @@ class Machine {
   static F Divide(const F& x, const F& y) { return x / y; }
   static F Abs(const F& x);
   static F Max(const F& x, const F& y);
-  static F MinOrNan(const F& x, const F& y) { return Choose(x > y, y, x); }
+  static F MinOrNan(const F& x, const F& y) { return Choose(x <= y, x, Choose(x != x, x, y)); }
   // eleven bits, as the manual says of tanh.approx
   static F TanhApprox(const F& x);
   // A power of two that brings x to [2^exponent, 2^(exponent + 1)), and its inverse.

@@ -1,0 +1,248 @@
+"""Faults that the bridge test must see, on the host and on a GPU.
+
+`python tests/support/bridge_mutants.py FOLDER` compiles the bridge as it is and with each fault of
+a GPU into FOLDER, where nvcc is: `bridge` must say that all is right there, `bridge_fault_*` not.
+"""
+
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "benchmarks" / "cuda"
+EMULATOR = ROOT / "tests" / "native" / "cuda"
+MACHINE = ROOT / "csrc" / "cuda"
+# In this order: a mutated header goes before them.
+INCLUDES = (ROOT / "csrc", ROOT / "tests" / "native", EMULATOR, PROGRAM)
+NVCC = ["nvcc", "-std=c++17", "-O3", "-gencode=arch=compute_90a,code=sm_90a"]
+NVCC += ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Werror", "-Xptxas", "-Werror"]
+SOURCES = (PROGRAM / "bridge.cu", PROGRAM / "bridge_host.cpp", EMULATOR / "emulator.cpp")
+
+
+class Mutant(NamedTuple):
+    """One text of a file replaced by another, and the row that must be wrong."""
+
+    row: str
+    file: str
+    old: str
+    new: str
+
+
+# Of the emulator that stands for the GPU, in groups that are planted at once: no two faults of a
+# group touch the same row.
+OF_EMULATOR = [
+    [
+        Mutant(
+            "min.NaN",
+            "emulator.h",
+            "Choose(x <= y, x, Choose(x != x, x, y))",
+            "Choose(x > y, y, x)",
+        ),
+        Mutant("shfl.bfly", "emulator.h", "x[l ^ distance]", "x[(l + distance) & 31]"),
+        Mutant("scale", "emulator.h", "std::ldexp(1.0f, e)", "std::ldexp(1.0f, e + 1)"),
+        Mutant("rcp", "emulator.h", "return 1.0f / x;", "return (1.0f / x) * (1.0f + 5e-7f);"),
+        Mutant("high half", "emulator.h", "LowHalf(x >> 16)", "LowHalf(x)"),
+        Mutant("stmatrix.x4", "emulator.h", "* 128, x[i]);", "* 128, x[i ^ 1]);"),
+        Mutant(
+            "sums over lanes",
+            "emulator.h",
+            "x[l] += x[l + distance]",
+            "x[l] = float(x[l] + x[l + distance])",
+        ),
+        Mutant(
+            "atomic max", "emulator.h", "std::max(base[at], AsUnsigned(x)[0])", "AsUnsigned(x)[0]"
+        ),
+        Mutant(
+            "st.shared.v2",
+            "emulator.h",
+            "U word[2] = {AsUnsigned(x), AsUnsigned(y)};",
+            "U word[2] = {AsUnsigned(y), AsUnsigned(x)};",
+        ),
+    ],
+    [
+        Mutant("fma", "emulator.cpp", "std::fma(a[l], b[l], c[l])", "a[l] * b[l] + c[l]"),
+        Mutant("ex2", "emulator.cpp", "std::exp2(v)", "std::exp2(v) * (1.0f + 1e-6f)"),
+        Mutant(
+            "tanh",
+            "emulator.cpp",
+            "nearbyint(fraction * 2048) / 2048",
+            "nearbyint(fraction * 512) / 512",
+        ),
+        Mutant("shfl.idx", "emulator.cpp", "x[from[l] & 31]", "x[(from[l] + 1) & 31]"),
+        Mutant("redux", "emulator.cpp", "std::max(most, x[l])", "std::min(most, x[l])"),
+        Mutant(
+            "mma.m16n8k16",
+            "emulator.cpp",
+            "Value(b0);\n      columns[2 * q + 8 + half][g] = Value(b1);",
+            "Value(b1);\n      columns[2 * q + 8 + half][g] = Value(b0);",
+        ),
+        Mutant(
+            "stmatrix.x1",
+            "emulator.cpp",
+            "const U words = TransposeMatrix(x);",
+            "const U words = x;",
+        ),
+        Mutant("ldmatrix", "emulator.cpp", "w * 128 + l * 4", "w * 4 + l * 16"),
+        Mutant(
+            "global load of 4 words, some",
+            "emulator.cpp",
+            "if (!on[l]) continue;\n    const uint32_t*",
+            "const uint32_t*",
+        ),
+        Mutant(
+            "global store of 2 floats",
+            "emulator.cpp",
+            "base + at[l], x[l], l);",
+            "base + at[l], y[l], l);",
+        ),
+        Mutant(
+            "another CTA wrote",
+            "emulator.cpp",
+            "if (on[l]) r[l] = ReadGlobal(base + at[l], l, true);",
+            "r[l] = ReadGlobal(base + at[l], l, true);",
+        ),
+        Mutant(
+            "64-bit",
+            "emulator.cpp",
+            "if (on[l]) r[l] = base[at[l]];",
+            "if (on[l]) r[l] = (int)base[at[l]];",
+        ),
+        Mutant(
+            "cp.async of 16 bytes",
+            "emulator.cpp",
+            "valid[l] ? base + at[l] + w : nullptr",
+            "base + at[l] + w",
+        ),
+        Mutant(
+            "st.async.v2.b32",
+            "emulator.cpp",
+            "{AsUnsigned(x), AsUnsigned(y)}",
+            "{AsUnsigned(y), AsUnsigned(x)}",
+        ),
+        Mutant(
+            "last of CTAs",
+            "emulator.cpp",
+            "arrived[at] = 0;\n      Join(clock_, counter);",
+            "Join(clock_, counter);",
+        ),
+    ],
+    [
+        Mutant(
+            "cvt.rn.f16x2",
+            "emulator.cpp",
+            "HalfOfFloat(low[l]) | (uint32_t{HalfOfFloat(high[l])} << 16)",
+            "HalfOfFloat(high[l]) | (uint32_t{HalfOfFloat(low[l])} << 16)",
+        ),
+        Mutant("redux", "emulator.cpp", "std::max(most, x[l])", "std::max<uint32_t>(most, x[l])"),
+        Mutant(
+            "movmatrix",
+            "emulator.cpp",
+            "r[l] = Half(column, row) | (Half(column + 1, row) << 16);",
+            "r[l] = x[l];",
+        ),
+        Mutant(
+            "st.shared.v4 of some",
+            "emulator.cpp",
+            "if (!on[l]) continue;\n    if (at[l] % static_cast",
+            "if (at[l] % static_cast",
+        ),
+        Mutant("st.async.b32", "emulator.cpp", "cluster_.Send({to,", "cluster_.Send({rank_,"),
+        Mutant("last of CTAs", "emulator.cpp", "++arrived[at] == n_ctas", "arrived[at]++ == 0"),
+        Mutant(
+            "global store of 4 floats",
+            "emulator.cpp",
+            "if (!on[l]) continue;\n    Aligned(base + at[l], 16);\n    for",
+            "for",
+        ),
+    ],
+    [Mutant("mma.m16n8k16", "emulator.cpp", "= Value(a[1]);", "= Value(a[2]);")],
+    [
+        Mutant(
+            "mma.m16n8k16",
+            "emulator.cpp",
+            "sums[l / 4 + 8 * (i / 2)][",
+            "sums[l / 4 + 8 * (i % 2)][",
+        )
+    ],
+    # rounded as if the sums had twelve bits
+    [
+        Mutant(
+            "mma.m16n8k16",
+            "emulator.cpp",
+            "static_cast<double>(d[i][l]));",
+            "static_cast<double>(d[i][l])) * (1 + 0x1p-12f);",
+        )
+    ],
+    [
+        Mutant(
+            "mma.m16n8k16 of denormal",
+            "emulator.cpp",
+            "static_cast<double>(HalfValue(",
+            "static_cast<double>((word[l] >> 16 * half & 0x7c00) == 0 ? 0.0f : HalfValue(",
+        )
+    ],
+]
+
+# Of the machine itself. None makes the GPU wait for what never comes.
+OF_DEVICE = [
+    Mutant(row, "device_machine.h", old, new)
+    for row, old, new in (
+        ("cvt.rn.f16x2", '"f"(high), "f"(low)', '"f"(low), "f"(high)'),
+        (
+            "stmatrix.x1.trans",
+            "stmatrix.sync.aligned.m8n8.x1.trans.",
+            "stmatrix.sync.aligned.m8n8.x1.",
+        ),
+        ("mma.m16n8k16", '"r"(b0), "r"(b1)', '"r"(b1), "r"(b0)'),
+        (
+            "mma.m16n8k16",
+            '"r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0)',
+            '"r"(a[2]), "r"(a[1]), "r"(a[3]), "r"(b0)',
+        ),
+        ("st.async", '"r"(base_), "r"(rank)', '"r"(base_), "r"(rank * 0 + Rank())'),
+        ("cp.async of 16 bytes", '"r"(valid ? 16 : 0)', '"r"(valid ? 16 : 16)'),
+        ("ldmatrix.x4", "base_ + at + Lane() * 16)", "base_ + at + (Lane() ^ 1) * 16)"),
+    )
+]
+
+
+def plant(mutants, source, folder):
+    """Copy the C++ of the folder `source`, and plant faults in the copy."""
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("test_*", "*.cu"))
+    for mutant in mutants:
+        changed = folder / mutant.file
+        text = changed.read_text()
+        assert mutant.old in text, f"{mutant.file} has no {mutant.old!r}"
+        changed.write_text(text.replace(mutant.old, mutant.new, 1))
+
+
+def compile_bridge(target, *flags, mutant=None, sources=SOURCES):
+    """Compile the bridge for a GPU; its kernels' machine with a fault if there is a `mutant`."""
+    includes = INCLUDES
+    if mutant is not None:
+        changed = target.with_name(f"{target.name}_csrc")
+        plant([mutant], MACHINE, changed / "cuda")
+        includes = (changed, *INCLUDES)
+    command = [*NVCC, *flags, *(f"-I{folder}" for folder in includes), "-o", target, *sources]
+    subprocess.run(command, check=True)
+
+
+def main():
+    """Compile all into a folder."""
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(compile_bridge, folder / "bridge")]
+        for number, mutant in enumerate(OF_DEVICE, 1):
+            target = folder / f"bridge_fault_{number}"
+            print(f"{target.name}: {mutant.row}")
+            jobs.append(pool.submit(compile_bridge, target, mutant=mutant))
+        for job in jobs:
+            job.result()
+
+
+if __name__ == "__main__":
+    main()
