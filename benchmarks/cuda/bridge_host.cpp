@@ -255,7 +255,7 @@ class Manual {
     WantFloat(kTanhOfExtremes, lane, std::tanh(static_cast<double>(x)));
     WantScale(kScale, lane, In(9), 10);
     WantScale(kScale + 2, lane, x, 12);
-    WantScale(kScale + 4, lane, y, -8);
+    WantScale(kScale + 4, lane, y, 10);
     Want(kPack, lane, NearestHalf(In(10)) | NearestHalf(In(11)) << 16);
     Want(kPack + 1, lane, NearestHalf(x) | NearestHalf(y) << 16);
     WantFloat(kLowHalf, lane, ValueOfHalf(Word(warp_, 2, lane) & 0xffff));

@@ -123,7 +123,7 @@ enum Place : uint32_t {
   kSentWords = 3072,
   kBetweenWarps = 3200,
   kArrived = 3328,  // two lines
-  kOfWarp = 3712  // some to spare: a store of lanes that should not must not go astray
+  kOfWarp = 3712    // some to spare: a store of lanes that should not must not go astray
 };
 constexpr uint32_t kWarpsBegin = 128, kFlags = kWarpsBegin + kWarps * kOfWarp;
 constexpr uint32_t kSharedBytes = kFlags + 64;
@@ -234,7 +234,7 @@ class Probe {
     m_.ScaleTo(x, 12, &scale, &back);
     Put(kScale + 2, scale);
     Put(kScale + 3, back);
-    m_.ScaleTo(y, -8, &scale, &back);
+    m_.ScaleTo(y, 10, &scale, &back);
     Put(kScale + 4, scale);
     Put(kScale + 5, back);
     PutWord(kPack, m_.PackHalves(In(10), In(11)));

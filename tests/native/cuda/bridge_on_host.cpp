@@ -1,4 +1,4 @@
-// The bridge test with the emulator on both sides: bridge_on_host [launches].
+// The bridge test with the emulator on both sides: bridge_on_host [launches]. Prints its rows.
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -25,5 +25,13 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "fault: %s\n", fault.what());
     return 2;
   }
-  return verdict.Report() ? 0 : 1;
+  const bool right = verdict.Report();
+  std::printf("[");
+  const char* separator = "";
+  for (const std::string& row : verdict.Json()) {
+    std::printf("%s%s", separator, row.c_str());
+    separator = ",\n ";
+  }
+  std::printf("]\n");
+  return right ? 0 : 1;
 }
