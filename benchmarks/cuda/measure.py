@@ -1,11 +1,13 @@
 """The measurements of this folder: build them beforehand, then run them on a machine with a GPU.
 
-`python benchmarks/cuda/measure.py build` compiles them into build/gpu, which git ignores.
-`python benchmarks/cuda/measure.py run FILE NAME...` runs some, one after the other; FILE holds what
-each printed last, one JSON object, under its name. A program that is not built is compiled first.
+`python benchmarks/cuda/measure.py build` compiles them into build/gpu, which git ignores, and the
+bridge test with faults planted, too. `python benchmarks/cuda/measure.py run FILE NAME...` runs some,
+one after the other; FILE holds what each printed, one JSON object, under its name. A program that is
+not built is compiled first. `bridge_faults` runs the bridge with each fault: it must find it.
 """
 
 import argparse
+import importlib
 import json
 import shutil
 import subprocess
@@ -21,8 +23,8 @@ BUILT = ROOT / "build" / "gpu"
 COMPILE = ["nvcc", "-std=c++17", "-O3", "-gencode=arch=compute_90a,code=sm_90a"]
 COMPILE += ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Werror", "-Xptxas", "-Werror"]
 LIMIT_S = 25
-# what a program is made of besides the .cu file of its name
-MORE = {}
+BRIDGE = ROOT / "tests" / "support" / "bridge_mutants.py"
+FAULTS = "bridge_faults"
 
 
 def main():
@@ -41,11 +43,11 @@ def main():
         print("there is no nvcc, so nothing is compiled")
         return 0
     if options.action == "run":
-        names = [name for name in options.name if not (BUILT / name).exists()]
+        names = [n for n in options.name if n != FAULTS and not (BUILT / n).exists()]
     failed = [f"compile {name}" for name in compile_programs(names)]
     for name in getattr(options, "name", []):
         if f"compile {name}" not in failed:
-            failed += run_program(name, options.file)
+            failed += run_faults(options.file) if name == FAULTS else run_program(name, options.file)
     print(*failed or [f"all {'compiled' if options.action == 'build' else 'measured'}"], sep="\n")
     return int(bool(failed))
 
@@ -55,17 +57,15 @@ def compile_programs(names):
     BUILT.mkdir(parents=True, exist_ok=True)
     running = {}
     for name in names:
-        parts = [HERE / f"{name}.cu", *MORE.get(name, [])]
-        command = [*COMPILE, "-o", BUILT / f"{name}.part", *parts]
+        command = [*COMPILE, "-o", BUILT / name, HERE / f"{name}.cu"]
+        if name == "bridge":
+            command = [sys.executable, BRIDGE, BUILT]
         try:
             running[name] = subprocess.Popen(command)
         except OSError as error:
             print(error)
             return names
-    failed = [name for name, compiler in running.items() if compiler.wait()]
-    for name in running.keys() - set(failed):
-        (BUILT / f"{name}.part").replace(BUILT / name)
-    return failed
+    return [name for name, compiler in running.items() if compiler.wait()]
 
 
 def run_program(name, file):
@@ -83,6 +83,27 @@ def run_program(name, file):
     except ValueError:
         return [f"{name}: no JSON object, exit code {done.returncode}"]
     return [f"{name}: exit code {done.returncode}"] if done.returncode else []
+
+
+def run_faults(file):
+    """Run the bridge with each fault, and keep whether it found it; return those not found."""
+    sys.path.insert(0, str(BRIDGE.parent))
+    faults = importlib.import_module("bridge_mutants").OF_DEVICE
+    rows = []
+    for number, mutant in enumerate(faults, 1):
+        command = [BUILT / f"bridge_fault_{number}"]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=LIMIT_S
+            )
+            bad = [row["what"] for row in json.loads(done.stdout)["rows"] if not row["right"]]
+        except (OSError, subprocess.SubprocessError, ValueError) as error:
+            bad = [f"{type(error).__name__}: {error}"]
+        rows.append({"fault": mutant.new, "row": mutant.row, "bad": bad, "right": mutant.row in bad})
+        print(rows[-1], flush=True)
+    right = all(row["right"] for row in rows)
+    keep_measurement(file, {"measurement": FAULTS, "right": right, "rows": rows})
+    return [] if right else ["a planted fault was not found"]
 
 
 if __name__ == "__main__":
