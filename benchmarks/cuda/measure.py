@@ -1,9 +1,10 @@
 """The measurements of this folder: build them beforehand, then run them on a machine with a GPU.
 
 `python benchmarks/cuda/measure.py build` compiles them into build/gpu, which git ignores, and the
-bridge test with faults planted, too. `python benchmarks/cuda/measure.py run FILE NAME...` runs some,
-one after the other; FILE holds what each printed, one JSON object, under its name. A program that is
-not built is compiled first. `bridge_faults` runs the bridge with each fault: it must find it.
+bridge test with faults planted, too. `python benchmarks/cuda/measure.py run FILE NAME...` runs
+some, one after the other; FILE holds what each printed, one JSON object, under its name. A program
+that is not built is compiled first. `bridge_faults` runs the bridge with each fault, which it must
+find.
 """
 
 import argparse
@@ -47,7 +48,8 @@ def main():
     failed = [f"compile {name}" for name in compile_programs(names)]
     for name in getattr(options, "name", []):
         if f"compile {name}" not in failed:
-            failed += run_faults(options.file) if name == FAULTS else run_program(name, options.file)
+            start = run_faults if name == FAULTS else run_program
+            failed += start(name, options.file)
     print(*failed or [f"all {'compiled' if options.action == 'build' else 'measured'}"], sep="\n")
     return int(bool(failed))
 
@@ -85,7 +87,7 @@ def run_program(name, file):
     return [f"{name}: exit code {done.returncode}"] if done.returncode else []
 
 
-def run_faults(file):
+def run_faults(name, file):
     """Run the bridge with each fault, and keep whether it found it; return those not found."""
     sys.path.insert(0, str(BRIDGE.parent))
     faults = importlib.import_module("bridge_mutants").OF_DEVICE
@@ -99,10 +101,11 @@ def run_faults(file):
             bad = [row["what"] for row in json.loads(done.stdout)["rows"] if not row["right"]]
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             bad = [f"{type(error).__name__}: {error}"]
-        rows.append({"fault": mutant.new, "row": mutant.row, "bad": bad, "right": mutant.row in bad})
+        found = mutant.row in bad
+        rows.append({"fault": mutant.new, "row": mutant.row, "bad": bad, "right": found})
         print(rows[-1], flush=True)
     right = all(row["right"] for row in rows)
-    keep_measurement(file, {"measurement": FAULTS, "right": right, "rows": rows})
+    keep_measurement(file, {"measurement": name, "right": right, "rows": rows})
     return [] if right else ["a planted fault was not found"]
 
 

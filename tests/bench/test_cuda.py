@@ -7,11 +7,9 @@ import sys
 import pytest
 import torch
 from commands import ROOT, answer, refused, run_process
-from cuda import kernels
-from cuda.kernels import MODES
 
 from sensorseq.bench import cuda as benchmark_cuda
-from sensorseq.bench.cuda import KINDS, PRECISIONS, Problem, compare
+from sensorseq.bench.cuda import KINDS, MODES, PRECISIONS, Problem, compare
 from sensorseq.bench.timing import Shape
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.ops.choice import allowing_tf32
@@ -21,13 +19,8 @@ TINY = Shape(3, 7, 2, 5)
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 
 
-@pytest.fixture(autouse=True)
-def _quiet_profiler(monkeypatch):
-    monkeypatch.setenv("KINETO_LOG_LEVEL", "5")
-
-
 def measure(kind, precision, modes=("eager", "graph"), shape=TINY, device=CPU):
-    return kernels.measure(
+    return benchmark_cuda.measure(
         kind, shape, precision, device, modes=modes, rounds=1, at_least_s=0.0, budget_s=0.1
     )
 
@@ -64,15 +57,6 @@ def test_a_row_says_what_was_timed_and_how(kind, mode):
         return
     assert row["served_by"] == "native"
     assert row["ratio"] == pytest.approx(row["theirs_ms"] / row["ours_ms"])
-    if mode == "kernels":
-        assert row["theirs_kernels"]
-        assert row["ours_kernels"]
-
-
-def test_the_profiler_sees_the_operators_of_this_package():
-    call = Problem(TINY, PRECISIONS["fp32"], CPU).ours("training")
-    _, shares = kernels.busy_time(call, CPU)
-    assert any("sensorseq" in name for name in shares)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -134,31 +118,6 @@ def test_tf32_is_set_and_set_back():
             assert rnn.fp32_precision == name
             raise ZeroDivisionError
         assert rnn.fp32_precision == before
-
-
-def test_time_in_which_two_kernels_run_counts_once(monkeypatch):
-    class Span:
-        def __init__(self, name, start, end, device="CPU"):
-            self.name = name
-            self.time_range = type("Range", (), {"start": start, "end": end})
-            self.device_type = type("Type", (), {"name": device})
-
-    class Profiler:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def events(self):
-            own = [("b", 5, 15), ("a", 0, 10), ("c", 20, 25), ("d", 21, 22)]
-            return [*(Span(*span) for span in own), Span("elsewhere", 0, 1000, "CUDA")]
-
-    monkeypatch.setattr(kernels, "profile", lambda **_: Profiler())
-    busy, shares = kernels.busy_time(lambda: None, CPU)
-    assert busy == pytest.approx(20e-6 / 5)
-    assert shares == pytest.approx({"b": 10 / 26, "a": 10 / 26, "c": 5 / 26, "d": 1 / 26})
-    assert list(shares)[-2:] == ["c", "d"]
 
 
 @without_gpu
