@@ -101,7 +101,7 @@ def run_faults(name, file):
             bad = [row["what"] for row in json.loads(done.stdout)["rows"] if not row["right"]]
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             bad = [f"{type(error).__name__}: {error}"]
-        found = mutant.row in bad
+        found = any(row.startswith(mutant.row) for row in bad)
         rows.append({"fault": mutant.new, "row": mutant.row, "bad": bad, "right": found})
         print(rows[-1], flush=True)
     right = all(row["right"] for row in rows)

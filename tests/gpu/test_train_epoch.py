@@ -114,6 +114,7 @@ def test_a_trajectory_is_that_of_the_cpu_in_float64(device, optimizer, loss, poo
 
 
 def test_the_estimator_trains_natively_on_the_device(device):
+    pytest.importorskip("sensorseq._signal", reason="features need the library of this Python")
     fits = pytest.importorskip("fits", reason="the estimator needs pydantic and scikit-learn")
     X = draw(60, T, C, seed=1).float().numpy()
     y = np.arange(60) % 2
