@@ -25,6 +25,7 @@ class DeviceMachine {
   SENSORSEQ_BODY DeviceMachine() {
     extern __shared__ __align__(128) char shared_memory[];
     base_ = static_cast<uint32_t>(__cvta_generic_to_shared(shared_memory));
+    asm volatile("" : "+r"(base_));  // or the compiler would ask for the address in every step
   }
 
   SENSORSEQ_BODY static U Lane() { return threadIdx.x % kLanes; }

@@ -2,11 +2,16 @@
 // stay where they are, in registers as the A operand of the tensor cores, and h goes round.
 //
 // A step of a warp:
-//   input     z = x_t W_ih + bias for its two cells a lane, before h is there
+//   input     z = x_t W_ih + bias for its two cells a lane, from the ring, before h is there
 //   wait      until all of h_{t-1} has arrived in buffer t mod 2
 //   product   z += h_{t-1} W_hh
 //   cells     c_t and h_t of its group's units, 8 rows
 //   send      h_t to buffer (t + 1) mod 2 of every CTA of the cluster
+//   record    what only later kernels read
+//
+// A warp's ring holds the input's share of its own cells, of 8 steps: projected input is fetched
+// there a step at a time; else the warp multiplies x by W_ih for 8 steps at once, because 32
+// independent sums hide the latencies that the sum of one step would wait for in every step.
 //
 // Two buffers suffice: who writes to a buffer in step t has waited for all of h_{t-1}, which every
 // warp of every CTA sends only after its product has read that buffer. For the same reason a
@@ -19,21 +24,23 @@
 
 namespace sensorseq::cuda {
 
-constexpr int kInputRing = 8;  // steps of projected x in flight
+static_assert(kInputRing == kInputBlock);
 
 // Shared memory, in bytes from its start.
 template <typename V>
 struct ForwardShared {
-  uint32_t state, weights, input_weights, ring, slot, total;
+  uint32_t state, weights, input_weights, x, of_warp, ring, total;
   SENSORSEQ_HD constexpr ForwardShared(int n_channels, bool is_projected)
-      : state(kBarriersEnd), weights(0), input_weights(0), ring(0), slot(0), total(0) {
+      : state(kBarriersEnd), weights(0), input_weights(0), x(0), of_warp(0), ring(0), total(0) {
     weights = state + StateBytes(V::kHidden, V::kPlanes);
     input_weights = weights + V::kWarps * V::kInShared * kFragmentBytes;
-    ring = input_weights;
-    if (!is_projected) ring += V::kWarps * static_cast<uint32_t>(InputWeightFloats(n_channels)) * 4;
-    slot = is_projected ? kLanes * 32u
-                        : static_cast<uint32_t>(InputRowFloats(n_channels)) * kTileRows * 4;
-    total = ring + V::kWarps * (is_projected ? kInputRing : 2) * slot;
+    x = input_weights;
+    if (!is_projected) {
+      x += V::kWarps * static_cast<uint32_t>(InputWeightFloats(n_channels)) * 4;
+      of_warp = static_cast<uint32_t>(InputRowFloats(n_channels)) * kTileRows * 4;
+    }
+    ring = x + V::kWarps * of_warp;
+    total = ring + V::kWarps * kInputRing * kRingSlotBytes;
   }
 };
 
@@ -79,16 +86,15 @@ class Forward : Recurrent<M, V> {
       F z[kGates][2];
       if (kIsProjected) {
         m.template WaitAsync<kInputRing - 2>();
-        ProjectedInput(step, z);
-        PrefetchGates(step + kInputRing - 1);
-      } else {
-        if (step % kInputBlock == 0) {
-          m.template WaitAsync<0>();
-          m.SyncWarp();
-          PrefetchBlock(step + kInputBlock);
-        }
-        Input(step, z);
+      } else if (step % kInputBlock == 0) {
+        m.template WaitAsync<0>();
+        m.SyncWarp();
+        MultiplyBlock();
+        m.SyncWarp();
+        PrefetchBlock(step + kInputBlock);
       }
+      Input(step, z);
+      if (kIsProjected) PrefetchGates(step + kInputRing - 1);
       const int buffer = step & 1;
       if (V::kCtas > 1 && step > 0) {
         m.WaitBarrier(BarrierOf(buffer), Parity(step));
@@ -98,8 +104,9 @@ class Forward : Recurrent<M, V> {
       F gates[kGates][2];
       U before[V::kPlanes];
       Cells(step, z, gates, before);
-      // what others wait for first, then what only later kernels read
-      if (step + 1 < n_steps) Send(buffer ^ 1, BarrierOf(buffer ^ 1));
+      // what others wait for first, then what only later kernels read; alone, a CTA may keep h of
+      // the last step
+      if (V::kCtas == 1 || step + 1 < n_steps) Send(buffer ^ 1, BarrierOf(buffer ^ 1));
       if (V::kCtas == 1) m.SyncCta();
       Record(step, gates, before);
     }
@@ -111,6 +118,7 @@ class Forward : Recurrent<M, V> {
   SENSORSEQ_BODY void Place() {
     group = rank * V::kWarps + warp;
     unit = UnitOfLane(lane) + group * kGroupUnits;
+    has_unit = m.ToLong(unit) < L{} + int64_t{s.hidden_size};
     const I first = RowOfLane(m.ToInt(lane));
     I longest = I{};
     SENSORSEQ_UNROLL
@@ -121,10 +129,10 @@ class Forward : Recurrent<M, V> {
       Bounds(m, LengthsOf(p.lengths, s, model), m.ToLong(window[r]), exists, s.n_timesteps,
              &length[r], &poison[r]);
       longest = m.Select(length[r] > longest, length[r], longest);
-      owns[r] = m.And(exists, m.ToLong(unit) < L{} + int64_t{s.hidden_size});
+      owns[r] = m.And(exists, has_unit);
     }
     n_steps = static_cast<int>(m.Largest(longest));
-    own_ring = shared.ring + warp * (kIsProjected ? kInputRing : 2) * shared.slot;
+    own_ring = shared.ring + warp * kInputRing * kRingSlotBytes;
     tile_saved = p.saved == nullptr ? nullptr : p.saved + this->SavedOfTile();
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) hidden_at[r] = this->HiddenAt(unit, r);
@@ -163,7 +171,7 @@ class Forward : Recurrent<M, V> {
         start[r] = InRange(Masked(LoadOr(p.h_0, at, has, 0.0f), at, has));
       }
       U words[V::kPlanes];
-      Pack(start, words);
+      SplitHalves<V::kPlanes>(m, start[0] * kStateScale, start[1] * kStateScale, words);
       SENSORSEQ_UNROLL
       for (int plane = 0; plane < V::kPlanes; ++plane) {
         m.StoreMatrix(shared.state + StateMatrix(V::kHidden, V::kPlanes, 0, plane, other),
@@ -174,7 +182,7 @@ class Forward : Recurrent<M, V> {
     for (int r = 0; r < 2; ++r) {
       h[r] = LoadOr(p.h_0, StateAt(unit, r), owns[r], 0.0f) + poison[r];
       c[r] = LoadOr(p.c_0, StateAt(unit, r), owns[r], 0.0f) + poison[r];
-      mask[r] = InRange(LoadOr(p.recurrent_mask, StateAt(unit, r), owns[r], 1.0f));
+      mask[r] = InRange(LoadOr(p.recurrent_mask, StateAt(unit, r), owns[r], 1.0f)) * kStateScale;
       sum[r] = poison[r];
       largest[r] = F{} - 2.0f;  // |h| <= 1
       argmax[r] = I{} - 1;
@@ -196,37 +204,35 @@ class Forward : Recurrent<M, V> {
   }
 
   // Halves of a pair of rows, first what one half holds of them, then what is left.
-  SENSORSEQ_BODY void Pack(const F value[2], U words[V::kPlanes]) {
-    SplitHalves<V::kPlanes>(m, value[0] * kStateScale, value[1] * kStateScale, words);
-  }
   SENSORSEQ_BODY void PackOwn() {
-    const F factor[2] = {h[0] * mask[0], h[1] * mask[1]};
-    Pack(factor, packed_h);
+    SplitHalves<V::kPlanes>(m, h[0] * mask[0], h[1] * mask[1], packed_h);
   }
 
-  // Gates of its own cells, which each lane reads back itself.
+  // The input's share of a lane's own cells, which it reads back itself: four gates of a row.
+  SENSORSEQ_BODY U RingAt(int slot, int r) const {
+    return lane * 16 +
+           (own_ring + static_cast<uint32_t>(slot) * kRingSlotBytes + r * kFragmentBytes);
+  }
   SENSORSEQ_BODY void PrefetchGates(int step) {
-    const U slot = lane * 16 + (own_ring + static_cast<uint32_t>(step % kInputRing) * shared.slot);
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
-      const auto on = m.And(owns[r], length[r] > I{} + step);
-      m.CopyAsyncQuad(slot + static_cast<uint32_t>(r) * kFragmentBytes, p.x,
+      const auto on = m.And(has_unit, length[r] > I{} + step);
+      m.CopyAsyncQuad(RingAt(step % kInputRing, r), p.x,
                       m.Select(on, hidden_at[r] + int64_t{step} * hidden_stride, L{}) * 4, on);
     }
     m.CommitAsync();
   }
-  SENSORSEQ_BODY void ProjectedInput(int step, F z[kGates][2]) {
-    const U slot = lane * 16 + (own_ring + static_cast<uint32_t>(step % kInputRing) * shared.slot);
+  SENSORSEQ_BODY void Input(int step, F z[kGates][2]) {
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
       F gates[kGates];
-      m.LoadSharedFloats(slot + static_cast<uint32_t>(r) * kFragmentBytes, gates);
+      m.LoadSharedFloats(RingAt(step % kInputRing, r), gates);
       SENSORSEQ_UNROLL
       for (int gate = 0; gate < kGates; ++gate) z[gate][r] = gates[gate];
     }
   }
 
-  // Four lanes fetch a row's x.
+  // Four lanes fetch a row's x, each those of every fourth step.
   SENSORSEQ_BODY void PlaceInput() {
     const I row = m.ToInt(lane >> 2);
     // lengths of the tile's rows lie with the lanes of their pairs
@@ -234,49 +240,71 @@ class Forward : Recurrent<M, V> {
     input_length = m.Select((row & 1) == I{}, even, odd);
     const int64_t x_model = s.n_x_models == 1 ? 0 : model;
     const L its_window = m.ToLong(row) + (tile * kTileRows + x_model * s.n_windows);
-    input_at = its_window * (s.n_timesteps * s.n_channels) + m.ToLong(lane & 3u);
-    input_slot = (lane >> 2) * static_cast<uint32_t>(InputRowFloats(s.n_channels) * 4) +
-                 ((lane & 3u) * 4 + own_ring);
+    input_at = its_window * (s.n_timesteps * s.n_channels);
+    own_x = shared.x + warp * shared.of_warp;
   }
-  // Steps from `step` on: in direction 1 those of later steps come first, as in memory. What lies
+  // Of the next 8 steps, in their order, which in direction 1 is against that of time. What lies
   // beyond the row is not read. A row may have more words than an integer holds.
   SENSORSEQ_BODY void PrefetchBlock(int step) {
     if (step < n_steps) {
-      const I first = direction == 0 ? I{} + step : input_length - (step + kInputBlock);
-      const L words = m.ToLong(first) * s.n_channels, at = words + m.ToLong(lane & 3u);
-      const L end = m.ToLong(input_length) * s.n_channels;
-      const uint32_t slot = step / kInputBlock % 2 * shared.slot;
-      const L from = input_at + words;
-      for (int i = 0; i < kInputBlock * s.n_channels; i += 4) {
-        const auto on = m.And(at + i >= L{}, at + i < end);
-        m.CopyAsyncWord(input_slot + (slot + 4u * static_cast<uint32_t>(i)), p.x,
-                        m.Select(on, from + i, L{}), on);
+      const uint32_t row_bytes = static_cast<uint32_t>(InputRowFloats(s.n_channels)) * 4;
+      SENSORSEQ_UNROLL
+      for (int later = 0; later < kInputBlock; later += 4) {
+        const I of = m.ToInt(lane & 3u) + (step + later);
+        const auto on = of < input_length;
+        const I time = direction == 0 ? of : input_length - of - 1;
+        const L from = m.Select(on, input_at + m.ToLong(time) * s.n_channels, L{});
+        const U to = (lane >> 2) * row_bytes + ((lane & 3u) * 4 + (own_x + 4u * later));
+        for (int channel = 0; channel < s.n_channels; ++channel) {
+          m.CopyAsyncWord(to + static_cast<uint32_t>(channel) * (kInputBlock * 4), p.x,
+                          m.Select(on, from + channel, L{}), on);
+        }
       }
     }
     m.CommitAsync();
   }
 
-  SENSORSEQ_BODY void Input(int step, F z[kGates][2]) {
-    const int in_block = step % kInputBlock;
-    const uint32_t slot =
-        own_ring + step / kInputBlock % 2 * shared.slot +
-        static_cast<uint32_t>((direction == 0 ? in_block : kInputBlock - 1 - in_block) *
-                              s.n_channels * 4);
-    const U own = UnitOfLane(lane) * 16 + own_input;
-    F gates[kGates];
-    m.LoadSharedFloats(own + static_cast<uint32_t>(s.n_channels) * 128, gates);
-    SENSORSEQ_UNROLL
-    for (int gate = 0; gate < kGates; ++gate) z[gate][0] = z[gate][1] = gates[gate];
+  // x W_ih + bias of 8 steps into the ring, of 4 at a time.
+  SENSORSEQ_BODY void MultiplyBlock() {
+    const U weights = UnitOfLane(lane) * 16 + own_input;
     const auto row_bytes = static_cast<uint32_t>(InputRowFloats(s.n_channels) * 4);
-    const U values = RowOfLane(lane) * row_bytes + slot;
-    for (int channel = 0; channel < s.n_channels; ++channel) {
-      m.LoadSharedFloats(own + static_cast<uint32_t>(channel) * 128, gates);
-      const F x0 = m.LoadSharedFloat(values + static_cast<uint32_t>(channel) * 4);
-      const F x1 = m.LoadSharedFloat(values + (row_bytes + static_cast<uint32_t>(channel) * 4));
+    SENSORSEQ_UNROLL_BY_1
+    for (int half = 0; half < 2; ++half) {
+      F z[4][2][kGates];
+      F gates[kGates], x[2][4];
+      m.LoadSharedFloats(weights + static_cast<uint32_t>(s.n_channels) * 128, gates);
       SENSORSEQ_UNROLL
-      for (int gate = 0; gate < kGates; ++gate) {
-        z[gate][0] = m.Fma(x0, gates[gate], z[gate][0]);
-        z[gate][1] = m.Fma(x1, gates[gate], z[gate][1]);
+      for (int step = 0; step < 4; ++step) {
+        SENSORSEQ_UNROLL
+        for (int gate = 0; gate < kGates; ++gate) z[step][0][gate] = z[step][1][gate] = gates[gate];
+      }
+      const U values = RowOfLane(lane) * row_bytes + (own_x + 16u * half);
+      SENSORSEQ_UNROLL_BY_1
+      for (int channel = 0; channel < s.n_channels; ++channel) {
+        const auto c = static_cast<uint32_t>(channel);
+        m.LoadSharedFloats(weights + c * 128, gates);
+        m.LoadSharedFloats(values + c * (kInputBlock * 4), x[0]);
+        m.LoadSharedFloats(values + (c * (kInputBlock * 4) + row_bytes), x[1]);
+        SENSORSEQ_UNROLL
+        for (int step = 0; step < 4; ++step) {
+          SENSORSEQ_UNROLL
+          for (int r = 0; r < 2; ++r) {
+            SENSORSEQ_UNROLL
+            for (int gate = 0; gate < kGates; ++gate) {
+              z[step][r][gate] = m.Fma(x[r][step], gates[gate], z[step][r][gate]);
+            }
+          }
+        }
+      }
+      SENSORSEQ_UNROLL
+      for (int step = 0; step < 4; ++step) {
+        SENSORSEQ_UNROLL
+        for (int r = 0; r < 2; ++r) {
+          U words[kGates];
+          SENSORSEQ_UNROLL
+          for (int gate = 0; gate < kGates; ++gate) words[gate] = m.AsUnsigned(z[step][r][gate]);
+          m.StoreSharedQuad(RingAt(4 * half + step, r), words);
+        }
       }
     }
   }
@@ -337,8 +365,18 @@ class Forward : Recurrent<M, V> {
   SENSORSEQ_BODY void Record(int step, const F gates[kGates][2], const U before[V::kPlanes]) {
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
+      sum[r] = sum[r] + m.Select(length[r] > I{} + step, h[r], F{});
+    }
+    if (HasMaximum() || p.hidden != nullptr) RecordRare(step);
+    if (tile_saved != nullptr) {
+      Save(step, gates, before);
+    }
+  }
+  // One condition for both: each that is passed over costs a step some ten cycles.
+  SENSORSEQ_BODY void RecordRare(int step) {
+    SENSORSEQ_UNROLL
+    for (int r = 0; r < 2; ++r) {
       const auto on = length[r] > I{} + step;
-      sum[r] = sum[r] + m.Select(on, h[r], F{});
       if (HasMaximum()) {
         // NaN is larger than everything and stays; of equals the earliest timestep counts
         const auto ties = m.AndUniform(h[r] == largest[r], direction != 0);
@@ -347,11 +385,10 @@ class Forward : Recurrent<M, V> {
         argmax[r] = m.Select(takes, I{} + step, argmax[r]);
       }
       if (p.hidden != nullptr) {
-        m.StoreGlobalIf(m.And(on, owns[r]), p.hidden, hidden_at[r] + int64_t{step} * hidden_stride,
+        m.StoreGlobalIf(m.And(on, has_unit), p.hidden, hidden_at[r] + int64_t{step} * hidden_stride,
                         h[r]);
       }
     }
-    if (p.saved != nullptr) Save(step, gates, before);
   }
   SENSORSEQ_BODY bool HasMaximum() const {
     return s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax;
@@ -388,8 +425,12 @@ class Forward : Recurrent<M, V> {
   }
 
   SENSORSEQ_BODY void Finish() {
+    // found anew, by a shuffle that compilers do not see through: none keeps it over all steps
+    const I first = m.Shuffle(RowOfLane(m.ToInt(lane)), m.ToInt(lane));
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
+      owns[r] =
+          m.And(m.ToLong(first + r) + int64_t{tile} * kTileRows < L{} + s.n_windows, has_unit);
       m.StoreGlobalIf(owns[r], p.h_n, StateAt(unit, r), h[r]);
       m.StoreGlobalIf(owns[r], p.c_n, StateAt(unit, r), c[r]);
     }
@@ -411,9 +452,10 @@ class Forward : Recurrent<M, V> {
       const L at = (m.ToLong(window[r]) + model * s.n_windows) * (is_both ? 2 * width : width) +
                    int64_t{direction} * s.hidden_size + m.ToLong(unit);
       const F steps = m.ToFloat(m.Select(any, length[r], I{} + 1));
-      const F mean = m.Select(any, m.Divide(sum[r], steps), poison[r]);
-      const F last = m.Select(any, h[r], poison[r]);
-      const F most = m.Select(any, largest[r], poison[r]);
+      // without a step, the sum is still 0, or NaN for a length out of range
+      const F mean = m.Select(any, m.Divide(sum[r], steps), sum[r]);
+      const F last = m.Select(any, h[r], sum[r]);
+      const F most = m.Select(any, largest[r], sum[r]);
       if (s.pooling == Pooling::kLast) m.StoreGlobalIf(owns[r], p.pooled, at, last);
       if (s.pooling == Pooling::kMean || is_both) m.StoreGlobalIf(owns[r], p.pooled, at, mean);
       if (s.pooling == Pooling::kMax) m.StoreGlobalIf(owns[r], p.pooled, at, most);
@@ -457,12 +499,11 @@ class Forward : Recurrent<M, V> {
   U unit;
   float* tile_saved;
   L input_at;
-  B owns[2];
+  B has_unit, owns[2];
   I argmax[2], input_length;
-  U input_slot;
   F c[2], h[2], mask[2], sum[2], largest[2];
   U packed_h[V::kPlanes];
-  uint32_t own_input;
+  uint32_t own_input, own_x;
 };
 
 }  // namespace sensorseq::cuda

@@ -58,7 +58,7 @@ SENSORSEQ_HD constexpr int PaddedHidden(int64_t hidden_size) {
 
 // CTAs that hold a layer of `hidden` (padded) units. planes: halves per factor, 2 for fp16x3.
 SENSORSEQ_HD constexpr int CtaCount(int planes, int hidden) {
-  return hidden <= 64 ? 1 : hidden == 128 ? planes : 4 * planes;
+  return hidden <= 64 ? 1 : hidden == 128 ? 2 : 4 * planes;
 }
 
 // How the forward pass spreads them out.
@@ -73,8 +73,8 @@ struct ForwardVariant {
   // Fragments of a warp, in the order (plane, k-step, tile); what the registers cannot hold is read
   // from shared memory in every step.
   static constexpr int kFragments = kPlanes * kKSteps * 2;
-  // The most that compile without a spill; a thread of 512 has 128 registers.
-  static constexpr int kMost = kThreads == 512 ? 12 : kPlanes == 2 ? 28 : 32;
+  // The most that compile without a spill.
+  static constexpr int kMost = kPlanes == 1 ? 32 : kHidden == 256 ? 17 : 28;
   static constexpr int kInRegisters = kFragments < kMost ? kFragments : kMost;
   static constexpr int kInShared = kFragments - kInRegisters;
 };
@@ -105,7 +105,7 @@ struct BackwardVariant {
   static constexpr int kTilesPerWarp = kSpread.tiles_per_warp, kKSteps = kSpread.k_steps;
   static constexpr int kFragments = kSpread.fragments;
   // the most that compile without a spill
-  static constexpr int kMost = kTilesPerWarp >= 4 ? 20 : 24;
+  static constexpr int kMost = kTilesPerWarp >= 4 ? 19 : 24;
   static constexpr int kInRegisters = kFragments < kMost ? kFragments : kMost;
   static constexpr int kInShared = kFragments - kInRegisters;
 };
@@ -188,10 +188,13 @@ SENSORSEQ_HD constexpr int64_t InputWeightFloats(int64_t n_channels) {
   return (n_channels + 1) * kGroupUnits * kGates;
 }
 
-// x in shared memory, of a warp: two blocks of 8 steps, [row][step][channel] in the order of time.
-// Rows are one word further apart, so that lanes of different rows read different banks.
+// x in shared memory, of a warp: 8 steps, [row][channel][step]. Rows are four words further apart,
+// so that lanes of different rows read different banks.
 constexpr int kInputBlock = 8;
-SENSORSEQ_HD constexpr int InputRowFloats(int n_channels) { return kInputBlock * n_channels + 1; }
+SENSORSEQ_HD constexpr int InputRowFloats(int n_channels) { return kInputBlock * n_channels + 4; }
+// The input's share of the gates, of a warp: steps of [row of the lane's two][lane][4 gates].
+constexpr int kInputRing = 8;
+constexpr uint32_t kRingSlotBytes = 2 * kFragmentBytes;
 
 // Shared memory begins with barriers.
 constexpr uint32_t kBarriers = 0, kBarriersEnd = kMatrixBytes;
@@ -269,7 +272,7 @@ SENSORSEQ_HD constexpr int64_t TileCount(int64_t n_windows) {
 // many. Decided by N and T alone.
 constexpr int kMaxTileSlots = 8;
 constexpr int kMaxTimeSlots = 8;
-constexpr int64_t kTimeSlotSteps = 32;
+constexpr int64_t kTimeSlotSteps = 16;
 SENSORSEQ_HD constexpr int64_t TileSlots(int64_t n_windows) {
   const int64_t n = TileCount(n_windows);
   return n < 1 ? 1 : (n < kMaxTileSlots ? n : kMaxTileSlots);

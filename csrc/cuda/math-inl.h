@@ -11,10 +11,12 @@
 #define SENSORSEQ_UNROLL _Pragma("unroll")
 // two turns at a time: the loads of the second go out before the first is done
 #define SENSORSEQ_UNROLL_BY_2 _Pragma("unroll 2")
+#define SENSORSEQ_UNROLL_BY_1 _Pragma("unroll 1")
 #else
 #define SENSORSEQ_BODY inline
 #define SENSORSEQ_UNROLL
 #define SENSORSEQ_UNROLL_BY_2
+#define SENSORSEQ_UNROLL_BY_1
 #endif
 
 namespace sensorseq::cuda {
@@ -97,6 +99,15 @@ SENSORSEQ_BODY typename M::F PowerOf2(M& m, const typename M::F& x, float factor
   return m.Exp2(m.MinOrNan(x * factor, F{} + kExponentLimit));
 }
 
+// 1 / x, 1 <= x < 2^126, to half a unit: the instruction's error is up to one, and of a gate's many
+// roundings it is the largest.
+template <typename M>
+SENSORSEQ_BODY typename M::F Inverse(M& m, const typename M::F& x) {
+  using F = typename M::F;
+  const F r = m.Reciprocal(x);
+  return m.Fma(r, m.Fma(x * -1.0f, r, F{} + 1.0f), r);
+}
+
 // tanh, given its value by exponentials: near zero, where that cancels, an odd polynomial of degree
 // 9 of least relative error.
 template <typename M>
@@ -116,7 +127,7 @@ SENSORSEQ_BODY typename M::F Tanh(M& m, const typename M::F& x) {
   using F = typename M::F;
   if (!kIsExact) return m.TanhApprox(x);
   const F e = PowerOf2(m, x, -2 * kLog2E);
-  return TanhNearZero(m, x, (1.0f - e) * m.Reciprocal(1.0f + e));
+  return TanhNearZero(m, x, (1.0f - e) * Inverse(m, 1.0f + e));
 }
 
 template <typename M>
@@ -141,14 +152,14 @@ SENSORSEQ_BODY void Cell(M& m, const F& zi, const F& zf, const F& zg, const F& z
   const F a = PowerOf2(m, zi, -kLog2E) + 1.0f;
   const F b = PowerOf2(m, zf, -kLog2E) + 1.0f;
   const F d = PowerOf2(m, zg, -2 * kLog2E);
-  const F r = m.Reciprocal(a * b * (d + 1.0f));
+  const F r = Inverse(m, a * b * (d + 1.0f));
   *i = r * (b * (d + 1.0f));
   *f = r * (a * (d + 1.0f));
   *g = TanhNearZero(m, zg, (1.0f - d) * (r * (a * b)));
   *c_new = m.Fma(*f, c, *i * *g);
   const F e = PowerOf2(m, zo, -kLog2E) + 1.0f;
   const F q = PowerOf2(m, *c_new, -2 * kLog2E);
-  const F s = m.Reciprocal(e * (q + 1.0f));
+  const F s = Inverse(m, e * (q + 1.0f));
   *o = s * (q + 1.0f);
   *h_new = *o * TanhNearZero(m, *c_new, (1.0f - q) * (s * e));
 }

@@ -18,6 +18,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 CPU_DTYPES = (torch.float32, torch.float64)
 HALVES = (torch.float16, torch.bfloat16)
 MAX_CHANNELS = 16  # kMaxChannels in csrc/lstm_linear_cuda.h
+FLOAT32_HIDDEN = 128  # up to here cuDNN's recurrent products are in float32 even in TF32
 
 
 class Choice(NamedTuple):
@@ -58,17 +59,19 @@ def choose(
     A CUDA kernel runs only if it is among `verified`; `unverified` is the reason for the others.
 
     On a GPU, float32 is computed in fp16x3, with every factor split into two halves, at the
-    accuracy of float32. If torch allows TF32 for RNNs, as it does by default, it is computed in
-    fp16: both round a factor to 11 significant bits, so the error is the same. The input itself is
-    always multiplied in float32. In both cases, recurrent weights beyond 4094 and initial or masked
-    states beyond 255 are out of range, and their model or row becomes NaN.
+    accuracy of float32. Above 128 units, if torch allows TF32 for RNNs, as it does by default, it
+    is computed in fp16: both round a factor to 11 significant bits. Up to 128 units cuDNN
+    multiplies the recurrent weights in float32 whatever torch allows, so fp16 could be less exact
+    than torch. The input itself is always multiplied in float32. In both precisions, recurrent
+    weights beyond 4094 and initial or masked states beyond 255 are out of range, and their model
+    or row becomes NaN.
     """
     name = str(dtype).removeprefix("torch.")
     if device_type == "cpu" and dtype in CPU_DTYPES:
         return Choice("native", name, False, "CPU kernels")
     gap: str | None = f"no kernel for {name} on {device_type}"
     if device_type == "cuda" and dtype in (torch.float32, *HALVES):
-        precision = "fp16x3" if dtype == torch.float32 and not allows_tf32 else "fp16"
+        precision = kernel_precision(dtype, hidden_size, allows_tf32)
         gap = _gap_of_cuda(precision, hidden_size, capability, is_built, verified, unverified)
         if gap is None:
             is_projected = needs_grad_x or n_channels > MAX_CHANNELS
@@ -79,6 +82,12 @@ def choose(
     if has_mask:
         return Choice("reference", name, False, f"{gap}; torch's LSTM supports no recurrent mask")
     return Choice("framework", name, False, str(gap))
+
+
+def kernel_precision(dtype: torch.dtype, hidden_size: int, allows_tf32: bool) -> str:
+    """Return the precision of the CUDA kernels that would compute a call."""
+    is_float32_in_cudnn = not allows_tf32 or hidden_size <= FLOAT32_HIDDEN
+    return "fp16x3" if dtype == torch.float32 and is_float32_in_cudnn else "fp16"
 
 
 def training_gap(
@@ -102,7 +111,7 @@ def training_gap(
     """
     if dtype != torch.float32:
         return f"on a GPU it supports float32, not {str(dtype).removeprefix('torch.')}"
-    precision = "fp16" if allows_tf32 else "fp16x3"
+    precision = kernel_precision(dtype, hidden_size, allows_tf32)
     gap = _gap_of_cuda(precision, hidden_size, capability, is_built, verified, unverified)
     if gap is not None:
         return f"on a GPU, {gap}"

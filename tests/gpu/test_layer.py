@@ -71,6 +71,8 @@ def test_a_model_has_the_same_bits_beside_others(place, hidden_size):
 @pytest.mark.parametrize("hidden_size", HIDDEN_SIZES)
 def test_chunks_give_the_bits_of_the_whole(place, hidden_size):
     device, precision = place
+    if precision in ("float16", "bfloat16"):
+        pytest.skip("needs a GPU that rounds no state: in half precision it is returned as a half")
     layer_laws.check_chunks(device, Variant(hidden_size, states=True), precision)
 
 

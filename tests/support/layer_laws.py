@@ -209,6 +209,38 @@ def framework_lstm(x, weight_ih, weight_hh, bias, *, lengths, recurrent_mask, h_
     return tuple(torch.stack(parts) for parts in zip(*found, strict=True))
 
 
+def rounded_to_tf32(x):
+    """Round to the 11 significant bits of TF32; derivatives pass through."""
+    if not x.is_floating_point():
+        return x
+    mantissa, exponent = torch.frexp(x.detach())
+    rounded = torch.ldexp(torch.round(mantissa * 2**11) / 2**11, exponent)
+    return x + (rounded - x).detach()
+
+
+class _ProductsInTf32(torch.overrides.TorchFunctionMode):
+    """Round both factors of every matrix product, as a GPU does that uses TF32."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__):
+            args = tuple(map(rounded_to_tf32, args))
+        return function(*args, **(kwargs or {}))
+
+
+def tf32_lstm(**arguments):
+    """ops.lstm in float64 with products in TF32, which torch's kernels use for some sizes only."""
+    with _ProductsInTf32():
+        return reference.lstm(**arguments)
+
+
+def tf32_lstm_linear(**arguments):
+    """ops.lstm_linear likewise; the head's product is exact."""
+    head = {name: arguments.pop(name) for name in ("weight_out", "bias_out", "pooling")}
+    hidden, h_n, c_n = tf32_lstm(**arguments)
+    pooled = reference.pool(hidden, h_n, arguments["lengths"], head["pooling"])
+    return pooled @ head["weight_out"].mT + head["bias_out"][:, None], h_n, c_n
+
+
 def framework_lstm_linear(*, weight_out, bias_out, pooling, lengths, **arguments):
     """ops.lstm_linear by torch.nn.LSTM, pooling and a product."""
     hidden, h_n, c_n = framework_lstm(lengths=lengths, **arguments)
@@ -229,15 +261,24 @@ def exact_runs(variant, head, given):
 def check_error(device, variant, precision, head=True):
     """Error against float64 is at most twice the framework's in the same precision.
 
-    Of outputs and gradients alike, and of all seeds together: where one number is all there is, its
-    share can be anything. tests/support/budget.py says what is compared.
+    In TF32 it is at most twice that of products in TF32: whether torch's kernels round to it depends
+    on the sizes, even on those of the batch. Of outputs and gradients alike, and of all seeds
+    together: where one number is all there is, its share can be anything. tests/support/budget.py
+    says what is compared.
     """
     ours, theirs = (ops.lstm_linear, framework_lstm_linear) if head else (ops.lstm, framework_lstm)
     runs, dtype = [], dtype_of(precision)
     given = torch.float32 if dtype == torch.float32 else torch.bfloat16
+    of_theirs = device, dtype
+    if precision == "tf32":
+        theirs, of_theirs = tf32_lstm_linear if head else tf32_lstm, ("cpu", torch.float64)
     with torch_precision(precision):
         for problem, exact in exact_runs(variant, head, given):
-            found = [problem.run(side, device, dtype, head) for side in (ours, theirs)]
+            places = (device, dtype), of_theirs
+            found = [
+                problem.run(side, *place, head)
+                for side, place in zip((ours, theirs), places, strict=True)
+            ]
             assert found[0].keys() == found[1].keys() == exact.keys()
             for key, value in found[0].items():
                 assert value.device.type == torch.device(device).type, key
