@@ -232,7 +232,7 @@ class Forward : Recurrent<M, V> {
     }
   }
 
-  // Four lanes fetch a row's x, each those of every fourth step.
+  // Four lanes fetch a row's x, of every four words one each: side by side, as memory likes it.
   SENSORSEQ_BODY void PlaceInput() {
     const I row = m.ToInt(lane >> 2);
     // lengths of the tile's rows lie with the lanes of their pairs
@@ -243,22 +243,26 @@ class Forward : Recurrent<M, V> {
     input_at = its_window * (s.n_timesteps * s.n_channels);
     own_x = shared.x + warp * shared.of_warp;
   }
-  // Of the next 8 steps, in their order, which in direction 1 is against that of time. What lies
-  // beyond the row is not read. A row may have more words than an integer holds.
+  // Of 8 steps, by their order, which in direction 1 is against that of memory. What lies beyond
+  // the row is not read. A row may have more words than an integer holds.
   SENSORSEQ_BODY void PrefetchBlock(int step) {
-    if (step < n_steps) {
-      const uint32_t row_bytes = static_cast<uint32_t>(InputRowFloats(s.n_channels)) * 4;
-      SENSORSEQ_UNROLL
-      for (int later = 0; later < kInputBlock; later += 4) {
-        const I of = m.ToInt(lane & 3u) + (step + later);
-        const auto on = of < input_length;
-        const I time = direction == 0 ? of : input_length - of - 1;
-        const L from = m.Select(on, input_at + m.ToLong(time) * s.n_channels, L{});
-        const U to = (lane >> 2) * row_bytes + ((lane & 3u) * 4 + (own_x + 4u * later));
-        for (int channel = 0; channel < s.n_channels; ++channel) {
-          m.CopyAsyncWord(to + static_cast<uint32_t>(channel) * (kInputBlock * 4), p.x,
-                          m.Select(on, from + channel, L{}), on);
-        }
+    if (step < n_steps && s.n_channels > 0) {
+      const auto C = static_cast<uint32_t>(s.n_channels);
+      const uint32_t steps_on = 4 / C, channels_on = 4 % C;
+      const I first = direction == 0 ? I{} + step : input_length - (step + kInputBlock);
+      const U q = lane & 3u;
+      U of = q / C, channel = q - of * C;
+      const U row_at =
+          (lane >> 2) * static_cast<uint32_t>(InputRowFloats(s.n_channels) * 4) + own_x;
+      for (uint32_t i = 0; i < kInputBlock * C; i += 4) {
+        const I time = first + m.ToInt(of);
+        const auto on = m.And(time > I{} - 1, time < input_length);
+        const U place = direction == 0 ? of : U{} + (kInputBlock - 1u) - of;
+        m.CopyAsyncWord((channel * kInputBlock + place) * 4u + row_at, p.x,
+                        m.Select(on, m.ToLong(time) * C + (input_at + m.ToLong(channel)), L{}), on);
+        const auto wraps = channel + channels_on > U{} + (C - 1u);
+        channel = channel + m.Select(wraps, U{} + (channels_on - C), U{} + channels_on);
+        of = of + m.Select(wraps, U{} + (steps_on + 1u), U{} + steps_on);
       }
     }
     m.CommitAsync();

@@ -72,7 +72,7 @@ def test_a_model_has_the_same_bits_beside_others(place, hidden_size):
 def test_chunks_give_the_bits_of_the_whole(place, hidden_size):
     device, precision = place
     if precision in ("float16", "bfloat16"):
-        pytest.skip("needs a GPU that rounds no state: in half precision it is returned as a half")
+        pytest.skip("needs a GPU whose state is not rounded: in half precision it is, to a half")
     layer_laws.check_chunks(device, Variant(hidden_size, states=True), precision)
 
 
