@@ -227,8 +227,8 @@ def first(agenda):
     file, dry = agenda.out / "gpu_check.json", ["--dry-run"] if agenda.dry else []
     agenda.run(15, "TF32 of torch and ours", ["benchmarks/cuda/tf32_error.py", file, *dry])
     agenda.bench(75, "microseconds a timestep", "--table", "steps")
-    further = "exchange", "mma_rounding", "launches", "bridge_faults"
-    agenda.measure(30, "measurements", "measurements.json", *further)
+    further = "exchange", "mma_rounding", "bridge_faults"
+    agenda.measure(30, "measurements", "cuda_measurements.json", *further)
     agenda.tests([(45, "test_train_epoch.py", 0, 64)])
     agenda.memcheck(45)
 

@@ -17,6 +17,7 @@ PAGES = {  # the markers that each page must have
         *("cpu", "fit", "preprocessing", "estimator", "verdict", "level"),
         *("diagnosis", "repair", "accuracy"),
     ),
+    "docs/gpu.md": ("gpu",),
     "docs/remedies/README.md": ("remedies",),
     "docs/preprocessing/several_sensors.md": ("sensors", "failures"),
 }
@@ -452,6 +453,49 @@ def failures_table(results: dict) -> str:
     return "\n".join(lines)
 
 
+GPU_COLUMNS = {  # kind and precision, and what they are called
+    ("inference", "fp32"): "inference, float32",
+    ("inference", "fp16"): "inference, float16",
+    ("training", "fp32"): "training, float32",
+    ("training", "fp16"): "training, float16",
+    ("varlen inference", "fp32"): "inference, varying lengths",
+    ("varlen training", "fp32"): "training, varying lengths",
+}
+
+
+def gpu_table(quick: dict, models: dict) -> str:
+    """Say the ratio to cuDNN of each shape, then of models side by side."""
+    rows = [row for row in quick["rows"] if row.get("ratio") is not None]
+    lines = [f"| N x T x C x H | {' | '.join(GPU_COLUMNS.values())} |", "|---" * 7 + "|"]
+    for shape in sorted({tuple(row["shape"]) for row in rows}, key=lambda s: (s[3], s[0])):
+        cells = []
+        for kind, precision in GPU_COLUMNS:
+            of_mode = {
+                row["mode"]: f"{row['ratio']:.1f}x"
+                for row in rows
+                if (row["what"], row["precision"], tuple(row["shape"])) == (kind, precision, shape)
+            }
+            cells.append(" / ".join(of_mode[mode] for mode in ("eager", "graph") if mode in of_mode))
+        lines.append(f"| {' x '.join(map(str, shape))} | {' | '.join(cells)} |")
+    lines += ["", "| models side by side, N x T x C x H | batch | loop of Python | graphs |"]
+    lines.append("|---" * 4 + "|")
+    found = {(tuple(r["shape"]), r["batch"], r["mode"]): r for r in models["rows"]}
+    for shape, batch in dict.fromkeys((shape, batch) for shape, batch, _ in found):
+        name = f"{found[shape, batch, 'eager']['n_models']} of {' x '.join(map(str, shape))}"
+        ratios = (f"{found[shape, batch, mode]['ratio']:.1f}x" for mode in ("eager", "graph"))
+        lines.append(f"| {name} | {batch} | {' | '.join(ratios)} |")
+    facts = quick["environment"]
+    return "\n".join(
+        (
+            *lines,
+            "",
+            "Above 1x sensorseq is faster. Of each shape first as Python calls it, then captured in a"
+            f" CUDA graph. {facts['device']}, driver {facts['driver']}, torch {facts['torch']},"
+            f" cuDNN {facts['cudnn']}, commit {facts['commit']}.",
+        )
+    )
+
+
 TABLES = {
     "accuracy": accuracy_table,
     "cpu": cpu_table,
@@ -466,10 +510,12 @@ TABLES = {
     "repair": repair_table,
     "sensors": sensors_table,
     "failures": failures_table,
+    "gpu": gpu_table,
 }
 FILES = {  # where it is not one file with the name of the marker
     "headlines": ("cpu", "fit", "verdict", "repair"),
     "failures": ("sensors",),
+    "gpu": ("cuda_quick", "cuda_models"),
 }
 
 

@@ -38,8 +38,8 @@ def write_results(
 def keep_measurement(path: Path, told: dict[str, Any], **more: Any) -> None:
     """Put what one program measured into a file, under its name, beside what is there."""
     kept = json.loads(path.read_text()) if path.exists() else {"rows": {}}
-    kept |= {**more, "commit": commit()}
-    kept["rows"][told["measurement"]] = told
+    kept |= more
+    kept["rows"][told["measurement"]] = {**told, "commit": commit()}
     beside = path.with_suffix(".part")
     beside.write_text(json.dumps(kept, indent=1) + "\n")
     beside.replace(path)

@@ -18,7 +18,7 @@ FILES = {
         "gpu_agenda.log",
         "gpu_check.json",
         "cuda_steps.json",
-        "measurements.json",
+        "cuda_measurements.json",
         "tests.xml",
     },
     "second": {
@@ -119,7 +119,7 @@ def test_it_runs_dry_on_a_bare_machine_past_kernels_that_hang_and_that_are_wrong
 
     assert len(FILES[stage]) <= 8
     left = {path.name for path in out.iterdir()}
-    of_gpu = {"measurements.json", *(["tests.xml"] if stage == "first" else [])}
+    of_gpu = {"cuda_measurements.json", *(["tests.xml"] if stage == "first" else [])}
     assert left == {name.replace("cuda", "cuda_dry") for name in FILES[stage] - of_gpu}
     for path in out.glob("cuda_dry*.json"):
         assert json.loads(path.read_text())["rows"]

@@ -36,8 +36,8 @@ def doctor(
     The outcome of each training is known. Without a file, it uses synthetic signals. Exit code 10
     if a check fails. With --self, checks the installation instead: the compiled kernels compared
     with float64, a small training, a saved model. With --gpu, runs every CUDA kernel on this GPU
-    and compares it with float64, in at most a minute. With SENSORSEQ_CUDA_KERNELS=auto, the kernels
-    that passed are used from then on.
+    and compares it with float64, in at most a minute; the kernels that passed are used from then
+    on, unless SENSORSEQ_CUDA_KERNELS=0.
     """
     if gpu:
         _check_gpu(windows, settings, as_json, installation)

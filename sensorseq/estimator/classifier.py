@@ -147,9 +147,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` uses a GPU if our CUDA kernels
         support this network there (see ``sensorseq info``) and `engine` is not ``"native"``;
-        otherwise it uses the CPU. By default no CUDA kernel is used: with the environment variable
-        ``SENSORSEQ_CUDA_KERNELS=auto`` those are used that pass a check on this very GPU, which the
-        first `fit` makes (at most a minute).
+        otherwise it uses the CPU. Only CUDA kernels are used that pass a check on this very GPU,
+        which the first `fit` makes (at most a minute); none with the environment variable
+        ``SENSORSEQ_CUDA_KERNELS=0``.
     dtype : {"float32", "float64"}, default="float32"
         Precision of the network.
     deterministic : bool, default=True

@@ -29,8 +29,7 @@ CAPABILITY = (9, 0)  # the compute capability that the kernels are compiled for
 
 SWITCH = "SENSORSEQ_CUDA_KERNELS"
 OFF, AUTO, FORCED = "0", "auto", "1"
-# to be AUTO once benchmarks/results has results from a GPU
-DEFAULT = OFF
+DEFAULT = AUTO
 NOT_CHECKED = "the kernels are not checked here"
 NOT_PASSED = "its kernel failed the check here"
 

@@ -91,13 +91,13 @@ def lstm(
     -----
     Kernels of this package compute float32 and float64 on the CPU. On a GPU of compute capability
     9.0 they compute float32, float16, bfloat16 and autocast, up to a size limit, if they have
-    passed a check on that GPU and ``SENSORSEQ_CUDA_KERNELS`` is not 0, its default. torch's own
+    passed a check on that GPU and ``SENSORSEQ_CUDA_KERNELS`` is not 0. torch's own
     LSTM computes everything else, with the same results. `sensorseq.ops.choice.choose` decides, and
     ``sensorseq info`` lists the choices. With the kernels on a GPU:
 
-    - float32 has the error of float32 or, where torch's settings allow TF32 in RNNs (they do unless
-      ``torch.backends.cudnn.rnn.fp32_precision`` or ``torch.backends.cudnn.allow_tf32`` is set),
-      that of TF32. Half precisions are computed in float16 with float32 sums. Recurrent weights
+    - float32 has the error of float32 or, above 128 units where torch's settings allow TF32 in RNNs
+      (they do unless ``torch.backends.cudnn.rnn.fp32_precision`` or
+      ``torch.backends.cudnn.allow_tf32`` is set), that of TF32. Half precisions are computed in float16 with float32 sums. Recurrent weights
       beyond 4094 and initial states beyond 255 are out of range and give NaN.
     - Calls do not wait for the device, except for `lengths` where torch's LSTM is used.
     - Under autocast all results are float32, as on the CPU.

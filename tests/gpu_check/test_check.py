@@ -91,17 +91,25 @@ def who(hidden_size=64, dtype=torch.float32):
     return choice.choose_here(GPU, dtype, hidden_size=hidden_size)
 
 
-def test_by_default_no_kernel_serves_and_none_is_checked(hopper, worker, switch, tmp_path):
-    switch(None)
+def test_switched_off_no_kernel_serves_and_none_is_checked(hopper, worker, switch, tmp_path):
+    switch("0")
     check_before_fit("cuda")
     assert (who().served_by, who().reason) == ("framework", "SENSORSEQ_CUDA_KERNELS=0")
     assert not (tmp_path / "cache").exists()
 
 
+def test_by_default_a_kernel_serves_once_it_has_passed(hopper, worker, switch):
+    switch(None)
+    assert who().served_by == "framework"
+    check_before_fit("cuda")
+    assert who().served_by == "native"
+
+
 def test_the_default_follows_what_was_measured():
     results = Path(__file__).parents[2] / "benchmarks" / "results"
-    measured = any((results / name).exists() for name in ("cuda.json", "gpu_check.json"))
-    assert (cuda_kernels.DEFAULT == "auto") == measured
+    kernels = json.loads((results / "gpu_check.json").read_text())["rows"]["kernels"]
+    assert (cuda_kernels.DEFAULT == "auto") == kernels["right"]
+    assert {tuple(kernel) for kernel in kernels["passed"]} == cuda_kernels.ALL_KERNELS
 
 
 def test_forced_every_kernel_serves_and_a_warning_says_so(hopper, switch):
@@ -237,7 +245,7 @@ def test_a_fit_alone_on_a_gpu_asks_for_the_check(monkeypatch, device, ranks, ask
 
 
 def test_doctor_says_what_passed_and_what_serves(hopper, worker, switch):
-    switch(None)
+    switch("0")
     text = " ".join(succeed("doctor", "--gpu").split())
     assert "passed fp16x3 H=61 T=5" in text
     assert "2 of 2 runs passed" in text
