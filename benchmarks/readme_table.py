@@ -475,7 +475,8 @@ def gpu_table(quick: dict, models: dict) -> str:
                 for row in rows
                 if (row["what"], row["precision"], tuple(row["shape"])) == (kind, precision, shape)
             }
-            cells.append(" / ".join(of_mode[mode] for mode in ("eager", "graph") if mode in of_mode))
+            modes = (mode for mode in ("eager", "graph") if mode in of_mode)
+            cells.append(" / ".join(of_mode[mode] for mode in modes))
         lines.append(f"| {' x '.join(map(str, shape))} | {' | '.join(cells)} |")
     lines += ["", "| models side by side, N x T x C x H | batch | loop of Python | graphs |"]
     lines.append("|---" * 4 + "|")
@@ -489,8 +490,8 @@ def gpu_table(quick: dict, models: dict) -> str:
         (
             *lines,
             "",
-            "Above 1x sensorseq is faster. Of each shape first as Python calls it, then captured in a"
-            f" CUDA graph. {facts['device']}, driver {facts['driver']}, torch {facts['torch']},"
+            "Above 1x sensorseq is faster. Of each shape first as Python calls it, then captured in"
+            f" a CUDA graph. {facts['device']}, driver {facts['driver']}, torch {facts['torch']},"
             f" cuDNN {facts['cudnn']}, commit {facts['commit']}.",
         )
     )

@@ -97,8 +97,9 @@ def lstm(
 
     - float32 has the error of float32 or, above 128 units where torch's settings allow TF32 in RNNs
       (they do unless ``torch.backends.cudnn.rnn.fp32_precision`` or
-      ``torch.backends.cudnn.allow_tf32`` is set), that of TF32. Half precisions are computed in float16 with float32 sums. Recurrent weights
-      beyond 4094 and initial states beyond 255 are out of range and give NaN.
+      ``torch.backends.cudnn.allow_tf32`` is set), that of TF32. Half precisions are computed in
+      float16 with float32 sums. Recurrent weights beyond 4094 and initial states beyond 255 are out
+      of range and give NaN.
     - Calls do not wait for the device, except for `lengths` where torch's LSTM is used.
     - Under autocast all results are float32, as on the CPU.
     """

@@ -50,10 +50,10 @@ enum class Plant {
   kCountTooLow,
   kCountTooHigh,
   kOwnBytesMiscounted,
-  kArmForgotten,
-  kArmBeforeWait,
-  kArmAfterSend,
-  kEveryWarpArms,
+  kExpectForgotten,
+  kExpectBeforeWait,
+  kExpectAfterSend,
+  kEveryWarpExpects,
   kWaitForgotten,
   kOneWarpWaits,
   kSendBeforeWait,
@@ -119,7 +119,7 @@ enum class Act : uint8_t {
   kSyncCta,
   kFillState,  // h_0, which every CTA loads for itself
   kWait,       // for what step `step` reads
-  kArm,        // for the next step that uses the barrier
+  kExpect,     // for the next step that uses the barrier
   kReadState,  // the product
   kSendState,  // to its own CTA at once, to the others by message
   kArrive,     // for its own CTA's share
@@ -162,13 +162,13 @@ struct Programs {
     if (plant == Plant::kParityOfBuffer) return step & 1;
     return static_cast<int>(Parity(plant == Plant::kParityOneStepLate ? step + 1 : step));
   }
-  Op Arm(int step) const {
+  Op Expect(int step) const {
     const bool is_forward = pass == Pass::kForward;
     auto bytes = static_cast<int>(is_forward ? StateArrivals<V>() : PartialArrivals<V>());
     if (plant == Plant::kOwnBytesMiscounted) {
       bytes += V::kWarps * (is_forward ? kStateMessage : -static_cast<int>(kPartialBytes));
     }
-    return {Act::kArm, step, BarrierOf(step), bytes};
+    return {Act::kExpect, step, BarrierOf(step), bytes};
   }
 
   void Start(int warp, int count, Program* p) const {
@@ -176,19 +176,19 @@ struct Programs {
     if (plant == Plant::kCountTooHigh) ++count;
     if (warp == 0) {
       for (int b = 0; b < 2; ++b) p->push_back({Act::kInitBarrier, 0, b, count});
-      for (int b = 0; b < 2; ++b) p->push_back(Arm(b));
+      for (int b = 0; b < 2; ++b) p->push_back(Expect(b));
     }
     p->push_back({plant == Plant::kNoClusterSync ? Act::kSyncCta : Act::kSyncCluster, 0});
   }
   void Wait(int warp, int step, Program* p) const {
-    const bool arms = (warp == 0 || plant == Plant::kEveryWarpArms) &&
-                      !(plant == Plant::kArmForgotten && step == 1);
+    const bool expects = (warp == 0 || plant == Plant::kEveryWarpExpects) &&
+                         !(plant == Plant::kExpectForgotten && step == 1);
     const bool waits = !(plant == Plant::kWaitForgotten && step == 2) &&
                        !(plant == Plant::kOneWarpWaits && warp != 0);
-    if (arms && plant == Plant::kArmBeforeWait) p->push_back(Arm(step));
+    if (expects && plant == Plant::kExpectBeforeWait) p->push_back(Expect(step));
     if (waits) p->push_back({Act::kWait, step, BarrierOf(step), ParityOf(step)});
-    if (arms && plant != Plant::kArmBeforeWait && plant != Plant::kArmAfterSend) {
-      p->push_back(Arm(step));
+    if (expects && plant != Plant::kExpectBeforeWait && plant != Plant::kExpectAfterSend) {
+      p->push_back(Expect(step));
     }
   }
 
@@ -212,7 +212,7 @@ struct Programs {
       if (plant == Plant::kSendBeforeRead) Send();
       p.push_back({Act::kReadState, step});
       if (plant != Plant::kSendBeforeWait && plant != Plant::kSendBeforeRead) Send();
-      if (plant == Plant::kArmAfterSend && warp == 0 && step > 0) p.push_back(Arm(step));
+      if (plant == Plant::kExpectAfterSend && warp == 0 && step > 0) p.push_back(Expect(step));
     }
     return p;
   }
@@ -234,7 +234,7 @@ struct Programs {
       if (plant == Plant::kSendBeforeRead) Send();
       if (step > 0) p.push_back({Act::kReadPartials, step});
       if (plant != Plant::kSendBeforeWait && plant != Plant::kSendBeforeRead) Send();
-      if (plant == Plant::kArmAfterSend && warp == 0 && step > 0) p.push_back(Arm(step));
+      if (plant == Plant::kExpectAfterSend && warp == 0 && step > 0) p.push_back(Expect(step));
     }
     if (n > 0 && plant != Plant::kNoLastWait) {  // what the first step's dh needs
       Wait(warp, n, &p);
@@ -414,7 +414,7 @@ class Search {
         // a barrier's phases are for every other step from its first on
         if (barrier->phase != (op.step + 1) / 2) return Found(kWrongPhase), true;
         break;
-      case Act::kArm:
+      case Act::kExpect:
         if (!Change(barrier, 0, op.value) || !Change(barrier, 1, 0)) return true;
         break;
       case Act::kArrive:
@@ -540,10 +540,10 @@ void FindsPlants() {
     Finds(pass, Plant::kOneBuffer, kWrongStep);
     Finds(pass, Plant::kCountTooHigh, kDeadlock);
     Finds(pass, Plant::kOwnBytesMiscounted, pass == Pass::kForward ? kDeadlock : kUnarmed, 3);
-    Finds(pass, Plant::kArmForgotten, kDeadlock);
-    Finds(pass, Plant::kArmBeforeWait, kOverArrival);
-    Finds(pass, Plant::kArmAfterSend, kUnarmed);
-    Finds(pass, Plant::kEveryWarpArms, kOverArrival);
+    Finds(pass, Plant::kExpectForgotten, kDeadlock);
+    Finds(pass, Plant::kExpectBeforeWait, kOverArrival);
+    Finds(pass, Plant::kExpectAfterSend, kUnarmed);
+    Finds(pass, Plant::kEveryWarpExpects, kOverArrival);
     Finds(pass, Plant::kWaitForgotten, kWrongStep);
     Finds(pass, Plant::kOneWarpWaits, kWrongStep);
     Finds<2, 1>(pass, Plant::kSendBeforeWait, kWrongStep);
