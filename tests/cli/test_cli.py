@@ -217,7 +217,7 @@ def test_text_for_people_fits_eighty_columns(logs, prepared, model, in_tmp_path)
     ("capability", "verified", "served"),
     [
         ((9, 0), ALL_KERNELS, ["native", "framework"]),
-        ((9, 0), {("fp16x3", 64)}, ["framework", "native", "framework", "framework"]),
+        ((9, 0), {("fp16x3", 128)}, ["framework", "native", "framework", "framework"]),
         ((12, 0), ALL_KERNELS, ["framework"]),
         (None, ALL_KERNELS, ["framework"]),
     ],
