@@ -179,6 +179,13 @@ void TrySpecial(std::mt19937& random, int hidden) {
   const std::string name = "H " + std::to_string(hidden) + " ";
   Try(MakeProblem(random, s, Lengths::kMixed, true), exact, {}, 1, name + "many windows");
   s.n_windows = 9;
+  // of a row without a step, the last h is 0, not the initial one
+  s.pooling = Pooling::kLast;
+  std::mt19937 own_random(1);
+  Problem without = MakeProblem(own_random, s, Lengths::kZero, true);
+  without.has_h_0 = true;
+  Try(without, exact, {}, 8, name + "no steps");
+  s.pooling = Pooling::kMax;
   s.n_timesteps = 129;
   Try(MakeProblem(random, s, Lengths::kFull, true), exact, {}, 2, name + "two slots of time");
   // equal maxima: the gradient goes to the earliest step of time
