@@ -103,8 +103,8 @@ def key(row):
 def multiplying(of_input):
     """Have our kernels multiply the input ("own"), or torch before them ("projected")."""
     before = choice.MAX_CHANNELS
-    if of_input:
-        choice.MAX_CHANNELS = 0 if of_input == "projected" else 16
+    if of_input == "projected":
+        choice.MAX_CHANNELS = 0
     try:
         yield
     finally:

@@ -8,7 +8,6 @@ find.
 """
 
 import argparse
-import importlib
 import json
 import shutil
 import subprocess
@@ -16,15 +15,14 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
+import bridge_mutants
 from common.results_file import keep_measurement
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 BUILT = ROOT / "build" / "gpu"
-COMPILE = ["nvcc", "-std=c++17", "-O3", "-gencode=arch=compute_90a,code=sm_90a"]
-COMPILE += ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Werror", "-Xptxas", "-Werror"]
 LIMIT_S = 25
-BRIDGE = ROOT / "tests" / "support" / "bridge_mutants.py"
 FAULTS = "bridge_faults"
 
 
@@ -59,9 +57,9 @@ def compile_programs(names):
     BUILT.mkdir(parents=True, exist_ok=True)
     running = {}
     for name in names:
-        command = [*COMPILE, "-o", BUILT / name, HERE / f"{name}.cu"]
+        command = [*bridge_mutants.NVCC, "-o", BUILT / name, HERE / f"{name}.cu"]
         if name == "bridge":
-            command = [sys.executable, BRIDGE, BUILT]
+            command = [sys.executable, bridge_mutants.__file__, BUILT]
         try:
             running[name] = subprocess.Popen(command)
         except OSError as error:
@@ -89,10 +87,8 @@ def run_program(name, file):
 
 def run_faults(name, file):
     """Run the bridge with each fault, and keep whether it found it; return those not found."""
-    sys.path.insert(0, str(BRIDGE.parent))
-    faults = importlib.import_module("bridge_mutants").OF_DEVICE
     rows = []
-    for number, mutant in enumerate(faults, 1):
+    for number, mutant in enumerate(bridge_mutants.OF_DEVICE, 1):
         command = [BUILT / f"bridge_fault_{number}"]
         try:
             done = subprocess.run(
