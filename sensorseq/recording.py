@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_signal
 from sensorseq.errors import RecordingError, SignalError, check_choice, repeated
-from sensorseq.io.order_statistics import sample_period
+from sensorseq.io.clocks import sample_period
 from sensorseq.io.scratch import count_where, is_finite
 from sensorseq.text import html_table
 
@@ -305,7 +305,8 @@ class Recording:
         """Inverse of the median interval, or of the mean one if uneven; NaN for one sample."""
         if self.n_samples < 2:
             return float("nan")
-        return float(1.0 / sample_period(self.timestamps_s))
+        # Twelve digits, because 1 / (1 / 49) is not 49.
+        return float(f"{1.0 / sample_period(self.timestamps_s):.12g}")
 
     @property
     def is_labelled(self) -> bool:

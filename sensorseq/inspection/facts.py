@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.inspection.copies import stretch_hashes
-from sensorseq.io.order_statistics import GAP_PERIODS, sample_period
+from sensorseq.io.clocks import GAP_PERIODS, sample_period
 from sensorseq.prediction.outside import Floats
 from sensorseq.recording import Channel, Recording
 

@@ -1,12 +1,10 @@
 """Exact order statistics and quantiles of values that arrive in blocks, in bounded memory."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
-
-from sensorseq.io import scratch
 
 _COLLECTED = 1 << 22  # most values that are collected and sorted, over all columns
 _COLUMNS = 16  # columns counted in one pass, each with its own counters
@@ -35,55 +33,6 @@ def median(blocks: Blocks, n_rows: int) -> float:
         return float(np.median(np.concatenate([rows[:, 0] for rows in blocks()])))
     middle = np.unique([(n_rows - 1) // 2, n_rows // 2])
     return float(np.mean(at_ranks(blocks, n_rows, 1, middle, np.float64)))
-
-
-GAP_PERIODS = 10.0
-"""Sample periods after which a hole between samples is a gap, if nothing else is said."""
-_FEWEST_STEPS = 30  # with fewer steps, a clock cannot be recognized
-_MEAN_RATIO = 1.25  # if mean and median step differ by less, they agree
-_ROUNDED = 0.015  # tolerance for a median of rounded steps
-_OFF_CLOCK = 0.1  # without a clock, at least this fraction of steps are not multiples of the median
-
-
-def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> float:
-    """Return the sample period in seconds from two or more timestamps, or from those at `rows`.
-
-    It is the median difference. If the timestamps follow no clock, as in merged topics or messages
-    in bursts, and the mean differs from the median, it is the mean, without gaps.
-    """
-    n_steps = (len(stamps) if rows is None else len(rows)) - 1
-
-    def intervals() -> Iterator[NDArray[np.float64]]:
-        for at, stop in scratch.blocks(n_steps, stamps):
-            some = stamps[at : stop + 1] if rows is None else stamps[rows[at : stop + 1]]
-            yield np.diff(some)[:, np.newaxis]
-
-    usual = median(intervals, n_steps)
-    if n_steps < _FEWEST_STEPS or usual <= 0:
-        return usual
-    n_off = n_long = n_short = 0
-    long_s = whole_s = short_s = 0.0
-    for steps in intervals():
-        periods = steps / usual
-        n_off += int(((np.abs(periods - np.rint(periods)) > 0.25) | (periods < 0.5)).sum())
-        n_long += int((periods > GAP_PERIODS).sum())
-        long_s += float(steps[periods > GAP_PERIODS].sum())
-        n_short += int((periods < 1.5).sum())
-        short_s += float(steps[periods < 1.5].sum())
-        whole_s += float(steps.sum())
-    comes_in_bursts = n_long > 0.02 * n_steps and long_s > whole_s / 2
-    if n_off < _OFF_CLOCK * n_steps and not comes_in_bursts:
-        short = short_s / n_short  # timestamps in whole milliseconds also round the median
-        return short if abs(short / usual - 1) > _ROUNDED else usual
-    mean, n_kept, n_before = whole_s / n_steps, n_steps, -1
-    while n_kept != n_before and n_kept > 0.95 * n_steps:  # gaps are few
-        kept = [steps[steps <= GAP_PERIODS * mean] for steps in intervals()]
-        kept_s = sum(float(some.sum()) for some in kept)
-        if kept_s > 0.9 * whole_s:  # remove gaps only if they take considerable time
-            break
-        n_before, n_kept = n_kept, sum(map(len, kept))
-        mean = kept_s / max(n_kept, 1)
-    return mean if max(mean / usual, usual / mean) > _MEAN_RATIO else usual
 
 
 def at_ranks(

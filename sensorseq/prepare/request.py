@@ -81,7 +81,7 @@ class PreparedSummary:
     window_samples: int
     channels: tuple[str, ...]
     sample_rate_hz: float
-    sample_rate_from: str  # "given" or "median of the recordings"
+    sample_rate_from: str  # "given", or how it was chosen
     dropped: list[dict[str, Any]] = field(default_factory=list)  # recordings or segments of them
     dropped_columns: dict[str, int] = field(default_factory=dict)  # columns without numbers
     # Columns that count instead of measuring.

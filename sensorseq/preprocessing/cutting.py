@@ -10,6 +10,7 @@ import numpy as np
 
 from sensorseq.checks import check_positive
 from sensorseq.errors import ArgumentError, RecordingError, WindowError, noting
+from sensorseq.io.clocks import SAME_PERIOD
 from sensorseq.preprocessing.resample.polyphase import ATTENUATION_DB, check_engine
 from sensorseq.preprocessing.resample.regrid import bridging_gap_s
 from sensorseq.preprocessing.resample.signal import resample_recording
@@ -293,9 +294,15 @@ def recorded_hop_s(made: Mapping[str, Any]) -> float | None:
 
 
 def common_rate(rates_hz: Iterable[float]) -> tuple[float, str]:
-    """Return the common rate of recordings with these rates (NaN: unknown), and its source."""
-    known = [rate for rate in rates_hz if np.isfinite(rate)]
+    """Return the common rate of recordings with these rates (NaN: unknown), and its source.
+
+    It is the rate of a recording: of an even number, the lower one of the two in the middle.
+    """
+    known = sorted(rate for rate in rates_hz if np.isfinite(rate))
     if not known:
         raise WindowError("no recording has two samples, so the sample rate is unknown.")
     # Nine digits, because differences of timestamps give 99.99999999999 for 100.
-    return float(f"{np.median(known):.9g}"), "median of the recordings"
+    rate, source = float(f"{known[(len(known) - 1) // 2]:.9g}"), "median of the recordings"
+    if known[-1] > (1 + SAME_PERIOD) * known[0]:
+        source += f", which have {known[0]:.4g} to {known[-1]:.4g} Hz"
+    return rate, source

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean, refusing
-from sensorseq.io.order_statistics import sample_period
+from sensorseq.io.clocks import sample_period
 from sensorseq.io.scratch import (
     Rows,
     blocks,

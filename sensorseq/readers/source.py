@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean
-from sensorseq.io.order_statistics import sample_period
+from sensorseq.io.clocks import sample_period
 from sensorseq.io.remote import fetched
 from sensorseq.options import READING, ReadOptions, takes_read_options
 from sensorseq.readers.arrays import ArraysTable

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from functools import cached_property, partial
 from typing import Any
@@ -12,7 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import as_float, check_rate, check_signal
 from sensorseq.errors import SignalError
-from sensorseq.io.order_statistics import GAP_PERIODS, sample_period
+from sensorseq.io.clocks import (
+    GAP_PERIODS,
+    SAME_PERIOD,
+    decimal_step_s,
+    sample_period,
+    since_first,
+)
 from sensorseq.io.scratch import Rows, blocks, count_where, is_finite, rows_where
 from sensorseq.preprocessing.resample.polyphase import (
     ATTENUATION_DB,
@@ -28,6 +34,7 @@ FILLED_PERIODS = 1.75  # above this distance a sample is missing between two; ji
 HOLE_PERIODS = 3.0  # longer holes are bridged linearly, because a cubic would overshoot on noise
 EVEN_PERIODS = 0.02  # timestamps this close to an even clock count as even
 DRIFT_PERIODS = 0.01  # tolerated drift of a simpler ratio of rates over one piece
+_ROUNDED_STEPS = 1.05  # timestamps rounded to a step spread by it around their clock
 _REACH = 256  # knots beyond which a spline no longer depends on a sample
 _SUMMED = 1 << 16  # timestamps per partial sum when the period of a clock is fitted
 # Samples closer than this are merged, so that their noise does not become a slope.
@@ -118,6 +125,7 @@ def regrid_pieces(
     if not len(x):
         return []
     period = sample_period(t) if len(t) > 1 else 1 / rate
+    starts_s, t = t, since_first(t)
     if is_complete:  # every channel then has the same runs
         channels = [_ChannelRuns(t, None, 0, max_gap_s, period)] * x.shape[1]
     else:
@@ -126,7 +134,10 @@ def regrid_pieces(
         ]
     filtered = partial(change_rate_in_blocks, attenuation_db=attenuation_db, engine=engine)
     return [
-        _regrid_piece(t, x, channels, first, last, rate, period, filtered)
+        replace(
+            _regrid_piece(t, x, channels, first, last, rate, period, filtered),
+            start_s=float(starts_s[first]),
+        )
         for first, last in _common_stretches(channels)
     ]
 
@@ -368,7 +379,8 @@ def _even_clock(
 ) -> tuple[NDArray[np.int64], float] | None:
     """Return each timestamp's tick and the period if all fit one even clock, else None.
 
-    `usual_period` is the median period of the whole recording.
+    `usual_period` is the period of the whole recording. Timestamps written with few digits, as in
+    whole milliseconds, may be off by these; no row of such a clock is missing.
     """
     rows = Rows.like(t, np.int64)
     rows.append(np.zeros(1, np.int64))
@@ -381,12 +393,31 @@ def _even_clock(
     for at, stop in blocks(len(t) - 1, t):
         steps = np.rint(np.diff(t[at : stop + 1]) / period)
         if steps.min() < 1:
-            return None
+            break
         rows.append(last + np.cumsum(steps).astype(np.int64))
         last += np.int64(steps.sum())
-    ticks = rows.as_array()
-    # The median of rounded timestamps is itself rounded (33 ms at 30 Hz), so fit the period. The
-    # sums have the same terms for any blocks.
+    else:
+        clock = _fit_clock(t, rows.as_array())
+        if clock is not None and abs(clock[1] / period - 1) < SAME_PERIOD:
+            return clock
+    step_s = decimal_step_s(t)
+    if step_s < 2 * EVEN_PERIODS * period:
+        return None
+    rows = Rows.like(t, np.int64)
+    for at, stop in blocks(len(t), t):
+        rows.append(np.arange(at, stop))
+    return _fit_clock(t, rows.as_array(), _ROUNDED_STEPS * step_s)
+
+
+def _fit_clock(
+    t: NDArray[np.float64], ticks: NDArray[np.int64], most_off_s: float | None = None
+) -> tuple[NDArray[np.int64], float] | None:
+    """Return the ticks and the period that fits them to the timestamps, or None if some are off.
+
+    `most_off_s` is the most by which two timestamps may differ from an even clock, by default twice
+    `EVEN_PERIODS` of it.
+    """
+    # The sums have the same terms for any blocks.
     n = len(t)
 
     def parts() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
@@ -404,7 +435,8 @@ def _even_clock(
     for tick, since in parts():
         residual = (tick - mean_tick) * period - (since - mean)
         low, high = min(low, float(residual.min())), max(high, float(residual.max()))
-    return None if high - low > 2 * EVEN_PERIODS * period else (ticks, period)
+    most_s = 2 * EVEN_PERIODS * period if most_off_s is None else most_off_s
+    return None if high - low > most_s else (ticks, period)
 
 
 def _merge_near(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import WindowError
+from sensorseq.io.clocks import resolution_s
 from sensorseq.recording import LabelSpan, Recording
 
 LABEL_RULES = ("whole", "majority", "centre", "last")
@@ -16,7 +17,8 @@ MIN_PURITY = 0.5  # default fraction for a majority
 UNLABELED = ""  # label of a window that is kept although the rule finds none
 
 # A sample belongs to a span by its timestamp. Timestamps are rounded, so one that is early by this
-# fraction of a period still counts as on time, at the start and at the end of a span.
+# fraction of a period, or by what floats do not resolve at that time, still counts as on time, at
+# the start and at the end of a span.
 _ROUNDING_PERIODS = 1e-6
 _NO_LABEL = -1
 
@@ -171,7 +173,7 @@ def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[Lab
     t, spans = piece.timestamps_s, piece.label_spans
     if not len(t) or not spans:
         return []
-    early_s = _ROUNDING_PERIODS / sample_rate_hz
+    early_s = max(_ROUNDING_PERIODS / sample_rate_hz, 2 * resolution_s(t))
     # A long recording has many pieces and spans, so consider only overlapping ones.
     begin = bisect_right(_Times(spans, "end_s"), t[0] + early_s)
     end = bisect_right(_Times(spans, "start_s"), t[-1] + early_s)

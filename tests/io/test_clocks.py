@@ -1,0 +1,102 @@
+"""A rate is that of the samples over the time, whatever writes the timestamps."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorseq.io.clocks import resolution_s, sample_period, since_first
+
+EPOCH_S = 1_709_283_600.0  # a day in 2024, as seconds since 1970
+
+
+def rate_of(stamps):
+    """Return the rate of timestamps, which is the same however large they are."""
+    rate = 1 / sample_period(stamps)
+    assert 1 / sample_period(stamps + EPOCH_S) == pytest.approx(rate, rel=1e-5)
+    return rate
+
+
+def repeated(pattern_ms, n_samples):
+    steps = np.tile(np.array(pattern_ms) / 1000, n_samples)[: n_samples - 1]
+    return np.r_[0.0, np.cumsum(steps)]
+
+
+@pytest.mark.parametrize("n_samples", [40, 99, 100, 101, 3000, 3001])
+@pytest.mark.parametrize(
+    "pattern_ms",
+    [(2, 8), (8, 2), (7, 13), (10, 20), (1, 1, 4), (4, 1, 1), (3, 9, 3, 5), (5, 5, 20), (4, 6)],
+)
+def test_stamps_in_pairs_and_threes_have_the_rate_of_their_samples(pattern_ms, n_samples):
+    stamps = repeated(pattern_ms, n_samples)
+    assert rate_of(stamps) == pytest.approx((n_samples - 1) / stamps[-1], rel=0.03)
+
+
+def test_a_pause_between_pairs_is_no_part_of_their_rate():
+    stamps = repeated((2, 8), 3000)
+    stamps[1500:] += 1.2  # 8 % of the time
+    assert rate_of(stamps) == pytest.approx(200, rel=0.01)
+
+
+@pytest.mark.parametrize("rate_hz", [26, 30, 60, 80, 104, 208, 300, 333, 416, 475])
+@pytest.mark.parametrize("n_samples", [100, 2001])
+def test_a_rate_is_not_rounded_to_whole_milliseconds(rate_hz, n_samples):
+    stamps = np.round(np.arange(n_samples) / rate_hz, 3)
+    assert rate_of(stamps) == pytest.approx(rate_hz, rel=0.003)
+    if n_samples > 2000:  # the stamps can tell it from every number with as few digits
+        assert sample_period(stamps) == 1 / rate_hz
+
+
+@pytest.mark.parametrize("rate_hz", [600, 833, 900])
+def test_of_more_than_one_sample_a_millisecond_one_is_counted(rate_hz):
+    stamps = np.unique(np.round(np.arange(2000) / rate_hz, 3))
+    assert rate_of(stamps) == pytest.approx((len(stamps) - 1) / stamps[-1], rel=0.01)
+
+
+@pytest.mark.parametrize("lost", [0.02, 0.1, 0.2])
+@pytest.mark.parametrize("seed", range(5))
+def test_lost_rows_do_not_slow_a_clock(lost, seed):
+    rng = np.random.default_rng(seed)
+    kept = np.flatnonzero(rng.random(2000) > lost)
+    assert sample_period(kept / 100) == 0.01
+
+
+@pytest.mark.parametrize("n_samples", [14, 30, 200])
+def test_gaps_do_not_slow_a_clock(n_samples):
+    stamps = np.arange(n_samples) / 50
+    stamps[n_samples // 2 :] += 7
+    stamps[n_samples // 3 :] += 60
+    assert sample_period(stamps) == 0.02
+
+
+@pytest.mark.parametrize("rate_hz", [6.5, 40, 50, 60, 100, 120, 128, 200, 1000, 8000])
+@pytest.mark.parametrize("start_s", [0.0, 12.5, EPOCH_S, EPOCH_S + 0.123])
+def test_a_rate_is_the_roundest_within_the_resolution_of_its_stamps(rate_hz, start_s):
+    n_samples = 4000 if rate_hz < 1000 else 40_000
+    stamps = start_s + np.arange(n_samples) / rate_hz
+    assert 1 / sample_period(stamps) == pytest.approx(rate_hz, rel=1e-15)
+
+
+def test_a_rate_that_is_not_round_stays_what_it_is():
+    for rate_hz in (99.97, 103.7, 416.66):
+        for start_s in (0.0, EPOCH_S):
+            stamps = start_s + np.arange(5000) / rate_hz
+            assert 1 / sample_period(stamps) == pytest.approx(rate_hz, rel=1e-8)
+
+
+@given(
+    start=st.integers(10**15, 2 * 10**15),
+    steps=st.lists(st.integers(1, 10**7), min_size=1, max_size=50),
+)
+def test_stamps_since_1970_count_from_the_first_as_if_they_began_at_0(start, steps):
+    """In whole microseconds, of which floats of seconds since 1970 hold each."""
+    ticks = np.cumsum([0, *steps])
+    since = since_first((start + ticks) / 1e6)
+    np.testing.assert_array_equal(since, ticks / 1e6)
+    assert resolution_s((start + ticks) / 1e6) < 1e-6
+
+
+def test_stamps_finer_than_floats_hold_are_left_as_they_are():
+    stamps = EPOCH_S + np.arange(1000) / 44_100
+    np.testing.assert_array_equal(since_first(stamps), stamps - stamps[0])
+    assert len(since_first(np.empty(0))) == 0
