@@ -31,8 +31,8 @@ from sensorseq.inspection.leakage import LeakageReport, find_leakage
 from sensorseq.inspection.part import Part
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.inspection.window_checks import check_shares, check_windows
-from sensorseq.io.model_file import SAVE_AGAIN, arrays_below, read_model
 from sensorseq.io.clocks import GAP_PERIODS, sample_period
+from sensorseq.io.model_file import SAVE_AGAIN, arrays_below, read_model
 from sensorseq.io.prepared import PreparedFile, sensors_in
 from sensorseq.options import ReadOptions
 from sensorseq.prediction.fusion import Fusion

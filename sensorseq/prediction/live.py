@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TextIO, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError, InputError, RecordingError, did_you_mean
+from sensorseq.errors import ArgumentError, InputError, did_you_mean
 from sensorseq.prediction.sensor_stream import SensorStream
 from sensorseq.prediction.stream import DecisionStream, StreamDecision
 from sensorseq.recording import TIME_COLUMNS
@@ -20,8 +20,6 @@ _BLOCK = 1 << 16  # most bytes read at once
 _DATAGRAM = 1 << 16
 _MANY_LINES = 50  # fewer are parsed one by one
 _FEWEST_LINES = 20  # after this many unreadable lines at the start, it is not CSV
-_JUDGED = 50  # number of timestamps compared with the sample rate
-_FACTOR = 1.5  # the rates may differ by up to this factor
 
 
 class Samples(NamedTuple):
@@ -357,13 +355,8 @@ def write_decisions(stream: AnyStream, samples: Iterator[AnySamples], out: TextI
     """Write each decision as a line of JSON once it is due; return the number of samples."""
     n_samples = 0
     push: Callable[..., list[StreamDecision]] = stream.push
-    checked = {name: np.empty(0) for name in _streams(stream)}
     try:
         for part in samples:
-            sensor = part.sensor if isinstance(part, SensorSamples) else ""
-            if part.timestamps_s is not None and len(checked[sensor]) < _JUDGED:
-                checked[sensor] = np.concatenate([checked[sensor], part.timestamps_s])
-                _check_rate(checked[sensor], _streams(stream)[sensor].sample_rate_hz, sensor)
             n_samples += len(part.values)
             began_s = time.perf_counter()
             decisions = push(*part)
@@ -381,16 +374,3 @@ def _write(decisions: list[Any], stream: AnyStream, began_s: float, out: TextIO)
         out.write(json.dumps({**decision.to_dict(stream.classes), "compute_s": took_s}) + "\n")
     if decisions:
         out.flush()
-
-
-def _check_rate(stamps: NDArray[np.float64], sample_rate_hz: float, sensor: str) -> None:
-    if len(stamps) < _JUDGED:
-        return
-    period_s = float(np.median(np.diff(np.sort(stamps))))
-    if not 1 / _FACTOR < period_s * sample_rate_hz < _FACTOR:
-        of, typed = (f" of sensor {sensor!r}", f" {sensor}=HZ") if sensor else ("", "")
-        raise RecordingError(
-            f"the time stamps{of} are {period_s:.4g} s apart, which does not fit"
-            f" {sample_rate_hz:g} Hz. Give the sensor's rate with --sample-rate-hz{typed}; stamps"
-            " must be in seconds."
-        )

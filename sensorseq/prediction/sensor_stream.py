@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import InputError, WindowError, noting
+from sensorseq.errors import InputError, SignalError, WindowError, noting
 from sensorseq.prediction.fusion import Fusion, check_sensor
 from sensorseq.prediction.gaps import COMPLETE, EMPTY
 from sensorseq.prediction.outside import OutsideWindows
@@ -160,7 +160,10 @@ class SensorStream:
             If the model has no such sensor.
         """
         check_sensor(sensor, self._fusion.sensors)
-        for decision in self.sensors[sensor].push(samples, timestamps_s):
+        rate = f"{{{sensor!r}: HZ}} (--sample-rate-hz {sensor}=HZ)"
+        with noting(f"of sensor {sensor!r}; its rate alone is given as {rate}", SignalError):
+            decisions = self.sensors[sensor].push(samples, timestamps_s)
+        for decision in decisions:
             self._add(sensor, decision)
         return self._due(whole=False)
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fits import plain_classifier
@@ -5,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorseq import PreparePipeline, Recording
-from sensorseq.errors import InputError
+from sensorseq.errors import InputError, SignalError
 from sensorseq.prediction.probabilities import Abstention
 from sensorseq.recording import Channel
 
@@ -83,6 +85,37 @@ def test_pieces_between_gaps_are_those_of_the_whole_recording(model):
     stream = model.stream(50.0)
     assert_same(model, stream_in(stream, given), given)
     assert stream.counts["n_gaps"] == 1
+
+
+@pytest.mark.parametrize("rate", [20.0, 50.0])
+def test_stamps_since_1970_give_the_decisions_of_stamps_from_0(rate):
+    model = fitted(sample_rate_hz=rate)
+    given = recording("new", "rough", n=417, seed=9)
+    since_1970 = replace(given, timestamps_s=1_709_283_600.123 + given.timestamps_s)
+    assert_same(model, stream_in(model.stream(50.0), since_1970), since_1970)
+    assert_same(model, stream_in(model.stream(50.0), given), given)
+    for one, other in zip(offline(model, since_1970), offline(model, given), strict=True):
+        np.testing.assert_allclose(one - one[0], other - other[0], rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(offline(model, since_1970)[0], offline(model, given)[0])
+
+
+@pytest.mark.parametrize(("rate", "named"), [(100.0, "100 Hz"), (54.0, "54 Hz"), (25.0, "25 Hz")])
+@pytest.mark.parametrize("start_s", [0.0, 1_709_283_600.0])
+def test_stamps_of_another_rate_are_refused_before_many_decisions(rate, named, start_s):
+    """Samples of 100 Hz read as 50 Hz would be movements of half the speed."""
+    model = fitted()
+    given = recording("new", "rough", n=900, seed=9, t=start_s + np.arange(900) / rate)
+    message = f"time stamps have {named}, which does not fit 50 Hz.*sample_rate_hz"
+    with pytest.raises(SignalError, match=message):
+        stream_in(model.stream(), given)
+    assert stream_in(model.stream(rate), given)
+
+
+def test_lost_samples_and_a_clock_that_drifts_are_no_other_rate():
+    model, t = fitted(), np.arange(900) / 50.0
+    kept = np.random.default_rng(0).random(900) > 0.2
+    for own in (t[kept], t * 1.02, t * 0.98):
+        assert stream_in(model.stream(), recording("new", "rough", seed=9, t=own))
 
 
 @pytest.mark.parametrize("smooth", ["filter", "lag"])

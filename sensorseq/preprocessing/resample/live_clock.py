@@ -7,10 +7,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import as_float, check_positive, check_rate, check_signal
 from sensorseq.errors import ArgumentError, SignalError
-from sensorseq.io.clocks import GAP_PERIODS
+from sensorseq.io.clocks import GAP_PERIODS, sample_period
 from sensorseq.recording import check_stamps_are_finite
 
 _FOLLOWED = 0.02  # fraction of a timestamp's deviation by which the clock follows it
+# Timestamps after which their rate is compared, and how much faster than the given one it may be.
+# More samples than there should be are never lost ones; a slower rate may be due to these.
+_JUDGED = ((50, 1.25), (250, 1.05))
+_MOST_LOST = 1.5
 
 
 class EvenSamples(NamedTuple):
@@ -27,12 +31,13 @@ class EvenSamples(NamedTuple):
 class LiveClock:
     """Sort, fill and cut live samples into even and complete pieces.
 
-    The sensor must sample evenly at `sample_rate_hz`, up to a drift of its clock; its timestamps
-    may jitter by less than half a period. A sample is assigned to the nearest tick of a clock that
-    follows the timestamps. Missing samples and NaN are interpolated linearly; if a channel is
-    missing for more than `max_gap_s` (default: ten periods), a new piece starts. Samples up to
-    `max_delay_s` late are sorted in; later ones are ignored, as are repeated timestamps. If only
-    late samples arrive for `max_gap_s`, the clock was set back, and a new piece starts.
+    The sensor must sample evenly at `sample_rate_hz`, up to a drift of its clock, which the first
+    250 timestamps are checked against; they may jitter by less than half a period. A sample is
+    assigned to the nearest tick of a clock that follows the timestamps. Missing samples and NaN are
+    interpolated linearly; if a channel is missing for more than `max_gap_s` (default: ten periods),
+    a new piece starts. Samples up to `max_delay_s` late are sorted in; later ones are ignored, as
+    are repeated timestamps. If only late samples arrive for `max_gap_s`, the clock was set back,
+    and a new piece starts.
 
     `n_late`, `n_duplicates`, `n_filled` (ticks with a missing value) and `n_gaps` count these.
     """
@@ -56,6 +61,7 @@ class LiveClock:
         self._max_delay_s = float(max_delay_s)
         self.n_late = self.n_duplicates = self.n_filled = self.n_gaps = 0
         self.newest_s: float | None = None
+        self._first_stamps = np.empty(0)
         self._restart()
 
     def _restart(self) -> None:
@@ -86,6 +92,7 @@ class LiveClock:
             stamps = (self._n_received + np.arange(len(x))) * self._period
         else:
             stamps = check_stamps_are_finite(timestamps_s, len(x))
+            self._check_rate(stamps)
         if not len(x):
             return []
         self._n_received += len(x)
@@ -98,6 +105,25 @@ class LiveClock:
             n_due = sum(stamp <= due_s for stamp, _ in self._waiting)
         due, self._waiting = self._waiting[:n_due], self._waiting[n_due:]
         return self._take(due)
+
+    def _check_rate(self, stamps: NDArray[np.float64]) -> None:
+        """Raise if the first timestamps have another rate than the given one."""
+        n_before = len(self._first_stamps)
+        if n_before >= _JUDGED[-1][0]:
+            return
+        first = np.concatenate([self._first_stamps, stamps])
+        for n_judged, most_faster in _JUDGED:
+            if not n_before < n_judged <= len(first):
+                continue
+            different = np.unique(first[:n_judged])
+            rate = 1 / sample_period(different) if len(different) > 1 else np.inf
+            if not 1 / _MOST_LOST < rate * self._period < most_faster:
+                raise SignalError(
+                    f"the time stamps have {rate:.4g} Hz, which does not fit"
+                    f" {1 / self._period:g} Hz. Give the sensor's rate with sample_rate_hz; stamps"
+                    " must be in seconds."
+                )
+        self._first_stamps = first
 
     def flush(self) -> list[EvenSamples]:
         """Return the remaining samples; the next sample starts a new signal."""
