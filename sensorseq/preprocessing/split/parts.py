@@ -131,10 +131,13 @@ def holdout_by_group(
 
 def check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
     """Return the fractions of train, validation and test if they are valid, with train above 0."""
-    shares = np.asarray(fractions, np.float64)
+    try:
+        shares = np.asarray(fractions, np.float64)
+    except (TypeError, ValueError):
+        shares = np.empty(0)
     if shares.shape != (3,) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise ArgumentError(
-            f"fractions={tuple(fractions)!r} must be three shares (train, validation, test) of 0 or"
+            f"fractions={fractions!r} must be three shares (train, validation, test) of 0 or"
             " more that sum to 1."
         )
     if not shares[0]:
