@@ -10,9 +10,10 @@ import numpy as np
 
 from sensorseq.checks import check_positive
 from sensorseq.errors import ArgumentError, RecordingError, WindowError, noting
-from sensorseq.io.clocks import SAME_PERIOD
+from sensorseq.io.clocks import SAME_PERIOD, sample_period
+from sensorseq.io.scratch import is_finite
 from sensorseq.preprocessing.resample.polyphase import ATTENUATION_DB, check_engine
-from sensorseq.preprocessing.resample.regrid import bridging_gap_s
+from sensorseq.preprocessing.resample.regrid import bridging_gap_s, valid_rows
 from sensorseq.preprocessing.resample.signal import resample_recording
 from sensorseq.preprocessing.scale.odd_scales import refuse_odd_scales
 from sensorseq.preprocessing.steps import Step, StepChain
@@ -26,6 +27,7 @@ from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.windows import WindowSet
 
 MOST_UPSAMPLED = 95.0  # times the samples of a recording; more points to another unit of time
+_EVEN_STEP, _MOSTLY = 0.25, 0.9  # a sensor's own rows: steps so close to even, and so many of them
 SLIGHTLY_MORE = 1.05  # the first of few samples counts, too
 
 
@@ -171,6 +173,8 @@ class RecordingPlan:
         """
         own_rate = sample_rate_of(recording)
         is_given = self.options.sample_rate_hz is not None
+        if not is_given:
+            _check_channel_rates(recording)
         if is_given and sample_rate_hz > MOST_UPSAMPLED * own_rate:
             raise RecordingError(
                 f"recording {recording.recording_id!r} has {own_rate:.4g} samples a second:"
@@ -205,8 +209,9 @@ class RecordingPlan:
         """Return the ``bridging_gap_s`` of a recording if gaps leave too little of it."""
         window_s, duration_s = self.options.window_s, recording.duration_s
         kept_s = sum(p.duration_s for p in pieces if p.duration_s * SLIGHTLY_MORE >= window_s)
-        if duration_s < window_s or kept_s >= duration_s / 2:
-            return {}
+        sampled_s = min(duration_s, recording.n_samples / recording.median_sample_rate_hz)
+        if duration_s < window_s or kept_s >= sampled_s / 2:
+            return {}  # a pause or a clock that was set is no gap to bridge
         gap_s = bridging_gap_s(recording.timestamps_s, recording.values, window_s)
         return {"bridging_gap_s": gap_s}
 
@@ -234,6 +239,30 @@ class RecordingPlan:
             random_state=random_state,
             check_classes=check_classes,
             slop_s=use.slop_s,
+        )
+
+
+def _check_channel_rates(recording: Recording) -> None:
+    """Raise if the rows of several sensors stand in one table, whose rate none of them has."""
+    x, t = recording.values, recording.timestamps_s
+    if "sensor_rates_hz" in recording.attributes or is_finite(x):
+        return
+    highest = 0.0
+    for column in range(recording.n_channels):
+        own = valid_rows(x, column)
+        if own is None or len(own) < 2:
+            return
+        period_s = sample_period(t, own)
+        is_even = np.abs(np.diff(t[own]) / period_s - 1) < _EVEN_STEP
+        if is_even.mean() < _MOSTLY:
+            return  # values are missing here and there
+        highest = max(highest, 1 / period_s)
+    table = recording.median_sample_rate_hz
+    if highest * (1 + SAME_PERIOD) < table:
+        raise RecordingError(
+            f"recording {recording.recording_id!r}: its rows come at {table:.4g} Hz, but no channel"
+            f" has values at more than {highest:.4g} Hz, so they are rows of several sensors. Use"
+            f" sample_rate_hz={highest:.4g}."
         )
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from sensorseq.errors import ArgumentError, InputError, WindowError
+from sensorseq.errors import ArgumentError, InputError, RecordingError, WindowError
 from sensorseq.preprocessing import PreparePipeline
 from sensorseq.preprocessing.cutting import CutOptions, RecordingPlan, recorded_hop_s
 from sensorseq.recording import Channel, Recording
@@ -67,3 +67,44 @@ def test_without_a_record_there_is_no_plan(configuration):
     with pytest.raises(WindowError, match="no record of how they were made"):
         RecordingPlan.recorded(made)
     assert recorded_hop_s({"configuration": {}}) is None
+
+
+def two_sensors_in_one_table(n_each=1000, rate_hz=100.0, late_s=0.003):
+    """Return an outer join: each row has a value of one sensor, and none of the other."""
+    t = np.sort(np.r_[np.arange(n_each), np.arange(n_each) + late_s * rate_hz]) / rate_hz
+    x = np.full((2 * n_each, 2), np.nan)
+    x[::2, 0], x[1::2, 1] = np.random.default_rng(0).normal(size=(2, n_each))
+    return Recording(x, t, (Channel("acc"), Channel("gyro")), "joined", "joined", "ice")
+
+
+def test_a_table_of_two_sensors_is_asked_about_as_its_rate_is_that_of_none():
+    plan = RecordingPlan(CutOptions(window_s=2.0), ())
+    message = r"'joined': its rows come at 200 Hz.* more than 100 Hz.*Use sample_rate_hz=100\."
+    with pytest.raises(RecordingError, match=message):
+        plan.prepare([two_sensors_in_one_table()])
+    given = RecordingPlan(CutOptions(window_s=2.0, sample_rate_hz=100.0), ())
+    assert given.prepare([two_sensors_in_one_table()]).X.shape == (4, 200, 2)
+
+
+@pytest.mark.parametrize("kept", [0.4, 0.9])
+def test_missing_values_and_a_slow_channel_are_no_other_sensor(kept):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(2000, 3))
+    x[rng.random(x.shape) > kept] = np.nan
+    x[np.arange(2000) % 10 > 0, 2] = np.nan
+    x[[0, -1]] = 0.0
+    recording = Recording(x, np.arange(2000) / 100, ("a", "b", "slow"), "one", "one", "ice")
+    made = RecordingPlan(CutOptions(window_s=2.0), ()).prepare([recording])
+    assert made.sample_rate_hz == 100.0
+    assert len(made.y) == 10
+
+
+@pytest.mark.parametrize("jump_s", [41.3, 3600.0, 1.7e9])
+def test_a_pause_that_leaves_all_samples_in_windows_is_not_to_be_bridged(jump_s):
+    """Bridging an hour would invent 3600 s of samples for 120 s that were measured."""
+    t = np.arange(2400) / 20
+    t[1200:] += jump_s
+    recording = Recording(np.ones((2400, 1)), t, ("a",), "one", "one", "ice")
+    made = RecordingPlan(CutOptions(window_s=10.0), ()).prepare([recording])
+    assert len(made.y) == 12
+    assert "bridging_gap_s" not in made.provenance["recordings"][0]
