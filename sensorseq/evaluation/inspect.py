@@ -38,7 +38,7 @@ from sensorseq.options import ReadOptions
 from sensorseq.prediction.fusion import Fusion
 from sensorseq.preprocessing.options import READING_OPTIONS, takes_options
 from sensorseq.readers import find_recordings, list_arrays, read_source
-from sensorseq.readers.columns import describe_counters
+from sensorseq.readers.columns import describe_counters, describe_dropped
 from sensorseq.readers.robot_logs import Topic, list_topics
 from sensorseq.readers.stamps import describe_clock
 from sensorseq.readers.suffixes import ARRAY_SUFFIXES, suffix_of
@@ -254,7 +254,8 @@ def format_recordings(found: dict[str, Any]) -> str:
         clocks = Counter(row["clock"] for row in readable if row.get("clock"))
         lines += [wrapped(f"{clock} in {count} recording(s)") for clock, count in clocks.items()]
         counters = Counter(name for row in readable for name in row.get("counters", ()))
-        lines += map(wrapped, describe_counters(counters))
+        dropped = Counter(name for row in readable for name in row.get("dropped_columns", ()))
+        lines += map(wrapped, [*describe_counters(counters), *describe_dropped(dropped)])
         rows = [
             [
                 row["recording_id"][-34:],

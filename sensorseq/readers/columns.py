@@ -89,6 +89,34 @@ def _usual_time_columns(names: list[str]) -> list[str]:
     return usual or [name for name in names if is_time_name(name)]
 
 
+def find_clocks(names: Iterable[str], channels: Sequence[str] | None, separator: str) -> list[str]:
+    """Return the names for timestamps among names such as ``imu/time``.
+
+    Those of the innermost group around all the channels, by default around all columns; if there is
+    no such group, all of them. In one group, ``time`` and ``time_s`` come first.
+    """
+    there = list(names)
+    last = {name: name.rpartition(separator)[2] for name in there}
+    times = [name for name in there if is_time_name(last[name])]
+    folder = {name: name[: len(name) - len(last[name])] for name in times}
+    wanted = there if channels is None else channels
+    around = [f for f in folder.values() if all(one.startswith(f) for one in wanted)]
+    inner = max(around, key=len, default=None)
+    times = [name for name in times if inner is None or folder[name] == inner]
+    usual = [name for name in times if last[name] in TIME_COLUMNS]
+    return usual or times
+
+
+def refuse_windows(path: Path, name: str, shape: Sequence[int], kind: str) -> None:
+    """Raise if an array without a time has the three axes of windows: N, T and C."""
+    if len(shape) == 3 and kind in "fiub" and min(shape) > 0:
+        raise RecordingError(
+            f"{path}: {name!r} has shape {tuple(shape)} and no time. If these are {shape[0]}"
+            f" windows already cut, of {shape[1]} samples and {shape[2]} channels, load them with"
+            " Python and call fit(X, y); recordings are 1-D or 2-D arrays of samples."
+        )
+
+
 def stamps_of_rows(columns: Columns, options: ReadOptions) -> Stamps:
     """Return the timestamps of rows that have none but are sampled at a given rate."""
     assert options.sample_rate_hz is not None  # checked by `Table.time_name`
@@ -350,6 +378,20 @@ def describe_counters(counters: Mapping[str, int]) -> list[str]:
         + ("; --channels can keep it" if name.strip() else "")
         for name, count in counters.items()
     ]
+
+
+def describe_dropped(columns: Mapping[str, int], *, may_be_label: bool = False) -> list[str]:
+    """Return a sentence for the columns left out of equally many recordings."""
+    lines = []
+    for count in sorted(set(columns.values()), reverse=True):
+        names = [repr(name) for name, n in columns.items() if n == count]
+        has = "column" if len(names) == 1 else "columns"
+        hint = f"; if it is the label, use --label-column {names[0]}" if may_be_label else ""
+        lines.append(
+            f"left out {has} {listed(names, 6)} of {count} recording(s): no number for each"
+            f" sample{hint}"
+        )
+    return lines
 
 
 def _rises(values: NDArray[np.floating]) -> bool:

@@ -19,6 +19,7 @@ from sensorseq.readers.csv import OTHER_ENCODING, USUAL_FORM, CsvFormat
 from sensorseq.readers.long_table import TableRows, list_table
 from sensorseq.readers.suffixes import (
     ARRAY_SUFFIXES,
+    HDF5_SUFFIXES,
     LOG_SUFFIXES,
     SUFFIXES,
     TABLE_SUFFIXES,
@@ -98,7 +99,8 @@ class RecordingSource:
     @property
     def has_arrays(self) -> bool:
         """True for a single file of named arrays, of which only channels are read."""
-        return len(self.paths) == 1 and suffix_of(self.paths[0]) in ARRAY_SUFFIXES
+        kinds = (*ARRAY_SUFFIXES, *HDF5_SUFFIXES)
+        return len(self.paths) == 1 and suffix_of(self.paths[0]) in kinds
 
     @property
     def relative_paths(self) -> tuple[str, ...]:

@@ -33,15 +33,14 @@ from sensorseq.readers.robot_logs import (
     read_robot_log,
     read_robot_log_timestamps,
 )
-from sensorseq.readers.suffixes import ARRAY_SUFFIXES, known_suffix_of
+from sensorseq.readers.suffixes import ARRAY_SUFFIXES, HDF5_SUFFIXES, known_suffix_of
 from sensorseq.recording import Channel, Recording
 
 _TABLES: Mapping[str, Opens] = {
     ".csv": CsvTable,
     ".csv.gz": CsvTable,
     ".parquet": open_parquet,
-    ".h5": open_hdf5,
-    ".hdf5": open_hdf5,
+    **dict.fromkeys(HDF5_SUFFIXES, open_hdf5),
     **dict.fromkeys(ARRAY_SUFFIXES, ArraysTable),
 }
 

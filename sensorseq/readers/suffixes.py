@@ -6,8 +6,9 @@ from sensorseq.errors import RecordingError
 
 LOG_SUFFIXES = (".bag", ".mcap", ".db3")
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
+HDF5_SUFFIXES = (".h5", ".hdf5")
 ARRAY_SUFFIXES = (".npz", ".npy", ".mat")
-SUFFIXES = (".csv", ".csv.gz", ".parquet", ".h5", ".hdf5", *ARRAY_SUFFIXES, *LOG_SUFFIXES)
+SUFFIXES = (*TABLE_SUFFIXES, *HDF5_SUFFIXES, *ARRAY_SUFFIXES, *LOG_SUFFIXES)
 
 
 def stem_of(path: Path) -> str:
