@@ -96,9 +96,10 @@ def inspect_recordings(
         except RecordingError as error:
             described = {"error": str(error)}
             # List its arrays, which do not match, so that the user can choose.
-            if source.has_arrays:
+            if suffix_of(source.paths[0]) in ARRAY_SUFFIXES and source.has_arrays:
                 with suppress(RecordingError):
-                    described = _describe_log(list_arrays(source.paths[0]))
+                    topics = list_arrays(source.paths[0])
+                    described = {**_describe_log(topics), "reason": str(error)}
         rows.append({**known, **described})
     n_errors = sum("error" in row for row in rows)
     return {"recordings": rows, "n_errors": n_errors, "odd": _odd(facts)}, facts
@@ -295,7 +296,8 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
     for log in logs:
         key = tuple((one["name"], one["message_type"]) for one in log["topics"])
         kinds.setdefault(key, []).append(log)
-    lines = []
+    lines: list[str] = []
+    reasons: list[str] = []
     for alike in kinds.values():
         more = f" and {len(alike) - 1} more with the same topics" if len(alike) > 1 else ""
         rows = [
@@ -316,10 +318,12 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
         for channels in examples:
             shown = ", ".join(channels[:6]) + (", ..." if len(channels) > 6 else "")
             lines.append(wrapped(shown))
+        reasons += [alike[0]["reason"]] if "reason" in alike[0] else []
     if lines:
         lines.append("")
         lines.append("Name what you need with --channels, for example:")
         lines.append(f"  --channels '{examples[0][0]}'" if examples else "  (there are no numbers)")
+        lines += [wrapped(f"All of them are not one recording: {reason}") for reason in reasons]
     return lines
 
 

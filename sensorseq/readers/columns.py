@@ -36,8 +36,6 @@ Columns = dict[str, NDArray[np.float64] | None]  # None if there are no numbers
 
 FILE_OPTIONS = ("time_column", "time_unit", "units", "repair_stamps", "label_column")
 """The options of every reader of one file."""
-COMMENTS = ("#", "%", "//", "sep=")
-"""What a line before the header begins with, in files of other programs."""
 _NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # or as named by pandas
 _FEWEST_ROWS = 30  # fewer rows may increase by chance
 _SAME_CLOCK = 0.01
@@ -127,8 +125,11 @@ def stamps_of_rows(columns: Columns, options: ReadOptions) -> Stamps:
 
 
 def is_time_name(name: str) -> bool:
-    """Test whether a column has a name for timestamps, with or without a unit."""
-    return _TIME_NAME.fullmatch(name) is not None
+    """Test whether a column has a name for timestamps, with or without a unit.
+
+    A mark of comments before it, as in ``%time`` of ``rostopic echo -p``, is no part of it.
+    """
+    return _TIME_NAME.fullmatch(name.lstrip("%# ")) is not None
 
 
 def check_timestamps(
@@ -604,6 +605,6 @@ _OTHER_FORM = re.compile(
 
 
 def _before_header(names: list[str]) -> str:
-    if len(names) == 1 or (names and names[0].startswith(COMMENTS)):
+    if len(names) == 1:
         return " The first line must hold the column names; remove what stands before them."
     return ""

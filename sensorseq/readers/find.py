@@ -274,7 +274,9 @@ def _rows_of(content: bytes, form: CsvFormat, errors: str = "strict") -> "csv.Di
     fields = {m: head.replace('"', "").strip().split(m) for m in marks}
     several = next((m for m in marks if len(fields[m]) > 1), ",")
     mark = next((m for m in marks if "path" in fields[m]), several)
-    return csv.DictReader(io.StringIO(text, newline=""), delimiter=mark)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark)
+    reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+    return reader
 
 
 def _read_manifest(
