@@ -33,8 +33,8 @@ from sensorseq.readers.columns import (
     TextColumn,
     as_float,
     check_names,
-    is_time_name,
     is_missing,
+    is_time_name,
     read_recording,
     stamps_of_rows,
 )

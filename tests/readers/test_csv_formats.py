@@ -4,7 +4,6 @@ import gzip
 
 import numpy as np
 import pytest
-
 from tables import write_table
 
 from sensorseq import read_recordings
