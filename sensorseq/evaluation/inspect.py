@@ -39,6 +39,7 @@ from sensorseq.prediction.fusion import Fusion
 from sensorseq.preprocessing.options import READING_OPTIONS, takes_options
 from sensorseq.readers import find_recordings, list_arrays, read_source
 from sensorseq.readers.columns import describe_counters, describe_dropped
+from sensorseq.readers.find import check_labels, left_out_classes
 from sensorseq.readers.robot_logs import Topic, list_topics
 from sensorseq.readers.stamps import describe_clock
 from sensorseq.readers.suffixes import ARRAY_SUFFIXES, suffix_of
@@ -75,8 +76,13 @@ def inspect_recordings(
     )
     use = ReadOptions(**options)
     sources = find_recordings(path, use)
+    # Of logs, only topics are listed, unless an option is about reading them.
+    about_reading = use.channels, use.time_column, use.label_column, use.units, use.repair_stamps
+    read_logs = read_logs or any(about_reading)
     rows: list[dict[str, Any]] = []
     facts: list[RecordingFacts] = []
+    labels: set[str] = set()
+    left_out: set[str] = set()
     for done, source in enumerate(sources):
         if progress is not None:
             progress(done, len(sources))
@@ -90,6 +96,8 @@ def inspect_recordings(
             described = _describe_log(list_topics(source.paths)) if source.is_log else {}
             if read_logs or not source.is_log:
                 recording = read_source(source, use)
+                labels.update(recording.labels)
+                left_out.update(left_out_classes(recording))
                 whole = measure(recording)
                 described |= _describe(recording, whole)
                 facts += [measure(span) for span in _spans(recording)] or [whole]
@@ -101,8 +109,17 @@ def inspect_recordings(
                     topics = list_arrays(source.paths[0])
                     described = {**_describe_log(topics), "reason": str(error)}
         rows.append({**known, **described})
+    if use.label_column is not None and facts:
+        check_labels(use.labels, labels, "of a recording", left_out)
     n_errors = sum("error" in row for row in rows)
-    return {"recordings": rows, "n_errors": n_errors, "odd": _odd(facts)}, facts
+    found: dict[str, Any] = {"recordings": rows, "n_errors": n_errors, "odd": _odd(facts)}
+    read = [row for row in rows if "channels" in row]
+    if use.sample_rate_hz and read and not any(row["is_at_given_rate"] for row in read):
+        found["unused"] = (
+            f"sample_rate_hz={use.sample_rate_hz:g} is not used here: all recordings have time"
+            " stamps. `sensorseq prepare` resamples to it."
+        )
+    return found, facts
 
 
 def _spans(recording: Recording) -> Iterator[Recording]:
@@ -220,6 +237,7 @@ def _describe(recording: Recording, facts: RecordingFacts) -> dict[str, Any]:
     clock: Any = recording.attributes.get("clock")
     return {
         "clock": describe_clock(clock) if clock else None,
+        "is_at_given_rate": bool(clock) and "sample_rate_hz" in clock,
         "n_samples": recording.n_samples,
         "duration_s": recording.duration_s,
         "sample_rate_hz": rate if np.isfinite(rate) else None,
@@ -272,6 +290,8 @@ def format_recordings(found: dict[str, Any]) -> str:
         lines += ["", table(heads, rows, right=range(1, 6))]
         if len(readable) > _MANY_RECORDINGS:
             lines.append(f"... {len(readable) - _MANY_RECORDINGS} more; --json lists all")
+    if "unused" in found:
+        lines += ["", wrapped(found["unused"])]
     lines += _format_logs([row for row in found["recordings"] if "topics" in row])
     if found["odd"]:
         lines += ["", "What is odd:"]

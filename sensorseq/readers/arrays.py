@@ -173,8 +173,8 @@ def _split(path: Path, name: str, array: NDArray[Any], n_samples: int, time_name
     if array.ndim > 2 or n_samples not in array.shape:
         by = repr(time_name) if time_name else "the longest array"
         raise RecordingError(
-            f"{path}: {name!r} has shape {array.shape}, but {by} gives {n_samples} samples. Choose what belongs together with `channels`, and its time with"
-            " `time_column`."
+            f"{path}: {name!r} has shape {array.shape}, but {by} gives {n_samples} samples. Choose"
+            " what belongs together with `channels`, and its time with `time_column`."
         )
     if array.dtype.kind not in _NUMBERS:
         return {name: None}

@@ -76,6 +76,11 @@ class CsvFormat(NamedTuple):
             )
         if self.decimal not in (None, ".", ","):
             raise ArgumentError(f"decimal={self.decimal!r} must be '.' or ','.")
+        if self.names is not None and self.no_header is False:
+            raise ArgumentError(
+                "`names` are for files without a header line; leave out no_header=False, or"
+                " `names`."
+            )
         if (twice := repeated(self.names or ())) is not None:
             raise ArgumentError(f"`names` has {twice!r} more than once.")
         return self

@@ -5,7 +5,8 @@ from pathlib import Path
 from sensorseq.errors import RecordingError
 
 LOG_SUFFIXES = (".bag", ".mcap", ".db3")
-TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
+CSV_SUFFIXES = (".csv", ".csv.gz")
+TABLE_SUFFIXES = (*CSV_SUFFIXES, ".parquet")
 HDF5_SUFFIXES = (".h5", ".hdf5")
 ARRAY_SUFFIXES = (".npz", ".npy", ".mat")
 SUFFIXES = (*TABLE_SUFFIXES, *HDF5_SUFFIXES, *ARRAY_SUFFIXES, *LOG_SUFFIXES)

@@ -358,7 +358,7 @@ def test_objects_beside_whole_arrays_are_left_out_and_named(tmp_path, capsys):
     assert recording.attributes["dropped_columns"] == ["folds"]
     assert run(["inspect", str(tmp_path / "a.npz")]) == 0
     assert "left out column 'folds' of 1 recording(s): no number" in capsys.readouterr().out
-    with pytest.raises(RecordingError, match="'folds' holds Python objects.*no labels"):
+    with pytest.raises(RecordingError, match=r"'folds' holds Python objects.*no labels"):
         read_arrays(tmp_path / "a.npz", label_column="folds")
 
 
