@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known
 from sensorseq.io.remote import is_url, listing
@@ -683,7 +683,8 @@ def left_out_classes(recording: Recording) -> list[str]:
     ----------
     recording : Recording
     """
-    return list(cast(list[str], recording.attributes.get("left_out_classes", [])))
+    names: Any = recording.attributes.get("left_out_classes", [])
+    return list(names)
 
 
 def _lack_labels(sources: Iterable[RecordingSource]) -> bool:
