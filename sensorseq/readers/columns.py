@@ -1,6 +1,7 @@
 """Turn named columns of a file into a Recording, with the checks common to all tables."""
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -385,11 +386,12 @@ def describe_dropped(columns: Mapping[str, int], *, may_be_label: bool = False) 
     """Return a sentence for the columns left out of equally many recordings."""
     lines = []
     for count in sorted(set(columns.values()), reverse=True):
-        names = [repr(name) for name, n in columns.items() if n == count]
+        names = [name for name, n in columns.items() if n == count]
         has = "column" if len(names) == 1 else "columns"
-        hint = f"; if it is the label, use --label-column {names[0]}" if may_be_label else ""
+        label = f"; if it is the label, use --label-column {shlex.quote(names[0])}"
+        hint = label if may_be_label else ""
         lines.append(
-            f"left out {has} {listed(names, 6)} of {count} recording(s): no number for each"
+            f"left out {has} {listed(map(repr, names), 6)} of {count} recording(s): no number for each"
             f" sample{hint}"
         )
     return lines

@@ -9,7 +9,7 @@ CSV_SUFFIXES = (".csv", ".csv.gz")
 TABLE_SUFFIXES = (*CSV_SUFFIXES, ".parquet")
 HDF5_SUFFIXES = (".h5", ".hdf5")
 ARRAY_SUFFIXES = (".npz", ".npy", ".mat")
-SUFFIXES = (*TABLE_SUFFIXES, *HDF5_SUFFIXES, *ARRAY_SUFFIXES, *LOG_SUFFIXES)
+SUFFIXES = (".csv", ".csv.gz", ".parquet", ".h5", ".hdf5", *ARRAY_SUFFIXES, *LOG_SUFFIXES)
 
 
 def stem_of(path: Path) -> str:
