@@ -321,7 +321,7 @@ def check_names(argument: str, names: object) -> tuple[str, ...]:
     listed = [names] if isinstance(names, str) else names
     if not isinstance(listed, (list, tuple)) or not listed:
         raise ArgumentError(f"{argument}={names!r} is not a list of channel names.")
-    found = tuple(check_name(argument, name) for name in listed)
+    found = tuple(check_name(argument, name).strip() for name in listed)
     twice = [name for name in found if found.count(name) > 1]
     if twice:
         raise ArgumentError(f"{argument} has {twice[0]!r} more than once.")

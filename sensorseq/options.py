@@ -74,6 +74,10 @@ def split_names(given: Sequence[str] | None) -> list[str] | None:
     return [name.strip() for text in given for name in text.split(",") if name.strip()]
 
 
+def _without_blanks(name: Any) -> Any:
+    return name.strip() if isinstance(name, str) else name
+
+
 def option_field(section: str, default: Any = None, **place: Any) -> Any:
     """Return a dataclass field for an option, with its `Option`."""
     return field(default=default, metadata={"section": section, **place})
@@ -230,6 +234,20 @@ class ReadOptions:
     )
     salvage: bool = False
     scratch: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        # Names of columns come out of files without blanks around them.
+        for name in ("time_column", "label_column", "recording_column", "group_column"):
+            if isinstance(given := getattr(self, name), str):
+                object.__setattr__(self, name, given.strip())
+        for name in ("channels", "names"):
+            given = getattr(self, name)
+            if given is not None and not isinstance(given, str):
+                kind = tuple if isinstance(given, tuple) else list
+                object.__setattr__(self, name, kind(map(_without_blanks, given)))
+        if isinstance(self.units, Mapping):
+            plain = {_without_blanks(name): unit for name, unit in self.units.items()}
+            object.__setattr__(self, "units", plain)
 
     def only(self, *names: str) -> "ReadOptions":
         """Return these options, and the others as they are by default.

@@ -3,7 +3,8 @@
 `repair_stamps` makes timestamps valid for a Recording.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -32,13 +33,31 @@ class Channel:
     Parameters
     ----------
     name : str
-        Column name, unique within a recording.
+        Column name, unique within a recording; without the blanks around it.
     unit : str
         Unit as text, for example ``"A"`` or ``"rad/s"``; empty when unknown.
     """
 
     name: str
     unit: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", str(self.name).strip())
+
+
+def column_names(names: Iterable[str]) -> list[str]:
+    """Return the names of a file's columns without blanks around them.
+
+    Columns of one name are numbered in their order: two named ``Other`` become ``Other[0]`` and
+    ``Other[1]``.
+    """
+    plain = [name.strip() for name in names]
+    count, found = Counter(plain), Counter[str]()
+    unique = []
+    for name in plain:
+        unique.append(f"{name}[{found[name]}]" if name and count[name] > 1 else name)
+        found[name] += 1
+    return unique
 
 
 @dataclass(frozen=True, order=True)

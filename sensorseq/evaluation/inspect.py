@@ -38,7 +38,8 @@ from sensorseq.options import ReadOptions
 from sensorseq.prediction.fusion import Fusion
 from sensorseq.preprocessing.options import READING_OPTIONS, takes_options
 from sensorseq.readers import find_recordings, list_arrays, read_source
-from sensorseq.readers.columns import describe_counters
+from sensorseq.readers.columns import describe_counters, describe_dropped
+from sensorseq.readers.find import check_labels, left_out_classes
 from sensorseq.readers.robot_logs import Topic, list_topics
 from sensorseq.readers.stamps import describe_clock
 from sensorseq.readers.suffixes import ARRAY_SUFFIXES, suffix_of
@@ -75,8 +76,13 @@ def inspect_recordings(
     )
     use = ReadOptions(**options)
     sources = find_recordings(path, use)
+    # Of logs, only topics are listed, unless an option is about reading them.
+    about_reading = use.channels, use.time_column, use.label_column, use.units, use.repair_stamps
+    read_logs = read_logs or any(about_reading)
     rows: list[dict[str, Any]] = []
     facts: list[RecordingFacts] = []
+    labels: set[str] = set()
+    left_out: set[str] = set()
     for done, source in enumerate(sources):
         if progress is not None:
             progress(done, len(sources))
@@ -90,18 +96,30 @@ def inspect_recordings(
             described = _describe_log(list_topics(source.paths)) if source.is_log else {}
             if read_logs or not source.is_log:
                 recording = read_source(source, use)
+                labels.update(recording.labels)
+                left_out.update(left_out_classes(recording))
                 whole = measure(recording)
                 described |= _describe(recording, whole)
                 facts += [measure(span) for span in _spans(recording)] or [whole]
         except RecordingError as error:
             described = {"error": str(error)}
             # List its arrays, which do not match, so that the user can choose.
-            if source.has_arrays:
+            if suffix_of(source.paths[0]) in ARRAY_SUFFIXES and source.has_arrays:
                 with suppress(RecordingError):
-                    described = _describe_log(list_arrays(source.paths[0]))
+                    topics = list_arrays(source.paths[0])
+                    described = {**_describe_log(topics), "reason": str(error)}
         rows.append({**known, **described})
+    if use.label_column is not None and facts:
+        check_labels(use.labels, labels, "of a recording", left_out)
     n_errors = sum("error" in row for row in rows)
-    return {"recordings": rows, "n_errors": n_errors, "odd": _odd(facts)}, facts
+    found: dict[str, Any] = {"recordings": rows, "n_errors": n_errors, "odd": _odd(facts)}
+    read = [row for row in rows if "channels" in row]
+    if use.sample_rate_hz and read and not any(row["is_at_given_rate"] for row in read):
+        found["unused"] = (
+            f"sample_rate_hz={use.sample_rate_hz:g} is not used here: all recordings have time"
+            " stamps. `sensorseq prepare` resamples to it."
+        )
+    return found, facts
 
 
 def _spans(recording: Recording) -> Iterator[Recording]:
@@ -219,6 +237,7 @@ def _describe(recording: Recording, facts: RecordingFacts) -> dict[str, Any]:
     clock: Any = recording.attributes.get("clock")
     return {
         "clock": describe_clock(clock) if clock else None,
+        "is_at_given_rate": bool(clock) and "sample_rate_hz" in clock,
         "n_samples": recording.n_samples,
         "duration_s": recording.duration_s,
         "sample_rate_hz": rate if np.isfinite(rate) else None,
@@ -254,7 +273,8 @@ def format_recordings(found: dict[str, Any]) -> str:
         clocks = Counter(row["clock"] for row in readable if row.get("clock"))
         lines += [wrapped(f"{clock} in {count} recording(s)") for clock, count in clocks.items()]
         counters = Counter(name for row in readable for name in row.get("counters", ()))
-        lines += map(wrapped, describe_counters(counters))
+        dropped = Counter(name for row in readable for name in row.get("dropped_columns", ()))
+        lines += map(wrapped, [*describe_counters(counters), *describe_dropped(dropped)])
         rows = [
             [
                 row["recording_id"][-34:],
@@ -270,6 +290,8 @@ def format_recordings(found: dict[str, Any]) -> str:
         lines += ["", table(heads, rows, right=range(1, 6))]
         if len(readable) > _MANY_RECORDINGS:
             lines.append(f"... {len(readable) - _MANY_RECORDINGS} more; --json lists all")
+    if "unused" in found:
+        lines += ["", wrapped(found["unused"])]
     lines += _format_logs([row for row in found["recordings"] if "topics" in row])
     if found["odd"]:
         lines += ["", "What is odd:"]
@@ -294,7 +316,8 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
     for log in logs:
         key = tuple((one["name"], one["message_type"]) for one in log["topics"])
         kinds.setdefault(key, []).append(log)
-    lines = []
+    lines: list[str] = []
+    reasons: list[str] = []
     for alike in kinds.values():
         more = f" and {len(alike) - 1} more with the same topics" if len(alike) > 1 else ""
         rows = [
@@ -315,10 +338,12 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
         for channels in examples:
             shown = ", ".join(channels[:6]) + (", ..." if len(channels) > 6 else "")
             lines.append(wrapped(shown))
+        reasons += [alike[0]["reason"]] if "reason" in alike[0] else []
     if lines:
         lines.append("")
         lines.append("Name what you need with --channels, for example:")
         lines.append(f"  --channels '{examples[0][0]}'" if examples else "  (there are no numbers)")
+        lines += [wrapped(f"All of them are not one recording: {reason}") for reason in reasons]
     return lines
 
 

@@ -13,7 +13,7 @@ from sensorseq.html.svg import over_time, sparkline
 from sensorseq.inspection.facts import N_BANDS, ChannelFacts, RecordingFacts
 from sensorseq.inspection.recordings import clipped_edges, limits_of, median_known, sets_of_channels
 from sensorseq.prediction.outside import Floats
-from sensorseq.readers.columns import describe_counters
+from sensorseq.readers.columns import describe_counters, describe_dropped
 
 MOST_ROWS = 50  # recordings of a class that are drawn
 MOST_CELLS = 1200  # pictures on the page, fewer if they are large
@@ -48,7 +48,10 @@ def _make_look(
             own = odd["values"].get("channels", ())
             for channel in own if set(channels_of[name]) - set(own) else [None]:
                 notes[name][channel][odd["kind"]] = None
-    counters = Counter(name for row in found["recordings"] for name in row.get("counters", ()))
+    counters, dropped = (
+        Counter(name for row in found["recordings"] for name in row.get(kind, ()))
+        for kind in ("counters", "dropped_columns")
+    )
     noted = {channel for channels in notes.values() for channel in channels}
     room = n_cells / min(max(1, len({one.label for one in facts})), MOST_CLASSES)
     sets = []
@@ -85,7 +88,7 @@ def _make_look(
         found=found,
         errors=[row["error"] for row in found["recordings"] if "error" in row],
         facts=facts,
-        counters=describe_counters(counters),
+        left_out=[*describe_counters(counters), *describe_dropped(dropped)],
         rates=sorted({f"{one.rate_hz:.4g}" for one in facts if one.rate_hz > 0}, key=float),
         sets=sets,
         notes=notes,

@@ -2,7 +2,7 @@
 
 import os
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -23,7 +23,7 @@ from sensorseq.errors import (
 from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.evaluation.text import percent, table, wrapped
 from sensorseq.inspection.facts import RecordingFacts, measure
-from sensorseq.options import CSV_FORM
+from sensorseq.options import CSV_FORM, ReadOptions
 from sensorseq.prediction.decisions import ClassPredictor
 from sensorseq.prediction.fusion import check_sensor
 from sensorseq.prediction.outside import OutsideWindows
@@ -35,8 +35,10 @@ from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions, takes_options
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
+from sensorseq.readers.find import check_form_is_used
 from sensorseq.readers.source import by_sensor
 from sensorseq.readers.stamps import date_of, describe_clock
+from sensorseq.readers.suffixes import CSV_SUFFIXES, suffix_of
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence import Timeline, timeline_of
@@ -162,6 +164,7 @@ def predict_recordings(
     plans, reading = plans_of(model, hop_s, **options)
     pipeline, *_ = plans.values()
     sources = [source for path in paths for source in find_sources(model, Path(path), reading)]
+    check_form_is_used(sources, ReadOptions(**options))
     how = {**model._smoothing(smooth, lag, mean_dwell_s)._asdict(), "hop_s": pipeline.options.hop_s}
     how["class_shares"] = model._class_shares
     predictions = []
@@ -195,7 +198,7 @@ def predict_recordings(
                 start_s,
                 probability,
                 seen,
-                tuple(_notes(windows, outside, tuple(plans), seen=seen)),
+                (*_notes(windows, outside, tuple(plans), seen=seen), *_unused(recording, options)),
                 outside,
                 source.rows is not None,
                 begins_s,
@@ -246,7 +249,14 @@ def plans_of(
     first, *_ = models.values()
     reading = PreparationOptions.recorded(first.preparation_ or {})
     given = {name: value for name, value in options.items() if value is not None}
+    if given.get("no_header") is False and "names" not in given:
+        given["names"] = None  # those of training are for files without a header line
     return plans, replace(reading, **given)
+
+
+def _may_be_csv(path: Path) -> bool:
+    paths = path.rglob("*") if path.is_dir() else [path]
+    return any(suffix_of(one) in CSV_SUFFIXES for one in paths)
 
 
 def find_sources(
@@ -264,6 +274,8 @@ def find_sources(
         reading = replace(reading, files=there or reading.files)
     refuse_prepared(path, "give raw recordings, or score it with `sensorseq evaluate`.")
     files, pair = reading.files, reading.pair
+    if not _may_be_csv(path):  # the form of the training files is of no use, and would be refused
+        reading = replace(reading, **dict.fromkeys(CSV_FORM))
     form, named = reading.only(*CSV_FORM), reading.only("files", "pair", *CSV_FORM)
     if path.is_dir():
         try:
@@ -351,6 +363,15 @@ def read_recording(
             bare = replace(source, label=None, label_spans=())
             return read_source(bare, said)
     return read_source(source, said, label_column=None)
+
+
+def _unused(recording: Recording, options: Mapping[str, Any]) -> Iterator[str]:
+    """Yield why options that were given have no use for a recording."""
+    clock: Any = recording.attributes.get("clock", {})
+    if options.get("sample_rate_hz") is not None and "sample_rate_hz" not in clock:
+        yield "sample_rate_hz is not used, because the recording has time stamps."
+    if options.get("label_column") is not None and not recording.label_spans:
+        yield f"there are no labels in a column {options['label_column']!r}."
 
 
 def _notes(

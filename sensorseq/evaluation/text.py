@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sensorseq.errors import printable
-from sensorseq.readers.columns import describe_counters
+from sensorseq.readers.columns import describe_counters, describe_dropped
 from sensorseq.text import listed
 
 if TYPE_CHECKING:
@@ -191,13 +191,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         )
         lines.append(wrapped(f"{words} name the others with --channels."))
     unlabeled = all(set(by_class) == {""} for by_class in summary["counts"].values())
-    for name, count in summary["dropped_columns"].items():
-        lines.append(
-            wrapped(
-                f"column {name!r} of {count} recording(s) is not numeric and was skipped"
-                + (f"; if it is the label, use --label-column {name}" if unlabeled else "")
-            )
-        )
+    lines += map(wrapped, describe_dropped(summary["dropped_columns"], may_be_label=unlabeled))
     lines += map(wrapped, describe_counters(summary.get("counters", {})))
     if summary["n_reused"]:
         lines.append(f"{summary['n_reused']} recordings were reused from an earlier run")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sensorseq.errors import ArgumentError, InputError, did_you_mean
 from sensorseq.prediction.sensor_stream import SensorStream
 from sensorseq.prediction.stream import DecisionStream, StreamDecision
-from sensorseq.recording import TIME_COLUMNS
+from sensorseq.recording import TIME_COLUMNS, column_names
 
 FORMATS = ("csv", "float32", "float64")
 _BLOCK = 1 << 16  # most bytes read at once
@@ -62,7 +62,8 @@ class SampleParser:
         sensor: str = "",
     ):
         self._of = f" of sensor {sensor!r}" if sensor else ""
-        self._kind, self._channels, self._time_column = kind, channels, time_column
+        self._kind, self._channels = kind, channels
+        self._time_column = None if time_column is None else time_column.strip()
         self._rest = b""
         self._columns: list[int] | None = None  # columns of the channels, once known
         self._time: int | None = None
@@ -149,7 +150,7 @@ class SampleParser:
             self._time = None if len(fields) == n else 0
             self._columns = list(range(len(fields) - n, len(fields)))
             return True
-        names = [field.decode("utf-8-sig", "replace").strip('"') for field in fields]
+        names = column_names(field.decode("utf-8-sig", "replace").strip('"') for field in fields)
         missing = [name for name in self._channels if name not in names]
         if len(missing) == n:  # not a header with our names, perhaps the end of a truncated line
             self._count_unreadable(b",".join(fields))

@@ -13,13 +13,20 @@ from numpy.typing import NDArray
 from sensorseq.errors import PreparedFileError
 from sensorseq.io.checksums import DamagedFileError
 from sensorseq.io.prepared import PreparedFile
-from sensorseq.preprocessing.options import OPTIONS
+from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.text import listed
 
 SELECTING = ("files", "pair", "labels", "exclude", "manifest")
 """Options that choose recordings; the windows of a recording do not depend on them."""
 
 _N_NAMED = 3
+
+
+def selecting(options: PreparationOptions) -> tuple[str, ...]:
+    """Return the options that only choose recordings; of a label column, classes choose samples."""
+    if options.label_column is None:
+        return SELECTING
+    return tuple(name for name in SELECTING if name not in ("labels", "exclude"))
 
 
 class EarlierFile:

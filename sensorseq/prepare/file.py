@@ -25,7 +25,7 @@ from sensorseq.inspection.copies import window_keys
 from sensorseq.io.checksums import DamagedFileError
 from sensorseq.io.parts import PartFolder
 from sensorseq.io.prepared import WindowColumns, write_window_blocks
-from sensorseq.prepare.earlier import SELECTING, EarlierFile, StoredPart, reason_of
+from sensorseq.prepare.earlier import EarlierFile, StoredPart, reason_of, selecting
 from sensorseq.prepare.part import (
     PART_VERSION,
     SPOILT,
@@ -51,6 +51,7 @@ from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.steps.derive import DerivedSteps, channel_rates
 from sensorseq.preprocessing.windows.label_rules import MIN_PURITY, check_class_fates
 from sensorseq.readers import RecordingSource, read_source_rate
+from sensorseq.readers.find import check_labels
 from sensorseq.readers.stamps import describe_clock, odd_rates
 from sensorseq.recording import Channel
 
@@ -108,7 +109,7 @@ class FilePreparation:
         decisive = [
             words.replace(f"{name} ", f"`{name}` ", 1) if words.startswith(name) else words
             for name, words in options.items()
-            if name not in (*SELECTING, "on_error")
+            if name not in (*selecting(self.request.options), "on_error")
         ]
         if resume and decisive:
             if self.folder.has_parts:
@@ -492,6 +493,11 @@ class FilePreparation:
     def _check_classes(self, kept: list[Facts]) -> None:
         left = {label for one in kept for label in one.labels}
         there = {label for one in self.facts for label in one.labels_there}
+        use = self.request.options
+        if use.label_column is not None:  # others are known before reading
+            known = {str(label) for label in (there | self.labels) - {None}}
+            others = [name for one in self.facts for name in one.left_out_classes]
+            check_labels(use.labels, known, "of a recording", others)
         self._check_fates()
         lost = sorted(str(label) for label in (self.labels | there) - left - {None})
         if lost:

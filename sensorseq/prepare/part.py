@@ -5,7 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
@@ -17,13 +17,14 @@ from sensorseq.errors import RecordingError, SignalError, WindowError, printable
 from sensorseq.io.parts import read_part, read_part_facts, write_part
 from sensorseq.io.remote import here, upload
 from sensorseq.io.scratch import count_where
-from sensorseq.prepare.earlier import SELECTING, StoredPart
+from sensorseq.prepare.earlier import StoredPart, selecting
 from sensorseq.preprocessing.cutting import describe_cut
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.plan import PreparationPlan, WindowTable
 from sensorseq.preprocessing.scale.odd_scales import measure_scales
 from sensorseq.preprocessing.windows.label_rules import Fate
 from sensorseq.readers import RecordingSource, digest_source, read_source
+from sensorseq.readers.find import left_out_classes
 from sensorseq.readers.source import at_hand
 from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.windows import WindowSet
@@ -35,7 +36,6 @@ _PART_OPTIONS = [  # options that determine a recording's windows; derived steps
     name
     for name, option in OPTIONS.items()
     if option.section in ("input", "resample", "window") or name == "random_state"
-    if name not in SELECTING
 ]
 
 
@@ -81,6 +81,7 @@ class Facts:
     dropped: list[dict[str, Any]]
     sources: list[dict[str, Any]]
     scales: dict[str, list[float]] | None = None  # from `measure_scales`
+    left_out_classes: list[str] = field(default_factory=list)  # of the label column
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields in the form that JSON stores."""
@@ -187,6 +188,7 @@ def _cut(
         dropped=windows.provenance["dropped"],
         sources=sources,
         scales=measure_scales(recording),
+        left_out_classes=left_out_classes(recording),
     )
     return facts, arrays
 
@@ -217,7 +219,11 @@ def _key(task: PartTask, files: Iterable[Mapping[str, Any]]) -> str:
     return _hashed(
         PART_VERSION,
         input_key(task.source, files),
-        {name: getattr(task.options, name) for name in _PART_OPTIONS},
+        {
+            name: getattr(task.options, name)
+            for name in _PART_OPTIONS
+            if name not in selecting(task.options)
+        },
         [step.to_dict() for step in task.plan.steps],
         task.sample_rate_hz,
         task.salvage,

@@ -15,7 +15,7 @@ from sensorseq.preprocessing.configuration import PrepareConfiguration, read_con
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments, with_changes
 from sensorseq.preprocessing.steps.derive import DERIVE
-from sensorseq.readers.columns import describe_counters
+from sensorseq.readers.columns import describe_counters, describe_dropped
 
 # These describe a run, not the file.
 _OF_A_RUN = ("path", "n_reused", "size_bytes", "action", "changes")
@@ -83,7 +83,9 @@ class PreparedSummary:
     sample_rate_hz: float
     sample_rate_from: str  # "given", or how it was chosen
     dropped: list[dict[str, Any]] = field(default_factory=list)  # recordings or segments of them
-    dropped_columns: dict[str, int] = field(default_factory=dict)  # columns without numbers
+    dropped_columns: dict[str, int] = field(
+        default_factory=dict
+    )  # without a number for each sample
     # Columns that count instead of measuring.
     counters: dict[str, int] = field(default_factory=dict)
     n_reused: int = 0  # recordings reused from an interrupted run or from the existing file
@@ -155,11 +157,8 @@ class PreparedSummary:
         lines += [f"  dropped {count}: {reason}" for reason, count in reasons.items()]
         lines += [f"  {line}" for line in self.derived]
         lines += [f"  {clock} in {count} recording(s)" for clock, count in self.clocks.items()]
-        lines += [
-            f"  column {name!r} holds no numbers (in {count} recording(s)), so it was ignored"
-            for name, count in self.dropped_columns.items()
-        ]
-        lines += [f"  {text}" for text in describe_counters(self.counters)]
+        left_out = [*describe_dropped(self.dropped_columns), *describe_counters(self.counters)]
+        lines += [f"  {text}" for text in left_out]
         return "\n".join(map(printable, lines))
 
 

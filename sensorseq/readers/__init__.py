@@ -9,7 +9,7 @@ from sensorseq.errors import RecordingError, check_choice, printable
 from sensorseq.options import NAMES, ReadOptions, takes_read_options
 from sensorseq.readers.arrays import list_arrays, read_arrays
 from sensorseq.readers.csv import read_csv
-from sensorseq.readers.find import RecordingSource, find_recordings
+from sensorseq.readers.find import RecordingSource, check_labels, find_recordings, left_out_classes
 from sensorseq.readers.hdf5 import read_hdf5
 from sensorseq.readers.join import join_sensors
 from sensorseq.readers.parquet import read_parquet
@@ -132,6 +132,21 @@ def read_sensors(
     }
 
 
+def _check_all_used(recordings: list[Recording], options: ReadOptions) -> None:
+    """Warn if no recording needs the rate; raise for a label that none has."""
+    clocks = [cast(dict[str, Any], one.attributes.get("clock", {})) for one in recordings]
+    if options.sample_rate_hz and not any("sample_rate_hz" in clock for clock in clocks):
+        warnings.warn(
+            f"sample_rate_hz={options.sample_rate_hz:g} is not used: it is the rate of rows without"
+            " a time, and all recordings have one. To resample, give it to PreparePipeline.",
+            stacklevel=4,
+        )
+    if options.label_column is not None:  # others are known before reading
+        known = {label for one in recordings for label in one.labels}
+        others = [name for one in recordings for name in left_out_classes(one)]
+        check_labels(options.labels, known, "of a recording", others)
+
+
 def _read_all(
     path: str | os.PathLike[str],
     sources: list[RecordingSource],
@@ -152,4 +167,5 @@ def _read_all(
             warnings.warn(f"left out: {error}", stacklevel=2)
     if not recordings:
         raise RecordingError(f"{path}: none of {len(sources)} recording(s) can be read.")
+    _check_all_used(recordings, options)
     return recordings

@@ -21,23 +21,27 @@ from sensorseq.readers.columns import (
     Origin,
     Table,
     check_names,
-    is_time_name,
+    find_clocks,
     read_recording,
+    refuse_windows,
     refusing_content,
     texts_of_numbers,
 )
 from sensorseq.readers.mat5 import read_mat5
 from sensorseq.readers.robot_logs import Topic
 from sensorseq.readers.stamps import Stamps, seconds_of
-from sensorseq.recording import TIME_COLUMNS, Recording
+from sensorseq.recording import Recording, column_names
+from sensorseq.text import listed
 
 _Arrays = dict[str, NDArray[Any]]
 _NUMBERS = "fiub"
+_RATE = "sample_rate_hz"
+"""The array that can replace the time stamps."""
 _ELEMENT = re.compile(r"(.+)\[\d+\]")
 _DEEPEST = 16  # deepest nesting of groups
 
 
-@takes_read_options(*FILE_OPTIONS, "channels")
+@takes_read_options(*FILE_OPTIONS, "channels", "sample_rate_hz")
 def read_arrays(
     path: Path,
     options: ReadOptions,
@@ -51,15 +55,15 @@ def read_arrays(
     A vector is a channel; each column of a 2-D array is one, named ``name[0]``, with time along
     either axis. Fields of MATLAB structs and of structured arrays are named ``struct.field``. Time
     is an array, or a number ``sample_rate_hz``. Single numbers are no channels. Nothing is
-    unpickled.
+    unpickled: objects, and cells of MATLAB, are listed in ``attributes["dropped_columns"]``.
 
     Parameters
     ----------
     path, recording_id, group, label
         As in `read_csv`.
     options : ReadOptions, optional
-        `channels`, `time_column`, `time_unit`, `units`, `repair_stamps` and `label_column` are
-        used, and can be given by name.
+        `channels`, `time_column`, `time_unit`, `units`, `repair_stamps`, `label_column` and
+        `sample_rate_hz` are used, and can be given by name.
 
     Raises
     ------
@@ -75,8 +79,9 @@ class ArraysTable(Table):
     """The arrays of a file that belong to the wanted channels, and their timestamps."""
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
-        self._arrays = _load(path)
-        super().__init__(path, [name for name, array in self._arrays.items() if array.size > 1])
+        self._arrays, self._left_out = _load(path)
+        names = [name for name, array in self._arrays.items() if array.size > 1]
+        super().__init__(path, [*names, *self._left_out])
 
     def time_name(self, options: ReadOptions) -> str:
         """Return the name of the timestamps' array, or of the array with the rate instead."""
@@ -90,7 +95,9 @@ class ArraysTable(Table):
         path, channels, stamps = self.path, options.channels, self._stamps
         columns: Columns = {}
         for name in names:
-            if _is_wanted(name, channels):
+            if name in self._left_out:
+                columns[name] = None
+            elif _is_wanted(name, channels):
                 columns |= _split(path, name, self._arrays[name], len(stamps.seconds), time_name)
         for name in (names and channels) or ():
             if name not in columns:
@@ -100,10 +107,21 @@ class ArraysTable(Table):
                     + did_you_mean(name, known)
                 )
         columns.pop(time_name, None)  # it may be a column of a 2-D array
+        odd = next((name for name in names if name in self._left_out), None)
+        if odd and all(values is None for values in columns.values()):
+            raise RecordingError(
+                f"{path}: there is no array of numbers; {odd!r} holds {self._left_out[odd]}. Store"
+                " the samples as arrays of numbers."
+            )
         return columns, stamps
 
     def labels(self, name: str) -> list[str | None]:
         """Return strings or numbers as labels."""
+        if name in self._left_out:
+            raise RecordingError(
+                f"{self.path}: {name!r} holds {self._left_out[name]}, no labels; store them as an"
+                " array of numbers or words."
+            )
         given = self._arrays[name].ravel()
         if given.dtype.kind in _NUMBERS:
             return texts_of_numbers(given.astype(np.float64))
@@ -125,12 +143,17 @@ def list_arrays(path: Path) -> list[Topic]:
         If the file is damaged.
     """
     with refusing_content(path):
-        return list(_listed(path, _load(path)))
+        return list(_listed(path, _load(path)[0]))
 
 
 def _listed(path: Path, arrays: _Arrays) -> Iterator[Topic]:
     for name, array in sorted(arrays.items()):
-        if array.size < 2 or array.dtype.kind not in _NUMBERS or array.ndim > 2:
+        if array.size < 2 or array.dtype.kind not in _NUMBERS:
+            continue
+        shape = " x ".join(map(str, array.shape))
+        if array.ndim > 2:
+            _time(path, arrays, ReadOptions(), [name])  # of windows there is none
+            yield Topic(name, f"{array.dtype} {shape}", len(array), math.nan, ())
             continue
         n_samples, rate_hz = max(array.shape), math.nan
         channels = [name] if array.ndim == 1 else [f"{name}[{i}]" for i in range(min(array.shape))]
@@ -138,7 +161,6 @@ def _listed(path: Path, arrays: _Arrays) -> Iterator[Topic]:
             stamps = _time(path, arrays, ReadOptions(), [name])[1].seconds
             if len(stamps) in array.shape:
                 n_samples, rate_hz = len(stamps), 1 / float(np.median(np.diff(stamps)))
-        shape = " x ".join(map(str, array.shape))
         yield Topic(name, f"{array.dtype} {shape}", n_samples, rate_hz, tuple(channels))
 
 
@@ -149,10 +171,10 @@ def _is_wanted(name: str, channels: Sequence[str] | None) -> bool:
 def _split(path: Path, name: str, array: NDArray[Any], n_samples: int, time_name: str) -> Columns:
     """Return an array's columns by name; None for one without numbers."""
     if array.ndim > 2 or n_samples not in array.shape:
+        by = repr(time_name) if time_name else "the longest array"
         raise RecordingError(
-            f"{path}: {name!r} has shape {array.shape}, but {time_name!r} gives {n_samples}"
-            " samples. Choose what belongs together with `channels`, and its time with"
-            " `time_column`."
+            f"{path}: {name!r} has shape {array.shape}, but {by} gives {n_samples} samples. Choose"
+            " what belongs together with `channels`, and its time with `time_column`."
         )
     if array.dtype.kind not in _NUMBERS:
         return {name: None}
@@ -168,7 +190,7 @@ def _split(path: Path, name: str, array: NDArray[Any], n_samples: int, time_name
 def _time(
     path: Path, arrays: _Arrays, options: ReadOptions, channels: Sequence[str] | None
 ) -> tuple[str, Stamps]:
-    """Return the name of the time array, and the timestamps."""
+    """Return the name of the time array, or "" for rows of a given rate, and the timestamps."""
     time_column = options.time_column
     vectors = {name: array for name, array in arrays.items() if array.ndim == 1 and array.size > 1}
     if time_column is not None:
@@ -179,31 +201,24 @@ def _time(
         check_names(path, [time_column], list(vectors))
         usual = [time_column]
     else:
-        usual = [name for name in TIME_COLUMNS if name in vectors]
-        usual = usual or [name for name in vectors if is_time_name(name.rpartition(".")[2])]
-        if len(usual) > 1 and channels is not None:
-            within = [name.rpartition(".")[:2] for name in usual]
-            usual = [
-                name
-                for name, holder in zip(usual, within, strict=True)
-                if all(one.startswith("".join(holder)) for one in channels)
-            ]
-    rate = next((a for n, a in arrays.items() if n.rpartition(".")[2] == "sample_rate_hz"), None)
-    if not usual and rate is not None and rate.size == 1:
-        rate_hz = float(rate.item())
-        if not (np.isfinite(rate_hz) and rate_hz > 0):
-            raise RecordingError(
-                f"{path}: the array 'sample_rate_hz' is {rate_hz!r}, not a positive rate."
-            )
-        shapes = [a.shape for n, a in arrays.items() if a.size > 1 and _is_wanted(n, channels)]
-        n_samples = max((max(shape) for shape in shapes), default=0)
-        return "sample_rate_hz", Stamps(np.arange(n_samples) / rate_hz, {})
+        usual = find_clocks(vectors, channels, ".")
+    if not usual:
+        wanted = {n: a for n, a in arrays.items() if a.size > 1 and _is_wanted(n, channels)}
+        for name, array in wanted.items():
+            refuse_windows(path, name, array.shape, array.dtype.kind)
+        rate_hz, facts = _stored_rate(path, arrays, channels), {}
+        if rate_hz is None and options.sample_rate_hz:
+            rate_hz = float(options.sample_rate_hz)
+            facts = {"sample_rate_hz": rate_hz}
+        if rate_hz is not None:
+            n_samples = max((max(array.shape) for array in wanted.values()), default=0)
+            return "" if facts else _RATE, Stamps(np.arange(n_samples) / rate_hz, facts)
     if len(usual) != 1:
         found = f"several times ({', '.join(usual)})" if usual else "no array time or time_s"
+        way_out = "" if usual else ", or the rate of the rows with `sample_rate_hz`"
         raise RecordingError(
-            f"{path}: has {found}; its vectors are {', '.join(list(vectors)[:12]) or 'none'}. Give"
-            " the time with `time_column`, choose `channels` of one time, or store an array"
-            " 'sample_rate_hz'."
+            f"{path}: has {found}; its vectors are {listed(vectors) or 'none'}. Give the time with"
+            f" `time_column`{way_out}, choose `channels` of one time, or store an array '{_RATE}'."
         )
     stamps = vectors[usual[0]]
     texts = stamps.dtype.kind not in _NUMBERS + "mM"
@@ -212,8 +227,29 @@ def _time(
     )
 
 
-def _load(path: Path) -> _Arrays:
-    """Return the arrays of a file by name; row and column vectors have one dimension."""
+def _stored_rate(path: Path, arrays: _Arrays, channels: Sequence[str] | None) -> float | None:
+    """Return the rate that is stored with the channels, or None."""
+    stored = {n: a for n, a in arrays.items() if n.rpartition(".")[2] == _RATE and a.size == 1}
+    around = [n for n in stored if all(c.startswith(n[: -len(_RATE)]) for c in channels or ())]
+    inner = max(around, key=len, default=None) if channels is not None else None
+    rates = {n: float(a.item()) for n, a in stored.items() if inner in (None, n)}
+    for name, rate_hz in rates.items():
+        if not (np.isfinite(rate_hz) and rate_hz > 0):
+            raise RecordingError(f"{path}: the array {name!r} is {rate_hz!r}, not a positive rate.")
+    if len(set(rates.values())) > 1:
+        each = ", ".join(f"{name} {rate_hz:g}" for name, rate_hz in rates.items())
+        raise RecordingError(
+            f"{path}: stores several rates ({each}); choose `channels` of one of them."
+        )
+    return next(iter(rates.values()), None)
+
+
+def _load(path: Path) -> tuple[_Arrays, dict[str, str]]:
+    """Return the arrays of a file by name, and what else there is: its name and kind.
+
+    Row and column vectors have one dimension.
+    """
+    left_out: dict[str, str] = {}
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the headers of damaged files
@@ -224,15 +260,17 @@ def _load(path: Path) -> _Arrays:
                 else:
                     sizes = (member.file_size for member in loaded.zip.infolist())
                     check_unpacked(path, sum(sizes), path.stat().st_size)
-                # other members of an archive are returned as bytes
-                arrays = {n: array for n, array in loaded.items() if isinstance(array, np.ndarray)}
+                arrays = dict(_of_numpy(loaded, left_out))
             elif file.read(10) == b"MATLAB 7.3":
                 with isolated.opened(path, "a MATLAB file") as holder:
-                    arrays = dict(_in_hdf5(holder, "", set()))
+                    arrays = dict(_in_hdf5(holder, "", set(), left_out))
             else:
                 file.seek(0)
-                arrays = read_mat5(file.read(), path)
-            return dict(item for name, array in arrays.items() for item in _fields(name, array))
+                arrays = read_mat5(file.read(), path, left_out)
+            found = [item for name, array in arrays.items() for item in _fields(name, array)]
+            names = column_names(name for name, _ in found)
+            left_out = {name.strip(): kind for name, kind in left_out.items()}
+            return dict(zip(names, (array for _, array in found), strict=True)), left_out
     except RecordingError:
         raise
     except Exception as error:  # foreign parsers may raise anything for damaged bytes
@@ -246,6 +284,20 @@ def _load(path: Path) -> _Arrays:
         ) from error
 
 
+def _of_numpy(loaded: Any, left_out: dict[str, str]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the arrays of a NumPy file; what would have to be unpickled is left out."""
+    for name in loaded:
+        try:
+            array = loaded[name]
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise
+            left_out[name] = "Python objects, which are never loaded (allow_pickle=False)"
+            continue
+        if isinstance(array, np.ndarray):  # other members of an archive are returned as bytes
+            yield name, array
+
+
 def _fields(name: str, array: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield an array, or each field of a structured one; rows and columns become vectors."""
     for field in array.dtype.names or ():
@@ -256,14 +308,18 @@ def _fields(name: str, array: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]
         yield name, array.ravel() if array.size == max(array.shape, default=1) else array
 
 
-def _in_hdf5(group: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, NDArray[Any]]]:
+def _in_hdf5(
+    group: Any, prefix: str, seen: set[int], left_out: dict[str, str]
+) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the numeric arrays of a MATLAB 7.3 file, whose axes are transposed."""
     seen.add(group.place)
     for name, dataset in group.datasets.items():
         kind = dataset.attrs.get("MATLAB_class", ["double"])[0]
         if dataset.dtype.kind not in _NUMBERS or kind in ("char", "cell", "function_handle"):
+            if kind != "char":
+                left_out[prefix + name] = "no numbers"
             continue
         yield prefix + name, dataset[()].T
     for name, inner in group.groups.items():
         if not name.startswith("#") and inner.place not in seen and prefix.count(".") < _DEEPEST:
-            yield from _in_hdf5(inner, f"{prefix}{name}.", seen)
+            yield from _in_hdf5(inner, f"{prefix}{name}.", seen, left_out)

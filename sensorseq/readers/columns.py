@@ -1,6 +1,7 @@
 """Turn named columns of a file into a Recording, with the checks common to all tables."""
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -36,8 +37,6 @@ Columns = dict[str, NDArray[np.float64] | None]  # None if there are no numbers
 
 FILE_OPTIONS = ("time_column", "time_unit", "units", "repair_stamps", "label_column")
 """The options of every reader of one file."""
-COMMENTS = ("#", "%", "//", "sep=")
-"""What a line before the header begins with, in files of other programs."""
 _NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # or as named by pandas
 _FEWEST_ROWS = 30  # fewer rows may increase by chance
 _SAME_CLOCK = 0.01
@@ -89,6 +88,34 @@ def _usual_time_columns(names: list[str]) -> list[str]:
     return usual or [name for name in names if is_time_name(name)]
 
 
+def find_clocks(names: Iterable[str], channels: Sequence[str] | None, separator: str) -> list[str]:
+    """Return the names for timestamps among names such as ``imu/time``.
+
+    Those of the innermost group around all the channels, by default around all columns; if there is
+    no such group, all of them. In one group, ``time`` and ``time_s`` come first.
+    """
+    there = list(names)
+    last = {name: name.rpartition(separator)[2] for name in there}
+    times = [name for name in there if is_time_name(last[name])]
+    folder = {name: name[: len(name) - len(last[name])] for name in times}
+    wanted = there if channels is None else channels
+    around = [f for f in folder.values() if all(one.startswith(f) for one in wanted)]
+    inner = max(around, key=len, default=None)
+    times = [name for name in times if inner is None or folder[name] == inner]
+    usual = [name for name in times if last[name] in TIME_COLUMNS]
+    return usual or times
+
+
+def refuse_windows(path: Path, name: str, shape: Sequence[int], kind: str) -> None:
+    """Raise if an array without a time has the three axes of windows: N, T and C."""
+    if len(shape) == 3 and kind in "fiub" and min(shape) > 0:
+        raise RecordingError(
+            f"{path}: {name!r} has shape {tuple(shape)} and no time. If these are {shape[0]}"
+            f" windows already cut, of {shape[1]} samples and {shape[2]} channels, load them with"
+            " Python and call fit(X, y); recordings are 1-D or 2-D arrays of samples."
+        )
+
+
 def stamps_of_rows(columns: Columns, options: ReadOptions) -> Stamps:
     """Return the timestamps of rows that have none but are sampled at a given rate."""
     assert options.sample_rate_hz is not None  # checked by `Table.time_name`
@@ -99,8 +126,11 @@ def stamps_of_rows(columns: Columns, options: ReadOptions) -> Stamps:
 
 
 def is_time_name(name: str) -> bool:
-    """Test whether a column has a name for timestamps, with or without a unit."""
-    return _TIME_NAME.fullmatch(name) is not None
+    """Test whether a column has a name for timestamps, with or without a unit.
+
+    A mark of comments before it, as in ``%time`` of ``rostopic echo -p``, is no part of it.
+    """
+    return _TIME_NAME.fullmatch(name.lstrip("%# ")) is not None
 
 
 def check_timestamps(
@@ -352,6 +382,21 @@ def describe_counters(counters: Mapping[str, int]) -> list[str]:
     ]
 
 
+def describe_dropped(columns: Mapping[str, int], *, may_be_label: bool = False) -> list[str]:
+    """Return a sentence for the columns left out of equally many recordings."""
+    lines = []
+    for count in sorted(set(columns.values()), reverse=True):
+        names = [name for name, n in columns.items() if n == count]
+        has = "column" if len(names) == 1 else "columns"
+        label = f"; if it is the label, use --label-column {shlex.quote(names[0])}"
+        hint = label if may_be_label else ""
+        lines.append(
+            f"left out {has} {listed(map(repr, names), 6)} of {count} recording(s): no number for each"
+            f" sample{hint}"
+        )
+    return lines
+
+
 def _rises(values: NDArray[np.floating]) -> bool:
     """Test whether a column strictly increases or decreases."""
     first = np.diff(values[:_FEWEST_ROWS])
@@ -562,6 +607,6 @@ _OTHER_FORM = re.compile(
 
 
 def _before_header(names: list[str]) -> str:
-    if len(names) == 1 or (names and names[0].startswith(COMMENTS)):
+    if len(names) == 1:
         return " The first line must hold the column names; remove what stands before them."
     return ""

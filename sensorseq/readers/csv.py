@@ -8,6 +8,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,6 @@ from sensorseq.errors import ArgumentError, OutputError, RecordingError, repeate
 from sensorseq.io.scratch import Rows, append_bytes, folder_for, release_mapped, temporary_file
 from sensorseq.options import CSV_FORM, ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
-    COMMENTS,
     FILE_OPTIONS,
     CodedLabels,
     Columns,
@@ -34,11 +34,12 @@ from sensorseq.readers.columns import (
     as_float,
     check_names,
     is_missing,
+    is_time_name,
     read_recording,
     stamps_of_rows,
 )
 from sensorseq.readers.stamps import EXACT, DateTexts, Stamps, is_date, seconds_of
-from sensorseq.recording import Recording
+from sensorseq.recording import Recording, column_names
 from sensorseq.text import listed
 
 
@@ -75,6 +76,11 @@ class CsvFormat(NamedTuple):
             )
         if self.decimal not in (None, ".", ","):
             raise ArgumentError(f"decimal={self.decimal!r} must be '.' or ','.")
+        if self.names is not None and self.no_header is False:
+            raise ArgumentError(
+                "`names` are for files without a header line; leave out no_header=False, or"
+                " `names`."
+            )
         if (twice := repeated(self.names or ())) is not None:
             raise ArgumentError(f"`names` has {twice!r} more than once.")
         return self
@@ -208,9 +214,9 @@ class CsvTable(Table):
             raise RecordingError(f"{path}: is not a text in {encoding} ({error}).") from error
         if _NOT_BLANK.search(self._text) is None:
             raise RecordingError(f"{path}: the file is empty.")
-        line = _FIRST_LINE.match(self._text)
-        assert line is not None  # any text has a first line
-        self._first_line = line
+        if self._form.separator == " ":
+            self._text = _of_single_blanks(self._text, self._folder)
+        self._first_line = line = self._begin()
         self._data_at = line.end() if self._form.has_header else line.start(1)
         super().__init__(path, self._header())
 
@@ -223,6 +229,32 @@ class CsvTable(Table):
             return columns, stamps_of_rows(columns, options)
         columns = self.numbers([name for name in self.names if name in {*names, time_name}])
         return columns, self.stamps(time_name, columns.pop(time_name), options.time_unit)
+
+    def _begin(self) -> re.Match[bytes]:
+        """Return the line of column names, or without one, that of the first samples.
+
+        Comments before it are passed over. The last of them has the names if what follows are
+        samples, as ``%time,x`` of ``rostopic echo -p`` and ``# time,x`` of numpy.
+        """
+        comment, line = None, _FIRST_LINE.match(self._text)
+        assert line is not None  # any text has a first line
+        while _is_comment(line) and line.end() < len(self._text):
+            comment, line = line, _FIRST_LINE.match(self._text, line.end())
+            assert line is not None
+        if comment is None or not self._form.has_header:
+            return line
+        (names, samples), decimal = map(self._fields, (comment, line)), self._form.decimal or "."
+        are_names = len(names) == len(samples) and not _is_sample(names, decimal)
+        of_time = [any(map(is_time_name, fields)) for fields in (names, samples)]
+        if are_names and (_is_sample(samples, decimal) or of_time == [True, False]):
+            return comment
+        return line
+
+    def _fields(self, line: re.Match[bytes]) -> list[str]:
+        text = line[1].decode("utf-8-sig", errors="replace")
+        # A quote may follow the blank after a separator.
+        read = csv.reader([text], delimiter=self._form.separator, skipinitialspace=True)
+        return next(read, [])
 
     def _header(self) -> list[str]:
         """Return the column names."""
@@ -239,11 +271,16 @@ class CsvTable(Table):
             raise RecordingError(
                 f"{path}: the header is not UTF-8 text ({error}).{OTHER_ENCODING}"
             ) from error
-        fields = next(csv.reader([header], delimiter=self._form.separator), [])
+        fields = self._fields(line)
+        if header.count('"') % 2:
+            raise RecordingError(
+                f"{path}: the column names cannot be told apart; check the quotes in the first"
+                " line."
+            )
         self._check_form(header, fields)
         if not self._form.has_header:
             return self._names_of(fields)
-        names, decimal = fields, self._form.decimal or "."
+        names, decimal = column_names(fields), self._form.decimal or "."
         others = [f for f in fields if f.strip() and as_float(f, decimal) is None]
         if len(others) < sum(map(bool, fields)) and all(map(is_date, others)):
             raise RecordingError(
@@ -252,10 +289,12 @@ class CsvTable(Table):
                 f" column_1 to column_{len(fields)}."
             )
         twice = repeated(names)
+        if twice:
+            raise RecordingError(f"{path}: column {twice!r} appears more than once in the header.")
         if twice is not None:
-            form = "" if twice else " Only one character separates two fields."
             raise RecordingError(
-                f"{path}: column {twice!r} appears more than once in the header.{form}"
+                f"{path}: {names.count('')} columns have no name. Only one character separates two"
+                " fields; if blanks or tabs in any number do, use delimiter=' '."
             )
         if _NOT_BLANK.search(self._text, line.end()) is None:
             raise RecordingError(f"{path}: has a header but no samples.")
@@ -284,8 +323,10 @@ class CsvTable(Table):
         path, mark = self.path, self._form.separator
         row = _FIRST_LINE.match(self._text, self._first_line.end())
         second = row[1].decode(errors="replace") if row else ""
-        is_one = len(names) == 1 and not names[0].startswith(COMMENTS)
-        for other in ";\t,| :" if is_one else "":
+        is_table = 1 < len(names) == _n_fields(second, mark)
+        if self._form.has_header and not is_table:
+            self._check_lines_before(len(names))
+        for other in ";\t,|" if len(names) == 1 else "":
             if 1 < _n_fields(header, other) == _n_fields(second, other):
                 name = {"\t": "tab"}.get(other, other)
                 raise RecordingError(
@@ -293,12 +334,55 @@ class CsvTable(Table):
                     " if numbers have decimal commas, also decimal=','."
                 )
         n_fields = _n_fields(second, mark)
+        by_blanks = len(header.split())
+        odd = mark in " \t" and n_fields != len(names)
+        if mark != " " and (len(names) == 1 or odd) and 1 < by_blanks == len(second.split()):
+            raise RecordingError(
+                f"{path}: its columns are separated by blanks or tabs. Use delimiter=' ', which"
+                " takes any number of them for one separator; if numbers have decimal commas, also"
+                " decimal=','."
+            )
+        if len(names) == 1 and 1 < _n_fields(header, ":") == _n_fields(second, ":"):
+            raise RecordingError(f"{path}: its columns are separated by ':'. Use delimiter=':'.")
         if n_fields > len(names) and self._form.has_header:
             raise RecordingError(
                 f"{path}: its first line has {len(names)} column name(s), the next line"
                 f" {n_fields} fields. The first line must hold all names: remove lines before it,"
                 f" and {mark!r} at the ends of lines or in numbers."
             )
+
+    def _check_lines_before(self, n_names: int) -> None:
+        """Raise if a later line has the column names: one of words, followed by one of numbers."""
+        decimal, line = self._form.decimal or ".", self._first_line
+        lines = [line]
+        while len(lines) < _MOST_LINES_BEFORE and line.end() < len(self._text):
+            found = _FIRST_LINE.match(self._text, line.end())
+            assert found is not None
+            line = found
+            lines.append(line)
+        if '"' in "".join(line[1].decode(errors="replace") for line in lines[:2]):
+            return  # a field may go on in the next line
+        for mark in dict.fromkeys((self._form.separator, *",;\t|")):
+            rows = [
+                next(csv.reader([each[1].decode(errors="replace")], delimiter=mark), [])
+                for each in lines
+            ]
+            for at, (fields, samples) in enumerate(pairwise(rows)):
+                fits = 1 < len(fields) == len(samples)
+                if not (fits and _is_sample(samples, decimal) and all(fields)):
+                    continue
+                if any(as_float(field, decimal) is not None for field in fields):
+                    continue
+                if at == 0 or len(fields) == n_names:
+                    return
+                number = self._text[: lines[at].start(1)].count(b"\n") + 1
+                use = "" if mark == self._form.separator else f" and use delimiter={mark!r}"
+                raise RecordingError(
+                    f"{self.path}: line {number} seems to have the column names"
+                    f" ({listed(map(str.strip, fields), 4)}), but other lines stand before it."
+                    f" Remove the first {number - 1} line(s){use}; in a shell:"
+                    f" tail -n +{number} FILE > NEW."
+                )
 
     def numbers(self, names: list[str]) -> Columns:
         """Read the named columns as numbers; a word among numbers raises an error."""
@@ -410,7 +494,7 @@ class CsvTable(Table):
     ) -> Iterator[pa.RecordBatch]:
         """Yield rows of some columns, all at once if the text is in memory."""
         self._check_quotes()
-        source = pa.BufferReader(pa.py_buffer(self._text).slice(self._first_line.start(1)))
+        source = pa.BufferReader(pa.py_buffer(self._text).slice(self._data_at))
         convert = pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(names, type_),
             include_columns=names,
@@ -423,21 +507,15 @@ class CsvTable(Table):
         read = pyarrow.csv.ReadOptions(
             use_threads=False,
             block_size=_BLOCK_BYTES,
-            column_names=None if self._form.has_header else self.names,
+            column_names=self.names,
         )
-        try:
-            if isinstance(self._text, bytes):
-                table = pyarrow.csv.read_csv(source, read, parse, convert)
-                yield from table.combine_chunks().to_batches()
-                return
-            for batch in pyarrow.csv.open_csv(source, read, parse, convert):
-                yield batch
-                release_mapped(self._text)
-        except pa.ArrowKeyError as error:  # arrow found other names than Python's csv reader
-            raise RecordingError(
-                f"{self.path}: the column names cannot be told apart; check the quotes in the"
-                f" first line ({error})."
-            ) from error
+        if isinstance(self._text, bytes):
+            table = pyarrow.csv.read_csv(source, read, parse, convert)
+            yield from table.combine_chunks().to_batches()
+            return
+        for batch in pyarrow.csv.open_csv(source, read, parse, convert):
+            yield batch
+            release_mapped(self._text)
 
     def _check_quotes(self) -> None:
         """Raise if the last quote opens a field, which would swallow the rest of the file."""
@@ -498,6 +576,37 @@ def _in_utf8(text: bytes | mmap.mmap, encoding: str, folder: Path | None) -> byt
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
+def _of_single_blanks(text: bytes | mmap.mmap, folder: Path | None) -> bytes | mmap.mmap:
+    """Replace blanks and tabs, in any number, by one blank, and none at the ends of lines."""
+
+    def plain(line: bytes) -> bytes:
+        if b'"' in line:  # not within quotes
+            line = _BLANKS.sub(lambda found: found[1] or b" ", line.strip())
+            return line + b"\n"
+        return b" ".join(line.split()) + b"\n"
+
+    if folder is None or isinstance(text, bytes):
+        return b"".join(map(plain, bytes(text[:]).splitlines()))
+    with temporary_file(folder) as file:
+        at = 0
+        while at < len(text):
+            end = text.find(b"\n", min(at + _BLOCK_BYTES, len(text) - 1)) + 1 or len(text)
+            part = b"".join(map(plain, text[at:end].splitlines()))
+            append_bytes(file, memoryview(part), folder)
+            at = end
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _is_comment(line: re.Match[bytes]) -> bool:
+    return line[1].lstrip().startswith(_COMMENTS)
+
+
+def _is_sample(fields: list[str], decimal: str) -> bool:
+    """Test whether the first field of a line that is not empty is a number or a date."""
+    first = next((field for field in fields if field.strip()), "")
+    return as_float(first, decimal) is not None or is_date(first)
+
+
 def _n_fields(line: str, mark: str) -> int:
     """Count the fields of a line; 0 if the last one continues on the next line."""
     return 0 if line.count('"') % 2 else len(next(csv.reader([line], delimiter=mark), []))
@@ -523,7 +632,10 @@ _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 OTHER_ENCODING = " Give its encoding with `encoding`, such as encoding='latin-1'."
 _PLAIN_NUMBERS = "Write numbers without spaces, quotes or marks between thousands"
 _SEPARATOR = re.compile(r'(?![^\W_]|["+\-.\r\n\0])[\0-\x7f]')
-_FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*([^\r\n]*)")
+_FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\f\v]*[\r\n])*([^\r\n]*)")
+_COMMENTS = (b"#", b"%", b"//", b"sep=")  # how other programs begin lines before the header
+_BLANKS = re.compile(rb'("[^"]*")|[ \t]+')
+_MOST_LINES_BEFORE = 50
 _NOT_BLANK = re.compile(rb"\S")
 _BLOCK_BYTES = 1 << 20  # bytes of text parsed at once
 _GZIP_RATIO = 8  # highest compression ratio of numeric tables

@@ -9,16 +9,18 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known
 from sensorseq.io.remote import is_url, listing
-from sensorseq.options import LISTING, ReadOptions, takes_read_options
+from sensorseq.options import CSV_FORM, LISTING, ReadOptions, takes_read_options
 from sensorseq.readers.columns import as_float
 from sensorseq.readers.csv import OTHER_ENCODING, USUAL_FORM, CsvFormat
 from sensorseq.readers.long_table import TableRows, list_table
 from sensorseq.readers.suffixes import (
     ARRAY_SUFFIXES,
+    CSV_SUFFIXES,
+    HDF5_SUFFIXES,
     LOG_SUFFIXES,
     SUFFIXES,
     TABLE_SUFFIXES,
@@ -26,7 +28,7 @@ from sensorseq.readers.suffixes import (
     stem_of,
     suffix_of,
 )
-from sensorseq.recording import LabelSpan
+from sensorseq.recording import LabelSpan, Recording
 
 MANIFEST = "manifest.csv"
 _MANIFEST_COLUMNS = ("path", "label", "group", "recording_id", "start_s", "end_s")
@@ -98,7 +100,8 @@ class RecordingSource:
     @property
     def has_arrays(self) -> bool:
         """True for a single file of named arrays, of which only channels are read."""
-        return len(self.paths) == 1 and suffix_of(self.paths[0]) in ARRAY_SUFFIXES
+        kinds = (*ARRAY_SUFFIXES, *HDF5_SUFFIXES)
+        return len(self.paths) == 1 and suffix_of(self.paths[0]) in kinds
 
     @property
     def relative_paths(self) -> tuple[str, ...]:
@@ -169,21 +172,29 @@ def find_recordings(
         sources = _from_folders(root, excluded, ignore)
     elif root.exists():
         known_suffix_of(root)
+        if options.pair is not None:
+            raise ArgumentError(
+                f"`pair` joins files of a folder, and {root} is one file; give the folder, or"
+                " remove `pair`."
+            )
         name = stem_of(root)
-        return [RecordingSource(name, (root,), None, name, root=root.parent, form=form)]
+        sources = [RecordingSource(name, (root,), None, name, root=root.parent)]
     else:
         raise RecordingError(f"{root}: no such folder or file.")
     are_listed = table is not None or options.recording_column is not None
     exclusion = _Exclusion(excluded, root)
     matching = _matching(sources, patterns, root, table)
     sources = exclusion.keep(matching)
-    if not are_listed:
+    check_form_is_used(sources, options, table)
+    if root.is_dir() and not are_listed:
         _check_bare(sources)
         _check_empty_classes(root, matching, patterns, excluded, labels)
     if options.pair is not None:
         sources = exclusion.keep(_paired(sources, options.pair, patterns))
-    exclusion.check([*matching, *sources])
-    sources = _of_labels(sources, labels, root)
+    # The classes of a label column are known only when it is read.
+    by_column = options.label_column is not None
+    exclusion.check([*matching, *sources], every=not (by_column and _lack_labels(matching)))
+    sources = _of_labels(sources, labels, root, by_column=by_column)
     if not sources:
         raise RecordingError(f"{root}: every recording is excluded.")
     seen: dict[str, RecordingSource] = {}
@@ -196,6 +207,36 @@ def find_recordings(
             )
     sources = [replace(source, form=form) for source in sources]
     return sources if are_listed else sorted(sources, key=lambda s: s.recording_id)
+
+
+def check_form_is_used(
+    sources: Iterable[RecordingSource], options: ReadOptions, table: Path | None = None
+) -> None:
+    """Raise for options of CSV files where there is none, and a unit of time where all are logs.
+
+    They would be ignored in silence.
+
+    Parameters
+    ----------
+    sources : iterable of RecordingSource
+    options : ReadOptions
+    table : Path, optional
+        The manifest, which is a CSV file.
+
+    Raises
+    ------
+    ArgumentError
+        It names the option and what there is.
+    """
+    suffixes = {suffix_of(path) for source in sources for path in source.paths}
+    unused = ["time_unit"] if suffixes and suffixes.issubset(LOG_SUFFIXES) else []
+    if table is None and not suffixes.intersection(CSV_SUFFIXES):
+        unused += CSV_FORM
+    for name in unused:
+        if (given := getattr(options, name)) is not None:
+            there = " and ".join(sorted(str(suffix) for suffix in suffixes))
+            use = "is not for robot logs" if name == "time_unit" else "is for CSV files"
+            raise ArgumentError(f"{name}={given!r} {use}, and all files are {there}; remove it.")
 
 
 def _as_list(given: str | Sequence[str] | None) -> list[str]:
@@ -272,7 +313,9 @@ def _rows_of(content: bytes, form: CsvFormat, errors: str = "strict") -> "csv.Di
     fields = {m: head.replace('"', "").strip().split(m) for m in marks}
     several = next((m for m in marks if len(fields[m]) > 1), ",")
     mark = next((m for m in marks if "path" in fields[m]), several)
-    return csv.DictReader(io.StringIO(text, newline=""), delimiter=mark)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark)
+    reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+    return reader
 
 
 def _read_manifest(
@@ -559,12 +602,15 @@ class _Exclusion:
         self._met |= met
         return bool(met)
 
-    def check(self, sources: Iterable[RecordingSource]) -> None:
-        """Raise for patterns that matched nothing, which are probably typos."""
+    def check(self, sources: Iterable[RecordingSource], *, every: bool) -> None:
+        """Raise for patterns that matched nothing, which are probably typos.
+
+        If not `every` class is known, only for those of recordings, which have a slash.
+        """
         names = {name for one in sources for name in (*one.labels, one.recording_id)}
         for pattern in self.patterns:
             # A pattern for a recording must not suggest one for a whole class.
-            if pattern not in self._met:
+            if pattern not in self._met and (every or "/" in pattern):
                 like = [name for name in sorted(names) if "/" in name or "/" not in pattern]
                 raise ArgumentError(
                     f"exclude={pattern!r} matches no class or recording in {self.root}."
@@ -576,22 +622,87 @@ def _fits(name: str, patterns: Iterable[str]) -> bool:
     return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
 
+def keep_spans(
+    spans: Iterable[LabelSpan], labels: Sequence[str] | None, exclude: Iterable[str]
+) -> tuple[LabelSpan, ...]:
+    """Return the spans of the classes to keep.
+
+    Parameters
+    ----------
+    spans : iterable of LabelSpan
+    labels : sequence of str or None
+        Classes to keep; all for None.
+    exclude : iterable of str
+        Classes to leave out, or patterns of them.
+    """
+    unwanted = list(exclude)
+    return tuple(
+        span
+        for span in spans
+        if (labels is None or span.label in labels) and not _fits(span.label, unwanted)
+    )
+
+
+def check_labels(
+    labels: str | Iterable[str] | None,
+    known: Iterable[str],
+    where: str,
+    left_out: Iterable[str] = (),
+) -> None:
+    """Raise for a label to keep that is no known class.
+
+    Parameters
+    ----------
+    labels : str, iterable of str or None
+    known : iterable of str
+        All classes there are.
+    where : str
+        Where they are, for the message, such as ``"of a recording"``.
+    left_out : iterable of str
+        Other classes, to be named in the message.
+
+    Raises
+    ------
+    ArgumentError
+        It names the nearest class.
+    """
+    there = set(known)
+    names = sorted(there.union(left_out))
+    for label in _as_list(labels if isinstance(labels, str) else list(labels or ())):
+        if label not in there:
+            raise ArgumentError(
+                f"labels={label!r} is not a class {where}.{did_you_mean(label, names)}"
+                f" Known: {', '.join(names) or 'none'}."
+            )
+
+
+def left_out_classes(recording: Recording) -> list[str]:
+    """Return the classes of its label column that were not kept.
+
+    Parameters
+    ----------
+    recording : Recording
+    """
+    names: Any = recording.attributes.get("left_out_classes", [])
+    return list(names)
+
+
+def _lack_labels(sources: Iterable[RecordingSource]) -> bool:
+    return any(not source.labels for source in sources)
+
+
 def _of_labels(
-    sources: list[RecordingSource], labels: Sequence[str] | None, root: Path
+    sources: list[RecordingSource], labels: Sequence[str] | None, root: Path, *, by_column: bool
 ) -> list[RecordingSource]:
-    if labels is None:
+    if labels is None or (by_column and all(not source.labels for source in sources)):
         return sources
     known = sorted({label for source in sources for label in source.labels})
-    for label in labels:
-        if label not in known:
-            raise ArgumentError(
-                f"labels={label!r} is not a class in {root}.{did_you_mean(label, known)}"
-                f" Known: {', '.join(known) or 'none'}."
-            )
+    if not (by_column and _lack_labels(sources)):
+        check_labels(labels, known, f"in {root}")
     return [
-        replace(source, label_spans=tuple(s for s in source.label_spans if s.label in labels))
+        replace(source, label_spans=keep_spans(source.label_spans, labels, ()))
         for source in sources
-        if set(labels).intersection(source.labels)
+        if set(labels).intersection(source.labels) or (by_column and not source.labels)
     ]
 
 

@@ -1,10 +1,11 @@
 """Read recordings from HDF5 files with a simple layout."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -18,20 +19,25 @@ from sensorseq.readers.columns import (
     Columns,
     Origin,
     Table,
+    check_names,
+    find_clocks,
     find_time_column,
     is_missing,
     numbers_of_texts,
     read_recording,
+    refuse_windows,
     texts_of_numbers,
 )
 from sensorseq.readers.stamps import Stamps, seconds_of
 from sensorseq.recording import Recording
+from sensorseq.text import listed
 
 _RATE = "sample_rate_hz"
 """The attribute that can replace the time stamps."""
+_DEEPEST = 16  # deepest nesting of groups
 
 
-@takes_read_options(*FILE_OPTIONS, "scratch")
+@takes_read_options(*FILE_OPTIONS, "channels", "sample_rate_hz", "scratch")
 def read_hdf5(
     path: str | PathLike[str],
     options: ReadOptions,
@@ -42,124 +48,212 @@ def read_hdf5(
 ) -> Recording:
     """Read one recording from an HDF5 file.
 
-    The file's root, or its only group, contains either
+    A 1-D dataset is a channel. Each column of a 2-D dataset is one: named by the dataset's
+    attribute ``columns``, which may include the time, or ``gyro[0]``, ``gyro[1]``, with time along
+    either axis. Datasets in groups are named by their path, such as ``imu/ax``; groups that hold
+    nothing but one group are left out of it. Time is a dataset, or an attribute
+    ``sample_rate_hz`` of the file, group or dataset. Of several times, that of the group of the
+    `channels` is used.
 
-    - a 1-D dataset for each channel and one for time, all of equal length; or
-    - one 2-D dataset (n_samples, n_columns) with an attribute ``columns`` that lists the column
-      names, one of which is the time (or time is a separate 1-D dataset).
-
-    An attribute ``sample_rate_hz`` of the file, group or 2-D dataset can replace the time stamps.
-    An attribute ``unit`` of a 1-D dataset is the channel's unit. Datasets of words are ignored and
-    listed in ``attributes["dropped_columns"]``.
+    An attribute ``unit`` of a 1-D dataset is the channel's unit. Datasets of words, those with
+    more dimensions (images), and those in other groups than the time with another number of
+    samples are listed in ``attributes["dropped_columns"]``. Single numbers are no channels.
 
     Parameters
     ----------
     path, recording_id, group, label
         As in `read_csv`.
     options : ReadOptions, optional
-        `time_column`, `time_unit`, `units`, `repair_stamps`, `label_column` and `scratch` are used,
-        and can be given by name.
+        `channels`, `time_column`, `time_unit`, `units`, `repair_stamps`, `label_column`,
+        `sample_rate_hz` and `scratch` are used, and can be given by name.
 
     Raises
     ------
     RecordingError
         If the file is missing, truncated, not HDF5 or has another layout.
     """
-    return read_recording(open_hdf5, path, options, Origin(recording_id, group, label))
+    origin = Origin(recording_id, group, label)
+    recording = read_recording(open_hdf5, path, options, origin)
+    return recording if options.channels is None else recording.select(options.channels)
 
 
 @contextmanager
 def open_hdf5(path: Path, options: ReadOptions) -> Iterator["_Hdf5Table"]:
     """Open an HDF5 file with one recording."""
     with isolated.opened(path, "an HDF5 recording") as file:
-        yield _Hdf5Table(path, file, None if options.scratch is None else Path(options.scratch))
+        yield _Hdf5Table(path, file, options)
+
+
+class _Found(NamedTuple):
+    """A dataset; `folder` is the path of its group with a slash, or empty."""
+
+    dataset: isolated.Dataset
+    folder: str
+    rate_hz: float | None  # as stored with it, or with the nearest group around it
 
 
 class _Hdf5Table(Table):
-    """The datasets at the root of a file or in its only group."""
+    """The datasets of a file by path, below the groups that hold nothing but one group."""
 
-    def __init__(self, path: Path, file: isolated.Group, scratch: Path | None) -> None:
-        holder = file
-        if not file.datasets:
-            groups = file.groups
-            if len(groups) != 1:
-                names = ", ".join(list(groups)[:6]) or "nothing"
-                raise RecordingError(
-                    f"{path}: the root has no dataset; it holds {names}. Store one recording per"
-                    " file, with its datasets in the root or in a single group."
-                )
+    def __init__(self, path: Path, file: isolated.Group, options: ReadOptions) -> None:
+        self._scratch = None if options.scratch is None else Path(options.scratch)
+        self._channels = options.channels
+        holder, rate_hz = file, _rate(path, file, None)
+        while not holder.datasets and len(groups := holder.groups) == 1:
             (holder,) = groups.values()
-        # A scalar is a fact about the recording, not a signal.
-        self._datasets = {name: one for name, one in holder.datasets.items() if one.ndim}
-        self._scratch = scratch
-        self._rate_hz = _rate(path, file, holder, *holder.datasets.values())
+            rate_hz = _rate(path, holder, rate_hz)
+        found = dict(_walk(path, holder, "", rate_hz, set()))
+        if not holder.datasets and self._channels is None:
+            _check_one_recording(path, list(found))
+        # A single number is a fact about the recording, not a signal.
+        several = any(one.dataset.size > 1 for one in found.values())
+        self._found = {
+            name: one
+            for name, one in found.items()
+            if one.dataset.ndim and (one.dataset.size > 1 or not several)
+        }
         self._place: dict[str, tuple[str, int]] = {}  # dataset and column index of each column
+        self._upright: dict[str, bool] = {}  # time is along the first axis
+        lengths = Counter(len(one.dataset) for one in self._found.values() if one.dataset.ndim == 1)
         units = {}
-        for name, dataset in self._datasets.items():
-            for at, column in enumerate(_columns_of(path, name, dataset)):
+        for name, one in self._found.items():
+            self._upright[name] = _is_upright(one.dataset, lengths)
+            for at, column in enumerate(_columns_of(path, name, one, upright=self._upright[name])):
+                column = column.strip()
                 if column in self._place:
                     raise RecordingError(f"{path}: channel {column!r} appears more than once.")
                 self._place[column] = name, at
-            if dataset.ndim == 1 and (unit := dataset.attrs.get("unit")):
-                units[name] = unit[0]
+            if one.dataset.ndim == 1 and (unit := one.dataset.attrs.get("unit")):
+                units[name.strip()] = unit[0]
+        chosen = [self._place[name][0] for name in self._channels or () if name in self._place]
+        rates = {found[name].rate_hz for name in chosen or found}
+        self._rates_hz = sorted(rate for rate in rates if rate is not None)
         super().__init__(path, self._place, units)
 
     def time_name(self, options: ReadOptions) -> str:
         """Return the time column, or the attribute that replaces it."""
-        if self._rate_hz and options.time_column is None and not {"time", "time_s"} & {*self.names}:
+        if options.time_column is not None:
+            return find_time_column(self.path, self.names, options.time_column)
+        times = find_clocks(self.names, options.channels, "/")
+        if len(times) == 1:
+            return times[0]
+        if times:
+            each = ", ".join(f"{name} of {self._n_samples(name)} samples" for name in times[:6])
+            example = next((n for n in self.names if n not in times), times[0])
+            raise RecordingError(
+                f"{self.path}: holds {len(times)} columns of time ({each}). Choose `channels` of"
+                f" one, such as channels={example!r}, or name the time with `time_column`. To use"
+                " sensors with times of their own together, store each in a file and join the"
+                " files with `pair`."
+            )
+        if len(self._rates_hz) > 1:
+            rates = " and ".join(f"{rate:g}" for rate in self._rates_hz)
+            raise RecordingError(
+                f"{self.path}: its attributes 'sample_rate_hz' differ ({rates}). Choose `channels`"
+                " of one rate; store those of another in a file of its own, and join both with"
+                " `pair`."
+            )
+        if self._rates_hz:
             return _RATE
-        return find_time_column(self.path, self.names, options.time_column)
+        if options.sample_rate_hz:
+            return ""
+        for name, one in self._found.items():
+            refuse_windows(self.path, name, one.dataset.shape, one.dataset.dtype.kind)
+        return find_time_column(self.path, self.names, None)
 
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
     ) -> tuple[Columns, Stamps]:
         """Read each dataset only once."""
-        if time_name == _RATE:
-            columns = self._numbers(names or self.names)
+        wanted = [name for name in names if options.channels is None or name in options.channels]
+        check_names(self.path, options.channels or (), self.names)
+        if time_name in ("", _RATE):
+            columns = self._numbers(wanted or self.names, None)
             n_samples = max((len(v) for v in columns.values() if v is not None), default=0)
             folder = folder_for(8 * n_samples, self._scratch)
-            stamps = Stamps(even_stamps(0.0, self._rate_hz or 1.0, n_samples, folder), {})
-            return {name: columns[name] for name in names}, stamps
-        columns = self._numbers([name for name in self.names if name in {*names, time_name}])
+            rate_hz = float(options.sample_rate_hz or 1) if not time_name else self._rates_hz[0]
+            facts = {} if time_name else {"sample_rate_hz": rate_hz}
+            stamps = Stamps(even_stamps(0.0, rate_hz, n_samples, folder), facts)
+            return {name: columns[name] for name in wanted}, stamps
+        columns = self._numbers(
+            [name for name in self.names if name in {*wanted, time_name}], time_name
+        )
         return columns, self._stamps(time_name, columns.pop(time_name), options.time_unit)
 
     def labels(self, name: str) -> list[str | None]:
         """Return strings or numbers as labels."""
-        dataset = self._datasets[self._place[name][0]]
+        dataset = self._found[self._place[name][0]].dataset
         if dataset.ndim == 1 and dataset.is_text:
             words: list[str | None] = dataset[()].tolist()
             return words
-        numbers = self._numbers([name])[name]
+        numbers = self._numbers([name], None)[name]
         return [] if numbers is None else texts_of_numbers(numbers)
 
-    def _numbers(self, names: list[str]) -> Columns:
+    def _n_samples(self, column: str) -> int:
+        of = self._place[column][0]
+        shape = self._found[of].dataset.shape
+        return int(shape[0] if self._upright[of] else shape[1])
+
+    def _numbers(self, names: list[str], time_name: str | None) -> Columns:
         columns: Columns = {}
         tables: dict[str, NDArray[Any]] = {}
+        usable = self._fitting(names, time_name)
         for name in names:
             of, at = self._place[name]
-            dataset = self._datasets[of]
+            dataset = self._found[of].dataset
             columns[name] = None
+            if name not in usable:
+                continue
             if dataset.is_text and dataset.ndim == 1:
                 columns[name] = numbers_of_texts(self.path, name, dataset[()].tolist())
             elif dataset.dtype.kind in "fiub":
                 if of not in tables:
-                    tables[of] = _values(dataset, np.float64, self._scratch)
-                values = tables[of] if dataset.ndim == 1 else tables[of][:, at]
+                    table = _values(dataset, np.float64, self._scratch)
+                    tables[of] = table if self._upright[of] else table.T
+                values = tables[of] if tables[of].ndim == 1 else tables[of][:, at]
                 columns[name] = None if is_missing(values) else values
-        lengths = {name: len(values) for name, values in columns.items() if values is not None}
-        if len(set(lengths.values())) > 1:
-            (one, short), *_, (other, long) = sorted(lengths.items(), key=lambda item: item[1])
-            raise RecordingError(
-                f"{self.path}: {one!r} has {short} samples and {other!r} {long}; store channels of"
-                " different rates in separate files and join them with `pair`."
-            )
         return columns
+
+    def _fitting(self, names: list[str], time_name: str | None) -> list[str]:
+        """Return the columns with a number for each sample.
+
+        In another group than the time, there may be others; in its own, they are an error, as are
+        chosen ones.
+        """
+        found = {name: self._found[self._place[name][0]] for name in names}
+        numeric = [
+            name
+            for name, one in found.items()
+            if one.dataset.dtype.kind in "fiub" and one.dataset.ndim < 3
+        ]
+        words = [name for name, one in found.items() if one.dataset.is_text]
+        if not set(numeric) - {time_name}:
+            for name, one in found.items():
+                if one.dataset.ndim > 2:
+                    raise RecordingError(
+                        f"{self.path}: dataset {name!r} has {one.dataset.ndim} dimensions; use 1-D"
+                        " datasets, or 2-D ones of shape (n_samples, n_columns)."
+                    )
+        if not numeric:
+            return words
+        first = time_name or min(numeric, key=lambda name: found[name].folder.count("/"))
+        n_samples, folder = self._n_samples(first), found[first].folder
+        odd = [name for name in numeric if self._n_samples(name) != n_samples]
+        for name in odd:
+            if self._channels is not None or found[name].folder == folder:
+                one, two = sorted((name, first), key=self._n_samples)
+                raise RecordingError(
+                    f"{self.path}: {one!r} has {self._n_samples(one)} samples and {two!r}"
+                    f" {self._n_samples(two)}; choose `channels` of one length, or store channels"
+                    " of different rates in separate files and join them with `pair`."
+                )
+        return [name for name in (*numeric, *words) if name not in odd]
 
     def _stamps(
         self, name: str, numbers: NDArray[np.float64] | None, time_unit: str | None
     ) -> Stamps:
-        dataset = self._datasets[self._place[name][0]]
-        if dataset.ndim == 1 and dataset.dtype.kind in "iu":
+        dataset = self._found[self._place[name][0]].dataset
+        if dataset.size == max(dataset.shape) and dataset.dtype.kind in "iu":
             # Not as floats, which cannot represent nanoseconds since 1970.
             ticks = _values(dataset, dataset.dtype, self._scratch)
             return seconds_of(self.path, name, ticks, time_unit)
@@ -172,48 +266,91 @@ class _Hdf5Table(Table):
         return seconds_of(self.path, name, numbers, time_unit)
 
 
-def _columns_of(path: Path, name: str, dataset: isolated.Dataset) -> list[str]:
-    """Return the column names of a dataset."""
-    if dataset.ndim == 1:
+def _walk(
+    path: Path, group: isolated.Group, folder: str, rate_hz: float | None, seen: set[int]
+) -> Iterator[tuple[str, _Found]]:
+    """Yield the datasets in a group and the groups in it, by path; each group once."""
+    seen.add(group.place)
+    for name, dataset in group.datasets.items():
+        yield folder + name, _Found(dataset, folder, _rate(path, dataset, rate_hz))
+    for name, inner in group.groups.items():
+        if inner.place not in seen and folder.count("/") < _DEEPEST:
+            own = _rate(path, inner, rate_hz)
+            yield from _walk(path, inner, f"{folder}{name}/", own, seen)
+
+
+def _check_one_recording(path: Path, names: list[str]) -> None:
+    """Raise if there is nothing, or groups hold the same datasets, as those of recordings do."""
+    contents: dict[str, list[str]] = {}
+    for name in names:
+        group, _, rest = name.partition("/")
+        contents.setdefault(group, []).append(rest)
+    alike = {name for name, own in contents.items() if list(contents.values()).count(own) > 1}
+    if names and not alike:
+        return
+    there = listed(contents, 6) or "nothing"
+    more = ""
+    if names:
+        pick = next(name for name in names if name.partition("/")[0] in alike)
+        more = f" To read them as one, choose `channels`, such as channels={pick!r}."
+    raise RecordingError(
+        f"{path}: the root has no dataset; it holds {there}. Store one recording per file, with its"
+        f" datasets in the root or in a single group.{more}"
+    )
+
+
+def _is_upright(dataset: isolated.Dataset, lengths: Counter[int]) -> bool:
+    """Test whether time is along the first axis: that of the vectors' length, or the longer."""
+    if dataset.ndim != 2 or "columns" in dataset.attrs:
+        return True
+    rows, columns = dataset.shape
+    if (lengths[rows] > 0) != (lengths[columns] > 0):
+        return lengths[rows] > 0
+    return bool(rows >= columns)
+
+
+def _columns_of(path: Path, name: str, found: _Found, *, upright: bool) -> list[str]:
+    """Return the column names of a dataset; one with more than two dimensions has its own."""
+    dataset = found.dataset
+    if dataset.ndim != 2:
         return [name]
-    if dataset.ndim > 2:
-        raise RecordingError(
-            f"{path}: dataset {name!r} has {dataset.ndim} dimensions; use 1-D datasets, or one of"
-            " shape (n_samples, n_columns)."
-        )
     names: list[str] | None = dataset.attrs.get("columns")
     if names is None:
-        raise RecordingError(
-            f"{path}: dataset {name!r} has shape {dataset.shape} but no attribute 'columns' with"
-            " the column names."
-        )
+        if dataset.size == max(dataset.shape):
+            return [name]
+        return [f"{name}[{at}]" for at in range(dataset.shape[1 if upright else 0])]
     if len(names) != dataset.shape[1] or len(set(names)) != len(names):
         raise RecordingError(
             f"{path}: dataset {name!r} has {dataset.shape[1]} columns, but its attribute 'columns'"
             f" lists {len(set(names))} different names."
         )
-    return names
+    return [found.folder + column for column in names]
 
 
 def _values(dataset: Any, dtype: DTypeLike, scratch: Path | None) -> NDArray[Any]:
     """Return the numbers of a dataset, in memory or, if there are many, on disk."""
     folder = folder_for(8 * dataset.size, scratch)
-    if folder is None:
-        return np.asarray(dataset[()], dtype)
+    is_line = dataset.size == max(dataset.shape)
+    if folder is None or (is_line and dataset.ndim > 1):
+        values = np.asarray(dataset[()], dtype)
+        return values.ravel() if is_line else values
     rows = Rows(folder, dtype, *dataset.shape[1:])
     for at, stop in blocks(len(dataset), n_columns=dataset.size // len(dataset)):
         rows.append(dataset[at:stop])
     return rows.as_array()
 
 
-def _rate(path: Path, *holders: Any) -> float | None:
-    for holder in holders:
-        given = holder.attrs.get(_RATE)
-        if given is not None:
-            rate_hz = float(given)
-            if not (np.isfinite(rate_hz) and rate_hz > 0):
-                raise RecordingError(
-                    f"{path}: the attribute 'sample_rate_hz' is {rate_hz!r}, not a positive rate."
-                )
-            return rate_hz
-    return None
+def _rate(path: Path, holder: Any, around: float | None) -> float | None:
+    """Return the rate stored with a file, group or dataset, or else the one of what is around."""
+    given = holder.attrs.get(_RATE)
+    one = getattr(holder, "datasets", {}).get(_RATE)
+    if given is None and one is not None and one.size == 1 and one.dtype.kind in "fiu":
+        given = one[()].ravel()[0]
+    if given is None:
+        return around
+    rate_hz = float(given)
+    if not (np.isfinite(rate_hz) and rate_hz > 0):
+        raise RecordingError(
+            f"{path}: the attribute 'sample_rate_hz' is {rate_hz!r}, not a positive rate."
+        )
+    return rate_hz

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import TextColumn, check_names
 from sensorseq.readers.csv import USUAL_FORM, CsvFormat, read_csv_table, read_csv_words
-from sensorseq.readers.parquet import ArrowTable, as_labels, opened
+from sensorseq.readers.parquet import ArrowTable, as_labels, names_in, opened, without_blanks
 
 _FEW_ROW_GROUPS = 4  # a recording in at most this many row groups is read alone
 # largest Parquet table that is sorted in memory if its recordings are scattered
@@ -136,7 +136,7 @@ def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
 @lru_cache(maxsize=2)  # shared by consecutive recordings
 def _row_group(path: Path, version: tuple[int, int], row_group: int) -> pa.Table:
     with opened(path) as file:
-        return file.read_row_group(row_group, use_threads=False)
+        return without_blanks(file.read_row_group(row_group, use_threads=False))
 
 
 @lru_cache(maxsize=1)
@@ -146,7 +146,7 @@ def _by_recording(
     """Return a table sorted by recording, and the start and number of each one's rows."""
     if path.suffix == ".parquet":
         with opened(path) as file:
-            table = file.read(use_threads=False)
+            table = without_blanks(file.read(use_threads=False))
     else:
         table = read_csv_table(path, recording_column, form)
     texts = _texts(path, recording_column, table)
@@ -163,9 +163,12 @@ def _batches(path: Path, names: list[str], form: CsvFormat) -> Iterator[tuple[in
     """Yield the named columns of a table in batches, each with its row-group number."""
     if path.suffix == ".parquet":
         with opened(path) as file:
-            check_names(path, names, file.schema_arrow.names)
+            stored = names_in(path, file)
+            check_names(path, names, list(stored))
+            own = [stored[name] for name in names]
             for row_group in range(file.num_row_groups):
-                yield row_group, file.read_row_group(row_group, columns=names, use_threads=False)
+                read = file.read_row_group(row_group, columns=own, use_threads=False)
+                yield row_group, read.select(own).rename_columns(names)
         return
     yield 0, read_csv_words(path, names, form)
 

@@ -18,16 +18,21 @@ _DTYPES = {
     1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"
 }  # fmt: skip
 _MATRIX, _COMPRESSED = 14, 15
-_STRUCT, _NUMERIC = 2, range(6, 16)
+_STRUCT, _TEXT, _NUMERIC = 2, 4, range(6, 16)
+_KINDS = {1: "cells", 2: "several structs", 3: "an object", 5: "a sparse matrix", 17: "an object"}
 _COMPLEX = 8
 _DEEPEST = 16  # deepest nesting of structs
 
 
-def read_mat5(content: bytes, path: Path = Path("content")) -> dict[str, NDArray[np.generic]]:
+def read_mat5(
+    content: bytes, path: Path = Path("content"), left_out: dict[str, str] | None = None
+) -> dict[str, NDArray[np.generic]]:
     """Return the real numeric arrays of a file by name, with ``a.b`` for those in structs.
 
-    `path` is for messages. Raises ValueError, or any other error for broken bytes.
+    `path` is for messages. Names of other variables, except of text, are added to `left_out`.
+    Raises ValueError, or any other error for broken bytes.
     """
+    others = {} if left_out is None else left_out
     if len(content) < 128 or content[126:128] not in (b"IM", b"MI"):
         raise ValueError("no header of MATLAB 5 or later")
     order = "<" if content[126:128] == b"IM" else ">"
@@ -45,7 +50,7 @@ def read_mat5(content: bytes, path: Path = Path("content")) -> dict[str, NDArray
                 raise ValueError("a compressed array has another size than it says")
             kind, part = next(_elements(memoryview(whole), order))
         if kind == _MATRIX:
-            arrays.update(_arrays(part, order, "", 0))
+            arrays.update(_arrays(part, order, "", 0, others))
     return arrays
 
 
@@ -71,7 +76,7 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
 
 
 def _arrays(
-    matrix: memoryview, order: str, prefix: str, depth: int
+    matrix: memoryview, order: str, prefix: str, depth: int, others: dict[str, str]
 ) -> Iterator[tuple[str, NDArray[np.generic]]]:
     if depth > _DEEPEST or not len(matrix):
         return
@@ -96,7 +101,9 @@ def _arrays(
         for field, (kind, content) in zip(fields, parts, strict=True):
             if kind == _MATRIX:
                 of_field = field.split(b"\0")[0].decode("utf-8", "replace")
-                yield from _arrays(content, order, f"{name}.{of_field}", depth + 1)
+                yield from _arrays(content, order, f"{name}.{of_field}", depth + 1, others)
+    elif kind != _TEXT and name and prod(shape):
+        others[name] = _KINDS.get(kind, "complex numbers")
 
 
 def _numbers(element: tuple[int, memoryview], order: str) -> NDArray[np.generic]:

@@ -1,6 +1,6 @@
 """Read recordings from Apache Parquet tables."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
@@ -29,7 +29,7 @@ from sensorseq.readers.columns import (
     texts_of_numbers,
 )
 from sensorseq.readers.stamps import DateTexts, Stamps, seconds_of
-from sensorseq.recording import Recording
+from sensorseq.recording import Recording, column_names
 
 
 @takes_read_options(*FILE_OPTIONS, "sample_rate_hz", "scratch")
@@ -130,14 +130,29 @@ class ArrowTable(Table):
 def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
     """Open a Parquet file; a large one stays on disk if there is a scratch folder."""
     with opened(path) as file:
-        names = file.schema_arrow.names
-        if (twice := repeated(names)) is not None:
-            raise RecordingError(f"{path}: column {twice!r} appears more than once.")
+        names = names_in(path, file)
         n_bytes = 8 * file.metadata.num_rows * len(names)
         check_unpacked(path, n_bytes, path.stat().st_size)
         scratch = None if options.scratch is None else Path(options.scratch)
-        stored = _StoredTable(path, names, file.schema_arrow, folder_for(n_bytes, scratch))
+        fields = zip(names, file.schema_arrow, strict=True)
+        schema = pa.schema([field.with_name(name) for name, field in fields])
+        stored = _StoredTable(path, list(names), schema, folder_for(n_bytes, scratch), names)
     return ArrowTable(path, stored)
+
+
+def names_in(path: Path, file: pyarrow.parquet.ParquetFile) -> dict[str, str]:
+    """Return the columns' names without blanks around them, and as they are in the file."""
+    stored = file.schema_arrow.names
+    if (twice := repeated(stored)) is not None:
+        raise RecordingError(
+            f"{path}: column {twice!r} appears more than once; rename one of them."
+        )
+    return dict(zip(column_names(stored), stored, strict=True))
+
+
+def without_blanks(table: pa.Table) -> pa.Table:
+    """Return a table with the names of its columns as in `names_in`."""
+    return table.rename_columns(column_names(table.column_names))
 
 
 @contextmanager
@@ -162,7 +177,7 @@ class _StoredColumn:
     """A column of a large file, read in parts."""
 
     path: Path
-    name: str
+    name: str  # in the file
     type: pa.DataType
     folder: Path | None  # folder for the result
 
@@ -187,15 +202,18 @@ class _StoredTable:
     column_names: list[str]
     schema: pa.Schema
     folder: Path | None
+    names: Mapping[str, str]  # by column, the name in the file
 
     def select(self, names: list[str]) -> "pa.Table | _StoredTable":
         if self.folder is not None:
             return self
         with opened(self.path) as file:
-            return file.read(names, use_threads=False)
+            stored = [self.names[name] for name in names]
+            return file.read(stored, use_threads=False).select(stored).rename_columns(names)
 
     def __getitem__(self, name: str) -> _StoredColumn:
-        return _StoredColumn(self.path, name, self.schema.field(name).type, self.folder)
+        type_ = self.schema.field(name).type
+        return _StoredColumn(self.path, self.names[name], type_, self.folder)
 
 
 _Column: TypeAlias = pa.ChunkedArray | _StoredColumn

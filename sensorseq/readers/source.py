@@ -23,7 +23,7 @@ from sensorseq.readers.columns import (
     without_counters,
 )
 from sensorseq.readers.csv import CsvTable
-from sensorseq.readers.find import RecordingSource
+from sensorseq.readers.find import RecordingSource, keep_spans
 from sensorseq.readers.hdf5 import open_hdf5
 from sensorseq.readers.join import from_origin, join_sensors
 from sensorseq.readers.long_table import digest_rows, open_rows
@@ -33,15 +33,14 @@ from sensorseq.readers.robot_logs import (
     read_robot_log,
     read_robot_log_timestamps,
 )
-from sensorseq.readers.suffixes import ARRAY_SUFFIXES, known_suffix_of
+from sensorseq.readers.suffixes import ARRAY_SUFFIXES, HDF5_SUFFIXES, known_suffix_of
 from sensorseq.recording import Channel, Recording
 
 _TABLES: Mapping[str, Opens] = {
     ".csv": CsvTable,
     ".csv.gz": CsvTable,
     ".parquet": open_parquet,
-    ".h5": open_hdf5,
-    ".hdf5": open_hdf5,
+    **dict.fromkeys(HDF5_SUFFIXES, open_hdf5),
     **dict.fromkeys(ARRAY_SUFFIXES, ArraysTable),
 }
 
@@ -106,6 +105,12 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
             raise RecordingError(f"{_named(source)}: {error}") from error
     if source.label_spans:
         recording = replace(recording, label_spans=source.label_spans)
+    elif label_column is not None:
+        exclude = [options.exclude] if isinstance(options.exclude, str) else options.exclude or ()
+        kept = keep_spans(recording.label_spans, options.labels, exclude)
+        if left_out := sorted(set(recording.labels) - {span.label for span in kept}):
+            attributes = {**recording.attributes, "left_out_classes": left_out}
+            recording = replace(recording, label_spans=kept, attributes=attributes)
     try:
         recording.check_label_spans()
     except RecordingError as error:

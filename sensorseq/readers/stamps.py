@@ -57,7 +57,8 @@ def seconds_of(
             unit = "ns" if unit in ("ps", "fs", "as") else "s"
         # Also for units such as [25s].
         stamps = stamps.astype(f"{stamps.dtype.kind}8[{unit}]", copy=False)
-        facts = _facts(name, "date" if stamps.dtype.kind == "M" else unit, "type")
+        known_by = "type" if time_unit is None else "type, not time_unit"
+        facts = _facts(name, "date" if stamps.dtype.kind == "M" else unit, known_by)
         return _of_ticks(stamps.view(np.int64), unit, facts)
     known_by = "time_unit"
     if unit is None and (named := _OF_NAME.search(name)):
@@ -83,6 +84,7 @@ def describe_clock(facts: dict[str, Any]) -> str:
     if "sample_rate_hz" in facts:
         return f"no time column; rows are 1/{facts['sample_rate_hz']:g} s apart (sample_rate_hz)"
     how = {"time_unit": "as given", "name": "by its name", "data": "found from its rate and date"}
+    how |= {"type, not time_unit": "by its type, without time_unit"}
     held = f"is in {facts['unit']}" if facts["unit"] in UNITS else "holds dates"
     known_by = how.get(facts["unit_from"], "by its type")
     start = ", counted from the first stamp" if "origin_ns" in facts else ""

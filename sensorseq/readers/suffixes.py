@@ -5,7 +5,9 @@ from pathlib import Path
 from sensorseq.errors import RecordingError
 
 LOG_SUFFIXES = (".bag", ".mcap", ".db3")
-TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
+CSV_SUFFIXES = (".csv", ".csv.gz")
+TABLE_SUFFIXES = (*CSV_SUFFIXES, ".parquet")
+HDF5_SUFFIXES = (".h5", ".hdf5")
 ARRAY_SUFFIXES = (".npz", ".npy", ".mat")
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".h5", ".hdf5", *ARRAY_SUFFIXES, *LOG_SUFFIXES)
 

@@ -310,3 +310,83 @@ def test_groups_that_hold_each_other_are_read_once(tmp_path):
         for number in range(9):  # 9 ** 16 groups, for who follows them all
             file[f"again{number}"] = file["/"]
     assert read_arrays(tmp_path / "a.mat").channel_names == ("current",)
+
+
+@pytest.mark.parametrize("along", [0, 1])
+def test_rows_without_a_time_are_a_given_rate_apart(write, along):
+    label = np.repeat([0.0, 1.0, 2.0], 100)
+    path = write({"emg": ACC if along == 0 else ACC.T, "label": label, "gain": 2.0})
+    given = {"channels": ["emg[2]"], "label_column": "label"}
+    recording = read_arrays(path, sample_rate_hz=200, **given)
+    np.testing.assert_array_equal(recording.timestamps_s, np.arange(300) / 200)
+    np.testing.assert_array_equal(recording.values[:, 0], ACC[:, 2])
+    assert [span.label for span in recording.label_spans] == ["0", "1", "2"]
+    assert recording.attributes["clock"] == {"sample_rate_hz": 200.0}
+    with pytest.raises(RecordingError, match="or the rate of the rows with `sample_rate_hz`"):
+        read_arrays(path, **given)
+    stored = read_arrays(write({"emg": ACC, "sample_rate_hz": 50.0}), sample_rate_hz=200)
+    assert stored.median_sample_rate_hz == pytest.approx(50)
+    timed = read_arrays(write({"emg": ACC, "time": T}), sample_rate_hz=200)
+    assert timed.median_sample_rate_hz == pytest.approx(100)
+
+
+def test_a_column_that_rises_like_a_time_is_asked_about_whatever_the_rate(write):
+    path = write({"clock_of_robot": T, "a": CURRENT})
+    with pytest.raises(RecordingError, match=r"'clock_of_robot' rises in every row"):
+        read_recordings(path, sample_rate_hz=200)
+
+
+def test_rates_stored_in_structs_are_those_of_their_channels(write):
+    imu = {"imu.sample_rate_hz": 100.0, "imu.a": CURRENT}
+    motor = {"motor.sample_rate_hz": 50.0, "motor.b": CURRENT[:150]}
+    path = write(imu | motor)
+    if path.suffix == ".npz":  # has no structs
+        return
+    for channel, rate_hz in (("imu.a", 100), ("motor.b", 50)):
+        one = read_arrays(path, channels=[channel])
+        assert one.median_sample_rate_hz == pytest.approx(rate_hz)
+    with pytest.raises(RecordingError, match=r"several rates \(imu.sample_rate_hz 100, motor"):
+        read_arrays(path)
+
+
+def test_objects_beside_whole_arrays_are_left_out_and_named(tmp_path, capsys):
+    folds = np.empty(2, object)
+    folds[:] = [np.arange(3), np.arange(2)]
+    np.savez(tmp_path / "a.npz", time=T, a=CURRENT, folds=folds)
+    recording = read_arrays(tmp_path / "a.npz")
+    assert recording.channel_names == ("a",)
+    assert recording.attributes["dropped_columns"] == ["folds"]
+    assert run(["inspect", str(tmp_path / "a.npz")]) == 0
+    assert "left out column 'folds' of 1 recording(s): no number" in capsys.readouterr().out
+    with pytest.raises(RecordingError, match=r"'folds' holds Python objects.*no labels"):
+        read_arrays(tmp_path / "a.npz", label_column="folds")
+
+
+@pytest.mark.parametrize("kind", ["mat5", "mat7"])
+def test_cells_of_matlab_are_left_out_and_named(tmp_path, kind):
+    cells = np.empty(2, object)
+    cells[:] = [CURRENT, CURRENT]
+    function, name = FORMATS[kind]
+    function(tmp_path / name, {"time": T, "a": CURRENT, "s.cells": cells, "note": "text"})
+    recording = read_arrays(tmp_path / name)
+    assert recording.channel_names == ("a",)
+    assert recording.attributes["dropped_columns"] == ["s.cells"]
+
+
+@pytest.mark.parametrize("more", [{}, {"y": np.arange(20) % 2}, {"folds": np.array([{}], object)}])
+def test_windows_already_cut_are_named_as_such(tmp_path, capsys, more):
+    np.savez(tmp_path / "a.npz", X=np.zeros((20, 50, 3)), **more)
+    with pytest.raises(
+        RecordingError, match=r"shape \(20, 50, 3\) .* 20 windows already cut.* fit"
+    ):
+        read_arrays(tmp_path / "a.npz")
+    assert run(["inspect", str(tmp_path / "a.npz")]) == 3
+    assert "call fit(X, y)" in capsys.readouterr().out
+
+
+def test_inspect_says_why_arrays_are_not_one_recording(tmp_path, capsys):
+    np.savez(tmp_path / "a.npz", a=CURRENT, b=CURRENT)
+    assert run(["inspect", str(tmp_path / "a.npz")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "has no array time or time_s; its vectors are a, b." in said
+    assert "the rate of the rows with --sample-rate-hz" in said

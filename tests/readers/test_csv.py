@@ -89,7 +89,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path):
         ("time_s,a\nx,1\ny,2\n", "'time_s' holds no numbers"),
         ("time_s,a\n0,x\n1,y\n", "no column of numbers besides"),
         ("time_s\n0\n1\n", "no column of numbers besides"),
-        ("time_s,a,a\n0,1,2\n", "'a' appears more than once"),
+        ("time_s,a,a,a[1]\n0,1,2,3\n", "'a[1]' appears more than once"),
         ("time_s,a\n0,1\n1,2,3\n", "Expected 2 columns, got 3"),
         (b"time_s,a\n0,\xff\xfe\n", "not a table"),
         (b"\xff\xff,a\n0,1\n", "not UTF-8"),

@@ -4,6 +4,7 @@ import gzip
 
 import numpy as np
 import pytest
+from tables import write_table
 
 from sensorseq import read_recordings
 from sensorseq.cli import run
@@ -82,9 +83,18 @@ def test_every_form_gives_the_same_recording(
         (table(), "utf-8", {"decimal": ","}, "separated by ','. Use delimiter=','"),
         (table(), "utf-16-le", {}, r"`encoding`, such as encoding='utf-16-le'"),
         (table(), "utf-16-be", {}, r"`encoding`, such as encoding='utf-16-be'"),
-        ("# made by x\n" + table(), "utf-8", {}, "first line has 1 column name.* remove lines"),
-        ("sep=,\n" + table(), "utf-8", {}, "first line has 2 column name"),
-        ("# a\n# b\n" + table(), "utf-8", {}, "The first line must hold the column names"),
+        ("made by x\n\n" + table(), "utf-8", {}, r"line 3 seems .* \(Zeit, .*first 2 line"),
+        (
+            "a\nb, c\n" + table(),
+            "utf-8",
+            {},
+            r"line 3 seems .* first 2 line\(s\); in a shell: tail",
+        ),
+        ("IMU: ok\n" + table(separator=";"), "utf-8", {}, r"line 2 .* and use delimiter=';'"),
+        ("Zeit,a,\n0,1,2,3\n", "utf-8", {}, "first line has 3 column name.* remove lines"),
+        ("Zeit,,\n0,1,2\n", "utf-8", {}, "2 columns have no name"),
+        ("Zeit\ta\n0\t\t1\n1\t\t2\n", "utf-8", {}, r"or tabs\. Use delimiter=' '"),
+        ("Zeit\ta\n0\t\t1\n1\t\t2\n", "utf-8", {"delimiter": "tab"}, r"Use delimiter=' '"),
         (table([("s", "A", "m/s", ""), *VALUES]), "utf-8", {}, "remove the row if it has units"),
         (table([*VALUES, (0.2, 1.0, 1.0, '"Kies')]), "utf-8", {}, "line 5: a quote is not closed"),
         (table(), "latin-1", {}, r"header is not UTF-8 .* encoding='latin-1'"),
@@ -242,3 +252,62 @@ def test_a_long_table_may_be_written_otherwise(tmp_path):
         found.append([(one.recording_id, one.group, one.values.tolist()) for one in recordings])
     assert found[0] == found[1]
     assert len(found[0]) == 2
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("%OpenBCI Raw EEG Data\n%Sample Rate = 20 Hz\ntime, a, b\n", {}),
+        ("# made by x, with 3 fields, in 2024\ntime,a,b\n", {}),
+        ("sep=,\r\ntime,a,b\r\n", {}),
+        ("// x\n\n// y\n time , a ,\tb\n", {}),
+        ("# time, a, b\n", {}),
+        ("\ufeff# units: s, A\n# time,a,b\n", {}),
+        ("%time,a,b\n", {}),
+        ("#\n", {"names": ["time", "a ", " b"]}),
+        ('time, "a", "b"\n', {}),
+        ("time\ta\tb\n", {"delimiter": " "}),
+        ("# x\n  time   a b  \r\n", {"delimiter": " "}),
+        ('"time"  "a" b\n', {"delimiter": " "}),
+    ],
+)
+def test_comments_and_blanks_around_names_are_no_part_of_the_table(
+    text, form, stored, tmp_path, monkeypatch
+):
+    if stored:
+        monkeypatch.setattr(scratch, "LARGE_BYTES", 1)
+    mark = "\t \t" if form.get("delimiter") else ", "
+    rows = [(0, 1.5, -2), (0.05, 2, 3), (0.1, 2.5, 4)]
+    path = tmp_path / "a.csv"
+    path.write_text(text + "".join(mark.join(map(str, row)) + " \n" for row in rows))
+    recording = read_csv(path, **form, scratch=tmp_path if stored else None)
+    assert recording.channel_names == ("a", "b")
+    np.testing.assert_array_equal(recording.values, [row[1:] for row in rows])
+    np.testing.assert_array_equal(recording.timestamps_s, [row[0] for row in rows])
+
+
+def test_columns_of_one_name_are_numbered(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = "".join(f"{i / 10},{i % 3},{i % 5},{i % 7},{i % 2}\n" for i in range(40))
+    path.write_text("time, Other, x, Other, label\n" + rows)
+    recording = read_csv(path)
+    assert recording.channel_names == ("Other[0]", "x", "Other[1]", "label")
+    np.testing.assert_array_equal(recording.values[:3, 2], [0, 1, 2])
+    (one,) = read_recordings(path, channels=["Other[1] ", " x"], label_column=" label")
+    assert one.channel_names == ("Other[1]", "x")
+    with pytest.raises(RecordingError, match=r"no channel 'Other'; .* Did you mean 'Other\["):
+        read_recordings(path, channels=["Other"])
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "npz", "h5"])
+def test_names_are_matched_without_blanks_around_them(kind, tmp_path):
+    columns = {" t": np.arange(40) / 20, " gyro[0]": np.arange(40.0) % 3, "label ": ["a"] * 40}
+    path = write_table(tmp_path / f"a.{kind}", columns)
+    for blank in ("", " "):
+        given = {"time_column": blank + "t", "label_column": blank + "label"}
+        (one,) = read_recordings(path, **given, channels=[f"{blank}gyro[0]"])
+        assert one.channel_names == ("gyro[0]",)
+        assert [span.label for span in one.label_spans] == ["a"]
+        (one,) = read_recordings(path, **given, units={f"gyro[0]{blank}": "rad/s"})
+        assert one.channels[0].unit == "rad/s"

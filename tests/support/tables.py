@@ -31,6 +31,9 @@ def write_table(path, columns):
             for name, values in columns.items():
                 has_gaps = isinstance(values, list) and None in values
                 file[name] = ["" if one is None else one for one in values] if has_gaps else values
+    elif path.suffix == ".npz":
+        arrays = {name: np.asarray(values) for name, values in columns.items()}
+        np.savez(path, **arrays)
     else:
         write_csv(path, columns)
     return path
