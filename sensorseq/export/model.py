@@ -43,6 +43,7 @@ class FittedModel(Protocol):
     _channels: list[str] | None
     _flat_timesteps: int | None
     _n_timesteps: int | None
+    _were_lengths: bool
 
     def predict(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[Any]:
         """Return labels or values."""
