@@ -264,12 +264,14 @@ def shape_of(X: Any) -> tuple[int, ...]:
 
 def as_array(values: Any) -> NDArray[Any]:
     """Convert to an array; X may be a torch tensor."""
+    if np.ma.is_masked(values):
+        values = values.astype(np.float64).filled(np.nan)
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
 def _as_float(X: Any, name: str) -> NDArray[Any]:
     try:
-        array = X if isinstance(X, np.ndarray) else as_array(X)
+        array = X if type(X) is np.ndarray else as_array(X)
     except ValueError as error:
         raise InputError(
             f"{name} is ragged and cannot become an array; give windows of different lengths as a"
