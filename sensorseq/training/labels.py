@@ -26,10 +26,11 @@ def read_labels(
     if y is None:
         raise InputError(f"{name} is None; give labels.")
     if np.ma.is_masked(y):
+        n_masked = int(np.ma.getmaskarray(y).sum())
         raise InputError(
-            f"{name} is masked for {int(np.ma.getmaskarray(y).sum())} of {len(y)} windows. Leave these"
-            f" out: with keep = ~np.ma.getmaskarray({name}), give X[keep], {name}[keep], and so on"
-            " with groups and lengths."
+            f"{name} is masked for {n_masked} of {len(y)} windows. Leave these out: with keep ="
+            f" ~np.ma.getmaskarray({name}), give X[keep], {name}[keep], and so on with groups and"
+            " lengths."
         )
     try:
         labels = as_array(y)
