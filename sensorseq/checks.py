@@ -7,7 +7,8 @@ import math
 import numbers
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Optional, Union, overload
 
@@ -22,11 +23,14 @@ from sensorseq.errors import (
     SignalError,
     WindowError,
     check_choice,
+    warn_caller,
 )
+from sensorseq.text import listed
 
 RandomState = Union[int, np.integer, np.random.Generator, np.random.RandomState, None]
 PHASES = ("zero", "causal")
 _MOST_STEPS = 2**24  # limit of the native loop of random convolutions
+_MISSING_TEXTS = ("nan", "NaN", "<NA>", "NaT")  # what pandas makes of a missing value in text
 MAX_SAMPLES = 10**8  # a longer window was probably not given in seconds
 
 
@@ -145,6 +149,68 @@ def check_per_window(
     if array.shape != (n_windows,):
         raise error(f"{name} has shape {array.shape}; {n_windows} windows need ({n_windows},).")
     return array
+
+
+def mark_of_unlabeled(classes: Iterable[Any]) -> str | float | None:
+    """Return the class that is probably a mark for windows without a label, or None.
+
+    That is -1, as in scikit-learn, unless other classes are negative, too, or 1 is the only other;
+    or a missing value that was turned into text.
+    """
+    names: list[str | float] = list(classes)
+    texts = [str(name).strip() for name in names]
+    # "None" is also the name of a class, such as no fault, but then among capitals
+    others_are_small = all(text == "None" or not text[:1].isupper() for text in texts)
+    marks = _MISSING_TEXTS + ("None",) * others_are_small
+    for name, text in zip(names, texts):
+        if isinstance(name, str) and text in marks:
+            return name
+    numbers = [_number_in(text) for text in texts]
+    others = [number for number in numbers if number != -1]
+    if len(others) == len(numbers) or others == [1] or any(number < 0 for number in others):
+        return None
+    return names[numbers.index(-1)]
+
+
+def check_unlabeled(y: ArrayLike, name: str, labels_way_out: bool = False) -> None:
+    """Warn of a class that probably marks windows without a label; raise if most are in it.
+
+    `name` is that of `y` in the caller's code; with `labels_way_out`, the windows come from
+    recordings, whose classes the argument `labels` chooses.
+    """
+    counts = Counter(label for label in np.asarray(y).tolist() if label is not None)
+    mark = mark_of_unlabeled(counts)
+    if mark is None:
+        return
+    n, n_all = counts.pop(mark), sum(counts.values())
+    others = sorted(counts)
+    if labels_way_out:
+        way_out = (
+            "To leave it out, empty its fields in a column with the label of each sample; of"
+            f" folders or a manifest, prepare with labels={others}."
+        )
+    else:
+        new = "other" if isinstance(mark, str) else max(others) + 1
+        way_out = (
+            f"To leave such windows out, give sample_weight=np.not_equal({name}, {mark!r}). If it"
+            f" is a class, name it otherwise: np.where(np.equal({name}, {mark!r}), {new!r},"
+            f" {name})."
+        )
+    text = (
+        f"{name} is {mark!r} for {n} of {n + n_all} windows, beside"
+        f" {listed(map(repr, others), 6)}. That usually marks what has no label, but would be"
+        f" learned like any class. {way_out}"
+    )
+    if n > n_all and len(others) > 1:
+        raise InputError(text)
+    warn_caller(text)
+
+
+def _number_in(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def refuse_beside_windows(**given: object) -> None:

@@ -44,8 +44,13 @@ def export(
         ),
     ] = None,
     lengths: Annotated[
-        bool, Option("--lengths", help="ONNX: add an input with the valid steps of each window.")
-    ] = False,
+        bool | None,
+        Option(
+            "--lengths/--no-lengths",
+            help="ONNX: an input with the valid steps of each window [default: if those of the"
+            " training differ in length].",
+        ),
+    ] = None,
     steps: Annotated[
         bool, Option("--steps", help="ONNX: put the steps of the preparation into the graph.")
     ] = False,
@@ -92,7 +97,7 @@ def export(
     smoothing: dict[str, Any] = {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
     given: dict[str, Any] = {"n_timesteps": n_timesteps, "false_alarm_rate": false_alarm_rate}
     if to is Format.c:
-        _refuse_options(to, lengths=lengths, steps=steps)
+        _refuse_options(to, lengths=lengths is not None, steps=steps)
         is_new = not output.exists()
         prefix = prefix or "sensorseq"
         if is_new:
@@ -133,8 +138,10 @@ def export(
     if smoother is not None:
         result["smoother"] = str(smoother)
         lines.append(f"{smoother}: a step that smooths them over time")
-    sensors = {f" of {name}": one for name, one in getattr(model, "sensors_", {}).items()}
-    for of, one in (sensors or {"": model}).items():
+    for name, one in (getattr(model, "sensors_", {}) or {"": model}).items():
+        of, own = (f" of {name}", f"lengths_{name}") if name else ("", "lengths")
+        if one._were_lengths if lengths is None else lengths:
+            lines.append(f"Give it the valid steps of each window as {own}.")
         if not steps and (outside := [step.kind for step in stored_steps(one.preparation_)]):
             lines.append(f"The graph takes windows{of} after these steps: {', '.join(outside)}.")
     difference = None

@@ -130,6 +130,10 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         LeakWarning
             If windows on both sides of the validation split share samples, or if there are no
             groups and each window continues the one before it.
+        UserWarning
+            If a label probably marks windows without a label, as -1 does in scikit-learn, if
+            windows are not padded behind their `lengths`, or if few steps of many channels may be
+            channel-first.
         """
         given = {
             "sample_weight": sample_weight,

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 
-from sensorseq.errors import ArgumentError, InputError
+from sensorseq.checks import mark_of_unlabeled
+from sensorseq.errors import ArgumentError, InputError, warn_caller
 from sensorseq.estimator.adapt import Adaptation, adapt
 from sensorseq.estimator.base import SensorLSTM, store_arguments
 from sensorseq.estimator.decisions import DecidingLSTM
@@ -687,6 +688,14 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
 
     def _measure(self, y: Any, predicted: NDArray[Any], sample_weight: Any) -> float:
         labels, _ = read_labels(y, len(predicted), "y", classes=self.classes_)
+        mark = mark_of_unlabeled({*self.classes_.tolist(), *labels.tolist()})
+        if mark is not None and mark not in self.classes_.tolist():
+            n = int((labels == mark).sum())
+            warn_caller(
+                f"y is {mark!r} for {n} of {len(labels)} windows, which is no class of the model"
+                " and usually marks what has no label; these windows count as errors. Leave them"
+                f" out: with keep = np.not_equal(y, {mark!r}), give X[keep] and y[keep]."
+            )
         return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
 
     def _describe_targets(self) -> dict[str, Any]:

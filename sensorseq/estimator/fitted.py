@@ -206,7 +206,7 @@ class FittedLSTM(WindowReader):
         path: str | os.PathLike[str],
         *,
         n_timesteps: int | None = None,
-        lengths: bool = False,
+        lengths: bool | None = None,
         steps: bool = False,
         dtype: str = "float32",
         false_alarm_rate: float | None = None,
@@ -232,9 +232,10 @@ class FittedLSTM(WindowReader):
         n_timesteps : int, optional
             Number of steps of every window, which lets onnxruntime prepare more in advance. By
             default the graph takes windows of any number of steps. Not of several sensors.
-        lengths : bool, default=False
-            Add the input ``lengths`` (n,), int64, the valid steps of each window, 1 to t. Not of
-            several sensors.
+        lengths : bool, optional
+            Whether the graph has the input ``lengths`` (n,), int64, the valid steps of each window,
+            1 to t; of several sensors ``lengths_<sensor>``. By default it has it if windows of the
+            fit differed in length.
         steps : bool, default=False
             Let the graph take windows of samples before the steps of the preparation, at the
             model's rate, and contain these steps. Products, power, differences of channels, signed
@@ -290,6 +291,7 @@ class FittedLSTM(WindowReader):
             "n_features_in": self.n_features_in_,
             "flat_timesteps": self._flat_timesteps,
             "n_timesteps": self._n_timesteps,
+            "were_lengths": self._were_lengths,
             "feature_names_in": (
                 self.feature_names_in_.tolist() if hasattr(self, "feature_names_in_") else None
             ),

@@ -8,8 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sensorseq.errors import ArgumentError, InputError, warn_caller
-from sensorseq.inspection.window_checks import check_zero_ends
+from sensorseq.errors import ArgumentError, InputError
 from sensorseq.prediction.inputs import Sequences
 from sensorseq.prediction.outside import TrainedRanges
 from sensorseq.prediction.predictor import WindowPredictor
@@ -63,7 +62,7 @@ class WindowReader(WindowPredictor, BaseEstimator):  # type: ignore[misc]  # skl
                     self.feature_names_in_ = np.array(sequences.channels, dtype=object)
             self._n_timesteps = n_timesteps
             self._flat_timesteps = n_timesteps if sequences.is_flat else None
-        self._were_lengths = data.had_lengths
+        self._were_lengths = data.had_lengths or (continues and self._were_lengths)
         known = getattr(self, "preparation_", None)
         self.preparation_ = data.preparation(known, continues=continues, with_dwell=classifies)
 
@@ -118,8 +117,3 @@ class WindowReader(WindowPredictor, BaseEstimator):  # type: ignore[misc]  # skl
 
     def _in_memory(self, sequences: Sequences) -> Iterable[Sequences]:
         return StoredPart(sequences).cropped() if is_stored(sequences) else [sequences]
-
-    def _check_ends(self, sequences: Sequences) -> None:
-        padded = check_zero_ends(sequences.X, sequences.lengths)
-        if padded is not None:
-            warn_caller(str(padded))

@@ -28,7 +28,7 @@ from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.probabilities import softmax
 from sensorseq.preprocessing.split.parts import holdout_by_group
 from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows
-from sensorseq.training.inputs import check_sample_weight
+from sensorseq.training.inputs import check_axis_order, check_sample_weight
 from sensorseq.training.labels import draw_entropy, read_labels
 
 _MOST_WEIGHED = 6  # sensors; of more, only one alone, all, and all but one are weighed
@@ -42,6 +42,9 @@ def fit_sensors(model: Any, X: Any, y: Any, given: Mapping[str, Any]) -> None:
     """
     _check_given(model, given)
     labels = y if y is None else read_labels(y, len(as_sensor_windows(X)), "y")[0]
+    for name, own in () if isinstance(X, SensorWindows) else X.items():
+        if len(np.shape(own)) == 3:
+            check_axis_order(own, None, f"X[{name!r}]")
     windows = as_sensor_windows(X, labels, given.get("groups"))
     if windows.y is None:
         raise InputError("fit requires y to be passed, but the target y is None.")

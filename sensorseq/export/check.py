@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.export.model import FittedModel, is_classifier
@@ -22,7 +22,8 @@ def onnx_difference(
 ) -> float:
     """Return the largest absolute difference between the outputs of onnxruntime and the estimator.
 
-    `X` (n, t, c) are windows, and `lengths` (n,) their valid steps; or `X` has several sensors.
+    `X` (n, t, c) are windows, and `lengths` (n,) their valid steps; or `X` has several sensors,
+    with lengths of their own.
     """
     try:
         import onnxruntime
@@ -37,36 +38,36 @@ def onnx_difference(
     )
     inputs = {each.name: each for each in session.get_inputs()}
     dtype = np.float64 if "double" in session.get_inputs()[0].type else np.float32
-    valid = None if lengths is None else np.asarray(lengths, np.int64)
+    windows: dict[str, NDArray[Any]] = {}
+    valid: dict[str, NDArray[np.int64]] = {}
     if isinstance(X, SensorWindows):
-        windows = {f"X_{name}": np.asarray(one.X, dtype) for name, one in X.sensors.items()}
-        is_short = any(
-            (np.asarray(one.lengths) < one.n_timesteps).any() for one in X.sensors.values()
-        )
+        for name, one in X.sensors.items():
+            windows[f"X_{name}"] = np.asarray(one.X, dtype)
+            valid[f"lengths_{name}"] = np.asarray(one.lengths)
     else:
-        windows = {"X": np.asarray(X, dtype)}
-        is_short = valid is not None and bool((valid < windows["X"].shape[1]).any())
-    if "lengths" not in inputs and is_short:
-        way = "no graph of several sensors has; check it on windows of one length"
-        if "X" in windows:
-            way = "export it with `lengths`"
-        raise ArgumentError(
-            f"the windows differ in length, and the graph has no input for lengths; {way}."
-        )
+        windows["X"] = np.asarray(X, dtype)
+        full = np.full(len(windows["X"]), windows["X"].shape[1], np.int64)
+        valid["lengths"] = full if lengths is None else np.asarray(lengths, np.int64)
+    for x, (name, steps) in zip(windows.values(), valid.items(), strict=True):
+        if name not in inputs and (steps < x.shape[1]).any():
+            raise ArgumentError(
+                f"the windows differ in length, and the graph has no input {name}; export it with"
+                " `lengths`."
+            )
     largest, n = 0.0, len(next(iter(windows.values())))
     predict = estimator.predict_proba if is_classifier(estimator) else estimator.predict
     for start in range(0, n, _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        given = {name: values[rows] for name, values in windows.items()}
-        own = None if valid is None else valid[rows]
-        of_sensors: Any = {name.removeprefix("X_"): values for name, values in given.items()}
-        expected = predict(given.get("X", of_sensors), own)
-        for name, each in inputs.items():
-            if name == "lengths":
-                full = np.full(len(expected), windows["X"].shape[1], np.int64)
-                given[name] = full if own is None else own
-            elif name not in given:  # a sensor that all windows lack
-                given[name] = np.full((len(expected), 1, each.shape[2]), np.nan, dtype)
+        rows = np.arange(start, min(start + _BLOCK, n))
+        given = {name: each[rows] for name, each in (windows | valid).items() if name in inputs}
+        if isinstance(X, SensorWindows):
+            expected = predict(X.take(rows))
+        else:
+            expected = predict(given["X"], valid["lengths"][rows])
+        for name, each in inputs.items():  # of a sensor that all windows lack
+            if name not in given:
+                given[name] = np.ones(len(expected), np.int64)
+                if name.startswith("X_"):
+                    given[name] = np.full((len(expected), 1, each.shape[2]), np.nan, dtype)
         found = session.run(None, given)[0]
         largest = max(largest, float(np.abs(found - expected.reshape(found.shape)).max()))
     return largest

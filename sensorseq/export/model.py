@@ -43,8 +43,11 @@ class FittedModel(Protocol):
     _channels: list[str] | None
     _flat_timesteps: int | None
     _n_timesteps: int | None
+    _were_lengths: bool
 
-    def predict(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[Any]:
+    def predict(
+        self, X: ArrayLike | SensorWindows, lengths: ArrayLike | None = None
+    ) -> NDArray[Any]:
         """Return labels or values."""
 
     def score(self, X: WindowSet | SensorWindows) -> float:
@@ -64,7 +67,9 @@ class FittedClassifier(FittedModel, Protocol):
     abstention_: Abstention
     _class_shares: NDArray[np.float64]
 
-    def predict_proba(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
+    def predict_proba(
+        self, X: ArrayLike | SensorWindows, lengths: ArrayLike | None = None
+    ) -> NDArray[np.float64]:
         """Return the probabilities of the classes."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sensorseq.checks import check_flag, check_integer
-from sensorseq.errors import ArgumentError, InputError, check_choice, noting
+from sensorseq.errors import InputError, check_choice, noting
 from sensorseq.export.features import block_logits
 from sensorseq.export.graph import Graph
 from sensorseq.export.model import FittedClassifier, FittedModel, is_classifier, is_regressor
@@ -34,7 +34,7 @@ def write_onnx(
     path: str | os.PathLike[str],
     *,
     n_timesteps: int | None,
-    lengths: bool,
+    lengths: bool | None,
     dtype: str,
     steps: bool,
     known: tuple[OutOfDistribution, float] | None,
@@ -42,20 +42,23 @@ def write_onnx(
 ) -> None:
     """Write a fitted estimator's graph; the file gets its name only when it is complete.
 
-    `stored` returns the arrays and the description of its model file.
+    With `lengths` None, the graph has an input for them if windows of the fit differed in length.
+    `stored` returns the arrays and the description of the model file.
     """
     check_choice("dtype", dtype, INPUT_TYPES)
-    lengths, steps = check_flag("lengths", lengths), check_flag("steps", steps)
+    steps = check_flag("steps", steps)
+    if lengths is not None:
+        lengths = check_flag("lengths", lengths)
     if n_timesteps is not None:
         n_timesteps = check_integer("n_timesteps", n_timesteps, most=MOST_STEPS)
     g = Graph()
-    given: dict[str, Any] = {"n_timesteps": n_timesteps, "lengths": lengths}
-    given |= {"dtype": dtype, "steps": steps}
+    given: dict[str, Any] = {"n_timesteps": n_timesteps, "dtype": dtype, "steps": steps}
     has_class = None
     if is_classifier(estimator) and (fusion := estimator._fusion) is not None:
-        outputs, has_class = _fused(g, estimator, fusion, given)
+        outputs, has_class = _fused(g, estimator, fusion, given, lengths)
     else:
-        outputs = _outputs(g, estimator, read_windows(g, estimator, **given))
+        windows = read_windows(g, estimator, lengths=_has_lengths(estimator, lengths), **given)
+        outputs = _outputs(g, estimator, windows)
     if is_classifier(estimator):
         n_outputs = len(estimator.classes_)
         logits = g("Div", outputs, np.float64(estimator.temperature_))
@@ -79,23 +82,28 @@ def write_onnx(
     write_whole(path, model.SerializeToString())
 
 
+def _has_lengths(estimator: FittedModel, lengths: bool | None) -> bool:
+    """Test whether the graph of a model of one sensor has an input for lengths."""
+    return estimator._were_lengths if lengths is None else lengths
+
+
 def _fused(
-    g: Graph, estimator: FittedClassifier, fusion: Fusion, given: dict[str, Any]
+    g: Graph,
+    estimator: FittedClassifier,
+    fusion: Fusion,
+    given: dict[str, Any],
+    lengths: bool | None,
 ) -> tuple[str, str]:
     """Join the logits of all sensors like `Fusion.join`; also mark windows that have a class."""
     way = "leave it out, and each takes windows of any length"
     refuse_given(fusion, way, n_timesteps=given["n_timesteps"])
-    if given["lengths"]:
-        raise ArgumentError(
-            "lengths=True is for a model of one sensor; leave it out, and give NaN for a window"
-            " that a sensor lacks."
-        )
     table = weight_table(fusion)
     logits, present = [], []
     for name in fusion.sensors:
         with noting(f"in the model of sensor {name!r}"):
             own = estimator.sensors_[name]
-            windows = read_windows(g, own, sensor=name, **given)
+            has_lengths = _has_lengths(own, lengths)
+            windows = read_windows(g, own, lengths=has_lengths, sensor=name, **given)
             logits.append(g("Unsqueeze", _outputs(g, own, windows), [1]))
         present.append(g("Unsqueeze", g.cast(windows.present, np.int64), [1]))
     whole, n = g("Concat", *present, axis=1), len(present)  # (n, sensors)
@@ -141,7 +149,11 @@ def _is_unknown(g: Graph, probabilities: str, known: OutOfDistribution, threshol
 
 
 def _metadata(
-    estimator: FittedModel, digest: str | None, n_timesteps: int | None, lengths: bool, steps: bool
+    estimator: FittedModel,
+    digest: str | None,
+    n_timesteps: int | None,
+    lengths: bool | None,
+    steps: bool,
 ) -> dict[str, str]:
     """Return the facts about the model that programs need: strings, and JSON for lists."""
     facts: dict[str, Any] = {
@@ -149,15 +161,15 @@ def _metadata(
         "metadata_version": METADATA_VERSION,
         "task": estimator._task,
         "sha256": digest,
-        "lengths": lengths,
         "steps_in_graph": steps,
     }
     if is_classifier(estimator) and (fusion := estimator._fusion) is not None:
         facts["sensors"] = {
-            name: _window_facts(estimator.sensors_[name], None, steps) for name in fusion.sensors
+            name: _window_facts(estimator.sensors_[name], None, lengths, steps)
+            for name in fusion.sensors
         }
     else:
-        facts |= _window_facts(estimator, n_timesteps, steps)
+        facts |= _window_facts(estimator, n_timesteps, lengths, steps)
     if is_classifier(estimator):
         facts["classes"] = estimator.classes_.tolist()
         facts["temperature"] = estimator.temperature_
@@ -170,11 +182,14 @@ def _metadata(
     }
 
 
-def _window_facts(estimator: FittedModel, n_timesteps: int | None, steps: bool) -> dict[str, Any]:
+def _window_facts(
+    estimator: FittedModel, n_timesteps: int | None, lengths: bool | None, steps: bool
+) -> dict[str, Any]:
     """Return the facts about the windows of one sensor, as far as they are known."""
     made: Mapping[str, Any] = estimator.preparation_ or {}
     rate, n_steps = made.get("sample_rate_hz"), n_timesteps or made.get("n_timesteps")
     facts: dict[str, Any] = {
+        "lengths": _has_lengths(estimator, lengths),
         "channels": input_channels(made) if steps else estimator._channels,
         "sample_rate_hz": rate,
         "n_timesteps": n_steps,

@@ -78,7 +78,7 @@ def read_windows(
     n_steps = g("Shape", x, start=1, end=2)
     if n_timesteps is not None:
         n_steps = g.constant([n_timesteps])
-    valid = g.add_input("lengths", np.int64, ["n"]) if lengths else n_steps
+    valid = g.add_input(f"lengths{own}", np.int64, ["n"]) if lengths else n_steps
     windows = GraphWindows(x, valid, n_steps, n_channels, not lengths, present)
     longest = estimator.max_timesteps
     if longest is not None and (n_timesteps is None or n_timesteps > longest):

@@ -197,10 +197,6 @@ padding_as_signal: {share:.0%} of {n_train} training windows have the same const
   at their {side}, for a tenth of their steps or more. That is padding; without lengths it is read
   as signal.{is_other:? The validation windows are padded at the other side.}
   > {is_leading:?Pad at the end instead. }Give lengths=, or the windows as a list of arrays.
-zero_ends: {n_windows} of the {n_given} windows end in zeros in every channel. fit was given lengths
-  but this call was not, so the zeros are read as signal.
-  > Give lengths=, or give windows as a list of arrays of shape (t_i, c), which also works where
-  scikit-learn does not pass metadata on.
 mixed_units: {channels}: in some groups the values vary {ratio:.2g} times as much as in other groups
   of the same class, and no group lies between: they may be in other units.
   > Bring all recordings to the same units before they are cut into windows.

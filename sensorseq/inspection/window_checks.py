@@ -210,18 +210,6 @@ def _share(X: NDArray[np.floating]) -> float:
     return float(counts.max() - min(whole, counts.max())) / len(X)
 
 
-def check_zero_ends(X: NDArray[Any], lengths: Ints) -> Finding | None:
-    """Return a finding if windows to predict are all full but some end in zeros.
-
-    scikit-learn passes `lengths` to `fit` and `score`, but not to every prediction.
-    """
-    n_timesteps = X.shape[1]
-    if n_timesteps < 2 or (lengths < n_timesteps).any():
-        return None
-    n_padded = int((X[:, -2:] == 0).all(axis=(1, 2)).sum())
-    return Finding("zero_ends", {"n_windows": n_padded, "n_given": len(X)}) if n_padded else None
-
-
 DOMINANT = 0.9  # fraction of the windows
 MANY_UNSEEN = 0.05  # fraction of the validation windows
 

@@ -11,6 +11,7 @@ from sensorseq.checks import check_array_size, check_memory
 from sensorseq.errors import InputError
 from sensorseq.prediction.frames import align, check_same_channels
 from sensorseq.prediction.gaps import bridge_gaps
+from sensorseq.prediction.padding import check_padding
 from sensorseq.preprocessing.scale.keyed import KeyedScaler, transform_by
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.windows import WindowSet
@@ -127,6 +128,7 @@ def read_sequences(
     origin = (X.recording_id, X.groups) if isinstance(X, WindowSet) else (None, None)
     if isinstance(array, np.ndarray):  # samples in a file are looked at where they are read
         if (valid_steps < array.shape[1]).any():
+            check_padding(array, valid_steps, name, lengths_name)
             array = pad_with_zeros(array, valid_steps)
         if missing != "error":
             array = bridge_gaps(array, valid_steps)
@@ -262,12 +264,14 @@ def shape_of(X: Any) -> tuple[int, ...]:
 
 def as_array(values: Any) -> NDArray[Any]:
     """Convert to an array; X may be a torch tensor."""
+    if np.ma.is_masked(values):
+        values = values.astype(np.float64).filled(np.nan)
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
 def _as_float(X: Any, name: str) -> NDArray[Any]:
     try:
-        array = X if isinstance(X, np.ndarray) else as_array(X)
+        array = X if type(X) is np.ndarray else as_array(X)
     except ValueError as error:
         raise InputError(
             f"{name} is ragged and cannot become an array; give windows of different lengths as a"

@@ -22,6 +22,7 @@ from sensorseq.prediction.inputs import (
 )
 from sensorseq.prediction.network import LstmNetwork
 from sensorseq.prediction.outside import OutsideWindows, TrainedRanges, join_outside
+from sensorseq.prediction.padding import warn_of_zero_ends
 from sensorseq.prediction.patches import Patch, read_patch
 from sensorseq.prediction.preparation import (
     Preparation,
@@ -55,7 +56,7 @@ class WindowPredictor:
     _flat_timesteps: int | None
     _head: FeatureHead | None = None  # weighs features; without it, the LSTM's logits count alone
     _ranges: TrainedRanges | None = None
-    _were_lengths: bool = False
+    _were_lengths: bool = False  # whether the windows of the fit had different lengths
 
     @property
     @abstractmethod
@@ -105,9 +106,6 @@ class WindowPredictor:
         """Check windows (n, t) of one channel."""
         return X
 
-    def _check_ends(self, sequences: Sequences) -> None:
-        """Warn of windows that end in zeros, of a fit whose windows had lengths."""
-
     def _in_memory(self, sequences: Sequences) -> Iterable[Sequences]:
         """Return windows in parts that fit into memory."""
         return [sequences]
@@ -139,6 +137,7 @@ class WindowPredictor:
         self._restore_targets(take)
         self.n_features_in_ = take("n_features_in", int)
         self._flat_timesteps = flat = take("flat_timesteps", (int, type(None)))
+        self._were_lengths = take("were_lengths", bool)
         names = take("feature_names_in", (list, type(None)))
         if names is not None:
             self.feature_names_in_ = np.array(check_texts("feature_names_in", names), dtype=object)
@@ -206,7 +205,7 @@ class WindowPredictor:
     def _scaled(self, sequences: Sequences) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
         """Crop and scale windows in memory for the networks; lengths are None if all are equal."""
         if self._were_lengths:
-            self._check_ends(sequences)
+            warn_of_zero_ends(sequences.X, sequences.lengths)
         cropped = crop_sequences(sequences, self.max_timesteps, self.crop, training=False)
         scaled = scale_sequences(cropped, self.scaler_, self.dtype)
         return scaled, None if cropped.are_full else cropped.lengths

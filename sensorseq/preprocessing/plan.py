@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.checks import check_positive
+from sensorseq.checks import check_positive, check_unlabeled
 from sensorseq.errors import (
     ArgumentError,
     RecordingError,
@@ -157,6 +157,8 @@ class PreparationPlan(RecordingPlan):
         `lookahead_s` is how far filters look beyond the end of a window; the embargo must be at
         least this long. `known` has the parts that are already decided, and ``""`` for the rest.
         """
+        if windows.table.y is not None:
+            check_unlabeled(windows.table.y, "the class", labels_way_out=True)
         if self.learning.split is None:
             return Learned(windows)
         shares = tuple(float(share) for share in self.learning.split)

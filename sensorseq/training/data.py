@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sensorseq.checks import check_unlabeled
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, SplitError, warn_caller
 from sensorseq.prediction.inputs import (
     Sequences,
@@ -42,7 +43,7 @@ from sensorseq.training.preparation import (
 )
 from sensorseq.training.rows import refuse_rows
 from sensorseq.training.stream import Change, StoredPart, StreamedData, hold_or_stream, is_stored
-from sensorseq.training.targets import FitTarget
+from sensorseq.training.targets import ClassTarget, FitTarget
 from sensorseq.windows import WindowSet, rows_of
 
 
@@ -208,6 +209,7 @@ class FitData:
             raise InputError("X has several sensors, which `fit` alone takes; give those of one.")
         own = {"y": y, "sample_weight": sample_weight, "groups": groups}
         scaler: Scaler | KeyedScaler | None = None
+        is_file = isinstance(X, str | os.PathLike)
         if isinstance(X, SETS):
             X, scaler = _open_training(X, scale, own)
         if isinstance(X_val, SETS):
@@ -229,6 +231,8 @@ class FitData:
         if stored is not None:
             takes_part &= stored != "test"
         class_index = target.learn(y, n_windows, takes_part)
+        if isinstance(target, ClassTarget) and not target.is_pass and known is None:
+            check_unlabeled(target.known[class_index], "y", labels_way_out=is_file)
         rows = np.flatnonzero(takes_part)
         windows = FitPart(
             sequences.take(rows) if len(rows) < n_windows else sequences,

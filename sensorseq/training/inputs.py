@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sensorseq.checks import check_array_size, check_real
-from sensorseq.errors import ArgumentError, InputError, SplitError, check_choice, nearest_known
+from sensorseq.errors import (
+    ArgumentError,
+    InputError,
+    SplitError,
+    check_choice,
+    nearest_known,
+    warn_caller,
+)
 from sensorseq.prediction.inputs import (
     as_array,
     check_per_window,
@@ -24,26 +31,51 @@ from sensorseq.windows import PARTS, WindowSet
 # A window with so few steps and so many channels is probably (n, c, t) given for (n, t, c).
 FEW_TIMESTEPS = 16
 MANY_CHANNELS = 32
+_SMOOTHER = 0.7  # ratio of the roughness along time to that across channels
+_CHANNELS_PER_STEP = 8  # unusual enough to ask even where both axes are equally smooth
+_LOOKED_AT = 200  # windows
 
 
-def check_axis_order(X: Any, lengths: Any) -> None:
-    """Raise if a 3-D array looks like (n, c, t).
+def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
+    """Raise if a 3-D array looks like (n, c, t); warn if it may be.
 
-    That is the case with one step and several channels, or few steps and many channels. Such
-    windows are accepted with `lengths`, as a list, or as a WindowSet, because these define the time
-    axis.
+    It may be with few steps of many channels, unless its values are smoother along the steps. It
+    looks so if they are smoother along the last axis, or that is much longer, or with one step of
+    several channels. Such windows are accepted with `lengths`, as a list, or as a WindowSet,
+    because these define the time axis.
     """
     if lengths is not None or isinstance(X, WindowSet) or is_list_of_sequences(X):
         return
     n, t, c = shape_of(X)
-    if t == 1 < c or (t < c and t <= FEW_TIMESTEPS and c >= MANY_CHANNELS):
-        raise InputError(
-            f"X has shape {(n, t, c)}: as (n, t, c) these are {n} windows of"
-            f" {_count(t, 'step')} and {_count(c, 'channel')}; as (n, c, t) they are windows of"
-            f" {_count(c, 'step')} and {_count(t, 'channel')}."
-            " For the second give X.transpose(0, 2, 1). For the first confirm it with"
-            f" lengths=np.full({n}, {t})."
-        )
+    if not (t == 1 < c or (t < c and t <= FEW_TIMESTEPS and c >= MANY_CHANNELS)):
+        return
+    if t > 1:
+        values = as_array(X)[:_LOOKED_AT].astype(np.float64)
+        as_read, swapped = _roughness(values, 1), _roughness(values, 2)
+        if as_read < _SMOOTHER * swapped:
+            return
+        if c < _CHANNELS_PER_STEP * t and not swapped < _SMOOTHER * as_read:
+            warn_caller(
+                f"{name} has shape {(n, t, c)}, read as {n} windows of {_count(t, 'step')} and"
+                f" {_count(c, 'channel')}. If it is channel-first, (n, c, t), give"
+                f" {name}.transpose(0, 2, 1); if not, lengths=np.full({n}, {t}) says so."
+            )
+            return
+    raise InputError(
+        f"{name} has shape {(n, t, c)}: as (n, t, c) these are {n} windows of"
+        f" {_count(t, 'step')} and {_count(c, 'channel')}; as (n, c, t) they are windows of"
+        f" {_count(c, 'step')} and {_count(t, 'channel')}."
+        f" For the second give {name}.transpose(0, 2, 1). For the first confirm it with"
+        f" lengths=np.full({n}, {t})."
+    )
+
+
+def _roughness(X: NDArray[np.float64], axis: int) -> float:
+    """Return how much neighbors along an axis differ, relative to any two values: 1 for noise."""
+    step = np.diff(X, axis=axis)
+    spread = X - X.mean(axis=axis, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(np.sqrt(np.nanmean(step**2) / np.nanmean(spread**2) / 2))
 
 
 def check_values(y: Any, n_windows: int, name: str, owner: str = "X") -> NDArray[np.float64]:
@@ -92,8 +124,17 @@ def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
     """Return the labels; a missing or infinite one raises an error with its row."""
     values = y.tolist()
     for row, label in enumerate(values):
-        if is_missing(label) or label in (float("inf"), float("-inf")):
-            raise InputError(f"{name}[{row}] is {label!r}, which is not a label.")
+        if _is_no_label(label):
+            n, keep = sum(map(_is_no_label, values)), f"pandas.notna({name})"
+            if isinstance(label, str):
+                keep = f"[bool(one.strip()) for one in {name}]"
+            elif not is_missing(label):
+                keep = f"np.isfinite({name})"
+            raise InputError(
+                f"{name}[{row}] is {label!r}, which is not a label ({n} of {len(values)} windows)."
+                f" Leave these windows out: with keep = {keep}, give X[keep], {name}[keep], and so"
+                " on with groups and lengths."
+            )
     kinds = {"text" if isinstance(label, str) else "numbers" for label in values}
     if len(kinds) > 1:
         row = next(
@@ -104,6 +145,13 @@ def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
             f" {values[row]!r}; labels must all have one type."
         )
     return y
+
+
+def _is_no_label(label: Any) -> bool:
+    """Test whether a label is missing, blank or infinite."""
+    if isinstance(label, str):
+        return not label.strip()
+    return is_missing(label) or label in (float("inf"), float("-inf"))
 
 
 def _count(number: int, noun: str) -> str:

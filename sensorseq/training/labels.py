@@ -25,6 +25,13 @@ def read_labels(
     """Return a label per window, and the given classes or those of one-hot columns."""
     if y is None:
         raise InputError(f"{name} is None; give labels.")
+    if np.ma.is_masked(y):
+        n_masked = int(np.ma.getmaskarray(y).sum())
+        raise InputError(
+            f"{name} is masked for {n_masked} of {len(y)} windows. Leave these out: with keep ="
+            f" ~np.ma.getmaskarray({name}), give X[keep], {name}[keep], and so on with groups and"
+            " lengths."
+        )
     try:
         labels = as_array(y)
     except ValueError as error:
@@ -48,6 +55,8 @@ def read_labels(
     checked = check_per_window(labels, n_windows, name, owner)
     assert checked is not None
     check_labels(checked, name)
+    if checked.dtype == object and all(isinstance(one, int | float) for one in checked.tolist()):
+        checked = np.array(checked.tolist())  # what is left of numbers beside None
     if classes is None and checked.dtype.kind != "f":
         _check_number_of_classes(len(set(checked.tolist())), n_windows, name)
     try:

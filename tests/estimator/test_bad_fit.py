@@ -4,6 +4,7 @@ import warnings
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 from fits import plain_classifier
 
@@ -247,3 +248,105 @@ def test_only_a_number_is_told_that_it_is_one(X, is_number):
     with pytest.raises(InputError, match="expected an array of shape") as caught:
         classifier().fit(X, Y)
     assert ("A single number" in str(caught.value)) is is_number
+
+
+N_MARKED = 90
+MARKED = np.random.default_rng(0).normal(size=(N_MARKED, 12, 2)).astype(np.float32)
+CLASS = np.arange(N_MARKED) % 3
+IS_MARKED = np.arange(N_MARKED) % 4 == 0
+
+
+def fit_marked(X, y, **given):
+    return plain_classifier(max_epochs=1, hidden_size=2).fit(X, y, **given)
+
+
+def said_code(error, before, after):
+    return str(error).partition(before)[2].partition(after)[0]
+
+
+@pytest.mark.parametrize(
+    ("y", "mark"),
+    [
+        (np.where(IS_MARKED, -1, CLASS), -1),
+        (np.where(IS_MARKED, -1.0, CLASS), -1.0),
+        (CLASS - 1, -1),  # may be left, straight and right
+        (np.where(IS_MARKED, "-1", CLASS.astype(str)), "-1"),
+        (np.where(IS_MARKED, "-1", np.array(["ice", "mud", "sand"])[CLASS]), "-1"),
+        (np.where(IS_MARKED, "nan", np.array(["Ice", "Mud", "Sand"])[CLASS]), "nan"),
+        (np.where(IS_MARKED, "None", np.array(["ice", "mud", "sand"])[CLASS]), "None"),
+        (np.where(IS_MARKED, None, CLASS).astype(str), "None"),
+    ],
+)
+def test_a_mark_of_windows_without_a_label_is_named_with_ways_out(y, mark):
+    said = rf"y is {mark!r} for \d+ of 90 windows, beside .* learned like any class"
+    with pytest.warns(UserWarning, match=said) as told:
+        fit_marked(MARKED, y)
+    own = {"np": np, "y": y}
+    weight = eval(said_code(told[0].message, "sample_weight=", ". If it is"), own)
+    assert mark not in fit_marked(MARKED, y, sample_weight=weight).classes_.tolist()
+    named = eval(said_code(told[0].message, "otherwise: ", ".END").removesuffix("."), own)
+    classes = fit_marked(MARKED, named).classes_.tolist()
+    assert len(classes) == len(np.unique(y))
+    assert mark not in classes
+
+
+def test_most_windows_without_a_label_are_an_error():
+    y = np.where(np.arange(N_MARKED) % 5 > 0, -1, CLASS)
+    with pytest.raises(InputError, match=r"-1 for 72 of 90 windows, beside .* sample_weight="):
+        fit_marked(MARKED, y)
+    windows = WindowSet(MARKED, y=y.astype(str))
+    with pytest.raises(InputError, match="'-1' for 72 of 90 windows"):
+        fit_marked(windows, None)
+    fit_marked(windows, None, sample_weight=np.not_equal(windows.y, "-1"))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.where(CLASS == 0, -1, 1),
+        np.where(CLASS == 0, "-1", "+1"),
+        np.arange(N_MARKED) % 5 - 2,
+        np.array(["None", "Mild", "Severe"])[CLASS],
+        np.array(["none", "mild", "severe"])[CLASS],
+        np.array(["unknown", "a", "b"])[CLASS],
+        np.eye(3)[CLASS],
+    ],
+)
+def test_classes_that_look_like_a_mark_are_fine(y):
+    fit_marked(MARKED, y)
+
+
+@pytest.mark.parametrize(
+    ("y", "row"),
+    [
+        (np.where(IS_MARKED, None, CLASS), "None"),
+        (np.where(IS_MARKED, None, np.array(["ice", "mud", "sand"], object)[CLASS]), "None"),
+        (np.where(IS_MARKED, np.nan, CLASS), "nan"),
+        (np.where(IS_MARKED, np.inf, CLASS), "inf"),
+        (np.where(IS_MARKED, " ", np.array(["ice", "mud", "sand"])[CLASS]), "' '"),
+        (pd.Series(np.where(IS_MARKED, None, CLASS), dtype="Int64"), "nan|<NA>"),
+        (np.ma.masked_array(CLASS, IS_MARKED), "masked"),
+    ],
+)
+def test_windows_without_a_label_are_named_with_a_way_out(y, row):
+    said = rf"(y\[0\]|y) is ({row}).*23 of 90 windows"
+    with pytest.raises(InputError, match=said) as caught:
+        fit_marked(MARKED, y)
+    keep = eval(said_code(caught.value, "keep = ", ", give"), {"np": np, "pandas": pd, "y": y})
+    assert len(fit_marked(MARKED[keep], y[keep]).classes_) == 3
+
+
+def test_a_score_names_windows_without_a_label():
+    fitted = fit_marked(MARKED, CLASS)
+    y = np.where(IS_MARKED, -1, CLASS)
+    with pytest.warns(UserWarning, match=r"y is -1 for 23 of 90 windows, .* keep = np.not_equal"):
+        fitted.score(MARKED, y)
+    keep = np.not_equal(y, -1)
+    fitted.score(MARKED[keep], y[keep])
+
+
+def test_masked_samples_are_missing():
+    X = np.ma.masked_greater(MARKED, 3.0)
+    with pytest.raises(InputError, match="X holds NaN in window"):
+        fit_marked(X, CLASS)

@@ -57,6 +57,13 @@ def test_sensors_that_know_a_bit_each_know_the_class_together():
     assert choice.candidates[2].accuracy > max(one.accuracy for one in choice.candidates[:2])
 
 
+def test_windows_of_a_sensor_with_swapped_axes_are_named():
+    X, y, groups = windows()
+    waves = np.random.default_rng(0).normal(size=(len(y), 3, 100)).cumsum(axis=2)
+    with pytest.raises(InputError, match=r"X\['imu'\] has shape .* X\['imu'\]\.transpose"):
+        plain_classifier(**SETTINGS).fit({**X, "imu": waves}, y, groups=groups)
+
+
 def test_a_sensor_alone_decides_as_its_model_does(fitted):
     X, _, _ = windows(seed=2)
     for name, other in (("fast", "slow"), ("slow", "fast")):

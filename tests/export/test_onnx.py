@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from commands import succeed
 from fits import class_shares_of, head_of, know_by_probabilities, plain_classifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -133,6 +134,37 @@ def test_boosted_trees_are_in_the_graph(tmp_path, n_classes):
     for seed in (0, 3):  # also the windows that the thresholds were learned from
         X, _ = windows(90, seed=seed)
         assert onnx_difference(clf, tmp_path / "model.onnx", X) <= 1e-5
+
+
+def test_a_model_of_windows_of_several_lengths_has_an_input_for_them(tmp_path):
+    """Without it, the padding would be read: most windows here would get another class."""
+    rng = np.random.default_rng(0)
+    y, lengths = np.arange(160) % 2, rng.integers(15, 61, 160)
+    X = rng.normal(size=(160, 60, 2)) + 2.0
+    X[y == 1] += np.linspace(-0.6, 0.6, 60)[:, None]
+    X = (X * (np.arange(60) < lengths[:, None])[:, :, None]).astype(np.float32)
+    path, saved = tmp_path / "model.onnx", tmp_path / "model.safetensors"
+    clf = plain_classifier(max_epochs=2, hidden_size=4).fit(X, y, lengths=lengths)
+    clf.save(saved)
+
+    def inputs():
+        session = onnxruntime.InferenceSession(path)
+        return session, [one.name for one in session.get_inputs()]
+
+    SensorLSTMClassifier.load(saved).to_onnx(path)
+    session, names = inputs()
+    assert names == ["X", "lengths"]
+    assert session.get_modelmeta().custom_metadata_map["lengths"] == "true"
+    (found,) = session.run(None, {"X": X, "lengths": lengths})
+    np.testing.assert_allclose(found, clf.predict_proba(X, lengths), atol=1e-5)
+    clf.to_onnx(path, lengths=False)
+    assert inputs()[1] == ["X"]
+    clf.fit(X, y, lengths=np.full(160, 60)).to_onnx(path)
+    assert inputs()[1] == ["X"]
+    for words, expected in ((), ["X", "lengths"]), (["--no-lengths"], ["X"]):
+        told = succeed("export", saved, "-o", path, *words)
+        assert inputs()[1] == expected
+        assert ("valid steps of each window as lengths" in told) == (len(expected) == 2)
 
 
 @pytest.mark.parametrize("n_models", [1, 3])

@@ -9,7 +9,7 @@ from c_models import CSensors
 from commands import refused, succeed
 from fits import plain_classifier, weigh_sensors
 
-from sensorseq import Recording, SensorLSTMClassifier
+from sensorseq import Recording, SensorLSTMClassifier, SensorWindows, WindowSet
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.c_source import with_rounded_weights
 from sensorseq.export.check import onnx_difference
@@ -116,6 +116,27 @@ def test_c_of_several_sensors_gives_the_probabilities_of_every_pattern(fitted, t
     assert "fast one " in str(export)
 
 
+def test_a_sensor_whose_windows_differ_in_length_has_an_input_for_lengths(tmp_path):
+    X, y, groups = windows()
+    lengths = np.random.default_rng(0).integers(5, 41, len(y))
+    long = X["fast one"] * (np.arange(40) < lengths[:, None])[:, :, None]
+    sets = {"fast": WindowSet(long, lengths=lengths), "slow": WindowSet(X["slow"])}
+    model = plain_classifier(max_epochs=2, hidden_size=4, missing="expected").fit(
+        sets, y, groups=groups
+    )
+    model.to_onnx(tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    assert [one.name for one in session.get_inputs()] == ["X_fast", "lengths_fast", "X_slow"]
+    facts = json.loads(session.get_modelmeta().custom_metadata_map["sensors"])
+    assert [facts[name]["lengths"] for name in sets] == [True, False]
+    for given in (sets, {"slow": sets["slow"]}):
+        difference = onnx_difference(model, tmp_path / "model.onnx", SensorWindows(given))
+        assert difference <= TOLERANCE
+    model.to_onnx(tmp_path / "model.onnx", lengths=False)
+    with pytest.raises(ArgumentError, match="no input lengths_fast; export it with `lengths`"):
+        onnx_difference(model, tmp_path / "model.onnx", SensorWindows(sets))
+
+
 def test_the_table_has_the_weights_of_every_pattern():
     alone = {"100": [2.0, 0, 0], "010": [0, 1.0, 0], "001": [0, 0, 4.0], "110": [1.0, 3.0, 0]}
     fusion = Fusion(("a", "b", "c"), {key: np.array(row) for key, row in alone.items()})
@@ -126,15 +147,9 @@ def test_the_table_has_the_weights_of_every_pattern():
 
 
 def test_what_a_graph_of_several_sensors_cannot_do_is_said(fitted, tmp_path):
-    for arguments, message in (
-        (
-            {"n_timesteps": 40},
-            r"n_timesteps=40 cannot hold for all sensors \(fast one, slow, third",
-        ),
-        ({"lengths": True}, "lengths=True is for a model of one sensor"),
-    ):
-        with pytest.raises(ArgumentError, match=message):
-            fitted.to_onnx(tmp_path / "model.onnx", **arguments)
+    message = r"n_timesteps=40 cannot hold for all sensors \(fast one, slow, third"
+    with pytest.raises(ArgumentError, match=message):
+        fitted.to_onnx(tmp_path / "model.onnx", n_timesteps=40)
     for arguments, message in (
         ({"hop": 4}, "hop=4 cannot hold for all sensors"),
         ({"sample_rate_hz": 9.0}, "leave it out, and resample to the rate of each sensor"),

@@ -10,7 +10,7 @@ from sensorseq.diagnosis.ranking import KINDS, causes_of
 from sensorseq.inspection import part as part_module
 from sensorseq.inspection.copies import window_keys
 from sensorseq.inspection.part import Part
-from sensorseq.inspection.window_checks import check_shares, check_windows, check_zero_ends
+from sensorseq.inspection.window_checks import check_shares, check_windows
 
 N_CLASSES = 3
 SIGNALS = ["normal", "walk", "laplace", "sine", "counts"]
@@ -221,14 +221,6 @@ def test_padding_without_lengths_is_found_by_its_one_value(side):
     other = clean(100, seed=1, first=240)
     other.X[:, slice(0, 8) if side == "end" else slice(-8, None)] = -0.7
     assert any("at the other side" in one.text for one in found(train, other))
-
-
-def test_zeros_at_the_end_of_windows_to_predict_are_counted():
-    X, full = np.ones((5, 8, 2)), np.full(5, 8)
-    X[[1, 3], -2:] = 0.0
-    assert "2 of the 5 windows end in zeros" in check_zero_ends(X, full).text
-    assert check_zero_ends(X, full - 1) is None
-    assert check_zero_ends(X[[0, 2]], full[:2]) is None
 
 
 def test_classes_that_a_part_lacks_are_named():

@@ -316,3 +316,19 @@ def test_a_step_that_does_not_fit_is_named_with_its_place():
 def test_what_has_no_meaning_or_does_not_belong_together_is_refused_at_once(arguments, said):
     with pytest.raises(InputError, match=said):
         PreparePipeline(**{"window_s": 1.0, **arguments})
+
+
+def test_a_class_that_marks_what_has_no_label_is_named():
+    rng = np.random.default_rng(0)
+    recordings = [
+        Recording.evenly_sampled(
+            rng.normal(size=(200, 1)), 50.0, ["a"], f"{k}", label=str(k % 4 - 1)
+        )
+        for k in range(16)
+    ]
+    said = r"the class is '-1' for 16 of 64 windows, .* of folders .* labels=\['0', '1', '2'\]"
+    with pytest.warns(UserWarning, match=said):
+        PreparePipeline(window_s=1.0).prepare(recordings)
+    most = [one for one in recordings if one.label == "-1" or int(one.recording_id) < 4]
+    with pytest.raises(InputError, match="'-1' for 16 of 28 windows"):
+        PreparePipeline(window_s=1.0, split=None).prepare(most)

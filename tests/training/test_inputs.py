@@ -97,14 +97,34 @@ def test_the_first_value_that_is_not_finite_is_named():
         read_sequences(X)
 
 
+def smooth(shape, axis):
+    """Return noise that is summed up along an axis."""
+    return np.random.default_rng(0).normal(size=shape).cumsum(axis=axis)
+
+
 @pytest.mark.parametrize("shape", [(98, 1, 100), (98, 1, 2), (98, 6, 100), (10, 16, 32)])
 def test_few_steps_of_many_channels_are_read_both_ways_in_the_error(shape):
     n, t, c = shape
     both = f" {t} steps? and {c} channels; as .* windows of {c} steps and {t} channels?\\."
+    X = smooth(shape, 2)
     with pytest.raises(InputError, match=both):
-        check_axis_order(np.zeros(shape), None)
-    check_axis_order(np.zeros(shape), np.full(n, t))
-    check_axis_order(list(np.zeros(shape)), None)
+        check_axis_order(X, None)
+    check_axis_order(X, np.full(n, t))
+    check_axis_order(list(X), None)
+    check_axis_order(X.transpose(0, 2, 1), None)
+
+
+@pytest.mark.parametrize("shape", [(98, 13, 32), (98, 13, 100), (10, 16, 32)])
+def test_few_steps_of_many_channels_are_accepted(shape):
+    n, t, c = shape
+    level, noise = (np.random.default_rng(0).normal(size=size) for size in (c, shape))
+    check_axis_order(smooth(shape, 1) + 50 * level, None)
+    check_axis_order(smooth((98, 6, 100), 1).cumsum(axis=1), None)
+    for X in (noise, np.zeros(shape)):
+        said = rf"read as {n} windows of {t} steps and {c} channels\. .* X.transpose\(0, 2, 1\)"
+        with pytest.warns(UserWarning, match=said):
+            check_axis_order(X, None)
+        check_axis_order(X, np.full(n, t))
 
 
 @pytest.mark.parametrize(
