@@ -9,7 +9,7 @@ from sensorseq.readers import find_recordings, read_recordings, read_source, rea
 
 STAMPS = [0.0, 0.1, 0.3, 0.2, 0.3, 0.4]
 VALUES = [1.0, 2.0, 4.0, 3.0, 6.0, 7.0]
-COUNTS = {"n_out_of_order": 1, "n_duplicates": 1}
+COUNTS = {"n_out_of_order": 1, "n_duplicates": 1, "n_spread": 0}
 
 
 def write(path, stamps=STAMPS, values=VALUES, name="current"):
@@ -39,7 +39,7 @@ def test_a_file_in_order_is_read_as_it_is_and_counts_nothing(tmp_path):
     plain, repaired = read_source(source), read_source(source, repair_stamps=True)
     np.testing.assert_array_equal(repaired.values, plain.values)
     assert "repaired_stamps" not in plain.attributes
-    assert repaired.attributes["repaired_stamps"] == {"n_out_of_order": 0, "n_duplicates": 0}
+    assert repaired.attributes["repaired_stamps"] == dict.fromkeys(COUNTS, 0)
 
 
 def test_a_missing_stamp_stays_an_error(tmp_path):
@@ -54,4 +54,4 @@ def test_the_counts_of_several_sensors_are_added(tmp_path):
     write(tmp_path / "motor_1.csv")
     (source,) = find_recordings(tmp_path, files=["imu_*", "motor_*"], pair="{sensor}_{recording}.*")
     joined = read_source(source, repair_stamps=True)
-    assert joined.attributes["repaired_stamps"] == {"n_out_of_order": 2, "n_duplicates": 2}
+    assert joined.attributes["repaired_stamps"] == {name: 2 * n for name, n in COUNTS.items()}
