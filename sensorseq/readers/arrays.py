@@ -21,7 +21,6 @@ from sensorseq.readers.columns import (
     Origin,
     Table,
     check_names,
-    is_time_name,
     read_recording,
     refusing_content,
     texts_of_numbers,
@@ -29,7 +28,8 @@ from sensorseq.readers.columns import (
 from sensorseq.readers.mat5 import read_mat5
 from sensorseq.readers.robot_logs import Topic
 from sensorseq.readers.stamps import Stamps, seconds_of
-from sensorseq.recording import TIME_COLUMNS, Recording
+from sensorseq.recording import Recording
+from sensorseq.time_names import usual_time_names
 
 _Arrays = dict[str, NDArray[Any]]
 _NUMBERS = "fiub"
@@ -179,8 +179,7 @@ def _time(
         check_names(path, [time_column], list(vectors))
         usual = [time_column]
     else:
-        usual = [name for name in TIME_COLUMNS if name in vectors]
-        usual = usual or [name for name in vectors if is_time_name(name.rpartition(".")[2])]
+        usual = usual_time_names(vectors, last_part=True)
         if len(usual) > 1 and channels is not None:
             within = [name.rpartition(".")[:2] for name in usual]
             usual = [

@@ -31,6 +31,7 @@ from sensorseq.readers.suffixes import stem_of
 from sensorseq.recording import TIME_COLUMNS, UNITS, Channel, LabelSpan, Recording
 from sensorseq.stamp_repair import RepairedStamps, StampRepair, plan_repair
 from sensorseq.text import listed
+from sensorseq.time_names import usual_time_names
 
 Columns = dict[str, NDArray[np.float64] | None]  # None if there are no numbers
 
@@ -41,7 +42,6 @@ COMMENTS = ("#", "%", "//", "sep=")
 _NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # or as named by pandas
 _FEWEST_ROWS = 30  # fewer rows may increase by chance
 _SAME_CLOCK = 0.01
-_TIME_NAME = re.compile(r"(time|timestamp|stamp|t)([_ ]?[(\[]?(s|ms|us|µs|ns)[)\]]?)?", re.I)
 
 
 def refusing_content(path: Path) -> AbstractContextManager[None]:
@@ -56,7 +56,7 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
     """
     there = list(names)
     if time_column is None:
-        usual = _usual_time_columns(there)
+        usual = usual_time_names(there)
         if len(usual) == 1:
             return usual[0]
         found = "has no column" if not usual else "has both columns"
@@ -84,11 +84,6 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
     )
 
 
-def _usual_time_columns(names: list[str]) -> list[str]:
-    usual = [name for name in TIME_COLUMNS if name in names]
-    return usual or [name for name in names if is_time_name(name)]
-
-
 def stamps_of_rows(columns: Columns, options: ReadOptions) -> Stamps:
     """Return the timestamps of rows that have none but are sampled at a given rate."""
     assert options.sample_rate_hz is not None  # checked by `Table.time_name`
@@ -96,11 +91,6 @@ def stamps_of_rows(columns: Columns, options: ReadOptions) -> Stamps:
     rows = next((values for values in columns.values() if values is not None), np.empty(0))
     seconds = even_stamps(0.0, rate_hz, len(rows), folder_of(rows))
     return Stamps(seconds, {"sample_rate_hz": rate_hz})
-
-
-def is_time_name(name: str) -> bool:
-    """Test whether a column has a name for timestamps, with or without a unit."""
-    return _TIME_NAME.fullmatch(name) is not None
 
 
 def check_timestamps(
@@ -199,7 +189,7 @@ class Table:
 
     def time_name(self, options: ReadOptions) -> str:
         """Return the time column; "" if the rows have none but are sampled at a given rate."""
-        is_clock = options.time_column is None and not _usual_time_columns(self.names)
+        is_clock = options.time_column is None and not usual_time_names(self.names)
         if is_clock and options.sample_rate_hz:
             return ""
         return find_time_column(self.path, self.names, options.time_column)
