@@ -88,6 +88,11 @@ def _are_times_of_day(stamps: NDArray[Any], scale: int) -> bool:
         return False
     if not _all(stamps, _are_times, scale):
         return False
-    minutes = np.floor(stamps / (100 * scale))
-    n_jumps = int((np.diff(minutes) != 0).sum())
-    return 0 < n_jumps < (1 - _WITHIN) * len(stamps)
+    # Read as seconds of the day, the step to the next minute is an ordinary one.
+    *_, hour, minute, second, fraction = _split(stamps, scale)
+    part = fraction / scale if scale > 1 else stamps - np.floor(stamps)
+    steps = np.diff((hour * 60 + minute) * 60 + second + part)
+    to_next = np.diff(minute) != 0
+    within = steps[~to_next & (steps > 0)]
+    is_clock = 0 < to_next.sum() < (1 - _WITHIN) * len(steps) and len(within) > 0
+    return is_clock and bool(np.median(steps[to_next]) <= 3 * np.median(within))
