@@ -142,9 +142,11 @@ class ReadOptions:
     manifest : path-like or bool, optional
         By default ``manifest.csv`` in the folder, if it exists; False ignores it.
     repair_stamps : bool, optional
-        Sort samples by time and replace those with equal time stamps by their mean.
-        ``attributes["repaired_stamps"]`` holds the counts ``n_out_of_order`` and ``n_duplicates``.
-        False by default: such samples are then an error.
+        Sort samples by time and replace those with equal time stamps by their mean, or spread them
+        evenly if they are many. It is an error where that would destroy the signal; see
+        `sensorseq.recording.repair_stamps`. ``attributes["repaired_stamps"]`` holds the counts
+        ``n_out_of_order``, ``n_duplicates`` and ``n_spread``. False by default: such samples are
+        then an error.
     sample_rate_hz : float, optional
         The clock of CSV and Parquet files in which no column is named like time stamps, if
         `time_column` is None: their rows are this many a second, from 0 s on.
@@ -224,7 +226,9 @@ class ReadOptions:
     units: Mapping[str, str] | None = option_field("input", toml=dict[str, str])
     manifest: str | bool | None = option_field("input")
     repair_stamps: bool | None = option_field(
-        "input", toml=bool, help="Sort samples by time and merge those with equal time stamps."
+        "input",
+        toml=bool,
+        help="Sort samples by time; merge or spread those with equal time stamps.",
     )
     sample_rate_hz: float | None = option_field(
         "resample",

@@ -1,24 +1,20 @@
-"""Recording, Channel and LabelSpan: the immutable content of one log, checked on creation.
-
-`repair_stamps` makes timestamps valid for a Recording.
-"""
+"""Recording, Channel and LabelSpan: the immutable content of one log, checked on creation."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from sensorseq.checks import check_signal
-from sensorseq.errors import RecordingError, SignalError, check_choice, repeated
+from sensorseq.errors import RecordingError, repeated
 from sensorseq.io.clocks import sample_period
 from sensorseq.io.scratch import count_where, is_finite
+from sensorseq.stamp_repair import plan_repair, repair_stamps
 from sensorseq.text import html_table
 
 __all__ = ["Channel", "LabelSpan", "Recording", "repair_stamps", "sample_rate_of"]
 
-DUPLICATES = ("mean", "first", "last")
 TIME_COLUMNS = ("time", "time_s")  # tried first for the time column when none is given
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units of time stamps, with their ticks per second."""
@@ -182,10 +178,12 @@ class Recording:
         if n_wrong:
             before, now = t[row], t[row + 1]
             what = "repeats" if now == before else f"goes back {before - now:.6g} s"
+            plan = plan_repair(t, values)
+            assert plan is not None  # some stamp repeats or goes back
+            advice = plan.advice("sample", 0, names, "sensorseq.recording.repair_stamps")
             raise RecordingError(
                 f"{name}: time {what} at sample {row + 1}, {before - t[0]:.6g} s from the start"
-                f" ({n_wrong} such sample(s)). Use sensorseq.recording.repair_stamps to"
-                " sort and merge them."
+                f" ({n_wrong} such sample(s)). {advice}"
             )
         row = -1
         if not is_finite(values):
@@ -416,94 +414,3 @@ def _as_channels(channels: Sequence[Channel | str] | str) -> tuple[Channel, ...]
     """Make channels from names; a single string is one name."""
     listed = [channels] if isinstance(channels, str) else channels
     return tuple(c if isinstance(c, Channel) else Channel(str(c)) for c in listed)
-
-
-@dataclass(frozen=True, eq=False)
-class RepairedStamps:
-    """Samples (n_kept, n_channels) with strictly increasing timestamps, and repair counts.
-
-    `n_out_of_order` counts rows with a timestamp below an earlier one, `n_duplicates` rows merged
-    into another with the same timestamp.
-    """
-
-    timestamps_s: NDArray[np.float64]
-    values: NDArray[np.floating]
-    n_out_of_order: int
-    n_duplicates: int
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """The two counts by name."""
-        return {"n_out_of_order": self.n_out_of_order, "n_duplicates": self.n_duplicates}
-
-
-def repair_stamps(
-    timestamps_s: ArrayLike, values: ArrayLike, *, duplicates: str = "mean"
-) -> RepairedStamps:
-    """Sort samples by time and merge those with equal timestamps.
-
-    For logs whose rows arrived out of order or twice. It cannot repair a clock that was reset while
-    recording: rows from before and after would be mixed. The counts help to tell the two apart.
-
-    Parameters
-    ----------
-    timestamps_s : array-like of shape (n_samples,)
-        Seconds, finite, in any order.
-    values : array-like of shape (n_samples, n_channels), float32 or float64
-        NaN marks a missing sample.
-    duplicates : {"mean", "first", "last"}, default="mean"
-        How to merge rows with equal time stamps: the mean of the valid samples of each channel,
-        the first row, or the last row.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sensorseq.recording import repair_stamps
-    >>> repaired = repair_stamps([0.0, 0.2, 0.1, 0.2], [[1.0], [3.0], [2.0], [5.0]])
-    >>> repaired.values[:, 0].tolist(), repaired.counts
-    ([1.0, 2.0, 4.0], {'n_out_of_order': 1, 'n_duplicates': 1})
-    """
-    check_choice("duplicates", duplicates, DUPLICATES)
-    x = check_signal(values)
-    t = check_stamps_are_finite(timestamps_s, len(x))
-    if not count_where(lambda at, stop: t[at + 1 : stop + 1] <= t[at:stop], len(t) - 1, t)[0]:
-        return RepairedStamps(t, x, 0, 0)
-    n_out_of_order = int((t[1:] < np.maximum.accumulate(t)[:-1]).sum()) if len(t) else 0
-    order = np.argsort(t, kind="stable")
-    t, x = t[order], x[order]
-    is_first = np.ones(len(t), bool)
-    is_first[1:] = t[1:] > t[:-1]
-    n_duplicates = len(t) - int(is_first.sum())
-    if n_duplicates:
-        starts = np.flatnonzero(is_first)
-        if duplicates == "mean":
-            x = _means(x, starts)
-        else:
-            ends = np.append(starts[1:], len(t)) - 1
-            x = x[starts if duplicates == "first" else ends]
-        t = t[starts]
-    return RepairedStamps(t, x, n_out_of_order, n_duplicates)
-
-
-def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[np.float64]:
-    """Return the timestamps as float64 if each of `n_samples` has a finite one."""
-    t = np.asarray(timestamps_s, dtype=np.float64)
-    if t.shape != (n_samples,):
-        raise SignalError(
-            f"timestamps have shape {t.shape} for {n_samples} samples; give one for each sample."
-        )
-    if not is_finite(t):
-        n_wrong, row = count_where(lambda at, stop: ~np.isfinite(t[at:stop]), len(t), t)
-        raise SignalError(
-            f"{n_wrong} timestamp(s) are not finite, the first at sample {row}"
-            f" ({t[row]}); fill them in, or remove those samples."
-        )
-    return t
-
-
-def _means(x: NDArray[np.floating], starts: NDArray[np.int64]) -> NDArray[np.floating]:
-    """Return the mean of the valid samples from each start to the next; NaN if there are none."""
-    there = ~np.isnan(x)
-    total = np.add.reduceat(np.where(there, x, 0).astype(np.float64), starts, axis=0)
-    n = np.add.reduceat(there.astype(np.float64), starts, axis=0)
-    return np.where(n > 0, total / np.maximum(n, 1), np.nan).astype(x.dtype)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from sensorseq.errors import ArgumentError, InputError, did_you_mean
 from sensorseq.prediction.sensor_stream import SensorStream
 from sensorseq.prediction.stream import DecisionStream, StreamDecision
-from sensorseq.recording import TIME_COLUMNS, column_names
+from sensorseq.recording import UNITS, column_names
+from sensorseq.time_names import unit_in_name, usual_time_names
 
 FORMATS = ("csv", "float32", "float64")
 _BLOCK = 1 << 16  # most bytes read at once
@@ -67,6 +68,7 @@ class SampleParser:
         self._rest = b""
         self._columns: list[int] | None = None  # columns of the channels, once known
         self._time: int | None = None
+        self._ticks_per_s = 1  # of the time, by its name
         self._n_lines = self.n_unreadable = 0
 
     @property
@@ -108,7 +110,7 @@ class SampleParser:
         table = np.array(rows, np.float64).reshape(len(rows), n_channels + (self._time is not None))
         if block is not None:
             table = np.concatenate([table, block])
-        stamps = table[:, n_channels] if self._time is not None else None
+        stamps = table[:, n_channels] / self._ticks_per_s if self._time is not None else None
         return Samples(table[:, :n_channels], stamps)
 
     def _numbers(self, lines: list[bytes]) -> NDArray[np.float64] | None:
@@ -160,11 +162,18 @@ class SampleParser:
             raise InputError(f"the header{self._of} has no channel {missing[0]!r}.{hint}")
         self._n_lines = self.n_unreadable  # the header does not count as unreadable
         self._columns = [names.index(name) for name in self._channels]
-        usual = [name for name in TIME_COLUMNS if name in names]
+        usual = [name for name in usual_time_names(names) if name not in self._channels]
         if self._time_column is not None and self._time_column not in names:
             raise InputError(f"the header{self._of} has no time column {self._time_column!r}.")
         time_name = self._time_column or (usual[0] if usual else None)
         self._time = None if time_name is None else names.index(time_name)
+        unit = unit_in_name(time_name or "") or "s"
+        if unit not in UNITS:
+            raise InputError(
+                f"the time column{self._of} {time_name!r} seems to be in {unit!r}; send seconds, or"
+                " a column named like time_ms, time_us or time_ns."
+            )
+        self._ticks_per_s = UNITS[unit]
         return False
 
     def _count_unreadable(self, line: bytes) -> None:

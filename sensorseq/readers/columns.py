@@ -30,8 +30,9 @@ from sensorseq.options import ReadOptions
 from sensorseq.readers.stamps import Stamps
 from sensorseq.readers.suffixes import stem_of
 from sensorseq.recording import TIME_COLUMNS, UNITS, Channel, LabelSpan, Recording
-from sensorseq.recording import repair_stamps as repair
+from sensorseq.stamp_repair import RepairedStamps, StampRepair, plan_repair
 from sensorseq.text import listed
+from sensorseq.time_names import is_time_name, usual_time_names
 
 Columns = dict[str, NDArray[np.float64] | None]  # None if there are no numbers
 
@@ -40,7 +41,6 @@ FILE_OPTIONS = ("time_column", "time_unit", "units", "repair_stamps", "label_col
 _NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # or as named by pandas
 _FEWEST_ROWS = 30  # fewer rows may increase by chance
 _SAME_CLOCK = 0.01
-_TIME_NAME = re.compile(r"(time|timestamp|stamp|t)([_ ]?[(\[]?(s|ms|us|µs|ns)[)\]]?)?", re.I)
 
 
 def refusing_content(path: Path) -> AbstractContextManager[None]:
@@ -55,7 +55,7 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
     """
     there = list(names)
     if time_column is None:
-        usual = _usual_time_columns(there)
+        usual = usual_time_names(there)
         if len(usual) == 1:
             return usual[0]
         found = "has no column" if not usual else "has both columns"
@@ -81,11 +81,6 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
     raise RecordingError(
         f"{path}: no column {time_column!r}; it has {listed(there)}.{hint}{_before_header(there)}"
     )
-
-
-def _usual_time_columns(names: list[str]) -> list[str]:
-    usual = [name for name in TIME_COLUMNS if name in names]
-    return usual or [name for name in names if is_time_name(name)]
 
 
 def find_clocks(names: Iterable[str], channels: Sequence[str] | None, separator: str) -> list[str]:
@@ -125,25 +120,18 @@ def stamps_of_rows(columns: Columns, options: ReadOptions) -> Stamps:
     return Stamps(seconds, {"sample_rate_hz": rate_hz})
 
 
-def is_time_name(name: str) -> bool:
-    """Test whether a column has a name for timestamps, with or without a unit.
-
-    A mark of comments before it, as in ``%time`` of ``rostopic echo -p``, is no part of it.
-    """
-    return _TIME_NAME.fullmatch(name.lstrip("%# ")) is not None
-
-
 def check_timestamps(
     path: Path,
     timestamps_s: NDArray[np.float64],
     time_column: str,
+    columns: Callable[[], Columns],
     *,
     repair_stamps: bool = False,
-) -> NDArray[np.float64]:
-    """Return the timestamps if none is missing and they strictly increase.
+) -> StampRepair | None:
+    """Return how to repair timestamps; None if they strictly increase.
 
-    With `repair_stamps`, sort them and merge equal ones instead. Errors name the row, counted from
-    1 below the header.
+    They are not if one is missing, if it is not asked for, or if it would destroy the signal in
+    `columns`, which are read if needed. Errors name the row, counted from 1 below the header.
     """
     where = f"in time column {time_column!r}"
     t, n = timestamps_s, len(timestamps_s)
@@ -159,23 +147,23 @@ def check_timestamps(
             f"{path}, row {row + 1}: {t[row]} {where}; time stamps must be finite seconds."
         )
     n_wrong, row = count_where(lambda at, stop: t[at + 1 : stop + 1] <= t[at:stop], n - 1, t)
-    if n_wrong and repair_stamps:
-        return np.unique(t)
-    if n_wrong:
+    if not n_wrong:
+        return None
+    names, table = [], [np.zeros(n)]
+    for name, values in columns().items():
+        if values is not None and len(values) == n:
+            names.append(name)
+            table.append(values)
+    plan = plan_repair(t, _table(table[1:] or table))
+    if plan is None or not repair_stamps or plan.obstacle:
+        assert plan is not None  # some stamp repeats or goes back
         before, now = t[row], t[row + 1]
-        same = now == before
+        what = "repeats" if now == before else f"goes back {before - now:.6g} s"
         raise RecordingError(
-            f"{path}, row {row + 2}: time"
-            f" {'repeats' if same else f'goes back {before - now:.6g} s'} {where},"
-            f" {before - t[0]:.6g} s from the start ({n_wrong} such row(s)). "
-            + (
-                "Keep one row for each time stamp."
-                if same
-                else "Sort the rows by time, or cut the file where the clock was reset."
-            )
-            + " Or use repair_stamps, which sorts rows and merges equal time stamps."
+            f"{path}, row {row + 2}: time {what} {where}, {before - t[0]:.6g} s from the start"
+            f" ({n_wrong} such row(s)). {plan.advice('row', 1, names)}"
         )
-    return timestamps_s
+    return plan
 
 
 @dataclass(frozen=True)
@@ -228,7 +216,7 @@ class Table:
 
     def time_name(self, options: ReadOptions) -> str:
         """Return the time column; "" if the rows have none but are sampled at a given rate."""
-        is_clock = options.time_column is None and not _usual_time_columns(self.names)
+        is_clock = options.time_column is None and not usual_time_names(self.names)
         if is_clock and options.sample_rate_hz:
             return ""
         return find_time_column(self.path, self.names, options.time_column)
@@ -272,7 +260,15 @@ def read_timestamps(
     with refusing_content(path), opens(path, options) as table:
         time_name = table.time_name(options)
         t = table.read([], time_name, options)[1].seconds
-        return check_timestamps(table.path, t, time_name, repair_stamps=bool(options.repair_stamps))
+        names = [name for name in table.names if name not in (time_name, options.label_column)]
+        plan = check_timestamps(
+            table.path,
+            t,
+            time_name,
+            lambda: table.read(names, time_name, options)[0],
+            repair_stamps=bool(options.repair_stamps),
+        )
+        return t if plan is None else plan.repaired_s()
 
 
 class Content(NamedTuple):
@@ -296,7 +292,9 @@ def make_recording(path: Path, content: Content, options: ReadOptions, origin: O
         raise RecordingError(f"{path}: no column of numbers{besides}.")
     if not len(timestamps_s):
         raise RecordingError(f"{path}: has a header but no samples.")
-    check_timestamps(path, timestamps_s, time_name, repair_stamps=repair_stamps)
+    plan = check_timestamps(
+        path, timestamps_s, time_name, lambda: content.columns, repair_stamps=repair_stamps
+    )
     for name, values in columns.items():
         row = -1
         if not is_finite(values):
@@ -324,9 +322,10 @@ def make_recording(path: Path, content: Content, options: ReadOptions, origin: O
         attributes["clock"] = clock
     table: NDArray[np.floating] = _table(list(columns.values()))
     if repair_stamps:
-        if labels is not None:
-            labels = _labels_in_order(path, labels, timestamps_s)
-        repaired = repair(timestamps_s, table)
+        repaired = RepairedStamps(timestamps_s, table, 0, 0)
+        if plan is not None:
+            repaired = plan.apply(table)
+            labels = None if labels is None else labels_in_order(path, labels, plan)
         timestamps_s, table = repaired.timestamps_s, repaired.values
         attributes["repaired_stamps"] = repaired.counts
     try:
@@ -391,8 +390,8 @@ def describe_dropped(columns: Mapping[str, int], *, may_be_label: bool = False) 
         label = f"; if it is the label, use --label-column {shlex.quote(names[0])}"
         hint = label if may_be_label else ""
         lines.append(
-            f"left out {has} {listed(map(repr, names), 6)} of {count} recording(s): no number for each"
-            f" sample{hint}"
+            f"left out {has} {listed(map(repr, names), 6)} of {count} recording(s): no number for"
+            f" each sample{hint}"
         )
     return lines
 
@@ -456,24 +455,20 @@ def spans_of_labels(labels: Labels, timestamps_s: NDArray[np.float64]) -> tuple[
     )
 
 
-def _labels_in_order(
-    path: Path, given: CodedLabels, timestamps_s: NDArray[np.float64]
-) -> CodedLabels:
-    """Return the labels left after sorting rows and merging equal timestamps."""
-    t = timestamps_s
-    if not count_where(lambda at, stop: t[at + 1 : stop + 1] <= t[at:stop], len(t) - 1, t)[0]:
-        return given
+def labels_in_order(path: Path, given: CodedLabels, plan: StampRepair) -> CodedLabels:
+    """Return the labels of the rows left after a repair."""
     labels = [given.names[code] for code in given.codes.tolist()]
-    order = np.argsort(timestamps_s, kind="stable").tolist()
+    order = plan.order.tolist()
+    is_first = np.zeros(len(order), bool)
+    is_first[plan.starts()] = True
     kept: list[str | None] = []
     for at, row in enumerate(order):
-        before = order[at - 1] if at else row
-        if not at or timestamps_s[row] > timestamps_s[before]:
+        if is_first[at]:
             kept.append(labels[row])
         elif labels[row] != kept[-1]:
             raise RecordingError(
-                f"{path}, row {row + 1}: has label {labels[row]!r}, but row {before + 1} has label"
-                f" {kept[-1]!r} at the same time; correct one of them."
+                f"{path}, row {row + 1}: has label {labels[row]!r}, but row {order[at - 1] + 1} has"
+                f" label {kept[-1]!r} at the same time; correct one of them."
             )
     return CodedLabels.of(kept)
 

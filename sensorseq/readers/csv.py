@@ -34,13 +34,13 @@ from sensorseq.readers.columns import (
     as_float,
     check_names,
     is_missing,
-    is_time_name,
     read_recording,
     stamps_of_rows,
 )
 from sensorseq.readers.stamps import EXACT, DateTexts, Stamps, is_date, seconds_of
 from sensorseq.recording import Recording, column_names
 from sensorseq.text import listed
+from sensorseq.time_names import is_time_name
 
 
 class CsvFormat(NamedTuple):

@@ -24,10 +24,12 @@ from numpy.typing import NDArray
 from sensorseq.errors import EnvironmentProblemError, RecordingError, did_you_mean
 from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
+    CodedLabels,
     Columns,
     Content,
     Origin,
     check_timestamps,
+    labels_in_order,
     make_recording,
     refusing_content,
     spans_of_labels,
@@ -79,6 +81,10 @@ class _Series:
     times_s: list[float] = field(default_factory=list)
     columns: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     labels: list[str | None] = field(default_factory=list)
+
+    def arrays(self) -> Columns:
+        """Return the channels as columns."""
+        return {name: np.array(self.columns[name]) for name in self.getters}
 
 
 @takes_read_options("channels", "time_column", "repair_stamps", "label_column", "salvage")
@@ -134,10 +140,9 @@ def _read(paths: list[Path], options: ReadOptions, origin: Origin) -> Recording:
         times = np.array(one.times_s)
         name = f"{topic}.{TIMES[0]}" if one.uses_header else f"{TIMES[1]} of {topic}"
         if one.texts_of is not None:
-            check_timestamps(where, times, name)
-            spans = spans_of_labels(one.labels, times)
+            spans = _spans_of(where, name, one, options)
         if one.getters:
-            columns: Columns = {n: np.array(one.columns[n]) for n in one.getters}
+            columns = one.arrays()
             content = Content(columns, Stamps(times, {}), name, {})
             parts.append((topic, make_recording(where, content, own, origin)))
     recording = parts[0][1]
@@ -163,8 +168,11 @@ def read_robot_log_timestamps(
     series, _ = _read_or_salvage(paths, replace(options, label_column=None))
     numeric = {topic: one for topic, one in series.items() if one.getters}
     topic, fastest = max(numeric.items(), key=lambda item: len(item[1].times_s))
-    repair_stamps = bool(options.repair_stamps)
-    return check_timestamps(paths[0], np.array(fastest.times_s), topic, repair_stamps=repair_stamps)
+    times = np.array(fastest.times_s)
+    plan = check_timestamps(
+        paths[0], times, topic, fastest.arrays, repair_stamps=bool(options.repair_stamps)
+    )
+    return times if plan is None else plan.repaired_s()
 
 
 def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = None) -> list[Topic]:
@@ -295,6 +303,23 @@ def _no_such(where: Path, name: str, known: Iterable[str]) -> RecordingError:
         f"{where}: no channel {name!r} in its messages; it has {listed or 'no numbers'}."
         + did_you_mean(name, known)
     )
+
+
+def _spans_of(
+    where: Path, name: str, series: _Series, options: ReadOptions
+) -> tuple[LabelSpan, ...]:
+    """Return the spans of a topic's labels."""
+    labels, times = CodedLabels.of(series.labels), np.array(series.times_s)
+    plan = check_timestamps(
+        where,
+        times,
+        name,
+        lambda: {"label": labels.codes.astype(np.float64)},
+        repair_stamps=bool(options.repair_stamps),
+    )
+    if plan is not None:
+        labels, times = labels_in_order(where, labels, plan), plan.repaired_s()
+    return spans_of_labels(labels, times)
 
 
 def _labeled(recording: Recording, spans: tuple[LabelSpan, ...]) -> Recording:

@@ -13,16 +13,18 @@ from numpy.typing import DTypeLike, NDArray
 from sensorseq.errors import RecordingError, check_choice
 from sensorseq.io.order_statistics import median
 from sensorseq.io.scratch import blocks, count_where, map_blocks
+from sensorseq.readers.date_digits import dates_of_digits
 from sensorseq.recording import PLAUSIBLE_HZ, UNITS, Recording
+from sensorseq.time_names import unit_in_name
 
 EXACT = 2**53
 """Whole numbers from here on are not all floats."""
 
 _CALENDAR_S = (946_684_800, 4_102_444_800)  # the years 2000 to 2100
+_ASKED_HZ = (0.01, 50_000.0)  # rates beyond which even a unit in a name is doubted
 _FEWEST = 30  # fewest steps to judge a rate by; fewer whole numbers are taken as seconds
 _LARGEST = 2**62
 _MISSING = np.iinfo(np.int64).min
-_OF_NAME = re.compile(r"[_ .(\[](s|ms|us|µs|ns|sec|msec|usec|nsec)[)\]]?$", re.I)
 _DATE = re.compile(r"\s*\d{4}-\d\d-\d\d")
 
 
@@ -41,9 +43,10 @@ def seconds_of(
 ) -> Stamps:
     """Convert a column of timestamps to seconds.
 
-    Strings are ISO 8601 dates. Whole numbers have the given unit, or the one at the end of the
-    column's name, or the only one with a plausible rate; other numbers are seconds unless a unit is
-    given or named. Timestamps too precise for a float are counted from the first one; the fact
+    Strings are ISO 8601 dates. Whole numbers are dates in digits, or have the given unit, or the
+    one in the column's name, or the only one with a plausible rate; other numbers are seconds
+    unless a unit is given or named. A unit that is not given is an error if rate or date are
+    implausible. Timestamps too precise for a float are counted from the first one; the fact
     ``origin_ns`` is its time.
     """
     if time_unit is not None:
@@ -59,21 +62,31 @@ def seconds_of(
         stamps = stamps.astype(f"{stamps.dtype.kind}8[{unit}]", copy=False)
         known_by = "type" if time_unit is None else "type, not time_unit"
         facts = _facts(name, "date" if stamps.dtype.kind == "M" else unit, known_by)
-        return _of_ticks(stamps.view(np.int64), unit, facts)
+        ticks = stamps.view(np.int64)
+        if time_unit is None:
+            _refuse_odd_dates(path, name, ticks, unit)
+        return _of_ticks(ticks, unit, facts)
     known_by = "time_unit"
-    if unit is None and (named := _OF_NAME.search(name)):
-        unit, known_by = named[1].lower().replace("µ", "u").removesuffix("ec"), "name"
+    if unit is None:
+        if (dates := dates_of_digits(path, name, stamps)) is not None:
+            return _of_ticks(dates, "ns", _facts(name, "date", "digits"))
+        unit, known_by = _named_unit(path, name), "name"
     if stamps.dtype.kind == "f" and not _are_whole(stamps):
         seconds = stamps.astype(np.float64, copy=False)
-        if unit is None:
-            _refuse_no_seconds(path, name, seconds)
+        if time_unit is None:
+            _refuse_implausible(path, name, seconds, unit, known_by)
         if unit in (None, "s"):
             return Stamps(seconds, {})
         return Stamps(seconds / UNITS[str(unit)], _facts(name, str(unit), known_by))
     if stamps.size and (abs(float(stamps.max())) >= _LARGEST or float(stamps.min()) <= -_LARGEST):
-        raise RecordingError(f"{path}: numbers in time column {name!r} are too large to be times.")
+        raise RecordingError(
+            f"{path}: numbers in time column {name!r} are too large to be times. If they are dates"
+            " in digits, write them like 2026-03-01T12:00:00.5."
+        )
     if unit is None:
         unit, known_by = _find_unit(path, name, stamps), "data"
+    if time_unit is None:
+        _refuse_implausible(path, name, stamps, unit, known_by)
     if unit == "s":
         return Stamps(_converted(stamps, np.float64), {})
     return _of_ticks(_converted(stamps, np.int64), unit, _facts(name, unit, known_by))
@@ -83,8 +96,13 @@ def describe_clock(facts: dict[str, Any]) -> str:
     """Describe the facts of `Stamps` in a sentence."""
     if "sample_rate_hz" in facts:
         return f"no time column; rows are 1/{facts['sample_rate_hz']:g} s apart (sample_rate_hz)"
-    how = {"time_unit": "as given", "name": "by its name", "data": "found from its rate and date"}
-    how |= {"type, not time_unit": "by its type, without time_unit"}
+    how = {
+        "time_unit": "as given",
+        "name": "by its name",
+        "data": "found from its rate and date",
+        "digits": "by its digits",
+        "type, not time_unit": "by its type, without time_unit",
+    }
     held = f"is in {facts['unit']}" if facts["unit"] in UNITS else "holds dates"
     known_by = how.get(facts["unit_from"], "by its type")
     start = ", counted from the first stamp" if "origin_ns" in facts else ""
@@ -155,23 +173,80 @@ def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
     )
 
 
-def _refuse_no_seconds(path: Path, name: str, stamps: NDArray[np.float64]) -> None:
-    """Raise if fractional timestamps are implausible as seconds, but plausible in another unit."""
-    if len(stamps) <= _FEWEST:
+def _named_unit(path: Path, name: str) -> str | None:
+    """Return the unit in a column's name, None if there is none; raise if it is not known."""
+    unit = unit_in_name(name)
+    if unit and unit not in UNITS:
+        raise RecordingError(
+            f"{path}: time column {name!r} seems to be in {unit!r}, which is not a unit of time"
+            " stamps. Convert it to seconds; or give time_unit (s, ms, us or ns) if it has one of"
+            " these."
+        )
+    return unit or None
+
+
+def _rates_of(stamps: NDArray[Any]) -> tuple[float, float] | None:
+    """Return one over the median step that is not zero, and one over the mean; None for few."""
+    first = stamps[: 1 << 12].astype(np.float64)
+    steps = np.abs(np.diff(first[np.isfinite(first)]))
+    steps = steps[steps > 0]
+    span = abs(float(stamps[-1]) - float(stamps[0])) if len(stamps) else 0.0
+    if len(steps) < _FEWEST or not span > 0:
+        return None
+    return 1 / float(np.median(steps)), (len(stamps) - 1) / span
+
+
+def _are_odd(rates: tuple[float, float], per_s: int) -> bool:
+    """Test whether both rates are beyond those that are asked about."""
+    low, high = (one(rates) * per_s for one in (min, max))
+    return high < _ASKED_HZ[0] or low > _ASKED_HZ[1]
+
+
+def _refuse_implausible(
+    path: Path, name: str, stamps: NDArray[Any], unit: str | None, known_by: str
+) -> None:
+    """Raise if a unit, or seconds (None), gives an implausible rate or date."""
+    if (rates := _rates_of(stamps)) is None:
         return
-    step = float(np.median(np.abs(np.diff(stamps[: 1 << 12]))))
-    lowest, highest = PLAUSIBLE_HZ
-    is_date = stamps[0] < _CALENDAR_S[1]
-    if not step > 0 or (1 / step >= lowest and is_date):
+    own, first, (lowest, highest) = unit or "s", float(stamps[0]), PLAUSIBLE_HZ
+    hz = {u: rates[0] * per_s for u, per_s in UNITS.items()}
+    usual = {u for u, rate in hz.items() if lowest <= rate <= highest}
+    dated = {u for u, n in UNITS.items() if _CALENDAR_S[0] <= first / n < _CALENDAR_S[1]}
+    others = [u for u in UNITS if u in usual | dated and u != own and not _are_odd(rates, UNITS[u])]
+    is_late = first / UNITS[own] >= _CALENDAR_S[1]
+    is_doubtful = _are_odd(rates, UNITS[own]) or (
+        # another unit has a usual rate, or a date in our days
+        (not usual.isdisjoint(others) and (is_late or (unit is None and hz[own] < lowest)))
+        or not (dated.isdisjoint(others) or own in dated or (known_by == "name" and own in usual))
+    )
+    if not is_doubtful:
         return
-    for unit, per_s in UNITS.items():
-        if unit != "s" and lowest <= per_s / step <= highest:
-            raise RecordingError(
-                f"{path}: the numbers in time column {name!r} are {step:.4g} apart. As seconds,"
-                f" that is {1 / step:.4g} Hz{'' if is_date else ' after the year 2100'}, in {unit}"
-                f" {per_s / step:.4g} Hz. Use time_unit={unit!r}, or time_unit='s' if they are"
-                " seconds. If other files are in seconds, convert this one or leave it out."
-            )
+    others = [u for u in others if u in dated] or others
+    read = "As seconds" if own == "s" else f"In {own}"
+    read += ", the unit in its name" if unit and known_by == "name" else ""
+    late = " after the year 2100" if is_late else ""
+    instead = ""
+    for u in others:
+        year = f" in {datetime.fromtimestamp(first / UNITS[u], UTC).year}" if u in dated else ""
+        instead += f", in {u} {hz[u]:.4g} Hz{year}"
+    use = "Use " if others else "Convert them to seconds, or use "
+    use += "".join(f"time_unit={u!r}, or " for u in others)
+    mixed = "" if unit else " If other files are in seconds, convert this one or leave it out."
+    raise RecordingError(
+        f"{path}: the numbers in time column {name!r} are {1 / rates[0]:.4g} apart. {read}, that"
+        f" is {hz[own]:.4g} Hz{late}{instead}. {use}time_unit={own!r} if they are"
+        f" {'seconds' if own == 's' else f'in {own}'}.{mixed}"
+    )
+
+
+def _refuse_odd_dates(path: Path, name: str, ticks: NDArray[np.int64], unit: str) -> None:
+    """Raise if dates are so close that they were made of numbers in another unit, or so far."""
+    if (rates := _rates_of(_known(ticks[: 1 << 12]))) and _are_odd(rates, UNITS[unit]):
+        raise RecordingError(
+            f"{path}: the stamps in time column {name!r} are {1 / (rates[0] * UNITS[unit]):.4g} s"
+            f" apart, {rates[0] * UNITS[unit]:.4g} Hz. Were they made of numbers in another unit?"
+            f" Correct them, or use time_unit={unit!r} if they are right."
+        )
 
 
 class DateTexts:

@@ -215,6 +215,15 @@ def test_columns_are_found(lines, values, stamps):
         np.testing.assert_array_equal(found.timestamps_s, stamps)
 
 
+@pytest.mark.parametrize("name", ["time_ms", "timeMs", "Time (milliseconds)"])
+def test_times_have_the_unit_in_their_name(name):
+    lines = f"{name},cur,vel\n500,1,2\n600,3,4\n".encode()
+    found = live.SampleParser("csv", NAMES, name).feed(lines)
+    np.testing.assert_array_equal(found.timestamps_s, [0.5, 0.6])
+    with pytest.raises(InputError, match=r"'time \(min\)' seems to be in 'min'; send seconds"):
+        live.SampleParser("csv", NAMES, "time (min)").feed(b"time (min),cur,vel\n1,2,3\n")
+
+
 @pytest.mark.parametrize(
     ("data", "kind", "message"),
     [

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.io
 from tables import write_table
 
 from sensorseq.errors import RecordingError
@@ -9,7 +10,7 @@ from sensorseq.readers import find_recordings, read_recordings, read_source, rea
 
 STAMPS = [0.0, 0.1, 0.3, 0.2, 0.3, 0.4]
 VALUES = [1.0, 2.0, 4.0, 3.0, 6.0, 7.0]
-COUNTS = {"n_out_of_order": 1, "n_duplicates": 1}
+COUNTS = {"n_out_of_order": 1, "n_duplicates": 1, "n_spread": 0}
 
 
 def write(path, stamps=STAMPS, values=VALUES, name="current"):
@@ -39,7 +40,7 @@ def test_a_file_in_order_is_read_as_it_is_and_counts_nothing(tmp_path):
     plain, repaired = read_source(source), read_source(source, repair_stamps=True)
     np.testing.assert_array_equal(repaired.values, plain.values)
     assert "repaired_stamps" not in plain.attributes
-    assert repaired.attributes["repaired_stamps"] == {"n_out_of_order": 0, "n_duplicates": 0}
+    assert repaired.attributes["repaired_stamps"] == dict.fromkeys(COUNTS, 0)
 
 
 def test_a_missing_stamp_stays_an_error(tmp_path):
@@ -54,4 +55,89 @@ def test_the_counts_of_several_sensors_are_added(tmp_path):
     write(tmp_path / "motor_1.csv")
     (source,) = find_recordings(tmp_path, files=["imu_*", "motor_*"], pair="{sensor}_{recording}.*")
     joined = read_source(source, repair_stamps=True)
-    assert joined.attributes["repaired_stamps"] == {"n_out_of_order": 2, "n_duplicates": 2}
+    assert joined.attributes["repaired_stamps"] == {name: 2 * n for name, n in COUNTS.items()}
+
+
+def write_any(path, columns):
+    """Write columns also as files of arrays."""
+    arrays = {name: np.asarray(values) for name, values in columns.items()}
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    elif path.suffix == ".mat":
+        scipy.io.savemat(path, arrays)
+    else:
+        write_table(path, columns)
+
+
+each_suffix = pytest.mark.parametrize("suffix", [".csv", ".parquet", ".h5", ".npz", ".mat"])
+
+
+@each_suffix
+def test_samples_of_whole_seconds_come_out_at_their_rate_with_nothing_merged(tmp_path, suffix):
+    values = np.random.default_rng(0).normal(size=1200).round(4)
+    columns = {"time_s": np.arange(1200) // 30, "a": values, "b": np.arange(1200) % 7}
+    write_any(tmp_path / f"run{suffix}", columns)
+    (source,) = find_recordings(tmp_path)
+    said = r"row 2: time repeats.* About 30 rows .*, 30 Hz in all. Use repair_stamps, which spreads"
+    for read in (read_source, read_source_rate):
+        with pytest.raises(RecordingError, match=said):
+            read(source, time_unit="s")
+    recording = read_source(source, time_unit="s", repair_stamps=True)
+    np.testing.assert_allclose(recording.timestamps_s, np.arange(1200) / 30, atol=1e-9)
+    np.testing.assert_array_equal(recording.values[:, 0], values)
+    assert recording.attributes["repaired_stamps"] == {**dict.fromkeys(COUNTS, 0), "n_spread": 1160}
+    assert read_source_rate(source, time_unit="s", repair_stamps=True) == pytest.approx(30)
+
+
+@each_suffix
+def test_a_clock_that_began_again_is_refused_with_and_without_repair(tmp_path, suffix):
+    stamps = np.r_[np.arange(1500) * 0.01 + 0.5, np.arange(1500) * 0.01 + 0.503]
+    write_any(tmp_path / f"run{suffix}", {"time_s": stamps, "a": np.sin(np.arange(3000))})
+    (source,) = find_recordings(tmp_path)
+    for repair in (False, True):
+        for read in (read_source, read_source_rate):
+            with pytest.raises(RecordingError, match=r"row 1501: .*Cut the recording at row 1501;"):
+                read(source, repair_stamps=repair)
+
+
+def test_a_recording_of_a_long_table_is_refused_by_its_own_rows(tmp_path):
+    stamps = np.r_[np.arange(200) * 0.01, np.arange(100) * 0.01 + 0.003]
+    columns = {
+        "run": ["one"] * 200 + ["two"] * 300,
+        "time": np.r_[np.arange(200) * 0.01, stamps],
+        "a": np.sin(np.arange(500)),
+    }
+    write_table(tmp_path / "all.csv", columns)
+    one, two = find_recordings(tmp_path / "all.csv", recording_column="run")
+    assert read_source(one, repair_stamps=True).n_samples == 200
+    with pytest.raises(RecordingError, match=r"run 'two'.*Cut the recording at row 201;"):
+        read_source(two, repair_stamps=True)
+
+
+def test_labels_follow_samples_that_are_spread(tmp_path):
+    columns = {
+        "time": np.arange(300) // 30,
+        "a": np.sin(np.arange(300)),
+        "ground": ["ice"] * 140 + ["mud"] * 160,
+    }
+    write_table(tmp_path / "run.csv", columns)
+    (source,) = find_recordings(tmp_path)
+    recording = read_source(source, repair_stamps=True, label_column="ground", time_unit="s")
+    spans = [(span.start_s, span.end_s, span.label) for span in recording.label_spans]
+    assert spans == [
+        (0.0, pytest.approx(140 / 30), "ice"),
+        (pytest.approx(140 / 30), pytest.approx(10), "mud"),
+    ]
+
+
+def test_a_column_that_numbers_the_sensors_is_named(tmp_path):
+    columns = {
+        "time": np.repeat(np.arange(100) * 0.01, 2),
+        "a": np.sin(np.arange(200)),
+        "joint": np.tile([1, 2], 100),
+    }
+    write_table(tmp_path / "run.csv", columns)
+    (source,) = find_recordings(tmp_path)
+    for repair in (False, True):
+        with pytest.raises(RecordingError, match="and 'joint' has the same values at each"):
+            read_source(source, repair_stamps=repair)

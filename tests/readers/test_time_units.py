@@ -12,6 +12,7 @@ from sensorseq.errors import RecordingError
 from sensorseq.prepare import prepare
 from sensorseq.readers import join_sensors, read_csv, read_recordings
 from sensorseq.readers.stamps import UNITS, odd_rates, seconds_of
+from sensorseq.time_names import unit_in_name, usual_time_names
 
 EPOCH_S = int(datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC).timestamp())
 
@@ -167,3 +168,135 @@ def test_prepare_says_what_it_found_and_what_looks_wrong(tmp_path):
     (read,) = read_recordings(tmp_path / "in" / "b" / "0.csv", time_unit="ms")
     assert read.median_sample_rate_hz == pytest.approx(100_000)
     assert odd_rates({"fast": 1000.0, "other": 1100.0, "slow": 1.0, "none": None}) == {"slow": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("unit", "names"),
+    [
+        ("s", "time_s|seconds_elapsed|Time (s)|Time, sec|Time/s|tS|time (in s)|Time (s, UTC)|secs"),
+        ("ms", "timeMs|Time (milliseconds)|TIME_MSEC|timestampMS|millis()|runMs|Time [ms]|timems"),
+        ("ms", "timestamp_ms_utc|milliseconds since start|msSinceBoot|MilliSeconds|Zeit (ms)|mSec"),
+        ("us", "TimeUS|time_usec|t µs|Time (\u03bcs)|micros|time_uSec|imu2_time_us|Microseconds"),
+        ("ns", "t_ns|Time(ns)|nanoseconds|epoch_nanos|unixNano|#timestamp [ns]|stamp.nsec"),
+        ("", "time|ts|times|timestamps|t|status|radius|time[0]|data[1]|Time (UTC)|header.stamp"),
+        ("", "SampleTimeFine|time (GPS)|columns|uptime"),
+    ],
+)
+def test_units_in_names_are_read_as_people_write_them(unit, names):
+    assert {name: unit_in_name(name) for name in names.split("|")} == dict.fromkeys(
+        names.split("|"), unit
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Time (min)", "elapsed-minutes", "timeHours", "time_ticks", "time (0.1 ms)"),
+        *("time_100ns", "Time [jiffies]", "t / 10us", "time (hh:mm:ss)"),
+    ],
+)
+def test_a_unit_in_a_name_that_is_not_known_is_a_question_and_never_seconds(tmp_path, name):
+    path = write(tmp_path / "one.csv", np.arange(100) / 100, name)
+    with pytest.raises(RecordingError, match=r"not a unit of time stamps.*give time_unit"):
+        read_csv(path, time_column=name)
+    assert read_csv(path, time_column=name, time_unit="s").median_sample_rate_hz == pytest.approx(
+        100
+    )
+
+
+@each_format
+@pytest.mark.parametrize("name", ["timeMs", "Time (milliseconds)", "TIME_MSEC"])
+def test_fractions_of_a_named_unit_have_its_rate_and_the_column_is_found(
+    tmp_path, file, read, name
+):
+    recording = read(write(tmp_path / file, np.arange(3000) / 2, name), time_column=None)
+    assert recording.median_sample_rate_hz == pytest.approx(2000)
+    assert recording.duration_s == pytest.approx(1.4995)
+
+
+def test_a_plain_name_of_time_goes_before_one_with_a_long_unit():
+    assert usual_time_names(["timestamp", "time_sec"]) == ["timestamp"]
+    assert usual_time_names(["Time (milliseconds)", "t_min"]) == ["Time (milliseconds)"]
+    assert usual_time_names(["log.timeMs", "x"], last_part=True) == ["log.timeMs"]
+
+
+def in_digits(rate_hz, digits, n=3000):
+    start = np.datetime64("2024-03-01T23:59:30")
+    dates = start + (np.arange(n) * 10**9 // rate_hz).astype("m8[ns]")
+    return [int("".join(c for c in str(date) if c.isdigit())[:digits]) for date in dates]
+
+
+@each_format
+@pytest.mark.parametrize(("digits", "rate_hz"), [(14, 1), (16, 50), (17, 50), (17, 1000), (18, 50)])
+def test_dates_in_digits_are_dates_without_gaps_over_midnight(
+    tmp_path, file, read, digits, rate_hz
+):
+    recording = read(write(tmp_path / file, in_digits(rate_hz, digits)), time_column="time")
+    np.testing.assert_allclose(np.diff(recording.timestamps_s), 1 / rate_hz, atol=1e-6)
+    assert recording.attributes["clock"]["unit"] == "date"
+    assert recording.timestamps_s[0] == 1709337570
+    few = read(write(tmp_path / file, in_digits(rate_hz, digits, 5)), time_column="time")
+    assert few.duration_s == pytest.approx(4 / rate_hz, abs=1e-6)
+
+
+def test_dates_in_digits_that_lost_some_and_times_of_day_are_questions(tmp_path):
+    dates = np.array(in_digits(50, 17), float)
+    with pytest.raises(RecordingError, match="dates in digits, stored as floats"):
+        seconds_of(tmp_path, "time", dates)
+    with pytest.raises(RecordingError, match="dates in digits, stored as floats"):
+        seconds_of(tmp_path, "time", np.array(in_digits(50, 17)) / 1000)
+    for digits, per in ((9, 1), (9, 1000), (6, 1)):
+        times = np.array(in_digits(50, 17)) % 10**9 // 10 ** (9 - digits) / per
+        with pytest.raises(RecordingError, match=r"are times of day in digits.*time_unit"):
+            seconds_of(tmp_path, "time", times)
+        seconds_of(tmp_path, "time", times, "s")
+    # counts of nanoseconds, and plain seconds and milliseconds, are none
+    counts = seconds_of(tmp_path, "time", 20240301115840 + np.arange(3000) * 10**7)
+    assert counts.facts["unit"] == "ns"
+    for rate_hz, per_s in ((10, 1000), (20, 1000), (50, 1), (20, 1)):
+        ticks = np.arange(55) * per_s / rate_hz
+        seconds_of(tmp_path, "time", ticks, None if per_s == 1 else "ms")
+
+
+@pytest.mark.parametrize(
+    ("name", "stamps", "said"),
+    [
+        (
+            "time_s",
+            EPOCH_S * 1000 + np.arange(99) * 20,
+            r"0\.05 Hz after the .* in ms 50 Hz in 2026",
+        ),
+        ("time_s", EPOCH_S * 1000 + np.arange(99), r"1 Hz after the year 2100, in ms 1000 Hz"),
+        ("time_s", np.arange(99) * 200, r"0\.005 Hz, in ms 5 Hz, .*Use time_unit='ms', or"),
+        ("time_s", np.arange(99) * 1e-5, r"1e\+05 Hz\. Convert them to seconds, or use"),
+        ("time_us", np.arange(99) * 10, r"In us, the unit in its name, that is 1e\+05 Hz, in ms"),
+        ("t_ns", np.arange(99) * 5, r"In ns, the unit in its name, that is 2e\+08 Hz"),
+        ("time_ms", EPOCH_S + np.arange(99) * 0.02, r"5e\+04 Hz, in s 50 Hz in 2026"),
+        ("time", EPOCH_S + np.arange(99) * 20, r"In ms, that is 50 Hz, in s 0\.05 Hz in 2026"),
+        ("time", 45352.4 + np.arange(99) * 2.3e-7, r"4\.348e\+06 Hz\. Convert them"),
+        ("time", (EPOCH_S * 1000 + np.arange(99) * 20).astype("M8[ns]"), r"5e\+07 Hz\. Were they"),
+    ],
+)
+def test_a_unit_is_asked_about_if_rate_or_date_contradict_it(tmp_path, name, stamps, said):
+    with pytest.raises(RecordingError, match=said + ".*time_unit='"):
+        seconds_of(tmp_path, name, stamps)
+    for unit in UNITS:
+        assert len(seconds_of(tmp_path, name, stamps, unit).seconds) == 99
+
+
+@pytest.mark.parametrize(
+    ("name", "stamps", "rate_hz"),
+    [
+        ("time_s", np.arange(99) * 20, 0.05),  # a slow log, as named
+        ("time_ms", 2 * 10**9 + np.arange(99), 1000),  # on for 23 days
+        ("time", EPOCH_S + np.arange(9900) / 100, 100),
+        ("time", np.repeat(np.arange(400) * 0.2, 5) + np.tile(np.arange(5) * 1e-5, 400), 25),
+        ("time", np.r_[np.arange(99), 3e5 + np.arange(99)] / 100, None),  # a gap of days
+        ("t_us", np.arange(99) * 25, 40_000),
+    ],
+    ids=["slow", "uptime", "epoch", "bursts", "gap", "fast"],
+)
+def test_a_healthy_clock_is_not_asked_about(tmp_path, name, stamps, rate_hz):
+    seconds = seconds_of(tmp_path, name, stamps).seconds
+    if rate_hz is not None:
+        assert (len(seconds) - 1) / np.ptp(seconds) == pytest.approx(rate_hz, rel=0.01)

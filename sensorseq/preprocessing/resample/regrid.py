@@ -28,7 +28,7 @@ from sensorseq.preprocessing.resample.polyphase import (
     check_output,
 )
 from sensorseq.preprocessing.resample.spline import interpolate_cubic
-from sensorseq.recording import check_stamps_are_finite
+from sensorseq.stamp_repair import check_stamps_are_finite, plan_repair
 
 FILLED_PERIODS = 1.75  # above this distance a sample is missing between two; jitter stays below
 HOLE_PERIODS = 3.0  # longer holes are bridged linearly, because a cubic would overshoot on noise
@@ -113,11 +113,11 @@ def regrid_pieces(
     t = check_stamps_are_finite(timestamps_s, len(x))
     rate = check_rate("sample_rate_hz", sample_rate_hz)
     n_wrong, row = count_where(lambda at, stop: np.diff(t[at : stop + 1]) <= 0, len(t) - 1, t)
-    if n_wrong:
+    if (plan := plan_repair(t, x) if n_wrong else None) is not None:
+        advice = plan.advice("sample", 0, repair="sensorseq.recording.repair_stamps")
         raise SignalError(
             f"{n_wrong} timestamp(s) repeat or go back, the first at sample {row + 1}"
-            f" ({t[row] - t[0]:.6g} s from the start); timestamps must be strictly increasing."
-            " Use `repair_stamps` to sort and merge them."
+            f" ({t[row] - t[0]:.6g} s from the start). {advice}"
         )
     is_complete = is_finite(x)
     if not is_complete and count_where(lambda at, stop: np.isinf(x[at:stop]), len(x), x)[0]:

@@ -1,0 +1,122 @@
+"""Names of columns of timestamps, and the units in them."""
+
+import re
+from collections.abc import Iterable
+
+from sensorseq.recording import TIME_COLUMNS
+
+_SECONDS = ("s", "sec", "secs", "second", "seconds")
+_WORDS = {
+    **dict.fromkeys(_SECONDS, "s"),
+    **{
+        prefix + word: unit
+        for unit, prefix, words in (
+            ("ms", "m", _SECONDS[:3]),
+            ("us", "u", _SECONDS[:3]),
+            ("ns", "n", _SECONDS[:3]),
+            ("ms", "milli", ("", *_SECONDS)),
+            ("us", "micro", ("", *_SECONDS)),
+            ("ns", "nano", ("", *_SECONDS)),
+        )
+        for word in words
+    },
+}
+_OTHER_WORDS = {
+    word: word
+    for word in re.split(
+        r"\s+",
+        "min mins minute minutes h hr hrs hour hours day days week weeks tick ticks jiffies cycles"
+        " ps psec picoseconds centiseconds deciseconds",
+    )
+}
+_ALL_WORDS = _WORDS | _OTHER_WORDS
+_LONGEST_FIRST = sorted(_ALL_WORDS, key=len, reverse=True)
+_NO_UNIT = frozenset(  # what else stands in brackets: where a clock is, or when it began
+    re.split(
+        r"\s+",
+        "utc gmt local unix posix epoch iso abs absolute rel relative elapsed since from start"
+        " begin boot the of in gps ros ptp host device system sensor imu sim simulated monotonic"
+        " clock raw log time timestamp stamp",
+    )
+)
+_LONG = 4  # letters of a unit that is recognized within a word
+_BRACKETS = re.compile(r"[\[({<]([^\])}>]*)[\])}>]?\s*$")
+_PART = re.compile(r"[^\W_]+")
+_PIECE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_STEM = re.compile(r"(.*(time|stamp|epoch|elapsed|clock)|t)", re.I)
+_SCALED = re.compile(r"\d[^a-z]*(" + "|".join(_LONGEST_FIRST) + r")(?![a-z])", re.I)
+_TIME_NAMES = (
+    re.compile(r"(time|timestamp|stamp|t)([_ ]?[(\[]?(s|ms|us|ns)[)\]]?)?", re.I),
+    re.compile(rf"\W*(time|timestamp|stamp)([\W_]|in)*({'|'.join(_LONGEST_FIRST)})\W*", re.I),
+)
+
+
+def usual_time_names(names: Iterable[str], *, last_part: bool = False) -> list[str]:
+    """Return the names that are most likely those of timestamps, with or without a unit.
+
+    With `last_part`, what follows the last dot of a name counts.
+    """
+    there = list(names)
+    if found := [name for name in TIME_COLUMNS if name in there]:
+        return found
+    parts = [_plain(name.rpartition(".")[2] if last_part else name) for name in there]
+    for pattern in _TIME_NAMES:
+        if found := [n for n, part in zip(there, parts, strict=True) if pattern.fullmatch(part)]:
+            return found
+    return []
+
+
+def is_time_name(name: str) -> bool:
+    """Test whether a column has a name for timestamps, with or without a unit."""
+    return bool(usual_time_names([name]))
+
+
+def unit_in_name(name: str) -> str:
+    """Return the unit that a column's name gives, one of `recording.UNITS` or another; "" if none.
+
+    It stands in brackets at the end (``Time [ms]``), is a word (``time_usec``), or ends one
+    (``timeMs``).
+    """
+    text = _plain(name)
+    if brackets := _BRACKETS.search(text):
+        inside = brackets[1].strip()
+        words = [word.lower() for word in _PART.findall(inside) if not word.isdigit()]
+        if _SCALED.search(inside):
+            return inside
+        for word in words:
+            if word in _WORDS:
+                return _WORDS[word]
+        if not _NO_UNIT.issuperset(words):
+            return inside
+        text = text[: brackets.start()]
+    if scaled := re.search(r"/\s*(\d[^/]*)$", text):
+        return scaled[1].strip()
+    parts = _PART.findall(text)
+    if parts and (unit := _unit_of_word(parts[-1])):
+        return unit
+    for piece in (piece.lower() for part in reversed(parts) for piece in _PIECE.findall(part)):
+        if (len(piece) > 1 and piece in _WORDS) or (len(piece) >= _LONG and piece in _OTHER_WORDS):
+            return _ALL_WORDS[piece]
+    return ""
+
+
+def _unit_of_word(word: str) -> str:
+    """Return the unit that a word is, or ends with."""
+    low = word.lower()
+    if low in _ALL_WORDS:
+        return _ALL_WORDS[low]
+    if re.fullmatch(r"\d.*", word) and _SCALED.fullmatch(word):
+        return word
+    for unit in _LONGEST_FIRST:
+        before, own = word[: -len(unit)], word[-len(unit) :]
+        if before and own.lower() == unit:
+            is_marked = own[0].isupper() and not before[-1].isupper()
+            is_joined = len(unit) > 1 and _STEM.fullmatch(before)
+            if is_marked or is_joined or len(unit) >= _LONG:
+                return _ALL_WORDS[unit]
+    return ""
+
+
+def _plain(name: str) -> str:
+    """Return a name without a mark of comments, as in ``%time`` of ``rostopic echo -p``."""
+    return name.strip("%# \t").replace("\u00b5", "u").replace("\u03bc", "u")
