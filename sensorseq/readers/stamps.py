@@ -216,7 +216,7 @@ def _refuse_implausible(
     is_late = first / UNITS[own] >= _CALENDAR_S[1]
     is_doubtful = _are_odd(rates, UNITS[own]) or (
         # another unit has a usual rate, or a date in our days
-        (not usual.isdisjoint(others) and (is_late or (unit is None and hz[own] < lowest)))
+        (not usual.isdisjoint(others) and (is_late or (unit is None and max(rates) < lowest)))
         or not (dated.isdisjoint(others) or own in dated or (known_by == "name" and own in usual))
     )
     if not is_doubtful:

@@ -293,8 +293,9 @@ def test_a_unit_is_asked_about_if_rate_or_date_contradict_it(tmp_path, name, sta
         ("time", np.repeat(np.arange(400) * 0.2, 5) + np.tile(np.arange(5) * 1e-5, 400), 25),
         ("time", np.r_[np.arange(99), 3e5 + np.arange(99)] / 100, None),  # a gap of days
         ("t_us", np.arange(99) * 25, 40_000),
+        ("time", (np.arange(3000) // 2) * 0.01 - np.arange(3000) % 2 * 50, None),  # of two clocks
     ],
-    ids=["slow", "uptime", "epoch", "bursts", "gap", "fast"],
+    ids=["slow", "uptime", "epoch", "bursts", "gap", "fast", "turns"],
 )
 def test_a_healthy_clock_is_not_asked_about(tmp_path, name, stamps, rate_hz):
     seconds = seconds_of(tmp_path, name, stamps).seconds

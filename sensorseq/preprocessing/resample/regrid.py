@@ -117,7 +117,8 @@ def regrid_pieces(
         advice = plan.advice("sample", 0, repair="sensorseq.recording.repair_stamps")
         raise SignalError(
             f"{n_wrong} timestamp(s) repeat or go back, the first at sample {row + 1}"
-            f" ({t[row] - t[0]:.6g} s from the start). {advice}"
+            f" ({t[row] - t[0]:.6g} s from the start); timestamps must be strictly increasing."
+            f" {advice}"
         )
     is_complete = is_finite(x)
     if not is_complete and count_where(lambda at, stop: np.isinf(x[at:stop]), len(x), x)[0]:
