@@ -241,10 +241,10 @@ class _Hdf5Table(Table):
         odd = [name for name in numeric if self._n_samples(name) != n_samples]
         for name in odd:
             if self._channels is not None or found[name].folder == folder:
-                one, two = sorted((name, first), key=self._n_samples)
+                short, long = sorted((name, first), key=self._n_samples)
                 raise RecordingError(
-                    f"{self.path}: {one!r} has {self._n_samples(one)} samples and {two!r}"
-                    f" {self._n_samples(two)}; choose `channels` of one length, or store channels"
+                    f"{self.path}: {short!r} has {self._n_samples(short)} samples and {long!r}"
+                    f" {self._n_samples(long)}; choose `channels` of one length, or store channels"
                     " of different rates in separate files and join them with `pair`."
                 )
         return [name for name in (*numeric, *words) if name not in odd]
