@@ -111,7 +111,7 @@ class ReadOptions:
         Of CSV text, such as ``"latin-1"``; UTF-8 by default, or UTF-16 if it begins with its mark.
     delimiter : str, optional
         Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
-        if `decimal` is a comma.
+        if `decimal` is a comma. ``" "`` stands for blanks and tabs in any number.
     decimal : {".", ","}, optional
         Decimal mark of numbers in CSV files; a point by default.
     no_header : bool, optional
@@ -128,14 +128,16 @@ class ReadOptions:
         Columns of a long table, one file with all recordings: the id of each row's recording, and
         its group. A recording has one group.
     labels : sequence of str, optional
-        Classes to keep; all by default. Label spans of other classes become unlabelled.
+        Classes to keep; all by default. Label spans of other classes become unlabelled, as do
+        samples whose label in the `label_column` is another.
     exclude : sequence of str, optional
         Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
     channels : sequence of str, optional
         Channels to keep, in this order. By default all but columns that are no sensors, which
         ``attributes["counters"]`` lists: those without a name, and those that rise in every row
         and hold whole numbers or the time (an index, a counter, another stamp). Of robot logs and
-        files of arrays only these are read; other arrays may then have other lengths.
+        files of arrays (HDF5, NumPy, MATLAB) only these are read; other arrays may then have other
+        lengths.
     units : mapping of str to str, optional
         Unit of each channel by name, for files that do not store it, such as CSV; overrides units
         stored in the file. Some steps select channels by unit.
@@ -148,7 +150,7 @@ class ReadOptions:
         ``n_out_of_order``, ``n_duplicates`` and ``n_spread``. False by default: such samples are
         then an error.
     sample_rate_hz : float, optional
-        The clock of CSV and Parquet files in which no column is named like time stamps, if
+        The clock of files, except robot logs, in which no column is named like time stamps, if
         `time_column` is None: their rows are this many a second, from 0 s on.
     salvage : bool, default=False
         Of a damaged ``.bag`` or ``.mcap`` file, use the messages before the damage rather than

@@ -16,6 +16,8 @@ from sensorseq.text import html_table
 __all__ = ["Channel", "LabelSpan", "Recording", "repair_stamps", "sample_rate_of"]
 
 TIME_COLUMNS = ("time", "time_s")  # tried first for the time column when none is given
+COMMENTS = (b"#", b"%", b"//", b"sep=")
+"""How lines before the names of columns begin, in CSV files of other programs."""
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units of time stamps, with their ticks per second."""
 PLAUSIBLE_HZ = (0.5, 20_000.0)

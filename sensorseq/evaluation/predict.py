@@ -275,7 +275,8 @@ def find_sources(
     refuse_prepared(path, "give raw recordings, or score it with `sensorseq evaluate`.")
     files, pair = reading.files, reading.pair
     if not _may_be_csv(path):  # the form of the training files is of no use, and would be refused
-        reading = replace(reading, **dict.fromkeys(CSV_FORM))
+        usual: dict[str, Any] = dict.fromkeys(CSV_FORM)
+        reading = replace(reading, **usual)
     form, named = reading.only(*CSV_FORM), reading.only("files", "pair", *CSV_FORM)
     if path.is_dir():
         try:

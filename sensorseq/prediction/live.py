@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sensorseq.errors import ArgumentError, InputError, did_you_mean
 from sensorseq.prediction.sensor_stream import SensorStream
 from sensorseq.prediction.stream import DecisionStream, StreamDecision
-from sensorseq.recording import UNITS, column_names
+from sensorseq.recording import COMMENTS, UNITS, column_names
 from sensorseq.time_names import unit_in_name, usual_time_names
 
 FORMATS = ("csv", "float32", "float64")
@@ -134,8 +134,13 @@ class SampleParser:
         """Parse a line into channels, with the time last; None for a header or unreadable line."""
         self._n_lines += 1
         fields = [field.strip(b' \t\r\n"') for field in line.split(b",")]
-        if self._columns is None and not self._find_columns(fields):
-            return None
+        if self._columns is None:
+            is_comment = line.lstrip(b"\xef\xbb\xbf \t").startswith(COMMENTS)
+            if is_comment and not any(name.encode() in fields for name in self._channels):
+                self._n_lines -= 1
+                return None
+            if not self._find_columns(fields):
+                return None
         try:
             return [float(fields[at]) if fields[at] else np.nan for at in self._wanted]
         except (ValueError, IndexError):

@@ -375,7 +375,7 @@ def describe_counters(counters: Mapping[str, int]) -> list[str]:
     named = "left out column {!r}, which rises in every row (an index, a counter or a stamp), in {}"
     nameless = "left out a column without a name in {1}"
     return [
-        (named if name.strip() else nameless).format(name, f"{count} recording(s)")
+        (nameless if _NAMELESS.fullmatch(name) else named).format(name, f"{count} recording(s)")
         + ("; --channels can keep it" if name.strip() else "")
         for name, count in counters.items()
     ]
@@ -385,7 +385,7 @@ def describe_dropped(columns: Mapping[str, int], *, may_be_label: bool = False) 
     """Return a sentence for the columns left out of equally many recordings."""
     lines = []
     for count in sorted(set(columns.values()), reverse=True):
-        names = [name for name, n in columns.items() if n == count]
+        names = [name or "(no name)" for name, n in columns.items() if n == count]
         has = "column" if len(names) == 1 else "columns"
         label = f"; if it is the label, use --label-column {shlex.quote(names[0])}"
         hint = label if may_be_label else ""

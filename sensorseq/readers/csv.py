@@ -38,7 +38,7 @@ from sensorseq.readers.columns import (
     stamps_of_rows,
 )
 from sensorseq.readers.stamps import EXACT, DateTexts, Stamps, is_date, seconds_of
-from sensorseq.recording import Recording, column_names
+from sensorseq.recording import COMMENTS, Recording, column_names
 from sensorseq.text import listed
 from sensorseq.time_names import is_time_name
 
@@ -251,10 +251,15 @@ class CsvTable(Table):
         return line
 
     def _fields(self, line: re.Match[bytes]) -> list[str]:
-        text = line[1].decode("utf-8-sig", errors="replace")
+        text, mark = line[1].decode("utf-8-sig", errors="replace"), self._form.separator
         # A quote may follow the blank after a separator.
-        read = csv.reader([text], delimiter=self._form.separator, skipinitialspace=True)
-        return next(read, [])
+        fields = next(csv.reader([text], delimiter=mark, skipinitialspace=True), [])
+        if mark == " " and fields and fields[0].encode() in COMMENTS:
+            below = _FIRST_LINE.match(self._text, line.end())
+            assert below is not None
+            if len(fields) == _n_fields(below[1].decode(errors="replace"), mark) + 1:
+                return fields[1:]
+        return fields
 
     def _header(self) -> list[str]:
         """Return the column names."""
@@ -291,11 +296,8 @@ class CsvTable(Table):
         twice = repeated(names)
         if twice:
             raise RecordingError(f"{path}: column {twice!r} appears more than once in the header.")
-        if twice is not None:
-            raise RecordingError(
-                f"{path}: {names.count('')} columns have no name. Only one character separates two"
-                " fields; if blanks or tabs in any number do, use delimiter=' '."
-            )
+        if twice is not None:  # separators at the ends of lines, or two in a row
+            names = [name or f"Unnamed: {place}" for place, name in enumerate(names)]
         if _NOT_BLANK.search(self._text, line.end()) is None:
             raise RecordingError(f"{path}: has a header but no samples.")
         return names
@@ -598,7 +600,7 @@ def _of_single_blanks(text: bytes | mmap.mmap, folder: Path | None) -> bytes | m
 
 
 def _is_comment(line: re.Match[bytes]) -> bool:
-    return line[1].lstrip().startswith(_COMMENTS)
+    return line[1].lstrip().startswith(COMMENTS)
 
 
 def _is_sample(fields: list[str], decimal: str) -> bool:
@@ -633,7 +635,6 @@ OTHER_ENCODING = " Give its encoding with `encoding`, such as encoding='latin-1'
 _PLAIN_NUMBERS = "Write numbers without spaces, quotes or marks between thousands"
 _SEPARATOR = re.compile(r'(?![^\W_]|["+\-.\r\n\0])[\0-\x7f]')
 _FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\f\v]*[\r\n])*([^\r\n]*)")
-_COMMENTS = (b"#", b"%", b"//", b"sep=")  # how other programs begin lines before the header
 _BLANKS = re.compile(rb'("[^"]*")|[ \t]+')
 _MOST_LINES_BEFORE = 50
 _NOT_BLANK = re.compile(rb"\S")

@@ -103,8 +103,6 @@ class _Hdf5Table(Table):
             (holder,) = groups.values()
             rate_hz = _rate(path, holder, rate_hz)
         found = dict(_walk(path, holder, "", rate_hz, set()))
-        if not holder.datasets and self._channels is None:
-            _check_one_recording(path, list(found))
         # A single number is a fact about the recording, not a signal.
         several = any(one.dataset.size > 1 for one in found.values())
         self._found = {
@@ -125,6 +123,8 @@ class _Hdf5Table(Table):
                 self._place[column] = name, at
             if one.dataset.ndim == 1 and (unit := one.dataset.attrs.get("unit")):
                 units[name.strip()] = unit[0]
+        if not holder.datasets and self._channels is None:
+            _check_one_recording(path, list(found), list(self._place))
         chosen = [self._place[name][0] for name in self._channels or () if name in self._place]
         rates = {found[name].rate_hz for name in chosen or found}
         self._rates_hz = sorted(rate for rate in rates if rate is not None)
@@ -241,10 +241,10 @@ class _Hdf5Table(Table):
         odd = [name for name in numeric if self._n_samples(name) != n_samples]
         for name in odd:
             if self._channels is not None or found[name].folder == folder:
-                one, two = sorted((name, first), key=self._n_samples)
+                short, long = sorted((name, first), key=self._n_samples)
                 raise RecordingError(
-                    f"{self.path}: {one!r} has {self._n_samples(one)} samples and {two!r}"
-                    f" {self._n_samples(two)}; choose `channels` of one length, or store channels"
+                    f"{self.path}: {short!r} has {self._n_samples(short)} samples and {long!r}"
+                    f" {self._n_samples(long)}; choose `channels` of one length, or store channels"
                     " of different rates in separate files and join them with `pair`."
                 )
         return [name for name in (*numeric, *words) if name not in odd]
@@ -279,7 +279,7 @@ def _walk(
             yield from _walk(path, inner, f"{folder}{name}/", own, seen)
 
 
-def _check_one_recording(path: Path, names: list[str]) -> None:
+def _check_one_recording(path: Path, names: list[str], columns: list[str]) -> None:
     """Raise if there is nothing, or groups hold the same datasets, as those of recordings do."""
     contents: dict[str, list[str]] = {}
     for name in names:
@@ -291,7 +291,7 @@ def _check_one_recording(path: Path, names: list[str]) -> None:
     there = listed(contents, 6) or "nothing"
     more = ""
     if names:
-        pick = next(name for name in names if name.partition("/")[0] in alike)
+        pick = next((one for one in columns if one.partition("/")[0] in alike), names[0])
         more = f" To read them as one, choose `channels`, such as channels={pick!r}."
     raise RecordingError(
         f"{path}: the root has no dataset; it holds {there}. Store one recording per file, with its"

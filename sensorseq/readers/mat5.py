@@ -102,7 +102,7 @@ def _arrays(
             if kind == _MATRIX:
                 of_field = field.split(b"\0")[0].decode("utf-8", "replace")
                 yield from _arrays(content, order, f"{name}.{of_field}", depth + 1, others)
-    elif kind != _TEXT and name and prod(shape):
+    elif kind != _TEXT and name and prod(shape) > 0:
         others[name] = _KINDS.get(kind, "complex numbers")
 
 

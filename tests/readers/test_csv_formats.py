@@ -11,6 +11,7 @@ from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, RecordingError
 from sensorseq.io import scratch
 from sensorseq.io.prepared import read_windows
+from sensorseq.prediction.live import SampleParser
 from sensorseq.readers import ReadOptions, find_recordings, read_source_rate
 from sensorseq.readers.columns import read_timestamps
 from sensorseq.readers.csv import CsvTable, read_csv
@@ -92,7 +93,6 @@ def test_every_form_gives_the_same_recording(
         ),
         ("IMU: ok\n" + table(separator=";"), "utf-8", {}, r"line 2 .* and use delimiter=';'"),
         ("Zeit,a,\n0,1,2,3\n", "utf-8", {}, "first line has 3 column name.* remove lines"),
-        ("Zeit,,\n0,1,2\n", "utf-8", {}, "2 columns have no name"),
         ("Zeit\ta\n0\t\t1\n1\t\t2\n", "utf-8", {}, r"or tabs\. Use delimiter=' '"),
         ("Zeit\ta\n0\t\t1\n1\t\t2\n", "utf-8", {"delimiter": "tab"}, r"Use delimiter=' '"),
         (table([("s", "A", "m/s", ""), *VALUES]), "utf-8", {}, "remove the row if it has units"),
@@ -266,6 +266,7 @@ def test_a_long_table_may_be_written_otherwise(tmp_path):
         ("\ufeff# units: s, A\n# time,a,b\n", {}),
         ("%time,a,b\n", {}),
         ("#\n", {"names": ["time", "a ", " b"]}),
+        ("# time a b\n", {"delimiter": " "}),
         ('time, "a", "b"\n', {}),
         ("time\ta\tb\n", {"delimiter": " "}),
         ("# x\n  time   a b  \r\n", {"delimiter": " "}),
@@ -311,3 +312,22 @@ def test_names_are_matched_without_blanks_around_them(kind, tmp_path):
         assert [span.label for span in one.label_spans] == ["a"]
         (one,) = read_recordings(path, **given, units={f"gyro[0]{blank}": "rad/s"})
         assert one.channels[0].unit == "rad/s"
+
+
+@pytest.mark.parametrize("n_separators", [1, 2, 3])
+def test_separators_at_the_ends_of_lines_make_no_channels(n_separators, tmp_path):
+    more = "," * n_separators
+    path = tmp_path / "a.csv"
+    path.write_text(f"time,a{more}\n" + "".join(f"{i / 10},{i % 3}{more}\n" for i in range(9)))
+    (one,) = read_recordings(path)
+    assert one.channel_names == ("a",)
+
+
+@pytest.mark.parametrize("before", ["", "# robot 1, 2024\n%more\n", "\ufeff// x\n"])
+def test_a_stream_passes_over_comments_and_blanks_too(before):
+    parser = SampleParser("csv", ("a", "Other[1]"), " time ")
+    text = before + "Other, time , a, Other\n" + "7, 0.5, 1, 2\n"
+    values, stamps = parser.feed(text.encode(), whole=True)
+    np.testing.assert_array_equal(values, [[1, 2]])
+    np.testing.assert_array_equal(stamps, [0.5])
+    assert parser.n_unreadable == 0
