@@ -74,6 +74,7 @@ class FilePreparation:
     pool: Executor | None
     skip: bool
     allow_scales: bool
+    allow_constant: bool
     progress: Progress
     earlier: EarlierFile | None
     damage: str = ""  # damage of the file to be replaced
@@ -227,7 +228,9 @@ class FilePreparation:
         known = self._known_parts(kept, rows)
         note = "known groups stay in their part of the file; without `resume`, all are split again"
         with nullcontext() if known is None else noting(note, SplitError):
-            learned = pipeline.plan.learn(rows, lookahead_s, known)
+            learned = pipeline.plan.learn(
+                rows, lookahead_s, known, allow_constant=self.allow_constant
+            )
         rows, table = learned.windows, learned.windows.table
         if self.request.options.split_by == "time" and learned.facts:
             # An extended file lacks the windows that were left out before.

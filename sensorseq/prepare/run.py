@@ -35,6 +35,7 @@ def prepare(
     resume: bool = False,
     on_error: str = "stop",
     allow_scales: bool = False,
+    allow_constant: bool = False,
     progress: Progress | None = None,
     **options: Any,
 ) -> PreparedSummary:
@@ -79,6 +80,10 @@ def prepare(
         of the other recordings: a sample rate 100 times theirs, or 30 times the usual range of
         values in the class with the same spectrum, or a fraction as small; or if all their samples
         are zero. By default such a recording cannot be used.
+    allow_constant : bool, default=False
+        Keep channels that are constant within windows and whose values give the class of all
+        windows by themselves, with two recordings or more in each class. By default they are
+        refused, because the label probably stands there a second time.
     progress : callable, optional
         See `Progress`.
     **options
@@ -91,7 +96,8 @@ def prepare(
     ------
     RecordingError, WindowError, SplitError
         If a recording cannot be used (the message names file and row), or seems to have another
-        unit, or a class has no window or too few groups for the parts.
+        unit, or a class has no window or too few groups for the parts, or constant channels give
+        the class.
     ArgumentError
         If `output` is to be extended, but was made with other options.
     PreparedFileError
@@ -126,7 +132,16 @@ def prepare(
             skip = on_error == "skip"
             known, damage = (None, earlier) if isinstance(earlier, str) else (earlier, "")
             preparation = FilePreparation(
-                request, sources, folder, pool, skip, allow_scales, report, known, damage
+                request,
+                sources,
+                folder,
+                pool,
+                skip,
+                allow_scales,
+                allow_constant,
+                report,
+                known,
+                damage,
             )
             summary = preparation.compare(resume, jobs)
             if summary is None:
