@@ -1,7 +1,7 @@
 """The stages of preparing a file: compare with an earlier one, cut parts, merge them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -20,8 +20,10 @@ from sensorseq.errors import (
     WindowError,
     noting,
     printable,
+    warn_caller,
 )
 from sensorseq.inspection.copies import window_keys
+from sensorseq.inspection.recordings import similar_names
 from sensorseq.io.checksums import DamagedFileError
 from sensorseq.io.parts import PartFolder
 from sensorseq.io.prepared import WindowColumns, write_window_blocks
@@ -495,6 +497,8 @@ class FilePreparation:
     def _check_classes(self, kept: list[Facts]) -> None:
         left = {label for one in kept for label in one.labels}
         there = {label for one in self.facts for label in one.labels_there}
+        # The labels of samples are known only now.
+        warn_of_similar_classes((one.labels_there for one in self.facts), known=self.labels)
         self._check_fates()
         lost = sorted(str(label) for label in (self.labels | there) - left - {None})
         if lost:
@@ -546,6 +550,19 @@ class FilePreparation:
             "dropped": self._dropped(),
             **({} if derived is None else {"derived": [*replaced, *derived.lines]}),
         }
+
+
+def warn_of_similar_classes(
+    labels: Iterable[Iterable[str | None]],
+    known: frozenset[str | None] | set[str | None] = frozenset(),
+) -> None:
+    """Warn of classes with similar names, except pairs of `known` ones, about which it has warned.
+
+    `labels` are those of each recording.
+    """
+    for pair in similar_names(Counter(str(name) for own in labels for name in own)):
+        if not known.issuperset(pair.values["names"]):
+            warn_caller(f"{pair.text} {pair.advice}")
 
 
 def _threads(jobs: int) -> AbstractContextManager[Executor | None]:

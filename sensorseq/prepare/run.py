@@ -1,18 +1,16 @@
 """Turn many recordings into one prepared file: one at a time, in parallel, resumable."""
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sensorseq.checks import check_integer
-from sensorseq.errors import SplitError, check_choice, warn_caller
-from sensorseq.inspection.recordings import similar_names
+from sensorseq.errors import SplitError, check_choice
 from sensorseq.io.parts import PartFolder
 from sensorseq.io.remote import here, is_url, upload
 from sensorseq.prepare.earlier import EarlierFile
-from sensorseq.prepare.file import FilePreparation, Progress
+from sensorseq.prepare.file import FilePreparation, Progress, warn_of_similar_classes
 from sensorseq.prepare.part import labels_of
 from sensorseq.prepare.request import PreparedSummary, Request
 from sensorseq.prepare.sensors import prepare_sensor_files
@@ -111,8 +109,7 @@ def prepare(
     report = progress or (lambda stage, done, total: None)
     use = request.options
     sources = find_recordings(source, use, ignore=output)
-    for pair in similar_names(Counter(str(k) for one in sources for k in one.labels)):
-        warn_caller(f"{pair.text} {pair.advice}")
+    warn_of_similar_classes(one.labels for one in sources)
     if use.split is not None and use.split_by != "time":
         check_groups(sources, use.split, by_recording=use.split_by == "recording")
     if scheduler is not None or engine == "dask":  # dask's workers run in other folders
