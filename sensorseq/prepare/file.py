@@ -1,7 +1,7 @@
 """The stages of preparing a file: compare with an earlier one, cut parts, merge them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -553,15 +553,14 @@ class FilePreparation:
 
 
 def warn_of_similar_classes(
-    labels: Iterable[Iterable[str | None]],
-    known: frozenset[str | None] | set[str | None] = frozenset(),
+    labels: Iterable[Iterable[str | None]], known: Collection[str | None] = ()
 ) -> None:
-    """Warn of classes with similar names, except pairs of `known` ones, about which it has warned.
+    """Warn of classes with similar names, but not again of pairs of `known` ones.
 
     `labels` are those of each recording.
     """
     for pair in similar_names(Counter(str(name) for own in labels for name in own)):
-        if not known.issuperset(pair.values["names"]):
+        if not set(pair.values["names"]) <= set(known):
             warn_caller(f"{pair.text} {pair.advice}")
 
 
