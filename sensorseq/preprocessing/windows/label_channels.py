@@ -13,11 +13,11 @@ Ints = NDArray[np.int64]
 Blocks = Iterable[NDArray[np.floating]]
 
 LEAST_STEPS = 5  # windows of fewer steps are constant by chance
-MOST_SAMPLED = 256  # windows that decide which channels are looked at in full ...
-LIKELY = 0.5  # ... by the share of their steps at the level of the window
-STILL = 0.9  # that share in all windows; filters and delays smear a label where it changes
-NEAR = 0.05  # relative to the range of the levels: a step is at the level
-SAME = 1e-4  # relative to the range of the levels: equal up to rounding
+MOST_SAMPLED = 256  # windows that decide which channels are looked at in full
+# Share of the steps that equal the level of their window, and of those near it. A label is smeared
+# where it changes, by filters and delays; a sensor at rest is near its level, but has noise.
+EQUAL_STEPS, NEAR_STEPS = 0.5, 0.95
+SAME, NEAR = 1e-4, 0.05  # relative to the range of the levels
 NEARLY_ALL = 0.99  # share of the windows that have the level of their class
 MOST_COMBINED = 32  # channels that are tried together if none gives the class by itself
 
@@ -77,21 +77,21 @@ def find_label_channels(
         return None
     some = rows[_one_of_each(target[rows], origin[rows])]
     sample = np.concatenate([np.asarray(block, np.float64) for block in read(some)])
-    level, _, share = _levels([sample], steps[some])
+    level, equal, _ = _levels([sample], steps[some])
     width = _width(level)
-    likely = np.flatnonzero((width > 0) & (share >= LIKELY))
+    likely = np.flatnonzero((width > 0) & (equal >= EQUAL_STEPS))
     if not len(likely):
         return None  # usually decided by the sample
-    level, is_still, share = _levels(read(rows), steps[rows], likely, width[likely])
+    level, equal, near = _levels(read(rows), steps[rows], likely, width[likely])
     known = np.isfinite(level).all(axis=1)
     codes, has_levels = _numbered(level[known], width[likely])
-    kept = np.flatnonzero(has_levels & (share >= STILL))
+    kept = np.flatnonzero(has_levels & (equal >= EQUAL_STEPS) & (near >= NEAR_STEPS))
     target, origin = target[rows][known], origin[rows][known]
     if not len(kept) or len(classes := np.unique(target)) < 2:
         return None
     codes, target = codes[:, kept], np.searchsorted(classes, target)
     found, of_windows = _with_one_level(codes, target)
-    rest = np.setdiff1d(np.flatnonzero(is_still[kept]), found)
+    rest = np.setdiff1d(np.flatnonzero(equal[kept] == 1), found)
     more = _in_several_recordings(codes[:, rest], target, origin, combine=not len(found))
     places = np.sort(np.r_[found, rest[more]]).astype(np.int64)
     if not len(places):
@@ -131,13 +131,12 @@ def _one_of_each(target: Ints, origin: Ints) -> Ints:
 
 def _levels(
     blocks: Blocks, steps: Ints, channels: Ints | None = None, width: Floats | None = None
-) -> tuple[Floats, NDArray[np.bool_], Floats]:
-    """Return the median of each window and channel, still channels, and the share of near steps.
+) -> tuple[Floats, Floats, Floats]:
+    """Return the median of each window and channel, and the shares of steps equal to it, and near.
 
-    Still channels never change in any window. A step is near if it is at the median of its window,
-    measured by `width`, the range of the medians; by default their own.
+    `width` is the range of the medians of each channel, by default that of the first block.
     """
-    levels, n_near, at = [], np.zeros(0), 0
+    levels, counts, n_known, at = [], [], np.int64(0), 0
     for block in blocks:
         x = np.asarray(block if channels is None else block[:, :, channels], np.float64)
         own = steps[at : at + len(x)]
@@ -148,13 +147,12 @@ def _levels(
         apart = np.abs(x - level[:, None])
         if width is None:
             width = _width(level)
-        if not at:
-            n_near, is_still = np.zeros(x.shape[2]), np.ones(x.shape[2], bool)
-        n_near += (apart <= NEAR * width).sum(axis=(0, 1))
-        is_still &= ~(apart > SAME * width).any(axis=(0, 1))
+        counts.append([(apart <= within * width).sum(axis=(0, 1)) for within in (SAME, NEAR)])
         levels.append(level)
+        n_known = n_known + np.isfinite(x).sum(axis=(0, 1))
         at += len(x)
-    return np.concatenate(levels), is_still, n_near / steps.sum()
+    equal, near = np.sum(counts, axis=0) / np.maximum(n_known, 1)
+    return np.concatenate(levels), equal, near
 
 
 def _width(level: Floats) -> Floats:
@@ -173,7 +171,7 @@ def _numbered(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_]]:
         ends = np.flatnonzero(np.diff(ranked) > SAME * width[c])
         codes[order, c] = np.searchsorted(ends, np.arange(len(ranked)))
         spread = ranked[np.r_[ends, len(ranked) - 1]] - ranked[np.r_[0, ends + 1]]
-        has_levels[c] = spread.max() <= 10 * SAME * width[c]
+        has_levels[c] = spread.max() <= 2 * SAME * width[c]
     return codes, has_levels
 
 
