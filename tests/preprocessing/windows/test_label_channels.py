@@ -82,11 +82,14 @@ def test_a_label_that_is_late_or_sometimes_wrong_is_found():
     late = constant(y)
     late[::N_EACH, :7] = 1 - late[::N_EACH, :7]  # where the class changes, and never else
     found = find(y, late)
-    assert found.channels == [2] and found.is_certain
+    assert found.channels == [2]
+    assert found.is_certain
     wrong = constant(y)
     wrong[:2] = 1 - wrong[:2]
     found = find(y, wrong)
-    assert found.channels == [2] and found.is_leak and not found.is_certain
+    assert found.channels == [2]
+    assert found.is_leak
+    assert not found.is_certain
     assert found.share == pytest.approx(1 - 2 / N)
     wrong[:8] = 1 - wrong[:8]
     assert find(y, wrong) is None
@@ -96,7 +99,8 @@ def test_the_value_of_one_recording_for_each_class_is_only_suspected():
     y = RECORDING % 2
     for recording_id in (y, None):
         found = find(y, constant(y), recording_id=recording_id)
-        assert found.channels == [2] and not found.is_leak
+        assert found.channels == [2]
+        assert not found.is_leak
     assert find(y, constant(RECORDING), recording_id=None) is None
     # One recording of each class is for training, and the others show what the value is.
     split = np.where(RECORDING < 2, "train", "test")
