@@ -234,19 +234,17 @@ class PreparationPlan(RecordingPlan):
             name for place, name in enumerate(windows.channels) if place not in found.channels
         ]
         is_short = 0 < len(others) <= 12 and not re.search(r"[][,]", "".join(others))
-        leave_out = "the other `channels`"
+        way = "name the others with `channels`"
         if self.learning.native_rates:
-            leave_out = "recordings without that column"
+            way = "remove the column from the recordings"
         elif is_short and not self.steps:
-            leave_out = f"channels={others!r}, which are the others"
-        names = [windows.channels[place] for place in found.channels]
-        words = describe_label_channels(names, found)
+            way = f"name the others with channels={others!r}"
+        words = describe_label_channels([windows.channels[at] for at in found.channels], found)
+        it = "it" if len(found.channels) == 1 else "them"
+        words += f" To leave {it} out, {way}"
         if found.is_certain:
-            raise WindowError(
-                f"{words} Use {leave_out}, or use the recordings as they are with"
-                " allow_constant=True (--allow-constant)."
-            )
-        warn_caller(f"{words} If the label stands there a second time, use {leave_out}.")
+            raise WindowError(f"{words}; to keep {it}, use allow_constant=True (--allow-constant).")
+        warn_caller(f"{words}.")
 
     def _fit_scaler(self, windows: _CutWindows, train: NDArray[np.int64]) -> Scaler | KeyedScaler:
         table, channels = windows.table, windows.channels

@@ -56,7 +56,7 @@ def test_a_column_with_the_class_is_refused_and_both_ways_out_work(suffix, tmp_p
     assert code == 3
     assert not file.exists()
     assert "channel 'class_id' is constant within windows, and its value alone" in error
-    assert "--channels ax,ay, which are the others" in error
+    assert "To leave it out, name the others with --channels ax,ay; to keep it, use" in error
     assert "--allow-constant" in error
     code, _, error = said(*words, "--channels", "ax,ay")
     assert (code, error) == (0, "")
@@ -71,7 +71,9 @@ def test_a_column_with_the_class_is_refused_and_both_ways_out_work(suffix, tmp_p
 def test_one_hot_columns_are_named_together(tmp_path):
     names = ("is_carpet", "ax", "is_gravel", "is_tile")
     logs = write_folder(tmp_path / "logs", names=names)
-    channels = "'is_carpet', 'is_gravel', 'is_tile' are constant .* channels=\\['ax'\\]"
+    channels = (
+        "'is_carpet', 'is_gravel', 'is_tile' are constant .* leave them out, .* channels=\\['ax'\\]"
+    )
     for options in (
         {},
         {"split": "none"},
@@ -135,7 +137,7 @@ def test_each_of_several_sensors_is_looked_at(tmp_path):
                 kept = {name: every[name] for name in ("time", *names)}
                 write_table(tmp_path / "logs" / label / f"{sensor}_{i}.csv", kept)
     options = {"pair": "{sensor}_{recording}.csv", "native_rates": True, "window_s": 2}
-    with pytest.raises(WindowError, match=r"'class_id' is constant .*without that column") as error:
+    with pytest.raises(WindowError, match=r"'class_id' is constant .*remove the column") as error:
         prepare(tmp_path / "logs", tmp_path / "w.h5", **options)
     assert "in the recordings of sensor 'imu'" in "".join(error.value.__notes__)
     prepare(tmp_path / "logs", tmp_path / "w.h5", allow_constant=True, **options)
@@ -161,3 +163,22 @@ def test_fit_warns_and_the_doctor_fails(tmp_path):
         model, windows.X[:, :, :2], windows.y, groups=windows.groups, only=only
     ).results
     assert result.status == "passed"
+
+
+def test_the_way_out_is_one_where_names_have_brackets_or_steps_change_them(tmp_path):
+    logs, rng = tmp_path / "logs", np.random.default_rng(0)
+    for k, label in enumerate(CLASSES[:2]):
+        (logs / label).mkdir(parents=True)
+        for i in range(4):
+            arrays = {"imu": rng.normal(size=(400, 2)), "mode": np.full(400, k, bool)}
+            np.savez(logs / label / f"r{i}.npz", time=np.arange(400) / 50, **arrays)
+    words = ("prepare", logs, "--window-s", 2, "-o", tmp_path / "w.h5")
+    code, _, error = said(*words)
+    assert code == 3
+    assert "'mode' is constant" in error
+    assert "name the others with --channels; to keep it" in error
+    assert said(*words, "--channels", "imu[0],imu[1]")[0] == 0
+    recordings = read_recordings(logs)
+    steps = [{"kind": "difference", "channels": ["imu[0]"]}]
+    with pytest.raises(WindowError, match="name the others with `channels`; to keep"):
+        PreparePipeline(window_s=2, steps=steps).prepare(recordings)
