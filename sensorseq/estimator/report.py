@@ -61,7 +61,7 @@ def check_class_shares(data: FitData, classes: list[Any]) -> tuple[Finding, ...]
 
 def warn_of_label_channels(data: FitData, channels: list[str] | None) -> None:
     """Warn if constant channels of a classifier's training windows give the class."""
-    windows, train = data.windows, data.train.rows
+    windows, rows_of_train = data.windows, data.train.rows
 
     def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.floating]]:
         if is_stored(windows.sequences):
@@ -70,8 +70,9 @@ def warn_of_label_channels(data: FitData, channels: list[str] | None) -> None:
             for first in range(0, len(rows), _BLOCK):
                 yield windows.sequences.X[rows[first : first + _BLOCK]]
 
-    is_train = np.isin(windows.rows, windows.rows if train is None else train)
-    split = np.where(is_train, "train", "validation")
+    split = None
+    if windows.rows is not None and rows_of_train is not None:
+        split = np.where(np.isin(windows.rows, rows_of_train), "train", "validation")
     found = check_label_channels(
         read, windows.target, windows.groups, windows.sequences.lengths, split, channels
     )

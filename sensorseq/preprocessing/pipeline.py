@@ -244,18 +244,19 @@ class PreparePipeline:
         SplitError
             If a class has too few groups for the parts.
         """
-        allowed = {"allow_scales": allow_scales, "allow_constant": allow_constant}
         if isinstance(recordings, Mapping):
             if not self.options.native_rates:
                 raise ArgumentError("recordings of several sensors need native_rates=True.")
-            of_one = partial(self._prepare_sensor, **allowed)
+            of_one = partial(
+                self._prepare_sensor, allow_scales=allow_scales, allow_constant=allow_constant
+            )
             return prepare_sensors(self.options, self.configuration, of_one, recordings)
         if self.options.native_rates:
             raise ArgumentError(
                 "native_rates=True needs the recordings of each sensor, {name: recordings}, as"
                 " read_sensors returns them."
             )
-        return self._prepare(recordings, **allowed)
+        return self._prepare(recordings, allow_scales=allow_scales, allow_constant=allow_constant)
 
     def _prepare(
         self, recordings: Iterable[Recording], *, allow_scales: bool, allow_constant: bool
