@@ -170,6 +170,10 @@ def prepare(
             "--allow-scales", help="Use recordings that seem to be in other units, or are all zero."
         ),
     ] = False,
+    allow_constant: Annotated[
+        bool,
+        Option("--allow-constant", help="Keep constant channels that give the class."),
+    ] = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
     **options: Any,
@@ -204,6 +208,7 @@ def prepare(
             resume=resume,
             on_error=on_error,
             allow_scales=allow_scales,
+            allow_constant=allow_constant,
             progress=lambda stage, done, total: advance(done, total, stage),
         )
     text = in_options(format_summary(summary.to_dict()), context.command.params, (), ())

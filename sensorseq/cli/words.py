@@ -54,7 +54,10 @@ def in_options(
     own = {option.name: _typed(option) for option in options if option.opts[0].startswith("-")}
     typed: dict[str, _Typed] = {}
     if "window_s" not in own:  # the file is made by `prepare`
-        made = {"on_error": _Typed("--on-error"), "allow_scales": _Typed("--allow-scales")}
+        made = {
+            name: _Typed(f"--{name.replace('_', '-')}")
+            for name in ("on_error", "allow_scales", "allow_constant")
+        }
         made |= _of_preparation({}, ())
         typed = {name: replace(one, of="prepare") for name, one in made.items()}
     typed |= {name: _Typed(f"--set {name}", between="=") for name in settings} | own

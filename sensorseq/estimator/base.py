@@ -22,6 +22,7 @@ from sensorseq.estimator.report import (
     check_parts,
     parts_to_compare,
     say_parts,
+    warn_of_label_channels,
     warn_of_the_end,
 )
 from sensorseq.estimator.runner import FitOrigin, copied, repair_fit
@@ -227,6 +228,8 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         self.patch_ = prepared.format.patch
         if isinstance(setup.target, ClassTarget):
             found += check_class_shares(data, setup.target.known.tolist())
+            if not setup.continues:
+                warn_of_label_channels(data, self._channels)
         return replace(prepared, facts={**prepared.facts, "data_facts": found})
 
     def _check_parts(self, setup: FitSetup, data: FitData) -> tuple[Finding, ...]:

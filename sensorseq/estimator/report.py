@@ -1,5 +1,6 @@
 """The report of a fit, and warnings if a training diverged or was interrupted."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,14 +16,16 @@ from sensorseq.diagnosis.trials import PartWindows
 from sensorseq.errors import warn_caller
 from sensorseq.history import History, TrainingRecord
 from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.label_channels import check_label_channels
 from sensorseq.inspection.part import Part as CheckedPart
 from sensorseq.inspection.window_checks import check_shares, check_windows
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.training import TrainingData, TrainingResult
 from sensorseq.training.data import FitData, FitPart
-from sensorseq.training.stream import is_stored
+from sensorseq.training.stream import StoredPart, is_stored
 
+_BLOCK = 4096  # windows that are looked at together
 _JUDGED = ("loss", "val_loss", "val_accuracy")  # a report needs one of these
 
 
@@ -54,6 +57,27 @@ def check_class_shares(data: FitData, classes: list[Any]) -> tuple[Finding, ...]
         if finding.kind == "single_window" and data.validation is not None:
             warn_caller(str(finding))
     return found
+
+
+def warn_of_label_channels(data: FitData, channels: list[str] | None) -> None:
+    """Warn if constant channels of a classifier's training windows give the class."""
+    windows, rows_of_train = data.windows, data.train.rows
+
+    def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.floating]]:
+        if is_stored(windows.sequences):
+            yield from (piece.X for piece in StoredPart(windows.sequences).cropped(rows))
+        else:
+            for first in range(0, len(rows), _BLOCK):
+                yield windows.sequences.X[rows[first : first + _BLOCK]]
+
+    split = None
+    if windows.rows is not None and rows_of_train is not None:
+        split = np.where(np.isin(windows.rows, rows_of_train), "train", "validation")
+    found = check_label_channels(
+        read, windows.target, windows.groups, windows.sequences.lengths, split, channels
+    )
+    if found is not None:
+        warn_caller(str(found))
 
 
 def parts_to_compare(data: FitData) -> tuple[CheckedPart, CheckedPart, NDArray[np.int64]] | None:

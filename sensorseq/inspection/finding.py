@@ -49,7 +49,7 @@ class Finding:
 
     @property
     def count(self) -> int:
-        """The number of windows, recordings, groups or files affected by a leak."""
+        """The number of windows, recordings, groups, files or channels affected by a leak."""
         return int(self.values["count"])
 
     def __str__(self) -> str:
@@ -285,6 +285,11 @@ samples_outside_train: {count} window(s) chosen to train on are not in the train
 scaler_fit_beyond_train: the scaler's statistics {per:?of {count} {per}(s) do not match their
   training windows}{whose:?are those of {whose}, not of the training part}
   > Fit the scaler only on training windows.
+label_channels: {channels:channel|channels} {channels:12} {channels:is|are} constant within windows,
+  and {channels:its value|their values} alone {channels:gives|give} the class of {share:.1%}
+  of the windows{is_leak:: the label probably stands there a second time|; but only one recording of
+  a class is known, whose value that may be}
+  > Leave {channels:it|them} out: give the other channels only (--channels of prepare).
 scaler_unknown: the scaler's statistics {per:?of {count} {per}(s) do not match their training
   windows}{whose:?match neither the training part nor all windows}
   > Fit the scaler on the training windows of this set.
@@ -296,6 +301,7 @@ channels_vary: {n_channels:The channel varies|All {n_channels} channels vary}.
 dead_channels: {n_constant} of {n_channels} channels are constant in all windows: {constant}.
   Nothing can be learned from them.
   > Check the sensor and how it was read, or drop the channel.
+no_label_channels: No channel that is constant within windows gives the class.
 classes_have_windows: Each of the {n_classes} classes has {smallest} windows or more; the largest
   has {largest_share:.0%} of all windows.
 one_group: There is only one group.

@@ -13,6 +13,7 @@ from sensorseq.checks import check_per_window
 from sensorseq.errors import ArgumentError, WindowError, printable
 from sensorseq.inspection.copies import first_equal, near_duplicates, shared_stretches, window_keys
 from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.label_channels import check_label_channels
 from sensorseq.prediction.outside import Floats, Ints
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import BEFORE_SPLIT, Provenance
@@ -25,6 +26,7 @@ _N_EXAMPLES = 3
 _FEW_DUPLICATES = 3  # fewer may be coincidence
 _ABOVE_CHANCE = 3  # multiple of the rate between training recordings
 _WIDTH = 80
+_BLOCK = 4096  # windows that are read at once
 _UNSEEN = ("none", "quantile", PHYSICAL)  # scalings whose statistics cannot be verified afterward
 # relative to a channel's scale; statistics that differ less are equal up to float32 rounding
 _CLOSE = 1e-4
@@ -44,8 +46,9 @@ class LeakageReport:
     ``"warning"`` for what may be intended, and `count` the number of windows, recordings, groups or
     files. `where` has the first few as ``examples``: row, part, recording_id and start_s of a
     window, and with the prefix ``other_`` those of the window it conflicts with; or
-    ``recording_id``, ``group``, ``parts``. `n_of_part` counts the windows of each part, or the
-    folds under ``"folds"``.
+    ``recording_id``, ``group``, ``parts``. If constant channels give the class, it has their names
+    as ``channels``, and `count` is their number. `n_of_part` counts the windows of each part, or
+    the folds under ``"folds"``.
     """
 
     findings: tuple[Finding, ...]
@@ -71,7 +74,7 @@ class LeakageReport:
                 "count": finding.count,
                 "what": finding.text,
                 "way_out": finding.advice,
-                "examples": list(finding.where["examples"]),
+                "examples": list(finding.where.get("examples", ())),
             }
             for finding in self.findings
         ]
@@ -85,7 +88,8 @@ class LeakageReport:
         for finding in self.findings:
             lines += ["", _filled(f"{finding.severity}: {finding.text}", "")]
             lines += [
-                _filled(f"for example {_in_words(one)}", "  ") for one in finding.where["examples"]
+                _filled(f"for example {_in_words(one)}", "  ")
+                for one in finding.where.get("examples", ())
             ]
             lines.append(_filled(f"fix: {finding.advice}", "  "))
         lines += ["", _filled(f"checked: {', '.join(self.checked) or 'nothing'}", "")]
@@ -152,6 +156,7 @@ def find_leakage(
             "leaks between parts, the scaler and the chosen rows: the windows have no split; give"
             " split or folds."
         )
+    run.labels()
     run.sources()
     inner = getattr(scaler, "scaler_", scaler)
     inner = scaler_from_dict(inner) if isinstance(inner, Mapping) else inner
@@ -342,6 +347,23 @@ class _Check:
             outside = np.unique(rows[view.part[rows] != "train"])
             pairs = [(view, outside, np.full(len(outside), -1))]
             self._add_pairs("samples_outside_train", pairs)
+
+    def labels(self) -> None:
+        windows = self.windows
+        if windows.y is None:
+            return
+        self.checked.append("constant channels that give the class")
+        whole = [view.part for view in self.views if view.fold is None]
+        split = whole[0] if whole else None
+        found = check_label_channels(
+            self._blocks, windows.y, self.recording, self.lengths, split, windows.channels
+        )
+        if found is not None:
+            self.findings.append(found)
+
+    def _blocks(self, rows: Ints) -> Iterator[NDArray[Any]]:
+        for first in range(0, len(rows), _BLOCK):
+            yield self.windows.X[rows[first : first + _BLOCK]]
 
     def sources(self) -> None:
         if self.recording is None:

@@ -16,6 +16,7 @@ from sensorseq.inspection.finding import KINDS, Finding
 from sensorseq.inspection.window_checks import SD_PER_MAD
 from sensorseq.prediction.outside import Floats
 from sensorseq.preprocessing.scale.odd_scales import odd_sizes
+from sensorseq.readers.columns import as_label
 from sensorseq.readers.stamps import odd_rates
 from sensorseq.text import listed
 
@@ -301,6 +302,7 @@ def similar_names(n_recordings: Mapping[str, int]) -> Iterator[Finding]:
         words = [(a, b) for a, b in zip(one, other, strict=False) if a != b]
         is_slip = len(one) == len(other) and len(words) == 1 and _is_slip(*words[0])
         is_same = "".join(one) == "".join(other) and _numbers(pair[0]) == _numbers(pair[1])
+        is_same |= as_label(pair[0]) == as_label(pair[1])  # equal numbers, as of folders 1 and 1.0
         if is_slip or is_same:
             named = [f"{n!r} ({n_recordings[n]} recording(s))" for n in pair]
             yield Finding("similar_classes", {"names": list(pair)}, {"classes": named})

@@ -2,11 +2,12 @@
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from sensorseq.errors import ArgumentError, check_choice
@@ -20,6 +21,7 @@ from sensorseq.inspection.check_result import (
 )
 from sensorseq.inspection.checked_windows import CheckedWindows, read_checked_windows
 from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.label_channels import check_label_channels
 from sensorseq.inspection.part import Part
 from sensorseq.inspection.short_trainings import (
     PLAIN,
@@ -69,7 +71,8 @@ def check_training(
     The network of `estimator` must overfit one small batch, tell apart two synthetic wave shapes
     in windows like yours, stay at chance when each recording gets a random label, and give the same
     validation loss in every epoch while its weights do not change. The data are checked for common
-    faults: dead channels, a class that dominates, and windows that share samples across a split.
+    faults: dead channels, a label among the channels, a class that dominates, and windows that
+    share samples across a split.
 
     Parameters
     ----------
@@ -119,6 +122,7 @@ def check_training(
     checks: dict[str, Callable[[], Outcome]] = {
         "channels_vary": lambda: _check_channels(windows),
         "classes_have_windows": lambda: _check_classes(windows),
+        "channels_hold_no_label": lambda: _check_label_channels(windows),
         "groups_share_no_samples": lambda: _check_separate(part),
         "evaluation_repeats": lambda: _check_unchanging(estimator, small, random_state),
         "overfits_a_batch": lambda: _check_batch(estimator, small, work, random_state),
@@ -127,7 +131,7 @@ def check_training(
         "chance_on_shuffled_labels": lambda: check_shuffled(estimator, small, work, random_state),
     }
     if not classifies:
-        del checks["classes_have_windows"]
+        del checks["classes_have_windows"], checks["channels_hold_no_label"]
     wanted = list(checks) if only is None else [check_choice("only", n, checks) for n in only]
     results = []
     for name, check in checks.items():
@@ -181,6 +185,20 @@ def _check_classes(windows: CheckedWindows) -> Outcome:
     for found in check_shares(windows.y, windows.classes.tolist(), windows.groups):
         return FAILED, replace(found, values={**figures, **found.values})
     return PASSED, Finding("classes_have_windows", figures)
+
+
+def _check_label_channels(windows: CheckedWindows) -> Outcome:
+    """Check that the label does not stand among the channels."""
+
+    def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.floating]]:
+        return (piece.X for piece in windows.take(rows).pieces())
+
+    found = check_label_channels(
+        read, windows.y, windows.groups, windows.lengths, None, windows.channels
+    )
+    if found is None:
+        return PASSED, Finding("no_label_channels")
+    return FAILED if found.severity == "leak" else NOT_POSSIBLE, found
 
 
 def _check_separate(windows: CheckedWindows) -> Outcome:

@@ -1,7 +1,7 @@
 """The stages of preparing a file: compare with an earlier one, cut parts, merge them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -20,8 +20,10 @@ from sensorseq.errors import (
     WindowError,
     noting,
     printable,
+    warn_caller,
 )
 from sensorseq.inspection.copies import window_keys
+from sensorseq.inspection.recordings import similar_names
 from sensorseq.io.checksums import DamagedFileError
 from sensorseq.io.parts import PartFolder
 from sensorseq.io.prepared import WindowColumns, write_window_blocks
@@ -75,6 +77,7 @@ class FilePreparation:
     pool: Executor | None
     skip: bool
     allow_scales: bool
+    allow_constant: bool
     progress: Progress
     earlier: EarlierFile | None
     damage: str = ""  # damage of the file to be replaced
@@ -228,7 +231,9 @@ class FilePreparation:
         known = self._known_parts(kept, rows)
         note = "known groups stay in their part of the file; without `resume`, all are split again"
         with nullcontext() if known is None else noting(note, SplitError):
-            learned = pipeline.plan.learn(rows, lookahead_s, known)
+            learned = pipeline.plan.learn(
+                rows, lookahead_s, known, allow_constant=self.allow_constant
+            )
         rows, table = learned.windows, learned.windows.table
         if self.request.options.split_by == "time" and learned.facts:
             # An extended file lacks the windows that were left out before.
@@ -498,6 +503,8 @@ class FilePreparation:
             known = {str(label) for label in (there | self.labels) - {None}}
             others = [name for one in self.facts for name in one.left_out_classes]
             check_labels(use.labels, known, "of a recording", others)
+        # The labels of samples are known only now.
+        warn_of_similar_classes((one.labels_there for one in self.facts), known=self.labels)
         self._check_fates()
         lost = sorted(str(label) for label in (self.labels | there) - left - {None})
         if lost:
@@ -549,6 +556,18 @@ class FilePreparation:
             "dropped": self._dropped(),
             **({} if derived is None else {"derived": [*replaced, *derived.lines]}),
         }
+
+
+def warn_of_similar_classes(
+    labels: Iterable[Iterable[str | None]], known: Collection[str | None] = ()
+) -> None:
+    """Warn of classes with similar names, but not again of pairs of `known` ones.
+
+    `labels` are those of each recording.
+    """
+    for pair in similar_names(Counter(str(name) for own in labels for name in own)):
+        if not set(pair.values["names"]) <= set(known):
+            warn_caller(f"{pair.text} {pair.advice}")
 
 
 def _threads(jobs: int) -> AbstractContextManager[Executor | None]:

@@ -29,7 +29,7 @@ from sensorseq.readers.source import at_hand
 from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.windows import WindowSet
 
-PART_VERSION = 6  # raised when equal arguments no longer give equal windows
+PART_VERSION = 7  # raised when equal arguments no longer give equal windows
 _BLOCK_WINDOWS = 1024  # windows processed at once
 SPOILT = (RecordingError, SignalError, WindowError)  # errors that `on_error="skip"` skips
 _PART_OPTIONS = [  # options that determine a recording's windows; derived steps are separate

@@ -1,18 +1,16 @@
 """Turn many recordings into one prepared file: one at a time, in parallel, resumable."""
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sensorseq.checks import check_integer
-from sensorseq.errors import SplitError, check_choice, warn_caller
-from sensorseq.inspection.recordings import similar_names
+from sensorseq.errors import SplitError, check_choice
 from sensorseq.io.parts import PartFolder
 from sensorseq.io.remote import here, is_url, upload
 from sensorseq.prepare.earlier import EarlierFile
-from sensorseq.prepare.file import FilePreparation, Progress
+from sensorseq.prepare.file import FilePreparation, Progress, warn_of_similar_classes
 from sensorseq.prepare.part import labels_of
 from sensorseq.prepare.request import PreparedSummary, Request
 from sensorseq.prepare.sensors import prepare_sensor_files
@@ -35,6 +33,7 @@ def prepare(
     resume: bool = False,
     on_error: str = "stop",
     allow_scales: bool = False,
+    allow_constant: bool = False,
     progress: Progress | None = None,
     **options: Any,
 ) -> PreparedSummary:
@@ -79,6 +78,10 @@ def prepare(
         of the other recordings: a sample rate 100 times theirs, or 30 times the usual range of
         values in the class with the same spectrum, or a fraction as small; or if all their samples
         are zero. By default such a recording cannot be used.
+    allow_constant : bool, default=False
+        Keep channels that are constant within windows and whose values give the class of all
+        windows by themselves, with two recordings or more in each class. By default they are
+        refused, because the label probably stands there a second time.
     progress : callable, optional
         See `Progress`.
     **options
@@ -91,7 +94,8 @@ def prepare(
     ------
     RecordingError, WindowError, SplitError
         If a recording cannot be used (the message names file and row), or seems to have another
-        unit, or a class has no window or too few groups for the parts.
+        unit, or a class has no window or too few groups for the parts, or constant channels give
+        the class.
     ArgumentError
         If `output` is to be extended, but was made with other options.
     PreparedFileError
@@ -105,8 +109,7 @@ def prepare(
     report = progress or (lambda stage, done, total: None)
     use = request.options
     sources = find_recordings(source, use, ignore=output)
-    for pair in similar_names(Counter(str(k) for one in sources for k in one.labels)):
-        warn_caller(f"{pair.text} {pair.advice}")
+    warn_of_similar_classes(one.labels for one in sources)
     if use.split is not None and use.split_by != "time":
         check_groups(sources, use.split, by_recording=use.split_by == "recording")
     if scheduler is not None or engine == "dask":  # dask's workers run in other folders
@@ -126,7 +129,16 @@ def prepare(
             skip = on_error == "skip"
             known, damage = (None, earlier) if isinstance(earlier, str) else (earlier, "")
             preparation = FilePreparation(
-                request, sources, folder, pool, skip, allow_scales, report, known, damage
+                request,
+                sources,
+                folder,
+                pool,
+                skip,
+                allow_scales,
+                allow_constant,
+                report,
+                known,
+                damage,
             )
             summary = preparation.compare(resume, jobs)
             if summary is None:

@@ -188,12 +188,20 @@ class PreparePipeline:
 
     @overload
     def prepare(
-        self, recordings: Iterable[Recording], *, allow_scales: bool = False
+        self,
+        recordings: Iterable[Recording],
+        *,
+        allow_scales: bool = False,
+        allow_constant: bool = False,
     ) -> WindowSet: ...
 
     @overload
     def prepare(
-        self, recordings: Mapping[str, Iterable[Recording]], *, allow_scales: bool = False
+        self,
+        recordings: Mapping[str, Iterable[Recording]],
+        *,
+        allow_scales: bool = False,
+        allow_constant: bool = False,
     ) -> SensorWindows: ...
 
     def prepare(
@@ -201,6 +209,7 @@ class PreparePipeline:
         recordings: Iterable[Recording] | Mapping[str, Iterable[Recording]],
         *,
         allow_scales: bool = False,
+        allow_constant: bool = False,
     ) -> WindowSet | SensorWindows:
         """Return the windows of all recordings, unscaled and unbalanced, with their split.
 
@@ -212,6 +221,9 @@ class PreparePipeline:
         allow_scales : bool, default=False
             Use recordings even if their time stamps or a channel seem to have another unit than
             those of the others, see `sensorseq.prepare.prepare`.
+        allow_constant : bool, default=False
+            Keep channels that are constant within windows and give the class by themselves, see
+            `sensorseq.prepare.prepare`.
 
         Returns
         -------
@@ -228,23 +240,27 @@ class PreparePipeline:
             If a recording differs from the others, or seems to have another unit; the message names
             it.
         WindowError
-            If there is no recording, or no window can be cut.
+            If there is no recording, no window can be cut, or constant channels give the class.
         SplitError
             If a class has too few groups for the parts.
         """
         if isinstance(recordings, Mapping):
             if not self.options.native_rates:
                 raise ArgumentError("recordings of several sensors need native_rates=True.")
-            of_one = partial(self._prepare_sensor, allow_scales=allow_scales)
+            of_one = partial(
+                self._prepare_sensor, allow_scales=allow_scales, allow_constant=allow_constant
+            )
             return prepare_sensors(self.options, self.configuration, of_one, recordings)
         if self.options.native_rates:
             raise ArgumentError(
                 "native_rates=True needs the recordings of each sensor, {name: recordings}, as"
                 " read_sensors returns them."
             )
-        return self._prepare(recordings, allow_scales=allow_scales)
+        return self._prepare(recordings, allow_scales=allow_scales, allow_constant=allow_constant)
 
-    def _prepare(self, recordings: Iterable[Recording], *, allow_scales: bool) -> WindowSet:
+    def _prepare(
+        self, recordings: Iterable[Recording], *, allow_scales: bool, allow_constant: bool
+    ) -> WindowSet:
         given = self.plan.take(recordings, allow_scales=allow_scales)
         rate, source = self.plan.rate_of(given)
         self.use_derived(given[0].channels, channel_rates(given[0]), rate)
@@ -253,7 +269,8 @@ class PreparePipeline:
         windows = self.plan.windows(pieces, rate, check_classes=True)
         own_rates = [sample_rate_of(recording) for recording in given]
         lookahead_s = self.plan.lookahead_s(given[0].channels, own_rates, rate)
-        learned = self.plan.learn(_HeldWindows(windows, self.plan, pieces, rate), lookahead_s)
+        held = _HeldWindows(windows, self.plan, pieces, rate)
+        learned = self.plan.learn(held, lookahead_s, allow_constant=allow_constant)
         windows = record_cut(
             learned.windows.windows, self.configuration, given, pieces_of, rate, source
         )
@@ -268,10 +285,10 @@ class PreparePipeline:
 
     @staticmethod
     def _prepare_sensor(
-        options: dict[str, Any], recordings: list[Recording], *, allow_scales: bool
+        options: dict[str, Any], recordings: list[Recording], **allowed: bool
     ) -> WindowSet:
         pipeline = PreparePipeline(**pipeline_arguments(options))
-        return pipeline._prepare(recordings, allow_scales=allow_scales)
+        return pipeline._prepare(recordings, **allowed)
 
     @property
     def derives(self) -> bool:

@@ -3,6 +3,7 @@
 Shared by preparation in memory and to files.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -18,6 +19,7 @@ from sensorseq.errors import (
     WindowError,
     check_choice,
     noting,
+    warn_caller,
 )
 from sensorseq.preprocessing.cutting import CutOptions, RecordingPlan
 from sensorseq.preprocessing.options import PreparationOptions
@@ -35,6 +37,10 @@ from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.windows.augment import make_augmentation
 from sensorseq.preprocessing.windows.balance import STRATEGIES, balance_indices
 from sensorseq.preprocessing.windows.cut import PHASES
+from sensorseq.preprocessing.windows.label_channels import (
+    describe_label_channels,
+    find_label_channels,
+)
 from sensorseq.recording import Channel, Recording
 from sensorseq.windows import WindowSet
 
@@ -150,16 +156,24 @@ class PreparationPlan(RecordingPlan):
         return max(resampling, default=0.0) + steps.latency_s
 
     def learn(
-        self, windows: _Windows, lookahead_s: float, known: NDArray[np.str_] | None = None
+        self,
+        windows: _Windows,
+        lookahead_s: float,
+        known: NDArray[np.str_] | None = None,
+        *,
+        allow_constant: bool = False,
     ) -> Learned[_Windows]:
         """Split the windows, then fit scaler and balance to the training part.
 
         `lookahead_s` is how far filters look beyond the end of a window; the embargo must be at
         least this long. `known` has the parts that are already decided, and ``""`` for the rest.
+        Unless `allow_constant`, constant channels that give the class are refused.
         """
         if windows.table.y is not None:
             check_unlabeled(windows.table.y, "the class", labels_way_out=True)
         if self.learning.split is None:
+            if not allow_constant:
+                self._refuse_label_channels(windows, None)
             return Learned(windows)
         shares = tuple(float(share) for share in self.learning.split)
         split = self._assign_parts(windows.table, shares, lookahead_s, known)
@@ -171,6 +185,8 @@ class PreparationPlan(RecordingPlan):
             _check_training_anew(split, windows.table.y)
         # Fit only on windows that are written, after others were left out.
         windows, split = windows.keep(split != ""), split[split != ""]
+        if not allow_constant:
+            self._refuse_label_channels(windows, split)
         train = np.flatnonzero(split == "train")
         scaler = self._fit_scaler(windows, train)
         constant = [windows.channels[position] for position in scaler.constant_channels]
@@ -205,6 +221,32 @@ class PreparationPlan(RecordingPlan):
             self.learning.random_state,
             known,
         )
+
+    def _refuse_label_channels(self, windows: _CutWindows, split: NDArray[np.str_] | None) -> None:
+        """Raise if constant channels give the class; warn if that is not certain."""
+        table = windows.table
+        if table.y is None:
+            return
+        found = find_label_channels(
+            windows.blocks, table.y, table.recording_id, table.lengths, split
+        )
+        if found is None:
+            return
+        others = [
+            name for place, name in enumerate(windows.channels) if place not in found.channels
+        ]
+        is_short = 0 < len(others) <= 12 and not re.search(r"[][,]", "".join(others))
+        way = "name the others with `channels`"
+        if self.learning.native_rates:
+            way = "remove the column from the recordings"
+        elif is_short and not self.steps:
+            way = f"name the others with channels={others!r}"
+        words = describe_label_channels([windows.channels[at] for at in found.channels], found)
+        it = "it" if len(found.channels) == 1 else "them"
+        words += f" To leave {it} out, {way}"
+        if found.is_certain:
+            raise WindowError(f"{words}; to keep {it}, use allow_constant=True (--allow-constant).")
+        warn_caller(f"{words}.")
 
     def _fit_scaler(self, windows: _CutWindows, train: NDArray[np.int64]) -> Scaler | KeyedScaler:
         table, channels = windows.table, windows.channels

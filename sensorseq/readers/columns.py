@@ -39,6 +39,8 @@ Columns = dict[str, NDArray[np.float64] | None]  # None if there are no numbers
 FILE_OPTIONS = ("time_column", "time_unit", "units", "repair_stamps", "label_column")
 """The options of every reader of one file."""
 _NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # or as named by pandas
+# Whole numbers of many digits have no second form, and a float would not keep them.
+_NUMBER = re.compile(r"[-+]?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][-+]?\d{1,2})?")
 _FEWEST_ROWS = 30  # fewer rows may increase by chance
 _SAME_CLOCK = 0.01
 
@@ -430,7 +432,7 @@ def _table(columns: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def spans_of_labels(labels: Labels, timestamps_s: NDArray[np.float64]) -> tuple[LabelSpan, ...]:
-    """Return a span for each run of equal labels; None and blank strings are no labels.
+    """Return a span for each run of equal labels (see `as_label`).
 
     A span ends at the time of the next sample; the last one ends a median sample period after the
     last sample.
@@ -438,8 +440,7 @@ def spans_of_labels(labels: Labels, timestamps_s: NDArray[np.float64]) -> tuple[
     if not len(labels):
         return ()
     coded, t = CodedLabels.of(labels), timestamps_s
-    names = [(name or "").strip() for name in coded.names]
-    # Labels that differ only in blanks are equal.
+    names = [as_label(name) for name in coded.names]
     same = np.array([names.index(name) for name in names])
     codes = coded.codes
     edges = rows_where(
@@ -449,9 +450,9 @@ def spans_of_labels(labels: Labels, timestamps_s: NDArray[np.float64]) -> tuple[
     firsts = [0, *(edges + 1).tolist()]
     starts_s = [*t[firsts].tolist(), float(t[-1] + period_s)]
     return tuple(
-        LabelSpan(start_s, end_s, names[codes[first]])
+        LabelSpan(start_s, end_s, name)
         for first, (start_s, end_s) in zip(firsts, pairwise(starts_s), strict=True)
-        if names[codes[first]]
+        if (name := names[codes[first]]) is not None
     )
 
 
@@ -511,10 +512,21 @@ def is_missing(values: NDArray[np.float64]) -> bool:
 
 def texts_of_numbers(values: NDArray[Any]) -> list[str | None]:
     """Return numeric labels as strings; NaN becomes None."""
-    return [
-        None if value != value else f"{value:g}" if value == int(value) else repr(value)
-        for value in values.tolist()
-    ]
+    return [None if np.isnan(value) else _text_of_number(value) for value in values.tolist()]
+
+
+def as_label(text: str | None) -> str | None:
+    """Return the name of a class, without blanks around it; None for a blank one.
+
+    Equal numbers are one class: 1, 1.0 and 1e0, as programs write them that had a column of
+    numbers with gaps. A number that begins with zeros is a name: 01.
+    """
+    name = (text or "").strip()
+    return _text_of_number(float(name)) if _NUMBER.fullmatch(name) else name or None
+
+
+def _text_of_number(value: float) -> str:
+    return str(int(value)) if np.isfinite(value) and value == int(value) else repr(value)
 
 
 def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[np.float64] | None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known
 from sensorseq.io.remote import is_url, listing
 from sensorseq.options import CSV_FORM, LISTING, ReadOptions, takes_read_options
-from sensorseq.readers.columns import as_float
+from sensorseq.readers.columns import as_float, as_label
 from sensorseq.readers.csv import OTHER_ENCODING, USUAL_FORM, CsvFormat
 from sensorseq.readers.long_table import TableRows, list_table
 from sensorseq.readers.suffixes import (
@@ -396,10 +396,10 @@ def _from_manifest(table: Path, form: CsvFormat, label_column: str | None) -> li
         if "label" in header and not label:
             raise RecordingError(f"{where}: {name!r} has no label; fill it in or remove the row.")
         recording_id = own_id or _without_suffix(Path(name))
-        facts = recording_id, (file,), label or None, group or recording_id
+        facts = recording_id, (file,), as_label(label), group or recording_id
         source = RecordingSource(*facts, root=table.parent, labelled_by=labelled_by)
         if any(times):
-            span = _span(where, times, label, form)
+            span = _span(where, times, as_label(label) or label, form)
             spans.setdefault(name, []).append(_SpanRow(number, span, source))
             source = replace(source, label=None)
         listed.setdefault(name, source)

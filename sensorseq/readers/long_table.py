@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sensorseq.errors import RecordingError
-from sensorseq.readers.columns import TextColumn, check_names
+from sensorseq.readers.columns import TextColumn, as_label, check_names
 from sensorseq.readers.csv import USUAL_FORM, CsvFormat, read_csv_table, read_csv_words
 from sensorseq.readers.parquet import ArrowTable, as_labels, names_in, opened, without_blanks
 
@@ -60,7 +60,7 @@ def list_table(
         for one in texts.group_by(texts.column_names, use_threads=False).aggregate([]).to_pylist():
             found = seen.setdefault(one["id"], (set(), set(), set()))
             found[0].add(one["group"] or None)
-            found[1].add(one["label"] or None)
+            found[1].add(as_label(one["label"]))
             found[2].add(row_group)
         first_row += len(batch)
     if not seen:

@@ -288,6 +288,7 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch):
         "--time-column clock --files pro_*.csv --files imu_*.csv --labels A,B --labels C"
         " --exclude D,E --channels x,y --sample-rate-hz 6.5 --window-s 5 --hop-s 2.5"
         " --max-gap-s 0.4 --split 0.5,0.2,0.3 --jobs 3 --resume --on-error skip --allow-scales"
+        " --allow-constant"
         " --config file.toml --pair {sensor}_{recording}.* --scale robust --balance undersample"
         " --seed 7 --train-hop-s 0.5 --short pad --repair-stamps --label-column ground"
         " --label-rule majority --min-purity 0.8 --split-by recording --scale-per group"
@@ -314,6 +315,7 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch):
         "resume": True,
         "on_error": "skip",
         "allow_scales": True,
+        "allow_constant": True,
         "config": Path("file.toml"),
         "pair": "{sensor}_{recording}.*",
         "scale": "robust",

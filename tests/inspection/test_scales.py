@@ -130,6 +130,7 @@ class TestNames:
             ("Ice", "ice"),
             ("gravel_wet", "gravl_wet"),
             ("carpet", "carpets"),
+            ("1", "1.0"),
         ],
     )
     def test_a_slip_is_found_and_both_names_are_given(self, pair):
@@ -152,6 +153,7 @@ class TestNames:
             ("sit", "set"),
             ("stairs_up", "stairs_down"),
             ("speed10", "speed1"),
+            ("1", "01"),
             ("ASPHALT", "FLOORING", "ICE", "SANDY_LOAM", "SNOW"),
             ("carpet", "grass", "gravel", "ice", "paving", "sand"),
         ],

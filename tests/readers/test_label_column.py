@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from tables import READERS, write_table
 
 from sensorseq.errors import RecordingError
-from sensorseq.readers import read_hdf5, read_recordings
-from sensorseq.readers.columns import spans_of_labels
+from sensorseq.prepare import prepare
+from sensorseq.readers import find_recordings, read_hdf5, read_recordings
+from sensorseq.readers.columns import as_label, spans_of_labels
 from sensorseq.recording import LabelSpan
 
 TIMES = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
@@ -102,3 +103,76 @@ def test_the_spans_give_each_sample_its_label_back(labels, step):
     for t, label in zip(times, labels, strict=True):
         found = [span.label for span in spans if span.start_s <= t < span.end_s]
         assert found == ([label] if (label or "").strip() else [])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["1", "1.0", "2", "2.00", "2e0", " 1"],
+        [1, 1, 2, 2, 2, 1],
+        [1.0, 1.0, 2.0, 2.0, 2.0, 1.0],
+    ],
+)
+def test_equal_numbers_are_one_class(name, labels, tmp_path):
+    made = read_labels(tmp_path / name, labels)
+    assert [(span.label, span.start_s) for span in made.label_spans] == [
+        ("1", 0.0),
+        ("2", pytest.approx(0.2)),
+        ("1", pytest.approx(0.5)),
+    ]
+
+
+def test_names_that_only_look_like_numbers_stay_apart():
+    same = {"1": "1", "+1.": "1", "1.000000000000000000e+00": "1", "-0.0": "0", ".50": "0.5"}
+    same |= {"1234567": "1234567", "1234567.0": "1234567", "1e15": "1000000000000000"}
+    for text, label in same.items():
+        assert as_label(text) == label
+    for text in ("01", "1.0.0", "1_0", "0x1", "1,5", "1 0", "nan", "12345678901234567890", "v1.0"):
+        assert as_label(text) == text
+    assert as_label(" ice ") == "ice"
+    assert as_label(" ") is None
+    assert as_label(None) is None
+
+
+def test_large_numbers_are_different_classes(tmp_path):
+    for name in NAMES:
+        made = read_labels(tmp_path / name, [1234567, 1234567, 1234568, 1234568, 1234568, 1234567])
+        assert [span.label for span in made.label_spans] == ["1234567", "1234568", "1234567"]
+
+
+@pytest.mark.parametrize("one", ["1", "01"])
+def test_numbers_in_manifests_and_long_tables(one, tmp_path):
+    rows = ["path,label"]
+    for number in range(4):
+        write_table(tmp_path / f"r{number}.csv", {"time": TIMES, "a": np.arange(6.0)})
+        rows.append(f"r{number}.csv,{one if number % 2 else '1.0'}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    found = find_recordings(tmp_path)
+    assert {source.label for source in found} == ({"1"} if one == "1" else {"1", "01"})
+    runs = ["r0"] * 6 + ["r1"] * 6
+    labels = [one] * 6 + ["1.0"] * 5 + [one]
+    write_table(
+        tmp_path / "all.csv",
+        {"time": TIMES * 2, "run": runs, "label": labels, "a": np.arange(12.0)},
+    )
+    table = find_recordings(tmp_path / "all.csv", recording_column="run", label_column="label")
+    assert [source.label for source in table] == (["1", "1"] if one == "1" else ["01", None])
+
+
+def test_words_that_differ_in_case_or_blanks_are_asked_about(tmp_path):
+    t = np.arange(400) / 20
+    for number in range(8):
+        names = [("walk", "hill_up"), ("Walk", "hill up")][number % 2]
+        labels = [names[(number // 2 + at // 200) % 2] for at in range(400)]
+        write_table(
+            tmp_path / f"r{number}.csv",
+            {"time": t, "a": np.random.default_rng(number).normal(size=400), "ground": labels},
+        )
+    with pytest.warns(UserWarning, match="nearly the same") as caught:
+        prepare(tmp_path, tmp_path / "w.h5", label_column="ground", window_s=2, split="none")
+    said = sorted(str(one.message).partition(" are nearly")[0] for one in caught)
+    assert said == [
+        "The names of the classes 'hill_up' (4 recording(s)) and 'hill up' (4 recording(s))",
+        "The names of the classes 'walk' (4 recording(s)) and 'Walk' (4 recording(s))",
+    ]

@@ -1,0 +1,218 @@
+"""Find channels in which the label stands a second time: constants that give the class."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.text import listed
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Blocks = Iterable[NDArray[np.floating]]
+
+LEAST_STEPS = 5  # windows of fewer steps are constant by chance
+MOST_SAMPLED = 256  # windows that decide which channels are looked at in full
+# Share of the steps that equal the level of their window, and of those near it. A label is smeared
+# where it changes, by filters and delays; a sensor at rest is near its level, but has noise.
+EQUAL_STEPS, NEAR_STEPS = 0.5, 0.95
+SAME, NEAR = 1e-4, 0.05  # relative to the range of the levels
+NEARLY_ALL = 0.99  # share of the windows that have the level of their class
+MOST_COMBINED = 32  # channels that are tried together if none gives the class by itself
+
+
+@dataclass(frozen=True)
+class LabelChannels:
+    """Channels that hardly ever change within a window, and whose values give the class.
+
+    `share` is the share of windows with the values of their class, and `fewest` the number of
+    recordings of the class that has the fewest: the values of one may be those of the recording.
+    """
+
+    channels: list[int]
+    share: float
+    fewest: int
+
+    @property
+    def is_leak(self) -> bool:
+        """Whether every class has its values in several recordings."""
+        return self.fewest > 1
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether that holds in every window, too."""
+        return self.is_leak and self.share == 1
+
+
+def find_label_channels(
+    read: Callable[[Ints], Blocks],
+    y: ArrayLike,
+    recording_id: ArrayLike | None,
+    lengths: ArrayLike,
+    split: ArrayLike | None = None,
+) -> LabelChannels | None:
+    """Find channels that by themselves give the class of the training windows.
+
+    The value of a recording, such as the mass carried in it, does not give the class away. So each
+    value, or combination of values, must be the only one of a class, or occur in two recordings.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the samples of the windows at increasing positions, in blocks.
+    y, recording_id, lengths, split : array-like of shape (n_windows,)
+        Of all windows. All are considered if there is no split, or if a class has only one
+        recording in training. Without `recording_id`, each class counts as one recording.
+    """
+    target = np.unique(np.asarray(y), return_inverse=True)[1].ravel()
+    origin = target if recording_id is None else np.asarray(recording_id)
+    origin = np.unique(origin, return_inverse=True)[1].ravel()
+    steps = np.asarray(lengths, np.int64)
+    part = np.full(len(steps), "train") if split is None else np.asarray(split)
+    rows = np.flatnonzero((part == "train") & (steps >= LEAST_STEPS))
+    if _fewest(target[rows], origin[rows]) < 2:
+        rows = np.flatnonzero((part != "") & (steps >= LEAST_STEPS))
+    if len(np.unique(target[rows])) < 2:
+        return None
+    some = rows[_one_of_each(target[rows], origin[rows])]
+    sample = np.concatenate([np.asarray(block, np.float64) for block in read(some)])
+    level, equal, _ = _levels([sample], steps[some])
+    width = _width(level)
+    likely = np.flatnonzero((width > 0) & (equal >= EQUAL_STEPS))
+    if not len(likely):
+        return None  # usually decided by the sample
+    level, equal, near = _levels(read(rows), steps[rows], likely, width[likely])
+    known = np.isfinite(level).all(axis=1)
+    codes, has_levels = _numbered(level[known], width[likely])
+    kept = np.flatnonzero(has_levels & (equal >= EQUAL_STEPS) & (near >= NEAR_STEPS))
+    target, origin = target[rows][known], origin[rows][known]
+    if not len(kept) or len(classes := np.unique(target)) < 2:
+        return None
+    codes, target = codes[:, kept], np.searchsorted(classes, target)
+    found, of_windows = _with_one_level(codes, target)
+    rest = np.setdiff1d(np.flatnonzero(equal[kept] == 1), found)
+    more = _in_several_recordings(codes[:, rest], target, origin, combine=not len(found))
+    places = np.sort(np.r_[found, rest[more]]).astype(np.int64)
+    if not len(places):
+        return None
+    return LabelChannels(likely[kept][places].tolist(), of_windows, _fewest(target, origin))
+
+
+def describe_label_channels(names: Sequence[str], found: LabelChannels) -> str:
+    """Return a sentence about channels that `find_label_channels` found."""
+    one = len(names) == 1
+    every = "every window" if found.share == 1 else f"{found.share:.1%} of the windows"
+    text = (
+        f"channel{'' if one else 's'} {listed([repr(name) for name in names], 12)}"
+        f" {'is' if one else 'are'} constant within windows, and {'its value' if one else 'values'}"
+        f" alone {'gives' if one else 'give'} the class of {every}"
+    )
+    if found.is_leak:
+        return f"{text}: the label probably stands there a second time."
+    return f"{text}; but only one recording of a class is known, whose value that may be."
+
+
+def _fewest(target: Ints, origin: Ints) -> int:
+    """Return the number of recordings of the class that has the fewest."""
+    pairs = np.unique(np.column_stack([target, origin]), axis=0)
+    return int(np.unique(pairs[:, 0], return_counts=True)[1].min(initial=len(target)))
+
+
+def _one_of_each(target: Ints, origin: Ints) -> Ints:
+    """Return a window in the middle of each class of each recording, or of some of them."""
+    order = np.lexsort((origin, target))
+    starts = np.diff(target[order]) | np.diff(origin[order])
+    firsts = np.r_[0, np.flatnonzero(starts) + 1]
+    middle = order[(firsts + np.r_[firsts[1:], len(order)] - 1) // 2]
+    which = np.linspace(0, len(middle) - 1, min(len(middle), MOST_SAMPLED)).astype(np.int64)
+    return np.sort(middle[which])
+
+
+def _levels(
+    blocks: Blocks, steps: Ints, channels: Ints | None = None, width: Floats | None = None
+) -> tuple[Floats, Floats, Floats]:
+    """Return the median of each window and channel, and the shares of steps equal to it, and near.
+
+    `width` is the range of the medians of each channel, by default that of the first block.
+    """
+    levels, counts, n_known, at = [], [], np.int64(0), 0
+    for block in blocks:
+        x = np.asarray(block if channels is None else block[:, :, channels], np.float64)
+        own = steps[at : at + len(x)]
+        if (own < x.shape[1]).any():
+            x = np.where((np.arange(x.shape[1]) < own[:, None])[:, :, None], x, np.nan)
+        middle = np.maximum(np.isfinite(x).sum(axis=1) - 1, 0) // 2
+        level = np.take_along_axis(np.sort(x, axis=1), middle[:, None], axis=1)[:, 0]
+        apart = np.abs(x - level[:, None])
+        if width is None:
+            width = _width(level)
+        counts.append([(apart <= within * width).sum(axis=(0, 1)) for within in (SAME, NEAR)])
+        levels.append(level)
+        n_known = n_known + np.isfinite(x).sum(axis=(0, 1))
+        at += len(x)
+    equal, near = np.sum(counts, axis=0) / np.maximum(n_known, 1)
+    return np.concatenate(levels), equal, near
+
+
+def _width(level: Floats) -> Floats:
+    """Return the range of the known levels of each channel."""
+    known = np.isfinite(level)
+    low, high = np.where(known, level, np.inf), np.where(known, level, -np.inf)
+    return np.asarray(high.max(axis=0) - low.min(axis=0))
+
+
+def _numbered(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_]]:
+    """Return numbers for the levels of each channel, and whether it has levels, not a range."""
+    codes, has_levels = np.zeros(level.shape, np.int64), np.ones(level.shape[1], bool)
+    for c in range(level.shape[1]):
+        order = np.argsort(level[:, c])
+        ranked = level[order, c]
+        ends = np.flatnonzero(np.diff(ranked) > SAME * width[c])
+        codes[order, c] = np.searchsorted(ends, np.arange(len(ranked)))
+        spread = ranked[np.r_[ends, len(ranked) - 1]] - ranked[np.r_[0, ends + 1]]
+        has_levels[c] = spread.max() <= 2 * SAME * width[c]
+    return codes, has_levels
+
+
+def _with_one_level(codes: Ints, target: Ints) -> tuple[Ints, float]:
+    """Return the channels with one level in each class, if they give it, and in how many windows.
+
+    One-hot columns and digits of a number are such channels, as is the number itself.
+    """
+    by_class = [codes[target == k] for k in range(int(target.max()) + 1)]
+    usual = np.array([[np.bincount(column).argmax() for column in own.T] for own in by_class])
+    is_usual = codes == usual[target]
+    found = np.flatnonzero((is_usual.mean(axis=0) >= NEARLY_ALL) & (np.ptp(usual, axis=0) > 0))
+    share = float(is_usual[:, found].all(axis=1).mean())
+    if len(np.unique(usual[:, found], axis=0)) < len(usual) or share < NEARLY_ALL:
+        return found[:0], 1.0
+    return found, share
+
+
+def _in_several_recordings(codes: Ints, target: Ints, origin: Ints, *, combine: bool) -> list[int]:
+    """Return the channels whose levels give the class and occur in two recordings or more each.
+
+    `combine`: if there is none, look for several that do so together.
+    """
+    rows = np.unique(np.column_stack([target, origin, codes]), axis=0)
+    own_class, own_origin, levels = rows[:, 0], rows[:, 1], rows[:, 2:]
+
+    def fewest(places: list[int]) -> int:
+        """Return the recordings of the rarest combination of levels; 0 if a class is not given."""
+        which = np.unique(levels[:, places], axis=0, return_inverse=True)[1].ravel()
+        n_classes = np.bincount(np.unique(np.column_stack([which, own_class]), axis=0)[:, 0])
+        pairs = np.unique(np.column_stack([which, own_origin]), axis=0)
+        return int(np.bincount(pairs[:, 0]).min()) if n_classes.max() == 1 else 0
+
+    single = [place for place in range(levels.shape[1]) if fewest([place]) > 1]
+    if single or not combine or not 1 < levels.shape[1] <= MOST_COMBINED:
+        return single
+    # As few as possible: what has the most levels is left out first.
+    n_levels = [len(np.unique(column)) for column in levels.T]
+    together = sorted(range(len(n_levels)), key=lambda place: -n_levels[place])
+    for place in list(together):
+        others = [one for one in together if one != place]
+        if others and fewest(others):
+            together = others
+    return together if fewest(together) > 1 else []
