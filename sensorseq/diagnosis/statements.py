@@ -120,6 +120,11 @@ _TEXTS = {
         "no_descent": "The training loss has not fallen: {first:.3g} nats in the first epoch,"
         " {last:.3g} at the end. Nothing is being learned, or all of it had been before this"
         " history begins.",
+        "no_descent_of_validation": "The validation loss has not fallen: {first:.3g} nats in the"
+        " first epoch, {last:.3g} at the end. Nothing is being learned, or all of it had been before"
+        " this history begins.",
+        "one_accuracy": "{part} accuracy stays at exactly {level:points} %, and the loss is flat:"
+        " the model seems to give all windows the same answer, so a calm curve means nothing.",
         "no_history": "There is no history: the network was trained elsewhere.",
     },
     # Figures behind the verdict

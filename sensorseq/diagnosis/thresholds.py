@@ -65,5 +65,8 @@ LEVEL_ALPHA = 0.01
 LEVEL_GAP = 0.1  # difference in accuracy
 LEVEL_GROUPS = 8
 LEVEL_GAP_OF_FEW_GROUPS = 0.2
+SURE_RISE_Z = 4.0  # a rise of the accuracy beside a flat loss, in standard errors
+# A flat loss below this share of a constant answer's is one of a network that had learned before.
+BELOW_CONSTANT_ANSWER = 0.8
 # Relative fall of the training loss in ten epochs that makes more epochs worthwhile.
 STILL_FALLS = 0.02
