@@ -238,7 +238,12 @@ def _guesses(run: Run) -> list[Statement]:
         return []
     bound = [] if run.n_val is None else [say("guessing_limit", n_val=run.n_val, limit=val_limit)]
     if train is None:
-        return [say("validation_guesses", level=validation, chance=run.chance), *bound]
+        loss, figures = run.whole("loss"), {"level": validation, "chance": run.chance}
+        last = float(np.median(loss[-(len(loss) // 3) :])) if len(loss) > 2 else math.inf
+        if len(loss) > 2 and last < limits.LEARNED_FALL * loss[0]:
+            figures |= {"first": float(loss[0]), "last": last}
+            return [say("not_carried_over_loss", **figures), *bound]
+        return [say("validation_guesses", **figures), *bound]
     # Is even half of the training gain out of reach on validation, or just not measurable?
     half = run.chance + (train - run.chance) / 2
     sampling = metrics.binomial_sd(half, run.n_val) if run.n_val is not None else 0.0

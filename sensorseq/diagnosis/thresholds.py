@@ -41,6 +41,7 @@ UNKNOWN_SIZE_MARGIN = 0.05  # above guessing, if the number of windows is not kn
 LATE_START_RISE = 0.05  # rise of the accuracy during the epochs judged
 LATE_START_FALL = 0.03  # relative fall of the training loss
 NO_DESCENT = 0.02  # if the loss has fallen by less than this fraction, nothing was trained
+LEARNED_FALL = 0.5  # of the training loss: below this share of its first value, it was learned
 OVERFITTING_RISE_NATS = 0.1  # rise of the validation loss above its minimum, beyond chance
 TREND_Z = 1.96  # two-sided 95 % point of the normal distribution
 TREND_RATIO = 1.5  # smallest change of noise that is reported
