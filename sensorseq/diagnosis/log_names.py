@@ -20,6 +20,8 @@ _TRAIN = {"train", "training"}
 _VALIDATION = {"val", "valid", "validation", "eval", "evaluation", "dev"}
 _TEST = {"test", "testing"}
 _PARTS = (_TRAIN, _VALIDATION, _TEST)
+# Names of parts in a column of them, where they cannot mean anything else.
+_ONLY_IN_ROWS = ({"fit", "trn"}, {"validate", "holdout"}, set[str]())
 _FEWEST_OF_TEST = 3  # fewer values are of a test at the end
 _STEPS = {"step", "steps", "batch", "iter", "iteration", "iterations"}
 _NO_MEANING = {"epoch", "metrics"}
@@ -114,45 +116,49 @@ def split_parts(
         return list(rows), dict(columns), []
     by = max(found, key=lambda name: len(set(found[name])))
     parts = found[by]
+
+    def moved(name: str, part: str) -> str:
+        is_measured = role_of(name) in ("loss", "accuracy") or name in columns.values()
+        is_told = not {*words_of(name)}.isdisjoint(_TRAIN | _VALIDATION | _TEST)
+        return f"{part}/{name}" if part and is_measured and not is_told else name
+
     split = []
     for row, part in zip(rows, parts, strict=True):
         own = {name: value for name, value in row.items() if name != by}
-        split.append({_named(name, part): value for name, value in own.items()})
+        split.append({moved(name, part): value for name, value in own.items()})
     renamed = dict(columns)
     names = {name for row in split for name in row}
     for role, name in columns.items():
         if name is None or name in names:
             continue
         for part in dict.fromkeys(parts):
-            is_train = role_of(f"{part} loss") == "loss"
-            moved = role.removeprefix("val_") if is_train else f"val_{role.removeprefix('val_')}"
-            is_asked = moved == role or moved not in columns
-            if is_asked and _named(name, part) in names:
-                renamed[moved] = _named(name, part)
+            rest = role.removeprefix("val_")
+            own = rest if role_of(f"{part} loss") == "loss" else f"val_{rest}"
+            if moved(name, part) in names and (own == role or own not in columns):
+                renamed[own] = moved(name, part)
     return split, renamed, parts
-
-
-def _named(name: str, part: str) -> str:
-    words = set(words_of(name))
-    is_told = words & (_TRAIN | _VALIDATION | _TEST)
-    is_shared = role_of(name) in ("epoch", STEP, "learning_rate", "grad_norm")
-    return name if not part or is_told or is_shared else f"{part}/{name}"
 
 
 def _parts(rows: Sequence[Row], name: str) -> list[str] | None:
     """Return the part that a column names in each row, "" for none; None if it does not."""
-    spelt: dict[str, str] = {}  # one spelling for each part
+    asks = [word for word in words_of(name) if word not in ("is", "in")]
+    spelt: dict[int, str] = {}  # one spelling for each part
     parts = []
     for row in rows:
         value = row.get(name)
         if value is None or (isinstance(value, float) and math.isnan(value)):
             parts.append("")
             continue
-        words = words_of(value) if isinstance(value, str) else []
-        kind = next((k for k in _PARTS if len(words) == 1 and words[0] in k), None)
+        words = words_of(str(value)) if isinstance(value, str | bool) else []
+        word = words[0] if len(words) == 1 else ""
+        if word in ("true", "false") and len(asks) == 1:  # such as is_training
+            is_train = (word == "true") == (asks[0] in _TRAIN)
+            word = "" if asks[0] not in _TRAIN | _VALIDATION else "train" if is_train else "val"
+        kind = next((k for k, known in enumerate(_PARTS) if word in known | _ONLY_IN_ROWS[k]), None)
         if kind is None:
             return None
-        parts.append(spelt.setdefault(min(kind), words[0]))
+        label = word if word in _PARTS[kind] else ("train", "val", "test")[kind]
+        parts.append(spelt.setdefault(kind, label))
     return parts if any(parts) else None
 
 

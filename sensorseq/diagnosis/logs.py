@@ -489,7 +489,7 @@ def _settle(
         row = gathered[key] = {}
         for name, entries in group.items():
             row[name] = entries[-1][1]
-            if len(entries) < 2:
+            if len(entries) < 2 or name not in COLUMNS:
                 continue
             written = [step for step, _ in entries]
             grows = (a is not None and b is not None and a < b for a, b in pairwise(written))
@@ -497,7 +497,7 @@ def _settle(
                 again.add(key)
             elif name in means:
                 row[name] = sum(value for _, value in entries) / len(entries)
-            elif name in COLUMNS:
+            else:
                 several.add(name)
     return gathered, again, several
 
@@ -566,7 +566,8 @@ def _group(
             for name, value in row.items()
             if name not in ("epoch", STEP) and (_is_real(value) or not nan_is_empty)
         }
-        if key < newest and not groups.get(key, {}).keys().isdisjoint(there):
+        measured = there.keys() & set(COLUMNS)
+        if key < newest and not groups.get(key, {}).keys().isdisjoint(measured):
             for later in [k for k in groups if k >= key]:
                 overwritten.add(later)
                 del groups[later]
