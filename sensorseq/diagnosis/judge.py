@@ -23,6 +23,7 @@ from sensorseq.diagnosis.witnesses import (
 def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
     """Apply the verdict rules from the most serious one on; the first that matches decides."""
     recovered = _set_recovered_apart(run)
+    recovered += _check_units(run)
     diverged = _divergence(run)
     if diverged:
         return "diverged", None, [*diverged, *recovered, *kept(run), *cannot_tell(run)]
@@ -82,6 +83,71 @@ def _set_recovered_apart(run: Run) -> list[Statement]:
             values[broken], recorded[broken] = np.nan, False
             run.columns[of_losses] = Column(values, recorded)
     return said
+
+
+def _check_units(run: Run) -> list[Statement]:
+    """Compare each loss with that of guessing, and with the accuracy beside it.
+
+    A sum over batches is divided; the noise of a loss that is too small is not judged.
+    """
+    if run.record is not None and run.record.steps:  # measured by our own engine
+        return []
+    said = []
+    for name, side in (("val_loss", "val_accuracy"), ("loss", "accuracy")):
+        if name == "val_loss" and run.followed is not None:
+            continue
+        loss = run.columns[name].values
+        is_known = np.isfinite(loss)
+        if is_known.sum() < limits.MIN_EPOCHS:
+            continue
+        # validation accuracy is no worse than none for a training loss
+        of_both = [side, "val_accuracy"] if name == "loss" else [side]
+        beside = next((column for column in of_both if len(run.whole(column))), None)
+        accuracy = np.full(len(loss), np.nan) if beside is None else run.columns[beside].values
+        loss, accuracy = loss[is_known], accuracy[is_known]
+        said += _check_sum(run, name, loss, accuracy)
+        is_own = beside == side or "val_loss" in run.without_unit
+        if is_own and beside is not None and name not in run.scales:
+            said += _check_too_small(run, name, loss, accuracy)
+    return said
+
+
+def _check_sum(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Statement]:
+    n_classes = run.n_classes or limits.ASSUMED_CLASSES
+    least = np.full(len(loss), math.log(n_classes))
+    for epoch in np.flatnonzero(np.isfinite(accuracy)):
+        least[epoch] = metrics.constant_answer_loss(float(accuracy[epoch]), n_classes)
+    head, early = slice(limits.FIRST_EPOCHS), slice(limits.FIRST_EPOCHS, len(loss) // 2)
+    first = float(np.median(loss[head]))
+    is_high = first > limits.SUM_TIMES_GUESS * math.log(n_classes)
+    if not is_high or float(np.median(loss[early] / least[early])) < limits.SUM_TIMES_ACCURACY:
+        return []
+    begin = accuracy[head][np.isfinite(accuracy[head])]
+    guess = math.log(2) if run.n_classes is None else math.log(n_classes)
+    if len(begin):
+        level = float(np.median(begin))
+        guess = -math.log(max(level, 1 / n_classes))
+        if run.n_classes is not None:
+            guess = metrics.constant_answer_loss(level, n_classes)
+        guess = max(guess, math.log(2) / 2)
+    run.divide(name, first / guess)
+    return [say("loss_is_sum", column=name, first=first, guess=guess, scale=first / guess)]
+
+
+def _check_too_small(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Statement]:
+    """Find a loss lower than ln 2 for each wrong window, the least of a cross-entropy in nats."""
+    least = (1 - accuracy) * math.log(2)
+    # Later on, an overfitted loss may be lower than the accuracy of other windows allows.
+    head = np.flatnonzero(accuracy < limits.MOST_RIGHT)[: limits.MIN_EPOCHS // 2]
+    head = head[head < len(loss) // 2]
+    if len(head) < limits.FIRST_EPOCHS:
+        return []
+    if float(np.median(loss[head] / least[head])) > limits.TOO_SMALL:
+        return []
+    run.without_unit.add(name)
+    figures = {"loss": float(np.median(loss[head])), "least": float(np.median(least[head]))}
+    wrong = float(np.median(1 - accuracy[head]))
+    return [say("loss_too_small", column=name, wrong=wrong, **figures)]
 
 
 def _divergence(run: Run) -> list[Statement]:

@@ -179,6 +179,8 @@ class Run:
         self.n_classes = n_classes
         # whether the accuracy of a constant answer is known, and not only that of balanced classes
         self.knows_majority = majority_fraction is not None
+        self.scales: dict[str, float] = {}  # what the losses were divided by, if they are sums
+        self.without_unit: set[str] = set()  # losses whose noise cannot be given in nats
         self.log_classes = self._guess_loss(n_classes)
         self.first = 0  # index of the first epoch after the initial descent
 
@@ -191,6 +193,13 @@ class Run:
             if len(series) and np.isfinite(series[0]):
                 return float(np.clip(series[0], math.log(2), math.log(100)))
         return math.log(2)
+
+    def divide(self, name: str, scale: float) -> None:
+        """Bring a loss that is a sum to the size of a mean."""
+        column = self.columns[name]
+        self.columns[name] = Column(column.values / scale, column.recorded)
+        self.scales[name] = scale
+        self.log_classes = self._guess_loss(self.n_classes)
 
     @property
     def followed(self) -> TrainingRecord | None:

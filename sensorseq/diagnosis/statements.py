@@ -101,6 +101,14 @@ _TEXTS = {
     "recovery": {
         "recovered": "The {part} loss was not finite in {epochs:listed}; the run recovered.",
     },
+    "unit": {
+        "loss_is_sum": "{column:series} begins at {first:.3g}, where guessing costs {guess:.3g}"
+        " nats: no mean over windows, but perhaps a sum over batches. It was judged divided by"
+        " {scale:.3g}.",
+        "loss_too_small": "{column:series} begins at {loss:.2g}, where {wrong:points} % of the"
+        " windows are wrong and cost {least:.2g} nats at least: no mean cross-entropy in nats, or"
+        " the accuracy is of other windows. How much it moves was not judged.",
+    },
     # Why a run failed, or cannot be judged
     "failure": {
         "broken_from": "The {part} loss is {what} from epoch {epoch} on.",
