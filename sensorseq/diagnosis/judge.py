@@ -23,6 +23,7 @@ from sensorseq.diagnosis.witnesses import (
 def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
     """Apply the verdict rules from the most serious one on; the first that matches decides."""
     recovered = _set_recovered_apart(run)
+    recovered += _check_units(run)
     diverged = _divergence(run)
     if diverged:
         return "diverged", None, [*diverged, *recovered, *kept(run), *cannot_tell(run)]
@@ -82,6 +83,71 @@ def _set_recovered_apart(run: Run) -> list[Statement]:
             values[broken], recorded[broken] = np.nan, False
             run.columns[of_losses] = Column(values, recorded)
     return said
+
+
+def _check_units(run: Run) -> list[Statement]:
+    """Compare each loss with that of guessing, and with the accuracy beside it.
+
+    A sum over batches is divided; the noise of a loss that is too small is not judged.
+    """
+    if run.record is not None and run.record.steps:  # measured by our own engine
+        return []
+    said = []
+    for name, side in (("val_loss", "val_accuracy"), ("loss", "accuracy")):
+        if name == "val_loss" and run.followed is not None:
+            continue
+        loss = run.columns[name].values
+        is_known = np.isfinite(loss)
+        if is_known.sum() < limits.MIN_EPOCHS:
+            continue
+        # validation accuracy is no worse than none for a training loss
+        of_both = [side, "val_accuracy"] if name == "loss" else [side]
+        beside = next((column for column in of_both if len(run.whole(column))), None)
+        accuracy = np.full(len(loss), np.nan) if beside is None else run.columns[beside].values
+        loss, accuracy = loss[is_known], accuracy[is_known]
+        said += _check_sum(run, name, loss, accuracy)
+        is_own = beside == side or "val_loss" in run.without_unit
+        if is_own and beside is not None and name not in run.scales:
+            said += _check_too_small(run, name, loss, accuracy)
+    return said
+
+
+def _check_sum(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Statement]:
+    n_classes = run.n_classes or limits.ASSUMED_CLASSES
+    least = np.full(len(loss), math.log(n_classes))
+    for epoch in np.flatnonzero(np.isfinite(accuracy)):
+        least[epoch] = metrics.constant_answer_loss(float(accuracy[epoch]), n_classes)
+    head, early = slice(limits.FIRST_EPOCHS), slice(limits.FIRST_EPOCHS, len(loss) // 2)
+    first = float(np.median(loss[head]))
+    is_high = first > limits.SUM_TIMES_GUESS * math.log(n_classes)
+    if not is_high or float(np.median(loss[early] / least[early])) < limits.SUM_TIMES_ACCURACY:
+        return []
+    begin = accuracy[head][np.isfinite(accuracy[head])]
+    guess = math.log(2) if run.n_classes is None else math.log(n_classes)
+    if len(begin):
+        level = float(np.median(begin))
+        guess = -math.log(max(level, 1 / n_classes))
+        if run.n_classes is not None:
+            guess = metrics.constant_answer_loss(level, n_classes)
+        guess = max(guess, math.log(2) / 2)
+    run.divide(name, first / guess)
+    return [say("loss_is_sum", column=name, first=first, guess=guess, scale=first / guess)]
+
+
+def _check_too_small(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Statement]:
+    """Find a loss lower than ln 2 for each wrong window, the least of a cross-entropy in nats."""
+    least = (1 - accuracy) * math.log(2)
+    # Later on, an overfitted loss may be lower than the accuracy of other windows allows.
+    head = np.flatnonzero(accuracy < limits.MOST_RIGHT)[: limits.MIN_EPOCHS // 2]
+    head = head[head < len(loss) // 2]
+    if len(head) < limits.FIRST_EPOCHS:
+        return []
+    if float(np.median(loss[head] / least[head])) > limits.TOO_SMALL:
+        return []
+    run.without_unit.add(name)
+    figures = {"loss": float(np.median(loss[head])), "least": float(np.median(least[head]))}
+    wrong = float(np.median(1 - accuracy[head]))
+    return [say("loss_too_small", column=name, wrong=wrong, **figures)]
 
 
 def _divergence(run: Run) -> list[Statement]:
@@ -216,8 +282,17 @@ def one_class(run: Run) -> list[Statement]:
 
 def not_learning(run: Run) -> list[Statement]:
     """Return statements if nothing was learned, or nothing that generalizes to validation."""
-    if run.chance is None:
-        return _no_descent(run)
+    found = one_accuracy(run) or (_guesses(run) if run.chance is not None else [])
+    # An accuracy above 1 / K decides nothing: a constant answer gets it if one class is frequent.
+    is_decided = run.knows_majority and any(
+        _level(run, name) is not None for name in ("accuracy", "val_accuracy")
+    )
+    return found or ([] if is_decided else _no_descent(run))
+
+
+def _guesses(run: Run) -> list[Statement]:
+    """Compare the accuracies with that of guessing."""
+    assert run.chance is not None
     train, validation = (_level(run, name) for name in ("accuracy", "val_accuracy"))
     val_limit = guessing_limit(run.chance, run.n_val)
     validates = (validation is not None and validation > val_limit) or _balanced_beats_guess(run)
@@ -226,10 +301,15 @@ def not_learning(run: Run) -> list[Statement]:
             return []
         return [say("nothing_learned", level=train, chance=run.chance)]
     if validation is None or validates:
-        return [] if train is not None or validation is not None else _no_descent(run)
+        return []
     bound = [] if run.n_val is None else [say("guessing_limit", n_val=run.n_val, limit=val_limit)]
     if train is None:
-        return [say("validation_guesses", level=validation, chance=run.chance), *bound]
+        loss, figures = run.whole("loss"), {"level": validation, "chance": run.chance}
+        last = float(np.median(loss[-(len(loss) // 3) :])) if len(loss) > 2 else math.inf
+        if len(loss) > 2 and last < limits.LEARNED_FALL * loss[0]:
+            figures |= {"first": float(loss[0]), "last": last}
+            return [say("not_carried_over_loss", **figures), *bound]
+        return [say("validation_guesses", **figures), *bound]
     # Is even half of the training gain out of reach on validation, or just not measurable?
     half = run.chance + (train - run.chance) / 2
     sampling = metrics.binomial_sd(half, run.n_val) if run.n_val is not None else 0.0
@@ -290,14 +370,81 @@ def _has_begun(run: Run) -> bool:
     return rise > max(limits.LATE_START_RISE, 2 * noise) and fall > limits.LATE_START_FALL * loss[0]
 
 
+def one_accuracy(run: Run) -> list[Statement]:
+    """Detect one accuracy in every epoch beside a flat loss: the same answer to all windows."""
+    if run.followed is not None or run.knows_majority or _shows_learning(run):
+        return []
+    for name in ("val_accuracy", "accuracy"):
+        if name == "val_accuracy" and run.validates_one_class:
+            continue
+        series = run.settled(name)
+        is_one = len(series) >= limits.MIN_EPOCHS and not np.ptp(series)
+        if is_one and _is_flat(run):
+            return [say("one_accuracy", part=part(name), level=float(series[-1]))]
+    return []
+
+
+def _is_flat(run: Run) -> bool:
+    """Tell whether the loss, if there is one, stays within 2 % after the initial descent."""
+    for name in ("loss", "val_loss"):
+        loss = run.settled(name)
+        if len(loss) >= limits.MIN_EPOCHS:
+            thirds = [float(np.median(third)) for third in np.array_split(loss, 3)]
+            return max(thirds) - min(thirds) <= limits.NO_DESCENT * abs(thirds[0])
+    return False
+
+
 def _no_descent(run: Run) -> list[Statement]:
-    """Judge by the loss if there is no accuracy, or chance level is not known."""
-    loss = run.whole("loss")
-    if len(loss) < limits.MIN_EPOCHS or _level(run, "accuracy") is not None:
+    """Judge by the loss, unless an accuracy shows that something was learned."""
+    name = "loss" if len(run.whole("loss")) else "val_loss"
+    loss = run.whole(name)
+    if len(loss) < limits.MIN_EPOCHS or _shows_learning(run):
         return []
     first, last = float(loss[0]), float(np.median(loss[-(len(loss) // 3) :]))
-    is_flat = last >= (1 - limits.NO_DESCENT) * first
-    return [say("no_descent", first=first, last=last)] if is_flat else []
+    if last < (1 - limits.NO_DESCENT) * first:
+        return []
+    if name == "loss":
+        return [say("no_descent", first=first, last=last)]
+    # A validation loss also rises when the network overfits, so it has to be flat.
+    thirds = [float(np.median(third)) for third in np.array_split(loss, 3)]
+    is_flat = max(abs(third - first) for third in thirds) <= limits.NO_DESCENT * abs(first)
+    return [say("no_descent_of_validation", first=first, last=last)] if is_flat else []
+
+
+def _shows_learning(run: Run) -> bool:
+    """Tell whether an accuracy rises, or goes with a loss that no constant answer reaches."""
+    for name, n_windows in (("accuracy", run.n_train), ("val_accuracy", run.n_val)):
+        series = run.whole(name)
+        if len(series) < limits.MIN_EPOCHS or (name != "accuracy" and run.validates_one_class):
+            continue
+        third = len(series) // 3
+        early, late = series[:third], series[-third:]
+        level = float(np.median(late))
+        noise = max(metrics.detrended_volatility(series), float(late.std()))
+        if n_windows is not None:
+            noise = max(noise, metrics.binomial_sd(level, n_windows))
+        luck = limits.SURE_RISE_Z * noise
+        rise = float(late.mean() - early.mean())
+        if rise > max(limits.LATE_START_RISE, luck * math.sqrt(2 / third)):
+            return True
+        if level - series[0] > max(limits.LATE_START_RISE, luck):
+            return True
+        is_above = run.chance is not None and level > guessing_limit(run.chance, n_windows)
+        if is_above and _beats_constant_answer(run, name, level):
+            return True
+    return False
+
+
+def _beats_constant_answer(run: Run, name: str, accuracy: float) -> bool:
+    """Tell whether the loss is well below that of a constant answer with this accuracy."""
+    loss = run.settled("loss" if name == "accuracy" else "val_loss")
+    if not len(loss) or run.n_classes is None:
+        return False
+    level = float(np.median(loss[-max(len(loss) // 3, 1) :]))
+    # A window that is wrong costs ln 2 or more; a lower loss is no cross-entropy in nats.
+    least = (1 - accuracy) * math.log(2)
+    constant = metrics.constant_answer_loss(accuracy, run.n_classes)
+    return least <= level < limits.BELOW_CONSTANT_ANSWER * constant
 
 
 def _level(run: Run, name: str) -> float | None:

@@ -4,8 +4,7 @@ import csv
 import io
 import json
 import math
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
@@ -13,13 +12,21 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from sensorseq.diagnosis.log_names import (
+    ROLES,
+    STEP,
+    Row,
+    count_epochs,
+    is_of_test,
+    recognize,
+    roles_of,
+    split_parts,
+)
 from sensorseq.diagnosis.metrics import COLUMNS, NEEDED
 from sensorseq.errors import (
     ArgumentError,
     EnvironmentProblemError,
     InputError,
-    check_choice,
-    nearest_known,
     refusing,
     repeated,
     warn_caller,
@@ -76,94 +83,6 @@ def read_scalars(path: Path) -> Iterator[tuple[str, int, float]]:
         raise InputError(
             f"{path}, byte {offset}: the record is cut short or damaged, by a kill or in a copy."
         )
-
-
-ROLES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "grad_norm", "epoch")
-STEP = "step"  # distinguishes the rows of one epoch; not a column of a report
-
-_CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_TRAIN = {"train", "training"}
-_VALIDATION = {"val", "valid", "validation", "eval", "evaluation", "dev"}
-_TEST = {"test", "testing"}
-_STEPS = {"step", "steps", "batch", "iter", "iteration", "iterations"}
-_ACCURACIES = ("binary", "categorical", "sparse_categorical", "multiclass")
-_MEANINGS = {
-    "loss": ("loss", "cross_entropy", "cross_entropy_loss", "nll_loss"),
-    "accuracy": ("acc", "accuracy", *(f"{kind}_accuracy" for kind in _ACCURACIES)),
-    "learning_rate": ("lr", "learning_rate"),
-    "grad_norm": ("grad_norm", "gradient_norm"),
-}
-_MEANING_OF = {word: role for role, words in _MEANINGS.items() for word in words}
-
-
-def role_of(name: str) -> str | None:
-    """Return the role of a column, judged by its name: one of `ROLES`, `STEP`, or None.
-
-    The part (train or validation) may be named anywhere in it; without one, it is training. Names
-    with ``test``, ``step``, ``batch`` or ``iteration`` have no role, as they are not per epoch.
-
-    >>> [role_of(name) for name in ("train_loss_epoch", "eval/loss", "train_loss_step", "test_acc")]
-    ['loss', 'val_loss', None, None]
-    """
-    words = _words(name)
-    if words in (["epoch"], ["train", "epoch"]):
-        return "epoch"
-    if words and words[-1] in _STEPS and set(words[:-1]) <= {"global", "training", "train"}:
-        return STEP
-    said = set(words)
-    if said & (_TEST | _STEPS) or (said & _TRAIN and said & _VALIDATION):
-        return None
-    rest = "_".join(word for word in words if word not in _TRAIN | _VALIDATION | {"epoch"})
-    if words[:1] == ["lr"]:  # such as lr-Adam or lr-SGD/pg1
-        rest = "lr"
-    role = _MEANING_OF.get(rest)
-    if role is None or not said & _VALIDATION:
-        return role
-    return f"val_{role}" if role in ("loss", "accuracy") else None
-
-
-def recognize(
-    names: Iterable[str], columns: Mapping[str, str | None], where: str
-) -> dict[str, str]:
-    """Map the name of each column that has a role to that role.
-
-    `columns` maps roles to names, or to None for "not present", and takes precedence over the
-    rules.
-    """
-    names = list(dict.fromkeys(names))
-    found = {name: role for role, name in columns.items() if name is not None}
-    if len(set(map(str, found))) < sum(name is not None for name in columns.values()):
-        raise ArgumentError(f"columns={dict(columns)}: one column cannot be two things.")
-    for role, own in columns.items():
-        check_choice("`columns`: role", role, ROLES)
-        if own is not None and own not in names:
-            nearest = nearest_known(own, names)
-            hint = f" Did you mean {nearest!r}?" if nearest else ""
-            raise ArgumentError(
-                f"`columns`: {role} is to be {own!r}, but {where} has no such column.{hint}"
-                f" There are {listed(names)}."
-            )
-    candidates: dict[str, list[str]] = {}
-    for name in names:
-        meant = role_of(name)
-        if meant is not None and meant not in columns and name not in found:
-            candidates.setdefault(meant, []).append(name)
-    for role, of_role in candidates.items():
-        if len(of_role) == 1:
-            found[of_role[0]] = role
-        elif role in ("learning_rate", "grad_norm", STEP):
-            found.update({of_role[0]: role} if role == STEP else {})
-        else:
-            raise InputError(
-                f"{where}: {role} could be {' or '.join(map(repr, of_role))}. Say which with"
-                f' columns={{"{role}": "{of_role[0]}"}} (--column {role}={of_role[0]}).'
-            )
-    return found
-
-
-def _words(name: str) -> list[str]:
-    words = re.split(r"[^a-z0-9]+", _CAPITAL.sub("_", name).lower())
-    return list(dict.fromkeys(word for word in words if word))
 
 
 _EMPTY = {"", "na", "n/a", "none", "null"}
@@ -296,15 +215,15 @@ def read_event_files(path: Path) -> Table:
     if not rows:
         raise InputError(f"{path} has no scalars.")
     steps = sorted(rows)
-    notes = [_resumed(path, f"steps of {listed(sorted(again), most=4)}")] if again else []
+    notes = []
+    if again:
+        notes = [
+            f"{path}: steps of {listed(sorted(again), most=4)} came more than once, as in a resumed"
+            " run or a second fit in one folder; the later one counts."
+        ]
     return Table([rows[step] for step in steps], [f"step {step}" for step in steps], notes=notes)
 
 
-def _resumed(where: Any, what: str) -> str:
-    return f"{where}: {what} came more than once, as in a resumed run; the later one counts."
-
-
-Row = dict[str, Any]  # a value not recorded has no entry
 # Entries of one epoch by name, each with its step, in the order written.
 _Group = dict[str, list[tuple[float | None, Any]]]
 _LOSSES = ("loss", "val_loss")
@@ -347,33 +266,57 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
     else:
         file, table = None, _read_object(history, columns)
     where = file or "history"
-    named = list(dict.fromkeys(name for row in table.rows for name in row if row[name] is not None))
-    roles = recognize(named, columns, where)
+    own_rows, columns, parts = split_parts(table.rows, columns)
+    named = list(dict.fromkeys(name for row in own_rows for name in row if row[name] is not None))
+    is_empty = table.nan_is_empty
+    known = [
+        {n: v for n, v in row.items() if v is not None and (_is_real(v) or not is_empty)}
+        for row in own_rows
+    ]
+    roles = recognize(named, columns, where, known)
     if file and not any(role in NEEDED for role in roles.values()):
         raise InputError(
             f"{where} has {listed(named) or 'nothing'}. None is known as one of"
             f" {', '.join(NEEDED)}; say which is with columns= (--column val_loss=...)."
         )
-    places = zip(table.rows, table.places, strict=True)
+    places = zip(own_rows, table.places, strict=True)
     rows = [_read_row(row, roles, file, place) for row, place in places]
+    if parts and not any("epoch" in row or STEP in row for row in rows):
+        for row, epoch in zip(rows, count_epochs(parts), strict=True):
+            row["epoch"] = float(epoch)
     means = {role for role in ("loss", "accuracy") if columns.get(role) is not None}
     means |= {"loss"} if table.losses_are_means else set()
     own = {role: name for name, role in roles.items()}
-    notes: list[str] = []
+    notes = [_counts_as_validation(where, roles, columns)]
     if not isinstance(history, History):  # the rows of a History are its epochs
-        is_empty = table.nan_is_empty
-        rows, notes = gather_epochs(
-            rows, where=where, names=own, means=means, nan_is_empty=is_empty
+        rows, dropped = gather_epochs(
+            rows, table.places, where=where, names=own, means=means, nan_is_empty=is_empty
         )
+        notes += dropped
     if file and len(rows) > _MOST_EPOCHS:
         raise InputError(
             f"{file} has {len(rows)} epochs; at most {_MOST_EPOCHS} can be judged. Are they steps?"
         )
-    for note in (*table.notes, *notes):
+    for note in filter(None, (*table.notes, *notes)):
         warn_caller(note)
     used = {role for row in rows for role in row}
     names = {role: own[role] for role in ROLES if role in own.keys() & used}
     return ReadHistory(rows, names, file)
+
+
+def _counts_as_validation(
+    where: str, roles: Mapping[str, str], columns: Mapping[str, str | None]
+) -> str:
+    """Return a sentence about columns of a test part that stand for validation, or none."""
+    taken = [name for name in roles if is_of_test(name) and name not in columns.values()]
+    if not taken:
+        return ""
+    api = ", ".join(f'"{roles[name]}": None' for name in taken)
+    cli = " ".join(f"--column {roles[name]}=none" for name in taken)
+    return (
+        f"{where}: taken as validation, because nothing else is: {listed(taken)}. To judge without"
+        f" it: columns={{{api}}} ({cli})."
+    )
 
 
 def _read_object(history: Any, columns: Mapping[str, str | None]) -> Table:
@@ -413,10 +356,11 @@ def _read_mapping(
         if isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping)
     }
     unused = {role for role, name in columns.items() if name is None}
+    roles = roles_of(lists, columns)
     lengths = {
         name: len(values)
         for name, values in lists.items()
-        if name in columns.values() or role_of(name) in {*COLUMNS} - unused
+        if name in columns.values() or roles[name] in {*COLUMNS} - unused
     }
     if len(set(lengths.values())) > 1:
         spelt = ", ".join(f"{name} {length}" for name, length in lengths.items())
@@ -454,7 +398,8 @@ def _read_row(
 
 
 def gather_epochs(
-    rows: Iterable[Row],
+    rows: Sequence[Row],
+    places: Sequence[str],
     *,
     where: str,
     names: Mapping[str, str],
@@ -463,15 +408,19 @@ def gather_epochs(
 ) -> tuple[list[Row], list[str]]:
     """Return one row for each epoch, in order, and sentences about what was dropped or changed.
 
-    If an epoch appears again after a later one, the run was resumed there, and earlier entries of
-    that epoch and of later ones are dropped. A missing epoch gets an empty row; a fractional epoch,
+    Of several runs, as of folds, the last one counts. If an epoch appears again after a later one,
+    the run was resumed there, and earlier entries of that epoch and of later ones are dropped. A
+    missing epoch gets an empty row; a fractional epoch,
     such as 1.5, belongs to the epoch in progress. A training loss logged several times in an epoch,
     or not at its last step, is a batch loss: it is dropped, unless it is among `means`, which are
     averaged. Without an epoch column, steps are taken as epochs, and without steps that grow from
     row to row, rows are. With `nan_is_empty`, NaN means "not recorded"; but at the end of a loss, a
     run of NaN longer than any gap before it counts as divergence.
     """
-    rows = [row for row in rows if not _is_of_test_alone(row)]  # the test part is never judged
+    # a test at the end is not judged
+    kept = [at for at, row in enumerate(rows) if not _is_of_test_alone(row)]
+    rows, places = [rows[at] for at in kept], [places[at] for at in kept]
+    rows, notes = _last_run(rows, where)
     by_epoch = any(_is_real(row.get("epoch", math.nan)) for row in rows)
     steps = [row.get(STEP, math.nan) for row in rows]
     known = [step for step in steps if _is_real(step)]
@@ -481,9 +430,8 @@ def gather_epochs(
         keys = _complete(steps)
         rows = [{name: value for name, value in row.items() if name != STEP} for row in rows]
     else:
-        return _without_gaps(rows, nan_is_empty), []
-    groups, again = _group(rows, keys, nan_is_empty)
-    notes = []
+        return _without_gaps(rows, nan_is_empty), notes
+    groups, again, begun = _group(rows, keys, nan_is_empty)
     for name in ("loss", "accuracy"):
         is_of_batches = _is_within_epochs if by_epoch else _is_denser_than_validation
         if name not in means and is_of_batches(name, groups):
@@ -495,10 +443,25 @@ def gather_epochs(
             for group in groups.values():
                 group.pop(name, None)
     gathered, repeated, several = _settle(groups, means)
-    again |= repeated
-    if again:
-        spelt = listed((f"{key:g}" for key in sorted(again)), most=8)
-        notes.append(_resumed(where, f"{'epoch' if by_epoch else 'step'} {spelt}"))
+    if again | repeated:
+        spelt = listed((f"{key:g}" for key in sorted(again | repeated)), most=8)
+        what = f"{'epoch' if by_epoch else 'step'} {spelt}"
+        if begun and by_epoch:
+            notes.append(
+                f"{where}: {what} came more than once: it holds {len(begun) + 1} runs, as of folds"
+                f" or of a second fit. The last one, from {places[begun[-1]]} on, counts."
+                f" {_COUNT_ROWS}"
+            )
+        elif not again and len(repeated) > max(len(groups) // 2, 1):
+            notes.append(
+                f"{where}: {what} came more than once, side by side, as in rows of several batches,"
+                " parts or runs; the last row of each counts. A column of steps, of parts (train,"
+                " val) or of runs would tell them apart."
+            )
+        else:
+            notes.append(
+                f"{where}: {what} came more than once, as in a resumed run; the later one counts."
+            )
     notes += [
         f"{where}: {names[name]} was measured several times an epoch; the last is used."
         for name in sorted(several)
@@ -512,7 +475,7 @@ def gather_epochs(
 
 def _is_of_test_alone(row: Row) -> bool:
     there = {name for name, value in row.items() if _is_real(value)}
-    return there.isdisjoint(COLUMNS) and any(_TEST & set(_words(name)) for name in there)
+    return there.isdisjoint(COLUMNS) and any(map(is_of_test, there))
 
 
 def _settle(
@@ -526,7 +489,7 @@ def _settle(
         row = gathered[key] = {}
         for name, entries in group.items():
             row[name] = entries[-1][1]
-            if len(entries) < 2:
+            if len(entries) < 2 or name not in COLUMNS:
                 continue
             written = [step for step, _ in entries]
             grows = (a is not None and b is not None and a < b for a, b in pairwise(written))
@@ -534,7 +497,7 @@ def _settle(
                 again.add(key)
             elif name in means:
                 row[name] = sum(value for _, value in entries) / len(entries)
-            elif name in COLUMNS:
+            else:
                 several.add(name)
     return gathered, again, several
 
@@ -560,23 +523,55 @@ def _complete(keys: list[float]) -> list[float]:
     return completed[::-1]
 
 
+def _last_run(rows: list[Row], where: str) -> tuple[list[Row], list[str]]:
+    """Keep the last of several runs that a column, such as ``fold``, tells apart; say so."""
+    epochs = [row.get("epoch", math.nan) for row in rows]
+    measured = [frozenset(row.keys() & set(COLUMNS)) for row in rows]
+    keys = list(zip(epochs, measured, strict=True))
+    if not all(map(_is_real, epochs)) or len(set(keys)) == len(keys):
+        return rows, []
+    in_all = [name for name in rows[0] if all(name in row for row in rows)]
+    for name in (name for name in in_all if name not in (*ROLES, STEP)):
+        runs: dict[str, list[int]] = {}
+        for at, row in enumerate(rows):
+            runs.setdefault(str(row[name]), []).append(at)
+        are_apart = all(len({keys[at] for at in run}) == len(run) for run in runs.values())
+        starts = {min(epochs[at] for at in run) for run in runs.values()}
+        n_epochs = min(len({epochs[at] for at in run}) for run in runs.values())
+        # runs that begin at different epochs are one that was resumed
+        if are_apart and len(runs) > 1 and len(starts) == 1 and n_epochs > 1:
+            last = str(rows[-1][name])
+            note = (
+                f"{where}: epochs came more than once: {name} tells {len(runs)} runs apart"
+                f" ({listed(runs, most=5)}). The last one, {name} {last}, counts. {_COUNT_ROWS}"
+            )
+            return [rows[at] for at in runs[last]], [note]
+    return rows, []
+
+
 def _group(
     rows: list[Row], keys: list[float], nan_is_empty: bool
-) -> tuple[dict[float, _Group], set[float]]:
-    """Group the entries by epoch; also return the epochs that a resumed run overwrote."""
+) -> tuple[dict[float, _Group], set[float], list[int]]:
+    """Group the entries by epoch.
+
+    Also return the epochs that a resumed run overwrote, and the rows at which a run began anew.
+    """
     groups: dict[float, _Group] = {}
     overwritten: set[float] = set()
+    begun: list[int] = []
     newest = -math.inf
-    for row, key in zip(rows, keys, strict=True):
+    for at, (row, key) in enumerate(zip(rows, keys, strict=True)):
         there = {
             name: value
             for name, value in row.items()
             if name not in ("epoch", STEP) and (_is_real(value) or not nan_is_empty)
         }
-        if key < newest and not groups.get(key, {}).keys().isdisjoint(there):
+        measured = there.keys() & set(COLUMNS)
+        if key < newest and not groups.get(key, {}).keys().isdisjoint(measured):
             for later in [k for k in groups if k >= key]:
                 overwritten.add(later)
                 del groups[later]
+            begun += [] if groups else [at]
         newest = key
         group = groups.setdefault(key, {})
         for name, value in there.items():
@@ -586,7 +581,7 @@ def _group(
             entries.append((row.get(STEP), value))
         for name in set(_LOSSES) & row.keys() - there.keys():
             group.setdefault(name, [(row.get(STEP), math.nan)])
-    return groups, overwritten
+    return groups, overwritten, begun
 
 
 def _is_denser_than_validation(name: str, groups: Mapping[float, _Group]) -> bool:

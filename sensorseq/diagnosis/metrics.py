@@ -176,6 +176,11 @@ class Run:
         self.chance = None if self.validates_one_class else majority_fraction
         if self.chance is None and n_classes is not None:
             self.chance = 1 / n_classes
+        self.n_classes = n_classes
+        # whether the accuracy of a constant answer is known, and not only that of balanced classes
+        self.knows_majority = majority_fraction is not None
+        self.scales: dict[str, float] = {}  # what the losses were divided by, if they are sums
+        self.without_unit: set[str] = set()  # losses whose noise cannot be given in nats
         self.log_classes = self._guess_loss(n_classes)
         self.first = 0  # index of the first epoch after the initial descent
 
@@ -188,6 +193,13 @@ class Run:
             if len(series) and np.isfinite(series[0]):
                 return float(np.clip(series[0], math.log(2), math.log(100)))
         return math.log(2)
+
+    def divide(self, name: str, scale: float) -> None:
+        """Bring a loss that is a sum to the size of a mean."""
+        column = self.columns[name]
+        self.columns[name] = Column(column.values / scale, column.recorded)
+        self.scales[name] = scale
+        self.log_classes = self._guess_loss(self.n_classes)
 
     @property
     def followed(self) -> TrainingRecord | None:
@@ -511,6 +523,16 @@ def cross_entropy(logits: Floats, target: NDArray[np.int64]) -> Floats:
     shifted = logits - logits.max(axis=1, keepdims=True)
     own = shifted[np.arange(len(target)), target]
     return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - own)
+
+
+def constant_answer_loss(accuracy: float, n_classes: int) -> float:
+    """Return the cross-entropy in nats of the best constant answer with an accuracy.
+
+    That is the entropy of classes of which the most frequent one has a share of `accuracy` and the
+    others equal ones: 1.386 for an accuracy of 0.25 and four classes.
+    """
+    share = min(max(accuracy, 1 / n_classes), 0.99)
+    return -share * math.log(share) - (1 - share) * math.log((1 - share) / (n_classes - 1))
 
 
 def binomial_sd(accuracy: float, n_windows: int) -> float:

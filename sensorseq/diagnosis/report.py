@@ -124,9 +124,10 @@ class FluctuationReport(Findings):
         ----------
         history : History, mapping of lists, list of rows, DataFrame, Keras History, str or path
             Columns `loss`, `val_loss` (cross-entropy in nats), `accuracy`, `val_accuracy`
-            (fractions), under these or usual other names (`sensorseq.diagnosis.logs.role_of` has
-            the rules), or the name of a file: a table (Keras, Lightning), JSON (skorch,
+            (fractions), under these or usual other names (`sensorseq.diagnosis.log_names` has the
+            rules), or the name of a file: a table (Keras, Lightning, fastai), JSON (skorch,
             transformers, `History.to_json`), an event file of TensorBoard or the folder of one run.
+            The rows of an epoch may be of parts, which a column such as `phase` names.
             Of others only `learning_rate` is used: epochs right after it was raised are not judged.
             None is "not recorded"; NaN in a loss is a loss that is not a number. `loss` is the mean
             over all training windows of the epoch: a mean of batch means is noisier.
@@ -170,7 +171,8 @@ class FluctuationReport(Findings):
         Warns
         -----
         UserWarning
-            When epochs are there twice (a resumed run), or a training loss is of single batches.
+            When epochs are there twice (a resumed run, folds), a test part counts as validation, or
+            a training loss is of single batches.
 
         Examples
         --------

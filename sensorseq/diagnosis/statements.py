@@ -79,6 +79,9 @@ _TEXTS = {
         " beyond luck.",
         "not_carried_over": "It does not generalize: validation accuracy ends at {level:points} %,"
         " guessing gives {chance:points} %; training accuracy is {train:points} %.",
+        "not_carried_over_loss": "It does not generalize: validation accuracy ends at"
+        " {level:points} %, guessing gives {chance:points} %; the training loss fell from"
+        " {first:.3g} to {last:.3g}.",
         "not_beyond_guessing": "Validation accuracy, {level:points} %, cannot be told from guessing"
         " ({chance:points} %).",
         "not_beyond_guessing_sized": "Validation accuracy, {level:points} %, cannot be told from"
@@ -97,6 +100,14 @@ _TEXTS = {
     },
     "recovery": {
         "recovered": "The {part} loss was not finite in {epochs:listed}; the run recovered.",
+    },
+    "unit": {
+        "loss_is_sum": "{column:series} begins at {first:.3g}, where guessing costs {guess:.3g}"
+        " nats: no mean over windows, but perhaps a sum over batches. It was judged divided by"
+        " {scale:.3g}.",
+        "loss_too_small": "{column:series} begins at {loss:.2g}, where {wrong:points} % of the"
+        " windows are wrong and cost {least:.2g} nats at least: no mean cross-entropy in nats, or"
+        " the accuracy is of other windows. How much it moves was not judged.",
     },
     # Why a run failed, or cannot be judged
     "failure": {
@@ -120,6 +131,11 @@ _TEXTS = {
         "no_descent": "The training loss has not fallen: {first:.3g} nats in the first epoch,"
         " {last:.3g} at the end. Nothing is being learned, or all of it had been before this"
         " history begins.",
+        "no_descent_of_validation": "The validation loss has not fallen: {first:.3g} nats in the"
+        " first epoch, {last:.3g} at the end. Nothing is being learned, or all of it had been"
+        " before this history begins.",
+        "one_accuracy": "{part} accuracy stays at exactly {level:points} %, and the loss is flat:"
+        " the model seems to give all windows the same answer, so a calm curve means nothing.",
         "no_history": "There is no history: the network was trained elsewhere.",
     },
     # Figures behind the verdict
@@ -264,7 +280,8 @@ def say(kind: str, **values: Any) -> Statement:
     return Statement(kind, values)
 
 
-_GENERALIZATION = {"not_carried_over": "not_generalizing"}
+_CARRIED = ("not_carried_over", "not_carried_over_loss")
+_GENERALIZATION = dict.fromkeys(_CARRIED, "not_generalizing")
 _GENERALIZATION |= dict.fromkeys(("overfits", "got_worse"), "overfitting")
 
 

@@ -41,6 +41,7 @@ UNKNOWN_SIZE_MARGIN = 0.05  # above guessing, if the number of windows is not kn
 LATE_START_RISE = 0.05  # rise of the accuracy during the epochs judged
 LATE_START_FALL = 0.03  # relative fall of the training loss
 NO_DESCENT = 0.02  # if the loss has fallen by less than this fraction, nothing was trained
+LEARNED_FALL = 0.5  # of the training loss: below this share of its first value, it was learned
 OVERFITTING_RISE_NATS = 0.1  # rise of the validation loss above its minimum, beyond chance
 TREND_Z = 1.96  # two-sided 95 % point of the normal distribution
 TREND_RATIO = 1.5  # smallest change of noise that is reported
@@ -65,5 +66,16 @@ LEVEL_ALPHA = 0.01
 LEVEL_GAP = 0.1  # difference in accuracy
 LEVEL_GROUPS = 8
 LEVEL_GAP_OF_FEW_GROUPS = 0.2
+# Is a loss a mean in nats? In its first epochs it costs about as much as guessing; a sum over
+# batches is far above that, and above what its accuracy allows for long.
+FIRST_EPOCHS = 3
+ASSUMED_CLASSES = 20  # if their number is not known
+SUM_TIMES_GUESS = 2.5
+SUM_TIMES_ACCURACY = 2.0
+TOO_SMALL = 0.8  # of ln 2 for each wrong window ...
+MOST_RIGHT = 0.95  # ... where enough of them are wrong
+SURE_RISE_Z = 4.0  # a rise of the accuracy beside a flat loss, in standard errors
+# A flat loss below this share of a constant answer's is one of a network that had learned before.
+BELOW_CONSTANT_ANSWER = 0.8
 # Relative fall of the training loss in ten epochs that makes more epochs worthwhile.
 STILL_FALLS = 0.02

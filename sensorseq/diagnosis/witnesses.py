@@ -352,7 +352,8 @@ class Movement:
         if len(run.settled("fixed_loss")) >= limits.MIN_EPOCHS:
             self.name = "fixed_loss"
             statistic, self.edge = "fixed_loss_noise", limits.FIXED_LOSS_NOISE_NATS
-        self.known = len(run.settled(self.name)) >= limits.MIN_EPOCHS
+        is_known = len(run.settled(self.name)) >= limits.MIN_EPOCHS
+        self.known = is_known and self.name not in run.without_unit
         self.noise = SteadyNoise()
         self.is_hot = self.has_spikes = self.costs_loss = False
         self.excess = math.nan
@@ -435,7 +436,7 @@ class Roughness:
         self.sampling_sd: float | None = None
         self.ratio: float | None = None
         self.surely_beyond_sampling = self.exceeds_sampling = self.follows_the_model = False
-        if len(loss) >= limits.MIN_EPOCHS:
+        if len(loss) >= limits.MIN_EPOCHS and "val_loss" not in run.without_unit:
             edge = limits.VALIDATION_LOSS_NOISE_NATS
             self.noise = measure_steady_noise(run, "val_loss", "val_loss_noise", edge)
         if self.noise.is_known:
@@ -571,7 +572,8 @@ def collect_evidence(
     for name, edge in edges.items():
         curve = _curve(run, name)
         if curve:
-            evidence[name] = {**curve, "band": limits.TREND_Z * edge}
+            band = limits.TREND_Z * edge * run.scales.get(name, 1.0)
+            evidence[name] = {**curve, "band": band}
     curve, sampling = _curve(run, "val_accuracy"), roughness.sampling_sd
     if curve:
         evidence["val_accuracy"] = {
@@ -585,7 +587,7 @@ def collect_evidence(
 
 
 def _curve(run: Run, name: str) -> dict[str, list[float]]:
-    values = run.whole(name)
+    values = run.whole(name) * run.scales.get(name, 1.0)  # as recorded
     if not len(values) or not np.isfinite(values).all():
         return {}
     return {

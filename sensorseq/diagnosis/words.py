@@ -334,6 +334,8 @@ def _problem(report: Findings) -> str:
     if (fault := data_fault(report.causes)) is not None:
         begin = "The" if found or report.verdict != "normal" else "The curve is calm, but the"
         found.append(f"{begin} data seem to have a fault: {fault.finding}.")
+    if not found and any(one.kind == "loss_too_small" for one in report.statements):
+        found = ["None was found, but how much the loss moves could not be judged."]
     if not found and report.verdict == "normal":
         found = ["None: the curve is as calm as can be expected."]
     return " ".join(found) or "See the verdict."
@@ -481,7 +483,7 @@ def _findings(report: Findings, answers: Iterable[Answer]) -> list[_Block]:
     said = [part.statement for part in answers] + of_topic(report.statements, "level")
     others = [part for part in report.statements if part not in said]
     first = of_topic(others, *_FIRST)[:3] or others[:1]
-    first += of_topic(report.statements, "recovery", "parts")
+    first += of_topic(report.statements, "unit", "recovery", "parts")
     rest = [part for part in others if part not in first]
     return [
         *(_Block(2, 1, _wrap("" if n else "Seen", str(one)), _SAID) for n, one in enumerate(first)),

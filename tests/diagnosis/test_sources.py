@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sensorseq.diagnosis import logs as read
-from sensorseq.diagnosis.logs import read_history, role_of
+from sensorseq.diagnosis import log_names, logs
+from sensorseq.diagnosis.log_names import role_of
+from sensorseq.diagnosis.logs import read_history
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.history import History
@@ -440,6 +441,5 @@ def test_a_damaged_log_is_judged_or_refused_by_name(tmp_path, start, stop, junk,
 
 
 def test_the_examples_in_the_docstrings_are_true():
-    outcome = doctest.testmod(read)
-    assert outcome.attempted == 2
-    assert outcome.failed == 0
+    for module in (log_names, logs):
+        assert doctest.testmod(module) == (0, 1)
