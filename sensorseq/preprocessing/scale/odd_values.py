@@ -28,7 +28,7 @@ FULL, SLACK = 0.9, 0.001
 MIDDLE = 0.125  # half of the part in the middle that signed numbers leave empty
 LEAST_WRAPS, MOST_JUMPS = 3, 1000
 STRAY = 0.2  # so many jumps may be other ones
-BESIDE, LONGER = 10, 1.5  # samples beside a jump, and how much longer it may be than their steps
+BESIDE, LONGER = 10, 1.5  # steps beside a jump, and how much longer it may be than their steps
 MOST_AT_ENDS = 4.0  # a sensor that is cut off at both ends has more samples there
 SEGMENTS = ((128, 16), (64, 8))  # samples per segment, and fewest segments
 MOST_SEGMENTS, LEAST_SEGMENTS = 64, 3
@@ -175,7 +175,7 @@ def _figures(kind: str, row: Sequence[float]) -> str:
     if kind == "rescaled":
         ratio, after_s = row
         unit = likely_unit(ratio, "it was")
-        return f"{ratio:.3g} times as large after {after_s:.4g} s{unit}"
+        return f"{ratio:.3g} times as large after about {after_s:.3g} s{unit}"
     period, n = row
     jumps = plural(int(n), "jump")
     if kind == "unsigned":
@@ -242,6 +242,7 @@ def _wraps(pieces: Sequence[Floats]) -> dict[str, list[list[float]]]:
         ):
             continue
         steps = np.concatenate([np.abs(np.diff(piece)) for piece in pieces])
+        steps = steps[steps > 0]  # a value may be held over several samples
         around = np.minimum(steps, np.abs(period - steps))
         at = np.flatnonzero((steps > period / 2) & (around > 0))
         if not len(at) or (around > period / 4).sum() > STRAY * len(at):
