@@ -207,6 +207,7 @@ def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
             " put both in one group in a manifest."
         )
     yield from summary.get("odd_scales", ())
+    yield from summary.get("odd_values", ())
     if zeros := summary.get("zero_windows", {}):
         yield (
             f"All samples are zero in {sum(zeros.values())} window(s), {max(zeros.values())} of"

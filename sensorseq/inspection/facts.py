@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from sensorseq.inspection.copies import stretch_hashes
 from sensorseq.io.clocks import GAP_PERIODS, sample_period
 from sensorseq.prediction.outside import Floats
+from sensorseq.preprocessing.scale.odd_scales import measure_scales
+from sensorseq.preprocessing.scale.odd_values import OddFacts, measure_odd_values
 from sensorseq.recording import Channel, Recording
 
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
@@ -94,6 +96,8 @@ class RecordingFacts:
     duration_s: float
     rate_hz: float
     channels: dict[str, ChannelFacts]
+    scales: dict[str, list[float]]  # from `measure_scales`
+    odd_values: OddFacts  # from `measure_odd_values`
     # Lowest hashes of its segments, see `stretch_hashes`.
     hashes: NDArray[np.uint64] = field(repr=False)
 
@@ -116,6 +120,8 @@ def measure(recording: Recording) -> RecordingFacts:
         recording.duration_s,
         max(rates, default=np.nan),
         facts,
+        measure_scales(recording),
+        measure_odd_values(recording),
         stretch_hashes(recording.values),
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from string import Formatter, Template
 from typing import Any, NamedTuple
 
+from sensorseq.preprocessing.scale import odd_values
 from sensorseq.text import listed
 
 _MOST_LISTED = 5
@@ -98,8 +99,10 @@ class Kind(NamedTuple):
     advice: str
 
 
-# Phrases shared by several kinds, referred to by a dollar sign and their name.
+# Phrases shared by several kinds or with other reports, by a dollar sign and their name.
 _SAID_AGAIN = {
+    **{f"{kind}_seen": seen for kind, (seen, _) in odd_values.WORDS.items()},
+    **{f"{kind}_advice": advice for kind, (_, advice) in odd_values.WORDS.items()},
     "shared_groups": (
         "{torn:?These groups are in both parts: {torn:12}. Keep each in one. }{shared:?These groups"
         " share windows: {shared:12}. If they are one recording, give them one group; if windows"
@@ -128,6 +131,14 @@ time_unit: The sample rate of {channels:12} points to a wrong time unit in {plac
   > Set the unit of the time stamps with --time-unit{or_leave_out}.
 unit: {channels:12}: another scale but the same shape in {places:12}, so probably another unit.
   > Convert the values{or_leave_out}.
+unsigned: {channels:12}: $unsigned_seen, in {places:12} ({example}).
+  > $unsigned_advice
+marks: {channels:12}: $marks_seen, in {places:12} ({example}).
+  > $marks_advice
+rescaled: {channels:12}: $rescaled_seen, in {places:12} ({example}).
+  > $rescaled_advice
+wraps: {channels:12}: $wraps_seen, in {places:12} ({example}).
+  > $wraps_advice
 empty: {channels:12}: no value in {places:12}.
   > Choose others with --channels{or_leave_out}.
 constant: {channels:12}: constant in {places:12}; the sensor may not have been connected.

@@ -16,6 +16,7 @@ from sensorseq.inspection.finding import KINDS, Finding
 from sensorseq.inspection.window_checks import SD_PER_MAD
 from sensorseq.prediction.outside import Floats
 from sensorseq.preprocessing.scale.odd_scales import odd_sizes
+from sensorseq.preprocessing.scale.odd_values import OddValues, find_odd_values
 from sensorseq.readers.columns import as_label
 from sensorseq.readers.stamps import odd_rates
 from sensorseq.text import listed
@@ -34,6 +35,7 @@ LEAST_ALIKE, MOST_COMPARED = 5, 64  # fewest recordings of a class, most channel
 SWAP_GAIN = 1.0  # log of how much better two channels fit each other's usual features
 TELLING_Z = 3.5  # z score of a class's ranks compared with all others
 TELLING_AREA = 0.98
+_OF_MARKS = ("saturated", "outliers")  # what a mark for failed reads looks like, too
 _BETWEEN_WORDS = r"[\s_.-]+|(?<=[a-z])(?=[A-Z])"
 
 Rows = Sequence[tuple[RecordingFacts, ChannelFacts]]
@@ -47,11 +49,20 @@ def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
         for channel in one.channels.values():
             by_channel[channel.name].append((one, channel))
     of_kind: dict[str, dict[str, list[tuple[str, str, float]]]] = defaultdict(dict)
+    odd_values = [*_odd_values(facts)]
+    marked = {
+        (i, name)
+        for one in odd_values
+        if one.kind == "marks"
+        for i in one.where["recordings"]
+        for name in one.where["channels"]
+    }
     for name, rows in by_channel.items():
         for check in (_check_each, _check_units, _check_signs):
             for kind, i, words, weight in check(rows):
-                of_kind[kind].setdefault(name, []).append((i, words, weight))
-    found = [*_copies(facts), *_channel_sets(facts), *_swapped(facts)]
+                if kind not in _OF_MARKS or (i, name) not in marked:
+                    of_kind[kind].setdefault(name, []).append((i, words, weight))
+    found = [*odd_values, *_copies(facts), *_channel_sets(facts), *_swapped(facts)]
     for kind in KINDS:
         odd_of = of_kind.get(kind, {})
         together: dict[tuple[tuple[str, str], ...], list[str]] = {}
@@ -119,14 +130,32 @@ def _check_each(rows: Rows) -> Odd:
 
 def _check_units(rows: Rows) -> Odd:
     """Yield recordings whose values are many times those of their class, at equal spectrum."""
-    own = [row for row in rows if row[1].spread > 0 and np.isfinite(row[1].spectrum).all()]
+    own = [one for one, c in rows if c.name in one.scales]
     if own:
-        labels, ids = [one.label for one, _ in own], [one.recording_id for one, _ in own]
-        # Without the mean and the highest frequency.
-        spectra = np.array([c.spectrum[1:-1] for _, c in own])
-        odd = odd_sizes(labels, np.array([c.spread for _, c in own]), spectra)
+        sizes = np.array([one.scales[rows[0][1].name] for one in own])
+        odd = odd_sizes([one.label for one in own], sizes[:, 0], sizes[:, 1:])
         for i, ratio in odd.items():
-            yield "unit", ids[i], f"{ratio:.3g} times the usual range", max(ratio, 1 / ratio)
+            words = f"{ratio:.3g} times the usual range"
+            yield "unit", own[i].recording_id, words, max(ratio, 1 / ratio)
+
+
+def _odd_values(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
+    """Find numbers that are not one measurement on one scale, channels of one place together."""
+    together: dict[tuple[Any, ...], list[OddValues]] = defaultdict(list)
+    for odd in find_odd_values([one.odd_values for one in facts]):
+        together[odd.kind, *sorted(odd.figures)].append(odd)
+    for (kind, *places), every in together.items():
+        names = [odd.channel for odd in every]
+        ids = [facts[i].recording_id for i in places]
+        n_with = sum(names[0] in one.channels for one in facts)
+        everywhere = len(ids) == n_with > 1
+        where = {
+            "recordings": ids,
+            "channels": names,
+            "places": ["every recording"] if everywhere else ids,
+        }
+        example = every[0].example([one.recording_id for one in facts])
+        yield Finding(kind, {"everywhere": everywhere, "example": example}, where)
 
 
 def _check_signs(rows: Rows) -> Odd:

@@ -49,6 +49,7 @@ from sensorseq.preprocessing.cutting import common_rate
 from sensorseq.preprocessing.pipeline import versions
 from sensorseq.preprocessing.plan import Learned
 from sensorseq.preprocessing.scale.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
+from sensorseq.preprocessing.scale.odd_values import describe_odd_values
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.steps.derive import DerivedSteps, channel_rates
 from sensorseq.preprocessing.windows.label_rules import MIN_PURITY, check_class_fates
@@ -346,6 +347,9 @@ class FilePreparation:
             clocks=dict(Counter(describe_clock(one.clock) for one in self.facts if one.clock)),
             odd_rates_hz=odd_rates({one.recording_id: one.sample_rate_hz for one in kept}),
             odd_scales=self.odd_scales,
+            odd_values=describe_odd_values(
+                [files_of(one) for one in kept], [one.odd_values or {} for one in kept]
+            ),
             counters=with_column("counters"),
             zero_windows={
                 one.recording_id: one.n_zero_windows for one in kept if one.n_zero_windows

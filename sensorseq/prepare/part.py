@@ -22,6 +22,7 @@ from sensorseq.preprocessing.cutting import describe_cut
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.plan import PreparationPlan, WindowTable
 from sensorseq.preprocessing.scale.odd_scales import measure_scales
+from sensorseq.preprocessing.scale.odd_values import OddFacts, measure_odd_values
 from sensorseq.preprocessing.windows.label_rules import Fate
 from sensorseq.readers import RecordingSource, digest_source, read_source
 from sensorseq.readers.find import left_out_classes
@@ -82,11 +83,12 @@ class Facts:
     sources: list[dict[str, Any]]
     scales: dict[str, list[float]] | None = None  # from `measure_scales`
     left_out_classes: list[str] = field(default_factory=list)  # of the label column
+    odd_values: OddFacts | None = None  # from `measure_odd_values`
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields in the form that JSON stores."""
         plain = dict(vars(self))
-        for name in ("repaired_stamps", "clock", "bridging_gap_s"):
+        for name in ("repaired_stamps", "clock", "bridging_gap_s", "odd_values"):
             if plain[name] is None:
                 del plain[name]
         return plain
@@ -189,6 +191,7 @@ def _cut(
         sources=sources,
         scales=measure_scales(recording),
         left_out_classes=left_out_classes(recording),
+        odd_values=measure_odd_values(recording) or None,
     )
     return facts, arrays
 

@@ -106,6 +106,8 @@ class PreparedSummary:
     odd_rates_hz: dict[str, float] = field(default_factory=dict)  # recordings with a different rate
     # Recordings in another unit that were allowed.
     odd_scales: list[str] = field(default_factory=list)
+    # Values that are perhaps no measurements, a sentence for each kind.
+    odd_values: list[str] = field(default_factory=list)
     # number of all-zero windows by recording
     zero_windows: dict[str, int] = field(default_factory=dict)
     # By recording, the `max_gap_s` that would bridge its gaps.

@@ -188,6 +188,9 @@ def _summary(
         size_bytes=output.stat().st_size,
         imbalance=facts.get("split", {}).get("imbalance", ""),
         derived=[line for one in summaries.values() for line in one.derived],
+        odd_values=[
+            f"{name}: {text}" for name, one in summaries.items() for text in one.odd_values
+        ],
         action="written",
         changes=[],
         sensors=lines,

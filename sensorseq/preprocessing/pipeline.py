@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.checks import check_random_state
-from sensorseq.errors import ArgumentError, check_choice, noting
+from sensorseq.errors import ArgumentError, check_choice, noting, warn_caller
 from sensorseq.preprocessing.configuration import (
     PrepareConfiguration,
     make_configuration,
@@ -30,6 +30,7 @@ from sensorseq.preprocessing.plan import (
     WindowTable,
 )
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
+from sensorseq.preprocessing.scale.odd_values import describe_odd_values, measure_odd_values
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.preprocessing.sensors import check_native_rates, prepare_sensors
 from sensorseq.preprocessing.steps.chain import make_steps
@@ -262,6 +263,9 @@ class PreparePipeline:
         self, recordings: Iterable[Recording], *, allow_scales: bool, allow_constant: bool
     ) -> WindowSet:
         given = self.plan.take(recordings, allow_scales=allow_scales)
+        names = [recording.recording_id for recording in given]
+        for text in describe_odd_values(names, [*map(measure_odd_values, given)]):
+            warn_caller(text)
         rate, source = self.plan.rate_of(given)
         self.use_derived(given[0].channels, channel_rates(given[0]), rate)
         pieces_of = [self.plan.pieces(recording, rate) for recording in given]

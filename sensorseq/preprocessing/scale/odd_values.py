@@ -1,0 +1,333 @@
+"""Find channels whose numbers are not one measurement on one scale, in each recording by itself."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.io.scratch import release
+from sensorseq.preprocessing.scale.odd_scales import N_BANDS, UNIT_RATIO, Floats, likely_unit
+from sensorseq.recording import Recording
+from sensorseq.text import listed, plural
+
+# The limits were chosen on borealtc and simulated recordings, healthy and with planted faults.
+PIECE, MOST_PIECES = 1 << 14, 16  # rows per piece, and number of pieces that are read ...
+MOST_READ = 1 << 22  # ... with so many values of all channels
+FEW_VALUES = 10  # a channel of fewer different values is a command or a state
+MARK_SPREADS = 0.5  # a mark is so far from the nearest value, in spreads of the others ...
+MARK_GAPS = 4.0  # ... and in the widest gaps between the others
+LONGEST_MARK, MOSTLY = 3, 0.8  # most runs of a mark have so few samples
+FAR_SPREADS = 10.0
+LEAST_MARKS, LEAST_USUAL_MARKS = 5, 2
+ANGLES = (360.0, 2 * np.pi)
+BITS, UNSIGNED_BITS = (8, 10, 12, 14, 16, 32), (8, 12, 16, 32)
+# Part of a period that is covered, and by how much it may be exceeded.
+FULL, SLACK = 0.9, 0.001
+MIDDLE = 0.125  # half of the part in the middle that signed numbers leave empty
+LEAST_WRAPS, MOST_JUMPS = 3, 1000
+STRAY = 0.2  # so many jumps may be other ones
+BESIDE, LONGER = 10, 1.5  # steps beside a jump, and how much longer it may be than their steps
+MOST_AT_ENDS = 4.0  # a sensor that is cut off at both ends has more samples there
+SEGMENTS = ((128, 16), (64, 8))  # samples per segment, and fewest segments
+MOST_SEGMENTS, LEAST_SEGMENTS = 64, 3
+CUT_SDS = 4.0  # the scale changes by so many standard deviations of its usual variation
+KNOWN_SDS = 5.0  # a level is known if so many standard errors from zero
+SAME_LEVEL, SAME_UNIT = 0.1, 0.06  # log10 of a ratio
+SAME_SHAPE, SAME_SHAPE_ALONE = 0.3, 0.25  # log10 spectra, root mean square
+LEAST_SHAPE = 0.2  # a flatter spectrum is that of noise, which a robot at rest has, too
+FACTORS = (180 / np.pi, 1e3, 1e6)  # degrees to radians; A to mA, uA
+
+OddFacts = Mapping[str, Mapping[str, Sequence[Sequence[float]]]]
+"""By channel and kind, rows of figures: what `measure_odd_values` returns, and JSON holds."""
+
+WORDS = {
+    "unsigned": (
+        "whole numbers that jump between the ends of their range",
+        "These are probably signed numbers that were stored as unsigned ones: subtract the full"
+        " range (65536 for 16 bits) from the values in its upper half.",
+    ),
+    "marks": (
+        "one value, apart from all others, comes again and again",
+        "It is probably a mark for failed reads: leave these fields empty (NaN), so that they are"
+        " read as missing.",
+    ),
+    "rescaled": (
+        "the scale changes midway, but not the shape of the signal",
+        "Probably the unit or the measuring range was changed: convert the values.",
+    ),
+    "wraps": (
+        "the values wrap around",
+        "Resampling, filters and means make values in between that were never there: replace an"
+        " angle by its sine and cosine and a counter by its steps, or choose other `channels`.",
+    ),
+}
+"""For each kind, the most important first, what is seen, and what to do."""
+
+
+class OddValues(NamedTuple):
+    """What is odd in the values of one channel, with the figures of each recording, worst first."""
+
+    kind: str  # one of `WORDS`
+    channel: str
+    figures: dict[int, str]  # by position of the recording
+
+    def example(self, names: Sequence[str]) -> str:
+        """Return the figures of the worst recording."""
+        at, figures = next(iter(self.figures.items()))
+        return f"{self.channel} of {names[at]}: {figures}"
+
+
+def measure_odd_values(recording: Recording) -> OddFacts:
+    """Measure what may be odd in each channel; `find_odd_values` judges it over all recordings.
+
+    At most `MOST_PIECES` pieces are read, fewer of many channels, so the cost is limited.
+    """
+    n, found = recording.n_samples, {}
+    most = int(np.clip(MOST_READ // (PIECE * max(recording.n_channels, 1)), 1, MOST_PIECES))
+    starts = np.arange(0, n, PIECE)
+    if len(starts) > most:
+        starts = np.linspace(0, n - PIECE, most).astype(np.int64)
+    for at, name in enumerate(recording.channel_names):
+        pieces, times = [], []
+        for start in starts.tolist():
+            values = recording.values[start : start + PIECE, at].astype(np.float64)
+            known = np.isfinite(values)
+            if known.sum() > 1:
+                pieces.append(values[known])
+                times.append(recording.timestamps_s[start : start + PIECE][known])
+        if not pieces:
+            continue
+        odd = {
+            "marks": _marks(pieces),
+            **_wraps(pieces),
+            "rescaled": _rescaled(pieces, times, float(recording.timestamps_s[0])),
+        }
+        if odd := {kind: figures for kind, figures in odd.items() if figures}:
+            found[name] = odd
+    release(recording.values, recording.timestamps_s)
+    return found
+
+
+def find_odd_values(measured: Sequence[OddFacts]) -> list[OddValues]:
+    """Judge what `measure_odd_values` measured in all recordings, the most important first."""
+    rows_of: dict[tuple[str, str], list[tuple[int, Sequence[float]]]] = defaultdict(list)
+    for at, channels in enumerate(measured):
+        for name, kinds in channels.items():
+            for kind, rows in kinds.items():
+                rows_of[kind, name] += [(at, row) for row in rows]
+    found = []
+    for (kind, name), rows in rows_of.items():
+        figures: dict[int, str] = {}
+        for at, row in sorted(_certain(kind, rows), key=lambda one: -_size(kind, one[1])):
+            text = _figures(kind, row)
+            figures[at] = f"{figures[at]} and {text}" if at in figures else text
+        if figures:
+            found.append(OddValues(kind, name, figures))
+    order = list(WORDS)
+    return sorted(found, key=lambda one: order.index(one.kind))
+
+
+def _certain(
+    kind: str, rows: list[tuple[int, Sequence[float]]]
+) -> list[tuple[int, Sequence[float]]]:
+    """Return the rows of those figures that are there often enough in all recordings."""
+    if kind == "rescaled":
+        return rows
+    if kind != "marks":
+        return rows if sum(row[1] for _, row in rows) >= LEAST_WRAPS else []
+    n_of, n_short_of = Counter[float](), Counter[float]()
+    for _, (value, n, n_short, _) in rows:
+        n_of[value] += int(n)
+        n_short_of[value] += int(n_short)
+    often = {value for value, n_short in n_short_of.items() if n_short >= LEAST_MARKS}
+    often |= {v for v, n in n_of.items() if n >= LEAST_USUAL_MARKS and _is_usual_mark(v)}
+    return [(at, row) for at, row in rows if row[0] in often]
+
+
+def describe_odd_values(names: Sequence[str], measured: Sequence[OddFacts]) -> list[str]:
+    """Return one sentence for each kind that is found, with the channels and an example."""
+    of_kind: dict[str, list[OddValues]] = defaultdict(list)
+    for one in find_odd_values(measured):
+        of_kind[one.kind].append(one)
+    texts = []
+    for kind, every in of_kind.items():
+        seen, advice = WORDS[kind]
+        n = len({i for one in every for i in one.figures})
+        channels, example = listed([one.channel for one in every], 5), every[0].example(names)
+        texts.append(f"{channels}: {seen}, in {plural(n, 'recording')} ({example}). {advice}")
+    return texts
+
+
+def _size(kind: str, row: Sequence[float]) -> float:
+    """Return how much of it one channel of a recording has."""
+    if kind == "rescaled":
+        return max(row[0], 1 / row[0])
+    return row[-1]
+
+
+def _figures(kind: str, row: Sequence[float]) -> str:
+    """Return the figures of one channel of a recording as text."""
+    if kind == "marks":
+        value, n, _, _ = row
+        return f"{value:.6g} in {plural(int(n), 'sample')}"
+    if kind == "rescaled":
+        ratio, after_s = row
+        unit = likely_unit(ratio, "it was")
+        return f"{ratio:.3g} times as large after about {after_s:.3g} s{unit}"
+    period, n = row
+    jumps = plural(int(n), "jump")
+    if kind == "unsigned":
+        return f"{jumps} between 0 and {period - 1:.10g}"
+    return f"{jumps} of nearly {period:.6g}"
+
+
+def _marks(pieces: Sequence[Floats]) -> list[list[float]]:
+    """Return extremes that stand apart: value, samples, short runs, and share of the samples.
+
+    What a robot measures while it rests, such as a speed of 0, may stand apart, too, but for long.
+    """
+    x = np.concatenate(pieces)
+    values, counts = np.unique(x, return_counts=True)
+    if len(values) < 3:
+        return []
+    gaps, found = np.diff(values), []
+    for side, inner in ((0, slice(1, None)), (-1, slice(None, -1))):
+        value, gap, others = float(values[side]), float(gaps[side]), values[inner]
+        rest = np.repeat(others, counts[inner])
+        low, high = np.quantile(rest, (0.05, 0.95))
+        spread, widest = float(high - low), float(gaps[inner].max())
+        far = max(FAR_SPREADS * spread, FAR_SPREADS * float(np.abs(others).max()))
+        is_usual = _is_usual_mark(value) and gap > far
+        is_apart = gap > max(MARK_SPREADS * spread, MARK_GAPS * widest)
+        lengths = np.concatenate([_lengths(piece == value) for piece in pieces])
+        n_short = int((lengths <= LONGEST_MARK).sum())
+        is_brief = len(others) >= FEW_VALUES and n_short >= MOSTLY * len(lengths)
+        if is_usual or (is_apart and is_brief and n_short):
+            n = int(counts[side])
+            found.append([value, n, n_short, float(f"{n / len(x):.3g}")])
+    return found
+
+
+def _lengths(is_there: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the lengths of the runs of True between other samples."""
+    edges = np.flatnonzero(np.diff(is_there, prepend=False, append=False))
+    first, stop = edges[::2], edges[1::2]
+    return (stop - first)[(first > 0) & (stop < len(is_there))]
+
+
+def _is_usual_mark(value: float) -> bool:
+    """Whether a value is one that drivers write where there is none, such as -999 or 65535."""
+    size = abs(value)
+    return size == round(size) and (
+        (size >= 999 and set(f"{size:.0f}") == {"9"})
+        or any(size in (2.0**bits, 2.0**bits - 1) for bits in (15, 16, 31, 32))
+    )
+
+
+def _wraps(pieces: Sequence[Floats]) -> dict[str, list[list[float]]]:
+    """Return the period at which a channel wraps with its jumps, as a turn or as unsigned.
+
+    At a jump from one end to the other, the way around is no longer than the steps beside it; a
+    command or a sensor with two states would move by more, or is cut off at the ends.
+    """
+    x = np.concatenate(pieces)
+    low, high = float(x.min()), float(x.max())
+    is_whole = bool((x == np.rint(x)).all())
+    for period in (*ANGLES, *(2.0**bits for bits in BITS if is_whole)):
+        starts = [end for end in (0.0, -period / 2) if low >= end - SLACK * period]
+        if high - low < FULL * period or not any(
+            high <= end + (1 + SLACK) * period for end in starts
+        ):
+            continue
+        steps = np.concatenate([np.abs(np.diff(piece)) for piece in pieces])
+        steps = steps[steps > 0]  # a value may be held over several samples
+        around = np.minimum(steps, np.abs(period - steps))
+        at = np.flatnonzero((steps > period / 2) & (around > 0))
+        if not len(at) or (around > period / 4).sum() > STRAY * len(at):
+            continue
+        beside = np.where(steps > period / 2, 0.0, around)
+        some = at[:MOST_JUMPS]
+        near = np.clip(some[:, None] + np.arange(-BESIDE, BESIDE + 1), 0, len(steps) - 1)
+        if np.median(around[some] - LONGER * beside[near].max(axis=1)) > 0:
+            continue
+        is_empty = not (np.abs(x - low - period / 2) < MIDDLE * period).any()
+        if period in ANGLES or not is_empty:
+            return {"wraps": [[period, len(at)]]}
+        if np.log2(period) in UNSIGNED_BITS and low >= 0:
+            signed = np.where(x > period / 2, x - period, x)
+            at_ends, beside_ends = (np.isin(signed, ends).sum() for ends in ((0, -1), (1, -2)))
+            if period >= 2**16 or at_ends <= MOST_AT_ENDS * beside_ends:
+                return {"unsigned": [[period, len(at)]]}
+    return {}
+
+
+def _rescaled(
+    pieces: Sequence[Floats], times: Sequence[Floats], start_s: float
+) -> list[list[float]]:
+    """Return by how much the scale of a channel changes once, and after how many seconds.
+
+    A robot that stops changes its spread, too. Its unit changed only if the level changed by the
+    same factor or, where there is no level, if the factor is one between units; and if the
+    spectrum stayed the same.
+    """
+    n = sum(map(len, pieces))
+    size = next((size for size, fewest in SEGMENTS if n >= size * fewest), 0)
+    if not size:
+        return []
+    segments, began = [], []
+    for values, t in zip(pieces, times, strict=True):
+        most = max(1, MOST_SEGMENTS // len(pieces))
+        count = min(most, len(values) // size)
+        if not count:
+            continue
+        first = np.linspace(0, len(values) - size, count).astype(np.int64)
+        segments.append(values[first[:, None] + np.arange(size)])
+        began.append(t[first])
+    x, began_s = np.concatenate(segments), np.concatenate(began)
+    level, sd = x.mean(axis=1), x.std(axis=1)
+    if len(x) < 2 * LEAST_SEGMENTS + 2 or not (sd > 0).all():
+        return []
+    sizes = np.log10(sd)
+    at = _best_cut(sizes)
+    # The segments beside the cut may be of both scales.
+    sides = slice(0, at - 1), slice(at + 1, None)
+    change = float(sizes[sides[1]].mean() - sizes[sides[0]].mean())
+    within = float(np.concatenate([sizes[one] - sizes[one].mean() for one in sides]).std())
+    if abs(change) < max(np.log10(UNIT_RATIO), CUT_SDS * within):
+        return []
+    means = [float(level[one].mean()) for one in sides]
+    errors = [float(level[one].std() / np.sqrt(len(level[one]))) for one in sides]
+    is_known = [abs(m) > KNOWN_SDS * e for m, e in zip(means, errors, strict=True)]
+    shapes = np.array([_shape(x[one]) for one in sides])
+    apart = float(np.sqrt(np.mean((shapes[0] - shapes[1]) ** 2)))
+    if all(is_known):
+        factor = means[1] / means[0]
+        same = factor > 0 and abs(np.log10(factor) - change) < SAME_LEVEL and apart < SAME_SHAPE
+    else:
+        nearest = min(abs(abs(change) - np.log10(factor)) for factor in FACTORS)
+        is_alike = apart < SAME_SHAPE_ALONE and shapes.std(axis=1).min() > LEAST_SHAPE
+        same = not any(is_known) and nearest < SAME_UNIT and is_alike
+    return [[float(f"{10**change:.3g}"), float(began_s[at] - start_s)]] if same else []
+
+
+def _best_cut(values: Floats) -> int:
+    """Return the position that parts values into two that differ least in themselves."""
+    n = len(values)
+    ends = np.arange(LEAST_SEGMENTS + 1, n - LEAST_SEGMENTS)
+    sums, squares = np.cumsum(values), np.cumsum(values**2)
+    within = (
+        squares[-1] - sums[ends - 1] ** 2 / ends - (sums[-1] - sums[ends - 1]) ** 2 / (n - ends)
+    )
+    return int(ends[within.argmin()])
+
+
+def _shape(segments: Floats) -> NDArray[np.float64]:
+    """Return the log10 spectrum in bands, without its size."""
+    window = np.hanning(segments.shape[1] + 1)[:-1]
+    moving = segments - segments.mean(axis=1, keepdims=True)
+    power = (np.abs(np.fft.rfft(moving * window)) ** 2).mean(axis=0)[1:-1]
+    decades = np.log10(np.maximum(power, power.max() * 1e-12))
+    bands = np.array([band.mean() for band in np.array_split(decades, N_BANDS)])
+    return bands - bands.mean()

@@ -1,0 +1,238 @@
+"""Marks, unsigned, wrapping and rescaled values are named; what looks like them is not."""
+
+import numpy as np
+import pytest
+from borealtc import BOREALTC, needs_borealtc
+from typer.testing import CliRunner
+
+from sensorseq.cli.app import app
+from sensorseq.datasets import load_surfaces
+from sensorseq.evaluation.inspect import inspect_recordings
+from sensorseq.inspection.facts import measure
+from sensorseq.inspection.recordings import check_recordings
+from sensorseq.prepare import prepare
+from sensorseq.preprocessing import PreparePipeline
+from sensorseq.preprocessing.scale.odd_values import (
+    MOST_PIECES,
+    PIECE,
+    describe_odd_values,
+    find_odd_values,
+    measure_odd_values,
+)
+from sensorseq.readers import find_recordings, read_source
+from sensorseq.recording import Recording
+
+HZ = 50.0
+
+
+def noise(rng, t):
+    return rng.normal(size=len(t))
+
+
+def motion(rng, t, pitch_hz):
+    return np.sin(2 * np.pi * pitch_hz * t + rng.uniform(0, 6)) + 0.2 * noise(rng, t)
+
+
+def recordings(make, seconds=30.0):
+    """Fifteen recordings of a channel that `make` makes of time, motion and random numbers."""
+    t = np.arange(int(seconds * HZ)) / HZ
+    made = []
+    for label, pitch_hz in (("idle", 1.0), ("drill", 6.0), ("saw", 12.0)):
+        for i in range(5):
+            rng = np.random.default_rng(int(10 * pitch_hz) + i)
+            x = np.asarray(make(t, motion(rng, t, pitch_hz), rng), float)
+            name = f"{label}/{i}"
+            made.append(Recording(x.reshape(len(t), -1), t, ("a",), name, label=label))
+    return made
+
+
+def found_in(made):
+    return find_odd_values([measure_odd_values(one) for one in made])
+
+
+def lost(x, rng, mark, share=0.02):
+    return np.where(rng.random(len(x)) < share, mark, x)
+
+
+def two_states(t, low, high):
+    return np.where(np.sin(3 * t) > 0, high, low)
+
+
+ODD = {
+    "failed reads as 0": ("marks", "0 in", lambda t, x, r: lost(9.8 + x, r, 0)),
+    "few failed reads": ("marks", "0 in", lambda t, x, r: lost(9.8 + x, r, 0, 0.003)),
+    "failed reads as -1": ("marks", "-1 in", lambda t, x, r: lost(2 + 0.3 * x, r, -1)),
+    "failed reads as -999": ("marks", "-999 in", lambda t, x, r: lost(x, r, -999)),
+    "failed reads as 65535": ("marks", "65535 in", lambda t, x, r: lost(x, r, 65535)),
+    "a slow channel": ("marks", "-999 in", lambda t, x, r: lost(np.round(21 + t / 99, 1), r, -999)),
+    "a long loss": ("marks", "32767 in 2", lambda t, x, r: np.where(abs(t - 9) < 2.5, 32767, x)),
+    "16 bits": ("unsigned", "and 65535", lambda t, x, r: np.rint(40 * x) % 2**16),
+    "16 bits, large": ("unsigned", "and 65535", lambda t, x, r: np.rint(9000 * x) % 2**16),
+    "16 bits at rest": ("unsigned", "and 65535", lambda t, x, r: np.rint(noise(r, t)) % 2**16),
+    "8 bits": ("unsigned", "and 255", lambda t, x, r: np.rint(20 * x) % 2**8),
+    "12 bits": ("unsigned", "and 4095", lambda t, x, r: np.rint(200 * x) % 2**12),
+    "32 bits": ("unsigned", "and 4294967295", lambda t, x, r: np.rint(200 * x) % 2**32),
+    "0 to 360": ("wraps", "nearly 360", lambda t, x, r: (90 * t + x) % 360),
+    "-180 to 180": ("wraps", "nearly 360", lambda t, x, r: (60 * t + x) % 360 - 180),
+    "0 to 2 pi": ("wraps", "nearly 6.28319", lambda t, x, r: (-1.5 * t) % (2 * np.pi)),
+    "-pi to pi": ("wraps", "nearly 6.28319", lambda t, x, r: (2 * t) % (2 * np.pi) - np.pi),
+    "northwards": ("wraps", "nearly 360", lambda t, x, r: np.rint(5 * x) % 360),
+    "a slow compass": (
+        "wraps",
+        "nearly 360",
+        lambda t, x, r: np.round(99 * np.rint(4 * t) / 4) % 360,
+    ),
+    "an encoder": ("wraps", "nearly 4096", lambda t, x, r: np.rint(3000 * t + 9 * x) % 4096),
+    "mg after g": ("rescaled", "mA where it was A", lambda t, x, r: (1 + x) * 1000.0 ** (t > 17)),
+    "g after mg": ("rescaled", "0.00", lambda t, x, r: (1 + x) * 1000.0 ** (t <= 17)),
+    "deg/s after rad/s": ("rescaled", "degrees where", lambda t, x, r: x * 57.2958 ** (t > 17)),
+}
+
+HEALTHY = {
+    "a robot that stops": lambda t, x, r: np.where(t < 15, x, 0.01 * noise(r, t)),
+    "a robot that starts": lambda t, x, r: np.where(t < 15, 0.01 * noise(r, t), noise(r, t)),
+    "a current in standby": lambda t, x, r: np.where(t < 15, 0.05 + 0.01 * noise(r, t), 2 + x / 2),
+    "gravity at rest": lambda t, x, r: 9.8 + np.where(t < 15, 0.01 * noise(r, t), x),
+    "a speed of 0 in stops": lambda t, x, r: np.where(t // 4 % 2 == 0, 0, 1 + 0.02 * noise(r, t)),
+    "ticks, 0 in stops": lambda t, x, r: np.where(t // 4 % 2 == 0, 0, np.rint(20 + noise(r, t))),
+    "a button": lambda t, x, r: r.random(len(t)) < 0.02,
+    "a gear": lambda t, x, r: np.rint(2 + 2 * np.sin(t)),
+    "a command of 8 bits": lambda t, x, r: two_states(t, 0, 255),
+    "a command of degrees": lambda t, x, r: two_states(t, 0, 360),
+    "a servo": lambda t, x, r: two_states(t, 5, 350) + noise(r, t),
+    "two states near pi": lambda t, x, r: two_states(t, -3, 3) + 0.02 * noise(r, t),
+    "a line sensor of 8 bits": lambda t, x, r: np.rint(two_states(t, 20, 240) + 6 * noise(r, t)),
+    "a line sensor cut off at both ends": lambda t, x, r: np.clip(
+        np.rint(two_states(t, 8, 4090) + 8 * noise(r, t)), 0, 4095
+    ),
+    "shocks cut off": lambda t, x, r: np.clip(x * np.exp(2 * noise(r, t)), -16, 16),
+    "rare shocks": lambda t, x, r: r.standard_t(1.5, len(t)),
+    "rare shocks in whole numbers": lambda t, x, r: np.rint(r.standard_t(1.5, len(t))),
+    "a course without speed": lambda t, x, r: r.uniform(0, 360, len(t)),
+    "a slow turn": lambda t, x, r: (170 + t + x / 2) % 360,
+    "signed counts": lambda t, x, r: np.rint(30000 * np.sin(40 * t)),
+    "a swing that decays": lambda t, x, r: np.exp(-t / 5) * x,
+    "a constant": lambda t, x, r: 0 * t,
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_odd_values_are_named_with_their_figures(what):
+    kind, figures, make = ODD[what]
+    made = recordings(make)
+    (found,) = found_in(made)
+    assert (found.kind, found.channel) == (kind, "a")
+    assert len(found.figures) >= 12  # of 15
+    assert all(figures in text for text in found.figures.values())
+
+
+@pytest.mark.parametrize("what", HEALTHY)
+def test_healthy_values_are_not_named(what):
+    assert found_in(recordings(HEALTHY[what])) == []
+
+
+def test_simulated_recordings_are_healthy():
+    assert found_in(load_surfaces()) == []
+
+
+@needs_borealtc
+def test_real_recordings_are_healthy():
+    assert found_in([read_source(source) for source in find_recordings(BOREALTC)]) == []
+
+
+def test_a_mark_that_is_empty_and_an_angle_as_sine_and_cosine_are_healthy():
+    made = recordings(lambda t, x, r: lost(9.8 + x, r, np.nan))
+    assert found_in(made) == []
+    for turn in (np.sin, np.cos):
+        assert found_in(recordings(lambda t, x, r, turn=turn: turn(2 * t))) == []
+
+
+def test_what_is_once_in_few_recordings_is_no_mark():
+    made = recordings(lambda t, x, r: 9.8 + x)
+    for one in made[:3]:
+        one.values[[100], 0] = 0.0
+    assert found_in(made) == []
+    made[3].values[100, 0] = -999.0
+    assert found_in(made) == []
+    made[4].values[100, 0] = -999.0
+    assert sorted(found_in(made)[0].figures) == [3, 4]
+
+
+def test_of_a_long_recording_a_part_is_read():
+    n = 3 * PIECE * MOST_PIECES
+    t = np.arange(n) / 1000
+    x = (90 * t) % 360
+    made = [Recording(x[:, None], t, ("a",), "long")]
+    (text,) = describe_odd_values(["long"], [measure_odd_values(one) for one in made])
+    assert text.startswith("a: the values wrap around, in 1 recording (a of long: ")
+
+
+def test_inspection_says_it_once_for_all_channels_and_nothing_else():
+    made = recordings(lambda t, x, r: lost(9.8 + x, r, -1))
+    both = []
+    for one in made:
+        values = np.repeat(one.values, 2, axis=1)
+        values[:, 1] += np.where(values[:, 1] == -1, 0, 1)
+        both.append(
+            Recording(values, one.timestamps_s, ("a", "b"), one.recording_id, label=one.label)
+        )
+    found = check_recordings([measure(one) for one in both])
+    assert [one.kind for one in found] == ["marks"]
+    assert found[0].where["channels"] == ["a", "b"]
+    assert found[0].text.startswith("a, b: one value, apart from all others, comes again and again")
+    assert "in every recording (a of " in found[0].text
+    assert "empty (NaN)" in found[0].advice
+
+
+def test_a_unit_that_changes_in_one_recording_is_found_by_inspection_too():
+    made = recordings(lambda t, x, r: 1 + x)
+    values = made[7].values * np.where(made[7].timestamps_s > 17, 1000.0, 1.0)[:, None]
+    made[7] = Recording(values, made[7].timestamps_s, ("a",), "drill/2", label="drill")
+    kinds = {one.kind: one for one in check_recordings([measure(one) for one in made])}
+    assert list(kinds) == ["rescaled", "unit"]
+    assert all(one.where["recordings"] == ["drill/2"] for one in kinds.values())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Fifteen logs with a heading and an acceleration whose failed reads are 0."""
+    for one in recordings(lambda t, x, r: lost(9.8 + x, r, 0)):
+        path = tmp_path / "logs" / f"{one.recording_id}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        t, x = one.timestamps_s, one.values[:, 0]
+        rows = np.stack([t, x, (90 * t) % 360], axis=1)
+        np.savetxt(path, rows, "%.5f", ",", header="time,acc,heading", comments="")
+    return tmp_path / "logs"
+
+
+def test_inspect_and_prepare_and_the_pipeline_say_the_same(folder, tmp_path):
+    found, _ = inspect_recordings(folder)
+    assert [odd["kind"] for odd in found["odd"]] == ["marks", "wraps"]
+    summary = prepare(folder, tmp_path / "o.h5", window_s=2)
+    marks, wraps = summary.odd_values
+    assert marks.startswith("acc: one value, apart from all others, comes again and again, in 15")
+    assert "(acc of saw/4.csv: 0 in 39 samples)" in marks
+    assert wraps.startswith("heading: the values wrap around, in 15 recordings (heading of ")
+    again = prepare(folder, tmp_path / "o.h5", window_s=2)
+    assert (again.action, again.odd_values) == ("none", summary.odd_values)
+    (text,) = prepare(folder, tmp_path / "h.h5", window_s=2, channels=["heading"]).odd_values
+    assert text == wraps
+    made = [read_source(source) for source in find_recordings(folder)]
+    with pytest.warns(UserWarning) as warned:
+        PreparePipeline(window_s=2).prepare(made)
+    assert [str(one.message) for one in warned] == [
+        text.replace("saw/4.csv", "saw/4").replace("drill/0.csv", "drill/0")
+        for text in summary.odd_values
+    ]
+
+
+def test_the_commands_name_options_in_80_columns(folder, tmp_path):
+    for arguments in (
+        ["inspect", str(folder), "-q"],
+        ["prepare", str(folder), "--window-s", "2", "-o", str(tmp_path / "o.h5"), "-q"],
+    ):
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+        text = " ".join(done.output.split())
+        assert "comes again and again" in text
+        assert "or choose other --channels." in text
