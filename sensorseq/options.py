@@ -18,7 +18,7 @@ _Result = TypeVar("_Result")
 
 CSV_FORM = ("encoding", "delimiter", "decimal", "no_header", "names")
 _WHICH = ("files", "pair", "labels", "exclude", "manifest", "recording_column", "group_column")
-LISTING = (*_WHICH, "label_column", *CSV_FORM)
+LISTING = (*_WHICH, "sensor_column", "label_column", *CSV_FORM)
 """The options that say which recordings there are; the others say how to read one."""
 
 
@@ -123,6 +123,10 @@ class ReadOptions:
     recording_column, group_column : str, optional
         Columns of a long table, one file with all recordings: the id of each row's recording, and
         its group. A recording has one group.
+    sensor_column : str, optional
+        Column of tables that have a row for each sample of each sensor: it names the sensor (or the
+        joint, by a word or number) of a row. The rows of each sensor become channels of their own
+        (``gyroscope.x``), as if they were in a file of their own; see `join_sensors`.
     labels : sequence of str, optional
         Classes to keep; all by default. Label spans of other classes become unlabelled.
     exclude : sequence of str, optional
@@ -199,6 +203,11 @@ class ReadOptions:
     )
     group_column: str | None = option_field(
         "input", metavar="NAME", help="Column with the group of each such recording."
+    )
+    sensor_column: str | None = option_field(
+        "input",
+        metavar="NAME",
+        help="Column with the sensor of each row, if the rows are of several sensors.",
     )
     labels: Sequence[str] | None = option_field(
         "input", toml=list[str], metavar="NAME,...", help="Classes to keep.", read=split_names

@@ -264,7 +264,8 @@ def find_sources(
         reading = replace(reading, files=there or reading.files)
     refuse_prepared(path, "give raw recordings, or score it with `sensorseq evaluate`.")
     files, pair = reading.files, reading.pair
-    form, named = reading.only(*CSV_FORM), reading.only("files", "pair", *CSV_FORM)
+    as_written = ("sensor_column", *CSV_FORM)
+    form, named = reading.only(*as_written), reading.only("files", "pair", *as_written)
     if path.is_dir():
         try:
             return find_recordings(path, named)
@@ -275,7 +276,7 @@ def find_sources(
             ) from error
     if reading.recording_column is not None:
         with suppress(RecordingError):  # a file with a single recording has no such column
-            return find_recordings(path, reading.only("recording_column", *CSV_FORM))
+            return find_recordings(path, reading.only("recording_column", *as_written))
     if pair is None or not path.exists():
         return find_recordings(path, form)
     siblings = find_recordings(path.parent, named, manifest=False)

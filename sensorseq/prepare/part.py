@@ -226,11 +226,12 @@ def _key(task: PartTask, files: Iterable[Mapping[str, Any]]) -> str:
 
 def input_key(source: RecordingSource, files: Iterable[Mapping[str, Any]]) -> str:
     """Return a digest of a recording's inputs, without the options."""
+    of_rows = [source.row_sensor] if source.row_sensor else []
     return _hashed(
         list(files),
         [
             *(source.recording_id, source.label, source.group),
-            *(source.sensors, source.missing_sensors, *source.channels),
+            *(source.sensors, source.missing_sensors, *source.channels, *of_rows),
         ],
         [[span.start_s, span.end_s, span.label] for span in source.label_spans],
     )

@@ -53,6 +53,10 @@ class RecordingSource:
     is_sensor : bool
         True for one of several sensors, whose timestamps are kept on the clock they share, though
         too precise for a float.
+    sensor_column : str or None
+        The column that names the sensor of each row.
+    row_sensor : str
+        The only sensor whose rows are its own; empty for all.
     missing_sensors : tuple of str
         Sensors that other recordings have and that have no file here.
     root : Path
@@ -83,6 +87,8 @@ class RecordingSource:
     labelled_by: str | None = None
     channels: tuple[str, ...] = ()
     is_sensor: bool = False
+    sensor_column: str | None = None
+    row_sensor: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -136,9 +142,9 @@ def find_recordings(
         Folder, manifest or recording; or the URL of one, which fsspec lists.
     options : ReadOptions, optional
         `files`, `pair`, `labels`, `exclude`, `manifest`, `recording_column`, `group_column`,
-        `label_column`, `encoding`, `delimiter`, `decimal`, `no_header` and `names` are used, and
-        can be given by name. If a long table's recording has several classes, `read_source` makes
-        label spans of them. A manifest may also be written as usual.
+        `sensor_column`, `label_column`, `encoding`, `delimiter`, `decimal`, `no_header` and `names`
+        are used, and can be given by name. If a long table's recording has several classes,
+        `read_source` makes label spans of them. A manifest may also be written as usual.
     ignore : path-like, optional
         A file in the folder that is no recording, such as the file that is prepared from them.
 
@@ -156,6 +162,11 @@ def find_recordings(
         If a pattern, label or exclusion matches nothing, or `pair` lacks a placeholder.
     """
     form = CsvFormat.of(options).check()
+    if options.pair is not None and options.sensor_column is not None:
+        raise ArgumentError(
+            f"pair={options.pair!r} joins files of one sensor each, and"
+            f" sensor_column={options.sensor_column!r} is for files of several; use one of them."
+        )
     if is_url(path):
         return _at_url(os.fspath(path), options)
     root, patterns, excluded = Path(path), _as_list(options.files), _as_list(options.exclude)
@@ -170,7 +181,8 @@ def find_recordings(
     elif root.exists():
         known_suffix_of(root)
         name = stem_of(root)
-        return [RecordingSource(name, (root,), None, name, root=root.parent, form=form)]
+        found = RecordingSource(name, (root,), None, name, root=root.parent, form=form)
+        return _with_sensors([found], options.sensor_column)
     else:
         raise RecordingError(f"{root}: no such folder or file.")
     are_listed = table is not None or options.recording_column is not None
@@ -195,7 +207,21 @@ def find_recordings(
                 f" {source.recording_id!r}; rename one or narrow `files`."
             )
     sources = [replace(source, form=form) for source in sources]
+    sources = _with_sensors(sources, options.sensor_column)
     return sources if are_listed else sorted(sources, key=lambda s: s.recording_id)
+
+
+def _with_sensors(
+    sources: list[RecordingSource], sensor_column: str | None
+) -> list[RecordingSource]:
+    """Return sources whose rows are of several sensors, if a column names these."""
+    for source in sources:
+        if sensor_column is not None and source.is_log:
+            raise ArgumentError(
+                f"sensor_column={sensor_column!r} is for tables; {source.names[0]} is a robot log,"
+                " whose topics are its sensors."
+            )
+    return [replace(source, sensor_column=sensor_column) for source in sources]
 
 
 def _as_list(given: str | Sequence[str] | None) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError
@@ -22,6 +23,7 @@ from sensorseq.readers.columns import (
     is_missing,
     numbers_of_texts,
     read_recording,
+    table_of,
     texts_of_numbers,
 )
 from sensorseq.readers.stamps import Stamps, seconds_of
@@ -131,6 +133,15 @@ class _Hdf5Table(Table):
             return words
         numbers = self._numbers([name])[name]
         return [] if numbers is None else texts_of_numbers(numbers)
+
+    def as_arrow(self, words: str) -> pa.Table:
+        """Return the columns with the types of their datasets."""
+        stored = {name: one[()] for name, one in self._datasets.items()}
+        columns = {
+            name: stored[of] if stored[of].ndim == 1 else stored[of][:, at]
+            for name, (of, at) in self._place.items()
+        }
+        return table_of(self.path, columns, words)
 
     def _numbers(self, names: list[str]) -> Columns:
         columns: Columns = {}
