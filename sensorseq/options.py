@@ -89,9 +89,10 @@ class ReadOptions:
         Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
         all files that can be read. Every pattern must match something.
     pair : str, optional
-        Name pattern that joins the files of one recording, such as ``{sensor}_{recording}.*``:
-        files of one folder with equal ``{recording}`` become one recording. Channels are in the
-        order of `files`.
+        Pattern of names that joins the files of one recording, such as ``{sensor}_{recording}.*``:
+        files of one folder with equal ``{recording}`` become one recording. With a slash it is the
+        end of a path: ``{recording}/{sensor}.*`` where each recording has a folder. Channels are in
+        the order of `files`.
     time_column : str, optional
         Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
         Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
@@ -165,7 +166,8 @@ class ReadOptions:
     pair: str | None = option_field(
         "input",
         metavar="PATTERN",
-        help="Join the files of one recording by name, such as '{sensor}_{recording}.*'.",
+        help="Join the files of one recording by name, such as '{sensor}_{recording}.*' or"
+        " '{recording}/{sensor}.*'.",
     )
     time_column: str | None = option_field(
         "input", metavar="NAME", help="Column of time stamps, by name or place [default: time]."

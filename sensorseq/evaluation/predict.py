@@ -23,6 +23,7 @@ from sensorseq.errors import (
 from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.evaluation.text import percent, table, wrapped
 from sensorseq.inspection.facts import RecordingFacts, measure
+from sensorseq.io.pair_pattern import PairPattern
 from sensorseq.options import CSV_FORM
 from sensorseq.prediction.decisions import ClassPredictor
 from sensorseq.prediction.fusion import check_sensor
@@ -279,8 +280,11 @@ def find_sources(
             return find_recordings(path, reading.only("recording_column", *as_written))
     if pair is None or not path.exists():
         return find_recordings(path, form)
-    siblings = find_recordings(path.parent, named, manifest=False)
-    found = [source for source in siblings if path.name in {other.name for other in source.paths}]
+    pattern = PairPattern(pair)
+    folder = path.absolute().parents[pattern.depth - 1 - pattern.sensor_depth]
+    siblings = find_recordings(Path(os.path.relpath(folder)), named, manifest=False)
+    own = os.path.realpath(path)
+    found = [one for one in siblings if own in map(os.path.realpath, one.paths)]
     if not found:
         raise RecordingError(
             f"{path}: does not match the file names of the training recordings"

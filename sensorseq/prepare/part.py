@@ -28,7 +28,7 @@ from sensorseq.readers.source import at_hand
 from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.windows import WindowSet
 
-PART_VERSION = 6  # raised when equal arguments no longer give equal windows
+PART_VERSION = 7  # raised when equal arguments no longer give equal windows
 _BLOCK_WINDOWS = 1024  # windows processed at once
 SPOILT = (RecordingError, SignalError, WindowError)  # errors that `on_error="skip"` skips
 _PART_OPTIONS = [  # options that determine a recording's windows; derived steps are separate
@@ -69,6 +69,8 @@ class Facts:
     sample_rate_hz: float | None
     duration_s: float
     n_samples: int
+    start_s: float  # since 1970 if its time stamps are dates
+    end_s: float
     repaired_stamps: dict[str, int] | None = None
     clock: dict[str, Any] | None = None  # facts from `Stamps`
     bridging_gap_s: float | None = None  # a `max_gap_s` that would bridge its gaps

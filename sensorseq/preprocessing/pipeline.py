@@ -3,6 +3,7 @@
 import importlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, overload
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.checks import check_random_state
-from sensorseq.errors import ArgumentError, check_choice, noting
+from sensorseq.errors import ArgumentError, SplitError, check_choice, noting, warn_caller
 from sensorseq.preprocessing.configuration import (
     PrepareConfiguration,
     make_configuration,
@@ -32,6 +33,7 @@ from sensorseq.preprocessing.plan import (
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.preprocessing.sensors import check_native_rates, prepare_sensors
+from sensorseq.preprocessing.split.simultaneous import Covered, find_simultaneous
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.steps.derive import DERIVE, DerivedSteps, channel_rates, derive_steps
 from sensorseq.recording import Channel, Recording, sample_rate_of
@@ -246,6 +248,11 @@ class PreparePipeline:
 
     def _prepare(self, recordings: Iterable[Recording], *, allow_scales: bool) -> WindowSet:
         given = self.plan.take(recordings, allow_scales=allow_scales)
+        group_of: dict[str, str] = {}
+        if simultaneous := find_simultaneous(map(Covered.of, given)):
+            warn_caller(str(simultaneous))
+            group_of = simultaneous.group_of
+            given = [replace(one, group=group_of.get(one.recording_id, one.group)) for one in given]
         rate, source = self.plan.rate_of(given)
         self.use_derived(given[0].channels, channel_rates(given[0]), rate)
         pieces_of = [self.plan.pieces(recording, rate) for recording in given]
@@ -253,7 +260,9 @@ class PreparePipeline:
         windows = self.plan.windows(pieces, rate, check_classes=True)
         own_rates = [sample_rate_of(recording) for recording in given]
         lookahead_s = self.plan.lookahead_s(given[0].channels, own_rates, rate)
-        learned = self.plan.learn(_HeldWindows(windows, self.plan, pieces, rate), lookahead_s)
+        held = _HeldWindows(windows, self.plan, pieces, rate)
+        with noting(str(simultaneous), SplitError) if simultaneous else nullcontext():
+            learned = self.plan.learn(held, lookahead_s, None, group_of)
         windows = record_cut(
             learned.windows.windows, self.configuration, given, pieces_of, rate, source
         )

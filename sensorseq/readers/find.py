@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known
+from sensorseq.io.pair_pattern import PairPattern
 from sensorseq.io.remote import is_url, listing
 from sensorseq.options import LISTING, ReadOptions, takes_read_options
 from sensorseq.readers.columns import as_float
@@ -177,7 +178,8 @@ def find_recordings(
     elif (table := _find_manifest(root, options.manifest, form)) is not None:
         sources, root = _from_manifest(table, form, options.label_column), table.parent
     elif root.is_dir():
-        sources = _from_folders(root, excluded, ignore)
+        depth = 1 if options.pair is None else PairPattern(options.pair).depth
+        sources = _from_folders(root, excluded, ignore, depth)
     elif root.exists():
         known_suffix_of(root)
         name = stem_of(root)
@@ -439,8 +441,9 @@ def _check_spans(table: Path, rows: list[_SpanRow]) -> tuple[LabelSpan, ...]:
 
 
 def _from_folders(
-    root: Path, excluded: Iterable[str], ignore: str | os.PathLike[str] | None
+    root: Path, excluded: Iterable[str], ignore: str | os.PathLike[str] | None, depth: int = 1
 ) -> list[RecordingSource]:
+    """List the files below a folder; the last `depth` names of a path are no class."""
     sources, ignored = [], None if ignore is None else os.path.realpath(ignore)
     for folder, folders, names in os.walk(root):
         here = Path(folder)
@@ -469,7 +472,7 @@ def _from_folders(
                 raise RecordingError(
                     f"{file}: the name is not UTF-8 text; rename the file."
                 ) from error
-            label = relative.parts[0] if len(relative.parts) > 1 else None
+            label = relative.parts[0] if len(relative.parts) > depth else None
             recording_id = _without_suffix(relative)
             sources.append(RecordingSource(recording_id, (file,), label, recording_id, root=root))
     return sources
@@ -624,7 +627,7 @@ def _of_labels(
 def _paired(
     sources: list[RecordingSource], pair: str, patterns: list[str]
 ) -> list[RecordingSource]:
-    expression = _pair_expression(pair)
+    pattern = PairPattern(pair)
     order: dict[str, int] = {}
     sensors_of: dict[str, list[tuple[str, RecordingSource]]] = {}
 
@@ -633,17 +636,19 @@ def _paired(
 
     for source in sorted(sources, key=first_match):
         (path,) = source.paths
-        # `.*` is the format's suffix, because a recording's name may contain a dot.
-        found = expression.fullmatch(stem_of(path) if pair.endswith(".*") else path.name)
+        (relative,) = map(Path, source.relative_paths)
+        names = relative.parts
+        if len(names) < pattern.depth:  # its folders are above the given one
+            names = Path(os.path.realpath(path)).parts
+        last = stem_of(path) if pattern.is_of_stem else path.name
+        found = pattern.match((*names[:-1], last))
         if found is None:
             raise RecordingError(
                 f"{path}: does not match pair={pair!r}; correct the pattern or narrow `files`."
             )
-        sensor, name = found["sensor"], found["recording"]
-        order.setdefault(sensor, len(order))
-        (relative,) = source.relative_paths
-        recording_id = (Path(relative).parent / name).as_posix()
-        sensors_of.setdefault(recording_id, []).append((sensor, source))
+        order.setdefault(found.sensor, len(order))
+        recording_id = Path(*relative.parts[: -pattern.depth], found.recording).as_posix()
+        sensors_of.setdefault(recording_id, []).append((found.sensor, source))
     return [
         _joined_source(recording_id, parts, order, pair)
         for recording_id, parts in sensors_of.items()
@@ -688,21 +693,3 @@ def _joined_source(
         sensors=tuple(sensors),
         missing_sensors=tuple(sensor for sensor in order if sensor not in sensors),
     )
-
-
-def _pair_expression(pair: str) -> re.Pattern[str]:
-    for placeholder in ("{sensor}", "{recording}"):
-        if pair.count(placeholder) != 1:
-            raise ArgumentError(
-                f"pair={pair!r} must contain {placeholder} once, as in"
-                " '{sensor}_{recording}.*'."
-            )
-    pattern = re.escape(pair.removesuffix(".*"))
-    for placeholder, expression in (
-        (re.escape("{sensor}"), "(?P<sensor>.+?)"),
-        (re.escape("{recording}"), "(?P<recording>.+)"),
-        (re.escape("*"), ".*"),
-        (re.escape("?"), "."),
-    ):
-        pattern = pattern.replace(placeholder, expression)
-    return re.compile(pattern)
