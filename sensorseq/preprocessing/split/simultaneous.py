@@ -96,10 +96,12 @@ def find_simultaneous(recordings: Iterable[Covered]) -> Simultaneous | None:
     if len(own) < 2:
         return None
     layouts = list(_layouts(own))
-    if sets := _of_one_date(own):
-        found = {frozenset(names) for names in sets}
-        fitting = (one for one in layouts if {frozenset(names) for names in one.several} == found)
-        return _named(sets, next(fitting, None))
+    sets, is_reliable = _of_one_date(own)
+    found = {frozenset(names) for names in sets}
+    fitting = (one for one in layouts if {frozenset(names) for names in one.several} == found)
+    layout = next(fitting, None)
+    if sets and (is_reliable or layout is not None):
+        return _named(sets, layout)
     fits = next((layout for layout in layouts if _fits(layout, own)), None)
     return None if fits is None else _named(fits.several, fits)
 
@@ -110,15 +112,16 @@ def _named(sets: Iterable[Sequence[str]], layout: "_Layout | None") -> Simultane
     return Simultaneous(groups, None if layout is None else layout.pair)
 
 
-def _of_one_date(own: Sequence[Covered]) -> list[list[str]]:
-    """Return sets of recordings whose dates overlap; none if the dates cannot be relied on.
+def _of_one_date(own: Sequence[Covered]) -> tuple[list[list[str]], bool]:
+    """Return sets of recordings of a class whose dates overlap, and whether that is certain.
 
-    Where recordings of different classes overlap, the clock begins at one date whenever it is
-    switched on, or several robots are recorded at a time.
+    It is not where recordings of different classes overlap, too: then several robots are recorded
+    at a time, or a clock begins at one date whenever it is switched on. In that case all recordings
+    of a class overlap, and there are no sets.
     """
     dated = [one for one in own if one.start_s >= _CALENDAR_S]
     if len(dated) < 2:
-        return []
+        return [], False
     start, end = (np.array([getattr(one, name) for one in dated]) for name in ("start_s", "end_s"))
     label = np.unique([str(one.labels) for one in dated], return_inverse=True)[1]
     root = np.arange(len(dated))
@@ -130,11 +133,13 @@ def _of_one_date(own: Sequence[Covered]) -> list[list[str]]:
         n_across += bool((meets & (label != label[at])).any())
         joined = np.unique(root[meets & (label == label[at])])
         root[np.isin(root, joined)] = joined[0]
-    sets = [
-        [dated[at].recording_id for at in np.flatnonzero(root == name)] for name in np.unique(root)
-    ]
-    is_reliable = n_across <= _MOST_ACROSS * len(dated) and len(sets) > 1
-    return [ids for ids in sets if len(ids) > 1] if is_reliable else []
+    is_reliable = n_across <= _MOST_ACROSS * len(dated)
+    rows = [np.flatnonzero(root == name) for name in np.unique(root)]
+    n_sets = Counter(int(label[own_rows[0]]) for own_rows in rows)
+    if (len(rows) if is_reliable else min(n_sets.values())) < 2:
+        return [], False
+    sets = [[dated[at].recording_id for at in own_rows] for own_rows in rows if len(own_rows) > 1]
+    return sets, is_reliable
 
 
 class _Layout(NamedTuple):
