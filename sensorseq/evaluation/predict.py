@@ -281,10 +281,11 @@ def find_sources(
     if pair is None or not path.exists():
         return find_recordings(path, form)
     pattern = PairPattern(pair)
-    folder = path.absolute().parents[pattern.depth - 1 - pattern.sensor_depth]
-    siblings = find_recordings(Path(os.path.relpath(folder)), named, manifest=False)
-    own = os.path.realpath(path)
-    found = [one for one in siblings if own in map(os.path.realpath, one.paths)]
+    n_above = pattern.depth - 1 - pattern.sensor_depth
+    parents = path.parents if len(path.parents) > n_above else path.absolute().parents
+    siblings = find_recordings(parents[n_above], named, manifest=False)
+    own = path.resolve()
+    found = [one for one in siblings if own in (other.resolve() for other in one.paths)]
     if not found:
         raise RecordingError(
             f"{path}: does not match the file names of the training recordings"

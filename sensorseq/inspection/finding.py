@@ -263,7 +263,7 @@ overlapping_windows: {count} held-out window(s) overlap a window of another part
   windows between the parts (split_by_time, BlockedTimeSplit).
 simultaneous_windows: {count} held-out window(s) are of the same time as a window of another
   recording in another part
-  > Give the recordings of one time one group; join sensors of one recording with `pair`.
+  > Give the recordings of one time one group; join sensors of one recording with --pair.
 shared_recordings: {count} recording(s) have windows in more than one part{is_leak:|, at least a
   window apart: a score is for known recordings}
   > Split whole recordings, or leave out the windows within one window length of another part

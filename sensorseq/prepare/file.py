@@ -51,6 +51,7 @@ from sensorseq.preprocessing.split.simultaneous import (
     Covered,
     Simultaneous,
     find_simultaneous,
+    pair_of,
 )
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.steps.derive import DerivedSteps, channel_rates
@@ -465,6 +466,8 @@ class FilePreparation:
         usual = Counter(tuple(sorted(one.channels)) for one in facts).most_common(1)[0][0]
         usual = tuple(sorted(self.channels)) or usual
         model = next(one for one in facts if tuple(sorted(one.channels)) == usual)
+        pair = pair_of(map(_covered, facts))
+        joining = "`pair`" if pair is None else f"pair={pair!r}"
         kept = []
         for one in facts:
             if tuple(sorted(one.channels)) == usual:
@@ -477,7 +480,7 @@ class FilePreparation:
                 + (f" ({', '.join(one.counters)} left out as a counter)" if one.counters else "")
                 + f"; {files_of(model)} and most others have {', '.join(model.channels)}."
                 " Choose common channels with `channels`, leave this recording out with `exclude`,"
-                " or, if the files are sensors of one recording, join them with `pair`."
+                f" or, if the files are sensors of one recording, join them with {joining}."
             )
             if not self.skip:
                 raise RecordingError(message)

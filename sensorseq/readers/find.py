@@ -639,7 +639,7 @@ def _paired(
         (relative,) = map(Path, source.relative_paths)
         names = relative.parts
         if len(names) < pattern.depth:  # its folders are above the given one
-            names = Path(os.path.realpath(path)).parts
+            names = (path.parent.resolve() / path.name).parts
         last = stem_of(path) if pattern.is_of_stem else path.name
         found = pattern.match((*names[:-1], last))
         if found is None:

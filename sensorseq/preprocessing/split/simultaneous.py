@@ -106,6 +106,14 @@ def find_simultaneous(recordings: Iterable[Covered]) -> Simultaneous | None:
     return None if fits is None else _named(fits.several, fits)
 
 
+def pair_of(recordings: Iterable[Covered]) -> str | None:
+    """Return a pattern by which the names tell recording and sensor, whenever they were recorded.
+
+    None if there is none.
+    """
+    return next((layout.pair for layout in _layouts([*recordings])), None)
+
+
 def _named(sets: Iterable[Sequence[str]], layout: "_Layout | None") -> Simultaneous:
     # named after a recording, because no other group has that name
     groups = {names[0]: tuple(names) for names in map(sorted, sets)}
