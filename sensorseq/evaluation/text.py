@@ -212,7 +212,8 @@ def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
             f" windows of {one} ({part}). Leave one of the recordings out with --exclude, or"
             " put both in one group in a manifest."
         )
-    yield from filter(None, [summary.get("simultaneous")])
+    if simultaneous := summary.get("simultaneous"):
+        yield simultaneous.replace("`pair`", "--pair").replace("pair='", "--pair '")
     yield from summary.get("odd_scales", ())
     if zeros := summary.get("zero_windows", {}):
         yield (

@@ -106,7 +106,7 @@ def rows_of_sensors(table: Table, column: str) -> dict[str, ArrowTable]:
     path = table.path
     check_names(path, [column], table.names)
     whole = table.as_arrow(column)
-    texts = _texts(path, column, whole)
+    texts = pc.utf8_trim_whitespace(_texts(path, column, whole))
     if texts.null_count or (row := pc.index(texts, "").as_py()) >= 0:
         row = texts.to_pylist().index(None) if texts.null_count else row
         raise RecordingError(

@@ -98,7 +98,7 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
     if source.is_log:  # it has many topics, so only the requested ones are read
         parts = [read_robot_log(source.paths, use, **origin._asdict())]
     elif source.sensor_column is not None:
-        opened = _open_sensors(source, use)
+        opened = _open_sensors(source, use, known)
         sensors, (path,) = tuple(opened), source.paths
         parts = [read_recording(one, path, use, origin, known) for one in opened.values()]
         parts = [_named_after(part, name) for name, part in zip(sensors, parts, strict=True)]
@@ -163,7 +163,7 @@ def _read_rate(source: RecordingSource, options: ReadOptions) -> float:
     if source.is_log:
         files = [read_robot_log_timestamps(source.paths, use)]
     elif source.sensor_column is not None:
-        (path,), opened = source.paths, _open_sensors(source, use)
+        (path,), opened = source.paths, _open_sensors(source, use, options.channels or ())
         files = [read_timestamps(one, path, use) for one in opened.values()]
     else:
         files = [read_timestamps(_opens(source, path), path, use) for path in source.paths]
@@ -178,8 +178,13 @@ def _opens(source: RecordingSource, path: Path) -> Opens:
     return _TABLES[known_suffix_of(path)]
 
 
-def _open_sensors(source: RecordingSource, options: ReadOptions) -> dict[str, Opens]:
-    """Return how to open the rows of each sensor that a column of the file names."""
+def _open_sensors(
+    source: RecordingSource, options: ReadOptions, channels: Sequence[str] = ()
+) -> dict[str, Opens]:
+    """Return how to open the rows of each sensor that a column of the file names.
+
+    If channels are chosen, of the sensors that have some: others may cover less time.
+    """
     (path,), column = source.paths, source.sensor_column
     assert column is not None
     held = replace(options, channels=None, scratch=None)  # its rows are sorted in memory
@@ -189,7 +194,8 @@ def _open_sensors(source: RecordingSource, options: ReadOptions) -> dict[str, Op
     def opens(table: Table) -> Opens:
         return lambda path, options: nullcontext(table)
 
-    chosen = [source.row_sensor] if source.row_sensor else found
+    chosen = [name for name in found if any(one.startswith(f"{name}.") for one in channels)]
+    chosen = [source.row_sensor] if source.row_sensor else chosen or list(found)
     return {name: opens(found[name]) for name in chosen}
 
 

@@ -299,6 +299,23 @@ def test_rows_without_a_time_column_have_the_rate_of_their_sensor(tmp_path):
     assert (one.n_samples, one.median_sample_rate_hz) == (1000, pytest.approx(50))
 
 
+def test_a_sensor_without_chosen_channels_does_not_shorten_the_others(tmp_path):
+    frame = sensor_rows(TWO)
+    rare = pd.DataFrame({"time": [8.0011, 9.0011], "sensor": "gps", "x": 0.5, "y": 0.1})
+    path = as_csv(tmp_path, pd.concat([frame, rare]).sort_values("time"))
+    with pytest.raises(RecordingError, match=r"\(acc, gyro, gps\)"):
+        read_recordings(path)
+    (one,) = read_recordings(path, sensor_column="sensor", channels=["gyro.y", "acc.x"])
+    assert (one.channel_names, one.n_samples) == (("gyro.y", "acc.x"), 2000)
+
+
+def test_blanks_around_the_name_of_a_sensor_are_not_part_of_it(tmp_path):
+    frame = sensor_rows(TWO)
+    frame.loc[::3, "sensor"] += " "
+    (one,) = read_recordings(as_csv(tmp_path, frame), sensor_column="sensor")
+    assert one.channel_names == ("acc.x", "acc.y", "gyro.x", "gyro.y")
+
+
 def test_what_does_not_fit_is_named(tmp_path):
     frame = sensor_rows(TWO)
     path = as_csv(tmp_path, frame)

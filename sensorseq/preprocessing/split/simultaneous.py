@@ -77,7 +77,7 @@ class Simultaneous:
             joining = f"join them with pair={self.pair!r}"
         return (
             f"{n_recordings} recordings cover the same time as another of their class, such as"
-            f" {listed(first, 3)}. They stay in one part of the split, in"
+            f" {listed(first, 3)}. So they are kept together, in"
             f" {plural(len(self.groups), 'group')}. If they are sensors of one recording,"
             f" {joining}; if not, list them in a manifest with a group for each."
         )
