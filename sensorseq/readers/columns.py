@@ -292,6 +292,7 @@ def check_one_sensor(
     is_in_order = bool((np.diff(t) > 0).all())
     numbers = {n: np.asarray(x[: len(t)]) for n, x in columns.items() if x is not None}
     for name in columns:
+        codes: NDArray[np.integer] | None
         if name in known:
             continue
         if name in numbers:

@@ -195,9 +195,9 @@ def _layouts(own: Sequence[Covered]) -> Iterator[_Layout]:
                 yield layout
     layout = _Layout(None, defaultdict(list), defaultdict(set))
     for name in names:
-        if (found := re.fullmatch(r"(.*?)([A-Za-z]+)(\d+)", name)) is None:
+        if (taken := re.fullmatch(r"(.*?)([A-Za-z]+)(\d+)", name)) is None:
             return
-        layout.add(found[1] + found[3], found[2], name)  # acc00, gyr00
+        layout.add(taken[1] + taken[3], taken[2], name)  # acc00, gyr00
     if layout.is_complete():
         yield layout
 
