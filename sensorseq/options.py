@@ -18,7 +18,7 @@ _Result = TypeVar("_Result")
 
 CSV_FORM = ("encoding", "delimiter", "decimal", "no_header", "names")
 _WHICH = ("files", "pair", "labels", "exclude", "manifest", "recording_column", "group_column")
-LISTING = (*_WHICH, "label_column", *CSV_FORM)
+LISTING = (*_WHICH, "sensor_column", "label_column", *CSV_FORM)
 """The options that say which recordings there are; the others say how to read one."""
 
 
@@ -93,9 +93,10 @@ class ReadOptions:
         Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
         all files that can be read. Every pattern must match something.
     pair : str, optional
-        Name pattern that joins the files of one recording, such as ``{sensor}_{recording}.*``:
-        files of one folder with equal ``{recording}`` become one recording. Channels are in the
-        order of `files`.
+        Pattern of names that joins the files of one recording, such as ``{sensor}_{recording}.*``:
+        files of one folder with equal ``{recording}`` become one recording. With a slash it is the
+        end of a path: ``{recording}/{sensor}.*`` where each recording has a folder. Channels are in
+        the order of `files`.
     time_column : str, optional
         Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
         Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
@@ -127,6 +128,10 @@ class ReadOptions:
     recording_column, group_column : str, optional
         Columns of a long table, one file with all recordings: the id of each row's recording, and
         its group. A recording has one group.
+    sensor_column : str, optional
+        Column of tables that have a row for each sample of each sensor: it names the sensor (or the
+        joint, by a word or number) of a row. The rows of each sensor become channels of their own
+        (``gyroscope.x``), as if they were in a file of their own; see `join_sensors`.
     labels : sequence of str, optional
         Classes to keep; all by default. Label spans of other classes become unlabelled, as do
         samples whose label in the `label_column` is another.
@@ -169,7 +174,8 @@ class ReadOptions:
     pair: str | None = option_field(
         "input",
         metavar="PATTERN",
-        help="Join the files of one recording by name, such as '{sensor}_{recording}.*'.",
+        help="Join the files of one recording by name, such as '{sensor}_{recording}.*' or"
+        " '{recording}/{sensor}.*'.",
     )
     time_column: str | None = option_field(
         "input", metavar="NAME", help="Column of time stamps, by name or place [default: time]."
@@ -207,6 +213,11 @@ class ReadOptions:
     )
     group_column: str | None = option_field(
         "input", metavar="NAME", help="Column with the group of each such recording."
+    )
+    sensor_column: str | None = option_field(
+        "input",
+        metavar="NAME",
+        help="Column with the sensor of each row, if the rows are of several sensors.",
     )
     labels: Sequence[str] | None = option_field(
         "input", toml=list[str], metavar="NAME,...", help="Classes to keep.", read=split_names

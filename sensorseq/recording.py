@@ -412,6 +412,20 @@ def sample_rate_of(recording: Recording) -> float:
     return recording.median_sample_rate_hz
 
 
+def time_covered(recording: Recording) -> tuple[float, float]:
+    """Return the first and last time in seconds, since 1970 if the time stamps are dates.
+
+    NaN without samples. Time stamps may count from the first one, whose time is then added.
+
+    Parameters
+    ----------
+    recording : Recording
+    """
+    clock, t = recording.attributes.get("clock"), recording.timestamps_s
+    origin_s = clock.get("origin_ns", 0) / UNITS["ns"] if isinstance(clock, dict) else 0.0
+    return (float(t[0]) + origin_s, float(t[-1]) + origin_s) if len(t) else (np.nan, np.nan)
+
+
 def _as_channels(channels: Sequence[Channel | str] | str) -> tuple[Channel, ...]:
     """Make channels from names; a single string is one name."""
     listed = [channels] if isinstance(channels, str) else channels

@@ -23,6 +23,7 @@ from sensorseq.errors import (
 from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.evaluation.text import percent, table, wrapped
 from sensorseq.inspection.facts import RecordingFacts, measure
+from sensorseq.io.pair_pattern import PairPattern
 from sensorseq.options import CSV_FORM, ReadOptions
 from sensorseq.prediction.decisions import ClassPredictor
 from sensorseq.prediction.fusion import check_sensor
@@ -277,7 +278,8 @@ def find_sources(
     if not _may_be_csv(path):  # the form of the training files is of no use, and would be refused
         usual: dict[str, Any] = dict.fromkeys(CSV_FORM)
         reading = replace(reading, **usual)
-    form, named = reading.only(*CSV_FORM), reading.only("files", "pair", *CSV_FORM)
+    as_written = ("sensor_column", *CSV_FORM)
+    form, named = reading.only(*as_written), reading.only("files", "pair", *as_written)
     if path.is_dir():
         try:
             return find_recordings(path, named)
@@ -288,11 +290,15 @@ def find_sources(
             ) from error
     if reading.recording_column is not None:
         with suppress(RecordingError):  # a file with a single recording has no such column
-            return find_recordings(path, reading.only("recording_column", *CSV_FORM))
+            return find_recordings(path, reading.only("recording_column", *as_written))
     if pair is None or not path.exists():
         return find_recordings(path, form)
-    siblings = find_recordings(path.parent, named, manifest=False)
-    found = [source for source in siblings if path.name in {other.name for other in source.paths}]
+    pattern = PairPattern(pair)
+    n_above = pattern.depth - 1 - pattern.sensor_depth
+    parents = path.parents if len(path.parents) > n_above else path.absolute().parents
+    siblings = find_recordings(parents[n_above], named, manifest=False)
+    own = path.resolve()
+    found = [one for one in siblings if own in (other.resolve() for other in one.paths)]
     if not found:
         raise RecordingError(
             f"{path}: does not match the file names of the training recordings"

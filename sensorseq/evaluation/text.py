@@ -206,6 +206,8 @@ def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
             f" windows of {one} ({part}). Leave one of the recordings out with --exclude, or"
             " put both in one group in a manifest."
         )
+    if simultaneous := summary.get("simultaneous"):
+        yield simultaneous.replace("`pair`", "--pair").replace("pair='", "--pair '")
     yield from summary.get("odd_scales", ())
     yield from summary.get("odd_values", ())
     if zeros := summary.get("zero_windows", {}):

@@ -268,6 +268,9 @@ rows_in_two_parts: {count} row(s) are used for training and testing
 overlapping_windows: {count} held-out window(s) overlap a window of another part
   > Split whole recordings (split_by_group, GroupBalancedKFold), or split by time and leave out
   windows between the parts (split_by_time, BlockedTimeSplit).
+simultaneous_windows: {count} held-out window(s) are of the same time as a window of another
+  recording in another part
+  > Give the recordings of one time one group; join sensors of one recording with --pair.
 shared_recordings: {count} recording(s) have windows in more than one part{is_leak:|, at least a
   window apart: a score is for known recordings}
   > Split whole recordings, or leave out the windows within one window length of another part

@@ -19,6 +19,7 @@ from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import BEFORE_SPLIT, Provenance
 from sensorseq.preprocessing.scale.keyed import KeyedScaler, scaler_from_dict
 from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler, fit_scaler
+from sensorseq.preprocessing.split.simultaneous import Covered, find_simultaneous
 from sensorseq.text import number
 from sensorseq.windows import PARTS, WindowSet, rows_of
 
@@ -251,6 +252,7 @@ class _Check:
                 close |= self._close(view, start, 2 * windows.n_timesteps * step_s)
             self._add_pairs("overlapping_windows", overlaps)
             self._add_pairs("held_out_copies", [(v, *self._copied(v, start)) for v in self.views])
+            self._simultaneous(start, step_s)
         else:
             self.not_checked.append(
                 "overlap in time: no start_s, or no sample_rate_hz for the length of a window."
@@ -259,6 +261,37 @@ class _Check:
         shared = self._parts_of(self.recording)
         self.apart = shared.keys() - close
         self._add_each("shared_recordings", "recording_id", shared, self.apart)
+
+    def _simultaneous(self, start: Floats, step_s: float) -> None:
+        """Report held-out windows of the same time as windows of other recordings elsewhere."""
+        assert self.recording is not None
+        self.checked.append("recordings of the same time")
+        keys, begin = self.recording.astype(object), start.copy()
+        covered = []
+        facts = {one["recording_id"]: one for one in self.windows.provenance.get("recordings", ())}
+        groups = self.recording if self.windows.groups is None else self.windows.groups
+        for rows in rows_of(self.recording):
+            name = self.recording[rows[0]]
+            origin_ns = (facts.get(name, {}).get("clock") or {}).get("origin_ns", 0)
+            begin[rows] += origin_ns / 1e9
+            end_s = float((begin[rows] + self.lengths[rows] * step_s).max())
+            known = {"start_s": float(begin[rows].min()), "end_s": end_s, **facts.get(name, {})}
+            y = self.windows.y
+            labels = (None,) if y is None else tuple(sorted({str(y[row]) for row in rows}))
+            span = known["start_s"], known["end_s"]
+            covered.append(Covered(str(name), str(groups[rows[0]]), labels, *span, step_s))
+        found = find_simultaneous(covered)
+        if found is None:
+            return
+        group_of = found.group_of
+        for rows in rows_of(self.recording):
+            keys[rows] = group_of.get(str(self.recording[rows[0]]), keys[rows[0]])
+        pairs = []
+        for view in self.views:
+            rows, others = self._overlapping(view, begin, step_s, keys.astype(str))
+            is_apart = self.recording[rows] != self.recording[others]
+            pairs.append((view, rows[is_apart], others[is_apart]))
+        self._add_pairs("simultaneous_windows", pairs)
 
     def groups(self) -> None:
         group = self.windows.groups
@@ -469,18 +502,26 @@ class _Check:
                     found.setdefault(number(keys[rows[0]]), parts)
         return found
 
-    def _in_order(self, view: _View, start: Floats) -> Iterator[Ints]:
+    def _in_order(
+        self, view: _View, start: Floats, keys: NDArray[Any] | None = None
+    ) -> Iterator[Ints]:
         """Yield the rows of each recording that belong to a part, ordered by start."""
-        assert self.recording is not None
-        for rows in rows_of(self.recording):
+        keys = self.recording if keys is None else keys
+        assert keys is not None
+        for rows in rows_of(keys):
             rows = rows[view.part[rows] != ""]
             yield rows[np.argsort(start[rows], kind="stable")]
 
-    def _overlapping(self, view: _View, start: Floats, step_s: float) -> tuple[Ints, Ints]:
-        """Return held-out rows that overlap a window of another part, with one such window each."""
+    def _overlapping(
+        self, view: _View, start: Floats, step_s: float, keys: NDArray[Any] | None = None
+    ) -> tuple[Ints, Ints]:
+        """Return held-out rows that overlap a window of another part, with one such window each.
+
+        Windows of a recording, or with equal `keys`.
+        """
         end, rounding = start + self.lengths * step_s, 0.01 * step_s
         rows, others = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        for members in self._in_order(view, start):
+        for members in self._in_order(view, start, keys):
             members = members[self.lengths[members] > 0]
             for name in view.held_out:
                 is_own = view.part[members] == name

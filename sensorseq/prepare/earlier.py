@@ -160,7 +160,9 @@ class EarlierFile:
                 # Only if training windows are cut separately can a recording have no rows.
                 part = "train" if rows is None else str(split[rows[0]])
                 digests = (source["sha256"] for source in facts["sources"])
-                keys = (("group", facts["group"]), ("recording", name), ("files", *digests))
+                groups = self.prepared.columns.groups  # also of recordings that were joined
+                group = facts["group"] if rows is None or groups is None else str(groups[rows[0]])
+                keys = (("group", group), ("recording", name), ("files", *digests))
                 for key in keys:
                     known.setdefault(key, part)
         return known

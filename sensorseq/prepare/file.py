@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -50,6 +50,12 @@ from sensorseq.preprocessing.pipeline import versions
 from sensorseq.preprocessing.plan import Learned
 from sensorseq.preprocessing.scale.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
 from sensorseq.preprocessing.scale.odd_values import describe_odd_values
+from sensorseq.preprocessing.split.simultaneous import (
+    Covered,
+    Simultaneous,
+    find_simultaneous,
+    pair_of,
+)
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.steps.derive import DerivedSteps, channel_rates
 from sensorseq.preprocessing.windows.label_rules import MIN_PURITY, check_class_fates
@@ -95,6 +101,8 @@ class FilePreparation:
         self.unread: set[str] = set()  # recordings that the earlier file already holds
         self.facts: list[Facts] = []
         self.odd_scales: list[str] = []  # descriptions of odd scales that were allowed
+        self.simultaneous: Simultaneous | None = None
+        self.group_of: dict[str, str] = {}  # of recordings that cover the same time
 
     def compare(self, resume: bool, jobs: int) -> PreparedSummary | None:
         """Compare with the earlier file; return its summary if nothing changed.
@@ -217,6 +225,9 @@ class FilePreparation:
         kept = self._agreeing([facts for facts in self.facts if facts.n_windows])
         kept = self._of_one_scale(kept)
         self._check_classes(kept)
+        self.simultaneous = find_simultaneous(_covered(one) for one in kept)
+        if self.simultaneous is not None:
+            self.group_of = self.simultaneous.group_of
         bare = [one for one in kept if not one.labels]
         if bare and len(bare) < len(kept):
             raise RecordingError(
@@ -231,9 +242,13 @@ class FilePreparation:
         lookahead_s = pipeline.plan.lookahead_s(tuple(named), own_rates, self.rate)
         known = self._known_parts(kept, rows)
         note = "known groups stay in their part of the file; without `resume`, all are split again"
-        with nullcontext() if known is None else noting(note, SplitError):
+        with ExitStack() as notes:
+            if known is not None:
+                notes.enter_context(noting(note, SplitError))
+            if self.simultaneous is not None:
+                notes.enter_context(noting(str(self.simultaneous), SplitError))
             learned = pipeline.plan.learn(
-                rows, lookahead_s, known, allow_constant=self.allow_constant
+                rows, lookahead_s, known, self.group_of, allow_constant=self.allow_constant
             )
         rows, table = learned.windows, learned.windows.table
         if self.request.options.split_by == "time" and learned.facts:
@@ -354,6 +369,7 @@ class FilePreparation:
             zero_windows={
                 one.recording_id: one.n_zero_windows for one in kept if one.n_zero_windows
             },
+            simultaneous="" if self.simultaneous is None else str(self.simultaneous),
             bridging_gaps_s={
                 one.recording_id: one.bridging_gap_s for one in self.facts if one.bridging_gap_s
             },
@@ -385,13 +401,17 @@ class FilePreparation:
     def _part(self, facts: Facts, channels: Sequence[str]) -> "RecordingPart | StoredPart":
         if self.extended is not None and facts.recording_id in self.unread:
             cut_anew = self.request.pipeline.plan.cuts_training_anew
-            return self.extended.part(facts.recording_id, channels, cut_anew=cut_anew)
+            part = self.extended.part(facts.recording_id, channels, cut_anew=cut_anew)
+            return replace(part, group=self._group(facts))
         return RecordingPart(
             self.folder.bring(facts.recording_id),
             facts.recording_id,
-            facts.group,
+            self._group(facts),
             [facts.channels.index(name) for name in channels],
         )
+
+    def _group(self, facts: Facts) -> str:
+        return self.group_of.get(facts.recording_id, facts.group)
 
     def _known_parts(self, kept: list[Facts], rows: "PartRows") -> NDArray[np.str_] | None:
         """Return each window's part if the extended file decides it, otherwise ""."""
@@ -403,7 +423,7 @@ class FilePreparation:
                 known.append(part.split)
             else:
                 digests = [file["sha256"] for file in one.sources]
-                name = self.extended.part_of(one.recording_id, one.group, digests, by)
+                name = self.extended.part_of(one.recording_id, self._group(one), digests, by)
                 known.append(np.full(len(used), name))
         return np.concatenate(known)
 
@@ -456,6 +476,8 @@ class FilePreparation:
         usual = Counter(tuple(sorted(one.channels)) for one in facts).most_common(1)[0][0]
         usual = tuple(sorted(self.channels)) or usual
         model = next(one for one in facts if tuple(sorted(one.channels)) == usual)
+        pair = pair_of(map(_covered, facts))
+        joining = "`pair`" if pair is None else f"pair={pair!r}"
         kept = []
         for one in facts:
             if tuple(sorted(one.channels)) == usual:
@@ -468,7 +490,7 @@ class FilePreparation:
                 + (f" ({', '.join(one.counters)} left out as a counter)" if one.counters else "")
                 + f"; {files_of(model)} and most others have {', '.join(model.channels)}."
                 " Choose common channels with `channels`, leave this recording out with `exclude`,"
-                " or, if the files are sensors of one recording, join them with `pair`."
+                f" or, if the files are sensors of one recording, join them with {joining}."
             )
             if not self.skip:
                 raise RecordingError(message)
@@ -572,6 +594,13 @@ def warn_of_similar_classes(
     for pair in similar_names(Counter(str(name) for own in labels for name in own)):
         if not set(pair.values["names"]) <= set(known):
             warn_caller(f"{pair.text} {pair.advice}")
+
+
+def _covered(facts: Facts) -> Covered:
+    """Return the time that a recording covers."""
+    period_s = 1 / facts.sample_rate_hz if facts.sample_rate_hz else 0.0
+    labels = tuple(facts.labels_there)
+    return Covered(facts.recording_id, facts.group, labels, facts.start_s, facts.end_s, period_s)
 
 
 def _threads(jobs: int) -> AbstractContextManager[Executor | None]:

@@ -70,6 +70,8 @@ class Facts:
     sample_rate_hz: float | None
     duration_s: float
     n_samples: int
+    start_s: float  # since 1970 if its time stamps are dates
+    end_s: float
     repaired_stamps: dict[str, int] | None = None
     clock: dict[str, Any] | None = None  # facts from `Stamps`
     bridging_gap_s: float | None = None  # a `max_gap_s` that would bridge its gaps
@@ -235,11 +237,12 @@ def _key(task: PartTask, files: Iterable[Mapping[str, Any]]) -> str:
 
 def input_key(source: RecordingSource, files: Iterable[Mapping[str, Any]]) -> str:
     """Return a digest of a recording's inputs, without the options."""
+    of_rows = [source.row_sensor] if source.row_sensor else []
     return _hashed(
         list(files),
         [
             *(source.recording_id, source.label, source.group),
-            *(source.sensors, source.missing_sensors, *source.channels),
+            *(source.sensors, source.missing_sensors, *source.channels, *of_rows),
         ],
         [[span.start_s, span.end_s, span.label] for span in source.label_spans],
     )

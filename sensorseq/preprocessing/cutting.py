@@ -23,7 +23,7 @@ from sensorseq.preprocessing.windows.cut import (
     window_recordings,
     window_samples,
 )
-from sensorseq.recording import Recording, sample_rate_of
+from sensorseq.recording import Recording, sample_rate_of, time_covered
 from sensorseq.windows import WindowSet
 
 MOST_UPSAMPLED = 95.0  # times the samples of a recording; more points to another unit of time
@@ -268,7 +268,8 @@ def _check_channel_rates(recording: Recording) -> None:
 
 def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str, Any]:
     """Return facts about a recording's processing before windows were cut, as plain values."""
-    facts: dict[str, Any] = {"n_samples": recording.n_samples}
+    start_s, end_s = time_covered(recording)
+    facts: dict[str, Any] = {"n_samples": recording.n_samples, "start_s": start_s, "end_s": end_s}
     if "repaired_stamps" in recording.attributes:
         facts["repaired_stamps"] = recording.attributes["repaired_stamps"]
     if "clock" in recording.attributes:

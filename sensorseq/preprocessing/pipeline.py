@@ -3,6 +3,7 @@
 import importlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, overload
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.checks import check_random_state
-from sensorseq.errors import ArgumentError, check_choice, noting, warn_caller
+from sensorseq.errors import ArgumentError, SplitError, check_choice, noting, warn_caller
 from sensorseq.preprocessing.configuration import (
     PrepareConfiguration,
     make_configuration,
@@ -33,6 +34,7 @@ from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.odd_values import describe_odd_values, measure_odd_values
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.preprocessing.sensors import check_native_rates, prepare_sensors
+from sensorseq.preprocessing.split.simultaneous import Covered, find_simultaneous
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.steps.derive import DERIVE, DerivedSteps, channel_rates, derive_steps
 from sensorseq.recording import Channel, Recording, sample_rate_of
@@ -266,6 +268,11 @@ class PreparePipeline:
         names = [recording.recording_id for recording in given]
         for text in describe_odd_values(names, [*map(measure_odd_values, given)]):
             warn_caller(text)
+        group_of: dict[str, str] = {}
+        if simultaneous := find_simultaneous(map(Covered.of, given)):
+            warn_caller(str(simultaneous))
+            group_of = simultaneous.group_of
+            given = [replace(one, group=group_of.get(one.recording_id, one.group)) for one in given]
         rate, source = self.plan.rate_of(given)
         self.use_derived(given[0].channels, channel_rates(given[0]), rate)
         pieces_of = [self.plan.pieces(recording, rate) for recording in given]
@@ -274,7 +281,10 @@ class PreparePipeline:
         own_rates = [sample_rate_of(recording) for recording in given]
         lookahead_s = self.plan.lookahead_s(given[0].channels, own_rates, rate)
         held = _HeldWindows(windows, self.plan, pieces, rate)
-        learned = self.plan.learn(held, lookahead_s, allow_constant=allow_constant)
+        with noting(str(simultaneous), SplitError) if simultaneous else nullcontext():
+            learned = self.plan.learn(
+                held, lookahead_s, None, group_of, allow_constant=allow_constant
+            )
         windows = record_cut(
             learned.windows.windows, self.configuration, given, pieces_of, rate, source
         )

@@ -4,7 +4,7 @@ Shared by preparation in memory and to files.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -160,6 +160,7 @@ class PreparationPlan(RecordingPlan):
         windows: _Windows,
         lookahead_s: float,
         known: NDArray[np.str_] | None = None,
+        group_of: Mapping[str, str] | None = None,
         *,
         allow_constant: bool = False,
     ) -> Learned[_Windows]:
@@ -167,7 +168,8 @@ class PreparationPlan(RecordingPlan):
 
         `lookahead_s` is how far filters look beyond the end of a window; the embargo must be at
         least this long. `known` has the parts that are already decided, and ``""`` for the rest.
-        Unless `allow_constant`, constant channels that give the class are refused.
+        Unless `allow_constant`, constant channels that give the class are refused. `group_of` has
+        the recordings that a split by recording keeps together, because they cover the same time.
         """
         if windows.table.y is not None:
             check_unlabeled(windows.table.y, "the class", labels_way_out=True)
@@ -176,9 +178,12 @@ class PreparationPlan(RecordingPlan):
                 self._refuse_label_channels(windows, None)
             return Learned(windows)
         shares = tuple(float(share) for share in self.learning.split)
-        split = self._assign_parts(windows.table, shares, lookahead_s, known)
         table = windows.table
-        together = table.groups if self.learning.split_by == "group" else table.recording_id
+        together = table.groups
+        if self.learning.split_by != "group":
+            known_groups, ids = group_of or {}, table.recording_id.tolist()
+            together = np.array([known_groups.get(name, name) for name in ids])
+        split = self._assign_parts(table, together, shares, lookahead_s, known)
         evenness = describe_split(table.y, together, split, shares)
         if self.cuts_training_anew:
             windows, split = windows.with_training_anew(split)
@@ -196,6 +201,7 @@ class PreparationPlan(RecordingPlan):
     def _assign_parts(
         self,
         table: WindowTable,
+        together: NDArray[Any],
         shares: tuple[float, ...],
         lookahead_s: float,
         known: NDArray[np.str_] | None,
@@ -214,13 +220,7 @@ class PreparationPlan(RecordingPlan):
             return split_by_time(
                 table.recording_id, table.start_s, window_s, shares, embargo_s, table.y, known
             )
-        return split_by_group(
-            table.y,
-            table.recording_id if self.learning.split_by == "recording" else table.groups,
-            shares,
-            self.learning.random_state,
-            known,
-        )
+        return split_by_group(table.y, together, shares, self.learning.random_state, known)
 
     def _refuse_label_channels(self, windows: _CutWindows, split: NDArray[np.str_] | None) -> None:
         """Raise if constant channels give the class; warn if that is not certain."""

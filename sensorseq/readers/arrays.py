@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from sensorseq.checks import check_unpacked
@@ -25,6 +26,7 @@ from sensorseq.readers.columns import (
     read_recording,
     refuse_windows,
     refusing_content,
+    table_of,
     texts_of_numbers,
 )
 from sensorseq.readers.mat5 import read_mat5
@@ -128,6 +130,19 @@ class ArraysTable(Table):
         if given.dtype.kind in "US":
             return list(given.astype(np.str_).tolist())
         raise RecordingError(f"{self.path}: {name!r} holds {given.dtype}, no labels.")
+
+    def as_arrow(self, words: str) -> pa.Table:
+        """Return the arrays that are as long as `words`, the columns of matrices by themselves."""
+        n_rows = len(self._arrays[words].ravel())
+        columns: dict[str, NDArray[Any]] = {}
+        for name in self.names:
+            array = self._arrays[name]
+            if array.ndim == 2 and n_rows in array.shape:
+                table = array if len(array) == n_rows else array.T
+                columns |= {f"{name}[{i}]": values for i, values in enumerate(table.T)}
+            elif array.shape == (n_rows,):
+                columns[name] = array
+        return table_of(self.path, columns, words)
 
 
 def list_arrays(path: Path) -> list[Topic]:

@@ -2,8 +2,8 @@
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean, refusing
@@ -27,6 +28,12 @@ from sensorseq.io.scratch import (
     rows_where,
 )
 from sensorseq.options import ReadOptions
+from sensorseq.readers.interleaved import (
+    codes_of_numbers,
+    has_blocks,
+    has_interleaved_clocks,
+    names_sensors,
+)
 from sensorseq.readers.stamps import Stamps
 from sensorseq.readers.suffixes import stem_of
 from sensorseq.recording import TIME_COLUMNS, UNITS, Channel, LabelSpan, Recording
@@ -43,6 +50,7 @@ _NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # or as named b
 _NUMBER = re.compile(r"[-+]?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][-+]?\d{1,2})?")
 _FEWEST_ROWS = 30  # fewer rows may increase by chance
 _SAME_CLOCK = 0.01
+_MOST_ROWS = 1 << 18  # from the beginning of a file, in which its sensors are looked for
 
 
 def refusing_content(path: Path) -> AbstractContextManager[None]:
@@ -233,15 +241,30 @@ class Table:
         """Return a column as the label of each sample."""
         raise NotImplementedError
 
+    def as_arrow(self, words: str) -> pa.Table:
+        """Return all columns in memory: `words` as labels, others by the kind of their values."""
+        raise NotImplementedError
+
+    def text_column(self, path: Path, name: str) -> "TextColumn":
+        """Return a converter of a column of strings to numbers; errors name the path."""
+        return TextColumn(path, name)
+
 
 Opens = Callable[[Path, ReadOptions], AbstractContextManager[Table]]
 """Opens a file as a table."""
 
 
 def read_recording(
-    opens: Opens, path: str | PathLike[str], options: ReadOptions, origin: Origin
+    opens: Opens,
+    path: str | PathLike[str],
+    options: ReadOptions,
+    origin: Origin,
+    known: Collection[str] = (),
 ) -> Recording:
-    """Read the recording in a file; `opens` opens it as a table."""
+    """Read the recording in a file; `opens` opens it as a table.
+
+    The columns that are `known` to be channels do not name the sensors of rows.
+    """
     path, label_column = Path(path), options.label_column
     with refusing_content(path), opens(path, options) as table:
         where, time_name = table.path, table.time_name(options)
@@ -249,6 +272,7 @@ def read_recording(
         labels = None if label_column is None else table.labels(label_column)
         names = [name for name in table.names if name not in (time_name, label_column)]
         columns, stamps = table.read(names, time_name, options)
+        check_one_sensor(table, columns, stamps.seconds, known)
         return make_recording(
             where, Content(columns, stamps, time_name, table.units, labels), options, origin
         )
@@ -263,14 +287,76 @@ def read_timestamps(
         time_name = table.time_name(options)
         t = table.read([], time_name, options)[1].seconds
         names = [name for name in table.names if name not in (time_name, options.label_column)]
-        plan = check_timestamps(
-            table.path,
-            t,
-            time_name,
-            lambda: table.read(names, time_name, options)[0],
-            repair_stamps=bool(options.repair_stamps),
-        )
+        try:
+            plan = check_timestamps(
+                table.path,
+                t,
+                time_name,
+                lambda: table.read(names, time_name, options)[0],
+                repair_stamps=bool(options.repair_stamps),
+            )
+        except RecordingError:
+            check_one_sensor(table, table.read(names, time_name, options)[0], t)
+            raise
         return t if plan is None else plan.repaired_s()
+
+
+def check_one_sensor(
+    table: Table,
+    columns: Columns,
+    timestamps_s: NDArray[np.float64],
+    known: Collection[str] = (),
+) -> None:
+    """Raise if a column names the sensor of each row, so that the rows make no single signal.
+
+    Or if it names the recording, where the time begins again. Columns `known` to be channels are
+    not looked at.
+    """
+    t = np.asarray(timestamps_s[:_MOST_ROWS])
+    if len(t) < 2 or not np.isfinite(t).all():
+        return
+    is_in_order = bool((np.diff(t) > 0).all())
+    numbers = {n: np.asarray(x[: len(t)]) for n, x in columns.items() if x is not None}
+    for name in columns:
+        codes: NDArray[np.integer] | None
+        if name in known:
+            continue
+        if name in numbers:
+            others = {other: x for other, x in numbers.items() if other != name}
+            is_found = names_sensors(name, numbers[name], t, others)
+            keep = f", or name it in `channels` if {name!r} is measured"
+            codes = None if is_in_order else codes_of_numbers(numbers[name])
+            texts = [] if codes is None else texts_of_numbers(np.unique(numbers[name]))
+        else:
+            codes, texts = _codes_of_words(table, name, len(t))
+            is_found = codes is not None and has_interleaved_clocks(codes, t)
+            keep = ""
+        if is_found:
+            texts = texts or texts_of_numbers(np.unique(numbers[name]))
+            raise RecordingError(
+                f"{table.path}: column {name!r} names the sensor of each row ({listed(texts, 6)});"
+                " rows of several sensors are not one signal. Read each sensor by itself with"
+                f" sensor_column={name!r}{keep}."
+            )
+        if codes is not None and not is_in_order and has_blocks(codes, t):
+            raise RecordingError(
+                f"{table.path}: the time begins again wherever column {name!r} changes"
+                f" ({listed(texts, 6)}). Use sensor_column={name!r} if it names sensors; if it"
+                f" names recordings, read this file alone with recording_column={name!r}."
+            )
+
+
+def _codes_of_words(
+    table: Table, name: str, n_rows: int
+) -> tuple[NDArray[np.integer] | None, list[str | None]]:
+    """Return a column of words as numbers, and the words; None if a row has none."""
+    with suppress(RecordingError):  # neither words nor numbers
+        coded = CodedLabels.of(table.labels(name))
+        codes = np.asarray(coded.codes[:n_rows])
+        is_blank = np.array([not (text or "").strip() for text in coded.names], bool)
+        if len(codes) == n_rows and not is_blank[codes].any():
+            return codes, list(coded.names)
+    return None, []
 
 
 class Content(NamedTuple):
@@ -501,6 +587,18 @@ def check_label_column(
             f"{path}: its folder or manifest gives the label {label!r}, and"
             f" label_column={label_column!r} labels its samples; use only one of them."
         )
+
+
+def table_of(path: Path, columns: Mapping[str, NDArray[Any]], words: str) -> pa.Table:
+    """Return arrays as a table of rows, if all are as long as that of `words`."""
+    n_rows = len(columns[words])
+    for name, values in columns.items():
+        if len(values) != n_rows:
+            raise RecordingError(
+                f"{path}: {words!r} has {n_rows} rows and {name!r} {len(values)}; a column that"
+                " names the sensors of rows needs one entry for each row."
+            )
+    return pa.table({n: x.tolist() if x.dtype.kind in "OUS" else x for n, x in columns.items()})
 
 
 def is_missing(values: NDArray[np.float64]) -> bool:

@@ -166,20 +166,7 @@ def read_csv_table(path: Path, words: str, form: CsvFormat) -> pa.Table:
     """Read all columns: one as strings, the others as numbers if all their fields are."""
     file = CsvTable(path, ReadOptions(**form._asdict()))
     check_names(path, [words], file.names)
-    table = file.words([words])
-    for name in file.names:
-        if name == words:
-            continue
-        try:
-            column = file.table([name], pa.float64())[name]
-        except pa.ArrowInvalid:
-            column = file.words([name])[name]
-        else:
-            if (first := column[0].as_py()) is not None and abs(first) >= EXACT:
-                with suppress(pa.ArrowInvalid):
-                    column = file.table([name], pa.int64())[name]
-        table = table.append_column(name, column.combine_chunks())
-    return table
+    return file.as_arrow(words)
 
 
 class CsvTable(Table):
@@ -468,6 +455,27 @@ class CsvTable(Table):
 
         (codes,) = self._arrays([name], self._words([name]), np.int32, codes_of)
         return CodedLabels(codes, list(position))
+
+    def as_arrow(self, words: str) -> pa.Table:
+        """Read all columns: one as strings, the others as numbers if all their fields are."""
+        table = self.words([words])
+        for name in self.names:
+            if name == words:
+                continue
+            try:
+                column = self.table([name], pa.float64())[name]
+            except pa.ArrowInvalid:
+                column = self.words([name])[name]
+            else:
+                if (first := column[0].as_py()) is not None and abs(first) >= EXACT:
+                    with suppress(pa.ArrowInvalid):
+                        column = self.table([name], pa.int64())[name]
+            table = table.append_column(name, column.combine_chunks())
+        return table
+
+    def text_column(self, path: Path, name: str) -> TextColumn:
+        """Return a converter that knows how the file's numbers are written."""
+        return self._form.text_column(path, name)
 
     def table(self, names: list[str], type_: pa.DataType) -> pa.Table:
         """Read columns with a common type."""

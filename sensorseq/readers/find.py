@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known
+from sensorseq.io.pair_pattern import PairPattern
 from sensorseq.io.remote import is_url, listing
 from sensorseq.options import CSV_FORM, LISTING, ReadOptions, takes_read_options
 from sensorseq.readers.columns import as_float, as_label
@@ -55,6 +56,10 @@ class RecordingSource:
     is_sensor : bool
         True for one of several sensors, whose timestamps are kept on the clock they share, though
         too precise for a float.
+    sensor_column : str or None
+        The column that names the sensor of each row.
+    row_sensor : str
+        The only sensor whose rows are its own; empty for all.
     missing_sensors : tuple of str
         Sensors that other recordings have and that have no file here.
     root : Path
@@ -85,6 +90,8 @@ class RecordingSource:
     labelled_by: str | None = None
     channels: tuple[str, ...] = ()
     is_sensor: bool = False
+    sensor_column: str | None = None
+    row_sensor: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -139,9 +146,9 @@ def find_recordings(
         Folder, manifest or recording; or the URL of one, which fsspec lists.
     options : ReadOptions, optional
         `files`, `pair`, `labels`, `exclude`, `manifest`, `recording_column`, `group_column`,
-        `label_column`, `encoding`, `delimiter`, `decimal`, `no_header` and `names` are used, and
-        can be given by name. If a long table's recording has several classes, `read_source` makes
-        label spans of them. A manifest may also be written as usual.
+        `sensor_column`, `label_column`, `encoding`, `delimiter`, `decimal`, `no_header` and `names`
+        are used, and can be given by name. If a long table's recording has several classes,
+        `read_source` makes label spans of them. A manifest may also be written as usual.
     ignore : path-like, optional
         A file in the folder that is no recording, such as the file that is prepared from them.
 
@@ -159,6 +166,11 @@ def find_recordings(
         If a pattern, label or exclusion matches nothing, or `pair` lacks a placeholder.
     """
     form = CsvFormat.of(options).check()
+    if options.pair is not None and options.sensor_column is not None:
+        raise ArgumentError(
+            f"pair={options.pair!r} joins files of one sensor each, and"
+            f" sensor_column={options.sensor_column!r} is for files of several; use one of them."
+        )
     if is_url(path):
         return _at_url(os.fspath(path), options)
     root, patterns, excluded = Path(path), _as_list(options.files), _as_list(options.exclude)
@@ -169,7 +181,8 @@ def find_recordings(
     elif (table := _find_manifest(root, options.manifest, form)) is not None:
         sources, root = _from_manifest(table, form, options.label_column), table.parent
     elif root.is_dir():
-        sources = _from_folders(root, excluded, ignore)
+        depth = 1 if options.pair is None else PairPattern(options.pair).depth
+        sources = _from_folders(root, excluded, ignore, depth)
     elif root.exists():
         known_suffix_of(root)
         if options.pair is not None:
@@ -206,7 +219,21 @@ def find_recordings(
                 f" {source.recording_id!r}; rename one or narrow `files`."
             )
     sources = [replace(source, form=form) for source in sources]
+    sources = _with_sensors(sources, options.sensor_column)
     return sources if are_listed else sorted(sources, key=lambda s: s.recording_id)
+
+
+def _with_sensors(
+    sources: list[RecordingSource], sensor_column: str | None
+) -> list[RecordingSource]:
+    """Return sources whose rows are of several sensors, if a column names these."""
+    for source in sources:
+        if sensor_column is not None and source.is_log:
+            raise ArgumentError(
+                f"sensor_column={sensor_column!r} is for tables; {source.names[0]} is a robot log,"
+                " whose topics are its sensors."
+            )
+    return [replace(source, sensor_column=sensor_column) for source in sources]
 
 
 def check_form_is_used(
@@ -456,8 +483,9 @@ def _check_spans(table: Path, rows: list[_SpanRow]) -> tuple[LabelSpan, ...]:
 
 
 def _from_folders(
-    root: Path, excluded: Iterable[str], ignore: str | os.PathLike[str] | None
+    root: Path, excluded: Iterable[str], ignore: str | os.PathLike[str] | None, depth: int = 1
 ) -> list[RecordingSource]:
+    """List the files below a folder; the last `depth` names of a path are no class."""
     sources, ignored = [], None if ignore is None else os.path.realpath(ignore)
     for folder, folders, names in os.walk(root):
         here = Path(folder)
@@ -486,7 +514,7 @@ def _from_folders(
                 raise RecordingError(
                     f"{file}: the name is not UTF-8 text; rename the file."
                 ) from error
-            label = relative.parts[0] if len(relative.parts) > 1 else None
+            label = relative.parts[0] if len(relative.parts) > depth else None
             recording_id = _without_suffix(relative)
             sources.append(RecordingSource(recording_id, (file,), label, recording_id, root=root))
     return sources
@@ -709,7 +737,7 @@ def _of_labels(
 def _paired(
     sources: list[RecordingSource], pair: str, patterns: list[str]
 ) -> list[RecordingSource]:
-    expression = _pair_expression(pair)
+    pattern = PairPattern(pair)
     order: dict[str, int] = {}
     sensors_of: dict[str, list[tuple[str, RecordingSource]]] = {}
 
@@ -718,17 +746,19 @@ def _paired(
 
     for source in sorted(sources, key=first_match):
         (path,) = source.paths
-        # `.*` is the format's suffix, because a recording's name may contain a dot.
-        found = expression.fullmatch(stem_of(path) if pair.endswith(".*") else path.name)
+        (relative,) = map(Path, source.relative_paths)
+        names = relative.parts
+        if len(names) < pattern.depth:  # its folders are above the given one
+            names = (path.parent.resolve() / path.name).parts
+        last = stem_of(path) if pattern.is_of_stem else path.name
+        found = pattern.match((*names[:-1], last))
         if found is None:
             raise RecordingError(
                 f"{path}: does not match pair={pair!r}; correct the pattern or narrow `files`."
             )
-        sensor, name = found["sensor"], found["recording"]
-        order.setdefault(sensor, len(order))
-        (relative,) = source.relative_paths
-        recording_id = (Path(relative).parent / name).as_posix()
-        sensors_of.setdefault(recording_id, []).append((sensor, source))
+        order.setdefault(found.sensor, len(order))
+        recording_id = Path(*relative.parts[: -pattern.depth], found.recording).as_posix()
+        sensors_of.setdefault(recording_id, []).append((found.sensor, source))
     return [
         _joined_source(recording_id, parts, order, pair)
         for recording_id, parts in sensors_of.items()
@@ -773,21 +803,3 @@ def _joined_source(
         sensors=tuple(sensors),
         missing_sensors=tuple(sensor for sensor in order if sensor not in sensors),
     )
-
-
-def _pair_expression(pair: str) -> re.Pattern[str]:
-    for placeholder in ("{sensor}", "{recording}"):
-        if pair.count(placeholder) != 1:
-            raise ArgumentError(
-                f"pair={pair!r} must contain {placeholder} once, as in"
-                " '{sensor}_{recording}.*'."
-            )
-    pattern = re.escape(pair.removesuffix(".*"))
-    for placeholder, expression in (
-        (re.escape("{sensor}"), "(?P<sensor>.+?)"),
-        (re.escape("{recording}"), "(?P<recording>.+)"),
-        (re.escape("*"), ".*"),
-        (re.escape("?"), "."),
-    ):
-        pattern = pattern.replace(placeholder, expression)
-    return re.compile(pattern)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError
@@ -26,6 +27,7 @@ from sensorseq.readers.columns import (
     numbers_of_texts,
     read_recording,
     refuse_windows,
+    table_of,
     texts_of_numbers,
 )
 from sensorseq.readers.stamps import Stamps, seconds_of
@@ -188,6 +190,20 @@ class _Hdf5Table(Table):
             return words
         numbers = self._numbers([name], None)[name]
         return [] if numbers is None else texts_of_numbers(numbers)
+
+    def as_arrow(self, words: str) -> pa.Table:
+        """Return the columns as long as that of the words, with the types of their datasets."""
+        n_samples = self._n_samples(words)
+        names = [name for name in self.names if self._n_samples(name) == n_samples]
+        stored = {
+            of: self._found[of].dataset[()] for of, _ in (self._place[name] for name in names)
+        }
+        columns = {}
+        for name in names:
+            of, at = self._place[name]
+            table = stored[of] if stored[of].ndim == 1 or self._upright[of] else stored[of].T
+            columns[name] = table if table.ndim == 1 else table[:, at]
+        return table_of(self.path, columns, words)
 
     def _n_samples(self, column: str) -> int:
         of = self._place[column][0]

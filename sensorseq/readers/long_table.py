@@ -1,6 +1,7 @@
-"""Read recordings from one long table: CSV or Parquet with a column that names the recording."""
+"""Read the rows of one recording, or of one sensor, by a column that names it."""
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sensorseq.errors import RecordingError
-from sensorseq.readers.columns import TextColumn, as_label, check_names
+from sensorseq.readers.columns import Table, TextColumn, as_float, as_label, check_names
 from sensorseq.readers.csv import USUAL_FORM, CsvFormat, read_csv_table, read_csv_words
 from sensorseq.readers.parquet import ArrowTable, as_labels, names_in, opened, without_blanks
 
@@ -98,6 +99,32 @@ def open_rows(path: Path, rows: TableRows) -> ArrowTable:
     channels = [name for name in table.column_names if name not in rows.not_channels]
     texts = TextColumn if path.suffix == ".parquet" else rows.form.text_column
     return ArrowTable(rows.where(path), table.select(channels), texts)
+
+
+def rows_of_sensors(table: Table, column: str) -> dict[str, ArrowTable]:
+    """Return the rows of each sensor that a column names; a number is named after the column."""
+    path = table.path
+    check_names(path, [column], table.names)
+    whole = table.as_arrow(column)
+    texts = pc.utf8_trim_whitespace(_texts(path, column, whole))
+    if texts.null_count or (row := pc.index(texts, "").as_py()) >= 0:
+        row = texts.to_pylist().index(None) if texts.null_count else row
+        raise RecordingError(
+            f"{path}, row {row + 1}: column {column!r} is empty; name the sensor of every row."
+        )
+    found: dict[str, ArrowTable] = {}
+    for text in sorted(pc.unique(texts).to_pylist(), key=_by_number):
+        sensor = f"{column}_{text}" if as_float(text) is not None else str(text)
+        rows = whole.filter(pc.equal(texts, text)).drop_columns([column]).combine_chunks()
+        where = Path(f"{path} ({column} {text!r})")
+        found[sensor] = ArrowTable(where, rows, table.text_column)
+        found[sensor].units |= table.units
+    return found
+
+
+def _by_number(text: str) -> tuple[float, str]:
+    number = as_float(text)
+    return (math.inf if number is None else number, text)
 
 
 def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:

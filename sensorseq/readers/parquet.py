@@ -79,6 +79,14 @@ class ArrowTable(Table):
         super().__init__(path, table.column_names, units)
         self._table, self._text_column = table, text_column
 
+    def text_column(self, path: Path, name: str) -> TextColumn:
+        """Return a converter of the kind that was given."""
+        return self._text_column(path, name)
+
+    def as_arrow(self, words: str) -> pa.Table:
+        """Return the table with all its rows in memory."""
+        return self._table if isinstance(self._table, pa.Table) else self._table.in_memory()
+
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
     ) -> tuple[Columns, Stamps]:
@@ -203,6 +211,10 @@ class _StoredTable:
     schema: pa.Schema
     folder: Path | None
     names: Mapping[str, str]  # by column, the name in the file
+
+    def in_memory(self) -> pa.Table:
+        with opened(self.path) as file:
+            return file.read(use_threads=False)
 
     def select(self, names: list[str]) -> "pa.Table | _StoredTable":
         if self.folder is not None:

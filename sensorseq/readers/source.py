@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,17 @@ from sensorseq.readers.arrays import ArraysTable
 from sensorseq.readers.columns import (
     Opens,
     Origin,
+    Table,
     read_recording,
     read_timestamps,
+    refusing_content,
     without_counters,
 )
 from sensorseq.readers.csv import CsvTable
 from sensorseq.readers.find import RecordingSource, keep_spans
 from sensorseq.readers.hdf5 import open_hdf5
 from sensorseq.readers.join import from_origin, join_sensors
-from sensorseq.readers.long_table import digest_rows, open_rows
+from sensorseq.readers.long_table import digest_rows, open_rows, rows_of_sensors
 from sensorseq.readers.parquet import open_parquet
 from sensorseq.readers.robot_logs import (
     list_topics,
@@ -90,19 +92,30 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
             )
         )
     use = _for_files(source, replace(options, label_column=label_column, units=None))
-    origin = Origin(source.recording_id, source.group, source.label)
+    origin, sensors = Origin(source.recording_id, source.group, source.label), source.sensors
+    known = channels or ()
     if source.is_log:  # it has many topics, so only the requested ones are read
         parts = [read_robot_log(source.paths, use, **origin._asdict())]
+    elif source.sensor_column is not None:
+        opened = _open_sensors(source, use, known)
+        sensors, (path,) = tuple(opened), source.paths
+        parts = [read_recording(one, path, use, origin, known) for one in opened.values()]
+        parts = [_named_after(part, name) for name, part in zip(sensors, parts, strict=True)]
     else:
-        parts = [read_recording(_opens(source, path), path, use, origin) for path in source.paths]
+        parts = [
+            read_recording(_opens(source, path), path, use, origin, known) for path in source.paths
+        ]
     if channels is None and not source.is_log:
         parts = [without_counters(part) for part in parts]
     recording = from_origin(parts[0], 0) if source.is_sensor else parts[0]
     if len(parts) > 1:
         try:
-            recording = join_sensors(parts, source.sensors)
+            recording = join_sensors(parts, sensors)
         except RecordingError as error:
             raise RecordingError(f"{_named(source)}: {error}") from error
+        # of one file with labels, the sensor with the most samples knows best when they change
+        spans = max(parts, key=lambda part: part.n_samples).label_spans
+        recording = replace(recording, label_spans=spans)
     if source.label_spans:
         recording = replace(recording, label_spans=source.label_spans)
     elif label_column is not None:
@@ -154,6 +167,9 @@ def _read_rate(source: RecordingSource, options: ReadOptions) -> float:
     use = _for_files(source, options)
     if source.is_log:
         files = [read_robot_log_timestamps(source.paths, use)]
+    elif source.sensor_column is not None:
+        (path,), opened = source.paths, _open_sensors(source, use, options.channels or ())
+        files = [read_timestamps(one, path, use) for one in opened.values()]
     else:
         files = [read_timestamps(_opens(source, path), path, use) for path in source.paths]
     rates = [1.0 / sample_period(stamps) for stamps in files if len(stamps) > 1]
@@ -167,13 +183,40 @@ def _opens(source: RecordingSource, path: Path) -> Opens:
     return _TABLES[known_suffix_of(path)]
 
 
+def _open_sensors(
+    source: RecordingSource, options: ReadOptions, channels: Sequence[str] = ()
+) -> dict[str, Opens]:
+    """Return how to open the rows of each sensor that a column of the file names.
+
+    If channels are chosen, of the sensors that have some: others may cover less time.
+    """
+    (path,), column = source.paths, source.sensor_column
+    assert column is not None
+    held = replace(options, channels=None, scratch=None)  # its rows are sorted in memory
+    with refusing_content(path), _opens(source, path)(path, held) as table:
+        found = rows_of_sensors(table, column)
+
+    def opens(table: Table) -> Opens:
+        return lambda path, options: nullcontext(table)
+
+    chosen = [name for name in found if any(one.startswith(f"{name}.") for one in channels)]
+    chosen = [source.row_sensor] if source.row_sensor else chosen or list(found)
+    return {name: opens(found[name]) for name in chosen}
+
+
+def _named_after(recording: Recording, sensor: str) -> Recording:
+    """Name the channels after the sensor, whatever the other sensors of the file have."""
+    named = [replace(channel, name=f"{sensor}.{channel.name}") for channel in recording.channels]
+    return replace(recording, channels=tuple(named))
+
+
 def by_sensor(
     sources: Iterable[RecordingSource],
     channels: Sequence[str] | None = None,
     *,
     salvage: bool = False,
 ) -> dict[str, list[RecordingSource]]:
-    """Return the sources of each sensor: files that `pair` joined, or topics of robot logs.
+    """Return the sources of each sensor: joined files, rows of a table, or topics of robot logs.
 
     Of logs, the topics of these `channels`, or all with numbers. To `salvage`, a log that cannot be
     listed is taken to have every topic, so that reading it tells what is left.
@@ -196,6 +239,10 @@ def by_sensor(
             for name, path in zip(source.sensors, source.paths, strict=True):
                 one = replace(source, paths=(path,), sensors=(), missing_sensors=())
                 parts[name] = replace(one, is_sensor=True)
+        elif source.sensor_column is not None:
+            with at_hand(source) as near:
+                names = _open_sensors(near, _for_files(near, ReadOptions()))
+            parts = {name: replace(source, row_sensor=name, is_sensor=True) for name in names}
         elif source.is_log:
             try:
                 parts = _topics(source, channels)
@@ -206,8 +253,8 @@ def by_sensor(
         else:
             raise RecordingError(
                 f"{source.names[0]}: is not one of several sensors' files; native_rates needs"
-                " `files` for each sensor and `pair`, such as '{sensor}_{recording}.*', or robot"
-                " logs."
+                " `files` for each sensor and `pair`, such as '{sensor}_{recording}.*', or"
+                " `sensor_column`, or robot logs."
             )
         for name, one in parts.items():
             found.setdefault(name, []).append(one)
