@@ -51,7 +51,8 @@ def since_first(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
 
     def is_off(at: int, stop: int) -> NDArray[np.bool_]:
         since = stamps[at:stop] - first
-        return np.abs(since - np.round(since, digits)) > resolution
+        off: NDArray[np.bool_] = np.abs(since - np.round(since, digits)) > resolution
+        return off
 
     if is_large and not scratch.count_where(is_off, len(stamps), stamps)[0]:
         return scratch.map_blocks(lambda t: np.round(t - first, digits), stamps, np.float64)

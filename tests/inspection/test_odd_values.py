@@ -218,7 +218,7 @@ def test_inspect_and_prepare_and_the_pipeline_say_the_same(folder, tmp_path):
     (text,) = prepare(folder, tmp_path / "h.h5", window_s=2, channels=["heading"]).odd_values
     assert text == wraps
     made = [read_source(source) for source in find_recordings(folder)]
-    with pytest.warns(UserWarning) as warned:
+    with pytest.warns(UserWarning, match=": ") as warned:
         PreparePipeline(window_s=2).prepare(made)
     assert [str(one.message) for one in warned] == [
         text.replace("saw/4.csv", "saw/4").replace("drill/0.csv", "drill/0")

@@ -115,8 +115,8 @@ def find_odd_values(measured: Sequence[OddFacts]) -> list[OddValues]:
     rows_of: dict[tuple[str, str], list[tuple[int, Sequence[float]]]] = defaultdict(list)
     for at, channels in enumerate(measured):
         for name, kinds in channels.items():
-            for kind, rows in kinds.items():
-                rows_of[kind, name] += [(at, row) for row in rows]
+            for kind, own in kinds.items():
+                rows_of[kind, name] += [(at, row) for row in own]
     found = []
     for (kind, name), rows in rows_of.items():
         figures: dict[int, str] = {}
@@ -330,4 +330,5 @@ def _shape(segments: Floats) -> NDArray[np.float64]:
     power = (np.abs(np.fft.rfft(moving * window)) ** 2).mean(axis=0)[1:-1]
     decades = np.log10(np.maximum(power, power.max() * 1e-12))
     bands = np.array([band.mean() for band in np.array_split(decades, N_BANDS)])
-    return bands - bands.mean()
+    shape: NDArray[np.float64] = bands - bands.mean()
+    return shape
