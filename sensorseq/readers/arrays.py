@@ -230,10 +230,12 @@ def _time(
             return "" if facts else _RATE, Stamps(np.arange(n_samples) / rate_hz, facts)
     if len(usual) != 1:
         found = f"several times ({', '.join(usual)})" if usual else "no array time or time_s"
-        way_out = "" if usual else ", or the rate of the rows with `sample_rate_hz`"
+        way_out = "choose `channels` of one time"
+        if not usual:
+            way_out = "or, if there is none, the rate of the rows with `sample_rate_hz`"
         raise RecordingError(
             f"{path}: has {found}; its vectors are {listed(vectors) or 'none'}. Give the time with"
-            f" `time_column`{way_out}, choose `channels` of one time, or store an array '{_RATE}'."
+            f" `time_column`, {way_out}, or store an array '{_RATE}'."
         )
     stamps = vectors[usual[0]]
     texts = stamps.dtype.kind not in _NUMBERS + "mM"

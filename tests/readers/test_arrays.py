@@ -322,7 +322,9 @@ def test_rows_without_a_time_are_a_given_rate_apart(write, along):
     np.testing.assert_array_equal(recording.values[:, 0], ACC[:, 2])
     assert [span.label for span in recording.label_spans] == ["0", "1", "2"]
     assert recording.attributes["clock"] == {"sample_rate_hz": 200.0}
-    with pytest.raises(RecordingError, match="or the rate of the rows with `sample_rate_hz`"):
+    with pytest.raises(
+        RecordingError, match="if there is none, the rate of the rows with `sample_rate_hz`"
+    ):
         read_arrays(path, **given)
     stored = read_arrays(write({"emg": ACC, "sample_rate_hz": 50.0}), sample_rate_hz=200)
     assert stored.median_sample_rate_hz == pytest.approx(50)
