@@ -133,9 +133,9 @@ def split_parts(
             continue
         for part in dict.fromkeys(parts):
             rest = role.removeprefix("val_")
-            own_role = rest if role_of(f"{part} loss") == "loss" else f"val_{rest}"
-            if moved(name, part) in names and (own_role == role or own_role not in columns):
-                renamed[own_role] = moved(name, part)
+            of_part = rest if role_of(f"{part} loss") == "loss" else f"val_{rest}"
+            if moved(name, part) in names and (of_part == role or of_part not in columns):
+                renamed[of_part] = moved(name, part)
     return split, renamed, parts
 
 
@@ -173,8 +173,8 @@ def count_epochs(parts: Sequence[str]) -> list[int]:
             seen[part] += 1
             epochs.append(seen[part])
         return epochs
-    epochs, current = [], 1
-    there: set[str] = set()
+    current, there = 1, set[str]()
+    epochs = []
     for part in parts:
         if part in there:
             current, there = current + 1, set()
