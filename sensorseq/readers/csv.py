@@ -453,7 +453,7 @@ class CsvTable(Table):
             codes: NDArray[np.int32] = np.array(known, np.int32)[coded.indices.to_numpy()]
             return codes
 
-        (codes,) = self._arrays([name], self._words([name]), np.int32, codes_of)
+        (codes,) = self._arrays([name], self._words([name], _EMPTY), np.int32, codes_of)
         return CodedLabels(codes, list(position))
 
     def as_arrow(self, words: str) -> pa.Table:
@@ -485,12 +485,15 @@ class CsvTable(Table):
     def words(self, names: list[str]) -> pa.Table:
         """Read columns as strings."""
         return pa.Table.from_batches(
-            self._words(names), pa.schema([(name, pa.string()) for name in names])
+            self._words(names, _EMPTY), pa.schema([(name, pa.string()) for name in names])
         )
 
-    def _words(self, names: list[str]) -> Iterator[pa.RecordBatch]:
+    def _words(
+        self, names: list[str], null_values: list[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield columns as strings; by default words for missing numbers, such as NA, are null."""
         try:
-            yield from self._read(names, pa.string(), None)
+            yield from self._read(names, pa.string(), null_values)
         except pa.ArrowInvalid as error:
             hint = " Every row needs one field for each column."
             hint = OTHER_ENCODING if "UTF8" in str(error) else hint
@@ -509,7 +512,6 @@ class CsvTable(Table):
             column_types=dict.fromkeys(names, type_),
             include_columns=names,
             null_values=null_values,
-            # A field of a string column is unchanged; only an empty one is missing.
             strings_can_be_null=True,
             decimal_point=self._form.decimal or ".",
         )
@@ -646,5 +648,6 @@ _FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\f\v]*[\r\n])*([^\r\n]*)")
 _BLANKS = re.compile(rb'("[^"]*")|[ \t]+')
 _MOST_LINES_BEFORE = 50
 _NOT_BLANK = re.compile(rb"\S")
+_EMPTY = [""]  # null as a label or an id; null, NA or nan may be a class
 _BLOCK_BYTES = 1 << 20  # bytes of text parsed at once
 _GZIP_RATIO = 8  # highest compression ratio of numeric tables

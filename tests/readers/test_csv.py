@@ -6,9 +6,11 @@ import pyarrow.csv
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import write_csv
 
 from sensorseq._signal import read_numbers
 from sensorseq.errors import RecordingError
+from sensorseq.readers import read_recordings
 from sensorseq.readers.csv import read_csv
 
 
@@ -218,3 +220,20 @@ def test_usual_spellings_are_not_left_to_arrow():
 )
 def test_a_text_that_is_no_table_of_plain_numbers_is_not_read_as_one(text):
     assert read_numbers(text.encode(), 0, [True, True]) is None
+
+
+@pytest.mark.parametrize("word", ["null", "NULL", "NA", "N/A", "nan", "None", "#N/A"])
+def test_a_class_whose_name_stands_for_a_missing_number_elsewhere_is_a_class(tmp_path, word):
+    """Gesture sets call rest `null`; only an empty field has no label, as in Parquet."""
+    words = [word, "", "wave", word]
+    labels = [words[at // 50 % 4] for at in range(400)]
+    path = write_csv(
+        tmp_path / "a.csv", {"time": np.arange(400) / 50, "a": range(400), "l": labels}
+    )
+    spans = read_csv(path, label_column="l").label_spans
+    assert [span.label for span in spans] == [word, "wave", word, "wave", word]
+    columns = {"run": ["one"] * 200 + ["two"] * 200, "time": t, "a": range(400)}
+    whole = [word] * 200 + ["wave"] * 200
+    path = write_csv(tmp_path / "t.csv", columns | {"l": whole})
+    table = read_recordings(path, recording_column="run", label_column="l")
+    assert [one.labels for one in table] == [(word,), ("wave",)]
