@@ -227,9 +227,8 @@ def test_a_class_whose_name_stands_for_a_missing_number_elsewhere_is_a_class(tmp
     """Gesture sets call rest `null`; only an empty field has no label, as in Parquet."""
     words = [word, "", "wave", word]
     labels = [words[at // 50 % 4] for at in range(400)]
-    path = write_csv(
-        tmp_path / "a.csv", {"time": np.arange(400) / 50, "a": range(400), "l": labels}
-    )
+    t = np.arange(400) / 50
+    path = write_csv(tmp_path / "a.csv", {"time": t, "a": range(400), "l": labels})
     spans = read_csv(path, label_column="l").label_spans
     assert [span.label for span in spans] == [word, "wave", word, "wave", word]
     columns = {"run": ["one"] * 200 + ["two"] * 200, "time": t, "a": range(400)}
