@@ -115,12 +115,12 @@ def find_odd_values(measured: Sequence[OddFacts]) -> list[OddValues]:
     rows_of: dict[tuple[str, str], list[tuple[int, Sequence[float]]]] = defaultdict(list)
     for at, channels in enumerate(measured):
         for name, kinds in channels.items():
-            for kind, own in kinds.items():
-                rows_of[kind, name] += [(at, row) for row in own]
+            for kind, rows in kinds.items():
+                rows_of[kind, name] += [(at, row) for row in rows]
     found = []
-    for (kind, name), rows in rows_of.items():
+    for (kind, name), every in rows_of.items():
         figures: dict[int, str] = {}
-        for at, row in sorted(_certain(kind, rows), key=lambda one: -_size(kind, one[1])):
+        for at, row in sorted(_certain(kind, every), key=lambda one: -_size(kind, one[1])):
             text = _figures(kind, row)
             figures[at] = f"{figures[at]} and {text}" if at in figures else text
         if figures:
@@ -323,12 +323,11 @@ def _best_cut(values: Floats) -> int:
     return int(ends[within.argmin()])
 
 
-def _shape(segments: Floats) -> NDArray[np.float64]:
+def _shape(segments: Floats) -> Floats:
     """Return the log10 spectrum in bands, without its size."""
     window = np.hanning(segments.shape[1] + 1)[:-1]
     moving = segments - segments.mean(axis=1, keepdims=True)
     power = (np.abs(np.fft.rfft(moving * window)) ** 2).mean(axis=0)[1:-1]
     decades = np.log10(np.maximum(power, power.max() * 1e-12))
-    bands = np.array([band.mean() for band in np.array_split(decades, N_BANDS)])
-    shape: NDArray[np.float64] = bands - bands.mean()
-    return shape
+    bands: Floats = np.array([band.mean() for band in np.array_split(decades, N_BANDS)])
+    return np.asarray(bands - bands.mean())
