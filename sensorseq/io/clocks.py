@@ -18,6 +18,9 @@ SAME_PERIOD = 0.03
 """Fraction by which the periods of a clock and of samples over time may differ, being equal."""
 _OFF_CLOCK = 0.1  # without a clock, at least this fraction of steps are not multiples of the median
 _FEW_GAPS = 0.05  # of the steps; more of them belong to the clock, as pauses between bursts do
+# Steps of more periods are gaps. Others are long steps of an uneven clock, unless they leave so
+# little of the time.
+_LONG_PERIODS, _MOST_LEFT = 100.0, 0.9
 _FEW_PAUSES = 0.02  # of the steps; fewer are gaps of a clock
 # Independent losses move n stamps away from their mean clock by 1.25 * sqrt(n) standard deviations
 # of a step (the mean range of a Brownian bridge); rounding and bursts by much less.
@@ -134,12 +137,13 @@ def _choose(intervals: _Intervals, n_steps: int, usual: float) -> _Clock:
 def _without_gaps(intervals: _Intervals, n_steps: int) -> tuple[float, _Clock]:
     """Return the longest step that is no gap, and the clock of the number of samples without."""
     gap_s, counted = np.inf, _fit(intervals, np.inf)
-    while (next_gap_s := GAP_PERIODS * counted.period_s) < gap_s:
-        left = _fit(intervals, next_gap_s)
-        is_few = n_steps - left.n_ticks <= max(2, _FEW_GAPS * n_steps)
-        if not is_few or left.n_ticks == counted.n_ticks:
-            break
-        gap_s, counted = next_gap_s, left
+    for periods, most_left in ((_LONG_PERIODS, 1.0), (GAP_PERIODS, _MOST_LEFT)):
+        while (next_gap_s := periods * counted.period_s) < gap_s:
+            left = _fit(intervals, next_gap_s)
+            is_few = n_steps - left.n_ticks <= max(2, _FEW_GAPS * n_steps)
+            if not is_few or left.span_s >= most_left * counted.span_s:
+                break
+            gap_s, counted = next_gap_s, left
     return gap_s, counted
 
 
