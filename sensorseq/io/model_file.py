@@ -42,15 +42,17 @@ class Kind(NamedTuple):
     error: type[InputError]
     way_out: str  # what to do with a file of another kind
     update: str  # what to do about a newer version
+    renew: str  # what to do about an older version
 
 
 MODEL = Kind(
     "sensorseq.model",
-    3,
+    4,
     "model file",
     ModelFileError,
     "Give a file written by save(), or copy it again from its source.",
     "save the model again with the older version.",
+    "fit the model again with this version, and save it.",
 )
 CHECKPOINT = Kind(
     "sensorseq.checkpoint",
@@ -59,6 +61,7 @@ CHECKPOINT = Kind(
     CheckpointError,
     "Delete it to start a new training, or give checkpoint= another name.",
     "give checkpoint= another name.",
+    "delete it to start a new training, or give checkpoint= another name.",
 )
 
 
@@ -159,9 +162,12 @@ def unpack(
         )
     version = metadata.get("version", "")
     if re.fullmatch(r"[1-9]\d{0,5}", version) and int(version) != kind.version:
+        way_out = f"Update sensorseq, or {kind.update}"
+        if int(version) < kind.version:
+            way_out = f"It is older; {kind.renew}"
         raise kind.error(
             f"{file} has format version {version}; this version of sensorseq reads {kind.version}."
-            f" Update sensorseq, or {kind.update}"
+            f" {way_out}"
         )
     text = metadata.get("description", "")
     is_whole = set(metadata) == _KEYS and version == str(kind.version)
