@@ -14,6 +14,7 @@ from sensorseq.errors import RecordingError, check_choice
 from sensorseq.io.order_statistics import median
 from sensorseq.io.scratch import blocks, count_where, map_blocks
 from sensorseq.readers.date_digits import dates_of_digits
+from sensorseq.readers.stray_fields import refuse_stray
 from sensorseq.recording import PLAUSIBLE_HZ, UNITS, Recording
 from sensorseq.time_names import unit_in_name
 
@@ -280,6 +281,7 @@ class DateTexts:
             row, text = next(
                 (i, one) for i, one in enumerate(texts.to_pylist()) if not _is_date(one, self._type)
             )
+            refuse_stray(self._path, self._n_rows + row + 1, self._name, text or "")
             like = "" if text == self._first else f" like {self._first!r}"
             raise RecordingError(
                 f"{self._path}, row {self._n_rows + row + 1}, time column {self._name!r}: {text!r}"
