@@ -318,7 +318,7 @@ class _Packing(NamedTuple):
             given[at] = float(values[0])
         fills = [dataset.attrs.get(name, []) for name in ("_FillValue", "missing_value")]
         known = (value for value in (*fills[0], *fills[1]) if not isinstance(value, str))
-        return cls(*given, tuple(known))
+        return cls(given[0], given[1], tuple(known))
 
     @property
     def is_plain(self) -> bool:
