@@ -31,7 +31,8 @@ SILENCE_S = 8.0
 
 _START_S = 120.0  # time to import the libraries on a busy machine
 _MOST_BYTES = 4 << 30  # memory limit of the child
-_ATTRIBUTES = ("unit", "columns", "MATLAB_class", "format", "version")
+_ATTRIBUTES = ("unit", "units", "columns", "MATLAB_class", "format", "version")
+_PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value")  # as netCDF names them
 _PROGRAM = "import sys; sys.path[:] = {}; from sensorseq.io.isolated import serve; serve()"
 
 
@@ -259,8 +260,13 @@ def _facts(dataset: Any) -> dict[str, Any]:
 
 
 def _attributes(holder: Any) -> dict[str, Any]:
+    there = {name: holder.attrs[name] for name in _ATTRIBUTES + _PACKING if name in holder.attrs}
+    there = {name: one for name, one in there.items() if not isinstance(one, h5py.Empty)}
     found: dict[str, Any] = {
-        name: hdf5.attribute_texts(holder, name) for name in _ATTRIBUTES if name in holder.attrs
+        name: [_number(value) for value in np.ravel(one)]
+        if name in _PACKING
+        else hdf5.attribute_texts(holder, name)
+        for name, one in there.items()
     }
     rate = holder.attrs.get("sample_rate_hz")
     if rate is not None:
@@ -269,3 +275,14 @@ def _attributes(holder: Any) -> dict[str, Any]:
         except (TypeError, ValueError):
             found["sample_rate_hz"] = float("nan")
     return found
+
+
+def _number(value: Any) -> int | float | str:
+    """Return an attribute's number, with all digits of a whole one, or its text."""
+    if isinstance(value, np.integer):
+        return int(value)
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    try:
+        return float(text)
+    except ValueError:
+        return text

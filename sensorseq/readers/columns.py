@@ -35,6 +35,7 @@ from sensorseq.readers.interleaved import (
     names_sensors,
 )
 from sensorseq.readers.stamps import Stamps
+from sensorseq.readers.stray_fields import refuse_stray
 from sensorseq.readers.suffixes import stem_of
 from sensorseq.recording import TIME_COLUMNS, UNITS, Channel, LabelSpan, Recording
 from sensorseq.stamp_repair import RepairedStamps, StampRepair, plan_repair
@@ -677,6 +678,7 @@ class TextColumn:
         found = self._other or (self._word if self._n_numbers else None)
         if found is not None:
             row, text = found
+            refuse_stray(self._path, row + 1, self._name, text)
             way_out = "; leave the field empty if the sample is missing"
             if self._other:
                 way_out = f" as it is written. {self._way_out}"

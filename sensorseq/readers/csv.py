@@ -38,6 +38,7 @@ from sensorseq.readers.columns import (
     stamps_of_rows,
 )
 from sensorseq.readers.stamps import EXACT, DateTexts, Stamps, is_date, seconds_of
+from sensorseq.readers.stray_fields import nul_bytes
 from sensorseq.recording import COMMENTS, Recording, column_names
 from sensorseq.text import listed
 from sensorseq.time_names import is_time_name
@@ -200,12 +201,15 @@ class CsvTable(Table):
         except UnicodeError as error:
             raise RecordingError(f"{path}: is not a text in {encoding} ({error}).") from error
         if _NOT_BLANK.search(self._text) is None:
-            raise RecordingError(f"{path}: the file is empty.")
+            nuls = "" if self._text.find(b"\0") < 0 else " but for NUL bytes; leave it out"
+            raise RecordingError(f"{path}: the file is empty{nuls}.")
         if self._form.separator == " ":
             self._text = _of_single_blanks(self._text, self._folder)
         self._first_line = line = self._begin()
         self._data_at = line.end() if self._form.has_header else line.start(1)
         super().__init__(path, self._header())
+        if self._text[-1:] == b"\0":  # the last field would hold them
+            raise self._nul_error()
 
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
@@ -495,12 +499,18 @@ class CsvTable(Table):
         try:
             yield from self._read(names, pa.string(), null_values)
         except pa.ArrowInvalid as error:
+            if self._text.find(b"\0") >= 0:
+                raise self._nul_error() from error
             hint = " Every row needs one field for each column."
             hint = OTHER_ENCODING if "UTF8" in str(error) else hint
             raise RecordingError(
                 f"{self.path}: not a table with {self._form.separator!r} between fields:"
                 f" {str(error)[:150].strip()}.{hint}"
             ) from error
+
+    def _nul_error(self) -> RecordingError:
+        line = 1 + self._text[: self._text.find(b"\0")].count(b"\n")
+        return RecordingError(f"{self.path}, line {line}: holds {nul_bytes(self.path)}")
 
     def _read(
         self, names: list[str], type_: pa.DataType, null_values: list[str] | None
@@ -647,7 +657,7 @@ _SEPARATOR = re.compile(r'(?![^\W_]|["+\-.\r\n\0])[\0-\x7f]')
 _FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\f\v]*[\r\n])*([^\r\n]*)")
 _BLANKS = re.compile(rb'("[^"]*")|[ \t]+')
 _MOST_LINES_BEFORE = 50
-_NOT_BLANK = re.compile(rb"\S")
+_NOT_BLANK = re.compile(rb"[^\s\0]")
 _EMPTY = [""]  # null as a label or an id; null, NA or nan may be a class
 _BLOCK_BYTES = 1 << 20  # bytes of text parsed at once
 _GZIP_RATIO = 8  # highest compression ratio of numeric tables

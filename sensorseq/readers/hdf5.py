@@ -1,5 +1,6 @@
 """Read recordings from HDF5 files with a simple layout."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,8 +32,9 @@ from sensorseq.readers.columns import (
     texts_of_numbers,
 )
 from sensorseq.readers.stamps import Stamps, seconds_of
-from sensorseq.recording import Recording
+from sensorseq.recording import UNITS, Recording
 from sensorseq.text import listed
+from sensorseq.time_names import unit_in_name
 
 _RATE = "sample_rate_hz"
 """The attribute that can replace the time stamps."""
@@ -57,7 +59,9 @@ def read_hdf5(
     ``sample_rate_hz`` of the file, group or dataset. Of several times, that of the group of the
     `channels` is used.
 
-    An attribute ``unit`` of a 1-D dataset is the channel's unit. Datasets of words, those with
+    An attribute ``unit`` or ``units`` of a 1-D dataset is the channel's unit, or that of the time.
+    Packed numbers are unpacked by the attributes ``scale_factor`` and ``add_offset``; samples equal
+    to ``_FillValue`` or ``missing_value`` are missing, as in netCDF. Datasets of words, those with
     more dimensions (images), and those in other groups than the time with another number of
     samples are listed in ``attributes["dropped_columns"]``. Single numbers are no channels.
 
@@ -123,8 +127,8 @@ class _Hdf5Table(Table):
                 if column in self._place:
                     raise RecordingError(f"{path}: channel {column!r} appears more than once.")
                 self._place[column] = name, at
-            if one.dataset.ndim == 1 and (unit := one.dataset.attrs.get("unit")):
-                units[name.strip()] = unit[0]
+            if one.dataset.ndim == 1 and (unit := _unit(one.dataset)):
+                units[name.strip()] = unit
         if not holder.datasets and self._channels is None:
             _check_one_recording(path, list(found), list(self._place))
         chosen = [self._place[name][0] for name in self._channels or () if name in self._place]
@@ -195,9 +199,10 @@ class _Hdf5Table(Table):
         """Return the columns as long as that of the words, with the types of their datasets."""
         n_samples = self._n_samples(words)
         names = [name for name in self.names if self._n_samples(name) == n_samples]
-        stored = {
-            of: self._found[of].dataset[()] for of, _ in (self._place[name] for name in names)
-        }
+        stored = {}
+        for of in dict.fromkeys(self._place[name][0] for name in names):
+            dataset = self._found[of].dataset
+            stored[of] = _Packing.of(self.path, of, dataset).unpacked(dataset[()])
         columns = {}
         for name in names:
             of, at = self._place[name]
@@ -224,7 +229,8 @@ class _Hdf5Table(Table):
                 columns[name] = numbers_of_texts(self.path, name, dataset[()].tolist())
             elif dataset.dtype.kind in "fiub":
                 if of not in tables:
-                    table = _values(dataset, np.float64, self._scratch)
+                    packing = _Packing.of(self.path, of, dataset)
+                    table = _values(dataset, np.float64, self._scratch, packing)
                     tables[of] = table if self._upright[of] else table.T
                 values = tables[of] if tables[of].ndim == 1 else tables[of][:, at]
                 columns[name] = None if is_missing(values) else values
@@ -269,17 +275,89 @@ class _Hdf5Table(Table):
         self, name: str, numbers: NDArray[np.float64] | None, time_unit: str | None
     ) -> Stamps:
         dataset = self._found[self._place[name][0]].dataset
-        if dataset.size == max(dataset.shape) and dataset.dtype.kind in "iu":
+        packing = _Packing.of(self.path, name, dataset)
+        stored_unit = None
+        if dataset.ndim == 1 and time_unit is None:
+            stored_unit = _time_unit(self.path, name, _unit(dataset))
+        if dataset.size == max(dataset.shape) and dataset.dtype.kind in "iu" and packing.is_plain:
             # Not as floats, which cannot represent nanoseconds since 1970.
-            ticks = _values(dataset, dataset.dtype, self._scratch)
-            return seconds_of(self.path, name, ticks, time_unit)
+            ticks = _values(dataset, dataset.dtype, self._scratch, _Packing())
+            if not packing.is_missing(ticks).any():
+                return seconds_of(self.path, name, ticks, time_unit, stored_unit)
         if numbers is None and dataset.ndim == 1 and dataset.is_text:
             return seconds_of(self.path, name, dataset[()].tolist(), time_unit)
         if numbers is None:
             raise RecordingError(
                 f"{self.path}: dataset {name!r} holds no numbers; seconds are needed."
             )
-        return seconds_of(self.path, name, numbers, time_unit)
+        return seconds_of(self.path, name, numbers, time_unit, stored_unit)
+
+
+class _Packing(NamedTuple):
+    """How netCDF stores numbers: ``stored * scale + offset``, but for those that mean missing."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+    fills: tuple[int | float, ...] = ()
+
+    @classmethod
+    def of(cls, path: Path, name: str, dataset: isolated.Dataset) -> "_Packing":
+        """Return the packing in the attributes of a dataset; words have none."""
+        if dataset.dtype.kind not in "fiub":
+            return cls()
+        given = [1.0, 0.0]
+        for at, attribute in enumerate(("scale_factor", "add_offset")):
+            values = dataset.attrs.get(attribute, given[at : at + 1])
+            is_number = len(values) == 1 and not isinstance(values[0], str)
+            if not (is_number and np.isfinite(values[0]) and (at or values[0])):
+                raise RecordingError(
+                    f"{path}: the attribute {attribute!r} of dataset {name!r} is"
+                    f" {listed(map(str, values), 4)}; it must be one number by which the dataset"
+                    " is unpacked. Correct or remove it."
+                )
+            given[at] = float(values[0])
+        fills = [dataset.attrs.get(name, []) for name in ("_FillValue", "missing_value")]
+        known = (value for value in (*fills[0], *fills[1]) if not isinstance(value, str))
+        return cls(given[0], given[1], tuple(known))
+
+    @property
+    def is_plain(self) -> bool:
+        """True if numbers are stored as they are."""
+        return (self.scale, self.offset) == (1.0, 0.0)
+
+    def is_missing(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
+        """Test which stored numbers mean that the sample is missing."""
+        missing = np.zeros(stored.shape, bool)
+        for fill in self.fills:
+            missing |= stored == (stored.dtype.type(fill) if stored.dtype.kind == "f" else fill)
+        return missing
+
+    def unpacked(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Return the numbers that are meant, NaN for missing ones."""
+        missing = self.is_missing(stored)
+        if self.is_plain and not missing.any():
+            return stored
+        return np.where(missing, np.nan, stored * np.float64(self.scale) + self.offset)
+
+
+def _unit(dataset: isolated.Dataset) -> str:
+    """Return the stored unit, empty if there is none."""
+    return next((dataset.attrs[n][0] for n in ("unit", "units") if dataset.attrs.get(n)), "")
+
+
+def _time_unit(path: Path, name: str, stored: str) -> str | None:
+    """Return the unit of time stamps that is stored, such as ``seconds since 1970-01-01``."""
+    text = re.split(r"\bsince\b", stored, flags=re.I)[0].strip()
+    unit = unit_in_name(f"time [{text}]")
+    if unit in UNITS:
+        return unit
+    if unit and unit_in_name(f"time_{unit}"):  # not just a word
+        raise RecordingError(
+            f"{path}: the stored unit of the time column {name!r} is {stored!r}, which is not one"
+            " of time stamps. Convert the column to seconds; or give time_unit (s, ms, us or ns)"
+            " if it has one of these."
+        )
+    return None
 
 
 def _walk(
@@ -343,16 +421,18 @@ def _columns_of(path: Path, name: str, found: _Found, *, upright: bool) -> list[
     return [found.folder + column for column in names]
 
 
-def _values(dataset: Any, dtype: DTypeLike, scratch: Path | None) -> NDArray[Any]:
+def _values(
+    dataset: Any, dtype: DTypeLike, scratch: Path | None, packing: _Packing
+) -> NDArray[Any]:
     """Return the numbers of a dataset, in memory or, if there are many, on disk."""
     folder = folder_for(8 * dataset.size, scratch)
     is_line = dataset.size == max(dataset.shape)
     if folder is None or (is_line and dataset.ndim > 1):
-        values = np.asarray(dataset[()], dtype)
+        values = np.asarray(packing.unpacked(dataset[()]), dtype)
         return values.ravel() if is_line else values
     rows = Rows(folder, dtype, *dataset.shape[1:])
     for at, stop in blocks(len(dataset), n_columns=dataset.size // len(dataset)):
-        rows.append(dataset[at:stop])
+        rows.append(packing.unpacked(dataset[at:stop]))
     return rows.as_array()
 
 

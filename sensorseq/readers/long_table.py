@@ -16,6 +16,7 @@ from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import Table, TextColumn, as_float, as_label, check_names
 from sensorseq.readers.csv import USUAL_FORM, CsvFormat, read_csv_table, read_csv_words
 from sensorseq.readers.parquet import ArrowTable, as_labels, names_in, opened, without_blanks
+from sensorseq.readers.stray_fields import refuse_stray
 
 _FEW_ROW_GROUPS = 4  # a recording in at most this many row groups is read alone
 # largest Parquet table that is sorted in memory if its recordings are scattered
@@ -58,6 +59,9 @@ def list_table(
                 f"{path}, row {row}: column {recording_column!r} is empty; name the recording of"
                 " every row."
             )
+        at = pc.index(texts["id"], recording_column).as_py()
+        if at >= 0 and texts["id"][at + 1 : at + 2].to_pylist() != [recording_column]:
+            refuse_stray(path, first_row + at, recording_column, recording_column)
         for one in texts.group_by(texts.column_names, use_threads=False).aggregate([]).to_pylist():
             found = seen.setdefault(one["id"], (set(), set(), set()))
             found[0].add(one["group"] or None)

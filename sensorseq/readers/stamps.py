@@ -14,6 +14,7 @@ from sensorseq.errors import RecordingError, check_choice
 from sensorseq.io.order_statistics import median
 from sensorseq.io.scratch import blocks, count_where, map_blocks
 from sensorseq.readers.date_digits import dates_of_digits
+from sensorseq.readers.stray_fields import refuse_stray
 from sensorseq.recording import PLAUSIBLE_HZ, UNITS, Recording
 from sensorseq.time_names import unit_in_name
 
@@ -24,6 +25,7 @@ _CALENDAR_S = (946_684_800, 4_102_444_800)  # the years 2000 to 2100
 _ASKED_HZ = (0.01, 50_000.0)  # rates beyond which even a unit in a name is doubted
 _FEWEST = 30  # fewest steps to judge a rate by; fewer whole numbers are taken as seconds
 _LARGEST = 2**62
+_GIVEN = {"name": "the unit in its name", "attribute": "the unit stored with it"}
 _MISSING = np.iinfo(np.int64).min
 _DATE = re.compile(r"\s*\d{4}-\d\d-\d\d")
 
@@ -40,14 +42,15 @@ def seconds_of(
     name: str,
     stamps: NDArray[Any] | Sequence[str | None],
     time_unit: str | None = None,
+    stored_unit: str | None = None,
 ) -> Stamps:
     """Convert a column of timestamps to seconds.
 
     Strings are ISO 8601 dates. Whole numbers are dates in digits, or have the given unit, or the
-    one in the column's name, or the only one with a plausible rate; other numbers are seconds
-    unless a unit is given or named. A unit that is not given is an error if rate or date are
-    implausible. Timestamps too precise for a float are counted from the first one; the fact
-    ``origin_ns`` is its time.
+    one stored with the column or in its name, or the only one with a plausible rate; other numbers
+    are seconds unless a unit is given, stored or named. A unit that is not given is an error if
+    rate or date are implausible. Timestamps too precise for a float are counted from the first one;
+    the fact ``origin_ns`` is its time.
     """
     if time_unit is not None:
         check_choice("time_unit", time_unit, UNITS)
@@ -68,9 +71,18 @@ def seconds_of(
         return _of_ticks(ticks, unit, facts)
     known_by = "time_unit"
     if unit is None:
-        if (dates := dates_of_digits(path, name, stamps)) is not None:
+        dates = None if stored_unit else dates_of_digits(path, name, stamps)
+        if dates is not None:
             return _of_ticks(dates, "ns", _facts(name, "date", "digits"))
         unit, known_by = _named_unit(path, name), "name"
+        if stored_unit and unit not in (None, stored_unit):
+            raise RecordingError(
+                f"{path}: time column {name!r} has the unit {unit!r} in its name, but"
+                f" {stored_unit!r} is stored with it. Give time_unit={unit!r} or"
+                f" time_unit={stored_unit!r}."
+            )
+        if stored_unit:
+            unit, known_by = stored_unit, "attribute"
     if stamps.dtype.kind == "f" and not _are_whole(stamps):
         seconds = stamps.astype(np.float64, copy=False)
         if time_unit is None:
@@ -99,6 +111,7 @@ def describe_clock(facts: dict[str, Any]) -> str:
     how = {
         "time_unit": "as given",
         "name": "by its name",
+        "attribute": "by its stored unit",
         "data": "found from its rate and date",
         "digits": "by its digits",
         "type, not time_unit": "by its type, without time_unit",
@@ -217,13 +230,13 @@ def _refuse_implausible(
     is_doubtful = _are_odd(rates, UNITS[own]) or (
         # another unit has a usual rate, or a date in our days
         (not usual.isdisjoint(others) and (is_late or (unit is None and max(rates) < lowest)))
-        or not (dated.isdisjoint(others) or own in dated or (known_by == "name" and own in usual))
+        or not (dated.isdisjoint(others) or own in dated or (known_by in _GIVEN and own in usual))
     )
     if not is_doubtful:
         return
     others = [u for u in others if u in dated] or others
     read = "As seconds" if own == "s" else f"In {own}"
-    read += ", the unit in its name" if unit and known_by == "name" else ""
+    read += f", {_GIVEN[known_by]}" if unit and known_by in _GIVEN else ""
     late = " after the year 2100" if is_late else ""
     instead = ""
     for u in others:
@@ -268,6 +281,7 @@ class DateTexts:
             row, text = next(
                 (i, one) for i, one in enumerate(texts.to_pylist()) if not _is_date(one, self._type)
             )
+            refuse_stray(self._path, self._n_rows + row + 1, self._name, text or "")
             like = "" if text == self._first else f" like {self._first!r}"
             raise RecordingError(
                 f"{self._path}, row {self._n_rows + row + 1}, time column {self._name!r}: {text!r}"

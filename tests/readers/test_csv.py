@@ -1,4 +1,5 @@
 import gzip
+import subprocess
 
 import numpy as np
 import pyarrow as pa
@@ -236,3 +237,78 @@ def test_a_class_whose_name_stands_for_a_missing_number_elsewhere_is_a_class(tmp
     path = write_csv(tmp_path / "t.csv", columns | {"l": whole})
     table = read_recordings(path, recording_column="run", label_column="l")
     assert [one.labels for one in table] == [(word,), ("wave",)]
+
+
+HEADER = "time_s,a,state\n"
+ROWS = "".join(f"{row / 50},{row % 7}.5,on\n" for row in range(40))
+DATES = "".join(f"2026-03-01T12:00:{row:02d},{row % 7}.5,on\n" for row in range(40))
+AGAIN = r"row {}: the header stands again, with '(time_s|a)' in column '\1': logs were appended\."
+
+
+@pytest.mark.parametrize("name", ["drive.csv", "drive.csv.gz"])
+@pytest.mark.parametrize("rows", [ROWS, DATES])
+@pytest.mark.parametrize("n_before", [0, 1, 25])
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_header_that_stands_again_is_named_with_its_row(tmp_path, name, rows, n_before, blank):
+    lines = rows.splitlines(keepends=True)
+    again = HEADER.replace(",", blank + ",")
+    text = HEADER + "".join([*lines[:n_before], again, *lines[n_before:]])
+    with pytest.raises(RecordingError, match=AGAIN.format(n_before + 1)):
+        read_csv(write(tmp_path, text, name))
+
+
+def test_a_header_that_stands_again_is_named_in_a_table_of_recordings(tmp_path):
+    text = "run,time_s,a\n" + "".join(f"r1,{row / 50},{row}.5\n" for row in range(9))
+    path = write(tmp_path, text + "run,time_s,a\n" + "r2,0,1.5\nr2,0.02,2.5\n")
+    with pytest.raises(RecordingError, match="row 10: the header stands again, with 'run'"):
+        read_recordings(path, recording_column="run")
+    path.write_text(path.read_text().replace("\nrun,time_s,a\n", "\n").replace("r2,", "run,"))
+    found = read_recordings(path, recording_column="run")
+    assert [(one.recording_id, one.n_samples) for one in found] == [("r1", 9), ("run", 2)]
+
+
+def test_another_word_among_numbers_is_no_header(tmp_path):
+    text = HEADER + ROWS.replace("0.2,3.5,on", "0.2,lost,on")
+    with pytest.raises(RecordingError, match="row 11, column 'a': 'lost' is not a number; leave"):
+        read_csv(write(tmp_path, text))
+    path = write(tmp_path, HEADER + ROWS.replace("0.2,3.5,on", "0.2,3.5,state"))
+    assert read_csv(path).n_samples == 40
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (HEADER + ROWS + "\0" * 300, "line 42"),
+        (HEADER + ROWS + "\0" * 300 + "\n", "line 42"),
+        (HEADER + ROWS[:-1] + "\0" * 300, "line 41"),
+        (HEADER + ROWS + "0.8,1.5" + "\0" * 9 + ",on\n", "row 41, column 'a'"),
+        (HEADER + DATES + "2026-03-01T12\0\0\0,1.5,on\n", "row 41, column 'time_s'"),
+        (HEADER + ROWS + "\0" * 64 + "\n" + ROWS.replace("0.", "9."), "line 42"),
+    ],
+)
+@pytest.mark.parametrize("name", ["drive.csv", "drive.csv.gz"])
+def test_nul_bytes_are_named_with_a_way_out(tmp_path, name, text, place):
+    path = write(tmp_path, text, name)
+    with pytest.raises(RecordingError, match=f"{place}: holds NUL bytes") as caught:
+        read_csv(path)
+    assert "\0" not in str(caught.value)
+    assert "x00" not in str(caught.value)
+    if "12\0" in text or "9." in text:
+        return  # what is left is no date, or no time that rises
+    command = str(caught.value).partition("in a shell: ")[2].removesuffix(".")
+    command = command.replace("FILE", str(path)).replace("NEW", str(tmp_path / "new.csv"))
+    subprocess.run(command, shell=True, check=True)
+    assert read_csv(tmp_path / "new.csv").n_samples == 40 + text.count("0.8,1.5")
+
+
+@pytest.mark.parametrize("text", ["\0" * 4096, "\n\0\0"])
+def test_a_file_of_nul_bytes_is_empty(tmp_path, text):
+    with pytest.raises(RecordingError, match="the file is empty but for NUL bytes; leave it out"):
+        read_csv(write(tmp_path, text))
+    with pytest.raises(RecordingError, match="has a header but no samples"):
+        read_csv(write(tmp_path, HEADER + text))
+
+
+def test_a_text_of_utf_16_has_no_nul_bytes(tmp_path):
+    path = write(tmp_path, (HEADER + ROWS).encode("utf-16"))
+    assert read_csv(path).n_samples == 40

@@ -205,3 +205,155 @@ def test_groups_that_hold_each_other_are_read_once(tmp_path):
         file["imu/again"] = file["/"]
 
     assert read_hdf5(write(tmp_path, fill)).channel_names == ("imu/a",)
+
+
+PACKED = np.array([-500, 0, 500, -32768, 1500], np.int16)
+
+
+def packed(dataset=PACKED, time=None, **attributes):
+    """Return a function that fills a file with a packed channel; `time` has the attributes."""
+
+    def fill(file):
+        file["time"] = np.arange(len(dataset)) / 50
+        file["time"].attrs.update(time or {})
+        file["temp"] = dataset
+        file["temp"].attrs.update(attributes)
+
+    return fill
+
+
+@pytest.mark.parametrize(
+    ("attributes", "values"),
+    [
+        (
+            {"scale_factor": 0.002, "add_offset": 25.0, "_FillValue": np.int16(-32768)},
+            [24, 25, 26, np.nan, 28],
+        ),
+        ({"scale_factor": np.array([0.002]), "missing_value": -32768}, [-1, 0, 1, np.nan, 3]),
+        ({"add_offset": 1}, [-499, 1, 501, -32767, 1501]),
+        (
+            {"_FillValue": np.int16(0), "missing_value": np.int16([1500, 7])},
+            [-500, np.nan, 500, -32768, np.nan],
+        ),
+        ({"_FillValue": 99999, "missing_value": "none"}, PACKED),
+        ({"scale_factor": "0.5", "_FillValue": "500"}, [-250, 0, np.nan, -16384, 750]),
+    ],
+)
+@pytest.mark.parametrize("shape", [(5,), (5, 2)])
+def test_packed_numbers_are_unpacked(tmp_path, attributes, values, shape):
+    dataset = PACKED if len(shape) == 1 else np.column_stack([PACKED, PACKED])
+    recording = read_hdf5(write(tmp_path, packed(dataset, **attributes)))
+    for column in recording.values.T:
+        np.testing.assert_allclose(column, values, rtol=1e-14)
+    assert recording.n_channels == (1 if len(shape) == 1 else 2)
+
+
+def test_packed_numbers_are_unpacked_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("sensorseq.io.scratch.LARGE_BYTES", 0)
+    fill = packed(scale_factor=0.002, add_offset=25.0, _FillValue=np.int16(-32768))
+    recording = read_hdf5(write(tmp_path, fill), scratch=tmp_path)
+    np.testing.assert_allclose(recording.values[:, 0], [24, 25, 26, np.nan, 28])
+
+
+def test_a_fill_value_of_floats_has_their_precision(tmp_path):
+    values = np.array([1, 9.96921e36, 3], np.float32)
+    recording = read_hdf5(write(tmp_path, packed(values, _FillValue=9.96921e36)))
+    np.testing.assert_array_equal(recording.values[:, 0], [1, np.nan, 3])
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"scale_factor": 0.0}, {"scale_factor": [1.0, 2.0]}, {"add_offset": "25 degC"}],
+)
+def test_a_packing_that_cannot_be_undone_is_named(tmp_path, attributes):
+    (name,) = attributes
+    with pytest.raises(
+        RecordingError, match=rf"attribute '{name}' of dataset 'temp' is .* Correct"
+    ):
+        read_hdf5(write(tmp_path, packed(**attributes)))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "unit"),
+    [
+        ({"units": "degC"}, "degC"),
+        ({"units": np.bytes_("m s-2")}, "m s-2"),
+        ({"unit": "A", "units": "mA"}, "A"),
+        ({"units": h5py.Empty("S1")}, ""),
+    ],
+)
+def test_units_is_read_as_unit_is(tmp_path, attributes, unit):
+    assert read_hdf5(write(tmp_path, packed(**attributes))).channels[0].unit == unit
+
+
+def timed(time, **attributes):
+    def fill(file):
+        file["time"] = time
+        file["time"].attrs.update(attributes)
+        file["acc"] = np.sin(np.arange(len(time)))
+
+    return fill
+
+
+TICKS = np.arange(100)
+
+
+@pytest.mark.parametrize(
+    ("time", "attributes", "rate_hz"),
+    [
+        (TICKS * 20.0 + 0.25, {"units": "ms"}, 50),
+        (TICKS * 5, {"units": "milliseconds since 2026-03-01 12:00:00"}, 200),
+        (TICKS / 50 + 1.7e9, {"units": "seconds since 1970-01-01"}, 50),
+        (TICKS * 20_000_000 + 1_772_366_400_000_000_000, {"units": "nanoseconds since 1970"}, 50),
+        (TICKS * 20, {"unit": "us"}, 50_000),
+        ((TICKS * 20).astype("i4"), {"units": "s", "scale_factor": 0.001, "_FillValue": -1}, 50),
+        # What is not a unit is left alone.
+        (TICKS / 50, {"units": "1"}, 50),
+        (TICKS / 50, {"units": "UTC"}, 50),
+        (TICKS / 50, {"units": "none"}, 50),
+        (TICKS / 50, {"units": "iso8601"}, 50),
+        (TICKS / 50, {"units": ""}, 50),
+        (TICKS * 20_000_000 + 1_772_366_400_000_000_000, {"_FillValue": -1}, 50),
+    ],
+)
+def test_the_stored_unit_of_the_time_is_used(tmp_path, time, attributes, rate_hz):
+    recording = read_hdf5(write(tmp_path, timed(time, **attributes)))
+    assert recording.median_sample_rate_hz == pytest.approx(rate_hz, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "units", "said"),
+    [
+        ("time", 0.02 / 86400, "days since 2026-01-01", "stored unit .* 'days since 2026-01-01'"),
+        ("time", 0.02, "10 ms", "stored unit .* '10 ms'"),
+        ("time_ms", 20, "s", "unit 'ms' in its name, but 's' is stored .* time_unit='ms'"),
+        ("time", 20_000_000, "s", "the unit stored with it.* time_unit='ns'"),
+    ],
+)
+def test_a_stored_unit_that_cannot_be_right_is_asked_about(tmp_path, name, step, units, said):
+    def fill(file):
+        timed(TICKS * step, units=units)(file)
+        file.move("time", name + "_")
+        file.move(name + "_", name)
+
+    path = write(tmp_path, fill)
+    with pytest.raises(RecordingError, match=said):
+        read_hdf5(path)
+    assert read_hdf5(path, time_unit="ms").n_samples == 100
+
+
+def test_a_missing_time_is_not_a_time(tmp_path):
+    time = TICKS * 20
+    time[7] = -1
+    with pytest.raises(RecordingError, match="row 8"):
+        read_hdf5(write(tmp_path, timed(time, units="ms", _FillValue=-1)))
+
+
+def test_packed_labels_are_unpacked(tmp_path):
+    def fill(file):
+        packed()(file)
+        file["state"] = np.array([2, 2, 4, 4, -1], np.int8)
+        file["state"].attrs.update({"scale_factor": 0.5, "_FillValue": np.int8(-1)})
+
+    spans = read_hdf5(write(tmp_path, fill), label_column="state").label_spans
+    assert [span.label for span in spans] == ["1", "2"]
