@@ -46,6 +46,11 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
         lines += [*learns_nothing, *recovered, *details, *kept(run), *cannot_tell(run)]
         return "not_learning", None, lines
     generalizes = generalization(run, roughness)
+    is_unseen = verdict == "normal" and not roughness.known
+    if is_unseen and generalization_of(generalizes) is None and (few := _too_few_validations(run)):
+        rest = [one for one in cannot_tell(run) if one not in few]
+        lines = [*few, *generalizes, *recovered, *details, *kept(run), *rest]
+        return "too_short_to_tell", None, lines
     # Statements on whether more epochs would help: trend of the noise, trend of the loss.
     more_epochs = []
     if generalization_of(generalizes) is None:
@@ -593,6 +598,15 @@ def _worth(run: Run, index: int) -> list[Statement]:
     figures = {"accuracy": fit.accuracy, "error": fit.accuracy_error}
     gains = fit.gain > max(2 * fit.gain_error, 0.0)
     return [say("picked_gains", **figures, gain=fit.gain) if gains else say("picked", **figures)]
+
+
+def _too_few_validations(run: Run) -> list[Statement]:
+    """Return a statement if a run is validated, but not often enough to judge any such column."""
+    columns = [name for name in ("val_loss", "val_accuracy") if len(run.whole(name))]
+    n = max((len(run.settled(name)) for name in columns), default=limits.MIN_EPOCHS)
+    if n >= limits.MIN_EPOCHS:
+        return []
+    return [say("few_validations", n=n, least=limits.MIN_EPOCHS)]
 
 
 def cannot_tell(run: Run) -> list[Statement]:

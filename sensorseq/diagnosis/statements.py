@@ -228,8 +228,8 @@ _TEXTS = {
         " recordings.",
         "no_size": "How much of the validation curve is luck cannot be told without its size: give"
         " n_val.",
-        "few_validations": "{n:#validation result} after the initial descent are too few to judge;"
-        " {least} are needed.",
+        "few_validations": "Of the {least} validation results that are needed to judge, the epochs"
+        " after the initial descent have {n}.",
         "no_chance": "Whether it beats guessing cannot be told: give majority_fraction or"
         " n_classes.",
         "no_record": "From a history alone it cannot be told whether few recordings, a few windows"

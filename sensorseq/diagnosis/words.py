@@ -46,6 +46,7 @@ DEFAULTS = "Fit with the default settings, which add features to the network:"
 UNTESTED = "untested"  # `Step.mark` of an untested step
 UNTRIED = "Unknown until it is tried. The cause that a report names is right in 7 of 10 runs."
 TOO_SHORT = f"Train for {MIN_EPOCHS + 6} epochs or more."
+TOO_FEW = f"Validate in every epoch, and train for {MIN_EPOCHS + 6} epochs or more."
 BY_PROBE = "It repairs most bad runs, and takes about as long as the fit."
 UNTRIED_DATA = {
     "overfitting": "Unknown: it depends on what is recorded. Going back to the epoch with the"
@@ -155,7 +156,8 @@ def list_steps(report: Findings, command: Command | None = None) -> list[Step]:
         comes_second = fault is not None and fault.confidence >= LIKELY_FAULT and bool(steps)
         steps.insert(1 if comes_second else 0, defaults)
     if report.verdict == "too_short_to_tell":
-        steps.insert(0, Step("longer", TOO_SHORT, "A verdict, and perhaps accuracy."))
+        words = TOO_FEW if _validates_too_seldom(report) else TOO_SHORT
+        steps.insert(0, Step("longer", words, "A verdict, and perhaps accuracy."))
     if report.generalization is not None:
         keep = _keep_words(report)
         words = GENERALIZATION[report.generalization].format(keep=keep)
@@ -323,7 +325,10 @@ def _problem(report: Findings) -> str:
         how = {"mild": "somewhat ", "strong": "much "}.get(report.severity or "", "")
         found = [f"The loss moves {how}more than in a healthy run."]
     else:
-        found = [words] if (words := _PROBLEMS.get(report.verdict)) else []
+        words = _PROBLEMS.get(report.verdict)
+        if _validates_too_seldom(report):
+            words = "Too few validation results to tell."
+        found = [words] if words else []
     if report.generalization == "not_generalizing" and report.verdict == "not_learning":
         found = []  # the model learns something from the training windows
     if report.generalization is not None:
@@ -365,7 +370,19 @@ def remaining(report: Findings, answers: Sequence[Answer]) -> list[str]:
     return [str(statement) for statement in report.statements if statement not in quoted]
 
 
+def _validates_too_seldom(report: Findings) -> bool:
+    """Test whether there are enough epochs to judge, but too few with a validation result."""
+    kinds = {one.kind for one in report.statements}
+    is_undecided = report.verdict == "too_short_to_tell"
+    return is_undecided and "few_validations" in kinds and "too_short" not in kinds
+
+
 def _more_epochs(report: Findings) -> Statement | str:
+    if _validates_too_seldom(report):
+        return (
+            f"Validate more often: {MIN_EPOCHS} results after the initial descent are needed to"
+            " judge."
+        )
     if report.verdict in _LONGER:
         return _LONGER[report.verdict]
     if report.generalization == "overfitting":

@@ -208,6 +208,8 @@ def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
         )
     if simultaneous := summary.get("simultaneous"):
         yield simultaneous.replace("`pair`", "--pair").replace("pair='", "--pair '")
+    if subjects := summary.get("subjects"):
+        yield subjects.replace("`group_column`", "--group-column")
     yield from summary.get("odd_scales", ())
     yield from summary.get("odd_values", ())
     if zeros := summary.get("zero_windows", {}):

@@ -370,6 +370,7 @@ class FilePreparation:
                 one.recording_id: one.n_zero_windows for one in kept if one.n_zero_windows
             },
             simultaneous="" if self.simultaneous is None else str(self.simultaneous),
+            subjects=provenance.get("split", {}).get("subjects", ""),
             bridging_gaps_s={
                 one.recording_id: one.bridging_gap_s for one in self.facts if one.bridging_gap_s
             },

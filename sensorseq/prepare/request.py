@@ -113,6 +113,7 @@ class PreparedSummary:
     # By recording, the `max_gap_s` that would bridge its gaps.
     bridging_gaps_s: dict[str, float] = field(default_factory=dict)
     simultaneous: str = ""  # recordings that cover the same time
+    subjects: str = ""  # persons or machines of recordings in several parts
     sensors: list[str] = field(default_factory=list)  # what is said of each, at its own rate
     action: str = "written"  # or "replaced", "extended", "none"
     changes: list[str] = field(default_factory=list)  # differences from the existing file
@@ -162,7 +163,7 @@ class PreparedSummary:
         lines += [f"  {clock} in {count} recording(s)" for clock, count in self.clocks.items()]
         left_out = [*describe_dropped(self.dropped_columns), *describe_counters(self.counters)]
         lines += [f"  {text}" for text in left_out]
-        lines += [f"  {self.simultaneous}"] if self.simultaneous else []
+        lines += [f"  {text}" for text in (self.simultaneous, self.subjects) if text]
         return "\n".join(map(printable, lines))
 
 

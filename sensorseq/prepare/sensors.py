@@ -182,6 +182,7 @@ def _summary(
         first,
         path=output,
         counts=counts,
+        subjects=facts.get("split", {}).get("subjects", ""),
         n_windows=n_windows,
         n_recordings=max(one.n_recordings for one in summaries.values()),
         dropped=[entry for one in summaries.values() for entry in one.dropped],

@@ -285,6 +285,8 @@ class PreparePipeline:
             learned = self.plan.learn(
                 held, lookahead_s, None, group_of, allow_constant=allow_constant
             )
+        if subjects := learned.facts.get("split", {}).get("subjects"):
+            warn_caller(subjects)
         windows = record_cut(
             learned.windows.windows, self.configuration, given, pieces_of, rate, source
         )

@@ -32,6 +32,7 @@ from sensorseq.preprocessing.split.parts import (
     split_by_group,
     split_by_time,
 )
+from sensorseq.preprocessing.split.subjects import note_subjects
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.windows.augment import make_augmentation
@@ -184,7 +185,9 @@ class PreparationPlan(RecordingPlan):
             known_groups, ids = group_of or {}, table.recording_id.tolist()
             together = np.array([known_groups.get(name, name) for name in ids])
         split = self._assign_parts(table, together, shares, lookahead_s, known)
-        evenness = describe_split(table.y, together, split, shares)
+        evenness: dict[str, Any] = describe_split(table.y, together, split, shares)
+        if self.learning.split_by != "time":  # a split by time has each recording in all parts
+            evenness |= note_subjects(table.y, table.groups, table.recording_id, split)
         if self.cuts_training_anew:
             windows, split = windows.with_training_anew(split)
             _check_training_anew(split, windows.table.y)

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError, RecordingError, check_choice, noting
+from sensorseq.errors import ArgumentError, RecordingError, check_choice, noting, warn_caller
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.split.parts import describe_split, split_by_group
+from sensorseq.preprocessing.split.subjects import note_subjects
 from sensorseq.recording import Recording
 from sensorseq.sensor_windows import (
     MISSING,
@@ -116,7 +117,9 @@ def split_rows(
     )
     part_of = dict(zip(together[rows].tolist(), own.tolist()))
     split = np.array([part_of.get(group, "train") for group in together.tolist()])
-    return split, {"split": describe_split(y, together, split, shares)}
+    evenness: dict[str, Any] = describe_split(y, together, split, shares)
+    evenness |= note_subjects(y, groups, recording_id, split)
+    return split, {"split": evenness}
 
 
 def with_split_of(own: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,6 +158,8 @@ def prepare_sensors(
     assert groups is not None
     assert ids is not None
     split, facts = split_rows(aligned.y, groups, ids, np.asarray(aligned.present.all(axis=1)), use)
+    if subjects := facts.get("split", {}).get("subjects"):
+        warn_caller(subjects)
     return SensorWindows(
         {
             name: replace(

@@ -411,11 +411,58 @@ def test_what_a_history_cannot_tell_is_said(drop, n_val, kind):
     assert ("no_chance" in said) == ("val_accuracy" in curve or "accuracy" in curve)
 
 
-def test_validation_results_too_few_to_judge_are_said():
+def validated_every(curve, step, names=("val_loss", "val_accuracy")):
+    """The same curve with validation figures in every `step`-th epoch only."""
+    kept = {n: [v if t % step == 0 else None for t, v in enumerate(curve[n])] for n in names}
+    return {**curve, **kept}
+
+
+@pytest.mark.parametrize("step", [5, 10, 39])
+def test_validation_results_too_few_to_judge_are_no_verdict(step):
+    report = verdict_of(validated_every(healthy_curve(0, 100), step), 100)
+    assert report.verdict == "too_short_to_tell"
+    assert kinds(report)[0] == "few_validations"
+    assert kinds(report).count("few_validations") == 1
+    text = str(report)
+    assert "Too few validation results to tell." in text
+    assert "Validate in every epoch, and train for 18 epochs or more." in text
+
+
+def test_an_accuracy_that_leaps_between_few_validations_is_not_normal():
+    epochs = np.arange(1, 61)
+    curve = {"loss": 1.1 * np.exp(-epochs / 10) + 0.1}
+    accuracy = [0.62, 0.9, 0.58, 0.93, 0.66, 0.91, 0.57, 0.95, 0.6, 0.92, 0.61, 0.94]
+    losses = [1.1, 0.4, 1.3, 0.35, 1.0, 0.42, 1.4, 0.3, 1.2, 0.33, 1.15, 0.31]
+    every_fifth = {"val_accuracy": accuracy, "val_loss": losses}
+    gaps = {
+        name: [values[t // 5 - 1] if t % 5 == 0 else None for t in epochs]
+        for name, values in every_fifth.items()
+    }
+    sparse = FluctuationReport.from_history({**curve, **gaps}, 400)
+    only = FluctuationReport.from_history({"loss": curve["loss"][4::5], **every_fifth}, 400)
+    assert sparse.verdict == only.verdict == "too_short_to_tell"
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("step", "names"),
+    [(2, ("val_loss", "val_accuracy")), (5, ("val_loss",)), (5, ("val_accuracy",))],
+)
+def test_validation_results_enough_to_judge_give_the_same_verdict(seed, step, names):
+    curve = healthy_curve(seed, 300, 60)
+    assert verdict_of(curve, 300).verdict == "normal"
+    assert verdict_of(validated_every(curve, step, names), 300).verdict == "normal"
+
+
+def test_a_loss_that_moves_much_fluctuates_even_if_few_epochs_are_validated():
+    curve = validated_every(oscillating_curve(0, 300), 8)
+    curve["loss"] = curve["loss"] * np.where(np.arange(40) % 2, 1.4, 0.7)
+    assert verdict_of(curve, 300).verdict == "fluctuating"
+
+
+def test_epochs_of_training_alone_are_judged_by_the_training_loss():
     curve = healthy_curve(0, 100)
-    for name in ("val_loss", "val_accuracy"):
-        curve[name] = [v if t % 5 == 0 else None for t, v in enumerate(curve[name])]
-    assert "few_validations" in kinds(verdict_of(curve, 100))
+    assert FluctuationReport.from_history({"loss": curve["loss"]}).verdict == "normal"
 
 
 @pytest.mark.parametrize(
