@@ -22,7 +22,7 @@ def write_recording(path, *, matlab=False, n=400):
         file["voltage"] = rng.normal(size=n).astype(">f4")
         if not matlab:
             file["current"].attrs["unit"] = "A"
-            file["surface"] = ["ice", "sand"] * (n // 2)
+            file["surface"] = ["ice"] * (n // 2) + ["sand"] * (n // 2)
     if matlab:
         with path.open("r+b") as raw:
             raw.write(b"MATLAB 7.3 MAT-file".ljust(128))

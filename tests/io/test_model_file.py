@@ -59,7 +59,7 @@ class Form(NamedTuple):
     description: dict
 
 
-MODEL_FORM = Form("model file", 3, write_model, read_model, ModelFileError, OF_PYTHON)
+MODEL_FORM = Form("model file", 4, write_model, read_model, ModelFileError, OF_PYTHON)
 CHECKPOINT_FORM = Form(
     "checkpoint", 1, write_checkpoint, partial(unpack, CHECKPOINT), CheckpointError, WHOLE_NUMBERS
 )
@@ -205,6 +205,14 @@ def test_a_newer_version_asks_for_an_update(form, file):
     assert_refused(form, file, f"version 7; .* reads {form.version}. Update sensorseq")
     if form is CHECKPOINT_FORM:
         check_replaceable(file)
+
+
+def test_an_older_version_asks_to_fit_or_begin_again(form, file):
+    now = f'"version":"{form.version}"'.encode()
+    older = b'"version":"1"' if form.version > 1 else now
+    file.write_bytes(file.read_bytes().replace(now, older))
+    if older != now:
+        assert_refused(form, file, "version 1; .*older; fit the model again")
 
 
 def test_a_changed_description_is_refused(form, file):
