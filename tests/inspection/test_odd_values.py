@@ -158,6 +158,12 @@ def test_what_is_once_in_few_recordings_is_no_mark():
     assert sorted(found_in(made)[0].figures) == [3, 4]
 
 
+def test_the_largest_value_of_recordings_that_are_scaled_by_it_is_no_mark():
+    made = recordings(lambda t, x, r: np.where(t == 9, 40, x) / 40)
+    assert all(one.values.max() == 1 for one in made)
+    assert found_in(made) == []
+
+
 def test_of_a_long_recording_a_part_is_read():
     n = 3 * PIECE * MOST_PIECES
     t = np.arange(n) / 1000
@@ -218,7 +224,7 @@ def test_inspect_and_prepare_and_the_pipeline_say_the_same(folder, tmp_path):
     (text,) = prepare(folder, tmp_path / "h.h5", window_s=2, channels=["heading"]).odd_values
     assert text == wraps
     made = [read_source(source) for source in find_recordings(folder)]
-    with pytest.warns(UserWarning, match=": ") as warned:
+    with pytest.warns(UserWarning, match="again and again|wrap around") as warned:
         PreparePipeline(window_s=2).prepare(made)
     assert [str(one.message) for one in warned] == [
         text.replace("saw/4.csv", "saw/4").replace("drill/0.csv", "drill/0")

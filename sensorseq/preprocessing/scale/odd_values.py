@@ -140,7 +140,8 @@ def _certain(
     n_of, n_short_of = Counter[float](), Counter[float]()
     for _, (value, n, n_short, _) in rows:
         n_of[value] += int(n)
-        n_short_of[value] += int(n_short)
+        # Recordings that are each scaled by their largest value have that value once.
+        n_short_of[value] += int(n_short) if n_short > 1 else 0
     often = {value for value, n_short in n_short_of.items() if n_short >= LEAST_MARKS}
     often |= {v for v, n in n_of.items() if n >= LEAST_USUAL_MARKS and _is_usual_mark(v)}
     return [(at, row) for at, row in rows if row[0] in often]
