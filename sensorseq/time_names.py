@@ -61,7 +61,7 @@ def usual_time_names(names: Iterable[str], *, last_part: bool = False) -> list[s
         return found
     parts = [_plain(name.rpartition(".")[2] if last_part else name) for name in there]
     for pattern in _TIME_NAMES:
-        if found := [n for n, part in zip(there, parts, strict=True) if pattern.fullmatch(part)]:
+        if found := [n for n, part in zip(there, parts) if pattern.fullmatch(part)]:
             return found
     return []
 
