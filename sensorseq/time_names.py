@@ -59,9 +59,9 @@ def usual_time_names(names: Iterable[str], *, last_part: bool = False) -> list[s
     there = list(names)
     if found := [name for name in TIME_COLUMNS if name in there]:
         return found
-    parts = [_plain(name.rpartition(".")[2] if last_part else name) for name in there]
+    parts = {name: _plain(name.rpartition(".")[2] if last_part else name) for name in there}
     for pattern in _TIME_NAMES:
-        if found := [n for n, part in zip(there, parts) if pattern.fullmatch(part)]:
+        if found := [name for name in there if pattern.fullmatch(parts[name])]:
             return found
     return []
 
