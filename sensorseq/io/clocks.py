@@ -116,35 +116,46 @@ def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = 
 
 def _choose(intervals: _Intervals, n_steps: int, usual: float) -> _Clock:
     """Return the clock of the usual step, or that of the number of samples."""
-    gap_s, counted = _without_gaps(intervals, n_steps)
+    gap_s = _longest_step(intervals, n_steps)
     n_off = n_long = 0
-    long_s = 0.0
+    long_s = whole_s = 0.0
     for steps in intervals():
         periods = steps[steps <= gap_s] / usual
         n_off += int(((np.abs(periods - np.rint(periods)) > 0.25) | (periods < 0.5)).sum())
         n_long += int((periods > GAP_PERIODS).sum())
         long_s += float(periods[periods > GAP_PERIODS].sum()) * usual
-    comes_in_bursts = n_long > _FEW_PAUSES * n_steps and long_s > counted.span_s / 2
+        whole_s += float(periods.sum()) * usual
+    comes_in_bursts = n_long > _FEW_PAUSES * n_steps and long_s > whole_s / 2
     if n_off >= _OFF_CLOCK * n_steps or comes_in_bursts:
-        return counted
+        return _fit(intervals, gap_s)
     gap_s = min(gap_s, GAP_PERIODS * usual)
-    clock, counted = _fit(intervals, gap_s, usual), _fit(intervals, gap_s)
+    clock = _fit(intervals, gap_s, usual)
+    if _sum(intervals, gap_s)[1] * (1 + SAME_PERIOD) * clock.period_s > clock.span_s:
+        return clock
+    counted = _fit(intervals, gap_s)
     lost_s = _OF_LOSSES * counted.deviation_s * np.sqrt(counted.n_ticks)
-    is_same = counted.period_s < (1 + SAME_PERIOD) * clock.period_s
-    return clock if is_same or counted.range_s > lost_s else counted
+    return clock if counted.range_s > lost_s else counted
 
 
-def _without_gaps(intervals: _Intervals, n_steps: int) -> tuple[float, _Clock]:
-    """Return the longest step that is no gap, and the clock of the number of samples without."""
-    gap_s, counted = np.inf, _fit(intervals, np.inf)
+def _longest_step(intervals: _Intervals, n_steps: int) -> float:
+    """Return the longest step that is no gap."""
+    gap_s, (span_s, n_left) = np.inf, _sum(intervals, np.inf)
     for periods, most_left in ((_LONG_PERIODS, 1.0), (GAP_PERIODS, _MOST_LEFT)):
-        while (next_gap_s := periods * counted.period_s) < gap_s:
-            left = _fit(intervals, next_gap_s)
-            is_few = n_steps - left.n_ticks <= max(2, _FEW_GAPS * n_steps)
-            if not is_few or left.span_s >= most_left * counted.span_s:
+        while (next_gap_s := periods * span_s / n_left) < gap_s:
+            left_s, n_next = _sum(intervals, next_gap_s)
+            if n_steps - n_next > max(2, _FEW_GAPS * n_steps) or left_s >= most_left * span_s:
                 break
-            gap_s, counted = next_gap_s, left
-    return gap_s, counted
+            gap_s, span_s, n_left = next_gap_s, left_s, n_next
+    return gap_s
+
+
+def _sum(intervals: _Intervals, gap_s: float) -> tuple[float, int]:
+    """Return the time and the number of the steps up to `gap_s`."""
+    span_s, n_steps = 0.0, 0
+    for steps in intervals():
+        kept = steps[steps <= gap_s]
+        span_s, n_steps = span_s + float(kept.sum()), n_steps + len(kept)
+    return span_s, n_steps
 
 
 def _fit(intervals: _Intervals, gap_s: float, unit_s: float = np.inf) -> _Clock:
