@@ -564,7 +564,7 @@ def _tried(probes: Probes) -> dict[str, Any]:
     """Return the settings that were tried: the adopted one first, then by gain."""
 
     def order(trial: Trial) -> tuple[bool, float]:
-        change = math.inf if trial.raw_change is None else trial.raw_change
+        change = math.inf if trial.raw_change is None else float(trial.raw_change)
         return trial.outcome != "confirmed", math.inf if math.isnan(change) else change
 
     tried = sorted((trial for trial in probes.trials if trial.kind == "race"), key=order)

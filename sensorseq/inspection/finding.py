@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from string import Formatter, Template
 from typing import Any, NamedTuple
 
-from sensorseq.preprocessing.scale import odd_values
+from sensorseq.preprocessing.odd_value_words import WORDS
 from sensorseq.text import listed
 
 _MOST_LISTED = 5
@@ -101,8 +101,8 @@ class Kind(NamedTuple):
 
 # Phrases shared by several kinds or with other reports, by a dollar sign and their name.
 _SAID_AGAIN = {
-    **{f"{kind}_seen": seen for kind, (seen, _) in odd_values.WORDS.items()},
-    **{f"{kind}_advice": advice for kind, (_, advice) in odd_values.WORDS.items()},
+    **{f"{kind}_seen": seen for kind, (seen, _) in WORDS.items()},
+    **{f"{kind}_advice": advice for kind, (_, advice) in WORDS.items()},
     "shared_groups": (
         "{torn:?These groups are in both parts: {torn:12}. Keep each in one. }{shared:?These groups"
         " share windows: {shared:12}. If they are one recording, give them one group; if windows"

@@ -139,5 +139,5 @@ def test_a_column_that_numbers_the_sensors_is_named(tmp_path):
     write_table(tmp_path / "run.csv", columns)
     (source,) = find_recordings(tmp_path)
     for repair in (False, True):
-        with pytest.raises(RecordingError, match="and 'joint' has the same values at each"):
+        with pytest.raises(RecordingError, match="column 'joint' names the sensor of each row"):
             read_source(source, repair_stamps=repair)

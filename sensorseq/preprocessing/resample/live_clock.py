@@ -117,7 +117,10 @@ class LiveClock:
                 continue
             different = np.unique(first[:n_judged])
             rate = 1 / sample_period(different) if len(different) > 1 else np.inf
-            if not 1 / _MOST_LOST < rate * self._period < most_faster:
+            usual_s = np.median(np.diff(different)) if len(different) > 1 else 0.0
+            # gaps and pauses make the rate of so few time stamps lower than it is
+            is_slower = usual_s > _MOST_LOST * self._period and rate * self._period < 1 / _MOST_LOST
+            if is_slower or rate * self._period > most_faster:
                 raise SignalError(
                     f"the time stamps have {rate:.4g} Hz, which does not fit"
                     f" {1 / self._period:g} Hz. Give the sensor's rate with sample_rate_hz; stamps"

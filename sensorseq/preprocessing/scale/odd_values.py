@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.io.scratch import release
+from sensorseq.preprocessing.odd_value_words import WORDS
 from sensorseq.preprocessing.scale.odd_scales import N_BANDS, UNIT_RATIO, Floats, likely_unit
 from sensorseq.recording import Recording
 from sensorseq.text import listed, plural
@@ -41,29 +42,6 @@ FACTORS = (180 / np.pi, 1e3, 1e6)  # degrees to radians; A to mA, uA
 
 OddFacts = Mapping[str, Mapping[str, Sequence[Sequence[float]]]]
 """By channel and kind, rows of figures: what `measure_odd_values` returns, and JSON holds."""
-
-WORDS = {
-    "unsigned": (
-        "whole numbers that jump between the ends of their range",
-        "These are probably signed numbers that were stored as unsigned ones: subtract the full"
-        " range (65536 for 16 bits) from the values in its upper half.",
-    ),
-    "marks": (
-        "one value, apart from all others, comes again and again",
-        "It is probably a mark for failed reads: leave these fields empty (NaN), so that they are"
-        " read as missing.",
-    ),
-    "rescaled": (
-        "the scale changes midway, but not the shape of the signal",
-        "Probably the unit or the measuring range was changed: convert the values.",
-    ),
-    "wraps": (
-        "the values wrap around",
-        "Resampling, filters and means make values in between that were never there: replace an"
-        " angle by its sine and cosine and a counter by its steps, or choose other `channels`.",
-    ),
-}
-"""For each kind, the most important first, what is seen, and what to do."""
 
 
 class OddValues(NamedTuple):

@@ -178,7 +178,7 @@ WORDS = st.sampled_from(QUANTITIES + OTHERS)
 NAMES = st.one_of(
     st.lists(WORDS, min_size=1, max_size=4).map("_".join),
     st.lists(WORDS, min_size=1, max_size=3).map("".join),
-    st.text(min_size=1, max_size=6),
+    st.text(min_size=1, max_size=6).map(str.strip).filter(len),
 )
 
 
