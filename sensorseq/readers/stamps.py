@@ -181,9 +181,18 @@ def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
         return dates[0] if dates else "s"
     each = " or ".join(f"{unit} ({rates[unit]:.4g} Hz)" for unit in likely)
     typed = " or ".join(f"time_unit={unit!r}" for unit in likely)
-    raise RecordingError(
-        f"{path}: the whole numbers in time column {name!r} can be {each}. Give {typed}."
+    counts = (
+        "" if first not in (0, 1) or (ticks != first + np.arange(len(ticks))).any() else _COUNTS
     )
+    raise RecordingError(
+        f"{path}: the whole numbers in time column {name!r} can be {each}. Give {typed}.{counts}"
+    )
+
+
+_COUNTS = (
+    " Or, if it only counts the rows, rename it, such as to 'index', and give the rate of the rows"
+    " with `sample_rate_hz`."
+)
 
 
 def _named_unit(path: Path, name: str) -> str | None:

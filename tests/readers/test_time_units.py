@@ -11,6 +11,7 @@ from tables import READERS, write_table
 from sensorseq.errors import RecordingError
 from sensorseq.prepare import prepare
 from sensorseq.readers import join_sensors, read_csv, read_recordings
+from sensorseq.readers.columns import without_counters
 from sensorseq.readers.stamps import UNITS, odd_rates, seconds_of
 from sensorseq.time_names import unit_in_name, usual_time_names
 
@@ -80,6 +81,20 @@ def test_a_unit_that_cannot_be_known_is_an_error_that_names_the_option(
         read(path, time_column="time")
     recording = read(path, time_column="time", time_unit=unit)
     np.testing.assert_array_equal(recording.timestamps_s, np.arange(200) / rate_hz)
+
+
+@each_format
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_column_that_counts_the_rows_is_asked_about_with_a_way_out(tmp_path, file, read, first):
+    rows = first + np.arange(400)
+    with pytest.raises(RecordingError, match="if it only counts the rows, rename it"):
+        read(write(tmp_path / file, rows))
+    path = write_table(tmp_path / file, {"index": rows, "a": np.sin(rows)})
+    (recording,) = read_recordings(path, sample_rate_hz=100)
+    assert without_counters(recording).channel_names == ("a",)
+    assert recording.median_sample_rate_hz == 100
+    with pytest.raises(RecordingError, match=r"time_unit='ms'\.$"):
+        read(write(tmp_path / file, rows + 7))
 
 
 def test_a_date_decides_between_units(tmp_path):
