@@ -51,17 +51,13 @@ _TIME_NAMES = (
 )
 
 
-def usual_time_names(names: Iterable[str], *, last_part: bool = False) -> list[str]:
-    """Return the names that are most likely those of timestamps, with or without a unit.
-
-    With `last_part`, what follows the last dot of a name counts.
-    """
+def usual_time_names(names: Iterable[str]) -> list[str]:
+    """Return the names that are most likely those of timestamps, with or without a unit."""
     there = list(names)
     if found := [name for name in TIME_COLUMNS if name in there]:
         return found
-    parts = {name: _plain(name.rpartition(".")[2] if last_part else name) for name in there}
     for pattern in _TIME_NAMES:
-        if found := [name for name in there if pattern.fullmatch(parts[name])]:
+        if found := [name for name in there if pattern.fullmatch(_plain(name))]:
             return found
     return []
 

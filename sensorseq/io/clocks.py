@@ -87,8 +87,9 @@ class _Clock(NamedTuple):
     period_s: float
     range_s: float
     span_s: float
-    deviation_s: float  # standard deviation of a step
+    deviation_s: float  # standard deviation of a step, for each tick
     n_ticks: float
+    n_steps: int
 
 
 def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> float:
@@ -130,7 +131,7 @@ def _choose(intervals: _Intervals, n_steps: int, usual: float) -> _Clock:
         return _fit(intervals, gap_s)
     gap_s = min(gap_s, GAP_PERIODS * usual)
     clock = _fit(intervals, gap_s, usual)
-    if _sum(intervals, gap_s)[1] * (1 + SAME_PERIOD) * clock.period_s > clock.span_s:
+    if clock.n_steps * (1 + SAME_PERIOD) * clock.period_s > clock.span_s:
         return clock
     counted = _fit(intervals, gap_s)
     lost_s = _OF_LOSSES * counted.deviation_s * np.sqrt(counted.n_ticks)
@@ -166,8 +167,11 @@ def _fit(intervals: _Intervals, gap_s: float, unit_s: float = np.inf) -> _Clock:
             some = steps[steps <= gap_s]
             yield some, np.maximum(np.rint(some / unit_s), 1.0)
 
-    span_s = sum(float(steps.sum()) for steps, _ in kept())
-    n_ticks = sum(float(ticks.sum()) for _, ticks in kept())
+    span_s = n_ticks = 0.0
+    n_steps = 0
+    for steps, ticks in kept():
+        span_s, n_ticks = span_s + float(steps.sum()), n_ticks + float(ticks.sum())
+        n_steps += len(steps)
     period_s = span_s / n_ticks
     at = low = high = squares = 0.0
     for steps, ticks in kept():
@@ -176,7 +180,8 @@ def _fit(intervals: _Intervals, gap_s: float, unit_s: float = np.inf) -> _Clock:
         path = at + np.cumsum(off)
         low, high = min(low, float(path.min(initial=low))), max(high, float(path.max(initial=high)))
         at = float(path[-1]) if len(path) else at
-    return _Clock(period_s, high - low, span_s, float(np.sqrt(squares / n_ticks)), n_ticks)
+    deviation_s = float(np.sqrt(squares / n_ticks))
+    return _Clock(period_s, high - low, span_s, deviation_s, n_ticks, n_steps)
 
 
 def _roundest(period_s: float, tolerance: float) -> float:

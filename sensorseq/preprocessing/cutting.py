@@ -209,9 +209,11 @@ class RecordingPlan:
         """Return the ``bridging_gap_s`` of a recording if gaps leave too little of it."""
         window_s, duration_s = self.options.window_s, recording.duration_s
         kept_s = sum(p.duration_s for p in pieces if p.duration_s * SLIGHTLY_MORE >= window_s)
-        sampled_s = min(duration_s, recording.n_samples / recording.median_sample_rate_hz)
-        if duration_s < window_s or kept_s >= sampled_s / 2:
-            return {}  # a pause or a clock that was set is no gap to bridge
+        if duration_s < window_s or kept_s >= duration_s / 2:
+            return {}
+        # a pause or a clock that was set is no gap to bridge
+        if kept_s >= recording.n_samples / recording.median_sample_rate_hz / 2:
+            return {}
         gap_s = bridging_gap_s(recording.timestamps_s, recording.values, window_s)
         return {"bridging_gap_s": gap_s}
 

@@ -181,9 +181,8 @@ def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
         return dates[0] if dates else "s"
     each = " or ".join(f"{unit} ({rates[unit]:.4g} Hz)" for unit in likely)
     typed = " or ".join(f"time_unit={unit!r}" for unit in likely)
-    counts = (
-        "" if first not in (0, 1) or (ticks != first + np.arange(len(ticks))).any() else _COUNTS
-    )
+    counts_rows = first in (0, 1) and bool((ticks == first + np.arange(len(ticks))).all())
+    counts = _COUNTS if counts_rows else ""
     raise RecordingError(
         f"{path}: the whole numbers in time column {name!r} can be {each}. Give {typed}.{counts}"
     )

@@ -11,7 +11,7 @@ from tables import READERS, write_table
 from sensorseq.errors import RecordingError
 from sensorseq.prepare import prepare
 from sensorseq.readers import join_sensors, read_csv, read_recordings
-from sensorseq.readers.columns import without_counters
+from sensorseq.readers.columns import find_clocks, without_counters
 from sensorseq.readers.stamps import UNITS, odd_rates, seconds_of
 from sensorseq.time_names import unit_in_name, usual_time_names
 
@@ -232,7 +232,7 @@ def test_fractions_of_a_named_unit_have_its_rate_and_the_column_is_found(
 def test_a_plain_name_of_time_goes_before_one_with_a_long_unit():
     assert usual_time_names(["timestamp", "time_sec"]) == ["timestamp"]
     assert usual_time_names(["Time (milliseconds)", "t_min"]) == ["Time (milliseconds)"]
-    assert usual_time_names(["log.timeMs", "x"], last_part=True) == ["log.timeMs"]
+    assert find_clocks(["log.timeMs", "x"], None, ".") == ["log.timeMs"]
 
 
 def in_digits(rate_hz, digits, n=3000):
