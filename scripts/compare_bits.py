@@ -5,11 +5,14 @@
 
 Write one folder with each commit (`PYTHONPATH=CHECKOUT python scripts/compare_bits.py write ...`,
 the extensions built), on one machine: bits differ by processor. Timings and versions are left out.
+All input is from `data/` beside this script. `EXPECTED` has the differences that are meant.
 """
 
+import fnmatch
 import hashlib
 import itertools
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +20,10 @@ from typing import Any
 
 import numpy as np
 
+# names that may differ (shell patterns) -> the change behind it
+EXPECTED: dict[str, str] = {}
+
+DATA = Path(__file__).resolve().parent.parent / "data" / "surfaces"
 LEFT_OUT = (
     "sha256",
     "duration_s",
@@ -48,11 +55,33 @@ OPTIONS: dict[str, list[Any]] = {
     "max_grad_norm": [1.0, None],
 }
 N_FITS, N_MODELS, N_SOURCES = 40, 10, 6
+SURFACES, N_ROBOTS = ("carpet", "ice", "paving"), 5
 STEPS = [
     *("", '[[steps]]\nkind = "spectral"\nframe_s = 1.0', '[[steps]]\nkind = "difference"'),
     '[[steps]]\nkind = "band_pass"\nhigh_hz = 5',
     '[[steps]]\nkind = "moving"\nwindow_s = 0.2',
 ]
+SMOOTHINGS: list[dict[str, Any]] = [
+    *({"smooth": "none"}, {"smooth": "filter"}, {"smooth": "lag", "mean_dwell_s": 20.0})
+]
+
+
+class Bits:
+    """The hashes of what was computed, by name; an error is kept as its text."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, str] = {}
+
+    def of(self, name: str, compute: Any) -> Any:
+        """Note what `compute` returns, or the error, and return the value."""
+        try:
+            value = compute()
+        except Exception as error:
+            self.found[name] = f"{type(error).__name__}: {error}"
+            return None
+        if value is not None:
+            self.found[name] = value if isinstance(value, str) else digest(value)
+        return value
 
 
 def digest(value: Any) -> str:
@@ -71,7 +100,14 @@ def plain(value: Any) -> Any:
         return {str(k): plain(v) for k, v in sorted(value.items()) if k not in LEFT_OUT}
     if isinstance(value, list | tuple):
         return [plain(one) for one in value]
+    if isinstance(value, np.ndarray):
+        return digest(value)
     return repr(float(value)) if isinstance(value, float | np.floating) else value
+
+
+def of_bytes(path: Path) -> str:
+    """Return a hash of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def drawn_settings() -> list[dict[str, Any]]:
@@ -84,96 +120,195 @@ def drawn_settings() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def recordings() -> list[Any]:
+    """Return the recordings of a few robots on a few surfaces."""
+    from sensorseq.datasets import load_surfaces
+
+    robots = [f"robot_{i:02}" for i in range(N_ROBOTS)]
+    return [one for one in load_surfaces() if one.label in SURFACES and one.group in robots]
+
+
 def windows() -> tuple[Any, ...]:
-    """Return windows of three classes, of different lengths, with groups."""
-    rng = np.random.default_rng(1)
-    y = np.arange(90) % 3
-    t = np.arange(40)
-    X = np.sin(t * (0.2 + 0.2 * y[:, None]) + rng.uniform(0, 6, (90, 1)))[:, :, None]
-    X = (X + 0.3 * rng.normal(size=(90, 40, 2))).astype(np.float32)
-    return X, np.array(["a", "b", "c"])[y], np.arange(90) // 6, rng.integers(20, 41, 90)
+    """Return every eighth window of two channels, of different lengths, with groups."""
+    from sensorseq import PreparePipeline
+
+    made = PreparePipeline(window_s=2.5, hop_s=2.5, sample_rate_hz=20, random_state=0)
+    cut = made.prepare(recordings())
+    rows = np.arange(0, len(cut), 8)
+    X = cut.X[rows]
+    X = np.concatenate([X, np.diff(X, axis=1, prepend=X[:, :1])], axis=2)
+    lengths = np.random.default_rng(1).integers(X.shape[1] // 2, X.shape[1] + 1, len(X))
+    assert cut.y is not None and cut.groups is not None
+    return X, cut.y[rows], cut.groups[rows], lengths
 
 
-def write_fits(found: dict[str, str], folder: Path) -> None:
-    """Fit, predict, save and export."""
+def write_fits(bits: Bits, folder: Path) -> None:
+    """Fit arrays, predict, save and export."""
     from sensorseq import SensorLSTMClassifier
 
     X, y, groups, lengths = windows()
-    for i, settings in enumerate(drawn_settings()):
+
+    def write_fit(i: int, settings: dict[str, Any]) -> None:
         clf = SensorLSTMClassifier(hidden_size=8, max_epochs=20, random_state=i, device="cpu")
-        name = f"fit {i}"
-        try:
+
+        def fitted() -> Any:
             clf.set_params(**settings).fit(X, y, groups=groups, lengths=lengths)
-        except Exception as error:
-            found[name] = f"{type(error).__name__}: {error}"
-            continue
-        found[name] = digest(clf.predict_proba(X, lengths))
-        found[f"{name} history"] = digest(clf.history_.to_columns())
-        found[f"{name} report"] = digest(
-            [[one.kind, dict(one.values)] for one in clf.fluctuation_.statements]
-        )
+            return clf.predict_proba(X, lengths)
+
+        if bits.of(f"fit {i}", fitted) is None:
+            return
+        bits.of(f"fit {i} history", lambda: clf.history_.to_columns())
+        bits.of(f"fit {i} report", lambda: report_of(clf.fluctuation_))
         for k, part in enumerate(clf.module_.parameters()):
-            found[f"{name} parameter {k}"] = digest(part.detach().numpy())
+            bits.of(f"fit {i} parameter {k}", part.detach().numpy)
         if i < N_MODELS:
-            clf.save(folder / f"{i}.safetensors")
-            again = SensorLSTMClassifier.load(folder / f"{i}.safetensors")
-            found[f"model {i}"] = digest(again.predict_proba(X, lengths))
-            found |= {f"model {i} {k}": v for k, v in of_safetensors(folder / f"{i}.safetensors")}
+            write_model(bits, clf, f"model {i}", folder / f"{i}.safetensors", (X, lengths))
         if i < N_SOURCES:
-            try:
-                clf.to_c(folder / f"c{i}", n_timesteps=40)
-            except Exception as error:
-                found[f"c {i}"] = f"{type(error).__name__}: {error}"
-                continue
-            for file in sorted((folder / f"c{i}").iterdir()):
-                found[f"c {i} {file.name}"] = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+            write_exports(bits, clf, f"{i}", folder)
+
+    for i, settings in enumerate(drawn_settings()):
+        write_fit(i, settings)
 
 
-def of_safetensors(path: Path) -> list[tuple[str, str]]:
-    """Return the arrays and the fields of the header of a model file."""
+def report_of(report: Any) -> Any:
+    """Return the statements of a fluctuation report."""
+    return [[one.kind, dict(one.values)] for one in report.statements]
+
+
+def write_model(bits: Bits, clf: Any, name: str, path: Path, inputs: tuple[Any, ...]) -> None:
+    """Save a model, load it with torch and without, and note its arrays and header."""
     from safetensors import safe_open
 
+    clf.save(path)
+    bits.of(name, lambda: type(clf).load(path).predict_proba(*inputs))
+    bits.of(f"{name} alone", lambda: loaded(path).predict_proba(*inputs))
     with safe_open(path, "numpy") as file:
-        fields = {
-            key: json.loads(text) if text[:1] in "[{" else text
-                  for key, text in (file.metadata() or {}).items()}  # fmt: skip
-        arrays = [(name, digest(file.get_tensor(name))) for name in sorted(file.keys())]
-    kept = {name: value for name, value in fields.items() if name not in LEFT_OUT}
-    return [*arrays, *((f"field {name}", digest(value)) for name, value in kept.items())]
+        for array in sorted(file.keys()):
+            bits.of(f"{name} array {array}", lambda array=array: file.get_tensor(array))
+        for field, text in (file.metadata() or {}).items():
+            value = json.loads(text) if text[:1] in "[{" else text
+            if field not in LEFT_OUT:
+                bits.of(f"{name} field {field}", lambda value=value: digest(value))
 
 
-def write_files(found: dict[str, str], folder: Path) -> None:
-    """Prepare simulated recordings in ten ways."""
+def write_exports(bits: Bits, clf: Any, name: str, folder: Path, **c_options: Any) -> None:
+    """Write the C sources and the ONNX graph."""
+    import onnx
+
+    target = folder / f"c{name}"
+    bits.of(f"c {name}", lambda: clf.to_c(target, **c_options) and None)
+    for file in sorted(target.iterdir()) if target.is_dir() else ():
+        bits.of(f"c {name} {file.name}", lambda file=file: of_bytes(file))
+    graph = folder / f"{name}.onnx"
+    bits.of(f"onnx {name}", lambda: clf.to_onnx(graph) and None)
+    if graph.is_file():
+        made = onnx.load(graph).graph
+        bits.of(f"onnx {name} nodes", lambda: [one.SerializeToString().hex() for one in made.node])
+        bits.of(
+            f"onnx {name} values",
+            lambda: [one.SerializeToString().hex() for one in made.initializer],
+        )
+
+
+def write_files(bits: Bits, folder: Path) -> None:
+    """Prepare the recordings in ten ways; train from the files, and follow recordings with them."""
     from sensorseq.cli import run
 
-    recordings = folder / "recordings"
-    assert run(["simulate", str(recordings), "--duration-s", "12", "--json"]) == 0
-    for path in sorted(recordings.rglob("*.csv*")):
-        found[path.relative_to(folder).as_posix()] = digest(path.read_bytes().hex())
     for i, (steps, balance) in enumerate(itertools.product(STEPS, ("none", "undersample"))):
         config, output = folder / f"{i}.toml", folder / f"{i}.h5"
         window = f'[window]\nwindow_s = 2\nhop_s = 1\n[balance]\nstrategy = "{balance}"\n'
         config.write_text(f"{steps}\n{window}")
-        code = run(["prepare", str(recordings), "--config", str(config), "-o", str(output), "-q"])
-        found[f"prepare {i}"] = str(code)
+        code = run(["prepare", str(DATA), "--config", str(config), "-o", str(output), "-q"])
+        bits.of(f"prepare {i}", lambda code=code: str(code))
         if code == 0:
-            found |= {f"prepare {i} {name}": bits for name, bits in of_hdf5(output)}
+            write_prepared(bits, f"prepare {i}", output)
+    for i in (0, 4):
+        write_trained(bits, f"{i}", folder / f"{i}.h5", folder)
 
 
-def of_hdf5(path: Path) -> list[tuple[str, str]]:
-    """Return the arrays of a prepared file."""
+def write_prepared(bits: Bits, name: str, path: Path) -> None:
+    """Note the arrays of a prepared file."""
     import h5py
 
-    found: list[tuple[str, str]] = []
+    def note(array: str, one: Any) -> None:
+        if isinstance(one, h5py.Dataset) and array != "record":
+            bits.of(f"{name} {array}", lambda: np.asarray(one[()]))
+
     with h5py.File(path) as file:
-        file.visititems(
-            lambda name, one: (
-                found.append((name, digest(np.asarray(one[()]))))
-                if isinstance(one, h5py.Dataset) and name != "record"
-                else None
+        file.visititems(note)
+
+
+def write_trained(bits: Bits, name: str, prepared: Path, folder: Path) -> None:
+    """Fit a prepared file, whole and in blocks; smooth and stream recordings with the model."""
+    from sensorseq import SensorLSTMClassifier
+    from sensorseq.io.prepared import read_windows
+
+    def made(**options: Any) -> Any:
+        return SensorLSTMClassifier(
+            hidden_size=8, max_epochs=5, random_state=0, device="cpu", **options
+        ).fit(prepared)
+
+    clf = made()
+    bits.of(f"file {name}", lambda: clf.predict_proba(prepared))
+    bits.of(f"file {name} history", lambda: clf.history_.to_columns())
+    bits.of(f"file {name} report", lambda: report_of(clf.fluctuation_))
+    os.environ["SENSORSEQ_BUFFER_BYTES"] = "500000"  # the network then reads the file by blocks
+    alone = made(features=None, dropout=0.0)
+    bits.of(f"file {name} in blocks", lambda: alone.predict_proba(prepared))
+    del os.environ["SENSORSEQ_BUFFER_BYTES"]
+    path = folder / f"file_{name}.safetensors"
+    clf.save(path)
+    drives = recordings()[:3]
+    bits.of(f"file {name} recordings", lambda: repr(clf.predict_recordings(read_windows(prepared))))
+    bits.of(f"file {name} outside", lambda: repr(clf.outside(prepared)))
+    for options in SMOOTHINGS:
+        kind = options["smooth"]
+        for model, load in (("fitted", lambda: clf), ("alone", lambda: loaded(path))):
+            bits.of(
+                f"timeline {name} {kind} {model}",
+                lambda options=options, load=load: repr(load().timeline(drives, **options).spans),
             )
-        )
-    return found
+            bits.of(
+                f"stream {name} {kind} {model}",
+                lambda options=options, load=load: streamed(load(), drives[0], options),
+            )
+    write_exports(bits, clf, f"of file {name}", folder)
+
+
+def loaded(path: Path) -> Any:
+    """Return the model as it runs without torch."""
+    from sensorseq.prediction.load import load
+
+    return load(path)
+
+
+def streamed(model: Any, drive: Any, options: dict[str, Any]) -> Any:
+    """Push a recording through a stream in uneven chunks."""
+    stream = model.stream(**{k: v for k, v in options.items() if v != "none"})
+    times_s, values = drive.timestamps_s, drive.values
+    edges = [0, *range(7, len(times_s), 41), len(times_s)]
+    decisions = [
+        one for a, b in itertools.pairwise(edges) for one in stream.push(values[a:b], times_s[a:b])
+    ]
+    return repr([*decisions, *stream.flush()])
+
+
+def write_sensors(bits: Bits, folder: Path) -> None:
+    """Fit two sensors of different rates, one of them missing in some windows."""
+    from sensorseq import SensorLSTMClassifier
+
+    X, y, groups, _ = windows()
+    slow = X[:, ::3, :1].copy()
+    slow[::9] = np.nan
+    both = {"imu": X[:, :, 1:], "motor": slow}
+    clf = SensorLSTMClassifier(
+        hidden_size=8, max_epochs=5, random_state=0, device="cpu", missing="expected"
+    )
+    if bits.of("sensors", lambda: clf.fit(both, y, groups=groups).predict_proba(both)) is None:
+        return
+    bits.of("sensors compared", lambda: repr(clf.features_))
+    write_model(bits, clf, "sensors model", folder / "sensors.safetensors", (both,))
+    write_exports(bits, clf, "sensors", folder)
 
 
 def write(folder: Path) -> None:
@@ -182,22 +317,28 @@ def write(folder: Path) -> None:
 
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    found: dict[str, str] = {}
+    bits = Bits()
     with tempfile.TemporaryDirectory() as scratch:
-        write_files(found, Path(scratch))
-        write_fits(found, Path(scratch))
-    (folder / "bits.json").write_text(json.dumps(found, indent=0))
-    print(f"{len(found)} hashes in {folder}/bits.json")
+        for part in (write_files, write_fits, write_sensors):
+            part(bits, Path(scratch))
+    text = json.dumps(bits.found, indent=0).replace(scratch, "")
+    (folder / "bits.json").write_text(text)
+    errors = [name for name, text in bits.found.items() if "Error: " in text]
+    print(f"{len(bits.found)} hashes in {folder}/bits.json, errors in place of: {errors}")
 
 
 def compare(one: Path, two: Path) -> int:
-    """Print what differs."""
+    """Print what differs; fail if a difference is not expected."""
     first, second = (json.loads((folder / "bits.json").read_text()) for folder in (one, two))
     apart = [k for k in {**first, **second} if first.get(k) != second.get(k)]
+    unexpected = 0
     for name in apart:
-        print(f"{name}: {first.get(name, 'missing')} -> {second.get(name, 'missing')}")
-    print(f"{len(apart)} of {len({**first, **second})} differ")
-    return int(bool(apart))
+        why = next((text for p, text in EXPECTED.items() if fnmatch.fnmatchcase(name, p)), None)
+        unexpected += why is None
+        note = f" (expected: {why})" if why else ""
+        print(f"{name}: {first.get(name, 'missing')} -> {second.get(name, 'missing')}{note}")
+    print(f"{len(apart)} of {len({**first, **second})} differ, {unexpected} unexpectedly")
+    return int(bool(unexpected))
 
 
 if __name__ == "__main__":
