@@ -138,7 +138,8 @@ def windows() -> tuple[Any, ...]:
     X = cut.X[rows]
     X = np.concatenate([X, np.diff(X, axis=1, prepend=X[:, :1])], axis=2)
     lengths = np.random.default_rng(1).integers(X.shape[1] // 2, X.shape[1] + 1, len(X))
-    assert cut.y is not None and cut.groups is not None
+    assert cut.y is not None
+    assert cut.groups is not None
     return X, cut.y[rows], cut.groups[rows], lengths
 
 
