@@ -341,7 +341,7 @@ def diagnosis_table(results: dict) -> str:
         f"{judged['runs']} runs on {len(judged['data'])} data sets, {judged['sick']} of them sick."
         f" The fitted guess from the configuration learned from {learned['runs']} runs on"
         f" {len(learned['data'])} other data sets. In brackets 95 % intervals (Wilson); p of"
-        f" McNemar's test against our ranking, of sick data against the report. "
+        f" McNemar's test against the second column, of sick data against the report. "
         f"{_environment(results)}"
     )
     return "\n".join(

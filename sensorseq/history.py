@@ -220,7 +220,6 @@ class TrainingRecord:
     steps: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     # (S, K): counts in each batch; None for regression.
     class_counts: NDArray[np.int32] | None = None
-    input_rms: float = np.nan  # root mean square of the fixed windows' values: 1 if standardized
     # rows of the fixed training windows, which are evaluated after each epoch
     fixed_rows: NDArray[np.int64] = field(default_factory=_none(np.int64))
     # (E,): mean loss (nats) and accuracy of the fixed windows after each epoch, in evaluation mode

@@ -17,7 +17,7 @@ TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md 
          csrc data docs examples mkdocs.yml pyproject.toml requirements runtime scripts sensorseq
          setup.py tests"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
-DIAGNOSIS_ORDER = """thresholds causes log_names < metrics < statements < witnesses ranking
+DIAGNOSIS_ORDER = """thresholds log_names < metrics < causes < statements < witnesses
                      < judge logs < words < level trials page < probe < report < module"""
 OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage, beside the splits
 HOME = {  # library: where it may be imported, as path prefixes

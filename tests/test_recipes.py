@@ -74,18 +74,18 @@ class Sum(_Combined):
         ],
     },
     "cause": {
-        "diagnosis/causes.py": (
-            "TABLE = (\n",
-            """    Entry(
-        "window_overlap",
-        "data",
-        "cropped",
-        "n_steps loss_gap",
-        ({"max_timesteps": 50}, {"batch_size": Usual()}),
-        "Cut windows with a longer hop.",
-    ),
+        "diagnosis/causes.py": [
+            (
+                "TABLE = (\n",
+                """    Entry("window_overlap", "data", "Cut windows with a longer hop."),
 """,
-        )
+            ),
+            (
+                "USUAL: Mapping[str, Usual] = {\n",
+                """    "patch": Usual(default="auto", most=50, middle=10, high="window_overlap"),
+""",
+            ),
+        ]
     },
     "reader": {
         "readers/tsv.py": '''"""Read recordings from tables separated by tabs."""
@@ -193,14 +193,14 @@ with tempfile.TemporaryDirectory() as folder:
     assert SensorLSTMClassifier.load(folder + "/m.safetensors").head_gain == 3.0
 """,
     "cause": """
-from sensorseq.diagnosis.ranking import describe
-from sensorseq.diagnosis.causes import FAMILY_OF, TABLE
+from sensorseq.diagnosis.causes import FAMILY_OF
+from sensorseq.diagnosis.report import FluctuationReport
 
 assert FAMILY_OF["window_overlap"] == "data"
-(entry,) = [entry for entry in TABLE if entry.cause == "window_overlap"]
-cause = describe(entry, {"n_steps": 400.0}, {"max_timesteps": None, "batch_size": 4})
-assert cause.evidence == "The run has 400 steps in all."
-assert cause.recommendation == {"max_timesteps": 50}
+history = {"loss": [0.5 + 0.2 * (-1) ** t for t in range(40)]}
+(cause,) = FluctuationReport.from_history(history, arguments={"patch": 400}).causes
+assert cause.evidence == "patch is 400, usually at most 50."
+assert cause.recommendation == {"patch": "auto"}
 assert cause.advice.startswith("Cut windows")
 """,
     "reader": """

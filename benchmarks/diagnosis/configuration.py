@@ -1,4 +1,4 @@
-"""Two guesses from the configuration alone, which never see the run: what a ranker has to beat."""
+"""A guess from the configuration alone, fitted to runs: what the rule of the report has to beat."""
 
 import math
 from collections import defaultdict
@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from diagnosis.faults import FAMILY_OF
+from diagnosis.faults import FAMILIES
 from diagnosis.fits import DEFAULTS
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-
-from sensorseq.diagnosis.causes import RANKED
 
 Row = Mapping[str, Any]
 _SGD_RATE = 0.1
@@ -68,13 +66,6 @@ def deviations(row: Row) -> dict[tuple[str, str], float]:
     return found
 
 
-def largest_deviation(row: Row) -> str:
-    """Return the family of the argument that is furthest from its default."""
-    found = deviations(row)
-    cause, _ = max(found, key=lambda key: found[key])
-    return FAMILY_OF[cause]
-
-
 class ConfigurationGuess:
     """A logistic regression on `deviations` for each family.
 
@@ -90,7 +81,7 @@ class ConfigurationGuess:
         x = _table(rows)
         self.models: dict[str, Any] = {}
         self.shares: dict[str, float] = defaultdict(float)
-        for family in RANKED:
+        for family in FAMILIES:
             label = np.array([family in right for right in answers])
             self.shares[family] = float(label.mean())
             if label.any() and not label.all():
@@ -104,7 +95,7 @@ class ConfigurationGuess:
             family: float(self.models[family].predict_proba(x)[0, 1])
             if family in self.models
             else self.shares[family]
-            for family in RANKED
+            for family in FAMILIES
         }
         return max(chances, key=lambda family: chances[family])
 

@@ -10,8 +10,9 @@ from diagnosis.fits import Settings
 from sensorseq.diagnosis import causes as table
 
 Rng = np.random.Generator
+FAMILIES = ("step", "capacity", "data", "start", "stopping")
 FAMILY_OF = {  # of the causes that can be injected
-    cause: family for cause, family in table.FAMILY_OF.items() if family in table.RANKED
+    cause: family for cause, family in table.FAMILY_OF.items() if family in FAMILIES
 }
 DATA_CHANGES_OF = {
     "label_noise": ("random_labels", "confused_labels"),

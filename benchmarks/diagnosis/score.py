@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from diagnosis.configuration import ConfigurationGuess, largest_deviation
-from diagnosis.faults import DATA_CHANGES_OF, FAMILY_OF
-from diagnosis.fit import sample_of
+from diagnosis.configuration import ConfigurationGuess
+from diagnosis.faults import DATA_CHANGES_OF, FAMILIES, FAMILY_OF
 from diagnosis.fits import fit
 from diagnosis.generate import HEALTHY
 from diagnosis.resets import ALL_DEFAULTS, COSINE, HARMED, REPAIRED, SAME, helps
@@ -30,14 +29,13 @@ from scipy.stats import binomtest
 from verdict.rates import wilson
 from verdict.runs import load
 
-from sensorseq.diagnosis.causes import RANKED
-from sensorseq.diagnosis.ranking import weigh
+from sensorseq.diagnosis.causes import Cause, causes_of, deviations
 from sensorseq.estimator.report import make_report
 from sensorseq.history import History
 from sensorseq.prediction.predictor import CLASSIFICATION
 
-OURS, DEVIATION, LOGISTIC = "ours", "largest deviation from the defaults", "configuration, fitted"
-RANKING = "our ranking"  # also where the report names no family
+OURS, LOGISTIC = "ours", "configuration, fitted"
+RULE = "ours, whatever the verdict"  # of calm and short runs, too
 BEST = "best single reset"
 OF_VALIDATION = ("distribution_shift", "small_validation_set")  # the fresh windows show neither
 OF_DATA = tuple(DATA_CHANGES_OF)
@@ -68,17 +66,24 @@ def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
             best_epoch=(row["report"] if run is None else run.facts)["best_epoch"],
             **classifier._report_facts,
         )
-        named = next((cause.name for cause in report.causes if cause.name in FAMILY_OF), "")
+        named = _first(report.causes)
         answers.append((report.verdict, FAMILY_OF.get(named, ""), named))
-    chances = weigh(sample_of({"guess": math.nan} | dict(row), paths[0]).features)
+    facts = causes_of(classifier._report_facts["data_facts"], arguments)
+    rule = _first([cause for cause in facts if not cause.is_minor]) or next(
+        (one.key.partition(": ")[0] for one in deviations(arguments, len(parts.train))), ""
+    )
     counts = np.bincount(parts.fresh.y)
     return {
         **row,
         "answers": answers,
-        "ranked": max(chances, key=lambda family: chances[family]),
+        "rule": FAMILY_OF.get(rule, ""),
         "guess": float(counts.max() / counts.sum()),
         "n_fresh": int(counts.sum()),
     }
+
+
+def _first(causes: Sequence[Cause]) -> str:
+    return next((cause.name for cause in causes if cause.name in FAMILY_OF), "")
 
 
 def score(
@@ -109,14 +114,13 @@ def score(
         guesses = _guess(asked, rows, learned, strictly)
         named = {
             OURS: {row["name"]: answers[row["name"]][1] for row in asked},
-            RANKING: {row["name"]: row.get("ranked", "") for row in asked},
-            DEVIATION: {row["name"]: largest_deviation(row) for row in asked},
+            RULE: {row["name"]: row.get("rule", "") for row in asked},
             LOGISTIC: guesses,
         }
         hits = {who: [named[who][n] in right[n] for n in right] for who in named}
         for who, of in hits.items():
             line = {"table": "family first", "runs": what, "who": who, **_share(of)}
-            lines.append(line | {"p": mcnemar(hits[RANKING], of) if who != RANKING else None})
+            lines.append(line | {"p": mcnemar(hits[RULE], of) if who != RULE else None})
         said = [name for name in right if named[OURS][name]]
         of_named = [named[OURS][name] in right[name] for name in said]
         lines.append({"table": "where named", "runs": what, "who": OURS, **_share(of_named)})
@@ -131,7 +135,7 @@ def score_sick(
 ) -> list[dict[str, Any]]:
     """Return how often the fault is named first where the settings are healthy and the data sick.
 
-    The report has to name the right cause; of the guesses the family is enough.
+    The report has to name the right cause; of the guess the family is enough.
 
     Parameters
     ----------
@@ -144,7 +148,6 @@ def score_sick(
     """
     named = {
         OURS: {row["name"]: answers[row["name"]][2] == row["cause"] for row in rows},
-        DEVIATION: {row["name"]: largest_deviation(row) == "data" for row in rows},
         LOGISTIC: {
             name: family == "data"
             for name, family in _guess(rows, rows, learned, strictly=True).items()
@@ -288,7 +291,7 @@ def describe(rows: Sequence[Row]) -> dict[str, Any]:
         },
         "data": sorted({row["data"] for row in rows}),
         "repaired_by": {
-            f: sum(f in families_of(right_causes(row)) for row in asked) for f in RANKED
+            f: sum(f in families_of(right_causes(row)) for row in asked) for f in FAMILIES
         },
         "level_sick": float(np.mean([row["level"] for row in rows if is_sick(row)] or [math.nan])),
         "level_best": float(np.mean([best_of(row) for row in rows if is_sick(row)] or [math.nan])),

@@ -9,7 +9,7 @@ import numpy as np
 from verdict.data import GENERATED, MEASURED, Floats, Parts, Windows, draw
 
 SETS = (*MEASURED, *GENERATED)
-# No data set is in both: the ranker is fitted on the first, and judged once on the second.
+# No data set is in both: a guess is fitted on the first, and all are judged once on the second.
 SETS_OF = {
     "calibration": ("surfaces", "sinusoids", "vowels", "autoregressive", "pulses"),
     "test": ("borealtc", "chirps", "watch", "replica", "motions"),

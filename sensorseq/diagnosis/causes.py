@@ -1,15 +1,21 @@
-"""Possible causes of a bad run, how trials rated them, and the table of all causes."""
+"""Causes of a bad run: faults of the data, else the setting furthest from usual; their table."""
 
+import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sensorseq.diagnosis import thresholds as limits
+from sensorseq.diagnosis.metrics import Floats, Run
+from sensorseq.inspection.finding import Finding
 
 # Suspected from the run alone; proved by a better training without the cause.
 GRADES = ("suspected", "proved")
 TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that need a cause
-LEAST_FAULT = 0.2  # confidence above which a data fault matters ...
-LIKELY_FAULT = 0.4  # ... and above which it is repaired first
-IDENTIFIED = 0.45  # a calm run has a hidden cause if the confidence in a family reaches this
 # In a normal run these explain a rough curve or describe the data; they may cost no accuracy.
 DESCRIPTIVE = frozenset(("small_validation_set", "label_noise", "distribution_shift", "data_bug"))
 
@@ -18,7 +24,7 @@ DESCRIPTIVE = frozenset(("small_validation_set", "label_noise", "distribution_sh
 class Trial:
     """One change that was tried, compared with the original run."""
 
-    cause: str  # why it was not tested
+    cause: str  # one of `CAUSE_NAMES`
     name: str  # what was changed, such as "learning_rate / 4"
     # Changed arguments and their new values; empty if no argument makes the change.
     change: Mapping[str, Any]
@@ -42,12 +48,13 @@ class Cause:
 
     name: str  # one of `CAUSE_NAMES`
     grade: str  # one of `GRADES`
-    confidence: float  # probability that this is the cause; all causes together sum to at most 1
     evidence: str  # a sentence with the figures
     finding: str = ""  # direction, such as "too high"; may be empty
     recommendation: Mapping[str, Any] = field(default_factory=dict)
     advice: str = ""  # what to do, in words
-    sources: Mapping[str, str] = field(default_factory=dict)  # keys are "curve", "data" and others
+    # Parts of the evidence by where they are from: "data", "arguments", "curve" or "race".
+    sources: Mapping[str, str] = field(default_factory=dict)
+    is_minor: bool = False  # a finding in the data that mostly harms nothing; it comes last
 
     @property
     def title(self) -> str:
@@ -56,35 +63,15 @@ class Cause:
 
     @property
     def family(self) -> str:
-        """The family of this cause, such as ``"step"`` or ``"data"``; see `FAMILIES`."""
+        """The family of this cause: causes with nearly the same repairs, such as ``"step"``."""
         return FAMILY_OF.get(self.name, UNKNOWN)
-
-
-@dataclass(frozen=True)
-class Family:
-    """Causes with nearly the same repairs."""
-
-    name: str  # one of `FAMILIES`
-    confidence: float  # sum over its causes
-    causes: tuple[Cause, ...]
-
-
-def families(causes: Iterable[Cause]) -> tuple[Family, ...]:
-    """Group causes by family, in order."""
-    members: dict[str, list[Cause]] = {}
-    for cause in causes:
-        members.setdefault(cause.family, []).append(cause)
-    return tuple(
-        Family(name, sum(float(cause.confidence) for cause in group), tuple(group))
-        for name, group in members.items()
-    )
 
 
 @dataclass(frozen=True)
 class NotTested:
     """A cause that no trial tested."""
 
-    cause: str  # why it was not tested
+    cause: str  # one of `CAUSE_NAMES`
     reason: str  # why not
     would_settle: str = ""  # what would test it
 
@@ -110,61 +97,19 @@ def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
     """Find what probably costs a calm run accuracy; None for other runs or without a cause."""
     if verdict != "normal":
         return None
-    costly = [cause for cause in causes if cause.name not in DESCRIPTIVE]
-    likely = {family.name for family in families(costly) if family.confidence >= IDENTIFIED}
-    return next((one for one in costly if one.grade == "proved" or one.family in likely), None)
+    return next(
+        (one for one in causes if one.grade == "proved" or "arguments" in one.sources), None
+    )
 
 
 def data_fault(causes: Sequence[Cause]) -> Cause | None:
-    """Return the likeliest fault that the data checks found; None if none matters."""
-    found = (
-        one
-        for one in causes
-        if one.name in ("data_bug", "distribution_shift")
-        and "data" in one.sources
-        and one.confidence >= LEAST_FAULT
-    )
-    return next(found, None)
+    """Return the first fault that the data checks found; None if none matters."""
+    faults = ("data_bug", "distribution_shift")
+    found = (one for one in causes if one.name in faults and "data" in one.sources)
+    return next((one for one in found if not one.is_minor), None)
 
 
 UNKNOWN = "unknown"
-# Descriptions of the families. Repairs within a family are nearly the same.
-FAMILIES = {
-    "step": "step size",
-    "capacity": "size and regularization of the network",
-    "data": "data and scaling",
-    "start": "first weights and loss function",
-    "stopping": "length of the training",
-    "evaluation": "how the curve is measured",
-    UNKNOWN: "unknown",
-}
-RANKED = ("step", "capacity", "data", "start", "stopping")  # families that the ranker scores
-# The classifier's default arguments, to which causes are reset and settings compared.
-DEFAULTS: Mapping[str, Any] = {
-    "hidden_size": 64,
-    "num_layers": 1,
-    "pooling": "meanmax",
-    "input_dropout": 0.0,
-    "dropout": 0.3,
-    "recurrent_dropout": 0.0,
-    "weight_init": "xavier",
-    "recurrent_init": "orthogonal",
-    "forget_bias": 1.0,
-    "loss": "cross_entropy",
-    "label_smoothing": 0.0,
-    "class_weight": None,
-    "optimizer": "adamw",
-    "learning_rate": 3e-3,
-    "momentum": 0.9,
-    "optimizer_params": None,
-    "lr_schedule": "cosine",
-    "batch_size": 32,
-    "max_grad_norm": 1.0,
-    "weight_decay": 1e-3,
-    "l1": 0.0,
-    "max_timesteps": None,
-    "scale": "standard",
-}
 # Usual learning rates of each optimizer for an LSTM; for sgd with a momentum of 0.9.
 USUAL_RATES = {"adam": 3e-3, "adamw": 3e-3, "rmsprop": 1e-3, "sgd": 0.1}
 # Arguments that reset each cause. If an argument occurs under two causes, it names the first.
@@ -191,20 +136,136 @@ ARGUMENTS_OF: Mapping[str, tuple[str, ...]] = {
 OWNER_OF = {name: cause for cause in reversed(tuple(ARGUMENTS_OF)) for name in ARGUMENTS_OF[cause]}
 
 
-class Usual(NamedTuple):
-    """The classifier's default; with a sign only if that lowers (-1) or raises (+1) the value."""
+@dataclass(frozen=True, kw_only=True)
+class Usual:
+    """An argument's default, what else is usual, and the causes that other values mean.
 
-    sign: int = 0
+    A number outside its usual range counts by its distance from `middle`, by default the default: a
+    factor of ten counts `tenfold`, or, where `unit` is given, a step of that size counts 1. Another
+    value counts `odd`, and a function of one's own 1.
+    """
+
+    default: Any
+    least: float = -math.inf
+    most: float = math.inf
+    middle: float | None = None
+    tenfold: float = 1.0
+    unit: float = 0.0
+    also: tuple[Any, ...] = ()  # usual values beside the default
+    odd: float = 0.5
+    told: str = ""  # the usual values in words, where `words` finds none
+    low: str = ""  # entry of `TABLE` for a number below `least` ...
+    high: str = ""  # ... for one above `most` ...
+    other: str = ""  # ... and for an unusual value that is no number
+
+    def distance(self, value: float) -> float:
+        """Return how far a number is from usual; negative if it is below, 0 if it is usual."""
+        middle = self.default if self.middle is None else self.middle
+        if self.least <= value <= self.most:
+            return 0.0
+        if self.unit:
+            return (value - middle) / self.unit
+        return self.tenfold * math.log10(max(value, _LEAST_VALUE) / middle)
+
+    def words(self, times: float) -> str:
+        """Describe the usual values; numbers are multiplied by `times`."""
+        if self.told:
+            return self.told
+        numbers = [f"{times * end:.3g}" for end in (self.least, self.most) if math.isfinite(end)]
+        if len(numbers) == 2:
+            return " to ".join(numbers)
+        if numbers:
+            return f"at {'most' if math.isfinite(self.most) else 'least'} {numbers[0]}"
+        return repr(self.default)
 
 
-class Times(NamedTuple):
-    """The present value multiplied by `factor`, but at least `least`."""
-
-    factor: float
-    least: float = 0.0
-
-
-Reset = Mapping[str, Any]  # argument -> value, `Usual` or `Times`
+_LEAST_VALUE = 1e-12  # smaller numbers, and 0, count as this
+_NAMES: Mapping[str, Any] = {
+    "also": ("xavier", "orthogonal", "he", "uniform"),
+    "other": "weight_init",
+}
+_MASK: Mapping[str, Any] = {
+    "most": 0.5,
+    "middle": 0.3,
+    "unit": 0.4,
+    "high": "regularization: too strong",
+}
+# The classifier's arguments that causes and trials concern; of those that are equally far from
+# usual the first is named. A test compares the defaults with the classifier's.
+USUAL: Mapping[str, Usual] = {
+    "learning_rate": Usual(
+        default=3e-3,
+        least=1e-3,
+        most=1e-2,
+        low="learning_rate: too low",
+        high="learning_rate: too high",
+    ),
+    "lr_schedule": Usual(
+        default="cosine", also=("plateau", "one_cycle"), other="learning_rate: schedule missing"
+    ),
+    "hidden_size": Usual(
+        default=64,
+        least=32,
+        most=128,
+        low="model_complexity: too small",
+        high="model_complexity: too large",
+    ),
+    "num_layers": Usual(default=1, most=2, unit=2.0, high="model_complexity: too large"),
+    "pooling": Usual(
+        default="meanmax", also=("mean", "max"), other="model_complexity: last step only"
+    ),
+    "head_norm": Usual(default="none"),
+    "input_dropout": Usual(default=0.0, **_MASK),
+    "dropout": Usual(default=0.3, **_MASK),
+    "recurrent_dropout": Usual(default=0.0, **_MASK),
+    "weight_decay": Usual(default=1e-3, most=1e-2, tenfold=0.5, high="regularization: too strong"),
+    "l1": Usual(default=0.0, most=1e-4, middle=1e-5, high="regularization: too strong"),
+    "label_smoothing": Usual(default=0.0),
+    "weight_init": Usual(default="xavier", **_NAMES),
+    "recurrent_init": Usual(default="orthogonal", **_NAMES),
+    "forget_bias": Usual(
+        default=1.0, least=0.0, most=2.0, unit=2.0, low="weight_init", high="weight_init"
+    ),
+    "loss": Usual(default="cross_entropy", odd=0.7, other="loss: not cross-entropy"),
+    "class_weight": Usual(
+        default=None,
+        also=("balanced",),
+        most=3.0,
+        middle=1.0,
+        told="None or 'balanced'",
+        high="loss: classes weighed wrongly",
+    ),
+    "optimizer": Usual(default="adamw", also=("adam",), other="optimizer"),
+    "optimizer_params": Usual(default=None, odd=1.0, other="optimizer"),
+    "momentum": Usual(
+        default=0.9, least=0.8, most=0.95, unit=0.9, low="optimizer", high="optimizer"
+    ),
+    "warmup_epochs": Usual(default=0.05),
+    "batch_size": Usual(
+        default=32, least=16, most=64, low="batch_size: too small", high="batch_size: too large"
+    ),
+    "max_grad_norm": Usual(
+        default=1.0, least=0.5, low="gradient_clipping", other="gradient_clipping"
+    ),
+    "clip_by": Usual(default="norm"),
+    "max_timesteps": Usual(default=None, least=50, middle=100, low="sequence_length"),
+    "scale": Usual(
+        default="standard",
+        also=("robust", "min_max", "max_abs", "quantile", "physical"),
+        odd=1.0,
+        other="preprocessing: scale of the inputs",
+    ),
+    "max_epochs": Usual(
+        default="auto",
+        least=20,
+        most=200,
+        middle=50,
+        low="early_stopping: too few epochs",
+        high="early_stopping: too many epochs",
+    ),
+    "features": Usual(default="auto"),
+}
+DEFAULTS = {name: usual.default for name, usual in USUAL.items()}
 
 
 @dataclass(frozen=True)
@@ -212,13 +273,11 @@ class Entry:
     """A cause, or one direction of it."""
 
     key: str  # the cause, followed by ": " and the direction if there are several
+    # "step", "capacity" (of the network), "data", "start", "stopping" (length of the training) or
+    # "evaluation". Repairs within a family are nearly the same.
     family: str
-    means: str = ""  # features, mostly unusual settings, that point to this entry within its family
-    shows: str = ""  # features of the run as evidence, most important first; texts are in `CLAUSES`
-    resets: tuple[Reset, ...] = ()  # changes that repair it, the best first
     advice: str = ""  # what to do, in words that fit any framework
-    is_quiet: bool = False  # never reported for a run that fluctuates or diverged
-    denied_by: str = ""  # kinds of statements that contradict it
+    denied_by: str = ""  # verdicts and kinds of statements that contradict it
 
     @property
     def cause(self) -> str:
@@ -231,173 +290,78 @@ class Entry:
         return self.key.partition(": ")[2]
 
 
-# Texts for features: {n} is the value, {p} the value in percent, {points} a fraction in points,
-# {nats} a loss.
-CLAUSES = {
-    "loss_noise": "the training loss moves +-{nats} nats per epoch",
-    "still_falling": "the training loss still falls by {p} in ten epochs",
-    "n_steps": "the run has {n} steps in all",
-    "grad_tail": "one gradient in a hundred is {n} times the median",
-    "train_accuracy": "training accuracy ends at {p}",
-    "accuracy_gap": "validation accuracy is {points} points below training accuracy",
-    "loss_gap": "validation loss ends {nats} nats above training loss",
-    "val_loss_rise": "validation loss ends {nats} nats above its lowest value",
-    "val_accuracy_noise": "validation accuracy moves +-{points} points per epoch",
-    "val_sampling_noise": "luck of its windows alone gives up to +-{points}",
-    "stuck_share": "{p} of the training windows never fit",
-    "stuck_depth": "they are {n} times as far on the wrong side as usual ones on the right side",
-    "val_stubborn_of_errors": "{p} of the validation errors are always the same windows",
-    "input_scale": "the inputs have a root mean square of {n}",
-}
-# Advice if no cause is likely.
-SAFE = (
-    "A safe first change: scaled inputs, Adam with a learning rate of 0.001 to 0.003 that falls to"
-    " zero, and gradients clipped at 1."
-)
-
 TABLE = (
-    Entry(
-        "learning_rate: too high",
-        "step",
-        "rate_above",
-        "loss_noise train_accuracy",
-        tuple({"learning_rate": value} for value in (Usual(-1), Times(0.1), Times(0.3))),
-        "Lower the learning rate.",
-    ),
+    Entry("learning_rate: too high", "step", "Lower the learning rate."),
     Entry(
         "learning_rate: too low",
         "step",
-        "rate_below",
-        "still_falling train_accuracy",
-        tuple({"learning_rate": value} for value in (Usual(1), Times(10.0), Times(3.0))),
         "Raise the learning rate.",
-        is_quiet=True,
+        denied_by="fluctuating diverged",
     ),
     Entry(
         "learning_rate: schedule missing",
         "step",
-        "rate_constant restless_at_constant_rate",
-        "loss_noise",
-        ({"lr_schedule": Usual()}, {"ema_decay": 0.99}),
         "The learning rate itself may be right: let it fall towards the end.",
     ),
     Entry(
         "batch_size: too small",
         "step",
-        "batch_below",
-        "loss_noise grad_tail",
-        ({"batch_size": Usual(1)}, {"batch_size": Times(4.0)}),
         "Use batches of 32 windows or more; a lower learning rate also reduces the noise.",
     ),
     Entry(
         "batch_size: too large",
         "step",
-        "batch_above",
-        "n_steps still_falling",
-        ({"batch_size": Usual(-1)}, {"batch_size": Times(0.25, 8)}),
         "Use batches of 32 windows or fewer, so that an epoch has more steps.",
-        is_quiet=True,
+        denied_by="fluctuating diverged",
     ),
     Entry(
         "optimizer",
         "step",
-        "sgd rmsprop momentum_off own_optimizer_parameters",
-        "loss_noise train_accuracy",
-        (dict.fromkeys(ARGUMENTS_OF["optimizer"], Usual()), {"optimizer_params": Usual()}),
         "Use Adam with its usual parameters: it gives each parameter a step size of its own.",
     ),
     Entry(
         "gradient_clipping",
         "step",
-        "unclipped clip_below",
-        "grad_tail",
-        ({"max_grad_norm": Usual()},),
         "Inspect the windows with the largest gradients: they may be outliers.",
     ),
-    Entry(
-        "model_complexity: too small",
-        "capacity",
-        "width_below",
-        "train_accuracy stuck_share",
-        ({"hidden_size": Usual(1)}, {"hidden_size": Times(4.0)}),
-        "Use more hidden units; 64 are usual.",
-    ),
+    Entry("model_complexity: too small", "capacity", "Use more hidden units; 64 are usual."),
     Entry(
         "model_complexity: last step only",
         "capacity",
-        "pools_less",
-        "train_accuracy stuck_share",
-        ({"pooling": Usual()},),
         "Feed the mean and the maximum over all time steps into the last layer.",
     ),
     Entry(
         "model_complexity: too large",
         "capacity",
-        "width_above more_layers",
-        "train_accuracy loss_gap val_loss_rise",
-        (
-            {"hidden_size": Usual(-1), "num_layers": Usual(-1)},
-            {"hidden_size": Times(0.25, 8)},
-        ),
         "Use one layer and fewer hidden units, or record more.",
     ),
     Entry(
         "regularization: too strong",
         "capacity",
-        "dropout_above decay_above",
-        "train_accuracy",
-        (
-            dict.fromkeys(ARGUMENTS_OF["regularization"], Usual(-1)),
-            {"dropout": 0.0, "recurrent_dropout": 0.0, "weight_decay": 0.0},
-        ),
         "Use dropout of at most 0.3 and a weight decay of at most 0.001.",
     ),
     Entry(
         "regularization: missing",
         "capacity",
-        "unregularized",
-        "accuracy_gap loss_gap",
-        ({"dropout": Usual(1), "weight_decay": Usual(1)},),
         "Dropout of 0.3 and a weight decay of 0.001 narrow the gap; more recordings do more.",
     ),
     Entry(
         "preprocessing: scale of the inputs",
         "data",
-        "unscaled",
-        "input_scale train_accuracy",
-        ({"scale": Usual()}, {"scale": "robust"}),
         "Scale each channel with the mean and standard deviation of the training windows.",
     ),
-    Entry(
-        "label_noise",
-        "data",
-        "stuck_depth",
-        "stuck_share stuck_depth val_stubborn_of_errors",
-        (),
-        "Check the labels of the windows that never fit.",
-    ),
+    Entry("label_noise", "data", "Check the labels of the windows that never fit."),
     Entry(
         "sequence_length",
         "data",
-        "cropped",
-        "stuck_share train_accuracy",
-        ({"max_timesteps": Usual()},),
         "Cut windows of two to four periods of the slowest motion that matters.",
     ),
     Entry(
-        "distribution_shift",
-        "data",
-        "accuracy_gap",
-        "accuracy_gap",
-        (),
-        "More recordings, or scaling with statistics per recording.",
+        "distribution_shift", "data", "More recordings, or scaling with statistics per recording."
     ),
     Entry(
         "small_validation_set",
         "data",
-        "",
-        "val_accuracy_noise val_sampling_noise loss_noise",
-        (),
         "Training is fine: hold out more windows or cross-validate, and read the validation loss.",
         denied_by="accuracy_calm accuracy_restless accuracy_recordings accuracy_alone",
     ),
@@ -405,33 +369,17 @@ TABLE = (
     Entry(
         "weight_init",
         "start",
-        "own_weights forget_bias_off",
-        "train_accuracy",
-        (dict.fromkeys(ARGUMENTS_OF["weight_init"], Usual()),),
         "Start from Xavier (input) and orthogonal (recurrent) weights and a forget bias of 1.",
     ),
     Entry(
         "loss: not cross-entropy",
         "start",
-        "own_loss",
-        "train_accuracy",
-        ({"loss": Usual()},),
         "Train with the cross-entropy of the logits; apply the softmax only once.",
     ),
-    Entry(
-        "loss: classes weighed wrongly",
-        "start",
-        "own_class_weight",
-        "train_accuracy",
-        ({"class_weight": Usual()}, {"class_weight": "balanced"}),
-        "Use no class weights, or balanced ones.",
-    ),
+    Entry("loss: classes weighed wrongly", "start", "Use no class weights, or balanced ones."),
     Entry(
         "early_stopping: too few epochs",
         "stopping",
-        "epochs_below",
-        "still_falling n_steps train_accuracy",
-        ({"max_epochs": Times(3.0)},),
         "Train longer.",
         denied_by="flat hardly_falls overfits got_worse noise_constant noise_falls_little"
         " noise_rises noise_rises_little",
@@ -439,17 +387,23 @@ TABLE = (
     Entry(
         "early_stopping: too many epochs",
         "stopping",
-        "epochs_above",
-        "val_loss_rise loss_gap",
-        (),
         "Train for fewer epochs, or record more.",
         denied_by="still_falls no_overfitting",
     ),
     Entry("evaluation_not_deterministic", "evaluation"),
     Entry(UNKNOWN, UNKNOWN),
 )
+ENTRY = {entry.key: entry for entry in TABLE}
 FAMILY_OF = {entry.cause: entry.family for entry in TABLE}
 CAUSE_NAMES = tuple(FAMILY_OF)
+# Named if nothing else is.
+UNCLEAR = Cause(
+    UNKNOWN,
+    "suspected",
+    "Cause unclear.",
+    advice="A safe first change: scaled inputs, Adam with a learning rate of 0.001 to 0.003 that"
+    " falls to zero, and gradients clipped at 1.",
+)
 
 
 def usual_rate(arguments: Mapping[str, Any]) -> float:
@@ -462,43 +416,256 @@ def usual_rate(arguments: Mapping[str, Any]) -> float:
     return float(f"{rate:.3g}")
 
 
-def resolve(reset: Reset, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that a reset would change, with new values; empty if none."""
-    found = {}
-    for name, wanted in reset.items():
-        new = _value(name, wanted, arguments, is_alone=len(reset) == 1)
-        if new is not _KEEP and not (name in arguments and is_same(arguments[name], new)):
-            found[name] = new
-    return {} if "optimizer" in reset and "optimizer" not in found else found
+class Deviation(NamedTuple):
+    """Arguments with unusual values, and the cause that they may be."""
+
+    distance: float  # how far they are from usual; see `Usual`
+    key: str  # the cause and its direction, as in `TABLE`
+    arguments: tuple[str, ...]
+    words: str  # values and usual values
 
 
-_KEEP: Any = object()
+def deviations(
+    arguments: Mapping[str, Any], n_train: int | None = None, n_epochs: int | None = None
+) -> list[Deviation]:
+    """Return the unusual settings of a run, the furthest from usual first."""
+    found = []
+    for name, usual in USUAL.items():
+        if name not in arguments or (name == "momentum" and arguments.get("optimizer") != "sgd"):
+            continue
+        value, given = arguments[name], arguments[name]
+        if name == "batch_size" and value is None:
+            value = n_train  # all windows in one batch
+        if name == "max_epochs" and n_epochs is not None and _is_number(value):
+            value = min(value, n_epochs)  # the training may have ended earlier
+        if isinstance(value, Mapping):
+            value = _ratio(value) if name == "class_weight" else value or None
+        times = usual_rate(arguments) / usual.default if name == "learning_rate" else 1.0
+        distance, key = 0.0, usual.other
+        if _is_number(value):
+            distance = usual.distance(value / times)
+            key = usual.low if distance < 0 else usual.high
+        elif callable(value):
+            distance = 1.0
+        elif not any(is_same(value, one) for one in (usual.default, *usual.also)):
+            distance = usual.odd
+        if distance and key:
+            shown = getattr(given, "__name__", repr(given))
+            words = f"{name} is {shown}, usually {usual.words(times)}."
+            found.append(Deviation(abs(distance), key, (name,), words))
+    if all(_is_number(v := arguments.get(name)) and v == 0 for name in _OPPOSED):
+        words = "dropout and weight_decay are 0, usually one of them is not."
+        found.append(Deviation(0.5, "regularization: missing", _OPPOSED, words))
+    return sorted(found, key=lambda one: -one.distance)
 
 
-def _value(name: str, wanted: Any, arguments: Mapping[str, Any], *, is_alone: bool) -> Any:
-    old = arguments.get(name, _KEEP)
-    number = old if isinstance(old, int | float) and not isinstance(old, bool) else None
-    if isinstance(wanted, Times):
-        if number is None:
-            return _KEEP
-        new = max(number * wanted.factor, wanted.least)
-        new = max(round(new), 1) if isinstance(number, int) else float(f"{new:.3g}")
-        return new if new != number and (new > number) == (wanted.factor > 1) else _KEEP
-    if not isinstance(wanted, Usual):
-        return wanted
-    usual = DEFAULTS[name]
-    # If the optimizer changes as well, use the new optimizer's default rate.
-    if name == "learning_rate" and is_alone:
-        usual = usual_rate(arguments)
-    if wanted.sign == 0:
-        return usual
-    if old is None and name == "batch_size":  # None means all windows in one batch
-        return usual if wanted.sign < 0 else _KEEP
-    if number is None:
-        return _KEEP if old is not _KEEP or name == "learning_rate" else usual
-    # changing a value that is near the usual one is pointless
-    is_far = number * 1.4 < usual if wanted.sign > 0 else number > 1.4 * usual
-    return usual if is_far else _KEEP
+_OPPOSED = ("dropout", "weight_decay")  # what keeps a network from learning windows by heart
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _ratio(weights: Mapping[Any, Any]) -> float:
+    """Return the largest class weight divided by the smallest."""
+    shares = [float(share) for share in weights.values()]
+    return max(shares) / min(shares) if shares and min(shares) > 0 else 1.0
+
+
+def find_causes(
+    run: Run,
+    verdict: str,
+    arguments: Mapping[str, Any] | None = None,
+    data_facts: Sequence[Cause] = (),
+    said: Iterable[str] = (),
+    *,
+    is_sick: bool = False,
+) -> tuple[Cause, ...]:
+    """Name the causes of a judged run: faults of the data, then the setting furthest from usual.
+
+    ``"unknown"`` comes first if there is neither. For a normal run no setting is named, unless it
+    `is_sick`, but what makes its curve look rough. Causes that contradict the verdict or the
+    statements of the kinds that were `said` are left out.
+    """
+    if verdict != "normal" and verdict not in TROUBLED:
+        return tuple(data_facts)
+    known = {verdict, *said}
+    denied = {entry.key for entry in TABLE if not known.isdisjoint(entry.denied_by.split())}
+    if verdict == "normal" and not is_sick:
+        explained = [cause for cause in explain(run) if cause.title not in denied]
+        return merged([*data_facts, *explained])
+    odd = deviations(arguments or {}, run.n_train, run.n_epochs)
+    named = next((one.key for one in odd if one.key not in denied), None)
+    if named is not None:
+        return merged([*data_facts, _of_setting(named, odd, arguments or {})])
+    return with_unknown(merged(data_facts))
+
+
+def _of_setting(key: str, odd: Sequence[Deviation], arguments: Mapping[str, Any]) -> Cause:
+    """Return the cause of unusual settings, with the arguments to set."""
+    own = [one for one in odd if one.key == key]
+    change = {name: DEFAULTS[name] for one in own for name in one.arguments}
+    if "optimizer" in change:  # its parameters are of the optimizer before
+        usual = {name: DEFAULTS[name] for name in ARGUMENTS_OF["optimizer"]}
+        change = {name: v for name, v in usual.items() if not is_same(arguments.get(name), v)}
+    elif "learning_rate" in change:
+        change["learning_rate"] = usual_rate(arguments)
+    entry, words = ENTRY[key], " ".join(one.words for one in own)
+    sources = {"arguments": words}
+    return Cause(entry.cause, "suspected", words, entry.finding, change, entry.advice, sources)
+
+
+def merged(causes: Iterable[Cause]) -> tuple[Cause, ...]:
+    """Join causes of the same name, minor ones last."""
+    known: dict[str, Cause] = {}
+    for cause in sorted(causes, key=lambda one: one.is_minor):
+        first = known.setdefault(cause.name, cause)
+        if cause.evidence not in first.evidence:
+            evidence = f"{first.evidence} {cause.evidence}"
+            change = first.recommendation or cause.recommendation
+            sources = {**cause.sources, **first.sources}
+            known[cause.name] = replace(
+                first, evidence=evidence, recommendation=change, sources=sources
+            )
+    return tuple(known.values())
+
+
+def with_unknown(causes: Sequence[Cause]) -> tuple[Cause, ...]:
+    """Put ``"unknown"`` first if there are only minor causes."""
+    return tuple(causes) if any(not one.is_minor for one in causes) else (UNCLEAR, *causes)
+
+
+def explain(run: Run) -> tuple[Cause, ...]:
+    """Explain why a calm run's curve looks rough: few validation windows, or wrong labels."""
+    known = {name: float(found.value) for name, found in run.statistics.items()}
+    loss = known.get("fixed_loss_noise", known.get("train_loss_noise", math.nan))
+    found, noise = [], known.get("val_accuracy_noise", math.nan)
+    if (
+        loss < limits.FIXED_LOSS_NOISE_NATS
+        and noise > limits.ACCURACY_NOISE
+        and known.get("val_accuracy_noise_over_sampling", math.nan) < limits.EXCESS_OVER_SAMPLING
+        and known.get("val_common_mode", math.nan) < limits.EXCESS_RATIO
+    ):
+        luck = run.statistics["val_accuracy_noise"].floor
+        gives = (
+            "" if luck is None else f" luck of its windows alone gives up to +-{100 * luck:.1f},"
+        )
+        found.append(
+            _of_curve(
+                "small_validation_set",
+                f"Validation accuracy moves +-{100 * noise:.1f} points per epoch,{gives} and the"
+                f" training loss moves +-{loss:.3f} nats per epoch.",
+            )
+        )
+    stuck = stuck_windows(run)
+    if stuck is not None:
+        found.append(_of_curve("label_noise", stuck))
+    return tuple(found)
+
+
+def _of_curve(key: str, words: str) -> Cause:
+    return Cause(key, "suspected", words, advice=ENTRY[key].advice, sources={"curve": words})
+
+
+def stuck_windows(run: Run) -> str | None:
+    """Describe training windows that never fit, if they are as wrong as the others are right."""
+    record = run.record
+    if record is None:
+        return None
+    late = slice(run.n_epochs - max(run.n_epochs // 3, 1), run.n_epochs)
+    margin = np.asarray(record.train_margin, np.float64)
+    accuracy = record.fixed_accuracy
+    if len(accuracy) != run.n_epochs and "accuracy" in run.columns:
+        accuracy = run.columns["accuracy"].values
+    if len(margin) != run.n_epochs or not margin.shape[1] or not _median(accuracy[late]) > 0.5:
+        return None
+    margin = np.where(np.isfinite(margin), margin, math.nan)[late]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN slices: windows without a margin
+        of_window = _finite(np.nanmean(margin, axis=0))
+    stuck = of_window < 0
+    if not len(of_window) or not 0.05 < stuck.mean() < 0.45:
+        return None
+    depth = -float(np.median(of_window[stuck])) / (max(float(np.median(of_window)), 0.0) + 0.5)
+    if depth <= 0.8:
+        return None
+    words = (
+        f"{100 * stuck.mean():.3g} % of the training windows never fit, they are {depth:.2g} times"
+        " as far on the wrong side as usual ones on the right side"
+    )
+    if run.followed is not None and record.val_predicted.shape[1] > 1:
+        wrong = ~record.val_correct[late]
+        always = wrong.mean(axis=0) >= 0.9
+        if wrong[:, always].any():
+            share = wrong[:, always].sum() / wrong.sum()
+            words += (
+                f", and {100 * share:.3g} % of the validation errors are always the same windows"
+            )
+    return f"{words}."
+
+
+def _finite(values: ArrayLike) -> Floats:
+    held = np.asarray(values, np.float64).ravel()
+    return np.asarray(held[np.isfinite(held)])
+
+
+def _median(values: ArrayLike) -> float:
+    held = _finite(values)
+    return float(np.median(held)) if len(held) else math.nan
+
+
+class _Kind(NamedTuple):
+    """The cause for a kind of data finding, and its text."""
+
+    name: str
+    finding: str
+    is_minor: bool = False  # unless the finding is severe
+
+
+# In order: the likelier the data are at fault, the earlier.
+KINDS = {
+    "labels_off": _Kind("data_bug", "labels are {distance} off"),
+    "mixed_units": _Kind("data_bug", "groups in other units"),
+    "constant_channels": _Kind("data_bug", "constant channel", is_minor=True),
+    "not_scaled": _Kind("preprocessing", "not scaled"),
+    "two_labels": _Kind("data_bug", "one window, two labels"),
+    "copied_windows": _Kind("data_bug", "copies among the training windows"),
+    "groups_apart": _Kind("distribution_shift", "groups at other levels"),
+    "clipped": _Kind("data_bug", "clipped values"),
+    "class_not_in_training": _Kind("data_bug", "class missing in training"),
+    "level_shift": _Kind("distribution_shift", "another level in validation"),
+    "clock_channels": _Kind("data_bug", "a clock among the channels"),
+    "padding_as_signal": _Kind("preprocessing", "padding read as signal"),
+    "windows_in_both_parts": _Kind("data_bug", "training windows in validation", is_minor=True),
+    "windows_overlap": _Kind("data_bug", "validation overlaps training", is_minor=True),
+    "still_windows": _Kind("data_bug", "windows without a signal", is_minor=True),
+    "class_not_in_validation": _Kind(
+        "distribution_shift", "class missing in validation", is_minor=True
+    ),
+    "outlier_windows": _Kind("preprocessing", "outliers", is_minor=True),
+}
+SCALES = {"not_scaled": ("standard", "robust"), "outlier_windows": ("robust",)}
+
+
+def causes_of(
+    findings: Iterable[Finding], arguments: Mapping[str, Any] | None = None
+) -> list[Cause]:
+    """Turn data findings into possible causes of a run's behavior, the likeliest first."""
+    known, arguments = list(findings), arguments or {}
+    found = []
+    for name, kind in KINDS.items():
+        for one in (finding for finding in known if finding.kind == name):
+            advice, change = one.advice, {}
+            if name in SCALES:
+                scales, scale = SCALES[name], arguments.get("scale")
+                if not arguments or ("scale" in arguments and scale not in scales):
+                    change = {"scale": scales[0]}
+                if name == "not_scaled" and scale is not None:
+                    advice = "Check why values that were scaled are so far off."
+            is_minor = kind.is_minor and not one.values.get("severe")
+            named = kind.name, "suspected", one.text, kind.finding.format(**one.values)
+            found.append(Cause(*named, change, advice, {"data": one.text}, is_minor))
+    return sorted(found, key=lambda cause: cause.is_minor)
 
 
 def is_same(one: Any, other: Any) -> bool:

@@ -22,10 +22,9 @@ from sensorseq.checks import (
     check_random_state,
     check_real,
 )
-from sensorseq.diagnosis.causes import DEFAULTS, Cause
+from sensorseq.diagnosis.causes import DEFAULTS, Cause, causes_of
 from sensorseq.diagnosis.level import compare_level
 from sensorseq.diagnosis.probe import probe_runner
-from sensorseq.diagnosis.ranking import causes_of
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.trials import (
     Deadline,

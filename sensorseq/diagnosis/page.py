@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from sensorseq.checks import check_integer_or_none
 from sensorseq.diagnosis import metrics
-from sensorseq.diagnosis.causes import FAMILIES, UNKNOWN, Probes, Trial, data_fault, hidden_cause
+from sensorseq.diagnosis.causes import UNKNOWN, Probes, Trial, data_fault, hidden_cause
 from sensorseq.diagnosis.logs import read_history
 from sensorseq.diagnosis.metrics import Floats, Statistic, check_epoch, read_columns, read_numbers
 from sensorseq.diagnosis.statements import Findings
@@ -28,7 +28,6 @@ from sensorseq.diagnosis.words import (
     answer,
     banner_words,
     call,
-    chance_of,
     cost_words,
     limits,
     list_steps,
@@ -492,8 +491,7 @@ def describe(
         "explanation": [one for one in said if one not in problem.text],
         "n_lead": _N_LEAD,
         "steps": steps,
-        "families": _families(report, steps, command or call),
-        "family_words": FAMILIES,
+        "causes": _cards(report, steps, command or call),
         "grades": {grade: meaning for grade, meaning in GRADES.items() if grade in grades},
         "race": None if report.probes is None else _tried(report.probes),
         "curves": draw_curves(
@@ -531,33 +529,27 @@ def color_of(report: Findings) -> str:
     return "wait" if color == "good" and is_doubtful else color
 
 
-def _families(report: Findings, steps: Sequence[Step], say: Command) -> list[dict[str, Any]]:
-    """Return the families with a card for each cause, without repairs that a step repeats."""
+def _cards(report: Findings, steps: Sequence[Step], say: Command) -> list[dict[str, Any]]:
+    """Return a card for each cause, without repairs that a step repeats."""
     repeated = {name for step in steps for name in step.arguments}
-    ranked, found = [cause for cause in report.causes if cause.name != UNKNOWN], []
-    for family in report.families:
-        cards: list[dict[str, Any]] = []
-        for cause in family.causes:
-            is_known, chance = cause.name != UNKNOWN, chance_of(cause)
-            what = "likely" if is_known else "likely to be none of those listed"
-            evidence = cause.evidence
-            # show each source in its own place, not in the evidence again
-            for words in cause.sources.values():
-                evidence = evidence.replace(words, "").strip()
-            is_new = bool(cause.recommendation) and not set(cause.recommendation) <= repeated
-            cards.append(
-                {
-                    "cause": cause,
-                    "rank": f"{ranked.index(cause) + 1}. " if is_known else "",
-                    "chance": f"{chance} {what}" if chance else "",
-                    "width": round(min(max(100 * cause.confidence, 0.0), 100.0)) if chance else 0,
-                    "evidence": evidence,
-                    "sources": cause.sources,
-                    "repair": say(cause.recommendation) if is_new else "",
-                }
-            )
-        found.append({"name": family.name, "chance": chance_of(family), "cards": cards})
-    return found
+    cards: list[dict[str, Any]] = []
+    rank = 0
+    for cause in report.causes:
+        rank += cause.name != UNKNOWN
+        evidence = cause.evidence
+        # show each source in its own place, not in the evidence again
+        for words in cause.sources.values():
+            evidence = evidence.replace(words, "").strip()
+        is_new = bool(cause.recommendation) and not set(cause.recommendation) <= repeated
+        cards.append(
+            {
+                "cause": cause,
+                "rank": "" if cause.name == UNKNOWN else f"{rank}. ",
+                "evidence": evidence,
+                "repair": say(cause.recommendation) if is_new else "",
+            }
+        )
+    return cards
 
 
 def _tried(probes: Probes) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from sensorseq.diagnosis.causes import (
     NotTested,
     Probes,
     Trial,
+    with_unknown,
 )
-from sensorseq.diagnosis.ranking import in_order, join, with_unknown
 from sensorseq.diagnosis.statements import Findings
 from sensorseq.diagnosis.trials import SEVERAL, Budget, Outcome, TrialRunner, compare_settings
 from sensorseq.errors import ArgumentError, printable
@@ -218,7 +218,7 @@ def _try_all(
     found.proofs += map(_proof_of, compared.proofs)
     shown = {proof.name for proof in found.proofs}
     found.proofs += [
-        Cause(one.cause, "proved", NEW_CONFIDENCE, one.sentence)
+        Cause(one.cause, "proved", one.sentence)
         for one in found.trials
         if one.outcome == "confirmed" and one.cause not in shown
     ]
@@ -233,13 +233,10 @@ def _try_all(
         found.note += f" {STOPPED}"
 
 
-NEW_CONFIDENCE = 0.05  # confidence given to a cause that was not ranked before its proof
-
-
 def _proof_of(one: Outcome) -> Cause:
     """Return the cause that a successful single change proves."""
     option, said = one.option, f"With this change alone, {one}."
-    return Cause(option.cause, "proved", NEW_CONFIDENCE, said, option.finding, option.change)
+    return Cause(option.cause, "proved", said, option.finding, option.change)
 
 
 def regrade(
@@ -251,7 +248,7 @@ def regrade(
     explain a rough curve come after those that cost accuracy.
     """
     proved = {proof.name: proof for proof in reversed(proofs)}
-    known = {cause.name: cause for cause in join(causes) if cause.name != UNKNOWN}
+    known = {cause.name: cause for cause in causes if cause.name != UNKNOWN}
     known |= {name: proof for name, proof in proved.items() if name not in known}
     kept = []
     for name, cause in known.items():
@@ -267,10 +264,8 @@ def regrade(
             return 0, places.get(cause.name, len(places))
         return 2 if calm and cause.name in DESCRIPTIVE else 1, 0
 
-    kept = sorted(in_order(kept), key=place)
-    if (not kept or any(cause.name == UNKNOWN for cause in causes)) and not (calm or proved):
-        kept = list(with_unknown(kept))
-    return tuple(kept)
+    kept.sort(key=place)
+    return tuple(kept) if calm or proved else with_unknown(kept)
 
 
 def _proved(cause: Cause, proof: Cause) -> Cause:

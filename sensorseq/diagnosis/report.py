@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_integer_or_none, check_per_window, check_real
 from sensorseq.diagnosis import metrics
-from sensorseq.diagnosis.causes import Cause
+from sensorseq.diagnosis.causes import Cause, find_causes
 from sensorseq.diagnosis.judge import judge
 from sensorseq.diagnosis.logs import read_history
 from sensorseq.diagnosis.metrics import (
@@ -23,7 +23,6 @@ from sensorseq.diagnosis.metrics import (
     read_columns,
     read_numbers,
 )
-from sensorseq.diagnosis.ranking import find_causes
 from sensorseq.diagnosis.statements import Findings
 from sensorseq.diagnosis.words import banner_words, call, write_report
 from sensorseq.errors import ArgumentError, warn_caller
@@ -71,7 +70,8 @@ class FluctuationReport(Findings):
     statements : tuple of Statement
         Findings as kinds and values, most important first. `explanation` has their texts.
     causes : tuple of Cause
-        Possible causes, the likeliest first; for a normal run, those that may cost accuracy.
+        Possible causes: what the data checks found, then the setting furthest from usual, unless
+        the run is normal and no worse than its data allow.
     statistics : dict of str to Statistic
         Measured values, each with the floor it was compared with.
     n_epochs : int
@@ -149,8 +149,7 @@ class FluctuationReport(Findings):
             Which column is which where their names do not tell, such as
             ``{"accuracy": "my_acc"}``; None for one that is not to be used.
         arguments : mapping of str to object, optional
-            The arguments of the estimator that was fitted: an unusual value makes its cause
-            likelier.
+            The arguments of the estimator that was fitted; the one furthest from usual is named.
         data_facts : sequence of Cause, optional
             What the checks of the data found.
         X, y, X_val, y_val : array-like of shape (n, t, c) or (n, t), and (n,), optional
@@ -202,7 +201,8 @@ class FluctuationReport(Findings):
         )
         with read.naming_it():
             verdict, severity, statements = judge(run)
-        asked = run, verdict, arguments, data_facts, statements
+        said = {statement.kind for statement in statements}
+        asked = run, verdict, arguments, data_facts, said
         known = ("statistics", "n_epochs", "n_val", "n_train", "best_epoch", "evidence")
         report = cls(
             verdict,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sensorseq.diagnosis.causes import UNKNOWN, Cause, Family, Probes, families
+from sensorseq.diagnosis.causes import UNKNOWN, Cause, Probes
 from sensorseq.diagnosis.metrics import Statistic
 from sensorseq.history import TrainingRecord
 from sensorseq.text import listed, plural
@@ -375,11 +375,6 @@ class Findings:
         return next((one.kind for one in self.statements if one.kind == "below_data"), None)
 
     @property
-    def families(self) -> tuple[Family, ...]:
-        """The causes grouped by family, the likeliest first."""
-        return families(self.causes)
-
-    @property
     def family(self) -> str | None:
-        """Name of the likeliest known family; None without causes."""
-        return next((one.name for one in self.families if one.name != UNKNOWN), None)
+        """Family of the first known cause; None without causes."""
+        return next((one.family for one in self.causes if one.name != UNKNOWN), None)

@@ -15,7 +15,7 @@ from scipy import special
 from torch import nn
 
 from sensorseq.diagnosis import metrics
-from sensorseq.diagnosis.causes import ARGUMENTS_OF, OWNER_OF, Cause, Trial, is_same
+from sensorseq.diagnosis.causes import ARGUMENTS_OF, OWNER_OF, Cause, Trial, deviations, is_same
 from sensorseq.diagnosis.metrics import Floats
 from sensorseq.history import History, TrainingRecord
 from sensorseq.inspection.part import Part
@@ -271,13 +271,18 @@ class Option:
 def list_options(
     runner: TrialRunner, causes: Sequence[Cause], allowed: frozenset[str] | None = None
 ) -> list[Option]:
-    """List settings to try that differ from the run's: presets first, then single changes."""
+    """List settings to try that differ from the run's: presets first, then single changes.
+
+    Single changes are in the order of `causes`, then of the settings that are furthest from usual.
+    """
     own, may_change = (
         runner.arguments,
         runner.changeable if allowed is None else runner.changeable & allowed,
     )
-    confidence = {cause.name: cause.confidence for cause in causes}
-    singles = sorted(_singles(runner), key=lambda one: -confidence.get(one.cause, 0.0))
+    odd = deviations(own, len(runner.train), runner.n_epochs)
+    named = [*(cause.name for cause in causes), *(one.key.partition(": ")[0] for one in odd)]
+    place = {name: n for n, name in reversed([*enumerate(named)])}
+    singles = sorted(_singles(runner), key=lambda one: place.get(one.cause, len(named)))
     found: list[Option] = []
     for option in [*_presets(runner), *singles]:
         new = {n: value for n, value in option.change.items() if not is_same(own.get(n), value)}

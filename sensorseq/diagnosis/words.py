@@ -11,12 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sensorseq.diagnosis.causes import (
-    FAMILIES,
-    LIKELY_FAULT,
     TROUBLED,
     UNKNOWN,
     Cause,
-    Family,
     Probes,
     data_fault,
     hidden_cause,
@@ -54,21 +51,8 @@ UNTRIED_DATA = {
     "not_generalizing": "Unknown: it depends on what is found or recorded.",
 }
 AFTER_REPAIR = "Unknown until the data are repaired and the network is fitted again."
-UNCLEAR = "Unknown until it is tried: no cause is likely enough to be named."
+UNCLEAR = "Unknown until it is tried: no fault of the data and no unusual setting was found."
 DEFAULTS_CODE = "better = SensorLSTMClassifier().fit(X, y, groups=groups)"
-
-
-def chance_of(one: Cause | Family) -> str:
-    """Return the probability of a cause or family in percent.
-
-    The text is empty if a trial has proved it or the confidence is NaN.
-    """
-    causes = one.causes if isinstance(one, Family) else (one,)
-    if any(cause.grade == "proved" for cause in causes) or not math.isfinite(one.confidence):
-        return ""
-    if 0 < one.confidence < 0.01:
-        return "< 1 %"
-    return "> 99 %" if 0.99 < one.confidence < 1 else f"{100 * one.confidence:.0f} %"
 
 
 def literal(value: Any) -> str:
@@ -152,8 +136,7 @@ def list_steps(report: Findings, command: Command | None = None) -> list[Step]:
         points = level.values["accuracy"] - level.values["network"]
         gain = str(say("gain_of_defaults", points=points, rival=level.values["rival"]))
         defaults = Step("defaults", DEFAULTS, gain, code=DEFAULTS_CODE, command=again)
-        fault = data_fault(report.causes)
-        comes_second = fault is not None and fault.confidence >= LIKELY_FAULT and bool(steps)
+        comes_second = data_fault(report.causes) is not None and bool(steps)
         steps.insert(1 if comes_second else 0, defaults)
     if report.verdict == "too_short_to_tell":
         words = TOO_FEW if _validates_too_seldom(report) else TOO_SHORT
@@ -458,7 +441,7 @@ def write_report(report: Findings, command: Command | None = None, page: str | N
         *(_Block(0, 0, _wrap("Gain", answers[n].text, most=4)) for n in ("Gain",) if n in answers),
         *_findings(report, answers.values()),
         *_what_to_do(report, steps[1:]),
-        *_causes(report.families),
+        *_causes(report.causes),
     ]
     for part in (answers["Longer?"], answers["Kept"]):
         counts_as = _SAID if part.statement else ""
@@ -535,33 +518,27 @@ def _typed(step: Step) -> list[str]:
     return lines
 
 
-def _causes(families: Iterable[Family]) -> list[_Block]:
+def _causes(causes: Iterable[Cause]) -> list[_Block]:
     blocks: list[_Block] = []
     rank = 0
-    for family in families:
-        chance = chance_of(family)
-        is_named = chance and family.name != UNKNOWN
-        title = _wrap("", f"{FAMILIES.get(family.name, family.name)}, {chance}" if is_named else "")
-        for cause in family.causes:
-            is_unknown, is_first = cause.name == UNKNOWN, not blocks
-            if is_unknown and blocks:
-                continue  # an unknown cause matters only if it is the likeliest
-            rank += not is_unknown
-            lines = [*title, " " * _INDENT + "unclear" if is_unknown else _headline(rank, cause)]
-            title = []
-            if is_first:
-                lines[0] = "Cause".ljust(_INDENT) + lines[0][_INDENT:]
-            blocks.append(_Block(1 if is_first else 4 if rank < 5 else 7, 2, lines, "causes"))
-            if is_first and not is_unknown and cause.evidence.split():
-                blocks.append(_Block(4, 2, _wrap("", cause.evidence, indent=_INDENT + 2)))
+    for cause in causes:
+        is_unknown, is_first = cause.name == UNKNOWN, not blocks
+        if is_unknown and blocks:
+            continue  # an unknown cause matters only if it comes first
+        rank += not is_unknown
+        line = " " * _INDENT + "unclear" if is_unknown else _headline(rank, cause)
+        if is_first:
+            line = "Cause".ljust(_INDENT) + line[_INDENT:]
+        blocks.append(_Block(1 if is_first else 4 if rank < 5 else 7, 2, [line], "causes"))
+        if is_first and not is_unknown and cause.evidence.split():
+            blocks.append(_Block(4, 2, _wrap("", cause.evidence, indent=_INDENT + 2)))
     return blocks
 
 
 def _headline(rank: int, cause: Cause) -> str:
     title = textwrap.shorten(printable(cause.title), _TITLE, placeholder=" ...") or "?"
     grade = textwrap.shorten(printable(cause.grade.upper()), _GRADE, placeholder="...")
-    line = f"{rank:>{_INDENT + 1}} {title:<{_TITLE}} {grade:<{_GRADE}} {chance_of(cause)[:8]:>6}"
-    return line[:_WIDTH].rstrip()
+    return f"{rank:>{_INDENT + 1}} {title:<{_TITLE}} {grade}"
 
 
 def _wrap(

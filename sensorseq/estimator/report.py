@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from sensorseq.diagnosis.causes import causes_of
 from sensorseq.diagnosis.level import spread
-from sensorseq.diagnosis.ranking import causes_of
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.statements import Statement, say
 from sensorseq.diagnosis.trials import PartWindows

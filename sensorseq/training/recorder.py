@@ -316,7 +316,6 @@ class Recorder:
             fixed_rows=self._fixed_rows,
             fixed_loss=fixed[:, 0].copy(),
             fixed_accuracy=fixed[:, 1].copy(),
-            input_rms=math.nan if self.fixed is None else _root_mean_square(self.fixed),
             averaged_loss=averaged_loss,
             average_decay=AVERAGE_DECAY,
             val_rows=self._val.rows,
@@ -399,13 +398,6 @@ class _Followed:
             places = self._place[rows]
             rows, values = places[places >= 0], values[places >= 0]
         into[rows] = _half(values)
-
-
-def _root_mean_square(windows: TrainingData) -> float:
-    X, lengths = windows.X, windows.lengths
-    if lengths is not None:
-        X = X[torch.arange(X.shape[1], device=X.device) < lengths.to(X.device)[:, None]]
-    return float(X.double().square().mean().sqrt())
 
 
 def _half(values: NDArray[Any]) -> NDArray[np.float16]:

@@ -35,19 +35,15 @@ def test_whatever_they_hold_is_json_and_comes_back_the_same(causes, probes):
     assert json.loads(json.dumps(described, allow_nan=False)) == described
     again = FluctuationReport.from_dict(described)
     assert again.to_dict() == described
-    for cause in again.causes:
-        assert isinstance(cause.confidence, float)
 
 
 def test_numbers_that_are_not_finite_come_back_as_none_or_nan():
     curves = {"A": [[1.0, math.nan]], "B": [[math.inf]]}
     trial = replace(TRIALS[0], noise_ratio=math.nan, raw_change=math.inf, curves=curves)
     probes = Probes(math.inf, cost=math.nan, trials=(trial,))
-    cause = Cause("loss", "suspected", math.nan, "x.")
-    report = FluctuationReport("normal", None, (), (cause,), probes=probes)
+    report = FluctuationReport("normal", None, (), probes=probes)
     text = json.dumps(report.to_dict(), allow_nan=False)
     again = FluctuationReport.from_dict(json.loads(text))
-    assert math.isnan(again.causes[0].confidence)
     (back,) = again.probes.trials
     assert back.noise_ratio is back.raw_change is None
     np.testing.assert_array_equal(back.curves["A"], [[1.0, math.nan]])
@@ -93,7 +89,7 @@ def wrong(part, **values):
         wrong((), causes=5),
         wrong((), probes={}),
         wrong((), probes=[1]),
-        wrong(("causes", 0), confidence="high"),
+        wrong(("causes", 0), is_minor="hardly"),
         wrong(("causes", 0), recommendation="abc"),
         wrong(("probes",), cost="much"),
         wrong(("probes",), repair=[1]),
@@ -109,7 +105,7 @@ def test_keys_of_other_versions_are_ignored():
     described = restless().to_dict()
     told = FluctuationReport.from_dict(described)
     for cause in described["causes"]:
-        cause["family_confidence"] = 0.5
+        cause["confidence"] = 0.5
     for trial in described["probes"]["trials"]:
         trial |= {"evidence_ratio": [0.5], "bounds": [None, 2.89], "averaged_change": -0.1}
     described["probes"]["another"] = 1

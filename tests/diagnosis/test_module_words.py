@@ -108,7 +108,7 @@ def test_a_report_names_no_argument_that_a_module_has_not(make_optimizer, given)
 
 
 def test_what_would_leak_is_seen():
-    leaking = Cause("loss", "suspected", 0.9, "x.", recommendation={"class_weight": "balanced"})
+    leaking = Cause("loss", "suspected", "x.", recommendation={"class_weight": "balanced"})
     report = FluctuationReport("fluctuating", "mild", (), causes=(leaking,))
     assert {"clf", "set_params", "class_weight="} <= set(leaks(everything_said(report)))
 
@@ -146,9 +146,9 @@ def test_a_change_is_said_once_and_where_it_is_made(change, words):
 def test_what_a_runner_cannot_change_is_recommended_without_its_value():
     runner = report_of(budget=0, max_epochs=1).origin.runner
     causes = (
-        Cause("batch_size", "suspected", 0.5, "", "too small", {"batch_size": 64}, advice="More."),
-        Cause("model_complexity", "suspected", 0.4, "", "", {"hidden_size": 64}, "More units."),
-        Cause("label_noise", "suspected", 0.1, "", advice="Check the labels."),
+        Cause("batch_size", "suspected", "", "too small", {"batch_size": 64}, advice="More."),
+        Cause("model_complexity", "suspected", "", "", {"hidden_size": 64}, "More units."),
+        Cause("label_noise", "suspected", "", advice="Check the labels."),
     )
     report = FluctuationReport("fluctuating", "mild", (), causes=causes)
     batch, network, labels = ModuleOrigin(runner, None, 1.0).in_words(report).causes

@@ -371,8 +371,8 @@ def test_the_probes_get_the_runner_and_recommendations_are_in_words(monkeypatch)
     def probe_runner(runner, report, budget, fit_s):
         met.update(runner=runner, budget=budget, fit_s=fit_s)
         causes = (
-            Cause("learning_rate", "proved", 0.9, "", recommendation={"learning_rate": 0.005}),
-            Cause("batch_size", "suspected", 0.1, "", recommendation={"batch_size": 64}),
+            Cause("learning_rate", "proved", "", recommendation={"learning_rate": 0.005}),
+            Cause("batch_size", "suspected", "", recommendation={"batch_size": 64}),
         )
         probes = Probes(budget, repair={"learning_rate": 0.005}, note="It was proved.")
         return replace(report, causes=causes, probes=probes)
@@ -399,7 +399,7 @@ def test_other_settings_are_compared_on_it():
     )
     runner = report.origin.runner
     budget = Budget(runner, 600.0)
-    result = compare_settings(runner, budget, [Cause("learning_rate", "suspected", 0.9, "")])
+    result = compare_settings(runner, budget, [Cause("learning_rate", "suspected", "")])
     assert budget.spent <= 600
     assert {entry.option.change.get("learning_rate") for entry in result.outcomes} > {0.01, 1.0}
     trained = [entry for entry in result.outcomes if entry.cost_epochs]

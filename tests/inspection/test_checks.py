@@ -5,8 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sensorseq.diagnosis.causes import CAUSE_NAMES
-from sensorseq.diagnosis.ranking import KINDS, causes_of
+from sensorseq.diagnosis.causes import CAUSE_NAMES, KINDS, causes_of
 from sensorseq.inspection import part as part_module
 from sensorseq.inspection.copies import window_keys
 from sensorseq.inspection.part import Part
@@ -359,7 +358,7 @@ def test_findings_become_causes_with_what_the_estimator_can_change():
     assert (scaling.name, scaling.finding) == ("preprocessing", "not scaled")
     assert (labels.name, labels.finding) == ("data_bug", "one window, two labels")
     assert scaling.grade == labels.grade == "suspected"
-    assert scaling.confidence > labels.confidence > 0
+    assert not scaling.is_minor
     assert scaling.recommendation == {"scale": "standard"}
     is_scaled = causes_of(findings, {"scale": "standard"})[0]
     assert not is_scaled.recommendation

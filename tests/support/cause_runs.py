@@ -65,7 +65,6 @@ def healthy_record(seed=0):
         epoch_steps=STEPS_PER_EPOCH * np.arange(N_EPOCHS + 1),
         steps=steps,
         class_counts=np.full((N_STEPS, N_CLASSES), 8, np.int32),
-        input_rms=1.0,
         fixed_rows=np.arange(64),
         fixed_loss=fixed,
         fixed_accuracy=(train.argmax(2) == train_target).mean(axis=1),

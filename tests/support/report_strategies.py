@@ -35,12 +35,12 @@ CAUSES = st.builds(
     Cause,
     name=NAMES,
     grade=st.sampled_from(GRADES) | ODD,
-    confidence=NUMBERS,
     evidence=WORDS,
     finding=ODD,
     recommendation=ARGUMENTS,
     advice=WORDS,
     sources=st.dictionaries(st.sampled_from(["curve", "data", "arguments", "race"]), WORDS),
+    is_minor=st.booleans(),
 )
 TRIALS = st.builds(
     Trial,

@@ -95,7 +95,6 @@ CAUSES = (
     Cause(
         "learning_rate",
         "proved",
-        0.91,
         "The rate never falls: averaging the weights of the last epochs alone would save 0.09 nats,"
         " and the loss of the fixed training windows moves by 0.155 nats per epoch (healthy: under"
         " 0.030).",
@@ -105,7 +104,6 @@ CAUSES = (
     Cause(
         "batch_size",
         "suspected",
-        0.06,
         "4 steps per epoch, and the noise of the gradient asks for 130 windows a step; there were"
         " 32.",
         finding="too small",
@@ -114,7 +112,6 @@ CAUSES = (
     Cause(
         "label_noise",
         "suspected",
-        0.02,
         "3 of 98 training windows keep a negative margin for one and the same other class.",
         advice="Look at the windows below: whether a label is wrong, only a person can say.",
     ),
@@ -223,7 +220,6 @@ def expected_roughness():
     cause = Cause(
         "small_validation_set",
         "suspected",
-        0.97,
         "25 validation windows that change sides one by one explain 7.1 of the 7.3 points that the"
         " accuracy moves per epoch.",
         advice="Report the accuracy with its interval, or validate on more recordings.",
@@ -239,8 +235,8 @@ def unproved():
         for trial in TRIALS
     )
     causes = (
-        replace(CAUSES[0], grade="suspected", confidence=0.48),
-        Cause("unknown", "suspected", 0.4, "No statistic points at one of the known causes."),
+        replace(CAUSES[0], grade="suspected"),
+        Cause("unknown", "suspected", "No statistic points at one of the known causes."),
         CAUSES[2],
     )
     probes = replace(

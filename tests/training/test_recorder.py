@@ -106,7 +106,7 @@ SETTINGS = {
 COMPARED = (
     "epoch_steps", "class_counts", "fixed_rows", "fixed_loss", "fixed_accuracy", "averaged_loss",
     "val_rows", "val_target", "val_predicted", "val_margin", "train_rows", "train_target",
-    "train_margin", "input_rms",
+    "train_margin",
 )  # fmt: skip
 
 
