@@ -90,7 +90,6 @@ class Probes:
     repair: Mapping[str, Any] = field(default_factory=dict)
     previous: Mapping[str, Any] = field(default_factory=dict)  # the values that `repair` replaces
     note: str = ""  # how `repair` was found, or why it is empty
-    is_applied: bool = False  # True if the reported fit already uses `repair`
 
 
 def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:

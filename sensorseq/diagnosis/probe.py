@@ -44,10 +44,8 @@ def probe_fit(
     *,
     budget: float = 1.0,
     verbose: int = 1,
-    is_clocked: bool = True,
-    allowed: frozenset[str] | None = None,
 ) -> Report:
-    """Run the probes of `FluctuationReport.probe`; without a clock, only epochs are counted."""
+    """Run the probes of `FluctuationReport.probe`."""
     began_s = time.perf_counter()
     if isinstance(budget, bool) or not 0 < as_float(budget) < math.inf:
         raise ArgumentError(
@@ -76,10 +74,8 @@ def probe_fit(
         origin.in_arguments(report),
         float(budget),
         origin.fit_s,
-        allowed=allowed,
         say=say,
         began_s=began_s,
-        is_clocked=is_clocked,
     )
     told: Report = origin.in_words(proof)
     return told
@@ -139,19 +135,17 @@ def probe_runner(
     budget: float = 1.0,
     fit_s: float = 0.0,
     *,
-    allowed: frozenset[str] | None = None,
     say: Callable[[str], Any] = lambda _: None,
     clock: Callable[[], float] = time.perf_counter,
     began_s: float | None = None,
-    is_clocked: bool = True,
 ) -> Report:
     """Probe a run; return its report with causes graded by the trials, and with `probes`.
 
-    Probing ends `budget` times `fit_s` seconds after `began_s`. If `fit_s` is 0 or `is_clocked` is
-    false, only epochs are counted.
+    Probing ends `budget` times `fit_s` seconds after `began_s`. If `fit_s` is 0, only epochs are
+    counted.
     """
     started = clock() if began_s is None else began_s
-    clocked, n_epochs = is_clocked and fit_s > 0, runner.n_epochs
+    clocked, n_epochs = fit_s > 0, runner.n_epochs
     allowance = budget * max(1.0, LEAST_FIT_S / fit_s) if clocked else budget
     trial_budget = Budget(
         runner,
@@ -163,7 +157,7 @@ def probe_runner(
     )
     found = _Found()
     try:
-        _try_all(runner, report, trial_budget, found, allowed, say)
+        _try_all(runner, report, trial_budget, found, say)
     except KeyboardInterrupt:
         found.repair, found.note = {}, "The probes were interrupted."
     tried = {trial.cause for trial in found.trials} | {SEVERAL}
@@ -201,7 +195,6 @@ def _try_all(
     report: Findings,
     budget: Budget,
     found: _Found,
-    allowed: frozenset[str] | None,
     say: Callable[[str], Any],
 ) -> None:
     for check in (zero_test, judge_own_labels):
@@ -212,9 +205,7 @@ def _try_all(
         else:
             found.untested.append(result)
     may_calm = report.verdict == "fluctuating"
-    compared = compare_settings(
-        runner, budget, report.causes, may_calm=may_calm, allowed=allowed, say=say
-    )
+    compared = compare_settings(runner, budget, report.causes, may_calm=may_calm, say=say)
     found.proofs += map(_proof_of, compared.proofs)
     shown = {proof.name for proof in found.proofs}
     found.proofs += [

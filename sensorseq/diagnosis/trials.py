@@ -268,17 +268,12 @@ class Option:
     ends_run: bool = False  # True if it resumes the last part of the run, with a falling rate
 
 
-def list_options(
-    runner: TrialRunner, causes: Sequence[Cause], allowed: frozenset[str] | None = None
-) -> list[Option]:
+def list_options(runner: TrialRunner, causes: Sequence[Cause]) -> list[Option]:
     """List settings to try that differ from the run's: presets first, then single changes.
 
     Single changes are in the order of `causes`, then of the settings that are furthest from usual.
     """
-    own, may_change = (
-        runner.arguments,
-        runner.changeable if allowed is None else runner.changeable & allowed,
-    )
+    own = runner.arguments
     odd = deviations(own, len(runner.train), runner.n_epochs)
     named = [*(cause.name for cause in causes), *(one.key.partition(": ")[0] for one in odd)]
     place = {name: n for n, name in reversed([*enumerate(named)])}
@@ -286,7 +281,7 @@ def list_options(
     found: list[Option] = []
     for option in [*_presets(runner), *singles]:
         new = {n: value for n, value in option.change.items() if not is_same(own.get(n), value)}
-        change = {name: value for name, value in new.items() if name in may_change}
+        change = {name: value for name, value in new.items() if name in runner.changeable}
         is_whole = option.cause == SEVERAL or len(change) == len(new)
         if not change or not is_whole or any(change == other.change for other in found):
             continue
@@ -542,7 +537,6 @@ def compare_settings(
     causes: Sequence[Cause],
     *,
     may_calm: bool = True,
-    allowed: frozenset[str] | None = None,
     say: Callable[[str], Any] = lambda _: None,
 ) -> Comparison:
     """Train with other settings, from initial weights and with a compressed schedule.
@@ -557,7 +551,7 @@ def compare_settings(
     if not math.isfinite(runner.cost_of(Rerun("the run again", 1))):
         return Comparison("The fit continued another one, so it cannot be repeated.")
     run = Baseline(runner, validation)
-    options = list_options(runner, causes, allowed)[:MOST_OPTIONS]
+    options = list_options(runner, causes)[:MOST_OPTIONS]
     found: dict[str, Outcome] = {}
     # cosine decay in the last part of the run costs little and often calms it
     with_features = [one for one in options if one.name == FEATURES]

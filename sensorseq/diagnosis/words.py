@@ -147,19 +147,18 @@ def list_steps(report: Findings, command: Command | None = None) -> list[Step]:
         steps.append(Step("generalize", words, UNTRIED_DATA[report.generalization]))
     if not steps and not _is_unclear(report):
         return []
-    if report.origin is not None and report.probes is None:  # the fit can be probed
+    if report.origin is not None and report.probes is None and command is None:
         # measured by benchmarks/bench_repair.py
         better = "; most bad runs do better with the defaults, SensorLSTMClassifier()"
         is_without = getattr(getattr(report.origin, "estimator", 0), "features", "auto") is None
         words = "Train with other settings, side by side, to find what repairs it"
         words += f"{better if is_without else ''}:"
         code = "proof = report.probe(X, y, groups=groups, budget=1.0)\nprint(proof)"
-        again = "" if command is None else command({"auto_repair": True})
-        steps.append(Step("probe", words, BY_PROBE, code=code, command=again))
+        steps.append(Step("probe", words, BY_PROBE, code=code))
     elif report.probes is None:
         words = (
-            "To find what repairs it, fit with SensorLSTMClassifier and call report.probe, or give"
-            " your own network to probe_module."
+            "To find what repairs it, fit with SensorLSTMClassifier in Python and call report.probe,"
+            " or give your own network to probe_module."
         )
         steps.append(Step("probe", words, BY_PROBE))
     return steps
@@ -185,10 +184,6 @@ def _repair(report: Findings, command: Command | None) -> Step | None:
     """Return the step that adopts better settings, or that counters the likeliest cause."""
     probes = report.probes or Probes(0.0)
     note, is_any_proved = probes.note, any(cause.grade == "proved" for cause in report.causes)
-    if probes.is_applied and probes.repair:
-        done = f"Done: this model was fitted with {keywords(probes.repair)}."
-        doubt = "better than the run; no single cause is proved"
-        return Step("repair", done, note, "proved" if is_any_proved else doubt)
     if probes.repair:
         text = "Take the settings that did better"
         text += ":" if is_any_proved else "; no single cause is proved:"

@@ -25,7 +25,7 @@ from sensorseq.estimator.report import (
     warn_of_label_channels,
     warn_of_the_end,
 )
-from sensorseq.estimator.runner import FitOrigin, copied, repair_fit
+from sensorseq.estimator.runner import FitOrigin, copied
 from sensorseq.estimator.sensors import fit_sensors
 from sensorseq.history import History, TrainingRecord
 from sensorseq.inspection.check_result import Diagnosis
@@ -57,7 +57,6 @@ _OF_FIT = {  # arguments that `partial_fit` cannot use: the allowed value, and t
     ),
     "n_models": (1, "train several estimators instead"),
     "windows_per_epoch": (None, "give it the windows of one pass"),
-    "auto_repair": (False, "set it to False"),
 }
 
 
@@ -162,8 +161,6 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
             results = train_jobs(prepared.jobs)
             failed = self._keep(setup, prepared, plan, results)
         self._tell_origin(setup, prepared, plan, time.perf_counter() - started)
-        if self.auto_repair and results[0].ended_by != "interrupted":
-            failed = self._repair(failed, X, y, given)
         if failed is not None:
             raise failed
         if tasks is not None:
@@ -172,11 +169,6 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
 
     def _check_arguments(self) -> FitSetup:
         """Check all arguments, and discard state of an earlier fit that this one invalidates."""
-        if self.auto_repair and current_ranks() is not None:
-            raise ArgumentError(
-                "auto_repair=True works only in a single process; use auto_repair=False with"
-                " several."
-            )
         check_refit(self.features, self.refit, self.warm_start)
         continues = self.warm_start and hasattr(self, "module_")
         networks = self.modules_ if continues else ()
@@ -191,7 +183,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
                 f" fit kept {len(networks)}; {way_out}."
             )
         # `_passes` is the state of an optimizer that this fit does not continue.
-        forgotten = ["_passes", "repair_", "sensors_", "_fusion"]
+        forgotten = ["_passes", "sensors_", "_fusion"]
         if not continues:  # the earlier fit is discarded even if this one fails
             forgotten += ["module_", "_head", "adaptation_", "patch_"]
         for name in forgotten:
@@ -266,7 +258,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         plan: Refit | FeatureChoice | None,
         results: Sequence[TrainingResult],
     ) -> DivergedError | None:
-        """Store the results of all members; return an error if a repair might still help."""
+        """Store the results of all members; return the error of a fit that diverged at once."""
         result, config = results[0], prepared.jobs[0].config
         if result.error is not None and not result.best_epoch:  # raised by a callback
             raise result.error
@@ -321,33 +313,6 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         self._make_report(record)
         is_alone = self._task == CLASSIFICATION and self.features is None
         self._to_compare = parts_to_compare(prepared.data) if is_alone else None
-
-    def _repair(
-        self, failed: DivergedError | None, X: Any, y: Any, given: Mapping[str, Any]
-    ) -> DivergedError | None:
-        """Refit with changes that probes prove; keep that fit if it is better, else the error."""
-
-        def refit(estimator: Any) -> Any:
-            estimator.set_params(auto_repair=False)
-            estimator._replayed = self.fluctuation_.origin.entropy
-            return estimator.fit(X, y, **given)
-
-        said = {name: value for name, value in given.items() if value is not None}
-        self.repair_ = {}
-        try:
-            repair = repair_fit(self.fluctuation_, X, y, said, refit, verbose=self.verbose)
-        except KeyboardInterrupt:
-            warn_caller("the repair was interrupted; the original fit is kept.")
-            return failed
-        self.repair_ = dict(repair.changes)
-        if repair.fitted is not None:
-            own = vars(repair.fitted)
-            learned = {name: value for name, value in own.items() if name not in self.get_params()}
-            learned.pop("_replayed")
-            self.__dict__.update(learned)
-            failed = None
-        self.fluctuation_ = repair.report
-        return failed
 
     # Defined by subclasses for their targets.
 

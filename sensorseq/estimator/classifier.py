@@ -181,12 +181,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         file, training starts from the beginning; if the run in the file was complete, its result is
         returned. A checkpoint made with other arguments or windows raises an error that names the
         difference. With `random_state=None` the seed in the file is used.
-    auto_repair : bool, default=False
-        When the fit fluctuates, diverges or learns nothing, find out why by reruns (at most as
-        long as the fit itself) and fit again with what was proved. The second fit is kept when it
-        is calmer and as accurate; `repair_` says what it changed, `fluctuation_` how it was found.
-        The arguments themselves stay as they are; callbacks see both fits. Needs
-        ``checkpoint=None``, ``warm_start=False`` and ``n_models=1``.
     callbacks : list, optional
         Objects with `on_fit_begin`, `on_epoch_begin`, `on_epoch_end` or `on_fit_end`; see
         `sensorseq.training.Callback`.
@@ -375,7 +369,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 1,
         resume: bool = False,
-        auto_repair: bool = False,
         callbacks: Any = None,
         verbose: int = 0,
         random_state: Any = None,

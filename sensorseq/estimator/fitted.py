@@ -419,7 +419,7 @@ class FittedLSTM(WindowReader):
         others = take("other_histories", list)
         take("versions", dict)  # used in messages only
         check_array_names(arrays, 1 + len(others), path)
-        estimator = cls(**take("parameters", dict))
+        estimator = cls._of_parameters(take("parameters", dict))
         check_parameters(estimator.get_params(deep=False), task)
         if device is not None:
             estimator.device = device
@@ -446,6 +446,12 @@ class FittedLSTM(WindowReader):
         if estimator._head is not None:
             estimator.features_ = estimator._head.choice
         return estimator
+
+    @classmethod
+    def _of_parameters(cls, stored: Mapping[str, Any]) -> Self:
+        """Return an unfitted estimator with a file's arguments, except those no longer known."""
+        names = cls._get_param_names()
+        return cls(**{name: value for name, value in stored.items() if name in names})
 
     def _restore_networks(
         self,

@@ -75,8 +75,6 @@ class SensorLSTMRegressor(RegressorMixin, ValuePredictor, SensorLSTM):  # type: 
         mean; otherwise as there.
     warm_start, checkpoint, checkpoint_every, resume : as there
         To continue a training.
-    auto_repair : bool, default=False
-        Only ``False`` is allowed: the report does not judge the loss of a regression.
 
     Attributes
     ----------
@@ -164,7 +162,6 @@ class SensorLSTMRegressor(RegressorMixin, ValuePredictor, SensorLSTM):  # type: 
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 1,
         resume: bool = False,
-        auto_repair: bool = False,
         callbacks: Any = None,
         verbose: int = 0,
         random_state: Any = None,

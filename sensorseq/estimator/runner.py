@@ -1,18 +1,16 @@
-"""The fit behind a report, its reruns, and its repair by a second fit with proved changes."""
+"""The fit behind a report, and its reruns."""
 
 import copy
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
-from sensorseq.diagnosis.causes import TROUBLED
-from sensorseq.diagnosis.probe import probe_fit
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.trials import (
     OUT_OF_TIME,
@@ -23,7 +21,7 @@ from sensorseq.diagnosis.trials import (
     TrialRunner,
     failed_rerun,
 )
-from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError, warn_caller
+from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError
 from sensorseq.estimator.fitted import FittedLSTM
 from sensorseq.estimator.fitting import PreparedFit
 from sensorseq.history import TrainingRecord
@@ -41,7 +39,7 @@ from sensorseq.training.replay import Start, rerun_config
 from sensorseq.training.side_by_side import train_side_by_side
 from sensorseq.windows import WindowSet
 
-# Arguments of a rerun, which shows, stores and repairs nothing.
+# Arguments of a rerun, which shows and stores nothing.
 _PLAIN = {
     "callbacks": None,
     "checkpoint": None,
@@ -49,7 +47,6 @@ _PLAIN = {
     "verbose": 0,
     "warm_start": False,
     "n_models": 1,
-    "auto_repair": False,
     "calibrate": False,
     "features": None,
     "refit": None,
@@ -66,19 +63,6 @@ _OF_TRAINING = frozenset(one.name for one in fields(TrainingConfig)) - _FIXED
 STEP_WINDOWS = 0.6  # the fixed cost of a step, in windows; measured with 2 to 128 hidden units
 EPOCH_PRODUCTS = 7e6  # fixed cost of an epoch, in multiplications: about 2 ms
 FEATURES_TRAININGS = 4  # trainings needed: one on all windows, and four on three quarters of them
-# A repair cannot change these, because prediction, saving and warm starts read them.
-_ADOPTED_OF_NETWORK = {"dropout", "recurrent_dropout"}
-_FIXED_IN_USE = {"max_timesteps", "crop", "dtype", "loss", "features"}
-NOT_ADOPTED = (frozenset(ARCHITECTURE) - _ADOPTED_OF_NETWORK) | _FIXED_IN_USE
-LEAST_CALMING = 1.5  # factor by which the noise must fall
-# Largest tolerated loss of validation accuracy, or its standard error if that is larger.
-MOST_LOST = 0.02
-LATE_SHARE = 3  # the last 1/3 of the epochs is compared
-_NOISES = {  # statistics of the noise: what they measure, and their unit
-    "fixed_loss_noise": ("the training loss", " nats"),
-    "train_loss_noise": ("the training loss", " nats"),
-    "val_accuracy_noise": ("the validation accuracy", ""),
-}
 SAME_LOSS = 1e-3  # relative tolerance; rounding changes the loss far less, other data far more
 SAME_CLASSES = 0.02  # fraction of validation windows whose class may change by rounding
 
@@ -373,108 +357,3 @@ def _differ(rows: NDArray[np.int64], target: NDArray[np.int64], data: TrainingDa
     return bool(rows.max() >= len(data)) or not np.array_equal(
         data.target.cpu().numpy()[rows], target
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Repair:
-    """The result of repairing a fit.
-
-    The report contains the probes, and the evidence of proved causes gives the result of the second
-    fit. If the first fit is kept, `changes` is empty and `fitted` is None.
-    """
-
-    report: FluctuationReport
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    fitted: FittedLSTM | None = None
-
-
-def repair_fit(
-    report: FluctuationReport,
-    X: Any,
-    y: Any,
-    given: Mapping[str, Any],
-    refit: Callable[[FittedLSTM], FittedLSTM],
-    *,
-    verbose: int = 0,
-) -> Repair:
-    """Probe a fit, then fit again with the adopted settings.
-
-    The second fit is kept if its verdict is better or its noise is lower by a factor of 1.5, and
-    its validation accuracy is not lower by more than 2 points or one standard error.
-    """
-    if report.verdict not in TROUBLED:
-        return Repair(report)
-    try:
-        may_change = frozenset(report.origin.estimator.get_params(deep=False)).difference(
-            NOT_ADOPTED
-        )
-        proof = probe_fit(
-            report, X, y, given, verbose=verbose, is_clocked=False, allowed=may_change
-        )
-    except ArgumentError as error:  # a fit that cannot be rerun is still valid
-        warn_caller(f"auto_repair=True could not look for a cause: {error}")
-        return Repair(report)
-    assert proof.probes is not None
-    changes = dict(proof.probes.repair)
-    if not changes:
-        return Repair(proof)
-    fitted = refit(proof.origin.repaired(changes))
-    better, sentence = is_better(report, fitted.fluctuation_)
-    probes = replace(proof.probes, note=f"{proof.probes.note} {sentence}")
-    if not better:
-        return Repair(replace(proof, probes=probes))
-    after = fitted.fluctuation_
-    causes = tuple(
-        replace(cause, evidence=f"{cause.evidence} {sentence}")
-        if cause.grade == "proved"
-        else cause
-        for cause in proof.causes
-        if not (cause.name == "unknown" and after.verdict == "normal")
-    )
-    merged = replace(after, causes=causes, probes=replace(probes, is_applied=True))
-    return Repair(merged, changes, fitted)
-
-
-def is_better(before: FluctuationReport, after: FluctuationReport) -> tuple[bool, str]:
-    """Test whether a second fit is calmer and as accurate; also describe the difference."""
-    name = _shared_noise(before, after)
-    noise, (moves, unit) = [_noise(report, name) for report in (before, after)], _NOISES[name]
-    accuracy = [_late_accuracy(report) for report in (before, after)]
-    is_calmer = after.verdict == "normal" or (
-        after.verdict == before.verdict and noise[0] > LEAST_CALMING * noise[1]
-    )
-    n_val = after.n_val or 0
-    p = min(max(accuracy[1], 0.0), 1.0) if math.isfinite(accuracy[1]) else 0.5
-    error = math.sqrt(p * (1 - p) / n_val) if n_val else 0.0
-    lost = accuracy[0] - accuracy[1]
-    is_as_good = not lost > max(MOST_LOST, error)
-    sentence = (
-        f"Fitted again with it: {after.verdict.replace('_', ' ')}, {moves} moves by"
-        f" {noise[1]:.3f}{unit} per epoch (before {noise[0]:.3f})"
-    )
-    if all(math.isfinite(value) for value in accuracy):
-        after_points, before_points = (f"{100 * value:.1f}" for value in accuracy[::-1])
-        sentence += f", validation accuracy {after_points} % (before {before_points} %)"
-    kept = "." if is_calmer and is_as_good else ": not better, the first fit is kept."
-    return is_calmer and is_as_good, sentence + kept
-
-
-def _shared_noise(before: FluctuationReport, after: FluctuationReport) -> str:
-    """Return a noise measured in both fits; the accuracy's if a loss is not in nats."""
-    measured = [report for report in (before, after) if report.verdict != "diverged"]
-    return next(
-        (name for name in _NOISES if all(name in report.statistics for report in measured)),
-        next(iter(_NOISES)),
-    )
-
-
-def _noise(report: FluctuationReport, name: str) -> float:
-    if name in report.statistics:
-        return report.statistics[name].value
-    return math.inf if report.verdict == "diverged" else math.nan
-
-
-def _late_accuracy(report: FluctuationReport) -> float:
-    values = [v for v in report.history.get("val_accuracy", ()) if v is not None]
-    late = values[-max(1, len(values) // LATE_SHARE) :]
-    return float(np.mean(late)) if late else math.nan

@@ -173,7 +173,7 @@ def _check_given(model: Any, given: Mapping[str, Any]) -> None:
             raise ArgumentError(
                 f"{name} cannot be given with several sensors; use SensorWindows with a split."
             )
-    for name, harmless in (("warm_start", False), ("checkpoint", None), ("auto_repair", False)):
+    for name, harmless in (("warm_start", False), ("checkpoint", None)):
         if getattr(model, name) != harmless:
             raise ArgumentError(
                 f"{name}={getattr(model, name)!r} works for one sensor at a time; fit a model of"

@@ -383,7 +383,6 @@ def _by_own_folds(clf: Classifier, given: CheckedWindows, seed: int) -> Floats |
         warm_start=False,
         checkpoint=None,
         resume=False,
-        auto_repair=False,
     )
     _fit(network, given, np.arange(len(given.y)))
     predicted = network.out_of_fold_predictions()

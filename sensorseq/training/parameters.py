@@ -69,7 +69,6 @@ def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) 
     Its `n_outputs` is a placeholder until the labels are known.
     """
     p = parameters
-    _check_auto_repair(p, task)
     for name in ("hidden_size", "num_layers", "n_models"):
         check_integer(name, p[name], 1)
     for name in ("bidirectional", "warm_start"):
@@ -104,24 +103,6 @@ def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) 
     if own["restore_best"] is None:
         own["restore_best"] = own["early_stopping"]
     return TrainingConfig(n_outputs=2, task=task, **own)
-
-
-def _check_auto_repair(p: Mapping[str, Any], task: str) -> None:
-    check_flag("auto_repair", p["auto_repair"])
-    if not p["auto_repair"]:
-        return
-    if task != CLASSIFICATION:
-        raise ArgumentError(
-            "auto_repair=True works only for classifiers, because the report does not judge the"
-            " loss of a regression. Set auto_repair=False."
-        )
-    for name, served in {"checkpoint": None, "warm_start": False, "n_models": 1}.items():
-        if p[name] != served:
-            raise ArgumentError(
-                f"auto_repair=True runs parts of the fit again and may fit twice, which is not"
-                f" possible with {name}={p[name]!r}; set {name}={served!r}, or probe the report of"
-                " the fit yourself."
-            )
 
 
 def check_plain(parameters: Mapping[str, Any]) -> None:

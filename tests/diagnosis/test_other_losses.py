@@ -1,7 +1,6 @@
 """Fits on another loss than cross-entropy: recorded, told apart, and probed like any other."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +8,9 @@ from fits import plain_classifier
 from torch.nn import functional
 
 from sensorseq.diagnosis.page import make_page
-from sensorseq.diagnosis.probe import probe_fit
+from sensorseq.diagnosis.probe import probe_runner
 from sensorseq.diagnosis.trials import Rerun
 from sensorseq.errors import ArgumentError
-from sensorseq.estimator.runner import is_better
 from sensorseq.training.losses import nats_per_unit
 
 N_CLASSES = 4
@@ -106,7 +104,7 @@ def test_a_runner_has_losses_in_which_a_guess_costs_what_it_does_in_nats(restles
 
 
 def test_a_fit_on_another_loss_is_probed(restless):
-    proof = probe_fit(restless, X, Y, {}, budget=3.0, verbose=0, is_clocked=False)
+    proof = probe_runner(restless.origin.open(restless.record, X, Y), restless, 3.0)
     raced = [trial for trial in proof.probes.trials if trial.kind == "race"]
     assert "cross-entropy" in {trial.name for trial in raced} or "the defaults" in proof.probes.note
 
@@ -119,22 +117,3 @@ def test_a_function_cannot_be_probed_and_one_sentence_says_why():
     assert "a loss of your own" in said
     assert "'cross_entropy' or 'focal' or 'mse'" in said
     assert said.count(". ") == 0
-
-
-def test_a_repair_is_weighed_by_what_both_fits_were_measured_by(restless):
-    plain = fit("cross_entropy", learning_rate=2e-3).fluctuation_
-    assert "fixed_loss_noise" in plain.statistics
-
-    def noisy(report, noise):
-        moves = replace(report.statistics["val_accuracy_noise"], value=noise)
-        changed = {**report.statistics, "val_accuracy_noise": moves}
-        return replace(report, verdict="fluctuating", statistics=changed, history=restless.history)
-
-    before = noisy(restless, 0.2)
-    is_calmer, said = is_better(before, noisy(plain, 0.01))
-    assert is_calmer
-    assert "validation accuracy moves by 0.010 per epoch (before 0.200)" in said
-    assert not is_better(before, noisy(plain, 0.19))[0]
-    kept, said = is_better(before, replace(before, verdict="normal"))
-    assert kept
-    assert "nan" not in said

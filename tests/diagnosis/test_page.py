@@ -330,17 +330,6 @@ def test_a_proved_change_is_a_table_and_code_or_a_command_that_do_it():
     assert "set_params" not in shell
 
 
-def test_what_was_applied_already_is_not_asked_for_again():
-    report = restless()
-    applied = replace(report, probes=replace(report.probes, is_applied=True))
-    step = list_steps(applied)[0]
-    assert step.text.startswith("Done: this model was fitted with lr_schedule=")
-    assert not step.code
-    assert "set_params(" not in str(applied)
-    again = FluctuationReport.from_dict(applied.to_dict())
-    assert again.probes.is_applied
-
-
 def test_what_is_not_proved_says_so():
     report = unproved()
     text = text_of(make_page(report))

@@ -1,18 +1,15 @@
 """From a fit that jumps about to the proof of its cause, and to an estimator without it."""
 
-import time
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from fits import plain_classifier
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.diagnosis.probe import probe_fit, probe_runner
+from sensorseq.diagnosis.probe import probe_runner
 from sensorseq.errors import ArgumentError, DivergedError
-from sensorseq.estimator.runner import FitRunner
 
 N_TIMESTEPS = 24
 
@@ -28,7 +25,6 @@ def make_data(seed, n_windows):
 
 X, Y = make_data(0, 200)
 HOT = {"learning_rate": 0.2, "lr_schedule": "constant", "hidden_size": 16, "max_epochs": 60}
-STUCK = {"learning_rate": 1e-9, "max_epochs": 20}  # bad whatever the rounding
 
 
 classifier = partial(plain_classifier, hidden_size=12, early_stopping=False, random_state=1)
@@ -41,7 +37,7 @@ def hot():
 
 def probe(report):
     """Probe by the count of epochs alone: what a busy machine has time for differs."""
-    return probe_fit(report, X, Y, {}, budget=3.0, verbose=0, is_clocked=False)
+    return probe_runner(report.origin.open(report.record, X, Y), report, 3.0)
 
 
 @pytest.fixture(scope="module")
@@ -133,57 +129,6 @@ def test_a_report_without_its_fit_says_what_to_do(hot, tmp_path):
         hot.fluctuation_.apply()
 
 
-# auto_repair
-
-
-def test_a_fit_repairs_itself():
-    repaired = classifier(**STUCK, auto_repair=True).fit(X, Y)
-    assert repaired.get_params()["learning_rate"] == STUCK["learning_rate"]
-    report = repaired.fluctuation_
-    assert report.probes is not None
-    if repaired.repair_:
-        assert repaired.repair_ == report.probes.repair
-    else:
-        assert "the first fit is kept" in report.probes.note or not report.probes.repair
-    assert repaired.predict(X).shape == Y.shape
-
-
-def test_a_repair_that_cannot_be_looked_for_leaves_the_fit():
-    def own_loss(logits, target):
-        return torch.nn.functional.cross_entropy(logits, target, reduction="none")
-
-    with pytest.warns(UserWarning, match="could not look for a cause"):
-        fitted = classifier(**STUCK, loss=own_loss, auto_repair=True).fit(X, Y)
-    assert fitted.repair_ == {}
-    assert fitted.fluctuation_.verdict == "not_learning"
-    fitted.set_params(auto_repair=False).fit(X, Y)
-    assert not hasattr(fitted, "repair_")
-
-
-def test_an_interrupted_repair_keeps_the_fit(monkeypatch):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("sensorseq.estimator.runner.FitOrigin.open", interrupt)
-    with pytest.warns(UserWarning, match="interrupted"):
-        fitted = classifier(**STUCK, auto_repair=True).fit(X, Y)
-    assert fitted.repair_ == {}
-    assert fitted.predict(X).shape == Y.shape
-
-
-def test_the_repair_does_not_hang_on_the_clock(monkeypatch):
-    def run(self, reruns, is_over):
-        time.sleep(0.05)
-        return plain(self, reruns, is_over)
-
-    quick = classifier(**HOT, auto_repair=True).fit(X, Y)
-    plain = FitRunner.run
-    monkeypatch.setattr(FitRunner, "run", run)
-    slow = classifier(**HOT, auto_repair=True).fit(X, Y)
-    assert slow.repair_ == quick.repair_
-    assert np.array_equal(slow.predict_proba(X), quick.predict_proba(X))
-
-
 def test_what_is_applied_has_generators_of_its_own():
     generator = np.random.RandomState(3)
     fitted = classifier(**{**HOT, "max_epochs": 20}, random_state=generator).fit(X, Y)
@@ -195,34 +140,11 @@ def test_what_is_applied_has_generators_of_its_own():
     assert applied.batch_size == 16
 
 
-def test_a_calm_fit_repairs_nothing():
-    options = {"learning_rate": 2e-3, "max_epochs": 30, "hidden_size": 8}
-    plain = classifier(**options).fit(X, Y)
-    repaired = classifier(**options, auto_repair=True).fit(X, Y)
-    assert repaired.repair_ == {}
-    assert repaired.fluctuation_.probes is None
-    assert np.array_equal(plain.predict_proba(X), repaired.predict_proba(X))
-
-
-def test_a_fit_that_diverges_at_once_is_an_error_unless_a_repair_helps():
+def test_a_fit_that_diverges_at_once_is_an_error_whose_report_can_be_probed():
     wild = classifier(
         optimizer="sgd", learning_rate=1e38, max_grad_norm=None, momentum=0.0, max_epochs=20
     )
     with pytest.raises(DivergedError):
         wild.fit(X, Y)
-    wild.set_params(auto_repair=True)
-    try:
-        wild.fit(X, Y)
-    except DivergedError:
-        assert wild.repair_ == {}
-    else:
-        assert wild.repair_
-        assert np.isfinite(wild.predict_proba(X)).all()
-
-
-@pytest.mark.parametrize(
-    "options", [{"checkpoint": "run.ckpt"}, {"warm_start": True}, {"n_models": 2}]
-)
-def test_what_a_repair_cannot_go_with(options, in_tmp_path):
-    with pytest.raises(ArgumentError, match=f"auto_repair=True .*{next(iter(options))}"):
-        classifier(auto_repair=True, **options).fit(X, Y)
+    better = probe(wild.fluctuation_).apply().fit(X, Y)
+    assert np.isfinite(better.predict_proba(X)).all()

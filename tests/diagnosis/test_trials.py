@@ -235,7 +235,8 @@ def test_options_change_what_the_run_does_not_have_and_what_is_suspected_leads()
         clf.set_params(**option.change)  # accepted
         assert set(option.change) <= set(ARGUMENTS_OF.get(option.cause, OWNER_OF))
     assert "hidden_size" not in options[1].change
-    few = list_options(runner, causes, frozenset(("learning_rate",)))
+    runner.changeable = frozenset(("learning_rate",))
+    few = list_options(runner, causes)
     assert {name for option in few for name in option.change} == {"learning_rate"}
 
 

@@ -23,7 +23,7 @@ ESTIMATORS = {c.__name__: c for c in (SensorLSTMClassifier, SensorLSTMRegressor)
 # how and where a fit runs, not what its curve is mended with
 NO_REMEDIES = {
     *("device", "dtype", "deterministic", "engine", "callbacks", "verbose", "random_state"),
-    *("warm_start", "auto_repair", "max_epochs", "validation_fraction"),
+    *("warm_start", "max_epochs", "validation_fraction"),
     *("features", "refit"),  # docs/features.md
     "missing",  # docs/preprocessing/several_sensors.md
 }

@@ -78,7 +78,7 @@ def write_results(folder, *, harmed=10):
         for rate in (rate - less,)
     ]
     repair = [
-        one_repair("the defaults", repaired=[1, 9], harmed=9),
+        one_repair("the defaults plus features", repaired=[1, 9], harmed=9),
         one_repair("probe", repaired=[15, 30], harmed=harmed),
         one_repair("random search", repaired=[2, 30], harmed=0),
     ]
@@ -99,8 +99,9 @@ def test_the_lines_on_speed_verdict_and_repair_are_of_the_results(tables, tmp_pa
     assert "(P, avx9)" in text
     assert "flags 90 % of 10 faulty runs, 40 % of 20 healthy ones and 30 % of 30" in text
     assert "AutoTrainer: 65 %, 15 % and 5 %" in text
-    assert "of 30 bad runs, `probe` repairs 15, from 40 % to 70 % on average" in text
-    assert "in the same time repairs 2. It makes 11 of these and 50 good runs less accurate" in text
+    assert "| `probe` | 15 of 30 | 40 and 70 % | 11 of 80 |" in text
+    assert "| the defaults plus features, `SensorLSTMClassifier()` | 1 of 9 |" in text
+    assert "| random search, as long as `probe` | 2 of 30 |" in text
 
 
 @pytest.mark.parametrize("missing", ["cpu", "fit", "verdict", "repair"])

@@ -1,0 +1,30 @@
+"""The code of docs/fluctuation.md."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from fits import plain_classifier
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "fluctuation.md"
+
+
+def code_below(heading):
+    section = re.split(r"^##+ ", PAGE.read_text("utf-8").partition(f"# {heading}\n")[2], flags=re.M)
+    return re.findall(r"```python\n(.*?)```", section[0], re.S)
+
+
+def test_a_bad_fit_is_repaired_by_its_code(in_tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    y, groups = np.arange(60) % 2, np.arange(60) // 5
+    X = y[:, None, None] + rng.normal(size=(60, 12, 1))
+    clf = plain_classifier(learning_rate=1e-9, max_epochs=20, random_state=0)
+    clf.fit(X, y, groups=groups)
+    known = {"clf": clf, "X": X, "y": y, "groups": groups}
+    for code in code_below("Which cause, and what to change") + code_below("Trying it: the race"):
+        exec(code, known)
+    printed = capsys.readouterr().out
+    assert "learning_rate is 1e-09, usually 0.001 to 0.01." in printed
+    assert "FLUCTUATION REPORT" in printed
+    assert Path("report.html").exists()
+    assert known["better"].score(X, y) > clf.score(X, y) + 0.3
