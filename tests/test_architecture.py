@@ -18,7 +18,7 @@ TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md 
          setup.py tests"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
 DIAGNOSIS_ORDER = """thresholds log_names < metrics < causes < statements < witnesses
-                     < judge logs < words < level trials page < probe < report < module"""
+                     < judge logs < words < level trials page < probe < report"""
 OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage, beside the splits
 HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("io/hdf5.py", "io/isolated.py"),
@@ -43,7 +43,6 @@ HOME = {  # library: where it may be imported, as path prefixes
         "training/",
         "diagnosis/trials.py",
         "diagnosis/probe.py",
-        "diagnosis/module.py",
         "gpu_check/",
         "inspection/short_trainings.py",
         "inspection/training_check.py",

@@ -458,7 +458,6 @@ def make_page(report: Findings, command: Command | None = None) -> str:
         **describe_evidence(report),
         title=f"Fluctuation report: {banner_words(report)}",
         heading="Fluctuation report",
-        of_module=report.of_module,
         facts={name: one for name in facts if (one := getattr(report, name)) is not None},
         csv=file if len(file) <= _MAX_DOWNLOAD else "",
     )

@@ -55,7 +55,7 @@ def probe_fit(
         raise ArgumentError(
             "probe repeats a fit of this process, and this report has none: it is of a history"
             " alone, of partial_fit, copied, saved or pickled. Fit in this process and take"
-            " fluctuation_ of that estimator, or sensorseq.diagnosis.probe_module."
+            " fluctuation_ of that estimator."
         )
     origin = report.origin
 
@@ -69,16 +69,14 @@ def probe_fit(
         f" {budget * origin.fit_s:.1f} s, plus checks of the data"
     )
     keywords = {name: value for name, value in given.items() if value is not None}
-    proof = probe_runner(
+    return probe_runner(
         origin.open(report.record, X, y, **keywords),
-        origin.in_arguments(report),
+        report,
         float(budget),
         origin.fit_s,
         say=say,
         began_s=began_s,
     )
-    told: Report = origin.in_words(proof)
-    return told
 
 
 LEAST_SHARE, LEAST_WRONG = 0.02, 3  # fewest wrong labels that count as a cause
@@ -218,7 +216,7 @@ def _try_all(
     found.untested += [NotTested(one.cause, reason, settles) for one in compared.untried]
     found.repair = {} if compared.adopted is None else dict(compared.adopted.option.change)
     found.note = compared.note
-    if not found.repair and report.verdict in TROUBLED and "hidden_size" in runner.changeable:
+    if not found.repair and report.verdict in TROUBLED:
         found.note += f" {TRY_DEFAULTS}"
     if budget.is_over():
         found.note += f" {STOPPED}"

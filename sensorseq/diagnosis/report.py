@@ -33,7 +33,7 @@ from sensorseq.text import plain, plural
 _SAVED: tuple[str, ...]
 _SAVED = ("verdict", "severity", "generalization", "level", "statements", "causes", "statistics")
 _SAVED += ("n_epochs", "n_val", "n_train", "n_classes", "best_epoch", "history", "evidence")
-_SAVED += ("probes", "of_module")
+_SAVED += ("probes",)
 # limits of a report file, so that its page can be made
 _MOST_SAID, _MOST_LEVELS, _MOST_ENTRIES = 1000, 20, 300_000
 _HOLDERS: Any = (list, tuple, type({}.values()))
@@ -93,8 +93,6 @@ class FluctuationReport(Findings):
         `to_dict`.
     origin : object or None
         The reported fit, for `probe`; like `record`, it is not stored.
-    of_module : bool
-        True for a custom module (`probe_module`), whose changes are given in words.
     """
 
     @classmethod
@@ -279,7 +277,7 @@ class FluctuationReport(Findings):
     def apply(self) -> Estimator:
         """Return an unfitted estimator with the settings that `probe` adopted.
 
-        Raises an ArgumentError if nothing was probed or the model is not one of our estimators.
+        Raises an ArgumentError if nothing was probed.
         Warns if nothing was adopted; the estimator is then unchanged.
         """
         if self.origin is None and self.probes is not None and self.probes.repair:
@@ -289,7 +287,7 @@ class FluctuationReport(Findings):
             )
         if self.probes is None or self.origin is None:
             raise ArgumentError("apply takes a report that probe made: report.probe(X, y).apply().")
-        if not self.probes.repair and not self.of_module:
+        if not self.probes.repair:
             warn_caller(f"{self.probes.note} The estimator is returned unchanged.")
         estimator: Estimator = self.origin.repaired(self.probes.repair)
         return estimator

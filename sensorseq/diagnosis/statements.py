@@ -241,8 +241,6 @@ _TEXTS = {
         "none_sought": "What the cause is: this report describes, and tried nothing.",
         "not_tried": "Whether the first cause is the true one: nothing was tried. report.probe(X,"
         " y) of a fitted classifier trains with other settings to find out.",
-        "not_tried_module": "Whether the first cause is the true one: nothing was tried."
-        " probe_module with a budget trains with other settings to find out.",
         "one_run": "Whether another seed or split would look the same: this is one run.",
     },
     "parts": {
@@ -349,10 +347,9 @@ class Findings:
     probes: Probes | None = None
     causes_if_below: tuple[Cause, ...] = ()
     origin: Any = None
-    of_module: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
-        # they would add weight snapshots and, for a module, the training windows to a pickle
+        # they would add weight snapshots to a pickle
         return {**self.__dict__, "record": None, "origin": None}
 
     @property

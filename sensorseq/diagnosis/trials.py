@@ -15,7 +15,15 @@ from scipy import special
 from torch import nn
 
 from sensorseq.diagnosis import metrics
-from sensorseq.diagnosis.causes import ARGUMENTS_OF, OWNER_OF, Cause, Trial, deviations, is_same
+from sensorseq.diagnosis.causes import (
+    ARGUMENTS_OF,
+    DEFAULTS,
+    OWNER_OF,
+    Cause,
+    Trial,
+    deviations,
+    is_same,
+)
 from sensorseq.diagnosis.metrics import Floats
 from sensorseq.history import History, TrainingRecord
 from sensorseq.inspection.part import Part
@@ -82,10 +90,7 @@ class PartWindows:
 class TrialRunner(ABC):
     """A recorded fit that can be trained again; `kept` is its network with the kept weights."""
 
-    # The estimator's arguments; for a custom module, those that are known.
-    arguments: Mapping[str, Any]
-    defaults: Mapping[str, Any]  # settings that suit most data, if they apply to this fit
-    changeable: frozenset[str]  # arguments that `Rerun.change` may name
+    arguments: Mapping[str, Any]  # of the estimator
 
     def __init__(
         self,
@@ -244,7 +249,7 @@ class Budget:
         return results
 
 
-DEFAULTS = "the defaults"  # name of the first option
+PRESET = "the defaults"  # name of the first option
 FEATURES = "the defaults plus features"
 SEVERAL = "unknown"  # cause of a change of several arguments
 
@@ -280,18 +285,15 @@ def list_options(runner: TrialRunner, causes: Sequence[Cause]) -> list[Option]:
     singles = sorted(_singles(runner), key=lambda one: place.get(one.cause, len(named)))
     found: list[Option] = []
     for option in [*_presets(runner), *singles]:
-        new = {n: value for n, value in option.change.items() if not is_same(own.get(n), value)}
-        change = {name: value for name, value in new.items() if name in runner.changeable}
-        is_whole = option.cause == SEVERAL or len(change) == len(new)
-        if not change or not is_whole or any(change == other.change for other in found):
+        change = {n: value for n, value in option.change.items() if not is_same(own[n], value)}
+        if not change or any(change == other.change for other in found):
             continue
         owners = {OWNER_OF.get(name, SEVERAL) for name in change}
         option = replace(option, change=change)
         if option.is_preset and len(owners) == 1:  # so that it can prove this cause
-            rate, before = change.get("learning_rate"), own.get("learning_rate")
-            finding = ""
-            if rate is not None and isinstance(before, int | float):
-                finding = "too high" if rate < before else "too low"
+            rate, finding = change.get("learning_rate"), ""
+            if rate is not None:
+                finding = "too high" if rate < own["learning_rate"] else "too low"
             option = replace(option, cause=owners.pop(), finding=finding)
         found.append(option)
     return found
@@ -300,53 +302,50 @@ def list_options(runner: TrialRunner, causes: Sequence[Cause]) -> list[Option]:
 def _presets(runner: TrialRunner) -> list[Option]:
     def preset(*causes: str) -> dict[str, Any]:
         names = dict.fromkeys(name for cause in causes for name in ARGUMENTS_OF[cause])
-        return {name: runner.defaults[name] for name in names if name in runner.defaults}
+        return {name: DEFAULTS[name] for name in names}
 
     whole, same_network = preset(*_PRESET_CAUSES, "model_complexity"), preset(*_PRESET_CAUSES)
-    features = {name: runner.defaults[name] for name in ("features",) if name in runner.changeable}
+    features = {"features": DEFAULTS["features"]} if runner.arguments["features"] is None else {}
     return [
-        Option(DEFAULTS, SEVERAL, whole, is_preset=True),
+        Option(PRESET, SEVERAL, whole, is_preset=True),
         Option("the defaults, with the same network", SEVERAL, same_network, is_preset=True),
         Option(FEATURES, SEVERAL, whole | features, is_preset=True),
     ]
 
 
 def _singles(runner: TrialRunner) -> list[Option]:
-    own, defaults, options = runner.arguments, runner.defaults, []
+    own, options = runner.arguments, []
 
     def add(name: str, cause: str, change: Mapping[str, Any], finding: str = "") -> None:
         options.append(Option(name, cause, change, finding, ends_run=name == "cosine decay"))
 
     def reset(name: str, cause: str, finding: str = "", *arguments: str) -> None:
-        names = [key for key in arguments or ARGUMENTS_OF[cause] if key in defaults]
-        add(name, cause, {key: defaults[key] for key in names}, finding)
+        names = arguments or ARGUMENTS_OF[cause]
+        add(name, cause, {key: DEFAULTS[key] for key in names}, finding)
 
-    rate, width = own.get("learning_rate"), own.get("hidden_size")
-    if own.get("lr_schedule", "constant") == "constant":
+    rate, width = own["learning_rate"], own["hidden_size"]
+    if own["lr_schedule"] == "constant":
         add("cosine decay", "learning_rate", {"lr_schedule": "cosine"}, "schedule missing")
-    if isinstance(rate, int | float) and rate > 0:
-        for factor in _RATE_FACTORS:
-            name = f"learning_rate {'x' if factor > 1 else '/'} {max(factor, 1 / factor):.0f}"
-            change = {"learning_rate": float(f"{rate * factor:.3g}")}
-            add(name, "learning_rate", change, "too low" if factor > 1 else "too high")
+    for factor in _RATE_FACTORS:
+        name = f"learning_rate {'x' if factor > 1 else '/'} {max(factor, 1 / factor):.0f}"
+        change = {"learning_rate": float(f"{rate * factor:.3g}")}
+        add(name, "learning_rate", change, "too low" if factor > 1 else "too high")
     reset("standard scaling", "preprocessing", "scale of the inputs")
     reset("the default first weights", "weight_init")
-    reset(f"batches of {defaults.get('batch_size')}", "batch_size")
+    reset(f"batches of {DEFAULTS['batch_size']}", "batch_size")
     reset("clipping", "gradient_clipping")
     reset("the default optimizer", "optimizer")
     reset("the default regularization", "regularization")
-    nothing = {name: 0.0 for name in ARGUMENTS_OF["regularization"] if name in own}
+    nothing = dict.fromkeys(ARGUMENTS_OF["regularization"], 0.0)
     add("no dropout, no decay", "regularization", nothing, "too strong")
     reset("cross-entropy", "loss")
     reset("the default pooling", "model_complexity", "", "pooling")
-    if isinstance(width, int):
-        smaller, larger = max(width // 4, _WIDTHS[0]), min(4 * width, _WIDTHS[1])
-        layers = {"num_layers": 1} if "num_layers" in own else {}
-        if larger > width:
-            add("a wider network", "model_complexity", {"hidden_size": larger}, "too small")
-        if smaller < width:
-            less = {"hidden_size": smaller, **layers}
-            add("a smaller network", "model_complexity", less, "too large")
+    smaller, larger = max(width // 4, _WIDTHS[0]), min(4 * width, _WIDTHS[1])
+    if larger > width:
+        add("a wider network", "model_complexity", {"hidden_size": larger}, "too small")
+    if smaller < width:
+        less = {"hidden_size": smaller, "num_layers": 1}
+        add("a smaller network", "model_complexity", less, "too large")
     return options
 
 
@@ -636,7 +635,7 @@ def _chosen(outcomes: Sequence[Outcome]) -> Outcome | None:
     """Return the best outcome, but prefer the defaults (with features) if they are as good."""
     best = min(outcomes, key=lambda one: one.score, default=None)
     if best is not None and best.option.is_preset:
-        for name in (FEATURES, DEFAULTS):
+        for name in (FEATURES, PRESET):
             for one in outcomes:
                 if one.option.name == name and one.is_as_good(best):
                     return one

@@ -44,6 +44,7 @@ UNTESTED = "untested"  # `Step.mark` of an untested step
 UNTRIED = "Unknown until it is tried. The cause that a report names is right in 7 of 10 runs."
 TOO_SHORT = f"Train for {MIN_EPOCHS + 6} epochs or more."
 TOO_FEW = f"Validate in every epoch, and train for {MIN_EPOCHS + 6} epochs or more."
+IN_PYTHON = "To find what repairs it, fit SensorLSTMClassifier in Python and call report.probe."
 BY_PROBE = "It repairs most bad runs, and takes about as long as the fit."
 UNTRIED_DATA = {
     "overfitting": "Unknown: it depends on what is recorded. Going back to the epoch with the"
@@ -156,11 +157,7 @@ def list_steps(report: Findings, command: Command | None = None) -> list[Step]:
         code = "proof = report.probe(X, y, groups=groups, budget=1.0)\nprint(proof)"
         steps.append(Step("probe", words, BY_PROBE, code=code))
     elif report.probes is None:
-        words = (
-            "To find what repairs it, fit with SensorLSTMClassifier in Python and call report.probe,"
-            " or give your own network to probe_module."
-        )
-        steps.append(Step("probe", words, BY_PROBE))
+        steps.append(Step("probe", IN_PYTHON, BY_PROBE))
     return steps
 
 
@@ -175,8 +172,7 @@ def _keep_words(report: Findings) -> str:
     if not fell or not np.isfinite(accuracy).any():
         return ""
     best = int(np.where(np.isfinite(accuracy), accuracy, -np.inf).argmax()) + 1
-    is_ours = report.origin is not None and not report.of_module
-    how = " (restore_best=True)" if is_ours else ""
+    how = "" if report.origin is None else " (restore_best=True)"
     return "" if best == report.best_epoch else f"Keep the weights of epoch {best}{how}. "
 
 
@@ -205,14 +201,12 @@ def _repair(report: Findings, command: Command | None) -> Step | None:
         text = text or "The likeliest cause asks for this:"
         return _change(command, first.recommendation, text, first.grade if is_proved else UNTESTED)
     if is_proved:
-        # the note may already contain the advice
-        repeats = report.of_module and note.startswith("Take ")
-        words = (note,) if repeats else (advice, note)
-        return Step("change", _capital("Better than the run.", *words), "", first.grade)
+        text = _capital("Better than the run.", advice, note)
+        return Step("change", text, "", first.grade)
     if _is_unclear(report):  # then probing comes first, if possible
         can_probe = report.origin is not None and report.probes is None
         return None if can_probe else Step("change", note or advice, UNCLEAR)
-    if report.of_module or report.origin is None:
+    if report.origin is None:
         return Step("change", _capital(advice), UNTRIED, UNTESTED)
     text = _capital("No argument of the classifier repairs it.", advice)
     return Step("change", text, UNTRIED)
@@ -395,7 +389,7 @@ def limits(report: Findings) -> list[str]:
         elif not report.causes:
             still_open.append(say("none_sought"))
         else:
-            still_open.append(say("not_tried_module" if report.of_module else "not_tried"))
+            still_open.append(say("not_tried"))
     return [str(statement) for statement in [*still_open, say("one_run")]]
 
 

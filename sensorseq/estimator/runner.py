@@ -4,14 +4,13 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
-from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.trials import (
     OUT_OF_TIME,
     Deadline,
@@ -28,12 +27,11 @@ from sensorseq.history import TrainingRecord
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.patches import Patch, count_steps
 from sensorseq.prediction.predictor import CLASSIFICATION
-from sensorseq.training import TrainingConfig, TrainingData
+from sensorseq.training import TrainingData
 from sensorseq.training.config import LOSSES
 from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import evaluate
 from sensorseq.training.losses import Objective, nats_per_unit
-from sensorseq.training.network import ARCHITECTURE
 from sensorseq.training.recorder import Recorder
 from sensorseq.training.replay import Start, rerun_config
 from sensorseq.training.side_by_side import train_side_by_side
@@ -55,11 +53,6 @@ _PLAIN = {
 _OF_WINDOWS = frozenset(
     ("scale", "max_timesteps", "crop", "augment", "input_dropout", "class_weight", "dtype")
 )
-_OF_NETWORK = frozenset((*ARCHITECTURE, "weight_init", "recurrent_init", "forget_bias"))
-_FIXED = frozenset(
-    ("n_outputs", "task", "deterministic", "max_epochs", "max_steps", "windows_per_epoch")
-)
-_OF_TRAINING = frozenset(one.name for one in fields(TrainingConfig)) - _FIXED
 STEP_WINDOWS = 0.6  # the fixed cost of a step, in windows; measured with 2 to 128 hidden units
 EPOCH_PRODUCTS = 7e6  # fixed cost of an epoch, in multiplications: about 2 ms
 FEATURES_TRAININGS = 4  # trainings needed: one on all windows, and four on three quarters of them
@@ -114,14 +107,6 @@ class FitOrigin:
         repaired: FittedLSTM = copied(self.estimator).set_params(**changes)
         return repaired
 
-    def in_arguments(self, report: FluctuationReport) -> FluctuationReport:
-        """Return the report unchanged: it already recommends arguments."""
-        return report
-
-    def in_words(self, report: FluctuationReport) -> FluctuationReport:
-        """Return the report unchanged: users of an estimator read its arguments."""
-        return report
-
 
 class FitRunner(TrialRunner):
     """Reruns of one fit: see `sensorseq.diagnosis.trials.TrialRunner`.
@@ -149,10 +134,6 @@ class FitRunner(TrialRunner):
         self._estimator, self._prepared, self._data = estimator, prepared, data
         self.out_of_fold = origin.out_of_fold
         self.arguments: Mapping[str, Any] = origin.estimator.get_params(deep=False)
-        self.defaults: Mapping[str, Any] = type(origin.estimator)().get_params(deep=False)
-        self.changeable = (_OF_TRAINING | _OF_WINDOWS | _OF_NETWORK) & frozenset(self.arguments)
-        if self.arguments.get("features", "auto") is None:
-            self.changeable |= {"features"}
         if origin.is_whole:  # after a warm start the scaling may be that of the first fit
             self._check_data(train.data, prepared.jobs[0].validation)
         if not record.is_in_nats:
@@ -290,9 +271,6 @@ class FitRunner(TrialRunner):
         return _safe_indexing(X, part.rows), _safe_indexing(y, part.rows), given
 
     def _make_job(self, rerun: Rerun) -> TrainingJob:
-        unknown = sorted(set(rerun.change) - self.changeable)
-        if unknown:
-            raise ArgumentError(f"a rerun cannot change {', '.join(unknown)}.")
         prepared, start = self._prepared, None
         if rerun.start is None:
             own, prepared = prepared.jobs[0].seed, self._prepare(rerun)

@@ -16,14 +16,7 @@ from sensorseq.training.config import TrainingConfig
 from sensorseq.training.distributed import Ranks, SharedDropout
 from sensorseq.training.inputs import crop_tensor
 from sensorseq.training.losses import Objective
-from sensorseq.training.optim import (
-    OwnOptimizer,
-    OwnRates,
-    Schedule,
-    clip_gradients,
-    l1_penalty,
-    make_optimizer,
-)
+from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
 from sensorseq.training.randomness import CounterDropout
 from sensorseq.training.stopping import WeightAverage
 
@@ -44,17 +37,12 @@ class AutogradSteps:
         config: TrainingConfig,
         objective: Objective,
         seed: int,
-        own: OwnOptimizer | None = None,
         ranks: Ranks | None = None,
     ) -> None:
         self._module, self._config, self._objective, self._ranks = module, config, objective, ranks
         self._parameters = list(module.parameters())
         self._device = self._parameters[0].device
-        self.optimizer = (
-            make_optimizer(self._parameters, config)
-            if own is None
-            else own.make_optimizer(self._parameters)
-        )
+        self.optimizer = make_optimizer(self._parameters, config)
         decay = config.ema_decay
         self.average = None if decay is None else WeightAverage(module, decay)
         self._masks: CounterDropout | None = None
@@ -72,7 +60,7 @@ class AutogradSteps:
         data: TrainingData,
         rows: Rows,
         step: int,
-        schedule: Schedule | OwnRates,
+        schedule: Schedule,
         crop_rng: np.random.Generator,
         noted: Noted | None = None,
     ) -> Tensor:
@@ -80,17 +68,13 @@ class AutogradSteps:
 
         The losses and outputs of its windows are appended to `noted`.
         """
-        config, groups = self._config, self.optimizer.param_groups
+        config = self._config
         batch = data.take(torch.from_numpy(rows), self._device)
         if config.max_timesteps is not None and config.crop == "random":
             X, lengths = crop_tensor(batch.X, batch.lengths, config.max_timesteps, crop_rng)
             batch = replace(batch, X=X, lengths=lengths)
-        if isinstance(schedule, OwnRates):
-            rates = schedule.of_groups(step)
-        else:
-            rates = [schedule.learning_rate(step)] * len(groups)
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = schedule.learning_rate(step)
         if self._masks is not None:
             self._masks.step = step
         self.optimizer.zero_grad(set_to_none=True)

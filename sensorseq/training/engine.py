@@ -32,8 +32,6 @@ from sensorseq.training.evaluation import evaluate
 from sensorseq.training.losses import Objective
 from sensorseq.training.native import NativeEpochs, gap_of, join_steps, summarize_epochs
 from sensorseq.training.optim import (
-    OwnOptimizer,
-    OwnRates,
     Schedule,
     optimizer_options,
     stored_steps,
@@ -99,7 +97,6 @@ def train_network(
     checkpoint: Checkpoint | None = None,
     recorder: Recorder | None = None,
     start: Start | None = None,
-    own: OwnOptimizer | None = None,
 ) -> TrainingResult:
     """Train `module` in place.
 
@@ -136,8 +133,6 @@ def train_network(
         A new recorder for the run; None records only the history. The trained weights are the same.
     start : Start, optional
         A state of another run to start from; it replaces the weights of `module`.
-    own : OwnOptimizer, optional
-        Replaces the optimizer and the schedule of `config`; only with autograd.
 
     Returns
     -------
@@ -169,7 +164,6 @@ def train_network(
         checkpoint=checkpoint,
         recorder=recorder,
         start=start,
-        own=own,
     )
     result = job.run()
     if result.error is not None:
@@ -182,7 +176,7 @@ class TrainingJob:
     """A training run to be carried out, with the arguments of `train_network`.
 
     Runs side by side with the same tensors in `train` and `validation` share them, unless they are
-    refreshed. A job with `checkpoint` or `own` is trained alone.
+    refreshed. A job with `checkpoint` is trained alone.
     """
 
     module: nn.Module
@@ -197,7 +191,6 @@ class TrainingJob:
     checkpoint: Checkpoint | None = None
     recorder: Recorder | None = None
     start: Start | None = None
-    own: OwnOptimizer | None = None
 
     def choose_engine(self) -> EngineChoice:
         """Return the engine for the configuration; raise an `ArgumentError` if there is none."""
@@ -273,7 +266,7 @@ class TrainingRun:
         *,
         is_alone: bool = True,
     ) -> None:
-        config, train, own = job.config, job.train, job.own
+        config, train = job.config, job.train
         order_seed, crop_seed, dropout_seed = seeds
         self.module = job.module
         if job.start is not None:
@@ -304,12 +297,10 @@ class TrainingRun:
         self.dropout_seed = integer_seed(dropout_seed)
         self.choice, self.ranks, self.is_alone = choice, ranks, is_alone
         self.refresh = job.refresh
-        self.start, self.own = job.start, own
+        self.start = job.start
         self.n_steps = 0
         self.first_epoch = 0  # number of epochs before the start of the history
-        self.schedule: Schedule | OwnRates = (
-            Schedule(config, n_batches) if own is None else OwnRates(own.table, n_batches)
-        )
+        self.schedule = Schedule(config, n_batches)
         self.best = BestEpoch(config, has_validation=self.validation is not None)
         self.history = History()
         self.callbacks = CallbackList(job.callbacks if ranks is None or ranks.is_first else ())
@@ -345,7 +336,7 @@ class TrainingRun:
         """Return the autograd stepper, created on first use."""
         if self.autograd is None:
             self.autograd = AutogradSteps(
-                self.module, self.config, self.objective, self.dropout_seed, self.own, self.ranks
+                self.module, self.config, self.objective, self.dropout_seed, self.ranks
             )
             if self.start is not None:
                 self.start.load_optimizer(self.autograd.optimizer, self.autograd.average)

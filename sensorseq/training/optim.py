@@ -2,13 +2,10 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -159,49 +156,6 @@ def l1_penalty(module: torch.nn.Module) -> Tensor:
     """Return the sum of absolute weights, without biases and norms (one-dimensional)."""
     weights = [p for p in module.parameters() if p.ndim >= 2]
     return torch.stack([weight.abs().sum() for weight in weights]).sum()
-
-
-class OwnRates(Stateful):
-    """Learning rates for each parameter group and step, in place of `Schedule`."""
-
-    def __init__(
-        self, table: NDArray[np.float64], steps_per_epoch: int, first_step: int = 0
-    ) -> None:
-        self._table, self._steps_per_epoch = table, steps_per_epoch
-        self._first_step = first_step
-
-    def of_groups(self, step: int) -> list[float]:
-        """Return the rate of each group in step `step` of the run."""
-        epoch = (step - self._first_step) // self._steps_per_epoch
-        rates: list[float] = self._table[min(epoch, len(self._table) - 1)].tolist()
-        return rates
-
-    def learning_rate(self, step: int) -> float:
-        """Return the rate of the first group."""
-        return self.of_groups(step)[0]
-
-    def end_epoch(self, *, improved: bool) -> None:
-        """Do nothing, because the rates are known beforehand."""
-
-
-@dataclass(frozen=True, eq=False)
-class OwnOptimizer:
-    """A custom optimizer for a run with autograd.
-
-    `make` takes the module's parameters and returns the optimizer; `table` (E, G) has the learning
-    rate of each epoch and parameter group; `options` are then set in every group.
-    """
-
-    make: Callable[[Sequence[Tensor]], Optimizer]
-    table: NDArray[np.float64]
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def make_optimizer(self, parameters: Sequence[Tensor]) -> Optimizer:
-        """Return a new optimizer for these parameters."""
-        optimizer = self.make(parameters)
-        for group in optimizer.param_groups:
-            group.update(self.options)
-        return optimizer
 
 
 def load_exactly(optimizer: Optimizer, state: Mapping[str, Any]) -> None:

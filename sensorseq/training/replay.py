@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from sensorseq.history import Snapshot
 from sensorseq.ops.train_epoch import EpochTrainer
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.optim import OwnOptimizer, OwnRates, Schedule, cosine_between, load_exactly
+from sensorseq.training.optim import Schedule, cosine_between, load_exactly
 from sensorseq.training.stopping import WeightAverage
 
 DECAY_END = 0.01  # fraction of the rate at the end of the decay
@@ -37,25 +37,21 @@ class Start:
     """A snapshot to start a run from, with the windows in another order.
 
     Weights, optimizer and schedule come from the `snapshot` of an earlier run; `config` and
-    `steps_per_epoch` are that run's. The rate falls to nearly zero over `n_epochs`. A custom
-    optimizer, `own`, already has the falling rates of these epochs.
+    `steps_per_epoch` are that run's. The rate falls to nearly zero over `n_epochs`.
     """
 
     snapshot: Snapshot
     config: TrainingConfig
     steps_per_epoch: int
     n_epochs: int
-    own: OwnOptimizer | None = None
 
     def load_module(self, module: nn.Module) -> None:
         """Load the weights into a module before a trainer takes them over."""
         module.load_state_dict(self.snapshot.state["module"])
 
-    def make_schedule(self, n_batches: int) -> Schedule | OwnRates:
+    def make_schedule(self, n_batches: int) -> Schedule:
         """Return the schedule of a run with this number of batches per epoch."""
         first_step = self.snapshot.step
-        if self.own is not None:
-            return OwnRates(self.own.table, n_batches, first_step)
         n_falling = self.n_epochs * n_batches
         schedule = FallingRates(self.config, self.steps_per_epoch, first_step, n_falling)
         schedule.load_state_dict(self.snapshot.state["schedule"])

@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from scipy.stats import binomtest
 
 from sensorseq import FluctuationReport, SensorLSTMClassifier
-from sensorseq.diagnosis import level, probe_module
+from sensorseq.diagnosis import level
 from sensorseq.diagnosis.level import compare_level, is_below, sign_test
 from sensorseq.diagnosis.page import color_of, make_page
 from sensorseq.diagnosis.words import list_steps
@@ -203,16 +202,3 @@ def test_a_fit_with_features_says_what_its_parts_got():
     (said,) = [one for one in clf.fluctuation_.statements if one.topic == "parts"]
     assert "the LSTM alone" in str(said)
     assert "boosting" in str(said)
-
-
-def test_a_module_is_compared():
-    X, y, groups = waves(0, 150)
-    settings = {"validation_fraction": 0.4, "max_epochs": 2, "budget": 0, "random_state": 0}
-    report = probe_module(
-        lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(50, 3)),
-        lambda parameters: torch.optim.SGD(parameters, lr=1e-9),
-        *(X, y),
-        groups=groups,
-        **settings,
-    )
-    assert report.level == "below_data"

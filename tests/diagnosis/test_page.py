@@ -339,7 +339,7 @@ def test_what_is_not_proved_says_so():
     assert "report.probe(X, y, groups=groups" in text_of(make_page(bare))
     foreign = text_of(make_page(replace(bare, origin=None)))
     assert "report.probe(X, y, groups" not in foreign
-    assert "probe_module" in foreign
+    assert "fit SensorLSTMClassifier in Python" in foreign
 
 
 def test_a_normal_run_has_nothing_to_do():

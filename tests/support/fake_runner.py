@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from sensorseq.diagnosis.causes import DEFAULTS
 from sensorseq.diagnosis.trials import RerunResult
 from sensorseq.history import Snapshot, TrainingRecord
 from sensorseq.inspection.part import Part
 
 ARGUMENTS = {
+    **DEFAULTS,
     "learning_rate": 0.01,
     "batch_size": 32,
     "optimizer": "rmsprop",
@@ -69,7 +71,6 @@ class FakeRunner:
         self.noise, self.level = noise, level
         self.scatter, self.wobble, self.seed = scatter, wobble, seed
         self.arguments = {**ARGUMENTS, "batch_size": batch_size, **(arguments or {})}
-        self.changeable = frozenset(self.arguments)
         self.n_epochs, self.steps_per_epoch = n_epochs, steps_per_epoch
         self.kept_epoch = n_epochs
         self.n_classes, self.classes = 6, list("abcdef")
