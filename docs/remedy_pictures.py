@@ -6,9 +6,7 @@ Prints the figures that the pages quote: the median over the seeds, and from whe
 """
 
 import argparse
-import contextlib
 import functools
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -510,47 +508,8 @@ def members() -> plt.Figure:
     return figure
 
 
-class PowerCut:
-    """Ends the program, or so it seems, while an epoch is at work."""
-
-    def on_epoch_end(self, module: Any, history: Any) -> None:
-        """Fail after the sixteenth epoch."""
-        if len(history) == 16:
-            raise OSError("power cut")
-
-
-def resumed() -> plt.Figure:
-    """Draw a run that was never interrupted, one that was resumed and one that started anew."""
-    figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.9))
-    differences = []
-    for seed in list(SEEDS)[:3]:
-        data = surfaces(seed)
-        whole = fit(data, seed)
-        with tempfile.TemporaryDirectory() as folder:
-            kept = {"checkpoint": Path(folder) / "run.checkpoint"}
-            with contextlib.suppress(OSError):
-                fit(data, seed, **kept, callbacks=[PowerCut()])
-            again = fit(data, seed, **kept, resume=True)
-        for axis, column in zip(axes, ("loss", "val_loss"), strict=True):
-            label = "never interrupted" if not seed else None
-            curve = whole.history_[column]
-            epochs = np.arange(1, len(curve) + 1)
-            axis.plot(epochs, curve, color=COLORS[0], lw=3.5, label=label)
-            label = "cut in epoch 16, resume=True" if not seed else None
-            axis.plot(epochs, again.history_[column], color=COLORS[1], lw=1, label=label)
-            axis.set(xlabel="epoch", ylabel=AXES[column], ylim=(0, None))
-            differences.append(np.abs(curve - again.history_[column]).max())
-    for axis in axes:
-        axis.axvline(15.5, color=COLORS[2], lw=0.8, ls=":")
-    axes[0].set_title(SURFACES)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    print(f"  largest difference of the curves: {max(differences):g}")
-    return figure
-
-
 SPECIAL: dict[str, Callable[[], plt.Figure]] = {
     "calibration": reliability,
-    "checkpoints": resumed,
     "ensembles": members,
 }
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 __all__ = [
     "ArgumentError",
-    "CheckpointError",
     "ConfigurationError",
     "DivergedError",
     "EnvironmentProblemError",
@@ -87,10 +86,6 @@ class ModelFileError(InputError):
     """A file is no model this version can read: truncated, of another or a newer format."""
 
 
-class CheckpointError(InputError):
-    """A checkpoint cannot be resumed: it is damaged or belongs to another run."""
-
-
 class PreparedFileError(InputError):
     """A prepared file cannot be written or read: disk full, truncated, of another format."""
 
@@ -105,10 +100,6 @@ class MisplacedOutputError(OutputError):
 
 class PreparedOutputError(PreparedFileError, OutputError):
     """A prepared file cannot be written."""
-
-
-class CheckpointOutputError(CheckpointError, OutputError):
-    """A checkpoint cannot be written."""
 
 
 class ConfigurationError(InputError):

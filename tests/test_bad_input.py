@@ -246,8 +246,6 @@ ARGUMENTS = [
     ("engine", "autograde", "Did you mean 'autograd'"),
     ("warm_start", "no", "must be True or False"),
     ("checkpoint", 3, "checkpoint=3 must be the name of a file, or None"),
-    ("checkpoint_every", 0, "must be an integer of at least 1"),
-    ("resume", "yes", "must be True or False"),
     ("callbacks", [object()], r"callbacks\[0\] is"),
     ("n_models", 0, "n_models=0 must be"),
     ("callbacks", "progress", "must be a list"),

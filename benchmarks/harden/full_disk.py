@@ -186,9 +186,9 @@ def faults(command, disk, code, said, earlier):
     for name in set(disk.names()) - outputs:
         is_part = name.startswith("w.h5.parts/") and name.endswith(".part")
         if name == "run.checkpoint":
-            from sensorseq.io.model_file import CHECKPOINT, unpack
+            from sensorseq.io.model_file import read_model
 
-            unpack(CHECKPOINT, disk.folder / name)
+            read_model(disk.folder / name)
         elif not is_part or (is_part and not code):
             yield f"left: {name}"
 

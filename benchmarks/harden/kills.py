@@ -1,9 +1,10 @@
 """Processes killed at random moments: `python benchmarks/harden/kills.py [--kills 200]`.
 
 `prepare` in one process and with two workers, training with both engines, and what writes models,
-reports and prepared files. A killed preparation or training resumes to the bytes of one that was
-never killed; a killed writer leaves a whole file, the earlier or the new one; no process and, after
-the next run, no temporary file is left. The last line is a summary as JSON.
+reports and prepared files. A killed preparation resumes to the bytes of one that was never killed;
+a killed training leaves the checkpoint of an epoch, as a run that was never killed wrote it, and a
+killed writer a whole file, the earlier or the new one; no process and, after the next run, no
+temporary file is left. The last line is a summary as JSON.
 """
 
 import argparse
@@ -68,26 +69,26 @@ def kill_prepare(n_kills, rng, jobs, failures):
 
 
 def kill_train(n_kills, rng, engine, failures):
-    from killable_runs import content
+    from killable_runs import content, contents
 
     n_killed = 0
     with tempfile.TemporaryDirectory() as given, Program(SUPPORT / "killable_runs.py") as p:
         folder = Path(given)
-        arguments = {"checkpoint": str(folder / "run"), "engine": engine, "resume": True}
-        arguments["least_epoch_s"] = 0.01
-        _, whole_s, _ = p.run(**{**arguments, "checkpoint": str(folder / "whole")})
-        whole = content(folder / "whole")
+        copies, path = folder / "copies", folder / "run"
+        copies.mkdir()
+        arguments = {"checkpoint": str(path), "engine": engine, "least_epoch_s": 0.01}
+        _, whole_s, _ = p.run(**arguments, copies=str(copies))
+        known = contents(copies)
         while n_killed < n_kills:
-            code, _, _ = p.run(rng.uniform(0, whole_s / 2), **arguments)
-            if code == 0:  # resumed to its end
-                if content(folder / "run") != whole:
-                    failures.append(f"train {engine}: resumed to other bytes")
-                (folder / "run").unlink()
-            else:
-                n_killed += 1
-        if p.run(**arguments)[0] != 0 or content(folder / "run") != whole:
-            failures.append(f"train {engine}: resumed to other bytes")
-        if names_in(folder) != ["run", "whole"]:
+            path.unlink(missing_ok=True)
+            n_killed += p.run(rng.uniform(0, whole_s), **arguments)[0] != 0
+            if path.exists():
+                n_epochs, arrays = content(path)
+                if arrays != known.get(n_epochs):
+                    failures.append(f"train {engine}: the checkpoint is of no epoch")
+        if p.run(**arguments)[0] != 0 or content(path) != (max(known), known[max(known)]):
+            failures.append(f"train {engine}: ends with other bytes")
+        if names_in(folder) != ["copies", "run"]:
             failures.append(f"train {engine}: left behind {names_in(folder)}")
     return n_killed
 

@@ -311,35 +311,7 @@ class ModelDescription(Model):
     def repair(self, data):
         from sensorseq.io import model_file as file
 
-        return file.pack(file.MODEL, self.arrays, data.decode(errors="replace"))
-
-
-class CheckpointBytes(Parser):
-    """A checkpoint, resumed from."""
-
-    def seeds(self, folder):
-        _fit_partly(folder / "seed")
-        return [(folder / "seed").read_bytes()]
-
-    def parse(self, path):
-        _fit(checkpoint=str(path), resume=True)
-
-
-class CheckpointDescription(CheckpointBytes):
-    is_json = True
-
-    def seeds(self, folder):
-        from sensorseq.io.model_file import CHECKPOINT, unpack
-
-        seed = folder / "seed"
-        _fit_partly(seed)
-        self.arrays, description = unpack(CHECKPOINT, seed)
-        return [json.dumps(description).encode()]
-
-    def repair(self, data):
-        from sensorseq.io.model_file import CHECKPOINT, pack
-
-        return pack(CHECKPOINT, self.arrays, data.decode(errors="replace"))
+        return file.pack(self.arrays, data.decode(errors="replace"))
 
 
 class Prepared(Parser):
@@ -392,8 +364,6 @@ PARSERS = {
     "parquet": Parquet,
     "model": Model,
     "model description": ModelDescription,
-    "checkpoint": CheckpointBytes,
-    "checkpoint description": CheckpointDescription,
     "prepared": Prepared,
     "pieces": PreparedInPieces,
 }
@@ -434,18 +404,6 @@ def _fit(**arguments):
     settings |= {"validation_fraction": 0.0, "early_stopping": False, "monitor": "loss"}
     settings |= {"random_state": 0, "device": "cpu"}
     return SensorLSTMClassifier(**settings, **arguments).fit(X, np.arange(12) % 2)
-
-
-class _Leave:
-    def on_epoch_end(self, module, history):
-        if len(history) == 3:
-            raise KeyError("left after an epoch")
-
-
-def _fit_partly(checkpoint):
-    """Leave the checkpoint of a training that has not ended."""
-    with contextlib.suppress(KeyError):
-        _fit(checkpoint=str(checkpoint), callbacks=[_Leave()])
 
 
 class Session:

@@ -72,7 +72,7 @@ def evaluate(
         from sensorseq.diagnosis.words import settings_as_options
 
         usual = type(model)().get_params()
-        left = {"checkpoint", "device", "resume", "verbose"}
+        left = {"checkpoint", "device", "verbose"}
         own = {k: v for k, v in model.get_params().items() if k not in left and v != usual[k]}
 
         def again(changes: Mapping[str, Any]) -> str:  # the path of the training file is not known

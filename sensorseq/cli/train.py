@@ -34,8 +34,6 @@ SHORT = (
 @command(
     "sensorseq train terrain.h5 -o terrain.safetensors --report fit.html",
     "sensorseq train terrain.h5 -o t.safetensors --set dropout=0.5",
-    "sensorseq train terrain.h5 -o t.safetensors \\",
-    "    --set checkpoint=t.checkpoint --set resume=true",
 )
 @with_options(SHORT)
 def train(
@@ -72,13 +70,6 @@ def train(
         typed["early_stopping"] = True
     typed |= read_settings(settings)
     given = with_scale(typed, windows)
-    if isinstance(checkpoint := given.get("checkpoint"), str):
-        outputs = {written.absolute() for written in (output, report) if written is not None}
-        if Path(checkpoint).absolute() in outputs:
-            raise ArgumentError(
-                f"checkpoint={checkpoint!r} is also the name of an output; give the checkpoint"
-                " another name, such as 'run.checkpoint'."
-            )
     given = {"random_state": random_state, "verbose": 0 if quiet else 1, **given}
     model = SensorLSTMClassifier(**given)
     model.fit(windows).set_params(verbose=0)

@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sensorseq.checks import check_integer
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import ArgumentError, DivergedError, LeakWarning, warn_caller
+from sensorseq.estimator.checkpoint import Checkpoint
 from sensorseq.estimator.fitted import FittedLSTM
 from sensorseq.estimator.fitting import FitSetup, PreparedFit
 from sensorseq.estimator.refit import Refit, check_refit, plan_refit, run_refit
@@ -119,9 +120,8 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
             If a WindowSet's split has one group in two parts, or no group can be held out.
         ArgumentError
             If an argument has an invalid value, or leaves nothing to validate on.
-        CheckpointError
-            If `resume` finds a checkpoint made with another configuration or other data, or a file
-            that is damaged or not a checkpoint.
+        OutputError
+            If `checkpoint` names a file that cannot be written.
         DivergedError
             If the loss is not finite in the first epoch.
 
@@ -154,6 +154,8 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         with self._progress() as progress:
             setup = self._check_arguments()
             prepared = self._prepare(setup, X, y, given).watched(progress, tasks)
+            if self.checkpoint is not None:
+                prepared = prepared.saved(Checkpoint(self.checkpoint, self, prepared))
             plan = None if setup.continues else plan_refit(setup, prepared)
             if isinstance(plan, Refit):
                 progress.expect(len(prepared.jobs) + plan.count_networks(len(prepared.jobs)))
@@ -295,7 +297,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
                 self._other_histories = done.histories
         for of_member in {of_member.ended_by: of_member for of_member in results[::-1]}.values():
             n_left_out = self.n_models - len(results)
-            warn_of_the_end(of_member, config.n_epochs, n_left_out, self.checkpoint)
+            warn_of_the_end(of_member, config.n_epochs, n_left_out)
         if result.error is not None:
             raise result.error
         return None

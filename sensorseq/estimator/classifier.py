@@ -163,24 +163,16 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
     n_models : int, default=1
         Number of networks in an ensemble. Each has its own initial weights, order and dropout on
         the same split, and probabilities are their mean. They train side by side if the native
-        engine supports them, the windows fit in memory and there is no `checkpoint`; otherwise one
-        after another. The first member is bit for bit the result of ``n_models=1``. Callbacks are
-        called for every member.
+        engine supports them and the windows fit in memory; otherwise one after another. The first
+        member is bit for bit the result of ``n_models=1``. Callbacks are called for every member.
     warm_start : bool, default=False
-        Continue from the weights and the scaling of the last fit, with a new optimizer. The linear
-        layer's part for `features` stays as it was.
+        Continue from the weights and the scaling of the last fit, or of a loaded model, with a new
+        optimizer. The linear layer's part for `features` stays as it was.
     checkpoint : str or path, optional
-        A safetensors file for the state of the training. It is replaced as a whole, so a killed
-        process leaves the last complete one. A checkpoint with this name is overwritten unless
-        `resume` is on; any other file is not. Each fit needs its own name, also in a search.
-        Further members of an ensemble use the same name with ``.1``, ``.2`` and so on.
-    checkpoint_every : int, default=1
-        Epochs between checkpoints; the last epoch is always written.
-    resume : bool, default=False
-        Resume from `checkpoint`; the result is bit for bit that of an uninterrupted run. Without a
-        file, training starts from the beginning; if the run in the file was complete, its result is
-        returned. A checkpoint made with other arguments or windows raises an error that names the
-        difference. With `random_state=None` the seed in the file is used.
+        A model file, which gets the network after each epoch that improves `monitor`, or after
+        each epoch if nothing is held out: the LSTM alone, in an ensemble the first one, without
+        `features`, `refit` and `calibrate`. It is replaced as a whole, so a killed process leaves
+        the last complete one, which `load` reads. Continue from it with `warm_start`.
     callbacks : list, optional
         Objects with `on_fit_begin`, `on_epoch_begin`, `on_epoch_end` or `on_fit_end`; see
         `sensorseq.training.Callback`.
@@ -367,8 +359,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         n_models: int = 1,
         warm_start: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
-        checkpoint_every: int = 1,
-        resume: bool = False,
         callbacks: Any = None,
         verbose: int = 0,
         random_state: Any = None,

@@ -266,6 +266,11 @@ class FittedLSTM(WindowReader):
 
     def _stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the arrays and the description for a model file."""
+        arrays, description = self._stored_network()
+        return arrays, {**description, "fluctuation": self.fluctuation_.to_dict()}
+
+    def _stored_network(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return the same without the report, which takes long to make."""
         arrays = network_arrays(self.modules_, self.scaler_)
         for part in (self._head, self._known, self._ranges):
             if part is not None:
@@ -273,7 +278,7 @@ class FittedLSTM(WindowReader):
         return arrays, self._description()
 
     def _description(self) -> dict[str, Any]:
-        """Return everything except arrays for a model file."""
+        """Return everything except arrays and the report for a model file."""
         head = None if self._head is None else self._head.description()
         parameters = self.get_params(deep=False)
         if isinstance(parameters["augment"], Augmentation):
@@ -305,7 +310,6 @@ class FittedLSTM(WindowReader):
             "report_facts": {
                 name: fact for name, fact in self._report_facts.items() if name != "data_facts"
             },
-            "fluctuation": self.fluctuation_.to_dict(),
             "preparation": self.preparation_,
             "refitted": getattr(self, "refitted_", False),
             "features": head,
@@ -442,7 +446,8 @@ class FittedLSTM(WindowReader):
                 raise ModelFileError(f"{path}: {error}") from error
         estimator._restore_networks(arrays, take, others)
         estimator.refitted_ = take("refitted", bool)
-        estimator.features_ = FeatureChoice(reason="loaded from a file without features")
+        alone = description.get("alone", "loaded from a file without features")
+        estimator.features_ = FeatureChoice(reason=check_texts("alone", [alone])[0])
         if estimator._head is not None:
             estimator.features_ = estimator._head.choice
         return estimator

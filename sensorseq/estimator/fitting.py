@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,6 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.patches import Patch
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.callbacks import NoProgress, check_callbacks
-from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import count_epochs
 from sensorseq.training.data import FitData, WindowFormat
 from sensorseq.training.distributed import agree_on, current_ranks, own_device
@@ -39,16 +37,11 @@ class Seeds(NamedTuple):
     entropy: int
 
     @classmethod
-    def draw(
-        cls, parameters: Mapping[str, Any], checkpoint: Checkpoint | None, replayed: int | None
-    ) -> "Seeds":
-        """Return seeds for a new fit, for the run in a checkpoint, or for a repeated fit."""
-        random_state = parameters["random_state"]
-        stored = None if checkpoint is None or random_state is not None else checkpoint.entropy
+    def draw(cls, parameters: Mapping[str, Any], replayed: int | None) -> "Seeds":
+        """Return seeds for a new fit, or for a repeated one."""
         entropy = replayed
         if entropy is None:
-            drawn = agree_on(draw_entropy(random_state))
-            entropy = drawn if stored is None else stored
+            entropy = agree_on(draw_entropy(parameters["random_state"]))
         # in this order, the first of several members has the seeds of a single one
         split, *streams = np.random.SeedSequence(entropy).spawn(1 + 2 * parameters["n_models"])
         return cls(split, list(zip(streams[::2], streams[1::2], strict=True)), entropy)
@@ -84,6 +77,13 @@ class PreparedFit:
         assert len(modules) == len(self.jobs)
         return modules
 
+    def saved(self, checkpoint: Any) -> "PreparedFit":
+        """Return a copy whose first network is written to a file while it trains."""
+        first, *others = self.jobs
+        # before other callbacks, which may change the weights
+        first = replace(first, callbacks=(checkpoint, *first.callbacks))
+        return replace(self, jobs=[first, *others])
+
     def watched(self, progress: NoProgress, callback: Any = None) -> "PreparedFit":
         """Return a copy whose progress is shown, with a callback for its first member."""
         jobs = [replace(job, callbacks=(*progress.callbacks, *job.callbacks)) for job in self.jobs]
@@ -105,7 +105,6 @@ class FitSetup:
     config: TrainingConfig
     device: torch.device
     seeds: Seeds
-    checkpoint: Checkpoint | None = None
     networks: Sequence[LSTMLinear] = ()
 
     @classmethod
@@ -121,9 +120,8 @@ class FitSetup:
         check_patch(parameters.get("patch"))
         device = _training_device(parameters)
         check_training_memory(parameters, config, device)  # fail before reading data
-        checkpoint = _open_checkpoint(parameters)
-        seeds = Seeds.draw(parameters, checkpoint, replayed)
-        return cls(parameters, target, config, device, seeds, checkpoint, networks)
+        seeds = Seeds.draw(parameters, replayed)
+        return cls(parameters, target, config, device, seeds, networks)
 
     @property
     def continues(self) -> bool:
@@ -159,17 +157,12 @@ class FitSetup:
                 callbacks=callbacks,
                 engine=self.parameters["engine"],
                 refresh=form.renewal(train, samples, training),
-                checkpoint=_open_checkpoint(self.parameters, member) if member else self.checkpoint,
                 recorder=None if member else new_recorder(),
             )
             for member, (module, (_, training)) in enumerate(
                 zip(modules, self.seeds.members, strict=True)
             )
         ]
-        # A job may never start; then its folder would hold the state of another fit.
-        for job in jobs[1:]:
-            if job.checkpoint is not None:
-                job.checkpoint.discard()
         own = PartWindows(windows, train.groups, train.rows, samples)
         facts = target.facts(train.target, None if validation is None else validation.target)
         return PreparedFit(jobs, facts, data, own, held_out, self.seeds.entropy, form, target)
@@ -219,15 +212,3 @@ def _training_device(parameters: Mapping[str, Any]) -> torch.device:
         check_before_fit(wanted)
     dtype: torch.dtype = getattr(torch, parameters["dtype"])
     return own_device(resolve_device(wanted, hidden_size=parameters["hidden_size"], dtype=dtype))
-
-
-def _open_checkpoint(parameters: Mapping[str, Any], member: int = 0) -> Checkpoint | None:
-    if parameters["checkpoint"] is None:
-        return None
-    path = Path(parameters["checkpoint"])
-    return Checkpoint(
-        path.with_name(f"{path.name}.{member}") if member else path,
-        every=parameters["checkpoint_every"],
-        resume=parameters["resume"],
-        arguments=parameters,
-    )

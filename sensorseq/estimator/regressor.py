@@ -73,7 +73,7 @@ class SensorLSTMRegressor(RegressorMixin, ValuePredictor, SensorLSTM):  # type: 
     n_models : int, default=1
         Number of networks in an ensemble. They train one after another, and predictions are their
         mean; otherwise as there.
-    warm_start, checkpoint, checkpoint_every, resume : as there
+    warm_start, checkpoint : as there
         To continue a training.
 
     Attributes
@@ -160,8 +160,6 @@ class SensorLSTMRegressor(RegressorMixin, ValuePredictor, SensorLSTM):  # type: 
         n_models: int = 1,
         warm_start: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
-        checkpoint_every: int = 1,
-        resume: bool = False,
         callbacks: Any = None,
         verbose: int = 0,
         random_state: Any = None,

@@ -144,9 +144,7 @@ def make_report(
     return replace(report, statements=(*report.statements, note), record=record)
 
 
-def warn_of_the_end(
-    result: TrainingResult, max_epochs: int, n_left_out: int = 0, checkpoint: Any = None
-) -> None:
+def warn_of_the_end(result: TrainingResult, max_epochs: int, n_left_out: int = 0) -> None:
     """Warn the caller of `fit` that training diverged or was interrupted, and what is kept."""
     n_epochs = len(result.history)
     if result.ended_by == "diverged":
@@ -156,10 +154,8 @@ def warn_of_the_end(
             ConvergenceWarning,
         )
     if result.ended_by == "interrupted":
-        again = "" if checkpoint is None else f" With resume=True fit goes on from {checkpoint}."
         warn_caller(
             f"training was interrupted after epoch {n_epochs} of {max_epochs}; the weights of"
             f" epoch {result.best_epoch} are kept and the estimator can be used."
-            + (f" {n_left_out} of n_models had not begun and are left out." if n_left_out else "")
-            + again,
+            + (f" {n_left_out} of n_models had not begun and are left out." if n_left_out else ""),
         )

@@ -41,7 +41,6 @@ from sensorseq.windows import WindowSet
 _PLAIN = {
     "callbacks": None,
     "checkpoint": None,
-    "resume": False,
     "verbose": 0,
     "warm_start": False,
     "n_models": 1,

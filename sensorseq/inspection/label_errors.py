@@ -382,7 +382,6 @@ def _by_own_folds(clf: Classifier, given: CheckedWindows, seed: int) -> Floats |
         calibrate=False,
         warm_start=False,
         checkpoint=None,
-        resume=False,
     )
     _fit(network, given, np.arange(len(given.y)))
     predicted = network.out_of_fold_predictions()

@@ -29,7 +29,7 @@ from sensorseq.training.inference import network_outputs
 from sensorseq.training.side_by_side import train_jobs
 
 # Arguments with effects outside the check, or that make it depend on more than its windows.
-_OFF = ("warm_start", "resume", "calibrate", "early_stopping", "restore_best")
+_OFF = ("warm_start", "calibrate", "early_stopping", "restore_best")
 _NONE = ("callbacks", "checkpoint", "max_steps", "class_weight")
 _APART = dict.fromkeys(_OFF, False) | dict.fromkeys(_NONE)
 _APART |= {"verbose": 0, "n_models": 1, "monitor": "val_loss"}

@@ -36,9 +36,7 @@ _guard = threading.Lock()
 
 
 @contextmanager
-def locking(
-    path: str | os.PathLike[str], *, run: bool = False, wait_s: float = _WAIT_S
-) -> Iterator[Path]:
+def locking(path: str | os.PathLike[str], *, run: bool = False) -> Iterator[Path]:
     """Lock a file against writes by other processes, and yield it (the target of a link).
 
     Temporary files of killed processes are removed. A `run` will write the file later; it raises an
@@ -48,7 +46,7 @@ def locking(
     """
     file = real_file(path)
     key = os.path.realpath(file)
-    until_s = time.monotonic() + (0.0 if run else wait_s)
+    until_s = time.monotonic() + (0.0 if run else _WAIT_S)
     while isinstance(lock := _take(key, file, run), str):
         if time.monotonic() >= until_s:
             raise OutputError(

@@ -1,4 +1,4 @@
-"""Models and checkpoints on disk: arrays and a description in one safetensors file.
+"""Models on disk: arrays and a description in one safetensors file.
 
 Nothing in a file is executed. `format` and `version` identify it;
 a SHA-256 of the arrays and the description detects damage, so that a damaged file is never loaded.
@@ -8,16 +8,16 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import CheckpointError, InputError, ModelFileError, nearest_known
+from sensorseq.errors import InputError, ModelFileError, nearest_known
 from sensorseq.io.atomic import write_whole
-from sensorseq.io.tensors import MAX_HEADER_BYTES, pack_tensors, read_tensors
+from sensorseq.io.tensors import pack_tensors, read_tensors
 from sensorseq.text import Plain
 
 if TYPE_CHECKING:
@@ -30,39 +30,9 @@ _TAGGED = (("tuple",), ("dict",))
 _LARGEST_LABELS_BYTES = 2**26
 _LABEL_DTYPE = re.compile(r"[<|=>]?(U\d{1,5}|[iuf][1248]|b1)$")
 _LABEL = (str, bool, int, float)
+_FORMAT, _VERSION = "sensorseq.model", 4
 SAVE_AGAIN = " Save the model again where it was trained."
-
-
-class Kind(NamedTuple):
-    """A kind of file with arrays and a description."""
-
-    format: str
-    version: int
-    noun: str
-    error: type[InputError]
-    way_out: str  # what to do with a file of another kind
-    update: str  # what to do about a newer version
-    renew: str  # what to do about an older version
-
-
-MODEL = Kind(
-    "sensorseq.model",
-    4,
-    "model file",
-    ModelFileError,
-    "Give a file written by save(), or copy it again from its source.",
-    "save the model again with the older version.",
-    "fit the model again with this version, and save it.",
-)
-CHECKPOINT = Kind(
-    "sensorseq.checkpoint",
-    1,
-    "checkpoint",
-    CheckpointError,
-    "Delete it to start a new training, or give checkpoint= another name.",
-    "give checkpoint= another name.",
-    "delete it to start a new training, or give checkpoint= another name.",
-)
+_WAY_OUT = "Give a file written by save(), or copy it again from its source."
 
 
 def write_model(
@@ -74,8 +44,7 @@ def write_model(
 
     For the values of `description` see `to_jsonable`.
     """
-    content = pack(MODEL, arrays, json.dumps(to_jsonable(description)))
-    write_whole(path, content, force=True)
+    write_whole(path, pack(arrays, json.dumps(to_jsonable(description))), force=True)
 
 
 def model_digest(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> str:
@@ -92,9 +61,41 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
     file = Path(path)
     if not file.exists():
         raise FileNotFoundError(f"the model file {file} does not exist.")
-    arrays, description = unpack(MODEL, file, from_jsonable)
+    if file.is_dir():
+        raise ModelFileError(f"{file} is a folder, not a model file. {_WAY_OUT}")
+    size = file.stat().st_size
+    if size == 0:
+        raise ModelFileError(f"{file} is empty. {_WAY_OUT}")
+    try:
+        arrays, metadata = read_tensors(file)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(
+            f"{file} ({size} bytes) is truncated, damaged or not a model file: {error}. {_WAY_OUT}"
+        ) from error
+    if metadata.get("format") != _FORMAT:
+        raise ModelFileError(
+            f"{file} is a safetensors file of another kind (format {metadata.get('format')!r},"
+            f" expected {_FORMAT!r}). {_WAY_OUT}"
+        )
+    version = metadata.get("version", "")
+    if re.fullmatch(r"[1-9]\d{0,5}", version) and int(version) != _VERSION:
+        way_out = "Update sensorseq, or save the model again with the older version."
+        if int(version) < _VERSION:
+            way_out = "It is older; fit the model again with this version, and save it."
+        raise ModelFileError(
+            f"{file} has format version {version}; this version of sensorseq reads {_VERSION}."
+            f" {way_out}"
+        )
+    text = metadata.get("description", "")
+    is_whole = set(metadata) == _KEYS and version == str(_VERSION)
+    if not is_whole or metadata["sha256"] != _digest(arrays, text):
+        raise ModelFileError(f"{file} is damaged: its checksum does not match. {_WAY_OUT}")
+    try:
+        description = from_jsonable(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ModelFileError(f"{file} has a description that cannot be read. {_WAY_OUT}") from error
     if not isinstance(description, dict):
-        raise ModelFileError(f"{file} has a description that is not a mapping. {MODEL.way_out}")
+        raise ModelFileError(f"{file} has a description that is not a mapping. {_WAY_OUT}")
     return arrays, description
 
 
@@ -107,76 +108,17 @@ def is_model(path: Path) -> bool:
     return path.suffix == ".safetensors" or (head[7:8] == b"\0" and head[8:] == b'{"')
 
 
-def check_replaceable(path: Path) -> None:
-    """Raise if `path` exists and is not a checkpoint, so that none of the user's files is lost."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = file.read(size) if size <= MAX_HEADER_BYTES else b""
-    try:
-        found = json.loads(header)["__metadata__"]["format"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        found = None
-    if found != CHECKPOINT.format and path.stat().st_size:
-        raise CheckpointError(
-            f"{path} exists and is not a checkpoint, so it will not be overwritten."
-            f" {CHECKPOINT.way_out}"
-        )
-
-
-def pack(kind: Kind, arrays: Mapping[str, NDArray[Any]], text: str) -> bytes:
-    """Return the content of a file of this kind; `text` is the description as JSON."""
+def pack(arrays: Mapping[str, NDArray[Any]], text: str) -> bytes:
+    """Return the content of a model file; `text` is the description as JSON."""
     # np.ascontiguousarray would turn a scalar into an array of length 1.
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     metadata = {
-        "format": kind.format,
-        "version": str(kind.version),
+        "format": _FORMAT,
+        "version": str(_VERSION),
         "description": text,
         "sha256": _digest(contiguous, text),
     }
     return pack_tensors(contiguous, metadata)
-
-
-def unpack(
-    kind: Kind, file: Path, restore: Callable[[Any], Any] = lambda plain: plain
-) -> tuple[dict[str, NDArray[Any]], Any]:
-    """Return the arrays and the description from the content of a file of this kind.
-
-    Raises the kind's error if the file is not intact. `restore` converts the description.
-    """
-    if file.is_dir():
-        raise kind.error(f"{file} is a folder, not a {kind.noun}. {kind.way_out}")
-    size = file.stat().st_size
-    if size == 0:
-        raise kind.error(f"{file} is empty. {kind.way_out}")
-    try:
-        arrays, metadata = read_tensors(file)
-    except (ValueError, RecursionError) as error:
-        raise kind.error(
-            f"{file} ({size} bytes) is truncated, damaged or not a {kind.noun}: {error}."
-            f" {kind.way_out}"
-        ) from error
-    if metadata.get("format") != kind.format:
-        raise kind.error(
-            f"{file} is a safetensors file of another kind (format {metadata.get('format')!r},"
-            f" expected {kind.format!r}). {kind.way_out}"
-        )
-    version = metadata.get("version", "")
-    if re.fullmatch(r"[1-9]\d{0,5}", version) and int(version) != kind.version:
-        way_out = f"Update sensorseq, or {kind.update}"
-        if int(version) < kind.version:
-            way_out = f"It is older; {kind.renew}"
-        raise kind.error(
-            f"{file} has format version {version}; this version of sensorseq reads {kind.version}."
-            f" {way_out}"
-        )
-    text = metadata.get("description", "")
-    is_whole = set(metadata) == _KEYS and version == str(kind.version)
-    if not is_whole or metadata["sha256"] != _digest(arrays, text):
-        raise kind.error(f"{file} is damaged: its checksum does not match. {kind.way_out}")
-    try:
-        return arrays, restore(json.loads(text))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise kind.error(f"{file} has a description that cannot be read. {kind.way_out}") from error
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
@@ -271,13 +213,12 @@ def take_field(
     if name not in description:
         nearest = nearest_known(name, [str(key) for key in description])
         hint = f" (it has {nearest!r})" if nearest else ""
-        raise ModelFileError(f"{path} has no {name!r} in its description{hint}. {MODEL.way_out}")
+        raise ModelFileError(f"{path} has no {name!r} in its description{hint}. {_WAY_OUT}")
     value = description[name]
     if not isinstance(value, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)
         expected = " or ".join(getattr(one, "__name__", str(one)) for one in kinds)
         raise ModelFileError(
-            f"{path}: {name!r} is of type {type(value).__name__}, expected {expected}."
-            f" {MODEL.way_out}"
+            f"{path}: {name!r} is of type {type(value).__name__}, expected {expected}. {_WAY_OUT}"
         )
     return value

@@ -13,7 +13,7 @@ from sklearn.base import is_classifier
 from sklearn.model_selection import GroupKFold, check_cv
 
 from sensorseq.checks import check_array_size
-from sensorseq.errors import ArgumentError, InputError, LeakWarning, warn_caller
+from sensorseq.errors import InputError, LeakWarning, warn_caller
 from sensorseq.inspection.overlap import count_shared
 from sensorseq.io.prepared import read_windows
 from sensorseq.prediction.inputs import check_groups, check_per_window, read_sequences
@@ -62,7 +62,6 @@ def read_given(
     estimator: Any, X: Any, y: Any, groups: Any, lengths: Any, cv: Any, scoring: Any
 ) -> Given:
     """Check the input and draw the folds."""
-    _refuse_checkpoint(estimator)
     if isinstance(X, str | os.PathLike):
         path, X = X, read_windows(X)
         if X.split is not None:
@@ -98,16 +97,6 @@ def read_given(
     folds = _draw_folds(estimator, X, labels, of_folds, cv)
     _warn_of_shared_samples(X, lengths, of_folds, folds[0])
     return Given(X, y, folds, params)
-
-
-def _refuse_checkpoint(estimator: Any) -> None:
-    arguments = estimator.get_params(deep=True) if hasattr(estimator, "get_params") else {}
-    for name, value in arguments.items():
-        if name.rpartition("__")[2] == "checkpoint" and value is not None:
-            raise ArgumentError(
-                f"{name}={str(value)!r} names one file, and each of the many fits here would"
-                f" overwrite it; use {name}=None."
-            )
 
 
 def _read_window_set(

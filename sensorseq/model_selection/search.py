@@ -127,7 +127,7 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
         InputError
             If the windows have a split, or the shapes do not match.
         ArgumentError
-            If `n_iter` is not a positive integer, or the estimator has a `checkpoint`.
+            If `n_iter` is not a positive integer.
 
         Warns
         -----

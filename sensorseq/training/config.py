@@ -2,42 +2,14 @@
 
 import math
 import numbers
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from sensorseq.checks import check_flag, check_integer, check_real
 from sensorseq.errors import ArgumentError, check_choice, nearest_known
 from sensorseq.prediction.inputs import CROPS
 from sensorseq.prediction.predictor import CLASSIFICATION, REGRESSION
-
-
-def check_checkpoint(path: Any, every: Any, resume: Any) -> None:
-    """Check where and how often checkpoints are written, and that one can be resumed."""
-    check_integer("checkpoint_every", every, 1)
-    check_flag("resume", resume)
-    if path is None:
-        if resume:
-            raise ArgumentError(
-                "resume=True needs a checkpoint: give `checkpoint` the name of the file to resume"
-                " from."
-            )
-        return
-    if not isinstance(path, str | os.PathLike):
-        raise ArgumentError(f"checkpoint={path!r} must be the name of a file, or None.")
-    file = Path(path)
-    if file.is_dir() or not file.name:
-        raise ArgumentError(
-            f"checkpoint={str(path)!r} is a folder; give the name of a file, such as"
-            f" {str(file / 'run.checkpoint')!r}."
-        )
-    if not file.parent.is_dir():
-        raise ArgumentError(
-            f"checkpoint={str(path)!r}: the folder {file.parent} does not exist; create it."
-        )
-
 
 LOSSES = {  # losses allowed for each task
     CLASSIFICATION: ("cross_entropy", "focal", "mse"),

@@ -19,7 +19,6 @@ from sensorseq.ops.train_epoch import StepStatistics
 from sensorseq.training.autograd import AutogradSteps, Noted
 from sensorseq.training.batches import TrainingData, batch_edges, minimum_batch
 from sensorseq.training.callbacks import CallbackList
-from sensorseq.training.checkpoint import Checkpoint, make_identity
 from sensorseq.training.config import (
     AUTOGRAD,
     EngineChoice,
@@ -94,7 +93,6 @@ def train_network(
     callbacks: Sequence[Any] = (),
     engine: str = "autograd",
     refresh: Callable[[int], Any] | None = None,
-    checkpoint: Checkpoint | None = None,
     recorder: Recorder | None = None,
     start: Start | None = None,
 ) -> TrainingResult:
@@ -127,8 +125,6 @@ def train_network(
     refresh : callable, optional
         Gives the training windows (N, T, C) of an epoch, counted from 1, in place of those of
         `train`; of `StreamedData` a function that changes them as they are read.
-    checkpoint : Checkpoint, optional
-        Writes the run to a file, and resumes from it.
     recorder : Recorder, optional
         A new recorder for the run; None records only the history. The trained weights are the same.
     start : Start, optional
@@ -143,8 +139,6 @@ def train_network(
     ------
     ArgumentError
         If there is nothing to monitor, or the engine does not support the arguments.
-    CheckpointError
-        If the run in the file has another configuration or other data.
     KeyboardInterrupt
         If interrupted before the end of the first epoch, or within two seconds of an interrupt of
         another run in this process. Otherwise the result reports the interrupt.
@@ -161,7 +155,6 @@ def train_network(
         callbacks=callbacks,
         engine=engine,
         refresh=refresh,
-        checkpoint=checkpoint,
         recorder=recorder,
         start=start,
     )
@@ -176,7 +169,7 @@ class TrainingJob:
     """A training run to be carried out, with the arguments of `train_network`.
 
     Runs side by side with the same tensors in `train` and `validation` share them, unless they are
-    refreshed. A job with `checkpoint` is trained alone.
+    refreshed.
     """
 
     module: nn.Module
@@ -188,7 +181,6 @@ class TrainingJob:
     callbacks: Sequence[Any] = ()
     engine: str = "auto"
     refresh: Callable[[int], Any] | None = None
-    checkpoint: Checkpoint | None = None
     recorder: Recorder | None = None
     start: Start | None = None
 
@@ -207,31 +199,19 @@ class TrainingJob:
 
     def run(self) -> TrainingResult:
         """Train this job alone; an error from a callback is stored in the result."""
-        module, config, checkpoint = self.module, self.config, self.checkpoint
+        module, config = self.module, self.config
         choice = self.choose_engine()
         ranks = current_ranks()
-        is_first = ranks is None or ranks.is_first
         if ranks is not None:
             ranks.begin(module, config, self.train, self.validation)
         device = next(module.parameters()).device
-        if checkpoint is not None:
-            identity = make_identity(
-                module, self.train, self.validation, config, self.seed, choice.name
-            )
-            checkpoint.begin(identity, writes=is_first)
         seeds = self.seed.spawn(3)
         with (
             isolated_torch_rng(integer_seed(seeds[2]), device),
             deterministic_algorithms(config.deterministic, device),
-            nullcontext() if checkpoint is None else closing(checkpoint),
         ):
             run = TrainingRun(self, seeds, choice, ranks)
-            training = Training([run])
-            if checkpoint is not None:
-                checkpoint.restore(run)
-                # All ranks resume, but only the first writes.
-                run.checkpoint = checkpoint if is_first else None
-            training.train()
+            Training([run]).train()
         if ranks is not None:
             ranks.wait()  # wait until the first has written files that the others may read
         assert run.result is not None
@@ -304,7 +284,6 @@ class TrainingRun:
         self.best = BestEpoch(config, has_validation=self.validation is not None)
         self.history = History()
         self.callbacks = CallbackList(job.callbacks if ranks is None or ranks.is_first else ())
-        self.checkpoint: Checkpoint | None = None
         self.weights = ModuleWeights(self.module)
         self.native: NativeEpochs | None = None
         self.autograd: AutogradSteps | None = None
@@ -367,8 +346,6 @@ class TrainingRun:
     def leave(self) -> None:
         """Release all resources however the run ended, and call `on_fit_end` of the callbacks."""
         self.has_ended = True
-        if self.checkpoint is not None:
-            self.checkpoint.close()
         self.release_module()
         self.notify("on_fit_end", self.history)
         self.callbacks.explain(sys.exception())
@@ -563,12 +540,7 @@ class Training:
             run.notify("on_fit_begin", run.config)
         self._end_failed()
         for run in self.runs:
-            ended_by = run.ended_by()  # a resumed run may already have ended
-            if ended_by is not None:
-                self.finish(run, ended_by)
-            elif not len(run.history):
-                run.keep_snapshot()
-        self.leave_ended()
+            run.keep_snapshot()
 
     @contextmanager
     def _ending_all(self) -> Iterator[None]:
@@ -651,9 +623,6 @@ class Training:
             ended_by = run.end_epoch(row, duration_s)
         if ended_by != "diverged":
             run.keep_snapshot()
-        # If a callback failed, a resumed run has to repeat the epoch.
-        if run.checkpoint is not None and run.callbacks.error is None:
-            run.checkpoint.keep(run, last=ended_by is not None)
         if ended_by is not None:
             self.finish(run, ended_by)
 

@@ -1,5 +1,6 @@
 """Check all arguments of an estimator before doing any work."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import fields
@@ -20,7 +21,7 @@ from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.preprocessing.scale.scaler import KINDS, PHYSICAL
 from sensorseq.training.augment import check_augment
 from sensorseq.training.callbacks import check_callbacks
-from sensorseq.training.config import ENGINES, TrainingConfig, check_checkpoint
+from sensorseq.training.config import ENGINES, TrainingConfig
 from sensorseq.training.inputs import check_class_weight
 from sensorseq.training.network import check_scheme
 
@@ -86,7 +87,8 @@ def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) 
     check_choice("dtype", p["dtype"], DTYPES)
     check_choice("engine", p["engine"], ENGINES)
     check_callbacks(p["callbacks"])
-    check_checkpoint(p["checkpoint"], p["checkpoint_every"], p["resume"])
+    if not isinstance(p["checkpoint"], str | os.PathLike | None):
+        raise ArgumentError(f"checkpoint={p['checkpoint']!r} must be the name of a file, or None.")
     check_augment(p["augment"])
     if task == CLASSIFICATION:
         check_class_weight(p["class_weight"])

@@ -7,16 +7,56 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import nn
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError
 from sensorseq.training.batches import TrainingData
-from sensorseq.training.checkpoint import pack_state, unpack_state
 from sensorseq.training.config import EngineChoice, TrainingConfig
 from sensorseq.training.distributed import current_ranks
 from sensorseq.training.engine import Training, TrainingJob, TrainingRun
 from sensorseq.training.randomness import deterministic_algorithms, integer_seed, isolated_torch_rng
 from sensorseq.training.stream import StreamedData
+
+_TENSOR, _ITEMS = "tensor", "items"  # tags of a tensor, and of a mapping whose keys are not strings
+
+
+def pack_state(state: Any) -> tuple[dict[str, NDArray[Any]], Any]:
+    """Split a nested state into copies of its tensors, by path, and the rest for JSON.
+
+    In the rest each tensor is replaced by its path. `unpack_state` returns tuples as lists.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+
+    def pack(value: Any, name: str) -> Any:
+        if isinstance(value, Tensor):
+            arrays[name] = value.numpy(force=True).copy()
+            return {_TENSOR: name}
+        if isinstance(value, dict):
+            parts = {key: pack(part, f"{name}/{key}") for key, part in value.items()}
+            if all(type(key) is str for key in parts):
+                return parts
+            return {_ITEMS: list(parts.items())}
+        if isinstance(value, list | tuple):
+            return [pack(part, f"{name}/{i}") for i, part in enumerate(value)]
+        return value
+
+    return arrays, pack(state, "state")
+
+
+def unpack_state(arrays: Mapping[str, NDArray[Any]], plain: Any) -> Any:
+    """Rebuild the state from `pack_state`, with new tensors on the CPU."""
+    if isinstance(plain, dict):
+        if _TENSOR in plain:
+            return torch.tensor(arrays[plain[_TENSOR]])
+        if _ITEMS in plain:
+            return {key: unpack_state(arrays, part) for key, part in plain[_ITEMS]}
+        return {key: unpack_state(arrays, part) for key, part in plain.items()}
+    if isinstance(plain, list):
+        return [unpack_state(arrays, part) for part in plain]
+    return plain
+
 
 _CARRIED = ("n_steps", "native", "optimizer", "average")
 

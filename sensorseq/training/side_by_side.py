@@ -159,7 +159,7 @@ def _begin(job: TrainingJob, moved: dict[Hashable, TrainingData]) -> TrainingRun
         isinstance(job.train, TrainingData) and isinstance(job.validation, TrainingData | None)
     ):
         return None  # streamed: each run reads its own windows
-    if choice.name != "native" or job.checkpoint is not None:
+    if choice.name != "native":
         return None
     validation = None if job.validation is None else move(job.validation)
     moved_job = replace(job, train=move(job.train), validation=validation)

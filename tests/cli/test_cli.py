@@ -469,8 +469,6 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
         ("train {prepared} -o {out} --set random_state=-1", "must be an integer of 0 or more"),
         ("train {prepared} -o {out} --set random_state=1.5", "must be an integer of 0 or more"),
         ("train {prepared} -o {prepared}", "would be overwritten"),
-        ("train {prepared} -o {out} --set checkpoint={out}", "give the checkpoint another name"),
-        ("train {prepared} -o {new} --report {out} --set checkpoint={out}", "the checkpoint anoth"),
         ("prepare {logs} -o {out}", "--window-s is not given"),
         ("prepare {logs} -o {out} --window-s 1 --split a,b", "0.6,0.2,0.2"),
         ("prepare {logs} -o {out} --window-s 1 --exclude clam", "'calm'"),

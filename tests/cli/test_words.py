@@ -81,7 +81,6 @@ TRAIN = [
     ("--learning-rate -1", "--learning-rate -1.0 must be"),
     ("--set dropout=2", "--set dropout=2 must be"),
     ("--set pooling=lest", "--set pooling=lest is not known"),
-    ("--set resume=true", "--set resume=true needs a checkpoint: give --set checkpoint=..."),
     ("--set random_state=-1", "--seed -1 must be"),
     ("--set class_weight=balanced --set sampler=balanced", "=balanced and --set sampler="),
 ]

@@ -118,14 +118,15 @@ def remedies_drawn():
 def test_every_remedy_has_a_page_in_the_index_and_a_picture_that_the_script_draws():
     pages = {page.stem for page in REMEDIES} - {"README"}
     pictures = {picture.stem: picture for picture in REMEDY_PICTURES.glob("*.png")}
-    assert pages == remedies_drawn() == set(pictures)
+    assert pages - {"checkpoints"} == remedies_drawn() == set(pictures)  # no curve is mended by it
     index = (ROOT / "docs" / "remedies" / "README.md").read_text("utf-8")
     for page in pages:
         assert f"({page}.md)" in index
         text = (ROOT / "docs" / "remedies" / f"{page}.md").read_text("utf-8")
-        assert f"/{page}.png" in text
         assert "**Symptom.**" in text
-        assert pictures[page].stat().st_size < 60_000
+        if page in pictures:
+            assert f"/{page}.png" in text
+            assert pictures[page].stat().st_size < 60_000
 
 
 @pytest.mark.parametrize("page", REMEDIES, ids=lambda page: page.stem)

@@ -1,193 +1,210 @@
-"""checkpoint, checkpoint_every and resume of the estimators."""
+"""checkpoint: the network as a model file during the fit, and what continues from it."""
 
-import shutil
-import time
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
-from fits import plain_classifier, reloaded, weights, without_time
-from sklearn.base import clone
-from threads import torch_threads
+from fits import AfterEpoch, head_of, plain_classifier, weights, without_time
 
-from sensorseq import SensorLSTMRegressor
-from sensorseq.errors import ArgumentError, CheckpointError, DivergedError
-from sensorseq.io.model_file import CHECKPOINT, unpack
+from sensorseq import SensorLSTMClassifier
+from sensorseq.errors import ArgumentError, InputError, OutputError
+from sensorseq.io.model_file import read_model, write_model
+from sensorseq.prediction.load import load
 
 RNG = np.random.default_rng(0)
-Y = np.arange(36) % 3
-X = RNG.normal(size=(36, 10, 2)) + Y[:, None, None]
-SETTINGS = {"hidden_size": 4, "max_epochs": 6, "learning_rate": 0.03, "device": "cpu"}
+Y = np.arange(60) % 3
+GROUPS = np.arange(60) // 6
+X = RNG.normal(size=(60, 20, 2)) + 0.5 * Y[:, None, None]
+SETTINGS = {"hidden_size": 4, "max_epochs": 8, "device": "cpu", "random_state": 0}
+# a fit that keeps the networks of three folds, beside features
+WAVES = X + 0.5 * np.sin(0.6 * np.arange(20)[:, None] + Y[:, None, None])
+FOLDS = {"features": "rocket", "refit": "auto", "max_epochs": 20, "early_stopping": False}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _no_disk_is_waited_for():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda _: None)
-        yield
+@pytest.fixture(autouse=True)
+def _no_disk_is_waited_for(monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "lstm.safetensors"
 
 
 def classifier(**arguments):
-    return plain_classifier(**{**SETTINGS, "random_state": 0, **arguments})
+    return plain_classifier(**{**SETTINGS, "learning_rate": 0.03, **arguments})
 
 
-class CopyIn:
-    """Copy a checkpoint in the callback of an epoch."""
-
-    def __init__(self, epoch, source, target):
-        self.epoch, self.source, self.target = epoch, source, target
-
-    def on_epoch_end(self, module, history):
-        if len(history) == self.epoch:
-            deadline_s = time.monotonic() + 60
-            while epochs_in(self.source) < self.epoch - 1 and time.monotonic() < deadline_s:
-                time.sleep(0.001)  # the thread that writes it may be some epochs behind
-            shutil.copy(self.source, self.target)
+def arrays_of(path):
+    return {name: (a.dtype, a.tobytes()) for name, a in read_model(path)[0].items()}
 
 
-def epochs_in(path):
-    if not path.exists():
-        return 0
-    return len(unpack(CHECKPOINT, path)[0]["history"].tobytes().splitlines())
-
-
-def learned(estimator):
-    """Return what a fit learned, in bytes and text."""
-    rows = without_time(estimator.history_)
-    arrays = weights(estimator)
-    arrays |= {name: array.tobytes() for name, array in estimator.scaler_.to_dict().items()}
-    facts = estimator.best_epoch_, estimator.best_score_, estimator.n_iter_, estimator.engine_
-    report = estimator.fluctuation_.to_dict()
-    report["history"].pop("duration_s", None)
-    return arrays, repr(rows), repr(facts), repr(report)
-
-
-CASES = {
-    "as it comes": classifier(),
-    "autograd": classifier(engine="autograd", dropout=0.3, recurrent_dropout=0.2),
-    "a seed drawn anew": classifier(random_state=None, dropout=0.3),
-    "augmented": classifier(augment="standard", dtype="float64"),
-    "balanced": classifier(class_weight="balanced", ema_decay=0.9, lr_schedule="plateau"),
-    "random crops": classifier(max_timesteps=6, crop="random", head_norm="batch"),
-    "regression": SensorLSTMRegressor(**SETTINGS, random_state=0),
+KEPT = {
+    "as it comes": {},
+    "average of the weights": {"ema_decay": 0.9, "dropout": 0.3},
+    "batch norm": {"head_norm": "batch", "num_layers": 2, "bidirectional": True},
+    "an ensemble": {"n_models": 2},
+    "patches and random windows": {"patch": 2, "augment": "standard", "dtype": "float64"},
+    "crops": {"max_timesteps": 9, "crop": "random"},
+    "no scaling": {"scale": None, "class_weight": "balanced"},
 }
 
 
-@pytest.mark.parametrize("estimator", CASES.values(), ids=CASES)
-def test_a_resumed_fit_is_the_uninterrupted_one(tmp_path, estimator):
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    once = clone(estimator).set_params(checkpoint=whole, callbacks=[CopyIn(4, whole, cut)])
-    once.fit(X, Y)
-    assert epochs_in(cut) == 3
-    again = clone(estimator).set_params(checkpoint=str(cut), resume=True).fit(X, Y)
-    assert learned(again) == learned(once)
-    assert again.predict(X).tobytes() == once.predict(X).tobytes()
-    if estimator.random_state is not None:
-        assert learned(clone(estimator).fit(X, Y)) == learned(once)
+@pytest.mark.parametrize("engine", ["native", "autograd"])
+@pytest.mark.parametrize("arguments", KEPT.values(), ids=KEPT)
+def test_it_ends_as_the_model_that_keeps_the_best_epoch(path, tmp_path, engine, arguments):
+    arguments = {"restore_best": True, "engine": engine, **arguments}
+    fitted = classifier(checkpoint=path, **arguments).fit(X, Y, groups=GROUPS)
+    plain = classifier(**arguments).fit(X, Y, groups=GROUPS)
+    assert weights(fitted) == weights(plain)
+    assert without_time(fitted.history_) == without_time(plain.history_)
+    plain.save(tmp_path / "model")
+    of_others = ("module_1.", "known.")
+    own = {k: v for k, v in arrays_of(tmp_path / "model").items() if not k.startswith(of_others)}
+    assert arrays_of(path) == own
+    kept = SensorLSTMClassifier.load(path)
+    assert (kept.best_epoch_, kept.best_score_) == (plain.best_epoch_, plain.best_score_)
+    assert kept.engine_ == plain.engine_
+    if "n_models" not in arguments:
+        assert kept.predict_proba(X).tobytes() == plain.predict_proba(X).tobytes()
 
 
-def test_without_a_checkpoint_yet_a_fit_starts_anew_and_a_finished_one_is_returned(tmp_path):
-    class Never:
-        def on_epoch_end(self, module, history):
-            raise AssertionError("trained again")
+@pytest.mark.parametrize(
+    ("arguments", "column", "sign"),
+    [
+        ({}, "val_loss", 1),
+        ({"monitor": "val_accuracy"}, "val_accuracy", -1),
+        ({"monitor": "loss"}, "loss", 1),
+        ({"validation_fraction": 0, "early_stopping": False}, "epoch", -1),
+        ({"validation_fraction": 0, "monitor": "loss"}, "loss", 1),
+    ],
+)
+def test_it_is_written_after_each_epoch_that_is_the_best_so_far(path, arguments, column, sign):
+    seen = []
 
-    path = tmp_path / "run"
-    once = classifier(checkpoint=path, resume=True).fit(X, Y)
-    assert learned(once) == learned(classifier().fit(X, Y))
-    again = classifier(checkpoint=path, resume=True, callbacks=[Never()]).fit(X, Y)
-    assert learned(again) == learned(once)
-    assert repr(again.history_.to_rows()) == repr(once.history_.to_rows())
+    def look(module, history):
+        best = int(np.argmin(sign * history[column])) + 1
+        kept = SensorLSTMClassifier.load(path)
+        assert (kept.best_epoch_, kept.n_iter_) == (best, best)
+        assert kept.history_.to_rows() == history.to_rows()[:best]
+        seen.append(best)
 
-
-def test_a_fit_that_had_diverged_at_once_diverges_again(tmp_path):
-    def sick(logits, class_index):
-        return logits.sum(dim=1) * float("nan")
-
-    hopeless = classifier(loss=sick, checkpoint=tmp_path / "run", resume=True)
-    for _ in range(2):
-        with pytest.raises(DivergedError, match="diverged in its first epoch"):
-            hopeless.fit(X, Y)
-
-
-@pytest.fixture(scope="module")
-def begun(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("begun")
-    watch = CopyIn(4, folder / "whole", folder / "run")
-    classifier(checkpoint=folder / "whole", callbacks=[watch]).fit(X, Y)
-    return folder / "run"
+    settings = {"learning_rate": 0.3, "max_epochs": 12, "callbacks": [AfterEpoch(look)]}
+    classifier(checkpoint=path, **settings, **arguments).fit(X, Y, groups=GROUPS)
+    assert len(seen) == 12
+    assert len(set(seen)) > 1
 
 
-REFUSED = [
-    ({"learning_rate": 0.01}, "learning_rate is 0.01, but .* with 0.03"),
-    ({"hidden_size": 5}, r"hidden_size is 5, but .* with 4\. Use the same"),
-    ({"max_epochs": 7}, "max_epochs is 7, but .* with 6"),
-    ({"augment": {"jitter": 0.1}}, "augment is {'jitter': 0.1}, but .* with None"),
-    ({"scale": "robust"}, "scale is 'robust', .* 'standard'; the training windows differ"),
-    ({"random_state": 1}, "random_state is 1, but .* with 0"),
-    ({"random_state": np.random.RandomState(3)}, "random_state is 'RandomState"),
-    ({"forget_bias": 0.0}, r"forget_bias is 0.0, but .* with 1.0\. Use the same"),
-    ({"engine": "autograd"}, "engine is 'autograd', but .* with 'native'"),
-]
+def test_it_is_the_lstm_alone_and_predicts(path):
+    arguments = {**FOLDS, "calibrate": True, "checkpoint": str(path)}
+    fitted = classifier(**arguments).fit(WAVES, Y, groups=GROUPS)
+    assert len(fitted.modules_) == 3
+    kept = SensorLSTMClassifier.load(path)
+    assert str(kept.features_) == "the LSTM alone (from a checkpoint)"
+    assert (len(kept.modules_), head_of(kept), kept.temperature_) == (1, None, 1.0)
+    assert kept.get_params() == fitted.get_params()
+    assert kept.fluctuation_.n_epochs == kept.best_epoch_
+    probabilities = kept.predict_proba(WAVES)
+    assert load(path).predict_proba(WAVES).tobytes() == probabilities.tobytes()
+    kept.fit(WAVES, Y, groups=GROUPS)  # again, with all arguments of the first
+    assert kept.predict_proba(WAVES).tobytes() == fitted.predict_proba(WAVES).tobytes()
 
 
-@pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=lambda case: str(case)[:24])
-def test_a_checkpoint_of_other_arguments_is_refused_by_their_names(begun, arguments, message):
-    other = classifier(**{"checkpoint": begun, "resume": True, **arguments})
-    with pytest.raises(CheckpointError, match=message):
-        other.fit(X, Y)
+def test_an_earlier_fit_leaves_nothing_in_it(path):
+    classifier(checkpoint=path).fit(X, Y, groups=GROUPS)
+    first = read_model(path)[1]
+    arguments = {"features": "summary", "refit": "all", "calibrate": True}
+    used = classifier(**arguments).fit(X, Y, groups=GROUPS)
+    used.fit_abstention(X, Y, error_rate=0.5)
+    used.set_params(features=None, refit=None, calibrate=False, checkpoint=path)
+    used.fit(X, Y, groups=GROUPS)
+    again = read_model(path)[1]
+    for one in (first, again):
+        one["history"] = without_time(one["history"])
+    assert again == first
 
 
-def test_a_checkpoint_of_other_windows_is_refused_by_name(begun):
-    same = classifier(checkpoint=begun, resume=True)
-    with pytest.raises(CheckpointError, match="the training windows differ; the validation win"):
-        same.fit(X + 1e-3 * RNG.normal(size=X.shape), Y)
-    with pytest.raises(CheckpointError, match="the training targets differ; "):
-        same.fit(X, (Y + 1) % 3)
-    with pytest.raises(CheckpointError, match=r"run: the training weights differ\. Use the same"):
-        same.fit(X, Y, sample_weight=np.linspace(1, 2, 36))
+class TestAWarmStart:
+    def test_continues_from_a_checkpoint_with_one_network_and_no_features(self, path):
+        classifier(**FOLDS, checkpoint=path).fit(WAVES, Y, groups=GROUPS)
+        kept = SensorLSTMClassifier.load(path)
+        center, best = kept.scaler_.channel_center, kept.best_score_
+        kept.set_params(warm_start=True, learning_rate=1e-6, checkpoint=None)
+        kept.fit(WAVES, Y, groups=GROUPS)
+        assert kept.history_[0]["val_loss"] == pytest.approx(best, rel=0.01)  # the same windows
+        np.testing.assert_array_equal(kept.scaler_.channel_center, center)
+        assert (len(kept.modules_), head_of(kept), kept.refitted_) == (1, None, False)
+        assert str(kept.features_).startswith("the LSTM alone")
+
+    def test_refuses_the_networks_of_folds(self, path):
+        fitted = classifier(**FOLDS).fit(WAVES, Y, groups=GROUPS)
+        assert len(fitted.modules_) == 3
+        fitted.save(path)
+        loaded = SensorLSTMClassifier.load(path).set_params(warm_start=True)
+        with pytest.raises(ArgumentError, match=r"kept 3; fit with refit='all' or refit=None"):
+            loaded.fit(WAVES, Y, groups=GROUPS)
+
+    def test_leaves_the_features_of_a_saved_model_as_they_are(self, path):
+        settings = {**SETTINGS, "features": "summary", "refit": None}
+        SensorLSTMClassifier(**settings).fit(X, Y, groups=GROUPS).save(path)
+        loaded = SensorLSTMClassifier.load(path)
+        before, network = head_of(loaded), weights(loaded)
+        loaded.set_params(warm_start=True).fit(X, Y, groups=GROUPS)
+        assert head_of(loaded) is before
+        assert loaded.features_.names == ("summary",)
+        assert weights(loaded) != network
 
 
-def test_what_shapes_no_training_may_change(begun, tmp_path):
-    path = shutil.copy(begun, tmp_path / "run")
-    resumed = classifier(checkpoint=path, resume=True, checkpoint_every=4, verbose=0, engine="auto")
-    with torch_threads(2):
-        resumed.set_params(callbacks=[], warm_start=True, device="auto", engine="native").fit(X, Y)
-    assert learned(resumed)[:2] == learned(classifier().fit(X, Y))[:2]
+@pytest.mark.parametrize("place", ["", "none/run", "file/run"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_training(tmp_path, place):
+    (tmp_path / "file").touch()
+    never = AfterEpoch(lambda module, history: pytest.fail("trained"))
+    with pytest.raises(OutputError, match=r"is a folder|missing; create|is a file, not"):
+        classifier(checkpoint=tmp_path / place, callbacks=[never]).fit(X, Y, groups=GROUPS)
 
 
-def test_to_resume_without_a_checkpoint_is_refused():
-    with pytest.raises(ArgumentError, match="resume=True needs a checkpoint: give `checkpoint`"):
-        classifier(resume=True).fit(X, Y)
+def test_a_disk_that_fills_up_is_warned_of_once_and_the_training_continues(path, monkeypatch):
+    def fill(module, history):
+        if len(history) == 2:
+            monkeypatch.setattr(Path, "replace", fail)
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    arguments = {"checkpoint": path, "validation_fraction": 0, "early_stopping": False}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fitted = classifier(**arguments, callbacks=[AfterEpoch(fill)]).fit(X, Y)
+    (message,) = [str(warning.message) for warning in caught]
+    assert f"{path}: cannot be written (no space left on device)" in message
+    assert message.endswith("Training continues.")
+    assert fitted.n_iter_ == 8
+    assert SensorLSTMClassifier.load(path).best_epoch_ == 2
+    assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_damaged_checkpoint_is_refused_and_the_estimator_left_as_it_was(begun, tmp_path):
-    path = tmp_path / "run"
-    path.write_bytes(begun.read_bytes()[:-5])
-    fitted = classifier(checkpoint=path, resume=False)
-    before = learned(classifier().fit(X, Y))
-    fitted.set_params(checkpoint=None).fit(X, Y).set_params(checkpoint=path, resume=True)
-    with pytest.raises(CheckpointError, match="truncated, damaged or not a checkpoint"):
-        fitted.fit(X, Y)
-    assert learned(fitted) == before
+def test_an_argument_that_no_file_can_hold_is_refused_before_the_training(path):
+    with pytest.raises(InputError, match=r"random_state=.* cannot be saved"):
+        classifier(checkpoint=path, random_state=np.random.RandomState(0)).fit(X, Y)
+    assert not path.exists()
 
 
-def test_an_estimator_with_a_checkpoint_is_saved_with_its_name(tmp_path):
-    fitted = classifier(checkpoint=tmp_path / "run").fit(X, Y)
-    again, _ = reloaded(fitted, tmp_path)
-    assert again.checkpoint == str(tmp_path / "run")
-    assert learned(again) == learned(fitted)
+def test_a_model_with_a_checkpoint_is_saved_with_its_name_and_loads_where_that_is_not(tmp_path):
+    (tmp_path / "other").mkdir()
+    checkpoint = tmp_path / "other" / "run"
+    classifier(checkpoint=checkpoint).fit(X, Y, groups=GROUPS).save(tmp_path / "model")
+    checkpoint.unlink()
+    checkpoint.parent.rmdir()
+    assert SensorLSTMClassifier.load(tmp_path / "model").checkpoint == str(checkpoint)
 
 
-def test_members_whose_turn_had_not_come_start_anew_whatever_fit_left_a_file_there(tmp_path):
-    class Break:
-        def on_epoch_end(self, module, history):
-            if len(history) == 2:
-                raise RuntimeError("broken off")
-
-    path = tmp_path / "run"
-    classifier(n_models=2, checkpoint=path).fit(X, Y)
-    other = {"n_models": 2, "random_state": 1}
-    with pytest.raises(RuntimeError, match="broken off"):
-        classifier(**other, checkpoint=path, callbacks=[Break()]).fit(X, Y)
-    resumed = classifier(**other, checkpoint=path, resume=True).fit(X, Y)
-    wanted = classifier(**other).fit(X, Y).predict_proba(X)
-    assert resumed.predict_proba(X).tobytes() == wanted.tobytes()
+def test_arguments_that_are_no_longer_known_do_not_keep_a_model_from_loading(path):
+    fitted = classifier().fit(X, Y, groups=GROUPS)
+    fitted.save(path)
+    arrays, description = read_model(path)
+    description["parameters"]["of_an_earlier_version"] = 1
+    write_model(path, arrays, description)
+    loaded = SensorLSTMClassifier.load(path)
+    assert loaded.get_params() == fitted.get_params()
+    assert loaded.predict_proba(X).tobytes() == fitted.predict_proba(X).tobytes()

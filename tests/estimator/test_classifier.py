@@ -1,7 +1,6 @@
 import functools
 import hashlib
 import pickle
-import re
 import subprocess
 import sys
 import threading
@@ -468,14 +467,6 @@ def test_auto_takes_as_many_epochs_as_the_training_part_needs_everywhere():
     assert [len(history) for history in ensemble.histories_] == [20, 20]
     with pytest.warns(UserWarning, match="interrupted after epoch 1 of 50;"):
         auto(6, callbacks=[InterruptAfter(1)]).fit(X, Y)
-
-
-def test_an_interrupt_says_how_to_go_on_when_there_is_a_checkpoint(tmp_path):
-    file = tmp_path / "run.checkpoint"
-    said = re.escape(f"With resume=True fit goes on from {file}.")
-    with pytest.warns(UserWarning, match=said):
-        small(callbacks=[InterruptAfter(2)], checkpoint=file).fit(X, Y)
-    assert small(checkpoint=file, resume=True).fit(X, Y).n_iter_ == 6
 
 
 def test_a_failed_fit_leaves_nothing_of_the_fit_before():

@@ -11,7 +11,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.errors import ArgumentError, InputError, ModelFileError
-from sensorseq.io.model_file import MODEL, pack, read_model, to_jsonable
+from sensorseq.io.model_file import pack, read_model, to_jsonable
 from sensorseq.prediction.fusion import Fusion
 from sensorseq.prediction.load import load
 from sensorseq.sensor_windows import SensorWindows, as_sensor_windows
@@ -119,7 +119,7 @@ def test_a_changed_description_is_refused(fitted, tmp_path, place, value):
     fitted.save(path)
     arrays, description = read_model(path)
     description["fusion"][place] = value
-    path.write_bytes(pack(MODEL, arrays, json.dumps(to_jsonable(description))))
+    path.write_bytes(pack(arrays, json.dumps(to_jsonable(description))))
     for read in (SensorLSTMClassifier.load, load):
         with pytest.raises(ModelFileError, match=r"model\.safetensors"):
             read(path)

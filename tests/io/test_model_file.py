@@ -1,8 +1,6 @@
-"""The files of models and of checkpoints: what was written is read, anything else is refused."""
+"""The files of models: what was written is read, anything else is refused."""
 
 import json
-from functools import partial
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -11,17 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sensorseq.errors import CheckpointError, InputError, ModelFileError
+from sensorseq.errors import InputError, ModelFileError
 from sensorseq.io.model_file import (
-    CHECKPOINT,
-    check_replaceable,
     describe_labels,
     from_jsonable,
-    pack,
     read_labels,
     read_model,
     to_jsonable,
-    unpack,
     write_model,
 )
 
@@ -32,8 +26,7 @@ ARRAYS = {
     "rng": np.arange(7, dtype=np.uint8),
     "mask": np.array([True, False]),
 }
-WHOLE_NUMBERS = {"rng": {"state": 2**127 + 1}, "reference": float("inf"), "betas": [0.9, 0.999]}
-OF_PYTHON = {"classes": ["a", "b"], "betas": (0.9, 0.999), "by": {0: 1.5, "x": None}}
+DESCRIPTION = {"classes": ["a", "b"], "betas": (0.9, 0.999), "by": {0: 1.5, "x": None}}
 
 scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text())
 keys = st.one_of(st.text(), st.integers(), st.booleans(), st.tuples(st.integers()))
@@ -46,34 +39,10 @@ values = st.recursive(
 )
 
 
-def write_checkpoint(path, arrays, description):
-    path.write_bytes(pack(CHECKPOINT, arrays, json.dumps(description)))
-
-
-class Form(NamedTuple):
-    name: str
-    version: int
-    write: Any
-    read: Any
-    error: type
-    description: dict
-
-
-MODEL_FORM = Form("model file", 4, write_model, read_model, ModelFileError, OF_PYTHON)
-CHECKPOINT_FORM = Form(
-    "checkpoint", 1, write_checkpoint, partial(unpack, CHECKPOINT), CheckpointError, WHOLE_NUMBERS
-)
-
-
-@pytest.fixture(scope="module", params=[MODEL_FORM, CHECKPOINT_FORM], ids=lambda form: form.name)
-def form(request):
-    return request.param
-
-
 @pytest.fixture
-def file(form, tmp_path):
+def file(tmp_path):
     path = tmp_path / "file"
-    form.write(path, ARRAYS, form.description)
+    write_model(path, ARRAYS, DESCRIPTION)
     return path
 
 
@@ -84,15 +53,15 @@ def assert_same(arrays, expected):
         assert arrays[name].tobytes() == array.tobytes()
 
 
-def assert_refused(form, path, message):
-    with pytest.raises(form.error, match=message) as caught:
-        form.read(path)
+def assert_refused(path, message):
+    with pytest.raises(ModelFileError, match=message) as caught:
+        read_model(path)
     assert str(path) in str(caught.value)
 
 
-def test_what_was_written_is_read(form, file):
-    arrays, description = form.read(file)
-    assert description == form.description
+def test_what_was_written_is_read(file):
+    arrays, description = read_model(file)
+    assert description == DESCRIPTION
     assert_same(arrays, ARRAYS)
 
 
@@ -105,13 +74,13 @@ arrays = st.dictionaries(
 
 @given(arrays=arrays, transposed=st.booleans())
 def test_any_arrays_come_back_in_a_file_that_safetensors_reads(
-    arrays, transposed, form, tmp_path_factory
+    arrays, transposed, tmp_path_factory
 ):
     path = tmp_path_factory.getbasetemp() / "any"
     if transposed:
         arrays = {name: array.T for name, array in arrays.items()}
-    form.write(path, arrays, form.description)
-    assert_same(form.read(path)[0], arrays)
+    write_model(path, arrays, DESCRIPTION)
+    assert_same(read_model(path)[0], arrays)
     assert_same(safetensors.numpy.load_file(path), arrays)
 
 
@@ -159,7 +128,7 @@ def test_labels_that_are_objects_are_refused():
 
 def test_an_earlier_file_stays_when_writing_fails(tmp_path, monkeypatch):
     file = tmp_path / "model"
-    write_model(file, ARRAYS, OF_PYTHON)
+    write_model(file, ARRAYS, DESCRIPTION)
     before = file.read_bytes()
 
     def fail(*_):
@@ -175,64 +144,52 @@ def test_an_earlier_file_stays_when_writing_fails(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "content", [b"", b"x", b"{}", b"\x80\x04\x95", b"\x00" * 64, b"\xff" * 64, b"PK\x03\x04zip"]
 )
-def test_a_foreign_file_is_refused_with_its_path_and_never_replaced(form, tmp_path, content):
+def test_a_foreign_file_is_refused_with_its_path(tmp_path, content):
     path = tmp_path / "foreign"
     path.write_bytes(content)
-    assert_refused(form, path, "is empty" if not content else f"not a {form.name}")
-    if content:
-        with pytest.raises(CheckpointError, match="exists and is not a checkpoint"):
-            check_replaceable(path)
+    assert_refused(path, "is empty" if not content else "not a model file")
 
 
 def test_a_folder_is_refused_and_a_missing_file_is_not_found(tmp_path):
-    assert_refused(MODEL_FORM, tmp_path, "is a folder")
+    assert_refused(tmp_path, "is a folder")
     with pytest.raises(FileNotFoundError, match=r"the model file .*none does not exist"):
         read_model(tmp_path / "none")
 
 
 @pytest.mark.parametrize("metadata", [{"format": "pt"}, None])
-def test_a_safetensors_file_of_another_program_is_refused(form, tmp_path, metadata):
+def test_a_safetensors_file_of_another_program_is_refused(tmp_path, metadata):
     path = tmp_path / "other.safetensors"
     safetensors.numpy.save_file({"w": np.zeros(3)}, path, metadata)
-    assert_refused(form, path, "of another kind .*" + ("'pt'" if metadata else "None"))
-    with pytest.raises(CheckpointError, match="exists and is not a checkpoint"):
-        check_replaceable(path)
+    assert_refused(path, "of another kind .*" + ("'pt'" if metadata else "None"))
 
 
-def test_a_newer_version_asks_for_an_update(form, file):
-    now = f'"version":"{form.version}"'.encode()
-    file.write_bytes(file.read_bytes().replace(now, b'"version":"7"'))
-    assert_refused(form, file, f"version 7; .* reads {form.version}. Update sensorseq")
-    if form is CHECKPOINT_FORM:
-        check_replaceable(file)
+@pytest.mark.parametrize(
+    ("version", "way_out"), [(7, "Update sensorseq"), (1, "It is older; fit the model again")]
+)
+def test_another_version_is_refused_with_what_to_do(file, version, way_out):
+    other = f'"version":"{version}"'.encode()
+    file.write_bytes(file.read_bytes().replace(b'"version":"4"', other))
+    assert_refused(file, f"version {version}; .* reads 4. {way_out}")
 
 
-def test_an_older_version_asks_to_fit_or_begin_again(form, file):
-    now = f'"version":"{form.version}"'.encode()
-    older = b'"version":"1"' if form.version > 1 else now
-    file.write_bytes(file.read_bytes().replace(now, older))
-    if older != now:
-        assert_refused(form, file, "version 1; .*older; fit the model again")
-
-
-def test_a_changed_description_is_refused(form, file):
+def test_a_changed_description_is_refused(file):
     content = file.read_bytes()
     assert b"betas" in content
     file.write_bytes(content.replace(b"betas", b"gamma"))
-    assert_refused(form, file, "damaged")
+    assert_refused(file, "damaged")
 
 
-def test_every_truncated_file_is_refused(form, file):
+def test_every_truncated_file_is_refused(file):
     content = file.read_bytes()
     for size in range(len(content)):
         file.write_bytes(content[:size])
-        assert_refused(form, file, "is empty|truncated|damaged")
+        assert_refused(file, "is empty|truncated|damaged")
 
 
 @given(data=st.data())
-def test_no_damage_goes_unnoticed_and_none_does_harm(data, form, tmp_path_factory):
+def test_no_damage_goes_unnoticed_and_none_does_harm(data, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "fuzzed"
-    form.write(path, ARRAYS, form.description)
+    write_model(path, ARRAYS, DESCRIPTION)
     content = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 3))):
         position = data.draw(st.integers(0, len(content) - 1))
@@ -241,8 +198,8 @@ def test_no_damage_goes_unnoticed_and_none_does_harm(data, form, tmp_path_factor
         content = content[: data.draw(st.integers(0, len(content)))]
     path.write_bytes(content)
     try:
-        arrays, description = form.read(path)
-    except form.error:
+        arrays, description = read_model(path)
+    except ModelFileError:
         return
-    assert description == form.description
+    assert description == DESCRIPTION
     assert_same(arrays, ARRAYS)

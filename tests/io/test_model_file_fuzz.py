@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.cli import run
 from sensorseq.errors import ModelFileError, SensorseqError
-from sensorseq.io.model_file import MODEL, pack, read_model, to_jsonable, write_model
+from sensorseq.io.model_file import pack, read_model, to_jsonable, write_model
 from sensorseq.prediction import load as runtime
 
 RNG = np.random.default_rng(0)
@@ -194,7 +194,7 @@ def test_reading_a_model_neither_unpickles_nor_evaluates(saved, monkeypatch):
 def sealed(arrays, description):
     """The bytes of a file with its sum; a description may be any text."""
     is_text = isinstance(description, str)
-    return pack(MODEL, arrays, description if is_text else json.dumps(to_jsonable(description)))
+    return pack(arrays, description if is_text else json.dumps(to_jsonable(description)))
 
 
 @pytest.mark.parametrize(

@@ -342,14 +342,6 @@ def test_the_draw_of_candidates_is_checked():
         SequenceSearchCV(small(), GRIDS["rates"], n_iter=0).fit(X, Y)
 
 
-def test_one_checkpoint_for_many_fits_is_refused(tmp_path):
-    estimator = make_pipeline(FunctionTransformer(), small(checkpoint=tmp_path / "run"))
-    with pytest.raises(ArgumentError, match=r"classifier__checkpoint=.* many fits"):
-        cross_validate(estimator, X, Y, cv=CV)
-    with pytest.raises(ArgumentError, match="many fits"):
-        SequenceSearchCV(estimator[-1], GRIDS["rates"], cv=CV).fit(X, Y)
-
-
 def test_one_hot_labels_with_groups_give_the_folds_of_labels():
     wanted = cross_validate(small(), X, Y, groups=GROUPS, return_indices=True)
     found = cross_validate(small(), X, np.eye(3)[Y], groups=GROUPS, return_indices=True)

@@ -8,12 +8,10 @@ import pytest
 import torch
 from fits import without_time
 from torch.nn import functional
-from training_jobs import assert_same_record
 
-from sensorseq.history import STEP_NAMES, History
+from sensorseq.history import STEP_NAMES
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData, train_network
-from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.recorder import (
     Recorder,
     margins_of,
@@ -22,9 +20,6 @@ from sensorseq.training.recorder import (
 )
 
 N_TRAIN, N_VAL, N_TIMESTEPS, N_CLASSES = 45, 17, 9, 3
-
-
-pytestmark = pytest.mark.usefixtures("no_disk_is_waited_for")
 
 
 def make_data(n_windows, seed, dtype, *, lengths=False, weight=False, n_timesteps=N_TIMESTEPS):
@@ -46,7 +41,6 @@ def train(
     weight=False,
     validation=True,
     refresh=None,
-    checkpoint=None,
     callbacks=(),
     **options,
 ):
@@ -68,7 +62,6 @@ def train(
         engine=engine,
         refresh=refresh,
         recorder=recorder,
-        checkpoint=checkpoint,
         callbacks=callbacks,
     )
     return module, result
@@ -263,27 +256,16 @@ EQUAL = {
 
 @pytest.mark.parametrize("engine", ["native", "autograd"])
 @pytest.mark.parametrize("options", EQUAL.values(), ids=EQUAL)
-def test_recording_changes_no_bit(engine, options, tmp_path):
+def test_recording_changes_no_bit(engine, options):
     ends = []
     for recorder in (None, Recorder()):
         chosen = {"dtype": torch.float32, **options}
         if chosen.get("refresh"):
             chosen["refresh"] = Renew(torch.float32)
-        path = tmp_path / str(recorder is None)
-        file = Checkpoint(path)
-        states = []
-        keep = file.keep
-
-        def note(run, *, last, keep=keep, states=states):
-            states.append(run.training_state())
-            states[-1] = copy.deepcopy(states[-1])
-            keep(run, last=last)
-
-        file.keep = note
-        module, result = train(engine, recorder=recorder, checkpoint=file, **chosen)
+        module, result = train(engine, recorder=recorder, **chosen)
         rows = without_time(result.history)
         generator = torch.get_rng_state()
-        ends.append((module.state_dict(), rows, result.best_epoch, generator, states))
+        ends.append((module.state_dict(), rows, result.best_epoch, generator))
     assert same(*ends)
 
 
@@ -334,37 +316,12 @@ def test_no_generator_of_the_process_is_drawn_from():
     assert (np.random.get_state()[1] == legacy).all()  # noqa: NPY002
 
 
-class GoOn:
-    """Take the place of a checkpoint: bring a run to a snapshot of another."""
-
-    def __init__(self, snapshot, history):
-        self.snapshot, self.rows = snapshot, list(history)[: snapshot.epoch]
-
-    def begin(self, identity, **_):
-        """Nothing to compare."""
-
-    def restore(self, run):
-        run.load_state_dict(self.snapshot.state)
-        run.history = History(self.rows)
-
-    def keep(self, run, *, last):
-        """Nothing to keep."""
-
-    def close(self):
-        """Nothing was opened."""
-
-
 @pytest.mark.parametrize("engine", ["native", "autograd"])
-@pytest.mark.parametrize("more", [{}, {"ema_decay": 0.9}])
-def test_a_run_goes_on_from_each_snapshot(engine, more):
-    options = {"max_epochs": 20, "early_stopping": False, "network": {"dropout": 0.2}} | more
-    whole, result = train(engine, recorder=Recorder(), **options)
-    snapshots = result.record.snapshots
-    assert [snapshot.epoch for snapshot in snapshots] == [0, 9, 12, 15, 18]
-    for snapshot in snapshots:
-        assert snapshot.step == result.record.epoch_steps[snapshot.epoch]
-        again, _ = train(engine, checkpoint=GoOn(snapshot, result.history), **options)
-        assert same(whole.state_dict(), again.state_dict())
+def test_snapshots_are_of_the_start_and_of_the_last_eighths(engine):
+    record = record_of(engine, max_epochs=20, early_stopping=False)
+    assert [snapshot.epoch for snapshot in record.snapshots] == [0, 9, 12, 15, 18]
+    for snapshot in record.snapshots:
+        assert snapshot.step == record.epoch_steps[snapshot.epoch]
 
 
 class InterruptIn:
@@ -377,26 +334,11 @@ class InterruptIn:
 
 
 @pytest.mark.parametrize("engine", ["native", "autograd"])
-@pytest.mark.parametrize("options", EQUAL.values(), ids=EQUAL)
-def test_a_run_that_goes_on_has_the_record_of_the_whole(engine, options, tmp_path):
-
-    def begin(**more):
-        refresh = Renew(torch.float64) if options.get("refresh") else None
-        return train(engine, recorder=Recorder(), **{**options, "refresh": refresh, **more})[1]
-
-    whole = begin().record
-    cut = begin(checkpoint=Checkpoint(tmp_path / "run"), callbacks=[InterruptIn(2)])
-    assert cut.ended_by == "interrupted"
-    assert cut.record.n_epochs == 2
+def test_an_interrupted_run_is_recorded_to_its_last_whole_epoch(engine):
+    whole = record_of(engine)
+    cut = train(engine, recorder=Recorder(), callbacks=[InterruptIn(2)])[1]
+    assert (cut.ended_by, cut.record.n_epochs) == ("interrupted", 2)
     np.testing.assert_array_equal(cut.record.val_margin, whole.val_margin[:2])
-    again = begin(checkpoint=Checkpoint(tmp_path / "run", resume=True))
-    assert_same_record(again.record, whole)
-
-
-def test_a_run_that_was_not_recorded_from_its_beginning_has_no_record(tmp_path):
-    train(checkpoint=Checkpoint(tmp_path / "run"), callbacks=[InterruptIn(2)])
-    going_on = Checkpoint(tmp_path / "run", resume=True)
-    assert train(checkpoint=going_on, recorder=Recorder())[1].record is None
 
 
 def test_a_run_that_diverges_is_recorded_to_its_end():
