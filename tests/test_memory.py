@@ -57,7 +57,6 @@ SIZES = [
         " available: choose a smaller hidden_size, num_layers or n_models.$",
     ),
     (lambda: SensorLSTMRegressor(hidden_size=2000).fit(X, Y / 1.0), "=2000, .*num_layers"),
-    (lambda: plain_classifier(hidden_size=2000).partial_fit(X, Y, [0, 1]), "=2000, .*num_layers"),
     (lambda: fit(n_models=10**9), "n_models=1000000000 .* or n_models"),
     (lambda: fit(num_layers=10**9), "num_layers=1000000000, .* a smaller"),
     (lambda: fit(long(2, 100_000), [0, 1], patch=None), "batch_size, .*max_timesteps"),

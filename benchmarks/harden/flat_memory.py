@@ -48,7 +48,7 @@ def classifier(**changes):
 
 
 def fits():
-    """Fit with either engine, several networks, both tasks, in passes, and by default."""
+    """Fit with either engine, several networks, both tasks, and by default."""
     from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 
     X, y = windows(0)
@@ -57,7 +57,6 @@ def fits():
         lambda: classifier(engine="native").fit(X, y),
         lambda: classifier(engine="autograd").fit(X, y),
         lambda: classifier(n_models=2).fit(X, y),
-        lambda: classifier().partial_fit(X, y, classes=[0, 1]),
         lambda: SensorLSTMRegressor(**small).fit(X, y.astype(float)),
     ]
     kinds = [*5 * kinds, lambda: SensorLSTMClassifier(**small).fit(X, y)]  # which takes longest

@@ -54,7 +54,7 @@ def probe_fit(
     if report.origin is None or report.record is None:
         raise ArgumentError(
             "probe repeats a fit of this process, and this report has none: it is of a history"
-            " alone, of partial_fit, copied, saved or pickled. Fit in this process and take"
+            " alone, copied, saved or pickled. Fit in this process and take"
             " fluctuation_ of that estimator."
         )
     origin = report.origin

@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.exceptions import ConvergenceWarning
 
 from sensorseq.checks import check_integer
 from sensorseq.diagnosis.report import FluctuationReport
@@ -28,37 +27,23 @@ from sensorseq.estimator.report import (
 )
 from sensorseq.estimator.runner import FitOrigin, copied
 from sensorseq.estimator.sensors import fit_sensors
-from sensorseq.history import History, TrainingRecord
+from sensorseq.history import TrainingRecord
 from sensorseq.inspection.check_result import Diagnosis
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
 from sensorseq.inspection.training_check import check_training
 from sensorseq.io.prepared import read_sensor_windows, sensors_in
-from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.inputs import is_table
 from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.sensor_windows import are_sensors
 from sensorseq.training import TrainingResult
-from sensorseq.training.callbacks import NoProgress, notify
+from sensorseq.training.callbacks import NoProgress
 from sensorseq.training.data import FitData, Holdout
-from sensorseq.training.distributed import agree_on, current_ranks
-from sensorseq.training.labels import draw_entropy
-from sensorseq.training.network import continue_network
-from sensorseq.training.passes import PassResult, train_pass
+from sensorseq.training.distributed import current_ranks
 from sensorseq.training.side_by_side import train_jobs
 from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from sensorseq.training.targets import ClassTarget, FitTarget
-
-_OF_FIT = {  # arguments that `partial_fit` cannot use: the allowed value, and the alternative
-    "calibrate": (False, "calibrate with fit on validation windows"),
-    "checkpoint": (
-        None,
-        "pickle the estimator between calls instead; it includes the optimizer state",
-    ),
-    "n_models": (1, "train several estimators instead"),
-    "windows_per_epoch": (None, "give it the windows of one pass"),
-}
 
 
 class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # sklearn is untyped
@@ -184,8 +169,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
                 f"warm_start=True continues n_models={self.n_models} network(s), but the last"
                 f" fit kept {len(networks)}; {way_out}."
             )
-        # `_passes` is the state of an optimizer that this fit does not continue.
-        forgotten = ["_passes", "sensors_", "_fusion"]
+        forgotten = ["sensors_", "_fusion"]
         if not continues:  # the earlier fit is discarded even if this one fails
             forgotten += ["module_", "_head", "adaptation_", "patch_"]
         for name in forgotten:
@@ -199,7 +183,6 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         if is_table(given.get("X_val")):
             given = {**given, "X_val": self._read_table(given["X_val"], "X_val")}
         known = self._shape if setup.continues else None
-        holdout = Holdout(self.validation_fraction, setup.seeds.split, setup.config)
         data = FitData.read(
             X,
             y,
@@ -207,12 +190,12 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
             scale=self.scale,
             missing=self.missing,
             known=known,
-            holdout=None if setup.target.is_pass else holdout,
+            holdout=Holdout(self.validation_fraction, setup.seeds.split, setup.config),
             **given,
         )
         classifies = self._task == CLASSIFICATION
         self._learn_shape(data, continues=setup.continues, classifies=classifies)
-        found = self._check_parts(setup, data)
+        found = self._check_parts(data)
         if not setup.continues:  # otherwise keep the scaling with which the weights were learned
             self._learn_scaling(data)
         setup.target.learn_scale(data.train.target)
@@ -226,11 +209,10 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
                 warn_of_label_channels(data, self._channels)
         return replace(prepared, facts={**prepared.facts, "data_facts": found})
 
-    def _check_parts(self, setup: FitSetup, data: FitData) -> tuple[Finding, ...]:
+    def _check_parts(self, data: FitData) -> tuple[Finding, ...]:
         """Find samples shared by training and validation windows, and warn about them."""
         validation = data.validation
-        calibrates = getattr(self, "calibrate", False) and not setup.target.is_pass
-        if calibrates and validation is None:
+        if getattr(self, "calibrate", False) and validation is None:
             raise ArgumentError(
                 "calibrate=True needs validation windows, but there are none. Set"
                 " validation_fraction=0.2, give X_val, or set calibrate=False."
@@ -342,83 +324,6 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         X, y, groups, lengths : as in `fit`
         """
         return check_training(self, X, y, groups=groups, lengths=lengths)
-
-    # One pass over windows as they arrive (partial_fit).
-
-    def _learn_pass(self, target: FitTarget, X: Any, y: Any, **given: Any) -> None:
-        """Train for one pass over the windows; if that fails, leave the estimator unchanged."""
-        for name, (harmless, instead) in _OF_FIT.items():
-            if getattr(self, name, harmless) != harmless:
-                raise ArgumentError(
-                    f"{name}={getattr(self, name)!r} works in fit but not in partial_fit;"
-                    f" {instead}."
-                )
-        begins = not hasattr(self, "module_")
-        before = dict(self.__dict__)
-        try:
-            networks = () if begins else self.modules_
-            setup = FitSetup.of(self.get_params(deep=False), target, networks)
-            prepared = self._prepare(setup, X, y, given)
-            modules, results = self._run_pass(prepared, begins=begins)
-            result, is_finite = results[0], all(each.is_finite for each in results)
-            if not is_finite and begins:
-                raise DivergedError(
-                    "training diverged in its first pass: a loss or gradient is not finite. Lower"
-                    f" learning_rate (now {self.learning_rate!r}), or check `scale` (now"
-                    f" {self.scale!r})."
-                )
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
-        history = History([] if begins else self.history_)
-        history.append({"epoch": len(history) + 1} | result.row)
-        self.history_ = history
-        self.n_iter_ = self.best_epoch_ = len(history)
-        self.engine_ = result.engine
-        self._report_facts = prepared.facts
-        if is_finite:
-            self.best_score_ = result.row["loss"]
-            self.module_, *self._other_modules = modules
-            self._passes = [each.state for each in results]
-            if begins:
-                self._head, self.features_ = None, FeatureChoice(reason="partial_fit")
-                self.refitted_ = False
-            self._learn_probabilities(prepared, None)
-        else:
-            warn_caller(
-                f"training diverged in pass {len(history)}: a loss or gradient is not finite. The"
-                " weights from before this call are kept; see fluctuation_.",
-                ConvergenceWarning,
-            )
-        self._make_report()
-        ranks = current_ranks()
-        if ranks is None or ranks.is_first:
-            callbacks = (*self._progress().callbacks, *prepared.jobs[0].callbacks)
-            notify(callbacks, "on_epoch_end", self.module_, self.history_)
-
-    def _run_pass(
-        self, prepared: PreparedFit, *, begins: bool
-    ) -> tuple[list[LSTMLinear], list[PassResult]]:
-        """Train every network for a pass: one network, or after a fit those of its folds."""
-        modules = [prepared.module]
-        if not begins:
-            device = next(prepared.module.parameters()).device
-            parameters = self.get_params(deep=False)
-            modules += [
-                continue_network(module, parameters).to(device) for module in self.modules_[1:]
-            ]
-        states = [] if begins else getattr(self, "_passes", [])
-        if not states:
-            entropy = int(agree_on(draw_entropy(self.random_state)))
-            states = [{"entropy": entropy + member} for member in range(len(modules))]
-        job = prepared.jobs[0]
-        options = {"engine": self.engine, "refresh": job.refresh}
-        results = [
-            train_pass(module, job.train, job.config, state, **options)
-            for module, state in zip(modules, states, strict=True)
-        ]
-        return modules, results
 
     # After the fit
 

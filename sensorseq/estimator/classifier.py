@@ -23,7 +23,7 @@ from sensorseq.io.model_file import describe_labels
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.sensor_windows import SensorWindows
-from sensorseq.training.labels import check_classes, read_labels
+from sensorseq.training.labels import read_labels
 from sensorseq.training.stream import is_stored
 from sensorseq.training.targets import ClassTarget, FitTarget
 from sensorseq.windows import WindowSet
@@ -368,57 +368,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         missing: str = "error",
     ) -> None:
         store_arguments(self, locals())
-
-    def partial_fit(
-        self,
-        X: Any,
-        y: Any = None,
-        classes: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
-        *,
-        groups: ArrayLike | None = None,
-        lengths: ArrayLike | None = None,
-    ) -> Self:
-        """Train for one pass over a chunk of windows, at the full `learning_rate`.
-
-        Nothing is held out and there is no early stopping; schedule, warm-up and validation
-        arguments are ignored. The optimizer keeps its state from call to call, also through a
-        pickle. After `fit`, training continues from the weights that `fit` kept; calling `fit`
-        starts over. Each call adds one row to `history_`.
-
-        The scaling is fitted on the first chunk and then fixed, so that chunk should cover the
-        range of the signals. Alternatively, give a prepared file, which contains its scaling, or
-        scale the windows yourself and use ``scale=None``.
-
-        Parameters
-        ----------
-        X, y, sample_weight, groups, lengths : as in `fit`
-            Weights are used as given, without rescaling; `groups` are checked but not needed. If X
-            has a split, only ``"train"`` is used. The channels stay those of the first call.
-        classes : array of shape (n_classes,), optional
-            All labels that can occur. Required in the first call unless `fit` was called before;
-            in later calls the same labels or None.
-
-        Raises
-        ------
-        ArgumentError
-            If an argument works only in `fit` (calibrate, a named class_weight, checkpoint,
-            n_models), or if the optimizer or the engine differs from the previous call.
-        DivergedError
-            If the loss is not finite in the first call. In a later call a ConvergenceWarning is
-            issued, and the weights from before the call are kept.
-        """
-        if isinstance(self.class_weight, str):
-            raise ArgumentError(
-                f"class_weight={self.class_weight!r} needs the class counts of all windows, which"
-                " partial_fit does not know; give a dictionary of labels and factors, or"
-                " sample_weight."
-            )
-        known = check_classes(classes, self.classes_ if hasattr(self, "module_") else None)
-        target = ClassTarget(known, self.class_weight, is_pass=True)
-        given = {"sample_weight": sample_weight, "groups": groups, "lengths": lengths}
-        self._learn_pass(target, X, y, **given)
-        return self
 
     def decision_function(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the logits divided by `temperature_`; their softmax is `predict_proba`.

@@ -54,7 +54,6 @@ class FittedLSTM(WindowReader):
     n_iter_: int
     best_epoch_: int
     best_score_: float
-    _passes: list[dict[str, Any]]  # one for each network
     _other_modules: list[LSTMLinear]
     _other_histories: list[History]
     # rows and outputs of the held-out part, from before any refit

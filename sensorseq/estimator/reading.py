@@ -33,7 +33,6 @@ class WindowReader(WindowPredictor, BaseEstimator):  # type: ignore[misc]  # skl
     # Requested by default, because a user who passes them to a search or pipeline means this
     # estimator.
     __metadata_request__fit: ClassVar = {"groups": True, "lengths": True}
-    __metadata_request__partial_fit: ClassVar = {"groups": True, "lengths": True}
     __metadata_request__predict: ClassVar = {"lengths": True}
     __metadata_request__score: ClassVar = {"lengths": True}
 

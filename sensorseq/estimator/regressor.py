@@ -2,11 +2,10 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
@@ -165,42 +164,6 @@ class SensorLSTMRegressor(RegressorMixin, ValuePredictor, SensorLSTM):  # type: 
         random_state: Any = None,
     ) -> None:
         store_arguments(self, locals())
-
-    def partial_fit(
-        self,
-        X: Any,
-        y: Any = None,
-        sample_weight: ArrayLike | None = None,
-        *,
-        groups: ArrayLike | None = None,
-        lengths: ArrayLike | None = None,
-    ) -> Self:
-        """Train for one pass over a chunk of windows, see `SensorLSTMClassifier.partial_fit`.
-
-        The scaling of `X` and `y` is fitted on the first chunk and then fixed, so that chunk should
-        cover their range. Alternatively, scale them yourself and use ``scale=None`` and
-        ``target_scale=None``.
-
-        Parameters
-        ----------
-        X, y, sample_weight, groups, lengths : as in `SensorLSTMClassifier.partial_fit`
-            The number of channels and of values stays that of the first call.
-
-        Raises
-        ------
-        InputError
-            If the channels or the number of values differ from the first call.
-        ArgumentError
-            If an argument works only in `fit` (checkpoint, n_models), or if the optimizer or the
-            engine differs from the previous call.
-        DivergedError
-            If the loss is not finite in the first call. In a later call a ConvergenceWarning is
-            issued, and the weights from before the call are kept.
-        """
-        target = replace(self._make_target(continues=hasattr(self, "module_")), is_pass=True)
-        given = {"sample_weight": sample_weight, "groups": groups, "lengths": lengths}
-        self._learn_pass(target, X, y, **given)
-        return self
 
     score = SensorLSTM.score  # scikit-learn's `score` takes neither lengths nor a WindowSet
 

@@ -269,6 +269,6 @@ def _forget(model: Any) -> None:
     own, parameters = model.__dict__, model.get_params(deep=False)
     for name in [name for name in own if name.endswith("_") and name not in parameters]:
         del own[name]  # some are properties, too
-    for name in ("_head", "_known", "_ranges", "_held_out", "_passes", "_left_out", "_to_compare"):
+    for name in ("_head", "_known", "_ranges", "_held_out", "_left_out", "_to_compare"):
         own.pop(name, None)
     model.preparation_ = None

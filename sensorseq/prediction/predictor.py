@@ -229,7 +229,7 @@ class WindowPredictor:
 
         Notes
         -----
-        `fit` keeps the extremes of its windows, without the test part; `partial_fit` and `adapt`
+        `fit` keeps the extremes of its windows, without the test part; `adapt` and a warm start
         widen them. A window is outside if it exceeds the values by half of their range; the
         standard deviation by a factor of 10, or relative to other channels of 3; or the share of
         one of eight bands of the spectrum by a factor of 10. docs/validation.md states what this

@@ -147,15 +147,6 @@ class CallbackList:
             error.add_note(f"also: {self.error!r} {', '.join(self.error.__notes__)}")
 
 
-def notify(callbacks: Iterable[Any], hook: str, *arguments: Any) -> bool:
-    """Call a hook of every callback that has it; then raise the first error."""
-    called = CallbackList(callbacks)
-    ends = called.notify(hook, *arguments)
-    if called.error is not None:
-        raise called.error
-    return ends
-
-
 def find_best_epoch(history: Iterable[Mapping[str, Any]], config: TrainingConfig) -> int:
     """Return the epoch whose weights a training with this history keeps; 0 if there is none."""
     # Non-finite numbers mean that training diverged in this epoch.

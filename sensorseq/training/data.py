@@ -196,14 +196,13 @@ class FitData:
         lengths_val: Any = None,
         target: FitTarget,
         scale: str | None,
+        holdout: Holdout,
         known: WindowShape | None = None,
-        holdout: Holdout | None = None,
         missing: str = "error",
     ) -> "FitData":
         """Read, check and split the arguments of `fit`; the target learns from y.
 
         `scale` is the estimator's, and `known` describes its earlier windows if it continues.
-        Without `holdout` there is no validation, and only ``"train"`` of a stored split is used.
         """
         if are_sensors(X):
             raise InputError("X has several sensors, which `fit` alone takes; give those of one.")
@@ -231,7 +230,7 @@ class FitData:
         if stored is not None:
             takes_part &= stored != "test"
         class_index = target.learn(y, n_windows, takes_part)
-        if isinstance(target, ClassTarget) and not target.is_pass and known is None:
+        if isinstance(target, ClassTarget) and known is None:
             check_unlabeled(target.known[class_index], "y", labels_way_out=is_file)
         rows = np.flatnonzero(takes_part)
         windows = FitPart(
@@ -289,12 +288,9 @@ def check_channels_have_numbers(sequences: Sequences, name: str) -> None:
 
 
 def _split(
-    windows: FitPart, stored: NDArray[Any] | None, holdout: Holdout | None, *, is_given: bool
+    windows: FitPart, stored: NDArray[Any] | None, holdout: Holdout, *, is_given: bool
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
     """Return training rows (None: all) and validation rows, stored or drawn."""
-    train = None if stored is None else np.flatnonzero(stored == "train")
-    if holdout is None:
-        return train, None
     if is_given:
         if stored is not None and (stored == "validation").any():
             raise InputError(
@@ -304,8 +300,8 @@ def _split(
         return None, None
     fraction, seed, config = holdout
     if stored is not None:
-        validation = np.flatnonzero(stored == "validation")
-        if train is not None and not len(train):
+        train, validation = (np.flatnonzero(stored == part) for part in ("train", "validation"))
+        if not len(train):
             raise InputError("X has a split without a train part, so there is nothing to train on.")
     elif fraction == 0.0:
         return None, None

@@ -212,17 +212,13 @@ def window_weights(
     classes: NDArray[Any],
     class_weight: str | Mapping[Any, float] | None,
     sample_weight: NDArray[np.float64] | None,
-    *,
-    scaled: bool = True,
 ) -> NDArray[np.float64] | None:
-    """Return each window's factor in the loss; None without weights. Mean one if `scaled`."""
+    """Return each window's factor in the loss, with a mean of one; None without weights."""
     if class_weight is None and sample_weight is None:
         return None
     weight = np.ones(len(class_index)) if sample_weight is None else sample_weight.copy()
     if class_weight is not None:
         weight *= _class_weights(class_index, classes, class_weight)[class_index]
-    if not scaled:
-        return weight
     if not weight.any():
         raise InputError("class_weight and sample_weight give every window a weight of zero.")
     return mean_one(weight)

@@ -92,26 +92,6 @@ def read_known_labels(
     return np.searchsorted(classes, labels)
 
 
-def check_classes(classes: Any, known: NDArray[Any] | None) -> NDArray[Any]:
-    """Return the sorted classes of a `partial_fit`, given now or in earlier calls."""
-    if classes is None:
-        if known is None:
-            raise ArgumentError(
-                "the first call of partial_fit needs classes= with all labels that can occur, such"
-                " as classes=np.unique(all_labels)."
-            )
-        return known
-    given = np.unique(check_labels(np.asarray(classes), "classes"))
-    if known is not None and not np.array_equal(given, known):
-        raise ArgumentError(
-            f"classes={given.tolist()} differ from those of the first call, {known.tolist()}; leave"
-            " classes=None from the second call on, or start over with fit."
-        )
-    if given.ndim != 1 or len(given) < 2:
-        raise ArgumentError(f"classes={given.tolist()!r}; a classifier needs at least two.")
-    return given
-
-
 def _check_number_of_classes(n_classes: int, n_windows: int, name: str) -> None:
     """Raise if there are many classes, and most of them have only one window."""
     if n_classes > _FEW_CLASSES and 2 * n_classes > n_windows:

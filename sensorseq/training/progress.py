@@ -68,11 +68,8 @@ class ProgressReport(NoProgress, Callback):
         """Advance the bar, update the line, or write another line."""
         row = history[-1]
         epoch = int(row["epoch"])
-        network = next((known for known in self._networks if known.module is module), None)
+        network = next(known for known in self._networks if known.module is module)
         self._figures = "  ".join(_figures(row))
-        if network is None:  # during partial_fit
-            self._write(f"pass {epoch}  {self._figures}")
-            return
         before = self._done
         network.done = epoch
         self._recent.append(row.get("duration_s", 0.0))

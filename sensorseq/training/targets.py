@@ -20,7 +20,6 @@ class ClassTarget:
     task: ClassVar[str] = CLASSIFICATION
     classes: NDArray[Any] | None = None
     class_weight: str | Mapping[Any, float] | None = None
-    is_pass: bool = False  # set by partial_fit, to which all classes are known
 
     @property
     def known(self) -> NDArray[Any]:
@@ -35,9 +34,6 @@ class ClassTarget:
 
     def learn(self, y: Any, n_windows: int, takes_part: NDArray[np.bool_]) -> NDArray[Any]:
         """Learn the classes; return the class indices of the windows that take part."""
-        if self.is_pass:
-            what = "is not among the classes"
-            return read_known_labels(y, n_windows, "y", "X", self.known, what)[takes_part]
         labels, one_hot_classes = read_labels(y, n_windows, "y")
         present = np.unique(labels[takes_part])
         if len(present) < 2:
@@ -68,8 +64,7 @@ class ClassTarget:
         self, target: NDArray[Any], weight: NDArray[np.float64] | None
     ) -> NDArray[np.float64] | None:
         """Return the product of window and class weights."""
-        scaled = not self.is_pass
-        return window_weights(target, self.known, self.class_weight, weight, scaled=scaled)
+        return window_weights(target, self.known, self.class_weight, weight)
 
     def facts(self, train: NDArray[Any], validation: NDArray[Any] | None) -> dict[str, Any]:
         """Return the facts about the targets of both parts that the report needs."""
@@ -96,13 +91,12 @@ class ValueTarget:
     mean: NDArray[np.float64] | None = None
     sd: NDArray[np.float64] | None = None
     is_flat: bool = False
-    is_pass: bool = False
 
     def learn(self, y: Any, n_windows: int, takes_part: NDArray[np.bool_]) -> NDArray[Any]:
         """Learn the number of values; return those of the windows that take part."""
         values = check_values(y, n_windows, "y")
         columns = values.reshape(n_windows, -1)
-        if takes_part.sum() < (1 if self.is_pass and self.n_outputs else 2):
+        if takes_part.sum() < 2:
             raise InputError(
                 f"X has n_samples={int(takes_part.sum())} to train on; a regressor needs at least"
                 " two windows."
@@ -145,7 +139,7 @@ class ValueTarget:
         self, target: NDArray[Any], weight: NDArray[np.float64] | None
     ) -> NDArray[np.float64] | None:
         """Return the window weights."""
-        return weight if weight is None or self.is_pass else mean_one(weight)
+        return None if weight is None else mean_one(weight)
 
     def facts(self, train: NDArray[Any], validation: NDArray[Any] | None) -> dict[str, Any]:
         """Return the facts about the targets of both parts that the report needs."""

@@ -421,21 +421,6 @@ def test_the_networks_of_the_folds_are_kept_together(refit_jobs):
     np.testing.assert_allclose(clf.decision_function(NEW), parts[:, 1] - parts[:, 0], rtol=1e-5)
 
 
-@pytest.mark.usefixtures("lstm_is_used")
-@pytest.mark.trains
-def test_a_pass_trains_every_network_of_the_folds():
-    clf = small(features="summary").fit(X, Y, groups=GROUPS)
-    before = [module.state_dict() for module in clf.modules_]
-    for n_passes in (1, 2):
-        clf.partial_fit(X[:16], Y[:16])
-        assert len(clf.modules_) == N_FOLDS
-        assert [state["n_passes"] for state in clf._passes] == N_FOLDS * [n_passes]
-    for old, module in zip(before, clf.modules_, strict=True):
-        after = module.state_dict()
-        assert all(not torch.equal(old[name], after[name]) for name in old)
-    assert not torch.equal(clf.modules_[0].linear.weight, clf.modules_[1].linear.weight)
-
-
 @pytest.mark.trains
 @pytest.mark.parametrize("arguments", [{"refit": "all"}, {"n_models": 2}, {"features": None}])
 def test_networks_of_folds_are_kept_by_default_only(arguments):
@@ -692,20 +677,6 @@ def test_warm_start_keeps_the_head_and_validates_on_what_was_held_out():
     clf.fit(X, Y, groups=GROUPS)
     assert head_of(clf) is head
     assert weights(clf) != before
-
-
-@pytest.mark.trains
-def test_a_pass_keeps_the_head_and_a_first_pass_has_none():
-    clf = small(features="summary", refit="all").fit(X, Y, groups=GROUPS)
-    head, before = head_of(clf), weights(clf)
-    clf.partial_fit(X[:16], Y[:16])
-    assert head_of(clf) is head
-    assert weights(clf) != before
-    fresh = small(features="summary").partial_fit(X[:16], Y[:16], classes=[0, 1])
-    assert head_of(fresh) is None
-    assert fresh.features_.reason == "partial_fit"
-    again = pickle.loads(pickle.dumps(clf))
-    np.testing.assert_array_equal(again.predict_proba(NEW), clf.predict_proba(NEW))
 
 
 @pytest.mark.trains

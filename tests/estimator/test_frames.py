@@ -149,12 +149,11 @@ def test_another_fit_forgets_the_names():
 
 
 def test_further_fits_go_on_with_the_names():
-    learner, classes = classifier(early_stopping=False), np.unique(Y)
-    clf, plain = (clone(learner).partial_fit(X, Y, classes) for X in (frames(), ARRAYS))
-    clf.partial_fit(shuffled(frames()), Y)
-    assert weights(clf) == weights(plain.partial_fit(ARRAYS, Y))
+    clf, plain = (classifier(warm_start=True).fit(X, Y) for X in (frames(), ARRAYS))
+    clf.fit(shuffled(frames()), Y)
+    assert weights(clf) == weights(plain.fit(ARRAYS, Y))
     with pytest.raises(InputError, match=r"X\[0\] lacks the column 'gyro' of the model"):
-        clf.partial_fit([frame[NAMES[:2]] for frame in frames()], Y)
+        clf.fit([frame[NAMES[:2]] for frame in frames()], Y)
 
 
 def test_searches_and_cross_validation_take_frames():

@@ -205,10 +205,9 @@ def test_a_regressor_and_a_table_of_one_channel_know_their_ranges():
 
 def test_more_windows_widen_the_ranges():
     large = 1000 * NEW
-    clf = plain_classifier(**FAST)
-    clf.partial_fit(X, Y, classes=[0, 1])
+    clf = plain_classifier(**FAST, warm_start=True).fit(X, Y)
     assert clf.outside(large).mask.all()
-    clf.partial_fit(large, np.arange(60) % 2)
+    clf.fit(large, np.arange(60) % 2)
     assert not clf.outside(large).n_outside
     assert not clf.outside(NEW).n_outside
 

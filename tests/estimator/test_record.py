@@ -79,11 +79,6 @@ def test_a_regression_is_recorded():
     assert record.class_counts is None
 
 
-def test_passes_are_not_recorded():
-    classifier = make().fit(X, Y)
-    assert classifier.partial_fit(X, Y).fluctuation_.record is None
-
-
 def test_a_warm_start_has_the_record_of_its_own_fit():
     classifier = make(warm_start=True).fit(X, Y)
     first = classifier.fluctuation_.record

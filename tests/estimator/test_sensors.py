@@ -217,8 +217,6 @@ def test_an_estimator_may_be_fitted_on_one_sensor_and_on_several_in_turn():
     assert "sensors_" not in vars(model)
     assert model.fluctuation_.verdict
     np.testing.assert_array_equal(model.fit(X, y, groups=groups).predict_proba(X), both)
-    with pytest.raises(InputError, match="several sensors, which `fit` alone takes"):
-        model.partial_fit(X, y, classes=np.unique(y))
 
 
 @pytest.mark.parametrize(

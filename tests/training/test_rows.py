@@ -58,10 +58,6 @@ def test_a_table_of_simulated_samples_is_refused_and_the_way_out_is_one(drives):
     for given_as in (X, pd.DataFrame(X, columns=["current", "motor", "speed"])):
         with pytest.raises(InputError, match=words):
             plain_classifier(**settings).fit(given_as, y)
-        with pytest.raises(InputError, match=words):
-            plain_classifier(**settings, early_stopping=False).partial_fit(
-                given_as, y, np.unique(y)
-            )
     plain_classifier(**settings).fit(X[:, :, None], y, groups=np.arange(len(y)) // 100)
 
 

@@ -430,16 +430,6 @@ def test_a_streamed_fit_leaves_a_checkpoint_that_predicts(tmp_path, small_buffer
     assert loaded.predict_proba(path).tobytes() == fitted.predict_proba(path).tobytes()
 
 
-def test_a_file_larger_than_the_buffer_is_one_lot_of_partial_fit(tmp_path, streamed_orders):
-    path = write(tmp_path / "windows.h5", make_windows(lengths=True))
-    classes = ["gravel", "ice", "sand"]
-    with buffer_of(SMALL):
-        streamed = make().partial_fit(path, classes=classes).partial_fit(path)
-    held = make().partial_fit(path, classes=classes).partial_fit(path)
-    assert len(streamed_orders[0].cuts) > 3
-    assert outcome(streamed) == outcome(held)
-
-
 def test_rows_are_read_past_hdf5_with_the_same_bits_and_verified_once(tmp_path, monkeypatch):
     windows = make_windows()
     path = write(tmp_path / "windows.h5", windows)
