@@ -40,7 +40,6 @@ from sensorseq.sensor_windows import are_sensors
 from sensorseq.training import TrainingResult
 from sensorseq.training.callbacks import NoProgress
 from sensorseq.training.data import FitData, Holdout
-from sensorseq.training.distributed import current_ranks
 from sensorseq.training.side_by_side import train_jobs
 from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from sensorseq.training.targets import ClassTarget, FitTarget
@@ -331,8 +330,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         """Return the display of a fit's progress."""
         if not isinstance(self.verbose, bool):
             check_integer("verbose", self.verbose, 0)
-        ranks = current_ranks()
-        if not self.verbose or not (ranks is None or ranks.is_first):
+        if not self.verbose:
             return NoProgress()
         # Imports rich, so only if it is shown.
         from sensorseq.training.progress import ProgressReport

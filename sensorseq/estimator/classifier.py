@@ -197,8 +197,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         `features_` says which and why. The LSTM joins them only where it lowers it by more than
         the standard error. With `refit`, or nothing held out, windows are left out in three folds,
         which trains the network two or three more times unless it added too little in the first;
-        otherwise the validation part serves. None is the LSTM alone. Streamed windows and training
-        in several processes have none with ``"auto"``.
+        otherwise the validation part serves. None is the LSTM alone. Streamed windows have none
+        with ``"auto"``.
     refit : "auto", "all" or None, default="auto"
         How the model learns from the held-out windows too, when the curve, the report and the
         probabilities are known. ``"auto"``, for up to 20,000 windows and unless `warm_start` is on:

@@ -16,7 +16,6 @@ from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.callbacks import NoProgress, check_callbacks
 from sensorseq.training.config import count_epochs
 from sensorseq.training.data import FitData, WindowFormat
-from sensorseq.training.distributed import agree_on, current_ranks, own_device
 from sensorseq.training.engine import TrainingJob, steps_of_epoch
 from sensorseq.training.labels import draw_entropy
 from sensorseq.training.network import continue_network, make_network
@@ -41,7 +40,7 @@ class Seeds(NamedTuple):
         """Return seeds for a new fit, or for a repeated one."""
         entropy = replayed
         if entropy is None:
-            entropy = agree_on(draw_entropy(parameters["random_state"]))
+            entropy = draw_entropy(parameters["random_state"])
         # in this order, the first of several members has the seeds of a single one
         split, *streams = np.random.SeedSequence(entropy).spawn(1 + 2 * parameters["n_models"])
         return cls(split, list(zip(streams[::2], streams[1::2], strict=True)), entropy)
@@ -208,7 +207,7 @@ def _training_device(parameters: Mapping[str, Any]) -> torch.device:
     device, engine = parameters["device"], parameters["engine"]
     # the native engine only runs on the CPU, so "auto" follows it
     wanted = "cpu" if (device, engine) == ("auto", "native") else device
-    if check_device(wanted) != "cpu" and current_ranks() is None:
+    if check_device(wanted) != "cpu":
         check_before_fit(wanted)
     dtype: torch.dtype = getattr(torch, parameters["dtype"])
-    return own_device(resolve_device(wanted, hidden_size=parameters["hidden_size"], dtype=dtype))
+    return resolve_device(wanted, hidden_size=parameters["hidden_size"], dtype=dtype)

@@ -35,7 +35,6 @@ from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.batches import center_windows
 from sensorseq.training.callbacks import NoProgress
 from sensorseq.training.data import FitPart
-from sensorseq.training.distributed import current_ranks
 from sensorseq.training.engine import TrainingJob, is_second_interrupt, steps_of_epoch
 from sensorseq.training.inference import ModuleNetwork
 from sensorseq.training.network import make_network
@@ -200,8 +199,8 @@ def plan_refit(setup: FitSetup, prepared: PreparedFit) -> Refit | FeatureChoice:
     """Plan what follows the fit on the training part, or return why nothing does."""
     train, validation = prepared.data.train, prepared.data.validation
     features, refit = setup.parameters.get("features"), setup.parameters.get("refit")
-    obstacle = _obstacle(prepared, train)
-    if obstacle is not None:
+    if not isinstance(prepared.jobs[0].train, TrainingData) or is_stored(train.sequences):
+        obstacle = "the windows are streamed from their file"
         for name, value in {"features": features, "refit": refit}.items():
             if value is not None and value != "auto":
                 raise ArgumentError(f"{name}={value!r} is not possible: {obstacle}. Use None.")
@@ -248,13 +247,6 @@ def plan_refit(setup: FitSetup, prepared: PreparedFit) -> Refit | FeatureChoice:
     is_covered = len(plan.folds) == N_FOLDS and len(prepared.jobs) == 1
     plan.keeps_folds = refits and refit == "auto" and is_covered and plan.features is not None
     return plan
-
-
-def _obstacle(prepared: PreparedFit, train: FitPart) -> str | None:
-    """Return why nothing can follow the fit, or None."""
-    if not isinstance(prepared.jobs[0].train, TrainingData) or is_stored(train.sequences):
-        return "the windows are streamed from their file"
-    return None if current_ranks() is None else "several processes train together"
 
 
 def _shares(

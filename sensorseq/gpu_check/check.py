@@ -43,8 +43,7 @@ def check_gpu(*, on_result: Callable[[Result], object] | None = None) -> list[Re
 def check_before_fit(device: str) -> None:
     """Check the kernels before the first fit on a GPU; warn about failures, but never raise.
 
-    It does nothing unless SENSORSEQ_CUDA_KERNELS is ``auto`` and this GPU has no verdict. Do not
-    call it if several processes train together, because they would not wait for each other.
+    It does nothing unless SENSORSEQ_CUDA_KERNELS is ``auto`` and this GPU has no verdict.
     """
     if device == "cpu" or cuda_kernels.switch() != cuda_kernels.AUTO:
         return

@@ -13,7 +13,6 @@ from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
 from sensorseq.training.batches import Rows, TrainingData
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.distributed import Ranks, SharedDropout
 from sensorseq.training.inputs import crop_tensor
 from sensorseq.training.losses import Objective
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
@@ -27,8 +26,7 @@ Noted = list[tuple[Tensor, Tensor]]
 class AutogradSteps:
     """Runs the steps of a training: its optimizer, average of weights, and dropout.
 
-    On a CPU, dropout masks equal those of the native engine. With `ranks`, this process computes
-    its share of every batch.
+    On a CPU, dropout masks equal those of the native engine.
     """
 
     def __init__(
@@ -37,9 +35,8 @@ class AutogradSteps:
         config: TrainingConfig,
         objective: Objective,
         seed: int,
-        ranks: Ranks | None = None,
     ) -> None:
-        self._module, self._config, self._objective, self._ranks = module, config, objective, ranks
+        self._module, self._config, self._objective = module, config, objective
         self._parameters = list(module.parameters())
         self._device = self._parameters[0].device
         self.optimizer = make_optimizer(self._parameters, config)
@@ -48,7 +45,7 @@ class AutogradSteps:
         self._masks: CounterDropout | None = None
         if isinstance(module, LSTMLinear) and self._device.type == "cpu":
             # torch's own masks are faster, mostly on a GPU, but no other engine can reproduce them
-            self._masks = CounterDropout(seed) if ranks is None else SharedDropout(seed, ranks)
+            self._masks = CounterDropout(seed)
             module.dropout_source = self._masks
 
     def averaged_weights(self) -> AbstractContextManager[None]:
@@ -93,30 +90,16 @@ class AutogradSteps:
         return torch.stack([loss.detach() * len(rows), score.to(loss.dtype), norm])
 
     def _backward(self, batch: TrainingData, noted: Noted | None) -> tuple[Tensor, Tensor]:
-        """Compute a batch's gradients; return this process's part of the summed loss and score."""
-        n_windows, l1, ranks = len(batch), self._config.l1, self._ranks
-        if ranks is not None:
-            batch, l1 = ranks.share(batch), l1 / ranks.world
-            if isinstance(self._masks, SharedDropout):
-                self._masks.n_windows = n_windows
-            if not len(batch):  # there are fewer windows than processes
-                nothing = torch.zeros((), dtype=self._parameters[0].dtype, device=self._device)
-                if l1:
-                    (l1 * l1_penalty(self._module)).backward()
-                ranks.sum_gradients(self._parameters)
-                return nothing, nothing
+        """Compute a batch's gradients; return its mean loss and summed score."""
+        l1 = self._config.l1
         outputs = self._module(batch.X, batch.lengths)
         losses = _weigh(self._objective.losses(outputs, batch.target), batch.weight)
         # divide by windows, not by weights, so that batches stay unbiased
         loss = losses.mean()
         if noted is not None:
             noted.append((losses.detach(), outputs.detach()))
-        if ranks is not None:
-            loss = loss * (len(batch) / n_windows)
         penalized = loss + l1 * l1_penalty(self._module) if l1 else loss
         penalized.backward()
-        if ranks is not None:
-            ranks.sum_gradients(self._parameters)
         return loss, self._objective.scores(outputs, batch.target).sum()
 
     def state_dict(self) -> dict[str, Any]:

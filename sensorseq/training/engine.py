@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sensorseq.errors import ArgumentError, EnvironmentProblemError
+from sensorseq.errors import ArgumentError
 from sensorseq.history import History, TrainingRecord
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import StepStatistics
@@ -26,7 +26,6 @@ from sensorseq.training.config import (
     choose_engine,
     count_epochs,
 )
-from sensorseq.training.distributed import Ranks, current_ranks
 from sensorseq.training.evaluation import evaluate
 from sensorseq.training.losses import Objective
 from sensorseq.training.native import NativeEpochs, gap_of, join_steps, summarize_epochs
@@ -186,37 +185,28 @@ class TrainingJob:
 
     def choose_engine(self) -> EngineChoice:
         """Return the engine for the configuration; raise an `ArgumentError` if there is none."""
-        config, ranks = self.config, current_ranks()
+        config = self.config
         needs_validation = config.early_stopping and config.monitor.startswith("val_")
         if needs_validation and self.validation is None:
             raise ArgumentError(
                 f"early_stopping=True with monitor={config.monitor!r} needs a validation part:"
                 " set validation_fraction above 0, give X_val, or set early_stopping=False."
             )
-        if ranks is None:
-            return choose_engine(self.engine, gap_of(self.module, config, self.train))
-        return choose_engine(self.engine, f"it trains in one process, but there are {ranks.world}")
+        return choose_engine(self.engine, gap_of(self.module, config, self.train))
 
     def run(self) -> TrainingResult:
         """Train this job alone; an error from a callback is stored in the result."""
         module, config = self.module, self.config
         choice = self.choose_engine()
-        ranks = current_ranks()
-        if ranks is not None:
-            ranks.begin(module, config, self.train, self.validation)
         device = next(module.parameters()).device
         seeds = self.seed.spawn(3)
         with (
             isolated_torch_rng(integer_seed(seeds[2]), device),
             deterministic_algorithms(config.deterministic, device),
         ):
-            run = TrainingRun(self, seeds, choice, ranks)
+            run = TrainingRun(self, seeds, choice)
             Training([run]).train()
-        if ranks is not None:
-            ranks.wait()  # wait until the first has written files that the others may read
         assert run.result is not None
-        if run.result.ended_by == "callback_failed" and run.result.error is None:
-            raise EnvironmentProblemError("a callback failed in rank 0; see its own message.")
         return run.result
 
 
@@ -242,7 +232,6 @@ class TrainingRun:
         job: TrainingJob,
         seeds: Sequence[np.random.SeedSequence],
         choice: EngineChoice,
-        ranks: Ranks | None = None,
         *,
         is_alone: bool = True,
     ) -> None:
@@ -275,7 +264,7 @@ class TrainingRun:
             optimizer_options(config)
         self.crop_rng = np.random.default_rng(crop_seed)
         self.dropout_seed = integer_seed(dropout_seed)
-        self.choice, self.ranks, self.is_alone = choice, ranks, is_alone
+        self.choice, self.is_alone = choice, is_alone
         self.refresh = job.refresh
         self.start = job.start
         self.n_steps = 0
@@ -283,7 +272,7 @@ class TrainingRun:
         self.schedule = Schedule(config, n_batches)
         self.best = BestEpoch(config, has_validation=self.validation is not None)
         self.history = History()
-        self.callbacks = CallbackList(job.callbacks if ranks is None or ranks.is_first else ())
+        self.callbacks = CallbackList(job.callbacks)
         self.weights = ModuleWeights(self.module)
         self.native: NativeEpochs | None = None
         self.autograd: AutogradSteps | None = None
@@ -308,14 +297,13 @@ class TrainingRun:
                 self.objective,
                 self.device,
                 is_alone=self.is_alone,
-                is_shared=self.ranks is not None,
             )
 
     def use_autograd(self) -> AutogradSteps:
         """Return the autograd stepper, created on first use."""
         if self.autograd is None:
             self.autograd = AutogradSteps(
-                self.module, self.config, self.objective, self.dropout_seed, self.ranks
+                self.module, self.config, self.objective, self.dropout_seed
             )
             if self.start is not None:
                 self.start.load_optimizer(self.autograd.optimizer, self.autograd.average)
@@ -375,8 +363,7 @@ class TrainingRun:
         if not _is_finite(row):
             return "diverged"
         self.schedule.end_epoch(improved=self.best.update(row, self.weights))
-        is_asked_to = self.notify("on_epoch_end", self.history)
-        if is_asked_to if self.ranks is None else self.ranks.any(is_asked_to):
+        if self.notify("on_epoch_end", self.history):
             return "callback" if self.callbacks.error is None else "callback_failed"
         return self.ended_by()
 
@@ -439,19 +426,16 @@ class TrainingRun:
         with closing(self.train.passes(self.batches)) as passes:
             for data, batches in passes:
                 first, rates = self.n_steps, self.draw_rates(len(batches))
-                noted = None if self.recorder is None or self.ranks is not None else Noted()
-                how = self.schedule, self.crop_rng, noted
+                noted = Noted()
+                how = self.schedule, self.crop_rng, None if self.recorder is None else noted
                 taken = [autograd.take(data, own, first + i, *how) for i, own in enumerate(batches)]
                 if self.recorder is not None:
                     of_steps = torch.stack(taken).double().cpu().numpy()
-                    self.recorder.note_outputs(data, batches, rates, of_steps, noted or ())
+                    self.recorder.note_outputs(data, batches, rates, of_steps, noted)
                 steps += taken
         self.module.eval()
         # Read once per epoch, because each read from a GPU waits for all its work.
-        totals = torch.stack(steps).double().sum(dim=0)
-        if self.ranks is not None:  # all ranks have the same norm
-            self.ranks.sum(totals[:2])
-        loss, score, norm = totals.tolist()
+        loss, score, norm = torch.stack(steps).double().sum(dim=0).tolist()
         n_windows = self.batches.n_windows
         return {
             **self.objective.name_columns(loss / n_windows, score / n_windows),
@@ -474,7 +458,6 @@ class TrainingRun:
             self.module,
             self.validation,
             self.validation_objective,
-            self.ranks,
             (lambda of_batch: outputs.append(of_batch[0])) if follows else None,
         )
         if recorder is not None and follows:
@@ -549,8 +532,7 @@ class Training:
             try:
                 yield
             except KeyboardInterrupt:
-                # an interrupt may reach the processes in different epochs
-                has_best = all(run.best.epoch and run.ranks is None for run in self.runs)
+                has_best = all(run.best.epoch for run in self.runs)
                 lacks_result = any(run.has_ended and run.result is None for run in self.runs)
                 if not has_best or lacks_result or is_second_interrupt():
                     raise
@@ -564,10 +546,7 @@ class Training:
 
     def _end_failed(self) -> None:
         for run in self.runs:
-            failed = run.callbacks.error is not None
-            if run.ranks is not None:  # callbacks run only in the first process
-                failed = run.ranks.any(failed)
-            if failed:
+            if run.callbacks.error is not None:
                 self.finish(run, "callback_failed")
         self.leave_ended()
 

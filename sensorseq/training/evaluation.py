@@ -12,7 +12,6 @@ from torch.nn import functional
 from sensorseq.ops import lstm, lstm_linear, reference
 from sensorseq.ops.train_epoch import Network
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
-from sensorseq.training.distributed import Ranks
 from sensorseq.training.losses import Objective
 from sensorseq.training.stream import StreamedData
 
@@ -22,7 +21,6 @@ def evaluate(
     module: nn.Module,
     data: TrainingData | StreamedData,
     objective: Objective,
-    ranks: Ranks | None = None,
     keep: Callable[[Tensor], Any] | None = None,
 ) -> tuple[float, float]:
     """Return the unweighted mean loss and the score of `data`, in evaluation mode.
@@ -35,7 +33,7 @@ def evaluate(
         The windows.
     objective : Objective
         Loss and score.
-    ranks, keep
+    keep
         As in `evaluate_models`.
     """
     device = next(module.parameters()).device
@@ -45,7 +43,7 @@ def evaluate(
         outputs: Tensor = module(batch.X, batch.lengths)
         return outputs[None]
 
-    return evaluate_models(forward, data, objective, device, ranks, keep)[0]
+    return evaluate_models(forward, data, objective, device, keep)[0]
 
 
 @torch.no_grad()
@@ -54,22 +52,17 @@ def evaluate_models(
     data: TrainingData | StreamedData,
     objective: Objective,
     device: torch.device,
-    ranks: Ranks | None = None,
     keep: Callable[[Tensor], Any] | None = None,
 ) -> list[tuple[float, float]]:
     """Return the unweighted mean loss and the score on `data` of M models on `device`.
 
-    `forward` returns the outputs (M, n, K) of a batch. With `ranks`, each process evaluates its
-    share of the batches. `keep` is called in order with the outputs of each batch evaluated here.
+    `forward` returns the outputs (M, n, K) of a batch. `keep` is called in order with the outputs
+    of each batch.
     """
     totals = torch.zeros((1, 2), dtype=torch.float64)
-    number = -1
     with closing(data.blocks()) as blocks:
         for block in blocks:
             for rows in torch.arange(len(block)).split(EVALUATION_BATCH):
-                number += 1
-                if ranks is not None and number % ranks.world != ranks.rank:
-                    continue
                 is_all_there = len(rows) == len(block) and block.X.device == device
                 batch = block if is_all_there else block.take(rows, device)
                 outputs = forward(batch)
@@ -77,8 +70,6 @@ def evaluate_models(
                     keep(outputs)
                 target = batch.target.expand(len(outputs), *batch.target.shape)
                 totals = totals + judge(outputs, target, [len(batch)] * len(outputs), objective)
-    if ranks is not None:
-        ranks.sum(totals)
     return [(mean_loss, score) for mean_loss, score in (totals / len(data)).tolist()]
 
 

@@ -3,12 +3,11 @@
 import os
 import random
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sensorseq.ops.train_epoch import dropout_mask
@@ -85,12 +84,8 @@ class CounterDropout:
 
     def __call__(self, values: Tensor, probability: float, site: int) -> Tensor:
         """Return `values` times the mask of `site` in this step."""
-        mask = self.mask(values.shape, probability, site)
+        mask = dropout_mask(self._seed, self.step, site, values.shape, probability)
         return values * torch.from_numpy(mask).to(values)
-
-    def mask(self, shape: Sequence[int], probability: float, site: int) -> NDArray[np.float64]:
-        """Return the factors of `site` in this step."""
-        return dropout_mask(self._seed, self.step, site, shape, probability)
 
 
 @contextmanager

@@ -68,8 +68,6 @@ class Recorder:
     possible in every run, and are then empty or NaN:
 
     - Windows streamed from their file: no fixed subset, `averaged_loss` or `train_margin`.
-    - Several processes: of the steps no loss, variance or accuracy, of which each process has its
-      part; no `train_margin` and no validation windows.
     - A custom loss: no fixed subset. A given `fixed` subset has no `fixed_rows`.
     - Regression: no `class_counts`, no margins, no followed windows; `fixed_accuracy` and the
       `accuracy` of a step are R2.
@@ -94,23 +92,17 @@ class Recorder:
         device: torch.device,
         *,
         is_alone: bool,
-        is_shared: bool,
     ) -> None:
-        """Choose what to record of a run that is about to start.
-
-        The arguments say whether it trains alone or with other runs, in one or several processes.
-        """
+        """Choose what to record of a run that is about to start, alone or with other runs."""
         self._keeps_snapshots &= is_alone
         self._objective = objective
         self._snapshot_every = max(1, math.ceil(config.n_epochs / SNAPSHOT_SHARE))
         self._first_snapshot: list[Snapshot] = []
         self._snapshots: deque[Snapshot] = deque(maxlen=N_SNAPSHOTS)
         self._n_classes = config.n_outputs if config.task == CLASSIFICATION else 0
-        self.notes_margins = bool(
-            self._n_classes and not is_shared and isinstance(train, TrainingData)
-        )
+        self.notes_margins = bool(self._n_classes and isinstance(train, TrainingData))
         self._train = _Followed(train.target if self.notes_margins else None)
-        follows = self._n_classes and not is_shared and validation is not None
+        follows = self._n_classes and validation is not None
         self._val = _Followed(validation.target if follows and validation else None)
         self._fixed_rows = np.zeros(0, np.int64)
         # A custom loss may count calls or draw random numbers, so it gets no additional calls.
@@ -167,24 +159,22 @@ class Recorder:
         """Record steps taken by autograd.
 
         `totals` (S, 3): loss and scores of each step, summed over its windows, and its gradient
-        norm. `noted` has the losses, (n,) or (), and outputs (n, K) of each step's windows; it is
-        empty if several processes share a batch.
+        norm. `noted` has the losses, (n,) or (), and outputs (n, K) of each step's windows.
         """
         sizes = np.array([len(rows) for rows in batches])
         values = np.full((len(batches), len(STATISTIC_COLUMNS)), np.nan)
         column = STATISTIC_COLUMNS.index
         values[:, column("grad_norm")] = totals[:, 2]
+        values[:, column("loss")] = totals[:, 0] / sizes
+        values[:, column("accuracy")] = totals[:, 1] / sizes
+        losses, outputs = zip(*noted, strict=True)
+        if all(of_step.ndim for of_step in losses):
+            each = torch.cat(losses).double().cpu().numpy()
+            values[:, column("loss_variance")] = _variances(each, sizes)
         margins = None
-        if noted:
-            losses, outputs = zip(*noted, strict=True)
-            values[:, column("loss")] = totals[:, 0] / sizes
-            values[:, column("accuracy")] = totals[:, 1] / sizes
-            if all(of_step.ndim for of_step in losses):
-                each = torch.cat(losses).double().cpu().numpy()
-                values[:, column("loss_variance")] = _variances(each, sizes)
-            if self.notes_margins:
-                every = torch.cat(outputs).cpu().numpy()
-                margins = margins_of(every, self._classes_of(data)[np.concatenate(batches)])
+        if self.notes_margins:
+            every = torch.cat(outputs).cpu().numpy()
+            margins = margins_of(every, self._classes_of(data)[np.concatenate(batches)])
         self._note(data, batches, rates, values, margins)
 
     def _note(

@@ -12,7 +12,6 @@ from sensorseq.prediction.inputs import Sequences
 from sensorseq.prediction.patches import count_steps
 from sensorseq.training.batches import RESIDENT_BYTES
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.distributed import current_ranks
 from sensorseq.training.patches import make_patch
 from sensorseq.training.stream import is_stored
 
@@ -52,9 +51,7 @@ def check_training_memory(
     n_weights = 4 * hidden * n_directions * (n_inputs + n_layers * (hidden + 2))
     n_weights += n_outputs * (pooled_size(parameters["pooling"], hidden, n_directions) + 1)
     copies = n_models + 1 + _OF_OPTIMIZER.get(config.optimizer, 0)  # plus gradients
-    ranks = current_ranks()
     batch = min(config.batch_size or n_windows, n_windows)
-    batch = -(-batch // (1 if ranks is None else ranks.world))
     is_elsewhere = device.type != "cpu" and n_windows * of_window > RESIDENT_BYTES
     is_streamed = is_elsewhere or (train is not None and is_stored(train))
     n_steps = count_steps(n_steps, make_patch(parameters.get("patch"), n_steps, n_channels))

@@ -1,17 +1,28 @@
-"""Every block of docs/nn.md runs, one after another, and does what the page says of it."""
+"""Every block of docs/nn.md runs, and does what the page says of it."""
 
+import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
 from checkout import code_in
+from commands import run_process
+
+from sensorseq import ChannelScaler
+from sensorseq.io.prepared import write_windows
+from sensorseq.nn import LSTMLinear
+from sensorseq.windows import WindowSet
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "nn.md"
+BLOCKS = code_in(PAGE.read_text("utf-8"))
+(DISTRIBUTED,) = (block for block in BLOCKS if block.startswith("# train.py"))
 
 
 def test_the_page_runs_as_it_stands():
     torch.manual_seed(0)
     names = {}
-    blocks = code_in(PAGE.read_text("utf-8"))
+    blocks = [block for block in BLOCKS if block != DISTRIBUTED]
     assert len(blocks) == 4
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)
@@ -20,3 +31,32 @@ def test_the_page_runs_as_it_stands():
     (found,) = names["find_lstms"](names["model"])
     assert f"[{found}]" in blocks[-1]
     assert names["model"](names["x"]).shape == (8, 100, 5)
+
+
+@pytest.mark.long
+def test_two_processes_train_what_one_trains_on_the_joint_batches(in_tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.arange(101) % 3
+    X = (rng.normal(size=(101, 12, 2)) + 0.5 * y[:, None, None]).astype(np.float32)
+    write_windows("terrain.h5", WindowSet(X, y=y, split=np.full(101, "train")))
+    script = DISTRIBUTED.replace("range(20)", "range(3)")
+    assert script != DISTRIBUTED
+    Path("train.py").write_text(script, "utf-8")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    done = run_process(*command, "2", "train.py", cwd=in_tmp_path, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+
+    data, target = torch.from_numpy(ChannelScaler().fit_transform(X)), torch.from_numpy(y)
+    torch.manual_seed(0)
+    alone = LSTMLinear(2, 64, 3, pooling="meanmax")
+    optimizer = torch.optim.Adam(alone.parameters(), lr=1e-3)
+    for epoch in range(3):
+        order = torch.randperm(len(y), generator=torch.Generator().manual_seed(epoch))
+        for rows in order[:96].split(32):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(alone(data[rows]), target[rows]).backward()
+            torch.nn.utils.clip_grad_norm_(alone.parameters(), 1.0)
+            optimizer.step()
+    together = torch.load("lstm.pt")
+    for name, weights in alone.state_dict().items():
+        torch.testing.assert_close(together[name], weights, rtol=1e-5, atol=1e-5)

@@ -230,14 +230,11 @@ def test_an_operator_starts_no_check(hopper, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("device", "ranks", "asked"),
-    [("cuda", None, ["cuda"]), ("auto", None, ["auto"]), ("cpu", None, []), ("auto", "two", [])],
+    ("device", "asked"), [("cuda", ["cuda"]), ("auto", ["auto"]), ("cpu", [])]
 )
-def test_a_fit_alone_on_a_gpu_asks_for_the_check(monkeypatch, device, ranks, asked):
+def test_a_fit_on_a_gpu_asks_for_the_check(monkeypatch, device, asked):
     devices = []
     monkeypatch.setattr(fitting, "check_before_fit", devices.append)
-    monkeypatch.setattr(fitting, "current_ranks", lambda: ranks)
-    monkeypatch.setattr(fitting, "own_device", lambda device: device)
     monkeypatch.setattr(fitting, "resolve_device", lambda device, **of_network: torch.device("cpu"))
     parameters = SensorLSTMClassifier(device=device).get_params()
     fitting.FitSetup.of(parameters, ClassTarget())
