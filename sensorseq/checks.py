@@ -1,16 +1,14 @@
-"""Checks of arguments, windows, stored states and free memory.
+"""Checks of arguments, windows and stored states.
 
 Each returns the checked value, or raises an error that names it.
 """
 
 import math
 import numbers
-import os
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Optional, Union, overload
+from typing import Any, NoReturn, Union, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -132,7 +130,6 @@ def check_signal(signal: ArrayLike) -> NDArray[np.floating]:
         raise SignalError(f"signal has dtype {values.dtype}; it must hold real numbers.")
     if not values.shape[1]:
         raise SignalError("signal has no channels.")
-    check_array_size("signal", values)
     return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
 
 
@@ -232,7 +229,6 @@ def as_windows(X: ArrayLike) -> NDArray[np.floating]:
         )
     if windows.dtype.kind not in "fiub":
         raise SignalError(f"X has dtype {windows.dtype}; it must hold real numbers.")
-    check_array_size("X", windows)
     return windows if windows.dtype in (np.float32, np.float64) else windows.astype(np.float64)
 
 
@@ -419,105 +415,7 @@ def samples_of(
     return count
 
 
-Available = Callable[[], Optional[int]]
 _MOST_SHRUNK, _HARMLESS_BYTES = 100, 1 << 27  # limits for compressed recordings
-SMALL_BYTES = 1 << 24  # below this, querying the free memory (0.1 ms) is not worthwhile
-
-
-def available_bytes() -> int | None:
-    """Return the bytes of memory that this process can still allocate; None if unknown.
-
-    This is the smallest of three: what the system has available, swap included; what its control
-    groups (v1 or v2) leave; and what ``ulimit -v`` leaves. The file cache counts as available.
-    """
-    system = _table(Path("/proc/meminfo"))
-    if "MemAvailable:" not in system:
-        try:
-            return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (AttributeError, OSError, ValueError):  # sysconf is missing on some systems
-            return None
-    left = [1024 * system["MemAvailable:"], *_left_in_groups()]
-    return min([min(left) + 1024 * system.get("SwapFree:", 0), *_left_of_address_space()])
-
-
-def _table(path: Path) -> dict[str, int]:
-    """Return the names and whole numbers in a file; a number without a name gets ""."""
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return {}
-    rows = [["", *line.removesuffix(" kB").split()][-2:] for line in lines if line.strip()]
-    return {name: int(number) for name, number in rows if number.isdigit()}
-
-
-def _left_in_groups(
-    proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/cgroup")
-) -> Iterator[int]:
-    """Yield the bytes left in each control group that limits this process's memory."""
-    try:
-        lines = (proc / "cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        number, controllers, name = line.split(":", 2)
-        base, kind, files = root, "", ("memory.max", "memory.current")
-        if "memory" in controllers.split(","):  # cgroup v1
-            base, kind = root / "memory", "total_"
-            files = ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        elif number != "0":
-            continue
-        here = base / name.lstrip("/")
-        for folder in (here, *here.parents):  # inside a container only the last of these exists
-            if not folder.is_relative_to(base):
-                break
-            most, used = (_table(folder / file).get("") for file in files)
-            if most is not None and used is not None:
-                of_files = _table(folder / "memory.stat")
-                kept = (of_files.get(f"{kind}{use}_file", 0) for use in ("inactive", "active"))
-                yield most - used + sum(kept)
-
-
-def _left_of_address_space() -> list[int]:
-    try:
-        import resource  # missing on Windows
-
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-    except (ImportError, OSError, ValueError):
-        return []
-    return [] if limit == resource.RLIM_INFINITY else [limit - pages * resource.getpagesize()]
-
-
-def check_memory(
-    subject: str,
-    parts: Mapping[str, int],
-    way_out: str,
-    *,
-    available: Available | None = None,
-    error: type[InputError] = ArgumentError,
-    folder: Path | None = None,
-) -> None:
-    """Raise an error if `parts`, bytes by purpose, need more than is available.
-
-    Only what is certain to be allocated belongs in `parts`. The message begins with `subject`, such
-    as ``"hidden_size=64"``, and ends with `way_out`, such as ``"a smaller hidden_size"``. With
-    `folder`, the limit is the free space on its disk.
-    """
-    total = sum(parts.values())
-    if total <= SMALL_BYTES:
-        return
-    if folder is None:
-        there, place = (available or available_bytes)(), "memory"
-    else:
-        there, place = shutil.disk_usage(folder).free, f"disk space in {folder}"
-    if there is None or total <= there:
-        return
-    named = [name for name, n_bytes in parts.items() if 10 * n_bytes >= total]
-    listed = " and ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
-    raise error(
-        f"{subject} needs {_human(total)} of {place} for {listed}, {_human(max(0, there))} are"
-        f" available: choose {way_out}."
-    )
 
 
 def check_unpacked(path: Path, n_bytes: int, stored_bytes: int) -> None:
@@ -527,20 +425,6 @@ def check_unpacked(path: Path, n_bytes: int, stored_bytes: int) -> None:
             f"{path}: unpacks to {_human(n_bytes)} or more, which no measurement does: it is"
             " damaged, or made to fill the memory. If it is right, store it without compression."
         )
-
-
-def check_array_size(name: str, array: NDArray[Any], of_value: int = 1) -> None:
-    """Raise if a dense float copy plus `of_value` bytes per value needs too much memory.
-
-    The array itself may be larger than memory: a broadcast view, or a memory-mapped file.
-    """
-    if array.size < SMALL_BYTES // 32:  # return fast in most calls, some of which take microseconds
-        return
-    is_dense = array.flags.c_contiguous and array.dtype in (np.float32, np.float64)
-    copied = 0 if is_dense else array.itemsize if array.dtype.kind == "f" else 8
-    parts = {"a dense copy": copied * array.size, "the check of its values": of_value * array.size}
-    ways = "fewer or shorter windows, or fewer channels; a prepared file is read in parts"
-    check_memory(f"{name} of shape {array.shape}", parts, ways)
 
 
 def _human(n_bytes: int) -> str:

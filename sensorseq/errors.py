@@ -3,6 +3,7 @@
 import difflib
 import errno
 import os
+import re
 import sys
 import warnings
 from collections import Counter
@@ -18,6 +19,7 @@ __all__ = [
     "InputError",
     "LeakWarning",
     "ModelFileError",
+    "OutOfMemoryError",
     "OutputError",
     "PreparedFileError",
     "RecordingError",
@@ -114,6 +116,10 @@ class EnvironmentProblemError(SensorseqError, RuntimeError):
     """The installation lacks something: the compiled library, an extra, a GPU."""
 
 
+class OutOfMemoryError(EnvironmentProblemError, MemoryError):
+    """The memory is full."""
+
+
 class LeakWarning(UserWarning):
     """Validation or test windows share data with training windows."""
 
@@ -154,6 +160,30 @@ def refusing(
         raise
     except Exception as error:
         raise kind(f"{what}: {str(error) or type(error).__name__}.{way_out}") from error
+
+
+_FULL = re.compile("allocate memory|not enough memory|out of memory|bad_alloc")
+_ASKED = re.compile(r"allocate ([\d.]*\d)\.? (\w+)")
+
+
+@contextmanager
+def within_memory(way_out: str) -> Iterator[None]:
+    """Convert the failure of an allocator, numpy's or torch's, into an `OutOfMemoryError`."""
+    try:
+        yield
+    except OutOfMemoryError:
+        raise
+    except (MemoryError, OSError, RuntimeError) as error:
+        text = str(error)
+        if not (isinstance(error, MemoryError) or _FULL.search(text)):
+            raise
+        place = "on the GPU " if "CUDA" in text else ""
+        size = "more"
+        if asked := _ASKED.search(text):
+            size = f"another {asked[1]} {asked[2]}"
+            if asked[2] == "bytes":
+                size = f"another {int(asked[1]) / 2**30:.2f} GiB"
+        raise OutOfMemoryError(f"there is no memory {place}for {size}: {way_out}.") from error
 
 
 @contextmanager

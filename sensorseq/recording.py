@@ -1,15 +1,15 @@
-"""Recording, Channel and LabelSpan: the immutable content of one log, checked on creation."""
+"""Recording, Channel and LabelSpan: the checked content of one log; the clock of its stamps."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, repeated
-from sensorseq.io.clocks import sample_period
-from sensorseq.io.scratch import count_where, is_finite
+from sensorseq.io.scratch import blocks, count_where, evenly_drawn, is_finite
 from sensorseq.stamp_repair import plan_repair, repair_stamps
 from sensorseq.text import html_table
 
@@ -22,6 +22,24 @@ UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units of time stamps, with their ticks per second."""
 PLAUSIBLE_HZ = (0.5, 20_000.0)
 """Rates at which sensors of robots are recorded; a unit that gives another rate is not it."""
+GAP_PERIODS = 10.0
+"""Sample periods after which a hole between samples is a gap, if nothing else is said."""
+MOST_STEPS = 1 << 22
+"""Steps between timestamps whose median is computed at most."""
+_FEWEST_STEPS = 12  # with fewer steps, a clock cannot be recognized
+SAME_PERIOD = 0.03
+"""Fraction by which the periods of a clock and of samples over time may differ, being equal."""
+_OFF_CLOCK = 0.1  # without a clock, at least this fraction of steps are not multiples of the median
+_FEW_GAPS = 0.05  # of the steps; more of them belong to the clock, as pauses between bursts do
+# Steps of more periods are gaps. Others are long steps of an uneven clock, unless they leave so
+# little of the time.
+_LONG_PERIODS, _MOST_LEFT = 100.0, 0.9
+_FEW_PAUSES = 0.02  # of the steps; fewer are gaps of a clock
+# Independent losses move n stamps away from their mean clock by 1.25 * sqrt(n) standard deviations
+# of a step (the mean range of a Brownian bridge); rounding and bursts by much less.
+_OF_LOSSES = 0.5 * 1.25
+_ROUNDEST = 0.01  # most that a period changes by when it is rounded
+_MOST_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -430,3 +448,137 @@ def _as_channels(channels: Sequence[Channel | str] | str) -> tuple[Channel, ...]
     """Make channels from names; a single string is one name."""
     listed = [channels] if isinstance(channels, str) else channels
     return tuple(c if isinstance(c, Channel) else Channel(str(c)) for c in listed)
+
+
+def resolution_s(stamps: NDArray[np.float64]) -> float:
+    """Return the seconds between neighbouring floats at the largest of increasing timestamps."""
+    return float(np.spacing(np.abs(stamps[[0, -1]]).max())) if len(stamps) else 0.0
+
+
+_Intervals = Callable[[], Iterator[NDArray[np.float64]]]
+"""Starts a pass over the steps between timestamps, in blocks."""
+
+
+class _Clock(NamedTuple):
+    """An even clock through timestamps; `range_s` is how far they spread around it."""
+
+    period_s: float
+    range_s: float
+    span_s: float
+    deviation_s: float  # standard deviation of a step, for each tick
+    n_ticks: float
+    n_steps: int
+
+
+def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> float:
+    """Return the sample period in seconds from two or more timestamps, or from those at `rows`.
+
+    If the steps are multiples of the usual one, it is the period of that clock, some of whose rows
+    are missing. That is checked against the time over the number of samples, without gaps, which is
+    the period if the timestamps stay closer to it than lost rows would let them: rounded to whole
+    milliseconds, in pairs, or in bursts. Within what the timestamps can tell, the period is the one
+    with the roundest rate.
+    """
+    n_steps = (len(stamps) if rows is None else len(rows)) - 1
+
+    def intervals() -> Iterator[NDArray[np.float64]]:
+        for at, stop in blocks(n_steps, stamps):
+            yield np.diff(stamps[at : stop + 1] if rows is None else stamps[rows[at : stop + 1]])
+
+    resolution = resolution_s(stamps)
+    usual = _median(intervals, n_steps)
+    if n_steps < _FEWEST_STEPS or usual <= 0:
+        return _roundest(usual, resolution / usual) if usual > 0 else usual
+    clock = _choose(intervals, n_steps, usual)
+    return _roundest(clock.period_s, (resolution + clock.range_s) / clock.span_s)
+
+
+def _median(intervals: _Intervals, n_steps: int) -> float:
+    """Return the median step, of many steps that of `MOST_STEPS` drawn evenly."""
+    at, some = 0, []
+    for steps in intervals():
+        some.append(steps[evenly_drawn(at, at + len(steps), n_steps, MOST_STEPS) - at])
+        at += len(steps)
+    return float(np.median(np.concatenate(some)))
+
+
+def _choose(intervals: _Intervals, n_steps: int, usual: float) -> _Clock:
+    """Return the clock of the usual step, or that of the number of samples."""
+    gap_s = _longest_step(intervals, n_steps)
+    n_off = n_long = 0
+    long_s = whole_s = 0.0
+    for steps in intervals():
+        periods = steps[steps <= gap_s] / usual
+        n_off += int(((np.abs(periods - np.rint(periods)) > 0.25) | (periods < 0.5)).sum())
+        n_long += int((periods > GAP_PERIODS).sum())
+        long_s += float(periods[periods > GAP_PERIODS].sum()) * usual
+        whole_s += float(periods.sum()) * usual
+    comes_in_bursts = n_long > _FEW_PAUSES * n_steps and long_s > whole_s / 2
+    if n_off >= _OFF_CLOCK * n_steps or comes_in_bursts:
+        return _fit(intervals, gap_s)
+    gap_s = min(gap_s, GAP_PERIODS * usual)
+    clock = _fit(intervals, gap_s, usual)
+    if clock.n_steps * (1 + SAME_PERIOD) * clock.period_s > clock.span_s:
+        return clock
+    counted = _fit(intervals, gap_s)
+    lost_s = _OF_LOSSES * counted.deviation_s * np.sqrt(counted.n_ticks)
+    return clock if counted.range_s > lost_s else counted
+
+
+def _longest_step(intervals: _Intervals, n_steps: int) -> float:
+    """Return the longest step that is no gap."""
+    gap_s, (span_s, n_left) = np.inf, _sum(intervals, np.inf)
+    for periods, most_left in ((_LONG_PERIODS, 1.0), (GAP_PERIODS, _MOST_LEFT)):
+        while (next_gap_s := periods * span_s / n_left) < gap_s:
+            left_s, n_next = _sum(intervals, next_gap_s)
+            if n_steps - n_next > max(2, _FEW_GAPS * n_steps) or left_s >= most_left * span_s:
+                break
+            gap_s, span_s, n_left = next_gap_s, left_s, n_next
+    return gap_s
+
+
+def _sum(intervals: _Intervals, gap_s: float) -> tuple[float, int]:
+    """Return the time and the number of the steps up to `gap_s`."""
+    span_s, n_steps = 0.0, 0
+    for steps in intervals():
+        kept = steps[steps <= gap_s]
+        span_s, n_steps = span_s + float(kept.sum()), n_steps + len(kept)
+    return span_s, n_steps
+
+
+def _fit(intervals: _Intervals, gap_s: float, unit_s: float = np.inf) -> _Clock:
+    """Fit a clock to the steps up to `gap_s`: a tick for each step, or for each of its units."""
+
+    def kept() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        for steps in intervals():
+            some = steps[steps <= gap_s]
+            yield some, np.maximum(np.rint(some / unit_s), 1.0)
+
+    span_s = n_ticks = 0.0
+    n_steps = 0
+    for steps, ticks in kept():
+        span_s, n_ticks = span_s + float(steps.sum()), n_ticks + float(ticks.sum())
+        n_steps += len(steps)
+    period_s = span_s / n_ticks
+    at = low = high = squares = 0.0
+    for steps, ticks in kept():
+        off = steps - ticks * period_s
+        squares += float((off * off).sum())
+        path = at + np.cumsum(off)
+        low, high = min(low, float(path.min(initial=low))), max(high, float(path.max(initial=high)))
+        at = float(path[-1]) if len(path) else at
+    deviation_s = float(np.sqrt(squares / n_ticks))
+    return _Clock(period_s, high - low, span_s, deviation_s, n_ticks, n_steps)
+
+
+def _roundest(period_s: float, tolerance: float) -> float:
+    """Return the period with the fewest digits, of its rate or its own, within the tolerance."""
+    tolerance = min(tolerance + 4 * np.finfo(np.float64).eps, _ROUNDEST)
+    for digits in range(1, _MOST_DIGITS + 1):
+        rate = float(f"{1 / period_s:.{digits}g}")
+        if abs(rate * period_s - 1) <= tolerance:
+            return 1 / rate
+        period = float(f"{period_s:.{digits}g}")
+        if abs(period / period_s - 1) <= tolerance:
+            return period
+    return period_s

@@ -187,7 +187,7 @@ def test_score_needs_labels_of_the_same_length(fitted):
 
 
 ARGUMENTS = [
-    ("hidden_size", 0, "at least 1"),
+    ("hidden_size", 0, "from 1 to"),
     ("hidden_size", 8.0, "must be an integer"),
     ("num_layers", True, "must be an integer"),
     ("bidirectional", "yes", "must be True or False"),

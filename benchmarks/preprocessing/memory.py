@@ -2,10 +2,10 @@
 
     python benchmarks/preprocessing/memory.py --gigabytes 1 --recordings 10000
 
-Rows: one long CSV, Parquet or HDF5 recording of two sizes each, many small recordings, and the
-robust and quantile statistics of many windows. The scratch files and the result need disk space of
-about three times the longest recording, and making it takes its size in memory several times, but
-in another process. A worker may hold `LIMIT_MB`; more makes the run fail.
+Rows: one long CSV, Parquet or HDF5 recording of two sizes each, and many small recordings. The
+scratch files and the result need disk space of about three times the longest recording, and making
+it takes its size in memory several times, but in another process. A worker may hold `LIMIT_MB`;
+more makes the run fail.
 """
 
 import argparse
@@ -43,10 +43,6 @@ def measure(folder: Path, gigabytes: float, n_recordings: int) -> Iterator[dict[
             source = folder / f"one.{kind}"
             _elsewhere(_write, source, size)
             yield _run(source, folder, {"case": f"one {kind}", "bytes": source.stat().st_size})
-            if kind == "csv" and size == gigabytes:
-                for scale in ("robust", "quantile"):
-                    case = {"case": f"{scale} of {kind}", "bytes": source.stat().st_size}
-                    yield _run(source, folder, case, split=(1.0, 0.0, 0.0), scale=scale, hop_s=0.2)
             source.unlink()
     for count in (n_recordings // 10, n_recordings):
         _elsewhere(_write_small, folder / "small", count)
@@ -59,18 +55,18 @@ def _elsewhere(call: Callable[..., Any], *arguments: Any) -> Any:
         return pool.apply(call, arguments)
 
 
-def _run(source: Path, folder: Path, row: dict[str, Any], **options: Any) -> dict[str, Any]:
-    row |= _elsewhere(_prepare, source, folder / "out.h5", {"split": "none"} | options)
+def _run(source: Path, folder: Path, row: dict[str, Any]) -> dict[str, Any]:
+    row |= _elsewhere(_prepare, source, folder / "out.h5")
     (folder / "out.h5").unlink()
     print(json.dumps(row), flush=True)
     return row
 
 
-def _prepare(source: Path, output: Path, options: dict[str, Any]) -> dict[str, Any]:
+def _prepare(source: Path, output: Path) -> dict[str, Any]:
     from sensorseq.prepare import prepare
 
     imported_mb, start = _peak_mb(), time.perf_counter()
-    summary = prepare(source, output, window_s=2.0, sample_rate_hz=100.0, **options)
+    summary = prepare(source, output, window_s=2.0, sample_rate_hz=100.0, split="none")
     seconds = round(time.perf_counter() - start, 1)
     return {
         "windows": summary.n_windows,

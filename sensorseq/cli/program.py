@@ -24,6 +24,7 @@ from sensorseq.errors import (
     printable,
     reason_of,
     ways_out,
+    within_memory,
 )
 
 # The help lists them in this order.
@@ -63,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = partial(_show_warning, words)
         try:
-            with closing:
+            with closing, within_memory("use less data, or a machine with more memory"):
                 code = command.main(list(arguments), prog_name="sensorseq", standalone_mode=False)
                 sys.stdout.flush()
         except _UsageError as error:

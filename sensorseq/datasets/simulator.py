@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.signal import lfilter
 
-from sensorseq.checks import check_memory, check_real
+from sensorseq.checks import check_real
 from sensorseq.datasets.motion import (
     STEP_S,
     TRACE_UNITS,
@@ -46,7 +46,7 @@ def simulate_recordings(
     channels = [check_choice("channels", name, TRACE_UNITS) for name in channels]
     sampling = sampling or Sampling()
     n_cases = len(surfaces)
-    check_simulation(n_cases, duration_s, len({"current_a", *channels}))
+    check_real("duration_s", duration_s, 1.0)
     if {len(robots), len(random_states), len(recording_ids)} != {n_cases}:
         raise ArgumentError("give one robot, random state and recording id for each surface.")
     try:
@@ -130,14 +130,6 @@ def simulate_recording(
         sampling=sampling,
         channels=channels,
     )[0]
-
-
-def check_simulation(n_cases: int, duration_s: float, n_traces: int = 1) -> None:
-    """Raise if recordings are too short or do not fit into memory together."""
-    check_real("duration_s", duration_s, 1.0)
-    parts = {"the simulation": 8 * n_cases * int(duration_s / STEP_S) * (n_traces + 2)}
-    subject = f"duration_s={duration_s:g} of {n_cases:,} recordings"
-    check_memory(subject, parts, "a shorter duration_s, or fewer recordings")
 
 
 def _log(

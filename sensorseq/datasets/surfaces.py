@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sensorseq.checks import check_integer
+from sensorseq.checks import check_integer, check_real
 from sensorseq.datasets.motion import TRACE_UNITS
 from sensorseq.datasets.parameters import SURFACES, Robot, draw_robot
-from sensorseq.datasets.simulator import check_simulation, simulate_recordings
+from sensorseq.datasets.simulator import simulate_recordings
 from sensorseq.errors import (
     ArgumentError,
     EnvironmentProblemError,
@@ -151,10 +151,10 @@ def write_simulated(
         If the folder already exists and is not empty, or another process is writing it.
     """
     names = [check_choice("surfaces", name, SURFACES) for name in surfaces or SURFACES]
-    n_robots = check_integer("n_robots", n_robots, 1)
-    n_recordings = check_integer("n_recordings", n_recordings, 1)
+    n_robots = check_integer("n_robots", n_robots, 1, 1000)
+    n_recordings = check_integer("n_recordings", n_recordings, 1, 1000)
     check_integer("seed", seed, 0)
-    check_simulation(len(names) * n_robots * n_recordings, duration_s)
+    check_real("duration_s", duration_s, 1.0)
     target = make_folder(folder, new=True)
     is_taken = MisplacedOutputError(f"{target} already exists; give the name of a new folder.")
     if not target.name:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from sensorseq.checks import check_integer
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.errors import ArgumentError, DivergedError, LeakWarning, warn_caller
+from sensorseq.errors import ArgumentError, DivergedError, LeakWarning, warn_caller, within_memory
 from sensorseq.estimator.checkpoint import Checkpoint
 from sensorseq.estimator.fitted import FittedLSTM
 from sensorseq.estimator.fitting import FitSetup, PreparedFit
@@ -43,6 +43,11 @@ from sensorseq.training.data import FitData, Holdout
 from sensorseq.training.side_by_side import train_jobs
 from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from sensorseq.training.targets import ClassTarget, FitTarget
+
+_SMALLER = (
+    "use a smaller hidden_size, batch_size or n_models, fewer or shorter windows, or the path of a"
+    " prepared file, which is read in parts"
+)
 
 
 class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # sklearn is untyped
@@ -108,6 +113,8 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
             If `checkpoint` names a file that cannot be written.
         DivergedError
             If the loss is not finite in the first epoch.
+        OutOfMemoryError
+            If the memory is full.
 
         Warns
         -----
@@ -135,7 +142,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
             return self
         tasks = FitTasks.of_watched(self, X, y, sample_weight, lengths)
         started = time.perf_counter()
-        with self._progress() as progress:
+        with within_memory(_SMALLER), self._progress() as progress:
             setup = self._check_arguments()
             prepared = self._prepare(setup, X, y, given).watched(progress, tasks)
             if self.checkpoint is not None:

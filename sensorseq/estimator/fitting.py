@@ -22,7 +22,6 @@ from sensorseq.training.network import continue_network, make_network
 from sensorseq.training.parameters import check_device, check_parameters, resolve_device
 from sensorseq.training.patches import AUTO, check_patch, make_patch
 from sensorseq.training.recorder import new_recorder
-from sensorseq.training.sizes import check_training_memory
 from sensorseq.training.stream import StreamedData
 from sensorseq.training.targets import FitTarget
 
@@ -118,7 +117,6 @@ class FitSetup:
         config = check_parameters(parameters, target.task)
         check_patch(parameters.get("patch"))
         device = _training_device(parameters)
-        check_training_memory(parameters, config, device)  # fail before reading data
         seeds = Seeds.draw(parameters, replayed)
         return cls(parameters, target, config, device, seeds, networks)
 
@@ -131,8 +129,6 @@ class FitSetup:
         """Make the networks and the scaled windows from checked parts."""
         target, train, validation = self.target, data.train, data.validation
         n_channels = train.sequences.X.shape[2]
-        memory = self.parameters, self.config, self.device, train.sequences, target.n_outputs
-        check_training_memory(*memory)
         samples: Any = form.tensors(train, target, training=True)
         if not self.continues:
             form = replace(form, patch=self._make_patch(samples))

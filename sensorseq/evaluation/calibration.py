@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_array_size, check_integer, check_memory
+from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.training.inputs import nearest_label
 
@@ -31,7 +31,6 @@ def read_predictions(
     y: ArrayLike, probability: ArrayLike, classes: ArrayLike, purpose: str
 ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[Any]]:
     """Return labels, scores of shape (N, K) and class names after checking that they match."""
-    check_array_size("probability", np.asarray(probability))
     labels, scores, names = np.asarray(y), np.asarray(probability, np.float64), np.asarray(classes)
     if not len(labels):
         raise InputError(f"there are no windows to {purpose}.")
@@ -60,8 +59,6 @@ class Interval(NamedTuple):
 def resampling_weights(n_groups: int, n_resamples: int, seed: int) -> NDArray[np.int64]:
     """Count how often each group is drawn, (n_resamples, n_groups); rows sum to n_groups."""
     n_resamples = check_integer("n_resamples", n_resamples, 1)
-    drawn = {"the draws": 8 * n_resamples * n_groups}
-    check_memory(f"n_resamples={n_resamples}", drawn, "fewer resamples, or groups")
     rng = np.random.default_rng(check_integer("seed", seed, 0))
     return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
 

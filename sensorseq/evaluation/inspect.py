@@ -31,7 +31,6 @@ from sensorseq.inspection.leakage import LeakageReport, find_leakage
 from sensorseq.inspection.part import Part
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.inspection.window_checks import check_shares, check_windows
-from sensorseq.io.clocks import GAP_PERIODS, sample_period
 from sensorseq.io.model_file import SAVE_AGAIN, arrays_below, read_model
 from sensorseq.io.prepared import PreparedFile, sensors_in
 from sensorseq.options import ReadOptions
@@ -43,7 +42,7 @@ from sensorseq.readers.find import check_labels, left_out_classes
 from sensorseq.readers.robot_logs import Topic, list_topics
 from sensorseq.readers.stamps import describe_clock
 from sensorseq.readers.suffixes import ARRAY_SUFFIXES, suffix_of
-from sensorseq.recording import Channel, Recording, sample_rate_of
+from sensorseq.recording import GAP_PERIODS, Channel, Recording, sample_period, sample_rate_of
 from sensorseq.sensor_windows import have_numbers
 from sensorseq.text import listed
 from sensorseq.windows import PARTS, WindowSet

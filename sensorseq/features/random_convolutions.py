@@ -14,7 +14,6 @@ from sensorseq.checks import (
     check_finite_float32,
     check_integer,
     check_lengths,
-    check_memory,
     check_random_state,
     check_state,
     raise_not_finite_float32,
@@ -149,8 +148,6 @@ class RandomConvolutions:
         if padded_steps:
             windows, steps = _padded(windows, used, padded_steps)
             used, rows = steps, np.arange(n_windows)
-        needed = {"biases and their quantiles": 16 * self.n_features}
-        check_memory(f"n_features={self.n_features}", needed, "a smaller n_features")
         rng = check_random_state(self.random_state)
         dilations, features_per_dilation = choose_dilations(
             int(used.max()), self.n_features // N_KERNELS or 1, self.max_dilations
@@ -206,10 +203,6 @@ class RandomConvolutions:
             given = windows
             used = np.full(len(windows), windows.shape[1]) if steps is None else steps
             windows, steps = _padded(windows, used, self._padded_steps)
-        n_windows, n_features = len(windows), self.n_features_
-        needed = {f"features of {n_windows:,} windows": 4 * n_windows * n_features}
-        ways = "a smaller n_features, or transform fewer windows at a time"
-        check_memory(f"n_features={n_features}", needed, ways)
         shares, bad = _signal.share_above_biases(windows, steps, n_threads=self.n_threads, **arrays)
         if bad >= 0:
             raise_not_finite_float32(windows, given, bad)

@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.inspection.copies import stretch_hashes
-from sensorseq.io.clocks import GAP_PERIODS, sample_period
 from sensorseq.prediction.outside import Floats
 from sensorseq.preprocessing.scale.odd_scales import measure_scales
 from sensorseq.preprocessing.scale.odd_values import OddFacts, measure_odd_values
-from sensorseq.recording import Channel, Recording
+from sensorseq.recording import GAP_PERIODS, Channel, Recording, sample_period
 
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
 N_BINS = 80  # bins of a picture over time

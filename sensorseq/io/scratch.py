@@ -20,6 +20,7 @@ LARGE_BYTES = 1 << 25
 
 _VALUES = 1 << 20  # values per block, over all columns
 _MOST_ROWS = 1 << 17
+_GOLDEN = (5**0.5 - 1) / 2  # its multiples are spread most evenly between whole numbers
 
 
 def folder_for(n_bytes: int, scratch: Path | None) -> Path | None:
@@ -131,6 +132,21 @@ def rows_where(test: Test, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.int
     for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
         found.append(np.flatnonzero(test(at, stop)) + at)
     return np.concatenate(found)
+
+
+def evenly_drawn(at: int, stop: int, n_rows: int, most: int) -> NDArray[np.int64]:
+    """Return which of the rows `at` to `stop - 1` are drawn, if `most` of all `n_rows` are.
+
+    All are if there are no more. Otherwise one is drawn from each of `most` equal stretches, at
+    places that differ, so that no period in the rows matters. The rows are the same for any blocks.
+    """
+    if n_rows <= most:
+        return np.arange(at, stop)
+    stretch = np.arange(at * most // n_rows, min(most, stop * most // n_rows + 1))
+    first = stretch * n_rows // most
+    length = (stretch + 1) * n_rows // most - first
+    rows = first + (stretch * _GOLDEN % 1 * length).astype(np.int64)
+    return rows[(rows >= at) & (rows < stop)]
 
 
 def take(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.model_selection import GroupKFold, check_cv
 
-from sensorseq.checks import check_array_size
 from sensorseq.errors import InputError, LeakWarning, warn_caller
 from sensorseq.inspection.overlap import count_shared
 from sensorseq.io.prepared import read_windows
@@ -84,9 +83,6 @@ def read_given(
                     " combined with scoring; give a list of windows or a WindowSet, or use"
                     " scoring=None."
                 )
-    for name, given in (("X", X), ("y", y)):
-        if isinstance(given, np.ndarray):
-            check_array_size(name, given)
     labels = y
     if is_classifier(estimator) and y is not None:
         labels = np.asarray(y)

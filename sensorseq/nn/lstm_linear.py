@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sensorseq.checks import check_flag, check_integer, check_memory, check_real
+from sensorseq.checks import check_flag, check_integer, check_real
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.ops import (
     POOLINGS,
@@ -496,10 +496,7 @@ class Stream:
                 f"the module is {kind}; streams need float32 or float64 on cpu. Pass the state"
                 " through module(x, state=state, return_state=True) instead."
             )
-        n_windows = check_integer("n_windows", n_windows, 1)
-        n_bytes = 2 * n_windows * module.num_layers * module.hidden_size * weight.itemsize
-        check_memory(f"n_windows={n_windows}", {"states": n_bytes}, "a smaller n_windows")
-        self.n_windows = n_windows
+        self.n_windows = n_windows = check_integer("n_windows", n_windows, 1)
         self._input_size = module.input_size
         self._pooling = module.pooling
         with torch.inference_mode(False), torch.no_grad():

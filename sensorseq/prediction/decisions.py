@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_positive, check_real
-from sensorseq.errors import ArgumentError, InputError, check_choice, noting
+from sensorseq.errors import ArgumentError, InputError, check_choice, noting, within_memory
 from sensorseq.io.model_file import arrays_below, read_labels
 from sensorseq.prediction.fusion import Fusion, join_sensors_outside, refuse_sensors
 from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, EMPTY, judge_windows
@@ -106,20 +106,21 @@ class ClassPredictor(WindowPredictor):
 
     def _found(self, X: Any, lengths: Any) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
         """Return logits, equal ones for EMPTY windows, and how much each lacks; see `gaps`."""
-        if self._fusion is not None:
-            logits, lacks = self._of_sensors(X, lengths)
-            is_empty = lacks.min(axis=1) == EMPTY
-            return self._fusion.join(logits, lacks), np.where(is_empty, EMPTY, COMPLETE)
-        refuse_sensors(X)
-        sequences = self._read_windows(X, lengths)
-        if self.missing == "error":
-            return self._logits(sequences), np.full(len(sequences), COMPLETE, np.int8)
-        parts = []
-        for part in self._in_memory(sequences):
-            windows, lacks = self._without_failed(part)
-            parts.append((np.where(lacks[:, None] == EMPTY, 0.0, self._logits(windows)), lacks))
-        logits, lacks = map(np.concatenate, zip(*parts))
-        return logits, lacks
+        with within_memory("give fewer windows at a time"):
+            if self._fusion is not None:
+                logits, lacks = self._of_sensors(X, lengths)
+                is_empty = lacks.min(axis=1) == EMPTY
+                return self._fusion.join(logits, lacks), np.where(is_empty, EMPTY, COMPLETE)
+            refuse_sensors(X)
+            sequences = self._read_windows(X, lengths)
+            if self.missing == "error":
+                return self._logits(sequences), np.full(len(sequences), COMPLETE, np.int8)
+            parts = []
+            for part in self._in_memory(sequences):
+                windows, lacks = self._without_failed(part)
+                parts.append((np.where(lacks[:, None] == EMPTY, 0.0, self._logits(windows)), lacks))
+            logits, lacks = map(np.concatenate, zip(*parts))
+            return logits, lacks
 
     def _without_failed(self, sequences: Sequences) -> tuple[Sequences, NDArray[np.int8]]:
         """Return windows in memory without failed channels, and how much each lacks."""

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.checks import check_array_size, check_memory
 from sensorseq.errors import InputError
 from sensorseq.prediction.frames import align, check_same_channels
 from sensorseq.prediction.gaps import bridge_gaps
@@ -248,9 +247,6 @@ def _pad(X: Iterable[Any], name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
             )
     lengths = np.array([len(part) for part in parts], np.int64)
     dtype = np.result_type(*parts)
-    size = 2 * dtype.itemsize * len(parts) * int(lengths.max()) * parts[0].shape[1]
-    ways = "shorter windows, or windows of more similar lengths"
-    check_memory(f"{name} of {len(parts):,} windows", {"padding to the longest": size}, ways)
     padded = np.zeros((len(parts), int(lengths.max()), parts[0].shape[1]), dtype)
     for row, part in zip(padded, parts):
         row[: len(part)] = part
@@ -277,7 +273,6 @@ def _as_float(X: Any, name: str) -> NDArray[Any]:
             f"{name} is ragged and cannot become an array; give windows of different lengths as a"
             f" list of arrays of shape (n_timesteps, n_channels). ({error})"
         ) from error
-    check_array_size(name, array, array.itemsize + 1)
     if array.dtype.kind == "c":
         raise InputError(f"Complex data not supported: {name} has type {array.dtype}.")
     if array.dtype in (np.float32, np.float64):

@@ -18,7 +18,7 @@ from sensorseq.prepare.earlier import EarlierFile
 from sensorseq.prepare.part import SPOILT
 from sensorseq.prepare.request import PreparedSummary, Request
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.scale.scaler import fit_scaler_to_blocks
+from sensorseq.preprocessing.scale.scaler import draw_of, fit_scaler_to_blocks
 from sensorseq.preprocessing.sensors import (
     check_recordings,
     options_of_sensor,
@@ -116,6 +116,12 @@ def _join(
         for at, (name, file) in enumerate(opened.items()):
             own = rows[:, at]
             blocks = partial(_blocks, file, own)
+            scaler, drawn = None, {}
+            if split is not None and use.scale is not None:
+                train = own[(own >= 0) & (split == "train")]
+                pairs = partial(_pairs, file, train)
+                scaler = fit_scaler_to_blocks(pairs, use.scale).to_dict()
+                drawn = draw_of(use.scale, len(train) * file.columns.shape[1])
             of_sensor = replace(
                 columns[name],
                 **shared,
@@ -124,16 +130,12 @@ def _join(
                 provenance={
                     **columns[name].provenance,
                     **facts,
+                    **drawn,
                     "configuration": with_split_of(
                         columns[name].provenance["configuration"], request.configuration
                     ),
                 },
             )
-            scaler = None
-            if split is not None and use.scale is not None:
-                train = own[(own >= 0) & (split == "train")]
-                pairs = partial(_pairs, file, train)
-                scaler = fit_scaler_to_blocks(pairs, use.scale).to_dict()
             sensors[name] = SensorColumns(of_sensor, blocks(), scaler)
         write_sensors(output, sensors)
         first = next(iter(sensors.values())).columns

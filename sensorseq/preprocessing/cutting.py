@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from sensorseq.checks import check_positive
-from sensorseq.errors import ArgumentError, RecordingError, WindowError, noting
-from sensorseq.io.clocks import SAME_PERIOD, sample_period
+from sensorseq.errors import ArgumentError, RecordingError, WindowError, noting, within_memory
 from sensorseq.io.scratch import is_finite
 from sensorseq.preprocessing.resample.polyphase import ATTENUATION_DB, check_engine
 from sensorseq.preprocessing.resample.regrid import bridging_gap_s, valid_rows
@@ -23,7 +22,7 @@ from sensorseq.preprocessing.windows.cut import (
     window_recordings,
     window_samples,
 )
-from sensorseq.recording import Recording, sample_rate_of, time_covered
+from sensorseq.recording import SAME_PERIOD, Recording, sample_period, sample_rate_of, time_covered
 from sensorseq.windows import WindowSet
 
 MOST_UPSAMPLED = 95.0  # times the samples of a recording; more points to another unit of time
@@ -182,13 +181,14 @@ class RecordingPlan:
                 f" many, and none of them would be new. Use sample_rate_hz={own_rate:.4g}, or check"
                 " the unit of the time stamps (time_unit)."
             )
-        pieces = resample_recording(
-            recording,
-            sample_rate_hz,
-            self.options.max_gap_s,
-            engine=self.options.resample_engine,
-            attenuation_db=self.options.attenuation_db,
-        )
+        with within_memory("use a lower sample_rate_hz or a shorter max_gap_s"):
+            pieces = resample_recording(
+                recording,
+                sample_rate_hz,
+                self.options.max_gap_s,
+                engine=self.options.resample_engine,
+                attenuation_db=self.options.attenuation_db,
+            )
         bridged = self._bridged(recording, pieces)
         if not pieces:
             channels = StepChain(self.steps).output_channels(recording.channels, sample_rate_hz)
@@ -229,19 +229,20 @@ class RecordingPlan:
     ) -> WindowSet:
         """Cut pieces into windows; there may be none."""
         use = self.options
-        return window_recordings(
-            pieces,
-            use.window_s,
-            use.hop_s if hop_s is None else hop_s,
-            sample_rate_hz=self.window_rate_hz(sample_rate_hz),
-            label_rule=use.label_rule,
-            min_purity=use.min_purity,
-            short=use.short,
-            phase=phase,
-            random_state=random_state,
-            check_classes=check_classes,
-            slop_s=use.slop_s,
-        )
+        with within_memory("use a shorter window_s or a longer hop_s"):
+            return window_recordings(
+                pieces,
+                use.window_s,
+                use.hop_s if hop_s is None else hop_s,
+                sample_rate_hz=self.window_rate_hz(sample_rate_hz),
+                label_rule=use.label_rule,
+                min_purity=use.min_purity,
+                short=use.short,
+                phase=phase,
+                random_state=random_state,
+                check_classes=check_classes,
+                slop_s=use.slop_s,
+            )
 
 
 def _check_channel_rates(recording: Recording) -> None:

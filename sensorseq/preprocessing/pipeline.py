@@ -235,7 +235,7 @@ class PreparePipeline:
             ``recordings``: facts about each, with its own rate; ``dropped``: recordings or pieces
             without windows, with the reason; ``split``: windows and groups of each part and class,
             and how even they are; ``constant_channels``: channels that do not vary in the training
-            part.
+            part; ``quantiles_from``: how many of its steps were drawn for quantiles, if not all.
 
         Raises
         ------

@@ -25,7 +25,13 @@ from sensorseq.preprocessing.cutting import CutOptions, RecordingPlan
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.resample.signal import StreamResampler
 from sensorseq.preprocessing.scale.keyed import KeyedScaler, check_per, rows_by_key
-from sensorseq.preprocessing.scale.scaler import KINDS, PHYSICAL, Scaler, fit_scaler_to_blocks
+from sensorseq.preprocessing.scale.scaler import (
+    KINDS,
+    PHYSICAL,
+    Scaler,
+    draw_of,
+    fit_scaler_to_blocks,
+)
 from sensorseq.preprocessing.split.parts import (
     check_fractions,
     describe_split,
@@ -199,6 +205,7 @@ class PreparationPlan(RecordingPlan):
         scaler = self._fit_scaler(windows, train)
         constant = [windows.channels[position] for position in scaler.constant_channels]
         facts = {"split": evenness, "constant_channels": constant}
+        facts |= draw_of(self.learning.scale, int(windows.table.lengths[train].sum()))
         return Learned(windows, split, scaler, self._choose_rows(train, windows.table), facts)
 
     def _assign_parts(

@@ -16,7 +16,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean, refusing
-from sensorseq.io.clocks import sample_period
 from sensorseq.io.scratch import (
     Rows,
     blocks,
@@ -37,7 +36,7 @@ from sensorseq.readers.interleaved import (
 from sensorseq.readers.stamps import Stamps
 from sensorseq.readers.stray_fields import refuse_stray
 from sensorseq.readers.suffixes import stem_of
-from sensorseq.recording import TIME_COLUMNS, UNITS, Channel, LabelSpan, Recording
+from sensorseq.recording import TIME_COLUMNS, UNITS, Channel, LabelSpan, Recording, sample_period
 from sensorseq.stamp_repair import RepairedStamps, StampRepair, plan_repair
 from sensorseq.text import listed
 from sensorseq.time_names import is_time_name, usual_time_names

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean
-from sensorseq.io.clocks import sample_period
 from sensorseq.io.remote import fetched
 from sensorseq.options import READING, ReadOptions, takes_read_options
 from sensorseq.readers.arrays import ArraysTable
@@ -36,7 +35,7 @@ from sensorseq.readers.robot_logs import (
     read_robot_log_timestamps,
 )
 from sensorseq.readers.suffixes import ARRAY_SUFFIXES, HDF5_SUFFIXES, known_suffix_of
-from sensorseq.recording import Channel, Recording
+from sensorseq.recording import Channel, Recording, sample_period
 
 _TABLES: Mapping[str, Opens] = {
     ".csv": CsvTable,

@@ -1,7 +1,7 @@
 """Convert timestamps to seconds, from ticks of any unit, dates or floats."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +11,10 @@ import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError, check_choice
-from sensorseq.io.order_statistics import median
-from sensorseq.io.scratch import blocks, count_where, map_blocks
+from sensorseq.io.scratch import blocks, count_where, evenly_drawn, map_blocks
 from sensorseq.readers.date_digits import dates_of_digits
 from sensorseq.readers.stray_fields import refuse_stray
-from sensorseq.recording import PLAUSIBLE_HZ, UNITS, Recording
+from sensorseq.recording import MOST_STEPS, PLAUSIBLE_HZ, UNITS, Recording
 from sensorseq.time_names import unit_in_name
 
 EXACT = 2**53
@@ -159,14 +158,13 @@ def _are_whole(stamps: NDArray[Any]) -> bool:
 
 def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
     """Return the only unit with a plausible rate or, if there are several, plausible date."""
-
-    def steps() -> Iterator[NDArray[np.float64]]:
-        for at, stop in blocks(len(ticks) - 1, ticks):
-            step = np.abs(np.diff(ticks[at : stop + 1].astype(np.int64)))
-            yield step[step > 0].astype(np.float64)[:, np.newaxis]
-
-    n_steps = sum(len(some) for some in steps())
-    step = median(steps, n_steps) if n_steps >= _FEWEST else 0.0
+    drawn = [np.empty(0)]
+    for at, stop in blocks(len(ticks) - 1, ticks):
+        some = evenly_drawn(at, stop, len(ticks) - 1, MOST_STEPS)
+        steps = np.abs(np.diff(ticks[at : stop + 1].astype(np.int64))[some - at])
+        drawn.append(steps[steps > 0].astype(np.float64))
+    known = np.concatenate(drawn)
+    step = float(np.median(known)) if len(known) >= _FEWEST else 0.0
     lowest, highest = PLAUSIBLE_HZ
     rates = {}
     if step:

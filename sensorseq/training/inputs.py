@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sensorseq.checks import check_array_size, check_real
+from sensorseq.checks import check_real
 from sensorseq.errors import (
     ArgumentError,
     InputError,
@@ -88,7 +88,6 @@ def check_values(y: Any, n_windows: int, name: str, owner: str = "X") -> NDArray
             f"{name} has shape {given.shape}, but {owner} has {n_windows} windows; expected"
             f" ({n_windows},), or ({n_windows}, k) for k values per window."
         )
-    check_array_size(name, given)
     if given.dtype.kind == "c":
         raise InputError(f"Complex data not supported: {name} has type {given.dtype}.")
     try:

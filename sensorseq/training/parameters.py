@@ -70,8 +70,8 @@ def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) 
     Its `n_outputs` is a placeholder until the labels are known.
     """
     p = parameters
-    for name in ("hidden_size", "num_layers", "n_models"):
-        check_integer(name, p[name], 1)
+    for name, most in (("hidden_size", 2**20), ("num_layers", 1000), ("n_models", 1000)):
+        check_integer(name, p[name], 1, most)
     for name in ("bidirectional", "warm_start"):
         check_flag(name, p[name])
     for name in ("input_dropout", "dropout", "recurrent_dropout", "validation_fraction"):

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import as_float, check_positive, check_rate, check_signal
 from sensorseq.errors import ArgumentError, SignalError
-from sensorseq.io.clocks import GAP_PERIODS, sample_period
+from sensorseq.recording import GAP_PERIODS, sample_period
 from sensorseq.stamp_repair import check_stamps_are_finite
 
 _FOLLOWED = 0.02  # fraction of a timestamp's deviation by which the clock follows it

@@ -10,15 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq._signal import PolyphaseFilter, TableFilter
-from sensorseq.checks import check_memory, check_real
+from sensorseq.checks import check_real
 from sensorseq.errors import (
     ArgumentError,
     EnvironmentProblemError,
-    InputError,
     SignalError,
     check_choice,
 )
-from sensorseq.io.scratch import folder_of
 from sensorseq.preprocessing.filter_design import fir, kaiser_beta, kaiser_taps
 
 _HELD_OUTPUTS = 64
@@ -115,24 +113,6 @@ def check_engine(engine: str, attenuation_db: float) -> None:
                 " is fixed; remove attenuation_db, or use engine='polyphase'."
             )
         _import_soxr()
-
-
-def check_output(
-    n_samples: int,
-    ratio: Fraction,
-    like: NDArray[np.floating],
-    name: str,
-    rate_hz: float,
-    way_out: str = "",
-    error: type[InputError] = ArgumentError,
-) -> None:
-    """Raise if the outputs of resampling `n_samples` like those in `like` exceed the memory.
-
-    `name` and `rate_hz` are the argument that is too high; `way_out` is other advice.
-    """
-    needed = {"samples": math.ceil(n_samples * ratio) * like.shape[1] * like.itemsize}
-    ways = f"a lower {name}{way_out}"
-    check_memory(f"{name}={rate_hz:g}", needed, ways, error=error, folder=folder_of(like))
 
 
 def change_rate(

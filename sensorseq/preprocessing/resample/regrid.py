@@ -12,22 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import as_float, check_rate, check_signal
 from sensorseq.errors import SignalError
-from sensorseq.io.clocks import (
-    GAP_PERIODS,
-    SAME_PERIOD,
-    decimal_step_s,
-    sample_period,
-    since_first,
-)
-from sensorseq.io.scratch import Rows, blocks, count_where, is_finite, rows_where
+from sensorseq.io.scratch import Rows, blocks, count_where, is_finite, map_blocks, rows_where
 from sensorseq.preprocessing.resample.polyphase import (
     ATTENUATION_DB,
     SAME_RATIO,
     change_rate_in_blocks,
     check_engine,
-    check_output,
 )
 from sensorseq.preprocessing.resample.spline import interpolate_cubic
+from sensorseq.recording import GAP_PERIODS, SAME_PERIOD, resolution_s, sample_period
 from sensorseq.stamp_repair import check_stamps_are_finite, plan_repair
 
 FILLED_PERIODS = 1.75  # above this distance a sample is missing between two; jitter stays below
@@ -39,6 +32,11 @@ _REACH = 256  # knots beyond which a spline no longer depends on a sample
 _SUMMED = 1 << 16  # timestamps per partial sum when the period of a clock is fitted
 # Samples closer than this are merged, so that their noise does not become a slope.
 MERGE_PERIODS = 0.1
+
+
+_LARGE_S = 2.0**22  # from here on floats of seconds resolve less than a nanosecond
+_MOST_DECIMALS = 5
+_DECIMAL = 1e-3  # most by which a multiple of a decimal step is off, as a fraction of the step
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +139,29 @@ def regrid_pieces(
         )
         for first, last in _common_stretches(channels)
     ]
+
+
+def since_first(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return increasing timestamps counted from the first one.
+
+    Seconds since 1970 resolve a quarter of a microsecond only. If they were whole microseconds, or
+    another power of ten, before they became floats, the result is what stamps counted from the
+    first one would have been, bit for bit.
+    """
+    if not len(stamps) or not stamps[0]:
+        return stamps
+    first, resolution = stamps[0], resolution_s(stamps)
+    digits = int(np.floor(-np.log10(2 * resolution)))
+    is_large = max(abs(first), abs(stamps[-1])) >= _LARGE_S
+
+    def is_off(at: int, stop: int) -> NDArray[np.bool_]:
+        since = stamps[at:stop] - first
+        off: NDArray[np.bool_] = np.abs(since - np.round(since, digits)) > resolution
+        return off
+
+    if is_large and not count_where(is_off, len(stamps), stamps)[0]:
+        return map_blocks(lambda t: np.round(t - first, digits), stamps, np.float64)
+    return map_blocks(lambda t: t - first, stamps, np.float64)
 
 
 def bridging_gap_s(
@@ -307,8 +328,6 @@ def _regrid_piece(
     """Regrid the samples first..last, which every channel covers."""
     stamps = t[first : last + 1]
     start_s, duration = float(stamps[0]), float(stamps[-1] - stamps[0])
-    n_samples, way_out = Fraction(duration) * Fraction(rate), " or a shorter max_gap_s"
-    check_output(1, n_samples, x, "sample_rate_hz", rate, way_out, SignalError)
     clock = _even_clock(stamps, period, is_whole=len(stamps) == len(t))
     if clock is not None:
         ticks, period = clock
@@ -401,13 +420,29 @@ def _even_clock(
         clock = _fit_clock(t, rows.as_array())
         if clock is not None and abs(clock[1] / period - 1) < SAME_PERIOD:
             return clock
-    step_s = decimal_step_s(t)
+    step_s = _decimal_step_s(t)
     if step_s < 2 * EVEN_PERIODS * period:
         return None
     rows = Rows.like(t, np.int64)
     for at, stop in blocks(len(t), t):
         rows.append(np.arange(at, stop))
     return _fit_clock(t, rows.as_array(), _ROUNDED_STEPS * step_s)
+
+
+def _decimal_step_s(stamps: NDArray[np.float64]) -> float:
+    """Return the decimal step of timestamps in seconds, such as 0.001, or 0 if it is too fine."""
+    for digits in range(_MOST_DECIMALS):
+        scale = 10.0**digits
+
+        def is_between(at: int, stop: int, scale: float = scale) -> NDArray[np.bool_]:
+            steps = stamps[at:stop] * scale
+            return np.abs(steps - np.rint(steps)) > _DECIMAL
+
+        # the first ones usually decide
+        few = min(len(stamps), 64)
+        if not is_between(0, few).any() and not count_where(is_between, len(stamps), stamps)[0]:
+            return 1 / scale
+    return 0.0
 
 
 def _fit_clock(

@@ -1,6 +1,6 @@
 """Scale each channel by statistics of the training windows, or by its rated value."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq import _signal
 from sensorseq.checks import as_windows, check_lengths, raise_not_finite, valid_steps
 from sensorseq.errors import ArgumentError, SignalError, check_choice, did_you_mean
-from sensorseq.io.order_statistics import quantiles
+from sensorseq.io.scratch import evenly_drawn
 from sensorseq.numeric import normal_quantile, normal_share
 
-_VALUES = 1 << 20  # values copied at once when steps are picked from windows
+DRAWN_STEPS = 200_000  # most steps of which quantiles are computed
 # Quantile at which values outside the training range are clipped to +-5.2, as in scikit-learn.
 _TAIL = 1e-7
 
@@ -302,32 +302,33 @@ def rated_scaler(
 RANKED = ("robust", "quantile")  # kinds that need order statistics
 
 
-def scaler_of(
-    statistics: ChannelStatistics,
-    kind: str | None,
-    quantiles_at: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
-) -> Scaler:
-    """Return a scaler of a kind from statistics; kinds in `RANKED` also need quantiles.
+def draw_of(kind: str | None, n_steps: int) -> dict[str, Any]:
+    """Return the fact for the provenance if a scaler is fitted to only some of the steps."""
+    if kind not in RANKED or n_steps <= DRAWN_STEPS:
+        return {}
+    return {"quantiles_from": {"n_steps": DRAWN_STEPS, "of": n_steps}}
 
-    `quantiles_at` takes levels and returns each channel's quantiles, (n_levels, n_channels).
-    """
+
+def _scaler_of(
+    statistics: ChannelStatistics, kind: str | None, steps: NDArray[np.float64] | None = None
+) -> Scaler:
+    """Return a scaler of a kind from statistics; kinds in `RANKED` also need `steps`."""
     n_channels = len(statistics.mean)
     if kind is None:
         return Scaler.identity(n_channels)
-    if quantiles_at is None:
+    if steps is None:
         center, scale = {
             "standard": (statistics.mean, statistics.deviation),
             "min_max": (statistics.low, statistics.high - statistics.low),
             "max_abs": (np.zeros(n_channels), statistics.largest),
         }[kind]
         return _without_constants(statistics, kind, center, scale)
-    quartiles = np.array([0.25, 0.5, 0.75])
     if kind == "robust":
-        lower, center, upper = quantiles_at(quartiles)
+        lower, center, upper = np.quantile(steps, (0.25, 0.5, 0.75), axis=0)
         scale = np.where(upper - lower == 0, statistics.deviation, upper - lower)
         return _without_constants(statistics, kind, center, scale)
     levels = np.linspace(0, 1, max(2, min(N_QUANTILES, statistics.n_steps)))
-    found = quantiles_at(np.append(levels, 0.5))
+    found = np.quantile(steps, np.append(levels, 0.5), axis=0)
     scaler = _without_constants(statistics, kind, found[-1], np.ones(n_channels))
     # Rounding in the interpolation may break the order.
     return replace(scaler, channel_quantiles=np.maximum.accumulate(found[:-1]))
@@ -368,10 +369,8 @@ def fit_scaler_to_blocks(
 ) -> Scaler:
     """Fit the same scaler, bit for bit, as `fit_scaler` fits on all blocks together.
 
-    `blocks` returns windows (n, n_timesteps, n_channels), or pairs of windows and lengths. Only one
-    block is in memory at a time. Each block is read once for standard, min_max and max_abs; for
-    robust and quantile, once more if there are few values, otherwise up to three (float32) or seven
-    (float64) more times per 16 channels.
+    `blocks` returns pairs of windows (n, n_timesteps, n_channels) and lengths. Only one block is in
+    memory at a time. Each is read once; for robust and quantile, once more to draw steps.
     """
     if kind is not None:
         check_choice("kind", kind, (*KINDS, PHYSICAL))
@@ -380,29 +379,26 @@ def fit_scaler_to_blocks(
     if kind != PHYSICAL and rated is not None:
         raise ArgumentError(f"rated is only for kind={PHYSICAL!r}, but kind is {kind!r}.")
     moments = ChannelMoments()
-    dtype = np.dtype(np.float32)
     for windows, lengths in blocks():
         if kind == PHYSICAL:
             return rated_scaler(rated, windows.shape[2])
         moments.add(windows, lengths)
-        dtype = np.result_type(dtype, windows.dtype)
     statistics = moments.statistics()
-    if kind not in RANKED:
-        return scaler_of(statistics, kind)
+    steps = _drawn_steps(blocks, statistics.n_steps) if kind in RANKED else None
+    return _scaler_of(statistics, kind, steps)
 
-    def rows() -> Iterator[NDArray[np.floating]]:
-        for windows, lengths in blocks():
-            n_timesteps, n_channels = windows.shape[1:]
-            steps = check_lengths(windows, lengths)
-            at_once = max(1, _VALUES // max(1, n_timesteps * n_channels))
-            for at in range(0, len(windows), at_once):
-                some = windows[at : at + at_once]
-                if steps is None:
-                    yield some.reshape(-1, n_channels)
-                else:
-                    yield some[valid_steps(n_timesteps, steps[at : at + at_once])]
 
-    n_steps, n_channels = statistics.n_steps, len(statistics.mean)
-    return scaler_of(
-        statistics, kind, lambda levels: quantiles(rows, n_steps, n_channels, levels, dtype)
-    )
+def _drawn_steps(blocks: Callable[[], Iterable[Block]], n_steps: int) -> NDArray[np.float64]:
+    """Return the valid steps, or `DRAWN_STEPS` drawn evenly if there are more."""
+    drawn, done = [], 0
+    for windows, given in blocks():
+        lengths = check_lengths(windows, given)
+        if lengths is None:
+            lengths = np.full(len(windows), windows.shape[1])
+        ends = done + np.cumsum(lengths)
+        stop = done + int(lengths.sum())
+        rows = evenly_drawn(done, stop, n_steps, DRAWN_STEPS)
+        at = np.searchsorted(ends, rows, side="right")
+        drawn.append(windows[at, rows - (ends - lengths)[at]].astype(np.float64))
+        done = stop
+    return np.concatenate(drawn) + 0.0  # without -0.0, which equals 0.0

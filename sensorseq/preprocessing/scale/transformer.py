@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from sensorseq.checks import check_array_size
 from sensorseq.errors import SignalError, WindowError
 from sensorseq.preprocessing.scale.keyed import KeyedScaler, fit_scaler_per, transform_by
 from sensorseq.preprocessing.scale.scaler import Scaler
@@ -28,7 +27,8 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         standard: mean 0, variance 1. robust: median 0, interquartile range 1 (the standard
         deviation if the quartiles are equal, as for a motor that is mostly at rest). min_max: 0 to
         1. max_abs: largest magnitude 1, zero stays zero. quantile: up to 1000 quantiles are mapped
-        to the normal distribution. physical: divided by `rated`; nothing is fitted.
+        to the normal distribution. physical: divided by `rated`; nothing is fitted. Quartiles and
+        quantiles are those of at most 200,000 steps, drawn evenly if there are more.
     per : {"all", "recording", "group"}, default="all"
         The unit that statistics are computed for, see
         `sensorseq.preprocessing.scale.KeyedScaler`. ``"recording"`` and ``"group"`` need a
@@ -194,8 +194,6 @@ def check_window_array(
             f"X has {ndim} dimensions, but {name} was fitted on windows with"
             f" {transformer._window_ndim}; for a single channel use X[:, :, np.newaxis]."
         )
-    if isinstance(X, np.ndarray):
-        check_array_size("X", X)
     transformer._window_ndim = ndim
     accept["dtype"] = [np.float64, np.float32]
     values: NDArray[np.floating]

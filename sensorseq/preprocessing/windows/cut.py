@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from sensorseq import _signal
 from sensorseq.checks import (
+    MAX_SAMPLES,
     RandomState,
-    check_memory,
     check_positive,
     check_random_state,
     check_rate,
 )
 from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
-from sensorseq.io.scratch import Rows, blocks, folder_of, is_stored, take
+from sensorseq.io.scratch import Rows, blocks, is_stored, take
 from sensorseq.preprocessing.steps.base import check_complete, own_clock
 from sensorseq.preprocessing.windows.label_rules import (
     LABEL_RULES,
@@ -49,6 +49,10 @@ def window_samples(window_s: float, sample_rate_hz: float) -> int:
         raise ArgumentError(
             f"window_s={window_s!r} is less than one sample at {rate:g} Hz;"
             f" use at least {1 / rate:g} s."
+        )
+    if count > MAX_SAMPLES:
+        raise ArgumentError(
+            f"window_s={window_s!r} is {count:.3g} samples at {rate:g} Hz; is it in seconds?"
         )
     return count
 
@@ -321,15 +325,6 @@ def _gather_all(pieces: list[Recording], cuts: list[_Cut], grid: _Grid) -> NDArr
     """Return the samples of all windows, stored where those of the pieces are."""
     n_channels = pieces[0].n_channels
     stored = [piece.values for piece in pieces if is_stored(piece.values)]
-    # Even without windows, the length is checked.
-    n_windows = max(1, sum(len(cut.starts) for cut in cuts))
-    check_memory(
-        f"window_s={grid.window_s:g} with hop_s={grid.hop_s:g}",
-        {f"{n_windows:,} window{'s'[: n_windows != 1]}": 4 * n_windows * grid.length * n_channels},
-        "a shorter window_s or a longer hop_s",
-        error=WindowError,
-        folder=folder_of(stored[0]) if stored else None,
-    )
     if not stored:
         ends = np.cumsum([len(cut.starts) for cut in cuts])
         X = np.empty((ends[-1], grid.length, n_channels), np.float32)

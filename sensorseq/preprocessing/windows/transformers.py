@@ -11,7 +11,6 @@ from sklearn.base import BaseEstimator
 from sensorseq.checks import (
     RandomState,
     check_integer,
-    check_memory,
     check_per_window,
     check_positive,
     check_positive_or_none,
@@ -292,8 +291,6 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
         n_copies = check_integer("n_copies", self.n_copies)
         given = _Given.of(X, y, groups, lengths, None, "augmented")
         how = Augmentation.standard() if self.augmentation is None else self.augmentation
-        n_bytes = 8 * (n_copies + 1) * len(given.train)
-        check_memory(f"n_copies={n_copies}", {"the order": n_bytes}, "fewer copies")
         times = np.ones(len(given.X), np.int64)
         times[given.train] += n_copies
         rows = np.repeat(np.arange(len(times)), times)

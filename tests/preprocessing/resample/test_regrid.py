@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
+from sensorseq.preprocessing.resample.regrid import since_first
 from sensorseq.preprocessing.resample.signal import regrid, resample, resample_recording
-from sensorseq.recording import Recording
+from sensorseq.recording import Recording, resolution_s
 
 EDGE = 60  # samples of the lower rate, in which mirror images are in the result
 
@@ -280,3 +281,21 @@ def test_the_engine_and_the_attenuation_reach_the_filter():
     assert levels[2] < -60
     with pytest.raises(ArgumentError, match=r"engine='sox'.*'soxr'"):
         resample_recording(recording, 100.0, engine="sox")
+
+
+@given(
+    start=st.integers(10**15, 2 * 10**15),
+    steps=st.lists(st.integers(1, 10**7), min_size=1, max_size=50),
+)
+def test_stamps_since_1970_count_from_the_first_as_if_they_began_at_0(start, steps):
+    """In whole microseconds, of which floats of seconds since 1970 hold each."""
+    ticks = np.cumsum([0, *steps])
+    since = since_first((start + ticks) / 1e6)
+    np.testing.assert_array_equal(since, ticks / 1e6)
+    assert resolution_s((start + ticks) / 1e6) < 1e-6
+
+
+def test_stamps_finer_than_floats_hold_are_left_as_they_are():
+    stamps = 1_709_283_600.0 + np.arange(1000) / 44_100
+    np.testing.assert_array_equal(since_first(stamps), stamps - stamps[0])
+    assert len(since_first(np.empty(0))) == 0

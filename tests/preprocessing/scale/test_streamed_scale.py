@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import SignalError
+from sensorseq.preprocessing.scale import scaler
 from sensorseq.preprocessing.scale.scaler import KINDS, fit_scaler, fit_scaler_to_blocks
 
 
@@ -12,18 +13,42 @@ from sensorseq.preprocessing.scale.scaler import KINDS, fit_scaler, fit_scaler_t
     cuts=st.lists(st.integers(0, 40), max_size=5),
     offset=st.sampled_from([0.0, 1e4]),
     seed=st.integers(0, 50),
+    most=st.sampled_from([31, scaler.DRAWN_STEPS]),
 )
-def test_blocks_teach_the_same_as_all_windows_at_once_to_the_bit(kind, cuts, offset, seed):
+def test_blocks_teach_the_same_as_all_windows_at_once_to_the_bit(kind, cuts, offset, seed, most):
     rng = np.random.default_rng(seed)
     X = (rng.normal(size=(40, 6, 3)) * [1, 100, 0] + offset).astype(np.float32)
     blocks = np.split(X, sorted(cuts))
     whole = [(block, None) for block in blocks]
-    assert_equal(fit_scaler_to_blocks(lambda: iter(whole), kind), fit_scaler(X, kind=kind))
     lengths = rng.integers(0, 7, 40)
     lengths[7] = 6
     pairs = list(zip(blocks, np.split(lengths, sorted(cuts)), strict=True))
-    streamed = fit_scaler_to_blocks(lambda: iter(pairs), kind)
-    assert_equal(streamed, fit_scaler(X, lengths, kind))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scaler, "DRAWN_STEPS", most)
+        assert_equal(fit_scaler_to_blocks(lambda: iter(whole), kind), fit_scaler(X, kind=kind))
+        streamed = fit_scaler_to_blocks(lambda: iter(pairs), kind)
+        assert_equal(streamed, fit_scaler(X, lengths, kind))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_quantiles_of_all_steps_are_those_of_numpy(dtype):
+    X = np.random.default_rng(0).normal(size=(500, 400, 2)).astype(dtype)
+    assert X[..., 0].size == scaler.DRAWN_STEPS
+    steps = X.reshape(-1, 2).astype(np.float64)
+    found = fit_scaler(X, kind="quantile").channel_quantiles
+    np.testing.assert_array_equal(found, np.quantile(steps, np.linspace(0, 1, 1000), axis=0))
+    np.testing.assert_array_equal(fit_scaler(X, kind="robust").channel_center, np.median(steps, 0))
+
+
+@pytest.mark.parametrize("period", [3, 50, 100])
+def test_of_more_steps_some_are_drawn_whatever_their_period(period):
+    """Every fifth step would be the same of each period."""
+    X = np.arange(100) % period / period + np.random.default_rng(0).normal(0, 0.05, (10_000, 100))
+    steps = np.quantile(X, (0.25, 0.5, 0.75))
+    drawn = fit_scaler(X, kind="robust")
+    spread = steps[2] - steps[0]
+    assert abs(drawn.channel_center[0] - steps[1]) < 0.01 * spread
+    assert drawn.channel_scale[0] == pytest.approx(spread, rel=0.01)
 
 
 def assert_equal(one, other):

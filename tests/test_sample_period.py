@@ -1,11 +1,15 @@
 """A rate is that of the samples over the time, whatever writes the timestamps."""
 
+import tracemalloc
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq.io.clocks import resolution_s, sample_period, since_first
+from sensorseq.io.scratch import evenly_drawn
+from sensorseq.recording import sample_period
 
 EPOCH_S = 1_709_283_600.0  # a day in 2024, as seconds since 1970
 
@@ -84,19 +88,21 @@ def test_a_rate_that_is_not_round_stays_what_it_is():
             assert 1 / sample_period(stamps) == pytest.approx(rate_hz, rel=1e-8)
 
 
-@given(
-    start=st.integers(10**15, 2 * 10**15),
-    steps=st.lists(st.integers(1, 10**7), min_size=1, max_size=50),
-)
-def test_stamps_since_1970_count_from_the_first_as_if_they_began_at_0(start, steps):
-    """In whole microseconds, of which floats of seconds since 1970 hold each."""
-    ticks = np.cumsum([0, *steps])
-    since = since_first((start + ticks) / 1e6)
-    np.testing.assert_array_equal(since, ticks / 1e6)
-    assert resolution_s((start + ticks) / 1e6) < 1e-6
+def test_the_period_of_a_long_clock_needs_little_memory():
+    stamps = np.arange(5_000_000) / 1000
+    tracemalloc.start()
+    assert sample_period(stamps) == 0.001
+    assert tracemalloc.get_traced_memory()[1] < 160e6
+    tracemalloc.stop()
 
 
-def test_stamps_finer_than_floats_hold_are_left_as_they_are():
-    stamps = EPOCH_S + np.arange(1000) / 44_100
-    np.testing.assert_array_equal(since_first(stamps), stamps - stamps[0])
-    assert len(since_first(np.empty(0))) == 0
+@given(n_rows=st.integers(1, 500), most=st.integers(1, 300), cuts=st.lists(st.integers(0, 500)))
+def test_rows_are_drawn_evenly_and_alike_for_any_blocks(n_rows, most, cuts):
+    rows = evenly_drawn(0, n_rows, n_rows, most)
+    assert len(rows) == min(n_rows, most)
+    first = np.arange(len(rows)) * n_rows // len(rows)
+    assert (rows >= first).all()
+    assert (rows < np.append(first[1:], n_rows)).all()  # one in each stretch
+    edges = [0, *sorted(cut for cut in cuts if cut < n_rows), n_rows]
+    parts = [evenly_drawn(*ends, n_rows, most) for ends in pairwise(edges)]
+    np.testing.assert_array_equal(np.concatenate(parts), rows)
