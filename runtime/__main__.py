@@ -80,7 +80,6 @@ def _parser() -> argparse.ArgumentParser:
     stream.add_argument("--format", choices=live.FORMATS, default="csv")
     stream.add_argument("--max-gap-s", type=float, help="longest gap to bridge")
     stream.add_argument("--max-delay-s", type=float, default=0.0, help="wait for late samples")
-    stream.add_argument("--false-alarm-rate", type=float, help="mark windows of no known class")
     stream.set_defaults(run=_stream)
     return parser
 
@@ -100,7 +99,6 @@ def _stream(given: argparse.Namespace) -> None:
             live.rates_of(given.sample_rate_hz),
             max_gap_s=given.max_gap_s,
             max_delay_s=given.max_delay_s,
-            false_alarm_rate=given.false_alarm_rate,
             smooth=given.smooth,
             lag=given.lag,
             mean_dwell_s=given.mean_dwell_s,

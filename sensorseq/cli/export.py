@@ -79,7 +79,6 @@ def export(
     prefix: Annotated[
         str | None, Option(metavar="NAME", help="C: first part of all names [default: sensorseq].")
     ] = None,
-    false_alarm_rate: opt.FalseAlarmRate = None,
     smooth: opt.StreamSmooth = "none",
     lag: opt.Lag = 3,
     mean_dwell_s: opt.MeanDwell = None,
@@ -95,7 +94,7 @@ def export(
     sensors, the graph has an input of each; in C each has its own files, and two more join them.
     """
     smoothing: dict[str, Any] = {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
-    given: dict[str, Any] = {"n_timesteps": n_timesteps, "false_alarm_rate": false_alarm_rate}
+    given: dict[str, Any] = {"n_timesteps": n_timesteps}
     if to is Format.c:
         _refuse_options(to, lengths=lengths is not None, steps=steps)
         is_new = not output.exists()

@@ -35,13 +35,6 @@ MeanDwell = Annotated[
     float | None,
     Option(metavar="S", help="How long a class lasts on average [default: as in training, or 60]."),
 ]
-FalseAlarmRate = Annotated[
-    float | None,
-    Option(
-        metavar="SHARE",
-        help="Abstain on windows of no known class, and on this share of the others, such as 0.05.",
-    ),
-]
 Strict = Annotated[
     bool, Option("--strict", help="Refuse windows outside what the model was trained on.")
 ]

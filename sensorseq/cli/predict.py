@@ -138,7 +138,6 @@ def stream(
     max_delay_s: Annotated[
         float, Option(metavar="S", help="How long to wait for samples out of order.")
     ] = 0.0,
-    false_alarm_rate: opt.FalseAlarmRate = None,
     smooth: opt.StreamSmooth = "none",
     lag: opt.Lag = 3,
     mean_dwell_s: opt.MeanDwell = None,
@@ -165,7 +164,6 @@ def stream(
         live.rates_of(sample_rate_hz),
         max_gap_s=max_gap_s,
         max_delay_s=max_delay_s,
-        false_alarm_rate=false_alarm_rate,
         smooth=smooth,
         lag=lag,
         mean_dwell_s=mean_dwell_s,

@@ -300,7 +300,7 @@ def _add(
 def copy_model(clf: Any) -> Any:
     """Return a copy without results that are only valid for this model's probabilities."""
     copied, head = copy.copy(clf), clf._head
-    for name in ("abstention_", "_held_out", "_known"):
+    for name in ("abstention_", "_held_out", "_shares"):
         copied.__dict__.pop(name, None)
     if head is not None:
         copied._head = FeatureHead(head.lstm_weight, [*map(copy.copy, head.blocks)], head.choice)

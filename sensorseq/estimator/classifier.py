@@ -508,7 +508,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         weights: str = "float32",
         check: WindowSet | SensorWindows | str | os.PathLike[str] | None = None,
         prefix: str = "sensorseq",
-        false_alarm_rate: float | None = None,
         smooth: str = "none",
         lag: int = 3,
         mean_dwell_s: ArrayLike | None = None,
@@ -549,9 +548,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
             states: their validation part, or all without a split.
         prefix : str, default="sensorseq"
             First part of all names in C and of the file names.
-        false_alarm_rate : float, optional
-            Also write ``sensorseq_is_unknown(probabilities)``, which tells windows of no known
-            class, see `predict_or_abstain`. Takes up to 4,000 bytes for each class.
         smooth : {"none", "filter", "lag"}, default="none"
             Also write ``sensorseq_smooth(&smoother, probabilities, smoothed)``, which smooths over
             time what ``sensorseq_push`` gives, as `stream` does, within 1e-5. Its state takes
@@ -582,7 +578,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
             weights=weights,
             check=None if check is None else self._open(check, "check"),
             prefix=prefix,
-            known=None if false_alarm_rate is None else self._known_within(false_alarm_rate),
             smoothing=self._smoothing(smooth, lag, mean_dwell_s, transitions),
         )
         render = render_c if self._fusion is None else render_sensors
@@ -635,6 +630,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
             "classes": describe_labels(self.classes_),
             "temperature": self.temperature_,
             "abstention": list(self.abstention_) if hasattr(self, "abstention_") else None,
+            "class_shares": None if self._shares is None else self._shares.tolist(),
             "adaptation": None if self.adaptation_ is None else dict(vars(self.adaptation_)),
         }
 

@@ -19,7 +19,6 @@ from sensorseq.io.model_file import take_field
 from sensorseq.prediction.decisions import ClassPredictor
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.inputs import check_groups
-from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.preparation import seen_recordings
 from sensorseq.prediction.probabilities import softmax
 from sensorseq.prediction.stream import prediction_plan
@@ -35,6 +34,9 @@ from sensorseq.training.probabilities import (
     probability_spread,
 )
 from sensorseq.windows import WindowSet
+
+_FEWEST_LEFT_OUT, _MOST_LEFT_OUT = 6, 1000  # windows to learn the shares of the classes from
+_SMALLEST_LOG = -6.0  # of a probability, so that no class has a share near zero
 
 
 class DecidingLSTM(ClassPredictor, SensorLSTM):
@@ -156,7 +158,7 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
     def _stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         if self._fusion is None:
             return super()._stored()
-        arrays = {} if self._known is None else dict(self._known.arrays())
+        arrays: dict[str, NDArray[Any]] = {}
         of_sensors = []
         for at, model in enumerate(self.sensors_.values()):
             own, described = model._stored()
@@ -236,7 +238,7 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
     def _learn_probabilities(
         self, prepared: PreparedFit, plan: Refit | FeatureChoice | None
     ) -> None:
-        self.temperature_, self._known, self._left_out = 1.0, None, None
+        self.temperature_, self._shares, self._left_out = 1.0, None, None
         # It was chosen for the probabilities of an earlier fit.
         self.__dict__.pop("abstention_", None)
         held_out = prepared.validation
@@ -253,7 +255,19 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
         self._left_out = None if rows is None else (rows, logits)
         if self.calibrate:
             self._calibrate(logits, class_index, groups)
-        self._known = OutOfDistribution.learn(softmax(logits / self.temperature_), groups)
+        self._learn_shares(softmax(logits / self.temperature_))
+
+    def _learn_shares(self, probabilities: NDArray[np.float64]) -> None:
+        """Learn the mean of left-out windows (n, K), unless the training evened out the classes."""
+        self._shares, n = None, len(probabilities)
+        evens_out = self.class_weight is not None or self.sampler != "shuffle"
+        if evens_out or n < _FEWEST_LEFT_OUT or not np.isfinite(probabilities).all():
+            return
+        rows = np.linspace(0, n - 1, min(n, _MOST_LEFT_OUT)).round().astype(np.int64)
+        with np.errstate(divide="ignore"):
+            logs = np.maximum(np.log(probabilities[rows]), _SMALLEST_LOG).astype(np.float32)
+        shares = np.exp(logs.astype(np.float64)).mean(axis=0)
+        self._shares = shares / shares.sum()
 
     def _calibrate(
         self,

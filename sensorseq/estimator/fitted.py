@@ -28,7 +28,6 @@ from sensorseq.prediction.ensemble import Ensemble
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.inputs import DTYPES, Sequences
 from sensorseq.prediction.network import check_array_names
-from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.predictor import CLASSIFICATION, check_texts
 from sensorseq.preprocessing.configuration import check_recorded
 from sensorseq.preprocessing.windows.augment import Augmentation
@@ -58,7 +57,6 @@ class FittedLSTM(WindowReader):
     _other_histories: list[History]
     # rows and outputs of the held-out part, from before any refit
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
-    _known: OutOfDistribution | None = None  # of a classifier
     _replayed: int | None = None  # entropy of a fit to run again
     _report_facts: dict[str, Any]
 
@@ -208,7 +206,6 @@ class FittedLSTM(WindowReader):
         lengths: bool | None = None,
         steps: bool = False,
         dtype: str = "float32",
-        false_alarm_rate: float | None = None,
     ) -> None:
         """Write an ONNX model that computes `predict_proba`, or `predict` of a regressor.
 
@@ -220,7 +217,7 @@ class FittedLSTM(WindowReader):
 
         Of several sensors, one graph has an input ``X_<sensor>`` for each, and a window with NaN in
         it lacks that sensor. Windows without any, or without one that the model cannot do without,
-        get probabilities of NaN, and are unknown. The metadata ``sensors`` say what the input of
+        get probabilities of NaN. The metadata ``sensors`` say what the input of
         each is. What `missing` says of gaps and failed sensors is not in the graph: it bridges no
         gap, and windows of one sensor must be without NaN.
 
@@ -243,9 +240,6 @@ class FittedLSTM(WindowReader):
         dtype : {"float32", "float64"}, default="float32"
             Type of the input ``X``, of shape (n, t, c), or (n, t) after a fit on a table. The
             output, ``probabilities`` (n, n_classes) or ``values`` (n, n_outputs), is float32.
-        false_alarm_rate : float, optional
-            Add the output ``unknown`` (n,), bool, to a classifier: whether a window is of no known
-            class, see `SensorLSTMClassifier.predict_or_abstain`.
 
         Raises
         ------
@@ -257,11 +251,8 @@ class FittedLSTM(WindowReader):
             If the library onnx is missing.
         """
         self._check_fitted()
-        if false_alarm_rate is not None and self._task != CLASSIFICATION:
-            raise ArgumentError("false_alarm_rate is for classifiers, not for a regressor.")
-        known = None if false_alarm_rate is None else self._known_within(false_alarm_rate)
         options: dict[str, Any] = {"n_timesteps": n_timesteps, "lengths": lengths, "dtype": dtype}
-        write_onnx(self, path, **options, steps=steps, known=known, stored=self._stored)
+        write_onnx(self, path, **options, steps=steps, stored=self._stored)
 
     def _stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the arrays and the description for a model file."""
@@ -271,7 +262,7 @@ class FittedLSTM(WindowReader):
     def _stored_network(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the same without the report, which takes long to make."""
         arrays = network_arrays(self.modules_, self.scaler_)
-        for part in (self._head, self._known, self._ranges):
+        for part in (self._head, self._ranges):
             if part is not None:
                 arrays |= part.arrays()
         return arrays, self._description()

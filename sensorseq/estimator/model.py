@@ -13,7 +13,6 @@ from sensorseq.estimator.adapt import Adaptation
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.head import FeatureChoice, FeatureHead
-from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.outside import TrainedRanges
 from sensorseq.prediction.patches import read_patch
 from sensorseq.prediction.predictor import read_scaler
@@ -101,7 +100,6 @@ _FORMS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
         lambda head: {"description": head.description(), "arrays": head.arrays()},
         lambda stored: FeatureHead.restore(stored["description"], stored["arrays"]),
     ),
-    "_known": (OutOfDistribution.arrays, lambda arrays: OutOfDistribution.restore(arrays, None)),
     "_ranges": (TrainedRanges.arrays, TrainedRanges.restore),
 }
 

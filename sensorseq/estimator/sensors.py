@@ -24,7 +24,6 @@ from sensorseq.numeric import log_softmax
 from sensorseq.prediction.fusion import MISSING, Fusion, key_of, tell_missing
 from sensorseq.prediction.gaps import COMPLETE, EMPTY
 from sensorseq.prediction.head import Candidate, FeatureChoice
-from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.probabilities import softmax
 from sensorseq.preprocessing.split.parts import holdout_by_group
 from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows
@@ -82,8 +81,7 @@ def fit_sensors(model: Any, X: Any, y: Any, given: Mapping[str, Any]) -> None:
     is_known = present.any(axis=1)
     joined = fusion.join(logits, np.where(present, COMPLETE, EMPTY))[is_known]
     model.features_ = _describe(fusion, logits, present, class_index, weight)
-    groups = None if windows.groups is None else np.asarray(windows.groups)[is_known]
-    model._known = OutOfDistribution.learn(softmax(joined), groups)
+    model._learn_shares(softmax(joined))
 
 
 def _without_lost(windows: SensorWindows) -> SensorWindows:
@@ -269,6 +267,6 @@ def _forget(model: Any) -> None:
     own, parameters = model.__dict__, model.get_params(deep=False)
     for name in [name for name in own if name.endswith("_") and name not in parameters]:
         del own[name]  # some are properties, too
-    for name in ("_head", "_known", "_ranges", "_held_out", "_left_out", "_to_compare"):
+    for name in ("_head", "_shares", "_ranges", "_held_out", "_left_out", "_to_compare"):
         own.pop(name, None)
     model.preparation_ = None

@@ -14,7 +14,6 @@ from sensorseq.export.c_source import (
     COptions,
     compare_accuracy,
     describe_accuracy,
-    known_values,
     render_c,
     templates,
 )
@@ -45,7 +44,7 @@ def render_sensors(
     macros: dict[str, str] = {}
     names = {name: re.sub(r"[^A-Za-z0-9_]", "_", name) for name in fusion.sensors}
     for name, in_c in names.items():
-        own = replace(options, prefix=f"{prefix}_{in_c}", check=None, known=None)
+        own = replace(options, prefix=f"{prefix}_{in_c}", check=None)
         with noting(f"in the model of sensor {name!r}"):
             exports[name], made = render_c(estimator.sensors_[name], own)
         for macro in re.findall(r"^#define (\w+)", made[exports[name].header], re.M):
@@ -60,10 +59,9 @@ def render_sensors(
     factors = table * np.array(temperatures) / estimator.temperature_
     tables = Tables(options.weights == "int8")
     tables.add("join_factor", factors[-1:] if fusion.missing == "error" else factors, "f8")
-    values = known_values(tables, options.known)
     accuracy = compare_accuracy(estimator, options)
     header, code_of = map(templates().get_template, ("join.h.in", "join.c.in"))
-    values |= {
+    values = {
         "version": importlib.import_module("sensorseq").__version__,
         "model": estimator,
         "p": prefix,

@@ -28,7 +28,6 @@ from sensorseq.features.summary import FEATURES
 from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
 from sensorseq.features.trees import BoostedTrees
 from sensorseq.io.atomic import make_folder, write_together
-from sensorseq.prediction.out_of_distribution import N_NEIGHBORS, SMALLEST_LOG, OutOfDistribution
 from sensorseq.prediction.patches import SMALLEST_VARIANCE, count_steps
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
@@ -160,7 +159,6 @@ class COptions:
     weights: str
     check: WindowSet | SensorWindows | None
     prefix: str
-    known: tuple[OutOfDistribution, float] | None
     smoothing: Smoothing
 
     def __post_init__(self) -> None:
@@ -180,10 +178,9 @@ def render_c(estimator: FittedClassifier, options: COptions) -> tuple[CExport, d
     source.scaling()
     source.network()
     source.features()
-    of_known = known_values(source.tables, options.known)
     smoother = None if smoothing.smooth == "none" else source.smoothing(timing, smoothing)
     accuracy = compare_accuracy(estimator, options)
-    values = source.layout(timing, steps) | of_known
+    values = source.layout(timing, steps)
     values |= {"p": prefix, "P": prefix.upper()}
     values |= {"smoother": smoother, "lowest": LOWEST}
     values["accuracy"] = None if accuracy is None else describe_accuracy(accuracy)
@@ -212,14 +209,6 @@ def render_c(estimator: FittedClassifier, options: COptions) -> tuple[CExport, d
         smoother is not None,
     )
     return export, dict(zip(paths, texts, strict=True))
-
-
-def known_values(tables: Tables, known: tuple[OutOfDistribution, float] | None) -> dict[str, Any]:
-    """Add the points that tell windows of no known class; return the values of the templates."""
-    if known is not None:
-        tables.add("known", known[0].points, "f4")
-    about = known and {"n": len(known[0].points), "square": known[1] ** 2}
-    return {"known": about, "n_neighbors": N_NEIGHBORS, "smallest_log": SMALLEST_LOG}
 
 
 @cache  # compiling templates leaks memory

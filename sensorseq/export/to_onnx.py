@@ -21,7 +21,6 @@ from sensorseq.export.windows import MOST_STEPS, GraphWindows, as_steps, read_wi
 from sensorseq.io.atomic import write_whole
 from sensorseq.io.model_file import model_digest
 from sensorseq.prediction.fusion import Fusion
-from sensorseq.prediction.out_of_distribution import N_NEIGHBORS, SMALLEST_LOG, OutOfDistribution
 from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.preprocessing.options import PreparationOptions
 
@@ -37,7 +36,6 @@ def write_onnx(
     lengths: bool | None,
     dtype: str,
     steps: bool,
-    known: tuple[OutOfDistribution, float] | None,
     stored: Callable[[], tuple[dict[str, Any], dict[str, Any]]],
 ) -> None:
     """Write a fitted estimator's graph; the file gets its name only when it is complete.
@@ -67,13 +65,9 @@ def write_onnx(
         n_outputs = estimator.module_.num_classes
         scaled = g("Mul", outputs, estimator.target_sd_)
         name, values = "values", g("Add", scaled, estimator.target_mean_)
-    unknown = None if known is None else _is_unknown(g, values, *known)
     if has_class is not None:
         values = g("Where", g("Unsqueeze", has_class, [1]), values, np.float64(np.nan))
-        unknown = unknown and g("Or", unknown, g("Not", has_class))
     g.add_output(g.cast(values, np.float32), name, np.float32, ["n", n_outputs])
-    if unknown is not None:
-        g.add_output(unknown, "unknown", np.bool_, ["n"])
     digest = None
     with suppress(InputError):  # an argument may be a function, which a model file cannot hold
         digest = model_digest(*stored())
@@ -136,16 +130,6 @@ def _outputs(g: Graph, estimator: FittedModel, windows: GraphWindows) -> str:
     for block in head.blocks:
         joined = g("Add", joined, block_logits(g, block, windows, known))
     return joined
-
-
-def _is_unknown(g: Graph, probabilities: str, known: OutOfDistribution, threshold: float) -> str:
-    """Mark windows of an unknown class, (n,)."""
-    logs = g("Max", g("Log", probabilities), np.float64(SMALLEST_LOG))
-    apart = g("Sub", g("Unsqueeze", logs, [1]), known.points.astype(np.float64))
-    squares = g("ReduceSum", g("Mul", apart, apart), [2], keepdims=0)
-    nearest, _ = g.several(2, "TopK", squares, [N_NEIGHBORS], largest=0)
-    farthest = g("ReduceMax", nearest, axes=[1], keepdims=0)
-    return g("Greater", g("Sqrt", farthest), np.float64(threshold))
 
 
 def _metadata(

@@ -13,12 +13,12 @@ from sensorseq.io.model_file import arrays_below, read_labels
 from sensorseq.prediction.fusion import Fusion, join_sensors_outside, refuse_sensors
 from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, EMPTY, judge_windows
 from sensorseq.prediction.inputs import Sequences, check_groups
-from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.outside import OUT_OF_RANGE, STUCK, OutsideWindows
 from sensorseq.prediction.predictor import WindowPredictor
 from sensorseq.prediction.probabilities import (
     Abstention,
     check_abstention,
+    check_shares,
     check_temperature,
     judge,
     recording_prediction,
@@ -68,9 +68,8 @@ class ClassPredictor(WindowPredictor):
     classes_: NDArray[Any]
     temperature_: float
     abstention_: Abstention
-    class_weight: str | Mapping[Any, float] | None
-    sampler: str
-    _known: OutOfDistribution | None = None  # what windows of the known classes look like
+    # Mean probabilities of the classes in windows left out of the fit; None: they count alike.
+    _shares: NDArray[np.float64] | None = None
     # Of a model of several sensors: a model of each, and how their logits are joined.
     sensors_: Mapping[str, Any]
     _fusion: Fusion | None = None
@@ -85,10 +84,9 @@ class ClassPredictor(WindowPredictor):
         abstention = take("abstention", (list, type(None)))
         if abstention is not None:
             self.abstention_ = check_abstention(abstention)
-
-    def _restore(self, arrays: Mapping[str, NDArray[Any]], take: Callable[[str, Any], Any]) -> None:
-        super()._restore(arrays, take)
-        self._known = OutOfDistribution.restore(arrays, self._n_outputs)
+        shares = take("class_shares", (list, type(None)))
+        if shares is not None:
+            self._shares = check_shares(shares, len(self.classes_))
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
         logits, lacks = self._found(X, lengths)
@@ -187,7 +185,6 @@ class ClassPredictor(WindowPredictor):
         """Restore a model of several sensors; `load` makes that of one from its contents."""
         self._restore_targets(take)
         self.preparation_ = None
-        self._known = OutOfDistribution.restore(arrays, self._n_outputs)
         self._fusion = fusion = Fusion.restore(take("fusion", dict))
         described = take("sensors", list)
         if len(described) != len(fusion.sensors):
@@ -226,21 +223,14 @@ class ClassPredictor(WindowPredictor):
         lengths: ArrayLike | None = None,
         *,
         threshold: float | None = None,
-        false_alarm_rate: float | None = None,
     ) -> Decisions:
-        """Return the label of each window, masked if it is uncertain or of an unknown class.
+        """Return the label of each window, masked if it is uncertain.
 
         Parameters
         ----------
         X, lengths : as in `predict`
         threshold : float, optional
-            Lowest probability to answer with. By default the one chosen by `fit_abstention`; with
-            `false_alarm_rate`, none is needed.
-        false_alarm_rate : float, optional
-            Also mask windows that seem to be of no class of the training, such as a new surface,
-            and at most about this share of the others: 0.005 to 0.5, in steps of 0.005. It holds
-            for recordings like those in `fit`. docs/validation.md states how many unknown surfaces
-            this detects.
+            Lowest probability to answer with. By default the one chosen by `fit_abstention`.
 
         Returns
         -------
@@ -250,41 +240,24 @@ class ClassPredictor(WindowPredictor):
         Raises
         ------
         ArgumentError
-            If a number is out of its range.
+            If `threshold` is out of its range.
         InputError
-            If there is no threshold yet, or `fit` left out too few windows for `false_alarm_rate`.
-
-        Notes
-        -----
-        The log-probabilities of a window are compared with those of windows that `fit` left out. A
-        window is unknown if its fifth nearest neighbour among them is farther than that of all but
-        the share `false_alarm_rate` of these windows, measured to windows of other groups.
+            If there is no threshold yet.
         """
         self._check_fitted()
-        known = None if false_alarm_rate is None else self._known_within(false_alarm_rate)
         if threshold is None and hasattr(self, "abstention_"):
             threshold = self.abstain_threshold_
-        if threshold is None and known is None:
+        if threshold is None:
             raise InputError(
                 "there is no threshold yet: call fit_abstention on held-out windows first, or"
-                " give a probability as threshold=, or false_alarm_rate=."
+                " give a probability as threshold=."
             )
-        threshold = 0.0 if threshold is None else threshold
         check_real("threshold", threshold, 0.0, 1.0, high_open=False)
         rows, lacks = self._probabilities(X, lengths)
         probability = rows.max(axis=1)
-        answered = np.array(judge(rows, lacks, threshold, known), bool)
+        answered = np.array(judge(rows, lacks, threshold), bool)
         label = np.ma.MaskedArray(self.classes_[rows.argmax(axis=1)], mask=~answered)
         return Decisions(label, probability, answered)
-
-    def _known_within(self, false_alarm_rate: float) -> tuple[OutOfDistribution, float]:
-        """Return the model of known windows, and the distance above which a window is unknown."""
-        if self._known is None:
-            raise InputError(
-                "false_alarm_rate needs windows that fit left out, which this model does not have:"
-                " it was imported, or trained without a validation part. Fit it again."
-            )
-        return self._known, self._known.threshold(false_alarm_rate)
 
     def stream(
         self,
@@ -292,7 +265,6 @@ class ClassPredictor(WindowPredictor):
         *,
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
-        false_alarm_rate: float | None = None,
         smooth: str = "none",
         lag: int = 3,
         mean_dwell_s: ArrayLike | None = None,
@@ -316,8 +288,6 @@ class ClassPredictor(WindowPredictor):
         max_delay_s : float, default=0
             How long to wait for samples that arrive out of order, by their stamps. All decisions
             come later by this time. Samples that are later still are ignored and counted.
-        false_alarm_rate : float, optional
-            Sets `answered` of the decisions, as in `predict_or_abstain`.
         smooth : {"none", "filter", "lag"}, default="none"
             filter: a decision also rests on the windows before. lag: it waits for the next `lag`
             windows, too; `latency_s` of the stream says how long, and its classes are those of
@@ -360,7 +330,6 @@ class ClassPredictor(WindowPredictor):
                 sample_rate_hz,
                 max_gap_s=max_gap_s,
                 max_delay_s=max_delay_s,
-                false_alarm_rate=false_alarm_rate,
                 max_wait_s=max_wait_s,
             )
         if max_wait_s is not None:
@@ -372,7 +341,6 @@ class ClassPredictor(WindowPredictor):
             sample_rate_hz,
             max_gap_s=max_gap_s,
             max_delay_s=max_delay_s,
-            false_alarm_rate=false_alarm_rate,
             smoothing=self._smoothing(smooth, lag, mean_dwell_s, transitions),
         )
 
@@ -490,11 +458,7 @@ class ClassPredictor(WindowPredictor):
     def _class_shares(self) -> NDArray[np.float64]:
         """The mean probability of each class in the windows held out from the fit."""
         k = len(self.classes_)
-        evens_out = self.class_weight is not None or self.sampler != "shuffle"
-        if self._known is None or evens_out:
-            return np.full(k, 1 / k)
-        shares = np.exp(self._known.points.astype(np.float64)).mean(axis=0)
-        return np.asarray(shares / shares.sum())
+        return np.full(k, 1 / k) if self._shares is None else self._shares
 
     def predict_recordings(
         self,

@@ -69,7 +69,6 @@ class TrainedClassifier(_Loaded, ClassPredictor):
     """A classifier of a model file; it has the methods that predict of `SensorLSTMClassifier`."""
 
     def _read_parameters(self, parameters: Mapping[str, Any]) -> None:
-        self.class_weight, self.sampler = parameters["class_weight"], parameters["sampler"]
         self.missing = check_choice("missing", parameters.get("missing", "error"), MISSING)
 
     def __repr__(self) -> str:

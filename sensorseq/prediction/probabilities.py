@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import InputError
 from sensorseq.prediction.gaps import EMPTY
-from sensorseq.prediction.out_of_distribution import OutOfDistribution
 
 
 def check_temperature(value: float) -> float:
@@ -51,21 +50,13 @@ def judge(
     probability: NDArray[np.float64],
     lacks: NDArray[np.integer[Any]],
     threshold: Optional[float],
-    known: Optional[tuple[OutOfDistribution, float]],
 ) -> list[Optional[bool]]:
-    """Return whether windows (n, K) are answered; None without a threshold and `known`.
-
-    `known` has the windows of known classes, and how far from them a window may be. EMPTY windows
-    are never answered.
-    """
-    answered = probability.max(axis=1) >= (0.0 if threshold is None else threshold)
-    if known is not None:
-        answered &= known[0].distance(probability) <= known[1]
-    is_judged = threshold is not None or known is not None
-    return [
-        False if lack == EMPTY else one if is_judged else None
-        for one, lack in zip(answered.tolist(), lacks.tolist())
-    ]
+    """Return whether windows (n, K) are answered: never EMPTY ones; None without a threshold."""
+    if threshold is None:
+        return [False if lack == EMPTY else None for lack in lacks.tolist()]
+    answered: list[Optional[bool]]
+    answered = ((probability.max(axis=1) >= threshold) & (lacks != EMPTY)).tolist()
+    return answered
 
 
 def recording_prediction(probability: NDArray[np.float64]) -> tuple[int, int, NDArray[np.float64]]:
@@ -74,6 +65,14 @@ def recording_prediction(probability: NDArray[np.float64]) -> tuple[int, int, ND
     votes = np.bincount(probability.argmax(axis=1), minlength=probability.shape[1])
     tied = np.flatnonzero(votes == votes.max())
     return int(tied[np.argmax(mean[tied])]), int(mean.argmax()), mean
+
+
+def check_shares(values: Sequence[Any], n_classes: int) -> NDArray[np.float64]:
+    """Check and return the mean probability of each class, read from a file."""
+    shares = np.asarray(values, np.float64)
+    if shares.shape != (n_classes,) or not (np.isfinite(shares) & (shares > 0)).all():
+        raise InputError(f"class_shares is {values!r}, expected {n_classes} numbers above 0")
+    return shares
 
 
 def check_abstention(fields: Sequence[Any]) -> Abstention:

@@ -32,8 +32,6 @@ class FusedModel(Protocol):
     @property
     def _class_shares(self) -> NDArray[np.float64]: ...
 
-    def _known_within(self, false_alarm_rate: float) -> tuple[Any, float]: ...
-
 
 def are_recordings(X: Any) -> bool:
     """Test whether X is a mapping of sensors to recordings."""
@@ -102,7 +100,6 @@ class SensorStream:
         *,
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
-        false_alarm_rate: float | None = None,
         max_wait_s: float | None = None,
     ) -> None:
         fusion = model._fusion
@@ -124,9 +121,6 @@ class SensorStream:
         for name, own in self.sensors.items():
             own.on_outside = partial(self._tell_outside, name)
         self.on_outside: Callable[[OutsideWindows], None] | None = None
-        self._known = None
-        if false_alarm_rate is not None:
-            self._known = model._known_within(false_alarm_rate)
         first = next(iter(self.sensors.values()))
         self.classes, self.hop_s = first.classes, first.hop_s
         slops = [one.slop_s for one in self.sensors.values()]
@@ -243,7 +237,7 @@ class SensorStream:
             probabilities[0] = self._model._class_shares
         best = int(probabilities[0].argmax())
         least = getattr(self._model, "abstention_", None)
-        (answered,) = judge(probabilities, np.array([lack]), least and least.threshold, self._known)
+        (answered,) = judge(probabilities, np.array([lack]), least and least.threshold)
         are_outside = [one.outside for one in row.values() if one.outside is not None]
         newest = [s for one in self.sensors.values() if (s := one.newest_s) is not None]
         end_s = max(one.end_s for one in row.values())

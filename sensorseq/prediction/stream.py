@@ -12,7 +12,6 @@ from sensorseq.checks import check_positive
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.prediction.frames import in_order
 from sensorseq.prediction.gaps import COMPLETE
-from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.prediction.outside import OutsideWindows, TrainedRanges
 from sensorseq.prediction.preparation import Preparation
 from sensorseq.prediction.probabilities import Abstention, judge
@@ -49,9 +48,6 @@ class StreamedModel(Protocol):
     def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
         """Tell which windows are unlike those of the training."""
 
-    def _known_within(self, false_alarm_rate: float) -> tuple[OutOfDistribution, float]:
-        """Return the model of known windows, and the distance above which a window is unknown."""
-
 
 @dataclass(frozen=True)
 class StreamDecision:
@@ -59,11 +55,10 @@ class StreamDecision:
 
     `start_s` and `end_s` refer to the clock of the samples. `probabilities` are those of all
     classes in the order of `classes_`; `probability` is that of `label`. `answered` is True if it
-    reaches the threshold of `fit_abstention` and the window is not unknown, see `false_alarm_rate`
-    of `predict_or_abstain`; None without either. Of a window without a number it is False. `lacks`
-    is 0 for a complete window, 1 if so much is missing that another sensor should decide, 2 if
-    there is no number. `delay_s` is the time from the window's end to the
-    newest sample. `outside` is True if the window is unlike the training windows; None if the model
+    reaches the threshold of `fit_abstention`; None without one. Of a window without a number it is
+    False. `lacks` is 0 for a complete window, 1 if so much is missing that another sensor should
+    decide, 2 if there is no number. `delay_s` is the time from the window's end to the newest
+    sample. `outside` is True if the window is unlike the training windows; None if the model
     has no data to decide.
     """
 
@@ -124,7 +119,6 @@ class DecisionStream:
         *,
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
-        false_alarm_rate: float | None = None,
         smoothing: Smoothing,
     ) -> None:
         pipeline = prediction_plan(model.preparation_)
@@ -139,9 +133,6 @@ class DecisionStream:
                 'engine="soxr" needs whole recordings; prepare with engine="polyphase".'
             )
         self._model, self._use, self._plan = model, use, pipeline
-        self._known = None
-        if false_alarm_rate is not None:
-            self._known = model._known_within(false_alarm_rate)
         self._rate = float(use.sample_rate_hz or 0)
         rate = (
             self._rate
@@ -317,7 +308,7 @@ class DecisionStream:
     ) -> list[StreamDecision]:
         rows, lacks = self._model._probabilities(windows, lengths)
         least = getattr(self._model, "abstention_", None)
-        answered = judge(rows, lacks, least and least.threshold, self._known)
+        answered = judge(rows, lacks, least and least.threshold)
         are_outside: list[bool | None] = [None] * len(rows)
         if self._model._ranges is not None:
             outside = self._model.outside(windows, lengths)

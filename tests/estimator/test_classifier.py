@@ -649,6 +649,8 @@ def rename(description, old, new):
         lambda a, d: (a, {**d, "parameters": {**d["parameters"], "hidden_sizes": 3}}),
         lambda a, d: (a, rename(d, "classes", "class")),
         lambda a, d: (a, {**d, "classes": {"dtype": "V8", "values": []}}),
+        lambda a, d: (a, {**d, "class_shares": [0.5, 0.5, 0.5, 0.5, 0.5]}),
+        lambda a, d: (a, {**d, "class_shares": [0.0, 1.0]}),
         lambda a, d: (a, {**d, "n_channels": 5}),
         lambda a, d: (a, {**d, "n_channels": "2"}),
         lambda a, d: (a, {**d, "dtype": "float16"}),

@@ -15,9 +15,9 @@ from commands import refused, succeed
 from fits import (
     class_shares_of,
     head_of,
-    know_by_probabilities,
     plain_classifier,
     replace_head,
+    set_class_shares,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -256,7 +256,7 @@ def check_stream(classifier, tmp_path, rate_hz, **arguments):
 def test_smoothing_in_c_is_that_of_the_timeline(tmp_path, smooth, lag):
     """Of any probabilities, sure and unsure, within the tolerance of the networks."""
     classifier = trained_on_recordings([], hop_s=0.4)
-    know_by_probabilities(classifier, [0.1, 0.9])
+    set_class_shares(classifier, [0.1, 0.9])
     arguments = {"mean_dwell_s": [2.0, 5.0], "lag": lag, "smooth": smooth}
     export = classifier.to_c(tmp_path, **arguments)
     model = CModel(export, N_CHANNELS, 2)

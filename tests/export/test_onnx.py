@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 import torch
 from commands import succeed
-from fits import class_shares_of, head_of, know_by_probabilities, plain_classifier
+from fits import class_shares_of, head_of, plain_classifier, set_class_shares
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -279,7 +279,7 @@ def test_steps_with_a_memory_are_refused_by_name(tmp_path):
 def test_a_step_of_smoothing_is_that_of_the_timeline(tmp_path, smooth, lag):
     clf = plain_classifier(max_epochs=1, hidden_size=2, device="cpu").fit(prepared([]))
     path, k = tmp_path / "smoother.onnx", len(clf.classes_)
-    know_by_probabilities(clf, [0.1, 0.2, 0.7])
+    set_class_shares(clf, [0.1, 0.2, 0.7])
     options = PreparationOptions.recorded(clf.preparation_)
     hop_s = options.hop_s or options.window_s
     arguments = {"smooth": smooth, "lag": lag, "mean_dwell_s": 6 * options.window_s}

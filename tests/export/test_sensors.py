@@ -60,7 +60,7 @@ def fitted(request):
     keys = list(map(key_of, PATTERNS))
     weights = dict(zip(keys, rows, strict=True))
     del weights["011"]  # as if never seen together in the fit
-    weigh_sensors(model, weights, windows()[0])
+    weigh_sensors(model, weights)
     return model
 
 
@@ -74,19 +74,15 @@ def expected_of(model, X, present):
 
 def test_a_graph_of_several_sensors_gives_the_probabilities_of_every_pattern(fitted, tmp_path):
     path = tmp_path / "model.onnx"
-    fitted.to_onnx(path, false_alarm_rate=0.2)
+    fitted.to_onnx(path)
     present = np.concatenate([np.tile(PATTERNS, (4, 1)), np.ones((32, 3), bool)])
     X = lacking(windows(seed=1)[0], present)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    found, unknown = session.run(None, {f"X_{name}": own for name, own in X.items()})
+    (found,) = session.run(None, {f"X_{name}": own for name, own in X.items()})
     expected = expected_of(fitted, X, present)
     np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
     has_class = ~np.isnan(expected[:, 0])
-    is_known = np.zeros(len(present), bool)
     decided = {name: own[has_class] for name, own in X.items()}
-    is_known[has_class] = fitted.predict_or_abstain(decided, false_alarm_rate=0.2).answered
-    assert 0 < is_known.sum() < has_class.sum()
-    np.testing.assert_array_equal(unknown, ~is_known)
     said = session.get_modelmeta().custom_metadata_map
     assert json.loads(said["sensors"]).keys() == SHAPES.keys()
     assert onnx_difference(fitted, path, as_sensor_windows(decided)) <= TOLERANCE
@@ -94,7 +90,7 @@ def test_a_graph_of_several_sensors_gives_the_probabilities_of_every_pattern(fit
 
 @pytest.mark.parametrize("weights", ["float32", "int8"])
 def test_c_of_several_sensors_gives_the_probabilities_of_every_pattern(fitted, tmp_path, weights):
-    export = fitted.to_c(tmp_path, weights=weights, false_alarm_rate=0.2)
+    export = fitted.to_c(tmp_path, weights=weights)
     model = with_rounded_weights(fitted) if weights == "int8" else fitted
     compiled = CSensors(export, 4)
     present = np.repeat(PATTERNS, 3, axis=0)
@@ -105,10 +101,6 @@ def test_c_of_several_sensors_gives_the_probabilities_of_every_pattern(fitted, t
         parts = [given[name][at] if present[at, s] else None for s, name in enumerate(X)]
         found = compiled.join(parts)
         np.testing.assert_allclose(found, -1 if np.isnan(row[0]) else row, atol=TOLERANCE, rtol=0)
-        if not np.isnan(row[0]):
-            one = {name: own[at : at + 1] for name, own in lacking(X, present).items()}
-            answered = model.predict_or_abstain(one, false_alarm_rate=0.2).answered[0]
-            assert compiled.is_unknown(found) == (not answered)
     full = [given[name][0] for name in X]
     assert compiled.join([np.float32([np.nan, 0, 0, 1]), *full[1:]]) == -1
     assert np.isfinite(compiled.join([np.float32([0, 0, 0, 1]), *full[1:]])).all()
@@ -188,8 +180,7 @@ def files(tmp_path_factory):
 def test_the_command_checks_a_graph_on_a_file_of_several_sensors(files, tmp_path):
     prepared, model = files
     path = tmp_path / "model.onnx"
-    how = ["--check", prepared, "--false-alarm-rate", 0.3]
-    found = json.loads(succeed("export", model, "-o", path, *how, "--json"))
+    found = json.loads(succeed("export", model, "-o", path, "--check", prepared, "--json"))
     assert found["n_windows"] == len(read_one_or_several(prepared))
     assert found["largest_difference"] <= TOLERANCE
     said = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map

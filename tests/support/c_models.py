@@ -58,11 +58,6 @@ class CModel:
         code = self._c.sensorseq_push(self._state, _pointer(sample), _pointer(out))
         return out if code > 0 else code
 
-    def is_unknown(self, probabilities):
-        """Return whether a window with these probabilities is of no known class."""
-        given = np.ascontiguousarray(probabilities, np.float32)
-        return bool(self._c.sensorseq_is_unknown(_pointer(given)))
-
     def smooth(self, probabilities, lag):
         """Return the smoothed probabilities of all windows, also of the last ones."""
         smoother = (ctypes.c_double * (4 * (lag + 2) * self.n_classes))()
@@ -122,11 +117,6 @@ class CSensors:
         given = [None if row is None else _pointer(row) for row in rows]
         code = self._c[f"{self._name}_join"](*given, _pointer(out))
         return out if code == 0 else code
-
-    def is_unknown(self, probabilities):
-        """Return whether a window with these probabilities is of no known class."""
-        given = np.ascontiguousarray(probabilities, np.float32)
-        return bool(self._c[f"{self._name}_is_unknown"](_pointer(given)))
 
 
 def _pointer(array):

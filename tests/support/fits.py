@@ -7,7 +7,6 @@ import numpy as np
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.prediction.head import FeatureChoice, FeatureHead
-from sensorseq.prediction.out_of_distribution import OutOfDistribution
 
 # One training without what the defaults put around it: no features, no refit, few epochs' patience.
 PLAIN = {
@@ -79,16 +78,14 @@ def class_shares_of(fitted):
     return fitted._class_shares
 
 
-def know_by_probabilities(fitted, probabilities):
-    """Let a classifier know one point alone, so that it knows none of the windows it is given."""
-    points = np.log(np.full((9, len(probabilities)), probabilities, np.float32))
-    fitted._known = OutOfDistribution(points, np.ones(100))
+def set_class_shares(fitted, shares):
+    """Let a classifier have had these mean probabilities in windows left out of its fit."""
+    fitted._shares = np.array(shares)
 
 
-def weigh_sensors(fitted, weights, X):
-    """Let sensors count by these weights {pattern: row}; X is of the known classes."""
+def weigh_sensors(fitted, weights):
+    """Let sensors count by these weights {pattern: row}."""
     fitted._fusion = replace(fitted._fusion, weights=weights)
-    fitted._known = OutOfDistribution.learn(fitted.predict_proba(X), None)
 
 
 class InterruptAfter:
