@@ -21,7 +21,7 @@ DIAGNOSIS_ORDER = """thresholds log_names < metrics < causes < statements < witn
                      < judge logs < words < level trials page < probe < report"""
 OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage, beside the splits
 HOME = {  # library: where it may be imported, as path prefixes
-    "h5py": ("io/hdf5.py", "io/isolated.py"),
+    "h5py": ("io/hdf5.py", "io/foreign.py"),
     "sklearn": (
         "estimator/",
         "model_selection/",

@@ -100,8 +100,11 @@ class CheckedFile(io.FileIO):
         end = os.fstat(self.fileno()).st_size
         footer = os.pread(self.fileno(), _FOOTER.size, max(0, end - _FOOTER.size))
         if len(footer) < _FOOTER.size or not footer.endswith(MAGIC):
-            reason = "its checksums are missing: it was cut off, or another program wrote to it"
-            raise damaged(self.name, reason)
+            raise PreparedFileError(
+                f"{self.name}: has no checksums: it is no prepared file, was cut off, or another"
+                " program wrote to it. Give a file written by `sensorseq prepare`, or prepare it"
+                " again."
+            )
         crc, self._piece_bytes, self._size, _ = _FOOTER.unpack(footer)
         n_bytes = 4 * -(-self._size // max(1, self._piece_bytes))
         if not self._piece_bytes or end != self._size + n_bytes + _FOOTER.size:

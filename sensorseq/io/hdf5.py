@@ -1,4 +1,4 @@
-"""Read and write groups, arrays and attributes of HDF5 files; only this module opens them."""
+"""Read and write groups, arrays and attributes of HDF5 files; `foreign` opens those of others."""
 
 import errno
 import io

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import PreparedFileError, WindowError
-from sensorseq.io import checksums, hdf5, isolated
+from sensorseq.io import checksums, hdf5
 from sensorseq.io.checksums import damaged
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.windows import PARTS, WindowSet
@@ -277,10 +277,6 @@ class PreparedFile:
         self.verified = checksums.verifying.get() if verify is None else verify
         with ExitStack() as stack:
             try:
-                if self.verified and self.path.is_file() and not checksums.are_in(self.path):
-                    with isolated.opened(self.path, "a prepared file", PreparedFileError) as file:
-                        names = {"format", "version"} & file.attrs.keys()
-                        self._check_version({name: " ".join(file.attrs[name]) for name in names})
                 self._file, self._checked = stack.enter_context(
                     hdf5.opened_prepared(self.path, verify=self.verified, whole=whole)
                 )

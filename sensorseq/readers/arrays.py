@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sensorseq.checks import check_unpacked
 from sensorseq.errors import RecordingError, did_you_mean
-from sensorseq.io import isolated
+from sensorseq.io import foreign
 from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     FILE_OPTIONS,
@@ -279,7 +279,7 @@ def _load(path: Path) -> tuple[_Arrays, dict[str, str]]:
                     check_unpacked(path, sum(sizes), path.stat().st_size)
                 arrays = dict(_of_numpy(loaded, left_out))
             elif file.read(10) == b"MATLAB 7.3":
-                with isolated.opened(path, "a MATLAB file") as holder:
+                with foreign.opened(path, "a MATLAB file") as holder:
                     arrays = dict(_in_hdf5(holder, "", set(), left_out))
             else:
                 file.seek(0)

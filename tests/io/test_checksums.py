@@ -98,7 +98,7 @@ def test_a_large_file_is_verified_where_it_is_read(long_path, monkeypatch):
 @pytest.mark.parametrize("lost", [1, 24])
 def test_a_file_that_lost_its_checksums_is_refused(path, lost):
     path.write_bytes(path.read_bytes()[:-lost])
-    with pytest.raises(PreparedFileError, match=r"damaged \(its checksums are missing"):
+    with pytest.raises(PreparedFileError, match="has no checksums"):
         read_windows(path)
 
 

@@ -1,0 +1,133 @@
+"""Read HDF5 files of other programs: groups and datasets, with attributes as plain values."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.checks import check_unpacked
+from sensorseq.errors import RecordingError
+from sensorseq.io import hdf5
+
+_ATTRIBUTES = ("unit", "units", "columns", "MATLAB_class")
+_PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value")  # as netCDF names them
+
+
+class _Unpacking:
+    """How many bytes of numbers were read from a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._n_bytes = path, 0
+
+    def add(self, n_bytes: int) -> None:
+        """Count bytes before they are read; raise if they are far more than the file has."""
+        self._n_bytes += n_bytes
+        check_unpacked(self._path, self._n_bytes, self._path.stat().st_size)
+
+
+class Dataset:
+    """A dataset, with the part of h5py's interface that readers use."""
+
+    def __init__(self, unpacking: _Unpacking, dataset: Any) -> None:
+        self._unpacking, self._dataset = unpacking, dataset
+        self.shape: tuple[int, ...] = dataset.shape
+        self.ndim, self.size = len(self.shape), math.prod(self.shape)
+        self.is_text = hdf5.is_text(dataset)
+        dtype = dataset.dtype.str if dataset.dtype.kind in "fiub" else "V1"
+        self.dtype = np.dtype("O" if self.is_text else dtype)
+        self.attrs: Mapping[str, Any] = _attributes(dataset)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        """Return a slice of rows, or the whole dataset for ()."""
+        n_values = self.size
+        if rows != () and n_values:
+            n_values = n_values // len(self) * len(range(*rows.indices(len(self))))
+        self._unpacking.add(self.dtype.itemsize * n_values)
+        with _calling_hdf5():
+            values = np.asarray(self._dataset[rows])
+            if self.is_text:
+                return hdf5.words_of(values.ravel()).astype(object).reshape(values.shape)
+            return values
+
+
+class Group:
+    """A group, or the root of a file."""
+
+    def __init__(self, unpacking: _Unpacking, group: Any) -> None:
+        self._unpacking = unpacking
+        with _calling_hdf5():
+            self.attrs: Mapping[str, Any] = _attributes(group)
+            self.place = hash(group)  # a group may be in several others
+            inner = {name: group.get(name) for name in group}
+            self.datasets = {
+                name: Dataset(unpacking, one)
+                for name, one in inner.items()
+                if isinstance(one, h5py.Dataset) and one.shape is not None
+            }
+        self._groups = {name: one for name, one in inner.items() if isinstance(one, h5py.Group)}
+
+    @property
+    def groups(self) -> dict[str, "Group"]:
+        """The groups in it, by name."""
+        return {name: Group(self._unpacking, one) for name, one in self._groups.items()}
+
+
+@contextmanager
+def opened(path: Path, what: str) -> Iterator[Group]:
+    """Open a file for reading; problems are raised as a `RecordingError` with the file's name.
+
+    `what` describes the expected file in the message, such as ``"an HDF5 recording"``.
+    """
+    with hdf5.naming(path, RecordingError, what):
+        with _calling_hdf5():
+            file = h5py.File(path, "r")
+        with file:
+            yield Group(_Unpacking(path), file)
+
+
+@contextmanager
+def _calling_hdf5() -> Iterator[None]:
+    """Raise an `OSError` for whatever h5py raises of broken structures."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as problem:
+        raise OSError(str(problem) or type(problem).__name__) from problem
+
+
+def _attributes(holder: Any) -> dict[str, Any]:
+    there = {name: holder.attrs[name] for name in _ATTRIBUTES + _PACKING if name in holder.attrs}
+    there = {name: one for name, one in there.items() if not isinstance(one, h5py.Empty)}
+    found: dict[str, Any] = {
+        name: [_number(value) for value in np.ravel(one)]
+        if name in _PACKING
+        else hdf5.attribute_texts(holder, name)
+        for name, one in there.items()
+    }
+    rate = holder.attrs.get("sample_rate_hz")
+    if rate is not None:
+        try:
+            found["sample_rate_hz"] = float(np.asarray(rate).item())
+        except (TypeError, ValueError):
+            found["sample_rate_hz"] = float("nan")
+    return found
+
+
+def _number(value: Any) -> int | float | str:
+    """Return an attribute's number, with all digits of a whole one, or its text."""
+    if isinstance(value, np.integer):
+        return int(value)
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    try:
+        return float(text)
+    except ValueError:
+        return text
