@@ -9,9 +9,9 @@ from typer import Argument, Option
 
 from sensorseq.cli import options as opt
 from sensorseq.cli.app import GATE, command
-from sensorseq.cli.models import load_model, naming, read_settings, with_scale
+from sensorseq.cli.models import naming, read_settings, with_scale
 from sensorseq.cli.output import progress, say
-from sensorseq.errors import ArgumentError, check_choice, printable
+from sensorseq.errors import ArgumentError, check_choice
 
 
 @command("sensorseq doctor", "sensorseq doctor terrain.h5 --json")
@@ -141,39 +141,12 @@ def info(
         Path | None,
         Argument(metavar="[FILE]", help="Model or prepared file [default: this installation]."),
     ] = None,
-    markdown: Annotated[bool, Option("--markdown", help="Print a model card in Markdown.")] = False,
-    windows: Annotated[
-        Path | None,
-        Option(metavar="H5", help="Prepared file whose test part the card is measured on."),
-    ] = None,
     as_json: opt.Json = False,
     no_verify: opt.NoVerify = False,
 ) -> None:
     """Describe a model, a prepared file, or this installation."""
-    if markdown:
-        if path is None or as_json:
-            raise ArgumentError("--markdown needs a model file, and excludes --json.")
-        print(printable(_model_card(path, windows), "\n"), end="")
-        return
-    if windows is not None:
-        raise ArgumentError("--windows is for --markdown.")
     from sensorseq.evaluation import inspect as described
 
     found = described.describe_installation() if path is None else described.describe_file(path)
     show = described.format_installation if path is None else described.format_file
     say(found, show(found), as_json)
-
-
-def _model_card(path: Path, windows: Path | None) -> str:
-    """Return the model card; with a prepared file, measured on its test part."""
-    from sensorseq.evaluation.card import model_card
-    from sensorseq.evaluation.evaluate import evaluate_test
-    from sensorseq.io.prepared import PreparedFile, read_windows
-
-    model = load_model(path)
-    if windows is None:
-        return model_card(model, path)
-    with naming(windows):
-        comparison = evaluate_test(model, read_windows(windows))
-    with PreparedFile(windows) as prepared:
-        return model_card(model, path, comparison, prepared.columns.counts())

@@ -262,7 +262,6 @@ def test_no_command_writes_what_acts_on_a_terminal(evil, tmp_path):
         ("stream", model, "--replay", recording),
         ("info", model),
         ("info", windows),
-        ("info", model, "--markdown"),
         ("info", model, "--json"),
         ("diagnose", model),
         ("export", model, "--format", "c", "-o", tmp_path / f"c{EVIL}"),

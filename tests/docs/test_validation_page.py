@@ -1,8 +1,14 @@
-"""The way of docs/validation.md to mark windows of no known class runs, and marks them."""
+"""The ways that docs/validation.md shows run, and do what it says."""
+
+import re
 
 import numpy as np
 from checkout import code_in, page_of
+from commands import succeed
 from fits import plain_classifier
+
+from sensorseq.io.prepared import write_windows
+from sensorseq.windows import WindowSet
 
 
 def test_windows_that_are_doubtful_or_unlike_the_training_are_unknown():
@@ -20,3 +26,24 @@ def test_windows_that_are_doubtful_or_unlike_the_training_are_unknown():
     clf.abstention_ = clf.abstention_._replace(threshold=1.0)
     exec(code, names)
     assert set(names["labels"]) == {"unknown"}
+
+
+def test_the_figures_to_keep_with_a_model_are_those_of_info_and_evaluate(in_tmp_path):
+    rng, recording = np.random.default_rng(0), np.repeat(np.arange(18), 4)
+    waves = np.sin(np.arange(20) * (0.3 + 0.4 * (recording % 2))[:, None])[:, :, None]
+    windows = WindowSet(
+        waves + 0.3 * rng.normal(size=waves.shape),
+        y=np.array(["ice", "mud"])[recording % 2],
+        recording_id=recording.astype(str),
+        split=np.array(["train", "validation", "test"])[recording // 2 % 3],
+        channels=("curL",),
+    )
+    write_windows("terrain.h5", windows)
+    plain_classifier(hidden_size=4, max_epochs=3).fit(windows).save("terrain.safetensors")
+    section = page_of("validation.md").split("## Figures to keep with a model")[1]
+    text = ""
+    for command in re.findall(r"^    sensorseq (.*) >>? terrain.txt$", section, re.M):
+        text += succeed(*command.split())
+    for fact in ("classes: ice, mud", "curL", "accuracy", "majority", "true \\ predicted"):
+        assert fact in text, fact
+    assert "accuracy" in (in_tmp_path / "terrain.html").read_text("utf-8")
