@@ -89,11 +89,10 @@ def export(
 
     The graph takes windows prepared as in training, and gives probabilities: scaling, networks,
     features and trees are in it. Exit code 10 if --check finds a difference above 1e-5. The C code
-    takes raw samples one by one: resampling and causal steps are in it, trees are not. --smooth
-    adds a function in C, or a second graph beside the first, that smooths over time. Of several
-    sensors, the graph has an input of each; in C each has its own files, and two more join them.
+    takes raw samples one by one: resampling and causal steps are in it, trees are not; --smooth
+    adds a function that smooths over time. Of several sensors, the graph has an input of each; in
+    C each has its own files, and two more join them.
     """
-    smoothing: dict[str, Any] = {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
     given: dict[str, Any] = {"n_timesteps": n_timesteps}
     if to is Format.c:
         _refuse_options(to, lengths=lengths is not None, steps=steps)
@@ -109,34 +108,27 @@ def export(
         form = "NAME=UNIT, such as current=mA"
         given |= {"check": check, "weights": weights or "float32", "prefix": prefix}
         given |= {"hop": hop, "sample_rate_hz": sample_rate_hz}
+        given |= {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
         given["units"] = dict(read_pair("--units", one, form) for one in split_names(units) or ())
-        written = load_model(model_file).to_c(output, **given, **smoothing)
+        written = load_model(model_file).to_c(output, **given)
         say({"model": str(model_file), **written.to_dict()}, str(written), as_json)
         return
     c_alone = {"hop": hop, "sample_rate": sample_rate_hz, "weights": weights}
+    c_alone |= {"smooth": smooth != "none", "mean_dwell_s": mean_dwell_s}
     _refuse_options(to, **c_alone, units=units, prefix=prefix)
     was_there = check_output(output, model_file, *([] if check is None else [check]))
-    smoother = None if smooth == "none" else output.with_suffix(f".smoother{output.suffix}")
-    check_output(smoother, model_file)
     if steps and check is not None:
         raise ArgumentError(
             "--check compares windows after the steps, which a graph with --steps does not take;"
             " check one without --steps."
         )
     model = load_model(model_file)
-    if smoother is not None:
-        model._check_single(f"--smooth {smooth}")
     model.to_onnx(output, lengths=lengths, steps=steps, **given)
-    if smoother is not None:
-        model.smoother_to_onnx(smoother, **smoothing)
     from sensorseq.export.steps import stored_steps
 
     result: dict[str, Any] = {"model": str(model_file), "output": str(output)}
     classes = ", ".join(map(str, model.classes_.tolist()))
     lines = [f"{output}: probabilities of {classes}{was_there}"]
-    if smoother is not None:
-        result["smoother"] = str(smoother)
-        lines.append(f"{smoother}: a step that smooths them over time")
     for name, one in (getattr(model, "sensors_", {}) or {"": model}).items():
         of, own = (f" of {name}", f"lengths_{name}") if name else ("", "lengths")
         if one._were_lengths if lengths is None else lengths:

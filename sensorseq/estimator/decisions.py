@@ -14,15 +14,12 @@ from sensorseq.errors import InputError, warn_caller
 from sensorseq.estimator.base import SensorLSTM
 from sensorseq.estimator.fitting import PreparedFit
 from sensorseq.estimator.refit import Refit
-from sensorseq.export.smoother import write_smoother
 from sensorseq.io.model_file import take_field
 from sensorseq.prediction.decisions import ClassPredictor
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.inputs import check_groups
 from sensorseq.prediction.preparation import seen_recordings
 from sensorseq.prediction.probabilities import softmax
-from sensorseq.prediction.stream import prediction_plan
-from sensorseq.sequence.smoothing import FixedLag
 from sensorseq.training.inference import outputs_of
 from sensorseq.training.labels import read_known_labels
 from sensorseq.training.parameters import check_parameters, check_plain
@@ -193,47 +190,6 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
         )
         model.features_ = FeatureChoice.from_dict(take("features", dict))
         return model
-
-    def smoother_to_onnx(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        smooth: str = "lag",
-        lag: int = 3,
-        mean_dwell_s: ArrayLike | None = None,
-        transitions: ArrayLike | None = None,
-    ) -> None:
-        """Write the smoothing of `stream` as a one-step ONNX model, beside that of `to_onnx`.
-
-        Its inputs are ``probabilities`` (1, n_classes) of the next window, one hop after the last,
-        and ``state``; begin a recording with zeros. Its outputs are ``next_state``, to be given
-        with the next window; ``smoothed`` (1, n_classes), the probabilities of the window `lag`
-        windows before; and ``is_due``, False while there are too few windows. At the end, give
-        `lag` more windows with the numbers of the metadata ``says_nothing``, to get what is left.
-        Needs the extra ``onnx``.
-
-        Parameters
-        ----------
-        path : str or path
-            Name of the file; an existing file is replaced.
-        smooth, lag, mean_dwell_s, transitions
-            As in `stream`.
-
-        Raises
-        ------
-        InputError
-            If the model does not know how its windows were prepared.
-        """
-        self._check_single("smoother_to_onnx")
-        options = prediction_plan(self.preparation_).options
-        hop_s = options.hop_s or options.window_s
-        smoother = FixedLag.of(
-            self._smoothing(smooth, lag, mean_dwell_s, transitions),
-            shares=self._class_shares,
-            window_s=options.window_s,
-            hop_s=hop_s,
-        )
-        write_smoother(path, smoother, self.classes_.tolist(), hop_s)
 
     def _learn_probabilities(
         self, prepared: PreparedFit, plan: Refit | FeatureChoice | None

@@ -8,16 +8,14 @@ import onnxruntime
 import pytest
 import torch
 from commands import succeed
-from fits import class_shares_of, head_of, plain_classifier, set_class_shares
+from fits import head_of, plain_classifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.check import onnx_difference
-from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.recording import Channel
-from sensorseq.sequence import timeline_of
 
 LABELS = np.array(["ice", "mud", "sand"])
 UNITS = np.float32([1.0, 40.0, 0.01])  # of the channels, far apart
@@ -273,31 +271,3 @@ def test_steps_with_a_memory_are_refused_by_name(tmp_path):
     clf.to_onnx(tmp_path / "model.onnx")
     with pytest.raises(InputError, match="steps=True needs to know how the windows were prepared"):
         fitted().to_onnx(tmp_path / "model.onnx", steps=True)
-
-
-@pytest.mark.parametrize(("smooth", "lag"), [("filter", 3), ("lag", 0), ("lag", 1), ("lag", 5)])
-def test_a_step_of_smoothing_is_that_of_the_timeline(tmp_path, smooth, lag):
-    clf = plain_classifier(max_epochs=1, hidden_size=2, device="cpu").fit(prepared([]))
-    path, k = tmp_path / "smoother.onnx", len(clf.classes_)
-    set_class_shares(clf, [0.1, 0.2, 0.7])
-    options = PreparationOptions.recorded(clf.preparation_)
-    hop_s = options.hop_s or options.window_s
-    arguments = {"smooth": smooth, "lag": lag, "mean_dwell_s": 6 * options.window_s}
-    clf.smoother_to_onnx(path, **arguments)
-    lag = lag if smooth == "lag" else 0
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    said = session.get_modelmeta().custom_metadata_map
-    said = {name: json.loads(value) for name, value in said.items()}
-    assert said["classes"] == list(clf.classes_)
-    assert said["says_nothing"] == pytest.approx([0.1, 0.2, 0.7])
-    p = np.random.default_rng(lag).dirichlet(np.full(k, 0.03), 40).astype(np.float32)
-    for _ in range(2):  # zeros begin another recording
-        state, found = np.zeros(session.get_inputs()[1].shape), []
-        for row in [*p, *[np.float32(said["says_nothing"])] * lag]:
-            smoothed, is_due, state = session.run(
-                ["smoothed", "is_due", "next_state"], {"probabilities": row[None], "state": state}
-            )
-            found += [smoothed[0]] * bool(is_due[0])
-        known = {"class_shares": class_shares_of(clf), **arguments}
-        made = timeline_of(p, clf.classes_, hop_s * np.arange(40), options.window_s, **known)
-        np.testing.assert_allclose(found, made.probabilities, atol=1e-5, rtol=0)

@@ -189,7 +189,6 @@ def test_the_command_checks_a_graph_on_a_file_of_several_sensors(files, tmp_path
     assert [sensors[name]["sample_rate_hz"] for name in sensors] == pytest.approx([20, 5])
     assert {"n_timesteps", "window_s", "preparation"} <= sensors["imu"].keys()
     other = tmp_path / "other.onnx"
-    assert "one sensor at a time" in refused(3, "export", model, "-o", other, "--smooth", "lag")
     assert "--timesteps 5 cannot hold for all" in refused(
         2, "export", model, "-o", other, "--timesteps", 5
     )
