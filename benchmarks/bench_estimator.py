@@ -1,4 +1,4 @@
-"""The estimator around its kernels: searches, streamed files, single predictions.
+"""The estimator around its kernels: streamed files, single predictions.
 
 Each section compares two ways to the same result, which is checked before any timing, in turns in
 one process; what a row compares is said where it is made, in the files of `estimator/`.
@@ -15,13 +15,11 @@ from common.waiting import refuse_sleeping_threads
 from estimator import augmented as estimator_augmented
 from estimator import live as estimator_live
 from estimator import predict as estimator_predict
-from estimator import search as estimator_search
 from estimator import streamed as estimator_streamed
 
 from sensorseq.bench.timing import environment
 
 SECTIONS = {
-    "search": estimator_search,
     "streamed": estimator_streamed,
     "predict": estimator_predict,
     "augmented": estimator_augmented,

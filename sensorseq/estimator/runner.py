@@ -213,7 +213,7 @@ class FitRunner(TrialRunner):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             made = [replace(self._make_job(rerun), callbacks=callbacks) for rerun in reruns]
-            results = train_side_by_side(made, return_errors=True, are_one=True)
+            results = train_side_by_side(made, return_errors=True)
         if any(
             result is None or getattr(result, "ended_by", "") == "interrupted" for result in results
         ):

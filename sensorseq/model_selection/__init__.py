@@ -1,6 +1,5 @@
-"""Cross-validation and search that train all fits side by side, with scikit-learn's scores."""
+"""scikit-learn's cross-validation and search, for window sets, lists and groups."""
 
-from sensorseq.model_selection.rounds import side_by_side
 from sensorseq.model_selection.search import SequenceSearchCV, cross_validate
 
-__all__ = ["SequenceSearchCV", "cross_validate", "side_by_side"]
+__all__ = ["SequenceSearchCV", "cross_validate"]

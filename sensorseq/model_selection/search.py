@@ -1,4 +1,4 @@
-"""Parameter search and cross-validation that train all fits side by side."""
+"""Parameter search and cross-validation by scikit-learn that keep groups and lengths."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
@@ -9,21 +9,18 @@ from sklearn import model_selection
 from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
 from sklearn.model_selection._search import BaseSearchCV
-from sklearn.utils.parallel import Parallel, delayed
 
 from sensorseq.errors import ArgumentError
 from sensorseq.model_selection.folds import read_given, routing
-from sensorseq.model_selection.rounds import is_distributed, side_by_side
 from sensorseq.windows import WindowSet
 
 
 class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untyped
-    """Search parameters by cross-validation: all folds of all candidates train side by side.
+    """Search parameters by cross-validation, with groups and lengths kept in every fit.
 
-    This is scikit-learn's `GridSearchCV`, or `RandomizedSearchCV` with `n_iter`, in one process. It
-    has the same `cv_results_`, with bit for bit the same scores for the same folds and an integer
-    `random_state`. Candidates with the same architecture train as the models of one native call.
-    Inside ``joblib.parallel_config("dask")`` the workers of dask train one fit at a time each.
+    This is scikit-learn's `GridSearchCV`, or `RandomizedSearchCV` with `n_iter`, for everything
+    that `SensorLSTMClassifier.fit` takes. Fits run one after another, or in the processes of a
+    ``joblib.parallel_config`` block.
 
     Parameters
     ----------
@@ -52,7 +49,7 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
     Attributes
     ----------
     cv_results_ : dict
-        As in scikit-learn. `fit_time` is the fit's own time plus its share of the joint training.
+        As in scikit-learn.
     best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_
         As in scikit-learn.
 
@@ -141,7 +138,7 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
         given = read_given(self.estimator, X, y, groups, lengths, self.cv, self.scoring)
         self._folds = given.folds
         try:
-            with routing(given.params), side_by_side():
+            with routing(given.params):
                 super().fit(given.X, given.y, **params, **given.params)
         finally:
             del self._folds
@@ -187,10 +184,9 @@ def cross_validate(
     error_score: float | str = np.nan,
     verbose: int = 0,
 ) -> dict[str, Any]:
-    """Cross-validate an estimator like scikit-learn's `cross_validate`, all fits side by side.
+    """Cross-validate an estimator by scikit-learn, with groups and lengths kept in every fit.
 
-    The scores are bit for bit those of scikit-learn's function for the same folds. Errors and
-    warnings are those of `SequenceSearchCV.fit`.
+    Errors and warnings are those of `SequenceSearchCV.fit`.
 
     Parameters
     ----------
@@ -247,14 +243,10 @@ def cross_validate(
         )
         return found
 
-    with routing(given.params), side_by_side():
+    with routing(given.params):
         if seeds is None:
             return evaluate(estimator)
-        estimators = [_with_seed(estimator, seed) for seed in seeds]
-        if is_distributed():  # then the folds of each seed are distributed
-            parts = [evaluate(of_seed) for of_seed in estimators]
-        else:
-            parts = Parallel()(delayed(evaluate)(of_seed) for of_seed in estimators)
+        parts = [evaluate(_with_seed(estimator, seed)) for seed in seeds]
     return {
         **{name: _join([part[name] for part in parts]) for name in parts[0]},
         "seed": np.repeat(list(seeds), len(given.folds)),

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from joblib.parallel import get_active_backend  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -36,7 +35,6 @@ def train_side_by_side(
     jobs: Sequence[TrainingJob],
     *,
     return_errors: bool = False,
-    are_one: bool = False,
 ) -> list[Any]:
     """Train every job's module in place, many at a time; return results in order of the jobs.
 
@@ -45,8 +43,7 @@ def train_side_by_side(
     native engine does not support are trained one after another.
 
     With `return_errors`, an error that ends one job takes the place of its result. An interrupt
-    ends all runs in training, each with its best weights. Other groups continue, unless the jobs
-    `are_one` fit; then those that have not started get None.
+    ends all runs in training, each with its best weights; those that have not started get None.
     """
     results: list[Any] = [None] * len(jobs)
 
@@ -71,7 +68,7 @@ def train_side_by_side(
 
     def is_over() -> bool:
         ended = (result for result in results if isinstance(result, TrainingResult))
-        return are_one and any(result.ended_by == "interrupted" for result in ended)
+        return any(result.ended_by == "interrupted" for result in ended)
 
     for places in groups.values():
         for runs in _in_portions(places):
@@ -94,55 +91,14 @@ def train_side_by_side(
 
 
 def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
-    """Train the jobs of one fit, either here or together with those of other fits.
+    """Train the jobs of one fit.
 
-    A joblib backend with a method `train_jobs` (`sensorseq.model_selection.side_by_side`) trains
-    the networks of all fits that it runs. Jobs that had not started at an interrupt get no result.
-    An error of a callback is raised, or with a single job, stored in its result.
+    Jobs that had not started at an interrupt get no result. An error of a callback is raised, or
+    with a single job, stored in its result.
     """
-    backend, _ = get_active_backend()
-    if hasattr(backend, "train_jobs"):
-        results: list[TrainingResult] | None = backend.train_jobs(jobs)
-        if results is not None:
-            return results
     if len(jobs) == 1:
         return [jobs[0].run()]
-    return [result for result in train_side_by_side(jobs, are_one=True) if result is not None]
-
-
-def share_equal(jobs: Sequence[TrainingJob]) -> list[TrainingJob]:
-    """Return the jobs with equal windows sharing the same tensors."""
-    known: dict[Hashable, list[TrainingData]] = {}
-
-    def share(data: TrainingData | StreamedData) -> TrainingData | StreamedData:
-        if not isinstance(data, TrainingData):
-            return data
-        sample = data.X.reshape(-1)[:: 1 + data.X.numel() // 64].cpu().numpy().tobytes()
-        of_sample = known.setdefault((data.X.shape, data.X.dtype, sample), [])
-        for other in of_sample:
-            if all(_is_equal(vars(data)[name], vars(other)[name]) for name in _WINDOWS):
-                weight = other.weight if _is_equal(data.weight, other.weight) else data.weight
-                return replace(other, weight=weight)
-        of_sample.append(data)
-        return data
-
-    return [
-        replace(
-            job,
-            train=share(job.train),
-            validation=None if job.validation is None else share(job.validation),
-        )
-        for job in jobs
-    ]
-
-
-_WINDOWS = ("X", "lengths", "target")
-
-
-def _is_equal(one: Tensor | None, other: Tensor | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return one is other or torch.equal(one, other)
+    return [result for result in train_side_by_side(jobs) if result is not None]
 
 
 def _begin(job: TrainingJob, moved: dict[Hashable, TrainingData]) -> TrainingRun | None:

@@ -1,27 +1,21 @@
-"""Side by side gives what scikit-learn gives one after another."""
+"""Search and cross-validation are scikit-learn's, for all that `fit` takes."""
 
-import threading
-
+import joblib
 import numpy as np
 import pytest
 import sklearn
 from fits import PLAIN, plain_classifier
 from remedies.problems import tones
 from sklearn import model_selection
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import VotingClassifier
-from sklearn.exceptions import FitFailedWarning
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold, RandomizedSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor, WindowSet
-from sensorseq.errors import ArgumentError, DivergedError, InputError, LeakWarning
+from sensorseq.errors import ArgumentError, InputError, LeakWarning
 from sensorseq.io.prepared import write_windows
-from sensorseq.model_selection import SequenceSearchCV, cross_validate, rounds, side_by_side
+from sensorseq.model_selection import SequenceSearchCV, cross_validate
 from sensorseq.preprocessing.split.splitters import GroupBalancedKFold
 from sensorseq.training.data import FitData
 
@@ -53,49 +47,14 @@ def search_both(estimator, grid, X=X, y=Y, search=GridSearchCV, **options):
     return ours, theirs
 
 
-@pytest.fixture
-def trained(monkeypatch):
-    """How many networks each round trained."""
-    counts = []
-    original = rounds.train_side_by_side
-
-    def count(jobs, **options):
-        counts.append(len(jobs))
-        return original(jobs, **options)
-
-    monkeypatch.setattr(rounds, "train_side_by_side", count)
-    return counts
+RATES = {"learning_rate": [0.003, 0.03]}
 
 
-@pytest.fixture(autouse=True)
-def _leaves_no_thread():
-    before = threading.active_count()
-    yield
-    for thread in threading.enumerate()[before:]:
-        thread.join(timeout=5)
-    assert threading.active_count() <= before
-
-
-GRIDS = {
-    "rates": {"learning_rate": [0.003, 0.03]},
-    "batches and losses": {"batch_size": [4, None], "loss": ["cross_entropy", "focal"]},
-    "sizes": {"hidden_size": [4, 7], "num_layers": [1, 2]},
-    "splits and weights": {"validation_fraction": [0.2, 0.4], "class_weight": [None, "balanced"]},
-    "ensembles": {"n_models": [1, 2]},
-    "what the engine lacks": {"engine": ["autograd", "native"]},
-    "augmentation": {"augment": [None, "standard"]},
-}
-
-
-@pytest.mark.trains
-@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
-def test_a_search_finds_what_grid_search_finds(grid, trained):
-    ours, theirs = search_both(small(), grid, cv=CV)
+def test_a_search_finds_what_grid_search_finds():
+    ours, theirs = search_both(small(), RATES, cv=CV)
     assert ours.best_params_ == theirs.best_params_
     assert ours.best_score_ == theirs.best_score_
     np.testing.assert_array_equal(ours.predict_proba(X), theirs.predict_proba(X))
-    n_models = sum(grid.get("n_models", [1])) / len(grid.get("n_models", [1]))
-    assert trained == [3 * n_models * len(theirs.cv_results_["params"])]
 
 
 def test_a_random_search_draws_the_candidates_of_scikit_learns():
@@ -108,22 +67,12 @@ def test_a_random_search_draws_the_candidates_of_scikit_learns():
 def test_several_scores_of_both_parts_are_those_of_scikit_learn():
     options = {"scoring": ["accuracy", "neg_log_loss"], "refit": "neg_log_loss", "cv": CV}
     options["return_train_score"] = True
-    ours, theirs = search_both(small(), GRIDS["rates"], **options)
+    ours, theirs = search_both(small(), RATES, **options)
     assert ours.score(X, Y) == theirs.score(X, Y)
 
 
 def test_a_regressor_is_searched_as_well():
-    search_both(small(SensorLSTMRegressor), GRIDS["rates"], y=X.mean(axis=(1, 2)), cv=3)
-
-
-def double(windows):
-    return 2 * windows
-
-
-def test_steps_before_the_network_are_fitted_for_every_fold(trained):
-    pipeline = make_pipeline(FunctionTransformer(double), small())
-    search_both(pipeline, {"sensorlstmclassifier__learning_rate": [0.003, 0.03]}, cv=CV)
-    assert trained == [6]
+    search_both(small(SensorLSTMRegressor), RATES, y=X.mean(axis=(1, 2)), cv=3)
 
 
 def as_list(windows):
@@ -132,15 +81,15 @@ def as_list(windows):
 
 @pytest.mark.parametrize("given", [X[:, :, 0], as_list(X)], ids=["table", "list"])
 def test_every_kind_of_windows_is_taken(given):
-    search_both(small(), GRIDS["rates"], given, cv=CV)
+    search_both(small(), RATES, given, cv=CV)
 
 
 def test_lengths_reach_fits_and_scores():
     lengths = 8 + np.arange(len(X)) % 5
     poisoned = X.copy()
     poisoned[np.arange(X.shape[1]) >= lengths[:, None]] = np.nan
-    ours = SequenceSearchCV(small(), GRIDS["rates"], cv=CV).fit(poisoned, Y, lengths=lengths)
-    theirs = SequenceSearchCV(small(), GRIDS["rates"], cv=CV).fit(as_list(X), Y)
+    ours = SequenceSearchCV(small(), RATES, cv=CV).fit(poisoned, Y, lengths=lengths)
+    theirs = SequenceSearchCV(small(), RATES, cv=CV).fit(as_list(X), Y)
     assert_same_results(ours.cv_results_, theirs.cv_results_)
     with pytest.raises(InputError, match="give a list of windows or a WindowSet"):
         cross_validate(small(), X, Y, lengths=lengths, scoring="accuracy")
@@ -161,7 +110,7 @@ def test_groups_stay_whole_in_folds_and_inside_every_fit(monkeypatch):
         return [int(np.flatnonzero((window == X).all(axis=(1, 2)))[0]) // 3 for window in windows]
 
     monkeypatch.setattr(FitData, "read", watch)
-    search = SequenceSearchCV(small(), GRIDS["rates"], refit=False).fit(X, Y, groups=GROUPS)
+    search = SequenceSearchCV(small(), RATES, refit=False).fit(X, Y, groups=GROUPS)
     assert search.n_splits_ == 5
     assert len(seen) == 10
     for everything, train, validation in seen:
@@ -169,7 +118,7 @@ def test_groups_stay_whole_in_folds_and_inside_every_fit(monkeypatch):
         assert not set(train) & set(validation)
         assert set(train) | set(validation) == set(everything)
     with sklearn.config_context(enable_metadata_routing=True):
-        theirs = GridSearchCV(small(), GRIDS["rates"], cv=GroupBalancedKFold(5), refit=False)
+        theirs = GridSearchCV(small(), RATES, cv=GroupBalancedKFold(5), refit=False)
         theirs.fit(X, Y, groups=GROUPS)
     assert_same_results(search.cv_results_, theirs.cv_results_)
 
@@ -187,8 +136,8 @@ def test_a_number_of_folds_means_folds_of_groups_when_there_are_groups():
 
 def test_a_window_set_brings_labels_and_groups():
     windows = WindowSet(X.astype(np.float32), y=Y, recording_id=GROUPS)
-    ours = SequenceSearchCV(small(), GRIDS["rates"]).fit(windows)
-    theirs = SequenceSearchCV(small(), GRIDS["rates"]).fit(X.astype(np.float32), Y, groups=GROUPS)
+    ours = SequenceSearchCV(small(), RATES).fit(windows)
+    theirs = SequenceSearchCV(small(), RATES).fit(X.astype(np.float32), Y, groups=GROUPS)
     assert_same_results(ours.cv_results_, theirs.cv_results_)
     assert ours.score(windows) == theirs.score(X.astype(np.float32), Y)
     assert ours.best_estimator_.preparation_ is not None
@@ -218,21 +167,19 @@ def test_windows_that_overlap_over_folds_are_warned_of(groups, cv, advice):
 
 
 @pytest.mark.parametrize("scoring", [None, "accuracy", ["accuracy", "f1_macro"]], ids=str)
-def test_cross_validation_gives_the_scores_of_scikit_learns(scoring, trained):
+def test_cross_validation_gives_the_scores_of_scikit_learns(scoring):
     options = {"cv": CV, "scoring": scoring, "return_train_score": True, "return_estimator": True}
     ours = cross_validate(small(), X, Y, **options)
     theirs = model_selection.cross_validate(small(), X, Y, **options)
-    assert trained == [3]
     fitted = [found.pop("estimator") for found in (ours, theirs)]
     assert_same_results(ours, theirs)
     for own, wanted in zip(*fitted, strict=True):
         np.testing.assert_array_equal(own.predict_proba(X), wanted.predict_proba(X))
 
 
-def test_seeds_are_fits_of_their_own_one_seed_after_the_other(trained):
+def test_seeds_are_fits_of_their_own_one_seed_after_the_other():
     how = {"cv": CV, "seeds": (3, 5), "return_estimator": True}
     found = cross_validate(small(random_state=None), X, Y, **how)
-    assert trained == [6]
     assert found["seed"].tolist() == [3, 3, 3, 5, 5, 5]
     assert [estimator.random_state for estimator in found["estimator"]] == [3, 3, 3, 5, 5, 5]
     for seed, scores in ((3, found["test_score"][:3]), (5, found["test_score"][3:])):
@@ -242,104 +189,25 @@ def test_seeds_are_fits_of_their_own_one_seed_after_the_other(trained):
         cross_validate(FunctionTransformer(), X, Y, seeds=(1, 2))
 
 
-TOOLS = {
-    "cross_val_score": lambda: model_selection.cross_val_score(small(), X, Y, cv=CV),
-    "halving": lambda: (
-        model_selection.HalvingGridSearchCV(
-            small(), {"learning_rate": [0.003, 0.03], "batch_size": [4, 8]}, cv=CV, factor=2,
-            min_resources=24, random_state=0,
-        ).fit(X, Y).predict_proba(X)
-    ),
-    "calibration": lambda: (
-        model_selection.cross_val_predict(
-            CalibratedClassifierCV(small(), cv=2), X, Y, cv=2, method="predict_proba"
-        )
-    ),
-    "vote": lambda: (
-        VotingClassifier(
-            [("a", small()), ("b", small(hidden_size=4)), ("c", LogisticRegression())],
-            voting="soft",
-        ).fit(X[:, :, 0], Y).predict_proba(X[:, :, 0])
-    ),
-}  # fmt: skip
-ROUNDS = {"cross_val_score": [3], "halving": [12, 6], "calibration": [4], "vote": [2]}
+@pytest.mark.long
+def test_processes_give_the_same_scores_and_networks():
+    windows = WindowSet(X.astype(np.float32), y=Y, recording_id=GROUPS)
 
+    def look():
+        search = SequenceSearchCV(small(), RATES, cv=3).fit(windows)
+        return search, cross_validate(small(), windows, cv=3, seeds=(0, 1))
 
-@pytest.mark.trains
-@pytest.mark.parametrize("tool", TOOLS)
-def test_scikit_learns_own_tools_give_the_same_side_by_side(tool, trained):
-    with side_by_side():
-        ours = TOOLS[tool]()
-    assert trained[: len(ROUNDS[tool])] == ROUNDS[tool]
-    np.testing.assert_array_equal(ours, TOOLS[tool]())
-
-
-def test_more_windows_than_may_wait_come_in_turns(monkeypatch, trained):
-    together = SequenceSearchCV(small(), GRIDS["rates"], cv=CV).fit(X, Y)
-    monkeypatch.setattr(rounds, "WAITING_BYTES", 3000)
-    in_turns = SequenceSearchCV(small(), GRIDS["rates"], cv=CV).fit(X, Y)
-    assert_same_results(in_turns.cv_results_, together.cv_results_)
-    assert trained[0] == 6
-    assert len(trained) > 2
-    assert sum(trained[1:]) == 6
-
-
-def test_equal_windows_of_several_fits_are_held_once(monkeypatch):
-    held = []
-    original = rounds.train_side_by_side
-
-    def watch(jobs, **options):
-        held.append(len({id(job.train.X) for job in jobs}))
-        return original(jobs, **options)
-
-    monkeypatch.setattr(rounds, "train_side_by_side", watch)
-    SequenceSearchCV(small(), {"learning_rate": [0.001, 0.003, 0.01]}, cv=CV).fit(X, Y)
-    assert held == [3]
-
-
-WILD = {"optimizer": "sgd", "max_grad_norm": None, "l1": 30.0}
-
-
-def test_a_fit_that_fails_is_scored_as_scikit_learn_scores_it():
-    grid = {"learning_rate": [0.03, 1e38], "hidden_size": [5, -1]}
-    options = {"cv": CV, "error_score": -1.0}
-    results = []
-    for search in (SequenceSearchCV, GridSearchCV):
-        with pytest.warns(FitFailedWarning, match="9 fits failed"):
-            results.append(search(small(**WILD), grid, **options).fit(X, Y).cv_results_)
-    assert_same_results(*results)
-    with pytest.raises(DivergedError, match="in its first epoch"):
-        SequenceSearchCV(small(**WILD), grid, cv=CV, error_score="raise").fit(X, Y)
-
-
-class Interrupter:
-    def on_epoch_end(self, module, history):
-        if len(history) == 2:
-            raise KeyboardInterrupt
-
-
-def test_an_interrupt_ends_the_fits_and_a_second_one_the_search(two_interrupts):
-    estimator = small(callbacks=[Interrupter()])
-    with pytest.warns(UserWarning, match="interrupted after epoch"):
-        found = cross_validate(estimator, X, Y, cv=CV, return_estimator=True)
-    assert all(fitted.n_iter_ in (1, 2) for fitted in found["estimator"])
-    with pytest.raises(KeyboardInterrupt):
-        cross_validate(estimator, X, Y, cv=CV)
-
-
-def test_fit_times_are_shares_of_the_whole():
-    import time
-
-    started = time.perf_counter()
-    found = cross_validate(small(max_epochs=20), X, Y, cv=CV)
-    whole_s = time.perf_counter() - started
-    assert found["fit_time"].sum() + found["score_time"].sum() <= 1.05 * whole_s
-    assert found["fit_time"].min() > 0
+    here, scores = look()
+    with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
+        there, far_scores = look()
+    assert_same_results(there.cv_results_, here.cv_results_)
+    assert_same_results(far_scores, scores)
+    np.testing.assert_array_equal(there.predict_proba(windows), here.predict_proba(windows))
 
 
 def test_the_draw_of_candidates_is_checked():
     with pytest.raises(ArgumentError, match="n_iter=0"):
-        SequenceSearchCV(small(), GRIDS["rates"], n_iter=0).fit(X, Y)
+        SequenceSearchCV(small(), RATES, n_iter=0).fit(X, Y)
 
 
 def test_one_hot_labels_with_groups_give_the_folds_of_labels():
@@ -357,7 +225,7 @@ def test_seeds_are_at_least_one(seeds):
 
 def test_a_search_scores_windows_with_lengths_as_its_best_estimator():
     lengths = np.where(np.arange(len(X)) % 2, X.shape[1], 5)
-    search = SequenceSearchCV(small(), GRIDS["rates"], cv=CV).fit(X, Y, lengths=lengths)
+    search = SequenceSearchCV(small(), RATES, cv=CV).fit(X, Y, lengths=lengths)
     wanted = search.best_estimator_.score(X, Y, lengths=lengths)
     assert search.score(X, Y, lengths=lengths) == wanted
 

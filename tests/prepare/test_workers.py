@@ -147,7 +147,7 @@ def test_a_run_killed_at_random_moments_resumes_to_the_same_bytes(
 
 
 class TestSearch:
-    """Fits on two workers have the bits of fits side by side in one process."""
+    """Fits on two workers have the bits of fits in one process."""
 
     @pytest.fixture
     def windows(self):
