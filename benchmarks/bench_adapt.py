@@ -15,6 +15,7 @@ on its own draws.
 
 import argparse
 import copy
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,11 +30,12 @@ from sklearn.linear_model import LogisticRegression
 import sensorseq.estimator.adapt as steps
 from sensorseq import PreparePipeline, SensorLSTMClassifier
 from sensorseq.datasets import load_surfaces
-from sensorseq.datasets.parameters import draw_robot
 from sensorseq.io.prepared import read_windows, write_windows
 from sensorseq.recording import Recording
-from sensorseq.simulate import SURFACES, Robot, simulate_recordings
 from sensorseq.windows import WindowSet
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "data" / "simulator"))
+from simulate import SURFACES, Robot, draw_robot, simulate_recordings
 
 COUNTS = (1, 5, 20)
 FLEETS = {"same fleet": (21, False), "other kind": (31, True)}

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = """_lazy errors options _signal numeric < core text windows < checks sensor_windows < io
            < stamp_repair < recording history html ops < time_names
-           < preprocessing nn gpu_check readers < features sequence datasets < simulate < prediction
+           < preprocessing nn gpu_check readers < features sequence datasets < prediction
            < training < inspection < diagnosis doctor export < estimator
            < model_selection evaluation prepare adapters bench < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md

@@ -11,7 +11,6 @@ from fits import plain_classifier
 
 from sensorseq import checks, find_label_errors
 from sensorseq.cli.program import run
-from sensorseq.datasets import write_simulated
 from sensorseq.errors import EnvironmentProblemError, InputError, within_memory
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing import Augmentation
@@ -125,7 +124,6 @@ def pad(window_s):
         (lambda: LSTMLinear(2, 2, 2, 2**31, device="meta"), "num_layers=.* to 1000"),
         (lambda: find_label_errors(plain_classifier(), X, Y, n_seeds=2**31), "n_seeds=.* to 1000"),
         (lambda: Augmentation(time_warp=0.1, n_knots=2**31), "n_knots=.* from 1 to 1000"),
-        (lambda: write_simulated("never", n_robots=10**9), "n_robots=.* to 1000"),
         (lambda: StreamResampler(50.0, 1e12, 2), "target_rate_hz=1e.12 is 2e.10 times"),
         (lambda: pad(1e30), r"window_s=1e\+30 is 5e\+31 samples at 50 Hz; is it in seconds"),
     ],

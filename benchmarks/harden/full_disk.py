@@ -197,7 +197,7 @@ def make_commands(place, disk):
     """Make what the commands read, and return the commands."""
     from sensorseq import cli
 
-    logs, windows, model = place / "logs", place / "w.h5", place / "m.safetensors"
+    windows, model = place / "w.h5", place / "m.safetensors"
     other, page, graph, code = (place / n for n in ("o.h5", "p.html", "g.onnx", "c"))
 
     def run(*words):
@@ -205,9 +205,8 @@ def make_commands(place, disk):
             if cli.run([str(word) for word in words]):
                 sys.exit(f"{words[0]} fails")
 
-    drives = "--surfaces ice,sand --robots 3 --recordings 2 --duration-s 20"
-    run("simulate", logs, *drives.split())
-    prepare = ["prepare", logs, "--sample-rate-hz", "50", "-q"]
+    prepare = ["prepare", ROOT / "data" / "surfaces", "--files", "robot_0[0-2]_00.csv.gz"]
+    prepare += ["--labels", "ice,sand", "--sample-rate-hz", "50", "-q"]
     run(*prepare, "--window-s", "2", "-o", windows)
     run(*prepare, "--window-s", "4", "-o", other)
     pid = os.fork()  # threads of torch stay out of this process

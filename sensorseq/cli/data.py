@@ -1,4 +1,4 @@
-"""The commands for recordings: simulate, inspect, prepare."""
+"""The commands for recordings: inspect, prepare."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,47 +10,9 @@ from sensorseq.cli import options as opt
 from sensorseq.cli.app import BAD_INPUT, GATE, command, with_options
 from sensorseq.cli.output import check_output, progress, say
 from sensorseq.cli.words import in_options
-from sensorseq.errors import ArgumentError, writing
+from sensorseq.errors import ArgumentError
 from sensorseq.io.atomic import write_whole
-from sensorseq.options import split_names
 from sensorseq.preprocessing.options import OPTIONS, READING_OPTIONS
-
-
-@command(
-    "sensorseq simulate simulated --robots 4",
-    "sensorseq prepare simulated --window-s 2 -o simulated.h5",
-)
-def simulate(
-    folder: Annotated[Path, Argument(metavar="FOLDER", help="New folder to create.")],
-    surfaces: Annotated[
-        list[str] | None, Option(metavar="NAME,...", help="Surfaces [default: all six].")
-    ] = None,
-    n_robots: Annotated[
-        int, Option("--robots", min=1, help="Number of robots; each is a group.")
-    ] = 4,
-    n_recordings: Annotated[int, Option("--recordings", min=1, help="Per robot and surface.")] = 2,
-    duration_s: Annotated[float, Option(min=1, help="Seconds per recording.")] = 60.0,
-    seed: Annotated[int, Option(min=0, help="The same seed gives the same files.")] = 0,
-    as_json: opt.Json = False,
-) -> None:
-    """Write simulated recordings: motor current of robots on surfaces.
-
-    Use it to try the commands and for tests. Accuracy on simulated data does not predict accuracy
-    on real data.
-    """
-    from sensorseq.datasets import write_simulated
-
-    with writing(folder, folder=True), progress("simulating", quiet=as_json):
-        written = write_simulated(
-            folder,
-            surfaces=split_names(surfaces),
-            n_robots=n_robots,
-            n_recordings=n_recordings,
-            duration_s=duration_s,
-            seed=seed,
-        )
-    result = {"folder": str(folder), "n_recordings": len(written), "simulated": True, "seed": seed}
-    say(result, f"{len(written)} simulated recordings in {folder}", as_json)
 
 
 @command(

@@ -77,11 +77,11 @@ def real_file(path: str | os.PathLike[str]) -> Path:
     return file
 
 
-def make_folder(path: str | os.PathLike[str], *, new: bool = False) -> Path:
-    """Make the folder for `path`, following a link; with `new`, only its parent."""
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make the folder `path`, following a link."""
     with writing(path, folder=True):
         folder = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
-        (folder.parent if new else folder).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 

@@ -28,8 +28,8 @@ from sensorseq.ops import choice, cuda_kernels
 from sensorseq.ops.cuda_kernels import ALL_KERNELS, NOT_PASSED, Permission
 
 COMMANDS = (
-    *("simulate", "inspect", "prepare", "train", "evaluate", "predict", "stream", "diagnose"),
-    *("doctor", "bench", "info"),
+    *("inspect", "prepare", "train", "evaluate", "predict", "stream", "diagnose", "doctor"),
+    *("bench", "info"),
 )
 FAST = ("--set", "hidden_size=8", "--max-epochs", "12", "--set", "learning_rate=0.02", "-q")
 
@@ -362,22 +362,6 @@ def test_two_sensors_of_one_recording_go_the_whole_way(tmp_path):
     np.testing.assert_array_equal(got, expected)
 
 
-def test_simulated_recordings_are_prepared_as_they_are(tmp_path):
-    folder = tmp_path / "simulated"
-    common = ["--robots", "3", "--recordings", "1", "--duration-s", "4", "--surfaces"]
-    succeed("simulate", folder, *common, "carpet,gravel")
-    succeed("simulate", tmp_path / "twin", *common, "carpet,gravel")
-    for file in sorted(folder.rglob("*.*")):
-        twin = tmp_path / "twin" / file.relative_to(folder)
-        assert file.read_bytes() == twin.read_bytes()
-    out = tmp_path / "simulated.h5"
-    succeed("prepare", folder, "--window-s", "1", "-o", out)
-    windows = read_windows(out)
-    assert set(windows.groups.tolist()) == {"robot_00", "robot_01", "robot_02"}
-    assert "already" in refused(3, "simulate", folder, *common, "carpet")
-    assert "'gravel'" in refused(2, "simulate", tmp_path / "x", *common, "gravle")
-
-
 def test_the_page_is_written(prepared, model, tmp_path):
     page = tmp_path / "page.html"
     for command, text in (
@@ -640,14 +624,13 @@ def test_an_output_with_no_place_to_go_is_found_out_before_training(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "simulate"])
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate"])
 def test_a_full_disk_leaves_nothing_half_written(command, logs, prepared, model, tmp_path):
     out = tmp_path / "neue Datei"
     arguments = {
         "prepare": ["prepare", logs, "--window-s", "1", "-o", out],
         "train": ["train", prepared, "-o", out, *FAST],
         "evaluate": ["evaluate", model, prepared, "--no-baselines", "--report", out],
-        "simulate": ["simulate", out, "--duration-s", "30", "--surfaces", "carpet"],
     }[command]
     command_line = [sys.executable, "-m", "sensorseq.cli", *map(str, arguments)]
     done = run_limited(command_line, 2000, capture_output=True, text=True, cwd=ROOT)

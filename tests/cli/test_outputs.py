@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from commands import ROOT, run_process, said, succeed
 from small_disk import filled, read_only, small_disk
+from small_recordings import write_recordings
 
 FIT = ["--max-epochs", "3", "--no-compare", "--set", "features=none", "--set", "refit=none", "-q"]
 
@@ -21,8 +22,7 @@ FIT = ["--max-epochs", "3", "--no-compare", "--set", "features=none", "--set", "
 def place(tmp_path_factory):
     """Recordings, a prepared file and a model."""
     folder = tmp_path_factory.mktemp("outputs")
-    few = ["--surfaces", "ice,sand", "--robots", "3", "--recordings", "1", "--duration-s", "12"]
-    succeed("simulate", folder / "logs", *few)
+    write_recordings(folder / "logs")
     succeed("prepare", folder / "logs", "--window-s", "2", "-o", folder / "w.h5", "-q")
     succeed("train", folder / "w.h5", "-o", folder / "m", *FIT)
     return folder

@@ -1,18 +1,15 @@
 import csv
 import gzip
-import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from simulate import SURFACES, write_surfaces
 
-from sensorseq import datasets
+from sensorseq import datasets, read_recordings
 from sensorseq.datasets import surfaces
-from sensorseq.errors import ArgumentError, EnvironmentProblemError, OutputError
-from sensorseq.simulate import SURFACES
+from sensorseq.errors import EnvironmentProblemError
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 
@@ -72,8 +69,8 @@ def test_the_mean_current_alone_does_not_give_the_surface_away(recordings):
 
 
 def test_the_embedded_files_stay_below_three_megabytes():
-    files = [path for path in DATA.rglob("*") if path.is_file()]
-    assert len(files) == 122  # recordings, manifest, README
+    files = [path for path in (DATA / "surfaces").rglob("*") if path.is_file()]
+    assert len(files) == 121  # recordings and manifest
     assert sum(path.stat().st_size for path in files) < 3_000_000
 
 
@@ -85,34 +82,26 @@ def test_the_manifest_lists_every_file_once_and_only_those():
     assert len(set(listed)) == len(listed)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("label", ["carpet", "sand"])
-def test_a_recording_simulated_again_is_the_embedded_one_to_the_last_digit(tmp_path, label):
-    (written,) = datasets.write_surfaces(tmp_path, only=f"{label}_robot_04_01")
-    embedded = DATA / "surfaces" / label / "robot_04_01.csv.gz"
-    assert written == tmp_path / "surfaces" / label / "robot_04_01.csv.gz"
-    # Text, not bytes: other builds of zlib compress the same text to other bytes.
-    assert gzip.decompress(written.read_bytes()) == gzip.decompress(embedded.read_bytes())
-
-
 def test_the_files_carry_no_time_of_writing():
     for path in DATA.rglob("*.csv.gz"):
         assert path.read_bytes()[4:8] == bytes(4)
 
 
-@pytest.mark.slow
-def test_the_whole_set_simulated_again_is_the_embedded_one(tmp_path):
-    datasets.write_surfaces(tmp_path)
+@pytest.mark.long
+def test_the_simulator_writes_the_embedded_recordings_to_the_last_digit(tmp_path):
+    write_surfaces(tmp_path)
     for path in sorted((DATA / "surfaces").rglob("*.csv*")):
-        again = tmp_path / "surfaces" / path.relative_to(DATA / "surfaces")
+        again = tmp_path / path.relative_to(DATA / "surfaces")
+        # Text, not bytes: other builds of zlib compress the same text to other bytes.
         read = gzip.decompress if path.suffix == ".gz" else bytes
         assert read(again.read_bytes()) == read(path.read_bytes()), path.name
 
 
-def test_an_unknown_recording_to_write_is_an_error(tmp_path):
-    with pytest.raises(ArgumentError, match="mars_robot_04_01"):
-        datasets.write_surfaces(tmp_path, only="mars_robot_04_01")
-    assert list(tmp_path.iterdir()) == []
+def test_the_folder_is_read_as_any_other(recordings):
+    for read, loaded in zip(read_recordings(DATA / "surfaces"), recordings, strict=True):
+        assert (read.label, read.group) == (loaded.label, loaded.group)
+        np.testing.assert_array_equal(read.values, loaded.values)
+        np.testing.assert_array_equal(read.timestamps_s, loaded.timestamps_s)
 
 
 def test_an_installation_without_the_files_says_what_to_do(tmp_path, monkeypatch):
@@ -120,35 +109,3 @@ def test_an_installation_without_the_files_says_what_to_do(tmp_path, monkeypatch
     monkeypatch.setattr(surfaces.importlib.resources, "files", lambda package: tmp_path)
     with pytest.raises(EnvironmentProblemError, match="reinstall it"):
         datasets.load_surfaces()
-
-
-@pytest.mark.long
-def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
-    program = f"from sensorseq.datasets import *; write_simulated({str(tmp_path / 'new')!r})"
-    killed = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[2])
-    until_s = time.monotonic() + 60
-    while not list(tmp_path.glob(".new.part/*/*.gz")) and time.monotonic() < until_s:
-        time.sleep(0.02)
-    with pytest.raises(OutputError, match="another run"):
-        datasets.write_simulated(tmp_path / "new")
-    killed.kill()
-    killed.wait()
-    datasets.write_simulated(
-        tmp_path / "new", surfaces=["ice"], n_robots=1, n_recordings=1, duration_s=1
-    )
-    assert [path.name for path in tmp_path.iterdir()] == ["new"]
-
-
-def test_a_folder_that_is_a_link_is_written_into_its_target(tmp_path):
-    (tmp_path / "link").symlink_to("target")
-    few = {"surfaces": ["ice"], "n_robots": 1, "n_recordings": 1, "duration_s": 5}
-    datasets.write_simulated(tmp_path / "link", **few)
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "target" / "manifest.csv").is_file()
-    # a run that was killed after its last step holds no lock
-    (tmp_path / ".target.manifest.lock").touch()
-    with pytest.raises(OutputError, match="already exists"):
-        datasets.write_simulated(tmp_path / "link", **few)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "target"]
-    with pytest.raises(OutputError, match="already exists"):
-        datasets.write_simulated("", **few)

@@ -16,7 +16,7 @@ MODULES = [
     *("sensorseq.evaluation", "sensorseq.features"),
     *("sensorseq.history", "sensorseq.model_selection", "sensorseq.nn"),
     *("sensorseq.ops", "sensorseq.preprocessing", "sensorseq.readers", "sensorseq.recording"),
-    *("sensorseq.simulate", "sensorseq.training", "sensorseq.training.callbacks"),
+    *("sensorseq.training", "sensorseq.training.callbacks"),
     *("sensorseq.sequence", "sensorseq.sensor_windows", "sensorseq.windows"),
 ]
 ADAPTERS = sorted((ROOT / "sensorseq" / "adapters").glob("[!_]*.py"))  # need their libraries

@@ -8,7 +8,6 @@ from fits import PLAIN, plain_classifier
 from remedies.problems import tones
 from sklearn import model_selection
 from sklearn.model_selection import GridSearchCV, GroupKFold, RandomizedSearchCV, StratifiedKFold
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 

@@ -7,12 +7,13 @@ from borealtc import BOREALTC, needs_borealtc
 from fits import plain_classifier
 from hypothesis import given
 from hypothesis import strategies as st
+from motion import TRACE_UNITS, Robot
 from numpy.lib.stride_tricks import sliding_window_view
+from simulate import SURFACES, simulate_recordings
 from sklearn import datasets
 
 from sensorseq.datasets import load_surfaces
 from sensorseq.errors import InputError
-from sensorseq.simulate import SURFACES, TRACE_UNITS, Robot, simulate_recordings
 from sensorseq.training.rows import refuse_rows
 
 

@@ -42,14 +42,12 @@ References
 """
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from sensorseq.datasets.parameters import Robot, Surface
 
 Array = NDArray[np.float64]
 
@@ -74,6 +72,131 @@ TRACE_UNITS = {
     "gear_loss_n_m": "N m",
 }
 """Quantities that a simulated motion records at every step, with their units."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Parameters of the ground under a wheel.
+
+    Parameters
+    ----------
+    name : str
+        Label of the recordings made on it.
+    rolling_resistance : float
+        Resisting force over weight in steady rolling.
+    roughness_m3 : float
+        Elevation spectrum at 0.1 cycles/m as in ISO 8608, in m^3.
+    static_friction, kinetic_friction : float
+        Friction coefficients at rest and in full sliding; the drop between them causes stick-slip.
+    stribeck_velocity_m_s : float
+        Slip velocity at half of that drop.
+    waviness : float, default=2.0
+        Exponent of the elevation spectrum; larger means fewer short waves.
+    shear_stiffness_per_m : float, default=180
+        Friction coefficient gained per metre of tangential deflection: the tyre's own on hard
+        ground, one over the shear displacement modulus on loose ground.
+    bumps_per_m, bump_height_m, bump_length_m : float, default=0, 0, 0.1
+        Stones: rate, mean height and length. They push back, then push on.
+    slab_length_m, slab_step_m : float, default=0, 0
+        Slabs: length, and standard deviation of their heights. 0: no slabs.
+    tufts_per_m, tuft_drag, tuft_length_m : float, default=0, 0, 0.1
+        Tufts: rate, mean extra resistance over weight and length. They only push back.
+    slip_sinkage : float, default=0
+        Extra rolling resistance at full slip, by digging in.
+    sinkage_length_m : float, default=0.3
+        Rolling distance over which the sinkage builds up.
+    """
+
+    name: str
+    rolling_resistance: float
+    roughness_m3: float
+    static_friction: float
+    kinetic_friction: float
+    stribeck_velocity_m_s: float
+    waviness: float = 2.0
+    shear_stiffness_per_m: float = 180.0
+    bumps_per_m: float = 0.0
+    bump_height_m: float = 0.0
+    bump_length_m: float = 0.1
+    slab_length_m: float = 0.0
+    slab_step_m: float = 0.0
+    tufts_per_m: float = 0.0
+    tuft_drag: float = 0.0
+    tuft_length_m: float = 0.1
+    slip_sinkage: float = 0.0
+    sinkage_length_m: float = 0.3
+
+
+@dataclass(frozen=True)
+class Robot:
+    """One robot: drive, body, controller, current sensor. The defaults describe a nominal robot.
+
+    Parameters
+    ----------
+    name : str
+        Group of the recordings made with it.
+    mass_kg : float
+        Mass of the whole robot; each side carries half of it.
+    wheel_radius_m, half_wheelbase_m, track_m, contact_length_m : float
+        Geometry. The contact patch averages the ground and carries bristles out.
+    gear_ratio, gear_efficiency : float
+        Motor turns per wheel turn; share of the torque that reaches the wheel.
+    gear_friction_n_m, gear_viscous_n_m_s : float
+        Load-independent friction at the motor shaft.
+    rotor_inertia_kg_m2 : float
+        Motor, gears and wheels, seen from the motor shaft.
+    torque_constant_n_m_a : float
+        Torque per ampere; in SI units also volts per rad/s.
+    resistance_ohm, inductance_h, winding_temperature_c : float
+        Winding at 20 degrees Celsius, and its temperature.
+    battery_v, battery_resistance_ohm, battery_v_per_a_s, idle_current_a : float
+        Open-circuit voltage at the start, inner resistance, fall for each ampere-second; current
+        of the rest of the robot.
+    nominal_v : float
+        Battery voltage for which the controller computes its duty.
+    proportional_v_s, integral_v, feed_forward, current_limit_a : float
+        Controller: gains on motor speed, share of the back EMF it adds, largest motor current.
+    acceleration_m_s2, deceleration_m_s2, cruise_speed_m_s : float
+        Slopes of the set-point when speeding up and slowing down, and its typical value.
+    carcass_mass_kg, carcass_stiffness_n_m, carcass_damping_n_s_m : float
+        Tyres and suspension of one side, sideways.
+    sensor_gain, sensor_offset_a, sensor_noise_a : float
+        Current sensor: gain, offset, standard deviation of its noise.
+    """
+
+    name: str = "nominal"
+    mass_kg: float = 12.0
+    wheel_radius_m: float = 0.09
+    half_wheelbase_m: float = 0.13
+    track_m: float = 0.40
+    contact_length_m: float = 0.04
+    gear_ratio: float = 26.0
+    gear_efficiency: float = 0.78
+    gear_friction_n_m: float = 0.006
+    gear_viscous_n_m_s: float = 1e-5
+    rotor_inertia_kg_m2: float = 2.2e-5
+    torque_constant_n_m_a: float = 0.030
+    resistance_ohm: float = 0.6
+    inductance_h: float = 0.5e-3
+    winding_temperature_c: float = 40.0
+    battery_v: float = 15.0
+    battery_resistance_ohm: float = 0.08
+    battery_v_per_a_s: float = 2e-4
+    idle_current_a: float = 1.0
+    nominal_v: float = 15.0
+    proportional_v_s: float = 0.08
+    integral_v: float = 0.25
+    feed_forward: float = 0.9
+    current_limit_a: float = 9.0
+    acceleration_m_s2: float = 1.5
+    deceleration_m_s2: float = 2.0
+    cruise_speed_m_s: float = 0.6
+    carcass_mass_kg: float = 1.5
+    carcass_stiffness_n_m: float = 4000.0
+    carcass_damping_n_s_m: float = 4.0
+    sensor_gain: float = 1.0
+    sensor_offset_a: float = 0.0
+    sensor_noise_a: float = 0.012
 
 
 def draw_drive(duration_s: float, robot: Robot, rng: np.random.Generator) -> tuple[Array, Array]:
