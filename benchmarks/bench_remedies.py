@@ -22,7 +22,7 @@ from remedies.problems import PROBLEMS, Data
 from remedies.rows import MEASURES, ROWS, Row
 from sklearn.exceptions import ConvergenceWarning
 
-from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq import SensorLSTMClassifier
 from sensorseq.bench.timing import environment
 
 BUILD = Path(__file__).resolve().parents[1] / "build"
@@ -41,17 +41,17 @@ PLAIN = {  # one training of the LSTM alone, without another remedy
     "early_stopping": False,
     "restore_best": False,
     "device": "cpu",
+    "features": None,
+    "refit": None,
+    "patch": None,
+    "label_smoothing": 0.0,
 }
-PLAIN_CLASSIFIER = PLAIN | {"features": None, "refit": None, "patch": None, "label_smoothing": 0.0}
 
 
 def fit(data: Data, seed: int, **arguments: Any) -> Any:
     """Fit a small network; the argument `fit` names what else `fit` is told."""
     told = {name: data.told[name] for name in arguments.pop("fit", ())}
-    if data.y.dtype.kind == "f":
-        estimator: Any = SensorLSTMRegressor(**{**PLAIN, **arguments}, random_state=seed)
-    else:
-        estimator = SensorLSTMClassifier(**{**PLAIN_CLASSIFIER, **arguments}, random_state=seed)
+    estimator = SensorLSTMClassifier(**{**PLAIN, **arguments}, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # some variants are there to diverge
         return estimator.fit(data.X, data.y, X_val=data.X_val, y_val=data.y_val, **told)

@@ -7,7 +7,7 @@ bits of the estimator that was trained, on the same processor.
 from importlib.metadata import PackageNotFoundError, version
 
 from sensorseq_runtime import errors
-from sensorseq_runtime.prediction.load import TrainedClassifier, TrainedRegressor, load
+from sensorseq_runtime.prediction.load import TrainedClassifier, load
 from sensorseq_runtime.recording import Channel, Recording
 
 try:
@@ -19,7 +19,6 @@ __all__ = [
     "Channel",
     "Recording",
     "TrainedClassifier",
-    "TrainedRegressor",
     "errors",
     "load",
 ]

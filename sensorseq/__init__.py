@@ -11,7 +11,7 @@ from sensorseq._lazy import lazy_names
 
 if TYPE_CHECKING:
     from sensorseq.diagnosis.report import FluctuationReport
-    from sensorseq.estimator import SensorLSTMClassifier, SensorLSTMRegressor
+    from sensorseq.estimator import SensorLSTMClassifier
     from sensorseq.inspection.label_errors import find_label_errors
     from sensorseq.preprocessing.pipeline import PreparePipeline
     from sensorseq.preprocessing.resample.transformer import Resampler
@@ -32,7 +32,6 @@ __all__ = [
     "Recording",
     "Resampler",
     "SensorLSTMClassifier",
-    "SensorLSTMRegressor",
     "SensorWindows",
     "WindowSet",
     "Windower",
@@ -52,7 +51,6 @@ __getattr__, __dir__ = lazy_names(
         "Recording": "recording",
         "Resampler": "preprocessing.resample.transformer",
         "SensorLSTMClassifier": "estimator",
-        "SensorLSTMRegressor": "estimator",
         "SensorWindows": "sensor_windows",
         "WindowSet": "windows",
         "Windower": "preprocessing.windows.transformers",

@@ -24,8 +24,7 @@ class History:
 
     `history["val_loss"]` is the column as an array of shape (n_epochs,), NaN where an epoch has no
     such entry; `history[3]` is the row of the fourth epoch. Column names are `epoch` (from 1),
-    `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate`, `grad_norm`, `duration_s`; a
-    regression has `r2` and `val_r2` instead of the accuracies.
+    `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate`, `grad_norm`, `duration_s`.
 
     Parameters
     ----------
@@ -218,8 +217,8 @@ class TrainingRecord:
     # (nats, before the step, in training mode), variance of its windows' losses, accuracy, and
     # global gradient norm before clipping
     steps: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    # (S, K): counts in each batch; None for regression.
-    class_counts: NDArray[np.int32] | None = None
+    # (S, K): counts in each batch
+    class_counts: NDArray[np.int32] = field(default_factory=_none(np.int32, 0, 0))
     # rows of the fixed training windows, which are evaluated after each epoch
     fixed_rows: NDArray[np.int64] = field(default_factory=_none(np.int64))
     # (E,): mean loss (nats) and accuracy of the fixed windows after each epoch, in evaluation mode

@@ -49,14 +49,6 @@ def odd_signs(n, seed, *, n_pulses=5, spacing=5):
     return X, up.sum(axis=1) % 2
 
 
-def frequencies(n, seed):
-    """Sines in random phase whose frequency is the value to predict."""
-    rng = np.random.default_rng(seed)
-    frequency = rng.uniform(0.2, 0.9, n)
-    X = np.sin(np.arange(24) * frequency[:, None] + rng.uniform(0, 2 * np.pi, (n, 1)))
-    return X[:, :, None] + 0.05 * rng.normal(size=(n, 24, 1)), frequency
-
-
 def pairs_of(make: Callable[..., Any], n: int = 60, n_val: int = 90, **options: Any) -> Problem:
     """Return what draws, for a seed, windows to learn from and others to validate on."""
     return lambda seed: Data(*make(n, seed, **options), *make(n_val, 1000 + seed, **options))
@@ -126,22 +118,6 @@ def _spiky(seed):
     return data
 
 
-def _outlier_targets(seed):
-    data = pairs_of(frequencies, n=100, n_val=100)(seed)
-    data.y[::12] += 30.0
-    return data
-
-
-def _noisy_targets(seed):
-    data = pairs_of(frequencies, n=100, n_val=100)(seed)
-    return data._replace(y=data.y + 0.3 * np.random.default_rng(seed).normal(size=100))
-
-
-def _large_targets(seed):
-    X, y, X_val, y_val = pairs_of(frequencies, n=100, n_val=100)(seed)[:4]
-    return Data(X, 100 * y, X_val, 100 * y_val)
-
-
 PROBLEMS: dict[str, Problem] = {
     "clear tones": pairs_of(tones, noise=0.3),
     "four clear tones": pairs_of(tones, n=80, n_classes=4, noise=0.2),
@@ -168,7 +144,4 @@ PROBLEMS: dict[str, Problem] = {
     "beside a channel of 10,000": _changed(_beside_large_units),
     "a few spikes of 1000": _spiky,
     "odd number of pulses": pairs_of(odd_signs, n=192, n_val=10),
-    "outliers among targets": _outlier_targets,
-    "noise on targets": _noisy_targets,
-    "targets up to 90": _large_targets,
 }

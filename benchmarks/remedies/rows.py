@@ -49,12 +49,6 @@ def second_costs_20(logits, class_index):
     return price * functional.cross_entropy(logits, class_index, reduction="none")
 
 
-def quantile_90(outputs, targets):
-    """Return the pinball loss, whose minimum is the 90 % quantile."""
-    miss = targets - outputs
-    return torch.maximum(0.9 * miss, -0.1 * miss).mean(dim=1)
-
-
 def far_too_large(name, tensor, generator):
     """Draw weights with a standard deviation of 5."""
     tensor.normal_(0.0, 5.0, generator=generator)
@@ -122,8 +116,6 @@ MEASURES: dict[str, Callable[[Any, Data], float]] = {
     "balanced accuracy": lambda c, data: np.mean(
         [np.mean(c.predict(data.X_val)[data.y_val == k] == k) for k in c.classes_]
     ),
-    "typical miss": lambda r, data: np.median(np.abs(r.predict(data.X_val) - data.y_val)),
-    "share predicted too high": lambda r, data: np.mean(r.predict(data.X) > data.y),
 }
 
 MEMORIZED = {"hidden_size": 16, "max_epochs": 80}
@@ -249,13 +241,6 @@ ROWS = (
         loss=steep,
         max_epochs=30,
     ),
-    row(
-        *("gradient_clipping", "targets up to 90", {"max_grad_norm": None}, {"max_grad_norm": 1.0}),
-        lower=["typical miss"],
-        optimizer="sgd",
-        target_scale=None,
-        learning_rate=0.1,
-    ),
     *(
         row(
             *("scaling_and_padding", problem, {"scale": None}, *SCALES),
@@ -327,15 +312,6 @@ ROWS = (
         *("losses", "two tones in much noise", {}, {"loss": second_costs_20}),
         higher=["recall of class 1"],
         max_epochs=10,
-    ),
-    row(
-        *("losses", "outliers among targets", {"loss": "mse"}, {"loss": "mae"}, {"loss": "huber"}),
-        lower=["typical miss"],
-    ),
-    row(
-        *("losses", "noise on targets", {"loss": "mae"}, {"loss": quantile_90}),
-        higher=["share predicted too high"],
-        max_epochs=20,
     ),
     row(
         *("weight_decay_l1", WRONG, {}, {"weight_decay": 0.01}, {"l1": 0.003}),

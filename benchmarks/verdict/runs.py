@@ -288,8 +288,7 @@ def _joined_record(records: list[TrainingRecord | None]) -> TrainingRecord | Non
     joined.steps = {
         name: np.concatenate([record.steps[name] for record in held]) for name in first.steps
     }
-    if first.class_counts is not None:
-        joined.class_counts = np.concatenate([record.class_counts for record in held])
+    joined.class_counts = np.concatenate([record.class_counts for record in held])
     for name in EPOCH_ARRAYS:
         setattr(joined, name, np.concatenate([getattr(record, name) for record in held]))
     return joined

@@ -1,16 +1,16 @@
 """Channel-first series, as aeon and sktime store them."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from sensorseq.estimator import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq.estimator import SensorLSTMClassifier
 
 
 def to_windows(X: Any) -> dict[str, Any]:
-    """Convert series to the arguments `X` and `lengths` of our estimators.
+    """Convert series to the arguments `X` and `lengths` of our classifier.
 
     Series are an array (n, c, t), or a list of arrays (c, t_i) or of DataFrames with a row for each
     step. For an array, `lengths` confirms the order of the axes, so that short series with many
@@ -21,36 +21,32 @@ def to_windows(X: Any) -> dict[str, Any]:
     return {"X": [part.T if isinstance(part, np.ndarray) else part.to_numpy() for part in X]}
 
 
-class RegressorAdapter:
+class ClassifierAdapter:
     """The methods that the adapters of both libraries share, as a mixin before their base class."""
 
-    _default: ClassVar[type] = SensorLSTMRegressor
     estimator: Any
 
     def _fit(self, X: Any, y: NDArray[Any]) -> Self:
-        fitted = self._default() if self.estimator is None else clone(self.estimator)
+        fitted = SensorLSTMClassifier() if self.estimator is None else clone(self.estimator)
         self.estimator_ = fitted.fit(y=y, **to_windows(X))
         return self
 
     def _predict(self, X: Any) -> NDArray[Any]:
         return np.asarray(self.estimator_.predict(**to_windows(X)))
 
+    def _predict_proba(self, X: Any) -> NDArray[np.float64]:
+        return np.asarray(self.estimator_.predict_proba(**to_windows(X)))
+
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
         """Return arguments that keep the libraries' own checks small and quick."""
-        quick = {"hidden_size": 4, "max_epochs": 2, "device": "cpu", "random_state": 0}
-        other = {**quick, "hidden_size": 3, "pooling": "last"}
-        if cls._default is SensorLSTMClassifier:
-            other["sampler"] = "balanced"
-        return [{"estimator": cls._default(**arguments)} for arguments in (quick, other)]
+        quick: dict[str, Any] = {
+            "hidden_size": 4,
+            "max_epochs": 2,
+            "device": "cpu",
+            "random_state": 0,
+        }
+        other = {**quick, "hidden_size": 3, "pooling": "last", "sampler": "balanced"}
+        return [{"estimator": SensorLSTMClassifier(**arguments)} for arguments in (quick, other)]
 
     _get_test_params = get_test_params  # the name that aeon looks for
-
-
-class ClassifierAdapter(RegressorAdapter):
-    """A `RegressorAdapter` for a classifier, which also predicts probabilities."""
-
-    _default = SensorLSTMClassifier
-
-    def _predict_proba(self, X: Any) -> NDArray[np.float64]:
-        return np.asarray(self.estimator_.predict_proba(**to_windows(X)))

@@ -1,13 +1,12 @@
-"""The estimators for aeon: series are (n, c, t), or a list of arrays of shape (c, t_i)."""
+"""The classifier for aeon: series are (n, c, t), or a list of arrays of shape (c, t_i)."""
 
 from typing import ClassVar
 
-from sensorseq.adapters._channels_first import ClassifierAdapter, RegressorAdapter
-from sensorseq.estimator import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq.adapters._channels_first import ClassifierAdapter
+from sensorseq.estimator import SensorLSTMClassifier
 
 try:
     from aeon.classification import BaseClassifier  # type: ignore[import-not-found]
-    from aeon.regression import BaseRegressor  # type: ignore[import-not-found]
 except ImportError as error:
     raise ImportError(
         'sensorseq.adapters.aeon needs aeon: pip install "sensorseq[aeon]"'
@@ -49,26 +48,5 @@ class SensorLSTMAeonClassifier(ClassifierAdapter, BaseClassifier):  # type: igno
     _tags: ClassVar = _TAGS
 
     def __init__(self, estimator: SensorLSTMClassifier | None = None) -> None:
-        self.estimator = estimator
-        super().__init__()
-
-
-class SensorLSTMAeonRegressor(RegressorAdapter, BaseRegressor):  # type: ignore[misc]  # aeon is untyped
-    """A `SensorLSTMRegressor` as an aeon regressor.
-
-    Parameters
-    ----------
-    estimator : SensorLSTMRegressor, optional
-        The estimator to clone and train, by default one with default arguments.
-
-    Attributes
-    ----------
-    estimator_ : SensorLSTMRegressor
-        The fitted clone.
-    """
-
-    _tags: ClassVar = _TAGS
-
-    def __init__(self, estimator: SensorLSTMRegressor | None = None) -> None:
         self.estimator = estimator
         super().__init__()

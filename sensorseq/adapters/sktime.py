@@ -1,13 +1,12 @@
-"""The estimators for sktime: panels of series of equal or unequal length."""
+"""The classifier for sktime: panels of series of equal or unequal length."""
 
 from typing import ClassVar
 
-from sensorseq.adapters._channels_first import ClassifierAdapter, RegressorAdapter
-from sensorseq.estimator import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq.adapters._channels_first import ClassifierAdapter
+from sensorseq.estimator import SensorLSTMClassifier
 
 try:
     from sktime.classification.base import BaseClassifier  # type: ignore[import-not-found]
-    from sktime.regression.base import BaseRegressor  # type: ignore[import-not-found]
 except ImportError as error:
     raise ImportError(
         'sensorseq.adapters.sktime needs sktime: pip install "sensorseq[sktime]"'
@@ -54,37 +53,5 @@ class SensorLSTMSktimeClassifier(ClassifierAdapter, BaseClassifier):  # type: ig
     _tags: ClassVar = {**_TAGS, "capability:predict_proba": True}
 
     def __init__(self, estimator: SensorLSTMClassifier | None = None) -> None:
-        self.estimator = estimator
-        super().__init__()
-
-
-class SensorLSTMSktimeRegressor(RegressorAdapter, BaseRegressor):  # type: ignore[misc]  # sktime is untyped
-    """A `SensorLSTMRegressor` as an sktime regressor.
-
-    Parameters
-    ----------
-    estimator : SensorLSTMRegressor, optional
-        The estimator to clone and train, by default one with default arguments.
-
-    Attributes
-    ----------
-    estimator_ : SensorLSTMRegressor
-        The fitted clone.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sensorseq import SensorLSTMRegressor
-    >>> from sensorseq.adapters.sktime import SensorLSTMSktimeRegressor
-    >>> frequency = np.linspace(0.3, 0.9, 20)
-    >>> X = np.sin(np.arange(30) * frequency[:, None])[:, None, :]
-    >>> quick = SensorLSTMRegressor(hidden_size=8, max_epochs=3, random_state=0)
-    >>> SensorLSTMSktimeRegressor(quick).fit(X, frequency).predict(X).shape
-    (20,)
-    """
-
-    _tags: ClassVar = _TAGS
-
-    def __init__(self, estimator: SensorLSTMRegressor | None = None) -> None:
         self.estimator = estimator
         super().__init__()

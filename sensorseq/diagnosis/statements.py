@@ -249,7 +249,6 @@ _TEXTS = {
     "other": {
         "loss_not_judged": "The loss ({loss}) is not cross-entropy in nats and was not judged.",
         "nothing_else": "Without validation windows nothing else can be judged.",
-        "regression": "Of a regression only values that are not finite are noticed.",
     },
 }
 KINDS = {kind: Kind(topic, text) for topic, texts in _TEXTS.items() for kind, text in texts.items()}

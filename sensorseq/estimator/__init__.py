@@ -1,7 +1,6 @@
-"""The estimators: predict classes or numbers from windows of sensor signals."""
+"""The estimator: predict classes from windows of sensor signals."""
 
 from sensorseq.estimator.classifier import SensorLSTMClassifier
-from sensorseq.estimator.regressor import SensorLSTMRegressor
 from sensorseq.prediction.decisions import Decisions, RecordingDecision
 from sensorseq.prediction.stream import DecisionStream, StreamDecision
 
@@ -10,6 +9,5 @@ __all__ = [
     "Decisions",
     "RecordingDecision",
     "SensorLSTMClassifier",
-    "SensorLSTMRegressor",
     "StreamDecision",
 ]

@@ -1,4 +1,4 @@
-"""SensorLSTM, the base class of the classifier and the regressor."""
+"""SensorLSTM, the base class of the classifier: its fit."""
 
 import os
 import time
@@ -35,14 +35,13 @@ from sensorseq.inspection.training_check import check_training
 from sensorseq.io.prepared import read_sensor_windows, sensors_in
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.inputs import is_table
-from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.sensor_windows import are_sensors
 from sensorseq.training import TrainingResult
 from sensorseq.training.callbacks import NoProgress
 from sensorseq.training.data import FitData, Holdout
 from sensorseq.training.side_by_side import train_jobs
 from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
-from sensorseq.training.targets import ClassTarget, FitTarget
+from sensorseq.training.targets import ClassTarget
 
 _SMALLER = (
     "use a smaller hidden_size, batch_size or n_models, fewer or shorter windows, or the path of a"
@@ -51,10 +50,7 @@ _SMALLER = (
 
 
 class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # sklearn is untyped
-    """An LSTM with a linear head on windows of sensor signals, for any kind of target.
-
-    A subclass sets `_task`, stores its arguments in `__init__`, and defines the targets.
-    """
+    """An LSTM with a linear head on windows of sensor signals, and its training."""
 
     @with_callbacks
     def fit(
@@ -70,7 +66,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         groups_val: ArrayLike | None = None,
         lengths_val: ArrayLike | None = None,
     ) -> Self:
-        """Train on windows and their labels, or the values to predict.
+        """Train on windows and their labels.
 
         Parameters
         ----------
@@ -82,11 +78,11 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
             is not used. A WindowSet holds unscaled, unbalanced windows whatever the pipeline's
             settings; the `scale` and `sampler` of this estimator apply to them. A prepared file
             contains its scaler, used if it matches `scale`, and the indices of its balanced
-            training windows. A classifier also takes a mapping of sensors to such arrays, each at
-            its own rate, or SensorWindows: row i of each is the same stretch of time.
+            training windows. Also a mapping of sensors to such arrays, each at its own rate, or
+            SensorWindows: row i of each is the same stretch of time.
         y : array of shape (n,) or (n, k), optional
-            For a classifier labels, or exactly one-hot columns; for a regressor one or more values
-            for each window. Not needed if a WindowSet has labels; a file contains its own.
+            Labels, or exactly one-hot columns. Not needed if a WindowSet has labels; a file
+            contains its own.
         sample_weight : array of shape (n,), optional
             Factor of each window in the loss; a window with weight zero is ignored.
         groups : array of shape (n,), optional
@@ -165,7 +161,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         check_refit(self.features, self.refit, self.warm_start)
         continues = self.warm_start and hasattr(self, "module_")
         networks = self.modules_ if continues else ()
-        target = self._make_target(continues=continues)
+        target = ClassTarget(self.classes_ if continues else None, self.class_weight)
         setup = FitSetup.of(self.get_params(deep=False), target, networks, self._replayed)
         if networks and len(networks) != self.n_models:
             way_out = "start over with fit and warm_start=False"
@@ -199,26 +195,23 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
             holdout=Holdout(self.validation_fraction, setup.seeds.split, setup.config),
             **given,
         )
-        classifies = self._task == CLASSIFICATION
-        self._learn_shape(data, continues=setup.continues, classifies=classifies)
+        self._learn_shape(data, continues=setup.continues)
         found = self._check_parts(data)
         if not setup.continues:  # otherwise keep the scaling with which the weights were learned
             self._learn_scaling(data)
-        setup.target.learn_scale(data.train.target)
-        self._keep_target(setup.target)
+        self.classes_ = setup.target.known
         self._learn_ranges(data, continues=setup.continues)
         prepared = setup.prepare(self._format, data)
         self.patch_ = prepared.format.patch
-        if isinstance(setup.target, ClassTarget):
-            found += check_class_shares(data, setup.target.known.tolist())
-            if not setup.continues:
-                warn_of_label_channels(data, self._channels)
+        found += check_class_shares(data, self.classes_.tolist())
+        if not setup.continues:
+            warn_of_label_channels(data, self._channels)
         return replace(prepared, facts={**prepared.facts, "data_facts": found})
 
     def _check_parts(self, data: FitData) -> tuple[Finding, ...]:
         """Find samples shared by training and validation windows, and warn about them."""
         validation = data.validation
-        if getattr(self, "calibrate", False) and validation is None:
+        if self.calibrate and validation is None:
             raise ArgumentError(
                 "calibrate=True needs validation windows, but there are none. Set"
                 " validation_fraction=0.2, give X_val, or set calibrate=False."
@@ -293,27 +286,15 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
     def _judge(self, prepared: PreparedFit, record: TrainingRecord | None) -> None:
         """Make the report of a fit, with findings about its windows."""
         facts, held_out = prepared.facts, prepared.validation
-        if isinstance(prepared.target, ClassTarget):
-            classes = [str(label) for label in prepared.target.known]
-            found = check_parts(prepared.train, held_out, self._channels, classes)
-            facts = {**facts, "data_facts": (*facts["data_facts"], *found)}
-        self._report_facts = facts
+        classes = [str(label) for label in self.classes_]
+        found = check_parts(prepared.train, held_out, self._channels, classes)
+        self._report_facts = {**facts, "data_facts": (*facts["data_facts"], *found)}
         if record is not None and held_out is not None and held_out.groups is not None:
             record.val_groups = np.unique(held_out.groups, return_inverse=True)[1][record.val_rows]
         self._make_report(record)
-        is_alone = self._task == CLASSIFICATION and self.features is None
-        self._to_compare = parts_to_compare(prepared.data) if is_alone else None
-
-    # Defined by subclasses for their targets.
+        self._to_compare = parts_to_compare(prepared.data) if self.features is None else None
 
     @abstractmethod
-    def _make_target(self, *, continues: bool) -> FitTarget:
-        """Return the target of a fit, as far as it is known before reading y."""
-
-    @abstractmethod
-    def _keep_target(self, target: FitTarget) -> None:
-        """Store what was learned about the targets."""
-
     def _learn_probabilities(
         self, prepared: PreparedFit, plan: Refit | FeatureChoice | None
     ) -> None:

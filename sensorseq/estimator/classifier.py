@@ -10,22 +10,17 @@ from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 
 from sensorseq.checks import mark_of_unlabeled
-from sensorseq.errors import ArgumentError, InputError, warn_caller
+from sensorseq.errors import InputError, warn_caller
 from sensorseq.estimator.adapt import Adaptation, adapt
-from sensorseq.estimator.base import SensorLSTM, store_arguments
+from sensorseq.estimator.base import store_arguments
 from sensorseq.estimator.decisions import DecidingLSTM
 from sensorseq.estimator.explain import Explanation, explain
-from sensorseq.estimator.model import reorder_outputs, split_single_logit
 from sensorseq.estimator.sensors import adapt_sensors, explain_sensors
 from sensorseq.export.c_sensors import render_sensors
 from sensorseq.export.c_source import CExport, COptions, render_c, write_texts
-from sensorseq.io.model_file import describe_labels
-from sensorseq.nn import LSTMLinear
-from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.training.labels import read_labels
 from sensorseq.training.stream import is_stored
-from sensorseq.training.targets import ClassTarget, FitTarget
 from sensorseq.windows import WindowSet
 
 
@@ -297,11 +292,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
     True
     """
 
-    _task: ClassVar[str] = CLASSIFICATION
-    classes_: NDArray[Any]
-    temperature_: float
-    adaptation_: Adaptation | None = None
-    calibrate: bool
     class_weight: str | Mapping[Any, float] | None
 
     __metadata_request__predict_proba: ClassVar = {"lengths": True}
@@ -383,7 +373,34 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         logits = self._outputs(X, lengths) / self.temperature_
         return np.asarray(logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits)
 
-    score = SensorLSTM.score  # scikit-learn's `score` takes neither lengths nor a WindowSet
+    # scikit-learn's `score` takes neither lengths nor a WindowSet
+    def score(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+    ) -> float:
+        """Return the accuracy. Labels may be one-hot, as `classes_`.
+
+        Parameters
+        ----------
+        X, y, sample_weight, lengths : as in `fit`
+        """
+        X = self._open(X, "X")
+        predicted = self.predict(X, lengths)
+        y = X.y if y is None and isinstance(X, WindowSet | SensorWindows) else y
+        labels, _ = read_labels(y, len(predicted), "y", classes=self.classes_)
+        mark = mark_of_unlabeled({*self.classes_.tolist(), *labels.tolist()})
+        if mark is not None and mark not in self.classes_.tolist():
+            n = int((labels == mark).sum())
+            warn_caller(
+                f"y is {mark!r} for {n} of {len(labels)} windows, which is no class of the model"
+                " and usually marks what has no label; these windows count as errors. Leave them"
+                f" out: with keep = np.not_equal(y, {mark!r}), give X[keep] and y[keep]."
+            )
+        return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
 
     def explain(
         self,
@@ -583,58 +600,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         render = render_c if self._fusion is None else render_sensors
         return write_texts(folder, *render(self, options))
 
-    def _import_targets(self, module: LSTMLinear, activation: str, classes: Any) -> None:
-        if activation == "sigmoid" and module.num_classes > 1:
-            raise ArgumentError(
-                f"the Keras model ends in {module.num_classes} sigmoid units, which can predict"
-                " several classes at once; this classifier predicts one class per window."
-            )
-        split_single_logit(module)
-        labels = np.arange(module.num_classes) if classes is None else np.asarray(classes)
-        if labels.shape != (module.num_classes,) or len(np.unique(labels)) != len(labels):
-            raise ArgumentError(
-                f"classes={classes!r}, but the network has {module.num_classes} outputs; give one"
-                " distinct label per output, in their order."
-            )
-        # The outputs are reordered with the labels, because classes_ is sorted.
-        order = np.argsort(labels)
-        reorder_outputs(module, order)
-        self.classes_ = labels[order]
-        self.temperature_ = 1.0
-
-    @property
-    def _target(self) -> ClassTarget:
-        return ClassTarget(self.classes_)
-
-    def _make_target(self, *, continues: bool) -> ClassTarget:
-        return ClassTarget(self.classes_ if continues else None, self.class_weight)
-
-    def _keep_target(self, target: FitTarget) -> None:
-        assert isinstance(target, ClassTarget)
-        self.classes_ = target.known
-
-    def _measure(self, y: Any, predicted: NDArray[Any], sample_weight: Any) -> float:
-        labels, _ = read_labels(y, len(predicted), "y", classes=self.classes_)
-        mark = mark_of_unlabeled({*self.classes_.tolist(), *labels.tolist()})
-        if mark is not None and mark not in self.classes_.tolist():
-            n = int((labels == mark).sum())
-            warn_caller(
-                f"y is {mark!r} for {n} of {len(labels)} windows, which is no class of the model"
-                " and usually marks what has no label; these windows count as errors. Leave them"
-                f" out: with keep = np.not_equal(y, {mark!r}), give X[keep] and y[keep]."
-            )
-        return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
-
-    def _describe_targets(self) -> dict[str, Any]:
-        return {
-            "classes": describe_labels(self.classes_),
-            "temperature": self.temperature_,
-            "abstention": list(self.abstention_) if hasattr(self, "abstention_") else None,
-            "class_shares": None if self._shares is None else self._shares.tolist(),
-            "adaptation": None if self.adaptation_ is None else dict(vars(self.adaptation_)),
-        }
-
-    def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
-        super()._restore_targets(take)
+    def _restore_classes(self, take: Callable[[str, Any], Any]) -> None:
+        super()._restore_classes(take)
         adaptation = take("adaptation", dict | None)
         self.adaptation_ = None if adaptation is None else Adaptation(**adaptation)

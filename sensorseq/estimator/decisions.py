@@ -164,9 +164,8 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
         parameters = self.get_params(deep=False)
         check_plain(parameters)
         return arrays, {
-            "task": self._task,
             "parameters": parameters,
-            **self._describe_targets(),
+            **self._describe_classes(),
             "fusion": self._fusion.description(),
             "features": self.features_.to_dict(),
             "sensors": of_sensors,

@@ -3,10 +3,9 @@
 import importlib
 import os
 import platform
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,35 +15,47 @@ from sklearn.utils.validation import check_is_fitted
 from sensorseq.diagnosis.level import compare_level
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import ArgumentError, ModelFileError, check_choice, refusing
-from sensorseq.estimator.model import pack_state, unpack_state
+from sensorseq.estimator.adapt import Adaptation
+from sensorseq.estimator.model import (
+    pack_state,
+    reorder_outputs,
+    split_single_logit,
+    unpack_state,
+)
 from sensorseq.estimator.reading import WindowReader
 from sensorseq.estimator.report import make_report
 from sensorseq.export.to_onnx import write_onnx
 from sensorseq.history import History, TrainingRecord
-from sensorseq.io.model_file import SAVE_AGAIN, read_model, take_field, write_model
+from sensorseq.io.model_file import (
+    SAVE_AGAIN,
+    describe_labels,
+    read_model,
+    take_field,
+    write_model,
+)
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.prediction.ensemble import Ensemble
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.inputs import DTYPES, Sequences
 from sensorseq.prediction.network import check_array_names
-from sensorseq.prediction.predictor import CLASSIFICATION, check_texts
+from sensorseq.prediction.predictor import check_texts
+from sensorseq.prediction.probabilities import Abstention
 from sensorseq.preprocessing.configuration import check_recorded
 from sensorseq.preprocessing.windows.augment import Augmentation
-from sensorseq.sensor_windows import SensorWindows
 from sensorseq.training import EngineChoice
 from sensorseq.training.inference import ModuleNetwork, outputs_of
 from sensorseq.training.network import ARCHITECTURE, network_arrays, read_network
 from sensorseq.training.parameters import check_device, check_parameters, check_plain
 from sensorseq.training.stream import StreamedData, is_stored
-from sensorseq.training.targets import FitTarget
-from sensorseq.windows import WindowSet
 
 
 class FittedLSTM(WindowReader):
     """The learned state of an estimator, with prediction and files."""
 
-    _task: ClassVar[str] = CLASSIFICATION
+    temperature_: float
+    abstention_: Abstention
+    adaptation_: Adaptation | None = None
     module_: LSTMLinear
     history_: History
     engine_: EngineChoice
@@ -59,30 +70,6 @@ class FittedLSTM(WindowReader):
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
     _replayed: int | None = None  # entropy of a fit to run again
     _report_facts: dict[str, Any]
-
-    # set by the classifier only
-    features: Any = None
-    refit: Any = None
-    patch: Any = None
-
-    # Defined by subclasses for their targets.
-
-    @property
-    @abstractmethod
-    def _target(self) -> FitTarget:
-        """The kind of target that the fitted estimator predicts."""
-
-    @abstractmethod
-    def _import_targets(self, module: LSTMLinear, activation: str, classes: Any) -> None:
-        """Take over the targets of an imported network, or raise if they do not suit."""
-
-    @abstractmethod
-    def _measure(self, y: Any, predicted: NDArray[Any], sample_weight: Any) -> float:
-        """Return the score of predictions."""
-
-    @abstractmethod
-    def _describe_targets(self) -> dict[str, Any]:
-        """Return what was learned about the targets, for the model file."""
 
     @property
     def fluctuation_(self) -> FluctuationReport:
@@ -122,7 +109,6 @@ class FittedLSTM(WindowReader):
         return Ensemble(
             [ModuleNetwork(module, self.device) for module in self._used_modules],
             self.module_.num_classes,
-            self._task == CLASSIFICATION,
             self.patch_,
             self._head,
         )
@@ -131,27 +117,6 @@ class FittedLSTM(WindowReader):
     def histories_(self) -> list[History]:
         """One history for each member; `history_` is the first."""
         return [self.history_, *self.__dict__.get("_other_histories", ())]
-
-    def score(
-        self,
-        X: Any,
-        y: Any = None,
-        sample_weight: ArrayLike | None = None,
-        *,
-        lengths: ArrayLike | None = None,
-    ) -> float:
-        """Return the accuracy, or a regressor's coefficient of determination (R squared).
-
-        Labels may be one-hot (as `classes_`); R squared is averaged over the outputs.
-
-        Parameters
-        ----------
-        X, y, sample_weight, lengths : as in `fit`
-        """
-        X = self._open(X, "X")
-        predicted = self.predict(X, lengths)
-        y = X.y if y is None and isinstance(X, WindowSet | SensorWindows) else y
-        return self._measure(y, predicted, sample_weight)
 
     def _logits(self, sequences: Sequences) -> NDArray[np.float64]:
         if is_stored(sequences):
@@ -207,7 +172,7 @@ class FittedLSTM(WindowReader):
         steps: bool = False,
         dtype: str = "float32",
     ) -> None:
-        """Write an ONNX model that computes `predict_proba`, or `predict` of a regressor.
+        """Write an ONNX model that computes `predict_proba`.
 
         The graph takes windows as they are given to `fit`, and contains cropping, scaling, all
         networks, `features`, and the temperature. It has opset 17 and runs in onnxruntime 1.15 or
@@ -239,7 +204,7 @@ class FittedLSTM(WindowReader):
             filters, are refused by name.
         dtype : {"float32", "float64"}, default="float32"
             Type of the input ``X``, of shape (n, t, c), or (n, t) after a fit on a table. The
-            output, ``probabilities`` (n, n_classes) or ``values`` (n, n_outputs), is float32.
+            output, ``probabilities`` (n, n_classes), is float32.
 
         Raises
         ------
@@ -278,9 +243,8 @@ class FittedLSTM(WindowReader):
         check_plain(parameters)
         module = self.module_
         return {
-            "task": self._task,
             "parameters": parameters,
-            **self._describe_targets(),
+            **self._describe_classes(),
             "n_channels": self._n_channels,
             "patch": None if self.patch_ is None else list(self.patch_),
             "n_features_in": self.n_features_in_,
@@ -311,6 +275,16 @@ class FittedLSTM(WindowReader):
             },
         }
 
+    def _describe_classes(self) -> dict[str, Any]:
+        """Return what is predicted, for the model file."""
+        return {
+            "classes": describe_labels(self.classes_),
+            "temperature": self.temperature_,
+            "abstention": list(self.abstention_) if hasattr(self, "abstention_") else None,
+            "class_shares": None if self._shares is None else self._shares.tolist(),
+            "adaptation": None if self.adaptation_ is None else dict(vars(self.adaptation_)),
+        }
+
     @classmethod
     def from_torch(
         cls,
@@ -330,12 +304,11 @@ class FittedLSTM(WindowReader):
         lstm : torch.nn.LSTM
             With biases and without projection.
         linear : torch.nn.Linear
-            Gives the logits, or the values of a regressor. A single logit is that of the second
-            class against the first.
+            Gives the logits. A single logit is that of the second class against the first.
         pooling : {"last", "mean", "max", "meanmax"}, default="last"
             The pooling between the two.
         classes : array-like of shape (n_classes,), optional
-            Label of each logit of a classifier; 0 to k - 1 by default.
+            Label of each logit; 0 to k - 1 by default.
         **arguments
             Further constructor arguments, such as ``warm_start=True`` to continue training with
             `fit`.
@@ -359,9 +332,8 @@ class FittedLSTM(WindowReader):
         ----------
         model : keras.Model
             A chain of LSTM or Bidirectional(LSTM) layers, at most one global pooling over time, and
-            a Dense layer: for classes with softmax, logits or one sigmoid unit, for a regressor
-            linear. Keras is not imported; only `layers`, `get_config()` and `get_weights()` are
-            used.
+            a Dense layer with softmax, logits or one sigmoid unit. Keras is not imported; only
+            `layers`, `get_config()` and `get_weights()` are used.
         classes, **arguments
             As in `from_torch`.
         """
@@ -382,8 +354,7 @@ class FittedLSTM(WindowReader):
         Raises
         ------
         ModelFileError
-            If the file is truncated, damaged, from another program or from a newer version, or has
-            another kind of estimator.
+            If the file is truncated, damaged, from another program or from a newer version.
         """
         if device is not None:
             check_device(device)
@@ -404,17 +375,11 @@ class FittedLSTM(WindowReader):
         def take(name: str, kind: Any) -> Any:
             return take_field(description, name, kind, path)
 
-        task = take("task", str)
-        if task != cls._task:
-            raise ModelFileError(
-                f"{path} holds a model for {task}, which {cls.__name__} cannot load; load it with"
-                f" {'SensorLSTMClassifier' if task == CLASSIFICATION else 'SensorLSTMRegressor'}."
-            )
         others = take("other_histories", list)
         take("versions", dict)  # used in messages only
         check_array_names(arrays, 1 + len(others), path)
         estimator = cls._of_parameters(take("parameters", dict))
-        check_parameters(estimator.get_params(deep=False), task)
+        check_parameters(estimator.get_params(deep=False))
         if device is not None:
             estimator.device = device
         estimator._restore(arrays, take)
@@ -492,7 +457,7 @@ class FittedLSTM(WindowReader):
         own = {name: getattr(module, name) for name in ARCHITECTURE}
         own["dtype"] = str(module.linear.weight.dtype).removeprefix("torch.")
         estimator = cls(**{**arguments, **own, "scale": None})
-        estimator._import_targets(module, activation, classes)
+        estimator._import_classes(module, activation, classes)
         estimator.n_features_in_ = module.input_size
         estimator._flat_timesteps = None
         estimator.scaler_ = None
@@ -505,6 +470,26 @@ class FittedLSTM(WindowReader):
         estimator.module_ = module.eval()
         estimator._make_report()
         return estimator
+
+    def _import_classes(self, module: LSTMLinear, activation: str, classes: Any) -> None:
+        """Set the classes of an imported network, and sort its outputs like them."""
+        if activation == "sigmoid" and module.num_classes > 1:
+            raise ArgumentError(
+                f"the Keras model ends in {module.num_classes} sigmoid units, which can predict"
+                " several classes at once; this classifier predicts one class per window."
+            )
+        split_single_logit(module)
+        labels = np.arange(module.num_classes) if classes is None else np.asarray(classes)
+        if labels.shape != (module.num_classes,) or len(np.unique(labels)) != len(labels):
+            raise ArgumentError(
+                f"classes={classes!r}, but the network has {module.num_classes} outputs; give one"
+                " distinct label per output, in their order."
+            )
+        # The outputs are reordered with the labels, because classes_ is sorted.
+        order = np.argsort(labels)
+        reorder_outputs(module, order)
+        self.classes_ = labels[order]
+        self.temperature_ = 1.0
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_") or hasattr(self, "sensors_")
@@ -534,7 +519,6 @@ class FittedLSTM(WindowReader):
         self.fluctuation_ = make_report(
             self.history_,
             self.loss,
-            self._task,
             best_epoch=self.best_epoch_ or None,
             record=record,
             arguments=self.get_params(deep=False),

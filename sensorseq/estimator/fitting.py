@@ -23,7 +23,7 @@ from sensorseq.training.parameters import check_device, check_parameters, resolv
 from sensorseq.training.patches import AUTO, check_patch, make_patch
 from sensorseq.training.recorder import new_recorder
 from sensorseq.training.stream import StreamedData
-from sensorseq.training.targets import FitTarget
+from sensorseq.training.targets import ClassTarget
 
 
 class Seeds(NamedTuple):
@@ -60,7 +60,7 @@ class PreparedFit:
     validation: PartWindows | None
     entropy: int
     format: WindowFormat
-    target: FitTarget
+    target: ClassTarget
     progress: NoProgress = field(default_factory=NoProgress)
 
     @property
@@ -99,7 +99,7 @@ class FitSetup:
     """
 
     parameters: Mapping[str, Any]
-    target: FitTarget
+    target: ClassTarget
     config: TrainingConfig
     device: torch.device
     seeds: Seeds
@@ -109,13 +109,13 @@ class FitSetup:
     def of(
         cls,
         parameters: Mapping[str, Any],
-        target: FitTarget,
+        target: ClassTarget,
         networks: Sequence[LSTMLinear] = (),
         replayed: int | None = None,
     ) -> "FitSetup":
         """Check all arguments; `replayed` is the entropy of a fit to be repeated."""
-        config = check_parameters(parameters, target.task)
-        check_patch(parameters.get("patch"))
+        config = check_parameters(parameters)
+        check_patch(parameters["patch"])
         device = _training_device(parameters)
         seeds = Seeds.draw(parameters, replayed)
         return cls(parameters, target, config, device, seeds, networks)
@@ -188,7 +188,7 @@ class FitSetup:
 
     def _make_patch(self, samples: TrainingData | StreamedData) -> Patch | None:
         """Choose how many samples form one step of the network; None for one."""
-        patch = self.parameters.get("patch")
+        patch = self.parameters["patch"]
         if self.config.crop == "random" and self.config.max_timesteps is not None:
             if patch not in (None, AUTO, 1):
                 raise ArgumentError(

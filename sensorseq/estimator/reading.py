@@ -49,7 +49,7 @@ class WindowReader(WindowPredictor, BaseEstimator):  # type: ignore[misc]  # skl
             self._channels,
         )
 
-    def _learn_shape(self, data: FitData, *, continues: bool, classifies: bool) -> None:
+    def _learn_shape(self, data: FitData, *, continues: bool) -> None:
         """Store the shape of a fit's windows and how they were prepared."""
         sequences = data.windows.sequences
         if not continues:
@@ -63,7 +63,7 @@ class WindowReader(WindowPredictor, BaseEstimator):  # type: ignore[misc]  # skl
             self._flat_timesteps = n_timesteps if sequences.is_flat else None
         self._were_lengths = data.had_lengths or (continues and self._were_lengths)
         known = getattr(self, "preparation_", None)
-        self.preparation_ = data.preparation(known, continues=continues, with_dwell=classifies)
+        self.preparation_ = data.preparation(known, continues=continues)
 
     def _read_table(self, X: Any, name: str, *, reset: bool = False) -> Any:
         """Check a table (n, t) with scikit-learn's checks of names and counts."""
@@ -88,7 +88,7 @@ class WindowReader(WindowPredictor, BaseEstimator):  # type: ignore[misc]  # skl
         else:
             warn_of_another_scale(data.source, self.scale)
             self.scaler_ = self._format.fit_scaler(data.train.sequences, data.source, self.scale)
-        if isinstance(self.scaler_, KeyedScaler) and getattr(self, "missing", "error") != "error":
+        if isinstance(self.scaler_, KeyedScaler) and self.missing != "error":
             raise ArgumentError(
                 f"missing={self.missing!r} needs one scaling for all windows, not one per"
                 f" {self.scaler_.per}; prepare with scale_per='all'."

@@ -198,7 +198,7 @@ class Refit:
 def plan_refit(setup: FitSetup, prepared: PreparedFit) -> Refit | FeatureChoice:
     """Plan what follows the fit on the training part, or return why nothing does."""
     train, validation = prepared.data.train, prepared.data.validation
-    features, refit = setup.parameters.get("features"), setup.parameters.get("refit")
+    features, refit = setup.parameters["features"], setup.parameters["refit"]
     if not isinstance(prepared.jobs[0].train, TrainingData) or is_stored(train.sequences):
         obstacle = "the windows are streamed from their file"
         for name, value in {"features": features, "refit": refit}.items():

@@ -20,7 +20,6 @@ from sensorseq.inspection.label_channels import check_label_channels
 from sensorseq.inspection.part import Part as CheckedPart
 from sensorseq.inspection.window_checks import check_shares, check_windows
 from sensorseq.prediction.head import FeatureChoice
-from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.training import TrainingData, TrainingResult
 from sensorseq.training.data import FitData, FitPart
 from sensorseq.training.stream import StoredPart, is_stored
@@ -35,7 +34,7 @@ def check_parts(
     channels: list[str] | None,
     classes: list[str],
 ) -> tuple[Finding, ...]:
-    """Check a classifier's scaled windows, unless they are streamed from a file."""
+    """Check scaled windows, unless they are streamed from a file."""
     if not isinstance(train.data, TrainingData):
         return ()
     parts = [
@@ -60,7 +59,7 @@ def check_class_shares(data: FitData, classes: list[Any]) -> tuple[Finding, ...]
 
 
 def warn_of_label_channels(data: FitData, channels: list[str] | None) -> None:
-    """Warn if constant channels of a classifier's training windows give the class."""
+    """Warn if constant channels of the training windows give the class."""
     windows, rows_of_train = data.windows, data.train.rows
 
     def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.floating]]:
@@ -102,11 +101,11 @@ def say_parts(choice: FeatureChoice) -> Statement:
 
 
 def make_report(
-    history: History, loss: Any, task: str, *, record: TrainingRecord | None = None, **facts: Any
+    history: History, loss: Any, *, record: TrainingRecord | None = None, **facts: Any
 ) -> FluctuationReport:
     """Judge a history; if its loss is not in nats, only non-finite losses are considered.
 
-    A classifier's record is then used for everything independent of the unit: predictions, margins,
+    The record is then used for everything independent of the unit: predictions, margins,
     gradients and ratios of losses.
     """
     facts["data_facts"] = causes_of(facts.get("data_facts", ()), facts.get("arguments"))
@@ -126,11 +125,10 @@ def make_report(
     ]
     note = say("loss_not_judged", loss=repr(loss) if isinstance(loss, str) else "a function")
     if not any(row.get(name) is not None for row in rows for name in _JUDGED):
-        missing = say("nothing_else" if task == CLASSIFICATION else "regression")
         return FluctuationReport(
             verdict="too_short_to_tell",
             severity=None,
-            statements=(note, missing),
+            statements=(note, say("nothing_else")),
             n_epochs=len(rows),
             record=record,
             **{
@@ -139,8 +137,7 @@ def make_report(
                 if name not in ("majority_fraction", "arguments", "data_facts")
             },
         )
-    judged = record if task == CLASSIFICATION else None  # causes are known for classifiers only
-    report = FluctuationReport.from_history(rows, record=judged, **facts)
+    report = FluctuationReport.from_history(rows, record=record, **facts)
     return replace(report, statements=(*report.statements, note), record=record)
 
 

@@ -26,12 +26,11 @@ from sensorseq.estimator.fitting import PreparedFit
 from sensorseq.history import TrainingRecord
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.patches import Patch, count_steps
-from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.training import TrainingData
 from sensorseq.training.config import LOSSES
 from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import evaluate
-from sensorseq.training.losses import Objective, nats_per_unit
+from sensorseq.training.losses import make_loss, nats_per_unit
 from sensorseq.training.recorder import Recorder
 from sensorseq.training.replay import Start, rerun_config
 from sensorseq.training.side_by_side import train_side_by_side
@@ -79,17 +78,13 @@ class FitOrigin:
 
     def open(self, record: TrainingRecord, X: Any, y: Any = None, **keywords: Any) -> "FitRunner":
         """Return the runner that repeats the fit on its data; raise for other data."""
-        own = self.estimator.get_params(deep=False)
-        plain = {name: value for name, value in _PLAIN.items() if name in own}
-        estimator = copied(self.estimator).set_params(**plain)
+        estimator = copied(self.estimator).set_params(**_PLAIN)
         estimator._replayed = self.entropy
-        if estimator._task != CLASSIFICATION:
-            raise ArgumentError("probe reruns fits of classifiers; this is a regression.")
         if callable(estimator.loss):
             raise ArgumentError(
                 "probe cannot rerun a fit with a loss of your own: a function may count its calls"
                 " or draw numbers, so that no rerun could be compared with the fit; fit with"
-                f" loss={' or '.join(map(repr, LOSSES[CLASSIFICATION]))} to probe it."
+                f" loss={' or '.join(map(repr, LOSSES))} to probe it."
             )
         if not len(record.fixed_rows):
             raise ArgumentError(
@@ -152,9 +147,11 @@ class FitRunner(TrialRunner):
         if isinstance(validation, TrainingData):
             differs = differs or _differ(record.val_rows, record.val_target, validation)
         if not differs and epoch and len(record.fixed_loss) >= epoch:
-            fixed = self.fixed_windows(train, self._prepared.jobs[0].config)
-            own = Objective(self._prepared.jobs[0].config, fixed.target)
-            got, noted = evaluate(self.kept_module(), fixed, own)[0], record.fixed_loss[epoch - 1]
+            config = self._prepared.jobs[0].config
+            fixed = self.fixed_windows(train, config)
+            losses_of = make_loss(config.loss, config.label_smoothing)
+            got, _ = evaluate(self.kept_module(), fixed, losses_of)
+            noted = record.fixed_loss[epoch - 1]
             differs = not np.isclose(got, noted, rtol=SAME_LOSS, atol=0.0, equal_nan=True)
         outputs = self.val_outputs()
         if not differs and epoch and outputs is not None and len(record.val_predicted) >= epoch:
@@ -184,9 +181,7 @@ class FitRunner(TrialRunner):
 
     def _nats_per_unit(self, change: Mapping[str, Any]) -> float:
         arguments = {**self.arguments, **change}
-        return nats_per_unit(
-            arguments["loss"], self.n_classes, arguments.get("label_smoothing", 0.0)
-        )
+        return nats_per_unit(arguments["loss"], self.n_classes, arguments["label_smoothing"])
 
     def _work(self, arguments: Mapping[str, Any]) -> float:
         """Estimate the multiplications of an epoch: those of all windows, and a constant part."""

@@ -163,8 +163,6 @@ def adapt_sensors(model: Any, X: Any, y: Any, groups: Any, lengths: Any) -> Any:
 
 
 def _check_given(model: Any, given: Mapping[str, Any]) -> None:
-    if not hasattr(model, "predict_proba"):
-        raise InputError(f"{type(model).__name__} takes one sensor; X has several.")
     check_choice("missing", model.missing, MISSING)
     for name in ("lengths", "X_val", "y_val", "groups_val", "lengths_val"):
         if given.get(name) is not None:

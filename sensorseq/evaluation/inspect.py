@@ -407,9 +407,7 @@ def _describe_model(
         found = {
             "kind": "model",
             "path": str(file),
-            "task": description["task"],
-            "classes": list((description.get("classes") or {"values": []})["values"]),
-            "n_targets": len(description.get("target_mean") or []),
+            "classes": list(description["classes"]["values"]),
             "n_models": 1 + len(description.get("other_histories") or []),
             "channels": preparation.get("channels"),
             "sample_rate_hz": preparation.get("sample_rate_hz"),
@@ -468,14 +466,11 @@ def format_file(found: dict[str, Any]) -> str:
             ]
         )
     size, n_models = found["architecture"], found["n_models"]
-    learned = f"classes: {', '.join(str(name) for name in found['classes'])}"
-    if found["task"] == "regression":
-        learned = f"predicts: {found['n_targets']} value(s) for each window"
     of_each = "network" if n_models == 1 else f"{n_models} networks, each"
     return "\n".join(
         [
             f"{found['path']}: model of sensorseq {found['versions'].get('sensorseq', '?')}",
-            learned,
+            f"classes: {', '.join(str(name) for name in found['classes'])}",
             channels,
             *([f"windows: {found['n_timesteps']} samples{at}"] if found["n_timesteps"] else []),
             f"{of_each}: {size['num_layers']} LSTM layer(s) of {size['hidden_size']} units,"

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
-from sensorseq.export.model import FittedModel, is_classifier
+from sensorseq.export.model import FittedClassifier
 from sensorseq.sensor_windows import SensorWindows
 
 TOLERANCE = 1e-5  # between programs that add float32 numbers in different order
@@ -15,7 +15,7 @@ _BLOCK = 64  # windows at a time, because features take megabytes for each
 
 
 def onnx_difference(
-    estimator: FittedModel,
+    estimator: FittedClassifier,
     path: str | os.PathLike[str],
     X: ArrayLike | SensorWindows,
     lengths: ArrayLike | None = None,
@@ -55,19 +55,18 @@ def onnx_difference(
                 " `lengths`."
             )
     largest, n = 0.0, len(next(iter(windows.values())))
-    predict = estimator.predict_proba if is_classifier(estimator) else estimator.predict
     for start in range(0, n, _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, n))
         given = {name: each[rows] for name, each in (windows | valid).items() if name in inputs}
         if isinstance(X, SensorWindows):
-            expected = predict(X.take(rows))
+            expected = estimator.predict_proba(X.take(rows))
         else:
-            expected = predict(given["X"], valid["lengths"][rows])
+            expected = estimator.predict_proba(given["X"], valid["lengths"][rows])
         for name, each in inputs.items():  # of a sensor that all windows lack
             if name not in given:
                 given[name] = np.ones(len(expected), np.int64)
                 if name.startswith("X_"):
                     given[name] = np.full((len(expected), 1, each.shape[2]), np.nan, dtype)
         found = session.run(None, given)[0]
-        largest = max(largest, float(np.abs(found - expected.reshape(found.shape)).max()))
+        largest = max(largest, float(np.abs(found - expected).max()))
     return largest

@@ -1,7 +1,7 @@
 """The attributes of a fitted estimator that an export reads."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, TypeGuard
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +10,6 @@ from sensorseq.features.blocks import Block
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.fusion import Fusion
 from sensorseq.prediction.patches import Patch
-from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.prediction.probabilities import Abstention
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
@@ -25,10 +24,19 @@ class Head(Protocol):
     blocks: list[Block]
 
 
-class FittedModel(Protocol):
-    """A fitted classifier or regressor."""
+class FittedClassifier(Protocol):
+    """A fitted classifier.
 
-    _task: ClassVar[str]
+    One of several sensors has a model of each in `sensors_`, and lacks the attributes that concern
+    the windows of one sensor.
+    """
+
+    sensors_: Mapping[str, "FittedClassifier"]
+    _fusion: Fusion | None
+    classes_: NDArray[Any]
+    temperature_: float
+    abstention_: Abstention
+    _class_shares: NDArray[np.float64]
     module_: LSTMLinear
     patch_: Patch | None
     scaler_: Scaler | KeyedScaler | None
@@ -45,46 +53,10 @@ class FittedModel(Protocol):
     _n_timesteps: int | None
     _were_lengths: bool
 
-    def predict(
-        self, X: ArrayLike | SensorWindows, lengths: ArrayLike | None = None
-    ) -> NDArray[Any]:
-        """Return labels or values."""
-
-    def score(self, X: WindowSet | SensorWindows) -> float:
-        """Return the accuracy, or R squared."""
-
-
-class FittedClassifier(FittedModel, Protocol):
-    """A fitted classifier.
-
-    That of several sensors has a model of each, and of its own only what this class adds.
-    """
-
-    sensors_: Mapping[str, "FittedClassifier"]
-    _fusion: Fusion | None
-    classes_: NDArray[Any]
-    temperature_: float
-    abstention_: Abstention
-    _class_shares: NDArray[np.float64]
-
     def predict_proba(
         self, X: ArrayLike | SensorWindows, lengths: ArrayLike | None = None
     ) -> NDArray[np.float64]:
         """Return the probabilities of the classes."""
 
-
-class FittedRegressor(FittedModel, Protocol):
-    """A fitted regressor."""
-
-    target_mean_: NDArray[np.float64]
-    target_sd_: NDArray[np.float64]
-
-
-def is_classifier(model: FittedModel) -> TypeGuard[FittedClassifier]:
-    """Test whether a model is a classifier."""
-    return model._task == CLASSIFICATION
-
-
-def is_regressor(model: FittedModel) -> TypeGuard[FittedRegressor]:
-    """Test whether a model is a regressor."""
-    return model._task != CLASSIFICATION
+    def score(self, X: WindowSet | SensorWindows) -> float:
+        """Return the accuracy."""

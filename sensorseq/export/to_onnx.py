@@ -13,7 +13,7 @@ from sensorseq.checks import check_flag, check_integer
 from sensorseq.errors import InputError, check_choice, noting
 from sensorseq.export.features import block_logits
 from sensorseq.export.graph import Graph
-from sensorseq.export.model import FittedClassifier, FittedModel, is_classifier, is_regressor
+from sensorseq.export.model import FittedClassifier
 from sensorseq.export.network import network_outputs
 from sensorseq.export.sensors import refuse_given, weight_table
 from sensorseq.export.steps import input_channels
@@ -21,7 +21,6 @@ from sensorseq.export.windows import MOST_STEPS, GraphWindows, as_steps, read_wi
 from sensorseq.io.atomic import write_whole
 from sensorseq.io.model_file import model_digest
 from sensorseq.prediction.fusion import Fusion
-from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.preprocessing.options import PreparationOptions
 
 METADATA_VERSION = 1
@@ -29,7 +28,7 @@ INPUT_TYPES = ("float32", "float64")
 
 
 def write_onnx(
-    estimator: FittedModel,
+    estimator: FittedClassifier,
     path: str | os.PathLike[str],
     *,
     n_timesteps: int | None,
@@ -52,22 +51,17 @@ def write_onnx(
     g = Graph()
     given: dict[str, Any] = {"n_timesteps": n_timesteps, "dtype": dtype, "steps": steps}
     has_class = None
-    if is_classifier(estimator) and (fusion := estimator._fusion) is not None:
+    if (fusion := estimator._fusion) is not None:
         outputs, has_class = _fused(g, estimator, fusion, given, lengths)
     else:
         windows = read_windows(g, estimator, lengths=_has_lengths(estimator, lengths), **given)
         outputs = _outputs(g, estimator, windows)
-    if is_classifier(estimator):
-        n_outputs = len(estimator.classes_)
-        logits = g("Div", outputs, np.float64(estimator.temperature_))
-        name, values = "probabilities", g("Softmax", logits, axis=1)
-    elif is_regressor(estimator):
-        n_outputs = estimator.module_.num_classes
-        scaled = g("Mul", outputs, estimator.target_sd_)
-        name, values = "values", g("Add", scaled, estimator.target_mean_)
+    logits = g("Div", outputs, np.float64(estimator.temperature_))
+    shares = g("Softmax", logits, axis=1)
     if has_class is not None:
-        values = g("Where", g("Unsqueeze", has_class, [1]), values, np.float64(np.nan))
-    g.add_output(g.cast(values, np.float32), name, np.float32, ["n", n_outputs])
+        shares = g("Where", g("Unsqueeze", has_class, [1]), shares, np.float64(np.nan))
+    shape: list[int | str] = ["n", len(estimator.classes_)]
+    g.add_output(g.cast(shares, np.float32), "probabilities", np.float32, shape)
     digest = None
     with suppress(InputError):  # an argument may be a function, which a model file cannot hold
         digest = model_digest(*stored())
@@ -76,7 +70,7 @@ def write_onnx(
     write_whole(path, model.SerializeToString())
 
 
-def _has_lengths(estimator: FittedModel, lengths: bool | None) -> bool:
+def _has_lengths(estimator: FittedClassifier, lengths: bool | None) -> bool:
     """Test whether the graph of a model of one sensor has an input for lengths."""
     return estimator._were_lengths if lengths is None else lengths
 
@@ -108,7 +102,7 @@ def _fused(
     return joined, g("GreaterOrEqual", g("ReduceSum", whole, [1], keepdims=0), least)
 
 
-def _outputs(g: Graph, estimator: FittedModel, windows: GraphWindows) -> str:
+def _outputs(g: Graph, estimator: FittedClassifier, windows: GraphWindows) -> str:
     """Combine logits and features like the estimator's `_join`, (n, outputs) float64."""
     modules, head = estimator._used_modules, estimator._head
     known: dict[str, str] = {}
@@ -118,12 +112,10 @@ def _outputs(g: Graph, estimator: FittedModel, windows: GraphWindows) -> str:
     steps = as_steps(g, windows, estimator.patch_)
     outputs = [g.cast(network_outputs(g, module, steps), np.float64) for module in modules]
     joined = outputs[0]
-    if len(outputs) > 1 and estimator._task == CLASSIFICATION:
+    if len(outputs) > 1:
         logs = [g("Unsqueeze", g("LogSoftmax", each, axis=1), [0]) for each in outputs]
         of_all = g("ReduceLogSumExp", g("Concat", *logs, axis=0), axes=[0], keepdims=0)
         joined = g("Sub", of_all, np.float64(np.log(len(outputs))))
-    elif len(outputs) > 1:
-        joined = g("Div", g("Sum", *outputs), np.float64(len(outputs)))
     if head is None:
         return joined
     joined = g("Mul", joined, np.float64(head.lstm_weight))
@@ -133,7 +125,7 @@ def _outputs(g: Graph, estimator: FittedModel, windows: GraphWindows) -> str:
 
 
 def _metadata(
-    estimator: FittedModel,
+    estimator: FittedClassifier,
     digest: str | None,
     n_timesteps: int | None,
     lengths: bool | None,
@@ -143,22 +135,20 @@ def _metadata(
     facts: dict[str, Any] = {
         "sensorseq_version": importlib.import_module("sensorseq").__version__,
         "metadata_version": METADATA_VERSION,
-        "task": estimator._task,
         "sha256": digest,
         "steps_in_graph": steps,
     }
-    if is_classifier(estimator) and (fusion := estimator._fusion) is not None:
+    if (fusion := estimator._fusion) is not None:
         facts["sensors"] = {
             name: _window_facts(estimator.sensors_[name], None, lengths, steps)
             for name in fusion.sensors
         }
     else:
         facts |= _window_facts(estimator, n_timesteps, lengths, steps)
-    if is_classifier(estimator):
-        facts["classes"] = estimator.classes_.tolist()
-        facts["temperature"] = estimator.temperature_
-        if hasattr(estimator, "abstention_"):
-            facts["abstain_threshold"] = estimator.abstention_.threshold
+    facts["classes"] = estimator.classes_.tolist()
+    facts["temperature"] = estimator.temperature_
+    if hasattr(estimator, "abstention_"):
+        facts["abstain_threshold"] = estimator.abstention_.threshold
     return {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in facts.items()
@@ -167,7 +157,7 @@ def _metadata(
 
 
 def _window_facts(
-    estimator: FittedModel, n_timesteps: int | None, lengths: bool | None, steps: bool
+    estimator: FittedClassifier, n_timesteps: int | None, lengths: bool | None, steps: bool
 ) -> dict[str, Any]:
     """Return the facts about the windows of one sensor, as far as they are known."""
     made: Mapping[str, Any] = estimator.preparation_ or {}

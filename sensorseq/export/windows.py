@@ -6,7 +6,7 @@ import numpy as np
 
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.graph import Graph
-from sensorseq.export.model import FittedModel
+from sensorseq.export.model import FittedClassifier
 from sensorseq.export.steps import apply_steps, input_channels
 from sensorseq.prediction.patches import SMALLEST_VARIANCE, Patch
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
@@ -38,7 +38,7 @@ class GraphWindows:
 
 def read_windows(
     g: Graph,
-    estimator: FittedModel,
+    estimator: FittedClassifier,
     *,
     n_timesteps: int | None,
     lengths: bool,

@@ -23,14 +23,14 @@ _PIECE = 1024  # windows read from a file at once
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CheckedWindows(Sequences):
-    """Unscaled windows with their targets.
+    """Unscaled windows with their classes.
 
     X is `StoredSamples` if a file is larger than the buffer, see `held`. `y` is the index in
-    `classes`, or the values of a regression (N,) or (N, K). A validation split keeps `groups`
-    whole; `recording_id` is each window's recording, if known.
+    `classes`. A validation split keeps `groups` whole; `recording_id` is each window's recording,
+    if known.
     """
 
-    y: NDArray[Any]
+    y: NDArray[np.int64]
     classes: NDArray[Any]
     channels: list[str]
 
@@ -108,9 +108,7 @@ class CheckedWindows(Sequences):
         return stretch.astype(np.int64), n_across if n_across > TOLERATED * n_windows else 0
 
 
-def read_checked_windows(
-    X: Any, y: Any, groups: Any, lengths: Any, *, classifies: bool = True
-) -> CheckedWindows:
+def read_checked_windows(X: Any, y: Any, groups: Any, lengths: Any) -> CheckedWindows:
     """Read the data as `fit` would; test windows of a split are left out."""
     channels = None
     if isinstance(X, WindowSet):
@@ -124,9 +122,7 @@ def read_checked_windows(
         channels = X.channels
     sequences = read_sequences(X, lengths)
     channels = channels or sequences.channels or map(str, range(sequences.X.shape[2]))
-    target, classes = np.asarray(y), np.empty(0)
-    if classifies:
-        labels, _ = read_labels(y, len(sequences), "y")
-        classes, target = np.unique(labels, return_inverse=True)
+    labels, _ = read_labels(y, len(sequences), "y")
+    classes, target = np.unique(labels, return_inverse=True)
     known = {"groups": check_groups(groups, len(sequences), "groups"), "channels": list(channels)}
     return CheckedWindows(**{**vars(sequences), **known}, y=target, classes=classes)

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import sklearn
 from numpy.typing import NDArray
-from sklearn.base import is_classifier
-from sklearn.model_selection import GroupKFold, check_cv
+from sklearn.model_selection import check_cv
 
 from sensorseq.errors import InputError, LeakWarning, warn_caller
 from sensorseq.inspection.overlap import count_shared
@@ -84,13 +83,13 @@ def read_given(
                     " scoring=None."
                 )
     labels = y
-    if is_classifier(estimator) and y is not None:
+    if y is not None:
         labels = np.asarray(y)
         if labels.ndim == 2 and of_folds is not None:  # stratified by class and by group alike
             labels = labels.ravel() if labels.shape[1] == 1 else from_one_hot(labels, "y")
         if labels.ndim == 1:
             check_labels(labels)  # before a splitter converts them
-    folds = _draw_folds(estimator, X, labels, of_folds, cv)
+    folds = _draw_folds(X, labels, of_folds, cv)
     _warn_of_shared_samples(X, lengths, of_folds, folds[0])
     return Given(X, y, folds, params)
 
@@ -115,15 +114,13 @@ def _read_window_set(
 
 
 def _draw_folds(
-    estimator: Any, X: Any, y: Any, groups: NDArray[Any] | None, cv: Any
+    X: Any, y: Any, groups: NDArray[Any] | None, cv: Any
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     splitter: Any
     if groups is not None and (cv is None or isinstance(cv, int | np.integer)):
-        n_splits = N_SPLITS if cv is None else int(cv)
-        classifies = is_classifier(estimator)
-        splitter = GroupBalancedKFold(n_splits) if classifies else GroupKFold(n_splits)
+        splitter = GroupBalancedKFold(N_SPLITS if cv is None else int(cv))
     else:
-        splitter = check_cv(cv, y, classifier=is_classifier(estimator))
+        splitter = check_cv(cv, y, classifier=True)
     if isinstance(X, WindowSet) and isinstance(splitter, _Splitter):
         return list(splitter.split(X, y))  # the splitter reads the groups itself
     return list(splitter.split(X, y, groups))

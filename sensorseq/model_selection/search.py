@@ -25,7 +25,7 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
     Parameters
     ----------
     estimator : estimator
-        `SensorLSTMClassifier`, `SensorLSTMRegressor`, or a meta-estimator or pipeline with one.
+        `SensorLSTMClassifier`, or a meta-estimator or pipeline with one.
     param_grid : dict or list of dict
         Values to try for each parameter; with `n_iter` also distributions to draw from.
     n_iter : int, optional
@@ -35,8 +35,8 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
     refit : bool, str or callable, default=True
         Fit the best candidate on all windows; as in scikit-learn.
     cv : int, splitter or iterable, optional
-        Folds, 5 by default. With groups, a number means `GroupBalancedKFold`, or `GroupKFold` for a
-        regressor; without groups it means the same as in scikit-learn.
+        Folds, 5 by default. With groups, a number means `GroupBalancedKFold`; without
+        groups it means the same as in scikit-learn.
     error_score : "raise" or float, default=nan
         Score of a candidate whose fit fails.
     return_train_score : bool, default=False
@@ -191,7 +191,7 @@ def cross_validate(
     Parameters
     ----------
     estimator : estimator
-        `SensorLSTMClassifier`, `SensorLSTMRegressor`, or a meta-estimator or pipeline with one.
+        `SensorLSTMClassifier`, or a meta-estimator or pipeline with one.
     X, y, groups, lengths
         As `SequenceSearchCV.fit` takes them.
     cv, scoring

@@ -65,7 +65,6 @@ class RecordingDecision(NamedTuple):
 class ClassPredictor(WindowPredictor):
     """A trained classifier."""
 
-    classes_: NDArray[Any]
     temperature_: float
     abstention_: Abstention
     # Mean probabilities of the classes in windows left out of the fit; None: they count alike.
@@ -74,11 +73,8 @@ class ClassPredictor(WindowPredictor):
     sensors_: Mapping[str, Any]
     _fusion: Fusion | None = None
 
-    @property
-    def _n_outputs(self) -> int:
-        return len(self.classes_)
-
-    def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
+    def _restore_classes(self, take: Callable[[str, Any], Any]) -> None:
+        """Restore from a model file what is predicted; `take` gives a field of a type."""
         self.classes_ = read_labels(take("classes", dict))
         self.temperature_ = check_temperature(take("temperature", float))
         abstention = take("abstention", (list, type(None)))
@@ -88,7 +84,12 @@ class ClassPredictor(WindowPredictor):
         if shares is not None:
             self._shares = check_shares(shares, len(self.classes_))
 
+    def _restore(self, arrays: Mapping[str, NDArray[Any]], take: Callable[[str, Any], Any]) -> None:
+        self._restore_classes(take)
+        super()._restore(arrays, take)
+
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
+        """Return the logits (n, classes); those of several networks are combined."""
         logits, lacks = self._found(X, lengths)
         self._check_not_empty(lacks)
         return logits
@@ -183,7 +184,7 @@ class ClassPredictor(WindowPredictor):
         load: Callable[[Mapping[str, NDArray[Any]], Mapping[str, Any]], Any],
     ) -> None:
         """Restore a model of several sensors; `load` makes that of one from its contents."""
-        self._restore_targets(take)
+        self._restore_classes(take)
         self.preparation_ = None
         self._fusion = fusion = Fusion.restore(take("fusion", dict))
         described = take("sensors", list)
@@ -197,8 +198,20 @@ class ClassPredictor(WindowPredictor):
             if model.classes_.tolist() != self.classes_.tolist():
                 raise ValueError(f"the model of sensor {name!r} has other classes")
 
-    def _predictions(self, outputs: NDArray[np.float64]) -> NDArray[Any]:
-        return np.asarray(self.classes_[outputs.argmax(axis=1)])
+    def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
+        """Return the most probable label of each window.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Windows with the same channels as in `fit`. All windows of a prepared file are
+            predicted, in their order. DataFrames with columns in any order, if `fit` had names:
+            those of DataFrames, or the channels of a WindowSet or file.
+        lengths : array of shape (n,), int, optional
+            Valid steps of each window.
+        """
+        class_index = self._outputs(X, lengths).argmax(axis=1)
+        return np.asarray(self.classes_[class_index])
 
     def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return class probabilities: the softmax of the logits divided by `temperature_`.

@@ -23,13 +23,12 @@ class Network(Protocol):
 class Ensemble:
     """Networks whose outputs are joined, and the features beside them.
 
-    The outputs of several networks are averaged: as probabilities if they `are_logits`. Where
-    features decide alone, there are no `networks`.
+    The logits of several networks are averaged as probabilities. Where features decide alone,
+    there are no `networks`.
     """
 
     networks: Sequence[Network]
     n_outputs: int
-    are_logits: bool
     patch: Patch | None = None
     head: FeatureHead | None = None
 
@@ -50,7 +49,5 @@ class Ensemble:
 
     def _join(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Combine the outputs of all networks, of shape (members, n, outputs)."""
-        if not self.are_logits:
-            return np.asarray(outputs.mean(axis=0))
         # the logarithm of the mean probability
         return np.asarray(logsumexp(log_softmax(outputs, 2), 0) - np.log(len(outputs)))

@@ -16,19 +16,17 @@ from sensorseq.prediction.ensemble import Ensemble
 from sensorseq.prediction.fusion import MISSING
 from sensorseq.prediction.inputs import CROPS, DTYPES
 from sensorseq.prediction.network import LstmNetwork, array_prefix, check_array_names
-from sensorseq.prediction.predictor import CLASSIFICATION, NO_RANGES, TASKS, WindowPredictor
-from sensorseq.prediction.values import ValuePredictor
+from sensorseq.prediction.predictor import NO_RANGES
 
 
-class _Loaded(WindowPredictor):
-    """What a model file holds of a trained model."""
+class TrainedClassifier(ClassPredictor):
+    """A classifier of a model file; it has the methods that predict of `SensorLSTMClassifier`."""
 
     networks: list[LstmNetwork]
 
     @property
     def _ensemble(self) -> Ensemble:
-        are_logits = isinstance(self, ClassPredictor)
-        return Ensemble(self.networks, self._n_outputs, are_logits, self.patch_, self._head)
+        return Ensemble(self.networks, self._n_outputs, self.patch_, self._head)
 
     def _load(
         self, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any], path: Any
@@ -60,38 +58,23 @@ class _Loaded(WindowPredictor):
 
     def _read_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Keep the arguments of the fit that predictions depend on."""
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {self._n_channels} channels, {self._n_outputs} outputs>"
-
-
-class TrainedClassifier(_Loaded, ClassPredictor):
-    """A classifier of a model file; it has the methods that predict of `SensorLSTMClassifier`."""
-
-    def _read_parameters(self, parameters: Mapping[str, Any]) -> None:
         self.missing = check_choice("missing", parameters.get("missing", "error"), MISSING)
 
     def __repr__(self) -> str:
-        if self._fusion is None:
-            return super().__repr__()
-        return f"<{type(self).__name__}: sensors {', '.join(self.sensors_)}>"
-
-
-class TrainedRegressor(_Loaded, ValuePredictor):
-    """A regressor of a model file; it has `predict` and `outside` of `SensorLSTMRegressor`."""
+        if self._fusion is not None:
+            return f"<{type(self).__name__}: sensors {', '.join(self.sensors_)}>"
+        return f"<{type(self).__name__}: {self._n_channels} channels, {self._n_outputs} outputs>"
 
 
 def load_classifier(path: str | os.PathLike[str], *, strict: bool = False) -> TrainedClassifier:
     """Load a classifier; with `strict`, only one that stores the range of its training data."""
     model = load(path)
-    if not isinstance(model, TrainedClassifier):
-        raise ModelFileError(f"{path} holds a model for regression; this command needs classes.")
     if strict and not model._knows_ranges:
         raise InputError(f"{path}: {NO_RANGES}")
     return model
 
 
-def load(path: str | os.PathLike[str]) -> TrainedClassifier | TrainedRegressor:
+def load(path: str | os.PathLike[str]) -> TrainedClassifier:
     """Load a model file that `save` of an estimator wrote. Nothing in it is executed.
 
     Parameters
@@ -101,7 +84,7 @@ def load(path: str | os.PathLike[str]) -> TrainedClassifier | TrainedRegressor:
 
     Returns
     -------
-    TrainedClassifier or TrainedRegressor
+    TrainedClassifier
         With `predict`, `predict_proba`, `predict_or_abstain`, `outside`, `timeline` and `stream`,
         which give the bits that the estimator gives on this processor.
 
@@ -116,23 +99,21 @@ def load(path: str | os.PathLike[str]) -> TrainedClassifier | TrainedRegressor:
     """
     arrays, description = read_model(path)
     with refusing(ModelFileError, f"{path} is inconsistent", SAVE_AGAIN, but=ModelFileError):
-        task = check_choice("task", take_field(description, "task", str, path), TASKS)
-        return _made(task, arrays, description, path)
+        return _made(arrays, description, path)
 
 
 def _made(
-    task: str, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any], path: Any
-) -> "TrainedClassifier | TrainedRegressor":
+    arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any], path: Any
+) -> TrainedClassifier:
     """Return the model that a file describes, or that of one of its sensors."""
+    model = TrainedClassifier()
     if "fusion" in description:
-        whole = TrainedClassifier()
-        whole._restore_sensors(
+        model._restore_sensors(
             arrays,
             partial(take_field, description, path=path),
-            lambda own, described: _made(CLASSIFICATION, own, described, path),
+            lambda own, described: _made(own, described, path),
         )
-        whole._read_parameters(take_field(description, "parameters", dict, path))
-        return whole
-    model = TrainedClassifier() if task == CLASSIFICATION else TrainedRegressor()
-    model._load(arrays, description, path)
+        model._read_parameters(take_field(description, "parameters", dict, path))
+    else:
+        model._load(arrays, description, path)
     return model

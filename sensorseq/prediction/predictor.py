@@ -34,7 +34,6 @@ from sensorseq.preprocessing.scale.keyed import KeyedScaler, scaler_from_dict
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.windows import WindowSet
 
-CLASSIFICATION, REGRESSION = TASKS = "classification", "regression"
 SETS = (str, os.PathLike, WindowSet)  # types that are opened before they are read
 NO_RANGES = (
     "the model does not have the ranges of its training windows, because it was imported. Fit it"
@@ -51,7 +50,8 @@ class WindowPredictor:
     scaler_: Scaler | KeyedScaler | None
     preparation_: Preparation | None
     patch_: Patch | None = None
-    missing: str = "error"  # of a classifier; see there
+    missing: str
+    classes_: NDArray[Any]
     n_features_in_: int
     _flat_timesteps: int | None
     _head: FeatureHead | None = None  # weighs features; without it, the LSTM's logits count alone
@@ -64,17 +64,9 @@ class WindowPredictor:
         """The ensemble that computes the outputs."""
 
     @property
-    @abstractmethod
     def _n_outputs(self) -> int:
         """The outputs of the networks."""
-
-    @abstractmethod
-    def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
-        """Restore from a model file what is predicted; `take` gives a field of a type."""
-
-    @abstractmethod
-    def _predictions(self, outputs: NDArray[np.float64]) -> NDArray[Any]:
-        """Return labels or values."""
+        return len(self.classes_)
 
     def _check_fitted(self) -> None:
         """Raise if nothing was learned yet."""
@@ -133,8 +125,7 @@ class WindowPredictor:
         return WindowShape(self._n_channels, self._flat_timesteps, self._channels)
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]], take: Callable[[str, Any], Any]) -> None:
-        """Restore what prediction needs of a model file, without the networks."""
-        self._restore_targets(take)
+        """Restore what prediction needs of a model file, without classes and networks."""
         self.n_features_in_ = take("n_features_in", int)
         self._flat_timesteps = flat = take("flat_timesteps", (int, type(None)))
         self._were_lengths = take("were_lengths", bool)
@@ -167,28 +158,8 @@ class WindowPredictor:
                 f" {n_inputs} and {self._n_outputs}"
             )
 
-    def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
-        """Return the most probable label of each window, or a regressor's values in the unit of y.
-
-        Values have the shape (n,) or (n, n_outputs_) that y had in `fit`.
-
-        Parameters
-        ----------
-        X : as in `fit`
-            Windows with the same channels as in `fit`. All windows of a prepared file are
-            predicted, in their order. DataFrames with columns in any order, if `fit` had names:
-            those of DataFrames, or the channels of a WindowSet or file.
-        lengths : array of shape (n,), int, optional
-            Valid steps of each window.
-        """
-        return self._predictions(self._outputs(X, lengths))
-
-    def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
-        """Return the outputs (n, outputs); those of several networks are combined."""
-        return self._logits(self._read_windows(X, lengths))
-
     def _logits(self, sequences: Sequences) -> NDArray[np.float64]:
-        """Return the outputs (n, outputs) for windows that were read."""
+        """Return the logits (n, classes) for windows that were read."""
         return self._ensemble.outputs(*self._scaled(sequences))
 
     def _read_windows(self, X: Any, lengths: Any) -> Sequences:

@@ -14,7 +14,7 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.training.batches import Rows, TrainingData
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.inputs import crop_tensor
-from sensorseq.training.losses import Objective
+from sensorseq.training.losses import LossFunction
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
 from sensorseq.training.randomness import CounterDropout
 from sensorseq.training.stopping import WeightAverage
@@ -33,10 +33,10 @@ class AutogradSteps:
         self,
         module: nn.Module,
         config: TrainingConfig,
-        objective: Objective,
+        losses_of: LossFunction,
         seed: int,
     ) -> None:
-        self._module, self._config, self._objective = module, config, objective
+        self._module, self._config, self._losses_of = module, config, losses_of
         self._parameters = list(module.parameters())
         self._device = self._parameters[0].device
         self.optimizer = make_optimizer(self._parameters, config)
@@ -93,14 +93,14 @@ class AutogradSteps:
         """Compute a batch's gradients; return its mean loss and summed score."""
         l1 = self._config.l1
         outputs = self._module(batch.X, batch.lengths)
-        losses = _weigh(self._objective.losses(outputs, batch.target), batch.weight)
+        losses = _weigh(self._losses_of(outputs, batch.target), batch.weight)
         # divide by windows, not by weights, so that batches stay unbiased
         loss = losses.mean()
         if noted is not None:
             noted.append((losses.detach(), outputs.detach()))
         penalized = loss + l1 * l1_penalty(self._module) if l1 else loss
         penalized.backward()
-        return loss, self._objective.scores(outputs, batch.target).sum()
+        return loss, (outputs.argmax(dim=1) == batch.target).sum()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for `load_state_dict`, except that of the module."""

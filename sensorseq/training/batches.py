@@ -179,8 +179,8 @@ class TrainingData:
         Float, finite everywhere; padding holds zeros.
     lengths : Tensor of shape (N,), int64, or None
         Valid steps of each window, 1 to T; None when every window has T.
-    target : Tensor of shape (N,), int64, or (N, K), float
-        Class, 0 to K - 1, or the K values of a regression.
+    target : Tensor of shape (N,), int64
+        Class, 0 to K - 1.
     weight : Tensor of shape (N,), or None
         Factor of each window in the loss; None means 1.
     """
@@ -263,19 +263,19 @@ class TrainingData:
         weight: NDArray[np.floating[Any]] | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> "TrainingData":
-        """Copy arrays into tensors of `dtype`; integer targets are classes.
+        """Copy arrays into tensors of `dtype`.
 
         Parameters
         ----------
         X, lengths, target, weight : ndarray
             As the fields; `lengths` are always given.
         dtype : torch.dtype, default=torch.float32
-            Precision of the tensors.
+            Precision of windows and weights.
         """
         return cls(
             torch.tensor(X, dtype=dtype),
             None if (lengths == X.shape[1]).all() else torch.tensor(lengths, dtype=torch.int64),
-            torch.tensor(target, dtype=torch.int64 if target.dtype.kind in "iu" else dtype),
+            torch.tensor(target, dtype=torch.int64),
             None if weight is None else torch.tensor(weight, dtype=dtype),
         )
 

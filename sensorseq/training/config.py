@@ -9,13 +9,9 @@ from typing import Any, NamedTuple
 from sensorseq.checks import check_flag, check_integer, check_real
 from sensorseq.errors import ArgumentError, check_choice, nearest_known
 from sensorseq.prediction.inputs import CROPS
-from sensorseq.prediction.predictor import CLASSIFICATION, REGRESSION
 
-LOSSES = {  # losses allowed for each task
-    CLASSIFICATION: ("cross_entropy", "focal", "mse"),
-    REGRESSION: ("mse", "mae", "huber"),
-}
-SCORES = {CLASSIFICATION: "accuracy", REGRESSION: "r2"}  # history column of the score
+LOSSES = ("cross_entropy", "focal", "mse")
+MONITORS = ("val_loss", "val_accuracy", "loss", "accuracy")
 OPTIMIZERS = {  # allowed keys of `optimizer_params` for each optimizer
     "adam": ("betas", "eps", "amsgrad"),
     "adamw": ("betas", "eps", "amsgrad"),
@@ -33,13 +29,13 @@ AUTO_EPOCHS = (24, 200)  # fewest and most epochs that "auto" chooses
 
 
 _CHOICES: dict[str, Iterable[str]] = {  # allowed values of `TrainingConfig` arguments
-    "task": LOSSES,
     "optimizer": OPTIMIZERS,
     "lr_schedule": SCHEDULES,
     "sampler": SAMPLERS,
     "last_batch": LAST_BATCHES,
     "clip_by": CLIPPINGS,
     "crop": CROPS,
+    "monitor": MONITORS,
 }
 
 
@@ -100,9 +96,7 @@ class TrainingConfig:
     Parameters
     ----------
     n_outputs : int
-        Outputs of the head, K: classes, or values of a regression.
-    task : {"classification", "regression"}
-        Determines the available losses and the score in the history, accuracy or r2.
+        Outputs of the head, K: the classes.
     loss : str or callable
         See `sensorseq.training.losses.make_loss`.
     label_smoothing : float
@@ -144,7 +138,6 @@ class TrainingConfig:
     """
 
     n_outputs: int
-    task: str = CLASSIFICATION
     loss: str | Callable[..., Any] = "cross_entropy"
     label_smoothing: float = 0.0
     optimizer: str = "adam"
@@ -176,11 +169,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             check_choice(name, getattr(self, name), choices)
-        check_integer("n_outputs", self.n_outputs, 2 if self.task == CLASSIFICATION else 1)
+        check_integer("n_outputs", self.n_outputs, 2)
         if not callable(self.loss):
-            check_choice("loss", self.loss, LOSSES[self.task])
-        score = SCORES[self.task]
-        check_choice("monitor", self.monitor, ("val_loss", f"val_{score}", "loss", score))
+            check_choice("loss", self.loss, LOSSES)
         for name in ("label_smoothing", "momentum"):
             check_real(name, getattr(self, name), 0.0, 1.0)
         if self.ema_decay is not None:

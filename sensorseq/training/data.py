@@ -20,7 +20,7 @@ from sensorseq.prediction.inputs import (
     scale_sequences,
 )
 from sensorseq.prediction.patches import Patch
-from sensorseq.prediction.predictor import CLASSIFICATION, SETS
+from sensorseq.prediction.predictor import SETS
 from sensorseq.prediction.preparation import Preparation, check_same_preparation
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
@@ -43,7 +43,7 @@ from sensorseq.training.preparation import (
 )
 from sensorseq.training.rows import refuse_rows
 from sensorseq.training.stream import Change, StoredPart, StreamedData, hold_or_stream, is_stored
-from sensorseq.training.targets import ClassTarget, FitTarget
+from sensorseq.training.targets import ClassTarget
 from sensorseq.windows import WindowSet, rows_of
 
 
@@ -51,7 +51,7 @@ class FitPart(NamedTuple):
     """The training or the validation windows of a fit, or both."""
 
     sequences: Sequences
-    target: NDArray[Any]  # class index, or values of a regression
+    target: NDArray[np.int64]  # class index
     weight: NDArray[np.float64] | None = None
     groups: NDArray[Any] | None = None
     rows: NDArray[np.int64] | None = None  # rows of the X given to `fit`; None if given separately
@@ -105,17 +105,17 @@ class WindowFormat:
         return fit_told_scaler(source, held, kind)
 
     def tensors(
-        self, part: FitPart, target: FitTarget, *, training: bool
+        self, part: FitPart, target: ClassTarget, *, training: bool
     ) -> TrainingData | StreamedData:
         """Crop and scale a part; return it with targets and weights, as tensors."""
-        encoded = target.encode(part.target)
         weight = target.weigh(part.target, part.weight) if training else None
         if is_stored(part.sequences):
-            return hold_or_stream(self.stored(part.sequences, training=training), encoded, weight)
+            stored = self.stored(part.sequences, training=training)
+            return hold_or_stream(stored, part.target, weight)
         sequences = crop_sequences(part.sequences, self.max_timesteps, self.crop, training=training)
         scaled = scale_sequences(sequences, self.scaler, self.dtype)
         dtype: torch.dtype = getattr(torch, self.dtype)
-        return TrainingData.from_arrays(scaled, sequences.lengths, encoded, weight, dtype)
+        return TrainingData.from_arrays(scaled, sequences.lengths, part.target, weight, dtype)
 
     def renewal(
         self, part: FitPart, data: TrainingData | StreamedData, seed: np.random.SeedSequence
@@ -194,7 +194,7 @@ class FitData:
         y_val: Any = None,
         groups_val: Any = None,
         lengths_val: Any = None,
-        target: FitTarget,
+        target: ClassTarget,
         scale: str | None,
         holdout: Holdout,
         known: WindowShape | None = None,
@@ -230,7 +230,7 @@ class FitData:
         if stored is not None:
             takes_part &= stored != "test"
         class_index = target.learn(y, n_windows, takes_part)
-        if isinstance(target, ClassTarget) and known is None:
+        if known is None:
             check_unlabeled(target.known[class_index], "y", labels_way_out=is_file)
         rows = np.flatnonzero(takes_part)
         windows = FitPart(
@@ -241,7 +241,7 @@ class FitData:
             rows,
             None if groups is None else _starts_of(source, groups, sequences)[rows],
         )
-        if sequences.is_flat and sequences.are_full and target.task == CLASSIFICATION:
+        if sequences.is_flat and sequences.are_full:
             # rows may be samples instead of windows
             refuse_rows(windows.sequences.X[:, :, 0], windows.target)
         of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
@@ -255,17 +255,12 @@ class FitData:
         sources = source, source_val, scaler
         return cls(windows, train, validation, given, *sources, not sequences.are_full, is_drawn)
 
-    def preparation(
-        self, known: Preparation | None, *, continues: bool, with_dwell: bool
-    ) -> Preparation | None:
-        """Describe the preparation of the windows; `known` is that of earlier windows.
-
-        With `with_dwell`, labels are classes, from which their durations may be learned.
-        """
+    def preparation(self, known: Preparation | None, *, continues: bool) -> Preparation | None:
+        """Describe the preparation of the windows; `known` is that of earlier windows."""
         sets = [one for one in (self.source, self.source_val) if one is not None]
         here = known if continues else None
         if sets and (continues or self.source is not None):
-            here = describe_preparation(*sets, with_dwell=with_dwell and not continues)
+            here = describe_preparation(*sets, with_dwell=not continues)
             if continues and known is not None:  # recordings of further windows also count as seen
                 for windows in sets:
                     check_same_preparation(known, windows)
@@ -323,8 +318,6 @@ def _hold_out(
     class.
     """
     groups, starts, target = windows.groups, windows.starts, windows.target
-    if config.task != CLASSIFICATION:
-        target = np.zeros(len(target))
     n_classes = len(np.unique(target))
     refused: SplitError | None = None
     rows: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
@@ -439,7 +432,7 @@ def _read_validation(
     X: Any,
     own: dict[str, Any],
     train_groups: NDArray[Any] | None,
-    target: FitTarget,
+    target: ClassTarget,
     known: WindowShape,
     missing: str,
 ) -> FitPart | None:

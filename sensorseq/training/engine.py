@@ -27,7 +27,7 @@ from sensorseq.training.config import (
     count_epochs,
 )
 from sensorseq.training.evaluation import evaluate
-from sensorseq.training.losses import Objective
+from sensorseq.training.losses import make_loss
 from sensorseq.training.native import NativeEpochs, gap_of, join_steps, summarize_epochs
 from sensorseq.training.optim import (
     Schedule,
@@ -107,7 +107,7 @@ def train_network(
     Parameters
     ----------
     module : torch.nn.Module
-        ``module(X, lengths)`` gives logits, or the values of a regression, (N, K). Training runs on
+        ``module(X, lengths)`` gives logits (N, K). Training runs on
         its device.
     train : TrainingData or StreamedData
         Scaled windows; `weight` has mean one.
@@ -243,10 +243,7 @@ class TrainingRun:
         self.device = next(self.module.parameters()).device
         self.train = train.to(self.device)
         self.validation = None if job.validation is None else job.validation.to(self.device)
-        self.objective = Objective(config, self.train.target)
-        self.validation_objective = (
-            None if self.validation is None else Objective(config, self.validation.target)
-        )
+        self.losses_of = make_loss(config.loss, config.label_smoothing)
         n_drawn = config.windows_per_epoch or len(train)
         self.batches = train.make_sampler(
             train.target.cpu().numpy(),
@@ -294,7 +291,7 @@ class TrainingRun:
                 self.config,
                 self.train,
                 self.validation,
-                self.objective,
+                self.losses_of,
                 self.device,
                 is_alone=self.is_alone,
             )
@@ -303,7 +300,7 @@ class TrainingRun:
         """Return the autograd stepper, created on first use."""
         if self.autograd is None:
             self.autograd = AutogradSteps(
-                self.module, self.config, self.objective, self.dropout_seed
+                self.module, self.config, self.losses_of, self.dropout_seed
             )
             if self.start is not None:
                 self.start.load_optimizer(self.autograd.optimizer, self.autograd.average)
@@ -435,10 +432,11 @@ class TrainingRun:
                 steps += taken
         self.module.eval()
         # Read once per epoch, because each read from a GPU waits for all its work.
-        loss, score, norm = torch.stack(steps).double().sum(dim=0).tolist()
+        loss, n_right, norm = torch.stack(steps).double().sum(dim=0).tolist()
         n_windows = self.batches.n_windows
         return {
-            **self.objective.name_columns(loss / n_windows, score / n_windows),
+            "loss": loss / n_windows,
+            "accuracy": n_right / n_windows,
             "learning_rate": self.schedule.learning_rate(self.n_steps - 1),
             "grad_norm": norm / len(steps),
         }
@@ -450,19 +448,19 @@ class TrainingRun:
 
     def validate(self) -> dict[str, float]:
         """Return the columns of the validation part."""
-        if self.validation is None or self.validation_objective is None:
+        if self.validation is None:
             return {}
         recorder, outputs = self.recorder, list[Tensor]()
         follows = recorder is not None and recorder.follows_validation
-        loss, score = evaluate(
+        loss, accuracy = evaluate(
             self.module,
             self.validation,
-            self.validation_objective,
+            self.losses_of,
             (lambda of_batch: outputs.append(of_batch[0])) if follows else None,
         )
         if recorder is not None and follows:
             recorder.note_validation(outputs)
-        return self.validation_objective.name_columns(loss, score, "val_")
+        return {"val_loss": loss, "val_accuracy": accuracy}
 
 
 class Training:

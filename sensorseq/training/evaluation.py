@@ -12,7 +12,7 @@ from torch.nn import functional
 from sensorseq.ops import lstm, lstm_linear, reference
 from sensorseq.ops.train_epoch import Network
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
-from sensorseq.training.losses import Objective
+from sensorseq.training.losses import LossFunction
 from sensorseq.training.stream import StreamedData
 
 
@@ -20,10 +20,10 @@ from sensorseq.training.stream import StreamedData
 def evaluate(
     module: nn.Module,
     data: TrainingData | StreamedData,
-    objective: Objective,
+    losses_of: LossFunction,
     keep: Callable[[Tensor], Any] | None = None,
 ) -> tuple[float, float]:
-    """Return the unweighted mean loss and the score of `data`, in evaluation mode.
+    """Return the unweighted mean loss and the accuracy of `data`, in evaluation mode.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ def evaluate(
         The network.
     data : TrainingData or StreamedData
         The windows.
-    objective : Objective
-        Loss and score.
+    losses_of : callable
+        The loss of each window, see `sensorseq.training.losses.make_loss`.
     keep
         As in `evaluate_models`.
     """
@@ -43,18 +43,18 @@ def evaluate(
         outputs: Tensor = module(batch.X, batch.lengths)
         return outputs[None]
 
-    return evaluate_models(forward, data, objective, device, keep)[0]
+    return evaluate_models(forward, data, losses_of, device, keep)[0]
 
 
 @torch.no_grad()
 def evaluate_models(
     forward: Callable[[TrainingData], Tensor],
     data: TrainingData | StreamedData,
-    objective: Objective,
+    losses_of: LossFunction,
     device: torch.device,
     keep: Callable[[Tensor], Any] | None = None,
 ) -> list[tuple[float, float]]:
-    """Return the unweighted mean loss and the score on `data` of M models on `device`.
+    """Return the unweighted mean loss and the accuracy on `data` of M models on `device`.
 
     `forward` returns the outputs (M, n, K) of a batch. `keep` is called in order with the outputs
     of each batch.
@@ -68,28 +68,28 @@ def evaluate_models(
                 outputs = forward(batch)
                 if keep is not None:
                     keep(outputs)
-                target = batch.target.expand(len(outputs), *batch.target.shape)
-                totals = totals + judge(outputs, target, [len(batch)] * len(outputs), objective)
-    return [(mean_loss, score) for mean_loss, score in (totals / len(data)).tolist()]
+                target = batch.target.expand(len(outputs), -1)
+                totals = totals + judge(outputs, target, [len(batch)] * len(outputs), losses_of)
+    return [(mean_loss, accuracy) for mean_loss, accuracy in (totals / len(data)).tolist()]
 
 
 @torch.no_grad()
 def judge(
-    outputs: Tensor, target: Tensor, n_windows: Sequence[int], objective: Objective
+    outputs: Tensor, target: Tensor, n_windows: Sequence[int], losses_of: LossFunction
 ) -> Tensor:
-    """Return the sums of loss and score over each model's first `n_windows`, (M, 2), float64.
+    """Return the sums of loss and hits over each model's first `n_windows`, (M, 2), float64.
 
-    `outputs` are (M, n, K), and `target` is (M, n) or (M, n, K).
+    `outputs` are (M, n, K), and `target` is (M, n).
     """
     flat, target = outputs.flatten(0, 1), target.flatten(0, 1)
-    losses = objective.losses(flat, target)
-    scores = objective.scores(flat, target).view(len(outputs), -1)
+    losses = losses_of(flat, target)
+    hits = (flat.argmax(dim=1) == target).view(len(outputs), -1)
     of_models = [losses] if len(outputs) == 1 else losses.view(len(outputs), -1).unbind()
     # Model by model, because a model's sum must not depend on how many there are.
     means, sums = [], []
-    for loss, score, n in zip(of_models, scores.unbind(), n_windows, strict=True):
+    for loss, hit, n in zip(of_models, hits.unbind(), n_windows, strict=True):
         means.append((loss if loss.ndim == 0 or len(loss) == n else loss[:n]).mean())
-        sums.append(score.sum() if len(score) == n else score[:n].sum())
+        sums.append(hit.sum() if len(hit) == n else hit[:n].sum())
     counts = torch.tensor(n_windows, dtype=flat.dtype, device=flat.device)
     return torch.stack(
         [(torch.stack(means) * counts).double(), torch.stack(sums).double()], dim=1

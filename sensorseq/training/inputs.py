@@ -78,32 +78,6 @@ def _roughness(X: NDArray[np.float64], axis: int) -> float:
         return float(np.sqrt(np.nanmean(step**2) / np.nanmean(spread**2) / 2))
 
 
-def check_values(y: Any, n_windows: int, name: str, owner: str = "X") -> NDArray[np.float64]:
-    """Return the values of a regression, finite float64 of shape (n,) or (n, k)."""
-    if y is None:
-        raise InputError(f"{name} is None; give the values to predict.")
-    given = as_array(y)
-    if given.ndim not in (1, 2) or len(given) != n_windows or not given.size:
-        raise InputError(
-            f"{name} has shape {given.shape}, but {owner} has {n_windows} windows; expected"
-            f" ({n_windows},), or ({n_windows}, k) for k values per window."
-        )
-    if given.dtype.kind == "c":
-        raise InputError(f"Complex data not supported: {name} has type {given.dtype}.")
-    try:
-        values = given.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{name} has type {given.dtype} and is not numeric ({error}); for classes use"
-            " SensorLSTMClassifier."
-        ) from error
-    wrong = np.argwhere(~np.isfinite(values))
-    if len(wrong):
-        row = int(wrong[0, 0])
-        raise InputError(f"{name}[{row}] is {given[row].tolist()!r}, which is not a finite number.")
-    return values
-
-
 def from_one_hot(y: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
     """Return the class index of each row of a one-hot array of shape (n, k)."""
     values = y.astype(np.float64) if y.dtype.kind in "biuf" else np.full(y.shape, np.nan)
@@ -220,11 +194,6 @@ def window_weights(
         weight *= _class_weights(class_index, classes, class_weight)[class_index]
     if not weight.any():
         raise InputError("class_weight and sample_weight give every window a weight of zero.")
-    return mean_one(weight)
-
-
-def mean_one(weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return weights scaled to a mean of one, because their unit does not matter."""
     return np.asarray(weight / weight.mean())
 
 

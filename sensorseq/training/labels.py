@@ -66,8 +66,8 @@ def read_labels(
         kind = "objects" if checked.dtype == object else "numbers"
         raise InputError(
             f"Unknown label type: {name} holds {len(values)} different {kind} for {n_windows}"
-            f" windows, starting with {values[0]!r}; classes must be text or whole numbers. To"
-            " predict numbers use SensorLSTMRegressor."
+            f" windows, starting with {values[0]!r}; classes must be text or whole"
+            " numbers."
         ) from error
     return checked, None
 
@@ -97,8 +97,7 @@ def _check_number_of_classes(n_classes: int, n_windows: int, name: str) -> None:
     if n_classes > _FEW_CLASSES and 2 * n_classes > n_windows:
         raise InputError(
             f"{name} holds {n_classes} classes for {n_windows} windows, fewer than two per class on"
-            " average. To predict numbers use SensorLSTMRegressor; otherwise give more windows, or"
-            " fewer classes."
+            " average. Give more windows, or fewer classes."
         )
 
 

@@ -23,7 +23,6 @@ from sensorseq.ops.train_epoch import (
     pack_batches,
 )
 from sensorseq.prediction.inputs import DTYPES, crop_starts
-from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.training.batches import RESIDENT_BYTES, TrainingData
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.optim import optimizer_options
@@ -66,8 +65,6 @@ def native_engine_gap(
         return f"it runs on CPU and CUDA, not on {device_type}"
     if dtype not in DTYPES:
         return f"it computes in {' or '.join(DTYPES)}, not in {dtype}"
-    if config.task != CLASSIFICATION:
-        return "it trains only classifiers, and this is a regression"
     if callable(config.loss):
         return "the loss is a callable"
     if num_layers > MAX_LAYERS:

@@ -17,7 +17,6 @@ from sensorseq.ops._extension import avoid_dead_threads
 from sensorseq.ops.choice import choose_here
 from sensorseq.prediction.fusion import MISSING
 from sensorseq.prediction.inputs import DTYPES
-from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.preprocessing.scale.scaler import KINDS, PHYSICAL
 from sensorseq.training.augment import check_augment
 from sensorseq.training.callbacks import check_callbacks
@@ -64,7 +63,7 @@ def resolve_device(
     return resolved
 
 
-def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) -> TrainingConfig:
+def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
     """Return the training configuration for the estimator's arguments.
 
     Its `n_outputs` is a placeholder until the labels are known.
@@ -90,21 +89,18 @@ def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) 
     if not isinstance(p["checkpoint"], str | os.PathLike | None):
         raise ArgumentError(f"checkpoint={p['checkpoint']!r} must be the name of a file, or None.")
     check_augment(p["augment"])
-    if task == CLASSIFICATION:
-        check_class_weight(p["class_weight"])
-        if isinstance(p["class_weight"], str) and p["sampler"] in ("balanced", "sqrt"):
-            raise ArgumentError(
-                f"class_weight={p['class_weight']!r} and sampler={p['sampler']!r} both correct the"
-                " same imbalance, so together they overcorrect it; use one of them."
-            )
-        check_flag("calibrate", p["calibrate"])
-        check_choice("missing", p["missing"], MISSING)
-    else:
-        check_choice("target_scale", p["target_scale"] or "None", ("standard", "None"))
+    check_class_weight(p["class_weight"])
+    if isinstance(p["class_weight"], str) and p["sampler"] in ("balanced", "sqrt"):
+        raise ArgumentError(
+            f"class_weight={p['class_weight']!r} and sampler={p['sampler']!r} both correct the"
+            " same imbalance, so together they overcorrect it; use one of them."
+        )
+    check_flag("calibrate", p["calibrate"])
+    check_choice("missing", p["missing"], MISSING)
     own = {field.name: p[field.name] for field in fields(TrainingConfig) if field.name in p}
     if own["restore_best"] is None:
         own["restore_best"] = own["early_stopping"]
-    return TrainingConfig(n_outputs=2, task=task, **own)
+    return TrainingConfig(n_outputs=2, **own)
 
 
 def check_plain(parameters: Mapping[str, Any]) -> None:

@@ -20,7 +20,6 @@ from sensorseq.training.callbacks import Callback, NoProgress
 from sensorseq.training.config import TrainingConfig
 
 LINES = 20  # about the number of lines in the log of a fit
-_SCORES = {"accuracy": "{:.1%}", "r2": "{:.3f}"}
 _RECENT = 10  # number of epochs whose median duration predicts the rest
 
 
@@ -194,11 +193,10 @@ class _Bar(Progress):
 
 def _figures(row: Mapping[str, Any]) -> list[str]:
     shown = []
-    for name in ("loss", "accuracy", "r2", "val_loss", "val_accuracy", "val_r2"):
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
         value = row.get(name)
         if value is not None:
-            score = _SCORES.get(name.removeprefix("val_"))
-            shown.append(f"{name} {score.format(value) if score else _loss(value)}")
+            shown.append(f"{name} {_loss(value) if name.endswith('loss') else f'{value:.1%}'}")
     if row.get("learning_rate") is not None:
         shown.append(f"rate {row['learning_rate']:.1e}")
     return shown

@@ -17,11 +17,10 @@ from torch import Tensor, nn
 
 from sensorseq.history import MAX_WATCHED, STEP_NAMES, Snapshot, TrainingRecord
 from sensorseq.ops.train_epoch import STATISTIC_COLUMNS, StepStatistics
-from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.training.batches import TrainingData, center_windows
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.evaluation import evaluate
-from sensorseq.training.losses import Objective
+from sensorseq.training.losses import LossFunction
 from sensorseq.training.stopping import ModuleWeights, float_parts
 from sensorseq.training.stream import StreamedData
 
@@ -69,8 +68,6 @@ class Recorder:
 
     - Windows streamed from their file: no fixed subset, `averaged_loss` or `train_margin`.
     - A custom loss: no fixed subset. A given `fixed` subset has no `fixed_rows`.
-    - Regression: no `class_counts`, no margins, no followed windows; `fixed_accuracy` and the
-      `accuracy` of a step are R2.
     - Runs side by side: no snapshots.
     - A run resumed from a checkpoint: no earlier snapshots, or no record if that had none.
     """
@@ -88,22 +85,21 @@ class Recorder:
         config: TrainingConfig,
         train: TrainingData | StreamedData,
         validation: TrainingData | StreamedData | None,
-        objective: Objective,
+        losses_of: LossFunction,
         device: torch.device,
         *,
         is_alone: bool,
     ) -> None:
         """Choose what to record of a run that is about to start, alone or with other runs."""
         self._keeps_snapshots &= is_alone
-        self._objective = objective
+        self._losses_of = losses_of
         self._snapshot_every = max(1, math.ceil(config.n_epochs / SNAPSHOT_SHARE))
         self._first_snapshot: list[Snapshot] = []
         self._snapshots: deque[Snapshot] = deque(maxlen=N_SNAPSHOTS)
-        self._n_classes = config.n_outputs if config.task == CLASSIFICATION else 0
-        self.notes_margins = bool(self._n_classes and isinstance(train, TrainingData))
+        self._n_classes = config.n_outputs
+        self.notes_margins = isinstance(train, TrainingData)
         self._train = _Followed(train.target if self.notes_margins else None)
-        follows = self._n_classes and validation is not None
-        self._val = _Followed(validation.target if follows and validation else None)
+        self._val = _Followed(None if validation is None else validation.target)
         self._fixed_rows = np.zeros(0, np.int64)
         # A custom loss may count calls or draw random numbers, so it gets no additional calls.
         is_own_loss = callable(config.loss)
@@ -158,7 +154,7 @@ class Recorder:
     ) -> None:
         """Record steps taken by autograd.
 
-        `totals` (S, 3): loss and scores of each step, summed over its windows, and its gradient
+        `totals` (S, 3): loss and hits of each step, summed over its windows, and its gradient
         norm. `noted` has the losses, (n,) or (), and outputs (n, K) of each step's windows.
         """
         sizes = np.array([len(rows) for rows in batches])
@@ -187,8 +183,6 @@ class Recorder:
     ) -> None:
         sizes, now = [len(rows) for rows in batches], self._now
         now.steps.append(np.column_stack([sizes, rates, values]))
-        if not self._n_classes:
-            return
         rows, n_classes = np.concatenate(batches), self._n_classes
         cells = np.repeat(np.arange(len(sizes)), sizes) * n_classes + self._classes_of(data)[rows]
         counts = np.bincount(cells, minlength=len(sizes) * n_classes)
@@ -213,11 +207,11 @@ class Recorder:
     def measure_fixed(self, module: nn.Module) -> None:
         """Evaluate the fixed windows with the network's present weights."""
         if self.fixed is not None:
-            self.note_fixed(*evaluate(module, self.fixed, self._objective))
+            self.note_fixed(*evaluate(module, self.fixed, self._losses_of))
 
-    def note_fixed(self, loss: float, score: float) -> None:
-        """Record loss and score of the fixed windows."""
-        self._now.fixed = [np.array([[loss, score]])]
+    def note_fixed(self, loss: float, accuracy: float) -> None:
+        """Record loss and accuracy of the fixed windows."""
+        self._now.fixed = [np.array([[loss, accuracy]])]
 
     @_timed
     def end_epoch(self, weights: ModuleWeights) -> None:
@@ -272,7 +266,7 @@ class Recorder:
             "val_predicted": (0, np.uint16),
             "val_margin": (0, np.float16),
             "train_margin": (0, np.float16),
-            **({"class_counts": (self._n_classes, np.int32)} if self._n_classes else {}),
+            "class_counts": (self._n_classes, np.int32),
         }
 
     def _joined(self) -> dict[str, NDArray[Any]]:
@@ -298,11 +292,10 @@ class Recorder:
         averaged_loss = self._measure_average(module)
         joined, n_all = self._joined(), sum(n_steps)
         steps, fixed = joined["steps"][:n_all], joined["fixed"][:n_epochs]
-        counts = joined.get("class_counts")
         return TrainingRecord(
             epoch_steps=np.concatenate([[0], np.cumsum(n_steps, dtype=np.int64)]).astype(np.int64),
             steps={name: steps[:, i].copy() for i, name in enumerate(STEP_NAMES)},
-            class_counts=None if counts is None else counts[:n_all],
+            class_counts=joined["class_counts"][:n_all],
             fixed_rows=self._fixed_rows,
             fixed_loss=fixed[:, 0].copy(),
             fixed_accuracy=fixed[:, 1].copy(),
@@ -331,7 +324,7 @@ class Recorder:
             parts, self._average.split([part.numel() for part in parts]), strict=True
         ):
             part.copy_(mean.view_as(part))
-        return evaluate(scratch, self.fixed, self._objective)[0]
+        return evaluate(scratch, self.fixed, self._losses_of)[0]
 
 
 _is_recording = True

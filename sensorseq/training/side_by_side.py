@@ -20,7 +20,7 @@ from sensorseq.ops.train_epoch import EpochTrainer
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
 from sensorseq.training.engine import Training, TrainingJob, TrainingResult, TrainingRun
 from sensorseq.training.evaluation import evaluate_models, forward_models, judge, name_weights
-from sensorseq.training.losses import Objective
+from sensorseq.training.losses import LossFunction
 from sensorseq.training.native import RandomCrops, network_of
 from sensorseq.training.randomness import isolated_torch_rng
 from sensorseq.training.stream import StreamedData
@@ -225,16 +225,16 @@ class SideBySide(Training):
                 alike.setdefault(_evaluated_with(run, data), {})[model] = data
         assert self.native is not None
         return [
-            _Evaluation(self.native.trainer, models, self.runs[next(iter(models))].objective)
+            _Evaluation(self.native.trainer, models, self.runs[next(iter(models))].losses_of)
             for models in alike.values()
         ]
 
     def validate(self, rows: Sequence[dict[str, float]]) -> None:
         """Add the columns of the validation part."""
         for validation in self._validations:
-            for model, scores, outputs in validation.measure():
+            for model, (loss, accuracy), outputs in validation.measure():
                 run = self.runs[model]
-                rows[model].update(run.objective.name_columns(*scores, "val_"))
+                rows[model] |= {"val_loss": loss, "val_accuracy": accuracy}
                 if run.recorder is not None and run.recorder.follows_validation:
                     run.recorder.note_validation(outputs)
 
@@ -274,11 +274,11 @@ class _Evaluation:
     """Evaluates some models of a trainer in one forward pass."""
 
     def __init__(
-        self, trainer: EpochTrainer, parts: Mapping[int, TrainingData], objective: Objective
+        self, trainer: EpochTrainer, parts: Mapping[int, TrainingData], losses_of: LossFunction
     ) -> None:
         self._trainer = trainer
         self._models = list(parts)
-        self._objective = objective
+        self._losses_of = losses_of
         self._is_all = len(parts) == trainer.n_models
         self._stacked: tuple[Tensor, Tensor] | None = None
         sets = list(parts.values())
@@ -289,7 +289,7 @@ class _Evaluation:
             self._stacked = stack([s.X for s in sets]), stack([s.target for s in sets])
 
     def measure(self) -> Iterator[tuple[int, tuple[float, float], list[Tensor]]]:
-        """Yield each model with its mean loss and score, and its outputs (n, K) by batch."""
+        """Yield each model with its mean loss and accuracy, and its outputs (n, K) by batch."""
         scores, batches = self._evaluate()
         for place, (model, n) in enumerate(zip(self._models, self._n_windows, strict=True)):
             yield model, scores[place], [outputs[place, :n] for outputs in batches]
@@ -300,14 +300,14 @@ class _Evaluation:
             scores = evaluate_models(
                 lambda batch: self._forward(batch.X[None], batch.lengths),
                 self._data,
-                self._objective,
+                self._losses_of,
                 self._trainer.parameters.device,
                 keep=batches.append,
             )
             return scores, batches
         x, target = self._stacked
         outputs = self._forward(x, None)
-        sums = judge(outputs, target, self._n_windows, self._objective)
+        sums = judge(outputs, target, self._n_windows, self._losses_of)
         means = sums / torch.tensor(self._n_windows)[:, None]
         return [(loss, score) for loss, score in means.tolist()], [outputs]
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from fits import plain_classifier
 
-from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor, WindowSet
+from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import ArgumentError, InputError, OutputError
 
 RNG = np.random.default_rng(0)
@@ -63,11 +63,10 @@ WINDOWS = {
 }
 
 
-@pytest.mark.parametrize("kind", [SensorLSTMClassifier, SensorLSTMRegressor])
 @pytest.mark.parametrize(("windows", "message"), WINDOWS.values(), ids=WINDOWS)
-def test_windows_that_cannot_be_used_are_named(windows, message, kind):
+def test_windows_that_cannot_be_used_are_named(windows, message):
     with pytest.raises(InputError, match=message):
-        kind(**SETTINGS).fit(windows, Y)
+        classifier().fit(windows, Y)
 
 
 BESIDE = {
@@ -104,19 +103,18 @@ BESIDE = {
 }
 
 
-@pytest.mark.parametrize("kind", [SensorLSTMClassifier, SensorLSTMRegressor])
 @pytest.mark.parametrize(("arguments", "message"), BESIDE.values(), ids=BESIDE)
-def test_what_does_not_fit_the_windows_is_named(arguments, message, kind):
+def test_what_does_not_fit_the_windows_is_named(arguments, message):
     with pytest.raises(InputError, match=message):
-        kind(**SETTINGS).fit(X, **{"y": Y, **arguments})
+        classifier().fit(X, **{"y": Y, **arguments})
 
 
-# Targets of the classifier.
+# Labels.
 
 
 @pytest.mark.parametrize("y", [RNG.normal(size=N), np.round(RNG.normal(size=N) * 2) / 2])
-def test_numbers_given_as_classes_lead_to_the_regressor(y):
-    with pytest.raises(InputError, match=r"Unknown label type: y holds .* SensorLSTMRegressor"):
+def test_numbers_with_fractions_are_no_classes(y):
+    with pytest.raises(InputError, match=r"Unknown label type: y holds .* text or whole numbers"):
         classifier().fit(X, y)
 
 
@@ -186,28 +184,9 @@ def test_a_class_that_only_the_stored_validation_part_has_is_no_surprise():
     assert fitted.classes_.tolist() == [0, 1, 2]
 
 
-# Targets of the regressor.
-
-VALUES = {
-    "NaN": (np.where(np.arange(N) == 7, np.nan, 1.0 * Y), r"y\[7\] is nan"),
-    "infinity": (np.where(np.arange(N) == 7, np.inf, 1.0 * Y), r"y\[7\] is inf"),
-    "text": (np.array(["left"] * N), "not numeric .* for classes use SensorLSTMClassifier"),
-    "complex": (Y + 1j, "Complex data not supported: y has type complex128"),
-    "3-D": (np.zeros((N, 2, 2)), r"y has shape \(24, 2, 2\), but X has 24 windows"),
-    "no columns": (np.zeros((N, 0)), r"y has shape \(24, 0\), but X has 24 windows"),
-}
-
-
-@pytest.mark.parametrize(("y", "message"), VALUES.values(), ids=VALUES)
-def test_values_that_cannot_be_predicted_are_named(y, message):
-    with pytest.raises(InputError, match=message):
-        SensorLSTMRegressor(**SETTINGS).fit(X, y)
-
-
-@pytest.mark.parametrize("kind", [SensorLSTMClassifier, SensorLSTMRegressor])
-def test_a_table_of_text_is_named(kind):
+def test_a_table_of_text_is_named():
     with pytest.raises(InputError, match=r"X is not numbers \(could not convert .*'wheel'"):
-        kind(**SETTINGS).fit(np.full((N, 10), "wheel", object), Y)
+        classifier().fit(np.full((N, 10), "wheel", object), Y)
 
 
 @pytest.mark.parametrize("seed", ["a", -1, 1.5, 2**32, np.random.default_rng(0)])

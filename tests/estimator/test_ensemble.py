@@ -8,19 +8,17 @@ from fits import PLAIN, reloaded, weights, without_time
 from remedies.problems import tones
 from scipy.special import softmax
 
-from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, DivergedError, ModelFileError
 from sensorseq.evaluation.inspect import describe_file, format_file
 from sensorseq.io.model_file import read_model, write_model
 
 X, Y = tones(60, 0, n_timesteps=12, noise=0.3, first=0.2, step=0.5)
-OF_CLASS = {SensorLSTMClassifier: Y, SensorLSTMRegressor: np.column_stack([Y, X.mean(axis=(1, 2))])}
 
 
-def small(cls=SensorLSTMClassifier, **arguments):
-    plain = PLAIN if cls is SensorLSTMClassifier else {}
+def small(**arguments):
     settings = {"hidden_size": 6, "max_epochs": 8, "learning_rate": 0.03, "device": "cpu"}
-    return cls(**{**plain, **settings, "random_state": 0, **arguments})
+    return SensorLSTMClassifier(**{**PLAIN, **settings, "random_state": 0, **arguments})
 
 
 def told(estimator):
@@ -40,13 +38,11 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("cls", OF_CLASS)
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_members_are_those_of_smaller_ensembles_and_the_first_is_a_fit_of_one(cls, settings):
-    target = OF_CLASS[cls]
-    one = small(cls, **settings).fit(X, target)
-    three = small(cls, **settings, n_models=3).fit(X, target)
-    two = small(cls, **settings, n_models=2).fit(X, target)
+def test_members_are_those_of_smaller_ensembles_and_the_first_is_a_fit_of_one(settings):
+    one = small(**settings).fit(X, Y)
+    three = small(**settings, n_models=3).fit(X, Y)
+    two = small(**settings, n_models=2).fit(X, Y)
     for fewer in (one, two):
         for own, wanted in zip(fewer.modules_, three.modules_, strict=False):
             assert weights(own) == weights(wanted)
@@ -104,22 +100,14 @@ def test_two_classes_give_one_column_of_log_odds():
     np.testing.assert_array_equal(odds > 0, ensemble.predict(X))
 
 
-def test_a_regressors_value_is_the_mean_of_its_members():
-    ensemble = small(SensorLSTMRegressor, n_models=3).fit(X, OF_CLASS[SensorLSTMRegressor])
-    of_members = [member.predict(X) for member in members_of(ensemble)]
-    assert not np.allclose(of_members[0], of_members[1])
-    np.testing.assert_allclose(ensemble.predict(X), np.mean(of_members, axis=0), rtol=1e-12)
-
-
 def test_every_member_stops_by_itself():
     ensemble = small(n_models=4, max_epochs=60, patience=2, learning_rate=0.1).fit(X, Y)
     assert len({len(history) for history in ensemble.histories_}) > 1
     assert ensemble.n_iter_ == len(ensemble.histories_[0])
 
 
-@pytest.mark.parametrize("cls", OF_CLASS)
-def test_a_file_and_a_pickle_hold_every_member(cls, tmp_path):
-    ensemble = small(cls, n_models=3, head_norm="batch").fit(X, OF_CLASS[cls])
+def test_a_file_and_a_pickle_hold_every_member(tmp_path):
+    ensemble = small(n_models=3, head_norm="batch").fit(X, Y)
     for found in reloaded(ensemble, tmp_path):
         assert found.get_params() == ensemble.get_params()
         np.testing.assert_array_equal(found.predict(X), ensemble.predict(X))
@@ -190,7 +178,7 @@ def test_an_interrupt_ends_members_that_train_one_after_another_together(tmp_pat
 
 
 def test_a_file_is_described_with_its_members_and_what_they_predict(tmp_path):
-    small(SensorLSTMRegressor, n_models=2, max_epochs=1).fit(X, Y).save(tmp_path / "model")
+    small(n_models=2, max_epochs=1).fit(X, Y).save(tmp_path / "model")
     said = format_file(describe_file(tmp_path / "model"))
-    assert "predicts: 1 value(s) for each window" in said
+    assert "classes: 0, 1, 2" in said
     assert "2 networks, each: 1 LSTM layer(s) of 6 units" in said

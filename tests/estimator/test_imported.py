@@ -6,7 +6,7 @@ import torch
 from fits import reloaded
 from scipy.special import expit, softmax
 
-from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
 
 RNG = np.random.default_rng(0)
@@ -60,15 +60,6 @@ def test_a_single_logit_is_that_of_the_second_class():
     logit = torch_logits(lstm, linear, "last")[:, 0]
     np.testing.assert_allclose(clf.predict_proba(X)[:, 1], expit(logit), atol=1e-6)
     np.testing.assert_allclose(clf.decision_function(X), logit, atol=1e-6)
-
-
-@pytest.mark.parametrize("n_outputs", [1, 2])
-def test_a_regressor_from_torch_has_its_values(n_outputs):
-    lstm, linear = torch_pair(n_outputs)
-    reg = SensorLSTMRegressor.from_torch(lstm, linear, device="cpu")
-    expected = torch_logits(lstm, linear, "last")
-    expected = expected[:, 0] if n_outputs == 1 else expected
-    np.testing.assert_allclose(reg.predict(X), expected, atol=1e-6)
 
 
 def test_what_was_imported_is_trained_on():
@@ -254,12 +245,6 @@ def test_one_sigmoid_unit_is_two_classes():
     np.testing.assert_allclose(moving, expected, rtol=1e-6)
 
 
-def test_a_regressor_from_keras_has_its_values():
-    model = Model(keras_lstm("lstm", 3, 5, returns=False), dense(5, 2, "linear"))
-    reg = SensorLSTMRegressor.from_keras(model, device="cpu")
-    np.testing.assert_allclose(reg.predict(X), keras_outputs(model, X), rtol=1e-6)
-
-
 def last(**config):
     return keras_lstm("lstm_7", 3, 5, returns=False, **config)
 
@@ -309,8 +294,3 @@ REFUSED = {
 def test_a_keras_model_that_computes_something_else_is_refused_by_layer(model, message):
     with pytest.raises(ArgumentError, match=message):
         SensorLSTMClassifier.from_keras(model)
-
-
-def test_a_regressor_refuses_a_softmax():
-    with pytest.raises(ArgumentError, match=r"ends in softmax; .* SensorLSTMClassifier"):
-        SensorLSTMRegressor.from_keras(Model(last(), dense(5, 2)))

@@ -6,7 +6,7 @@ from fits import plain_classifier
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sensorseq import SensorLSTMRegressor, WindowSet
+from sensorseq import WindowSet
 from sensorseq.errors import InputError, LeakWarning, SplitError
 from sensorseq.estimator import base
 
@@ -105,15 +105,6 @@ def test_without_groups_each_class_gives_its_share_and_keeps_a_window(counts, fr
         taken = (y[validation] == label).sum()
         assert min(np.floor(count * fraction), count - 1) <= taken
         assert taken <= max(np.ceil(count * fraction), 1)
-
-
-def test_a_regressor_holds_out_whole_groups_as_well():
-    groups = np.repeat(np.arange(12), 5)
-    y = np.random.default_rng(0).normal(size=60)
-    train, validation = parts_of(SensorLSTMRegressor(), y, groups=groups)
-    assert not set(groups[train]) & set(groups[validation])
-    assert sorted([*train, *validation]) == list(range(60))
-    assert 0.1 < len(validation) / 60 < 0.3
 
 
 def test_own_validation_windows_take_the_place_of_held_out_ones():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fits import PLAIN, reloaded, weights, without_time
 
-from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq import SensorLSTMClassifier
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import ModelFileError
 from sensorseq.io.model_file import read_model, write_model
@@ -23,10 +23,9 @@ X = RNG.normal(size=(120, 10, 2)) + 0.8 * Y[:, None, None]
 GROUPS = np.array([f"run {i}" for i in RNG.permutation(120) // 8])
 
 
-def make(estimator=SensorLSTMClassifier, **arguments):
+def make(**arguments):
     settings = {"hidden_size": 4, "max_epochs": 5, "learning_rate": 0.02, "device": "cpu"}
-    plain = PLAIN if estimator is SensorLSTMClassifier else {}
-    return estimator(**{**plain, **settings, "random_state": 0, **arguments})
+    return SensorLSTMClassifier(**{**PLAIN, **settings, "random_state": 0, **arguments})
 
 
 def outcome(estimator):
@@ -71,12 +70,6 @@ def test_a_report_on_another_loss_holds_the_record(loss):
     classifier = make(loss=loss, validation_fraction=0.0, early_stopping=False, monitor="loss")
     assert classifier.fit(X, Y).fluctuation_.record.n_epochs == 5
     assert make(loss=loss).fit(X, Y).fluctuation_.record.val_predicted.shape == (5, 24)
-
-
-def test_a_regression_is_recorded():
-    record = make(SensorLSTMRegressor).fit(X, X.mean(axis=(1, 2))).fluctuation_.record
-    assert record.n_epochs == 5
-    assert record.class_counts is None
 
 
 def test_a_warm_start_has_the_record_of_its_own_fit():

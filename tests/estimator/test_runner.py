@@ -5,7 +5,6 @@ import pytest
 import torch
 from fits import plain_classifier
 
-from sensorseq import SensorLSTMRegressor
 from sensorseq.diagnosis.trials import OUT_OF_TIME, Rerun
 from sensorseq.errors import ArgumentError
 
@@ -187,10 +186,6 @@ def test_what_cannot_be_run_again():
     with pytest.raises(ArgumentError, match="nothing but the rate"):
         runner.run([Rerun("smaller", 2, start=1, change={"batch_size": 3})])
     X, y = make_data()
-    regressor = SensorLSTMRegressor(hidden_size=4, max_epochs=2).fit(X, y.astype(float))
-    report = regressor.fluctuation_
-    with pytest.raises(ArgumentError, match="regression"):
-        report.origin.open(report.record, X, y)
     settings = {"hidden_size": 4, "max_epochs": 2, "early_stopping": False, "random_state": 0}
     warm = plain_classifier(**settings, warm_start=True)
     warm.fit(3 * X + 1, y)

@@ -9,7 +9,7 @@ import sklearn
 from fits import plain_classifier
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
-from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError, ModelFileError
 from sensorseq.io.model_file import pack, read_model, to_jsonable
 from sensorseq.prediction.fusion import Fusion
@@ -248,8 +248,6 @@ def test_mistakes_in_a_fit_are_said():
         plain_classifier(**SETTINGS).fit(X, y, lengths=np.full(96, 5))
     with pytest.raises(ArgumentError, match="missing='maybe'"):
         plain_classifier(**SETTINGS, missing="maybe").fit(X, y)
-    with pytest.raises(InputError, match="SensorLSTMRegressor takes one sensor"):
-        SensorLSTMRegressor().fit(X, np.arange(96.0))
     one = plain_classifier(**SETTINGS).fit(X["fast"], y, groups=groups)
     with pytest.raises(InputError, match="the model has one"):
         one.predict(X)

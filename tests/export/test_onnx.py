@@ -12,7 +12,7 @@ from fits import head_of, plain_classifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.check import onnx_difference
 from sensorseq.recording import Channel
@@ -30,12 +30,11 @@ def windows(n, n_timesteps=24, seed=0):
     return X.astype(np.float32), LABELS[y]
 
 
-def fitted(seed=0, kind=plain_classifier, n_timesteps=24, lengths=None, **arguments):
+def fitted(seed=0, n_timesteps=24, lengths=None, **arguments):
     """Return an estimator after one epoch, with weights that are large enough to matter."""
     X, y = windows(30, n_timesteps)
     arguments = {"max_epochs": 1, "early_stopping": False, "device": "cpu"} | arguments
-    clf = kind(random_state=seed, hidden_size=5, **arguments)
-    clf.fit(X, y if kind is plain_classifier else np.arange(60.0).reshape(30, 2), lengths=lengths)
+    clf = plain_classifier(random_state=seed, hidden_size=5, **arguments).fit(X, y, lengths=lengths)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in clf.modules_:
@@ -163,13 +162,6 @@ def test_a_model_of_windows_of_several_lengths_has_an_input_for_them(tmp_path):
         told = succeed("export", saved, "-o", path, *words)
         assert inputs()[1] == expected
         assert ("valid steps of each window as lengths" in told) == (len(expected) == 2)
-
-
-@pytest.mark.parametrize("n_models", [1, 3])
-def test_a_regressor_gives_its_values(tmp_path, n_models):
-    reg = fitted(kind=SensorLSTMRegressor, n_models=n_models)
-    reg.to_onnx(tmp_path / "model.onnx", lengths=True)
-    assert onnx_difference(reg, tmp_path / "model.onnx", windows(7, seed=1)[0], LENGTHS) <= 1e-4
 
 
 def test_a_table_of_one_channel_stays_one(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fits import small_classifier
 
-from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq import SensorLSTMClassifier
 from sensorseq.estimator import fitted
 from sensorseq.estimator.report import make_report
 
@@ -55,8 +55,3 @@ def test_a_model_with_facts_is_saved_and_loaded(tmp_path):
     loaded = SensorLSTMClassifier.load(tmp_path / "m.safetensors")
     assert loaded.fluctuation_.to_dict() == model.fluctuation_.to_dict()
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
-
-
-def test_the_targets_of_a_regression_are_no_classes():
-    model = SensorLSTMRegressor(hidden_size=2, max_epochs=1, device="cpu", random_state=0)
-    assert model.fit(X, rng.normal(size=48), groups=GROUPS)._report_facts["data_facts"] == ()

@@ -6,11 +6,11 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.linear_model import LinearRegression
 from sklearn.naive_bayes import GaussianNB
 
 from sensorseq import (
     SensorLSTMClassifier,
-    SensorLSTMRegressor,
     WindowSet,
     find_label_errors,
 )
@@ -271,7 +271,7 @@ ONE_WINDOW = np.where(np.arange(108) == 5, "mud", Y)
         (Flat(), Y, {"n_seeds": 0}, ArgumentError, "n_seeds=0 must be an integer from 1 to 1000"),
         (Flat(), Y, {"n_folds": 1}, ArgumentError, "n_folds=1 must be an integer of at least 2"),
         (Flat, Y, {}, ArgumentError, "another scikit-learn classifier with predict_proba"),
-        (SensorLSTMRegressor(), Y, {}, ArgumentError, "must be a SensorLSTMClassifier"),
+        (LinearRegression(), Y, {}, ArgumentError, "must be a SensorLSTMClassifier"),
         (Flat(), Y, {"lengths": np.full(108, 9)}, ArgumentError, "Flat takes no lengths"),
         (Flat(), Y, {"random_state": "x"}, ArgumentError, "random_state='x' must be an integer"),
     ],

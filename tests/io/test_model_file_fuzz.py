@@ -14,7 +14,7 @@ from fits import PLAIN
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq import SensorLSTMClassifier
 from sensorseq.cli import run
 from sensorseq.errors import ModelFileError, SensorseqError
 from sensorseq.io.model_file import pack, read_model, to_jsonable, write_model
@@ -25,52 +25,46 @@ X = RNG.normal(size=(12, 8, 2)).astype(np.float32)
 SETTINGS = {"hidden_size": 2, "max_epochs": 2, "device": "cpu", "random_state": 0}
 
 
-def fit(kind):
-    if kind is SensorLSTMRegressor:
-        return kind(**SETTINGS).fit(X, np.arange(12.0))
+def fit():
     settings = {**PLAIN, **SETTINGS, "class_weight": {"a": 2.0, "b": 1.0}}
-    return kind(**settings).fit(X, np.array(["a", "b"] * 6))
+    return SensorLSTMClassifier(**settings).fit(X, np.array(["a", "b"] * 6))
 
 
-@pytest.fixture(scope="module", params=[SensorLSTMClassifier, SensorLSTMRegressor])
-def saved(request, tmp_path_factory):
-    """The class, its file, and what the model in it predicts."""
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A file, and the logits of the model in it."""
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    fitted = fit(request.param)
+    fitted = fit()
     fitted.save(path)
-    return request.param, path, outputs(fitted)
+    return path, fitted.decision_function(X)
 
 
 @pytest.fixture(scope="module")
 def content(saved):
-    return saved[1].read_bytes()
+    return saved[0].read_bytes()
 
 
 @pytest.fixture(scope="module")
 def read(saved):
-    return read_model(saved[1])
-
-
-def outputs(fitted):
-    return getattr(fitted, "decision_function", fitted.predict)(X)
+    return read_model(saved[0])
 
 
 @pytest.fixture
 def is_refused(saved, tmp_path):
     """Load a file of these bytes: it is refused (True), or predicts the same (False)."""
-    kind, _, expected = saved
+    _, expected = saved
     path = tmp_path / "model"
 
     def load(content):
         path.write_bytes(content)
         try:
-            fitted = kind.load(path)
+            fitted = SensorLSTMClassifier.load(path)
         except ModelFileError:
             # what loads a model to predict may not read the part that is wrong
             with suppress(SensorseqError):
                 runtime.load(path).predict(X)
             return True
-        np.testing.assert_array_equal(outputs(fitted), expected)
+        np.testing.assert_array_equal(fitted.decision_function(X), expected)
         np.testing.assert_array_equal(runtime.load(path).predict(X), fitted.predict(X))
         return False
 
@@ -136,14 +130,13 @@ def test_a_tensor_that_claims_to_be_huge_takes_no_memory(content, is_refused):
 # Files of others.
 
 
-def test_a_safetensors_file_of_another_program_is_named(saved, tmp_path):
-    kind, *_ = saved
+def test_a_safetensors_file_of_another_program_is_named(tmp_path):
     path = tmp_path / "model"
     arrays = {"weight": np.zeros((3, 4), np.float32)}
     for metadata in (None, {"format": "pt"}, {"format": "sensorseq.windows"}):
         safetensors.numpy.save_file(arrays, path, metadata)
         with pytest.raises(ModelFileError, match="safetensors file of another kind"):
-            kind.load(path)
+            SensorLSTMClassifier.load(path)
 
 
 class Trap:
@@ -157,18 +150,17 @@ class Trap:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_a_pickle_under_the_name_of_a_model_is_not_unpickled(protocol, saved, tmp_path):
-    kind, *_ = saved
+def test_a_pickle_under_the_name_of_a_model_is_not_unpickled(protocol, tmp_path):
     trap, path = tmp_path / "trap", tmp_path / "model.safetensors"
-    path.write_bytes(pickle.dumps([Trap(trap), fit(kind)], protocol))
+    path.write_bytes(pickle.dumps([Trap(trap), fit()], protocol))
     with pytest.raises(ModelFileError, match="model"):
-        kind.load(path)
+        SensorLSTMClassifier.load(path)
     assert not trap.exists()
 
 
 def test_reading_a_model_neither_unpickles_nor_evaluates(saved, monkeypatch):
-    kind, path, expected = saved
-    loaded = kind.load(path)  # imports are done
+    path, expected = saved
+    loaded = SensorLSTMClassifier.load(path)  # imports are done
 
     def forbidden(*_, **__):
         raise AssertionError("a model file was executed")
@@ -182,10 +174,10 @@ def test_reading_a_model_neither_unpickles_nor_evaluates(saved, monkeypatch):
     ):
         monkeypatch.setattr(name, forbidden)
     try:
-        loaded = kind.load(path)
+        loaded = SensorLSTMClassifier.load(path)
     finally:
         monkeypatch.undo()
-    np.testing.assert_array_equal(outputs(loaded), expected)
+    np.testing.assert_array_equal(loaded.decision_function(X), expected)
 
 
 # Descriptions whose sum is right: written by something that knows the format.
@@ -204,7 +196,7 @@ def sealed(arrays, description):
         "null",
         "[]",
         "{",
-        '{"task": "classification"}',
+        '{"parameters": {}}',
         "[" * 200_000,
         '{"a":' * 200_000,
         '{"n_channels": ' + "9" * 10_000 + "}",
@@ -223,14 +215,14 @@ def test_a_description_of_anything_else_is_refused(text, read, is_refused):
 def test_nesting_of_every_depth_is_refused(read, is_refused):
     for depth in (50, 400, 900, 3000, 30_000):
         for opening, closing in (("[", "]"), ('{"tuple":[', "]}"), ('{"dict":[[1,', "]]}")):
-            text = '{"task":' + opening * depth + "0" + closing * depth + "}"
+            text = '{"parameters":' + opening * depth + "0" + closing * depth + "}"
             assert is_refused(sealed(read[0], text))
 
 
 WRONG = [None, True, -1, 10**30, 1.5, float("nan"), float("inf"), "x", "", [], [1], ["x", "y"]]
 WRONG += [{}, {"a": 1}, (1, 2)]
 # another value of these is another model
-DATA = ("parameters", "classes", "temperature", "target_mean", "target_sd")
+DATA = ("parameters", "classes", "temperature")
 
 
 def places(value, place=()):
@@ -328,7 +320,7 @@ def test_a_network_that_claims_to_be_huge_takes_no_memory(name, exponent, read, 
 
 
 def test_labels_of_a_wide_type_take_no_memory(tmp_path):
-    fit(SensorLSTMClassifier).save(tmp_path / "model")
+    fit().save(tmp_path / "model")
     arrays, description = read_model(tmp_path / "model")
     wide = {"dtype": "<U99999", "values": ["a"] * 20_000}
     write_model(tmp_path / "model", arrays, {**description, "classes": wide})
@@ -351,7 +343,7 @@ ODD = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_commands_refuse_a_model_with_an_odd_description(name, tmp_path, capsys):
-    fit(SensorLSTMClassifier).save(tmp_path / "model")
+    fit().save(tmp_path / "model")
     arrays, description = read_model(tmp_path / "model")
     write_model(tmp_path / "model", arrays, {**description, name: ODD[name]})
     words = ["info", str(tmp_path / "model"), "--markdown"]

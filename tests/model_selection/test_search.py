@@ -7,11 +7,11 @@ import sklearn
 from fits import PLAIN, plain_classifier
 from remedies.problems import tones
 from sklearn import model_selection
-from sklearn.model_selection import GridSearchCV, GroupKFold, RandomizedSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, StratifiedKFold
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor, WindowSet
+from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import ArgumentError, InputError, LeakWarning
 from sensorseq.io.prepared import write_windows
 from sensorseq.model_selection import SequenceSearchCV, cross_validate
@@ -23,10 +23,9 @@ GROUPS = np.arange(len(X)) // 3
 CV = StratifiedKFold(3)
 
 
-def small(cls=SensorLSTMClassifier, **arguments):
+def small(**arguments):
     settings = {"hidden_size": 5, "max_epochs": 5, "learning_rate": 0.03, "device": "cpu"}
-    plain = PLAIN if cls is SensorLSTMClassifier else {}
-    return cls(**{**plain, **settings, "random_state": 0, **arguments})
+    return SensorLSTMClassifier(**{**PLAIN, **settings, "random_state": 0, **arguments})
 
 
 def assert_same_results(ours, theirs):
@@ -70,8 +69,6 @@ def test_several_scores_of_both_parts_are_those_of_scikit_learn():
     assert ours.score(X, Y) == theirs.score(X, Y)
 
 
-def test_a_regressor_is_searched_as_well():
-    search_both(small(SensorLSTMRegressor), RATES, y=X.mean(axis=(1, 2)), cv=3)
 
 
 def as_list(windows):
@@ -123,14 +120,10 @@ def test_groups_stay_whole_in_folds_and_inside_every_fit(monkeypatch):
 
 
 def test_a_number_of_folds_means_folds_of_groups_when_there_are_groups():
-    how = {"groups": GROUPS, "cv": 3, "return_indices": True}
-    for estimator, y, folds in (
-        (small(), Y, GroupBalancedKFold(3)),
-        (small(SensorLSTMRegressor), Y.astype(float), GroupKFold(3)),
-    ):
-        found = cross_validate(estimator, X, y, **how)["indices"]["test"]
-        for own, (_, test) in zip(found, folds.split(X, Y, GROUPS), strict=True):
-            np.testing.assert_array_equal(own, test)
+    found = cross_validate(small(), X, Y, groups=GROUPS, cv=3, return_indices=True)
+    folds = GroupBalancedKFold(3).split(X, Y, GROUPS)
+    for own, (_, test) in zip(found["indices"]["test"], folds, strict=True):
+        np.testing.assert_array_equal(own, test)
 
 
 def test_a_window_set_brings_labels_and_groups():

@@ -8,20 +8,14 @@ pytestmark = pytest.mark.peers
 
 checks = pytest.importorskip("sktime.utils.estimator_checks")
 
-from sensorseq import SensorLSTMRegressor  # noqa: E402
-from sensorseq.adapters.sktime import (  # noqa: E402
-    SensorLSTMSktimeClassifier,
-    SensorLSTMSktimeRegressor,
-)
+from sensorseq.adapters.sktime import SensorLSTMSktimeClassifier  # noqa: E402
 
 EXCLUDED: dict[str, str] = {}  # a check of sktime, and why it is left out
 
 
-@pytest.mark.parametrize("kind", [SensorLSTMSktimeClassifier, SensorLSTMSktimeRegressor])
-def test_sktimes_checks(kind):
-    results = checks.check_estimator(
-        kind, raise_exceptions=False, verbose=False, tests_to_exclude=list(EXCLUDED)
-    )
+def test_sktimes_checks():
+    options = {"raise_exceptions": False, "verbose": False, "tests_to_exclude": list(EXCLUDED)}
+    results = checks.check_estimator(SensorLSTMSktimeClassifier, **options)
     failed = {name: result for name, result in results.items() if result != "PASSED"}
     assert len(results) > 100
     assert not failed
@@ -56,6 +50,6 @@ def test_series_of_unequal_length_keep_their_lengths():
 
 
 def test_arguments_of_the_estimator_are_set_through_the_adapter():
-    adapter = SensorLSTMSktimeRegressor(SensorLSTMRegressor())
+    adapter = SensorLSTMSktimeClassifier(plain_classifier())
     adapter.set_params(estimator__hidden_size=7)
     assert adapter.clone().estimator.hidden_size == 7

@@ -8,7 +8,7 @@ from fits import plain_classifier
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq import PreparePipeline, Recording, SensorLSTMRegressor
+from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, EMPTY, bridge_gaps, judge_windows
 from sensorseq.prediction.load import load
@@ -123,8 +123,6 @@ def test_nothing_is_missing_unless_it_is_expected(fitted):
     X, y, groups = windows()
     with pytest.raises(InputError, match=r"NaN in window 0.*missing='expected' bridges NaN"):
         plain_classifier(**SETTINGS).fit(holed(X), y, groups=groups)
-    with pytest.raises(InputError, match="NaN"):
-        SensorLSTMRegressor().fit(holed(X), y)
     lost = holed(X)
     lost[2:4, :, 1] = np.nan
     with pytest.raises(InputError, match=r"no number in channel 1 of window 2 \(2 such windows\)"):

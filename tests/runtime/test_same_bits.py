@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
 from sensorseq.recording import Channel
 
 pytestmark = pytest.mark.trains
@@ -93,10 +93,3 @@ def test_a_classifier(runtime, tmp_path_factory, steps, arguments):
     ]
     assert decided[0] == decided[1]
     assert len(decided[0]) > 5
-
-
-def test_a_regressor(runtime, tmp_path):
-    X = np.random.default_rng(0).normal(size=(40, 20, 2))
-    fitted = SensorLSTMRegressor(max_epochs=2, random_state=0, device="cpu").fit(X, X.mean((1, 2)))
-    fitted.save(tmp_path / "model")
-    same([fitted.predict(X)], [runtime.load(tmp_path / "model").predict(X)])

@@ -11,10 +11,10 @@ from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData, engine, train_network
 from sensorseq.training.engine import evaluate
-from sensorseq.training.losses import Objective
+from sensorseq.training.losses import make_loss
 
 TRAIN, VALIDATION = few_windows()
-OBJECTIVE = Objective(TrainingConfig(n_outputs=3), VALIDATION.target)
+CROSS_ENTROPY = make_loss("cross_entropy")
 
 
 def make_module(**arguments):
@@ -124,7 +124,7 @@ def test_the_restored_weights_are_those_of_the_best_epoch_of_the_history(monitor
     best = column.max() if monitor.endswith("accuracy") else column.min()
     assert result.best_score == best
     assert result.history[result.best_epoch - 1][monitor] == best
-    loss, accuracy = evaluate(module, VALIDATION, OBJECTIVE)
+    loss, accuracy = evaluate(module, VALIDATION, CROSS_ENTROPY)
     row = result.history[result.best_epoch - 1]
     assert (loss, accuracy) == (row["val_loss"], row["val_accuracy"])
 
@@ -133,7 +133,7 @@ def test_without_restoring_the_weights_are_the_last_epochs():
     module = make_module()
     result = train(module, max_epochs=8, learning_rate=0.5, restore_best=False, patience=50)
     assert result.best_epoch == 8
-    loss, _ = evaluate(module, VALIDATION, OBJECTIVE)
+    loss, _ = evaluate(module, VALIDATION, CROSS_ENTROPY)
     assert loss == result.history[-1]["val_loss"]
 
 
@@ -190,8 +190,8 @@ def test_dropout_acts_in_training_and_not_in_validation():
     module = make_module(dropout=0.5)
     train(module, max_epochs=1)
     assert not module.training
-    first = evaluate(module, VALIDATION, OBJECTIVE)
-    assert first == evaluate(module, VALIDATION, OBJECTIVE)
+    first = evaluate(module, VALIDATION, CROSS_ENTROPY)
+    assert first == evaluate(module, VALIDATION, CROSS_ENTROPY)
 
 
 def test_a_loss_that_turns_nan_ends_training_with_the_best_weights():
@@ -207,7 +207,7 @@ def test_a_loss_that_turns_nan_ends_training_with_the_best_weights():
     assert result.ended_by == "diverged"
     assert (len(result.history), result.best_epoch) == (4, 3)
     assert np.isnan(result.history["loss"][-1])
-    loss, _ = evaluate(module, VALIDATION, OBJECTIVE)
+    loss, _ = evaluate(module, VALIDATION, CROSS_ENTROPY)
     assert loss == result.history[2]["val_loss"]
 
 
@@ -255,7 +255,7 @@ def test_an_interrupt_keeps_the_best_weights_so_far():
     result = train(module, max_epochs=50, callbacks=[watcher])
     assert result.ended_by == "interrupted"
     assert watcher.seen[-1] == "end"
-    loss, _ = evaluate(module, VALIDATION, OBJECTIVE)
+    loss, _ = evaluate(module, VALIDATION, CROSS_ENTROPY)
     assert loss == result.history["val_loss"].min()
 
 
@@ -291,7 +291,7 @@ def test_an_interrupt_before_the_first_epoch_ended_is_passed_on():
 def test_the_average_of_weights_is_what_is_validated_and_kept():
     module = make_module()
     result = train(module, ema_decay=0.9, learning_rate=0.1, max_epochs=6)
-    loss, _ = evaluate(module, VALIDATION, OBJECTIVE)
+    loss, _ = evaluate(module, VALIDATION, CROSS_ENTROPY)
     assert loss == result.history["val_loss"].min()
     plain = train(make_module(), learning_rate=0.1, max_epochs=6)
     assert plain.history[0]["loss"] == result.history[0]["loss"]

@@ -96,12 +96,6 @@ def test_the_bar_shows_the_time_to_the_last_epoch():
     assert "left 0:02:20" in shown
 
 
-def test_a_regression_shows_its_own_score():
-    figures = {"loss": 2.0, "r2": -1.5, "val_loss": 1.0, "val_r2": 0.125, "duration_s": 0.0}
-    line = report(1, 10, figures=figures).splitlines()[0]
-    assert line == ("epoch 1/10  loss 2.000  r2 -1.500  val_loss 1.000  val_r2 0.125  left 0:00:00")
-
-
 def test_a_fit_that_failed_before_its_first_epoch_is_reported_too():
     assert report(0, 10).startswith("0 epochs of 1 network, ")
 

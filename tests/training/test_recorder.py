@@ -350,30 +350,6 @@ def test_a_run_that_diverges_is_recorded_to_its_end():
     assert all(snapshot.epoch < record.n_epochs for snapshot in record.snapshots)
 
 
-def test_a_regression_is_recorded_without_classes():
-    rng = np.random.default_rng(0)
-    X, y = torch.tensor(rng.normal(size=(40, 9, 2))), torch.tensor(rng.normal(size=(40, 2)))
-    data = TrainingData(X, None, y)
-    config = TrainingConfig(2, task="regression", loss="mse", max_epochs=3, batch_size=16)
-    torch.manual_seed(0)
-    module = LSTMLinear(2, 4, 2).double()
-    result = train_network(
-        module, data, data, config, seed=np.random.SeedSequence(0), recorder=Recorder()
-    )
-    record = result.record
-    assert record.class_counts is None
-    assert record.val_margin.shape == record.train_margin.shape == (3, 0)
-    assert len(record.val_rows) == len(record.train_rows) == 0
-    of_epoch = record.steps["loss"].reshape(3, 3)
-    np.testing.assert_allclose(
-        [np.average(losses, weights=[16, 16, 8]) for losses in of_epoch],
-        result.history["loss"],
-    )
-    assert (record.steps["loss_variance"] > 0).all()
-    assert np.isfinite(record.fixed_loss).all()
-    assert np.isfinite(record.fixed_accuracy).all()
-
-
 def test_a_loss_of_one_number_has_no_variance():
     def of_batch(outputs, target):
         return functional.cross_entropy(outputs, target)

@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from sensorseq import SensorLSTMRegressor, WindowSet
+from sensorseq import WindowSet
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.training import sklearn_callbacks
 
@@ -132,13 +132,6 @@ def test_a_monitor_scores_whatever_fit_accepts(kind, tmp_path):
     rows = monitor.get_logs().data
     assert len(rows) == 4
     assert all(row["neg_log_loss"] < 0 < row["accuracy"] for row in rows)
-
-
-def test_a_monitor_scores_a_regression():
-    monitor = ScoringMonitor(scoring="r2")
-    regressor = SensorLSTMRegressor(hidden_size=4, max_epochs=3, random_state=0)
-    regressor.set_callbacks(monitor).fit(X, Y.astype(float))
-    assert monitor.get_logs().data[0]["r2"] == pytest.approx(regressor.score(X, Y.astype(float)))
 
 
 def test_an_error_in_a_callback_rises_and_leaves_a_fitted_estimator():
