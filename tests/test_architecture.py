@@ -35,7 +35,6 @@ HOME = {  # library: where it may be imported, as path prefixes
         "preprocessing/steps/transformer.py",
         "preprocessing/windows/transformers.py",
         "training/labels.py",
-        "training/sklearn_callbacks.py",
     ),
     "torch": (
         "ops/",
@@ -64,10 +63,9 @@ HOME = {  # library: where it may be imported, as path prefixes
     "google": ("readers/robot_logs.py",),
     "mcap": ("readers/robot_logs.py",),
     "rosbags": ("readers/robot_logs.py",),
-    "tensorboard": ("diagnosis/logs.py", "training/tensorboard.py"),
+    "tensorboard": ("diagnosis/logs.py",),
     "onnx": ("export/graph.py",),
     "onnxruntime": ("export/check.py",),
-    "mlflow": ("training/mlflow.py",),
 }
 # Arguments that hold what users hand in, and results that are made of it: values of any type.
 USER_GIVEN = """X y X_val y_val groups groups_val lengths lengths_val sample_weight random_state

@@ -40,7 +40,6 @@ from sensorseq.training import TrainingResult
 from sensorseq.training.callbacks import NoProgress
 from sensorseq.training.data import FitData, Holdout
 from sensorseq.training.side_by_side import train_jobs
-from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from sensorseq.training.targets import ClassTarget
 
 _SMALLER = (
@@ -49,10 +48,9 @@ _SMALLER = (
 )
 
 
-class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # sklearn is untyped
+class SensorLSTM(FittedLSTM):
     """An LSTM with a linear head on windows of sensor signals, and its training."""
 
-    @with_callbacks
     def fit(
         self,
         X: Any,
@@ -136,11 +134,10 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         if are_sensors(X):
             fit_sensors(self, X, y, given)
             return self
-        tasks = FitTasks.of_watched(self, X, y, sample_weight, lengths)
         started = time.perf_counter()
         with within_memory(_SMALLER), self._progress() as progress:
             setup = self._check_arguments()
-            prepared = self._prepare(setup, X, y, given).watched(progress, tasks)
+            prepared = self._prepare(setup, X, y, given).watched(progress)
             if self.checkpoint is not None:
                 prepared = prepared.saved(Checkpoint(self.checkpoint, self, prepared))
             plan = None if setup.continues else plan_refit(setup, prepared)
@@ -152,8 +149,6 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         self._tell_origin(setup, prepared, plan, time.perf_counter() - started)
         if failed is not None:
             raise failed
-        if tasks is not None:
-            tasks.close()
         return self
 
     def _check_arguments(self) -> FitSetup:

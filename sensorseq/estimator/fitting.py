@@ -82,12 +82,9 @@ class PreparedFit:
         first = replace(first, callbacks=(checkpoint, *first.callbacks))
         return replace(self, jobs=[first, *others])
 
-    def watched(self, progress: NoProgress, callback: Any = None) -> "PreparedFit":
-        """Return a copy whose progress is shown, with a callback for its first member."""
+    def watched(self, progress: NoProgress) -> "PreparedFit":
+        """Return a copy whose progress is shown."""
         jobs = [replace(job, callbacks=(*progress.callbacks, *job.callbacks)) for job in self.jobs]
-        # Only if needed, because a callback copies the weights in each epoch.
-        if callback is not None:
-            jobs[0] = replace(jobs[0], callbacks=(*jobs[0].callbacks, callback))
         return replace(self, jobs=jobs, progress=progress)
 
 

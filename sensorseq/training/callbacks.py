@@ -1,7 +1,6 @@
 """Callback: observe a fit, and stop it early."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -145,47 +144,3 @@ class CallbackList:
         """Add a callback's error as a note to an error of the training."""
         if error is not None and self.error is not None:
             error.add_note(f"also: {self.error!r} {', '.join(self.error.__notes__)}")
-
-
-def find_best_epoch(history: Iterable[Mapping[str, Any]], config: TrainingConfig) -> int:
-    """Return the epoch whose weights a training with this history keeps; 0 if there is none."""
-    # Non-finite numbers mean that training diverged in this epoch.
-    rows = [row for row in history if all(math.isfinite(value) for value in row.values())]
-    if not rows:
-        return 0
-    if not config.restore_best or config.monitor not in rows[0]:
-        return int(rows[-1]["epoch"])
-    sign = 1.0 if config.monitor.endswith("loss") else -1.0
-    return int(min(rows, key=lambda row: sign * row[config.monitor])["epoch"])
-
-
-def describe_config(config: TrainingConfig) -> dict[str, Any]:
-    """Return the arguments as numbers and strings, which any log can store."""
-    return {
-        # a function's repr has an address that differs between runs
-        name: value
-        if isinstance(value, bool | int | float | str)
-        else str(getattr(value, "__qualname__", value) if callable(value) else value)
-        for name, value in vars(config).items()
-    }
-
-
-class EpochLog(Callback):
-    """Base class of the TensorBoard and MLflow logs: each row of the history is written once."""
-
-    def _open(self, config: TrainingConfig) -> None:
-        self._config, self._n_written = config, 0
-
-    def _write_row(self, row: dict[str, Any]) -> None:
-        raise NotImplementedError
-
-    def on_epoch_end(self, module: nn.Module, history: History) -> None:
-        """Write the epoch's row, and earlier rows of a resumed fit."""
-        for row in history.to_rows()[self._n_written :]:
-            self._write_row({name: value for name, value in row.items() if value is not None})
-        self._n_written = len(history)
-
-    def _best_row(self, history: History) -> dict[str, Any]:
-        """Return the row of the best epoch; empty if there is none."""
-        best = find_best_epoch(history, self._config)
-        return next((row for row in history if row["epoch"] == best), {})

@@ -229,9 +229,7 @@ def test_an_operator_starts_no_check(hopper, monkeypatch):
     assert not cuda_kernels.verdict_file(0).parent.exists()
 
 
-@pytest.mark.parametrize(
-    ("device", "asked"), [("cuda", ["cuda"]), ("auto", ["auto"]), ("cpu", [])]
-)
+@pytest.mark.parametrize(("device", "asked"), [("cuda", ["cuda"]), ("auto", ["auto"]), ("cpu", [])])
 def test_a_fit_on_a_gpu_asks_for_the_check(monkeypatch, device, asked):
     devices = []
     monkeypatch.setattr(fitting, "check_before_fit", devices.append)

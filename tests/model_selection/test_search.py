@@ -69,8 +69,6 @@ def test_several_scores_of_both_parts_are_those_of_scikit_learn():
     assert ours.score(X, Y) == theirs.score(X, Y)
 
 
-
-
 def as_list(windows):
     return [window[: 8 + i % 5] for i, window in enumerate(windows)]
 

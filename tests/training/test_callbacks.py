@@ -3,16 +3,18 @@ import copy
 import numpy as np
 import pytest
 import torch
-from fits import stop_after
+from fits import small_classifier, stop_after
 from training_jobs import few_windows
 
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import Callback, TrainingConfig, train_network
-from sensorseq.training.callbacks import HOOKS, check_callbacks, find_best_epoch
+from sensorseq.training.callbacks import HOOKS, check_callbacks
 from sensorseq.training.engine import TrainingJob
 
 TRAIN, VALIDATION = few_windows()
+Y = np.arange(36) % 3
+X = np.random.default_rng(0).normal(size=(36, 8, 2)) + Y[:, None, None]
 
 
 def make_config(**arguments):
@@ -147,26 +149,27 @@ def test_an_error_of_the_training_names_what_a_callback_raised_besides():
     assert "also: RuntimeError('no room on the disk')" in raised.value.__notes__[0]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {},
-        {"monitor": "val_accuracy"},
-        {"monitor": "accuracy"},
-        {"restore_best": False},
-        {"validation": None, "early_stopping": False},
-        {"learning_rate": 3.0, "optimizer": "sgd", "max_grad_norm": None},
-    ],
-)
-def test_the_best_epoch_of_a_history_is_the_one_that_is_kept(arguments):
-    result = train(**{"learning_rate": 0.3, "max_epochs": 12, **arguments})
-    config = {key: value for key, value in arguments.items() if key != "validation"}
-    assert find_best_epoch(result.history, make_config(**config)) == result.best_epoch
+class Broken:
+    def on_epoch_end(self, module, history):
+        if len(history) == 2:
+            raise ConnectionError("no answer")
 
 
-def test_a_history_of_a_run_that_diverged_at_once_has_no_best_epoch():
-    assert find_best_epoch([{"epoch": 1, "loss": float("nan")}], make_config()) == 0
-    assert find_best_epoch([], make_config()) == 0
+def test_an_error_in_a_callback_leaves_a_fitted_estimator():
+    clf = small_classifier(callbacks=[Broken()])
+    with pytest.raises(ConnectionError):
+        clf.fit(X, Y)
+    assert (clf.n_iter_, len(clf.history_)) == (2, 2)
+    assert clf.fluctuation_.n_epochs == 2
+    stopped = small_classifier(callbacks=[stop_after(2)]).fit(X, Y)
+    np.testing.assert_array_equal(clf.predict(X), stopped.predict(X))
+
+
+def test_an_error_before_the_first_epoch_leaves_no_fitted_estimator():
+    clf = small_classifier(callbacks=[Recorder("on_fit_begin")])
+    with pytest.raises(RuntimeError):
+        clf.fit(X, Y)
+    assert not hasattr(clf, "module_")
 
 
 @pytest.mark.parametrize("callbacks", [3, "bar", [Callback], [object()]])
