@@ -31,15 +31,10 @@ class Checkpoint(Callback):
         self._path, self._monitor, self._best = path, job.config.monitor, math.inf
         self._has_warned = False
         self._alone = type(estimator).__new__(type(estimator))
-        vars(self._alone).update(
-            vars(estimator),
-            callbacks=None,
-            engine_=job.choose_engine(),
-            _report_facts=prepared.facts,
-            # an earlier fit may have left these
-            **{"temperature_": 1.0, "adaptation_": None, "_head": None, "_known": None},
-            **{"refitted_": False, "_other_modules": [], "_other_histories": []},
-        )
+        left = {"_other_modules": [], "_other_histories": [], "_head": None, "_known": None}
+        left |= {"temperature_": 1.0, "adaptation_": None, "refitted_": False}  # by an earlier fit
+        own = {"engine_": job.choose_engine(), "_report_facts": prepared.facts, "callbacks": None}
+        vars(self._alone).update(vars(estimator) | left | own)
         vars(self._alone).pop("abstention_", None)
         check_plain(self._alone.get_params(deep=False))
 
@@ -50,8 +45,8 @@ class Checkpoint(Callback):
         if value >= self._best:  # false for NaN
             return
         self._best = value
-        vars(self._alone).update(module_=module, history_=history)
-        vars(self._alone).update(best_epoch_=len(history), best_score_=score)
+        epoch = {"module_": module, "history_": history, "best_epoch_": len(history)}
+        vars(self._alone).update(epoch, best_score_=score)
         arrays, description = self._alone._stored_network()
         try:
             write_model(self._path, arrays, {**description, "alone": "from a checkpoint"})

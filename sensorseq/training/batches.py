@@ -1,7 +1,6 @@
 """The windows of one part as tensors, and the batches of each epoch."""
 
-import hashlib
-from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Generator, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -305,32 +304,6 @@ class TrainingData:
         rows = rows.to(self.X.device)
         taken = (None if part is None else part[rows].to(device) for part in vars(self).values())
         return TrainingData(*taken)  # type: ignore[arg-type]  # X and target are never None
-
-    def digests(self) -> dict[str, str]:
-        """Return digests that identify these windows, block by block."""
-        parts = {"windows": self.X, "lengths": self.lengths, "targets": self.target}
-        parts["weights"] = self.weight
-        return {
-            name: digest_tensors({name: part}) for name, part in parts.items() if part is not None
-        }
-
-
-def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of named tensors."""
-    digest = hashlib.sha256()
-    for name, tensor in tensors.items():
-        update_digest(digest, name, tensor.dtype, tuple(tensor.shape), [tensor])
-    return digest.hexdigest()
-
-
-def update_digest(
-    digest: Any, name: str, dtype: torch.dtype, shape: tuple[int, ...], blocks: Iterable[Tensor]
-) -> None:
-    """Update a digest with a named tensor, whole or in blocks of rows; both give the same sum."""
-    digest.update(f"{name} {dtype} {shape}".encode())
-    for block in blocks:
-        flat = block.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy().data)
 
 
 def center_windows(data: TrainingData, config: TrainingConfig) -> TrainingData:

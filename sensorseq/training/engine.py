@@ -341,16 +341,6 @@ class TrainingRun:
             self.module.dropout_source = None
         self.module.eval()
 
-    def ended_by(self) -> str | None:
-        """Return the name of the rule that has ended the run; None if it goes on."""
-        if not len(self.history):
-            return None
-        if not _is_finite(self.history[-1]):
-            return "diverged"
-        if self.config.early_stopping and self.best.exhausted:
-            return "early_stopping"
-        return "max_epochs" if len(self.history) >= self.config.n_epochs else None
-
     def end_epoch(self, row: dict[str, Any], duration_s: float) -> str | None:
         """Process an epoch's results and weights; return what ends training now, if anything."""
         row = {"epoch": len(self.history) + 1, **row, "duration_s": duration_s}
@@ -362,20 +352,17 @@ class TrainingRun:
         self.schedule.end_epoch(improved=self.best.update(row, self.weights))
         if self.notify("on_epoch_end", self.history):
             return "callback" if self.callbacks.error is None else "callback_failed"
-        return self.ended_by()
+        if self.config.early_stopping and self.best.exhausted:
+            return "early_stopping"
+        return "max_epochs" if len(self.history) >= self.config.n_epochs else None
 
     def keep_snapshot(self) -> None:
         """Let the recorder store the state between two epochs."""
         if self.recorder is not None:
-            self.recorder.keep_snapshot(len(self.history), self.n_steps, self.training_state)
+            self.recorder.keep_snapshot(len(self.history), self.n_steps, self.state_dict)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state from which `load_state_dict` continues after an epoch."""
-        state = self.training_state()
-        return state if self.recorder is None else state | {"record": self.recorder.state_dict()}
-
-    def training_state(self) -> dict[str, Any]:
-        """Return `state_dict` without the records of the run."""
         state = {
             "module": self.module.state_dict(),
             "n_steps": self.n_steps,
@@ -391,8 +378,6 @@ class TrainingRun:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a `state_dict`, except for the history."""
-        if self.recorder is not None:
-            self.recorder.load_state_dict(state.get("record"))
         self.module.load_state_dict(state["module"])
         self.n_steps = stored_steps(state)
         self.batches.load_state_dict(state["batches"])
@@ -400,7 +385,6 @@ class TrainingRun:
         set_rng_state(state["torch_rng"], self.device)
         self.schedule.load_state_dict(state["schedule"])
         self.best.load_state_dict(state["best"])
-        self.best.check(self.module)
         if self.native is not None:
             self.native.load_state_dict(state["native"])
         elif self.autograd is not None:

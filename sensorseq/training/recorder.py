@@ -69,13 +69,11 @@ class Recorder:
     - Windows streamed from their file: no fixed subset, `averaged_loss` or `train_margin`.
     - A custom loss: no fixed subset. A given `fixed` subset has no `fixed_rows`.
     - Runs side by side: no snapshots.
-    - A run resumed from a checkpoint: no earlier snapshots, or no record if that had none.
     """
 
     def __init__(self, *, fixed: TrainingData | None = None, keeps_snapshots: bool = True) -> None:
         self.duration_s = 0.0
         self.fixed: TrainingData | None = None
-        self._began_late = False
         self._given_fixed = fixed
         self._keeps_snapshots = keeps_snapshots
 
@@ -238,26 +236,6 @@ class Recorder:
             snapshot = Snapshot(n_epochs, n_steps, _copied(get_state()))
             (self._snapshots if n_epochs else self._first_snapshot).append(snapshot)
 
-    @_timed
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state from which `load_state_dict` continues after an epoch."""
-        arrays = {name: torch.from_numpy(array) for name, array in self._joined().items()}
-        return arrays | {"n_steps": torch.tensor(self._done.n_steps), "average": self._average}
-
-    def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
-        """Restore a `state_dict`; None stands for a run that was not recorded."""
-        if state is None:
-            self._began_late = True
-            return
-        self._average = state["average"]
-        if self._average is not None and self.fixed is not None:
-            self._average = self._average.to(self.fixed.X.device)
-        arrays = {name: part.numpy() for name, part in state.items() if isinstance(part, Tensor)}
-        self._done = _Epoch(
-            [int(n) for n in state["n_steps"]],
-            **{name: [arrays[name]] for name in self._widths() if name in arrays},
-        )
-
     def _widths(self) -> dict[str, tuple[int, Any]]:
         """Return the minimum number of columns and the dtype of each part of the record."""
         return {
@@ -270,24 +248,21 @@ class Recorder:
         }
 
     def _joined(self) -> dict[str, NDArray[Any]]:
-        """Join the records of all epochs, so that the next call has few parts to join."""
+        """Join the records of all epochs."""
         arrays = {}
         for name, (width, dtype) in self._widths().items():
             parts = getattr(self._done, name)
             n_rows = 0 if width else len(self._done.n_steps)  # one for each epoch
-            joined = np.concatenate(parts) if parts else np.zeros((n_rows, width), dtype)
-            if parts:
-                parts[:] = [joined]
-            arrays[name] = joined
+            arrays[name] = np.concatenate(parts) if parts else np.zeros((n_rows, width), dtype)
         return arrays
 
     def finish(self, module: nn.Module, n_epochs: int) -> TrainingRecord | None:
         """Return the record of a run that has ended after `n_epochs`.
 
-        None if the run started without a recorder, or an interrupt left the last epoch incomplete.
+        None if an interrupt left the last epoch incomplete.
         """
         n_steps = self._done.n_steps[:n_epochs]  # an incomplete epoch may have been recorded, too
-        if self._began_late or len(n_steps) < n_epochs:
+        if len(n_steps) < n_epochs:
             return None
         averaged_loss = self._measure_average(module)
         joined, n_all = self._joined(), sum(n_steps)

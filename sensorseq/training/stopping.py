@@ -126,12 +126,6 @@ class BestEpoch(Stateful):
         self._n_stale = 0 if improved else self._n_stale + 1
         return improved
 
-    def check(self, module: nn.Module) -> None:
-        """Raise a ValueError if the weights loaded do not match the module."""
-        shapes = {name: part.shape for name, part in module.state_dict().items()}
-        if self.epoch and {name: part.shape for name, part in self._weights.items()} != shapes:
-            raise ValueError("the weights of the best epoch do not fit the network")
-
     @torch.no_grad()
     def restore(self, module: nn.Module) -> None:
         """Copy the weights of the best epoch into the module."""

@@ -1,7 +1,6 @@
 """Windows that stay in their file and are read buffer by buffer in each epoch."""
 
 import copy
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -32,7 +31,6 @@ from sensorseq.training.batches import (
     BatchSampler,
     Rows,
     TrainingData,
-    update_digest,
 )
 from sensorseq.training.patches import apply_patch
 
@@ -392,7 +390,6 @@ class StreamedData:
             np.empty((len(part), part.n_timesteps, 0)), part.lengths, target, weight, self._dtype
         )
         self.lengths, self.target, self.weight = held.lengths, held.target, held.weight
-        self._beside = held
         self.buffer_windows = max(1, buffer_bytes() * _SHARE[0] // _SHARE[1] // part.window_bytes)
         self._device = torch.device("cpu")
         self._change: Change | None = None
@@ -421,14 +418,6 @@ class StreamedData:
         shape = 0, self._part.n_timesteps, self._part.samples.n_channels
         nowhere = torch.arange(0)
         return self._known(torch.empty(shape, dtype=self._dtype), nowhere).to(self._device)
-
-    def digests(self) -> dict[str, str]:
-        """Return the same digests as `TrainingData` with these windows, reading them once."""
-        shape = len(self), *self.nothing().X.shape[1:]
-        digest = hashlib.sha256()
-        with closing(self.blocks()) as blocks:
-            update_digest(digest, "windows", self._dtype, shape, (block.X for block in blocks))
-        return self._beside.digests() | {"windows": digest.hexdigest()}
 
     def refresh(self, change: Change) -> None:
         """Apply these changes to the windows of `passes` from now on."""
