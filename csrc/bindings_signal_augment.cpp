@@ -112,22 +112,6 @@ int64_t Augment(py::array x, const Integers& lengths, const Integers& indices,
   return run(DenseWindows<double>(x));
 }
 
-void DropInputs(py::array x, const Integers& rows, double probability, int64_t seed,
-                int64_t epoch) {
-  Require(x.ndim() == 3, "x needs the shape (N, T, C)");
-  const int64_t* row = OnePerWindow(rows, x);
-  const int64_t n_windows = x.shape(0), size = x.shape(1) * x.shape(2);
-  const auto run = [&](auto* values) {
-    using Real = std::remove_pointer_t<decltype(values)>;
-    py::gil_scoped_release released;
-    signal::DropInputs(row, n_windows, size, static_cast<float>(probability),
-                       static_cast<Real>(1 / (1 - probability)), seed, epoch, values);
-  };
-  if (py::isinstance<py::array_t<float>>(x)) return run(DenseWindows<float>(x));
-  Require(py::isinstance<py::array_t<double>>(x), "x needs float32 or float64");
-  run(DenseWindows<double>(x));
-}
-
 }  // namespace
 
 void BindAugment(py::module_& m) {
@@ -135,8 +119,6 @@ void BindAugment(py::module_& m) {
         py::arg("copies"), py::arg("seed"), py::arg("strength"), py::arg("spline"),
         py::arg("mirror_order"), py::arg("mirror_sign"), py::arg("channel_sd"), py::arg("before"),
         py::arg("after"), py::arg("n_threads"));
-  m.def("drop_inputs", &DropInputs, py::arg("x").noconvert(), py::arg("rows"),
-        py::arg("probability"), py::arg("seed"), py::arg("epoch"));
 }
 
 }  // namespace sensorseq

@@ -246,12 +246,3 @@ def augment(
 
     See csrc/signal/augment.h.
     """
-
-def drop_inputs(
-    x: NDArray[np.floating[Any]],
-    rows: NDArray[np.int64],
-    probability: float,
-    seed: int,
-    epoch: int,
-) -> None:
-    """Set values of windows (N, T, C) to zero at random, in place."""

@@ -48,7 +48,7 @@ def deviations(row: Row) -> dict[tuple[str, str], float]:
     both("model_complexity", "width", own["hidden_size"], 32)
     found["model_complexity", "layers"] = 0.5 * (own["num_layers"] - 1)
     found["model_complexity", "pooling"] = 0.5 * (own["pooling"] == "last")
-    for name, most in (("dropout", 0.3), ("recurrent_dropout", 0.0), ("input_dropout", 0.0)):
+    for name, most in (("dropout", 0.3), ("recurrent_dropout", 0.0)):
         found["regularization", name] = max(own[name] - most, 0.0) / 0.4
     found["regularization", "decay"] = times(own["weight_decay"], 1e-3)[0] / 2
     found["regularization", "l1"] = times(own["l1"], 1e-4)[0]

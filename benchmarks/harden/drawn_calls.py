@@ -267,8 +267,6 @@ def signals(rng, n_spoiled):
     one = {"x": shares["x"], "lengths": lengths, "rows": rows, "dilation": 1, **kept}
     call(rng, _signal.convolve_windows, one, n_spoiled)
     whole = draw.integers(1, t + 1, n)
-    drop = {"x": x.copy(), "rows": np.arange(n), "probability": 0.3, "seed": 1, "epoch": 2}
-    call(rng, _signal.drop_inputs, drop, n_spoiled)
     strength = dict.fromkeys(
         ("jitter", "scaling", "time_warp", "magnitude_warp", "window_shift", "offset"), 0.1
     )

@@ -122,7 +122,6 @@ PROBLEMS: dict[str, Problem] = {
     "clear tones": pairs_of(tones, noise=0.3),
     "four clear tones": pairs_of(tones, n=80, n_classes=4, noise=0.2),
     "noisy tones": pairs_of(tones, noise=0.7),
-    "49 noisy tones": pairs_of(tones, n=49, noise=0.7),  # three batches of 16, and one window
     "200 noisy tones": pairs_of(tones, n=200, noise=0.7),
     "18 tones": pairs_of(tones, n=18, noise=0.5),
     "two tones in much noise": pairs_of(tones, n=90, n_classes=2, noise=1.5),

@@ -161,11 +161,6 @@ ROWS = (
         lower=["share of epochs in which the training loss rises"],
         max_epochs=30,
     ),
-    row(
-        *("batch_size", "49 noisy tones", {"last_batch": "keep"}),
-        *({"last_batch": name} for name in ("merge", "drop")),
-        lower=["gradient norm"],
-    ),
     *(
         row(
             *("sequence_length", f"mark {place}", {"crop": other}, {"crop": finder}),

@@ -226,22 +226,7 @@ int64_t Augment(const Augmentation& how, const AugmentWindows& windows, int64_t 
   return first_bad;
 }
 
-template <typename Real>
-void DropInputs(const int64_t* rows, int64_t n_windows, int64_t window_size, float probability,
-                Real factor, int64_t seed, int64_t epoch, Real* x) {
-  for (int64_t n = 0; n < n_windows; ++n) {
-    Philox random(static_cast<uint64_t>(seed), static_cast<uint64_t>(rows[n]),
-                  static_cast<uint64_t>(epoch), 0);
-    for (int64_t i = n * window_size; i < (n + 1) * window_size; ++i) {
-      x[i] *= random.NextFloat() < probability ? Real(0) : factor;
-    }
-  }
-}
-
 template int64_t Augment(const Augmentation&, const AugmentWindows&, int64_t, float*);
 template int64_t Augment(const Augmentation&, const AugmentWindows&, int64_t, double*);
-template void DropInputs(const int64_t*, int64_t, int64_t, float, float, int64_t, int64_t, float*);
-template void DropInputs(const int64_t*, int64_t, int64_t, float, double, int64_t, int64_t,
-                         double*);
 
 }  // namespace sensorseq::signal

@@ -57,10 +57,4 @@ struct AugmentWindows {
 template <typename Real>
 int64_t Augment(const Augmentation& how, const AugmentWindows& windows, int64_t n_threads, Real* x);
 
-// Sets values of x (N, T, C) to zero with the given probability and multiplies the others by
-// `factor`. A window's mask is a function of seed, row and epoch.
-template <typename Real>
-void DropInputs(const int64_t* rows, int64_t n_windows, int64_t window_size, float probability,
-                Real factor, int64_t seed, int64_t epoch, Real* x);
-
 }  // namespace sensorseq::signal

@@ -29,7 +29,6 @@ class Philox {
   }
   // Uniform in [0, 1)
   double NextDouble() { return static_cast<double>(Next64() >> 11) * 0x1p-53; }
-  float NextFloat() { return static_cast<float>(Next32() >> 8) * 0x1p-24f; }
   // Uniform in [0, most], without bias (D. Lemire, "Fast Random Integer Generation in an Interval",
   // 2019).
   uint32_t NextUpTo(uint32_t most) {

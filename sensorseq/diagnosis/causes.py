@@ -120,7 +120,6 @@ ARGUMENTS_OF: Mapping[str, tuple[str, ...]] = {
     "regularization": (
         "dropout",
         "recurrent_dropout",
-        "input_dropout",
         "weight_decay",
         "l1",
         "label_smoothing",
@@ -214,7 +213,6 @@ USUAL: Mapping[str, Usual] = {
         default="meanmax", also=("mean", "max"), other="model_complexity: last step only"
     ),
     "head_norm": Usual(default="none"),
-    "input_dropout": Usual(default=0.0, **_MASK),
     "dropout": Usual(default=0.3, **_MASK),
     "recurrent_dropout": Usual(default=0.0, **_MASK),
     "weight_decay": Usual(default=1e-3, most=1e-2, tenfold=0.5, high="regularization: too strong"),

@@ -31,22 +31,23 @@ class Checkpoint(Callback):
         self._path, self._monitor, self._best = path, job.config.monitor, math.inf
         self._has_warned = False
         self._alone = type(estimator).__new__(type(estimator))
-        left = {"_other_modules": [], "_other_histories": [], "_head": None, "_known": None}
-        left |= {"temperature_": 1.0, "adaptation_": None, "refitted_": False}  # by an earlier fit
-        own = {"engine_": job.choose_engine(), "_report_facts": prepared.facts, "callbacks": None}
-        vars(self._alone).update(vars(estimator) | left | own)
-        vars(self._alone).pop("abstention_", None)
+        own: dict[str, Any] = {"_other_modules": [], "_other_histories": [], "_head": None}
+        own |= {"temperature_": 1.0, "adaptation_": None, "refitted_": False}  # by an earlier fit
+        own |= {"engine_": job.choose_engine(), "_report_facts": prepared.facts, "callbacks": None}
+        self._alone.__dict__.update(vars(estimator) | own)
+        self._alone.__dict__.pop("abstention_", None)
         check_plain(self._alone.get_params(deep=False))
 
     def on_epoch_end(self, module: nn.Module, history: History) -> None:
         """Write the network if no earlier epoch was as good."""
         score = float(history[-1].get(self._monitor, math.nan))
-        value = score if self._monitor.endswith("loss") else -score
-        if value >= self._best:  # false for NaN
-            return
-        self._best = value
+        if self._monitor in history[-1]:
+            value = score if self._monitor.endswith("loss") else -score
+            if not value < self._best:  # also of a loss that is not finite
+                return
+            self._best = value
         epoch = {"module_": module, "history_": history, "best_epoch_": len(history)}
-        vars(self._alone).update(epoch, best_score_=score)
+        self._alone.__dict__.update(epoch, best_score_=score)
         arrays, description = self._alone._stored_network()
         try:
             write_model(self._path, arrays, {**description, "alone": "from a checkpoint"})

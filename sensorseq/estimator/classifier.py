@@ -37,9 +37,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         Also read every window backwards.
     pooling : {"last", "mean", "max", "meanmax"}, default="meanmax"
         How the hidden states of the valid steps are reduced to one vector.
-    input_dropout : float, default=0.0
-        Probability of setting a scaled value of a training window to zero, the channel's centre;
-        drawn again in each epoch.
     dropout : float, default=0.3
         Probability of dropping an input of every layer after the first, and of the head.
     recurrent_dropout : float, default=0.0
@@ -85,12 +82,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
     sampler : {"shuffle", "balanced", "sqrt"}, default="shuffle"
         ``"balanced"`` draws each class equally often, ``"sqrt"`` in proportion to the square root
         of its number of windows.
-    windows_per_epoch : int, optional
-        Windows of one epoch; None uses all. With ``sampler="shuffle"`` no window is repeated before
-        all have been used, over as many epochs as that takes; the other samplers draw this many
-        windows in each epoch.
-    last_batch : {"keep", "merge", "drop"}, default="keep"
-        What to do with a last batch that is not full.
     max_epochs : int or "auto", default="auto"
         Maximum number of epochs. ``"auto"`` takes enough epochs for 400 optimizer steps on the
         training part, but at least 24 and at most 200.
@@ -148,8 +139,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         ``SENSORSEQ_CUDA_KERNELS=0``.
     dtype : {"float32", "float64"}, default="float32"
         Precision of the network.
-    deterministic : bool, default=True
-        Use only deterministic CUDA kernels. Runs on a CPU are always deterministic.
     engine : {"auto", "native", "autograd"}, default="auto"
         What runs the optimizer steps: whole epochs in one native call, or autograd step by step.
         ``"auto"`` uses the native engine where it supports the training, see `engine_`; on a GPU it
@@ -304,7 +293,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         num_layers: int = 1,
         bidirectional: bool = False,
         pooling: str = "meanmax",
-        input_dropout: float = 0.0,
         dropout: float = 0.3,
         recurrent_dropout: float = 0.0,
         head_norm: str = "none",
@@ -323,8 +311,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         ema_decay: float | None = None,
         batch_size: int | None = 32,
         sampler: str = "shuffle",
-        windows_per_epoch: int | None = None,
-        last_batch: str = "keep",
         max_epochs: int | str = "auto",
         max_steps: int | None = None,
         max_grad_norm: float | None = 1.0,
@@ -344,7 +330,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         calibrate: bool = False,
         device: str = "auto",
         dtype: str = "float32",
-        deterministic: bool = True,
         engine: str = "auto",
         n_models: int = 1,
         warm_start: bool = False,

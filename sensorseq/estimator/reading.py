@@ -26,7 +26,6 @@ class WindowReader(WindowPredictor, BaseEstimator):  # type: ignore[misc]  # skl
 
     scale: str | None
     augment: Any
-    input_dropout: float
 
     _n_timesteps: int | None = None  # length of the windows of the fit
 
@@ -45,7 +44,6 @@ class WindowReader(WindowPredictor, BaseEstimator):  # type: ignore[misc]  # skl
             getattr(self, "scaler_", None),
             self.patch_,
             self.augment,
-            self.input_dropout,
             self._channels,
         )
 

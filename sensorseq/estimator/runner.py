@@ -48,9 +48,7 @@ _PLAIN = {
     "refit": None,
 }
 # If one of these changes, the windows or their weights are computed again.
-_OF_WINDOWS = frozenset(
-    ("scale", "max_timesteps", "crop", "augment", "input_dropout", "class_weight", "dtype")
-)
+_OF_WINDOWS = frozenset(("scale", "max_timesteps", "crop", "augment", "class_weight", "dtype"))
 STEP_WINDOWS = 0.6  # the fixed cost of a step, in windows; measured with 2 to 128 hidden units
 EPOCH_PRODUCTS = 7e6  # fixed cost of an epoch, in multiplications: about 2 ms
 FEATURES_TRAININGS = 4  # trainings needed: one on all windows, and four on three quarters of them
@@ -172,8 +170,7 @@ class FitRunner(TrialRunner):
         own, arguments = self.arguments, {**self.arguments, **rerun.change}
 
         def of_step(arguments: Mapping[str, Any]) -> float:
-            n_drawn = arguments["windows_per_epoch"] or n_train
-            return 1.0 + STEP_WINDOWS / min(arguments["batch_size"] or n_drawn, n_drawn)
+            return 1.0 + STEP_WINDOWS / min(arguments["batch_size"] or n_train, n_train)
 
         work = self._work(arguments) / self._work(own)
         n_trainings = FEATURES_TRAININGS if "features" in rerun.change else 1

@@ -33,8 +33,8 @@ _NONE = ("callbacks", "checkpoint", "max_steps", "class_weight")
 _APART = dict.fromkeys(_OFF, False) | dict.fromkeys(_NONE)
 _APART |= {"verbose": 0, "n_models": 1, "monitor": "val_loss"}
 # A plain, quick training; if this cannot learn, tuning is not the reason.
-_ZERO = ("input_dropout", "dropout", "recurrent_dropout", "label_smoothing", "weight_decay", "l1")
-_UNSET = ("optimizer_params", "ema_decay", "windows_per_epoch", "augment", "max_timesteps")
+_ZERO = ("dropout", "recurrent_dropout", "label_smoothing", "weight_decay", "l1")
+_UNSET = ("optimizer_params", "ema_decay", "augment", "max_timesteps")
 PLAIN = {
     **dict.fromkeys(_ZERO, 0.0),
     **dict.fromkeys(_UNSET),
@@ -46,7 +46,6 @@ PLAIN = {
     "clip_by": "norm",
     "batch_size": 16,
     "sampler": "shuffle",
-    "last_batch": "keep",
 }
 _REFERENCE_WORK = 4 * 64 * (64 + 1)  # work per timestep and window: one layer, H = 64, C = 1
 

@@ -48,7 +48,7 @@ _LEARNED = 1.0  # accuracy from which a batch counts as learned
 _OWN_STEPS = 40
 _LEFT_OUT = (  # arguments left out to test the optimizer's steps alone
     *("dropout", "recurrent_dropout", "augment", "ema_decay"),
-    *("lr_schedule", "warmup_epochs", "windows_per_epoch", "max_timesteps"),
+    *("lr_schedule", "warmup_epochs", "max_timesteps"),
 )
 _NO_STEP = 1e-30  # a learning rate too small to change a weight
 _BUDGET = 400_000  # window-steps of the reference network for each training
@@ -216,7 +216,6 @@ def _check_unchanging(estimator: CheckedEstimator, windows: CheckedWindows, seed
     arguments: dict[str, Any] = {
         "learning_rate": _NO_STEP,
         "max_epochs": 3,
-        "windows_per_epoch": None,
         # used if the windows' channels have no names
         "augment": None if how is None else how.with_indices(few.X.shape[2], few.channels),
     }

@@ -1,4 +1,4 @@
-"""Random changes to training windows in each epoch: augmentation and input dropout."""
+"""Random changes to training windows in each epoch."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sensorseq import _signal
 from sensorseq.errors import ArgumentError
 from sensorseq.prediction.inputs import Sequences
 from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows, make_augmentation
@@ -29,37 +28,22 @@ def check_augment(augment: Any) -> Augmentation | None:
     return None if augment is None or augment.is_identity else augment
 
 
-def drop_inputs(
-    X: NDArray[Any], rows: NDArray[np.int64], probability: float, seed: int, epoch: int
-) -> None:
-    """Apply dropout to scaled windows (n, t, c) in place.
-
-    Values that are kept are divided by ``1 - probability``. A window's mask depends only on its row
-    in the training part, `seed` and `epoch`.
-    """
-    _signal.drop_inputs(X, rows, probability, seed, epoch)
-
-
 def epoch_changes(
-    augmentation: Augmentation | None,
-    channel_sd: NDArray[np.float64] | None,
-    input_dropout: float,
+    augmentation: Augmentation,
+    channel_sd: NDArray[np.float64],
     seed: np.random.SeedSequence,
 ) -> Callable[[int], Change]:
     """Return a function that makes the changed training windows of an epoch from its number.
 
     Windows are augmented in their original units before scaling, because a sensor's gain acts on
-    its readings. Jitter and offset are fractions of `channel_sd`. The dropout mask is drawn once
-    per epoch, and so for each use of a window, unless ``sampler="balanced"`` draws it several times
-    in an epoch.
+    its readings. Jitter and offset are fractions of `channel_sd`.
     """
     # separate from the streams that the engine spawns from the same seed
-    own = [np.random.SeedSequence([*seed.generate_state(4), number]) for number in (1, 2)]
-    augment_seed, dropout_seed = (int(stream.generate_state(1)[0]) for stream in own)
+    own = np.random.SeedSequence([*seed.generate_state(4), 1])
+    augment_seed = int(own.generate_state(1)[0])
 
     def of_epoch(epoch: int) -> Change:
         def augment(sequences: Sequences, rows: NDArray[np.int64]) -> Sequences:
-            assert augmentation is not None
             X = augment_windows(
                 sequences.X,
                 augmentation,
@@ -72,9 +56,6 @@ def epoch_changes(
             )
             return replace(sequences, X=X)
 
-        def drop(X: NDArray[Any], rows: NDArray[np.int64]) -> None:
-            drop_inputs(X, rows, input_dropout, dropout_seed, epoch)
-
-        return Change(None if augmentation is None else augment, drop if input_dropout else None)
+        return augment
 
     return of_epoch

@@ -27,10 +27,7 @@ class BatchSampler:
     in proportion to the square root of each class's size.
 
     A last batch of fewer than `minimum_size` windows is always merged into the previous one,
-    because batch normalization needs two windows; a single batch is always kept. With
-    `windows_per_epoch` and ``"shuffle"``, the next epoch continues where this one ended: every
-    window comes once before any comes again, and none comes twice in an epoch unless more are drawn
-    than there are.
+    because batch normalization needs two windows; a single batch is always kept.
     """
 
     def __init__(
@@ -38,38 +35,23 @@ class BatchSampler:
         class_index: NDArray[np.integer[Any]],
         batch_size: int | None,
         sampler: str,
-        last_batch: str,
         rng: np.random.Generator,
         minimum_size: int = 1,
-        *,
-        windows_per_epoch: int | None = None,
     ) -> None:
-        n_windows = len(class_index)
-        n_drawn = windows_per_epoch or n_windows
+        self.n_windows = len(class_index)
         self._rng = rng
-        self._n_windows = n_windows
-        self._n_drawn = n_drawn
         self._is_sqrt = sampler == "sqrt"
         self._rows_of_class = (
             [np.flatnonzero(class_index == k) for k in np.unique(class_index)]
             if sampler in ("balanced", "sqrt")
             else None
         )
-        # The part of a permutation that earlier epochs have not used.
-        self._left: Rows | None = None
-        if windows_per_epoch is not None and self._rows_of_class is None:
-            self._left = np.zeros(0, np.int64)
-        self._edges = batch_edges(n_drawn, batch_size, last_batch, minimum_size)
+        self._edges = batch_edges(self.n_windows, batch_size, minimum_size)
 
     @property
     def n_batches(self) -> int:
         """The number of batches in an epoch."""
         return len(self._edges) - 1
-
-    @property
-    def n_windows(self) -> int:
-        """The number of windows in an epoch, without those of a dropped batch."""
-        return self._edges[-1]
 
     def __iter__(self) -> Iterator[Rows]:
         order = self._order()
@@ -78,23 +60,15 @@ class BatchSampler:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state from which `load_state_dict` continues with the following epochs."""
-        state: dict[str, Any] = {"rng": self._rng.bit_generator.state}
-        if self._left is not None:
-            state |= {"left": self._left.tolist(), "n_windows": self._n_windows}
-        return state
+        return {"rng": self._rng.bit_generator.state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a `state_dict`."""
         self._rng.bit_generator.state = state["rng"]
-        if self._left is not None:  # a remainder of other windows is useless
-            is_same = state.get("n_windows") == self._n_windows
-            self._left = np.array(state["left"] if is_same else [], np.int64)
 
     def _order(self) -> Rows:
-        if self._left is not None:
-            return self._continued(self._left)
         if self._rows_of_class is None:
-            return self._rng.permutation(self._n_windows)
+            return self._rng.permutation(self.n_windows)
         shares = self._sqrt_shares() if self._is_sqrt else self._equal_shares()
         drawn = [
             draw_in_rounds(rows, int(share), self._rng)
@@ -106,48 +80,30 @@ class BatchSampler:
         assert self._rows_of_class is not None
         n_classes = len(self._rows_of_class)
         # Shares differ by at most one; the classes that get one more are drawn, too.
-        shares = np.full(n_classes, self._n_drawn // n_classes)
-        shares[self._rng.permutation(n_classes)[: self._n_drawn % n_classes]] += 1
+        shares = np.full(n_classes, self.n_windows // n_classes)
+        shares[self._rng.permutation(n_classes)[: self.n_windows % n_classes]] += 1
         return shares
 
     def _sqrt_shares(self) -> Rows:
         """Round shares up or down at random so that their expectation is exact."""
         assert self._rows_of_class is not None
         root = np.sqrt([len(rows) for rows in self._rows_of_class])
-        exact = self._n_drawn * root / root.sum()
+        exact = self.n_windows * root / root.sum()
         # Systematic sampling: round the cumulative sum of the classes in random order.
         order = self._rng.permutation(len(exact))
         edges = np.concatenate([[0.0], np.cumsum(exact[order])])
-        edges[-1] = self._n_drawn
+        edges[-1] = self.n_windows
         shares = np.empty(len(exact), np.int64)
         shares[order] = np.diff(np.floor(edges + self._rng.random()).astype(np.int64))
         return shares
 
-    def _continued(self, left: Rows) -> Rows:
-        n_used = self._edges[-1]  # windows of a dropped batch are used in the next epoch
-        taken = [left]
-        while sum(map(len, taken)) < n_used:
-            # Windows not yet used in this epoch come first.
-            times = np.bincount(np.concatenate(taken), minlength=self._n_windows)
-            following = self._rng.permutation(self._n_windows)
-            taken.append(following[np.argsort(times[following], kind="stable")])
-        order = np.concatenate(taken)
-        self._left = order[n_used:]
-        return self._rng.permutation(order[:n_used])
 
-
-def batch_edges(
-    n_windows: int, batch_size: int | None, last_batch: str, minimum_size: int
-) -> list[int]:
+def batch_edges(n_windows: int, batch_size: int | None, minimum_size: int) -> list[int]:
     """Return the edges of an epoch's batches, as cut by `BatchSampler`."""
     batch_size = min(batch_size or n_windows, n_windows)
     edges = [*range(0, n_windows, batch_size), n_windows]
-    tail = edges[-1] - edges[-2]
-    if len(edges) > 2 and tail < batch_size:
-        if last_batch == "drop":
-            del edges[-1]
-        elif last_batch == "merge" or tail < minimum_size:
-            del edges[-2]
+    if len(edges) > 2 and edges[-1] - edges[-2] < minimum_size:
+        del edges[-2]
     return edges
 
 

@@ -20,7 +20,6 @@ OPTIMIZERS = {  # allowed keys of `optimizer_params` for each optimizer
 }
 SCHEDULES = ("constant", "cosine", "plateau", "one_cycle")
 SAMPLERS = ("shuffle", "balanced", "sqrt")
-LAST_BATCHES = ("keep", "merge", "drop")
 CLIPPINGS = ("norm", "value")
 ENGINES = ("auto", "native", "autograd")
 AUTO = "auto"  # value of max_epochs that aims for AUTO_STEPS
@@ -32,7 +31,6 @@ _CHOICES: dict[str, Iterable[str]] = {  # allowed values of `TrainingConfig` arg
     "optimizer": OPTIMIZERS,
     "lr_schedule": SCHEDULES,
     "sampler": SAMPLERS,
-    "last_batch": LAST_BATCHES,
     "clip_by": CLIPPINGS,
     "crop": CROPS,
     "monitor": MONITORS,
@@ -108,7 +106,7 @@ class TrainingConfig:
         number of epochs (int) or a share of all steps of the run (float in (0, 1)).
     batch_size : int or None
         None: the whole training part is one batch.
-    sampler, windows_per_epoch, last_batch
+    sampler : {"shuffle", "balanced", "sqrt"}
         See `sensorseq.training.batches`.
     max_epochs, max_steps
         Bounds on the run; see `count_epochs`.
@@ -128,8 +126,6 @@ class TrainingConfig:
         See `early_stopping`.
     restore_best : bool
         Keep the weights of the best epoch instead of the last.
-    deterministic : bool
-        Only deterministic CUDA kernels.
 
     Raises
     ------
@@ -149,8 +145,6 @@ class TrainingConfig:
     ema_decay: float | None = None
     batch_size: int | None = 32
     sampler: str = "shuffle"
-    windows_per_epoch: int | None = None
-    last_batch: str = "keep"
     max_epochs: int | str = 200
     max_steps: int | None = None
     max_grad_norm: float | None = 1.0
@@ -164,7 +158,6 @@ class TrainingConfig:
     tol: float = 1e-4
     monitor: str = "val_loss"
     restore_best: bool = True
-    deterministic: bool = True
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -178,10 +171,10 @@ class TrainingConfig:
             check_real("ema_decay", self.ema_decay, 0.0, 1.0)
         for name in ("weight_decay", "l1", "tol"):
             check_real(name, getattr(self, name), 0.0)
-        for name in ("batch_size", "windows_per_epoch", "max_steps", "max_timesteps"):
+        for name in ("batch_size", "max_steps", "max_timesteps"):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), 1)
-        for name in ("early_stopping", "restore_best", "deterministic"):
+        for name in ("early_stopping", "restore_best"):
             check_flag(name, getattr(self, name))
         check_integer("patience", self.patience, 1)
         check_real("learning_rate", self.learning_rate, 0.0, low_open=True)

@@ -79,7 +79,6 @@ class WindowFormat:
     scaler: Scaler | KeyedScaler | None = None
     patch: Patch | None = None
     augment: Any = None
-    input_dropout: float = 0.0
     channels: list[str] | None = None
 
     def cropped(self, sequences: Sequences, *, training: bool) -> Sequences:
@@ -124,32 +123,22 @@ class WindowFormat:
 
         `part` has the unscaled windows, `data` the scaled ones; `seed` is that of the run.
         """
-        augmentation, channel_sd = check_augment(self.augment), None
-        if augmentation is None and not self.input_dropout:
+        augmentation = check_augment(self.augment)
+        if augmentation is None:
             return None
-        held = part.sequences
-        if augmentation is not None:
-            augmentation = augmentation.with_indices(held.X.shape[2], self.channels)
-            if isinstance(data, StreamedData):
-                # computed from the file, so its rounding differs from that for windows in memory
-                channel_sd = self.stored(held, training=True).channel_sd()
-            else:
-                held = self.cropped(held, training=True)
-                channel_sd = channel_sd_of(held.X, held.lengths)
-        changes = epoch_changes(augmentation, channel_sd, self.input_dropout, seed)
+        sequences = part.sequences
+        augmentation = augmentation.with_indices(sequences.X.shape[2], self.channels)
         if isinstance(data, StreamedData):
-            return changes
+            # computed from the file, so its rounding differs from that for windows in memory
+            channel_sd = self.stored(sequences, training=True).channel_sd()
+            return epoch_changes(augmentation, channel_sd, seed)
+        held = self.cropped(sequences, training=True)
+        changes = epoch_changes(augmentation, channel_sd_of(held.X, held.lengths), seed)
         return lambda epoch: self._renewed(changes(epoch), held, data)
 
     def _renewed(self, change: Change, held: Sequences, data: TrainingData) -> NDArray[Any]:
         """Return the scaled windows of an epoch."""
-        rows = np.arange(len(held))
-        if change.unscaled is None:
-            X = data.X.numpy().copy()
-        else:
-            X = scale_sequences(change.unscaled(held, rows), self.scaler, self.dtype)
-        if change.scaled is not None:
-            change.scaled(X, rows)
+        X = scale_sequences(change(held, np.arange(len(held))), self.scaler, self.dtype)
         patched, _ = apply_patch(self.patch, torch.from_numpy(X), data.lengths)
         return patched.numpy()
 

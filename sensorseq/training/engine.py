@@ -196,14 +196,10 @@ class TrainingJob:
 
     def run(self) -> TrainingResult:
         """Train this job alone; an error from a callback is stored in the result."""
-        module, config = self.module, self.config
         choice = self.choose_engine()
-        device = next(module.parameters()).device
+        device = next(self.module.parameters()).device
         seeds = self.seed.spawn(3)
-        with (
-            isolated_torch_rng(integer_seed(seeds[2]), device),
-            deterministic_algorithms(config.deterministic, device),
-        ):
+        with isolated_torch_rng(integer_seed(seeds[2]), device), deterministic_algorithms(device):
             run = TrainingRun(self, seeds, choice)
             Training([run]).train()
         assert run.result is not None
@@ -244,15 +240,12 @@ class TrainingRun:
         self.train = train.to(self.device)
         self.validation = None if job.validation is None else job.validation.to(self.device)
         self.losses_of = make_loss(config.loss, config.label_smoothing)
-        n_drawn = config.windows_per_epoch or len(train)
         self.batches = train.make_sampler(
             train.target.cpu().numpy(),
             config.batch_size,
             config.sampler,
-            config.last_batch,
             np.random.default_rng(order_seed),
-            minimum_size=minimum_batch(self.module, n_drawn, config.batch_size),
-            windows_per_epoch=config.windows_per_epoch,
+            minimum_size=minimum_batch(self.module, len(train), config.batch_size),
         )
         n_batches = self.batches.n_batches
         # From here on, max_epochs is the actual number of epochs of the run.
@@ -607,6 +600,5 @@ def steps_of_epoch(
     module: nn.Module, train: TrainingData | StreamedData, config: TrainingConfig
 ) -> int:
     """Return the number of optimizer steps in an epoch."""
-    n_drawn = config.windows_per_epoch or len(train)
-    minimum = minimum_batch(module, n_drawn, config.batch_size)
-    return len(batch_edges(n_drawn, config.batch_size, config.last_batch, minimum)) - 1
+    minimum = minimum_batch(module, len(train), config.batch_size)
+    return len(batch_edges(len(train), config.batch_size, minimum)) - 1

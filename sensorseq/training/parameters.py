@@ -73,7 +73,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
         check_integer(name, p[name], 1, most)
     for name in ("bidirectional", "warm_start"):
         check_flag(name, p[name])
-    for name in ("input_dropout", "dropout", "recurrent_dropout", "validation_fraction"):
+    for name in ("dropout", "recurrent_dropout", "validation_fraction"):
         check_real(name, p[name], 0.0, 1.0)
     for name in ("weight_init", "recurrent_init"):
         check_scheme(name, p[name])

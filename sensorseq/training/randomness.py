@@ -56,9 +56,9 @@ def single_thread() -> Iterator[None]:
 
 
 @contextmanager
-def deterministic_algorithms(enabled: bool, device: torch.device) -> Iterator[None]:
+def deterministic_algorithms(device: torch.device) -> Iterator[None]:
     """Restrict torch to deterministic CUDA kernels in a block; CPU kernels always are."""
-    if not enabled or device.type != "cuda":
+    if device.type != "cuda":
         yield
         return
     # cuBLAS reads this when its handle is created; otherwise torch rejects deterministic products.

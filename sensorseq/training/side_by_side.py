@@ -161,7 +161,7 @@ def _step_products(run: TrainingRun) -> float:
     """Return the multiplications in one step, forward and backward."""
     products = sum(p.numel() for p in _network(run).lstm.parameters() if p.ndim == 2)
     train, config = _windows(run), run.config
-    batch = min(config.batch_size or math.inf, config.windows_per_epoch or len(train))
+    batch = min(config.batch_size or math.inf, len(train))
     return 3.0 * batch * RandomCrops(config, train).n_timesteps * products
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -53,13 +53,8 @@ def buffer_bytes() -> int:
     return int(said)
 
 
-class Change(NamedTuple):
-    """Changes windows as they are read, given their positions in the part."""
-
-    unscaled: Callable[[Sequences, NDArray[np.int64]], Sequences] | None = None
-    """Returns them changed, before they are scaled."""
-    scaled: Callable[[NDArray[Any], NDArray[np.int64]], None] | None = None
-    """Changes them in place, after that."""
+Change = Callable[[Sequences, NDArray[np.int64]], Sequences]
+"""Returns changed windows, given unscaled ones and their positions in the part."""
 
 
 @dataclass(frozen=True)
@@ -224,16 +219,13 @@ class PartReader:
         at = 0
         for piece in self._part.pieces(rows):
             check()
-            how = change or Change()
-            scaled = None if how.unscaled is not None else self._scaled_at_once(piece)
+            scaled = None if change is not None else self._scaled_at_once(piece)
             if scaled is None:
                 sequences = self.cropped(piece)
-                if how.unscaled is not None:
-                    sequences = how.unscaled(sequences, piece)
+                if change is not None:
+                    sequences = change(sequences, piece)
                 scaled = scale_sequences(sequences, self._part.scaler, self._part.dtype)
             X[at : at + len(piece)] = scaled
-            if how.scaled is not None:
-                how.scaled(X[at : at + len(piece)], piece)
             at += len(piece)
 
     def _scaled_at_once(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
@@ -349,8 +341,8 @@ class StreamedSampler(BatchSampler):
         ]
 
     def _order(self) -> Rows:
-        drawn = np.arange(self._n_windows)
-        if self._rows_of_class is not None or self._left is not None:
+        drawn = np.arange(self.n_windows)
+        if self._rows_of_class is not None:
             drawn = np.sort(super()._order())
         _, block = np.unique(self.places[drawn] // self.block_windows, return_inverse=True)
         rank = self._rng.permutation(int(block.max()) + 1)

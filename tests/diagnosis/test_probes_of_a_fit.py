@@ -18,8 +18,7 @@ OPTIONS = {
     "crops": {"max_timesteps": 7, "crop": "tail"},
     "augmented": {"augment": {"jitter": 0.1}},
     "balanced": {"sampler": "balanced"},
-    "some windows an epoch": {"windows_per_epoch": 50},
-    "weighted": {"class_weight": "balanced", "last_batch": "merge", "label_smoothing": 0.1},
+    "weighted": {"class_weight": "balanced", "label_smoothing": 0.1},
     "lengths": {"lengths": np.random.default_rng(1).integers(3, 13, N_WINDOWS)},
     "focal": {"loss": "focal"},
 }

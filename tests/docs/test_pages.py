@@ -21,7 +21,7 @@ ALL_PAGES = sorted((ROOT / "docs").rglob("*.md"))
 REMEDY_PICTURES = ROOT / "docs" / "images" / "remedies"
 # how and where a fit runs, not what its curve is mended with
 NO_REMEDIES = {
-    *("device", "dtype", "deterministic", "engine", "callbacks", "verbose", "random_state"),
+    *("device", "dtype", "engine", "callbacks", "verbose", "random_state"),
     *("warm_start", "max_epochs", "validation_fraction"),
     *("features", "refit"),  # docs/features.md
     "missing",  # docs/preprocessing/several_sensors.md

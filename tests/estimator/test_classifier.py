@@ -114,9 +114,9 @@ def test_the_classic_task_works_with_defaults_on_one_hot_labels(make):
         {"optimizer": "sgd", "learning_rate": 0.3, "clip_by": "value", "max_grad_norm": 0.5},
         {"weight_init": "he", "recurrent_init": "xavier", "ema_decay": 0.9, "warmup_epochs": 2},
         {"scale": "robust", "label_smoothing": 0.1, "class_weight": "balanced", "l1": 1e-5},
-        {"scale": None, "max_timesteps": 15, "crop": "random", "last_batch": "merge"},
+        {"scale": None, "max_timesteps": 15, "crop": "random"},
         {"dtype": "float64", "batch_size": None, "learning_rate": 0.1, "max_grad_norm": None},
-        {"loss": torch.nn.CrossEntropyLoss(), "weight_init": "uniform", "last_batch": "drop"},
+        {"loss": torch.nn.CrossEntropyLoss(), "weight_init": "uniform"},
     ],
     ids=lambda arguments: "+".join(arguments) or "defaults",
 )
@@ -461,7 +461,6 @@ def test_auto_takes_as_many_epochs_as_the_training_part_needs_everywhere():
     same = auto(6, max_epochs=50).fit(X, Y)
     assert without_time(same.history_) == without_time(fitted.history_)
     assert auto(1, sampler="balanced").fit(X, Y).n_iter_ == 24
-    assert auto(6, windows_per_epoch=30).fit(X, Y).n_iter_ == 80
     assert auto(6, max_steps=21).fit(X, Y).n_iter_ == 3
     ensemble = auto(16, n_models=2, max_steps=60, callbacks=None).fit(X, Y)
     assert [len(history) for history in ensemble.histories_] == [20, 20]

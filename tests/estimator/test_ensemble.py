@@ -34,7 +34,7 @@ SETTINGS = [
     {"augment": "standard"},
     {"engine": "autograd", "dropout": 0.2},
     {"max_timesteps": 8, "crop": "random"},
-    {"max_epochs": "auto", "max_steps": 8, "windows_per_epoch": 20, "warmup_epochs": 0.2},
+    {"max_epochs": "auto", "max_steps": 8, "warmup_epochs": 0.2},
 ]
 
 

@@ -481,7 +481,7 @@ def test_many_windows_are_not_refitted(monkeypatch):
         ({}, {"lengths": np.arange(48) % 11 + 6}),
         ({"max_timesteps": 8, "crop": "random"}, {"lengths": np.arange(48) % 11 + 6}),
         ({"max_timesteps": 10, "crop": "tail", "augment": "standard"}, {}),
-        ({"dtype": "float64", "input_dropout": 0.1}, {}),
+        ({"dtype": "float64", "augment": "standard"}, {}),
         ({"scale": None, "engine": "autograd"}, {}),
     ],
     ids=str,

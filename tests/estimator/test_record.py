@@ -38,7 +38,7 @@ FITS = {
     "autograd": {"engine": "autograd"},
     "dropout": {"dropout": 0.3, "recurrent_dropout": 0.2, "head_norm": "batch"},
     "autograd with dropout": {"engine": "autograd", "dropout": 0.3, "recurrent_dropout": 0.2},
-    "augmented": {"augment": "standard", "input_dropout": 0.1},
+    "augmented": {"augment": "standard"},
     "average, early stopping": {"ema_decay": 0.9, "max_epochs": 30, "patience": 1},
     "random crops": {"max_timesteps": 6, "crop": "random", "scale": None},
     "an ensemble": {"n_models": 3},

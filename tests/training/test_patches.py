@@ -138,7 +138,7 @@ def test_windows_that_change_in_each_epoch_become_patches_too():
     plain = fitted()
     renewed = fitted(augment={"jitter": 1e-30})
     assert renewed.history_["loss"].tolist() == plain.history_["loss"].tolist()
-    assert np.isfinite(fitted(input_dropout=0.2, lengths=LENGTHS).predict_proba(X)).all()
+    assert np.isfinite(fitted(augment="standard", lengths=LENGTHS).predict_proba(X)).all()
 
 
 def test_the_length_of_windows_decides_how_many_samples_are_a_step():

@@ -57,10 +57,9 @@ FIELDS = {
         {"batch_size": 1, "max_epochs": 2},
         {"batch_size": 4},
         {"batch_size": None},
-        {"batch_size": 5, "last_batch": "drop"},
-        {"sampler": "balanced", "last_batch": "merge"},
-        {"sampler": "sqrt", "windows_per_epoch": 9},
-        {"windows_per_epoch": 9},
+        {"batch_size": 5},
+        {"sampler": "balanced"},
+        {"sampler": "sqrt"},
     ],
     "crops": [
         {"max_timesteps": 6, "crop": "random"},

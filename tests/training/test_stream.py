@@ -107,11 +107,9 @@ CASES = {
     "as it is": {},
     "by the autograd engine": {"engine": "autograd"},
     "in double precision": {"dtype": "float64", "engine": "autograd"},
-    "merged batches": {"last_batch": "merge", "batch_size": 13},
-    "dropped batches": {"last_batch": "drop", "batch_size": 13},
+    "a last batch that is not full": {"batch_size": 13},
     "balanced batches": {"sampler": "balanced"},
     "root of the counts": {"sampler": "sqrt"},
-    "most windows an epoch": {"windows_per_epoch": 300},
     "epochs found by steps": {"max_epochs": "auto", "max_steps": 40, "warmup_epochs": 0.1},
     "class weights": {"class_weight": {"ice": 3.0}},
     "cropped at the tail": {"max_timesteps": 7, "crop": "tail"},
@@ -201,25 +199,22 @@ def test_both_engines_take_one_trajectory_through_the_stream(tmp_path, small_buf
             assert ours[name] == pytest.approx(theirs[name], rel=1e-9), name
 
 
-def make_sampler(n_windows, batch_size, last_batch="keep", seed=0, **options):
+def make_sampler(n_windows, batch_size, seed=0, **options):
     rng, y = np.random.default_rng(seed), np.zeros(n_windows, np.int64)
-    return StreamedSampler(y, batch_size, "shuffle", last_batch, rng, **options)
+    return StreamedSampler(y, batch_size, "shuffle", rng, **options)
 
 
 @given(
     n_windows=st.integers(1, 90),
     batch_size=st.integers(1, 12),
-    last_batch=st.sampled_from(["keep", "merge"]),
     block_windows=st.integers(1, 20),
     spare=st.integers(0, 40),
     seed=st.integers(0, 99),
 )
-def test_every_window_comes_once_in_an_epoch(
-    n_windows, batch_size, last_batch, block_windows, spare, seed
-):
+def test_every_window_comes_once_in_an_epoch(n_windows, batch_size, block_windows, spare, seed):
     blocks = {"block_windows": block_windows, "buffer_windows": 2 * batch_size + spare}
     places = np.arange(n_windows) * 3
-    sampler = make_sampler(n_windows, batch_size, last_batch, seed, places=places, **blocks)
+    sampler = make_sampler(n_windows, batch_size, seed, places=places, **blocks)
     for _ in range(2):
         buffers = sampler.buffers()
         assert max(len(rows) for rows, _ in buffers) <= 2 * batch_size + spare
