@@ -167,22 +167,19 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         the same result on one machine; with the native engine (see `engine_`) also with any number
         of threads, but for the last digits of what `features` add, which LAPACK and scikit-learn
         compute.
-    features : "auto", None, "rocket", "summary", "boosting", callable, classifier or list, \
-            default="auto"
+    features : "auto", None, "rocket", "summary", "boosting", callable or list, default="auto"
         What joins the LSTM: a linear layer on random convolutions (``"rocket"``, see
-        `sensorseq.features.RandomConvolutions`), one on steps of summary statistics
-        (``"summary"``, see `sensorseq.features.SummarySteps`), one on what a function
-        ``(windows, lengths) -> array of shape (n, f)`` makes of scaled windows; gradient boosting
-        on summary statistics (``"boosting"``), or a classifier of scikit-learn, which is fitted on
-        `sensorseq.features.SummaryFeatures` of scaled windows (without weights if its `fit` takes
-        no `sample_weight`). Linear layers come from ridge regression, in closed form. All are
-        joined to the LSTM by factors with the lowest log-loss on windows left out, in whole
-        groups. ``"auto"`` tries the three that have a name and keeps those that lower it;
-        `features_` says which and why. The LSTM joins them only where it lowers it by more than
-        the standard error. With `refit`, or nothing held out, windows are left out in three folds,
-        which trains the network two or three more times unless it added too little in the first;
-        otherwise the validation part serves. None is the LSTM alone. Streamed windows have none
-        with ``"auto"``.
+        `sensorseq.features.RandomConvolutions`), one on steps of summary statistics (``"summary"``,
+        see `sensorseq.features.SummarySteps`), one on what a function ``(windows, lengths) -> array
+        of shape (n, f)`` makes of scaled windows; or gradient boosting on summary statistics
+        (``"boosting"``, see `sensorseq.features.SummaryFeatures`). Linear layers come from ridge
+        regression, in closed form. All are joined to the LSTM by factors with the lowest log-loss
+        on windows left out, in whole groups. ``"auto"`` tries the three that have a name and keeps
+        those that lower it; `features_` says which and why. The LSTM joins them only where it
+        lowers it by more than the standard error. With `refit`, or nothing held out, windows are
+        left out in three folds, which trains the network two or three more times unless it added
+        too little in the first; otherwise the validation part serves. None is the LSTM alone.
+        Streamed windows have none with ``"auto"``.
     refit : "auto", "all" or None, default="auto"
         How the model learns from the held-out windows too, when the curve, the report and the
         probabilities are known. ``"auto"``, for up to 20,000 windows and unless `warm_start` is on:
@@ -565,8 +562,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         Raises
         ------
         InputError
-            If part of the model cannot be written in C: a function or classifier of your own as
-            features, scaling per recording, a step with ``phase="zero"``, more than ten sensors.
+            If part of the model cannot be written in C: a function of your own as features,
+            scaling per recording, a step with ``phase="zero"``, more than ten sensors.
         ArgumentError
             If an argument does not fit the model. `n_timesteps`, `hop`, `sample_rate_hz` and
             `smooth` are for one sensor.

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
-from sklearn.base import clone
-from sklearn.utils.validation import has_fit_parameter
 
 from sensorseq.diagnosis.metrics import clustered_error
 from sensorseq.errors import ArgumentError
@@ -25,6 +23,7 @@ from sensorseq.features.blocks import (
 from sensorseq.features.grow_trees import grow_trees, important_statistics
 from sensorseq.features.ridge import MOST_WINDOWS, STRENGTHS, Fold, fit_ridge
 from sensorseq.features.stack import fit_stack
+from sensorseq.features.trees import BoostedTrees
 from sensorseq.prediction.head import BOOSTING, LSTM, NAMES, Candidate, FeatureChoice, FeatureHead
 
 MANY_WINDOWS = 4_000  # above this, fewer random convolutions, because their products cost n^2 F
@@ -45,11 +44,11 @@ def check_features(features: Any) -> None:
     kinds = _as_list(features)
     for kind in kinds:
         is_name = isinstance(kind, str) and kind in NAMES
-        if not (callable(kind) or is_name or is_classifier(kind)):
+        if not (callable(kind) or is_name):
             raise ArgumentError(
                 f"features={features!r} is not known. Use 'auto', None, 'rocket', 'summary',"
-                " 'boosting', a function (windows, lengths) -> array of shape (n, f), a classifier"
-                " of scikit-learn, or a list of these."
+                " 'boosting', a function (windows, lengths) -> array of shape (n, f), or a list of"
+                " these."
             )
     names = [kind for kind in kinds if isinstance(kind, str)]
     if len(set(names)) < len(names):
@@ -66,16 +65,11 @@ def _as_list(features: Any) -> list[Any]:
     return list(features) if isinstance(features, list | tuple) else [features]
 
 
-def is_classifier(kind: Any) -> bool:
-    """Test whether it is a scikit-learn classifier, to be fitted on summary statistics."""
-    return all(hasattr(kind, name) for name in ("fit", "predict_proba", "get_params"))
-
-
 def try_functions(features: Any, data: "HeadData") -> None:
     """Call the user's functions on two windows to find mistakes before training."""
     lengths = None if data.lengths is None else data.lengths[:2]
     for kind in _as_list(features):
-        if callable(kind) and not is_classifier(kind):
+        if callable(kind):
             describe(kind, data.X[:2], lengths)
 
 
@@ -228,9 +222,8 @@ def fit_features(
     scores = []
     strengths = (_STRENGTH_IN_TIME,) if in_time else STRENGTHS
     for number, kind in enumerate(_as_list(features)):
-        if kind == BOOSTING or is_classifier(kind):
-            name = BOOSTING if kind == BOOSTING else f"{type(kind).__name__}_{number}"
-            block, out_of_fold = _fit_probabilities(name, kind, data, folds, rows)
+        if kind == BOOSTING:
+            block, out_of_fold = _fit_trees(data, folds, rows)
         else:
             name = kind if isinstance(kind, str) else f"function_{number}"
             block, out_of_fold = _fit_linear(name, kind, data, folds, rows, seed, loss, strengths)
@@ -294,31 +287,23 @@ def _choose_steps(
     return how.take(of_any), [np.ravel(own[:, None] * n_thresholds + steps) for own in places]
 
 
-def _fit_probabilities(
-    name: str,
-    kind: Any,
-    data: HeadData,
-    folds: Sequence[Fold],
-    rows: NDArray[np.int64],
+def _fit_trees(
+    data: HeadData, folds: Sequence[Fold], rows: NDArray[np.int64]
 ) -> tuple[Block, NDArray[np.float64]]:
-    """Fit a classifier on summary statistics for each fold and on `rows`, like `_fit_linear`."""
+    """Grow trees on summary statistics for each fold and on `rows`, like `_fit_linear`."""
     summary = SummaryFeatures().fit(data.X, data.lengths)
     statistics = summary.transform(data.X, data.lengths)
 
-    def fitted(own: NDArray[np.int64]) -> Any:
+    def grown(own: NDArray[np.int64]) -> BoostedTrees:
         values, class_index, weight = statistics[own], data.class_index[own], data.weight[own]
-        if kind == BOOSTING:
-            columns = important_statistics(values, class_index, weight, BOOSTED_STATISTICS)
-            return grow_trees(values, columns, class_index, weight)
-        model = clone(kind)
-        options = {"sample_weight": weight} if has_fit_parameter(model, "sample_weight") else {}
-        return model.fit(values, class_index, **options)
+        columns = important_statistics(values, class_index, weight, BOOSTED_STATISTICS)
+        return grow_trees(values, columns, class_index, weight)
 
     out_of_fold = np.full((len(data.X), data.n_classes), np.nan)
     for fit_rows, test_rows in folds:
         own = statistics[test_rows]
-        out_of_fold[test_rows] = log_probabilities(fitted(fit_rows), own, data.n_classes)
-    return ProbabilityBlock(name, summary, fitted(rows), data.n_classes), out_of_fold
+        out_of_fold[test_rows] = log_probabilities(grown(fit_rows), own, data.n_classes)
+    return ProbabilityBlock(BOOSTING, summary, grown(rows), data.n_classes), out_of_fold
 
 
 def _draw(data: HeadData, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -210,7 +210,7 @@ class FittedLSTM(WindowReader):
         ------
         InputError
             If the model has something that the graph cannot compute: scaling per recording or
-            group, ``scale="quantile"``, a function or classifier of your own as `features`, or
+            group, ``scale="quantile"``, a function of your own as `features`, or
             more than ten sensors.
         EnvironmentProblemError
             If the library onnx is missing.

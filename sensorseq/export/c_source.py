@@ -22,12 +22,11 @@ from sensorseq.export.c_tables import Tables, comment, rounded, struct_bytes, te
 from sensorseq.export.c_trees import add_trees, with_rounded_leaves
 from sensorseq.export.model import FittedClassifier
 from sensorseq.export.windows import MOST_STEPS
-from sensorseq.features import RandomConvolutions, SummarySteps
-from sensorseq.features.blocks import Block, Classifier, Described, LinearBlock
+from sensorseq.features.blocks import LinearBlock
 from sensorseq.features.summary import FEATURES
 from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
-from sensorseq.features.trees import BoostedTrees
 from sensorseq.io.atomic import make_folder, write_together
+from sensorseq.prediction.head import NAMES
 from sensorseq.prediction.patches import SMALLEST_VARIANCE, count_steps
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
@@ -230,10 +229,10 @@ def templates() -> Environment:
 def _refuse(estimator: FittedClassifier) -> None:
     """Raise an InputError that names the first feature C cannot express."""
     for block in [] if estimator._head is None else estimator._head.blocks:
-        if not isinstance(_described_by(block), RandomConvolutions | SummarySteps | BoostedTrees):
+        if block.name not in NAMES:
             raise InputError(
-                f"features={block.name!r} is a function or classifier of your own, which cannot be"
-                " exported to C; train without it."
+                f"features={block.name!r} is a function of your own, which cannot be exported to C;"
+                " train without it."
             )
     if (estimator.preparation_ or {}).get("scaled") is not None:
         raise InputError(
@@ -247,14 +246,6 @@ def _refuse(estimator: FittedClassifier) -> None:
         )
 
 
-def _described_by(block: Block) -> Described | BoostedTrees | Classifier:
-    """Return the model behind a block of the feature head."""
-    return block.describe if isinstance(block, LinearBlock) else block.classifier
-
-
-_KINDS = {RandomConvolutions: "rocket", SummarySteps: "summary", BoostedTrees: "boosting"}
-
-
 class _Source:
     """Collects the values of the templates, part by part."""
 
@@ -263,7 +254,7 @@ class _Source:
         self.tables = tables
         self.modules = estimator._used_modules
         self.blocks: dict[str, Any] = {
-            _KINDS[type(_described_by(block))]: block
+            block.name: block
             for block in ([] if estimator._head is None else estimator._head.blocks)
         }
         self.resampler: Resampler | None = None
@@ -404,7 +395,7 @@ class _Source:
             self.tables.add("statistic_column", used, "i4")
         for name, block in self.blocks.items():
             if name == "boosting":
-                add_trees(self.tables, block.classifier, used)
+                add_trees(self.tables, block.trees, used)
                 continue
             if name == "rocket":
                 for own, values in block.describe.state()["arrays"].items():
@@ -423,7 +414,7 @@ class _Source:
         if "summary" in self.blocks:
             columns.append(self.blocks["summary"].describe.columns)
         if "boosting" in self.blocks:
-            columns.append(self.blocks["boosting"].classifier.columns)
+            columns.append(self.blocks["boosting"].trees.columns)
         return np.unique(np.concatenate(columns))
 
     @property
@@ -489,7 +480,7 @@ class _Source:
         if "summary" in self.blocks:
             total += k * self.blocks["summary"].weight.shape[0]
         if "boosting" in self.blocks:
-            feature = self.blocks["boosting"].classifier.state()["arrays"]["feature"]
+            feature = self.blocks["boosting"].trees.state()["arrays"]["feature"]
             total += int((feature >= 0).sum())  # upper limit; a comparison counts as one
         rate = timing.model_rate_hz or 1.0
         own = sum(step.multiply_adds * step.rate_hz / rate for step in steps)
@@ -521,8 +512,8 @@ def with_rounded_weights(estimator: FittedClassifier) -> FittedClassifier:
         for block in copied._head.blocks:
             if isinstance(block, LinearBlock):
                 block.weight = rounded(block.weight, exponents=True)
-            elif isinstance(block.classifier, BoostedTrees):
-                block.classifier = with_rounded_leaves(block.classifier)
+            else:
+                block.trees = with_rounded_leaves(block.trees)
     return copied
 
 

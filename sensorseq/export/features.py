@@ -29,9 +29,7 @@ def block_logits(g: Graph, block: Block, windows: GraphWindows, known: dict[str,
     `known` caches the statistics, which several blocks read.
     """
     if isinstance(block, ProbabilityBlock):
-        if not isinstance(block.classifier, BoostedTrees):
-            raise _not_exported(type(block.classifier).__name__)
-        logs = _tree_logs(g, block.classifier, statistics_of(g, windows, known))
+        logs = _tree_logs(g, block.trees, statistics_of(g, windows, known))
         return g("Mul", logs, np.float64(block.factor))
     how = block.describe
     if isinstance(how, RandomConvolutions):
@@ -39,15 +37,12 @@ def block_logits(g: Graph, block: Block, windows: GraphWindows, known: dict[str,
     elif isinstance(how, SummarySteps):
         features = g.cast(_steps(g, how, statistics_of(g, windows, known)), np.float64)
     else:
-        raise _not_exported("a function given as features")
+        raise InputError(
+            "a function given as features cannot be exported, only features='rocket', 'summary' and"
+            " 'boosting'."
+        )
     weight = g.cast(g.constant(block.weight), np.float64)
     return g("Add", g("MatMul", features, weight), block.bias)
-
-
-def _not_exported(what: str) -> InputError:
-    return InputError(
-        f"{what} cannot be exported, only features='rocket', 'summary' and 'boosting'."
-    )
 
 
 def convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, Union
+from typing import Any, Union
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,21 +16,6 @@ from sensorseq.io.model_file import arrays_below
 
 Described = Union[RandomConvolutions, SummarySteps, Callable[..., ArrayLike]]
 """What describes windows; the function is the user's."""
-
-
-class Classifier(Protocol):
-    """A scikit-learn classifier."""
-
-    classes_: NDArray[Any]
-
-    def fit(self, X: Any, y: Any) -> "Classifier":
-        """Fit on rows and their classes."""
-
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the probabilities of the classes."""
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the arguments."""
 
 
 @dataclass
@@ -68,7 +53,10 @@ class LinearBlock:
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return settings and arrays for a model file."""
         if not isinstance(self.describe, (RandomConvolutions, SummarySteps)):
-            raise _not_storable("a function given as features")
+            raise InputError(
+                "a model file cannot hold a function given as features, only the network, ridge and"
+                " boosting. Use pickle or skops instead."
+            )
         state = self.describe.state()
         arrays = {f"state.{name}": array for name, array in state["arrays"].items()}
         return state["settings"], arrays | {"weight": self.weight, "bias": self.bias}
@@ -101,18 +89,18 @@ class LinearBlock:
 
 @dataclass
 class ProbabilityBlock:
-    """A classifier on summary statistics, whose log-probabilities are added to the logits."""
+    """Boosted trees on summary statistics, whose log-probabilities are added to the logits."""
 
     name: str
     summary: SummaryFeatures
-    classifier: BoostedTrees | Classifier  # a `Classifier` is the user's
+    trees: BoostedTrees
     n_classes: int
     factor: float = 1.0
 
     def logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """Return this block's contribution to the logits of scaled windows."""
         statistics = self.summary.transform(X, lengths)
-        return self.factor * log_probabilities(self.classifier, statistics, self.n_classes)
+        return self.factor * log_probabilities(self.trees, statistics, self.n_classes)
 
     def multiply(self, factor: float) -> None:
         """Multiply the block's logits by a factor."""
@@ -120,9 +108,7 @@ class ProbabilityBlock:
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return settings and arrays for a model file."""
-        if not isinstance(self.classifier, BoostedTrees):
-            raise _not_storable(type(self.classifier).__name__)
-        state = self.classifier.state()
+        state = self.trees.state()
         settings = {
             "trees": state["settings"],
             "summary": self.summary.state()["settings"],
@@ -153,24 +139,12 @@ class ProbabilityBlock:
 Block = Union[LinearBlock, ProbabilityBlock]
 
 
-def _not_storable(what: str) -> InputError:
-    return InputError(
-        f"a model file cannot hold {what}, only the network, ridge and boosting. Use pickle or"
-        " skops instead."
-    )
-
-
 def log_probabilities(
-    classifier: BoostedTrees | Classifier, statistics: NDArray[np.float64], n_classes: int
+    trees: BoostedTrees, statistics: NDArray[np.float64], n_classes: int
 ) -> NDArray[np.float64]:
     """Return bounded log-probabilities (n, K) of classes 0 to K - 1, some possibly unknown."""
-    if isinstance(classifier, BoostedTrees):
-        logs = classifier.log_probabilities(statistics)
-    else:
-        with np.errstate(divide="ignore"):
-            logs = np.log(classifier.predict_proba(statistics))
     known = np.full((len(statistics), n_classes), SMALLEST_LOG)
-    known[:, classifier.classes_] = np.maximum(logs, SMALLEST_LOG)
+    known[:, trees.classes_] = np.maximum(trees.log_probabilities(statistics), SMALLEST_LOG)
     return known
 
 

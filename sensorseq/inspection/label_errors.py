@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,6 @@ from sklearn.base import clone, is_classifier
 
 from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError, InputError, SplitError, printable
-from sensorseq.features.blocks import Classifier
 from sensorseq.features.ridge import MOST_WINDOWS
 from sensorseq.features.stack import fit_stack
 from sensorseq.inspection.checked_windows import CheckedWindows, read_checked_windows
@@ -31,6 +30,21 @@ _SURE = 0.7
 _PRIOR = 1.0
 _MOST_SEEDS = 1000
 OTHER_FOLDS = 5  # folds for a classifier whose own fit has none
+
+
+class Classifier(Protocol):
+    """A scikit-learn classifier."""
+
+    classes_: NDArray[Any]
+
+    def fit(self, X: Any, y: Any) -> "Classifier":
+        """Fit on rows and their classes."""
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the probabilities of the classes."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the arguments."""
 
 
 @dataclass(frozen=True)

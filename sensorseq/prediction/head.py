@@ -151,5 +151,5 @@ class FeatureHead:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it contains no function or estimator from the user."""
+        """Whether it contains no function from the user."""
         return all(block.name in NAMES for block in self.blocks)

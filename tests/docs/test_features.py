@@ -20,6 +20,7 @@ def test_the_examples_run(capsys):
         "X": rng.normal(size=(40, 10, 1)) + y[:, None, None],
         "y": y,
         "recording": np.arange(40) // 4,
+        "X_new": rng.normal(size=(6, 10, 1)),
     }
     first, second = code_in(PAGE)
     exec(first, given)
@@ -28,7 +29,8 @@ def test_the_examples_run(capsys):
     for line in code_in(PAGE, "text")[0].splitlines()[1:]:
         assert line.split()[0] in said
     exec(second, given)
-    assert "boosting" in capsys.readouterr().out
+    np.testing.assert_allclose(given["probabilities"].sum(axis=1), 1)
+    assert not np.allclose(given["probabilities"], given["clf"].predict_proba(given["X_new"]))
 
 
 def test_the_numbers_of_the_page_are_those_of_the_code():

@@ -9,8 +9,6 @@ import torch
 from fits import InterruptAfter, head_of, outputs_of, reloaded, weights, without_time
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from threads import torch_threads
 
 from sensorseq import SensorLSTMClassifier, WindowSet
@@ -140,8 +138,8 @@ def test_boosting_on_the_most_important_of_many_statistics(tmp_path, chosen_stat
     set_limits(BOOSTED_STATISTICS=3)
     clf = small(features="boosting", refit=None).fit(X, Y, groups=GROUPS)
     (block,) = head_of(clf).blocks
-    assert 1 <= len(block.classifier.columns) <= 3
-    assert block.classifier.n_statistics == 2 * len(FEATURES)
+    assert 1 <= len(block.trees.columns) <= 3
+    assert block.trees.n_statistics == 2 * len(FEATURES)
     # without the windows left out
     assert [n for n, _ in chosen_statistics] == [48 - clf.features_.n_windows] * 2
     assert clf.score(X, Y) > 0.8
@@ -160,18 +158,6 @@ def test_trees_learn_from_windows_and_decide_at_no_value_of_them():
     scaled = clf.scaler_.transform(windows)
     once, other = scaled.astype(np.float32), np.nextafter(scaled, 9, dtype=np.float32)
     np.testing.assert_array_equal(block.logits(other, None), block.logits(once, None))
-
-
-@pytest.mark.trains
-def test_classifiers_of_scikit_learn_join(tmp_path):
-    members = [LogisticRegression(), make_pipeline(StandardScaler(), LogisticRegression())]
-    clf = small(features=["summary", *members], refit=None, class_weight="balanced")
-    clf.fit(X, Y, groups=GROUPS)
-    names = [tried.name for tried in clf.features_.candidates]
-    assert names == ["lstm", "summary", "LogisticRegression_1", "Pipeline_2", "together"]
-    assert not hasattr(members[0], "coef_")  # clones are fitted
-    again = pickle.loads(pickle.dumps(clf))
-    np.testing.assert_array_equal(again.decision_function(NEW), clf.decision_function(NEW))
 
 
 @pytest.mark.trains
@@ -625,7 +611,7 @@ def test_a_function_sees_scaled_windows_and_their_lengths():
     assert not windows[0, 12:].any()  # padding
 
 
-@pytest.mark.parametrize("features", [averages, [averages], ["summary", LogisticRegression()]])
+@pytest.mark.parametrize("features", [averages, ["summary", averages]])
 def test_what_only_code_restores_goes_into_a_pickle_and_not_into_a_file(features, tmp_path):
     clf = small(features=features, refit=None).fit(X, Y, groups=GROUPS)
     again = pickle.loads(pickle.dumps(clf))
@@ -644,6 +630,7 @@ def test_what_only_code_restores_goes_into_a_pickle_and_not_into_a_file(features
     [
         ("minirocket", "features='minirocket' is not known. Use 'auto'"),
         (["auto"], "is not known"),
+        (["summary", LogisticRegression()], "is not known"),
         (3, "is not known"),
         ([], "features is an empty list; use features=None"),
         (["rocket", "rocket"], "names a kind twice"),

@@ -21,14 +21,12 @@ from fits import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.naive_bayes import GaussianNB
 
 from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.c_source import with_rounded_weights
 from sensorseq.export.c_tables import rounded
-from sensorseq.features import SummaryFeatures
-from sensorseq.features.blocks import LinearBlock, ProbabilityBlock
+from sensorseq.features.blocks import LinearBlock
 from sensorseq.features.trees import BoostedTrees
 from sensorseq.preprocessing.steps import (
     BandPass,
@@ -141,7 +139,7 @@ def fitted_with_features(**arguments):
         blocks += head_of(fitted(features=features)).blocks
     assert [block.name for block in blocks] == ["rocket", "summary", "boosting"]
     assert all(np.abs(block.weight).sum() > 0 for block in blocks[:2])
-    assert len(blocks[2].classifier.columns) > 3
+    assert len(blocks[2].trees.columns) > 3
     replace_head(classifier, 0.5, blocks)
     return classifier
 
@@ -175,17 +173,17 @@ def test_boosted_trees_in_c_are_those_of_python(tmp_path, n_classes, weights):
     head_of(classifier).blocks.clear()
     bare = classifier.to_c(tmp_path, n_timesteps=N_STEPS, weights=weights)
     constants = [each.flash_bytes - each.code_bytes for each in (export, bare)]
-    feature = block.classifier.state()["arrays"]["feature"]
+    feature = block.trees.state()["arrays"]["feature"]
     n_leaves, n_inner = (feature < 0).sum(), (feature >= 0).sum()
     node_bytes = 4 * n_inner + n_leaves * (1 if weights == "int8" else 4)
     n_tests = constants[0] - constants[1] - node_bytes
-    assert 0 < n_tests < 2200 + 8 * 31 * len(block.classifier.columns)
+    assert 0 < n_tests < 2200 + 8 * 31 * len(block.trees.columns)
 
 
 def test_trees_without_a_split_and_a_threshold_that_needs_double(tmp_path):
     classifier = fitted(features="boosting")
     block = head_of(classifier).blocks[0]
-    trees = block.classifier.state()["arrays"]
+    trees = block.trees.state()["arrays"]
     n = np.arange(3)
     for step in (0.0, 1e-12):  # exact in float32, and not
         arrays = {name: values[:0] for name, values in trees.items()} | {
@@ -197,8 +195,8 @@ def test_trees_without_a_split_and_a_threshold_that_needs_double(tmp_path):
             "root": np.array([[0, 1, 4]], np.int32),
             "baseline": 0.1 * n,
         }
-        state = {"settings": block.classifier.state()["settings"], "arrays": arrays}
-        block.classifier = BoostedTrees.from_state(state)
+        state = {"settings": block.trees.state()["settings"], "arrays": arrays}
+        block.trees = BoostedTrees.from_state(state)
         export = classifier.to_c(tmp_path / str(step), n_timesteps=N_STEPS, hop=5)
         check_same(classifier, CModel(export, N_CHANNELS, N_CLASSES), 5)
         kind = "double" if step else "float"
@@ -618,16 +616,11 @@ def test_a_step_that_c_cannot_do_is_refused_by_name(tmp_path, steps, message):
 
 
 def test_what_c_cannot_do_is_refused_by_name(tmp_path):
-    X, y = make_windows()
-    summary = SummaryFeatures().fit(X)
-    bayes = GaussianNB().fit(summary.transform(X), y)
-    other = ProbabilityBlock("GaussianNB_0", summary, bayes, N_CLASSES)
     own = LinearBlock("first_step", lambda X, lengths: X[:, 0], np.ones((3, 3)), np.ones(3))
-    for block in (other, own):
-        network = fitted()
-        replace_head(network, 1.0, [block])
-        with pytest.raises(InputError, match=f"features='{block.name}' is .* of your own"):
-            network.to_c(tmp_path, n_timesteps=N_STEPS)
+    network = fitted()
+    replace_head(network, 1.0, [own])
+    with pytest.raises(InputError, match="features='first_step' is a function of your own"):
+        network.to_c(tmp_path, n_timesteps=N_STEPS)
     how = {"scale_per": "recording", "split_by": "recording", "sample_rate_hz": 100.0}
     windows = PreparePipeline(window_s=0.9, **how).prepare([record(i) for i in range(10)])
     scaled = plain_classifier(max_epochs=1, hidden_size=2).fit(windows)
