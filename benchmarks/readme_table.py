@@ -25,7 +25,7 @@ MARKED = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
 def cpu_table(results: dict) -> str:
-    """Say the geometric mean and the lowest ratio of each kind, then every shape."""
+    """Say the geometric mean and the lowest ratio of each kind; the file has every shape."""
     rows = results["rows"]
     threads = sorted({row["threads"] for row in rows})
     kinds = list(dict.fromkeys(row["what"] for row in rows))
@@ -37,34 +37,14 @@ def cpu_table(results: dict) -> str:
             ratios = [row["ratio"] for row in rows if (row["what"], row["threads"]) == (kind, n)]
             cells += [f"{statistics.geometric_mean(ratios):.2f}x", f"{min(ratios):.2f}x"]
         lines.append(f"| {kind} | {len(ratios)} | {' | '.join(cells)} |")
-    by_shape = [kind for kind in kinds if kind.startswith(("inference", "training"))]
-    lines += [
-        "",
-        f"| N x T x C x H | {' | '.join(by_shape)} |",
-        "|---" * (1 + len(by_shape)) + "|",
-    ]
-    for shape in dict.fromkeys(tuple(row["shape"]) for row in rows if row["what"] in by_shape):
-        found = {(r["what"], r["threads"]): r for r in rows if tuple(r["shape"]) == shape}
-        cells = [_cell([found[kind, n] for n in threads]) for kind in by_shape]
-        lines.append(f"| {' x '.join(map(str, shape))} | {' | '.join(cells)} |")
-    peak = any("ours_of_peak" in row for row in rows)
     return "\n".join(
         (
             *lines,
             "",
-            f"Geometric means over shapes; above 1x sensorseq is faster. Each shape on"
-            f" {' / '.join(map(_on, threads))}"
-            + (f", and the share of the multiply-add peak on {_on(threads[0])}" if peak else "")
-            + f". {_environment(results)}",
+            "Geometric means over shapes; above 1x sensorseq is faster."
+            f" `benchmarks/results/cpu.json` has each shape. {_environment(results)}",
         )
     )
-
-
-def _cell(rows: list[dict]) -> str:
-    """Say the ratio on each number of threads, and the share of the peak on the first."""
-    ratios = " / ".join(f"{row['ratio']:.2f}x" for row in rows)
-    share = rows[0].get("ours_of_peak")
-    return ratios if share is None else f"{ratios}, {100 * share:.0f} %"
 
 
 def fit_table(results: dict) -> str:
@@ -171,19 +151,21 @@ def accuracy_table(results: dict) -> str:
     scores = [row for row in results["rows"] if row["what"] == "scores"]
     found = {(row["task"], row["method"]): row for row in scores}
     heads = f"| set | {' | '.join(METHODS.values())} |"
-    lines = [heads, "|---" * (1 + len(METHODS)) + "|"]
-    costs = list(lines)
+    lines, costs = [heads, "|---" * (1 + len(METHODS)) + "|"], list[str]()
     for task in dict.fromkeys(row["task"] for row in scores):
         own = [found.get((task, method)) for method in METHODS]
         whole = [row[row["score"]] for row in own if row is not None and _is_whole(row)]
         best = max(whole, default=1.0)
         lines.append(f"| {task} |{''.join(_score(row, best) for row in own)}")
-        costs.append(f"| {task} |{''.join(f' {_fit_s(row)} |' for row in own)}")
+        if all(own):
+            seconds = "".join(f" {row['fit_s']:.1f} |" for row in own if row)
+            costs.append(f"| seconds of a fit, {task} |{seconds}")
     ranks = [row for row in results["rows"] if row["what"] == "rank"]
     for kind in dict.fromkeys(row["kind"] for row in ranks):
         mean = {row["method"]: row["mean_rank"] for row in ranks if row["kind"] == kind}
         cells = [f" {mean[method]:.1f} |" if method in mean else " |" for method in METHODS]
         lines.append(f"| mean rank, {kind} |{''.join(cells)}")
+    lines += costs
     pairs = [row for row in results["rows"] if row["what"] == "difference"]
     against = [
         "| set | best peer | defaults minus it, points | 95 % interval |",
@@ -199,7 +181,7 @@ def accuracy_table(results: dict) -> str:
         f" at the same time, so they show orders of magnitude. {_environment(results)}"
     )
     parts = (lines, ["The defaults against the best of the others, in pairs:"], against)
-    parts += (["Seconds of a fit:"], costs, [note])
+    parts += ([note],)
     return "\n\n".join("\n".join(part) for part in parts)
 
 
@@ -217,10 +199,6 @@ def _score(row: dict | None, best: float) -> str:
     if not _is_whole(row):
         return f" {text} ({row['n_fits']} of {row['n_expected']} fits) |"
     return f" **{text}** |" if value >= best - 1e-9 else f" {text} |"
-
-
-def _fit_s(row: dict | None) -> str:
-    return "" if row is None else f"{row['fit_s']:.1f}"
 
 
 def headlines(cpu: dict, fit: dict, verdict: dict, repair: dict) -> str:
@@ -386,28 +364,29 @@ def level_table(results: dict) -> str:
 
 
 def remedies_table(results: dict) -> str:
-    """Say what each remedy changes in pairs of runs, and whether that is clear."""
-    lines = ["| on | from | to | measured | without | with | difference | mean | seeds |"]
-    lines.append("|---" * 9 + "|")
-    before: list[str] = []
+    """Say what the first setting of each remedy changes in pairs of runs, and what is not clear."""
+    lines = ["| on | from | to | measured | without | with | difference | seeds |"]
+    lines.append("|---" * 8 + "|")
+    shown = set[str]()
     for row in results["rows"]:
+        gain = row["mean"] if row["expected"] == "higher" else -row["mean"]
+        is_clear = gain > 2 * row["standard_error"]
+        if is_clear and row["remedy"] in shown:
+            continue
+        shown.add(row["remedy"])
         on = f"[{row['remedy']}]({row['remedy']}.md): {row['problem']}"
         head = [on + (f", `{row['common']}`" if row["common"] else "")]
         head += [f"`{settings}`" if settings else "" for settings in (row["without"], row["with"])]
-        shown = ["" if head[: i + 1] == before[: i + 1] else cell for i, cell in enumerate(head)]
         numbers = ("median_without", "median_with", "difference", "difference_p10")
-        numbers += ("difference_p90", "mean", "standard_error")
-        without, remedied, middle, low, high, mean, error = (_figures(row[n]) for n in numbers)
-        gain = row["mean"] if row["expected"] == "higher" else -row["mean"]
-        clear = gain > 2 * row["standard_error"]
+        without, remedied, *change = (_figures(row[n]) for n in (*numbers, "difference_p90"))
         lines.append(
-            f"| {' | '.join(shown)} | {row['measure']} | {without} | {remedied}"
-            f" | {middle} [{low}, {high}] | {mean} ± {error}"
+            f"| {' | '.join(head)} | {row['measure']} | {without} | {remedied}"
+            f" | {change[0]} [{change[1]}, {change[2]}]"
             f" | {row['as_expected']}/{row['seeds']} {row['expected']}"
-            f"{'' if clear else ', **not clear**'} |"
+            f"{'' if is_clear else ', **not clear**'} |"
         )
-        before = head
-    return "\n".join((*lines, "", _environment(results)))
+    of = f"{len(results['rows'])} comparisons are in `benchmarks/results/remedies.json`."
+    return "\n".join((*lines, "", f"All {of} {_environment(results)}"))
 
 
 def _figures(value: float) -> str:

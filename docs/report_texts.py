@@ -10,9 +10,9 @@ from sensorseq import FluctuationReport
 
 HERE = Path(__file__).parent
 RUNS, PAGE = HERE / "fluctuation_reports.jsonl", HERE / "fluctuation_reports.md"
-HEAD = """# Fifteen reports
+HEAD = """# Seven reports
 
-What `print(clf.fluctuation_)` says of fifteen runs of the benchmark
+`print(clf.fluctuation_)` for seven runs of the benchmark
 ([Causes](benchmarks.md#causes)), whose truth is known: their settings and their data were
 reset one by one. `docs/report_texts.py` writes this page, and a test compares.
 How a report decides: [Is my training curve abnormal?](fluctuation.md)

@@ -146,18 +146,16 @@ def test_its_code_runs_and_does_what_the_demonstration_does(in_tmp_path, capsys)
     assert SensorLSTMClassifier.load("surfaces.safetensors").classes_.size == 6
 
 
-def test_a_benchmark_table_says_means_lowest_and_every_shape(tables):
+def test_a_benchmark_table_has_means_and_the_lowest(tables):
     rows = [
-        {"what": what, "threads": threads, "shape": [1, 2, 3, size], "ratio": ratio, **share}
-        for what, share in (("inference", {"ours_of_peak": 0.5}), ("one step", {}))
+        {"what": what, "threads": threads, "shape": [1, 2, 3, size], "ratio": ratio}
+        for what in ("inference", "one step")
         for threads, ratio in ((1, 2.0), (2, 8.0))
         for size, ratio in ((4, ratio), (5, 4 * ratio))
     ]
     text = tables.cpu_table({"environment": ENVIRONMENT, "rows": rows})
     assert "| inference | 2 | 4.00x | 2.00x | 16.00x | 8.00x |" in text
     assert "| one step | 2 | 4.00x | 2.00x | 16.00x | 8.00x |" in text
-    assert "| 1 x 2 x 3 x 4 | 2.00x / 8.00x, 50 % |" in text
-    assert "| 1 x 2 x 3 x 5 | 8.00x / 32.00x, 50 % |" in text
     assert "P, 2 cores, avx9, torch 2.99." in text
 
 
