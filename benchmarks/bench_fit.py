@@ -30,7 +30,6 @@ import torch
 from common.results_file import write_results
 from common.rows import tell
 from common.waiting import refuse_sleeping_threads
-from estimator import search
 from torch import nn
 
 from sensorseq import SensorLSTMClassifier
@@ -38,7 +37,7 @@ from sensorseq.bench.timing import alternate, environment, repeated, summarize
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
 
-SHAPE, N_CLASSES = search.SHAPE, search.N_CLASSES
+SHAPE, N_CLASSES = (98, 100, 1), 6
 EPOCHS = {32: 5, 4: 2, 2: 1, 98: 4}  # by batch size; 98 is the full batch
 HIDDEN_SIZES = (32, 64, 223)
 LEARNING_RATE = 1e-3
@@ -48,8 +47,14 @@ MODEL_CASES = [(2, 32), (8, 32), (32, 32), (98, 32), (2, 64), (8, 64), (8, 128)]
 
 
 def make_windows():
-    """Return the windows of searches, of unit variance."""
-    X, y = search.make_windows()
+    """Return level and ripple of a current by class, and noise, of unit variance."""
+    rng = np.random.default_rng(0)
+    n_windows, n_timesteps, _ = SHAPE
+    y = np.arange(n_windows) % N_CLASSES
+    phase = rng.uniform(0, 2 * np.pi, (n_windows, 1))
+    ripple = np.sin(0.2 * (1 + y[:, None]) * np.arange(n_timesteps) + phase)
+    X = y[:, None] + 0.2 * ripple + 0.2 * rng.standard_normal((n_windows, n_timesteps))
+    X = X[:, :, None]
     return ((X - X.mean()) / X.std()).astype(np.float32), y.astype(np.int64)
 
 

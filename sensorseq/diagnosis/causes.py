@@ -354,7 +354,9 @@ TABLE = (
         "Cut windows of two to four periods of the slowest motion that matters.",
     ),
     Entry(
-        "distribution_shift", "data", "More recordings, or scaling with statistics per recording."
+        "distribution_shift",
+        "data",
+        "More recordings, or preparing them with normalize='recording'.",
     ),
     Entry(
         "small_validation_set",

@@ -123,9 +123,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         Scaling of each channel, fitted only on the training part: ``"standard"``, ``"robust"``,
         ``"min_max"``, ``"max_abs"`` or ``"quantile"``; see
         `sensorseq.preprocessing.scale.fit_scaler`. ``"physical"`` divides by the rated values given
-        when a WindowSet or a file was prepared. If the windows were prepared for the same kind with
-        statistics per recording or group, these are used. Prediction then also needs a WindowSet or
-        a file with whole recordings.
+        when a WindowSet or a file was prepared.
     calibrate : bool, default=False
         Divide the logits by `temperature_`, fitted on the validation windows after training, so
         that about 80 % of the windows with probability 0.8 are classified correctly. `predict` is
@@ -231,7 +229,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         Whether the model learned from the held-out windows too, see `refit`.
     patch_ : Patch or None
         How samples become the inputs of the networks, see `patch`; None if each is a step.
-    scaler_ : Scaler, KeyedScaler or None
+    scaler_ : Scaler or None
         The scaler, fitted on the training part.
     module_, modules_ : LSTMLinear and list of LSTMLinear
         The network, in evaluation mode, of several the first one; and those of all members of an
@@ -563,7 +561,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         ------
         InputError
             If part of the model cannot be written in C: a function of your own as features,
-            scaling per recording, a step with ``phase="zero"``, more than ten sensors.
+            ``normalize="recording"``, a step with ``phase="zero"``, more than ten sensors.
         ArgumentError
             If an argument does not fit the model. `n_timesteps`, `hop`, `sample_rate_hz` and
             `smooth` are for one sensor.

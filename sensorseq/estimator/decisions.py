@@ -182,7 +182,7 @@ class DecidingLSTM(ClassPredictor, SensorLSTM):
         if "fusion" not in description:
             return super()._restored(arrays, description, path, device)
         take = partial(take_field, description, path=path)
-        model = cls._of_parameters(take("parameters", dict))
+        model = cls(**take("parameters", dict))
         check_parameters(model.get_params(deep=False))
         model._restore_sensors(
             arrays, take, lambda own, described: cls._restored(own, described, path, device)

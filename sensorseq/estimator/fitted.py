@@ -209,8 +209,8 @@ class FittedLSTM(WindowReader):
         Raises
         ------
         InputError
-            If the model has something that the graph cannot compute: scaling per recording or
-            group, ``scale="quantile"``, a function of your own as `features`, or
+            If the model has something that the graph cannot compute: ``normalize="recording"``,
+            ``scale="quantile"``, a function of your own as `features`, or
             more than ten sensors.
         EnvironmentProblemError
             If the library onnx is missing.
@@ -378,7 +378,7 @@ class FittedLSTM(WindowReader):
         others = take("other_histories", list)
         take("versions", dict)  # used in messages only
         check_array_names(arrays, 1 + len(others), path)
-        estimator = cls._of_parameters(take("parameters", dict))
+        estimator = cls(**take("parameters", dict))
         check_parameters(estimator.get_params(deep=False))
         if device is not None:
             estimator.device = device
@@ -406,12 +406,6 @@ class FittedLSTM(WindowReader):
         if estimator._head is not None:
             estimator.features_ = estimator._head.choice
         return estimator
-
-    @classmethod
-    def _of_parameters(cls, stored: Mapping[str, Any]) -> Self:
-        """Return an unfitted estimator with a file's arguments, except those no longer known."""
-        names = cls._get_param_names()
-        return cls(**{name: value for name, value in stored.items() if name in names})
 
     def _restore_networks(
         self,

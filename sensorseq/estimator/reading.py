@@ -8,11 +8,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sensorseq.errors import ArgumentError, InputError
+from sensorseq.errors import InputError
 from sensorseq.prediction.inputs import Sequences
 from sensorseq.prediction.outside import TrainedRanges
 from sensorseq.prediction.predictor import WindowPredictor
-from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import PHYSICAL
 from sensorseq.training.data import FitData, WindowFormat, open_windows
 from sensorseq.training.preparation import warn_of_another_scale
@@ -86,11 +85,6 @@ class WindowReader(WindowPredictor, BaseEstimator):  # type: ignore[misc]  # skl
         else:
             warn_of_another_scale(data.source, self.scale)
             self.scaler_ = self._format.fit_scaler(data.train.sequences, data.source, self.scale)
-        if isinstance(self.scaler_, KeyedScaler) and self.missing != "error":
-            raise ArgumentError(
-                f"missing={self.missing!r} needs one scaling for all windows, not one per"
-                f" {self.scaler_.per}; prepare with scale_per='all'."
-            )
 
     def _learn_ranges(self, data: FitData, *, continues: bool) -> None:
         """Learn the value ranges of all windows of a fit, or widen the previous ones."""

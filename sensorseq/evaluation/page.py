@@ -25,7 +25,6 @@ from sensorseq.evaluation.metrics import METRICS, Evaluation, compare
 from sensorseq.evaluation.text import NAMES, format_interval, format_p_value, percent
 from sensorseq.html.render import render
 from sensorseq.html.svg import Panel, sparkline
-from sensorseq.preprocessing.scale.keyed import transform_by
 from sensorseq.sequence.page import MOST_SPANS, draw, named_colors
 from sensorseq.sequence.timeline import spans_by_recording
 from sensorseq.windows import WindowSet
@@ -291,7 +290,7 @@ def _examples(model: SensorLSTMClassifier, part: PagePart) -> dict[str, Any]:
     names = list(windows.channels)[:_MAX_CHANNELS]
     scaled: NDArray[Any] = windows.X
     if model.scaler_ is not None:
-        scaled = transform_by(model.scaler_, scaled, windows.lengths, windows)
+        scaled = model.scaler_.transform(scaled, windows.lengths)
     X = np.asarray(scaled[:, :, : len(names)], np.float64)
     labels = np.asarray(windows.y)
     predicted = model.classes_[part.probability.argmax(axis=1)]

@@ -28,13 +28,11 @@ from sensorseq.options import CSV_FORM, ReadOptions
 from sensorseq.prediction.decisions import ClassPredictor
 from sensorseq.prediction.fusion import check_sensor
 from sensorseq.prediction.outside import OutsideWindows
-from sensorseq.prediction.preparation import name_anew
 from sensorseq.prediction.probabilities import recording_prediction
 from sensorseq.prediction.sensor_stream import cut_sensors
 from sensorseq.prediction.stream import prediction_plan
 from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions, takes_options
-from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
 from sensorseq.readers.find import check_form_is_used
 from sensorseq.readers.source import by_sensor
@@ -178,9 +176,6 @@ def predict_recordings(
             recording, windows = _windows_of_sensors(source, plans, reading, model)
         else:
             recording, windows = _windows(source, pipeline, reading)
-            if not seen and isinstance(model.scaler_, KeyedScaler):
-                # not scaled with the statistics of a training recording of the same name
-                windows = name_anew(windows, np.ones(len(windows), bool))
         outside = model.outside(windows) if model._knows_ranges else None
         start_s, (probability, _) = np.asarray(windows.start_s), model._probabilities(windows, None)
         begins_s = float(recording.timestamps_s[0])

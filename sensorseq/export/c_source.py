@@ -28,8 +28,8 @@ from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
 from sensorseq.io.atomic import make_folder, write_together
 from sensorseq.prediction.head import NAMES
 from sensorseq.prediction.patches import SMALLEST_VARIANCE, count_steps
+from sensorseq.prediction.preparation import refuse_normalized
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.steps.chain import make_steps as read_steps
@@ -239,11 +239,7 @@ def _refuse(estimator: FittedClassifier) -> None:
             "the model was trained on windows that were already scaled, so it does not hold the"
             " scaling; train it on the unscaled prepared file."
         )
-    if isinstance(estimator.scaler_, KeyedScaler):
-        raise InputError(
-            f"the model scales each {estimator.scaler_.per} by its own statistics, which needs the"
-            ' whole recording; prepare with --scale-per all (scale_per="all") and train again.'
-        )
+    refuse_normalized(estimator.preparation_, "C source")
 
 
 class _Source:

@@ -11,7 +11,6 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.fusion import Fusion
 from sensorseq.prediction.patches import Patch
 from sensorseq.prediction.probabilities import Abstention
-from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.windows import WindowSet
@@ -39,7 +38,7 @@ class FittedClassifier(Protocol):
     _class_shares: NDArray[np.float64]
     module_: LSTMLinear
     patch_: Patch | None
-    scaler_: Scaler | KeyedScaler | None
+    scaler_: Scaler | None
     max_timesteps: int | None
     crop: str
     refitted_: bool

@@ -9,7 +9,7 @@ from sensorseq.export.graph import Graph
 from sensorseq.export.model import FittedClassifier
 from sensorseq.export.steps import apply_steps, input_channels
 from sensorseq.prediction.patches import SMALLEST_VARIANCE, Patch
-from sensorseq.preprocessing.scale.keyed import KeyedScaler
+from sensorseq.prediction.preparation import refuse_normalized
 from sensorseq.preprocessing.scale.scaler import Scaler
 
 MOST_STEPS = 2**31 - 1  # largest step count that a C int can hold
@@ -59,6 +59,7 @@ def read_windows(
             "steps=True needs to know how the windows were prepared, but the model was trained on"
             " arrays; train it on a prepared file."
         )
+    refuse_normalized(preparation, "a graph of windows")
     made = preparation or {}
     n_given = len(input_channels(made)) if steps else n_channels
     n_timesteps = flat or n_timesteps
@@ -103,14 +104,9 @@ def _cropped(g: Graph, windows: GraphWindows, longest: int, crop: str) -> GraphW
     return replace(windows, x=x, lengths=lengths, n_steps=n_steps)
 
 
-def _scaled(g: Graph, windows: GraphWindows, scaler: Scaler | KeyedScaler | None) -> GraphWindows:
+def _scaled(g: Graph, windows: GraphWindows, scaler: Scaler | None) -> GraphWindows:
     """Scale in float64 and round to float32 once, like `Scaler`; set invalid steps to zero."""
     x = windows.x
-    if isinstance(scaler, KeyedScaler):
-        raise InputError(
-            f"scaling per {scaler.per} cannot be exported: it needs the statistics of a whole"
-            f" {scaler.per}, and the graph sees single windows. Fit with scale_per='all'."
-        )
     if scaler is not None and scaler.kind == "quantile":
         raise InputError(
             "scale='quantile' cannot be exported: ONNX has no inverse of the normal distribution."

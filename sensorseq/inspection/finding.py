@@ -296,16 +296,14 @@ balanced_before_split: the windows were {made} before the split (see their prove
   > Split first; then balance and augment only the training part.
 samples_outside_train: {count} window(s) chosen to train on are not in the training part
   > Balance after the split: sample_indices may contain only training windows.
-scaler_fit_beyond_train: the scaler's statistics {per:?of {count} {per}(s) do not match their
-  training windows}{whose:?are those of {whose}, not of the training part}
+scaler_fit_beyond_train: the scaler's statistics are those of {whose}, not of the training part
   > Fit the scaler only on training windows.
 label_channels: {channels:channel|channels} {channels:12} {channels:is|are} constant within windows,
   and {channels:its value|their values} alone {channels:gives|give} the class of {share:.1%}
   of the windows{is_leak:: the label probably stands there a second time|; but only one recording of
   a class is known, whose value that may be}
   > Leave {channels:it|them} out: give the other channels only (--channels of prepare).
-scaler_unknown: the scaler's statistics {per:?of {count} {per}(s) do not match their training
-  windows}{whose:?match neither the training part nor all windows}
+scaler_unknown: the scaler's statistics match neither the training part nor all windows
   > Fit the scaler on the training windows of this set.
 """
 

@@ -17,7 +17,6 @@ from sensorseq.inspection.label_channels import check_label_channels
 from sensorseq.prediction.outside import Floats, Ints
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import BEFORE_SPLIT, Provenance
-from sensorseq.preprocessing.scale.keyed import KeyedScaler, scaler_from_dict
 from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler, fit_scaler
 from sensorseq.preprocessing.split.simultaneous import Covered, find_simultaneous
 from sensorseq.text import number
@@ -36,7 +35,7 @@ _CLOSE = 1e-4
 class FittedScaler(Protocol):
     """A transformer with a fitted scaler, such as `ChannelScaler`."""
 
-    scaler_: Scaler | KeyedScaler
+    scaler_: Scaler
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def find_leakage(
     *,
     split: ArrayLike | None = None,
     sample_indices: ArrayLike | None = None,
-    scaler: Scaler | KeyedScaler | Mapping[str, Any] | FittedScaler | None = None,
+    scaler: Scaler | Mapping[str, Any] | FittedScaler | None = None,
     folds: Iterable[tuple[ArrayLike, ArrayLike]] | None = None,
 ) -> LeakageReport:
     """Check whether held-out windows leak into training.
@@ -117,7 +116,7 @@ def find_leakage(
         windows' own split, unless `folds` are given.
     sample_indices : array-like of int, optional
         Rows that a balancer chose to train on.
-    scaler : Scaler, KeyedScaler, mapping or fitted ChannelScaler, optional
+    scaler : Scaler, mapping or fitted ChannelScaler, optional
         The scaler for these windows: the scaler itself, its `to_dict`, or an object with
         ``scaler_``. If the windows are already scaled, their present values are checked.
     folds : iterable of pairs of array-like of int, optional
@@ -160,8 +159,8 @@ def find_leakage(
     run.labels()
     run.sources()
     inner = getattr(scaler, "scaler_", scaler)
-    inner = scaler_from_dict(inner) if isinstance(inner, Mapping) else inner
-    if not isinstance(inner, Scaler | KeyedScaler | None):
+    inner = Scaler.from_dict(inner) if isinstance(inner, Mapping) else inner
+    if not isinstance(inner, Scaler | None):
         raise ArgumentError(
             f"scaler={scaler!r} is not a Scaler, its to_dict(), or a fitted object with scaler_."
         )
@@ -425,7 +424,7 @@ class _Check:
         self._add("same_source", len(torn), torn)
         self._add("same_source", len(together), together, is_leak=False)
 
-    def scaling(self, scaler: Scaler | KeyedScaler | None) -> None:
+    def scaling(self, scaler: Scaler | None) -> None:
         windows = self.windows
         scaled = Provenance.of(windows.provenance).scaled
         if scaler is None and isinstance(scaled, str) and scaled not in _UNSEEN:
@@ -442,20 +441,12 @@ class _Check:
                 f" {windows.n_channels}."
             )
         self.checked.append("statistics of the scaler")
-        if isinstance(scaler, KeyedScaler):
-            self._keyed_scaling(scaler)
-            return
 
         def fits(rows: Ints) -> bool:
             return _fits(windows, scaler, rows[self.is_finite[rows]])
 
         if any(fits(view.train) for view in self.views):
             return
-        if scaled is not None and any(
-            keys is not None and all(fits(rows) for rows in rows_of(keys))
-            for keys in (self.recording, windows.groups)
-        ):
-            return  # each recording, or group, was scaled separately
         beyond: dict[str, Ints] = {"all windows": np.arange(len(windows))}
         for view in self.views:
             held = view.held_out
@@ -467,31 +458,7 @@ class _Check:
             if fits(rows):
                 self._add("scaler_fit_beyond_train", len(rows), whose=name)
                 return
-        self._add("scaler_unknown", len(windows), is_leak=False, whose="unknown")
-
-    def _keyed_scaling(self, scaler: KeyedScaler) -> None:
-        keys = self.recording if scaler.per == "recording" else self.windows.groups
-        if keys is None:
-            self.not_checked.append(f"the scaler: the windows have no {scaler.per} ids.")
-            return
-        rows_by_key = {str(keys[rows[0]]): rows for rows in rows_of(keys)}
-        in_train = [np.isin(np.arange(len(keys)), view.train) for view in self.views]
-        of_kind: dict[tuple[str, bool], list[str]] = {}
-        for key, own in scaler.scalers.items():
-            rows = rows_by_key.get(key)
-            if rows is None:
-                continue  # a recording that is not among these windows
-            finite = rows[self.is_finite[rows]]
-            if any(_fits(self.windows, own, finite[mask[finite]]) for mask in in_train):
-                continue
-            is_held_out = not any(mask[rows].any() for mask in in_train)
-            is_leak = not is_held_out and _fits(self.windows, own, finite)
-            name = "scaler_fit_beyond_train" if is_held_out or is_leak else "scaler_unknown"
-            of_kind.setdefault((name, is_leak), []).append(key)
-        what = "group" if scaler.per == "group" else "recording_id"
-        for (name, is_leak), found in of_kind.items():
-            examples = [{what: key} for key in found]
-            self._add(name, len(found), examples, is_leak=is_leak, per=scaler.per)
+        self._add("scaler_unknown", len(windows), is_leak=False)
 
     def _parts_of(self, keys: NDArray[Any]) -> dict[Any, list[str]]:
         """Return the recordings or groups that are in several parts, with their parts."""

@@ -33,7 +33,7 @@ class _Unpacking:
 class Dataset:
     """A dataset, with the part of h5py's interface that readers use."""
 
-    def __init__(self, unpacking: _Unpacking, dataset: Any) -> None:
+    def __init__(self, unpacking: _Unpacking, dataset: h5py.Dataset) -> None:
         self._unpacking, self._dataset = unpacking, dataset
         self.shape: tuple[int, ...] = dataset.shape
         self.ndim, self.size = len(self.shape), math.prod(self.shape)
@@ -61,7 +61,7 @@ class Dataset:
 class Group:
     """A group, or the root of a file."""
 
-    def __init__(self, unpacking: _Unpacking, group: Any) -> None:
+    def __init__(self, unpacking: _Unpacking, group: h5py.Group) -> None:
         self._unpacking = unpacking
         with _calling_hdf5():
             self.attrs: Mapping[str, Any] = _attributes(group)

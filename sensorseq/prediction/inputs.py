@@ -11,7 +11,6 @@ from sensorseq.errors import InputError
 from sensorseq.prediction.frames import align, check_same_channels
 from sensorseq.prediction.gaps import bridge_gaps
 from sensorseq.prediction.padding import check_padding
-from sensorseq.preprocessing.scale.keyed import KeyedScaler, transform_by
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.windows import WindowSet
 
@@ -33,8 +32,6 @@ class Sequences:
     X: NDArray[Any]
     lengths: NDArray[np.int64]
     is_flat: bool = False
-    recording_id: NDArray[Any] | None = None
-    groups: NDArray[Any] | None = None
     channels: list[str] | None = None
 
     @property
@@ -47,14 +44,7 @@ class Sequences:
 
     def take(self, rows: NDArray[np.integer[Any]]) -> "Sequences":
         """Return the windows at `rows`."""
-        return Sequences(
-            self.X[rows],
-            self.lengths[rows],
-            self.is_flat,
-            None if self.recording_id is None else self.recording_id[rows],
-            None if self.groups is None else self.groups[rows],
-            self.channels,
-        )
+        return replace(self, X=self.X[rows], lengths=self.lengths[rows])
 
 
 class WindowShape(NamedTuple):
@@ -124,7 +114,6 @@ def read_sequences(
         if size == 0:
             raise InputError(f"{name} has shape {array.shape}: no {what}.")
     valid_steps = _check_lengths(lengths, array.shape[0], array.shape[1], lengths_name)
-    origin = (X.recording_id, X.groups) if isinstance(X, WindowSet) else (None, None)
     if isinstance(array, np.ndarray):  # samples in a file are looked at where they are read
         if (valid_steps < array.shape[1]).any():
             check_padding(array, valid_steps, name, lengths_name)
@@ -134,7 +123,7 @@ def read_sequences(
         check_finite_windows(array, name, allow_nan=missing != "error")
     if known is not None:
         _check_shape(array.shape, is_flat, known, name)
-    return Sequences(array, valid_steps, is_flat, *origin, names)
+    return Sequences(array, valid_steps, is_flat, names)
 
 
 def _check_shape(shape: tuple[int, ...], is_flat: bool, known: WindowShape, name: str) -> None:
@@ -374,9 +363,7 @@ def crop_sequences(
     return replace(sequences, X=X, lengths=lengths)
 
 
-def scale_sequences(
-    sequences: Sequences, scaler: Scaler | KeyedScaler | None, dtype: str
-) -> NDArray[Any]:
+def scale_sequences(sequences: Sequences, scaler: Scaler | None, dtype: str) -> NDArray[Any]:
     """Return scaled windows in the network's precision; raise if a value leaves its range."""
     X = sequences.X
     lengths = None if sequences.are_full else sequences.lengths
@@ -384,7 +371,7 @@ def scale_sequences(
     if lost.any():
         X = np.where(lost, X.dtype.type(0), X)
     if scaler is not None:
-        X = transform_by(scaler, X, lengths, sequences)
+        X = scaler.transform(X, lengths)
     with np.errstate(over="ignore"):  # raised below
         X = np.ascontiguousarray(X, dtype)
     if lost.any():

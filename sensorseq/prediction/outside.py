@@ -154,15 +154,11 @@ class TrainedRanges:
             high = np.fmax(high, np.fmax.reduce(most, axis=0))
         return TrainedRanges(low, high, self.scale)
 
-    def compare(
-        self, X: NDArray[Any], lengths: Ints, channels: Sequence[str], *, is_rescaled: bool = False
-    ) -> OutsideWindows:
-        """Find windows outside the ranges; the unit is ignored if a model rescales recordings."""
+    def compare(self, X: NDArray[Any], lengths: Ints, channels: Sequence[str]) -> OutsideWindows:
+        """Find windows outside the ranges."""
         margins = np.broadcast_to(_MARGINS, self.low.shape).copy()
         margins[_VALUES] *= self.high[_VALUES] - self.low[_VALUES]
         margins[_VALUES] += 1e-6 * np.maximum(abs(self.low[_VALUES]), abs(self.high[_VALUES]))
-        if is_rescaled:
-            margins[: _BANDS.start] = np.inf
         low, high = self.low - margins, self.high + margins
         reasons = np.full((len(X), X.shape[2]), "", "<U8")
         ratio = np.full(reasons.shape, np.nan)

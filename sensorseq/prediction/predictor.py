@@ -28,9 +28,7 @@ from sensorseq.prediction.preparation import (
     Preparation,
     check_preparation,
     check_same_preparation,
-    tell_apart,
 )
-from sensorseq.preprocessing.scale.keyed import KeyedScaler, scaler_from_dict
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.windows import WindowSet
 
@@ -47,7 +45,7 @@ class WindowPredictor:
     max_timesteps: int | None
     crop: str
     dtype: str
-    scaler_: Scaler | KeyedScaler | None
+    scaler_: Scaler | None
     preparation_: Preparation | None
     patch_: Patch | None = None
     missing: str
@@ -168,7 +166,6 @@ class WindowPredictor:
         if isinstance(X, SETS):
             X = self._open(X, "X")
             check_same_preparation(self.preparation_, X)
-            X = tell_apart(X, self.scaler_, self.preparation_)
         elif is_table(X):
             X = self._read_table(X, "X")
         return read_sequences(X, lengths, "X", self._shape, missing=self.missing)
@@ -215,16 +212,13 @@ class WindowPredictor:
     def _compared(self, sequences: Sequences) -> OutsideWindows:
         """Compare windows in memory with those of the training."""
         assert self._ranges is not None
-        is_rescaled = isinstance(self.scaler_, KeyedScaler)
-        return self._ranges.compare(
-            sequences.X, sequences.lengths, self._channel_names, is_rescaled=is_rescaled
-        )
+        return self._ranges.compare(sequences.X, sequences.lengths, self._channel_names)
 
 
-def read_scaler(arrays: Mapping[str, NDArray[Any]]) -> Scaler | KeyedScaler | None:
+def read_scaler(arrays: Mapping[str, NDArray[Any]]) -> Scaler | None:
     """Return the scaling that a model file holds."""
     fields = arrays_below(arrays, "scaler.")
-    return scaler_from_dict(fields) if fields else None
+    return Scaler.from_dict(fields) if fields else None
 
 
 def check_texts(name: str, values: list[Any]) -> list[str]:

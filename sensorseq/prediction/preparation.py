@@ -1,17 +1,13 @@
 """How the windows of a fit were prepared, and whether others are like them."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, TypedDict, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sensorseq.errors import InputError
 from sensorseq.prediction.frames import check_same_channels
 from sensorseq.preprocessing.provenance import Provenance
-from sensorseq.preprocessing.scale.keyed import KeyedScaler
-from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.sequence.learn import LearnedDwell
 from sensorseq.windows import WindowSet
 
@@ -83,34 +79,24 @@ def seen_recordings(preparation: Preparation | None, windows: WindowSet) -> list
     return found
 
 
-def tell_apart(
-    windows: WindowSet, scaler: Scaler | KeyedScaler | None, preparation: Preparation | None
-) -> WindowSet:
-    """Rename recordings that were not in training, if the scaler depends on names.
-
-    A new recording must not be scaled with the statistics of an old one of the same name.
-    """
-    if not isinstance(scaler, KeyedScaler) or preparation is None or windows.recording_id is None:
-        return windows
-    ids = np.asarray(windows.recording_id).astype(np.str_)
-    return name_anew(windows, ~np.isin(ids, seen_recordings(preparation, windows)))
+def is_normalized(configuration: Mapping[str, Any] | None) -> bool:
+    """Test whether a preparation scales each recording by its own statistics."""
+    return bool(((configuration or {}).get("scale") or {}).get("normalize"))
 
 
-def name_anew(windows: WindowSet, is_new: NDArray[np.bool_]) -> WindowSet:
-    """Rename recordings to names for which no scaler was fitted."""
-    ids = np.asarray(windows.recording_id).astype(np.str_)
-    names = np.where(is_new, np.char.add(ids, " (not seen)"), ids)
-    groups = windows.groups
-    if groups is not None:
-        # A group that is not the recording's name may be a robot or day that the model knows.
-        groups = np.where(np.asarray(groups) == ids, names, groups)
-    return replace(windows, recording_id=names, groups=groups)
+def refuse_normalized(preparation: Mapping[str, Any] | None, what: str) -> None:
+    """Raise an InputError if a model takes whole recordings, which `what` does not have."""
+    if preparation is not None and is_normalized(preparation["configuration"]):
+        raise InputError(
+            f"normalize='recording' needs whole recordings, which {what} does not have: prepare"
+            " without it and train again."
+        )
 
 
 def check_same_preparation(
     preparation: Preparation | None, windows: WindowSet, name: str = "X"
 ) -> None:
-    """Raise if windows differ in channels or rate from those a model was trained on."""
+    """Raise if windows differ in channels, rate or normalization from those of a model's fit."""
     if preparation is None:
         return
     check_same_channels(preparation["channels"], windows.channels, name)
@@ -119,4 +105,10 @@ def check_same_preparation(
         raise InputError(
             f"{name} is sampled at {own:g} Hz, but the model was trained on {rate:g} Hz; prepare"
             f" with sample_rate_hz={rate:g}."
+        )
+    known = preparation["configuration"], Provenance.of(windows.provenance).configuration
+    if None not in known and len({*map(is_normalized, known)}) > 1:
+        raise InputError(
+            f"{name} and the training windows differ in normalize='recording'; prepare both with it"
+            " or both without."
         )

@@ -13,12 +13,11 @@ from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.prediction.frames import in_order
 from sensorseq.prediction.gaps import COMPLETE
 from sensorseq.prediction.outside import OutsideWindows, TrainedRanges
-from sensorseq.prediction.preparation import Preparation
+from sensorseq.prediction.preparation import Preparation, refuse_normalized
 from sensorseq.prediction.probabilities import Abstention, judge
 from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.resample.live_clock import EvenSamples, LiveClock
 from sensorseq.preprocessing.resample.signal import StreamResampler
-from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.windows.cut import first_on_clock, start_on_clock, window_start
@@ -34,7 +33,7 @@ class StreamedModel(Protocol):
 
     classes_: NDArray[Any]
     abstention_: Abstention
-    scaler_: Scaler | KeyedScaler | None
+    scaler_: Scaler | None
     preparation_: Preparation | None
     _ranges: TrainedRanges | None
 
@@ -122,11 +121,7 @@ class DecisionStream:
         smoothing: Smoothing,
     ) -> None:
         pipeline = prediction_plan(model.preparation_)
-        if isinstance(model.scaler_, KeyedScaler):
-            raise InputError(
-                "the model scales each recording by its own statistics, which a stream does not"
-                ' have; prepare with scale_per="all".'
-            )
+        refuse_normalized(model.preparation_, "a stream")
         use = pipeline.options
         if use.resample_engine == "soxr":
             raise InputError(

@@ -328,7 +328,6 @@ class PartRows:
     def blocks(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
         """Yield the samples of the windows at increasing positions, one recording at a time."""
         ends = self._ends
-        # Visit only parts in range, because a scale per recording calls this for each one.
         part_of = np.searchsorted(ends, rows, side="right")
         for own in np.split(rows, np.flatnonzero(np.diff(part_of)) + 1):
             if own.size:

@@ -9,11 +9,19 @@ from typing import Any
 import numpy as np
 
 from sensorseq.checks import check_positive
-from sensorseq.errors import ArgumentError, RecordingError, WindowError, noting, within_memory
+from sensorseq.errors import (
+    ArgumentError,
+    RecordingError,
+    WindowError,
+    check_choice,
+    noting,
+    within_memory,
+)
 from sensorseq.io.scratch import is_finite
 from sensorseq.preprocessing.resample.polyphase import ATTENUATION_DB, check_engine
 from sensorseq.preprocessing.resample.regrid import bridging_gap_s, valid_rows
 from sensorseq.preprocessing.resample.signal import resample_recording
+from sensorseq.preprocessing.scale.normalize import NORMALIZE, normalize_pieces
 from sensorseq.preprocessing.scale.odd_scales import refuse_odd_scales
 from sensorseq.preprocessing.steps import Step, StepChain
 from sensorseq.preprocessing.steps.chain import make_steps
@@ -46,6 +54,7 @@ class CutOptions:
     min_purity: float | None = None
     short: str = "drop"
     slop_s: float | None = None  # windows begin at the multiples of the hop, up to this later
+    normalize: str | None = None
 
     def __post_init__(self) -> None:
         check_positive("window_s", self.window_s)
@@ -54,6 +63,8 @@ class CutOptions:
                 check_positive(name, getattr(self, name))
         check_engine(self.resample_engine, self.attenuation_db)
         check_window_choices(self.label_rule, self.min_purity, self.short, "grid")
+        if self.normalize is not None:
+            check_choice("normalize", self.normalize, NORMALIZE)
         if isinstance(self.channels, str):
             raise ArgumentError(f"channels={self.channels!r} is a string; give a list of names.")
         if self.units is not None and not isinstance(self.units, Mapping):
@@ -96,6 +107,7 @@ class RecordingPlan:
             given["sample_rate_hz"] = made.get("resampled_to_hz") or made["sample_rate_hz"]
             given["channels"] = list(made.get("input_channels") or made["channels"])
             given["units"] = (configuration.get("input") or {}).get("units")
+            given["normalize"] = (configuration.get("scale") or {}).get("normalize")
             steps = configuration.get("steps") or []
         except (AttributeError, KeyError, TypeError, IndexError) as error:
             raise WindowError(
@@ -114,6 +126,7 @@ class RecordingPlan:
             for section, names in _RECORDED.items()
         }
         inputs = {"channels": self.options.channels, "units": self.options.units}
+        sections["scale"] = {"normalize": self.options.normalize}
         return {"input": inputs, **sections, "steps": [step.to_dict() for step in self.steps]}
 
     def prepare(self, recordings: Iterable[Recording]) -> WindowSet:
@@ -165,7 +178,7 @@ class RecordingPlan:
         return window_samples(self.options.window_s, self.window_rate_hz(sample_rate_hz))
 
     def pieces(self, recording: Recording, sample_rate_hz: float) -> list[Recording]:
-        """Resample a recording, cut it at gaps, and apply the steps to each piece.
+        """Resample a recording, cut it at gaps, apply the steps to each piece, and normalize it.
 
         If all channels are never known at the same time, the result is one empty piece, so that the
         recording is counted.
@@ -203,7 +216,7 @@ class RecordingPlan:
             with noting(where):
                 pieces = [step.apply(piece, rate) for piece in pieces]
                 rate = step.output_rate_hz(rate)
-        return pieces
+        return pieces if self.options.normalize is None else normalize_pieces(pieces)
 
     def _bridged(self, recording: Recording, pieces: Sequence[Recording]) -> dict[str, float]:
         """Return the ``bridging_gap_s`` of a recording if gaps leave too little of it."""

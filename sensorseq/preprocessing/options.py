@@ -24,7 +24,7 @@ SECTIONS = ("input", "resample", "derive", "steps", "window", "split", "scale", 
 READ_AS_IN_TRAINING = ("time_column", "time_unit", *CSV_FORM, "sample_rate_hz", "label_column")
 """What may differ between the recordings of training and those to be predicted."""
 # None, or "none" in a file or command, disables these
-CAN_BE_OFF = ("split", "scale", "balance", "derive")
+CAN_BE_OFF = ("split", "normalize", "scale", "balance", "derive")
 
 
 def _shares(split: str) -> list[float] | str:
@@ -99,10 +99,11 @@ class PreparationOptions(ReadOptions):
         of the resampling filter and of steps with ``phase="zero"``; at least that lookahead.
     random_state : int, default=0
         Decides the split, the balance and random phases; fixed, so that results are reproducible.
+    normalize : {"recording"} or None, default=None
+        recording: before windows are cut, each channel of a recording gets mean 0 and standard
+        deviation 1, by the recording's own statistics. A model then takes whole recordings only.
     scale : str or None, default="standard"
         standard, robust, min_max, max_abs, quantile or physical; see `ChannelScaler`.
-    scale_per : {"all", "recording", "group"}, default="all"
-        Statistics of all training windows, or of each recording or group from its own windows.
     rated : mapping of str to float, optional
         For ``"physical"``: the value of each channel that becomes 1.
     balance : {"undersample", "oversample"} or None, default=None
@@ -195,6 +196,11 @@ class PreparationOptions(ReadOptions):
     random_state: int = option_field(
         "split", 0, flag="--seed", help="Seed of split and balance [default: 0]."
     )
+    normalize: str | None = option_field(
+        "scale",
+        metavar="WHAT",
+        help="recording: mean 0 and deviation 1 in each recording; none [default: none].",
+    )
     scale: str | None = option_field(
         "scale",
         "standard",
@@ -202,13 +208,6 @@ class PreparationOptions(ReadOptions):
         metavar="KIND",
         help="standard, robust, min_max, max_abs, quantile, none; physical with --config"
         " [default: standard].",
-    )
-    scale_per: str = option_field(
-        "scale",
-        "all",
-        key="per",
-        metavar="WHAT",
-        help="Compute statistics per: all, recording, group [default: all].",
     )
     rated: Mapping[str, float] | None = option_field("scale", toml=dict[str, float])
     balance: str | None = option_field(

@@ -30,7 +30,6 @@ from sensorseq.preprocessing.plan import (
     PreparationPlan,
     WindowTable,
 )
-from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.odd_values import describe_odd_values, measure_odd_values
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.preprocessing.sensors import check_native_rates, prepare_sensors
@@ -62,7 +61,7 @@ class PreparePipeline:
     ----------
     options : PreparationOptions
         The options it was made with.
-    scaler_ : Scaler, KeyedScaler or None
+    scaler_ : Scaler or None
         Fitted on the training windows before balancing. None without a split.
     sample_indices_ : ndarray of int64 or None
         Training windows to fit on, as sorted positions in the WindowSet: balanced, or all of them
@@ -293,7 +292,7 @@ class PreparePipeline:
         provenance = {**windows.provenance, "versions": versions()}
         if self.derived_ is not None:
             provenance["derived"] = list(self.derived_.lines)
-        self.scaler_: Scaler | KeyedScaler | None = learned.scaler
+        self.scaler_: Scaler | None = learned.scaler
         self.sample_indices_ = learned.sample_indices
         provenance |= learned.facts
         self.windows_ = replace(windows, split=learned.split, provenance=provenance)

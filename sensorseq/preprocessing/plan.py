@@ -24,7 +24,6 @@ from sensorseq.errors import (
 from sensorseq.preprocessing.cutting import CutOptions, RecordingPlan
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.resample.signal import StreamResampler
-from sensorseq.preprocessing.scale.keyed import KeyedScaler, check_per, rows_by_key
 from sensorseq.preprocessing.scale.scaler import (
     KINDS,
     PHYSICAL,
@@ -103,7 +102,7 @@ class Learned(Generic[_Windows]):
 
     windows: _Windows
     split: NDArray[np.str_] | None = None
-    scaler: Scaler | KeyedScaler | None = None
+    scaler: Scaler | None = None
     # Training windows for fitting, balanced if configured.
     sample_indices: NDArray[np.int64] | None = None
     facts: dict[str, Any] = field(default_factory=dict)  # evenness of the parts, constant channels
@@ -258,31 +257,19 @@ class PreparationPlan(RecordingPlan):
             raise WindowError(f"{words}; to keep {it}, use allow_constant=True (--allow-constant).")
         warn_caller(f"{words}.")
 
-    def _fit_scaler(self, windows: _CutWindows, train: NDArray[np.int64]) -> Scaler | KeyedScaler:
-        table, channels = windows.table, windows.channels
+    def _fit_scaler(self, windows: _CutWindows, train: NDArray[np.int64]) -> Scaler:
+        channels = windows.channels
         if self.learning.augmentation is not None:  # its channels are known only now
             make_augmentation(self.learning.augmentation).with_indices(len(channels), channels)
 
-        def scaler_of(rows: NDArray[np.int64]) -> Scaler:
-            def with_lengths() -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-                own, at = table.lengths[rows], 0
-                for block in windows.blocks(rows):
-                    yield block, own[at : at + len(block)]
-                    at += len(block)
+        def with_lengths() -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+            own, at = windows.table.lengths[train], 0
+            for block in windows.blocks(train):
+                yield block, own[at : at + len(block)]
+                at += len(block)
 
-            return fit_scaler_to_blocks(
-                with_lengths, self.learning.scale, rated=self.learning.rated, channels=channels
-            )
-
-        if self.learning.scale_per == "all":
-            return scaler_of(train)
-        keys = table.recording_id if self.learning.scale_per == "recording" else table.groups
-        rows_of = rows_by_key(keys[train], len(train), self.learning.scale_per)
-        return KeyedScaler(
-            str(self.learning.scale),
-            self.learning.scale_per,
-            {key: scaler_of(train[rows]) for key, rows in rows_of.items()},
-            len(channels),
+        return fit_scaler_to_blocks(
+            with_lengths, self.learning.scale, rated=self.learning.rated, channels=channels
         )
 
     def _choose_rows(self, train: NDArray[np.int64], table: WindowTable) -> NDArray[np.int64]:
@@ -308,6 +295,11 @@ def _check_learning(options: PreparationOptions) -> None:
     if options.split is not None:
         check_fractions(options.split)
     check_choice("split_by", options.split_by, SPLIT_BY)
+    if options.split_by == "time" and options.normalize is not None:
+        raise ArgumentError(
+            'split_by="time" cannot be combined with normalize, whose statistics would be those of'
+            " all parts of a recording."
+        )
     if options.embargo_s is not None:
         if options.split_by != "time":
             raise ArgumentError(
@@ -318,7 +310,6 @@ def _check_learning(options: PreparationOptions) -> None:
             check_positive("embargo_s", options.embargo_s)
     if options.scale is not None:
         check_choice("scale", options.scale, (*KINDS, PHYSICAL))
-    check_per(options.scale_per, options.scale)
     if (options.rated is None) == (options.scale == PHYSICAL):
         raise ArgumentError(
             'scale="physical" and rated={"curL": 20.0, ...} must be given together. In a'

@@ -28,7 +28,6 @@ _OF_ONE = {
     "steps": (None, "use derive='auto', which chooses steps for each sensor"),
     "train_hop_s": (None, "use a shorter hop_s"),
     "train_phase": ("grid", "windows begin on the clock"),
-    "scale_per": ("all", "the model of each sensor has one scaling"),
     "balance": (None, "balance in training, with sampler='balanced'"),
     "label_column": (None, "label the recordings by folders or a manifest"),
 }

@@ -22,7 +22,6 @@ from sensorseq.prediction.inputs import (
 from sensorseq.prediction.patches import Patch
 from sensorseq.prediction.predictor import SETS
 from sensorseq.prediction.preparation import Preparation, check_same_preparation
-from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.preprocessing.split.parts import folds_in_time, holdout_by_group
 from sensorseq.preprocessing.windows.augment import channel_sd_of
@@ -76,7 +75,7 @@ class WindowFormat:
     max_timesteps: int | None
     crop: str
     dtype: str
-    scaler: Scaler | KeyedScaler | None = None
+    scaler: Scaler | None = None
     patch: Patch | None = None
     augment: Any = None
     channels: list[str] | None = None
@@ -91,12 +90,12 @@ class WindowFormat:
 
     def stored(self, sequences: Sequences, *, training: bool) -> StoredPart:
         """Return windows that stay in their file, with their cropping and scaling."""
-        part = StoredPart(sequences, self.max_timesteps, self.crop, training, dtype=self.dtype)
-        return part.with_scaler(self.scaler)
+        how = self.max_timesteps, self.crop, training, self.scaler, self.dtype
+        return StoredPart(sequences, *how)
 
     def fit_scaler(
         self, sequences: Sequences, source: WindowSet | None, kind: str | None
-    ) -> Scaler | KeyedScaler | None:
+    ) -> Scaler | None:
         """Fit the scaler to training windows that were given as `source`."""
         if is_stored(sequences):
             return fit_told_scaler(source, self.stored(sequences, training=True), kind)
@@ -166,7 +165,7 @@ class FitData:
     given: FitPart | None = None
     source: WindowSet | None = None
     source_val: WindowSet | None = None
-    scaler: Scaler | KeyedScaler | None = None
+    scaler: Scaler | None = None
     had_lengths: bool = False
     is_drawn: bool = False
 
@@ -196,7 +195,7 @@ class FitData:
         if are_sensors(X):
             raise InputError("X has several sensors, which `fit` alone takes; give those of one.")
         own = {"y": y, "sample_weight": sample_weight, "groups": groups}
-        scaler: Scaler | KeyedScaler | None = None
+        scaler: Scaler | None = None
         is_file = isinstance(X, str | os.PathLike)
         if isinstance(X, SETS):
             X, scaler = _open_training(X, scale, own)
@@ -354,10 +353,8 @@ def _refuse_early_stopping(
     )
 
 
-def _open_training(
-    X: Any, scale: str | None, own: dict[str, Any]
-) -> tuple[Any, Scaler | KeyedScaler | None]:
-    scaler: Scaler | KeyedScaler | None = None
+def _open_training(X: Any, scale: str | None, own: dict[str, Any]) -> tuple[Any, Scaler | None]:
+    scaler: Scaler | None = None
     if isinstance(X, str | os.PathLike):
         for name, value in own.items():
             if value is not None:

@@ -18,8 +18,7 @@ from sensorseq.prediction.inputs import Sequences
 from sensorseq.prediction.preparation import Preparation, recording_digests
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import Provenance
-from sensorseq.preprocessing.scale.keyed import KeyedScaler, fit_scaler_per, scaler_from_dict
-from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler
+from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler, fit_scaler
 from sensorseq.preprocessing.split.parts import check_times, near_in_time
 from sensorseq.preprocessing.windows.augment import (
     augment_copies,
@@ -38,7 +37,7 @@ _DEFAULT_SCALE = "standard"  # the default of the estimator and of a preparation
 
 def read_training_file(
     path: str | os.PathLike[str],
-) -> tuple[WindowSet, Scaler | KeyedScaler | None]:
+) -> tuple[WindowSet, Scaler | None]:
     """Return the windows of a prepared file for a fit, and the scaler stored with them.
 
     Test windows of a split file are not read. Training windows are its `sample_indices`, balanced
@@ -50,7 +49,7 @@ def read_training_file(
             raise WindowError(
                 f"{path}: the windows have no labels; prepare labelled recordings to train on."
             )
-        scaler = None if file.scaler is None else scaler_from_dict(file.scaler)
+        scaler = None if file.scaler is None else Scaler.from_dict(file.scaler)
         split = file.columns.split
         if split is None:
             return _take(file, np.arange(len(file))), scaler
@@ -160,37 +159,25 @@ def warn_of_another_scale(windows: WindowSet | None, kind: str | None) -> None:
 
 def fit_told_scaler(
     windows: WindowSet | None, sequences: Sequences | StoredPart, kind: str | None
-) -> Scaler | KeyedScaler | None:
+) -> Scaler | None:
     """Fit the scaler requested by an estimator's `scale` and the windows' configuration.
 
     `sequences` is the cropped training part of the `windows` given to `fit` (None for an array). If
-    the windows were prepared for the same `kind`, the rest of their configuration applies, too:
-    ``per``, the unit with its own statistics, and ``rated``, the values that become 1.
+    the windows were prepared for the same `kind`, their ``rated`` values, which become 1, apply.
     """
     if kind is None:
         return None
     told = PreparationOptions.recorded({} if windows is None else windows.provenance)
-    is_told = told.scale == kind
-    rated = told.rated if is_told else None
+    rated = told.rated if told.scale == kind else None
     if kind == PHYSICAL and rated is None:
         raise ArgumentError(
             f"scale={PHYSICAL!r} needs the rated value of each channel, which X does not have;"
             " train on windows that were prepared with rated values."
         )
-    per = told.scale_per if is_told else "all"
     channels = None if windows is None else windows.channels
     if isinstance(sequences, StoredPart):
-        return sequences.fit_scaler(kind, per=per, rated=rated, channels=channels)
-    return fit_scaler_per(
-        per,
-        sequences.X,
-        sequences.lengths,
-        kind,
-        recording_id=sequences.recording_id,
-        groups=sequences.groups,
-        rated=rated,
-        channels=channels,
-    )
+        return sequences.fit_scaler(kind, rated=rated, channels=channels)
+    return fit_scaler(sequences.X, sequences.lengths, kind, rated=rated, channels=channels)
 
 
 def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:

@@ -24,7 +24,6 @@ from sensorseq.prediction.inputs import (
     scale_sequences,
 )
 from sensorseq.prediction.patches import Patch
-from sensorseq.preprocessing.scale.keyed import KeyedScaler, rows_by_key
 from sensorseq.preprocessing.scale.scaler import ChannelMoments, Scaler, fit_scaler_to_blocks
 from sensorseq.training.batches import (
     EVALUATION_BATCH,
@@ -65,7 +64,7 @@ class StoredPart:
     max_timesteps: int | None = None
     crop: str = "head"
     training: bool = False
-    scaler: Scaler | KeyedScaler | None = None
+    scaler: Scaler | None = None
     dtype: str = "float32"
 
     def __len__(self) -> int:
@@ -129,20 +128,6 @@ class StoredPart:
             reader.read_into(X, np.arange(len(self)))
         return X
 
-    def with_scaler(self, scaler: Scaler | KeyedScaler | None) -> "StoredPart":
-        """Return the part with a scaler; recordings unknown to it get their own statistics.
-
-        These are computed from all windows of the recording in the part, as if it were in memory.
-        """
-        if isinstance(scaler, KeyedScaler):
-            own = {
-                key: self._fitted(scaler.kind, rows, f"{scaler.per} {key!r}")
-                for key, rows in self._keys(scaler.per).items()
-                if key not in scaler.scalers
-            }
-            scaler = replace(scaler, scalers={**scaler.scalers, **own})
-        return replace(self, scaler=scaler)
-
     def channel_sd(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """Return the standard deviation of each channel over the cropped windows at `rows`."""
         moments = ChannelMoments()
@@ -154,34 +139,16 @@ class StoredPart:
         self,
         kind: str | None,
         *,
-        per: str = "all",
         rated: Mapping[str, float] | Sequence[float] | None = None,
         channels: Sequence[str] | None = None,
-    ) -> Scaler | KeyedScaler:
-        """Fit the same scaler, bit for bit, as `fit_scaler_per`, without loading all windows."""
-        if per == "all":
-            return self._fitted(kind, None, rated=rated, channels=channels)
-        assert kind is not None
-        scalers = {
-            key: self._fitted(kind, rows, f"{per} {key!r}") for key, rows in self._keys(per).items()
-        }
-        return KeyedScaler(kind, per, scalers, self.samples.n_channels)
-
-    def _keys(self, per: str) -> dict[str, NDArray[np.int64]]:
-        keys = self.sequences.recording_id if per == "recording" else self.sequences.groups
-        return rows_by_key(keys, len(self), per)
-
-    def _fitted(
-        self, kind: str | None, rows: NDArray[np.int64] | None, what: str = "", **told: Any
     ) -> Scaler:
+        """Fit the same scaler, bit for bit, as `fit_scaler`, without loading all windows."""
+
         def blocks() -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
-            for piece in self.cropped(rows):
+            for piece in self.cropped():
                 yield piece.X, piece.lengths
 
-        try:
-            return fit_scaler_to_blocks(blocks, kind, **told)
-        except SignalError as error:
-            raise SignalError(f"{what}: {error}" if what else str(error)) from error
+        return fit_scaler_to_blocks(blocks, kind, rated=rated, channels=channels)
 
 
 class PartReader:
@@ -233,7 +200,7 @@ class PartReader:
         part = self._part
         scaler = part.scaler
         is_cropped = part.n_timesteps < part.samples.n_timesteps
-        if is_cropped or isinstance(scaler, KeyedScaler):
+        if is_cropped:
             return None
         if scaler is None:
             scaler = Scaler.identity(part.samples.n_channels)

@@ -291,7 +291,7 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch):
         " --allow-constant"
         " --config file.toml --pair {sensor}_{recording}.* --scale robust --balance undersample"
         " --seed 7 --train-hop-s 0.5 --short pad --repair-stamps --label-column ground"
-        " --label-rule majority --min-purity 0.8 --split-by recording --scale-per group"
+        " --label-rule majority --min-purity 0.8 --split-by recording --normalize recording"
         " --derive auto -o out.h5 --engine dask --scheduler tcp://host:8786"
     )
     assert "that was all" in refused(3, "prepare", logs, *line.split())
@@ -329,7 +329,7 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch):
         "label_rule": "majority",
         "min_purity": 0.8,
         "split_by": "recording",
-        "scale_per": "group",
+        "normalize": "recording",
     }
 
 

@@ -132,7 +132,7 @@ def test_a_fit_of_the_command_line_gets_commands_in_place_of_python():
     text = " ".join(write_report(report, command).split())
     assert "sensorseq train t.h5 -o t.safetensors --set lr_schedule=cosine" in text
     assert "set_params" not in text
-    assert "report.probe" not in text
+    assert "fit SensorLSTMClassifier in Python" in text
     assert len(write_report(report, command).split("\n")) <= 24
 
 

@@ -178,5 +178,3 @@ def test_a_model_that_cannot_be_streamed_is_refused():
     arrays = plain_classifier(hidden_size=2, max_epochs=1).fit(X, np.arange(20) % 2)
     with pytest.raises(InputError, match="trained on arrays"):
         arrays.stream()
-    with pytest.raises(InputError, match="its own statistics"):
-        fitted(split=(0.6, 0.4, 0.0), scale_per="recording").stream()

@@ -257,7 +257,7 @@ def test_a_unit_does_not_matter_where_each_recording_is_scaled_by_itself():
         )
         for i, (size, label) in enumerate(zip(sizes, labels, strict=True))
     ]
-    options = {"window_s": 2.0, "scale_per": "recording", "split": None}
+    options = {"window_s": 2.0, "normalize": "recording", "split": None}
     windows = PreparePipeline(**options).prepare(recordings, allow_scales=True)
     is_large = windows.recording_id == "r5"
     model = plain_classifier(**FAST).fit(windows.take(np.flatnonzero(~is_large)))

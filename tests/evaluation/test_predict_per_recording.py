@@ -1,15 +1,12 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from fits import plain_classifier
 
-from sensorseq import PreparePipeline, Recording
+from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
+from sensorseq.errors import InputError
 from sensorseq.evaluation.predict import predict_recordings
-from sensorseq.preprocessing.scale.keyed import KeyedScaler
 
 RATE = 20.0
-INPUT = {"files": None, "pair": None, "manifest": None, "time_column": None, "channels": None}
 
 
 def signal(label, number):
@@ -21,25 +18,25 @@ def signal(label, number):
 
 
 @pytest.fixture(scope="module")
-def model():
-    recordings = [
+def recordings():
+    return [
         Recording(
             signal(label, i)[1][:, None], signal(label, i)[0], ["a"], f"{label}_{i}", label=label
         )
         for label in ("slow", "fast")
         for i in range(6)
     ]
-    windows = PreparePipeline(window_s=1.0, sample_rate_hz=RATE).prepare(recordings)
-    configuration = {
-        **windows.provenance["configuration"],
-        "input": INPUT,
-        "scale": {"kind": "standard", "per": "recording"},
-    }
-    windows = replace(windows, provenance={**windows.provenance, "configuration": configuration})
+
+
+@pytest.fixture(scope="module")
+def model(recordings, tmp_path_factory):
+    windows = PreparePipeline(window_s=1.0, normalize="recording").prepare(recordings)
     classifier = plain_classifier(
         hidden_size=8, max_epochs=40, learning_rate=0.03, device="cpu", random_state=0
     )
-    return classifier.fit(windows)
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    classifier.fit(windows).save(path)
+    return SensorLSTMClassifier.load(path)
 
 
 def write(folder, name, t, values):
@@ -49,17 +46,29 @@ def write(folder, name, t, values):
     return folder / f"{name}.csv"
 
 
-def test_a_new_recording_is_scaled_by_itself_whatever_it_is_called(model, tmp_path):
-    assert isinstance(model.scaler_, KeyedScaler)
-    known = next(iter(model.scaler_.scalers))
+def test_a_saved_model_normalizes_a_new_recording_whatever_its_offset_and_gain(model, tmp_path):
     t, values = signal("fast", 40)
-    predictions = [
-        predict_recordings(model, [write(tmp_path / name, name, t, values)])[0]
-        for name in ("fresh", known)
-    ]
-    assert [p.label for p in predictions] == ["fast", "fast"]
-    np.testing.assert_array_equal(predictions[0].probability, predictions[1].probability)
-    assert [p.recording_id for p in predictions] == ["fresh", known]
-    # and offset and gain are taken out of it
-    (moved,) = predict_recordings(model, [write(tmp_path / "m", "moved", t, 7 * values - 300)])
-    np.testing.assert_allclose(moved.probability, predictions[0].probability, atol=1e-3)
+    (found,) = predict_recordings(model, [write(tmp_path / "a", "fresh", t, values)])
+    (moved,) = predict_recordings(model, [write(tmp_path / "b", "moved", t, 7 * values - 300)])
+    assert [found.label, moved.label] == ["fast", "fast"]
+    np.testing.assert_allclose(moved.probability, found.probability, atol=1e-3)
+
+
+def test_windows_prepared_otherwise_are_refused(model, recordings):
+    plain = PreparePipeline(window_s=1.0).prepare(recordings)
+    with pytest.raises(InputError, match="X and the training windows differ in normalize"):
+        model.predict(plain)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model, folder: model.stream(),
+        lambda model, folder: model.to_c(folder),
+        lambda model, folder: model.to_onnx(folder / "model.onnx"),
+    ],
+    ids=["stream", "c", "onnx"],
+)
+def test_what_has_no_whole_recordings_is_refused(model, tmp_path, use):
+    with pytest.raises(InputError, match=r"normalize='recording' needs whole recordings, which "):
+        use(model, tmp_path)

@@ -621,11 +621,6 @@ def test_what_c_cannot_do_is_refused_by_name(tmp_path):
     replace_head(network, 1.0, [own])
     with pytest.raises(InputError, match="features='first_step' is a function of your own"):
         network.to_c(tmp_path, n_timesteps=N_STEPS)
-    how = {"scale_per": "recording", "split_by": "recording", "sample_rate_hz": 100.0}
-    windows = PreparePipeline(window_s=0.9, **how).prepare([record(i) for i in range(10)])
-    scaled = plain_classifier(max_epochs=1, hidden_size=2).fit(windows)
-    with pytest.raises(InputError, match="scales each recording by its own statistics"):
-        scaled.to_c(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -262,25 +262,6 @@ def test_windows_that_are_scaled_already_show_by_what(kind):
     assert kinds(find_leakage(scaled)) == {"scaler_fit_beyond_train"}
 
 
-@pytest.mark.parametrize("per", ["recording", "group"])
-@pytest.mark.parametrize("kind", ["standard", "robust", "quantile"])
-def test_statistics_by_recording_are_those_of_its_training_windows(per, kind):
-    given = split_in_groups(windows(n_each=30, groups=np.repeat(np.arange(6), 60)))
-    scaler = ChannelScaler(kind, per=per).fit(given)
-    assert not find_leakage(given, scaler=scaler).findings
-    assert not find_leakage(given, scaler=scaler.scaler_.to_dict()).findings
-    assert not find_leakage(scaler.transform(given)).findings
-    everything = ChannelScaler(kind, per=per).fit(replace(given, split=None))
-    report = find_leakage(given, scaler=everything)
-    assert kinds(report, "warning") == {"scaler_fit_beyond_train"}
-    part = split_by_time(given.recording_id, given.start_s, 1.0)
-    honest = ChannelScaler(kind, per=per).fit(given.take(part == "train"))
-    assert not find_leakage(given, split=part, scaler=honest)
-    assert "scaler_fit_beyond_train" in kinds(find_leakage(given, split=part, scaler=everything))
-    foreign = ChannelScaler(kind, per=per).fit(replace(given, X=given.X * 3))
-    assert kinds(find_leakage(given, scaler=foreign), "warning") == {"scaler_unknown"}
-
-
 def test_rated_values_are_no_statistics():
     given = split_in_groups(windows())
     scaler = ChannelScaler("physical", rated=[20.0, 3.0]).fit(given)

@@ -58,7 +58,7 @@ def test_any_changed_byte_is_refused(path):
         changed = bytearray(content)
         changed[at] ^= int(rng.integers(1, 256))
         path.write_bytes(changed)
-        with pytest.raises(PreparedFileError, match=r"is truncated or damaged .*prepare it again"):
+        with pytest.raises(PreparedFileError, match="prepare it again"):
             read_windows(path)
 
 

@@ -8,8 +8,7 @@ from fits import plain_classifier
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq import PreparePipeline, Recording
-from sensorseq.errors import ArgumentError, InputError
+from sensorseq.errors import InputError
 from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, EMPTY, bridge_gaps, judge_windows
 from sensorseq.prediction.load import load
 
@@ -178,15 +177,3 @@ def test_a_robot_in_another_unit_is_adapted_to_and_then_within_the_training(fitt
         model.adapt(np.where(np.arange(3) == 1, np.nan, X), y, groups)
     with pytest.raises(InputError, match="window 0 has no number"):
         model.explain(np.full_like(X[:2], np.nan))
-
-
-def test_scaling_by_recording_cannot_be_combined_with_what_is_missing():
-    X, y, _ = windows(8)
-    recordings = [
-        Recording(x, np.arange(40) / 10, ("a", "b", "c"), str(i), str(i), str(y[i]))
-        for i, x in enumerate(X)
-    ]
-    pipeline = PreparePipeline(window_s=1.0, scale_per="recording", split=None)
-    model = plain_classifier(**SETTINGS, missing="expected")
-    with pytest.raises(ArgumentError, match="one scaling for all windows, not one per recording"):
-        model.fit(pipeline.prepare(recordings))

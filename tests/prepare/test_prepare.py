@@ -29,7 +29,6 @@ from sensorseq.evaluation.text import format_summary
 from sensorseq.io.prepared import PreparedFile, read_windows
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.scale.keyed import scaler_from_dict
 from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
 from sensorseq.readers import read_recordings
 from sensorseq.windows import WindowSet
@@ -53,14 +52,12 @@ class TestLaws:
         with PreparedFile(tmp_path / "w.h5") as file:
             windows = file.windows()
             np.testing.assert_array_equal(file.sample_indices, pipeline.sample_indices_)
-            scaler = scaler_from_dict(file.scaler)
+            scaler = Scaler.from_dict(file.scaler)
         assert_same_windows(windows, expected)
         assert windows.channels == expected.channels
         assert windows.sample_rate_hz == expected.sample_rate_hz
-        keys = {"recording": windows.recording_id, "group": windows.groups}
-        keys = {"keys": keys[arguments["scale_per"]]} if "scale_per" in arguments else {}
-        scaled = pipeline.scaler_.transform(expected.X, expected.lengths, **keys)
-        again = scaler.transform(windows.X, windows.lengths, **keys)
+        scaled = pipeline.scaler_.transform(expected.X, expected.lengths)
+        again = scaler.transform(windows.X, windows.lengths)
         np.testing.assert_allclose(again, scaled, rtol=1e-5, atol=1e-5)
         assert summary.n_windows == len(windows)
         assert summary.n_recordings == 12

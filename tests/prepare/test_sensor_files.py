@@ -138,7 +138,6 @@ def test_a_recording_without_a_sensor_is_named_or_kept(logs, tmp_path):
         ({"balance": "undersample"}, "balance cannot be combined"),
         ({"native_rates": None, "slop_s": 0.1}, "slop_s=0.1 needs native_rates=True"),
         ({"missing": "maybe"}, "missing='maybe'"),
-        ({"scale_per": "group"}, "scale_per cannot be combined"),
         ({"slop_s": 1.0}, "slop_s=1.0 must be above 0 and less than half"),
         ({"hop_s": 0.3}, "sensor 'motor' has 6.5 samples a second.* use hop_s=0.34 or more"),
     ],

@@ -157,25 +157,6 @@ def test_parameters_survive_cloning():
         assert clone(step).get_params() == step.get_params()
 
 
-@pytest.mark.parametrize("per", ["recording", "group"])
-def test_the_scaler_goes_by_recording_or_group_of_a_window_set(per):
-    names = np.repeat([f"run {i}" for i in range(5)], 4)
-    groups = np.repeat(["x", "y"], [8, 12])
-    given = windows(recording_id=names, groups=groups)
-    scaler = ChannelScaler(per=per)
-    scaled = scaler.fit_transform(given)
-    for key in np.unique(names if per == "recording" else groups):
-        rows = (names if per == "recording" else groups) == key
-        np.testing.assert_array_equal(scaled.X[rows], ChannelScaler().fit_transform(given.X[rows]))
-    np.testing.assert_allclose(scaler.inverse_transform(scaled).X, given.X, atol=1e-5)
-    assert scaled.X.dtype == np.float32
-    assert not hasattr(scaler, "channel_center_")
-    for use in (ChannelScaler(per=per).fit, scaler.transform):
-        with pytest.raises(SignalError, match=f"needs the {per} of every window"):
-            use(given.X)
-    assert clone(scaler).get_params() == scaler.get_params()
-
-
 def test_the_scaler_divides_by_rated_values():
     given = windows(channels=("current", "gyro"))
     by_name = ChannelScaler("physical", rated={"gyro": 2, "current": 20})
@@ -184,10 +165,6 @@ def test_the_scaler_divides_by_rated_values():
     np.testing.assert_array_equal(by_place.fit_transform(given.X), by_name.transform(given).X)
     with pytest.raises(ArgumentError, match="the channels have no names here"):
         by_name.fit(given.X)
-    with pytest.raises(ArgumentError, match="per='group' needs a kind that is fitted"):
-        ChannelScaler("physical", per="group", rated=[20, 2]).fit(given)
-    with pytest.raises(ArgumentError, match="Did you mean 'recording'"):
-        ChannelScaler(per="recordings").fit(given)
 
 
 def test_the_scaler_says_which_channels_are_constant():

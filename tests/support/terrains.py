@@ -39,8 +39,7 @@ WAYS = [
     {"window_s": 2, "train_hop_s": 0.5, "train_phase": "random", "random_state": 3},
     {"window_s": 1, "split_by": "time", "embargo_s": 2.0, "scale": "min_max"},
     {"window_s": 17, "short": "pad", "scale": "standard"},
-    {"window_s": 2, "scale_per": "recording"},
-    {"window_s": 2, "scale_per": "group", "scale": "robust"},
+    {"window_s": 2, "normalize": "recording"},
     {"window_s": 2, "scale": "physical", "rated": {"current": 20.0, "speed": 3.0}},
     {"window_s": 1, "balance": "oversample", "max_per_recording": 0.6},
     {"window_s": 1, "balance": "oversample", "augmentation": {"time_warp": 0.2, "n_knots": 3}},
@@ -86,5 +85,5 @@ LABELED_WAYS = [
     {"window_s": 1.0, "hop_s": 0.7},
     {"window_s": 1.0, "label_rule": "majority", "min_purity": 0.8, "train_hop_s": 0.3},
     {"window_s": 1.0, "label_rule": "centre", "short": "pad", "train_phase": "random"},
-    {"window_s": 1.0, "label_rule": "last", "balance": "oversample", "scale_per": "recording"},
+    {"window_s": 1.0, "label_rule": "last", "balance": "oversample", "normalize": "recording"},
 ]

@@ -19,7 +19,6 @@ from sensorseq.errors import ArgumentError, InputError, PreparedFileError
 from sensorseq.io import checksums
 from sensorseq.io.prepared import PreparedFile, write_windows
 from sensorseq.io.stored_windows import stored_windows
-from sensorseq.preprocessing.scale.keyed import fit_scaler_per
 from sensorseq.preprocessing.scale.scaler import fit_scaler
 from sensorseq.preprocessing.windows.balance import balance_indices
 from sensorseq.training.autograd import AutogradSteps
@@ -136,18 +135,10 @@ def test_streamed_windows_give_the_bits_of_held_ones_in_their_order(
 
 
 @pytest.mark.parametrize("stored", [True, False], ids=["stored", "streamed"])
-@pytest.mark.parametrize("per", ["all", "recording"])
-def test_scaling_is_the_same_stored_or_learned_from_the_stream(
-    per, stored, tmp_path, streamed_orders
-):
-    configuration = {"scale": {"kind": "min_max", "per": per}, "split": {"by": "recording"}}
+def test_scaling_is_the_same_stored_or_learned_from_the_stream(stored, tmp_path, streamed_orders):
+    configuration = {"scale": {"kind": "min_max"}, "split": {"by": "recording"}}
     windows = make_windows(configuration=configuration)
-    part = windows.part("train")
-    if per == "all":
-        scaler = fit_scaler(part.X, None, "min_max")
-    else:
-        ids = part.recording_id
-        scaler = fit_scaler_per("recording", part.X, None, "min_max", recording_id=ids)
+    scaler = fit_scaler(windows.part("train").X, None, "min_max")
     known = {"scaler": scaler.to_dict()} if stored else {}
     path = write(tmp_path / "windows.h5", windows, **known)
     streamed, held = fit_both_ways(path, scale="min_max")

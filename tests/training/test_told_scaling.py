@@ -6,9 +6,8 @@ import pytest
 from fits import small_classifier
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.errors import ArgumentError, InputError
+from sensorseq.errors import ArgumentError
 from sensorseq.io.prepared import write_windows
-from sensorseq.preprocessing.scale.keyed import KeyedScaler, fit_scaler_per
 from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler, rated_scaler
 from sensorseq.windows import WindowSet
 
@@ -46,49 +45,12 @@ def without_groups(windows):
     return replace(windows, groups=windows.recording_id)
 
 
-def test_windows_prepared_per_recording_are_scaled_so_in_fit_and_in_prediction(windows):
-    given = told(without_groups(windows), kind="standard", per="recording")
-    classifier = small(max_epochs=60, hidden_size=8).fit(given)
-    train = given.part("train")
-    ids = train.recording_id
-    expected = fit_scaler_per("recording", train.X, train.lengths, "standard", recording_id=ids)
-    assert isinstance(classifier.scaler_, KeyedScaler)
-    assert list(classifier.scaler_.scalers) == list(expected.scalers)
-    for key, scaler in expected.scalers.items():
-        own = classifier.scaler_.scalers[key]
-        np.testing.assert_array_equal(own.channel_center, scaler.channel_center)
-    # offset and gain of recordings never seen are taken out by their own windows
-    validation = given.part("validation")
-    assert classifier.score(validation) > 0.9
-    moved = replace(validation, X=validation.X * 3 + 1000)
-    found, expected = (classifier.predict_proba(given) for given in (moved, validation))
-    np.testing.assert_allclose(found, expected, atol=1e-3)
-
-
 def test_windows_prepared_for_another_kind_are_scaled_as_the_estimator_says(windows):
-    given = told(without_groups(windows), kind="robust", per="recording")
+    given = told(without_groups(windows), kind="robust")
     with pytest.warns(UserWarning, match="prepared with scale='robust'"):
         assert isinstance(small().fit(given).scaler_, Scaler)
     assert small(scale=None).fit(given).scaler_ is None
     assert small(scale="max_abs").fit(given).scaler_.kind == "max_abs"
-
-
-def test_per_group_goes_by_the_groups_of_the_windows(windows):
-    given = told(replace(windows, split=None), kind="max_abs", per="group")
-    classifier = small(scale="max_abs", validation_fraction=0.0, early_stopping=False).fit(given)
-    assert sorted(classifier.scaler_.scalers) == ["x", "y"]
-    with pytest.raises(InputError, match="needs the group of every window"):
-        classifier.predict(replace(given, groups=None, recording_id=None))
-
-
-def test_arrays_do_not_tell_recordings_and_are_refused(windows):
-    given = told(without_groups(windows), kind="standard", per="recording")
-    classifier = small().fit(given)
-    with pytest.raises(InputError, match=r"needs the recording of every window.*WindowSet"):
-        classifier.predict(given.X)
-    train = replace(given.part("train"), split=None)
-    with pytest.raises(InputError, match="needs the recording of every window"):
-        small().fit(train, X_val=given.part("validation").X, y_val=given.part("validation").y)
 
 
 def test_physical_windows_bring_their_rated_values(windows):
@@ -116,14 +78,11 @@ def test_the_scaling_survives_the_prepared_file_and_the_model_file(windows, scal
         given = told(given, kind=scale, rated={"current": 20.0, "gyro": 2.0})
         stored = rated_scaler({"current": 20.0, "gyro": 2.0}, 2, given.channels)
     else:
-        given = told(given, kind=scale, per="recording")
-        stored = fit_scaler_per(
-            "recording", train.X, train.lengths, scale, recording_id=train.recording_id
-        )
+        given = told(given, kind=scale)
+        stored = fit_scaler(train.X, train.lengths, scale)
     path = tmp_path / "windows.h5"
     write_windows(path, given, scaler=stored.to_dict())
     by_file, by_set = small(scale=scale).fit(path), small(scale=scale).fit(given)
-    assert type(by_file.scaler_) is type(stored)
     expected = by_set.predict_proba(given)
     np.testing.assert_array_equal(by_file.predict_proba(given), expected)
     by_file.save(tmp_path / "model.safetensors")
@@ -145,26 +104,3 @@ def test_cropped_windows_are_not_scaled_by_the_statistics_of_whole_ones(windows,
     write_windows(path, given, scaler=rated.to_dict())  # it was not learned from any step
     cropped = small(scale="physical", max_timesteps=10).fit(path)
     np.testing.assert_array_equal(cropped.scaler_.channel_scale, [20.0, 2.0])
-
-
-@pytest.mark.parametrize("per", ["recording", "group"])
-def test_a_new_recording_is_scaled_by_itself_though_one_of_its_name_was_learned_from(windows, per):
-    def read_from(given, day):
-        sources = [
-            {"recording_id": name, "sources": [{"sha256": f"{day} {name}"}]}
-            for name in np.unique(given.recording_id).tolist()
-        ]
-        return replace(given, provenance={**given.provenance, "recordings": sources})
-
-    given = told(without_groups(windows), kind="standard", per=per)
-    classifier = small().fit(read_from(given, "monday"))
-    known = given.part("train")
-    new = replace(read_from(known, "tuesday"), X=known.X * 3 + 1000, split=None)
-    other = np.char.add(new.recording_id, " of tuesday")
-    renamed = replace(new, recording_id=other, groups=other)
-    np.testing.assert_array_equal(classifier.predict_proba(new), classifier.predict_proba(renamed))
-    # one that was learned from is, by whatever of it is there
-    whole, few = read_from(known, "monday"), read_from(known.take(np.arange(2)), "monday")
-    np.testing.assert_allclose(
-        classifier.predict_proba(few), classifier.predict_proba(whole)[:2], atol=1e-6
-    )

@@ -9,7 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq import _signal
 from sensorseq.checks import as_windows, check_lengths, raise_not_finite, valid_steps
-from sensorseq.errors import ArgumentError, SignalError, check_choice, did_you_mean
+from sensorseq.errors import (
+    ArgumentError,
+    InputError,
+    SignalError,
+    check_choice,
+    did_you_mean,
+    refusing,
+)
 from sensorseq.io.scratch import evenly_drawn
 from sensorseq.numeric import normal_quantile, normal_share
 
@@ -138,7 +145,7 @@ class Scaler:
     def to_dict(self) -> dict[str, NDArray[Any]]:
         """Return the fields as numeric arrays (`kind` as UTF-8 bytes)."""
         fields: dict[str, NDArray[Any]] = {
-            "kind": as_bytes(self.kind or "none"),
+            "kind": np.frombuffer((self.kind or "none").encode(), np.uint8).copy(),
             "channel_center": self.channel_center,
             "channel_scale": self.channel_scale,
         }
@@ -149,9 +156,16 @@ class Scaler:
         return fields
 
     @classmethod
+    @refusing(InputError, "the stored scaling is damaged")
     def from_dict(cls, fields: Mapping[str, Any]) -> "Scaler":
         """Restore a scaler from `to_dict`; raise a `SignalError` if the arrays are inconsistent."""
-        kind = check_choice("kind", as_text(fields["kind"]), (*KINDS, PHYSICAL, "none"))
+        if "per" in fields:
+            raise SignalError(
+                "the stored scaling has statistics for each recording or group; prepare with"
+                " normalize='recording' and train again."
+            )
+        stored = bytes(np.asarray(fields["kind"], np.uint8)).decode()
+        kind = check_choice("kind", stored, (*KINDS, PHYSICAL, "none"))
         center = np.asarray(fields["channel_center"], np.float64)
         scale = np.asarray(fields["channel_scale"], np.float64)
         quantiles = fields.get("channel_quantiles")
@@ -177,7 +191,13 @@ class Scaler:
         inverse: bool = False,
     ) -> tuple[NDArray[Any], int]:
         """Return scaled windows, and the first position that overflows `dtype`; -1 if none does."""
-        windows, given_lengths = check_fitted_windows(X, lengths, self.n_channels)
+        windows = as_windows(X)
+        if windows.shape[2] != self.n_channels:
+            raise SignalError(
+                f"X has {windows.shape[2]} channels, but the scaler was fitted on"
+                f" {self.n_channels}."
+            )
+        given_lengths = check_lengths(windows, lengths)
         out = np.empty(windows.shape, dtype or windows.dtype)
         by: tuple[Any, Any] = (self.channel_center, self.channel_scale)
         if self.kind is None:
@@ -193,28 +213,6 @@ class Scaler:
                 steps = windows[:, :, channel][valid].astype(np.float64)
                 out[:, :, channel][valid] = change(steps, quantiles)
         return out.reshape(np.shape(X)), overflown
-
-
-def check_fitted_windows(
-    X: ArrayLike, lengths: ArrayLike | None, n_channels: int
-) -> tuple[NDArray[np.floating], NDArray[np.int64] | None]:
-    """Return windows (n, t, c) and their lengths after checking the number of channels."""
-    windows = as_windows(X)
-    if windows.shape[2] != n_channels:
-        raise SignalError(
-            f"X has {windows.shape[2]} channels, but the scaler was fitted on {n_channels}."
-        )
-    return windows, check_lengths(windows, lengths)
-
-
-def as_bytes(text: str) -> NDArray[np.uint8]:
-    """Return a string as an array of UTF-8 bytes, for storage with statistics."""
-    return np.frombuffer(text.encode(), np.uint8).copy()
-
-
-def as_text(stored: Any) -> str:
-    """Return the string stored by `as_bytes`."""
-    return bytes(np.asarray(stored, np.uint8)).decode()
 
 
 def _to_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -309,7 +307,7 @@ def draw_of(kind: str | None, n_steps: int) -> dict[str, Any]:
     return {"quantiles_from": {"n_steps": DRAWN_STEPS, "of": n_steps}}
 
 
-def _scaler_of(
+def scaler_of(
     statistics: ChannelStatistics, kind: str | None, steps: NDArray[np.float64] | None = None
 ) -> Scaler:
     """Return a scaler of a kind from statistics; kinds in `RANKED` also need `steps`."""
@@ -385,7 +383,7 @@ def fit_scaler_to_blocks(
         moments.add(windows, lengths)
     statistics = moments.statistics()
     steps = _drawn_steps(blocks, statistics.n_steps) if kind in RANKED else None
-    return _scaler_of(statistics, kind, steps)
+    return scaler_of(statistics, kind, steps)
 
 
 def _drawn_steps(blocks: Callable[[], Iterable[Block]], n_steps: int) -> NDArray[np.float64]:

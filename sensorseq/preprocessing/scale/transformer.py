@@ -10,8 +10,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sensorseq.errors import SignalError, WindowError
-from sensorseq.preprocessing.scale.keyed import KeyedScaler, fit_scaler_per, transform_by
-from sensorseq.preprocessing.scale.scaler import Scaler
+from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
 from sensorseq.windows import WindowSet
 
 
@@ -29,20 +28,16 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         1. max_abs: largest magnitude 1, zero stays zero. quantile: up to 1000 quantiles are mapped
         to the normal distribution. physical: divided by `rated`; nothing is fitted. Quartiles and
         quantiles are those of at most 200,000 steps, drawn evenly if there are more.
-    per : {"all", "recording", "group"}, default="all"
-        The unit that statistics are computed for, see
-        `sensorseq.preprocessing.scale.KeyedScaler`. ``"recording"`` and ``"group"`` need a
-        WindowSet.
     rated : mapping of channel name to float, or sequence of float, optional
         For ``kind="physical"``: the divisor of each channel, in its unit and above zero. Names need
         a WindowSet.
 
     Attributes
     ----------
-    scaler_ : Scaler or KeyedScaler
+    scaler_ : Scaler
         The statistics as an object that can be stored.
     channel_center_, channel_scale_ : ndarray of shape (n_channels,)
-        The value subtracted from each channel, and its divisor. Only for ``per="all"``.
+        The value subtracted from each channel, and its divisor.
     constant_channels_ : tuple of int
         Positions of channels that were constant; they are centred and scaled by 1.
     channel_mean_ : ndarray of shape (n_channels,)
@@ -58,11 +53,9 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     def __init__(
         self,
         kind: str | None = "standard",
-        per: str = "all",
         rated: Mapping[str, float] | Sequence[float] | None = None,
     ) -> None:
         self.kind = kind
-        self.per = per
         self.rated = rated
 
     def fit(self, X: Any, y: Any = None, lengths: ArrayLike | None = None) -> Self:
@@ -80,34 +73,25 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         Raises
         ------
         SignalError
-            If a valid step is NaN or infinite, there is no valid step, or `per` needs a WindowSet
-            and an array is given.
+            If a valid step is NaN or infinite, or there is no valid step.
         ArgumentError
-            If `kind` or `per` is unknown, or `rated` does not match the channels.
+            If `kind` is unknown, or `rated` does not match the channels.
         """
         if isinstance(X, WindowSet):
             _refuse_scaled(X)
             train = X if X.split is None else X.part("train")
             self.n_features_in_, self._window_ndim = X.n_channels, 3
-            self.scaler_: Scaler | KeyedScaler = fit_scaler_per(
-                self.per,
-                train.X,
-                train.lengths,
-                self.kind,
-                recording_id=train.recording_id,
-                groups=train.groups,
-                rated=self.rated,
-                channels=train.channels,
+            self.scaler_: Scaler = fit_scaler(
+                train.X, train.lengths, self.kind, rated=self.rated, channels=train.channels
             )
         else:
             values = self._check(X, lengths, reset=True)
-            self.scaler_ = fit_scaler_per(self.per, values, lengths, self.kind, rated=self.rated)
+            self.scaler_ = fit_scaler(values, lengths, self.kind, rated=self.rated)
         self.constant_channels_ = self.scaler_.constant_channels
-        if isinstance(self.scaler_, Scaler):
-            self.channel_center_ = self.scaler_.channel_center
-            self.channel_scale_ = self.scaler_.channel_scale
-            if self.kind == "standard":
-                self.channel_mean_ = self.scaler_.channel_center
+        self.channel_center_ = self.scaler_.channel_center
+        self.channel_scale_ = self.scaler_.channel_scale
+        if self.kind == "standard":
+            self.channel_mean_ = self.scaler_.channel_center
         return self
 
     def fit_transform(
@@ -137,8 +121,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         Returns
         -------
         ndarray of the shape of X, or WindowSet
-            float32 for float32, else float64. With `per`, windows of a recording or group that was
-            not fitted are scaled by their own statistics: give all its windows at once.
+            float32 for float32, else float64.
 
         Raises
         ------
@@ -152,12 +135,12 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         if isinstance(X, WindowSet):
             _refuse_scaled(X)
             provenance = {**X.provenance, "scaled": self.scaler_.kind or "none"}
-            scaled = transform_by(self.scaler_, X.X, X.lengths, X)
+            scaled = self.scaler_.transform(X.X, X.lengths)
             return replace(X, X=scaled, provenance=provenance)
-        return transform_by(self.scaler_, self._check(X, lengths, reset=False), lengths)
+        return self.scaler_.transform(self._check(X, lengths, reset=False), lengths)
 
     def inverse_transform(self, X: Any, lengths: ArrayLike | None = None) -> Any:
-        """Undo `transform`; with `per`, only for fitted recordings or groups.
+        """Undo `transform`.
 
         Parameters
         ----------
@@ -167,16 +150,14 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         Raises
         ------
         SignalError
-            If X does not match the fitted windows, or is from a recording or group that was not
-            fitted.
+            If X does not match the fitted windows.
         """
         check_is_fitted(self)
         if isinstance(X, WindowSet):
             provenance = {key: value for key, value in X.provenance.items() if key != "scaled"}
-            unscaled = transform_by(self.scaler_, X.X, X.lengths, X, inverse=True)
+            unscaled = self.scaler_.inverse_transform(X.X, X.lengths)
             return replace(X, X=unscaled, provenance=provenance)
-        values = self._check(X, lengths, reset=False)
-        return transform_by(self.scaler_, values, lengths, inverse=True)
+        return self.scaler_.inverse_transform(self._check(X, lengths, reset=False), lengths)
 
     def _check(self, X: Any, lengths: Any, *, reset: bool) -> NDArray[np.floating]:
         # Padding may be NaN: with lengths, fit_scaler and transform read only the valid steps.
