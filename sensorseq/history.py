@@ -188,9 +188,9 @@ STEP_NAMES = (
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a run after `epoch` epochs and `step` steps, so that it can be resumed.
+    """The state of a run after `epoch` epochs and `step` steps, to start another run from.
 
-    `state` is the run's `state_dict`: weights, optimizer, schedule and every generator. The tensors
+    `state` is the run's `state_dict`: weights, optimizer, schedule and the best score. The tensors
     are copies that nothing else modifies.
     """
 

@@ -1,6 +1,5 @@
 """Run optimizer steps with autograd, one batch after another."""
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -103,15 +102,9 @@ class AutogradSteps:
         return loss, (outputs.argmax(dim=1) == batch.target).sum()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state for `load_state_dict`, except that of the module."""
+        """Return the state of the optimizer and of the average."""
         average = None if self.average is None else self.average.state_dict()
         return {"optimizer": self.optimizer.state_dict(), "average": average}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore a `state_dict`; the module must have been restored already."""
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
 
 
 def _weigh(losses: Tensor, weight: Tensor | None) -> Tensor:

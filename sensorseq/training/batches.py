@@ -1,6 +1,6 @@
 """The windows of one part as tensors, and the batches of each epoch."""
 
-from collections.abc import Generator, Hashable, Iterator, Mapping
+from collections.abc import Generator, Hashable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,14 +57,6 @@ class BatchSampler:
         order = self._order()
         for start, stop in zip(self._edges[:-1], self._edges[1:], strict=True):
             yield order[start:stop]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state from which `load_state_dict` continues with the following epochs."""
-        return {"rng": self._rng.bit_generator.state}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore a `state_dict`."""
-        self._rng.bit_generator.state = state["rng"]
 
     def _order(self) -> Rows:
         if self._rows_of_class is None:

@@ -32,14 +32,11 @@ from sensorseq.training.native import NativeEpochs, gap_of, join_steps, summariz
 from sensorseq.training.optim import (
     Schedule,
     optimizer_options,
-    stored_steps,
 )
 from sensorseq.training.randomness import (
     deterministic_algorithms,
     integer_seed,
     isolated_torch_rng,
-    rng_state,
-    set_rng_state,
 )
 from sensorseq.training.recorder import Recorder
 from sensorseq.training.replay import Start
@@ -276,7 +273,7 @@ class TrainingRun:
     def _go_on_from(self, start: Start) -> None:
         self.n_steps, self.first_epoch = start.snapshot.step, start.snapshot.epoch
         self.schedule = start.make_schedule(self.batches.n_batches)
-        self.best.load_reference(start.snapshot.state["best"])
+        self.best.load_state_dict(start.snapshot.state["best"])
 
     def _begin_record(self) -> None:
         if self.recorder is not None:
@@ -355,33 +352,15 @@ class TrainingRun:
             self.recorder.keep_snapshot(len(self.history), self.n_steps, self.state_dict)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state from which `load_state_dict` continues after an epoch."""
+        """Return the state after an epoch, from which a `Start` begins."""
         state = {
             "module": self.module.state_dict(),
-            "n_steps": self.n_steps,
-            "batches": self.batches.state_dict(),
-            "crop_rng": self.crop_rng.bit_generator.state,
-            "torch_rng": rng_state(self.device),
             "schedule": self.schedule.state_dict(),
             "best": self.best.state_dict(),
         }
         if self.native is not None:
             return state | {"native": self.native.state_dict()}
         return state if self.autograd is None else state | self.autograd.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore a `state_dict`, except for the history."""
-        self.module.load_state_dict(state["module"])
-        self.n_steps = stored_steps(state)
-        self.batches.load_state_dict(state["batches"])
-        self.crop_rng.bit_generator.state = state["crop_rng"]
-        set_rng_state(state["torch_rng"], self.device)
-        self.schedule.load_state_dict(state["schedule"])
-        self.best.load_state_dict(state["best"])
-        if self.native is not None:
-            self.native.load_state_dict(state["native"])
-        elif self.autograd is not None:
-            self.autograd.load_state_dict(state)
 
     def averaged_weights(self) -> AbstractContextManager[None]:
         """Return a context in which the module has the weights to validate."""

@@ -1,7 +1,7 @@
 """Train with the native epoch engine according to a `TrainingConfig`."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from operator import mul
 from typing import Any
@@ -342,7 +342,7 @@ class NativeEpochs:
             weights.move(self.trainer, place)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of a model for resuming, except that of its module."""
+        """Return the state of the first model, except that of its module."""
         trainer = self.trainer
         state: dict[str, Any] = {
             "optimizer": {row: trainer.state[0, row] for row in self._used_rows()},
@@ -363,18 +363,6 @@ class NativeEpochs:
             "rmsprop": [True, momentum, centered],
         }.get(self.trainer.optimizer, [True, True, amsgrad])
         return [row for row, is_used in enumerate(used) if is_used]
-
-    @torch.no_grad()
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore a `state_dict`; the module must have been restored already."""
-        trainer = self.trainer
-        trainer.state.zero_()
-        for row, values in state["optimizer"].items():
-            trainer.state[0, row].copy_(values)
-        trainer.step_count.copy_(state["step_count"])
-        if trainer.average is not None:
-            trainer.parameters.copy_(state["parameters"])
-            trainer.average.copy_(state["average"])
 
 
 def join_steps(taken: Sequence[StepStatistics]) -> StepStatistics:

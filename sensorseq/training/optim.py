@@ -59,14 +59,6 @@ def optimizer_options(config: TrainingConfig) -> dict[str, Any]:
     return {name: parameter.default for name, parameter in parameters.items()} | own
 
 
-def stored_steps(state: Mapping[str, Any]) -> int:
-    """Return the number of steps in a state; raise a ValueError if it is invalid."""
-    n_steps = state["n_steps"]
-    if type(n_steps) is not int or not 0 <= n_steps < 1 << 62:
-        raise ValueError(f"n_steps is {n_steps!r}")
-    return n_steps
-
-
 class Stateful:
     """A base class whose state consists of the attributes named in `_kept`."""
 
@@ -79,11 +71,7 @@ class Stateful:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a `state_dict`."""
         for name in self._kept:
-            value, now = state[name.removeprefix("_")], getattr(self, name)
-            kind: Any = int | float if isinstance(now, float) else type(now)
-            if now is not None and not isinstance(value, kind):
-                raise TypeError(f"{name.removeprefix('_')} is {value!r}")
-            setattr(self, name, value)
+            setattr(self, name, state[name.removeprefix("_")])
 
 
 class Schedule(Stateful):

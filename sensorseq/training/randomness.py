@@ -3,7 +3,7 @@
 import os
 import random
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -101,18 +101,3 @@ def isolated_generators(seed: int, device: torch.device) -> Iterator[None]:
     finally:
         np.random.set_state(of_numpy)  # noqa: NPY002
         random.setstate(of_python)
-
-
-def rng_state(device: torch.device) -> dict[str, Tensor]:
-    """Return the state of torch's generators that a run on `device` uses."""
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def set_rng_state(state: Mapping[str, Tensor], device: torch.device) -> None:
-    """Restore the state from `rng_state`."""
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"], device)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.optim import Stateful, stored_steps
+from sensorseq.training.optim import Stateful
 
 
 class WeightAverage:
@@ -50,7 +50,7 @@ class WeightAverage:
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a `state_dict`."""
-        self._n_steps = stored_steps(state)
+        self._n_steps = state["n_steps"]
         for average, value in zip(self._average, state["average"], strict=True):
             average.copy_(value)
 
@@ -92,7 +92,7 @@ class BestEpoch(Stateful):
     the latest epoch is the best.
     """
 
-    _kept = ("epoch", "score", "_reference", "_n_stale", "_weights")
+    _kept = ("_reference", "_n_stale")
 
     def __init__(self, config: TrainingConfig, *, has_validation: bool) -> None:
         self.monitor = config.monitor
@@ -130,7 +130,3 @@ class BestEpoch(Stateful):
     def restore(self, module: nn.Module) -> None:
         """Copy the weights of the best epoch into the module."""
         module.load_state_dict(self._weights)
-
-    def load_reference(self, state: Mapping[str, Any]) -> None:
-        """Continue from the best score of an earlier run, before the first epoch of this one."""
-        self._reference, self._n_stale = state["reference"], state["n_stale"]
