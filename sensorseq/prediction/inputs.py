@@ -32,6 +32,8 @@ class Sequences:
     X: NDArray[Any]
     lengths: NDArray[np.int64]
     is_flat: bool = False
+    recording_id: NDArray[Any] | None = None
+    groups: NDArray[Any] | None = None
     channels: list[str] | None = None
 
     @property
@@ -44,7 +46,14 @@ class Sequences:
 
     def take(self, rows: NDArray[np.integer[Any]]) -> "Sequences":
         """Return the windows at `rows`."""
-        return replace(self, X=self.X[rows], lengths=self.lengths[rows])
+        return Sequences(
+            self.X[rows],
+            self.lengths[rows],
+            self.is_flat,
+            None if self.recording_id is None else self.recording_id[rows],
+            None if self.groups is None else self.groups[rows],
+            self.channels,
+        )
 
 
 class WindowShape(NamedTuple):
@@ -114,6 +123,7 @@ def read_sequences(
         if size == 0:
             raise InputError(f"{name} has shape {array.shape}: no {what}.")
     valid_steps = _check_lengths(lengths, array.shape[0], array.shape[1], lengths_name)
+    origin = (X.recording_id, X.groups) if isinstance(X, WindowSet) else (None, None)
     if isinstance(array, np.ndarray):  # samples in a file are looked at where they are read
         if (valid_steps < array.shape[1]).any():
             check_padding(array, valid_steps, name, lengths_name)
@@ -123,7 +133,7 @@ def read_sequences(
         check_finite_windows(array, name, allow_nan=missing != "error")
     if known is not None:
         _check_shape(array.shape, is_flat, known, name)
-    return Sequences(array, valid_steps, is_flat, names)
+    return Sequences(array, valid_steps, is_flat, *origin, names)
 
 
 def _check_shape(shape: tuple[int, ...], is_flat: bool, known: WindowShape, name: str) -> None:

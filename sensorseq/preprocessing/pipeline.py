@@ -47,8 +47,8 @@ _BLOCK_WINDOWS = 4096  # windows in double precision at a time while a scaler is
 class PreparePipeline:
     """Turn recordings into windows with a split, and fit scaler and balance on the training part.
 
-    resample -> steps -> window -> split -> fit the scaler on train -> balance train. The order is
-    fixed, so no statistic of a validation or test window reaches training.
+    resample -> steps -> normalize -> window -> split -> fit the scaler on train -> balance train.
+    The order is fixed, so no statistic of a validation or test window reaches training.
 
     Parameters
     ----------

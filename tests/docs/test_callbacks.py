@@ -10,13 +10,16 @@ def test_the_page_can_be_typed_from_top_to_bottom(in_tmp_path, capsys):
     for library in ("pandas", "matplotlib"):
         pytest.importorskip(library)
     reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    names = {}
+    names, histories = {}, []
     for block in code_in(PAGE):
         if "mlflow" not in block:  # tests/peers/test_mlflow.py
             exec(block, names)
+        if "SummaryWriter" in block:
+            histories.append(names["clf"].history_)
     written = {path.name for path in in_tmp_path.iterdir()}
     assert written == {"history.json", "history.png", "runs"}
-    columns = set(names["clf"].history_.names)
+    (history,) = histories
+    columns = set(history.names)
     assert all(f"`{name}`" in PAGE for name in columns)
     assert "at most 20 epochs" in capsys.readouterr().out
     assert len(names["scores"]) == 5
@@ -26,5 +29,5 @@ def test_the_page_can_be_typed_from_top_to_bottom(in_tmp_path, capsys):
     assert set(events.Tags()["scalars"]) == columns
     for name in columns:
         noted = [(event.step, event.value) for event in events.Scalars(name)]
-        values = names["clf"].history_[name].astype("f4").tolist()
+        values = history[name].astype("f4").tolist()
         assert noted == list(enumerate(values, 1))

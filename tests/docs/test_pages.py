@@ -99,9 +99,10 @@ def test_what_a_page_imports_is_there(page):
         tree = ast.parse(text)
         lines = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
         for node in lines:
-            text = ast.unparse(node)
-            if not any(name in text for name in ("sensorseq_runtime", "mlflow", "tensorboard")):
-                exec(text, {})  # those are not installed with the package
+            line = ast.unparse(node)
+            # a wheel of its own, and a library that only the peers' environment has
+            if "sensorseq_runtime" not in line and "mlflow" not in line:
+                exec(line, {})
 
 
 def remedies_drawn():

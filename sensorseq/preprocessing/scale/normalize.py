@@ -39,11 +39,12 @@ def normalize_pieces(pieces: list[Recording]) -> list[Recording]:
 
 
 def _statistics(pieces: list[Recording]) -> ChannelStatistics:
-    """Return the statistics of all samples, in two passes; without the compiled library."""
+    """Return the statistics of all samples; by numpy, as the runtime lacks `ChannelMoments`."""
     n_samples = sum(piece.n_samples for piece in pieces)
     first = next(_blocks(pieces))[0].astype(np.float64)
-    mean = first + sum((block - first).sum(axis=0) for block in _blocks(pieces)) / n_samples
-    squares = sum(((block - mean) ** 2).sum(axis=0) for block in _blocks(pieces))
+    with np.errstate(over="ignore", invalid="ignore"):  # raised by `scaler_of`
+        mean = first + sum((block - first).sum(axis=0) for block in _blocks(pieces)) / n_samples
+        squares = sum(((block - mean) ** 2).sum(axis=0) for block in _blocks(pieces))
     low = np.min([block.min(axis=0) for block in _blocks(pieces)], axis=0)
     high = np.max([block.max(axis=0) for block in _blocks(pieces)], axis=0)
     return ChannelStatistics(n_samples, mean, np.sqrt(squares / n_samples), low, high)
