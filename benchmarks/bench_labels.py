@@ -214,7 +214,7 @@ def plans() -> list[tuple[str, str, float, int]]:
 
 
 def page_tables(rows: list[dict[str, Any]]) -> str:
-    """Return the tables of docs/label_errors.md: means over seeds, and over sets, in percent."""
+    """Return tables in percent: means over seeds (docs/label_errors.md), and over sets."""
     of_sets = [
         (f"{name} | {kind}", [row for row in rows if is_of(row, kind, 0.1) and row["set"] == name])
         for name in SETS

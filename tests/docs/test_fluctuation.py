@@ -16,8 +16,9 @@ def code_below(heading):
 
 def test_a_bad_fit_is_repaired_by_its_code(in_tmp_path, capsys):
     rng = np.random.default_rng(0)
-    y, groups = np.arange(60) % 2, np.arange(60) // 5
-    X = y[:, None, None] + rng.normal(size=(60, 12, 1))
+    y, groups = np.arange(120) % 2, np.arange(120) // 6
+    phases = np.arange(40) * (0.2 + 0.4 * y[:, None]) + rng.uniform(0, 6, (120, 1))
+    X = np.sin(phases)[:, :, None] + 0.1 * rng.normal(size=(120, 40, 1))
     clf = plain_classifier(learning_rate=1e-9, max_epochs=20, random_state=0)
     clf.fit(X, y, groups=groups)
     known = {"clf": clf, "X": X, "y": y, "groups": groups}

@@ -57,7 +57,7 @@ def test_a_tutorial_prints_what_it_shows(name, in_tmp_path, capsys):
                 for arguments in commands(text):
                     assert run(arguments) == 0, arguments
             printed = capsys.readouterr().out
-    assert n_compared or name == "jumping_curve"
+    assert n_compared
 
 
 def test_every_tutorial_is_in_the_index():
