@@ -32,7 +32,6 @@ from verdict.runs import load
 from sensorseq.diagnosis.causes import Cause, causes_of, deviations
 from sensorseq.estimator.report import make_report
 from sensorseq.history import History
-from sensorseq.prediction.predictor import CLASSIFICATION
 
 OURS, LOGISTIC = "ours", "configuration, fitted"
 RULE = "ours, whatever the verdict"  # of calm and short runs, too
@@ -60,7 +59,6 @@ def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
         report = make_report(
             History(row["history"] if run is None else run.rows),
             arguments["loss"],
-            CLASSIFICATION,
             record=None if run is None else run.record,
             arguments=arguments,
             best_epoch=(row["report"] if run is None else run.facts)["best_epoch"],

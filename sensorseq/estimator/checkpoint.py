@@ -32,7 +32,8 @@ class Checkpoint(Callback):
         self._has_warned = False
         self._alone = type(estimator).__new__(type(estimator))
         own: dict[str, Any] = {"_other_modules": [], "_other_histories": [], "_head": None}
-        own |= {"temperature_": 1.0, "adaptation_": None, "refitted_": False}  # by an earlier fit
+        # by an earlier fit
+        own |= {"temperature_": 1.0, "adaptation_": None, "refitted_": False, "_shares": None}
         own |= {"engine_": job.choose_engine(), "_report_facts": prepared.facts, "callbacks": None}
         self._alone.__dict__.update(vars(estimator) | own)
         self._alone.__dict__.pop("abstention_", None)

@@ -419,6 +419,7 @@ def _describe_model(
             "epochs": len(history),
             "best_epoch": description["best_epoch"],
             "best_score": description["best_score"],
+            "adaptation": description.get("adaptation"),
             "parameters": {k: v for k, v in description["parameters"].items() if v is not None},
             "versions": dict(description["versions"]),
         }
@@ -466,6 +467,11 @@ def format_file(found: dict[str, Any]) -> str:
             ]
         )
     size, n_models = found["architecture"], found["n_models"]
+    adapted = [
+        f"adapted from {made['source'][:16]} on {made['n_windows']} windows"
+        for made in [found["adaptation"]]
+        if made
+    ]
     of_each = "network" if n_models == 1 else f"{n_models} networks, each"
     return "\n".join(
         [
@@ -477,6 +483,7 @@ def format_file(found: dict[str, Any]) -> str:
             f" {found['n_parameters']} parameters",
             f"trained: {found['epochs']} epochs (best: {found['best_epoch']}), on"
             f" {found['n_recordings_seen'] or 'unknown'} recordings",
+            *adapted,
         ]
     )
 

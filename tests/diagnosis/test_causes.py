@@ -31,7 +31,6 @@ from sensorseq.diagnosis.causes import (
 )
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.statements import KINDS
-from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.training.parameters import check_parameters
 
 OWN = SensorLSTMClassifier().get_params()
@@ -198,7 +197,7 @@ def test_the_setting_furthest_from_usual_is_named_with_what_to_set(settings, tit
     assert cause.recommendation == change
     assert cause.sources == {"arguments": words}
     assert cause.advice == ENTRY[title].advice
-    check_parameters({**OWN, **settings, **change}, CLASSIFICATION)
+    check_parameters({**OWN, **settings, **change})
 
 
 @given(

@@ -280,7 +280,7 @@ def test_the_command_writes_what_adapt_returns(of_recordings, tmp_path, capsys):
     with safetensors.safe_open(model, "np") as file:
         assert digest == file.metadata()["sha256"]
     assert set(few.recording_id[split == "train"]) <= set(written.preparation_["recordings"])
-    assert cli.run(["info", str(new), "--markdown"]) == 0
+    assert cli.run(["info", str(new)]) == 0
     assert f"adapted from {digest[:16]} on 18 windows" in capsys.readouterr().out
 
 

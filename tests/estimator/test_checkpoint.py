@@ -9,7 +9,7 @@ from fits import AfterEpoch, head_of, plain_classifier, weights, without_time
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError, OutputError
-from sensorseq.io.model_file import read_model, write_model
+from sensorseq.io.model_file import read_model
 from sensorseq.prediction.load import load
 
 RNG = np.random.default_rng(0)
@@ -197,14 +197,3 @@ def test_a_model_with_a_checkpoint_is_saved_with_its_name_and_loads_where_that_i
     checkpoint.unlink()
     checkpoint.parent.rmdir()
     assert SensorLSTMClassifier.load(tmp_path / "model").checkpoint == str(checkpoint)
-
-
-def test_arguments_that_are_no_longer_known_do_not_keep_a_model_from_loading(path):
-    fitted = classifier().fit(X, Y, groups=GROUPS)
-    fitted.save(path)
-    arrays, description = read_model(path)
-    description["parameters"]["of_an_earlier_version"] = 1
-    write_model(path, arrays, description)
-    loaded = SensorLSTMClassifier.load(path)
-    assert loaded.get_params() == fitted.get_params()
-    assert loaded.predict_proba(X).tobytes() == fitted.predict_proba(X).tobytes()
