@@ -420,6 +420,7 @@ def _describe_model(
             "best_epoch": description["best_epoch"],
             "best_score": description["best_score"],
             "adaptation": description.get("adaptation"),
+            "alone": description.get("alone"),
             "parameters": {k: v for k, v in description["parameters"].items() if v is not None},
             "versions": dict(description["versions"]),
         }
@@ -467,7 +468,8 @@ def format_file(found: dict[str, Any]) -> str:
             ]
         )
     size, n_models = found["architecture"], found["n_models"]
-    adapted = [
+    notes = [f"the LSTM alone, {found['alone']}"] if found["alone"] else []
+    notes += [
         f"adapted from {made['source'][:16]} on {made['n_windows']} windows"
         for made in [found["adaptation"]]
         if made
@@ -483,7 +485,7 @@ def format_file(found: dict[str, Any]) -> str:
             f" {found['n_parameters']} parameters",
             f"trained: {found['epochs']} epochs (best: {found['best_epoch']}), on"
             f" {found['n_recordings_seen'] or 'unknown'} recordings",
-            *adapted,
+            *notes,
         ]
     )
 

@@ -9,6 +9,7 @@ from fits import AfterEpoch, head_of, plain_classifier, weights, without_time
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError, OutputError
+from sensorseq.evaluation.inspect import describe_file, format_file
 from sensorseq.io.model_file import read_model
 from sensorseq.prediction.load import load
 
@@ -102,6 +103,7 @@ def test_it_is_the_lstm_alone_and_predicts(path):
     assert len(fitted.modules_) == 3
     kept = SensorLSTMClassifier.load(path)
     assert str(kept.features_) == "the LSTM alone (from a checkpoint)"
+    assert "the LSTM alone, from a checkpoint" in format_file(describe_file(path))
     assert (len(kept.modules_), head_of(kept), kept.temperature_) == (1, None, 1.0)
     assert kept.get_params() == fitted.get_params()
     assert kept.fluctuation_.n_epochs == kept.best_epoch_
