@@ -1,12 +1,13 @@
 """Imports point one way, and each heavy library has one home. Needs no built extension."""
 
 import ast
+import functools
 import graphlib
 import re
 import subprocess
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from checkout import ROOT, tree_of
+
 ORDER = """_lazy errors options _signal numeric < core text windows < checks sensor_windows < io
            < stamp_repair < recording history html ops < time_names
            < preprocessing nn gpu_check readers < features sequence datasets < prediction
@@ -75,14 +76,22 @@ USER_GIVEN = """X y X_val y_val groups groups_val lengths lengths_val sample_wei
 FRAMEWORK_INCLUDE = re.compile(r'#\s*include\s*[<"](torch|ATen|c10|pybind11|Python\.h)')
 
 
+@functools.cache
+def nodes_of(path):
+    return list(ast.walk(tree_of(path)))
+
+
+@functools.cache
 def imported_names(path):
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    names = []
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             # a relative import begins with a dot, and so with an empty library
             module = "." * node.level + (node.module or "")
-            yield from (f"{module}.{alias.name}" for alias in node.names)
+            names += [f"{module}.{alias.name}" for alias in node.names]
+    return names
 
 
 def wrong_imports(path):
@@ -142,7 +151,7 @@ def test_the_parts_of_the_diagnosis_import_one_another_one_way():
 
 def imports_anywhere(path):
     """Yield what a module imports, in functions and for its types, too."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
@@ -182,9 +191,8 @@ def untyped(node, name):
             yield f"{name} ->"
 
 
-def untyped_crossings(sources):
-    """Yield what is untyped where one package imports it from another; sources by module name."""
-    trees = {module: ast.parse(source) for module, source in sources.items()}
+def untyped_crossings(trees):
+    """Yield what is untyped where one package imports it from another; trees by module name."""
     package = {module: module.split(".")[1] if "." in module else "" for module in trees}
     crossing = {
         (imported.module.split(".")[1], alias.name)
@@ -207,14 +215,14 @@ def untyped_crossings(sources):
 
 
 def test_what_crosses_packages_is_typed():
-    sources = {
+    trees = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): (
-            path.read_text("utf-8")
+            tree_of(path)
         )
         for path in (ROOT / "sensorseq").rglob("*.py")
     }
-    assert len(sources) > 200
-    assert list(untyped_crossings(sources)) == []
+    assert len(trees) > 200
+    assert list(untyped_crossings(trees)) == []
 
 
 def test_only_values_of_files_are_cast():
@@ -234,6 +242,7 @@ def test_what_crosses_packages_untyped_is_found():
         "def private(model: Any): ...\n",
         "sensorseq.upper.main": "from sensorseq.lower.part import Part, run\n",
     }
-    assert [found.split(": ")[1] for found in untyped_crossings(sources)] == [
+    trees = {module: ast.parse(source) for module, source in sources.items()}
+    assert [found.split(": ")[1] for found in untyped_crossings(trees)] == [
         *("run(model)", "run(n)", "run ->", "Part.kept"),
     ]

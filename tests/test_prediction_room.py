@@ -4,7 +4,7 @@ import ast
 import subprocess
 import sys
 
-from checkout import ROOT, script
+from checkout import ROOT, script, tree_of
 
 HEAVY = """h5py jinja2 markupsafe pandas pyarrow pydantic safetensors scipy sklearn threadpoolctl
            torch"""
@@ -31,9 +31,10 @@ def test_its_files_need_nothing_newer_than_python_3_9():
     found = [
         f"{path.name}:{node.lineno}: {ast.unparse(node)}"
         for path in room()
-        for tree in [ast.parse(path.read_text("utf-8"))]
+        for tree in [tree_of(path)]
+        for notes in [notes_of(tree)]
         for node in ast.walk(tree)
-        if is_newer(node) and node not in notes_of(tree)
+        if is_newer(node) and node not in notes
     ]
     assert found == []
 

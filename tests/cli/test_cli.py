@@ -32,6 +32,8 @@ COMMANDS = (
     *("bench", "info"),
 )
 FAST = ("--set", "hidden_size=8", "--max-epochs", "12", "--set", "learning_rate=0.02", "-q")
+PLAIN = (*FAST, "--set", "features=none", "--set", "refit=none")
+ALONE = (*PLAIN, "--no-compare")
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +50,17 @@ def prepared(logs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(prepared, tmp_path_factory):
+    """With features and a refit, as trained by default."""
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     succeed("train", prepared, "-o", path, *FAST)
+    return path
+
+
+@pytest.fixture(scope="module")
+def plain(prepared, tmp_path_factory):
+    """One network of three epochs, to be fitted anew in folds."""
+    path = tmp_path_factory.mktemp("plain") / "model.safetensors"
+    succeed("train", prepared, "-o", path, *ALONE, "--max-epochs", "3")
     return path
 
 
@@ -161,8 +172,8 @@ def test_scores_of_the_command_are_those_of_the_model(prepared, model):
     assert found["accuracy"] == SensorLSTMClassifier.load(model).score(test)
 
 
-def test_folds_cover_every_window(prepared, model):
-    found = answer("evaluate", model, prepared, "--folds", "3", "--no-baselines")
+def test_folds_cover_every_window(prepared, plain):
+    found = answer("evaluate", plain, prepared, "--folds", "3", "--no-baselines")
     assert np.sum(found["confusion_matrix"]) == len(read_windows(prepared))
     assert len(found["fold_accuracy"]) == 3
     assert found["fold_accuracy_mean"] == pytest.approx(np.mean(found["fold_accuracy"]))
@@ -176,7 +187,7 @@ def test_features_are_derived_by_name_and_repeated_in_prediction(logs, tmp_path)
     assert "\nderived from current, speed: difference to the sample before\n" in text
     assert "\nderived from current and speed: current times speed\n" in text
     assert max(map(len, text.replace(str(tmp_path), "").splitlines())) <= 80
-    succeed("train", prepared, "-o", model, *FAST)
+    succeed("train", prepared, "-o", model, *ALONE)
     found = answer("predict", model, logs / "calm" / "run_0.csv")
     windows = read_windows(prepared)
     own = windows.take(windows.recording_id == "calm/run_0")
@@ -244,7 +255,7 @@ def test_equal_commands_write_equal_files(logs, prepared, tmp_path):
     assert again.read_bytes() == prepared.read_bytes()
     models = []
     for name in ("one", "two"):
-        succeed("train", again, "-o", tmp_path / name, *FAST)
+        succeed("train", again, "-o", tmp_path / name, *ALONE, "--max-epochs", "3")
         models.append(SensorLSTMClassifier.load(tmp_path / name))
     windows = read_windows(again)
     np.testing.assert_array_equal(*(one.predict_proba(windows) for one in models))
@@ -257,7 +268,7 @@ def test_training_never_reads_the_test_part(prepared, tmp_path):
     file, out, found = tmp_path / "w.h5", tmp_path / "m", []
     for given in (windows, replace(windows, X=X)):
         write_windows(file, given)
-        succeed("train", file, "-o", out, *FAST)
+        succeed("train", file, "-o", out, *FAST, "--no-compare", "--max-epochs", "3")
         found.append(SensorLSTMClassifier.load(out).predict_proba(windows))
     np.testing.assert_array_equal(*found)
 
@@ -267,7 +278,7 @@ def test_settings_reach_the_classifier(prepared, tmp_path):
     settings = "pooling=last dropout=0.25 bidirectional=true batch_size=none"
     settings += " optimizer_params={eps=1e-6}"
     typed = (word for setting in settings.split() for word in ("--set", setting))
-    succeed("train", prepared, "-o", path, *FAST, *typed)
+    succeed("train", prepared, "-o", path, *ALONE, "--max-epochs", "1", *typed)
     got = SensorLSTMClassifier.load(path).get_params()
     assert (got["pooling"], got["dropout"], got["bidirectional"]) == ("last", 0.25, True)
     assert (got["batch_size"], got["optimizer_params"]) == (None, {"eps": 1e-6})
@@ -349,7 +360,7 @@ def test_two_sensors_of_one_recording_go_the_whole_way(tmp_path):
     windows, model = tmp_path / "w.h5", tmp_path / "m"
     how = ["--files", "pro_*.csv", "--files", "imu_*.csv", "--pair", "{sensor}_{recording}.*"]
     succeed("prepare", root, *how, "--window-s", "1", "-o", windows)
-    succeed("train", windows, "-o", model, *FAST)
+    succeed("train", windows, "-o", model, *ALONE)
     one = answer("predict", model, root / "rough" / "pro_1.csv")["recordings"]
     other = answer("predict", model, root / "rough" / "imu_1.csv")["recordings"]
     assert one == other
@@ -362,11 +373,11 @@ def test_two_sensors_of_one_recording_go_the_whole_way(tmp_path):
     np.testing.assert_array_equal(got, expected)
 
 
-def test_the_page_is_written(prepared, model, tmp_path):
+def test_the_page_is_written(prepared, model, plain, tmp_path):
     page = tmp_path / "page.html"
     for command, text in (
-        (["train", prepared, "-o", tmp_path / "m", *FAST], "<!DOCTYPE html>"),
-        (["evaluate", model, prepared, "--folds", 2, "--no-baselines"], "2 folds of whole groups"),
+        (["train", prepared, "-o", tmp_path / "m", *PLAIN], "<!DOCTYPE html>"),
+        (["evaluate", plain, prepared, "--folds", 2, "--no-baselines"], "2 folds of whole groups"),
         (["evaluate", model, prepared], "gradient boosting"),
     ):
         succeed(*command, "--report", page, "-q")
@@ -379,7 +390,7 @@ def test_ctrl_c_skips_the_comparison_with_baselines(prepared, tmp_path, monkeypa
 
     monkeypatch.setattr("sensorseq.evaluation.page.compare_on_validation", interrupted)
     page, out = tmp_path / "fit.html", tmp_path / "m"
-    code, _, err = said("train", prepared, "-o", out, *FAST, "--report", page)
+    code, _, err = said("train", prepared, "-o", out, *PLAIN, "--report", page)
     assert code == 0
     assert out.exists()
     text = Reader(page.read_text("utf-8")).text
@@ -549,7 +560,9 @@ def test_what_weakens_a_prediction_is_said(logs, prepared, model, tmp_path):
     assert "recorded at 5 Hz, below the 20 Hz" in found["notes"][0]
 
 
-def test_windows_outside_the_training_are_said_counted_and_refused(logs, prepared, model, tmp_path):
+def test_windows_outside_the_training_are_said_counted_and_refused(
+    logs, prepared, model, plain, tmp_path
+):
     """One recording in mA where the others have A."""
     lines = [line.split(",") for line in (logs / "calm/run_0.csv").read_text().splitlines()]
     rows = [[time, str(1000 * float(current)), speed] for time, current, speed in lines[1:]]
@@ -579,7 +592,7 @@ def test_windows_outside_the_training_are_said_counted_and_refused(logs, prepare
     assert f"{is_test.sum()} of {is_test.sum()} windows lie outside" in err
     assert "windows lie outside" in refused(3, *command, "--strict")
     succeed(*command[:2], prepared, "--no-baselines", "--strict")
-    assert answer(*command[:2], prepared, "--no-baselines", "--folds", "2")["n_outside"] == 0
+    assert answer("evaluate", plain, prepared, "--no-baselines", "--folds", "2")["n_outside"] == 0
 
 
 def test_strict_needs_a_model_with_ranges(logs, model, tmp_path):
@@ -736,7 +749,7 @@ def test_training_scales_as_the_file_was_prepared(tmp_path, how, kind):
     folder, windows, model = tmp_path / "logs", tmp_path / "w.h5", tmp_path / "m"
     write_logs(folder)
     succeed("prepare", folder, "--window-s", "2", "--scale", how, "-o", windows)
-    succeed("train", windows, "-o", model, *FAST)
+    succeed("train", windows, "-o", model, *ALONE, "--max-epochs", "1")
     assert SensorLSTMClassifier.load(model).scaler_.kind == kind
     expected = pytest.warns(UserWarning, match="prepared with scale='robust'")
     with expected if how == "robust" else contextlib.nullcontext():
@@ -773,7 +786,7 @@ def test_a_training_whose_progress_nobody_reads_is_not_lost(prepared, tmp_path):
 def test_a_folder_of_files_named_otherwise_is_told_to_give_the_files(logs, tmp_path):
     named = ["--files", "run_*.csv", "--window-s", "1"]
     succeed("prepare", logs, *named, "-o", tmp_path / "w.h5", "-q")
-    succeed("train", tmp_path / "w.h5", "-o", tmp_path / "m", *FAST)
+    succeed("train", tmp_path / "w.h5", "-o", tmp_path / "m", *ALONE, "--max-epochs", "1")
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "drive.csv").write_bytes((logs / "calm" / "run_0.csv").read_bytes())
     message = refused(3, "predict", tmp_path / "m", tmp_path / "new")

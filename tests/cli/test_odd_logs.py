@@ -17,20 +17,16 @@ FAST = [
     "-q",
 ]
 RATE = 40
-ROBOTS = {  # two, with other classes, names and values
-    "first": {"classes": ("ice", "snow"), "names": ("ax", "ay"), "size": 1.0, "start": 1645150995},
-    "second": {
+
+
+@pytest.fixture
+def robot():
+    return {
         "classes": ("A 1", "B 2"),
         "names": ("m 1", "m 2"),
         "size": 40.0,
         "start": 1760000123,
-    },
-}
-
-
-@pytest.fixture(params=ROBOTS)
-def robot(request):
-    return ROBOTS[request.param]
+    }
 
 
 def signals(robot, seconds=20.0, rate=RATE):
@@ -307,7 +303,7 @@ def test_times_are_seconds_from_the_start_of_a_recording_and_its_date_is_said_on
     assert str(robot["start"])[:6] not in told
     assert "0.0 to 20.0" in told
     assert told.count(found["date"]) == 1
-    assert re.fullmatch(r"202[25]-\d\d-\d\d \d\d:\d\d:\d\d UTC", found["date"])
+    assert re.fullmatch(r"2025-\d\d-\d\d \d\d:\d\d:\d\d UTC", found["date"])
     stamps = robot["start"] + t
     stamps[100] -= 3
     write(path, [stamps, x], ["time", *robot["names"]])

@@ -1,5 +1,7 @@
 """What lies in the checkout beside the package: pages with their code, and scripts."""
 
+import ast
+import functools
 import importlib.util
 import re
 from pathlib import Path
@@ -14,6 +16,12 @@ def page_of(name):
 def code_in(page, language="python"):
     """Return the blocks of code that a page shows in a language."""
     return re.findall(rf"```{language}\n(.*?)```", page, re.S)
+
+
+@functools.cache
+def tree_of(path):
+    """Return the syntax tree of a module; it is read once."""
+    return ast.parse(path.read_text("utf-8"))
 
 
 def script(path):
