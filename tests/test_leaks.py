@@ -5,6 +5,7 @@ error, in `REPORTED` with the kind of `find_leakage`'s finding, or in `WITHOUT_E
 that is learned may depend on the windows it spoils.
 """
 
+import functools
 import shutil
 from dataclasses import replace
 
@@ -45,7 +46,9 @@ def recordings(n=12, seconds=9.0, seed=0):
     return made
 
 
+@functools.cache
 def unsplit(hop_s=HOP_S):
+    """Return windows that every attempt begins with, so none may write to them."""
     return PreparePipeline(window_s=WINDOW_S, hop_s=hop_s, split=None).prepare(recordings())
 
 
@@ -471,15 +474,23 @@ WITHOUT_EFFECT = [
 ]
 
 
+@pytest.fixture(scope="module")
+def without_garbage(tmp_path_factory):
+    """What is learned from the windows as they are, once for all garbage."""
+    return functools.cache(lambda learned: learned(None, "noise", tmp_path_factory.mktemp("clean")))
+
+
 @pytest.mark.parametrize("garbage", [np.nan, 1e30, "noise"])
 @pytest.mark.parametrize("learned", WITHOUT_EFFECT, ids=name_of)
-def test_garbage_in_every_test_window_changes_no_bit_of_what_is_learned(learned, garbage, tmp_path):
-    assert learned(None, garbage, tmp_path) == learned("test", garbage, tmp_path)
+def test_garbage_in_every_test_window_changes_no_bit_of_what_is_learned(
+    learned, garbage, tmp_path, without_garbage
+):
+    assert learned("test", garbage, tmp_path) == without_garbage(learned)
 
 
 @pytest.mark.parametrize("learned", WITHOUT_EFFECT, ids=name_of)
-def test_garbage_in_training_windows_does(learned, tmp_path):
-    assert learned(None, "noise", tmp_path) != learned("train", "noise", tmp_path)
+def test_garbage_in_training_windows_does(learned, tmp_path, without_garbage):
+    assert learned("train", "noise", tmp_path) != without_garbage(learned)
 
 
 def test_a_prepared_file_that_leaks_is_told_by_the_command(tmp_path, capsys):

@@ -227,9 +227,9 @@ def test_runs_are_counted_in_their_rows():
 
 
 def test_the_limit_of_a_quantile_is_above_it_and_comes_down_with_more_runs():
-    values = np.random.default_rng(0).exponential(size=5000)
+    values = np.random.default_rng(0).exponential(size=2000)
     exact = math.log(100)
-    few, many = (calibrate.quantile_limit(values[:n]) for n in (400, 5000))
+    few, many = (calibrate.quantile_limit(values[:n]) for n in (400, 2000))
     assert exact < many < few < 2 * exact
 
 

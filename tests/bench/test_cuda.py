@@ -172,6 +172,7 @@ def test_models_at_once_end_as_those_one_after_the_other(tmp_path):
 
 
 @without_gpu
+@pytest.mark.benchmarks
 def test_without_a_gpu_the_script_measures_nothing(tmp_path):
     done = bench_cuda("--quick", folder=tmp_path)
     assert done.returncode == 4

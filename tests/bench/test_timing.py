@@ -157,10 +157,8 @@ def test_a_benchmark_refuses_threads_that_sleep_while_they_wait(name):
     assert "OMP_WAIT_POLICY=PASSIVE slows torch" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["bench", "info", "train"])
-def test_the_command_line_leaves_the_environment_alone(monkeypatch, command):
-    monkeypatch.setattr(cli, "run", lambda arguments: 0)
+def test_the_command_line_leaves_the_environment_alone():
     before = dict(os.environ)
     with pytest.raises(SystemExit):
-        cli.main([command])
+        cli.main(["info"])
     assert dict(os.environ) == before

@@ -688,7 +688,9 @@ def test_inspect_lists_what_cannot_be_read(tmp_path):
 def test_bench_says_ratios_and_the_peak(monkeypatch):
 
     monkeypatch.setattr(timing, "SHORT", (timing.Shape(2, 5, 1, 4),))
+    before = dict(os.environ)
     found = answer("bench", "--threads", 1)
+    assert dict(os.environ) == before
     assert found["threads"] == 1
     assert found["environment"]["isa"]
     assert [row["what"] for row in found["rows"]] == list(timing.KINDS)

@@ -27,13 +27,13 @@ def sensor_table(kind, drive, sensor, n=600):
     return frame
 
 
-def logs_of(root, layout, n=4):
+def logs_of(root, layout, n=4, n_samples=600):
     for kind, label in enumerate(("calm", "rough")):
         for drive in range(n):
             for at, sensor in enumerate(SENSORS):
                 path = root / label / layout.format(drive=f"drive_{drive}", sensor=sensor)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                sensor_table(kind, drive, at).to_csv(path, index=False)
+                sensor_table(kind, drive, at, n_samples).to_csv(path, index=False)
     return root
 
 
@@ -52,7 +52,8 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_files_of_one_drive_stay_together_and_the_pattern_joins_them(tmp_path, layout):
-    logs, apart, joined = logs_of(tmp_path / "logs", layout), tmp_path / "a.h5", tmp_path / "j.h5"
+    logs = logs_of(tmp_path / "logs", layout, n_samples=250)
+    apart, joined = tmp_path / "a.h5", tmp_path / "j.h5"
     text = succeed("prepare", logs, "--window-s", "2", "-o", apart)
     pattern = LAYOUTS[layout]
     assert f"--pair '{pattern}'" in " ".join(text.split())

@@ -306,12 +306,20 @@ def texts(value):
 def test_what_a_terminal_has_no_letters_for_is_shown_escaped(tmp_path):
     logs = write_logs(tmp_path, n=3, seconds=4, labels=("Öl", "Eis"))
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    line = [sys.executable, "-m", "sensorseq", "inspect", str(logs)]
+    code = f"""if True:
+        from contextlib import suppress
+        from sensorseq.cli import main
+        for options in ([], ["--json"]):
+            with suppress(SystemExit):
+                main(["inspect", {str(logs)!r}, *options])
+            print("and the other:")
+    """
+    line = [sys.executable, "-c", code]
     done = subprocess.run(line, env=env, capture_output=True, encoding="ascii", check=True)
-    assert "\\xd6l" in done.stdout
-    shown = succeed("inspect", logs, "--json")
-    assert "\\u00d6l" in shown
-    assert any("Öl" in text for text in texts(json.loads(shown)))
+    shown, as_json, _ = done.stdout.split("and the other:")
+    assert "\\xd6l" in shown
+    assert "\\u00d6l" in as_json
+    assert any("Öl" in text for text in texts(json.loads(as_json)))
 
 
 def test_files_and_json_stay_exact(evil):
