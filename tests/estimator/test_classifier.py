@@ -65,10 +65,7 @@ EXPECTED_FAILED_CHECKS = {
 
 
 @parametrize_with_checks(
-    [
-        small(hidden_size=8, max_epochs=20),
-        small(hidden_size=8, max_epochs=20, dtype="float64", pooling="last", random_state=None),
-    ],
+    [small(hidden_size=8, max_epochs=20)],
     expected_failed_checks=lambda _: EXPECTED_FAILED_CHECKS,
 )
 def test_scikit_learns_checks(estimator, check):

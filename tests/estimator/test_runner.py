@@ -8,7 +8,7 @@ from fits import plain_classifier
 from sensorseq.diagnosis.trials import OUT_OF_TIME, Rerun
 from sensorseq.errors import ArgumentError
 
-N_EPOCHS = 10
+N_EPOCHS = 6
 
 
 def make_data(seed=0, n_windows=60, n_timesteps=12):
@@ -103,7 +103,7 @@ def test_reruns_from_one_state_see_the_windows_in_one_order():
 
 
 def test_the_rate_of_a_decaying_rerun_falls_to_nearly_nothing():
-    _, report, runner = fit(lr_schedule="cosine", batch_size=16)
+    _, report, runner = fit(lr_schedule="cosine", batch_size=16, max_epochs=10)
     own, per_epoch = report.record.steps["learning_rate"], runner.steps_per_epoch
     start = 2
     first = report.record.snapshots[start].step

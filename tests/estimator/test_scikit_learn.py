@@ -101,7 +101,7 @@ def routing():
 
 
 def classifier(**arguments):
-    return SpyClassifier(**{**SETTINGS, **arguments})
+    return plain_classifier(SpyClassifier, **{**SETTINGS, **arguments})
 
 
 def arrived(method):
@@ -145,6 +145,12 @@ def grouped(estimator):
 @pytest.mark.parametrize("make", EVERY_CLASSIFIER.values(), ids=EVERY_CLASSIFIER)
 def test_groups_and_lengths_arrive_at_every_fit(make, routing):
     grouped(make()).fit(X, Y, groups=GROUPS, lengths=LENGTHS)
+    assert arrived("fit") == BOTH
+
+
+def test_groups_and_lengths_arrive_at_every_fit_with_features_and_a_refit(routing):
+    pipeline = make_pipeline(FunctionTransformer(), SpyClassifier(**SETTINGS))
+    pipeline.fit(X, Y, groups=GROUPS, lengths=LENGTHS)
     assert arrived("fit") == BOTH
 
 
