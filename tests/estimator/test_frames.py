@@ -157,9 +157,8 @@ def test_further_fits_go_on_with_the_names():
 
 
 def test_searches_and_cross_validation_take_frames():
-    of_frames, plain = (cross_val_score(classifier(), X, Y, cv=3) for X in (frames(), ARRAYS))
+    of_frames, plain = (cross_val_score(classifier(), X, Y, cv=2) for X in (frames(), ARRAYS))
     np.testing.assert_array_equal(of_frames, plain)
-    assert np.isfinite(cross_val_score(classifier(), shuffled(frames()), Y, cv=3)).all()
     search = GridSearchCV(classifier(), {"hidden_size": [2, 3]}, cv=2)
     search, same = (clone(search).fit(X, Y) for X in (frames(), ARRAYS))
     assert search.best_params_ == same.best_params_

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from fits import plain_classifier, reloaded
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 
@@ -121,6 +121,7 @@ def test_a_window_alone_is_judged_as_among_others(model):
     np.testing.assert_array_equal(model.outside(windows[order]).mask, together.mask[order])
 
 
+@settings(max_examples=2)
 @given(seed=st.integers(0, 99))
 def test_what_lies_past_lengths_changes_nothing(model, seed):
     lengths = np.random.default_rng(seed).integers(1, 41, len(NEW))

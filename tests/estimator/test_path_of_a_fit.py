@@ -10,7 +10,7 @@ import sensorseq
 from sensorseq import SensorLSTMClassifier
 
 ROOT = str(Path(sensorseq.__file__).parent)
-N_WINDOWS, N_TIMESTEPS, N_CHANNELS, BATCH = 200, 30, 3, 16
+N_WINDOWS, N_TIMESTEPS, N_CHANNELS, BATCH = 100, 30, 3, 16
 LAST = "EpochTrainer.run"  # makes the native call
 
 

@@ -110,7 +110,7 @@ networks = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     networks,
     st.sampled_from([1, patches.MOST_INPUTS]),
@@ -153,8 +153,7 @@ def test_features_in_c_are_those_of_python(tmp_path, weights):
     check_same(with_rounded_weights(classifier) if weights == "int8" else classifier, model, 9)
 
 
-@pytest.mark.parametrize("weights", ["float32", "int8"])
-@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(("n_classes", "weights"), [(2, "int8"), (3, "float32")])
 def test_boosted_trees_in_c_are_those_of_python(tmp_path, n_classes, weights):
     X, y = make_windows(200)
     known = y < n_classes
@@ -250,7 +249,7 @@ def check_stream(classifier, tmp_path, rate_hz, **arguments):
     np.testing.assert_allclose(found, expected[: len(found)], atol=TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize(("smooth", "lag"), [("filter", 3), ("lag", 0), ("lag", 1), ("lag", 5)])
+@pytest.mark.parametrize(("smooth", "lag"), [("filter", 3), ("lag", 0), ("lag", 5)])
 def test_smoothing_in_c_is_that_of_the_timeline(tmp_path, smooth, lag):
     """Of any probabilities, sure and unsure, within the tolerance of the networks."""
     classifier = trained_on_recordings([], hop_s=0.4)

@@ -91,8 +91,16 @@ def featured(X, y, lengths=None, **arguments):
     return clf
 
 
-@pytest.mark.parametrize("features", ["rocket", "summary", ["rocket", "summary", "boosting"]])
-@pytest.mark.parametrize("has_lengths", [False, True])
+@pytest.mark.parametrize(
+    ("features", "has_lengths"),
+    [
+        ("rocket", False),
+        ("rocket", True),
+        ("summary", False),
+        ("summary", True),
+        (["rocket", "summary", "boosting"], True),
+    ],
+)
 def test_features_are_in_the_graph(tmp_path, features, has_lengths):
     X, y = windows(60)
     lengths = None

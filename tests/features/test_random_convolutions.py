@@ -68,7 +68,7 @@ STEPS = st.one_of(st.integers(1, 50), st.sampled_from([63, 64, 65, 73, 127, 128,
 @given(
     steps=STEPS,
     n_channels=st.integers(1, 11),
-    n_features=st.sampled_from([1, 84, 84 * 3, 84 * 9, 84 * 17, 84 * 40]),
+    n_features=st.sampled_from([1, 84, 84 * 3, 84 * 9, 84 * 17]),
     max_dilations=st.integers(1, 8),
     seed=st.integers(0, 2**32),
 )
@@ -90,19 +90,20 @@ def test_features_are_the_shares_of_outputs_above_the_biases(
         np.testing.assert_array_equal(found[row], expected)
 
 
-@pytest.mark.parametrize("shape", [(4, 100, 1), (3, 210, 6), (5, 32, 4)])
+@pytest.mark.parametrize("shape", [(3, 100, 1), (2, 130, 6)])
 def test_only_outputs_within_rounding_of_a_bias_may_count_otherwise(shape):
     X = np.cumsum(np.random.default_rng(1).normal(size=shape), axis=1).astype(np.float32)
-    convolutions = RandomConvolutions(84 * 30, random_state=0).fit(X)
+    convolutions = RandomConvolutions(84 * 10, random_state=0).fit(X)
     found = convolutions.transform(X)
     # 27 additions of values below 2 * 9 * 3 * the largest
     tolerance = 27 * 2.0**-24 * 54 * shape[2] * np.abs(X).max()
     differ = 0.0
     for row, window in enumerate(X):
-        low, high = shares_of(window, convolutions.state()["arrays"], tolerance)
+        arrays = convolutions.state()["arrays"]
+        low, high = shares_of(window, arrays, tolerance)
         assert (low <= found[row]).all()
         assert (found[row] <= high).all()
-        differ += (found[row] != shares_of(window, convolutions.state()["arrays"])[0]).mean()
+        differ += (found[row] != shares_of(window, arrays)[0]).mean()
     assert differ / len(X) < 0.02
 
 

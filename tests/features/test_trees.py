@@ -48,7 +48,7 @@ def test_values_at_a_threshold_go_left():
         )
 
 
-@pytest.mark.parametrize(("n_windows", "n_of_a_leaf"), [(24, 2), (60, 3), (200, 10), (999, 20)])
+@pytest.mark.parametrize(("n_windows", "n_of_a_leaf"), [(24, 2), (60, 3), (200, 10), (500, 20)])
 def test_the_boosting_that_is_used(n_windows, n_of_a_leaf):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(n_windows, 30)), np.arange(n_windows) % 3
@@ -135,7 +135,7 @@ def test_values_that_rounding_alone_tells_apart_are_not_split():
     assert found[5, 1] > found[0, 1]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_important_statistics_are_found_without_a_difference_of_means(seed):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(300, 60))
