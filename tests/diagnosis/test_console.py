@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_strategies import CAUSES, PROBES, WORDS
 from sample_reports import SAMPLES, VERDICTS, expected_roughness, make_report, restless, unproved
@@ -33,6 +33,7 @@ def said(report):
     probes=st.none() | PROBES,
     counts=st.tuples(*[st.none() | st.integers(0, 10**40)] * 3),
 )
+@settings(max_examples=5)
 def test_a_print_fits_a_screen_whatever_was_found(verdict, sentences, causes, probes, counts):
     n_val, n_train, best_epoch = counts
     told = tuple(say("loss_not_judged", loss=sentence) for sentence in sentences)

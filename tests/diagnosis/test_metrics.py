@@ -51,7 +51,7 @@ def test_noise_of_a_random_walk_is_the_share_that_second_differences_see():
     assert metrics.high_frequency_noise(walk) == pytest.approx(math.sqrt(2 / 6), rel=0.03)
 
 
-@pytest.mark.parametrize("n_epochs", [12, 27, 60, 200])
+@pytest.mark.parametrize("n_epochs", [12, 200])
 def test_volatility_of_white_noise_is_its_standard_deviation(n_epochs):
     measured = [
         metrics.detrended_volatility(white_noise(n_epochs, 2.0, seed)) ** 2 for seed in range(150)
@@ -140,9 +140,9 @@ def test_burn_in_never_takes_more_than_it_may(values):
 
 def test_noise_change_sees_growth_and_decay_and_rarely_either_in_constant_noise():
     t = np.arange(60)
-    constant = [metrics.noise_change(white_noise(60, seed=seed))[1] for seed in range(500)]
+    constant = [metrics.noise_change(white_noise(60, seed=seed))[1] for seed in range(150)]
     assert np.mean(np.abs(constant) > 1.96) < 0.05
-    growing = [metrics.noise_change(white_noise(60, seed=s) * 1.05**t) for s in range(50)]
+    growing = [metrics.noise_change(white_noise(60, seed=s) * 1.05**t) for s in range(20)]
     assert np.mean([z > 1.96 for _, z in growing]) > 0.9
     ratio, z = metrics.noise_change((white_noise(60) * 1.05**t)[::-1])
     assert ratio < 0.6
@@ -159,7 +159,7 @@ def test_binomial_sd_is_that_of_simulated_and_of_exact_accuracies(p, n):
     assert metrics.binomial_sd(p, n) == pytest.approx(simulated.std(), rel=0.02, abs=1e-12)
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 10, 30, 100])
+@pytest.mark.parametrize("n", [1, 5, 100])
 def test_expected_maximum_is_that_of_simulated_draws(n):
     draws = np.random.default_rng(0).normal(size=(40_000, n)).max(axis=1)
     assert metrics.expected_maximum(n) == pytest.approx(draws.mean(), abs=0.02)
@@ -216,13 +216,13 @@ def test_softened_log_is_relative_at_large_and_flat_at_vanishing_losses():
 
 def test_bootstrap_interval_covers_the_truth_about_as_often_as_it_says():
     covered = 0
-    for seed in range(200):
+    for seed in range(60):
         resampled = metrics.block_bootstrap(
             white_noise(60, seed=seed), lambda draws: draws.mean(axis=1), n_resamples=300
         )
         low, high = metrics.interval_of(resampled)
         covered += low <= 0 <= high
-    assert 0.82 < covered / 200 < 0.97
+    assert 0.82 < covered / 60 < 0.97
 
 
 # --- bad input ----------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ def test_binomial_tail_is_that_of_scipy(n, share, hits):
 
 
 def test_a_long_run_takes_no_memory_for_all_its_pairs():
-    noise = white_noise(20_000)
+    noise = white_noise(6_000)
     tracemalloc.start()
     metrics.noise_change(noise)
     assert tracemalloc.get_traced_memory()[1] < 1 << 24

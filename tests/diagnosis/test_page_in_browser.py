@@ -165,7 +165,7 @@ def show(browser, folder, page):
     browser.get((folder / "page.html").as_uri())
 
 
-@pytest.mark.parametrize("system", ["light", "dark"])
+@pytest.mark.parametrize("system", ["light", pytest.param("dark", marks=pytest.mark.browser)])
 def test_the_button_changes_the_colors_and_says_what_it_does(browser, system):
     emulate(browser, system)
     other = "dark" if system == "light" else "light"

@@ -105,13 +105,13 @@ def p_values(n_runs, by_groups, **keywords):
 
 @pytest.mark.parametrize("by_groups", [False, True])
 def test_p_of_windows_that_flip_independently_is_uniform(by_groups):
-    assert stats.kstest(p_values(300, by_groups, n_epochs=28), "uniform").pvalue > 0.01
+    assert stats.kstest(p_values(120, by_groups, n_epochs=28), "uniform").pvalue > 0.01
 
 
 def test_blocks_of_a_recording_are_seen_by_windows_and_acquitted_by_groups():
     assert (p_values(40, False, group=1.5) < 0.05).mean() > 0.95
-    by_groups = p_values(300, True, group=1.5, n_epochs=28)
-    assert stats.binomtest(int((by_groups < 0.05).sum()), 300, 0.05).pvalue > 0.005
+    by_groups = p_values(150, True, group=1.5, n_epochs=28)
+    assert stats.binomtest(int((by_groups < 0.05).sum()), 150, 0.05).pvalue > 0.005
 
 
 def test_the_value_tested_is_the_ratio():

@@ -24,7 +24,7 @@ def make_data(seed, n_windows):
 
 
 X, Y = make_data(0, 200)
-HOT = {"learning_rate": 0.2, "lr_schedule": "constant", "hidden_size": 16, "max_epochs": 60}
+HOT = {"learning_rate": 0.2, "lr_schedule": "constant", "hidden_size": 16, "max_epochs": 30}
 
 
 classifier = partial(plain_classifier, hidden_size=12, early_stopping=False, random_state=1)
@@ -60,7 +60,7 @@ def test_the_same_probe_finds_the_same(hot, proof):
 
 
 def test_a_calm_run_that_nothing_betters_is_left_alone(capsys):
-    calm = SensorLSTMClassifier(refit=None, random_state=1).fit(X, Y)
+    calm = SensorLSTMClassifier(max_epochs=40, refit=None, random_state=1).fit(X, Y)
     assert calm.fluctuation_.verdict == "normal"
     proof = calm.fluctuation_.probe(X, Y)
     assert not proof.probes.repair

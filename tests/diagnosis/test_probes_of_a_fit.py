@@ -6,21 +6,17 @@ from fits import plain_classifier
 
 from sensorseq.diagnosis.probe import zero_test
 
-N_WINDOWS = 120
+N_WINDOWS = 60
 OPTIONS = {
-    "plain": {},
     "autograd": {"engine": "autograd"},
     "dropout": {"dropout": 0.4, "recurrent_dropout": 0.2},
     "average": {"ema_decay": 0.9},
-    "average by autograd": {"ema_decay": 0.9, "engine": "autograd"},
     "normalized head": {"head_norm": "batch", "batch_size": 7},
     "random crops": {"max_timesteps": 7, "crop": "random"},
-    "crops": {"max_timesteps": 7, "crop": "tail"},
     "augmented": {"augment": {"jitter": 0.1}},
     "balanced": {"sampler": "balanced"},
     "weighted": {"class_weight": "balanced", "label_smoothing": 0.1},
     "lengths": {"lengths": np.random.default_rng(1).integers(3, 13, N_WINDOWS)},
-    "focal": {"loss": "focal"},
 }
 
 

@@ -10,8 +10,8 @@ from altered_json import altered
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sensorseq.diagnosis import logs, statements
 from sensorseq.diagnosis import report as report_module
-from sensorseq.diagnosis import statements
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.statements import KINDS, Statement
 from sensorseq.diagnosis.thresholds import LOSS_NOISE_NATS
@@ -113,14 +113,14 @@ def test_oscillating_curves_are_flagged(n_epochs):
 
 
 def test_oscillation_is_flagged_from_the_training_loss_alone():
-    for seed in range(20):
+    for seed in range(6):
         report = FluctuationReport.from_history({"loss": oscillating_curve(seed, 100)["loss"]})
         assert report.verdict == "fluctuating"
         assert "no_validation" in kinds(report)
 
 
 def test_guessing_is_not_learning_however_calm():
-    for seed in range(50):
+    for seed in range(12):
         rng = np.random.default_rng(seed)
         curve = {
             "loss": 1.79 + 0.001 * rng.normal(size=40),
@@ -323,7 +323,7 @@ def test_overfitting_from_the_first_epoch_is_said_with_its_epoch():
     assert report.generalization == "overfitting"
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_validation_loss_that_only_scatters_is_not_called_overfitting(seed):
     t = np.arange(60)
     noise = 0.15 * np.random.default_rng(seed).standard_normal(60)
@@ -337,7 +337,7 @@ def test_a_validation_loss_that_only_scatters_is_not_called_overfitting(seed):
 def test_healthy_curves_are_rarely_said_to_overfit(persistence):
     said = [
         verdict_of(healthy_curve(seed, n, persistence=persistence), n).generalization
-        for seed in range(20)
+        for seed in range(8)
         for n in (20, 300)
     ]
     assert sum(value is not None for value in said) <= 1
@@ -443,7 +443,7 @@ def test_an_accuracy_that_leaps_between_few_validations_is_not_normal():
     assert sparse.verdict == only.verdict == "too_short_to_tell"
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(
     ("step", "names"),
     [(2, ("val_loss", "val_accuracy")), (5, ("val_loss",)), (5, ("val_accuracy",))],
@@ -477,7 +477,7 @@ def test_whether_the_noise_falls_stays_or_rises_is_said(growth, sd, kind):
     assert kind in kinds(report)
 
 
-@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("seed", range(6))
 def test_noise_is_called_constant_only_where_no_trend_is_significant(seed):
     t = np.arange(120)
     noise = 0.4 * 0.996**t * np.random.default_rng(seed).normal(size=120)
@@ -496,7 +496,7 @@ def test_a_best_epoch_within_luck_is_no_decline_and_one_beyond_it_is():
     assert "Nothing about its noise has to be repaired" not in str(report)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("rise", "said"), [(0.8, "overfitting"), (0.0, None)])
 def test_a_rise_is_found_in_a_validation_loss_that_jumps(seed, rise, said):
     t, rng = np.arange(300) / 300, np.random.default_rng(seed)
@@ -586,7 +586,7 @@ def test_a_report_too_long_for_a_screen_says_that_there_is_more():
 
 
 def test_no_sentence_is_cut():
-    for seed in range(6):
+    for seed in range(2):
         curve = oscillating_curve(seed, 42)
         report = verdict_of(curve, 42, best_epoch=20)
         shown = " ".join(str(report).split())
@@ -599,7 +599,7 @@ def test_no_sentence_is_cut():
 def test_changing_a_sentence_changes_no_behavior(monkeypatch):
     def findings():
         found = []
-        for seed in range(6):
+        for seed in range(2):
             make = (healthy_curve, oscillating_curve)[seed % 2]
             report = verdict_of(make(seed, 42), 42, best_epoch=20)
             answers = [part.statement for part in answer(report, list_steps(report))]
@@ -753,7 +753,7 @@ def test_a_damaged_report_is_refused_when_it_is_read_and_not_when_it_is_shown(tm
     rows = {"loss": rng.uniform(0.1, 0.6, 30), "val_accuracy": rng.choice([0.6, 0.9], 30)}
     described = FluctuationReport.from_history(rows, n_val=40, n_train=200, n_classes=3).to_dict()
     n_refused = 0
-    for _ in range(120):
+    for _ in range(40):
         try:
             report = FluctuationReport.from_dict(altered(rng, described))
         except ArgumentError:
@@ -762,7 +762,7 @@ def test_a_damaged_report_is_refused_when_it_is_read_and_not_when_it_is_shown(tm
             report.to_html(tmp_path / "page.html")
             assert str(report)
             assert repr(report)
-    assert 30 < n_refused < 120
+    assert 10 < n_refused < 40
 
 
 def test_names_and_numbers_that_json_can_hold_can_be_shown(tmp_path):
@@ -772,7 +772,8 @@ def test_names_and_numbers_that_json_can_hold_can_be_shown(tmp_path):
     assert b"</html>" in (tmp_path / "page.html").read_bytes()
 
 
-def test_a_log_of_more_epochs_than_can_be_judged_is_refused(tmp_path):
-    (tmp_path / "h.csv").write_text("loss,val_loss\n" + "0.5,0.5\n" * 50_001)
-    with pytest.raises(InputError, match="50001 epochs; at most 50000"):
+def test_a_log_of_more_epochs_than_can_be_judged_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "_MOST_EPOCHS", 50)
+    (tmp_path / "h.csv").write_text("loss,val_loss\n" + "0.5,0.5\n" * 51)
+    with pytest.raises(InputError, match="51 epochs; at most 50"):
         FluctuationReport.from_history(tmp_path / "h.csv")

@@ -84,7 +84,7 @@ def test_a_converged_run_with_one_accuracy_is_normal():
         assert verdict(history, 20, n_classes=n_classes) == "normal"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     n_epochs=st.sampled_from([18, 24, 40, 60, 120]),

@@ -118,19 +118,18 @@ def test_runs_at_half_the_edges_raise_few_false_alarms_whatever_follows():
     # Loss and validation both move, in step: as rough as a healthy run may be.
     size = FIXED_LOSS_NOISE_NATS / 0.4 / 2
     verdicts = [
-        report_of(seed, fixed_noise=size, common=0.1, val_noise=0.06).verdict for seed in range(40)
+        report_of(seed, fixed_noise=size, common=0.1, val_noise=0.06).verdict for seed in range(12)
     ]
-    assert verdicts.count("normal") >= 39
+    assert verdicts.count("normal") >= 11
 
 
-@pytest.mark.parametrize("n_epochs", [30, 60])
-def test_a_model_that_moves_as_a_whole_is_found(n_epochs):
+def test_a_model_that_moves_as_a_whole_is_found():
     reports = [
-        report_of(seed, n_epochs=n_epochs, fixed_noise=0.4, common=0.6, val_noise=0.2, n_groups=15)
-        for seed in range(25)
+        report_of(seed, n_epochs=30, fixed_noise=0.4, common=0.6, val_noise=0.2, n_groups=15)
+        for seed in range(10)
     ]
-    assert sum(report.verdict == "fluctuating" for report in reports) >= 24
-    assert sum(report.severity == "strong" for report in reports) >= 19
+    assert sum(report.verdict == "fluctuating" for report in reports) >= 9
+    assert sum(report.severity == "strong" for report in reports) >= 7
     assert {"loss_moves", "shares_grouped"} <= set(kinds(reports[0]))
 
 
@@ -187,7 +186,7 @@ def restarts(seed, period=12):
 
 
 def test_leaps_right_after_a_scheduled_rise_of_the_rate_are_no_spikes():
-    for seed in range(5):
+    for seed in range(2):
         history, record, rate = restarts(seed)
         without = judged(history, record)
         assert without.verdict == "fluctuating"

@@ -142,11 +142,9 @@ def test_changed_windows_keep_their_bits_and_touch_nothing_else(checked):
     run(checked / "test_signal_augment")
 
 
-def test_moving_statistics_keep_their_contract_and_touch_nothing_else(tmp_path):
-    # compiles in seconds: the test of this file that `make test` runs
-    program = "test_signal_moving"
-    build(tmp_path, COMPILER, *SANITIZED, programs=[program], of="signal/moving.cpp")
-    run(tmp_path / program)
+@pytest.mark.native
+def test_moving_statistics_keep_their_contract_and_touch_nothing_else(checked):
+    run(checked / "test_signal_moving")
 
 
 @pytest.mark.native

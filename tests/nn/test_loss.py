@@ -1,7 +1,5 @@
 """LSTMLinear.loss is forward followed by torch's loss, gradients included."""
 
-import itertools
-
 import pytest
 import torch
 from torch.nn import functional
@@ -42,8 +40,11 @@ def test_value_and_gradients_are_those_of_the_logits_and_torchs_cross_entropy(
     module.train(training)
     x, y = draw_batch()
     weight = torch.rand(N, dtype=torch.float64)
-    for lengths, sample_weight, smoothing in itertools.product(
-        (None, LENGTHS), (None, weight), (0.0, 0.2)
+    for lengths, sample_weight, smoothing in (
+        (None, None, 0.2),
+        (None, weight, 0.0),
+        (LENGTHS, None, 0.0),
+        (LENGTHS, weight, 0.2),
     ):
         results = []
         for fused in (True, False):
@@ -91,7 +92,7 @@ def test_a_penalty_on_the_gradient_of_the_input_reaches_the_weights():
 
 
 def test_traced_without_graph_breaks_it_gives_the_same_results():
-    module = LSTMLinear(C, 8, K, num_layers=2, pooling="meanmax")
+    module = LSTMLinear(C, 8, K, pooling="meanmax")
     traced = torch.compile(module.loss, fullgraph=True, backend="aot_eager")
     x, y = draw_batch(torch.float32)
     results = []

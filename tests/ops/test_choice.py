@@ -281,7 +281,7 @@ def test_settings_and_sizes_are_read_while_tracing_without_a_graph_break(hopper)
     x = torch.zeros(3)
     for dynamic in (False, True):
         traced = torch.compile(precision, fullgraph=True, backend="eager", dynamic=dynamic)
-        for hidden_size in (7, 9, 100, 256):
+        for hidden_size in (7, 256):
             torch.testing.assert_close(traced(x, hidden_size), precision(x, hidden_size))
 
 

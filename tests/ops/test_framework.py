@@ -126,8 +126,8 @@ def test_the_mean_of_a_long_sequence_is_in_the_range_of_float16():
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's compiler, of itself
 def test_with_lengths_it_can_be_compiled_with_graph_breaks():
-    sizes = {"M": 2, "D": 2, "T": 5, "shared_x": False, "states": True, "seed": 1}
-    tensors, lengths = problem([5, 0, 3], **sizes)
+    sizes = {"M": 1, "D": 2, "T": 3, "shared_x": False, "states": True, "seed": 1}
+    tensors, lengths = problem([3, 0, 2], **sizes)
     (x, *others) = (t.clone().requires_grad_() for t in tensors)
     traced = torch.compile(framework.lstm_linear, backend="eager")
     for _ in range(2):
@@ -137,7 +137,7 @@ def test_with_lengths_it_can_be_compiled_with_graph_breaks():
             total = sum(out.square().sum() for out in outputs)
             sides.append([*outputs, *torch.autograd.grad(total, [x, *others])])
         torch.testing.assert_close(*sides, rtol=0, atol=0)
-        lengths = torch.tensor([1, 5, 4])
+        lengths = torch.tensor([1, 3, 2])
         x = x.nan_to_num()
 
 

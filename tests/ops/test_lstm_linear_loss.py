@@ -151,8 +151,7 @@ def test_loss_logits_and_gradients_are_those_of_the_forward_pass_and_torchs_loss
     torch.testing.assert_close(*sides, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("n_directions", [1, 2])
-@pytest.mark.parametrize("pooling", ["last", "mean"])
+@pytest.mark.parametrize(("n_directions", "pooling"), [(1, "last"), (2, "mean")])
 def test_in_single_precision_the_error_is_within_the_budget(isa, n_directions, pooling):
     runs = []
     for seed in range(16):

@@ -27,8 +27,7 @@ def arguments(*, requires_grad, states=True, lengths=(4, 0, 2), n_directions=2, 
     }
 
 
-@pytest.mark.parametrize("requires_grad", [True, False])
-@pytest.mark.parametrize("states", [True, False])
+@pytest.mark.parametrize(("requires_grad", "states"), [(True, True), (False, False)])
 def test_lstm_linear_passes_torchs_own_op_check(requires_grad, states):
     # whole rows: what is saved for shorter ones has undefined parts, as torch.empty has
     lengths = (4, 4, 4) if states else None

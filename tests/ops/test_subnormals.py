@@ -161,13 +161,12 @@ def test_float64_keeps_subnormal_numbers_and_float32_has_zero(isa, dtype, flushe
     assert c_n.flatten().tolist() == grad_c_0.flatten().tolist() == [wanted] * 6
 
 
-@pytest.mark.parametrize("n_timesteps", [250, 500])
-def test_gradients_that_vanish_are_finite_and_as_exact_as_torchs(isa, n_timesteps):
+def test_gradients_that_vanish_are_finite_and_as_exact_as_torchs(isa):
     # over 64 times 16 seeds the arrays' errors are 0.3 to 0.6 of what is allowed on average, and
     # 1 is at least 5 standard deviations away for each of them
     pairs = []
     for seed in range(16):
-        lstm, linear, x, y = make_problem(torch.float32, n_timesteps, seed=seed)
+        lstm, linear, x, y = make_problem(torch.float32, 500, seed=seed)
         module = LSTMLinear.from_torch(lstm, linear)
         ours = gradients(module, list(module.parameters()), x, y)
         theirs = torchs_gradients(lstm, linear, x, y)

@@ -36,7 +36,7 @@ def pieces(draw, n_channels, dtype):
     return [rng.normal(size=(size, n_channels)).astype(dtype) for size in sizes]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=15)
 @given(st.data())
 def test_resampling_is_the_same(ours, data):
     draw = data.draw
@@ -59,7 +59,7 @@ def test_resampling_is_the_same(ours, data):
         same(one.flush, other.flush)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(st.data())
 def test_filters_with_a_memory_are_the_same(ours, data):
     draw = data.draw
@@ -76,7 +76,7 @@ def test_filters_with_a_memory_are_the_same(ours, data):
     same(moving[0].flush, moving[1].flush)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=15)
 @given(st.data())
 def test_windows_are_the_same(ours, data):
     draw = data.draw

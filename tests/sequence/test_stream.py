@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from fits import class_shares_of
+from fits import class_shares_of, small_classifier
 
-from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
+from sensorseq import PreparePipeline, Recording
 from sensorseq.recording import Channel, LabelSpan
 
 
@@ -26,20 +26,19 @@ def drive(name, seed=0, n=1600):
 def fitted():
     pipeline = PreparePipeline(sample_rate_hz=20, window_s=2, hop_s=0.5, split=None)
     windows = pipeline.prepare([drive(f"drive {i}", i) for i in range(4)])
-    return SensorLSTMClassifier(hidden_size=4, max_epochs=2, random_state=0, device="cpu").fit(
-        windows
-    )
+    return small_classifier(hidden_size=4, max_epochs=2).fit(windows)
 
 
-@pytest.mark.parametrize(("smooth", "lag"), [("filter", 3), ("lag", 0), ("lag", 3)])
-@pytest.mark.parametrize("mean_dwell_s", [None, 15.0])
+@pytest.mark.parametrize(
+    ("smooth", "lag", "mean_dwell_s"), [("filter", 3, None), ("lag", 0, 15.0), ("lag", 3, None)]
+)
 def test_a_stream_has_the_bits_of_the_timeline(fitted, smooth, lag, mean_dwell_s):
-    one = dataclasses.replace(drive("new", 9), label_spans=())
+    one = dataclasses.replace(drive("new", 9, 800), label_spans=())
     arguments = {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
     assert class_shares_of(fitted).sum() == pytest.approx(1)
     made = fitted.timeline(one, **arguments)
     live = fitted.stream(**arguments)
-    decisions = [d for at in range(0, 1600, 7) for d in live.push(one.values[at : at + 7])]
+    decisions = [d for at in range(0, 800, 7) for d in live.push(one.values[at : at + 7])]
     decisions += live.flush()
     np.testing.assert_array_equal([d.probabilities for d in decisions], made.probabilities)
     assert [d.label for d in decisions] == made.labels.tolist()

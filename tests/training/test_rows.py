@@ -44,7 +44,7 @@ def drives():
     made = simulate_recordings(
         surfaces,
         [Robot()] * len(surfaces),
-        30.0,
+        10.0,
         random_states=range(len(surfaces)),
         recording_ids=surfaces,
         channels=tuple(TRACE_UNITS),
@@ -53,7 +53,7 @@ def drives():
 
 
 def test_a_table_of_simulated_samples_is_refused_and_the_way_out_is_one(drives):
-    X, y = table([(x[:, [0, 4, 6]], label) for x, label in drives])
+    X, y = table([(x[:500, [0, 4, 6]], label) for x, label in drives[:3]])
     settings = {"hidden_size": 2, "max_epochs": 1, "device": "cpu", "random_state": 0}
     words = rf"read as {len(X)} windows .* PreparePipeline\(window_s=\.\.\.\)\.prepare"
     for given_as in (X, pd.DataFrame(X, columns=["current", "motor", "speed"])):
@@ -70,10 +70,8 @@ def test_any_channels_of_any_simulated_recordings_are_found(drives, seed, n_chan
     assert is_refused(*table([(x[:, channels], label) for x, label in some]))
 
 
-@pytest.mark.parametrize("n_timesteps", [2, 5, 16, 31])
-@pytest.mark.parametrize("hops", [0, 0.25, 0.5, 1])
-def test_windows_of_one_channel_are_accepted_however_they_overlap(drives, n_timesteps, hops):
-    hop = max(1, int(hops * n_timesteps))
+@pytest.mark.parametrize(("n_timesteps", "hop"), [(2, 1), (5, 1), (16, 8), (31, 31)])
+def test_windows_of_one_channel_are_accepted_however_they_overlap(drives, n_timesteps, hop):
     embedded = [(x.values[np.isfinite(x.values[:, 0])], x.label) for x in load_surfaces()[::4]]
     assert not is_refused(*windows(embedded, 0, n_timesteps, hop))
     for channel in range(len(TRACE_UNITS)):
