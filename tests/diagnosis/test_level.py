@@ -56,10 +56,10 @@ def test_signs_of_groups_are_those_of_all_combinations():
     assert sign_test(apart) == pytest.approx(np.mean(np.array(sums) >= apart.sum()))
 
 
-@pytest.mark.parametrize(("n_groups", "spread"), [(1, 0.0), (4, 0.5), (20, 0.5), (60, 0.5)])
+@pytest.mark.parametrize(("n_groups", "spread"), [(1, 0.0), (4, 0.5), (20, 0.5)])
 def test_a_network_as_good_as_its_rivals_is_rarely_accused(n_groups, spread):
     rng = np.random.default_rng(n_groups)
-    groups, n_accused, n_draws = np.arange(60) % n_groups, 0, 400
+    groups, n_accused, n_draws = np.arange(60) % n_groups, 0, 1000
     for _ in range(n_draws):
         hard = np.clip(rng.beta(1.5, 1, 60), 0.02, 0.98)  # alike for all three
         # each classifier has groups of its own that it is good at
