@@ -98,7 +98,9 @@ def test_the_simulator_writes_the_embedded_recordings_to_the_last_digit(tmp_path
 
 
 def test_the_folder_is_read_as_any_other(recordings):
-    for read, loaded in zip(read_recordings(DATA / "surfaces"), recordings, strict=True):
+    loaded_ice = [recording for recording in recordings if recording.label == "ice"]
+    ice = read_recordings(DATA / "surfaces", labels=["ice"])
+    for read, loaded in zip(ice, loaded_ice, strict=True):
         assert (read.label, read.group) == (loaded.label, loaded.group)
         np.testing.assert_array_equal(read.values, loaded.values)
         np.testing.assert_array_equal(read.timestamps_s, loaded.timestamps_s)
