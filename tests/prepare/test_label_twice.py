@@ -27,7 +27,7 @@ def columns(k, seed, n=400):
     return {**made, "class_id": np.full(n, k + 1), **hot}
 
 
-def write_folder(root, suffix=".csv", n=4, names=("ax", "ay", "class_id")):
+def write_folder(root, suffix=".csv", n=3, names=("ax", "ay", "class_id")):
     for k, label in enumerate(CLASSES):
         (root / label).mkdir(parents=True)
         for i in range(n):
@@ -48,7 +48,7 @@ def changing(seed, n=2400, late=0):
     return Recording.evenly_sampled(values, 50, names, f"r{seed}", label_spans=spans)
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".h5", ".npz"])
+@pytest.mark.parametrize("suffix", [".csv", ".npz"])
 def test_a_column_with_the_class_is_refused_and_both_ways_out_work(suffix, tmp_path):
     logs, file = write_folder(tmp_path / "logs", suffix), tmp_path / "w.h5"
     words = ("prepare", logs, "--window-s", 2, "-o", file)
@@ -98,8 +98,7 @@ def test_nothing_is_said_of_the_mass_of_each_recording_or_of_other_columns(tmp_p
     assert not find_leakage(read_windows(tmp_path / "w.h5"))
 
 
-@pytest.mark.parametrize("late", [0, 5])
-@pytest.mark.parametrize("rate", [None, 20.0, 120.0])
+@pytest.mark.parametrize(("rate", "late"), [(None, 0), (20.0, 5), (120.0, 5)])
 def test_a_column_that_changes_with_the_label_is_refused(rate, late):
     recordings = [changing(seed, late=late) for seed in range(6)]
     pipeline = PreparePipeline(window_s=2, sample_rate_hz=rate)

@@ -28,7 +28,7 @@ def logs(tmp_path_factory):
         (folder / f"class_{label}").mkdir()
         for number in range(4):
             for sensor, rate in RATES_HZ.items():
-                t = (0.1 if sensor == "imu" else 0.0) + np.arange(0, 30, 1 / rate)
+                t = (0.1 if sensor == "imu" else 0.0) + np.arange(0, 20, 1 / rate)
                 x = np.sin((1 + label) * t) + 0.1 * rng.normal(size=len(t))
                 path = folder / f"class_{label}" / f"{sensor}_{number}.csv"
                 rows = np.column_stack([t, x, x**2])
@@ -55,7 +55,7 @@ def assert_same(one, other):
         assert one[name].sample_rate_hz == other[name].sample_rate_hz
 
 
-@pytest.mark.parametrize("more", [{}, {"split": None}, {"derive": "auto", "hop_s": 1.0}])
+@pytest.mark.parametrize("more", [{"split": None}, {"derive": "auto", "hop_s": 1.0}])
 def test_a_file_has_the_windows_of_the_pipeline(logs, tmp_path, more):
     path = tmp_path / "windows.h5"
     given = {**more, "split": "none"} if "split" in more else more
@@ -101,7 +101,7 @@ def test_stamps_in_nanoseconds_stay_on_the_clock_of_the_sensors(logs, tmp_path):
     prepare(tmp_path / "logs", tmp_path / "w.h5", **given)
     windows = read_sensor_windows(tmp_path / "w.h5", ["imu", "motor"])
     begins = [windows[name].X[:, 0, 0] for name in ("imu", "motor")]
-    assert len(windows) == 12 * 13
+    assert len(windows) == 12 * 8
     assert np.abs(begins[0] - begins[1]).max() < 0.21
     np.testing.assert_allclose(windows.start_s % 100, np.minimum(*begins), atol=1e-5)
 
@@ -230,4 +230,4 @@ def test_predict_finds_the_files_of_the_other_sensors(logs, tmp_path):
     np.testing.assert_array_equal(got, own)
     alone = copied(logs, tmp_path / "alone", *(p.name for p in logs.rglob("motor_*.csv")))
     said_alone = succeed("predict", model, alone / "class_0" / "imu_1.csv")
-    assert "sensor 'motor' is missing in 15 of 15 windows" in said_alone
+    assert "sensor 'motor' is missing in 10 of 10 windows" in said_alone

@@ -18,7 +18,7 @@ pytest.importorskip("mcap")
 from mcap.writer import Writer
 
 START_NS = 1_700_000_000_000_000_000
-RATES_HZ = {"/imu": 1000.0, "/motor": 10.0}
+RATES_HZ = {"/imu": 200.0, "/motor": 10.0}
 HOW = {"window_s": 2.0, "native_rates": True}
 
 
@@ -58,7 +58,7 @@ def logs(tmp_path_factory):
 
 
 def test_no_array_has_more_rows_than_its_sensor_has_samples(tmp_path, monkeypatch):
-    """A motor at 10 Hz costs what it costs alone, whatever the unit at 1 kHz beside it does."""
+    """A motor at 10 Hz costs what it costs alone, whatever the unit of 200 Hz beside it does."""
     log, rows = write_log(tmp_path / "log.mcap", RATES_HZ), []
     made, written = Recording.__post_init__, part.write_part
 
@@ -80,7 +80,7 @@ def test_no_array_has_more_rows_than_its_sensor_has_samples(tmp_path, monkeypatc
     assert {len(names) for names, _ in rows} == {2}  # nothing has the channels of both
 
 
-@pytest.mark.parametrize("channels", [None, ["/motor.y", "/imu.x", "/imu.y"], ["/imu.y"]])
+@pytest.mark.parametrize("channels", [["/motor.y", "/imu.x", "/imu.y"], ["/imu.y"]])
 def test_a_file_has_the_windows_of_the_pipeline(logs, tmp_path, channels):
     prepare(logs, tmp_path / "w.h5", **HOW, channels=channels, split="none")
     names = sensors_in(tmp_path / "w.h5")

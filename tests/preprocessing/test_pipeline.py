@@ -12,7 +12,7 @@ from sensorseq.preprocessing.scale.scaler import fit_scaler
 from sensorseq.recording import Recording
 
 
-def drives(n_each=(5, 4, 6), seconds=20.0, rate=100.0, labeled=True, **more):
+def drives(n_each=(5, 4, 6), seconds=10.0, rate=100.0, labeled=True, **more):
     """Recordings of three surfaces, each of a mean and a length of its own."""
     rng = np.random.default_rng(0)
     recordings = []
@@ -182,10 +182,11 @@ def test_a_constant_channel_is_kept_scaled_by_one_and_said():
     assert windows.provenance["constant_channels"] == ["gyro"]
 
 
-def test_preparing_imports_neither_torch_nor_scikit_learn():
+def test_preparing_imports_neither_torch_nor_scikit_learn_nor_scipy_signal():
     code = (
-        "import sys; from sensorseq import PreparePipeline; PreparePipeline(window_s=1);"
-        "print([m for m in ('torch', 'sklearn') if m in sys.modules])"
+        "import sys, sensorseq.prepare; from sensorseq import PreparePipeline;"
+        "PreparePipeline(window_s=1);"
+        "print([m for m in ('torch', 'sklearn', 'scipy.signal') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
@@ -241,7 +242,7 @@ def test_a_split_by_time_keeps_windows_an_embargo_apart():
 def test_no_filter_lets_a_training_window_see_what_comes_after_the_embargo(how):
     """Samples of the later parts are changed: no bit of a training window may move."""
     pipeline = PreparePipeline(window_s=1.0, split_by="time", **how)
-    recordings = drives(seconds=60.0)
+    recordings = drives(n_each=(3, 3, 3), seconds=30.0)
     before = pipeline.prepare(recordings)
     for recording in recordings:
         own = before.take(before.recording_id == recording.recording_id)

@@ -112,7 +112,7 @@ def recordings(grouped):
     rng = np.random.default_rng(0)
     return [
         Recording.evenly_sampled(
-            np.sin(np.arange(2000) * (1 + at) / 5)[:, None] + rng.normal(size=(2000, 1)),
+            np.sin(np.arange(1200) * (1 + at) / 5)[:, None] + rng.normal(size=(1200, 1)),
             50.0,
             ["acc"],
             f"{label}/S{s}_{k}",

@@ -219,7 +219,7 @@ def read_all_damaged(path, first, last):
 def test_a_damaged_file_is_read_or_refused(tmp_path, kind):
     function, name = FORMATS[kind]
     function(tmp_path / name, {"time": T, "acc": ACC, "imu.a": CURRENT})
-    read_all_damaged(tmp_path / name, 0, 300)
+    read_all_damaged(tmp_path / name, 0, 100)
 
 
 @pytest.mark.long
@@ -287,20 +287,21 @@ def test_a_multiple_of_a_second_is_a_unit_of_time(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["npz", "mat", "csv.gz", "parquet", "h5"])
-def test_what_unpacks_to_hundreds_of_times_its_size_is_refused(tmp_path, kind):
-    path, zeros = tmp_path / f"a.{kind}", np.zeros(20_000_000)
+def test_what_unpacks_to_hundreds_of_times_its_size_is_refused(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr("sensorseq.checks._HARMLESS_BYTES", 1 << 24)
+    path, zeros = tmp_path / f"a.{kind}", np.zeros(2_500_000)
     if kind == "npz":
         np.savez_compressed(path, time=zeros)
     elif kind == "mat":
         scipy.io.savemat(path, {"time": zeros}, do_compression=True)
     elif kind == "csv.gz":
-        path.write_bytes(gzip.compress(b"time,a\n" + b"0,0\n" * 40_000_000))
+        path.write_bytes(gzip.compress(b"time,a\n" + b"0,0\n" * 5_000_000))
     elif kind == "parquet":
         parquet.write_table(pa.table({"time": zeros}), path)
     else:
         with h5py.File(path, "w") as file:
             file.create_dataset("time", data=zeros, compression="gzip")
-    with pytest.raises(RecordingError, match=r"a\.\S+: unpacks to 1\d\d\.\d MB"):
+    with pytest.raises(RecordingError, match=r"a\.\S+: unpacks to \d\d\.\d MB"):
         read_recordings(path)
 
 

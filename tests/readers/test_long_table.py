@@ -1,5 +1,7 @@
 """One long table is read as the files it could be split into."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet
@@ -56,20 +58,29 @@ def table(request, tmp_path):
     return write(make_frame().sort_values("time", kind="stable"), tmp_path / request.param)
 
 
-def test_a_table_gives_the_windows_of_the_files_it_could_be_split_into(table, tmp_path):
-    manifest = []
+@pytest.fixture(scope="module")
+def prepared_files(tmp_path_factory):
+    """The summary of preparing a file for each recording, and the windows."""
+    folder, manifest = tmp_path_factory.mktemp("files"), []
     for (run_, robot, ground), rows in make_frame().groupby(["run", "robot", "ground"]):
         rows = rows.sort_values("time")[["time", "current", "note", "speed"]]
-        manifest.append((write(rows, tmp_path / f"{run_}.csv").name, ground, robot))
-    listed = tmp_path / "list.csv"
+        manifest.append((write(rows, folder / f"{run_}.csv").name, ground, robot))
+    listed = folder / "list.csv"
     pd.DataFrame(manifest, columns=["path", "label", "group"]).to_csv(listed, index=False)
-    one = prepare(listed, tmp_path / "files.h5", window_s=1)
+    summary = prepare(listed, folder / "files.h5", window_s=1)
+    return summary, read_windows(folder / "files.h5")
+
+
+def test_a_table_gives_the_windows_of_the_files_it_could_be_split_into(
+    table, prepared_files, tmp_path
+):
+    one, windows = prepared_files
     summary = prepare(table, tmp_path / "table.h5", window_s=1, **COLUMNS)
     assert summary.counts == one.counts
     assert summary.dropped_columns == {"note": 12}
-    assert_same_windows(*(read_windows(tmp_path / name) for name in ("files.h5", "table.h5")))
-    prepare(table, tmp_path / "jobs.h5", window_s=1, jobs=1 + (table.suffix == ".csv"), **COLUMNS)
-    assert (tmp_path / "jobs.h5").read_bytes() == (tmp_path / "table.h5").read_bytes()
+    assert_same_windows(windows, read_windows(tmp_path / "table.h5"))
+    for source in find_recordings(table, **COLUMNS):  # other processes are given it
+        assert pickle.loads(pickle.dumps(source)) == source
 
 
 def test_each_recording_has_its_own_digest_whatever_else_the_table_holds(table, tmp_path):
@@ -184,7 +195,8 @@ def test_a_table_that_is_cut_short_or_no_table_is_an_error_that_names_it(table, 
         find_recordings(tmp_path / "none.csv", recording_column="run")
 
 
-def test_commands_take_a_table(table, tmp_path, capsys):
+def test_commands_take_a_table(tmp_path, capsys):
+    table = write(make_frame().sort_values("time", kind="stable"), tmp_path / "all.csv")
     options = ["--recording-column", "run", "--group-column", "robot", "--label-column", "ground"]
     assert run(["inspect", str(table), *options, "--quiet"]) == 0
     said = capsys.readouterr().out

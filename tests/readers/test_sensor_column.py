@@ -53,7 +53,8 @@ def as_csv(folder, frame, name="a.csv"):
 )
 @pytest.mark.parametrize("repair_stamps", [False, True])
 def test_rows_of_several_sensors_are_refused(tmp_path, rates_hz, offset_s, repair_stamps):
-    path = as_csv(tmp_path, sensor_rows(rates_hz, offset_s=offset_s).rename(columns=str))
+    frame = sensor_rows(rates_hz, 20.0 if "gps" in rates_hz else 8.0, offset_s=offset_s)
+    path = as_csv(tmp_path, frame.rename(columns=str))
     for read in (read_csv, lambda path, **how: read_recordings(path, **how)):
         with pytest.raises(RecordingError, match=r"a\.csv: column 'sensor' names the sensor"):
             read(path, repair_stamps=repair_stamps)
@@ -230,9 +231,9 @@ def test_a_table_of_one_value_has_a_channel_for_each_sensor(tmp_path):
     np.testing.assert_allclose(np.round(one.values.mean(axis=0), -1), 10 * np.arange(12))
 
 
-def folder_of(tmp_path, rates_hz=TWO, **how):
+def folder_of(tmp_path, rates_hz, n_each, **how):
     for k, label in enumerate(("ice", "mud")):
-        for i in range(4):
+        for i in range(n_each):
             frame = sensor_rows(rates_hz, seed=10 * k + i, **how)
             as_csv(tmp_path / "logs" / label, frame, f"r{i}.csv")
     return tmp_path / "logs"
@@ -241,7 +242,7 @@ def folder_of(tmp_path, rates_hz=TWO, **how):
 def test_windows_are_those_of_a_file_for_each_sensor(tmp_path):
     """On one grid and at the sensors' own rates, by the function and the pipeline."""
     rates = {"acc": 50.0, "gyro": 20.0}
-    logs = folder_of(tmp_path, rates)
+    logs = folder_of(tmp_path, rates, n_s=6.0, n_each=3)
     for path in logs.rglob("*.csv"):
         frame = pd.read_csv(path)
         for sensor, own in frame.groupby("sensor"):

@@ -10,9 +10,9 @@ from sensorseq import PreparePipeline, Recording
 from sensorseq.recording import UNITS, LabelSpan
 
 START_S = 1_709_283_600  # a day in 2024, as seconds since 1970
-HELD = [2, 4, 5, 8, 10, 20, 25, 32, 40, 50, 64, 80, 100, 125, 160, 200, 250, 320, 400, 500]
+HELD = [2, 10, 25, 32, 64, 125, 250]
 """Rates in Hz whose stamps whole microseconds hold exactly."""
-OTHER = [3, 6.5, 30, 60, 120, 300, 333, 416]
+OTHER = [3, 6.5, 60, 333]
 SECONDS, LABEL_S = 16, 4
 
 
@@ -87,8 +87,11 @@ def test_windows_are_as_many_with_the_same_starts_and_labels_otherwise(tmp_path,
         assert_same(made, expected, bits=False)
 
 
-@pytest.mark.parametrize("rate_hz", [40, 50, 120])
-@pytest.mark.parametrize("options", [{"sample_rate_hz": 33.0}, {"hop_s": 0.3}], ids=str)
+@pytest.mark.parametrize(
+    ("options", "rate_hz"),
+    [({"sample_rate_hz": 33.0}, 50), ({"sample_rate_hz": 33.0}, 120), ({"hop_s": 0.3}, 50)],
+    ids=str,
+)
 def test_so_they_are_resampled_and_with_overlap(tmp_path, rate_hz, options):
     from_0 = "time", decimal(ticks(rate_hz, "us", 0))
     expected = windows_of(tmp_path / "one.csv", *from_0, rate_hz, **options)
@@ -98,8 +101,8 @@ def test_so_they_are_resampled_and_with_overlap(tmp_path, rate_hz, options):
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".h5"])
-@pytest.mark.parametrize("rate_hz", [40, 50, 200])
-def test_so_they_are_from_typed_columns(tmp_path, suffix, rate_hz):
+def test_so_they_are_from_typed_columns(tmp_path, suffix):
+    rate_hz = 50
     from_0 = "time", ticks(rate_hz, "us", 0) / 1e6
     expected = windows_of(tmp_path / f"one{suffix}", *from_0, rate_hz)
     assert expected[0].X.shape == (SECONDS, rate_hz, 1)

@@ -225,7 +225,7 @@ def held_out_cost(counts, held_out, fraction):
 def test_of_few_groups_nearly_always_the_best_stratified_choice_is_held_out():
     """All choices of up to ten groups are tried; a random search may miss the best by a little."""
     n_best, costs = 0, []
-    for seed in range(120):
+    for seed in range(50):
         rng = np.random.default_rng(seed)
         n_classes, mixed = rng.integers(1, 4), rng.random() < 0.5
         of_class = rng.integers(1, 6 if n_classes < 3 else 4, n_classes)
@@ -250,6 +250,6 @@ def test_of_few_groups_nearly_always_the_best_stratified_choice_is_held_out():
         found = held_out_cost(counts, np.isin(names, groups[validation]), fraction)
         n_best += found == pytest.approx(best)
         costs.append(found - best)
-    assert len(costs) > 60
+    assert len(costs) > 25
     assert max(costs) < 0.02
     assert n_best > 0.97 * len(costs)
