@@ -8,7 +8,6 @@ import pytest
 import torch
 from fits import InterruptAfter, head_of, outputs_of, reloaded, weights, without_time
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
 from threads import torch_threads
 
 from sensorseq import SensorLSTMClassifier, WindowSet
@@ -306,7 +305,7 @@ def copies(n_groups=24, n_each=3, seed=0):
         {"validation_fraction": 0.0},
         {"warm_start": True, "validation_fraction": 0.5},
         {"warm_start": True, "validation_fraction": 0.0},
-        {"refit": "all", "features": ["summary", "boosting", KNeighborsClassifier(1)]},
+        {"refit": "all", "features": ["summary", "boosting"]},
     ],
     ids=str,
 )
