@@ -35,7 +35,7 @@ from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "data" / "simulator"))
-from simulate import SURFACES, Robot, draw_robot, simulate_recordings
+from simulate import Robot, draw_robot, simulate_fleet
 
 COUNTS = (1, 5, 20)
 FLEETS = {"same fleet": (21, False), "other kind": (31, True)}
@@ -80,16 +80,9 @@ def cut(recordings: Any, rate_hz: float = 20.0) -> WindowSet:
     return PreparePipeline(sample_rate_hz=rate_hz, window_s=5.0, split=None).prepare(recordings)
 
 
-def drive(robots: list[Robot], seed: int, count: int) -> Iterator[Recording]:
+def drive(robots: list[Robot], seed: int, count: int) -> list[Recording]:
     """Simulate some recordings of about a minute of each robot on each surface."""
-    plan = [
-        (surface, robot, [seed, i, j, k], f"{surface}_{robot.name}_{k}")
-        for i, surface in enumerate(SURFACES)
-        for j, robot in enumerate(robots)
-        for k in range(count)
-    ]
-    surfaces, of, states, names = map(list, zip(*plan, strict=True))
-    return simulate_recordings(surfaces, of, 62.0, random_states=states, recording_ids=names)
+    return simulate_fleet(robots, seed, count, 62.0, "{surface}_{robot}_{k}")
 
 
 def trained(path: Path, old: WindowSet, seed: int) -> SensorLSTMClassifier:

@@ -226,22 +226,36 @@ def _log(
     return stamps_s[kept], {name: trace[kept] for name, trace in sampled.items()}
 
 
+def simulate_fleet(
+    robots: Sequence[Robot], seed: int, count: int, duration_s: float, recording_id: str
+) -> list[Recording]:
+    """Simulate `count` recordings of each robot on each surface.
+
+    `recording_id` is a format with the fields `surface`, `robot` and `k`.
+    """
+    plan = [
+        (
+            surface,
+            robot,
+            [seed, i, j, k],
+            recording_id.format(surface=surface, robot=robot.name, k=k),
+        )
+        for i, surface in enumerate(SURFACES)
+        for j, robot in enumerate(robots)
+        for k in range(count)
+    ]
+    surfaces, of, states, names = map(list, zip(*plan, strict=True))
+    return simulate_recordings(surfaces, of, duration_s, random_states=states, recording_ids=names)
+
+
 def write_surfaces(folder: Path) -> None:
     """Simulate the recordings of `data/surfaces` and write them with their manifest."""
     robots = [
         draw_robot(np.random.default_rng([_SEED, number]), f"robot_{number:02d}")
         for number in range(_N_ROBOTS)
     ]
-    plan = [
-        (surface, robot, [_SEED, i, j, k], f"{surface}/{robot.name}_{k:02d}.csv.gz")
-        for i, surface in enumerate(SURFACES)
-        for j, robot in enumerate(robots)
-        for k in range(_N_RECORDINGS)
-    ]
-    surfaces, of, states, paths = map(list, zip(*plan, strict=True))
-    recordings = simulate_recordings(
-        surfaces, of, _DURATION_S, random_states=states, recording_ids=paths
-    )
+    path = "{surface}/{robot}_{k:02d}.csv.gz"
+    recordings = simulate_fleet(robots, _SEED, _N_RECORDINGS, _DURATION_S, path)
     lines = ["path,label,group"]
     for recording in recordings:
         file = folder / recording.recording_id

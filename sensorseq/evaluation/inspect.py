@@ -469,11 +469,8 @@ def format_file(found: dict[str, Any]) -> str:
         )
     size, n_models = found["architecture"], found["n_models"]
     notes = [f"the LSTM alone, {found['alone']}"] if found["alone"] else []
-    notes += [
-        f"adapted from {made['source'][:16]} on {made['n_windows']} windows"
-        for made in [found["adaptation"]]
-        if made
-    ]
+    if made := found["adaptation"]:
+        notes.append(f"adapted from {made['source'][:16]} on {made['n_windows']} windows")
     of_each = "network" if n_models == 1 else f"{n_models} networks, each"
     return "\n".join(
         [
