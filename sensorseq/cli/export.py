@@ -89,7 +89,7 @@ def export(
 
     The graph takes windows prepared as in training, and gives probabilities: scaling, networks,
     features and trees are in it. Exit code 10 if --check finds a difference above 1e-5. The C code
-    takes raw samples one by one: resampling and causal steps are in it, trees are not; --smooth
+    takes raw samples one by one: resampling, causal steps and trees are in it, too; --smooth
     adds a function that smooths over time. Of several sensors, the graph has an input of each; in
     C each has its own files, and two more join them.
     """
