@@ -5,7 +5,7 @@ import io
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import typer
@@ -57,9 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
+@cache
+def _all_commands() -> Any:
+    """Return the commands as click has them, made once in a process."""
+    return typer.main.get_command(app)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; an error becomes one message on stderr."""
-    command = typer.main.get_command(app)
+    command = _all_commands()
     words = _words_of(command, arguments)
     with warnings.catch_warnings():
         warnings.showwarning = partial(_show_warning, words)

@@ -140,7 +140,13 @@ class _Scale:
             for c in channels
             if np.isfinite(c.spectrum).all()
         ]
-        return np.array([median_known(band) for band in np.transpose(rows)] or [np.nan] * N_BANDS)
+        usual = np.full(N_BANDS, np.nan)
+        if rows:
+            bands = np.stack(rows)
+            is_known = np.isfinite(bands).all(axis=0)  # fast recordings have further bands
+            usual[is_known] = np.median(bands[:, is_known], axis=0)
+            usual[~is_known] = [median_known(band) for band in bands[:, ~is_known].T]
+        return usual
 
     def of_classes(self, classes: Mapping[str, Sequence[RecordingFacts]]) -> dict[str, Any]:
         """Draw each class's median spectrum on top of the overall one; also return the range."""
