@@ -35,8 +35,7 @@ def test_a_calibrated_classifier_has_no_squared_error_in_the_mean_and_the_plain_
     assert plain.mean() > 10 * standard_error
 
 
-@pytest.mark.parametrize("too_sure", [0.1, 0.3])
-@pytest.mark.parametrize("n", [60, 1000])
+@pytest.mark.parametrize(("n", "too_sure"), [(60, 0.3), (1000, 0.1)])
 def test_a_known_miscalibration_has_its_value(too_sure, n):
     rng = np.random.default_rng(1)
     squared = np.array([measure(*draw(rng, n, too_sure)).squared for _ in range(300)])

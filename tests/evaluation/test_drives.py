@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 import pytest
+from fits import plain_classifier
 
-from sensorseq import SensorLSTMClassifier
 from sensorseq.evaluation.comparison_text import format_comparison
 from sensorseq.evaluation.drives import evaluate_drives, majority_vote
 from sensorseq.evaluation.evaluate import Comparison
@@ -103,8 +103,9 @@ def test_text_and_json_have_the_scores():
 
 def test_the_page_has_the_scores_and_strips(tmp_path):
     windows, p = drives()
-    clf = SensorLSTMClassifier(hidden_size=2, max_epochs=1, random_state=0, device="cpu")
-    clf.fit(windows)
+    clf = plain_classifier(hidden_size=2, max_epochs=1, random_state=0, device="cpu")
+    X = np.random.default_rng(0).normal(size=windows.X.shape).astype(np.float32)
+    clf.fit(dataclasses.replace(windows, X=X))
     scored = score_predictions(windows.y, p, CLASSES, recording_id=windows.recording_id)
     found = evaluate_drives(windows, p, CLASSES)
     page, without = (

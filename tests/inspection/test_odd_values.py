@@ -199,16 +199,17 @@ def test_a_unit_that_changes_in_one_recording_is_found_by_inspection_too():
     assert all(one.where["recordings"] == ["drill/2"] for one in kinds.values())
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
     """Fifteen logs with a heading and an acceleration whose failed reads are 0."""
+    logs = tmp_path_factory.mktemp("odd") / "logs"
     for one in recordings(lambda t, x, r: lost(9.8 + x, r, 0), seconds=15.0):
-        path = tmp_path / "logs" / f"{one.recording_id}.csv"
+        path = logs / f"{one.recording_id}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         t, x = one.timestamps_s, one.values[:, 0]
         rows = np.stack([t, x, (90 * t) % 360], axis=1)
         np.savetxt(path, rows, "%.5f", ",", header="time,acc,heading", comments="")
-    return tmp_path / "logs"
+    return logs
 
 
 def test_inspect_and_prepare_and_the_pipeline_say_the_same(folder, tmp_path):

@@ -46,7 +46,7 @@ class TestUnits:
     @pytest.mark.parametrize("factor", [1000.0, 0.001, 100.0, 180 / np.pi])
     def test_each_recording_in_another_unit_is_found_alone(self, surfaces, factor):
         facts = [facts_of(one) for one in surfaces]
-        for at in range(0, len(facts), 5):
+        for at in range(0, len(facts), 10):
             odd = facts_of(times(surfaces[at], 0, factor))
             assert list(find_odd_scales([*facts[:at], odd, *facts[at + 1 :]])) == [at]
 
