@@ -17,7 +17,7 @@ FAST += ["--set", "refit=none", "--no-compare"]
 SENSORS = ("Accelerometer", "Gyroscope")
 
 
-def sensor_table(kind, drive, sensor, n=600):
+def sensor_table(kind, drive, sensor, n=250):
     """Samples of one sensor at 50 Hz; what is rough moves faster, and each drive has its date."""
     rng, at = np.random.default_rng(100 * kind + 10 * drive + sensor), np.arange(n)
     wave = np.sin(2 * np.pi * (1 + 3 * kind) * at[:, None] / 50 + np.arange(3))
@@ -27,7 +27,7 @@ def sensor_table(kind, drive, sensor, n=600):
     return frame
 
 
-def logs_of(root, layout, n=4, n_samples=600):
+def logs_of(root, layout, n=3, n_samples=250):
     for kind, label in enumerate(("calm", "rough")):
         for drive in range(n):
             for at, sensor in enumerate(SENSORS):
@@ -52,8 +52,8 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_files_of_one_drive_stay_together_and_the_pattern_joins_them(tmp_path, layout):
-    logs = logs_of(tmp_path / "logs", layout, n_samples=250)
-    apart, joined = tmp_path / "a.h5", tmp_path / "j.h5"
+    logs = logs_of(tmp_path / "logs", layout)
+    apart = tmp_path / "a.h5"
     text = succeed("prepare", logs, "--window-s", "2", "-o", apart)
     pattern = LAYOUTS[layout]
     assert f"--pair '{pattern}'" in " ".join(text.split())
@@ -62,12 +62,12 @@ def test_files_of_one_drive_stay_together_and_the_pattern_joins_them(tmp_path, l
     drives = np.array([name[:5] + "/" + name[name.index("drive_") :][:7] for name in ids])
     for drive in np.unique(drives):
         assert len(set(part[drives == drive])) == len(set(group[drives == drive])) == 1
-    assert len(set(drives)) == len(set(group)) == 8
+    assert len(set(drives)) == len(set(group)) == 6
 
-    succeed("prepare", logs, "--window-s", "2", "--pair", pattern, "-o", joined)
-    windows = read_windows(joined)
-    assert len(set(windows.recording_id)) == 8
-    assert windows.channels == tuple(f"{sensor}.{axis}" for sensor in SENSORS for axis in "xyz")
+    joined = read_recordings(logs, pair=pattern)
+    assert len({one.recording_id for one in joined}) == len(joined) == 6
+    names = tuple(f"{sensor}.{axis}" for sensor in SENSORS for axis in "xyz")
+    assert {one.channel_names for one in joined} == {names}
 
 
 def test_windows_of_one_time_in_two_parts_are_a_leak(tmp_path):
@@ -85,14 +85,14 @@ def test_windows_of_one_time_in_two_parts_are_a_leak(tmp_path):
 
 def test_a_new_sensor_s_file_goes_to_the_part_of_its_drive(tmp_path):
     logs, out = logs_of(tmp_path / "logs", "{drive}/{sensor}.csv"), tmp_path / "w.h5"
-    late = logs / "calm" / "drive_3" / "Gyroscope.csv"
+    late = logs / "calm" / "drive_2" / "Gyroscope.csv"
     content = late.read_bytes()
     late.unlink()
     succeed("prepare", logs, "--window-s", "2", "-o", out)
     late.write_bytes(content)
     succeed("prepare", logs, "--window-s", "2", "-o", out, "--resume")
     ids, part, group = parts_of(out)
-    own = np.char.startswith(ids, "calm/drive_3/")
+    own = np.char.startswith(ids, "calm/drive_2/")
     assert len(set(ids[own])) == 2
     assert len(set(part[own])) == len(set(group[own])) == 1
 
@@ -112,7 +112,7 @@ def test_predict_finds_the_sensors_of_a_path(tmp_path, layout, native):
     (one,) = found[0]["recordings"]
     assert one["paths"] == [str(file) for file in files]
     whole = answer("predict", model, logs)["recordings"]
-    assert len(whole) == 8
+    assert len(whole) == 6
     assert one["windows"] == next(
         each["windows"] for each in whole if set(each["paths"]) == set(one["paths"])
     )
@@ -125,7 +125,7 @@ def test_the_folders_of_a_pattern_are_no_classes(tmp_path):
     logs = logs_of(tmp_path / "logs", "{drive}/{sensor}.csv")
     recordings = read_recordings(logs / "calm", pair="{recording}/{sensor}.csv")
     assert {one.label for one in recordings} == {None}
-    assert [one.recording_id for one in recordings] == [f"drive_{i}" for i in range(4)]
+    assert [one.recording_id for one in recordings] == [f"drive_{i}" for i in range(3)]
     with_label = read_recordings(logs, pair="{recording}/{sensor}.csv")
     assert {one.label for one in with_label} == {"calm", "rough"}
 
@@ -155,7 +155,7 @@ def test_sensors_with_other_channels_are_an_error_with_the_pattern(tmp_path):
 def test_rows_of_several_sensors_are_prepared_and_predicted(tmp_path):
     for kind, label in enumerate(("calm", "rough")):
         (tmp_path / "logs" / label).mkdir(parents=True)
-        for drive in range(4):
+        for drive in range(3):
             frames = [
                 sensor_table(kind, drive, at).assign(sensor=sensor)
                 for at, sensor in enumerate(SENSORS)
@@ -169,8 +169,8 @@ def test_rows_of_several_sensors_are_prepared_and_predicted(tmp_path):
     succeed(*how, "--sensor-column", "sensor", "--native-rates")
     succeed("train", out, "-o", model, *FAST)
     (one,) = answer("predict", model, tmp_path / "logs" / "rough" / "r1.csv")["recordings"]
-    assert len(one["windows"]) >= 5
+    assert len(one["windows"]) >= 2
     again = answer("predict", model, tmp_path / "logs")["recordings"]
-    assert len(again) == 8
+    assert len(again) == 6
     text = succeed("inspect", tmp_path / "logs", "--sensor-column", "sensor")
     assert "Accelerometer.x" in text

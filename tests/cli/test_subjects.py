@@ -10,7 +10,7 @@ LABELS = ("walk", "run", "stairs")
 RECORDINGS = [(s, at, k) for s in range(1, 6) for at in range(len(LABELS)) for k in range(2)]
 
 
-def samples(subject, at, repeat, n=250):
+def samples(subject, at, repeat, n=150):
     rng, time = np.random.default_rng(100 * subject + 10 * at + repeat), np.arange(n) / 50
     return pd.DataFrame({"time": time, "acc": np.sin(time * (6 + 4 * at)) + rng.normal(size=n)})
 
