@@ -65,7 +65,7 @@ EXPECTED_FAILED_CHECKS = {
 
 
 @parametrize_with_checks(
-    [small(hidden_size=8, max_epochs=20)],
+    [small(hidden_size=8, max_epochs=8, learning_rate=0.1)],
     expected_failed_checks=lambda _: EXPECTED_FAILED_CHECKS,
 )
 def test_scikit_learns_checks(estimator, check):
@@ -85,9 +85,14 @@ def test_scikit_learns_checks_with_features_and_a_refit(estimator, check):
 
 
 @pytest.mark.parametrize(
-    "make", [plain_classifier, pytest.param(SensorLSTMClassifier, marks=pytest.mark.trains)]
+    "make",
+    [
+        functools.partial(plain_classifier, learning_rate=0.01, max_epochs=40),
+        pytest.param(SensorLSTMClassifier, marks=pytest.mark.trains),
+    ],
+    ids=["quick", "defaults"],
 )
-def test_the_classic_task_works_with_defaults_on_one_hot_labels(make):
+def test_the_classic_task_works_on_one_hot_labels(make):
     rng = np.random.default_rng(0)
     y = np.arange(98) % 6
     X = np.sin(np.arange(100) * (0.1 + 0.15 * y[:, None]) + rng.uniform(0, 6, (98, 1)))[:, :, None]
@@ -182,7 +187,7 @@ def test_the_seed_determines_the_result_in_another_process():
 def test_the_number_of_threads_changes_no_bit(options):
     fitted = []
     for n_threads in (1, 3):
-        clf = plain_classifier(hidden_size=64, max_epochs=3, random_state=0, **options)
+        clf = plain_classifier(hidden_size=64, max_epochs=1, random_state=0, **options)
         with torch_threads(n_threads):
             fitted.append(clf.fit(*make_windows(180)))
     assert weights(fitted[0]) == weights(fitted[1])
@@ -635,6 +640,14 @@ def test_an_unfitted_classifier_has_nothing_to_save(tmp_path):
         small().save(tmp_path / "model")
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """The model file of a fit of one epoch."""
+    path = tmp_path_factory.mktemp("saved") / "model"
+    small(max_epochs=1).fit(X, Y).save(path)
+    return path
+
+
 def rename(description, old, new):
     return {new if key == old else key: value for key, value in description.items()}
 
@@ -666,19 +679,17 @@ def rename(description, old, new):
         lambda a, d: ({k: v for k, v in a.items() if k != "scaler.kind"}, d),
     ],
 )
-def test_a_model_that_contradicts_itself_is_refused_with_its_path(change, tmp_path):
+def test_a_model_that_contradicts_itself_is_refused_with_its_path(change, saved, tmp_path):
     path = tmp_path / "model"
-    small(max_epochs=1).fit(X, Y).save(path)
-    write_model(path, *change(*read_model(path)))
+    write_model(path, *change(*read_model(saved)))
     with pytest.raises(ModelFileError, match=str(path)):
         SensorLSTMClassifier.load(path)
 
 
-def test_a_damaged_model_is_refused_or_was_not_damaged(tmp_path):
+def test_a_damaged_model_is_refused_or_was_not_damaged(saved, tmp_path):
     path = tmp_path / "model"
-    classifier = small(max_epochs=1).fit(X, Y)
-    classifier.save(path)
-    whole = path.read_bytes()
+    classifier = SensorLSTMClassifier.load(saved)
+    whole = saved.read_bytes()
     rng = np.random.default_rng(0)
     for trial in range(150):
         content = bytearray(whole)
@@ -696,10 +707,9 @@ def test_a_damaged_model_is_refused_or_was_not_damaged(tmp_path):
         assert again.history_ == classifier.history_
 
 
-def test_loading_does_not_touch_the_global_generator(tmp_path):
-    small(max_epochs=1).fit(X, Y).save(tmp_path / "model")
+def test_loading_does_not_touch_the_global_generator(saved):
     before = torch.get_rng_state()
-    SensorLSTMClassifier.load(tmp_path / "model")
+    SensorLSTMClassifier.load(saved)
     assert torch.equal(before, torch.get_rng_state())
 
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 import sensorseq
@@ -71,28 +72,29 @@ def trace(call, last=None):
     return list(stops)
 
 
-def make_fit():
+@pytest.fixture(scope="module")
+def traced():
+    """A classifier with the default features, its windows, and their stops in the fit."""
     y = np.arange(N_WINDOWS) % 2
     rng = np.random.default_rng(0)
     X = rng.normal(size=(N_WINDOWS, N_TIMESTEPS, N_CHANNELS)) + y[:, None, None]
     classifier = SensorLSTMClassifier(
         hidden_size=4, max_epochs=1, batch_size=BATCH, device="cpu", random_state=0
     )
-    return classifier, X, y
-
-
-def test_windows_take_at_most_30_stops_in_12_files_to_the_native_call():
-    """With the default features, and the checks of the data."""
-    classifier, X, y = make_fit()
     stops = trace(lambda: classifier.fit(X, y), LAST)
+    return classifier, X, stops
+
+
+def test_windows_take_at_most_30_stops_in_12_files_to_the_native_call(traced):
+    """With the default features, and the checks of the data."""
+    _, _, stops = traced
     assert any(function == LAST for _, function in stops)
     assert len(stops) <= 30, stops
     assert len({file for file, _ in stops}) <= 12, stops
 
 
-def test_windows_to_predict_take_at_most_12_stops_in_6_files():
-    classifier, X, y = make_fit()
-    classifier.fit(X, y)
+def test_windows_to_predict_take_at_most_12_stops_in_6_files(traced):
+    classifier, X, _ = traced
     stops = trace(lambda: classifier.predict_proba(X))
     assert len(stops) <= 12, stops
     assert len({file for file, _ in stops}) <= 6, stops

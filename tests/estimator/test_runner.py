@@ -8,7 +8,7 @@ from fits import plain_classifier
 from sensorseq.diagnosis.trials import OUT_OF_TIME, Rerun
 from sensorseq.errors import ArgumentError
 
-N_EPOCHS = 6
+N_EPOCHS = 4
 
 
 def make_data(seed=0, n_windows=60, n_timesteps=12):
