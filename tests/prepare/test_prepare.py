@@ -205,9 +205,7 @@ class TestSameBytes:
         assert digest(tmp_path / "a.h5") == digest(tmp_path / "b.h5")
         assert names_in(tmp_path) == ["a.h5", "b.h5", "elsewhere", "müde Räder"]
 
-    @pytest.mark.parametrize(
-        ("stage", "after"), [("rates", 7), ("recordings", 7), ("merge", 7)]
-    )
+    @pytest.mark.parametrize(("stage", "after"), [("rates", 7), ("recordings", 7), ("merge", 7)])
     def test_interrupted_and_resumed_it_is_the_same(
         self, terrains, whole_digest, tmp_path, stage, after
     ):
