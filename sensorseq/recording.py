@@ -26,6 +26,7 @@ GAP_PERIODS = 10.0
 """Sample periods after which a hole between samples is a gap, if nothing else is said."""
 MOST_STEPS = 1 << 22
 """Steps between timestamps whose median is computed at most."""
+_KEPT_STEPS = 1 << 16  # with more, each pass computes them again, in blocks
 _FEWEST_STEPS = 12  # with fewer steps, a clock cannot be recognized
 SAME_PERIOD = 0.03
 """Fraction by which the periods of a clock and of samples over time may differ, being equal."""
@@ -485,11 +486,12 @@ def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = 
         for at, stop in blocks(n_steps, stamps):
             yield np.diff(stamps[at : stop + 1] if rows is None else stamps[rows[at : stop + 1]])
 
+    passes = list(intervals()).__iter__ if n_steps <= _KEPT_STEPS else intervals
     resolution = resolution_s(stamps)
-    usual = _median(intervals, n_steps)
+    usual = _median(passes, n_steps)
     if n_steps < _FEWEST_STEPS or usual <= 0:
         return _roundest(usual, resolution / usual) if usual > 0 else usual
-    clock = _choose(intervals, n_steps, usual)
+    clock = _choose(passes, n_steps, usual)
     return _roundest(clock.period_s, (resolution + clock.range_s) / clock.span_s)
 
 

@@ -76,18 +76,27 @@ USER_GIVEN = """X y X_val y_val groups groups_val lengths lengths_val sample_wei
 FRAMEWORK_INCLUDE = re.compile(r'#\s*include\s*[<"](torch|ATen|c10|pybind11|Python\.h)')
 
 
+def statements_in(node):
+    """Yield the statements of a module or another, and those within them."""
+    for name in ("body", "handlers", "orelse", "finalbody", "cases"):
+        for statement in getattr(node, name, ()):
+            yield statement
+            yield from statements_in(statement)
+
+
 @functools.cache
-def nodes_of(path):
-    return list(ast.walk(tree_of(path)))
+def imports_of(path):
+    nodes = statements_in(tree_of(path))
+    return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
 @functools.cache
 def imported_names(path):
     names = []
-    for node in nodes_of(path):
+    for node in imports_of(path):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        else:
             # a relative import begins with a dot, and so with an empty library
             module = "." * node.level + (node.module or "")
             names += [f"{module}.{alias.name}" for alias in node.names]
@@ -151,7 +160,7 @@ def test_the_parts_of_the_diagnosis_import_one_another_one_way():
 
 def imports_anywhere(path):
     """Yield what a module imports, in functions and for its types, too."""
-    for node in nodes_of(path):
+    for node in imports_of(path):
         if isinstance(node, ast.ImportFrom):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
@@ -197,7 +206,7 @@ def untyped_crossings(trees):
     crossing = {
         (imported.module.split(".")[1], alias.name)
         for module, tree in trees.items()
-        for imported in ast.walk(tree)
+        for imported in statements_in(tree)
         if isinstance(imported, ast.ImportFrom) and imported.module.startswith("sensorseq.")
         for alias in imported.names
         if imported.module.split(".")[1] != package[module]

@@ -74,20 +74,41 @@ def test_a_stalled_winding_charges_as_the_analytic_solution_says_whatever_the_st
     )
 
 
-def test_without_friction_the_motor_reaches_its_no_load_speed_without_current():
+@pytest.fixture(scope="module")
+def driven():
+    """Cases of 4 s, simulated together: each is the same alone (below)."""
     lossless = {"gear_friction_n_m": 0.0, "gear_viscous_n_m_s": 0.0, "gear_efficiency": 1.0}
     free = {"idle_current_a": 0.0, "battery_resistance_ohm": 0.0, "battery_v_per_a_s": 0.0}
-    robot = replace(Robot(), **lossless, **free, acceleration_m_s2=8.0)
     in_the_air = replace(HARD_FLOOR, static_friction=1e-9, kinetic_friction=1e-9)
-    motion = motion_of(in_the_air, robot, steady(20.0, 5.0, robot))
+    brisk = replace(Robot(), acceleration_m_s2=4.0)
+    full, empty = (replace(brisk, battery_v=volts) for volts in (16.4, 12.0))
+    cases = {
+        "without friction": (in_the_air, replace(brisk, **lossless, **free), 20.0),
+        "steady": (HARD_FLOOR, brisk, 0.6),
+        "sagging": (HARD_FLOOR, Robot(), 1.0),
+        "full, fast": (HARD_FLOOR, full, 5.0),
+        "empty, fast": (HARD_FLOOR, empty, 5.0),
+        "full": (HARD_FLOOR, full, 0.6),
+        "empty": (HARD_FLOOR, empty, 0.6),
+    }
+    surfaces, robots, speeds = zip(*cases.values(), strict=True)
+    drives = [steady(speed, 4.0, robot) for robot, speed in zip(robots, speeds, strict=True)]
+    motion = simulate_motion(surfaces, robots, drives, [flat()] * len(cases))
+    return {
+        name: (robots[case], {trace: values[:, case] for trace, values in motion.items()})
+        for case, name in enumerate(cases)
+    }
+
+
+def test_without_friction_the_motor_reaches_its_no_load_speed_without_current(driven):
+    robot, motion = driven["without friction"]
     no_load_speed = robot.battery_v / robot.torque_constant_n_m_a
-    np.testing.assert_allclose(motion["motor_speed_rad_s"][-1, 0], no_load_speed, rtol=1e-6)
-    assert abs(motion["current_a"][-1, 0]) < 1e-3
+    np.testing.assert_allclose(motion["motor_speed_rad_s"][-1], no_load_speed, rtol=1e-6)
+    assert abs(motion["current_a"][-1]) < 1e-3
 
 
-def test_steady_current_is_the_one_that_the_forces_need():
-    robot = Robot()
-    motion = motion_of(HARD_FLOOR, robot, steady(0.6, 6.0, robot))
+def test_steady_current_is_the_one_that_the_forces_need(driven):
+    robot, motion = driven["steady"]
     lever = robot.wheel_radius_m / robot.gear_ratio
     force = HARD_FLOOR.rolling_resistance * robot.mass_kg / 2 * GRAVITY_M_S2
     shaft_n_m = (
@@ -96,9 +117,9 @@ def test_steady_current_is_the_one_that_the_forces_need():
         + robot.gear_viscous_n_m_s * 0.6 / lever
     )
     np.testing.assert_allclose(
-        motion["current_a"][-1, 0], shaft_n_m / robot.torque_constant_n_m_a, rtol=1e-3
+        motion["current_a"][-1], shaft_n_m / robot.torque_constant_n_m_a, rtol=1e-3
     )
-    np.testing.assert_allclose(motion["wheel_speed_m_s"][-1, 0], 0.6, rtol=1e-4)
+    np.testing.assert_allclose(motion["wheel_speed_m_s"][-1], 0.6, rtol=1e-4)
 
 
 # The integration.
@@ -173,7 +194,7 @@ def peer_solution(surface, robot, yaw_rate, end_s):
 
 
 def test_the_integration_converges_to_an_independent_solution_in_proportion_to_its_step():
-    robot, yaw_rate, end_s = Robot(), 0.3, 1.0
+    robot, yaw_rate, end_s = Robot(), 0.3, 0.7
     peer = peer_solution(HARD_FLOOR, robot, yaw_rate, end_s)
     errors = []
     for step_s in (STEP_S, STEP_S / 2, STEP_S / 4):
@@ -235,11 +256,11 @@ def test_a_case_is_the_same_to_the_last_bit_alone_and_among_others():
     robots = [draw_robot(np.random.default_rng(seed), f"robot_{seed}") for seed in range(5)]
     names = list(SURFACES)[:5]
     together = simulate_recordings(
-        names, robots, 1.0, random_states=[1, 2, 3, 4, 5], recording_ids=names
+        names, robots, 0.6, random_states=[1, 2, 3, 4, 5], recording_ids=names
     )
-    for case in (0, 2, 4):
+    for case in (0, 4):
         one = together[case]
-        alone = simulate_recording(names[case], robots[case], 1.0, random_state=1 + case)
+        alone = simulate_recording(names[case], robots[case], 0.6, random_state=1 + case)
         np.testing.assert_array_equal(alone.values, one.values)
         np.testing.assert_array_equal(alone.timestamps_s, one.timestamps_s)
 
@@ -288,29 +309,26 @@ def test_on_slippery_ground_the_wheel_outruns_the_robot_and_starting_takes_less_
 
 def test_turns_chatter_where_sliding_friction_is_much_below_static_and_not_where_it_is_equal():
     robot = Robot()
-    drive = steady(0.15, 4.0, robot, yaw_rate_rad_s=0.5)
+    drive = steady(0.15, 3.0, robot, yaw_rate_rad_s=0.5)
     carpet = SURFACES["carpet"]
     even = replace(carpet, static_friction=carpet.kinetic_friction)
     motion = simulate_motion([carpet, even], [robot] * 2, [drive] * 2, [flat()] * 2)
-    sticky, smooth = motion["current_a"][2000:].T
+    sticky, smooth = motion["current_a"][1500:].T
     assert sticky.std() > 0.02
     assert smooth.std() < 0.1 * sticky.std()
 
 
-def test_a_lower_battery_lowers_the_top_speed_and_not_the_current_of_cruising():
-    robots = [replace(Robot(), battery_v=volts) for volts in (16.4, 12.0)] * 2
-    drives = [steady(speed, 6.0, Robot()) for speed in (5.0, 5.0, 0.6, 0.6)]
-    motion = simulate_motion([HARD_FLOOR] * 4, robots, drives, [flat()] * 4)
-    top = motion["wheel_speed_m_s"][-1, :2]
-    assert top[1] < 0.8 * top[0]
-    cruising = motion["current_a"][-1000:, 2:].mean(axis=0)
+def test_a_lower_battery_lowers_the_top_speed_and_not_the_current_of_cruising(driven):
+    full, empty = (driven[f"{name}, fast"][1]["wheel_speed_m_s"][-1] for name in ("full", "empty"))
+    assert empty < 0.8 * full
+    cruising = [driven[name][1]["current_a"][-1000:].mean() for name in ("full", "empty")]
     np.testing.assert_allclose(*cruising, rtol=0.02)
 
 
-def test_the_battery_sags_with_the_current_drawn():
-    motion = motion_of(HARD_FLOOR, Robot(), steady(1.0, 2.0, Robot()))
-    sag = Robot().battery_v - motion["battery_v"][1:, 0]
-    drawn = motion["supply_current_a"][:-1, 0]
+def test_the_battery_sags_with_the_current_drawn(driven):
+    robot, motion = driven["sagging"]
+    sag = robot.battery_v - motion["battery_v"][1:]
+    drawn = motion["supply_current_a"][:-1]
     assert np.corrcoef(sag, drawn)[0, 1] > 0.99
     assert sag.min() > 0
 
@@ -371,11 +389,10 @@ def simulate_together(names, robots, duration_s=4.0, **options):
 
 @pytest.fixture(scope="module")
 def logged():
-    """One recording on each surface by a drawn robot, and one on "gravel" and "ice" by another."""
+    """One recording on each surface by a drawn robot, and one on "gravel" by another."""
     drawn = draw_robot(np.random.default_rng(3), "robot_3")
-    robots = [drawn] * len(SURFACES) + [Robot()] * 2
-    recordings = simulate_together([*SURFACES, "gravel", "ice"], robots)
-    return dict(zip([*SURFACES, "plain gravel", "plain ice"], recordings, strict=True))
+    recordings = simulate_together([*SURFACES, "gravel"], [drawn] * len(SURFACES) + [Robot()])
+    return dict(zip([*SURFACES, "plain gravel"], recordings, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -384,7 +401,7 @@ def evenly_logged():
     quiet = replace(Robot(), sensor_noise_a=0.0)
     off = replace(quiet, sensor_gain=1.1, sensor_offset_a=0.05)
     robots = [replace(Robot(), sensor_gain=10.0), quiet, off]
-    return simulate_together(["sand", "ice", "ice"], robots, sampling=EVEN)
+    return simulate_together(["sand", "ice", "ice"], robots, 2.0, sampling=EVEN)
 
 
 @pytest.mark.parametrize("name", SURFACES)
@@ -410,12 +427,12 @@ def test_the_adc_clips_at_its_full_scale(evenly_logged):
 
 def test_the_clock_jitters_about_its_rate_and_loses_samples_and_stretches(evenly_logged):
     lossy = Sampling(missing_fraction=0.05, gap_probability=1.0)
-    recording = simulate_recording("ice", duration_s=6.0, sampling=lossy)
+    recording = simulate_recording("ice", duration_s=3.0, sampling=lossy)
     distance_s = np.diff(recording.timestamps_s)
     assert recording.median_sample_rate_hz == pytest.approx(50.0, rel=0.05)
     assert 0.001 < distance_s[distance_s < 0.03].std() < 0.004
     assert 0.2 < distance_s.max() < 0.75
-    assert 0.82 < recording.n_samples / 299 < 0.96
+    assert 0.68 < recording.n_samples / 149 < 0.93
     np.testing.assert_allclose(np.diff(evenly_logged[1].timestamps_s), 0.02, atol=1e-9)
 
 
@@ -424,9 +441,10 @@ def test_the_sensor_scales_and_shifts_what_it_reads(evenly_logged):
     np.testing.assert_allclose(seen, 1.1 * true + 0.05, atol=0.006)
 
 
-def test_other_channels_can_be_logged_beside_the_current(logged):
-    recording = simulate_recording("ice", channels=["wheel_speed_m_s", "current_a"])
-    alone = logged["plain ice"]
+def test_other_channels_can_be_logged_beside_the_current():
+    channels = ["wheel_speed_m_s", "current_a"]
+    recording = simulate_recording("ice", duration_s=1.5, channels=channels)
+    alone = simulate_recording("ice", duration_s=1.5)
     assert recording.channel_names == ("wheel_speed_m_s", "current_a")
     np.testing.assert_array_equal(recording.values[:, 1], alone.values[:, 0])
     assert recording.values[:, 0].max() > 0.2

@@ -169,8 +169,9 @@ def assert_same_bytes(tmp_path, monkeypatch):
     return check
 
 
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("rate", [100.0, None])
+@pytest.mark.parametrize(
+    ("name", "rate"), [*((name, 100.0) for name in FILES), ("even", None), ("holes and gaps", None)]
+)
 def test_a_large_csv_file_becomes_the_bytes_of_one_read_at_once(
     name, rate, tmp_path, assert_same_bytes
 ):

@@ -48,7 +48,18 @@ def whole_digest(tmp_path_factory):
 
 
 class TestLaws:
-    @pytest.mark.parametrize("arguments", [*WAYS[:9], *WAYS[10:12]], ids=str)
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {**WAYS[0], **WAYS[1]},
+            *WAYS[2:4],
+            {**WAYS[4], **WAYS[5]},
+            WAYS[6],
+            {**WAYS[7], **WAYS[8], "window_s": 17},
+            {**WAYS[10], **WAYS[11]},
+        ],
+        ids=str,
+    )
     def test_one_recording_at_a_time_gives_what_all_at_once_give(
         self, terrains, tmp_path, arguments
     ):
@@ -72,7 +83,7 @@ class TestLaws:
         ("logs", "arguments"),
         [
             pytest.param(LOGS[logs], LABELED_WAYS[way], id=f"{LOGS[logs].__name__}-{way}")
-            for logs, way in ((0, 0), (1, 1), (2, 2), (0, 3), (2, 1))
+            for logs, way in ((0, 0), (1, 1), (2, 2), (0, 3))
         ],
     )
     def test_labeled_stretches_and_sensors_too_give_the_same_in_memory_and_interrupted(
@@ -112,7 +123,7 @@ class TestLaws:
         assert again.configuration == pipeline.configuration
         assert again.to_toml() == pipeline.to_toml()
 
-    @pytest.mark.parametrize("arguments", [WAYS[i] for i in (3, 4, 9, 12)], ids=str)
+    @pytest.mark.parametrize("arguments", [WAYS[4], WAYS[12]], ids=str)
     def test_one_configuration_file_is_one_command(self, terrains, tmp_path, arguments):
         text = PreparePipeline(**arguments).to_toml()
         (tmp_path / "c.toml").write_text(text, encoding="utf-8")
@@ -194,10 +205,7 @@ class TestSameBytes:
         assert digest(tmp_path / "a.h5") == digest(tmp_path / "b.h5")
         assert names_in(tmp_path) == ["a.h5", "b.h5", "elsewhere", "müde Räder"]
 
-    @pytest.mark.parametrize(
-        ("stage", "after"),
-        [("rates", 7), ("recordings", 1), ("recordings", 7), ("recordings", 12), ("merge", 7)],
-    )
+    @pytest.mark.parametrize(("stage", "after"), [("rates", 7), ("recordings", 7), ("merge", 7)])
     def test_interrupted_and_resumed_it_is_the_same(
         self, terrains, whole_digest, tmp_path, stage, after
     ):
@@ -226,12 +234,16 @@ class TestSameBytes:
         prepare_plainly(terrains, tmp_path / "anew.h5")
         assert digest(tmp_path / "w.h5") == digest(tmp_path / "anew.h5")
 
-    @pytest.mark.parametrize(
-        "change", [{"hop_s": 2}, {"channels": ["speed"]}, {"max_gap_s": 3}, {"sample_rate_hz": 10}]
-    )
-    def test_parts_of_other_arguments_are_not_reused(self, terrains, interrupted, tmp_path, change):
-        summary = prepare_plainly(terrains, tmp_path / "w.h5", resume=True, **change)
-        assert summary.n_reused == 0
+    def test_parts_of_other_arguments_are_not_reused(self, terrains, interrupted, tmp_path):
+        begun = Path(shutil.copytree(tmp_path / "w.h5.parts", tmp_path / "begun"))
+        changes = {"hop_s": 2, "channels": ["speed"], "max_gap_s": 3, "sample_rate_hz": 10}
+        for name, value in changes.items():
+            output = tmp_path / f"{name}.h5"
+            shutil.copytree(begun, f"{output}.parts")
+            summary = prepare_plainly(terrains, output, resume=True, **{name: value})
+            assert summary.n_reused == 0, name
+        shutil.copytree(begun, tmp_path / "same.h5.parts")
+        assert prepare_plainly(terrains, tmp_path / "same.h5", resume=True).n_reused == 12
 
     def test_a_damaged_part_is_made_again(self, terrains, interrupted, whole_digest, tmp_path):
         parts = sorted((tmp_path / "w.h5.parts").iterdir())
@@ -343,7 +355,7 @@ class TestProvenance:
         lines = (terrains / "sand" / "pro_02.csv").read_text().splitlines()
         (terrains / "sand" / "twin.csv").write_text("\n".join(lines[:201]) + "\n")
         apart = 0
-        shares = [(train, 1 - train, 0.0) for train in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)]
+        shares = [(train, 1 - train, 0.0) for train in (0.4, 0.6, 0.8)]
         for split in shares:
             summary = prepare_plainly(terrains, tmp_path / "w.h5", hop_s=2, split=split)
             windows = read_windows(tmp_path / "w.h5")
@@ -432,9 +444,7 @@ class TestBadInput:
             prepare_plainly(terrains, tmp_path / "w.h5")
         assert not (tmp_path / "w.h5").exists()
 
-    @pytest.mark.parametrize(
-        "spoilt", ["a word", "beyond float32", "other channels", "a channel without numbers"]
-    )
+    @pytest.mark.parametrize("spoilt", ["a word", "beyond float32", "other channels"])
     def test_a_spoilt_recording_can_be_skipped_and_is_told_of(self, terrains, tmp_path, spoilt):
         change, _ = SPOILT[spoilt]
         change(terrains)
@@ -539,7 +549,7 @@ class TestOutput:
         assert digest(path) == before
         assert names_in(tmp_path) == ["müde Räder", "w.h5", "w.h5.parts"]
 
-    @pytest.mark.parametrize("size", [0, 3000, 20_000])
+    @pytest.mark.parametrize("size", [3000, 20_000])
     def test_a_full_disk_is_one_error_and_leaves_no_half_written_file(
         self, terrains, tmp_path, size
     ):

@@ -1,7 +1,9 @@
 """Topics of robot logs as sensors: from logs to windows at each rate, a model, and its test."""
 
 import json
+import shutil
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,20 +43,22 @@ def write_log(file, topics, *, label=0, seconds=8.0, seed=0, **more):
     return file
 
 
-def write_logs(folder, rates_hz, lacking=None):
-    """Three logs of each of two classes; the last of a class lacks a topic."""
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    """Three logs of each of two classes."""
+    folder = tmp_path_factory.mktemp("logs")
     for label in range(2):
-        (folder / f"class_{label}").mkdir(parents=True)
+        (folder / f"class_{label}").mkdir()
         for number in range(3):
-            topics = {k: v for k, v in rates_hz.items() if number < 2 or k != lacking}
             file = folder / f"class_{label}" / f"run_{number}.mcap"
+            topics = {"/imu": 50.0, "/motor": 10.0}
             write_log(file, topics, label=label, seed=10 * label + number)
     return folder
 
 
 @pytest.fixture(scope="module")
-def logs(tmp_path_factory):
-    return write_logs(tmp_path_factory.mktemp("logs") / "logs", {"/imu": 50.0, "/motor": 10.0})
+def read(logs):
+    return read_sensors(logs)
 
 
 def test_no_array_has_more_rows_than_its_sensor_has_samples(tmp_path, monkeypatch):
@@ -81,13 +85,13 @@ def test_no_array_has_more_rows_than_its_sensor_has_samples(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("channels", [["/motor.y", "/imu.x", "/imu.y"], ["/imu.y"]])
-def test_a_file_has_the_windows_of_the_pipeline(logs, tmp_path, channels):
+def test_a_file_has_the_windows_of_the_pipeline(logs, read, tmp_path, channels):
     prepare(logs, tmp_path / "w.h5", **HOW, channels=channels, split="none")
     names = sensors_in(tmp_path / "w.h5")
     stored = read_sensor_windows(tmp_path / "w.h5", names)
     made = [
         PreparePipeline(**HOW, split=None).prepare(read_sensors(logs, channels=channels)),
-        PreparePipeline(**HOW, split=None, channels=channels).prepare(read_sensors(logs)),
+        PreparePipeline(**HOW, split=None, channels=channels).prepare(read),
     ]
     expected = channels or ["/imu.x", "/imu.y", "/motor.x", "/motor.y"]
     assert set(names) == {name.split(".")[0] for name in expected}
@@ -121,8 +125,10 @@ def test_a_topic_that_starts_in_a_later_file_of_a_bag_is_on_its_clock(tmp_path):
     assert read_sensors(tmp_path)["/late"][0].timestamps_s[0] == 0.0
 
 
-def test_a_log_without_a_topic_is_named_or_kept(tmp_path):
-    folder = write_logs(tmp_path / "logs", {"/imu": 50.0, "/motor": 10.0}, lacking="/motor")
+def test_a_log_without_a_topic_is_named_or_kept(logs, tmp_path):
+    folder = Path(shutil.copytree(logs, tmp_path / "logs"))
+    for label in range(2):
+        write_log(folder / f"class_{label}" / "run_2.mcap", {"/imu": 50.0}, label=label)
     with pytest.raises(RecordingError, match="2 of 6 recordings have no sensor '/motor': class_0/"):
         prepare(folder, tmp_path / "w.h5", **HOW)
     prepare(folder, tmp_path / "w.h5", **HOW, split="none", missing="expected")
@@ -146,7 +152,7 @@ def test_channels_that_no_topic_has_are_named(logs, tmp_path):
 
 
 def test_a_damaged_log_is_skipped_or_used_up_to_the_damage(logs, tmp_path):
-    folder = write_logs(tmp_path / "logs", {"/imu": 50.0, "/motor": 10.0})
+    folder = Path(shutil.copytree(logs, tmp_path / "logs"))
     half, gone = (folder / "class_0" / f"run_{number}.mcap" for number in (1, 2))
     half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
     gone.write_bytes(b"")

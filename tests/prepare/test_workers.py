@@ -37,6 +37,13 @@ def cluster():
         yield cluster
 
 
+@pytest.fixture(scope="module")
+def one_worker():
+    """A cluster of one process, which starts in less time."""
+    with start_cluster(1) as cluster:
+        yield cluster
+
+
 @pytest.fixture
 def terrains(tmp_path):
     return write_recordings(tmp_path / "terrains")
@@ -95,9 +102,9 @@ class TestDask:
         prepare_plainly(terrains, tmp_path / "whole.h5")
         assert digest(tmp_path / "w.h5") == digest(tmp_path / "whole.h5")
 
-    def test_a_spoilt_recording_is_named_from_a_worker_too(self, cluster, terrains, tmp_path):
+    def test_a_spoilt_recording_is_named_from_a_worker_too(self, one_worker, terrains, tmp_path):
         (terrains / "sand" / "run_02.csv").write_text("time,current\n0,a\n")
-        where = {"scheduler": cluster.scheduler_address}
+        where = {"scheduler": one_worker.scheduler_address}
         with pytest.raises(RecordingError, match=r"sand/run_02\.csv"):
             prepare_plainly(terrains, tmp_path / "w.h5", **where)
         prepare_plainly(terrains, tmp_path / "w.h5", on_error="skip", **where)
@@ -105,11 +112,11 @@ class TestDask:
         assert digest(tmp_path / "w.h5") == digest(tmp_path / "one.h5")
 
     def test_a_folder_that_a_worker_does_not_see_is_named_before_anything_is_read(
-        self, cluster, tmp_path
+        self, one_worker, tmp_path
     ):
         with (
             pytest.raises(EnvironmentProblemError, match=r"does not see .*elsewhere; use paths"),
-            worker_pool("dask", 1, cluster.scheduler_address, tmp_path / "elsewhere", tmp_path),
+            worker_pool("dask", 1, one_worker.scheduler_address, tmp_path / "elsewhere", tmp_path),
         ):
             pass
         assert names_in(tmp_path) == []
@@ -256,7 +263,7 @@ if __name__ == "__main__":
         ):
             pass
 
-    def test_a_connection_that_starts_late_is_tried_again(self, cluster, tmp_path, monkeypatch):
+    def test_a_connection_that_starts_late_is_tried_again(self, one_worker, tmp_path, monkeypatch):
         connect, tried = distributed.Client, []
 
         def late(*args, **kwargs):
@@ -265,14 +272,14 @@ if __name__ == "__main__":
             return connect(*args, **kwargs)
 
         monkeypatch.setattr(distributed, "Client", late)
-        with worker_pool("dask", 1, cluster.scheduler_address, tmp_path, tmp_path) as pool:
+        with worker_pool("dask", 1, one_worker.scheduler_address, tmp_path, tmp_path) as pool:
             assert pool.submit(int, "7").result() == 7
 
-    def test_another_version_on_a_worker_is_an_error(self, cluster, tmp_path, monkeypatch):
+    def test_another_version_on_a_worker_is_an_error(self, one_worker, tmp_path, monkeypatch):
         monkeypatch.setattr(workers, "versions", lambda: {"sensorseq": "9.9"})
         with (
             pytest.raises(EnvironmentProblemError, match=r"but this process 9\.9; install the sam"),
-            worker_pool("dask", 1, cluster.scheduler_address, tmp_path, tmp_path),
+            worker_pool("dask", 1, one_worker.scheduler_address, tmp_path, tmp_path),
         ):
             pass
 

@@ -242,7 +242,7 @@ def test_a_split_by_time_keeps_windows_an_embargo_apart():
 def test_no_filter_lets_a_training_window_see_what_comes_after_the_embargo(how):
     """Samples of the later parts are changed: no bit of a training window may move."""
     pipeline = PreparePipeline(window_s=1.0, split_by="time", **how)
-    recordings = drives(n_each=(3, 3, 3), seconds=30.0)
+    recordings = drives(n_each=(3, 3, 3), seconds=20.0)
     before = pipeline.prepare(recordings)
     for recording in recordings:
         own = before.take(before.recording_id == recording.recording_id)

@@ -196,7 +196,7 @@ def test_topics_types_and_rates_are_listed(logs, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_time_is_the_senders_unless_asked_otherwise(tmp_path, kind):
-    file = write_log(tmp_path, kind, header_offset_s=-1.0)
+    file = write_log(tmp_path, kind, n=20, header_offset_s=-1.0)
     channels = ["/joint_states.effort[0]"]
     sent = read_robot_log(file, channels=channels)
     logged = read_robot_log(file, channels=channels, time_column="log_time")
@@ -455,7 +455,7 @@ def test_a_changed_byte_ends_what_is_salvaged(long_logs, tmp_path, kind):
     rng = np.random.default_rng(0)
     whole = read_robot_log(long_logs[kind], channels=["/wheel.current"])
     n_kept = []
-    for _ in range(14):
+    for _ in range(8):
         content = bytearray(long_logs[kind].read_bytes())
         content[rng.integers(len(content) // 2, len(content))] ^= 0xFF
         file = tmp_path / f"changed.{kind}"
@@ -466,7 +466,7 @@ def test_a_changed_byte_ends_what_is_salvaged(long_logs, tmp_path, kind):
             if "salvaged" in kept.attributes:
                 wrong = (kept.values != whole.values[: kept.n_samples]).sum()
                 assert wrong <= 1  # rosbags checks no sums of bags
-    assert len(n_kept) >= 7
+    assert len(n_kept) >= 4
 
 
 def test_nothing_is_salvaged_unasked_or_from_nothing(logs, tmp_path):
@@ -516,11 +516,9 @@ def test_missing_packages_are_named_with_their_extra(logs, monkeypatch):
 
 
 def test_channels_that_never_change_are_one_line(logs, tmp_path):
-    for label in ("grass", "gravel"):
-        (tmp_path / "in" / label).mkdir(parents=True)
-        for i in range(3):
-            shutil.copy(logs["mcap"], tmp_path / "in" / label / f"run{i}.mcap")
-    summary = prepare(tmp_path / "in", tmp_path / "out.h5", window_s=0.1).to_dict()
+    shutil.copy(logs["mcap"], tmp_path / "run.mcap")
+    how = {"window_s": 0.1, "split": (1.0, 0.0, 0.0)}
+    summary = prepare(tmp_path, tmp_path / "out.h5", **how).to_dict()
     constant = summary["constant_channels"]
     said = " ".join(format_summary(summary).split())
     assert len(constant) > 3

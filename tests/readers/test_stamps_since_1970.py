@@ -10,9 +10,9 @@ from sensorseq import PreparePipeline, Recording
 from sensorseq.recording import UNITS, LabelSpan
 
 START_S = 1_709_283_600  # a day in 2024, as seconds since 1970
-HELD = [2, 10, 25, 32, 64, 125, 250]
+HELD = [2, 25, 64, 125]
 """Rates in Hz whose stamps whole microseconds hold exactly."""
-OTHER = [3, 6.5, 60, 333]
+OTHER = [3, 6.5, 333]
 SECONDS, LABEL_S = 16, 4
 
 

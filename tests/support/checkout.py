@@ -1,7 +1,7 @@
 """What lies in the checkout beside the package: pages with their code, and scripts."""
 
 import ast
-import functools
+import gc
 import importlib.util
 import re
 from pathlib import Path
@@ -18,10 +18,13 @@ def code_in(page, language="python"):
     return re.findall(rf"```{language}\n(.*?)```", page, re.S)
 
 
-@functools.cache
 def tree_of(path):
-    """Return the syntax tree of a module; it is read once."""
-    return ast.parse(path.read_text("utf-8"))
+    """Return the syntax tree of a module."""
+    gc.disable()  # it would look at the same nodes again and again, which takes most of the time
+    try:
+        return ast.parse(path.read_text("utf-8"))
+    finally:
+        gc.enable()
 
 
 def script(path):

@@ -20,9 +20,16 @@ def make_terrains(folder, per_class=4, classes=("Eis", "great snow", "sand")):
     for number, label in enumerate(classes):
         for recording in range(per_class):
             suffix = ".csv.gz" if recording % 2 else ".csv"
-            columns = signals(10 * number + recording, 300 + 40 * recording)
-            write_csv(folder / label / f"pro_{recording:02d}{suffix}", columns)
+            path = folder / label / f"pro_{recording:02d}{suffix}"
+            seed, n_samples = 10 * number + recording, 300 + 40 * recording
+            if (seed, n_samples) not in WRITTEN:  # numbers take long to become text
+                WRITTEN[seed, n_samples] = write_csv(path, signals(seed, n_samples)).read_bytes()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(WRITTEN[seed, n_samples])
     return folder
+
+
+WRITTEN = {}
 
 
 STEPS = [

@@ -184,6 +184,9 @@ class GroupAssignment:
             self.held = np.zeros((len(self.fractions), self.counts.shape[1]), np.int64)
         self._total = self.counts.sum(axis=0) + self.held.sum(axis=0)
         self._parts = np.arange(len(self.fractions))
+        # Costs are computed with the classes along the first axis, over which sums are fast.
+        self._counts = np.ascontiguousarray(self.counts.T)
+        self._penalty = np.ascontiguousarray(self.penalty.T)
 
     def search(self, n_kicks: int = _KICKS, swap_up_to: int = _MANY_GROUPS) -> NDArray[np.int64]:
         """Return a greedy assignment, repeatedly perturbed and improved.
@@ -223,49 +226,60 @@ class GroupAssignment:
         np.add.at(shared, part, self.counts)
         return shared
 
-    def _cost(self, shared: NDArray[np.int64], part: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the cost of windows `shared` (..., n_classes) in the parts `part` (...)."""
-        off = shared / self._total - self.fractions[part][..., np.newaxis]
+    def _cost(
+        self, shared: NDArray[Any], fractions: NDArray[np.float64], penalty: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the cost of windows `shared` (n_classes, ...) in parts of these fractions."""
+        off = (shared.T / self._total).T - fractions
         absent = shared == 0
-        cost = (off**2 + self.penalty[part] * absent).sum(axis=-1)
-        return cost + 1e3 * absent.all(axis=-1)  # type: ignore[no-any-return]
+        cost = (off * off + penalty * absent).sum(axis=0)
+        return cost + 1e3 * absent.all(axis=0)  # type: ignore[no-any-return]
+
+    def _cost_in_parts(self, shared: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the cost of windows `shared` (n_classes, n_parts) in each part."""
+        return self._cost(shared, self.fractions, self._penalty)
 
     def _cost_of(self, part: NDArray[np.int64]) -> float:
-        return float(self._cost(self._shared(part), self._parts).sum())
+        return float(self._cost_in_parts(self._shared(part).T).sum())
 
     def _assign_greedily(self, *, large_first: bool = True) -> NDArray[np.int64]:
         """Assign groups one by one to the part where each lowers the cost most."""
-        counts, parts = self.counts, self._parts
-        shared = np.array(self.held)
-        part = np.empty(len(counts), np.int64)
-        size = counts.sum(axis=1) if large_first else np.ones(len(counts))
-        size = size * self.rng.uniform(0.7, 1.3, len(counts))
+        counts, parts = self._counts, self._parts
+        shared = self.held.T.copy()
+        part = np.empty(len(self.counts), np.int64)
+        size = self.counts.sum(axis=1) if large_first else np.ones(len(part))
+        size = size * self.rng.uniform(0.7, 1.3, len(part))
         for group in np.argsort(-size):
-            change = self._cost(shared + counts[group], parts) - self._cost(shared, parts)
+            joined = shared + counts[:, group, np.newaxis]
+            change = self._cost_in_parts(joined) - self._cost_in_parts(shared)
             change += self.rng.uniform(0, 1e-9, len(parts))  # equally good parts in random order
             part[group] = np.argmin(change)
-            shared[part[group]] += counts[group]
+            shared[:, part[group]] += counts[:, group]
         return part
 
     def _improve(self, part: NDArray[np.int64], swap_up_to: int) -> None:
         """Move single groups, then swap pairs, while that lowers the cost; modifies `part`."""
-        counts, parts, groups = self.counts, self._parts, np.arange(len(self.counts))
-        for _ in range(4 * len(counts) + 16):
-            shared = self._shared(part)
-            now = self._cost(shared, parts)
-            left = self._cost(shared[part] - counts, part) - now[part]
-            every = np.broadcast_to(parts, (len(counts), len(parts)))
-            joined = self._cost(shared + counts[:, np.newaxis], every)
+        counts, groups = self._counts, np.arange(len(self.counts))
+        by_part = self._penalty[:, np.newaxis]
+        for _ in range(4 * len(groups) + 16):
+            shared = np.ascontiguousarray(self._shared(part).T)
+            now = self._cost_in_parts(shared)
+            without = shared[:, part] - counts
+            fractions, penalty = self.fractions[part], self._penalty[:, part]
+            left = self._cost(without, fractions, penalty) - now[part]
+            joined = self._cost(
+                shared[:, np.newaxis] + counts[..., np.newaxis], self.fractions, by_part
+            )
             change = left[:, np.newaxis] + joined - now
             change[groups, part] = 0
             group, to = np.unravel_index(np.argmin(change), change.shape)
             if change[group, to] < -1e-12:
                 part[group] = to
                 continue
-            if len(counts) > swap_up_to:
+            if len(groups) > swap_up_to:
                 return
-            traded = shared[part][:, np.newaxis] - counts[:, np.newaxis] + counts[np.newaxis]
-            cost = self._cost(traded, np.broadcast_to(part[:, np.newaxis], traded.shape[:2]))
+            traded = without[..., np.newaxis] + counts[:, np.newaxis]
+            cost = self._cost(traded, fractions[:, np.newaxis], penalty[..., np.newaxis])
             change = cost + cost.T - now[part][:, np.newaxis] - now[part]
             change[part[:, np.newaxis] == part] = 0
             one, other = np.unravel_index(np.argmin(change), change.shape)

@@ -31,8 +31,8 @@ def test_equal_seeds_give_equal_splits_and_names_of_labels_do_not_matter(data, s
 
 def test_other_seeds_give_other_splits():
     groups = np.repeat(np.arange(40), 5)
-    splits = {tuple(split_by_group(groups % 2, groups, random_state=s)) for s in range(10)}
-    assert len(splits) == 10
+    splits = {tuple(split_by_group(groups % 2, groups, random_state=s)) for s in range(4)}
+    assert len(splits) == 4
 
 
 @given(

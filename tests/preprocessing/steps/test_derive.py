@@ -216,7 +216,7 @@ def logs(tmp_path_factory):
     for label in ("calm", "rough"):
         for i in range(3):
             for sensor, rate, names in (("pro", 6.5, MOTORS), ("imu", 100.0, INERTIAL)):
-                t = np.arange(int(12 * rate)) / rate
+                t = np.arange(int(9 * rate)) / rate
                 columns = zip(names, rng.normal(size=(len(t), len(names))).T, strict=True)
                 write_csv(folder / label / f"{sensor}_{i:02d}.csv", {"time": t, **dict(columns)})
     return folder

@@ -144,9 +144,9 @@ def test_chunks_give_the_bits_of_the_whole(step, n_samples, cuts, seed, dtype):
 
 @over(ALL)
 def test_single_samples_and_empty_chunks_give_the_bits_of_the_whole(step):
-    values = noise(130)
+    values = noise(90)
     stream = step.stream(CHANNELS, RATE)
-    rows = [stream.push(values[a:b]) for i in range(130) for a, b in ((i, i), (i, i + 1))]
+    rows = [stream.push(values[a:b]) for i in range(90) for a, b in ((i, i), (i, i + 1))]
     rows.append(stream.flush())
     np.testing.assert_array_equal(np.concatenate(rows), step.apply(recording_of(values)).values)
 
@@ -180,7 +180,7 @@ def test_channels_not_named_pass_untouched(step):
 @over(ALL)
 def test_latency_is_true(step):
     """The output for time t is there with the sample at t + latency_s, and not long before."""
-    values = noise(400)
+    values = noise(300)
     stream = step.stream(CHANNELS, RATE)
     rate = step.output_rate_hz(RATE)
     n_rows = 0
