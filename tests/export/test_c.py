@@ -150,7 +150,7 @@ def plain():
 
 
 @pytest.fixture(scope="module")
-def with_features(few_convolutions):
+def with_features(few_features):
     return fitted_with_features()
 
 
@@ -500,10 +500,11 @@ def test_two_models_live_in_one_program(plain, tmp_path):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def few_convolutions():
+def few_features():
     """Fit few features: compilers take seconds for the weights of ten thousand."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sensorseq.estimator.feature_head.ROCKET_FEATURES", 504)
+        patch.setattr("sensorseq.features.grow_trees._TREES", 20)
         yield
 
 

@@ -22,10 +22,11 @@ UNITS = np.float32([1.0, 40.0, 0.01])  # of the channels, far apart
 
 
 @pytest.fixture(autouse=True, scope="module")
-def few_convolutions():
+def few_features():
     """Fit and compute a twentieth of the features, of every kind."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sensorseq.estimator.feature_head.ROCKET_FEATURES", 504)
+        patch.setattr("sensorseq.features.grow_trees._TREES", 20)
         yield
 
 

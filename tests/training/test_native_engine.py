@@ -1,4 +1,4 @@
-"""The native engine takes the autograd engine's trajectory, option by option, over 27 steps."""
+"""The native engine takes the autograd engine's trajectory, option by option, over 18 steps."""
 
 from dataclasses import replace
 
@@ -12,8 +12,8 @@ from sensorseq.ops import POOLINGS
 from sensorseq.training import TrainingConfig, train_network
 from sensorseq.training.native import NativeEpochs, native_engine_gap
 
-# 27 steps, each of two tiles of windows, every third with a smaller batch
-BATCH_SIZE, MAX_EPOCHS = 8, 9
+# 18 steps, each of two tiles of windows, every third with a smaller batch
+BATCH_SIZE, MAX_EPOCHS = 8, 6
 
 OPTIMIZERS = {
     "sgd": {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.5},
