@@ -89,7 +89,7 @@ SETTINGS = {
     "mse": {"loss": "mse", "label_smoothing": 0.2},
     "balanced": {"sampler": "balanced"},
     "many steps": {"batch_size": 9, "max_epochs": 14},
-    "full batch": {"batch_size": None, "max_epochs": 20},
+    "full batch": {"batch_size": None, "max_epochs": 10},
     "random crops": {"max_timesteps": 6, "crop": "random", "lengths": True},
     "average of the weights": {"ema_decay": 0.9, "network": {"dropout": 0.3}},
     "batch norm": {"network": {"head_norm": "batch", "recurrent_dropout": 0.3}},
