@@ -63,7 +63,7 @@ def test_the_backward_op_passes_torchs_own_op_check():
     torch.library.opcheck(op, (*grads, *call, pooled, saved, "max", True))
 
 
-@pytest.mark.parametrize("pooling", ops.POOLINGS)
+@pytest.mark.parametrize("pooling", ["last", "meanmax"])
 def test_first_and_second_derivatives_agree_with_finite_differences(pooling):
     a = arguments(requires_grad=True, n_models=1)
     inputs = [a["x"], *a["weights"], *a["head"](pooling), *a["states"]]

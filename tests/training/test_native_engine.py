@@ -73,8 +73,6 @@ OPTIONS = {
 }
 NETWORKS = {
     **{f"pooling {name}": {"pooling": name} for name in POOLINGS},
-    "both directions": {"bidirectional": True},
-    "two layers": {"num_layers": 2},
     "three layers": {"num_layers": 3, "bidirectional": True, "pooling": "max"},
     "four layers": {"num_layers": 4, "pooling": "mean"},
     "batch norm": {"head_norm": "batch"},
