@@ -35,7 +35,10 @@ _WRAPPER = f"{os.sep}sklearn{os.sep}callback{os.sep}"  # the frame around fit
 
 def printable(text: str, keep: str = "") -> str:
     """Escape control, direction and invisible characters, except those in `keep`."""
-    if text.isprintable():
+    rest = str(text)
+    for character in keep:
+        rest = rest.replace(character, "")
+    if rest.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
 
