@@ -177,7 +177,7 @@ def test_a_program_that_is_killed_leaves_what_it_said_and_no_child(tmp_path):
     script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     running = gpu_agenda.Agenda(tmp_path)
     running.stage_end = float("inf")
-    assert running.run(3, "a hang", ["-c", script]) == gpu_agenda.OVER_TIME
+    assert running.run(1.5, "a hang", ["-c", script]) == gpu_agenda.OVER_TIME
     assert running.failed
     assert running.summary[0].endswith("FAILED: over its time")
     of_child = Path("/proc", (tmp_path / "gpu_agenda.log").read_text().splitlines()[-1])

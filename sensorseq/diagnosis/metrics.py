@@ -380,7 +380,8 @@ def _running_median(series: Floats, width: int) -> Floats:
     if len(whole):
         medians[whole] = np.median(sliding_window_view(series, 2 * (width // 2) + 1), axis=1)
     for t in np.flatnonzero(reach < width // 2):
-        medians[t] = np.median(series[t - reach[t] : t + reach[t] + 1])
+        own = series[t - reach[t] : t + reach[t] + 1]  # as many to each side
+        medians[t] = np.partition(own, reach[t])[reach[t]]
     return medians
 
 

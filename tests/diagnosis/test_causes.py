@@ -1,5 +1,7 @@
 """The table of causes, what is usual, and what is named of a run."""
 
+import copy
+import functools
 import json
 import math
 from dataclasses import replace
@@ -36,8 +38,17 @@ from sensorseq.training.parameters import check_parameters
 OWN = SensorLSTMClassifier().get_params()
 
 
+@functools.cache
+def _healthy_run():
+    return judged_run(healthy_record())[0]
+
+
+def healthy_run():
+    return copy.deepcopy(_healthy_run())  # tests change it
+
+
 def causes_of(verdict="not_learning", facts=(), said=(), **settings):
-    run = judged_run(healthy_record())[0]
+    run = healthy_run()
     return find_causes(run, verdict, {**OWN, **settings}, facts, said)
 
 
@@ -225,7 +236,7 @@ def test_epochs_that_a_run_did_not_reach_are_not_too_many():
 
 @pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.key)
 def test_no_cause_is_named_next_to_what_denies_it(entry):
-    run = judged_run(healthy_record())[0]
+    run = healthy_run()
     wild = {"learning_rate": 1e-7, "batch_size": 10**6}
     for kind in entry.denied_by.split():
         verdict = kind if kind in TROUBLED else "not_learning"
@@ -237,7 +248,7 @@ def test_no_cause_is_named_next_to_what_denies_it(entry):
 
 
 def test_without_settings_and_without_faults_the_cause_is_unknown():
-    run = judged_run(healthy_record())[0]
+    run = healthy_run()
     minor = Cause("data_bug", "suspected", "Channel 2 is constant.", is_minor=True)
     for verdict in TROUBLED:
         for arguments in (None, {}, OWN):

@@ -194,6 +194,7 @@ def test_a_network_on_its_own_is_compared_when_its_report_is_looked_at():
     assert clf._to_compare is None  # windows are not kept any longer
 
 
+@pytest.mark.usefixtures("few_features")
 def test_a_fit_with_features_says_what_its_parts_got():
     clf = fitted(learning_rate=1e-9)
     assert clf.fluctuation_.level is None

@@ -1,12 +1,10 @@
 """What a training loop of another framework logs, and what a report makes of it."""
 
 import doctest
-import sys
 
 import numpy as np
 import pytest
 import torch
-from commands import run_process
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
@@ -124,14 +122,6 @@ def test_with_the_windows_it_says_what_the_data_allow():
 def test_what_does_not_fit_is_named(make, says):
     with pytest.raises(ArgumentError, match=says):
         make()
-
-
-def test_the_package_does_not_import_torch():
-    program = (
-        "import sys, sensorseq.diagnosis as d; d.FluctuationReport; d.TrainingMonitor;"
-        "sys.exit('torch' in sys.modules)"
-    )
-    assert run_process(sys.executable, "-c", program).returncode == 0
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():

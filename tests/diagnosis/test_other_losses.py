@@ -13,6 +13,7 @@ from sensorseq.diagnosis.trials import Rerun
 from sensorseq.errors import ArgumentError
 from sensorseq.training.losses import nats_per_unit
 
+pytestmark = pytest.mark.usefixtures("few_features")
 N_CLASSES = 4
 
 

@@ -123,8 +123,9 @@ def test_a_bad_history_is_named():
 def test_drawing_leaves_pyplot_alone_and_reporting_needs_neither_matplotlib_nor_torch():
     program = """
 import sys
-from sensorseq.diagnosis.report import FluctuationReport
-FluctuationReport.from_history({"loss": [1.0] * 20})
+import sensorseq.diagnosis
+sensorseq.diagnosis.TrainingMonitor
+sensorseq.diagnosis.FluctuationReport.from_history({"loss": [1.0] * 20})
 assert not {"torch", "matplotlib", "sklearn"} & set(sys.modules)
 from sensorseq.diagnosis.page import draw_history
 assert "matplotlib" not in sys.modules

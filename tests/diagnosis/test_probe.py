@@ -11,6 +11,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.diagnosis.probe import probe_runner
 from sensorseq.errors import ArgumentError, DivergedError
 
+pytestmark = pytest.mark.usefixtures("few_features")
 N_TIMESTEPS = 24
 
 
@@ -24,14 +25,14 @@ def make_data(seed, n_windows):
 
 
 X, Y = make_data(0, 200)
-HOT = {"learning_rate": 0.2, "lr_schedule": "constant", "hidden_size": 16, "max_epochs": 30}
+HOT = {"learning_rate": 0.2, "lr_schedule": "constant", "hidden_size": 12, "max_epochs": 20}
 
 
 classifier = partial(plain_classifier, hidden_size=12, early_stopping=False, random_state=1)
 
 
 @pytest.fixture(scope="module")
-def hot():
+def hot(few_features):
     return classifier(**HOT).fit(X, Y)
 
 
@@ -108,7 +109,7 @@ def test_an_interrupt_keeps_what_was_found(hot, monkeypatch):
         return type(runner).run(runner, reruns, is_over)
 
     monkeypatch.setattr(runner, "run", run)
-    proof = probe_runner(runner, report)
+    proof = probe_runner(runner, report, 3.0)
     assert "interrupted" in proof.probes.note
     assert proof.probes.trials
     assert not proof.probes.repair

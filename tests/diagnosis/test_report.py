@@ -41,7 +41,7 @@ def healthy_curve(seed, n_val, n_epochs=40, persistence=0.0, n_train=300):
         for epoch in range(1, n_epochs):
             fresh = rng.normal(size=n)
             z[epoch] = persistence * z[epoch - 1] + math.sqrt(1 - persistence**2) * fresh
-        threshold = np.array([np.quantile(z, level) for level in accuracy])
+        threshold = np.quantile(z, accuracy)
         return (z < threshold[:, None]).mean(axis=1)
 
     return {

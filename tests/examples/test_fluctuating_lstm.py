@@ -100,7 +100,9 @@ def test_the_page_needs_no_network(told):
 
 
 @pytest.mark.filterwarnings("ignore:.*returned unchanged")
-def test_the_page_of_docs_runs_as_it_is_printed(example, in_tmp_path):
+def test_the_page_of_docs_runs_as_it_is_printed(example, in_tmp_path, monkeypatch):
+    monkeypatch.setattr("sensorseq.estimator.feature_head.ROCKET_FEATURES", 504)  # are sooner there
+    monkeypatch.setattr("sensorseq.features.grow_trees._TREES", 10)
     (code,) = code_in(PAGE.read_text("utf-8"))
     windows = example.draw_case()
     names = windows.fitted_on

@@ -18,9 +18,17 @@ def example():
     return script(EXAMPLE)
 
 
-def test_a_small_search_prints_its_best(example, monkeypatch, capsys):
+@pytest.fixture(scope="module")
+def windows(example):
+    return example.make_windows(["ice", "sand"])
+
+
+def test_a_small_search_prints_its_best(example, windows, monkeypatch, capsys):
     words = ["optuna_search.py", "--trials", "2", "--epochs", "2", "--surfaces", "ice,sand"]
     monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.setattr(
+        example, "make_windows", lambda names: {"ice sand": windows}[" ".join(names)]
+    )
     example.main()
     printed = capsys.readouterr().out
     assert printed.startswith("2 trials, 0 of them pruned")
@@ -29,7 +37,7 @@ def test_a_small_search_prints_its_best(example, monkeypatch, capsys):
     assert re.search(r"test accuracy  [01]\.\d{3}", printed)
 
 
-def test_a_trial_that_optuna_gives_up_ends_after_that_epoch(example):
+def test_a_trial_that_optuna_gives_up_ends_after_that_epoch(example, windows):
     epochs = []
 
     class Impatient(optuna.pruners.BasePruner):
@@ -37,7 +45,6 @@ def test_a_trial_that_optuna_gives_up_ends_after_that_epoch(example):
             epochs.append(trial.last_step)
             return trial.number == 1 and trial.last_step == 2
 
-    windows = example.make_windows(["ice", "sand"])
     study = optuna.create_study(pruner=Impatient())
 
     def objective(trial):
@@ -51,8 +58,7 @@ def test_a_trial_that_optuna_gives_up_ends_after_that_epoch(example):
     assert study.trials[0].value == min(reported)
 
 
-def test_robots_of_the_test_part_are_in_no_other(example):
-    windows = example.make_windows(["ice", "sand"])
+def test_robots_of_the_test_part_are_in_no_other(windows):
     parts = {name: set(windows.part(name).groups) for name in ("train", "validation", "test")}
     assert all(parts.values())
     assert not parts["test"] & (parts["train"] | parts["validation"])

@@ -126,7 +126,7 @@ def test_every_network_in_c_is_that_of_python(
     classifier.temperature_ = 1.7
     folder = tmp_path_factory.mktemp("c")
     export = classifier.to_c(folder, n_timesteps=N_STEPS, hop=hop, weights=weights)
-    model = CModel(export, N_CHANNELS, N_CLASSES)
+    model = CModel(export, N_CHANNELS, N_CLASSES, options=("-O1",))  # has warnings of its own
     assert model.size == export.ram_bytes
     check_same(with_rounded_weights(classifier) if weights == "int8" else classifier, model, hop)
 
@@ -144,9 +144,19 @@ def fitted_with_features(**arguments):
     return classifier
 
 
+@pytest.fixture(scope="module")
+def plain():
+    return fitted()
+
+
+@pytest.fixture(scope="module")
+def with_features(few_features):
+    return fitted_with_features()
+
+
 @pytest.mark.parametrize("weights", ["float32", "int8"])
-def test_features_in_c_are_those_of_python(tmp_path, weights):
-    classifier = fitted_with_features()
+def test_features_in_c_are_those_of_python(with_features, tmp_path, weights):
+    classifier = with_features
     export = classifier.to_c(tmp_path, n_timesteps=N_STEPS, hop=9, weights=weights)
     model = CModel(export, N_CHANNELS, N_CLASSES)
     assert model.size == export.ram_bytes
@@ -238,7 +248,7 @@ def trained_on_recordings(steps, rate_hz=100.0, resampled_hz=100.0, hop_s=0.37):
 
 def check_stream(classifier, tmp_path, rate_hz, **arguments):
     export = classifier.to_c(tmp_path, **arguments)
-    model = CModel(export, N_CHANNELS, len(classifier.classes_))
+    model = CModel(export, N_CHANNELS, len(classifier.classes_), options=("-O1",))
     assert model.size == export.ram_bytes
     new = record(100, rate_hz)
     offline = PreparePipeline.for_prediction(classifier.preparation_).prepare([new])
@@ -249,11 +259,17 @@ def check_stream(classifier, tmp_path, rate_hz, **arguments):
     np.testing.assert_allclose(found, expected[: len(found)], atol=TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize(("smooth", "lag"), [("filter", 3), ("lag", 0), ("lag", 5)])
-def test_smoothing_in_c_is_that_of_the_timeline(tmp_path, smooth, lag):
-    """Of any probabilities, sure and unsure, within the tolerance of the networks."""
+@pytest.fixture(scope="module")
+def on_recordings():
     classifier = trained_on_recordings([], hop_s=0.4)
     set_class_shares(classifier, [0.1, 0.9])
+    return classifier
+
+
+@pytest.mark.parametrize(("smooth", "lag"), [("filter", 3), ("lag", 0), ("lag", 5)])
+def test_smoothing_in_c_is_that_of_the_timeline(on_recordings, tmp_path, smooth, lag):
+    """Of any probabilities, sure and unsure, within the tolerance of the networks."""
+    classifier = on_recordings
     arguments = {"mean_dwell_s": [2.0, 5.0], "lag": lag, "smooth": smooth}
     export = classifier.to_c(tmp_path, **arguments)
     model = CModel(export, N_CHANNELS, 2)
@@ -269,19 +285,17 @@ def test_smoothing_in_c_is_that_of_the_timeline(tmp_path, smooth, lag):
     np.testing.assert_allclose(found, made.probabilities, atol=TOLERANCE, rtol=0)
 
 
-def test_smoothing_in_c_needs_the_rate_of_the_windows(tmp_path):
+def test_smoothing_in_c_needs_the_rate_of_the_windows(plain, tmp_path):
     with pytest.raises(InputError, match="rate of the windows"):
-        fitted().to_c(tmp_path, n_timesteps=N_STEPS, smooth="lag")
+        plain.to_c(tmp_path, n_timesteps=N_STEPS, smooth="lag")
 
 
 UNITS = {"current": "mA", "voltage": "V", "gyro": "rad/s"}
 STEP_LISTS = {
-    "filters": [
+    "filters and slopes": [
         BandPass(low_hz=0.5, high_hz=20, phase="causal"),
         Notch(frequency_hz=30, phase="causal", channels=("gyro",)),
         BandPass(high_hz=25, phase="causal", keep=True, channels=("voltage", "current")),
-    ],
-    "slopes": [
         Detrend(window_s=0.3, phase="causal"),
         Derivative(phase="causal", channels=("current",)),
         Derivative(phase="causal", window_s=0.2, order=2, polynomial=3, keep=False),
@@ -328,7 +342,7 @@ def test_spectral_frames_in_c_are_those_of_python(tmp_path, own, resampled_hz):
 
 @pytest.mark.parametrize(
     ("rate_hz", "resampled_hz", "steps"),
-    [(100.0, 40.0, []), (40.0, 100.0, []), (100.0, 30.0, [Moving(window_s=0.2)])],
+    [(40.0, 100.0, []), (100.0, 30.0, [Moving(window_s=0.2)])],
 )
 def test_samples_at_another_rate_are_resampled_as_in_python(tmp_path, rate_hz, resampled_hz, steps):
     classifier = trained_on_recordings(steps, rate_hz, resampled_hz)
@@ -468,10 +482,9 @@ def test_rows_of_any_size_keep_their_digits_in_int8():
         assert (error <= bound * largest).all()
 
 
-def test_two_models_live_in_one_program(tmp_path):
-    classifier = fitted()
+def test_two_models_live_in_one_program(plain, tmp_path):
     paths = [
-        classifier.to_c(tmp_path, n_timesteps=N_STEPS, prefix=prefix).source
+        plain.to_c(tmp_path, n_timesteps=N_STEPS, prefix=prefix).source
         for prefix in ("left", "right")
     ]
     assert [path.name for path in paths] == ["left_model.c", "right_model.c"]
@@ -487,10 +500,11 @@ def test_two_models_live_in_one_program(tmp_path):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def few_convolutions():
+def few_features():
     """Fit few features: compilers take seconds for the weights of ten thousand."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sensorseq.estimator.feature_head.ROCKET_FEATURES", 504)
+        patch.setattr("sensorseq.features.grow_trees._TREES", 20)
         yield
 
 
@@ -636,14 +650,14 @@ def test_what_c_cannot_do_is_refused_by_name(tmp_path):
         ({"n_timesteps": 5, "weights": "int4"}, "int4"),
     ],
 )
-def test_arguments_that_do_not_fit_are_errors(tmp_path, arguments, message):
+def test_arguments_that_do_not_fit_are_errors(plain, tmp_path, arguments, message):
     with pytest.raises(ArgumentError, match=message):
-        fitted().to_c(tmp_path, **arguments)
+        plain.to_c(tmp_path, **arguments)
     assert not list(tmp_path.iterdir())
 
 
-def test_windows_are_as_long_as_the_arrays_of_the_fit_and_so_is_the_hop(tmp_path):
-    classifier = fitted()
+def test_windows_are_as_long_as_the_arrays_of_the_fit_and_so_is_the_hop(plain, tmp_path):
+    classifier = plain
     header = classifier.to_c(tmp_path).header.read_text()
     assert f"SENSORSEQ_WINDOW {N_STEPS} " in header
     assert f"SENSORSEQ_HOP {N_STEPS} " in header

@@ -21,6 +21,15 @@ LABELS = np.array(["ice", "mud", "sand"])
 UNITS = np.float32([1.0, 40.0, 0.01])  # of the channels, far apart
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_features():
+    """Fit and compute a twentieth of the features, of every kind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sensorseq.estimator.feature_head.ROCKET_FEATURES", 504)
+        patch.setattr("sensorseq.features.grow_trees._TREES", 20)
+        yield
+
+
 def windows(n, n_timesteps=24, seed=0):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, n_timesteps, 3)).astype(np.float32)
@@ -95,9 +104,7 @@ def featured(X, y, lengths=None, **arguments):
     ("features", "has_lengths"),
     [
         ("rocket", False),
-        ("rocket", True),
         ("summary", False),
-        ("summary", True),
         (["rocket", "summary", "boosting"], True),
     ],
 )

@@ -93,7 +93,7 @@ def test_features_are_the_shares_of_outputs_above_the_biases(
 @pytest.mark.parametrize("shape", [(3, 100, 1), (2, 130, 6)])
 def test_only_outputs_within_rounding_of_a_bias_may_count_otherwise(shape):
     X = np.cumsum(np.random.default_rng(1).normal(size=shape), axis=1).astype(np.float32)
-    convolutions = RandomConvolutions(84 * 10, random_state=0).fit(X)
+    convolutions = RandomConvolutions(84 * 5, random_state=0).fit(X)
     found = convolutions.transform(X)
     # 27 additions of values below 2 * 9 * 3 * the largest
     tolerance = 27 * 2.0**-24 * 54 * shape[2] * np.abs(X).max()

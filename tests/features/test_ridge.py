@@ -56,8 +56,7 @@ def assert_as_scikit_learn(Z, target, weight, rows, **tolerance):
 
 
 @pytest.mark.parametrize(("n", "n_features"), [(30, 5), (12, 60), (9, 9), (10, 1), (13, 8)])
-@pytest.mark.parametrize("is_weighted", [False, True])
-@pytest.mark.parametrize("block", [4, 4096])
+@pytest.mark.parametrize(("is_weighted", "block"), [(True, 4), (False, 4096)])
 def test_equals_scikit_learn(monkeypatch, n, n_features, is_weighted, block):
     monkeypatch.setattr(ridge, "_BLOCK", block)
     Z, target, weight = problem(n, n_features)

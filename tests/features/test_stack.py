@@ -36,7 +36,7 @@ def models(n, k, noises, seed=0):
 
 @pytest.mark.parametrize("k", [2, 4])
 def test_no_weights_on_a_grid_are_better(k):
-    scores, class_index, weight = models(40, k, [0.8, 1.2])
+    scores, class_index, weight = models(16, k, [0.8, 1.2])
     weights, log_loss = fit_stack(scores, class_index, weight)
     assert log_loss == pytest.approx(smoothed_log_loss(weights, scores, class_index, weight))
     grid = [0, 0.1, 0.3, 0.6, 0.9, 0.99, 1.01, 1.1, 1.5, 2, 4]

@@ -48,7 +48,7 @@ def test_values_at_a_threshold_go_left():
         )
 
 
-@pytest.mark.parametrize(("n_windows", "n_of_a_leaf"), [(24, 2), (60, 3), (200, 10), (500, 20)])
+@pytest.mark.parametrize(("n_windows", "n_of_a_leaf"), [(24, 2), (60, 3), (500, 20)])
 def test_the_boosting_that_is_used(n_windows, n_of_a_leaf):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(n_windows, 30)), np.arange(n_windows) % 3
@@ -135,9 +135,8 @@ def test_values_that_rounding_alone_tells_apart_are_not_split():
     assert found[5, 1] > found[0, 1]
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_important_statistics_are_found_without_a_difference_of_means(seed):
-    rng = np.random.default_rng(seed)
+def test_important_statistics_are_found_without_a_difference_of_means():
+    rng = np.random.default_rng(0)
     x = rng.normal(size=(300, 60))
     y = (np.abs(x[:, 41]) > 0.7).astype(int) + (np.abs(x[:, 7]) > 0.7)
     weight = rng.uniform(0.5, 2, 300)
@@ -178,18 +177,19 @@ def test_state_round_trip(n_classes):
     assert (again.n_statistics, again.n_outputs) == (5, n_classes)
 
 
+STATE = trees_of(fitted(3)[0]).state()
+INNER = int(np.flatnonzero(STATE["arrays"]["feature"] >= 0)[2])
+
+
 def changed(name, value, at=None):
     """Return a state with one array replaced, or one element of it."""
-    state = trees_of(fitted(3)[0]).state()
+    state = STATE
     array = state["arrays"][name].copy()
     if at is None:
         array = value(array)
     else:
         array[at] = value
     return {**state, "arrays": {**state["arrays"], name: array}}
-
-
-INNER = int(np.flatnonzero(trees_of(fitted(3)[0]).state()["arrays"]["feature"] >= 0)[2])
 
 
 @pytest.mark.parametrize(

@@ -115,13 +115,15 @@ def test_half_precision_on_the_cpu_is_served_with_its_own_error(dtype, lengths):
         assert error < 4 * torch.finfo(dtype).eps
 
 
-def test_the_mean_of_a_long_sequence_is_in_the_range_of_float16():
-    x = torch.full((1, 1, 70_000, 1), 10.0, dtype=torch.float16)
-    weights = [torch.full((1, 1, 4, 1), 5.0), torch.zeros(1, 1, 4, 1), torch.zeros(1, 1, 4)]
+def test_the_mean_of_a_long_sequence_is_in_the_range_of_float16(monkeypatch):
+    hidden = torch.full((1, 1, 70_000, 1), 0.99, dtype=torch.float16)
+    last = hidden[:, :, -1:]
+    monkeypatch.setattr(framework, "lstm", lambda *_: (hidden, last, last))  # which takes seconds
+    weights = [torch.zeros(1, 1, 4, 1), torch.zeros(1, 1, 4, 1), torch.zeros(1, 1, 4)]
     head = [torch.ones(1, 1, 1), torch.zeros(1, 1)]
     weights, head = ([t.half() for t in part] for part in (weights, head))
-    logits, h_n, _ = framework.lstm_linear(x, None, *weights, *head, pooling="mean")
-    torch.testing.assert_close(logits.flatten(), h_n.flatten(), rtol=2e-3, atol=0)
+    logits, _, _ = framework.lstm_linear(hidden, None, *weights, *head, pooling="mean")
+    torch.testing.assert_close(logits.flatten(), last.flatten(), rtol=2e-3, atol=0)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's compiler, of itself

@@ -27,6 +27,15 @@ def arguments(*, requires_grad, states=True, lengths=(4, 0, 2), n_directions=2, 
     }
 
 
+WITHOUT_TRACING = ("test_schema", "test_autograd_registration", "test_faketensor")
+
+
+def check(op, call, requires_grad):
+    """Run torch's check of an op; of calls without gradients all but the slow tracing."""
+    chosen = {} if requires_grad else {"test_utils": WITHOUT_TRACING}
+    torch.library.opcheck(op, call, **chosen)
+
+
 @pytest.mark.parametrize(("requires_grad", "states"), [(True, True), (False, False)])
 def test_lstm_linear_passes_torchs_own_op_check(requires_grad, states):
     # whole rows: what is saved for shorter ones has undefined parts, as torch.empty has
@@ -34,14 +43,14 @@ def test_lstm_linear_passes_torchs_own_op_check(requires_grad, states):
     a = arguments(requires_grad=requires_grad, states=states, lengths=lengths)
     call = [a["x"], a["lengths"], *a["weights"], *a["head"]("meanmax"), *a["states"]]
     op = torch.ops.sensorseq.lstm_linear.default
-    torch.library.opcheck(op, (*call, None, "meanmax", requires_grad))
+    check(op, (*call, None, "meanmax", requires_grad), requires_grad)
 
 
 @pytest.mark.parametrize("requires_grad", [True, False])
 def test_lstm_passes_torchs_own_op_check(requires_grad):
     a = arguments(requires_grad=requires_grad, lengths=(4, 4, 4))
     call = [a["x"], a["lengths"], *a["weights"], *a["states"]]
-    torch.library.opcheck(torch.ops.sensorseq.lstm.default, (*call, None, requires_grad))
+    check(torch.ops.sensorseq.lstm.default, (*call, None, requires_grad), requires_grad)
 
 
 def test_the_backward_op_passes_torchs_own_op_check():
@@ -54,7 +63,7 @@ def test_the_backward_op_passes_torchs_own_op_check():
     torch.library.opcheck(op, (*grads, *call, pooled, saved, "max", True))
 
 
-@pytest.mark.parametrize("pooling", ops.POOLINGS)
+@pytest.mark.parametrize("pooling", ["last", "meanmax"])
 def test_first_and_second_derivatives_agree_with_finite_differences(pooling):
     a = arguments(requires_grad=True, n_models=1)
     inputs = [a["x"], *a["weights"], *a["head"](pooling), *a["states"]]
@@ -74,7 +83,7 @@ def test_the_hidden_sequence_has_first_and_second_derivatives_for_shared_and_own
     def function(x, w_ih, w_hh, bias, h_0, c_0):
         return ops.lstm(x, w_ih, w_hh, bias, lengths=a["lengths"], h_0=h_0, c_0=c_0)
 
-    assert torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradcheck(function, inputs, fast_mode=True)
     assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
 
 

@@ -23,8 +23,9 @@ def arguments(dtype=torch.float32):
     return x, [torch.randn(K, H, dtype=dtype), torch.randn(K, dtype=dtype)], h, c
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("sizes", [(1, 1, 2, 5), (2, 2, 0, 16), (1, 2, 7, 33)])
+@pytest.mark.parametrize(
+    ("sizes", "dtype"), [((2, 2, 0, 16), torch.float64), ((1, 2, 7, 33), torch.float32)]
+)
 def test_packing_passes_torchs_own_op_check(sizes, dtype):
     torch.library.opcheck(lstm_pack, weights(*sizes, dtype=dtype))
 
@@ -33,9 +34,9 @@ def test_packing_passes_torchs_own_op_check(sizes, dtype):
 def test_the_ops_of_a_stream_pass_torchs_own_op_check(dtype):
     x, head, h, c = arguments(dtype)
     packed = lstm_pack(*weights(dtype=dtype))
-    for piece in (x, x[:, 0]):
-        torch.library.opcheck(lstm_stream, (piece, packed, h, c))
-        torch.library.opcheck(lstm_linear_stream, (piece, packed, *head, h, c))
+    piece = x if dtype == torch.float32 else x[:, 0]
+    torch.library.opcheck(lstm_stream, (piece, packed, h, c))
+    torch.library.opcheck(lstm_linear_stream, (piece, packed, *head, h, c))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

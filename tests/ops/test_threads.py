@@ -78,10 +78,11 @@ def n_native_threads():
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads in /proc")
-def test_as_many_threads_are_started_as_torch_says():
+def test_threads_are_as_many_as_torch_says_a_fork_can_draw_and_no_compiler_is_loaded():
     program = """
-import torch
+import os, signal, sys, threading, torch
 from test_threads import make_work, n_native_threads, one_thread
+assert "torch._dynamo" not in sys.modules
 work = make_work(with_autograd=False)  # whose calls run on torch's threads
 one_thread(work)
 before = n_native_threads()
@@ -92,6 +93,25 @@ for n_threads in (2, 4, 3):
     for _ in range(3):
         work()
     print(n_native_threads() - before)
+
+# a child forked while another thread draws weights can draw its own
+from sensorseq.training.randomness import isolated_torch_rng
+
+def draw(then):
+    with isolated_torch_rng(0, torch.device("cpu")):
+        then()
+
+drawing, forked = threading.Event(), threading.Event()
+thread = threading.Thread(target=draw, args=[lambda: (drawing.set(), forked.wait())])
+thread.start()
+drawing.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)  # ends a child that hangs
+    draw(lambda: os._exit(0))
+assert os.waitpid(child, 0)[1] == 0
+forked.set()
+thread.join()
 """
     assert run(program).split() == ["1", "3", "3"]
 
@@ -196,30 +216,6 @@ one_thread = dict(initializer=torch.set_num_threads, initargs=(1,))
 with multiprocessing.get_context("fork").Pool(2, **one_thread) as pool:
     for found in pool.map_async(fit, range(3)).get(90):
         assert np.array_equal(found, expected)
-"""
-    run(program)
-
-
-def test_a_child_forked_while_another_thread_draws_weights_can_draw_its_own():
-    program = """
-import os, signal, threading, torch
-from sensorseq.training.randomness import isolated_torch_rng
-
-def draw(then):
-    with isolated_torch_rng(0, torch.device("cpu")):
-        then()
-
-drawing, forked = threading.Event(), threading.Event()
-thread = threading.Thread(target=draw, args=[lambda: (drawing.set(), forked.wait())])
-thread.start()
-drawing.wait()
-child = os.fork()
-if child == 0:
-    signal.alarm(20)  # ends a child that hangs
-    draw(lambda: os._exit(0))
-assert os.waitpid(child, 0)[1] == 0
-forked.set()
-thread.join()
 """
     run(program)
 

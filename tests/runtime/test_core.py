@@ -44,7 +44,7 @@ def check(seed, n, t, c, h, d, k, pooling, dtype, with_lengths, n_threads):
     np.testing.assert_array_equal(layer.hidden(x, lengths, n_threads), hidden)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     n=st.integers(1, 40),

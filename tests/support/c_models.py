@@ -25,7 +25,7 @@ def need(compiler):
     return found
 
 
-def build(sources, compiler="gcc", options=("-O1",)):
+def build(sources, compiler="gcc", options=("-O0",)):
     """Compile sources to a library, without a warning, and load it."""
     library = Path(sources[0]).parent / "model.so"
     command = [need(compiler), *STRICT, *options, "-shared", "-fPIC", "-o", str(library)]
@@ -38,7 +38,7 @@ def build(sources, compiler="gcc", options=("-O1",)):
 class CModel:
     """The functions of an exported model, compiled by gcc."""
 
-    def __init__(self, export, n_channels, n_classes, compiler="gcc", options=("-O1",)):
+    def __init__(self, export, n_channels, n_classes, compiler="gcc", options=("-O0",)):
         folder = Path(export.source).parent
         (folder / "size.c").write_text(SIZE)
         self._c = build([export.source, folder / "size.c"], compiler, options)

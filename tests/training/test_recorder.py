@@ -89,7 +89,7 @@ SETTINGS = {
     "mse": {"loss": "mse", "label_smoothing": 0.2},
     "balanced": {"sampler": "balanced"},
     "many steps": {"batch_size": 9, "max_epochs": 14},
-    "full batch": {"batch_size": None, "max_epochs": 20},
+    "full batch": {"batch_size": None, "max_epochs": 10},
     "random crops": {"max_timesteps": 6, "crop": "random", "lengths": True},
     "average of the weights": {"ema_decay": 0.9, "network": {"dropout": 0.3}},
     "batch norm": {"network": {"head_norm": "batch", "recurrent_dropout": 0.3}},
@@ -110,9 +110,16 @@ def assert_close(ours, theirs, name):
     np.testing.assert_allclose(theirs, ours, rtol=rtol, atol=atol, err_msg=name)
 
 
-@pytest.mark.parametrize("options", SETTINGS.values(), ids=SETTINGS)
-def test_both_engines_note_the_same(options):
-    native, autograd = record_of("native", **options), record_of("autograd", **options)
+@pytest.fixture(scope="module", params=SETTINGS)
+def natively(request):
+    """Options, and the result of a recorded run with them."""
+    options = SETTINGS[request.param]
+    return options, train(recorder=Recorder(), **options)[1]
+
+
+def test_both_engines_note_the_same(natively):
+    options, result = natively
+    native, autograd = result.record, record_of("autograd", **options)
     assert set(native.steps) == set(autograd.steps) == set(STEP_NAMES)
     for name in STEP_NAMES:
         assert np.isfinite(native.steps[name]).all()
@@ -121,9 +128,8 @@ def test_both_engines_note_the_same(options):
         assert_close(getattr(native, name), getattr(autograd, name), name)
 
 
-@pytest.mark.parametrize("options", SETTINGS.values(), ids=SETTINGS)
-def test_the_steps_add_up_to_the_history(options):
-    _, result = train(recorder=Recorder(), **options)
+def test_the_steps_add_up_to_the_history(natively):
+    _, result = natively
     record, history = result.record, result.history
     assert record.n_epochs == len(history)
     assert len(record.snapshots) > 1

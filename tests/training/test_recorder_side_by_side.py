@@ -11,7 +11,7 @@ from sensorseq.training.side_by_side import train_side_by_side
 
 
 def recorded(seed, train, validation, **options):
-    settings = {"max_epochs": 6, "recorder": Recorder(), **options}
+    settings = {"max_epochs": 4, "recorder": Recorder(), **options}
     return make_job(seed, train, validation, **settings)
 
 

@@ -14,7 +14,7 @@ from sklearn import datasets
 
 from sensorseq.datasets import load_surfaces
 from sensorseq.errors import InputError
-from sensorseq.training.rows import refuse_rows
+from sensorseq.training.rows import LEAST_ROWS, refuse_rows
 
 
 def is_refused(X, y):
@@ -44,12 +44,17 @@ def drives():
     made = simulate_recordings(
         surfaces,
         [Robot()] * len(surfaces),
-        16.0,
+        8.0,
         random_states=range(len(surfaces)),
         recording_ids=surfaces,
         channels=tuple(TRACE_UNITS),
     )
     return [(one.values[np.isfinite(one.values).all(axis=1)], one.label) for one in made]
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    return [(x.values[np.isfinite(x.values[:, 0])], x.label) for x in load_surfaces()[::4]]
 
 
 def test_a_table_of_simulated_samples_is_refused_and_the_way_out_is_one(drives):
@@ -62,7 +67,7 @@ def test_a_table_of_simulated_samples_is_refused_and_the_way_out_is_one(drives):
     plain_classifier(**settings).fit(X[:, :, None], y, groups=np.arange(len(y)) // 100)
 
 
-@given(seed=st.integers(0, 10**6), n_channels=st.integers(1, 10), n=st.integers(2, 6))
+@given(seed=st.integers(0, 10**6), n_channels=st.integers(1, 10), n=st.integers(3, 6))
 def test_any_channels_of_any_simulated_recordings_are_found(drives, seed, n_channels, n):
     rng = np.random.default_rng(seed)
     channels = rng.choice(len(TRACE_UNITS), n_channels, replace=False)
@@ -71,11 +76,14 @@ def test_any_channels_of_any_simulated_recordings_are_found(drives, seed, n_chan
 
 
 @pytest.mark.parametrize(("n_timesteps", "hop"), [(2, 1), (5, 1), (16, 4), (31, 4)])
-def test_windows_of_one_channel_are_accepted_however_they_overlap(drives, n_timesteps, hop):
-    embedded = [(x.values[np.isfinite(x.values[:, 0])], x.label) for x in load_surfaces()[::4]]
+def test_windows_of_one_channel_are_accepted_however_they_overlap(
+    drives, embedded, n_timesteps, hop
+):
     assert not is_refused(*windows(embedded, 0, n_timesteps, hop))
     for channel in range(len(TRACE_UNITS)):
-        assert not is_refused(*windows(drives, channel, n_timesteps, hop))
+        some = windows(drives, channel, n_timesteps, min(hop, 2))
+        assert len(some[0]) > LEAST_ROWS
+        assert not is_refused(*some)
 
 
 @pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])

@@ -104,17 +104,24 @@ def fit_both_ways(path, **arguments):
 
 CASES = {
     "as it is": {},
-    "in double precision": {"dtype": "float64", "engine": "autograd"},
-    "a last batch that is not full": {"batch_size": 13},
     "balanced batches": {"sampler": "balanced"},
     "epochs found by steps": {"max_epochs": "auto", "max_steps": 40, "warmup_epochs": 0.1},
     "cropped at random": {"max_timesteps": 7, "crop": "random"},
-    "cropped at random by autograd": {"max_timesteps": 7, "crop": "random", "engine": "autograd"},
-    "another scale": {"scale": "robust"},
-    "no scale": {"scale": None, "learning_rate": 0.002},
-    "dropout and an average": {"dropout": 0.3, "ema_decay": 0.9},
-    "augmented without jitter": {"augment": {"scaling": 0.2, "window_shift": 0.2}},
-    "mirrored": {"augment": {"mirror": [1], "swap": [(0, 1)]}},
+    "cropped at random in double precision": {
+        "max_timesteps": 7,
+        "crop": "random",
+        "dtype": "float64",
+        "engine": "autograd",
+    },
+    "another scale, dropout and an average": {"scale": "robust", "dropout": 0.3, "ema_decay": 0.9},
+    "no scale, a last batch that is not full": {
+        "scale": None,
+        "learning_rate": 0.002,
+        "batch_size": 13,
+    },
+    "augmented without jitter": {
+        "augment": {"scaling": 0.2, "window_shift": 0.2, "mirror": [1], "swap": [(0, 1)]}
+    },
 }
 
 
