@@ -79,8 +79,8 @@ def fit_ridge(
 
 def _unit_of(norm: float, centered_norm: float) -> float:
     """Return the penalty of strength 1, from the summed squared norms of the windows."""
-    # if all windows have equal features, only rounding is left, and any penalty gives their mean
-    return max(centered_norm, 1e-3 * norm) or 1.0
+    # with equal features only rounding is left, and any penalty above it gives the mean target
+    return max(centered_norm, 1e-2 * norm) or 1.0
 
 
 class _OfFeatures:

@@ -155,6 +155,16 @@ def test_windows_of_equal_features_get_their_mean_target(value):
     assert np.isnan(found.out_of_fold[:8]).all()
 
 
+def test_many_windows_of_equal_features_can_be_solved():
+    """The rounding of 200 equal products in single precision is no negative eigenvalue."""
+    n = 200
+    target, rows = np.eye(2)[np.arange(n) % 2], np.arange(n)
+    folds = [(rows[rows % 4 != k], rows[rows % 4 == k]) for k in range(4)]
+    Z = np.full((n, 900), 7.7, np.float32)
+    found = fit_ridge(Z, target, np.ones(n), folds, rows, squared_error(target))
+    np.testing.assert_allclose(Z.astype(np.float64) @ found.weight + found.bias, 0.5, atol=1e-3)
+
+
 def test_a_flag_that_is_constant_in_a_fold():
     """One column of one number: centring leaves rounding alone, which must not be inverted."""
     rng = np.random.default_rng(0)

@@ -168,8 +168,17 @@ def test_many_cases_have_the_error_of_their_precision(fast):
     run(fast / "variants", 5)
 
 
-def test_bad_values_become_nan_and_touch_nothing_else(checked):
-    run(checked / "bad_values")
+def test_bad_values_become_nan(fast):
+    run(fast / "bad_values")
+
+
+def test_bad_values_touch_nothing_else(checked):
+    run(checked / "bad_values", 5)
+
+
+@pytest.mark.slow
+def test_bad_values_of_clusters_touch_nothing_else(checked):
+    run(checked / "bad_values", 128, 256)
 
 
 def fault_of(mutant, fast, folder):

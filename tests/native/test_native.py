@@ -27,6 +27,8 @@ SIGNAL_PROGRAMS = (
     "test_signal_augment",
 )
 THREADED = (*PROGRAMS[1:], *SIGNAL_PROGRAMS[2:])  # the others have one thread
+# of test_emulated_epoch, so that every size, pooling, optimizer and precision is among them
+FEW_STEPS = ("2", "4", "6", "9", "11", "poison")
 
 
 def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS), of="**/*.cpp"):
@@ -108,6 +110,47 @@ def test_the_loss_and_its_gradients_agree_with_a_double_reference(checked):
 @pytest.mark.native
 def test_the_epoch_engine_goes_down_the_slope_of_its_loss_and_touches_nothing_else(checked):
     run(checked / "test_train_epoch")
+
+
+def build_emulated_steps(folder, core, *flags):
+    """Compile training steps on the emulated GPU, beside the core that they are compared with."""
+    here = ROOT / "tests" / "native"
+    # vectors passed by value get a note, and fibers look to the compiler like longjmp
+    command = [COMPILER, *FLAGS, "-Wno-psabi", "-Wno-clobbered", *flags]
+    command += [f"-I{path}" for path in (ROOT / "csrc", here, here / "cuda")]
+    names = ("test_emulated_epoch", "emulator")
+    jobs = [
+        [*command, "-c", str(here / "cuda" / f"{name}.cpp"), "-o", str(folder / f"{name}.o")]
+        for name in names
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        assert list(pool.map(subprocess.call, jobs)) == [0] * len(jobs)
+    objects = [*folder.glob("*.o"), *(p for p in core.glob("*.o") if "test_" not in p.name)]
+    link = [COMPILER, *SANITIZED, *map(str, objects), "-pthread", "-o", str(folder / "steps")]
+    subprocess.run(link, check=True)
+    return folder / "steps"
+
+
+@pytest.mark.native
+def test_training_steps_of_the_emulated_gpu_are_those_of_the_cpu(checked, tmp_path):
+    run(build_emulated_steps(tmp_path, checked, "-O1"))
+
+
+@pytest.fixture(scope="module")
+def checked_steps(checked, built_once):
+    """Training steps on the emulated GPU, under AddressSanitizer and UBSan: five times as slow."""
+    return built_once("steps", lambda at: build_emulated_steps(at, checked, *SANITIZED)) / "steps"
+
+
+@pytest.mark.native
+def test_training_steps_of_the_emulated_gpu_touch_nothing_else(checked_steps):
+    run(checked_steps, *FEW_STEPS)
+
+
+@pytest.mark.native
+@pytest.mark.slow
+def test_all_training_steps_of_the_emulated_gpu_touch_nothing_else(checked_steps):
+    run(checked_steps)
 
 
 @pytest.mark.native
