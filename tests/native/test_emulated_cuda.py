@@ -110,9 +110,9 @@ def build_checked(folder):
     compile_all(
         [
             *calls(folder, "-O1", *UNDEFINED),
-            (HERE / "emulator.cpp", folder / "emulator.o", ["-O2", "-g", *CHECKED]),
+            (HERE / "emulator.cpp", folder / "emulator.o", ["-O2", "-g1", *CHECKED]),
             *(
-                (HERE / f"test_emulated_{p}.cpp", folder / f"{p}.o", ["-O1", "-g", *CHECKED])
+                (HERE / f"test_emulated_{p}.cpp", folder / f"{p}.o", ["-O1", "-g1", *CHECKED])
                 for p in programs
             ),
         ]
@@ -155,7 +155,7 @@ def test_a_row_has_the_same_bits_whatever_its_batch_its_chunks_and_the_models_be
 
 
 def test_every_schedule_gives_the_same_bits(fast):
-    run(fast / "schedules", 25)
+    run(fast / "schedules", 12)
 
 
 @pytest.mark.slow
@@ -217,12 +217,7 @@ def test_the_sources_without_a_fault_pass_what_faults_are_held_to(fast, tmp_path
     assert fault_of(None, fast, tmp_path) is None
 
 
-@pytest.mark.parametrize("mutant", MUTANTS[:1])
-def test_a_planted_fault_is_seen(mutant, fast, tmp_path):
-    assert fault_of(mutant, fast, tmp_path) is not None
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("mutant", MUTANTS[1:])
+@pytest.mark.parametrize("mutant", MUTANTS)
 def test_every_planted_fault_is_seen(mutant, fast, tmp_path):
     assert fault_of(mutant, fast, tmp_path) is not None

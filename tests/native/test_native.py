@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
-SANITIZED = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+SANITIZED = ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 PROGRAMS = (
     "test_lstm",
     "test_bits",
@@ -76,7 +76,7 @@ def checked(built_once):
 @pytest.fixture(scope="module")
 def threaded(built_once):
     """Programs under ThreadSanitizer."""
-    flags = ["-O1", "-g", "-fsanitize=thread"]
+    flags = ["-O1", "-g1", "-fsanitize=thread"]
     return built_once("threaded", lambda folder: build(folder, COMPILER, *flags, programs=THREADED))
 
 

@@ -11,7 +11,7 @@ class Mutant(NamedTuple):
     new: str
 
 
-# By header. The very first stands for all where there is little time.
+# By header.
 FAULTS = {
     "layout.h": [  # who owns what
         ("((step - 1) >> 1) & 1", "(step >> 1) & 1"),
