@@ -84,12 +84,7 @@ def _are_times(stamps: NDArray[Any], scale: int) -> NDArray[np.bool_]:
 def _are_times_of_day(stamps: NDArray[Any], scale: int) -> bool:
     """Test whether seconds and minutes run to 59 only, over more than a minute."""
     few = stamps[: 1 << 12]
-    if len(few) <= _FEWEST:
-        return False
-    minute = 100 * scale
-    if len(few) == len(stamps) and few.min() // minute == few.max() // minute:
-        return False  # there is no next minute
-    if not _are_times(few, scale).all():
+    if len(few) <= _FEWEST or not _are_times(few, scale).all():
         return False
     if not _all(stamps, _are_times, scale):
         return False

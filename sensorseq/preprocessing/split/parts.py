@@ -187,6 +187,7 @@ class GroupAssignment:
         # Costs are computed with the classes along the first axis, over which sums are fast.
         self._counts = np.ascontiguousarray(self.counts.T)
         self._penalty = np.ascontiguousarray(self.penalty.T)
+        self._held = np.ascontiguousarray(self.held.T)
 
     def search(self, n_kicks: int = _KICKS, swap_up_to: int = _MANY_GROUPS) -> NDArray[np.int64]:
         """Return a greedy assignment, repeatedly perturbed and improved.
@@ -245,7 +246,7 @@ class GroupAssignment:
     def _assign_greedily(self, *, large_first: bool = True) -> NDArray[np.int64]:
         """Assign groups one by one to the part where each lowers the cost most."""
         counts, parts = self._counts, self._parts
-        shared = self.held.T.copy()
+        shared = self._held.copy()
         part = np.empty(len(self.counts), np.int64)
         size = self.counts.sum(axis=1) if large_first else np.ones(len(part))
         size = size * self.rng.uniform(0.7, 1.3, len(part))
