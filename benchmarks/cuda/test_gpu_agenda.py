@@ -172,6 +172,7 @@ def test_a_group_that_is_killed_leaves_the_reports_of_the_others(tmp_path, monke
     assert "hostname" not in kept
 
 
+@pytest.mark.benchmarks
 def test_a_program_that_is_killed_leaves_what_it_said_and_no_child(tmp_path):
     child = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
     script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"

@@ -334,6 +334,7 @@ def test_the_runner_goes_on_where_it_was_stopped(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.benchmarks
 def test_a_few_runs_are_trained_judged_and_not_written(tmp_path, monkeypatch, capsys):
     def tiny(part, *, quick):
         assert quick

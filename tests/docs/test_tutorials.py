@@ -14,7 +14,7 @@ from sensorseq.errors import LeakWarning
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "tutorials"
 PAGES = {page.stem: page for page in FOLDER.glob("*.md") if page.stem != "README"}
-LONG = {"first_model", "no_leaks"}  # more than about five seconds
+LONG = set(PAGES) - {"pipeline"}  # seconds each
 SHORTER = {"many_models", "pipeline"}  # after two epochs they print the same but for figures
 MASKED = 'title="your figures may differ"'
 

@@ -135,6 +135,7 @@ def test_simulated_recordings_are_healthy():
     assert found_in(load_surfaces()[::3]) == []
 
 
+@pytest.mark.long
 @needs_borealtc
 def test_real_recordings_are_healthy():
     assert found_in([read_source(source) for source in find_recordings(BOREALTC)]) == []

@@ -169,6 +169,7 @@ def test_a_recording_of_few_samples_has_facts(n, facts):
     check_recordings([measure(recording)])
 
 
+@pytest.mark.long
 @needs_borealtc
 def test_what_is_odd_in_real_recordings_is_true():
     facts = [measure(read_source(source)) for source in find_recordings(BOREALTC)]

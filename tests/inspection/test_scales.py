@@ -227,6 +227,7 @@ class TestPrepare:
             prepare(folder, tmp_path / "o.h5", window_s=2, split="none")
 
 
+@pytest.mark.long
 @needs_borealtc
 @pytest.mark.parametrize("files", ["pro_*.csv", "imu_*.csv.gz"])
 def test_no_recording_of_borealtc_is_in_another_unit(files):

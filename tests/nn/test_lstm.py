@@ -233,6 +233,7 @@ def test_second_derivatives_agree_with_finite_differences():
 
 
 # dynamo asks for the .grad of inner tensors, and hides the warning itself
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:The .grad attribute")
 def test_it_compiles_as_torchs_does_and_without_a_break_where_dynamo_allows():
     ours, theirs = twins(2, 4, bidirectional=True, dtype=torch.float32)

@@ -126,6 +126,7 @@ def test_the_mean_of_a_long_sequence_is_in_the_range_of_float16(monkeypatch):
     torch.testing.assert_close(logits.flatten(), last.flatten(), rtol=2e-3, atol=0)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's compiler, of itself
 def test_with_lengths_it_can_be_compiled_with_graph_breaks():
     sizes = {"M": 1, "D": 2, "T": 3, "shared_x": False, "states": True, "seed": 1}

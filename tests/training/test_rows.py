@@ -106,6 +106,7 @@ def test_independent_rows_are_accepted_sorted_by_class(seed, n_columns, n_classe
     assert not is_refused(centers[y] + rng.standard_t(3, size=(1000, n_columns)), y)
 
 
+@pytest.mark.long
 @needs_borealtc
 @pytest.mark.parametrize("files", ["pro_*.csv", "imu_*.csv.gz"])
 def test_borealtc_is_told_apart(files):
