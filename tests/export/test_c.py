@@ -47,7 +47,10 @@ from sensorseq.recording import Channel
 from sensorseq.sequence import timeline_of
 from sensorseq.training import patches
 
-pytestmark = pytest.mark.filterwarnings("ignore::sensorseq.errors.LeakWarning")  # of few windows
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sensorseq.errors.LeakWarning"),  # of few windows
+    pytest.mark.usefixtures("few_features"),
+]
 ROOT = Path(__file__).resolve().parents[2]
 N_STEPS, N_CHANNELS, N_CLASSES = 23, 3, 3
 TOLERANCE = 1e-5
@@ -497,15 +500,6 @@ def test_two_models_live_in_one_program(plain, tmp_path):
     command = [need("gcc"), *STRICT, str(main), *map(str, paths), "-lm", "-o", str(program)]
     subprocess.run(command, check=True)
     subprocess.run([program], check=True)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def few_features():
-    """Fit few features: compilers take seconds for the weights of ten thousand."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sensorseq.estimator.feature_head.ROCKET_FEATURES", 504)
-        patch.setattr("sensorseq.features.grow_trees._TREES", 20)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -17,17 +17,10 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.check import onnx_difference
 from sensorseq.recording import Channel
 
+pytestmark = pytest.mark.usefixtures("few_features")
+
 LABELS = np.array(["ice", "mud", "sand"])
 UNITS = np.float32([1.0, 40.0, 0.01])  # of the channels, far apart
-
-
-@pytest.fixture(autouse=True, scope="module")
-def few_features():
-    """Fit and compute a twentieth of the features, of every kind."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sensorseq.estimator.feature_head.ROCKET_FEATURES", 504)
-        patch.setattr("sensorseq.features.grow_trees._TREES", 20)
-        yield
 
 
 def windows(n, n_timesteps=24, seed=0):
