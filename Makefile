@@ -32,7 +32,7 @@ help: ## say what there is
 demo: build ## simulated robots to a trained model, its test on unseen robots, a verdict, a picture
 	@$(BIN)/python examples/demo.py --output demo_output
 
-test: build ## the tests, some five minutes on two cores, with one of each expensive kind
+test: build ## the tests, about five minutes on two cores, with one of each expensive kind
 	@$(PYTEST) -m "not (slow or peers or native or trains or long or browser or benchmarks or other_isa)" $(PYTEST_ARGS)
 
 test-all: build ## the slow tests too: other versions of torch, other processors, whole data sets

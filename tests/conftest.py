@@ -4,7 +4,7 @@ import importlib.util
 import os
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,16 @@ def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run the test in its temporary folder, which is returned."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def few_features() -> Iterator[None]:
+    """Let the fits of a module learn few features, for which probes and compilers take less."""
+    from fits import learn_few_features
+
+    with pytest.MonkeyPatch.context() as patch:
+        learn_few_features(patch)
+        yield
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fits import learn_few_features
 from scipy.stats import binomtest
 
 from sensorseq import FluctuationReport, SensorLSTMClassifier
@@ -194,8 +195,8 @@ def test_a_network_on_its_own_is_compared_when_its_report_is_looked_at():
     assert clf._to_compare is None  # windows are not kept any longer
 
 
-@pytest.mark.usefixtures("few_features")
-def test_a_fit_with_features_says_what_its_parts_got():
+def test_a_fit_with_features_says_what_its_parts_got(monkeypatch):
+    learn_few_features(monkeypatch)
     clf = fitted(learning_rate=1e-9)
     assert clf.fluctuation_.level is None
     (said,) = [one for one in clf.fluctuation_.statements if one.topic == "parts"]

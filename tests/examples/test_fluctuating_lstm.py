@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from checkout import ROOT, code_in, script
 from commands import run_process
+from fits import learn_few_features
 
 from sensorseq.nn import LSTMLinear
 
@@ -101,8 +102,7 @@ def test_the_page_needs_no_network(told):
 
 @pytest.mark.filterwarnings("ignore:.*returned unchanged")
 def test_the_page_of_docs_runs_as_it_is_printed(example, in_tmp_path, monkeypatch):
-    monkeypatch.setattr("sensorseq.estimator.feature_head.ROCKET_FEATURES", 504)  # are sooner there
-    monkeypatch.setattr("sensorseq.features.grow_trees._TREES", 10)
+    learn_few_features(monkeypatch)
     (code,) = code_in(PAGE.read_text("utf-8"))
     windows = example.draw_case()
     names = windows.fitted_on

@@ -35,6 +35,12 @@ def small_classifier(**arguments):
     return plain_classifier(**{**settings, "random_state": 0, **arguments})
 
 
+def learn_few_features(patch):
+    """Let fits learn a twentieth of the features, of every kind, while a MonkeyPatch holds."""
+    patch.setattr("sensorseq.estimator.feature_head.ROCKET_FEATURES", 504)
+    patch.setattr("sensorseq.features.grow_trees._TREES", 10)
+
+
 class AfterEpoch:
     """A callback that calls a function with the module and the history after each epoch."""
 

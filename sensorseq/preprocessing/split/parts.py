@@ -183,7 +183,6 @@ class GroupAssignment:
         if self.held is None:
             self.held = np.zeros((len(self.fractions), self.counts.shape[1]), np.int64)
         self._total = self.counts.sum(axis=0) + self.held.sum(axis=0)
-        self._parts = np.arange(len(self.fractions))
         # Costs are computed with the classes along the first axis, over which sums are fast.
         self._counts = np.ascontiguousarray(self.counts.T)
         self._penalty = np.ascontiguousarray(self.penalty.T)
@@ -202,7 +201,7 @@ class GroupAssignment:
         for _ in range(n_kicks if n_groups <= _MANY_GROUPS else 2):
             part = best.copy()
             shaken = self.rng.choice(n_groups, min(n_groups, 2 + n_groups // 8), replace=False)
-            part[shaken] = self.rng.integers(0, len(self._parts), len(shaken))
+            part[shaken] = self.rng.integers(0, len(self.fractions), len(shaken))
             self._improve(part, swap_up_to)
             if (new_cost := self._cost_of(part)) < best_cost - 1e-12:
                 best, best_cost = part, new_cost
@@ -219,12 +218,12 @@ class GroupAssignment:
 
     def missing(self, part: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the (part, class) pairs without windows."""
-        return np.argwhere(self._shared(part) == 0)
+        return np.argwhere(self._shared(part).T == 0)
 
     def _shared(self, part: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Count the windows of each (part, class)."""
-        shared = np.array(self.held)
-        np.add.at(shared, part, self.counts)
+        """Count the windows of each (class, part)."""
+        shared = self._held.copy()
+        np.add.at(shared.T, part, self.counts)
         return shared
 
     def _cost(
@@ -241,11 +240,11 @@ class GroupAssignment:
         return self._cost(shared, self.fractions, self._penalty)
 
     def _cost_of(self, part: NDArray[np.int64]) -> float:
-        return float(self._cost_in_parts(self._shared(part).T).sum())
+        return float(self._cost_in_parts(self._shared(part)).sum())
 
     def _assign_greedily(self, *, large_first: bool = True) -> NDArray[np.int64]:
         """Assign groups one by one to the part where each lowers the cost most."""
-        counts, parts = self._counts, self._parts
+        counts, n_parts = self._counts, len(self.fractions)
         shared = self._held.copy()
         part = np.empty(len(self.counts), np.int64)
         size = self.counts.sum(axis=1) if large_first else np.ones(len(part))
@@ -253,7 +252,7 @@ class GroupAssignment:
         for group in np.argsort(-size):
             joined = shared + counts[:, group, np.newaxis]
             change = self._cost_in_parts(joined) - self._cost_in_parts(shared)
-            change += self.rng.uniform(0, 1e-9, len(parts))  # equally good parts in random order
+            change += self.rng.uniform(0, 1e-9, n_parts)  # equally good parts in random order
             part[group] = np.argmin(change)
             shared[:, part[group]] += counts[:, group]
         return part
@@ -263,7 +262,7 @@ class GroupAssignment:
         counts, groups = self._counts, np.arange(len(self.counts))
         by_part = self._penalty[:, np.newaxis]
         for _ in range(4 * len(groups) + 16):
-            shared = np.ascontiguousarray(self._shared(part).T)
+            shared = self._shared(part)
             now = self._cost_in_parts(shared)
             without = shared[:, part] - counts
             fractions, penalty = self.fractions[part], self._penalty[:, part]
