@@ -110,7 +110,7 @@ Status IsServed(const LstmShape& s, const Options& options) {
   if (s.hidden_size > kMaxHidden) return Status::kNotServedHiddenSize;
   if (!options.is_projected && s.n_channels > kMaxChannels) return Status::kNotServedChannels;
   // limits of a grid and of 32-bit steps, which are fetched up to a block ahead
-  if (s.n_models * s.n_directions > 65535 || s.n_timesteps > INT32_MAX - kInputBlock ||
+  if (s.n_models * s.n_directions > 65535 || s.n_timesteps > INT32_MAX - kMostInputBlock ||
       TileCount(s.n_windows) > INT32_MAX / 16) {
     return Status::kInvalidShape;
   }

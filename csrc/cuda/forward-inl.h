@@ -9,9 +9,10 @@
 //   send      h_t to buffer (t + 1) mod 2 of every CTA of the cluster
 //   record    what only later kernels read
 //
-// A warp's ring holds the input's share of its own cells, of 8 steps: projected input is fetched
-// there a step at a time; else the warp multiplies x by W_ih for 8 steps at once, because 32
-// independent sums hide the latencies that the sum of one step would wait for in every step.
+// A warp's ring holds the input's share of its own cells, of a block of 8 or 4 steps: projected
+// input is fetched there a step at a time; else the warp multiplies x by W_ih for a block at once,
+// because 32 independent sums, of 4 steps, hide the latencies that the sum of one step would wait
+// for in every step.
 //
 // Two buffers suffice: who writes to a buffer in step t has waited for all of h_{t-1}, which every
 // warp of every CTA sends only after its product has read that buffer. For the same reason a
@@ -24,8 +25,6 @@
 
 namespace sensorseq::cuda {
 
-static_assert(kInputRing == kInputBlock);
-
 // Shared memory, in bytes from its start.
 template <typename V>
 struct ForwardShared {
@@ -37,10 +36,10 @@ struct ForwardShared {
     x = input_weights;
     if (!is_projected) {
       x += V::kWarps * static_cast<uint32_t>(InputWeightFloats(n_channels)) * 4;
-      of_warp = static_cast<uint32_t>(InputRowFloats(n_channels)) * kTileRows * 4;
+      of_warp = static_cast<uint32_t>(InputRowFloats(V::kInputBlock, n_channels)) * kTileRows * 4;
     }
     ring = x + V::kWarps * of_warp;
-    total = ring + V::kWarps * kInputRing * kRingSlotBytes;
+    total = ring + V::kWarps * V::kInputBlock * kRingSlotBytes;
   }
 };
 
@@ -78,23 +77,23 @@ class Forward : Recurrent<M, V> {
       m.SyncCta();
     }
     if (kIsProjected) {
-      for (int step = 0; step < kInputRing - 1; ++step) PrefetchGates(step);
+      for (int step = 0; step < V::kInputBlock - 1; ++step) PrefetchGates(step);
     } else {
       PrefetchBlock(0);
     }
     for (int step = 0; step < n_steps; ++step) {
       F z[kGates][2];
       if (kIsProjected) {
-        m.template WaitAsync<kInputRing - 2>();
-      } else if (step % kInputBlock == 0) {
+        m.template WaitAsync<V::kInputBlock - 2>();
+      } else if (step % V::kInputBlock == 0) {
         m.template WaitAsync<0>();
         m.SyncWarp();
         MultiplyBlock();
         m.SyncWarp();
-        PrefetchBlock(step + kInputBlock);
+        PrefetchBlock(step + V::kInputBlock);
       }
       Input(step, z);
-      if (kIsProjected) PrefetchGates(step + kInputRing - 1);
+      if (kIsProjected) PrefetchGates(step + V::kInputBlock - 1);
       const int buffer = step & 1;
       if (V::kCtas > 1 && step > 0) {
         m.WaitBarrier(BarrierOf(buffer), Parity(step));
@@ -132,7 +131,7 @@ class Forward : Recurrent<M, V> {
       owns[r] = m.And(exists, has_unit);
     }
     n_steps = static_cast<int>(m.Largest(longest));
-    own_ring = shared.ring + warp * kInputRing * kRingSlotBytes;
+    own_ring = shared.ring + warp * V::kInputBlock * kRingSlotBytes;
     tile_saved = p.saved == nullptr ? nullptr : p.saved + this->SavedOfTile();
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) hidden_at[r] = this->HiddenAt(unit, r);
@@ -217,7 +216,7 @@ class Forward : Recurrent<M, V> {
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
       const auto on = m.And(has_unit, length[r] > I{} + step);
-      m.CopyAsyncQuad(RingAt(step % kInputRing, r), p.x,
+      m.CopyAsyncQuad(RingAt(step % V::kInputBlock, r), p.x,
                       m.Select(on, hidden_at[r] + int64_t{step} * hidden_stride, L{}) * 4, on);
     }
     m.CommitAsync();
@@ -226,7 +225,7 @@ class Forward : Recurrent<M, V> {
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
       F gates[kGates];
-      m.LoadSharedFloats(RingAt(step % kInputRing, r), gates);
+      m.LoadSharedFloats(RingAt(step % V::kInputBlock, r), gates);
       SENSORSEQ_UNROLL
       for (int gate = 0; gate < kGates; ++gate) z[gate][r] = gates[gate];
     }
@@ -243,22 +242,23 @@ class Forward : Recurrent<M, V> {
     input_at = its_window * (s.n_timesteps * s.n_channels);
     own_x = shared.x + warp * shared.of_warp;
   }
-  // Of 8 steps, by their order, which in direction 1 is against that of memory. What lies beyond
-  // the row is not read. A row may have more words than an integer holds.
+  // Of a block of steps, by their order, which in direction 1 is against that of memory. What lies
+  // beyond the row is not read. A row may have more words than an integer holds.
   SENSORSEQ_BODY void PrefetchBlock(int step) {
     if (step < n_steps && s.n_channels > 0) {
       const auto C = static_cast<uint32_t>(s.n_channels);
       const uint32_t steps_on = 4 / C, channels_on = 4 % C;
-      const I first = direction == 0 ? I{} + step : input_length - (step + kInputBlock);
+      const I first = direction == 0 ? I{} + step : input_length - (step + V::kInputBlock);
       const U q = lane & 3u;
       U of = q / C, channel = q - of * C;
       const U row_at =
-          (lane >> 2) * static_cast<uint32_t>(InputRowFloats(s.n_channels) * 4) + own_x;
-      for (uint32_t i = 0; i < kInputBlock * C; i += 4) {
+          (lane >> 2) * static_cast<uint32_t>(InputRowFloats(V::kInputBlock, s.n_channels) * 4) +
+          own_x;
+      for (uint32_t i = 0; i < V::kInputBlock * C; i += 4) {
         const I time = first + m.ToInt(of);
         const auto on = m.And(time > I{} - 1, time < input_length);
-        const U place = direction == 0 ? of : U{} + (kInputBlock - 1u) - of;
-        m.CopyAsyncWord((channel * kInputBlock + place) * 4u + row_at, p.x,
+        const U place = direction == 0 ? of : U{} + (V::kInputBlock - 1u) - of;
+        m.CopyAsyncWord((channel * V::kInputBlock + place) * 4u + row_at, p.x,
                         m.Select(on, m.ToLong(time) * C + (input_at + m.ToLong(channel)), L{}), on);
         const auto wraps = channel + channels_on > U{} + (C - 1u);
         channel = channel + m.Select(wraps, U{} + (channels_on - C), U{} + channels_on);
@@ -268,12 +268,12 @@ class Forward : Recurrent<M, V> {
     m.CommitAsync();
   }
 
-  // x W_ih + bias of 8 steps into the ring, of 4 at a time.
+  // x W_ih + bias of a block of steps into the ring, of 4 at a time.
   SENSORSEQ_BODY void MultiplyBlock() {
     const U weights = UnitOfLane(lane) * 16 + own_input;
-    const auto row_bytes = static_cast<uint32_t>(InputRowFloats(s.n_channels) * 4);
+    const auto row_bytes = static_cast<uint32_t>(InputRowFloats(V::kInputBlock, s.n_channels) * 4);
     SENSORSEQ_UNROLL_BY_1
-    for (int half = 0; half < 2; ++half) {
+    for (int part = 0; part < V::kInputBlock / 4; ++part) {
       F z[4][2][kGates];
       F gates[kGates], x[2][4];
       m.LoadSharedFloats(weights + static_cast<uint32_t>(s.n_channels) * 128, gates);
@@ -282,13 +282,13 @@ class Forward : Recurrent<M, V> {
         SENSORSEQ_UNROLL
         for (int gate = 0; gate < kGates; ++gate) z[step][0][gate] = z[step][1][gate] = gates[gate];
       }
-      const U values = RowOfLane(lane) * row_bytes + (own_x + 16u * half);
+      const U values = RowOfLane(lane) * row_bytes + (own_x + 16u * part);
       SENSORSEQ_UNROLL_BY_1
       for (int channel = 0; channel < s.n_channels; ++channel) {
         const auto c = static_cast<uint32_t>(channel);
         m.LoadSharedFloats(weights + c * 128, gates);
-        m.LoadSharedFloats(values + c * (kInputBlock * 4), x[0]);
-        m.LoadSharedFloats(values + (c * (kInputBlock * 4) + row_bytes), x[1]);
+        m.LoadSharedFloats(values + c * (V::kInputBlock * 4), x[0]);
+        m.LoadSharedFloats(values + (c * (V::kInputBlock * 4) + row_bytes), x[1]);
         SENSORSEQ_UNROLL
         for (int step = 0; step < 4; ++step) {
           SENSORSEQ_UNROLL
@@ -307,7 +307,7 @@ class Forward : Recurrent<M, V> {
           U words[kGates];
           SENSORSEQ_UNROLL
           for (int gate = 0; gate < kGates; ++gate) words[gate] = m.AsUnsigned(z[step][r][gate]);
-          m.StoreSharedQuad(RingAt(4 * half + step, r), words);
+          m.StoreSharedQuad(RingAt(4 * part + step, r), words);
         }
       }
     }
@@ -433,8 +433,10 @@ class Forward : Recurrent<M, V> {
     const I first = m.Shuffle(RowOfLane(m.ToInt(lane)), m.ToInt(lane));
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
-      owns[r] =
-          m.And(m.ToLong(first + r) + int64_t{tile} * kTileRows < L{} + s.n_windows, has_unit);
+      const L row = m.ToLong(first + r) + int64_t{tile} * kTileRows;
+      const auto exists = row < L{} + s.n_windows;
+      window[r] = m.ToInt(m.Select(exists, row, L{}));
+      owns[r] = m.And(exists, has_unit);
       m.StoreGlobalIf(owns[r], p.h_n, StateAt(unit, r), h[r]);
       m.StoreGlobalIf(owns[r], p.c_n, StateAt(unit, r), c[r]);
     }

@@ -35,6 +35,7 @@ constexpr int kGroupsPerKStep = 2;   // 16 k of the forward product are two grou
 constexpr int kKStepsPerGroup = 2;   // 32 k of the backward product are one group's four gates
 // Shared memory of a CTA at most, on compute capability 9.0.
 constexpr uint32_t kMaxSharedBytes = 227 * 1024;
+constexpr int kMostInputBlock = 8;  // steps
 constexpr int kMinHidden = 64;
 constexpr int kMaxHidden = 256;
 
@@ -74,9 +75,13 @@ struct ForwardVariant {
   // from shared memory in every step.
   static constexpr int kFragments = kPlanes * kKSteps * 2;
   // The most that compile without a spill.
-  static constexpr int kMost = kPlanes == 1 ? 32 : kHidden == 256 ? 17 : 28;
+  static constexpr int kMost = kPlanes == 1 ? 32 : 28;
   static constexpr int kInRegisters = kFragments < kMost ? kFragments : kMost;
   static constexpr int kInShared = kFragments - kInRegisters;
+  // Steps of input that a warp holds and multiplies at once: fewer where weights take much of
+  // shared memory, so that two CTAs share a multiprocessor (up to 7 channels).
+  static constexpr int kInputBlock =
+      kWarps * kInShared * kFragmentBytes > kMaxSharedBytes / 4 ? 4 : kMostInputBlock;
 };
 
 // How the backward pass does, in numbers that packing needs at run time.
@@ -188,12 +193,12 @@ SENSORSEQ_HD constexpr int64_t InputWeightFloats(int64_t n_channels) {
   return (n_channels + 1) * kGroupUnits * kGates;
 }
 
-// x in shared memory, of a warp: 8 steps, [row][channel][step]. Rows are four words further apart,
-// so that lanes of different rows read different banks.
-constexpr int kInputBlock = 8;
-SENSORSEQ_HD constexpr int InputRowFloats(int n_channels) { return kInputBlock * n_channels + 4; }
+// x in shared memory, of a warp: a block of steps, [row][channel][step]. Rows are an odd number of
+// four words apart, so that lanes of different rows read different banks.
+SENSORSEQ_HD constexpr int InputRowFloats(int block, int n_channels) {
+  return (block * n_channels / 4 | 1) * 4;
+}
 // The input's share of the gates, of a warp: steps of [row of the lane's two][lane][4 gates].
-constexpr int kInputRing = 8;
 constexpr uint32_t kRingSlotBytes = 2 * kFragmentBytes;
 
 // Shared memory begins with barriers.

@@ -36,3 +36,13 @@ def test_every_variant_fits_a_multiprocessor(printed):
         assert kernel["bytes"] <= 227 * 1024, name
         assert kernel["threads"] <= 1024, name
         assert kernel["ctas"] <= 16, name
+
+
+def test_two_ctas_of_the_widest_forward_pass_share_a_multiprocessor(printed):
+    # else a batch of 128, which is 16 clusters of 8 CTAs, would take two turns: 132
+    # multiprocessors in groups of at most 18 run 15 of them at a time
+    registers, shared, reserved = 64 * 1024, 228 * 1024, 1024
+    for what in ("C=1", "C=7", "projected"):
+        kernel = json.loads(printed)[f"forward<2, 256> {what}"]
+        assert 2 * (kernel["bytes"] + reserved) <= shared, what
+        assert 2 * kernel["threads"] * 256 <= registers, what  # the most that a thread can have

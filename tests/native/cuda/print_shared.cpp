@@ -24,6 +24,8 @@ void PrintBoth(bool is_last) {
   using B = BackwardVariant<kPlanes, kHidden>;
   Print<F>("forward C=1", ForwardShared<F>(1, false).total);
   std::printf(",\n");
+  Print<F>("forward C=7", ForwardShared<F>(7, false).total);
+  std::printf(",\n");
   Print<F>("forward C=16", ForwardShared<F>(16, false).total);
   std::printf(",\n");
   Print<F>("forward projected", ForwardShared<F>(0, true).total);

@@ -86,7 +86,7 @@ struct Reader : Machine {
 void CheckLongRows() {
   using namespace sensorseq::cuda;
   using V = ForwardVariant<1, 64>;
-  const int64_t T = (int64_t{1} << 27) + 20, C = 16, block = kInputBlock * C;
+  const int64_t T = (int64_t{1} << 27) + 20, C = 16, block = V::kInputBlock * C;
   const std::vector<int64_t> lengths = {T, 5, T - 2};
   const std::vector<float> zeros(100000);
   ForwardParams p{};
