@@ -173,9 +173,9 @@ def test_more_than_2_to_the_31_hidden_states(gpu):
 
 
 def test_more_than_2_to_the_31_saved_values(gpu):
-    needs_memory(50)
-    n_windows, n_timesteps, hidden_size = 8192, 1000, 256
-    assert n_windows // 8 * n_timesteps * 12 * hidden_size > 2**31
+    needs_memory(40)  # twice what is saved: the gates' gradients have a place of their own
+    n_windows, n_timesteps, hidden_size = 8192, 350, 256
+    assert n_windows // 8 * n_timesteps * 4 * 12 * hidden_size > 2**32
     torch.manual_seed(5)
     module = LSTMLinear(1, hidden_size, 5).to(gpu)
     x = torch.randn(n_windows, n_timesteps, 1, device=gpu)
