@@ -4,6 +4,7 @@ import itertools
 import warnings
 
 import layer_laws
+import numpy as np
 import pytest
 import torch
 from budget import assert_within_budget
@@ -164,11 +165,16 @@ def test_a_long_sequence_is_as_exact_as_the_frameworks(device, hidden_size):
     with torch.no_grad(), torch_precision("float32"):
         # on the CPU: cuDNN takes no more than 65535 steps
         theirs = linear(lstm(x)[0].double().mean(1).float())
-        exact = module.double()(x.double())
-        ours = module.float().to(device)(x.to(device))
-        errors = [(f.cpu().double() - exact).norm() / exact.norm() for f in (ours, theirs)]
-        # a sum of so many terms in float32 has an error of its own
-        assert errors[0] <= 2 * errors[1] + 1e-6
+        states = lstm.double()(x.double())[0]
+        exact = linear.double()(states.mean(1))
+        # a sum of so many terms in float32, one after the other, has an error of its own
+        summed = np.add.accumulate(states.float().numpy(), axis=1)[:, -1] / np.float32(n_timesteps)
+        in_sequence = linear(torch.from_numpy(summed).double())
+        ours = module.to(device)(x.to(device))
+        errors = [
+            (f.cpu().double() - exact).norm() / exact.norm() for f in (ours, theirs, in_sequence)
+        ]
+        assert errors[0] <= 2 * errors[1] + 1.1 * errors[2] + 2e-7
         lengths = torch.tensor([n_timesteps, 17, 0], device=device)
         varlen = module(x.to(device), lengths)
         alone = module(x[1:2, :17].contiguous().to(device))
