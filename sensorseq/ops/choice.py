@@ -158,11 +158,15 @@ def choose_here(device: torch.device, dtype: torch.dtype, **of_call: Any) -> Cho
 
 def _settings(gpu: torch.device) -> dict[str, Any]:
     """Return the arguments of `choose` and `training_gap` that are the same for every call."""
-    capability, is_built = _capability(gpu.index), _is_built()
+    # Text, because torch.compile of torch 2.11 holds only plain values constant.
+    version, is_built = _capability_text(gpu.index), _is_built()
+    capability = tuple(int(number) for number in version.split(".")) if version else None
     settings: dict[str, Any] = {"capability": capability, "is_built": is_built}
     settings["allows_tf32"] = allows_tf32()
     if is_built and capability == CAPABILITY:
-        settings["verified"], settings["unverified"] = _permission(gpu.index)
+        verified, settings["unverified"] = _permission_text(gpu.index).split("|", 1)
+        kernels = [kernel.split() for kernel in verified.split(",") if kernel]
+        settings["verified"] = [(precision, int(size)) for precision, size in kernels]
     return settings
 
 
@@ -212,9 +216,13 @@ def allowing_tf32(allowed: bool) -> Iterator[None]:
         rnn.fp32_precision = before
 
 
-@_constant_when_traced
 def _capability(index: int | None) -> tuple[int, int] | None:
     return torch.cuda.get_device_capability(index) if torch.cuda.is_available() else None
+
+
+@_constant_when_traced
+def _capability_text(index: int | None) -> str:
+    return ".".join(map(str, _capability(index) or ()))
 
 
 @_constant_when_traced
@@ -223,9 +231,11 @@ def _is_built() -> bool:
 
 
 @_constant_when_traced
-def _permission(index: int | None) -> tuple[tuple[Kernel, ...], str]:
+def _permission_text(index: int | None) -> str:
     verified, unverified = cuda_kernels.permission(index)
-    return tuple(sorted(verified)), unverified  # tracing does not accept a set as a constant
+    return (
+        ",".join(f"{precision} {size}" for precision, size in sorted(verified)) + f"|{unverified}"
+    )
 
 
 class Served(NamedTuple):

@@ -83,7 +83,7 @@ def machine_gap(capability: tuple[int, int] | None, is_built: bool) -> str:
         return "built without CUDA kernels"
     if capability is None:
         return "torch sees no GPU"
-    if capability == CAPABILITY:  # torch.compile of torch 2.11 cannot trace != of tuples
+    if capability == CAPABILITY:
         return ""
     here, there = (f"{major}.{minor}" for major, minor in (capability, CAPABILITY))
     return f"needs capability {there}, not {here}"
