@@ -58,9 +58,9 @@ const double* Around(const std::optional<Doubles>& samples, const py::array& x, 
 int64_t Augment(py::array x, const Integers& lengths, const Integers& indices,
                 const Integers& copies, int64_t seed, const std::map<std::string, double>& strength,
                 const Doubles& spline, const std::optional<Integers>& mirror_order,
-                const std::optional<Doubles>& mirror_sign, const std::optional<Doubles>& channel_sd,
-                const std::optional<Doubles>& before, const std::optional<Doubles>& after,
-                int64_t n_threads) {
+                const std::optional<Doubles>& mirror_sign, const Integers& axes,
+                const std::optional<Doubles>& channel_sd, const std::optional<Doubles>& before,
+                const std::optional<Doubles>& after, int64_t n_threads) {
   Require(x.ndim() == 3, "x needs the shape (N, T, C)");
   const int64_t C = x.shape(2);
   const auto per_channel = [&](const auto& values) {
@@ -86,6 +86,13 @@ int64_t Augment(py::array x, const Integers& lengths, const Integers& indices,
           "order and sign go together");
   for (int64_t c = 0; how.mirror_order != nullptr && c < C; ++c) {
     Require(how.mirror_order[c] >= 0 && how.mirror_order[c] < C, "no such channel");
+  }
+  how.rotation_deg = strength.at("rotation_deg");
+  Require(axes.ndim() == 2 && axes.shape(1) == 3, "axes need the shape (n, 3)");
+  how.n_axes = axes.shape(0);
+  how.axes = axes.data();
+  for (int64_t i = 0; i < axes.size(); ++i) {
+    Require(how.axes[i] >= 0 && how.axes[i] < C, "no such channel");
   }
   signal::AugmentWindows windows = {};
   windows.n_windows = x.shape(0);
@@ -117,8 +124,8 @@ int64_t Augment(py::array x, const Integers& lengths, const Integers& indices,
 void BindAugment(py::module_& m) {
   m.def("augment", &Augment, py::arg("x").noconvert(), py::arg("lengths"), py::arg("indices"),
         py::arg("copies"), py::arg("seed"), py::arg("strength"), py::arg("spline"),
-        py::arg("mirror_order"), py::arg("mirror_sign"), py::arg("channel_sd"), py::arg("before"),
-        py::arg("after"), py::arg("n_threads"));
+        py::arg("mirror_order"), py::arg("mirror_sign"), py::arg("axes"), py::arg("channel_sd"),
+        py::arg("before"), py::arg("after"), py::arg("n_threads"));
 }
 
 }  // namespace sensorseq

@@ -237,6 +237,7 @@ def augment(
     spline: NDArray[np.float64],
     mirror_order: NDArray[np.int64] | None,
     mirror_sign: NDArray[np.float64] | None,
+    axes: NDArray[np.int64],
     channel_sd: NDArray[np.float64] | None,
     before: NDArray[np.float64] | None,
     after: NDArray[np.float64] | None,

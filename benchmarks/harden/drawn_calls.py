@@ -269,10 +269,11 @@ def signals(rng, n_spoiled):
     whole = draw.integers(1, t + 1, n)
     strength = dict.fromkeys(
         ("jitter", "scaling", "time_warp", "magnitude_warp", "window_shift", "offset"), 0.1
-    )
+    ) | {"rotation_deg": 20.0}
     change = {"x": x.copy(), "lengths": whole, "indices": np.arange(n), "copies": np.zeros(n, int)}
     change |= {"seed": 3, "strength": strength, "spline": draw.normal(size=(4, 3, 4))}
     change |= {"mirror_order": np.arange(c)[::-1].copy(), "mirror_sign": np.ones(c)}
+    change |= {"axes": draw.permutation(c)[: c // 3 * 3].reshape(-1, 3)}
     change |= {"channel_sd": np.ones(c), "n_threads": 2}
     change |= {name: rng.choice((None, x[:, :3].astype(float))) for name in ("before", "after")}
     call(rng, _signal.augment, change, n_spoiled)

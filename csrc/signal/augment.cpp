@@ -34,6 +34,7 @@ class Augmenter {
     Shift();
     if (how_.time_warp > 0 && n_steps > 2) WarpTime();
     if (how_.mirror_order != nullptr) Mirror();
+    if (how_.rotation_deg > 0) Rotate();
     if (how_.magnitude_warp > 0) WarpMagnitude();
     if (how_.scaling > 0) Scale();
     if (how_.offset > 0) Offset();
@@ -156,6 +157,31 @@ class Augmenter {
     if (windows_.channel_sd != nullptr) return;  // a sensor keeps its own
     for (int64_t c = 0; c < C_; ++c) image[c] = noise_sd_[how_.mirror_order[c]];
     std::copy_n(image.data(), C_, noise_sd_.data());
+  }
+  // By a uniform angle about an axis that is uniform on the sphere (Rodrigues' formula).
+  void Rotate() {
+    constexpr double kPi = 3.14159265358979323846;
+    Philox random = Random(signal::Change::kRotation);
+    const double height = 2 * random.NextDouble() - 1, turn = 2 * kPi * random.NextDouble();
+    const double angle = how_.rotation_deg * (kPi / 180) * random.NextDouble();
+    const double radius = std::sqrt(1 - height * height);
+    const double n[3] = {radius * std::cos(turn), radius * std::sin(turn), height};
+    const double cosine = std::cos(angle), sine = std::sin(angle);
+    const double cross[3][3] = {{0, -n[2], n[1]}, {n[2], 0, -n[0]}, {-n[1], n[0], 0}};
+    double R[3][3];
+    for (int i = 0; i < 3; ++i) {
+      for (int j = 0; j < 3; ++j) {
+        R[i][j] = (i == j) * cosine + sine * cross[i][j] + (1 - cosine) * n[i] * n[j];
+      }
+    }
+    for (int64_t t = 0; t < n_steps_; ++t) {
+      for (const int64_t* of = how_.axes; of != how_.axes + 3 * how_.n_axes; of += 3) {
+        double *step = &x_[t * C_], v[3] = {step[of[0]], step[of[1]], step[of[2]]};
+        for (int i = 0; i < 3; ++i) {
+          step[of[i]] = R[i][0] * v[0] + R[i][1] * v[1] + R[i][2] * v[2];
+        }
+      }
+    }
   }
   void WarpMagnitude() {
     const int64_t n = how_.n_spline_knots * C_;

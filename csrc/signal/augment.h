@@ -19,6 +19,7 @@ enum class Change : uint64_t {
   kJitter,
   kOffset,
   kMirror,
+  kRotation,
 };
 
 // The fields of sensorseq.preprocessing.windows.augment.Augmentation, with channels as numbers.
@@ -32,6 +33,10 @@ struct Augmentation {
   // What a mirror image has in each place: this channel times this sign. Null: no mirror images.
   const int64_t* mirror_order;  // (C)
   const double* mirror_sign;    // (C)
+  // Channels x, y, z of each vector, all turned alike by an angle up to this one.
+  double rotation_deg;
+  int64_t n_axes;
+  const int64_t* axes;  // (n_axes, 3)
 };
 
 struct AugmentWindows {

@@ -103,7 +103,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         Which steps to keep; ``"random"`` draws a new crop in each epoch and predicts on the centre.
     augment : None, "standard", dict or Augmentation, default=None
         Randomly change every training window in each epoch. A dict gives the fields of
-        `sensorseq.preprocessing.Augmentation`; its `mirror` and `swap` name channels of a
+        `sensorseq.preprocessing.Augmentation`; its `mirror`, `swap` and `axes` name channels of a
         WindowSet or a prepared file, or give their numbers.
     early_stopping : bool, default=False
         Stop when `monitor` has not improved by more than `tol` for `patience` epochs. By default

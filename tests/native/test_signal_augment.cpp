@@ -40,12 +40,25 @@ void CheckWindows(int64_t N, int64_t T, int64_t C, int64_t K, int64_t m) {
     indices[n] = static_cast<double>(random() % 1000);
     copies[n] = static_cast<double>(n);
   }
+  const int64_t n_axes = C / 3;
+  Array axis(3 * n_axes);
+  for (int64_t i = 0; i < 3 * n_axes; ++i) axis[i] = static_cast<double>(C - 1 - i);
   Exact<double> spline(Drawn(&random, 4 * (K - 1) * K)), signs(sign);
   Exact<double> before(Drawn(&random, N * m * C)), after(Drawn(&random, N * m * C));
-  Exact<int64_t> orders(order), steps(lengths), index(indices), copy(copies);
-  const Augmentation how = {
-      0.1,           0.2,         0.1 / static_cast<double>(K), 0.2, 0.4, 0.3, K, spline.data(),
-      orders.data(), signs.data()};
+  Exact<int64_t> orders(order), steps(lengths), index(indices), copy(copies), axes(axis);
+  const Augmentation how = {0.1,
+                            0.2,
+                            0.1 / static_cast<double>(K),
+                            0.2,
+                            0.4,
+                            0.3,
+                            K,
+                            spline.data(),
+                            orders.data(),
+                            signs.data(),
+                            30.0,
+                            n_axes,
+                            axes.data()};
   AugmentWindows windows = {N,           T,  C,          steps.data(),  index.data(),
                             copy.data(), 77, nullptr,    before.data(), after.data(),
                             m,           m,  &FillNormal};
@@ -86,7 +99,7 @@ void CheckWindows(int64_t N, int64_t T, int64_t C, int64_t K, int64_t m) {
 
 void CheckWhatIsNotFinite() {
   Exact<double> spline(size_t{8});
-  const Augmentation how = {0.1, 0, 0, 0, 0, 0, 2, spline.data(), nullptr, nullptr};
+  const Augmentation how = {0.1, 0, 0, 0, 0, 0, 2, spline.data(), nullptr, nullptr, 0, 0, nullptr};
   Exact<int64_t> lengths(Array{3, 4, 4}), numbers(Array{0, 1, 2});
   const AugmentWindows windows = {
       3,       4, 2, lengths.data(), numbers.data(), numbers.data(), 1, nullptr, nullptr,

@@ -2,8 +2,12 @@
 
 import numpy as np
 from scipy.interpolate import CubicSpline
+from scipy.spatial.transform import Rotation
 
-KINDS = ("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter", "offset", "mirror")
+KINDS = (
+    *("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter", "offset", "mirror"),
+    "rotation",
+)
 
 
 def stream(seed, index, copy, kind):
@@ -29,6 +33,14 @@ def augmented(x, how, draw, sd=None, around=None):
         sign[list(how.mirror)] = -1
         x = x[:, order] * sign
         noise_sd = noise_sd[order] if sd is None else noise_sd
+    if how.rotation_deg:
+        height, turn, share = draw("rotation").random(3) * [2, 2 * np.pi, 1] - [1, 0, 0]
+        flat = np.sqrt(1 - height**2)
+        axis = np.array([flat * np.cos(turn), flat * np.sin(turn), height])
+        turned = Rotation.from_rotvec(share * how.rotation_deg * axis, degrees=True)
+        x = x.copy()
+        for triple in map(list, how.axes):
+            x[:, triple] = turned.apply(x[:, triple])
     if how.magnitude_warp:
         gains = draw("magnitude_warp").normal(1, how.magnitude_warp, (how.n_knots + 2, n_channels))
         x = x * spline(n_timesteps, gains)

@@ -137,6 +137,26 @@ def test_channels_to_mirror_are_known_by_name_or_number(tmp_path):
         small(augment=how).fit(named.X, named.y)
 
 
+def test_axes_to_rotate_are_found_by_name_and_stored_as_given(tmp_path):
+    rng = np.random.default_rng(0)
+    windows = WindowSet(
+        X=rng.normal(size=(40, 12, 4)).astype(np.float32) + Y[:40, None, None],
+        lengths=np.full(40, 12),
+        y=Y[:40],
+        channels=("speed", "acc.z", "acc.x", "acc.y"),
+    )
+    by_number = {"rotation_deg": 30.0, "axes": [(2, 3, 1)]}
+    hows = ({"rotation_deg": 30.0}, by_number, Augmentation(**by_number), None)
+    fits = [small(augment=how, max_epochs=3).fit(windows) for how in hows]
+    losses = [fit.history_["loss"].tolist() for fit in fits]
+    assert losses[0] == losses[1] == losses[2] != losses[3]
+    fits[2].save(tmp_path / "model")
+    again = SensorLSTMClassifier.load(tmp_path / "model")
+    assert check_augment(again.augment) == Augmentation(**by_number)
+    with pytest.raises(ArgumentError, match=r"no channel names; name the axes as triples"):
+        small(augment={"rotation_deg": 30.0}).fit(windows.X, windows.y)
+
+
 def test_what_lies_beyond_the_lengths_does_not_count():
     lengths = np.arange(48) % 20 + 20
     other = np.where(np.arange(40)[None, :, None] < lengths[:, None, None], X, np.nan)

@@ -277,6 +277,8 @@ def test_prepared_copies_are_mirrored_by_the_names_of_their_channels(tmp_path):
     assert is_image[is_copy].any()
     with pytest.raises(ArgumentError, match=r"'rihgt'.*Did you mean 'right'"):
         prepare(mirror=["rihgt"])
+    with pytest.raises(ArgumentError, match=r"none of left, right are three names"):
+        prepare(rotation_deg=10)
 
 
 def test_a_warm_start_remembers_what_was_learned_before_and_refuses_other_channels():

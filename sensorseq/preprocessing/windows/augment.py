@@ -22,9 +22,13 @@ from sensorseq.checks import (
     valid_steps,
 )
 from sensorseq.errors import ArgumentError, SignalError, check_choice
+from sensorseq.preprocessing.windows.axes import HOW_TO_NAME, find_axes
 from sensorseq.windows import WindowSet
 
-_STRENGTHS = ("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter", "offset")
+_STRENGTHS = (
+    *("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter", "offset"),
+    "rotation_deg",
+)
 
 Channel = str | int
 
@@ -33,9 +37,9 @@ Channel = str | int
 class Augmentation:
     """Strengths of the changes to copies of a window; if all are 0, copies are identical.
 
-    Applied in the order shift, time warp, mirror image, magnitude warp, scaling, offset, jitter, so
-    that sensor noise comes last. Names and kinds follow [1]_; `Augmentation.standard` uses its
-    strengths.
+    Applied in the order shift, time warp, mirror image, rotation, magnitude warp, scaling, offset,
+    jitter: first what moves, then how its sensor is mounted, and sensor noise last. Names and kinds
+    follow [1]_; `Augmentation.standard` uses its strengths.
 
     Parameters
     ----------
@@ -65,12 +69,21 @@ class Augmentation:
         Pairs of channels that are exchanged with probability 0.5, in the same windows as the signs
         of `mirror`: a left-right mirror image of a vehicle exchanges left and right sensors and
         flips lateral acceleration and yaw rate. Channels are exchanged before signs flip.
+    rotation_deg : float, default=0
+        Largest angle in degrees, up to 180, by which the sensor is turned: all triples of `axes` in
+        a window by one rotation, as accelerometer and gyroscope share a housing. The angle is
+        uniform in [0, rotation_deg], about an axis uniform in space.
+    axes : sequence of triples of str or int, default=()
+        The channels x, y and z of each vector that `rotation_deg` turns, in one unit and one frame.
+        By default those whose names end or begin in x, y and z and are otherwise the same, such as
+        acc.x, gyro_y or AccZ.
 
     Raises
     ------
     ArgumentError
-        If a strength is negative or not finite, `window_shift` is 1 or more, `n_knots` is not an
-        integer of at least 1, or `mirror` or `swap` does not name channels or names one twice.
+        If a strength is negative or not finite, `window_shift` is 1 or more, `rotation_deg` is
+        above 180, `n_knots` is not an integer of at least 1, or `mirror`, `swap` or `axes` does not
+        name channels or names one twice.
 
     References
     ----------
@@ -87,6 +100,8 @@ class Augmentation:
     offset: float = 0.0
     mirror: Sequence[Channel] = ()
     swap: Sequence[tuple[Channel, Channel]] = ()
+    rotation_deg: float = 0.0
+    axes: Sequence[tuple[Channel, Channel, Channel]] = ()
 
     def __post_init__(self) -> None:
         for name in _STRENGTHS:
@@ -97,19 +112,14 @@ class Augmentation:
                 " of its length below 1."
             )
         check_integer("n_knots", self.n_knots, most=1000)
-        mirror = _check_channels("mirror", self.mirror)
-        pairs: Any = self.swap
-        are_pairs = isinstance(pairs, list | tuple) and all(
-            isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
-        )
-        if not are_pairs:
-            raise ArgumentError(
-                f"swap={pairs!r} must be a list of pairs of channels, such as"
-                " [('wheel_left', 'wheel_right')]."
-            )
-        named = _check_channels("swap", tuple(channel for pair in pairs for channel in pair))
-        object.__setattr__(self, "mirror", mirror)
-        object.__setattr__(self, "swap", tuple(zip(named[::2], named[1::2], strict=True)))
+        if self.rotation_deg > 180:
+            raise ArgumentError(f"rotation_deg={self.rotation_deg!r} must be from 0 to 180.")
+        object.__setattr__(self, "mirror", _check_channels("mirror", self.mirror))
+        for name, n, example in (
+            ("swap", 2, "pairs of channels, such as [('wheel_left', 'wheel_right')]"),
+            ("axes", 3, "triples of channels, such as [('acc.x', 'acc.y', 'acc.z')]"),
+        ):
+            object.__setattr__(self, name, _check_tuples(name, getattr(self, name), n, example))
 
     @classmethod
     def standard(cls) -> "Augmentation":
@@ -124,12 +134,13 @@ class Augmentation:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain numbers and lists, for provenance."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**plain, "mirror": list(self.mirror), "swap": [list(pair) for pair in self.swap]}
+        plain["mirror"] = list(self.mirror)
+        return {**plain, **{name: list(map(list, plain[name])) for name in ("swap", "axes")}}
 
     def with_indices(
         self, n_channels: int, channels: Sequence[str] | None = None
     ) -> "Augmentation":
-        """Return a copy with channel numbers instead of channel names.
+        """Return a copy with channel numbers instead of names, where axes are found by names.
 
         Parameters
         ----------
@@ -141,7 +152,8 @@ class Augmentation:
         Raises
         ------
         ArgumentError
-            If `mirror` or `swap` names a channel that is not there.
+            If `mirror`, `swap` or `axes` names a channel that is not there, or windows are to be
+            rotated and their axes are neither named nor found.
         """
         known = None if channels is None else list(channels)
 
@@ -163,7 +175,15 @@ class Augmentation:
 
         mirror = [number("mirror", channel) for channel in self.mirror]
         swap = [(number("swap", one), number("swap", other)) for one, other in self.swap]
-        return replace(self, mirror=mirror, swap=swap)
+        axes: list[Any] = [tuple(number("axes", one) for one in triple) for triple in self.axes]
+        if self.rotation_deg and not axes:
+            if known is None:
+                raise ArgumentError(
+                    "augmentation: rotation_deg finds the channels x, y and z by their names, but"
+                    f" the windows have no channel names; {HOW_TO_NAME}."
+                )
+            axes = list(find_axes(known))
+        return replace(self, mirror=mirror, swap=swap, axes=axes)
 
 
 def make_augmentation(said: Mapping[str, Any]) -> Augmentation:
@@ -237,8 +257,8 @@ def augment_windows(
     X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
         The second form is one channel.
     augmentation : Augmentation
-        Kinds and strengths of the changes. Channels of `mirror` and `swap` are numbers here; see
-        `Augmentation.with_indices`.
+        Kinds and strengths of the changes. Channels of `mirror`, `swap` and `axes` are numbers
+        here; see `Augmentation.with_indices`.
     random_state : int, Generator, RandomState or None
         Equal seeds give equal changes. One number is drawn from a generator.
     lengths : array-like of shape (n_windows,), optional
@@ -293,6 +313,7 @@ def augment_windows(
         _spline(augmentation.n_knots),
         order,
         sign,
+        np.array(augmentation.axes, np.int64).reshape(-1, 3),
         sd,
         around[0],
         around[1],
@@ -365,6 +386,17 @@ def _check_channels(name: str, channels: Any) -> tuple[Channel, ...]:
     if twice is not None:
         raise ArgumentError(f"{name}={channels!r} has the channel {twice!r} more than once.")
     return tuple(checked)
+
+
+def _check_tuples(name: str, given: Any, n: int, example: str) -> tuple[tuple[Channel, ...], ...]:
+    """Return tuples of n names or numbers of channels, each only once."""
+    are_tuples = isinstance(given, list | tuple) and all(
+        isinstance(some, list | tuple) and len(some) == n for some in given
+    )
+    if not are_tuples:
+        raise ArgumentError(f"{name}={given!r} must be a list of {example}.")
+    named = _check_channels(name, [channel for some in given for channel in some])
+    return tuple(named[at : at + n] for at in range(0, len(named), n))
 
 
 def _check_counts(

@@ -3,10 +3,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy
 import sklearn
 from augment_reference import augmented, stream
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 
@@ -18,12 +20,14 @@ from sensorseq.preprocessing.windows.augment import (
     channel_sd_of,
     copy_numbers,
 )
+from sensorseq.preprocessing.windows.axes import find_axes
 from sensorseq.windows import WindowSet
 
 KINDS = ("jitter", "scaling", "time_warp", "magnitude_warp", "window_shift", "offset")
 MIRROR = {"mirror": [0, 2], "swap": [(0, 1)]}
 EVERYTHING = Augmentation(0.05, 0.1, 0.2, 0.2, 0.1, offset=0.3)
-ALL = replace(EVERYTHING, **MIRROR)
+ALL = replace(EVERYTHING, **MIRROR, rotation_deg=30, axes=[(2, 0, 1)])
+IMU = ((0, 1, 2), (5, 3, 4))  # accelerometer and gyroscope
 
 
 def signal(n_windows=30, n_timesteps=40, n_channels=3, dtype=np.float32, seed=0):
@@ -128,6 +132,130 @@ def test_half_of_the_windows_are_mirror_images_with_all_signs_and_pairs_at_once(
     assert not np.array_equal(*epochs)
 
 
+def fitted_rotations(X, turned, axes):
+    """Return the rotation of each window that fits best (Kabsch), and the worst error."""
+    found = [Rotation.align_vectors(b[:, axes], a[:, axes]) for a, b in zip(X, turned, strict=True)]
+    return Rotation.concatenate([one for one, _ in found]), max(error for _, error in found)
+
+
+@given(most=st.floats(0.1, 180), seed=st.integers(0, 1000))
+def test_accelerometer_and_gyroscope_are_turned_by_one_rotation_that_keeps_norms(most, seed):
+    X = signal(4, 9, 7, np.float64, seed)
+    turned = augment_windows(X, Augmentation(rotation_deg=most, axes=IMU), seed)
+    np.testing.assert_array_equal(turned[:, :, 6], X[:, :, 6])
+    for axes in map(list, IMU):
+        norms = (np.linalg.norm(some[:, :, axes], axis=2) for some in (turned, X))
+        np.testing.assert_allclose(*norms, rtol=1e-12)
+    (first, error), (second, _) = (fitted_rotations(X, turned, list(axes)) for axes in IMU)
+    assert error < 1e-5  # its square is a difference of near equals
+    np.testing.assert_allclose(first.as_matrix(), second.as_matrix(), atol=1e-9)
+    assert np.rad2deg(first.magnitude()).max() <= most * (1 + 1e-6) + 1e-5
+
+
+def test_angles_are_uniform_up_to_the_largest_and_axes_on_the_sphere():
+    X = np.tile(np.eye(3), (4000, 1, 1))
+    turned = augment_windows(X, Augmentation(rotation_deg=30, axes=[(0, 1, 2)]), 0)
+    rotations = Rotation.from_matrix(turned.transpose(0, 2, 1))  # row t is where axis t went
+    angle = np.rad2deg(rotations.magnitude())
+    axis = rotations.as_rotvec() / rotations.magnitude()[:, None]
+    uniform = {
+        "angle": angle / 30,
+        "longitude": np.arctan2(axis[:, 1], axis[:, 0]) / 2 / np.pi + 0.5,
+    }
+    uniform |= {f"height {c}": (axis[:, c] + 1) / 2 for c in range(3)}  # Archimedes
+    for name, values in uniform.items():
+        assert scipy.stats.kstest(values, "uniform").pvalue > 1e-3, name
+    assert abs(np.corrcoef(angle, axis[:, 2])[0, 1]) < 4 / np.sqrt(4000)
+
+
+def test_a_mirror_image_is_turned_afterwards_and_gains_are_those_of_the_turned_sensor():
+    X = signal(200, 6, 3, np.float64)
+    mirror, turn, gain = (
+        {"mirror": [1]},
+        {"rotation_deg": 90, "axes": [(0, 1, 2)]},
+        {"scaling": 0.5},
+    )
+    whole = augment_windows(X, Augmentation(**mirror, **turn, **gain), 0)
+    in_turn = X
+    for step in (mirror, turn, gain):
+        in_turn = augment_windows(in_turn, Augmentation(**step), 0)
+    np.testing.assert_allclose(whole, in_turn, rtol=1e-12)
+    turned_first = augment_windows(
+        augment_windows(X, Augmentation(**turn), 0), Augmentation(**mirror), 0
+    )
+    mirrored_first = augment_windows(
+        augment_windows(X, Augmentation(**mirror), 0), Augmentation(**turn), 0
+    )
+    assert np.abs(turned_first - mirrored_first).max() > 0.1
+
+
+def test_noise_is_that_of_a_channel_before_the_turn():
+    X = np.random.default_rng(0).normal(0, [1.0, 10.0, 100.0], (50, 400, 3))
+    how = {"rotation_deg": 180, "axes": [(0, 1, 2)]}
+    noise = augment_windows(X, Augmentation(jitter=0.1, **how), 0)
+    noise -= augment_windows(X, Augmentation(**how), 0)
+    np.testing.assert_allclose(noise.std(axis=(0, 1)), [0.1, 1, 10], rtol=0.03)
+
+
+STYLES = {  # how makers of sensors and their drivers name axes
+    "acc.x": "{sensor}.{axis}",
+    "gyro_y": "{sensor}_{axis}",
+    "AccZ": "{sensor}{AXIS}",
+    "x_acc": "{axis}_{sensor}",
+    "xgyro": "{axis}{sensor}",
+}
+
+
+@given(
+    sensors=st.lists(
+        st.sampled_from(["acc", "gyro", "mag", "imu/Acc", "w"]), min_size=1, unique=True
+    ),
+    style=st.sampled_from(list(STYLES)),
+    others=st.lists(
+        st.sampled_from(["current", "speed", "max", "heading", "pitch_y", "w"]), unique=True
+    ),
+    random=st.randoms(use_true_random=False),
+    shout=st.booleans(),
+)
+def test_axes_are_found_by_their_names_in_any_order_and_case(sensors, style, others, random, shout):
+    triples = [
+        [STYLES[style].format(sensor=sensor, axis=axis, AXIS=axis.upper()) for axis in "xyz"]
+        for sensor in sensors
+    ]
+    channels = [name for triple in triples for name in triple] + others
+    random.shuffle(channels)
+    shown = [name.upper() for name in channels] if shout else channels
+    expected = sorted(tuple(channels.index(name) for name in triple) for triple in triples)
+    assert find_axes(shown) == expected
+    given = Augmentation(rotation_deg=5).with_indices(len(channels), shown)
+    named = Augmentation(rotation_deg=5, axes=triples).with_indices(len(channels), channels)
+    assert sorted(named.axes) == list(given.axes) == expected
+    assert given.with_indices(len(channels)) == given
+
+
+@pytest.mark.parametrize(
+    ("channels", "said"),
+    [
+        (["speed", "acc_x", "acc_y"], "none of speed, acc_x, acc_y are three names"),
+        (["q.w", "q.x", "q.y", "q.z"], "none of"),  # a quaternion
+        (
+            ["acc_x", "acc_y", "acc_z", "ACC_X"],
+            "no clear x, y and z among acc_x, acc_y, acc_z, ACC_X",
+        ),
+        ([a + b for a in "xyz" for b in "xyz"], "no clear x, y and z among"),  # a tensor
+        (None, "by their names, but the windows have no channel names"),
+    ],
+)
+def test_axes_that_are_not_clear_are_refused_with_the_way_to_name_them(channels, said):
+    n = 3 if channels is None else len(channels)
+    with pytest.raises(ArgumentError, match=rf"{said}.*axes=\[\('acc.x', 'acc.y', 'acc.z'\)"):
+        Augmentation(rotation_deg=5).with_indices(n, channels)
+    assert Augmentation(rotation_deg=5, axes=[(2, 0, 1)]).with_indices(n, channels).axes == (
+        (2, 0, 1),
+    )
+    assert Augmentation().with_indices(n, channels).axes == ()
+
+
 def test_names_of_channels_become_their_numbers():
     named = Augmentation(mirror=["yaw"], swap=[["left", "right"]])
     known = ["left", "speed", "right", "yaw"]
@@ -206,6 +334,11 @@ def test_copies_are_numbered_in_order(rows):
         {"window_shift": 1.0},
         {"n_knots": 0},
         {"n_knots": 2.5},
+        {"rotation_deg": -1},
+        {"rotation_deg": 181},
+        {"axes": ["acc.x", "acc.y", "acc.z"]},
+        {"axes": [(0, 1)]},
+        {"axes": [(0, 1, 2), (2, 3, 4)]},
     ],
 )
 def test_a_strength_without_meaning_is_refused_by_name(wrong):
@@ -408,13 +541,15 @@ def test_rows_are_chosen_as_those_of_imbalanced_learn_are(strategy, peer, flat):
     n_timesteps=st.integers(1, 40),
     own_sd=st.booleans(),
     mirrored=st.booleans(),
+    most_deg=st.sampled_from([0, 20, 180]),
     m=st.none() | st.integers(0, 12),
     seed=st.integers(0, 2**62),
 )
 def test_windows_change_as_numpy_and_scipy_change_them(
-    strengths, n_knots, n_timesteps, own_sd, mirrored, m, seed
+    strengths, n_knots, n_timesteps, own_sd, mirrored, most_deg, m, seed
 ):
     how = Augmentation(**strengths, n_knots=n_knots, **(MIRROR if mirrored else {}))
+    how = replace(how, rotation_deg=most_deg, axes=[(1, 2, 0)])
     random = np.random.default_rng(seed)
     X = random.normal(2, [1, 5, 0.1], (4, n_timesteps, 3))
     lengths = random.integers(0, n_timesteps + 1, 4)

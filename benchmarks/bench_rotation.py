@@ -1,0 +1,81 @@
+"""Accuracy on BorealTC's inertial unit where the sensor is turned in the test part.
+
+    bench_rotation.py --borealtc FOLDER
+
+Five folds by recording; each test window is turned by 20 degrees about an axis of its own, drawn
+uniformly, five times. Prints the mean accuracy over the folds. One core takes half an hour.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from accuracy import data
+from common.arguments import make_parser
+from scipy.spatial.transform import Rotation
+from threadpoolctl import threadpool_limits
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.preprocessing import Augmentation, Augmenter
+
+ANGLE_DEG, N_DRAWS = 20, 5
+AXES = [(0, 1, 2), (3, 4, 5)]  # wx, wy, wz, ax, ay, az
+# name: augment, turned copies of each training window and their largest angle
+ALONE = {
+    "LSTM alone": (None, 0, 0),
+    "LSTM alone, standard": ("standard", 0, 0),
+    "LSTM alone, up to 20 degrees": ({"rotation_deg": 20, "axes": AXES}, 0, 0),
+    "LSTM alone, up to 30 degrees": ({"rotation_deg": 30, "axes": AXES}, 0, 0),
+}
+DEFAULT = {
+    "default": (None, 0, 0),
+    "default, standard": ("standard", 0, 0),
+    "default, up to 20 degrees": ({"rotation_deg": 20, "axes": AXES}, 0, 0),
+    "default, up to 30 degrees": ({"rotation_deg": 30, "axes": AXES}, 0, 0),
+    "default, one copy up to 20 degrees": (None, 1, 20),
+    "default, three copies up to 20 degrees": (None, 3, 20),
+    "default, three copies up to 30 degrees": (None, 3, 30),
+}
+
+
+def turned(X, seed):
+    """Return windows whose two triples of axes are turned by `ANGLE_DEG`, each window otherwise."""
+    axis = np.random.default_rng(seed).normal(size=(len(X), 3))
+    axis /= np.linalg.norm(axis, axis=1, keepdims=True)
+    R = Rotation.from_rotvec(ANGLE_DEG * axis, degrees=True).as_matrix()
+    triples = X.reshape(*X.shape[:2], 2, 3)
+    return np.einsum("nij,ntkj->ntki", R, triples).reshape(X.shape).astype(X.dtype)
+
+
+def measure(train, test, features, augment, n_copies, angle_deg):
+    """Return the accuracy on the test windows as they are, and turned."""
+    X, y, groups = train.X, train.y, train.groups
+    if n_copies:
+        how = Augmentation(rotation_deg=angle_deg, axes=AXES)
+        augmenter = Augmenter(how, n_copies, random_state=0)
+        X, y = augmenter.fit_resample(X, y, groups=groups)
+        groups = augmenter.groups_
+    clf = SensorLSTMClassifier(features=features, augment=augment, random_state=0)
+    clf.fit(X, y, groups=groups)
+    draws = [clf.score(turned(test.X, seed), test.y) for seed in range(N_DRAWS)]
+    return clf.score(test.X, test.y), np.mean(draws)
+
+
+def main():
+    """Print a line for each way to train."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--borealtc", type=Path, required=True, help="folder of the BorealTC set")
+    parser.add_argument("--only", nargs="+", choices=[*ALONE, *DEFAULT], help="ways to train")
+    options = parser.parse_args()
+    windows, folds = data.load(data.TASKS["B-raw"], data.Places(options.borealtc))
+    parts = [(windows.take(f.train), windows.take(f.test)) for f in folds if f.split == 0]
+    for name, how in (ALONE | DEFAULT).items():
+        if options.only is None or name in options.only:
+            features = None if name in ALONE else "auto"
+            with threadpool_limits(1):
+                found = np.array([measure(*part, features, *how) for part in parts])
+            plain, rotated = 100 * found.mean(axis=0)
+            print(f"{name}: {plain:.1f} % as recorded, {rotated:.1f} % turned", flush=True)
+
+
+if __name__ == "__main__":
+    main()
