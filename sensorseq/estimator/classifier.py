@@ -186,11 +186,12 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         ``"all"``, one network is trained on all windows for as many steps. None keeps the network
         of the training part. `X_val` is never trained on.
     patch : "auto", int or None, default="auto"
-        Samples of a window that the network reads as one step: the samples side by side, with their
-        mean, standard deviation, minimum and maximum (these alone where that makes more than 256
-        inputs). Long windows are then faster, and mostly classified better. ``"auto"`` leaves at
-        least 32 steps; of windows with fewer than 64 samples each is a step. None gives the network
-        every sample. `features` are computed from samples in any case.
+        Samples of a frame. The network reads a window in frames that overlap by half, and of each
+        frame and channel the mean, the variance, the minimum, the maximum and the power in up to
+        six bands of the spectrum. Long windows are then faster, and classified better. ``"auto"``
+        takes a twentieth of a window, and at least 8 samples; of windows with fewer than 28 samples
+        each is a step. None gives the network every sample. `features` are computed from samples in
+        any case.
     missing : {"error", "expected", "outside"}, default="error"
         What to do with NaN. error: refuse it. expected: draw a straight line between the numbers
         around it, take a channel without a number for its mean in training, and predict windows

@@ -246,7 +246,7 @@ class FittedLSTM(WindowReader):
             "parameters": parameters,
             **self._describe_classes(),
             "n_channels": self._n_channels,
-            "patch": None if self.patch_ is None else list(self.patch_),
+            "patch": None if self.patch_ is None else self.patch_.n_samples,
             "n_features_in": self.n_features_in_,
             "flat_timesteps": self._flat_timesteps,
             "n_timesteps": self._n_timesteps,

@@ -193,7 +193,7 @@ class FitSetup:
                     " window at any sample; set patch=None, or another crop."
                 )
             return None
-        return make_patch(patch, *samples.nothing().X.shape[1:])
+        return make_patch(patch, samples.nothing().X.shape[1])
 
 
 def _training_device(parameters: Mapping[str, Any]) -> torch.device:

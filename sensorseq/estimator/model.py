@@ -90,7 +90,7 @@ _FORMS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
         lambda scaler: dict(scaler.to_dict()),
         lambda parts: read_scaler({f"scaler.{name}": part for name, part in parts.items()}),
     ),
-    "patch_": (list, read_patch),
+    "patch_": (lambda patch: patch.n_samples, read_patch),
     "engine_": (list, lambda fields: EngineChoice(*fields)),
     "abstention_": (list, lambda fields: Abstention(*fields)),
     "adaptation_": (lambda adaptation: dict(vars(adaptation)), lambda stored: Adaptation(**stored)),

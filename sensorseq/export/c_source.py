@@ -27,7 +27,7 @@ from sensorseq.features.summary import FEATURES
 from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
 from sensorseq.io.atomic import make_folder, write_together
 from sensorseq.prediction.head import NAMES
-from sensorseq.prediction.patches import SMALLEST_VARIANCE, count_steps
+from sensorseq.prediction.patches import LOG_SCALE, SMALLEST_POWER, Patch, count_steps
 from sensorseq.prediction.preparation import refuse_normalized
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale.scaler import Scaler
@@ -380,9 +380,21 @@ class _Source:
                     shift = shift - scale * _array(norm.running_mean)
                 scales.append(scale)
                 shifts.append(shift)
+        if self.estimator.patch_ is not None:
+            self._patch(self.estimator.patch_)
         if scales:
             self.tables.add("norm_scale", np.stack(scales), "f4")
             self.tables.add("norm_shift", np.stack(shifts), "f4")
+
+    def _patch(self, patch: Patch) -> None:
+        """Add what describes a frame: its window, waves, and bands."""
+        window, share = patch.spectrum()
+        angle = 2 * np.pi * np.arange(patch.n_samples) / patch.n_samples
+        self.tables.add("patch_window", window, "f4")
+        self.tables.add("patch_cosine", np.cos(angle), "f4")
+        self.tables.add("patch_sine", np.sin(angle), "f4")
+        self.tables.add("patch_share", share.max(axis=0), "f4")
+        self.tables.add("patch_band", [1] + [end for _, end in patch.bands], "u2")
 
     def features(self) -> None:
         """Add the features that describe a window, and their weights."""
@@ -437,7 +449,8 @@ class _Source:
             "n_models": len(self.modules),
             "n_channels": self.estimator._n_channels,
             "patch": self.estimator.patch_,
-            "smallest_variance": SMALLEST_VARIANCE,
+            "smallest_power": SMALLEST_POWER,
+            "log_scale": LOG_SCALE,
             "n_directions": self._n_directions,
             "width": width,
             "timing": timing,
@@ -461,12 +474,15 @@ class _Source:
         """Estimate the multiply-adds of a window, including the preprocessing of a hop."""
         first, n, k = self.estimator.module_, timing.n_timesteps, len(self.estimator.classes_)
         hidden, c = first.hidden_size, self.estimator._n_channels
-        n_steps = count_steps(n, self.estimator.patch_)
+        patch = self.estimator.patch_
+        n_steps = count_steps(n, patch)
         width = hidden * self._n_directions
         inputs = [first.input_size] + [width] * (first.num_layers - 1)
         each = sum(4 * hidden * (own + hidden) + 3 * hidden for own in inputs)
         pooled = width * (2 if first.pooling == "meanmax" else 1)
         total: int = len(self.modules) * (n_steps * self._n_directions * each + k * pooled)
+        if patch is not None:
+            total += n_steps * c * patch.n_samples * (patch.n_samples + 4)
         if "rocket" in self.blocks:
             arrays = self.blocks["rocket"].describe.state()["arrays"]
             n_sums = 8 * c * len(arrays["dilations"]) + 4 * int(arrays["channel_counts"].sum())

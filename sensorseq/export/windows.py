@@ -8,7 +8,7 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.graph import Graph
 from sensorseq.export.model import FittedClassifier
 from sensorseq.export.steps import apply_steps, input_channels
-from sensorseq.prediction.patches import SMALLEST_VARIANCE, Patch
+from sensorseq.prediction.patches import LOG_SCALE, SMALLEST_POWER, Patch
 from sensorseq.prediction.preparation import refuse_normalized
 from sensorseq.preprocessing.scale.scaler import Scaler
 
@@ -122,28 +122,54 @@ def _scaled(g: Graph, windows: GraphWindows, scaler: Scaler | None) -> GraphWind
 
 
 def as_steps(g: Graph, windows: GraphWindows, patch: Patch | None) -> GraphWindows:
-    """Return the networks' inputs: the windows, joined to patches if needed, see `Patch.apply`."""
+    """Return the networks' inputs: the windows, or the steps of their frames, see `Patch`."""
     if patch is None:
         return windows
     size, n_channels = patch.n_samples, windows.n_channels
-    n_steps = g("Div", g("Add", windows.n_steps, [size - 1]), [size])
-    lengths = g("Div", g("Add", windows.lengths, [size - 1]), [size])
+    n_steps, lengths = (
+        _step_count(g, windows.n_steps, patch),
+        _step_count(g, windows.lengths, patch),
+    )
+    first = g("Mul", g("Range", 0, g("Squeeze", n_steps, [0]), 1), patch.hop)
+    places = g("Reshape", g("Add", g("Unsqueeze", first, [1]), np.arange(size)), [-1])
     last = g("Unsqueeze", g("Sub", windows.lengths, [1]), [1])
-    n_padded = g("Squeeze", g("Mul", n_steps, [size]), [0])
-    held = g("Min", last, g("Range", 0, n_padded, 1))  # (n or 1, padded)
+    held = g("Unsqueeze", g("Min", last, places), [2])  # (n or 1, all samples of frames, 1)
     sizes = g("Concat", g("Shape", windows.x, end=1), [1, n_channels], axis=0)
-    x = g("GatherElements", windows.x, g("Expand", g("Unsqueeze", held, [2]), sizes), axis=1)
-    parts = g("Reshape", x, g("Concat", [0], n_steps, [size, n_channels], axis=0))
-    mean = g("ReduceMean", parts, axes=[2])
-    apart = g("Sub", parts, mean)
+    x = g("GatherElements", windows.x, g("Expand", held, sizes), axis=1)
+    frames = g("Reshape", x, g("Concat", [0], n_steps, [size, n_channels], axis=0))
+    mean = g("ReduceMean", frames, axes=[2])
+    apart = g("Sub", frames, mean)
+    low, high = (g(f"Reduce{which}", frames, axes=[2], keepdims=0) for which in ("Min", "Max"))
     variance = g("ReduceMean", g("Mul", apart, apart), axes=[2], keepdims=0)
-    sd = g("Sqrt", g("Add", variance, np.float32(SMALLEST_VARIANCE)))
-    found = [g("Reshape", parts, [0, 0, size * n_channels])] if patch.has_samples else []
-    found += [g("Squeeze", mean, [2]), sd]
-    found += [g(f"Reduce{which}", parts, axes=[2], keepdims=0) for which in ("Min", "Max")]
+    window, share = patch.spectrum()
+    # tables of sines, which the runtime computes from their angles
+    turns = g("Mod", g("Mul", np.arange(size)[:, None], np.arange(size // 2 + 1)), size)
+    angle = g("Mul", g.cast(turns, np.float64), np.float64(2 * np.pi / size))
+    rows = g("Transpose", apart, perm=[0, 1, 3, 2])  # (n, steps, c, samples)
+    power = ""
+    for shift in (0.0, np.pi / 2):
+        waves = g("Mul", g("Sin", g("Add", angle, np.float64(shift))), window[:, None])
+        part = g("MatMul", rows, g.cast(waves, np.float32))
+        squared = g("Mul", part, part)
+        power = g("Add", power, squared) if power else squared
+    bands = g("MatMul", power, share.astype(np.float32))
+    n_bands = n_channels * share.shape[1]
+    bands = g("Reshape", _compressed(g, bands), [0, 0, n_bands])
+    found = [g("Squeeze", mean, [2]), _compressed(g, variance), low, high, bands]
     steps = g("Concat", *found, axis=2)
     made = GraphWindows(steps, lengths, n_steps, patch.n_inputs(n_channels), windows.are_full)
     if windows.are_full:
         return made
     valid = g("Unsqueeze", made.is_valid(g), [2])
     return replace(made, x=g("Where", valid, steps, np.float32(0)))
+
+
+def _step_count(g: Graph, lengths: str, patch: Patch) -> str:
+    """Return `count_steps` of lengths."""
+    beyond = g("Max", g("Sub", lengths, [patch.n_samples]), [0])
+    return g("Add", g("Div", g("Add", beyond, [patch.hop - 1]), [patch.hop]), [1])
+
+
+def _compressed(g: Graph, power: str) -> str:
+    logs = g("Log", g("Add", power, np.float32(SMALLEST_POWER)))
+    return g("Add", g("Div", logs, np.float32(LOG_SCALE)), np.float32(1))

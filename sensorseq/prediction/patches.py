@@ -1,65 +1,121 @@
-"""Patches: join several samples of a window into one step of the network."""
+"""Patches: describe overlapping frames of a window's samples, each as one step of the network."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-_N_STATISTICS = 4  # of a patch, see `Patch`
-SMALLEST_VARIANCE = 1e-6  # added so that a constant patch has a finite gradient
+N_BANDS = 6  # most bands of a spectrum
+# Added to variances and powers of scaled channels, before their logarithm is taken.
+SMALLEST_POWER = 1e-4
+# Then logarithms divided by this, plus 1, are about as large as scaled samples.
+LOG_SCALE = 4.0
+_BLOCK = 1024  # windows described at a time, to limit memory
 
 
 class Patch(NamedTuple):
-    """A rule that joins `n_samples` samples into one step.
+    """A rule that describes frames of `n_samples` samples as steps; half of a frame is the next's.
 
-    The inputs of a step are mean, standard deviation, minimum and maximum of each channel, after
-    the samples themselves unless `has_samples` is False. If a window ends within a patch, its last
-    sample is repeated.
+    The inputs of a step are, for each channel, the mean, the variance, the minimum and the maximum,
+    and the power in each band of the spectrum (of the samples less their mean, in a Hann window).
+    Variance and power v enter as ``1 + log(v + SMALLEST_POWER) / LOG_SCALE``. Where a window ends
+    within a frame, its last sample is repeated.
     """
 
     n_samples: int
-    has_samples: bool = True
+
+    @property
+    def hop(self) -> int:
+        """The number of samples from the start of one frame to that of the next."""
+        return max(1, self.n_samples // 2)
+
+    @property
+    def bands(self) -> list[tuple[int, int]]:
+        """The bands, as the first frequency of each and that after its last.
+
+        Frequencies are numbered by their periods in a frame, from 1 on. Bands are spaced evenly in
+        the logarithm of frequency; a short frame has fewer than `N_BANDS`.
+        """
+        edges = np.geomspace(1, self.n_samples // 2 + 1, N_BANDS + 1).round().astype(int).tolist()
+        return [(low, high) for low, high in zip(edges, edges[1:]) if low < high]
+
+    def spectrum(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the Hann window (n_samples,), and each frequency's share in each band.
+
+        By these shares (n_samples // 2 + 1, n_bands), the power of white noise is its variance.
+        """
+        window = np.sin(np.pi * (np.arange(self.n_samples) + 0.5) / self.n_samples) ** 2
+        share = np.zeros((self.n_samples // 2 + 1, len(self.bands)))
+        for band, (low, high) in enumerate(self.bands):
+            share[low:high, band] = 1 / ((high - low) * (window @ window))
+        return window, share
+
+    def places(self, n_steps: int) -> NDArray[np.int64]:
+        """Return the places in a window of each step's samples, (n_steps, n_samples)."""
+        first = np.arange(n_steps, dtype=np.int64) * self.hop
+        return first[:, None] + np.arange(self.n_samples)
 
     def n_inputs(self, n_channels: int) -> int:
         """Return the number of inputs per step."""
-        return n_channels * (_N_STATISTICS + self.n_samples * self.has_samples)
+        return n_channels * (4 + len(self.bands))
 
     def apply(
         self, X: NDArray[Any], lengths: NDArray[np.int64] | None
     ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-        """Convert windows (n, t, c) to steps (n, ceil(t / n_samples), n_inputs), with lengths.
+        """Convert windows (n, t, c) to steps (n, n_steps, n_inputs), with lengths.
 
         Steps beyond a length are zero.
         """
         n, t, c = X.shape
         n_steps = count_steps(t, self)
-        last = np.full(1, t) if lengths is None else lengths
-        held = np.minimum(np.arange(n_steps * self.n_samples), last[:, None] - 1)
-        parts = np.take_along_axis(X, held[:, :, None], 1)
-        parts = parts.reshape(n, n_steps, self.n_samples, c)
-        mean = parts.mean(axis=2)
-        variance = np.square(parts - mean[:, :, None]).mean(axis=2)
-        sd = np.sqrt(variance + X.dtype.type(SMALLEST_VARIANCE))
-        samples = [parts.reshape(n, n_steps, -1)] if self.has_samples else []
-        steps = np.concatenate([*samples, mean, sd, parts.min(axis=2), parts.max(axis=2)], axis=2)
+        steps = np.zeros((n, n_steps, self.n_inputs(c)), X.dtype)
+        last = np.full((n, 1, 1), t - 1) if lengths is None else lengths[:, None, None] - 1
+        for start in range(0, n, _BLOCK):
+            own = slice(start, start + _BLOCK)
+            held = np.minimum(self.places(n_steps), last[own])
+            frames = np.take_along_axis(X[own], held.reshape(len(held), -1, 1), 1)
+            steps[own] = self._describe(frames.reshape(*held.shape, c))
         if lengths is None:
             return steps, None
-        lengths = -(-lengths // self.n_samples)
+        lengths = count_steps(lengths, self)
         steps[np.arange(n_steps) >= lengths[:, None]] = 0
         return steps, lengths
 
+    def _describe(self, frames: NDArray[Any]) -> NDArray[Any]:
+        """Return the inputs of frames (n, n_steps, n_samples, c)."""
+        window, share = self.spectrum()
+        mean = frames.mean(axis=2)
+        apart = frames - mean[:, :, None]
+        waves = np.fft.rfft(apart * window[:, None], axis=2)
+        power = np.tensordot(waves.real**2 + waves.imag**2, share, (2, 0))  # (n, n_steps, c, bands)
+        parts = [
+            mean,
+            _compressed(np.square(apart).mean(axis=2)),
+            frames.min(axis=2),
+            frames.max(axis=2),
+            _compressed(power).reshape(*mean.shape[:2], -1),
+        ]
+        return np.concatenate(parts, axis=2)
 
-def count_steps(n_timesteps: int, patch: Patch | None) -> int:
-    """Return the number of steps in a window of this many samples."""
-    return n_timesteps if patch is None else -(-n_timesteps // patch.n_samples)
+
+def _compressed(power: NDArray[Any]) -> NDArray[Any]:
+    return 1 + np.log(power + SMALLEST_POWER) / LOG_SCALE
 
 
-def read_patch(stored: Sequence[Any] | None) -> Patch | None:
-    """Read a patch from the fields of a file; raise a ValueError if they are invalid."""
+def count_steps(n_timesteps: Any, patch: Patch | None) -> Any:
+    """Return the number of steps in windows of these many samples: an integer, array or tensor."""
+    if patch is None:
+        return n_timesteps
+    more = -(
+        -(n_timesteps - patch.n_samples) // patch.hop
+    )  # frames until the last sample is in one
+    return 1 + more * (more > 0)
+
+
+def read_patch(stored: Any) -> Patch | None:
+    """Read a patch from the number in a file; raise a ValueError if it is invalid."""
     if stored is None:
         return None
-    n_samples, has_samples = stored
-    if type(n_samples) is not int or n_samples < 2 or type(has_samples) is not bool:
+    if type(stored) is not int or stored < 2:
         raise ValueError(f"patch={stored!r}")
-    return Patch(n_samples, has_samples)
+    return Patch(stored)

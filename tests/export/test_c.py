@@ -5,7 +5,6 @@ import math
 import re
 import subprocess
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -45,7 +44,6 @@ from sensorseq.preprocessing.steps import (
 )
 from sensorseq.recording import Channel
 from sensorseq.sequence import timeline_of
-from sensorseq.training import patches
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sensorseq.errors.LeakWarning"),  # of few windows
@@ -116,16 +114,12 @@ networks = st.fixed_dictionaries(
 @settings(max_examples=5, deadline=None)
 @given(
     networks,
-    st.sampled_from([1, patches.MOST_INPUTS]),
     st.sampled_from(["float32", "int8"]),
     st.integers(1, 40),
     st.integers(0, 9),
 )
-def test_every_network_in_c_is_that_of_python(
-    tmp_path_factory, arguments, most_inputs, weights, hop, seed
-):
-    with mock.patch.object(patches, "MOST_INPUTS", most_inputs):
-        classifier = shaken(fitted(**arguments), seed)
+def test_every_network_in_c_is_that_of_python(tmp_path_factory, arguments, weights, hop, seed):
+    classifier = shaken(fitted(**arguments), seed)
     classifier.temperature_ = 1.7
     folder = tmp_path_factory.mktemp("c")
     export = classifier.to_c(folder, n_timesteps=N_STEPS, hop=hop, weights=weights)

@@ -1,7 +1,6 @@
 """Patches: steps of several samples, the same wherever they are computed."""
 
 import warnings
-from unittest import mock
 
 import numpy as np
 import onnxruntime
@@ -14,9 +13,8 @@ from hypothesis import strategies as st
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, ModelFileError
 from sensorseq.io.model_file import read_model, write_model
-from sensorseq.prediction.patches import Patch
-from sensorseq.training import patches
-from sensorseq.training.patches import LEAST_STEPS, MOST_INPUTS, apply_patch, make_patch
+from sensorseq.prediction.patches import Patch, count_steps
+from sensorseq.training.patches import apply_patch, make_patch
 
 N_TIMESTEPS, N_CHANNELS = 67, 2
 
@@ -33,11 +31,10 @@ X, Y = make_windows()
 LENGTHS = np.array([N_TIMESTEPS - 11, N_TIMESTEPS])[np.arange(len(X)) % 2]
 
 
-def fitted(has_samples=True, patch=4, **arguments):
+def fitted(patch=9, **arguments):
     own = {"max_epochs": 2, "hidden_size": 4, "random_state": 0, "early_stopping": False}
     given_lengths = arguments.pop("lengths", None)
-    most_inputs = MOST_INPUTS if has_samples else 1
-    with mock.patch.object(patches, "MOST_INPUTS", most_inputs), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = plain_classifier(**{**own, "patch": patch, **arguments})
         return made.fit(X, Y, lengths=given_lengths)
@@ -45,42 +42,75 @@ def fitted(has_samples=True, patch=4, **arguments):
 
 @settings(deadline=None)
 @given(
-    st.integers(1, 3),
-    st.integers(1, 13),
-    st.integers(1, 3),
-    st.integers(2, 15),
-    st.booleans(),
-    st.integers(0, 99),
+    st.integers(1, 3), st.integers(1, 40), st.integers(1, 3), st.integers(2, 15), st.integers(0, 99)
 )
-def test_steps_are_their_definition(n, t, c, size, has_samples, seed):
+def test_steps_are_their_definition(n, t, c, size, seed):
     rng = np.random.default_rng(seed)
-    windows = rng.normal(size=(n, t, c))
+    windows = rng.normal(size=(n, t, c)) * 10.0 ** rng.integers(-3, 3, c)
     lengths = rng.integers(1, t + 1, n)
-    patch = Patch(size, has_samples)
+    patch = Patch(size)
     found, of_steps = patch.apply(windows, lengths)
     tensors = apply_patch(patch, torch.from_numpy(windows), torch.from_numpy(lengths))
-    np.testing.assert_allclose(tensors[0], found, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(tensors[0], found, rtol=1e-12, atol=1e-12)
     np.testing.assert_array_equal(tensors[1], of_steps)
-    assert found.shape == (n, -(-t // size), patch.n_inputs(c))
+    hop = size // 2
+    assert found.shape == (n, count_steps(t, patch), patch.n_inputs(c))
     for row in range(n):
-        assert of_steps[row] == -(-lengths[row] // size)
-        for step in range(found.shape[1]):
-            if step >= of_steps[row]:
-                assert (found[row, step] == 0).all()
-                continue
-            held = np.minimum(np.arange(step * size, (step + 1) * size), lengths[row] - 1)
-            part, expected = windows[row, held], []
-            if has_samples:
-                expected += part.ravel().tolist()
-            sd = np.sqrt(part.var(0) + 1e-6)
-            expected += [*part.mean(0), *sd, *part.min(0), *part.max(0)]
-            np.testing.assert_allclose(found[row, step], expected, rtol=0, atol=1e-12)
+        starts = [0, *range(hop, lengths[row] - size + hop, hop)]
+        assert of_steps[row] == len(starts)
+        assert starts[-1] + size >= lengths[row]  # every sample is in a frame
+        assert starts[-1] < lengths[row]
+        assert (found[row, len(starts) :] == 0).all()
+        for step, start in enumerate(starts):
+            held = np.minimum(np.arange(start, start + size), lengths[row] - 1)
+            part = windows[row, held]
+            expected = [*part.mean(0), *logs(part.var(0)), *part.min(0), *part.max(0)]
+            expected += list(logs(welch(part, patch.bands)).ravel())
+            np.testing.assert_allclose(found[row, step], expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("has_samples", [True, False])
-def test_a_window_that_ends_within_a_patch_is_that_of_its_own_samples(has_samples):
-    clf = fitted(has_samples, lengths=LENGTHS)
-    for n_samples in (1, 3, 4, 5, 8, 66, 67):
+def logs(power):
+    return 1 + np.log(power + 1e-4) / 4
+
+
+def welch(part, bands):
+    """The power in bands (c, bands), by sums of sines and cosines."""
+    size = len(part)
+    number = np.arange(size)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * (number + 0.5) / size)
+    apart = (part - part.mean(0)) * window[:, None] / np.sqrt((window**2).sum())
+    angle = 2 * np.pi * np.outer(np.arange(size // 2 + 1), number) / size
+    power = (np.cos(angle) @ apart) ** 2 + (np.sin(angle) @ apart) ** 2
+    return np.stack([power[low:high].mean(0) for low, high in bands], 1)
+
+
+@pytest.mark.parametrize("size", [2, 3, 8, 25, 100, 1001])
+def test_bands_hold_every_frequency_once(size):
+    bands = Patch(size).bands
+    assert 1 <= len(bands) <= 6
+    held = [number for low, high in bands for number in range(low, high)]
+    assert held == list(range(1, size // 2 + 1))
+
+
+def test_the_power_of_white_noise_is_its_variance():
+    noise = np.random.default_rng(0).normal(size=(400, 250, 1)) * 3
+    found, _ = Patch(50).apply(noise, None)
+    power = np.exp(4 * (found[:, :, 5:] - 1)).mean((0, 1))  # the mean takes from the lowest band
+    np.testing.assert_allclose(power, 9, rtol=0.03)
+
+
+def test_a_sine_is_in_its_band():
+    patch = Patch(64)
+    for number in (1, 3, 5, 9, 20):
+        sine = np.sin(2 * np.pi * number * np.arange(64) / 64)[None, :, None]
+        steps, _ = patch.apply(sine, None)
+        low, high = patch.bands[steps[0, 0, 4:].argmax()]
+        assert low <= number < high
+
+
+def test_a_window_that_ends_within_a_frame_is_that_of_its_own_samples():
+    clf = fitted(lengths=LENGTHS)
+    for n_samples in (1, 4, 8, 9, 10, 13, 66, 67):
         whole = clf.predict_proba(X, lengths=np.full(len(X), n_samples))
         changed = X.copy()
         changed[:, n_samples:] = 7.0  # what comes later has no part in it
@@ -90,11 +120,11 @@ def test_a_window_that_ends_within_a_patch_is_that_of_its_own_samples(has_sample
         np.testing.assert_allclose(alone, whole, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("has_samples", [True, False])
+@pytest.mark.parametrize("size", [2, 9, N_TIMESTEPS])
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
-def test_a_graph_a_file_and_a_pickle_have_the_patches(tmp_path, has_samples, lengths):
-    clf = fitted(has_samples, lengths=lengths, bidirectional=True)
-    assert clf.patch_ == Patch(4, has_samples)
+def test_a_graph_a_file_and_a_pickle_have_the_patches(tmp_path, size, lengths):
+    clf = fitted(size, lengths=lengths, bidirectional=True)
+    assert clf.patch_ == Patch(size)
     expected = clf.predict_proba(X, lengths=lengths)
     clf.save(tmp_path / "model.safetensors")
     loaded = SensorLSTMClassifier.load(tmp_path / "model.safetensors")
@@ -108,9 +138,11 @@ def test_a_graph_a_file_and_a_pickle_have_the_patches(tmp_path, has_samples, len
 
 def test_a_damaged_patch_in_a_file_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
-    fitted().save(path)
+    clf = fitted()
+    clf.save(path)
     arrays, description = read_model(path)
-    for wrong in ([1, True], [4, "sum"], [4], ["4", True], 4, [5, True]):
+    assert description["patch"] == 9
+    for wrong in (1, -9, 9.0, "9", [9], True, 40):  # frames of 40 have more bands
         write_model(path, arrays, {**description, "patch": wrong})
         with pytest.raises(ModelFileError):
             SensorLSTMClassifier.load(path)
@@ -142,15 +174,15 @@ def test_windows_that_change_in_each_epoch_become_patches_too():
 
 
 def test_the_length_of_windows_decides_how_many_samples_are_a_step():
-    for n_timesteps in (1, 31, 63):
-        assert make_patch("auto", n_timesteps, 1) is None
-    for n_timesteps in (64, 100, 427, 5000):
-        patch = make_patch("auto", n_timesteps, 1)
-        assert LEAST_STEPS <= -(-n_timesteps // patch.n_samples) < 2 * LEAST_STEPS
-    assert make_patch("auto", 100, 6) == Patch(3)
-    assert make_patch("auto", 5000, 6) == Patch(156, has_samples=False)  # too wide side by side
-    assert make_patch(200, 100, 1) == Patch(100)
-    assert make_patch(None, 5000, 6) is make_patch(1, 5000, 6) is None
+    for n_timesteps in (1, 27):
+        assert make_patch("auto", n_timesteps) is None
+    assert make_patch("auto", 28) == make_patch("auto", 179) == Patch(8)
+    for n_timesteps in (180, 500, 5000):
+        patch = make_patch("auto", n_timesteps)
+        assert 36 <= count_steps(n_timesteps, patch) <= 48
+    assert make_patch("auto", 500) == Patch(25)
+    assert make_patch(200, 100) == Patch(100)
+    assert make_patch(None, 5000) is make_patch(1, 5000) is make_patch("auto", 1) is None
 
 
 def test_random_crops_have_no_patches():
@@ -163,8 +195,8 @@ def test_random_crops_have_no_patches():
 
 def test_a_warm_start_keeps_the_patches_of_the_first():
     clf = plain_classifier(patch="auto", max_epochs=1, warm_start=True, random_state=0)
-    assert clf.fit(X, Y).patch_ == Patch(2)
-    assert clf.fit(X, Y).patch_ == Patch(2)
+    assert clf.fit(X, Y).patch_ == Patch(8)
+    assert clf.fit(X, Y).patch_ == Patch(8)
 
 
 def test_a_probe_runs_a_fit_again_with_its_patches():
