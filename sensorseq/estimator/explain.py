@@ -20,8 +20,10 @@ from sensorseq.training.patches import apply_patch
 METHODS = ("auto", "gradients", "occlusion")
 # intervals of the path from zeros to a window, and gradients in each: 32 on a smooth path
 _INTERVALS, _NODES = 8, 4
-_EXACT = 1e-3  # tolerated difference, in nats, between integrated gradients and the true change
-_NARROWEST = 1e-4  # shorter intervals are not halved again
+# Tolerated difference, in nats, between integrated gradients and the true change in one interval. A
+# path is of about 16: with frames, the logarithm of power needs ever narrower ones towards zeros.
+_EXACT = 1e-3 / 16
+_NARROWEST = 1e-5  # shorter intervals are not halved again
 _WINDOWS = 256  # windows differentiated at a time
 
 

@@ -1,6 +1,6 @@
 """Patches: describe overlapping frames of a window's samples, each as one step of the network."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ SMALLEST_POWER = 1e-4
 # Then logarithms divided by this, plus 1, are about as large as scaled samples.
 LOG_SCALE = 4.0
 _BLOCK = 1024  # windows described at a time, to limit memory
+_Count = TypeVar("_Count", bound=Any)  # an integer, an array or a tensor of integers
 
 
 class Patch(NamedTuple):
@@ -102,17 +103,17 @@ def _compressed(power: NDArray[Any]) -> NDArray[Any]:
     return 1 + np.log(power + SMALLEST_POWER) / LOG_SCALE
 
 
-def count_steps(n_timesteps: Any, patch: Patch | None) -> Any:
+def count_steps(n_timesteps: _Count, patch: Patch | None) -> _Count:
     """Return the number of steps in windows of these many samples: an integer, array or tensor."""
     if patch is None:
         return n_timesteps
-    more = -(
-        -(n_timesteps - patch.n_samples) // patch.hop
-    )  # frames until the last sample is in one
-    return 1 + more * (more > 0)
+    beyond: Any = n_timesteps - patch.n_samples
+    more = -(-beyond // patch.hop)  # frames after the first, until the last sample is in one
+    n_steps: _Count = 1 + more * (more > 0)
+    return n_steps
 
 
-def read_patch(stored: Any) -> Patch | None:
+def read_patch(stored: int | None) -> Patch | None:
     """Read a patch from the number in a file; raise a ValueError if it is invalid."""
     if stored is None:
         return None

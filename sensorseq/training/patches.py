@@ -41,6 +41,7 @@ def apply_patch(
     blocks = [
         _described(patch, X[rows], places, None if lengths is None else lengths[rows])
         for rows in torch.arange(len(X), device=X.device).split(_BLOCK)
+        if len(rows)  # some FFTs of torch refuse to transform nothing
     ]
     steps = torch.cat(blocks) if blocks else X.new_zeros(0, n_steps, patch.n_inputs(X.shape[2]))
     if lengths is None:

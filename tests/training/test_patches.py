@@ -162,7 +162,16 @@ def test_contributions_of_samples_add_up_also_where_a_channel_is_constant():
     ]
     rows, target = np.arange(len(X)), np.searchsorted(clf.classes_, explained.label)
     expected = logs[0][rows, target] - logs[1][rows, target]
-    np.testing.assert_allclose(explained.contributions.sum((1, 2)), expected, rtol=0, atol=0.05)
+    np.testing.assert_allclose(explained.contributions.sum((1, 2)), expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS[:0]])
+def test_no_windows_have_no_steps(lengths):
+    patch, nothing = Patch(9), X[:0]
+    expected, _ = patch.apply(nothing, lengths)
+    own = None if lengths is None else torch.from_numpy(lengths)
+    found, _ = apply_patch(patch, torch.from_numpy(nothing), own)
+    assert found.shape == expected.shape == (0, 16, patch.n_inputs(N_CHANNELS))
 
 
 def test_windows_that_change_in_each_epoch_become_patches_too():
