@@ -58,6 +58,56 @@ void CheckConvolutions(const Indices& dilations, const Indices& features_per_dil
             channel_indices.shape(0), biases.shape(0));
 }
 
+signal::CompetitionPlan CheckedCompetition(const Indices& dilations, const Indices& is_difference,
+                                           const Indices& kernels, const Indices& channel_counts,
+                                           const Indices& channel_indices, int64_t n_channels) {
+  for (const py::array* array :
+       {static_cast<const py::array*>(&dilations), static_cast<const py::array*>(&is_difference),
+        static_cast<const py::array*>(&kernels), static_cast<const py::array*>(&channel_counts),
+        static_cast<const py::array*>(&channel_indices)}) {
+    Require(array->ndim() == 1, "an array has more than one dimension");
+  }
+  const int64_t n_rounds = dilations.shape(0);
+  Require(is_difference.shape(0) == n_rounds, "one dilation, one series");
+  Require(kernels.shape(0) == signal::kFixedKernels * n_rounds, "84 kernels are needed in a round");
+  Require(channel_counts.shape(0) == signal::kGroups * n_rounds, "12 groups are needed in a round");
+  const signal::CompetitionPlan plan{n_rounds,
+                                     n_channels,
+                                     dilations.data(),
+                                     is_difference.data(),
+                                     kernels.data(),
+                                     channel_counts.data(),
+                                     channel_indices.data()};
+  const char* error = signal::PlanError(plan, channel_indices.shape(0));
+  if (error != nullptr) throw py::value_error(error);
+  return plan;
+}
+
+void CheckCompetition(const Indices& dilations, const Indices& is_difference,
+                      const Indices& kernels, const Indices& channel_counts,
+                      const Indices& channel_indices, int64_t n_channels) {
+  CheckedCompetition(dilations, is_difference, kernels, channel_counts, channel_indices,
+                     n_channels);
+}
+
+std::tuple<Floats, int64_t> ShareWins(const Floats& x, const std::optional<Integers>& lengths,
+                                      const Indices& dilations, const Indices& is_difference,
+                                      const Indices& kernels, const Indices& channel_counts,
+                                      const Indices& channel_indices, int64_t n_threads) {
+  const signal::ConvolvedWindows windows = WindowsOf(x, lengths);
+  const signal::CompetitionPlan plan = CheckedCompetition(
+      dilations, is_difference, kernels, channel_counts, channel_indices, windows.n_channels);
+  const signal::PassKernels& loops = ServingKernels().pass;
+  Floats out({windows.n_windows, plan.n_rounds * signal::kGroups * signal::kWins});
+  float* to = out.mutable_data();
+  int64_t bad;
+  {
+    py::gil_scoped_release release;
+    bad = signal::ShareWins(loops, plan, windows, n_threads, to);
+  }
+  return {out, bad};
+}
+
 std::tuple<Floats, int64_t> ShareAboveBiases(
     const Floats& x, const std::optional<Integers>& lengths, const Indices& dilations,
     const Indices& features_per_dilation, const Indices& channel_counts,
@@ -114,6 +164,12 @@ void BindConvolutions(py::module_& m) {
   m.def("share_above_biases", &ShareAboveBiases, py::arg("x"), py::arg("lengths"),
         py::arg("dilations"), py::arg("features_per_dilation"), py::arg("channel_counts"),
         py::arg("channel_indices"), py::arg("biases"), py::arg("n_threads") = 1);
+  m.def("check_competition", &CheckCompetition, py::arg("dilations"), py::arg("is_difference"),
+        py::arg("kernels"), py::arg("channel_counts"), py::arg("channel_indices"),
+        py::arg("n_channels"));
+  m.def("share_wins", &ShareWins, py::arg("x"), py::arg("lengths"), py::arg("dilations"),
+        py::arg("is_difference"), py::arg("kernels"), py::arg("channel_counts"),
+        py::arg("channel_indices"), py::arg("n_threads") = 1);
   m.def("convolve_windows", &ConvolveWindows, py::arg("x"), py::arg("lengths"), py::arg("rows"),
         py::arg("dilation"), py::arg("channel_counts"), py::arg("channel_indices"));
 }

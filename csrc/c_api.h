@@ -126,6 +126,18 @@ SENSORSEQ_EXPORT int32_t sensorseq_share_above_biases(const sensorseq_convolutio
                                                       int64_t n_windows, int64_t n_timesteps,
                                                       int64_t n_threads, float* out, int64_t* bad);
 
+typedef struct {
+  int64_t n_rounds, n_channels, n_channel_indices;
+  const int32_t *dilations, *is_difference, *kernels, *channel_counts, *channel_indices;
+} sensorseq_competition;
+
+SENSORSEQ_EXPORT int32_t sensorseq_check_competition(const sensorseq_competition* plan);
+/* x (N, T, C); out (N, n_rounds * 168); `bad` as above. */
+SENSORSEQ_EXPORT int32_t sensorseq_share_wins(const sensorseq_competition* plan, const float* x,
+                                              const int64_t* lengths, int64_t n_windows,
+                                              int64_t n_timesteps, int64_t n_threads, float* out,
+                                              int64_t* bad);
+
 #ifdef __cplusplus
 }
 #endif

@@ -92,6 +92,15 @@ signal::ConvolutionPlan Checked(const sensorseq_convolutions& p) {
   return plan;
 }
 
+signal::CompetitionPlan Checked(const sensorseq_competition& p) {
+  const signal::CompetitionPlan plan{p.n_rounds,       p.n_channels, p.dilations,
+                                     p.is_difference,  p.kernels,    p.channel_counts,
+                                     p.channel_indices};
+  const char* error = signal::PlanError(plan, p.n_channel_indices);
+  Require(error == nullptr, error);
+  return plan;
+}
+
 }  // namespace
 }  // namespace sensorseq
 
@@ -187,5 +196,19 @@ int32_t sensorseq_share_above_biases(const sensorseq_convolutions* plan, const f
     const signal::ConvolutionPlan checked = Checked(*plan);
     const signal::ConvolvedWindows windows{n_windows, n_timesteps, checked.n_channels, x, lengths};
     *bad = signal::ShareAboveBiases(Kernels().pass, checked, windows, n_threads, out);
+  });
+}
+
+int32_t sensorseq_check_competition(const sensorseq_competition* plan) {
+  return Guarded([&] { Checked(*plan); });
+}
+
+int32_t sensorseq_share_wins(const sensorseq_competition* plan, const float* x,
+                             const int64_t* lengths, int64_t n_windows, int64_t n_timesteps,
+                             int64_t n_threads, float* out, int64_t* bad) {
+  return Guarded([&] {
+    const signal::CompetitionPlan checked = Checked(*plan);
+    const signal::ConvolvedWindows windows{n_windows, n_timesteps, checked.n_channels, x, lengths};
+    *bad = signal::ShareWins(Kernels().pass, checked, windows, n_threads, out);
   });
 }

@@ -30,6 +30,8 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "map_windows": (_INT32, (_INT32, _INT32, *[_INT] * 4, *[_VOID] * 5, _INT32, *[_VOID] * 3)),
     "check_convolutions": (_INT32, (_VOID,)),
     "share_above_biases": (_INT32, (_VOID, _VOID, _VOID, _INT, _INT, _INT, _VOID, _VOID)),
+    "check_competition": (_INT32, (_VOID,)),
+    "share_wins": (_INT32, (_VOID, _VOID, _VOID, _INT, _INT, _INT, _VOID, _VOID)),
 }
 _REALS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -291,6 +293,61 @@ def share_above_biases(
     biases: Any,
     n_threads: int = 1,
 ) -> tuple[NDArray[np.float32], int]:
+    own, steps = _windows(x, lengths)
+    given = (dilations, features_per_dilation, channel_counts, channel_indices, biases)
+    plan, arrays = _plan(own.shape[2], *given)
+    return _described(_library.share_above_biases, plan, own, steps, n_threads, len(arrays[4]))
+
+
+class _Competition(ctypes.Structure):
+    _fields_ = [
+        *((name, _INT) for name in ("n_rounds", "n_channels", "n_indices")),
+        *((name, _VOID) for name in ("dilations", "differences", "kernels", "counts", "indices")),
+    ]
+
+
+def _competition(n_channels: int, *given: Any) -> tuple[_Competition, list[NDArray[Any]]]:
+    """Return the plan of competing kernels, and the arrays it points into."""
+    own = [_dense(array, np.int32) for array in given]
+    dilations, differences, kernels, counts, indices = own
+    _require(all(one.ndim == 1 for one in own), "an array has more than one dimension")
+    n_rounds = len(dilations)
+    _require(len(differences) == n_rounds, "one dilation, one series")
+    _require(len(kernels) == 84 * n_rounds, "84 kernels are needed in a round")
+    _require(len(counts) == 12 * n_rounds, "12 groups are needed in a round")
+    return _Competition(n_rounds, n_channels, len(indices), *map(core.address, own)), own
+
+
+def check_competition(
+    dilations: Any,
+    is_difference: Any,
+    kernels: Any,
+    channel_counts: Any,
+    channel_indices: Any,
+    n_channels: int,
+) -> None:
+    given = (dilations, is_difference, kernels, channel_counts, channel_indices)
+    plan, _arrays = _competition(n_channels, *given)
+    core.check(_library.check_competition(ctypes.byref(plan)))
+
+
+def share_wins(
+    x: Any,
+    lengths: Any,
+    dilations: Any,
+    is_difference: Any,
+    kernels: Any,
+    channel_counts: Any,
+    channel_indices: Any,
+    n_threads: int = 1,
+) -> tuple[NDArray[np.float32], int]:
+    own, steps = _windows(x, lengths)
+    given = (dilations, is_difference, kernels, channel_counts, channel_indices)
+    plan, arrays = _competition(own.shape[2], *given)
+    return _described(_library.share_wins, plan, own, steps, n_threads, 2 * len(arrays[2]))
+
+
+def _windows(x: Any, lengths: Any) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
     own = _dense(x, np.float32)
     _require(own.ndim == 3, "x needs three dimensions")
     n, t, c = own.shape
@@ -299,10 +356,19 @@ def share_above_biases(
     steps = _lengths(lengths, n)
     fits = steps is None or bool(((steps >= 0) & (steps <= t)).all())
     _require(fits, "a length is not in 0..T")
-    given = (dilations, features_per_dilation, channel_counts, channel_indices, biases)
-    plan, arrays = _plan(c, *given)
-    out, bad = np.empty((n, len(arrays[4])), np.float32), _INT()
+    return own, steps
+
+
+def _described(
+    function: Any,
+    plan: ctypes.Structure,
+    own: NDArray[np.float32],
+    steps: NDArray[np.int64] | None,
+    n_threads: int,
+    n_features: int,
+) -> tuple[NDArray[np.float32], int]:
+    out, bad = np.empty((len(own), n_features), np.float32), _INT()
     where = (ctypes.byref(plan), core.address(own), core.address(steps))
-    sizes = (n, t, n_threads, core.address(out), ctypes.byref(bad))
-    core.check(_library.share_above_biases(*where, *sizes))
+    sizes = (*own.shape[:2], n_threads, core.address(out), ctypes.byref(bad))
+    core.check(function(*where, *sizes))
     return out, bad.value

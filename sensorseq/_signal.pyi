@@ -227,6 +227,31 @@ def check_convolutions(
 ) -> None:
     """Raise ValueError if `share_above_biases` cannot use these."""
 
+def share_wins(
+    x: NDArray[np.float32],
+    lengths: NDArray[np.int64] | None,
+    dilations: NDArray[np.int32],
+    is_difference: NDArray[np.int32],
+    kernels: NDArray[np.int32],
+    channel_counts: NDArray[np.int32],
+    channel_indices: NDArray[np.int32],
+    n_threads: int = 1,
+) -> tuple[NDArray[np.float32], int]:
+    """Return the wins and losses of kernels, and the first position not finite, or -1.
+
+    See csrc/signal/random_convolutions.h.
+    """
+
+def check_competition(
+    dilations: NDArray[np.int32],
+    is_difference: NDArray[np.int32],
+    kernels: NDArray[np.int32],
+    channel_counts: NDArray[np.int32],
+    channel_indices: NDArray[np.int32],
+    n_channels: int,
+) -> None:
+    """Raise ValueError if `share_wins` cannot use these."""
+
 def augment(
     x: NDArray[np.floating[Any]],
     lengths: NDArray[np.int64],

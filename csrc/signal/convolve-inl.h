@@ -115,32 +115,43 @@ SENSORSEQ_INLINE void ShareRest(const float* outputs, int64_t n, const float* bi
   }
 }
 
-void Convolve(const DilatedKernels& args) {
-  const int64_t d = args.dilation, minus_stride = args.n_steps + kConvolutionMargin;
+SENSORSEQ_INLINE void SumTapsOfChannels(const DilatedKernels& args) {
   for (int64_t channel = 0; channel < args.n_channels; ++channel) {
-    SumTaps(args, channel, args.minus + channel * minus_stride);
+    SumTaps(args, channel, args.minus + channel * (args.n_steps + kConvolutionMargin));
   }
+}
+
+// The outputs of a kernel on its channels at n steps from `first` on.
+SENSORSEQ_INLINE void ConvolveKernel(const DilatedKernels& args, int64_t kernel,
+                                     const int32_t* channels, int32_t n_channels, int64_t first,
+                                     int64_t n, float* out) {
+  const int64_t d = args.dilation, minus_stride = args.n_steps + kConvolutionMargin;
+  const int8_t* taps = kFixedTaps.taps[kernel];
+  for (int32_t i = 0; i < n_channels; ++i) {
+    const float* minus = args.minus + channels[i] * minus_stride + first;
+    const float* tripled = args.tripled + channels[i] * args.row_stride + first;
+    const float* a = tripled + (taps[0] - 4) * d;
+    const float* b = tripled + (taps[1] - 4) * d;
+    const float* c = tripled + (taps[2] - 4) * d;
+    if (i == 0) {
+      AddChannel<false>(minus, a, b, c, n, out);
+    } else {
+      AddChannel<true>(minus, a, b, c, n, out);
+    }
+  }
+}
+
+void Convolve(const DilatedKernels& args) {
+  SumTapsOfChannels(args);
   const int32_t* channels = args.channels;
   const float* biases = args.biases;
   float* shares = args.shares;
   for (int64_t k = 0; k < args.n_kernels; ++k) {
     const int64_t kernel = args.first_kernel + k;
-    const bool is_inner = (args.parity + kernel) % 2 != 0 && args.n_steps > 8 * d;
-    const int64_t first = is_inner ? 4 * d : 0;
+    const bool is_inner = (args.parity + kernel) % 2 != 0 && args.n_steps > 8 * args.dilation;
+    const int64_t first = is_inner ? 4 * args.dilation : 0;
     const int64_t n = args.n_steps - 2 * first;
-    const int8_t* taps = kFixedTaps.taps[kernel];
-    for (int32_t i = 0; i < args.channel_counts[k]; ++i) {
-      const float* minus = args.minus + channels[i] * minus_stride + first;
-      const float* tripled = args.tripled + channels[i] * args.row_stride + first;
-      const float* a = tripled + (taps[0] - 4) * d;
-      const float* b = tripled + (taps[1] - 4) * d;
-      const float* c = tripled + (taps[2] - 4) * d;
-      if (i == 0) {
-        AddChannel<false>(minus, a, b, c, n, args.outputs);
-      } else {
-        AddChannel<true>(minus, a, b, c, n, args.outputs);
-      }
-    }
+    ConvolveKernel(args, kernel, channels, args.channel_counts[k], first, n, args.outputs);
     channels += args.channel_counts[k];
     int64_t done = 0;
     for (; done + kCountLanes <= args.n_biases; done += kCountLanes) {

@@ -1,5 +1,5 @@
 // The bodies of PassKernels, in plain C++ that compilers vectorize. Included inside the namespace
-// and target region of an instruction set's file, after convolve-inl.h; includes nothing.
+// and target region of an instruction set's file, after compete-inl.h; includes nothing.
 
 // 0 for a finite value, anything else for NaN and infinity: x - x is +0 or NaN.
 SENSORSEQ_INLINE uint32_t BitsIfNotFinite(float x) {
@@ -133,4 +133,5 @@ constexpr PassKernels kPassKernels = {
     Spread<double>,
     Reduce,
     Convolve,
+    Compete,
 };

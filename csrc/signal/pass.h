@@ -47,8 +47,14 @@ struct DilatedKernels {
   int64_t n_biases;               // of each kernel
   const float* biases;            // (n_kernels, n_biases)
   float* shares;                  // (n_kernels, n_biases)  written
-  float* outputs;  // (n_steps + kConvolutionMargin)  written: those of the last kernel
+  // (n_steps + kConvolutionMargin)  written: those of the last kernel; of each rival where they
+  // compete
+  float* outputs;
 };
+
+constexpr int64_t kRivals = 7;  // kernels that compete
+constexpr int64_t kGroups = kFixedKernels / kRivals;
+constexpr int64_t kWins = 2 * kRivals;  // features of a group
 
 struct PassKernels {
   MapLoop<float, float> map_ff[3];  // from float to float, by Map
@@ -59,6 +65,9 @@ struct PassKernels {
   SpreadLoop<double> spread_d;
   Reduced (*reduce)(const double* x, double shift, int64_t n);
   void (*convolve)(const DilatedKernels& args);
+  // All kernels, in groups: channel_counts is (kGroups), shares (kGroups, kWins); biases are not
+  // read. kernels (kFixedKernels) are numbers k, or -1 - k for the negative.
+  void (*compete)(const DilatedKernels& args, const int32_t* kernels);
 };
 
 }  // namespace sensorseq::signal

@@ -3,6 +3,7 @@
 // clang-format off: each file uses the one before
 #include "signal/fir-inl.h"
 #include "signal/convolve-inl.h"
+#include "signal/compete-inl.h"
 #include "signal/pass-inl.h"
 // clang-format on
 

@@ -165,14 +165,15 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         the same result on one machine; with the native engine (see `engine_`) also with any number
         of threads, but for the last digits of what `features` add, which LAPACK and scikit-learn
         compute.
-    features : "auto", None, "rocket", "summary", "boosting", callable or list, default="auto"
+    features : "auto", None, name, callable or list, default="auto"
         What joins the LSTM: a linear layer on random convolutions (``"rocket"``, see
-        `sensorseq.features.RandomConvolutions`), one on steps of summary statistics (``"summary"``,
+        `sensorseq.features.RandomConvolutions`), one on kernels that compete (``"hydra"``, see
+        `sensorseq.features.CompetingKernels`), one on steps of summary statistics (``"summary"``,
         see `sensorseq.features.SummarySteps`), one on what a function ``(windows, lengths) -> array
         of shape (n, f)`` makes of scaled windows; or gradient boosting on summary statistics
         (``"boosting"``, see `sensorseq.features.SummaryFeatures`). Linear layers come from ridge
         regression, in closed form. All are joined to the LSTM by factors with the lowest log-loss
-        on windows left out, in whole groups. ``"auto"`` tries the three that have a name and keeps
+        on windows left out, in whole groups. ``"auto"`` tries the four that have a name and keeps
         those that lower it; `features_` says which and why. The LSTM joins them only where it
         lowers it by more than the standard error. With `refit`, or nothing held out, windows are
         left out in three folds, which trains the network two or three more times unless it added

@@ -11,7 +11,12 @@ from scipy.special import log_softmax
 
 from sensorseq.diagnosis.metrics import clustered_error
 from sensorseq.errors import ArgumentError
-from sensorseq.features import RandomConvolutions, SummaryFeatures, SummarySteps
+from sensorseq.features import (
+    CompetingKernels,
+    RandomConvolutions,
+    SummaryFeatures,
+    SummarySteps,
+)
 from sensorseq.features.blocks import (
     Block,
     Described,
@@ -46,9 +51,9 @@ def check_features(features: Any) -> None:
         is_name = isinstance(kind, str) and kind in NAMES
         if not (callable(kind) or is_name):
             raise ArgumentError(
-                f"features={features!r} is not known. Use 'auto', None, 'rocket', 'summary',"
-                " 'boosting', a function (windows, lengths) -> array of shape (n, f), or a list of"
-                " these."
+                f"features={features!r} is not known. Use 'auto', None, 'rocket', 'hydra',"
+                " 'summary', 'boosting', a function (windows, lengths) -> array of shape (n, f), or"
+                " a list of these."
             )
     names = [kind for kind in kinds if isinstance(kind, str)]
     if len(set(names)) < len(names):
@@ -335,12 +340,13 @@ def learn_features(kind: Any, data: HeadData, seed: np.random.SeedSequence) -> D
     lengths = None if data.lengths is None else data.lengths[rows]
     if kind == "summary":
         return SummarySteps().fit(data.X[rows], lengths)
+    own_seed, n_threads = int(seed.generate_state(1)[0]), torch.get_num_threads()
+    if kind == "hydra":
+        return CompetingKernels(own_seed, n_threads, pad=True).fit(data.X[rows], lengths)
     many = len(data.X) > MANY_WINDOWS
+    n_features = ROCKET_FEATURES_OF_MANY if many else ROCKET_FEATURES
     convolutions = RandomConvolutions(
-        ROCKET_FEATURES_OF_MANY if many else ROCKET_FEATURES,
-        random_state=int(seed.generate_state(1)[0]),
-        n_threads=torch.get_num_threads(),
-        pad=True,
+        n_features, random_state=own_seed, n_threads=n_threads, pad=True
     )
     return convolutions.fit(data.X[rows], lengths)
 

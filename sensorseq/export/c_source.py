@@ -38,6 +38,7 @@ from sensorseq.sequence.smoothing import LOWEST, FixedLag, Smoothing
 from sensorseq.windows import WindowSet
 
 WEIGHTS = ("float32", "int8")
+_CONVOLVED = {"rocket", "hydra"}
 _LARGEST_LOSS = 0.005  # loss of accuracy by int8 weights that causes a warning
 _ROUNDED_HOP = 1e-3  # tolerance in samples for a hop that is nearly whole
 _MOST_TERMS = 10_000  # largest denominator of a fractional hop
@@ -188,7 +189,7 @@ def render_c(estimator: FittedClassifier, options: COptions) -> tuple[CExport, d
     values["state_bytes"] = struct_bytes(structs[0])
     paths = Path(f"{prefix}_model.h"), Path(f"{prefix}_model.c")
     texts = (template.render(values) for template in (header, code_of))
-    n_parts = ("rocket" in source.blocks) + bool(source.used_statistics.size)
+    n_parts = len(source.blocks.keys() & _CONVOLVED) + bool(source.used_statistics.size)
     n_parts += (source.scale == "quantile") + sum(step.kind == "spectral" for step in steps)
     n_small = (
         (smoother is not None)
@@ -380,7 +381,7 @@ class _Source:
                     shift = shift - scale * _array(norm.running_mean)
                 scales.append(scale)
                 shifts.append(shift)
-        if self.estimator.patch_ is not None:
+        if self.modules and self.estimator.patch_ is not None:
             self._patch(self.estimator.patch_)
         if scales:
             self.tables.add("norm_scale", np.stack(scales), "f4")
@@ -405,9 +406,10 @@ class _Source:
             if name == "boosting":
                 add_trees(self.tables, block.trees, used)
                 continue
-            if name == "rocket":
+            if name in _CONVOLVED:
                 for own, values in block.describe.state()["arrays"].items():
-                    self.tables.add(f"rocket_{own}", values, values.dtype.str[1:])
+                    kind = "i1" if own == "kernels" else values.dtype.str[1:]
+                    self.tables.add(f"{name}_{own}", values, kind)
             else:
                 places = np.searchsorted(used, block.describe.columns)
                 self.tables.add("summary_statistic", places, "u2")
@@ -433,10 +435,8 @@ class _Source:
         """Return the values of the templates, including the fields of the state."""
         first, n = self.estimator.module_, timing.n_timesteps
         width = first.hidden_size * self._n_directions
-        rocket = self.blocks.get("rocket")
-        n_rows = n
-        if rocket is not None:
-            n_rows = max(n, rocket.describe.state()["settings"]["padded_steps"])
+        convolved = [block for name, block in self.blocks.items() if name in _CONVOLVED]
+        padded = [block.describe.state()["settings"]["padded_steps"] for block in convolved]
         # overlapping windows have states of their own if these are smaller than the samples
         kept = 2 * width * first.num_layers + width * (2 if first.pooling == "meanmax" else 1)
         n_more = timing.n_overlapping * len(self.modules) - 1
@@ -458,8 +458,9 @@ class _Source:
             "state_bytes": 0,
             "tables": self.tables,
             "streams": streams and not self.blocks,
-            "n_rows": n_rows,
-            "rocket": rocket,
+            "n_rows": max(n, *padded) if padded else n,
+            "rocket": self.blocks.get("rocket"),
+            "hydra": self.blocks.get("hydra"),
             "summary": self.blocks.get("summary"),
             "boosting": self.blocks.get("boosting"),
             "smallest_log_of_trees": SMALLEST_LOG_OF_TREES,
@@ -481,12 +482,16 @@ class _Source:
         each = sum(4 * hidden * (own + hidden) + 3 * hidden for own in inputs)
         pooled = width * (2 if first.pooling == "meanmax" else 1)
         total: int = len(self.modules) * (n_steps * self._n_directions * each + k * pooled)
-        if patch is not None:
+        if self.modules and patch is not None:
             total += n_steps * c * patch.n_samples * (patch.n_samples + 4)
         if "rocket" in self.blocks:
             arrays = self.blocks["rocket"].describe.state()["arrays"]
             n_sums = 8 * c * len(arrays["dilations"]) + 4 * int(arrays["channel_counts"].sum())
             total += n * n_sums + (n + k) * len(arrays["biases"])  # a comparison counts as one
+        if "hydra" in self.blocks:
+            arrays = self.blocks["hydra"].describe.state()["arrays"]
+            n_sums = 8 * c * len(arrays["dilations"]) + 28 * int(arrays["channel_counts"].sum())
+            total += n * (n_sums + 2 * len(arrays["kernels"])) + k * 2 * len(arrays["kernels"])
         n_described = len(np.unique(self.used_statistics // len(FEATURES)))
         total += n_described * n * (3 * n + 10)
         if "summary" in self.blocks:

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from sensorseq.errors import InputError
 from sensorseq.export.graph import Graph
 from sensorseq.export.windows import GraphWindows
-from sensorseq.features import RandomConvolutions, SummarySteps
+from sensorseq.features import CompetingKernels, RandomConvolutions, SummarySteps
 from sensorseq.features.blocks import Block, ProbabilityBlock
+from sensorseq.features.competing_kernels import N_GROUPS, N_RIVALS
 from sensorseq.features.random_convolutions import N_KERNELS
 from sensorseq.features.summary import N_BANDS, QUANTILES, SMALLEST_POWER
 from sensorseq.features.trees import SMALLEST_LOG, BoostedTrees
 
 _TAPS = 9
+_LARGEST_SHARE = 1e30  # as in csrc/signal/compete-inl.h
 _HEAVY = np.array(list(combinations(range(_TAPS), 3)))  # the three taps of weight 2 in each kernel
 
 
@@ -34,12 +36,14 @@ def block_logits(g: Graph, block: Block, windows: GraphWindows, known: dict[str,
     how = block.describe
     if isinstance(how, RandomConvolutions):
         features = g.cast(convolution_shares(g, how, windows), np.float64)
+    elif isinstance(how, CompetingKernels):
+        features = g.cast(competing_shares(g, how, windows), np.float64)
     elif isinstance(how, SummarySteps):
         features = g.cast(_steps(g, how, statistics_of(g, windows, known)), np.float64)
     else:
         raise InputError(
-            "a function given as features cannot be exported, only features='rocket', 'summary' and"
-            " 'boosting'."
+            "a function given as features cannot be exported, only features='rocket', 'hydra',"
+            " 'summary' and 'boosting'."
         )
     weight = g.cast(g.constant(block.weight), np.float64)
     return g("Add", g("MatMul", features, weight), block.bias)
@@ -47,16 +51,8 @@ def block_logits(g: Graph, block: Block, windows: GraphWindows, known: dict[str,
 
 def convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows) -> str:
     """Return the shares of `RandomConvolutions.transform`, (n, F) float32, with the same bits."""
-    state = how.state()
-    arrays, longest = state["arrays"], state["settings"]["padded_steps"]
-    x, lengths, n_steps = windows.x, windows.lengths, windows.n_steps
-    if longest:  # zeros after the valid steps count as steps
-        missing = g("Sub", g("Max", n_steps, [longest]), n_steps)
-        x = g("Pad", x, g("Concat", [0, 0, 0, 0], missing, [0], axis=0))
-        lengths, n_steps = g("Max", lengths, [longest]), g("Max", n_steps, [longest])
-    # (n, c + 1, t): the last channel is zeros, for kernels that combine fewer channels than others
-    x = g("Pad", g("Transpose", x, perm=[0, 2, 1]), [0, 0, 0, 0, 1, 0])
-    steps = g("Range", 0, g("Squeeze", n_steps, [0]), 1)
+    arrays = how.state()["arrays"]
+    x, lengths, steps = _padded(g, how, windows)
     ends = np.cumsum(arrays["channel_counts"])
     places = np.split(arrays["channel_indices"], ends[:-1])
     shares, done = [], 0
@@ -65,7 +61,7 @@ def convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows)
         biases = arrays["biases"][done : done + N_KERNELS * n_biases].reshape(-1, n_biases)
         done += N_KERNELS * n_biases
         here = places[j * N_KERNELS : (j + 1) * N_KERNELS]
-        outputs = _kernel_outputs(g, x, dilation, here, how.n_channels_)
+        outputs = _kernel_outputs(g, x, dilation, here, how.n_channels_, _HEAVY)
         inner = (j + np.arange(N_KERNELS)) % 2 != 0
         fits = g("Greater", g("Unsqueeze", lengths, [1]), 8 * dilation)
         first = g("Where", g("And", fits, inner[None]), 4 * dilation, 0)  # (n or 1, kernels)
@@ -83,10 +79,69 @@ def convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows)
     return g("Concat", *shares, axis=1)
 
 
+def competing_shares(g: Graph, how: CompetingKernels, windows: GraphWindows) -> str:
+    """Return the features of `CompetingKernels.transform`, (n, F) float32, but for rounding."""
+    arrays = how.state()["arrays"]
+    x, lengths, steps = _padded(g, how, windows)
+    series = [(x, lengths, g("Less", steps, g("Unsqueeze", lengths, [1, 2, 3])))]
+    later = g("Slice", g("Pad", x, [0, 0, 0, 0, 0, 1]), [1], [2**62], [2])
+    fewer = g("Sub", lengths, 1)
+    valid = g("Less", steps, g("Unsqueeze", fewer, [1, 2, 3]))
+    change = g("Where", g("Squeeze", valid, [2]), g("Sub", later, x), np.float32(0))
+    series.append((change, fewer, valid))
+    places = np.split(arrays["channel_indices"], np.cumsum(arrays["channel_counts"])[:-1])
+    shares = []
+    for j, dilation in enumerate(arrays["dilations"].tolist()):
+        x, lengths, valid = series[arrays["is_difference"][j]]
+        signed = arrays["kernels"][j * N_KERNELS : (j + 1) * N_KERNELS]
+        own = [places[j * N_GROUPS + i // N_RIVALS] for i in range(N_KERNELS)]
+        kernels = np.where(signed < 0, -1 - signed, signed)
+        outputs = _kernel_outputs(g, x, dilation, own, how.n_channels_, _HEAVY[kernels])
+        outputs = g("Mul", outputs, np.where(signed < 0, -1, 1).astype(np.float32)[:, None])
+        outputs = g("Reshape", outputs, [0, N_GROUPS, N_RIVALS, -1])
+        rivals = np.arange(N_RIVALS)[:, None]
+        wins, loses = (
+            g("And", g("Equal", g(kind, outputs, axis=2), rivals), valid)
+            for kind in ("ArgMax", "ArgMin")
+        )
+        parts = g("Where", wins, outputs, np.float32(0)), g.cast(loses, np.float32)
+        sums = g("ReduceSum", g("Concat", *parts, axis=2), [3], keepdims=0)
+        share = g("Div", sums, g.cast(g("Unsqueeze", lengths, [1, 2]), np.float32))
+        share = g("Where", g("Greater", share, np.float32(0)), share, np.float32(0))
+        root = g("Sqrt", g("Min", share, np.float32(_LARGEST_SHARE)))
+        shares.append(g("Reshape", root, [0, 2 * N_KERNELS]))
+    return g("Concat", *shares, axis=1)
+
+
+def _padded(
+    g: Graph, how: RandomConvolutions | CompetingKernels, windows: GraphWindows
+) -> tuple[str, str, str]:
+    """Return windows (n, c + 1, t) as `how` pads them, their lengths, and the numbers of steps.
+
+    The last channel is zeros, for kernels that combine fewer channels than others.
+    """
+    longest = how.state()["settings"]["padded_steps"]
+    x, lengths, n_steps = windows.x, windows.lengths, windows.n_steps
+    if longest:  # zeros after the valid steps count as steps
+        missing = g("Sub", g("Max", n_steps, [longest]), n_steps)
+        x = g("Pad", x, g("Concat", [0, 0, 0, 0], missing, [0], axis=0))
+        lengths, n_steps = g("Max", lengths, [longest]), g("Max", n_steps, [longest])
+    x = g("Pad", g("Transpose", x, perm=[0, 2, 1]), [0, 0, 0, 0, 1, 0])
+    return x, lengths, g("Range", 0, g("Squeeze", n_steps, [0]), 1)
+
+
 def _kernel_outputs(
-    g: Graph, x: str, dilation: int, channels: list[NDArray[np.int32]], n_channels: int
+    g: Graph,
+    x: str,
+    dilation: int,
+    channels: list[NDArray[np.int32]],
+    n_channels: int,
+    doubled: NDArray[np.int64],
 ) -> str:
-    """Compute all kernels at all steps, (n, kernels, t), summed in the order of the C++ loop."""
+    """Compute kernels with these taps of weight 2 at all steps, (n, kernels, t).
+
+    They are summed in the order of the C++ loop.
+    """
     reach = 4 * dilation
     padded = g("Pad", x, [0, 0, reach, 0, 0, reach])
     taps = [
@@ -103,7 +158,7 @@ def _kernel_outputs(
             [own[place] if place < len(own) else n_channels for own in channels], np.int64
         )
         one = g("Gather", minus, chosen, axis=1)
-        for heavy in _HEAVY.T:
+        for heavy in doubled.T:
             one = g("Add", one, g("Gather", tripled, heavy * (n_channels + 1) + chosen, axis=1))
         total = g("Add", total, one) if total else one
     return total

@@ -8,13 +8,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import InputError
+from sensorseq.features.competing_kernels import CompetingKernels
 from sensorseq.features.random_convolutions import RandomConvolutions
 from sensorseq.features.steps import SummarySteps
 from sensorseq.features.summary import SummaryFeatures
 from sensorseq.features.trees import SMALLEST_LOG, BoostedTrees
 from sensorseq.io.model_file import arrays_below
 
-Described = Union[RandomConvolutions, SummarySteps, Callable[..., ArrayLike]]
+KINDS = {"rocket": RandomConvolutions, "hydra": CompetingKernels, "summary": SummarySteps}
+"""The kinds of features that a linear layer reads."""
+Learned = Union[RandomConvolutions, CompetingKernels, SummarySteps]
+_LEARNED = tuple(KINDS.values())
+Described = Union[Learned, Callable[..., ArrayLike]]
 """What describes windows; the function is the user's."""
 
 
@@ -52,7 +57,7 @@ class LinearBlock:
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return settings and arrays for a model file."""
-        if not isinstance(self.describe, (RandomConvolutions, SummarySteps)):
+        if not isinstance(self.describe, _LEARNED):
             raise InputError(
                 "a model file cannot hold a function given as features, only the network, ridge and"
                 " boosting. Use pickle or skops instead."
@@ -66,8 +71,9 @@ class LinearBlock:
         cls, name: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> "LinearBlock":
         """Rebuild a block from `state`; raise a ValueError if its parts do not match."""
-        kind = RandomConvolutions if name == "rocket" else SummarySteps
-        how = kind.from_state({"settings": settings, "arrays": arrays_below(arrays, "state.")})
+        how = KINDS[name].from_state(
+            {"settings": settings, "arrays": arrays_below(arrays, "state.")}
+        )
         weight, bias = arrays["weight"], arrays["bias"]
         shape = how.n_features_, bias.size
         has_types = weight.dtype == np.float32 and bias.dtype == np.float64
@@ -83,7 +89,7 @@ class LinearBlock:
     @property
     def sizes(self) -> tuple[int, int]:
         """The number of channels of the windows, and of outputs."""
-        assert isinstance(self.describe, (RandomConvolutions, SummarySteps))
+        assert isinstance(self.describe, _LEARNED)
         return self.describe.n_channels_, len(self.bias)
 
 
@@ -160,7 +166,7 @@ def describe(
     how: Described, X: NDArray[Any], lengths: NDArray[np.int64] | None
 ) -> NDArray[np.float32]:
     """Return features of scaled windows as float32; a user's function is checked."""
-    if isinstance(how, (RandomConvolutions, SummarySteps)):
+    if isinstance(how, _LEARNED):
         return np.asarray(how.transform(X, lengths), np.float32)
     made = np.asarray(how(X, lengths))
     if made.ndim != 2 or len(made) != len(X) or made.dtype.kind not in "fiub":

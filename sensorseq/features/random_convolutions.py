@@ -136,9 +136,7 @@ class RandomConvolutions:
         lengths : array-like of shape (n_windows,), int, optional
             Valid steps; later steps are never read.
         """
-        windows, given = as_float32_windows(X)
-        steps = check_lengths(windows, lengths)
-        check_finite_float32(windows, given, steps)
+        windows, _, steps = read_windows(X, lengths, checked=True)
         n_windows, n_timesteps, n_channels = windows.shape
         used = np.full(n_windows, n_timesteps) if steps is None else steps
         rows = np.flatnonzero(used)
@@ -153,10 +151,7 @@ class RandomConvolutions:
             int(used.max()), self.n_features // N_KERNELS or 1, self.max_dilations
         )
         n_combinations = N_KERNELS * len(dilations)
-        most = np.log2(min(n_channels, _MAX_CHANNELS) + 1)
-        counts = (2 ** rng.uniform(0, most, n_combinations)).astype(np.int32)
-        counts = np.clip(counts, 1, min(n_channels, _MAX_CHANNELS))
-        indices = [rng.permutation(n_channels)[:count].astype(np.int32) for count in counts]
+        counts, indices = draw_channels(rng, n_combinations, n_channels)
         biases = []
         quantiles = _quantiles(N_KERNELS * int(features_per_dilation.sum()))
         done = 0
@@ -195,17 +190,9 @@ class RandomConvolutions:
             Windows with the same channels. Others, or calls before `fit`, raise a SignalError.
         """
         arrays = self._fitted()
-        windows, given = as_float32_windows(X)
-        steps = check_lengths(windows, lengths)
-        check_channels(windows, self._n_channels)
-        if self._padded_steps:
-            check_finite_float32(windows, given, steps)
-            given = windows
-            used = np.full(len(windows), windows.shape[1]) if steps is None else steps
-            windows, steps = _padded(windows, used, self._padded_steps)
+        windows, given, steps = read_windows(X, lengths, self._n_channels, self._padded_steps)
         shares, bad = _signal.share_above_biases(windows, steps, n_threads=self.n_threads, **arrays)
-        if bad >= 0:
-            raise_not_finite_float32(windows, given, bad)
+        raise_not_finite(windows, given, bad)
         return shares
 
     def state(self) -> dict[str, dict[str, Any]]:
@@ -270,6 +257,48 @@ def choose_dilations(
     left = n_features - int(features.sum())
     features += (left // len(features)) + (np.arange(len(features)) < left % len(features))
     return dilations, features.astype(np.int32)
+
+
+def draw_channels(
+    rng: np.random.Generator, n_combinations: int, n_channels: int
+) -> tuple[NDArray[np.int32], list[NDArray[np.int32]]]:
+    """Draw the channels of each combination; return their numbers, and the channels."""
+    most = np.log2(min(n_channels, _MAX_CHANNELS) + 1)
+    counts = (2 ** rng.uniform(0, most, n_combinations)).astype(np.int32)
+    counts = np.clip(counts, 1, min(n_channels, _MAX_CHANNELS))
+    return counts, [rng.permutation(n_channels)[:count].astype(np.int32) for count in counts]
+
+
+def read_windows(
+    X: ArrayLike,
+    lengths: ArrayLike | None,
+    n_channels: int | None = None,
+    padded_steps: int = 0,
+    *,
+    checked: bool = False,
+) -> tuple[NDArray[np.float32], Any, NDArray[np.int64] | None]:
+    """Return windows in float32, padded to `padded_steps`; them as given; and their valid steps.
+
+    They are checked for `n_channels` if given; for numbers that are not finite if `checked` or
+    padded, where the loops cannot.
+    """
+    windows, given = as_float32_windows(X)
+    steps = check_lengths(windows, lengths)
+    if n_channels is not None:
+        check_channels(windows, n_channels)
+    if checked or padded_steps:
+        check_finite_float32(windows, given, steps)
+    if not padded_steps:
+        return windows, given, steps
+    used = np.full(len(windows), windows.shape[1]) if steps is None else steps
+    padded, steps = _padded(windows, used, padded_steps)
+    return padded, windows, steps
+
+
+def raise_not_finite(windows: NDArray[np.float32], given: Any, position: int) -> None:
+    """Raise an error that names the number at `position`, unless that is negative."""
+    if position >= 0:
+        raise_not_finite_float32(windows, given, position)
 
 
 def _padded(

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.features.blocks import Block, LinearBlock, ProbabilityBlock, finite
+from sensorseq.features.blocks import KINDS, Block, LinearBlock, ProbabilityBlock, finite
 from sensorseq.io.model_file import arrays_below
 
-LINEAR = ("rocket", "summary")
 BOOSTING = "boosting"
-NAMES = (*LINEAR, BOOSTING)
+NAMES = (*KINDS, BOOSTING)
 LSTM = "lstm"
 _BLOCK = 512  # windows per block in prediction
 
@@ -130,7 +129,7 @@ class FeatureHead:
         for name, settings in description["blocks"].items():
             if name not in NAMES:
                 raise ValueError(f"features of an unknown kind {name!r}")
-            kind = LinearBlock if name in LINEAR else ProbabilityBlock
+            kind = LinearBlock if name in KINDS else ProbabilityBlock
             blocks.append(kind.restore(name, settings, arrays_below(arrays, f"features.{name}.")))
         choice = FeatureChoice.from_dict(description["choice"])
         return cls(finite("the factor of the LSTM", description["lstm_weight"]), blocks, choice)

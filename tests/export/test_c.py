@@ -85,7 +85,7 @@ def shaken(classifier, seed):
 def check_same(classifier, model, hop):
     """Compare whole windows, shorter ones, and windows cut from a stream."""
     X, _ = make_windows(seed=1)
-    for n_steps in (N_STEPS, 11, 1):
+    for n_steps in (N_STEPS, 11, 2, 1):
         expected = classifier.predict_proba(X, lengths=np.full(len(X), n_steps))
         found = [model.predict(window[:n_steps]) for window in X]
         np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
@@ -132,11 +132,11 @@ def fitted_with_features(**arguments):
     """Fit with every kind of features, of which a fit may choose one alone."""
     classifier = fitted(features="rocket", **arguments)
     blocks = [*head_of(classifier).blocks]
-    for features in ("summary", "boosting"):
+    for features in ("hydra", "summary", "boosting"):
         blocks += head_of(fitted(features=features)).blocks
-    assert [block.name for block in blocks] == ["rocket", "summary", "boosting"]
-    assert all(np.abs(block.weight).sum() > 0 for block in blocks[:2])
-    assert len(blocks[2].trees.columns) > 3
+    assert [block.name for block in blocks] == ["rocket", "hydra", "summary", "boosting"]
+    assert all(np.abs(block.weight).sum() > 0 for block in blocks[:3])
+    assert len(blocks[3].trees.columns) > 3
     replace_head(classifier, 0.5, blocks)
     return classifier
 
@@ -209,12 +209,25 @@ def test_trees_without_a_split_and_a_threshold_that_needs_double(tmp_path):
         assert f"static const {kind} boosting_threshold[1]" in export.source.read_text()
 
 
-def test_windows_of_several_lengths_are_padded_for_features_as_in_python(tmp_path):
+@pytest.mark.parametrize("features", ["rocket", "hydra"])
+def test_windows_of_several_lengths_are_padded_for_features_as_in_python(tmp_path, features):
     X, y = make_windows()
     lengths = np.where(np.arange(len(X)) % 2, N_STEPS, 15)
-    classifier = plain_classifier(features="rocket", max_epochs=1).fit(X, y, lengths=lengths)
+    classifier = plain_classifier(features=features, max_epochs=1).fit(X, y, lengths=lengths)
+    assert [block.name for block in head_of(classifier).blocks] == [features]
     model = CModel(classifier.to_c(tmp_path, n_timesteps=N_STEPS), N_CHANNELS, N_CLASSES)
     check_same(classifier, model, N_STEPS)
+
+
+def test_features_alone_of_long_windows_take_nothing_of_the_network_with_them(tmp_path):
+    X = np.tile(make_windows()[0], (1, 2, 1))  # long enough for frames
+    classifier = plain_classifier(features="hydra", max_epochs=1, hidden_size=2)
+    classifier.fit(X, make_windows()[1])
+    assert classifier.patch_ is not None
+    replace_head(classifier, 0.0, head_of(classifier).blocks)
+    model = CModel(classifier.to_c(tmp_path), N_CHANNELS, N_CLASSES)
+    found = [model.predict(window) for window in X]
+    np.testing.assert_allclose(found, classifier.predict_proba(X), atol=TOLERANCE, rtol=0)
 
 
 def record(number, rate_hz=100.0, n_samples=500):

@@ -97,6 +97,8 @@ def featured(X, y, lengths=None, **arguments):
     ("features", "has_lengths"),
     [
         ("rocket", False),
+        ("hydra", False),
+        ("hydra", True),
         ("summary", False),
         (["rocket", "summary", "boosting"], True),
     ],

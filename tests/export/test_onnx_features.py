@@ -2,15 +2,16 @@
 
 import numpy as np
 import onnxruntime
+import pytest
 
-from sensorseq.export.features import convolution_shares, statistics_of
+from sensorseq.export.features import competing_shares, convolution_shares, statistics_of
 from sensorseq.export.graph import Graph
 from sensorseq.export.windows import GraphWindows
-from sensorseq.features import RandomConvolutions
+from sensorseq.features import CompetingKernels, RandomConvolutions
 from sensorseq.features.summary import summary_features
 
-N, T = 118, 120
-LENGTHS = np.arange(2, T)  # 35, 55, 70 ... have frequencies on the edge of a band
+N, T = 119, 120
+LENGTHS = np.arange(1, T)  # 35, 55, 70 ... have frequencies on the edge of a band
 
 
 def drawn():
@@ -43,3 +44,15 @@ def test_shares_of_convolutions_have_the_same_bits():
         lambda g, windows: convolution_shares(g, how, windows), np.float32, how.n_features_
     )
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("pad", [False, True])
+def test_kernels_win_and_lose_at_the_same_steps(pad):
+    how = CompetingKernels(random_state=0, pad=pad).fit(drawn()[:60], LENGTHS[:60])
+    expected = how.transform(drawn(), LENGTHS).reshape(N, -1, 2, 7)
+    found = computed(
+        lambda g, windows: competing_shares(g, how, windows), np.float32, how.n_features_
+    ).reshape(N, -1, 2, 7)
+    assert (expected[0].any(), expected[1:].any(axis=(2, 3)).all()) == (True, True)
+    np.testing.assert_array_equal(found[:, :, 1], expected[:, :, 1])
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -1,6 +1,7 @@
 // The loops of random convolutions against a plain reading of their contract, which adds in the
 // same order and so has the same bits. Arrays end where their allocation ends, so a step too far is
 // AddressSanitizer's.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -16,6 +17,7 @@ namespace {
 using harness::Array;
 using harness::Check;
 using harness::Exact;
+using sensorseq::signal::CompetitionPlan;
 using sensorseq::signal::ConvolutionPlan;
 using sensorseq::signal::ConvolvedWindows;
 using sensorseq::signal::kFixedKernels;
@@ -147,6 +149,93 @@ void CheckShares(int64_t N, int64_t T, int64_t C, const std::vector<int32_t>& di
   }
 }
 
+// The features of a group's outputs, of which there are 7 for each step.
+std::vector<float> Wins(const std::vector<std::vector<float>>& outputs) {
+  std::vector<float> sums(7 * 16, 0.0f), found(14, 0.0f);
+  if (outputs.empty()) return found;
+  std::vector<int> lost(7, 0);
+  for (size_t t = 0; t < outputs.size(); ++t) {
+    const auto& own = outputs[t];
+    const auto high = std::max_element(own.begin(), own.end());  // the first of equal ones
+    ++lost[static_cast<size_t>(std::min_element(own.begin(), own.end()) - own.begin())];
+    sums[static_cast<size_t>(high - own.begin()) * 16 + t % 16] += *high;
+  }
+  const float n = static_cast<float>(outputs.size());
+  for (size_t i = 0; i < 7; ++i) {
+    float* of = sums.data() + 16 * i;
+    for (int half = 8; half > 0; half /= 2) {
+      for (int lane = 0; lane < half; ++lane) of[lane] += of[lane + half];
+    }
+    found[i] = of[0] > 0.0f ? std::sqrt(of[0] / n) : 0.0f;
+    found[7 + i] = std::sqrt(static_cast<float>(lost[i]) / n);
+  }
+  return found;
+}
+
+void CheckWins(int64_t T, int64_t C) {
+  static const std::vector<Taps> kTaps = AllTaps();
+  constexpr int64_t N = 4, kRounds = 4;
+  std::mt19937 random(static_cast<unsigned>(T * 10 + C));
+  std::normal_distribution<double> normal(0.0, 3.0);
+  Array kernels, counts, indices, values(N * T * C), steps(N);
+  for (int64_t i = 0; i < kRounds * kFixedKernels; ++i)
+    kernels.push_back(double(random() % 168) - 84);
+  for (int64_t i = 0; i < kRounds * 12; ++i) {
+    counts.push_back(1.0 + random() % 3);
+    for (int k = 0; k < counts.back(); ++k) indices.push_back(random() % C);
+  }
+  for (int64_t n = 0; n < N; ++n) steps[n] = n == 0 ? T : static_cast<double>(random() % (T + 1));
+  for (int64_t i = 0; i < N * T * C; ++i) {
+    // integers, so that there are ties; later values are not to be read
+    values[i] = i / C % T < steps[i / C / T] ? std::round(normal(random)) : std::nan("");
+  }
+  Exact<int32_t> dilations(Array{1, 3, 1, 8}), series(Array{0, 0, 1, 1}), of(kernels),
+      channel_counts(counts), channels(indices);
+  Exact<float> x(values), found(N * kRounds * 168), threaded(N * kRounds * 168);
+  Exact<int64_t> lengths(steps);
+  const ConvolvedWindows windows{N, T, C, x.data(), lengths.data()};
+  const CompetitionPlan plan{kRounds,        C,         dilations.data(),
+                             series.data(),  of.data(), channel_counts.data(),
+                             channels.data()};
+  Check(PlanError(plan, static_cast<int64_t>(channels.size())) == nullptr, "a plan can be used");
+  Check(ShareWins(g_kernels->pass, plan, windows, 1, found.data()) == -1, "wins: finite");
+  Check(ShareWins(g_kernels->pass, plan, windows, 3, threaded.data()) == -1, "wins: finite");
+  Check(found.sentinel_intact() && threaded.sentinel_intact(), "wins: writes nothing else");
+  for (int64_t n = 0; n < N; ++n) {
+    const float* share = found.data() + n * kRounds * 168;
+    const int32_t* own = channels.data();
+    for (int64_t r = 0; r < kRounds; ++r) {
+      const int64_t less = series.data()[r], L = std::max<int64_t>(0, windows.length(n) - less);
+      Array changed(std::max<int64_t>(1, L) * C);
+      for (int64_t i = 0; i < L * C; ++i) {
+        const float* at = windows.x + n * T * C + i;
+        changed[static_cast<size_t>(i)] = less != 0 ? at[C] - at[0] : at[0];
+      }
+      Exact<float> taken(changed);
+      Exact<int64_t> length(Array{double(L)});
+      const ConvolvedWindows alone{1, std::max<int64_t>(1, L), C, taken.data(), length.data()};
+      for (int64_t g = 0; g < 12; ++g) {
+        const int32_t count = channel_counts.data()[r * 12 + g];
+        std::vector<std::vector<float>> outputs(static_cast<size_t>(L));
+        for (int64_t t = 0; t < L; ++t) {
+          for (int64_t i = 0; i < 7; ++i) {
+            const int32_t k = of.data()[r * kFixedKernels + g * 7 + i];
+            const float y =
+                Output(alone, 0, t, dilations.data()[r], kTaps[k < 0 ? -1 - k : k], own, count);
+            outputs[static_cast<size_t>(t)].push_back(k < 0 ? -y : y);
+          }
+        }
+        for (float expected : Wins(outputs)) {
+          Check(*share == expected && threaded.data()[share - found.data()] == expected,
+                "wins and losses of a group");
+          ++share;
+        }
+        own += count;
+      }
+    }
+  }
+}
+
 void CheckOutputs(int64_t T, int32_t dilation) {
   static const std::vector<Taps> kTaps = AllTaps();
   constexpr int64_t N = 3, C = 4;
@@ -209,6 +298,8 @@ int main() {
         CheckShares(3, T, C, {1, 2, 8, 20}, {1, 17, 0, 8});
         CheckShares(2, T, C, {1, 3}, {7, 34});
       }
+      CheckWins(T, 1);
+      CheckWins(T, 3);
       CheckOutputs(T, 1);
       CheckOutputs(T, 4);
     }

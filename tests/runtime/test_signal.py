@@ -111,15 +111,27 @@ CONVOLUTIONS = {
 }
 
 
+COMPETITION = {
+    "dilations": np.array([1, 2], np.int32),
+    "is_difference": np.array([0, 1], np.int32),
+    "kernels": np.concatenate([np.arange(84), -1 - np.arange(84)]).astype(np.int32),
+    "channel_counts": np.ones(24, np.int32),
+    "channel_indices": np.arange(24, dtype=np.int32) % 2,
+}
+
+
 @pytest.mark.parametrize("n_threads", [1, 3])
 @pytest.mark.parametrize("lengths", [None, [9, 30, 12, 30, 0]])
-def test_convolutions_are_the_same(ours, lengths, n_threads):
+@pytest.mark.parametrize(
+    ("name", "plan"), [("share_above_biases", CONVOLUTIONS), ("share_wins", COMPETITION)]
+)
+def test_convolutions_are_the_same(ours, lengths, n_threads, name, plan):
     x = np.random.default_rng(0).normal(size=(5, 30, 2)).astype(np.float32)
     for bad in (-1, 67):
         if bad >= 0:
             x.flat[bad] = np.inf  # then no feature counts
         expected, found = (
-            module.share_above_biases(x, lengths, **CONVOLUTIONS, n_threads=n_threads)
+            getattr(module, name)(x, lengths, **plan, n_threads=n_threads)
             for module in (_signal, ours)
         )
         assert found[1] == expected[1] == bad
@@ -166,6 +178,13 @@ WRONG = [
     ("check_convolutions", [1], [1], [1] * 83, [0], [0.0], 1),
     ("check_convolutions", [0], [1], [1] * 84, [0] * 84, [0.0] * 84, 1),
     ("check_convolutions", [1], [1], [1] * 84, [7] * 84, [0.0] * 84, 2),
+    ("share_wins", X, [1, 2, 3, 9], *COMPETITION.values()),
+    ("share_wins", X[0], None, *COMPETITION.values()),
+    ("check_competition", [1], [0], [0] * 83, [1] * 12, [0] * 12, 1),
+    ("check_competition", [1], [0, 1], [0] * 84, [1] * 12, [0] * 12, 1),
+    ("check_competition", [1], [0], [0] * 84, [1] * 11, [0] * 11, 1),
+    ("check_competition", [1], [0], [0] * 84, [1] * 12, [1] * 12, 1),
+    ("check_competition", [[1]], [0], [0] * 84, [1] * 12, [0] * 12, 1),
 ]
 
 

@@ -1,0 +1,190 @@
+"""Hydra: kernels that compete at each step of a window, and how often each of them wins."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq import _signal
+from sensorseq.checks import RandomState, check_integer, check_random_state, check_state
+from sensorseq.errors import SignalError
+from sensorseq.features.random_convolutions import (
+    N_KERNELS,
+    draw_channels,
+    raise_not_finite,
+    read_windows,
+)
+
+N_RIVALS = 7  # kernels of a group
+N_GROUPS = N_KERNELS // N_RIVALS
+_ARRAYS = dict.fromkeys(
+    ("dilations", "is_difference", "kernels", "channel_counts", "channel_indices"), np.int32
+)
+
+
+class CompetingKernels:
+    """Describe windows by which of several kernels is largest, and smallest, at a step: Hydra [1]_.
+
+    The 84 kernels of `RandomConvolutions` are dealt at random to 12 groups of 7, each kernel or its
+    negative, anew for each dilation (1, 2, 4, ...) of the window and of the differences between its
+    steps. A group adds up channels drawn at random. Of each kernel there are two features: the sum
+    of its outputs where it is the largest of its group, and the number of steps where it is the
+    smallest, both divided by the number of steps, and the square root taken. A tie goes to the
+    first.
+
+    Scale the channels before: a group adds up several of them. A linear classifier on the features
+    is the usual next step.
+
+    Parameters
+    ----------
+    random_state : int, numpy generator or None, default=None
+        Seed of groups, signs and channels.
+    n_threads : int, default=1
+        Threads of `transform`, which share the windows. The features do not depend on it.
+    pad : bool, default=False
+        As in `RandomConvolutions`.
+
+    Attributes
+    ----------
+    n_features_ : int
+        Number of features: 168 for each dilation of windows and of differences.
+    n_channels_ : int
+        Channels of the windows given to `fit`.
+
+    Notes
+    -----
+    Hydra's kernels are random numbers. Those of MiniRocket cost a quarter, and on BorealTC's
+    inertial unit a fifth as many features classified as well. The features of a window do not
+    depend on the others, and have the same bits on every processor.
+
+    References
+    ----------
+    .. [1] A. Dempster, D. F. Schmidt, G. I. Webb, "Hydra: competing convolutional kernels for fast
+       and accurate time series classification", Data Mining and Knowledge Discovery 37 (2023),
+       https://arxiv.org/abs/2203.13652
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sensorseq.features import CompetingKernels
+    >>> X = np.random.default_rng(0).normal(size=(20, 100, 3)).astype(np.float32)
+    >>> CompetingKernels(random_state=0).fit(X).transform(X).shape
+    (20, 1344)
+    """
+
+    def __init__(
+        self, random_state: RandomState = None, n_threads: int = 1, pad: bool = False
+    ) -> None:
+        check_random_state(random_state)
+        self.random_state = random_state
+        self.n_threads = check_integer("n_threads", n_threads, 1, 4096)
+        self.pad = pad
+        self._arrays: dict[str, NDArray[Any]] = {}
+        self._n_channels = 0
+        self._padded_steps = 0
+
+    def __repr__(self) -> str:
+        return "CompetingKernels()"
+
+    @property
+    def n_features_(self) -> int:
+        """The number of features."""
+        return 2 * len(self._fitted()["kernels"])
+
+    @property
+    def n_channels_(self) -> int:
+        """Channels of the windows given to `fit`."""
+        self._fitted()
+        return self._n_channels
+
+    def fit(self, X: ArrayLike, lengths: ArrayLike | None = None) -> "CompetingKernels":
+        """Draw groups, signs and channels, and return this object.
+
+        Parameters
+        ----------
+        X, lengths : as in `RandomConvolutions.fit`
+        """
+        windows, _, steps = read_windows(X, lengths, checked=True)
+        n_windows, n_timesteps, n_channels = windows.shape
+        used = np.full(n_windows, n_timesteps) if steps is None else steps
+        longest = int(used.max(initial=0))
+        if not longest:
+            raise SignalError("X has no valid step to learn from.")
+        rng = check_random_state(self.random_state)
+        rounds = [
+            (dilation, is_difference)
+            for is_difference in range(2)
+            for dilation in _choose_dilations(longest - is_difference)
+        ]
+        kernels = [rng.permutation(N_KERNELS) for _ in rounds]
+        flipped = rng.integers(0, 2, (len(rounds), N_KERNELS)).astype(bool)
+        counts, indices = draw_channels(rng, N_GROUPS * len(rounds), n_channels)
+        drawn = np.stack(kernels)
+        values = {
+            "dilations": [dilation for dilation, _ in rounds],
+            "is_difference": [is_difference for _, is_difference in rounds],
+            "kernels": np.where(flipped, -1 - drawn, drawn).ravel(),
+            "channel_counts": counts,
+            "channel_indices": np.concatenate(indices),
+        }
+        self._arrays = {name: np.asarray(array, np.int32) for name, array in values.items()}
+        self._n_channels = n_channels
+        self._padded_steps = longest if self.pad and used.min() < longest else 0
+        return self
+
+    def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float32]:
+        """Return the features of windows, (n_windows, n_features_), float32, 0 or more.
+
+        Parameters
+        ----------
+        X, lengths : as in `RandomConvolutions.transform`
+        """
+        arrays = self._fitted()
+        windows, given, steps = read_windows(X, lengths, self._n_channels, self._padded_steps)
+        shares, bad = _signal.share_wins(windows, steps, n_threads=self.n_threads, **arrays)
+        raise_not_finite(windows, given, bad)
+        return shares
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """Return the state for `from_state`: settings of plain types, for JSON, and arrays."""
+        seed = self.random_state
+        settings = {
+            "kind": "competing_kernels",
+            "random_state": int(seed) if isinstance(seed, (int, np.integer)) else None,
+            "n_channels": self.n_channels_,
+            "padded_steps": self._padded_steps,
+        }
+        return {"settings": settings, "arrays": dict(self._fitted())}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "CompetingKernels":
+        """Restore from `state`, or raise a SignalError if it is inconsistent or of something else.
+
+        Parameters
+        ----------
+        state : mapping
+        """
+        needed = "random_state", "n_channels", "padded_steps"
+        settings, stored = check_state(state, "competing_kernels", needed, _ARRAYS)
+        n_channels = check_integer("n_channels", settings["n_channels"], 1)
+        try:
+            _signal.check_competition(n_channels=n_channels, **stored)
+        except ValueError as error:
+            raise SignalError(f"the stored kernels are inconsistent: {error}.") from error
+        padded_steps = check_integer("padded_steps", settings["padded_steps"], 0)
+        restored = cls(settings["random_state"], pad=padded_steps > 0)
+        restored._arrays, restored._n_channels = stored, n_channels
+        restored._padded_steps = padded_steps
+        return restored
+
+    def _fitted(self) -> dict[str, NDArray[Any]]:
+        if not self._arrays:
+            raise SignalError("CompetingKernels was not fitted: call fit first.")
+        return self._arrays
+
+
+def _choose_dilations(n_timesteps: int) -> list[int]:
+    """Return 1, 2, 4, ... up to the kernel that is as long as the window."""
+    largest = max(1, (n_timesteps - 1) // 8)
+    return [2**i for i in range(largest.bit_length())]

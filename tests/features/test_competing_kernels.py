@@ -1,0 +1,207 @@
+"""Competing kernels against a plain reading of their definition in numpy, to the last bit."""
+
+import copy
+import json
+import pickle
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from isas import EACH_ISA, using_isa
+
+from sensorseq.errors import SignalError
+from sensorseq.features import CompetingKernels
+
+HEAVY = list(combinations(range(9), 3))
+ZERO = np.float32(0)
+
+
+def outputs_of(series, dilation, kernel, channels):
+    """Convolve channels of a series (t, c), in float32 and in the order of the C++ loop."""
+    total = ZERO
+    for place, channel in enumerate(channels):
+        reach = 4 * dilation
+        padded = np.pad(series[:, channel], reach)
+        taps = [padded[i * dilation :][: len(series)] for i in range(9)]
+        own = -taps[4]
+        for i in (0, 1, 2, 3, 5, 6, 7, 8):
+            own = own - taps[i]
+        for i in HEAVY[kernel]:
+            own = own + np.float32(3) * taps[i]
+        total = own if place == 0 else total + own
+    return total
+
+
+def sum_of(values):
+    """Add up in float32: step t in the sum t % 16, then these by halves."""
+    sums = np.zeros(16, np.float32)
+    for rows in np.pad(values, (0, -len(values) % 16)).reshape(-1, 16):
+        sums = sums + rows
+    for half in (8, 4, 2, 1):
+        sums = sums[:half] + sums[half:]
+    return sums[0]
+
+
+def wins_of(window, arrays):
+    """Describe a window (t, c) of valid steps."""
+    found, place = [], 0
+    for number, dilation in enumerate(arrays["dilations"].tolist()):
+        series = np.diff(window, axis=0) if arrays["is_difference"][number] else window
+        n_steps = np.float32(len(series))
+        for group in range(12):
+            count = arrays["channel_counts"][12 * number + group]
+            channels = arrays["channel_indices"][place : place + count]
+            place += count
+            if not len(series):
+                found += [0.0] * 14
+                continue
+            rivals = [
+                outputs_of(series, dilation, k, channels)
+                if k >= 0
+                else -outputs_of(series, dilation, -1 - k, channels)
+                for k in arrays["kernels"][84 * number + 7 * group :][:7].tolist()
+            ]
+            first, last = np.argmax(rivals, axis=0), np.argmin(rivals, axis=0)
+            for k, own in enumerate(rivals):
+                total = sum_of(np.where(first == k, own, ZERO))
+                found.append(np.sqrt(max(ZERO, total / n_steps)))
+            for k in range(7):
+                found.append(np.sqrt(np.float32((last == k).sum()) / n_steps))
+    assert place == len(arrays["channel_indices"])
+    return np.array(found, np.float32)
+
+
+@given(st.integers(1, 80), st.integers(1, 12), st.booleans(), st.integers(0, 99))
+def test_features_are_the_wins_and_losses_of_kernels(t, c, has_ties, seed):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(4, t, c)).astype(np.float32)
+    if has_ties:
+        X = np.round(X)
+    X[1] = 0  # all tie
+    lengths = rng.integers(0, t + 1, 4)
+    lengths[0] = t
+    kernels = CompetingKernels(random_state=seed).fit(X, lengths)
+    found = kernels.transform(X, lengths)
+    assert found.shape == (4, kernels.n_features_)
+    for row, length in enumerate(lengths):
+        expected = wins_of(X[row, :length], kernels.state()["arrays"])
+        np.testing.assert_array_equal(found[row], expected)
+
+
+@given(st.integers(1, 70), st.integers(1, 3), st.integers(0, 99))
+def test_a_window_has_the_same_features_in_any_batch_and_padding_is_not_read(t, c, seed):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(7, t, c)).astype(np.float32)
+    lengths = rng.integers(1, t + 1, 7)
+    kernels = CompetingKernels(random_state=0, n_threads=3).fit(X)
+    together = kernels.transform(X, lengths)
+    for row in range(7):
+        X[row, lengths[row] :] = np.nan
+        kernels.n_threads = 1
+        alone = kernels.transform(X[row : row + 1, : lengths[row]])
+        np.testing.assert_array_equal(alone[0], together[row])
+    np.testing.assert_array_equal(kernels.transform(X, lengths), together)
+
+
+@pytest.mark.parametrize("isa", EACH_ISA)
+def test_every_instruction_set_gives_the_same_bits(isa):
+    X = np.random.default_rng(0).normal(size=(5, 77, 4)).astype(np.float32)
+    kernels = CompetingKernels(random_state=0).fit(X)
+    expected = np.stack([wins_of(window, kernels.state()["arrays"]) for window in X])
+    with using_isa(isa):
+        np.testing.assert_array_equal(kernels.transform(X), expected)
+
+
+def test_groups_hold_every_kernel_once_and_one_seed_gives_one_result():
+    X = np.zeros((2, 100, 5), np.float32)
+    first, again, other = (
+        CompetingKernels(random_state=seed).fit(X).state()["arrays"] for seed in (3, 3, 4)
+    )
+    assert first["dilations"].tolist() == 2 * [1, 2, 4, 8]
+    assert first["is_difference"].tolist() == 4 * [0] + 4 * [1]
+    drawn = np.where(first["kernels"] < 0, -1 - first["kernels"], first["kernels"])
+    np.testing.assert_array_equal(
+        np.sort(drawn.reshape(8, 84), axis=1), np.tile(np.arange(84), (8, 1))
+    )
+    assert 0.4 < (first["kernels"] < 0).mean() < 0.6
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, again[name])
+    assert (first["kernels"] != other["kernels"]).any()
+
+
+def test_padding_gives_the_features_of_windows_with_zeros_behind():
+    rng = np.random.default_rng(0)
+    X, lengths = rng.normal(size=(4, 50, 2)).astype(np.float32), np.array([50, 20, 1, 0])
+    kernels = CompetingKernels(random_state=0, pad=True).fit(X, lengths)
+    zeros = np.where(np.arange(50)[None, :, None] < lengths[:, None, None], X, 0)
+    plain = CompetingKernels(random_state=0).fit(X)
+    np.testing.assert_array_equal(kernels.transform(X, lengths), plain.transform(zeros))
+
+
+def test_a_restored_state_gives_the_same_bits():
+    X = np.random.default_rng(0).normal(size=(3, 40, 2)).astype(np.float32)
+    kernels = CompetingKernels(random_state=0, pad=True).fit(X, [40, 9, 3])
+    state = kernels.state()
+    assert json.loads(json.dumps(state["settings"])) == state["settings"]
+    for restored in (
+        CompetingKernels.from_state(copy.deepcopy(state)),
+        pickle.loads(pickle.dumps(kernels)),
+    ):
+        assert restored.pad
+        np.testing.assert_array_equal(
+            restored.transform(X, [5, 40, 1]), kernels.transform(X, [5, 40, 1])
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("kernels", 84, "a kernel does not exist"),
+        ("kernels", -85, "a kernel does not exist"),
+        ("dilations", 0, "a dilation is below 1"),
+        ("is_difference", 2, "do not come after"),
+        ("is_difference", 1, "do not come after"),
+        ("channel_counts", 0, "no channel"),
+        ("channel_indices", 2, "a channel index does not exist"),
+        ("channel_indices", -1, "a channel index does not exist"),
+        ("kernels", None, "84 kernels"),
+        ("channel_counts", None, "12 groups"),
+        ("channel_indices", None, "disagree"),
+        ("is_difference", None, "one series"),
+    ],
+)
+def test_an_inconsistent_state_is_refused(name, value, message):
+    X = np.zeros((2, 40, 2), np.float32)
+    state = CompetingKernels(random_state=0).fit(X).state()
+    array = state["arrays"][name].copy()
+    state["arrays"][name] = array[:-1] if value is None else array
+    if value is not None:
+        array[0] = value
+    with pytest.raises(SignalError, match=message):
+        CompetingKernels.from_state(state)
+
+
+def test_input_that_cannot_be_used_is_named():
+    X = np.zeros((2, 40, 2), np.float32)
+    with pytest.raises(SignalError, match="was not fitted"):
+        CompetingKernels().transform(X)
+    with pytest.raises(SignalError, match="no valid step"):
+        CompetingKernels().fit(X, [0, 0])
+    kernels = CompetingKernels(random_state=0).fit(X)
+    with pytest.raises(SignalError, match="channel"):
+        kernels.transform(X[:, :, :1])
+    X[1, 3, 1] = np.nan
+    with pytest.raises(SignalError, match=r"NaN|not finite"):
+        kernels.transform(X)
+    with pytest.raises(SignalError, match=r"NaN|not finite"):
+        CompetingKernels().fit(X)
+    assert kernels.transform(X[:0]).shape == (0, kernels.n_features_)
+
+
+def test_values_at_the_end_of_float32_have_finite_features():
+    X = np.full((1, 40, 2), 3e38, np.float32)
+    X[0, ::3] *= -1
+    found = CompetingKernels(random_state=0).fit(X).transform(X)
+    assert np.isfinite(found).all()
