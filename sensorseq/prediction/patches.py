@@ -10,7 +10,7 @@ N_BANDS = 6  # most bands of a spectrum
 SMALLEST_POWER = 1e-4
 # Then logarithms divided by this, plus 1, are about as large as scaled samples.
 LOG_SCALE = 4.0
-_BLOCK = 1024  # windows described at a time, to limit memory
+_BLOCK = 128  # windows described at a time, to limit memory
 _Count = TypeVar("_Count", bound=Any)  # an integer, an array or a tensor of integers
 
 

@@ -11,7 +11,7 @@ AUTO = "auto"
 # With patch="auto": the fewest samples of a window that are described in frames, the fewest samples
 # of a frame, and the part of a window that is a frame. Chosen on development folds.
 SHORTEST_WINDOW, SHORTEST_FRAME, FRAMES = 28, 8, 20
-_BLOCK = 1024  # windows described at a time, to limit memory
+_BLOCK = 128  # windows described at a time, to limit memory
 
 
 def check_patch(patch: int | str | None) -> None:

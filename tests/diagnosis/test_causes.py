@@ -369,7 +369,7 @@ def test_a_gross_fault_is_named_first(family, cause, arguments):
 
 @pytest.mark.trains
 def test_the_same_arguments_on_healthy_and_on_raw_data():
-    plain = {"scale": None, "hidden_size": 16}
+    plain = {"scale": None, "hidden_size": 16, "patch": None}
     healthy, raw = report_of(**plain), report_of(units=500.0, **plain)
     assert hidden_cause(healthy.verdict, healthy.causes) is None
     named = [cause for cause in raw.causes if cause.name != "unknown"]

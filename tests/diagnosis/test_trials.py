@@ -261,7 +261,7 @@ def test_a_run_with_a_rate_far_too_high_is_repaired():
     settings = {"hidden_size": 16, "features": None, "refit": None, "device": "cpu"}
     sick = SensorLSTMClassifier(
         **settings, learning_rate=1.0, optimizer="adam", lr_schedule="constant", max_epochs=40,
-        max_grad_norm=None, random_state=0,
+        max_grad_norm=None, patch=None, random_state=0,
     ).fit(X, y, groups=groups)  # fmt: skip
     report = sick.fluctuation_
     runner = report.origin.open(report.record, X, y, groups=groups)

@@ -39,6 +39,7 @@ def with_features():
 def plain():
     X, y = robot(90, 0)
     settings = {"hidden_size": 8, "max_epochs": 20, "learning_rate": 0.01, "n_models": 2}
+    settings["patch"] = None
     return plain_classifier(**settings, early_stopping=False, random_state=0).fit(X, y)
 
 

@@ -182,6 +182,7 @@ def test_the_page_of_a_fit_has_causes_what_to_do_and_baselines(windows):
         lr_schedule="constant",
         max_epochs=40,
         early_stopping=False,
+        patch=None,
     )
     report = model.fluctuation_
     assert report.verdict == "fluctuating"
