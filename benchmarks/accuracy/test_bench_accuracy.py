@@ -188,8 +188,8 @@ def test_folds_for_development_stay_inside_the_first_training_part(borealtc):
 
 
 def test_settings_are_not_chosen_on_sets_that_confirm():
-    with pytest.raises(ValueError, match="settings are not chosen on B, watch"):
-        bench_accuracy.chosen_tasks(["A", "B-raw", "watch"], develop=True)
+    with pytest.raises(ValueError, match="settings are not chosen on ACSF1, watch"):
+        bench_accuracy.chosen_tasks(["A", "ACSF1", "watch"], develop=True)
     tasks, closed = bench_accuracy.chosen_tasks(None, develop=False)
     assert closed == ["GunPoint"]
     assert "GunPoint" not in {task.set for task in tasks}
