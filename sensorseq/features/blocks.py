@@ -15,10 +15,14 @@ from sensorseq.features.summary import SummaryFeatures
 from sensorseq.features.trees import SMALLEST_LOG, BoostedTrees
 from sensorseq.io.model_file import arrays_below
 
-KINDS = {"rocket": RandomConvolutions, "hydra": CompetingKernels, "summary": SummarySteps}
-"""The kinds of features that a linear layer reads."""
 Learned = Union[RandomConvolutions, CompetingKernels, SummarySteps]
-_LEARNED = tuple(KINDS.values())
+KINDS: Mapping[str, type[Learned]] = {
+    "rocket": RandomConvolutions,
+    "hydra": CompetingKernels,
+    "summary": SummarySteps,
+}
+"""The kinds of features that a linear layer reads."""
+_LEARNED = RandomConvolutions, CompetingKernels, SummarySteps
 Described = Union[Learned, Callable[..., ArrayLike]]
 """What describes windows; the function is the user's."""
 
