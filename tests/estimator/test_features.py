@@ -794,7 +794,8 @@ def test_with_one_recording_of_each_class_linear_layers_count_equally():
         clf.fit(windows, y, groups=groups)
     weight = {tried.name: tried.weight for tried in clf.features_.candidates}
     linear = {weight[name] for name in ("rocket", "hydra", "summary")}
-    assert len(linear) == 1 and min(linear) > 0 == weight["lstm"] == weight["boosting"]
+    assert len(linear) == 1
+    assert min(linear) > 0 == weight["lstm"] == weight["boosting"]
     assert clf.features_.names == ("rocket", "hydra", "summary")
     assert clf.features_.reason.endswith("linear layers count equally")
 
