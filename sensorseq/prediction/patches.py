@@ -88,13 +88,18 @@ class Patch(NamedTuple):
         mean = frames.mean(axis=2)
         apart = frames - mean[:, :, None]
         waves = np.fft.rfft(apart * window[:, None], axis=2)
-        power = np.tensordot(waves.real**2 + waves.imag**2, share, (2, 0))  # (n, n_steps, c, bands)
+        power = waves.real**2 + waves.imag**2
+        # sums, because the rounding of a matrix product depends on the other windows
+        bands = [
+            power[:, :, low:high].sum(axis=2) * share[low, band]
+            for band, (low, high) in enumerate(self.bands)
+        ]
         parts = [
             mean,
             _compressed(np.square(apart).mean(axis=2)),
             frames.min(axis=2),
             frames.max(axis=2),
-            _compressed(power).reshape(*mean.shape[:2], -1),
+            _compressed(np.stack(bands, axis=3)).reshape(*mean.shape[:2], -1),
         ]
         return np.concatenate(parts, axis=2)
 

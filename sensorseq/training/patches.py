@@ -11,7 +11,6 @@ AUTO = "auto"
 # With patch="auto": the fewest samples of a window that are described in frames, the fewest samples
 # of a frame, and the part of a window that is a frame. Chosen on development folds.
 SHORTEST_WINDOW, SHORTEST_FRAME, FRAMES = 28, 8, 20
-_BLOCK = 128  # windows described at a time, to limit memory
 
 
 def check_patch(patch: int | str | None) -> None:
@@ -33,39 +32,42 @@ def make_patch(patch: int | str | None, n_timesteps: int) -> Patch | None:
 def apply_patch(
     patch: Patch | None, X: Tensor, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the steps of windows and their lengths as `Patch.apply` does, with a gradient."""
+    """Return the steps of windows and their lengths as `Patch.apply` does.
+
+    With a gradient where X wants one; without, they have the bits of `Patch.apply`, because the
+    rounding of torch's FFT depends on the number of threads.
+    """
     if patch is None:
         return X, lengths
-    n_steps = count_steps(X.shape[1], patch)
-    places = torch.from_numpy(patch.places(n_steps)).to(X.device)
-    blocks = [
-        _described(patch, X[rows], places, None if lengths is None else lengths[rows])
-        for rows in torch.arange(len(X), device=X.device).split(_BLOCK)
-        if len(rows)  # some FFTs of torch refuse to transform nothing
-    ]
-    steps = torch.cat(blocks) if blocks else X.new_zeros(0, n_steps, patch.n_inputs(X.shape[2]))
-    if lengths is None:
-        return steps, None
-    lengths = count_steps(lengths, patch)
-    valid = torch.arange(n_steps, device=X.device) < lengths[:, None]
-    return torch.where(valid[:, :, None], steps, steps.new_zeros(())), lengths
+    if X.requires_grad and torch.is_grad_enabled():
+        return _differentiable(patch, X, lengths)
+    own = None if lengths is None else lengths.cpu().numpy()
+    steps, of_steps = patch.apply(X.detach().cpu().numpy(), own)
+    found = None if of_steps is None else torch.from_numpy(of_steps).to(X.device)
+    return torch.from_numpy(steps).to(X.device), found
 
 
-def _described(patch: Patch, X: Tensor, places: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return the inputs of windows (n, t, c), at and beyond their lengths, too."""
+def _differentiable(
+    patch: Patch, X: Tensor, lengths: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
     n, t, c = X.shape
-    if lengths is None:
-        frames = X[:, places.clamp(max=t - 1)]
-    else:
-        held = places.minimum(lengths[:, None, None] - 1).reshape(n, -1, 1)
-        frames = torch.take_along_dim(X, held, 1).reshape(n, *places.shape, c)
+    n_steps = count_steps(t, patch)
+    places = torch.from_numpy(patch.places(n_steps)).to(X.device)
+    last = X.new_full((n,), t, dtype=torch.int64) if lengths is None else lengths
+    held = places.minimum(last[:, None, None] - 1).reshape(n, -1, 1)
+    frames = torch.take_along_dim(X, held, 1).reshape(n, *places.shape, c)
     window, share = (torch.from_numpy(one).to(X) for one in patch.spectrum())
     mean = frames.mean(2)
     apart = frames - mean[:, :, None]
     waves = torch.fft.rfft(apart * window[:, None], dim=2)
     power = torch.tensordot(waves.real.square() + waves.imag.square(), share, ([2], [0]))
     parts = [mean, _compressed(apart.square().mean(2)), frames.amin(2), frames.amax(2)]
-    return torch.cat([*parts, _compressed(power).flatten(2)], 2)
+    steps = torch.cat([*parts, _compressed(power).flatten(2)], 2)
+    if lengths is None:
+        return steps, None
+    lengths = count_steps(lengths, patch)
+    valid = torch.arange(n_steps, device=X.device) < lengths[:, None]
+    return torch.where(valid[:, :, None], steps, steps.new_zeros(())), lengths
 
 
 def _compressed(power: Tensor) -> Tensor:

@@ -50,9 +50,15 @@ def test_steps_are_their_definition(n, t, c, size, seed):
     lengths = rng.integers(1, t + 1, n)
     patch = Patch(size)
     found, of_steps = patch.apply(windows, lengths)
-    tensors = apply_patch(patch, torch.from_numpy(windows), torch.from_numpy(lengths))
-    np.testing.assert_allclose(tensors[0], found, rtol=1e-12, atol=1e-12)
+    own = torch.from_numpy(windows)
+    tensors = apply_patch(patch, own, torch.from_numpy(lengths))
+    np.testing.assert_array_equal(tensors[0], found)
     np.testing.assert_array_equal(tensors[1], of_steps)
+    tensors = apply_patch(patch, own.requires_grad_(), torch.from_numpy(lengths))
+    np.testing.assert_allclose(tensors[0].detach(), found, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(tensors[1], of_steps)
+    alone, _ = patch.apply(windows[:1, : lengths[0]], None)
+    np.testing.assert_array_equal(alone[0], found[0, : of_steps[0]])  # in any batch
     hop = size // 2
     assert found.shape == (n, count_steps(t, patch), patch.n_inputs(c))
     for row in range(n):
