@@ -51,9 +51,9 @@ def check_features(features: Any) -> None:
         is_name = isinstance(kind, str) and kind in NAMES
         if not (callable(kind) or is_name):
             raise ArgumentError(
-                f"features={features!r} is not known. Use 'auto', None, 'rocket', 'hydra',"
-                " 'summary', 'boosting', a function (windows, lengths) -> array of shape (n, f), or"
-                " a list of these."
+                f"features={features!r} is not known. Use 'auto', None,"
+                f" {', '.join(map(repr, NAMES))}, a function (windows, lengths) -> array of shape"
+                " (n, f), or a list of these."
             )
     names = [kind for kind in kinds if isinstance(kind, str)]
     if len(set(names)) < len(names):
