@@ -189,10 +189,10 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
     patch : "auto", int or None, default="auto"
         Samples of a frame. The network reads a window in frames that overlap by half, and of each
         frame and channel the mean, the variance, the minimum, the maximum and the power in up to
-        six bands of the spectrum. Long windows are then faster, and mostly classified better. ``"auto"``
-        takes a twentieth of a window, and at least 8 samples; of windows with fewer than 28 samples
-        each is a step. None gives the network every sample. `features` are computed from samples in
-        any case.
+        six bands of the spectrum. Long windows are then faster, and mostly classified better.
+        ``"auto"`` takes a twentieth of a window, and at least 8 samples; of windows with fewer than
+        28 samples each is a step. None gives the network every sample. `features` are computed from
+        samples in any case.
     missing : {"error", "expected", "outside"}, default="error"
         What to do with NaN. error: refuse it. expected: draw a straight line between the numbers
         around it, take a channel without a number for its mean in training, and predict windows
