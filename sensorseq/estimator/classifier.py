@@ -396,10 +396,11 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         """Explain which channels and stretches of time each decision is based on.
 
         ``"gradients"`` are integrated gradients [1]_ of the logarithm of the probability, along the
-        line from a window of zeros after scaling: the mean of each channel in training for
-        ``scale="standard"``. Their sum is the difference of that logarithm between the two windows.
-        ``"occlusion"`` replaces one region of one channel by that zero, and takes what the
-        logarithm loses; it works with features and trees, and its sum means nothing.
+        line from zeros: the mean of each channel in training for ``scale="standard"``, or, with
+        `patch`, the mean of each of a frame's statistics, which count equally for all its samples.
+        Their sum is the difference of that logarithm between the two. ``"occlusion"`` replaces one
+        region of one channel by zero after scaling, and takes what the logarithm loses; it works
+        with features and trees, and its sum means nothing.
 
         Parameters
         ----------

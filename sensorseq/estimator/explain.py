@@ -15,14 +15,12 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.ensemble import Ensemble
 from sensorseq.prediction.patches import Patch
 from sensorseq.text import html_table
-from sensorseq.training.patches import apply_patch
 
 METHODS = ("auto", "gradients", "occlusion")
 # intervals of the path from zeros to a window, and gradients in each: 32 on a smooth path
 _INTERVALS, _NODES = 8, 4
-# Tolerated difference, in nats, between integrated gradients and the true change in one interval. A
-# path is of about 16: with frames, the logarithm of power needs ever narrower ones towards zeros.
-_EXACT = 1e-3 / 16
+# Tolerated difference, in nats, between integrated gradients and the true change in one interval.
+_EXACT = 1e-3 / _INTERVALS
 _NARROWEST = 1e-5  # shorter intervals are not halved again
 _WINDOWS = 256  # windows differentiated at a time
 
@@ -138,10 +136,15 @@ def explain(
     rows = np.arange(len(whole))
     target = whole.argmax(axis=1) if label is None else target_of(classes, label, len(whole))
     if method == "gradients":
-        model = Differentiable(modules, ensemble.patch, temperature)
-        steps_of = None if valid is None else torch.from_numpy(valid)
-        steps = integrated_gradients(model, torch.from_numpy(scaled), steps_of, target)
-        contributions = np.add.reduceat(steps, edges[:-1], axis=1)
+        patch, inputs, of_steps = ensemble.patch, scaled, valid
+        if patch is not None:
+            inputs, of_steps = patch.apply(scaled, valid)
+        model = Differentiable(modules, temperature)
+        own = None if of_steps is None else torch.from_numpy(of_steps)
+        found = integrated_gradients(model, torch.from_numpy(inputs), own, target)
+        if patch is not None:
+            found = patch.by_sample(found, valid, scaled.shape[1])
+        contributions = np.add.reduceat(found, edges[:-1], axis=1)
     else:
         contributions = _occlude(scaled, edges, lambda x: log_probability(x)[rows, target])
     return Explanation(classes[target], np.exp(whole[rows, target]), contributions, edges, method)
@@ -151,14 +154,12 @@ class Differentiable(NamedTuple):
     """The networks of an ensemble without features, as torch differentiates them."""
 
     modules: Sequence[LSTMLinear]
-    patch: Patch | None
     temperature: float
 
     def log_probability(self, x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
         """Return the logarithms of the probabilities, (n, classes), with a graph."""
         device = next(self.modules[0].parameters()).device
-        steps, valid = apply_patch(self.patch, x, valid)
-        moved = steps.to(device), None if valid is None else valid.to(device)
+        moved = x.to(device), None if valid is None else valid.to(device)
         members = [module(*moved).double() for module in self.modules]
         outputs = members[0]
         if len(members) > 1:
@@ -173,7 +174,7 @@ def integrated_gradients(
     valid: torch.Tensor | None,
     target: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Return the contribution of each timestep and channel (n, t, c); see `explain`."""
+    """Return the contribution of each step's inputs (n, n_steps, n_inputs); see `explain`."""
     found = np.zeros(tuple(scaled.shape))
     rows = np.repeat(np.arange(len(scaled)), _INTERVALS)
     starts = np.tile(np.arange(_INTERVALS) / _INTERVALS, len(scaled))

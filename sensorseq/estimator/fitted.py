@@ -227,7 +227,7 @@ class FittedLSTM(WindowReader):
     def _stored_network(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the same without the report, which takes long to make."""
         arrays = network_arrays(self.modules_, self.scaler_)
-        for part in (self._head, self._ranges):
+        for part in (self.patch_, self._head, self._ranges):
             if part is not None:
                 arrays |= part.arrays()
         return arrays, self._description()

@@ -20,7 +20,7 @@ from sensorseq.training.engine import TrainingJob, steps_of_epoch
 from sensorseq.training.labels import draw_entropy
 from sensorseq.training.network import continue_network, make_network
 from sensorseq.training.parameters import check_device, check_parameters, resolve_device
-from sensorseq.training.patches import AUTO, check_patch, make_patch
+from sensorseq.training.patches import AUTO, check_patch, fit_patch, make_patch
 from sensorseq.training.recorder import new_recorder
 from sensorseq.training.stream import StreamedData
 from sensorseq.training.targets import ClassTarget
@@ -128,7 +128,7 @@ class FitSetup:
         n_channels = train.sequences.X.shape[2]
         samples: Any = form.tensors(train, target, training=True)
         if not self.continues:
-            form = replace(form, patch=self._make_patch(samples))
+            form = replace(form, patch=self._choose_patch(samples))
         patch = form.patch
         windows = samples if patch is None else samples.patched(patch)
         modules = self.make_networks(n_channels if patch is None else patch.n_inputs(n_channels))
@@ -183,8 +183,8 @@ class FitSetup:
         n_epochs = count_epochs(self.config, steps_of_epoch(module, train, self.config))
         return replace(self.config, n_outputs=self.target.n_outputs, max_epochs=n_epochs)
 
-    def _make_patch(self, samples: TrainingData | StreamedData) -> Patch | None:
-        """Choose how many samples form one step of the network; None for one."""
+    def _choose_patch(self, samples: TrainingData | StreamedData) -> Patch | None:
+        """Choose how many samples form one step of the network, and scale it; None for one."""
         patch = self.parameters["patch"]
         if self.config.crop == "random" and self.config.max_timesteps is not None:
             if patch not in (None, AUTO, 1):
@@ -193,7 +193,11 @@ class FitSetup:
                     " window at any sample; set patch=None, or another crop."
                 )
             return None
-        return make_patch(patch, samples.nothing().X.shape[1])
+        chosen = make_patch(patch, samples.nothing().X.shape[1])
+        if chosen is None:
+            return None
+        blocks = [samples] if isinstance(samples, TrainingData) else samples.blocks()
+        return fit_patch(chosen, ((block.X, block.lengths) for block in blocks))
 
 
 def _training_device(parameters: Mapping[str, Any]) -> torch.device:

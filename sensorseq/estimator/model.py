@@ -14,9 +14,10 @@ from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.head import FeatureChoice, FeatureHead
 from sensorseq.prediction.outside import TrainedRanges
-from sensorseq.prediction.patches import read_patch
+from sensorseq.prediction.patches import Patch
 from sensorseq.prediction.predictor import read_scaler
 from sensorseq.prediction.probabilities import Abstention
+from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.training import EngineChoice
 from sensorseq.training.network import ARCHITECTURE, network_arrays, read_network
 
@@ -90,7 +91,10 @@ _FORMS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
         lambda scaler: dict(scaler.to_dict()),
         lambda parts: read_scaler({f"scaler.{name}": part for name, part in parts.items()}),
     ),
-    "patch_": (lambda patch: patch.n_samples, read_patch),
+    "patch_": (
+        lambda patch: (patch.n_samples, dict(patch.scaler.to_dict())),
+        lambda stored: Patch(stored[0], Scaler.from_dict(stored[1])),
+    ),
     "engine_": (list, lambda fields: EngineChoice(*fields)),
     "abstention_": (list, lambda fields: Abstention(*fields)),
     "adaptation_": (lambda adaptation: dict(vars(adaptation)), lambda stored: Adaptation(**stored)),

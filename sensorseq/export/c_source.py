@@ -27,7 +27,7 @@ from sensorseq.features.summary import FEATURES
 from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
 from sensorseq.io.atomic import make_folder, write_together
 from sensorseq.prediction.head import NAMES
-from sensorseq.prediction.patches import LOG_SCALE, SMALLEST_POWER, Patch, count_steps
+from sensorseq.prediction.patches import SMALLEST_POWER, Patch, count_steps
 from sensorseq.prediction.preparation import refuse_normalized
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale.scaler import Scaler
@@ -388,7 +388,7 @@ class _Source:
             self.tables.add("norm_shift", np.stack(shifts), "f4")
 
     def _patch(self, patch: Patch) -> None:
-        """Add what describes a frame: its window, waves, and bands."""
+        """Add what describes a frame: its window, waves, bands, and the scale of its inputs."""
         window, share = patch.spectrum()
         angle = 2 * np.pi * np.arange(patch.n_samples) / patch.n_samples
         self.tables.add("patch_window", window, "f4")
@@ -396,6 +396,9 @@ class _Source:
         self.tables.add("patch_sine", np.sin(angle), "f4")
         self.tables.add("patch_share", share.max(axis=0), "f4")
         self.tables.add("patch_band", [1] + [end for _, end in patch.bands], "u2")
+        assert patch.scaler is not None
+        self.tables.add("patch_center", patch.scaler.channel_center, "f4")
+        self.tables.add("patch_scale", patch.scaler.channel_scale, "f4")
 
     def features(self) -> None:
         """Add the features that describe a window, and their weights."""
@@ -450,7 +453,6 @@ class _Source:
             "n_channels": self.estimator._n_channels,
             "patch": self.estimator.patch_,
             "smallest_power": SMALLEST_POWER,
-            "log_scale": LOG_SCALE,
             "n_directions": self._n_directions,
             "width": width,
             "timing": timing,

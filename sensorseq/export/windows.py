@@ -8,7 +8,7 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.graph import Graph
 from sensorseq.export.model import FittedClassifier
 from sensorseq.export.steps import apply_steps, input_channels
-from sensorseq.prediction.patches import LOG_SCALE, SMALLEST_POWER, Patch
+from sensorseq.prediction.patches import SMALLEST_POWER, Patch
 from sensorseq.prediction.preparation import refuse_normalized
 from sensorseq.preprocessing.scale.scaler import Scaler
 
@@ -154,9 +154,13 @@ def as_steps(g: Graph, windows: GraphWindows, patch: Patch | None) -> GraphWindo
         power = g("Add", power, squared) if power else squared
     bands = g("MatMul", power, share.astype(np.float32))
     n_bands = n_channels * share.shape[1]
-    bands = g("Reshape", _compressed(g, bands), [0, 0, n_bands])
-    found = [g("Squeeze", mean, [2]), _compressed(g, variance), low, high, bands]
-    steps = g("Concat", *found, axis=2)
+    bands = g("Reshape", bands, [0, 0, n_bands])
+    spread, bands = (g("Log", g("Add", v, np.float32(SMALLEST_POWER))) for v in (variance, bands))
+    steps = g("Concat", g("Squeeze", mean, [2]), spread, low, high, bands, axis=2)
+    assert patch.scaler is not None
+    center, scale = patch.scaler.channel_center, patch.scaler.channel_scale
+    steps = g("Div", g("Sub", g.cast(steps, np.float64), center), scale)
+    steps = g.cast(steps, np.float32)
     made = GraphWindows(steps, lengths, n_steps, patch.n_inputs(n_channels), windows.are_full)
     if windows.are_full:
         return made
@@ -168,8 +172,3 @@ def _step_count(g: Graph, lengths: str, patch: Patch) -> str:
     """Return `count_steps` of lengths."""
     beyond = g("Max", g("Sub", lengths, [patch.n_samples]), [0])
     return g("Add", g("Div", g("Add", beyond, [patch.hop - 1]), [patch.hop]), [1])
-
-
-def _compressed(g: Graph, power: str) -> str:
-    logs = g("Log", g("Add", power, np.float32(SMALLEST_POWER)))
-    return g("Add", g("Div", logs, np.float32(LOG_SCALE)), np.float32(1))

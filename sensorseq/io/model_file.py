@@ -30,7 +30,7 @@ _TAGGED = (("tuple",), ("dict",))
 _LARGEST_LABELS_BYTES = 2**26
 _LABEL_DTYPE = re.compile(r"[<|=>]?(U\d{1,5}|[iuf][1248]|b1)$")
 _LABEL = (str, bool, int, float)
-_FORMAT, _VERSION = "sensorseq.model", 6
+_FORMAT, _VERSION = "sensorseq.model", 7
 SAVE_AGAIN = " Save the model again where it was trained."
 _WAY_OUT = "Give a file written by save(), or copy it again from its source."
 

@@ -129,7 +129,7 @@ def check_array_names(
     arrays: Mapping[str, NDArray[Any]], n_models: int, path: str | os.PathLike[str]
 ) -> None:
     """Raise if a file has an array that no model with this number of members has."""
-    parts = ("scaler.", "features.", "ranges.")
+    parts = ("scaler.", "patch.", "features.", "ranges.")
     known = (*parts, *(array_prefix(member) for member in range(n_models)))
     unknown = [name for name in arrays if not name.startswith(known)]
     if unknown:

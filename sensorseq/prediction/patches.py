@@ -1,15 +1,17 @@
 """Patches: describe overlapping frames of a window's samples, each as one step of the network."""
 
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Optional, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.io.model_file import arrays_below
+from sensorseq.preprocessing.scale.scaler import Scaler
+
 N_BANDS = 6  # most bands of a spectrum
 # Added to variances and powers of scaled channels, before their logarithm is taken.
 SMALLEST_POWER = 1e-4
-# Then logarithms divided by this, plus 1, are about as large as scaled samples.
-LOG_SCALE = 4.0
 _BLOCK = 128  # windows described at a time, to limit memory
 _Count = TypeVar("_Count", bound=Any)  # an integer, an array or a tensor of integers
 
@@ -19,11 +21,13 @@ class Patch(NamedTuple):
 
     The inputs of a step are, for each channel, the mean, the variance, the minimum and the maximum,
     and the power in each band of the spectrum (of the samples less their mean, in a Hann window).
-    Variance and power v enter as ``1 + log(v + SMALLEST_POWER) / LOG_SCALE``. Where a window ends
-    within a frame, its last sample is repeated.
+    Variance and power v enter as ``log(v + SMALLEST_POWER)``. Where a window ends within a frame,
+    its last sample is repeated. `scaler` then scales each input by its mean and standard deviation
+    over the training windows; None leaves inputs as they are.
     """
 
     n_samples: int
+    scaler: Optional[Scaler] = None
 
     @property
     def hop(self) -> int:
@@ -76,11 +80,32 @@ class Patch(NamedTuple):
             held = np.minimum(self.places(n_steps), last[own])
             frames = np.take_along_axis(X[own], held.reshape(len(held), -1, 1), 1)
             steps[own] = self._describe(frames.reshape(*held.shape, c))
-        if lengths is None:
-            return steps, None
-        lengths = count_steps(lengths, self)
-        steps[np.arange(n_steps) >= lengths[:, None]] = 0
-        return steps, lengths
+        if lengths is not None:
+            lengths = count_steps(lengths, self)
+        scaler = self.scaler or Scaler.identity(steps.shape[2])
+        return scaler.transform(steps, lengths), lengths
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a model file, from which `read_patch` restores the patch."""
+        assert self.scaler is not None
+        return {f"patch.{name}": array for name, array in self.scaler.to_dict().items()}
+
+    def by_sample(
+        self, steps: NDArray[Any], lengths: NDArray[np.int64] | None, n_timesteps: int
+    ) -> NDArray[Any]:
+        """Share values of steps' inputs (n, n_steps, n_inputs) equally among a frame's samples.
+
+        `lengths` are those of the windows; the result (n, n_timesteps, c) has the same sum.
+        """
+        n, n_steps, n_inputs = steps.shape
+        c = n_inputs // self.n_inputs(1)
+        of_bands = steps[:, :, 4 * c :].reshape(n, n_steps, c, -1).sum(3)
+        share = (steps[:, :, : 4 * c].reshape(n, n_steps, 4, c).sum(2) + of_bands) / self.n_samples
+        last = np.full(n, n_timesteps - 1) if lengths is None else lengths - 1
+        held = np.minimum(self.places(n_steps), last[:, None, None])
+        found = np.zeros((n, n_timesteps, c))
+        np.add.at(found, (np.arange(n)[:, None, None], held), share[:, :, None])
+        return found
 
     def _describe(self, frames: NDArray[Any]) -> NDArray[Any]:
         """Return the inputs of frames (n, n_steps, n_samples, c)."""
@@ -96,16 +121,12 @@ class Patch(NamedTuple):
         ]
         parts = [
             mean,
-            _compressed(np.square(apart).mean(axis=2)),
+            np.log(np.square(apart).mean(axis=2) + SMALLEST_POWER),
             frames.min(axis=2),
             frames.max(axis=2),
-            _compressed(np.stack(bands, axis=3)).reshape(*mean.shape[:2], -1),
+            np.log(np.stack(bands, axis=3) + SMALLEST_POWER).reshape(*mean.shape[:2], -1),
         ]
         return np.concatenate(parts, axis=2)
-
-
-def _compressed(power: NDArray[Any]) -> NDArray[Any]:
-    return 1 + np.log(power + SMALLEST_POWER) / LOG_SCALE
 
 
 def count_steps(n_timesteps: _Count, patch: Patch | None) -> _Count:
@@ -118,10 +139,16 @@ def count_steps(n_timesteps: _Count, patch: Patch | None) -> _Count:
     return n_steps
 
 
-def read_patch(stored: int | None) -> Patch | None:
-    """Read a patch from the number in a file; raise a ValueError if it is invalid."""
-    if stored is None:
+def read_patch(
+    n_samples: int | None, arrays: Mapping[str, NDArray[Any]], n_channels: int
+) -> Patch | None:
+    """Read a patch from the number and the arrays in a file; raise a ValueError if invalid."""
+    if n_samples is None:
         return None
-    if type(stored) is not int or stored < 2:
-        raise ValueError(f"patch={stored!r}")
-    return Patch(stored)
+    if type(n_samples) is not int or n_samples < 2:
+        raise ValueError(f"patch={n_samples!r}")
+    scaler = Scaler.from_dict(arrays_below(arrays, "patch."))
+    patch = Patch(n_samples, scaler)
+    if scaler.n_channels != (expected := patch.n_inputs(n_channels)):
+        raise ValueError(f"statistics of {scaler.n_channels} inputs, expected {expected}")
+    return patch

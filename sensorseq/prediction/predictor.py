@@ -138,7 +138,7 @@ class WindowPredictor:
             )
         self.scaler_ = read_scaler(arrays)
         self.preparation_ = check_preparation(take("preparation", (dict, type(None))))
-        self.patch_ = read_patch(take("patch", (int, type(None))))
+        self.patch_ = read_patch(take("patch", (int, type(None))), arrays, n_channels)
         head = take("features", (dict, type(None)))
         if head is not None:
             self._head = FeatureHead.restore(head, arrays)

@@ -1,16 +1,23 @@
-"""Patches in training: how long they are, and their steps as tensors."""
+"""Patches in training: how long they are, how they are scaled, and their steps as tensors."""
 
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError
-from sensorseq.prediction.patches import LOG_SCALE, SMALLEST_POWER, Patch, count_steps
+from sensorseq.prediction.patches import Patch
+from sensorseq.preprocessing.scale.scaler import ChannelMoments, scaler_of
 
 AUTO = "auto"
 # With patch="auto": the fewest samples of a window that are described in frames, the fewest samples
 # of a frame, and the part of a window that is a frame. Chosen on development folds.
 SHORTEST_WINDOW, SHORTEST_FRAME, FRAMES = 28, 8, 20
+# An input varies by at least this part of its largest value, or it would be rounding, enlarged.
+LEAST_SPREAD = 1e-4
 
 
 def check_patch(patch: int | str | None) -> None:
@@ -29,46 +36,28 @@ def make_patch(patch: int | str | None, n_timesteps: int) -> Patch | None:
     return None if patch is None or min(patch, n_timesteps) < 2 else Patch(min(patch, n_timesteps))
 
 
+def fit_patch(patch: Patch, blocks: Iterable[tuple[Tensor, Tensor | None]]) -> Patch:
+    """Return the patch that scales its inputs by their statistics over training windows.
+
+    The windows and their lengths come in blocks.
+    """
+    moments = ChannelMoments()
+    for X, lengths in blocks:
+        steps, lengths = apply_patch(patch, X, lengths)
+        moments.add(steps.numpy(), None if lengths is None else lengths.numpy())
+    found = moments.statistics()
+    scaler = scaler_of(found, "standard")
+    scale = np.maximum(scaler.channel_scale, LEAST_SPREAD * found.largest)
+    return patch._replace(scaler=replace(scaler, channel_scale=scale))
+
+
 def apply_patch(
     patch: Patch | None, X: Tensor, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the steps of windows and their lengths as `Patch.apply` does.
-
-    With a gradient where X wants one; without, they have the bits of `Patch.apply`, because the
-    rounding of torch's FFT depends on the number of threads.
-    """
+    """Return the steps of windows and their lengths as `Patch.apply` does."""
     if patch is None:
         return X, lengths
-    if X.requires_grad and torch.is_grad_enabled():
-        return _differentiable(patch, X, lengths)
     own = None if lengths is None else lengths.cpu().numpy()
-    steps, of_steps = patch.apply(X.detach().cpu().numpy(), own)
+    steps, of_steps = patch.apply(X.cpu().numpy(), own)
     found = None if of_steps is None else torch.from_numpy(of_steps).to(X.device)
     return torch.from_numpy(steps).to(X.device), found
-
-
-def _differentiable(
-    patch: Patch, X: Tensor, lengths: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
-    n, t, c = X.shape
-    n_steps = count_steps(t, patch)
-    places = torch.from_numpy(patch.places(n_steps)).to(X.device)
-    last = X.new_full((n,), t, dtype=torch.int64) if lengths is None else lengths
-    held = places.minimum(last[:, None, None] - 1).reshape(n, -1, 1)
-    frames = torch.take_along_dim(X, held, 1).reshape(n, *places.shape, c)
-    window, share = (torch.from_numpy(one).to(X) for one in patch.spectrum())
-    mean = frames.mean(2)
-    apart = frames - mean[:, :, None]
-    waves = torch.fft.rfft(apart * window[:, None], dim=2)
-    power = torch.tensordot(waves.real.square() + waves.imag.square(), share, ([2], [0]))
-    parts = [mean, _compressed(apart.square().mean(2)), frames.amin(2), frames.amax(2)]
-    steps = torch.cat([*parts, _compressed(power).flatten(2)], 2)
-    if lengths is None:
-        return steps, None
-    lengths = count_steps(lengths, patch)
-    valid = torch.arange(n_steps, device=X.device) < lengths[:, None]
-    return torch.where(valid[:, :, None], steps, steps.new_zeros(())), lengths
-
-
-def _compressed(power: Tensor) -> Tensor:
-    return 1 + (power + SMALLEST_POWER).log() / LOG_SCALE

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from fits import outputs_of, plain_classifier
-from scipy.special import log_softmax
+from scipy.special import log_softmax, logsumexp
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError
@@ -76,9 +76,11 @@ def test_contributions_add_up_to_the_change_of_the_logarithm(arguments, patch):
     model = plain_classifier(**{**settings, **arguments}).fit(X, y, lengths=lengths)
     model.temperature_ = 1.7
     found = model.explain(X[:7], lengths[:7], label="up")
-    center = np.broadcast_to(model.scaler_.channel_center, X[:7].shape)
     at = model.classes_.tolist().index("up")
-    logs = [np.log(model.predict_proba(x, lengths[:7])[:, at]) for x in (X[:7], center)]
+    steps, of_steps = model._ensemble.steps(np.zeros_like(X[:7]), lengths[:7])
+    outputs = np.stack([net.outputs(0 * steps, of_steps) for net in model._ensemble.networks])
+    average = log_softmax(logsumexp(log_softmax(outputs, 2), 0) / model.temperature_, 1)
+    logs = [np.log(model.predict_proba(X[:7], lengths[:7])[:, at]), average[:, at]]
     np.testing.assert_allclose(found.contributions.sum(axis=(1, 2)), logs[0] - logs[1], atol=1e-3)
     np.testing.assert_allclose(found.probability, np.exp(logs[0]))
     assert found.label.tolist() == ["up"] * 7

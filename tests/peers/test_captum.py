@@ -53,7 +53,7 @@ def test_integrated_gradients_are_those_of_captum(arguments, within):
     y = np.arange(N) % 3
     X = 0.3 * rng.normal(size=(N, T, C))
     X[:, 16:24, 1] += np.array([-1.5, 0.0, 1.5])[y][:, None]
-    settings = {"hidden_size": 8, "max_epochs": 30, "dtype": "float64"}
+    settings = {"hidden_size": 8, "max_epochs": 30, "dtype": "float64", "patch": None}
     model = plain_classifier(**settings, **arguments, random_state=0).fit(X, y)
     model.temperature_ = 1.3
     scaled = torch.from_numpy(model.scaler_.transform(X[:6])).double()

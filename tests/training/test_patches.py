@@ -9,12 +9,13 @@ import torch
 from fits import plain_classifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import log_softmax
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, ModelFileError
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.prediction.patches import Patch, count_steps
-from sensorseq.training.patches import apply_patch, make_patch
+from sensorseq.training.patches import apply_patch, fit_patch, make_patch
 
 N_TIMESTEPS, N_CHANNELS = 67, 2
 
@@ -48,18 +49,16 @@ def test_steps_are_their_definition(n, t, c, size, seed):
     rng = np.random.default_rng(seed)
     windows = rng.normal(size=(n, t, c)) * 10.0 ** rng.integers(-3, 3, c)
     lengths = rng.integers(1, t + 1, n)
-    patch = Patch(size)
-    found, of_steps = patch.apply(windows, lengths)
     own = torch.from_numpy(windows)
+    patch = fit_patch(Patch(size), [(own, torch.from_numpy(lengths))])
+    found, of_steps = patch.apply(windows, lengths)
     tensors = apply_patch(patch, own, torch.from_numpy(lengths))
     np.testing.assert_array_equal(tensors[0], found)
-    np.testing.assert_array_equal(tensors[1], of_steps)
-    tensors = apply_patch(patch, own.requires_grad_(), torch.from_numpy(lengths))
-    np.testing.assert_allclose(tensors[0].detach(), found, rtol=1e-12, atol=1e-12)
     np.testing.assert_array_equal(tensors[1], of_steps)
     alone, _ = patch.apply(windows[:1, : lengths[0]], None)
     np.testing.assert_array_equal(alone[0], found[0, : of_steps[0]])  # in any batch
     hop = size // 2
+    center, scale = patch.scaler.channel_center, patch.scaler.channel_scale
     assert found.shape == (n, count_steps(t, patch), patch.n_inputs(c))
     for row in range(n):
         starts = [0, *range(hop, lengths[row] - size + hop, hop)]
@@ -72,11 +71,42 @@ def test_steps_are_their_definition(n, t, c, size, seed):
             part = windows[row, held]
             expected = [*part.mean(0), *logs(part.var(0)), *part.min(0), *part.max(0)]
             expected += list(logs(welch(part, patch.bands)).ravel())
-            np.testing.assert_allclose(found[row, step], expected, rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(
+                found[row, step] * scale + center, expected, rtol=1e-9, atol=1e-9
+            )
+
+
+@settings(deadline=None)
+@given(st.integers(1, 5), st.integers(1, 40), st.integers(2, 15), st.booleans())
+def test_inputs_have_mean_0_and_deviation_1_over_valid_steps(n, t, size, cut):
+    rng = np.random.default_rng(n + t)
+    windows = torch.from_numpy(rng.normal(size=(n, t, 2)) * [0.1, 30] + [0, 100])
+    lengths = torch.from_numpy(rng.integers(1, t + 1, n)) if cut else None
+    patch = fit_patch(Patch(size), [(windows, lengths)])
+    pieces = [(windows[i : i + 1], lengths[i : i + 1] if cut else None) for i in range(n)]
+    np.testing.assert_equal(fit_patch(Patch(size), pieces).arrays(), patch.arrays())
+    steps, n_steps = patch.apply(windows.numpy(), lengths.numpy() if cut else None)
+    if n_steps is None:
+        n_steps = np.full(n, steps.shape[1])
+    valid = np.concatenate([own[:k] for own, k in zip(steps, n_steps, strict=True)])
+    np.testing.assert_allclose(valid.mean(0), 0, atol=1e-9)
+    plain = valid * patch.scaler.channel_scale + patch.scaler.channel_center
+    scale = np.maximum(plain.std(0), 1e-4 * np.abs(plain).max(0))
+    np.testing.assert_allclose(valid.std(0), plain.std(0) / scale, rtol=1e-6, atol=1e-9)
+
+
+def test_rounding_is_not_enlarged():
+    rng = np.random.default_rng(0)
+    level, rounding = rng.normal(size=(50, 1, 1)) * 100, rng.choice([-1, 1], (50, 40, 1))
+    windows = (level * (1 + 1e-7 * rounding)).astype(np.float32)
+    patch = fit_patch(Patch(8), [(torch.from_numpy(windows), None)])
+    steps, _ = patch.apply(windows, None)
+    assert np.ptp(steps[:, :, 1]) < 0.02  # it would be about 8
+    assert steps[:, :, 0].std() == pytest.approx(1)
 
 
 def logs(power):
-    return 1 + np.log(power + 1e-4) / 4
+    return np.log(power + 1e-4)
 
 
 def welch(part, bands):
@@ -101,7 +131,7 @@ def test_bands_hold_every_frequency_once(size):
 def test_the_power_of_white_noise_is_its_variance():
     noise = np.random.default_rng(0).normal(size=(400, 250, 1)) * 3
     found, _ = Patch(50).apply(noise, None)
-    power = np.exp(4 * (found[:, :, 5:] - 1)).mean((0, 1))  # the mean takes from the lowest band
+    power = np.exp(found[:, :, 5:]).mean((0, 1))  # the mean takes from the lowest band
     np.testing.assert_allclose(power, 9, rtol=0.03)
 
 
@@ -130,11 +160,11 @@ def test_a_window_that_ends_within_a_frame_is_that_of_its_own_samples():
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
 def test_a_graph_a_file_and_a_pickle_have_the_patches(tmp_path, size, lengths):
     clf = fitted(size, lengths=lengths, bidirectional=True)
-    assert clf.patch_ == Patch(size)
+    assert clf.patch_.n_samples == size
     expected = clf.predict_proba(X, lengths=lengths)
     clf.save(tmp_path / "model.safetensors")
     loaded = SensorLSTMClassifier.load(tmp_path / "model.safetensors")
-    assert loaded.patch_ == clf.patch_
+    np.testing.assert_equal(loaded.patch_.arrays(), clf.patch_.arrays())
     np.testing.assert_array_equal(loaded.predict_proba(X, lengths=lengths), expected)
     clf.to_onnx(tmp_path / "model.onnx", lengths=lengths is not None)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
@@ -152,6 +182,13 @@ def test_a_damaged_patch_in_a_file_is_refused(tmp_path):
         write_model(path, arrays, {**description, "patch": wrong})
         with pytest.raises(ModelFileError):
             SensorLSTMClassifier.load(path)
+    for arrays_wrong in (
+        {name: array for name, array in arrays.items() if not name.startswith("patch.")},
+        {**arrays, "patch.channel_scale": arrays["patch.channel_scale"][:-1]},
+    ):
+        write_model(path, arrays_wrong, description)
+        with pytest.raises(ModelFileError):
+            SensorLSTMClassifier.load(path)
 
 
 def test_contributions_of_samples_add_up_also_where_a_channel_is_constant():
@@ -161,11 +198,9 @@ def test_contributions_of_samples_add_up_also_where_a_channel_is_constant():
     explained = clf.explain(still, method="gradients", n_regions=N_TIMESTEPS)
     assert explained.contributions.shape == (len(X), N_TIMESTEPS, N_CHANNELS)
     assert np.isfinite(explained.contributions).all()
-    scaled = clf.scaler_.transform(still).astype(np.float32)
-    logs = [
-        np.log(np.exp(one) / np.exp(one).sum(1, keepdims=True))
-        for one in (clf._ensemble.outputs(scaled, None), clf._ensemble.outputs(0 * scaled, None))
-    ]
+    steps, _ = clf._ensemble.steps(clf.scaler_.transform(still).astype(np.float32), None)
+    (network,) = clf._ensemble.networks
+    logs = [log_softmax(network.outputs(one, None), 1) for one in (steps, 0 * steps)]
     rows, target = np.arange(len(X)), np.searchsorted(clf.classes_, explained.label)
     expected = logs[0][rows, target] - logs[1][rows, target]
     np.testing.assert_allclose(explained.contributions.sum((1, 2)), expected, rtol=0, atol=1e-3)
@@ -173,7 +208,7 @@ def test_contributions_of_samples_add_up_also_where_a_channel_is_constant():
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS[:0]])
 def test_no_windows_have_no_steps(lengths):
-    patch, nothing = Patch(9), X[:0]
+    patch, nothing = fitted().patch_, X[:0]
     expected, _ = patch.apply(nothing, lengths)
     own = None if lengths is None else torch.from_numpy(lengths)
     found, _ = apply_patch(patch, torch.from_numpy(nothing), own)
@@ -210,8 +245,9 @@ def test_random_crops_have_no_patches():
 
 def test_a_warm_start_keeps_the_patches_of_the_first():
     clf = plain_classifier(patch="auto", max_epochs=1, warm_start=True, random_state=0)
-    assert clf.fit(X, Y).patch_ == Patch(8)
-    assert clf.fit(X, Y).patch_ == Patch(8)
+    first = clf.fit(X, Y).patch_
+    assert first.n_samples == 8
+    assert clf.fit(2 * X, Y).patch_ is first  # with the scale that its weights were learned for
 
 
 def test_a_probe_runs_a_fit_again_with_its_patches():
