@@ -101,14 +101,24 @@ def two_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def lstm_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a fit train every network and use them, also where they add little to the features."""
+    """Let the networks have a weight, also where they add nothing to the features."""
+    _change_lstm_weight(monkeypatch, lambda weight: max(weight, 0.1))
+
+
+@pytest.fixture
+def lstm_adds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the networks have weight 0."""
+    _change_lstm_weight(monkeypatch, lambda weight: 0.0)
+
+
+def _change_lstm_weight(monkeypatch: pytest.MonkeyPatch, change: Callable[[float], float]) -> None:
     from sensorseq.estimator.feature_head import FittedFeatures
 
     weigh = FittedFeatures.weigh
 
     def weighed(*given: Any) -> Any:
         weights, log_loss = weigh(*given)
-        weights[0] = max(weights[0], 0.1)
+        weights[0] = change(weights[0])
         return weights, log_loss
 
     monkeypatch.setattr(FittedFeatures, "weigh", weighed)

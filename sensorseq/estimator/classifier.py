@@ -174,11 +174,10 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         (``"boosting"``, see `sensorseq.features.SummaryFeatures`). Linear layers come from ridge
         regression, in closed form. All are joined to the LSTM by factors with the lowest log-loss
         on windows left out, in whole groups. ``"auto"`` tries the four that have a name and keeps
-        those that lower it; `features_` says which and why. The LSTM joins them only where it
-        lowers it by more than the standard error. With `refit`, or nothing held out, windows are
-        left out in three folds, which trains the network two or three more times unless it added
-        too little in the first; otherwise the validation part serves. None is the LSTM alone.
-        Streamed windows have none with ``"auto"``.
+        those that lower it, as it does the LSTM; `features_` says which and why. With `refit`, or
+        nothing held out, windows are left out in three folds, which trains the network two or three
+        more times; otherwise the validation part serves. None is the LSTM alone. Streamed windows
+        have none with ``"auto"``.
     refit : "auto", "all" or None, default="auto"
         How the model learns from the held-out windows too, when the curve, the report and the
         probabilities are known. ``"auto"``, for up to 20,000 windows and unless `warm_start` is on:

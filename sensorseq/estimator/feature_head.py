@@ -1,15 +1,13 @@
 """FeatureHead: the linear layer on features, and the weight of the LSTM's logits."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
-from sensorseq.diagnosis.metrics import clustered_error
 from sensorseq.errors import ArgumentError
 from sensorseq.features import (
     CompetingKernels,
@@ -83,8 +81,7 @@ class HeadData:
     """The scaled windows on which a feature head is fitted.
 
     `weight` are positive factors in the loss. Thresholds and convolutions are chosen from the
-    windows of `learn_rows`, which are never held out. Windows of the same group in `groups` (n,)
-    are correlated; None means independent windows.
+    windows of `learn_rows`, which are never held out.
     """
 
     X: NDArray[Any]
@@ -93,16 +90,13 @@ class HeadData:
     weight: NDArray[np.float64]
     n_classes: int
     learn_rows: NDArray[np.int64]
-    groups: NDArray[Any] | None = None
 
     def take(self, rows: NDArray[np.int64]) -> "HeadData":
         """Return the windows at `rows`; `learn_rows` are adjusted."""
-        lengths, groups = (
-            None if values is None else values[rows] for values in (self.lengths, self.groups)
-        )
+        lengths = None if self.lengths is None else self.lengths[rows]
         learn = np.flatnonzero(np.isin(rows, self.learn_rows))
         own = self.X[rows], lengths, self.class_index[rows], self.weight[rows]
-        return HeadData(*own, self.n_classes, learn, groups)
+        return HeadData(*own, self.n_classes, learn)
 
 
 @dataclass
@@ -116,34 +110,24 @@ class FittedFeatures:
 
     class_index: NDArray[np.int64]
     weight: NDArray[np.float64]
-    groups: NDArray[Any] | None
     rows: NDArray[np.int64]
     blocks: list[Block]
     scores: list[NDArray[np.float64]]
     n_folds: int
     in_time: bool = False
 
-    def are_enough(self, lstm_logits: NDArray[np.float64]) -> bool:
-        """Test whether the features suffice, because the LSTM improves them too little.
+    def join(self, lstm_logits: NDArray[np.float64]) -> FeatureHead:
+        """Fit the weights of the LSTM and the features.
 
         The `lstm_logits` (n, K) are NaN for windows that the LSTM was trained on.
         """
-        weights, _ = self.weigh(lstm_logits[self.rows])
-        return bool(weights[1:].any()) and not weights[0]
-
-    def join(self, lstm_logits: NDArray[np.float64], *, alone: bool = False) -> FeatureHead:
-        """Fit the weights of the LSTM and the features; with `alone`, of the features only.
-
-        With `alone`, the test windows of all folds are used, for which the LSTM has no logits.
-        """
         lstm_logits = lstm_logits[self.rows]
-        known = np.zeros_like(lstm_logits) if alone else lstm_logits
-        weights, log_loss = self.weigh(known)
+        weights, log_loss = self.weigh(lstm_logits)
         if not weights.any():
             weights[0] = _SMALLEST_WEIGHT
-        tested = self._tested(known)
+        tested = self._tested(lstm_logits)
         truth = self.class_index[tested], self.weight[tested]
-        stacked = np.stack([known, *self.scores])[:, tested]
+        stacked = np.stack([lstm_logits, *self.scores])[:, tested]
         together = np.tensordot(weights, stacked, 1)
         names = [block.name for block in self.blocks]
         candidates = [
@@ -154,9 +138,6 @@ class FittedFeatures:
         ]
         joined = Candidate("together", log_loss, _accuracy(together, *truth), None)
         choice = _describe_choice([*candidates, joined], len(together), self.n_folds)
-        if alone:
-            said = "; the LSTM added too little in the first fold, so it was trained for no other"
-            choice = replace(choice, reason=choice.reason + said)
         for block, factor in zip(self.blocks, weights[1:].tolist(), strict=True):
             block.multiply(factor)
         used = [block for block in self.blocks if block.name in choice.names]
@@ -168,11 +149,7 @@ class FittedFeatures:
         return np.asarray(np.all(known, axis=0))
 
     def weigh(self, lstm_logits: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        """Return the weights of the LSTM and of each kind, and the log-loss of the weighted sum.
-
-        The LSTM is used with features only if it lowers the log-loss by more than a standard error;
-        smaller gains did not transfer to other recordings.
-        """
+        """Return the weights of the LSTM and of each kind, and the log-loss of the weighted sum."""
         tested = self._tested(lstm_logits)
         class_index, weight = self.class_index[tested], self.weight[tested]
         stacked = np.stack([lstm_logits, *self.scores])[:, tested]
@@ -180,18 +157,7 @@ class FittedFeatures:
         if self.in_time and are_linear.any():
             factor, log_loss = fit_stack(stacked[are_linear].sum(0)[None], class_index, weight)
             return factor * are_linear, log_loss
-        weights, log_loss = fit_stack(stacked, class_index, weight)
-        if not weights[0]:
-            return weights, log_loss
-        without, own_log_loss = fit_stack(stacked[1:], class_index, weight)
-        if not without.any():
-            return weights, log_loss
-        alone = np.concatenate([np.zeros(1), without])
-        of_both = log_softmax(np.tensordot(np.stack([weights, alone]), stacked, 1), axis=2)
-        lowered = (of_both[0] - of_both[1])[np.arange(len(class_index)), class_index]
-        lowered *= weight / weight.mean()
-        groups = None if self.groups is None else self.groups[tested]
-        return (weights, log_loss) if is_sure(lowered, groups) else (alone, own_log_loss)
+        return fit_stack(stacked, class_index, weight)
 
     def _try(self, name: str, scores: NDArray[np.float64], factor: float) -> Candidate:
         """Score one model alone."""
@@ -234,7 +200,7 @@ def fit_features(
             block, out_of_fold = _fit_linear(name, kind, data, folds, rows, seed, loss, strengths)
         found.append(block)
         scores.append(out_of_fold)
-    truth = data.class_index, data.weight, data.groups
+    truth = data.class_index, data.weight
     return FittedFeatures(*truth, drawn, found, scores, len(folds), in_time)
 
 
@@ -363,15 +329,6 @@ def _standard(
     varies = sd > 1e-6 * np.maximum(np.abs(center), 1e-30)
     scale = np.where(varies, 1.0 / np.where(varies, sd, 1.0), 0.0)
     return center.astype(np.float32), scale.astype(np.float32)
-
-
-def is_sure(gain: NDArray[np.float64], groups: NDArray[Any] | None) -> bool:
-    """Test whether a mean gain exceeds its standard error, over groups if there are any.
-
-    With a single group the error is unknown, so any gain counts.
-    """
-    unit = np.unique(np.arange(len(gain)) if groups is None else groups, return_inverse=True)[1]
-    return bool(gain.mean() > (clustered_error(gain, unit) if unit.any() else 0.0))
 
 
 def _accuracy(

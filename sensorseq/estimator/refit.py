@@ -66,16 +66,15 @@ class Refit:
 
     `part` and the scaled `data` are the training windows followed by the validation windows;
     separately given validation windows are only in `given` (scaled), and `part` is then None.
-    `groups` covers all windows, or is None. `share` is each window's weight that balances classes
-    with few recordings, or None. If there is a held-out part, it is the first fold. With `refits`,
-    the final model learns from all windows: with `keeps_folds` it averages the networks of the
-    folds, otherwise it is one network trained on all windows.
+    `share` is each window's weight that balances classes with few recordings, or None. If there is
+    a held-out part, it is the first fold. With `refits`, the final model learns from all windows:
+    with `keeps_folds` it averages the networks of the folds, otherwise it is one network trained on
+    all windows.
     """
 
     part: FitPart | None
     data: TrainingData
     given: TrainingData | None
-    groups: NDArray[Any] | None
     share: NDArray[np.float64] | None
     config: TrainingConfig
     n_train: int
@@ -118,7 +117,7 @@ class Refit:
             weight *= self.share
         learn = np.arange(self.n_train)
         own = np.concatenate(X), lengths, target, weight
-        return HeadData(*own, self.config.n_outputs, learn, self.groups)
+        return HeadData(*own, self.config.n_outputs, learn)
 
     @property
     def has_held_out(self) -> bool:
@@ -227,9 +226,9 @@ def plan_refit(setup: FitSetup, prepared: PreparedFit) -> Refit | FeatureChoice:
             assert isinstance(scaled, TrainingData)
             data = scaled
     n_train, entropy = len(train.target), prepared.entropy
-    groups, share = _shares(train, validation)
+    share = _shares(train, validation)
     config = prepared.jobs[0].config
-    plan = Refit(part, data, given, groups, share, config, n_train, [], features, refits, entropy)
+    plan = Refit(part, data, given, share, config, n_train, [], features, refits, entropy)
     if features is None:
         return plan
     try_functions(features, plan.seen)
@@ -249,19 +248,14 @@ def plan_refit(setup: FitSetup, prepared: PreparedFit) -> Refit | FeatureChoice:
     return plan
 
 
-def _shares(
-    train: FitPart, validation: FitPart | None
-) -> tuple[NDArray[Any] | None, NDArray[np.float64] | None]:
-    """Return the groups of all windows, if known, and balancing weights, if needed."""
+def _shares(train: FitPart, validation: FitPart | None) -> NDArray[np.float64] | None:
+    """Return weights that balance classes with few recordings; None where none are needed."""
     parts = [one for one in (train, validation) if one is not None]
-    of_parts = [one.groups for one in parts if one.groups is not None]
-    if len(of_parts) < len(parts):
-        return None, None
-    groups = np.concatenate(of_parts)
-    if train.weight is not None:
-        return groups, None
+    groups = [one.groups for one in parts if one.groups is not None]
+    if len(groups) < len(parts) or train.weight is not None:
+        return None
     target = np.concatenate([one.target for one in parts])
-    return groups, weights_of_few_recordings(groups, target)
+    return weights_of_few_recordings(np.concatenate(groups), target)
 
 
 def make_folds(
@@ -338,15 +332,10 @@ def run_refit(
         "diverged",
         "callback_failed",
     }
-    is_without = False
-    if has_ended and plan.fitted is not None and plan.has_held_out:
-        is_without = plan.fitted.are_enough(
-            plan.fold_logits(ensemble, tested, setup.parameters["device"])
-        )
     fold_jobs: list[TrainingJob] = []
     refit_jobs: list[TrainingJob] = []
     histories: list[History] = []  # one for each job
-    if has_ended and not is_without:
+    if has_ended:
         fold_jobs, refit_jobs = _make_jobs(plan, setup, prepared, results[0])
         jobs = [*fold_jobs, *refit_jobs]
         histories = _train_all(
@@ -362,10 +351,10 @@ def run_refit(
     if not has_ended:
         plan.fit_features_again()
     fold_modules = _modules_of(fold_jobs)
-    head, choice = None, FeatureChoice()
+    head, choice, is_without = None, FeatureChoice(), False
     if plan.fitted is not None:
         logits = plan.fold_logits(ensemble, [*tested, *fold_modules], setup.parameters["device"])
-        head = _join_features(plan, plan.fitted, logits, is_without=is_without)
+        head = _join_features(plan, plan.fitted, logits)
         choice, is_without = head.choice, has_ended and not head.lstm_weight
     elif plan.features is not None:
         choice = FeatureChoice(reason="training was interrupted or diverged")
@@ -384,11 +373,9 @@ def _modules_of(jobs: Sequence[TrainingJob]) -> list[LSTMLinear]:
     return [job.module for job in jobs if isinstance(job.module, LSTMLinear)]
 
 
-def _join_features(
-    plan: Refit, fitted: FittedFeatures, logits: NDArray[np.float64], *, is_without: bool
-) -> FeatureHead:
+def _join_features(plan: Refit, fitted: FittedFeatures, logits: NDArray[np.float64]) -> FeatureHead:
     """Weight the features against the networks of the folds, by their logits."""
-    head = fitted.join(logits, alone=is_without)
+    head = fitted.join(logits)
     if plan.shares_groups:
         said = "; they are of the same groups as the others, so all figures are high"
         if head.linear_blocks:

@@ -77,7 +77,7 @@ def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
         )
     elif model.refitted_ and not model._used_modules:
         said.append(
-            "The LSTM adds too little to the features here, so they decide alone. They have"
+            "The LSTM adds nothing to the features here, so they decide alone. They have"
             " learned from all windows but those for test."
         )
     elif model.refitted_:

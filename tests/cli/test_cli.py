@@ -21,7 +21,6 @@ from sensorseq.bench import timing
 from sensorseq.cli import main
 from sensorseq.diagnosis.words import banner_words, list_steps, settings_as_options
 from sensorseq.errors import RecordingError
-from sensorseq.estimator.feature_head import FittedFeatures
 from sensorseq.estimator.refit import N_FOLDS
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import read_windows, write_windows
@@ -818,11 +817,11 @@ def test_train_says_what_the_linear_layer_uses_and_what_was_trained_on(prepared,
     assert max(map(len, text.splitlines())) <= 80 + len(str(model))
 
 
+@pytest.mark.usefixtures("lstm_adds_nothing")
 @pytest.mark.trains
-def test_train_says_when_the_features_decide_alone(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr(FittedFeatures, "are_enough", lambda *_: True)
+def test_train_says_when_the_features_decide_alone(prepared, tmp_path):
     words = " ".join(succeed("train", prepared, "-o", tmp_path / "model", *FAST).split())
-    assert "The LSTM adds too little to the features here, so they decide alone." in words
+    assert "The LSTM adds nothing to the features here, so they decide alone." in words
 
 
 @pytest.mark.trains
