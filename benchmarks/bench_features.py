@@ -1,10 +1,11 @@
-"""Random convolutions against aeon's MiniRocket, with the same parameters on one thread.
+"""Random convolutions and competing kernels against aeon's MiniRocket and Hydra, on one thread.
 
 `transform`: aeon is fitted, and our side gets its dilations, channels and biases, so both compute
 the same features; those that differ are counted before the timing. aeon's side gets its windows in
 its own layout (channels before steps) and is compiled by then. `fit`: each side chooses its own
-parameters, from the same number of random windows. Without aeon, which is in the environment of
-the peers, our times alone are printed.
+parameters, from the same number of random windows. `competing kernels`: each side computes what it
+computes by default, and that differs: Hydra has 64 groups of 8 random kernels, ours 12 of 7 of
+MiniRocket's. Without aeon, which is in the environment of the peers, our times alone are printed.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from common.waiting import refuse_sleeping_threads
 from numpy.typing import NDArray
 
 from sensorseq.bench.timing import alternate, environment, repeated, summarize
-from sensorseq.features import RandomConvolutions
+from sensorseq.features import CompetingKernels, RandomConvolutions
 
 N_FEATURES = 10_000
 SHAPES = [  # windows, steps, channels
@@ -88,6 +89,22 @@ def compare(shape: tuple[int, int, int], rounds: int) -> Iterator[dict[str, Any]
         yield row
 
 
+def compare_competing(shape: tuple[int, int, int], rounds: int) -> dict[str, Any]:
+    """Time Hydra of both sides in turns."""
+    import torch
+    from aeon.transformations.collection.convolution_based import HydraTransformer
+
+    torch.set_num_threads(1)
+    X = make_windows(shape)
+    channels_first = np.ascontiguousarray(np.swapaxes(X, 1, 2))
+    theirs = HydraTransformer(n_jobs=1, random_state=0).fit(channels_first)
+    ours = CompetingKernels(random_state=0).fit(X)
+    row = {"what": "competing kernels", "shape": list(shape), "features": ours.n_features_}
+    row |= {"against": "aeon", "their_features": theirs.transform(channels_first).shape[1]}
+    sides = (lambda: theirs.transform(channels_first), lambda: ours.transform(X))
+    return row | summarize(*alternate(*map(repeated, sides), rounds=rounds, budget_s=20.0))
+
+
 def time_alone(shape: tuple[int, int, int], rounds: int) -> str:
     """Time our transform, and say it in a line."""
     X = make_windows(shape)
@@ -122,7 +139,11 @@ def main() -> None:
     facts |= {"aeon": aeon.__version__, "numba": numba.__version__}
     numba.set_num_threads(1)
     print(facts)
-    rows = tell(row for shape in SHAPES for row in compare(shape, rounds))
+    rows = tell(
+        row
+        for shape in SHAPES
+        for row in (*compare(shape, rounds), compare_competing(shape, rounds))
+    )
     write_results("features", rows, partial=options.quick, facts=facts)
 
 

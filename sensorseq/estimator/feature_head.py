@@ -98,6 +98,17 @@ class HeadData:
         own = self.X[rows], lengths, self.class_index[rows], self.weight[rows]
         return HeadData(*own, self.n_classes, learn)
 
+    def join(self, other: "HeadData") -> "HeadData":
+        """Return the windows of both; `learn_rows` stay."""
+        lengths = None
+        if self.lengths is not None and other.lengths is not None:
+            lengths = np.concatenate([self.lengths, other.lengths])
+        X, class_index, weight = (
+            np.concatenate([getattr(one, name) for one in (self, other)])
+            for name in ("X", "class_index", "weight")
+        )
+        return HeadData(X, lengths, class_index, weight, self.n_classes, self.learn_rows)
+
 
 @dataclass
 class FittedFeatures:
@@ -115,6 +126,12 @@ class FittedFeatures:
     scores: list[NDArray[np.float64]]
     n_folds: int
     in_time: bool = False
+
+    def take(self, places: NDArray[np.int64]) -> "FittedFeatures":
+        """Return the same features with the scores of some of the n windows."""
+        truth = self.class_index[places], self.weight[places], self.rows[places]
+        scores = [one[places] for one in self.scores]
+        return FittedFeatures(*truth, self.blocks, scores, self.n_folds, self.in_time)
 
     def join(self, lstm_logits: NDArray[np.float64]) -> FeatureHead:
         """Fit the weights of the LSTM and the features.

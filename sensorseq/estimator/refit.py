@@ -5,7 +5,7 @@ from every window: it uses the networks of the folds, or one trained on all wind
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -45,7 +45,7 @@ from sensorseq.training.stream import is_stored
 N_FOLDS = 3
 REFITS = ("auto", "all")
 FEW_WINDOWS = 20_000  # largest number of windows for which refit="auto" trains again on all of them
-_FOLDS, _FEATURES, _REFIT = 101, 102, 103  # spawn keys of the seeds
+_FOLDS, _FEATURES, _REFIT, _COPIES = 101, 102, 103, 104  # spawn keys of the seeds
 
 
 def check_refit(features: Any, refit: Any, warm_start: bool) -> None:
@@ -69,7 +69,7 @@ class Refit:
     `share` is each window's weight that balances classes with few recordings, or None. If there is
     a held-out part, it is the first fold. With `refits`, the final model learns from all windows:
     with `keeps_folds` it averages the networks of the folds, otherwise it is one network trained on
-    all windows.
+    all windows. With `augment`, `changed` gives the windows of `data` as an epoch changes them.
     """
 
     part: FitPart | None
@@ -84,6 +84,7 @@ class Refit:
     entropy: int
     keeps_folds: bool = False
     fitted: FittedFeatures | None = None
+    changed: Callable[[int], NDArray[Any]] | None = None
 
     @cached_property
     def seen(self) -> HeadData:
@@ -178,8 +179,23 @@ class Refit:
 
     def _fitted(self, folds: Sequence[Fold], rows: NDArray[np.int64] | None) -> FittedFeatures:
         own = self.seen.learn_rows if rows is None else rows
+        seen, n = self.seen, len(self.seen.X)
+        if self.changed is not None:  # features learn from a changed copy of each window, too
+            copies = center_windows(
+                replace(self.data, X=torch.from_numpy(self.changed(0))), self.config
+            ).X.cpu()
+            n_more = seen.X.shape[1] - copies.shape[1]
+            X = np.pad(copies.numpy(), ((0, 0), (0, n_more), (0, 0)))
+            copied = seen.take(np.arange(len(X)))
+            seen = seen.join(replace(copied, X=X))
+
+            def twice(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+                return np.concatenate([rows, n + rows[rows < len(X)]])
+
+            folds, own = [(twice(fit), test) for fit, test in folds], twice(own)
         seed, in_time = self.seed(_FEATURES), self.shares_groups
-        return fit_features(self.features, self.seen, folds, own, seed, in_time)
+        fitted = fit_features(self.features, seen, folds, own, seed, in_time)
+        return fitted.take(np.flatnonzero(fitted.rows < n))
 
     def fold_logits(
         self, ensemble: Ensemble, modules: Sequence[LSTMLinear], device: str
@@ -231,9 +247,12 @@ def plan_refit(setup: FitSetup, prepared: PreparedFit) -> Refit | FeatureChoice:
     plan = Refit(part, data, given, share, config, n_train, [], features, refits, entropy)
     if features is None:
         return plan
+    own_part = train if part is None else part
+    if prepared.format.augment is not None:
+        form, seed = replace(prepared.format, patch=None), plan.seed(_COPIES)
+        plan.changed = form.renewal(own_part, data, seed)
     try_functions(features, plan.seen)
     several = refits or validation is None
-    own_part = train if part is None else part
     plan.folds = make_folds(plan.seen, own_part, n_train, entropy, several=several)
     if not plan.folds:
         why = "there are too few windows or groups to leave some out"

@@ -734,6 +734,27 @@ def test_a_second_interrupt_while_features_are_fitted_again_keeps_the_lstm(monke
     assert not clf.refitted_
 
 
+@pytest.mark.trains
+@pytest.mark.parametrize("lengths", [None, np.full(60, 14)])
+def test_features_learn_from_windows_changed_by_augment_too(lengths):
+    """The class is how far a level is from zero; that its sign may change only the mirror shows."""
+    y = np.arange(60) % 2
+    windows = np.random.default_rng(0).normal(size=(60, 16, 1)) / 10 + (1 + y)[:, None, None]
+
+    def level(windows, lengths):
+        mean = windows[:, :14].mean(axis=(1, 2))
+        return np.stack([mean, np.abs(mean)], axis=1)
+
+    accuracy = {}
+    for augment in (None, {"mirror": [0]}):
+        clf = small(features=level, augment=augment, scale=None)
+        clf.fit(windows, y, groups=np.arange(60) // 3, lengths=lengths)
+        assert sorted(head_of(clf).out_of_fold_rows) == list(range(60))  # and no copy
+        accuracy[augment is None] = clf.score(-windows, y, lengths=lengths)
+    assert accuracy[False] == 1
+    assert accuracy[True] < 0.8
+
+
 @pytest.mark.usefixtures("lstm_adds_nothing")
 @pytest.mark.parametrize("n_models", [1, 2])
 @pytest.mark.trains
