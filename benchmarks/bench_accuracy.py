@@ -5,9 +5,10 @@
     bench_accuracy.py --develop --methods defaults,boosting    # no test part is opened
     bench_accuracy.py --table                                  # results/accuracy.json
 
-Every fit is one line of the work file, written as soon as it is known: stop a run at any time and
-start it again with ``--resume``, which skips what is there. Without it, fits are run again and the
-new lines count. ``--table`` runs nothing. Sets and methods that are absent are reported.
+Every fit is one line of results/accuracy_rows.jsonl, written as soon as it is known: stop a run at
+any time and start it again with ``--resume``, which skips what is there. Without it, fits are run
+again and the new lines count. The file is kept in git, so that the other methods never have to run
+again. ``--table`` runs nothing. Sets and methods that are absent are reported.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import scipy
 import sklearn
 import torch
 from accuracy import data
-from accuracy.methods import FIRST_FOLD_ONLY, METHODS, OURS, AbsentError, Runner
+from accuracy.methods import METHODS, OURS, AbsentError, Runner
 from accuracy.rows import Key, WorkFile, missing, scores
 from accuracy.table import incomplete, summarize
 from common.arguments import make_parser
@@ -34,7 +35,7 @@ from readme_table import accuracy_table
 from sensorseq.bench.timing import environment
 from sensorseq.errors import EnvironmentProblemError
 
-WORK = Path(__file__).resolve().parents[1] / "build" / "accuracy" / "rows.jsonl"
+WORK = RESULTS / "accuracy_rows.jsonl"
 SEEDS = (0, 1, 2)
 
 
@@ -42,7 +43,7 @@ def command_line() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = make_parser(__doc__)
     words = parser.add_argument
-    words("--sets", type=_names, help=f"sets or tasks, with commas: {', '.join(data.TASKS)}")
+    words("--sets", type=_names, help=f"with commas, of {', '.join(data.SETS)}")
     words("--methods", type=_names, default=list(METHODS), help=f"of {', '.join(METHODS)}")
     words("--seeds", type=_numbers, default=list(SEEDS), help="of ours; default 0,1,2")
     words("--resume", action="store_true", help="skip the fits that the work file has")
@@ -69,32 +70,30 @@ def _numbers(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"{text!r}; expected numbers, as 0,1,2") from None
 
 
-def chosen_tasks(names: list[str] | None, *, develop: bool) -> tuple[list[data.Task], list[str]]:
-    """Return the tasks to run and the sets left out, whose test part stays closed."""
+def chosen_sets(names: list[str] | None, *, develop: bool) -> tuple[list[str], list[str]]:
+    """Return the sets to run and those left out, whose test part stays closed."""
+    sets = data.choose(names or list(data.SEARCH if develop else data.SETS))
     if develop:
-        tasks = data.choose(names or list(data.SEARCH))
-        closed = sorted({task.set for task in tasks} - set(data.SEARCH))
+        closed = [name for name in sets if name not in data.SEARCH]
         if closed:
             raise ValueError(
                 f"settings are not chosen on {', '.join(closed)}; --develop takes"
                 f" {', '.join(data.SEARCH)}"
             )
-        return tasks, []
-    tasks = data.choose(names or list(data.SETS))
-    kept = [task for task in tasks if task.set not in data.DEVELOP_ONLY]
-    return kept, [task.name for task in tasks if task.set in data.DEVELOP_ONLY]
+        return sets, []
+    kept = [name for name in sets if name not in data.DEVELOP_ONLY]
+    return kept, [name for name in sets if name in data.DEVELOP_ONLY]
 
 
 def plan(
-    task: data.Task, folds: list[data.Fold], methods: Sequence[str], seeds: Sequence[int], part: str
+    name: str, folds: list[data.Fold], methods: Sequence[str], seeds: Sequence[int], part: str
 ) -> list[Key]:
-    """Return the fits of a task in their order: of the first seed only, but for our own methods."""
+    """Return the fits of a set in their order: of the first seed only, but for our own methods."""
     return [
-        Key(task.name, part, fold.split, fold.fold, method, seed)
-        for number, fold in enumerate(folds)
+        Key(name, part, fold.split, fold.fold, method, seed)
+        for fold in folds
         for method in methods
         for seed in (seeds if method in OURS else seeds[:1])
-        if number == 0 or method not in FIRST_FOLD_ONLY
     ]
 
 
@@ -102,7 +101,7 @@ def run(options: argparse.Namespace, work: WorkFile) -> int:
     """Run what is to be run; return how many fits failed."""
     part = "develop" if options.develop else "test"
     places = data.Places(options.borealtc, options.seglearn, options.aeon)
-    tasks, closed = chosen_tasks(options.sets, develop=options.develop)
+    sets, closed = chosen_sets(options.sets, develop=options.develop)
     for name in closed:
         print(f"left out: {name}: only for --develop, its test part stays closed", file=sys.stderr)
     known, failed = work.read(), 0
@@ -114,19 +113,19 @@ def run(options: argparse.Namespace, work: WorkFile) -> int:
         "torch": torch.__version__,
     }
     with Runner(options.threads, options.aeon_python) as runner:
-        methods = _present(options.methods, runner, work)
-        for task in tasks:
+        methods = _present(options.methods, runner)
+        for name in sets:
             try:
-                windows, folds = data.load(task, places)
+                windows, folds = data.load(name, places)
             except EnvironmentProblemError as error:
-                _report_absent(work, task.name, str(error))
+                print(f"absent: {name}: {error}", file=sys.stderr)
                 continue
             if options.develop:
                 folds = data.develop(windows, folds)
             n_folds, by_key = len(folds), {(fold.split, fold.fold): fold for fold in folds}
-            keys = plan(task, folds, methods, options.seeds, part)
+            keys = plan(name, folds, methods, options.seeds, part)
             todo = missing(keys, known, resume=options.resume)
-            print(f"{task.name}: {len(keys)} fits, {len(keys) - len(todo)} known", file=sys.stderr)
+            print(f"{name}: {len(keys)} fits, {len(keys) - len(todo)} known", file=sys.stderr)
             for count, key in enumerate(todo, 1):
                 fold = by_key[key.split, key.fold]
                 train, test = windows.take(fold.train), windows.take(fold.test)
@@ -157,7 +156,7 @@ def run(options: argparse.Namespace, work: WorkFile) -> int:
                 work.append(row)
                 known[key] = row
                 print(
-                    f"[{count}/{len(todo)}] {task.name} {key.split}.{key.fold} {key.method}"
+                    f"[{count}/{len(todo)}] {name} {key.split}.{key.fold} {key.method}"
                     f" seed {key.seed}: {100 * row['accuracy']:.1f} %"
                     f" [{100 * row['balanced_accuracy']:.1f}],"
                     f" {time.perf_counter() - started:.1f} s",
@@ -167,21 +166,15 @@ def run(options: argparse.Namespace, work: WorkFile) -> int:
     return failed
 
 
-def _present(methods: Sequence[str], runner: Runner, work: WorkFile) -> list[str]:
+def _present(methods: Sequence[str], runner: Runner) -> list[str]:
     found = []
     for method in methods:
         reason = runner.why_absent(method)
         if reason:
-            _report_absent(work, method, reason)
+            print(f"absent: {method}: {reason}", file=sys.stderr)
         else:
             found.append(method)
     return found
-
-
-def _report_absent(work: WorkFile, name: str, reason: str) -> None:
-    print(f"absent: {name}: {reason}", file=sys.stderr)
-    if work.absences().get(name) != reason:
-        work.append({"absent": name, "reason": reason})
 
 
 def write_table(options: argparse.Namespace, work: WorkFile) -> None:
@@ -189,7 +182,6 @@ def write_table(options: argparse.Namespace, work: WorkFile) -> None:
     rows = work.read()
     part = "develop" if options.develop else "test"
     summary = summarize(rows, part, options.methods)
-    absent = work.absences()
     used = [row for key, row in rows.items() if key.part == part]
     facts = environment() | {
         "numpy": np.__version__,
@@ -204,12 +196,10 @@ def write_table(options: argparse.Namespace, work: WorkFile) -> None:
             for name in ("commit", "processor", "threads", "torch")
         },
         "methods": {row["method"]: row["description"] for row in used},
-        "absent": absent,
     }
     lacking = incomplete(summary)
     print(accuracy_table({"rows": summary, "environment": facts}))
     print(*(f"missing: {words}" for words in lacking), sep="\n")
-    print(*(f"absent: {name}: {reason}" for name, reason in absent.items()), sep="\n")
     partial = bool(options.develop or not summary or lacking)
     write_results("accuracy", summary, partial=partial, facts=facts, folder=options.results)
 
@@ -227,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     refuse_sleeping_threads()
     try:
-        chosen_tasks(options.sets, develop=options.develop)
+        chosen_sets(options.sets, develop=options.develop)
     except ValueError as error:
         parser.error(str(error))
     torch.set_num_threads(options.threads)

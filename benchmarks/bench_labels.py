@@ -14,7 +14,7 @@ whole recordings of BorealTC's motors. Precision is at the true number of wrong 
 
 All leave whole groups out. cleanlab runs in an interpreter of its own (``--cleanlab-python``).
 Rows that are in ``--rows`` are not computed again. Settings were chosen on `surfaces` and on a
-training part of `A-raw`, with other seeds; the other sets were opened once.
+training part of `A`, with other seeds; the other sets were opened once.
 """
 
 import subprocess
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accuracy.data import TASKS, Places, Windows, load
+from accuracy.data import Places, Windows, load
 from common.arguments import make_parser
 from common.json_lines import append_line, read_lines
 from common.results_file import write_results
@@ -42,7 +42,7 @@ from sensorseq import SensorLSTMClassifier, find_label_errors
 from sensorseq.features import RandomConvolutions, SummaryFeatures
 from sensorseq.inspection import label_errors
 
-SETS = {"A-raw": 1, "surfaces": 3, "BasicMotions": 1, "JapaneseVowels": 1, "watch": 3}  # every nth
+SETS = {"A": 1, "surfaces": 3, "BasicMotions": 1, "JapaneseVowels": 1, "watch": 3}  # every nth
 KINDS = ("random", "confused")
 SHARES = (0.1, 0.05, 0.2, 0.02)
 SEEDS = (0, 1, 2)
@@ -208,7 +208,7 @@ def measure(
 def plans() -> list[tuple[str, str, float, int]]:
     """Return set, kind, share and seed of every row, the most wanted first."""
     first = [(s, kind, 0.1, seed) for seed in SEEDS for kind in KINDS for s in SETS]
-    whole = [("A-raw", "recordings", 0.1, seed) for seed in SEEDS]
+    whole = [("A", "recordings", 0.1, seed) for seed in SEEDS]
     others = [(s, kind, share, 0) for share in SHARES[1:] for kind in KINDS for s in SETS]
     return first + whole + others
 
@@ -287,7 +287,7 @@ def main() -> None:
         if name not in args.sets or (name, kind, share, seed) in done:
             continue
         if name not in loaded:
-            windows = load(TASKS[name], places)[0]
+            windows = load(name, places)[0]
             windows = windows.take(np.arange(0, len(windows), SETS[name]))
             loaded[name] = windows, confused_classes(windows)
         windows, confused = loaded[name]

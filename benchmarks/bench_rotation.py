@@ -66,7 +66,7 @@ def main():
     parser.add_argument("--borealtc", type=Path, required=True, help="folder of the BorealTC set")
     parser.add_argument("--only", nargs="+", choices=[*ALONE, *DEFAULT], help="ways to train")
     options = parser.parse_args()
-    windows, folds = data.load(data.TASKS["B-raw"], data.Places(options.borealtc))
+    windows, folds = data.load("B", data.Places(options.borealtc))
     parts = [(windows.take(f.train), windows.take(f.test)) for f in folds if f.split == 0]
     for name, how in (ALONE | DEFAULT).items():
         if options.only is None or name in options.only:

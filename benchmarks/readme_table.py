@@ -148,8 +148,8 @@ METHODS = {
     "boosting": "boosting",
     "extra_trees": "extra trees",
     "lstm": "LSTM alone",
-    "lstm_fcn": "LSTM-FCN",
 }
+TIMED = ("A", "B", "C")  # sets whose seconds of a fit are shown
 
 
 def accuracy_table(results: dict) -> str:
@@ -160,10 +160,10 @@ def accuracy_table(results: dict) -> str:
     lines, costs = [heads, "|---" * (1 + len(METHODS)) + "|"], list[str]()
     for task in dict.fromkeys(row["task"] for row in scores):
         own = [found.get((task, method)) for method in METHODS]
-        whole = [row[row["score"]] for row in own if row is not None and _is_whole(row)]
+        whole = [row["accuracy"] for row in own if row is not None and row["complete"]]
         best = max(whole, default=1.0)
         lines.append(f"| {task} |{''.join(_score(row, best) for row in own)}")
-        if all(own):
+        if task in TIMED and all(own):
             seconds = "".join(f" {row['fit_s']:.1f} |" for row in own if row)
             costs.append(f"| seconds of a fit, {task} |{seconds}")
     ranks = [row for row in results["rows"] if row["what"] == "rank"]
@@ -175,6 +175,7 @@ def accuracy_table(results: dict) -> str:
     note = (
         "The best of each line is bold; (5/15): only 5 of 15 fits."
         f" {_against_best([row for row in results['rows'] if row['what'] == 'difference'])}"
+        f" {_against_each([row for row in results['rows'] if row['what'] == 'overall'])}"
         " Seconds are of one thread on a machine that did other work, so they show orders of"
         f" magnitude. {_environment(results)}"
     )
@@ -193,20 +194,25 @@ def _against_best(pairs: list[dict]) -> str:
     )
 
 
-def _is_whole(row: dict) -> bool:
-    return row["complete"] and row["method"] != "lstm_fcn"
+def _against_each(rows: list[dict]) -> str:
+    of_n: dict[int, list[str]] = {}  # not all peers may have run on all sets
+    for row in rows:
+        lead, error = 100 * row["difference"], 100 * row["standard_error"]
+        of_n.setdefault(row["n"], []).append(f"{METHODS[row['peer']]} {lead:+.1f} ({error:.1f})")
+    parts = [f"in the mean of {n} sets {', '.join(each)}" for n, each in of_n.items()]
+    return (
+        "The defaults minus each of the others, in points, and the standard error over sets:"
+        f" {'; '.join(parts) or 'not known'}."
+    )
 
 
 def _score(row: dict | None, best: float) -> str:
     if row is None:
         return " |"
-    value = row[row["score"]]
-    text = f"{100 * value:.1f}"
-    if row["method"] == "lstm_fcn":
-        return f" {text} (one fold) |"
-    if not _is_whole(row):
+    text = f"{100 * row['accuracy']:.1f}"
+    if not row["complete"]:
         return f" {text} ({row['n_fits']}/{row['n_expected']}) |"
-    return f" **{text}** |" if value >= best - 1e-9 else f" {text} |"
+    return f" **{text}** |" if row["accuracy"] >= best - 1e-9 else f" {text} |"
 
 
 def headlines(cpu: dict, fit: dict, verdict: dict, repair: dict) -> str:

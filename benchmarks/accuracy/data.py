@@ -1,15 +1,10 @@
 """The sets of the accuracy benchmark: windows, labels, groups, and which rows test what.
 
-A *task* is a set, a form of its channels and a protocol. `TASKS` names all of them. Nothing is
-downloaded: BorealTC is a folder, the other recordings are files of installed packages.
+Nothing is downloaded: BorealTC is a folder, the other recordings are files of installed packages.
 
-- A, B, C: windows of 5 s of BorealTC's five terrains; A the motors (6.5 Hz), B the IMU, C both.
-  ``raw``: A and B as they are, C at the IMU's 100 Hz with the motors' last value held. Peers get
-  the streams of C at their own rates. ``derived``: windows of ``sensorseq
-  prepare --derive auto``.
-  Protocol P2 keeps recordings whole, in three splits of five folds. P1 does not: neighbours of a
-  test window are trained on. ``1.7s`` is P1 with windows of 1.7 s, every 0.3 s inside the windows
-  of 5 s, as close as we come to the published figures; its score is balanced accuracy.
+- A, B, C: windows of 5 s of BorealTC's five terrains; A the motors (6.5 Hz), B the IMU, C both, at
+  the IMU's 100 Hz with the motors' last value held. Peers get the streams of C at their own rates.
+  Recordings stay whole, in three splits of five folds.
 - watch: windows of 100 samples of a wrist's IMU; each of ten people is a fold.
 - surfaces: the SIMULATED recordings of this package; folds of whole robots.
 - The others come with their own training and test part.
@@ -17,7 +12,6 @@ downloaded: BorealTC is a folder, the other recordings are files of installed pa
 
 import gzip
 import importlib.util
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -31,8 +25,6 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sensorseq import PreparePipeline
 from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, SURFACES_WINDOW_SAMPLES, load_surfaces
 from sensorseq.errors import EnvironmentProblemError
-from sensorseq.io.prepared import read_windows
-from sensorseq.prepare import prepare
 
 ARCHIVE = (
     "BasicMotions",
@@ -51,9 +43,10 @@ CONFIRM = ("watch", "JapaneseVowels", "PickupGestureWiimoteZ", "ACSF1")
 SIMULATED = ("surfaces",)  # not ranked among real sets
 DEVELOP_ONLY = ("GunPoint",)  # its test part stays closed
 ROBOTS = ("A", "B", "C", "watch")  # recordings, ranked apart from shapes
+SETS = (*ROBOTS, *ARCHIVE, *SIMULATED)
 SHAPES = tuple(name for name in ARCHIVE if name not in DEVELOP_ONLY)
 N_FOLDS = 5
-SPLITS = (0, 1, 2)  # random states of P2
+SPLITS = (0, 1, 2)  # random states, of A, B and C
 DEVELOP_FOLDS, DEVELOP_SEED = 3, 7
 
 TERRAINS = ("ASPHALT", "FLOORING", "ICE", "SANDY_LOAM", "SNOW")
@@ -61,8 +54,6 @@ WINDOW_S = 5
 _MOTOR_RATE_HZ, _IMU_RATE_HZ = 6.5, 100.0
 _MOTOR_SAMPLES, _MOTOR_STEP = 32, 32.5
 _IMU_SAMPLES = 500
-_CROPS = np.arange(12)  # starts of 1.7 s inside 5 s, every 0.3 s
-_CROP_S, _CROP_HOP_S = 1.7, 0.3
 
 Floats = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -75,36 +66,6 @@ class Places:
     borealtc: Path | None = None
     seglearn: Path | None = None
     aeon: Path | None = None
-
-
-@dataclass(frozen=True)
-class Task:
-    """A set, the form of its channels and how it is split."""
-
-    set: str
-    form: str = ""
-    protocol: str = ""
-
-    @property
-    def name(self) -> str:
-        """The name in tables and on the command line."""
-        return "-".join(part for part in (self.set, self.protocol, self.form) if part)
-
-    @property
-    def score(self) -> str:
-        """The score that ranks methods."""
-        return "balanced_accuracy" if self.protocol == "1.7s" else "accuracy"
-
-
-def _tasks() -> dict[str, Task]:
-    terrains = [("A", ""), ("A", "P1"), ("B", ""), ("C", ""), ("C", "P1"), ("C", "1.7s")]
-    tasks = [Task(name, form, how) for name, how in terrains for form in ("raw", "derived")]
-    tasks += [Task(name) for name in ("watch", *ARCHIVE, *SIMULATED)]
-    return {task.name: task for task in tasks}
-
-
-TASKS = _tasks()
-SETS = tuple(dict.fromkeys(task.set for task in TASKS.values()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,23 +105,23 @@ class Fold:
     test: Ints
 
 
-def choose(names: Sequence[str]) -> list[Task]:
-    """Return the tasks named by their own name or that of their set."""
-    unknown = [name for name in names if name not in TASKS and name not in SETS]
+def choose(names: Sequence[str]) -> list[str]:
+    """Return the named sets in the order of `SETS`."""
+    unknown = [name for name in names if name not in SETS]
     if unknown:
-        raise ValueError(f"no such set: {', '.join(unknown)}; known: {', '.join([*SETS, *TASKS])}")
-    return [task for task in TASKS.values() if task.name in names or task.set in names]
+        raise ValueError(f"no such set: {', '.join(unknown)}; known: {', '.join(SETS)}")
+    return [name for name in SETS if name in names]
 
 
-def load(task: Task, places: Places) -> tuple[Windows, list[Fold]]:
-    """Read a task's windows and its folds; an EnvironmentProblemError says what is absent."""
-    if task.set in ("A", "B", "C"):
-        return _terrains(task, places.borealtc)
-    if task.set == "watch":
+def load(name: str, places: Places) -> tuple[Windows, list[Fold]]:
+    """Read a set's windows and its folds; an EnvironmentProblemError says what is absent."""
+    if name in ("A", "B", "C"):
+        return _terrains(name, places.borealtc)
+    if name == "watch":
         return _watch(places.seglearn)
-    if task.set == "surfaces":
+    if name == "surfaces":
         return _surfaces()
-    return read_archive(task.set, places.aeon)
+    return read_archive(name, places.aeon)
 
 
 def develop(windows: Windows, folds: list[Fold]) -> list[Fold]:
@@ -195,37 +156,16 @@ class Recordings:
     imu: Floats | None
 
 
-def _terrains(task: Task, folder: Path | None) -> tuple[Windows, list[Fold]]:
+def _terrains(name: str, folder: Path | None) -> tuple[Windows, list[Fold]]:
     if folder is None or not (folder / "ICE").is_dir():
         where = "no folder given" if folder is None else f"not in {folder}"
         raise EnvironmentProblemError(f"BorealTC: {where}; name its folder with --borealtc.")
-    if task.form == "derived":
-        windows = _derived(folder, task.set)
-    else:
-        windows = _raw(read_terrains(folder, motor=task.set != "B", imu=task.set != "A"))
-    y = windows.y
-    if not task.protocol:
-        return windows, [
-            Fold(split, k, *pair)
-            for split in SPLITS
-            for k, pair in enumerate(
-                StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=split).split(
-                    y, y, windows.groups
-                )
-            )
-        ]
-    cut = StratifiedKFold(N_FOLDS, shuffle=True, random_state=0)
-    folds = [Fold(0, k, *pair) for k, pair in enumerate(cut.split(y, y))]
-    windows = replace(windows, groups=None)  # this protocol knows of no recordings
-    if task.protocol == "1.7s":
-        rows = _crop_rows(len(y))
-        folds = [
-            Fold(
-                0, k, np.flatnonzero(np.isin(rows, f.train)), np.flatnonzero(np.isin(rows, f.test))
-            )
-            for k, f in enumerate(folds)
-        ]
-        windows = _crop(windows, task.form)
+    windows = _joined(read_terrains(folder, motor=name != "B", imu=name != "A"))
+    folds = []
+    for split in SPLITS:
+        cut = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=split)
+        pairs = cut.split(windows.y, windows.y, windows.groups)
+        folds += [Fold(split, k, *pair) for k, pair in enumerate(pairs)]
     return windows, folds
 
 
@@ -275,7 +215,7 @@ def _count_motor(n_samples: int) -> int:
     return k
 
 
-def _raw(held: Recordings) -> Windows:
+def _joined(held: Recordings) -> Windows:
     if held.imu is None:
         return Windows(held.motor, held.y, held.groups)
     if held.motor is None:
@@ -294,62 +234,6 @@ def hold(motor: Floats, first_sample_s: Floats, times_s: Floats) -> Floats:
     index = np.floor((times_s[None] - first_sample_s[:, None]) * _MOTOR_RATE_HZ + 1e-6)
     index = np.clip(index, 0, motor.shape[1] - 1).astype(np.int64)
     return np.take_along_axis(motor, index[:, :, None], axis=1)
-
-
-@cache
-def _derived(folder: Path, name: str) -> Windows:
-    """Prepare a set as the command line does; `SNOW/12`, the beginning of `SNOW/13`, stays in."""
-    of_both: dict[str, Any] = {
-        "pair": "{sensor}_{recording}.*",
-        "sample_rate_hz": _IMU_RATE_HZ,
-        "files": ["pro_*.csv", "imu_*.csv*"],
-    }
-    options = {
-        "A": {"files": ["pro_*.csv"]},
-        "B": {"files": ["imu_*.csv*"]},
-        "C": of_both,
-    }[name]
-    without_imu = [f"{path.parent.name}/{path.stem[4:]}" for path in _lacking_imu(folder)]
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / "windows.h5"
-        prepare(
-            folder,
-            path,
-            labels=TERRAINS,
-            exclude=without_imu if name == "C" else None,
-            window_s=WINDOW_S,
-            derive="auto",
-            split="none",
-            **options,
-        )
-        found = read_windows(path)
-    y, groups = (np.unique(part, return_inverse=True)[1] for part in (found.y, found.groups))
-    return Windows(found.X, y, groups)
-
-
-def _lacking_imu(folder: Path) -> list[Path]:
-    motors = [path for terrain in TERRAINS for path in (folder / terrain).glob("pro_*.csv*")]
-    return [path for path in motors if not list(path.parent.glob(f"imu_{path.stem[4:]}.csv*"))]
-
-
-def _crop_rows(n: int) -> Ints:
-    return np.repeat(np.arange(n), len(_CROPS))
-
-
-def _crop(windows: Windows, form: str) -> Windows:
-    """Cut twelve windows of 1.7 s from each of 5 s, which becomes their group."""
-    rows = _crop_rows(len(windows))
-    if form == "derived":  # 13 frames of 0.5 s, every 0.1 s; the first ones reach out of the 5 s
-        return Windows(_cut_crops(windows.X[:, -46:], 10, 13), windows.y[rows], rows)
-    motor, imu = windows.streams
-    streams = _cut_crops(motor, 6.5, 11), _cut_crops(imu, 100, 170)
-    return Windows(_cut_crops(windows.X, 100, 170), windows.y[rows], rows, streams=streams)
-
-
-def _cut_crops(X: Floats, rate_hz: float, n_samples: int) -> Floats:
-    starts = np.floor(_CROPS * _CROP_HOP_S * rate_hz + 1e-6).astype(np.int64)
-    steps = starts[:, None] + np.arange(n_samples)
-    return X[:, steps].reshape(-1, n_samples, X.shape[2])
 
 
 # The other sets.

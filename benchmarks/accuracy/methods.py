@@ -7,13 +7,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accuracy import networks
 from accuracy.data import Windows
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier
@@ -35,14 +35,13 @@ METHODS = {
     "boosting": "histogram gradient boosting on summary statistics of the channels",
     "extra_trees": "500 extremely randomised trees on summary statistics of the channels",
     "lstm": "SensorLSTMClassifier(features=None), the LSTM alone",
-    "lstm_fcn": "LSTM-FCN in torch, about 1000 steps (published with 2000 epochs)",
-    "majority": "the most frequent class",
 }
 OURS = ("defaults",)
 # what ours are compared with in pairs
 PEERS = ("minirocket", "multirocket", "hydra", "quant", "boosting", "extra_trees")
-FIRST_FOLD_ONLY = ("lstm_fcn",)  # minutes a fit; not ranked
 _AEON = ("multirocket", "hydra", "quant")
+
+Predict = Callable[[Windows], NDArray[np.int64]]
 
 
 class AbsentError(Exception):
@@ -114,21 +113,15 @@ class Runner:
         return Outcome(predicted, fitted - started, done - fitted)
 
 
-def _fit(method: str, train: Windows, seed: int, n_threads: int) -> networks.Predict:
+def _fit(method: str, train: Windows, seed: int, n_threads: int) -> Predict:
     """Fit a method of this interpreter; return what predicts."""
     if method in ("defaults", "lstm"):
         features = "auto" if method == "defaults" else None
         model = SensorLSTMClassifier(features=features, random_state=seed)
         model.fit(train.X, train.y, groups=train.groups, lengths=train.lengths)
         return lambda test: model.predict(test.X, lengths=test.lengths)
-    if method == "lstm_fcn":
-        # A class that the training part lacks is an idle output, and never predicted.
-        return networks.fit_lstm_fcn(train, seed, int(train.y.max()) + 1)
     if method == "minirocket":
         return _fit_minirocket(train, seed, n_threads)
-    if method == "majority":
-        most = np.bincount(train.y).argmax()
-        return lambda test: np.full(len(test), most)
     if method == "extra_trees":
         learner = ExtraTreesClassifier(500, n_jobs=n_threads, random_state=seed)
     else:
@@ -142,22 +135,36 @@ def streams_of(windows: Windows) -> tuple[Any, ...]:
     return windows.streams or (windows.X,)
 
 
+def scaling(X: Any, lengths: Any) -> tuple[Any, Any]:
+    """Return mean and deviation of each channel over the valid steps."""
+    steps = np.arange(X.shape[1])
+    values = X.reshape(-1, X.shape[2]) if lengths is None else X[steps < lengths[:, None]]
+    mean, sd = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
+    return mean, np.where(sd > 1e-12, sd, 1.0)
+
+
+def standardize(X: Any, lengths: Any, mean: Any, sd: Any) -> Any:
+    """Scale the channels; padding becomes zero."""
+    X = ((X - mean) / sd).astype(np.float32)
+    if lengths is not None:
+        X[np.arange(X.shape[1]) >= lengths[:, None]] = 0.0
+    return X
+
+
 def scaled_streams(train: Windows, *parts: Windows) -> list[list[Any]]:
     """Scale the streams of parts with the statistics of the training part."""
-    found: list[list[Any]] = [[] for _ in parts]
-    for i, stream in enumerate(streams_of(train)):
-        mean, sd = networks.scaling(Windows(stream, train.y, lengths=train.lengths))
-        for k, part in enumerate(parts):
-            of = Windows(streams_of(part)[i], part.y, lengths=part.lengths)
-            found[k].append(networks.standardize(of, mean, sd))
-    return found
+    known = [scaling(X, train.lengths) for X in streams_of(train)]
+    return [
+        [standardize(X, part.lengths, *of) for X, of in zip(streams_of(part), known, strict=True)]
+        for part in parts
+    ]
 
 
 def _summaries(windows: Windows) -> NDArray[np.float64]:
     return np.hstack([summary_features(s, windows.lengths) for s in streams_of(windows)])
 
 
-def _fit_minirocket(train: Windows, seed: int, n_threads: int) -> networks.Predict:
+def _fit_minirocket(train: Windows, seed: int, n_threads: int) -> Predict:
     convolutions = []
     features = []
     for X in scaled_streams(train, train)[0]:

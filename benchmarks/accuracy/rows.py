@@ -14,11 +14,9 @@ from common.json_lines import append_line, read_lines
 from numpy.typing import NDArray
 from sklearn.metrics import recall_score
 
-PARTS = ("test", "develop")
-
 
 class Key(NamedTuple):
-    """What one fit is: part is "test", or "develop" for folds inside a training part."""
+    """What one fit is: task names a set; part is "test", or "develop" inside a training part."""
 
     task: str
     part: str
@@ -41,12 +39,6 @@ class WorkFile:
             if all(name in row for name in Key._fields):
                 rows[Key(*(row[name] for name in Key._fields))] = row
         return rows
-
-    def absences(self) -> dict[str, str]:
-        """Return the sets and methods that were absent and have no rows, with the reason."""
-        noted = {row["absent"]: row["reason"] for row in read_lines(self.path) if "absent" in row}
-        there = {name for key in self.read() for name in (key.task, key.method)}
-        return {name: reason for name, reason in noted.items() if name not in there}
 
     def append(self, row: dict[str, Any]) -> None:
         """Write one row."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from accuracy.data import CONFIRM, ROBOTS, SEARCH, SHAPES, SIMULATED, TASKS
-from accuracy.methods import FIRST_FOLD_ONLY, METHODS, OURS, PEERS
+from accuracy.data import CONFIRM, ROBOTS, SEARCH, SETS, SHAPES, SIMULATED
+from accuracy.methods import METHODS, OURS, PEERS
 from accuracy.rows import Key, unpack
 from numpy.typing import NDArray
 from scipy.stats import rankdata
@@ -22,21 +22,22 @@ def role(set_name: str) -> str:
 
 
 def summarize(rows: Rows, part: str, methods: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Return a row for each task and method, the paired differences and the mean ranks."""
+    """Return a row for each set and method, the paired differences and the mean ranks."""
     methods = list(METHODS) if methods is None else methods
-    cells = []
-    for name in TASKS:
-        for method in methods:
-            fits = _select(rows, name, part, method)
-            if fits:
-                cells.append(_cell(name, method, fits))
+    cells = [
+        _cell(name, method, fits)
+        for name in SETS
+        for method in methods
+        if (fits := _select(rows, name, part, method))
+    ]
+    ours = [method for method in OURS if method in methods]
     pairs = [
         pair
-        for name in TASKS
-        for ours in OURS
-        if ours in methods and (pair := difference(rows, cells, name, part, ours))
+        for name in SETS
+        for method in ours
+        if (pair := difference(rows, cells, name, part, method))
     ]
-    return cells + pairs + ranks(rows, methods, part)
+    return cells + pairs + [row for method in ours for row in overall(cells, method)] + ranks(cells)
 
 
 def _select(rows: Rows, task: str, part: str, method: str) -> Rows:
@@ -49,19 +50,16 @@ def _select(rows: Rows, task: str, part: str, method: str) -> Rows:
 
 def _cell(name: str, method: str, fits: Rows) -> dict[str, Any]:
     """Average over folds and splits for each seed, then over seeds."""
-    task = TASKS[name]
     seeds = sorted({key.seed for key in fits})
     n_folds = next(iter(fits.values()))["n_folds"]
     cell: dict[str, Any] = {
         "what": "scores",
         "task": name,
-        "set": task.set,
-        "role": role(task.set),
-        "score": task.score,
+        "role": role(name),
         "method": method,
         "seeds": seeds,
         "n_fits": len(fits),
-        "n_expected": (1 if method in FIRST_FOLD_ONLY else n_folds) * len(seeds),
+        "n_expected": n_folds * len(seeds),
     }
     cell["complete"] = cell["n_fits"] == cell["n_expected"]
     for score in ("accuracy", "balanced_accuracy"):
@@ -83,29 +81,26 @@ def _cell(name: str, method: str, fits: Rows) -> dict[str, Any]:
 def difference(
     rows: Rows, cells: list[dict[str, Any]], name: str, part: str, ours: str
 ) -> dict[str, Any] | None:
-    """Compare a method of ours with the better of the peers, in pairs, on one task.
+    """Compare a method of ours with the better of the peers, in pairs, on one set.
 
     The interval is a bootstrap over folds; where a set has one test part, over its windows. Folds
     of several splits share recordings, so the interval is somewhat narrow.
     """
-    score = TASKS[name].score
-    complete = {c["method"]: c[score] for c in cells if c["task"] == name and c["complete"]}
+    complete = _complete(cells, [name])[name]
     peers = [peer for peer in PEERS if peer in complete]
     if ours not in complete or not peers:
         return None
     best = max(peers, key=lambda peer: complete[peer])
     mine, theirs = _select(rows, name, part, ours), _select(rows, name, part, best)
     if next(iter(mine.values()))["n_folds"] > 1:
-        unit, values = "folds", _by_fold(mine, score) - _by_fold(theirs, score)
+        unit, values = "folds", _by_fold(mine) - _by_fold(theirs)
     else:
         unit, values = "windows", _by_window(mine) - _by_window(theirs)
     low, high = bootstrap(values)
     return {
         "what": "difference",
         "task": name,
-        "set": TASKS[name].set,
-        "role": role(TASKS[name].set),
-        "score": score,
+        "role": role(name),
         "method": ours,
         "peer": best,
         "peers": peers,
@@ -117,15 +112,20 @@ def difference(
     }
 
 
-def _by_fold(fits: Rows, score: str) -> NDArray[np.float64]:
+def _complete(cells: list[dict[str, Any]], names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return the accuracy of each method that has all its fits, for each set."""
+    return {
+        name: {c["method"]: c["accuracy"] for c in cells if c["task"] == name and c["complete"]}
+        for name in names
+    }
+
+
+def _by_fold(fits: Rows) -> NDArray[np.float64]:
     """Return the mean over seeds of each fold, in order."""
-    folds = sorted({(key.split, key.fold) for key in fits})
-    return np.array(
-        [
-            np.mean([row[score] for key, row in fits.items() if (key.split, key.fold) == fold])
-            for fold in folds
-        ]
-    )
+    folds: dict[tuple[int, int], list[float]] = {}
+    for key, row in fits.items():
+        folds.setdefault((key.split, key.fold), []).append(row["accuracy"])
+    return np.array([np.mean(folds[fold]) for fold in sorted(folds)])
 
 
 def _by_window(fits: Rows) -> NDArray[np.float64]:
@@ -141,33 +141,35 @@ def bootstrap(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]
     return float(low), float(high)
 
 
-def ranks(rows: Rows, methods: Sequence[str], part: str) -> list[dict[str, Any]]:
-    """Rank the methods on robots' sets and on shapes; average over a set's tasks, then over sets.
+def overall(cells: list[dict[str, Any]], ours: str) -> list[dict[str, Any]]:
+    """Compare a method of ours with each peer: the mean over the real sets that both have whole."""
+    found = []
+    scores = _complete(cells, [name for name in SETS if name not in SIMULATED]).values()
+    for peer in PEERS:
+        values = [own[ours] - own[peer] for own in scores if ours in own and peer in own]
+        if len(values) > 1:
+            found.append(
+                {
+                    "what": "overall",
+                    "method": ours,
+                    "peer": peer,
+                    "difference": float(np.mean(values)),
+                    "standard_error": float(np.std(values, ddof=1) / np.sqrt(len(values))),
+                    "n": len(values),
+                }
+            )
+    return found
 
-    Of a set with several protocols only the one that keeps recordings whole counts. Ranked are the
-    methods that ran on every task that ours ran on, by the splits that all of them have whole.
-    """
+
+def ranks(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rank on robots' sets and on shapes the methods that have all sets whole that ours have."""
     found = []
     for kind, members in (("robots", ROBOTS), ("shapes", SHAPES)):
-        whole = {
-            (name, method): _whole_splits(rows, name, part, method)
-            for name, task in TASKS.items()
-            if task.set in members and not task.protocol
-            for method in methods
-            if method not in FIRST_FOLD_ONLY
-        }
-        tasks = [name for name, method in whole if method == OURS[0] and whole[name, method]]
-        ranked = [m for m in methods if tasks and all(whole.get((name, m)) for name in tasks)]
-        by_set: dict[str, list[Any]] = {}
-        for name in tasks:
-            splits = set.intersection(*(whole[name, method] for method in ranked))
-            shared = {key: row for key, row in rows.items() if key.split in splits}
-            fits = [_select(shared, name, part, method) for method in ranked]
-            scores = [_by_fold(own, TASKS[name].score).mean() for own in fits]
-            order = rankdata(-np.array(scores))  # ties share a rank
-            by_set.setdefault(TASKS[name].set, []).append(order)
+        scores = {name: own for name, own in _complete(cells, members).items() if OURS[0] in own}
+        ranked = [m for m in METHODS if scores and all(m in own for own in scores.values())]
         if len(ranked) > 1:
-            mean = np.mean([np.mean(each, axis=0) for each in by_set.values()], axis=0)
+            # ties share a rank
+            each = [rankdata([-own[method] for method in ranked]) for own in scores.values()]
             found += [
                 {
                     "what": "rank",
@@ -175,22 +177,11 @@ def ranks(rows: Rows, methods: Sequence[str], part: str) -> list[dict[str, Any]]
                     "method": method,
                     "mean_rank": float(value),
                     "n_methods": len(ranked),
-                    "tasks": tasks,
+                    "tasks": list(scores),
                 }
-                for method, value in zip(ranked, mean, strict=True)
+                for method, value in zip(ranked, np.mean(each, axis=0), strict=True)
             ]
     return found
-
-
-def _whole_splits(rows: Rows, name: str, part: str, method: str) -> set[int]:
-    """Return the splits of which a method has all folds that any method has."""
-    own = {key for key in rows if (key.task, key.part) == (name, part)}
-    folds = {key.fold for key in own}
-    return {
-        split
-        for split in {key.split for key in own}
-        if folds <= {key.fold for key in own if (key.split, key.method) == (split, method)}
-    }
 
 
 def incomplete(cells: list[dict[str, Any]]) -> list[str]:
