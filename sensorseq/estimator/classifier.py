@@ -104,7 +104,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
     augment : None, "standard", dict or Augmentation, default=None
         Randomly change every training window in each epoch. A dict gives the fields of
         `sensorseq.preprocessing.Augmentation`; its `mirror`, `swap` and `axes` name channels of a
-        WindowSet or a prepared file, or give their numbers.
+        WindowSet or a prepared file, or give their numbers. Features are fitted to the windows and
+        to one changed copy of each.
     early_stopping : bool, default=False
         Stop when `monitor` has not improved by more than `tol` for `patience` epochs. By default
         the whole schedule is trained: a validation part of few recordings often picks an epoch
