@@ -27,7 +27,7 @@ from sensorseq.features.summary import FEATURES
 from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
 from sensorseq.io.atomic import make_folder, write_together
 from sensorseq.prediction.head import NAMES
-from sensorseq.prediction.patches import SMALLEST_POWER, Patch, count_steps
+from sensorseq.prediction.patches import LARGEST_SAMPLE, SMALLEST_POWER, Patch, count_steps
 from sensorseq.prediction.preparation import refuse_normalized
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale.scaler import Scaler
@@ -453,6 +453,7 @@ class _Source:
             "n_channels": self.estimator._n_channels,
             "patch": self.estimator.patch_,
             "smallest_power": SMALLEST_POWER,
+            "largest_sample": LARGEST_SAMPLE,
             "n_directions": self._n_directions,
             "width": width,
             "timing": timing,

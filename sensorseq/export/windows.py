@@ -8,7 +8,7 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.graph import Graph
 from sensorseq.export.model import FittedClassifier
 from sensorseq.export.steps import apply_steps, input_channels
-from sensorseq.prediction.patches import SMALLEST_POWER, Patch
+from sensorseq.prediction.patches import LARGEST_SAMPLE, SMALLEST_POWER, Patch
 from sensorseq.prediction.preparation import refuse_normalized
 from sensorseq.preprocessing.scale.scaler import Scaler
 
@@ -135,7 +135,9 @@ def as_steps(g: Graph, windows: GraphWindows, patch: Patch | None) -> GraphWindo
     last = g("Unsqueeze", g("Sub", windows.lengths, [1]), [1])
     held = g("Unsqueeze", g("Min", last, places), [2])  # (n or 1, all samples of frames, 1)
     sizes = g("Concat", g("Shape", windows.x, end=1), [1, n_channels], axis=0)
-    x = g("GatherElements", windows.x, g("Expand", held, sizes), axis=1)
+    largest = np.float32(LARGEST_SAMPLE)
+    samples = g("Clip", windows.x, -largest, largest)
+    x = g("GatherElements", samples, g("Expand", held, sizes), axis=1)
     frames = g("Reshape", x, g("Concat", [0], n_steps, [size, n_channels], axis=0))
     mean = g("ReduceMean", frames, axes=[2])
     apart = g("Sub", frames, mean)

@@ -12,6 +12,8 @@ from sensorseq.preprocessing.scale.scaler import Scaler
 N_BANDS = 6  # most bands of a spectrum
 # Added to variances and powers of scaled channels, before their logarithm is taken.
 SMALLEST_POWER = 1e-4
+# Scaled samples are clipped to +- this, so that sums of their squares are finite in float32.
+LARGEST_SAMPLE = 1e15
 _BLOCK = 128  # windows described at a time, to limit memory
 _Count = TypeVar("_Count", bound=Any)  # an integer, an array or a tensor of integers
 
@@ -78,7 +80,8 @@ class Patch(NamedTuple):
         for start in range(0, n, _BLOCK):
             own = slice(start, start + _BLOCK)
             held = np.minimum(self.places(n_steps), last[own])
-            frames = np.take_along_axis(X[own], held.reshape(len(held), -1, 1), 1)
+            samples = np.clip(X[own], -LARGEST_SAMPLE, LARGEST_SAMPLE)
+            frames = np.take_along_axis(samples, held.reshape(len(held), -1, 1), 1)
             steps[own] = self._describe(frames.reshape(*held.shape, c))
         if lengths is not None:
             lengths = count_steps(lengths, self)

@@ -256,3 +256,15 @@ def test_a_probe_runs_a_fit_again_with_its_patches():
     ).fit(X, Y)
     report = clf.fluctuation_.probe(X, Y, budget=0.5)  # refuses other data than those of the fit
     assert report.probes is not None
+
+
+def test_samples_of_any_size_have_a_probability(tmp_path):
+    clf = fitted()
+    clf.to_onnx(tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    for size in (1e10, 1e25, 1e37):
+        large = X.copy()
+        large[:, 20:24, 1] = size
+        found = clf.predict_proba(large)
+        assert np.isfinite(found).all()
+        np.testing.assert_allclose(session.run(None, {"X": large})[0], found, atol=1e-5)
