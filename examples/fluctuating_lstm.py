@@ -31,6 +31,7 @@ ASKED = {
     "warmup_epochs": 0,
     "features": None,
     "refit": None,
+    "patch": None,
     "learning_rate": 1e-3,
     "lr_schedule": "constant",
     "max_grad_norm": None,
