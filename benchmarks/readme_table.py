@@ -172,8 +172,9 @@ def accuracy_table(results: dict) -> str:
         cells = [f" {mean[method]:.1f} |" if method in mean else " |" for method in METHODS]
         lines.append(f"| mean rank, {kind} |{''.join(cells)}")
     lines += costs
+    all_whole = all(row["complete"] for row in scores)
     note = (
-        "The best of each line is bold; (5/15): only 5 of 15 fits."
+        f"The best of each line is bold{'' if all_whole else '; (5/15): only 5 of 15 fits'}."
         f" {_against_best([row for row in results['rows'] if row['what'] == 'difference'])}"
         f" {_against_each([row for row in results['rows'] if row['what'] == 'overall'])}"
         " Seconds are of one thread on a machine that did other work, so they show orders of"
