@@ -15,6 +15,7 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.ensemble import Ensemble
 from sensorseq.prediction.patches import Patch
 from sensorseq.text import html_table
+from sensorseq.training.patches import apply_patch
 
 METHODS = ("auto", "gradients", "occlusion")
 # intervals of the path from zeros to a window, and gradients in each: 32 on a smooth path
@@ -136,12 +137,9 @@ def explain(
     rows = np.arange(len(whole))
     target = whole.argmax(axis=1) if label is None else target_of(classes, label, len(whole))
     if method == "gradients":
-        patch, inputs, of_steps = ensemble.patch, scaled, valid
-        if patch is not None:
-            inputs, of_steps = patch.apply(scaled, valid)
-        model = Differentiable(modules, temperature)
-        own = None if of_steps is None else torch.from_numpy(of_steps)
-        found = integrated_gradients(model, torch.from_numpy(inputs), own, target)
+        patch, own = ensemble.patch, None if valid is None else torch.from_numpy(valid)
+        steps = apply_patch(patch, torch.from_numpy(scaled), own)
+        found = integrated_gradients(Differentiable(modules, temperature), *steps, target)
         if patch is not None:
             found = patch.by_sample(found, valid, scaled.shape[1])
         contributions = np.add.reduceat(found, edges[:-1], axis=1)
