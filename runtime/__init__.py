@@ -7,7 +7,9 @@ bits of the estimator that was trained, on the same processor.
 from importlib.metadata import PackageNotFoundError, version
 
 from sensorseq_runtime import errors
-from sensorseq_runtime.prediction.load import TrainedClassifier, load
+from sensorseq_runtime.prediction.fused import FusedModel
+from sensorseq_runtime.prediction.load import load
+from sensorseq_runtime.prediction.model import TrainedModel
 from sensorseq_runtime.recording import Channel, Recording
 
 try:
@@ -17,8 +19,9 @@ except PackageNotFoundError:  # a copy that is not installed
 
 __all__ = [
     "Channel",
+    "FusedModel",
     "Recording",
-    "TrainedClassifier",
+    "TrainedModel",
     "errors",
     "load",
 ]

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq_runtime import TrainedClassifier, __version__
+from sensorseq_runtime import TrainedModel, __version__
 from sensorseq_runtime.errors import InputError, RecordingError, SensorseqError
 from sensorseq_runtime.io.atomic import write_whole
 from sensorseq_runtime.prediction import live
+from sensorseq_runtime.prediction.fused import FusedModel
 from sensorseq_runtime.prediction.load import load_classifier
 from sensorseq_runtime.prediction.network import usable_threads
 from sensorseq_runtime.prediction.outside import tell_outside
@@ -29,7 +30,7 @@ from sensorseq_runtime.sequence.timeline import spans_as_csv
 # what its CSV reader cannot do
 _UNUSUAL = ("time_unit", "encoding", "delimiter", "decimal", "no_header", "names")
 _UNUSUAL += ("recording_column", "pair")
-_models: dict[str, TrainedClassifier] = {}  # of a worker
+_models: dict[str, TrainedModel] = {}  # of a worker
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,7 +96,8 @@ def _stream(given: argparse.Namespace) -> None:
     say = (lambda _: None) if given.quiet else _warn
 
     def make() -> live.AnyStream:
-        made = model.stream(
+        made = live.stream_of(
+            model,
             live.rates_of(given.sample_rate_hz),
             max_gap_s=given.max_gap_s,
             max_delay_s=given.max_delay_s,
@@ -128,7 +130,11 @@ def _stream(given: argparse.Namespace) -> None:
 
 def _predict(given: argparse.Namespace) -> None:
     model = load_classifier(given.model, strict=given.strict)
-    model._check_single("sensorseq-run predict")
+    if isinstance(model, FusedModel):
+        raise InputError(
+            f"{given.model} is a model of several sensors; use `sensorseq predict`, or"
+            " `sensorseq-run stream`."
+        )
     _models[str(given.model)] = model
     for name in _UNUSUAL:
         if (value := _reading(model).get(name)) is not None:
@@ -161,9 +167,9 @@ def _predict(given: argparse.Namespace) -> None:
         write_whole(given.csv, spans_as_csv(tuple(spans)).encode())
 
 
-def _reading(model: TrainedClassifier) -> Mapping[str, Any]:
+def _reading(model: TrainedModel) -> Mapping[str, Any]:
     """Return the options that the training logs were read with, as far as they are known."""
-    made: Mapping[str, Any] = model.preparation_ or {}
+    made: Mapping[str, Any] = model.preparation or {}
     return (made.get("configuration") or {}).get("input") or {}
 
 
@@ -171,8 +177,8 @@ def _predict_log(given: argparse.Namespace, path: Path) -> tuple[list[Any], list
     """Return the spans of a log, in seconds since its start, and what is to be said of it."""
     model = _models[str(given.model)]
     recording = _read(path, model, given)
-    windows = prediction_plan(model.preparation_, given.hop_s).prepare([recording])
-    outside = model.outside(windows) if model._knows_ranges else None
+    windows = prediction_plan(model.preparation, given.hop_s).prepare([recording])
+    outside = model.outside(windows) if model.knows_ranges else None
     if outside is not None and outside.n_outside and given.strict:
         raise InputError(f"{path}: {outside} Leave out --strict to use them all the same.")
     how = {"smooth": given.smooth, "lag": given.lag, "mean_dwell_s": given.mean_dwell_s}
@@ -184,9 +190,9 @@ def _predict_log(given: argparse.Namespace, path: Path) -> tuple[list[Any], list
     return spans, [] if outside is None or not outside.n_outside else [str(outside)]
 
 
-def _read(path: Path, model: TrainedClassifier, given: argparse.Namespace) -> Recording:
+def _read(path: Path, model: TrainedModel, given: argparse.Namespace) -> Recording:
     """Read the channels of a CSV log."""
-    options = prediction_plan(model.preparation_).options
+    options = prediction_plan(model.preparation).options
     names, units = tuple(options.channels or ()), options.units or {}
     time_column = given.time_column or _reading(model).get("time_column")
     parser = live.SampleParser("csv", names, time_column)

@@ -301,14 +301,16 @@ def streamed(model: Any, drive: Any, options: dict[str, Any]) -> Any:
 
 def write_sensors(bits: Bits, folder: Path) -> None:
     """Fit two sensors of different rates, one of them missing in some windows."""
-    from sensorseq import SensorLSTMClassifier
+    from sensorseq import SensorFusionClassifier, SensorLSTMClassifier
 
     X, y, groups, _ = windows()
     slow = X[:, ::3, :1].copy()
     slow[::9] = np.nan
     both = {"imu": X[:, :, 1:], "motor": slow}
-    clf = SensorLSTMClassifier(
-        hidden_size=8, max_epochs=5, random_state=0, device="cpu", missing="expected"
+    clf = SensorFusionClassifier(
+        SensorLSTMClassifier(
+            hidden_size=8, max_epochs=5, random_state=0, device="cpu", missing="expected"
+        )
     )
     if bits.of("sensors", lambda: clf.fit(both, y, groups=groups).predict_proba(both)) is None:
         return

@@ -11,7 +11,7 @@ from sensorseq._lazy import lazy_names
 
 if TYPE_CHECKING:
     from sensorseq.diagnosis.report import FluctuationReport
-    from sensorseq.estimator import SensorLSTMClassifier
+    from sensorseq.estimator import SensorFusionClassifier, SensorLSTMClassifier
     from sensorseq.inspection.label_errors import find_label_errors
     from sensorseq.preprocessing.pipeline import PreparePipeline
     from sensorseq.preprocessing.resample.transformer import Resampler
@@ -31,6 +31,7 @@ __all__ = [
     "PreparePipeline",
     "Recording",
     "Resampler",
+    "SensorFusionClassifier",
     "SensorLSTMClassifier",
     "SensorWindows",
     "WindowSet",
@@ -50,6 +51,7 @@ __getattr__, __dir__ = lazy_names(
         "PreparePipeline": "preprocessing.pipeline",
         "Recording": "recording",
         "Resampler": "preprocessing.resample.transformer",
+        "SensorFusionClassifier": "estimator",
         "SensorLSTMClassifier": "estimator",
         "SensorWindows": "sensor_windows",
         "WindowSet": "windows",

@@ -112,7 +112,12 @@ class ConfigurationError(InputError):
 
 
 class DivergedError(SensorseqError, ArithmeticError):
-    """The training loss became non-finite before the first epoch was complete."""
+    """The training loss became non-finite before the first epoch was complete.
+
+    `fluctuation` is the report of the fit, which left the estimator as it was.
+    """
+
+    fluctuation: object = None
 
 
 class EnvironmentProblemError(SensorseqError, RuntimeError):

@@ -15,7 +15,7 @@ from sensorseq.cli.output import check_output, say, warn
 from sensorseq.errors import ArgumentError, check_choice, did_you_mean
 
 if TYPE_CHECKING:
-    from sensorseq.estimator import SensorLSTMClassifier
+    from sensorseq.estimator import AnyClassifier, SensorLSTMClassifier
 
 
 @command(
@@ -101,12 +101,16 @@ def diagnose(
         raise typer.Exit(GATE)
 
 
-def _of_sensor(model: "SensorLSTMClassifier", sensor: str | None) -> "SensorLSTMClassifier":
+def _of_sensor(model: "AnyClassifier", sensor: str | None) -> "SensorLSTMClassifier":
     """Return the model itself, or that of one of its sensors."""
-    models: dict[str, SensorLSTMClassifier] = getattr(model, "sensors_", {})
-    if sensor in models:
-        return models[sensor]
-    if not models and sensor is None:
+    from sensorseq.estimator import SensorFusionClassifier
+
+    models = {}
+    if isinstance(model, SensorFusionClassifier):
+        models = model.sensors_
+        if sensor in models:
+            return models[sensor]
+    elif sensor is None:
         return model
     names = ", ".join(models) or "one sensor alone"
     given = "no --sensor is given" if sensor is None else f"--sensor {sensor} is not known"

@@ -1,8 +1,9 @@
 """The command export."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Option
@@ -15,12 +16,19 @@ from sensorseq.errors import ArgumentError
 from sensorseq.io.atomic import make_folder
 from sensorseq.options import split_names
 
+if TYPE_CHECKING:
+    from sensorseq.estimator import AnyClassifier
+
 
 class Format(StrEnum):
     """The file formats of `export`."""
 
     onnx = "onnx"
     c = "c"
+
+
+_OF_ALL = ("units", "weights", "check", "prefix")  # options for a model of several sensors, too
+_UNSET = {"smooth": "none", "lag": 3}
 
 
 @command(
@@ -110,7 +118,8 @@ def export(
         given |= {"hop": hop, "sample_rate_hz": sample_rate_hz}
         given |= {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
         given["units"] = dict(read_pair("--units", one, form) for one in split_names(units) or ())
-        written = load_model(model_file).to_c(output, **given)
+        model = load_model(model_file)
+        written = model.to_c(output, **_of_sensors(given, model))
         say({"model": str(model_file), **written.to_dict()}, str(written), as_json)
         return
     c_alone = {"hop": hop, "sample_rate": sample_rate_hz, "weights": weights}
@@ -123,17 +132,19 @@ def export(
             " check one without --steps."
         )
     model = load_model(model_file)
-    model.to_onnx(output, lengths=lengths, steps=steps, **given)
+    model.to_onnx(output, lengths=lengths, steps=steps, **_of_sensors(given, model))
     from sensorseq.export.steps import stored_steps
+    from sensorseq.prediction.fused import FusedModel
 
     result: dict[str, Any] = {"model": str(model_file), "output": str(output)}
     classes = ", ".join(map(str, model.classes_.tolist()))
     lines = [f"{output}: probabilities of {classes}{was_there}"]
-    for name, one in (getattr(model, "sensors_", {}) or {"": model}).items():
+    models = model.model_.models if isinstance(model.model_, FusedModel) else {"": model.model_}
+    for name, one in models.items():
         of, own = (f" of {name}", f"lengths_{name}") if name else ("", "lengths")
-        if one._were_lengths if lengths is None else lengths:
+        if one.had_lengths if lengths is None else lengths:
             lines.append(f"Give it the valid steps of each window as {own}.")
-        if not steps and (outside := [step.kind for step in stored_steps(one.preparation_)]):
+        if not steps and (outside := [step.kind for step in stored_steps(one.preparation)]):
             lines.append(f"The graph takes windows{of} after these steps: {', '.join(outside)}.")
     difference = None
     if check is not None:
@@ -144,14 +155,31 @@ def export(
         with naming(check):
             windows = read_one_or_several(check)
             if isinstance(windows, SensorWindows):
-                difference = onnx_difference(model, output, windows)
+                difference = onnx_difference(model.model_, output, windows)
             else:
-                difference = onnx_difference(model, output, windows.X, windows.lengths)
+                difference = onnx_difference(model.model_, output, windows.X, windows.lengths)
         result |= {"n_windows": len(windows), "largest_difference": difference}
         lines.append(f"onnxruntime differs by at most {difference:.1e} on {len(windows)} windows")
     say(result, "\n".join(lines), as_json)
     if difference is not None and not difference <= TOLERANCE:
         raise typer.Exit(GATE)
+
+
+def _of_sensors(given: Mapping[str, Any], model: "AnyClassifier") -> dict[str, Any]:
+    """Return the options that an export takes; raise for one that several sensors cannot have."""
+    from sensorseq.estimator import SensorFusionClassifier
+
+    if not isinstance(model, SensorFusionClassifier):
+        return dict(given)
+    taken = {name: given[name] for name in _OF_ALL if name in given}
+    for name, value in given.items():
+        if name not in taken and value != _UNSET.get(name):
+            raise ArgumentError(
+                f"--{'timesteps' if name == 'n_timesteps' else name.replace('_', '-')} cannot hold"
+                " for all sensors"
+                f" ({', '.join(model.sensors_)}); leave it out, and each has that of its training."
+            )
+    return taken
 
 
 def _refuse_options(to: Format, **given: Any) -> None:

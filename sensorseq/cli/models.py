@@ -20,26 +20,26 @@ from sensorseq.io.atomic import write_whole
 from sensorseq.preprocessing.options import PreparationOptions
 
 if TYPE_CHECKING:
-    from sensorseq.estimator import SensorLSTMClassifier
-    from sensorseq.prediction.load import TrainedClassifier
+    from sensorseq.estimator import AnyClassifier, SensorLSTMClassifier
+    from sensorseq.prediction.load import AnyModel
 
 
-def load_model(path: Path, *, strict: bool = False) -> "SensorLSTMClassifier":
-    """Load a model; with `strict`, only one that stores the range of its training data."""
-    from sensorseq.estimator import SensorLSTMClassifier
+def load_model(path: Path, *, strict: bool = False) -> "AnyClassifier":
+    """Load a classifier; with `strict`, only one that stores the range of its training data."""
+    from sensorseq.estimator import load_estimator
     from sensorseq.evaluation.inspect import refuse_prepared
-    from sensorseq.prediction.predictor import NO_RANGES
+    from sensorseq.prediction.outside import NO_RANGES
 
     refuse_prepared(path, "give a model here. The order is MODEL first, then the rest.")
     # It may have been trained on a GPU that is not here.
-    model = SensorLSTMClassifier.load(path, device="auto")
-    if strict and not model._knows_ranges:
+    model = load_estimator(path, device="auto")
+    if strict and not model.model_.knows_ranges:
         raise InputError(f"{path}: {NO_RANGES}")
     return model
 
 
-def load_to_predict(path: Path, *, strict: bool = False) -> "TrainedClassifier":
-    """Load a classifier as `load_model` does, without torch and scikit-learn."""
+def load_to_predict(path: Path, *, strict: bool = False) -> "AnyModel":
+    """Load a model as `load_model` does, without torch and scikit-learn."""
     from sensorseq.prediction.load import load_classifier
 
     try:

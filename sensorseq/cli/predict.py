@@ -94,7 +94,7 @@ def predict(
     tell_outside(join_outside(outside) if outside else None, warn, strict=strict)
     result = {
         "model": str(model_file),
-        "classes": model.classes_.tolist(),
+        "classes": model.classes.tolist(),
         "recordings": [prediction.to_dict() for prediction in found],
     }
     text = "\n\n".join(format_prediction(one, every_window=every_window) for one in found)
@@ -160,7 +160,8 @@ def stream(
     if sum(given is not None for given in (source, udp, replay)) > 1:
         raise ArgumentError("--input, --udp and --replay exclude each other.")
     model = load_to_predict(model_file, strict=strict)
-    decisions = model.stream(
+    decisions = live.stream_of(
+        model,
         live.rates_of(sample_rate_hz),
         max_gap_s=max_gap_s,
         max_delay_s=max_delay_s,

@@ -58,10 +58,11 @@ def train(
     """
     was_there = check_output(output, windows)
     check_output(report, windows, output)
-    from sensorseq.estimator import SensorLSTMClassifier
+    from sensorseq.estimator import SensorFusionClassifier, SensorLSTMClassifier
     from sensorseq.io.prepared import sensors_in
 
-    if report is not None and sensors_in(windows):
+    sensors = sensors_in(windows)
+    if report is not None and sensors:
         raise ArgumentError(
             "--report is about one sensor; train without it, and write the page of each with"
             " `sensorseq diagnose MODEL --sensor NAME --html PAGE`."
@@ -71,22 +72,28 @@ def train(
     typed |= read_settings(settings)
     given = with_scale(typed, windows)
     given = {"random_state": random_state, "verbose": 0 if quiet else 1, **given}
-    model = SensorLSTMClassifier(**given)
-    model.fit(windows).set_params(verbose=0)
-    model.save(output)
     from sensorseq.evaluation.text import describe_fit, describe_sensors
 
-    tell(f"model written to {output}{was_there}", as_json)
-    if "sensors_" in vars(model):
-        tell("\n".join(["", *describe_sensors(model)]), as_json)
-        result = {"model": str(output), "classes": model.classes_.tolist()}
-        result["features"] = model.features_.to_dict()
+    model = SensorLSTMClassifier(**given)
+    if sensors:
+        fused = SensorFusionClassifier(model).fit(windows)
+        for one in fused.sensors_.values():
+            one.set_params(verbose=0)
+        model.set_params(verbose=0)
+        fused.save(output)
+        tell(f"model written to {output}{was_there}", as_json)
+        tell("\n".join(["", *describe_sensors(fused)]), as_json)
+        result = {"model": str(output), "classes": fused.classes_.tolist()}
+        result["features"] = fused.features_.to_dict()
         result["sensors"] = {
-            name: one.fluctuation_.to_dict() for name, one in model.sensors_.items()
+            name: one.fluctuation_.to_dict() for name, one in fused.sensors_.items()
         }
         if as_json:
             say(result, "", as_json)
         return
+    model.fit(windows).set_params(verbose=0)
+    model.save(output)
+    tell(f"model written to {output}{was_there}", as_json)
     from sensorseq.diagnosis.words import settings_as_options, write_report
 
     def again(changes: Mapping[str, Any]) -> str:
@@ -135,12 +142,14 @@ def adapt(
     Prepare its recordings like those of training. Scaling and linear layer change if that lowers
     the log-loss; the old training windows are not needed, and a test part is not read.
     """
+    from sensorseq.estimator import SensorFusionClassifier
+
     was_there = check_output(output, model_file, windows)
     with naming(windows):
         adapted = load_model(model_file).adapt(windows)
     adapted.save(output)
-    found = {name: one.adaptation_ for name, one in getattr(adapted, "sensors_", {}).items()}
-    if found:
+    if isinstance(adapted, SensorFusionClassifier):
+        found = {name: one.adaptation_ for name, one in adapted.sensors_.items()}
         said = "\n".join([f"{output}{was_there}:", *(f"{k}: {v}" for k, v in found.items())])
         of_sensors = {name: vars(adaptation) for name, adaptation in found.items()}
         say({"model": str(output), "sensors": of_sensors}, said, as_json)

@@ -22,6 +22,7 @@ from sensorseq.preprocessing.scale.scaler import fit_scaler
 Report = TypeVar("Report", bound=Findings)
 Ints = NDArray[np.int64]
 
+Compared = tuple[Part, Part, Ints]  # the parts that `compare_level` compares, and its rows
 MOST_WINDOWS = 1_000  # per part; the rivals take two seconds for this many
 _CONVOLUTIONS, _STATISTICS, _FOLDS = 2_016, 150, 4
 

@@ -16,12 +16,12 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sensorseq.errors import InputError
 from sensorseq.features.blocks import describe
 from sensorseq.features.ridge import Fold
-from sensorseq.io.model_file import model_digest
 from sensorseq.prediction.head import FeatureHead
 from sensorseq.prediction.inputs import Sequences, check_groups
+from sensorseq.prediction.model import TrainedModel
 from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
-from sensorseq.training.data import check_channels_have_numbers
-from sensorseq.training.inference import network_outputs
+from sensorseq.training.data import WindowFormat, check_channels_have_numbers
+from sensorseq.training.inference import modules_of, network_outputs
 from sensorseq.training.labels import read_known_labels
 from sensorseq.training.preparation import describe_preparation
 from sensorseq.windows import WindowSet
@@ -72,42 +72,49 @@ class FewWindows:
     class_index: NDArray[np.int64]
     groups: NDArray[np.int64] | None
 
-    def loss(self, clf: Any) -> NDArray[np.float64]:
+    def loss(self, model: TrainedModel) -> NDArray[np.float64]:
         """Return the log-loss of each window."""
-        return _log_loss(clf._outputs(self.X, self.lengths) / clf.temperature_, self.class_index)
+        logits = model.logits(self.X, self.lengths) / model.temperature
+        return _log_loss(logits, self.class_index)
 
 
-def adapt(clf: Any, X: Any, y: Any, groups: ArrayLike | None, lengths: ArrayLike | None) -> Any:
-    """Return a copy of a classifier, adapted to a few windows of another robot."""
-    few = read_few(clf, X, y, groups, lengths)
-    is_plain = clf._head is None or clf._head.is_plain
-    source = model_digest(*clf._stored()) if is_plain else None
-    if clf._ranges is not None:  # first, so that missing="outside" does not mask these windows
-        clf = copy.copy(clf)
-        clf._ranges = clf._ranges.widened(few.sequences.X, few.sequences.lengths)
-    before = few.loss(clf)
-    adapted, share = move_scaling(clf, few, before)
+def adapt(
+    model: TrainedModel,
+    source: str | None,
+    X: Any,
+    y: Any,
+    groups: ArrayLike | None,
+    lengths: ArrayLike | None,
+) -> tuple[TrainedModel, Adaptation]:
+    """Return a model adapted to a few windows of another robot.
+
+    `source` is the SHA-256 of the old model's file. The networks may be changed in place.
+    """
+    few = read_few(model, X, y, groups, lengths)
+    if model.ranges is not None:  # first, so that missing="outside" does not mask these windows
+        ranges = model.ranges.widened(few.sequences.X, few.sequences.lengths)
+        model = replace(model, ranges=ranges)
+    before = few.loss(model)
+    model, share = move_scaling(model, few, before)
     moved = f"was moved by {share:g} toward these windows" if share else "was kept"
-    head, why = _move_head(adapted, few)
+    head, why = _move_head(model, few)
     if isinstance(few.X, WindowSet):
-        here, known = describe_preparation(few.X), clf.preparation_
-        seen = {**(known or here)["recordings"], **here["recordings"]}
-        adapted.preparation_ = {**(known or here), "recordings": seen}
-    adapted.adaptation_ = Adaptation(
+        here, known = describe_preparation(few.X), model.preparation or describe_preparation(few.X)
+        seen = {**known["recordings"], **here["recordings"]}
+        model = replace(model, preparation={**known, "recordings": seen})
+    return model, Adaptation(
         source,
         len(few.class_index),
         share,
         head,
         float(before.mean()),
-        float(few.loss(adapted).mean()),
+        float(few.loss(model).mean()),
         f"the scaling {moved}, the linear layer {why}",
     )
-    return adapted
 
 
-def read_few(clf: Any, X: Any, y: Any, groups: Any, lengths: Any) -> FewWindows:
+def read_few(model: TrainedModel, X: Any, y: Any, groups: Any, lengths: Any) -> FewWindows:
     """Check windows and labels as `fit_abstention` does, and leave out test windows."""
-    X = clf._open(X, "X")
     if isinstance(X, WindowSet):
         if X.split is not None:
             refuse_apart(y, groups)
@@ -116,7 +123,7 @@ def read_few(clf: Any, X: Any, y: Any, groups: Any, lengths: Any) -> FewWindows:
         if groups is None:  # if the robot is one group, recordings are the groups
             is_one = X.groups is None or len(np.unique(X.groups)) == 1
             groups = X.recording_id if is_one else X.groups
-    sequences = clf._read_windows(X, lengths)
+    sequences = model.read(X, lengths)
     check_channels_have_numbers(sequences, "X")
     n = len(sequences)
     if n > MOST_WINDOWS:
@@ -124,10 +131,10 @@ def read_few(clf: Any, X: Any, y: Any, groups: Any, lengths: Any) -> FewWindows:
             f"X has {n} windows; adapt is for at most {MOST_WINDOWS}. Train on these windows and"
             " the old ones together with fit."
         )
-    class_index = read_known_labels(y, n, "y", "X", clf.classes_, "is not a class of the model")
+    class_index = read_known_labels(y, n, "y", "X", model.classes, "is not a class of the model")
     named = check_groups(groups, n, "groups")
     numbers = None if named is None else np.unique(named, return_inverse=True)[1]
-    cropped = clf._format.cropped(sequences, training=False)
+    cropped = WindowFormat.of(model).cropped(sequences, training=False)
     return FewWindows(X, lengths, cropped, class_index, numbers)
 
 
@@ -148,36 +155,36 @@ def _falls(gain: NDArray[np.float64], class_index: NDArray[np.int64], least: flo
     return bool(means.mean() > max(least, error))
 
 
-def move_scaling(clf: Any, few: FewWindows, before: NDArray[np.float64]) -> tuple[Any, float]:
-    """Return a copy with the best scaling, and how far it moved (0 if that gains too little)."""
-    kept = copy_model(clf)
-    old = clf.scaler_
+def move_scaling(
+    model: TrainedModel, few: FewWindows, before: NDArray[np.float64]
+) -> tuple[TrainedModel, float]:
+    """Return the model with the best scaling, and how far it moved (0 if that gains too little)."""
+    old = model.scaler
     if not isinstance(old, Scaler) or old.kind not in _LEARNED_SCALES:
-        return kept, 0.0
+        return model, 0.0
     new = fit_scaler(few.sequences.X, few.sequences.lengths, old.kind)
     varies = np.ones(old.n_channels, bool)
     varies[list({*old.constant_channels, *new.constant_channels})] = False
     found = []
     for share in SHARES:
         part = np.where(varies, share, 0.0)
-        kept.scaler_ = replace(
+        scaler = replace(
             old,
             channel_center=old.channel_center + part * (new.channel_center - old.channel_center),
             channel_scale=old.channel_scale * (new.channel_scale / old.channel_scale) ** part,
         )
-        found.append((kept.scaler_, share, few.loss(kept)))
+        found.append((scaler, share, few.loss(replace(model, scaler=scaler))))
     scaler, share, loss = min(found, key=lambda tried: float(tried[2].mean()))
     moved = _falls(before - loss, few.class_index, _LEAST_GAIN)
-    kept.scaler_ = scaler if moved else old
-    return kept, share if moved else 0.0
+    return (replace(model, scaler=scaler), share) if moved else (model, 0.0)
 
 
-def _move_head(clf: Any, few: FewWindows) -> tuple[bool, str]:
+def _move_head(model: TrainedModel, few: FewWindows) -> tuple[bool, str]:
     """Change the linear layer in place if that lowers the log-loss in cross-validation."""
     folds = split_few(few)
     if not folds:  # without cross-validation, a change has cost up to 15 points unnoticed
         return False, "was kept (a change needs two groups of each class to check it)"
-    parts = list(linear_parts(clf, few))
+    parts = list(linear_parts(model, few))
     if not parts:
         return False, "was kept (boosted trees decide alone, which a few windows do not change)"
     gain = np.mean([part.gain(few.class_index, folds) for part in parts], axis=0)
@@ -262,30 +269,30 @@ class LinearPart:
         return dual
 
 
-def linear_parts(clf: Any, few: FewWindows) -> Iterator[LinearPart]:
+def linear_parts(model: TrainedModel, few: FewWindows) -> Iterator[LinearPart]:
     """Yield the layer on features or, without one, the linear layers of all networks.
 
     Yields nothing if the networks have no weight either.
     """
-    scaled, lengths = clf._scaled(clf._read_windows(few.X, few.lengths))
-    head = clf._head
+    scaled, lengths = model.scaled(model.read(few.X, few.lengths))
+    head = model.head
     if blocks := [] if head is None else head.linear_blocks:
         layers = [(describe(b.describe, scaled, lengths), b.add) for b in blocks]
-        yield LinearPart(layers, clf._ensemble.outputs(scaled, lengths), clf.temperature_)
+        yield LinearPart(layers, model.outputs(scaled, lengths), model.temperature)
         return
     factor = 1.0 if head is None else head.lstm_weight
     if not factor:
         return
-    whole = None if head is None else clf._ensemble.outputs(scaled, lengths)
-    steps, valid = clf._ensemble.steps(scaled, lengths)
-    for module in clf.modules_:
+    whole = None if head is None else model.outputs(scaled, lengths)
+    steps, valid = model.steps(scaled, lengths)
+    for module in modules_of(model):
         pooled, weight = copy.deepcopy(module), module.linear.weight
         size = pooled.num_classes = pooled.linear.out_features = module.linear.in_features
         pooled.linear.weight = torch.nn.Parameter(torch.eye(size).to(weight))
         pooled.linear.bias = torch.nn.Parameter(torch.zeros(size).to(weight))
         states = network_outputs(pooled, steps, valid)
         logits = network_outputs(module, steps, valid) if whole is None else whole
-        yield LinearPart([(states, partial(_add, module, factor))], logits, clf.temperature_)
+        yield LinearPart([(states, partial(_add, module, factor))], logits, model.temperature)
 
 
 @torch.no_grad()
@@ -297,11 +304,10 @@ def _add(
     linear.bias += torch.from_numpy(bias / factor).to(linear.bias)
 
 
-def copy_model(clf: Any) -> Any:
-    """Return a copy without results that are only valid for this model's probabilities."""
-    copied, head = copy.copy(clf), clf._head
-    for name in ("abstention_", "_held_out", "_shares"):
-        copied.__dict__.pop(name, None)
+def copy_model(model: TrainedModel) -> TrainedModel:
+    """Return a copy whose layers may be changed, without results for this model's probabilities."""
+    networks = [copy.deepcopy(network) for network in model.networks]
+    head = model.head
     if head is not None:
-        copied._head = FeatureHead(head.lstm_weight, [*map(copy.copy, head.blocks)], head.choice)
-    return copied
+        head = FeatureHead(head.lstm_weight, [*map(copy.copy, head.blocks)], head.choice)
+    return replace(model, networks=networks, head=head, shares=None, abstention=None)

@@ -1,17 +1,22 @@
 """Checkpoint: the network of a fit as a model file, written while it trains."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from sensorseq.errors import OutputError, warn_caller, writing
-from sensorseq.estimator.fitted import FittedLSTM
-from sensorseq.estimator.fitting import PreparedFit
+from sensorseq.estimator.saving import describe
 from sensorseq.history import History
 from sensorseq.io.atomic import locking
 from sensorseq.io.model_file import write_model
+from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.model import TrainedModel
 from sensorseq.training.callbacks import Callback
+from sensorseq.training.engine import TrainingJob
+from sensorseq.training.inference import ModuleNetwork
 from sensorseq.training.parameters import check_plain
 
 
@@ -24,20 +29,21 @@ class Checkpoint(Callback):
     training continues.
     """
 
-    def __init__(self, path: Any, estimator: FittedLSTM, prepared: PreparedFit) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, Any],
+        model: TrainedModel,
+        job: TrainingJob,
+        facts: Mapping[str, Any],
+    ) -> None:
+        path = parameters["checkpoint"]
         with writing(path), locking(path):  # fail before the training
             pass
-        job = prepared.jobs[0]
         self._path, self._monitor, self._best = path, job.config.monitor, math.inf
-        self._has_warned = False
-        self._alone = type(estimator).__new__(type(estimator))
-        own: dict[str, Any] = {"_other_modules": [], "_other_histories": [], "_head": None}
-        # by an earlier fit
-        own |= {"temperature_": 1.0, "adaptation_": None, "refitted_": False, "_shares": None}
-        own |= {"engine_": job.choose_engine(), "_report_facts": prepared.facts, "callbacks": None}
-        self._alone.__dict__.update(vars(estimator) | own)
-        self._alone.__dict__.pop("abstention_", None)
-        check_plain(self._alone.get_params(deep=False))
+        self._has_warned, self._engine = False, job.choose_engine()
+        self._parameters, self._facts = {**parameters, "callbacks": None}, facts
+        self._model = replace(model, head=None)  # without the features of an earlier fit
+        check_plain(self._parameters)
 
     def on_epoch_end(self, module: nn.Module, history: History) -> None:
         """Write the network if no earlier epoch was as good."""
@@ -47,9 +53,17 @@ class Checkpoint(Callback):
             if not value < self._best:  # also of a loss that is not finite
                 return
             self._best = value
-        epoch = {"module_": module, "history_": history, "best_epoch_": len(history)}
-        self._alone.__dict__.update(epoch, best_score_=score)
-        arrays, description = self._alone._stored_network()
+        assert isinstance(module, LSTMLinear)
+        network = ModuleNetwork(module, self._parameters["device"])
+        arrays, description = describe(
+            replace(self._model, networks=[network]),
+            self._parameters,
+            [history],
+            best_epoch=len(history),
+            best_score=score,
+            engine=self._engine,
+            facts=self._facts,
+        )
         try:
             write_model(self._path, arrays, {**description, "alone": "from a checkpoint"})
         except OutputError as problem:

@@ -1,30 +1,109 @@
 """SensorLSTMClassifier: an LSTM classifier of sensor windows as a scikit-learn estimator."""
 
+import copy
 import os
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sensorseq.checks import mark_of_unlabeled
-from sensorseq.errors import InputError, warn_caller
-from sensorseq.estimator.adapt import Adaptation, adapt
-from sensorseq.estimator.base import store_arguments
-from sensorseq.estimator.decisions import DecidingLSTM
+from sensorseq.checks import check_integer
+from sensorseq.diagnosis.level import compare_level
+from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.errors import (
+    ArgumentError,
+    DivergedError,
+    InputError,
+    ModelFileError,
+    refusing,
+    within_memory,
+)
+from sensorseq.estimator.adapt import Adaptation, adapt, copy_model
 from sensorseq.estimator.explain import Explanation, explain
-from sensorseq.estimator.sensors import adapt_sensors, explain_sensors
-from sensorseq.export.c_sensors import render_sensors
+from sensorseq.estimator.fit import (
+    Judged,
+    Trained,
+    judge,
+    make_jobs,
+    refuse_diverged,
+    show_progress,
+    train_model,
+)
+from sensorseq.estimator.fit_windows import (
+    FitArguments,
+    check_arguments,
+    hold_out,
+    read_and_scale,
+    read_table,
+    read_windows,
+    scale_windows,
+)
+from sensorseq.estimator.probabilities import LeftOut, accuracy_of, find_abstention
+from sensorseq.estimator.refit import plan_refit
+from sensorseq.estimator.report import make_report
+from sensorseq.estimator.runner import FitOrigin, copied
+from sensorseq.estimator.saving import (
+    Contents,
+    describe,
+    imported,
+    packed,
+    read_fitted,
+    unpacked,
+)
 from sensorseq.export.c_source import CExport, COptions, render_c, write_texts
-from sensorseq.sensor_windows import SensorWindows
-from sensorseq.training.labels import read_labels
+from sensorseq.export.to_onnx import write_onnx
+from sensorseq.history import History
+from sensorseq.inspection.check_result import Diagnosis
+from sensorseq.inspection.training_check import check_training
+from sensorseq.io.model_file import (
+    SAVE_AGAIN,
+    check_texts,
+    model_digest,
+    read_model,
+    take_field,
+    write_model,
+)
+from sensorseq.nn import LSTMLinear
+from sensorseq.nn.from_keras import lstm_linear_from_keras
+from sensorseq.prediction.decisions import Decisions, RecordingDecision
+from sensorseq.prediction.head import FeatureChoice
+from sensorseq.prediction.inputs import Sequences, is_table
+from sensorseq.prediction.model import TrainedModel
+from sensorseq.prediction.outside import OutsideWindows
+from sensorseq.prediction.probabilities import Abstention, softmax
+from sensorseq.prediction.stream import DecisionStream
+from sensorseq.sequence import Timeline
+from sensorseq.training import EngineChoice
+from sensorseq.training.data import open_windows
+from sensorseq.training.engine import TrainingJob
+from sensorseq.training.inference import modules_of
+from sensorseq.training.parameters import check_device, check_parameters
 from sensorseq.training.stream import is_stored
 from sensorseq.windows import WindowSet
 
+_SMALLER = (
+    "use a smaller hidden_size, batch_size or n_models, fewer or shorter windows, or the path of a"
+    " prepared file, which is read in parts"
+)
 
-class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]  # sklearn is untyped
+
+def _of_model(name: str) -> Any:
+    """Return a property with a field of `model_`."""
+
+    def change(self: "SensorLSTMClassifier", value: Any) -> None:
+        self.model_ = replace(self.model_, **{name: value})
+
+    return property(lambda self: getattr(self.model_, name), change)
+
+
+class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     """Classify windows of sensor signals with an LSTM and a linear head.
 
     Parameters
@@ -195,21 +274,16 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         samples in any case.
     missing : {"error", "expected", "outside"}, default="error"
         What to do with NaN. error: refuse it. expected: draw a straight line between the numbers
-        around it, take a channel without a number for its mean in training, and predict windows
-        that lack one of several sensors from the others, with weights of their own for each
-        pattern. The model of a sensor is trained on the windows where all its channels have
-        numbers. outside: in prediction, also take channels for missing that `outside` calls
-        constant or finds with values or a spread out of range. A sensor with one out of range, or
-        with most of its channels constant, counts only where no other one is there;
-        docs/preprocessing/several_sensors.md states what that brings. Set it before `fit`.
+        around it, and replace a channel without a number by its mean in training; `fit` needs
+        numbers in all channels. outside: in prediction, also take channels for missing that
+        `outside` calls constant or finds with values or a spread out of range. Set it before `fit`.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of `predict_proba`; 0 to k - 1 for one-hot `y`.
-    sensors_ : dict of str to SensorLSTMClassifier
-        The model of each sensor, where X of `fit` had several. Then `features_` compares the
-        sensors, and the other attributes of the fit are those of each.
+    model_ : TrainedModel
+        Everything that predictions need, as `sensorseq.prediction.load` returns it.
     n_features_in_ : int
         Number of timesteps of 2-D input, otherwise number of channels.
     feature_names_in_ : ndarray of str
@@ -259,7 +333,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
 
     A loss that is not finite ends the training: the weights of the best epoch are kept, a
     ConvergenceWarning is issued and the verdict is ``"diverged"``. If it happens in the first
-    epoch, `DivergedError` is raised; `history_` and `fluctuation_` are still set.
+    epoch, `DivergedError` is raised, whose `fluctuation` is the report. A fit that raises leaves
+    the estimator as it was, unless a callback raised after an epoch.
 
     Ctrl-C after the first epoch ends the training, not the program: the weights of the last whole
     epoch, with early stopping of the best, are kept and a warning is issued. A search or
@@ -278,10 +353,30 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
     True
     """
 
-    class_weight: str | Mapping[Any, float] | None
-
+    # Requested by default, because a user who passes them to a search or pipeline means this
+    # estimator.
+    __metadata_request__fit: ClassVar = {"groups": True, "lengths": True}
+    __metadata_request__predict: ClassVar = {"lengths": True}
     __metadata_request__predict_proba: ClassVar = {"lengths": True}
     __metadata_request__decision_function: ClassVar = {"lengths": True}
+    __metadata_request__score: ClassVar = {"lengths": True}
+
+    scale: str | None
+    missing: str
+    loss: str | Callable[..., Any]
+
+    model_: TrainedModel
+    histories_: list[History]
+    best_epoch_: int
+    best_score_: float
+    engine_: EngineChoice
+    features_: FeatureChoice
+    refitted_: bool
+    adaptation_: Adaptation | None
+    _judged: Judged
+    # rows and outputs of the held-out part, from before any refit
+    _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
+    _left_out: LeftOut | None = None
 
     def __init__(
         self,
@@ -339,7 +434,261 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         patch: int | str | None = "auto",
         missing: str = "error",
     ) -> None:
-        store_arguments(self, locals())
+        for name, value in locals().items():
+            if name != "self":
+                setattr(self, name, value)
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        groups_val: ArrayLike | None = None,
+        lengths_val: ArrayLike | None = None,
+    ) -> Self:
+        """Train on windows and their labels.
+
+        Parameters
+        ----------
+        X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), WindowSet or path
+            Windows; (n, t) means one channel, and a path means a prepared file. The list may have
+            DataFrames: text names of the columns of the first are the channels, and all others,
+            also in predictions, are read by name in their order. If a WindowSet or a file has a
+            split, ``"train"`` is used for training, ``"validation"`` for validation, and ``"test"``
+            is not used. A WindowSet holds unscaled, unbalanced windows whatever the pipeline's
+            settings; the `scale` and `sampler` of this estimator apply to them. A prepared file
+            contains its scaler, used if it matches `scale`, and the indices of its balanced
+            training windows. Also a mapping of sensors to such arrays, each at its own rate, or
+            SensorWindows: row i of each is the same stretch of time.
+        y : array of shape (n,) or (n, k), optional
+            Labels, or exactly one-hot columns. Not needed if a WindowSet has labels; a file
+            contains its own.
+        sample_weight : array of shape (n,), optional
+            Factor of each window in the loss; a window with weight zero is ignored.
+        groups : array of shape (n,), optional
+            Windows of one group (recording, subject, day) stay on one side of the validation split.
+            A WindowSet has its own groups, or uses its recordings. Not allowed with a WindowSet
+            that has a split.
+        lengths : array of shape (n,), int, optional
+            Valid steps of each window, 1 to t; later steps are ignored.
+        X_val, y_val, groups_val, lengths_val : optional
+            Windows to validate on instead of a held-out part. One-hot columns are in the order of
+            `classes_`.
+
+        Raises
+        ------
+        InputError
+            If the data cannot be used; the message names the first window, step and channel. Also
+            if rows of (n, t) seem to be samples of several channels, each with the label of its
+            recording.
+        SplitError
+            If a WindowSet's split has one group in two parts, or no group can be held out.
+        ArgumentError
+            If an argument has an invalid value, or leaves nothing to validate on.
+        OutputError
+            If `checkpoint` names a file that cannot be written.
+        DivergedError
+            If the loss is not finite in the first epoch.
+        OutOfMemoryError
+            If the memory is full.
+
+        Warns
+        -----
+        LeakWarning
+            If windows on both sides of the validation split share samples, or if there are no
+            groups and each window continues the one before it.
+        UserWarning
+            If a label probably marks windows without a label, as -1 does in scikit-learn, if
+            windows are not padded behind their `lengths`, or if few steps of many channels may be
+            channel-first.
+        """
+        given = {
+            "sample_weight": sample_weight,
+            "groups": groups,
+            "lengths": lengths,
+            "X_val": X_val,
+            "y_val": y_val,
+            "groups_val": groups_val,
+            "lengths_val": lengths_val,
+        }
+        started = time.perf_counter()
+        with within_memory(_SMALLER), show_progress(self.verbose) as progress:
+            arguments = check_arguments(self.get_params(deep=False), self._earlier())
+            data = read_windows(arguments, X, y, **given)
+            data = hold_out(arguments, data)
+            scaled = scale_windows(arguments, data)
+            trained = train_model(arguments, scaled, progress)
+            judged = judge(arguments, scaled, trained)
+        try:
+            refuse_diverged(arguments, trained)
+        except DivergedError as error:
+            error.fluctuation = judged.report
+            raise
+        self._keep(trained, judged)
+        self._tell_origin(arguments, trained, time.perf_counter() - started)
+        if (failed := trained.results[0].error) is not None:  # raised by a callback
+            raise failed
+        return self
+
+    def _earlier(self) -> TrainedModel | None:
+        """Return the model that a fit continues."""
+        return self.model_ if self.warm_start and hasattr(self, "model_") else None
+
+    def _keep(self, trained: Trained, judged: Judged) -> None:
+        """Store the results of a fit."""
+        result = trained.results[0]
+        self._set_model(trained.model)
+        self.histories_ = trained.histories
+        self.best_epoch_, self.best_score_ = result.best_epoch, result.best_score
+        self.engine_, self._judged, self._left_out = result.engine, judged, trained.left_out
+        if trained.choice is not None:
+            self.features_, self.refitted_ = trained.choice, trained.refitted
+            self._held_out, self.adaptation_ = trained.held_out, None
+
+    def _set_model(self, model: TrainedModel) -> None:
+        """Store a model, and what scikit-learn asks of it."""
+        self.model_ = model
+        self.n_features_in_ = model.flat_timesteps or model.n_channels
+        self.__dict__.pop("feature_names_in_", None)
+        if model.feature_names is not None:
+            self.feature_names_in_ = np.array(model.feature_names, dtype=object)
+
+    def _tell_origin(self, arguments: FitArguments, trained: Trained, fit_s: float) -> None:
+        """Attach this fit to its report, so that the report can rerun it."""
+        was_left_out = trained.choice is not None and trained.model.head is not None
+        origin = FitOrigin(
+            copied(self),
+            arguments.seeds.entropy,
+            fit_s,
+            arguments.earlier is None,
+            trained.module,
+            self.best_epoch_,
+            patch=self.patch_,
+            out_of_fold=self.out_of_fold_predictions() if was_left_out else None,
+        )
+        report = replace(self._judged.report, origin=origin)
+        self._judged = self._judged._replace(report=report)
+
+    def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> list[TrainingJob]:
+        """Do everything that `fit` does before training."""
+        arguments = check_arguments(self.get_params(deep=False), self._earlier())
+        scaled = read_and_scale(arguments, X, y, **given)
+        jobs = make_jobs(arguments, scaled)
+        if arguments.earlier is None:  # raises for invalid combinations
+            plan_refit(arguments.parameters, scaled, jobs, arguments.seeds.entropy)
+        return jobs
+
+    def check(self, X: Any, y: Any = None, *, groups: Any = None, lengths: Any = None) -> Diagnosis:
+        """Tell a bug from a hard problem with short trainings whose outcome is known in advance.
+
+        The estimator need not be fitted and is not changed. Print the result to read it; see
+        `sensorseq.doctor.check_training`.
+
+        Parameters
+        ----------
+        X, y, groups, lengths : as in `fit`
+        """
+        return check_training(self, X, y, groups=groups, lengths=lengths)
+
+    # The learned values
+
+    classes_ = _of_model("classes")
+    temperature_ = _of_model("temperature")
+    scaler_ = _of_model("scaler")
+    patch_ = _of_model("patch")
+    preparation_ = _of_model("preparation")
+
+    @property
+    def abstention_(self) -> Abstention:
+        """The result of `fit_abstention`."""
+        if self.model_.abstention is None:
+            raise AttributeError("there is no abstention_ before fit_abstention.")
+        return self.model_.abstention
+
+    @abstention_.setter
+    def abstention_(self, abstention: Abstention) -> None:
+        self.model_ = replace(self.model_, abstention=abstention)
+
+    @property
+    def abstain_threshold_(self) -> float:
+        """The threshold chosen by `fit_abstention`."""
+        return self.abstention_.threshold
+
+    @property
+    def modules_(self) -> list[LSTMLinear]:
+        """The networks of all members; `module_` is the first."""
+        return modules_of(self.model_)
+
+    @property
+    def module_(self) -> LSTMLinear:
+        """The network, of several the first one."""
+        return self.modules_[0]
+
+    @property
+    def history_(self) -> History:
+        """The history of the first member."""
+        return self.histories_[0]
+
+    @property
+    def n_iter_(self) -> int:
+        """Number of epochs run."""
+        return len(self.history_)
+
+    @property
+    def fluctuation_(self) -> FluctuationReport:
+        """The report; its first use compares the network with what the data allow."""
+        if not hasattr(self, "_judged"):
+            raise AttributeError(f"{type(self).__name__} has no fluctuation_ before fit.")
+        report, facts, to_compare = self._judged
+        if to_compare is not None:
+            report = compare_level(report, *to_compare)
+            self._judged = Judged(report, facts, None)
+        return report
+
+    # Predictions
+
+    def _open(self, X: Any, name: str = "X") -> Any:
+        """Open a prepared file, and check a table by its names; anything else is returned."""
+        check_is_fitted(self)
+        X = open_windows(X, self.scale, name)
+        if not is_table(X):
+            return X
+        if self.model_.flat_timesteps is not None:
+            validate_data(self, X, reset=False, skip_check_array=True)
+        return read_table(X, name)
+
+    def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
+        """Return the most probable label of each window.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Windows with the same channels as in `fit`. All windows of a prepared file are
+            predicted, in their order. DataFrames with columns in any order, if `fit` had names:
+            those of DataFrames, or the channels of a WindowSet or file.
+        lengths : array of shape (n,), int, optional
+            Valid steps of each window.
+        """
+        X = self._open(X)
+        return self.model_.predict(X, lengths)
+
+    def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Return class probabilities: the softmax of the logits divided by `temperature_`.
+
+        For an ensemble, the mean over its members. The result is of shape (n, n_classes), float64;
+        columns are in the order of `classes_`.
+
+        Parameters
+        ----------
+        X, lengths : as in `predict`
+        """
+        X = self._open(X)
+        return self.model_.predict_proba(X, lengths)
 
     def decision_function(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the logits divided by `temperature_`; their softmax is `predict_proba`.
@@ -352,7 +701,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         ----------
         X, lengths : as in `predict`
         """
-        logits = self._outputs(X, lengths) / self.temperature_
+        X = self._open(X)
+        logits = self.model_.logits(X, lengths) / self.temperature_
         return np.asarray(logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits)
 
     # scikit-learn's `score` takes neither lengths nor a WindowSet
@@ -370,19 +720,308 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         ----------
         X, y, sample_weight, lengths : as in `fit`
         """
-        X = self._open(X, "X")
-        predicted = self.predict(X, lengths)
-        y = X.y if y is None and isinstance(X, WindowSet | SensorWindows) else y
-        labels, _ = read_labels(y, len(predicted), "y", classes=self.classes_)
-        mark = mark_of_unlabeled({*self.classes_.tolist(), *labels.tolist()})
-        if mark is not None and mark not in self.classes_.tolist():
-            n = int((labels == mark).sum())
-            warn_caller(
-                f"y is {mark!r} for {n} of {len(labels)} windows, which is no class of the model"
-                " and usually marks what has no label; these windows count as errors. Leave them"
-                f" out: with keep = np.not_equal(y, {mark!r}), give X[keep] and y[keep]."
-            )
-        return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
+        X = self._open(X)
+        return accuracy_of(self.predict(X, lengths), self.classes_, X, y, sample_weight)
+
+    def predict_or_abstain(
+        self,
+        X: Any,
+        lengths: ArrayLike | None = None,
+        *,
+        threshold: float | None = None,
+    ) -> Decisions:
+        """Return the label of each window, masked if it is uncertain.
+
+        Parameters
+        ----------
+        X, lengths : as in `predict`
+        threshold : float, optional
+            Lowest probability to answer with. By default the one chosen by `fit_abstention`.
+
+        Returns
+        -------
+        Decisions
+            Labels, probabilities, and which windows were answered.
+
+        Raises
+        ------
+        ArgumentError
+            If `threshold` is out of its range.
+        InputError
+            If there is no threshold yet.
+        """
+        X = self._open(X)
+        return self.model_.predict_or_abstain(X, lengths, threshold=threshold)
+
+    def fit_abstention(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        error_rate: float = 0.05,
+        confidence: float = 0.9,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Self:
+        """Choose the probability below which to abstain, on windows not used in `fit`.
+
+        This is the lowest threshold for which the windows show that at most `error_rate` of the
+        answers are wrong, treating whole groups as the samples; see
+        `sensorseq.training.probabilities.choose_threshold`. With probability `confidence` the bound
+        holds on new recordings of the same kind. It does not cover other recordings, such as a new
+        surface or robot. `save` also stores the result, `abstention_` and `abstain_threshold_`.
+
+        Parameters
+        ----------
+        X, y, lengths : as in `fit`
+            Held-out windows, used neither for training or validation nor for the final score you
+            report.
+        error_rate : float, default=0.05
+            Highest allowed share of wrong answers, above 0 and below 1.
+        confidence : float, default=0.9
+            Confidence of that bound, above 0 and below 1.
+        groups : array of shape (n_windows,), optional
+            The recording of each window. A WindowSet has its own groups, or uses its recordings.
+            Without either, windows count as independent, which windows of one recording are not.
+
+        Raises
+        ------
+        InputError
+            If the windows cannot show this for any threshold; the message gives the lowest error
+            rate they can show. Also if they were used in `fit`, or have no labels.
+        """
+        X = self._open(X)
+        abstention = find_abstention(
+            self.model_,
+            X,
+            y,
+            groups,
+            lengths,
+            error_rate=error_rate,
+            confidence=confidence,
+        )
+        self.model_ = replace(self.model_, abstention=abstention)
+        return self
+
+    def stream(
+        self,
+        sample_rate_hz: float | None = None,
+        *,
+        max_gap_s: float | None = None,
+        max_delay_s: float = 0.0,
+        smooth: str = "none",
+        lag: int = 3,
+        mean_dwell_s: ArrayLike | None = None,
+        transitions: ArrayLike | None = None,
+    ) -> DecisionStream:
+        """Return a stream that classifies samples as they arrive, prepared like in training.
+
+        Its decisions are those of `sensorseq predict` on the whole recording, bit for bit, if the
+        samples are complete and evenly spaced at `sample_rate_hz`. The sensor's clock may drift
+        and its stamps jitter by less than half a period. Missing samples are bridged by a straight
+        line, up to `max_gap_s`; after a longer gap windows start again.
+
+        Parameters
+        ----------
+        sample_rate_hz : float, optional
+            Rate of the samples in Hz; by default the rate to which the recordings were resampled.
+        max_gap_s : float, optional
+            Longest gap to bridge; by default as in training: ten periods, unless set there.
+        max_delay_s : float, default=0
+            How long to wait for samples that arrive out of order, by their stamps. All decisions
+            come later by this time. Samples that are later still are ignored and counted.
+        smooth : {"none", "filter", "lag"}, default="none"
+            filter: a decision also rests on the windows before. lag: it waits for the next `lag`
+            windows, too; `latency_s` of the stream says how long, and its classes are those of
+            `timeline` with the same lag, bit for bit. Across a gap the class may have changed.
+        lag : int, default=3
+            Windows to wait for, for ``"lag"``.
+        mean_dwell_s, transitions
+            As in `timeline`.
+
+        Returns
+        -------
+        DecisionStream
+            With the methods `push` and `flush`.
+
+        Raises
+        ------
+        InputError
+            If the model does not know how its windows were prepared, or its preparation needs
+            whole recordings.
+        """
+        check_is_fitted(self)
+        return self.model_.stream(
+            sample_rate_hz,
+            max_gap_s=max_gap_s,
+            max_delay_s=max_delay_s,
+            smooth=smooth,
+            lag=lag,
+            mean_dwell_s=mean_dwell_s,
+            transitions=transitions,
+        )
+
+    def timeline(
+        self,
+        X: Any,
+        recording_id: ArrayLike | None = None,
+        start_s: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        *,
+        window_s: float | None = None,
+        smooth: str = "marginals",
+        lag: int = 3,
+        mean_dwell_s: ArrayLike | None = None,
+        transitions: ArrayLike | None = None,
+    ) -> Timeline:
+        """Return the class over time: segments of one class instead of single windows.
+
+        A robot stays in a class for a while, so the windows before and after a window also say
+        something about it. A hidden Markov model over the windows of each recording uses them.
+
+        Parameters
+        ----------
+        X : array of shape (n_windows, n_timesteps, n_channels), WindowSet, or list of Recording
+            Recordings are cut into windows as those of the training were.
+        recording_id : array of shape (n_windows,), optional
+            The recording of each window; by default that of the WindowSet, or one for all.
+        start_s : array of shape (n_windows,), optional
+            Start of each window in seconds; a WindowSet has its own.
+        lengths : as in `predict`
+        window_s : float, optional
+            Length of the windows in seconds, if X is an array. By default the hop between them.
+        smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
+            Which windows count: none but itself; those before; those and `lag` later ones; all
+            (viterbi: for the likeliest sequence, marginals: for each window by itself).
+        lag : int, default=3
+            Windows to wait for, for ``"lag"``.
+        mean_dwell_s : float or array of shape (n_classes,), optional
+            How long a class lasts on average. By default as in the training recordings, where some
+            have several classes; otherwise 60 s, or 5 windows if that is longer. A value that is
+            wrong by a factor of 4 changes little.
+        transitions : array of shape (n_classes, n_classes), optional
+            How often each class (row) is followed by each other (column); 0 where it cannot be. By
+            default as in the training recordings, too; otherwise all equally often.
+
+        Returns
+        -------
+        Timeline
+            With `spans`, and the probabilities of each window.
+
+        Raises
+        ------
+        InputError
+            If the times of the windows are not known.
+        ArgumentError
+            If a dwell time is shorter than a window, or `transitions` have another shape.
+
+        Examples
+        --------
+        >>> clf.timeline(recordings, mean_dwell_s=30).to_csv("drive.csv")  # doctest: +SKIP
+        """
+        X = self._open(X)
+        return self.model_.timeline(
+            X,
+            recording_id,
+            start_s,
+            lengths,
+            window_s=window_s,
+            smooth=smooth,
+            lag=lag,
+            mean_dwell_s=mean_dwell_s,
+            transitions=transitions,
+        )
+
+    def predict_recordings(
+        self,
+        X: Any,
+        recording_id: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        *,
+        how: str = "mean",
+    ) -> list[RecordingDecision]:
+        """Return one label for each recording, using all its windows.
+
+        Parameters
+        ----------
+        X, lengths : as in `predict`
+        recording_id : array of shape (n_windows,), optional
+            The recording of each window. A WindowSet has its own.
+        how : {"mean", "vote"}, default="mean"
+            ``"mean"`` takes the class with the highest mean probability, where uncertain windows
+            count less. ``"vote"`` takes the majority vote of the windows, which a few confident
+            errors cannot change; a tie goes to the higher mean probability.
+
+        Returns
+        -------
+        list of RecordingDecision
+            In the order in which recordings first appear.
+        """
+        X = self._open(X)
+        return self.model_.predict_recordings(X, recording_id, lengths, how=how)
+
+    def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
+        """Find windows unlike any that the model was trained on, such as those in another unit.
+
+        Parameters
+        ----------
+        X, lengths : as in `predict`
+
+        Returns
+        -------
+        OutsideWindows
+            The windows, and the reason for each channel.
+
+        Raises
+        ------
+        InputError
+            If the model was imported, or fitted by a version that did not keep the ranges.
+
+        Notes
+        -----
+        `fit` keeps the extremes of its windows, without the test part; `adapt` and a warm start
+        widen them. A window is outside if it exceeds the values by half of their range; the
+        standard deviation by a factor of 10, or relative to other channels of 3; or the share of
+        one of eight bands of the spectrum by a factor of 10. docs/validation.md states what this
+        finds, and what it does not.
+        """
+        X = self._open(X)
+        return self.model_.outside(X, lengths)
+
+    def held_out_predictions(
+        self, n_windows: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+        """Return rows and class probabilities of held-out windows, from before any refit.
+
+        The rows are places in the validation part. None if there was no refit, the estimator was
+        loaded from a file, or the validation part had another number of windows.
+
+        Parameters
+        ----------
+        n_windows : int
+            Windows of the validation part.
+        """
+        check_integer("n_windows", n_windows, 0)
+        held_out = self._held_out
+        if held_out is None or not 0 < len(held_out[0]) <= n_windows:
+            return None
+        rows, outputs = held_out
+        return rows, softmax(outputs / self.temperature_)
+
+    def out_of_fold_predictions(
+        self,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+        """Return cross-validated class probabilities of training windows, and their rows.
+
+        Each window is predicted by models that were not fitted on it, in the folds used to weight
+        the features; only the few weights of the sum were fitted on the same windows. The rows
+        refer to X as given to `fit`, at most 6,000, see `features`. None if the fit weighted no
+        features, used `X_val`, or the estimator was loaded from a file.
+        """
+        head = self.model_.head
+        if head is None or head.given_rows is None or head.out_of_fold is None:
+            return None
+        return head.given_rows, softmax(head.out_of_fold / self.temperature_)
 
     def explain(
         self,
@@ -392,7 +1031,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         label: ArrayLike | None = None,
         method: str = "auto",
         n_regions: int = 10,
-    ) -> Explanation | dict[str, Explanation]:
+    ) -> Explanation:
         """Explain which channels and stretches of time each decision is based on.
 
         ``"gradients"`` are integrated gradients [1]_ of the logarithm of the probability, along the
@@ -414,10 +1053,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
 
         Returns
         -------
-        Explanation, or dict of str to Explanation
-            With `contributions` and `shares` of shape (n_windows, n_regions, n_channels). Of
-            several sensors, one for each: what it adds to the decision of all, in the windows that
-            have it.
+        Explanation
+            With `contributions` and `shares` of shape (n_windows, n_regions, n_channels).
 
         Raises
         ------
@@ -430,27 +1067,28 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         ----------
         .. [1] M. Sundararajan, A. Taly, Q. Yan, *Axiomatic Attribution for Deep Networks*, 2017.
         """
-        self._check_fitted()
-        if self._fusion is not None:
-            how: dict[str, Any] = {"label": label, "method": method, "n_regions": n_regions}
-            return explain_sensors(self, X, lengths, **how)
-        sequences = self._read_windows(X, lengths)
-        if is_stored(sequences):
-            raise InputError(
-                "X is larger than memory; explain a part of its windows, such as X.part('test')."
-            )
-        sequences, lacks = self._without_failed(sequences)
-        self._check_not_empty(lacks)
+        windows, model = self._in_memory(X, lengths), self.model_
+        windows, lacks = model.without_failed(windows)
+        model.check_not_empty(lacks)
         return explain(
-            self._ensemble,
-            self._used_modules,
-            self._scaled(sequences),
-            self.temperature_,
-            self.classes_,
+            model,
+            model.scaled(windows),
+            model.temperature,
+            model.classes,
             label=label,
             method=method,
             n_regions=n_regions,
         )
+
+    def _in_memory(self, X: Any, lengths: ArrayLike | None) -> Sequences:
+        """Read windows that `explain` can hold in memory."""
+        X = self._open(X)
+        windows = self.model_.read(X, lengths)
+        if is_stored(windows):
+            raise InputError(
+                "X is larger than memory; explain a part of its windows, such as X.part('test')."
+            )
+        return windows
 
     def adapt(
         self,
@@ -484,7 +1122,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         -------
         SensorLSTMClassifier
             A fitted copy without the threshold of `fit_abstention`; `adaptation_` says what was
-            changed and why; of several sensors, the `adaptation_` of each of `sensors_`.
+            changed and why.
             `history_`, `features_` and `fluctuation_` are those of the old fit.
 
         Raises
@@ -492,10 +1130,268 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         InputError
             If a label is not a class of this model, or channels or sample rate differ.
         """
-        self._check_fitted()
-        way = adapt if self._fusion is None else adapt_sensors
-        adapted: Self = way(self, X, y, groups, lengths)
+        X = self._open(X)
+        head = self.model_.head
+        source = model_digest(*self._stored()) if head is None or head.is_plain else None
+        adapted = copy.copy(self)
+        model, adapted.adaptation_ = adapt(copy_model(self.model_), source, X, y, groups, lengths)
+        adapted._set_model(model)
+        adapted._held_out = None
         return adapted
+
+    def plot_history(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """Plot the curves of the last fit with matplotlib, the kept epoch and sampling error.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            File to write the figure to.
+        """
+        from sensorseq.diagnosis.page import draw_history  # matplotlib is an extra
+
+        check_is_fitted(self)
+        return draw_history(
+            self.history_,
+            n_val=self._judged.facts["n_val"],
+            best_epoch=self.best_epoch_,
+            path=None if path is None else Path(path),
+            loss_unit="nats" if self.loss == "cross_entropy" else "",
+        )
+
+    # Files and exports
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator to one safetensors file.
+
+        It contains weights, scaling, classes, history, report and all arguments. The file appears
+        only when it is complete.
+
+        Parameters
+        ----------
+        path : str or path
+            Name of the file; an existing file is replaced.
+
+        Raises
+        ------
+        InputError
+            If an argument is a function or another object that cannot be stored without executing
+            code when it is read.
+        """
+        check_is_fitted(self)
+        write_model(path, *self._stored())
+
+    def _stored(self) -> Contents:
+        """Return the contents of a model file."""
+        arrays, description = describe(
+            self.model_,
+            self.get_params(deep=False),
+            self.histories_,
+            best_epoch=self.best_epoch_,
+            best_score=self.best_score_,
+            engine=self.engine_,
+            facts=self._judged.facts,
+            refitted=getattr(self, "refitted_", False),
+            adaptation=self.adaptation_,
+        )
+        return arrays, {**description, "fluctuation": self.fluctuation_.to_dict()}
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:
+        """Load a fitted estimator written by `save`. Nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+        device : str, optional
+            Overrides the saved `device`, such as ``"cpu"`` for a model trained on a GPU.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is truncated, damaged, from another program or from a newer version.
+        """
+        if device is not None:
+            check_device(device)
+        arrays, description = read_model(path)
+        with refusing(ModelFileError, f"{path} is inconsistent", SAVE_AGAIN, but=ModelFileError):
+            if "fusion" in description:
+                raise ModelFileError(
+                    f"{path} is a model of several sensors; use SensorFusionClassifier.load."
+                )
+            return cls._restored(arrays, description, path, device)
+
+    @classmethod
+    def _restored(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        description: Mapping[str, Any],
+        path: str | os.PathLike[str],
+        device: str | None,
+    ) -> Self:
+        """Rebuild an estimator from the contents of the file at `path`."""
+        take = partial(take_field, description, path=path)
+        histories = [take("history", list), *take("other_histories", list)]
+        take("versions", dict)  # used in messages only
+        estimator = cls(**take("parameters", dict))
+        check_parameters(estimator.get_params(deep=False))
+        if device is not None:
+            estimator.device = device
+        estimator.histories_ = [History(rows) for rows in histories]
+        estimator.best_epoch_ = take("best_epoch", int)
+        estimator.best_score_ = take("best_score", float)
+        estimator.engine_ = EngineChoice(*check_texts("engine", take("engine", list)))
+        facts = take("report_facts", dict)
+        report = estimator._made_report(facts)  # checks them even if the file has a report
+        if "fluctuation" in description:
+            try:
+                report = FluctuationReport._from_dict(take("fluctuation", dict), is_page=False)
+            except ArgumentError as error:
+                raise ModelFileError(f"{path}: {error}") from error
+        estimator._judged = Judged(report, facts, None)
+        estimator._set_model(read_fitted(arrays, description, path, estimator.device))
+        adaptation = take("adaptation", dict | None)
+        estimator.adaptation_ = None if adaptation is None else Adaptation(**adaptation)
+        estimator.refitted_ = take("refitted", bool)
+        alone = description.get("alone", "loaded from a file without features")
+        estimator.features_ = FeatureChoice(reason=check_texts("alone", [alone])[0])
+        if estimator.model_.head is not None:
+            estimator.features_ = estimator.model_.head.choice
+        return estimator
+
+    def _made_report(self, facts: Mapping[str, Any]) -> FluctuationReport:
+        """Return the report of a fit without a record."""
+        return make_report(
+            self.history_,
+            self.loss,
+            best_epoch=self.best_epoch_ or None,
+            arguments=self.get_params(deep=False),
+            **facts,
+        )
+
+    @classmethod
+    def from_torch(
+        cls,
+        lstm: Any,
+        linear: Any,
+        *,
+        pooling: str = "last",
+        classes: ArrayLike | None = None,
+        **arguments: Any,
+    ) -> Self:
+        """Return a fitted estimator with the weights of a `torch.nn.LSTM` and a linear layer.
+
+        It expects windows scaled as for that network; `scaler_` is None.
+
+        Parameters
+        ----------
+        lstm : torch.nn.LSTM
+            With biases and without projection.
+        linear : torch.nn.Linear
+            Gives the logits. A single logit is that of the second class against the first.
+        pooling : {"last", "mean", "max", "meanmax"}, default="last"
+            The pooling between the two.
+        classes : array-like of shape (n_classes,), optional
+            Label of each logit; 0 to k - 1 by default.
+        **arguments
+            Further constructor arguments, such as ``warm_start=True`` to continue training with
+            `fit`.
+
+        Raises
+        ------
+        ArgumentError
+            If a layer has no bias or has a projection, or the sizes do not match.
+        """
+        module = LSTMLinear.from_torch(lstm, linear, pooling)
+        return cls._imported(module, "linear", arguments, classes, "torch.nn.LSTM")
+
+    @classmethod
+    def from_keras(cls, model: Any, *, classes: ArrayLike | None = None, **arguments: Any) -> Self:
+        """Return a fitted estimator with the weights of a Keras model.
+
+        It expects windows scaled as for that model; `scaler_` is None. An ArgumentError names a
+        layer that is of another kind or computes something else.
+
+        Parameters
+        ----------
+        model : keras.Model
+            A chain of LSTM or Bidirectional(LSTM) layers, at most one global pooling over time, and
+            a Dense layer with softmax, logits or one sigmoid unit. Keras is not imported; only
+            `layers`, `get_config()` and `get_weights()` are used.
+        classes, **arguments
+            As in `from_torch`.
+        """
+        module, activation = lstm_linear_from_keras(model)
+        return cls._imported(module, activation, arguments, classes, "Keras")
+
+    @classmethod
+    def _imported(
+        cls,
+        module: LSTMLinear,
+        activation: str,
+        arguments: Mapping[str, Any],
+        classes: ArrayLike | None,
+        source: str,
+    ) -> Self:
+        """Return an estimator that predicts with an imported network."""
+        arguments, model = imported(module, activation, arguments, classes)
+        estimator = cls(**arguments)
+        estimator._set_model(model)
+        estimator.histories_ = [History()]
+        estimator.best_epoch_, estimator.best_score_ = 0, float("nan")
+        estimator.engine_ = EngineChoice("none", f"the weights were taken from {source}")
+        estimator.adaptation_ = None
+        facts = {"n_val": None, "n_train": None}
+        estimator._judged = Judged(estimator._made_report(facts), facts, None)
+        return estimator
+
+    def to_onnx(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        n_timesteps: int | None = None,
+        lengths: bool | None = None,
+        steps: bool = False,
+        dtype: str = "float32",
+    ) -> None:
+        """Write an ONNX model that computes `predict_proba`.
+
+        The graph takes windows as they are given to `fit`, and contains cropping, scaling, all
+        networks, `features`, and the temperature. It has opset 17 and runs in onnxruntime 1.15 or
+        later. Windows have to be prepared as in training; see `steps`. Metadata say how, and have
+        classes, channels, units, sample rate and the SHA-256 of the model file. Needs the extra
+        ``onnx``.
+
+        Parameters
+        ----------
+        path : str or path
+            Name of the file; an existing file is replaced.
+        n_timesteps : int, optional
+            Number of steps of every window, which lets onnxruntime prepare more in advance. By
+            default the graph takes windows of any number of steps.
+        lengths : bool, optional
+            Whether the graph has the input ``lengths`` (n,), int64, the valid steps of each window,
+            1 to t. By default it has it if windows of the fit differed in length.
+        steps : bool, default=False
+            Let the graph take windows of samples before the steps of the preparation, at the
+            model's rate, and contain these steps. Products, power, differences of channels, signed
+            channels and magnitudes can be exported. Steps that depend on earlier samples, such as
+            filters, are refused by name.
+        dtype : {"float32", "float64"}, default="float32"
+            Type of the input ``X``, of shape (n, t, c), or (n, t) after a fit on a table. The
+            output, ``probabilities`` (n, n_classes), is float32.
+
+        Raises
+        ------
+        InputError
+            If the model has something that the graph cannot compute: ``normalize="recording"``,
+            ``scale="quantile"``, a function of your own as `features`.
+        EnvironmentProblemError
+            If the library onnx is missing.
+        """
+        check_is_fitted(self)
+        options: dict[str, Any] = {"n_timesteps": n_timesteps, "lengths": lengths, "dtype": dtype}
+        write_onnx(self.model_, path, **options, steps=steps, stored=self._stored)
 
     def to_c(
         self,
@@ -506,7 +1402,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         sample_rate_hz: float | None = None,
         units: Mapping[str, str] | None = None,
         weights: str = "float32",
-        check: WindowSet | SensorWindows | str | os.PathLike[str] | None = None,
+        check: WindowSet | str | os.PathLike[str] | None = None,
         prefix: str = "sensorseq",
         smooth: str = "none",
         lag: int = 3,
@@ -519,11 +1415,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         window is complete. Resampling, causal steps, scaling, networks, features and
         `temperature_` are inside. The probabilities of a window are those of `predict_proba` within
         1e-5 for float32 weights.
-
-        Of several sensors, each has a header and a source of its own, with functions such as
-        ``sensorseq_imu_push``, and ``sensorseq_join(of_imu, of_motor, probabilities)`` in
-        ``sensorseq_model.h`` joins their probabilities of the same stretch of time; NULL stands for
-        a sensor that is missing.
 
         Parameters
         ----------
@@ -543,7 +1434,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         weights : {"float32", "int8"}, default="float32"
             Type of the weights. int8 has one scale for each row and a quarter of the size;
             activations stay float32.
-        check : WindowSet, SensorWindows, or path of a prepared file, optional
+        check : WindowSet or path of a prepared file, optional
             Labelled windows to compute the accuracy with these weights, which the header then
             states: their validation part, or all without a split.
         prefix : str, default="sensorseq"
@@ -564,12 +1455,11 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         ------
         InputError
             If part of the model cannot be written in C: a function of your own as features,
-            ``normalize="recording"``, a step with ``phase="zero"``, more than ten sensors.
+            ``normalize="recording"``, a step with ``phase="zero"``.
         ArgumentError
-            If an argument does not fit the model. `n_timesteps`, `hop`, `sample_rate_hz` and
-            `smooth` are for one sensor.
+            If an argument does not fit the model.
         """
-        self._check_fitted()
+        check_is_fitted(self)
         options = COptions(
             n_timesteps=n_timesteps,
             hop=hop,
@@ -578,12 +1468,51 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
             weights=weights,
             check=None if check is None else self._open(check, "check"),
             prefix=prefix,
-            smoothing=self._smoothing(smooth, lag, mean_dwell_s, transitions),
+            smoothing=self.model_.smoothing(smooth, lag, mean_dwell_s, transitions),
+            is_refitted=getattr(self, "refitted_", False),
         )
-        render = render_c if self._fusion is None else render_sensors
-        return write_texts(folder, *render(self, options))
+        return write_texts(folder, *render_c(self.model_, options))
 
-    def _restore_classes(self, take: Callable[[str, Any], Any]) -> None:
-        super()._restore_classes(take)
-        adaptation = take("adaptation", dict | None)
-        self.adaptation_ = None if adaptation is None else Adaptation(**adaptation)
+    # scikit-learn
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = self.missing != "error"
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "model_" not in state:
+            return state
+        report = self.fluctuation_.to_dict()  # compares, which needs windows that a pickle lacks
+        state["model_"] = packed(self.model_)
+        state["_judged"] = report, {**self._judged.facts, "data_facts": ()}
+        state["histories_"] = [history.to_rows() for history in self.histories_]
+        state["engine_"] = list(self.engine_)
+        state["adaptation_"] = None if self.adaptation_ is None else dict(vars(self.adaptation_))
+        if "features_" in state:
+            state["features_"] = self.features_.to_dict()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        if {"module_", "plain_module_"} & set(state):
+            raise InputError(
+                "this pickle is from a version that cannot be read any more. Load it there, and"
+                " write the model with `save`, whose files all versions read."
+            )
+        if "model_" in state:
+            report, facts = state["_judged"]
+            state["_judged"] = Judged(FluctuationReport.from_dict(report), facts, None)
+            state["model_"] = unpacked(state["model_"])
+            state["histories_"] = [History(rows) for rows in state["histories_"]]
+            state["engine_"] = EngineChoice(*state["engine_"])
+            if state["adaptation_"] is not None:
+                state["adaptation_"] = Adaptation(**state["adaptation_"])
+            if "features_" in state:
+                state["features_"] = FeatureChoice.from_dict(state["features_"])
+        super().__setstate__(state)

@@ -12,9 +12,10 @@ from scipy.special import log_softmax
 from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.nn import LSTMLinear
-from sensorseq.prediction.ensemble import Ensemble
+from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import Patch
 from sensorseq.text import html_table
+from sensorseq.training.inference import modules_of
 from sensorseq.training.patches import apply_patch
 
 METHODS = ("auto", "gradients", "occlusion")
@@ -82,13 +83,13 @@ class Explanation:
 
 
 @dataclass(frozen=True)
-class SensorEnsemble:
+class SensorPart:
     """The model of one sensor within that of several, whose other sensors stay as they are.
 
-    The logits are those of `ensemble` times `weight` (n,), plus the `rest` (n, K).
+    The logits are those of `model` times `weight` (n,), plus the `rest` (n, K).
     """
 
-    ensemble: Ensemble
+    model: TrainedModel
     weight: NDArray[np.float64]
     rest: NDArray[np.float64]
     patch: Patch | None = None
@@ -96,12 +97,11 @@ class SensorEnsemble:
 
     def outputs(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """Return the logits of all sensors, of all windows at once."""
-        return self.weight[:, None] * self.ensemble.outputs(X, lengths) + self.rest
+        return self.weight[:, None] * self.model.outputs(X, lengths) + self.rest
 
 
 def explain(
-    ensemble: Ensemble | SensorEnsemble,
-    modules: Sequence[LSTMLinear],
+    model: TrainedModel | SensorPart,
     windows: tuple[NDArray[Any], NDArray[np.int64] | None],
     temperature: float,
     classes: NDArray[Any],
@@ -110,15 +110,12 @@ def explain(
     method: str,
     n_regions: int,
 ) -> Explanation:
-    """Explain decisions on scaled windows and their lengths; see `SensorLSTMClassifier.explain`.
-
-    `modules` are the networks of the ensemble.
-    """
+    """Explain decisions on scaled windows and their lengths; see `SensorLSTMClassifier.explain`."""
     check_choice("method", method, METHODS)
     check_integer("n_regions", n_regions)
     if method == "auto":
-        method = "gradients" if ensemble.head is None else "occlusion"
-    elif method == "gradients" and ensemble.head is not None:
+        method = "gradients" if model.head is None else "occlusion"
+    elif method == "gradients" and model.head is not None:
         raise ArgumentError(
             'method="gradients" is for the network alone, but this model also uses features, which'
             ' have no gradient; use method="occlusion".'
@@ -128,18 +125,18 @@ def explain(
     edges = np.linspace(0, scaled.shape[1], n_regions + 1).round().astype(np.int64)
 
     def log_probability(windows: NDArray[Any]) -> NDArray[np.float64]:
-        logs: NDArray[np.float64] = log_softmax(
-            ensemble.outputs(windows, valid) / temperature, axis=1
-        )
+        logs: NDArray[np.float64] = log_softmax(model.outputs(windows, valid) / temperature, axis=1)
         return logs
 
     whole = log_probability(scaled)
     rows = np.arange(len(whole))
     target = whole.argmax(axis=1) if label is None else target_of(classes, label, len(whole))
     if method == "gradients":
-        patch, own = ensemble.patch, None if valid is None else torch.from_numpy(valid)
+        patch, own = model.patch, None if valid is None else torch.from_numpy(valid)
         steps = apply_patch(patch, torch.from_numpy(scaled), own)
-        found = integrated_gradients(Differentiable(modules, temperature), *steps, target)
+        assert isinstance(model, TrainedModel)
+        network = Differentiable(modules_of(model), temperature)
+        found = integrated_gradients(network, *steps, target)
         if patch is not None:
             found = patch.by_sample(found, valid, scaled.shape[1])
         contributions = np.add.reduceat(found, edges[:-1], axis=1)

@@ -5,7 +5,7 @@ from every window: it uses the networks of the folds, or one trained on all wind
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -18,23 +18,22 @@ from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.estimator.feature_head import (
     FittedFeatures,
     HeadData,
-    check_features,
     fit_features,
     try_functions,
 )
-from sensorseq.estimator.fitting import FitSetup, PreparedFit
+from sensorseq.estimator.fit_windows import ScaledFit
 from sensorseq.features.ridge import Fold
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
-from sensorseq.prediction.ensemble import Ensemble
 from sensorseq.prediction.head import FeatureChoice, FeatureHead
+from sensorseq.prediction.model import TrainedModel
 from sensorseq.preprocessing.split.parts import folds_in_time, near_in_time
 from sensorseq.preprocessing.split.splitters import split_folds
 from sensorseq.preprocessing.windows.balance import weights_of_few_recordings
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.batches import center_windows
 from sensorseq.training.callbacks import NoProgress
-from sensorseq.training.data import FitPart
+from sensorseq.training.data import FitPart, WindowFormat
 from sensorseq.training.engine import TrainingJob, is_second_interrupt, steps_of_epoch
 from sensorseq.training.inference import ModuleNetwork
 from sensorseq.training.network import make_network
@@ -43,21 +42,8 @@ from sensorseq.training.side_by_side import train_jobs
 from sensorseq.training.stream import is_stored
 
 N_FOLDS = 3
-REFITS = ("auto", "all")
 FEW_WINDOWS = 20_000  # largest number of windows for which refit="auto" trains again on all of them
 _FOLDS, _FEATURES, _REFIT, _COPIES = 101, 102, 103, 104  # spawn keys of the seeds
-
-
-def check_refit(features: Any, refit: Any, warm_start: bool) -> None:
-    """Raise an ArgumentError unless the classifier accepts `features` and `refit`."""
-    check_features(features)
-    if refit is not None and refit not in REFITS:
-        raise ArgumentError(f"refit={refit!r} is not 'auto', 'all' or None.")
-    if refit == "all" and warm_start:
-        raise ArgumentError(
-            "refit='all' starts again from first weights, which warm_start=True is there to avoid;"
-            " use refit=None."
-        )
 
 
 @dataclass(eq=False)
@@ -198,7 +184,7 @@ class Refit:
         return fitted.take(np.flatnonzero(fitted.rows < n))
 
     def fold_logits(
-        self, ensemble: Ensemble, modules: Sequence[LSTMLinear], device: str
+        self, model: TrainedModel, modules: Sequence[LSTMLinear], device: str
     ) -> NDArray[np.float64]:
         """Return logits from each network for its test fold; NaN elsewhere."""
         seen = self.seen
@@ -206,51 +192,55 @@ class Refit:
         for module, (_, rows) in zip(modules, self.folds, strict=False):
             lengths = None if seen.lengths is None else seen.lengths[rows]
             network = ModuleNetwork(copy.deepcopy(module), device)
-            logits[rows] = network.outputs(*ensemble.steps(seen.X[rows], lengths))
+            logits[rows] = network.outputs(*model.steps(seen.X[rows], lengths))
         return logits
 
 
-def plan_refit(setup: FitSetup, prepared: PreparedFit) -> Refit | FeatureChoice:
-    """Plan what follows the fit on the training part, or return why nothing does."""
-    train, validation = prepared.data.train, prepared.data.validation
-    features, refit = setup.parameters["features"], setup.parameters["refit"]
-    if not isinstance(prepared.jobs[0].train, TrainingData) or is_stored(train.sequences):
+def plan_refit(
+    parameters: Mapping[str, Any], scaled: ScaledFit, jobs: Sequence[TrainingJob], entropy: int
+) -> Refit | FeatureChoice:
+    """Plan what follows the fit on the training part, or return why nothing does.
+
+    `jobs` train the networks of that part; `entropy` seeds the random streams of the fit.
+    """
+    fit_data, form = scaled.data, scaled.format
+    train, validation = fit_data.train, fit_data.validation
+    features, refit = parameters["features"], parameters["refit"]
+    if not isinstance(jobs[0].train, TrainingData) or is_stored(train.sequences):
         obstacle = "the windows are streamed from their file"
         for name, value in {"features": features, "refit": refit}.items():
             if value is not None and value != "auto":
                 raise ArgumentError(f"{name}={value!r} is not possible: {obstacle}. Use None.")
         return FeatureChoice(reason=obstacle)
-    is_given = prepared.data.given is not None
+    is_given = fit_data.given is not None
     has_more = validation is not None and not is_given
     n_windows = len(train.target) + (len(validation.target) if has_more and validation else 0)
     # a warm start would validate on windows that a refit was trained on
-    serves = n_windows <= FEW_WINDOWS and not setup.parameters["warm_start"]
+    serves = n_windows <= FEW_WINDOWS and not parameters["warm_start"]
     refits = has_more and (refit == "all" or (refit == "auto" and serves))
     if features is None and not refits:
         return FeatureChoice()
-    part, data, given = None, prepared.train.samples, None
+    part, data, given = None, scaled.train.samples, None
     assert isinstance(data, TrainingData)
     if is_given:
-        assert prepared.validation is not None
-        given = prepared.validation.samples
+        assert scaled.validation is not None
+        given = scaled.validation.samples
     else:
-        windows = prepared.data.windows
+        windows = fit_data.windows
         own: list[Any] = [one.rows for one in (train, validation) if one is not None]
         part = windows.take(np.searchsorted(np.asarray(windows.rows), np.concatenate(own)))
         if validation is not None:
-            scaled = prepared.format.tensors(part, setup.target, training=True)
-            assert isinstance(scaled, TrainingData)
-            data = scaled
-    n_train, entropy = len(train.target), prepared.entropy
+            tensors = form.tensors(part, fit_data.target, training=True)
+            assert isinstance(tensors, TrainingData)
+            data = tensors
+    n_train, config = len(train.target), jobs[0].config
     share = _shares(train, validation)
-    config = prepared.jobs[0].config
     plan = Refit(part, data, given, share, config, n_train, [], features, refits, entropy)
     if features is None:
         return plan
     own_part = train if part is None else part
-    if prepared.format.augment is not None:
-        form, seed = replace(prepared.format, patch=None), plan.seed(_COPIES)
-        plan.changed = form.renewal(own_part, data, seed)
+    if form.augment is not None:
+        plan.changed = replace(form, patch=None).renewal(own_part, data, plan.seed(_COPIES))
     try_functions(features, plan.seen)
     several = refits or validation is None
     plan.folds = make_folds(plan.seen, own_part, n_train, entropy, several=several)
@@ -262,7 +252,7 @@ def plan_refit(setup: FitSetup, prepared: PreparedFit) -> Refit | FeatureChoice:
             return FeatureChoice(reason=why)
         plan.features = None
     # together they have seen all windows, and their mean is more accurate than one network
-    is_covered = len(plan.folds) == N_FOLDS and len(prepared.jobs) == 1
+    is_covered = len(plan.folds) == N_FOLDS and len(jobs) == 1
     plan.keeps_folds = refits and refit == "auto" and is_covered and plan.features is not None
     return plan
 
@@ -336,16 +326,19 @@ class Refitted(NamedTuple):
 
 def run_refit(
     plan: Refit,
-    setup: FitSetup,
-    prepared: PreparedFit,
-    ensemble: Ensemble,
+    parameters: Mapping[str, Any],
+    scaled: ScaledFit,
+    jobs: Sequence[TrainingJob],
+    model: TrainedModel,
     results: Sequence[TrainingResult],
+    progress: NoProgress,
 ) -> Refitted:
     """Weight the features, and train on the folds and on all windows.
 
-    `ensemble` are the networks of the fit, whose `results` say how it ended.
+    `model` has the networks that `jobs` trained, and `results` say how that ended.
     """
-    tested = [prepared.module] if plan.has_held_out else []
+    trained = lstms_of(jobs)
+    tested = trained[:1] if plan.has_held_out else []
     has_ended = not {each.ended_by for each in results} & {
         "interrupted",
         "diverged",
@@ -355,12 +348,10 @@ def run_refit(
     refit_jobs: list[TrainingJob] = []
     histories: list[History] = []  # one for each job
     if has_ended:
-        fold_jobs, refit_jobs = _make_jobs(plan, setup, prepared, results[0])
-        jobs = [*fold_jobs, *refit_jobs]
-        histories = _train_all(
-            [replace(job, callbacks=prepared.progress.callbacks) for job in jobs]
-        )
-        has_ended = len(histories) == len(jobs)
+        fold_jobs, refit_jobs = _make_jobs(plan, parameters, scaled.format, jobs, results[0])
+        more = [*fold_jobs, *refit_jobs]
+        histories = _train_all([replace(job, callbacks=progress.callbacks) for job in more])
+        has_ended = len(histories) == len(more)
         if not has_ended:
             warn_caller(
                 "training on further parts of the windows was interrupted or diverged, so the"
@@ -369,26 +360,26 @@ def run_refit(
             fold_jobs, refit_jobs = [], []
     if not has_ended:
         plan.fit_features_again()
-    fold_modules = _modules_of(fold_jobs)
+    fold_modules = lstms_of(fold_jobs)
     head, choice, is_without = None, FeatureChoice(), False
     if plan.fitted is not None:
-        logits = plan.fold_logits(ensemble, [*tested, *fold_modules], setup.parameters["device"])
+        logits = plan.fold_logits(model, [*tested, *fold_modules], parameters["device"])
         head = _join_features(plan, plan.fitted, logits)
         choice, is_without = head.choice, has_ended and not head.lstm_weight
     elif plan.features is not None:
         choice = FeatureChoice(reason="training was interrupted or diverged")
-    kept, others = _modules_of(refit_jobs), None
+    kept, others = lstms_of(refit_jobs), None
     if is_without and plan.refits:
-        kept = list(
-            prepared.modules[: len(results)]
-        )  # their weight is 0: all that counts has seen all windows
+        # their weight is 0: all that counts has seen all windows
+        kept = trained[: len(results)]
     elif plan.keeps_folds and fold_jobs:
-        kept, others = [prepared.module, *fold_modules], histories
-    held_out = _held_out_outputs(plan, head, ensemble) if kept else None
+        kept, others = [trained[0], *fold_modules], histories
+    held_out = _held_out_outputs(plan, head, model) if kept else None
     return Refitted(head, choice, kept, others, held_out)
 
 
-def _modules_of(jobs: Sequence[TrainingJob]) -> list[LSTMLinear]:
+def lstms_of(jobs: Sequence[TrainingJob]) -> list[LSTMLinear]:
+    """Return the networks that jobs train."""
     return [job.module for job in jobs if isinstance(job.module, LSTMLinear)]
 
 
@@ -406,7 +397,7 @@ def _join_features(plan: Refit, fitted: FittedFeatures, logits: NDArray[np.float
 
 
 def _held_out_outputs(
-    plan: Refit, head: FeatureHead | None, ensemble: Ensemble
+    plan: Refit, head: FeatureHead | None, model: TrainedModel
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return rows of the held-out part, and outputs from models that have not seen them."""
     first = plan.n_train
@@ -417,7 +408,7 @@ def _held_out_outputs(
         return head.out_of_fold_rows[is_held_out] - first, head.out_of_fold[is_held_out]
     seen = plan.seen
     lengths = None if seen.lengths is None else seen.lengths[first:]
-    return np.arange(len(seen.X) - first), ensemble.outputs(seen.X[first:], lengths)
+    return np.arange(len(seen.X) - first), model.outputs(seen.X[first:], lengths)
 
 
 def _train_all(jobs: Sequence[TrainingJob]) -> list[History]:
@@ -437,50 +428,55 @@ def _train_all(jobs: Sequence[TrainingJob]) -> list[History]:
 
 
 def _make_jobs(
-    plan: Refit, setup: FitSetup, prepared: PreparedFit, first: TrainingResult
+    plan: Refit,
+    parameters: Mapping[str, Any],
+    form: WindowFormat,
+    jobs: Sequence[TrainingJob],
+    first: TrainingResult,
 ) -> tuple[list[TrainingJob], list[TrainingJob]]:
     """Return the jobs for the remaining folds, and those for all windows."""
-    restores_best = prepared.jobs[0].config.restore_best
-    n_epochs = first.best_epoch if restores_best else len(first.history)
-    of_folds = []
-    for number, (rows, _) in enumerate(plan.folds):
-        if number == 0 and plan.has_held_out:
-            continue  # the fit itself is this fold
-        part = None if plan.part is None else plan.part.take(rows)
-        data = plan.data.take(torch.from_numpy(rows), plan.data.X.device)
-        seed = plan.seed(_FOLDS, number)
-        of_folds.append(_make_job(setup, part, data, prepared, seed, n_epochs))
+    n_epochs = first.best_epoch if jobs[0].config.restore_best else len(first.history)
+
+    def made(rows: NDArray[np.int64] | None, seed: np.random.SeedSequence) -> TrainingJob:
+        part, data = plan.part, plan.data
+        if rows is not None:
+            part = None if part is None else part.take(rows)
+            data = data.take(torch.from_numpy(rows), data.X.device)
+        assert part is not None
+        return _make_job(parameters, form, jobs[0], part, data, seed, n_epochs)
+
+    of_folds = [
+        made(rows, plan.seed(_FOLDS, number))
+        for number, (rows, _) in enumerate(plan.folds)
+        if number or not plan.has_held_out  # the fit itself is the fold of the held-out part
+    ]
     if not plan.refits or plan.keeps_folds:
         return of_folds, []
-    of_all = [
-        _make_job(setup, plan.part, plan.data, prepared, plan.seed(_REFIT, member), n_epochs)
-        for member in range(len(prepared.jobs))
-    ]
-    return of_folds, of_all
+    return of_folds, [made(None, plan.seed(_REFIT, member)) for member in range(len(jobs))]
 
 
 def _make_job(
-    setup: FitSetup,
-    part: FitPart | None,
+    parameters: Mapping[str, Any],
+    form: WindowFormat,
+    first: TrainingJob,
+    part: FitPart,
     data: TrainingData,
-    prepared: PreparedFit,
     seed: np.random.SeedSequence,
     n_epochs: int,
 ) -> TrainingJob:
     """Return a job that trains a new network for as many steps as the first one took."""
     weights, training = seed.spawn(2)
-    first, config, form = prepared.module, prepared.jobs[0].config, prepared.format
+    (like,), config = lstms_of([first]), first.config
     # start from initial weights even if warm_start=True
-    module = make_network(setup.parameters, first.input_size, first.num_classes, weights)
-    module = module.to(first.linear.weight.device)
-    steps = [steps_of_epoch(module, windows, config) for windows in (prepared.jobs[0].train, data)]
+    module = make_network(parameters, like.input_size, like.num_classes, weights)
+    module = module.to(like.linear.weight.device)
+    steps = [steps_of_epoch(module, windows, config) for windows in (first.train, data)]
     epochs = max(1, round(n_epochs * steps[0] / steps[1]))
     warmup = config.warmup_epochs
     if warmup >= 1:
         warmup = min(warmup, epochs // 2)
     config = rerun_config(config, epochs, warmup_epochs=warmup, monitor="loss")
-    assert part is not None
     refresh = form.renewal(part, data, training)
     windows = data if form.patch is None else data.patched(form.patch)
-    engine = setup.parameters["engine"]
+    engine = parameters["engine"]
     return TrainingJob(module, windows, None, config, training, engine=engine, refresh=refresh)

@@ -1,6 +1,6 @@
 """The report of a fit, and warnings if a training diverged or was interrupted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -141,18 +141,20 @@ def make_report(
     return replace(report, statements=(*report.statements, note), record=record)
 
 
-def warn_of_the_end(result: TrainingResult, max_epochs: int, n_left_out: int = 0) -> None:
+def warn_of_the_end(results: Sequence[TrainingResult], max_epochs: int, n_models: int) -> None:
     """Warn the caller of `fit` that training diverged or was interrupted, and what is kept."""
-    n_epochs = len(result.history)
-    if result.ended_by == "diverged":
-        warn_caller(
-            f"training diverged in epoch {n_epochs}: a loss or gradient is not finite. The"
-            f" weights of epoch {result.best_epoch} are kept; see fluctuation_.",
-            ConvergenceWarning,
-        )
-    if result.ended_by == "interrupted":
-        warn_caller(
-            f"training was interrupted after epoch {n_epochs} of {max_epochs}; the weights of"
-            f" epoch {result.best_epoch} are kept and the estimator can be used."
-            + (f" {n_left_out} of n_models had not begun and are left out." if n_left_out else ""),
-        )
+    for result in {result.ended_by: result for result in results[::-1]}.values():
+        n_epochs, kept = len(result.history), result.best_epoch
+        if result.ended_by == "diverged":
+            warn_caller(
+                f"training diverged in epoch {n_epochs}: a loss or gradient is not finite. The"
+                f" weights of epoch {kept} are kept; see fluctuation_.",
+                ConvergenceWarning,
+            )
+        if result.ended_by == "interrupted":
+            more = n_models - len(results)
+            warn_caller(
+                f"training was interrupted after epoch {n_epochs} of {max_epochs}; the weights of"
+                f" epoch {kept} are kept and the estimator can be used."
+                + (f" {more} of n_models had not begun and are left out." if more else ""),
+            )

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing
 
 from sensorseq.diagnosis.trials import (
@@ -21,12 +22,18 @@ from sensorseq.diagnosis.trials import (
     failed_rerun,
 )
 from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError
-from sensorseq.estimator.fitted import FittedLSTM
-from sensorseq.estimator.fitting import PreparedFit
+from sensorseq.estimator.fit import judge, make_jobs, refuse_diverged, train_model
+from sensorseq.estimator.fit_windows import (
+    FitArguments,
+    ScaledFit,
+    check_arguments,
+    read_and_scale,
+)
 from sensorseq.history import TrainingRecord
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.patches import Patch, count_steps
 from sensorseq.training import TrainingData
+from sensorseq.training.callbacks import NoProgress
 from sensorseq.training.config import LOSSES
 from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import evaluate
@@ -65,7 +72,7 @@ class FitOrigin:
     and their cross-validated probabilities.
     """
 
-    estimator: FittedLSTM
+    estimator: BaseEstimator
     entropy: int
     fit_s: float
     is_whole: bool
@@ -76,9 +83,8 @@ class FitOrigin:
 
     def open(self, record: TrainingRecord, X: Any, y: Any = None, **keywords: Any) -> "FitRunner":
         """Return the runner that repeats the fit on its data; raise for other data."""
-        estimator = copied(self.estimator).set_params(**_PLAIN)
-        estimator._replayed = self.entropy
-        if callable(estimator.loss):
+        parameters = {**self.estimator.get_params(deep=False), **_PLAIN}
+        if callable(parameters["loss"]):
             raise ArgumentError(
                 "probe cannot rerun a fit with a loss of your own: a function may count its calls"
                 " or draw numbers, so that no rerun could be compared with the fit; fit with"
@@ -91,12 +97,13 @@ class FitOrigin:
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # fit has already warned
-            prepared = estimator._prepare_fit(X, y, **keywords)
-        return FitRunner(self, record, estimator, prepared, (X, y, keywords))
+            arguments = check_arguments(parameters, entropy=self.entropy)
+            scaled = read_and_scale(arguments, X, y, **keywords)
+        return FitRunner(self, record, arguments, scaled, (X, y, keywords))
 
-    def repaired(self, changes: Mapping[str, Any]) -> FittedLSTM:
+    def repaired(self, changes: Mapping[str, Any]) -> BaseEstimator:
         """Return an unfitted estimator with changed arguments."""
-        repaired: FittedLSTM = copied(self.estimator).set_params(**changes)
+        repaired: BaseEstimator = copied(self.estimator).set_params(**changes)
         return repaired
 
 
@@ -111,23 +118,24 @@ class FitRunner(TrialRunner):
         self,
         origin: FitOrigin,
         record: TrainingRecord,
-        estimator: FittedLSTM,
-        prepared: PreparedFit,
+        fit: FitArguments,
+        scaled: ScaledFit,
         data: tuple[Any, Any, Mapping[str, Any]],
     ) -> None:
-        train, shown = prepared.train, prepared.validation
+        train, shown = scaled.train, scaled.validation
         if not isinstance(train.data, TrainingData):
             raise ArgumentError("probe cannot rerun a fit on windows that are streamed.")
         if shown is not None and not isinstance(shown.data, TrainingData):
             shown = None
-        classes = [str(label) for label in estimator.classes_]
+        classes = [str(label) for label in scaled.model.classes]
         super().__init__(record, origin.module, origin.kept_epoch, (train, shown), classes)
         self.origin = origin
-        self._estimator, self._prepared, self._data = estimator, prepared, data
+        self._fit, self._scaled, self._data = fit, scaled, data
+        self._jobs = make_jobs(fit, scaled)
         self.out_of_fold = origin.out_of_fold
         self.arguments: Mapping[str, Any] = origin.estimator.get_params(deep=False)
         if origin.is_whole:  # after a warm start the scaling may be that of the first fit
-            self._check_data(train.data, prepared.jobs[0].validation)
+            self._check_data(train.data, self._jobs[0].validation)
         if not record.is_in_nats:
             scale = self._nats_per_unit({})
             self.record = replace(
@@ -145,7 +153,7 @@ class FitRunner(TrialRunner):
         if isinstance(validation, TrainingData):
             differs = differs or _differ(record.val_rows, record.val_target, validation)
         if not differs and epoch and len(record.fixed_loss) >= epoch:
-            config = self._prepared.jobs[0].config
+            config = self._jobs[0].config
             fixed = self.fixed_windows(train, config)
             losses_of = make_loss(config.loss, config.label_smoothing)
             got, _ = evaluate(self.kept_module(), fixed, losses_of)
@@ -223,25 +231,25 @@ class FitRunner(TrialRunner):
     def _fit_with_features(self, rerun: Rerun) -> RerunResult:
         """Fit the estimator on the training windows only; folds of them weight the features."""
         change = {**_PLAIN, "early_stopping": False, "validation_fraction": 0.0, **rerun.change}
-        estimator = copied(self.origin.estimator).set_params(
-            **change, max_epochs=rerun.n_epochs, max_steps=None
-        )
-        estimator._replayed = self.origin.entropy
+        change |= {"max_epochs": rerun.n_epochs, "max_steps": None}
         assert self._validation is not None
         X, y, given = self._windows_of(self._train)
         X_val, _, given_val = self._windows_of(self._validation)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                estimator.fit(X, y, **given)
-                outputs = estimator._outputs(X_val, given_val.get("lengths"))
+                fit = check_arguments({**self.arguments, **change}, entropy=self.origin.entropy)
+                scaled = read_and_scale(fit, X, y, **given)
+                trained = train_model(fit, scaled, NoProgress())
+                refuse_diverged(fit, trained)
+                outputs = trained.model.logits(X_val, given_val.get("lengths"))
             except SensorseqError as error:
                 return failed_rerun(rerun, error)
-        if estimator.fluctuation_.verdict == "diverged":
+        if judge(fit, scaled, trained).report.verdict == "diverged":
             return failed_rerun(rerun, DivergedError("a loss or gradient is not finite"))
-        if len(estimator.classes_) < self.n_classes:
+        if len(trained.model.classes) < self.n_classes:
             return failed_rerun(rerun, SplitError("a class has no training windows"))
-        loss = np.asarray(estimator.history_["loss"], np.float64)
+        loss = np.asarray(trained.histories[0]["loss"], np.float64)
         if len(loss) < rerun.n_epochs:
             raise KeyboardInterrupt
         return RerunResult(rerun, loss, val_outputs=outputs)
@@ -262,55 +270,56 @@ class FitRunner(TrialRunner):
         return _safe_indexing(X, part.rows), _safe_indexing(y, part.rows), given
 
     def _make_job(self, rerun: Rerun) -> TrainingJob:
-        prepared, start = self._prepared, None
+        first, start = self._jobs[0], None
+        train, seed = first.train, first.seed
         if rerun.start is None:
-            own, prepared = prepared.jobs[0].seed, self._prepare(rerun)
-            module = prepared.module
+            job = self._prepared(rerun)
+            module, train, config = job.module, job.train, job.config
+            own, refresh, validation = seed, job.refresh, job.validation
             seed = np.random.SeedSequence(own.entropy, spawn_key=own.spawn_key)
         else:
             if rerun.change:
                 raise ArgumentError("a rerun from a snapshot changes nothing but the rate.")
-            snapshot, config = self.record.snapshots[rerun.start], prepared.jobs[0].config
+            snapshot, config = self.record.snapshots[rerun.start], first.config
             start = Start(snapshot, config, self.steps_per_epoch, rerun.n_epochs)
             seed = np.random.SeedSequence([self.origin.entropy, rerun.start, 1])
-            module = copy.deepcopy(prepared.module)
-        train, config = prepared.jobs[0].train, prepared.jobs[0].config
+            module, refresh, validation = (
+                copy.deepcopy(first.module),
+                first.refresh,
+                first.validation,
+            )
         assert isinstance(train, TrainingData)
         return TrainingJob(
             module,
             train,
-            prepared.jobs[0].validation,
+            validation,
             rerun_config(config, rerun.n_epochs),
             seed,
             engine=self.arguments["engine"],
-            refresh=prepared.jobs[0].refresh,
+            refresh=refresh,
             recorder=Recorder(fixed=self.fixed_windows(train, config), keeps_snapshots=False),
             start=start,
         )
 
-    def _prepare(self, rerun: Rerun) -> PreparedFit:
+    def _prepared(self, rerun: Rerun) -> TrainingJob:
         """Prepare a fit from initial weights with the changes of a rerun."""
         if not self.origin.is_whole:
             raise ArgumentError("a fit that continued another has no first weights to go back to.")
-        estimator = copied(self._estimator).set_params(
-            **rerun.change, max_epochs=rerun.n_epochs, max_steps=None
-        )
-        if estimator.get_params(deep=False).get("lr_schedule") != "one_cycle":
+        parameters = {**self._fit.parameters, **rerun.change}
+        parameters |= {"max_epochs": rerun.n_epochs, "max_steps": None}
+        if parameters["lr_schedule"] != "one_cycle":
             warmup = self.arguments["warmup_epochs"]
             is_share = 0 < warmup < 1
             warmup = min(warmup, 1 / 3) if is_share else min(warmup, rerun.n_epochs // 3)
-            estimator.set_params(warmup_epochs=warmup)
-        estimator._replayed = self.origin.entropy
-        prepared: PreparedFit
+            parameters["warmup_epochs"] = warmup
+        fit, scaled = check_arguments(parameters, entropy=self.origin.entropy), self._scaled
         if _OF_WINDOWS & set(rerun.change):
             X, y, keywords = self._data
-            prepared = estimator._prepare_fit(X, y, **keywords)
-        else:
-            prepared = estimator._check_arguments().prepare_again(self._prepared)
-        return prepared
+            scaled = read_and_scale(fit, X, y, **keywords)
+        return make_jobs(fit, scaled)[0]
 
 
-def copied(estimator: FittedLSTM) -> FittedLSTM:
+def copied(estimator: BaseEstimator) -> BaseEstimator:
     """Return an unfitted estimator with the same arguments; mutable ones are copied."""
     arguments = {
         name: copy.deepcopy(value) if isinstance(value, dict | np.random.RandomState) else value

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold
 
 from sensorseq.errors import ArgumentError, InputError, SplitError
-from sensorseq.estimator import SensorLSTMClassifier
+from sensorseq.estimator import AnyClassifier, SensorFusionClassifier, SensorLSTMClassifier
 from sensorseq.evaluation.baselines import BASELINES, predict_baseline
 from sensorseq.evaluation.calibration import check_known_labels, plain_interval
 from sensorseq.evaluation.drives import USUAL_SMOOTHING, DriveEvaluation, evaluate_drives
@@ -229,7 +229,7 @@ class Comparison:
 
 
 def evaluate_test(
-    model: SensorLSTMClassifier,
+    model: AnyClassifier,
     windows: WindowSet | SensorWindows,
     *,
     baselines: Sequence[str] = BASELINES,
@@ -271,7 +271,7 @@ def evaluate_test(
     notes = _test_notes(evaluated, test, seen, dominant, are_known=knows)
     train = None
     if windows.split is not None:  # the windows that the model was trained on
-        refitted = [one.refitted_ for one in _models(model)]
+        refitted = [one.refitted_ for one in _models(model).values()]
         parts = ["train", "validation"] if all(refitted) else ["train"]
         train = windows.take(np.flatnonzero(np.isin(windows.split, parts)))
     if train is None or not len(train):
@@ -292,35 +292,34 @@ def evaluate_test(
         tuple(notes),
         seen=tuple(seen),
         dominant=dominant,
-        outside=model.outside(test) if model._knows_ranges else None,
+        outside=model.outside(test) if model.model_.knows_ranges else None,
         drives=evaluate_drives(
             test,
             probability,
             model.classes_,
-            model._smoothing(*smoothing),
-            class_shares=model._class_shares,
+            model.model_.smoothing(*smoothing),
+            class_shares=model.model_.class_shares,
             seed=seed,
         ),
     )
 
 
-def _models(model: SensorLSTMClassifier) -> list[SensorLSTMClassifier]:
-    """Return the models of all sensors, or the model itself."""
-    return list(getattr(model, "sensors_", {0: model}).values())
+def _models(model: AnyClassifier) -> dict[str, SensorLSTMClassifier]:
+    """Return the classifier of each sensor; that of a single one is named ""."""
+    return model.sensors_ if isinstance(model, SensorFusionClassifier) else {"": model}
 
 
-def knows_recordings(model: SensorLSTMClassifier) -> bool:
+def knows_recordings(model: AnyClassifier) -> bool:
     """Return whether a model knows which recordings it was trained on."""
-    return all(one.preparation_ is not None for one in _models(model))
+    return all(one.preparation_ is not None for one in _models(model).values())
 
 
-def seen_by(model: SensorLSTMClassifier, windows: WindowSet | SensorWindows) -> list[str]:
+def seen_by(model: AnyClassifier, windows: WindowSet | SensorWindows) -> list[str]:
     """Return the recordings of `windows` that a model was trained on."""
-    sets = windows.sensors if isinstance(windows, SensorWindows) else {0: windows}
-    models = getattr(model, "sensors_", {0: model})
+    sets = windows.sensors if isinstance(windows, SensorWindows) else {"": windows}
     found = [
         name
-        for key, one in models.items()
+        for key, one in _models(model).items()
         if key in sets
         for name in seen_recordings(one.preparation_, sets[key])
     ]
@@ -376,7 +375,7 @@ def _refuse_seen(seen: Sequence[str], test: WindowSet | SensorWindows) -> None:
 
 
 def evaluate_folds(
-    model: SensorLSTMClassifier,
+    model: AnyClassifier,
     windows: WindowSet | SensorWindows,
     n_folds: int,
     *,
@@ -426,7 +425,7 @@ def evaluate_folds(
         fitted = clone(model).fit(train)
         columns = np.searchsorted(classes, fitted.classes_)
         probability["model"][np.ix_(test_rows, columns)] = fitted.predict_proba(test)
-        shares[np.ix_(test_rows, columns)] = fitted._class_shares
+        shares[np.ix_(test_rows, columns)] = fitted.model_.class_shares
         outside.append(fitted.outside(test))
         right = classes[probability["model"][test_rows].argmax(axis=1)] == labels[test_rows]
         accuracy.append(float(right.mean()))

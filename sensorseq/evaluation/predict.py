@@ -25,8 +25,10 @@ from sensorseq.evaluation.text import percent, table, wrapped
 from sensorseq.inspection.facts import RecordingFacts, measure
 from sensorseq.io.pair_pattern import PairPattern
 from sensorseq.options import CSV_FORM, ReadOptions
-from sensorseq.prediction.decisions import ClassPredictor
+from sensorseq.prediction.fused import FusedModel
 from sensorseq.prediction.fusion import check_sensor
+from sensorseq.prediction.load import AnyModel
+from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.probabilities import recording_prediction
 from sensorseq.prediction.sensor_stream import cut_sensors
@@ -120,7 +122,7 @@ class RecordingPrediction:
 
 @takes_options(READ_AS_IN_TRAINING, default=None)
 def predict_recordings(
-    model: ClassPredictor,
+    model: Any,
     paths: Sequence[str | os.PathLike[str]],
     *,
     smooth: str = "marginals",
@@ -135,7 +137,7 @@ def predict_recordings(
 
     Parameters
     ----------
-    model : SensorLSTMClassifier
+    model : SensorLSTMClassifier, SensorFusionClassifier, or the model that `load` returns
         Fitted on a prepared file, or a WindowSet of `PreparePipeline`.
     paths : sequence of path-like
         Files or folders. If the model uses several sensors, one file of a recording brings in the
@@ -160,28 +162,29 @@ def predict_recordings(
     RecordingError, WindowError
         If a recording cannot be read, lacks a channel or is shorter than a window.
     """
+    model = getattr(model, "model_", model)  # of an estimator
     plans, reading = plans_of(model, hop_s, **options)
     pipeline, *_ = plans.values()
     sources = [source for path in paths for source in find_sources(model, Path(path), reading)]
     check_form_is_used(sources, ReadOptions(**options))
-    how = {**model._smoothing(smooth, lag, mean_dwell_s)._asdict(), "hop_s": pipeline.options.hop_s}
-    how["class_shares"] = model._class_shares
+    how = {**model.smoothing(smooth, lag, mean_dwell_s)._asdict(), "hop_s": pipeline.options.hop_s}
+    how["class_shares"] = model.class_shares
     predictions = []
     for done, source in enumerate(sources):
         if progress is not None:
             progress(done, len(sources))
         seen = any(_is_seen(one, source) for one in _by_sensor(model).values())
         windows: WindowSet | SensorWindows
-        if model._fusion is not None:
+        if isinstance(model, FusedModel):
             recording, windows = _windows_of_sensors(source, plans, reading, model)
         else:
             recording, windows = _windows(source, pipeline, reading)
-        outside = model.outside(windows) if model._knows_ranges else None
-        start_s, (probability, _) = np.asarray(windows.start_s), model._probabilities(windows, None)
+        outside = model.outside(windows) if model.knows_ranges else None
+        start_s, (probability, _) = np.asarray(windows.start_s), model.probabilities(windows)
         begins_s = float(recording.timestamps_s[0])
         timeline = timeline_of(
             probability,
-            model.classes_,
+            model.classes,
             start_s - begins_s,
             pipeline.options.window_s,
             **how,
@@ -190,7 +193,7 @@ def predict_recordings(
             RecordingPrediction(
                 source.recording_id,
                 source.paths,
-                model.classes_,
+                model.classes,
                 start_s,
                 probability,
                 seen,
@@ -231,19 +234,19 @@ def table_of_spans(
     )
 
 
-def _by_sensor(model: ClassPredictor) -> Mapping[str, Any]:
+def _by_sensor(model: AnyModel) -> Mapping[str, TrainedModel]:
     """Return the model of each sensor; that of a single one is named ""."""
-    return {"": model} if model._fusion is None else model.sensors_
+    return model.models if isinstance(model, FusedModel) else {"": model}
 
 
 def plans_of(
-    model: ClassPredictor, hop_s: float | None = None, **options: Any
+    model: AnyModel, hop_s: float | None = None, **options: Any
 ) -> tuple[dict[str, RecordingPlan], PreparationOptions]:
     """Return how recordings are cut for each sensor, and how they are read, as in training."""
     models = _by_sensor(model)
-    plans = {name: prediction_plan(one.preparation_, hop_s) for name, one in models.items()}
+    plans = {name: prediction_plan(one.preparation, hop_s) for name, one in models.items()}
     first, *_ = models.values()
-    reading = PreparationOptions.recorded(first.preparation_ or {})
+    reading = PreparationOptions.recorded(first.preparation or {})
     given = {name: value for name, value in options.items() if value is not None}
     if given.get("no_header") is False and "names" not in given:
         given["names"] = None  # those of training are for files without a header line
@@ -255,14 +258,12 @@ def _may_be_csv(path: Path) -> bool:
     return any(suffix_of(one) in CSV_SUFFIXES for one in paths)
 
 
-def find_sources(
-    model: ClassPredictor, path: Path, reading: PreparationOptions
-) -> list[RecordingSource]:
+def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> list[RecordingSource]:
     """List the recordings at a path; for a file with several sensors, also its siblings.
 
     The model may expect that files of some sensors are missing.
     """
-    may_lack = getattr(model._fusion, "missing", "error") != "error"
+    may_lack = isinstance(model, FusedModel) and model.missing != "error"
     if may_lack and reading.files is not None:
         folder = path if path.is_dir() else path.parent
         names = [file.name for file in folder.rglob("*")]
@@ -326,14 +327,12 @@ def _windows_of_sensors(
     source: RecordingSource,
     plans: Mapping[str, RecordingPlan],
     reading: PreparationOptions,
-    model: ClassPredictor,
+    model: FusedModel,
 ) -> tuple[Recording, SensorWindows]:
     """Return the recording of the sensor that begins first, and the windows of all."""
     recordings = recordings_of_sensors(source, plans, reading)
-    fusion = model._fusion
-    assert fusion is not None
     hop_s = next(iter(plans.values())).options.hop_s
-    windows = cut_sensors(model.sensors_, recordings, fusion.missing, hop_s)
+    windows = cut_sensors(model.models, recordings, model.missing, hop_s)
     return min(recordings.values(), key=lambda one: one.timestamps_s[0]), windows
 
 
@@ -408,9 +407,9 @@ def _notes(
     return list(dict.fromkeys(notes))
 
 
-def _is_seen(model: ClassPredictor, source: RecordingSource) -> bool:
-    assert model.preparation_ is not None
-    seen = {digest for digests in model.preparation_["recordings"].values() for digest in digests}
+def _is_seen(model: TrainedModel, source: RecordingSource) -> bool:
+    assert model.preparation is not None
+    seen = {digest for digests in model.preparation["recordings"].values() for digest in digests}
     return any(one["sha256"] in seen for one in digest_source(source))
 
 

@@ -13,15 +13,16 @@ from sensorseq.evaluation.predict import (
     read_recording,
     recordings_of_sensors,
 )
-from sensorseq.prediction.decisions import ClassPredictor
+from sensorseq.prediction.fused import FusedModel
 from sensorseq.prediction.live import AnySamples, Samples, SensorSamples
+from sensorseq.prediction.load import AnyModel
 from sensorseq.recording import Recording
 
 _REPLAY_S = 0.1  # duration of the samples that are pushed together
 
 
 def samples_of_recording(
-    model: ClassPredictor, path: Path, time_column: str | None, speed: float
+    model: AnyModel, path: Path, time_column: str | None, speed: float
 ) -> Iterator[AnySamples]:
     """Replay a recording in small steps at `speed` times its pace; 0 means without waiting."""
     plans, reading = plans_of(model, time_column=time_column)
@@ -30,10 +31,10 @@ def samples_of_recording(
     sources = find_sources(model, path, reading)
     if len(sources) != 1:
         raise InputError(f"{path} holds {len(sources)} recordings; give one of them to --replay.")
-    if model._fusion is None:
-        recordings = {"": read_recording(sources[0], plans[""], reading)}
-    else:
+    if isinstance(model, FusedModel):
         recordings = recordings_of_sensors(sources[0], plans, reading)
+    else:
+        recordings = {"": read_recording(sources[0], plans[""], reading)}
     options = next(iter(plans.values())).options
     # sensors take turns, and one that is a hop behind may count as missing
     step_s = min(_REPLAY_S, (options.hop_s or options.window_s) / 2)

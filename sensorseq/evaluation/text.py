@@ -12,7 +12,7 @@ from sensorseq.readers.columns import describe_counters, describe_dropped
 from sensorseq.text import listed
 
 if TYPE_CHECKING:
-    from sensorseq.estimator import SensorLSTMClassifier
+    from sensorseq.estimator import SensorFusionClassifier, SensorLSTMClassifier
 
 WIDTH = 80
 NAMES = {
@@ -75,7 +75,7 @@ def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
             f"The model keeps the networks of {len(model.modules_)} folds, which together have"
             " learned from all windows but those for test."
         )
-    elif model.refitted_ and not model._used_modules:
+    elif model.refitted_ and not model.model_.used_networks:
         said.append(
             "The LSTM adds nothing to the features here, so they decide alone. They have"
             " learned from all windows but those for test."
@@ -85,7 +85,7 @@ def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
     return [*textwrap.wrap(" ".join(said), WIDTH), ""] if said else []
 
 
-def describe_sensors(model: "SensorLSTMClassifier") -> list[str]:
+def describe_sensors(model: "SensorFusionClassifier") -> list[str]:
     """Describe a fit on several sensors: how good each is, and the verdict on its curve."""
     lines = [wrapped(f"Accuracy on {model.features_.reason}:")]
     for one in model.features_.candidates:

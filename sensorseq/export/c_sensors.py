@@ -2,8 +2,10 @@
 
 import importlib
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,26 +20,15 @@ from sensorseq.export.c_source import (
     templates,
 )
 from sensorseq.export.c_tables import Tables
-from sensorseq.export.model import FittedClassifier
-from sensorseq.export.sensors import refuse_given, weight_table
+from sensorseq.export.sensors import weight_table
+from sensorseq.prediction.fused import FusedModel
+from sensorseq.prediction.model import TrainedModel
 from sensorseq.preprocessing.options import PreparationOptions
 
 
-def render_sensors(
-    estimator: FittedClassifier, options: COptions
-) -> tuple[CExport, dict[Path, str]]:
-    """Return what `SensorLSTMClassifier.to_c` writes of several sensors, as `render_c` does."""
-    fusion, prefix, smooth = estimator._fusion, options.prefix, options.smoothing.smooth
-    assert fusion is not None
-    way = "leave it out, and each has that of its training"
-    refuse_given(fusion, way, n_timesteps=options.n_timesteps, hop=options.hop)
-    way = "leave it out, and resample to the rate of each sensor"
-    refuse_given(fusion, way, sample_rate_hz=options.sample_rate_hz)
-    if smooth != "none":
-        raise ArgumentError(
-            f"smooth={smooth!r} is for a model of one sensor; leave it out, and smooth what"
-            f" {prefix}_join gives in your program."
-        )
+def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[Path, str]]:
+    """Return what `SensorFusionClassifier.to_c` writes, as `render_c` does."""
+    fusion, prefix = model.fusion, options.prefix
     table = weight_table(fusion)
     exports: dict[str, CExport] = {}
     texts: dict[Path, str] = {}
@@ -46,7 +37,7 @@ def render_sensors(
     for name, in_c in names.items():
         own = replace(options, prefix=f"{prefix}_{in_c}", check=None)
         with noting(f"in the model of sensor {name!r}"):
-            exports[name], made = render_c(estimator.sensors_[name], own)
+            exports[name], made = render_c(model.models[name], own)
         for macro in re.findall(r"^#define (\w+)", made[exports[name].header], re.M):
             if (other := macros.setdefault(macro, name)) != name:
                 raise ArgumentError(
@@ -55,22 +46,22 @@ def render_sensors(
                 )
         texts |= made
     # Probabilities are calibrated, and the weights are those of logits that are not.
-    temperatures = [estimator.sensors_[name].temperature_ for name in fusion.sensors]
-    factors = table * np.array(temperatures) / estimator.temperature_
+    temperatures = [model.models[name].temperature for name in fusion.sensors]
+    factors = table * np.array(temperatures) / model.temperature
     tables = Tables(options.weights == "int8")
     tables.add("join_factor", factors[-1:] if fusion.missing == "error" else factors, "f8")
-    accuracy = compare_accuracy(estimator, options)
+    accuracy = compare_accuracy(model, options)
     header, code_of = map(templates().get_template, ("join.h.in", "join.c.in"))
     values = {
         "version": importlib.import_module("sensorseq").__version__,
-        "model": estimator,
+        "model": model,
         "p": prefix,
         "P": prefix.upper(),
         "names": names,
         "headers": [one.header for one in exports.values()],
         "of": [f"of_{in_c}" for in_c in names.values()],
         "needs_all": fusion.missing == "error",
-        "hop_s": _hop_s(estimator.sensors_[fusion.sensors[0]]),
+        "hop_s": _hop_s(model.models[fusion.sensors[0]]),
         "tables": tables,
         "accuracy": None if accuracy is None else describe_accuracy(accuracy),
     }
@@ -90,8 +81,8 @@ def render_sensors(
     return export, texts
 
 
-def _hop_s(estimator: FittedClassifier) -> float | None:
+def _hop_s(model: TrainedModel) -> float | None:
     """Return the time between windows, which all sensors share; None after a fit on arrays."""
-    made = estimator.preparation_ or {}
+    made: Mapping[str, Any] = model.preparation or {}
     options = PreparationOptions.recorded(made)
     return (options.hop_s or options.window_s) if made.get("configuration") else None

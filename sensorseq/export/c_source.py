@@ -20,13 +20,16 @@ from sensorseq.errors import ArgumentError, InputError, check_choice, warn_calle
 from sensorseq.export.c_preprocessing import CStep, Resampler, make_steps
 from sensorseq.export.c_tables import Tables, comment, rounded, struct_bytes, text
 from sensorseq.export.c_trees import add_trees, with_rounded_leaves
-from sensorseq.export.model import FittedClassifier
+from sensorseq.export.network import module_of, used_modules
 from sensorseq.export.windows import MOST_STEPS
 from sensorseq.features.blocks import LinearBlock
 from sensorseq.features.summary import FEATURES
 from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
 from sensorseq.io.atomic import make_folder, write_together
+from sensorseq.prediction.fused import FusedModel
 from sensorseq.prediction.head import NAMES
+from sensorseq.prediction.load import AnyModel
+from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import LARGEST_SAMPLE, SMALLEST_POWER, Patch, count_steps
 from sensorseq.prediction.preparation import refuse_normalized
 from sensorseq.preprocessing.options import PreparationOptions
@@ -35,9 +38,12 @@ from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.steps.chain import make_steps as read_steps
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence.smoothing import LOWEST, FixedLag, Smoothing
+from sensorseq.training.inference import ModuleNetwork
+from sensorseq.training.labels import read_labels
 from sensorseq.windows import WindowSet
 
 WEIGHTS = ("float32", "int8")
+_NO_SMOOTHING = Smoothing("none")
 _CONVOLVED = {"rocket", "hydra"}
 _LARGEST_LOSS = 0.005  # loss of accuracy by int8 weights that causes a warning
 _ROUNDED_HOP = 1e-3  # tolerance in samples for a hop that is nearly whole
@@ -150,16 +156,20 @@ def write_texts(
 
 @dataclass(frozen=True)
 class COptions:
-    """The arguments of `SensorLSTMClassifier.to_c`."""
+    """The arguments of `SensorLSTMClassifier.to_c`.
 
-    n_timesteps: int | None
-    hop: int | None
-    sample_rate_hz: float | None
+    `is_refitted` says that the model has learned from the validation part of `check`, too.
+    """
+
     units: Mapping[str, str] | None
     weights: str
     check: WindowSet | SensorWindows | None
     prefix: str
-    smoothing: Smoothing
+    is_refitted: bool
+    n_timesteps: int | None = None
+    hop: int | None = None
+    sample_rate_hz: float | None = None
+    smoothing: Smoothing = _NO_SMOOTHING
 
     def __post_init__(self) -> None:
         check_choice("weights", self.weights, WEIGHTS)
@@ -167,11 +177,11 @@ class COptions:
             raise ArgumentError(f"prefix={self.prefix!r} is not a C identifier.")
 
 
-def render_c(estimator: FittedClassifier, options: COptions) -> tuple[CExport, dict[Path, str]]:
+def render_c(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path, str]]:
     """Return what `SensorLSTMClassifier.to_c` writes of one sensor, with the text of each file."""
     weights, prefix, smoothing = options.weights, options.prefix, options.smoothing
-    _refuse(estimator)
-    source = _Source(estimator, Tables(weights == "int8"))
+    _refuse(model)
+    source = _Source(model, Tables(weights == "int8"))
     timing, steps = source.preprocessing(
         options.n_timesteps, options.hop, options.sample_rate_hz, options.units or {}
     )
@@ -179,7 +189,7 @@ def render_c(estimator: FittedClassifier, options: COptions) -> tuple[CExport, d
     source.network()
     source.features()
     smoother = None if smoothing.smooth == "none" else source.smoothing(timing, smoothing)
-    accuracy = compare_accuracy(estimator, options)
+    accuracy = compare_accuracy(model, options)
     values = source.layout(timing, steps)
     values |= {"p": prefix, "P": prefix.upper()}
     values |= {"smoother": smoother, "lowest": LOWEST}
@@ -227,32 +237,32 @@ def templates() -> Environment:
     return environment
 
 
-def _refuse(estimator: FittedClassifier) -> None:
+def _refuse(model: TrainedModel) -> None:
     """Raise an InputError that names the first feature C cannot express."""
-    for block in [] if estimator._head is None else estimator._head.blocks:
+    for block in [] if model.head is None else model.head.blocks:
         if block.name not in NAMES:
             raise InputError(
                 f"features={block.name!r} is a function of your own, which cannot be exported to C;"
                 " train without it."
             )
-    if (estimator.preparation_ or {}).get("scaled") is not None:
+    if model.preparation is not None and model.preparation.get("scaled") is not None:
         raise InputError(
             "the model was trained on windows that were already scaled, so it does not hold the"
             " scaling; train it on the unscaled prepared file."
         )
-    refuse_normalized(estimator.preparation_, "C source")
+    refuse_normalized(model.preparation, "C source")
 
 
 class _Source:
     """Collects the values of the templates, part by part."""
 
-    def __init__(self, estimator: FittedClassifier, tables: Tables) -> None:
-        self.estimator = estimator
+    def __init__(self, model: TrainedModel, tables: Tables) -> None:
+        self.model = model
         self.tables = tables
-        self.modules = estimator._used_modules
+        self.modules = used_modules(model)
+        self.first = module_of(model.networks[0], len(model.classes))
         self.blocks: dict[str, Any] = {
-            block.name: block
-            for block in ([] if estimator._head is None else estimator._head.blocks)
+            block.name: block for block in ([] if model.head is None else model.head.blocks)
         }
         self.resampler: Resampler | None = None
         self.inputs: list[str] = []
@@ -265,10 +275,10 @@ class _Source:
         units: Mapping[str, str],
     ) -> tuple[_Timing, list[CStep]]:
         """Find how windows are made from recordings; arguments take precedence."""
-        made = self.estimator.preparation_ or {}
+        made: Mapping[str, Any] = self.model.preparation or {}
         options = PreparationOptions.recorded(made)
         model_rate, configured = made.get("sample_rate_hz"), bool(made.get("configuration"))
-        n = made.get("n_timesteps") or self.estimator._n_timesteps
+        n = made.get("n_timesteps") or self.model.n_timesteps
         if n_timesteps is not None:
             n = check_integer("n_timesteps", n_timesteps, most=MOST_STEPS)
         if n is None:
@@ -276,7 +286,7 @@ class _Source:
                 "the model does not know the length of the windows it was trained on; give"
                 " n_timesteps."
             )
-        most = self.estimator.max_timesteps
+        most = self.model.max_timesteps
         if most is not None and most < n:
             raise InputError(
                 f"max_timesteps={most} crops windows of {n} steps, which cannot be exported to C;"
@@ -289,8 +299,8 @@ class _Source:
             length = Fraction(options.hop_s * model_rate).limit_denominator(_MOST_TERMS)
             if abs(length - round(length)) < _ROUNDED_HOP:  # rates from timestamps are not exact
                 length = Fraction(round(length))
-        n_channels = self.estimator._n_channels
-        names = self.estimator._channels or [f"channel_{i}" for i in range(n_channels)]
+        n_channels = self.model.n_channels
+        names = self.model.channels or [f"channel_{i}" for i in range(n_channels)]
         steps: list[CStep] = []
         before = made.get("resampled_to_hz") or model_rate
         if configured and options.steps:
@@ -329,7 +339,7 @@ class _Source:
             )
         made = FixedLag.of(
             smoothing,
-            shares=self.estimator._class_shares,
+            shares=self.model.class_shares,
             window_s=timing.n_timesteps / rate,
             hop_s=float(timing.hop) / rate,
         )
@@ -340,7 +350,7 @@ class _Source:
 
     def scaling(self) -> None:
         """Add the scaling statistics of each channel."""
-        scaler = self.estimator.scaler_
+        scaler = self.model.scaler
         if not isinstance(scaler, Scaler) or scaler.kind is None:
             return
         self.tables.add("scale_center", scaler.channel_center, "f8")
@@ -353,7 +363,7 @@ class _Source:
     @property
     def scale(self) -> str | None:
         """The kind of scaling; None if there is none."""
-        return None if self.estimator.scaler_ is None else self.estimator.scaler_.kind
+        return None if self.model.scaler is None else self.model.scaler.kind
 
     def network(self) -> None:
         """Add the weights of all networks."""
@@ -381,8 +391,8 @@ class _Source:
                     shift = shift - scale * _array(norm.running_mean)
                 scales.append(scale)
                 shifts.append(shift)
-        if self.modules and self.estimator.patch_ is not None:
-            self._patch(self.estimator.patch_)
+        if self.modules and self.model.patch is not None:
+            self._patch(self.model.patch)
         if scales:
             self.tables.add("norm_scale", np.stack(scales), "f4")
             self.tables.add("norm_shift", np.stack(shifts), "f4")
@@ -432,26 +442,26 @@ class _Source:
 
     @property
     def _n_directions(self) -> int:
-        return 2 if self.estimator.module_.bidirectional else 1
+        return 2 if self.first.bidirectional else 1
 
     def layout(self, timing: _Timing, steps: list[CStep]) -> dict[str, Any]:
         """Return the values of the templates, including the fields of the state."""
-        first, n = self.estimator.module_, timing.n_timesteps
+        first, n = self.first, timing.n_timesteps
         width = first.hidden_size * self._n_directions
         convolved = [block for name, block in self.blocks.items() if name in _CONVOLVED]
         padded = [block.describe.state()["settings"]["padded_steps"] for block in convolved]
         # overlapping windows have states of their own if these are smaller than the samples
         kept = 2 * width * first.num_layers + width * (2 if first.pooling == "meanmax" else 1)
         n_more = timing.n_overlapping * len(self.modules) - 1
-        is_small = n_more * kept <= n * self.estimator._n_channels
-        streams = self._n_directions == 1 and is_small and self.estimator.patch_ is None
+        is_small = n_more * kept <= n * self.model.n_channels
+        streams = self._n_directions == 1 and is_small and self.model.patch is None
         return {
             "version": importlib.import_module("sensorseq").__version__,
-            "model": self.estimator,
+            "model": self.model,
             "net": first,
             "n_models": len(self.modules),
-            "n_channels": self.estimator._n_channels,
-            "patch": self.estimator.patch_,
+            "n_channels": self.model.n_channels,
+            "patch": self.model.patch,
             "smallest_power": SMALLEST_POWER,
             "largest_sample": LARGEST_SAMPLE,
             "n_directions": self._n_directions,
@@ -476,9 +486,9 @@ class _Source:
 
     def multiply_adds(self, timing: _Timing, steps: list[CStep]) -> int:
         """Estimate the multiply-adds of a window, including the preprocessing of a hop."""
-        first, n, k = self.estimator.module_, timing.n_timesteps, len(self.estimator.classes_)
-        hidden, c = first.hidden_size, self.estimator._n_channels
-        patch = self.estimator.patch_
+        first, n, k = self.first, timing.n_timesteps, len(self.model.classes)
+        hidden, c = first.hidden_size, self.model.n_channels
+        patch = self.model.patch
         n_steps = count_steps(n, patch)
         width = hidden * self._n_directions
         inputs = [first.input_size] + [width] * (first.num_layers - 1)
@@ -515,29 +525,38 @@ def _array(tensor: Any) -> NDArray[Any]:
     return values
 
 
-def with_rounded_weights(estimator: FittedClassifier) -> FittedClassifier:
-    """Return a copy of a classifier with its weights rounded to int8."""
-    if estimator._fusion is not None:
-        whole = copy.copy(estimator)
-        whole.sensors_ = {k: with_rounded_weights(one) for k, one in estimator.sensors_.items()}
-        return whole
-    copied = copy.deepcopy(estimator)
-    for module in copied.modules_:
-        module.cpu()
+def _rounded(model: TrainedModel) -> TrainedModel:
+    networks, head = [], copy.deepcopy(model.head)
+    for network in model.used_networks:
+        module = copy.deepcopy(module_of(network, len(model.classes))).cpu()
         for name, tensor in module.named_parameters():
             if "weight" in name and not name.startswith("norm."):
                 values = _array(tensor)
                 values[...] = rounded(values)
-    if copied._head is not None:
-        for block in copied._head.blocks:
-            if isinstance(block, LinearBlock):
-                block.weight = rounded(block.weight, exponents=True)
-            else:
-                block.trees = with_rounded_leaves(block.trees)
-    return copied
+        networks.append(ModuleNetwork(module, "cpu"))
+    for block in [] if head is None else head.blocks:
+        if isinstance(block, LinearBlock):
+            block.weight = rounded(block.weight, exponents=True)
+        else:
+            block.trees = with_rounded_leaves(block.trees)
+    return replace(model, networks=networks, head=head)
 
 
-def compare_accuracy(estimator: FittedClassifier, options: COptions) -> Accuracy | None:
+def with_rounded_weights(model: AnyModel) -> AnyModel:
+    """Return a copy of a model with its weights rounded to int8."""
+    if not isinstance(model, FusedModel):
+        return _rounded(model)
+    models = {name: _rounded(one) for name, one in model.models.items()}
+    return replace(model, models=models)
+
+
+def _accuracy(model: AnyModel, windows: WindowSet | SensorWindows) -> float:
+    predicted = model.predict(windows)
+    labels, _ = read_labels(windows.y, len(predicted), "y", classes=model.classes)
+    return float(np.mean(labels == predicted))
+
+
+def compare_accuracy(model: AnyModel, options: COptions) -> Accuracy | None:
     """Compare accuracies on the validation part of labeled windows, or on all without a split."""
     part, check = "given", options.check
     if check is None:
@@ -550,13 +569,13 @@ def compare_accuracy(estimator: FittedClassifier, options: COptions) -> Accuracy
         if not len(rows):
             raise InputError("`check` has a split without a validation part.")
         check = check.take(rows)
-    trained = estimator.score(check)
-    written = with_rounded_weights(estimator).score(check) if options.weights == "int8" else trained
+    written = trained = _accuracy(model, check)
+    if options.weights == "int8":
+        written = _accuracy(with_rounded_weights(model), check)
     if trained - written > _LARGEST_LOSS:
         warn_caller(
             f"int8 weights lower the accuracy from {100 * trained:.2f} to {100 * written:.2f} %;"
             ' use weights="float32".'
         )
-    models = [estimator] if estimator._fusion is None else estimator.sensors_.values()
-    is_refitted = any(getattr(one, "refitted_", False) for one in models)
-    return Accuracy(len(check), part, trained, written, part == "validation" and is_refitted)
+    is_seen = part == "validation" and options.is_refitted
+    return Accuracy(len(check), part, trained, written, is_seen)

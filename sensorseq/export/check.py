@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
-from sensorseq.export.model import FittedClassifier
+from sensorseq.prediction.load import AnyModel
 from sensorseq.sensor_windows import SensorWindows
 
 TOLERANCE = 1e-5  # between programs that add float32 numbers in different order
@@ -15,12 +15,12 @@ _BLOCK = 64  # windows at a time, because features take megabytes for each
 
 
 def onnx_difference(
-    estimator: FittedClassifier,
+    model: AnyModel,
     path: str | os.PathLike[str],
     X: ArrayLike | SensorWindows,
     lengths: ArrayLike | None = None,
 ) -> float:
-    """Return the largest absolute difference between the outputs of onnxruntime and the estimator.
+    """Return the largest absolute difference between the outputs of onnxruntime and the model.
 
     `X` (n, t, c) are windows, and `lengths` (n,) their valid steps; or `X` has several sensors,
     with lengths of their own.
@@ -59,9 +59,9 @@ def onnx_difference(
         rows = np.arange(start, min(start + _BLOCK, n))
         given = {name: each[rows] for name, each in (windows | valid).items() if name in inputs}
         if isinstance(X, SensorWindows):
-            expected = estimator.predict_proba(X.take(rows))
+            expected = model.predict_proba(X.take(rows))
         else:
-            expected = estimator.predict_proba(given["X"], valid["lengths"][rows])
+            expected = model.predict_proba(given["X"], valid["lengths"][rows])
         for name, each in inputs.items():  # of a sensor that all windows lack
             if name not in given:
                 given[name] = np.ones(len(expected), np.int64)

@@ -10,8 +10,32 @@ from sensorseq.export.graph import Graph, float32
 from sensorseq.export.windows import GraphWindows
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import parameter_suffix
+from sensorseq.prediction.model import Network, TrainedModel
+from sensorseq.prediction.network import LstmNetwork, array_prefix
+from sensorseq.training.inference import ModuleNetwork
+from sensorseq.training.network import read_network
 
 _GATES = (0, 3, 1, 2)  # positions of ONNX's gates i, o, f, c in our order i, f, g, o
+
+
+def used_modules(model: TrainedModel) -> list[LSTMLinear]:
+    """Return the modules of the networks in use, those of the runtime rebuilt from their arrays."""
+    return [module_of(network, len(model.classes)) for network in model.used_networks]
+
+
+def module_of(network: Network, n_classes: int) -> LSTMLinear:
+    """Return a network as a module."""
+    if isinstance(network, ModuleNetwork):
+        return network.module
+    assert isinstance(network, LstmNetwork)
+    arrays = {f"{array_prefix(0)}{name}": array for name, array in network.arrays.items()}
+    return read_network(
+        arrays,
+        network.architecture,
+        n_channels=network.n_inputs,
+        n_classes=n_classes,
+        dtype=str(network.dtype),
+    )
 
 
 def network_outputs(g: Graph, module: LSTMLinear, windows: GraphWindows) -> str:

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError, InputError
+from sensorseq.errors import InputError
 from sensorseq.prediction.fusion import Fusion
 
 _MOST_SENSORS = 10  # the table has a row for each pattern of them
@@ -24,13 +24,3 @@ def weight_table(fusion: Fusion) -> NDArray[np.float64]:
     for number in range(1, 2**n):
         table[number] = fusion.weights_of(patterns[number])
     return table
-
-
-def refuse_given(fusion: Fusion, way: str, **given: object) -> None:
-    """Raise for the first of these arguments that is given; `way` says what to do instead."""
-    for name, value in given.items():
-        if value is not None:
-            raise ArgumentError(
-                f"{name}={value!r} cannot hold for all sensors ({', '.join(fusion.sensors)});"
-                f" {way}."
-            )

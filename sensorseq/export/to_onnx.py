@@ -1,4 +1,4 @@
-"""Write a fitted estimator as an ONNX model: scaling, networks, features, probabilities."""
+"""Write a trained model as an ONNX graph: scaling, networks, features, probabilities."""
 
 import importlib
 import json
@@ -13,14 +13,15 @@ from sensorseq.checks import check_flag, check_integer
 from sensorseq.errors import InputError, check_choice, noting
 from sensorseq.export.features import block_logits
 from sensorseq.export.graph import Graph
-from sensorseq.export.model import FittedClassifier
-from sensorseq.export.network import network_outputs
-from sensorseq.export.sensors import refuse_given, weight_table
+from sensorseq.export.network import network_outputs, used_modules
+from sensorseq.export.sensors import weight_table
 from sensorseq.export.steps import input_channels
 from sensorseq.export.windows import MOST_STEPS, GraphWindows, as_steps, read_windows
 from sensorseq.io.atomic import write_whole
 from sensorseq.io.model_file import model_digest
-from sensorseq.prediction.fusion import Fusion
+from sensorseq.prediction.fused import FusedModel
+from sensorseq.prediction.load import AnyModel
+from sensorseq.prediction.model import TrainedModel
 from sensorseq.preprocessing.options import PreparationOptions
 
 METADATA_VERSION = 1
@@ -28,7 +29,7 @@ INPUT_TYPES = ("float32", "float64")
 
 
 def write_onnx(
-    estimator: FittedClassifier,
+    model: AnyModel,
     path: str | os.PathLike[str],
     *,
     n_timesteps: int | None,
@@ -37,7 +38,7 @@ def write_onnx(
     steps: bool,
     stored: Callable[[], tuple[dict[str, Any], dict[str, Any]]],
 ) -> None:
-    """Write a fitted estimator's graph; the file gets its name only when it is complete.
+    """Write a model's graph; the file gets its name only when it is complete.
 
     With `lengths` None, the graph has an input for them if windows of the fit differed in length.
     `stored` returns the arrays and the description of the model file.
@@ -51,45 +52,43 @@ def write_onnx(
     g = Graph()
     given: dict[str, Any] = {"n_timesteps": n_timesteps, "dtype": dtype, "steps": steps}
     has_class = None
-    if (fusion := estimator._fusion) is not None:
-        outputs, has_class = _fused(g, estimator, fusion, given, lengths)
+    if isinstance(model, FusedModel):
+        outputs, has_class = _fused(g, model, given, lengths)
     else:
-        windows = read_windows(g, estimator, lengths=_has_lengths(estimator, lengths), **given)
-        outputs = _outputs(g, estimator, windows)
-    logits = g("Div", outputs, np.float64(estimator.temperature_))
+        windows = read_windows(g, model, lengths=_has_lengths(model, lengths), **given)
+        outputs = _outputs(g, model, windows)
+    logits = g("Div", outputs, np.float64(model.temperature))
     shares = g("Softmax", logits, axis=1)
     if has_class is not None:
         shares = g("Where", g("Unsqueeze", has_class, [1]), shares, np.float64(np.nan))
-    shape: list[int | str] = ["n", len(estimator.classes_)]
+    shape: list[int | str] = ["n", len(model.classes)]
     g.add_output(g.cast(shares, np.float32), "probabilities", np.float32, shape)
     digest = None
     with suppress(InputError):  # an argument may be a function, which a model file cannot hold
         digest = model_digest(*stored())
-    metadata = _metadata(estimator, digest, n_timesteps, lengths, steps)
-    model = g.model("sensorseq", metadata, metadata["sensorseq_version"])
-    write_whole(path, model.SerializeToString())
+    metadata = _metadata(model, digest, n_timesteps, lengths, steps)
+    made = g.model("sensorseq", metadata, metadata["sensorseq_version"])
+    write_whole(path, made.SerializeToString())
 
 
-def _has_lengths(estimator: FittedClassifier, lengths: bool | None) -> bool:
+def _has_lengths(model: TrainedModel, lengths: bool | None) -> bool:
     """Test whether the graph of a model of one sensor has an input for lengths."""
-    return estimator._were_lengths if lengths is None else lengths
+    return model.had_lengths if lengths is None else lengths
 
 
 def _fused(
     g: Graph,
-    estimator: FittedClassifier,
-    fusion: Fusion,
+    model: FusedModel,
     given: dict[str, Any],
     lengths: bool | None,
 ) -> tuple[str, str]:
     """Join the logits of all sensors like `Fusion.join`; also mark windows that have a class."""
-    way = "leave it out, and each takes windows of any length"
-    refuse_given(fusion, way, n_timesteps=given["n_timesteps"])
+    fusion = model.fusion
     table = weight_table(fusion)
     logits, present = [], []
     for name in fusion.sensors:
         with noting(f"in the model of sensor {name!r}"):
-            own = estimator.sensors_[name]
+            own = model.models[name]
             has_lengths = _has_lengths(own, lengths)
             windows = read_windows(g, own, lengths=has_lengths, sensor=name, **given)
             logits.append(g("Unsqueeze", _outputs(g, own, windows), [1]))
@@ -102,14 +101,14 @@ def _fused(
     return joined, g("GreaterOrEqual", g("ReduceSum", whole, [1], keepdims=0), least)
 
 
-def _outputs(g: Graph, estimator: FittedClassifier, windows: GraphWindows) -> str:
-    """Combine logits and features like the estimator's `_join`, (n, outputs) float64."""
-    modules, head = estimator._used_modules, estimator._head
+def _outputs(g: Graph, model: TrainedModel, windows: GraphWindows) -> str:
+    """Combine logits and features like `TrainedModel.outputs`, (n, outputs) float64."""
+    modules, head = used_modules(model), model.head
     known: dict[str, str] = {}
     if not modules and head is not None:
         logits = [block_logits(g, block, windows, known) for block in head.blocks]
         return logits[0] if len(logits) == 1 else g("Sum", *logits)
-    steps = as_steps(g, windows, estimator.patch_)
+    steps = as_steps(g, windows, model.patch)
     outputs = [g.cast(network_outputs(g, module, steps), np.float64) for module in modules]
     joined = outputs[0]
     if len(outputs) > 1:
@@ -125,7 +124,7 @@ def _outputs(g: Graph, estimator: FittedClassifier, windows: GraphWindows) -> st
 
 
 def _metadata(
-    estimator: FittedClassifier,
+    model: AnyModel,
     digest: str | None,
     n_timesteps: int | None,
     lengths: bool | None,
@@ -138,17 +137,16 @@ def _metadata(
         "sha256": digest,
         "steps_in_graph": steps,
     }
-    if (fusion := estimator._fusion) is not None:
+    if isinstance(model, FusedModel):
         facts["sensors"] = {
-            name: _window_facts(estimator.sensors_[name], None, lengths, steps)
-            for name in fusion.sensors
+            name: _window_facts(one, None, lengths, steps) for name, one in model.models.items()
         }
     else:
-        facts |= _window_facts(estimator, n_timesteps, lengths, steps)
-    facts["classes"] = estimator.classes_.tolist()
-    facts["temperature"] = estimator.temperature_
-    if hasattr(estimator, "abstention_"):
-        facts["abstain_threshold"] = estimator.abstention_.threshold
+        facts |= _window_facts(model, n_timesteps, lengths, steps)
+    facts["classes"] = model.classes.tolist()
+    facts["temperature"] = model.temperature
+    if model.abstention is not None:
+        facts["abstain_threshold"] = model.abstention.threshold
     return {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in facts.items()
@@ -157,14 +155,14 @@ def _metadata(
 
 
 def _window_facts(
-    estimator: FittedClassifier, n_timesteps: int | None, lengths: bool | None, steps: bool
+    model: TrainedModel, n_timesteps: int | None, lengths: bool | None, steps: bool
 ) -> dict[str, Any]:
     """Return the facts about the windows of one sensor, as far as they are known."""
-    made: Mapping[str, Any] = estimator.preparation_ or {}
+    made: Mapping[str, Any] = model.preparation or {}
     rate, n_steps = made.get("sample_rate_hz"), n_timesteps or made.get("n_timesteps")
     facts: dict[str, Any] = {
-        "lengths": _has_lengths(estimator, lengths),
-        "channels": input_channels(made) if steps else estimator._channels,
+        "lengths": _has_lengths(model, lengths),
+        "channels": input_channels(made) if steps else model.channels,
         "sample_rate_hz": rate,
         "n_timesteps": n_steps,
         "window_s": n_steps / rate if rate and n_steps else None,

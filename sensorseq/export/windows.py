@@ -1,13 +1,15 @@
 """The windows of a graph, cropped and scaled, with their lengths."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.graph import Graph
-from sensorseq.export.model import FittedClassifier
 from sensorseq.export.steps import apply_steps, input_channels
+from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import LARGEST_SAMPLE, SMALLEST_POWER, Patch
 from sensorseq.prediction.preparation import refuse_normalized
 from sensorseq.preprocessing.scale.scaler import Scaler
@@ -38,7 +40,7 @@ class GraphWindows:
 
 def read_windows(
     g: Graph,
-    estimator: FittedClassifier,
+    model: TrainedModel,
     *,
     n_timesteps: int | None,
     lengths: bool,
@@ -46,12 +48,12 @@ def read_windows(
     steps: bool,
     sensor: str | None = None,
 ) -> GraphWindows:
-    """Declare the inputs of an estimator's graph, then crop and scale them.
+    """Declare the inputs of a model's graph, then crop and scale them.
 
     Windows that a `sensor` of several lacks, with a value that is not finite, become zeros.
     """
-    n_channels, flat = estimator._n_channels, estimator._flat_timesteps
-    preparation = estimator.preparation_
+    n_channels, flat = model.n_channels, model.flat_timesteps
+    preparation = model.preparation
     if n_timesteps is not None and flat not in (None, n_timesteps):
         raise ArgumentError(f"n_timesteps={n_timesteps}, but the model takes {flat} columns.")
     if steps and preparation is None:
@@ -60,7 +62,7 @@ def read_windows(
             " arrays; train it on a prepared file."
         )
     refuse_normalized(preparation, "a graph of windows")
-    made = preparation or {}
+    made: Mapping[str, Any] = preparation or {}
     n_given = len(input_channels(made)) if steps else n_channels
     n_timesteps = flat or n_timesteps
     own = "" if sensor is None else f"_{sensor}"
@@ -81,10 +83,10 @@ def read_windows(
         n_steps = g.constant([n_timesteps])
     valid = g.add_input(f"lengths{own}", np.int64, ["n"]) if lengths else n_steps
     windows = GraphWindows(x, valid, n_steps, n_channels, not lengths, present)
-    longest = estimator.max_timesteps
+    longest = model.max_timesteps
     if longest is not None and (n_timesteps is None or n_timesteps > longest):
-        windows = _cropped(g, windows, longest, estimator.crop)
-    return _scaled(g, windows, estimator.scaler_)
+        windows = _cropped(g, windows, longest, model.crop)
+    return _scaled(g, windows, model.scaler)
 
 
 def _cropped(g: Graph, windows: GraphWindows, longest: int, crop: str) -> GraphWindows:

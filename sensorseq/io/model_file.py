@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,6 +201,16 @@ def read_labels(description: Mapping[str, Any]) -> NDArray[Any]:
     if labels.tolist() != values:
         raise ValueError(f"labels that are not of type {dtype}")
     return labels
+
+
+def check_texts(name: str, values: list[Any]) -> list[str]:
+    """Return a list of strings from a file, or raise if any entry is no string."""
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{name} is {values!r}, expected text")
+    return values
+
+
+TakeField = Callable[[str, Any], Any]  # returns a field of a description, if it is of a type
 
 
 def take_field(

@@ -16,6 +16,9 @@ from sensorseq.io.checksums import damaged
 from sensorseq.io.prepared import PreparedFile
 from sensorseq.windows import WindowSet
 
+# Bytes read, checked and scaled at a time; fits into a processor's cache.
+_PIECE_BYTES = 2 * 1024**2
+
 
 @dataclass(frozen=True, eq=False)
 class StoredSamples:
@@ -71,6 +74,12 @@ class StoredSamples:
     def __getitem__(self, which: Any) -> "StoredSamples":
         number = None if self.copy_number is None else self.copy_number[which]
         return replace(self, rows=self.rows[which], copy_number=number)
+
+    def pieces(self, places: NDArray[np.int64] | None = None) -> Iterator[NDArray[np.int64]]:
+        """Cut positions among the windows (None: all) into pieces that are read together."""
+        places = np.arange(len(self)) if places is None else places
+        size = max(1, _PIECE_BYTES // (self.n_timesteps * self.n_channels * 4))
+        return (places[start : start + size] for start in range(0, len(places), size))
 
     @contextmanager
     def opened(self) -> Iterator["SampleReader"]:

@@ -116,7 +116,10 @@ def check_sensor(name: str, known: Sequence[str]) -> None:
 def refuse_sensors(X: Any) -> None:
     """Raise an InputError if X is of several sensors, for a model of one."""
     if are_sensors(X):
-        raise InputError("X has several sensors, but the model has one; give the windows of that.")
+        raise InputError(
+            "X has several sensors, which SensorFusionClassifier classifies together; use that, or"
+            " give the windows of one sensor."
+        )
 
 
 def join_sensors_outside(

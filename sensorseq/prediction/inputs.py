@@ -1,6 +1,7 @@
 """Read X and lengths to arrays of one shape, crop windows, and scale them."""
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ class Sequences:
     `channels` are the names from DataFrames, or None.
     """
 
-    X: NDArray[Any]
+    X: Any
     lengths: NDArray[np.int64]
     is_flat: bool = False
     recording_id: NDArray[Any] | None = None
@@ -44,6 +45,15 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.X)
 
+    def parts(self) -> Iterator["Sequences"]:
+        """Yield the windows in memory: all at once, or a part of their file at a time."""
+        if isinstance(self.X, np.ndarray):
+            yield self
+            return
+        with self.X.opened() as reader:
+            for rows in self.X.pieces():
+                yield read_stored(self, reader, rows)
+
     def take(self, rows: NDArray[np.integer[Any]]) -> "Sequences":
         """Return the windows at `rows`."""
         return Sequences(
@@ -56,6 +66,18 @@ class Sequences:
         )
 
 
+def read_stored(sequences: Sequences, reader: Any, rows: NDArray[np.int64]) -> Sequences:
+    """Read and check the windows at `rows` of an open file, of samples that are in it."""
+    samples, known = sequences.X, sequences.take(rows)
+    try:
+        X = pad_with_zeros(reader.read(rows), known.lengths)
+        check_finite_windows(X, "X", samples.rows[rows])
+    except InputError as error:
+        error.add_note(f"while reading {samples.path}")
+        raise
+    return replace(known, X=X)
+
+
 class WindowShape(NamedTuple):
     """The shape of a fit's windows, with which others are compared.
 
@@ -66,6 +88,15 @@ class WindowShape(NamedTuple):
     n_channels: int
     flat_timesteps: int | None
     channels: list[str] | None
+
+
+def refuse_path(X: Any) -> None:
+    """Raise an InputError for a path, which only an estimator opens."""
+    if isinstance(X, (str, os.PathLike)):
+        raise InputError(
+            f"X={os.fspath(X)!r} is a path, and the runtime reads no prepared files. Give an array,"
+            " or recordings to `timeline`."
+        )
 
 
 def is_table(X: Any) -> bool:

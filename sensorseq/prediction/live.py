@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, did_you_mean
+from sensorseq.prediction.fused import FusedModel
+from sensorseq.prediction.load import AnyModel
 from sensorseq.prediction.sensor_stream import SensorStream
 from sensorseq.prediction.stream import DecisionStream, StreamDecision
 from sensorseq.recording import COMMENTS, UNITS, column_names
@@ -40,6 +42,28 @@ class SensorSamples(NamedTuple):
 
 AnyStream = Union[DecisionStream, SensorStream]
 AnySamples = Union[Samples, SensorSamples]
+
+
+def stream_of(
+    model: AnyModel,
+    rates: Union[float, Mapping[str, float], None],
+    *,
+    smooth: str,
+    lag: int,
+    mean_dwell_s: float | None,
+    **gaps: Any,
+) -> AnyStream:
+    """Return a model's stream for the options of a command."""
+    if not isinstance(model, FusedModel):
+        own: Any = rates
+        return model.stream(own, smooth=smooth, lag=lag, mean_dwell_s=mean_dwell_s, **gaps)
+    if smooth != "none":
+        raise ArgumentError(
+            f"smooth={smooth!r} is for a stream of one sensor; smooth the decisions of several with"
+            " sequence.LagSmoother."
+        )
+    of_sensors: Any = rates
+    return model.stream(of_sensors, **gaps)
 
 
 class SampleParser:

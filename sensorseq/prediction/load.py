@@ -1,80 +1,34 @@
 """Load a model file to predict with, by numpy and the C++ core alone."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.checks import check_integer
 from sensorseq.errors import InputError, ModelFileError, check_choice, refusing
-from sensorseq.io.model_file import SAVE_AGAIN, arrays_below, read_model, take_field
-from sensorseq.prediction.decisions import ClassPredictor
-from sensorseq.prediction.ensemble import Ensemble
-from sensorseq.prediction.fusion import MISSING
-from sensorseq.prediction.inputs import CROPS, DTYPES
+from sensorseq.io.model_file import SAVE_AGAIN, TakeField, arrays_below, read_model, take_field
+from sensorseq.prediction.fused import FusedModel, read_fused
+from sensorseq.prediction.inputs import DTYPES
+from sensorseq.prediction.model import TrainedModel, read_trained
 from sensorseq.prediction.network import LstmNetwork, array_prefix, check_array_names
-from sensorseq.prediction.predictor import NO_RANGES
+from sensorseq.prediction.outside import NO_RANGES
+
+AnyModel = Union[TrainedModel, FusedModel]
+Loaded = TypeVar("Loaded")
 
 
-class TrainedClassifier(ClassPredictor):
-    """A classifier of a model file; it has the methods that predict of `SensorLSTMClassifier`."""
-
-    networks: list[LstmNetwork]
-
-    @property
-    def _ensemble(self) -> Ensemble:
-        return Ensemble(self.networks, self._n_outputs, self.patch_, self._head)
-
-    def _load(
-        self, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any], path: Any
-    ) -> None:
-        def take(name: str, kind: Any) -> Any:
-            return take_field(description, name, kind, path)
-
-        parameters = take("parameters", dict)
-        self.max_timesteps, self.crop = parameters["max_timesteps"], parameters["crop"]
-        if self.max_timesteps is not None:
-            check_integer("max_timesteps", self.max_timesteps, 1)
-        check_choice("crop", self.crop, CROPS)
-        self.dtype = check_choice("dtype", parameters["dtype"], DTYPES)
-        self._read_parameters(parameters)
-        self._restore(arrays, take)
-        n_networks = 1 + len(take("other_histories", list))
-        check_array_names(arrays, n_networks, path)
-        architecture = take("architecture", dict)
-        self.networks = [
-            LstmNetwork(arrays_below(arrays, array_prefix(member)), architecture)
-            for member in range(n_networks)
-        ]
-        for network in self.networks:
-            self._check_network(network)
-            if network.dtype != np.dtype(check_choice("dtype", take("dtype", str), DTYPES)):
-                raise ValueError(f"the weights are {network.dtype}")
-        if self._head is not None and not self._head.lstm_weight:
-            self.networks = []  # features decide alone
-
-    def _read_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Keep the arguments of the fit that predictions depend on."""
-        self.missing = check_choice("missing", parameters.get("missing", "error"), MISSING)
-
-    def __repr__(self) -> str:
-        if self._fusion is not None:
-            return f"<{type(self).__name__}: sensors {', '.join(self.sensors_)}>"
-        return f"<{type(self).__name__}: {self._n_channels} channels, {self._n_outputs} outputs>"
-
-
-def load_classifier(path: str | os.PathLike[str], *, strict: bool = False) -> TrainedClassifier:
+def load_classifier(path: str | os.PathLike[str], *, strict: bool = False) -> AnyModel:
     """Load a classifier; with `strict`, only one that stores the range of its training data."""
     model = load(path)
-    if strict and not model._knows_ranges:
+    if strict and not model.knows_ranges:
         raise InputError(f"{path}: {NO_RANGES}")
     return model
 
 
-def load(path: str | os.PathLike[str]) -> TrainedClassifier:
+def load(path: str | os.PathLike[str]) -> AnyModel:
     """Load a model file that `save` of an estimator wrote. Nothing in it is executed.
 
     Parameters
@@ -84,7 +38,7 @@ def load(path: str | os.PathLike[str]) -> TrainedClassifier:
 
     Returns
     -------
-    TrainedClassifier
+    TrainedModel, or FusedModel of several sensors
         With `predict`, `predict_proba`, `predict_or_abstain`, `outside`, `timeline` and `stream`,
         which give the bits that the estimator gives on this processor.
 
@@ -99,21 +53,39 @@ def load(path: str | os.PathLike[str]) -> TrainedClassifier:
     """
     arrays, description = read_model(path)
     with refusing(ModelFileError, f"{path} is inconsistent", SAVE_AGAIN, but=ModelFileError):
-        return _made(arrays, description, path)
+        if "fusion" not in description:
+            return _trained(arrays, description, path)
+        take = partial(take_field, description, path=path)
+        return read_fused(take, sensors_of(arrays, take, partial(_trained, path=path)))
 
 
-def _made(
+def sensors_of(
+    arrays: Mapping[str, NDArray[Any]], take: TakeField, load_one: Callable[..., Loaded]
+) -> dict[str, Loaded]:
+    """Return the model of each sensor in a file; `load_one` reads arrays and a description."""
+    sensors, described = take("fusion", dict)["sensors"], take("sensors", list)
+    if len(described) != len(sensors):
+        raise ValueError(f"{len(described)} models for {len(sensors)} sensors")
+    return {
+        name: load_one(arrays_below(arrays, f"sensor.{at}."), own)
+        for at, (name, own) in enumerate(zip(sensors, described))
+    }
+
+
+def _trained(
     arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any], path: Any
-) -> TrainedClassifier:
-    """Return the model that a file describes, or that of one of its sensors."""
-    model = TrainedClassifier()
-    if "fusion" in description:
-        model._restore_sensors(
-            arrays,
-            partial(take_field, description, path=path),
-            lambda own, described: _made(own, described, path),
-        )
-        model._read_parameters(take_field(description, "parameters", dict, path))
-    else:
-        model._load(arrays, description, path)
-    return model
+) -> TrainedModel:
+    """Return the model of one sensor that a file or a part of it describes."""
+    take = partial(take_field, description, path=path)
+    n_networks = 1 + len(take("other_histories", list))
+    check_array_names(arrays, n_networks, path)
+    architecture = take("architecture", dict)
+    networks = [
+        LstmNetwork(arrays_below(arrays, array_prefix(member)), architecture)
+        for member in range(n_networks)
+    ]
+    dtype = np.dtype(check_choice("dtype", take("dtype", str), DTYPES))
+    for network in networks:
+        if network.dtype != dtype:
+            raise ValueError(f"the weights are {network.dtype}")
+    return read_trained(arrays, take, networks)

@@ -50,6 +50,7 @@ class LstmNetwork:
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], architecture: Mapping[str, Any]) -> None:
+        self.arrays, self.architecture = arrays, architecture
         hidden_size, pooling = architecture["hidden_size"], architecture["pooling"]
         directions = ("", "_reverse") if architecture["bidirectional"] is True else ("",)
         self.norm = architecture["head_norm"]

@@ -17,6 +17,10 @@ Ints = NDArray[np.int64]
 BLOCK_VALUES = 250_000  # values that are looked at together: 2 MB, which a cache holds
 # Margins and sizes were chosen on the development recordings of benchmarks/bench_outside.py.
 N_BANDS, FEWEST_BAND_STEPS = 8, 32  # bands of the spectrum, and the shortest window that has one
+NO_RANGES = (
+    "the model does not have the ranges of its training windows, because it was imported. Fit it"
+    " again."
+)
 FEWEST_STEPS = 8  # shortest window whose spread is used
 _VALUES, _SPREAD, _SHARE, _BANDS = 0, 1, 2, slice(3, 3 + N_BANDS)
 # As a fraction of the range; for the bands in decades.

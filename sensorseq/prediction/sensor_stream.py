@@ -8,12 +8,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import InputError, SignalError, WindowError, noting
+from sensorseq.errors import ArgumentError, InputError, SignalError, WindowError, noting
 from sensorseq.prediction.fusion import Fusion, check_sensor
 from sensorseq.prediction.gaps import COMPLETE, EMPTY
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.probabilities import Abstention, judge, softmax
-from sensorseq.prediction.stream import DecisionStream, StreamDecision, prediction_plan
+from sensorseq.prediction.stream import (
+    DecisionStream,
+    StreamDecision,
+    StreamedModel,
+    prediction_plan,
+)
 from sensorseq.recording import Recording
 from sensorseq.sensor_windows import SensorWindows, align_sensors
 from sensorseq.sequence.smoothing import Smoothing
@@ -21,16 +26,28 @@ from sensorseq.sequence.smoothing import Smoothing
 _SMALLEST = 1e-300  # of a probability, whose logarithm is wanted
 
 
-class FusedModel(Protocol):
-    """What a stream reads of a classifier of several sensors."""
-
-    classes_: NDArray[Any]
-    abstention_: Abstention
-    sensors_: Mapping[str, Any]
-    _fusion: Fusion | None
+class StreamedSensors(Protocol):
+    """The parts of a FusedModel that a stream uses."""
 
     @property
-    def _class_shares(self) -> NDArray[np.float64]: ...
+    def classes(self) -> NDArray[Any]:
+        """The labels."""
+
+    @property
+    def abstention(self) -> Abstention | None:
+        """The threshold below which a window is not answered."""
+
+    @property
+    def models(self) -> Mapping[str, StreamedModel]:
+        """The model of each sensor."""
+
+    @property
+    def fusion(self) -> Fusion:
+        """How their logits are joined."""
+
+    @property
+    def class_shares(self) -> NDArray[np.float64]:
+        """The mean probability of each class."""
 
 
 def are_recordings(X: Any) -> bool:
@@ -43,7 +60,7 @@ def are_recordings(X: Any) -> bool:
 
 
 def cut_sensors(
-    models: Mapping[str, Any],
+    models: Mapping[str, StreamedModel],
     recordings: Mapping[str, Any],
     missing: str,
     hop_s: float | None = None,
@@ -53,7 +70,7 @@ def cut_sensors(
     problem: WindowError | None = None
     for name, own in recordings.items():
         check_sensor(name, list(models))
-        plan = prediction_plan(models[name].preparation_, hop_s)
+        plan = prediction_plan(models[name].preparation, hop_s)
         given = [own] if isinstance(own, Recording) else own
         slops.append(plan.options.slop_s)
         try:
@@ -95,19 +112,22 @@ class SensorStream:
 
     def __init__(
         self,
-        model: FusedModel,
+        model: StreamedSensors,
         sample_rate_hz: Mapping[str, float] | None = None,
         *,
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
         max_wait_s: float | None = None,
     ) -> None:
-        fusion = model._fusion
-        assert fusion is not None
+        if sample_rate_hz is not None and not isinstance(sample_rate_hz, Mapping):
+            raise ArgumentError(
+                f"sample_rate_hz={sample_rate_hz!r}: give the rate of each sensor by its name:"
+                f" {', '.join(model.models)}."
+            )
         rates = dict(sample_rate_hz or {})
-        self._model, self._fusion = model, fusion
+        self._model, self._fusion = model, model.fusion
         for name in rates:
-            check_sensor(name, fusion.sensors)
+            check_sensor(name, self._fusion.sensors)
         self.sensors = {
             name: DecisionStream(
                 one,
@@ -116,7 +136,7 @@ class SensorStream:
                 max_delay_s=max_delay_s,
                 smoothing=Smoothing("none"),
             )
-            for name, one in model.sensors_.items()
+            for name, one in model.models.items()
         }
         for name, own in self.sensors.items():
             own.on_outside = partial(self._tell_outside, name)
@@ -229,14 +249,14 @@ class SensorStream:
         for name, one in row.items():
             at = self._fusion.sensors.index(name)
             logs = np.log(np.maximum(one.probabilities, _SMALLEST))
-            logits[at, 0] = logs * self._model.sensors_[name].temperature_
+            logits[at, 0] = logs * self._model.models[name].temperature
             lacks[0, at] = one.lacks
         probabilities = softmax(self._fusion.join(logits, lacks))
         lack = EMPTY if lacks.min() == EMPTY else COMPLETE
         if lack == EMPTY:
-            probabilities[0] = self._model._class_shares
+            probabilities[0] = self._model.class_shares
         best = int(probabilities[0].argmax())
-        least = getattr(self._model, "abstention_", None)
+        least = self._model.abstention
         (answered,) = judge(probabilities, np.array([lack]), least and least.threshold)
         are_outside = [one.outside for one in row.values() if one.outside is not None]
         newest = [s for one in self.sensors.values() if (s := one.newest_s) is not None]

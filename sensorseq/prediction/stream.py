@@ -12,13 +12,12 @@ from sensorseq.checks import check_positive
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.prediction.frames import in_order
 from sensorseq.prediction.gaps import COMPLETE
-from sensorseq.prediction.outside import OutsideWindows, TrainedRanges
+from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.preparation import Preparation, refuse_normalized
 from sensorseq.prediction.probabilities import Abstention, judge
 from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.resample.live_clock import EvenSamples, LiveClock
 from sensorseq.preprocessing.resample.signal import StreamResampler
-from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.windows.cut import first_on_clock, start_on_clock, window_start
 from sensorseq.recording import Channel
@@ -29,23 +28,39 @@ _SAME_RATE = 1e-3  # relative; a sensor this close to the model's rate is not re
 
 
 class StreamedModel(Protocol):
-    """What a stream reads of a trained classifier."""
-
-    classes_: NDArray[Any]
-    abstention_: Abstention
-    scaler_: Scaler | None
-    preparation_: Preparation | None
-    _ranges: TrainedRanges | None
+    """The parts of a TrainedModel that a stream uses."""
 
     @property
-    def _class_shares(self) -> NDArray[np.float64]:
-        """What the model gives each class on average."""
+    def classes(self) -> NDArray[Any]:
+        """The labels."""
 
-    def _probabilities(self, X: Any, lengths: Any) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+    @property
+    def temperature(self) -> float:
+        """The divisor of the logits."""
+
+    @property
+    def abstention(self) -> Abstention | None:
+        """The threshold below which a window is not answered."""
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """How the windows were prepared."""
+
+    @property
+    def knows_ranges(self) -> bool:
+        """Whether `outside` can compare windows with those of the fit."""
+
+    @property
+    def class_shares(self) -> NDArray[np.float64]:
+        """The mean probability of each class."""
+
+    def probabilities(
+        self, X: Any, lengths: ArrayLike | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
         """Return the probabilities of the classes, and how much each window lacks."""
 
     def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
-        """Tell which windows are unlike those of the training."""
+        """Find windows unlike those of the training."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +135,8 @@ class DecisionStream:
         max_delay_s: float = 0.0,
         smoothing: Smoothing,
     ) -> None:
-        pipeline = prediction_plan(model.preparation_)
-        refuse_normalized(model.preparation_, "a stream")
+        pipeline = prediction_plan(model.preparation)
+        refuse_normalized(model.preparation, "a stream")
         use = pipeline.options
         if use.resample_engine == "soxr":
             raise InputError(
@@ -136,7 +151,7 @@ class DecisionStream:
         )
         self.sample_rate_hz = rate
         self.channels = tuple(use.channels or ())
-        self.classes: list[Any] = model.classes_.tolist()
+        self.classes: list[Any] = model.classes.tolist()
         units = use.units or {}
         self._channels = tuple(Channel(name, units.get(name, "")) for name in self.channels)
         gap = use.max_gap_s if max_gap_s is None else max_gap_s
@@ -150,7 +165,7 @@ class DecisionStream:
             raise ArgumentError(f"hop_s={hop_s:g} is less than one sample of the windows.")
         check_choice("smooth", smoothing.smooth, STREAM_SMOOTH)
         self._smoother, self._waiting = None, deque[StreamDecision]()
-        self._shares = model._class_shares
+        self._shares = model.class_shares
         if smoothing.smooth != "none":
             window_s = self._n_window / self._window_rate
             dwell = smoothing.dwell(len(self.classes), window_s)
@@ -301,11 +316,11 @@ class DecisionStream:
         starts: list[int],
         lengths: NDArray[np.int64] | None = None,
     ) -> list[StreamDecision]:
-        rows, lacks = self._model._probabilities(windows, lengths)
-        least = getattr(self._model, "abstention_", None)
+        rows, lacks = self._model.probabilities(windows, lengths)
+        least = self._model.abstention
         answered = judge(rows, lacks, least and least.threshold)
         are_outside: list[bool | None] = [None] * len(rows)
-        if self._model._ranges is not None:
+        if self._model.knows_ranges:
             outside = self._model.outside(windows, lengths)
             are_outside = outside.mask.tolist()
             if self.on_outside and outside.n_outside and not self.n_outside:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sensorseq.checks import check_unlabeled
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, SplitError, warn_caller
+from sensorseq.prediction.fusion import refuse_sensors
 from sensorseq.prediction.inputs import (
     Sequences,
     WindowShape,
@@ -19,13 +20,12 @@ from sensorseq.prediction.inputs import (
     read_sequences,
     scale_sequences,
 )
+from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import Patch
-from sensorseq.prediction.predictor import SETS
 from sensorseq.prediction.preparation import Preparation, check_same_preparation
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.preprocessing.split.parts import folds_in_time, holdout_by_group
 from sensorseq.preprocessing.windows.augment import channel_sd_of
-from sensorseq.sensor_windows import are_sensors
 from sensorseq.training.augment import check_augment, epoch_changes
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import TrainingConfig
@@ -44,6 +44,8 @@ from sensorseq.training.rows import refuse_rows
 from sensorseq.training.stream import Change, StoredPart, StreamedData, hold_or_stream, is_stored
 from sensorseq.training.targets import ClassTarget
 from sensorseq.windows import WindowSet, rows_of
+
+SETS = (str, os.PathLike, WindowSet)  # types that are opened before they are read
 
 
 class FitPart(NamedTuple):
@@ -79,6 +81,12 @@ class WindowFormat:
     patch: Patch | None = None
     augment: Any = None
     channels: list[str] | None = None
+
+    @classmethod
+    def of(cls, model: TrainedModel, augment: Any = None) -> "WindowFormat":
+        """Return the format of a model's windows."""
+        how = model.max_timesteps, model.crop, model.dtype, model.scaler, model.patch
+        return cls(*how, augment, model.channels)
 
     def cropped(self, sequences: Sequences, *, training: bool) -> Sequences:
         """Return cropped windows; those in a file are read."""
@@ -152,22 +160,25 @@ class Holdout(NamedTuple):
 
 @dataclass(frozen=True)
 class FitData:
-    """The windows of a fit, read, checked and split into `train` and `validation`.
+    """The windows of a fit, read and checked; `hold_out` splits them.
 
-    `windows` are those of X; validation windows given separately are `given`, too. `source` and
-    `source_val` are the objects given as X and X_val, or None for an array. `is_drawn` is True if
-    validation windows were to be drawn from windows in memory.
+    `windows` are those of X, and `train` and `validation` their parts; validation windows given
+    separately are `given`, too. `split` is the part of each window, if X has one. `source` and
+    `source_val` are the objects given as X and X_val, or None for an array. `target` has the
+    classes, and `column_names` are those of a 2-D table.
     """
 
     windows: FitPart
     train: FitPart
+    target: ClassTarget
     validation: FitPart | None = None
     given: FitPart | None = None
+    split: NDArray[Any] | None = None
     source: WindowSet | None = None
     source_val: WindowSet | None = None
     scaler: Scaler | None = None
     had_lengths: bool = False
-    is_drawn: bool = False
+    column_names: list[str] | None = None
 
     @classmethod
     def read(
@@ -184,16 +195,14 @@ class FitData:
         lengths_val: Any = None,
         target: ClassTarget,
         scale: str | None,
-        holdout: Holdout,
         known: WindowShape | None = None,
         missing: str = "error",
     ) -> "FitData":
-        """Read, check and split the arguments of `fit`; the target learns from y.
+        """Read and check the arguments of `fit`; the target learns from y.
 
         `scale` is the estimator's, and `known` describes its earlier windows if it continues.
         """
-        if are_sensors(X):
-            raise InputError("X has several sensors, which `fit` alone takes; give those of one.")
+        refuse_sensors(X)
         own = {"y": y, "sample_weight": sample_weight, "groups": groups}
         scaler: Scaler | None = None
         is_file = isinstance(X, str | os.PathLike)
@@ -236,12 +245,25 @@ class FitData:
         shape = known or _shape_of(sequences, source)
         given = _read_validation(X_val, of_val, windows.groups, target, shape, missing)
         split = None if stored is None else stored[rows]
-        of_train, held_out = _split(windows, split, holdout, is_given=given is not None)
-        train = windows if of_train is None else windows.take(of_train)
-        validation = given if held_out is None else windows.take(held_out)
-        is_drawn = split is None and given is None and not is_stored(sequences)
         sources = source, source_val, scaler
-        return cls(windows, train, validation, given, *sources, not sequences.are_full, is_drawn)
+        had_lengths = not sequences.are_full
+        return cls(windows, windows, target, given, given, split, *sources, had_lengths)
+
+    def hold_out(self, holdout: Holdout) -> "FitData":
+        """Return the windows with a validation part: stored, given or drawn."""
+        given = self.given
+        of_train, held_out = _split(self.windows, self.split, holdout, is_given=given is not None)
+        return replace(
+            self,
+            train=self.windows if of_train is None else self.windows.take(of_train),
+            validation=given if held_out is None else self.windows.take(held_out),
+        )
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether validation windows were to be drawn from windows in memory."""
+        sequences = self.windows.sequences
+        return self.split is None and self.given is None and not is_stored(sequences)
 
     def preparation(self, known: Preparation | None, *, continues: bool) -> Preparation | None:
         """Describe the preparation of the windows; `known` is that of earlier windows."""
@@ -370,6 +392,7 @@ def open_windows(X: Any, scale: str | None, name: str) -> Any:
     """Open a prepared file; raise for a WindowSet that is already scaled."""
     if isinstance(X, str | os.PathLike):
         X = read_prepared(X)
+    refuse_sensors(X)
     if isinstance(X, WindowSet):
         refuse_scaled(X, scale, name)
     return X

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from sensorseq.nn import LSTMLinear
-from sensorseq.prediction.ensemble import Ensemble
+from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.network import LstmNetwork
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
 from sensorseq.training.network import ARCHITECTURE
@@ -23,10 +23,20 @@ _MADE: WeakKeyDictionary[nn.Module, tuple[Any, LstmNetwork]] = WeakKeyDictionary
 
 @dataclass(frozen=True)
 class ModuleNetwork:
-    """A module as an ensemble's network; `device` is the estimator's argument."""
+    """A module as a model's network; `device` is the estimator's argument."""
 
     module: LSTMLinear
     device: str
+
+    @property
+    def n_inputs(self) -> int:
+        """The inputs of a step."""
+        return self.module.input_size
+
+    @property
+    def n_outputs(self) -> int:
+        """The number of outputs."""
+        return self.module.num_classes
 
     def outputs(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """Return the outputs (n, n_outputs), computed on the device, which the module moves to."""
@@ -35,6 +45,11 @@ class ModuleNetwork:
         if weight.device != device:
             module.to(device)
         return network_outputs(module, X, lengths)
+
+
+def modules_of(model: TrainedModel) -> list[LSTMLinear]:
+    """Return the modules of a model's networks."""
+    return [one.module for one in model.networks if isinstance(one, ModuleNetwork)]
 
 
 def network_outputs(
@@ -55,13 +70,11 @@ def network_outputs(
     return np.asarray(torch.cat(blocks).numpy(), np.float64)
 
 
-def outputs_of(ensemble: Ensemble, data: TrainingData | StreamedData) -> NDArray[np.float64]:
-    """Return the outputs for all windows of a part."""
+def outputs_of(model: TrainedModel, data: TrainingData | StreamedData) -> NDArray[np.float64]:
+    """Return the logits of all windows of a part, which are scaled."""
     return np.concatenate(
         [
-            ensemble.outputs(
-                block.X.numpy(), None if block.lengths is None else block.lengths.numpy()
-            )
+            model.outputs(block.X.numpy(), None if block.lengths is None else block.lengths.numpy())
             for block in data.blocks()
         ]
     )

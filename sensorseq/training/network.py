@@ -13,7 +13,6 @@ from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.io.model_file import arrays_below
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.network import array_prefix
-from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.training.randomness import integer_seed, isolated_torch_rng, single_thread
 
 ARCHITECTURE = (
@@ -143,16 +142,13 @@ def continue_network(module: LSTMLinear, parameters: Mapping[str, Any]) -> LSTML
     return module.to(getattr(torch, parameters["dtype"]))
 
 
-def network_arrays(modules: Sequence[LSTMLinear], scaler: Scaler | None) -> dict[str, NDArray[Any]]:
-    """Return weights and scaling by their names in a model file."""
-    arrays = {
+def network_arrays(modules: Sequence[LSTMLinear]) -> dict[str, NDArray[Any]]:
+    """Return weights by their names in a model file."""
+    return {
         f"{array_prefix(member)}{name}": tensor.detach().cpu().numpy()
         for member, module in enumerate(modules)
         for name, tensor in module.state_dict().items()
     }
-    if scaler is not None:
-        arrays |= {f"scaler.{name}": array for name, array in scaler.to_dict().items()}
-    return arrays
 
 
 def read_network(

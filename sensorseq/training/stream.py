@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,13 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sensorseq.errors import ArgumentError, InputError, SignalError
+from sensorseq.errors import ArgumentError, SignalError
 from sensorseq.io.stored_windows import SampleReader, StoredSamples
 from sensorseq.prediction.inputs import (
     Sequences,
-    check_finite_windows,
     crop_sequences,
-    pad_with_zeros,
+    read_stored,
     scale_sequences,
 )
 from sensorseq.prediction.patches import Patch
@@ -35,8 +34,6 @@ from sensorseq.training.patches import apply_patch
 
 BUFFER_BYTES = 1024**3  # default, unless set in the environment
 BUFFER_VARIABLE = "SENSORSEQ_BUFFER_BYTES"
-# Bytes read, checked and scaled at a time; fits into a processor's cache.
-_PIECE_BYTES = 2 * 1024**2
 
 
 def buffer_bytes() -> int:
@@ -100,23 +97,16 @@ class StoredPart:
         with self.samples.opened() as reader:
             yield PartReader(self, reader)
 
-    def pieces(self, rows: NDArray[np.int64] | None = None) -> Iterator[NDArray[np.int64]]:
-        """Cut positions (None: all) into pieces that are read together."""
-        rows = np.arange(len(self)) if rows is None else rows
-        stored_bytes = self.samples.n_timesteps * self.samples.n_channels * 4
-        size = max(1, _PIECE_BYTES // stored_bytes)
-        return (rows[start : start + size] for start in range(0, len(rows), size))
-
     def cropped(self, rows: NDArray[np.int64] | None = None) -> Iterator[Sequences]:
         """Yield the windows at `rows`, cropped but not scaled, piece by piece."""
         with self.opened() as reader:
-            for piece in self.pieces(rows):
+            for piece in self.samples.pieces(rows):
                 yield reader.cropped(piece)
 
     def sampled(self, most: int) -> Iterator[Sequences]:
         """Yield up to `most` windows, sampled evenly; each piece covers the whole file."""
         rows = np.linspace(0, len(self) - 1, min(len(self), most)).astype(np.int64)
-        n_pieces = sum(1 for _ in self.pieces(rows))
+        n_pieces = sum(1 for _ in self.samples.pieces(rows))
         with self.opened() as reader:
             for piece in range(n_pieces):
                 yield reader.cropped(rows[piece::n_pieces])
@@ -161,15 +151,7 @@ class PartReader:
     def cropped(self, rows: NDArray[np.int64]) -> Sequences:
         """Return the windows at `rows`, cropped but not scaled."""
         part = self._part
-        known = part.sequences.take(rows)
-        places = part.samples.rows[rows]
-        try:
-            X = pad_with_zeros(self._reader.read(rows), known.lengths)
-            check_finite_windows(X, "X", places)
-        except InputError as error:
-            error.add_note(f"while reading {part.samples.path}")
-            raise
-        sequences = replace(known, X=X)
+        sequences = read_stored(part.sequences, self._reader, rows)
         return crop_sequences(sequences, part.max_timesteps, part.crop, training=part.training)
 
     def read_into(
@@ -184,7 +166,7 @@ class PartReader:
         `check` is called regularly, and may raise.
         """
         at = 0
-        for piece in self._part.pieces(rows):
+        for piece in self._part.samples.pieces(rows):
             check()
             scaled = None if change is not None else self._scaled_at_once(piece)
             if scaled is None:

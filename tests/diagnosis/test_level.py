@@ -192,7 +192,7 @@ def test_a_network_on_its_own_is_compared_when_its_report_is_looked_at():
     again = pickle.loads(pickle.dumps(clf))
     assert clf.fluctuation_.level == again.fluctuation_.level == "below_data"
     assert clf.fluctuation_ is clf.fluctuation_
-    assert clf._to_compare is None  # windows are not kept any longer
+    assert clf._judged.to_compare is None  # windows are not kept any longer
 
 
 def test_a_fit_with_features_says_what_its_parts_got(monkeypatch):

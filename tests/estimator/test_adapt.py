@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import safetensors
-from fits import head_of, outputs_of, plain_classifier
+from fits import head_of, outputs_of, plain_classifier, replace_head
 from scipy.special import log_softmax
 
 import sensorseq.estimator.adapt as adapting
@@ -96,8 +96,8 @@ def test_the_model_itself_stays_as_it_is(model):
 
 def test_the_layer_has_the_lowest_penalized_loss(with_features):
     """Any other small change of the weights gives a higher sum of log-loss and penalty."""
-    few = adapting.read_few(with_features, *robot(12, 1, shifted=True), None, None)
-    part, *_ = adapting.linear_parts(with_features, few)
+    few = adapting.read_few(with_features.model_, *robot(12, 1, shifted=True), None, None)
+    part, *_ = adapting.linear_parts(with_features.model_, few)
     logits, products = part.logits, part.products
     dual = part.solve(few.class_index, np.arange(12))
 
@@ -114,8 +114,8 @@ def test_the_layer_has_the_lowest_penalized_loss(with_features):
 
 def test_the_change_of_the_weights_is_the_change_of_the_logits(model):
     """What was solved among windows is what the changed weights predict."""
-    few = adapting.read_few(model, *robot(12, 1, shifted=True), None, None)
-    changed = adapting.copy_model(model)
+    few = adapting.read_few(model.model_, *robot(12, 1, shifted=True), None, None)
+    changed = adapting.copy_model(model.model_)
     parts = list(adapting.linear_parts(changed, few))
     for part in parts:
         part.change(few.class_index)
@@ -138,18 +138,18 @@ def with_trees():
 
 
 def test_beside_trees_the_states_of_the_lstm_change_what_all_predict(with_trees):
-    few = adapting.read_few(with_trees, *robot(12, 1, shifted=True), None, None)
-    changed = adapting.copy_model(with_trees)
+    few = adapting.read_few(with_trees.model_, *robot(12, 1, shifted=True), None, None)
+    changed = adapting.copy_model(with_trees.model_)
     (part,) = adapting.linear_parts(changed, few)
     np.testing.assert_array_equal(part.logits, outputs_of(with_trees, few.X))
     part.change(few.class_index)
     wanted = part.logits + part.products @ part.solve(few.class_index, np.arange(12))
-    np.testing.assert_allclose(outputs_of(changed, few.X), wanted, atol=1e-4)
+    np.testing.assert_allclose(changed.logits(few.X), wanted, atol=1e-4)
 
 
 def test_trees_that_decide_alone_have_no_layer_to_change(with_trees):
-    alone = adapting.copy_model(with_trees)
-    head_of(alone).lstm_weight = 0.0
+    alone = copy.copy(with_trees)
+    replace_head(alone, 0.0, head_of(with_trees).blocks)
     kept = alone.adapt(*robot(60, 1, shifted=True))
     assert not kept.adaptation_.head
     assert "was kept (boosted trees decide alone" in kept.adaptation_.reason

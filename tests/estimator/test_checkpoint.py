@@ -144,7 +144,9 @@ class TestAWarmStart:
         assert len(fitted.modules_) == 3
         fitted.save(path)
         loaded = SensorLSTMClassifier.load(path).set_params(warm_start=True)
-        with pytest.raises(ArgumentError, match=r"kept 3; fit with refit='all' or refit=None"):
+        with pytest.raises(
+            ArgumentError, match=r"kept 3; start over .* or fit with refit='all' or refit=None"
+        ):
             loaded.fit(WAVES, Y, groups=GROUPS)
 
     def test_leaves_the_features_of_a_saved_model_as_they_are(self, path):

@@ -19,6 +19,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threads import torch_threads
 
+import sensorseq.estimator.classifier
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import (
     ArgumentError,
@@ -291,15 +292,15 @@ def test_groups_are_never_on_both_sides(monkeypatch):
         own = part.sequences.X.reshape(len(part.sequences), -1)
         return [int(np.flatnonzero((flat == row).all(1))[0]) for row in own]
 
-    read = FitData.read
+    hold_out = FitData.hold_out
 
     def spy(*arguments, **given):
-        data = read(*arguments, **given)
+        data = hold_out(*arguments, **given)
         parts = data.train, data.validation
         seen.append([set(groups[rows_of(part, data.windows)]) for part in parts])
         return data
 
-    monkeypatch.setattr(FitData, "read", spy)
+    monkeypatch.setattr(FitData, "hold_out", spy)
     for seed in range(5):
         small(hidden_size=2, max_epochs=1, random_state=seed).fit(X, Y, groups=groups)
     assert len(seen) == 5
@@ -418,9 +419,9 @@ def test_divergence_keeps_the_best_weights_and_says_so():
 
 def test_divergence_in_the_first_epoch_is_an_error_with_a_report():
     classifier = small(loss=lambda logits, target: logits.sum(1) * float("nan"))
-    with pytest.raises(DivergedError, match=r"first epoch: .* learning_rate"):
+    with pytest.raises(DivergedError, match=r"first epoch: .* learning_rate") as raised:
         classifier.fit(X, Y)
-    assert classifier.fluctuation_.verdict == "diverged"
+    assert raised.value.fluctuation.verdict == "diverged"
     with pytest.raises(NotFittedError):
         classifier.predict(X)
 
@@ -470,12 +471,43 @@ def test_auto_takes_as_many_epochs_as_the_training_part_needs_everywhere():
         auto(6, callbacks=[InterruptAfter(1)]).fit(X, Y)
 
 
-def test_a_failed_fit_leaves_nothing_of_the_fit_before():
-    classifier = small().fit(X, Y)
-    with pytest.raises(InputError):
-        classifier.fit(X, np.zeros(len(X)))
-    with pytest.raises(NotFittedError):
-        classifier.predict(X)
+def sick(logits, target):
+    return logits.sum(1) * float("nan")
+
+
+@pytest.mark.parametrize("warm_start", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "y", "error"),
+    [
+        ({}, np.zeros(len(X)), InputError),
+        ({"scale": "phys"}, Y, ArgumentError),
+        ({"loss": sick}, Y, DivergedError),
+        ({"callbacks": [InterruptAfter(1)], "max_epochs": 2}, Y, None),
+    ],
+    ids=["one class", "argument", "diverged", "interrupted twice"],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_fit_that_fails_leaves_the_estimator_as_it_was(
+    warm_start, changes, y, error, monkeypatch
+):
+    classifier = small(warm_start=warm_start).fit(X, Y)
+    before, state = pickle.dumps(classifier), set(vars(classifier))
+    expected = classifier.predict_proba(X)
+    if error is None:  # interrupted while the results are judged
+        error = KeyboardInterrupt
+
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(sensorseq.estimator.classifier, "judge", interrupted)
+    arguments = classifier.get_params()
+    classifier.set_params(**changes)
+    with pytest.raises(error):
+        classifier.fit(X, y)
+    classifier.set_params(**arguments)
+    assert set(vars(classifier)) == state
+    assert pickle.dumps(classifier) == before
+    np.testing.assert_array_equal(classifier.predict_proba(X), expected)
 
 
 def test_verbose_shows_progress_on_stderr(capsys):
@@ -611,7 +643,8 @@ def test_equal_fits_give_equal_files_but_for_durations(tmp_path):
     contents = []
     for name in ("first", "second"):
         classifier = small().fit(X, Y)
-        classifier.history_ = type(classifier.history_)(without_time(classifier.history_))
+        rows = without_time(classifier.history_)
+        classifier.histories_ = [type(classifier.history_)(rows)]
         classifier.save(tmp_path / name)
         contents.append((tmp_path / name).read_bytes())
     assert contents[0] == contents[1]

@@ -178,6 +178,7 @@ def test_a_decision_says_whether_it_reaches_the_threshold():
     probability, _ = offline(model, given)
     threshold = float(np.median(probability.max(axis=1)))
     model.abstention_ = Abstention(threshold, *[0.0] * (len(Abstention._fields) - 1))
+    stream = model.stream()
     answered = [one.answered for one in stream_in(stream, given)]
     assert answered == (probability.max(axis=1) >= threshold).tolist()
     plain = stream_in(stream, given)[0].to_dict(stream.classes)

@@ -1,6 +1,7 @@
 """An ensemble is its members: each trained as it would be alone, their outputs averaged."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,9 +74,9 @@ def test_members_are_refitted_and_share_one_choice_of_features(tmp_path):
 
 def members_of(ensemble):
     """Each member as an estimator of its own."""
-    for module in ensemble.modules_:
+    for network in ensemble.model_.networks:
         alone = pickle.loads(pickle.dumps(ensemble))
-        alone.module_, alone._other_modules = module, []
+        alone.model_ = replace(alone.model_, networks=[network])
         yield alone
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -74,11 +76,11 @@ def test_contributions_add_up_to_the_change_of_the_logarithm(arguments, patch):
     settings = {"hidden_size": 5, "max_epochs": 3, "random_state": 0, "dtype": "float64"}
     settings["patch"] = patch
     model = plain_classifier(**{**settings, **arguments}).fit(X, y, lengths=lengths)
-    model.temperature_ = 1.7
+    model.model_ = replace(model.model_, temperature=1.7)
     found = model.explain(X[:7], lengths[:7], label="up")
     at = model.classes_.tolist().index("up")
-    steps, of_steps = model._ensemble.steps(np.zeros_like(X[:7]), lengths[:7])
-    outputs = np.stack([net.outputs(0 * steps, of_steps) for net in model._ensemble.networks])
+    steps, of_steps = model.model_.steps(np.zeros_like(X[:7]), lengths[:7])
+    outputs = np.stack([net.outputs(0 * steps, of_steps) for net in model.model_.networks])
     average = log_softmax(logsumexp(log_softmax(outputs, 2), 0) / model.temperature_, 1)
     logs = [np.log(model.predict_proba(X[:7], lengths[:7])[:, at]), average[:, at]]
     np.testing.assert_allclose(found.contributions.sum(axis=(1, 2)), logs[0] - logs[1], atol=1e-3)

@@ -14,10 +14,10 @@ from sensorseq import (
     WindowSet,
 )
 from sensorseq.errors import InputError, ModelFileError
+from sensorseq.io import stored_windows
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
 from sensorseq.prediction.outside import TrainedRanges
-from sensorseq.training import stream
 
 NAMES = ("current", "speed", "tilt")
 FAST = {"hidden_size": 4, "max_epochs": 1, "random_state": 0}
@@ -56,7 +56,7 @@ def ramps(x):
 
 
 def ranges_of(fitted):
-    return fitted._ranges
+    return fitted.model_.ranges
 
 
 def full(windows):
@@ -241,7 +241,7 @@ def test_windows_that_stay_in_their_file_are_learned_from_and_judged(tmp_path, m
         np.testing.assert_allclose(ranges_of(stored).arrays()[name], array, rtol=1e-5, atol=1e-6)
     found = stored.outside(tmp_path / "w.h5")
     np.testing.assert_array_equal(found.reasons, expected.reasons)
-    monkeypatch.setattr(stream, "_PIECE_BYTES", 7 * 4 * X[0].size)
+    monkeypatch.setattr(stored_windows, "_PIECE_BYTES", 7 * 4 * X[0].size)
     stored.fit(tmp_path / "w.h5")
     low, of_pieces = (one.low[1] + np.log10(one.scale) for one in map(ranges_of, (held, stored)))
     moving = [0, 2]  # how still the other one is depends on the scale, which is that of a piece

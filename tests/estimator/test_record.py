@@ -90,7 +90,8 @@ class TestReport:
         classifier = make().fit(X, Y)
         described = classifier.fluctuation_.to_dict()
         described["evidence"] = {"only_of_the_record": [1.0, None, 3.0]}
-        classifier.fluctuation_ = FluctuationReport.from_dict(described)
+        report = FluctuationReport.from_dict(described)
+        classifier._judged = classifier._judged._replace(report=report)
         return classifier
 
     def test_is_the_same_in_a_saved_model_and_in_a_pickle(self, fitted, tmp_path):

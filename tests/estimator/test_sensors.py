@@ -6,11 +6,12 @@ import pickle
 import numpy as np
 import pytest
 import sklearn
-from fits import plain_classifier
+from fits import fused_classifier, plain_classifier
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
-from sensorseq import SensorLSTMClassifier
+from sensorseq import SensorFusionClassifier, SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError, ModelFileError
+from sensorseq.estimator import load_estimator
 from sensorseq.io.model_file import pack, read_model, to_jsonable
 from sensorseq.prediction.fusion import Fusion
 from sensorseq.prediction.load import load
@@ -35,14 +36,14 @@ def windows(n=96, seed=0):
 def fitted():
     X, y, groups = windows()
     X["slow"][::7] = np.nan  # the sensor is missing there
-    return plain_classifier(**SETTINGS, missing="expected").fit(X, y, groups=groups)
+    return fused_classifier(**SETTINGS, missing="expected").fit(X, y, groups=groups)
 
 
 @pytest.fixture(scope="module")
 def complete():
     """A model that needs every sensor in every window."""
     X, y, groups = windows()
-    return plain_classifier(**SETTINGS).fit(X, y, groups=groups)
+    return fused_classifier(**SETTINGS).fit(X, y, groups=groups)
 
 
 def without(X, name, rows=slice(None)):
@@ -55,7 +56,7 @@ def without(X, name, rows=slice(None)):
 def test_sensors_that_know_a_bit_each_know_the_class_together():
     X, y, groups = windows(240)
     X["slow"][::7] = np.nan
-    model = plain_classifier(**SETTINGS, missing="expected").fit(X, y, groups=groups)
+    model = fused_classifier(**SETTINGS, missing="expected").fit(X, y, groups=groups)
     X, y, _ = windows(400, seed=1)
     alone = [model.score(without(X, name), y) for name in LENGTHS]
     assert max(alone) < 0.7 < 0.9 < model.score(X, y)
@@ -68,7 +69,7 @@ def test_windows_of_a_sensor_with_swapped_axes_are_named():
     X, y, groups = windows()
     waves = np.random.default_rng(0).normal(size=(len(y), 3, 100)).cumsum(axis=2)
     with pytest.raises(InputError, match=r"X\['imu'\] has shape .* X\['imu'\]\.transpose"):
-        plain_classifier(**SETTINGS).fit({**X, "imu": waves}, y, groups=groups)
+        fused_classifier(**SETTINGS).fit({**X, "imu": waves}, y, groups=groups)
 
 
 def test_a_sensor_alone_decides_as_its_model_does(fitted):
@@ -98,7 +99,7 @@ def test_a_window_without_a_sensor_is_masked_and_never_a_class(fitted):
         with pytest.raises(InputError, match="window 3 has no sensor"):
             method(lost)
     timeline = fitted.timeline(lost, start_s=np.arange(96.0), smooth="none")
-    np.testing.assert_allclose(timeline.probabilities[3], fitted._class_shares)
+    np.testing.assert_allclose(timeline.probabilities[3], fitted.model_.class_shares)
 
 
 def test_files_pickles_and_the_numpy_predictor_keep_every_bit(fitted, tmp_path):
@@ -106,7 +107,7 @@ def test_files_pickles_and_the_numpy_predictor_keep_every_bit(fitted, tmp_path):
     X = without(X, "fast", slice(0, 9))
     fitted.save(tmp_path / "model.safetensors")
     expected = fitted.predict_proba(X)
-    again = SensorLSTMClassifier.load(tmp_path / "model.safetensors")
+    again = SensorFusionClassifier.load(tmp_path / "model.safetensors")
     for model in (again, pickle.loads(pickle.dumps(fitted)), load(tmp_path / "model.safetensors")):
         np.testing.assert_array_equal(model.predict_proba(X), expected)
         np.testing.assert_array_equal(model.outside(X).reasons, fitted.outside(X).reasons)
@@ -127,7 +128,7 @@ def test_a_changed_description_is_refused(fitted, tmp_path, place, value):
     arrays, description = read_model(path)
     description["fusion"][place] = value
     path.write_bytes(pack(arrays, json.dumps(to_jsonable(description))))
-    for read in (SensorLSTMClassifier.load, load):
+    for read in (SensorFusionClassifier.load, load):
         with pytest.raises(ModelFileError, match=r"model\.safetensors"):
             read(path)
 
@@ -165,7 +166,7 @@ def test_every_sensor_is_adapted_with_its_own_windows(fitted, tmp_path):
     )
     assert fitted.sensors_["fast"].adaptation_ is None
     adapted.save(tmp_path / "adapted.safetensors")
-    again = SensorLSTMClassifier.load(tmp_path / "adapted.safetensors")
+    again = SensorFusionClassifier.load(tmp_path / "adapted.safetensors")
     assert again.sensors_["fast"].adaptation_ == adapted.sensors_["fast"].adaptation_
     np.testing.assert_array_equal(again.predict_proba(other), adapted.predict_proba(other))
 
@@ -173,11 +174,11 @@ def test_every_sensor_is_adapted_with_its_own_windows(fitted, tmp_path):
 def test_windows_in_which_a_channel_has_no_number_are_not_trained_on():
     X, y, groups = windows()
     lost = without(X, "slow", slice(0, 96, 5))
-    whole = plain_classifier(**SETTINGS, missing="expected").fit(lost, y, groups=groups)
+    whole = fused_classifier(**SETTINGS, missing="expected").fit(lost, y, groups=groups)
     both = {name: np.concatenate([own, own], axis=2) for name, own in lost.items()}
     partly = {name: np.concatenate([X[name], lost[name]], axis=2) for name in X}
     first, second = (
-        plain_classifier(**SETTINGS, missing="expected").fit(one, y, groups=groups)
+        fused_classifier(**SETTINGS, missing="expected").fit(one, y, groups=groups)
         for one in (both, partly)
     )
     np.testing.assert_array_equal(first.predict_proba(both), second.predict_proba(both))
@@ -198,32 +199,19 @@ def test_windows_with_a_split_are_trained_without_the_test_part():
     for own in changed.values():
         own[split == "test"] = 7.0
     other = as_sensor_windows(changed, y).with_split(split)
-    first, second = (plain_classifier(**SETTINGS).fit(one) for one in (given, other))
+    first, second = (fused_classifier(**SETTINGS).fit(one) for one in (given, other))
     np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
     assert isinstance(given.part("test"), SensorWindows)
 
 
 def test_a_search_of_scikit_learn_cuts_the_windows_of_every_sensor():
     X, y, groups = windows(144)
-    search = GridSearchCV(plain_classifier(**SETTINGS), {"hidden_size": [2]}, cv=GroupKFold(2))
+    grid = {"estimator__hidden_size": [2]}
+    search = GridSearchCV(fused_classifier(**SETTINGS), grid, cv=GroupKFold(2))
     with sklearn.config_context(enable_metadata_routing=True):
         search.fit(as_sensor_windows(X), y, groups=groups)
     assert search.best_score_ > 0.9
     assert list(search.best_estimator_.sensors_) == ["fast", "slow"]
-
-
-def test_an_estimator_may_be_fitted_on_one_sensor_and_on_several_in_turn():
-    X, y, groups = windows()
-    model = plain_classifier(**SETTINGS)
-    one = model.fit(X["fast"], y, groups=groups).predict_proba(X["fast"])
-    both = model.fit(X, y, groups=groups).predict_proba(X)
-    assert not hasattr(model, "module_")
-    np.testing.assert_array_equal(
-        model.fit(X["fast"], y, groups=groups).predict_proba(X["fast"]), one
-    )
-    assert "sensors_" not in vars(model)
-    assert model.fluctuation_.verdict
-    np.testing.assert_array_equal(model.fit(X, y, groups=groups).predict_proba(X), both)
 
 
 @pytest.mark.parametrize(
@@ -245,21 +233,33 @@ def test_windows_of_other_sensors_are_refused_by_name(complete, change, message)
 def test_mistakes_in_a_fit_are_said():
     X, y, groups = windows()
     with pytest.raises(InputError, match="'slow' in 96 of 96 windows"):
-        plain_classifier(**SETTINGS).fit(without(X, "slow"), y)
+        fused_classifier(**SETTINGS).fit(without(X, "slow"), y)
     lacking = without(X, "slow", y == "b")
     with pytest.raises(InputError, match="'slow' has no window of class 'b'"):
-        plain_classifier(**SETTINGS, missing="expected").fit(lacking, y, groups=groups)
-    with pytest.raises(ArgumentError, match="lengths"):
-        plain_classifier(**SETTINGS).fit(X, y, lengths=np.full(96, 5))
+        fused_classifier(**SETTINGS, missing="expected").fit(lacking, y, groups=groups)
     with pytest.raises(ArgumentError, match="missing='maybe'"):
-        plain_classifier(**SETTINGS, missing="maybe").fit(X, y)
-    one = plain_classifier(**SETTINGS).fit(X["fast"], y, groups=groups)
-    with pytest.raises(InputError, match="the model has one"):
-        one.predict(X)
+        fused_classifier(**SETTINGS, missing="maybe").fit(X, y)
+    with pytest.raises(ArgumentError, match="warm_start=True works for one sensor at a time"):
+        fused_classifier(**SETTINGS, warm_start=True).fit(X, y)
+    with pytest.raises(InputError, match="X has one sensor"):
+        fused_classifier(**SETTINGS).fit(X["fast"], y)
 
 
-def test_what_works_for_one_sensor_names_its_model(fitted):
-    with pytest.raises(InputError, match=r"sensors_\['fast'\]"):
-        fitted.plot_history()
-    with pytest.raises(AttributeError, match=r"sensors_\['fast'\]\.fluctuation_"):
-        _ = fitted.fluctuation_
+def test_a_classifier_of_one_sensor_names_that_of_several(complete, tmp_path):
+    X, y, groups = windows()
+    one = plain_classifier(**SETTINGS)
+    with pytest.raises(InputError, match="SensorFusionClassifier"):
+        one.fit(X, y)
+    one.fit(X["fast"], y, groups=groups)
+    for method in (one.predict, one.score, one.outside, one.explain):
+        with pytest.raises(InputError, match="SensorFusionClassifier"):
+            method(X)
+    complete.save(tmp_path / "both")
+    one.save(tmp_path / "one")
+    with pytest.raises(ModelFileError, match=r"use SensorFusionClassifier\.load"):
+        SensorLSTMClassifier.load(tmp_path / "both")
+    with pytest.raises(ModelFileError, match=r"use SensorLSTMClassifier\.load"):
+        SensorFusionClassifier.load(tmp_path / "one")
+    kinds = {"both": SensorFusionClassifier, "one": SensorLSTMClassifier}
+    for name, kind in kinds.items():
+        assert type(load_estimator(tmp_path / name)) is kind

@@ -168,7 +168,7 @@ def test_a_loss_that_explodes_does_not_flatten_the_rest(model):
     history = {name: list(values) for name, values in report.history.items()}
     history["loss"][3], history["val_loss"][4] = 1e9, float("nan")
     broken = copy.copy(model)
-    broken.fluctuation_ = replace(report, history=history)
+    broken._judged = broken._judged._replace(report=replace(report, history=history))
     page = make_page(broken, None, title="x")
     Reader(page)
     assert "1 value above, up to 1e+09" in page

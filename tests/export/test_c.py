@@ -17,13 +17,13 @@ from fits import (
     plain_classifier,
     replace_head,
     set_class_shares,
+    with_int8,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.export.c_source import with_rounded_weights
 from sensorseq.export.c_tables import rounded
 from sensorseq.features.blocks import LinearBlock
 from sensorseq.features.trees import BoostedTrees
@@ -125,7 +125,7 @@ def test_every_network_in_c_is_that_of_python(tmp_path_factory, arguments, weigh
     export = classifier.to_c(folder, n_timesteps=N_STEPS, hop=hop, weights=weights)
     model = CModel(export, N_CHANNELS, N_CLASSES, options=("-O1",))  # has warnings of its own
     assert model.size == export.ram_bytes
-    check_same(with_rounded_weights(classifier) if weights == "int8" else classifier, model, hop)
+    check_same(with_int8(classifier) if weights == "int8" else classifier, model, hop)
 
 
 def fitted_with_features(**arguments):
@@ -157,7 +157,7 @@ def test_features_in_c_are_those_of_python(with_features, tmp_path, weights):
     export = classifier.to_c(tmp_path, n_timesteps=N_STEPS, hop=9, weights=weights)
     model = CModel(export, N_CHANNELS, N_CLASSES)
     assert model.size == export.ram_bytes
-    check_same(with_rounded_weights(classifier) if weights == "int8" else classifier, model, 9)
+    check_same(with_int8(classifier) if weights == "int8" else classifier, model, 9)
 
 
 @pytest.mark.parametrize(("n_classes", "weights"), [(2, "int8"), (3, "float32")])
@@ -170,7 +170,7 @@ def test_boosted_trees_in_c_are_those_of_python(tmp_path, n_classes, weights):
     export = classifier.to_c(tmp_path, n_timesteps=N_STEPS, hop=9, weights=weights)
     model = CModel(export, N_CHANNELS, n_classes)
     assert model.size == export.ram_bytes
-    expected = with_rounded_weights(classifier) if weights == "int8" else classifier
+    expected = with_int8(classifier) if weights == "int8" else classifier
     check_same(expected, model, 9)
     found = [model.predict(window) for window in X]  # what the thresholds were learned from
     np.testing.assert_allclose(found, expected.predict_proba(X), atol=TOLERANCE, rtol=0)
@@ -395,7 +395,7 @@ def test_the_header_and_the_table_say_what_the_model_needs(tmp_path):
     checked = type(checked)(**{**vars(checked), "y": classifier.classes_[y]})
     export = classifier.to_c(tmp_path, n_timesteps=N_STEPS, weights="int8", check=checked)
     header = export.header.read_text()
-    scores = [model.score(checked) for model in (with_rounded_weights(classifier), classifier)]
+    scores = [model.score(checked) for model in (with_int8(classifier), classifier)]
     accuracy = "{:.2f} % (as trained {:.2f} %) on 30 given windows".format(
         *np.multiply(scores, 100)
     )

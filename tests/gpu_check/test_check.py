@@ -15,13 +15,12 @@ from commands import refused, said, succeed
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
-from sensorseq.estimator import fitting
+from sensorseq.estimator import fit_windows
 from sensorseq.gpu_check import Case, check, check_before_fit, check_gpu, supervise
 from sensorseq.gpu_check.cases import expected
 from sensorseq.io.atomic import locking
 from sensorseq.ops import _extension, choice, cuda_kernels
 from sensorseq.ops.cuda_kernels import NOT_CHECKED, NOT_PASSED, SWITCH, permission
-from sensorseq.training.targets import ClassTarget
 
 CASES = [Case("fp16", 64, 5), Case("fp16x3", 64, 5)]
 FAKE = Path(__file__).with_name("fake_worker.py")
@@ -232,10 +231,11 @@ def test_an_operator_starts_no_check(hopper, monkeypatch):
 @pytest.mark.parametrize(("device", "asked"), [("cuda", ["cuda"]), ("auto", ["auto"]), ("cpu", [])])
 def test_a_fit_on_a_gpu_asks_for_the_check(monkeypatch, device, asked):
     devices = []
-    monkeypatch.setattr(fitting, "check_before_fit", devices.append)
-    monkeypatch.setattr(fitting, "resolve_device", lambda device, **of_network: torch.device("cpu"))
-    parameters = SensorLSTMClassifier(device=device).get_params()
-    fitting.FitSetup.of(parameters, ClassTarget())
+    monkeypatch.setattr(fit_windows, "check_before_fit", devices.append)
+    monkeypatch.setattr(
+        fit_windows, "resolve_device", lambda device, **of_network: torch.device("cpu")
+    )
+    fit_windows.check_arguments(SensorLSTMClassifier(device=device).get_params())
     assert devices == asked
 
 

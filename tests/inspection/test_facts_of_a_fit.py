@@ -7,7 +7,7 @@ import pytest
 from fits import small_classifier
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.estimator import fitted
+from sensorseq.estimator import fit
 from sensorseq.estimator.report import make_report
 
 rng = np.random.default_rng(0)
@@ -41,7 +41,7 @@ def test_facts_of_the_data_reach_the_report(windows, labels, arguments, kinds, m
         given.update(facts)
         return make_report(*_, **facts)
 
-    monkeypatch.setattr(fitted, "make_report", watched)
+    monkeypatch.setattr(fit, "make_report", watched)
     groups = None if kinds == ["windows_overlap"] else GROUPS
     small(**arguments).fit(windows, labels, groups=groups)
     found = {finding.kind for finding in given["data_facts"]}
@@ -50,7 +50,7 @@ def test_facts_of_the_data_reach_the_report(windows, labels, arguments, kinds, m
 
 def test_a_model_with_facts_is_saved_and_loaded(tmp_path):
     model = small().fit(still(), Y, groups=GROUPS)
-    assert model._report_facts["data_facts"]
+    assert model._judged.facts["data_facts"]
     model.save(tmp_path / "m.safetensors")
     loaded = SensorLSTMClassifier.load(tmp_path / "m.safetensors")
     assert loaded.fluctuation_.to_dict() == model.fluctuation_.to_dict()

@@ -16,7 +16,7 @@ from torch.nn import functional
 from sensorseq import WindowSet
 from sensorseq.doctor import CheckResult, Diagnosis, check_training, plant_windows
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.estimator import base, fitting
+from sensorseq.estimator import classifier, fit
 from sensorseq.inspection import checked_windows, training_check
 from sensorseq.inspection.short_trainings import ALARM, chance_of, plant
 from sensorseq.io.prepared import write_windows
@@ -110,7 +110,7 @@ def plant_network(monkeypatch, kind):
         torch.manual_seed(0)
         return kind(n_channels, parameters["hidden_size"], n_outputs, pooling="meanmax")
 
-    monkeypatch.setattr(fitting, "make_network", make_network)
+    monkeypatch.setattr(fit, "make_network", make_network)
 
 
 @pytest.mark.trains
@@ -289,7 +289,7 @@ def test_the_estimator_has_the_check_as_a_method(monkeypatch):
     X, y, groups = cut()
     given = {"groups": groups, "lengths": np.arange(len(X)) % 3 + 38}
     quick = partial(check_training, only=[name for name in NAMES if name not in LONGEST])
-    monkeypatch.setattr(base, "check_training", quick)
+    monkeypatch.setattr(classifier, "check_training", quick)
     assert make().check(X, y, **given).to_dict() == quick(make(), X, y, **given).to_dict()
 
 

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from fits import plain_classifier
+from fits import class_shares_of, fused_classifier, plain_classifier
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,7 +105,7 @@ def test_a_window_without_a_number_has_no_class(fitted, tmp_path):
     assert again.missing == "expected"
     for model in (fitted, again):
         timeline = model.timeline(holed(X), start_s=np.arange(160.0), smooth="none")
-        np.testing.assert_allclose(timeline.probabilities[3], fitted._class_shares)
+        np.testing.assert_allclose(timeline.probabilities[3], class_shares_of(fitted))
         np.testing.assert_array_equal(model.predict(holed(X)[4:]), fitted.predict(holed(X)[4:]))
 
 
@@ -113,7 +113,7 @@ def test_windows_without_a_number_say_nothing_in_a_timeline():
     X, y, _ = windows()
     rows = np.flatnonzero((y < 3) | (np.arange(len(y)) % 16 == 3))  # a class is rare
     model = plain_classifier(**SETTINGS, missing="expected").fit(X[rows], y[rows])
-    assert model._class_shares.min() < 0.2
+    assert class_shares_of(model).min() < 0.2
     nothing = model.timeline(np.full_like(X[:20], np.nan), start_s=np.arange(20.0))
     np.testing.assert_allclose(nothing.probabilities, 0.25, atol=1e-6)
 
@@ -139,7 +139,7 @@ def of_two(request):
     """The second sensor repeats what the first one tells, with more noise."""
     X, y, groups = windows(320)
     both = {"good": X, "poor": X[:, ::2] + 0.3 * windows(320, 3)[0][:, ::2]}
-    return plain_classifier(**SETTINGS, missing=request.param).fit(both, y, groups=groups)
+    return fused_classifier(**SETTINGS, missing=request.param).fit(both, y, groups=groups)
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
@@ -148,7 +148,7 @@ def test_a_failed_sensor_is_left_out_where_this_is_asked(of_two, failure):
     poor = X[:, ::2]
     found = of_two.predict_proba({"good": failure(X), "poor": poor})
     is_left_out = np.allclose(found, of_two.predict_proba({"poor": poor}))
-    assert is_left_out == (of_two.missing == "outside")
+    assert is_left_out == (of_two.model_.missing == "outside")
     assert not np.allclose(of_two.predict_proba({"good": X, "poor": poor}), found)
 
 
@@ -158,7 +158,7 @@ def test_a_single_stuck_channel_is_replaced_and_its_sensor_stays(of_two):
     stuck[:, :, 0], lost[:, :, 0] = 0.9, np.nan
     both = [{"good": own, "poor": X[:, ::2]} for own in (stuck, lost)]
     stuck, lost = map(of_two.predict_proba, both)
-    assert np.allclose(stuck, lost) == (of_two.missing == "outside")
+    assert np.allclose(stuck, lost) == (of_two.model_.missing == "outside")
     for one in of_two.explain(both[0], n_regions=2).values():  # what was decided is explained
         np.testing.assert_allclose(one.probability, stuck.max(axis=1), atol=1e-6)
 

@@ -280,6 +280,8 @@ def test_ctrl_c_decides_what_is_left(files):
 def test_a_replay_takes_its_time(files):
     model, _, csv, _ = files
     began_s = time.monotonic()
-    n_samples = sum(len(part.values) for part in samples_of_recording(model, csv, None, 30.0))
+    n_samples = sum(
+        len(part.values) for part in samples_of_recording(model.model_, csv, None, 30.0)
+    )
     assert n_samples == 200
     assert 0.33 < time.monotonic() - began_s < 5  # a recording of 9.95 s

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 from commands import said
-from fits import plain_classifier
+from fits import fused_classifier
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,7 +45,7 @@ def model(request, logs, tmp_path_factory):
     prepare(logs, folder / "w.h5", **FILES, window_s=2, native_rates=True, split="none")
     windows = read_sensor_windows(folder / "w.h5", ["imu", "motor"])
     settings = {"features": "summary", "max_epochs": 2, "hidden_size": 4, "random_state": 0}
-    fitted = plain_classifier(**settings, missing=getattr(request, "param", "outside")).fit(windows)
+    fitted = fused_classifier(**settings, missing=getattr(request, "param", "outside")).fit(windows)
     fitted.save(folder / "m.safetensors")
     return fitted, folder / "m.safetensors"
 
@@ -101,10 +101,10 @@ def test_a_replay_without_a_sensor_goes_on_if_that_is_expected(model, logs, tmp_
                 (tmp_path / name).write_bytes((logs / "class_1" / name).read_bytes())
     code, out, err = said("stream", path, "--replay", tmp_path / "imu_2.csv")
     assert code == 0, err
-    assert len(out.splitlines()) == (0 if fitted.missing == "error" else 10)
-    assert ("dropped 10" in err) == (fitted.missing == "error")
+    assert len(out.splitlines()) == (0 if fitted.model_.missing == "error" else 10)
+    assert ("dropped 10" in err) == (fitted.model_.missing == "error")
     code, out, err = said("predict", path, tmp_path / "imu_2.csv")
-    assert code == (3 if fitted.missing == "error" else 0), err
+    assert code == (3 if fitted.model_.missing == "error" else 0), err
 
 
 @BOTH_ANSWERS
@@ -116,7 +116,7 @@ def test_a_replay_does_not_wait_for_clocks_that_are_years_apart(model, logs, tmp
         np.savetxt(tmp_path / f"{sensor}_2.csv", rows, "%.17g", ",", header=head, comments="")
     code, out, err = said("stream", model[1], "--replay", tmp_path / "imu_2.csv")
     assert code == 0, err
-    assert len(out.splitlines()) == (0 if model[0].missing == "error" else 20)
+    assert len(out.splitlines()) == (0 if model[0].model_.missing == "error" else 20)
 
 
 @pytest.mark.parametrize("headers", [False, True])

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fits import plain_classifier
+from fits import fused_classifier
 
 from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import ArgumentError, InputError, WindowError
@@ -31,7 +31,7 @@ def model(request):
         {name: [recorded(name, i) for i in range(12)] for name in RATES_HZ}
     )
     settings = {"features": "summary", "max_epochs": 2, "hidden_size": 4, "random_state": 0}
-    return plain_classifier(**settings, missing=request.param).fit(windows)
+    return fused_classifier(**settings, missing=request.param).fit(windows)
 
 
 def streamed(model, parts, seed=0):
@@ -78,7 +78,7 @@ def test_a_sensor_that_falls_silent_is_missing_or_ends_decisions(model):
     )
     decisions, stream = streamed(model, parts)
     short = {**parts, "motor": recorded("motor", 50, seconds=1.5, label=False)}
-    if model.missing == "error":
+    if model.model_.missing == "error":
         assert (len(decisions), stream.n_dropped) == (4, 6)
         with pytest.raises(WindowError, match="as long as window_s=2"):
             model.timeline(short)
@@ -107,13 +107,13 @@ def test_a_sensor_that_fails_is_left_out_as_in_whole_recordings(model):
     np.testing.assert_allclose(
         [one.probabilities for one in decisions], whole.probabilities, atol=1e-9
     )
-    if model.missing == "outside":
+    if model.model_.missing == "outside":
         expected = model.timeline({"imu": parts["imu"]}, smooth="none").probabilities
         np.testing.assert_allclose(whole.probabilities[6:], expected[6:], atol=1e-9)
         both = {name: replace(own, values=0 * own.values) for name, own in parts.items()}
         decisions, _ = streamed(model, both)
         assert {one.answered for one in decisions} == {False}
-        np.testing.assert_allclose(decisions[0].probabilities, model._class_shares)
+        np.testing.assert_allclose(decisions[0].probabilities, model.model_.class_shares)
 
 
 def test_mistakes_are_said(model):
@@ -123,9 +123,7 @@ def test_mistakes_are_said(model):
         model.stream(50.0)
     with pytest.raises(InputError, match="no sensor 'motr'"):
         model.stream(RATES_HZ).push("motr", np.zeros((1, 2)), [0.0])
-    with pytest.raises(ArgumentError, match="smooth='lag'"):
-        model.stream(RATES_HZ, smooth="lag")
     X = np.random.default_rng(0).normal(size=(24, 9, 1))
-    on_arrays = plain_classifier(max_epochs=1).fit({"a": X, "b": X}, np.arange(24) % 2)
+    on_arrays = fused_classifier(max_epochs=1).fit({"a": X, "b": X}, np.arange(24) % 2)
     with pytest.raises(InputError, match="trained on arrays"):
         on_arrays.stream()

@@ -4,7 +4,7 @@ import importlib
 import json
 
 import numpy as np
-from fits import plain_classifier
+from fits import fused_classifier
 
 from sensorseq import PreparePipeline, Recording
 from sensorseq.recording import Channel
@@ -24,7 +24,7 @@ def test_lines_of_sensors_get_the_decisions_of_the_toolkit(runtime, tmp_path, ca
         {name: [recorded(name, i) for i in range(6)] for name in RATES_HZ}
     )
     settings = {"features": "summary", "max_epochs": 2, "hidden_size": 4, "random_state": 0}
-    fitted = plain_classifier(**settings).fit(windows)
+    fitted = fused_classifier(**settings).fit(windows)
     model, lines = tmp_path / "m.safetensors", tmp_path / "lines"
     fitted.save(model)
     parts = {name: recorded(name, 9) for name in RATES_HZ}

@@ -1,11 +1,13 @@
 """A classifier of one short training, and what two fits are compared by."""
 
+import copy
 import pickle
 from dataclasses import replace
 
 import numpy as np
 
-from sensorseq import SensorLSTMClassifier
+from sensorseq import SensorFusionClassifier, SensorLSTMClassifier
+from sensorseq.export.c_source import with_rounded_weights
 from sensorseq.prediction.head import FeatureChoice, FeatureHead
 
 # One training without what the defaults put around it: no features, no refit, few epochs' patience.
@@ -27,6 +29,11 @@ PLAIN = {
 def plain_classifier(kind=SensorLSTMClassifier, **arguments):
     """Return a classifier with the settings above, unless given."""
     return kind(**{**PLAIN, **arguments})
+
+
+def fused_classifier(**arguments):
+    """Return a classifier of several sensors, each with the settings above."""
+    return SensorFusionClassifier(plain_classifier(**arguments))
 
 
 def small_classifier(**arguments):
@@ -71,27 +78,36 @@ def watched():
 
 def head_of(fitted):
     """Return the part of a fitted classifier that joins its features; None without features."""
-    return fitted._head
+    return fitted.model_.head
 
 
 def replace_head(fitted, lstm_weight, blocks):
     """Let these blocks decide, together with the network where its weight is above zero."""
-    fitted._head = FeatureHead(lstm_weight, blocks, FeatureChoice())
+    head = FeatureHead(lstm_weight, blocks, FeatureChoice())
+    fitted.model_ = replace(fitted.model_, head=head)
 
 
 def class_shares_of(fitted):
     """Return the share of each class in the windows of the fit."""
-    return fitted._class_shares
+    return fitted.model_.class_shares
 
 
 def set_class_shares(fitted, shares):
     """Let a classifier have had these mean probabilities in windows left out of its fit."""
-    fitted._shares = np.array(shares)
+    fitted.model_ = replace(fitted.model_, shares=np.array(shares))
 
 
 def weigh_sensors(fitted, weights):
     """Let sensors count by these weights {pattern: row}."""
-    fitted._fusion = replace(fitted._fusion, weights=weights)
+    fusion = replace(fitted.model_.fusion, weights=weights)
+    fitted.model_ = replace(fitted.model_, fusion=fusion)
+
+
+def with_int8(fitted):
+    """Return a copy whose weights are rounded to int8."""
+    rounded = copy.copy(fitted)
+    rounded.model_ = with_rounded_weights(fitted.model_)
+    return rounded
 
 
 class InterruptAfter:
@@ -107,7 +123,7 @@ class InterruptAfter:
 
 def outputs_of(fitted, X, lengths=None):
     """Return the logits of windows before the temperature, one for each class."""
-    return fitted._outputs(X, lengths)
+    return fitted.model_.logits(X, lengths)
 
 
 def reloaded(fitted, folder):

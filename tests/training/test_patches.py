@@ -198,8 +198,8 @@ def test_contributions_of_samples_add_up_also_where_a_channel_is_constant():
     explained = clf.explain(still, method="gradients", n_regions=N_TIMESTEPS)
     assert explained.contributions.shape == (len(X), N_TIMESTEPS, N_CHANNELS)
     assert np.isfinite(explained.contributions).all()
-    steps, _ = clf._ensemble.steps(clf.scaler_.transform(still).astype(np.float32), None)
-    (network,) = clf._ensemble.networks
+    steps, _ = clf.model_.steps(clf.scaler_.transform(still).astype(np.float32), None)
+    (network,) = clf.model_.networks
     logs = [log_softmax(network.outputs(one, None), 1) for one in (steps, 0 * steps)]
     rows, target = np.arange(len(X)), np.searchsorted(clf.classes_, explained.label)
     expected = logs[0][rows, target] - logs[1][rows, target]

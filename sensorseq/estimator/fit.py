@@ -1,0 +1,214 @@
+"""The last steps of a fit: train the networks and what joins them, and judge the training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.checks import check_integer
+from sensorseq.diagnosis.level import Compared
+from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.errors import DivergedError
+from sensorseq.estimator.checkpoint import Checkpoint
+from sensorseq.estimator.fit_windows import FitArguments, ScaledFit
+from sensorseq.estimator.probabilities import LeftOut, learn_probabilities
+from sensorseq.estimator.refit import Refit, lstms_of, plan_refit, run_refit
+from sensorseq.estimator.report import (
+    check_parts,
+    make_report,
+    parts_to_compare,
+    say_parts,
+    warn_of_the_end,
+)
+from sensorseq.history import History
+from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.head import FeatureChoice
+from sensorseq.prediction.model import TrainedModel
+from sensorseq.training import TrainingConfig, TrainingResult
+from sensorseq.training.callbacks import NoProgress, check_callbacks
+from sensorseq.training.config import count_epochs
+from sensorseq.training.engine import TrainingJob, steps_of_epoch
+from sensorseq.training.inference import ModuleNetwork
+from sensorseq.training.network import continue_network, make_network
+from sensorseq.training.recorder import new_recorder
+from sensorseq.training.side_by_side import train_jobs
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model, and how its networks were trained.
+
+    `results` and `histories` have one entry for each network. `choice` and `held_out` (rows of the
+    validation part, and their outputs before any refit) are None if the fit continues another.
+    `left_out` are rows of X and their logits by models that were not fitted on them. `model` has no
+    networks if the first epoch diverged.
+    """
+
+    results: Sequence[TrainingResult]
+    model: TrainedModel
+    module: LSTMLinear
+    histories: list[History]
+    choice: FeatureChoice | None = None
+    refitted: bool = False
+    held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
+    left_out: LeftOut | None = None
+
+
+class Judged(NamedTuple):
+    """The report of a fit, the facts behind it, and windows to compare its network on."""
+
+    report: FluctuationReport
+    facts: dict[str, Any]
+    to_compare: Compared | None
+
+
+# 4. Train
+
+
+def make_jobs(arguments: FitArguments, scaled: ScaledFit) -> list[TrainingJob]:
+    """Make the networks of a fit, one for each member of an ensemble, ready to be trained."""
+    parameters, data = arguments.parameters, scaled.data
+    train, validation = scaled.train.data, scaled.validation
+    samples = scaled.train.samples
+    assert samples is not None
+    jobs: list[TrainingJob] = []
+    for member, (weights, training) in enumerate(arguments.seeds.members):
+        if arguments.earlier is not None:
+            module = continue_network(module_of(arguments.earlier.networks[member]), parameters)
+        else:
+            sizes = scaled.model.n_inputs, len(scaled.model.classes)
+            module = make_network(parameters, *sizes, weights)
+        module = module.to(arguments.device)
+        job = TrainingJob(
+            module,
+            train,
+            None if validation is None else validation.data,
+            jobs[0].config if jobs else resolved_config(arguments, scaled, module),
+            training,
+            callbacks=check_callbacks(parameters["callbacks"]),
+            engine=parameters["engine"],
+            refresh=scaled.format.renewal(data.train, samples, training),
+            recorder=None if member else new_recorder(),
+        )
+        jobs.append(job)
+    return jobs
+
+
+def resolved_config(
+    arguments: FitArguments, scaled: ScaledFit, module: LSTMLinear
+) -> TrainingConfig:
+    """Return the configuration with the number of outputs and the resolved `max_epochs`."""
+    config = arguments.config
+    n_epochs = count_epochs(config, steps_of_epoch(module, scaled.train.data, config))
+    return replace(config, n_outputs=len(scaled.model.classes), max_epochs=n_epochs)
+
+
+def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress) -> Trained:
+    """Train the networks, weigh features, and learn from the held-out windows, too."""
+    jobs, parameters = make_jobs(arguments, scaled), arguments.parameters
+    watching: tuple[Any, ...] = tuple(progress.callbacks)
+    jobs = [replace(job, callbacks=(*watching, *job.callbacks)) for job in jobs]
+    if parameters["checkpoint"] is not None:
+        checkpoint = Checkpoint(parameters, scaled.model, jobs[0], facts_of(scaled))
+        # before other callbacks, which may change the weights
+        jobs[0] = replace(jobs[0], callbacks=(checkpoint, *jobs[0].callbacks))
+    plan = None
+    if arguments.earlier is None:
+        plan = plan_refit(parameters, scaled, jobs, arguments.seeds.entropy)
+    if isinstance(plan, Refit):
+        progress.expect(len(jobs) + plan.count_networks(len(jobs)))
+        plan.fit_features(progress)
+    results = train_jobs(jobs)
+    if results[0].error is not None and not results[0].best_epoch:  # raised by a callback
+        raise results[0].error
+    modules = lstms_of(jobs[: len(results)])  # after an interrupt, some are missing
+    histories = [result.history for result in results]
+    if any(result.best_epoch == 0 for result in results):
+        return Trained(results, scaled.model, modules[0], histories)
+    networks = [ModuleNetwork(module, parameters["device"]) for module in modules]
+    model, done = replace(scaled.model, networks=networks), None
+    choice = plan if isinstance(plan, FeatureChoice) else None
+    if isinstance(plan, Refit):
+        done = run_refit(plan, parameters, scaled, jobs, model, results, progress)
+        choice, model = done.choice, replace(model, head=done.head)
+    # Must run before a refit, while the networks have not seen these windows.
+    model, left_out = learn_probabilities(parameters, model, scaled.validation, plan)
+    trained = Trained(results, model, modules[0], histories, choice, left_out=left_out)
+    warn_of_the_end(results, jobs[0].config.n_epochs, parameters["n_models"])
+    if done is None or not done.modules:
+        return trained
+    networks = [ModuleNetwork(module, parameters["device"]) for module in done.modules]
+    if done.histories is not None:
+        histories = [histories[0], *done.histories]
+    model = replace(model, networks=networks)
+    return replace(trained, model=model, histories=histories, refitted=True, held_out=done.held_out)
+
+
+def show_progress(verbose: Any) -> NoProgress:
+    """Return the display of a fit's progress, as a context."""
+    if not isinstance(verbose, bool):
+        check_integer("verbose", verbose, 0)
+    if not verbose:
+        return NoProgress()
+    from sensorseq.training.progress import ProgressReport  # imports rich
+
+    return ProgressReport(every_epoch=verbose > 1)
+
+
+def module_of(network: Any) -> LSTMLinear:
+    """Return the module of a network."""
+    module: LSTMLinear = network.module
+    return module
+
+
+def refuse_diverged(arguments: FitArguments, trained: Trained) -> None:
+    """Raise a DivergedError if the first epoch of a network diverged."""
+    if any(result.best_epoch == 0 for result in trained.results):
+        p = arguments.parameters
+        raise DivergedError(
+            "training diverged in its first epoch: a loss or gradient is not finite. Lower"
+            f" learning_rate (now {p['learning_rate']!r}), clip the gradient with max_grad_norm"
+            f" (now {p['max_grad_norm']!r}), or check `scale` (now {p['scale']!r}) and the loss."
+            " The error's `fluctuation` has the report."
+        )
+
+
+# 5. Judge
+
+
+def facts_of(scaled: ScaledFit) -> dict[str, Any]:
+    """Return the facts about the targets of both parts that the report needs."""
+    validation = scaled.data.validation
+    return scaled.data.target.facts(
+        scaled.data.train.target, None if validation is None else validation.target
+    )
+
+
+def judge(arguments: FitArguments, scaled: ScaledFit, trained: Trained) -> Judged:
+    """Make the report of a fit, with findings about its windows."""
+    held_out, result, model = scaled.validation, trained.results[0], scaled.model
+    classes = [str(label) for label in model.classes]
+    found = check_parts(scaled.train, held_out, model.channels, classes)
+    facts = {**facts_of(scaled), "data_facts": (*scaled.findings, *found)}
+    record = result.record
+    if record is not None and held_out is not None and held_out.groups is not None:
+        record.val_groups = np.unique(held_out.groups, return_inverse=True)[1][record.val_rows]
+    parameters = arguments.parameters
+    report = make_report(
+        result.history,
+        parameters["loss"],
+        best_epoch=result.best_epoch or None,
+        record=record,
+        arguments=parameters,
+        **facts,
+    )
+    choice = trained.choice
+    if choice is None and model.head is not None:
+        choice = model.head.choice
+    if choice is not None and choice.candidates:
+        said = say_parts(choice)
+        report = replace(report, statements=(*report.statements, said))
+    compared = parts_to_compare(scaled.data) if parameters["features"] is None else None
+    return Judged(report, facts, compared)

@@ -1,0 +1,207 @@
+"""A fitted classifier as a model file or a pickle, and the networks of other libraries."""
+
+import importlib
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.estimator.adapt import Adaptation
+from sensorseq.history import History
+from sensorseq.io.model_file import TakeField, take_field
+from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.inputs import DTYPES
+from sensorseq.prediction.model import TrainedModel, read_trained
+from sensorseq.prediction.network import check_array_names
+from sensorseq.preprocessing.configuration import check_recorded
+from sensorseq.preprocessing.windows.augment import Augmentation
+from sensorseq.training import EngineChoice
+from sensorseq.training.inference import ModuleNetwork, modules_of
+from sensorseq.training.network import ARCHITECTURE, network_arrays, read_network
+from sensorseq.training.parameters import check_plain
+
+Contents = tuple[dict[str, NDArray[Any]], dict[str, Any]]
+"""The arrays and the description of a model file."""
+
+
+def describe(
+    model: TrainedModel,
+    parameters: Mapping[str, Any],
+    histories: Sequence[History],
+    *,
+    best_epoch: int,
+    best_score: float,
+    engine: EngineChoice,
+    facts: Mapping[str, Any],
+    refitted: bool = False,
+    adaptation: Adaptation | None = None,
+) -> Contents:
+    """Return the contents of a model file, without a report, which takes long to make.
+
+    `facts` are those of the report.
+    """
+    arguments = dict(parameters)
+    if isinstance(arguments["augment"], Augmentation):
+        arguments["augment"] = arguments["augment"].to_dict()
+    if isinstance(arguments["checkpoint"], os.PathLike):
+        arguments["checkpoint"] = os.fspath(arguments["checkpoint"])
+    check_plain(arguments)
+    modules = modules_of(model)
+    return network_arrays(modules) | model.arrays(), {
+        "parameters": arguments,
+        **model.description(),
+        "adaptation": None if adaptation is None else dict(vars(adaptation)),
+        "architecture": {name: getattr(modules[0], name) for name in ARCHITECTURE},
+        "dtype": str(modules[0].linear.weight.dtype).removeprefix("torch."),
+        "history": histories[0].to_rows(),
+        "other_histories": [history.to_rows() for history in histories[1:]],
+        "best_epoch": best_epoch,
+        "best_score": best_score,
+        "engine": list(engine),
+        "report_facts": {name: fact for name, fact in facts.items() if name != "data_facts"},
+        "refitted": refitted,
+        "versions": {
+            "sensorseq": importlib.import_module("sensorseq").__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def read_fitted(
+    arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any], path: Any, device: str
+) -> TrainedModel:
+    """Return the model in a file, with networks of torch."""
+    take = partial(take_field, description, path=path)
+    n_networks = 1 + len(take("other_histories", list))
+    check_array_names(arrays, n_networks, path)
+    return restore(arrays, take, n_networks, device)
+
+
+def restore(
+    arrays: Mapping[str, NDArray[Any]], take: TakeField, n_networks: int, device: str
+) -> TrainedModel:
+    """Return the model of these arrays and fields, with networks of torch."""
+    model = read_trained(arrays, take, ())
+    if model.preparation is not None:
+        check_recorded(model.preparation["configuration"] or {})
+    architecture, dtype = take("architecture", dict), take("dtype", str)
+    networks = [
+        ModuleNetwork(
+            read_network(
+                arrays,
+                architecture,
+                n_channels=model.n_inputs,
+                n_classes=len(model.classes),
+                dtype=check_choice("dtype", dtype, DTYPES),
+                member=member,
+            ),
+            device,
+        )
+        for member in range(n_networks)
+    ]
+    return replace(model, networks=networks)
+
+
+# Pickles hold plain values in place of this package's types, and no tensor of a GPU.
+
+
+def packed(model: TrainedModel) -> dict[str, Any]:
+    """Return a model as plain values, but for features that are functions."""
+    head, modules = model.head, modules_of(model)
+    own = head if head is not None and not head.is_plain else None
+    whole = model if own is None else replace(model, head=None)
+    # copied, because a warm start would change an array in place through its tensor
+    arrays = {name: array.copy() for name, array in network_arrays(modules).items()}
+    arguments = ("max_timesteps", "crop", "dtype", "missing")
+    return {
+        "arrays": arrays | whole.arrays(),
+        "description": {
+            **whole.description(),
+            "parameters": {name: getattr(model, name) for name in arguments},
+            "architecture": {name: getattr(modules[0], name) for name in ARCHITECTURE},
+            "dtype": str(modules[0].linear.weight.dtype).removeprefix("torch."),
+        },
+        "n_networks": len(modules),
+        "device": getattr(model.networks[0], "device", "auto"),
+        "head": own,
+    }
+
+
+def unpacked(held: Mapping[str, Any]) -> TrainedModel:
+    """Undo `packed`."""
+    take = partial(take_field, held["description"], path="the pickle")
+    model = restore(held["arrays"], take, held["n_networks"], held["device"])
+    return model if held["head"] is None else replace(model, head=held["head"])
+
+
+# Networks of other libraries
+
+
+def imported(
+    module: LSTMLinear, activation: str, arguments: Mapping[str, Any], classes: ArrayLike | None
+) -> tuple[dict[str, Any], TrainedModel]:
+    """Return the arguments of an estimator, and a model that predicts with an imported network."""
+    for name in (*ARCHITECTURE, "dtype", "scale"):
+        if arguments.get(name) is not None:
+            why = (
+                "there is no data to fit it on" if name == "scale" else "the network determines it"
+            )
+            raise ArgumentError(f"{name}={arguments[name]!r} cannot be set here: {why}.")
+    if module.linear.weight.dtype not in (torch.float32, torch.float64):
+        module = module.float()
+    own = {name: getattr(module, name) for name in ARCHITECTURE}
+    own["dtype"] = str(module.linear.weight.dtype).removeprefix("torch.")
+    if activation == "sigmoid" and module.num_classes > 1:
+        raise ArgumentError(
+            f"the Keras model ends in {module.num_classes} sigmoid units, which can predict"
+            " several classes at once; this classifier predicts one class per window."
+        )
+    split_single_logit(module)
+    labels = np.arange(module.num_classes) if classes is None else np.asarray(classes)
+    if labels.shape != (module.num_classes,) or len(np.unique(labels)) != len(labels):
+        raise ArgumentError(
+            f"classes={classes!r}, but the network has {module.num_classes} outputs; give one"
+            " distinct label per output, in their order."
+        )
+    # The outputs are reordered with the labels, because classes are sorted.
+    order = np.argsort(labels)
+    reorder_outputs(module, order)
+    model = TrainedModel(
+        labels[order],
+        module.input_size,
+        [ModuleNetwork(module.eval(), arguments.get("device", "auto"))],
+        max_timesteps=arguments.get("max_timesteps"),
+        crop=arguments.get("crop", "head"),
+        dtype=own["dtype"],
+        missing=arguments.get("missing", "error"),
+    )
+    return {**arguments, **own, "scale": None}, model
+
+
+def split_single_logit(module: LSTMLinear) -> None:
+    """Turn a single sigmoid logit x into the two logits 0 and x."""
+    if module.num_classes != 1:
+        return
+    weight, bias = module.linear.weight.detach(), module.linear.bias.detach()
+    wider = torch.nn.Linear(weight.shape[1], 2, device=weight.device, dtype=weight.dtype)
+    with torch.no_grad():
+        wider.weight.copy_(torch.cat([torch.zeros_like(weight), weight]))
+        wider.bias.copy_(torch.cat([torch.zeros_like(bias), bias]))
+    module.linear, module.num_classes = wider, 2
+
+
+def reorder_outputs(module: LSTMLinear, order: NDArray[np.int64]) -> None:
+    """Permute outputs so that output i is the former output order[i]."""
+    rows = torch.from_numpy(order)
+    with torch.no_grad():
+        module.linear.weight.copy_(module.linear.weight[rows].clone())
+        module.linear.bias.copy_(module.linear.bias[rows].clone())

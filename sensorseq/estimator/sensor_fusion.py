@@ -1,0 +1,691 @@
+"""SensorFusionClassifier: several sensors, each with a classifier of its own."""
+
+import copy
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from sensorseq.errors import (
+    ArgumentError,
+    InputError,
+    ModelFileError,
+    SplitError,
+    check_choice,
+    noting,
+    refusing,
+)
+from sensorseq.estimator.adapt import refuse_apart
+from sensorseq.estimator.classifier import SensorLSTMClassifier
+from sensorseq.estimator.explain import METHODS, Explanation, SensorPart, explain, target_of
+from sensorseq.estimator.probabilities import accuracy_of, find_abstention, learn_shares
+from sensorseq.export.c_sensors import render_sensors
+from sensorseq.export.c_source import CExport, COptions, write_texts
+from sensorseq.export.to_onnx import write_onnx
+from sensorseq.features.stack import fit_stack
+from sensorseq.io.model_file import (
+    SAVE_AGAIN,
+    read_model,
+    take_field,
+    write_model,
+)
+from sensorseq.io.prepared import read_sensor_windows, sensors_in
+from sensorseq.numeric import log_softmax
+from sensorseq.prediction.decisions import Decisions, RecordingDecision
+from sensorseq.prediction.fused import FusedModel, read_fused
+from sensorseq.prediction.fusion import MISSING, Fusion, key_of, tell_missing
+from sensorseq.prediction.gaps import COMPLETE, EMPTY
+from sensorseq.prediction.head import Candidate, FeatureChoice
+from sensorseq.prediction.load import sensors_of
+from sensorseq.prediction.outside import OutsideWindows
+from sensorseq.prediction.probabilities import Abstention, softmax
+from sensorseq.prediction.sensor_stream import SensorStream
+from sensorseq.preprocessing.split.parts import holdout_by_group
+from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows
+from sensorseq.sequence import Timeline
+from sensorseq.training.inputs import check_axis_order, check_sample_weight
+from sensorseq.training.labels import draw_entropy, read_labels
+from sensorseq.training.parameters import check_device, check_plain
+
+_MOST_WEIGHED = 6  # sensors; of more, only one alone, all, and all but one are weighed
+
+
+class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+    """Classify windows of several sensors, each at its own rate, by a classifier of each.
+
+    The logits of the sensors are added with weights that are fitted to windows left out of their
+    fits, for each pattern of sensors that a window may have.
+
+    Parameters
+    ----------
+    estimator : SensorLSTMClassifier, optional
+        The classifier that is cloned for each sensor; by default one with its defaults. With
+        ``missing="expected"``, windows that lack a sensor are predicted from the others, and the
+        model of a sensor is trained on the windows where all its channels have numbers. With
+        ``missing="outside"``, a sensor with a channel out of range, or with most of its channels
+        constant, counts only where no other one is there; docs/preprocessing/several_sensors.md
+        states what that brings.
+
+    Attributes
+    ----------
+    sensors_ : dict of str to SensorLSTMClassifier
+        The classifier of each sensor, which has its history, report and features.
+    model_ : FusedModel
+        Everything that predictions need, as `sensorseq.prediction.load` returns it.
+    classes_ : ndarray of shape (n_classes,)
+        Labels in the order of the columns of `predict_proba`.
+    features_ : FeatureChoice
+        Log-loss and accuracy of each sensor alone and of all together on windows left out of their
+        fits, and their weights. Print it to read it.
+    abstention_, abstain_threshold_ : Abstention and float
+        The result of `fit_abstention`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sensorseq import SensorFusionClassifier, SensorLSTMClassifier
+    >>> t, y = np.arange(40), np.array(["fast", "slow"] * 30)
+    >>> imu = np.stack([np.sin(t * (0.3 if i % 2 else 0.9) + i) for i in range(60)])[:, :, None]
+    >>> X = {"imu": imu, "motor": imu[:, ::4]}
+    >>> one = SensorLSTMClassifier(hidden_size=8, max_epochs=10, random_state=0)
+    >>> SensorFusionClassifier(one).fit(X, y).score(X, y) > 0.9
+    True
+    """
+
+    __metadata_request__fit: ClassVar = {"groups": True}
+
+    sensors_: dict[str, SensorLSTMClassifier]
+    model_: FusedModel
+    features_: FeatureChoice
+
+    def __init__(self, estimator: SensorLSTMClassifier | None = None) -> None:
+        self.estimator = estimator
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> Self:
+        """Train a classifier of each sensor, and fit the weights of their sum.
+
+        Parameters
+        ----------
+        X : mapping of str to array of shape (n, t, c), SensorWindows, or path
+            Windows of each sensor; row i of each is the same stretch of time. An all-NaN row: the
+            sensor has no data there. A path means a prepared file of several sensors. A split is
+            used as by `SensorLSTMClassifier`.
+        y, sample_weight, groups : optional
+            As of `SensorLSTMClassifier.fit`.
+
+        Raises
+        ------
+        InputError
+            If X is of one sensor, or windows lack a sensor and `missing` is ``"error"``.
+        ArgumentError
+            If the estimator has `warm_start` or a `checkpoint`.
+        """
+        estimator = SensorLSTMClassifier() if self.estimator is None else self.estimator
+        _check_estimator(estimator)
+        X = _open(X)
+        labels = y if y is None else read_labels(y, len(as_sensor_windows(X)), "y")[0]
+        for name, own in () if isinstance(X, SensorWindows) else X.items():
+            if len(np.shape(own)) == 3:
+                check_axis_order(own, None, f"X[{name!r}]")
+        windows = as_sensor_windows(X, labels, groups)
+        if windows.y is None:
+            raise InputError("fit requires y to be passed, but the target y is None.")
+        given = check_sample_weight(sample_weight, len(windows))
+        weight = np.ones(len(windows)) if given is None else given
+        if windows.split is not None:
+            rows = np.flatnonzero(windows.split != "test")
+            windows, weight = windows.take(rows), weight[rows]
+        if estimator.missing == "error" and not windows.present.all():
+            raise InputError(tell_missing(tuple(windows), windows.present))
+        if estimator.missing != "error":
+            windows = _without_lost(windows)
+        seed = estimator.random_state
+        if not isinstance(seed, int | np.integer):
+            seed = int(draw_entropy(seed) % 2**31)
+        windows = _with_common_split(windows, estimator.validation_fraction, int(seed))
+        models: dict[str, SensorLSTMClassifier] = {}
+        for name, own, rows in windows.by_sensor():
+            _check_classes(name, own.y, windows.y)
+            one = clone(estimator).set_params(random_state=int(seed))
+            own_weight = None if given is None else weight[rows]
+            with noting(f"in the windows of sensor {name!r}"):
+                models[name] = one.fit(own, sample_weight=own_weight)
+        lacking = [name for name in windows if name not in models]
+        if lacking:
+            raise InputError(f"sensor {lacking[0]!r} has no window in the training part.")
+        self._join(estimator, models, windows, weight)
+        return self
+
+    def _join(
+        self,
+        estimator: SensorLSTMClassifier,
+        models: dict[str, SensorLSTMClassifier],
+        windows: SensorWindows,
+        weight: NDArray[np.float64],
+    ) -> None:
+        """Weigh the sensors on left-out windows, and store the result of the fit."""
+        classes = next(iter(models.values())).classes_
+        class_index = np.searchsorted(classes, np.asarray(windows.y))
+        logits, present = _left_out(models, windows, len(classes))
+        weights = _weigh(logits, present, class_index, weight)
+        fusion = Fusion(tuple(windows), weights, estimator.missing)
+        is_known = present.any(axis=1)
+        joined = fusion.join(logits, np.where(present, COMPLETE, EMPTY))[is_known]
+        evens_out = estimator.class_weight is not None or estimator.sampler != "shuffle"
+        shares = None if evens_out else learn_shares(softmax(joined))
+        self.features_ = _describe(fusion, logits, present, class_index, weight)
+        self._set_sensors(models, FusedModel(classes, {}, fusion, shares=shares))
+
+    def _set_sensors(self, models: dict[str, SensorLSTMClassifier], fused: FusedModel) -> None:
+        """Store the classifiers of the sensors, and the model that joins theirs."""
+        self.sensors_ = models
+        self.model_ = replace(fused, models={name: one.model_ for name, one in models.items()})
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """Labels in the order of the columns of `predict_proba`."""
+        return self.model_.classes
+
+    @property
+    def abstention_(self) -> Abstention:
+        """The result of `fit_abstention`."""
+        if self.model_.abstention is None:
+            raise AttributeError("there is no abstention_ before fit_abstention.")
+        return self.model_.abstention
+
+    @property
+    def abstain_threshold_(self) -> float:
+        """The threshold chosen by `fit_abstention`."""
+        return self.abstention_.threshold
+
+    # Predictions
+
+    def _open(self, X: Any) -> Any:
+        """Open a prepared file of several sensors; anything else is returned."""
+        check_is_fitted(self)
+        return _open(X) if isinstance(X, str | os.PathLike) else X
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable label of each window.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Windows of the sensors of `fit`; of some of them, unless `missing` is ``"error"``.
+        """
+        X = self._open(X)
+        return self.model_.predict(X)
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return class probabilities (n, n_classes): the softmax of the sum of logits.
+
+        Parameters
+        ----------
+        X : as in `predict`
+        """
+        X = self._open(X)
+        return self.model_.predict_proba(X)
+
+    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
+        """Return the accuracy.
+
+        Parameters
+        ----------
+        X, y, sample_weight : as in `fit`
+        """
+        X = self._open(X)
+        return accuracy_of(self.predict(X), self.classes_, X, y, sample_weight)
+
+    def predict_or_abstain(self, X: Any, *, threshold: float | None = None) -> Decisions:
+        """Return labels, masked if uncertain; see `SensorLSTMClassifier.predict_or_abstain`."""
+        X = self._open(X)
+        return self.model_.predict_or_abstain(X, threshold=threshold)
+
+    def fit_abstention(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        error_rate: float = 0.05,
+        confidence: float = 0.9,
+        groups: ArrayLike | None = None,
+    ) -> Self:
+        """Choose when to abstain; see `SensorLSTMClassifier.fit_abstention`."""
+        how = {"error_rate": error_rate, "confidence": confidence}
+        X = self._open(X)
+        abstention = find_abstention(self.model_, X, y, groups, None, **how)
+        self.model_ = replace(self.model_, abstention=abstention)
+        return self
+
+    def predict_recordings(
+        self, X: Any, recording_id: ArrayLike | None = None, *, how: str = "mean"
+    ) -> list[RecordingDecision]:
+        """Return a label for each recording; see `SensorLSTMClassifier.predict_recordings`."""
+        X = self._open(X)
+        return self.model_.predict_recordings(X, recording_id, how=how)
+
+    def timeline(
+        self,
+        X: Any,
+        recording_id: ArrayLike | None = None,
+        start_s: ArrayLike | None = None,
+        *,
+        window_s: float | None = None,
+        smooth: str = "marginals",
+        lag: int = 3,
+        mean_dwell_s: ArrayLike | None = None,
+        transitions: ArrayLike | None = None,
+    ) -> Timeline:
+        """Return the class over time.
+
+        Parameters
+        ----------
+        X : as in `predict`, or mapping of str to list of Recording
+            Recordings of each sensor, whose ids state which belong together.
+        recording_id, start_s, window_s, smooth, lag, mean_dwell_s, transitions
+            As of `SensorLSTMClassifier.timeline`.
+        """
+        X = self._open(X)
+        return self.model_.timeline(
+            X,
+            recording_id,
+            start_s,
+            window_s=window_s,
+            smooth=smooth,
+            lag=lag,
+            mean_dwell_s=mean_dwell_s,
+            transitions=transitions,
+        )
+
+    def stream(
+        self,
+        sample_rate_hz: Mapping[str, float] | None = None,
+        *,
+        max_gap_s: float | None = None,
+        max_delay_s: float = 0.0,
+        max_wait_s: float | None = None,
+    ) -> SensorStream:
+        """Return a stream that classifies samples as they arrive, prepared like in training.
+
+        Parameters
+        ----------
+        sample_rate_hz : mapping of str to float, optional
+            Rate of each sensor in Hz; by default the rates to which recordings were resampled.
+        max_gap_s, max_delay_s
+            As of `SensorLSTMClassifier.stream`.
+        max_wait_s : float, optional
+            Where sensors may be missing: how far the others may be ahead of one, in seconds, before
+            it counts as missing. By default the time between windows; samples must come in shorter
+            chunks.
+
+        Returns
+        -------
+        SensorStream
+            Pass the sensor's name first: ``stream.push("imu", samples, timestamps_s)``.
+        """
+        check_is_fitted(self)
+        return self.model_.stream(
+            sample_rate_hz, max_gap_s=max_gap_s, max_delay_s=max_delay_s, max_wait_s=max_wait_s
+        )
+
+    def outside(self, X: Any) -> OutsideWindows:
+        """Find windows unlike those of the fit; see `SensorLSTMClassifier.outside`."""
+        X = self._open(X)
+        return self.model_.outside(X)
+
+    def explain(
+        self,
+        X: Any,
+        *,
+        label: ArrayLike | None = None,
+        method: str = "auto",
+        n_regions: int = 10,
+    ) -> dict[str, Explanation]:
+        """Explain what each sensor adds to the decisions of all, in the windows that have it.
+
+        Parameters
+        ----------
+        X : as in `predict`
+        label, n_regions
+            As of `SensorLSTMClassifier.explain`.
+        method : {"auto", "occlusion"}, default="auto"
+            Both are occlusion.
+        """
+        check_choice("method", method, METHODS)
+        if method == "gradients":
+            raise ArgumentError(
+                "method='gradients' explains a model of one sensor; use method='occlusion'."
+            )
+        X, model = self._open(X), self.model_
+        windows, _ = model.fusion.read(X)
+        logits, lacks = model.of_sensors(windows)
+        model.check_not_empty(lacks.min(axis=1))
+        weights, joined = model.fusion.weights_for(lacks), model.fusion.join(logits, lacks)
+        target = joined.argmax(axis=1)
+        if label is not None:
+            target = target_of(model.classes, label, len(windows))
+        found = {}
+        for name, own, rows in windows.by_sensor():
+            at, one = model.fusion.sensors.index(name), model.models[name]
+            weight = weights[rows, at]
+            rest = joined[rows] - weight[:, None] * logits[at, rows]
+            part = SensorPart(one, weight, rest)
+            scaled = one.scaled(one.without_failed(one.read(own))[0])
+            how = {"label": one.classes[target[rows]], "method": method, "n_regions": n_regions}
+            found[name] = explain(part, scaled, model.temperature, model.classes, **how)
+        return found
+
+    def adapt(self, X: Any, y: Any = None, groups: ArrayLike | None = None) -> Self:
+        """Return a copy whose sensors are adapted; see `SensorLSTMClassifier.adapt`.
+
+        Parameters
+        ----------
+        X, y, groups
+            As of `SensorLSTMClassifier.adapt`, but of several sensors.
+
+        Returns
+        -------
+        SensorFusionClassifier
+            Each of its `sensors_` has an `adaptation_`.
+        """
+        given = self._open(X)
+        if are_sensors(given):
+            if getattr(given, "split", None) is not None:
+                refuse_apart(y, groups)
+            given = as_sensor_windows(given, y, groups)
+        windows = self.model_.fusion.read(given)[0]
+        if self.model_.missing != "error":
+            windows = _without_lost(windows)
+        adapted, models = copy.copy(self), dict(self.sensors_)
+        for name, own, _ in windows.by_sensor():
+            with noting(f"in the windows of sensor {name!r}"):
+                models[name] = models[name].adapt(own)
+        adapted._set_sensors(models, replace(self.model_, abstention=None))
+        return adapted
+
+    # Files and exports
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted classifier to one file; see `SensorLSTMClassifier.save`."""
+        check_is_fitted(self)
+        write_model(path, *self._stored())
+
+    def _stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return the arrays and the description of a model file."""
+        arrays: dict[str, NDArray[Any]] = {}
+        of_sensors = []
+        for at, model in enumerate(self.sensors_.values()):
+            own, described = model._stored()
+            arrays |= {f"sensor.{at}.{name}": array for name, array in own.items()}
+            of_sensors.append(described)
+        estimator = SensorLSTMClassifier() if self.estimator is None else self.estimator
+        parameters = estimator.get_params(deep=False)
+        check_plain(parameters)
+        return arrays, {
+            "parameters": parameters,
+            **self.model_.describe_classes(),
+            "fusion": self.model_.fusion.description(),
+            "features": self.features_.to_dict(),
+            "sensors": of_sensors,
+        }
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:
+        """Load a fitted classifier written by `save`; see `SensorLSTMClassifier.load`."""
+        if device is not None:
+            check_device(device)
+        arrays, description = read_model(path)
+        with refusing(ModelFileError, f"{path} is inconsistent", SAVE_AGAIN, but=ModelFileError):
+            if "fusion" not in description:
+                raise ModelFileError(
+                    f"{path} is a model of one sensor; use SensorLSTMClassifier.load."
+                )
+            return cls._restored(arrays, description, path, device)
+
+    @classmethod
+    def _restored(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        description: Mapping[str, Any],
+        path: str | os.PathLike[str],
+        device: str | None,
+    ) -> Self:
+        """Rebuild a classifier from the contents of the file at `path`."""
+        take = partial(take_field, description, path=path)
+        restored = partial(SensorLSTMClassifier._restored, path=path, device=device)
+        models: dict[str, SensorLSTMClassifier] = sensors_of(arrays, take, restored)
+        made = cls(SensorLSTMClassifier(**take("parameters", dict)))
+        made.features_ = FeatureChoice.from_dict(take("features", dict))
+        made._set_sensors(
+            models, read_fused(take, {name: one.model_ for name, one in models.items()})
+        )
+        return made
+
+    def to_onnx(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        lengths: bool | None = None,
+        steps: bool = False,
+        dtype: str = "float32",
+    ) -> None:
+        """Write an ONNX model that computes `predict_proba`.
+
+        The graph has an input ``X_<sensor>`` for each sensor, and with `lengths` an input
+        ``lengths_<sensor>``; a window with NaN in it lacks that sensor. Windows without any, or
+        without one that the model cannot do without, get probabilities of NaN. The metadata
+        ``sensors`` describe the input of each. The graph ignores `missing`: gaps stay.
+
+        Parameters
+        ----------
+        path, lengths, steps, dtype
+            As of `SensorLSTMClassifier.to_onnx`.
+
+        Raises
+        ------
+        InputError
+            If the model has something that the graph cannot compute, or more than ten sensors.
+        """
+        check_is_fitted(self)
+        options: dict[str, Any] = {"n_timesteps": None, "lengths": lengths, "dtype": dtype}
+        write_onnx(self.model_, path, **options, steps=steps, stored=self._stored)
+
+    def to_c(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        units: Mapping[str, str] | None = None,
+        weights: str = "float32",
+        check: SensorWindows | str | os.PathLike[str] | None = None,
+        prefix: str = "sensorseq",
+    ) -> CExport:
+        """Write the classifier as C99, without malloc.
+
+        Each sensor has a header and a source of its own, with functions such as
+        ``sensorseq_imu_push``, and ``sensorseq_join(of_imu, of_motor, probabilities)`` in
+        ``sensorseq_model.h`` joins their probabilities of the same stretch of time; NULL stands for
+        a sensor that is missing.
+
+        Parameters
+        ----------
+        folder, units, weights, check, prefix
+            As of `SensorLSTMClassifier.to_c`.
+
+        Raises
+        ------
+        InputError
+            If part of the model cannot be written in C, or it has more than ten sensors.
+        """
+        check_is_fitted(self)
+        options = COptions(
+            units=units,
+            weights=weights,
+            check=None if check is None else self._open(check),
+            prefix=prefix,
+            is_refitted=any(one.refitted_ for one in self.sensors_.values()),
+        )
+        return write_texts(folder, *render_sensors(self.model_, options))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # each sensor has its part of the model
+        state = dict(super().__getstate__())
+        if "model_" in state:
+            state["model_"] = replace(self.model_, models={})
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "model_" in state:
+            self._set_sensors(self.sensors_, self.model_)
+
+
+def _open(X: Any) -> Any:
+    """Return windows of several sensors, read if X is a prepared file."""
+    if isinstance(X, str | os.PathLike) and (sensors := sensors_in(X)):
+        X = read_sensor_windows(X, sensors)
+    if not are_sensors(X):
+        raise InputError(
+            "X has one sensor; give a mapping of sensors to their windows, or use"
+            " SensorLSTMClassifier."
+        )
+    return X
+
+
+def _check_estimator(estimator: SensorLSTMClassifier) -> None:
+    check_choice("missing", estimator.missing, MISSING)
+    for name, harmless in (("warm_start", False), ("checkpoint", None)):
+        if getattr(estimator, name) != harmless:
+            raise ArgumentError(
+                f"{name}={getattr(estimator, name)!r} works for one sensor at a time; fit a"
+                " classifier of each, or leave it out."
+            )
+
+
+def _without_lost(windows: SensorWindows) -> SensorWindows:
+    """Take a sensor as missing where a channel has no number: else that would tell the class."""
+    sets = dict(windows.sensors)
+    for name, own in windows.sensors.items():
+        is_valid = np.arange(own.n_timesteps) < np.asarray(own.lengths)[:, None]
+        is_known = ~np.isnan(own.X) & is_valid[:, :, None]
+        has_all = np.asarray(np.all(np.any(is_known, axis=1), axis=1))
+        if not has_all.all():
+            sets[name] = replace(own, X=np.where(has_all[:, None, None], own.X, np.nan))
+    return SensorWindows(sets)
+
+
+def _with_common_split(windows: SensorWindows, fraction: float, seed: int) -> SensorWindows:
+    """Hold out the same windows of all sensors; if none is missing, equal seeds do so.
+
+    Only groups with windows of all sensors are held out, so that each has every class in training.
+    """
+    rows = np.flatnonzero(windows.present.all(axis=1))
+    if windows.split is not None or len(rows) in (0, len(windows)) or not fraction:
+        return windows
+    classes = np.unique(np.asarray(windows.y), return_inverse=True)[1]
+    groups = np.arange(len(windows)) if windows.groups is None else np.asarray(windows.groups)
+    try:
+        _, held_out = holdout_by_group(classes[rows], groups[rows], fraction, seed)
+    except SplitError:  # each fit finds another way, or says that there is none
+        return windows
+    is_held_out = np.isin(groups, groups[rows[held_out]])
+    return windows.with_split(np.where(is_held_out, "validation", "train"))
+
+
+def _check_classes(name: str, own: Any, every: Any) -> None:
+    lost = np.setdiff1d(np.asarray(every), np.asarray(own))
+    if lost.size:
+        raise InputError(
+            f"sensor {name!r} has no window of class {lost.tolist()[0]!r}. Record some, or leave"
+            " out the class or the sensor."
+        )
+
+
+def _left_out(
+    models: Mapping[str, SensorLSTMClassifier], windows: SensorWindows, n_classes: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return logits (n_sensors, n, K) by models not fitted on the window, and which there are."""
+    logits = np.zeros((len(models), len(windows), n_classes))
+    known = np.zeros((len(windows), len(models)), bool)
+    for at, (name, _, rows) in enumerate(windows.by_sensor()):
+        found = models[name]._left_out
+        if found is None:
+            way = "set validation_fraction above 0"
+            if windows.split is not None:
+                way = "split the windows into train, validation and test"
+            raise InputError(
+                f"no window of sensor {name!r} was left out, so sensors cannot be weighed; {way}."
+            )
+        own, outputs = found
+        logits[at, rows[own]] = outputs
+        known[rows[own], at] = True
+    return logits, known
+
+
+def _weigh(
+    logits: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    class_index: NDArray[np.int64],
+    weight: NDArray[np.float64],
+) -> dict[str, NDArray[np.float64]]:
+    """Return the weights for each pattern of sensors that enough windows have."""
+    n = known.shape[1]
+    weights = {}
+    for bits in product((False, True), repeat=n):
+        pattern = np.array(bits)
+        size = int(pattern.sum())
+        if not size or (n > _MOST_WEIGHED and size not in (1, n - 1, n)):
+            continue
+        rows = known[:, pattern].all(axis=1) & (weight > 0)
+        row = np.zeros(n)
+        if rows.any():
+            row[pattern], _ = fit_stack(logits[pattern][:, rows], class_index[rows], weight[rows])
+        elif size > 1:
+            continue
+        if not row.any():
+            row[pattern] = 1.0 / size
+        weights[key_of(pattern)] = row
+    return weights
+
+
+def _describe(
+    fusion: Fusion,
+    logits: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    class_index: NDArray[np.int64],
+    weight: NDArray[np.float64],
+) -> FeatureChoice:
+    """Describe how good each sensor and their sum are, on left-out windows that have all."""
+    n = len(fusion.sensors)
+    rows = known.all(axis=1) & (weight > 0)
+    if not rows.any():
+        return FeatureChoice(reason="no left-out window has all sensors")
+    whole = fusion.weights_of(np.ones(n, bool))
+    candidates = []
+    for at in range(n + 1):
+        used = np.arange(n) == at if at < n else np.ones(n, bool)
+        name, factor = (fusion.sensors[at], float(whole[at])) if at < n else ("together", None)
+        joined = np.tensordot(fusion.weights_of(used), logits[:, rows], 1)
+        log = log_softmax(joined, axis=1)[np.arange(rows.sum()), class_index[rows]]
+        right = joined.argmax(axis=1) == class_index[rows]
+        accuracy = float(np.average(right, weights=weight[rows]))
+        log_loss = -float(np.average(log, weights=weight[rows]))
+        candidates.append(Candidate(name, log_loss, accuracy, factor))
+    reason = f"{int(rows.sum())} windows left out of the fits of the sensors"
+    return FeatureChoice(fusion.sensors, tuple(candidates), int(rows.sum()), 0, reason)

@@ -1,0 +1,347 @@
+"""TrainedModel: everything that a fit has learned, and its predictions, by numpy alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.checks import check_integer
+from sensorseq.errors import ArgumentError, InputError, check_choice, within_memory
+from sensorseq.io.model_file import TakeField, arrays_below, check_texts
+from sensorseq.numeric import log_softmax, logsumexp
+from sensorseq.prediction.decisions import Predictor, read_classes, refuse_empty
+from sensorseq.prediction.fusion import MISSING, refuse_sensors
+from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, EMPTY, judge_windows
+from sensorseq.prediction.head import FeatureHead
+from sensorseq.prediction.inputs import (
+    CROPS,
+    DTYPES,
+    Sequences,
+    WindowShape,
+    crop_sequences,
+    read_sequences,
+    refuse_path,
+    scale_sequences,
+)
+from sensorseq.prediction.outside import (
+    NO_RANGES,
+    OUT_OF_RANGE,
+    STUCK,
+    OutsideWindows,
+    TrainedRanges,
+    join_outside,
+)
+from sensorseq.prediction.padding import warn_of_zero_ends
+from sensorseq.prediction.patches import Patch, read_patch
+from sensorseq.prediction.preparation import (
+    Preparation,
+    check_preparation,
+    check_same_preparation,
+)
+from sensorseq.prediction.probabilities import Abstention
+from sensorseq.prediction.stream import DecisionStream, prediction_plan
+from sensorseq.preprocessing.scale.scaler import Scaler
+from sensorseq.recording import Recording
+from sensorseq.windows import WindowSet
+
+
+class Network(Protocol):
+    """A trained network."""
+
+    @property
+    def n_inputs(self) -> int:
+        """The inputs of a step."""
+
+    @property
+    def n_outputs(self) -> int:
+        """The number of outputs."""
+
+    def outputs(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        """Return the outputs (n, n_outputs) for steps (n, t, n_inputs)."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel(Predictor):
+    """A trained classifier of windows of one sensor.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (K,)
+        Labels in the order of the probabilities.
+    n_channels : int
+        Channels of a window.
+    networks : sequence of Network
+        Their logits are averaged as probabilities.
+    flat_timesteps : int or None
+        Steps of 2-D input (n, t), which must stay the same; None for windows of any length.
+    feature_names : list of str or None
+        Names of the columns of a DataFrame: the channels, or the steps of 2-D input.
+    n_timesteps : int or None
+        Length of the windows of the fit.
+    had_lengths : bool
+        Whether the windows of the fit had different lengths.
+    max_timesteps, crop, dtype, missing
+        Arguments of the fit; see `SensorLSTMClassifier`.
+    scaler : Scaler or None
+        Scaling of the channels.
+    patch : Patch or None
+        How samples become inputs of the networks; None if each is a step.
+    head : FeatureHead or None
+        Features, and the weight of the networks' logits; None for the networks alone.
+    ranges : TrainedRanges or None
+        Ranges of the training windows; None of an imported network.
+    preparation : dict or None
+        How the windows were prepared.
+    temperature : float
+        The logits are divided by it.
+    shares : ndarray of shape (K,) or None
+        Mean probability of each class in windows left out of the fit; None if all count alike.
+    abstention : Abstention or None
+        The threshold of `fit_abstention`.
+    """
+
+    classes: NDArray[Any]
+    n_channels: int
+    networks: Sequence[Network]
+    flat_timesteps: int | None = None
+    feature_names: list[str] | None = None
+    n_timesteps: int | None = None
+    had_lengths: bool = False
+    max_timesteps: int | None = None
+    crop: str = "head"
+    dtype: str = "float32"
+    missing: str = "error"
+    scaler: Scaler | None = None
+    patch: Patch | None = None
+    head: FeatureHead | None = None
+    ranges: TrainedRanges | None = None
+    preparation: Preparation | None = None
+    temperature: float = 1.0
+    shares: NDArray[np.float64] | None = None
+    abstention: Abstention | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.n_channels} channels, {len(self.classes)} classes>"
+
+    @property
+    def channels(self) -> list[str] | None:
+        """The names of the channels; None if they are not known."""
+        if self.flat_timesteps is None and self.feature_names is not None:
+            return self.feature_names
+        return None if self.preparation is None else self.preparation["channels"]
+
+    @property
+    def channel_names(self) -> list[str]:
+        """The names of the channels, numbered where they have none."""
+        return self.channels or [f"channel_{c}" for c in range(self.n_channels)]
+
+    @property
+    def shape(self) -> WindowShape:
+        """The shape of the windows of the fit, with which others are compared."""
+        return WindowShape(self.n_channels, self.flat_timesteps, self.channels)
+
+    @property
+    def knows_ranges(self) -> bool:
+        """Whether `outside` can compare windows with those of the fit."""
+        return self.ranges is not None
+
+    @property
+    def n_inputs(self) -> int:
+        """The inputs of a step of the networks."""
+        return self.n_channels if self.patch is None else self.patch.n_inputs(self.n_channels)
+
+    @property
+    def used_networks(self) -> Sequence[Network]:
+        """The networks in use: none if features decide alone."""
+        is_without = self.head is not None and not self.head.lstm_weight
+        return [] if is_without else self.networks
+
+    # From windows to logits
+
+    def read(self, X: Any, lengths: ArrayLike | None = None, name: str = "X") -> Sequences:
+        """Read windows, and check that they were prepared like those of the fit."""
+        refuse_path(X)
+        refuse_sensors(X)
+        if isinstance(X, WindowSet):
+            check_same_preparation(self.preparation, X)
+        return read_sequences(X, lengths, name, self.shape, missing=self.missing)
+
+    def scaled(self, windows: Sequences) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+        """Crop and scale windows in memory; lengths are None if all are equal."""
+        if self.had_lengths:
+            warn_of_zero_ends(windows.X, windows.lengths)
+        cropped = crop_sequences(windows, self.max_timesteps, self.crop, training=False)
+        scaled = scale_sequences(cropped, self.scaler, self.dtype)
+        return scaled, None if cropped.are_full else cropped.lengths
+
+    def steps(
+        self, X: NDArray[Any], lengths: NDArray[np.int64] | None
+    ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+        """Return scaled windows as inputs of the networks, with their lengths."""
+        return (X, lengths) if self.patch is None else self.patch.apply(X, lengths)
+
+    def outputs(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        """Return the logits (n, K) of scaled windows (n, t, c)."""
+        joined = np.zeros((len(X), len(self.classes)))
+        if networks := self.used_networks:
+            steps = self.steps(X, lengths)
+            found = [network.outputs(*steps) for network in networks]
+            joined = found[0]
+            if len(found) > 1:  # the logarithm of the mean probability
+                logs = logsumexp(log_softmax(np.stack(found), 2), 0)
+                joined = np.asarray(logs - np.log(len(found)))
+        return joined if self.head is None else self.head.join(joined, X, lengths)
+
+    def without_failed(self, windows: Sequences) -> tuple[Sequences, NDArray[np.int8]]:
+        """Return windows in memory without failed channels, and how much each lacks; see `gaps`."""
+        if self.missing == "error":
+            return windows, np.full(len(windows), COMPLETE, np.int8)
+        is_doubtful = np.zeros(len(windows), bool)
+        if self.missing == "outside" and self.ranges is not None:
+            reasons = self.compared(windows).reasons
+            is_stuck, is_out = reasons == STUCK, np.isin(reasons, OUT_OF_RANGE)
+            # One channel may be stuck alone, but a wrong scale is mostly that of all channels.
+            is_doubtful = is_out.any(axis=1) | self.ranges.are_mostly(is_stuck)
+            failed = (is_stuck | is_out)[:, None]
+            windows = replace(windows, X=np.where(failed, np.nan, windows.X))
+        doubt = np.where(is_doubtful, DOUBTFUL, COMPLETE)
+        return windows, np.maximum(judge_windows(windows.X), doubt)
+
+    def found(
+        self, X: Any, lengths: ArrayLike | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+        """Return logits, equal ones for EMPTY windows, and how much each lacks; see `gaps`."""
+        with within_memory("give fewer windows at a time"):
+            parts = []
+            for part in self.read(X, lengths).parts():
+                windows, lacks = self.without_failed(part)
+                logits = self.outputs(*self.scaled(windows))
+                parts.append((np.where(lacks[:, None] == EMPTY, 0.0, logits), lacks))
+            logits, lacks = map(np.concatenate, zip(*parts))
+            return logits, lacks
+
+    def check_not_empty(self, lacks: NDArray[np.int8]) -> None:
+        """Raise an InputError if a window has nothing to be classified by."""
+        refuse_empty(lacks, self.missing, "number", "channel")
+
+    def cut(self, X: Any) -> Any:
+        """Return the windows of recordings, cut as in training; anything else as it is."""
+        if isinstance(X, Recording):
+            X = [X]
+        if not (isinstance(X, (list, tuple)) and X and isinstance(X[0], Recording)):
+            return X
+        bare = [replace(one, label=None, label_spans=()) for one in X]
+        return prediction_plan(self.preparation).prepare(bare)
+
+    # Predictions
+
+    def stream(
+        self,
+        sample_rate_hz: float | None = None,
+        *,
+        max_gap_s: float | None = None,
+        max_delay_s: float = 0.0,
+        smooth: str = "none",
+        lag: int = 3,
+        mean_dwell_s: ArrayLike | None = None,
+        transitions: ArrayLike | None = None,
+    ) -> DecisionStream:
+        """Return a stream that classifies samples; see `SensorLSTMClassifier.stream`."""
+        if isinstance(sample_rate_hz, Mapping):
+            raise ArgumentError("sample_rate_hz is one number for a model of one sensor.")
+        return DecisionStream(
+            self,
+            sample_rate_hz,
+            max_gap_s=max_gap_s,
+            max_delay_s=max_delay_s,
+            smoothing=self.smoothing(smooth, lag, mean_dwell_s, transitions),
+        )
+
+    def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
+        """Find windows unlike those of the fit; see `SensorLSTMClassifier.outside`."""
+        if self.ranges is None:
+            raise InputError(NO_RANGES)
+        return join_outside([self.compared(part) for part in self.read(X, lengths).parts()])
+
+    def compared(self, windows: Sequences) -> OutsideWindows:
+        """Compare windows in memory with those of the fit."""
+        assert self.ranges is not None
+        return self.ranges.compare(windows.X, windows.lengths, self.channel_names)
+
+    # Model files
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays for a model file, without those of the networks."""
+        arrays: dict[str, NDArray[Any]] = {}
+        if self.scaler is not None:
+            arrays |= {f"scaler.{name}": array for name, array in self.scaler.to_dict().items()}
+        for part in (self.patch, self.head, self.ranges):
+            if part is not None:
+                arrays |= part.arrays()
+        return arrays
+
+    def description(self) -> dict[str, Any]:
+        """Return everything but arrays and the arguments of the fit for a model file."""
+        return {
+            **self.describe_classes(),
+            "n_channels": self.n_channels,
+            "patch": None if self.patch is None else self.patch.n_samples,
+            "n_features_in": self.flat_timesteps or self.n_channels,
+            "flat_timesteps": self.flat_timesteps,
+            "n_timesteps": self.n_timesteps,
+            "were_lengths": self.had_lengths,
+            "feature_names_in": self.feature_names,
+            "preparation": self.preparation,
+            "features": None if self.head is None else self.head.description(),
+        }
+
+
+def read_trained(
+    arrays: Mapping[str, NDArray[Any]], take: TakeField, networks: Sequence[Network]
+) -> TrainedModel:
+    """Return the model that a file holds; raise a ValueError or TypeError on a mismatch.
+
+    `take` gives a field of the description, of a type.
+    """
+    parameters = take("parameters", dict)
+    max_timesteps = parameters["max_timesteps"]
+    if max_timesteps is not None:
+        check_integer("max_timesteps", max_timesteps, 1)
+    flat, n_channels = take("flat_timesteps", (int, type(None))), take("n_channels", int)
+    n_features = take("n_features_in", int)
+    if (n_channels, n_features) != (1 if flat else n_channels, flat or n_channels):
+        raise ValueError(
+            f"n_features_in={n_features} with n_channels={n_channels} and flat_timesteps={flat}"
+        )
+    names, classes = take("feature_names_in", (list, type(None))), read_classes(take)
+    head, scaler = take("features", (dict, type(None))), arrays_below(arrays, "scaler.")
+    model = TrainedModel(
+        **classes,
+        n_channels=n_channels,
+        networks=networks,
+        flat_timesteps=flat,
+        feature_names=None if names is None else check_texts("feature_names_in", names),
+        n_timesteps=take("n_timesteps", (int, type(None))),
+        had_lengths=take("were_lengths", bool),
+        max_timesteps=max_timesteps,
+        crop=check_choice("crop", parameters["crop"], CROPS),
+        dtype=check_choice("dtype", parameters["dtype"], DTYPES),
+        missing=check_choice("missing", parameters.get("missing", "error"), MISSING),
+        scaler=Scaler.from_dict(scaler) if scaler else None,
+        patch=read_patch(take("patch", (int, type(None))), arrays, n_channels),
+        head=None if head is None else FeatureHead.restore(head, arrays),
+        ranges=TrainedRanges.restore(arrays, n_channels),
+        preparation=check_preparation(take("preparation", (dict, type(None)))),
+    )
+    if model.head is not None:
+        model.head.check(n_channels, len(model.classes))
+    expected = model.n_inputs, len(model.classes)
+    for network in networks:
+        if (network.n_inputs, network.n_outputs) != expected:
+            raise ValueError(
+                f"a network of {network.n_inputs} inputs and {network.n_outputs} outputs, expected"
+                f" {expected[0]} and {expected[1]}"
+            )
+    return model
