@@ -167,14 +167,15 @@ def logits_of(model: Any, windows: WindowSet) -> Logits:
 
 def scaling_alone(model: Any, few: WindowSet) -> Any:
     """Return the model with the scaling that `adapt` chooses."""
-    read = steps.read_few(model, few.X, few.y, few.recording_id, None)
-    return steps.move_scaling(model, read, read.loss(model))[0]
+    own = steps.copy_model(model.model_)
+    read = steps.read_few(own, few.X, few.y, few.recording_id, None)
+    return steps.move_scaling(own, read, read.loss(own))[0]
 
 
 def head_unchecked(model: Any, few: WindowSet) -> Any:
     """Return the model with the linear layer changed, which `adapt` does only if it can check."""
-    read = steps.read_few(model, few.X, few.y, few.recording_id, None)
-    moved = steps.move_scaling(model, read, read.loss(model))[0]
+    moved = scaling_alone(model, few)
+    read = steps.read_few(moved, few.X, few.y, few.recording_id, None)
     for part in steps.linear_parts(moved, read):
         part.change(read.class_index)
     return moved
@@ -183,7 +184,7 @@ def head_unchecked(model: Any, few: WindowSet) -> Any:
 def all_layers(model: Any, few: WindowSet) -> Any:
     """Train the networks at a small rate with an L2 penalty toward the old weights (L2-SP)."""
     moved = copy.copy(model)
-    X, _ = moved._scaled(moved._read_windows(few.X, None))
+    X, _ = moved.model_.scaled(moved.model_.read(few.X))
     y = torch.from_numpy(np.searchsorted(model.classes_, few.y))
     for module in moved.modules_:
         weights = list(module.parameters())

@@ -209,7 +209,7 @@ def run(
                 labels = np.array([one.label for one in pieces])[places.clip(max=len(pieces) - 1)]
                 for step, name in ((2, "5 s"), (1, "2.5 s")):
                     p, truth = every[::step], labels[::step]
-                    given = p, start_s[::step], signals, told_s, mean_s, clf._class_shares
+                    given = p, start_s[::step], signals, told_s, mean_s, clf.model_.class_shares
                     for method, told in methods(*given):
                         counts = np.array(count_drive(told.spans, pieces, signals.window_s))
                         scores = [float(value) for value in drive_scores(counts).values()]

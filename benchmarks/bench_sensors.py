@@ -32,12 +32,14 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sensorseq import (
     PreparePipeline,
     Recording,
+    SensorFusionClassifier,
     SensorLSTMClassifier,
     SensorWindows,
     WindowSet,
     read_recordings,
     read_sensors,
 )
+from sensorseq.estimator import AnyClassifier
 from sensorseq.prediction.sensor_stream import cut_sensors
 
 SENSORS = {"files": ["pro_*.csv", "imu_*.csv*"], "pair": "{sensor}_{recording}.*"}
@@ -88,7 +90,7 @@ def with_holes(windows: WindowSet, seed: int) -> NDArray[Any]:
     return np.where(((into_s >= 0) & (into_s < GAP_S))[:, :, None], np.nan, windows.X)
 
 
-def score_failures(model: SensorLSTMClassifier, given: Recordings) -> dict[str, list[float]]:
+def score_failures(model: SensorFusionClassifier, given: Recordings) -> dict[str, list[float]]:
     """Return the accuracy with each sensor failed in each way, before and after masking."""
     label_of = {one.recording_id: one.label for one in given["imu"]}
     cases = {"healthy": given}
@@ -98,13 +100,14 @@ def score_failures(model: SensorLSTMClassifier, given: Recordings) -> dict[str, 
             cases[f"{said} {failure}"] = {**given, name: own}
     found = {}
     for case, recordings in cases.items():
-        windows = cut_sensors(model.sensors_, recordings, "error")
+        windows = cut_sensors(model.model_.models, recordings, "error")
         y = [label_of[name] for name in np.asarray(windows.recording_id).tolist()]
         X = {name: own.X for name, own in windows.sensors.items()}
         for prefix, missing in (("", "expected"), ("masked ", "outside")):
-            for one in model.sensors_.values():
-                one.missing = missing
-            found[prefix + case] = [model.score(X, y), np.nan]
+            own = model.model_.models.items()
+            models = {name: replace(one, missing=missing) for name, one in own}
+            predicted = replace(model.model_, models=models).predict(X)
+            found[prefix + case] = [float(np.mean(predicted == np.asarray(y))), np.nan]
     return found
 
 
@@ -121,10 +124,13 @@ def without(windows: SensorWindows, name: str, value: float = np.nan) -> dict[st
     return {**X, name: np.full_like(X[name], value)}
 
 
-def fit(windows: Any, **more: Any) -> tuple[SensorLSTMClassifier, float]:
+def fit(windows: Any, **more: Any) -> tuple[AnyClassifier, float]:
     """Fit the defaults; return the model and the seconds that it took."""
     began = time.perf_counter()
-    model = SensorLSTMClassifier(random_state=0, **more).fit(windows)
+    model: AnyClassifier = SensorLSTMClassifier(random_state=0, **more)
+    if isinstance(windows, SensorWindows):
+        model = SensorFusionClassifier(model)
+    model.fit(windows)
     return model, time.perf_counter() - began
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from sensorseq_runtime import errors
 from sensorseq_runtime.prediction.fused import FusedModel
-from sensorseq_runtime.prediction.load import load
+from sensorseq_runtime.prediction.loading import load
 from sensorseq_runtime.prediction.model import TrainedModel
 from sensorseq_runtime.recording import Channel, Recording
 

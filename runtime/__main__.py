@@ -19,7 +19,7 @@ from sensorseq_runtime.errors import InputError, RecordingError, SensorseqError
 from sensorseq_runtime.io.atomic import write_whole
 from sensorseq_runtime.prediction import live
 from sensorseq_runtime.prediction.fused import FusedModel
-from sensorseq_runtime.prediction.load import load_classifier
+from sensorseq_runtime.prediction.loading import load_classifier
 from sensorseq_runtime.prediction.network import usable_threads
 from sensorseq_runtime.prediction.outside import tell_outside
 from sensorseq_runtime.prediction.stream import prediction_plan

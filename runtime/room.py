@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOTS = ("sensorseq.prediction.load", "sensorseq.prediction.serving")
+ROOTS = ("sensorseq.prediction.loading", "sensorseq.prediction.serving")
 OWN = ("__init__.py", "__main__.py", "_signal.py")  # of the runtime, in this folder
 
 

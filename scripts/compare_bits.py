@@ -283,7 +283,7 @@ def write_trained(bits: Bits, name: str, prepared: Path, folder: Path) -> None:
 
 def loaded(path: Path) -> Any:
     """Return the model as it runs without torch."""
-    from sensorseq.prediction.load import load
+    from sensorseq.prediction.loading import load
 
     return load(path)
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 __all__ = [
     "ArgumentError",
@@ -111,13 +112,21 @@ class ConfigurationError(InputError):
     """A configuration file has an unknown key or an invalid value."""
 
 
+class Report(Protocol):
+    """The report of a fit, see `FluctuationReport`."""
+
+    @property
+    def verdict(self) -> str:
+        """Whether the curve fluctuates, or why it cannot be judged."""
+
+
 class DivergedError(SensorseqError, ArithmeticError):
     """The training loss became non-finite before the first epoch was complete.
 
     `fluctuation` is the report of the fit, which left the estimator as it was.
     """
 
-    fluctuation: object = None
+    fluctuation: "Report | None" = None
 
 
 class EnvironmentProblemError(SensorseqError, RuntimeError):

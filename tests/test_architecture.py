@@ -70,7 +70,7 @@ HOME = {  # library: where it may be imported, as path prefixes
 }
 # Arguments that hold what users hand in, and results that are made of it: values of any type.
 USER_GIVEN = """X y X_val y_val groups groups_val lengths lengths_val sample_weight random_state
-                callbacks augment features label classes value values default names keras_model
+                callbacks augment features label classes cut value values default names keras_model
                 in_order open_windows recording_id transform fit_transform inverse_transform
                 option_field"""
 FRAMEWORK_INCLUDE = re.compile(r'#\s*include\s*[<"](torch|ATen|c10|pybind11|Python\.h)')

@@ -62,11 +62,11 @@ def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
             record=None if run is None else run.record,
             arguments=arguments,
             best_epoch=(row["report"] if run is None else run.facts)["best_epoch"],
-            **classifier._report_facts,
+            **classifier._judged.facts,
         )
         named = _first(report.causes)
         answers.append((report.verdict, FAMILY_OF.get(named, ""), named))
-    facts = causes_of(classifier._report_facts["data_facts"], arguments)
+    facts = causes_of(classifier._judged.facts["data_facts"], arguments)
     rule = _first([cause for cause in facts if not cause.is_minor]) or next(
         (one.key.partition(": ")[0] for one in deviations(arguments, len(parts.train))), ""
     )

@@ -27,7 +27,7 @@ def rows(rounds: int) -> list[dict[str, Any]]:
     clf.fit(X, np.arange(SHAPE[0]) % N_CLASSES)
     one = X[:1]
     module = clf.module_
-    scaled = scale_sequences(clf._read_windows(one, None), clf.scaler_, "float32")
+    scaled = scale_sequences(clf.model_.read(one), clf.scaler_, "float32")
     head = module.linear.weight[None], module.linear.bias[None]
     weights = [tensor.detach().contiguous() for tensor in (*module.lstm.layer(0, 1), *head)]
     arguments = (torch.from_numpy(scaled)[None], None, *weights, None, None, None)

@@ -32,7 +32,7 @@ from sensorseq.errors import SensorseqError
 from sensorseq.features import RandomConvolutions
 from sensorseq.io import model_file
 from sensorseq.ops import train_epoch as epochs
-from sensorseq.prediction.load import load
+from sensorseq.prediction.loading import load
 
 # 2**20 outputs for each sample, or channels, are accepted and take gigabytes; 2**31 are refused
 ODD_INTEGERS = (-(2**62), -1, 0, 1, 2, 3, 7, 2**12, 2**31, 2**62)

@@ -21,7 +21,7 @@ from sensorseq.preprocessing.options import PreparationOptions
 
 if TYPE_CHECKING:
     from sensorseq.estimator import AnyClassifier, SensorLSTMClassifier
-    from sensorseq.prediction.load import AnyModel
+    from sensorseq.prediction.loading import AnyModel
 
 
 def load_model(path: Path, *, strict: bool = False) -> "AnyClassifier":
@@ -40,7 +40,7 @@ def load_model(path: Path, *, strict: bool = False) -> "AnyClassifier":
 
 def load_to_predict(path: Path, *, strict: bool = False) -> "AnyModel":
     """Load a model as `load_model` does, without torch and scikit-learn."""
-    from sensorseq.prediction.load import load_classifier
+    from sensorseq.prediction.loading import load_classifier
 
     try:
         return load_classifier(path, strict=strict)

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -37,7 +38,6 @@ from sensorseq.estimator.fit import (
     train_model,
 )
 from sensorseq.estimator.fit_windows import (
-    FitArguments,
     check_arguments,
     hold_out,
     read_and_scale,
@@ -45,7 +45,12 @@ from sensorseq.estimator.fit_windows import (
     read_windows,
     scale_windows,
 )
-from sensorseq.estimator.probabilities import LeftOut, accuracy_of, find_abstention
+from sensorseq.estimator.probabilities import (
+    LeftOut,
+    accuracy_of,
+    find_abstention,
+    out_of_fold_of,
+)
 from sensorseq.estimator.refit import plan_refit
 from sensorseq.estimator.report import make_report
 from sensorseq.estimator.runner import FitOrigin, copied
@@ -87,6 +92,9 @@ from sensorseq.training.inference import modules_of
 from sensorseq.training.parameters import check_device, check_parameters
 from sensorseq.training.stream import is_stored
 from sensorseq.windows import WindowSet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _SMALLER = (
     "use a smaller hidden_size, batch_size or n_models, fewer or shorter windows, or the path of a"
@@ -524,13 +532,14 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             scaled = scale_windows(arguments, data)
             trained = train_model(arguments, scaled, progress)
             judged = judge(arguments, scaled, trained)
+        origin = FitOrigin.of(copied(self), arguments, trained, time.perf_counter() - started)
+        judged = judged._replace(report=replace(judged.report, origin=origin))
         try:
             refuse_diverged(arguments, trained)
         except DivergedError as error:
             error.fluctuation = judged.report
             raise
         self._keep(trained, judged)
-        self._tell_origin(arguments, trained, time.perf_counter() - started)
         if (failed := trained.results[0].error) is not None:  # raised by a callback
             raise failed
         return self
@@ -557,22 +566,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.__dict__.pop("feature_names_in_", None)
         if model.feature_names is not None:
             self.feature_names_in_ = np.array(model.feature_names, dtype=object)
-
-    def _tell_origin(self, arguments: FitArguments, trained: Trained, fit_s: float) -> None:
-        """Attach this fit to its report, so that the report can rerun it."""
-        was_left_out = trained.choice is not None and trained.model.head is not None
-        origin = FitOrigin(
-            copied(self),
-            arguments.seeds.entropy,
-            fit_s,
-            arguments.earlier is None,
-            trained.module,
-            self.best_epoch_,
-            patch=self.patch_,
-            out_of_fold=self.out_of_fold_predictions() if was_left_out else None,
-        )
-        report = replace(self._judged.report, origin=origin)
-        self._judged = self._judged._replace(report=report)
 
     def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> list[TrainingJob]:
         """Do everything that `fit` does before training."""
@@ -1018,10 +1011,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         refer to X as given to `fit`, at most 6,000, see `features`. None if the fit weighted no
         features, used `X_val`, or the estimator was loaded from a file.
         """
-        head = self.model_.head
-        if head is None or head.given_rows is None or head.out_of_fold is None:
-            return None
-        return head.given_rows, softmax(head.out_of_fold / self.temperature_)
+        return out_of_fold_of(self.model_)
 
     def explain(
         self,
@@ -1139,7 +1129,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         adapted._held_out = None
         return adapted
 
-    def plot_history(self, path: str | os.PathLike[str] | None = None) -> Any:
+    def plot_history(self, path: str | os.PathLike[str] | None = None) -> "Figure":
         """Plot the curves of the last fit with matplotlib, the kept epoch and sampling error.
 
         Parameters
@@ -1272,8 +1262,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     @classmethod
     def from_torch(
         cls,
-        lstm: Any,
-        linear: Any,
+        lstm: torch.nn.LSTM,
+        linear: torch.nn.Linear,
         *,
         pooling: str = "last",
         classes: ArrayLike | None = None,
@@ -1306,7 +1296,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return cls._imported(module, "linear", arguments, classes, "torch.nn.LSTM")
 
     @classmethod
-    def from_keras(cls, model: Any, *, classes: ArrayLike | None = None, **arguments: Any) -> Self:
+    def from_keras(
+        cls, keras_model: Any, *, classes: ArrayLike | None = None, **arguments: Any
+    ) -> Self:
         """Return a fitted estimator with the weights of a Keras model.
 
         It expects windows scaled as for that model; `scaler_` is None. An ArgumentError names a
@@ -1314,14 +1306,14 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         Parameters
         ----------
-        model : keras.Model
+        keras_model : keras.Model
             A chain of LSTM or Bidirectional(LSTM) layers, at most one global pooling over time, and
             a Dense layer with softmax, logits or one sigmoid unit. Keras is not imported; only
             `layers`, `get_config()` and `get_weights()` are used.
         classes, **arguments
             As in `from_torch`.
         """
-        module, activation = lstm_linear_from_keras(model)
+        module, activation = lstm_linear_from_keras(keras_model)
         return cls._imported(module, activation, arguments, classes, "Keras")
 
     @classmethod

@@ -24,7 +24,7 @@ from sensorseq.prediction.outside import TrainedRanges
 from sensorseq.prediction.patches import Patch
 from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler
 from sensorseq.training import TrainingConfig, TrainingData
-from sensorseq.training.data import FitData, Holdout, WindowFormat
+from sensorseq.training.data import FitData, WindowFormat
 from sensorseq.training.labels import draw_entropy
 from sensorseq.training.parameters import check_device, check_parameters, resolve_device
 from sensorseq.training.patches import AUTO, check_patch, fit_patch, make_patch
@@ -155,7 +155,7 @@ def read_table(X: Any, name: str, **shape: Any) -> NDArray[Any]:
 def hold_out(arguments: FitArguments, data: FitData) -> FitData:
     """Return the windows in a training and a validation part."""
     fraction = arguments.parameters["validation_fraction"]
-    data = data.hold_out(Holdout(fraction, arguments.seeds.split, arguments.config))
+    data = data.hold_out(fraction, arguments.seeds.split, arguments.config)
     if arguments.parameters["calibrate"] and data.validation is None:
         raise ArgumentError(
             "calibrate=True needs validation windows, but there are none. Set"

@@ -61,6 +61,16 @@ def learn_probabilities(
     return replace(model, shares=shares), None if rows is None else (rows, logits)
 
 
+def out_of_fold_of(
+    model: TrainedModel,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+    """Return rows of X, and their cross-validated probabilities, see `FeatureHead`."""
+    head = model.head
+    if head is None or head.given_rows is None or head.out_of_fold is None:
+        return None
+    return head.given_rows, softmax(head.out_of_fold / model.temperature)
+
+
 def learn_shares(probabilities: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """Return the mean probabilities of left-out windows (n, K); None if they are too few."""
     n = len(probabilities)

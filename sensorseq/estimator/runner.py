@@ -22,13 +22,14 @@ from sensorseq.diagnosis.trials import (
     failed_rerun,
 )
 from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError
-from sensorseq.estimator.fit import judge, make_jobs, refuse_diverged, train_model
+from sensorseq.estimator.fit import Trained, judge, make_jobs, refuse_diverged, train_model
 from sensorseq.estimator.fit_windows import (
     FitArguments,
     ScaledFit,
     check_arguments,
     read_and_scale,
 )
+from sensorseq.estimator.probabilities import out_of_fold_of
 from sensorseq.history import TrainingRecord
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.patches import Patch, count_steps
@@ -80,6 +81,23 @@ class FitOrigin:
     kept_epoch: int
     patch: Patch | None = None
     out_of_fold: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
+
+    @classmethod
+    def of(
+        cls, estimator: BaseEstimator, arguments: FitArguments, trained: Trained, fit_s: float
+    ) -> "FitOrigin":
+        """Return the origin of a report on a fit that took `fit_s`."""
+        was_left_out = trained.choice is not None and trained.model.head is not None
+        return cls(
+            estimator,
+            arguments.seeds.entropy,
+            fit_s,
+            arguments.earlier is None,
+            trained.module,
+            trained.results[0].best_epoch,
+            patch=trained.model.patch,
+            out_of_fold=out_of_fold_of(trained.model) if was_left_out else None,
+        )
 
     def open(self, record: TrainingRecord, X: Any, y: Any = None, **keywords: Any) -> "FitRunner":
         """Return the runner that repeats the fit on its data; raise for other data."""

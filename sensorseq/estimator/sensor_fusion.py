@@ -43,7 +43,7 @@ from sensorseq.prediction.fused import FusedModel, read_fused
 from sensorseq.prediction.fusion import MISSING, Fusion, key_of, tell_missing
 from sensorseq.prediction.gaps import COMPLETE, EMPTY
 from sensorseq.prediction.head import Candidate, FeatureChoice
-from sensorseq.prediction.load import sensors_of
+from sensorseq.prediction.loading import sensors_of
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.probabilities import Abstention, softmax
 from sensorseq.prediction.sensor_stream import SensorStream
@@ -251,7 +251,14 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         return accuracy_of(self.predict(X), self.classes_, X, y, sample_weight)
 
     def predict_or_abstain(self, X: Any, *, threshold: float | None = None) -> Decisions:
-        """Return labels, masked if uncertain; see `SensorLSTMClassifier.predict_or_abstain`."""
+        """Return labels, masked if uncertain; see `SensorLSTMClassifier.predict_or_abstain`.
+
+        Parameters
+        ----------
+        X : as in `predict`
+        threshold : float, optional
+            Lowest probability to answer with. By default the one chosen by `fit_abstention`.
+        """
         X = self._open(X)
         return self.model_.predict_or_abstain(X, threshold=threshold)
 
@@ -264,7 +271,15 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         confidence: float = 0.9,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Choose when to abstain; see `SensorLSTMClassifier.fit_abstention`."""
+        """Choose when to abstain; see `SensorLSTMClassifier.fit_abstention`.
+
+        Parameters
+        ----------
+        X, y : as in `fit`
+            Windows not used in `fit`.
+        error_rate, confidence, groups
+            As of `SensorLSTMClassifier.fit_abstention`.
+        """
         how = {"error_rate": error_rate, "confidence": confidence}
         X = self._open(X)
         abstention = find_abstention(self.model_, X, y, groups, None, **how)
@@ -274,7 +289,14 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     def predict_recordings(
         self, X: Any, recording_id: ArrayLike | None = None, *, how: str = "mean"
     ) -> list[RecordingDecision]:
-        """Return a label for each recording; see `SensorLSTMClassifier.predict_recordings`."""
+        """Return a label for each recording; see `SensorLSTMClassifier.predict_recordings`.
+
+        Parameters
+        ----------
+        X : as in `predict`
+        recording_id, how
+            As of `SensorLSTMClassifier.predict_recordings`.
+        """
         X = self._open(X)
         return self.model_.predict_recordings(X, recording_id, how=how)
 
@@ -343,7 +365,12 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         )
 
     def outside(self, X: Any) -> OutsideWindows:
-        """Find windows unlike those of the fit; see `SensorLSTMClassifier.outside`."""
+        """Find windows unlike those of the fit; see `SensorLSTMClassifier.outside`.
+
+        Parameters
+        ----------
+        X : as in `predict`
+        """
         X = self._open(X)
         return self.model_.outside(X)
 
@@ -420,7 +447,13 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     # Files and exports
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted classifier to one file; see `SensorLSTMClassifier.save`."""
+        """Write the fitted classifier to one file; see `SensorLSTMClassifier.save`.
+
+        Parameters
+        ----------
+        path : str or path
+            Name of the file; an existing file is replaced.
+        """
         check_is_fitted(self)
         write_model(path, *self._stored())
 
@@ -445,7 +478,15 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:
-        """Load a fitted classifier written by `save`; see `SensorLSTMClassifier.load`."""
+        """Load a fitted classifier written by `save`; see `SensorLSTMClassifier.load`.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+        device : str, optional
+            Overrides the saved `device`.
+        """
         if device is not None:
             check_device(device)
         arrays, description = read_model(path)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from sensorseq.io.pair_pattern import PairPattern
 from sensorseq.options import CSV_FORM, ReadOptions
 from sensorseq.prediction.fused import FusedModel
 from sensorseq.prediction.fusion import check_sensor
-from sensorseq.prediction.load import AnyModel
+from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.probabilities import recording_prediction
@@ -121,8 +121,16 @@ class RecordingPrediction:
 
 
 @takes_options(READ_AS_IN_TRAINING, default=None)
+class Fitted(Protocol):
+    """A fitted estimator."""
+
+    @property
+    def model_(self) -> AnyModel:
+        """Everything that predictions need."""
+
+
 def predict_recordings(
-    model: Any,
+    model: AnyModel | Fitted,
     paths: Sequence[str | os.PathLike[str]],
     *,
     smooth: str = "marginals",
@@ -162,7 +170,8 @@ def predict_recordings(
     RecordingError, WindowError
         If a recording cannot be read, lacks a channel or is shorter than a window.
     """
-    model = getattr(model, "model_", model)  # of an estimator
+    if not isinstance(model, TrainedModel | FusedModel):
+        model = model.model_
     plans, reading = plans_of(model, hop_s, **options)
     pipeline, *_ = plans.values()
     sources = [source for path in paths for source in find_sources(model, Path(path), reading)]

@@ -15,7 +15,7 @@ from sensorseq.evaluation.predict import (
 )
 from sensorseq.prediction.fused import FusedModel
 from sensorseq.prediction.live import AnySamples, Samples, SensorSamples
-from sensorseq.prediction.load import AnyModel
+from sensorseq.prediction.loading import AnyModel
 from sensorseq.recording import Recording
 
 _REPLAY_S = 0.1  # duration of the samples that are pushed together

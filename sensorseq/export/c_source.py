@@ -28,7 +28,7 @@ from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
 from sensorseq.io.atomic import make_folder, write_together
 from sensorseq.prediction.fused import FusedModel
 from sensorseq.prediction.head import NAMES
-from sensorseq.prediction.load import AnyModel
+from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import LARGEST_SAMPLE, SMALLEST_POWER, Patch, count_steps
 from sensorseq.prediction.preparation import refuse_normalized

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
-from sensorseq.prediction.load import AnyModel
+from sensorseq.prediction.loading import AnyModel
 from sensorseq.sensor_windows import SensorWindows
 
 TOLERANCE = 1e-5  # between programs that add float32 numbers in different order

@@ -20,7 +20,7 @@ from sensorseq.export.windows import MOST_STEPS, GraphWindows, as_steps, read_wi
 from sensorseq.io.atomic import write_whole
 from sensorseq.io.model_file import model_digest
 from sensorseq.prediction.fused import FusedModel
-from sensorseq.prediction.load import AnyModel
+from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.preprocessing.options import PreparationOptions
 

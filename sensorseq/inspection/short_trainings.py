@@ -18,7 +18,6 @@ from sensorseq.history import History
 from sensorseq.inspection.check_result import FAILED, NOT_POSSIBLE, PASSED, Outcome
 from sensorseq.inspection.checked_windows import CheckedWindows
 from sensorseq.inspection.finding import Finding
-from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.outside import Floats, Ints
 from sensorseq.preprocessing.scale.scaler import PHYSICAL
 from sensorseq.preprocessing.split.parts import holdout_by_group
@@ -50,16 +49,6 @@ PLAIN = {
 _REFERENCE_WORK = 4 * 64 * (64 + 1)  # work per timestep and window: one layer, H = 64, C = 1
 
 
-class PreparedTraining(Protocol):
-    """A fit that is ready to be trained."""
-
-    jobs: list[TrainingJob]
-
-    @property
-    def module(self) -> LSTMLinear:
-        """The network."""
-
-
 class CheckedEstimator(Protocol):
     """The parts of our estimators that the checks use."""
 
@@ -76,8 +65,8 @@ class CheckedEstimator(Protocol):
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the arguments."""
 
-    def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> PreparedTraining:
-        """Do everything that `fit` does before training."""
+    def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> list[TrainingJob]:
+        """Do everything that `fit` does before training; return a job for each network."""
 
 
 _Estimator = TypeVar("_Estimator", bound=CheckedEstimator)
@@ -120,16 +109,16 @@ def run_trial(
     (X, y, lengths), (X_val, y_val, lengths_val) = train, validation
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the checks provoke these warnings themselves
-        prepared = twin._prepare_fit(
+        (job,) = twin._prepare_fit(
             X, y, lengths=lengths, X_val=X_val, y_val=y_val, lengths_val=lengths_val
         )
+        module, data = job.module, job.validation
         if prepare is not None:
-            prepare(prepared.module)
-        result = train_jobs(prepared.jobs)[0]
-        data = prepared.jobs[0].validation
+            prepare(module)
+        (result,) = train_jobs([job])
         assert isinstance(data, TrainingData)
         lengths = None if data.lengths is None else data.lengths.numpy()
-        outputs = network_outputs(prepared.module, data.X.numpy(), lengths)
+        outputs = network_outputs(module, data.X.numpy(), lengths)
     accuracy = result.history["val_accuracy"]
     best = float(np.max(accuracy, where=np.isfinite(accuracy), initial=-math.inf))
     return ShortTraining(result.history, outputs, best)

@@ -362,9 +362,9 @@ class PreparedFile:
         if sensor is None:
             raise _SeveralSensorsError(
                 f"{self.path}: holds windows of several sensors, each at its own rate"
-                f" ({', '.join(names)}), where one is expected. `train`, `evaluate` and `info`"
-                " take it, `inspect --sensor` one of them; for the rest, prepare the files of one"
-                " sensor.",
+                f" ({', '.join(names)}), where one is expected. SensorFusionClassifier, `train`,"
+                " `evaluate` and `info` take it, `inspect --sensor` one of them; for the rest,"
+                " prepare the files of one sensor.",
                 tuple(names),
             )
         return file[f"sensor_{names.index(sensor)}"]

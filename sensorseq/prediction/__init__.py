@@ -1,1 +1,16 @@
 """What a trained model computes, reads and decides, with numpy and the C++ core alone."""
+
+from typing import TYPE_CHECKING
+
+from sensorseq._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from sensorseq.prediction.fused import FusedModel
+    from sensorseq.prediction.loading import load
+    from sensorseq.prediction.model import TrainedModel
+
+__all__ = ["FusedModel", "TrainedModel", "load"]
+
+__getattr__, __dir__ = lazy_names(
+    globals(), {"FusedModel": "fused", "TrainedModel": "model", "load": "loading"}
+)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from sensorseq.prediction.gaps import bridge_gaps
 from sensorseq.prediction.padding import check_padding
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.windows import WindowSet
+
+if TYPE_CHECKING:
+    from sensorseq.io.stored_windows import SampleReader  # reads files, which the runtime does not
 
 CROPS = ("head", "tail", "centre", "random")
 DTYPES = ("float32", "float64")
@@ -66,7 +69,7 @@ class Sequences:
         )
 
 
-def read_stored(sequences: Sequences, reader: Any, rows: NDArray[np.int64]) -> Sequences:
+def read_stored(sequences: Sequences, reader: "SampleReader", rows: NDArray[np.int64]) -> Sequences:
     """Read and check the windows at `rows` of an open file, of samples that are in it."""
     samples, known = sequences.X, sequences.take(rows)
     try:

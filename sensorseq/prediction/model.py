@@ -196,8 +196,6 @@ class TrainedModel(Predictor):
 
     def without_failed(self, windows: Sequences) -> tuple[Sequences, NDArray[np.int8]]:
         """Return windows in memory without failed channels, and how much each lacks; see `gaps`."""
-        if self.missing == "error":
-            return windows, np.full(len(windows), COMPLETE, np.int8)
         is_doubtful = np.zeros(len(windows), bool)
         if self.missing == "outside" and self.ranges is not None:
             reasons = self.compared(windows).reasons
@@ -215,8 +213,10 @@ class TrainedModel(Predictor):
         """Return logits, equal ones for EMPTY windows, and how much each lacks; see `gaps`."""
         with within_memory("give fewer windows at a time"):
             parts = []
-            for part in self.read(X, lengths).parts():
-                windows, lacks = self.without_failed(part)
+            for windows in self.read(X, lengths).parts():
+                lacks = np.full(len(windows), COMPLETE, np.int8)
+                if self.missing != "error":
+                    windows, lacks = self.without_failed(windows)
                 logits = self.outputs(*self.scaled(windows))
                 parts.append((np.where(lacks[:, None] == EMPTY, 0.0, logits), lacks))
             logits, lacks = map(np.concatenate, zip(*parts))

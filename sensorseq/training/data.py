@@ -150,14 +150,6 @@ class WindowFormat:
         return patched.numpy()
 
 
-class Holdout(NamedTuple):
-    """How validation windows are drawn if none are given or stored."""
-
-    fraction: float
-    seed: np.random.SeedSequence
-    config: TrainingConfig
-
-
 @dataclass(frozen=True)
 class FitData:
     """The windows of a fit, read and checked; `hold_out` splits them.
@@ -249,10 +241,12 @@ class FitData:
         had_lengths = not sequences.are_full
         return cls(windows, windows, target, given, given, split, *sources, had_lengths)
 
-    def hold_out(self, holdout: Holdout) -> "FitData":
-        """Return the windows with a validation part: stored, given or drawn."""
-        given = self.given
-        of_train, held_out = _split(self.windows, self.split, holdout, is_given=given is not None)
+    def hold_out(
+        self, fraction: float, seed: np.random.SeedSequence, config: TrainingConfig
+    ) -> "FitData":
+        """Return the windows with a validation part: stored, given, or a fraction of all."""
+        given, own = self.given, (fraction, seed, config)
+        of_train, held_out = _split(self.windows, self.split, *own, is_given=given is not None)
         return replace(
             self,
             train=self.windows if of_train is None else self.windows.take(of_train),
@@ -293,7 +287,13 @@ def check_channels_have_numbers(sequences: Sequences, name: str) -> None:
 
 
 def _split(
-    windows: FitPart, stored: NDArray[Any] | None, holdout: Holdout, *, is_given: bool
+    windows: FitPart,
+    stored: NDArray[Any] | None,
+    fraction: float,
+    seed: np.random.SeedSequence,
+    config: TrainingConfig,
+    *,
+    is_given: bool,
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
     """Return training rows (None: all) and validation rows, stored or drawn."""
     if is_given:
@@ -303,7 +303,6 @@ def _split(
                 ' or give X.part("train") as X.'
             )
         return None, None
-    fraction, seed, config = holdout
     if stored is not None:
         train, validation = (np.flatnonzero(stored == part) for part in ("train", "validation"))
         if not len(train):

@@ -145,7 +145,7 @@ def test_a_fit_that_diverges_at_once_is_an_error_whose_report_can_be_probed():
     wild = classifier(
         optimizer="sgd", learning_rate=1e38, max_grad_norm=None, momentum=0.0, max_epochs=20
     )
-    with pytest.raises(DivergedError):
+    with pytest.raises(DivergedError) as raised:
         wild.fit(X, Y)
-    better = probe(wild.fluctuation_).apply().fit(X, Y)
+    better = probe(raised.value.fluctuation).apply().fit(X, Y)
     assert np.isfinite(better.predict_proba(X)).all()

@@ -11,7 +11,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError, OutputError
 from sensorseq.evaluation.inspect import describe_file, format_file
 from sensorseq.io.model_file import read_model
-from sensorseq.prediction.load import load
+from sensorseq.prediction.loading import load
 
 RNG = np.random.default_rng(0)
 Y = np.arange(60) % 3

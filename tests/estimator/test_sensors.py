@@ -14,7 +14,7 @@ from sensorseq.errors import ArgumentError, InputError, ModelFileError
 from sensorseq.estimator import load_estimator
 from sensorseq.io.model_file import pack, read_model, to_jsonable
 from sensorseq.prediction.fusion import Fusion
-from sensorseq.prediction.load import load
+from sensorseq.prediction.loading import load
 from sensorseq.sensor_windows import SensorWindows, as_sensor_windows
 
 SETTINGS = {"features": "summary", "max_epochs": 2, "hidden_size": 4, "random_state": 0}

@@ -18,7 +18,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.cli import run
 from sensorseq.errors import ModelFileError, SensorseqError
 from sensorseq.io.model_file import pack, read_model, to_jsonable, write_model
-from sensorseq.prediction import load as runtime
+from sensorseq.prediction import loading as runtime
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(12, 8, 2)).astype(np.float32)

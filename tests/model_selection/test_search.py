@@ -91,7 +91,7 @@ def test_lengths_reach_fits_and_scores():
 
 def test_groups_stay_whole_in_folds_and_inside_every_fit(monkeypatch):
     seen = []
-    original = FitData.read
+    original = FitData.hold_out
 
     def watch(*arguments, **given):
         data = original(*arguments, **given)
@@ -103,7 +103,7 @@ def test_groups_stay_whole_in_folds_and_inside_every_fit(monkeypatch):
     def _groups_of(windows):
         return [int(np.flatnonzero((window == X).all(axis=(1, 2)))[0]) // 3 for window in windows]
 
-    monkeypatch.setattr(FitData, "read", watch)
+    monkeypatch.setattr(FitData, "hold_out", watch)
     rates = {"learning_rate": [0.003]}
     search = SequenceSearchCV(small(), rates, refit=False).fit(X, Y, groups=GROUPS)
     assert search.n_splits_ == 5

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sensorseq.errors import InputError
 from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, EMPTY, bridge_gaps, judge_windows
-from sensorseq.prediction.load import load
+from sensorseq.prediction.loading import load
 
 SETTINGS = {"features": ("summary",), "max_epochs": 2, "hidden_size": 4, "random_state": 0}
 

@@ -9,7 +9,7 @@ from fits import plain_classifier
 from sensorseq import WindowSet
 from sensorseq.errors import InputError
 from sensorseq.prediction.inputs import read_sequences
-from sensorseq.prediction.load import load
+from sensorseq.prediction.loading import load
 from sensorseq.prediction.padding import warn_of_zero_ends
 
 N, T = 40, 60

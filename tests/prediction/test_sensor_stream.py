@@ -8,7 +8,7 @@ from fits import fused_classifier
 
 from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import ArgumentError, InputError, WindowError
-from sensorseq.prediction.load import load
+from sensorseq.prediction.loading import load
 from sensorseq.recording import Channel
 
 RATES_HZ = {"imu": 50.0, "motor": 6.5}

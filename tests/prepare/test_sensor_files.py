@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import said, succeed
-from fits import plain_classifier
+from fits import fused_classifier
 
 from sensorseq import PreparePipeline, SensorWindows, read_sensors
 from sensorseq.errors import ArgumentError, PreparedFileError, RecordingError
@@ -219,7 +219,7 @@ def test_predict_finds_the_files_of_the_other_sensors(logs, tmp_path):
     path, model = tmp_path / "w.h5", tmp_path / "m.safetensors"
     prepare(logs, path, **FILES, **HOW, missing="expected")
     settings = {"features": "summary", "max_epochs": 2, "hidden_size": 4, "random_state": 0}
-    fitted = plain_classifier(**settings, missing="expected").fit(path)
+    fitted = fused_classifier(**settings, missing="expected").fit(path)
     fitted.save(model)
     found = json.loads(succeed("predict", model, logs / "class_1" / "imu_2.csv", "--json"))
     (one,) = found["recordings"]

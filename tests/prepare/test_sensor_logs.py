@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import said, succeed
-from fits import plain_classifier
+from fits import fused_classifier
 
 from sensorseq import PreparePipeline, Recording, read_sensors
 from sensorseq.errors import ArgumentError, RecordingError
@@ -193,7 +193,7 @@ def test_commands_go_from_logs_to_a_prediction(logs, tmp_path):
 def test_a_prediction_is_that_of_the_prepared_windows(logs, tmp_path):
     prepare(logs, tmp_path / "w.h5", **HOW, missing="expected")
     settings = {"features": "summary", "max_epochs": 2, "hidden_size": 4, "random_state": 0}
-    fitted = plain_classifier(**settings, missing="expected").fit(tmp_path / "w.h5")
+    fitted = fused_classifier(**settings, missing="expected").fit(tmp_path / "w.h5")
     fitted.save(tmp_path / "m.safetensors")
     windows = read_sensor_windows(tmp_path / "w.h5", ["/imu", "/motor"])
     own = fitted.predict_proba(windows[windows.recording_id == "class_1/run_0"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sensorseq import WindowSet
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.training import TrainingConfig
-from sensorseq.training.data import FitData, Holdout, WindowFormat
+from sensorseq.training.data import FitData, WindowFormat
 from sensorseq.training.targets import ClassTarget
 
 N = 24
@@ -21,8 +21,8 @@ CONFIG = TrainingConfig(2, early_stopping=False)
 
 
 def read(*args, fraction=0.25, seed=0, config=CONFIG, **given):
-    holdout = Holdout(fraction, np.random.SeedSequence(seed), config)
-    return FitData.read(*args, **given, target=ClassTarget(), scale="standard", holdout=holdout)
+    data = FitData.read(*args, **given, target=ClassTarget(), scale="standard")
+    return data.hold_out(fraction, np.random.SeedSequence(seed), config)
 
 
 def split(*args, **given):
