@@ -20,7 +20,6 @@ from sensorseq.diagnosis.level import compare_level
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import (
     ArgumentError,
-    DivergedError,
     InputError,
     ModelFileError,
     refusing,
@@ -46,7 +45,6 @@ from sensorseq.estimator.fit_windows import (
     scale_windows,
 )
 from sensorseq.estimator.probabilities import (
-    LeftOut,
     accuracy_of,
     find_abstention,
     out_of_fold_of,
@@ -384,7 +382,6 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     _judged: Judged
     # rows and outputs of the held-out part, from before any refit
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
-    _left_out: LeftOut | None = None
 
     def __init__(
         self,
@@ -524,6 +521,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             "groups_val": groups_val,
             "lengths_val": lengths_val,
         }
+        self._fit(X, y, given)
+        return self
+
+    def _fit(self, X: Any, y: Any, given: Mapping[str, Any]) -> Trained:
+        """Fit, and return all that was learned."""
         started = time.perf_counter()
         with within_memory(_SMALLER), show_progress(self.verbose) as progress:
             arguments = check_arguments(self.get_params(deep=False), self._earlier())
@@ -534,15 +536,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             judged = judge(arguments, scaled, trained)
         origin = FitOrigin.of(copied(self), arguments, trained, time.perf_counter() - started)
         judged = judged._replace(report=replace(judged.report, origin=origin))
-        try:
-            refuse_diverged(arguments, trained)
-        except DivergedError as error:
-            error.fluctuation = judged.report
-            raise
+        refuse_diverged(arguments, trained, judged)
         self._keep(trained, judged)
         if (failed := trained.results[0].error) is not None:  # raised by a callback
             raise failed
-        return self
+        return trained
 
     def _earlier(self) -> TrainedModel | None:
         """Return the model that a fit continues."""
@@ -554,7 +552,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self._set_model(trained.model)
         self.histories_ = trained.histories
         self.best_epoch_, self.best_score_ = result.best_epoch, result.best_score
-        self.engine_, self._judged, self._left_out = result.engine, judged, trained.left_out
+        self.engine_, self._judged = result.engine, judged
         if trained.choice is not None:
             self.features_, self.refitted_ = trained.choice, trained.refitted
             self._held_out, self.adaptation_ = trained.held_out, None

@@ -114,12 +114,12 @@ def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress
         checkpoint = Checkpoint(parameters, scaled.model, jobs[0], facts_of(scaled))
         # before other callbacks, which may change the weights
         jobs[0] = replace(jobs[0], callbacks=(checkpoint, *jobs[0].callbacks))
-    plan = None
+    plan, fitted = None, None
     if arguments.earlier is None:
         plan = plan_refit(parameters, scaled, jobs, arguments.seeds.entropy)
     if isinstance(plan, Refit):
         progress.expect(len(jobs) + plan.count_networks(len(jobs)))
-        plan.fit_features(progress)
+        fitted = plan.fit_features(progress)
     results = train_jobs(jobs)
     if results[0].error is not None and not results[0].best_epoch:  # raised by a callback
         raise results[0].error
@@ -131,7 +131,7 @@ def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress
     model, done = replace(scaled.model, networks=networks), None
     choice = plan if isinstance(plan, FeatureChoice) else None
     if isinstance(plan, Refit):
-        done = run_refit(plan, parameters, scaled, jobs, model, results, progress)
+        done = run_refit(plan, parameters, scaled, jobs, model, results, fitted, progress)
         choice, model = done.choice, replace(model, head=done.head)
     # Must run before a refit, while the networks have not seen these windows.
     model, left_out = learn_probabilities(parameters, model, scaled.validation, plan)
@@ -163,16 +163,20 @@ def module_of(network: Any) -> LSTMLinear:
     return module
 
 
-def refuse_diverged(arguments: FitArguments, trained: Trained) -> None:
-    """Raise a DivergedError if the first epoch of a network diverged."""
+def refuse_diverged(
+    arguments: FitArguments, trained: Trained, judged: Judged | None = None
+) -> None:
+    """Raise a DivergedError with the report if the first epoch of a network diverged."""
     if any(result.best_epoch == 0 for result in trained.results):
         p = arguments.parameters
-        raise DivergedError(
+        error = DivergedError(
             "training diverged in its first epoch: a loss or gradient is not finite. Lower"
             f" learning_rate (now {p['learning_rate']!r}), clip the gradient with max_grad_norm"
             f" (now {p['max_grad_norm']!r}), or check `scale` (now {p['scale']!r}) and the loss."
             " The error's `fluctuation` has the report."
         )
+        error.fluctuation = None if judged is None else judged.report
+        raise error
 
 
 # 5. Judge

@@ -7,7 +7,6 @@ from every window: it uses the networks of the folds, or one trained on all wind
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,22 +45,21 @@ FEW_WINDOWS = 20_000  # largest number of windows for which refit="auto" trains 
 _FOLDS, _FEATURES, _REFIT, _COPIES = 101, 102, 103, 104  # spawn keys of the seeds
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Refit:
     """All windows of a fit that may be used for training, and the plan for them.
 
     `part` and the scaled `data` are the training windows followed by the validation windows;
-    separately given validation windows are only in `given` (scaled), and `part` is then None.
-    `share` is each window's weight that balances classes with few recordings, or None. If there is
-    a held-out part, it is the first fold. With `refits`, the final model learns from all windows:
-    with `keeps_folds` it averages the networks of the folds, otherwise it is one network trained on
-    all windows. With `augment`, `changed` gives the windows of `data` as an epoch changes them.
+    separately given validation windows are only in `seen`, which has all windows as prediction sees
+    them, and `part` is then None. If there is a held-out part, it is the first fold. With
+    `refits`, the final model learns from all windows: with `keeps_folds` it averages the networks
+    of the folds, otherwise it is one network trained on all windows. With `augment`, `changed`
+    gives the windows of `data` as an epoch changes them.
     """
 
     part: FitPart | None
     data: TrainingData
-    given: TrainingData | None
-    share: NDArray[np.float64] | None
+    seen: HeadData
     config: TrainingConfig
     n_train: int
     folds: list[Fold]
@@ -69,42 +67,7 @@ class Refit:
     refits: bool
     entropy: int
     keeps_folds: bool = False
-    fitted: FittedFeatures | None = None
     changed: Callable[[int], NDArray[Any]] | None = None
-
-    @cached_property
-    def seen(self) -> HeadData:
-        """All windows as prediction sees them, with separately given ones at the end."""
-        parts = [center_windows(self.data, self.config)]
-        if self.given is not None:
-            parts.append(self.given)
-        n_steps = max(part.X.shape[1] for part in parts)
-        X = [part.X.cpu().numpy() for part in parts]
-        X = [
-            one
-            if one.shape[1] == n_steps
-            else np.pad(one, ((0, 0), (0, n_steps - one.shape[1]), (0, 0)))
-            for one in X
-        ]
-        lengths = None
-        if any(part.lengths is not None or part.X.shape[1] < n_steps for part in parts):
-            lengths = np.concatenate(
-                [
-                    np.full(len(part.X), part.X.shape[1])
-                    if part.lengths is None
-                    else part.lengths.cpu().numpy()
-                    for part in parts
-                ]
-            )
-        target = np.concatenate([part.target.cpu().numpy() for part in parts])
-        weight = np.ones(len(target))
-        if self.data.weight is not None:
-            weight[: len(self.data.weight)] = self.data.weight.cpu().numpy()
-        if self.share is not None:
-            weight *= self.share
-        learn = np.arange(self.n_train)
-        own = np.concatenate(X), lengths, target, weight
-        return HeadData(*own, self.config.n_outputs, learn)
 
     @property
     def has_held_out(self) -> bool:
@@ -144,24 +107,25 @@ class Refit:
         n_refits = n_models if self.refits and not self.keeps_folds else 0
         return len(self.folds) - self.has_held_out + n_refits
 
-    def fit_features(self, progress: NoProgress) -> None:
+    def fit_features(self, progress: NoProgress) -> FittedFeatures | None:
         """Fit the features, which need no network; the weights come later."""
-        if self.features is not None:
-            progress.say("features")
-            whole = self.refits or not self.has_held_out
-            self.fitted = self._fitted(self.folds, np.arange(len(self.data)) if whole else None)
+        if self.features is None:
+            return None
+        progress.say("features")
+        whole = self.refits or not self.has_held_out
+        return self._fitted(self.folds, np.arange(len(self.data)) if whole else None)
 
-    def fit_features_again(self) -> None:
+    def fit_features_again(self) -> FittedFeatures | None:
         """Fit the features without the held-out part, which then no model has seen."""
-        self.fitted = None
         if self.features is None or not self.has_held_out:
-            return
+            return None
         try:
-            self.fitted = self._fitted(self.folds[:1], None)
+            return self._fitted(self.folds[:1], None)
         except KeyboardInterrupt:
             if is_second_interrupt():
                 raise
             warn_caller("fitting the features was interrupted, so the LSTM is used alone.")
+            return None
 
     def _fitted(self, folds: Sequence[Fold], rows: NDArray[np.int64] | None) -> FittedFeatures:
         own = self.seen.learn_rows if rows is None else rows
@@ -235,26 +199,68 @@ def plan_refit(
             data = tensors
     n_train, config = len(train.target), jobs[0].config
     share = _shares(train, validation)
-    plan = Refit(part, data, given, share, config, n_train, [], features, refits, entropy)
+    seen = seen_windows(data, given, share, config, n_train)
+    plan = Refit(part, data, seen, config, n_train, [], features, refits, entropy)
     if features is None:
         return plan
-    own_part = train if part is None else part
+    own_part, changed = train if part is None else part, None
     if form.augment is not None:
-        plan.changed = replace(form, patch=None).renewal(own_part, data, plan.seed(_COPIES))
-    try_functions(features, plan.seen)
+        changed = replace(form, patch=None).renewal(own_part, data, plan.seed(_COPIES))
+    try_functions(features, seen)
     several = refits or validation is None
-    plan.folds = make_folds(plan.seen, own_part, n_train, entropy, several=several)
-    if not plan.folds:
+    folds = make_folds(seen, own_part, n_train, entropy, several=several)
+    if not folds:
         why = "there are too few windows or groups to leave some out"
         if features != "auto":
             raise ArgumentError(f"features={features!r} cannot be weighed: {why}.")
-        if not refits:
-            return FeatureChoice(reason=why)
-        plan.features = None
+        return replace(plan, features=None) if refits else FeatureChoice(reason=why)
     # together they have seen all windows, and their mean is more accurate than one network
-    is_covered = len(plan.folds) == N_FOLDS and len(jobs) == 1
-    plan.keeps_folds = refits and refit == "auto" and is_covered and plan.features is not None
-    return plan
+    is_covered = len(folds) == N_FOLDS and len(jobs) == 1
+    keeps_folds = refits and refit == "auto" and is_covered
+    return replace(plan, folds=folds, keeps_folds=keeps_folds, changed=changed)
+
+
+def seen_windows(
+    data: TrainingData,
+    given: TrainingData | None,
+    share: NDArray[np.float64] | None,
+    config: TrainingConfig,
+    n_train: int,
+) -> HeadData:
+    """Return all windows as prediction sees them, with separately given ones at the end.
+
+    `share` is each window's weight that balances classes with few recordings, or None.
+    """
+    parts = [center_windows(data, config)]
+    if given is not None:
+        parts.append(given)
+    n_steps = max(part.X.shape[1] for part in parts)
+    X = [part.X.cpu().numpy() for part in parts]
+    X = [
+        one
+        if one.shape[1] == n_steps
+        else np.pad(one, ((0, 0), (0, n_steps - one.shape[1]), (0, 0)))
+        for one in X
+    ]
+    lengths = None
+    if any(part.lengths is not None or part.X.shape[1] < n_steps for part in parts):
+        lengths = np.concatenate(
+            [
+                np.full(len(part.X), part.X.shape[1])
+                if part.lengths is None
+                else part.lengths.cpu().numpy()
+                for part in parts
+            ]
+        )
+    target = np.concatenate([part.target.cpu().numpy() for part in parts])
+    weight = np.ones(len(target))
+    if data.weight is not None:
+        weight[: len(data.weight)] = data.weight.cpu().numpy()
+    if share is not None:
+        weight *= share
+    learn = np.arange(n_train)
+    own = np.concatenate(X), lengths, target, weight
+    return HeadData(*own, config.n_outputs, learn)
 
 
 def _shares(train: FitPart, validation: FitPart | None) -> NDArray[np.float64] | None:
@@ -331,9 +337,10 @@ def run_refit(
     jobs: Sequence[TrainingJob],
     model: TrainedModel,
     results: Sequence[TrainingResult],
+    fitted: FittedFeatures | None,
     progress: NoProgress,
 ) -> Refitted:
-    """Weight the features, and train on the folds and on all windows.
+    """Weight the `fitted` features, and train on the folds and on all windows.
 
     `model` has the networks that `jobs` trained, and `results` say how that ended.
     """
@@ -359,12 +366,12 @@ def run_refit(
             )
             fold_jobs, refit_jobs = [], []
     if not has_ended:
-        plan.fit_features_again()
+        fitted = plan.fit_features_again()
     fold_modules = lstms_of(fold_jobs)
     head, choice, is_without = None, FeatureChoice(), False
-    if plan.fitted is not None:
+    if fitted is not None:
         logits = plan.fold_logits(model, [*tested, *fold_modules], parameters["device"])
-        head = _join_features(plan, plan.fitted, logits)
+        head = _join_features(plan, fitted, logits)
         choice, is_without = head.choice, has_ended and not head.lstm_weight
     elif plan.features is not None:
         choice = FeatureChoice(reason="training was interrupted or diverged")

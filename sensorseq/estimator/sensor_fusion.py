@@ -25,7 +25,12 @@ from sensorseq.errors import (
 from sensorseq.estimator.adapt import refuse_apart
 from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.explain import METHODS, Explanation, SensorPart, explain, target_of
-from sensorseq.estimator.probabilities import accuracy_of, find_abstention, learn_shares
+from sensorseq.estimator.probabilities import (
+    LeftOut,
+    accuracy_of,
+    find_abstention,
+    learn_shares,
+)
 from sensorseq.export.c_sensors import render_sensors
 from sensorseq.export.c_source import CExport, COptions, write_texts
 from sensorseq.export.to_onnx import write_onnx
@@ -158,29 +163,32 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             seed = int(draw_entropy(seed) % 2**31)
         windows = _with_common_split(windows, estimator.validation_fraction, int(seed))
         models: dict[str, SensorLSTMClassifier] = {}
+        left_out: dict[str, LeftOut | None] = {}
         for name, own, rows in windows.by_sensor():
             _check_classes(name, own.y, windows.y)
             one = clone(estimator).set_params(random_state=int(seed))
             own_weight = None if given is None else weight[rows]
             with noting(f"in the windows of sensor {name!r}"):
-                models[name] = one.fit(own, sample_weight=own_weight)
+                left_out[name] = one._fit(own, None, {"sample_weight": own_weight}).left_out
+            models[name] = one
         lacking = [name for name in windows if name not in models]
         if lacking:
             raise InputError(f"sensor {lacking[0]!r} has no window in the training part.")
-        self._join(estimator, models, windows, weight)
+        self._join(estimator, models, left_out, windows, weight)
         return self
 
     def _join(
         self,
         estimator: SensorLSTMClassifier,
         models: dict[str, SensorLSTMClassifier],
+        left_out: Mapping[str, LeftOut | None],
         windows: SensorWindows,
         weight: NDArray[np.float64],
     ) -> None:
         """Weigh the sensors on left-out windows, and store the result of the fit."""
         classes = next(iter(models.values())).classes_
         class_index = np.searchsorted(classes, np.asarray(windows.y))
-        logits, present = _left_out(models, windows, len(classes))
+        logits, present = _logits_of(left_out, windows, len(classes))
         weights = _weigh(logits, present, class_index, weight)
         fusion = Fusion(tuple(windows), weights, estimator.missing)
         is_known = present.any(axis=1)
@@ -658,14 +666,14 @@ def _check_classes(name: str, own: Any, every: Any) -> None:
         )
 
 
-def _left_out(
-    models: Mapping[str, SensorLSTMClassifier], windows: SensorWindows, n_classes: int
+def _logits_of(
+    left_out: Mapping[str, LeftOut | None], windows: SensorWindows, n_classes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return logits (n_sensors, n, K) by models not fitted on the window, and which there are."""
-    logits = np.zeros((len(models), len(windows), n_classes))
-    known = np.zeros((len(windows), len(models)), bool)
+    logits = np.zeros((len(left_out), len(windows), n_classes))
+    known = np.zeros((len(windows), len(left_out)), bool)
     for at, (name, _, rows) in enumerate(windows.by_sensor()):
-        found = models[name]._left_out
+        found = left_out[name]
         if found is None:
             way = "set validation_fraction above 0"
             if windows.split is not None:
