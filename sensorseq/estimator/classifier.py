@@ -22,7 +22,6 @@ from sensorseq.errors import (
     ArgumentError,
     InputError,
     ModelFileError,
-    refusing,
     within_memory,
 )
 from sensorseq.estimator.adapt import Adaptation, adapt, copy_model
@@ -56,6 +55,7 @@ from sensorseq.estimator.saving import (
     Contents,
     describe,
     imported,
+    load_file,
     packed,
     read_fitted,
     unpacked,
@@ -66,10 +66,8 @@ from sensorseq.history import History
 from sensorseq.inspection.check_result import Diagnosis
 from sensorseq.inspection.training_check import check_training
 from sensorseq.io.model_file import (
-    SAVE_AGAIN,
     check_texts,
     model_digest,
-    read_model,
     take_field,
     write_model,
 )
@@ -87,7 +85,7 @@ from sensorseq.training import EngineChoice
 from sensorseq.training.data import open_windows
 from sensorseq.training.engine import TrainingJob
 from sensorseq.training.inference import modules_of
-from sensorseq.training.parameters import check_device, check_parameters
+from sensorseq.training.parameters import check_parameters
 from sensorseq.training.stream import is_stored
 from sensorseq.windows import WindowSet
 
@@ -468,8 +466,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             is not used. A WindowSet holds unscaled, unbalanced windows whatever the pipeline's
             settings; the `scale` and `sampler` of this estimator apply to them. A prepared file
             contains its scaler, used if it matches `scale`, and the indices of its balanced
-            training windows. Also a mapping of sensors to such arrays, each at its own rate, or
-            SensorWindows: row i of each is the same stretch of time.
+            training windows. Several sensors are for `SensorFusionClassifier`.
         y : array of shape (n,) or (n, k), optional
             Labels, or exactly one-hot columns. Not needed if a WindowSet has labels; a file
             contains its own.
@@ -1199,15 +1196,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ModelFileError
             If the file is truncated, damaged, from another program or from a newer version.
         """
-        if device is not None:
-            check_device(device)
-        arrays, description = read_model(path)
-        with refusing(ModelFileError, f"{path} is inconsistent", SAVE_AGAIN, but=ModelFileError):
-            if "fusion" in description:
-                raise ModelFileError(
-                    f"{path} is a model of several sensors; use SensorFusionClassifier.load."
-                )
-            return cls._restored(arrays, description, path, device)
+        loaded: Self = load_file(path, device, one=cls._restored)
+        return loaded
 
     @classmethod
     def _restored(

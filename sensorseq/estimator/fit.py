@@ -30,7 +30,7 @@ from sensorseq.training import TrainingConfig, TrainingResult
 from sensorseq.training.callbacks import NoProgress, check_callbacks
 from sensorseq.training.config import count_epochs
 from sensorseq.training.engine import TrainingJob, steps_of_epoch
-from sensorseq.training.inference import ModuleNetwork
+from sensorseq.training.inference import ModuleNetwork, modules_of
 from sensorseq.training.network import continue_network, make_network
 from sensorseq.training.recorder import new_recorder
 from sensorseq.training.side_by_side import train_jobs
@@ -76,7 +76,7 @@ def make_jobs(arguments: FitArguments, scaled: ScaledFit) -> list[TrainingJob]:
     jobs: list[TrainingJob] = []
     for member, (weights, training) in enumerate(arguments.seeds.members):
         if arguments.earlier is not None:
-            module = continue_network(module_of(arguments.earlier.networks[member]), parameters)
+            module = continue_network(modules_of(arguments.earlier)[member], parameters)
         else:
             sizes = scaled.model.n_inputs, len(scaled.model.classes)
             module = make_network(parameters, *sizes, weights)
@@ -133,7 +133,7 @@ def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress
     if isinstance(plan, Refit):
         done = run_refit(plan, parameters, scaled, jobs, model, results, fitted, progress)
         choice, model = done.choice, replace(model, head=done.head)
-    # Must run before a refit, while the networks have not seen these windows.
+    # by the networks that have not seen the held-out windows
     model, left_out = learn_probabilities(parameters, model, scaled.validation, plan)
     trained = Trained(results, model, modules[0], histories, choice, left_out=left_out)
     warn_of_the_end(results, jobs[0].config.n_epochs, parameters["n_models"])
@@ -155,12 +155,6 @@ def show_progress(verbose: Any) -> NoProgress:
     from sensorseq.training.progress import ProgressReport  # imports rich
 
     return ProgressReport(every_epoch=verbose > 1)
-
-
-def module_of(network: Any) -> LSTMLinear:
-    """Return the module of a network."""
-    module: LSTMLinear = network.module
-    return module
 
 
 def refuse_diverged(

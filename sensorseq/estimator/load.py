@@ -1,12 +1,11 @@
 """Load the estimator of any model file."""
 
 import os
+from collections.abc import Callable
 
-from sensorseq.errors import ModelFileError, refusing
 from sensorseq.estimator.classifier import SensorLSTMClassifier
+from sensorseq.estimator.saving import load_file
 from sensorseq.estimator.sensor_fusion import SensorFusionClassifier
-from sensorseq.io.model_file import SAVE_AGAIN, read_model
-from sensorseq.training.parameters import check_device
 
 AnyClassifier = SensorLSTMClassifier | SensorFusionClassifier
 
@@ -21,9 +20,5 @@ def load_estimator(path: str | os.PathLike[str], *, device: str | None = None) -
     device : str, optional
         Overrides the saved `device`.
     """
-    if device is not None:
-        check_device(device)
-    arrays, description = read_model(path)
-    kind = SensorFusionClassifier if "fusion" in description else SensorLSTMClassifier
-    with refusing(ModelFileError, f"{path} is inconsistent", SAVE_AGAIN, but=ModelFileError):
-        return kind._restored(arrays, description, path, device)
+    one: Callable[..., AnyClassifier] = SensorLSTMClassifier._restored
+    return load_file(path, device, one, SensorFusionClassifier._restored)

@@ -3,19 +3,19 @@
 import importlib
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.errors import ArgumentError, ModelFileError, check_choice, refusing
 from sensorseq.estimator.adapt import Adaptation
 from sensorseq.history import History
-from sensorseq.io.model_file import TakeField, take_field
+from sensorseq.io.model_file import SAVE_AGAIN, TakeField, read_model, take_field
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.inputs import DTYPES
 from sensorseq.prediction.model import TrainedModel, read_trained
@@ -25,8 +25,9 @@ from sensorseq.preprocessing.windows.augment import Augmentation
 from sensorseq.training import EngineChoice
 from sensorseq.training.inference import ModuleNetwork, modules_of
 from sensorseq.training.network import ARCHITECTURE, network_arrays, read_network
-from sensorseq.training.parameters import check_plain
+from sensorseq.training.parameters import check_device, check_plain
 
+Loaded = TypeVar("Loaded")
 Contents = tuple[dict[str, NDArray[Any]], dict[str, Any]]
 """The arrays and the description of a model file."""
 
@@ -74,6 +75,25 @@ def describe(
             "python": platform.python_version(),
         },
     }
+
+
+def load_file(
+    path: str | os.PathLike[str],
+    device: str | None,
+    one: Callable[..., Loaded] | None = None,
+    several: Callable[..., Loaded] | None = None,
+) -> Loaded:
+    """Return the estimator in a file, which `one` or `several` restores from its contents."""
+    if device is not None:
+        check_device(device)
+    arrays, description = read_model(path)
+    is_fused = "fusion" in description
+    restored = several if is_fused else one
+    with refusing(ModelFileError, f"{path} is inconsistent", SAVE_AGAIN, but=ModelFileError):
+        if restored is None:
+            kind = "several sensors; use SensorFusion" if is_fused else "one sensor; use SensorLSTM"
+            raise ModelFileError(f"{path} is a model of {kind}Classifier.load.")
+        return restored(arrays, description, path, device)
 
 
 def read_fitted(

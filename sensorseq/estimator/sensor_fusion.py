@@ -16,11 +16,9 @@ from sklearn.utils.validation import check_is_fitted
 from sensorseq.errors import (
     ArgumentError,
     InputError,
-    ModelFileError,
     SplitError,
     check_choice,
     noting,
-    refusing,
 )
 from sensorseq.estimator.adapt import refuse_apart
 from sensorseq.estimator.classifier import SensorLSTMClassifier
@@ -31,13 +29,12 @@ from sensorseq.estimator.probabilities import (
     find_abstention,
     learn_shares,
 )
+from sensorseq.estimator.saving import load_file
 from sensorseq.export.c_sensors import render_sensors
 from sensorseq.export.c_source import CExport, COptions, write_texts
 from sensorseq.export.to_onnx import write_onnx
 from sensorseq.features.stack import fit_stack
 from sensorseq.io.model_file import (
-    SAVE_AGAIN,
-    read_model,
     take_field,
     write_model,
 )
@@ -57,7 +54,7 @@ from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windo
 from sensorseq.sequence import Timeline
 from sensorseq.training.inputs import check_axis_order, check_sample_weight
 from sensorseq.training.labels import draw_entropy, read_labels
-from sensorseq.training.parameters import check_device, check_plain
+from sensorseq.training.parameters import check_plain
 
 _MOST_WEIGHED = 6  # sensors; of more, only one alone, all, and all but one are weighed
 
@@ -495,15 +492,8 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         device : str, optional
             Overrides the saved `device`.
         """
-        if device is not None:
-            check_device(device)
-        arrays, description = read_model(path)
-        with refusing(ModelFileError, f"{path} is inconsistent", SAVE_AGAIN, but=ModelFileError):
-            if "fusion" not in description:
-                raise ModelFileError(
-                    f"{path} is a model of one sensor; use SensorLSTMClassifier.load."
-                )
-            return cls._restored(arrays, description, path, device)
+        loaded: Self = load_file(path, device, several=cls._restored)
+        return loaded
 
     @classmethod
     def _restored(
