@@ -568,7 +568,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         scaled = read_and_scale(arguments, X, y, **given)
         jobs = make_jobs(arguments, scaled)
         if arguments.earlier is None:  # raises for invalid combinations
-            plan_refit(arguments.parameters, scaled, jobs, arguments.seeds.entropy)
+            plan_refit(arguments.parameters, scaled, jobs, arguments.entropy)
         return jobs
 
     def check(self, X: Any, y: Any = None, *, groups: Any = None, lengths: Any = None) -> Diagnosis:

@@ -74,7 +74,7 @@ def make_jobs(arguments: FitArguments, scaled: ScaledFit) -> list[TrainingJob]:
     samples = scaled.train.samples
     assert samples is not None
     jobs: list[TrainingJob] = []
-    for member, (weights, training) in enumerate(arguments.seeds.members):
+    for member, (weights, training) in enumerate(arguments.member_seeds):
         if arguments.earlier is not None:
             module = continue_network(modules_of(arguments.earlier)[member], parameters)
         else:
@@ -116,7 +116,7 @@ def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress
         jobs[0] = replace(jobs[0], callbacks=(checkpoint, *jobs[0].callbacks))
     plan, fitted = None, None
     if arguments.earlier is None:
-        plan = plan_refit(parameters, scaled, jobs, arguments.seeds.entropy)
+        plan = plan_refit(parameters, scaled, jobs, arguments.entropy)
     if isinstance(plan, Refit):
         progress.expect(len(jobs) + plan.count_networks(len(jobs)))
         fitted = plan.fit_features(progress)
@@ -187,6 +187,7 @@ def facts_of(scaled: ScaledFit) -> dict[str, Any]:
 def judge(arguments: FitArguments, scaled: ScaledFit, trained: Trained) -> Judged:
     """Make the report of a fit, with findings about its windows."""
     held_out, result, model = scaled.validation, trained.results[0], scaled.model
+    data = scaled.data
     classes = [str(label) for label in model.classes]
     found = check_parts(scaled.train, held_out, model.channels, classes)
     facts = {**facts_of(scaled), "data_facts": (*scaled.findings, *found)}
@@ -208,5 +209,7 @@ def judge(arguments: FitArguments, scaled: ScaledFit, trained: Trained) -> Judge
     if choice is not None and choice.candidates:
         said = say_parts(choice)
         report = replace(report, statements=(*report.statements, said))
-    compared = parts_to_compare(scaled.data) if parameters["features"] is None else None
+    compared = (
+        parts_to_compare(data.train, data.validation) if parameters["features"] is None else None
+    )
     return Judged(report, facts, compared)

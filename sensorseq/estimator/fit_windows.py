@@ -1,8 +1,9 @@
 """The first steps of a fit: check its arguments, read windows, hold some out, scale them."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,49 +12,115 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
+from sensorseq.checks import check_unlabeled
 from sensorseq.diagnosis.trials import PartWindows
-from sensorseq.errors import ArgumentError, InputError, LeakWarning, warn_caller
+from sensorseq.errors import ArgumentError, InputError, LeakWarning, SplitError, warn_caller
 from sensorseq.estimator.feature_head import check_features
 from sensorseq.estimator.report import check_class_shares, warn_of_label_channels
 from sensorseq.gpu_check.check import check_before_fit
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
-from sensorseq.prediction.inputs import is_table
+from sensorseq.prediction.fusion import refuse_sensors
+from sensorseq.prediction.inputs import (
+    Sequences,
+    WindowShape,
+    check_groups,
+    is_table,
+    read_sequences,
+)
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import TrainedRanges
 from sensorseq.prediction.patches import Patch
+from sensorseq.prediction.preparation import Preparation, check_same_preparation
 from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler
+from sensorseq.preprocessing.split.parts import folds_in_time, holdout_by_group
 from sensorseq.training import TrainingConfig, TrainingData
-from sensorseq.training.data import FitData, WindowFormat
+from sensorseq.training.data import (
+    SETS,
+    FitPart,
+    WindowFormat,
+    check_channels_have_numbers,
+    open_windows,
+)
+from sensorseq.training.inputs import check_axis_order, check_sample_weight
 from sensorseq.training.labels import draw_entropy
 from sensorseq.training.parameters import check_device, check_parameters, resolve_device
 from sensorseq.training.patches import AUTO, check_patch, fit_patch, make_patch
-from sensorseq.training.preparation import warn_of_another_scale
+from sensorseq.training.preparation import (
+    check_parts,
+    describe_preparation,
+    read_training_file,
+    refuse_scaled,
+    warn_of_another_scale,
+    without_test,
+)
+from sensorseq.training.rows import refuse_rows
 from sensorseq.training.stream import StoredPart, StreamedData, is_stored
 from sensorseq.training.targets import ClassTarget
+from sensorseq.windows import WindowSet, rows_of
 
 REFITS = ("auto", "all")
 _MOST_STORED = 4096  # most windows of a prepared file used to learn ranges
 
 
-class Seeds(NamedTuple):
-    """Independent random streams, so that an extra draw in one does not affect the others."""
-
-    split: np.random.SeedSequence
-    # Initial weights and training.
-    members: list[tuple[np.random.SeedSequence, np.random.SeedSequence]]
-    entropy: int
-
-
 @dataclass(frozen=True)
 class FitArguments:
-    """The checked arguments of a fit; `earlier` is the model that it continues."""
+    """The checked arguments of a fit; `earlier` is the model that it continues.
+
+    All seeds come from the `entropy`; they are independent, so that an extra draw of one affects no
+    other. `member_seeds` are those of each network's initial weights and training.
+    """
 
     parameters: Mapping[str, Any]
     config: TrainingConfig
     device: torch.device
-    seeds: Seeds
+    entropy: int
+    split_seed: np.random.SeedSequence
+    member_seeds: list[tuple[np.random.SeedSequence, np.random.SeedSequence]]
     earlier: TrainedModel | None = None
+
+
+@dataclass(frozen=True)
+class FitData:
+    """The windows of a fit, read and checked; `hold_out` splits them.
+
+    `windows` are those of X, and `train` and `validation` their parts; validation windows given
+    separately are `given`, too. `split` is the part of each window, if X has one. `source` and
+    `source_val` are the objects given as X and X_val, or None for an array. `target` has the
+    classes, and `column_names` are those of a 2-D table.
+    """
+
+    windows: FitPart
+    train: FitPart
+    target: ClassTarget
+    validation: FitPart | None = None
+    given: FitPart | None = None
+    split: NDArray[Any] | None = None
+    source: WindowSet | None = None
+    source_val: WindowSet | None = None
+    scaler: Scaler | None = None
+    had_lengths: bool = False
+    column_names: list[str] | None = None
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether validation windows were to be drawn from windows in memory."""
+        sequences = self.windows.sequences
+        return self.split is None and self.given is None and not is_stored(sequences)
+
+    def preparation(self, known: Preparation | None, *, continues: bool) -> Preparation | None:
+        """Describe the preparation of the windows; `known` is that of earlier windows."""
+        sets = [one for one in (self.source, self.source_val) if one is not None]
+        here = known if continues else None
+        if sets and (continues or self.source is not None):
+            here = describe_preparation(*sets, with_dwell=not continues)
+            if continues and known is not None:  # recordings of further windows also count as seen
+                for windows in sets:
+                    check_same_preparation(known, windows)
+                here = {**known, "recordings": {**known["recordings"], **here["recordings"]}}
+        if self.source_val is not None:
+            check_same_preparation(here, self.source_val, "X_val")
+        return here
 
 
 @dataclass(frozen=True)
@@ -85,8 +152,8 @@ def check_arguments(
     if entropy is None:
         entropy = draw_entropy(parameters["random_state"])
     # in this order, the first of several members has the seeds of a single one
-    split, *streams = np.random.SeedSequence(entropy).spawn(1 + 2 * n_models)
-    seeds = Seeds(split, list(zip(streams[::2], streams[1::2], strict=True)), entropy)
+    split_seed, *streams = np.random.SeedSequence(entropy).spawn(1 + 2 * n_models)
+    member_seeds = list(zip(streams[::2], streams[1::2], strict=True))
     if earlier is not None and len(earlier.networks) != n_models:
         raise ArgumentError(
             f"warm_start=True continues n_models={n_models} network(s), but the last fit kept"
@@ -100,7 +167,7 @@ def check_arguments(
         check_before_fit(wanted)
     dtype: torch.dtype = getattr(torch, parameters["dtype"])
     resolved = resolve_device(wanted, hidden_size=parameters["hidden_size"], dtype=dtype)
-    return FitArguments(parameters, config, resolved, seeds, earlier)
+    return FitArguments(parameters, config, resolved, entropy, split_seed, member_seeds, earlier)
 
 
 def read_and_scale(arguments: FitArguments, X: Any, y: Any, **given: Any) -> ScaledFit:
@@ -112,8 +179,20 @@ def read_and_scale(arguments: FitArguments, X: Any, y: Any, **given: Any) -> Sca
 # 1. Read windows
 
 
-def read_windows(arguments: FitArguments, X: Any, y: Any, **given: Any) -> FitData:
-    """Read and check the windows and labels of `fit`, whose further arguments are `given`."""
+def read_windows(
+    arguments: FitArguments,
+    X: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    *,
+    groups: Any = None,
+    lengths: Any = None,
+    X_val: Any = None,
+    y_val: Any = None,
+    groups_val: Any = None,
+    lengths_val: Any = None,
+) -> FitData:
+    """Read and check the windows and labels of `fit`, which takes the same arguments."""
     earlier, parameters, names = arguments.earlier, arguments.parameters, None
     if is_table(X):
         if earlier is None:
@@ -121,19 +200,59 @@ def read_windows(arguments: FitArguments, X: Any, y: Any, **given: Any) -> FitDa
             validate_data(named, X, reset=True, skip_check_array=True)
             names = getattr(named, "feature_names_in_", None)
         X = read_table(X, "X")
-    if is_table(given.get("X_val")):
-        given = {**given, "X_val": read_table(given["X_val"], "X_val")}
+    if is_table(X_val):
+        X_val = read_table(X_val, "X_val")
+    scale, missing = parameters["scale"], parameters["missing"]
+    known = None if earlier is None else earlier.shape
     classes = None if earlier is None else earlier.classes
-    data = FitData.read(
-        X,
-        y,
-        target=ClassTarget(classes, parameters["class_weight"]),
-        scale=parameters["scale"],
-        missing=parameters["missing"],
-        known=None if earlier is None else earlier.shape,
-        **given,
+    target = ClassTarget(classes, parameters["class_weight"])
+    refuse_sensors(X)
+    own = {"y": y, "sample_weight": sample_weight, "groups": groups}
+    scaler: Scaler | None = None
+    is_file = isinstance(X, str | os.PathLike)
+    if isinstance(X, SETS):
+        X, scaler = _open_training(X, scale, own)
+    if isinstance(X_val, SETS):
+        X_val = open_windows(X_val, scale, "X_val")
+    source = X if isinstance(X, WindowSet) else None
+    source_val = X_val if isinstance(X_val, WindowSet) else None
+    y = source.y if y is None and source is not None else y
+    if y is None:
+        raise InputError("fit requires y to be passed, but the target y is None.")
+    sequences = read_sequences(X, lengths, known=known, missing=missing)
+    check_channels_have_numbers(sequences, "X")
+    if known is None and not sequences.is_flat:
+        check_axis_order(X, lengths)
+    n_windows = len(sequences)
+    stored = None if source is None else source.split
+    groups = _read_groups(source, groups, n_windows)
+    weight = check_sample_weight(sample_weight, n_windows)
+    takes_part = np.ones(n_windows, bool) if weight is None else weight > 0
+    if stored is not None:
+        takes_part &= stored != "test"
+    class_index = target.learn(y, n_windows, takes_part)
+    if known is None:
+        check_unlabeled(target.known[class_index], "y", labels_way_out=is_file)
+    rows = np.flatnonzero(takes_part)
+    windows = FitPart(
+        sequences.take(rows) if len(rows) < n_windows else sequences,
+        class_index,
+        None if weight is None else weight[rows],
+        None if groups is None else groups[rows],
+        rows,
+        None if groups is None else _starts_of(source, groups, sequences)[rows],
     )
-    return data if names is None else replace(data, column_names=[str(one) for one in names])
+    if sequences.is_flat and sequences.are_full:
+        # rows may be samples instead of windows
+        refuse_rows(windows.sequences.X[:, :, 0], windows.target)
+    of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
+    shape = known or _shape_of(sequences, source)
+    given = _read_validation(X_val, of_val, windows.groups, target, shape, missing)
+    split = None if stored is None else stored[rows]
+    sources = source, source_val, scaler
+    column_names = None if names is None else [str(name) for name in names]
+    facts = not sequences.are_full, column_names
+    return FitData(windows, windows, target, given, given, split, *sources, *facts)
 
 
 def read_table(X: Any, name: str, **shape: Any) -> NDArray[Any]:
@@ -149,19 +268,190 @@ def read_table(X: Any, name: str, **shape: Any) -> NDArray[Any]:
         raise InputError(f"{name} is not numbers ({error}).") from error
 
 
+def _open_training(X: Any, scale: str | None, own: dict[str, Any]) -> tuple[Any, Scaler | None]:
+    scaler: Scaler | None = None
+    if isinstance(X, str | os.PathLike):
+        for name, value in own.items():
+            if value is not None:
+                raise InputError(f"the file {X} contains its own {name}; leave {name}=None.")
+        X, scaler = read_training_file(X)
+    if isinstance(X, WindowSet):
+        refuse_scaled(X, scale)
+        X = without_test(X)
+    return X, scaler
+
+
+def _read_groups(source: WindowSet | None, groups: Any, n_windows: int) -> NDArray[Any] | None:
+    if source is not None:
+        if source.split is not None and groups is not None:
+            raise InputError(
+                "X already has a split, which groups cannot change; leave groups=None, or split X"
+                " by these groups."
+            )
+        if groups is None:
+            groups = source.recording_id if source.groups is None else source.groups
+    checked = check_groups(groups, n_windows, "groups")
+    if source is not None and source.split is not None:
+        check_parts(source, checked)
+    return checked
+
+
+def _starts_of(
+    source: WindowSet | None, groups: NDArray[Any], sequences: Sequences
+) -> NDArray[np.float64]:
+    """Return the windows' starts in window lengths; their order stands in for unknown times."""
+    starts = None if source is None else source.start_s
+    if source is not None and starts is not None and source.sample_rate_hz is not None:
+        length_s = sequences.X.shape[1] / source.sample_rate_hz
+        in_windows: NDArray[np.float64] = starts / length_s
+        return in_windows
+    order = np.zeros(len(groups))
+    for rows in rows_of(groups):
+        order[rows] = np.arange(len(rows))
+    return order
+
+
+def _shape_of(sequences: Sequences, source: WindowSet | None) -> WindowShape:
+    """Return the facts that further windows are compared with."""
+    channels = sequences.channels
+    if channels is None and source is not None:
+        channels = list(source.channels)
+    n_timesteps, n_channels = sequences.X.shape[1:]
+    return WindowShape(n_channels, n_timesteps if sequences.is_flat else None, channels)
+
+
+def _read_validation(
+    X: Any,
+    own: dict[str, Any],
+    train_groups: NDArray[Any] | None,
+    target: ClassTarget,
+    known: WindowShape,
+    missing: str,
+) -> FitPart | None:
+    if X is None:
+        for name, value in own.items():
+            if value is not None:
+                raise InputError(f"{name} is given without X_val; give both or neither.")
+        return None
+    y, groups = own["y_val"], own["groups_val"]
+    if isinstance(X, WindowSet):
+        y = X.y if y is None else y
+        groups = X.groups if groups is None else groups
+    if y is None:
+        raise InputError("X_val is given without y_val.")
+    sequences = read_sequences(X, own["lengths_val"], "X_val", known, missing=missing)
+    check_channels_have_numbers(sequences, "X_val")
+    class_index = target.read(y, len(sequences), "y_val", "X_val")
+    groups = check_groups(groups, len(sequences), "groups_val", "X_val")
+    if train_groups is not None and groups is not None:
+        shared = np.intersect1d(train_groups, groups)
+        if len(shared):
+            raise InputError(
+                f"group {shared.tolist()[0]!r} is in both groups and groups_val ({len(shared)}"
+                " such groups); validation needs groups that are not in training."
+            )
+    return FitPart(sequences, class_index, groups=groups)
+
+
 # 2. Hold out
 
 
 def hold_out(arguments: FitArguments, data: FitData) -> FitData:
-    """Return the windows in a training and a validation part."""
-    fraction = arguments.parameters["validation_fraction"]
-    data = data.hold_out(fraction, arguments.seeds.split, arguments.config)
-    if arguments.parameters["calibrate"] and data.validation is None:
+    """Return the windows in a training and a validation part: stored, given or drawn."""
+    of_train, held_out = _split(arguments, data)
+    validation = data.given if held_out is None else data.windows.take(held_out)
+    if arguments.parameters["calibrate"] and validation is None:
         raise ArgumentError(
             "calibrate=True needs validation windows, but there are none. Set"
             " validation_fraction=0.2, give X_val, or set calibrate=False."
         )
-    return data
+    train = data.windows if of_train is None else data.windows.take(of_train)
+    return replace(data, train=train, validation=validation)
+
+
+def _split(
+    arguments: FitArguments, data: FitData
+) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
+    """Return training rows (None: all) and validation rows, stored or drawn."""
+    windows, stored, config = data.windows, data.split, arguments.config
+    fraction = arguments.parameters["validation_fraction"]
+    if data.given is not None:
+        if stored is not None and (stored == "validation").any():
+            raise InputError(
+                "X already has a validation part, so X_val cannot be given as well; omit X_val,"
+                ' or give X.part("train") as X.'
+            )
+        return None, None
+    if stored is not None:
+        train, validation = (np.flatnonzero(stored == part) for part in ("train", "validation"))
+        if not len(train):
+            raise InputError("X has a split without a train part, so there is nothing to train on.")
+    elif fraction == 0.0:
+        return None, None
+    else:
+        seed = int(arguments.split_seed.generate_state(1)[0])
+        train, validation = _hold_out(windows, fraction, seed)
+    if len(validation):
+        return train, validation
+    if config.early_stopping and config.monitor.startswith("val_"):
+        _refuse_early_stopping(len(windows.target), stored is not None, fraction, config)
+    return train, None
+
+
+def _hold_out(
+    windows: FitPart, fraction: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw training and validation rows, stratified by class.
+
+    Whole groups are held out, or the end of each group if no group can be, or only windows of one
+    class.
+    """
+    groups, starts, target = windows.groups, windows.starts, windows.target
+    n_classes = len(np.unique(target))
+    refused: SplitError | None = None
+    rows: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    try:
+        rows = holdout_by_group(target, groups, fraction, seed)
+    except SplitError as error:
+        refused = error
+    if rows is not None and len(np.unique(target[rows[1]])) >= min(2, n_classes):
+        return rows
+    if groups is None or starts is None:
+        assert rows is not None
+        return rows
+    train, held_out = folds_in_time(target, groups, starts, max(2, round(1 / fraction)))[-1]
+    if not len(held_out) or len(np.unique(target[train])) < n_classes:
+        if rows is not None:
+            return rows
+        raise SplitError(
+            "too few groups can be held out for validation without removing a class from"
+            " training, and the groups are too short to hold out their ends. Record more, give"
+            " X_val, or set validation_fraction=0."
+        ) from refused
+    warn_caller(
+        "too few groups can be held out for validation without removing a class from training,"
+        " so the end of each group is held out. The validation accuracy and features_ are then"
+        " for later times of the same groups: expect less of other recordings.",
+        LeakWarning,
+    )
+    return train, held_out
+
+
+def _refuse_early_stopping(
+    n_windows: int, has_split: bool, fraction: float, config: TrainingConfig
+) -> None:
+    ways = "give X_val, or set early_stopping=False."
+    if has_split:
+        raise ArgumentError(
+            f"monitor={config.monitor!r} needs validation windows, but the split of X has none,"
+            f" only {n_windows} training windows (validation_fraction is not used with a"
+            f" split). Split X into train and validation, {ways}"
+        )
+    raise ArgumentError(
+        f"monitor={config.monitor!r} needs validation windows, but none of the {n_windows}"
+        f" windows of X can be held out (validation_fraction={fraction:g}) because no class has"
+        f" a second one. Record more, {ways}"
+    )
 
 
 def find_shared_samples(data: FitData) -> tuple[Finding, ...]:
@@ -199,9 +489,9 @@ def scale_windows(arguments: FitArguments, data: FitData) -> ScaledFit:
         shown: Any = form.tensors(data.validation, data.target, training=False)
         steps = shown if patch is None else shown.patched(patch)
         held_out = PartWindows(steps, data.validation.groups, data.validation.rows, shown)
-    found += check_class_shares(data, model.classes.tolist())
+    found += check_class_shares(data.train, data.validation, model.classes.tolist())
     if earlier is None:
-        warn_of_label_channels(data, model.channels)
+        warn_of_label_channels(data.windows, data.train, model.channels)
     model = replace(model, scaler=form.scaler, patch=patch, ranges=ranges)
     return ScaledFit(data, model, form, train, held_out, found)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from sensorseq.diagnosis.causes import causes_of
-from sensorseq.diagnosis.level import spread
+from sensorseq.diagnosis.level import Compared, spread
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.statements import Statement, say
 from sensorseq.diagnosis.trials import PartWindows
@@ -21,7 +21,7 @@ from sensorseq.inspection.part import Part as CheckedPart
 from sensorseq.inspection.window_checks import check_shares, check_windows
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.training import TrainingData, TrainingResult
-from sensorseq.training.data import FitData, FitPart
+from sensorseq.training.data import FitPart
 from sensorseq.training.stream import StoredPart, is_stored
 
 _BLOCK = 4096  # windows that are looked at together
@@ -45,22 +45,24 @@ def check_parts(
     return tuple(check_windows(*parts))
 
 
-def check_class_shares(data: FitData, classes: list[Any]) -> tuple[Finding, ...]:
+def check_class_shares(
+    train: FitPart, validation: FitPart | None, classes: list[Any]
+) -> tuple[Finding, ...]:
     """Check the class frequencies; warn about classes with too few windows for both parts."""
-    parts = [part for part in (data.train, data.validation) if part is not None]
+    parts = [part for part in (train, validation) if part is not None]
     groups = [part.groups for part in parts if part.groups is not None]
     target = np.concatenate([part.target for part in parts])
     together = np.concatenate(groups) if len(groups) == len(parts) else None
     found = tuple(check_shares(target, classes, together))
     for finding in found:
-        if finding.kind == "single_window" and data.validation is not None:
+        if finding.kind == "single_window" and validation is not None:
             warn_caller(str(finding))
     return found
 
 
-def warn_of_label_channels(data: FitData, channels: list[str] | None) -> None:
+def warn_of_label_channels(windows: FitPart, train: FitPart, channels: list[str] | None) -> None:
     """Warn if constant channels of the training windows give the class."""
-    windows, rows_of_train = data.windows, data.train.rows
+    rows_of_train = train.rows
 
     def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.floating]]:
         if is_stored(windows.sequences):
@@ -79,9 +81,8 @@ def warn_of_label_channels(data: FitData, channels: list[str] | None) -> None:
         warn_caller(str(found))
 
 
-def parts_to_compare(data: FitData) -> tuple[CheckedPart, CheckedPart, NDArray[np.int64]] | None:
+def parts_to_compare(train: FitPart, validation: FitPart | None) -> Compared | None:
     """Return the parts that `compare_level` compares, or None if they are not in memory."""
-    train, validation = data.train, data.validation
     if validation is None or is_stored(train.sequences) or is_stored(validation.sequences):
         return None
     rows = spread(len(validation.sequences))

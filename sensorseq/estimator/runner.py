@@ -90,7 +90,7 @@ class FitOrigin:
         was_left_out = trained.choice is not None and trained.model.head is not None
         return cls(
             estimator,
-            arguments.seeds.entropy,
+            arguments.entropy,
             fit_s,
             arguments.earlier is None,
             trained.module,

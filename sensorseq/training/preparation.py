@@ -137,7 +137,7 @@ def without_test(windows: WindowSet) -> WindowSet:
     return replace(windows, X=X, lengths=lengths)
 
 
-def refuse_scaled(windows: WindowSet, scale: object, name: str = "X") -> None:
+def refuse_scaled(windows: WindowSet, scale: str | None, name: str = "X") -> None:
     """Raise if windows that are marked as scaled would be scaled again."""
     kind = Provenance.of(windows.provenance).scaled
     if kind is not None and scale is not None:

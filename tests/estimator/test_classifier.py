@@ -31,7 +31,6 @@ from sensorseq.errors import (
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.preprocessing.windows.balance import class_weights
 from sensorseq.training import engine
-from sensorseq.training.data import FitData
 
 
 def small(**arguments):
@@ -292,15 +291,15 @@ def test_groups_are_never_on_both_sides(monkeypatch):
         own = part.sequences.X.reshape(len(part.sequences), -1)
         return [int(np.flatnonzero((flat == row).all(1))[0]) for row in own]
 
-    hold_out = FitData.hold_out
+    hold_out = sensorseq.estimator.classifier.hold_out
 
-    def spy(*arguments, **given):
-        data = hold_out(*arguments, **given)
+    def spy(*arguments):
+        data = hold_out(*arguments)
         parts = data.train, data.validation
         seen.append([set(groups[rows_of(part, data.windows)]) for part in parts])
         return data
 
-    monkeypatch.setattr(FitData, "hold_out", spy)
+    monkeypatch.setattr(sensorseq.estimator.classifier, "hold_out", spy)
     for seed in range(5):
         small(hidden_size=2, max_epochs=1, random_state=seed).fit(X, Y, groups=groups)
     assert len(seen) == 5

@@ -13,10 +13,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import ArgumentError, InputError, LeakWarning
+from sensorseq.estimator import classifier
 from sensorseq.io.prepared import write_windows
 from sensorseq.model_selection import SequenceSearchCV, cross_validate
 from sensorseq.preprocessing.split.splitters import GroupBalancedKFold
-from sensorseq.training.data import FitData
 
 X, Y = tones(48, 0, n_timesteps=12, noise=0.3, first=0.2, step=0.5)
 GROUPS = np.arange(len(X)) // 3
@@ -91,10 +91,10 @@ def test_lengths_reach_fits_and_scores():
 
 def test_groups_stay_whole_in_folds_and_inside_every_fit(monkeypatch):
     seen = []
-    original = FitData.hold_out
+    original = classifier.hold_out
 
-    def watch(*arguments, **given):
-        data = original(*arguments, **given)
+    def watch(*arguments):
+        data = original(*arguments)
         parts = data.train, data.validation
         groups = [np.unique(_groups_of(part.sequences.X)) for part in parts]
         seen.append((np.unique(data.windows.groups), *groups))
@@ -103,7 +103,7 @@ def test_groups_stay_whole_in_folds_and_inside_every_fit(monkeypatch):
     def _groups_of(windows):
         return [int(np.flatnonzero((window == X).all(axis=(1, 2)))[0]) // 3 for window in windows]
 
-    monkeypatch.setattr(FitData, "hold_out", watch)
+    monkeypatch.setattr(classifier, "hold_out", watch)
     rates = {"learning_rate": [0.003]}
     search = SequenceSearchCV(small(), rates, refit=False).fit(X, Y, groups=GROUPS)
     assert search.n_splits_ == 5

@@ -1,4 +1,4 @@
-"""FitData reads, checks and splits what `fit` is given."""
+"""The first two steps of a fit read, check and split what it is given."""
 
 from dataclasses import replace
 
@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq import WindowSet
+from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import ArgumentError, InputError
+from sensorseq.estimator.fit_windows import check_arguments, hold_out, read_windows
 from sensorseq.training import TrainingConfig
-from sensorseq.training.data import FitData, WindowFormat
+from sensorseq.training.data import WindowFormat
 from sensorseq.training.targets import ClassTarget
 
 N = 24
@@ -21,8 +22,10 @@ CONFIG = TrainingConfig(2, early_stopping=False)
 
 
 def read(*args, fraction=0.25, seed=0, config=CONFIG, **given):
-    data = FitData.read(*args, **given, target=ClassTarget(), scale="standard")
-    return data.hold_out(fraction, np.random.SeedSequence(seed), config)
+    parameters = SensorLSTMClassifier(validation_fraction=fraction, random_state=0).get_params()
+    own = {"config": config, "split_seed": np.random.SeedSequence(seed)}
+    arguments = replace(check_arguments(parameters), **own)
+    return hold_out(arguments, read_windows(arguments, *args, **given))
 
 
 def split(*args, **given):
