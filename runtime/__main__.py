@@ -78,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     stream.add_argument("--input", type=Path, help="pipe or serial line [stdin]")
     stream.add_argument("--udp", metavar="[HOST:]PORT", help="listen for datagrams of samples")
     stream.add_argument("--tcp", metavar="[HOST:]PORT", help="serve each connection as a robot")
+    most = "most connections of --tcp at a time [64]"
+    stream.add_argument("--max-clients", type=int, default=64, help=most)
     stream.add_argument("--format", choices=live.FORMATS, default="csv")
     stream.add_argument("--max-gap-s", type=float, help="longest gap to bridge")
     stream.add_argument("--max-delay-s", type=float, default=0.0, help="wait for late samples")
@@ -116,7 +118,8 @@ def _stream(given: argparse.Namespace) -> None:
         from sensorseq_runtime.prediction.serving import serve
 
         own = {"sample_format": given.format, "time_column": given.time_column}
-        asyncio.run(serve(make, given.tcp, **own, n_threads=usable_threads(), say=say))
+        most = {"n_threads": usable_threads(), "max_clients": given.max_clients}
+        asyncio.run(serve(make, given.tcp, **own, **most, say=say))
         return
     with ExitStack() as stack:
         if given.udp is not None:

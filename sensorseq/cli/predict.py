@@ -147,8 +147,8 @@ def stream(
     """Classify samples as they arrive: one line of JSON for each window.
 
     Samples are lines of CSV with a header, or the model's channels in order, perhaps after the
-    time; or little-endian floats. Ctrl-C, the end of the input or an empty datagram ends the
-    stream; then the rest is decided.
+    time; or little-endian floats. Ctrl-C or the end of the input ends the stream; then the rest is
+    decided.
 
     Of several sensors, each line begins with the name of its sensor and the time, such as
     imu,0.01,0.3,9.8; a sensor may send a header: imu,time,gyro_x,acc_z.

@@ -21,6 +21,7 @@ from sensorseq.time_names import unit_in_name, usual_time_names
 FORMATS = ("csv", "float32", "float64")
 _BLOCK = 1 << 16  # most bytes read at once
 _DATAGRAM = 1 << 16
+LONGEST_LINE = 1 << 16  # bytes; a sender without line ends would fill the memory
 _MANY_LINES = 50  # fewer are parsed one by one
 _FEWEST_LINES = 20  # after this many unreadable lines at the start, it is not CSV
 
@@ -64,6 +65,24 @@ def stream_of(
         )
     of_sensors: Any = rates
     return model.stream(of_sensors, **gaps)
+
+
+def split_lines(data: bytes, *, whole: bool) -> tuple[list[bytes], bytes]:
+    """Return the complete lines of data, with `whole` all, and what is left.
+
+    Raises
+    ------
+    InputError
+        If a line is longer than `LONGEST_LINE`.
+    """
+    *lines, rest = data.split(b"\n")
+    longest = max(map(len, lines), default=0)
+    if max(longest, len(rest)) > LONGEST_LINE:
+        raise InputError(
+            f"a line has more than {LONGEST_LINE} bytes, which is no sample. End each line with a"
+            " newline; binary floats need --format."
+        )
+    return ([*lines, rest], b"") if whole else (lines, rest)
 
 
 class SampleParser:
@@ -118,9 +137,7 @@ class SampleParser:
                 )
             flat = np.frombuffer(data[: n_rows * width], np.dtype(self._kind).newbyteorder("<"))
             return Samples(flat.reshape(n_rows, len(self._channels)).astype(np.float64), None)
-        *lines, self._rest = data.split(b"\n")
-        if whole:
-            lines, self._rest = [*lines, self._rest], b""
+        lines, self._rest = split_lines(data, whole=whole)
         lines = [line for line in lines if line.strip()]
         made, done = [], 0
         while done < len(lines) and self._columns is None:  # the header, and what is before it
@@ -251,9 +268,7 @@ class SensorParser:
 
     def parts(self, data: bytes, *, whole: bool = False) -> list[SensorSamples]:
         """Return the samples of complete lines."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if whole:
-            lines, self._rest = [*lines, self._rest], b""
+        lines, self._rest = split_lines(self._rest + data, whole=whole)
         found: list[SensorSamples] = []
         waiting: dict[str, list[bytes]] = {name: [] for name in self._parsers}
         for line in filter(bytes.strip, lines):
@@ -350,15 +365,15 @@ def address_of(option: str, text: str) -> tuple[str, int]:
 
 
 def samples_of_udp(address: str, parser: AnyParser) -> Iterator[AnySamples]:
-    """Yield the samples of datagrams sent to ``[HOST:]PORT``, until an empty one arrives."""
+    """Yield the samples of datagrams sent to ``[HOST:]PORT``, without an end."""
     host, port = address_of("--udp", address)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
         try:
             opened.bind((host, port))
         except OSError as error:
             raise InputError(f"cannot listen on UDP port {address}: {error.strerror}.") from error
-        while data := opened.recv(_DATAGRAM):
-            yield from parser.parts(data, whole=True)
+        while True:  # anyone can send an empty one, so that does not end the stream
+            yield from parser.parts(opened.recv(_DATAGRAM), whole=True)
 
 
 def classify(

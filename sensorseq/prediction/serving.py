@@ -5,13 +5,17 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
+from sensorseq.checks import check_integer
 from sensorseq.errors import InputError, SensorseqError
 from sensorseq.prediction.live import AnyParser, AnyStream, address_of, parser_for
 from sensorseq.prediction.stream import StreamDecision
 
-_BLOCK = 1 << 16  # most bytes read at once
-_MOST_WAITING = 256  # blocks of a robot; then its connection is not read until some are decided
+_BLOCK = 1 << 13  # bytes that are decided at once, so that no robot takes a thread for long
+_MOST_WAITING = 32  # blocks of a robot; then its connection is not read until some are decided
+MOST_CLIENTS = 64
+_PATIENCE_S = 0.2  # with a connection that is thrown out
 
 
 async def serve(
@@ -21,6 +25,7 @@ async def serve(
     sample_format: str = "csv",
     time_column: str | None = None,
     n_threads: int = 1,
+    max_clients: int = MOST_CLIENTS,
     say: Callable[[str], None] = print,
     ready: Callable[[int], None] | None = None,
 ) -> None:
@@ -40,6 +45,8 @@ async def serve(
         As in `parser_for`.
     n_threads : int, default=1
         Streams that are computed at the same time.
+    max_clients : int, default=64
+        Most connections at a time; another one gets a line with ``"error"`` and is closed.
     say : callable
         Is told of connections, of errors, and of a robot whose decisions come more than a hop late.
     ready : callable, optional
@@ -51,21 +58,30 @@ async def serve(
         If it cannot listen on the address.
     """
     host, port = address_of("--tcp", address)
+    check_integer("max_clients", max_clients, 1)
+    n_clients = 0
     with ThreadPoolExecutor(n_threads) as pool:
 
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal n_clients
             name = "{}:{}".format(*writer.get_extra_info("peername")[:2])
-            say(f"{name}: connected")
+            n_clients += 1
             try:
+                if n_clients > max_clients:
+                    raise InputError(f"there are {max_clients} connections, the most at a time.")
+                say(f"{name}: connected")
                 stream = make_stream()
                 parser = parser_for(stream, sample_format, time_column)
                 await _classify(stream, parser, reader, writer, pool, name, say)
             except SensorseqError as error:
                 say(f"{name}: {error}")
-                writer.write(json.dumps({"error": str(error)}).encode() + b"\n")
+                await _throw_out(reader, writer, str(error))
+            except asyncio.CancelledError:
+                pass  # the end of the server; asyncio of Python 3.11 would log an error
             except OSError as error:
                 say(f"{name}: the connection broke off ({error})")
             finally:
+                n_clients -= 1
                 writer.close()
                 say(f"{name}: closed")
 
@@ -77,6 +93,16 @@ async def serve(
             if ready is not None:
                 ready(server.sockets[0].getsockname()[1])
             await server.serve_forever()
+
+
+async def _throw_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, why: str) -> None:
+    """Send an error, and read a little of what comes, without which the error would be lost."""
+    with suppress(OSError, asyncio.TimeoutError):
+        writer.write(json.dumps({"error": why}).encode() + b"\n")
+        writer.write_eof()
+        for _ in range(_MOST_WAITING):
+            if not await asyncio.wait_for(reader.read(_BLOCK), _PATIENCE_S):
+                break
 
 
 async def _classify(

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import pty
+import signal
 import socket
 import subprocess
 import sys
@@ -106,7 +107,9 @@ def test_floats_over_udp(files):
             for row in np.array_split(recording.values.astype("<f8"), 25):
                 out.sendto(row.tobytes(), ("127.0.0.1", port))
                 time.sleep(0.005)
-            out.sendto(b"", ("127.0.0.1", port))
+            out.sendto(b"", ("127.0.0.1", port))  # which is no end: anyone can send it
+            time.sleep(0.5)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     sender = threading.Thread(target=send)
     sender.start()
