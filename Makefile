@@ -23,7 +23,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=wo
   --timeout=1800 --timeout-method=thread
 INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-all test-rounding fuzz harden test-peers native-test cuda lint format bench docs runtime wheels build clean
+.PHONY: help demo test test-all test-arm test-rounding fuzz harden test-peers native-test cuda lint format bench docs runtime wheels build clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -37,6 +37,12 @@ test: build ## the tests, about five minutes on two cores, with one of each expe
 
 test-all: build ## the slow tests too: other versions of torch, other processors, whole data sets
 	@$(PYTEST) --hypothesis-profile=ci -m "not peers" $(PYTEST_ARGS)
+
+# the root for ARM comes from Debian's packages and PyPI, and stays in build/arm
+test-arm: build $(WHEELS)/.built ## the runtime for aarch64, built by zig and run in qemu where there is one
+	@PATH="$(abspath $(BIN)):$$PATH" $(WHEELS)/bin/python scripts/build_wheels.py --arm \
+	  --torch-python $(abspath $(BIN))/python --output build/arm
+	@$(PYTEST) -m slow tests/runtime/test_arm.py $(PYTEST_ARGS)
 
 test-rounding: build ## every test that trains, under other last digits; hours, MINUTES=60 at a time
 	@$(BIN)/python tests/rounding/run_rounding.py --minutes $(or $(MINUTES),60)

@@ -203,8 +203,8 @@ class WithLibrary(OpsAlone):
 
 BUILT_OPS = os.environ.get("SENSORSEQ_OPS")  # it and `_core` beside it serve every Python
 wanted = os.environ.get("SENSORSEQ_BUILD", "")
-if wanted not in ("", "ops", "runtime"):
-    sys.exit(f"sensorseq: SENSORSEQ_BUILD is {wanted!r}; expected ops, runtime or nothing.")
+if wanted not in ("", "ops", "core", "runtime"):
+    sys.exit(f"sensorseq: SENSORSEQ_BUILD is {wanted!r}; expected ops, core, runtime or nothing.")
 if wanted == "ops":
     # what serves every Python, alone and in place, on a machine that has torch, numpy and nvcc but
     # little else
@@ -214,6 +214,8 @@ if wanted == "ops":
         cmdclass={"build_ext": build_by_torch()},
         options={"build_ext": {"inplace": True}},
     )
+elif wanted == "core":  # for another processor, too: nothing of this Python is in it
+    setup(distclass=OpsAlone, ext_modules=[core()], options={"build_ext": {"inplace": True}})
 elif wanted == "runtime":
     setup(**runtime())
 elif BUILT_OPS:

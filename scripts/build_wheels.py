@@ -1,4 +1,7 @@
-"""Build wheels for x86-64 Linux that need no compiler, and check one in an empty environment.
+"""Build wheels for Linux that need no compiler, and check one in an empty environment.
+
+For x86-64 the toolkit and the runtime, for aarch64 the runtime, which zig compiles without such a
+machine.
 
 GCC compiles, as in any build, so that the kernels have the same code. Zig links, because it has the
 symbol tables of old C libraries: the wheels load on older systems than this one. `_ops` and `_core`
@@ -18,6 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 GLIBC = "2.18"
+ARM_TARGET = "aarch64-linux-gnu.2.27"  # of Ubuntu 18.04 and later
 CORE = ROOT / "requirements" / "core.txt"
 BUILD_REQUIREMENTS = ("numpy", "pybind11", "setuptools", "wheel")
 COMPILER = "--compile-or-link"  # the first argument when this file is the compiler
@@ -31,11 +35,16 @@ def main() -> None:
     parser.add_argument("--pythons", nargs="*", help="one wheel for each [default: all found]")
     parser.add_argument("--output", type=Path, default=ROOT / "dist")
     parser.add_argument("--cuda", action="store_true", help="with the CUDA part")
+    parser.add_argument("--arm", action="store_true", help="the runtime for aarch64 alone")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="sensorseq-wheels-") as name:
         work = Path(name)
         source = unpack(build_sdist(given.torch_python, given.output), work)
+        arm = repair(build_runtime_for_arm(given.torch_python, source, work), given.output)
+        print(f"{arm.name}  {arm.stat().st_size / 1e6:.1f} MB", flush=True)
+        if given.arm:
+            return
         library = build_ops(given.torch_python, source, cuda=given.cuda)
         runtime = repair(build_runtime(given.torch_python, source, library, work), given.output)
         print(f"{runtime.name}  {runtime.stat().st_size / 1e6:.1f} MB", flush=True)
@@ -123,6 +132,27 @@ def build_runtime(python: str, source: Path, library: Path, folder: Path) -> Pat
     env = {"SENSORSEQ_BUILD": "runtime", "SENSORSEQ_OPS": str(library)}
     output = folder / "runtime"
     run(python, "setup.py", "bdist_wheel", "--dist-dir", output, env=env, cwd=source)
+    (wheel,) = output.glob("*.whl")
+    return wheel
+
+
+def build_runtime_for_arm(python: str, source: Path, folder: Path) -> Path:
+    """Build the wheel of `sensorseq-runtime` for aarch64, by zig alone."""
+    ours = shutil.ignore_patterns("*.so", "build")
+    own = Path(shutil.copytree(source, folder / "arm", ignore=ours))
+    zig, script = shlex.join([sys.executable, "-m", "ziglang"]), own / "c++"
+    script.write_text(
+        f'#!/bin/sh\ncase " $* " in *" -shared "*) set -- "$@" -s ;; esac\n'
+        f'exec {zig} c++ -target {ARM_TARGET} "$@"\n'
+    )
+    script.chmod(0o755)
+    env = {"CC": str(script), "CXX": str(script), "SENSORSEQ_BUILD": "core"}
+    run(python, "setup.py", "build_ext", env=env, cwd=own)
+    (library,) = (own / "sensorseq").glob("_core*.so")
+    env = {"SENSORSEQ_BUILD": "runtime", "SENSORSEQ_OPS": str(library)}
+    output = folder / "runtime-arm"
+    to = ("--dist-dir", output, "--plat-name", "linux_aarch64")
+    run(python, "setup.py", "bdist_wheel", *to, env=env, cwd=own)
     (wheel,) = output.glob("*.whl")
     return wheel
 

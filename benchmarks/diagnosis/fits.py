@@ -17,6 +17,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.diagnosis.metrics import mean_noise
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import DivergedError
+from sensorseq.estimator.fit_windows import check_arguments, read_and_scale
 from sensorseq.prediction.inputs import crop_windows
 
 DEFAULTS = {
@@ -98,7 +99,7 @@ class _FreshWatch:
     """Measure the accuracy on fresh windows, as the classifier sees them, after each epoch."""
 
     def __init__(self, parts: Parts, classifier: SensorLSTMClassifier, first_epoch: int) -> None:
-        self.fresh, self.classifier, self.first_epoch = parts.fresh, classifier, first_epoch
+        self.parts, self.classifier, self.first_epoch = parts, classifier, first_epoch
         self.accuracy: list[float] = []
         self._seen: Any = None
 
@@ -108,16 +109,18 @@ class _FreshWatch:
             return
         x, lengths = self._seen = self._seen or self._see()
         with torch.no_grad():
-            right = module(x, lengths).argmax(1).numpy() == self.fresh.y
+            right = module(x, lengths).argmax(1).numpy() == self.parts.fresh.y
         self.accuracy.append(float(right.mean()))
 
     def _see(self) -> Any:
-        n, n_steps, _ = self.fresh.X.shape
-        lengths, classifier = self.fresh.lengths, self.classifier
-        valid = np.full(n, n_steps) if lengths is None else lengths
-        X, valid = crop_windows(self.fresh.X, valid, classifier.max_timesteps, classifier.crop)
-        if classifier.scaler_ is not None:
-            X = classifier.scaler_.transform(X, valid)
+        fresh, train = self.parts.fresh, self.parts.train
+        arguments = check_arguments(self.classifier.get_params(deep=False))
+        model = read_and_scale(arguments, train.X, train.y, **self.parts.of_fit).model
+        lengths = fresh.lengths
+        valid = np.full(len(fresh.X), fresh.X.shape[1]) if lengths is None else lengths
+        X, valid = crop_windows(fresh.X, valid, model.max_timesteps, model.crop)
+        if model.scaler is not None:
+            X = model.scaler.transform(X, valid)
         kept = None if lengths is None else torch.from_numpy(valid)
         return torch.from_numpy(np.ascontiguousarray(X, np.float32)), kept
 

@@ -1,0 +1,156 @@
+"""The wheel for aarch64, in an emulator: models of the toolkit give the same there."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from arm import Arm
+from checkout import ROOT
+from fits import fused_classifier, head_of, plain_classifier, replace_head
+
+from sensorseq import PreparePipeline, Recording
+from sensorseq.prediction.network import LstmNetwork
+from sensorseq.recording import Channel
+
+pytestmark = pytest.mark.slow
+SAME = 1e-6
+RATES_HZ = {"imu": 50.0, "motor": 6.5}
+PROGRAM = """
+import json, sys
+from pathlib import Path
+import numpy as np
+import sensorseq_runtime as runtime
+from sensorseq_runtime.prediction.network import LstmNetwork
+
+folder = Path(sys.argv[1])
+held = np.load(folder / "drives.npz")
+def drive(name):
+    names = json.loads(str(held[f"{name} channels"]))
+    channels = tuple(map(runtime.Channel, names))
+    return runtime.Recording(held[name], held[f"{name} times"], channels, "drive")
+found = {}
+for path in sorted(folder.glob("*.safetensors")):
+    model, name = runtime.load(path), path.stem
+    sensors = {"imu", "motor"} if name == "sensors" else {"imu"}
+    given = {one: drive(one) for one in sensors}
+    windows = model.cut(given if len(sensors) > 1 else given["imu"])
+    found[f"{name} timeline"] = model.timeline(windows, smooth="none").probabilities
+    stream, decisions = model.stream(), []
+    if len(sensors) == 1:
+        samples, times = given["imu"].values, given["imu"].timestamps_s
+        for at in range(0, len(samples), 37):
+            decisions += stream.push(samples[at:at + 37], times[at:at + 37])
+    else:
+        for one in sorted(sensors):
+            own = given[one]
+            decisions += stream.push(one, own.values, own.timestamps_s)
+    decisions += stream.flush()
+    found[f"{name} stream"] = np.array([one.probabilities for one in decisions])
+    found[f"{name} outside"] = model.outside(windows).ratio
+for path in sorted(folder.glob("network_*.npz")):
+    own = dict(np.load(path))
+    architecture = json.loads(str(own.pop("architecture")))
+    X, lengths = own.pop("X"), own.pop("lengths")
+    found[path.stem] = LstmNetwork(own, architecture).outputs(X, lengths)
+np.savez(folder / "found.npz", **found)
+"""
+
+
+@pytest.fixture(scope="module")
+def arm():
+    wheels = sorted((ROOT / "build" / "arm").glob("sensorseq_runtime-*aarch64.whl"))
+    if not wheels:
+        pytest.skip("no wheel for aarch64: make test-arm builds one")
+    return Arm(ROOT / "build" / "arm", wheels[-1])
+
+
+def recorded(name, number, seconds=12.0):
+    rng, rate = np.random.default_rng([number, len(name)]), RATES_HZ[name]
+    t = np.arange(int(seconds * rate)) / rate
+    wave = np.sin(t * (3 + 4 * (number % 2)))[:, None] + 0.3 * rng.normal(size=(len(t), 2))
+    channels = tuple(Channel(f"{name}_{i}") for i in range(2))
+    return Recording(wave, t, channels, f"r{number}", label=str(number % 2))
+
+
+def models():
+    settings = {"max_epochs": 3, "hidden_size": 8, "random_state": 0, "device": "cpu"}
+    both = {name: [recorded(name, i) for i in range(6)] for name in RATES_HZ}
+    one = PreparePipeline(window_s=2, split=None).prepare(both["imu"])
+    sensors = PreparePipeline(window_s=2, native_rates=True, split=None).prepare(both)
+    kinds = ["rocket", "hydra", "summary", "boosting"]
+    alone = plain_classifier(**settings, features=kinds).fit(one)
+    replace_head(alone, 0.0, head_of(alone).blocks)
+    return {
+        "network": plain_classifier(**settings).fit(one),
+        "default": plain_classifier(**{**settings, "features": "auto", "refit": "auto"}).fit(one),
+        "features": alone,
+        "sensors": fused_classifier(**settings, features="summary").fit(sensors),
+    }
+
+
+def write_networks(folder):
+    """Write networks whose sizes are at the edges of the kernels' tiles, and their outputs."""
+    rng, expected = np.random.default_rng(0), {}
+    for number, (n, t, c, hidden, k) in enumerate(
+        [(1, 1, 1, 1, 1), (3, 7, 2, 5, 3), (8, 9, 4, 8, 2), (9, 5, 17, 15, 9), (33, 4, 3, 17, 4)]
+    ):
+        for dtype in (np.float32, np.float64):
+            shapes = {"weight_ih": (4 * hidden, c), "weight_hh": (4 * hidden, hidden)}
+            shapes |= {"bias_ih": (4 * hidden,), "bias_hh": (4 * hidden,)}
+            arrays = {
+                f"lstm.{part}_l0": rng.normal(size=shape).astype(dtype)
+                for part, shape in shapes.items()
+            }
+            arrays["linear.weight"] = rng.normal(size=(k, 2 * hidden)).astype(dtype)
+            arrays["linear.bias"] = rng.normal(size=k).astype(dtype)
+            architecture = {"hidden_size": hidden, "num_layers": 1, "bidirectional": False}
+            architecture |= {"pooling": "meanmax", "head_norm": "none"}
+            X = rng.normal(size=(n, t, c)).astype(dtype)
+            lengths = rng.integers(1, t + 1, n)
+            name = f"network_{number}_{np.dtype(dtype)}"
+            given = {"X": X, "lengths": lengths, "architecture": json.dumps(architecture)}
+            np.savez(folder / name, **arrays, **given)
+            expected[name] = LstmNetwork(arrays, architecture).outputs(X, lengths)
+    return expected
+
+
+def test_models_networks_and_streams_give_the_same_on_arm(arm, tmp_path):
+    held, expected = {}, write_networks(tmp_path)
+    drives = {name: replace(recorded(name, 9), label=None) for name in RATES_HZ}
+    for name, own in drives.items():
+        held |= {name: own.values, f"{name} times": own.timestamps_s}
+        held[f"{name} channels"] = json.dumps([one.name for one in own.channels])
+    np.savez(tmp_path / "drives.npz", **held)
+    for name, fitted in models().items():
+        fitted.save(tmp_path / f"{name}.safetensors")
+        model = fitted.model_
+        windows = model.cut(drives if name == "sensors" else drives["imu"])
+        timeline = model.timeline(windows, smooth="none").probabilities
+        expected[f"{name} timeline"] = expected[f"{name} stream"] = timeline
+        expected[f"{name} outside"] = model.outside(windows).ratio
+    (tmp_path / "program.py").write_text(PROGRAM)
+    arm.run(tmp_path / "program.py", tmp_path)
+    found = np.load(tmp_path / "found.npz")
+    assert set(found) == set(expected)
+    apart = {name: float(np.abs(found[name] - own).max()) for name, own in expected.items()}
+    print("largest differences on aarch64:", json.dumps(apart, indent=1))
+    for name, own in expected.items():
+        scale = max(1.0, float(np.abs(own).max()))
+        np.testing.assert_allclose(found[name], own, rtol=0, atol=SAME * scale, err_msg=name)
+
+
+def test_the_command_classifies_a_log_on_arm(arm, tmp_path):
+    fitted = models()["network"]
+    fitted.save(tmp_path / "m.safetensors")
+    drive = recorded("imu", 9)
+    rows = np.column_stack([drive.timestamps_s, drive.values])
+    header = "time,imu_0,imu_1"
+    np.savetxt(tmp_path / "log.csv", rows, delimiter=",", header=header, comments="", fmt="%.17g")
+    command = ["-m", "sensorseq_runtime", "predict", tmp_path / "m.safetensors"]
+    said = arm.run(*command, tmp_path / "log.csv").splitlines()
+    expected = fitted.timeline(drive).spans
+    assert len(said) == 1 + len(expected)
+    for line, span in zip(said[1:], expected, strict=True):
+        assert f"{span.label}  {100 * span.probability:.1f} %" in line
+    assert arm.run("-c", "import platform; print(platform.machine())").strip() == "aarch64"
