@@ -57,6 +57,7 @@ struct Moving : OfDoubles {
   int64_t Rows(int64_t n_samples, bool is_last) const override {
     return is_last ? window.n_left() : window.n_ready(n_samples);
   }
+  using OfDoubles::Push;
   void Push(const double* x, int64_t n_samples, bool is_last, double* y) override {
     is_last ? window.Flush(y) : window.Push(x, n_samples, y);
   }
@@ -66,6 +67,7 @@ struct Moving : OfDoubles {
 struct Sections : OfDoubles {
   explicit Sections(signal::SectionFilter given) : filter(std::move(given)) {}
   int64_t Rows(int64_t n_samples, bool) const override { return n_samples; }
+  using OfDoubles::Push;
   void Push(const double* x, int64_t n_samples, bool, double* y) override {
     filter.Push(x, n_samples, y);
   }
