@@ -1,0 +1,120 @@
+"""A ROS 2 node that classifies the messages of the topics that a model was trained on.
+
+    python3 classify_node.py --ros-args -p model:=terrain.safetensors -p silent_s:=1.0
+
+It needs ROS 2 and `pip install sensorseq_runtime-*.whl`. Channels are named as by `sensorseq
+prepare` of a bag, such as ``/imu/data.angular_velocity.x``. Each decision is published on
+``~/decisions`` as JSON: its label, the probabilities, the stamps of its window, and how late it is.
+A topic that is silent for `silent_s` is named there, too, once a second until it goes on.
+"""
+
+import json
+import re
+from typing import Any
+
+import rclpy
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from rosidl_runtime_py.utilities import get_message
+from std_msgs.msg import String
+
+from sensorseq_runtime import FusedModel, load
+from sensorseq_runtime.errors import SensorseqError
+
+
+def field_of(message: Any, path: str) -> float:
+    """Return a number of a message by its path, such as ``effort[0]``."""
+    for name, index in re.findall(r"([A-Za-z_]\w*)|\[(\d+)\]", path):
+        message = getattr(message, name) if name else message[int(index)]
+    return float(message)
+
+
+def seconds(stamp: Any) -> float:
+    """Return a ROS time in seconds."""
+    return stamp.sec + 1e-9 * stamp.nanosec
+
+
+class ClassifyNode(Node):
+    """Subscribes to a model's topics, and publishes its decisions."""
+
+    def __init__(self) -> None:
+        super().__init__("classify")
+        self.declare_parameter("model", "model.safetensors")
+        self.declare_parameter("silent_s", 1.0)
+        model = load(self.get_parameter("model").value)
+        self.silent_s = float(self.get_parameter("silent_s").value)
+        self.stream, self.is_fused = model.stream(), isinstance(model, FusedModel)
+        sensors = self.stream.sensors if self.is_fused else {"": self.stream}
+        self.paths: dict[str, list[str]] = {}  # of each topic
+        self.sensor_of: dict[str, str] = {}
+        for sensor, own in sensors.items():
+            topics = {name.split(".", 1)[0] for name in own.channels}
+            if len(topics) > 1:
+                raise ValueError(
+                    f"the model joins the topics {', '.join(sorted(topics))} on one grid, which"
+                    " needs the messages around each sample; prepare with --native-rates."
+                )
+            (topic,) = topics
+            self.sensor_of[topic] = sensor
+            self.paths[topic] = [name.split(".", 1)[1] for name in own.channels]
+        self.heard_s: dict[str, float | None] = dict.fromkeys(self.paths)
+        self.out = self.create_publisher(String, "~/decisions", 10)
+        self.began_s = self.now_s()
+        self.waiting = set(self.paths)
+        self.create_timer(0.2, self.subscribe)
+        self.create_timer(1.0, self.beat)
+
+    def now_s(self) -> float:
+        """Return the time of the node's clock."""
+        return self.get_clock().now().nanoseconds * 1e-9
+
+    def subscribe(self) -> None:
+        """Subscribe to topics that have appeared; only then their type is known."""
+        for topic, kinds in self.get_topic_names_and_types():
+            if topic in self.waiting:
+                self.waiting.remove(topic)
+                self.create_subscription(
+                    get_message(kinds[0]),
+                    topic,
+                    lambda message, topic=topic: self.hear(topic, message),
+                    qos_profile_sensor_data,
+                )
+                self.get_logger().info(f"subscribed to {topic}")
+
+    def hear(self, topic: str, message: Any) -> None:
+        """Push a message as a sample, and publish what is decided."""
+        self.heard_s[topic] = now_s = self.now_s()
+        header = getattr(message, "header", None)
+        stamp_s = now_s if header is None else seconds(header.stamp)
+        named = (self.sensor_of[topic],) if self.is_fused else ()
+        try:
+            sample = [[field_of(message, path) for path in self.paths[topic]]]
+            decisions = self.stream.push(*named, sample, [stamp_s])
+        except (AttributeError, LookupError, TypeError, SensorseqError) as error:
+            self.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=10.0)
+            return
+        for decision in decisions:
+            found = decision.to_dict(self.stream.classes)
+            self.publish({**found, "late_s": self.now_s() - decision.end_s})
+
+    def beat(self) -> None:
+        """Name topics that are silent."""
+        now_s = self.now_s()
+        for topic, heard_s in self.heard_s.items():
+            since_s = now_s - (self.began_s if heard_s is None else heard_s)
+            if since_s > self.silent_s:
+                self.publish({"silent": topic, "since_s": since_s})
+
+    def publish(self, fields: dict[str, Any]) -> None:
+        """Publish one line of JSON."""
+        self.out.publish(String(data=json.dumps(fields)))
+
+
+def main() -> None:
+    """Run the node until it is shut down."""
+    rclpy.init()
+    rclpy.spin(ClassifyNode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""The ROS 2 node, with an `rclpy` of the test's own: its decisions are those of the stream."""
+
+import json
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+from checkout import ROOT, script
+from fits import fused_classifier, plain_classifier
+
+from sensorseq import PreparePipeline, Recording
+from sensorseq.errors import SensorseqError
+from sensorseq.prediction import FusedModel, load
+from sensorseq.recording import Channel
+
+NODE = ROOT / "examples" / "ros2" / "classify_node.py"
+RATES_HZ = {"/imu": 50.0, "/motor": 10.0}
+CHANNELS = {"/imu": ("/imu.gyro.x", "/imu.gyro.y"), "/motor": ("/motor.effort[1]",)}
+TYPES = {"/imu": "sensor_msgs/msg/Imu", "/motor": "sensor_msgs/msg/JointState"}
+
+
+class FakeNode:
+    """As much of `rclpy.node.Node` as the example uses; time passes when the test says so."""
+
+    settings, topics = {}, {}
+
+    def __init__(self, name):
+        self.name, self.t_s = name, 0.0
+        self.said, self.timers, self.heard, self.published = [], {}, {}, []
+
+    def declare_parameter(self, name, value):
+        self.settings.setdefault(name, value)
+
+    def get_parameter(self, name):
+        return SimpleNamespace(value=self.settings[name])
+
+    def get_clock(self):
+        return SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=round(self.t_s * 1e9)))
+
+    def get_logger(self):
+        return SimpleNamespace(
+            info=self.said.append, warning=lambda text, **_: self.said.append(text)
+        )
+
+    def get_topic_names_and_types(self):
+        return [(topic, [kind]) for topic, kind in self.topics.items()]
+
+    def create_publisher(self, kind, topic, depth):
+        assert topic == "~/decisions"
+        return SimpleNamespace(
+            publish=lambda message: self.published.append(json.loads(message.data))
+        )
+
+    def create_subscription(self, kind, topic, callback, qos):
+        self.heard[topic] = kind, callback
+
+    def create_timer(self, period_s, callback):
+        self.timers[callback.__name__] = callback
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """The example as a module, with a fake `rclpy`, and the runtime as the toolkit has it."""
+    fakes = {
+        "sensorseq_runtime": {"load": load, "FusedModel": FusedModel},
+        "sensorseq_runtime.errors": {"SensorseqError": SensorseqError},
+        "rclpy": {"init": lambda: None, "spin": lambda node: None},
+        "rclpy.node": {"Node": FakeNode},
+        "rclpy.qos": {"qos_profile_sensor_data": "sensor data"},
+        "rosidl_runtime_py": {},
+        "rosidl_runtime_py.utilities": {"get_message": lambda name: f"class of {name}"},
+        "std_msgs": {},
+        "std_msgs.msg": {"String": SimpleNamespace},
+    }
+    for name, contents in fakes.items():
+        module = ModuleType(name)
+        vars(module).update(contents)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(FakeNode, "settings", {})
+    monkeypatch.setattr(FakeNode, "topics", {})
+    return script(NODE)
+
+
+def recorded(topic, number, seconds=8.0):
+    rng, rate = np.random.default_rng([number, len(topic)]), RATES_HZ[topic]
+    t = np.arange(int(seconds * rate)) / rate
+    wave = np.sin(t * (3 + 4 * (number % 2)))[:, None]
+    values = wave + 0.3 * rng.normal(size=(len(t), len(CHANNELS[topic])))
+    return Recording(
+        values, t, tuple(map(Channel, CHANNELS[topic])), f"r{number}", label=str(number % 2)
+    )
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A model of one topic, of two, and of two on one grid."""
+    folder = tmp_path_factory.mktemp("models")
+    settings = {"max_epochs": 2, "hidden_size": 4, "random_state": 0}
+    of = {topic: [recorded(topic, i) for i in range(6)] for topic in RATES_HZ}
+    one = PreparePipeline(window_s=2, split=None).prepare(of["/imu"])
+    two = PreparePipeline(window_s=2, native_rates=True, split=None).prepare(of)
+    grid = tuple(map(Channel, ("/imu.x", "/motor.y")))
+    joined = [
+        Recording(own.values, own.timestamps_s, grid, own.recording_id, label=own.label)
+        for own in of["/imu"]
+    ]
+    fits = {
+        "one": plain_classifier(**settings).fit(one),
+        "two": fused_classifier(**settings, features="summary").fit(two),
+        "joined": plain_classifier(**settings).fit(
+            PreparePipeline(window_s=2, split=None).prepare(joined)
+        ),
+    }
+    for name, fitted in fits.items():
+        fitted.save(folder / name)
+    return folder
+
+
+def message_of(topic, values, t_s):
+    stamp = SimpleNamespace(sec=int(t_s), nanosec=round((t_s - int(t_s)) * 1e9))
+    header = SimpleNamespace(stamp=stamp)
+    if topic == "/imu":
+        return SimpleNamespace(header=header, gyro=SimpleNamespace(x=values[0], y=values[1]))
+    return SimpleNamespace(header=header, effort=[7.0, values[0]])
+
+
+@pytest.mark.parametrize(("name", "topics"), [("one", ["/imu"]), ("two", ["/imu", "/motor"])])
+def test_decisions_are_those_of_the_stream(example, files, name, topics):
+    FakeNode.settings["model"] = files / name
+    node = example.ClassifyNode()
+    node.timers["subscribe"]()
+    assert not node.heard
+    FakeNode.topics = {topic: TYPES[topic] for topic in topics} | {"/other": "x/msg/Y"}
+    node.timers["subscribe"]()
+    node.timers["subscribe"]()
+    assert {topic: kind for topic, (kind, _) in node.heard.items()} == {
+        topic: f"class of {TYPES[topic]}" for topic in topics
+    }
+    stream, expected = load(files / name).stream(), []
+    drives = {topic: recorded(topic, 9) for topic in topics}
+    rows = sorted(
+        (t, topic, values)
+        for topic, own in drives.items()
+        for t, values in zip(own.timestamps_s.tolist(), own.values.tolist(), strict=True)
+    )
+    for t_s, topic, values in rows:
+        node.t_s = t_s + 0.25
+        node.heard[topic][1](message_of(topic, values, t_s))
+        stamp_s = int(t_s) + 1e-9 * round((t_s - int(t_s)) * 1e9)
+        named = [topic] if name == "two" else []
+        expected += stream.push(*named, [values], [stamp_s])
+    assert len(node.published) == len(expected) >= 3
+    for found, decision in zip(node.published, expected, strict=True):
+        assert found["label"] == decision.label
+        assert list(found["probabilities"].values()) == list(decision.probabilities)
+        assert (found["start_s"], found["end_s"]) == (decision.start_s, decision.end_s)
+        assert 0 < found["late_s"] < 0.5
+
+
+def test_a_topic_that_is_silent_is_named_until_it_goes_on(example, files):
+    FakeNode.settings |= {"model": files / "two", "silent_s": 0.5}
+    FakeNode.topics = dict(TYPES)
+    node = example.ClassifyNode()
+    node.timers["subscribe"]()
+    node.timers["beat"]()
+    assert node.published == []
+    node.t_s = 1.0
+    node.heard["/imu"][1](message_of("/imu", [0.0, 0.0], 1.0))
+    node.timers["beat"]()
+    assert node.published == [{"silent": "/motor", "since_s": 1.0}]
+    node.t_s = 2.0
+    node.timers["beat"]()
+    assert [one["silent"] for one in node.published[1:]] == ["/imu", "/motor"]
+
+
+def test_messages_that_cannot_be_read_are_said_and_the_node_goes_on(example, files):
+    FakeNode.settings["model"] = files / "two"
+    FakeNode.topics = dict(TYPES)
+    node = example.ClassifyNode()
+    node.timers["subscribe"]()
+    hear = node.heard["/motor"][1]
+    hear(SimpleNamespace(effort=[1.0]))
+    hear(SimpleNamespace(position=[1.0]))
+    hear(SimpleNamespace(effort=[1.0, np.inf]))
+    assert [one.partition(": ")[0] for one in node.said[-3:]] == ["/motor"] * 3
+    assert "infinity" in node.said[-1]
+
+
+def test_topics_on_one_grid_are_refused_with_the_way_out(example, files):
+    FakeNode.settings["model"] = files / "joined"
+    with pytest.raises(ValueError, match=r"/imu, /motor on one grid.* prepare with --native-rates"):
+        example.ClassifyNode()
+
+
+def test_the_node_is_short():
+    assert len(NODE.read_text().splitlines()) <= 120
