@@ -175,7 +175,13 @@ def runtime():
         "name": "sensorseq-runtime",
         "version": project["version"],
         "description": "Predict with models of sensorseq: numpy and one C library, no torch",
+        "long_description": (ROOT / "runtime" / "README.md").read_text("utf-8"),
+        "long_description_content_type": "text/markdown",
+        "author": project["authors"][0]["name"],
+        "keywords": project["keywords"],
         "license": project["license"],
+        # of the library, and of what is linked into it
+        "license_files": ["LICENSE", *(str(p.relative_to(ROOT)) for p in ROOT.glob("licenses/*"))],
         "python_requires": ">=3.9",
         "install_requires": ["numpy>=1.21"],
         "packages": packages,

@@ -9,6 +9,7 @@ are built once, for every Python and torch; `_signal` and the wheel once for eac
 """
 
 import argparse
+import importlib.util
 import os
 import re
 import shlex
@@ -25,6 +26,7 @@ ARM_TARGET = "aarch64-linux-gnu.2.27"  # of Ubuntu 18.04 and later
 CORE = ROOT / "requirements" / "core.txt"
 BUILD_REQUIREMENTS = ("numpy", "pybind11", "setuptools", "wheel")
 COMPILER = "--compile-or-link"  # the first argument when this file is the compiler
+LINKED_BY_ZIG = ("libcxx", "libcxxabi", "libunwind")
 FROM_TORCH = ("libc10.so", "libtorch.so", "libtorch_cpu.so")
 
 
@@ -146,6 +148,10 @@ def build_runtime_for_arm(python: str, source: Path, folder: Path) -> Path:
         f'exec {zig} c++ -target {ARM_TARGET} "$@"\n'
     )
     script.chmod(0o755)
+    (own / "licenses").mkdir()
+    (home,) = importlib.util.find_spec("ziglang").submodule_search_locations
+    for name in LINKED_BY_ZIG:
+        shutil.copy(Path(home, "lib", name, "LICENSE.TXT"), own / "licenses" / f"{name}.txt")
     env = {"CC": str(script), "CXX": str(script), "SENSORSEQ_BUILD": "core"}
     run(python, "setup.py", "build_ext", env=env, cwd=own)
     (library,) = (own / "sensorseq").glob("_core*.so")
