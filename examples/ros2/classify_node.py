@@ -69,7 +69,7 @@ class ClassifyNode(Node):
         return self.get_clock().now().nanoseconds * 1e-9
 
     def subscribe(self) -> None:
-        """Subscribe to topics that have appeared; only then their type is known."""
+        """Subscribe to topics that have appeared; their type is not known before."""
         for topic, kinds in self.get_topic_names_and_types():
             if topic in self.waiting:
                 self.waiting.remove(topic)

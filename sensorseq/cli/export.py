@@ -29,6 +29,7 @@ class Format(StrEnum):
 
 _OF_ALL = ("units", "weights", "check", "prefix")  # options for a model of several sensors, too
 _UNSET = {"smooth": "none", "lag": 3}
+_NAMES = {"n_timesteps": "timesteps", "sample_rate_hz": "sample-rate"}
 
 
 @command(
@@ -175,9 +176,8 @@ def _of_sensors(given: Mapping[str, Any], model: "AnyClassifier") -> dict[str, A
     for name, value in given.items():
         if name not in taken and value != _UNSET.get(name):
             raise ArgumentError(
-                f"--{'timesteps' if name == 'n_timesteps' else name.replace('_', '-')} cannot hold"
-                " for all sensors"
-                f" ({', '.join(model.sensors_)}); leave it out, and each has that of its training."
+                f"--{_NAMES.get(name, name.replace('_', '-'))} cannot hold for all sensors"
+                f" ({', '.join(model.sensors_)}); leave it out."
             )
     return taken
 

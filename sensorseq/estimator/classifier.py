@@ -963,7 +963,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises
         ------
         InputError
-            If the model was imported, or fitted by a version that did not keep the ranges.
+            If the model was imported, so that it has no ranges.
 
         Notes
         -----
@@ -1106,9 +1106,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Returns
         -------
         SensorLSTMClassifier
-            A fitted copy without the threshold of `fit_abstention`; `adaptation_` says what was
-            changed and why.
-            `history_`, `features_` and `fluctuation_` are those of the old fit.
+            A fitted copy without the threshold of `fit_abstention`; `adaptation_` lists the changes
+            and their reasons. `history_`, `features_` and `fluctuation_` come from the old fit.
 
         Raises
         ------

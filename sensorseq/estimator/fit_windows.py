@@ -104,7 +104,7 @@ class FitData:
 
     @property
     def is_drawn(self) -> bool:
-        """Whether validation windows were to be drawn from windows in memory."""
+        """Whether `hold_out` draws the validation windows, from windows in memory."""
         sequences = self.windows.sequences
         return self.split is None and self.given is None and not is_stored(sequences)
 

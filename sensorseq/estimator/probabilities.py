@@ -12,9 +12,10 @@ from sensorseq.checks import check_real, mark_of_unlabeled
 from sensorseq.diagnosis.trials import PartWindows
 from sensorseq.errors import InputError, warn_caller
 from sensorseq.estimator.refit import Refit
-from sensorseq.prediction.decisions import Predictor
+from sensorseq.prediction.fused import FusedModel
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.inputs import check_groups
+from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.preparation import seen_recordings
 from sensorseq.prediction.probabilities import Abstention, softmax
@@ -56,8 +57,7 @@ def learn_probabilities(
         return model, None
     if parameters["calibrate"]:
         model = replace(model, temperature=calibrated(logits, class_index, groups))
-    evens_out = parameters["class_weight"] is not None or parameters["sampler"] != "shuffle"
-    shares = None if evens_out else learn_shares(softmax(logits / model.temperature))
+    shares = learn_shares(parameters, softmax(logits / model.temperature))
     return replace(model, shares=shares), None if rows is None else (rows, logits)
 
 
@@ -71,10 +71,16 @@ def out_of_fold_of(
     return head.given_rows, softmax(head.out_of_fold / model.temperature)
 
 
-def learn_shares(probabilities: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Return the mean probabilities of left-out windows (n, K); None if they are too few."""
+def learn_shares(
+    parameters: Mapping[str, Any], probabilities: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """Return the mean probabilities of left-out windows (n, K).
+
+    None if they are too few, or the training evened out the classes.
+    """
+    evens_out = parameters["class_weight"] is not None or parameters["sampler"] != "shuffle"
     n = len(probabilities)
-    if n < _FEWEST_LEFT_OUT or not np.isfinite(probabilities).all():
+    if evens_out or n < _FEWEST_LEFT_OUT or not np.isfinite(probabilities).all():
         return None
     rows = np.linspace(0, n - 1, min(n, _MOST_LEFT_OUT)).round().astype(np.int64)
     with np.errstate(divide="ignore"):
@@ -100,8 +106,21 @@ def calibrated(
     return temperature
 
 
+def seen_by(model: AnyModel, windows: WindowSet | SensorWindows) -> list[str]:
+    """Return the recordings of `windows` that a model was trained on."""
+    models = model.models if isinstance(model, FusedModel) else {"": model}
+    sets = windows.sensors if isinstance(windows, SensorWindows) else {"": windows}
+    found = [
+        name
+        for sensor, one in models.items()
+        if sensor in sets
+        for name in seen_recordings(one.preparation, sets[sensor])
+    ]
+    return list(dict.fromkeys(found))
+
+
 def find_abstention(
-    model: Predictor,
+    model: AnyModel,
     X: Any,
     y: Any,
     groups: ArrayLike | None,
@@ -113,11 +132,10 @@ def find_abstention(
     """Choose the probability below which to abstain; see `SensorLSTMClassifier.fit_abstention`."""
     check_real("error_rate", error_rate, 0.0, 1.0, low_open=True)
     check_real("confidence", confidence, 0.0, 1.0, low_open=True)
-    if isinstance(X, WindowSet):
+    if isinstance(X, WindowSet | SensorWindows):
         y = X.y if y is None else y
         groups = X.groups if groups is None else groups
-        seen = seen_recordings(model.preparation, X)
-        if seen:
+        if seen := seen_by(model, X):
             raise InputError(
                 f"X has {len(seen)} recording(s) that were used for training or validation"
                 f" ({', '.join(seen[:3])}), where the model makes fewer errors than on new"

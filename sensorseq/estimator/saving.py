@@ -59,8 +59,7 @@ def describe(
         "parameters": arguments,
         **model.description(),
         "adaptation": None if adaptation is None else dict(vars(adaptation)),
-        "architecture": {name: getattr(modules[0], name) for name in ARCHITECTURE},
-        "dtype": str(modules[0].linear.weight.dtype).removeprefix("torch."),
+        **architecture_of(modules[0]),
         "history": histories[0].to_rows(),
         "other_histories": [history.to_rows() for history in histories[1:]],
         "best_epoch": best_epoch,
@@ -74,6 +73,14 @@ def describe(
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
+    }
+
+
+def architecture_of(module: LSTMLinear) -> dict[str, Any]:
+    """Return the architecture and the dtype of a network, for a model file."""
+    return {
+        "architecture": {name: getattr(module, name) for name in ARCHITECTURE},
+        "dtype": str(module.linear.weight.dtype).removeprefix("torch."),
     }
 
 
@@ -147,8 +154,7 @@ def packed(model: TrainedModel) -> dict[str, Any]:
         "description": {
             **whole.description(),
             "parameters": {name: getattr(model, name) for name in arguments},
-            "architecture": {name: getattr(modules[0], name) for name in ARCHITECTURE},
-            "dtype": str(modules[0].linear.weight.dtype).removeprefix("torch."),
+            **architecture_of(modules[0]),
         },
         "n_networks": len(modules),
         "device": getattr(model.networks[0], "device", "auto"),
@@ -178,8 +184,8 @@ def imported(
             raise ArgumentError(f"{name}={arguments[name]!r} cannot be set here: {why}.")
     if module.linear.weight.dtype not in (torch.float32, torch.float64):
         module = module.float()
-    own = {name: getattr(module, name) for name in ARCHITECTURE}
-    own["dtype"] = str(module.linear.weight.dtype).removeprefix("torch.")
+    described = architecture_of(module)
+    own = {**described["architecture"], "dtype": described["dtype"]}
     if activation == "sigmoid" and module.num_classes > 1:
         raise ArgumentError(
             f"the Keras model ends in {module.num_classes} sigmoid units, which can predict"

@@ -60,7 +60,7 @@ _MOST_WEIGHED = 6  # sensors; of more, only one alone, all, and all but one are 
 
 
 class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
-    """Classify windows of several sensors, each at its own rate, by a classifier of each.
+    """Classify windows of several sensors, each at its own rate, with a classifier for each.
 
     The logits of the sensors are added with weights that are fitted to windows left out of their
     fits, for each pattern of sensors that a window may have.
@@ -190,8 +190,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         fusion = Fusion(tuple(windows), weights, estimator.missing)
         is_known = present.any(axis=1)
         joined = fusion.join(logits, np.where(present, COMPLETE, EMPTY))[is_known]
-        evens_out = estimator.class_weight is not None or estimator.sampler != "shuffle"
-        shares = None if evens_out else learn_shares(softmax(joined))
+        shares = learn_shares(estimator.get_params(deep=False), softmax(joined))
         self.features_ = _describe(fusion, logits, present, class_index, weight)
         self._set_sensors(models, FusedModel(classes, {}, fusion, shares=shares))
 
@@ -618,7 +617,7 @@ def _check_estimator(estimator: SensorLSTMClassifier) -> None:
 
 
 def _without_lost(windows: SensorWindows) -> SensorWindows:
-    """Take a sensor as missing where a channel has no number: else that would tell the class."""
+    """Mark a sensor as missing where a channel is all NaN, which could give away the class."""
     sets = dict(windows.sensors)
     for name, own in windows.sensors.items():
         is_valid = np.arange(own.n_timesteps) < np.asarray(own.lengths)[:, None]
@@ -641,7 +640,7 @@ def _with_common_split(windows: SensorWindows, fraction: float, seed: int) -> Se
     groups = np.arange(len(windows)) if windows.groups is None else np.asarray(windows.groups)
     try:
         _, held_out = holdout_by_group(classes[rows], groups[rows], fraction, seed)
-    except SplitError:  # each fit finds another way, or says that there is none
+    except SplitError:  # each fit finds another split, or raises
         return windows
     is_held_out = np.isin(groups, groups[rows[held_out]])
     return windows.with_split(np.where(is_held_out, "validation", "train"))
@@ -659,7 +658,7 @@ def _check_classes(name: str, own: Any, every: Any) -> None:
 def _logits_of(
     left_out: Mapping[str, LeftOut | None], windows: SensorWindows, n_classes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return logits (n_sensors, n, K) by models not fitted on the window, and which there are."""
+    """Return logits (n_sensors, n, K) by models not fitted on the window, and where they exist."""
     logits = np.zeros((len(left_out), len(windows), n_classes))
     known = np.zeros((len(windows), len(left_out)), bool)
     for at, (name, _, rows) in enumerate(windows.by_sensor()):

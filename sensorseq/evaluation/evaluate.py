@@ -12,12 +12,12 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.estimator import AnyClassifier, SensorFusionClassifier, SensorLSTMClassifier
+from sensorseq.estimator.probabilities import seen_by
 from sensorseq.evaluation.baselines import BASELINES, predict_baseline
 from sensorseq.evaluation.calibration import check_known_labels, plain_interval
 from sensorseq.evaluation.drives import USUAL_SMOOTHING, DriveEvaluation, evaluate_drives
 from sensorseq.evaluation.metrics import FEW_GROUPS, METRICS, Evaluation, compare, score_predictions
 from sensorseq.prediction.outside import OutsideWindows, join_outside
-from sensorseq.prediction.preparation import seen_recordings
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.windows.balance import balance_indices
 from sensorseq.sensor_windows import SensorWindows
@@ -250,7 +250,7 @@ def evaluate_test(
     say = progress or (lambda message: None)
     test = windows if windows.split is None else windows.part("test")
     knows = knows_recordings(model)
-    if not len(test) and knows and not seen_by(model, windows):
+    if not len(test) and knows and not seen_by(model.model_, windows):
         test = windows = windows.with_split(None)  # all windows of a file of other recordings
     labels = _labels(test)
     if not len(test):
@@ -259,7 +259,7 @@ def evaluate_test(
             " 0.6,0.2,0.2, or use --folds 5."
         )
     check_known_labels(labels, model.classes_)
-    seen = seen_by(model, test)
+    seen = seen_by(model.model_, test)
     if seen and not include_seen:
         _refuse_seen(seen, test)
     say("predicting test windows")
@@ -312,18 +312,6 @@ def _models(model: AnyClassifier) -> dict[str, SensorLSTMClassifier]:
 def knows_recordings(model: AnyClassifier) -> bool:
     """Return whether a model knows which recordings it was trained on."""
     return all(one.preparation_ is not None for one in _models(model).values())
-
-
-def seen_by(model: AnyClassifier, windows: WindowSet | SensorWindows) -> list[str]:
-    """Return the recordings of `windows` that a model was trained on."""
-    sets = windows.sensors if isinstance(windows, SensorWindows) else {"": windows}
-    found = [
-        name
-        for key, one in _models(model).items()
-        if key in sets
-        for name in seen_recordings(one.preparation_, sets[key])
-    ]
-    return list(dict.fromkeys(found))
 
 
 def _test_notes(

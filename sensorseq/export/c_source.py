@@ -156,9 +156,9 @@ def write_texts(
 
 @dataclass(frozen=True)
 class COptions:
-    """The arguments of `SensorLSTMClassifier.to_c`.
+    """The arguments of `to_c`; those with a default are for one sensor.
 
-    `is_refitted` says that the model has learned from the validation part of `check`, too.
+    `is_refitted` is True if the model has also learned from the validation part of `check`.
     """
 
     units: Mapping[str, str] | None

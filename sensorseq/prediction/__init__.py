@@ -1,4 +1,4 @@
-"""What a trained model computes, reads and decides, with numpy and the C++ core alone."""
+"""Prediction with trained models, by numpy and the C++ core alone."""
 
 from typing import TYPE_CHECKING
 

@@ -212,7 +212,7 @@ class Predictor(ABC):
         )
 
     def describe_classes(self) -> dict[str, Any]:
-        """Return what is predicted, for a model file."""
+        """Return classes, temperature, threshold and class shares for a model file."""
         return {
             "classes": describe_labels(self.classes),
             "temperature": self.temperature,

@@ -47,7 +47,7 @@ class FusedModel(Predictor):
 
     @property
     def missing(self) -> str:
-        """What is done with missing samples and sensors; see `SensorLSTMClassifier`."""
+        """The treatment of missing samples and sensors; see `SensorFusionClassifier`."""
         return self.fusion.missing
 
     @property

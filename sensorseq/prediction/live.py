@@ -68,7 +68,7 @@ def stream_of(
 
 
 def split_lines(data: bytes, *, whole: bool) -> tuple[list[bytes], bytes]:
-    """Return the complete lines of data, with `whole` all, and what is left.
+    """Return the complete lines of data, or with `whole` all lines, and the rest.
 
     Raises
     ------

@@ -73,7 +73,7 @@ class TrainedModel(Predictor):
     n_channels : int
         Channels of a window.
     networks : sequence of Network
-        Their logits are averaged as probabilities.
+        The members of an ensemble, or of the folds; their probabilities are averaged.
     flat_timesteps : int or None
         Steps of 2-D input (n, t), which must stay the same; None for windows of any length.
     feature_names : list of str or None

@@ -89,7 +89,7 @@ def cut_sensors(
 
 
 class SensorStream:
-    """Classify samples of several sensors; see `SensorLSTMClassifier.stream`.
+    """Classify samples of several sensors; see `SensorFusionClassifier.stream`.
 
     A decision is due when each sensor has had its window, or, where sensors may be missing, when
     another sensor is `max_wait_s` further. So samples must come in chunks shorter than that.

@@ -96,7 +96,7 @@ async def serve(
 
 
 async def _throw_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, why: str) -> None:
-    """Send an error, and read a little of what comes, without which the error would be lost."""
+    """Send an error; unread data would reset the connection before it arrives, so read some."""
     with suppress(OSError, asyncio.TimeoutError):
         writer.write(json.dumps({"error": why}).encode() + b"\n")
         writer.write_eof()

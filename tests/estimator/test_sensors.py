@@ -1,5 +1,6 @@
 """A classifier of several sensors: a model of each, and weights for each pattern of them."""
 
+import copy
 import json
 import pickle
 
@@ -243,6 +244,18 @@ def test_mistakes_in_a_fit_are_said():
         fused_classifier(**SETTINGS, warm_start=True).fit(X, y)
     with pytest.raises(InputError, match="X has one sensor"):
         fused_classifier(**SETTINGS).fit(X["fast"], y)
+
+
+def test_a_threshold_is_chosen_on_the_labels_and_groups_of_the_windows(complete):
+    X, y, groups = windows(400, seed=2)
+    clf, apart = copy.copy(complete), copy.copy(complete)
+    given = {"error_rate": 0.4, "confidence": 0.6}
+    clf.fit_abstention(as_sensor_windows(X, y, groups), **given)
+    apart.fit_abstention(X, y, groups=groups, **given)
+    assert clf.abstention_ == apart.abstention_
+    assert clf.abstention_.n_groups == 12
+    assert clf.abstain_threshold_ == clf.abstention_.threshold
+    assert not hasattr(complete, "abstention_")
 
 
 def test_a_classifier_of_one_sensor_names_that_of_several(complete, tmp_path):

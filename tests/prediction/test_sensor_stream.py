@@ -25,11 +25,15 @@ def recorded(sensor, number, seconds=21.0, label=True):
     return Recording(x, t, channels, name, name, f"class {number % 3}" if label else None)
 
 
-@pytest.fixture(scope="module", params=["error", "expected", "outside"])
-def model(request):
-    windows = PreparePipeline(window_s=2, native_rates=True, split=None).prepare(
+def prepared():
+    return PreparePipeline(window_s=2, native_rates=True, split=None).prepare(
         {name: [recorded(name, i) for i in range(12)] for name in RATES_HZ}
     )
+
+
+@pytest.fixture(scope="module", params=["error", "expected", "outside"])
+def model(request):
+    windows = prepared()
     settings = {"features": "summary", "max_epochs": 2, "hidden_size": 4, "random_state": 0}
     return fused_classifier(**settings, missing=request.param).fit(windows)
 
@@ -123,6 +127,8 @@ def test_mistakes_are_said(model):
         model.stream(50.0)
     with pytest.raises(InputError, match="no sensor 'motr'"):
         model.stream(RATES_HZ).push("motr", np.zeros((1, 2)), [0.0])
+    with pytest.raises(InputError, match="were used for training"):
+        model.fit_abstention(prepared())
     X = np.random.default_rng(0).normal(size=(24, 9, 1))
     on_arrays = fused_classifier(max_epochs=1).fit({"a": X, "b": X}, np.arange(24) % 2)
     with pytest.raises(InputError, match="trained on arrays"):
