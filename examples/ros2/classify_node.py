@@ -10,6 +10,7 @@ A topic that is silent for `silent_s` is named there, too, once a second until i
 
 import json
 import re
+from functools import partial
 from typing import Any
 
 import rclpy
@@ -29,11 +30,6 @@ def field_of(message: Any, path: str) -> float:
     return float(message)
 
 
-def seconds(stamp: Any) -> float:
-    """Return a ROS time in seconds."""
-    return stamp.sec + 1e-9 * stamp.nanosec
-
-
 class ClassifyNode(Node):
     """Subscribes to a model's topics, and publishes its decisions."""
 
@@ -48,6 +44,9 @@ class ClassifyNode(Node):
         self.paths: dict[str, list[str]] = {}  # of each topic
         self.sensor_of: dict[str, str] = {}
         for sensor, own in sensors.items():
+            if not all("." in name for name in own.channels):
+                names = ", ".join(own.channels)
+                raise ValueError(f"channels {names} are not TOPIC.FIELD; train on bags of ROS 2.")
             topics = {name.split(".", 1)[0] for name in own.channels}
             if len(topics) > 1:
                 raise ValueError(
@@ -72,25 +71,26 @@ class ClassifyNode(Node):
         """Subscribe to topics that have appeared; their type is not known before."""
         for topic, kinds in self.get_topic_names_and_types():
             if topic in self.waiting:
+                try:
+                    kind = get_message(kinds[0])
+                except (AttributeError, ImportError, ValueError) as error:
+                    self.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=10.0)
+                    continue
                 self.waiting.remove(topic)
-                self.create_subscription(
-                    get_message(kinds[0]),
-                    topic,
-                    lambda message, topic=topic: self.hear(topic, message),
-                    qos_profile_sensor_data,
-                )
+                hear = partial(self.hear, topic)
+                self.create_subscription(kind, topic, hear, qos_profile_sensor_data)
                 self.get_logger().info(f"subscribed to {topic}")
 
     def hear(self, topic: str, message: Any) -> None:
         """Push a message as a sample, and publish what is decided."""
         self.heard_s[topic] = now_s = self.now_s()
         header = getattr(message, "header", None)
-        stamp_s = now_s if header is None else seconds(header.stamp)
+        stamp_s = now_s if header is None else header.stamp.sec + 1e-9 * header.stamp.nanosec
         named = (self.sensor_of[topic],) if self.is_fused else ()
         try:
             sample = [[field_of(message, path) for path in self.paths[topic]]]
             decisions = self.stream.push(*named, sample, [stamp_s])
-        except (AttributeError, LookupError, TypeError, SensorseqError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, SensorseqError) as error:
             self.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=10.0)
             return
         for decision in decisions:

@@ -84,7 +84,7 @@ from sensorseq.sequence import Timeline
 from sensorseq.training import EngineChoice
 from sensorseq.training.data import open_windows
 from sensorseq.training.engine import TrainingJob
-from sensorseq.training.inference import modules_of
+from sensorseq.training.inference import ModuleNetwork, modules_of
 from sensorseq.training.parameters import check_parameters
 from sensorseq.training.stream import is_stored
 from sensorseq.windows import WindowSet
@@ -104,7 +104,12 @@ def _of_model(name: str) -> Any:
     def change(self: "SensorLSTMClassifier", value: Any) -> None:
         self.model_ = replace(self.model_, **{name: value})
 
-    return property(lambda self: getattr(self.model_, name), change)
+    def value(self: "SensorLSTMClassifier") -> Any:
+        if not hasattr(self, "model_"):
+            raise AttributeError(f"{type(self).__name__} has no {name}_ before fit.")
+        return getattr(self.model_, name)
+
+    return property(value, change)
 
 
 class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -367,6 +372,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     scale: str | None
     missing: str
+    device: str
     loss: str | Callable[..., Any]
 
     model_: TrainedModel
@@ -708,7 +714,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ----------
         X, y, sample_weight, lengths : as in `fit`
         """
-        X = self._open(X)
+        if isinstance(X, str | os.PathLike):
+            X = self._open(X)
         return accuracy_of(self.predict(X, lengths), self.classes_, X, y, sample_weight)
 
     def predict_or_abstain(
@@ -1006,7 +1013,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         refer to X as given to `fit`, at most 6,000, see `features`. None if the fit weighted no
         features, used `X_val`, or the estimator was loaded from a file.
         """
-        return out_of_fold_of(self.model_)
+        return out_of_fold_of(self.model_) if hasattr(self, "model_") else None
 
     def explain(
         self,
@@ -1453,6 +1460,15 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return write_texts(folder, *render_c(self.model_, options))
 
     # scikit-learn
+
+    def set_params(self, **params: Any) -> Self:
+        """Set arguments; only `device` changes what a fitted estimator does."""
+        super().set_params(**params)
+        if "device" in params and hasattr(self, "model_"):
+            modules = modules_of(self.model_)
+            networks = [ModuleNetwork(module, self.device) for module in modules]
+            self.model_ = replace(self.model_, networks=networks)
+        return self
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")

@@ -42,8 +42,8 @@ class Trained:
 
     `results` and `histories` have one entry for each network. `choice` and `held_out` (rows of the
     validation part, and their outputs before any refit) are None if the fit continues another.
-    `left_out` are rows of X and their logits by models that were not fitted on them. `model` has no
-    networks if the first epoch diverged.
+    `left_out` are rows of X and their logits by models that were not fitted on them. If the first
+    epoch diverged, `model` is the one before the training.
     """
 
     results: Sequence[TrainingResult]

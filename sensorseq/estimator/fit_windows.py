@@ -195,10 +195,14 @@ def read_windows(
     """Read and check the windows and labels of `fit`, which takes the same arguments."""
     earlier, parameters, names = arguments.earlier, arguments.parameters, None
     if is_table(X):
-        if earlier is None:
-            named = BaseEstimator()
-            validate_data(named, X, reset=True, skip_check_array=True)
-            names = getattr(named, "feature_names_in_", None)
+        named, is_new = BaseEstimator(), earlier is None
+        if earlier is not None and earlier.flat_timesteps is not None:
+            named.n_features_in_ = earlier.flat_timesteps
+            if earlier.feature_names is not None:
+                named.feature_names_in_ = np.array(earlier.feature_names, dtype=object)
+        if is_new or hasattr(named, "n_features_in_"):
+            validate_data(named, X, reset=is_new, skip_check_array=True)
+        names = getattr(named, "feature_names_in_", None)
         X = read_table(X, "X")
     if is_table(X_val):
         X_val = read_table(X_val, "X_val")
@@ -473,7 +477,8 @@ def find_shared_samples(data: FitData) -> tuple[Finding, ...]:
 def scale_windows(arguments: FitArguments, data: FitData) -> ScaledFit:
     """Learn from the training part how windows become inputs of the networks; return these."""
     earlier, parameters = arguments.earlier, arguments.parameters
-    model = _continued(earlier, data) if earlier is not None else _begun(parameters, data)
+    how = {name: parameters[name] for name in ("max_timesteps", "crop", "dtype", "missing")}
+    model = _begun(data, how) if earlier is None else _continued(earlier, data, how)
     found = find_shared_samples(data)
     form = WindowFormat.of(model, parameters["augment"])
     if earlier is None:  # otherwise keep the scaling with which the weights were learned
@@ -496,7 +501,7 @@ def scale_windows(arguments: FitArguments, data: FitData) -> ScaledFit:
     return ScaledFit(data, model, form, train, held_out, found)
 
 
-def _begun(parameters: Mapping[str, Any], data: FitData) -> TrainedModel:
+def _begun(data: FitData, how: Mapping[str, Any]) -> TrainedModel:
     """Return a model that has learned the shape of windows alone."""
     sequences = data.windows.sequences
     n_timesteps, n_channels = sequences.X.shape[1:]
@@ -508,15 +513,12 @@ def _begun(parameters: Mapping[str, Any], data: FitData) -> TrainedModel:
         feature_names=data.column_names if sequences.is_flat else sequences.channels,
         n_timesteps=n_timesteps,
         had_lengths=data.had_lengths,
-        max_timesteps=parameters["max_timesteps"],
-        crop=parameters["crop"],
-        dtype=parameters["dtype"],
-        missing=parameters["missing"],
         preparation=data.preparation(None, continues=False),
+        **how,
     )
 
 
-def _continued(earlier: TrainedModel, data: FitData) -> TrainedModel:
+def _continued(earlier: TrainedModel, data: FitData, how: Mapping[str, Any]) -> TrainedModel:
     """Return the model of an earlier fit that goes on with further windows."""
     return replace(
         earlier,
@@ -525,6 +527,7 @@ def _continued(earlier: TrainedModel, data: FitData) -> TrainedModel:
         temperature=1.0,
         shares=None,
         abstention=None,  # it was chosen for other probabilities
+        **how,
     )
 
 

@@ -36,6 +36,7 @@ from sensorseq.prediction.patches import Patch, count_steps
 from sensorseq.training import TrainingData
 from sensorseq.training.callbacks import NoProgress
 from sensorseq.training.config import LOSSES
+from sensorseq.training.data import open_windows
 from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import evaluate
 from sensorseq.training.losses import make_loss, nats_per_unit
@@ -253,6 +254,7 @@ class FitRunner(TrialRunner):
         assert self._validation is not None
         X, y, given = self._windows_of(self._train)
         X_val, _, given_val = self._windows_of(self._validation)
+        X_val = open_windows(X_val, self.arguments["scale"], "X_val")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:

@@ -27,6 +27,7 @@ from sensorseq.training.inference import ModuleNetwork, modules_of
 from sensorseq.training.network import ARCHITECTURE, network_arrays, read_network
 from sensorseq.training.parameters import check_device, check_plain
 
+OF_FIT = ("max_timesteps", "crop", "dtype", "missing")  # arguments that predictions depend on
 Loaded = TypeVar("Loaded")
 Contents = tuple[dict[str, NDArray[Any]], dict[str, Any]]
 """The arrays and the description of a model file."""
@@ -48,13 +49,9 @@ def describe(
 
     `facts` are those of the report.
     """
-    arguments = dict(parameters)
-    if isinstance(arguments["augment"], Augmentation):
-        arguments["augment"] = arguments["augment"].to_dict()
-    if isinstance(arguments["checkpoint"], os.PathLike):
-        arguments["checkpoint"] = os.fspath(arguments["checkpoint"])
-    check_plain(arguments)
     modules = modules_of(model)
+    # predictions depend on some arguments of the fit, which may have been changed since
+    arguments = plain_arguments({**parameters, **{name: getattr(model, name) for name in OF_FIT}})
     return network_arrays(modules) | model.arrays(), {
         "parameters": arguments,
         **model.description(),
@@ -74,6 +71,17 @@ def describe(
             "python": platform.python_version(),
         },
     }
+
+
+def plain_arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an estimator's arguments as a model file holds them; raise if it cannot."""
+    arguments = dict(parameters)
+    if isinstance(arguments["augment"], Augmentation):
+        arguments["augment"] = arguments["augment"].to_dict()
+    if isinstance(arguments["checkpoint"], os.PathLike):
+        arguments["checkpoint"] = os.fspath(arguments["checkpoint"])
+    check_plain(arguments)
+    return arguments
 
 
 def architecture_of(module: LSTMLinear) -> dict[str, Any]:
@@ -148,12 +156,11 @@ def packed(model: TrainedModel) -> dict[str, Any]:
     whole = model if own is None else replace(model, head=None)
     # copied, because a warm start would change an array in place through its tensor
     arrays = {name: array.copy() for name, array in network_arrays(modules).items()}
-    arguments = ("max_timesteps", "crop", "dtype", "missing")
     return {
         "arrays": arrays | whole.arrays(),
         "description": {
             **whole.description(),
-            "parameters": {name: getattr(model, name) for name in arguments},
+            "parameters": {name: getattr(model, name) for name in OF_FIT},
             **architecture_of(modules[0]),
         },
         "n_networks": len(modules),

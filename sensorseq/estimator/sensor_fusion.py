@@ -29,7 +29,7 @@ from sensorseq.estimator.probabilities import (
     find_abstention,
     learn_shares,
 )
-from sensorseq.estimator.saving import load_file
+from sensorseq.estimator.saving import load_file, plain_arguments
 from sensorseq.export.c_sensors import render_sensors
 from sensorseq.export.c_source import CExport, COptions, write_texts
 from sensorseq.export.to_onnx import write_onnx
@@ -54,7 +54,7 @@ from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windo
 from sensorseq.sequence import Timeline
 from sensorseq.training.inputs import check_axis_order, check_sample_weight
 from sensorseq.training.labels import draw_entropy, read_labels
-from sensorseq.training.parameters import check_plain
+from sensorseq.training.parameters import check_parameters
 
 _MOST_WEIGHED = 6  # sensors; of more, only one alone, all, and all but one are weighed
 
@@ -104,7 +104,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     __metadata_request__fit: ClassVar = {"groups": True}
 
     sensors_: dict[str, SensorLSTMClassifier]
-    model_: FusedModel
+    _fused: FusedModel  # without the models of the sensors
     features_: FeatureChoice
 
     def __init__(self, estimator: SensorLSTMClassifier | None = None) -> None:
@@ -196,8 +196,14 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
     def _set_sensors(self, models: dict[str, SensorLSTMClassifier], fused: FusedModel) -> None:
         """Store the classifiers of the sensors, and the model that joins theirs."""
-        self.sensors_ = models
-        self.model_ = replace(fused, models={name: one.model_ for name, one in models.items()})
+        self.sensors_, self._fused = models, replace(fused, models={})
+
+    @property
+    def model_(self) -> FusedModel:
+        """Everything that predictions need."""
+        check_is_fitted(self)
+        models = {name: one.model_ for name, one in self.sensors_.items()}
+        return replace(self._fused, models=models)
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -252,7 +258,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         X, y, sample_weight : as in `fit`
         """
         X = self._open(X)
-        return accuracy_of(self.predict(X), self.classes_, X, y, sample_weight)
+        return accuracy_of(self.model_.predict(X), self.classes_, X, y, sample_weight)
 
     def predict_or_abstain(self, X: Any, *, threshold: float | None = None) -> Decisions:
         """Return labels, masked if uncertain; see `SensorLSTMClassifier.predict_or_abstain`.
@@ -287,7 +293,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         how = {"error_rate": error_rate, "confidence": confidence}
         X = self._open(X)
         abstention = find_abstention(self.model_, X, y, groups, None, **how)
-        self.model_ = replace(self.model_, abstention=abstention)
+        self._fused = replace(self._fused, abstention=abstention)
         return self
 
     def predict_recordings(
@@ -470,10 +476,8 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             arrays |= {f"sensor.{at}.{name}": array for name, array in own.items()}
             of_sensors.append(described)
         estimator = SensorLSTMClassifier() if self.estimator is None else self.estimator
-        parameters = estimator.get_params(deep=False)
-        check_plain(parameters)
         return arrays, {
-            "parameters": parameters,
+            "parameters": plain_arguments(estimator.get_params(deep=False)),
             **self.model_.describe_classes(),
             "fusion": self.model_.fusion.description(),
             "features": self.features_.to_dict(),
@@ -506,7 +510,11 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         take = partial(take_field, description, path=path)
         restored = partial(SensorLSTMClassifier._restored, path=path, device=device)
         models: dict[str, SensorLSTMClassifier] = sensors_of(arrays, take, restored)
-        made = cls(SensorLSTMClassifier(**take("parameters", dict)))
+        estimator = SensorLSTMClassifier(**take("parameters", dict))
+        check_parameters(estimator.get_params(deep=False))
+        if device is not None:
+            estimator.device = device
+        made = cls(estimator)
         made.features_ = FeatureChoice.from_dict(take("features", dict))
         made._set_sensors(
             models, read_fused(take, {name: one.model_ for name, one in models.items()})
@@ -579,19 +587,13 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         return write_texts(folder, *render_sensors(self.model_, options))
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "model_")
+        return hasattr(self, "sensors_")
 
-    def __getstate__(self) -> dict[str, Any]:
-        # each sensor has its part of the model
-        state = dict(super().__getstate__())
-        if "model_" in state:
-            state["model_"] = replace(self.model_, models={})
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if "model_" in state:
-            self._set_sensors(self.sensors_, self.model_)
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = getattr(self.estimator, "missing", "error") != "error"
+        return tags
 
 
 def _open(X: Any) -> Any:

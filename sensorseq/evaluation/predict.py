@@ -120,7 +120,6 @@ class RecordingPrediction:
         }
 
 
-@takes_options(READ_AS_IN_TRAINING, default=None)
 class Fitted(Protocol):
     """A fitted estimator."""
 
@@ -129,6 +128,7 @@ class Fitted(Protocol):
         """Everything that predictions need."""
 
 
+@takes_options(READ_AS_IN_TRAINING, default=None)
 def predict_recordings(
     model: AnyModel | Fitted,
     paths: Sequence[str | os.PathLike[str]],

@@ -131,8 +131,10 @@ class SampleParser:
             n_rows = len(data) // width
             self._rest = data[n_rows * width :]
             if whole and self._rest:
+                n_bytes, self._rest = len(self._rest), b""
+                self.n_unreadable += 1
                 raise InputError(
-                    f"the data end within a sample: {len(self._rest)} of {width} bytes. Is it"
+                    f"the data end within a sample: {n_bytes} of {width} bytes. Is it"
                     f" {self._kind} with {len(self._channels)} channels?"
                 )
             flat = np.frombuffer(data[: n_rows * width], np.dtype(self._kind).newbyteorder("<"))
@@ -372,8 +374,16 @@ def samples_of_udp(address: str, parser: AnyParser) -> Iterator[AnySamples]:
             opened.bind((host, port))
         except OSError as error:
             raise InputError(f"cannot listen on UDP port {address}: {error.strerror}.") from error
+        is_read = False
         while True:  # anyone can send an empty one, so that does not end the stream
-            yield from parser.parts(opened.recv(_DATAGRAM), whole=True)
+            try:
+                parts = parser.parts(opened.recv(_DATAGRAM), whole=True)
+            except InputError:  # once samples came, half a one is a stranger's; it is counted
+                if not is_read or isinstance(parser, SensorParser):
+                    raise
+                continue
+            is_read = is_read or any(len(part.values) for part in parts)
+            yield from parts
 
 
 def classify(

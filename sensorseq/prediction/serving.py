@@ -15,7 +15,7 @@ from sensorseq.prediction.stream import StreamDecision
 _BLOCK = 1 << 13  # bytes that are decided at once, so that no robot takes a thread for long
 _MOST_WAITING = 32  # blocks of a robot; then its connection is not read until some are decided
 MOST_CLIENTS = 64
-_PATIENCE_S = 0.2  # with a connection that is thrown out
+_PATIENCE_S = 0.2  # with a connection that is thrown out, or does not read what it is sent
 
 
 async def serve(
@@ -65,25 +65,36 @@ async def serve(
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             nonlocal n_clients
             name = "{}:{}".format(*writer.get_extra_info("peername")[:2])
-            n_clients += 1
+            # the end of the server cancels this; asyncio of Python 3.11 would log an error
+            with suppress(asyncio.CancelledError):
+                if n_clients >= max_clients:
+                    why: str | None = f"there are {max_clients} connections, the most at a time."
+                else:
+                    n_clients += 1
+                    try:
+                        why = await talk(name, reader, writer)
+                    finally:
+                        n_clients -= 1
+                if why is not None:
+                    say(f"{name}: {why}")
+                    await _throw_out(reader, writer, why)
+                await _close(writer)
+                say(f"{name}: closed")
+
+        async def talk(
+            name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> str | None:
+            """Classify what a robot sends; return why it must go, if it must."""
+            say(f"{name}: connected")
             try:
-                if n_clients > max_clients:
-                    raise InputError(f"there are {max_clients} connections, the most at a time.")
-                say(f"{name}: connected")
                 stream = make_stream()
                 parser = parser_for(stream, sample_format, time_column)
                 await _classify(stream, parser, reader, writer, pool, name, say)
             except SensorseqError as error:
-                say(f"{name}: {error}")
-                await _throw_out(reader, writer, str(error))
-            except asyncio.CancelledError:
-                pass  # the end of the server; asyncio of Python 3.11 would log an error
+                return str(error)
             except OSError as error:
                 say(f"{name}: the connection broke off ({error})")
-            finally:
-                n_clients -= 1
-                writer.close()
-                say(f"{name}: closed")
+            return None
 
         try:
             server = await asyncio.start_server(handle, host, port)
@@ -97,12 +108,24 @@ async def serve(
 
 async def _throw_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, why: str) -> None:
     """Send an error; unread data would reset the connection before it arrives, so read some."""
+
+    async def read_some() -> None:
+        for _ in range(_MOST_WAITING):
+            if not await reader.read(_BLOCK):
+                break
+
     with suppress(OSError, asyncio.TimeoutError):
         writer.write(json.dumps({"error": why}).encode() + b"\n")
         writer.write_eof()
-        for _ in range(_MOST_WAITING):
-            if not await asyncio.wait_for(reader.read(_BLOCK), _PATIENCE_S):
-                break
+        await asyncio.wait_for(read_some(), _PATIENCE_S)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Close a connection, though its robot may not read what it was sent."""
+    writer.close()
+    with suppress(OSError, asyncio.TimeoutError):
+        await asyncio.wait_for(writer.wait_closed(), _PATIENCE_S)
+    writer.transport.abort()
 
 
 async def _classify(
@@ -152,3 +175,5 @@ async def _classify(
             await writer.drain()
     finally:
         receiving.cancel()
+        with suppress(asyncio.CancelledError):
+            await receiving

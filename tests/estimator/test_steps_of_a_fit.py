@@ -3,14 +3,17 @@
 from dataclasses import FrozenInstanceError, fields
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from fits import learn_few_features, small_classifier
 from sklearn.exceptions import NotFittedError
 
-from sensorseq import SensorLSTMClassifier
-from sensorseq.errors import InputError
+from sensorseq import SensorFusionClassifier, SensorLSTMClassifier
+from sensorseq.errors import InputError, SensorseqError
 from sensorseq.estimator.fit import judge, show_progress, train_model
 from sensorseq.estimator.fit_windows import check_arguments, hold_out, read_windows, scale_windows
+from sensorseq.evaluation.predict import predict_recordings
 from sensorseq.prediction import TrainedModel, load
 
 RNG = np.random.default_rng(0)
@@ -78,3 +81,62 @@ def test_the_learned_attributes_are_those_of_the_model():
 def test_a_class_of_ours_inherits_from_scikit_learn_alone():
     ours = [base for base in SensorLSTMClassifier.__mro__ if base.__module__[:9] == "sensorseq"]
     assert ours == [SensorLSTMClassifier]
+
+
+def test_arguments_that_are_set_after_a_fit_change_no_prediction(tmp_path):
+    clf = small_classifier(max_timesteps=15).fit(X, Y)
+    expected = clf.predict_proba(X)
+    clf.set_params(max_timesteps=5, dtype="float64", missing="expected", hidden_size=3)
+    np.testing.assert_array_equal(clf.predict_proba(X), expected)
+    clf.save(tmp_path / "m")
+    np.testing.assert_array_equal(load(tmp_path / "m").predict_proba(X), expected)
+    np.testing.assert_array_equal(
+        SensorLSTMClassifier.load(tmp_path / "m").predict_proba(X), expected
+    )
+
+
+def test_a_fitted_estimator_moves_to_the_device_that_is_set():
+    clf = small_classifier().fit(X, Y)
+    expected = clf.predict_proba(X)
+    np.testing.assert_array_equal(clf.set_params(device="cpu").predict_proba(X), expected)
+    if not torch.cuda.is_available():
+        with pytest.raises(SensorseqError, match="cuda"):
+            clf.set_params(device="cuda").predict_proba(X)
+
+
+@pytest.mark.trains
+def test_a_fit_that_goes_on_takes_the_arguments_of_now(tmp_path):
+    clf = small_classifier(warm_start=True, max_epochs=2).fit(X, Y)
+    clf.set_params(max_timesteps=12, missing="expected").fit(X, Y)
+    assert (clf.model_.max_timesteps, clf.model_.missing) == (12, "expected")
+    beyond = X.copy()
+    beyond[:, 12:] += 100.0  # the head of a window is kept
+    np.testing.assert_array_equal(clf.predict_proba(beyond), clf.predict_proba(X))
+    clf.save(tmp_path / "m")
+    again = SensorLSTMClassifier.load(tmp_path / "m")
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+
+
+@pytest.mark.trains
+def test_a_fit_that_goes_on_refuses_columns_in_another_order():
+    table = pd.DataFrame(X[:, :, 0], columns=[f"t{i}" for i in range(20)])
+    clf = small_classifier(warm_start=True, max_epochs=1).fit(table, Y)
+    clf.fit(table, Y)
+    with pytest.raises(ValueError, match="same order"):
+        clf.fit(table[table.columns[::-1]], Y)
+
+
+def test_a_sensor_that_is_fitted_again_is_the_one_that_decides_and_is_saved(tmp_path):
+    of = {"imu": X, "motor": X[:, ::2, :1]}
+    fused = SensorFusionClassifier(small_classifier(max_epochs=2)).fit(of, Y)
+    before = fused.predict_proba(of)
+    fused.sensors_["imu"].set_params(random_state=7).fit(X, Y[::-1])
+    after = fused.predict_proba(of)
+    assert not np.array_equal(after, before)
+    fused.save(tmp_path / "m")
+    np.testing.assert_array_equal(load(tmp_path / "m").predict_proba(of), after)
+
+
+def test_an_unknown_option_of_recordings_is_refused():
+    with pytest.raises(TypeError, match="sample_rate"):
+        predict_recordings(small_classifier(), ["a.csv"], sample_rate=3)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -100,17 +101,17 @@ def files(tmp_path_factory):
     of = {topic: [recorded(topic, i) for i in range(6)] for topic in RATES_HZ}
     one = PreparePipeline(window_s=2, split=None).prepare(of["/imu"])
     two = PreparePipeline(window_s=2, native_rates=True, split=None).prepare(of)
-    grid = tuple(map(Channel, ("/imu.x", "/motor.y")))
-    joined = [
-        Recording(own.values, own.timestamps_s, grid, own.recording_id, label=own.label)
-        for own in of["/imu"]
-    ]
+
+    def named(*names):
+        recordings = [replace(own, channels=tuple(map(Channel, names))) for own in of["/imu"]]
+        windows = PreparePipeline(window_s=2, split=None).prepare(recordings)
+        return plain_classifier(**settings).fit(windows)
+
     fits = {
         "one": plain_classifier(**settings).fit(one),
         "two": fused_classifier(**settings, features="summary").fit(two),
-        "joined": plain_classifier(**settings).fit(
-            PreparePipeline(window_s=2, split=None).prepare(joined)
-        ),
+        "joined": named("/imu.x", "/motor.y"),
+        "no topics": named("cur", "vel"),
     }
     for name, fitted in fits.items():
         fitted.save(folder / name)
@@ -185,6 +186,30 @@ def test_messages_that_cannot_be_read_are_said_and_the_node_goes_on(example, fil
     hear(SimpleNamespace(effort=[1.0, np.inf]))
     assert [one.partition(": ")[0] for one in node.said[-3:]] == ["/motor"] * 3
     assert "infinity" in node.said[-1]
+    hear(SimpleNamespace(effort=[1.0, "broken"]))
+    assert "could not convert" in node.said[-1]
+
+
+def test_a_topic_of_an_unknown_type_is_said_and_taken_once_it_is_known(example, files, monkeypatch):
+    def unknown(name):
+        raise ModuleNotFoundError("No module named 'robot_msgs'")
+
+    FakeNode.settings["model"] = files / "two"
+    FakeNode.topics = dict(TYPES)
+    node = example.ClassifyNode()
+    with monkeypatch.context() as patched:
+        patched.setattr(example, "get_message", unknown)
+        node.timers["subscribe"]()
+    assert not node.heard
+    assert "robot_msgs" in node.said[-1]
+    node.timers["subscribe"]()
+    assert set(node.heard) == set(TYPES)
+
+
+def test_channels_that_are_no_topics_are_refused(example, files):
+    FakeNode.settings["model"] = files / "no topics"
+    with pytest.raises(ValueError, match=r"channels cur, vel are not TOPIC\.FIELD"):
+        example.ClassifyNode()
 
 
 def test_topics_on_one_grid_are_refused_with_the_way_out(example, files):

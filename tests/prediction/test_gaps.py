@@ -1,6 +1,7 @@
 """Missing samples in windows: straight lines, lost channels, and failed sensors."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -167,6 +168,7 @@ def test_a_single_stuck_channel_is_replaced_and_its_sensor_stays(of_two):
 def test_a_robot_in_another_unit_is_adapted_to_and_then_within_the_training(fitted, missing):
     X, y, groups = windows(seed=10)
     model = copy.copy(fitted).set_params(missing=missing)
+    model.model_ = replace(model.model_, missing=missing)
     adapted = model.adapt(1000 * X, y, groups)
     assert adapted.score(1000 * X, y) > 0.9
     failed = X[:8].copy()

@@ -258,6 +258,35 @@ def test_mistakes_are_said(files, options, code, message):
     assert (ended, message in err) == (code, True)
 
 
+def test_half_a_sample_ends_a_stream_of_datagrams_only_before_the_first_sample():
+    def samples_after(*datagrams):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        parser = live.SampleParser("f4", NAMES)
+        found = []
+
+        def take():
+            found.append(next(samples))  # binds, and waits for the first
+
+        samples = live.samples_of_udp(str(port), parser)
+        first = threading.Thread(target=take)
+        first.start()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            while first.is_alive() and not found:  # until it listens
+                sender.sendto(np.ones((3, len(NAMES)), "<f4").tobytes(), ("127.0.0.1", port))
+                first.join(0.05)
+            for data in datagrams:
+                sender.sendto(data, ("127.0.0.1", port))
+        return samples, parser
+
+    samples, parser = samples_after(b"\0" * 5, np.full((1, len(NAMES)), 7, "<f4").tobytes())
+    while (values := next(samples).values)[0, 0] != 7:
+        assert (values == 1).all()
+    assert values.shape == (1, len(NAMES))
+    assert parser.n_unreadable == 1
+
+
 def test_a_taken_port_is_said(files):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from arm import Arm
+from aarch64 import Aarch64
 from checkout import ROOT
 from fits import fused_classifier, head_of, plain_classifier, replace_head
 
@@ -58,11 +58,11 @@ np.savez(folder / "found.npz", **found)
 
 
 @pytest.fixture(scope="module")
-def arm():
+def robot():
     wheels = sorted((ROOT / "build" / "arm").glob("sensorseq_runtime-*aarch64.whl"))
     if not wheels:
         pytest.skip("no wheel for aarch64: make test-arm builds one")
-    return Arm(ROOT / "build" / "arm", wheels[-1])
+    return Aarch64(ROOT / "build" / "arm", wheels[-1])
 
 
 def recorded(name, number, seconds=12.0):
@@ -115,7 +115,7 @@ def write_networks(folder):
     return expected
 
 
-def test_models_networks_and_streams_give_the_same_on_arm(arm, tmp_path):
+def test_models_networks_and_streams_give_the_same_on_arm(robot, tmp_path):
     held, expected = {}, write_networks(tmp_path)
     drives = {name: replace(recorded(name, 9), label=None) for name in RATES_HZ}
     for name, own in drives.items():
@@ -130,7 +130,7 @@ def test_models_networks_and_streams_give_the_same_on_arm(arm, tmp_path):
         expected[f"{name} timeline"] = expected[f"{name} stream"] = timeline
         expected[f"{name} outside"] = model.outside(windows).ratio
     (tmp_path / "program.py").write_text(PROGRAM)
-    arm.run(tmp_path / "program.py", tmp_path)
+    robot.run(tmp_path / "program.py", tmp_path)
     found = np.load(tmp_path / "found.npz")
     assert set(found) == set(expected)
     apart = {name: float(np.abs(found[name] - own).max()) for name, own in expected.items()}
@@ -140,7 +140,7 @@ def test_models_networks_and_streams_give_the_same_on_arm(arm, tmp_path):
         np.testing.assert_allclose(found[name], own, rtol=0, atol=SAME * scale, err_msg=name)
 
 
-def test_the_command_classifies_a_log_on_arm(arm, tmp_path):
+def test_the_command_classifies_a_log_on_arm(robot, tmp_path):
     fitted = models()["network"]
     fitted.save(tmp_path / "m.safetensors")
     drive = recorded("imu", 9)
@@ -148,9 +148,9 @@ def test_the_command_classifies_a_log_on_arm(arm, tmp_path):
     header = "time,imu_0,imu_1"
     np.savetxt(tmp_path / "log.csv", rows, delimiter=",", header=header, comments="", fmt="%.17g")
     command = ["-m", "sensorseq_runtime", "predict", tmp_path / "m.safetensors"]
-    said = arm.run(*command, tmp_path / "log.csv").splitlines()
+    said = robot.run(*command, tmp_path / "log.csv").splitlines()
     expected = fitted.timeline(drive).spans
     assert len(said) == 1 + len(expected)
     for line, span in zip(said[1:], expected, strict=True):
         assert f"{span.label}  {100 * span.probability:.1f} %" in line
-    assert arm.run("-c", "import platform; print(platform.machine())").strip() == "aarch64"
+    assert robot.run("-c", "import platform; print(platform.machine())").strip() == "aarch64"

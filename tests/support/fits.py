@@ -99,14 +99,17 @@ def set_class_shares(fitted, shares):
 
 def weigh_sensors(fitted, weights):
     """Let sensors count by these weights {pattern: row}."""
-    fusion = replace(fitted.model_.fusion, weights=weights)
-    fitted.model_ = replace(fitted.model_, fusion=fusion)
+    fusion = replace(fitted._fused.fusion, weights=weights)
+    fitted._fused = replace(fitted._fused, fusion=fusion)
 
 
 def with_int8(fitted):
     """Return a copy whose weights are rounded to int8."""
     rounded = copy.copy(fitted)
-    rounded.model_ = with_rounded_weights(fitted.model_)
+    if hasattr(fitted, "sensors_"):
+        rounded.sensors_ = {name: with_int8(one) for name, one in fitted.sensors_.items()}
+    else:
+        rounded.model_ = with_rounded_weights(fitted.model_)
     return rounded
 
 

@@ -65,7 +65,7 @@ def make_root(folder):
     return root
 
 
-class Arm:
+class Aarch64:
     """Runs Python programs for aarch64 that see a wheel and numpy."""
 
     def __init__(self, folder, wheel):
