@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +31,7 @@ _ARGUMENTS = {
     "lstm_forward": (_VOID, _VOID, _VOID, _INT, _INT, _INT, _VOID, _VOID, _VOID, _VOID),
 }
 _RESULTS = {"error": _TEXT, "lstm_free": None}  # the others return a status
+_MACHINES = {3: "32-bit x86", 40: "32-bit ARM", 62: "x86-64", 183: "aarch64"}  # of ELF(5)
 
 
 @functools.cache
@@ -49,10 +52,34 @@ def library() -> ctypes.CDLL:
             function.restype = _RESULTS.get(name, ctypes.c_int32)
             setattr(loaded, name, function)
     except (OSError, AttributeError) as error:
-        raise EnvironmentProblemError(
-            f"{found[0].name} does not load, or is of another version; reinstall {package}: {error}"
-        ) from error
+        raise EnvironmentProblemError(_why(found[0], package, error)) from error
     return loaded
+
+
+def _why(file: Path, package: str, error: Exception) -> str:
+    """Return why a library does not load, and the way out."""
+    needed, ours = _machine(file), _machine(Path(sys.executable))
+    if None not in (needed, ours) and needed != ours:
+        return f"{file.name} is for {needed}, this Python for {ours}; install {package} for {ours}."
+    glibc = re.search(r"GLIBC_([\d.]+)' not found", str(error))
+    if glibc:
+        return (
+            f"{file.name} needs glibc {glibc[1]}, and this system's is older; install a wheel of"
+            f" {package} whose name has a lower manylinux version, or build it here."
+        )
+    return f"{file.name} does not load, or is of another version; reinstall {package}: {error}"
+
+
+def _machine(file: Path) -> str | None:
+    """Return the processor that a program or library is for; None if its header is unknown."""
+    try:
+        with file.open("rb") as opened:
+            header = opened.read(20)
+    except OSError:
+        return None
+    return (
+        _MACHINES.get(int.from_bytes(header[18:], "little")) if header[:4] == b"\x7fELF" else None
+    )
 
 
 def check(status: int) -> None:

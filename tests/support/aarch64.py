@@ -1,5 +1,6 @@
 """A root for aarch64 with Python and numpy, and what runs programs in it on another processor."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -32,7 +33,12 @@ def emulator():
 
 def make_root(folder):
     """Unpack Debian's Python and numpy's wheel for aarch64 into a folder, unless it has them."""
-    root = folder / "root"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be about it
+        return _made(folder, folder / "root")
+
+
+def _made(folder, root):
     if (root / "complete").exists():
         return root
     shutil.rmtree(root, ignore_errors=True)
