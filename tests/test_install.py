@@ -52,6 +52,21 @@ def test_the_image_copies_a_wheel_and_checks_it():
     assert (ROOT / ".dockerignore").read_text().split() == ["*", "!dist"]
 
 
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_another_system_is_refused_in_one_sentence(platform):
+    program = (
+        "import sys, runpy, setuptools.command.build_ext\n"
+        f"sys.platform = {platform!r}\n"
+        "sys.argv = ['setup.py', 'egg_info']\n"
+        "runpy.run_path('setup.py', run_name='__main__')\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"sensorseq: {platform} is not supported yet, only Linux")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_a_wheel_installs_without_a_compiler_and_checks_itself(tmp_path):
     tools, output = tmp_path / "tools", tmp_path / "dist"

@@ -1462,7 +1462,13 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     # scikit-learn
 
     def set_params(self, **params: Any) -> Self:
-        """Set arguments; only `device` changes what a fitted estimator does."""
+        """Set arguments; of a fitted estimator, only `device` has an effect before the next `fit`.
+
+        Parameters
+        ----------
+        **params : dict
+            Arguments by name, and their values.
+        """
         super().set_params(**params)
         if "device" in params and hasattr(self, "model_"):
             modules = modules_of(self.model_)

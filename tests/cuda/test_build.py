@@ -289,4 +289,4 @@ def test_the_operators_alone_are_built_without_reading_the_metadata(tmp_path):
 
     assert setup("ops").returncode == 0
     assert "invalid pyproject.toml" in setup("").stderr
-    assert "SENSORSEQ_BUILD is 'all'; expected ops, runtime or nothing" in setup("all").stderr
+    assert "SENSORSEQ_BUILD is 'all'; expected ops, core, runtime or nothing" in setup("all").stderr
