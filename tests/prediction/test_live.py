@@ -95,6 +95,20 @@ def test_samples_from_another_program(files):
     assert decided(done.stdout.decode()) == expected(model, csv)
 
 
+def wait_until_taken(port):
+    """Send empty datagrams to a port until something takes them."""
+    for _ in range(600):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect(("127.0.0.1", port))
+            try:
+                probe.send(b"")
+                time.sleep(0.05)
+                probe.send(b"")  # refused if the first one was
+            except ConnectionRefusedError:
+                continue
+            return
+
+
 def test_floats_over_udp(files):
     model, path, csv, recording = files
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
@@ -102,13 +116,13 @@ def test_floats_over_udp(files):
         port = free.getsockname()[1]
 
     def send():
+        wait_until_taken(port)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
-            time.sleep(0.5)
             for row in np.array_split(recording.values.astype("<f8"), 25):
                 out.sendto(row.tobytes(), ("127.0.0.1", port))
                 time.sleep(0.005)
             out.sendto(b"", ("127.0.0.1", port))  # which is no end: anyone can send it
-            time.sleep(0.5)
+            time.sleep(1.5)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     sender = threading.Thread(target=send)
