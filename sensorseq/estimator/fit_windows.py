@@ -28,7 +28,7 @@ from sensorseq.prediction.inputs import (
     is_table,
     read_sequences,
 )
-from sensorseq.prediction.model import TrainedModel
+from sensorseq.prediction.model import OF_FIT, TrainedModel
 from sensorseq.prediction.outside import TrainedRanges
 from sensorseq.prediction.patches import Patch
 from sensorseq.prediction.preparation import Preparation, check_same_preparation
@@ -477,7 +477,7 @@ def find_shared_samples(data: FitData) -> tuple[Finding, ...]:
 def scale_windows(arguments: FitArguments, data: FitData) -> ScaledFit:
     """Learn from the training part how windows become inputs of the networks; return these."""
     earlier, parameters = arguments.earlier, arguments.parameters
-    how = {name: parameters[name] for name in ("max_timesteps", "crop", "dtype", "missing")}
+    how = {name: parameters[name] for name in OF_FIT}
     model = _begun(data, how) if earlier is None else _continued(earlier, data, how)
     found = find_shared_samples(data)
     form = WindowFormat.of(model, parameters["augment"])

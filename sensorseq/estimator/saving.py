@@ -27,7 +27,6 @@ from sensorseq.training.inference import ModuleNetwork, modules_of
 from sensorseq.training.network import ARCHITECTURE, network_arrays, read_network
 from sensorseq.training.parameters import check_device, check_plain
 
-OF_FIT = ("max_timesteps", "crop", "dtype", "missing")  # arguments that predictions depend on
 Loaded = TypeVar("Loaded")
 Contents = tuple[dict[str, NDArray[Any]], dict[str, Any]]
 """The arrays and the description of a model file."""
@@ -50,8 +49,8 @@ def describe(
     `facts` are those of the report.
     """
     modules = modules_of(model)
-    # predictions depend on some arguments of the fit, which may have been changed since
-    arguments = plain_arguments({**parameters, **{name: getattr(model, name) for name in OF_FIT}})
+    # the estimator's may have been changed since the fit
+    arguments = plain_arguments({**parameters, **model.of_fit})
     return network_arrays(modules) | model.arrays(), {
         "parameters": arguments,
         **model.description(),
@@ -160,7 +159,7 @@ def packed(model: TrainedModel) -> dict[str, Any]:
         "arrays": arrays | whole.arrays(),
         "description": {
             **whole.description(),
-            "parameters": {name: getattr(model, name) for name in OF_FIT},
+            "parameters": model.of_fit,
             **architecture_of(modules[0]),
         },
         "n_networks": len(modules),

@@ -46,6 +46,9 @@ from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 
+OF_FIT = ("max_timesteps", "crop", "dtype", "missing")
+"""The arguments of a fit that predictions depend on."""
+
 
 class Network(Protocol):
     """A trained network."""
@@ -271,6 +274,11 @@ class TrainedModel(Predictor):
         return self.ranges.compare(windows.X, windows.lengths, self.channel_names)
 
     # Model files
+
+    @property
+    def of_fit(self) -> dict[str, Any]:
+        """The arguments of the fit that predictions depend on."""
+        return {name: getattr(self, name) for name in OF_FIT}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays for a model file, without those of the networks."""
