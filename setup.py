@@ -209,9 +209,8 @@ class WithLibrary(OpsAlone):
 
 if sys.platform != "linux":
     sys.exit(
-        f"sensorseq: {sys.platform} is not supported yet, only Linux: the core needs its linker and"
-        " POSIX threads. On this machine, install it in a Linux container (on Windows, also in"
-        " WSL 2)."
+        f"sensorseq: {sys.platform} is not supported yet, only Linux. Install it in a Linux"
+        " container (on Windows, also in WSL 2)."
     )
 BUILT_OPS = os.environ.get("SENSORSEQ_OPS")  # it and `_core` beside it serve every Python
 wanted = os.environ.get("SENSORSEQ_BUILD", "")
