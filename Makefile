@@ -39,10 +39,11 @@ test-all: build ## the slow tests too: other versions of torch, other processors
 	@$(PYTEST) --hypothesis-profile=ci -m "not peers" $(PYTEST_ARGS)
 
 # the root for ARM comes from Debian's packages and PyPI, and stays in build/arm
-test-arm: build $(WHEELS)/.built ## the runtime for aarch64, built by zig and run in qemu where there is one
-	@PATH="$(abspath $(BIN)):$$PATH" $(WHEELS)/bin/python scripts/build_wheels.py --arm \
-	  --torch-python $(abspath $(BIN))/python --output build/arm
-	@$(PYTEST) -m slow tests/runtime/test_arm.py $(PYTEST_ARGS)
+test-arm: build $(WHEELS)/.built ## the runtime and the kernels for aarch64, built here and run in qemu
+	@PATH="$(abspath $(BIN)):$$PATH" $(WHEELS)/bin/python scripts/build_wheels.py --machines aarch64 \
+	  --runtime --torch-python $(abspath $(BIN))/python --output build/arm
+	@$(PYTEST) -m slow -k "arm and not baseline" tests/runtime/test_arm.py tests/native/test_native.py \
+	  $(PYTEST_ARGS)
 
 test-rounding: build ## every test that trains, under other last digits; hours, MINUTES=60 at a time
 	@$(BIN)/python tests/rounding/run_rounding.py --minutes $(or $(MINUTES),60)

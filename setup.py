@@ -1,5 +1,6 @@
 """Build the native core, `sensorseq._ops`, `_signal` and `_core`; see also pyproject.toml."""
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -70,12 +71,13 @@ def ops():
 
 def signal():
     """Return the preprocessing loops; only they ask for pybind11, the operators build without."""
-    import numpy
     import pybind11
 
-    headers = Path(numpy.get_include())
+    # found, not imported: it may be that of another processor
+    numpy = Path(importlib.util.find_spec("numpy").origin).parent
+    (headers,) = numpy.glob("*core/include")  # core/, _core/ in numpy 2
     normal_numbers = [  # numpy's random numbers for C
-        Path(numpy.__file__).parent / "random" / "lib" / "libnpyrandom.a",
+        numpy / "random" / "lib" / "libnpyrandom.a",
         headers.parent / "lib" / "libnpymath.a",
     ]
     system_headers = [f"-isystem{path}" for path in (pybind11.get_include(), headers)]

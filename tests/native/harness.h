@@ -87,12 +87,16 @@ struct Packed {
   void* data;
 };
 
-// Calls check(kernels, bytes of a vector) for every instruction set of this processor, forced.
+// Calls check(kernels, bytes of a vector) for every instruction set of this processor, forced; for
+// one alone if the environment forces it.
 template <typename F>
 inline void ForEachIsa(F check) {
   const sensorseq::KernelTable table = sensorseq::AllKernels();
+  const char* forced = getenv("SENSORSEQ_CPU_ISA");
+  const std::string only = forced == nullptr ? "" : forced;
   for (int64_t i = 0; i < table.n_rows; ++i) {
     const sensorseq::Kernels& kernels = *table.rows[i];
+    if (!only.empty() && only != kernels.name) continue;
     if (!kernels.is_supported()) {
       std::printf("%s: not on this processor\n", kernels.name);
       continue;

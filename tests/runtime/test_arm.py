@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from aarch64 import Aarch64
+from aarch64 import PYTHON, Aarch64
 from checkout import ROOT
 from fits import fused_classifier, head_of, plain_classifier, replace_head
 
@@ -62,6 +62,15 @@ def robot():
     wheels = sorted((ROOT / "build" / "arm").glob("sensorseq_runtime-*aarch64.whl"))
     if not wheels:
         pytest.skip("no wheel for aarch64: make test-arm builds one")
+    return Aarch64(ROOT / "build" / "arm", wheels[-1])
+
+
+@pytest.fixture
+def toolkit():
+    tag = f"cp{PYTHON.replace('.', '')}"
+    wheels = sorted((ROOT / "dist").glob(f"sensorseq-*-{tag}-{tag}-*aarch64.whl"))
+    if not wheels:
+        pytest.skip(f"no wheel of the toolkit for aarch64 and Python {PYTHON}: make wheels")
     return Aarch64(ROOT / "build" / "arm", wheels[-1])
 
 
@@ -154,3 +163,8 @@ def test_the_command_classifies_a_log_on_arm(robot, tmp_path):
     for line, span in zip(said[1:], expected, strict=True):
         assert f"{span.label}  {100 * span.probability:.1f} %" in line
     assert robot.run("-c", "import platform; print(platform.machine())").strip() == "aarch64"
+
+
+def test_the_toolkits_preprocessing_loops_agree_with_numpy_on_arm(toolkit):
+    program = "from sensorseq.bench.self_check import CHECKS; print(CHECKS['preprocessing']())"
+    assert "numbers are read exactly" in toolkit.run("-c", program)
