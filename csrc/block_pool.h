@@ -4,10 +4,10 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdlib>
 #include <mutex>
 #include <vector>
 
+#include "cache_lines.h"
 #include "per_process.h"
 
 namespace sensorseq {
@@ -35,11 +35,10 @@ class BlockPool {
         return header + 1;
       }
     }
-    const size_t whole = (bytes + 63) / 64 * 64;
-    void* memory = std::aligned_alloc(64, sizeof(Header) + whole);
+    void* memory = AllocateLines(sizeof(Header) + bytes);
     if (memory == nullptr) return nullptr;
     Header* header = static_cast<Header*>(memory);
-    header->bytes = whole;
+    header->bytes = bytes;
     return header + 1;
   }
 
@@ -51,7 +50,7 @@ class BlockPool {
     free_bytes_ += header->bytes;
     while (free_bytes_ > kMaxFreeBytes) {
       free_bytes_ -= free_.front()->bytes;
-      std::free(free_.front());
+      FreeLines()(free_.front());
       free_.erase(free_.begin());
     }
   }
@@ -61,7 +60,7 @@ class BlockPool {
   static constexpr size_t kMaxFreeBytes = size_t(256) << 20;
 
  private:
-  struct alignas(64) Header {
+  struct alignas(kCacheLine) Header {
     size_t bytes;
   };
   std::mutex mutex_;

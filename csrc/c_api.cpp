@@ -2,7 +2,6 @@
 #include "c_api.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -13,12 +12,9 @@
 #include "thread_pool.h"
 
 struct sensorseq_lstm {
-  struct Free {
-    void operator()(void* data) const { std::free(data); }
-  };
   sensorseq::LstmShape shape;  // without windows
   bool is_single;
-  std::unique_ptr<void, Free> packed;
+  std::unique_ptr<void, sensorseq::FreeLines> packed;
   std::vector<char> weight_out, bias_out;
 };
 
@@ -58,8 +54,8 @@ std::vector<char> CopyOf(const void* values, int64_t n_bytes) {
 template <typename Real>
 void Pack(const sensorseq_lstm_weights& w, sensorseq_lstm* layer) {
   const LstmShape& s = layer->shape;
-  const size_t bytes = (lstm_packed_bytes(s, sizeof(Real)) + 63) / 64 * 64;
-  layer->packed.reset(RequireMemory(std::aligned_alloc(64, bytes)));
+  const size_t bytes = lstm_packed_bytes(s, sizeof(Real));
+  layer->packed.reset(RequireMemory(AllocateLines(bytes)));
   LstmInputs<Real> in{};
   in.weight_ih = static_cast<const Real*>(w.weight_ih);
   in.weight_hh = static_cast<const Real*>(w.weight_hh);

@@ -3,10 +3,10 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <string>
 
+#include "cache_lines.h"
 #include "gates.h"
 #include "lstm_linear.h"
 #include "status.h"
@@ -39,18 +39,14 @@ inline bool IsSerial(const LstmShape& s) {
 }
 
 // Memory of the calling thread, kept for its next call and grown when that needs more: at training
-// sizes the pages of a fresh block cost as much as the arithmetic. Aligned to 64; null if there is
-// none.
+// sizes the pages of a fresh block cost as much as the arithmetic. Null if there is none.
 inline void* ThreadWorkspace(size_t bytes) {
-  struct Free {
-    void operator()(void* data) const { std::free(data); }
-  };
-  thread_local std::unique_ptr<void, Free> block;
+  thread_local std::unique_ptr<void, FreeLines> block;
   thread_local size_t size = 0;
   if (bytes > size) {
     block.reset();  // before the larger one, not beside it
     size = 0;
-    block.reset(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
+    block.reset(AllocateLines(bytes));
     if (block != nullptr) size = bytes;
   }
   return block.get();

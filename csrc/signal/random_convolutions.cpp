@@ -2,20 +2,14 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <memory>
 #include <new>
 
+#include "cache_lines.h"
 #include "signal/threads.h"
 
 namespace sensorseq::signal {
 namespace {
-
-constexpr int64_t kAlignment = 64;  // bytes
-
-struct Free {
-  void operator()(float* block) const { std::free(block); }
-};
 
 // What one thread needs: rows of a window with zeros around them, and what the loop writes.
 class Workspace {
@@ -34,7 +28,7 @@ class Workspace {
     const int64_t outputs = Whole(n_rows * (windows.n_timesteps + kConvolutionMargin));
     const int64_t n_floats = 2 * n_channels_ * row_ + minus + outputs;
     const size_t bytes = static_cast<size_t>(n_floats) * sizeof(float);
-    block_.reset(static_cast<float*>(std::aligned_alloc(kAlignment, bytes)));
+    block_.reset(static_cast<float*>(AllocateLines(bytes)));
     if (block_ == nullptr) throw std::bad_alloc();
     // outputs, too: what lies beyond the last step is compared before it is left out
     std::fill_n(block_.get(), n_floats, 0.0f);
@@ -97,13 +91,13 @@ class Workspace {
   }
 
   static int64_t Whole(int64_t n) {
-    constexpr int64_t kFloats = kAlignment / static_cast<int64_t>(sizeof(float));
+    constexpr int64_t kFloats = static_cast<int64_t>(kCacheLine / sizeof(float));
     return (n + kFloats - 1) / kFloats * kFloats;
   }
 
   int64_t n_channels_, before_, row_;
   int64_t n_taken_ = 0;
-  std::unique_ptr<float, Free> block_;
+  std::unique_ptr<float, FreeLines> block_;
   float* minus_;
   float* outputs_;
 };
