@@ -157,6 +157,7 @@ def runtime():
     import tomllib
 
     from setuptools.command.bdist_wheel import bdist_wheel
+    from setuptools.config.expand import read_attr
 
     sys.path.insert(0, str(ROOT / "runtime"))
     import room
@@ -175,15 +176,19 @@ def runtime():
     return {
         "distclass": WithLibrary,
         "name": "sensorseq-runtime",
-        "version": project["version"],
+        "version": read_attr("sensorseq.__version__", root_dir=ROOT),
         "description": "Predict with models of sensorseq: numpy and one C library, no torch",
         "long_description": (ROOT / "runtime" / "README.md").read_text("utf-8"),
         "long_description_content_type": "text/markdown",
         "author": project["authors"][0]["name"],
         "keywords": project["keywords"],
         "license": project["license"],
-        # of the library, and of what is linked into it
-        "license_files": ["LICENSE", *(str(p.relative_to(ROOT)) for p in ROOT.glob("licenses/*"))],
+        # numpy's and pybind11's code is in the toolkit alone
+        "license_files": [
+            name
+            for name in ("LICENSE", "LICENSE.gcc.txt", "LICENSE.zig.txt")
+            if (ROOT / name).exists()
+        ],
         "python_requires": ">=3.9",
         "install_requires": ["numpy>=1.21"],
         "packages": packages,

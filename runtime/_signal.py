@@ -6,6 +6,7 @@ Only what prediction uses is here, with the signatures of `sensorseq/_signal.pyi
 from __future__ import annotations
 
 import ctypes
+import functools
 import threading
 from typing import Any
 
@@ -36,16 +37,15 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 _REALS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def _load() -> Any:
+@functools.cache
+def _library() -> Any:
+    """Load the library at the first call: a command reports one that does not load."""
     library = core.library()
     for name, (result, arguments) in _FUNCTIONS.items():
         function = library[f"sensorseq_{name}"]
         function.restype, function.argtypes = result, arguments
         setattr(library, name, function)
     return library
-
-
-_library = _load()
 
 
 def _dense(values: Any, dtype: Any) -> NDArray[Any]:
@@ -62,8 +62,8 @@ class _Filter:
 
     def __init__(self, name: str, *arguments: Any, n_channels: int) -> None:
         made = _VOID()
-        core.check(getattr(_library, f"{name}_make")(*arguments, ctypes.byref(made)))
-        self._handle = core.Handle(made, _library.filter_free)
+        core.check(getattr(_library(), f"{name}_make")(*arguments, ctypes.byref(made)))
+        self._handle = core.Handle(made, _library().filter_free)
         self._lock = threading.Lock()
         self.n_channels = n_channels
 
@@ -72,10 +72,10 @@ class _Filter:
         rows = _INT()
         with self._lock:
             pointer, n_samples = self._handle.pointer, len(x)
-            core.check(_library.filter_rows(pointer, n_samples, is_last, ctypes.byref(rows)))
+            core.check(_library().filter_rows(pointer, n_samples, is_last, ctypes.byref(rows)))
             y = np.empty((rows.value, self.n_channels), x.dtype)
             given = (x.itemsize, core.address(x), n_samples, is_last, core.address(y))
-            core.check(_library.filter_push(pointer, *given))
+            core.check(_library().filter_push(pointer, *given))
         return y
 
 
@@ -84,11 +84,11 @@ class _Resampling(_Filter):
 
     @property
     def latency_samples(self) -> float:
-        return float(_library.filter_latency(self._handle.pointer))
+        return float(_library().filter_latency(self._handle.pointer))
 
     @property
     def isa(self) -> str:
-        return str(_library.filter_isa(self._handle.pointer).decode())
+        return str(_library().filter_isa(self._handle.pointer).decode())
 
     def push(self, x: NDArray[Any]) -> NDArray[Any]:
         return self._take(self._checked(x))
@@ -101,7 +101,7 @@ class _Resampling(_Filter):
 
     def reset(self) -> None:
         with self._lock:
-            core.check(_library.filter_reset(self._handle.pointer))
+            core.check(_library().filter_reset(self._handle.pointer))
 
     def _checked(self, x: NDArray[Any]) -> NDArray[Any]:
         if x.ndim != 2 or x.shape[1] != self.n_channels:
@@ -218,7 +218,7 @@ def _map(
     arrays = (core.address(array) for array in (values, starts, lengths, *by))
     sizes = (values.itemsize, out.itemsize, len(values), *out.shape)
     found = (ctypes.byref(given), ctypes.byref(overflown))
-    core.check(_library.map_windows(*sizes, *arrays, inverse, core.address(out), *found))
+    core.check(_library().map_windows(*sizes, *arrays, inverse, core.address(out), *found))
     return given.value, overflown.value
 
 
@@ -280,7 +280,7 @@ def check_convolutions(
 ) -> None:
     given = (dilations, features_per_dilation, channel_counts, channel_indices, biases)
     plan, _arrays = _plan(n_channels, *given)
-    core.check(_library.check_convolutions(ctypes.byref(plan)))
+    core.check(_library().check_convolutions(ctypes.byref(plan)))
 
 
 def share_above_biases(
@@ -296,7 +296,7 @@ def share_above_biases(
     own, steps = _windows(x, lengths)
     given = (dilations, features_per_dilation, channel_counts, channel_indices, biases)
     plan, arrays = _plan(own.shape[2], *given)
-    return _described(_library.share_above_biases, plan, own, steps, n_threads, len(arrays[4]))
+    return _described(_library().share_above_biases, plan, own, steps, n_threads, len(arrays[4]))
 
 
 class _Competition(ctypes.Structure):
@@ -328,7 +328,7 @@ def check_competition(
 ) -> None:
     given = (dilations, is_difference, kernels, channel_counts, channel_indices)
     plan, _arrays = _competition(n_channels, *given)
-    core.check(_library.check_competition(ctypes.byref(plan)))
+    core.check(_library().check_competition(ctypes.byref(plan)))
 
 
 def share_wins(
@@ -344,7 +344,7 @@ def share_wins(
     own, steps = _windows(x, lengths)
     given = (dilations, is_difference, kernels, channel_counts, channel_indices)
     plan, arrays = _competition(own.shape[2], *given)
-    return _described(_library.share_wins, plan, own, steps, n_threads, 2 * len(arrays[2]))
+    return _described(_library().share_wins, plan, own, steps, n_threads, 2 * len(arrays[2]))
 
 
 def _windows(x: Any, lengths: Any) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:

@@ -7,6 +7,7 @@ built once for every Python and torch, `_signal` and the wheel once for each Pyt
 """
 
 import argparse
+import importlib.util
 import os
 import platform
 import re
@@ -25,6 +26,7 @@ HERE, MACHINES = platform.machine(), ("x86_64", "aarch64")
 CORE = ROOT / "requirements" / "core.txt"
 BUILD_REQUIREMENTS = ("numpy", "pybind11", "setuptools", "wheel")
 COMPILER = "--compile-or-link"  # the first argument when this file is the compiler
+CUDA_RUNTIME = "nvidia-cuda-runtime"  # its licence, whatever nvcc links it
 FROM_TORCH = ("libc10.so", "libtorch.so", "libtorch_cpu.so")
 
 
@@ -52,6 +54,7 @@ def main() -> None:
 def build_all(machine: str, sdist: Path, work: Path, given: argparse.Namespace) -> None:
     """Build the wheels for a machine, and check one where they run here."""
     source = unpack(sdist, work)
+    add_licenses(given.torch_python, source, cuda=given.cuda and machine == HERE)
     library = build_libraries(machine, given.torch_python, source, given)
     keep(build_runtime(machine, given.torch_python, source, library, work), given.output)
     if given.runtime:
@@ -115,6 +118,31 @@ def unpack(sdist: Path, folder: Path) -> Path:
     return folder / sdist.name.removesuffix(".tar.gz")
 
 
+def add_licenses(python: str, source: Path, *, cuda: bool) -> None:
+    """Put the licences of what is linked in beside ours; each wheel takes them from there."""
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    found = {
+        # packages of Debian, and of others
+        "gcc": [*Path("/usr/share").glob("doc/libstdc++[0-9]/copyright")]
+        or [*Path("/usr/share").glob("licenses/libstdc++/*")],
+        "zig": [Path(importlib.util.find_spec("ziglang").origin).parent / "LICENSE"],
+        "numpy": sorted(site.glob("numpy-*.dist-info/**/random/**/LICENSE*")),
+        "pybind11": sorted(site.glob("pybind11-*.dist-info/**/LICENSE*")),
+    }
+    found["numpy"] += sorted(site.glob("numpy-*.dist-info/**/LICENSE.txt"))[:1]
+    if cuda:
+        folder = source.parent / "cuda"
+        run(*pip_of(python), "download", "--no-deps", "--dest", folder, CUDA_RUNTIME)
+        (wheel,) = folder.glob("*.whl")
+        zipfile.ZipFile(wheel).extractall(folder)
+        found["cuda"] = sorted(folder.glob("*.dist-info/**/License*"))
+    for name, paths in found.items():
+        if not paths:
+            sys.exit(f"the licence of {name}, which is linked in, was not found")
+        texts = [path.read_text("utf-8") for path in paths]
+        (source / f"LICENSE.{name}.txt").write_text("\n".join(texts), "utf-8")
+
+
 def compiler_for(machine: str) -> str:
     """Return the GCC that compiles for a machine, which may not be installed."""
     return os.environ.get("CXX", "g++") if machine == HERE else f"{machine}-linux-gnu-g++"
@@ -153,7 +181,7 @@ def build_runtime(machine: str, python: str, source: Path, library: Path, folder
 def build_wheel(machine: str, python: str, source: Path, library: Path, folder: Path) -> Path:
     """Build `_signal` and the wheel for one Python, without torch."""
     venv_python = make_environment(python, folder / "env")
-    pip = (venv_python, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    pip = pip_of(venv_python)
     run(*pip, "install", "--constraint", CORE, *BUILD_REQUIREMENTS)
     env = {**compilers(machine, source), "SENSORSEQ_OPS": str(library)}
     if machine != HERE:
@@ -170,9 +198,19 @@ def cross_environment(machine: str, python: Path, folder: Path) -> dict[str, str
 
     Python's own headers serve both: `pyport.h` refuses a machine whose types have other sizes.
     """
-    pip = (python, "-m", "pip", "--quiet", "--disable-pip-version-check", "download", "--no-deps")
     systems = [f"--platform=manylinux_2_{minor}_{machine}" for minor in (27, 28)]
-    run(*pip, "--only-binary=:all:", *systems, "--constraint", CORE, "--dest", folder, "numpy")
+    run(
+        *pip_of(python),
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        *systems,
+        "--constraint",
+        CORE,
+        "--dest",
+        folder,
+        "numpy",
+    )
     (wheel,) = folder.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(folder)
     suffix = run(python, "-c", "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))")
@@ -181,6 +219,11 @@ def cross_environment(machine: str, python: Path, folder: Path) -> dict[str, str
         "SETUPTOOLS_EXT_SUFFIX": suffix.strip().replace(HERE, machine),
         "_PYTHON_HOST_PLATFORM": f"linux-{machine}",
     }
+
+
+def pip_of(python: str | Path) -> tuple[str, ...]:
+    """Return the command of a Python's pip."""
+    return str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"
 
 
 def make_environment(python: str, folder: Path) -> Path:
@@ -245,7 +288,9 @@ def stand_in_for_torch(arguments: list[str], gcc: list[str], folder: Path) -> li
     """
     wanted = [name for name in FROM_TORCH if f"-l{name[3:-3]}" in arguments]
     for name in wanted:
-        (real,) = (p for word in arguments if word[:2] == "-L" and (p := Path(word[2:], name)).exists())
+        (real,) = (
+            p for word in arguments if word[:2] == "-L" and (p := Path(word[2:], name)).exists()
+        )
         listed = run("nm", "--dynamic", "--defined-only", "--format=just-symbols", real).split()
         plain = [one for one in listed if re.fullmatch(r"(aoti_)?torch_\w+", one)]
         source = folder / f"{name}.c"

@@ -170,10 +170,13 @@ def refusing(
     *,
     but: type[Exception] = SensorseqError,
 ) -> Iterator[None]:
-    """Convert errors that malformed content makes parsers raise into errors of this kind."""
+    """Convert errors that malformed content makes parsers raise into errors of this kind.
+
+    A fault of the environment, such as a library that does not load, is not the content's.
+    """
     try:
         yield
-    except but:
+    except (but, EnvironmentProblemError):
         raise
     except Exception as error:
         raise kind(f"{what}: {str(error) or type(error).__name__}.{way_out}") from error

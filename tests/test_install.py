@@ -9,13 +9,17 @@ import tarfile
 import tomllib
 import zipfile
 from fnmatch import fnmatch
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+import sensorseq
+
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
 NOT_SHIPPED = ("*.so", "*.pyc", "*.o")
+LINKED = ("gcc", "zig", "numpy", "pybind11")  # the runtime has the first two
 # of torch's own wheels from 2.11 on, as an older system has no torch; of Ubuntu 20.04
 NEWEST_SYSTEM = {"x86_64": (2, 28), "aarch64": (2, 31)}
 
@@ -71,6 +75,19 @@ def test_another_system_is_refused_in_one_sentence(platform):
     assert done.stderr.count("\n") == 1
 
 
+def test_every_page_and_the_changelog_have_the_version_of_the_package():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    named = {
+        version
+        for page in pages
+        for version in re.findall(r"sensorseq(?:_runtime)?-(\d[\d.]*\d)", page.read_text("utf-8"))
+    }
+    assert named == {sensorseq.__version__}
+    changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert re.search(r"^## (\S+)", changes, re.MULTILINE)[1] == sensorseq.__version__
+    assert metadata.version("sensorseq") == sensorseq.__version__
+
+
 @pytest.mark.slow
 def test_a_wheel_installs_without_a_compiler_and_checks_itself(tmp_path):
     tools, output = tmp_path / "tools", tmp_path / "dist"
@@ -105,6 +122,10 @@ def test_a_wheel_installs_without_a_compiler_and_checks_itself(tmp_path):
         suffix = sysconfig.get_config_var("EXT_SUFFIX").replace(platform.machine(), machine)
         names = {"_core.abi3.so", "_ops.abi3.so", f"_signal{suffix}"}
         assert {Path(name).name for name in libraries} == names
+        for parts, file in ((LINKED, wheel), (LINKED[:2], runtime)):
+            licenses = zipfile.ZipFile(file).namelist()
+            own = {Path(name).name for name in licenses if "/licenses/LICENSE" in name}
+            assert own == {"LICENSE", *(f"LICENSE.{part}.txt" for part in parts)}
         for name in libraries:
             header = zipfile.ZipFile(wheel).read(name)[:20]
             assert header[18] == {"x86_64": 62, "aarch64": 183}[machine]  # e_machine of ELF

@@ -53,12 +53,10 @@ class ClassifyNode(Node):
                     f"the model joins the topics {', '.join(sorted(topics))} on one grid, which"
                     " needs the messages around each sample; prepare with --native-rates."
                 )
-            (topic,) = topics
-            self.sensor_of[topic] = sensor
+            self.sensor_of[topic := topics.pop()] = sensor
             self.paths[topic] = [name.split(".", 1)[1] for name in own.channels]
-        self.heard_s: dict[str, float | None] = dict.fromkeys(self.paths)
+        self.heard_s = dict.fromkeys(self.paths, self.now_s())
         self.out = self.create_publisher(String, "~/decisions", 10)
-        self.began_s = self.now_s()
         self.waiting = set(self.paths)
         self.create_timer(0.2, self.subscribe)
         self.create_timer(1.0, self.beat)
@@ -86,6 +84,9 @@ class ClassifyNode(Node):
         self.heard_s[topic] = now_s = self.now_s()
         header = getattr(message, "header", None)
         stamp_s = now_s if header is None else header.stamp.sec + 1e-9 * header.stamp.nanosec
+        if abs(now_s - stamp_s) > 10.0:  # from a sensor to this node
+            far = f"{topic}: stamps {now_s - stamp_s:.0f} s behind this clock: none, or of another"
+            self.get_logger().warning(far, throttle_duration_sec=10.0)
         named = (self.sensor_of[topic],) if self.is_fused else ()
         try:
             sample = [[field_of(message, path) for path in self.paths[topic]]]
@@ -101,9 +102,8 @@ class ClassifyNode(Node):
         """Name topics that are silent."""
         now_s = self.now_s()
         for topic, heard_s in self.heard_s.items():
-            since_s = now_s - (self.began_s if heard_s is None else heard_s)
-            if since_s > self.silent_s:
-                self.publish({"silent": topic, "since_s": since_s})
+            if now_s - heard_s > self.silent_s:
+                self.publish({"silent": topic, "since_s": now_s - heard_s})
 
     def publish(self, fields: dict[str, Any]) -> None:
         """Publish one line of JSON."""

@@ -61,8 +61,10 @@ def _check_products() -> str:
 
     a = np.random.default_rng(0).standard_normal((200, 64))
     exact, words = np.einsum("ik,jk->ij", a, a), []
-    for dtype, (gemm,) in ((t, get_blas_funcs(["gemm"], dtype=t)) for t in (np.float32, np.float64)):
-        b = a.astype(dtype)
+    for dtype, (gemm,) in (
+        (t, get_blas_funcs(["gemm"], dtype=t)) for t in (np.float32, np.float64)
+    ):
+        b: Any = a.astype(dtype)
         worst = max(_relative(product, exact) for product in (b @ b.T, gemm(1, b, b, trans_b=True)))
         words.append(f"{np.dtype(dtype)} by {worst:.0e}")
         _require(

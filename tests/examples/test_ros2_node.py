@@ -175,6 +175,19 @@ def test_a_topic_that_is_silent_is_named_until_it_goes_on(example, files):
     assert [one["silent"] for one in node.published[1:]] == ["/imu", "/motor"]
 
 
+def test_stamps_far_from_the_time_of_arrival_are_said_and_their_topic_named(example, files):
+    FakeNode.settings["model"] = files / "two"
+    FakeNode.topics = dict(TYPES)
+    node = example.ClassifyNode()
+    node.timers["subscribe"]()
+    node.t_s, n_said = 1000.0, len(node.said)
+    for late_s in (0.0, 9.0, -9.0):
+        node.heard["/motor"][1](message_of("/motor", [0.0], 1000.0 - late_s))
+    assert not [one for one in node.said[n_said:] if "clock" in one]
+    node.heard["/imu"][1](message_of("/imu", [0.0, 0.0], 0.0))
+    assert node.said[-1].startswith("/imu: stamps 1000 s behind this clock")
+
+
 def test_messages_that_cannot_be_read_are_said_and_the_node_goes_on(example, files):
     FakeNode.settings["model"] = files / "two"
     FakeNode.topics = dict(TYPES)

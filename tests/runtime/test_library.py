@@ -1,0 +1,24 @@
+"""A library that does not load is one sentence of the command, not a traceback of the import."""
+
+import subprocess
+import sys
+
+import numpy as np
+from checkout import ROOT, script
+from fits import plain_classifier
+
+
+def test_the_command_names_a_library_that_does_not_load(tmp_path):
+    script(ROOT / "runtime" / "room.py").copy(tmp_path)
+    (tmp_path / "sensorseq_runtime" / "_core.so").write_bytes(b"no library")
+    y = np.arange(12) % 2
+    X = np.random.default_rng(0).normal(size=(12, 8, 1)) + y[:, None, None]
+    fitted = plain_classifier(hidden_size=2, max_epochs=1, random_state=0, features=None).fit(X, y)
+    fitted.save(tmp_path / "m.safetensors")
+    command = [sys.executable, "-m", "sensorseq_runtime", "stream", tmp_path / "m.safetensors"]
+    done = subprocess.run(
+        command, cwd=tmp_path, input="", capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: _core.so does not load")
+    assert done.stderr.count("\n") == 1
