@@ -198,7 +198,8 @@ def fit_features(
     """
     drawn = np.arange(len(data.X))
     if len(data.X) > MOST_WINDOWS:
-        drawn = _draw(data, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        drawn = draw_windows(data.class_index, data.learn_rows, MOST_WINDOWS, rng)
         data, folds, rows = _thinned(drawn, data, folds, rows)
     tested = np.unique(np.concatenate([test_rows for _, test_rows in folds]))
     class_index, weight = data.class_index[tested], data.weight[tested]
@@ -294,13 +295,20 @@ def _fit_trees(
     return ProbabilityBlock(BOOSTING, summary, grown(rows), data.n_classes), out_of_fold
 
 
-def _draw(data: HeadData, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw `MOST_WINDOWS` windows, including a training window of each class."""
-    order = rng.permutation(len(data.X))
-    learned = order[np.isin(order, data.learn_rows)]
-    first = learned[np.unique(data.class_index[learned], return_index=True)[1]]
+def draw_windows(
+    class_index: NDArray[np.int64],
+    learn_rows: NDArray[np.int64],
+    most: int,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Draw up to `most` windows, including a training window of each class, in order."""
+    if len(class_index) <= most:
+        return np.arange(len(class_index))
+    order = rng.permutation(len(class_index))
+    learned = order[np.isin(order, learn_rows)]
+    first = learned[np.unique(class_index[learned], return_index=True)[1]]
     rest = order[~np.isin(order, first)]
-    return np.sort(np.concatenate([first, rest])[:MOST_WINDOWS])
+    return np.sort(np.concatenate([first, rest])[:most])
 
 
 def _thinned(

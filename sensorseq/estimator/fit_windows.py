@@ -224,6 +224,8 @@ def read_windows(
     if y is None:
         raise InputError("fit requires y to be passed, but the target y is None.")
     sequences = read_sequences(X, lengths, known=known, missing=missing)
+    # names of a million windows take more memory than the features do
+    sequences = replace(sequences, recording_id=None, groups=None)
     check_channels_have_numbers(sequences, "X")
     if known is None and not sequences.is_flat:
         check_axis_order(X, lengths)
@@ -238,25 +240,24 @@ def read_windows(
     if known is None:
         check_unlabeled(target.known[class_index], "y", labels_way_out=is_file)
     rows = np.flatnonzero(takes_part)
-    windows = FitPart(
-        sequences.take(rows) if len(rows) < n_windows else sequences,
-        class_index,
-        None if weight is None else weight[rows],
-        None if groups is None else groups[rows],
-        rows,
-        None if groups is None else _starts_of(source, groups, sequences)[rows],
-    )
+    starts = None if groups is None else _starts_of(source, groups, sequences)
+    of_rows: list[Any] = [stored, weight, groups, starts]
+    taken = sequences
+    if len(rows) < n_windows:
+        of_rows = [None if one is None else one[rows] for one in of_rows]
+        taken = sequences.take(rows)
+    stored, weight, groups, starts = of_rows
+    windows = FitPart(taken, class_index, weight, groups, rows, starts)
     if sequences.is_flat and sequences.are_full:
         # rows may be samples instead of windows
         refuse_rows(windows.sequences.X[:, :, 0], windows.target)
     of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
     shape = known or _shape_of(sequences, source)
     given = _read_validation(X_val, of_val, windows.groups, target, shape, missing)
-    split = None if stored is None else stored[rows]
     sources = source, source_val, scaler
     column_names = None if names is None else [str(name) for name in names]
     facts = not sequences.are_full, column_names
-    return FitData(windows, windows, target, given, given, split, *sources, *facts)
+    return FitData(windows, windows, target, given, given, stored, *sources, *facts)
 
 
 def read_table(X: Any, name: str, **shape: Any) -> NDArray[Any]:

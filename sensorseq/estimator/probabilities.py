@@ -45,12 +45,11 @@ def learn_probabilities(
     plan: Refit | FeatureChoice | None,
 ) -> tuple[TrainedModel, LeftOut | None]:
     """Return a model that turns its logits into probabilities, and the windows left out."""
-    groups = None if held_out is None else held_out.groups
     if model.head is not None and isinstance(plan, Refit):
-        logits, class_index, groups = plan.left_out(model.head, groups)
+        logits, class_index, groups = plan.left_out(model.head)
         rows = model.head.given_rows
     elif held_out is not None and held_out.samples is not None:
-        logits = outputs_of(model, held_out.samples)
+        logits, groups = outputs_of(model, held_out.samples), held_out.groups
         class_index = held_out.samples.target.cpu().numpy()
         rows = held_out.rows
     else:

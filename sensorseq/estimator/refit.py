@@ -17,11 +17,12 @@ from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.estimator.feature_head import (
     FittedFeatures,
     HeadData,
+    draw_windows,
     fit_features,
     try_functions,
 )
 from sensorseq.estimator.fit_windows import ScaledFit
-from sensorseq.features.ridge import Fold
+from sensorseq.features.ridge import MOST_WINDOWS, Fold
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.head import FeatureChoice, FeatureHead
@@ -38,7 +39,7 @@ from sensorseq.training.inference import ModuleNetwork
 from sensorseq.training.network import make_network
 from sensorseq.training.replay import rerun_config
 from sensorseq.training.side_by_side import train_jobs
-from sensorseq.training.stream import is_stored
+from sensorseq.training.stream import HELD, StreamedData, buffer_bytes, is_stored
 
 N_FOLDS = 3
 FEW_WINDOWS = 20_000  # largest number of windows for which refit="auto" trains again on all of them
@@ -54,7 +55,9 @@ class Refit:
     them, and `part` is then None. If there is a held-out part, it is the first fold. With
     `refits`, the final model learns from all windows: with `keeps_folds` it averages the networks
     of the folds, otherwise it is one network trained on all windows. With `augment`, `changed`
-    gives the windows of `data` as an epoch changes them.
+    gives the windows of `data` as an epoch changes them. Where no further network is trained, all
+    of this is about a sample of the windows, on which features are fitted: it may be read from a
+    file that does not fit in memory.
     """
 
     part: FitPart | None
@@ -68,6 +71,7 @@ class Refit:
     entropy: int
     keeps_folds: bool = False
     changed: Callable[[int], NDArray[Any]] | None = None
+    given_groups: NDArray[Any] | None = None
 
     @property
     def has_held_out(self) -> bool:
@@ -83,19 +87,16 @@ class Refit:
         )
 
     def left_out(
-        self, head: FeatureHead, groups: NDArray[Any] | None
+        self, head: FeatureHead
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[Any] | None]:
-        """Return out-of-fold logits, and the classes and groups of these windows.
-
-        `groups` are those of separately given validation windows.
-        """
+        """Return out-of-fold logits, and the classes and groups of these windows."""
         logits, rows = head.out_of_fold, head.out_of_fold_rows
         assert logits is not None
         assert rows is not None
+        groups, first = self.given_groups, self.n_train
         if self.part is not None:
-            groups = None if self.part.groups is None else self.part.groups[rows]
-        elif groups is not None:
-            groups = groups[rows - self.n_train]
+            groups, first = self.part.groups, 0
+        groups = None if groups is None else groups[rows - first]
         return logits, self.seen.class_index[rows], groups
 
     def seed(self, kind: int, number: int = 0) -> np.random.SeedSequence:
@@ -167,40 +168,59 @@ def plan_refit(
 
     `jobs` train the networks of that part; `entropy` seeds the random streams of the fit.
     """
-    fit_data, form = scaled.data, scaled.format
+    fit_data, form, config = scaled.data, scaled.format, jobs[0].config
     train, validation = fit_data.train, fit_data.validation
     features, refit = parameters["features"], parameters["refit"]
-    if not isinstance(jobs[0].train, TrainingData) or is_stored(train.sequences):
-        obstacle = "the windows are streamed from their file"
-        for name, value in {"features": features, "refit": refit}.items():
-            if value is not None and value != "auto":
-                raise ArgumentError(f"{name}={value!r} is not possible: {obstacle}. Use None.")
-        return FeatureChoice(reason=obstacle)
+    in_file = isinstance(scaled.train.samples, StreamedData) or is_stored(train.sequences)
     is_given = fit_data.given is not None
     has_more = validation is not None and not is_given
     n_windows = len(train.target) + (len(validation.target) if has_more and validation else 0)
     # a warm start would validate on windows that a refit was trained on
-    serves = n_windows <= FEW_WINDOWS and not parameters["warm_start"]
+    serves = n_windows <= FEW_WINDOWS and not (parameters["warm_start"] or in_file)
     refits = has_more and (refit == "all" or (refit == "auto" and serves))
+    if in_file and refits:
+        raise ArgumentError(
+            "refit='all' is not possible: the windows stay in their file. Use refit='auto' or None."
+        )
     if features is None and not refits:
         return FeatureChoice()
-    part, data, given = None, scaled.train.samples, None
-    assert isinstance(data, TrainingData)
-    if is_given:
-        assert scaled.validation is not None
-        given = scaled.validation.samples
+    if in_file and validation is None:
+        why = "the windows stay in their file, and none of them are held out"
+        if features != "auto":
+            raise ArgumentError(f"features={features!r} cannot be weighed: {why}.")
+        return FeatureChoice(reason=why)
+    share = _shares(train, validation)
+    if validation is not None and not refits:
+        # nothing more is trained but features, and these on no more windows than that
+        window_bytes = np.dtype(form.dtype).itemsize * int(np.prod(train.sequences.X.shape[1:]))
+        most = max(1, min(MOST_WINDOWS, buffer_bytes() // (HELD * window_bytes)))
+        drawn = draw_windows(
+            np.concatenate([train.target, validation.target]),
+            np.arange(len(train.target)),
+            most,
+            np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(_FEATURES, 0))),
+        )
+        share = None if share is None else share[drawn]
+        of_train, of_validation = np.split(drawn, [np.searchsorted(drawn, len(train.target))])
+        validation = validation.take(of_validation - len(train.target))
+        train = train.take(of_train)
+    part, given, given_groups = None, None, None
+    if is_given and validation is not None:
+        given = form.tensors(validation, fit_data.target, training=False)
+        given_groups = validation.groups
     else:
         windows = fit_data.windows
         own: list[Any] = [one.rows for one in (train, validation) if one is not None]
         part = windows.take(np.searchsorted(np.asarray(windows.rows), np.concatenate(own)))
-        if validation is not None:
-            tensors = form.tensors(part, fit_data.target, training=True)
-            assert isinstance(tensors, TrainingData)
-            data = tensors
-    n_train, config = len(train.target), jobs[0].config
-    share = _shares(train, validation)
+    data: Any = scaled.train.samples
+    if validation is not None:
+        data = form.tensors(train if part is None else part, fit_data.target, training=True)
+    assert isinstance(data, TrainingData)
+    assert not isinstance(given, StreamedData)
+    n_train = len(train.target)
     seen = seen_windows(data, given, share, config, n_train)
     plan = Refit(part, data, seen, config, n_train, [], features, refits, entropy)
+    plan = replace(plan, given_groups=given_groups)
     if features is None:
         return plan
     own_part, changed = train if part is None else part, None

@@ -65,10 +65,14 @@ def fit_ridge(
         return _OfWindows(Z, used, products, *given)
 
     tested: list[Floats] = [np.full(target.shape, np.nan) for _ in strengths]
-    for number, (fit_rows, test_rows) in enumerate(folds):
-        solver = solver_of(number, fit_rows[sample_weight[fit_rows] > 0])
+
+    def test(number: int, fit_rows: NDArray[np.int64], test_rows: NDArray[np.int64]) -> None:
+        solver = solver_of(number, fit_rows[sample_weight[fit_rows] > 0])  # one at a time in memory
         for scores, strength in zip(tested, strengths, strict=True):
             scores[test_rows] = solver.predict(strength, test_rows)
+
+    for number, fold in enumerate(folds):
+        test(number, *fold)
     best = int(np.argmin([loss(scores) for scores in tested]))
     solver = solver_of(len(folds), rows)
     own, bias = solver.weigh(strengths[best])
@@ -102,13 +106,15 @@ class _OfFeatures:
         norm = 0.0
         for at, values in self._blocks(rows):
             self._mean = self._mean + share[at] @ values
-            norm += float(np.square(values).sum())
+            norm += float(np.square(values, out=values).sum())
         centered_norm = 0.0
+        for _, values in self._blocks(rows):  # in place: a block takes as much as the products
+            values -= self._mean
+            centered_norm += float(np.square(values, out=values).sum())
         self._products: Any = None
         self._of_target: Any = 0.0
         for at, values in self._blocks(rows):
             values -= self._mean
-            centered_norm += float(np.square(values).sum())
             values *= root[at, None]
             self._of_target = self._of_target + values.T @ (
                 root[at, None] * (target[rows[at]] - self._constant)

@@ -272,13 +272,17 @@ def read_array(dataset: h5py.Dataset) -> NDArray[Any]:
 
 def words_of(values: NDArray[Any]) -> NDArray[np.str_]:
     """Return strings of a file as an array of str."""
-    return np.array([_as_text(text) for text in values.tolist()], dtype=np.str_)
+    # each word once: a list of all of them takes more memory than the array
+    known: dict[object, int] = {}
+    codes = np.fromiter((known.setdefault(text, len(known)) for text in values.flat), np.int64)
+    return np.array([_as_text(text) for text in known], dtype=np.str_)[codes]
 
 
 def read_choices(dataset: h5py.Dataset) -> NDArray[np.str_]:
     """Return the strings of an enumeration."""
     names = {code: word for word, code in (h5py.check_enum_dtype(dataset.dtype) or {}).items()}
-    return np.array([names[code] for code in dataset[()].tolist()], dtype=np.str_)
+    found, codes = np.unique(dataset[()], return_inverse=True)
+    return np.array([names[code] for code in found.tolist()], dtype=np.str_)[codes]
 
 
 def read_json(dataset: h5py.Dataset) -> Any:

@@ -215,6 +215,8 @@ def check_groups(values: Any, n_windows: int, name: str, owner: str = "X") -> ND
     groups = check_per_window(values, n_windows, name, owner)
     if groups is None:
         return None
+    if groups.dtype.kind in "US":  # none is missing, and there may be many
+        return groups
     missing = [i for i, group in enumerate(groups.tolist()) if is_missing(group)]
     if missing:
         raise InputError(

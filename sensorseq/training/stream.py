@@ -32,7 +32,7 @@ from sensorseq.training.batches import (
 )
 from sensorseq.training.patches import apply_patch
 
-BUFFER_BYTES = 1024**3  # default, unless set in the environment
+BUFFER_BYTES = 256 * 1024**2  # default, unless set in the environment
 BUFFER_VARIABLE = "SENSORSEQ_BUFFER_BYTES"
 
 
@@ -238,7 +238,8 @@ def read_ahead(
 
 
 HELD = 4  # a part of up to 1/4 of the buffer is read once and held in memory
-_SHARE = (3, 8)  # fraction of the buffer for each of the two halves of a larger part
+_SHARE = (3, 8)  # most of the buffer for each of the two halves of a larger part
+_HALF_BYTES = 24 * 1024**2  # enough: fits with 24 and with 96 MB took equally long
 _BLOCK_BYTES = 256 * 1024  # size of the blocks in which windows are drawn together
 _BLOCKS = 32  # fewest blocks in a buffer if a block has several chunks
 
@@ -331,7 +332,8 @@ class StreamedData:
             np.empty((len(part), part.n_timesteps, 0)), part.lengths, target, weight, self._dtype
         )
         self.lengths, self.target, self.weight = held.lengths, held.target, held.weight
-        self.buffer_windows = max(1, buffer_bytes() * _SHARE[0] // _SHARE[1] // part.window_bytes)
+        half = min(buffer_bytes() * _SHARE[0] // _SHARE[1], _HALF_BYTES)
+        self.buffer_windows = max(1, half // part.window_bytes)
         self._device = torch.device("cpu")
         self._change: Change | None = None
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -804,23 +805,78 @@ def test_with_one_recording_of_each_class_linear_layers_count_equally():
     assert clf.features_.reason.endswith("linear layers count equally")
 
 
-# Streamed windows
+# Samples of many windows, in memory or in a file
 
 
-def test_streamed_windows_have_no_features_and_say_why(tmp_path, monkeypatch):
-    monkeypatch.setattr(refit, "is_stored", lambda sequences: True)
-    file, part = (
-        tmp_path / "windows.h5",
-        np.where(np.isin(GROUPS, [1, 5, 9]), "validation", "train"),
-    )
-    write_windows(file, WindowSet(X=X, y=Y, groups=GROUPS, split=part))
-    clf = small().fit(file)
-    assert clf.features_.reason == "the windows are streamed from their file"
-    assert not clf.refitted_
-    for name, value in {"features": "rocket", "refit": "all"}.items():
-        with pytest.raises(ArgumentError, match=f"{name}='{value}' is not possible: .* streamed"):
-            small(**{name: value}).fit(file)
-    small(features=None, refit=None).fit(file)
+def many_windows():
+    rng = np.random.default_rng(3)
+    y, groups = np.arange(240) % 2, np.arange(240) // 8
+    values = rng.normal(size=(240, 16, 2)) + 0.8 * y[:, None, None]
+    part = np.where(groups % 4 == 1, "validation", "train")
+    return WindowSet(X=values.astype(np.float32), y=y, groups=groups, split=part)
+
+
+@pytest.fixture
+def few_are_drawn(monkeypatch, set_limits):
+    """Features of 40 windows, 5 kB, of 30 kB."""
+    monkeypatch.setattr(refit, "MOST_WINDOWS", 40)
+    set_limits(MOST_WINDOWS=40)
+    many = {"features": ["rocket", "summary", "boosting"], "refit": None}
+    return lambda X, **more: small(**{**many, **more}).fit(X)
+
+
+def test_a_sample_drawn_before_reading_gives_the_bits_of_one_drawn_after(
+    few_are_drawn, monkeypatch
+):
+    windows = many_windows()
+    train, validation = windows.part("train"), windows.part("validation")
+    fits = [few_are_drawn(windows), small(features="rocket", refit=None)]
+    fits[1].fit(train, X_val=validation, y_val=validation.y)
+    monkeypatch.setattr(refit, "MOST_WINDOWS", 1000)  # the sample is drawn from windows in memory
+    given = [few_are_drawn(windows), small(features="rocket", refit=None)]
+    given[1].fit(train, X_val=validation, y_val=validation.y)
+    for one, other in zip(fits, given, strict=True):
+        assert one.features_ == other.features_
+        np.testing.assert_array_equal(one.predict_proba(windows), other.predict_proba(windows))
+        assert one.features_.n_windows < len(validation)
+
+
+def test_windows_in_their_file_have_the_features_of_those_in_memory(
+    few_are_drawn, tmp_path, monkeypatch
+):
+    windows = many_windows()
+    write_windows(tmp_path / "windows.h5", windows)
+    here = few_are_drawn(tmp_path / "windows.h5").features_
+    monkeypatch.setenv("SENSORSEQ_BUFFER_BYTES", str(4 * 40 * 16 * 2 * 4))
+    clf = few_are_drawn(tmp_path / "windows.h5")
+    known = {one.name: one.log_loss for one in here.candidates if one.weight is not None}
+    found = {one.name: one.log_loss for one in clf.features_.candidates if one.weight is not None}
+    assert set(found) == {"lstm", "rocket", "summary", "boosting"}
+    for name in ("rocket", "summary", "boosting"):  # the LSTM met its batches in another order
+        assert found[name] == pytest.approx(known[name], rel=1e-5)
+    assert clf.features_.names
+    assert clf.score(windows.part("validation")) > 0.8
+    automatic = small().fit(tmp_path / "windows.h5")
+    assert automatic.features_.candidates
+    assert not automatic.refitted_
+
+
+def test_windows_in_their_file_are_neither_refitted_nor_weighed_without_a_held_out_part(
+    few_are_drawn, tmp_path, monkeypatch
+):
+    windows, file = many_windows(), tmp_path / "windows.h5"
+    write_windows(file, windows)
+    monkeypatch.setenv("SENSORSEQ_BUFFER_BYTES", str(4 * 40 * 16 * 2 * 4))
+    with pytest.raises(ArgumentError, match=r"refit='all' is not possible: .* in their file"):
+        small(refit="all").fit(file)
+    write_windows(file, replace(windows.part("train"), split=None))
+    no_part = {"validation_fraction": 0.0, "early_stopping": False}
+    with pytest.raises(
+        ArgumentError, match=r"'rocket' cannot be weighed: .* none of them are held"
+    ):
+        small(features="rocket", **no_part).fit(file)
+    alone = small(**no_part).fit(file)
+    assert alone.features_.reason.endswith("none of them are held out")
 
 
 # Damaged files
