@@ -40,7 +40,9 @@ def main() -> None:
     parser.add_argument("--machines", nargs="*", choices=MACHINES, help="[default: all it can]")
     parser.add_argument("--runtime", action="store_true", help="the runtime alone")
     given = parser.parse_args()
-    machines = given.machines or [name for name in MACHINES if shutil.which(compiler_for(name))]
+    machines = given.machines or [
+        name for name in MACHINES if shutil.which(shlex.split(compiler_for(name))[0])
+    ]
     given.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="sensorseq-wheels-") as name:
         work = Path(name)
@@ -198,19 +200,9 @@ def cross_environment(machine: str, python: Path, folder: Path) -> dict[str, str
 
     Python's own headers serve both: `pyport.h` refuses a machine whose types have other sizes.
     """
-    systems = [f"--platform=manylinux_2_{minor}_{machine}" for minor in (27, 28)]
-    run(
-        *pip_of(python),
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        *systems,
-        "--constraint",
-        CORE,
-        "--dest",
-        folder,
-        "numpy",
-    )
+    options = [f"--platform=manylinux_2_{minor}_{machine}" for minor in (27, 28)]
+    options += ["--only-binary=:all:", "--no-deps", f"--constraint={CORE}", f"--dest={folder}"]
+    run(*pip_of(python), "download", *options, "numpy")
     (wheel,) = folder.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(folder)
     suffix = run(python, "-c", "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))")
