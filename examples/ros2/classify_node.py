@@ -84,8 +84,8 @@ class ClassifyNode(Node):
         self.heard_s[topic] = now_s = self.now_s()
         header = getattr(message, "header", None)
         stamp_s = now_s if header is None else header.stamp.sec + 1e-9 * header.stamp.nanosec
-        if abs(now_s - stamp_s) > 10.0:  # from a sensor to this node
-            far = f"{topic}: stamps {now_s - stamp_s:.0f} s behind this clock: none, or of another"
+        if abs(late_s := now_s - stamp_s) > 10.0:  # from a sensor to this node
+            far = f"{topic}: stamps {late_s:.0f} s behind this clock: empty, or another clock's"
             self.get_logger().warning(far, throttle_duration_sec=10.0)
         named = (self.sensor_of[topic],) if self.is_fused else ()
         try:

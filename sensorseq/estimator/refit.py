@@ -171,7 +171,10 @@ def plan_refit(
     fit_data, form, config = scaled.data, scaled.format, jobs[0].config
     train, validation = fit_data.train, fit_data.validation
     features, refit = parameters["features"], parameters["refit"]
-    in_file = isinstance(scaled.train.samples, StreamedData) or is_stored(train.sequences)
+    scaled_parts = [one for one in (scaled.train, scaled.validation) if one is not None]
+    in_file = is_stored(train.sequences) or any(
+        isinstance(one.samples, StreamedData) for one in scaled_parts
+    )
     is_given = fit_data.given is not None
     has_more = validation is not None and not is_given
     n_windows = len(train.target) + (len(validation.target) if has_more and validation else 0)
@@ -189,38 +192,45 @@ def plan_refit(
         if features != "auto":
             raise ArgumentError(f"features={features!r} cannot be weighed: {why}.")
         return FeatureChoice(reason=why)
-    share = _shares(train, validation)
+    share, most, is_sample = _shares(train, validation), MOST_WINDOWS, False
+    if in_file:
+        window_bytes = np.dtype(form.dtype).itemsize * int(np.prod(train.sequences.X.shape[1:]))
+        most = max(1, min(most, buffer_bytes() // (HELD * window_bytes)))
     if validation is not None and not refits:
         # nothing more is trained but features, and these on no more windows than that
-        window_bytes = np.dtype(form.dtype).itemsize * int(np.prod(train.sequences.X.shape[1:]))
-        most = max(1, min(MOST_WINDOWS, buffer_bytes() // (HELD * window_bytes)))
-        drawn = draw_windows(
-            np.concatenate([train.target, validation.target]),
-            np.arange(len(train.target)),
-            most,
-            np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(_FEATURES, 0))),
-        )
-        share = None if share is None else share[drawn]
-        of_train, of_validation = np.split(drawn, [np.searchsorted(drawn, len(train.target))])
-        validation = validation.take(of_validation - len(train.target))
-        train = train.take(of_train)
-    part, given, given_groups = None, None, None
-    if is_given and validation is not None:
-        given = form.tensors(validation, fit_data.target, training=False)
-        given_groups = validation.groups
+        n_train = len(train.target)
+        seed = np.random.SeedSequence(entropy, spawn_key=(_FEATURES, 0))
+        target, learned = np.concatenate([train.target, validation.target]), np.arange(n_train)
+        drawn = draw_windows(target, learned, most, np.random.default_rng(seed))
+        is_sample = len(drawn) < len(target)
+        if is_sample:
+            share = None if share is None else share[drawn]
+            validation = validation.take(drawn[drawn >= n_train] - n_train)
+            train = train.take(drawn[drawn < n_train])
+    data: Any = scaled.train.samples
+    given: Any = None
+    part, given_groups = None, None
+    if is_given:
+        assert validation is not None
+        assert scaled.validation is not None
+        given, given_groups = scaled.validation.samples, validation.groups
+        if is_sample:
+            data = form.tensors(train, fit_data.target, training=True)
+            given = form.tensors(validation, fit_data.target, training=False)
     else:
         windows = fit_data.windows
         own: list[Any] = [one.rows for one in (train, validation) if one is not None]
         part = windows.take(np.searchsorted(np.asarray(windows.rows), np.concatenate(own)))
-    data: Any = scaled.train.samples
-    if validation is not None:
-        data = form.tensors(train if part is None else part, fit_data.target, training=True)
+        if validation is not None:
+            data = form.tensors(part, fit_data.target, training=True)
     assert isinstance(data, TrainingData)
     assert not isinstance(given, StreamedData)
     n_train = len(train.target)
     seen = seen_windows(data, given, share, config, n_train)
-    plan = Refit(part, data, seen, config, n_train, [], features, refits, entropy)
-    plan = replace(plan, given_groups=given_groups)
+    plan = Refit(
+        *(part, data, seen, config, n_train, [], features, refits, entropy),
+        given_groups=given_groups,
+    )
     if features is None:
         return plan
     own_part, changed = train if part is None else part, None

@@ -861,6 +861,13 @@ def test_windows_in_their_file_have_the_features_of_those_in_memory(
     assert not automatic.refitted_
 
 
+def test_the_limit_of_windows_in_files_does_not_thin_those_in_memory(monkeypatch):
+    windows = many_windows()
+    monkeypatch.setenv("SENSORSEQ_BUFFER_BYTES", str(4 * 40 * 16 * 2 * 4))
+    clf = small(features="summary", refit=None).fit(windows)
+    assert clf.features_.n_windows == len(windows.part("validation"))
+
+
 def test_windows_in_their_file_are_neither_refitted_nor_weighed_without_a_held_out_part(
     few_are_drawn, tmp_path, monkeypatch
 ):
