@@ -21,7 +21,8 @@ class WindowSet:
     Parameters
     ----------
     X : ndarray of shape (n_windows, n_timesteps, n_channels), float32
-        Unscaled samples. Steps at and beyond `lengths` are padding.
+        Unscaled samples. Steps at and beyond `lengths` are padding. The windows of a large prepared
+        file may be samples in that file, which are read when they are needed.
     lengths : ndarray of shape (n_windows,), int64, optional
         Valid steps of each window, 0 to n_timesteps; n_timesteps by default.
     y : ndarray of shape (n_windows,), optional
@@ -109,6 +110,17 @@ class WindowSet:
     def __len__(self) -> int:
         return len(self.X)
 
+    def __getitem__(self, rows: Any) -> "WindowSet":
+        if isinstance(rows, tuple):  # scikit-learn indexes the first axis as X[rows, ...]
+            rows = rows[0]
+        return self.take(np.atleast_1d(np.arange(len(self))[rows]))
+
+    __iter__ = None  # or Python and numpy would take it for a sequence, one window at a time
+
+    # So that dask sends it to each worker once instead of with each fit.
+    def __sizeof__(self) -> int:
+        return self.X.nbytes
+
     def __repr__(self) -> str:
         n_channels = f"{self.n_channels} channel{'s' * (self.n_channels != 1)}"
         n_windows = f"{len(self)} window{'s' * (len(self) != 1)}"
@@ -122,6 +134,11 @@ class WindowSet:
             counts = {part: int((self.split == part).sum()) for part in PARTS}
             facts.append(" + ".join(f"{count} {part}" for part, count in counts.items() if count))
         return f"WindowSet({', '.join(facts)})"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n_windows, n_timesteps, n_channels)."""
+        return self.X.shape
 
     @property
     def n_timesteps(self) -> int:
@@ -221,7 +238,9 @@ class WindowSet:
         return replace(first, **joined)
 
 
-def _as_float32(X: ArrayLike) -> NDArray[np.float32]:
+def _as_float32(X: Any) -> NDArray[np.float32]:
+    if hasattr(X, "opened"):  # samples in a file
+        return X  # type: ignore[no-any-return]
     if np.iscomplexobj(X):
         raise WindowError("X is complex; windows must hold real numbers.")
     try:

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from preparing import assert_same_windows
+from sklearn.utils import _safe_indexing
 
-from sensorseq.errors import WindowError
+from sensorseq.errors import InputError, WindowError
+from sensorseq.prediction.inputs import read_sequences
 from sensorseq.windows import PARTS, WindowSet
 
 
@@ -130,3 +132,15 @@ def test_a_set_shows_what_it_holds_and_no_samples():
     assert said == "WindowSet(4 windows of 5 steps and 2 channels, 2 classes, 3 train + 1 test)"
     said = repr(WindowSet(np.zeros((1, 5, 1)), sample_rate_hz=20.0))
     assert said == "WindowSet(1 window of 5 steps and 1 channel, 20 Hz)"
+
+
+def test_scikit_learn_indexes_a_set_and_takes_it_for_no_sequence():
+    windows = window_set(n_windows=7)
+    for rows in (np.array([4, 1]), np.arange(7) % 2 == 0, slice(2, 5)):
+        assert_same(_safe_indexing(windows, rows), windows.take(np.arange(7)[rows]))
+    assert_same(windows[3], windows.take([3]))
+    assert windows.shape == windows.X.shape
+    with pytest.raises(TypeError, match="not iterable"):
+        iter(windows)
+    with pytest.raises(InputError, match=r"X\[0\] is a WindowSet; .*WindowSet.concatenate"):
+        read_sequences([windows, windows])

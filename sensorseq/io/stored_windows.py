@@ -1,4 +1,4 @@
-"""StoredWindows: a WindowSet whose samples are read from their prepared file when needed."""
+"""Samples of a WindowSet that are read from their prepared file when they are needed."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -124,20 +124,12 @@ class SampleReader:
         return X
 
 
-class StoredWindows(WindowSet):
-    """A WindowSet with `StoredSamples` for `X`; made by `stored_windows`."""
-
-    def __post_init__(self) -> None:
-        if self.groups is None:
-            object.__setattr__(self, "groups", self.recording_id)
-
-
-def stored_windows(file: PreparedFile, rows: NDArray[np.int64] | None = None) -> StoredWindows:
+def stored_windows(file: PreparedFile, rows: NDArray[np.int64] | None = None) -> WindowSet:
     """Return the windows at `rows` (None: all) of an open file without reading their samples."""
     everything = np.arange(len(file)) if rows is None else rows
     columns: Mapping[str, Any] = file.columns.known_of(rows)
     X: Any = StoredSamples.of(file, everything)
-    return StoredWindows(X, **columns)
+    return WindowSet(X, **columns)
 
 
 def _version(path: Path | int) -> tuple[int, ...]:

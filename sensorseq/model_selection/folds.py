@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,23 +20,6 @@ from sensorseq.training.inputs import check_labels, from_one_hot
 from sensorseq.windows import WindowSet
 
 N_SPLITS = 5
-
-
-class WindowRows(WindowSet):
-    """A WindowSet that scikit-learn can index by rows."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the windows."""
-        return self.X.shape
-
-    # So that dask sends it to each worker once instead of with each fit.
-    def __sizeof__(self) -> int:
-        return self.X.nbytes
-
-    def __getitem__(self, key: Any) -> WindowSet:
-        rows = key[0] if isinstance(key, tuple) else key
-        return self.take(rows)
 
 
 @dataclass(frozen=True)
@@ -96,21 +79,19 @@ def read_given(
 
 def _read_window_set(
     windows: WindowSet, y: Any, groups: Any, lengths: Any
-) -> tuple[WindowRows, Any, NDArray[Any] | None]:
+) -> tuple[WindowSet, Any, NDArray[Any] | None]:
     if windows.split is not None:
         raise InputError(
             'X already has a split, but the folds are drawn here; give X.part("train").'
         )
     if lengths is not None:
         raise InputError("a WindowSet has its own lengths; leave lengths=None.")
-    parts = {field.name: getattr(windows, field.name) for field in fields(WindowSet)}
     if groups is not None:
-        parts["groups"] = check_groups(groups, len(windows), "groups")
-    rows = WindowRows(**parts)
-    y = rows.y if y is None else y
+        windows = replace(windows, groups=check_groups(groups, len(windows), "groups"))
+    y = windows.y if y is None else y
     if y is None:
         raise InputError("the WindowSet has no labels; give y.")
-    return rows, y, rows.recording_id if rows.groups is None else rows.groups
+    return windows, y, windows.groups
 
 
 def _draw_folds(

@@ -272,6 +272,9 @@ def is_list_of_sequences(X: Any) -> bool:
 
 
 def _pad(X: Iterable[Any], name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    for i, part in enumerate(X):
+        if isinstance(part, WindowSet):
+            raise InputError(f"{name}[{i}] is a WindowSet; join sets with WindowSet.concatenate.")
     parts = [_as_float(part, f"{name}[{i}]") for i, part in enumerate(X)]
     for i, part in enumerate(parts):
         if part.ndim != 2 or part.shape[1] != parts[0].shape[-1]:

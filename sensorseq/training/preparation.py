@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, SplitError, WindowError, warn_caller
 from sensorseq.io.prepared import PreparedFile, read_sensor_windows, sensors_in
-from sensorseq.io.stored_windows import StoredWindows, stored_windows
+from sensorseq.io.stored_windows import stored_windows
 from sensorseq.prediction.inputs import Sequences
 from sensorseq.prediction.preparation import Preparation, recording_digests
 from sensorseq.preprocessing.options import PreparationOptions
@@ -29,7 +29,7 @@ from sensorseq.preprocessing.windows.augment import (
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence.learn import LearnedDwell, learn_dwell
 from sensorseq.training.inputs import check_stored_split
-from sensorseq.training.stream import StoredPart, buffer_bytes
+from sensorseq.training.stream import StoredPart, buffer_bytes, is_stored
 from sensorseq.windows import PARTS, WindowSet
 
 _DEFAULT_SCALE = "standard"  # the default of the estimator and of a preparation
@@ -41,8 +41,7 @@ def read_training_file(
     """Return the windows of a prepared file for a fit, and the scaler stored with them.
 
     Test windows of a split file are not read. Training windows are its `sample_indices`, balanced
-    if configured, with copies augmented. If they exceed `buffer_bytes`, they are `StoredWindows`,
-    and stay in the file.
+    if configured, with copies augmented. If they exceed `buffer_bytes`, they stay in the file.
     """
     with PreparedFile(path) as file:
         if file.columns.y is None:
@@ -63,7 +62,7 @@ def read_training_file(
         windows = _take(file, np.concatenate([train, file.rows("validation")]))
         if not PreparationOptions.recorded(file.columns.provenance).augmentation:
             return windows, scaler
-        if isinstance(windows, StoredWindows):
+        if is_stored(windows):
             return augment_stored(windows, len(train)), scaler
         copies = augment_as_told(windows.take(np.arange(len(train))), train)
         others = windows.take(np.arange(len(train), len(windows)))
@@ -71,7 +70,7 @@ def read_training_file(
 
 
 def read_prepared(path: str | os.PathLike[str]) -> WindowSet | SensorWindows:
-    """Return all windows of a prepared file; many are `StoredWindows`.
+    """Return all windows of a prepared file, in which the samples of many stay.
 
     Of a file of several sensors, they are SensorWindows in memory.
     """
@@ -100,7 +99,7 @@ def augment_as_told(
     return augment_copies(windows, rows, make_augmentation(options.augmentation), seed)
 
 
-def augment_stored(windows: StoredWindows, n_train: int) -> StoredWindows:
+def augment_stored(windows: WindowSet, n_train: int) -> WindowSet:
     """Return windows whose copies, among the first `n_train`, are augmented when read.
 
     They equal those of `augment_as_told`, except for rounding of the deviation that scales jitter.

@@ -31,6 +31,7 @@ from sensorseq.training.batches import (
     TrainingData,
 )
 from sensorseq.training.patches import apply_patch
+from sensorseq.windows import WindowSet
 
 BUFFER_BYTES = 256 * 1024**2  # default, unless set in the environment
 BUFFER_VARIABLE = "SENSORSEQ_BUFFER_BYTES"
@@ -194,9 +195,9 @@ class PartReader:
             return None
 
 
-def is_stored(sequences: Sequences) -> bool:
+def is_stored(windows: Sequences | WindowSet) -> bool:
     """Test whether the windows are still in their file."""
-    samples: Any = sequences.X
+    samples: Any = windows.X
     return isinstance(samples, StoredSamples)
 
 
