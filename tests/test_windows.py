@@ -8,7 +8,7 @@ from preparing import assert_same_windows
 from sklearn.utils import _safe_indexing
 
 from sensorseq.errors import InputError, WindowError
-from sensorseq.prediction.inputs import read_sequences
+from sensorseq.prediction.inputs import windows_of
 from sensorseq.windows import PARTS, WindowSet
 
 
@@ -143,4 +143,4 @@ def test_scikit_learn_indexes_a_set_and_takes_it_for_no_sequence():
     with pytest.raises(TypeError, match="not iterable"):
         iter(windows)
     with pytest.raises(InputError, match=r"X\[0\] is a WindowSet; .*WindowSet.concatenate"):
-        read_sequences([windows, windows])
+        windows_of([windows, windows])

@@ -18,7 +18,7 @@ from sensorseq.diagnosis.metrics import mean_noise
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import DivergedError
 from sensorseq.estimator.fit_windows import check_arguments, read_and_scale
-from sensorseq.prediction.inputs import crop_windows
+from sensorseq.prediction.windows import Windows
 
 DEFAULTS = {
     name: value
@@ -118,7 +118,8 @@ class _FreshWatch:
         model = read_and_scale(arguments, train.X, train.y, **self.parts.of_fit).model
         lengths = fresh.lengths
         valid = np.full(len(fresh.X), fresh.X.shape[1]) if lengths is None else lengths
-        X, valid = crop_windows(fresh.X, valid, model.max_timesteps, model.crop)
+        cropped = Windows(fresh.X, valid).cropped(model.max_timesteps, model.crop)
+        X, valid = cropped.X, cropped.lengths
         if model.scaler is not None:
             X = model.scaler.transform(X, valid)
         kept = None if lengths is None else torch.from_numpy(valid)

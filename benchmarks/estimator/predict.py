@@ -14,7 +14,6 @@ from estimator.plain import PLAIN
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.bench.timing import alternate, summarize
-from sensorseq.prediction.inputs import scale_sequences
 
 SHAPE, N_CLASSES, HIDDEN_SIZE = (98, 100, 1), 6, 64
 
@@ -27,7 +26,7 @@ def rows(rounds: int) -> list[dict[str, Any]]:
     clf.fit(X, np.arange(SHAPE[0]) % N_CLASSES)
     one = X[:1]
     module = clf.module_
-    scaled = scale_sequences(clf.model_.read(one), clf.scaler_, "float32")
+    scaled = clf.model_.read(one).scaled(clf.scaler_, "float32")
     head = module.linear.weight[None], module.linear.bias[None]
     weights = [tensor.detach().contiguous() for tensor in (*module.lstm.layer(0, 1), *head)]
     arguments = (torch.from_numpy(scaled)[None], None, *weights, None, None, None)

@@ -17,10 +17,11 @@ from sensorseq.errors import InputError
 from sensorseq.features.blocks import describe
 from sensorseq.features.ridge import Fold
 from sensorseq.prediction.head import FeatureHead
-from sensorseq.prediction.inputs import Sequences, check_groups
+from sensorseq.prediction.inputs import check_groups
 from sensorseq.prediction.model import TrainedModel
+from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
-from sensorseq.training.data import WindowFormat, check_channels_have_numbers
+from sensorseq.training.data import check_channels_have_numbers
 from sensorseq.training.inference import modules_of, network_outputs
 from sensorseq.training.labels import read_known_labels
 from sensorseq.training.preparation import describe_preparation
@@ -62,22 +63,6 @@ class Adaptation:
         )
 
 
-@dataclass(frozen=True)
-class FewWindows:
-    """The labeled windows of the new robot."""
-
-    X: Any  # as given to `predict_proba`
-    lengths: NDArray[np.int64] | None
-    sequences: Sequences  # cropped but unscaled
-    class_index: NDArray[np.int64]
-    groups: NDArray[np.int64] | None
-
-    def loss(self, model: TrainedModel) -> NDArray[np.float64]:
-        """Return the log-loss of each window."""
-        logits = model.logits(self.X, self.lengths) / model.temperature
-        return _log_loss(logits, self.class_index)
-
-
 def adapt(
     model: TrainedModel,
     source: str | None,
@@ -92,28 +77,28 @@ def adapt(
     """
     few = read_few(model, X, y, groups, lengths)
     if model.ranges is not None:  # first, so that missing="outside" does not mask these windows
-        ranges = model.ranges.widened(few.sequences.X, few.sequences.lengths)
-        model = replace(model, ranges=ranges)
-    before = few.loss(model)
+        cropped = few.cropped(model.max_timesteps, model.crop)
+        model = replace(model, ranges=model.ranges.widened(cropped.X, cropped.lengths))
+    before = losses(model, few)
     model, share = move_scaling(model, few, before)
     moved = f"was moved by {share:g} toward these windows" if share else "was kept"
     head, why = _move_head(model, few)
-    if isinstance(few.X, WindowSet):
-        here, known = describe_preparation(few.X), model.preparation or describe_preparation(few.X)
+    if isinstance(X, WindowSet):
+        here, known = describe_preparation(X), model.preparation or describe_preparation(X)
         seen = {**known["recordings"], **here["recordings"]}
         model = replace(model, preparation={**known, "recordings": seen})
     return model, Adaptation(
         source,
-        len(few.class_index),
+        len(few),
         share,
         head,
         float(before.mean()),
-        float(few.loss(model).mean()),
+        float(losses(model, few).mean()),
         f"the scaling {moved}, the linear layer {why}",
     )
 
 
-def read_few(model: TrainedModel, X: Any, y: Any, groups: Any, lengths: Any) -> FewWindows:
+def read_few(model: TrainedModel, X: Any, y: Any, groups: Any, lengths: Any) -> Windows:
     """Check windows and labels as `fit_abstention` does, and leave out test windows."""
     if isinstance(X, WindowSet):
         if X.split is not None:
@@ -123,19 +108,26 @@ def read_few(model: TrainedModel, X: Any, y: Any, groups: Any, lengths: Any) -> 
         if groups is None:  # if the robot is one group, recordings are the groups
             is_one = X.groups is None or len(np.unique(X.groups)) == 1
             groups = X.recording_id if is_one else X.groups
-    sequences = model.read(X, lengths)
-    check_channels_have_numbers(sequences, "X")
-    n = len(sequences)
+    windows = model.read(X, lengths)
+    n = len(windows)
     if n > MOST_WINDOWS:
         raise InputError(
             f"X has {n} windows; adapt is for at most {MOST_WINDOWS}. Train on these windows and"
             " the old ones together with fit."
         )
-    class_index = read_known_labels(y, n, "y", "X", model.classes, "is not a class of the model")
+    windows = windows.held()
+    check_channels_have_numbers(windows, "X")
+    target = read_known_labels(y, n, "y", "X", model.classes, "is not a class of the model")
     named = check_groups(groups, n, "groups")
     numbers = None if named is None else np.unique(named, return_inverse=True)[1]
-    cropped = WindowFormat.of(model).cropped(sequences, training=False)
-    return FewWindows(X, lengths, cropped, class_index, numbers)
+    return replace(windows, target=target, groups=numbers)
+
+
+def losses(model: TrainedModel, few: Windows) -> NDArray[np.float64]:
+    """Return the log-loss of each window."""
+    logits, lacks = model.found_in(few)
+    model.check_not_empty(lacks)
+    return _log_loss(logits / model.temperature, few.target)
 
 
 def refuse_apart(y: Any, groups: Any) -> None:
@@ -156,13 +148,14 @@ def _falls(gain: NDArray[np.float64], class_index: NDArray[np.int64], least: flo
 
 
 def move_scaling(
-    model: TrainedModel, few: FewWindows, before: NDArray[np.float64]
+    model: TrainedModel, few: Windows, before: NDArray[np.float64]
 ) -> tuple[TrainedModel, float]:
     """Return the model with the best scaling, and how far it moved (0 if that gains too little)."""
     old = model.scaler
     if not isinstance(old, Scaler) or old.kind not in _LEARNED_SCALES:
         return model, 0.0
-    new = fit_scaler(few.sequences.X, few.sequences.lengths, old.kind)
+    cropped = few.cropped(model.max_timesteps, model.crop)
+    new = fit_scaler(cropped.X, cropped.lengths, old.kind)
     varies = np.ones(old.n_channels, bool)
     varies[list({*old.constant_channels, *new.constant_channels})] = False
     found = []
@@ -173,13 +166,13 @@ def move_scaling(
             channel_center=old.channel_center + part * (new.channel_center - old.channel_center),
             channel_scale=old.channel_scale * (new.channel_scale / old.channel_scale) ** part,
         )
-        found.append((scaler, share, few.loss(replace(model, scaler=scaler))))
+        found.append((scaler, share, losses(replace(model, scaler=scaler), few)))
     scaler, share, loss = min(found, key=lambda tried: float(tried[2].mean()))
-    moved = _falls(before - loss, few.class_index, _LEAST_GAIN)
+    moved = _falls(before - loss, few.target, _LEAST_GAIN)
     return (replace(model, scaler=scaler), share) if moved else (model, 0.0)
 
 
-def _move_head(model: TrainedModel, few: FewWindows) -> tuple[bool, str]:
+def _move_head(model: TrainedModel, few: Windows) -> tuple[bool, str]:
     """Change the linear layer in place if that lowers the log-loss in cross-validation."""
     folds = split_few(few)
     if not folds:  # without cross-validation, a change has cost up to 15 points unnoticed
@@ -187,24 +180,24 @@ def _move_head(model: TrainedModel, few: FewWindows) -> tuple[bool, str]:
     parts = list(linear_parts(model, few))
     if not parts:
         return False, "was kept (boosted trees decide alone, which a few windows do not change)"
-    gain = np.mean([part.gain(few.class_index, folds) for part in parts], axis=0)
-    if not _falls(gain, few.class_index, 0.0):
+    gain = np.mean([part.gain(few.target, folds) for part in parts], axis=0)
+    if not _falls(gain, few.target, 0.0):
         return False, "was kept (it is better on windows left out)"
     for part in parts:
-        part.change(few.class_index)
+        part.change(few.target)
     return True, "was changed (it is better on windows left out)"
 
 
-def split_few(few: FewWindows) -> list[Fold]:
+def split_few(few: Windows) -> list[Fold]:
     """Return folds of whole groups, each with every class; none if there are too few."""
-    groups = np.arange(len(few.class_index)) if few.groups is None else few.groups
-    of_class = np.unique(np.stack([few.class_index, groups]), axis=1)[0]
+    groups = np.arange(len(few.target)) if few.groups is None else few.groups
+    of_class = np.unique(np.stack([few.target, groups]), axis=1)[0]
     n_folds = min(_FOLDS, int(np.unique(of_class, return_counts=True)[1].min()))
     if n_folds < 2:
         return []
     # without shuffling, neighboring windows stay in the same fold
     cut = StratifiedKFold(n_folds) if few.groups is None else StratifiedGroupKFold(n_folds)
-    pairs = cut.split(few.class_index, few.class_index, few.groups)
+    pairs = cut.split(few.target, few.target, few.groups)
     return [pair for pair in pairs if all(map(len, pair))]
 
 
@@ -269,12 +262,12 @@ class LinearPart:
         return dual
 
 
-def linear_parts(model: TrainedModel, few: FewWindows) -> Iterator[LinearPart]:
+def linear_parts(model: TrainedModel, few: Windows) -> Iterator[LinearPart]:
     """Yield the layer on features or, without one, the linear layers of all networks.
 
     Yields nothing if the networks have no weight either.
     """
-    scaled, lengths = model.scaled(model.read(few.X, few.lengths))
+    scaled, lengths = model.scaled(few)
     head = model.head
     if blocks := [] if head is None else head.linear_blocks:
         layers = [(describe(b.describe, scaled, lengths), b.add) for b in blocks]

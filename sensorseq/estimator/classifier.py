@@ -75,18 +75,18 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.prediction.decisions import Decisions, RecordingDecision
 from sensorseq.prediction.head import FeatureChoice
-from sensorseq.prediction.inputs import Sequences, is_table
+from sensorseq.prediction.inputs import is_table
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.probabilities import Abstention, softmax
 from sensorseq.prediction.stream import DecisionStream
+from sensorseq.prediction.windows import Windows
 from sensorseq.sequence import Timeline
 from sensorseq.training import EngineChoice
 from sensorseq.training.data import open_windows
 from sensorseq.training.engine import TrainingJob
 from sensorseq.training.inference import ModuleNetwork, modules_of
 from sensorseq.training.parameters import check_parameters
-from sensorseq.training.stream import is_stored
 from sensorseq.windows import WindowSet
 
 if TYPE_CHECKING:
@@ -1072,11 +1072,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             n_regions=n_regions,
         )
 
-    def _in_memory(self, X: Any, lengths: ArrayLike | None) -> Sequences:
+    def _in_memory(self, X: Any, lengths: ArrayLike | None) -> Windows:
         """Read windows that `explain` can hold in memory."""
         X = self._open(X)
         windows = self.model_.read(X, lengths)
-        if is_stored(windows):
+        if windows.are_stored:
             raise InputError(
                 "X is larger than memory; explain a part of its windows, such as X.part('test')."
             )

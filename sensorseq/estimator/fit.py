@@ -34,6 +34,7 @@ from sensorseq.training.inference import ModuleNetwork, modules_of
 from sensorseq.training.network import continue_network, make_network
 from sensorseq.training.recorder import new_recorder
 from sensorseq.training.side_by_side import train_jobs
+from sensorseq.training.stream import make_renewal
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def make_jobs(arguments: FitArguments, scaled: ScaledFit) -> list[TrainingJob]:
             training,
             callbacks=check_callbacks(parameters["callbacks"]),
             engine=parameters["engine"],
-            refresh=scaled.format.renewal(data.train, samples, training),
+            refresh=make_renewal(data.train, scaled.format, samples, training),
             recorder=None if member else new_recorder(),
         )
         jobs.append(job)

@@ -1,7 +1,7 @@
 """The first steps of a fit: check its arguments, read windows, hold some out, scale them."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,22 +22,21 @@ from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
 from sensorseq.prediction.fusion import refuse_sensors
 from sensorseq.prediction.inputs import (
-    Sequences,
     WindowShape,
     check_groups,
     is_table,
-    read_sequences,
+    windows_of,
 )
 from sensorseq.prediction.model import OF_FIT, TrainedModel
 from sensorseq.prediction.outside import TrainedRanges
 from sensorseq.prediction.patches import Patch
 from sensorseq.prediction.preparation import Preparation, check_same_preparation
+from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler
 from sensorseq.preprocessing.split.parts import folds_in_time, holdout_by_group
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.data import (
     SETS,
-    FitPart,
     WindowFormat,
     check_channels_have_numbers,
     open_windows,
@@ -55,7 +54,7 @@ from sensorseq.training.preparation import (
     without_test,
 )
 from sensorseq.training.rows import refuse_rows
-from sensorseq.training.stream import StoredPart, StreamedData, is_stored
+from sensorseq.training.stream import StreamedData, make_data
 from sensorseq.training.targets import ClassTarget
 from sensorseq.windows import WindowSet, rows_of
 
@@ -90,11 +89,11 @@ class FitData:
     classes, and `column_names` are those of a 2-D table.
     """
 
-    windows: FitPart
-    train: FitPart
+    windows: Windows
+    train: Windows
     target: ClassTarget
-    validation: FitPart | None = None
-    given: FitPart | None = None
+    validation: Windows | None = None
+    given: Windows | None = None
     split: NDArray[Any] | None = None
     source: WindowSet | None = None
     source_val: WindowSet | None = None
@@ -105,8 +104,7 @@ class FitData:
     @property
     def is_drawn(self) -> bool:
         """Whether `hold_out` draws the validation windows, from windows in memory."""
-        sequences = self.windows.sequences
-        return self.split is None and self.given is None and not is_stored(sequences)
+        return self.split is None and self.given is None and not self.windows.are_stored
 
     def preparation(self, known: Preparation | None, *, continues: bool) -> Preparation | None:
         """Describe the preparation of the windows; `known` is that of earlier windows."""
@@ -223,13 +221,11 @@ def read_windows(
     y = source.y if y is None and source is not None else y
     if y is None:
         raise InputError("fit requires y to be passed, but the target y is None.")
-    sequences = read_sequences(X, lengths, known=known, missing=missing)
-    # names of a million windows take more memory than the features do
-    sequences = replace(sequences, recording_id=None, groups=None)
-    check_channels_have_numbers(sequences, "X")
-    if known is None and not sequences.is_flat:
+    windows = windows_of(X, lengths, known=known, missing=missing)
+    check_channels_have_numbers(windows, "X")
+    if known is None and not windows.is_flat:
         check_axis_order(X, lengths)
-    n_windows = len(sequences)
+    n_windows = len(windows)
     stored = None if source is None else source.split
     groups = _read_groups(source, groups, n_windows)
     weight = check_sample_weight(sample_weight, n_windows)
@@ -240,24 +236,25 @@ def read_windows(
     if known is None:
         check_unlabeled(target.known[class_index], "y", labels_way_out=is_file)
     rows = np.flatnonzero(takes_part)
-    starts = None if groups is None else _starts_of(source, groups, sequences)
-    of_rows: list[Any] = [stored, weight, groups, starts]
-    taken = sequences
+    starts = None if groups is None else _starts_of(source, groups, windows)
+    shape, had_lengths = known or _shape_of(windows, source), not windows.are_full
+    # names of a million recordings take more memory than the features do
+    facts = {"weight": weight, "groups": groups, "starts": starts, "recording_id": None}
+    windows = replace(windows, **facts, rows=np.arange(n_windows))
     if len(rows) < n_windows:
-        of_rows = [None if one is None else one[rows] for one in of_rows]
-        taken = sequences.take(rows)
-    stored, weight, groups, starts = of_rows
-    windows = FitPart(taken, class_index, weight, groups, rows, starts)
-    if sequences.is_flat and sequences.are_full:
+        windows = windows.take(rows)
+        stored = None if stored is None else stored[rows]
+    windows = replace(windows, target=class_index)
+    if windows.is_flat and not had_lengths:
         # rows may be samples instead of windows
-        refuse_rows(windows.sequences.X[:, :, 0], windows.target)
+        refuse_rows(windows.X[:, :, 0], windows.target)
     of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
-    shape = known or _shape_of(sequences, source)
     given = _read_validation(X_val, of_val, windows.groups, target, shape, missing)
     sources = source, source_val, scaler
     column_names = None if names is None else [str(name) for name in names]
-    facts = not sequences.are_full, column_names
-    return FitData(windows, windows, target, given, given, stored, *sources, *facts)
+    return FitData(
+        windows, windows, target, given, given, stored, *sources, had_lengths, column_names
+    )
 
 
 def read_table(X: Any, name: str, **shape: Any) -> NDArray[Any]:
@@ -302,12 +299,12 @@ def _read_groups(source: WindowSet | None, groups: Any, n_windows: int) -> NDArr
 
 
 def _starts_of(
-    source: WindowSet | None, groups: NDArray[Any], sequences: Sequences
+    source: WindowSet | None, groups: NDArray[Any], windows: Windows
 ) -> NDArray[np.float64]:
     """Return the windows' starts in window lengths; their order stands in for unknown times."""
     starts = None if source is None else source.start_s
     if source is not None and starts is not None and source.sample_rate_hz is not None:
-        length_s = sequences.X.shape[1] / source.sample_rate_hz
+        length_s = windows.n_timesteps / source.sample_rate_hz
         in_windows: NDArray[np.float64] = starts / length_s
         return in_windows
     order = np.zeros(len(groups))
@@ -316,13 +313,13 @@ def _starts_of(
     return order
 
 
-def _shape_of(sequences: Sequences, source: WindowSet | None) -> WindowShape:
+def _shape_of(windows: Windows, source: WindowSet | None) -> WindowShape:
     """Return the facts that further windows are compared with."""
-    channels = sequences.channels
+    channels = windows.channels
     if channels is None and source is not None:
         channels = list(source.channels)
-    n_timesteps, n_channels = sequences.X.shape[1:]
-    return WindowShape(n_channels, n_timesteps if sequences.is_flat else None, channels)
+    n_timesteps, n_channels = windows.X.shape[1:]
+    return WindowShape(n_channels, n_timesteps if windows.is_flat else None, channels)
 
 
 def _read_validation(
@@ -332,7 +329,7 @@ def _read_validation(
     target: ClassTarget,
     known: WindowShape,
     missing: str,
-) -> FitPart | None:
+) -> Windows | None:
     if X is None:
         for name, value in own.items():
             if value is not None:
@@ -344,10 +341,10 @@ def _read_validation(
         groups = X.groups if groups is None else groups
     if y is None:
         raise InputError("X_val is given without y_val.")
-    sequences = read_sequences(X, own["lengths_val"], "X_val", known, missing=missing)
-    check_channels_have_numbers(sequences, "X_val")
-    class_index = target.read(y, len(sequences), "y_val", "X_val")
-    groups = check_groups(groups, len(sequences), "groups_val", "X_val")
+    windows = windows_of(X, own["lengths_val"], "X_val", known, missing=missing)
+    check_channels_have_numbers(windows, "X_val")
+    class_index = target.read(y, len(windows), "y_val", "X_val")
+    groups = check_groups(groups, len(windows), "groups_val", "X_val")
     if train_groups is not None and groups is not None:
         shared = np.intersect1d(train_groups, groups)
         if len(shared):
@@ -355,7 +352,7 @@ def _read_validation(
                 f"group {shared.tolist()[0]!r} is in both groups and groups_val ({len(shared)}"
                 " such groups); validation needs groups that are not in training."
             )
-    return FitPart(sequences, class_index, groups=groups)
+    return replace(windows, target=class_index, groups=groups, recording_id=None)
 
 
 # 2. Hold out
@@ -404,7 +401,7 @@ def _split(
 
 
 def _hold_out(
-    windows: FitPart, fraction: float, seed: int
+    windows: Windows, fraction: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw training and validation rows, stratified by class.
 
@@ -465,7 +462,7 @@ def find_shared_samples(data: FitData) -> tuple[Finding, ...]:
         return ()
     findings = [check_overlap(data.train, data.validation)]
     if data.windows.groups is None:
-        findings.append(check_continuity(data.windows.sequences))
+        findings.append(check_continuity(data.windows))
     found = tuple(finding for finding in findings if finding is not None)
     for finding in found:
         warn_caller(str(finding), LeakWarning)
@@ -485,14 +482,14 @@ def scale_windows(arguments: FitArguments, data: FitData) -> ScaledFit:
     if earlier is None:  # otherwise keep the scaling with which the weights were learned
         form = replace(form, scaler=fit_scaling(form, data, parameters["scale"]))
     ranges = learn_ranges(data, earlier)
-    samples: Any = form.tensors(data.train, data.target, training=True)
+    samples: Any = make_data(data.train, form, data.target, training=True)
     if earlier is None:
         form = replace(form, patch=choose_patch(arguments, samples))
     patch = form.patch
     windows = samples if patch is None else samples.patched(patch)
     train, held_out = PartWindows(windows, data.train.groups, data.train.rows, samples), None
     if data.validation is not None:
-        shown: Any = form.tensors(data.validation, data.target, training=False)
+        shown: Any = make_data(data.validation, form, data.target, training=False)
         steps = shown if patch is None else shown.patched(patch)
         held_out = PartWindows(steps, data.validation.groups, data.validation.rows, shown)
     found += check_class_shares(data.train, data.validation, model.classes.tolist())
@@ -504,14 +501,14 @@ def scale_windows(arguments: FitArguments, data: FitData) -> ScaledFit:
 
 def _begun(data: FitData, how: Mapping[str, Any]) -> TrainedModel:
     """Return a model that has learned the shape of windows alone."""
-    sequences = data.windows.sequences
-    n_timesteps, n_channels = sequences.X.shape[1:]
+    windows = data.windows
+    n_timesteps, n_channels = windows.X.shape[1:]
     return TrainedModel(
         data.target.known,
         n_channels,
         networks=(),
-        flat_timesteps=n_timesteps if sequences.is_flat else None,
-        feature_names=data.column_names if sequences.is_flat else sequences.channels,
+        flat_timesteps=n_timesteps if windows.is_flat else None,
+        feature_names=data.column_names if windows.is_flat else windows.channels,
         n_timesteps=n_timesteps,
         had_lengths=data.had_lengths,
         preparation=data.preparation(None, continues=False),
@@ -539,7 +536,7 @@ def fit_scaling(form: WindowFormat, data: FitData, scale: str | None) -> Scaler 
     if data.scaler is not None and data.scaler.kind == scale and as_learned:
         return data.scaler
     warn_of_another_scale(data.source, scale)
-    return form.fit_scaler(data.train.sequences, data.source, scale)
+    return form.fit_scaler(data.train, data.source, scale)
 
 
 def learn_ranges(data: FitData, earlier: TrainedModel | None) -> TrainedRanges | None:
@@ -547,14 +544,23 @@ def learn_ranges(data: FitData, earlier: TrainedModel | None) -> TrainedRanges |
     ranges = None if earlier is None else earlier.ranges
     if earlier is not None and ranges is None:
         return None
-    for sequences in [part.sequences for part in (data.windows, data.given) if part]:
-        parts = sequences.parts()
-        if is_stored(sequences):
-            parts = StoredPart(sequences).sampled(_MOST_STORED)
-        for windows in parts:
+    for windows in (data.windows, data.given):
+        for piece in [] if windows is None else _to_learn_from(windows):
             learn = TrainedRanges.learn if ranges is None else ranges.widened
-            ranges = learn(windows.X, windows.lengths)
+            ranges = learn(piece.X, piece.lengths)
     return ranges
+
+
+def _to_learn_from(windows: Windows) -> Iterator[Windows]:
+    """Yield windows in memory; of a file, a sample of which each piece covers the whole."""
+    if not windows.are_stored:
+        yield windows
+        return
+    rows = np.linspace(0, len(windows) - 1, min(len(windows), _MOST_STORED)).astype(np.int64)
+    n_pieces = len(windows.places(rows))
+    with windows.opened() as reader:
+        for piece in range(n_pieces):
+            yield reader.read(rows[piece::n_pieces])
 
 
 def choose_patch(arguments: FitArguments, samples: TrainingData | StreamedData) -> Patch | None:

@@ -24,22 +24,24 @@ from sensorseq.estimator.feature_head import (
 from sensorseq.estimator.fit_windows import ScaledFit
 from sensorseq.features.ridge import MOST_WINDOWS, Fold
 from sensorseq.history import History
+from sensorseq.io.stored_windows import buffer_bytes
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.head import FeatureChoice, FeatureHead
 from sensorseq.prediction.model import TrainedModel
+from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.split.parts import folds_in_time, near_in_time
 from sensorseq.preprocessing.split.splitters import split_folds
 from sensorseq.preprocessing.windows.balance import weights_of_few_recordings
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.batches import center_windows
 from sensorseq.training.callbacks import NoProgress
-from sensorseq.training.data import FitPart, WindowFormat
+from sensorseq.training.data import WindowFormat
 from sensorseq.training.engine import TrainingJob, is_second_interrupt, steps_of_epoch
 from sensorseq.training.inference import ModuleNetwork
 from sensorseq.training.network import make_network
 from sensorseq.training.replay import rerun_config
 from sensorseq.training.side_by_side import train_jobs
-from sensorseq.training.stream import HELD, StreamedData, buffer_bytes, is_stored
+from sensorseq.training.stream import HELD, StreamedData, make_data, make_renewal, window_bytes
 
 N_FOLDS = 3
 FEW_WINDOWS = 20_000  # largest number of windows for which refit="auto" trains again on all of them
@@ -60,7 +62,7 @@ class Refit:
     file that does not fit in memory.
     """
 
-    part: FitPart | None
+    part: Windows | None
     data: TrainingData
     seen: HeadData
     config: TrainingConfig
@@ -172,9 +174,7 @@ def plan_refit(
     train, validation = fit_data.train, fit_data.validation
     features, refit = parameters["features"], parameters["refit"]
     scaled_parts = [one for one in (scaled.train, scaled.validation) if one is not None]
-    in_file = is_stored(train.sequences) or any(
-        isinstance(one.samples, StreamedData) for one in scaled_parts
-    )
+    in_file = train.are_stored or any(isinstance(one.samples, StreamedData) for one in scaled_parts)
     is_given = fit_data.given is not None
     has_more = validation is not None and not is_given
     n_windows = len(train.target) + (len(validation.target) if has_more and validation else 0)
@@ -194,8 +194,8 @@ def plan_refit(
         return FeatureChoice(reason=why)
     share, most, is_sample = _shares(train, validation), MOST_WINDOWS, False
     if in_file:
-        window_bytes = np.dtype(form.dtype).itemsize * int(np.prod(train.sequences.X.shape[1:]))
-        most = max(1, min(most, buffer_bytes() // (HELD * window_bytes)))
+        n_bytes = window_bytes(train, form, training=True)
+        most = max(1, min(most, buffer_bytes() // (HELD * n_bytes)))
     if validation is not None and not refits:
         # nothing more is trained but features, and these on no more windows than that
         n_train = len(train.target)
@@ -215,14 +215,14 @@ def plan_refit(
         assert scaled.validation is not None
         given, given_groups = scaled.validation.samples, validation.groups
         if is_sample:
-            data = form.tensors(train, fit_data.target, training=True)
-            given = form.tensors(validation, fit_data.target, training=False)
+            data = make_data(train, form, fit_data.target, training=True)
+            given = make_data(validation, form, fit_data.target, training=False)
     else:
         windows = fit_data.windows
         own: list[Any] = [one.rows for one in (train, validation) if one is not None]
         part = windows.take(np.searchsorted(np.asarray(windows.rows), np.concatenate(own)))
         if validation is not None:
-            data = form.tensors(part, fit_data.target, training=True)
+            data = make_data(part, form, fit_data.target, training=True)
     assert isinstance(data, TrainingData)
     assert not isinstance(given, StreamedData)
     n_train = len(train.target)
@@ -235,7 +235,7 @@ def plan_refit(
         return plan
     own_part, changed = train if part is None else part, None
     if form.augment is not None:
-        changed = replace(form, patch=None).renewal(own_part, data, plan.seed(_COPIES))
+        changed = make_renewal(own_part, replace(form, patch=None), data, plan.seed(_COPIES))
     try_functions(features, seen)
     several = refits or validation is None
     folds = make_folds(seen, own_part, n_train, entropy, several=several)
@@ -293,7 +293,7 @@ def seen_windows(
     return HeadData(*own, config.n_outputs, learn)
 
 
-def _shares(train: FitPart, validation: FitPart | None) -> NDArray[np.float64] | None:
+def _shares(train: Windows, validation: Windows | None) -> NDArray[np.float64] | None:
     """Return weights that balance classes with few recordings; None where none are needed."""
     parts = [one for one in (train, validation) if one is not None]
     groups = [one.groups for one in parts if one.groups is not None]
@@ -304,7 +304,7 @@ def _shares(train: FitPart, validation: FitPart | None) -> NDArray[np.float64] |
 
 
 def make_folds(
-    seen: HeadData, part: FitPart, n_train: int, entropy: int, *, several: bool
+    seen: HeadData, part: Windows, n_train: int, entropy: int, *, several: bool
 ) -> list[Fold]:
     """Return folds: first the held-out part, then parts of the training part.
 
@@ -496,7 +496,7 @@ def _make_job(
     parameters: Mapping[str, Any],
     form: WindowFormat,
     first: TrainingJob,
-    part: FitPart,
+    part: Windows,
     data: TrainingData,
     seed: np.random.SeedSequence,
     n_epochs: int,
@@ -513,7 +513,7 @@ def _make_job(
     if warmup >= 1:
         warmup = min(warmup, epochs // 2)
     config = rerun_config(config, epochs, warmup_epochs=warmup, monitor="loss")
-    refresh = form.renewal(part, data, training)
+    refresh = make_renewal(part, form, data, training)
     windows = data if form.patch is None else data.patched(form.patch)
     engine = parameters["engine"]
     return TrainingJob(module, windows, None, config, training, engine=engine, refresh=refresh)

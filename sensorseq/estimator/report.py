@@ -20,11 +20,9 @@ from sensorseq.inspection.label_channels import check_label_channels
 from sensorseq.inspection.part import Part as CheckedPart
 from sensorseq.inspection.window_checks import check_shares, check_windows
 from sensorseq.prediction.head import FeatureChoice
+from sensorseq.prediction.windows import Windows
 from sensorseq.training import TrainingData, TrainingResult
-from sensorseq.training.data import FitPart
-from sensorseq.training.stream import StoredPart, is_stored
 
-_BLOCK = 4096  # windows that are looked at together
 _JUDGED = ("loss", "val_loss", "val_accuracy")  # a report needs one of these
 
 
@@ -46,7 +44,7 @@ def check_parts(
 
 
 def check_class_shares(
-    train: FitPart, validation: FitPart | None, classes: list[Any]
+    train: Windows, validation: Windows | None, classes: list[Any]
 ) -> tuple[Finding, ...]:
     """Check the class frequencies; warn about classes with too few windows for both parts."""
     parts = [part for part in (train, validation) if part is not None]
@@ -60,38 +58,34 @@ def check_class_shares(
     return found
 
 
-def warn_of_label_channels(windows: FitPart, train: FitPart, channels: list[str] | None) -> None:
+def warn_of_label_channels(windows: Windows, train: Windows, channels: list[str] | None) -> None:
     """Warn if constant channels of the training windows give the class."""
     rows_of_train = train.rows
 
     def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.floating]]:
-        if is_stored(windows.sequences):
-            yield from (piece.X for piece in StoredPart(windows.sequences).cropped(rows))
-        else:
-            for first in range(0, len(rows), _BLOCK):
-                yield windows.sequences.X[rows[first : first + _BLOCK]]
+        return (piece.X for piece in windows.pieces(rows))
 
     split = None
     if windows.rows is not None and rows_of_train is not None:
         split = np.where(np.isin(windows.rows, rows_of_train), "train", "validation")
     found = check_label_channels(
-        read, windows.target, windows.groups, windows.sequences.lengths, split, channels
+        read, windows.target, windows.groups, windows.lengths, split, channels
     )
     if found is not None:
         warn_caller(str(found))
 
 
-def parts_to_compare(train: FitPart, validation: FitPart | None) -> Compared | None:
+def parts_to_compare(train: Windows, validation: Windows | None) -> Compared | None:
     """Return the parts that `compare_level` compares, or None if they are not in memory."""
-    if validation is None or is_stored(train.sequences) or is_stored(validation.sequences):
+    if validation is None or train.are_stored or validation.are_stored:
         return None
-    rows = spread(len(validation.sequences))
-    own = train.take(spread(len(train.sequences)))
+    rows = spread(len(validation))
+    own = train.take(spread(len(train)))
     return _as_checked(own), _as_checked(validation.take(rows)), rows
 
 
-def _as_checked(part: FitPart) -> CheckedPart:
-    return CheckedPart(part.sequences.X, part.sequences.lengths, part.target, part.groups)
+def _as_checked(part: Windows) -> CheckedPart:
+    return CheckedPart(part.X, part.lengths, part.target, part.groups)
 
 
 def say_parts(choice: FeatureChoice) -> Statement:

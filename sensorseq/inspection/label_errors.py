@@ -14,8 +14,9 @@ from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError, InputError, SplitError, printable
 from sensorseq.features.ridge import MOST_WINDOWS
 from sensorseq.features.stack import fit_stack
-from sensorseq.inspection.checked_windows import CheckedWindows, read_checked_windows
+from sensorseq.inspection.checked_windows import read_checked_windows, split_unit
 from sensorseq.prediction.outside import Floats, Ints
+from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.split.splitters import split_folds
 from sensorseq.text import plain
 from sensorseq.training.labels import draw_entropy
@@ -305,7 +306,7 @@ def find_label_errors(
     _check_groups(given, n_folds)
     entropy = draw_entropy(random_state)
     seeds = np.random.SeedSequence(entropy).generate_state(n_seeds) % 2**31
-    total = np.zeros((len(given.y), len(given.classes)))
+    total = np.zeros((len(given.target), len(given.classes)))
     n_judged = np.zeros(len(total))
     for seed in seeds.tolist():
         probability = _out_of_fold(clf, given, n_folds, seed)
@@ -315,14 +316,14 @@ def find_label_errors(
     if not n_judged.all():
         row = int(np.argmin(n_judged))
         raise SplitError(
-            f"class {given.classes.tolist()[given.y[row]]!r} is in too few groups: in every"
+            f"class {given.classes.tolist()[given.target[row]]!r} is in too few groups: in every"
             " repetition all of them were left out together. Give more recordings of it, or drop"
             " the class."
         )
-    return judge_labels(total / n_judged[:, None], given.y, given.classes, given.groups)
+    return judge_labels(total / n_judged[:, None], given.target, given.classes, given.groups)
 
 
-def _read(X: Any, y: Any, groups: Any, lengths: Any) -> CheckedWindows:
+def _read(X: Any, y: Any, groups: Any, lengths: Any) -> Windows:
     if isinstance(X, WindowSet) and X.split is not None:
         raise InputError(
             'X has a split, but the folds are drawn here; give X.part("train") for the labels of'
@@ -336,16 +337,16 @@ def _read(X: Any, y: Any, groups: Any, lengths: Any) -> CheckedWindows:
     return given
 
 
-def _arguments(given: CheckedWindows, rows: Ints) -> tuple[NDArray[Any], Ints | None]:
+def _arguments(given: Windows, rows: Ints) -> tuple[NDArray[Any], Ints | None]:
     """Return fit arguments: the windows and, unless all are full, their lengths."""
     X = given.X[rows]
     X = X.reshape(len(X), -1) if given.is_flat else X
     return X, None if given.are_full else given.lengths[rows]
 
 
-def _check_groups(given: CheckedWindows, n_folds: int | None) -> None:
+def _check_groups(given: Windows, n_folds: int | None) -> None:
     """Raise unless whole groups can be held out with every class left in training."""
-    units, unit = given.split_unit, "window" if given.groups is None else "group"
+    units, unit = split_unit(given), "window" if given.groups is None else "group"
     n_units, needed = len(np.unique(units)), 2 if n_folds is None else n_folds
     if n_units < needed:
         raise SplitError(
@@ -353,25 +354,25 @@ def _check_groups(given: CheckedWindows, n_folds: int | None) -> None:
             f" dealt to. Give more {unit}s, or a smaller n_folds."
         )
     for k, label in enumerate(given.classes.tolist()):
-        if len(np.unique(units[given.y == k])) < 2:
+        if len(np.unique(units[given.target == k])) < 2:
             raise SplitError(
                 f"class {label!r} is in one {unit} only, so no model that has not seen this {unit}"
                 f" knows the class. Give another {unit} of it, or drop the class."
             )
 
 
-def _out_of_fold(clf: Classifier, given: CheckedWindows, n_folds: int | None, seed: int) -> Floats:
+def _out_of_fold(clf: Classifier, given: Windows, n_folds: int | None, seed: int) -> Floats:
     """Return out-of-fold probabilities (n, K); NaN for windows that no model could judge."""
     if n_folds is None:
         found = _by_own_folds(clf, given, seed)
         if found is not None:
             return found
-    folds = split_folds(given.y, given.groups, n_folds or OTHER_FOLDS, seed)
-    found = np.full((len(given.y), len(given.classes)), np.nan)
+    folds = split_folds(given.target, given.groups, n_folds or OTHER_FOLDS, seed)
+    found = np.full((len(given.target), len(given.classes)), np.nan)
     for fit_rows, test_rows in folds:
-        known = np.unique(given.y[fit_rows])
+        known = np.unique(given.target[fit_rows])
         # a label of a class that this model has never seen is left to other repetitions
-        rows = test_rows[np.isin(given.y[test_rows], known)]
+        rows = test_rows[np.isin(given.target[test_rows], known)]
         if len(known) < 2 or not len(rows):
             continue
         model = _fit(_with_seed(clf, seed), given, fit_rows)
@@ -383,12 +384,12 @@ def _out_of_fold(clf: Classifier, given: CheckedWindows, n_folds: int | None, se
     return found
 
 
-def _by_own_folds(clf: Classifier, given: CheckedWindows, seed: int) -> Floats | None:
+def _by_own_folds(clf: Classifier, given: Windows, seed: int) -> Floats | None:
     """Return the out-of-fold predictions of a single fit if they cover every window, else None."""
     if not hasattr(clf, "out_of_fold_predictions"):
         return None
     network = clone(clf)
-    if network.features is None or len(given.y) > MOST_WINDOWS:
+    if network.features is None or len(given.target) > MOST_WINDOWS:
         return None
     network.set_params(
         random_state=seed,
@@ -397,16 +398,16 @@ def _by_own_folds(clf: Classifier, given: CheckedWindows, seed: int) -> Floats |
         warm_start=False,
         checkpoint=None,
     )
-    _fit(network, given, np.arange(len(given.y)))
+    _fit(network, given, np.arange(len(given.target)))
     predicted = network.out_of_fold_predictions()
-    if predicted is None or len(predicted[0]) < len(given.y):
+    if predicted is None or len(predicted[0]) < len(given.target):
         return None
-    found = np.empty((len(given.y), len(given.classes)))
+    found = np.empty((len(given.target), len(given.classes)))
     found[predicted[0]] = predicted[1]
     return found
 
 
-def _fit(model: Classifier, given: CheckedWindows, rows: Ints) -> Any:
+def _fit(model: Classifier, given: Windows, rows: Ints) -> Any:
     X, lengths = _arguments(given, rows)
     options: dict[str, Any] = {}
     if given.groups is not None and _takes(model.fit, "groups"):
@@ -418,7 +419,7 @@ def _fit(model: Classifier, given: CheckedWindows, rows: Ints) -> Any:
                 " use a SensorLSTMClassifier, or cut the windows to one length."
             )
         options["lengths"] = lengths
-    return model.fit(X, given.classes[given.y[rows]], **options)
+    return model.fit(X, given.classes[given.target[rows]], **options)
 
 
 def _takes(method: Callable[..., Any], name: str) -> bool:

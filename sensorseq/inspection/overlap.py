@@ -1,7 +1,7 @@
 """Find duplicate windows, and windows on both sides of a split that share samples."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,7 @@ from sensorseq.inspection.copies import first_equal, shared_stretches, window_ke
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.part import Part
 from sensorseq.prediction.outside import Ints
-
-if TYPE_CHECKING:
-    from sensorseq.prediction.inputs import Sequences
-    from sensorseq.training.data import FitPart  # imports torch
+from sensorseq.prediction.windows import Windows
 
 # Fewest different values in a window; with fewer, two windows may be equal by chance.
 LEAST_VALUES = 8
@@ -100,14 +97,14 @@ def _contradictions(train: Part, keys: NDArray[np.uint64]) -> Iterator[Finding]:
     )
 
 
-def check_overlap(train: "FitPart", validation: "FitPart") -> Finding | None:
+def check_overlap(train: Windows, validation: Windows) -> Finding | None:
     """Return a finding if validation windows overlap training windows, else None."""
-    rows, holders, looked = _find_shared(train.sequences, validation.sequences)
+    rows, holders, looked = _find_shared(train, validation)
     found = len(rows)
     if not found:
         return None
     where = _shared_groups(train.groups, validation.groups, holders, rows)
-    n_validation = len(validation.sequences)
+    n_validation = len(validation)
     return Finding.of(
         "windows_overlap",
         where,
@@ -120,13 +117,13 @@ def check_overlap(train: "FitPart", validation: "FitPart") -> Finding | None:
     )
 
 
-def count_shared(train: "Sequences", held_out: "Sequences") -> tuple[int, int]:
+def count_shared(train: Windows, held_out: Windows) -> tuple[int, int]:
     """Count held-out windows that share training samples (0 if by chance), and those compared."""
     rows, _, looked = _find_shared(train, held_out)
     return len(rows), looked
 
 
-def _find_shared(train: "Sequences", held_out: "Sequences") -> tuple[Ints, Ints, int]:
+def _find_shared(train: Windows, held_out: Windows) -> tuple[Ints, Ints, int]:
     """Return held-out rows, a training row that each overlaps, and the number compared."""
     places = np.arange(0, len(held_out), -(-len(held_out) // _ROWS))
     rows = held_out.take(places)
@@ -156,14 +153,14 @@ def _find_shared(train: "Sequences", held_out: "Sequences") -> tuple[Ints, Ints,
     return places[found], others, len(rows)
 
 
-def check_continuity(sequences: "Sequences") -> Finding | None:
+def check_continuity(windows: Windows) -> Finding | None:
     """Return a finding if each window continues the previous one, so recordings are few.
 
     In that case the jump from a window's last sample to the next window's first is no larger than a
     step within a window, and much smaller than from the one's first sample to the other's last. The
     second condition excludes separate recordings at nearly the same level.
     """
-    X, lengths = sequences.X, sequences.lengths
+    X, lengths = windows.X, windows.lengths
     n_windows, n_timesteps, _ = X.shape
     if n_windows <= _PAIRS or n_timesteps < 8:
         return None

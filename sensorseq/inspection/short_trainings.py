@@ -16,9 +16,10 @@ from torch import nn
 from sensorseq.errors import SplitError
 from sensorseq.history import History
 from sensorseq.inspection.check_result import FAILED, NOT_POSSIBLE, PASSED, Outcome
-from sensorseq.inspection.checked_windows import CheckedWindows
+from sensorseq.inspection.checked_windows import join_stretches, split_unit
 from sensorseq.inspection.finding import Finding
 from sensorseq.prediction.outside import Floats, Ints
+from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.scale.scaler import PHYSICAL
 from sensorseq.preprocessing.split.parts import holdout_by_group
 from sensorseq.training.batches import TrainingData
@@ -216,9 +217,7 @@ def plant_windows(seed: int) -> tuple[NDArray[np.float32], Ints, Ints]:
     return X[order], y[order], np.arange(N_PLANTED) // 4
 
 
-def check_planted(
-    estimator: CheckedEstimator, windows: CheckedWindows, work: float, seed: int
-) -> Outcome:
+def check_planted(estimator: CheckedEstimator, windows: Windows, work: float, seed: int) -> Outcome:
     """Check that the network learns the synthetic signal from one of two initializations."""
     n_timesteps = min(windows.n_timesteps, _TIMESTEPS)
     if n_timesteps < _FEWEST_TIMESTEPS:
@@ -280,7 +279,7 @@ def _agreements(vote: Ints, lot: Ints) -> Floats:
 
 
 def check_shuffled(
-    estimator: CheckedEstimator, windows: CheckedWindows, work: float, seed: int
+    estimator: CheckedEstimator, windows: Windows, work: float, seed: int
 ) -> Outcome:
     """Check that held-out recordings with random labels are predicted no better than chance."""
     unit, kind = _units(windows)
@@ -327,7 +326,7 @@ def check_shuffled(
     return _judge(votes, drawn, kind, windows)
 
 
-def _judge(votes: list[Ints], drawn: list[Ints], kind: str, windows: CheckedWindows) -> Outcome:
+def _judge(votes: list[Ints], drawn: list[Ints], kind: str, windows: Windows) -> Outcome:
     p, smallest_p = chance_of(votes, drawn)
     n_votes = sum(map(len, votes))
     n_right = sum(int((vote == lot).sum()) for vote, lot in zip(votes, drawn, strict=True))
@@ -346,22 +345,22 @@ def _judge(votes: list[Ints], drawn: list[Ints], kind: str, windows: CheckedWind
     return PASSED, Finding("random_labels_at_chance", figures)
 
 
-def _units(windows: CheckedWindows) -> tuple[Ints, str]:
+def _units(windows: Windows) -> tuple[Ints, str]:
     """Assign windows to units that share a random label: recordings if they are known."""
     if windows.recording_id is not None:
         return np.unique(windows.recording_id, return_inverse=True)[1], "recordings"
-    stretches, n_across = windows.stretches()
+    stretches, n_across = join_stretches(windows)
     if n_across:
         return stretches, "stretches of signal"
     kind = "windows" if windows.groups is None else "groups"
-    return np.unique(windows.split_unit, return_inverse=True)[1], kind
+    return np.unique(split_unit(windows), return_inverse=True)[1], kind
 
 
-def _split(windows: CheckedWindows, rng: np.random.Generator) -> tuple[Ints, Ints] | None:
+def _split(windows: Windows, rng: np.random.Generator) -> tuple[Ints, Ints] | None:
     """Hold out whole groups like `fit`, or single windows if there are no groups."""
     seed = int(rng.integers(2**31 - 1))
     try:
-        train, validation = holdout_by_group(None, windows.split_unit, _HELD_OUT, seed)
+        train, validation = holdout_by_group(None, split_unit(windows), _HELD_OUT, seed)
     except SplitError:
         return None
     return (train, validation) if len(train) and len(validation) else None

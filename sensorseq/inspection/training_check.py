@@ -19,7 +19,12 @@ from sensorseq.inspection.check_result import (
     Diagnosis,
     Outcome,
 )
-from sensorseq.inspection.checked_windows import CheckedWindows, read_checked_windows
+from sensorseq.inspection.checked_windows import (
+    in_runs,
+    join_stretches,
+    read_checked_windows,
+    split_unit,
+)
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.label_channels import check_label_channels
 from sensorseq.inspection.part import Part
@@ -35,6 +40,7 @@ from sensorseq.inspection.short_trainings import (
     run_trial,
 )
 from sensorseq.inspection.window_checks import check_shares, constant_channels
+from sensorseq.prediction.windows import Windows
 from sensorseq.training.augment import check_augment
 from sensorseq.training.preparation import read_training_file
 
@@ -112,8 +118,8 @@ def check_training(
     if isinstance(X, str | os.PathLike):
         X, _ = read_training_file(X)
     windows = read_checked_windows(X, y, groups, lengths)
-    part = windows.in_runs(_MOST_WINDOWS).held()
-    small = part.head(_MOST_TIMESTEPS)
+    part = in_runs(windows, _MOST_WINDOWS).held()
+    small = part.cropped(_MOST_TIMESTEPS, "head")
     estimator, notes = _lighten(estimator, windows.X.shape[2])
     work = relative_work(estimator, windows.X.shape[2])
     checks: dict[str, Callable[[], Outcome]] = {
@@ -152,7 +158,7 @@ def _lighten(
     return twin, (f"To save time, the checks used {words}; bugs show at either size.",)
 
 
-def _what_was_left_out(windows: CheckedWindows, small: CheckedWindows) -> tuple[str, ...]:
+def _what_was_left_out(windows: Windows, small: Windows) -> tuple[str, ...]:
     left_out = []
     if len(small) < len(windows):
         left_out.append(f"{len(small)} of the {len(windows)} windows")
@@ -161,46 +167,46 @@ def _what_was_left_out(windows: CheckedWindows, small: CheckedWindows) -> tuple[
     return (f"To save time, the checks used {' and '.join(left_out)}.",) if left_out else ()
 
 
-def _check_channels(windows: CheckedWindows) -> Outcome:
+def _check_channels(windows: Windows) -> Outcome:
     """Check that every channel varies."""
-    n_channels = len(windows.channels)
-    pieces = (Part(piece.X, piece.lengths, piece.y) for piece in windows.pieces())
-    dead = [windows.channels[i] for i in constant_channels(pieces)]
-    figures = {"n_channels": n_channels, "constant": dead, "n_constant": len(dead)}
+    names = windows.channels or []
+    pieces = (Part(piece.X, piece.lengths, piece.target) for piece in windows.pieces())
+    dead = [names[i] for i in constant_channels(pieces)]
+    figures = {"n_channels": len(names), "constant": dead, "n_constant": len(dead)}
     if not dead:
         return PASSED, Finding("channels_vary", figures)
     return FAILED, Finding("dead_channels", figures)
 
 
-def _check_classes(windows: CheckedWindows) -> Outcome:
+def _check_classes(windows: Windows) -> Outcome:
     """Check that every class has windows for training and validation."""
-    counts = np.bincount(windows.y, minlength=len(windows.classes))
+    counts = np.bincount(windows.target, minlength=len(windows.classes))
     smallest, share = int(counts.min()), float(counts.max() / counts.sum())
     figures = {"n_classes": len(counts), "smallest": smallest, "largest_share": share}
-    for found in check_shares(windows.y, windows.classes.tolist(), windows.groups):
+    for found in check_shares(windows.target, windows.classes.tolist(), windows.groups):
         return FAILED, replace(found, values={**figures, **found.values})
     return PASSED, Finding("classes_have_windows", figures)
 
 
-def _check_label_channels(windows: CheckedWindows) -> Outcome:
+def _check_label_channels(windows: Windows) -> Outcome:
     """Check that the label does not stand among the channels."""
 
     def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.floating]]:
-        return (piece.X for piece in windows.take(rows).pieces())
+        return (piece.X for piece in windows.pieces(rows))
 
     found = check_label_channels(
-        read, windows.y, windows.groups, windows.lengths, None, windows.channels
+        read, windows.target, windows.groups, windows.lengths, None, windows.channels
     )
     if found is None:
         return PASSED, Finding("no_label_channels")
     return FAILED if found.severity == "leak" else NOT_POSSIBLE, found
 
 
-def _check_separate(windows: CheckedWindows) -> Outcome:
+def _check_separate(windows: Windows) -> Outcome:
     """Check that windows that a split may separate share no samples."""
-    if len(np.unique(windows.split_unit)) < 2:
+    if len(np.unique(split_unit(windows))) < 2:
         return NOT_POSSIBLE, Finding("one_group")
-    _, n_across = windows.stretches()
+    _, n_across = join_stretches(windows)
     unit = "windows" if windows.groups is None else "groups"
     figures = {"n_windows": len(windows), "n_sharing": n_across, "unit": unit}
     if not n_across:
@@ -208,10 +214,10 @@ def _check_separate(windows: CheckedWindows) -> Outcome:
     return FAILED, Finding(f"{unit}_share_samples", figures)
 
 
-def _check_unchanging(estimator: CheckedEstimator, windows: CheckedWindows, seed: int) -> Outcome:
+def _check_unchanging(estimator: CheckedEstimator, windows: Windows, seed: int) -> Outcome:
     """Check that the validation loss repeats when nothing is learned."""
     few = _batch_of(windows, 2 * _BATCH)
-    same = (few.X, few.y, few.lengths)
+    same = (few.X, few.target, few.lengths)
     how = check_augment(estimator.augment)
     arguments: dict[str, Any] = {
         "learning_rate": _NO_STEP,
@@ -236,27 +242,25 @@ def _hold_running_statistics(module: nn.Module) -> None:
             part.momentum = 0.0
 
 
-def _batch_of(windows: CheckedWindows, n_windows: int) -> CheckedWindows:
+def _batch_of(windows: Windows, n_windows: int) -> Windows:
     """Return a few windows, cycling through the classes."""
     turn = np.zeros(len(windows), np.int64)
-    for label in np.unique(windows.y):
-        of_label = np.flatnonzero(windows.y == label)
+    for label in np.unique(windows.target):
+        of_label = np.flatnonzero(windows.target == label)
         # spread over the recordings, so that no two are neighbors
         order = np.argsort(np.arange(len(of_label)) * 0.6180339887 % 1, kind="stable")
         turn[of_label[order]] = np.arange(len(of_label))
     return windows.take(np.sort(np.argsort(turn, kind="stable")[:n_windows]))
 
 
-def _check_batch(
-    estimator: CheckedEstimator, windows: CheckedWindows, work: float, seed: int
-) -> Outcome:
+def _check_batch(estimator: CheckedEstimator, windows: Windows, work: float, seed: int) -> Outcome:
     """Check that the network can overfit one small batch."""
     batch = _batch_of(windows, _BATCH)
-    if len(np.unique(batch.y)) < 2:
+    if len(np.unique(batch.target)) < 2:
         return NOT_POSSIBLE, Finding("one_target", {"n_windows": len(batch)})
     affordable = affordable_epochs(_BUDGET, work, len(batch), batch.n_timesteps)
     n_steps = int(np.clip(affordable, 60, _BATCH_STEPS))
-    same = (batch.X, batch.y, batch.lengths)
+    same = (batch.X, batch.target, batch.lengths)
     # 4 of 64 correct networks failed two attempts, none of 640 failed four
     attempts = [{**PLAIN, "batch_size": None, "max_epochs": k * n_steps} for k in (1, 2, 2, 2)]
     best, taken, reached = learn(estimator, same, same, attempts, _LEARNED, seed + 1)
@@ -266,14 +270,12 @@ def _check_batch(
     return FAILED, Finding("not_memorized", figures)
 
 
-def _check_own_arguments(
-    estimator: CheckedEstimator, windows: CheckedWindows, seed: int
-) -> Outcome:
+def _check_own_arguments(estimator: CheckedEstimator, windows: Windows, seed: int) -> Outcome:
     """Check that the loss falls with the estimator's own optimizer settings."""
     batch = _batch_of(windows, _BATCH)
-    if len(np.unique(batch.y)) < 2:
+    if len(np.unique(batch.target)) < 2:
         return NOT_POSSIBLE, Finding("one_target", {"n_windows": len(batch)})
-    same = (batch.X, batch.y, batch.lengths)
+    same = (batch.X, batch.target, batch.lengths)
     plain = {name: PLAIN[name] for name in _LEFT_OUT}
     arguments = {**plain, "batch_size": None, "max_epochs": _OWN_STEPS}
     trial = run_trial(estimator, same, same, arguments, seed=seed)

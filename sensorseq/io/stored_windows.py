@@ -10,14 +10,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import PreparedFileError
+from sensorseq.errors import ArgumentError, PreparedFileError
 from sensorseq.io import hdf5
 from sensorseq.io.checksums import damaged
 from sensorseq.io.prepared import PreparedFile
 from sensorseq.windows import WindowSet
 
-# Bytes read, checked and scaled at a time; fits into a processor's cache.
-_PIECE_BYTES = 2 * 1024**2
+BUFFER_BYTES = 256 * 1024**2  # default, unless set in the environment
+BUFFER_VARIABLE = "SENSORSEQ_BUFFER_BYTES"
+
+
+def buffer_bytes() -> int:
+    """Return the limit in bytes of windows held in memory; larger files are read in parts."""
+    said = os.environ.get(BUFFER_VARIABLE, "")
+    if not said:
+        return BUFFER_BYTES
+    if not said.isdecimal() or int(said) < 1:
+        raise ArgumentError(
+            f"the environment variable {BUFFER_VARIABLE} is {said!r}; it must be a number of bytes,"
+            " such as 4000000000."
+        )
+    return int(said)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +87,6 @@ class StoredSamples:
     def __getitem__(self, which: Any) -> "StoredSamples":
         number = None if self.copy_number is None else self.copy_number[which]
         return replace(self, rows=self.rows[which], copy_number=number)
-
-    def pieces(self, places: NDArray[np.int64] | None = None) -> Iterator[NDArray[np.int64]]:
-        """Cut positions among the windows (None: all) into pieces that are read together."""
-        places = np.arange(len(self)) if places is None else places
-        size = max(1, _PIECE_BYTES // (self.n_timesteps * self.n_channels * 4))
-        return (places[start : start + size] for start in range(0, len(places), size))
 
     @contextmanager
     def opened(self) -> Iterator["SampleReader"]:

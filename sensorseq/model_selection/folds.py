@@ -14,7 +14,7 @@ from sklearn.model_selection import check_cv
 from sensorseq.errors import InputError, LeakWarning, warn_caller
 from sensorseq.inspection.overlap import count_shared
 from sensorseq.io.prepared import read_windows
-from sensorseq.prediction.inputs import check_groups, check_per_window, read_sequences
+from sensorseq.prediction.inputs import check_groups, check_per_window, windows_of
 from sensorseq.preprocessing.split.splitters import GroupBalancedKFold, _Splitter
 from sensorseq.training.inputs import check_labels, from_one_hot
 from sensorseq.windows import WindowSet
@@ -109,11 +109,11 @@ def _draw_folds(
 
 def _warn_of_shared_samples(X: Any, lengths: Any, groups: NDArray[Any] | None, fold: Any) -> None:
     try:
-        sequences = read_sequences(X, lengths, missing="expected")
+        windows = windows_of(X, lengths, missing="expected")
     except (InputError, TypeError, ValueError):
         return  # every fit reports the problem itself
     train, test = (np.asarray(rows) for rows in fold)
-    n_shared, n_looked = count_shared(sequences.take(train), sequences.take(test))
+    n_shared, n_looked = count_shared(windows.take(train), windows.take(test))
     if not n_shared:
         return
     advice = "Give groups= with the recording of each window."

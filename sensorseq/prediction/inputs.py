@@ -1,9 +1,8 @@
-"""Read X and lengths to arrays of one shape, crop windows, and scale them."""
+"""Read X and lengths to windows of one shape."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,73 +11,10 @@ from sensorseq.errors import InputError
 from sensorseq.prediction.frames import align, check_same_channels
 from sensorseq.prediction.gaps import bridge_gaps
 from sensorseq.prediction.padding import check_padding
-from sensorseq.preprocessing.scale.scaler import Scaler
+from sensorseq.prediction.windows import Windows, check_finite_windows, pad_with_zeros
 from sensorseq.windows import WindowSet
 
-if TYPE_CHECKING:
-    from sensorseq.io.stored_windows import SampleReader  # reads files, which the runtime does not
-
-CROPS = ("head", "tail", "centre", "random")
 DTYPES = ("float32", "float64")
-LARGEST = float(np.finfo(np.float32).max)  # larger values have squares beyond the range of double
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """Windows before scaling; their values are finite, and padding is zero.
-
-    Where samples may be missing, a channel without a number in a window is NaN throughout.
-    `X` is (N, T, C), float32 or float64, or `StoredSamples`, which are checked when read. `lengths`
-    are the valid steps, 1 to T. If `is_flat`, (n, t) was given, and t must stay the same.
-    `channels` are the names from DataFrames, or None.
-    """
-
-    X: Any
-    lengths: NDArray[np.int64]
-    is_flat: bool = False
-    recording_id: NDArray[Any] | None = None
-    groups: NDArray[Any] | None = None
-    channels: list[str] | None = None
-
-    @property
-    def are_full(self) -> bool:
-        """True if every step of every window is valid."""
-        return bool((self.lengths == self.X.shape[1]).all())
-
-    def __len__(self) -> int:
-        return len(self.X)
-
-    def parts(self) -> Iterator["Sequences"]:
-        """Yield the windows in memory: all at once, or a part of their file at a time."""
-        if isinstance(self.X, np.ndarray):
-            yield self
-            return
-        with self.X.opened() as reader:
-            for rows in self.X.pieces():
-                yield read_stored(self, reader, rows)
-
-    def take(self, rows: NDArray[np.integer[Any]]) -> "Sequences":
-        """Return the windows at `rows`."""
-        return Sequences(
-            self.X[rows],
-            self.lengths[rows],
-            self.is_flat,
-            None if self.recording_id is None else self.recording_id[rows],
-            None if self.groups is None else self.groups[rows],
-            self.channels,
-        )
-
-
-def read_stored(sequences: Sequences, reader: "SampleReader", rows: NDArray[np.int64]) -> Sequences:
-    """Read and check the windows at `rows` of an open file, of samples that are in it."""
-    samples, known = sequences.X, sequences.take(rows)
-    try:
-        X = pad_with_zeros(reader.read(rows), known.lengths)
-        check_finite_windows(X, "X", samples.rows[rows])
-    except InputError as error:
-        error.add_note(f"while reading {samples.path}")
-        raise
-    return replace(known, X=X)
 
 
 class WindowShape(NamedTuple):
@@ -114,14 +50,14 @@ def is_table(X: Any) -> bool:
         return False
 
 
-def read_sequences(
+def windows_of(
     X: Any,
     lengths: Any = None,
     name: str = "X",
     known: WindowShape | None = None,
     *,
     missing: str = "error",
-) -> Sequences:
+) -> Windows:
     """Convert X and lengths to windows (N, T, C).
 
     X is an array (n, t, c) or (n, t), a list (or 1-D object array) of arrays or DataFrames (t_i,
@@ -157,7 +93,9 @@ def read_sequences(
         if size == 0:
             raise InputError(f"{name} has shape {array.shape}: no {what}.")
     valid_steps = _check_lengths(lengths, array.shape[0], array.shape[1], lengths_name)
-    origin = (X.recording_id, X.groups) if isinstance(X, WindowSet) else (None, None)
+    origin: dict[str, Any] = {}
+    if isinstance(X, WindowSet):
+        origin = {"recording_id": X.recording_id, "groups": X.groups}
     if isinstance(array, np.ndarray):  # samples in a file are looked at where they are read
         if (valid_steps < array.shape[1]).any():
             check_padding(array, valid_steps, name, lengths_name)
@@ -167,7 +105,7 @@ def read_sequences(
         check_finite_windows(array, name, allow_nan=missing != "error")
     if known is not None:
         _check_shape(array.shape, is_flat, known, name)
-    return Sequences(array, valid_steps, is_flat, *origin, names)
+    return Windows(array, valid_steps, is_flat, names, **origin)
 
 
 def _check_shape(shape: tuple[int, ...], is_flat: bool, known: WindowShape, name: str) -> None:
@@ -337,98 +275,3 @@ def _check_lengths(lengths: Any, n_windows: int, n_timesteps: int, name: str) ->
             f"{name}[{row}] is {array[row]}; these windows have 1 to {n_timesteps} steps."
         )
     return array.astype(np.int64)
-
-
-def pad_with_zeros(X: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
-    """Return windows with zeros beyond their lengths."""
-    is_valid = np.arange(X.shape[1]) < lengths[:, None]
-    return np.where(is_valid[:, :, None], X, X.dtype.type(0))
-
-
-def check_finite_windows(
-    X: NDArray[Any],
-    name: str = "X",
-    rows: NDArray[np.int64] | None = None,
-    *,
-    allow_nan: bool = False,
-) -> None:
-    """Raise for the first step that is not finite; `rows` are the numbers of the windows."""
-    usable = np.abs(X) <= LARGEST  # also False for NaN
-    if allow_nan:
-        usable |= np.isnan(X)
-    if not usable.all():
-        row, step, channel = (int(i) for i in np.argwhere(~usable)[0])
-        value = X[row, step, channel]
-        row = row if rows is None else int(rows[row])
-        what = "NaN" if np.isnan(value) else "infinity (inf)" if np.isinf(value) else f"{value:g}"
-        other = ""
-        if what == "NaN" and rows is None:  # windows in a file are not bridged
-            other = " A classifier with missing='expected' bridges NaN."
-        raise InputError(
-            f"{name} holds {what} in window {row}, step {step}, channel {channel}"
-            f" ({int((~usable).sum())} such values), which cannot be used. Drop such windows, or"
-            f" fill the gaps before cutting windows.{other}"
-        )
-
-
-def crop_starts(
-    lengths: NDArray[np.int64],
-    max_timesteps: int,
-    crop: str,
-    rng: np.random.Generator | None = None,
-) -> NDArray[np.int64]:
-    """Return the first step to keep of each window, (N,); 0 if it is not cropped.
-
-    Without `rng` (prediction, validation), ``"random"`` means the center, for reproducible results.
-    """
-    spare = np.maximum(lengths - max_timesteps, 0)
-    if crop == "head":
-        return np.zeros_like(spare)
-    if crop == "tail":
-        return spare
-    if crop == "random" and rng is not None:
-        return rng.integers(0, spare, endpoint=True, dtype=np.int64)
-    return spare // 2
-
-
-def crop_windows(
-    X: NDArray[Any], lengths: NDArray[np.int64], max_timesteps: int | None, crop: str
-) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Keep at most `max_timesteps` valid steps of each window."""
-    if max_timesteps is None or X.shape[1] <= max_timesteps:
-        return X, lengths
-    starts = crop_starts(lengths, max_timesteps, crop)
-    steps = starts[:, None] + np.arange(max_timesteps)
-    return np.take_along_axis(X, steps[:, :, None], axis=1), np.minimum(lengths, max_timesteps)
-
-
-def crop_sequences(
-    sequences: Sequences, max_timesteps: int | None, crop: str, *, training: bool
-) -> Sequences:
-    """Crop windows, unless the engine draws a new crop in each epoch."""
-    if max_timesteps is None or (training and crop == "random"):
-        return sequences
-    X, lengths = crop_windows(sequences.X, sequences.lengths, max_timesteps, crop)
-    return replace(sequences, X=X, lengths=lengths)
-
-
-def scale_sequences(sequences: Sequences, scaler: Scaler | None, dtype: str) -> NDArray[Any]:
-    """Return scaled windows in the network's precision; raise if a value leaves its range."""
-    X = sequences.X
-    lengths = None if sequences.are_full else sequences.lengths
-    lost = np.isnan(X[:, :1])  # channels without a number, taken for their mean in training
-    if lost.any():
-        X = np.where(lost, X.dtype.type(0), X)
-    if scaler is not None:
-        X = scaler.transform(X, lengths)
-    with np.errstate(over="ignore"):  # raised below
-        X = np.ascontiguousarray(X, dtype)
-    if lost.any():
-        X = np.where(lost, X.dtype.type(0), X)
-    if not np.isfinite(X).all():
-        finite = np.isfinite(X).all(axis=(0, 1))
-        raise InputError(
-            f"X in channel {int(np.argmin(finite))} is infinite after scaling in {dtype}:"
-            " it is too far from the training windows."
-        )
-    return X

@@ -16,14 +16,10 @@ from sensorseq.prediction.fusion import MISSING, refuse_sensors
 from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, EMPTY, judge_windows
 from sensorseq.prediction.head import FeatureHead
 from sensorseq.prediction.inputs import (
-    CROPS,
     DTYPES,
-    Sequences,
     WindowShape,
-    crop_sequences,
-    read_sequences,
     refuse_path,
-    scale_sequences,
+    windows_of,
 )
 from sensorseq.prediction.outside import (
     NO_RANGES,
@@ -42,6 +38,7 @@ from sensorseq.prediction.preparation import (
 )
 from sensorseq.prediction.probabilities import Abstention
 from sensorseq.prediction.stream import DecisionStream, prediction_plan
+from sensorseq.prediction.windows import CROPS, Windows
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
@@ -163,20 +160,20 @@ class TrainedModel(Predictor):
 
     # From windows to logits
 
-    def read(self, X: Any, lengths: ArrayLike | None = None, name: str = "X") -> Sequences:
+    def read(self, X: Any, lengths: ArrayLike | None = None, name: str = "X") -> Windows:
         """Read windows, and check that they were prepared like those of the fit."""
         refuse_path(X)
         refuse_sensors(X)
         if isinstance(X, WindowSet):
             check_same_preparation(self.preparation, X)
-        return read_sequences(X, lengths, name, self.shape, missing=self.missing)
+        return windows_of(X, lengths, name, self.shape, missing=self.missing)
 
-    def scaled(self, windows: Sequences) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+    def scaled(self, windows: Windows) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
         """Crop and scale windows in memory; lengths are None if all are equal."""
         if self.had_lengths:
             warn_of_zero_ends(windows.X, windows.lengths)
-        cropped = crop_sequences(windows, self.max_timesteps, self.crop, training=False)
-        scaled = scale_sequences(cropped, self.scaler, self.dtype)
+        cropped = windows.cropped(self.max_timesteps, self.crop)
+        scaled = cropped.scaled(self.scaler, self.dtype)
         return scaled, None if cropped.are_full else cropped.lengths
 
     def steps(
@@ -197,7 +194,7 @@ class TrainedModel(Predictor):
                 joined = np.asarray(logs - np.log(len(found)))
         return joined if self.head is None else self.head.join(joined, X, lengths)
 
-    def without_failed(self, windows: Sequences) -> tuple[Sequences, NDArray[np.int8]]:
+    def without_failed(self, windows: Windows) -> tuple[Windows, NDArray[np.int8]]:
         """Return windows in memory without failed channels, and how much each lacks; see `gaps`."""
         is_doubtful = np.zeros(len(windows), bool)
         if self.missing == "outside" and self.ranges is not None:
@@ -214,9 +211,13 @@ class TrainedModel(Predictor):
         self, X: Any, lengths: ArrayLike | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
         """Return logits, equal ones for EMPTY windows, and how much each lacks; see `gaps`."""
+        return self.found_in(self.read(X, lengths))
+
+    def found_in(self, given: Windows) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+        """Return what `found` does, of windows that were read."""
         with within_memory("give fewer windows at a time"):
             parts = []
-            for windows in self.read(X, lengths).parts():
+            for windows in given.pieces():
                 lacks = np.full(len(windows), COMPLETE, np.int8)
                 if self.missing != "error":
                     windows, lacks = self.without_failed(windows)
@@ -266,9 +267,9 @@ class TrainedModel(Predictor):
         """Find windows unlike those of the fit; see `SensorLSTMClassifier.outside`."""
         if self.ranges is None:
             raise InputError(NO_RANGES)
-        return join_outside([self.compared(part) for part in self.read(X, lengths).parts()])
+        return join_outside([self.compared(part) for part in self.read(X, lengths).pieces()])
 
-    def compared(self, windows: Sequences) -> OutsideWindows:
+    def compared(self, windows: Windows) -> OutsideWindows:
         """Compare windows in memory with those of the fit."""
         assert self.ranges is not None
         return self.ranges.compare(windows.X, windows.lengths, self.channel_names)

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError
-from sensorseq.prediction.inputs import Sequences
+from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows, make_augmentation
-from sensorseq.training.stream import Change
+from sensorseq.training.data import Change
 
 
 def check_augment(augment: Any) -> Augmentation | None:
@@ -43,18 +43,18 @@ def epoch_changes(
     augment_seed = int(own.generate_state(1)[0])
 
     def of_epoch(epoch: int) -> Change:
-        def augment(sequences: Sequences, rows: NDArray[np.int64]) -> Sequences:
+        def augment(windows: Windows, rows: NDArray[np.int64]) -> Windows:
             X = augment_windows(
-                sequences.X,
+                windows.X,
                 augmentation,
                 augment_seed,
-                sequences.lengths,
+                windows.lengths,
                 rows,
                 copies=np.full(len(rows), epoch),
                 channel_sd=channel_sd,
                 n_threads=torch.get_num_threads(),
             )
-            return replace(sequences, X=X)
+            return replace(windows, X=X)
 
         return augment
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sensorseq.checks import check_flag, check_integer, check_real
 from sensorseq.errors import ArgumentError, check_choice, nearest_known
-from sensorseq.prediction.inputs import CROPS
+from sensorseq.prediction.windows import CROPS
 
 LOSSES = ("cross_entropy", "focal", "mse")
 MONITORS = ("val_loss", "val_accuracy", "loss", "accuracy")

@@ -1,60 +1,28 @@
-"""FitPart: windows of a fit with their labels; WindowFormat makes tensors of them."""
+"""WindowFormat: how windows are cropped and scaled for a network; checks of those of a fit."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from sensorseq.errors import InputError
+from sensorseq.errors import InputError, SignalError
 from sensorseq.prediction.fusion import refuse_sensors
-from sensorseq.prediction.inputs import (
-    Sequences,
-    crop_sequences,
-    scale_sequences,
-)
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import Patch
+from sensorseq.prediction.windows import WindowReader, Windows
 from sensorseq.preprocessing.scale.scaler import Scaler
-from sensorseq.preprocessing.windows.augment import channel_sd_of
-from sensorseq.training.augment import check_augment, epoch_changes
-from sensorseq.training.batches import TrainingData
-from sensorseq.training.patches import apply_patch
-from sensorseq.training.preparation import (
-    fit_told_scaler,
-    read_prepared,
-    refuse_scaled,
-)
-from sensorseq.training.stream import Change, StoredPart, StreamedData, hold_or_stream, is_stored
-from sensorseq.training.targets import ClassTarget
+from sensorseq.training.preparation import fit_told_scaler, read_prepared, refuse_scaled
 from sensorseq.windows import WindowSet
 
 SETS = (str, os.PathLike, WindowSet)  # types that are opened before they are read
 
-
-class FitPart(NamedTuple):
-    """The training or the validation windows of a fit, or both."""
-
-    sequences: Sequences
-    target: NDArray[np.int64]  # class index
-    weight: NDArray[np.float64] | None = None
-    groups: NDArray[Any] | None = None
-    rows: NDArray[np.int64] | None = None  # rows of the X given to `fit`; None if given separately
-    starts: NDArray[np.float64] | None = None  # in window lengths, within the recording
-
-    def take(self, rows: NDArray[np.int64]) -> "FitPart":
-        """Return the windows at `rows`."""
-        return FitPart(
-            self.sequences.take(rows),
-            self.target[rows],
-            None if self.weight is None else self.weight[rows],
-            None if self.groups is None else self.groups[rows],
-            None if self.rows is None else self.rows[rows],
-            None if self.starts is None else self.starts[rows],
-        )
+Change = Callable[[Windows, NDArray[np.int64]], Windows]
+"""Returns changed windows, given unscaled ones and their positions in the part."""
 
 
 @dataclass(frozen=True)
@@ -75,71 +43,93 @@ class WindowFormat:
         how = model.max_timesteps, model.crop, model.dtype, model.scaler, model.patch
         return cls(*how, augment, model.channels)
 
-    def cropped(self, sequences: Sequences, *, training: bool) -> Sequences:
-        """Return cropped windows; those in a file are read."""
-        if not is_stored(sequences):
-            return crop_sequences(sequences, self.max_timesteps, self.crop, training=training)
-        stored = self.stored(sequences, training=training)
-        with stored.opened() as reader:
-            return reader.cropped(np.arange(len(stored)))
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The precision of the network."""
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype
 
-    def stored(self, sequences: Sequences, *, training: bool) -> StoredPart:
-        """Return windows that stay in their file, with their cropping and scaling."""
-        how = self.max_timesteps, self.crop, training, self.scaler, self.dtype
-        return StoredPart(sequences, *how)
+    def _longest(self, *, training: bool) -> int | None:
+        """Return the most steps of a window; the engine draws a new crop in each epoch itself."""
+        return None if training and self.crop == "random" else self.max_timesteps
+
+    def n_timesteps(self, windows: Windows, *, training: bool) -> int:
+        """Return the length of a cropped window."""
+        return min(windows.n_timesteps, self._longest(training=training) or windows.n_timesteps)
+
+    def cropped(self, windows: Windows, *, training: bool) -> Windows:
+        """Return windows in memory, cropped."""
+        return windows.held().cropped(self._longest(training=training), self.crop)
+
+    def pieces(self, windows: Windows, *, training: bool) -> Iterator[Windows]:
+        """Yield cropped windows in memory, a part of their file at a time."""
+        for piece in windows.pieces():
+            yield self.cropped(piece, training=training)
 
     def fit_scaler(
-        self, sequences: Sequences, source: WindowSet | None, kind: str | None
+        self, windows: Windows, source: WindowSet | None, kind: str | None
     ) -> Scaler | None:
         """Fit the scaler to training windows that were given as `source`."""
-        if is_stored(sequences):
-            return fit_told_scaler(source, self.stored(sequences, training=True), kind)
-        held = crop_sequences(sequences, self.max_timesteps, self.crop, training=True)
-        return fit_told_scaler(source, held, kind)
 
-    def tensors(
-        self, part: FitPart, target: ClassTarget, *, training: bool
-    ) -> TrainingData | StreamedData:
-        """Crop and scale a part; return it with targets and weights, as tensors."""
-        weight = target.weigh(part.target, part.weight) if training else None
-        if is_stored(part.sequences):
-            stored = self.stored(part.sequences, training=training)
-            return hold_or_stream(stored, part.target, weight)
-        sequences = crop_sequences(part.sequences, self.max_timesteps, self.crop, training=training)
-        scaled = scale_sequences(sequences, self.scaler, self.dtype)
-        dtype: torch.dtype = getattr(torch, self.dtype)
-        return TrainingData.from_arrays(scaled, sequences.lengths, part.target, weight, dtype)
+        def blocks() -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+            for piece in self.pieces(windows, training=True):
+                yield piece.X, piece.lengths
 
-    def renewal(
-        self, part: FitPart, data: TrainingData | StreamedData, seed: np.random.SeedSequence
-    ) -> Callable[[int], Any] | None:
-        """Return a function that changes the training windows in each epoch; None if none does.
+        return fit_told_scaler(source, blocks, kind)
 
-        `part` has the unscaled windows, `data` the scaled ones; `seed` is that of the run.
+    def scaled(self, windows: Windows, *, training: bool) -> Tensor:
+        """Return all windows, cropped and scaled."""
+        n_timesteps = self.n_timesteps(windows, training=training)
+        X = torch.empty(len(windows), n_timesteps, windows.X.shape[2], dtype=self.torch_dtype)
+        with windows.opened() as reader:
+            self.scale_into(X.numpy(), reader, np.arange(len(windows)), training=training)
+        return X
+
+    def scale_into(
+        self,
+        out: NDArray[Any],
+        reader: WindowReader,
+        rows: NDArray[np.int64],
+        *,
+        training: bool,
+        change: Change | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Write the windows at `rows`, cropped, changed and scaled, to `out`.
+
+        `check` is called regularly, and may raise.
         """
-        augmentation = check_augment(self.augment)
-        if augmentation is None:
+        at = 0
+        for places in reader.windows.places(rows):
+            check()
+            scaled = None if change is not None else self._scaled_at_once(reader, places)
+            if scaled is None:
+                piece = self.cropped(reader.read(places), training=training)
+                if change is not None:
+                    piece = change(piece, places)
+                scaled = piece.scaled(self.scaler, self.dtype)
+            out[at : at + len(places)] = scaled
+            at += len(places)
+
+    def _scaled_at_once(
+        self, reader: WindowReader, rows: NDArray[np.int64]
+    ) -> NDArray[np.float32] | None:
+        """Check, pad and scale in one pass, with the same bits; None if that is not possible."""
+        n_timesteps, n_channels = reader.windows.X.shape[1:]
+        most = self.max_timesteps
+        if self.dtype != "float32" or (most is not None and most < n_timesteps):
             return None
-        sequences = part.sequences
-        augmentation = augmentation.with_indices(sequences.X.shape[2], self.channels)
-        if isinstance(data, StreamedData):
-            # computed from the file, so its rounding differs from that for windows in memory
-            channel_sd = self.stored(sequences, training=True).channel_sd()
-            return epoch_changes(augmentation, channel_sd, seed)
-        held = self.cropped(sequences, training=True)
-        changes = epoch_changes(augmentation, channel_sd_of(held.X, held.lengths), seed)
-        return lambda epoch: self._renewed(changes(epoch), held, data)
-
-    def _renewed(self, change: Change, held: Sequences, data: TrainingData) -> NDArray[Any]:
-        """Return the scaled windows of an epoch."""
-        X = scale_sequences(change(held, np.arange(len(held))), self.scaler, self.dtype)
-        patched, _ = apply_patch(self.patch, torch.from_numpy(X), data.lengths)
-        return patched.numpy()
+        scaler = Scaler.identity(n_channels) if self.scaler is None else self.scaler
+        try:
+            X = reader.unchecked(rows)
+            return scaler.transform_to_float32(X, reader.windows.lengths[rows])
+        except SignalError:  # the slower path raises a better message
+            return None
 
 
-def check_channels_have_numbers(sequences: Sequences, name: str) -> None:
+def check_channels_have_numbers(windows: Windows, name: str) -> None:
     """Raise if a window lacks a channel; its class could be told by that."""
-    lost = np.zeros(0) if is_stored(sequences) else np.isnan(sequences.X[:, 0])
+    lost = np.zeros(0) if windows.are_stored else np.isnan(windows.X[:, 0])
     if lost.any():
         row, channel = map(int, np.argwhere(lost)[0])
         raise InputError(

@@ -20,11 +20,11 @@ from sensorseq.errors import (
 from sensorseq.prediction.inputs import (
     as_array,
     check_per_window,
-    crop_starts,
     is_list_of_sequences,
     is_missing,
     shape_of,
 )
+from sensorseq.prediction.windows import crop_starts
 from sensorseq.preprocessing.windows.balance import KINDS, weights_of_counts
 from sensorseq.windows import PARTS, WindowSet
 

@@ -5,6 +5,7 @@ trained on are recognized.
 """
 
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +14,18 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, SplitError, WindowError, warn_caller
 from sensorseq.io.prepared import PreparedFile, read_sensor_windows, sensors_in
-from sensorseq.io.stored_windows import stored_windows
-from sensorseq.prediction.inputs import Sequences
+from sensorseq.io.stored_windows import StoredSamples, buffer_bytes, stored_windows
 from sensorseq.prediction.preparation import Preparation, recording_digests
+from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import Provenance
-from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler, fit_scaler
+from sensorseq.preprocessing.scale.scaler import (
+    PHYSICAL,
+    Block,
+    ChannelMoments,
+    Scaler,
+    fit_scaler_to_blocks,
+)
 from sensorseq.preprocessing.split.parts import check_times, near_in_time
 from sensorseq.preprocessing.windows.augment import (
     augment_copies,
@@ -29,7 +36,6 @@ from sensorseq.preprocessing.windows.augment import (
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence.learn import LearnedDwell, learn_dwell
 from sensorseq.training.inputs import check_stored_split
-from sensorseq.training.stream import StoredPart, buffer_bytes, is_stored
 from sensorseq.windows import PARTS, WindowSet
 
 _DEFAULT_SCALE = "standard"  # the default of the estimator and of a preparation
@@ -62,7 +68,7 @@ def read_training_file(
         windows = _take(file, np.concatenate([train, file.rows("validation")]))
         if not PreparationOptions.recorded(file.columns.provenance).augmentation:
             return windows, scaler
-        if is_stored(windows):
+        if isinstance(windows.X, StoredSamples):
             return augment_stored(windows, len(train)), scaler
         copies = augment_as_told(windows.take(np.arange(len(train))), train)
         others = windows.take(np.arange(len(train), len(windows)))
@@ -115,14 +121,22 @@ def augment_stored(windows: WindowSet, n_train: int) -> WindowSet:
     seed = options.random_state
     sd = np.zeros(samples.n_channels)
     if how.jitter or how.offset:
-        part = StoredPart(Sequences(samples, np.asarray(windows.lengths)))
-        sd = part.channel_sd(np.flatnonzero(number[:n_train] == 0))
+        whole = Windows(samples, np.asarray(windows.lengths))
+        sd = channel_sd(whole.pieces(np.flatnonzero(number[:n_train] == 0)))
 
     def change(X: NDArray[Any], rows: NDArray[np.int64], copies: NDArray[np.int64]) -> NDArray[Any]:
         return augment_windows(X, how, seed, lengths_of[rows], rows, copies=copies, channel_sd=sd)
 
     changed: Any = replace(samples, copy_number=number, change=change)
     return replace(windows, X=changed)
+
+
+def channel_sd(pieces: Iterable[Windows]) -> NDArray[np.float64]:
+    """Return the standard deviation of each channel."""
+    moments = ChannelMoments()
+    for piece in pieces:
+        moments.add(piece.X, piece.lengths)
+    return moments.statistics().deviation
 
 
 def without_test(windows: WindowSet) -> WindowSet:
@@ -157,12 +171,12 @@ def warn_of_another_scale(windows: WindowSet | None, kind: str | None) -> None:
 
 
 def fit_told_scaler(
-    windows: WindowSet | None, sequences: Sequences | StoredPart, kind: str | None
+    windows: WindowSet | None, blocks: Callable[[], Iterable[Block]], kind: str | None
 ) -> Scaler | None:
     """Fit the scaler requested by an estimator's `scale` and the windows' configuration.
 
-    `sequences` is the cropped training part of the `windows` given to `fit` (None for an array). If
-    the windows were prepared for the same `kind`, their ``rated`` values, which become 1, apply.
+    `blocks` yields the cropped training part of the `windows` given to `fit` (None for an array).
+    If the windows were prepared for the same `kind`, their ``rated`` values, which become 1, apply.
     """
     if kind is None:
         return None
@@ -174,9 +188,7 @@ def fit_told_scaler(
             " train on windows that were prepared with rated values."
         )
     channels = None if windows is None else windows.channels
-    if isinstance(sequences, StoredPart):
-        return sequences.fit_scaler(kind, rated=rated, channels=channels)
-    return fit_scaler(sequences.X, sequences.lengths, kind, rated=rated, channels=channels)
+    return fit_scaler_to_blocks(blocks, kind, rated=rated, channels=channels)
 
 
 def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:

@@ -1,12 +1,11 @@
 """Windows that stay in their file and are read buffer by buffer in each epoch."""
 
 import copy
-import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,192 +13,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sensorseq.errors import ArgumentError, SignalError
-from sensorseq.io.stored_windows import SampleReader, StoredSamples
-from sensorseq.prediction.inputs import (
-    Sequences,
-    crop_sequences,
-    read_stored,
-    scale_sequences,
-)
+from sensorseq.errors import ArgumentError
+from sensorseq.io.stored_windows import BUFFER_VARIABLE, buffer_bytes
 from sensorseq.prediction.patches import Patch
-from sensorseq.preprocessing.scale.scaler import ChannelMoments, Scaler, fit_scaler_to_blocks
+from sensorseq.prediction.windows import Windows
+from sensorseq.preprocessing.windows.augment import channel_sd_of
+from sensorseq.training.augment import check_augment, epoch_changes
 from sensorseq.training.batches import (
     EVALUATION_BATCH,
     BatchSampler,
     Rows,
     TrainingData,
 )
+from sensorseq.training.data import Change, WindowFormat
 from sensorseq.training.patches import apply_patch
-from sensorseq.windows import WindowSet
-
-BUFFER_BYTES = 256 * 1024**2  # default, unless set in the environment
-BUFFER_VARIABLE = "SENSORSEQ_BUFFER_BYTES"
-
-
-def buffer_bytes() -> int:
-    """Return the limit in bytes of windows held in memory; larger files are read in parts."""
-    said = os.environ.get(BUFFER_VARIABLE, "")
-    if not said:
-        return BUFFER_BYTES
-    if not said.isdecimal() or int(said) < 1:
-        raise ArgumentError(
-            f"the environment variable {BUFFER_VARIABLE} is {said!r}; it must be a number of bytes,"
-            " such as 4000000000."
-        )
-    return int(said)
-
-
-Change = Callable[[Sequences, NDArray[np.int64]], Sequences]
-"""Returns changed windows, given unscaled ones and their positions in the part."""
-
-
-@dataclass(frozen=True)
-class StoredPart:
-    """One part of the windows of a file, and how they are processed after reading."""
-
-    sequences: Sequences
-    max_timesteps: int | None = None
-    crop: str = "head"
-    training: bool = False
-    scaler: Scaler | None = None
-    dtype: str = "float32"
-
-    def __len__(self) -> int:
-        return len(self.sequences)
-
-    @property
-    def samples(self) -> StoredSamples:
-        """The stored samples."""
-        samples: Any = self.sequences.X
-        assert isinstance(samples, StoredSamples)
-        return samples
-
-    @property
-    def n_timesteps(self) -> int:
-        """Length of a cropped window."""
-        stored = self.samples.n_timesteps
-        whole = self.max_timesteps is None or (self.training and self.crop == "random")
-        return stored if whole else min(stored, int(self.max_timesteps or stored))
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Valid steps of each cropped window."""
-        return np.minimum(self.sequences.lengths, self.n_timesteps)
-
-    @property
-    def window_bytes(self) -> int:
-        """Bytes of a window during reading, cropping and scaling."""
-        return self.n_timesteps * self.samples.n_channels * np.dtype(self.dtype).itemsize
-
-    @contextmanager
-    def opened(self) -> Iterator["PartReader"]:
-        """Open the file for reading; only one thread at a time can have it open."""
-        with self.samples.opened() as reader:
-            yield PartReader(self, reader)
-
-    def cropped(self, rows: NDArray[np.int64] | None = None) -> Iterator[Sequences]:
-        """Yield the windows at `rows`, cropped but not scaled, piece by piece."""
-        with self.opened() as reader:
-            for piece in self.samples.pieces(rows):
-                yield reader.cropped(piece)
-
-    def sampled(self, most: int) -> Iterator[Sequences]:
-        """Yield up to `most` windows, sampled evenly; each piece covers the whole file."""
-        rows = np.linspace(0, len(self) - 1, min(len(self), most)).astype(np.int64)
-        n_pieces = sum(1 for _ in self.samples.pieces(rows))
-        with self.opened() as reader:
-            for piece in range(n_pieces):
-                yield reader.cropped(rows[piece::n_pieces])
-
-    def read(self) -> NDArray[Any]:
-        """Return all windows, cropped and scaled."""
-        X = np.empty((len(self), self.n_timesteps, self.samples.n_channels), self.dtype)
-        with self.opened() as reader:
-            reader.read_into(X, np.arange(len(self)))
-        return X
-
-    def channel_sd(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-        """Return the standard deviation of each channel over the cropped windows at `rows`."""
-        moments = ChannelMoments()
-        for piece in self.cropped(rows):
-            moments.add(piece.X, piece.lengths)
-        return moments.statistics().deviation
-
-    def fit_scaler(
-        self,
-        kind: str | None,
-        *,
-        rated: Mapping[str, float] | Sequence[float] | None = None,
-        channels: Sequence[str] | None = None,
-    ) -> Scaler:
-        """Fit the same scaler, bit for bit, as `fit_scaler`, without loading all windows."""
-
-        def blocks() -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
-            for piece in self.cropped():
-                yield piece.X, piece.lengths
-
-        return fit_scaler_to_blocks(blocks, kind, rated=rated, channels=channels)
-
-
-class PartReader:
-    """An open file of a `StoredPart`; made by `StoredPart.opened`."""
-
-    def __init__(self, part: StoredPart, reader: SampleReader) -> None:
-        self._part = part
-        self._reader = reader
-
-    def cropped(self, rows: NDArray[np.int64]) -> Sequences:
-        """Return the windows at `rows`, cropped but not scaled."""
-        part = self._part
-        sequences = read_stored(part.sequences, self._reader, rows)
-        return crop_sequences(sequences, part.max_timesteps, part.crop, training=part.training)
-
-    def read_into(
-        self,
-        X: NDArray[Any],
-        rows: NDArray[np.int64],
-        check: Callable[[], None] = lambda: None,
-        change: Change | None = None,
-    ) -> None:
-        """Write the windows at `rows`, cropped, changed and scaled, to the start of `X`.
-
-        `check` is called regularly, and may raise.
-        """
-        at = 0
-        for piece in self._part.samples.pieces(rows):
-            check()
-            scaled = None if change is not None else self._scaled_at_once(piece)
-            if scaled is None:
-                sequences = self.cropped(piece)
-                if change is not None:
-                    sequences = change(sequences, piece)
-                scaled = scale_sequences(sequences, self._part.scaler, self._part.dtype)
-            X[at : at + len(piece)] = scaled
-            at += len(piece)
-
-    def _scaled_at_once(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
-        """Check, pad and scale in one pass, with the same bits; None if that is not possible."""
-        part = self._part
-        scaler = part.scaler
-        is_cropped = part.n_timesteps < part.samples.n_timesteps
-        if is_cropped:
-            return None
-        if scaler is None:
-            scaler = Scaler.identity(part.samples.n_channels)
-        try:
-            return scaler.transform_to_float32(
-                self._reader.read(rows), part.sequences.lengths[rows]
-            )
-        except SignalError:  # the slower path raises a better message
-            return None
-
-
-def is_stored(windows: Sequences | WindowSet) -> bool:
-    """Test whether the windows are still in their file."""
-    samples: Any = windows.X
-    return isinstance(samples, StoredSamples)
-
+from sensorseq.training.preparation import channel_sd
+from sensorseq.training.targets import ClassTarget
 
 Job = TypeVar("Job")
 Loaded = TypeVar("Loaded")
@@ -303,16 +132,6 @@ class StreamedSampler(BatchSampler):
         return order
 
 
-def hold_or_stream(
-    part: StoredPart, target: NDArray[Any], weight: NDArray[np.floating[Any]] | None = None
-) -> "TrainingData | StreamedData":
-    """Return a part of a large file for training, in memory if it is a small part."""
-    if len(part) * part.window_bytes > buffer_bytes() // HELD:
-        return StreamedData(part, target, weight)
-    dtype: torch.dtype = getattr(torch, part.dtype)
-    return TrainingData.from_arrays(part.read(), part.lengths, target, weight, dtype)
-
-
 class StreamedData:
     """Like `TrainingData`, but windows are read again in every epoch instead of held in memory.
 
@@ -321,30 +140,33 @@ class StreamedData:
 
     def __init__(
         self,
-        part: StoredPart,
-        target: NDArray[Any],
+        windows: Windows,
+        form: WindowFormat,
         weight: NDArray[np.floating[Any]] | None = None,
+        *,
+        training: bool = False,
     ) -> None:
-        self._part = part
+        self._windows, self._form, self._training = windows, form, training
         self._patch: Patch | None = None
-        self._dtype: torch.dtype = getattr(torch, part.dtype)
-        # everything except the windows
-        held = TrainingData.from_arrays(
-            np.empty((len(part), part.n_timesteps, 0)), part.lengths, target, weight, self._dtype
-        )
+        self._n_timesteps = form.n_timesteps(windows, training=training)
+        held = _without_samples(windows, form, weight, self._n_timesteps)
         self.lengths, self.target, self.weight = held.lengths, held.target, held.weight
         half = min(buffer_bytes() * _SHARE[0] // _SHARE[1], _HALF_BYTES)
-        self.buffer_windows = max(1, half // part.window_bytes)
+        self.buffer_windows = max(1, half // self._window_bytes)
         self._device = torch.device("cpu")
         self._change: Change | None = None
 
     def __len__(self) -> int:
-        return len(self._part)
+        return len(self._windows)
+
+    @property
+    def _window_bytes(self) -> int:
+        return window_bytes(self._windows, self._form, training=self._training)
 
     @property
     def resident_bytes(self) -> int:
         """Size of the windows that are on the device at a time, in bytes."""
-        return min(self.buffer_windows, len(self)) * self._part.window_bytes
+        return min(self.buffer_windows, len(self)) * self._window_bytes
 
     def to(self, device: torch.device) -> "StreamedData":
         """Move the buffers to `device` after reading."""
@@ -359,9 +181,9 @@ class StreamedData:
 
     def nothing(self) -> TrainingData:
         """Return an empty part with the shapes and types of the first buffer."""
-        shape = 0, self._part.n_timesteps, self._part.samples.n_channels
-        nowhere = torch.arange(0)
-        return self._known(torch.empty(shape, dtype=self._dtype), nowhere).to(self._device)
+        shape = 0, self._n_timesteps, self._windows.X.shape[2]
+        empty = torch.empty(shape, dtype=self._form.torch_dtype)
+        return self._known(empty, torch.arange(0)).to(self._device)
 
     def refresh(self, change: Change) -> None:
         """Apply these changes to the windows of `passes` from now on."""
@@ -369,7 +191,7 @@ class StreamedData:
 
     def make_sampler(self, *arguments: Any, **options: Any) -> StreamedSampler:
         """Return the sampler of batches; arguments are those of `BatchSampler`."""
-        samples = self._part.samples
+        samples = self._windows.X
         stored_bytes = 4 * samples.n_timesteps * samples.n_channels
         chunk = samples.chunk_windows
         # Whole chunks, which are read and checked as a whole; few if the buffer is small.
@@ -414,14 +236,17 @@ class StreamedData:
         capacity: int,
         change: Change | None = None,
     ) -> Generator[Any, None, None]:
-        shape = capacity, self._part.n_timesteps, self._part.samples.n_channels
-        halves = [np.empty(shape, self._part.dtype) for _ in range(min(2, len(jobs)))]
-        with self._part.opened() as reader:
+        shape = capacity, self._n_timesteps, self._windows.X.shape[2]
+        halves = [np.empty(shape, self._form.dtype) for _ in range(min(2, len(jobs)))]
+        training = self._training
+        with self._windows.opened() as reader:
 
             def load(job: Any, half: int, check: Callable[[], None]) -> Any:
                 rows, finish = split(job)
                 X = halves[half][: len(rows)]
-                reader.read_into(X, rows, check, change)
+                self._form.scale_into(
+                    X, reader, rows, training=training, change=change, check=check
+                )
                 return finish(self._known(torch.from_numpy(X), torch.from_numpy(rows)))
 
             with closing(read_ahead(load, jobs)) as loaded:
@@ -442,3 +267,60 @@ class StreamedData:
             self.target[rows],
             None if weight is None else weight[rows],
         )
+
+
+def window_bytes(windows: Windows, form: WindowFormat, *, training: bool) -> int:
+    """Return the bytes of a window, cropped and scaled."""
+    n_values = form.n_timesteps(windows, training=training) * int(windows.X.shape[2])
+    return n_values * np.dtype(form.dtype).itemsize
+
+
+def _without_samples(
+    windows: Windows,
+    form: WindowFormat,
+    weight: NDArray[np.floating[Any]] | None,
+    n_timesteps: int,
+) -> TrainingData:
+    lengths = np.minimum(windows.lengths, n_timesteps)
+    X = np.empty((len(windows), n_timesteps, 0))
+    return TrainingData.from_arrays(X, lengths, windows.target, weight, form.torch_dtype)
+
+
+def make_data(
+    windows: Windows, form: WindowFormat, target: ClassTarget, *, training: bool
+) -> TrainingData | StreamedData:
+    """Crop and scale windows for a network; those of a large part of a file stay there."""
+    weight = target.weigh(windows.target, windows.weight) if training else None
+    n_bytes = len(windows) * window_bytes(windows, form, training=training)
+    if windows.are_stored and n_bytes > buffer_bytes() // HELD:
+        return StreamedData(windows, form, weight, training=training)
+    X = form.scaled(windows, training=training)
+    return replace(_without_samples(windows, form, weight, X.shape[1]), X=X)
+
+
+def make_renewal(
+    windows: Windows,
+    form: WindowFormat,
+    data: TrainingData | StreamedData,
+    seed: np.random.SeedSequence,
+) -> Callable[[int], Any] | None:
+    """Return a function that changes the training windows in each epoch; None if none does.
+
+    `data` has the scaled `windows`; `seed` is that of the run.
+    """
+    augmentation = check_augment(form.augment)
+    if augmentation is None:
+        return None
+    augmentation = augmentation.with_indices(windows.X.shape[2], form.channels)
+    if isinstance(data, StreamedData):
+        # computed from the file, so its rounding differs from that for windows in memory
+        return epoch_changes(augmentation, channel_sd(form.pieces(windows, training=True)), seed)
+    held = form.cropped(windows, training=True)
+    changes = epoch_changes(augmentation, channel_sd_of(held.X, held.lengths), seed)
+
+    def renewed(epoch: int) -> NDArray[Any]:
+        X = changes(epoch)(held, np.arange(len(held))).scaled(form.scaler, form.dtype)
+        patched, _ = apply_patch(form.patch, torch.from_numpy(X), data.lengths)
+        return patched.numpy()
+
+    return renewed

@@ -12,6 +12,7 @@ import sensorseq.estimator.adapt as adapting
 from sensorseq import SensorLSTMClassifier, cli
 from sensorseq.errors import InputError
 from sensorseq.io.prepared import write_windows
+from sensorseq.prediction.windows import Windows
 from sensorseq.windows import WindowSet
 
 NAMES = np.array(["gravel", "ice", "sand"])
@@ -99,12 +100,12 @@ def test_the_layer_has_the_lowest_penalized_loss(with_features):
     few = adapting.read_few(with_features.model_, *robot(12, 1, shifted=True), None, None)
     part, *_ = adapting.linear_parts(with_features.model_, few)
     logits, products = part.logits, part.products
-    dual = part.solve(few.class_index, np.arange(12))
+    dual = part.solve(few.target, np.arange(12))
 
     def penalized(dual):
         logs = log_softmax(logits + products @ dual, axis=1)
         penalty = adapting.STRENGTH / 2 * np.trace(dual.T @ products @ dual)
-        return penalty - logs[np.arange(12), few.class_index].sum()
+        return penalty - logs[np.arange(12), few.target].sum()
 
     rng = np.random.default_rng(0)
     for _ in range(20):
@@ -118,11 +119,11 @@ def test_the_change_of_the_weights_is_the_change_of_the_logits(model):
     changed = adapting.copy_model(model.model_)
     parts = list(adapting.linear_parts(changed, few))
     for part in parts:
-        part.change(few.class_index)
+        part.change(few.target)
     after = list(adapting.linear_parts(changed, few))
     assert len(after) == len(parts) == (1 if head_of(model) is not None else 2)
     for part, now in zip(parts, after, strict=True):
-        wanted = part.logits + part.products @ part.solve(few.class_index, np.arange(12))
+        wanted = part.logits + part.products @ part.solve(few.target, np.arange(12))
         np.testing.assert_allclose(now.logits, wanted, atol=1e-4)
 
 
@@ -142,8 +143,8 @@ def test_beside_trees_the_states_of_the_lstm_change_what_all_predict(with_trees)
     changed = adapting.copy_model(with_trees.model_)
     (part,) = adapting.linear_parts(changed, few)
     np.testing.assert_array_equal(part.logits, outputs_of(with_trees, few.X))
-    part.change(few.class_index)
-    wanted = part.logits + part.products @ part.solve(few.class_index, np.arange(12))
+    part.change(few.target)
+    wanted = part.logits + part.products @ part.solve(few.target, np.arange(12))
     np.testing.assert_allclose(changed.logits(few.X), wanted, atol=1e-4)
 
 
@@ -158,7 +159,7 @@ def test_trees_that_decide_alone_have_no_layer_to_change(with_trees):
 def test_groups_are_never_on_both_sides_of_a_fold():
     rng = np.random.default_rng(0)
     class_index, groups = np.repeat(np.arange(3), 20), rng.integers(0, 6, 60)
-    folds = adapting.split_few(adapting.FewWindows(None, None, None, class_index, groups))
+    folds = adapting.split_few(Windows(None, None, target=class_index, groups=groups))
     assert 2 <= len(folds) <= 5
     for fit, test in folds:
         assert not set(groups[fit]) & set(groups[test])
@@ -167,7 +168,7 @@ def test_groups_are_never_on_both_sides_of_a_fold():
 
 @pytest.mark.parametrize("groups", [np.repeat(np.arange(3), 4), np.zeros(12, int)])
 def test_a_class_with_one_group_is_not_left_out(groups):
-    few = adapting.FewWindows(None, None, None, np.repeat(np.arange(3), 4), groups)
+    few = Windows(None, None, target=np.repeat(np.arange(3), 4), groups=groups)
     assert adapting.split_few(few) == []
 
 

@@ -287,8 +287,8 @@ def test_groups_are_never_on_both_sides(monkeypatch):
     seen = []
 
     def rows_of(part, windows):
-        flat = windows.sequences.X.reshape(len(groups), -1)
-        own = part.sequences.X.reshape(len(part.sequences), -1)
+        flat = windows.X.reshape(len(groups), -1)
+        own = part.X.reshape(len(part), -1)
         return [int(np.flatnonzero((flat == row).all(1))[0]) for row in own]
 
     hold_out = sensorseq.estimator.classifier.hold_out

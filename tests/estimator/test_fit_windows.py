@@ -12,6 +12,7 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator.fit_windows import check_arguments, hold_out, read_windows
 from sensorseq.training import TrainingConfig
 from sensorseq.training.data import WindowFormat
+from sensorseq.training.stream import make_data, make_renewal
 from sensorseq.training.targets import ClassTarget
 
 N = 24
@@ -38,7 +39,7 @@ def test_every_window_is_in_one_part_and_every_group_whole(seed, by_group):
     train, validation = split(X, Y, groups=GROUPS if by_group else None, seed=seed)
     np.testing.assert_array_equal(np.sort(np.r_[train.rows, validation.rows]), np.arange(N))
     for part in (train, validation):
-        np.testing.assert_array_equal(part.sequences.X, X[part.rows])
+        np.testing.assert_array_equal(part.X, X[part.rows])
         np.testing.assert_array_equal(part.target, np.arange(N)[part.rows] % 2)
     if by_group:
         assert not set(train.groups) & set(validation.groups)
@@ -82,10 +83,10 @@ def test_early_stopping_without_validation_windows_is_refused():
 def test_tensors_are_cropped_and_scaled_as_told():
     part, _ = split(X, Y, fraction=0.0)
     form = WindowFormat(3, "tail", "float64")
-    form = replace(form, scaler=form.fit_scaler(part.sequences, None, "standard"))
-    data = form.tensors(part, ClassTarget(np.unique(Y)), training=True)
+    form = replace(form, scaler=form.fit_scaler(part, None, "standard"))
+    data = make_data(part, form, ClassTarget(np.unique(Y)), training=True)
     cropped = X[:, 2:]
     wanted = (cropped - cropped.mean(axis=(0, 1))) / cropped.std(axis=(0, 1))
     np.testing.assert_allclose(data.X.numpy(), wanted, rtol=1e-12)
     np.testing.assert_array_equal(data.target.numpy(), np.arange(N) % 2)
-    assert form.renewal(part, data, np.random.SeedSequence(0)) is None
+    assert make_renewal(part, form, data, np.random.SeedSequence(0)) is None

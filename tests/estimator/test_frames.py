@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from sensorseq import PreparePipeline, Recording, WindowSet
 from sensorseq.errors import InputError
-from sensorseq.prediction.inputs import read_sequences
+from sensorseq.prediction.inputs import windows_of
 
 RNG = np.random.default_rng(0)
 NAMES = ["acc_x", "acc_y", "gyro"]
@@ -50,7 +50,7 @@ def of_arrays():
 def test_any_order_of_columns_is_that_of_the_first_frame(order, seed):
     X = np.random.default_rng(seed).normal(size=(3, 5, 4))
     first, *others = frames(X, list("abcd"))
-    read = read_sequences([first, *(other.iloc[:, list(order)] for other in others)])
+    read = windows_of([first, *(other.iloc[:, list(order)] for other in others)])
     np.testing.assert_array_equal(read.X, X)
     assert read.channels == list("abcd")
 

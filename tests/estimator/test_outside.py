@@ -14,9 +14,9 @@ from sensorseq import (
     WindowSet,
 )
 from sensorseq.errors import InputError, ModelFileError
-from sensorseq.io import stored_windows
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
+from sensorseq.prediction import windows as windows_module
 from sensorseq.prediction.outside import TrainedRanges
 
 NAMES = ("current", "speed", "tilt")
@@ -241,7 +241,7 @@ def test_windows_that_stay_in_their_file_are_learned_from_and_judged(tmp_path, m
         np.testing.assert_allclose(ranges_of(stored).arrays()[name], array, rtol=1e-5, atol=1e-6)
     found = stored.outside(tmp_path / "w.h5")
     np.testing.assert_array_equal(found.reasons, expected.reasons)
-    monkeypatch.setattr(stored_windows, "_PIECE_BYTES", 7 * 4 * X[0].size)
+    monkeypatch.setattr(windows_module, "PIECE_BYTES", 7 * 4 * X[0].size)
     stored.fit(tmp_path / "w.h5")
     low, of_pieces = (one.low[1] + np.log10(one.scale) for one in map(ranges_of, (held, stored)))
     moving = [0, 2]  # how still the other one is depends on the scale, which is that of a piece

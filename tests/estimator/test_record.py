@@ -13,8 +13,8 @@ from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import ModelFileError
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
+from sensorseq.io.stored_windows import BUFFER_VARIABLE
 from sensorseq.training.recorder import without_recording
-from sensorseq.training.stream import BUFFER_VARIABLE
 from sensorseq.windows import WindowSet
 
 RNG = np.random.default_rng(0)

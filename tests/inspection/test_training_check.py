@@ -17,10 +17,11 @@ from sensorseq import WindowSet
 from sensorseq.doctor import CheckResult, Diagnosis, check_training, plant_windows
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator import classifier, fit
-from sensorseq.inspection import checked_windows, training_check
+from sensorseq.inspection import training_check
 from sensorseq.inspection.short_trainings import ALARM, chance_of, plant
 from sensorseq.io.prepared import write_windows
 from sensorseq.nn import LSTMLinear
+from sensorseq.prediction import windows as windows_module
 
 NAMES = [
     *("channels_vary", "classes_have_windows", "channels_hold_no_label"),
@@ -409,7 +410,7 @@ def test_windows_that_stay_in_their_file_are_checked_as_those_in_memory(tmp_path
     write_windows(path, WindowSet(X, channels=("a", "b"), y=y, groups=groups))
     only = [name for name in NAMES if name not in LONGEST]
     held = check_training(make(), path, only=only)
-    monkeypatch.setattr(checked_windows, "_PIECE", 7)
+    monkeypatch.setattr(windows_module, "PIECE_BYTES", 7 * X[0].nbytes)
     with buffer_of(X.nbytes // 4):
         assert check_training(make(), path, only=only) == held
 

@@ -96,7 +96,7 @@ def test_groups_stay_whole_in_folds_and_inside_every_fit(monkeypatch):
     def watch(*arguments):
         data = original(*arguments)
         parts = data.train, data.validation
-        groups = [np.unique(_groups_of(part.sequences.X)) for part in parts]
+        groups = [np.unique(_groups_of(part.X)) for part in parts]
         seen.append((np.unique(data.windows.groups), *groups))
         return data
 

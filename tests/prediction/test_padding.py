@@ -8,7 +8,7 @@ from fits import plain_classifier
 
 from sensorseq import WindowSet
 from sensorseq.errors import InputError
-from sensorseq.prediction.inputs import read_sequences
+from sensorseq.prediction.inputs import windows_of
 from sensorseq.prediction.loading import load
 from sensorseq.prediction.padding import warn_of_zero_ends
 
@@ -35,33 +35,33 @@ def padded(side="behind", value=0.0, lengths=LENGTHS):
 def test_padding_in_front_is_named_with_a_way_out_that_gives_the_same_windows(value):
     X = padded("in front", value)
     with pytest.warns(UserWarning, match=r"X is padded in front: \d\d of \d\d .*np\.roll") as told:
-        read_sequences(X, LENGTHS)
+        windows_of(X, LENGTHS)
     code = str(told[0].message).partition("X = ")[2].partition(", or give")[0]
     rolled = eval(code, {"np": np, "X": X, "lengths": LENGTHS})
     listed = [x[-n:] for x, n in zip(X, LENGTHS, strict=True)]
-    expected = read_sequences(padded(), LENGTHS).X
-    np.testing.assert_array_equal(read_sequences(rolled, LENGTHS).X, expected)
-    np.testing.assert_array_equal(read_sequences(listed).X, expected[:, : LENGTHS.max()])
+    expected = windows_of(padded(), LENGTHS).X
+    np.testing.assert_array_equal(windows_of(rolled, LENGTHS).X, expected)
+    np.testing.assert_array_equal(windows_of(listed).X, expected[:, : LENGTHS.max()])
 
 
 @pytest.mark.parametrize("missing", ["error", "expected"])
 @pytest.mark.parametrize("side", ["in front", "both"])
 def test_missing_numbers_in_front_are_padding(side, missing):
     with pytest.raises(InputError, match=rf"X is padded {side.replace('both', 'at both ends')}"):
-        read_sequences(padded(side, np.nan), LENGTHS, missing=missing)
+        windows_of(padded(side, np.nan), LENGTHS, missing=missing)
 
 
 @pytest.mark.parametrize("value", [0.0, "edge"])
 def test_padding_at_both_ends_is_named(value):
     with pytest.warns(UserWarning, match="X is padded at both ends: .* as a list of arrays"):
-        read_sequences(padded("both", value), LENGTHS)
+        windows_of(padded("both", value), LENGTHS)
 
 
 @pytest.mark.parametrize("unit", [10, 25])
 def test_lengths_in_another_unit_are_named(unit):
     lengths = np.maximum(LENGTHS // unit, 1)
     with pytest.warns(UserWarning, match=r"lengths are not in steps: .* as many steps"):
-        read_sequences(padded(), lengths)
+        windows_of(padded(), lengths)
 
 
 @pytest.mark.filterwarnings("error")
@@ -79,7 +79,7 @@ def test_lengths_in_another_unit_are_named(unit):
     ],
 )
 def test_padding_behind_and_other_contents_are_fine(X, lengths):
-    read_sequences(X, lengths, missing="expected")
+    windows_of(X, lengths, missing="expected")
 
 
 def test_every_call_with_lengths_asks(tmp_path):

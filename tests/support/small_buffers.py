@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from sensorseq.training.stream import BUFFER_VARIABLE
+from sensorseq.io.stored_windows import BUFFER_VARIABLE
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq.prediction.inputs import crop_starts, crop_windows
+from sensorseq.prediction.windows import Windows, crop_starts
 from sensorseq.training.batches import BatchSampler
 from sensorseq.training.inputs import crop_tensor
 
@@ -84,9 +84,10 @@ def test_a_crop_is_a_run_of_valid_steps(lengths, keep, crop):
     X = np.full((len(lengths), 12, 1), np.nan)
     for row, length in zip(X, lengths, strict=True):
         row[:length, 0] = np.arange(length)
-    cropped, kept = crop_windows(X, lengths, keep, crop)
+    cropped = Windows(X, lengths).cropped(keep, crop)
+    kept = cropped.lengths
     np.testing.assert_array_equal(kept, np.minimum(lengths, keep))
-    for row, length, valid in zip(cropped, kept, lengths, strict=True):
+    for row, length, valid in zip(cropped.X, kept, lengths, strict=True):
         start = row[0, 0]
         np.testing.assert_array_equal(row[:length, 0], start + np.arange(length))
         wanted = {"head": 0, "tail": valid - length}.get(crop, (valid - length) // 2)

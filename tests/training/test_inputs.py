@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import InputError
-from sensorseq.prediction.inputs import is_table, read_sequences
+from sensorseq.prediction.inputs import is_table, windows_of
 from sensorseq.training.inputs import check_axis_order, from_one_hot
 from sensorseq.windows import WindowSet
 
@@ -14,7 +14,7 @@ from sensorseq.windows import WindowSet
 def test_a_list_of_sequences_is_padded_and_unpads_to_itself(lengths):
     rng = np.random.default_rng(0)
     parts = [rng.normal(size=(length, 2)) for length in lengths]
-    read = read_sequences(parts)
+    read = windows_of(parts)
     assert read.X.shape == (len(lengths), max(lengths), 2)
     assert read.lengths.tolist() == lengths
     for part, row, length in zip(parts, read.X, lengths, strict=True):
@@ -26,7 +26,7 @@ def test_what_lies_beyond_the_lengths_is_not_looked_at():
     X = np.ones((2, 4, 1))
     X[0, 2:] = np.nan
     X[1, 3:] = np.inf
-    read = read_sequences(X, [2, 3])
+    read = windows_of(X, [2, 3])
     assert np.isfinite(read.X).all()
     assert np.isnan(X[0, 2:]).all()  # the caller's array is left as it was
 
@@ -41,11 +41,11 @@ def test_windows_of_any_number_type_read_alike(kind):
         "int": X.astype(int),
         "read-only": np.frombuffer(X.tobytes()).reshape(2, 4, 3),
     }[kind]
-    np.testing.assert_array_equal(read_sequences(given).X, X)
+    np.testing.assert_array_equal(windows_of(given).X, X)
 
 
 def test_a_ragged_nested_list_is_a_list_of_sequences():
-    read = read_sequences([[[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]]])
+    read = windows_of([[[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]]])
     assert read.lengths.tolist() == [1, 2]
 
 
@@ -55,16 +55,16 @@ def test_an_object_array_of_sequences_is_their_list():
     boxed[:] = parts
     assert not is_table(boxed)
     check_axis_order(boxed, None)
-    read, listed = read_sequences(boxed), read_sequences(parts)
+    read, listed = windows_of(boxed), windows_of(parts)
     np.testing.assert_array_equal(read.X, listed.X)
     np.testing.assert_array_equal(read.lengths, listed.lengths)
 
 
 def test_a_window_set_brings_its_lengths():
     windows = WindowSet(np.ones((3, 5, 2), np.float32), lengths=np.array([1, 5, 2]))
-    assert read_sequences(windows).lengths.tolist() == [1, 5, 2]
+    assert windows_of(windows).lengths.tolist() == [1, 5, 2]
     with pytest.raises(InputError, match="leave lengths=None"):
-        read_sequences(windows, [1, 1, 1])
+        windows_of(windows, [1, 1, 1])
 
 
 def test_tables_are_told_from_sequences():
@@ -86,7 +86,7 @@ def test_tables_are_told_from_sequences():
 )
 def test_windows_that_cannot_be_read_are_described(X, lengths, message):
     with pytest.raises(InputError, match=message):
-        read_sequences(X, lengths)
+        windows_of(X, lengths)
 
 
 def test_the_first_value_that_is_not_finite_is_named():
@@ -94,7 +94,7 @@ def test_the_first_value_that_is_not_finite_is_named():
     X[2, 3, 1] = np.nan
     X[4, 0, 0] = np.inf
     with pytest.raises(InputError, match=r"NaN in window 2, step 3, channel 1 \(2 such values\)"):
-        read_sequences(X)
+        windows_of(X)
 
 
 def smooth(shape, axis):

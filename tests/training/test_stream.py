@@ -18,12 +18,12 @@ from small_buffers import buffer_of
 from sensorseq.errors import ArgumentError, InputError, PreparedFileError
 from sensorseq.io import checksums
 from sensorseq.io.prepared import PreparedFile, write_windows
-from sensorseq.io.stored_windows import stored_windows
+from sensorseq.io.stored_windows import BUFFER_VARIABLE, stored_windows
 from sensorseq.preprocessing.scale.scaler import fit_scaler
 from sensorseq.preprocessing.windows.balance import balance_indices
 from sensorseq.training.autograd import AutogradSteps
 from sensorseq.training.batches import TrainingData
-from sensorseq.training.stream import BUFFER_VARIABLE, StreamedData, StreamedSampler, read_ahead
+from sensorseq.training.stream import StreamedData, StreamedSampler, read_ahead
 from sensorseq.windows import WindowSet
 
 N_RECORDINGS, N_EACH, N_TIMESTEPS, N_CHANNELS = 15, 40, 12, 2
