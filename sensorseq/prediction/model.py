@@ -211,20 +211,20 @@ class TrainedModel(Predictor):
         self, X: Any, lengths: ArrayLike | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
         """Return logits, equal ones for EMPTY windows, and how much each lacks; see `gaps`."""
-        return self.found_in(self.read(X, lengths))
-
-    def found_in(self, given: Windows) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return what `found` does, of windows that were read."""
         with within_memory("give fewer windows at a time"):
-            parts = []
-            for windows in given.pieces():
-                lacks = np.full(len(windows), COMPLETE, np.int8)
-                if self.missing != "error":
-                    windows, lacks = self.without_failed(windows)
-                logits = self.outputs(*self.scaled(windows))
-                parts.append((np.where(lacks[:, None] == EMPTY, 0.0, logits), lacks))
-            logits, lacks = map(np.concatenate, zip(*parts))
-            return logits, lacks
+            return self.found_in(self.read(X, lengths))
+
+    def found_in(self, windows: Windows) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+        """Return what `found` does, of windows that were read."""
+        parts = []
+        for piece in windows.pieces():
+            lacks = np.full(len(piece), COMPLETE, np.int8)
+            if self.missing != "error":
+                piece, lacks = self.without_failed(piece)
+            logits = self.outputs(*self.scaled(piece))
+            parts.append((np.where(lacks[:, None] == EMPTY, 0.0, logits), lacks))
+        logits, lacks = map(np.concatenate, zip(*parts))
+        return logits, lacks
 
     def check_not_empty(self, lacks: NDArray[np.int8]) -> None:
         """Raise an InputError if a window has nothing to be classified by."""
