@@ -1,5 +1,6 @@
 """WindowSet: windows with lengths, labels, groups and split."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -140,6 +141,15 @@ class WindowSet:
         """(n_windows, n_timesteps, n_channels)."""
         return self.X.shape
 
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the number of windows by part (``"all"`` without a split) and class."""
+        labels = [""] * len(self) if self.y is None else [str(label) for label in self.y.tolist()]
+        parts = ["all"] * len(self) if self.split is None else self.split.tolist()
+        counted = Counter(zip(parts, labels, strict=True))
+        classes = sorted(set(labels))
+        present = [part for part in (*PARTS, "all") if part in set(parts)]
+        return {part: {name: counted[part, name] for name in classes} for part in present}
+
     @property
     def n_timesteps(self) -> int:
         """The padded length of every window, in steps."""
@@ -239,7 +249,7 @@ class WindowSet:
 
 
 def _as_float32(X: Any) -> NDArray[np.float32]:
-    if hasattr(X, "opened"):  # samples in a file
+    if getattr(X, "are_in_files", False):
         return X  # type: ignore[no-any-return]
     if np.iscomplexobj(X):
         raise WindowError("X is complex; windows must hold real numbers.")

@@ -59,7 +59,7 @@ def with_scale(given: Mapping[str, Any], path: Path) -> dict[str, Any]:
         return dict(given)
     sensor = next(iter(sensors_in(path)), None)
     with PreparedFile(path, sensor=sensor) as file:
-        scale = PreparationOptions.recorded(file.columns.provenance).scale
+        scale = PreparationOptions.recorded(file.stored.provenance).scale
     return {**given, **({} if scale is None else {"scale": scale})}
 
 

@@ -145,13 +145,13 @@ def inspect_windows(
     """Describe a prepared file like `inspect_recordings`, from windows without overlap."""
     rows, facts = [], []
     with _opened(path, sensor) as file:
-        columns, n = file.columns, len(file)
-        ids = np.full(n, "windows") if columns.recording_id is None else columns.recording_id
-        labels = np.full(n, "") if columns.y is None else np.asarray(columns.y)
-        rate = columns.sample_rate_hz or 1.0
-        steps = np.arange(columns.n_timesteps)
-        start = np.arange(n) * columns.n_timesteps / rate
-        start = start if columns.start_s is None else np.asarray(columns.start_s)
+        windows, n = file.stored, len(file)
+        ids = np.full(n, "windows") if windows.recording_id is None else windows.recording_id
+        labels = np.full(n, "") if windows.y is None else np.asarray(windows.y)
+        rate = windows.sample_rate_hz or 1.0
+        steps, lengths = np.arange(windows.n_timesteps), np.asarray(windows.lengths)
+        start = np.arange(n) * windows.n_timesteps / rate
+        start = start if windows.start_s is None else np.asarray(windows.start_s)
         keys, key = np.unique(np.stack([ids, labels.astype(str)]), axis=1, return_inverse=True)
         order = np.lexsort((start, key.ravel()))
         several = Counter(keys[0].tolist())
@@ -165,17 +165,17 @@ def inspect_windows(
                 if not len(own):
                     continue
             for row in own.tolist():
-                if start[row] >= end - 0.5 / rate and columns.lengths[row]:
+                if start[row] >= end - 0.5 / rate and lengths[row]:
                     kept.append(row)
-                    end = start[row] + columns.lengths[row] / rate
+                    end = start[row] + lengths[row] / rate
             name, label = keys[:, number].tolist()
-            inside = steps < columns.lengths[kept, None]
+            inside = steps < lengths[kept, None]
             recording = Recording(
                 file.take(kept).X[inside],
                 (start[kept, None] + steps / rate)[inside],
-                tuple(map(Channel, columns.channels)),
+                tuple(map(Channel, windows.channels)),
                 f"{name} ({label})" if several[name] > 1 else name,
-                "" if columns.groups is None else str(columns.groups[own[0]]),
+                "" if windows.groups is None else str(windows.groups[own[0]]),
                 label or None,
             )
             facts.append(measure(recording))
@@ -430,20 +430,20 @@ def _describe_model(
 
 def _describe_windows(file: Path, sensor: str | None = None) -> dict[str, Any]:
     with PreparedFile(file, sensor=sensor) as prepared:
-        columns = prepared.columns
-        ids = columns.recording_id
+        windows = prepared.stored
+        ids = windows.recording_id
         return {
             "kind": "windows",
             "path": str(file),
-            "n_windows": len(columns),
-            "n_timesteps": columns.shape[1],
-            "channels": list(columns.channels),
-            "sample_rate_hz": columns.sample_rate_hz,
+            "n_windows": len(windows),
+            "n_timesteps": windows.shape[1],
+            "channels": list(windows.channels),
+            "sample_rate_hz": windows.sample_rate_hz,
             "n_recordings": None if ids is None else len(np.unique(ids)),
-            "n_groups": None if columns.groups is None else len(np.unique(columns.groups)),
-            "counts": columns.counts(),
-            "configuration": columns.provenance.get("configuration"),
-            "n_dropped": len(columns.provenance.get("dropped") or []),
+            "n_groups": None if windows.groups is None else len(np.unique(windows.groups)),
+            "counts": windows.counts(),
+            "configuration": windows.provenance.get("configuration"),
+            "n_dropped": len(windows.provenance.get("dropped") or []),
         }
 
 

@@ -1,10 +1,9 @@
 """The prepared file: windows with their split, statistics, indices and provenance, in HDF5."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import PreparedFileError, WindowError
 from sensorseq.io import checksums, hdf5
 from sensorseq.io.checksums import damaged
+from sensorseq.io.stored_windows import StoredSamples, version_of
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.windows import PARTS, WindowSet
 
@@ -44,59 +44,6 @@ SENSORS_FORMAT = "sensorseq.sensors"  # a group for each sensor, with what a fil
 VERSION = 2  # files end with their checksums from this version on
 
 
-@dataclass(frozen=True, eq=False)
-class WindowColumns:
-    """A WindowSet without its samples: facts about each window, and the samples' shape."""
-
-    n_timesteps: int
-    lengths: NDArray[np.int64]
-    y: NDArray[Any] | None = None
-    groups: NDArray[Any] | None = None
-    recording_id: NDArray[Any] | None = None
-    start_s: NDArray[np.float64] | None = None
-    split: NDArray[Any] | None = None
-    channels: tuple[str, ...] = ()
-    sample_rate_hz: float | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape of the samples: (n_windows, n_timesteps, n_channels)."""
-        return len(self), self.n_timesteps, len(self.channels)
-
-    @classmethod
-    def of(cls, windows: WindowSet) -> "WindowColumns":
-        """Return these windows without their samples."""
-        known = {name: getattr(windows, name) for name in _NAMES}
-        return cls(windows.n_timesteps, **known)
-
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Return the number of windows by part (``"all"`` without a split) and class."""
-        y, split = self.y, self.split
-        n = len(self)
-        labels = [""] * n if y is None else [str(label) for label in y.tolist()]
-        parts = ["all"] * n if split is None else split.tolist()
-        counted = Counter(zip(parts, labels, strict=True))
-        classes = sorted(set(labels))
-        present = [part for part in (*PARTS, "all") if part in set(parts)]
-        return {part: {name: counted[part, name] for name in classes} for part in present}
-
-    def known_of(self, rows: NDArray[np.int64] | None) -> dict[str, Any]:
-        """Return the facts about the windows at `rows` (None: all) as arguments of WindowSet."""
-        known = {name: getattr(self, name) for name in _NAMES}
-        if rows is not None:
-            for name in _PER_WINDOW:
-                known[name] = None if known[name] is None else known[name][rows]
-        return known
-
-
-_PER_WINDOW = ("lengths", "y", "groups", "recording_id", "start_s", "split")
-_NAMES = (*_PER_WINDOW, "channels", "sample_rate_hz", "provenance")
-
-
 def write_windows(
     path: str | os.PathLike[str],
     windows: WindowSet,
@@ -121,7 +68,7 @@ def write_windows(
     """
     write_window_blocks(
         path,
-        WindowColumns.of(windows),
+        windows,
         [windows.X] if len(windows) else [],
         scaler=scaler,
         sample_indices=sample_indices,
@@ -130,7 +77,7 @@ def write_windows(
 
 def write_window_blocks(
     path: str | os.PathLike[str],
-    columns: WindowColumns,
+    windows: WindowSet,
     X_blocks: Iterable[NDArray[np.float32]],
     *,
     scaler: Mapping[str, NDArray[Any]] | None = None,
@@ -139,9 +86,10 @@ def write_window_blocks(
 ) -> None:
     """Write a prepared file whose samples arrive in blocks of windows; see `write_windows`.
 
-    `record` is called after the last block; its plain values are stored for `PreparedFile.record`.
+    Of `windows`, everything but the samples is used. `record` is called after the last block; its
+    plain values are stored for `PreparedFile.record`.
     """
-    own = SensorColumns(columns, X_blocks, scaler)
+    own = SensorWriting(windows, X_blocks, scaler)
     with hdf5.writing(Path(path)) as writer:
         _write(writer, Path(path), own, sample_indices=sample_indices, record=record)
 
@@ -154,15 +102,15 @@ class _SeveralSensorsError(PreparedFileError):
         self.sensors = sensors
 
 
-class SensorColumns(NamedTuple):
-    """What a file holds of one sensor: facts about its windows, their samples, and statistics."""
+class SensorWriting(NamedTuple):
+    """What is written of one sensor: facts about its windows, their samples, and statistics."""
 
-    columns: WindowColumns
+    windows: WindowSet
     X_blocks: Iterable[NDArray[np.float32]]
     scaler: Mapping[str, NDArray[Any]] | None = None
 
 
-def write_sensors(path: str | os.PathLike[str], sensors: Mapping[str, SensorColumns]) -> None:
+def write_sensors(path: str | os.PathLike[str], sensors: Mapping[str, SensorWriting]) -> None:
     """Write a prepared file of several sensors, whose rows are the same stretches of time."""
     with hdf5.writing(Path(path)) as writer:
         writer.attribute("format", SENSORS_FORMAT)
@@ -175,39 +123,39 @@ def write_sensors(path: str | os.PathLike[str], sensors: Mapping[str, SensorColu
 def _write(
     writer: hdf5.Writer,
     file: Path,
-    own: SensorColumns,
+    own: SensorWriting,
     *,
     sample_indices: ArrayLike | None = None,
     record: Callable[[], Mapping[str, Any]] | None = None,
 ) -> None:
-    columns = own.columns
+    windows = own.windows
     writer.attribute("format", FORMAT)
     writer.attribute("version", VERSION)
-    if columns.sample_rate_hz is not None:
-        writer.attribute("sample_rate_hz", float(columns.sample_rate_hz))
-    writer.array("channels", np.array(columns.channels, dtype=np.str_))
-    writer.array("lengths", np.asarray(columns.lengths, np.int64))
-    if columns.y is not None:
-        classes, codes = np.unique(_storable(columns.y, "y"), return_inverse=True)
+    if windows.sample_rate_hz is not None:
+        writer.attribute("sample_rate_hz", float(windows.sample_rate_hz))
+    writer.array("channels", np.array(windows.channels, dtype=np.str_))
+    writer.array("lengths", np.asarray(windows.lengths, np.int64))
+    if windows.y is not None:
+        classes, codes = np.unique(_storable(windows.y, "y"), return_inverse=True)
         writer.array("y", codes.astype(np.int32))
         writer.array("classes", classes)
     for name in _COLUMNS:
-        values = getattr(columns, name)
+        values = getattr(windows, name)
         if values is not None:
             writer.array(name, _storable(values, name))
-    if columns.split is not None:
-        writer.choices("split", columns.split, PARTS)
+    if windows.split is not None:
+        writer.choices("split", windows.split, PARTS)
     for name, array in (own.scaler or {}).items():
         writer.array(f"scaler/{name}", array)
     if sample_indices is not None:
         writer.array("sample_indices", np.asarray(sample_indices, np.int64))
     try:
-        writer.json("provenance", dict(columns.provenance))
+        writer.json("provenance", dict(windows.provenance))
     except (TypeError, ValueError) as error:
         raise PreparedFileError(
             f"{file}: provenance holds a value that cannot be stored ({error}); use plain values."
         ) from error
-    writer.blocks("X", columns.shape, np.dtype(np.float32), own.X_blocks)
+    writer.blocks("X", windows.shape, np.dtype(np.float32), own.X_blocks)
     if record is not None:
         writer.json("record", record())
 
@@ -255,7 +203,7 @@ def _read(
 class PreparedFile:
     """An open prepared file: windows are read on request, everything else on opening.
 
-    Use as a context manager. `columns` are the labels, groups, split and provenance, `scaler` the
+    Use as a context manager. `stored` are all windows, whose samples stay in the file, `scaler` the
     statistics for `Scaler.from_dict`, and `sample_indices` the training windows to fit on, as
     positions among all windows. Opening raises a `PreparedFileError` if the file is missing,
     truncated, damaged, from another program or from a newer version.
@@ -296,18 +244,13 @@ class PreparedFile:
         self.close()
 
     def __len__(self) -> int:
-        return len(self.columns)
+        return len(self.stored)
 
     def verify(self) -> None:
         """Verify everything not read yet; raise if it is damaged or has no checksums."""
         if self._checked is None:
             raise PreparedFileError(f"{self.path}: has no checksums; prepare it again.")
         self._checked.verify()
-
-    @property
-    def chunk_windows(self) -> int:
-        """The number of windows that are stored and read together."""
-        return int((self._file["X"].chunks or (1,))[0])
 
     def record(self) -> dict[str, Any]:
         """Return the facts that `prepare` stored about its inputs; empty if there are none."""
@@ -322,7 +265,7 @@ class PreparedFile:
 
     def windows(self) -> WindowSet:
         """Return all windows."""
-        return WindowSet(self.samples(np.arange(len(self))), **self.columns.known_of(None))
+        return replace(self.stored, X=self.samples(np.arange(len(self))))
 
     def part(self, name: str) -> WindowSet:
         """Return the windows of one part, without reading the others."""
@@ -332,11 +275,11 @@ class PreparedFile:
         """Return the positions of one part's windows."""
         if part not in PARTS:
             raise WindowError(f"part {part!r} is not known; expected {', '.join(PARTS)}.")
-        if self.columns.split is None:
+        if self.stored.split is None:
             raise WindowError(
                 f"{self.path}: its windows have no split; prepare the recordings with a split."
             )
-        return np.flatnonzero(self.columns.split == part)
+        return np.flatnonzero(self.stored.split == part)
 
     def take(self, rows: ArrayLike) -> WindowSet:
         """Return the windows at these positions (or selected by a mask), in the given order."""
@@ -345,7 +288,7 @@ class PreparedFile:
         X = self.samples(order)
         if not np.array_equal(back, np.arange(len(order))):
             X = X[back]
-        return WindowSet(X, **self.columns.known_of(wanted))
+        return replace(self.stored.take(wanted), X=X)
 
     def samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the samples of windows at increasing positions; adjacent ones are read at once."""
@@ -389,8 +332,18 @@ class PreparedFile:
         if X.ndim != 3:
             raise KeyError(f"X has shape {X.shape}")
         rate = file.attrs.get("sample_rate_hz")
-        columns = WindowColumns(
-            X.shape[1],
+        samples: Any = StoredSamples(
+            self.path,
+            np.arange(X.shape[0]),
+            n_timesteps=X.shape[1],
+            n_channels=X.shape[2],
+            chunk_windows=(X.chunks or (1,))[0],
+            version=version_of(self.path),
+            verify=self.verified,
+            group="" if file.name == "/" else f"{file.name}/",
+        )
+        self.stored = WindowSet(
+            samples,
             np.asarray(file["lengths"][()]),
             y=_read_labels(file) if "y" in file else None,
             split=hdf5.read_choices(file["split"]) if "split" in file else None,
@@ -399,13 +352,7 @@ class PreparedFile:
             provenance=hdf5.read_json(file["provenance"]),
             **{name: hdf5.read_array(file[name]) for name in _COLUMNS if name in file},
         )
-        if columns.shape != X.shape:
-            raise KeyError(f"X has shape {X.shape}, its columns are for {columns.shape}")
-        for name in _PER_WINDOW:
-            values = getattr(columns, name)
-            if values is not None and values.shape != (len(X),):
-                raise KeyError(f"{name} has shape {values.shape} for {len(X)} windows")
-        self.columns, self._rows = columns, hdf5.RowReader(X, self._checked)
+        self._rows = hdf5.RowReader(X, self._checked)
         self.scaler: dict[str, NDArray[Any]] | None = None
         if "scaler" in file:
             stored = file["scaler"].items()

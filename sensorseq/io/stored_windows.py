@@ -1,7 +1,7 @@
 """Samples of a WindowSet that are read from their prepared file when they are needed."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from sensorseq.errors import ArgumentError, PreparedFileError
 from sensorseq.io import hdf5
 from sensorseq.io.checksums import damaged
-from sensorseq.io.prepared import PreparedFile
-from sensorseq.windows import WindowSet
 
 BUFFER_BYTES = 256 * 1024**2  # default, unless set in the environment
 BUFFER_VARIABLE = "SENSORSEQ_BUFFER_BYTES"
@@ -37,8 +35,9 @@ def buffer_bytes() -> int:
 class StoredSamples:
     """Samples in a prepared file that can be indexed without loading them into memory.
 
-    `rows` are the windows' positions in the file; `chunk_windows` windows are stored and read
-    together. `version` detects a replaced file. `change` augments the windows whose `copy_number`
+    `rows` are the windows' positions in the file, -1 for one that a sensor lacks and that is read
+    as NaN; `chunk_windows` windows are stored and read together. `version` detects a replaced file,
+    and `group` is that of a sensor, with a slash. `change` augments the windows whose `copy_number`
     is not 0: it takes samples (n, t, c), the positions of their windows in the file and their copy
     numbers, and returns the samples to train on.
     """
@@ -51,25 +50,13 @@ class StoredSamples:
     version: tuple[int, ...]
     known: bytearray = field(default_factory=bytearray)  # marks pieces that were verified
     verify: bool = True
+    group: str = ""
     copy_number: NDArray[np.int64] | None = None
     change: Callable[..., NDArray[Any]] | None = None
 
     dtype = np.dtype(np.float32)
     ndim = 3
-
-    @classmethod
-    def of(cls, file: PreparedFile, rows: NDArray[np.int64]) -> "StoredSamples":
-        """Return the samples at these positions of an open file."""
-        _, n_timesteps, n_channels = file.columns.shape
-        return cls(
-            file.path,
-            rows,
-            n_timesteps,
-            n_channels,
-            file.chunk_windows,
-            _version(file.path),
-            verify=file.verified,
-        )
+    are_in_files = True
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -96,10 +83,10 @@ class StoredSamples:
         opened = hdf5.opened_prepared(self.path, verify=verify, whole=False, known=known)
         with opened as (file, checked):
             self._check_version(file.id.get_vfd_handle() if checked is None else checked.fileno())
-            yield SampleReader(self, hdf5.RowReader(file["X"], checked))
+            yield SampleReader(self, hdf5.RowReader(file[self.group + "X"], checked))
 
     def _check_version(self, file: Path | int) -> None:
-        if _version(file) != self.version:
+        if version_of(file) != self.version:
             raise PreparedFileError(
                 f"{self.path}: was replaced while it was being read; start again, and write new"
                 " files under other names."
@@ -118,9 +105,11 @@ class SampleReader:
         wanted = self.samples.rows[which]
         rows, back = np.unique(wanted, return_inverse=True)
         try:
-            X: NDArray[np.float32] = self.stored.read(rows)
+            X: NDArray[np.float32] = self.stored.read(rows[rows >= 0])
         except (OSError, RuntimeError) as error:
             raise damaged(self.samples.path, error) from error
+        if len(X) < len(rows):
+            X = np.concatenate([np.full_like(X, np.nan, shape=(1, *X.shape[1:])), X])
         if not np.array_equal(back, np.arange(len(rows))):
             X = X[back]
         change, number = self.samples.change, self.samples.copy_number
@@ -131,14 +120,7 @@ class SampleReader:
         return X
 
 
-def stored_windows(file: PreparedFile, rows: NDArray[np.int64] | None = None) -> WindowSet:
-    """Return the windows at `rows` (None: all) of an open file without reading their samples."""
-    everything = np.arange(len(file)) if rows is None else rows
-    columns: Mapping[str, Any] = file.columns.known_of(rows)
-    X: Any = StoredSamples.of(file, everything)
-    return WindowSet(X, **columns)
-
-
-def _version(path: Path | int) -> tuple[int, ...]:
+def version_of(path: Path | int) -> tuple[int, ...]:
+    """Return numbers that differ if another file has this name, or the file was changed."""
     status = os.stat(path)  # noqa: PTH116  of what the name stands for now, or of an open file
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -41,8 +41,8 @@ class EarlierFile:
         self.prepared = prepared
         self.path = prepared.path
         self.record = prepared.record()
-        self.provenance = prepared.columns.provenance
-        self.channels = prepared.columns.channels
+        self.provenance = prepared.stored.provenance
+        self.channels = prepared.stored.channels
         self.inputs: dict[str, str] = self.record.get("inputs", {})
         self.failed: dict[str, str] = self.record.get("failed", {})
         every = {one["recording_id"]: one for one in self.record.get("facts", ())}
@@ -145,14 +145,14 @@ class EarlierFile:
 
     @cached_property
     def _rows(self) -> dict[str, NDArray[np.int64]]:
-        ids = np.asarray(self.prepared.columns.recording_id)
+        ids = np.asarray(self.prepared.stored.recording_id)
         order = np.argsort(ids, kind="stable")
         borders = np.flatnonzero(ids[order][1:] != ids[order][:-1]) + 1
         return {str(ids[rows[0]]): rows for rows in np.split(order, borders) if len(rows)}
 
     @cached_property
     def _part_of(self) -> dict[tuple[str, ...], str]:
-        split = np.asarray(self.prepared.columns.split)
+        split = np.asarray(self.prepared.stored.split)
         known: dict[tuple[str, ...], str] = {}
         for name, facts in self.facts.items():
             if facts["n_windows"]:
@@ -160,7 +160,7 @@ class EarlierFile:
                 # Only if training windows are cut separately can a recording have no rows.
                 part = "train" if rows is None else str(split[rows[0]])
                 digests = (source["sha256"] for source in facts["sources"])
-                groups = self.prepared.columns.groups  # also of recordings that were joined
+                groups = self.prepared.stored.groups  # also of recordings that were joined
                 group = facts["group"] if rows is None or groups is None else str(groups[rows[0]])
                 keys = (("group", group), ("recording", name), ("files", *digests))
                 for key in keys:
@@ -188,7 +188,7 @@ class StoredPart:
     @property
     def split(self) -> NDArray[np.str_]:
         """The part of each window, in the order of `read`."""
-        split = np.asarray(self.prepared.columns.split)[self.rows]
+        split = np.asarray(self.prepared.stored.split)[self.rows]
         return np.full(len(self.read("start_s")), "train") if self._has_no_grid else split
 
     def read(self, name: str) -> NDArray[Any]:
@@ -197,7 +197,7 @@ class StoredPart:
             labels, counts = zip(*self.n_of_label, strict=True)
             y = np.repeat(labels, counts)
             return y if name == "y" else np.zeros(len(y), int if name == "lengths" else float)
-        return np.asarray(getattr(self.prepared.columns, name))[self.rows]
+        return np.asarray(getattr(self.prepared.stored, name))[self.rows]
 
     def samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the samples of the windows at increasing rows."""
@@ -205,7 +205,7 @@ class StoredPart:
 
     @property
     def _has_no_grid(self) -> bool:
-        split = self.prepared.columns.split
+        split = self.prepared.stored.split
         return self.cut_anew and split is not None and set(split[self.rows]) <= {"train"}
 
 

@@ -26,13 +26,12 @@ from sensorseq.inspection.copies import window_keys
 from sensorseq.inspection.recordings import similar_names
 from sensorseq.io.checksums import DamagedFileError
 from sensorseq.io.parts import PartFolder
-from sensorseq.io.prepared import WindowColumns, write_window_blocks
+from sensorseq.io.prepared import write_window_blocks
 from sensorseq.prepare.earlier import EarlierFile, StoredPart, reason_of, selecting
 from sensorseq.prepare.part import (
     PART_VERSION,
     SPOILT,
     Facts,
-    PartRows,
     PartTask,
     RecordingPart,
     digests_of,
@@ -42,6 +41,8 @@ from sensorseq.prepare.part import (
     labels_of,
     make_part,
     read_recording,
+    windows_in,
+    with_training_anew,
 )
 from sensorseq.prepare.request import PreparedSummary, Request
 from sensorseq.prepare.workers import outcomes
@@ -63,12 +64,12 @@ from sensorseq.readers import RecordingSource, read_source_rate
 from sensorseq.readers.find import check_labels
 from sensorseq.readers.stamps import describe_clock, odd_rates
 from sensorseq.recording import Channel
+from sensorseq.windows import WindowSet
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage (``"digests"``, ``"rates"``, ``"recordings"``, ``"merge"``), how many items
 are done and how many there are. An exception it raises ends the run."""
 
-_READ_BYTES = 1 << 23  # bytes of a part that are read at once
 _REPLACED = "the steps of the configuration are not used: derive replaces them"
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -235,12 +236,11 @@ class FilePreparation:
             )
         first, channels = kept[0], self.channels or (*kept[0].channels,)
         parts = [self._part(one, channels) for one in kept]
-        at_once = max(1, _READ_BYTES // (4 * self.window_samples * len(channels)))
-        rows = PartRows.of(parts, channels, labeled=not bare, at_once=at_once)
+        windows = windows_in(parts, channels, self.window_samples, labeled=not bare)
         named = map(Channel, first.input_channels, first.input_units)
         own_rates = [one.sample_rate_hz for one in kept if one.sample_rate_hz is not None]
         lookahead_s = pipeline.plan.lookahead_s(tuple(named), own_rates, self.rate)
-        known = self._known_parts(kept, rows)
+        known = self._known_parts(kept, windows)
         note = "known groups stay in their part of the file; without `resume`, all are split again"
         with ExitStack() as notes:
             if known is not None:
@@ -248,39 +248,42 @@ class FilePreparation:
             if self.simultaneous is not None:
                 notes.enter_context(noting(str(self.simultaneous), SplitError))
             learned = pipeline.plan.learn(
-                rows, lookahead_s, known, self.group_of, allow_constant=self.allow_constant
+                windows,
+                lookahead_s,
+                with_training_anew,
+                known,
+                self.group_of,
+                allow_constant=self.allow_constant,
             )
-        rows, table = learned.windows, learned.windows.table
         if self.request.options.split_by == "time" and learned.facts:
             # An extended file lacks the windows that were left out before.
-            n_left_out = sum(one.n_windows for one in kept) - len(table.start_s)
+            n_left_out = sum(one.n_windows for one in kept) - len(learned.windows)
             learned.facts["split"]["n_left_out"] = n_left_out
-        columns = WindowColumns(
-            self.window_samples,
-            **vars(table),
+        windows = replace(
+            learned.windows,
             split=learned.split,
-            channels=rows.channels,
             sample_rate_hz=pipeline.plan.window_rate_hz(self.rate),
             provenance={**self._provenance(kept), **learned.facts},
         )
-        return self._write(output, columns, learned, kept)
+        return self._write(output, windows, learned, kept)
 
     def _write(
         self,
         output: Path,
-        columns: WindowColumns,
-        learned: "Learned[PartRows]",
+        windows: WindowSet,
+        learned: Learned,
         kept: list[Facts],
     ) -> PreparedSummary:
-        rows, keys = learned.windows, [np.empty(0, np.uint64)]
+        samples: Any = windows.X
+        keys = [np.empty(0, np.uint64)]
         inputs = self._inputs()
-        summary = self._summarize(output, columns, kept, learned.sample_indices)
+        summary = self._summarize(output, windows, kept, learned.sample_indices)
 
         def reported() -> Iterator[NDArray[np.float32]]:
-            ends = np.cumsum([len(used) for used in rows.used if len(used)])
+            ends = np.cumsum([len(used) for used in samples.used if len(used)])
             self.progress("merge", 0, len(ends))
             done = n_written = 0
-            for block in rows.blocks(np.arange(len(columns))):
+            for block in samples.blocks(np.arange(len(windows))):
                 # Constant windows do not count as copies.
                 moves = (block != block[:, :1]).any(axis=(1, 2))
                 keys.append(window_keys(block) * moves)
@@ -291,7 +294,7 @@ class FilePreparation:
 
         def record() -> dict[str, Any]:
             nonlocal summary
-            copies = find_copies(np.concatenate(keys), rows.table, learned.split)
+            copies = find_copies(np.concatenate(keys), windows, learned.split)
             summary = replace(summary, copies=copies)
             return {
                 "version": PART_VERSION,
@@ -303,7 +306,7 @@ class FilePreparation:
 
         write_window_blocks(
             output,
-            columns,
+            windows,
             reported(),
             scaler=None if learned.scaler is None else learned.scaler.to_dict(),
             sample_indices=learned.sample_indices,
@@ -324,13 +327,13 @@ class FilePreparation:
     def _summarize(
         self,
         output: Path,
-        columns: WindowColumns,
+        windows: WindowSet,
         kept: list[Facts],
         sample_indices: NDArray[np.int64] | None,
     ) -> PreparedSummary:
         fitted: Counter[str] = Counter()
-        if self.request.options.balance is not None and columns.y is not None:
-            fitted.update(map(str, columns.y[sample_indices].tolist()))
+        if self.request.options.balance is not None and windows.y is not None:
+            fitted.update(map(str, windows.y[sample_indices].tolist()))
         repaired: Counter[str] = Counter()
         for one in self.facts:
             repaired.update(one.repaired_stamps or {})
@@ -338,16 +341,16 @@ class FilePreparation:
         def with_column(kind: str) -> dict[str, int]:
             return dict(Counter(name for one in self.facts for name in getattr(one, kind)))
 
-        provenance = columns.provenance
+        provenance = windows.provenance
         own_rates = [one.sample_rate_hz for one in kept if one.sample_rate_hz is not None]
         return PreparedSummary(
             output,
-            columns.counts(),
+            windows.counts(),
             len(kept),
-            len(columns),
+            len(windows),
             self.window_samples,
-            columns.channels,
-            float(columns.sample_rate_hz or self.rate),
+            windows.channels,
+            float(windows.sample_rate_hz or self.rate),
             self.rate_from,
             self._dropped(),
             with_column("dropped_columns"),
@@ -414,12 +417,13 @@ class FilePreparation:
     def _group(self, facts: Facts) -> str:
         return self.group_of.get(facts.recording_id, facts.group)
 
-    def _known_parts(self, kept: list[Facts], rows: "PartRows") -> NDArray[np.str_] | None:
+    def _known_parts(self, kept: list[Facts], windows: WindowSet) -> NDArray[np.str_] | None:
         """Return each window's part if the extended file decides it, otherwise ""."""
         if self.extended is None or self.request.options.split is None:
             return None
         by, known = self.request.options.split_by, []
-        for one, part, used in zip(kept, rows.parts, rows.used, strict=True):
+        samples: Any = windows.X
+        for one, part, used in zip(kept, samples.parts, samples.used, strict=True):
             if isinstance(part, StoredPart):
                 known.append(part.split)
             else:

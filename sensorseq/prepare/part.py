@@ -20,7 +20,7 @@ from sensorseq.io.scratch import count_where
 from sensorseq.prepare.earlier import StoredPart, selecting
 from sensorseq.preprocessing.cutting import describe_cut
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
-from sensorseq.preprocessing.plan import PreparationPlan, WindowTable
+from sensorseq.preprocessing.plan import PreparationPlan
 from sensorseq.preprocessing.scale.odd_scales import measure_scales
 from sensorseq.preprocessing.scale.odd_values import OddFacts, measure_odd_values
 from sensorseq.preprocessing.windows.label_rules import Fate
@@ -32,6 +32,7 @@ from sensorseq.windows import WindowSet
 
 PART_VERSION = 7  # raised when equal arguments no longer give equal windows
 _BLOCK_WINDOWS = 1024  # windows processed at once
+_READ_BYTES = 1 << 23  # bytes of a part that are read at once
 SPOILT = (RecordingError, SignalError, WindowError)  # errors that `on_error="skip"` skips
 _PART_OPTIONS = [  # options that determine a recording's windows; derived steps are separate
     name
@@ -277,53 +278,34 @@ class RecordingPart:
 
 
 @dataclass(frozen=True, eq=False)
-class PartRows:
-    """The windows of many parts, in the form that a plan takes; samples stay in the parts."""
+class PartSamples:
+    """The samples of the windows of many parts, which stay in their files.
+
+    `used` are the rows of the windows in each part; `at_once` of them are read together.
+    """
 
     parts: Sequence[RecordingPart | StoredPart]
-    channels: tuple[str, ...]
-    used: list[NDArray[np.int64]]  # rows in each part
-    table: WindowTable
-    at_once: int  # windows read at once
+    used: list[NDArray[np.int64]]
+    n_timesteps: int
+    n_channels: int
+    at_once: int
 
-    @classmethod
-    def of(
-        cls,
-        parts: Sequence[RecordingPart | StoredPart],
-        channels: tuple[str, ...],
-        *,
-        labeled: bool,
-        at_once: int,
-    ) -> "PartRows":
-        """Return all windows of these parts, reading `at_once` samples at a time."""
-        starts = [part.read("start_s") for part in parts]
-        counts = [len(start) for start in starts]
-        table = WindowTable(
-            np.concatenate([part.read("y") for part in parts]) if labeled else None,
-            np.repeat([part.group for part in parts], counts),
-            np.repeat([part.recording_id for part in parts], counts),
-            np.concatenate(starts),
-            np.concatenate([part.read("lengths") for part in parts]),
-        )
-        return cls(parts, channels, [np.arange(count) for count in counts], table, at_once)
+    dtype = np.dtype(np.float32)
+    ndim = 3
+    are_in_files = True
 
-    def with_training_anew(self, split: NDArray[np.str_]) -> tuple["PartRows", NDArray[np.str_]]:
-        """Return the windows with separately cut training windows, and the part of each."""
-        part_of = dict(zip(self.table.recording_id.tolist(), split.tolist(), strict=True))
-        of_part = [part_of[part.recording_id] for part in self.parts]
-        parts = [
-            replace(part, prefix="train_") if name == "train" else part
-            for part, name in zip(self.parts, of_part, strict=True)
-        ]
-        labeled = self.table.y is not None
-        rows = PartRows.of(parts, self.channels, labeled=labeled, at_once=self.at_once)
-        return rows, np.repeat(of_part, [len(used) for used in rows.used])
+    def __len__(self) -> int:
+        return int(self._ends[-1])
 
-    def keep(self, mask: NDArray[np.bool_]) -> "PartRows":
-        """Return the windows selected by the mask."""
-        by_part = np.split(mask, self._ends[:-1])
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_windows, n_timesteps, n_channels)."""
+        return len(self), self.n_timesteps, self.n_channels
+
+    def __getitem__(self, which: NDArray[np.bool_]) -> "PartSamples":
+        by_part = np.split(which, self._ends[:-1])
         used = [rows[own] for rows, own in zip(self.used, by_part, strict=True)]
-        return replace(self, used=used, table=self.table.keep(mask))
+        return replace(self, used=used)
 
     def blocks(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
         """Yield the samples of the windows at increasing positions, one recording at a time."""
@@ -342,8 +324,49 @@ class PartRows:
         return np.cumsum([len(used) for used in self.used])
 
 
+def windows_in(
+    parts: Sequence[RecordingPart | StoredPart],
+    channels: tuple[str, ...],
+    n_timesteps: int,
+    *,
+    labeled: bool,
+) -> WindowSet:
+    """Return all windows of these parts, in which their samples stay."""
+    starts = [part.read("start_s") for part in parts]
+    counts = [len(start) for start in starts]
+    at_once = max(1, _READ_BYTES // (4 * n_timesteps * len(channels)))
+    used = [np.arange(count) for count in counts]
+    samples: Any = PartSamples(parts, used, n_timesteps, len(channels), at_once)
+    return WindowSet(
+        samples,
+        np.concatenate([part.read("lengths") for part in parts]),
+        y=np.concatenate([part.read("y") for part in parts]) if labeled else None,
+        groups=np.repeat([part.group for part in parts], counts),
+        recording_id=np.repeat([part.recording_id for part in parts], counts),
+        start_s=np.concatenate(starts),
+        channels=channels,
+    )
+
+
+def with_training_anew(
+    windows: WindowSet, split: NDArray[np.str_]
+) -> tuple[WindowSet, NDArray[np.str_]]:
+    """Return the windows with separately cut training windows, and the part of each."""
+    samples: Any = windows.X
+    part_of = dict(zip(np.asarray(windows.recording_id).tolist(), split.tolist(), strict=True))
+    of_part = [part_of[part.recording_id] for part in samples.parts]
+    parts = [
+        replace(part, prefix="train_") if name == "train" else part
+        for part, name in zip(samples.parts, of_part, strict=True)
+    ]
+    labeled = windows.y is not None
+    anew = windows_in(parts, windows.channels, windows.n_timesteps, labeled=labeled)
+    own: Any = anew.X
+    return anew, np.repeat(of_part, [len(used) for used in own.used])
+
+
 def find_copies(
-    keys: NDArray[np.uint64], table: WindowTable, split: NDArray[np.str_] | None
+    keys: NDArray[np.uint64], windows: WindowSet, split: NDArray[np.str_] | None
 ) -> list[dict[str, Any]]:
     """Return pairs of recordings in different parts that share windows, by keys above 0.
 
@@ -352,7 +375,7 @@ def find_copies(
     if split is None:
         return []
     _, first, index = np.unique(keys, return_index=True, return_inverse=True)
-    ids, before = table.recording_id, first[index]
+    ids, before = np.asarray(windows.recording_id), first[index]
     apart = (keys > 0) & (ids != ids[before]) & (split != split[before])
     by_pair = Counter(
         tuple((str(ids[row]), str(split[row])) for row in (before[row], row))

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, noting
-from sensorseq.io.prepared import PreparedFile, SensorColumns, sensors_in, write_sensors
+from sensorseq.io.prepared import PreparedFile, SensorWriting, sensors_in, write_sensors
 from sensorseq.io.remote import is_url
+from sensorseq.io.stored_windows import StoredSamples
 from sensorseq.prepare.earlier import EarlierFile
 from sensorseq.prepare.part import SPOILT
 from sensorseq.prepare.request import PreparedSummary, Request
@@ -106,55 +107,52 @@ def _join(
     use = request.options
     with ExitStack() as stack:
         opened = {name: stack.enter_context(PreparedFile(path)) for name, path in files.items()}
-        columns = {name: file.columns for name, file in opened.items()}
-        rows = common_rows(columns, slop_s, use.missing or "error")
-        shared = shared_columns(columns, rows)
+        windows = {name: file.stored for name, file in opened.items()}
+        rows = common_rows(windows, slop_s, use.missing or "error")
+        shared = shared_columns(windows, rows)
         known = shared["y"], shared["groups"], shared["recording_id"]
         split, facts = split_rows(*known, np.asarray((rows >= 0).all(axis=1)), use)
-        facts |= {"sensors": lacks_of(columns, rows)}
+        facts |= {"sensors": lacks_of(windows, rows)}
         sensors = {}
-        for at, (name, file) in enumerate(opened.items()):
+        for at, name in enumerate(opened):
             own = rows[:, at]
-            blocks = partial(_blocks, file, own)
+            stored: Any = windows[name].X
+            own_samples = replace(stored, rows=own)
             scaler, drawn = None, {}
             if split is not None and use.scale is not None:
                 train = own[(own >= 0) & (split == "train")]
-                pairs = partial(_pairs, file, train)
+                pairs = partial(_pairs, stored[train])
                 scaler = fit_scaler_to_blocks(pairs, use.scale).to_dict()
-                drawn = draw_of(use.scale, len(train) * file.columns.shape[1])
+                drawn = draw_of(use.scale, len(train) * windows[name].n_timesteps)
             of_sensor = replace(
-                columns[name],
+                windows[name],
+                X=own_samples,
                 **shared,
-                lengths=lengths_of(columns[name], own),
+                lengths=lengths_of(windows[name], own),
                 split=split,
                 provenance={
-                    **columns[name].provenance,
+                    **windows[name].provenance,
                     **facts,
                     **drawn,
                     "configuration": with_split_of(
-                        columns[name].provenance["configuration"], request.configuration
+                        windows[name].provenance["configuration"], request.configuration
                     ),
                 },
             )
-            sensors[name] = SensorColumns(of_sensor, blocks(), scaler)
+            sensors[name] = SensorWriting(of_sensor, _blocks(own_samples), scaler)
         write_sensors(output, sensors)
-        first = next(iter(sensors.values())).columns
+        first = next(iter(sensors.values())).windows
     return _summary(summaries, first.counts(), facts, output)
 
 
-def _blocks(file: PreparedFile, own: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
-    """Yield the windows at these positions, NaN for -1."""
-    for at in range(0, len(own), _BLOCK):
-        some = own[at : at + _BLOCK]
-        X = np.full((len(some), *file.columns.shape[1:]), np.nan, np.float32)
-        X[some >= 0] = file.take(some[some >= 0]).X
-        yield X
+def _blocks(samples: StoredSamples) -> Iterator[NDArray[np.float32]]:
+    with samples.opened() as reader:
+        for at in range(0, len(samples), _BLOCK):
+            yield reader.read(np.arange(at, min(at + _BLOCK, len(samples))))
 
 
-def _pairs(
-    file: PreparedFile, rows: NDArray[np.int64]
-) -> Iterator[tuple[NDArray[np.float32], None]]:
-    for X in _blocks(file, rows):
+def _pairs(samples: StoredSamples) -> Iterator[tuple[NDArray[np.float32], None]]:
+    for X in _blocks(samples):
         yield X, None
 
 

@@ -2,9 +2,9 @@
 
 import importlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, overload
 
@@ -28,7 +28,6 @@ from sensorseq.preprocessing.options import (
 )
 from sensorseq.preprocessing.plan import (
     PreparationPlan,
-    WindowTable,
 )
 from sensorseq.preprocessing.scale.odd_values import describe_odd_values, measure_odd_values
 from sensorseq.preprocessing.scale.scaler import Scaler
@@ -40,8 +39,6 @@ from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.text import number
 from sensorseq.windows import WindowSet
-
-_BLOCK_WINDOWS = 4096  # windows in double precision at a time while a scaler is fitted
 
 
 class PreparePipeline:
@@ -279,16 +276,14 @@ class PreparePipeline:
         windows = self.plan.windows(pieces, rate, check_classes=True)
         own_rates = [sample_rate_of(recording) for recording in given]
         lookahead_s = self.plan.lookahead_s(given[0].channels, own_rates, rate)
-        held = _HeldWindows(windows, self.plan, pieces, rate)
+        anew = partial(_with_training_anew, self.plan, pieces, rate)
         with noting(str(simultaneous), SplitError) if simultaneous else nullcontext():
             learned = self.plan.learn(
-                held, lookahead_s, None, group_of, allow_constant=allow_constant
+                windows, lookahead_s, anew, None, group_of, allow_constant=allow_constant
             )
         if subjects := learned.facts.get("split", {}).get("subjects"):
             warn_caller(subjects)
-        windows = record_cut(
-            learned.windows.windows, self.configuration, given, pieces_of, rate, source
-        )
+        windows = record_cut(learned.windows, self.configuration, given, pieces_of, rate, source)
         provenance = {**windows.provenance, "versions": versions()}
         if self.derived_ is not None:
             provenance["derived"] = list(self.derived_.lines)
@@ -325,49 +320,25 @@ class PreparePipeline:
             self.plan = replace(self.plan, steps=make_steps(self.derived_.steps))
 
 
-@dataclass(frozen=True, eq=False)
-class _HeldWindows:
-    """Windows in memory, in the form that a plan takes, with their origin."""
-
-    windows: WindowSet
-    plan: PreparationPlan
-    pieces: list[Recording]
-    rate: float
-
-    @property
-    def table(self) -> WindowTable:
-        windows = self.windows
-        names = ("groups", "recording_id", "start_s", "lengths")
-        return WindowTable(windows.y, *(np.asarray(getattr(windows, name)) for name in names))
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        return self.windows.channels
-
-    def blocks(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
-        for first in range(0, len(rows), _BLOCK_WINDOWS):
-            yield self.windows.X[rows[first : first + _BLOCK_WINDOWS]]
-
-    def keep(self, mask: NDArray[np.bool_]) -> "_HeldWindows":
-        return replace(self, windows=self.windows.take(mask))
-
-    def with_training_anew(
-        self, split: NDArray[np.str_]
-    ) -> tuple["_HeldWindows", NDArray[np.str_]]:
-        is_train = split == "train"
-        of_train = set(np.asarray(self.windows.recording_id)[is_train].tolist())
-        of_train_pieces = [piece for piece in self.pieces if piece.recording_id in of_train]
-        train = self.plan.training_windows(of_train_pieces, self.rate)
-        joined = WindowSet.concatenate([train, self.windows.take(~is_train)])
-        parts = np.concatenate([np.full(len(train), "train"), split[~is_train]])
-        order = {
-            name: at for at, name in enumerate(dict.fromkeys(p.recording_id for p in self.pieces))
-        }
-        rank = np.argsort(
-            [order[name] for name in np.asarray(joined.recording_id).tolist()], kind="stable"
-        )
-        joined = replace(joined.take(rank), provenance=self.windows.provenance)
-        return replace(self, windows=joined), parts[rank]
+def _with_training_anew(
+    plan: PreparationPlan,
+    pieces: list[Recording],
+    rate: float,
+    windows: WindowSet,
+    split: NDArray[np.str_],
+) -> tuple[WindowSet, NDArray[np.str_]]:
+    """Replace the windows of the training part by separately cut ones."""
+    is_train = split == "train"
+    of_train = set(np.asarray(windows.recording_id)[is_train].tolist())
+    of_train_pieces = [piece for piece in pieces if piece.recording_id in of_train]
+    train = plan.training_windows(of_train_pieces, rate)
+    joined = WindowSet.concatenate([train, windows.take(~is_train)])
+    parts = np.concatenate([np.full(len(train), "train"), split[~is_train]])
+    order = {name: at for at, name in enumerate(dict.fromkeys(p.recording_id for p in pieces))}
+    rank = np.argsort(
+        [order[name] for name in np.asarray(joined.recording_id).tolist()], kind="stable"
+    )
+    return replace(joined.take(rank), provenance=windows.provenance), parts[rank]
 
 
 PreparePipeline.__doc__ = document_options(PreparePipeline.__doc__, PIPELINE_OPTIONS)

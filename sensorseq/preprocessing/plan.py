@@ -4,9 +4,10 @@ Shared by preparation in memory and to files.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Generic, Protocol, Self, TypeVar
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,57 +51,20 @@ from sensorseq.preprocessing.windows.label_channels import (
 from sensorseq.recording import Channel, Recording
 from sensorseq.windows import WindowSet
 
+_BLOCK_WINDOWS = 4096  # windows in double precision at a time while a scaler is fitted
 SPLIT_BY = ("group", "recording", "time")
 SAME_RATE = 1e-3  # rates that differ by less are treated as equal: time stamps are rounded
 
 
-@dataclass(frozen=True, eq=False)
-class WindowTable:
-    """Facts about each window, without its samples; `start_s` is on its recording's clock."""
-
-    y: NDArray[Any] | None
-    groups: NDArray[Any]
-    recording_id: NDArray[Any]
-    start_s: NDArray[np.float64]
-    lengths: NDArray[np.int64]
-
-    def keep(self, mask: NDArray[np.bool_]) -> "WindowTable":
-        """Return the facts about the windows selected by a mask."""
-        kept: dict[str, Any] = {
-            name: None if values is None else values[mask] for name, values in vars(self).items()
-        }
-        return WindowTable(**kept)
-
-
-class _CutWindows(Protocol):
-    """Interface of the windows of all recordings, in memory or in files.
-
-    `blocks` yields the samples of the windows at increasing positions. `with_training_anew`
-    replaces the windows of the training part by separately cut ones, and also returns each window's
-    part.
-    """
-
-    @property
-    def table(self) -> WindowTable: ...
-
-    @property
-    def channels(self) -> tuple[str, ...]: ...
-
-    def blocks(self, rows: NDArray[np.int64]) -> Iterable[NDArray[np.float32]]: ...
-
-    def keep(self, mask: NDArray[np.bool_]) -> Self: ...
-
-    def with_training_anew(self, split: NDArray[np.str_]) -> tuple[Self, NDArray[np.str_]]: ...
-
-
-_Windows = TypeVar("_Windows", bound=_CutWindows)
+TrainingAnew = Callable[[WindowSet, NDArray[np.str_]], tuple[WindowSet, NDArray[np.str_]]]
+"""Replaces the windows of the training part by separately cut ones; also returns all parts."""
 
 
 @dataclass(frozen=True, eq=False)
-class Learned(Generic[_Windows]):
+class Learned:
     """The windows that the split keeps, and the results of fitting on their training part."""
 
-    windows: _Windows
+    windows: WindowSet
     split: NDArray[np.str_] | None = None
     scaler: Scaler | None = None
     # Training windows for fitting, balanced if configured.
@@ -163,53 +127,56 @@ class PreparationPlan(RecordingPlan):
 
     def learn(
         self,
-        windows: _Windows,
+        windows: WindowSet,
         lookahead_s: float,
+        training_anew: TrainingAnew,
         known: NDArray[np.str_] | None = None,
         group_of: Mapping[str, str] | None = None,
         *,
         allow_constant: bool = False,
-    ) -> Learned[_Windows]:
+    ) -> Learned:
         """Split the windows, then fit scaler and balance to the training part.
 
-        `lookahead_s` is how far filters look beyond the end of a window; the embargo must be at
-        least this long. `known` has the parts that are already decided, and ``""`` for the rest.
-        Unless `allow_constant`, constant channels that give the class are refused. `group_of` has
-        the recordings that a split by recording keeps together, because they cover the same time.
+        Samples may be in files, and are then read by recordings. `lookahead_s` is how far filters
+        look beyond the end of a window; the embargo must be at least this long. `training_anew` is
+        called where the plan cuts training windows separately. `known` has the parts that are
+        already decided, and ``""`` for the rest. Unless `allow_constant`, constant channels that
+        give the class are refused. `group_of` has the recordings that a split by recording keeps
+        together, because they cover the same time.
         """
-        if windows.table.y is not None:
-            check_unlabeled(windows.table.y, "the class", labels_way_out=True)
+        if windows.y is not None:
+            check_unlabeled(windows.y, "the class", labels_way_out=True)
         if self.learning.split is None:
             if not allow_constant:
                 self._refuse_label_channels(windows, None)
             return Learned(windows)
         shares = tuple(float(share) for share in self.learning.split)
-        table = windows.table
-        together = table.groups
+        groups, recording_id = np.asarray(windows.groups), np.asarray(windows.recording_id)
+        together = groups
         if self.learning.split_by != "group":
-            known_groups, ids = group_of or {}, table.recording_id.tolist()
+            known_groups, ids = group_of or {}, recording_id.tolist()
             together = np.array([known_groups.get(name, name) for name in ids])
-        split = self._assign_parts(table, together, shares, lookahead_s, known)
-        evenness: dict[str, Any] = describe_split(table.y, together, split, shares)
+        split = self._assign_parts(windows, together, shares, lookahead_s, known)
+        evenness: dict[str, Any] = describe_split(windows.y, together, split, shares)
         if self.learning.split_by != "time":  # a split by time has each recording in all parts
-            evenness |= note_subjects(table.y, table.groups, table.recording_id, split)
+            evenness |= note_subjects(windows.y, groups, recording_id, split)
         if self.cuts_training_anew:
-            windows, split = windows.with_training_anew(split)
-            _check_training_anew(split, windows.table.y)
+            windows, split = training_anew(windows, split)
+            _check_training_anew(split, windows.y)
         # Fit only on windows that are written, after others were left out.
-        windows, split = windows.keep(split != ""), split[split != ""]
+        windows, split = windows.take(split != ""), split[split != ""]
         if not allow_constant:
             self._refuse_label_channels(windows, split)
         train = np.flatnonzero(split == "train")
         scaler = self._fit_scaler(windows, train)
         constant = [windows.channels[position] for position in scaler.constant_channels]
         facts = {"split": evenness, "constant_channels": constant}
-        facts |= draw_of(self.learning.scale, int(windows.table.lengths[train].sum()))
-        return Learned(windows, split, scaler, self._choose_rows(train, windows.table), facts)
+        facts |= draw_of(self.learning.scale, int(np.asarray(windows.lengths)[train].sum()))
+        return Learned(windows, split, scaler, self._choose_rows(train, windows), facts)
 
     def _assign_parts(
         self,
-        table: WindowTable,
+        windows: WindowSet,
         together: NDArray[Any],
         shares: tuple[float, ...],
         lookahead_s: float,
@@ -226,18 +193,17 @@ class PreparationPlan(RecordingPlan):
                     " of the next. Use a longer embargo_s, phase='causal', or the recordings' own"
                     " sample rate."
                 )
-            return split_by_time(
-                table.recording_id, table.start_s, window_s, shares, embargo_s, table.y, known
-            )
-        return split_by_group(table.y, together, shares, self.learning.random_state, known)
+            times = np.asarray(windows.recording_id), np.asarray(windows.start_s)
+            return split_by_time(*times, window_s, shares, embargo_s, windows.y, known)
+        return split_by_group(windows.y, together, shares, self.learning.random_state, known)
 
-    def _refuse_label_channels(self, windows: _CutWindows, split: NDArray[np.str_] | None) -> None:
+    def _refuse_label_channels(self, windows: WindowSet, split: NDArray[np.str_] | None) -> None:
         """Raise if constant channels give the class; warn if that is not certain."""
-        table = windows.table
-        if table.y is None:
+        if windows.y is None:
             return
+        recording_id, lengths = np.asarray(windows.recording_id), np.asarray(windows.lengths)
         found = find_label_channels(
-            windows.blocks, table.y, table.recording_id, table.lengths, split
+            partial(_blocks, windows), windows.y, recording_id, lengths, split
         )
         if found is None:
             return
@@ -257,14 +223,14 @@ class PreparationPlan(RecordingPlan):
             raise WindowError(f"{words}; to keep {it}, use allow_constant=True (--allow-constant).")
         warn_caller(f"{words}.")
 
-    def _fit_scaler(self, windows: _CutWindows, train: NDArray[np.int64]) -> Scaler:
+    def _fit_scaler(self, windows: WindowSet, train: NDArray[np.int64]) -> Scaler:
         channels = windows.channels
         if self.learning.augmentation is not None:  # its channels are known only now
             make_augmentation(self.learning.augmentation).with_indices(len(channels), channels)
 
         def with_lengths() -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-            own, at = windows.table.lengths[train], 0
-            for block in windows.blocks(train):
+            own, at = np.asarray(windows.lengths)[train], 0
+            for block in _blocks(windows, train):
                 yield block, own[at : at + len(block)]
                 at += len(block)
 
@@ -272,23 +238,33 @@ class PreparationPlan(RecordingPlan):
             with_lengths, self.learning.scale, rated=self.learning.rated, channels=channels
         )
 
-    def _choose_rows(self, train: NDArray[np.int64], table: WindowTable) -> NDArray[np.int64]:
+    def _choose_rows(self, train: NDArray[np.int64], windows: WindowSet) -> NDArray[np.int64]:
         if self.learning.balance is None:
             return train
-        if table.y is None:
+        if windows.y is None:
             raise RecordingError(
                 f"balance={self.learning.balance!r} needs labels, but the recordings have none."
             )
         with noting("in the training part", WindowError):
             chosen = balance_indices(
-                table.y[train],
-                table.groups[train],
+                windows.y[train],
+                np.asarray(windows.groups)[train],
                 self.learning.balance,
                 self.learning.random_state,
-                recording_id=table.recording_id[train],
+                recording_id=np.asarray(windows.recording_id)[train],
                 max_per_recording=self.learning.max_per_recording,
             )
         return train[chosen]
+
+
+def _blocks(windows: WindowSet, rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+    """Yield the samples of the windows at increasing positions."""
+    samples: Any = windows.X
+    if not isinstance(samples, np.ndarray):
+        yield from samples.blocks(rows)
+        return
+    for first in range(0, len(rows), _BLOCK_WINDOWS):
+        yield samples[rows[first : first + _BLOCK_WINDOWS]]
 
 
 def _check_learning(options: PreparationOptions) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, SplitError, WindowError, warn_caller
 from sensorseq.io.prepared import PreparedFile, read_sensor_windows, sensors_in
-from sensorseq.io.stored_windows import StoredSamples, buffer_bytes, stored_windows
+from sensorseq.io.stored_windows import StoredSamples, buffer_bytes
 from sensorseq.prediction.preparation import Preparation, recording_digests
 from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.options import PreparationOptions
@@ -50,12 +50,12 @@ def read_training_file(
     if configured, with copies augmented. If they exceed `buffer_bytes`, they stay in the file.
     """
     with PreparedFile(path) as file:
-        if file.columns.y is None:
+        if file.stored.y is None:
             raise WindowError(
                 f"{path}: the windows have no labels; prepare labelled recordings to train on."
             )
         scaler = None if file.scaler is None else Scaler.from_dict(file.scaler)
-        split = file.columns.split
+        split = file.stored.split
         if split is None:
             return _take(file, np.arange(len(file))), scaler
         train = np.flatnonzero(split == "train")
@@ -66,7 +66,7 @@ def read_training_file(
                 f"{path}: the split has no train part, so there is nothing to train on."
             )
         windows = _take(file, np.concatenate([train, file.rows("validation")]))
-        if not PreparationOptions.recorded(file.columns.provenance).augmentation:
+        if not PreparationOptions.recorded(file.stored.provenance).augmentation:
             return windows, scaler
         if isinstance(windows.X, StoredSamples):
             return augment_stored(windows, len(train)), scaler
@@ -87,8 +87,8 @@ def read_prepared(path: str | os.PathLike[str]) -> WindowSet | SensorWindows:
 
 
 def _take(file: PreparedFile, rows: NDArray[np.int64]) -> WindowSet:
-    n_bytes = len(rows) * 4 * file.columns.n_timesteps * len(file.columns.channels)
-    return stored_windows(file, rows) if n_bytes > buffer_bytes() else file.take(rows)
+    windows = file.stored.take(rows)
+    return windows if windows.X.nbytes > buffer_bytes() else file.take(rows)
 
 
 def augment_as_told(

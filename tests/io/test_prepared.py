@@ -14,7 +14,6 @@ from sensorseq.errors import PreparedFileError, WindowError
 from sensorseq.io import checksums, hdf5
 from sensorseq.io.prepared import (
     PreparedFile,
-    WindowColumns,
     read_windows,
     write_window_blocks,
     write_windows,
@@ -111,7 +110,7 @@ def test_equal_windows_give_equal_bytes_whole_or_in_blocks(tmp_path):
     windows = make_windows()
     write_windows(tmp_path / "a.h5", windows)
     blocks = np.split(windows.X, [0, 1, 11, 29])
-    write_window_blocks(tmp_path / "b.h5", WindowColumns.of(windows), blocks)
+    write_window_blocks(tmp_path / "b.h5", windows, blocks)
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
     assert_same(read_windows(tmp_path / "b.h5"), windows)
 
@@ -151,7 +150,7 @@ def test_windows_are_counted_by_part_and_class(tmp_path):
     windows = make_windows()
     write_windows(tmp_path / "w.h5", windows)
     with PreparedFile(tmp_path / "w.h5") as file:
-        counts = file.columns.counts()
+        counts = file.stored.counts()
         assert len(file) == sum(sum(by_class.values()) for by_class in counts.values()) == 30
     assert counts["test"]["Eis"] == np.sum((windows.y == "Eis") & (windows.split == "test"))
     assert list(counts) == ["train", "validation", "test"]
@@ -298,6 +297,6 @@ def test_an_interrupt_while_writing_leaves_the_old_file_and_nothing_else(tmp_pat
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_window_blocks(path, WindowColumns.of(windows), blocks())
+        write_window_blocks(path, windows, blocks())
     assert path.read_bytes() == before
     assert names_in(tmp_path) == ["w.h5"]

@@ -167,7 +167,7 @@ class TestExtended:
         assert (summary.n_reused, summary.n_recordings) == (10, 21)
         new, anew = by_recording(tmp_path / "w.h5"), by_recording(tmp_path / "anew.h5")
         with PreparedFile(tmp_path / "w.h5") as file, PreparedFile(tmp_path / "anew.h5") as other:
-            facts, others = (each.columns.provenance for each in (file, other))
+            facts, others = (each.stored.provenance for each in (file, other))
             assert (file.scaler is None) == (other.scaler is None)
         for name in ("configuration", "recordings", "dropped", "window", "input_channels"):
             assert facts[name] == others[name]

@@ -112,7 +112,7 @@ def test_no_array_has_more_values_than_its_sensor(logs, tmp_path):
     sizes = {}
     for name in RATES_HZ:
         with PreparedFile(tmp_path / "w.h5", sensor=name) as file:
-            sizes[name] = np.prod(file.columns.shape)
+            sizes[name] = np.prod(file.stored.shape)
     assert sizes["imu"] / sizes["motor"] == pytest.approx(100 / 13)
 
 

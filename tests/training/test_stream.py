@@ -18,7 +18,7 @@ from small_buffers import buffer_of
 from sensorseq.errors import ArgumentError, InputError, PreparedFileError
 from sensorseq.io import checksums
 from sensorseq.io.prepared import PreparedFile, write_windows
-from sensorseq.io.stored_windows import BUFFER_VARIABLE, stored_windows
+from sensorseq.io.stored_windows import BUFFER_VARIABLE
 from sensorseq.preprocessing.scale.scaler import fit_scaler
 from sensorseq.preprocessing.windows.balance import balance_indices
 from sensorseq.training.autograd import AutogradSteps
@@ -407,7 +407,7 @@ def test_scattered_windows_are_read_as_they_lie(tmp_path):
     X = rng.normal(size=(5000, 40, 3)).astype(np.float32)
     path = write(tmp_path / "windows.h5", WindowSet(X))
     with PreparedFile(path) as file:
-        assert 1 < file.chunk_windows < 200
+        assert 1 < file.stored.X.chunk_windows < 200
         for share in (0.001, 0.01, 0.3, 0.9):
             rows = np.flatnonzero(rng.random(len(X)) < share)
             np.testing.assert_array_equal(file.take(rows).X, X[rows])
@@ -428,7 +428,7 @@ def test_rows_are_read_past_hdf5_with_the_same_bits_and_verified_once(tmp_path, 
     windows = make_windows()
     path = write(tmp_path / "windows.h5", windows)
     with PreparedFile(path) as file:
-        samples = stored_windows(file).X
+        samples = file.stored.X
     rng = np.random.default_rng(0)
     with samples.opened() as reader:
         for share in (0.01, 0.3, 1.0):
