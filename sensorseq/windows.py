@@ -145,7 +145,7 @@ class WindowSet:
         """Return the number of windows by part (``"all"`` without a split) and class."""
         labels = [""] * len(self) if self.y is None else [str(label) for label in self.y.tolist()]
         parts = ["all"] * len(self) if self.split is None else self.split.tolist()
-        counted = Counter(zip(parts, labels, strict=True))
+        counted = Counter(zip(parts, labels))
         classes = sorted(set(labels))
         present = [part for part in (*PARTS, "all") if part in set(parts)]
         return {part: {name: counted[part, name] for name in classes} for part in present}

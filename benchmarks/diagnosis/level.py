@@ -28,7 +28,7 @@ from verdict.plan import SETTINGS, SIZES
 from verdict.runs import PLAIN
 
 from sensorseq.diagnosis.level import rivals
-from sensorseq.inspection.part import Part
+from sensorseq.prediction.windows import Windows as Part
 
 DIAGNOSIS = "tuned, with and without one fault"
 REPAIR, VERDICT = "settings at random", "sensible settings"
@@ -107,7 +107,9 @@ def _of_rivals(parts: Parts) -> list[float]:
 
 
 def _part(windows: Windows) -> Part:
-    return Part(windows.X, windows.lengths, windows.y, windows.groups)
+    lengths = windows.lengths
+    lengths = np.full(len(windows.X), windows.X.shape[1]) if lengths is None else lengths
+    return Part(windows.X, lengths, target=windows.y, groups=windows.groups)
 
 
 def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

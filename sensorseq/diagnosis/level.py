@@ -16,19 +16,19 @@ from sensorseq.features.random_convolutions import RandomConvolutions
 from sensorseq.features.ridge import Fold, fit_ridge
 from sensorseq.features.steps import SummarySteps
 from sensorseq.features.summary import SummaryFeatures
-from sensorseq.inspection.part import Part
+from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.scale.scaler import fit_scaler
 
 Report = TypeVar("Report", bound=Findings)
 Ints = NDArray[np.int64]
 
-Compared = tuple[Part, Part, Ints]  # the parts that `compare_level` compares, and its rows
+Compared = tuple[Windows, Windows, Ints]  # the parts that `compare_level` compares, and its rows
 MOST_WINDOWS = 1_000  # per part; the rivals take two seconds for this many
 _CONVOLUTIONS, _STATISTICS, _FOLDS = 2_016, 150, 4
 
 
 def compare_level(
-    report: Report, train: Part, validation: Part, rows: Ints | None = None
+    report: Report, train: Windows, validation: Windows, rows: Ints | None = None
 ) -> Report:
     """Add a statement to the report if a rival does better than its network.
 
@@ -51,7 +51,7 @@ def compare_level(
     n_wrong = n - n_right  # a rival might classify all of these correctly
     if n_wrong < limits.LEVEL_GAP * n or 0.5**n_wrong > limits.LEVEL_ALPHA:
         return report
-    shown = _some(validation, own[kept])
+    shown = validation.take(own[kept])
     for name, predicted in rivals(train, shown):
         rival = predicted == shown.target
         mine = _unlike(rival, n_right) if right is None else right[kept]
@@ -64,7 +64,7 @@ def compare_level(
 
 def read_parts(
     X: Any, y: Any, X_val: Any, y_val: Any, groups: Any = None, groups_val: Any = None
-) -> tuple[Part, Part]:
+) -> tuple[Windows, Windows]:
     """Check the caller's training and validation windows; return them with labels as codes."""
     given = {"X": X, "y": y, "X_val": X_val, "y_val": y_val}
     missing = [name for name, values in given.items() if values is None]
@@ -84,7 +84,10 @@ def read_parts(
                 f"X{suffix} has shape {values.shape}, with {len(target)} labels; expected finite"
                 " windows (n, t, c) or (n, t), with one label, and one group if any, for each."
             )
-        parts.append(Part(values, None, target, None if of is None else np.asarray(of)))
+        values = values if values.ndim == 3 else values[:, :, None]
+        lengths = np.full(len(values), values.shape[1])
+        of = None if of is None else np.asarray(of)
+        parts.append(Windows(values, lengths, target=target, groups=of))
     return parts[0], parts[1]
 
 
@@ -131,28 +134,22 @@ def _unlike(rival: NDArray[np.bool_], n_right: int) -> NDArray[np.bool_]:
     return own
 
 
-def rivals(train: Part, validation: Part) -> Iterator[tuple[str, Ints]]:
+def rivals(train: Windows, validation: Windows) -> Iterator[tuple[str, Ints]]:
     """Yield each rival's name and its predicted validation classes, the fastest rival first."""
-    train = _some(train, spread(len(train)))
+    train = train.take(spread(len(train)))
     classes, target = np.unique(train.target, return_inverse=True)
     if len(classes) < 2:
         return
     scaler = fit_scaler(train.X, train.lengths)
     own, shown = (
-        (scaler.transform(part.X, part.lengths), part.lengths) for part in (train, validation)
+        (scaler.transform(part.X, part.lengths), None if part.are_full else part.lengths)
+        for part in (train, validation)
     )
     yield "ridge on features", classes[_ridge(own, shown, target, _folds(train))]
     yield "boosting on features", classes[_boosting(own, shown, target)]
 
 
-def _some(part: Part, rows: Ints) -> Part:
-    lengths, groups = (
-        None if values is None else values[rows] for values in (part.lengths, part.groups)
-    )
-    return Part(part.X[rows], lengths, part.target[rows], groups)
-
-
-def _folds(train: Part) -> list[Fold]:
+def _folds(train: Windows) -> list[Fold]:
     codes = np.arange(len(train))
     if train.groups is not None and len(np.unique(train.groups)) >= _FOLDS:
         codes = np.unique(train.groups, return_inverse=True)[1]
@@ -160,10 +157,10 @@ def _folds(train: Part) -> list[Fold]:
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(_FOLDS)]
 
 
-_Windows = tuple[Any, Any]  # scaled windows and their lengths
+_Scaled = tuple[Any, Any]  # scaled windows and their lengths
 
 
-def _ridge(own: _Windows, shown: _Windows, target: Ints, folds: list[Fold]) -> Ints:
+def _ridge(own: _Scaled, shown: _Scaled, target: Ints, folds: list[Fold]) -> Ints:
     """Predict classes by ridge regression on random convolutions and steps of statistics."""
     n, described = len(target), []
     convolutions = RandomConvolutions(_CONVOLUTIONS, random_state=0, pad=True).fit(*own)
@@ -185,7 +182,7 @@ def _ridge(own: _Windows, shown: _Windows, target: Ints, folds: list[Fold]) -> I
     return np.asarray((Z[n:] @ fitted.weight + fitted.bias).argmax(axis=1))
 
 
-def _boosting(own: _Windows, shown: _Windows, target: Ints) -> Ints:
+def _boosting(own: _Scaled, shown: _Scaled, target: Ints) -> Ints:
     from sensorseq.features.grow_trees import grow_trees, important_statistics  # scikit-learn
 
     summary, weight = SummaryFeatures().fit(*own), np.ones(len(target))

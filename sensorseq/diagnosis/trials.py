@@ -26,7 +26,7 @@ from sensorseq.diagnosis.causes import (
 )
 from sensorseq.diagnosis.metrics import Floats
 from sensorseq.history import History, TrainingRecord
-from sensorseq.inspection.part import Part
+from sensorseq.prediction.windows import Windows
 from sensorseq.training.batches import TrainingData, center_windows
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.engine import TrainingResult
@@ -65,30 +65,12 @@ def failed_rerun(rerun: Rerun, error: Exception) -> RerunResult:
     return RerunResult(rerun, np.zeros(0), failed=str(error))
 
 
-@dataclass(frozen=True, eq=False)
-class PartWindows:
-    """The windows of one part (training or validation), prepared for the engine.
-
-    `groups` are as given to `fit`. `rows` are the windows' rows in its X, or None if they were
-    given separately. If the steps of `data` are patches of samples, `samples` has the windows
-    unpatched.
-    """
-
-    data: TrainingData
-    groups: NDArray[Any] | None
-    rows: NDArray[np.int64] | None
-    samples: TrainingData | None = None
-
-    def as_windows(self, **names: Any) -> Part:
-        """Return the samples as numpy arrays, with the names of channels and classes."""
-        data = self.samples or self.data
-        lengths = None if data.lengths is None else data.lengths.cpu().numpy()
-        target = data.target.cpu().numpy()
-        return Part(data.X.cpu().numpy(), lengths, target, self.groups, self.rows, **names)
-
-
 class TrialRunner(ABC):
-    """A recorded fit that can be trained again; `kept` is its network with the kept weights."""
+    """A recorded fit that can be trained again.
+
+    `kept` is its network with the kept weights. `parts` are the training and validation windows as
+    the network takes them, `windows` the same before samples were joined to steps.
+    """
 
     arguments: Mapping[str, Any]  # of the estimator
 
@@ -97,38 +79,29 @@ class TrialRunner(ABC):
         record: TrainingRecord,
         kept: nn.Module,
         kept_epoch: int,
-        parts: tuple[PartWindows, PartWindows | None],
+        parts: tuple[TrainingData, TrainingData | None],
+        windows: tuple[Windows, Windows | None],
         classes: Sequence[str],
     ) -> None:
         self.record, self._kept = record, kept
         self.kept_epoch = kept_epoch if kept_epoch <= record.n_epochs else 0
         self._train, self._validation = parts
+        self.train, self.validation = windows
         self.classes, self.n_classes = classes, len(classes)
         self.n_epochs = record.n_epochs
         self.steps_per_epoch = int(record.epoch_steps[1]) if record.n_epochs else 1
-
-    @property
-    def train(self) -> Part:
-        """The training windows."""
-        return self._train.as_windows(classes=self.classes)
-
-    @property
-    def validation(self) -> Part | None:
-        """The validation windows."""
-        part = self._validation
-        return None if part is None else part.as_windows(classes=self.classes)
 
     def val_inputs(self, module: nn.Module) -> TrainingData | None:
         """Return the validation windows in the dtype and on the device of a network's weights."""
         if self._validation is None:
             return None
         like = next(part for part in module.parameters() if part.is_floating_point())
-        data = self._validation.data.to(like.device)
+        data = self._validation.to(like.device)
         return replace(data, X=data.X.to(like.dtype))
 
     def val_outputs(self) -> Floats | None:
         """Return the logits of the validation windows with the kept weights, (n_val, K)."""
-        return None if self._validation is None else _outputs(self._kept, self._validation.data)
+        return None if self._validation is None else _outputs(self._kept, self._validation)
 
     def kept_module(self) -> nn.Module:
         """Return a copy of the network with the kept weights, in evaluation mode."""
@@ -473,7 +446,7 @@ class Comparison:
 class Baseline:
     """The run as the baseline of the comparison, evaluated on its validation windows."""
 
-    def __init__(self, runner: TrialRunner, validation: Part) -> None:
+    def __init__(self, runner: TrialRunner, validation: Windows) -> None:
         record = runner.record
         self.target, self.n_classes = validation.target, runner.n_classes
         groups = validation.groups

@@ -17,9 +17,8 @@ from sensorseq.errors import InputError
 from sensorseq.features.blocks import describe
 from sensorseq.features.ridge import Fold
 from sensorseq.prediction.head import FeatureHead
-from sensorseq.prediction.inputs import check_groups
 from sensorseq.prediction.model import TrainedModel
-from sensorseq.prediction.windows import Windows
+from sensorseq.prediction.windows import Windows, check_groups
 from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
 from sensorseq.training.data import check_channels_have_numbers
 from sensorseq.training.inference import modules_of, network_outputs

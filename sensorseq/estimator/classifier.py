@@ -75,12 +75,11 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.prediction.decisions import Decisions, RecordingDecision
 from sensorseq.prediction.head import FeatureChoice
-from sensorseq.prediction.inputs import is_table
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.probabilities import Abstention, softmax
 from sensorseq.prediction.stream import DecisionStream
-from sensorseq.prediction.windows import Windows
+from sensorseq.prediction.windows import Windows, is_table
 from sensorseq.sequence import Timeline
 from sensorseq.training import EngineChoice
 from sensorseq.training.data import open_windows

@@ -71,9 +71,7 @@ class Judged(NamedTuple):
 def make_jobs(arguments: FitArguments, scaled: ScaledFit) -> list[TrainingJob]:
     """Make the networks of a fit, one for each member of an ensemble, ready to be trained."""
     parameters, data = arguments.parameters, scaled.data
-    train, validation = scaled.train.data, scaled.validation
-    samples = scaled.train.samples
-    assert samples is not None
+    samples = scaled.samples[0]
     jobs: list[TrainingJob] = []
     for member, (weights, training) in enumerate(arguments.member_seeds):
         if arguments.earlier is not None:
@@ -84,8 +82,8 @@ def make_jobs(arguments: FitArguments, scaled: ScaledFit) -> list[TrainingJob]:
         module = module.to(arguments.device)
         job = TrainingJob(
             module,
-            train,
-            None if validation is None else validation.data,
+            scaled.train,
+            scaled.validation,
             jobs[0].config if jobs else resolved_config(arguments, scaled, module),
             training,
             callbacks=check_callbacks(parameters["callbacks"]),
@@ -102,7 +100,7 @@ def resolved_config(
 ) -> TrainingConfig:
     """Return the configuration with the number of outputs and the resolved `max_epochs`."""
     config = arguments.config
-    n_epochs = count_epochs(config, steps_of_epoch(module, scaled.train.data, config))
+    n_epochs = count_epochs(config, steps_of_epoch(module, scaled.train, config))
     return replace(config, n_outputs=len(scaled.model.classes), max_epochs=n_epochs)
 
 
@@ -135,7 +133,7 @@ def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress
         done = run_refit(plan, parameters, scaled, jobs, model, results, fitted, progress)
         choice, model = done.choice, replace(model, head=done.head)
     # by the networks that have not seen the held-out windows
-    model, left_out = learn_probabilities(parameters, model, scaled.validation, plan)
+    model, left_out = learn_probabilities(parameters, model, scaled, plan)
     trained = Trained(results, model, modules[0], histories, choice, left_out=left_out)
     warn_of_the_end(results, jobs[0].config.n_epochs, parameters["n_models"])
     if done is None or not done.modules:
@@ -187,10 +185,9 @@ def facts_of(scaled: ScaledFit) -> dict[str, Any]:
 
 def judge(arguments: FitArguments, scaled: ScaledFit, trained: Trained) -> Judged:
     """Make the report of a fit, with findings about its windows."""
-    held_out, result, model = scaled.validation, trained.results[0], scaled.model
+    held_out, result, model = scaled.data.validation, trained.results[0], scaled.model
     data = scaled.data
-    classes = [str(label) for label in model.classes]
-    found = check_parts(scaled.train, held_out, model.channels, classes)
+    found = check_parts(*scaled.held())
     facts = {**facts_of(scaled), "data_facts": (*scaled.findings, *found)}
     record = result.record
     if record is not None and held_out is not None and held_out.groups is not None:

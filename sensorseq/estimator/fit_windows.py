@@ -1,7 +1,7 @@
 """The first steps of a fit: check its arguments, read windows, hold some out, scale them."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,6 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from sensorseq.checks import check_unlabeled
-from sensorseq.diagnosis.trials import PartWindows
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, SplitError, warn_caller
 from sensorseq.estimator.feature_head import check_features
 from sensorseq.estimator.report import check_class_shares, warn_of_label_channels
@@ -21,20 +20,21 @@ from sensorseq.gpu_check.check import check_before_fit
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
 from sensorseq.prediction.fusion import refuse_sensors
-from sensorseq.prediction.inputs import (
+from sensorseq.prediction.model import OF_FIT, TrainedModel
+from sensorseq.prediction.outside import TrainedRanges
+from sensorseq.prediction.patches import Patch
+from sensorseq.prediction.preparation import Preparation, check_same_preparation
+from sensorseq.prediction.windows import (
+    Windows,
     WindowShape,
     check_groups,
     is_table,
     windows_of,
 )
-from sensorseq.prediction.model import OF_FIT, TrainedModel
-from sensorseq.prediction.outside import TrainedRanges
-from sensorseq.prediction.patches import Patch
-from sensorseq.prediction.preparation import Preparation, check_same_preparation
-from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler
 from sensorseq.preprocessing.split.parts import folds_in_time, holdout_by_group
 from sensorseq.training import TrainingConfig, TrainingData
+from sensorseq.training.batches import valid_lengths
 from sensorseq.training.data import (
     SETS,
     WindowFormat,
@@ -125,15 +125,35 @@ class FitData:
 class ScaledFit:
     """The windows of a fit, scaled, and the model so far, which has no networks.
 
-    The windows of `train` and `validation` may be streamed. `findings` are about the windows.
+    `train` and `validation` are as the networks take them, `samples` the same before samples were
+    joined to steps. All may be streamed. `findings` are about the windows.
     """
 
     data: FitData
     model: TrainedModel
     format: WindowFormat
-    train: PartWindows
-    validation: PartWindows | None
+    train: TrainingData | StreamedData
+    validation: TrainingData | StreamedData | None
+    samples: tuple[TrainingData | StreamedData, TrainingData | StreamedData | None]
     findings: tuple[Finding, ...]
+
+    def held(self) -> tuple[Windows | None, Windows | None]:
+        """Return the scaled samples of both parts as windows, with names; None where streamed."""
+        train, validation = (
+            replace(
+                part,
+                X=data.X.cpu().numpy(),
+                lengths=valid_lengths(data),
+                channels=self.model.channels,
+                classes=np.array([str(label) for label in self.model.classes]),
+            )
+            if part is not None and isinstance(data, TrainingData)
+            else None
+            for part, data in zip(
+                (self.data.train, self.data.validation), self.samples, strict=True
+            )
+        )
+        return train, validation
 
 
 def check_arguments(
@@ -486,17 +506,16 @@ def scale_windows(arguments: FitArguments, data: FitData) -> ScaledFit:
     if earlier is None:
         form = replace(form, patch=choose_patch(arguments, samples))
     patch = form.patch
-    windows = samples if patch is None else samples.patched(patch)
-    train, held_out = PartWindows(windows, data.train.groups, data.train.rows, samples), None
+    train = samples if patch is None else samples.patched(patch)
+    shown, validation = None, None
     if data.validation is not None:
-        shown: Any = make_data(data.validation, form, data.target, training=False)
-        steps = shown if patch is None else shown.patched(patch)
-        held_out = PartWindows(steps, data.validation.groups, data.validation.rows, shown)
+        shown = make_data(data.validation, form, data.target, training=False)
+        validation = shown if patch is None else shown.patched(patch)
     found += check_class_shares(data.train, data.validation, model.classes.tolist())
     if earlier is None:
         warn_of_label_channels(data.windows, data.train, model.channels)
     model = replace(model, scaler=form.scaler, patch=patch, ranges=ranges)
-    return ScaledFit(data, model, form, train, held_out, found)
+    return ScaledFit(data, model, form, train, validation, (samples, shown), found)
 
 
 def _begun(data: FitData, how: Mapping[str, Any]) -> TrainedModel:
@@ -545,22 +564,19 @@ def learn_ranges(data: FitData, earlier: TrainedModel | None) -> TrainedRanges |
     if earlier is not None and ranges is None:
         return None
     for windows in (data.windows, data.given):
-        for piece in [] if windows is None else _to_learn_from(windows):
+        if windows is None:
+            continue
+        places = None
+        if windows.are_stored:  # a sample of which each piece covers the whole file
+            rows = np.linspace(0, len(windows) - 1, min(len(windows), _MOST_STORED)).astype(
+                np.int64
+            )
+            n_pieces = len(windows.places(rows))
+            places = [rows[piece::n_pieces] for piece in range(n_pieces)]
+        for piece in windows.pieces(places):
             learn = TrainedRanges.learn if ranges is None else ranges.widened
             ranges = learn(piece.X, piece.lengths)
     return ranges
-
-
-def _to_learn_from(windows: Windows) -> Iterator[Windows]:
-    """Yield windows in memory; of a file, a sample of which each piece covers the whole."""
-    if not windows.are_stored:
-        yield windows
-        return
-    rows = np.linspace(0, len(windows) - 1, min(len(windows), _MOST_STORED)).astype(np.int64)
-    n_pieces = len(windows.places(rows))
-    with windows.opened() as reader:
-        for piece in range(n_pieces):
-            yield reader.read(rows[piece::n_pieces])
 
 
 def choose_patch(arguments: FitArguments, samples: TrainingData | StreamedData) -> Patch | None:

@@ -9,16 +9,16 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import accuracy_score
 
 from sensorseq.checks import check_real, mark_of_unlabeled
-from sensorseq.diagnosis.trials import PartWindows
 from sensorseq.errors import InputError, warn_caller
+from sensorseq.estimator.fit_windows import ScaledFit
 from sensorseq.estimator.refit import Refit
 from sensorseq.prediction.fused import FusedModel
 from sensorseq.prediction.head import FeatureChoice
-from sensorseq.prediction.inputs import check_groups
 from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.preparation import seen_recordings
 from sensorseq.prediction.probabilities import Abstention, softmax
+from sensorseq.prediction.windows import check_groups
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.training.inference import outputs_of
 from sensorseq.training.labels import read_known_labels, read_labels
@@ -41,19 +41,19 @@ LeftOut = tuple[NDArray[np.int64], NDArray[np.float64]]
 def learn_probabilities(
     parameters: Mapping[str, Any],
     model: TrainedModel,
-    held_out: PartWindows | None,
+    scaled: ScaledFit,
     plan: Refit | FeatureChoice | None,
 ) -> tuple[TrainedModel, LeftOut | None]:
     """Return a model that turns its logits into probabilities, and the windows left out."""
     if model.head is not None and isinstance(plan, Refit):
         logits, class_index, groups = plan.left_out(model.head)
         rows = model.head.given_rows
-    elif held_out is not None and held_out.samples is not None:
-        logits, groups = outputs_of(model, held_out.samples), held_out.groups
-        class_index = held_out.samples.target.cpu().numpy()
-        rows = held_out.rows
     else:
-        return model, None
+        held_out, samples = scaled.data.validation, scaled.samples[1]
+        if held_out is None or samples is None:
+            return model, None
+        logits, groups = outputs_of(model, samples), held_out.groups
+        class_index, rows = held_out.target, held_out.rows
     if parameters["calibrate"]:
         model = replace(model, temperature=calibrated(logits, class_index, groups))
     shares = learn_shares(parameters, softmax(logits / model.temperature))

@@ -173,8 +173,7 @@ def plan_refit(
     fit_data, form, config = scaled.data, scaled.format, jobs[0].config
     train, validation = fit_data.train, fit_data.validation
     features, refit = parameters["features"], parameters["refit"]
-    scaled_parts = [one for one in (scaled.train, scaled.validation) if one is not None]
-    in_file = train.are_stored or any(isinstance(one.samples, StreamedData) for one in scaled_parts)
+    in_file = train.are_stored or any(isinstance(one, StreamedData) for one in scaled.samples)
     is_given = fit_data.given is not None
     has_more = validation is not None and not is_given
     n_windows = len(train.target) + (len(validation.target) if has_more and validation else 0)
@@ -207,13 +206,12 @@ def plan_refit(
             share = None if share is None else share[drawn]
             validation = validation.take(drawn[drawn >= n_train] - n_train)
             train = train.take(drawn[drawn < n_train])
-    data: Any = scaled.train.samples
+    data: Any = scaled.samples[0]
     given: Any = None
     part, given_groups = None, None
     if is_given:
         assert validation is not None
-        assert scaled.validation is not None
-        given, given_groups = scaled.validation.samples, validation.groups
+        given, given_groups = scaled.samples[1], validation.groups
         if is_sample:
             data = make_data(train, form, fit_data.target, training=True)
             given = make_data(validation, form, fit_data.target, training=False)

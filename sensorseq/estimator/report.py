@@ -12,35 +12,21 @@ from sensorseq.diagnosis.causes import causes_of
 from sensorseq.diagnosis.level import Compared, spread
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.statements import Statement, say
-from sensorseq.diagnosis.trials import PartWindows
 from sensorseq.errors import warn_caller
 from sensorseq.history import History, TrainingRecord
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.label_channels import check_label_channels
-from sensorseq.inspection.part import Part as CheckedPart
 from sensorseq.inspection.window_checks import check_shares, check_windows
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.windows import Windows
-from sensorseq.training import TrainingData, TrainingResult
+from sensorseq.training import TrainingResult
 
 _JUDGED = ("loss", "val_loss", "val_accuracy")  # a report needs one of these
 
 
-def check_parts(
-    train: PartWindows,
-    validation: PartWindows | None,
-    channels: list[str] | None,
-    classes: list[str],
-) -> tuple[Finding, ...]:
+def check_parts(train: Windows | None, validation: Windows | None) -> tuple[Finding, ...]:
     """Check scaled windows, unless they are streamed from a file."""
-    if not isinstance(train.data, TrainingData):
-        return ()
-    parts = [
-        part.as_windows(channels=channels, classes=classes)
-        for part in (train, validation)
-        if part is not None and isinstance(part.data, TrainingData)
-    ]
-    return tuple(check_windows(*parts))
+    return () if train is None else tuple(check_windows(train, validation))
 
 
 def check_class_shares(
@@ -63,7 +49,7 @@ def warn_of_label_channels(windows: Windows, train: Windows, channels: list[str]
     rows_of_train = train.rows
 
     def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.floating]]:
-        return (piece.X for piece in windows.pieces(rows))
+        return (piece.X for piece in windows.pieces(windows.places(rows)))
 
     split = None
     if windows.rows is not None and rows_of_train is not None:
@@ -80,12 +66,7 @@ def parts_to_compare(train: Windows, validation: Windows | None) -> Compared | N
     if validation is None or train.are_stored or validation.are_stored:
         return None
     rows = spread(len(validation))
-    own = train.take(spread(len(train)))
-    return _as_checked(own), _as_checked(validation.take(rows)), rows
-
-
-def _as_checked(part: Windows) -> CheckedPart:
-    return CheckedPart(part.X, part.lengths, part.target, part.groups)
+    return train.take(spread(len(train))), validation.take(rows), rows
 
 
 def say_parts(choice: FeatureChoice) -> Statement:

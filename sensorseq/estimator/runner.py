@@ -15,7 +15,6 @@ from sklearn.utils import _safe_indexing
 from sensorseq.diagnosis.trials import (
     OUT_OF_TIME,
     Deadline,
-    PartWindows,
     Rerun,
     RerunResult,
     TrialRunner,
@@ -33,6 +32,7 @@ from sensorseq.estimator.probabilities import out_of_fold_of
 from sensorseq.history import TrainingRecord
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.patches import Patch, count_steps
+from sensorseq.prediction.windows import Windows
 from sensorseq.training import TrainingData
 from sensorseq.training.callbacks import NoProgress
 from sensorseq.training.config import LOSSES
@@ -142,19 +142,19 @@ class FitRunner(TrialRunner):
         data: tuple[Any, Any, Mapping[str, Any]],
     ) -> None:
         train, shown = scaled.train, scaled.validation
-        if not isinstance(train.data, TrainingData):
+        windows, others = scaled.held()
+        if windows is None or not isinstance(train, TrainingData):
             raise ArgumentError("probe cannot rerun a fit on windows that are streamed.")
-        if shown is not None and not isinstance(shown.data, TrainingData):
-            shown = None
-        classes = [str(label) for label in scaled.model.classes]
-        super().__init__(record, origin.module, origin.kept_epoch, (train, shown), classes)
+        parts = train, shown if isinstance(shown, TrainingData) else None
+        kept = origin.module, origin.kept_epoch
+        super().__init__(record, *kept, parts, (windows, others), windows.classes.tolist())
         self.origin = origin
         self._fit, self._scaled, self._data = fit, scaled, data
         self._jobs = make_jobs(fit, scaled)
         self.out_of_fold = origin.out_of_fold
         self.arguments: Mapping[str, Any] = origin.estimator.get_params(deep=False)
         if origin.is_whole:  # after a warm start the scaling may be that of the first fit
-            self._check_data(train.data, self._jobs[0].validation)
+            self._check_data(train, self._jobs[0].validation)
         if not record.is_in_nats:
             scale = self._nats_per_unit({})
             self.record = replace(
@@ -193,7 +193,7 @@ class FitRunner(TrialRunner):
         """Estimate the cost of a rerun in epochs of the fit; infinite after a warm start."""
         if rerun.start is None and not self.origin.is_whole:
             return math.inf
-        n_train = len(self._train.data)
+        n_train = len(self._train)
         own, arguments = self.arguments, {**self.arguments, **rerun.change}
 
         def of_step(arguments: Mapping[str, Any]) -> float:
@@ -211,14 +211,14 @@ class FitRunner(TrialRunner):
         """Estimate the multiplications of an epoch: those of all windows, and a constant part."""
         width, n_layers = arguments["hidden_size"], arguments["num_layers"]
         directions = 2 if arguments["bidirectional"] else 1
-        _, n_steps, n_inputs = self._train.data.X.shape
+        _, n_steps, n_inputs = self._train.X.shape
         kept = n_steps
         if arguments["max_timesteps"] is not None:
             kept = min(count_steps(arguments["max_timesteps"], self.origin.patch), n_steps)
         inputs = n_inputs + (n_layers - 1) * width * directions
         # the cost that does not grow with the width equals about 16 more units
         products = kept * directions * (width + 16) * (inputs + n_layers * width + 16)
-        return float(len(self._train.data) * products) + EPOCH_PRODUCTS
+        return float(len(self._train) * products) + EPOCH_PRODUCTS
 
     def run(
         self, reruns: Sequence[Rerun], is_over: Callable[[], bool] | None = None
@@ -251,9 +251,9 @@ class FitRunner(TrialRunner):
         """Fit the estimator on the training windows only; folds of them weight the features."""
         change = {**_PLAIN, "early_stopping": False, "validation_fraction": 0.0, **rerun.change}
         change |= {"max_epochs": rerun.n_epochs, "max_steps": None}
-        assert self._validation is not None
-        X, y, given = self._windows_of(self._train)
-        X_val, _, given_val = self._windows_of(self._validation)
+        assert self.validation is not None
+        X, y, given = self._windows_of(self.train)
+        X_val, _, given_val = self._windows_of(self.validation)
         X_val = open_windows(X_val, self.arguments["scale"], "X_val")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -274,7 +274,7 @@ class FitRunner(TrialRunner):
             raise KeyboardInterrupt
         return RerunResult(rerun, loss, val_outputs=outputs)
 
-    def _windows_of(self, part: PartWindows) -> tuple[Any, Any, dict[str, Any]]:
+    def _windows_of(self, part: Windows) -> tuple[Any, Any, dict[str, Any]]:
         """Return X, y and keywords of a part, in the form that `fit` takes."""
         X, y, keywords = self._data
         of_windows = ("groups", "lengths", "sample_weight")

@@ -17,9 +17,9 @@ from sensorseq.estimator.adapt import Adaptation
 from sensorseq.history import History
 from sensorseq.io.model_file import SAVE_AGAIN, TakeField, read_model, take_field
 from sensorseq.nn import LSTMLinear
-from sensorseq.prediction.inputs import DTYPES
 from sensorseq.prediction.model import TrainedModel, read_trained
 from sensorseq.prediction.network import check_array_names
+from sensorseq.prediction.windows import DTYPES
 from sensorseq.preprocessing.configuration import check_recorded
 from sensorseq.preprocessing.windows.augment import Augmentation
 from sensorseq.training import EngineChoice

@@ -28,13 +28,13 @@ from sensorseq.evaluation.text import format_channels, format_counts, table, wra
 from sensorseq.inspection.facts import RecordingFacts, measure
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.leakage import LeakageReport, find_leakage
-from sensorseq.inspection.part import Part
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.inspection.window_checks import check_shares, check_windows
 from sensorseq.io.model_file import SAVE_AGAIN, arrays_below, read_model
 from sensorseq.io.prepared import PreparedFile, sensors_in
 from sensorseq.options import ReadOptions
 from sensorseq.prediction.fusion import Fusion
+from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.options import READING_OPTIONS, takes_options
 from sensorseq.readers import find_recordings, list_arrays, read_source
 from sensorseq.readers.columns import describe_counters, describe_dropped
@@ -361,14 +361,14 @@ def inspect_data(path: str | os.PathLike[str], sensor: str | None = None) -> lis
     classes, codes = np.unique(names, return_inverse=True)
     split = np.full(len(windows), "train") if windows.split is None else np.asarray(windows.split)
     train, validation = (
-        Part(
+        Windows(
             windows.X[rows],
-            np.asarray(windows.lengths)[rows],
-            codes[rows],
-            None if windows.groups is None else np.asarray(windows.groups)[rows],
-            rows,
-            windows.channels,
-            classes.tolist(),
+            np.maximum(np.asarray(windows.lengths)[rows], 1),
+            channels=list(windows.channels),
+            target=codes[rows],
+            classes=classes,
+            groups=None if windows.groups is None else windows.groups[rows],
+            rows=rows,
         )
         for rows in (np.flatnonzero(split == part) for part in PARTS[:2])
     )

@@ -10,9 +10,8 @@ from scipy.sparse.csgraph import connected_components
 
 from sensorseq.inspection.copies import shared_stretches
 from sensorseq.inspection.overlap import SHARE, TOLERATED
-from sensorseq.prediction.inputs import check_groups, windows_of
 from sensorseq.prediction.outside import Ints
-from sensorseq.prediction.windows import Windows
+from sensorseq.prediction.windows import Windows, check_groups, windows_of
 from sensorseq.training.labels import read_labels
 from sensorseq.windows import WindowSet
 

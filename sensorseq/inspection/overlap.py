@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sensorseq.inspection.copies import first_equal, shared_stretches, window_keys
 from sensorseq.inspection.finding import Finding
-from sensorseq.inspection.part import Part
+from sensorseq.inspection.measures import Measures
 from sensorseq.prediction.outside import Ints
 from sensorseq.prediction.windows import Windows
 
@@ -23,7 +23,7 @@ _USUAL = 0.5  # a segment found in half of the training windows is no duplicate 
 _PAIRS = 40  # consecutive pairs needed to conclude that windows continue each other
 
 
-def check_duplicates(train: Part, validation: Part | None) -> Iterator[Finding]:
+def check_duplicates(train: Measures, validation: Measures | None) -> Iterator[Finding]:
     """Find training windows that contradict or repeat each other, or are also in validation."""
     keys = _known_keys(train)
     yield from _contradictions(train, keys)
@@ -38,14 +38,14 @@ def check_duplicates(train: Part, validation: Part | None) -> Iterator[Finding]:
     same = first_equal(_known_keys(validation), keys)
     twice = np.flatnonzero(same >= 0)
     if len(twice):
-        groups = _shared_groups(train.groups, validation.groups, same[twice], twice)
+        groups = _shared_groups(train.windows.groups, validation.windows.groups, same[twice], twice)
         yield Finding.of(
             "windows_in_both_parts",
             {**groups, "rows": validation.row_names(twice)},
             n_windows=len(twice),
             n_validation=len(validation),
-            drawn=not groups and validation.rows is not None,
-            chosen=not groups and validation.rows is None,
+            drawn=not groups and validation.windows.rows is not None,
+            chosen=not groups and validation.windows.rows is None,
             severe=len(twice) > MANY * len(validation),
         )
 
@@ -62,9 +62,9 @@ def _shared_groups(
     return {"torn": torn, "shared": shared}
 
 
-def _known_keys(part: Part) -> NDArray[np.uint64]:
+def _known_keys(part: Measures) -> NDArray[np.uint64]:
     """Return `window_keys`, but 0 for windows with fewer than `LEAST_VALUES` different values."""
-    keys = window_keys(part.X, part.lengths)
+    keys = window_keys(part.windows.X, part.windows.lengths)
     for where, values, valid in part.blocks():
         flat = values.reshape(len(values), -1)
         if valid is not None:
@@ -78,11 +78,13 @@ def _known_keys(part: Part) -> NDArray[np.uint64]:
     return keys
 
 
-def _contradictions(train: Part, keys: NDArray[np.uint64]) -> Iterator[Finding]:
+def _contradictions(train: Measures, keys: NDArray[np.uint64]) -> Iterator[Finding]:
     known = np.flatnonzero(keys)
-    order = known[np.lexsort((train.target[known], keys[known]))]
+    order = known[np.lexsort((train.windows.target[known], keys[known]))]
     before, after = order[:-1], order[1:]
-    differs = (keys[before] == keys[after]) & (train.target[before] != train.target[after])
+    differs = (keys[before] == keys[after]) & (
+        train.windows.target[before] != train.windows.target[after]
+    )
     if not differs.any():
         return
     involved = np.flatnonzero(np.isin(keys, keys[after[differs]]))
@@ -90,7 +92,7 @@ def _contradictions(train: Part, keys: NDArray[np.uint64]) -> Iterator[Finding]:
     yield train.finding(
         "two_labels",
         rows=involved,
-        classes=train.target[pair],
+        classes=train.windows.target[pair],
         pair=train.row_names(pair),
         n_windows=len(involved),
         severe=len(involved) > MANY * len(train),

@@ -27,7 +27,7 @@ from sensorseq.inspection.checked_windows import (
 )
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.label_channels import check_label_channels
-from sensorseq.inspection.part import Part
+from sensorseq.inspection.measures import Measures
 from sensorseq.inspection.short_trainings import (
     PLAIN,
     CheckedEstimator,
@@ -170,7 +170,7 @@ def _what_was_left_out(windows: Windows, small: Windows) -> tuple[str, ...]:
 def _check_channels(windows: Windows) -> Outcome:
     """Check that every channel varies."""
     names = windows.channels or []
-    pieces = (Part(piece.X, piece.lengths, piece.target) for piece in windows.pieces())
+    pieces = map(Measures, windows.pieces())
     dead = [names[i] for i in constant_channels(pieces)]
     figures = {"n_channels": len(names), "constant": dead, "n_constant": len(dead)}
     if not dead:
@@ -192,7 +192,7 @@ def _check_label_channels(windows: Windows) -> Outcome:
     """Check that the label does not stand among the channels."""
 
     def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.floating]]:
-        return (piece.X for piece in windows.pieces(rows))
+        return (piece.X for piece in windows.pieces(windows.places(rows)))
 
     found = check_label_channels(
         read, windows.target, windows.groups, windows.lengths, None, windows.channels

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.measures import Measures
 from sensorseq.inspection.overlap import check_duplicates
-from sensorseq.inspection.part import Part
 from sensorseq.prediction.outside import Floats, Ints
+from sensorseq.prediction.windows import Windows
 from sensorseq.text import plural
 
 # A standardized channel has mean 0 and standard deviation 1; these limits are ten times off.
@@ -34,14 +35,14 @@ LEAST_LEVELS = 50  # fewest different values; a sensor with fewer has coarse ste
 STILL_SHARE, LEAST_STILL = 0.01, 3  # fraction and number of windows in which no channel varies
 
 
-def constant_channels(parts: Iterable[Part]) -> Ints:
+def constant_channels(parts: Iterable[Measures]) -> Ints:
     """Return the channels with a single value in all windows of all parts."""
     ranges = [part.window_range for part in parts]
     least = np.min([low.min(axis=0) for low, _ in ranges], axis=0)
     return np.flatnonzero(least == np.max([high.max(axis=0) for _, high in ranges], axis=0))
 
 
-def check_channels(train: Part, validation: Part | None = None) -> Iterator[Finding]:
+def check_channels(train: Measures, validation: Measures | None = None) -> Iterator[Finding]:
     """Yield problems of the channels of the training windows."""
     constant = constant_channels([train])
     moving = np.setdiff1d(np.arange(train.n_channels), constant)
@@ -51,7 +52,7 @@ def check_channels(train: Part, validation: Part | None = None) -> Iterator[Find
             "constant_channels",
             channels=constant,
             n_channels=train.n_channels,
-            value=float(train.X[0, 0, constant[0]]),
+            value=float(train.windows.X[0, 0, constant[0]]),
             severe=len(constant) == train.n_channels,
         )
     if len(clocks):
@@ -64,7 +65,7 @@ def check_channels(train: Part, validation: Part | None = None) -> Iterator[Find
         yield from _clipped(train, usable)
 
 
-def _clipped(train: Part, usable: Ints) -> Iterator[Finding]:
+def _clipped(train: Measures, usable: Ints) -> Iterator[Finding]:
     found: dict[int, float] = {}
     for channel in usable.tolist():
         values = train.sample(channel)
@@ -80,7 +81,7 @@ def _clipped(train: Part, usable: Ints) -> Iterator[Finding]:
         )
 
 
-def _still_windows(train: Part, moving: Ints) -> Iterator[Finding]:
+def _still_windows(train: Measures, moving: Ints) -> Iterator[Finding]:
     if not len(moving) or train.n_timesteps < LEAST_STEPS:
         return
     least, largest = train.window_range
@@ -89,7 +90,7 @@ def _still_windows(train: Part, moving: Ints) -> Iterator[Finding]:
         yield train.finding("still_windows", rows=still, n_windows=len(still))
 
 
-def _clocks(train: Part, channels: Ints) -> Ints:
+def _clocks(train: Measures, channels: Ints) -> Ints:
     """Return the channels that are straight lines of equal slope in nearly every window."""
     is_long = train.steps >= LEAST_STEPS
     if is_long.sum() < CLOCK_LEAST_WINDOWS:
@@ -126,7 +127,7 @@ def _lines(values: NDArray[np.floating], steps: Floats) -> tuple[Floats, NDArray
     return both / np.where(of_time > 0, of_time, 1.0), is_line
 
 
-def _scale(train: Part, usable: Ints) -> Iterator[Finding]:
+def _scale(train: Measures, usable: Ints) -> Iterator[Finding]:
     sd, mean = train.sd[usable], train.mean[usable]
     if not np.isfinite(sd).all() or (sd <= 0).any():
         return
@@ -148,7 +149,7 @@ def _scale(train: Part, usable: Ints) -> Iterator[Finding]:
     )
 
 
-def _outliers(train: Part, usable: Ints) -> Iterator[Finding]:
+def _outliers(train: Measures, usable: Ints) -> Iterator[Finding]:
     said, worst = [], np.zeros(len(train))
     least, largest = train.window_range
     for channel in usable:
@@ -176,9 +177,9 @@ RUN_SHARE = 0.1  # fraction of a window's steps
 WINDOWS_SHARE = 0.1  # fraction of the windows that end in the same value
 
 
-def check_padding(train: Part, validation: Part | None) -> Iterator[Finding]:
+def check_padding(train: Measures, validation: Measures | None) -> Iterator[Finding]:
     """Yield a finding if windows without lengths all end, or begin, with the same value."""
-    if train.lengths is not None:
+    if not train.windows.are_full:
         return
     trailing, leading = _padded(train)
     side, share = ("end", trailing) if trailing >= leading else ("beginning", leading)
@@ -191,11 +192,11 @@ def check_padding(train: Part, validation: Part | None) -> Iterator[Finding]:
     )
 
 
-def _padded(part: Part) -> tuple[float, float]:
+def _padded(part: Measures) -> tuple[float, float]:
     """Return the fractions of windows that end, and that begin, with a run of a common value."""
     if part.n_timesteps < 2 * LEAST_RUN:
         return 0.0, 0.0
-    return _share(part.X[:, ::-1]), _share(part.X)
+    return _share(part.windows.X[:, ::-1]), _share(part.windows.X)
 
 
 def _share(X: NDArray[np.floating]) -> float:
@@ -234,14 +235,14 @@ def check_shares(
             yield Finding("single_group", {"class": alone}, {"classes": [repr(classes[alone])]})
 
 
-def check_classes(train: Part, validation: Part | None) -> Iterator[Finding]:
+def check_classes(train: Measures, validation: Measures | None) -> Iterator[Finding]:
     """Yield findings about classes that one of the parts lacks."""
     if validation is None:
         return
-    ours, theirs = np.unique(train.target), np.unique(validation.target)
+    ours, theirs = np.unique(train.windows.target), np.unique(validation.windows.target)
     unlearned, unseen = np.setdiff1d(theirs, ours), np.setdiff1d(ours, theirs)
     if len(unlearned):
-        n, n_validation = int(np.isin(validation.target, unlearned).sum()), len(validation)
+        n, n_validation = int(np.isin(validation.windows.target, unlearned).sum()), len(validation)
         severe = n > MANY_UNSEEN * n_validation
         yield train.finding(
             "class_not_in_training",
@@ -251,7 +252,7 @@ def check_classes(train: Part, validation: Part | None) -> Iterator[Finding]:
             severe=severe,
         )
     if len(unseen) and len(validation) >= 5 * len(ours):  # a smaller part may lack one by chance
-        n = int(np.isin(train.target, unseen).sum())
+        n = int(np.isin(train.windows.target, unseen).sum())
         yield train.finding("class_not_in_validation", classes=unseen, n_windows=n)
 
 
@@ -271,23 +272,27 @@ LEAST_APART, LEAST_APART_SDS = 3.0, 0.5
 LEAST_VALIDATION_GROUPS = 3
 
 
-def check_labels(train: Part, validation: Part | None) -> Iterator[Finding]:
+def check_labels(train: Measures, validation: Measures | None) -> Iterator[Finding]:
     """Yield a finding if the windows fit the labels of other rows far better than their own.
 
     A linear classifier on the mean and the spread of each channel is fitted on half of the rows and
     scored on the other, with the labels unshifted and shifted by 1 to 3 rows.
     """
-    parts = [part for part in (train, validation) if part is not None and part.rows is not None]
+    parts = [
+        part for part in (train, validation) if part is not None and part.windows.rows is not None
+    ]
     if not parts or parts[0] is not train or parts[-1].n_channels != train.n_channels:
         return
-    rows = np.concatenate([part.rows for part in parts])
+    rows = np.concatenate([part.windows.rows for part in parts])
     order = np.argsort(rows)
     rows = rows[order]
     if (np.diff(rows) == 0).any():
         return
     inside = rows < rows[0] + MOST_LABELED
     features = np.concatenate([np.hstack([p.window_mean, p.window_sd]) for p in parts])
-    classes, codes = np.unique(np.concatenate([p.target for p in parts]), return_inverse=True)
+    classes, codes = np.unique(
+        np.concatenate([p.windows.target for p in parts]), return_inverse=True
+    )
     features, codes, rows = features[order][inside], codes[order][inside], rows[inside]
     label_of = np.full(int(rows[-1] - rows[0]) + 1 + 2 * MOST_ROWS, -1)
     label_of[rows - rows[0] + MOST_ROWS] = codes
@@ -332,7 +337,7 @@ def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:
     return hits
 
 
-def check_levels(train: Part, validation: Part | None) -> Iterator[Finding]:
+def check_levels(train: Measures, validation: Measures | None) -> Iterator[Finding]:
     """Yield channels whose level differs more between the parts than between their groups.
 
     Windows of one recording are similar, so without groups the shift must be larger. Even if the
@@ -340,7 +345,7 @@ def check_levels(train: Part, validation: Part | None) -> Iterator[Finding]:
     """
     if validation is None or validation.n_channels != train.n_channels:
         return
-    by_group = train.groups is not None and validation.groups is not None
+    by_group = train.windows.groups is not None and validation.windows.groups is not None
     ours, theirs = (_levels(part, by_group) for part in (train, validation))
     figures: dict[str, Any] = {"n_train": len(ours), "n_validation": len(theirs)}
     n_fewest = min(len(ours), len(theirs))
@@ -373,11 +378,13 @@ def _farthest(distance: Floats, limit: Floats, among: NDArray[np.bool_]) -> Ints
     return beyond[np.argsort(-distance[beyond], kind="stable")]
 
 
-def check_units(train: Part, validation: Part | None) -> Iterator[Finding]:
+def check_units(train: Measures, validation: Measures | None) -> Iterator[Finding]:
     """Yield a channel whose spread splits the groups of a class into two clusters."""
-    if train.groups is None:
+    if train.windows.groups is None:
         return
-    pairs = np.stack([train.target, np.unique(train.groups, return_inverse=True)[1]], axis=1)
+    pairs = np.stack(
+        [train.windows.target, np.unique(train.windows.groups, return_inverse=True)[1]], axis=1
+    )
     kinds, code = np.unique(pairs, axis=0, return_inverse=True)
     spread = np.sqrt(_means(train.window_sd**2, code.ravel()))
     found: dict[int, float] = {}
@@ -391,11 +398,11 @@ def check_units(train: Part, validation: Part | None) -> Iterator[Finding]:
         yield train.finding("mixed_units", channels=list(found), ratio=max(found.values()))
 
 
-def _levels(part: Part, by_group: bool) -> NDArray[np.float64]:
+def _levels(part: Measures, by_group: bool) -> NDArray[np.float64]:
     """Return the mean of each group over its windows, or of each window; (units, c)."""
-    if not by_group or part.groups is None:
+    if not by_group or part.windows.groups is None:
         return part.window_mean
-    return _means(part.window_mean, np.unique(part.groups, return_inverse=True)[1])
+    return _means(part.window_mean, np.unique(part.windows.groups, return_inverse=True)[1])
 
 
 def _means(values: Floats, code: Ints) -> Floats:
@@ -405,14 +412,15 @@ def _means(values: Floats, code: Ints) -> Floats:
     return np.asarray(sums / np.bincount(code)[:, None])
 
 
-def check_windows(train: Part, validation: Part | None = None) -> Iterator[Finding]:
+def check_windows(train: Windows, validation: Windows | None = None) -> Iterator[Finding]:
     """Yield problems of the windows as the network sees them, before any training.
 
     A finding is a fact about the data; it is not necessarily why a run fluctuates.
     """
     if not train.X.size:
         return
-    validation = None if validation is None or not validation.X.size else validation
+    of_train = Measures(train)
+    of_others = None if validation is None or not validation.X.size else Measures(validation)
     for check in (
         check_duplicates,
         check_labels,
@@ -422,4 +430,4 @@ def check_windows(train: Part, validation: Part | None = None) -> Iterator[Findi
         check_levels,
         check_units,
     ):
-        yield from check(train, validation)
+        yield from check(of_train, of_others)

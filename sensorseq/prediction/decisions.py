@@ -10,7 +10,6 @@ from sensorseq.checks import check_positive, check_real
 from sensorseq.errors import InputError, check_choice
 from sensorseq.io.model_file import TakeField, describe_labels, read_labels
 from sensorseq.prediction.gaps import EMPTY
-from sensorseq.prediction.inputs import check_groups, refuse_path
 from sensorseq.prediction.preparation import Preparation
 from sensorseq.prediction.probabilities import (
     Abstention,
@@ -21,6 +20,7 @@ from sensorseq.prediction.probabilities import (
     recording_prediction,
     softmax,
 )
+from sensorseq.prediction.windows import check_groups, refuse_path
 from sensorseq.preprocessing.cutting import recorded_hop_s
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence import Timeline, timeline_of

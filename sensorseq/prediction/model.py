@@ -15,12 +15,6 @@ from sensorseq.prediction.decisions import Predictor, read_classes, refuse_empty
 from sensorseq.prediction.fusion import MISSING, refuse_sensors
 from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, EMPTY, judge_windows
 from sensorseq.prediction.head import FeatureHead
-from sensorseq.prediction.inputs import (
-    DTYPES,
-    WindowShape,
-    refuse_path,
-    windows_of,
-)
 from sensorseq.prediction.outside import (
     NO_RANGES,
     OUT_OF_RANGE,
@@ -38,7 +32,14 @@ from sensorseq.prediction.preparation import (
 )
 from sensorseq.prediction.probabilities import Abstention
 from sensorseq.prediction.stream import DecisionStream, prediction_plan
-from sensorseq.prediction.windows import CROPS, Windows
+from sensorseq.prediction.windows import (
+    CROPS,
+    DTYPES,
+    Windows,
+    WindowShape,
+    refuse_path,
+    windows_of,
+)
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet

@@ -254,6 +254,14 @@ class TrainingData:
         return TrainingData(*taken)  # type: ignore[arg-type]  # X and target are never None
 
 
+def valid_lengths(data: TrainingData) -> NDArray[np.int64]:
+    """Return the valid steps of each window."""
+    if data.lengths is None:
+        return np.full(len(data), data.X.shape[1])
+    lengths: NDArray[np.int64] = data.lengths.cpu().numpy()
+    return lengths
+
+
 def center_windows(data: TrainingData, config: TrainingConfig) -> TrainingData:
     """Crop to the center, like validation windows, if training uses random crops."""
     if config.crop != "random" or config.max_timesteps is None:

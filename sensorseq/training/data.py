@@ -1,14 +1,15 @@
 """WindowFormat: how windows are cropped and scaled for a network; checks of those of a fit."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sensorseq.errors import InputError, SignalError
 from sensorseq.prediction.fusion import refuse_sensors
@@ -61,29 +62,12 @@ class WindowFormat:
         """Return windows in memory, cropped."""
         return windows.held().cropped(self._longest(training=training), self.crop)
 
-    def pieces(self, windows: Windows, *, training: bool) -> Iterator[Windows]:
-        """Yield cropped windows in memory, a part of their file at a time."""
-        for piece in windows.pieces():
-            yield self.cropped(piece, training=training)
-
     def fit_scaler(
         self, windows: Windows, source: WindowSet | None, kind: str | None
     ) -> Scaler | None:
         """Fit the scaler to training windows that were given as `source`."""
-
-        def blocks() -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
-            for piece in self.pieces(windows, training=True):
-                yield piece.X, piece.lengths
-
-        return fit_told_scaler(source, blocks, kind)
-
-    def scaled(self, windows: Windows, *, training: bool) -> Tensor:
-        """Return all windows, cropped and scaled."""
-        n_timesteps = self.n_timesteps(windows, training=training)
-        X = torch.empty(len(windows), n_timesteps, windows.X.shape[2], dtype=self.torch_dtype)
-        with windows.opened() as reader:
-            self.scale_into(X.numpy(), reader, np.arange(len(windows)), training=training)
-        return X
+        crop = partial(self.cropped, training=True)
+        return fit_told_scaler(source, lambda: map(crop, windows.pieces()), kind)
 
     def scale_into(
         self,
@@ -99,32 +83,23 @@ class WindowFormat:
 
         `check` is called regularly, and may raise.
         """
-        at = 0
-        for places in reader.windows.places(rows):
+        windows, at = reader.windows, 0
+        is_cropped = (self.max_timesteps or windows.n_timesteps) < windows.n_timesteps
+        in_one_pass = change is None and self.dtype == "float32" and not is_cropped
+        scaler = Scaler.identity(windows.X.shape[2]) if self.scaler is None else self.scaler
+        for places in windows.places(rows):
             check()
-            scaled = None if change is not None else self._scaled_at_once(reader, places)
+            scaled = None
+            if in_one_pass:
+                with suppress(SignalError):  # the other way raises a better message
+                    X = reader.unchecked(places)
+                    scaled = scaler.transform_to_float32(X, windows.lengths[places])
             if scaled is None:
                 piece = self.cropped(reader.read(places), training=training)
-                if change is not None:
-                    piece = change(piece, places)
+                piece = piece if change is None else change(piece, places)
                 scaled = piece.scaled(self.scaler, self.dtype)
             out[at : at + len(places)] = scaled
             at += len(places)
-
-    def _scaled_at_once(
-        self, reader: WindowReader, rows: NDArray[np.int64]
-    ) -> NDArray[np.float32] | None:
-        """Check, pad and scale in one pass, with the same bits; None if that is not possible."""
-        n_timesteps, n_channels = reader.windows.X.shape[1:]
-        most = self.max_timesteps
-        if self.dtype != "float32" or (most is not None and most < n_timesteps):
-            return None
-        scaler = Scaler.identity(n_channels) if self.scaler is None else self.scaler
-        try:
-            X = reader.unchecked(rows)
-            return scaler.transform_to_float32(X, reader.windows.lengths[rows])
-        except SignalError:  # the slower path raises a better message
-            return None
 
 
 def check_channels_have_numbers(windows: Windows, name: str) -> None:

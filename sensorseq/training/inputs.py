@@ -17,14 +17,14 @@ from sensorseq.errors import (
     nearest_known,
     warn_caller,
 )
-from sensorseq.prediction.inputs import (
+from sensorseq.prediction.windows import (
     as_array,
     check_per_window,
+    crop_starts,
     is_list_of_sequences,
     is_missing,
     shape_of,
 )
-from sensorseq.prediction.windows import crop_starts
 from sensorseq.preprocessing.windows.balance import KINDS, weights_of_counts
 from sensorseq.windows import PARTS, WindowSet
 

@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.prediction.inputs import as_array, check_per_window
+from sensorseq.prediction.windows import as_array, check_per_window
 from sensorseq.training.inputs import check_labels, from_one_hot
 
 _FEW_CLASSES = 10  # up to this many classes may have one window each, as in a first try

@@ -22,8 +22,7 @@ from sensorseq.ops.train_epoch import (
     make_hyper,
     pack_batches,
 )
-from sensorseq.prediction.inputs import DTYPES
-from sensorseq.prediction.windows import crop_starts
+from sensorseq.prediction.windows import DTYPES, crop_starts
 from sensorseq.training.batches import RESIDENT_BYTES, TrainingData
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.optim import optimizer_options

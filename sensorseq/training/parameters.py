@@ -16,7 +16,7 @@ from sensorseq.ops import POOLINGS
 from sensorseq.ops._extension import avoid_dead_threads
 from sensorseq.ops.choice import choose_here
 from sensorseq.prediction.fusion import MISSING
-from sensorseq.prediction.inputs import DTYPES
+from sensorseq.prediction.windows import DTYPES
 from sensorseq.preprocessing.scale.scaler import KINDS, PHYSICAL
 from sensorseq.training.augment import check_augment
 from sensorseq.training.callbacks import check_callbacks

@@ -122,7 +122,8 @@ def augment_stored(windows: WindowSet, n_train: int) -> WindowSet:
     sd = np.zeros(samples.n_channels)
     if how.jitter or how.offset:
         whole = Windows(samples, np.asarray(windows.lengths))
-        sd = channel_sd(whole.pieces(np.flatnonzero(number[:n_train] == 0)))
+        originals = np.flatnonzero(number[:n_train] == 0)
+        sd = channel_sd(whole.pieces(whole.places(originals)))
 
     def change(X: NDArray[Any], rows: NDArray[np.int64], copies: NDArray[np.int64]) -> NDArray[Any]:
         return augment_windows(X, how, seed, lengths_of[rows], rows, copies=copies, channel_sd=sd)
@@ -171,11 +172,11 @@ def warn_of_another_scale(windows: WindowSet | None, kind: str | None) -> None:
 
 
 def fit_told_scaler(
-    windows: WindowSet | None, blocks: Callable[[], Iterable[Block]], kind: str | None
+    windows: WindowSet | None, pieces: Callable[[], Iterable[Windows]], kind: str | None
 ) -> Scaler | None:
     """Fit the scaler requested by an estimator's `scale` and the windows' configuration.
 
-    `blocks` yields the cropped training part of the `windows` given to `fit` (None for an array).
+    `pieces` yields the cropped training part of the `windows` given to `fit` (None for an array).
     If the windows were prepared for the same `kind`, their ``rated`` values, which become 1, apply.
     """
     if kind is None:
@@ -188,6 +189,10 @@ def fit_told_scaler(
             " train on windows that were prepared with rated values."
         )
     channels = None if windows is None else windows.channels
+
+    def blocks() -> Iterable[Block]:
+        return ((piece.X, piece.lengths) for piece in pieces())
+
     return fit_scaler_to_blocks(blocks, kind, rated=rated, channels=channels)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -294,8 +295,11 @@ def make_data(
     n_bytes = len(windows) * window_bytes(windows, form, training=training)
     if windows.are_stored and n_bytes > buffer_bytes() // HELD:
         return StreamedData(windows, form, weight, training=training)
-    X = form.scaled(windows, training=training)
-    return replace(_without_samples(windows, form, weight, X.shape[1]), X=X)
+    n_timesteps = form.n_timesteps(windows, training=training)
+    X = torch.empty(len(windows), n_timesteps, windows.X.shape[2], dtype=form.torch_dtype)
+    with windows.opened() as reader:
+        form.scale_into(X.numpy(), reader, np.arange(len(windows)), training=training)
+    return replace(_without_samples(windows, form, weight, n_timesteps), X=X)
 
 
 def make_renewal(
@@ -314,7 +318,11 @@ def make_renewal(
     augmentation = augmentation.with_indices(windows.X.shape[2], form.channels)
     if isinstance(data, StreamedData):
         # computed from the file, so its rounding differs from that for windows in memory
-        return epoch_changes(augmentation, channel_sd(form.pieces(windows, training=True)), seed)
+        return epoch_changes(
+            augmentation,
+            channel_sd(map(partial(form.cropped, training=True), windows.pieces())),
+            seed,
+        )
     held = form.cropped(windows, training=True)
     changes = epoch_changes(augmentation, channel_sd_of(held.X, held.lengths), seed)
 

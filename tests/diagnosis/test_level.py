@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fits import learn_few_features
+from held import held_windows
 from scipy.stats import binomtest
 
 from sensorseq import FluctuationReport, SensorLSTMClassifier
@@ -16,7 +17,6 @@ from sensorseq.diagnosis.page import color_of, make_page
 from sensorseq.diagnosis.words import list_steps
 from sensorseq.errors import ArgumentError
 from sensorseq.history import TrainingRecord
-from sensorseq.inspection.part import Part
 
 
 def waves(seed, n, n_groups=10):
@@ -133,7 +133,7 @@ def test_it_is_said_without_groups_and_of_few_of_them():
 
 def test_the_epoch_that_is_kept_counts():
     (X, y, _), (X_val, y_val, _) = waves(0, 90), waves(1, 60)
-    parts = Part(X, None, y), Part(X_val, None, y_val)
+    parts = held_windows(X, None, y), held_windows(X_val, None, y_val)
     predicted = np.stack([y_val, (y_val + 1) % 3]).astype(np.uint16)
     of_val = {"val_rows": np.arange(60), "val_target": y_val, "val_predicted": predicted}
     record = TrainingRecord(epoch_steps=np.arange(3), **of_val)
@@ -153,12 +153,17 @@ def test_of_many_windows_an_even_share_is_compared(monkeypatch):
     )
     report = FluctuationReport("normal", None, n_epochs=1, record=record)
     rows = level.spread(60)
-    found = compare_level(report, Part(X, None, y), Part(X_val[rows], None, y_val[rows]), rows)
+    found = compare_level(
+        report, held_windows(X, None, y), held_windows(X_val[rows], None, y_val[rows]), rows
+    )
     n = len(shown := np.intersect1d(rows, record.val_rows))
     assert len(rows) == 40
     assert 15 < n < 30
     assert found.statements[0].values["network"] == np.mean(shown >= 30)
-    assert compare_level(report, Part(X, None, y), Part(X_val, None, y_val)).level == "below_data"
+    assert (
+        compare_level(report, held_windows(X, None, y), held_windows(X_val, None, y_val)).level
+        == "below_data"
+    )
 
 
 @pytest.mark.parametrize("shape", [(24, 1, 1), (24, 2, 3), (24, 5)])

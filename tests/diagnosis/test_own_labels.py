@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from held import held_windows
 from scipy.special import softmax
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.diagnosis.causes import NotTested, Trial
 from sensorseq.diagnosis.probe import judge_own_labels
-from sensorseq.inspection.part import Part
 
 CLASSES = ["ice", "snow", "mud"]
 
@@ -25,7 +25,9 @@ def runner(n=400, n_wrong=0, sharpness=4.0, seed=0, **changes):
     given = truth.copy()
     given[wrong] = (truth[wrong] + 1) % 3
     order = rng.permutation(n)
-    train = Part(np.zeros((n, 20, 2))[~held], None, given[~held], rows[~held] // 10, rows[~held])
+    train = held_windows(
+        np.zeros((n, 20, 2))[~held], None, given[~held], rows[~held] // 10, rows[~held]
+    )
     known = {"train": train, "out_of_fold": (rows[order], softmax(logits, axis=1)[order])}
     return SimpleNamespace(**{**known, **changes}, classes=CLASSES)
 

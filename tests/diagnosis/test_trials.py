@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from held import held_windows
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -25,7 +26,6 @@ from sensorseq.diagnosis.trials import (
     paired,
 )
 from sensorseq.history import TrainingRecord
-from sensorseq.inspection.part import Part
 
 N_VAL, N_CLASSES = 60, 3
 TARGET = np.arange(N_VAL) % N_CLASSES
@@ -42,9 +42,9 @@ class KnownRunner:
         self.n_epochs, self.n_classes = n_epochs, N_CLASSES
         rng = np.random.default_rng(0)
         self.record = TrainingRecord(fixed_loss=1 + rng.normal(0, 0.2, n_epochs))
-        self.train = Part(np.zeros((n_train, 4, 1)), None, np.zeros(n_train, np.int64))
+        self.train = held_windows(np.zeros((n_train, 4, 1)), None, np.zeros(n_train, np.int64))
         groups = np.arange(N_VAL) // 3
-        self.validation = Part(np.zeros((N_VAL, 4, 1)), None, TARGET, groups)
+        self.validation = held_windows(np.zeros((N_VAL, 4, 1)), None, TARGET, groups)
         self.reruns = []
 
     def cost_of(self, rerun):

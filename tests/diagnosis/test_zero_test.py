@@ -5,12 +5,12 @@ import copy
 import numpy as np
 import pytest
 import torch
+from held import held_windows
 from torch import nn
 from torch.nn import functional
 
 from sensorseq.diagnosis.causes import NotTested
 from sensorseq.diagnosis.probe import zero_test
-from sensorseq.inspection.part import Part
 from sensorseq.training import TrainingData
 
 
@@ -45,7 +45,7 @@ class KeptRunner:
     def __init__(self, kind, n_windows=31):
         rng = np.random.default_rng(0)
         X = rng.normal(size=(n_windows, 9, 2)).astype(np.float32)
-        self.train = self.validation = Part(X, None, np.arange(n_windows) % 3)
+        self.train = self.validation = held_windows(X, None, np.arange(n_windows) % 3)
         self.module, self.kept_epoch = Noisy(kind).eval(), 7
 
     def kept_module(self):
@@ -84,7 +84,7 @@ def test_a_sound_network_gives_the_same_bits(n_windows):
 
 
 def test_without_validation_windows_the_zero_test_says_so():
-    for validation in (None, Part(np.zeros((0, 9, 2)), None, np.zeros(0, np.int64))):
+    for validation in (None, held_windows(np.zeros((0, 9, 2)), None, np.zeros(0, np.int64))):
         runner = KeptRunner("nothing")
         runner.validation = validation
         found = zero_test(runner)

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from held import held_windows
 
 from sensorseq.diagnosis.causes import CAUSE_NAMES, KINDS, causes_of
-from sensorseq.inspection import part as part_module
+from sensorseq.inspection import measures
 from sensorseq.inspection.copies import window_keys
-from sensorseq.inspection.part import Part
 from sensorseq.inspection.window_checks import check_shares, check_windows
 
 N_CLASSES = 3
@@ -48,7 +48,7 @@ def some(windows, mask):
 
 
 def found(train, validation=None, **names):
-    parts = [None if w is None else Part(**vars(w), **names) for w in (train, validation)]
+    parts = [None if w is None else held_windows(**vars(w), **names) for w in (train, validation)]
     return list(check_windows(*parts))
 
 
@@ -312,9 +312,9 @@ def test_block_size_does_not_matter(with_lengths, monkeypatch):
     windows.X = 7 + 3 * windows.X
     lengths = np.full(50, 9) if windows.lengths is None else windows.lengths
     whole = found(windows)
-    monkeypatch.setattr(part_module, "BLOCK_VALUES", 4 * 27 + 1)
+    monkeypatch.setattr(measures, "BLOCK_VALUES", 4 * 27 + 1)
     assert found(windows) == whole
-    part = Part(**vars(windows))
+    part = measures.Measures(held_windows(**vars(windows)))
     inside = [window[:n].astype(np.float64) for window, n in zip(windows.X, lengths, strict=True)]
     for of_part, function in (
         (part.window_mean, np.mean),
@@ -331,7 +331,7 @@ def test_block_size_does_not_matter(with_lengths, monkeypatch):
 def test_a_clock_is_found_whatever_the_first_windows_are(monkeypatch):
     train = clean(n=6000, t=10)
     original = train.X.copy()
-    monkeypatch.setattr(part_module, "BLOCK_VALUES", 40 * train.X[0].size)
+    monkeypatch.setattr(measures, "BLOCK_VALUES", 40 * train.X[0].size)
     train.X[50:, :, 0] = np.linspace(-1.7, 1.7, 10)  # 0.8 % have none, among them the first block
     assert "clock_channels" in [one.kind for one in found(train)]
     train.X[50:150, :, 0] = original[50:150, :, 0]  # 2.5 %
@@ -353,7 +353,7 @@ def test_findings_become_causes_with_what_the_estimator_can_change():
     train = clean()
     train.X[:, :, 1] *= 500.0
     train.X[40], train.target[40] = train.X[3], (train.target[3] + 1) % 3
-    findings = list(check_windows(Part(**vars(train))))
+    findings = list(check_windows(held_windows(**vars(train))))
     scaling, labels = causes_of(findings, {"scale": None})
     assert (scaling.name, scaling.finding) == ("preprocessing", "not scaled")
     assert (labels.name, labels.finding) == ("data_bug", "one window, two labels")

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from held import held_windows
 
 from sensorseq.diagnosis.causes import DEFAULTS
 from sensorseq.diagnosis.trials import RerunResult
 from sensorseq.history import Snapshot, TrainingRecord
-from sensorseq.inspection.part import Part
 
 ARGUMENTS = {
     **DEFAULTS,
@@ -89,7 +89,7 @@ class FakeRunner:
             ],
         )
         X = rng.normal(5, channel_sd, (n_train, 20, 2))
-        self.train = Part(X, None, np.zeros(n_train, np.int64))
+        self.train = held_windows(X, None, np.zeros(n_train, np.int64))
         self.validation = self.train if with_validation else None
         self.calls = []
 

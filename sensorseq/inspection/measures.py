@@ -1,4 +1,4 @@
-"""Part: the windows of one part, with the measurements that checks need."""
+"""Measures: windows of one part, with the measurements that checks need."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -9,53 +9,34 @@ from numpy.typing import NDArray
 
 from sensorseq.inspection.finding import Finding
 from sensorseq.prediction.outside import BLOCK_VALUES, Floats, Ints
+from sensorseq.prediction.windows import Windows
 
 SAMPLE_VALUES = 200_000  # most values of a channel that its median needs
 
 
-class Part:
-    """Finite windows of one part, (n, t, c) or (n, t); each measurement is computed once.
+class Measures:
+    """Measurements of windows in memory; each is computed once."""
 
-    `lengths` are the valid steps; an empty window counts as one step. `rows` are the windows'
-    indices among those given to `fit`.
-    """
-
-    def __init__(
-        self,
-        X: NDArray[Any],
-        lengths: Ints | None,
-        target: Ints,
-        groups: NDArray[Any] | None = None,
-        rows: Ints | None = None,
-        channels: Sequence[str] | None = None,
-        classes: Sequence[Any] | None = None,
-    ) -> None:
-        self.X = X if X.ndim == 3 else X[:, :, None]
-        self.target = np.asarray(target)
-        self.n_timesteps, self.n_channels = self.X.shape[1:]
-        is_full = lengths is None or bool((np.asarray(lengths) == self.n_timesteps).all())
-        self.lengths = None if is_full else np.maximum(np.asarray(lengths, np.int64), 1)
-        self.groups = None if groups is None else np.asarray(groups)
-        self.rows = None if rows is None else np.asarray(rows, np.int64)
-        self._channels, self._classes = channels, classes
+    def __init__(self, windows: Windows) -> None:
+        self.windows = windows
+        self.n_timesteps, self.n_channels = windows.X.shape[1:]
 
     def __len__(self) -> int:
-        return len(self.X)
+        return len(self.windows)
 
     def blocks(self) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.bool_] | None]]:
         """Yield blocks of windows in order: their slice, values, and mask of valid steps."""
-        size = max(1, BLOCK_VALUES // max(1, self.X[:1].size))
+        X, lengths, are_full = self.windows.X, self.windows.lengths, self.windows.are_full
+        size = max(1, BLOCK_VALUES // max(1, X[:1].size))
         steps = np.arange(self.n_timesteps)
         for first in range(0, len(self), size):
             where = slice(first, first + size)
-            valid = None if self.lengths is None else steps < self.lengths[where, None]
-            yield where, self.X[where], valid
+            yield where, X[where], None if are_full else steps < lengths[where, None]
 
     @cached_property
     def steps(self) -> Floats:
         """Valid steps of each window, (n,)."""
-        whole = np.full(len(self), float(self.n_timesteps))
-        return whole if self.lengths is None else self.lengths.astype(np.float64)
+        return self.windows.lengths.astype(np.float64)
 
     @cached_property
     def _moments(self) -> tuple[Floats, Floats, Floats, Floats]:
@@ -104,7 +85,7 @@ class Part:
     def sample(self, channel: int) -> Floats:
         """Return about `SAMPLE_VALUES` valid values of a channel, from evenly spaced windows."""
         every = max(1, len(self) * self.n_timesteps // SAMPLE_VALUES)
-        values = np.asarray(self.X[::every, :, channel], np.float64)
+        values = np.asarray(self.windows.X[::every, :, channel], np.float64)
         return np.asarray(values[np.arange(self.n_timesteps) < self.steps[::every, None]])
 
     def finding(
@@ -129,15 +110,16 @@ class Part:
 
     def row_names(self, places: Ints) -> list[int]:
         """Return the indices of some windows among those given to `fit`."""
-        rows: list[int] = (places if self.rows is None else self.rows[places]).tolist()
+        given = self.windows.rows
+        rows: list[int] = (places if given is None else given[places]).tolist()
         return rows
 
     def channel_names(self, numbers: Sequence[int] | Ints) -> list[str]:
         """Return the names of the channels."""
-        known = self._channels or ()
+        known = self.windows.channels or ()
         return [f"channel {i}" + (f" ({known[i]})" if i < len(known) else "") for i in numbers]
 
     def class_names(self, codes: Sequence[int] | Ints) -> list[str]:
         """Return the names of the classes."""
-        known = () if self._classes is None else self._classes
+        known = self.windows.classes.tolist()
         return [repr(known[k]) if k < len(known) else str(k) for k in codes]
