@@ -75,18 +75,18 @@ class Patch(NamedTuple):
         """
         n, t, c = X.shape
         n_steps = count_steps(t, self)
-        steps = np.zeros((n, n_steps, self.n_inputs(c)), X.dtype)
+        steps = np.empty((n, n_steps, self.n_inputs(c)), X.dtype)
+        valid = None if lengths is None else count_steps(lengths, self)
+        scaler = self.scaler or Scaler.identity(steps.shape[2])
         last = np.full((n, 1, 1), t - 1) if lengths is None else lengths[:, None, None] - 1
         for start in range(0, n, _BLOCK):
             own = slice(start, start + _BLOCK)
             held = np.minimum(self.places(n_steps), last[own])
             samples = np.clip(X[own], -LARGEST_SAMPLE, LARGEST_SAMPLE)
             frames = np.take_along_axis(samples, held.reshape(len(held), -1, 1), 1)
-            steps[own] = self._describe(frames.reshape(*held.shape, c))
-        if lengths is not None:
-            lengths = count_steps(lengths, self)
-        scaler = self.scaler or Scaler.identity(steps.shape[2])
-        return scaler.transform(steps, lengths), lengths
+            described = self._describe(frames.reshape(*held.shape, c)).astype(X.dtype, copy=False)
+            steps[own] = scaler.transform(described, None if valid is None else valid[own])
+        return steps, valid
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of a model file, from which `read_patch` restores the patch."""

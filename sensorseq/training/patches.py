@@ -18,6 +18,7 @@ AUTO = "auto"
 SHORTEST_WINDOW, SHORTEST_FRAME, FRAMES = 28, 8, 20
 # An input varies by at least this part of its largest value, or it would be rounding, enlarged.
 LEAST_SPREAD = 1e-4
+_BLOCK = 1024  # windows described at a time
 
 
 def check_patch(patch: int | str | None) -> None:
@@ -43,8 +44,10 @@ def fit_patch(patch: Patch, blocks: Iterable[tuple[Tensor, Tensor | None]]) -> P
     """
     moments = ChannelMoments()
     for X, lengths in blocks:
-        steps, lengths = apply_patch(patch, X, lengths)
-        moments.add(steps.numpy(), None if lengths is None else lengths.numpy())
+        for first in range(0, len(X), _BLOCK):
+            some = slice(first, first + _BLOCK)
+            steps, valid = apply_patch(patch, X[some], None if lengths is None else lengths[some])
+            moments.add(steps.cpu().numpy(), None if valid is None else valid.cpu().numpy())
     found = moments.statistics()
     scaler = scaler_of(found, "standard")
     scale = np.maximum(scaler.channel_scale, LEAST_SPREAD * found.largest)
