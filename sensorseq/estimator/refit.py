@@ -176,7 +176,7 @@ def plan_refit(
     in_file = train.are_stored or any(isinstance(one, StreamedData) for one in scaled.samples)
     is_given = fit_data.given is not None
     has_more = validation is not None and not is_given
-    n_windows = len(train.target) + (len(validation.target) if has_more and validation else 0)
+    n_windows = len(train) + (len(validation) if has_more and validation else 0)
     # a warm start would validate on windows that a refit was trained on
     serves = n_windows <= FEW_WINDOWS and not (parameters["warm_start"] or in_file)
     refits = has_more and (refit == "all" or (refit == "auto" and serves))
@@ -191,21 +191,20 @@ def plan_refit(
         if features != "auto":
             raise ArgumentError(f"features={features!r} cannot be weighed: {why}.")
         return FeatureChoice(reason=why)
-    share, most, is_sample = _shares(train, validation), MOST_WINDOWS, False
-    if in_file:
-        n_bytes = window_bytes(train, form, training=True)
-        most = max(1, min(most, buffer_bytes() // (HELD * n_bytes)))
+    share, is_sample = _shares(train, validation), False
     if validation is not None and not refits:
         # nothing more is trained but features, and these on no more windows than that
-        n_train = len(train.target)
-        seed = np.random.SeedSequence(entropy, spawn_key=(_FEATURES, 0))
-        target, learned = np.concatenate([train.target, validation.target]), np.arange(n_train)
-        drawn = draw_windows(target, learned, most, np.random.default_rng(seed))
-        is_sample = len(drawn) < len(target)
+        most = MOST_WINDOWS
+        if in_file:
+            n_bytes = window_bytes(train, form, training=True)
+            most = max(1, min(most, buffer_bytes() // (HELD * n_bytes)))
+        drawn = _draw_sample(train, validation, most, entropy)
+        is_sample = len(drawn) < len(train) + len(validation)
         if is_sample:
+            of_train = drawn < len(train)
             share = None if share is None else share[drawn]
-            validation = validation.take(drawn[drawn >= n_train] - n_train)
-            train = train.take(drawn[drawn < n_train])
+            validation = validation.take(drawn[~of_train] - len(train))
+            train = train.take(drawn[of_train])
     data: Any = scaled.samples[0]
     given: Any = None
     part, given_groups = None, None
@@ -223,7 +222,7 @@ def plan_refit(
             data = make_data(part, form, fit_data.target, training=True)
     assert isinstance(data, TrainingData)
     assert not isinstance(given, StreamedData)
-    n_train = len(train.target)
+    n_train = len(train)
     seen = seen_windows(data, given, share, config, n_train)
     plan = Refit(
         *(part, data, seen, config, n_train, [], features, refits, entropy),
@@ -246,6 +245,13 @@ def plan_refit(
     is_covered = len(folds) == N_FOLDS and len(jobs) == 1
     keeps_folds = refits and refit == "auto" and is_covered
     return replace(plan, folds=folds, keeps_folds=keeps_folds, changed=changed)
+
+
+def _draw_sample(train: Windows, validation: Windows, most: int, entropy: int) -> NDArray[np.int64]:
+    """Draw up to `most` of the windows of both parts, by their places in the two together."""
+    seed = np.random.SeedSequence(entropy, spawn_key=(_FEATURES, 0))
+    target = np.concatenate([train.target, validation.target])
+    return draw_windows(target, np.arange(len(train)), most, np.random.default_rng(seed))
 
 
 def seen_windows(

@@ -118,10 +118,10 @@ class EarlierFile:
         """Verify the whole file; raise if it is damaged or has no checksums."""
         self.prepared.verify()
 
-    def part(self, recording_id: str, channels: Sequence[str], *, cut_anew: bool) -> "StoredPart":
-        """Return the windows of one recording in this order of channels; see `StoredPart`."""
+    def part(self, recording_id: str, channels: Sequence[str], *, cut_anew: bool) -> "EarlierPart":
+        """Return the windows of one recording in this order of channels; see `EarlierPart`."""
         facts = self.facts[recording_id]
-        return StoredPart(
+        return EarlierPart(
             recording_id,
             facts["group"],
             self.prepared,
@@ -169,7 +169,7 @@ class EarlierFile:
 
 
 @dataclass(frozen=True, eq=False)
-class StoredPart:
+class EarlierPart:
     """The windows of one recording in a prepared file, with the interface of a part file.
 
     If training windows were cut separately, the `prefix` ``"train_"`` reads them. The windows on

@@ -27,7 +27,7 @@ from sensorseq.inspection.recordings import similar_names
 from sensorseq.io.checksums import DamagedFileError
 from sensorseq.io.parts import PartFolder
 from sensorseq.io.prepared import write_window_blocks
-from sensorseq.prepare.earlier import EarlierFile, StoredPart, reason_of, selecting
+from sensorseq.prepare.earlier import EarlierFile, EarlierPart, reason_of, selecting
 from sensorseq.prepare.part import (
     PART_VERSION,
     SPOILT,
@@ -402,7 +402,7 @@ class FilePreparation:
             return None
         return Facts(**earlier.facts[name])
 
-    def _part(self, facts: Facts, channels: Sequence[str]) -> "RecordingPart | StoredPart":
+    def _part(self, facts: Facts, channels: Sequence[str]) -> "RecordingPart | EarlierPart":
         if self.extended is not None and facts.recording_id in self.unread:
             cut_anew = self.request.pipeline.plan.cuts_training_anew
             part = self.extended.part(facts.recording_id, channels, cut_anew=cut_anew)
@@ -424,7 +424,7 @@ class FilePreparation:
         by, known = self.request.options.split_by, []
         samples: Any = windows.X
         for one, part, used in zip(kept, samples.parts, samples.used, strict=True):
-            if isinstance(part, StoredPart):
+            if isinstance(part, EarlierPart):
                 known.append(part.split)
             else:
                 digests = [file["sha256"] for file in one.sources]

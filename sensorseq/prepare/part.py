@@ -17,7 +17,7 @@ from sensorseq.errors import RecordingError, SignalError, WindowError, printable
 from sensorseq.io.parts import read_part, read_part_facts, write_part
 from sensorseq.io.remote import here, upload
 from sensorseq.io.scratch import count_where
-from sensorseq.prepare.earlier import StoredPart, selecting
+from sensorseq.prepare.earlier import EarlierPart, selecting
 from sensorseq.preprocessing.cutting import describe_cut
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.plan import PreparationPlan
@@ -284,7 +284,7 @@ class PartSamples:
     `used` are the rows of the windows in each part; `at_once` of them are read together.
     """
 
-    parts: Sequence[RecordingPart | StoredPart]
+    parts: Sequence[RecordingPart | EarlierPart]
     used: list[NDArray[np.int64]]
     n_timesteps: int
     n_channels: int
@@ -325,7 +325,7 @@ class PartSamples:
 
 
 def windows_in(
-    parts: Sequence[RecordingPart | StoredPart],
+    parts: Sequence[RecordingPart | EarlierPart],
     channels: tuple[str, ...],
     n_timesteps: int,
     *,

@@ -2,17 +2,25 @@
 
 import json
 import pickle
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from commands import said
 from fits import InterruptAfter, head_of, outputs_of, reloaded, weights, without_time
 from sklearn.linear_model import LogisticRegression
 from threads import torch_threads
 
 from sensorseq import SensorLSTMClassifier, WindowSet
-from sensorseq.errors import ArgumentError, InputError, LeakWarning, ModelFileError
+from sensorseq.errors import (
+    ArgumentError,
+    InputError,
+    LeakWarning,
+    ModelFileError,
+    PreparedFileError,
+)
 from sensorseq.estimator import feature_head, refit
 from sensorseq.estimator.feature_head import FittedFeatures
 from sensorseq.estimator.refit import N_FOLDS
@@ -884,6 +892,55 @@ def test_windows_in_their_file_are_neither_refitted_nor_weighed_without_a_held_o
         small(features="rocket", **no_part).fit(file)
     alone = small(**no_part).fit(file)
     assert alone.features_.reason.endswith("none of them are held out")
+
+
+def test_an_interrupt_while_features_of_a_file_are_computed_leaves_nothing_behind(
+    tmp_path, monkeypatch
+):
+    windows, file = many_windows(), tmp_path / "windows.h5"
+    write_windows(file, windows)
+    content, seen = file.read_bytes(), []
+    monkeypatch.setenv("SENSORSEQ_BUFFER_BYTES", str(4 * 40 * 16 * 2 * 4))
+
+    def interrupt(kind, data, seed):
+        seen.append((len(data.X), [t.name for t in threading.enumerate()]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(feature_head, "learn_features", interrupt)
+    clf = small()
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(file)
+    assert not hasattr(clf, "classes_")
+    code, _, _ = said("train", file, "-o", tmp_path / "model.safetensors", "--set", "max_epochs=1")
+    assert code == 130
+    assert len(seen) == 2
+    assert all(0 < n < len(windows) for n, _ in seen)
+    assert not any("reader" in name for _, names in seen for name in names)
+    assert [path.name for path in tmp_path.iterdir()] == ["windows.h5"]
+    assert file.read_bytes() == content
+
+
+def test_damage_in_a_file_whose_features_are_computed_is_named(tmp_path, monkeypatch):
+    windows, file = many_windows(), tmp_path / "windows.h5"
+    windows.X[7, 3, 1] = np.nan
+    write_windows(file, windows)
+    monkeypatch.setenv("SENSORSEQ_BUFFER_BYTES", str(4 * 40 * 16 * 2 * 4))
+    read, arguments = feature_head.learn_features, []
+    monkeypatch.setattr(feature_head, "learn_features", lambda *given: arguments.append(given))
+    with pytest.raises(InputError, match="NaN in window 7, step 3, channel 1") as error:
+        small().fit(file)
+    assert str(file) in error.value.__notes__[0]
+    assert arguments == []
+    windows.X[7, 3, 1] = 0.0
+    write_windows(file, windows)
+
+    def replaced(*given):
+        write_windows(file, windows)
+        return read(*given)
+
+    monkeypatch.setattr(feature_head, "learn_features", replaced)
+    with pytest.raises(PreparedFileError, match="was replaced while"):
+        small().fit(file)
 
 
 # Damaged files
