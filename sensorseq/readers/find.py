@@ -17,6 +17,7 @@ from sensorseq.io.remote import is_url, listing
 from sensorseq.options import CSV_FORM, LISTING, ReadOptions, takes_read_options
 from sensorseq.readers.columns import as_float, as_label
 from sensorseq.readers.csv import OTHER_ENCODING, USUAL_FORM, CsvFormat
+from sensorseq.readers.lerobot import Dataset, is_dataset, list_episodes
 from sensorseq.readers.long_table import TableRows, list_table
 from sensorseq.readers.suffixes import (
     ARRAY_SUFFIXES,
@@ -138,7 +139,9 @@ def find_recordings(
     manifest's folder), ``label`` (or ``class``) and, optionally, ``group``, ``recording_id``,
     ``start_s`` and ``end_s``. A row with times labels that part of the recording; a path may have
     several such rows. Long table: one CSV or Parquet file whose `recording_column` names the
-    recording of each row; rows may be in any order. Hidden files and folders are ignored.
+    recording of each row; rows may be in any order. LeRobot dataset: a folder with
+    ``meta/info.json``, whose episodes are the recordings, labeled by their tasks. Hidden files and
+    folders are ignored.
 
     Parameters
     ----------
@@ -175,11 +178,13 @@ def find_recordings(
         return _at_url(os.fspath(path), options)
     root, patterns, excluded = Path(path), _as_list(options.files), _as_list(options.exclude)
     labels = None if options.labels is None else _as_list(options.labels)
-    table = None
+    table, is_listed = None, options.recording_column is not None
     if options.recording_column is not None or options.group_column is not None:
         sources = _from_long_table(root, options, form)
     elif (table := _find_manifest(root, options.manifest, form)) is not None:
         sources, root = _from_manifest(table, form, options.label_column), table.parent
+    elif is_dataset(root):
+        sources, is_listed = _from_lerobot(root, options.label_column), True
     elif root.is_dir():
         depth = 1 if options.pair is None else PairPattern(options.pair).depth
         sources = _from_folders(root, excluded, ignore, depth)
@@ -194,7 +199,7 @@ def find_recordings(
         sources = [RecordingSource(name, (root,), None, name, root=root.parent)]
     else:
         raise RecordingError(f"{root}: no such folder or file.")
-    are_listed = table is not None or options.recording_column is not None
+    are_listed = table is not None or is_listed
     exclusion = _Exclusion(excluded, root)
     matching = _matching(sources, patterns, root, table)
     sources = exclusion.keep(matching)
@@ -518,6 +523,15 @@ def _from_folders(
             recording_id = _without_suffix(relative)
             sources.append(RecordingSource(recording_id, (file,), label, recording_id, root=root))
     return sources
+
+
+def _from_lerobot(root: Path, label_column: str | None) -> list[RecordingSource]:
+    sources = []
+    for file, rows, label, spans in list_episodes(Dataset(root), label_column):
+        name = f"episode_{int(rows.recording):06d}"
+        source = RecordingSource(name, (file,), label, name, root=root, label_spans=spans)
+        sources.append(replace(source, rows=rows))
+    return sorted(sources, key=lambda source: source.recording_id)
 
 
 def _from_long_table(path: Path, options: ReadOptions, form: CsvFormat) -> list[RecordingSource]:

@@ -21,6 +21,7 @@ from sensorseq.readers.stray_fields import refuse_stray
 _FEW_ROW_GROUPS = 4  # a recording in at most this many row groups is read alone
 # largest Parquet table that is sorted in memory if its recordings are scattered
 _MOST_BYTES = 2**28
+_SAME_RATE = 0.05
 
 
 class TableRows(NamedTuple):
@@ -31,6 +32,9 @@ class TableRows(NamedTuple):
     not_channels: tuple[str, ...]  # columns of groups, and of labels of whole recordings
     row_groups: tuple[int, ...]  # row groups of a Parquet file that contain its rows
     form: CsvFormat = USUAL_FORM
+    names: tuple[tuple[str, tuple[str, ...]], ...] = ()  # of the numbers in columns of lists
+    pictures: tuple[str, ...] = ()  # which are not read, in this file or in others
+    rate_hz: float | None = None  # of the time stamps, as it is said elsewhere
 
     def where(self, path: Path) -> Path:
         """Return the path with the recording's name, for messages."""
@@ -99,10 +103,32 @@ def _texts(path: Path, name: str, table: pa.Table) -> pa.ChunkedArray | pa.Array
 
 def open_rows(path: Path, rows: TableRows) -> ArrowTable:
     """Open the rows of one recording as a table."""
-    table = _rows_of(path, _version(path), rows)
+    table = table_of(path, rows)
+    _check_rate(path, table, rows)
     channels = [name for name in table.column_names if name not in rows.not_channels]
     texts = TextColumn if path.suffix == ".parquet" else rows.form.text_column
-    return ArrowTable(rows.where(path), table.select(channels), texts)
+    table = table.select(channels)
+    for name in rows.pictures:
+        table = table.append_column(name, pa.nulls(len(table)))
+    return ArrowTable(rows.where(path), table, texts, dict(rows.names))
+
+
+def table_of(path: Path, rows: TableRows) -> pa.Table:
+    """Return the rows of one recording, without the column that names it."""
+    return _rows_of(path, _version(path), rows)
+
+
+def _check_rate(path: Path, table: pa.Table, rows: TableRows) -> None:
+    """Raise if the time stamps have another rate than is said elsewhere."""
+    if rows.rate_hz is None or len(table) < 3 or "timestamp" not in table.column_names:
+        return
+    steps = np.diff(np.asarray(table["timestamp"].cast(pa.float64()).to_numpy()))
+    rate_hz = 1 / float(np.median(steps)) if np.median(steps) > 0 else math.inf
+    if not abs(rate_hz / rows.rate_hz - 1) < _SAME_RATE:
+        raise RecordingError(
+            f"{rows.where(path)}: its time stamps are {rate_hz:.4g} Hz apart, but the dataset is"
+            f" said to have {rows.rate_hz:g} Hz; correct the stamps, or fps in meta/info.json."
+        )
 
 
 def rows_of_sensors(table: Table, column: str) -> dict[str, ArrowTable]:
@@ -156,28 +182,37 @@ def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
         if len(rows.row_groups) <= _FEW_ROW_GROUPS or n_bytes > _MOST_BYTES:
             parts = []
             for row_group in rows.row_groups:
-                part = _row_group(path, version, row_group)
+                part = _row_group(path, version, row_group, rows.pictures)
                 own = pc.equal(_texts(path, rows.column, part), rows.recording)
                 parts.append(part.filter(own).drop_columns([rows.column]))
             return pa.concat_tables(parts).combine_chunks()
-    table, places = _by_recording(path, version, rows.column, rows.form)
+    table, places = _by_recording(path, version, rows.column, rows.form, rows.pictures)
     return table.slice(*places[rows.recording])
 
 
 @lru_cache(maxsize=2)  # shared by consecutive recordings
-def _row_group(path: Path, version: tuple[int, int], row_group: int) -> pa.Table:
+def _row_group(
+    path: Path, version: tuple[int, int], row_group: int, leave: tuple[str, ...]
+) -> pa.Table:
     with opened(path) as file:
-        return without_blanks(file.read_row_group(row_group, use_threads=False))
+        names = [name for name in file.schema_arrow.names if name not in leave]
+        read = file.read_row_group(row_group, columns=names, use_threads=False)
+        return without_blanks(read.select(names))
 
 
 @lru_cache(maxsize=1)
 def _by_recording(
-    path: Path, version: tuple[int, int], recording_column: str, form: CsvFormat
+    path: Path,
+    version: tuple[int, int],
+    recording_column: str,
+    form: CsvFormat,
+    leave: tuple[str, ...],
 ) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
     """Return a table sorted by recording, and the start and number of each one's rows."""
     if path.suffix == ".parquet":
         with opened(path) as file:
-            table = without_blanks(file.read(use_threads=False))
+            names = [name for name in file.schema_arrow.names if name not in leave]
+            table = without_blanks(file.read(names, use_threads=False).select(names))
     else:
         table = read_csv_table(path, recording_column, form)
     texts = _texts(path, recording_column, table)

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
@@ -31,6 +32,8 @@ from sensorseq.readers.columns import (
 from sensorseq.readers.stamps import DateTexts, Stamps, seconds_of
 from sensorseq.recording import Recording, column_names
 
+MOST_PLACES = 512  # most numbers in a list that are channels; longer lists are images or spectra
+
 
 @takes_read_options(*FILE_OPTIONS, "sample_rate_hz", "scratch")
 def read_parquet(
@@ -43,10 +46,11 @@ def read_parquet(
 ) -> Recording:
     """Read one recording from a Parquet file with a column for time and one for each channel.
 
-    Columns without numbers are left out and listed in ``attributes["dropped_columns"]``; a null is
-    a missing sample. A time column of a timestamp type becomes seconds since 1970, or since the
-    first one where nanoseconds need more digits than a float has; one of a duration type seconds. A
-    field's metadata ``unit`` is the channel's unit.
+    A column of lists, each of the same k numbers, has k channels, ``name[0]``, ``name[1]`` and so
+    on. Columns without numbers, and of lists of several lengths, are left out and listed in
+    ``attributes["dropped_columns"]``; a null is a missing sample. A time column of a timestamp type
+    becomes seconds since 1970, or since the first one where nanoseconds need more digits than a
+    float has; one of a duration type seconds. A field's metadata ``unit`` is the channel's unit.
 
     Parameters
     ----------
@@ -65,19 +69,39 @@ def read_parquet(
 
 
 class ArrowTable(Table):
-    """An arrow table; `text_column` makes converters for columns of strings."""
+    """An arrow table; `text_column` makes converters for columns of strings.
+
+    `names_of` has the names of the numbers in columns of lists.
+    """
 
     def __init__(
         self,
         path: Path,
         table: "pa.Table | _StoredTable",
         text_column: Callable[[Path, str], TextColumn] = TextColumn,
+        names_of: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         metadata = {name: table.schema.field(name).metadata for name in table.column_names}
         stored = {name: (facts or {}).get(b"unit") for name, facts in metadata.items()}
         units = {name: unit.decode() for name, unit in stored.items() if unit}
-        super().__init__(path, table.column_names, units)
         self._table, self._text_column = table, text_column
+        self._lists = {
+            name: _names_of(name, n_places, names_of or {})
+            for name, n_places in _places_in(table).items()
+        }
+        names = [one for name in table.column_names for one in self._lists.get(name, (name,))]
+        if (twice := repeated(names)) is not None:
+            raise RecordingError(
+                f"{path}: {twice!r} is a column, and a number in the lists of another one; rename"
+                " one of them."
+            )
+        of_lists = {
+            one: units[name]
+            for name, places in self._lists.items()
+            for one in places
+            if name in units
+        }
+        super().__init__(path, names, {**units, **of_lists})
 
     def text_column(self, path: Path, name: str) -> TextColumn:
         """Return a converter of the kind that was given."""
@@ -91,10 +115,17 @@ class ArrowTable(Table):
         self, names: list[str], time_name: str, options: ReadOptions
     ) -> tuple[Columns, Stamps]:
         """Read the columns one by one."""
-        table = self._table.select([name for name in self.names if name in {*names, time_name}])
-        columns: Columns = {
-            name: _as_numbers(self.path, name, table[name], self._text_column) for name in names
+        lists = {
+            one: (name, place)
+            for name, places in self._lists.items()
+            for place, one in enumerate(places)
         }
+        stored = {lists[name][0] if name in lists else name for name in {*names, time_name}}
+        table = self._table.select([one for one in self._table.column_names if one in stored])
+        columns: Columns = {}
+        for name in names:
+            column = _ListPlace(table[lists[name][0]], lists[name][1]) if name in lists else None
+            columns[name] = _as_numbers(self.path, name, column or table[name], self._text_column)
         if not time_name:
             return columns, stamps_of_rows(columns, options)
         return columns, self._stamps(time_name, table[time_name], options.time_unit)
@@ -139,7 +170,12 @@ def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
     """Open a Parquet file; a large one stays on disk if there is a scratch folder."""
     with opened(path) as file:
         names = names_in(path, file)
-        n_bytes = 8 * file.metadata.num_rows * len(names)
+        groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+        n_bytes = 8 * sum(  # of lists, as many as may become channels
+            min(group.column(i).num_values, MOST_PLACES * group.num_rows)
+            for group in groups
+            for i in range(group.num_columns)
+        )
         check_unpacked(path, n_bytes, path.stat().st_size)
         scratch = None if options.scratch is None else Path(options.scratch)
         fields = zip(names, file.schema_arrow, strict=True)
@@ -228,7 +264,57 @@ class _StoredTable:
         return _StoredColumn(self.path, self.names[name], type_, self.folder)
 
 
-_Column: TypeAlias = pa.ChunkedArray | _StoredColumn
+@dataclass(frozen=True)
+class _ListPlace:
+    """The numbers at one place of a column of lists, read like a column of numbers."""
+
+    lists: "pa.ChunkedArray | _StoredColumn"
+    place: int
+
+    @property
+    def type(self) -> pa.DataType:
+        return self.lists.type.value_type
+
+    @property
+    def folder(self) -> Path | None:
+        return getattr(self.lists, "folder", None)
+
+    @property
+    def null_count(self) -> int:
+        return sum(chunk.null_count for chunk in self.iterchunks())
+
+    def iterchunks(self) -> Iterator[pa.Array]:
+        for chunk in self.lists.iterchunks():
+            yield pc.list_element(chunk, self.place)
+
+
+_Column: TypeAlias = pa.ChunkedArray | _StoredColumn | _ListPlace
+
+
+def _places_in(table: "pa.Table | _StoredTable") -> dict[str, int]:
+    """Return the length of the lists in each column of equally long lists of numbers."""
+    found: dict[str, int] = {}
+    for field in table.schema:
+        type_ = field.type
+        is_list = pa.types.is_list(type_) or pa.types.is_large_list(type_)
+        if not (is_list or pa.types.is_fixed_size_list(type_)):
+            continue
+        if not any(is_kind(type_.value_type) for is_kind in _NUMBERS):
+            continue
+        sizes = {type_.list_size} if not is_list else set()
+        for chunk in table[field.name].iterchunks() if is_list else ():
+            sizes.update(pc.unique(pc.list_value_length(chunk)).to_pylist())
+        sizes.discard(None)
+        if len(sizes) == 1 and 0 < (size := sizes.pop()) <= MOST_PLACES:
+            found[field.name] = size
+    return found
+
+
+def _names_of(name: str, n_places: int, known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the names of the numbers in a column of lists: known ones, or their places."""
+    if len(known.get(name, ())) == n_places:
+        return known[name]
+    return tuple(f"{name}[{place}]" for place in range(n_places))
 
 
 def _array(

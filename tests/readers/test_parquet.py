@@ -69,3 +69,47 @@ def test_what_cannot_be_used_is_named_with_file_and_row(tmp_path, columns, said)
     with pytest.raises(RecordingError, match=said) as caught:
         read_parquet(path)
     assert str(path) in str(caught.value)
+
+
+LISTS = {
+    "fixed": lambda X: pa.FixedSizeListArray.from_arrays(pa.array(X.ravel()), X.shape[1]),
+    "list": lambda X: pa.array(X.tolist(), pa.list_(pa.float32())),
+    "large list": lambda X: pa.array(X.tolist(), pa.large_list(pa.float64())),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_column_of_equal_lists_has_a_channel_for_each_place(
+    tmp_path, kind, is_large, monkeypatch
+):
+    X = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32)
+    words = pa.array([["a", "b"]] * 90)
+    ragged = pa.array([[1.0] * (1 + i % 3) for i in range(90)])
+    columns = {"t_s": np.arange(90) / 30, "state": LISTS[kind](X), "ragged": ragged, "words": words}
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "log.parquet", row_group_size=40)
+    options = {"scratch": tmp_path} if is_large else {}
+    if is_large:
+        monkeypatch.setattr("sensorseq.io.scratch.LARGE_BYTES", 100)
+    read = read_parquet(tmp_path / "log.parquet", time_column="t_s", **options)
+    assert read.channel_names == tuple(f"state[{place}]" for place in range(4))
+    np.testing.assert_array_equal(read.values, X)
+    assert read.attributes["dropped_columns"] == ["ragged", "words"]
+
+
+def test_a_list_without_numbers_is_a_missing_sample_and_long_lists_are_no_channels(tmp_path):
+    rows = [[1.0, 2.0], None, [3.0, None], [4.0, 5.0]]
+    image = pa.array([[0.0] * 600] * 4)
+    columns = {"time_s": np.arange(4.0), "force": pa.array(rows), "image": image}
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "log.parquet")
+    read = read_parquet(tmp_path / "log.parquet")
+    wanted = [[1, 2], [np.nan, np.nan], [3, np.nan], [4, 5]]
+    np.testing.assert_array_equal(read.values, wanted)
+    assert read.attributes["dropped_columns"] == ["image"]
+
+
+def test_a_column_named_like_a_place_of_a_list_is_an_error(tmp_path):
+    columns = {"time_s": np.arange(4.0), "a": pa.array([[1.0, 2.0]] * 4), "a[1]": np.ones(4)}
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "log.parquet")
+    with pytest.raises(RecordingError, match=r"'a\[1\]' is a column, and a number in the lists"):
+        read_parquet(tmp_path / "log.parquet")

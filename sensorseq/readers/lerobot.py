@@ -1,0 +1,167 @@
+"""List the episodes of a LeRobot dataset, whose facts are in ``meta/info.json``.
+
+Versions 2 (a file for each episode) and 3 (several episodes in each file); see
+https://huggingface.co/docs/lerobot/lerobot-dataset-v3.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sensorseq.errors import RecordingError, repeated
+from sensorseq.readers.columns import spans_of_labels
+from sensorseq.readers.csv import USUAL_FORM
+from sensorseq.readers.long_table import TableRows, list_table, table_of
+from sensorseq.readers.parquet import opened
+from sensorseq.recording import LabelSpan
+
+_INFO = Path("meta/info.json")
+_EPISODE, _TASK, _TIME = "episode_index", "task_index", "timestamp"
+# Positions, and what is known only of the end of an episode; none of them is measured.
+_NOT_MEASURED = (_EPISODE, "frame_index", "index", _TASK)
+_OF_THE_END = ("next.", "annotation.")
+
+
+class Dataset:
+    """A LeRobot dataset: its rate, the names of its channels, and the texts of its tasks."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.path = root, root / _INFO
+        try:
+            info = json.loads(self.path.read_text("utf-8"))
+            self.version = str(info["codebase_version"])
+            self.rate_hz = float(info["fps"])
+            self.features: Mapping[str, Any] = dict(info["features"])
+            self.n_episodes = int(info["total_episodes"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RecordingError(
+                f"{self.path}: is not that of a LeRobot dataset ({error})."
+            ) from error
+        if not self.version.startswith(("v2.", "v3.")):
+            raise RecordingError(
+                f"{self.path}: is of version {self.version}; versions 2 and 3 of LeRobot datasets"
+                " are read. Convert it with lerobot's own scripts."
+            )
+
+    def pictures(self) -> tuple[str, ...]:
+        """Return the features that are images or videos."""
+        kinds = ("image", "video")
+        return tuple(name for name, one in self.features.items() if one.get("dtype") in kinds)
+
+    def names(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Return the names of the numbers in each column of lists, where all have a name."""
+        found = []
+        for column, feature in self.features.items():
+            names = feature.get("names")
+            while isinstance(names, Mapping) and len(names) == 1:  # by kind, such as "motors"
+                (names,) = names.values()
+            while isinstance(names, list) and len(names) == 1 and isinstance(names[0], list):
+                (names,) = names
+            is_complete = isinstance(names, list) and [len(names)] == list(feature.get("shape", ()))
+            if is_complete and len(names) > 1 and repeated(map(str, names)) is None:
+                found.append((column, tuple(f"{column}.{name}" for name in names)))
+        return tuple(found)
+
+    def tasks(self) -> dict[int, str]:
+        """Return the text of each task."""
+        lines, table = self.root / "meta/tasks.jsonl", self.root / "meta/tasks.parquet"
+        try:
+            if lines.is_file():
+                rows = [json.loads(line) for line in lines.read_text("utf-8").splitlines() if line]
+            else:
+                with opened(table) as file:
+                    rows = file.read(use_threads=False).to_pylist()
+            # in version 3 the text is the index of a pandas table, under the name it had there
+            texts = [
+                next(value for name, value in sorted(row.items()) if name != _TASK) for row in rows
+            ]
+            return {int(row[_TASK]): str(text) for row, text in zip(rows, texts, strict=True)}
+        except (OSError, ValueError, TypeError, KeyError, StopIteration) as error:
+            path = lines if lines.is_file() else table
+            raise RecordingError(f"{path}: has no texts of tasks ({error}).") from error
+
+
+def is_dataset(root: Path) -> bool:
+    """Test whether a folder is a LeRobot dataset, be it damaged."""
+    try:
+        return b'"codebase_version"' in (root / _INFO).read_bytes()
+    except OSError:
+        return False
+
+
+def list_episodes(
+    dataset: Dataset, label_column: str | None
+) -> Iterator[tuple[Path, TableRows, str | None, tuple[LabelSpan, ...]]]:
+    """Yield the file, rows and label of each episode: its task, or the `label_column`.
+
+    An episode of several tasks has label spans instead of a label.
+    """
+    files = sorted((dataset.root / "data").glob("*/*.parquet"))
+    if not files:
+        raise RecordingError(f"{dataset.root / 'data'}: has no Parquet files of episodes.")
+    tasks = {} if label_column is not None else dataset.tasks()
+    seen: dict[int, Path] = {}
+    for path in files:
+        with opened(path) as file:
+            columns = file.schema_arrow.names
+        aside = tuple(
+            name
+            for name in columns
+            if (name in _NOT_MEASURED or name.startswith(_OF_THE_END)) and name != label_column
+        )
+        names, pictures = dataset.names(), dataset.pictures()
+        for rows, _, label in list_table(path, _EPISODE, None, label_column or _TASK, USUAL_FORM):
+            number = _number(path, rows.recording)
+            if number in seen:
+                raise RecordingError(
+                    f"{path}: has rows of episode {number}, as {seen[number]} does."
+                )
+            seen[number] = path
+            if path.stem.startswith("episode_") and path.stem != f"episode_{number:06d}":
+                raise RecordingError(f"{path}: has rows of episode {number}; rename the file.")
+            spans: tuple[LabelSpan, ...] = ()
+            if label_column is None:
+                spans = () if label else _spans_of_tasks(path, rows, tasks)
+                label = None if label is None else _text(path, tasks, label)
+            rows = rows._replace(
+                not_channels=(*rows.not_channels, *aside),
+                names=names,
+                pictures=pictures,
+                rate_hz=dataset.rate_hz,
+            )
+            yield path, rows, label, spans
+    missing = sorted(set(range(dataset.n_episodes)).difference(seen))
+    if missing or len(seen) != dataset.n_episodes:
+        lost = f"episode {missing[0]} is in none of them" if missing else "they have more"
+        raise RecordingError(
+            f"{dataset.path}: lists {dataset.n_episodes} episodes, and {len(files)} file(s) below"
+            f" {dataset.root / 'data'} have {len(seen)}: {lost}. Download the dataset again."
+        )
+
+
+def _number(path: Path, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise RecordingError(f"{path}: {_EPISODE} {text!r} is not a number.") from error
+
+
+def _text(path: Path, tasks: Mapping[int, str], number: Any) -> str:
+    try:
+        return tasks[int(number)]
+    except (ValueError, KeyError) as error:
+        raise RecordingError(
+            f"{path}: {_TASK} {number} is not among the {len(tasks)} tasks of the dataset."
+        ) from error
+
+
+def _spans_of_tasks(path: Path, rows: TableRows, tasks: Mapping[int, str]) -> tuple[LabelSpan, ...]:
+    table = table_of(path, rows)
+    numbers = table[_TASK].to_pylist()
+    texts = [None if number is None else _text(path, tasks, number) for number in numbers]
+    times = table[_TIME].cast(pa.float64()).to_numpy()
+    return spans_of_labels(texts, np.asarray(times, np.float64))

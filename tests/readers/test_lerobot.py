@@ -1,0 +1,142 @@
+"""A LeRobot dataset is read as it lies: its episodes, names, tasks and rate."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from commands import said
+from lerobot_datasets import FPS, JOINTS, TASKS, episode, write_dataset
+
+from sensorseq import read_recordings
+from sensorseq.errors import RecordingError
+from sensorseq.readers.find import find_recordings
+
+VERSIONS = ["v2.1", "v3.0"]
+STATE = [f"observation.state.{name}" for name in JOINTS]
+
+
+def episodes(n=11):
+    return [episode(number, 60 + number) for number in range(n)]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_episode_is_a_recording_with_its_task_and_the_names_of_its_joints(tmp_path, version):
+    written = episodes()
+    found = list(read_recordings(write_dataset(tmp_path / "set", version, written)))
+    assert [one.recording_id for one in found] == [f"episode_{i:06d}" for i in range(11)]
+    for number, (recording, columns) in enumerate(zip(found, written, strict=True)):
+        assert recording.label == TASKS[number % 2]
+        assert recording.group == recording.recording_id
+        assert list(recording.channel_names) == [*STATE, "action[0]", "action[1]"]
+        state = np.array(columns["observation.state"].to_pylist())
+        np.testing.assert_array_equal(recording.values[:, :3], state)
+        np.testing.assert_array_equal(recording.values[:, 3:], columns["action"].to_pylist())
+        np.testing.assert_allclose(recording.timestamps_s, np.arange(60 + number) / FPS, atol=1e-6)
+        pictures = [f"observation.images.{name}" for name in ("front", "wrist")]
+        assert sorted(recording.attributes["dropped_columns"]) == pictures
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_episode_of_two_tasks_has_spans_and_another_column_may_label(tmp_path, version):
+    two = episode(0, 80, tasks=[0] * 50 + [1] * 30)
+    root = write_dataset(tmp_path / "set", version, [two, episode(1, 60)])
+    first, second = read_recordings(root)
+    assert [(s.label, round(s.start_s, 3)) for s in first.label_spans] == [
+        (TASKS[0], 0.0),
+        (TASKS[1], 50 / FPS),
+    ]
+    assert (first.label, second.label) == (None, TASKS[1])
+    first, second = read_recordings(root, label_column="next.done")
+    assert [span.label for span in first.label_spans] == ["0", "1"]
+    assert "next.done" not in second.channel_names
+
+
+def test_names_that_do_not_fit_are_places(tmp_path):
+    features = {
+        "observation.state": {
+            "dtype": "float32",
+            "shape": [3],
+            "names": {"motors": ["a", "b", "b"]},
+        },
+        "action": {"dtype": "float32", "shape": [2], "names": [["left", "right"]]},
+    }
+    root = write_dataset(tmp_path / "set", "v3.0", episodes(2), features=features)
+    (first, _) = read_recordings(root)
+    places = [f"observation.state[{place}]" for place in range(3)]
+    assert list(first.channel_names) == [*places, "action.left", "action.right"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_dataset_goes_from_its_folder_to_a_prediction(tmp_path, version):
+    root = write_dataset(tmp_path / "set", version, [episode(i, 120) for i in range(10)])
+    windows, model = tmp_path / "w.h5", tmp_path / "m.safetensors"
+    steps = [
+        ("inspect", root),
+        ("prepare", root, "--window-s", 0.5, "--hop-s", 0.25, "-o", windows),
+        ("train", windows, "-o", model, "--set", "max_epochs=2"),
+        ("predict", model, root),
+    ]
+    for step in steps:
+        code, out, err = said(*step)
+        assert code == 0, err
+    assert "episode_000003" in out
+    assert TASKS[1] in out
+
+
+def damaged(root, change):
+    info = root / "meta" / "info.json"
+    if callable(change):
+        change(root)
+    else:
+        info.write_text(json.dumps({**json.loads(info.read_text("utf-8")), **change}), "utf-8")
+    return list(read_recordings(root))
+
+
+def lose_a_file(root):
+    sorted((root / "data").glob("*/*"))[1].unlink()
+
+
+def cut_info(root):
+    info = root / "meta" / "info.json"
+    info.write_bytes(info.read_bytes()[:-40])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lose_a_file,
+            r"lists 11 episodes, and \d+ file\(s\) below .*data have .*: episode [14] ",
+        ),
+        ({"total_episodes": 9}, "lists 9 episodes, .* have 11: they have more"),
+        ({"fps": 50}, r"episode_index '0'\): its time stamps are 40 Hz apart, .* to have 50 Hz"),
+        ({"codebase_version": "v9.0"}, "is of version v9.0; versions 2 and 3 of LeRobot datasets"),
+        (cut_info, r"info.json: is not that of a LeRobot dataset \("),
+        (lambda root: [f.unlink() for f in (root / "meta").glob("tasks.*")], "tasks.parquet"),
+    ],
+)
+def test_facts_that_contradict_the_files_are_named(tmp_path, version, change, message):
+    root = write_dataset(tmp_path / "set", version, episodes())
+    with pytest.raises(RecordingError, match=message):
+        damaged(root, change)
+
+
+def test_an_episode_that_is_not_that_of_its_file_or_in_two_files_is_named(tmp_path):
+    root = write_dataset(tmp_path / "set", "v2.1", episodes(4))
+    folder = root / "data" / "chunk-000"
+    pq.write_table(pa.table(episode(7, 60)), folder / "episode_000002.parquet")
+    with pytest.raises(RecordingError, match=r"episode_000002.parquet: has rows of episode 7"):
+        find_recordings(root)
+    root = write_dataset(tmp_path / "other", "v3.0", episodes(4))
+    pq.write_table(pa.table(episode(2, 60)), root / "data" / "chunk-000" / "file-001.parquet")
+    with pytest.raises(RecordingError, match=r"file-001.parquet: has rows of episode 2, as"):
+        find_recordings(root)
+
+
+def test_a_task_without_a_text_is_named(tmp_path):
+    root = write_dataset(tmp_path / "set", "v3.0", episodes(4), tasks=TASKS[:1])
+    with pytest.raises(RecordingError, match="task_index 1 is not among the 1 tasks"):
+        find_recordings(root)
