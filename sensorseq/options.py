@@ -158,8 +158,9 @@ class ReadOptions:
         The clock of files, except robot logs, in which no column is named like time stamps, if
         `time_column` is None: their rows are this many a second, from 0 s on.
     salvage : bool, default=False
-        Of a damaged ``.bag`` or ``.mcap`` file, use the messages before the damage rather than
-        raise. ``attributes["salvaged"]`` has the reason, with the offset, and the seconds kept.
+        Of a damaged ``.bag``, ``.mcap`` or ``.ulg`` file, use the messages before the damage rather
+        than raise. ``attributes["salvaged"]`` has the reason, with the offset, and the seconds
+        kept.
     scratch : path-like, optional
         Folder for the samples of a CSV, Parquet or HDF5 file of more than 32 MB: they stay on disk,
         in files without a name that vanish with the recording. By default they are held in memory.

@@ -1,4 +1,4 @@
-"""Read recordings from robot logs: ROS 1 bags, ROS 2 bags and MCAP files."""
+"""Read recordings from robot logs: ROS 1 bags, ROS 2 bags, MCAP and ULog files."""
 
 import bz2
 import dataclasses
@@ -36,6 +36,7 @@ from sensorseq.readers.columns import (
 )
 from sensorseq.readers.join import join_sensors
 from sensorseq.readers.stamps import Stamps
+from sensorseq.readers.ulog import read_ulog
 from sensorseq.recording import LabelSpan, Recording
 
 TIMES = ("header.stamp", "log_time")
@@ -79,7 +80,7 @@ class _Series:
     getters: dict[str, Callable[[Any], Any]]  # functions that read each channel's value
     texts_of: Callable[[Any], Any] | None = None  # function that reads the labels
     times_s: list[float] = field(default_factory=list)
-    columns: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    columns: dict[str, Any] = field(default_factory=lambda: defaultdict(list))
     labels: list[str | None] = field(default_factory=list)
 
     def arrays(self) -> Columns:
@@ -96,11 +97,12 @@ def read_robot_log(
     group: str = "",
     label: str | None = None,
 ) -> Recording:
-    """Read one recording from a ROS 1 bag, a ROS 2 bag (``.db3``, ``.mcap``) or an MCAP file.
+    """Read one recording from a ROS 1 bag, a ROS 2 bag, an MCAP file or a ULog file.
 
     A channel is a number in the messages of a topic: ``/joint_states.effort[0]``,
     ``/imu.angular_velocity.x``. Messages are ROS 1, ROS 2 (CDR), protobuf or JSON. Types come from
-    the definitions in the file; a ``.db3`` without any is read with those of the latest ROS 2.
+    the definitions in the file; a ``.db3`` without any is read with those of the latest ROS 2. In
+    ULog files, topics have the number of their instance: ``sensor_accel_0.x``.
     Topics keep their own rates; see `join_sensors`. Time is in seconds from the first message of
     the log; header stamps on another clock (simulated time) stay as they are.
 
@@ -120,7 +122,7 @@ def read_robot_log(
     RecordingError
         If the file is damaged (the message names the offset), or has no such channel or time.
     EnvironmentProblemError
-        If the packages of the extra ``ros`` are not installed.
+        If the packages of the extra ``ros``, or of ``vehicle`` for ULog, are not installed.
     """
     paths = [path] if isinstance(path, Path) else list(path)
     with refusing_content(paths[0]):
@@ -190,10 +192,12 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
     RecordingError, EnvironmentProblemError
         As `read_robot_log`; also if there is none of the `channels`.
     """
+    paths = [path] if isinstance(path, Path) else list(path)
+    if _is_ulog(paths[0]):
+        return _ulog_topics(paths[0], channels)
     first: dict[str, Any] = {}
     types: dict[str, str] = {}
     times: dict[str, list[int]] = defaultdict(list)
-    paths = [path] if isinstance(path, Path) else list(path)
     for message in _messages(paths, channels, lambda topic: topic not in first):
         if message.topic not in first:
             first[message.topic], types[message.topic] = message.content, message.type
@@ -210,6 +214,20 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
         )
         for topic, stamps in sorted(times.items())
     ]
+
+
+def _ulog_topics(path: Path, channels: Sequence[str] | None) -> list[Topic]:
+    found = []
+    for topic in read_ulog(path, channels, MOST_ELEMENTS):
+        numbers = topic.columns if topic.has_clock else ()
+        n, names = len(topic.times_s), tuple(f"{topic.name}.{name}" for name in numbers)
+        if channels is None or set(names).intersection(channels):
+            period_s = float(np.median(np.diff(topic.times_s))) if n > 1 else math.nan
+            rate_hz = 1 / period_s if period_s else math.nan
+            found.append(Topic(topic.name, topic.message_type, n, rate_hz, names))
+    if channels is not None and not found:
+        raise _no_such(path, channels[0], _all_numbers([path]))
+    return found
 
 
 def _read_or_salvage(
@@ -237,20 +255,8 @@ def _read_series(
             f"{where}: a log has no time column {time_column!r}; use {' or '.join(TIMES)}."
         )
     asked = None if channels is None else [*channels, *([label_column] if label_column else [])]
-    series: dict[str, _Series] = {}
-    known: list[str] = []  # every number in the topics seen so far
-    for message in _messages(paths, asked, salvage=salvage):
-        content = message.content
-        one = series.get(message.topic)
-        if one is None:
-            names = [f"{message.topic}.{name}" for name in _numbers_in(content)]
-            known += names
-            one = series[message.topic] = _begin(message.topic, content, names, options, where)
-        one.times_s.append(_time_s(where, message, uses_header=one.uses_header))
-        for name, get in one.getters.items():
-            one.columns[name].append(_number(get(content)))
-        if one.texts_of is not None:
-            one.labels.append(_text(one.texts_of(content)))
+    read = _series_of_arrays if _is_ulog(where) else _series_of_messages
+    series, known = read(paths, options, asked, salvage=salvage)
     for name in asked or ([label_column] if label_column else []):
         if not any(name in one.getters or _is_of(topic, name) for topic, one in series.items()):
             raise _no_such(where, name, known or _all_numbers(paths))
@@ -263,6 +269,59 @@ def _read_series(
     if not any(one.getters for one in series.values()):
         raise RecordingError(f"{where}: no topic has messages with numbers.")
     return series
+
+
+def _is_ulog(path: Path) -> bool:
+    return path.suffix.lower() == ".ulg"
+
+
+def _series_of_arrays(
+    paths: list[Path], options: ReadOptions, asked: list[str] | None, *, salvage: bool
+) -> tuple[dict[str, _Series], list[str]]:
+    """Return the series of a ULog file, and every number in its topics."""
+    (where,) = paths
+    if options.time_column == TIMES[0]:
+        raise RecordingError(f"{where}: a ULog file has no {TIMES[0]}; remove time_column.")
+    series, known = {}, []
+    for topic in read_ulog(where, asked, MOST_ELEMENTS, salvage=salvage):
+        if asked is None and not topic.has_clock:
+            continue
+        columns = {f"{topic.name}.{name}": values for name, values in topic.columns.items()}
+        known += list(columns)
+        wanted = list(columns) if options.channels is None else options.channels
+        label = options.label_column
+        one = _Series(
+            uses_header=False,
+            getters={name: _getter(name) for name in wanted if name in columns and name != label},
+            texts_of=_text if label in columns else None,
+            times_s=topic.times_s.tolist(),
+            labels=[_text(value) for value in columns[label]] if label in columns else [],
+        )
+        one.columns.update({name: columns[name] for name in one.getters})
+        if one.getters or one.texts_of is not None:
+            series[topic.name] = one
+    return series, known
+
+
+def _series_of_messages(
+    paths: list[Path], options: ReadOptions, asked: list[str] | None, *, salvage: bool
+) -> tuple[dict[str, _Series], list[str]]:
+    """Return the series of the topics, and every number in those seen."""
+    series: dict[str, _Series] = {}
+    known: list[str] = []
+    for message in _messages(paths, asked, salvage=salvage):
+        content = message.content
+        one = series.get(message.topic)
+        if one is None:
+            names = [f"{message.topic}.{name}" for name in _numbers_in(content)]
+            known += names
+            one = series[message.topic] = _begin(message.topic, content, names, options, paths[0])
+        one.times_s.append(_time_s(paths[0], message, uses_header=one.uses_header))
+        for name, get in one.getters.items():
+            one.columns[name].append(_number(get(content)))
+        if one.texts_of is not None:
+            one.labels.append(_text(one.texts_of(content)))
+    return series, known
 
 
 def _begin(

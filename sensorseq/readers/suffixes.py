@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sensorseq.errors import RecordingError
 
-LOG_SUFFIXES = (".bag", ".mcap", ".db3")
+LOG_SUFFIXES = (".bag", ".mcap", ".db3", ".ulg")
 CSV_SUFFIXES = (".csv", ".csv.gz")
 TABLE_SUFFIXES = (*CSV_SUFFIXES, ".parquet")
 HDF5_SUFFIXES = (".h5", ".hdf5")

@@ -1,0 +1,139 @@
+"""ULog files of drones are read as robot logs are."""
+
+import struct
+import sys
+
+import numpy as np
+import pytest
+from commands import said
+from ulogs import START_US, flight, write_ulog
+
+from sensorseq.errors import EnvironmentProblemError, RecordingError
+from sensorseq.readers import find_recordings, read_recordings, read_source_rate
+from sensorseq.readers.robot_logs import list_topics, read_robot_log
+
+
+def test_topics_have_their_instance_rate_and_numbers(tmp_path):
+    found = {topic.name: topic for topic in list_topics(flight(tmp_path / "a.ulg"))}
+    assert list(found) == [
+        "battery_status_0",
+        "sensor_accel_0",
+        "sensor_accel_1",
+        "vehicle_status_0",
+    ]
+    accel, battery = found["sensor_accel_1"], found["battery_status_0"]
+    assert (accel.message_type, accel.n_messages) == ("sensor_accel", 1200)
+    assert accel.rate_hz == pytest.approx(200)
+    cells = [f"battery_status_0.voltage_cell_v[{cell}]" for cell in range(4)]
+    ends = ["battery_status_0.current_a", *cells, "battery_status_0.is_powering_off"]
+    assert list(battery.channels) == ends  # and not the 80 numbers of noise
+
+
+def test_a_channel_has_the_values_and_times_of_the_file(tmp_path):
+    rng = np.random.default_rng(0)
+    times_us = np.cumsum(rng.integers(3000, 5000, 300))
+    values = rng.normal(size=300).astype(np.float32)
+    topics = {
+        ("sensor_gyro", 0): (times_us, {"z": ("float", values), "n": ("int32_t", range(300))}),
+        ("sensor_gyro", 2): (times_us + 7, {"z": ("float", -values), "n": ("int32_t", range(300))}),
+    }
+    path = write_ulog(tmp_path / "a.ulg", topics, start_us=2**41)
+    one = read_robot_log(path, channels=["sensor_gyro_2.z"])
+    np.testing.assert_array_equal(one.values[:, 0], -values)
+    np.testing.assert_allclose(one.timestamps_s, (times_us + 7) / 1e6, rtol=0, atol=1e-12)
+    several = read_robot_log(path, channels=["sensor_gyro_0.z", "sensor_gyro_0.n"])
+    np.testing.assert_array_equal(several.values, np.stack([values, np.arange(300)], axis=1))
+
+
+def test_a_number_may_label_and_topics_keep_their_rates(tmp_path):
+    path = flight(tmp_path / "a.ulg", mode=14)
+    channels = ["sensor_accel_0.x", "battery_status_0.current_a"]
+    one = read_robot_log(path, channels=channels, label_column="vehicle_status_0.nav_state")
+    assert [(span.label, span.start_s) for span in one.label_spans] == [("2", 0.0), ("14", 3.0)]
+    assert one.channel_names == tuple(channels)
+    (source,) = find_recordings(tmp_path)
+    assert read_source_rate(source) == pytest.approx(200)
+
+
+def test_logs_go_from_their_folder_to_a_prediction(tmp_path):
+    for label, amplitude in (("hover", 0.2), ("climb", 3.0)):
+        (tmp_path / "logs" / label).mkdir(parents=True)
+        for seed in range(5):
+            flight(tmp_path / "logs" / label / f"{seed}.ulg", seed=seed, amplitude=amplitude)
+    logs, windows, model = tmp_path / "logs", tmp_path / "w.h5", tmp_path / "m.safetensors"
+    code, out, _ = said("inspect", logs)
+    assert code == 0
+    assert "sensor_accel_0" in out
+    channels = ("--channels", "sensor_accel_0.x", "--channels", "battery_status_0.current_a")
+    cut = ("--window-s", 0.5, "--hop-s", 0.25, "-o")
+    steps = [
+        ("prepare", logs, *channels, *cut, windows),
+        ("train", windows, "-o", model, "--set", "max_epochs=2"),
+        ("predict", model, logs / "climb" / "1.ulg"),
+        ("prepare", logs, *channels, "--native-rates", *cut, tmp_path / "native.h5"),
+    ]
+    for step in steps:
+        code, out, err = said(*step)
+        assert code == 0, err
+
+
+def test_a_log_that_is_cut_off_is_named_with_the_byte_or_used_so_far(tmp_path):
+    for seed in range(3):
+        flight(tmp_path / f"{seed}.ulg", seed=seed)
+    path = tmp_path / "1.ulg"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(RecordingError, match=r"1.ulg: is whole up to byte \d+ of \d+") as error:
+        list(read_recordings(tmp_path, channels=["sensor_accel_0.x"]))
+    whole = int(str(error.value).split("byte ")[1].split(" ")[0])
+    n_bytes, _ = struct.unpack_from("<HB", content, whole)
+    assert whole < len(content) // 2 < whole + 3 + n_bytes
+    kept = read_robot_log(path, channels=["sensor_accel_0.x"], salvage=True)
+    assert 2.5 < kept.duration_s < 3.5
+    assert "is whole up to byte" in kept.attributes["salvaged"]["reason"]
+
+
+def test_a_topic_whose_stamps_never_move_is_no_sensor(tmp_path):
+    times_us = np.arange(0, 3_000_000, 10_000)
+    topics = {
+        ("gyro", 0): (times_us, {"z": ("float", np.sin(times_us / 1e5))}),
+        ("innovations", 0): (np.zeros(300, int), {"v": ("float", np.ones(300))}),
+    }
+    path = write_ulog(tmp_path / "a.ulg", topics)
+    assert [(one.name, len(one.channels)) for one in list_topics(path)] == [
+        ("gyro_0", 1),
+        ("innovations_0", 0),
+    ]
+    assert read_robot_log(path).channel_names == ("gyro_0.z",)
+    with pytest.raises(RecordingError, match=r"time repeats in time column .*innovations_0"):
+        read_robot_log(path, channels=["innovations_0.v"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "is empty or no ULog file"), (b"time,x\n1,2\n" * 9, "is empty or no ULog file")],
+)
+def test_another_file_is_named(tmp_path, content, message):
+    (tmp_path / "a.ulg").write_bytes(content)
+    with pytest.raises(RecordingError, match=message):
+        list_topics(tmp_path / "a.ulg")
+
+
+def test_damage_amid_the_messages_and_unknown_channels_are_named(tmp_path):
+    path = flight(tmp_path / "a.ulg")
+    with pytest.raises(RecordingError, match=r"no channel 'sensor_accel_0.y'.*sensor_accel_0.x"):
+        read_robot_log(path, channels=["sensor_accel_0.y"])
+    with pytest.raises(RecordingError, match=r"has no header\.stamp"):
+        read_robot_log(path, time_column="header.stamp")
+    content = bytearray(path.read_bytes())
+    at = content.index(struct.pack("<HQ", 0, START_US + 3_000_000)) - 3
+    content[at + 2] = 0  # the kind of a message, which keeps its size
+    path.write_bytes(content)
+    with pytest.raises(RecordingError, match="is damaged amid its messages"):
+        read_robot_log(path)
+
+
+def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyulog", None)
+    with pytest.raises(EnvironmentProblemError, match=r'pip install "sensorseq\[vehicle\]"'):
+        list_topics(flight(tmp_path / "a.ulg"))
