@@ -16,7 +16,7 @@ from sensorseq.errors import RecordingError, repeated
 from sensorseq.readers.columns import spans_of_labels
 from sensorseq.readers.csv import USUAL_FORM
 from sensorseq.readers.long_table import TableRows, list_table, table_of
-from sensorseq.readers.parquet import opened
+from sensorseq.readers.parquet import opened, refuse_pointer
 from sensorseq.recording import LabelSpan
 
 _INFO = Path("meta/info.json")
@@ -69,6 +69,7 @@ class Dataset:
     def tasks(self) -> dict[int, str]:
         """Return the text of each task."""
         lines, table = self.root / "meta/tasks.jsonl", self.root / "meta/tasks.parquet"
+        refuse_pointer(lines if lines.is_file() else table)
         try:
             if lines.is_file():
                 rows = [json.loads(line) for line in lines.read_text("utf-8").splitlines() if line]
@@ -88,9 +89,10 @@ class Dataset:
 def is_dataset(root: Path) -> bool:
     """Test whether a folder is a LeRobot dataset, be it damaged."""
     try:
-        return b'"codebase_version"' in (root / _INFO).read_bytes()
+        has_version = b'"codebase_version"' in (root / _INFO).read_bytes()
     except OSError:
         return False
+    return has_version or any((root / "data").glob("chunk-*"))
 
 
 def list_episodes(

@@ -1,7 +1,7 @@
 """Read recordings from Apache Parquet tables."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -210,10 +210,21 @@ def opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
             raise RecordingError(f"{path}: cannot be read ({error.strerror or error}).") from error
         if path.is_file() and path.stat().st_size == 0:
             raise RecordingError(f"{path}: the file is empty.") from error
+        refuse_pointer(path)
         raise RecordingError(
             f"{path}: not a complete Parquet file ({error}); it is truncated or another kind of"
             " file."
         ) from error
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raise if a file only names the one that Git LFS would have to download."""
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(40).startswith(b"version https://git-lfs"):
+            raise RecordingError(
+                f"{path}: is a pointer of Git LFS instead of the file; download the files with"
+                " `git lfs pull`."
+            )
 
 
 @dataclass(frozen=True)

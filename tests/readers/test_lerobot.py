@@ -98,6 +98,18 @@ def lose_a_file(root):
     sorted((root / "data").glob("*/*"))[1].unlink()
 
 
+def leave_pointers(name):
+    def change(root):
+        for path in root.rglob(name):
+            path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+
+    return change
+
+
+def empty_info(root):
+    (root / "meta" / "info.json").write_bytes(b"")
+
+
 def cut_info(root):
     info = root / "meta" / "info.json"
     info.write_bytes(info.read_bytes()[:-40])
@@ -114,6 +126,9 @@ def cut_info(root):
         ({"total_episodes": 9}, "lists 9 episodes, .* have 11: they have more"),
         ({"fps": 50}, r"episode_index '0'\): its time stamps are 40 Hz apart, .* to have 50 Hz"),
         ({"codebase_version": "v9.0"}, "is of version v9.0; versions 2 and 3 of LeRobot datasets"),
+        (leave_pointers("tasks.*"), r"meta/tasks\.\w+: is a pointer of Git LFS .* `git lfs pull`"),
+        (leave_pointers("*0.parquet"), r"0\.parquet: is a pointer of Git LFS instead of the file"),
+        (empty_info, r"info.json: is not that of a LeRobot dataset \("),
         (cut_info, r"info.json: is not that of a LeRobot dataset \("),
         (lambda root: [f.unlink() for f in (root / "meta").glob("tasks.*")], "tasks.parquet"),
     ],
