@@ -89,18 +89,18 @@ class ArrowTable(Table):
             name: _names_of(name, n_places, names_of or {})
             for name, n_places in _places_in(table).items()
         }
+        self._places = {
+            one: (name, place)
+            for name, places in self._lists.items()
+            for place, one in enumerate(places)
+        }
         names = [one for name in table.column_names for one in self._lists.get(name, (name,))]
         if (twice := repeated(names)) is not None:
             raise RecordingError(
                 f"{path}: {twice!r} is a column, and a number in the lists of another one; rename"
                 " one of them."
             )
-        of_lists = {
-            one: units[name]
-            for name, places in self._lists.items()
-            for one in places
-            if name in units
-        }
+        of_lists = {one: units[name] for one, (name, _) in self._places.items() if name in units}
         super().__init__(path, names, {**units, **of_lists})
 
     def text_column(self, path: Path, name: str) -> TextColumn:
@@ -115,20 +115,27 @@ class ArrowTable(Table):
         self, names: list[str], time_name: str, options: ReadOptions
     ) -> tuple[Columns, Stamps]:
         """Read the columns one by one."""
-        lists = {
-            one: (name, place)
-            for name, places in self._lists.items()
-            for place, one in enumerate(places)
-        }
-        stored = {lists[name][0] if name in lists else name for name in {*names, time_name}}
-        table = self._table.select([one for one in self._table.column_names if one in stored])
+        wanted = {self._places.get(name, (name, 0))[0] for name in {*names, time_name}}
+        table = self._table.select([one for one in self._table.column_names if one in wanted])
         columns: Columns = {}
         for name in names:
-            column = _ListPlace(table[lists[name][0]], lists[name][1]) if name in lists else None
-            columns[name] = _as_numbers(self.path, name, column or table[name], self._text_column)
+            if name in columns:
+                continue
+            if name not in self._places:
+                columns[name] = _as_numbers(self.path, name, table[name], self._text_column)
+                continue
+            lists = self._places[name][0]  # read once for all places
+            numbers = _places_as_numbers(table[lists], len(self._lists[lists]))
+            columns |= dict(zip(self._lists[lists], numbers, strict=True))
+        columns = {name: columns[name] for name in names}
         if not time_name:
             return columns, stamps_of_rows(columns, options)
-        return columns, self._stamps(time_name, table[time_name], options.time_unit)
+        return columns, self._stamps(time_name, self._column(table, time_name), options.time_unit)
+
+    def _column(self, table: "pa.Table | _StoredTable", name: str) -> "_Column":
+        """Return a column, or the numbers at one place of a column of lists."""
+        stored, place = self._places.get(name, (name, None))
+        return table[stored] if place is None else _ListPlace(table[stored], place)
 
     def _stamps(self, name: str, column: "_Column", time_unit: str | None) -> Stamps:
         path, type_ = self.path, column.type
@@ -161,9 +168,9 @@ class ArrowTable(Table):
             labels = as_labels(self.path, name, pa.table({name: chunk}))
             return [position.setdefault(label, len(position)) for label in labels]
 
-        return CodedLabels(
-            _array(self._table.select([name])[name], np.int32, codes_of), list(position)
-        )
+        table = self._table.select([self._places.get(name, (name, 0))[0]])
+        codes = _array(self._column(table, name), np.int32, codes_of)
+        return CodedLabels(codes, list(position))
 
 
 def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
@@ -242,7 +249,7 @@ class _StoredColumn:
             for row_group in range(file.num_row_groups):
                 read = {"row_groups": [row_group], "columns": [self.name]}
                 for batch in file.iter_batches(**read, use_threads=False):
-                    yield batch.column(0)
+                    yield batch[self.name]  # "a.b" is read with "a", too
 
     @property
     def null_count(self) -> int:
@@ -355,17 +362,29 @@ def _as_numbers(
         return numbers if text.has_numbers() or not len(numbers) else None
     if not any(is_kind(type_) for is_kind in _NUMBERS):
         return None
-    # Whole numbers above 2**53 lose digits, like any measurement read as a float.
-    numbers = _array(
-        column,
-        np.float64,
-        lambda chunk: (
-            (chunk.cast(pa.uint8()) if pa.types.is_boolean(type_) else chunk)
-            .cast(pa.float64(), safe=False)
-            .to_numpy(zero_copy_only=False)
-        ),
-    )
+    numbers = _array(column, np.float64, _numbers_of)
     return None if is_missing(numbers) else numbers
+
+
+def _numbers_of(chunk: pa.Array) -> NDArray[np.float64]:
+    # Whole numbers above 2**53 lose digits, like any measurement read as a float.
+    numbers = chunk.cast(pa.uint8()) if pa.types.is_boolean(chunk.type) else chunk
+    floats: NDArray[np.float64] = numbers.cast(pa.float64(), safe=False).to_numpy(
+        zero_copy_only=False
+    )
+    return floats
+
+
+def _places_as_numbers(
+    column: "pa.ChunkedArray | _StoredColumn", n_places: int
+) -> list[NDArray[np.float64] | None]:
+    """Return the numbers at each place of a column of lists, read once."""
+    places = [Rows(getattr(column, "folder", None), np.float64) for _ in range(n_places)]
+    for chunk in column.iterchunks():
+        for place, rows in enumerate(places):
+            rows.append(_numbers_of(pc.list_element(chunk, place)))
+    numbers = [rows.as_array() for rows in places]
+    return [None if is_missing(one) else one for one in numbers]
 
 
 _NUMBERS = (

@@ -113,3 +113,24 @@ def test_a_column_named_like_a_place_of_a_list_is_an_error(tmp_path):
     pyarrow.parquet.write_table(pa.table(columns), tmp_path / "log.parquet")
     with pytest.raises(RecordingError, match=r"'a\[1\]' is a column, and a number in the lists"):
         read_parquet(tmp_path / "log.parquet")
+
+
+def test_a_place_without_a_number_is_no_channel_and_a_place_may_be_the_time_or_the_labels(tmp_path):
+    n = 60
+    lists = pa.array([[np.sin(i / 3), np.nan, i // 30] for i in range(n)], pa.list_(pa.float64()))
+    stamps = pa.array([[i / 20, 0.5 * i] for i in range(n)], pa.list_(pa.float64()))
+    pyarrow.parquet.write_table(pa.table({"s": lists, "clock": stamps}), tmp_path / "log.parquet")
+    options = {"time_column": "clock[0]", "label_column": "s[2]"}
+    read = read_parquet(tmp_path / "log.parquet", **options)
+    assert read.channel_names == ("s[0]", "clock[1]")
+    assert read.attributes["dropped_columns"] == ["s[1]"]
+    assert [(span.label, span.start_s) for span in read.label_spans] == [("0", 0.0), ("1", 1.5)]
+    np.testing.assert_allclose(read.timestamps_s, np.arange(n) / 20)
+
+
+def test_a_column_whose_name_begins_like_another_is_not_taken_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("sensorseq.io.scratch.LARGE_BYTES", 100)
+    columns = {"a.b": np.ones(50), "a": np.arange(50.0), "time_s": np.arange(50.0)}
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "log.parquet")
+    read = read_parquet(tmp_path / "log.parquet", scratch=tmp_path)
+    np.testing.assert_array_equal(read.values, np.stack([np.ones(50), np.arange(50)], axis=1))
