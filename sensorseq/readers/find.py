@@ -21,6 +21,7 @@ from sensorseq.readers.lerobot import Dataset, is_dataset, list_episodes
 from sensorseq.readers.long_table import TableRows, list_table
 from sensorseq.readers.suffixes import (
     ARRAY_SUFFIXES,
+    BAG_SUFFIXES,
     CSV_SUFFIXES,
     HDF5_SUFFIXES,
     LOG_SUFFIXES,
@@ -558,7 +559,7 @@ def _files_of_bag(names: Iterable[str]) -> list[str]:
     """Return the files of a ROS 2 bag in recording order; none if it is not one."""
     if "metadata.yaml" not in names:
         return []
-    logs = [name for name in names if suffix_of(Path(name)) in LOG_SUFFIXES]
+    logs = [name for name in names if suffix_of(Path(name)) in BAG_SUFFIXES]
     return sorted(logs, key=lambda name: [int(n) for n in re.findall(r"\d+", name)] + [0])
 
 

@@ -102,9 +102,9 @@ def read_robot_log(
     A channel is a number in the messages of a topic: ``/joint_states.effort[0]``,
     ``/imu.angular_velocity.x``. Messages are ROS 1, ROS 2 (CDR), protobuf or JSON. Types come from
     the definitions in the file; a ``.db3`` without any is read with those of the latest ROS 2. In
-    ULog files, topics have the number of their instance: ``sensor_accel_0.x``.
-    Topics keep their own rates; see `join_sensors`. Time is in seconds from the first message of
-    the log; header stamps on another clock (simulated time) stay as they are.
+    ULog files, topics have the number of their instance: ``sensor_accel_0.x``. Topics keep their
+    own rates; see `join_sensors`. Time is in seconds from the first message of the log, or from the
+    start of a ULog file; header stamps on another clock (simulated time) stay as they are.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
         As `read_robot_log`; also if there is none of the `channels`.
     """
     paths = [path] if isinstance(path, Path) else list(path)
-    if _is_ulog(paths[0]):
+    if _is_ulog(paths):
         return _ulog_topics(paths[0], channels)
     first: dict[str, Any] = {}
     types: dict[str, str] = {}
@@ -255,7 +255,7 @@ def _read_series(
             f"{where}: a log has no time column {time_column!r}; use {' or '.join(TIMES)}."
         )
     asked = None if channels is None else [*channels, *([label_column] if label_column else [])]
-    read = _series_of_arrays if _is_ulog(where) else _series_of_messages
+    read = _series_of_arrays if _is_ulog(paths) else _series_of_messages
     series, known = read(paths, options, asked, salvage=salvage)
     for name in asked or ([label_column] if label_column else []):
         if not any(name in one.getters or _is_of(topic, name) for topic, one in series.items()):
@@ -271,15 +271,18 @@ def _read_series(
     return series
 
 
-def _is_ulog(path: Path) -> bool:
-    return path.suffix.lower() == ".ulg"
+def _is_ulog(paths: list[Path]) -> bool:
+    is_ulog = paths[0].suffix.lower() == ".ulg"
+    if is_ulog and len(paths) > 1:
+        raise RecordingError(f"{paths[1]}: a ULog file is a recording of its own.")
+    return is_ulog
 
 
 def _series_of_arrays(
     paths: list[Path], options: ReadOptions, asked: list[str] | None, *, salvage: bool
 ) -> tuple[dict[str, _Series], list[str]]:
     """Return the series of a ULog file, and every number in its topics."""
-    (where,) = paths
+    where = paths[0]
     if options.time_column == TIMES[0]:
         raise RecordingError(f"{where}: a ULog file has no {TIMES[0]}; remove time_column.")
     series, known = {}, []
@@ -292,12 +295,12 @@ def _series_of_arrays(
         label = options.label_column
         one = _Series(
             uses_header=False,
-            getters={name: _getter(name) for name in wanted if name in columns and name != label},
+            getters={name: _number for name in wanted if name in columns and name != label},
             texts_of=_text if label in columns else None,
             times_s=topic.times_s.tolist(),
             labels=[_text(value) for value in columns[label]] if label in columns else [],
         )
-        one.columns.update({name: columns[name] for name in one.getters})
+        one.columns |= {name: np.asarray(columns[name], np.float64) for name in one.getters}
         if one.getters or one.texts_of is not None:
             series[topic.name] = one
     return series, known

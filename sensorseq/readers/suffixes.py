@@ -4,7 +4,8 @@ from pathlib import Path
 
 from sensorseq.errors import RecordingError
 
-LOG_SUFFIXES = (".bag", ".mcap", ".db3", ".ulg")
+BAG_SUFFIXES = (".bag", ".mcap", ".db3")
+LOG_SUFFIXES = (*BAG_SUFFIXES, ".ulg")
 CSV_SUFFIXES = (".csv", ".csv.gz")
 TABLE_SUFFIXES = (*CSV_SUFFIXES, ".parquet")
 HDF5_SUFFIXES = (".h5", ".hdf5")

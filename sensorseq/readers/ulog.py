@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from sensorseq.errors import EnvironmentProblemError, RecordingError
 
 _MAGIC = b"ULog\x01\x12\x35"
 _HEADER_BYTES = 16  # magic, version and the time of the start
+_OFFSETS_AT = _HEADER_BYTES + 3 + 16  # in the message of flags, which comes first
 _ELEMENT = re.compile(r"\[\d+\]$")
 
 
@@ -29,11 +30,11 @@ class TopicArrays(NamedTuple):
     name: str
     message_type: str
     times_s: NDArray[np.float64]
-    columns: dict[str, NDArray[np.float64]]
+    columns: dict[str, NDArray[Any]]
 
     @property
     def has_clock(self) -> bool:
-        """Whether its stamps move; some PX4 versions left those of some topics at 0."""
+        """Whether its stamps move; some versions of PX4 leave the stamps of some topics at 0."""
         return len(self.times_s) < 2 or bool(np.ptp(self.times_s) > 0)
 
 
@@ -43,8 +44,8 @@ def read_ulog(
     """Return the topics that may contain the channels; all for None.
 
     An instance of a topic is named with its number, ``sensor_accel_0``. Times count from the start
-    of the log. Arrays of more than `most_elements` are left out. To `salvage`, a damaged file gives
-    what is left of it.
+    of the log. Arrays of more than `most_elements` are left out. To `salvage`, only the messages
+    before the damage are read.
     """
     try:
         from pyulog import ULog
@@ -52,29 +53,30 @@ def read_ulog(
         raise EnvironmentProblemError(
             f'{path}: ULog files need a package: pip install "sensorseq[vehicle]" ({error}).'
         ) from error
-    if not salvage:
-        _check_whole(path)
+    n_whole = _check_whole(path, salvage=salvage)
     names = None if channels is None else sorted({_type_of(name) for name in channels})
     try:
-        with redirect_stdout(io.StringIO()):  # to which it describes damage
-            log = ULog(str(path), names)
+        with path.open("rb") as file, redirect_stdout(io.StringIO()):  # it describes damage there
+            log = ULog(io.BytesIO(file.read(n_whole)) if salvage else file, names)
     except Exception as error:  # it may raise anything for damaged bytes
         raise RecordingError(f"{path}: cannot be read as a ULog file ({error}).") from error
-    if log.file_corruption and not salvage:
+    if log.file_corruption:
         raise RecordingError(
-            f"{path}: is damaged amid its messages; with on_error='skip', what is left is used."
+            f"{path}: has damaged messages, and it is not known where; leave it out."
         )
     found = []
     for data in log.data_list:
-        stamps = data.data["timestamp"]
-        n_elements = Counter(_ELEMENT.sub("", name) for name in data.data)
+        texts = {field.field_name for field in data.field_data if field.type_str == "char"}
+        names_in = [_ELEMENT.sub("", name) for name in data.data]
+        n_elements = Counter(names_in)
         columns = {
-            name: np.asarray(values, np.float64)
-            for name, values in data.data.items()
-            if not name.startswith("timestamp")
-            and n_elements[_ELEMENT.sub("", name)] <= most_elements
+            name: values
+            for (name, values), whole in zip(data.data.items(), names_in, strict=True)
+            if n_elements[whole] <= most_elements
+            and not (name in texts or whole in texts or name.startswith("timestamp"))
+            and "_padding" not in name
         }
-        since_start = stamps.astype(np.int64) - np.int64(log.start_timestamp)
+        since_start = data.data["timestamp"].astype(np.int64) - np.int64(log.start_timestamp)
         name = f"{data.name}_{data.multi_id}"
         found.append(TopicArrays(name, data.name, since_start / 1e6, columns))
     return sorted(found, key=lambda topic: topic.name)
@@ -85,21 +87,39 @@ def _type_of(channel: str) -> str:
     return re.sub(r"_\d+$", "", channel.partition(".")[0])
 
 
-def _check_whole(path: Path) -> None:
-    """Raise if the file is of another kind, or its last message is cut off."""
+def _check_whole(path: Path, *, salvage: bool) -> int:
+    """Return how many bytes are whole; unless salvaging, raise if that is not all of the file."""
+    if not path.is_file():
+        raise RecordingError(f"{path}: no such file.")
     size = path.stat().st_size
     with path.open("rb") as file:
-        if not file.read(len(_MAGIC)) == _MAGIC or size < _HEADER_BYTES:
-            raise RecordingError(f"{path}: is empty or no ULog file.")
+        if file.read(len(_MAGIC)) != _MAGIC or size < _HEADER_BYTES:
+            raise RecordingError(f"{path}: is empty, or not a ULog file.")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            at = _HEADER_BYTES
-            while (
-                at + 3 <= size
-                and (end := at + 3 + struct.unpack_from("<H", content, at)[0]) <= size
-            ):
-                at = end
-    if at < size:
+            n_whole = _whole_bytes(content, size)
+    if n_whole < size and not salvage:
         raise RecordingError(
-            f"{path}: is whole up to byte {at} of {size}, where a message is cut off, as where the"
-            " power was lost; with on_error='skip', the messages before it are used."
+            f"{path}: is whole up to byte {n_whole} of {size}. A drone that loses its power leaves"
+            " such a file; with on_error='skip', the messages before that byte are used."
         )
+    return n_whole
+
+
+def _whole_bytes(content: mmap.mmap, size: int) -> int:
+    """Return where the first message begins that is cut off, or that is none."""
+    at, ends = _HEADER_BYTES, [size]
+    if content[at + 2 : at + 3] == b"B" and size >= _OFFSETS_AT + 24:
+        # after a crash, data are appended behind a message that may be cut off
+        ends = [*filter(None, struct.unpack_from("<3Q", content, _OFFSETS_AT)), size]
+    for end in ends:
+        while at + 3 <= end:
+            n_bytes, kind = struct.unpack_from("<HB", content, at)
+            if not n_bytes or not kind:
+                return at
+            if at + 3 + n_bytes > end:
+                break
+            at += 3 + n_bytes
+        if at < end and end == size:
+            return at
+        at = end
+    return size

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 from commands import said
-from ulogs import START_US, flight, write_ulog
+from ulogs import START_US, flight, message, write_ulog
 
 from sensorseq.errors import EnvironmentProblemError, RecordingError
 from sensorseq.readers import find_recordings, read_recordings, read_source_rate
@@ -111,7 +111,7 @@ def test_a_topic_whose_stamps_never_move_is_no_sensor(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "is empty or no ULog file"), (b"time,x\n1,2\n" * 9, "is empty or no ULog file")],
+    [(b"", "is empty, or not a ULog file"), (b"time,x\n1,2\n" * 9, "is empty, or not a ULog file")],
 )
 def test_another_file_is_named(tmp_path, content, message):
     (tmp_path / "a.ulg").write_bytes(content)
@@ -129,8 +129,50 @@ def test_damage_amid_the_messages_and_unknown_channels_are_named(tmp_path):
     at = content.index(struct.pack("<HQ", 0, START_US + 3_000_000)) - 3
     content[at + 2] = 0  # the kind of a message, which keeps its size
     path.write_bytes(content)
-    with pytest.raises(RecordingError, match="is damaged amid its messages"):
+    with pytest.raises(RecordingError, match=r"is whole up to byte \d+ of"):
         read_robot_log(path)
+
+
+def test_of_a_log_with_a_hole_only_the_messages_before_it_are_used(tmp_path):
+    path = flight(tmp_path / "a.ulg")
+    content = path.read_bytes()
+    at = content.index(struct.pack("<HQ", 0, START_US + 2_000_000)) - 3
+    path.write_bytes(content[:at] + bytes(40) + content[at + 40 :])
+    with pytest.raises(RecordingError, match=rf"is whole up to byte {at} of {len(content)}"):
+        read_robot_log(path)
+    kept = read_robot_log(path, channels=["sensor_accel_0.x"], salvage=True)
+    assert kept.timestamps_s[-1] == pytest.approx(1.995)
+    assert "Only its first 2.0 s are used" in kept.attributes["salvaged"]["reason"]
+
+
+def test_data_appended_after_a_crash_are_read(tmp_path):
+    path = flight(tmp_path / "a.ulg")
+    content = bytearray(path.read_bytes())
+    content += message("D", bytes(14))[:9]  # is cut off
+    struct.pack_into("<Q", content, 16 + 3 + 16, len(content))
+    content += message("I", bytes([10]) + b"char[3] oh" + b"yes")
+    content[16 + 3 + 8] |= 1  # the flag of appended data
+    path.write_bytes(content)
+    read = read_robot_log(path, channels=["sensor_accel_0.x"])
+    assert read.n_samples == 1200
+
+
+def test_padding_and_texts_are_no_channels_and_missing_files_are_named(tmp_path):
+    times_us = np.arange(0, 1_000_000, 10_000)
+    fields = {
+        "value": ("float", np.ones(100)),
+        "_padding0": ("uint8_t", np.zeros((100, 4))),
+        "key": ("char", np.full((100, 5), 65)),
+    }
+    path = write_ulog(tmp_path / "a.ulg", {("debug", 0): (times_us, fields)})
+    assert list_topics(path)[0].channels == ("debug_0.value",)
+    with pytest.raises(RecordingError, match="no such file"):
+        list_topics(tmp_path / "b.ulg")
+    for read in (list_topics, read_robot_log):
+        with pytest.raises(RecordingError, match="a ULog file is a recording of its own"):
+            read([path, path])
+    (tmp_path / "metadata.yaml").write_text("a: 1\n")
+    assert [source.recording_id for source in find_recordings(tmp_path)] == ["a"]
 
 
 def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):

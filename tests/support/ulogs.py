@@ -5,7 +5,14 @@ import struct
 import numpy as np
 
 START_US = 123_456_789
-_TYPES = {"float": "<f4", "double": "<f8", "int32_t": "<i4", "uint8_t": "u1", "bool": "?"}
+_TYPES = {
+    "float": "<f4",
+    "double": "<f8",
+    "int32_t": "<i4",
+    "uint8_t": "u1",
+    "bool": "?",
+    "char": "u1",
+}
 
 
 def message(kind, content):
