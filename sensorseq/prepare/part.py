@@ -239,6 +239,8 @@ def _key(task: PartTask, files: Iterable[Mapping[str, Any]]) -> str:
 def input_key(source: RecordingSource, files: Iterable[Mapping[str, Any]]) -> str:
     """Return a digest of a recording's inputs, without the options."""
     of_rows = [source.row_sensor] if source.row_sensor else []
+    if source.rows is not None and source.rows.names:
+        of_rows.append(repr(source.rows.names))
     return _hashed(
         list(files),
         [

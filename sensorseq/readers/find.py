@@ -285,6 +285,8 @@ def _at_url(url: str, options: ReadOptions) -> list[RecordingSource]:
     with listing(url, (MANIFEST, str(manifest))) as (there, root_url):
         if isinstance(manifest, str | os.PathLike):
             manifest = str(there / manifest)
+        if is_dataset(there):
+            raise ArgumentError(f"{url}: a LeRobot dataset cannot be at a URL; download it first.")
         found = find_recordings(there, replace(options, manifest=manifest))
     return [replace(source, url=root_url) for source in found]
 
@@ -495,6 +497,9 @@ def _from_folders(
     sources, ignored = [], None if ignore is None else os.path.realpath(ignore)
     for folder, folders, names in os.walk(root):
         here = Path(folder)
+        if is_dataset(here) or (here.name == "data" and is_dataset(here.parent)):
+            whole = here if is_dataset(here) else here.parent
+            raise RecordingError(f"{whole}: is a LeRobot dataset; give this folder alone.")
         folders[:] = sorted(
             name
             for name in folders

@@ -15,7 +15,7 @@ import pyarrow as pa
 from sensorseq.errors import RecordingError, repeated
 from sensorseq.readers.columns import spans_of_labels
 from sensorseq.readers.csv import USUAL_FORM
-from sensorseq.readers.long_table import TableRows, list_table, table_of
+from sensorseq.readers.long_table import TableRows, list_table, recording_table
 from sensorseq.readers.parquet import opened, refuse_pointer
 from sensorseq.recording import LabelSpan
 
@@ -23,6 +23,7 @@ _INFO = Path("meta/info.json")
 _EPISODE, _TASK, _TIME = "episode_index", "task_index", "timestamp"
 # Positions, and what is known only of the end of an episode; none of them is measured.
 _NOT_MEASURED = (_EPISODE, "frame_index", "index", _TASK)
+_SAME_RATE = 0.05
 _OF_THE_END = ("next.", "annotation.")
 
 
@@ -35,11 +36,15 @@ class Dataset:
             info = json.loads(self.path.read_text("utf-8"))
             self.version = str(info["codebase_version"])
             self.rate_hz = float(info["fps"])
-            self.features: Mapping[str, Any] = dict(info["features"])
+            self.features: dict[str, Any] = {
+                name: dict(facts) for name, facts in info["features"].items()
+            }
             self.n_episodes = int(info["total_episodes"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            if not self.rate_hz > 0:
+                raise ValueError(f"fps is {info['fps']!r}")
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise RecordingError(
-                f"{self.path}: is not that of a LeRobot dataset ({error})."
+                f"{self.path}: is not the info.json of a LeRobot dataset ({error})."
             ) from error
         if not self.version.startswith(("v2.", "v3.")):
             raise RecordingError(
@@ -61,7 +66,7 @@ class Dataset:
                 (names,) = names.values()
             while isinstance(names, list) and len(names) == 1 and isinstance(names[0], list):
                 (names,) = names
-            is_complete = isinstance(names, list) and [len(names)] == list(feature.get("shape", ()))
+            is_complete = isinstance(names, list) and [len(names)] == feature.get("shape")
             if is_complete and len(names) > 1 and repeated(map(str, names)) is None:
                 found.append((column, tuple(f"{column}.{name}" for name in names)))
         return tuple(found)
@@ -87,7 +92,7 @@ class Dataset:
 
 
 def is_dataset(root: Path) -> bool:
-    """Test whether a folder is a LeRobot dataset, be it damaged."""
+    """Test whether a folder is a LeRobot dataset, which may be damaged."""
     try:
         has_version = b'"codebase_version"' in (root / _INFO).read_bytes()
     except OSError:
@@ -106,16 +111,15 @@ def list_episodes(
     if not files:
         raise RecordingError(f"{dataset.root / 'data'}: has no Parquet files of episodes.")
     tasks = {} if label_column is not None else dataset.tasks()
+    names, pictures = dataset.names(), dataset.pictures()
     seen: dict[int, Path] = {}
     for path in files:
-        with opened(path) as file:
-            columns = file.schema_arrow.names
+        columns = _check_stamps(path, dataset)
         aside = tuple(
             name
             for name in columns
             if (name in _NOT_MEASURED or name.startswith(_OF_THE_END)) and name != label_column
         )
-        names, pictures = dataset.names(), dataset.pictures()
         for rows, _, label in list_table(path, _EPISODE, None, label_column or _TASK, USUAL_FORM):
             number = _number(path, rows.recording)
             if number in seen:
@@ -133,7 +137,6 @@ def list_episodes(
                 not_channels=(*rows.not_channels, *aside),
                 names=names,
                 pictures=pictures,
-                rate_hz=dataset.rate_hz,
             )
             yield path, rows, label, spans
     missing = sorted(set(range(dataset.n_episodes)).difference(seen))
@@ -143,6 +146,30 @@ def list_episodes(
             f"{dataset.path}: lists {dataset.n_episodes} episodes, and {len(files)} file(s) below"
             f" {dataset.root / 'data'} have {len(seen)}: {lost}. Download the dataset again."
         )
+
+
+def _check_stamps(path: Path, dataset: Dataset) -> list[str]:
+    """Raise if the time stamps of an episode have another rate than the dataset; return columns."""
+    with opened(path) as file:
+        columns: list[str] = file.schema_arrow.names
+        if lacking := sorted({_EPISODE, _TIME}.difference(columns)):
+            raise RecordingError(f"{path}: has no column {lacking[0]!r}.")
+        table = file.read([_EPISODE, _TIME], use_threads=False).select([_EPISODE, _TIME])
+    numbers = table[_EPISODE].to_numpy()
+    times = table[_TIME].cast(pa.float64()).to_numpy()
+    for rows in np.split(np.arange(len(times)), np.flatnonzero(np.diff(numbers)) + 1):
+        steps = np.diff(times[rows])
+        steps = steps[np.isfinite(steps)]
+        if len(steps) < 2:
+            continue
+        period_s = float(np.median(steps))
+        if not abs(period_s * dataset.rate_hz - 1) < _SAME_RATE:
+            rate = f"{1 / period_s:.4g} Hz" if period_s > 0 else "no rate"
+            raise RecordingError(
+                f"{path}: the time stamps of episode {numbers[rows[0]]} have {rate}, but fps in"
+                f" {dataset.path} is {dataset.rate_hz:g}; correct the stamps or fps."
+            )
+    return columns
 
 
 def _number(path: Path, text: str) -> int:
@@ -162,7 +189,7 @@ def _text(path: Path, tasks: Mapping[int, str], number: Any) -> str:
 
 
 def _spans_of_tasks(path: Path, rows: TableRows, tasks: Mapping[int, str]) -> tuple[LabelSpan, ...]:
-    table = table_of(path, rows)
+    table = recording_table(path, rows)
     numbers = table[_TASK].to_pylist()
     texts = [None if number is None else _text(path, tasks, number) for number in numbers]
     times = table[_TIME].cast(pa.float64()).to_numpy()

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import Table, TextColumn, as_float, as_label, check_names
@@ -21,7 +22,6 @@ from sensorseq.readers.stray_fields import refuse_stray
 _FEW_ROW_GROUPS = 4  # a recording in at most this many row groups is read alone
 # largest Parquet table that is sorted in memory if its recordings are scattered
 _MOST_BYTES = 2**28
-_SAME_RATE = 0.05
 
 
 class TableRows(NamedTuple):
@@ -34,7 +34,6 @@ class TableRows(NamedTuple):
     form: CsvFormat = USUAL_FORM
     names: tuple[tuple[str, tuple[str, ...]], ...] = ()  # of the numbers in columns of lists
     pictures: tuple[str, ...] = ()  # which are not read, in this file or in others
-    rate_hz: float | None = None  # of the time stamps, as it is said elsewhere
 
     def where(self, path: Path) -> Path:
         """Return the path with the recording's name, for messages."""
@@ -103,8 +102,7 @@ def _texts(path: Path, name: str, table: pa.Table) -> pa.ChunkedArray | pa.Array
 
 def open_rows(path: Path, rows: TableRows) -> ArrowTable:
     """Open the rows of one recording as a table."""
-    table = table_of(path, rows)
-    _check_rate(path, table, rows)
+    table = recording_table(path, rows)
     channels = [name for name in table.column_names if name not in rows.not_channels]
     texts = TextColumn if path.suffix == ".parquet" else rows.form.text_column
     table = table.select(channels)
@@ -113,22 +111,9 @@ def open_rows(path: Path, rows: TableRows) -> ArrowTable:
     return ArrowTable(rows.where(path), table, texts, dict(rows.names))
 
 
-def table_of(path: Path, rows: TableRows) -> pa.Table:
+def recording_table(path: Path, rows: TableRows) -> pa.Table:
     """Return the rows of one recording, without the column that names it."""
     return _rows_of(path, _version(path), rows)
-
-
-def _check_rate(path: Path, table: pa.Table, rows: TableRows) -> None:
-    """Raise if the time stamps have another rate than is said elsewhere."""
-    if rows.rate_hz is None or len(table) < 3 or "timestamp" not in table.column_names:
-        return
-    steps = np.diff(np.asarray(table["timestamp"].cast(pa.float64()).to_numpy()))
-    rate_hz = 1 / float(np.median(steps)) if np.median(steps) > 0 else math.inf
-    if not abs(rate_hz / rows.rate_hz - 1) < _SAME_RATE:
-        raise RecordingError(
-            f"{rows.where(path)}: its time stamps are {rate_hz:.4g} Hz apart, but the dataset is"
-            f" said to have {rows.rate_hz:g} Hz; correct the stamps, or fps in meta/info.json."
-        )
 
 
 def rows_of_sensors(table: Table, column: str) -> dict[str, ArrowTable]:
@@ -160,7 +145,7 @@ def _by_number(text: str) -> tuple[float, str]:
 def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:
     """Return ``sha256`` and ``size_bytes`` of a recording's rows, in their order."""
     digest, size = hashlib.sha256(), 0
-    table = _rows_of(path, _version(path), rows)
+    table = recording_table(path, rows)
     for name in sorted(table.column_names):
         column = table[name]
         if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
@@ -195,9 +180,15 @@ def _row_group(
     path: Path, version: tuple[int, int], row_group: int, leave: tuple[str, ...]
 ) -> pa.Table:
     with opened(path) as file:
-        names = [name for name in file.schema_arrow.names if name not in leave]
-        read = file.read_row_group(row_group, columns=names, use_threads=False)
-        return without_blanks(read.select(names))
+        return _without(leave, file, lambda names: file.read_row_group(row_group, columns=names))
+
+
+def _without(
+    leave: tuple[str, ...], file: pq.ParquetFile, read: Callable[[list[str]], pa.Table]
+) -> pa.Table:
+    """Read all columns but those to leave."""
+    names = [name for name in file.schema_arrow.names if name not in leave]
+    return without_blanks(read(names).select(names))
 
 
 @lru_cache(maxsize=1)
@@ -211,8 +202,7 @@ def _by_recording(
     """Return a table sorted by recording, and the start and number of each one's rows."""
     if path.suffix == ".parquet":
         with opened(path) as file:
-            names = [name for name in file.schema_arrow.names if name not in leave]
-            table = without_blanks(file.read(names, use_threads=False).select(names))
+            table = _without(leave, file, file.read)
     else:
         table = read_csv_table(path, recording_column, form)
     texts = _texts(path, recording_column, table)

@@ -10,7 +10,8 @@ from commands import said
 from lerobot_datasets import FPS, JOINTS, TASKS, episode, write_dataset
 
 from sensorseq import read_recordings
-from sensorseq.errors import RecordingError
+from sensorseq.errors import ArgumentError, RecordingError
+from sensorseq.prepare.part import input_key
 from sensorseq.readers.find import find_recordings
 
 VERSIONS = ["v2.1", "v3.0"]
@@ -124,12 +125,14 @@ def cut_info(root):
             r"lists 11 episodes, and \d+ file\(s\) below .*data have .*: episode [14] ",
         ),
         ({"total_episodes": 9}, "lists 9 episodes, .* have 11: they have more"),
-        ({"fps": 50}, r"episode_index '0'\): its time stamps are 40 Hz apart, .* to have 50 Hz"),
+        ({"fps": 50}, "the time stamps of episode 0 have 40 Hz, but fps in .* is 50"),
         ({"codebase_version": "v9.0"}, "is of version v9.0; versions 2 and 3 of LeRobot datasets"),
+        ({"fps": 0}, r"is not the info.json of a LeRobot dataset \(fps is 0\)"),
+        ({"features": {"action": None}}, "is not the info.json of a LeRobot dataset"),
         (leave_pointers("tasks.*"), r"meta/tasks\.\w+: is a pointer of Git LFS .* `git lfs pull`"),
         (leave_pointers("*0.parquet"), r"0\.parquet: is a pointer of Git LFS instead of the file"),
-        (empty_info, r"info.json: is not that of a LeRobot dataset \("),
-        (cut_info, r"info.json: is not that of a LeRobot dataset \("),
+        (empty_info, r"info.json: is not the info.json of a LeRobot dataset \("),
+        (cut_info, r"info.json: is not the info.json of a LeRobot dataset \("),
         (lambda root: [f.unlink() for f in (root / "meta").glob("tasks.*")], "tasks.parquet"),
     ],
 )
@@ -155,3 +158,41 @@ def test_a_task_without_a_text_is_named(tmp_path):
     root = write_dataset(tmp_path / "set", "v3.0", episodes(4), tasks=TASKS[:1])
     with pytest.raises(RecordingError, match="task_index 1 is not among the 1 tasks"):
         find_recordings(root)
+
+
+def test_a_dataset_among_other_folders_or_its_data_alone_is_not_read_as_classes(tmp_path):
+    for name in ("d1", "d2"):
+        root = write_dataset(tmp_path / "sets" / name, "v2.1", episodes(2))
+    for folder in (tmp_path / "sets", root / "data"):
+        with pytest.raises(RecordingError, match="is a LeRobot dataset; give this folder alone"):
+            find_recordings(folder)
+    with pytest.raises(ArgumentError, match="a LeRobot dataset cannot be at a URL"):
+        find_recordings(root.as_uri())
+
+
+def test_a_missing_stamp_or_column_is_named_and_other_names_are_other_inputs(tmp_path):
+    written = episodes(2)
+    root = write_dataset(tmp_path / "set", "v2.1", written)
+    before = [input_key(source, []) for source in find_recordings(root)]
+    info = root / "meta" / "info.json"
+    info.write_text(info.read_text("utf-8").replace("hip.pos", "hip_position"), "utf-8")
+    after = [input_key(source, []) for source in find_recordings(root)]
+    assert not set(before) & set(after)
+    path = root / "data" / "chunk-000" / "episode_000001.parquet"
+    stamps = pa.array([*written[1]["timestamp"][:-1], None])
+    pq.write_table(pa.table({**written[1], "timestamp": stamps}), path)
+    with pytest.raises(RecordingError, match="row 61: no time stamp"):
+        list(read_recordings(root))
+    pq.write_table(pa.table(written[1]).drop_columns(["timestamp"]), path)
+    with pytest.raises(RecordingError, match="has no column 'timestamp'"):
+        find_recordings(root)
+
+
+def test_a_joint_without_any_number_is_left_out(tmp_path):
+    one = episode(0, 60)
+    state = np.array(one["observation.state"].to_pylist(), np.float32)
+    state[:, 1] = np.nan
+    one["observation.state"] = pa.FixedSizeListArray.from_arrays(pa.array(state.ravel()), 3)
+    (read,) = read_recordings(write_dataset(tmp_path / "set", "v3.0", [one]))
+    assert STATE[1] not in read.channel_names
+    assert STATE[1] in read.attributes["dropped_columns"]
