@@ -169,7 +169,8 @@ def scaling_alone(model: Any, few: WindowSet) -> Any:
     """Return the model with the scaling that `adapt` chooses."""
     own = steps.copy_model(model.model_)
     read = steps.read_few(own, few.X, few.y, few.recording_id, None)
-    return steps.move_scaling(own, read, read.loss(own))[0]
+    cropped = read.cropped(own.max_timesteps, own.crop)
+    return steps.move_scaling(own, read, cropped, steps.losses(own, read))[0]
 
 
 def head_unchecked(model: Any, few: WindowSet) -> Any:
@@ -177,7 +178,7 @@ def head_unchecked(model: Any, few: WindowSet) -> Any:
     moved = scaling_alone(model, few)
     read = steps.read_few(moved, few.X, few.y, few.recording_id, None)
     for part in steps.linear_parts(moved, read):
-        part.change(read.class_index)
+        part.change(read.target)
     return moved
 
 

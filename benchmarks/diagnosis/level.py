@@ -28,7 +28,7 @@ from verdict.plan import SETTINGS, SIZES
 from verdict.runs import PLAIN
 
 from sensorseq.diagnosis.level import rivals
-from sensorseq.prediction.windows import Windows as Part
+from sensorseq.prediction import windows as checked
 
 DIAGNOSIS = "tuned, with and without one fault"
 REPAIR, VERDICT = "settings at random", "sensible settings"
@@ -106,10 +106,10 @@ def _of_rivals(parts: Parts) -> list[float]:
     return [float(np.mean(found == fresh.target)) for _, found in rivals(train, fresh)]
 
 
-def _part(windows: Windows) -> Part:
+def _part(windows: Windows) -> checked.Windows:
     lengths = windows.lengths
     lengths = np.full(len(windows.X), windows.X.shape[1]) if lengths is None else lengths
-    return Part(windows.X, lengths, target=windows.y, groups=windows.groups)
+    return checked.Windows(windows.X, lengths, target=windows.y, groups=windows.groups)
 
 
 def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -69,7 +69,7 @@ class TrialRunner(ABC):
     """A recorded fit that can be trained again.
 
     `kept` is its network with the kept weights. `parts` are the training and validation windows as
-    the network takes them, `windows` the same before samples were joined to steps.
+    the network takes them, `windows` the same, scaled, before samples were joined to steps.
     """
 
     arguments: Mapping[str, Any]  # of the estimator

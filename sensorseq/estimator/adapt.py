@@ -75,11 +75,11 @@ def adapt(
     `source` is the SHA-256 of the old model's file. The networks may be changed in place.
     """
     few = read_few(model, X, y, groups, lengths)
+    cropped = few.cropped(model.max_timesteps, model.crop)
     if model.ranges is not None:  # first, so that missing="outside" does not mask these windows
-        cropped = few.cropped(model.max_timesteps, model.crop)
         model = replace(model, ranges=model.ranges.widened(cropped.X, cropped.lengths))
     before = losses(model, few)
-    model, share = move_scaling(model, few, before)
+    model, share = move_scaling(model, few, cropped, before)
     moved = f"was moved by {share:g} toward these windows" if share else "was kept"
     head, why = _move_head(model, few)
     if isinstance(X, WindowSet):
@@ -147,13 +147,12 @@ def _falls(gain: NDArray[np.float64], class_index: NDArray[np.int64], least: flo
 
 
 def move_scaling(
-    model: TrainedModel, few: Windows, before: NDArray[np.float64]
+    model: TrainedModel, few: Windows, cropped: Windows, before: NDArray[np.float64]
 ) -> tuple[TrainedModel, float]:
     """Return the model with the best scaling, and how far it moved (0 if that gains too little)."""
     old = model.scaler
     if not isinstance(old, Scaler) or old.kind not in _LEARNED_SCALES:
         return model, 0.0
-    cropped = few.cropped(model.max_timesteps, model.crop)
     new = fit_scaler(cropped.X, cropped.lengths, old.kind)
     varies = np.ones(old.n_channels, bool)
     varies[list({*old.constant_channels, *new.constant_channels})] = False

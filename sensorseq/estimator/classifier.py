@@ -71,6 +71,7 @@ from sensorseq.io.model_file import (
     take_field,
     write_model,
 )
+from sensorseq.io.stored_windows import buffer_bytes
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.prediction.decisions import Decisions, RecordingDecision
@@ -1075,11 +1076,12 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Read windows that `explain` can hold in memory."""
         X = self._open(X)
         windows = self.model_.read(X, lengths)
-        if windows.are_stored:
+        if windows.are_stored and windows.X.nbytes > buffer_bytes():
             raise InputError(
-                "X is larger than memory; explain a part of its windows, such as X.part('test')."
+                "X is larger than the buffer for windows in files; explain some of its windows,"
+                " such as X.part('test').take(range(1000))."
             )
-        return windows
+        return windows.held()
 
     def adapt(
         self,

@@ -566,14 +566,14 @@ def learn_ranges(data: FitData, earlier: TrainedModel | None) -> TrainedRanges |
     for windows in (data.windows, data.given):
         if windows is None:
             continue
-        places = None
+        pieces = None
         if windows.are_stored:  # a sample of which each piece covers the whole file
             rows = np.linspace(0, len(windows) - 1, min(len(windows), _MOST_STORED)).astype(
                 np.int64
             )
-            n_pieces = len(windows.places(rows))
-            places = [rows[piece::n_pieces] for piece in range(n_pieces)]
-        for piece in windows.pieces(places):
+            n_pieces = len(windows.row_pieces(rows))
+            pieces = [rows[piece::n_pieces] for piece in range(n_pieces)]
+        for piece in windows.pieces(pieces):
             learn = TrainedRanges.learn if ranges is None else ranges.widened
             ranges = learn(piece.X, piece.lengths)
     return ranges

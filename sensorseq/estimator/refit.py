@@ -33,7 +33,7 @@ from sensorseq.preprocessing.split.parts import folds_in_time, near_in_time
 from sensorseq.preprocessing.split.splitters import split_folds
 from sensorseq.preprocessing.windows.balance import weights_of_few_recordings
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
-from sensorseq.training.batches import center_windows
+from sensorseq.training.batches import center_windows, valid_lengths
 from sensorseq.training.callbacks import NoProgress
 from sensorseq.training.data import WindowFormat
 from sensorseq.training.engine import TrainingJob, is_second_interrupt, steps_of_epoch
@@ -278,14 +278,7 @@ def seen_windows(
     ]
     lengths = None
     if any(part.lengths is not None or part.X.shape[1] < n_steps for part in parts):
-        lengths = np.concatenate(
-            [
-                np.full(len(part.X), part.X.shape[1])
-                if part.lengths is None
-                else part.lengths.cpu().numpy()
-                for part in parts
-            ]
-        )
+        lengths = np.concatenate([valid_lengths(part) for part in parts])
     target = np.concatenate([part.target.cpu().numpy() for part in parts])
     weight = np.ones(len(target))
     if data.weight is not None:

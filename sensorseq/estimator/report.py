@@ -49,7 +49,7 @@ def warn_of_label_channels(windows: Windows, train: Windows, channels: list[str]
     rows_of_train = train.rows
 
     def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.floating]]:
-        return (piece.X for piece in windows.pieces(windows.places(rows)))
+        return (piece.X for piece in windows.pieces(windows.row_pieces(rows)))
 
     split = None
     if windows.rows is not None and rows_of_train is not None:

@@ -42,7 +42,7 @@ def read_checked_windows(X: Any, y: Any, groups: Any, lengths: Any) -> Windows:
 
 
 def split_unit(windows: Windows) -> NDArray[Any]:
-    """Return what a split keeps on one side: the group of each window, or the window itself."""
+    """Return the unit that a split keeps together: the group of each window, or the window."""
     return np.arange(len(windows)) if windows.groups is None else windows.groups
 
 

@@ -192,7 +192,7 @@ def _check_label_channels(windows: Windows) -> Outcome:
     """Check that the label does not stand among the channels."""
 
     def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.floating]]:
-        return (piece.X for piece in windows.pieces(windows.places(rows)))
+        return (piece.X for piece in windows.pieces(windows.row_pieces(rows)))
 
     found = check_label_channels(
         read, windows.target, windows.groups, windows.lengths, None, windows.channels

@@ -69,7 +69,7 @@ def write_windows(
     write_window_blocks(
         path,
         windows,
-        [windows.X] if len(windows) else [],
+        [np.asarray(windows.X)] if len(windows) else [],
         scaler=scaler,
         sample_indices=sample_indices,
     )
@@ -103,7 +103,7 @@ class _SeveralSensorsError(PreparedFileError):
 
 
 class SensorWriting(NamedTuple):
-    """What is written of one sensor: facts about its windows, their samples, and statistics."""
+    """The facts about the windows of one sensor, their samples, and statistics, to be written."""
 
     windows: WindowSet
     X_blocks: Iterable[NDArray[np.float32]]

@@ -37,9 +37,9 @@ class StoredSamples:
 
     `rows` are the windows' positions in the file, -1 for one that a sensor lacks and that is read
     as NaN; `chunk_windows` windows are stored and read together. `version` detects a replaced file,
-    and `group` is that of a sensor, with a slash. `change` augments the windows whose `copy_number`
-    is not 0: it takes samples (n, t, c), the positions of their windows in the file and their copy
-    numbers, and returns the samples to train on.
+    and `group` is the sensor's group in the file, with a slash. `change` augments the windows whose
+    `copy_number` is not 0: it takes samples (n, t, c), the positions of their windows in the file
+    and their copy numbers, and returns the samples to train on.
     """
 
     path: Path
@@ -70,6 +70,11 @@ class StoredSamples:
     def nbytes(self) -> int:
         """Size of all samples in memory, in bytes."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Read all samples."""
+        with self.opened() as reader:
+            return np.asarray(reader.read(np.arange(len(self))), dtype)
 
     def __getitem__(self, which: Any) -> "StoredSamples":
         number = None if self.copy_number is None else self.copy_number[which]

@@ -216,7 +216,7 @@ class TrainedModel(Predictor):
             return self.found_in(self.read(X, lengths))
 
     def found_in(self, windows: Windows) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return what `found` does, of windows that were read."""
+        """Return logits and lacks like `found`, for windows already read."""
         parts = []
         for piece in windows.pieces():
             lacks = np.full(len(piece), COMPLETE, np.int8)

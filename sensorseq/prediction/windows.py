@@ -1,4 +1,4 @@
-"""Windows: checked values in memory or in a file; how they are read from what users give."""
+"""Windows: checked values in memory or in a file; reading them from the user's input."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,9 +24,10 @@ PIECE_BYTES = 2 * 1024**2  # read, checked and scaled at a time; fits into a pro
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Unscaled windows; their values are finite, and padding is zero.
+    """Windows with the facts about each; their values are finite, and padding is zero.
 
-    Where samples may be missing, a channel without a number in a window is NaN throughout.
+    They are unscaled, except where a name or a docstring has the word "scaled". Where samples may
+    be missing, a channel without a number in a window is NaN throughout.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ class Windows:
     classes : ndarray of shape (K,)
         Labels of the classes; empty if nobody needs them.
     weight, groups, recording_id : ndarray of shape (N,), optional
-        Factor in the loss, what a split keeps together, and the recording.
+        Factor in the loss, unit that a split keeps together, and recording.
     rows : ndarray of shape (N,), int64, optional
         Rows of the X given to `fit`; None for validation windows given separately.
     starts : ndarray of shape (N,), float64, optional
@@ -105,16 +106,16 @@ class Windows:
         with self.opened() as reader:
             return reader.read(np.arange(len(self)))
 
-    def pieces(self, places: Iterable[NDArray[np.int64]] | None = None) -> Iterator["Windows"]:
-        """Yield the windows in memory: all, a part of their file at a time, or at each place."""
-        if places is None and not self.are_stored:
+    def pieces(self, of_rows: Iterable[NDArray[np.int64]] | None = None) -> Iterator["Windows"]:
+        """Yield windows in memory: all of them, a part of their file at a time, or by rows."""
+        if of_rows is None and not self.are_stored:
             yield self
             return
         with self.opened() as reader:
-            for rows in self.places() if places is None else places:
+            for rows in self.row_pieces() if of_rows is None else of_rows:
                 yield reader.read(rows)
 
-    def places(self, rows: NDArray[np.int64] | None = None) -> list[NDArray[np.int64]]:
+    def row_pieces(self, rows: NDArray[np.int64] | None = None) -> list[NDArray[np.int64]]:
         """Cut rows (None: all) into pieces that are read or copied together."""
         rows = np.arange(len(self)) if rows is None else rows
         size = max(1, PIECE_BYTES // (self.X.dtype.itemsize * int(np.prod(self.X.shape[1:]))))

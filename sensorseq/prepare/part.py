@@ -304,8 +304,16 @@ class PartSamples:
         """(n_windows, n_timesteps, n_channels)."""
         return len(self), self.n_timesteps, self.n_channels
 
-    def __getitem__(self, which: NDArray[np.bool_]) -> "PartSamples":
-        by_part = np.split(which, self._ends[:-1])
+    @property
+    def nbytes(self) -> int:
+        """Size of all samples in memory, in bytes."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def __getitem__(self, which: Any) -> "PartSamples":
+        wanted = np.arange(len(self))[which]
+        if (np.diff(wanted) <= 0).any():
+            raise WindowError("windows in parts are taken in their order, each once.")
+        by_part = np.split(np.isin(np.arange(len(self)), wanted), self._ends[:-1])
         used = [rows[own] for rows, own in zip(self.used, by_part, strict=True)]
         return replace(self, used=used)
 

@@ -1,4 +1,4 @@
-"""WindowFormat: how windows are cropped and scaled for a network; checks of those of a fit."""
+"""WindowFormat: how windows are cropped and scaled for a network; checks of a fit's windows."""
 
 import os
 from collections.abc import Callable
@@ -84,22 +84,22 @@ class WindowFormat:
         `check` is called regularly, and may raise.
         """
         windows, at = reader.windows, 0
-        is_cropped = (self.max_timesteps or windows.n_timesteps) < windows.n_timesteps
+        is_cropped = self.n_timesteps(windows, training=training) < windows.n_timesteps
         in_one_pass = change is None and self.dtype == "float32" and not is_cropped
         scaler = Scaler.identity(windows.X.shape[2]) if self.scaler is None else self.scaler
-        for places in windows.places(rows):
+        for some in windows.row_pieces(rows):
             check()
             scaled = None
             if in_one_pass:
                 with suppress(SignalError):  # the other way raises a better message
-                    X = reader.unchecked(places)
-                    scaled = scaler.transform_to_float32(X, windows.lengths[places])
+                    X = reader.unchecked(some)
+                    scaled = scaler.transform_to_float32(X, windows.lengths[some])
             if scaled is None:
-                piece = self.cropped(reader.read(places), training=training)
-                piece = piece if change is None else change(piece, places)
+                piece = self.cropped(reader.read(some), training=training)
+                piece = piece if change is None else change(piece, some)
                 scaled = piece.scaled(self.scaler, self.dtype)
-            out[at : at + len(places)] = scaled
-            at += len(places)
+            out[at : at + len(some)] = scaled
+            at += len(some)
 
 
 def check_channels_have_numbers(windows: Windows, name: str) -> None:

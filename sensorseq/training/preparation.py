@@ -123,7 +123,7 @@ def augment_stored(windows: WindowSet, n_train: int) -> WindowSet:
     if how.jitter or how.offset:
         whole = Windows(samples, np.asarray(windows.lengths))
         originals = np.flatnonzero(number[:n_train] == 0)
-        sd = channel_sd(whole.pieces(whole.places(originals)))
+        sd = channel_sd(whole.pieces(whole.row_pieces(originals)))
 
     def change(X: NDArray[Any], rows: NDArray[np.int64], copies: NDArray[np.int64]) -> NDArray[Any]:
         return augment_windows(X, how, seed, lengths_of[rows], rows, copies=copies, channel_sd=sd)
@@ -143,7 +143,8 @@ def channel_sd(pieces: Iterable[Windows]) -> NDArray[np.float64]:
 def without_test(windows: WindowSet) -> WindowSet:
     """Return the set with blank test windows; rows stay in place, for messages."""
     is_test = None if windows.split is None else windows.split == "test"
-    if is_test is None or not is_test.any():
+    is_stored = isinstance(windows.X, StoredSamples)  # of a file, only windows to train on are read
+    if is_test is None or is_stored or not is_test.any():
         return windows
     X = windows.X.copy()
     X[is_test] = 0.0

@@ -290,7 +290,7 @@ def _without_samples(
 def make_data(
     windows: Windows, form: WindowFormat, target: ClassTarget, *, training: bool
 ) -> TrainingData | StreamedData:
-    """Crop and scale windows for a network; those of a large part of a file stay there."""
+    """Crop and scale windows for a network; a large part of a file stays in the file."""
     weight = target.weigh(windows.target, windows.weight) if training else None
     n_bytes = len(windows) * window_bytes(windows, form, training=training)
     if windows.are_stored and n_bytes > buffer_bytes() // HELD:

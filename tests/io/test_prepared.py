@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from limited_files import files_limited_to, run_limited
 from preparing import names_in
+from sklearn.base import clone
 
+from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import PreparedFileError, WindowError
 from sensorseq.io import checksums, hdf5
 from sensorseq.io.prepared import (
@@ -300,3 +302,26 @@ def test_an_interrupt_while_writing_leaves_the_old_file_and_nothing_else(tmp_pat
         write_window_blocks(path, windows, blocks())
     assert path.read_bytes() == before
     assert names_in(tmp_path) == ["w.h5"]
+
+
+def test_windows_whose_samples_stay_in_the_file_serve_like_those_in_memory(tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    X = (rng.normal(size=(60, 20, 2)) + y[:, None, None]).astype(np.float32)
+    split = np.repeat(["train", "validation", "test"], 20)
+    held = WindowSet(X, y=y, recording_id=np.arange(60) // 4, split=split)
+    write_windows(tmp_path / "w.h5", held)
+    with PreparedFile(tmp_path / "w.h5") as file:
+        stored = file.stored
+    np.testing.assert_array_equal(np.asarray(stored.X), X)
+    np.testing.assert_array_equal(WindowSet.concatenate([stored, held]).X, np.concatenate([X, X]))
+    write_windows(tmp_path / "again.h5", stored)
+    assert (tmp_path / "again.h5").read_bytes() == (tmp_path / "w.h5").read_bytes()
+    made = SensorLSTMClassifier(features=None, refit=None, max_epochs=2, random_state=0)
+    fits = [clone(made).fit(windows) for windows in (held, stored)]
+    one, other = (fit.predict_proba(held) for fit in fits)
+    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(fits[0].predict_proba(stored), one)
+    np.testing.assert_array_equal(
+        fits[0].explain(stored[:4]).contributions, fits[0].explain(held[:4]).contributions
+    )
