@@ -62,11 +62,11 @@ def warn_of_label_channels(windows: Windows, train: Windows, channels: list[str]
 
 
 def parts_to_compare(train: Windows, validation: Windows | None) -> Compared | None:
-    """Return the parts that `compare_level` compares, or None if they are not in memory."""
-    if validation is None or train.are_stored or validation.are_stored:
+    """Return some windows of both parts for `compare_level`; None if none are held out."""
+    if validation is None:
         return None
     rows = spread(len(validation))
-    return train.take(spread(len(train))), validation.take(rows), rows
+    return train.take(spread(len(train))).held(), validation.take(rows).held(), rows
 
 
 def say_parts(choice: FeatureChoice) -> Statement:

@@ -35,6 +35,9 @@ def buffer_bytes() -> int:
 class StoredSamples:
     """Samples in a prepared file that can be indexed without loading them into memory.
 
+    They are read and verified, not mapped: the pages of a mapped file count as memory and are not
+    verified, and mapping would save less than 1 % of an epoch (0.3 of 39 s for 1.1 GB).
+
     `rows` are the windows' positions in the file, -1 for one that a sensor lacks and that is read
     as NaN; `chunk_windows` windows are stored and read together. `version` detects a replaced file,
     and `group` is the sensor's group in the file, with a slash. `change` augments the windows whose

@@ -9,14 +9,16 @@ import pytest
 from fits import learn_few_features
 from held import held_windows
 from scipy.stats import binomtest
+from small_buffers import buffer_of
 
-from sensorseq import FluctuationReport, SensorLSTMClassifier
+from sensorseq import FluctuationReport, SensorLSTMClassifier, WindowSet
 from sensorseq.diagnosis import level
 from sensorseq.diagnosis.level import compare_level, is_below, sign_test
 from sensorseq.diagnosis.page import color_of, make_page
 from sensorseq.diagnosis.words import list_steps
 from sensorseq.errors import ArgumentError
 from sensorseq.history import TrainingRecord
+from sensorseq.io.prepared import write_windows
 
 
 def waves(seed, n, n_groups=10):
@@ -198,6 +200,22 @@ def test_a_network_on_its_own_is_compared_when_its_report_is_looked_at():
     assert clf.fluctuation_.level == again.fluctuation_.level == "below_data"
     assert clf.fluctuation_ is clf.fluctuation_
     assert clf._judged.to_compare is None  # windows are not kept any longer
+
+
+def test_a_network_on_windows_that_stay_in_their_file_is_compared_too(tmp_path):
+    (X, y, groups), (X_val, y_val, groups_val) = waves(0, 90), waves(1, 60)
+    windows = WindowSet(
+        np.concatenate([X, X_val]),
+        y=np.concatenate([y, y_val]),
+        groups=np.concatenate([groups, groups_val + 10]),
+        split=np.repeat(["train", "validation"], [90, 60]),
+    )
+    write_windows(tmp_path / "w.h5", windows)
+    settings = {"features": None, "learning_rate": 1e-9, "batch_size": 8, "max_epochs": 2}
+    clf = SensorLSTMClassifier(device="cpu", random_state=0, **settings)
+    with buffer_of(X.nbytes // 4):
+        clf.fit(tmp_path / "w.h5")
+    assert clf.fluctuation_.level == "below_data"
 
 
 def test_a_fit_with_features_says_what_its_parts_got(monkeypatch):
