@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -204,7 +204,8 @@ class _Check:
     """The checks, and their findings so far."""
 
     def __init__(self, windows: WindowSet, views: list[_View]) -> None:
-        self.windows, self.views = windows, views
+        self.windows = windows = replace(windows, X=np.asarray(windows.X))  # perhaps of a file
+        self.views = views
         self.lengths = np.asarray(windows.lengths)
         self.recording = windows.recording_id
         self.findings: list[Finding] = []

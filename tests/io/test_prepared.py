@@ -13,6 +13,7 @@ from sklearn.base import clone
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import PreparedFileError, WindowError
+from sensorseq.inspection.leakage import find_leakage
 from sensorseq.io import checksums, hdf5
 from sensorseq.io.prepared import (
     PreparedFile,
@@ -325,3 +326,4 @@ def test_windows_whose_samples_stay_in_the_file_serve_like_those_in_memory(tmp_p
     np.testing.assert_array_equal(
         fits[0].explain(stored[:4]).contributions, fits[0].explain(held[:4]).contributions
     )
+    assert str(find_leakage(stored)) == str(find_leakage(held))
