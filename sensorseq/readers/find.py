@@ -495,11 +495,13 @@ def _from_folders(
 ) -> list[RecordingSource]:
     """List the files below a folder; the last `depth` names of a path are no class."""
     sources, ignored = [], None if ignore is None else os.path.realpath(ignore)
+    dataset = root.parent if root.name == "data" and is_dataset(root.parent) else None
     for folder, folders, names in os.walk(root):
         here = Path(folder)
-        if is_dataset(here) or (here.name == "data" and is_dataset(here.parent)):
-            whole = here if is_dataset(here) else here.parent
-            raise RecordingError(f"{whole}: is a LeRobot dataset; give this folder alone.")
+        if "meta" in folders and is_dataset(here):
+            dataset = here
+        if dataset is not None:
+            raise RecordingError(f"{dataset}: is a LeRobot dataset; give this folder alone.")
         folders[:] = sorted(
             name
             for name in folders

@@ -114,7 +114,9 @@ def list_episodes(
     names, pictures = dataset.names(), dataset.pictures()
     seen: dict[int, Path] = {}
     for path in files:
-        columns = _check_stamps(path, dataset)
+        with opened(path) as file:
+            columns = file.schema_arrow.names
+        _check_stamps(path, columns, dataset)
         aside = tuple(
             name
             for name in columns
@@ -148,12 +150,11 @@ def list_episodes(
         )
 
 
-def _check_stamps(path: Path, dataset: Dataset) -> list[str]:
-    """Raise if the time stamps of an episode have another rate than the dataset; return columns."""
+def _check_stamps(path: Path, columns: list[str], dataset: Dataset) -> None:
+    """Raise if the time stamps of an episode have another rate than the dataset."""
+    if lacking := sorted({_EPISODE, _TIME}.difference(columns)):
+        raise RecordingError(f"{path}: has no column {lacking[0]!r}.")
     with opened(path) as file:
-        columns: list[str] = file.schema_arrow.names
-        if lacking := sorted({_EPISODE, _TIME}.difference(columns)):
-            raise RecordingError(f"{path}: has no column {lacking[0]!r}.")
         table = file.read([_EPISODE, _TIME], use_threads=False).select([_EPISODE, _TIME])
     numbers = table[_EPISODE].to_numpy()
     times = table[_TIME].cast(pa.float64()).to_numpy()
@@ -169,7 +170,6 @@ def _check_stamps(path: Path, dataset: Dataset) -> list[str]:
                 f"{path}: the time stamps of episode {numbers[rows[0]]} have {rate}, but fps in"
                 f" {dataset.path} is {dataset.rate_hz:g}; correct the stamps or fps."
             )
-    return columns
 
 
 def _number(path: Path, text: str) -> int:

@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,15 +180,15 @@ def _row_group(
     path: Path, version: tuple[int, int], row_group: int, leave: tuple[str, ...]
 ) -> pa.Table:
     with opened(path) as file:
-        return _without(leave, file, lambda names: file.read_row_group(row_group, columns=names))
+        return _without(leave, file, partial(file.read_row_group, row_group))
 
 
 def _without(
-    leave: tuple[str, ...], file: pq.ParquetFile, read: Callable[[list[str]], pa.Table]
+    leave: tuple[str, ...], file: pq.ParquetFile, read: Callable[..., pa.Table]
 ) -> pa.Table:
-    """Read all columns but those to leave."""
+    """Read all columns except some."""
     names = [name for name in file.schema_arrow.names if name not in leave]
-    return without_blanks(read(names).select(names))
+    return without_blanks(read(columns=names, use_threads=False).select(names))
 
 
 @lru_cache(maxsize=1)

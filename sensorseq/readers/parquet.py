@@ -115,16 +115,17 @@ class ArrowTable(Table):
         self, names: list[str], time_name: str, options: ReadOptions
     ) -> tuple[Columns, Stamps]:
         """Read the columns one by one."""
-        wanted = {self._places.get(name, (name, 0))[0] for name in {*names, time_name}}
+        wanted = {self._stored(name)[0] for name in {*names, time_name}}
         table = self._table.select([one for one in self._table.column_names if one in wanted])
         columns: Columns = {}
         for name in names:
             if name in columns:
                 continue
-            if name not in self._places:
+            lists, place = self._stored(name)
+            if place is None:
                 columns[name] = _as_numbers(self.path, name, table[name], self._text_column)
                 continue
-            lists = self._places[name][0]  # read once for all places
+            # read once for all places
             numbers = _places_as_numbers(table[lists], len(self._lists[lists]))
             columns |= dict(zip(self._lists[lists], numbers, strict=True))
         columns = {name: columns[name] for name in names}
@@ -132,9 +133,13 @@ class ArrowTable(Table):
             return columns, stamps_of_rows(columns, options)
         return columns, self._stamps(time_name, self._column(table, time_name), options.time_unit)
 
+    def _stored(self, name: str) -> tuple[str, int | None]:
+        """Return the column of the file that a name is from, and its place in a column of lists."""
+        return self._places.get(name, (name, None))
+
     def _column(self, table: "pa.Table | _StoredTable", name: str) -> "_Column":
         """Return a column, or the numbers at one place of a column of lists."""
-        stored, place = self._places.get(name, (name, None))
+        stored, place = self._stored(name)
         return table[stored] if place is None else _ListPlace(table[stored], place)
 
     def _stamps(self, name: str, column: "_Column", time_unit: str | None) -> Stamps:
@@ -168,7 +173,7 @@ class ArrowTable(Table):
             labels = as_labels(self.path, name, pa.table({name: chunk}))
             return [position.setdefault(label, len(position)) for label in labels]
 
-        table = self._table.select([self._places.get(name, (name, 0))[0]])
+        table = self._table.select([self._stored(name)[0]])
         codes = _array(self._column(table, name), np.int32, codes_of)
         return CodedLabels(codes, list(position))
 
@@ -249,7 +254,7 @@ class _StoredColumn:
             for row_group in range(file.num_row_groups):
                 read = {"row_groups": [row_group], "columns": [self.name]}
                 for batch in file.iter_batches(**read, use_threads=False):
-                    yield batch[self.name]  # "a.b" is read with "a", too
+                    yield batch.column(0)
 
     @property
     def null_count(self) -> int:

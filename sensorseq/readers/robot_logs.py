@@ -193,8 +193,8 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
         As `read_robot_log`; also if there is none of the `channels`.
     """
     paths = [path] if isinstance(path, Path) else list(path)
-    if _is_ulog(paths):
-        return _ulog_topics(paths[0], channels)
+    if _is_ulog(paths[0]):
+        return _ulog_topics(paths, channels)
     first: dict[str, Any] = {}
     types: dict[str, str] = {}
     times: dict[str, list[int]] = defaultdict(list)
@@ -216,9 +216,9 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
     ]
 
 
-def _ulog_topics(path: Path, channels: Sequence[str] | None) -> list[Topic]:
+def _ulog_topics(paths: list[Path], channels: Sequence[str] | None) -> list[Topic]:
     found = []
-    for topic in read_ulog(path, channels, MOST_ELEMENTS):
+    for topic in read_ulog(paths, channels, MOST_ELEMENTS):
         numbers = topic.columns if topic.has_clock else ()
         n, names = len(topic.times_s), tuple(f"{topic.name}.{name}" for name in numbers)
         if channels is None or set(names).intersection(channels):
@@ -226,7 +226,7 @@ def _ulog_topics(path: Path, channels: Sequence[str] | None) -> list[Topic]:
             rate_hz = 1 / period_s if period_s else math.nan
             found.append(Topic(topic.name, topic.message_type, n, rate_hz, names))
     if channels is not None and not found:
-        raise _no_such(path, channels[0], _all_numbers([path]))
+        raise _no_such(paths[0], channels[0], _all_numbers(paths))
     return found
 
 
@@ -255,7 +255,7 @@ def _read_series(
             f"{where}: a log has no time column {time_column!r}; use {' or '.join(TIMES)}."
         )
     asked = None if channels is None else [*channels, *([label_column] if label_column else [])]
-    read = _series_of_arrays if _is_ulog(paths) else _series_of_messages
+    read = _series_of_arrays if _is_ulog(where) else _series_of_messages
     series, known = read(paths, options, asked, salvage=salvage)
     for name in asked or ([label_column] if label_column else []):
         if not any(name in one.getters or _is_of(topic, name) for topic, one in series.items()):
@@ -271,11 +271,8 @@ def _read_series(
     return series
 
 
-def _is_ulog(paths: list[Path]) -> bool:
-    is_ulog = paths[0].suffix.lower() == ".ulg"
-    if is_ulog and len(paths) > 1:
-        raise RecordingError(f"{paths[1]}: a ULog file is a recording of its own.")
-    return is_ulog
+def _is_ulog(path: Path) -> bool:
+    return path.suffix.lower() == ".ulg"
 
 
 def _series_of_arrays(
@@ -286,7 +283,7 @@ def _series_of_arrays(
     if options.time_column == TIMES[0]:
         raise RecordingError(f"{where}: a ULog file has no {TIMES[0]}; remove time_column.")
     series, known = {}, []
-    for topic in read_ulog(where, asked, MOST_ELEMENTS, salvage=salvage):
+    for topic in read_ulog(paths, asked, MOST_ELEMENTS, salvage=salvage):
         if asked is None and not topic.has_clock:
             continue
         columns = {f"{topic.name}.{name}": values for name, values in topic.columns.items()}

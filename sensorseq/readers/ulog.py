@@ -39,14 +39,21 @@ class TopicArrays(NamedTuple):
 
 
 def read_ulog(
-    path: Path, channels: Sequence[str] | None, most_elements: int, *, salvage: bool = False
+    paths: list[Path],
+    channels: Sequence[str] | None,
+    most_elements: int,
+    *,
+    salvage: bool = False,
 ) -> list[TopicArrays]:
-    """Return the topics that may contain the channels; all for None.
+    """Return the topics of one file that may contain the channels; all for None.
 
     An instance of a topic is named with its number, ``sensor_accel_0``. Times count from the start
     of the log. Arrays of more than `most_elements` are left out. To `salvage`, only the messages
     before the damage are read.
     """
+    path, *others = paths
+    if others:
+        raise RecordingError(f"{others[0]}: a ULog file is a recording of its own.")
     try:
         from pyulog import ULog
     except ImportError as error:
