@@ -14,8 +14,11 @@ from functools import wraps
 from inspect import Parameter
 from typing import Any, TypeVar
 
+from sensorseq.errors import check_choice
+
 _Result = TypeVar("_Result")
 
+STAMPS = ("packets", "keep", "merge")
 CSV_FORM = ("encoding", "delimiter", "decimal", "no_header", "names")
 _WHICH = ("files", "pair", "labels", "exclude", "manifest", "recording_column", "group_column")
 LISTING = (*_WHICH, "sensor_column", "label_column", *CSV_FORM)
@@ -148,12 +151,12 @@ class ReadOptions:
         stored in the file. Some steps select channels by unit.
     manifest : path-like or bool, optional
         By default ``manifest.csv`` in the folder, if it exists; False ignores it.
-    repair_stamps : bool, optional
-        Sort samples by time and replace those with equal time stamps by their mean, or spread them
-        evenly if they are many. It is an error where that would destroy the signal; see
-        `sensorseq.recording.repair_stamps`. ``attributes["repaired_stamps"]`` holds the counts
-        ``n_out_of_order``, ``n_duplicates`` and ``n_spread``. False by default: such samples are
-        then an error.
+    stamps : {"packets", "keep", "merge"}, optional
+        What to do with time stamps that repeat or go back, or come in bursts; see
+        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly where
+        these are certain: all of one size and a signal that agrees, or a counter of samples or
+        packets. Any others are an error. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
     sample_rate_hz : float, optional
         The clock of files, except robot logs, in which no column is named like time stamps, if
         `time_column` is None: their rows are this many a second, from 0 s on.
@@ -239,10 +242,11 @@ class ReadOptions:
     )
     units: Mapping[str, str] | None = option_field("input", toml=dict[str, str])
     manifest: str | bool | None = option_field("input")
-    repair_stamps: bool | None = option_field(
+    stamps: str | None = option_field(
         "input",
-        toml=bool,
-        help="Sort samples by time; merge or spread those with equal time stamps.",
+        metavar="HOW",
+        help="Samples that share stamps or come in bursts: packets (spread them), keep, merge"
+        " [default: spread certain packets].",
     )
     sample_rate_hz: float | None = option_field(
         "resample",
@@ -254,6 +258,8 @@ class ReadOptions:
     scratch: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
+        if self.stamps is not None:
+            check_choice("stamps", self.stamps, STAMPS)
         # Names of columns come out of files without blanks around them.
         for name in ("time_column", "label_column", "recording_column", "group_column"):
             if isinstance(given := getattr(self, name), str):

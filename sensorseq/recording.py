@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, repeated
 from sensorseq.io.scratch import blocks, count_where, evenly_drawn, is_finite
-from sensorseq.stamp_repair import plan_repair, repair_stamps
+from sensorseq.stamp_repair import BY_HAND, plan_repair, repair_stamps
 from sensorseq.text import html_table
 
 __all__ = ["Channel", "LabelSpan", "Recording", "repair_stamps", "sample_rate_of"]
@@ -199,9 +199,9 @@ class Recording:
         if n_wrong:
             before, now = t[row], t[row + 1]
             what = "repeats" if now == before else f"goes back {before - now:.6g} s"
-            plan = plan_repair(t, values)
+            plan = plan_repair(t, lambda: values)
             assert plan is not None  # some stamp repeats or goes back
-            advice = plan.advice("sample", 0, names, "sensorseq.recording.repair_stamps")
+            advice = plan.advice("sample", 0, names, BY_HAND)
             raise RecordingError(
                 f"{name}: time {what} at sample {row + 1}, {before - t[0]:.6g} s from the start"
                 f" ({n_wrong} such sample(s)). {advice}"

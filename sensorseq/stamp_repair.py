@@ -1,6 +1,6 @@
-"""Make timestamps increase that repeat or go back, unless that would mix or merge what differs."""
+"""Repair timestamps that repeat, go back or come in packets, unless that would mix what differs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,20 +9,16 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.checks import check_signal
 from sensorseq.errors import SignalError, check_choice
 from sensorseq.io.scratch import count_where, is_finite
+from sensorseq.options import STAMPS
+from sensorseq.packets import Packets, are_certain, find_bursts, spread
 from sensorseq.text import listed
 
-DUPLICATES = ("mean", "first", "last")
+BY_HAND = "sensorseq.recording.repair_stamps"
 _FEW = 0.01  # rows that may be out of order, or differ from others with the same timestamp
 _FEWEST = 3  # ... in a short recording
 _SWAPPED = 0.1  # rows that may be out of order if none moves by more than ...
 _NEAR = 10  # ... this many rows
 _LARGE = 0.1  # steps back that may be resets, as a fraction of the largest one
-_SAME_RATE = 0.25  # tolerance of the number of rows between two timestamps
-_FITTING = 0.95  # timestamps that must have the number of rows of one rate
-_GAPS = 0.1  # timestamps that may have fewer
-_PAIRS = 1.5  # fewer rows for each timestamp must follow an even clock ...
-_RUN, _OFF_CLOCK = 2000, 2.0  # ... within this many rows, for this many rows
-_EVEN_ROWS = 30  # rows that are spread together
 _MOST_IDS = 64  # most sensors whose rows share a timestamp
 _MOST_CUTS = 3  # most rows named in a message
 
@@ -32,7 +28,8 @@ class RepairedStamps:
     """Samples (n_kept, n_channels) with strictly increasing timestamps, and repair counts.
 
     `n_out_of_order` counts rows with a timestamp below an earlier one, `n_duplicates` rows merged
-    into another with the same timestamp, `n_spread` rows that were moved away from such another.
+    into another with the same timestamp, `n_spread` rows of packets that have a timestamp of their
+    own now. `packets` describes these.
     """
 
     timestamps_s: NDArray[np.float64]
@@ -40,6 +37,7 @@ class RepairedStamps:
     n_out_of_order: int
     n_duplicates: int
     n_spread: int = 0
+    packets: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -49,13 +47,12 @@ class RepairedStamps:
 
 
 def repair_stamps(
-    timestamps_s: ArrayLike, values: ArrayLike, *, duplicates: str = "mean"
+    timestamps_s: ArrayLike, values: ArrayLike, *, stamps: str = "packets"
 ) -> RepairedStamps:
-    """Sort samples by time, and merge or spread those with equal timestamps.
+    """Sort samples by time, and spread or merge those with equal timestamps.
 
     Rows that are late by a few places or few in number are sorted. Few rows with equal timestamps,
-    and rows written twice, are merged. Many with equal timestamps, such as packets or 30 samples
-    for each whole second, are spread evenly up to the next timestamp.
+    and rows written twice, are merged.
 
     Parameters
     ----------
@@ -63,15 +60,18 @@ def repair_stamps(
         Seconds, finite, in any order.
     values : array-like of shape (n_samples, n_channels), float32 or float64
         NaN marks a missing sample.
-    duplicates : {"mean", "first", "last"}, default="mean"
-        How to merge rows with equal time stamps: the mean of the valid samples of each channel,
-        the first row, or the last row.
+    stamps : {"packets", "keep", "merge"}, default="packets"
+        "packets": many rows with equal timestamps, or in regular bursts, are spread evenly over the
+        time since the packet before; those of stamps that are rounded down, such as 30 samples for
+        each whole second, up to the next one. "merge": they are merged, too, into the mean of the
+        valid samples of each channel. "keep": nothing is changed, and it is an error if they do not
+        increase.
 
     Raises
     ------
     SignalError
         If sorting would mix two signals, as where a clock began again while recording, or if
-        samples with equal timestamps can be neither merged nor spread.
+        packets follow no rate.
 
     Examples
     --------
@@ -81,15 +81,15 @@ def repair_stamps(
     >>> repaired.values[:, 0].tolist(), repaired.counts
     ([1.0, 2.0, 4.0], {'n_out_of_order': 1, 'n_duplicates': 1, 'n_spread': 0})
     """
-    check_choice("duplicates", duplicates, DUPLICATES)
+    check_choice("stamps", stamps, STAMPS)
     x = check_signal(values)
     t = check_stamps_are_finite(timestamps_s, len(x))
-    plan = plan_repair(t, x)
+    plan = plan_repair(t, lambda: x, stamps)
     if plan is None:
         return RepairedStamps(t, x, 0, 0)
     if plan.obstacle:
         raise SignalError(f"the timestamps cannot be repaired: {plan.advice('sample', 0)}")
-    return plan.apply(x, duplicates)
+    return plan.apply(x)
 
 
 def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[np.float64]:
@@ -110,7 +110,7 @@ def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[
 
 @dataclass(frozen=True, eq=False)
 class StampRepair:
-    """How timestamps that repeat or go back can be repaired, or the `obstacle`.
+    """How timestamps are repaired, or the `obstacle`: why they are not, and the way out.
 
     `stamps_s` are those of the rows in `order`, sorted and perhaps spread; rows that still share
     one are to be merged.
@@ -120,53 +120,62 @@ class StampRepair:
     stamps_s: NDArray[np.float64]
     n_late: int
     n_spread: int = 0
-    cure: str = ""
+    packets: str = ""
     obstacle: str = ""
     cuts: tuple[int, ...] = ()  # rows in `obstacle`
     column: int = 0  # channel in `obstacle`
 
-    def advice(
-        self,
-        row_word: str,
-        first: int,
-        names: Sequence[str] = (),
-        repair: str = "repair_stamps",
-    ) -> str:
-        """Return the way out in words, with rows called `row_word` and numbered from `first`."""
+    def advice(self, row_word: str, first: int, names: Sequence[str] = (), repair: str = "") -> str:
+        """Return the obstacle in words, with rows called `row_word` and numbered from `first`.
+
+        The way out is an argument, or one of the function `repair`.
+        """
         several = "s" if len(self.cuts) > 1 else ""
         rows = listed([row + first for row in self.cuts], _MOST_CUTS)
-        return (self.obstacle or self.cure).format(
+        use = {
+            kind: f"{repair}(..., stamps={kind!r})" if repair else f"stamps={kind!r}"
+            for kind in STAMPS
+        }
+        return (self.obstacle or _SPREADING).format(
             row=row_word,
             rows=f"{row_word}{several} {rows}",
             column=repr(names[self.column]) if names else self.column,
-            repair=repair,
+            **use,
         )
 
     def starts(self) -> NDArray[np.int64]:
         """Return the first of the rows in order with each timestamp."""
-        return _starts(self.stamps_s)
+        return Packets.of_equal(self.stamps_s).starts
 
     def repaired_s(self) -> NDArray[np.float64]:
         """Return the timestamps of the rows that are left."""
         return self.stamps_s[self.starts()]
 
-    def apply(self, x: NDArray[np.floating], duplicates: str = "mean") -> RepairedStamps:
+    def apply(self, x: NDArray[np.floating]) -> RepairedStamps:
         """Return the samples `x` in order, merged where timestamps are equal."""
         starts, x = self.starts(), x[self.order]
         n_duplicates = len(x) - len(starts)
-        if n_duplicates and duplicates == "mean":
+        if n_duplicates:
             x = _means(x, starts)
-        elif n_duplicates:
-            ends = np.append(starts[1:], len(x)) - 1
-            x = x[starts if duplicates == "first" else ends]
-        return RepairedStamps(self.stamps_s[starts], x, self.n_late, n_duplicates, self.n_spread)
+        stamps_s = self.stamps_s[starts]
+        return RepairedStamps(stamps_s, x, self.n_late, n_duplicates, self.n_spread, self.packets)
 
 
-def plan_repair(t: NDArray[np.float64], x: NDArray[np.floating]) -> StampRepair | None:
-    """Judge how the rows `x` at finite timestamps `t` can be repaired; None if `t` increases."""
+def plan_repair(
+    t: NDArray[np.float64],
+    values: Callable[[], NDArray[np.floating]],
+    stamps: str | None = None,
+) -> StampRepair | None:
+    """Judge how rows at finite timestamps `t` are repaired; None if `t` stays as it is.
+
+    With `stamps` None, only packets are that are certain; whatever else repeats, goes back or comes
+    in bursts is an obstacle. `values` returns the rows, if they are needed.
+    """
     n = len(t)
     if not count_where(lambda at, stop: t[at + 1 : stop + 1] <= t[at:stop], n - 1, t)[0]:
-        return None
+        bursts = find_bursts(t) if stamps in (None, "packets") else None
+        return None if bursts is None else _plan_bursts(t, values(), bursts, stamps)
+    x = values()
     order = np.argsort(t, kind="stable")
     t_sorted, x_sorted = t[order], x[order]
     is_late = np.r_[False, t[1:] < np.maximum.accumulate(t)[:-1]]
@@ -179,30 +188,62 @@ def plan_repair(t: NDArray[np.float64], x: NDArray[np.floating]) -> StampRepair 
     obstacle, cuts = _sorting_mixes(t, order, is_moved)
     if obstacle:
         return replace(plan, obstacle=obstacle, cuts=cuts)
+    is_asked = stamps in ("packets", "merge")
     n_repeats, few = int(repeats.sum()), _few_of(n)
     # Rows are written twice if those with one timestamp are equal, but not those with the next.
     are_twins = 2 * int((is_same & ~repeats).sum()) < n - n_repeats
     n_hurt = int((repeats & ~is_same).sum()) if are_twins else n_repeats
-    if n_hurt > few:
-        each = f"About {n / (n - n_repeats):.3g} {{row}}s have each time stamp"
-        if (column := _id_column(t_sorted, x_sorted)) is not None:
-            obstacle = f"{each}, and {{column}} has the same values at each: {_OF_SENSORS}"
-            return replace(plan, obstacle=obstacle, column=column)
-        spread = _spread(t_sorted)
-        if spread is None:
-            obstacle = f"{each}{_mean_rate(t_sorted)}, but not evenly. {_NOT_EVEN}"
-            return replace(plan, obstacle=obstacle)
-        cure = f"{each}{_mean_rate(spread)}. {_SPREADING}"
-        return replace(plan, stamps_s=spread, n_spread=n_repeats, cure=cure)
-    remedy = "Sort the {row}s by time" if plan.n_late else "Keep one {row} for each time stamp"
-    return replace(plan, cure=f"{remedy}, or {_MERGING}")
+    if n_hurt <= few:
+        remedy = "Sort the {row}s by time" if plan.n_late else "Keep one {row} for each time stamp"
+        return plan if is_asked else replace(plan, obstacle=f"{remedy}, or {_MERGING}")
+    each = f"About {n / (n - n_repeats):.3g} {{row}}s have each time stamp"
+    if (column := _id_column(t_sorted, x_sorted)) is not None:
+        obstacle = f"{each}, and {{column}} has the same values at each: {_OF_SENSORS}"
+        return replace(plan, obstacle=obstacle, column=column)
+    if stamps == "merge":
+        return plan
+    packets = Packets.of_equal(t_sorted)
+    spread_s = spread(packets)
+    if spread_s is None:
+        return replace(plan, obstacle=f"{each}{_mean_rate(t_sorted)}, but not evenly. {_NOT_EVEN}")
+    if stamps == "packets" or (not stamps and not plan.n_late and are_certain(packets, x_sorted)):
+        return replace(plan, stamps_s=spread_s, n_spread=n_repeats, packets=str(packets))
+    return replace(plan, obstacle=f"{each}{_mean_rate(spread_s)}. {_SPREADING}")
 
 
-_MERGING = "use {repair}, which sorts {row}s and merges equal time stamps."
-_SPREADING = "Use {repair}, which spreads them evenly up to the next time stamp."
+def _plan_bursts(
+    t: NDArray[np.float64], x: NDArray[np.floating], packets: Packets, stamps: str | None
+) -> StampRepair | None:
+    """Judge whether rows in bursts are packets."""
+    is_certain = True if stamps else are_certain(packets, x)
+    if is_certain is False:
+        return None
+    spread_s = spread(packets)
+    plan = StampRepair(np.arange(len(t)), t, 0)
+    if is_certain and spread_s is not None:
+        n_spread = len(t) - len(packets.starts)
+        return replace(plan, stamps_s=spread_s, n_spread=n_spread, packets=str(packets))
+    between_s = float(np.median(np.diff(packets.stamps_s)))
+    come = f"The {{row}}s come in bursts, {packets}, {between_s:.3g} s apart"
+    if spread_s is None:
+        return replace(plan, obstacle=f"{come}, but not evenly. {_KEEPING}")
+    return replace(plan, obstacle=f"{come}. {_IN_BURSTS}")
+
+
+_MERGING = "use {merge}, which sorts {row}s and merges equal time stamps."
+_SPREADING = (
+    "If they are packets of samples, use {packets}, which spreads them evenly; {merge} takes their"
+    " mean."
+)
+_KEEPING = "Use {keep} if the sensor pauses between them."
+_IN_BURSTS = (
+    "If they are packets of samples, use {packets}, which spreads them evenly over the time since"
+    " the packet before; if the sensor pauses between them, use {keep}."
+)
 _NOT_EVEN = (
     "Use finer time stamps, or keep one {row} for each. If the {row}s were sampled evenly, leave"
-    " out the time column and give their rate with `sample_rate_hz`."
+    " out the time column and give their rate with `sample_rate_hz`. {merge} takes the mean of each"
+    " time stamp."
 )
 _OF_SENSORS = (
     "the {row}s are of several sensors. Give each sensor columns of its own, or a file of its own;"
@@ -210,20 +251,16 @@ _OF_SENSORS = (
 )
 _CUT = (
     "the clock began again, or another recording follows. Cut the recording at {rows}; or sort"
-    " the {row}s by time if they are of one recording. {repair} would mix them."
+    " the {row}s by time if they are of one recording. {merge} would mix them."
 )
 _TAKE_TURNS = (
     "{row}s of two recordings or clocks take turns. Write each to a file of its own; or sort the"
-    " {row}s by time if they are of one sensor. {repair} would mix them."
+    " {row}s by time if they are of one sensor. {merge} would mix them."
 )
 
 
 def _few_of(n: int) -> int:
     return max(_FEWEST, int(_FEW * n))
-
-
-def _starts(t: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.flatnonzero(np.r_[np.ones(min(1, len(t)), bool), t[1:] > t[:-1]])
 
 
 def _same_rows(x: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -261,8 +298,8 @@ def _sorting_mixes(
 
 def _id_column(t: NDArray[np.float64], x: NDArray[np.floating]) -> int | None:
     """Return the column whose values differ between rows of a timestamp, as for all timestamps."""
-    starts = _starts(t)
-    counts = np.diff(np.append(starts, len(t)))
+    packets = Packets.of_equal(t)
+    starts, counts = packets.starts, packets.counts
     usual = int(np.median(counts))
     whole = starts[counts == usual]
     if not (2 <= usual <= _MOST_IDS and len(whole) > max(_FEWEST, 0.9 * len(starts))):
@@ -274,59 +311,15 @@ def _id_column(t: NDArray[np.float64], x: NDArray[np.floating]) -> int | None:
     return None
 
 
-def _spread(t: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Spread rows with equal timestamps evenly up to the next; None if they follow no rate.
-
-    Rows of the first timestamp end before the second one, as a log may begin between the two.
-    Where a timestamp has too few rows for the time up to the next, that time ends with a gap.
-    """
-    starts = _starts(t)
-    n, n_stamps = len(t), len(starts)
-    if n_stamps <= _FEWEST:
-        return None
-    steps_s, counts = np.diff(t[starts]), np.diff(starts)
-    usual = steps_s <= 1.5 * np.median(steps_s)
-    usual[0] = False  # perhaps not whole
-    period_s = float(steps_s[usual].sum() / counts[usual].sum()) if usual.any() else 0.0
-    if not period_s > 0:
-        return None
-    wanted = steps_s / period_s
-    tolerance = np.maximum(1.0, _SAME_RATE * wanted)
-    is_gap, fits = counts < wanted - tolerance, np.abs(counts - wanted) <= tolerance
-    n_inner = n_stamps - 2
-    if fits[1:].sum() < (1 - _GAPS) * n_inner or (fits | is_gap)[1:].sum() < _FITTING * n_inner:
-        return None
-    if n / n_stamps < _PAIRS:
-        ends = np.unique(np.r_[np.arange(0, n_stamps, _RUN), n_stamps - 1])
-        line = np.interp(t[starts], t[starts[ends]], starts[ends])
-        if np.abs(starts - line).max() > _OFF_CLOCK:
-            return None
-    # Several timestamps with few rows are spread together: their numbers are rounded.
-    is_knot = np.ones(n_stamps, bool)
-    is_knot[1:] = np.diff(starts // _EVEN_ROWS) > 0
-    is_knot[1] = True
-    is_knot[1:] |= is_gap
-    is_knot[:-1] |= is_gap
-    at = np.flatnonzero(is_knot)
-    rows, times_s = starts[at], t[starts[at]]
-    each_s = np.append(np.diff(times_s) / np.diff(rows), period_s)
-    each_s[:-1][is_gap[at[:-1]]] = period_s
-    if counts[0] <= wanted[0]:
-        times_s[0], each_s[0] = t[starts[1]] - counts[0] * period_s, period_s
-    of = np.repeat(np.arange(len(at)), np.diff(np.append(rows, n)))
-    spread: NDArray[np.float64] = times_s[of] + (np.arange(n) - rows[of]) * each_s[of]
-    return spread if (np.diff(spread) > 0).all() else None
-
-
-def _mean_rate(t: NDArray[np.float64]) -> str:
-    """Return the rows over the time up to the last timestamp, in words."""
-    last = int(np.searchsorted(t, t[-1]))
-    return f", {last / (t[-1] - t[0]):.4g} Hz in all" if last else ""
-
-
 def _means(x: NDArray[np.floating], starts: NDArray[np.int64]) -> NDArray[np.floating]:
     """Return the mean of the valid samples from each start to the next; NaN if there are none."""
     there = ~np.isnan(x)
     total = np.add.reduceat(np.where(there, x, 0).astype(np.float64), starts, axis=0)
     n = np.add.reduceat(there.astype(np.float64), starts, axis=0)
     return np.where(n > 0, total / np.maximum(n, 1), np.nan).astype(x.dtype)
+
+
+def _mean_rate(t: NDArray[np.float64]) -> str:
+    """Return the rows over the time up to the last timestamp, in words."""
+    last = int(np.searchsorted(t, t[-1]))
+    return f", {last / (t[-1] - t[0]):.4g} Hz in all" if last else ""

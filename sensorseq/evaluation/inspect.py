@@ -37,7 +37,7 @@ from sensorseq.prediction.fusion import Fusion
 from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.options import READING_OPTIONS, takes_options
 from sensorseq.readers import find_recordings, list_arrays, read_source
-from sensorseq.readers.columns import describe_counters, describe_dropped
+from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
 from sensorseq.readers.find import check_labels, left_out_classes
 from sensorseq.readers.robot_logs import Topic, list_topics
 from sensorseq.readers.stamps import describe_clock
@@ -76,7 +76,7 @@ def inspect_recordings(
     use = ReadOptions(**options)
     sources = find_recordings(path, use)
     # Of logs, only topics are listed, unless an option is about reading them.
-    about_reading = use.channels, use.time_column, use.label_column, use.units, use.repair_stamps
+    about_reading = use.channels, use.time_column, use.label_column, use.units, use.stamps
     read_logs = read_logs or any(about_reading)
     rows: list[dict[str, Any]] = []
     facts: list[RecordingFacts] = []
@@ -236,6 +236,7 @@ def _describe(recording: Recording, facts: RecordingFacts) -> dict[str, Any]:
     clock: Any = recording.attributes.get("clock")
     return {
         "clock": describe_clock(clock) if clock else None,
+        "packets": recording.attributes.get("packets"),
         "is_at_given_rate": bool(clock) and "sample_rate_hz" in clock,
         "n_samples": recording.n_samples,
         "duration_s": recording.duration_s,
@@ -269,6 +270,8 @@ def format_recordings(found: dict[str, Any]) -> str:
         lines.append(f"channels of {readable[0]['recording_id']}: {', '.join(names)}")
         if len({tuple(c["name"] for c in row["channels"]) for row in readable}) > 1:
             lines.append("the channels differ between recordings; choose some with --channels")
+        packets = Counter(row["packets"] for row in readable if row.get("packets"))
+        lines += map(wrapped, describe_packets(packets))
         clocks = Counter(row["clock"] for row in readable if row.get("clock"))
         lines += [wrapped(f"{clock} in {count} recording(s)") for clock, count in clocks.items()]
         counters = Counter(name for row in readable for name in row.get("counters", ()))

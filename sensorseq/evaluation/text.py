@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sensorseq.errors import printable
-from sensorseq.readers.columns import describe_counters, describe_dropped
+from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
 from sensorseq.text import listed
 
 if TYPE_CHECKING:
@@ -174,9 +174,10 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         lines.append("")
     lines += [wrapped(text) for text in left_out(summary["dropped"])]
     for name, count in summary["repaired_stamps"].items():
-        if count:
+        if count and name != "n_spread":  # of packets
             words = name.removeprefix("n_").replace("_", " ")
             lines.append(wrapped(f"repaired {count} timestamps: {words}"))
+    lines += map(wrapped, describe_packets(summary.get("packets", {})))
     for clock, count in summary.get("clocks", {}).items():
         lines.append(wrapped(f"{clock} in {count} recording(s)"))
     if summary["n_holes_filled"]:

@@ -14,6 +14,7 @@ from sensorseq.windows import WindowSet
 
 class _Learned(TypedDict, total=False):
     dwell: LearnedDwell  # if recordings have several classes
+    in_packets: bool  # True if samples came in packets
 
 
 class Preparation(_Learned):

@@ -119,7 +119,8 @@ class DecisionStream:
     hop_s : float
         Seconds between the starts of windows.
     latency_s : float
-        Delay of a decision after the end of its window, due to filters that look ahead.
+        Delay of a decision after the end of its window, due to filters that look ahead. If the
+        samples of the training came in packets, a packet waits for the next one besides.
     classes : list
         Labels in the order of the probabilities.
     on_outside : callable or None
@@ -155,7 +156,8 @@ class DecisionStream:
         units = use.units or {}
         self._channels = tuple(Channel(name, units.get(name, "")) for name in self.channels)
         gap = use.max_gap_s if max_gap_s is None else max_gap_s
-        self._clock = LiveClock(rate, len(self.channels), gap, max_delay_s)
+        in_packets = model.preparation is not None and model.preparation.get("in_packets", False)
+        self._clock = LiveClock(rate, len(self.channels), gap, max_delay_s, in_packets=in_packets)
         self._window_rate = self._plan.window_rate_hz(self._rate)
         self._n_window = self._plan.window_samples(self._rate)
         hop_s = use.window_s if use.hop_s is None else use.hop_s

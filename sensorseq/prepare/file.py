@@ -362,6 +362,7 @@ class FilePreparation:
             own_rates_hz=(min(own_rates), max(own_rates)) if own_rates else (0.0, 0.0),
             n_fitted=dict(sorted(fitted.items())),
             derived=list(provenance.get("derived", [])),
+            packets=dict(Counter(one.packets for one in self.facts if one.packets)),
             clocks=dict(Counter(describe_clock(one.clock) for one in self.facts if one.clock)),
             odd_rates_hz=odd_rates({one.recording_id: one.sample_rate_hz for one in kept}),
             odd_scales=self.odd_scales,

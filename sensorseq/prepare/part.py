@@ -74,6 +74,7 @@ class Facts:
     start_s: float  # since 1970 if its time stamps are dates
     end_s: float
     repaired_stamps: dict[str, int] | None = None
+    packets: str | None = None  # such as "packets of 3 samples"
     clock: dict[str, Any] | None = None  # facts from `Stamps`
     bridging_gap_s: float | None = None  # a `max_gap_s` that would bridge its gaps
     n_pieces: int
@@ -91,7 +92,7 @@ class Facts:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields in the form that JSON stores."""
         plain = dict(vars(self))
-        for name in ("repaired_stamps", "clock", "bridging_gap_s", "odd_values"):
+        for name in ("repaired_stamps", "packets", "clock", "bridging_gap_s", "odd_values"):
             if plain[name] is None:
                 del plain[name]
         return plain

@@ -15,7 +15,7 @@ from sensorseq.preprocessing.configuration import PrepareConfiguration, read_con
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments, with_changes
 from sensorseq.preprocessing.steps.derive import DERIVE
-from sensorseq.readers.columns import describe_counters, describe_dropped
+from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
 
 # These describe a run, not the file.
 _OF_A_RUN = ("path", "n_reused", "size_bytes", "action", "changes")
@@ -57,7 +57,6 @@ class Request:
         of_files = {name: use[name] for name, o in OPTIONS.items() if o.of_files and name in use}
         if of_files.get("units") is not None:
             of_files["units"] = dict(of_files["units"])
-        of_files["repair_stamps"] = bool(use.get("repair_stamps", False))
         return cls(replace(pipeline.options, **of_files), pipeline, replaced)
 
     @property
@@ -102,6 +101,7 @@ class PreparedSummary:
     # Training windows by class, after balancing.
     n_fitted: dict[str, int] = field(default_factory=dict)
     derived: list[str] = field(default_factory=list)
+    packets: dict[str, int] = field(default_factory=dict)  # samples that came in packets
     clocks: dict[str, int] = field(default_factory=dict)  # how the time units were found
     odd_rates_hz: dict[str, float] = field(default_factory=dict)  # recordings with a different rate
     # Recordings in another unit that were allowed.
@@ -160,6 +160,7 @@ class PreparedSummary:
         reasons = Counter(entry["reason"] for entry in self.dropped)
         lines += [f"  dropped {count}: {reason}" for reason, count in reasons.items()]
         lines += [f"  {line}" for line in self.derived]
+        lines += [f"  {line}" for line in describe_packets(self.packets)]
         lines += [f"  {clock} in {count} recording(s)" for clock, count in self.clocks.items()]
         left_out = [*describe_dropped(self.dropped_columns), *describe_counters(self.counters)]
         lines += [f"  {text}" for text in left_out]

@@ -286,10 +286,8 @@ def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str,
     """Return facts about a recording's processing before windows were cut, as plain values."""
     start_s, end_s = time_covered(recording)
     facts: dict[str, Any] = {"n_samples": recording.n_samples, "start_s": start_s, "end_s": end_s}
-    if "repaired_stamps" in recording.attributes:
-        facts["repaired_stamps"] = recording.attributes["repaired_stamps"]
-    if "clock" in recording.attributes:
-        facts["clock"] = recording.attributes["clock"]
+    kept = ("repaired_stamps", "packets", "clock")
+    facts |= {name: recording.attributes[name] for name in kept if name in recording.attributes}
     filled: list[Any] = [
         piece.attributes["resampled"] for piece in pieces if "resampled" in piece.attributes
     ]

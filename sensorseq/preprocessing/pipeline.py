@@ -52,7 +52,7 @@ class PreparePipeline:
     **options
         The fields of `PreparationOptions`, except those about files: ``files``, ``pair``,
         ``time_column``, ``label_column``, ``labels``, ``exclude``, ``units``, ``manifest`` and
-        ``repair_stamps``. Only ``window_s`` is required. ``random_state`` may be a generator, too.
+        ``stamps``. Only ``window_s`` is required. ``random_state`` may be a generator, too.
 
     Attributes
     ----------

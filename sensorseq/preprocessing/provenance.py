@@ -21,7 +21,8 @@ class Provenance:
 
     `scaled` is the kind of scaler that was applied to the windows, `files` has the files of each
     recording by its id, and `made_before_split` lists what of `BEFORE_SPLIT` was done without a
-    split. `input_channels` and `resampled_to_hz` describe the recordings before the steps.
+    split. `input_channels` and `resampled_to_hz` describe the recordings before the steps, and
+    `in_packets` is True if samples of one came in packets.
     """
 
     configuration: dict[str, Any] | None
@@ -30,6 +31,7 @@ class Provenance:
     resampled_to_hz: float | None
     files: Mapping[str, tuple[SourceFile, ...]]
     made_before_split: tuple[str, ...]
+    in_packets: bool
 
     @classmethod
     def of(cls, recorded: Mapping[str, Any]) -> "Provenance":
@@ -55,6 +57,7 @@ class Provenance:
             recorded.get("resampled_to_hz"),
             files,
             tuple(made),
+            any(entry.get("packets") for entry in recorded.get("recordings") or ()),
         )
 
     @classmethod

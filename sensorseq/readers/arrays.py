@@ -64,7 +64,7 @@ def read_arrays(
     path, recording_id, group, label
         As in `read_csv`.
     options : ReadOptions, optional
-        `channels`, `time_column`, `time_unit`, `units`, `repair_stamps`, `label_column` and
+        `channels`, `time_column`, `time_unit`, `units`, `stamps`, `label_column` and
         `sample_rate_hz` are used, and can be given by name.
 
     Raises

@@ -37,13 +37,13 @@ from sensorseq.readers.stamps import Stamps
 from sensorseq.readers.stray_fields import refuse_stray
 from sensorseq.readers.suffixes import stem_of
 from sensorseq.recording import TIME_COLUMNS, UNITS, Channel, LabelSpan, Recording, sample_period
-from sensorseq.stamp_repair import RepairedStamps, StampRepair, plan_repair
+from sensorseq.stamp_repair import StampRepair, plan_repair
 from sensorseq.text import listed
 from sensorseq.time_names import is_time_name, usual_time_names
 
 Columns = dict[str, NDArray[np.float64] | None]  # None if there are no numbers
 
-FILE_OPTIONS = ("time_column", "time_unit", "units", "repair_stamps", "label_column")
+FILE_OPTIONS = ("time_column", "time_unit", "units", "stamps", "label_column")
 """The options of every reader of one file."""
 _NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # or as named by pandas
 # Whole numbers of many digits have no second form, and a float would not keep them.
@@ -136,11 +136,11 @@ def check_timestamps(
     time_column: str,
     columns: Callable[[], Columns],
     *,
-    repair_stamps: bool = False,
+    stamps: str | None = None,
 ) -> StampRepair | None:
-    """Return how to repair timestamps; None if they strictly increase.
+    """Return how to repair timestamps; None if they stay as they are.
 
-    They are not if one is missing, if it is not asked for, or if it would destroy the signal in
+    It is an error if one is missing, or if the repair `stamps` would destroy the signal in
     `columns`, which are read if needed. Errors name the row, counted from 1 below the header.
     """
     where = f"in time column {time_column!r}"
@@ -156,24 +156,26 @@ def check_timestamps(
         raise RecordingError(
             f"{path}, row {row + 1}: {t[row]} {where}; time stamps must be finite seconds."
         )
+    names: list[str] = []
+
+    def table() -> NDArray[np.floating]:
+        there = {name: x for name, x in columns().items() if x is not None and len(x) == n}
+        names.extend(there)
+        return _table(list(there.values()) or [np.zeros(n)])
+
+    plan = plan_repair(t, table, stamps)
+    if plan is None or not plan.obstacle:
+        return plan
+    advice = plan.advice("row", 1, names)
     n_wrong, row = count_where(lambda at, stop: t[at + 1 : stop + 1] <= t[at:stop], n - 1, t)
     if not n_wrong:
-        return None
-    names, table = [], [np.zeros(n)]
-    for name, values in columns().items():
-        if values is not None and len(values) == n:
-            names.append(name)
-            table.append(values)
-    plan = plan_repair(t, _table(table[1:] or table))
-    if plan is None or not repair_stamps or plan.obstacle:
-        assert plan is not None  # some stamp repeats or goes back
-        before, now = t[row], t[row + 1]
-        what = "repeats" if now == before else f"goes back {before - now:.6g} s"
-        raise RecordingError(
-            f"{path}, row {row + 2}: time {what} {where}, {before - t[0]:.6g} s from the start"
-            f" ({n_wrong} such row(s)). {plan.advice('row', 1, names)}"
-        )
-    return plan
+        raise RecordingError(f"{path}, {where.removeprefix('in ')}: {advice}")
+    before, now = t[row], t[row + 1]
+    what = "repeats" if now == before else f"goes back {before - now:.6g} s"
+    raise RecordingError(
+        f"{path}, row {row + 2}: time {what} {where}, {before - t[0]:.6g} s from the start"
+        f" ({n_wrong} such row(s)). {advice}"
+    )
 
 
 @dataclass(frozen=True)
@@ -293,7 +295,7 @@ def read_timestamps(
                 t,
                 time_name,
                 lambda: table.read(names, time_name, options)[0],
-                repair_stamps=bool(options.repair_stamps),
+                stamps=options.stamps,
             )
         except RecordingError:
             check_one_sensor(table, table.read(names, time_name, options)[0], t)
@@ -371,7 +373,7 @@ class Content(NamedTuple):
 
 def make_recording(path: Path, content: Content, options: ReadOptions, origin: Origin) -> Recording:
     """Make the recording of a file; errors name file and row."""
-    repair_stamps, (timestamps_s, clock) = bool(options.repair_stamps), content.stamps
+    timestamps_s, clock = content.stamps
     time_name = content.time_name
     labels = None if content.labels is None else CodedLabels.of(content.labels)
     columns = {name: values for name, values in content.columns.items() if values is not None}
@@ -381,7 +383,7 @@ def make_recording(path: Path, content: Content, options: ReadOptions, origin: O
     if not len(timestamps_s):
         raise RecordingError(f"{path}: has a header but no samples.")
     plan = check_timestamps(
-        path, timestamps_s, time_name, lambda: content.columns, repair_stamps=repair_stamps
+        path, timestamps_s, time_name, lambda: content.columns, stamps=options.stamps
     )
     for name, values in columns.items():
         row = -1
@@ -409,13 +411,13 @@ def make_recording(path: Path, content: Content, options: ReadOptions, origin: O
     if clock:
         attributes["clock"] = clock
     table: NDArray[np.floating] = _table(list(columns.values()))
-    if repair_stamps:
-        repaired = RepairedStamps(timestamps_s, table, 0, 0)
-        if plan is not None:
-            repaired = plan.apply(table)
-            labels = None if labels is None else labels_in_order(path, labels, plan)
+    if plan is not None:
+        repaired = plan.apply(table)
+        labels = None if labels is None else labels_in_order(path, labels, plan)
         timestamps_s, table = repaired.timestamps_s, repaired.values
         attributes["repaired_stamps"] = repaired.counts
+        if plan.packets:
+            attributes["packets"] = plan.packets
     try:
         return Recording(
             table,
@@ -467,6 +469,11 @@ def describe_counters(counters: Mapping[str, int]) -> list[str]:
         + ("; --channels can keep it" if name.strip() else "")
         for name, count in counters.items()
     ]
+
+
+def describe_packets(packets: Mapping[str, int]) -> list[str]:
+    """Return a sentence for each kind of packets, with the number of its recordings."""
+    return [f"{kind}, spread evenly, in {count} recording(s)" for kind, count in packets.items()]
 
 
 def describe_dropped(columns: Mapping[str, int], *, may_be_label: bool = False) -> list[str]:

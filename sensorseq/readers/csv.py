@@ -133,7 +133,7 @@ def read_csv(
     path : path-like
         The file; a name ending in ``.gz`` is decompressed.
     options : ReadOptions, optional
-        `time_column`, `time_unit`, `units`, `repair_stamps`, `label_column`, `encoding`,
+        `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `encoding`,
         `delimiter`, `decimal`, `no_header`, `names`, `sample_rate_hz` and `scratch` are used, and
         can be given by name.
     recording_id : str, optional

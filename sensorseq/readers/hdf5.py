@@ -70,7 +70,7 @@ def read_hdf5(
     path, recording_id, group, label
         As in `read_csv`.
     options : ReadOptions, optional
-        `channels`, `time_column`, `time_unit`, `units`, `repair_stamps`, `label_column`,
+        `channels`, `time_column`, `time_unit`, `units`, `stamps`, `label_column`,
         `sample_rate_hz` and `scratch` are used, and can be given by name.
 
     Raises

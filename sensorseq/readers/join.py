@@ -73,6 +73,9 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
     attributes: dict[str, object] = {"sensor_rates_hz": dict(zip(sensors, rates, strict=True))}
     attributes |= {kind: names for kind, names in left_out.items() if names}
     total: Counter[str] = Counter()
+    packets = [cast(str, r.attributes["packets"]) for r in recordings if "packets" in r.attributes]
+    if packets:
+        attributes["packets"] = "; ".join(dict.fromkeys(packets))
     for facts in (cast(dict[str, Any], r.attributes) for r in recordings):
         if "clock" in facts:
             attributes.setdefault("clock", facts["clock"])

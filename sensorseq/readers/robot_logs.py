@@ -88,7 +88,7 @@ class _Series:
         return {name: np.array(self.columns[name]) for name in self.getters}
 
 
-@takes_read_options("channels", "time_column", "repair_stamps", "label_column", "salvage")
+@takes_read_options("channels", "time_column", "stamps", "label_column", "salvage")
 def read_robot_log(
     path: Path | Sequence[Path],
     options: ReadOptions,
@@ -111,7 +111,7 @@ def read_robot_log(
     path : Path or sequence of Path
         The file, or the files of a split bag in order.
     options : ReadOptions, optional
-        `channels`, `time_column`, `repair_stamps`, `label_column` and `salvage` are used, and can
+        `channels`, `time_column`, `stamps`, `label_column` and `salvage` are used, and can
         be given by name. By default all numbers that the first message of each topic has are
         channels, with the elements of arrays of up to 64 numbers.
     recording_id, group, label
@@ -171,9 +171,7 @@ def read_robot_log_timestamps(
     numeric = {topic: one for topic, one in series.items() if one.getters}
     topic, fastest = max(numeric.items(), key=lambda item: len(item[1].times_s))
     times = np.array(fastest.times_s)
-    plan = check_timestamps(
-        paths[0], times, topic, fastest.arrays, repair_stamps=bool(options.repair_stamps)
-    )
+    plan = check_timestamps(paths[0], times, topic, fastest.arrays, stamps=options.stamps)
     return times if plan is None else plan.repaired_s()
 
 
@@ -374,7 +372,7 @@ def _spans_of(
         times,
         name,
         lambda: {"label": labels.codes.astype(np.float64)},
-        repair_stamps=bool(options.repair_stamps),
+        stamps=options.stamps,
     )
     if plan is not None:
         labels, times = labels_in_order(where, labels, plan), plan.repaired_s()

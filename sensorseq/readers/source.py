@@ -66,7 +66,7 @@ def read_source(source: RecordingSource, options: ReadOptions) -> Recording:
     source : RecordingSource
         As `find_recordings` lists them.
     options : ReadOptions, optional
-        `time_column`, `time_unit`, `units`, `repair_stamps`, `label_column`, `channels`, `salvage`,
+        `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `channels`, `salvage`,
         `scratch` and `sample_rate_hz` are used, and can be given by name; how CSV files are written
         is known of the source. With several sensors, counts of repaired stamps are totals over all
         files. Robot logs and files of arrays are held in memory.
@@ -142,7 +142,7 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
     return recording if channels is None else recording.select(channels)
 
 
-@takes_read_options("time_column", "time_unit", "repair_stamps", "channels", "salvage", "scratch")
+@takes_read_options("time_column", "time_unit", "stamps", "channels", "salvage", "scratch")
 def read_source_rate(source: RecordingSource, options: ReadOptions) -> float:
     """Return the median sample rate of a listed recording in Hz, from its timestamps alone.
 
@@ -153,7 +153,7 @@ def read_source_rate(source: RecordingSource, options: ReadOptions) -> float:
     ----------
     source : RecordingSource
     options : ReadOptions, optional
-        `time_column`, `time_unit`, `repair_stamps`, `channels`, `salvage` and `scratch` are used,
+        `time_column`, `time_unit`, `stamps`, `channels`, `salvage` and `scratch` are used,
         and can be given by name. Of a robot log, whose topics have rates of their own, only those
         of the channels count.
     """

@@ -251,6 +251,8 @@ def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparat
         "resampled_to_hz": made.resampled_to_hz,
         "recordings": seen,
     }
+    if made.in_packets:
+        described["in_packets"] = True
     if with_dwell and (dwell := _learn_dwell(first)) is not None:
         described["dwell"] = dwell
     return described

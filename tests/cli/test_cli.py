@@ -301,7 +301,7 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch):
         " --max-gap-s 0.4 --split 0.5,0.2,0.3 --jobs 3 --resume --on-error skip --allow-scales"
         " --allow-constant"
         " --config file.toml --pair {sensor}_{recording}.* --scale robust --balance undersample"
-        " --seed 7 --train-hop-s 0.5 --short pad --repair-stamps --label-column ground"
+        " --seed 7 --train-hop-s 0.5 --short pad --stamps merge --label-column ground"
         " --label-rule majority --min-purity 0.8 --split-by recording --normalize recording"
         " --derive auto -o out.h5 --engine dask --scheduler tcp://host:8786"
     )
@@ -335,7 +335,7 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch):
         "train_hop_s": 0.5,
         "short": "pad",
         "derive": "auto",
-        "repair_stamps": True,
+        "stamps": "merge",
         "label_column": "ground",
         "label_rule": "majority",
         "min_purity": 0.8,

@@ -165,7 +165,7 @@ def test_rows_of_several_sensors_are_prepared_and_predicted(tmp_path):
     out, model = tmp_path / "w.h5", tmp_path / "m"
     how = ["prepare", tmp_path / "logs", "--window-s", "2", "-o", out]
     assert "with --sensor-column sensor" in refused(3, *how)
-    assert "with --sensor-column sensor" in refused(3, *how, "--repair-stamps")
+    assert "with --sensor-column sensor" in refused(3, *how, "--stamps", "packets")
     succeed(*how, "--sensor-column", "sensor", "--native-rates")
     succeed("train", out, "-o", model, *FAST)
     (one,) = answer("predict", model, tmp_path / "logs" / "rough" / "r1.csv")["recordings"]

@@ -133,7 +133,7 @@ FILES = {
     "dates": (lines([f"2026-03-01T12:00:{i / 100:05.2f}" for i in range(N)]), {}),
     "rows out of order": (
         lines(np.r_[T[:100], T[101], T[100], T[102:104], T[103], T[105:]]),
-        {"repair_stamps": True},
+        {"stamps": "merge"},
     ),
     "training windows anew": (lines(), {"train_hop_s": 0.3}),
 }

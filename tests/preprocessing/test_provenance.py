@@ -27,7 +27,7 @@ def test_the_provenance_of_a_file_has_types():
 
 
 def test_windows_that_were_not_prepared_have_none():
-    assert Provenance.of({}) == Provenance(None, None, None, None, {}, ())
+    assert Provenance.of({}) == Provenance(None, None, None, None, {}, (), False)
 
 
 def test_of_joined_sets_each_is_read():

@@ -167,7 +167,7 @@ def test_unicode_and_spaces_in_a_path_are_just_characters(tmp_path, name):
 def test_repairing_stamps_takes_the_labels_along(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("time,x,ground\n0,1,ice\n3,4,mud\n1,2,ice\n2,3,mud\n2,5,mud\n4,6,\n")
-    recording = read_csv(path, time_column="time", repair_stamps=True, label_column="ground")
+    recording = read_csv(path, time_column="time", stamps="merge", label_column="ground")
     np.testing.assert_array_equal(recording.values[:, 0], [1, 2, 4, 4, 6])
     assert [(s.start_s, s.end_s, s.label) for s in recording.label_spans] == [
         (0.0, 2.0, "ice"),
@@ -175,7 +175,7 @@ def test_repairing_stamps_takes_the_labels_along(tmp_path):
     ]
     path.write_text("time,x,ground\n0,1,ice\n1,2,ice\n1,2,mud\n")
     with pytest.raises(RecordingError, match="row 3: has label 'mud', but row 2 has label 'ice'"):
-        read_csv(path, time_column="time", repair_stamps=True, label_column="ground")
+        read_csv(path, time_column="time", stamps="merge", label_column="ground")
 
 
 SPELLINGS = st.one_of(

@@ -21,40 +21,40 @@ def write(path, stamps=STAMPS, values=VALUES, name="current"):
 def test_every_reader_repairs_when_asked_and_counts(tmp_path, suffix):
     write(tmp_path / f"run{suffix}")
     (source,) = find_recordings(tmp_path)
-    with pytest.raises(RecordingError, match=r"row 4: time goes back.*1 such row.*repair_stamps"):
+    with pytest.raises(RecordingError, match=r"row 4: time goes back.*1 such row.*stamps='merge'"):
         read_source(source)
     with pytest.raises(RecordingError, match="goes back"):
         read_source_rate(source)
-    recording = read_source(source, repair_stamps=True)
+    recording = read_source(source, stamps="merge")
     np.testing.assert_array_equal(recording.timestamps_s, [0.0, 0.1, 0.2, 0.3, 0.4])
     np.testing.assert_array_equal(recording.values[:, 0], [1, 2, 3, 5, 7])
     assert recording.attributes["repaired_stamps"] == COUNTS
-    assert read_source_rate(source, repair_stamps=True) == pytest.approx(10)
-    (same,) = read_recordings(tmp_path, repair_stamps=True)
+    assert read_source_rate(source, stamps="merge") == pytest.approx(10)
+    (same,) = read_recordings(tmp_path, stamps="merge")
     assert same.attributes["repaired_stamps"] == COUNTS
 
 
 def test_a_file_in_order_is_read_as_it_is_and_counts_nothing(tmp_path):
     write(tmp_path / "run.csv", [0, 1, 2], [1, 2, 3])
     (source,) = find_recordings(tmp_path)
-    plain, repaired = read_source(source), read_source(source, repair_stamps=True)
+    plain, repaired = read_source(source), read_source(source, stamps="merge")
     np.testing.assert_array_equal(repaired.values, plain.values)
     assert "repaired_stamps" not in plain.attributes
-    assert repaired.attributes["repaired_stamps"] == dict.fromkeys(COUNTS, 0)
+    assert "repaired_stamps" not in repaired.attributes
 
 
 def test_a_missing_stamp_stays_an_error(tmp_path):
     (tmp_path / "run.csv").write_text("time_s,a\n0,1\n,2\n1,3\n")
     (source,) = find_recordings(tmp_path)
     with pytest.raises(RecordingError, match="row 2: no time stamp"):
-        read_source(source, repair_stamps=True)
+        read_source(source, stamps="merge")
 
 
 def test_the_counts_of_several_sensors_are_added(tmp_path):
     write(tmp_path / "imu_1.csv", name="gyro")
     write(tmp_path / "motor_1.csv")
     (source,) = find_recordings(tmp_path, files=["imu_*", "motor_*"], pair="{sensor}_{recording}.*")
-    joined = read_source(source, repair_stamps=True)
+    joined = read_source(source, stamps="merge")
     assert joined.attributes["repaired_stamps"] == {name: 2 * n for name, n in COUNTS.items()}
 
 
@@ -78,26 +78,27 @@ def test_samples_of_whole_seconds_come_out_at_their_rate_with_nothing_merged(tmp
     columns = {"time_s": np.arange(1200) // 30, "a": values, "b": np.arange(1200) % 7}
     write_any(tmp_path / f"run{suffix}", columns)
     (source,) = find_recordings(tmp_path)
-    said = r"row 2: time repeats.* About 30 rows .*, 30 Hz in all. Use repair_stamps, which spreads"
+    said = r"row 2: time repeats.* About 30 rows .*, 30 Hz in all. .* use stamps='packets'"
     for read in (read_source, read_source_rate):
         with pytest.raises(RecordingError, match=said):
-            read(source, time_unit="s")
-    recording = read_source(source, time_unit="s", repair_stamps=True)
+            read(source, time_unit="s", stamps="keep")
+    recording = read_source(source, time_unit="s")  # all of one size
+    assert recording.attributes["packets"] == "packets of 30 samples"
     np.testing.assert_allclose(recording.timestamps_s, np.arange(1200) / 30, atol=1e-9)
     np.testing.assert_array_equal(recording.values[:, 0], values)
     assert recording.attributes["repaired_stamps"] == {**dict.fromkeys(COUNTS, 0), "n_spread": 1160}
-    assert read_source_rate(source, time_unit="s", repair_stamps=True) == pytest.approx(30)
+    assert read_source_rate(source, time_unit="s") == pytest.approx(30)
 
 
 @each_suffix
-def test_a_clock_that_began_again_is_refused_with_and_without_repair(tmp_path, suffix):
+def test_a_clock_that_began_again_is_refused_with_every_repair(tmp_path, suffix):
     stamps = np.r_[np.arange(1500) * 0.01 + 0.5, np.arange(1500) * 0.01 + 0.503]
     write_any(tmp_path / f"run{suffix}", {"time_s": stamps, "a": np.sin(np.arange(3000))})
     (source,) = find_recordings(tmp_path)
-    for repair in (False, True):
+    for stamps in (None, "packets", "merge", "keep"):
         for read in (read_source, read_source_rate):
             with pytest.raises(RecordingError, match=r"row 1501: .*Cut the recording at row 1501;"):
-                read(source, repair_stamps=repair)
+                read(source, stamps=stamps)
 
 
 def test_a_recording_of_a_long_table_is_refused_by_its_own_rows(tmp_path):
@@ -109,9 +110,9 @@ def test_a_recording_of_a_long_table_is_refused_by_its_own_rows(tmp_path):
     }
     write_table(tmp_path / "all.csv", columns)
     one, two = find_recordings(tmp_path / "all.csv", recording_column="run")
-    assert read_source(one, repair_stamps=True).n_samples == 200
+    assert read_source(one, stamps="merge").n_samples == 200
     with pytest.raises(RecordingError, match=r"run 'two'.*Cut the recording at row 201;"):
-        read_source(two, repair_stamps=True)
+        read_source(two, stamps="merge")
 
 
 def test_labels_follow_samples_that_are_spread(tmp_path):
@@ -122,7 +123,7 @@ def test_labels_follow_samples_that_are_spread(tmp_path):
     }
     write_table(tmp_path / "run.csv", columns)
     (source,) = find_recordings(tmp_path)
-    recording = read_source(source, repair_stamps=True, label_column="ground", time_unit="s")
+    recording = read_source(source, label_column="ground", time_unit="s")
     spans = [(span.start_s, span.end_s, span.label) for span in recording.label_spans]
     assert spans == [
         (0.0, pytest.approx(140 / 30), "ice"),
@@ -138,6 +139,6 @@ def test_a_column_that_numbers_the_sensors_is_named(tmp_path):
     }
     write_table(tmp_path / "run.csv", columns)
     (source,) = find_recordings(tmp_path)
-    for repair in (False, True):
+    for stamps in (None, "packets", "merge", "keep"):
         with pytest.raises(RecordingError, match="column 'joint' names the sensor of each row"):
-            read_source(source, repair_stamps=repair)
+            read_source(source, stamps=stamps)

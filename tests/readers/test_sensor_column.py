@@ -52,14 +52,14 @@ def as_csv(folder, frame, name="a.csv"):
     ],
 )
 def test_rows_of_several_sensors_are_refused(tmp_path, rates_hz, offset_s):
-    repair_stamps = offset_s in (0.0, 0.003)
+    stamps = "packets" if offset_s in (0.0, 0.003) else None
     frame = sensor_rows(rates_hz, 20.0 if "gps" in rates_hz else 8.0, offset_s=offset_s)
     path = as_csv(tmp_path, frame.rename(columns=str))
-    for repaired in {False, repair_stamps}:
+    for how in {None, stamps}:
         with pytest.raises(RecordingError, match=r"a\.csv: column 'sensor' names the sensor"):
-            read_csv(path, repair_stamps=repaired)
+            read_csv(path, stamps=how)
     with pytest.raises(RecordingError, match="sensor_column='sensor'"):
-        prepare(path, tmp_path / "w.h5", **WINDOW, repair_stamps=repair_stamps)
+        prepare(path, tmp_path / "w.h5", **WINDOW, stamps=stamps)
 
 
 @pytest.mark.parametrize("name", ["who", "part", "k"])
@@ -123,7 +123,11 @@ def test_other_columns_do_not_name_sensors(tmp_path, kind, jitter):
     frame = healthy(kind)
     frame["time"] += jitter / 100 * np.random.default_rng(3).uniform(-0.5, 0.5, len(frame))
     frame["time"] -= frame["time"].min()
-    (read,) = read_recordings(as_csv(tmp_path, frame))
+    path = as_csv(tmp_path, frame)
+    if kind == "pairs":  # these may be packets, or two sensors
+        with pytest.raises(RecordingError, match=r"come in bursts, packets of 2 .*stamps='keep'"):
+            read_recordings(path)
+    (read,) = read_recordings(path, stamps="keep")
     assert read.n_samples == len(frame)
 
 
@@ -139,9 +143,9 @@ def test_equal_stamps_of_packets_are_not_those_of_sensors(tmp_path, kind):
 def test_sensors_one_after_the_other_are_a_question(tmp_path):
     frame = sensor_rows(TWO).sort_values("sensor", kind="stable")
     path = as_csv(tmp_path, frame)
-    for repair_stamps in (False, True):
+    for stamps in (None, "packets", "keep", "merge"):
         with pytest.raises(RecordingError, match=r"again wherever column 'sensor' .*acc, gyro"):
-            read_recordings(path, repair_stamps=repair_stamps)
+            read_recordings(path, stamps=stamps)
     (one,) = read_recordings(path, sensor_column="sensor")
     assert one.channel_names == ("acc.x", "acc.y", "gyro.x", "gyro.y")
     apart = read_recordings(path, recording_column="sensor")

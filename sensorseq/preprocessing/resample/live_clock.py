@@ -15,6 +15,10 @@ _FOLLOWED = 0.02  # fraction of a timestamp's deviation by which the clock follo
 # More samples than there should be are never lost ones; a slower rate may be due to these.
 _JUDGED = ((50, 1.25), (250, 1.05))
 _MOST_LOST = 1.5
+_FEWEST_PACKETS = 5  # without which their rate is not known
+
+_Row = tuple[float, NDArray[np.float64]]
+"""A timestamp and the samples of all channels."""
 
 
 class EvenSamples(NamedTuple):
@@ -39,6 +43,10 @@ class LiveClock:
     are repeated timestamps. If only late samples arrive for `max_gap_s`, the clock was set back,
     and a new piece starts.
 
+    With `in_packets`, samples less than half a period apart are a packet, which is complete when
+    the next one begins: they were taken evenly up to its last timestamp, and follow those of the
+    packet before unless two packets in a row are late by half of their length.
+
     `n_late`, `n_duplicates`, `n_filled` (ticks with a missing value) and `n_gaps` count these.
     """
 
@@ -48,6 +56,8 @@ class LiveClock:
         n_channels: int,
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
+        *,
+        in_packets: bool = False,
     ) -> None:
         rate = check_rate("sample_rate_hz", sample_rate_hz)
         if max_gap_s is not None and check_positive("max_gap_s", max_gap_s) * rate < 1:
@@ -58,7 +68,7 @@ class LiveClock:
             raise ArgumentError(f"max_delay_s={max_delay_s!r} must be 0 or more seconds.")
         self._period, self._n_channels = 1 / rate, n_channels
         self._most_ticks = int((GAP_PERIODS if max_gap_s is None else max_gap_s * rate) + 1e-9)
-        self._max_delay_s = float(max_delay_s)
+        self._max_delay_s, self._in_packets = float(max_delay_s), in_packets
         self.n_late = self.n_duplicates = self.n_filled = self.n_gaps = 0
         self.newest_s: float | None = None
         self._first_stamps = np.empty(0)
@@ -66,8 +76,9 @@ class LiveClock:
 
     def _restart(self) -> None:
         self._n_received = self._n_late_in_a_row = 0
-        self._waiting: list[tuple[float, NDArray[np.float64]]] = []  # sorted by timestamp
+        self._waiting: list[_Row] = []  # sorted by timestamp
         self._last_s: float | None = None  # newest timestamp accepted
+        self._packet_late_s = 0.0  # of the packet before
         self._begin(0.0)
 
     def _begin(self, stamp_s: float) -> None:
@@ -103,6 +114,8 @@ class LiveClock:
             self._waiting.sort(key=lambda pair: pair[0])
             due_s = self._waiting[-1][0] - self._max_delay_s
             n_due = sum(stamp <= due_s for stamp, _ in self._waiting)
+        if self._in_packets and n_due:
+            n_due = self._packets(self._waiting[:n_due])[-1]
         due, self._waiting = self._waiting[:n_due], self._waiting[n_due:]
         return self._take(due)
 
@@ -115,18 +128,39 @@ class LiveClock:
         for n_judged, most_faster in _JUDGED:
             if not n_before < n_judged <= len(first):
                 continue
+            if self._in_packets:
+                self._check_packets(first[:n_judged], most_faster)
+                continue
             different = np.unique(first[:n_judged])
             rate = 1 / sample_period(different) if len(different) > 1 else np.inf
             usual_s = np.median(np.diff(different)) if len(different) > 1 else 0.0
             # gaps and pauses make the rate of so few time stamps lower than it is
             is_slower = usual_s > _MOST_LOST * self._period and rate * self._period < 1 / _MOST_LOST
             if is_slower or rate * self._period > most_faster:
-                raise SignalError(
-                    f"the time stamps have {rate:.4g} Hz, which does not fit"
-                    f" {1 / self._period:g} Hz. Give the sensor's rate with sample_rate_hz; stamps"
-                    " must be in seconds."
-                )
+                self._refuse_rate(rate, len(different) < n_judged / _MOST_LOST)
         self._first_stamps = first
+
+    def _check_packets(self, stamps: NDArray[np.float64], most_faster: float) -> None:
+        """Raise if there are several packets, and their samples have another rate."""
+        starts = np.r_[0, np.flatnonzero(np.abs(np.diff(stamps)) > self._period / 2) + 1]
+        duration_s, n_packets = stamps[starts[-1]] - stamps[starts[0]], len(starts) - 1
+        if n_packets >= _FEWEST_PACKETS and duration_s > 0:
+            rate = float(starts[-1] - starts[0]) / duration_s
+            # each may be late by its length
+            if not 1 / _MOST_LOST < rate * self._period < most_faster + 1 / n_packets:
+                self._refuse_rate(rate, are_shared=False)
+
+    def _refuse_rate(self, rate: float, are_shared: bool) -> None:
+        way_out = "Give the sensor's rate with sample_rate_hz; stamps must be in seconds."
+        if are_shared:
+            way_out = (
+                "Several samples share each time stamp: if they are packets, train on recordings"
+                " prepared with stamps='packets', or give samples without timestamps_s."
+            )
+        raise SignalError(
+            f"the time stamps have {rate:.4g} Hz, which does not fit {1 / self._period:g} Hz."
+            f" {way_out}"
+        )
 
     def flush(self) -> list[EvenSamples]:
         """Return the remaining samples; the next sample starts a new signal."""
@@ -134,7 +168,39 @@ class LiveClock:
         self._restart()
         return rest
 
-    def _take(self, rows: list[tuple[float, NDArray[np.float64]]]) -> list[EvenSamples]:
+    def _packets(self, rows: list[_Row]) -> list[int]:
+        """Return the first row of each packet."""
+        stamps = np.array([stamp for stamp, _ in rows])
+        return [0, *(np.flatnonzero(np.diff(stamps) > self._period / 2) + 1).tolist()]
+
+    def _take(self, rows: list[_Row]) -> list[EvenSamples]:
+        if not rows or not self._in_packets:
+            return self._place(rows)
+        found: list[EvenSamples] = []
+        starts = self._packets(rows)
+        for first, last in zip(starts, [*starts[1:], len(rows)]):
+            found += self._place(self._spread(rows[first:last]))
+        return _joined(found)
+
+    def _spread(self, packet: list[_Row]) -> list[_Row]:
+        """Return the rows of a packet with timestamps of their own."""
+        n, period, end_s = len(packet), self._period, packet[-1][0]
+        self.newest_s = end_s
+        first_s = end_s - (n - 1) * period
+        if self._last_s is not None:
+            late_s = end_s - self._clock_s - n * period
+            both_s, self._packet_late_s = min(late_s, self._packet_late_s), late_s
+            is_lost = both_s > n * period / 2 or late_s > self._most_ticks * period
+            if is_lost:
+                self._packet_late_s = 0.0
+            elif late_s > -self._most_ticks * period:
+                first_s = self._clock_s + period
+                end_s = first_s + (n - 1) * period
+                end_s += float(np.clip(late_s, -period / 3, period / 3))
+        stamps = [first_s + j * period for j in range(n - 1)] + [end_s]
+        return [(stamp, row) for stamp, (_, row) in zip(stamps, packet)]
+
+    def _place(self, rows: list[_Row]) -> list[EvenSamples]:
         found: list[EvenSamples] = []
         if not rows:
             return found
@@ -156,7 +222,8 @@ class LiveClock:
                 self._end_piece()
                 self._begin(stamp)
             self._n_late_in_a_row = 0
-            self._last_s = self.newest_s = stamp
+            self._last_s = stamp
+            self.newest_s = self.newest_s if self._in_packets else stamp
             steps = max(1, round((stamp - self._clock_s) / self._period))
             if steps == 1 and is_complete and self._next == self._tick + 1:
                 self._advance(1, stamp)

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.checks import as_float, check_rate, check_signal
 from sensorseq.errors import SignalError
 from sensorseq.io.scratch import Rows, blocks, count_where, is_finite, map_blocks, rows_where
+from sensorseq.packets import decimal_step_s
 from sensorseq.preprocessing.resample.polyphase import (
     ATTENUATION_DB,
     SAME_RATIO,
@@ -21,7 +22,7 @@ from sensorseq.preprocessing.resample.polyphase import (
 )
 from sensorseq.preprocessing.resample.spline import interpolate_cubic
 from sensorseq.recording import GAP_PERIODS, SAME_PERIOD, resolution_s, sample_period
-from sensorseq.stamp_repair import check_stamps_are_finite, plan_repair
+from sensorseq.stamp_repair import BY_HAND, check_stamps_are_finite, plan_repair
 
 FILLED_PERIODS = 1.75  # above this distance a sample is missing between two; jitter stays below
 HOLE_PERIODS = 3.0  # longer holes are bridged linearly, because a cubic would overshoot on noise
@@ -35,8 +36,6 @@ MERGE_PERIODS = 0.1
 
 
 _LARGE_S = 2.0**22  # from here on floats of seconds resolve less than a nanosecond
-_MOST_DECIMALS = 5
-_DECIMAL = 1e-3  # most by which a multiple of a decimal step is off, as a fraction of the step
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +110,8 @@ def regrid_pieces(
     t = check_stamps_are_finite(timestamps_s, len(x))
     rate = check_rate("sample_rate_hz", sample_rate_hz)
     n_wrong, row = count_where(lambda at, stop: np.diff(t[at : stop + 1]) <= 0, len(t) - 1, t)
-    if (plan := plan_repair(t, x) if n_wrong else None) is not None:
-        advice = plan.advice("sample", 0, repair="sensorseq.recording.repair_stamps")
+    if (plan := plan_repair(t, lambda: x) if n_wrong else None) is not None:
+        advice = plan.advice("sample", 0, repair=BY_HAND)
         raise SignalError(
             f"{n_wrong} timestamp(s) repeat or go back, the first at sample {row + 1}"
             f" ({t[row] - t[0]:.6g} s from the start); timestamps must be strictly increasing."
@@ -420,29 +419,13 @@ def _even_clock(
         clock = _fit_clock(t, rows.as_array())
         if clock is not None and abs(clock[1] / period - 1) < SAME_PERIOD:
             return clock
-    step_s = _decimal_step_s(t)
+    step_s = decimal_step_s(t)
     if step_s < 2 * EVEN_PERIODS * period:
         return None
     rows = Rows.like(t, np.int64)
     for at, stop in blocks(len(t), t):
         rows.append(np.arange(at, stop))
     return _fit_clock(t, rows.as_array(), _ROUNDED_STEPS * step_s)
-
-
-def _decimal_step_s(stamps: NDArray[np.float64]) -> float:
-    """Return the decimal step of timestamps in seconds, such as 0.001, or 0 if it is too fine."""
-    for digits in range(_MOST_DECIMALS):
-        scale = 10.0**digits
-
-        def is_between(at: int, stop: int, scale: float = scale) -> NDArray[np.bool_]:
-            steps = stamps[at:stop] * scale
-            return np.abs(steps - np.rint(steps)) > _DECIMAL
-
-        # the first ones usually decide
-        few = min(len(stamps), 64)
-        if not is_between(0, few).any() and not count_where(is_between, len(stamps), stamps)[0]:
-            return 1 / scale
-    return 0.0
 
 
 def _fit_clock(

@@ -15,10 +15,10 @@ from sensorseq.recording import Recording, repair_stamps
     n_samples=st.integers(1, 30),
     hurt=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=3),
     seed=st.integers(0, 99),
-    duplicates=st.sampled_from(["mean", "first", "last"]),
+    how=st.sampled_from(["packets", "merge"]),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-def test_few_hurt_samples_are_the_sorted_groups_of_pandas(n_samples, hurt, seed, duplicates, dtype):
+def test_few_hurt_samples_are_the_sorted_groups_of_pandas(n_samples, hurt, seed, how, dtype):
     rng = np.random.default_rng(seed)
     ticks = np.arange(n_samples)
     for place, earlier in hurt:
@@ -27,13 +27,9 @@ def test_few_hurt_samples_are_the_sorted_groups_of_pandas(n_samples, hurt, seed,
     stamps = ticks / 4
     values = rng.normal(size=(len(ticks), 2)).astype(dtype)
     values[rng.random(values.shape) < 0.2] = np.nan
-    repaired = repair_stamps(stamps, values, duplicates=duplicates)
+    repaired = repair_stamps(stamps, values, stamps=how)
     grouped = pd.DataFrame(values.astype(np.float64)).groupby(stamps, sort=True)
-    if duplicates == "mean":
-        expected = grouped.mean()
-    else:
-        expected = grouped.nth(0 if duplicates == "first" else -1)
-        expected = expected.set_index(stamps[expected.index]).sort_index()
+    expected = grouped.mean()
     np.testing.assert_array_equal(repaired.timestamps_s, np.unique(stamps))
     assert repaired.values.dtype == dtype
     # what sums in another order may differ by, also where they cancel
@@ -164,7 +160,7 @@ def test_a_clock_that_began_again_is_refused_and_the_place_to_cut_is_named(stamp
 def test_rows_of_two_sessions_that_take_turns_are_refused(n_rows, offset_s):
     stamps = np.arange(1400) * 0.01
     both = np.stack([stamps.reshape(-1, n_rows), stamps.reshape(-1, n_rows) + offset_s], axis=1)
-    with pytest.raises(SignalError, match=r"take turns\. .*repair_stamps would mix them\."):
+    with pytest.raises(SignalError, match=r"take turns\. .*stamps='merge' would mix them\."):
         repair_stamps(both.ravel(), sines(2800, 100))
 
 
@@ -204,8 +200,8 @@ def test_a_stamp_that_is_no_time_stays_an_error(bad):
 
 
 def test_errors_name_the_argument_or_the_shape():
-    with pytest.raises(ArgumentError, match=r"duplicates='lst'.*'last'"):
-        repair_stamps([0.0], [[1.0]], duplicates="lst")
+    with pytest.raises(ArgumentError, match=r"stamps='packet'.*'packets'"):
+        repair_stamps([0.0], [[1.0]], stamps="packet")
     with pytest.raises(SignalError, match=r"timestamps have shape \(2,\) for 3 samples"):
         repair_stamps([0.0, 1.0], np.zeros((3, 1)))
 

@@ -1,0 +1,237 @@
+"""Samples that share a stamp or come in bursts: none is lost, and their rate is the sensor's."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tables import write_table
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.errors import ArgumentError, RecordingError, SignalError
+from sensorseq.prepare import prepare
+from sensorseq.preprocessing.resample.live_clock import LiveClock
+from sensorseq.readers import read_recordings
+from sensorseq.recording import repair_stamps
+
+
+def wave(n, rate_hz):
+    """A smooth signal that names the sample's time."""
+    t = np.arange(n) / rate_hz
+    return np.column_stack([np.sin(2 * np.pi * 0.02 * rate_hz * t), np.cos(3.1 * t)])
+
+
+def arrivals(n_packets, size, rate_hz, jitter, seed, lost=()):
+    """The packets that arrive, and when: after their last sample, by up to `jitter` of a packet."""
+    rng = np.random.default_rng(seed)
+    kept = np.setdiff1d(np.arange(n_packets), lost)
+    late_s = jitter * size / rate_hz * rng.uniform(0, 1, n_packets)
+    return kept, (((np.arange(n_packets) + 1) * size - 1) / rate_hz + late_s)[kept]
+
+
+@given(
+    size=st.integers(2, 40),
+    rate_hz=st.sampled_from([12.5, 50.0, 104.0, 333.0, 1600.0]),
+    jitter=st.floats(0, 0.6),
+    in_bursts=st.booleans(),
+    n_lost=st.integers(0, 3),
+    seed=st.integers(0, 99),
+)
+def test_packets_of_one_size_have_the_rate_of_their_sensor(
+    size, rate_hz, jitter, in_bursts, n_lost, seed
+):
+    rng = np.random.default_rng(seed)
+    lost = rng.choice(np.arange(20, 150, 20), n_lost, replace=False)
+    n_packets = 200
+    kept, arrival_s = arrivals(n_packets, size, rate_hz, min(jitter, 0.5), seed, lost)
+    true_s = (np.arange(n_packets * size) / rate_hz).reshape(n_packets, size)[kept].ravel()
+    values = wave(n_packets * size, rate_hz).reshape(n_packets, size, 2)[kept].reshape(-1, 2)
+    stamps = np.repeat(arrival_s, size)
+    if in_bursts:
+        stamps = stamps - np.tile(np.arange(size)[::-1], len(kept)) * 0.02 / rate_hz
+    repaired = repair_stamps(stamps, values)
+    if in_bursts and not repaired.packets:
+        # a delayed packet comes so soon after another that the time between them is not regular
+        assert jitter > 0.1
+        return
+    np.testing.assert_array_equal(repaired.values, values)
+    assert repaired.packets == f"packets of {size} samples"
+    t = repaired.timestamps_s
+    steps = np.diff(t)
+    assert (steps > 0).all()
+    assert np.median(steps) * rate_hz == pytest.approx(1, rel=0.01)
+    off_s = t - true_s
+    off_s -= off_s.mean()
+    # within the delay of a packet; those after the last loss are shifted by a packet at most
+    assert np.abs(off_s).max() < (0.5 + jitter) * size / rate_hz
+    assert np.ptp(t) == pytest.approx(np.ptp(true_s), rel=0.01)
+
+
+def test_seven_samples_in_eight_milliseconds_then_a_second_are_seven_hertz(tmp_path):
+    at = np.arange(700)
+    rng = np.random.default_rng(0)
+    stamps = at // 7 + at % 7 * 0.0013 + rng.uniform(0, 0.0004, 700)
+    write_table(tmp_path / "run.csv", {"time": stamps, "a": wave(700, 7)[:, 0]})
+    (recording,) = read_recordings(tmp_path)
+    assert recording.attributes["packets"] == "packets of 7 samples"
+    assert recording.n_samples == 700
+    assert recording.median_sample_rate_hz == pytest.approx(7, rel=0.01)
+    (kept,) = read_recordings(tmp_path, stamps="keep")
+    np.testing.assert_allclose(kept.timestamps_s, stamps)
+    assert "packets" not in kept.attributes
+
+
+def table(tmp_path, columns):
+    return write_table(tmp_path / "run.csv", columns)
+
+
+def bursts(n=500, size=5, step_s=0.0005, period_s=0.1):
+    at = np.arange(n)
+    return at // size * period_s + at % size * step_s
+
+
+def test_a_sensor_that_pauses_keeps_its_stamps(tmp_path):
+    """Its signal goes on by the time between bursts, not by a sample."""
+    stamps = bursts()
+    table(tmp_path, {"time": stamps, "a": np.sin(2 * np.pi * 1.3 * stamps)})
+    (recording,) = read_recordings(tmp_path)
+    np.testing.assert_allclose(recording.timestamps_s, stamps)
+
+
+def test_bursts_of_noise_are_asked_about_with_both_ways_out(tmp_path):
+    noise = np.random.default_rng(0).normal(size=500)
+    table(tmp_path, {"time": bursts(), "a": noise})
+    asked = r"run\.csv, time column 'time': .*bursts, packets of 5 .*'packets'.*'keep'"
+    with pytest.raises(RecordingError, match=asked):
+        read_recordings(tmp_path)
+    (spread,) = read_recordings(tmp_path, stamps="packets")
+    np.testing.assert_array_equal(spread.values[:, 0], noise)
+    assert spread.median_sample_rate_hz == pytest.approx(50, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", ["samples", "packets"])
+def test_a_counter_proves_packets_and_a_row_number_does_not(tmp_path, kind):
+    noise, at = np.random.default_rng(0).normal(size=500), np.arange(500)
+    counter = {"samples": (at + 17) % 256, "packets": at // 5 + 4}[kind]
+    table(tmp_path, {"time": bursts(), "n": counter, "a": noise})
+    (recording,) = read_recordings(tmp_path)
+    assert recording.attributes["packets"] == "packets of 5 samples"
+    table(tmp_path, {"time": bursts(), "n": at, "a": noise})
+    with pytest.raises(RecordingError, match="come in bursts"):
+        read_recordings(tmp_path)
+
+
+def test_rows_of_sensors_without_a_name_that_share_stamps_are_asked_about(tmp_path):
+    """All packets have one size, but rows in the same place resemble each other."""
+    at = np.arange(600)
+    signal = at % 3 * 5.0 + np.sin(at // 3 / 10)
+    table(tmp_path, {"time": at // 3 * 0.07, "a": signal})
+    with pytest.raises(RecordingError, match=r"About 3 rows .*'packets'.*'merge'"):
+        read_recordings(tmp_path)
+    assert read_recordings(tmp_path, stamps="merge")[0].n_samples == 200
+
+
+def test_merging_takes_the_mean_of_each_stamp_and_keeping_refuses(tmp_path):
+    at = np.arange(300)
+    table(tmp_path, {"time": at // 3 * 0.07, "a": np.sin(at / 20)})
+    (merged,) = read_recordings(tmp_path, stamps="merge")
+    np.testing.assert_allclose(merged.values[:, 0], np.sin(at / 20).reshape(-1, 3).mean(axis=1))
+    assert merged.attributes["repaired_stamps"]["n_duplicates"] == 200
+    with pytest.raises(RecordingError, match="row 2: time repeats"):
+        read_recordings(tmp_path, stamps="keep")
+    with pytest.raises(ArgumentError, match=r"stamps='spread' is not known\. .*packets"):
+        read_recordings(tmp_path, stamps="spread")
+
+
+@pytest.mark.parametrize("kind", ["even", "jitter", "gaps", "log", "uneven"])
+def test_clocks_without_packets_are_left_alone(tmp_path, kind):
+    rng, n = np.random.default_rng(1), 3000
+    steps = np.full(n, 0.01)
+    if kind == "jitter":
+        steps += rng.uniform(-0.009, 0.009, n)
+    elif kind == "gaps":
+        steps[rng.choice(n, 40)] += rng.uniform(1, 5, 40)
+    elif kind == "log":
+        steps = rng.lognormal(-4, 1.5, n)
+    elif kind == "uneven":
+        steps[::3] = 0.03  # one of four rows is missing
+    t = np.cumsum(steps)
+    table(tmp_path, {"time": t, "a": rng.normal(size=n)})
+    (recording,) = read_recordings(tmp_path)
+    np.testing.assert_allclose(recording.timestamps_s, t)
+
+
+def test_packets_that_follow_no_rate_are_refused_with_the_way_out():
+    rng = np.random.default_rng(0)
+    stamps = np.repeat(np.cumsum(rng.uniform(0.1, 3, 100)), 4)
+    with pytest.raises(SignalError, match=r"About 4 samples .*but not evenly"):
+        repair_stamps(stamps, rng.normal(size=(400, 1)))
+
+
+def test_the_summary_and_the_file_have_the_packets(tmp_path):
+    logs = tmp_path / "logs"
+    at = np.arange(900)
+    for label in ("a", "b"):
+        for run in range(3):
+            (logs / label).mkdir(parents=True, exist_ok=True)
+            columns = {"time": at // 3 * 0.03, "x": np.sin(at / 20 + run)}
+            write_table(logs / label / f"{label}{run}.csv", columns)
+    made = prepare(logs, tmp_path / "w.h5", window_s=1.0, split=None)
+    assert made.packets == {"packets of 3 samples": 6}
+    assert made.sample_rate_hz == pytest.approx(100, rel=0.01)
+    assert "packets of 3 samples, spread evenly, in 6 recording(s)" in str(made)
+    model = SensorLSTMClassifier(max_epochs=1, features=None, refit=None, random_state=0)
+    model.fit(tmp_path / "w.h5")
+    stream = model.stream()
+    decisions = [*stream.push(columns["x"][:, np.newaxis], columns["time"]), *stream.flush()]
+    assert len(decisions) == 9
+    assert stream.counts["n_duplicates"] == stream.counts["n_filled"] == 0
+
+
+@given(
+    size=st.integers(2, 12),
+    jitter=st.floats(0, 0.4),
+    seed=st.integers(0, 99),
+    cuts=st.lists(st.integers(0, 1200), max_size=8),
+)
+def test_a_stream_of_packets_loses_nothing_in_whatever_pieces_it_arrives(size, jitter, seed, cuts):
+    rate_hz, n_packets = 100.0, 1200 // size
+    _, arrival_s = arrivals(n_packets, size, rate_hz, jitter, seed)
+    x = wave(n_packets * size, rate_hz)
+    stamps = np.repeat(arrival_s, size)
+    stamps = stamps + np.tile(np.arange(size), n_packets) * 1e-4 * (seed % 2)
+
+    def run(edges):
+        clock = LiveClock(rate_hz, 2, in_packets=True)
+        parts = []
+        for first, last in zip([0, *edges], [*edges, len(x)], strict=True):
+            parts += clock.push(x[first:last], stamps[first:last])
+        parts += clock.flush()
+        assert [part.start_s is not None for part in parts].count(True) == 1
+        assert clock.n_late == clock.n_duplicates == clock.n_filled == 0
+        return np.concatenate([part.values for part in parts])
+
+    whole = run([])
+    np.testing.assert_array_equal(whole, x)
+    np.testing.assert_array_equal(run(sorted(min(cut, len(x)) for cut in cuts)), whole)
+
+
+def test_a_stream_of_packets_fills_those_that_are_lost():
+    rate_hz, size = 100.0, 4
+    kept, arrival_s = arrivals(100, size, rate_hz, 0.2, 0, lost=[50])
+    x = wave(400, rate_hz)
+    rows = (kept[:, np.newaxis] * size + np.arange(size)).ravel()
+    clock = LiveClock(rate_hz, 2, in_packets=True)
+    parts = [*clock.push(x[rows], np.repeat(arrival_s, size)), *clock.flush()]
+    values = np.concatenate([part.values for part in parts])
+    assert len(values) == 400
+    np.testing.assert_array_equal(values[:200], x[:200])
+    np.testing.assert_array_equal(values[208:], x[208:])  # known after two packets
+    assert clock.n_filled == size
+
+
+def test_packets_of_another_rate_than_the_streams_are_refused():
+    stamps = np.repeat(np.arange(30) * 0.05, 3)
+    with pytest.raises(SignalError, match=r"have 60 Hz, which does not fit 200 Hz"):
+        LiveClock(200.0, 1, in_packets=True).push(np.zeros((90, 1)), stamps)
+    with pytest.raises(SignalError, match=r"share each time stamp.*stamps='packets'"):
+        LiveClock(60.0, 1).push(np.zeros((90, 1)), stamps)
