@@ -165,8 +165,9 @@ class ReadOptions:
         than raise. ``attributes["salvaged"]`` has the reason, with the offset, and the seconds
         kept.
     scratch : path-like, optional
-        Folder for the samples of a CSV, Parquet or HDF5 file of more than 32 MB: they stay on disk,
-        in files without a name that vanish with the recording. By default they are held in memory.
+        Folder for the samples of a CSV, Parquet, HDF5 or MDF file of more than 32 MB: they stay on
+        disk, in files without a name that vanish with the recording. By default they are held in
+        memory.
     """
 
     files: Sequence[str] | None = option_field(

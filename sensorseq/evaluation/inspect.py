@@ -39,9 +39,10 @@ from sensorseq.preprocessing.options import READING_OPTIONS, takes_options
 from sensorseq.readers import find_recordings, list_arrays, read_source
 from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
 from sensorseq.readers.find import check_labels, left_out_classes
-from sensorseq.readers.robot_logs import Topic, list_topics
+from sensorseq.readers.robot_logs import list_topics
 from sensorseq.readers.stamps import describe_clock
 from sensorseq.readers.suffixes import ARRAY_SUFFIXES, suffix_of
+from sensorseq.readers.topics import Topic
 from sensorseq.recording import GAP_PERIODS, Channel, Recording, sample_period, sample_rate_of
 from sensorseq.sensor_windows import have_numbers
 from sensorseq.text import listed

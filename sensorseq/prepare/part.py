@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sensorseq.errors import RecordingError, SignalError, WindowError, printable
 from sensorseq.io.parts import read_part, read_part_facts, write_part
 from sensorseq.io.remote import here, upload
-from sensorseq.io.scratch import count_where
+from sensorseq.io.scratch import blocks, count_where
 from sensorseq.prepare.earlier import EarlierPart, selecting
 from sensorseq.preprocessing.cutting import describe_cut
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
@@ -31,7 +31,6 @@ from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.windows import WindowSet
 
 PART_VERSION = 7  # raised when equal arguments no longer give equal windows
-_BLOCK_WINDOWS = 1024  # windows processed at once
 _READ_BYTES = 1 << 23  # bytes of a part that are read at once
 SPOILT = (RecordingError, SignalError, WindowError)  # errors that `on_error="skip"` skips
 _PART_OPTIONS = [  # options that determine a recording's windows; derived steps are separate
@@ -201,7 +200,7 @@ def _cut(
 
 
 def _n_zero(X: NDArray[np.float32]) -> int:
-    parts = (X[at : at + _BLOCK_WINDOWS] for at in range(0, len(X), _BLOCK_WINDOWS))
+    parts = (X[at:stop] for at, stop in blocks(len(X), X, n_columns=X[:1].size))
     return sum(int((~part.any(axis=(1, 2))).sum()) for part in parts)
 
 

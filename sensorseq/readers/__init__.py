@@ -13,7 +13,7 @@ from sensorseq.readers.find import RecordingSource, check_labels, find_recording
 from sensorseq.readers.hdf5 import read_hdf5
 from sensorseq.readers.join import join_sensors
 from sensorseq.readers.parquet import read_parquet
-from sensorseq.readers.robot_logs import Topic, list_topics, read_robot_log
+from sensorseq.readers.robot_logs import list_topics, read_robot_log
 from sensorseq.readers.source import (
     by_sensor,
     digest_file,
@@ -21,6 +21,7 @@ from sensorseq.readers.source import (
     read_source,
     read_source_rate,
 )
+from sensorseq.readers.topics import Topic
 from sensorseq.recording import Recording
 from sensorseq.sensor_windows import channels_of_sensors
 

@@ -30,8 +30,8 @@ from sensorseq.readers.columns import (
     texts_of_numbers,
 )
 from sensorseq.readers.mat5 import read_mat5
-from sensorseq.readers.robot_logs import Topic
 from sensorseq.readers.stamps import Stamps, seconds_of
+from sensorseq.readers.topics import Topic
 from sensorseq.recording import Recording, column_names
 from sensorseq.text import listed
 

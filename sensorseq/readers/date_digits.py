@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
-from sensorseq.io.scratch import count_where, map_blocks
+from sensorseq.io.scratch import blocks, count_where, map_blocks
 
 _DATE = 14  # digits of year, month, day, hour, minute and second
 _LONGEST = 19  # digits of a 64-bit number
@@ -89,10 +89,16 @@ def _are_times_of_day(stamps: NDArray[Any], scale: int) -> bool:
     if not _all(stamps, _are_times, scale):
         return False
     # Read as seconds of the day, the step to the next minute is an ordinary one.
-    *_, hour, minute, second, fraction = _split(stamps, scale)
-    part = fraction / scale if scale > 1 else stamps - np.floor(stamps)
-    steps = np.diff((hour * 60 + minute) * 60 + second + part)
-    to_next = np.diff(minute) != 0
-    within = steps[~to_next & (steps > 0)]
-    is_clock = 0 < to_next.sum() < (1 - _WITHIN) * len(steps) and len(within) > 0
-    return is_clock and bool(np.median(steps[to_next]) <= 3 * np.median(within))
+    to_next, within = [np.empty(0)], [np.empty(0)]
+    for at, stop in blocks(len(stamps) - 1, stamps):
+        some = stamps[at : stop + 1]
+        *_, hour, minute, second, fraction = _split(some, scale)
+        part = fraction / scale if scale > 1 else some - np.floor(some)
+        steps = np.diff((hour * 60 + minute) * 60 + second + part)
+        is_next = np.diff(minute) != 0
+        to_next.append(steps[is_next])
+        if not at:  # ordinary steps are alike
+            within.append(steps[~is_next & (steps > 0)])
+    to_next_s, within_s = np.concatenate(to_next), np.concatenate(within)
+    is_clock = 0 < len(to_next_s) < (1 - _WITHIN) * len(stamps) and len(within_s) > 0
+    return is_clock and bool(np.median(to_next_s) <= 3 * np.median(within_s))

@@ -1,4 +1,4 @@
-"""Read recordings from robot logs: ROS 1 bags, ROS 2 bags, MCAP and ULog files."""
+"""Read recordings from robot logs: ROS 1 bags, ROS 2 bags, MCAP, ULog and MDF files."""
 
 import bz2
 import dataclasses
@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import EnvironmentProblemError, RecordingError, did_you_mean
+from sensorseq.io.scratch import count_where
 from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     CodedLabels,
-    Columns,
     Content,
     Origin,
     check_timestamps,
@@ -35,60 +35,45 @@ from sensorseq.readers.columns import (
     spans_of_labels,
 )
 from sensorseq.readers.join import join_sensors
+from sensorseq.readers.mdf import MDF_SUFFIXES, read_mdf
 from sensorseq.readers.stamps import Stamps
+from sensorseq.readers.topics import MOST_ELEMENTS, TIMES, Topic, TopicArrays, number_labels
 from sensorseq.readers.ulog import read_ulog
 from sensorseq.recording import LabelSpan, Recording
 
-TIMES = ("header.stamp", "log_time")
-"""What the time of a message can be: what its sender wrote into it, or when it was logged."""
-MOST_ELEMENTS = 64
-"""Longest array that becomes channels; longer ones are images, point clouds and maps."""
-
+ARRAYS_SUFFIXES = (".ulg", *MDF_SUFFIXES)
+"""Logs that are read as arrays, not message by message."""
 _PART = re.compile(r"(?:^|\.)(\w+)|\[(\d+)\]")
 _BAG_MAGIC = b"#ROSBAG V2.0\n"
 _MESSAGE, _CHUNK, _CONNECTION = 2, 5, 7  # record types of a bag
 _DAY_NS = 24 * 3600 * 10**9
 
 
-class Topic(NamedTuple):
-    """A topic in a log.
-
-    Attributes
-    ----------
-    name, message_type : str
-        For example ``/joint_states`` and ``sensor_msgs/msg/JointState``.
-    n_messages : int
-        Number of messages.
-    rate_hz : float
-        Median by log time; NaN for fewer than two messages.
-    channels : tuple of str
-        Names of its numbers, as in `read_robot_log`.
-    """
-
-    name: str
-    message_type: str
-    n_messages: int
-    rate_hz: float
-    channels: tuple[str, ...]
-
-
 @dataclass
 class _Series:
     """The messages of one topic, in log order."""
 
+    message_type: str
     uses_header: bool
     getters: dict[str, Callable[[Any], Any]]  # functions that read each channel's value
     texts_of: Callable[[Any], Any] | None = None  # function that reads the labels
     times_s: list[float] = field(default_factory=list)
-    columns: dict[str, Any] = field(default_factory=lambda: defaultdict(list))
+    values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     labels: list[str | None] = field(default_factory=list)
 
-    def arrays(self) -> Columns:
-        """Return the channels as columns."""
-        return {name: np.array(self.columns[name]) for name in self.getters}
+    def arrays(self, topic: str) -> TopicArrays:
+        """Return the messages as arrays."""
+        return TopicArrays(
+            topic,
+            self.message_type,
+            np.array(self.times_s),
+            {name: np.array(self.values[name]) for name in self.getters},
+            CodedLabels.of(self.labels) if self.texts_of is not None else None,
+            time_from=TIMES[0] if self.uses_header else TIMES[1],
+        )
 
 
-@takes_read_options("channels", "time_column", "stamps", "label_column", "salvage")
+@takes_read_options("channels", "time_column", "stamps", "label_column", "salvage", "scratch")
 def read_robot_log(
     path: Path | Sequence[Path],
     options: ReadOptions,
@@ -97,23 +82,24 @@ def read_robot_log(
     group: str = "",
     label: str | None = None,
 ) -> Recording:
-    """Read one recording from a ROS 1 bag, a ROS 2 bag, an MCAP file or a ULog file.
+    """Read one recording from a ROS 1 bag, a ROS 2 bag, an MCAP, ULog or MDF file.
 
     A channel is a number in the messages of a topic: ``/joint_states.effort[0]``,
     ``/imu.angular_velocity.x``. Messages are ROS 1, ROS 2 (CDR), protobuf or JSON. Types come from
     the definitions in the file; a ``.db3`` without any is read with those of the latest ROS 2. In
-    ULog files, topics have the number of their instance: ``sensor_accel_0.x``. Topics keep their
-    own rates; see `join_sensors`. Time is in seconds from the first message of the log, or from the
-    start of a ULog file; header stamps on another clock (simulated time) stay as they are.
+    ULog files, topics have the number of their instance: ``sensor_accel_0.x``; in MDF files they
+    are the channel groups: ``CAN1.motor_current``. Topics keep their own rates; see `join_sensors`.
+    Time is in seconds from the first message of the log, or from the start of a ULog or MDF file;
+    header stamps on another clock (simulated time) stay as they are.
 
     Parameters
     ----------
     path : Path or sequence of Path
         The file, or the files of a split bag in order.
     options : ReadOptions, optional
-        `channels`, `time_column`, `stamps`, `label_column` and `salvage` are used, and can
-        be given by name. By default all numbers that the first message of each topic has are
-        channels, with the elements of arrays of up to 64 numbers.
+        `channels`, `time_column`, `stamps`, `label_column`, `salvage` and `scratch` (of MDF files)
+        are used, and can be given by name. By default all numbers that the first message of each
+        topic has are channels, with the elements of arrays of up to 64 numbers.
     recording_id, group, label
         As in `Recording`.
 
@@ -122,7 +108,7 @@ def read_robot_log(
     RecordingError
         If the file is damaged (the message names the offset), or has no such channel or time.
     EnvironmentProblemError
-        If the packages of the extra ``ros``, or of ``vehicle`` for ULog, are not installed.
+        If the packages of the extra ``ros``, or of ``vehicle`` for ULog and MDF, are not installed.
     """
     paths = [path] if isinstance(path, Path) else list(path)
     with refusing_content(paths[0]):
@@ -136,17 +122,16 @@ def _read(paths: list[Path], options: ReadOptions, origin: Origin) -> Recording:
             f"{where}: its folder or manifest gives the label {label!r}, and"
             f" label_column={label_column!r} labels parts of it; use only one of them."
         )
-    series, damage = _read_or_salvage(paths, options)
+    topics, damage = _read_or_salvage(paths, options)
     spans, parts, own = None, [], replace(options, units=None)
-    for topic, one in series.items():
-        times = np.array(one.times_s)
-        name = f"{topic}.{TIMES[0]}" if one.uses_header else f"{TIMES[1]} of {topic}"
-        if one.texts_of is not None:
-            spans = _spans_of(where, name, one, options)
-        if one.getters:
-            columns = one.arrays()
-            content = Content(columns, Stamps(times, {}), name, {})
-            parts.append((topic, make_recording(where, content, own, origin)))
+    for topic in topics:
+        from_header = topic.time_from == TIMES[0]
+        name = f"{topic.name}.{TIMES[0]}" if from_header else f"{TIMES[1]} of {topic.name}"
+        if topic.labels is not None:
+            spans = _spans_of(where, name, topic, options)
+        if topic.channels:
+            content = Content(topic.columns, Stamps(topic.times_s, {}), name, topic.units)
+            parts.append((topic.name, make_recording(where, content, own, origin)))
     recording = parts[0][1]
     if len(parts) > 1:
         try:
@@ -167,12 +152,13 @@ def read_robot_log_timestamps(
 ) -> NDArray[np.float64]:
     """Return the timestamps of the topic with the most messages among those with channels."""
     paths = [path] if isinstance(path, Path) else list(path)
-    series, _ = _read_or_salvage(paths, replace(options, label_column=None))
-    numeric = {topic: one for topic, one in series.items() if one.getters}
-    topic, fastest = max(numeric.items(), key=lambda item: len(item[1].times_s))
-    times = np.array(fastest.times_s)
-    plan = check_timestamps(paths[0], times, topic, fastest.arrays, stamps=options.stamps)
-    return times if plan is None else plan.repaired_s()
+    topics, _ = _read_or_salvage(paths, replace(options, label_column=None))
+    fastest = max((one for one in topics if one.channels), key=lambda one: len(one.times_s))
+    times_s = fastest.times_s
+    plan = check_timestamps(
+        paths[0], times_s, fastest.name, lambda: fastest.columns, stamps=options.stamps
+    )
+    return times_s if plan is None else plan.repaired_s()
 
 
 def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = None) -> list[Topic]:
@@ -191,8 +177,11 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
         As `read_robot_log`; also if there is none of the `channels`.
     """
     paths = [path] if isinstance(path, Path) else list(path)
-    if _is_ulog(paths[0]):
-        return _ulog_topics(paths, channels)
+    if paths[0].suffix.lower() in ARRAYS_SUFFIXES:
+        listed = _list_arrays(paths, channels)
+        if channels is not None and not listed:
+            raise _no_such(paths[0], channels[0], _all_numbers(paths))
+        return listed
     first: dict[str, Any] = {}
     types: dict[str, str] = {}
     times: dict[str, list[int]] = defaultdict(list)
@@ -214,37 +203,31 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
     ]
 
 
-def _ulog_topics(paths: list[Path], channels: Sequence[str] | None) -> list[Topic]:
-    found = []
-    for topic in read_ulog(paths, channels, MOST_ELEMENTS):
-        numbers = topic.columns if topic.has_clock else ()
-        n, names = len(topic.times_s), tuple(f"{topic.name}.{name}" for name in numbers)
-        if channels is None or set(names).intersection(channels):
-            period_s = float(np.median(np.diff(topic.times_s))) if n > 1 else math.nan
-            rate_hz = 1 / period_s if period_s else math.nan
-            found.append(Topic(topic.name, topic.message_type, n, rate_hz, names))
-    if channels is not None and not found:
-        raise _no_such(paths[0], channels[0], _all_numbers(paths))
-    return found
+def _list_arrays(paths: list[Path], channels: Sequence[str] | None) -> list[Topic]:
+    if paths[0].suffix.lower() in MDF_SUFFIXES:
+        topics, sizes = read_mdf(paths, channels, is_listing=True)
+        return [topic.listed(n_rows) for topic, n_rows in zip(topics, sizes, strict=True)]
+    listed = [topic.listed() for topic in read_ulog(paths, channels, MOST_ELEMENTS)]
+    return [one for one in listed if channels is None or set(one.channels).intersection(channels)]
 
 
 def _read_or_salvage(
     paths: list[Path], options: ReadOptions
-) -> tuple[dict[str, _Series], str | None]:
-    """Return the series; for a salvaged file also a description of the damage."""
+) -> tuple[list[TopicArrays], str | None]:
+    """Return the topics; for a salvaged file also a description of the damage."""
     try:
-        return _read_series(paths, options), None
+        return _read_topics(paths, options), None
     except RecordingError as error:
         if not options.salvage:
             raise
         with suppress(RecordingError):
-            return _read_series(paths, options, salvage=True), str(error)
+            return _read_topics(paths, options, salvage=True), str(error)
         raise
 
 
-def _read_series(
+def _read_topics(
     paths: list[Path], options: ReadOptions, salvage: bool = False
-) -> dict[str, _Series]:
+) -> list[TopicArrays]:
     channels, label_column = options.channels, options.label_column
     time_column = options.time_column
     where = paths[0]
@@ -253,82 +236,79 @@ def _read_series(
             f"{where}: a log has no time column {time_column!r}; use {' or '.join(TIMES)}."
         )
     asked = None if channels is None else [*channels, *([label_column] if label_column else [])]
-    read = _series_of_arrays if _is_ulog(where) else _series_of_messages
-    series, known = read(paths, options, asked, salvage=salvage)
-    for name in asked or ([label_column] if label_column else []):
-        if not any(name in one.getters or _is_of(topic, name) for topic, one in series.items()):
-            raise _no_such(where, name, known or _all_numbers(paths))
-    for one in series.values():
-        for name, values in one.columns.items():
-            if all(value != value for value in values):
-                raise _no_such(where, name, known)
-        if one.texts_of is not None and label_column and not any(one.labels):
-            raise _no_such(where, label_column, known)
-    if not any(one.getters for one in series.values()):
+    if where.suffix.lower() in ARRAYS_SUFFIXES:
+        topics = _read_arrays(paths, options, asked, salvage=salvage)
+    else:
+        topics = _read_messages(paths, options, asked, salvage=salvage)
+    there = {name: values for topic in topics for name, values in topic.columns.items()}
+    for name in channels or ():
+        if name not in there or name == label_column or not _has_number(there[name]):
+            raise _no_such(where, name, _all_numbers(paths))
+    if label_column:
+        coded = [topic.labels for topic in topics if topic.labels is not None]
+        if not any(one.names[code] for one in coded for code in np.unique(one.codes)):
+            raise _no_such(where, label_column, _all_numbers(paths))
+    if not any(topic.channels for topic in topics):
         raise RecordingError(f"{where}: no topic has messages with numbers.")
-    return series
+    return topics
 
 
-def _is_ulog(path: Path) -> bool:
-    return path.suffix.lower() == ".ulg"
+def _has_number(values: NDArray[np.float64] | None) -> bool:
+    if values is None:
+        return False
+    n_missing, _ = count_where(lambda at, stop: np.isnan(values[at:stop]), len(values), values)
+    return n_missing < len(values)
 
 
-def _series_of_arrays(
+def _read_arrays(
     paths: list[Path], options: ReadOptions, asked: list[str] | None, *, salvage: bool
-) -> tuple[dict[str, _Series], list[str]]:
-    """Return the series of a ULog file, and every number in its topics."""
-    where = paths[0]
+) -> list[TopicArrays]:
+    """Return the topics of a ULog file, or the groups of an MDF file."""
+    where, label = paths[0], options.label_column
     if options.time_column == TIMES[0]:
-        raise RecordingError(f"{where}: a ULog file has no {TIMES[0]}; remove time_column.")
-    series, known = {}, []
-    for topic in read_ulog(paths, asked, MOST_ELEMENTS, salvage=salvage):
+        raise RecordingError(f"{where}: this kind of log has no {TIMES[0]}; remove time_column.")
+    if where.suffix.lower() in MDF_SUFFIXES:
+        scratch = None if options.scratch is None else Path(options.scratch)
+        found, _ = read_mdf(paths, asked, label_column=label, scratch=scratch)
+    else:
+        found = read_ulog(paths, asked, MOST_ELEMENTS, salvage=salvage)
+    topics = []
+    for topic in found:
         if asked is None and not topic.has_clock:
             continue
-        columns = {f"{topic.name}.{name}": values for name, values in topic.columns.items()}
-        known += list(columns)
-        wanted = list(columns) if options.channels is None else options.channels
-        label = options.label_column
-        one = _Series(
-            uses_header=False,
-            getters={name: _number for name in wanted if name in columns and name != label},
-            texts_of=_text if label in columns else None,
-            times_s=topic.times_s.tolist(),
-            labels=[_text(value) for value in columns[label]] if label in columns else [],
-        )
-        one.columns |= {name: np.asarray(columns[name], np.float64) for name in one.getters}
-        if one.getters or one.texts_of is not None:
-            series[topic.name] = one
-    return series, known
+        columns = {
+            name: values
+            for name, values in topic.columns.items()
+            if name != label and (options.channels is None or name in options.channels)
+        }
+        labels, values = topic.labels, topic.columns.get(label or "")
+        if values is not None:
+            labels = number_labels(values, _text)
+        if columns or labels is not None:
+            topics.append(topic._replace(columns=columns, labels=labels))
+    return topics
 
 
-def _series_of_messages(
+def _read_messages(
     paths: list[Path], options: ReadOptions, asked: list[str] | None, *, salvage: bool
-) -> tuple[dict[str, _Series], list[str]]:
-    """Return the series of the topics, and every number in those seen."""
+) -> list[TopicArrays]:
+    """Return the topics of a bag or an MCAP file."""
     series: dict[str, _Series] = {}
-    known: list[str] = []
     for message in _messages(paths, asked, salvage=salvage):
         content = message.content
         one = series.get(message.topic)
         if one is None:
-            names = [f"{message.topic}.{name}" for name in _numbers_in(content)]
-            known += names
-            one = series[message.topic] = _begin(message.topic, content, names, options, paths[0])
+            one = series[message.topic] = _begin(message, options, paths[0])
         one.times_s.append(_time_s(paths[0], message, uses_header=one.uses_header))
         for name, get in one.getters.items():
-            one.columns[name].append(_number(get(content)))
+            one.values[name].append(_number(get(content)))
         if one.texts_of is not None:
             one.labels.append(_text(one.texts_of(content)))
-    return series, known
+    return [one.arrays(topic) for topic, one in series.items()]
 
 
-def _begin(
-    topic: str,
-    content: Any,
-    names: list[str],
-    options: ReadOptions,
-    where: Path,
-) -> _Series:
+def _begin(message: "_Message", options: ReadOptions, where: Path) -> _Series:
+    topic, content = message.topic, message.content
     channels, label_column = options.channels, options.label_column
     time_column = options.time_column
     stamp = _stamp_ns(content)
@@ -336,9 +316,12 @@ def _begin(
         raise RecordingError(
             f"{where}: messages of {topic!r} have no {TIMES[0]}; use time_column={TIMES[1]!r}."
         )
-    wanted = names if channels is None else [name for name in channels if _is_of(topic, name)]
+    wanted = [name for name in channels or () if _is_of(topic, name)]
+    if channels is None:
+        wanted = [f"{topic}.{name}" for name in _numbers_in(content)]
     label = label_column if label_column is not None and _is_of(topic, label_column) else None
     return _Series(
+        message.type,
         uses_header=stamp is not None and time_column != TIMES[1],
         getters={name: _getter(name[len(topic) + 1 :]) for name in wanted if name != label},
         texts_of=None if label is None else _getter(label[len(topic) + 1 :]),
@@ -363,16 +346,14 @@ def _no_such(where: Path, name: str, known: Iterable[str]) -> RecordingError:
 
 
 def _spans_of(
-    where: Path, name: str, series: _Series, options: ReadOptions
+    where: Path, name: str, topic: TopicArrays, options: ReadOptions
 ) -> tuple[LabelSpan, ...]:
     """Return the spans of a topic's labels."""
-    labels, times = CodedLabels.of(series.labels), np.array(series.times_s)
+    labels, times = topic.labels, topic.times_s
+    assert labels is not None
+    codes = labels.codes
     plan = check_timestamps(
-        where,
-        times,
-        name,
-        lambda: {"label": labels.codes.astype(np.float64)},
-        stamps=options.stamps,
+        where, times, name, lambda: {"label": codes.astype(np.float64)}, stamps=options.stamps
     )
     if plan is not None:
         labels, times = labels_in_order(where, labels, plan), plan.repaired_s()

@@ -5,7 +5,7 @@ from pathlib import Path
 from sensorseq.errors import RecordingError
 
 BAG_SUFFIXES = (".bag", ".mcap", ".db3")
-LOG_SUFFIXES = (*BAG_SUFFIXES, ".ulg")
+LOG_SUFFIXES = (*BAG_SUFFIXES, ".ulg", ".mf4", ".mdf")
 CSV_SUFFIXES = (".csv", ".csv.gz")
 TABLE_SUFFIXES = (*CSV_SUFFIXES, ".parquet")
 HDF5_SUFFIXES = (".h5", ".hdf5")

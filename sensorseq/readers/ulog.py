@@ -11,31 +11,17 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sensorseq.errors import EnvironmentProblemError, RecordingError
+from sensorseq.readers.columns import Columns
+from sensorseq.readers.topics import TopicArrays
 
 _MAGIC = b"ULog\x01\x12\x35"
 _HEADER_BYTES = 16  # magic, version and the time of the start
 _OFFSETS_AT = _HEADER_BYTES + 3 + 16  # in the message of flags, which comes first
 _ELEMENT = re.compile(r"\[\d+\]$")
-
-
-class TopicArrays(NamedTuple):
-    """The messages of one topic; `columns` has an array for each number in them."""
-
-    name: str
-    message_type: str
-    times_s: NDArray[np.float64]
-    columns: dict[str, NDArray[Any]]
-
-    @property
-    def has_clock(self) -> bool:
-        """Whether its stamps move; some versions of PX4 leave the stamps of some topics at 0."""
-        return len(self.times_s) < 2 or bool(np.ptp(self.times_s) > 0)
 
 
 def read_ulog(
@@ -76,16 +62,16 @@ def read_ulog(
         texts = {field.field_name for field in data.field_data if field.type_str == "char"}
         names_in = [_ELEMENT.sub("", name) for name in data.data]
         n_elements = Counter(names_in)
-        columns = {
-            name: values
+        topic = f"{data.name}_{data.multi_id}"
+        columns: Columns = {
+            f"{topic}.{name}": values.astype(np.float64)
             for (name, values), whole in zip(data.data.items(), names_in, strict=True)
             if n_elements[whole] <= most_elements
             and not (name in texts or whole in texts or name.startswith("timestamp"))
             and "_padding" not in name
         }
         since_start = data.data["timestamp"].astype(np.int64) - np.int64(log.start_timestamp)
-        name = f"{data.name}_{data.multi_id}"
-        found.append(TopicArrays(name, data.name, since_start / 1e6, columns))
+        found.append(TopicArrays(topic, data.name, since_start / 1e6, columns))
     return sorted(found, key=lambda topic: topic.name)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
+from sensorseq.io.scratch import release
 from sensorseq.recording import PLAUSIBLE_HZ, UNITS, Recording, sample_rate_of
 
 Floats = NDArray[np.float64]
@@ -49,6 +50,7 @@ def measure_scales(recording: Recording) -> dict[str, list[float]]:
     x = recording.values
     starts = _evenly(len(x) - N_SEGMENT, MOST_SEGMENTS, N_SEGMENT)
     together = x[starts[:, None] + np.arange(N_SEGMENT)].astype(np.float64)
+    release(x)
     found = {}
     for at, name in enumerate(recording.channel_names):
         segments = together[:, :, at]

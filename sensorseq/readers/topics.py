@@ -1,0 +1,77 @@
+"""The topics of a log: what it lists of them, and their messages as arrays."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.readers.columns import CodedLabels, Columns
+
+TIMES = ("header.stamp", "log_time")
+"""What the time of a message can be: what its sender wrote into it, or when it was logged."""
+MOST_ELEMENTS = 64
+"""Longest array that becomes channels; longer ones are images, point clouds and maps."""
+
+
+class Topic(NamedTuple):
+    """A topic in a log.
+
+    Attributes
+    ----------
+    name, message_type : str
+        For example ``/joint_states`` and ``sensor_msgs/msg/JointState``.
+    n_messages : int
+        Number of messages.
+    rate_hz : float
+        Median by log time; NaN for fewer than two messages.
+    channels : tuple of str
+        Names of its numbers, as in `read_robot_log`.
+    """
+
+    name: str
+    message_type: str
+    n_messages: int
+    rate_hz: float
+    channels: tuple[str, ...]
+
+
+class TopicArrays(NamedTuple):
+    """The messages of one topic, which may be stored on disk.
+
+    `columns` has an array for each number in them, by the name of its channel, and None for what is
+    no number. `labels` are those of the messages if the topic has the label column.
+    """
+
+    name: str
+    message_type: str
+    times_s: NDArray[np.float64]
+    columns: Columns
+    labels: CodedLabels | None = None
+    units: dict[str, str] = {}  # noqa: RUF012 (never changed)
+    time_from: str = TIMES[1]
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether its stamps move; some versions of PX4 leave the stamps of some topics at 0."""
+        t = self.times_s
+        return len(t) < 2 or bool(t[-1] != t[0] or (t != t[0]).any())
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of its numbers."""
+        return tuple(name for name, values in self.columns.items() if values is not None)
+
+    def listed(self, n_messages: int | None = None) -> Topic:
+        """Return what a list of topics has of it; `n_messages` if only the first ones were read."""
+        n = len(self.times_s)
+        period_s = float(np.median(np.diff(self.times_s))) if n > 1 else 0.0
+        channels = self.channels if self.has_clock else ()
+        rate_hz = 1 / period_s if period_s > 0 else np.nan
+        n_listed = n if n_messages is None else n_messages
+        return Topic(self.name, self.message_type, n_listed, rate_hz, channels)
+
+
+def number_labels(values: NDArray[Any], text: Any) -> CodedLabels:
+    """Return numbers as labels, each written by the function `text`."""
+    levels, codes = np.unique(values, return_inverse=True)
+    return CodedLabels(codes.astype(np.int32), [text(level) for level in levels])

@@ -1,0 +1,129 @@
+"""MDF files of vehicles are read as robot logs are, each channel group at its rate."""
+
+import sys
+
+import numpy as np
+import pytest
+from commands import said
+
+from sensorseq.errors import EnvironmentProblemError, RecordingError
+from sensorseq.readers import find_recordings, list_topics, read_recordings, read_source_rate
+from sensorseq.readers.robot_logs import read_robot_log
+
+mdfs = pytest.importorskip("mdfs", reason="asammdf is not installed")
+
+
+def test_groups_are_listed_with_their_rates(tmp_path):
+    path, *_ = mdfs.drive(tmp_path / "a.mf4")
+    found = {topic.name: topic for topic in list_topics(path)}
+    assert list(found) == ["CAN1", "Wheel[0]", "Wheel[1]", "State"]
+    assert found["CAN1"].channels == ("CAN1.motor.current",)
+    assert found["CAN1"].n_messages == 2400
+    assert found["CAN1"].rate_hz == pytest.approx(200)
+    assert found["Wheel[1]"].rate_hz == pytest.approx(40)
+
+
+@pytest.mark.parametrize("compression", [0, 1, 2])
+@pytest.mark.parametrize("version", ["3.30", "4.10"])
+def test_values_have_their_units_and_conversions(tmp_path, version, compression):
+    path, current, speed = mdfs.drive(tmp_path / "a.mf4", version=version, compression=compression)
+    one = read_recordings(path)[0] if version == "4.10" else read_robot_log(path)
+    units = {channel.name: channel.unit for channel in one.channels}
+    names = [topic.channels[0] for topic in list_topics(path)]
+    assert [units[name] for name in names[:2]] == ["A", "m/s"]
+    for name, expected in zip(names[:2], (current, speed), strict=True):
+        values = one.values[:, one.channel_names.index(name)]
+        np.testing.assert_allclose(values[~np.isnan(values)], expected, rtol=1e-6)
+
+
+def test_words_of_a_group_label_the_others(tmp_path):
+    path, *_ = mdfs.drive(tmp_path / "a.mf4")
+    one = read_robot_log(path, channels=["CAN1.motor.current"], label_column="State.mode")
+    assert [(span.label, span.start_s) for span in one.label_spans] == [
+        ("idle", 0.0),
+        ("pull", pytest.approx(6.0)),
+    ]
+    (source,) = find_recordings(tmp_path)
+    assert read_source_rate(source) == pytest.approx(200)
+
+
+def test_invalid_values_are_missing(tmp_path):
+    from asammdf import MDF, Signal
+
+    t = np.arange(100) / 10
+    file = MDF(version="4.10")
+    invalid = np.arange(100) % 7 == 3
+    file.append([Signal(np.arange(100.0), t, name="x", invalidation_bits=invalid)])
+    file.save(tmp_path / "a.mf4")
+    file.close()
+    one = read_robot_log(tmp_path / "a.mf4")
+    assert one.channel_names == ("group_0.x",)
+    np.testing.assert_array_equal(np.isnan(one.values[:, 0]), invalid)
+
+
+def test_large_files_are_read_in_pieces_and_stored(tmp_path, monkeypatch):
+    path, current, _ = mdfs.drive(tmp_path / "a.mf4")
+    monkeypatch.setattr("sensorseq.io.scratch.LARGE_BYTES", 1000)
+    monkeypatch.setattr("sensorseq.readers.mdf._PIECE_BYTES", 100)
+    (tmp_path / "scratch").mkdir()
+    one = read_robot_log(path, channels=["CAN1.motor.current"], scratch=tmp_path / "scratch")
+    np.testing.assert_array_equal(one.values[:, 0], current)
+
+
+def test_logs_go_from_their_folder_to_a_prediction(tmp_path):
+    for label, amplitude in (("road", 0.2), ("field", 3.0)):
+        (tmp_path / "logs" / label).mkdir(parents=True)
+        for run in range(5):
+            path = tmp_path / "logs" / label / f"{label}{run}.mf4"
+            mdfs.drive(path, amplitude=amplitude, seed=run)
+    logs, windows, model = tmp_path / "logs", tmp_path / "w.h5", tmp_path / "m.safetensors"
+    channels = ("--channels", "CAN1.motor.current,Wheel[0].speed")
+    cut = (*channels, "--window-s", 2, "-o")
+    fast = ("--set", "max_epochs=1", "--set", "features=None", "--set", "refit=None")
+    steps = [
+        ("inspect", logs),
+        ("prepare", logs, *cut, windows),
+        ("train", windows, "-o", model, *fast),
+        ("predict", model, logs / "road" / "road0.mf4"),
+        ("prepare", logs, "--native-rates", *cut, tmp_path / "native.h5"),
+    ]
+    for step in steps:
+        code, out, err = said(*step)
+        assert code == 0, err
+        assert step[0] != "inspect" or "Wheel[1]" in out
+
+
+def test_files_that_are_cut_off_or_unknown_are_named(tmp_path):
+    path, *_ = mdfs.drive(tmp_path / "a.mf4")
+    content = path.read_bytes()
+    for n_bytes in (*range(0, 64, 16), len(content) // 3, len(content) // 2, len(content) - 40):
+        (tmp_path / "b.mf4").write_bytes(content[:n_bytes])
+        with pytest.raises(RecordingError, match=r"b\.mf4: "):
+            read_robot_log(tmp_path / "b.mf4")
+    (tmp_path / "b.mf4").write_bytes(content[:8] + b"9.99    " + content[16:])
+    with pytest.raises(RecordingError, match=r"version '9\.99' in bytes 8 to 15"):
+        list_topics(tmp_path / "b.mf4")
+    (tmp_path / "b.mf4").write_bytes(b"UnFinMF " + content[8:])
+    with pytest.raises(RecordingError, match="did not finish it"):
+        list_topics(tmp_path / "b.mf4")
+    with pytest.raises(RecordingError, match=r"no channel 'CAN1\.current'.*CAN1\.motor\.current"):
+        read_robot_log(path, channels=["CAN1.current"])
+    with pytest.raises(RecordingError, match="a recording of its own"):
+        read_robot_log([path, path])
+
+
+def test_a_damaged_block_is_an_error(tmp_path):
+    path, *_ = mdfs.drive(tmp_path / "a.mf4", compression=1)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"##DZ")
+    content[at + 60 : at + 200] = bytes(140)
+    path.write_bytes(content)
+    with pytest.raises(RecordingError, match=r"the records of group .* cannot be read"):
+        read_robot_log(path)
+
+
+def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
+    path, *_ = mdfs.drive(tmp_path / "a.mf4")
+    monkeypatch.setitem(sys.modules, "asammdf", None)
+    with pytest.raises(EnvironmentProblemError, match=r'pip install "sensorseq\[vehicle\]"'):
+        list_topics(path)
