@@ -150,7 +150,9 @@ class ReadOptions:
         Unit of each channel by name, for files that do not store it, such as CSV; overrides units
         stored in the file. Some steps select channels by unit.
     manifest : path-like or bool, optional
-        By default ``manifest.csv`` in the folder, if it exists; False ignores it.
+        By default ``manifest.csv`` in the folder, if it exists; False ignores it. Also a JSON
+        export of Label Studio, or the name of a table of labels for each recording, such as
+        ``{recording}.txt``, as Audacity and ELAN export them.
     stamps : {"packets", "keep", "merge"}, optional
         What to do with time stamps that repeat or go back, or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly where

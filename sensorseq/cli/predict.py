@@ -46,6 +46,9 @@ def predict(
         bool,
         Option("--absolute-time", help="In --csv, time stamps instead of seconds since the start."),
     ] = False,
+    label_studio: Annotated[
+        Path | None, Option(metavar="JSON", help="Write the spans as predictions to import there.")
+    ] = None,
     html: Annotated[
         Path | None, Option(metavar="HTML", help="Write a page with the classes over the signals.")
     ] = None,
@@ -63,11 +66,17 @@ def predict(
     A robot stays on a surface for a while, so the windows around a window count, too. --smooth none
     shows what each window says by itself.
     """
-    from sensorseq.evaluation.predict import format_prediction, predict_recordings, table_of_spans
+    from sensorseq.evaluation.predict import (
+        format_prediction,
+        label_studio_tasks,
+        predict_recordings,
+        table_of_spans,
+    )
     from sensorseq.prediction.outside import join_outside, tell_outside
 
     check_output(html, model_file, *recordings)
     check_output(table, model_file, *recordings)
+    check_output(label_studio, model_file, *recordings)
     if absolute_time and table is None:
         raise ArgumentError("--absolute-time changes the table of --csv only; give --csv, too.")
     model = load_to_predict(model_file, strict=strict)
@@ -85,6 +94,8 @@ def predict(
         )
     if table is not None:
         write_whole(table, table_of_spans(found, absolute_time=absolute_time).encode())
+    if label_studio is not None:
+        write_whole(label_studio, label_studio_tasks(found).encode())
     if html is not None:
         from sensorseq.evaluation.drive_page import make_drive_page
 

@@ -1,10 +1,11 @@
 """Predict raw recordings with the same preparation steps as the training windows."""
 
+import json
 import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,6 +37,7 @@ from sensorseq.prediction.stream import prediction_plan
 from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions, takes_options
 from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
+from sensorseq.readers.annotations import as_label_studio, clock_of
 from sensorseq.readers.find import check_form_is_used
 from sensorseq.readers.source import by_sensor
 from sensorseq.readers.stamps import date_of, describe_clock
@@ -75,6 +77,7 @@ class RecordingPrediction:
     timeline: Timeline | None = None  # times count from the beginning of the recording
     facts: RecordingFacts | None = None  # facts about its channels, for pictures
     truth: tuple[LabelSpan, ...] = ()  # labels in the recording itself
+    clock: Mapping[str, Any] = field(default_factory=dict)  # of its time stamps
 
     @property
     def label(self) -> Any:
@@ -214,6 +217,7 @@ def predict_recordings(
                 timeline,
                 measure(recording) if with_facts else None,
                 recording.label_spans,
+                clock_of(recording),
             )
         )
     if progress is not None:
@@ -241,6 +245,19 @@ def table_of_spans(
             for span in (() if one.timeline is None else one.timeline.spans)
         )
     )
+
+
+def label_studio_tasks(predictions: Sequence[RecordingPrediction]) -> str:
+    """Return the spans of all recordings as tasks for Label Studio, with predictions, in JSON."""
+    tasks = []
+    for one in predictions:
+        spans = () if one.timeline is None else one.timeline.spans
+        rows = (
+            (s.start_s + one.begins_s, s.end_s + one.begins_s, str(s.label), s.probability)
+            for s in spans
+        )
+        tasks.append(as_label_studio(one.paths[0], rows, one.clock))
+    return json.dumps(tasks, indent=1)
 
 
 def _by_sensor(model: AnyModel) -> Mapping[str, TrainedModel]:

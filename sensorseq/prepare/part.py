@@ -248,6 +248,7 @@ def input_key(source: RecordingSource, files: Iterable[Mapping[str, Any]]) -> st
             *(source.sensors, source.missing_sensors, *source.channels, *of_rows),
         ],
         [[span.start_s, span.end_s, span.label] for span in source.label_spans],
+        *filter(None, [source.span_clock]),
     )
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -15,6 +15,13 @@ from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, neares
 from sensorseq.io.pair_pattern import PairPattern
 from sensorseq.io.remote import is_url, listing
 from sensorseq.options import CSV_FORM, LISTING, ReadOptions, takes_read_options
+from sensorseq.readers.annotations import (
+    COLUMNS,
+    PER_RECORDING,
+    label_studio_rows,
+    raw_times,
+    tabbed_rows,
+)
 from sensorseq.readers.columns import as_float, as_label
 from sensorseq.readers.csv import OTHER_ENCODING, USUAL_FORM, CsvFormat
 from sensorseq.readers.lerobot import Dataset, is_dataset, list_episodes
@@ -34,7 +41,8 @@ from sensorseq.readers.suffixes import (
 from sensorseq.recording import LabelSpan, Recording
 
 MANIFEST = "manifest.csv"
-_MANIFEST_COLUMNS = ("path", "label", "group", "recording_id", "start_s", "end_s")
+_TIMES = ("start_s", "end_s")
+_MANIFEST_COLUMNS = ("path", "label", "group", "recording_id", *_TIMES, *COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,9 @@ class RecordingSource:
         The column that names the sensor of each row.
     row_sensor : str
         The only sensor whose rows are its own; empty for all.
+    span_clock : str
+        What the times of `label_spans` are, a key of `annotations.TIME_ORIGINS`; empty for seconds
+        on the recording's clock.
     missing_sensors : tuple of str
         Sensors that other recordings have and that have no file here.
     root : Path
@@ -83,6 +94,7 @@ class RecordingSource:
     label: str | None
     group: str
     sensors: tuple[str, ...] = ()
+    span_clock: str = ""
     missing_sensors: tuple[str, ...] = ()
     root: Path = Path()
     label_spans: tuple[LabelSpan, ...] = ()
@@ -182,8 +194,12 @@ def find_recordings(
     table, is_listed = None, options.recording_column is not None
     if options.recording_column is not None or options.group_column is not None:
         sources = _from_long_table(root, options, form)
+    elif (per_recording := str(options.manifest)).find(PER_RECORDING) >= 0:
+        files = _from_folders(root, excluded, ignore) if root.is_dir() else [_of_file(root)]
+        sources, is_listed = [_with_own_labels(one, per_recording) for one in files], True
     elif (table := _find_manifest(root, options.manifest, form)) is not None:
-        sources, root = _from_manifest(table, form, options.label_column), table.parent
+        sources = _from_manifest(table, form, options.label_column, root)
+        root = sources[0].root
     elif is_dataset(root):
         sources, is_listed = _from_lerobot(root, options.label_column), True
     elif root.is_dir():
@@ -196,8 +212,7 @@ def find_recordings(
                 f"`pair` joins files of a folder, and {root} is one file; give the folder, or"
                 " remove `pair`."
             )
-        name = stem_of(root)
-        sources = [RecordingSource(name, (root,), None, name, root=root.parent)]
+        sources = [_of_file(root)]
     else:
         raise RecordingError(f"{root}: no such folder or file.")
     are_listed = table is not None or is_listed
@@ -227,6 +242,22 @@ def find_recordings(
     sources = [replace(source, form=form) for source in sources]
     sources = _with_sensors(sources, options.sensor_column)
     return sources if are_listed else sorted(sources, key=lambda s: s.recording_id)
+
+
+def _of_file(path: Path) -> RecordingSource:
+    return RecordingSource(stem_of(path), (path,), None, stem_of(path), root=path.parent)
+
+
+def _with_own_labels(source: RecordingSource, pattern: str) -> RecordingSource:
+    """Return a recording with the labels in the table of its own."""
+    path = source.paths[0]
+    table = path.parent / pattern.replace(PER_RECORDING, stem_of(path))
+    spans = [
+        _SpanRow(row["at"], *_span(f"{table}, {row['at']}", row, None), source)
+        for row in tabbed_rows(table, str(path))
+    ]
+    label_spans = _check_spans(table, spans)
+    return replace(source, label=None, label_spans=label_spans, span_clock=spans[0].clock)
 
 
 def _with_sensors(
@@ -395,35 +426,47 @@ def _read_manifest(
             raise RecordingError(f"{table}: no column {label_column!r} for the labels.{meant}")
     if not rows:
         raise RecordingError(f"{table}: has a header but lists no recordings.")
-    of_spans = {"start_s", "end_s", "label"}
-    times, lacking = (of_spans - {"label"}).intersection(header), of_spans.difference(header)
-    if times and lacking:
-        raise RecordingError(
-            f"{table}: has a column {min(times)!r} but no {min(lacking)!r}; label spans need"
-            " start_s, end_s and label."
-        )
+    for columns in (_TIMES, COLUMNS):
+        of_spans = {*columns, "label"}
+        times, lacking = set(columns).intersection(header), of_spans.difference(header)
+        if times and lacking:
+            raise RecordingError(
+                f"{table}: has a column {min(times)!r} but no {min(lacking)!r}; label spans need"
+                f" {', '.join(columns)} and label."
+            )
     return header, rows, label_column if labels == label_column else None
 
 
-def _from_manifest(table: Path, form: CsvFormat, label_column: str | None) -> list[RecordingSource]:
-    header, rows, labelled_by = _read_manifest(table, form, label_column)
+def _from_manifest(
+    table: Path, form: CsvFormat, label_column: str | None, root: Path
+) -> list[RecordingSource]:
+    is_export = table.suffix.lower() == ".json"
+    if is_export:
+        header, labelled_by = ["path", "label", *COLUMNS], None
+        base = root if root.is_dir() else root.parent
+        rows = label_studio_rows(table, base)
+    else:
+        base = table.parent
+        header, rows, labelled_by = _read_manifest(table, form, label_column)
     spans: dict[str, list[_SpanRow]] = {}
     listed: dict[str, RecordingSource] = {}
-    row_of: dict[str, int] = {}
+    row_of: dict[str, str] = {}
     for number, row in enumerate(rows, start=1):
-        where = f"{table}, row {number}"
+        at = row.get("at", "") if is_export else f"row {number}"
+        where = f"{table}, {at}"
         name, label, group, own_id, *times = (
             (row.get(column) or "").strip() for column in _MANIFEST_COLUMNS
         )
+        has_times = any(times)
         if not name:
             raise RecordingError(f"{where}: the path is empty; fill it in or remove the row.")
-        if name in listed and not (all(times) and name in spans):
+        if name in listed and not (has_times and name in spans):
             hint = " Several rows with one path need start_s and end_s."
             raise RecordingError(
-                f"{where}: {name!r} is already listed in row {row_of[name]}."
+                f"{where}: {name!r} is already listed in {row_of[name]}."
                 + hint * ("start_s" in header)
             )
-        file = table.parent / name
+        file = base / name
         if not os.path.isfile(file):  # noqa: PTH113  false of a name that is too long, too
             raise RecordingError(f"{where}: the file {file} does not exist; correct the path.")
         if suffix_of(file) is None:
@@ -432,39 +475,50 @@ def _from_manifest(table: Path, form: CsvFormat, label_column: str | None) -> li
             raise RecordingError(f"{where}: {name!r} has no label; fill it in or remove the row.")
         recording_id = own_id or _without_suffix(Path(name))
         facts = recording_id, (file,), as_label(label), group or recording_id
-        source = RecordingSource(*facts, root=table.parent, labelled_by=labelled_by)
-        if any(times):
-            span = _span(where, times, as_label(label) or label, form)
-            spans.setdefault(name, []).append(_SpanRow(number, span, source))
+        source = RecordingSource(*facts, root=base, labelled_by=labelled_by)
+        if has_times:
+            kind = row["kind"] if is_export else "intervals"
+            span, clock = _span(where, {**row, "label": as_label(label) or label}, form, kind)
+            spans.setdefault(name, []).append(_SpanRow(at, span, clock, source))
             source = replace(source, label=None)
         listed.setdefault(name, source)
-        row_of.setdefault(name, number)
-    return [
-        replace(source, label_spans=_check_spans(table, spans[name])) if name in spans else source
-        for name, source in listed.items()
-    ]
+        row_of.setdefault(name, at)
+    for name, of_path in spans.items():
+        checked = _check_spans(table, of_path)
+        listed[name] = replace(listed[name], label_spans=checked, span_clock=of_path[0].clock)
+    return list(listed.values())
 
 
 class _SpanRow(NamedTuple):
-    number: int
+    at: str
     span: LabelSpan
+    clock: str
     source: RecordingSource
 
 
-def _span(where: str, times: list[str], label: str, form: CsvFormat) -> LabelSpan:
-    seconds = []
-    for column, text in zip(("start_s", "end_s"), times, strict=True):
-        if not text:
-            raise RecordingError(
-                f"{where}: no {column}; give both start_s and end_s for a label span, or neither"
-                " for a recording with one label."
-            )
-        if (number := as_float(text, form.decimal or ".")) is None:
-            hint = " Use decimal=',' for decimal commas." if "," in text else ""
-            raise RecordingError(f"{where}: {column} {text!r} is not a number.{hint}")
-        seconds.append(number)
+def _span(
+    where: str, row: Mapping[str, str], form: CsvFormat | None, kind: str = "intervals"
+) -> tuple[LabelSpan, str]:
+    """Return the span of a row, and the kind of its times; "" for seconds on the same clock."""
+    columns = COLUMNS if any(row.get(name) for name in COLUMNS) else _TIMES
+    start, end = ((row.get(column) or "").strip() for column in columns)
+    if not (start and end):
+        raise RecordingError(
+            f"{where}: no {columns[1] if start else columns[0]}; give both {' and '.join(columns)}"
+            " for a label span, or neither for a recording with one label."
+        )
+    if columns == COLUMNS:
+        times, are_dates = raw_times(where, (start, end))
+        kind = "dates" if are_dates else kind
+    else:
+        kind, times = "", []
+        for column, text in zip(columns, (start, end), strict=True):
+            if (number := as_float(text, (form and form.decimal) or ".")) is None:
+                hint = " Use decimal=',' for decimal commas." if "," in text else ""
+                raise RecordingError(f"{where}: {column} {text!r} is not a number.{hint}")
+            times.append(number)
     try:
-        return LabelSpan(seconds[0], seconds[1], label)
+        return LabelSpan(times[0], times[1], row["label"]), kind
     except RecordingError as error:
         raise RecordingError(f"{where}: {error}") from error
 
@@ -473,19 +527,23 @@ def _check_spans(table: Path, rows: list[_SpanRow]) -> tuple[LabelSpan, ...]:
     """Return the label spans of one path, in order of time."""
     first = rows[0].source
     for row in rows[1:]:
+        if row.clock != rows[0].clock:
+            raise RecordingError(
+                f"{table}, {row.at}: its times are written in another way than in {rows[0].at}."
+            )
         for column in ("recording_id", "group"):
             one, other = getattr(first, column), getattr(row.source, column)
             if one != other:
                 raise RecordingError(
-                    f"{table}, row {row.number}: {column} is {other!r}, but row {rows[0].number}"
-                    f" has {one!r} for the same path; use the same in both."
+                    f"{table}, {row.at}: {column} is {other!r}, but {rows[0].at} has {one!r} for"
+                    " the same path; use the same in both."
                 )
     rows = sorted(rows, key=lambda row: row.span)
     for before, after in pairwise(rows):
         if after.span.start_s < before.span.end_s:
             raise RecordingError(
-                f"{table}, row {after.number}: {after.span} overlaps {before.span} of row"
-                f" {before.number}; label spans must not overlap."
+                f"{table}, {after.at}: {after.span} overlaps {before.span} of {before.at}; label"
+                " spans must not overlap."
             )
     return tuple(row.span for row in rows)
 

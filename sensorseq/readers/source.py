@@ -13,6 +13,7 @@ import numpy as np
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean
 from sensorseq.io.remote import fetched
 from sensorseq.options import READING, ReadOptions, takes_read_options
+from sensorseq.readers.annotations import on_clock
 from sensorseq.readers.arrays import ArraysTable
 from sensorseq.readers.columns import (
     Opens,
@@ -116,7 +117,13 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
         spans = max(parts, key=lambda part: part.n_samples).label_spans
         recording = replace(recording, label_spans=spans)
     if source.label_spans:
-        recording = replace(recording, label_spans=source.label_spans)
+        spans = source.label_spans
+        if source.span_clock:
+            try:
+                spans = on_clock(spans, recording, source.span_clock)
+            except RecordingError as error:
+                raise RecordingError(f"{_named(source)}: {error}") from error
+        recording = replace(recording, label_spans=spans)
     elif label_column is not None:
         exclude = [options.exclude] if isinstance(options.exclude, str) else options.exclude or ()
         kept = keep_spans(recording.label_spans, options.labels, exclude)

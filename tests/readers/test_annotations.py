@@ -1,0 +1,205 @@
+"""Labels of other programs: tables of intervals, Label Studio, Audacity, ELAN, and back."""
+
+import functools
+import json
+
+import numpy as np
+import pytest
+from commands import said
+from tables import write_table
+
+from sensorseq.errors import RecordingError
+from sensorseq.readers import find_recordings, read_recordings
+
+RUNS = {"s": 1.0, "ms": 1e3, "us": 1e6}
+SPANS = [(2.5, 10.0, "walk"), (12.0, 30.5, "run")]
+
+
+def log(path, *, start_s=0.0, unit="s", seconds=60.0, hz=50.0):
+    """A recording whose time column is in a unit."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    t = np.arange(int(seconds * hz)) / hz
+    stamps = (start_s + t) * RUNS[unit]
+    stamps = stamps if unit == "s" else np.round(stamps).astype(np.int64)
+    name = "time" if unit == "s" else f"time_{unit}"
+    return write_table(path, {name: stamps, "x": np.sin(t)})
+
+
+def region(start, end, label):
+    value = {"start": start, "end": end, "instant": False, "timeserieslabels": [label]}
+    return {"id": "r", "from_name": "label", "to_name": "ts", "value": value}
+
+
+def export(path, name, spans, **more):
+    result = [region(*span) for span in spans]
+    task = {"id": 7, "data": {"csv": name}, "annotations": [{"result": result}], **more}
+    path.write_text(json.dumps([task]))
+    return path
+
+
+def spans_of(*args, **options):
+    (recording,) = read_recordings(*args, **options)
+    return [(span.start_s, span.end_s, span.label) for span in recording.label_spans]
+
+
+def approximately(spans, shift_s=0.0):
+    near = functools.partial(pytest.approx, rel=0, abs=1e-3)
+    return [(near(a + shift_s), near(b + shift_s), label) for a, b, label in spans]
+
+
+@pytest.mark.parametrize("unit", list(RUNS))
+@pytest.mark.parametrize("start_s", [0.0, 1_772_323_200.0])
+def test_regions_of_label_studio_are_in_the_unit_of_the_time_column(tmp_path, unit, start_s):
+    log(tmp_path / "logs" / "run1.csv", start_s=start_s, unit=unit)
+    scale = RUNS[unit]
+    spans = [((start_s + a) * scale, (start_s + b) * scale, label) for a, b, label in SPANS]
+    name = "/data/upload/3/1a2b3c4d-run1.csv"
+    table = export(tmp_path / "export.json", name, spans)
+    found = spans_of(tmp_path / "logs", manifest=table)
+    assert found == approximately(SPANS, start_s)
+
+
+def test_rows_milliseconds_and_dates_of_label_studio_are_found_by_where_they_lie(tmp_path):
+    start_s = 1_772_323_200.0
+    log(tmp_path / "logs" / "run1.csv", start_s=start_s)
+    rows = [(a * 50, b * 50, label) for a, b, label in SPANS]
+    ms = [((start_s + a) * 1e3, (start_s + b) * 1e3, label) for a, b, label in SPANS]
+    dates = [
+        ("2026-03-01T00:00:02.5Z", "2026-03-01T00:00:10Z", "walk"),
+        ("2026-03-01 00:00:12", "2026-03-01 00:00:30.5", "run"),
+    ]
+    for spans in (rows, ms, dates):
+        table = export(tmp_path / "export.json", "run1.csv", spans)
+        assert spans_of(tmp_path / "logs", manifest=table) == approximately(SPANS, start_s)
+
+
+def test_times_that_may_be_two_things_are_asked_about(tmp_path):
+    log(tmp_path / "logs" / "run1.csv")
+    table = export(tmp_path / "export.json", "run1.csv", [(5, 20, "walk")])
+    with pytest.raises(RecordingError, match=r"can be its time stamps or numbers of rows.*start_s"):
+        spans_of(tmp_path / "logs", manifest=table)
+    table = export(tmp_path / "export.json", "run1.csv", [(5.5, 2000.5, "walk")])
+    with pytest.raises(RecordingError, match=r"run1\.csv: labels from 5\.5 to 2000\.5 lie outside"):
+        spans_of(tmp_path / "logs", manifest=table)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"data": {"csv": "other.csv"}}, r"export\.json, task 7: no file 'other\.csv' among"),
+        ({"annotations": [{"result": []}, {"result": []}]}, r"task 7: has 2 annotations"),
+        ({"annotations": [{"result": []}]}, r"task 7: 'run1\.csv' has no label|has no label"),
+        (
+            {"annotations": [{"result": [region(1.5, 5, "a"), region(4, 9, "b")]}]},
+            r"'b' from 4\.0+ s .* overlaps 'a' from 1\.5",
+        ),
+        ({"annotations": [{"result": [region(1.5, "soon", "a")]}]}, "'soon' is neither"),
+        ({"annotations": [{"result": [region(1.5, 1.5, "a")]}]}, "the end is not after the start"),
+        ({"annotations": 3}, "cannot be read as a JSON export"),
+    ],
+)
+def test_what_is_wrong_with_an_export_is_named(tmp_path, change, said):
+    log(tmp_path / "logs" / "run1.csv")
+    table = export(tmp_path / "export.json", "run1.csv", SPANS, **change)
+    with pytest.raises(RecordingError, match=said):
+        find_recordings(tmp_path / "logs", manifest=table)
+
+
+def test_the_short_export_and_labels_of_whole_recordings(tmp_path):
+    for run in range(2):
+        log(tmp_path / "logs" / f"run{run}.csv")
+    regions = [region(*span)["value"] for span in SPANS]
+    tasks = [
+        {"id": 1, "csv": "s3://bucket/run0.csv", "label": regions},
+        {
+            "id": 2,
+            "data": {"ts": "/data/local-files/?d=logs/run1.csv"},
+            "annotations": [{"result": [{"value": {"choices": ["idle"]}}]}],
+        },
+    ]
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    one, two = read_recordings(tmp_path / "logs", manifest=tmp_path / "export.json")
+    assert [span.label for span in one.label_spans] == ["walk", "run"]
+    assert two.label == "idle"
+
+
+@pytest.mark.parametrize("start_s", [0.0, 731.2])
+def test_a_table_of_intervals_is_in_stamps_or_seconds_from_the_start(tmp_path, start_s):
+    log(tmp_path / "run1.csv", start_s=start_s)
+    for shift_s in {0.0, start_s}:
+        rows = [f"run1.csv,{a + shift_s},{b + shift_s},{label}" for a, b, label in SPANS]
+        (tmp_path / "manifest.csv").write_text("path,start,end,label\n" + "\n".join(rows) + "\n")
+        assert spans_of(tmp_path) == approximately(SPANS, start_s)
+    (tmp_path / "manifest.csv").write_text("path,start,label\nrun1.csv,1,a\n")
+    with pytest.raises(RecordingError, match=r"column 'start' but no 'end'.*start, end and label"):
+        find_recordings(tmp_path)
+
+
+AUDACITY = "2.500000\t10.000000\twalk\n\\\t100.0\t200.0\n12.000000\t30.500000\trun\n"
+ELAN = (
+    "move\t\t00:00:02.500\t2.5\t00:00:10.000\t10.0\t00:00:07.500\t7.5\twalk\n"
+    "move\t\t00:00:12.000\t12.0\t00:00:30.500\t30.5\t00:00:18.500\t18.5\trun\n"
+)
+SECONDS = (
+    "Tier\tBegin\tEnd\tDuration\tLabel\nmove\t2.5\t10.0\t7.5\twalk\nmove\t12\t30.5\t18.5\trun\n"
+)
+
+
+@pytest.mark.parametrize("text", [AUDACITY, ELAN, SECONDS], ids=["audacity", "elan", "seconds"])
+@pytest.mark.parametrize("start_s", [0.0, 731.2])
+def test_tables_with_tabs_label_the_recording_of_their_name(tmp_path, text, start_s):
+    for run in range(2):
+        log(tmp_path / "logs" / f"run{run}.csv", start_s=start_s)
+        (tmp_path / "logs" / f"run{run}.txt").write_text(text)
+    for recording in read_recordings(tmp_path / "logs", manifest="{recording}.txt"):
+        spans = [(span.start_s, span.end_s, span.label) for span in recording.label_spans]
+        assert spans == approximately(SPANS, start_s)
+    (tmp_path / "logs" / "run1.txt").write_text("1.0\t2.0\t9.0\twalk\n")
+    with pytest.raises(RecordingError, match=r"run1\.txt, line 1: 9 s is not the duration from 1"):
+        find_recordings(tmp_path / "logs", manifest="{recording}.txt")
+    (tmp_path / "logs" / "run1.txt").unlink()
+    with pytest.raises(RecordingError, match=r"run1\.txt: cannot be read"):
+        find_recordings(tmp_path / "logs", manifest="{recording}.txt")
+
+
+@pytest.mark.parametrize("unit", ["s", "ms"])
+def test_spans_of_a_prediction_come_back_from_label_studio_with_equal_times(tmp_path, unit):
+    for label, start_s in (("a", 0.0), ("b", 1_772_323_200.0)):
+        for run in range(4):
+            log(tmp_path / "logs" / label / f"{label}{run}.csv", start_s=start_s, unit=unit)
+    windows, model, out = tmp_path / "w.h5", tmp_path / "m.safetensors", tmp_path / "tasks.json"
+    fast = ("--set", "max_epochs=1", "--set", "features=None", "--set", "refit=None")
+    for step in (
+        ("prepare", tmp_path / "logs", "--window-s", 2, "-o", windows),
+        ("train", windows, "-o", model, *fast),
+        (
+            "predict",
+            model,
+            tmp_path / "logs",
+            "--smooth",
+            "none",
+            "--label-studio",
+            out,
+            "--csv",
+            tmp_path / "spans.csv",
+            "--absolute-time",
+        ),
+    ):
+        code, _, err = said(*step)
+        assert code == 0, err
+    tasks = json.loads(out.read_text())
+    assert len(tasks) == 8
+    for task in tasks:
+        task["annotations"] = task.pop("predictions")
+    out.write_text(json.dumps(tasks))
+    rows = [row.split(",") for row in (tmp_path / "spans.csv").read_text().splitlines()[1:]]
+    written = [(row[0].split("/")[-1], float(row[1]), float(row[2]), row[3]) for row in rows]
+    found = read_recordings(tmp_path / "logs", manifest=out)
+    read = [
+        (one.recording_id.split("/")[-1], span.start_s, span.end_s, span.label)
+        for one in found
+        for span in one.label_spans
+    ]
+    assert sorted(read) == [
+        (name, *approximately([(a, b, label)])[0]) for name, a, b, label in sorted(written)
+    ]
