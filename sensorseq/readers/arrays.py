@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sensorseq.checks import check_unpacked
-from sensorseq.errors import RecordingError, did_you_mean
+from sensorseq.errors import EnvironmentProblemError, RecordingError, did_you_mean
 from sensorseq.io import foreign
 from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
@@ -29,6 +29,7 @@ from sensorseq.readers.columns import (
     table_of,
     texts_of_numbers,
 )
+from sensorseq.readers.edge_impulse import ACQUISITION_SUFFIXES, read_acquisition
 from sensorseq.readers.mat5 import read_mat5
 from sensorseq.readers.stamps import Stamps, seconds_of
 from sensorseq.readers.topics import Topic
@@ -52,11 +53,12 @@ def read_arrays(
     group: str = "",
     label: str | None = None,
 ) -> Recording:
-    """Read one recording from a ``.npz``, ``.npy`` or ``.mat`` file.
+    """Read one recording from a ``.npz``, ``.npy``, ``.mat``, ``.json`` or ``.cbor`` file.
 
     A vector is a channel; each column of a 2-D array is one, named ``name[0]``, with time along
     either axis. Fields of MATLAB structs and of structured arrays are named ``struct.field``. Time
-    is an array, or a number ``sample_rate_hz``. Single numbers are no channels. Nothing is
+    is an array, or a number ``sample_rate_hz``. JSON and CBOR are in Edge Impulse's acquisition
+    format. Single numbers are no channels. Nothing is
     unpickled: objects, and cells of MATLAB, are listed in ``attributes["dropped_columns"]``.
 
     Parameters
@@ -81,9 +83,9 @@ class ArraysTable(Table):
     """The arrays of a file that belong to the wanted channels, and their timestamps."""
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
-        self._arrays, self._left_out = _load(path)
+        self._arrays, self._left_out, units = _load(path)
         names = [name for name, array in self._arrays.items() if array.size > 1]
-        super().__init__(path, [*names, *self._left_out])
+        super().__init__(path, [*names, *self._left_out], units)
 
     def time_name(self, options: ReadOptions) -> str:
         """Return the name of the timestamps' array, or of the array with the rate instead."""
@@ -261,16 +263,19 @@ def _stored_rate(path: Path, arrays: _Arrays, channels: Sequence[str] | None) ->
     return next(iter(rates.values()), None)
 
 
-def _load(path: Path) -> tuple[_Arrays, dict[str, str]]:
-    """Return the arrays of a file by name, and what else there is: its name and kind.
+def _load(path: Path) -> tuple[_Arrays, dict[str, str], dict[str, str]]:
+    """Return the arrays of a file by name, the names and kinds of what else there is, and units.
 
     Row and column vectors have one dimension.
     """
     left_out: dict[str, str] = {}
+    units: dict[str, str] = {}
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the headers of damaged files
-            if path.suffix.lower() != ".mat":
+            if path.suffix.lower() in ACQUISITION_SUFFIXES:
+                arrays, units = read_acquisition(path)
+            elif path.suffix.lower() != ".mat":
                 loaded = np.load(file, allow_pickle=False)
                 if isinstance(loaded, np.ndarray):
                     loaded = {"values": loaded}
@@ -287,8 +292,8 @@ def _load(path: Path) -> tuple[_Arrays, dict[str, str]]:
             found = [item for name, array in arrays.items() for item in _fields(name, array)]
             names = column_names(name for name, _ in found)
             left_out = {name.strip(): kind for name, kind in left_out.items()}
-            return dict(zip(names, (array for _, array in found), strict=True)), left_out
-    except RecordingError:
+            return dict(zip(names, (array for _, array in found), strict=True)), left_out, units
+    except (RecordingError, EnvironmentProblemError):
         raise
     except Exception as error:  # foreign parsers may raise anything for damaged bytes
         if isinstance(error, OSError) and error.errno is not None:

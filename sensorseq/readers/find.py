@@ -24,6 +24,12 @@ from sensorseq.readers.annotations import (
 )
 from sensorseq.readers.columns import as_float, as_label
 from sensorseq.readers.csv import OTHER_ENCODING, USUAL_FORM, CsvFormat
+from sensorseq.readers.edge_impulse import (
+    ACQUISITION_SUFFIXES,
+    LABELS,
+    exported_labels,
+    is_acquisition,
+)
 from sensorseq.readers.lerobot import Dataset, is_dataset, list_episodes
 from sensorseq.readers.long_table import TableRows, list_table
 from sensorseq.readers.suffixes import (
@@ -215,7 +221,7 @@ def find_recordings(
         sources = [_of_file(root)]
     else:
         raise RecordingError(f"{root}: no such folder or file.")
-    are_listed = table is not None or is_listed
+    are_listed = table is not None or is_listed or (root / LABELS).is_file()
     exclusion = _Exclusion(excluded, root)
     matching = _matching(sources, patterns, root, table)
     sources = exclusion.keep(matching)
@@ -588,7 +594,12 @@ def _from_folders(
             label = relative.parts[0] if len(relative.parts) > depth else None
             recording_id = _without_suffix(relative)
             sources.append(RecordingSource(recording_id, (file,), label, recording_id, root=root))
-    return sources
+    # In an exported dataset the folders are the parts of a split.
+    labels = exported_labels(root)
+    return [
+        replace(one, label=labels[name]) if (name := one.relative_paths[0]) in labels else one
+        for one in sources
+    ]
 
 
 def _from_lerobot(root: Path, label_column: str | None) -> list[RecordingSource]:
@@ -637,11 +648,17 @@ def _matches(source: RecordingSource, pattern: str) -> bool:
     return any(fnmatchcase(name, pattern) for name in names)
 
 
+def _is_recording(path: Path, root: Path) -> bool:
+    suffix = suffix_of(path)
+    may_be_another = suffix in ACQUISITION_SUFFIXES and path != root
+    return suffix is not None and (not may_be_another or is_acquisition(path))
+
+
 def _matching(
     sources: list[RecordingSource], patterns: list[str], root: Path, table: Path | None
 ) -> list[RecordingSource]:
     if not patterns:
-        kept = [s for s in sources if suffix_of(s.paths[0]) is not None and s.paths[0] != table]
+        kept = [s for s in sources if _is_recording(s.paths[0], root) and s.paths[0] != table]
         if not kept:
             raise RecordingError(
                 f"{root}: contains no file that can be read ({', '.join(SUFFIXES)})."

@@ -9,7 +9,7 @@ LOG_SUFFIXES = (*BAG_SUFFIXES, ".ulg", ".mf4", ".mdf")
 CSV_SUFFIXES = (".csv", ".csv.gz")
 TABLE_SUFFIXES = (*CSV_SUFFIXES, ".parquet")
 HDF5_SUFFIXES = (".h5", ".hdf5")
-ARRAY_SUFFIXES = (".npz", ".npy", ".mat")
+ARRAY_SUFFIXES = (".npz", ".npy", ".mat", ".json", ".cbor")
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".h5", ".hdf5", *ARRAY_SUFFIXES, *LOG_SUFFIXES)
 
 

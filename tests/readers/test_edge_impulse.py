@@ -1,0 +1,123 @@
+"""Files in Edge Impulse's acquisition format, and folders of phone apps."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from commands import said
+from tables import write_table
+
+from sensorseq.errors import EnvironmentProblemError, RecordingError
+from sensorseq.readers import find_recordings, read_recordings
+
+
+def content(values, interval_ms=8.0, names=("accX", "accY")):
+    sensors = [{"name": name, "units": "m/s2"} for name in names]
+    payload = {"device_type": "X", "interval_ms": interval_ms, "sensors": sensors, "values": values}
+    return {"protected": {"ver": "v1", "alg": "none"}, "signature": "0" * 8, "payload": payload}
+
+
+def sample(path, values, **more):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = content(np.asarray(values).tolist(), **more)
+    if path.suffix == ".cbor":
+        cbor2 = pytest.importorskip("cbor2", reason="cbor2 is not installed")
+        path.write_bytes(cbor2.dumps(made))
+    else:
+        path.write_text(json.dumps(made))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".json", ".cbor"])
+def test_values_rate_and_units_are_those_of_the_file(tmp_path, suffix):
+    values = np.random.default_rng(0).normal(size=(100, 2))
+    sample(tmp_path / f"a{suffix}", values)
+    (tmp_path / "notes.json").write_text('{"by": "me"}')
+    (one,) = read_recordings(tmp_path)
+    assert [(c.name, c.unit) for c in one.channels] == [("accX", "m/s2"), ("accY", "m/s2")]
+    assert one.median_sample_rate_hz == 125
+    np.testing.assert_array_equal(one.values, values)
+
+
+def test_values_of_one_sensor_may_stand_by_themselves(tmp_path):
+    sample(tmp_path / "a.json", [1.5, 2.5, 4.0], names=["light"])
+    (one,) = read_recordings(tmp_path)
+    assert one.values[:, 0].tolist() == [1.5, 2.5, 4.0]
+
+
+def test_labels_of_an_export_are_those_it_lists_and_not_the_parts_of_its_split(tmp_path):
+    rng, listed = np.random.default_rng(0), []
+    for number in range(6):
+        label, part = "idle" if number % 2 else "wave", "testing" if number > 3 else "training"
+        name = f"{part}/{label}.{number}.json"
+        sample(tmp_path / name, rng.normal(size=(250, 2)) * (1 + number % 2))
+        listed.append({"path": name, "category": part, "label": {"type": "label", "label": label}})
+    (tmp_path / "info.labels").write_text(json.dumps({"version": 1, "files": listed}))
+    assert {source.label for source in find_recordings(tmp_path)} == {"idle", "wave"}
+    windows, model = tmp_path / "w.h5", tmp_path / "m.safetensors"
+    fast = ("--set", "max_epochs=1", "--set", "features=None", "--set", "refit=None")
+    for step in (
+        ("inspect", tmp_path),
+        ("prepare", tmp_path, "--window-s", 0.5, "-o", windows),
+        ("train", windows, "-o", model, *fast),
+        ("predict", model, tmp_path / "testing" / "wave.4.json"),
+    ):
+        code, _, err = said(*step)
+        assert code == 0, err
+    (tmp_path / "info.labels").write_text("[]")
+    with pytest.raises(RecordingError, match=r"info\.labels: cannot be read as the labels"):
+        find_recordings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"values": [[1, 2], [3]]},
+            "row 2 of values: has not one number for each of the 2 sensors",
+        ),
+        ({"values": [[1, 2]], "interval_ms": 0}, "interval_ms is 0, so it is no time series"),
+        ({"values": [[1, "x"]]}, r"a\.json: "),
+        ({"values": [[1, 2]], "sensors": 3}, r"a\.json: "),
+    ],
+)
+def test_damage_is_named(tmp_path, change, said):
+    made = content([])
+    made["payload"] |= change
+    (tmp_path / "a.json").write_text(json.dumps(made))
+    with pytest.raises(RecordingError, match=said):
+        read_recordings(tmp_path)
+    (tmp_path / "a.json").write_text(json.dumps(made)[:-9])
+    with pytest.raises(RecordingError, match=r"a\.json: "):
+        read_recordings(tmp_path)
+    (tmp_path / "b.json").write_text("[1, 2]")
+    with pytest.raises(RecordingError, match=r"b\.json: has no payload"):
+        read_recordings(tmp_path / "b.json")
+
+
+def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
+    (tmp_path / "a.cbor").write_bytes(b"payload interval_ms values")
+    monkeypatch.setitem(sys.modules, "cbor2", None)
+    with pytest.raises(EnvironmentProblemError, match=r'pip install "sensorseq\[edge\]"'):
+        read_recordings(tmp_path)
+
+
+def test_a_folder_of_phyphox_is_one_recording_of_several_sensors(tmp_path):
+    for label in ("walk", "rest"):
+        for run in range(2):
+            folder = tmp_path / label / f"2026-03-0{run + 1}"
+            for sensor, hz in (("Accelerometer", 100), ("Gyroscope", 50)):
+                t = np.arange(3 * hz) / hz + 0.0123
+                unit = "m/s^2" if sensor == "Accelerometer" else "rad/s"
+                columns = {"Time (s)": t, f"X ({unit})": np.sin(t), f"Y ({unit})": np.cos(t)}
+                write_table(folder / f"{sensor}.csv", columns)
+            write_table(folder / "meta" / "device.csv", {"property": ["version"], "value": ["1"]})
+    files = ["Accelerometer.csv", "Gyroscope.csv"]
+    found = read_recordings(tmp_path, pair="{recording}/{sensor}.csv", files=files)
+    assert {one.label for one in found} == {"walk", "rest"}
+    assert all(one.n_channels == 4 for one in found)
+    assert found[0].attributes["sensor_rates_hz"] == {
+        "Accelerometer": pytest.approx(100),
+        "Gyroscope": pytest.approx(50),
+    }
