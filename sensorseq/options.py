@@ -14,11 +14,8 @@ from functools import wraps
 from inspect import Parameter
 from typing import Any, TypeVar
 
-from sensorseq.errors import check_choice
-
 _Result = TypeVar("_Result")
 
-STAMPS = ("packets", "keep", "merge")
 CSV_FORM = ("encoding", "delimiter", "decimal", "no_header", "names")
 _WHICH = ("files", "pair", "labels", "exclude", "manifest", "recording_column", "group_column")
 LISTING = (*_WHICH, "sensor_column", "label_column", *CSV_FORM)
@@ -156,8 +153,8 @@ class ReadOptions:
     stamps : {"packets", "keep", "merge"}, optional
         What to do with time stamps that repeat or go back, or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly where
-        these are certain: all of one size and a signal that agrees, or a counter of samples or
-        packets. Any others are an error. ``attributes["packets"]`` describes the packets, and
+        the signal shows them to be those of one sensor: see ``docs/preprocessing``. Where it does
+        not, they are an error. ``attributes["packets"]`` describes the packets, and
         ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
     sample_rate_hz : float, optional
         The clock of files, except robot logs, in which no column is named like time stamps, if
@@ -244,7 +241,13 @@ class ReadOptions:
         read=split_names,
     )
     units: Mapping[str, str] | None = option_field("input", toml=dict[str, str])
-    manifest: str | bool | None = option_field("input")
+    manifest: str | bool | None = option_field(
+        "input",
+        metavar="FILE",
+        help="Labels: a manifest [default: manifest.csv], an export of Label Studio, or"
+        " '{recording}.txt' for each recording.",
+        typed=str | None,
+    )
     stamps: str | None = option_field(
         "input",
         metavar="HOW",
@@ -261,8 +264,6 @@ class ReadOptions:
     scratch: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        if self.stamps is not None:
-            check_choice("stamps", self.stamps, STAMPS)
         # Names of columns come out of files without blanks around them.
         for name in ("time_column", "label_column", "recording_column", "group_column"):
             if isinstance(given := getattr(self, name), str):

@@ -23,12 +23,17 @@ _SEEN = 1 << 16  # rows that are looked at for bursts and judged
 _ALIKE = 0.9  # bursts of the usual number of rows
 _REGULAR = 0.3  # most by which the usual time between bursts differs from their median
 _DELAYED = 8  # packets within which one arrives without a delay
-_RATE_LAG = 16  # packets over which their rate is measured
-_MOST_OFF = 2.0  # periods of packets by which one may be off the even clock
-# Of a signal without pauses, samples on both sides of a packet's end differ as within a packet.
-_PAUSED = 2.0
-_SMOOTH = 0.5  # neighbours differ less than this part of what any two samples differ by
-_SAME_PLACE = 0.7  # of sensors that take turns, rows in the same place of packets differ less
+_REFINED = 4  # passes in which their rate and the losses are found
+_LOST = 0.3  # packets before which others may be lost
+_MOST_OFF = 0.75  # lengths of a packet by which most are off the even clock
+_FEWEST_JUDGED = 8  # whole packets without which the signal proves nothing
+_ROUNDED_S = (1.0, 1e-3)  # steps to which stamps are often rounded down
+# Mean differences of neighbours within packets, of neighbours across their ends, and of rows in the
+# same place of successive packets. Of one sensor sampled evenly, the second is as the first, and
+# the third is larger where the signal is smooth.
+_SAME, _LARGER = (0.6, 1.5), 1.4
+_PAUSED, _HELD, _MIXED = 2.0, 0.3, 0.7
+_COUNTERS = (16, 256, 4096, 65536, 2**32)  # after which a counter begins again
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +77,13 @@ def find_bursts(t: NDArray[np.float64]) -> Packets | None:
         return None
     starts = np.r_[0, np.flatnonzero(np.diff(t) > longest_s) + 1]
     ends = np.append(starts[1:], len(t)) - 1
-    return Packets(starts, t[ends], len(t), are_bursts=True)
+    found = Packets(starts, t[ends], len(t), are_bursts=True)
+    return found if _are_alike(found.counts[1:-1]) else None
+
+
+def _are_alike(sizes: NDArray[np.int64]) -> bool:
+    usual = int(np.median(sizes))
+    return usual > 1 and float((np.abs(sizes - usual) <= max(1, usual // 4)).mean()) > _ALIKE
 
 
 def _longest_within(steps_s: NDArray[np.float64]) -> float | None:
@@ -91,72 +102,76 @@ def _longest_within(steps_s: NDArray[np.float64]) -> float | None:
     usual, between_s = int(np.median(sizes)), float(np.median(ordered[split:]))
     within_s = (usual - 1) * float(np.median(ordered[:split]))
     is_regular = np.abs(ordered[split:] - between_s) <= _REGULAR * between_s
-    if usual < 2 or within_s > _PART * between_s or is_regular.mean() < _ALIKE:
-        return None
-    if (np.abs(sizes - usual) <= max(1, usual // 4)).mean() < _ALIKE:
+    if within_s > _PART * between_s or is_regular.mean() < _ALIKE or not _are_alike(sizes):
         return None
     return float(np.sqrt(ordered[split - 1] * ordered[split]))
 
 
-def are_certain(packets: Packets, x: NDArray[np.floating]) -> bool | None:
-    """Judge by the signal whether rows `x` in order are samples of one sensor, taken evenly.
+def judge(packets: Packets, x: NDArray[np.floating]) -> str:
+    """Judge by the signal what packets of rows `x` in order are; "" if it does not show.
 
-    True if a counter of rows or packets proves it, or if all packets have one size and the signal
-    agrees; of bursts, it must also be so smooth that pauses would show. False if it shows the
-    pauses between bursts; None if it is not certain.
+    "samples" of one sensor taken evenly: all have one size, a smooth channel goes on from one to
+    the next as within them, and no channel speaks against it; or a counter of rows, which begins
+    again after a power of 2, proves it. "pauses": the signal goes on between them by the time that
+    passes. "sensors": channels are missing, held or alike in certain places of each packet.
     """
-    if _has_counter(packets, x):
-        return True
-    size, counts = packets.size, packets.counts
+    counts, size = packets.counts, packets.size
     usual = size or int(np.median(counts))
-    whole = packets.starts[(counts == usual) & (packets.starts < _SEEN)]
-    if usual < 2 or len(whole) <= FEWEST:
-        return None
+    is_whole = (counts == usual) & (packets.starts < _SEEN)
+    whole, stamps_s = packets.starts[is_whole], packets.stamps_s[is_whole]
+    if usual < 2 or len(whole) < _FEWEST_JUDGED:
+        return ""
     rows = x[whole[:, np.newaxis] + np.arange(usual)].astype(np.float64)
-    follows = np.diff(whole) == usual
-    rises_within, rises_across = np.diff(rows, axis=1), (rows[1:, 0] - rows[:-1, -1])[follows]
-    within, across = np.abs(rises_within), np.abs(rises_across)
-    same_place = np.abs(rows[1:] - rows[:-1])
-    # Any two samples, in an order that is always the same.
-    shuffled = rows.reshape(-1, x.shape[1])[np.random.default_rng(0).permutation(rows[..., 0].size)]
-    apart = np.abs(np.diff(shuffled, axis=0))
-    is_smooth = is_paused = is_mixed = False
-    for column in range(x.shape[1]):
-        inner = _mean(within[..., column])
-        rises = rises_within[..., column], rises_across[..., column]
-        is_row_number = all((one == 1).all() for one in rises)
-        if not inner > 0 or is_row_number:
-            continue
-        is_smooth |= inner < _SMOOTH * _mean(apart[..., column])
-        is_paused |= _mean(across[..., column]) > _PAUSED * inner
-        is_mixed |= _mean(same_place[..., column]) < _SAME_PLACE * inner
-    if packets.are_bursts and is_paused:
-        return False
-    return True if size and not (is_paused or is_mixed or packets.are_bursts > is_smooth) else None
+    steps_s = np.diff(stamps_s)  # no packet is missing where they are as usual
+    follows = (np.diff(whole) == usual) & (steps_s <= 1.5 * np.median(steps_s))
+    within = np.abs(np.diff(rows, axis=1)).reshape(-1, x.shape[1])
+    across = np.abs(rows[1:, 0] - rows[:-1, -1])[follows]
+    same_place = np.abs(rows[1:] - rows[:-1])[follows].reshape(-1, x.shape[1])
+    differences = within, across, same_place
+    counters = [c for c, column in enumerate(x[:_SEEN].T) if _counts_rows(column)]
+    kinds = [
+        "sensors" if _lacks_places(rows[..., c]) else _kind(*(d[:, c] for d in differences))
+        for c in range(x.shape[1])
+        if c not in counters and not _rises(x[:_SEEN, c])
+    ]
+    if "sensors" in kinds:
+        return "sensors"
+    if "pauses" in kinds:
+        return "" if "samples" in kinds else "pauses"
+    return "samples" if counters or (size and "samples" in kinds) else ""
 
 
-def _mean(differences: NDArray[np.float64]) -> float:
-    known = differences[~np.isnan(differences)]
-    return float(known.mean()) if len(known) else 0.0
+def _kind(*differences: NDArray[np.float64]) -> str:
+    """Return what one channel shows; "" if nothing, as if it is noise, or constant."""
+    inner, outer, apart = (
+        float(d[~np.isnan(d)].mean()) if (~np.isnan(d)).any() else 0.0 for d in differences
+    )
+    if outer < _HELD * inner or apart < _MIXED * inner:
+        return "sensors"
+    if outer > _PAUSED * inner:
+        return "pauses"
+    is_even = _SAME[0] * inner <= outer <= _SAME[1] * inner
+    return "samples" if is_even and apart > _LARGER * inner else ""
 
 
-def _has_counter(packets: Packets, x: NDArray[np.floating]) -> bool:
-    """Test whether a column counts the samples, or the packets, and is not the row's number."""
-    n = min(len(x), _SEEN)
-    is_first = np.zeros(n, bool)
-    is_first[packets.starts[packets.starts < n]] = True
-    n_first = int(is_first[1:].sum())
-    for column in x[:n].T:
-        steps = np.diff(column)
-        is_one, other = steps == 1, steps[steps != 1]
-        if n > FEWEST and 0.9 * (n - 1) <= is_one.sum() < n - 1 and (other != 0).all():
-            return True  # it begins again, or numbers are missing
-        if is_one.all() and column[0] not in (0, 1):
-            return True
-        is_inside = (steps == 0) == ~is_first[1:]
-        if n_first > FEWEST and is_inside.all() and (is_one & is_first[1:]).sum() >= 0.9 * n_first:
-            return True
-    return False
+def _rises(column: NDArray[np.floating]) -> bool:
+    """Test whether a column rises or falls in every row, as numbers of rows and times do."""
+    steps = np.diff(column)
+    return bool((steps > 0).all() or (steps < 0).all())
+
+
+def _lacks_places(values: NDArray[np.float64]) -> bool:
+    """Test whether a channel is missing in certain places of each packet (n, size)."""
+    missing = np.isnan(values).mean(axis=0)
+    return bool(missing.max() > 0.9 and missing.min() < 0.1)
+
+
+def _counts_rows(column: NDArray[np.floating]) -> bool:
+    """Test whether a column counts the rows and begins again; a row's number does not."""
+    steps = np.diff(column)
+    other = steps[steps != 1]
+    is_again = np.isin(-other, np.subtract(_COUNTERS, 1)).all() and len(set(other.tolist())) == 1
+    return bool(len(other) and is_again and column.min() == 0)
 
 
 def spread(packets: Packets) -> NDArray[np.float64] | None:
@@ -178,13 +193,17 @@ def spread(packets: Packets) -> NDArray[np.float64] | None:
 
 
 def _are_rounded(t: NDArray[np.float64], size: int) -> bool:
-    """Test whether timestamps are multiples of the step between them, as rounded ones are."""
+    """Test whether timestamps are rounded down: multiples of the step between them.
+
+    Of packets of one size, which may be sent regularly, it must be a usual step.
+    """
     steps_s = np.diff(t)
     usual_s = float(np.median(steps_s))
-    if abs(decimal_step_s(t) / usual_s - 1) < _DECIMAL:
-        return True
+    if size:
+        step_s = decimal_step_s(t)
+        return abs(step_s / usual_s - 1) < _DECIMAL and step_s in _ROUNDED_S
     off = np.abs(steps_s / usual_s - np.rint(steps_s / usual_s))
-    return not size and bool((off < 0.05).all() and (steps_s < 1.5 * usual_s).mean() > 1 - _GAPS)
+    return bool((off < 0.05).all() and (steps_s < 1.5 * usual_s).mean() > 1 - _GAPS)
 
 
 def decimal_step_s(stamps: NDArray[np.float64]) -> float:
@@ -211,26 +230,21 @@ def _spread_equal(
     rows = (ends - counts if is_first else ends - 1).astype(np.float64)  # the rows with the stamps
     if is_first and counts[0] < size:
         rows[0] -= size - counts[0]  # the log began within the first packet
-    lag = min(_RATE_LAG, (len(t) - 1) // 2)
-    period_s = float(np.median((t[lag:] - t[:-lag]) / (rows[lag:] - rows[:-lag])))
-    for _ in range(2):
+    period_s = float(np.median(np.diff(t) / np.diff(rows)))
+    n = len(t)
+    for _ in range(_REFINED):
         # Where all later packets are late, packets are lost before.
-        late_s = t - period_s * rows
-        n = len(late_s)
-        soon = np.lib.stride_tricks.sliding_window_view(
-            np.append(late_s, np.full(_DELAYED - 1, np.inf)), _DELAYED
-        )
-        jumps = np.diff(soon.min(axis=1)) / (size * period_s)
-        if (jumps > 0.5).mean() > _GAPS:
-            return None
+        late_s = np.append(t - period_s * rows, np.full(_DELAYED - 1, np.inf))
+        soon = np.lib.stride_tricks.sliding_window_view(late_s, _DELAYED).min(axis=1)
+        jumps = np.diff(soon) / (size * period_s)
         lost = np.r_[0.0, np.where(jumps > 0.5, np.rint(jumps), 0.0)]
         ticks = rows + size * np.cumsum(lost)
         shifted = ticks - ticks.mean()
         period_s = float((shifted * (t - t.mean())).sum() / (shifted * shifted).sum())
         if not period_s > 0:
             return None
-    off_s = t - t.mean() - period_s * shifted
-    if (np.abs(off_s) > _MOST_OFF * size * period_s).mean() > 1 - _FITTING:
+    off_s = np.abs(t - t.mean() - period_s * shifted)
+    if (lost > 0).mean() > _LOST or np.quantile(off_s, _FITTING) > _MOST_OFF * size * period_s:
         return None
     of = np.repeat(np.arange(n), counts)
     row_ticks = np.arange(ends[-1]) + (ticks - rows)[of]

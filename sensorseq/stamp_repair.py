@@ -9,10 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.checks import check_signal
 from sensorseq.errors import SignalError, check_choice
 from sensorseq.io.scratch import count_where, is_finite
-from sensorseq.options import STAMPS
-from sensorseq.packets import Packets, are_certain, find_bursts, spread
+from sensorseq.packets import Packets, find_bursts, judge, spread
 from sensorseq.text import listed
 
+STAMPS = ("packets", "keep", "merge")
 BY_HAND = "sensorseq.recording.repair_stamps"
 _FEW = 0.01  # rows that may be out of order, or differ from others with the same timestamp
 _FEWEST = 3  # ... in a short recording
@@ -81,7 +81,6 @@ def repair_stamps(
     >>> repaired.values[:, 0].tolist(), repaired.counts
     ([1.0, 2.0, 4.0], {'n_out_of_order': 1, 'n_duplicates': 1, 'n_spread': 0})
     """
-    check_choice("stamps", stamps, STAMPS)
     x = check_signal(values)
     t = check_stamps_are_finite(timestamps_s, len(x))
     plan = plan_repair(t, lambda: x, stamps)
@@ -171,6 +170,8 @@ def plan_repair(
     With `stamps` None, only packets are that are certain; whatever else repeats, goes back or comes
     in bursts is an obstacle. `values` returns the rows, if they are needed.
     """
+    if stamps is not None:
+        check_choice("stamps", stamps, STAMPS)
     n = len(t)
     if not count_where(lambda at, stop: t[at + 1 : stop + 1] <= t[at:stop], n - 1, t)[0]:
         bursts = find_bursts(t) if stamps in (None, "packets") else None
@@ -206,7 +207,8 @@ def plan_repair(
     spread_s = spread(packets)
     if spread_s is None:
         return replace(plan, obstacle=f"{each}{_mean_rate(t_sorted)}, but not evenly. {_NOT_EVEN}")
-    if stamps == "packets" or (not stamps and not plan.n_late and are_certain(packets, x_sorted)):
+    kind = "" if stamps or plan.n_late else judge(packets, x_sorted)
+    if stamps == "packets" or kind == "samples":
         return replace(plan, stamps_s=spread_s, n_spread=n_repeats, packets=str(packets))
     return replace(plan, obstacle=f"{each}{_mean_rate(spread_s)}. {_SPREADING}")
 
@@ -215,12 +217,13 @@ def _plan_bursts(
     t: NDArray[np.float64], x: NDArray[np.floating], packets: Packets, stamps: str | None
 ) -> StampRepair | None:
     """Judge whether rows in bursts are packets."""
-    is_certain = True if stamps else are_certain(packets, x)
-    if is_certain is False:
+    kind = "samples" if stamps else judge(packets, x)
+    is_pair = int(np.median(packets.counts)) == 2  # of events, or of two sensors
+    if kind in ("pauses", "sensors") or (not kind and is_pair):
         return None
     spread_s = spread(packets)
     plan = StampRepair(np.arange(len(t)), t, 0)
-    if is_certain and spread_s is not None:
+    if kind and spread_s is not None:
         n_spread = len(t) - len(packets.starts)
         return replace(plan, stamps_s=spread_s, n_spread=n_spread, packets=str(packets))
     between_s = float(np.median(np.diff(packets.stamps_s)))
@@ -232,13 +235,15 @@ def _plan_bursts(
 
 _MERGING = "use {merge}, which sorts {row}s and merges equal time stamps."
 _SPREADING = (
-    "If they are packets of samples, use {packets}, which spreads them evenly; {merge} takes their"
+    "If they are packets of samples of one sensor, use {packets}, which spreads them evenly; if"
+    " they are of several sensors, give each columns or a file of its own; {merge} takes their"
     " mean."
 )
 _KEEPING = "Use {keep} if the sensor pauses between them."
 _IN_BURSTS = (
     "If they are packets of samples, use {packets}, which spreads them evenly over the time since"
-    " the packet before; if the sensor pauses between them, use {keep}."
+    " the packet before; if the sensor pauses between them, or they are of several sensors, use"
+    " {keep}."
 )
 _NOT_EVEN = (
     "Use finer time stamps, or keep one {row} for each. If the {row}s were sampled evenly, leave"

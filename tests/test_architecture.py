@@ -8,7 +8,7 @@ import subprocess
 
 from checkout import ROOT, tree_of
 
-ORDER = """_lazy errors _signal numeric < options < core text windows < checks sensor_windows < io
+ORDER = """_lazy errors options _signal numeric < core text windows < checks sensor_windows < io
            < packets < stamp_repair < recording history html ops < time_names
            < preprocessing nn gpu_check readers < features sequence datasets < prediction
            < training < inspection < diagnosis doctor export < estimator

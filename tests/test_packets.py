@@ -1,5 +1,7 @@
 """Samples that share a stamp or come in bursts: none is lost, and their rate is the sensor's."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -108,16 +110,82 @@ def test_bursts_of_noise_are_asked_about_with_both_ways_out(tmp_path):
     assert spread.median_sample_rate_hz == pytest.approx(50, rel=0.01)
 
 
-@pytest.mark.parametrize("kind", ["samples", "packets"])
-def test_a_counter_proves_packets_and_a_row_number_does_not(tmp_path, kind):
+def test_a_counter_that_begins_again_proves_packets_and_other_numbers_do_not(tmp_path):
     noise, at = np.random.default_rng(0).normal(size=500), np.arange(500)
-    counter = {"samples": (at + 17) % 256, "packets": at // 5 + 4}[kind]
-    table(tmp_path, {"time": bursts(), "n": counter, "a": noise})
+    table(tmp_path, {"time": bursts(), "n": (at + 17) % 256, "a": noise})
     (recording,) = read_recordings(tmp_path)
     assert recording.attributes["packets"] == "packets of 5 samples"
-    table(tmp_path, {"time": bursts(), "n": at, "a": noise})
-    with pytest.raises(RecordingError, match="come in bursts"):
+    for numbers in (at, at + 1000, np.sort(np.random.default_rng(1).choice(900, 500, False))):
+        table(tmp_path, {"time": bursts(), "n": numbers, "a": noise})
+        with pytest.raises(RecordingError, match="come in bursts"):
+            read_recordings(tmp_path)
+
+
+def sensors_at_one_stamp(kind, n=300, size=3):
+    """Columns of several sensors, a row for each at every stamp, without a name."""
+    rng = np.random.default_rng(0)
+    motion = np.sin(np.arange(n) / 20)
+    rows = np.repeat(motion, size) + 0.05 * rng.normal(size=n * size)
+    place = np.tile(np.arange(size), n)
+    if kind == "levels":
+        rows = rows + 5.0 * place
+    elif kind == "noise":
+        rows = rng.normal(size=n * size)
+    elif kind == "constant":
+        rows = np.full(n * size, 3.0)
+    columns = {"a": rows}
+    if kind == "columns":
+        columns = {f"x{k}": np.where(place == k, rows, np.nan) for k in range(size)}
+    elif kind == "frame":
+        columns["frame"] = np.repeat(np.arange(n), size) + 7
+    elif kind == "index":
+        columns["index"] = np.arange(n * size) + 1000
+    return columns
+
+
+@pytest.mark.parametrize(
+    "kind", ["motion", "levels", "noise", "constant", "columns", "frame", "index"]
+)
+def test_rows_of_sensors_without_a_name_are_never_made_one_signal(tmp_path, kind):
+    stamps = np.repeat(np.arange(300) * 0.07, 3)
+    table(tmp_path, {"time": stamps, **sensors_at_one_stamp(kind)})
+    with pytest.raises(RecordingError, match=r"row 2: time repeats.*several sensors"):
         read_recordings(tmp_path)
+    # a little later each, they are left as they are
+    late = stamps + np.tile([0.0, 0.001, 0.002], 300)
+    table(tmp_path, {"time": late, **sensors_at_one_stamp(kind)})
+    with suppress(RecordingError):  # or asked about
+        (recording,) = read_recordings(tmp_path)
+        np.testing.assert_array_equal(recording.timestamps_s, late)
+
+
+@given(
+    size=st.integers(2, 30),
+    jitter=st.floats(0, 0.3),
+    noise=st.floats(0, 0.05),
+    lost=st.floats(0, 0.2),
+    seed=st.integers(0, 99),
+)
+def test_smooth_signals_are_spread_by_themselves_and_those_with_pauses_never(
+    tmp_path_factory, size, jitter, noise, lost, seed
+):
+    rng, n_packets, rate_hz = np.random.default_rng(seed), 150, 50.0
+    gone = np.flatnonzero(rng.random(n_packets) < lost)
+    kept, arrival_s = arrivals(n_packets, size, rate_hz, jitter, seed, gone)
+    true_s = (np.arange(n_packets * size) / rate_hz).reshape(n_packets, size)[kept].ravel()
+    x = np.sin(2 * np.pi * true_s / (0.3 * size)) + noise / size * rng.normal(size=len(true_s))
+    path = tmp_path_factory.mktemp("packets")
+    stamps = np.repeat(arrival_s, size)
+    table(path, {"time": stamps, "a": x})
+    with suppress(RecordingError):  # or asked about
+        (recording,) = read_recordings(path)
+        off_s = recording.timestamps_s - true_s
+        assert np.abs(off_s - off_s.mean()).max() < (0.6 + jitter) * size / rate_hz
+    # the same signal, sampled in bursts with pauses
+    paused_s = np.repeat(arrival_s, size) + np.tile(np.arange(size), len(kept)) * 1e-3 / rate_hz
+    table(path, {"time": paused_s, "a": np.sin(2 * np.pi * paused_s / (0.3 * size))})
+    (paused,) = read_recordings(path)
+    np.testing.assert_array_equal(paused.timestamps_s, paused_s)
 
 
 def test_rows_of_sensors_without_a_name_that_share_stamps_are_asked_about(tmp_path):

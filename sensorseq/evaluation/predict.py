@@ -41,7 +41,7 @@ from sensorseq.readers.annotations import as_label_studio, clock_of
 from sensorseq.readers.find import check_form_is_used
 from sensorseq.readers.source import by_sensor
 from sensorseq.readers.stamps import date_of, describe_clock
-from sensorseq.readers.suffixes import CSV_SUFFIXES, suffix_of
+from sensorseq.readers.suffixes import CSV_SUFFIXES, stem_of, suffix_of
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence import Timeline, timeline_of
@@ -256,7 +256,9 @@ def label_studio_tasks(predictions: Sequence[RecordingPrediction]) -> str:
             (s.start_s + one.begins_s, s.end_s + one.begins_s, str(s.label), s.probability)
             for s in spans
         )
-        tasks.append(as_label_studio(one.paths[0], rows, one.clock))
+        suffix = one.paths[0].name.removeprefix(stem_of(one.paths[0]))
+        path = f"{one.recording_id}{suffix}"  # as in the folder that was given
+        tasks.append(as_label_studio(path, rows, one.clock))
     return json.dumps(tasks, indent=1)
 
 

@@ -1,116 +1,154 @@
 """Labels from programs that annotate recordings: read, put on the recording's clock, written."""
 
-import csv
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from sensorseq.errors import RecordingError, check_choice
+from sensorseq.errors import RecordingError
+from sensorseq.readers.columns import as_float
 from sensorseq.readers.suffixes import suffix_of
 from sensorseq.recording import UNITS, LabelSpan, Recording, sample_period
 
 PER_RECORDING = "{recording}"
 """Stands in a manifest's name for the name of each recording, if each has a table of its own."""
 COLUMNS = ("start", "end")
-"""Columns of times in the log's own stamps or in seconds since its start."""
-TIME_ORIGINS = {
-    "intervals": ("its time stamps", "seconds from its start"),
-    "label studio": ("its time stamps", "milliseconds since 1970", "numbers of rows"),
-    "dates": ("milliseconds since 1970",),
-    "stamps": ("its time stamps",),
-}
-"""What the times of labels from elsewhere may be."""
+"""Columns of times in the log's own time stamps, in their unit; or of dates with a time zone."""
+SPAN_CLOCKS = ("stamps", "dates", "start", "rows")
+"""What times of labels from elsewhere may be: the log's time stamps in their unit, milliseconds
+since 1970, seconds from the log's start, or numbers of rows from 0 on."""
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # in front of an uploaded file's name
 _CLOCK_TIME = re.compile(r"(\d+):(\d\d):(\d\d(?:[.,]\d+)?)$")
-_KIND = "times"  # key of a task's data, with a key of `TIME_ORIGINS`
+_KIND = "times"  # key of a task's data, with one of `SPAN_CLOCKS`
 _NAMES = ("label", "ts")  # of the tags in a labeling configuration
 _DIGITS = 6
-_YEAR_2000_S = 946_684_800  # time stamps from then on are dates
 _ROUNDED_S = 0.002  # by which a duration may differ, as times are rounded to milliseconds
+_YEAR_2000_S = 946_684_800  # time stamps from then on are dates
 
 
 def label_studio_rows(table: Path, root: Path) -> list[dict[str, str]]:
     """Return the regions in a JSON export of Label Studio as rows of a manifest.
 
-    Files are sought by their names below `root`, also without the prefix of an upload.
+    Files are sought by the end of their paths below `root`, also without the prefix of an upload.
     """
+    files = [path.relative_to(root) for path in sorted(root.rglob("*")) if suffix_of(path)]
     try:
         tasks = json.loads(table.read_bytes())
-        files = {
-            path.name: str(path.relative_to(root))
-            for path in sorted(root.rglob("*"))
-            if suffix_of(path)
-        }
-        return [row for task in tasks for row in _rows_of_task(table, task, files)]
+        rows = [row for task in tasks for row in _rows_of_task(table, task, files)]
+    except RecordingError:
+        raise
     except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
         raise RecordingError(
             f"{table}: cannot be read as a JSON export of Label Studio ({error})."
         ) from error
+    task_of: dict[str, str] = {}
+    for row in rows:
+        if task_of.setdefault(row["path"], row["at"]) != row["at"]:
+            raise RecordingError(
+                f"{table}: {task_of[row['path']]} and {row['at']} are both of {row['path']}; rename"
+                " one of the files, or export one of the tasks."
+            )
+    if not rows:
+        raise RecordingError(f"{table}: has no tasks with labels.")
+    return rows
 
 
 def _rows_of_task(
-    table: Path, task: Mapping[str, Any], files: Mapping[str, str]
+    table: Path, task: Mapping[str, Any], files: Sequence[Path]
 ) -> Iterator[dict[str, str]]:
     at = f"task {task.get('id', '?')}"
     data = task.get("data", task)
-    given = [text for text in data.values() if isinstance(text, str)]
-    names = [name for name in map(_file_name, given) if suffix_of(Path(name))]
-    found = [
-        files[name] for one in names for name in (one, _UPLOADED.sub("", one)) if name in files
-    ]
-    if not found:
-        raise RecordingError(
-            f"{table}, {at}: no file {(names or given or ['?'])[0]!r} among the recordings; give"
-            " the folder that has it."
+    given = [_path_in(text) for text in data.values() if isinstance(text, str)]
+    named = [parts for parts in given if suffix_of(Path(parts[-1]))]
+    found = sorted({path for parts in named for path in _files_at(parts, files)})
+    if len(found) != 1:
+        names = (
+            " and ".join(map(str, found)) or f"no file {'/'.join((named or given or [('?',)])[0])}"
         )
-    kind = str(data.get(_KIND) or "label studio")
-    check_choice(f"{table}, {at}: {_KIND}", kind, TIME_ORIGINS)
+        raise RecordingError(
+            f"{table}, {at}: names {names} among the recordings, not one file; give the folder that"
+            " has it, and the task one file."
+        )
+    kind = str(data.get(_KIND) or "stamps")
+    if kind not in SPAN_CLOCKS:
+        raise RecordingError(
+            f"{table}, {at}: {_KIND!r} is {kind!r}, not {' or '.join(map(repr, SPAN_CLOCKS))}."
+        )
     done = [one for one in task.get("annotations", ()) if not one.get("was_cancelled")]
     if len(done) > 1:
         raise RecordingError(f"{table}, {at}: has {len(done)} annotations; export one of them.")
     results = [one.get("value", {}) for each in done for one in each["result"]]
-    if "annotations" not in task:  # the short export
+    if "data" not in task:  # the short export
         results = [one for own in task.values() if isinstance(own, list) for one in own]
-    row = {"at": at, "path": found[0], "kind": kind}
-    if not results:
-        yield {**row, "label": ""}
-    for value in results:
-        labels = value.get("timeserieslabels") or value.get("choices") or []
+    marks = [(value, value.get("timeserieslabels") or value.get("choices")) for value in results]
+    marks = [(value, labels) for value, labels in marks if labels is not None]
+    if not marks:
+        raise RecordingError(
+            f"{table}, {at}: {found[0]} has no label; annotate it, or leave the task out of the"
+            " export."
+        )
+    for value, labels in marks:
         if len(labels) != 1:
             raise RecordingError(f"{table}, {at}: a region has {len(labels)} labels; give it one.")
-        times = {name: str(value[name]) for name in COLUMNS if name in value}
-        yield {**row, "label": str(labels[0]), **times}
+        times = {name: str(value[name]) for name in COLUMNS if value.get(name) is not None}
+        row = {"at": at, "path": str(found[0]), "kind": kind, "label": str(labels[0])}
+        yield row | times
 
 
-def _file_name(text: str) -> str:
+def _path_in(text: str) -> tuple[str, ...]:
+    """Return the names in a path or URL."""
     address = urlsplit(text)
     local = parse_qs(address.query).get("d", [address.path])[0]
-    return unquote(local).replace("\\", "/").rpartition("/")[2]
+    return tuple(unquote(local).replace("\\", "/").strip("/").split("/"))
+
+
+def _files_at(parts: tuple[str, ...], files: Sequence[Path]) -> list[Path]:
+    """Return the files whose paths agree with the most names at the end of a given one."""
+    best: list[Path] = []
+    for name in (parts[-1], _UPLOADED.sub("", parts[-1])):
+        names = (*parts[:-1], name)
+        for n in range(1, len(names) + 1):
+            agreeing = [path for path in files if path.parts[-n:] == names[-n:]]
+            if not agreeing:
+                break
+            best = agreeing
+        if best:
+            return best
+    return best
 
 
 def tabbed_rows(table: Path, path: str) -> list[dict[str, str]]:
-    """Return the intervals of one recording, as Audacity and ELAN export them, as rows."""
+    """Return the intervals of one recording, as Audacity and ELAN export them, as rows.
+
+    Start, end and perhaps the duration are numbers of seconds, or hours:minutes:seconds; the label
+    is behind them.
+    """
     try:
-        lines = list(csv.reader(table.read_text("utf-8-sig").splitlines(), delimiter="\t"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = table.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
         raise RecordingError(f"{table}: cannot be read as a table of labels ({error}).") from error
     rows: list[dict[str, str]] = []
-    for number, fields in enumerate(lines, start=1):
-        times = [time_s for one in fields[:-1] if (time_s := _seconds(one)) is not None]
-        clocks = [_seconds(one) or 0.0 for one in fields if _CLOCK_TIME.match(one.strip())]
-        times = clocks if len(clocks) > 1 else times
-        if len(times) < 2:
-            if number == 1 or not any(fields) or fields[0] == "\\":
-                continue  # a header, an empty line, or the frequencies of a label
+    for number, line in enumerate(text.splitlines(), start=1):
+        fields = [field.strip() for field in line.split("\t")]
+        is_header = number == 1 and not re.search(r"\d", line)
+        if is_header or not any(fields) or fields[0] == "\\":
+            continue  # or the frequencies of a label
+        known = [
+            (at, time_s) for at, one in enumerate(fields) if (time_s := _seconds(one)) is not None
+        ]
+        clocks = [(at, time_s) for at, time_s in known if _CLOCK_TIME.match(fields[at])]
+        times = [time_s for _, time_s in (clocks if len(clocks) > 1 else known)]
+        behind = fields[known[-1][0] + 1 :] if known else []
+        if not 2 <= len(times) <= 3 or len(behind) != 1:
             raise RecordingError(
-                f"{table}, line {number}: has no start and end between tabs before its label."
+                f"{table}, line {number}: needs a start and an end in seconds, and one label behind"
+                " them, between tabs."
             )
         start_s, end_s, *others = times
         if others and abs(others[0] - (end_s - start_s)) > _ROUNDED_S:
@@ -118,84 +156,75 @@ def tabbed_rows(table: Path, path: str) -> list[dict[str, str]]:
                 f"{table}, line {number}: {others[0]:g} s is not the duration from {start_s:g} s to"
                 f" {end_s:g} s; export start, end and label alone."
             )
-        label = fields[-1].strip()
-        row = {"path": path, "label": label, "start": repr(start_s), "end": repr(end_s)}
-        rows.append({"at": f"line {number}", **row})
+        row = {"at": f"line {number}", "path": path, "kind": "start", "label": behind[0]}
+        rows.append(row | {"start": repr(start_s), "end": repr(end_s)})
     if not rows:
         raise RecordingError(f"{table}: has no labels.")
     return rows
 
 
 def _seconds(text: str) -> float | None:
-    if found := _CLOCK_TIME.match(text.strip()):
+    if found := _CLOCK_TIME.match(text):
         hours, minutes, seconds = (float(part.replace(",", ".")) for part in found.groups())
         return (hours * 60 + minutes) * 60 + seconds
+    return as_float(text, ".")
+
+
+def raw_time(where: str, text: str, decimal: str) -> tuple[float, bool]:
+    """Return a time as it stands, and True if it is a date, as milliseconds since 1970."""
+    if (number := as_float(text, decimal)) is not None:
+        return number, False
     try:
-        return float(text)
-    except ValueError:
-        return None
+        date = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise RecordingError(f"{where}: {text!r} is neither a number nor a date.") from error
+    if date.tzinfo is None:
+        raise RecordingError(
+            f"{where}: the date {text!r} has no time zone. Write it behind the time, such as"
+            " +02:00, or Z if the dates of the log have none."
+        )
+    return date.timestamp() * UNITS["ms"], True
 
 
-def raw_times(where: str, texts: Iterable[str]) -> tuple[list[float], bool]:
-    """Return times as they stand, and True if they are dates, as milliseconds since 1970."""
-    times, are_dates = [], False
-    for text in texts:
-        try:
-            times.append(float(text))
-        except ValueError:
-            try:
-                date = datetime.fromisoformat(text)
-            except ValueError as error:
-                raise RecordingError(
-                    f"{where}: {text!r} is neither a number nor a date."
-                ) from error
-            are_dates = True
-            times.append((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() * 1e3)
-    return times, are_dates
+def on_clock(
+    spans: Iterable[LabelSpan], recording: Recording, span_clock: str
+) -> tuple[LabelSpan, ...]:
+    """Return label spans, whose times are of one of `SPAN_CLOCKS`, in seconds.
 
-
-def on_clock(spans: Iterable[LabelSpan], recording: Recording, kind: str) -> tuple[LabelSpan, ...]:
-    """Return label spans, whose times are those of a `kind` of `TIME_ORIGINS`, in seconds.
-
-    They are what lets all spans lie in the recording.
+    Time stamps may also be written as milliseconds since 1970, if those of the recording are dates.
 
     Raises
     ------
     RecordingError
-        If nothing does, or if several do that differ.
+        If they do not lie in the recording.
     """
     spans = tuple(spans)
-    t, clock = recording.timestamps_s, clock_of(recording)
+    t, (ticks, origin_s) = recording.timestamps_s, _ticks_and_origin(clock_of(recording))
     times = np.array([[span.start_s, span.end_s] for span in spans])
     period_s = sample_period(t) if len(t) > 1 else 1.0
-    fitting = {}
-    for origin in TIME_ORIGINS[kind]:
-        seconds = _as_seconds(times, origin, t, clock)
-        if (
-            seconds is not None
-            and t[0] - period_s <= seconds.min()
-            and (seconds.max() <= t[-1] + 2 * period_s)
-        ):
-            fitting[origin] = seconds
-    different: list[str] = []
-    for origin, seconds in fitting.items():
-        if all(np.abs(seconds - fitting[one]).max() > period_s / 2 for one in different):
-            different.append(origin)
-    ends = f"from {times.min():.10g} to {times.max():.10g}"
-    if not different:
-        raise RecordingError(
-            f"labels {ends} lie outside the recording, which covers {t[0]:.6f} s to {t[-1]:.6f} s,"
-            f" as {' and as '.join(TIME_ORIGINS[kind])}."
-        )
-    if len(different) > 1:
-        raise RecordingError(
-            f"labels {ends} can be {' or '.join(different)}. Write them into a manifest as start_s"
-            " and end_s, in seconds on the recording's clock; or, if they are time stamps in an"
-            f" export of Label Studio, write {_KIND!r}: 'stamps' into the data of the task."
-        )
-    return tuple(
-        LabelSpan(max(start_s, float(t[0])), end_s, span.label)
-        for span, (start_s, end_s) in zip(spans, fitting[different[0]].tolist(), strict=True)
+    of_dates = times / UNITS["ms"] - origin_s
+    tried = [
+        {
+            "stamps": times / ticks - origin_s,
+            "dates": of_dates,
+            "start": t[0] + times,
+            "rows": np.interp(times, np.arange(len(t)), t, right=np.inf),
+        }[span_clock]
+    ]
+    if span_clock == "stamps" and t[0] + origin_s > _YEAR_2000_S:
+        tried.append(of_dates)
+    for seconds in tried:
+        if t[0] - period_s <= seconds.min() and seconds.max() <= t[-1] + 2 * period_s:
+            return tuple(
+                LabelSpan(max(start_s, float(t[0])), end_s, span.label)
+                for span, (start_s, end_s) in zip(spans, seconds.tolist(), strict=True)
+            )
+    ends = f"{tried[0].min():.6f} s to {tried[0].max():.6f} s"
+    raise RecordingError(
+        f"labels from {ends} lie outside the recording, which covers {t[0]:.6f} s to {t[-1]:.6f} s."
+        " start and end are in the log's own time stamps; seconds on the recording's clock are"
+        " start_s and end_s. In an export of Label Studio, "
+        + f"{_KIND!r} in the data of a task can be {' or '.join(map(repr, SPAN_CLOCKS))}."
     )
 
 
@@ -212,21 +241,8 @@ def _ticks_and_origin(clock: Mapping[str, Any]) -> tuple[float, float]:
     return float(ticks), clock.get("origin_ns", 0) / UNITS["ns"]
 
 
-def _as_seconds(times: Any, origin: str, t: Any, clock: Mapping[str, Any]) -> Any:
-    ticks, origin_s = _ticks_and_origin(clock)
-    if origin == "seconds from its start":
-        return t[0] + times
-    if origin == "milliseconds since 1970":
-        return times / UNITS["ms"] - origin_s if t[0] + origin_s > _YEAR_2000_S else None
-    if origin == "its time stamps":
-        return times / ticks - origin_s
-    if (times == np.floor(times)).all() and times.min() >= 0 and times.max() <= len(t):
-        return np.interp(times, np.arange(len(t)), t)
-    return None
-
-
 def as_label_studio(
-    path: Path, spans: Iterable[tuple[float, float, str, float]], clock: Mapping[str, Any]
+    path: str, spans: Iterable[tuple[float, float, str, float]], clock: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return a task of Label Studio with a prediction of (start_s, end_s, label, probability).
 
@@ -251,4 +267,4 @@ def as_label_studio(
     ]
     score = math.fsum(one["score"] for one in results) / max(1, len(results))  # type: ignore[misc]
     prediction = {"model_version": "sensorseq", "score": round(score, _DIGITS), "result": results}
-    return {"data": {"csv": path.name, _KIND: "stamps"}, "predictions": [prediction]}
+    return {"data": {"csv": path, _KIND: "stamps"}, "predictions": [prediction]}

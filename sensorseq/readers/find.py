@@ -19,7 +19,7 @@ from sensorseq.readers.annotations import (
     COLUMNS,
     PER_RECORDING,
     label_studio_rows,
-    raw_times,
+    raw_time,
     tabbed_rows,
 )
 from sensorseq.readers.columns import as_float, as_label
@@ -77,8 +77,8 @@ class RecordingSource:
     row_sensor : str
         The only sensor whose rows are its own; empty for all.
     span_clock : str
-        What the times of `label_spans` are, a key of `annotations.TIME_ORIGINS`; empty for seconds
-        on the recording's clock.
+        What the times of `label_spans` are, one of `annotations.SPAN_CLOCKS`; empty for seconds on
+        the recording's clock.
     missing_sensors : tuple of str
         Sensors that other recordings have and that have no file here.
     root : Path
@@ -156,9 +156,11 @@ def find_recordings(
     recording (``ICE/pro_01.csv``) with its own group. A folder that contains only files holds
     recordings without a label. Manifest: a CSV table with columns ``path`` (relative to the
     manifest's folder), ``label`` (or ``class``) and, optionally, ``group``, ``recording_id``,
-    ``start_s`` and ``end_s``. A row with times labels that part of the recording; a path may have
-    several such rows. Long table: one CSV or Parquet file whose `recording_column` names the
-    recording of each row; rows may be in any order. LeRobot dataset: a folder with
+    ``start_s`` and ``end_s`` in seconds, or ``start`` and ``end`` in the log's own time stamps. A
+    row with times labels that part of the recording; a path may have several such rows. It may be a
+    JSON export of Label Studio, too, or a table for each recording (``{recording}.txt``). Long
+    table: one CSV or Parquet file whose `recording_column` names the recording of each row; rows
+    may be in any order. LeRobot dataset: a folder with
     ``meta/info.json``, whose episodes are the recordings, labeled by their tasks. Hidden files and
     folders are ignored.
 
@@ -200,9 +202,6 @@ def find_recordings(
     table, is_listed = None, options.recording_column is not None
     if options.recording_column is not None or options.group_column is not None:
         sources = _from_long_table(root, options, form)
-    elif (per_recording := str(options.manifest)).find(PER_RECORDING) >= 0:
-        files = _from_folders(root, excluded, ignore) if root.is_dir() else [_of_file(root)]
-        sources, is_listed = [_with_own_labels(one, per_recording) for one in files], True
     elif (table := _find_manifest(root, options.manifest, form)) is not None:
         sources = _from_manifest(table, form, options.label_column, root)
         root = sources[0].root
@@ -221,10 +220,18 @@ def find_recordings(
         sources = [_of_file(root)]
     else:
         raise RecordingError(f"{root}: no such folder or file.")
-    are_listed = table is not None or is_listed or (root / LABELS).is_file()
+    are_listed = (
+        table is not None
+        or is_listed
+        or PER_RECORDING in str(options.manifest)
+        or bool(root.is_dir() and exported_labels(root))
+    )
     exclusion = _Exclusion(excluded, root)
     matching = _matching(sources, patterns, root, table)
     sources = exclusion.keep(matching)
+    own_labels = str(options.manifest)
+    if PER_RECORDING in own_labels:
+        sources = [_with_own_labels(source, own_labels) for source in sources]
     check_form_is_used(sources, options, table)
     if root.is_dir() and not are_listed:
         _check_bare(sources)
@@ -259,7 +266,7 @@ def _with_own_labels(source: RecordingSource, pattern: str) -> RecordingSource:
     path = source.paths[0]
     table = path.parent / pattern.replace(PER_RECORDING, stem_of(path))
     spans = [
-        _SpanRow(row["at"], *_span(f"{table}, {row['at']}", row, None), source)
+        _SpanRow(row["at"], *_span(f"{table}, {row['at']}", row, USUAL_FORM), source)
         for row in tabbed_rows(table, str(path))
     ]
     label_spans = _check_spans(table, spans)
@@ -341,7 +348,7 @@ def _check_bare(sources: list[RecordingSource]) -> None:
 def _find_manifest(
     root: Path, manifest: str | os.PathLike[str] | bool | None, form: CsvFormat
 ) -> Path | None:
-    if manifest is False:
+    if manifest is False or PER_RECORDING in str(manifest):
         return None
     if manifest is not None and manifest is not True:
         given = Path(manifest)
@@ -483,8 +490,7 @@ def _from_manifest(
         facts = recording_id, (file,), as_label(label), group or recording_id
         source = RecordingSource(*facts, root=base, labelled_by=labelled_by)
         if has_times:
-            kind = row["kind"] if is_export else "intervals"
-            span, clock = _span(where, {**row, "label": as_label(label) or label}, form, kind)
+            span, clock = _span(where, {**row, "label": as_label(label) or label}, form)
             spans.setdefault(name, []).append(_SpanRow(at, span, clock, source))
             source = replace(source, label=None)
         listed.setdefault(name, source)
@@ -502,29 +508,32 @@ class _SpanRow(NamedTuple):
     source: RecordingSource
 
 
-def _span(
-    where: str, row: Mapping[str, str], form: CsvFormat | None, kind: str = "intervals"
-) -> tuple[LabelSpan, str]:
-    """Return the span of a row, and the kind of its times; "" for seconds on the same clock."""
-    columns = COLUMNS if any(row.get(name) for name in COLUMNS) else _TIMES
+def _span(where: str, row: Mapping[str, str], form: CsvFormat) -> tuple[LabelSpan, str]:
+    """Return the span of a row, and what its times are; "" for seconds on the same clock."""
+    given = [columns for columns in (_TIMES, COLUMNS) if any(row.get(name) for name in columns)]
+    if len(given) > 1:
+        raise RecordingError(f"{where}: has start_s and end_s, and start and end; give one pair.")
+    (columns,) = given
     start, end = ((row.get(column) or "").strip() for column in columns)
     if not (start and end):
         raise RecordingError(
             f"{where}: no {columns[1] if start else columns[0]}; give both {' and '.join(columns)}"
             " for a label span, or neither for a recording with one label."
         )
+    span_clock, decimal = row.get("kind", "stamps"), form.decimal or "."
     if columns == COLUMNS:
-        times, are_dates = raw_times(where, (start, end))
-        kind = "dates" if are_dates else kind
+        (start_s, _), (end_s, is_date) = (raw_time(where, text, decimal) for text in (start, end))
+        span_clock = "dates" if is_date else span_clock
     else:
-        kind, times = "", []
+        span_clock, seconds = "", []
         for column, text in zip(columns, (start, end), strict=True):
-            if (number := as_float(text, (form and form.decimal) or ".")) is None:
+            if (number := as_float(text, decimal)) is None:
                 hint = " Use decimal=',' for decimal commas." if "," in text else ""
                 raise RecordingError(f"{where}: {column} {text!r} is not a number.{hint}")
-            times.append(number)
+            seconds.append(number)
+        start_s, end_s = seconds
     try:
-        return LabelSpan(times[0], times[1], row["label"]), kind
+        return LabelSpan(start_s, end_s, row["label"]), span_clock
     except RecordingError as error:
         raise RecordingError(f"{where}: {error}") from error
 
@@ -595,11 +604,19 @@ def _from_folders(
             recording_id = _without_suffix(relative)
             sources.append(RecordingSource(recording_id, (file,), label, recording_id, root=root))
     # In an exported dataset the folders are the parts of a split.
-    labels = exported_labels(root)
-    return [
-        replace(one, label=labels[name]) if (name := one.relative_paths[0]) in labels else one
-        for one in sources
-    ]
+    if labels := exported_labels(root):
+        for at, source in enumerate(sources):
+            name = source.relative_paths[0]
+            if name in labels:
+                sources[at] = replace(source, label=labels[name])
+            elif suffix_of(source.paths[0]) in ACQUISITION_SUFFIXES and is_acquisition(
+                source.paths[0]
+            ):
+                raise RecordingError(
+                    f"{source.paths[0]}: is not listed in {LABELS}, as others are; add it there, or"
+                    " move it away."
+                )
+    return sources
 
 
 def _from_lerobot(root: Path, label_column: str | None) -> list[RecordingSource]:

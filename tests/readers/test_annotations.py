@@ -59,36 +59,57 @@ def test_regions_of_label_studio_are_in_the_unit_of_the_time_column(tmp_path, un
     assert found == approximately(SPANS, start_s)
 
 
-def test_rows_milliseconds_and_dates_of_label_studio_are_found_by_where_they_lie(tmp_path):
+def test_milliseconds_and_dates_of_label_studio_and_rows_if_it_is_written(tmp_path):
     start_s = 1_772_323_200.0
     log(tmp_path / "logs" / "run1.csv", start_s=start_s)
     rows = [(a * 50, b * 50, label) for a, b, label in SPANS]
     ms = [((start_s + a) * 1e3, (start_s + b) * 1e3, label) for a, b, label in SPANS]
     dates = [
         ("2026-03-01T00:00:02.5Z", "2026-03-01T00:00:10Z", "walk"),
-        ("2026-03-01 00:00:12", "2026-03-01 00:00:30.5", "run"),
+        ("2026-03-01 02:00:12+02:00", "2026-03-01 02:00:30.5+02:00", "run"),
     ]
-    for spans in (rows, ms, dates):
+    for spans in (ms, dates):
         table = export(tmp_path / "export.json", "run1.csv", spans)
         assert spans_of(tmp_path / "logs", manifest=table) == approximately(SPANS, start_s)
+    table = export(tmp_path / "export.json", "run1.csv", rows)
+    with pytest.raises(RecordingError, match=r"run1\.csv: labels .* lie outside .*'rows'"):
+        spans_of(tmp_path / "logs", manifest=table)
+    table = export(
+        tmp_path / "export.json", "run1.csv", rows, data={"csv": "run1.csv", "times": "rows"}
+    )
+    assert spans_of(tmp_path / "logs", manifest=table) == approximately(SPANS, start_s)
 
 
-def test_times_that_may_be_two_things_are_asked_about(tmp_path):
-    log(tmp_path / "logs" / "run1.csv")
-    table = export(tmp_path / "export.json", "run1.csv", [(5, 20, "walk")])
-    with pytest.raises(RecordingError, match=r"can be its time stamps or numbers of rows.*start_s"):
-        spans_of(tmp_path / "logs", manifest=table)
-    table = export(tmp_path / "export.json", "run1.csv", [(5.5, 2000.5, "walk")])
-    with pytest.raises(RecordingError, match=r"run1\.csv: labels from 5\.5 to 2000\.5 lie outside"):
-        spans_of(tmp_path / "logs", manifest=table)
+def test_files_of_one_name_are_told_apart_by_their_folders_or_asked_about(tmp_path):
+    for folder in ("mon", "tue"):
+        log(tmp_path / "logs" / folder / "run1.csv")
+    table = export(tmp_path / "e.json", "/data/local-files/?d=mon/run1.csv", SPANS)
+    (recording,) = read_recordings(tmp_path / "logs", manifest=table)
+    assert recording.recording_id == "mon/run1"
+    table = export(tmp_path / "e.json", "/data/upload/1/1a2b3c4d-run1.csv", SPANS)
+    with pytest.raises(
+        RecordingError, match=r"task 7: names mon/run1\.csv and tue/run1\.csv among"
+    ):
+        find_recordings(tmp_path / "logs", manifest=table)
+    log(tmp_path / "one" / "run1.csv")
+    tasks = [
+        {"id": at, "data": {"csv": name}, "annotations": [{"result": [region(*SPANS[at])]}]}
+        for at, name in enumerate(("1a2b3c4d-run1.csv", "5e6f7a8b-run1.csv"))
+    ]
+    table.write_text(json.dumps(tasks))
+    with pytest.raises(RecordingError, match=r"task 0 and task 1 are both of run1\.csv"):
+        find_recordings(tmp_path / "one", manifest=table)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"data": {"csv": "other.csv"}}, r"export\.json, task 7: no file 'other\.csv' among"),
+        ({"data": {"csv": "other.csv"}}, r"export\.json, task 7: names no file other\.csv among"),
         ({"annotations": [{"result": []}, {"result": []}]}, r"task 7: has 2 annotations"),
-        ({"annotations": [{"result": []}]}, r"task 7: 'run1\.csv' has no label|has no label"),
+        ({"annotations": [{"result": []}]}, r"task 7: run1\.csv has no label; annotate it"),
+        ({"annotations": [{"result": [region("2026-03-01T10:00", 5, "a")]}]}, "has no time zone"),
+        ({"annotations": [{"result": [region(1.5, None, "a")]}]}, "no end; give both"),
+        ({"data": {"csv": "run1.csv", "times": "frames"}}, "'times' is 'frames', not 'stamps'"),
         (
             {"annotations": [{"result": [region(1.5, 5, "a"), region(4, 9, "b")]}]},
             r"'b' from 4\.0+ s .* overlaps 'a' from 1\.5",
@@ -123,15 +144,24 @@ def test_the_short_export_and_labels_of_whole_recordings(tmp_path):
     assert two.label == "idle"
 
 
-@pytest.mark.parametrize("start_s", [0.0, 731.2])
-def test_a_table_of_intervals_is_in_stamps_or_seconds_from_the_start(tmp_path, start_s):
-    log(tmp_path / "run1.csv", start_s=start_s)
-    for shift_s in {0.0, start_s}:
-        rows = [f"run1.csv,{a + shift_s},{b + shift_s},{label}" for a, b, label in SPANS]
-        (tmp_path / "manifest.csv").write_text("path,start,end,label\n" + "\n".join(rows) + "\n")
-        assert spans_of(tmp_path) == approximately(SPANS, start_s)
+@pytest.mark.parametrize("unit", ["s", "ms"])
+def test_a_table_of_intervals_is_in_the_logs_own_time_stamps(tmp_path, unit):
+    log(tmp_path / "run1.csv", start_s=731.2, unit=unit)
+    scale = RUNS[unit]
+    rows = [f"run1.csv,{(a + 731.2) * scale},{(b + 731.2) * scale},{c}" for a, b, c in SPANS]
+    (tmp_path / "manifest.csv").write_text("path,start,end,label\n" + "\n".join(rows) + "\n")
+    assert spans_of(tmp_path) == approximately(SPANS, 731.2)
+    (tmp_path / "manifest.csv").write_text("path,start,end,label\nrun1.csv,2.5,10,a\n")
+    with pytest.raises(
+        RecordingError, match=r"run1\.csv: labels .* lie outside .*start_s and end_s"
+    ):
+        spans_of(tmp_path)
     (tmp_path / "manifest.csv").write_text("path,start,label\nrun1.csv,1,a\n")
     with pytest.raises(RecordingError, match=r"column 'start' but no 'end'.*start, end and label"):
+        find_recordings(tmp_path)
+    both = "path,start,end,start_s,end_s,label\nrun1.csv,1,2,3,4,a\n"
+    (tmp_path / "manifest.csv").write_text(both)
+    with pytest.raises(RecordingError, match="row 1: has start_s and end_s, and start and end"):
         find_recordings(tmp_path)
 
 
@@ -146,20 +176,40 @@ SECONDS = (
 
 
 @pytest.mark.parametrize("text", [AUDACITY, ELAN, SECONDS], ids=["audacity", "elan", "seconds"])
-@pytest.mark.parametrize("start_s", [0.0, 731.2])
-def test_tables_with_tabs_label_the_recording_of_their_name(tmp_path, text, start_s):
+@pytest.mark.parametrize("start_s", [0.0, 1.0, 731.2])
+def test_tables_with_tabs_label_the_recording_of_their_name_from_its_start(tmp_path, text, start_s):
     for run in range(2):
         log(tmp_path / "logs" / f"run{run}.csv", start_s=start_s)
         (tmp_path / "logs" / f"run{run}.txt").write_text(text)
-    for recording in read_recordings(tmp_path / "logs", manifest="{recording}.txt"):
+    log(tmp_path / "logs" / "calibration.csv")
+    (tmp_path / "logs" / "README.md").write_text("notes")
+    own = {"manifest": "{recording}.txt"}
+    for recording in read_recordings(tmp_path / "logs", exclude="calibration", **own):
         spans = [(span.start_s, span.end_s, span.label) for span in recording.label_spans]
         assert spans == approximately(SPANS, start_s)
-    (tmp_path / "logs" / "run1.txt").write_text("1.0\t2.0\t9.0\twalk\n")
-    with pytest.raises(RecordingError, match=r"run1\.txt, line 1: 9 s is not the duration from 1"):
-        find_recordings(tmp_path / "logs", manifest="{recording}.txt")
-    (tmp_path / "logs" / "run1.txt").unlink()
-    with pytest.raises(RecordingError, match=r"run1\.txt: cannot be read"):
-        find_recordings(tmp_path / "logs", manifest="{recording}.txt")
+    with pytest.raises(RecordingError, match=r"calibration\.txt: cannot be read"):
+        find_recordings(tmp_path / "logs", **own)
+    with pytest.raises(RecordingError, match="no such folder"):
+        find_recordings(tmp_path / "nowhere", **own)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1.0\t2.0\t9.0\twalk\n", "line 1: 9 s is not the duration from 1"),
+        ("2,5\t10\twalk\n", "line 1: needs a start and an end"),
+        ("1.0\t2.0\n", "line 1: needs a start and an end in seconds, and one label"),
+        ("1.0\t2.0\twalk\tfast\n", "line 1: needs a start"),
+        ("1.0\t2.0\t1.0\n", "line 1: needs a start"),
+        ("start\tend\tlabel\n", "has no labels"),
+        ('1\t2\t"rough\n2\t3\tsmooth\n3\t2\tgrass\n', "line 3: .*not after the start"),
+    ],
+)
+def test_lines_that_are_not_understood_are_named(tmp_path, text, said):
+    log(tmp_path / "run1.csv")
+    (tmp_path / "run1.txt").write_text(text)
+    with pytest.raises(RecordingError, match=rf"run1\.txt.*{said}"):
+        find_recordings(tmp_path, manifest="{recording}.txt")
 
 
 @pytest.mark.parametrize("unit", ["s", "ms"])
@@ -192,6 +242,8 @@ def test_spans_of_a_prediction_come_back_from_label_studio_with_equal_times(tmp_
     for task in tasks:
         task["annotations"] = task.pop("predictions")
     out.write_text(json.dumps(tasks))
+    code, text, _ = said("inspect", tmp_path / "logs", "--manifest", out)
+    assert code == 0, text
     rows = [row.split(",") for row in (tmp_path / "spans.csv").read_text().splitlines()[1:]]
     written = [(row[0].split("/")[-1], float(row[1]), float(row[2]), row[3]) for row in rows]
     found = read_recordings(tmp_path / "logs", manifest=out)

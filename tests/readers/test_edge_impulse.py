@@ -40,6 +40,14 @@ def test_values_rate_and_units_are_those_of_the_file(tmp_path, suffix):
     np.testing.assert_array_equal(one.values, values)
 
 
+def test_sensors_of_one_name_are_numbered_and_units_may_be_missing(tmp_path):
+    made = content([[1, 2], [3, 4]], names=["x", "x"])
+    made["payload"]["sensors"][0]["units"] = None
+    (tmp_path / "a.json").write_text(json.dumps(made))
+    (one,) = read_recordings(tmp_path)
+    assert [(c.name, c.unit) for c in one.channels] == [("x[0]", ""), ("x[1]", "m/s2")]
+
+
 def test_values_of_one_sensor_may_stand_by_themselves(tmp_path):
     sample(tmp_path / "a.json", [1.5, 2.5, 4.0], names=["light"])
     (one,) = read_recordings(tmp_path)
@@ -65,6 +73,21 @@ def test_labels_of_an_export_are_those_it_lists_and_not_the_parts_of_its_split(t
     ):
         code, _, err = said(*step)
         assert code == 0, err
+    ((_, *others), path) = listed, tmp_path / "info.labels"
+    part = find_recordings(tmp_path / "training")
+    assert [source.label for source in part] == ["idle", "idle", "wave", "wave"]
+    path.write_text(json.dumps({"files": others}))
+    with pytest.raises(RecordingError, match=r"wave\.0\.json: is not listed in info\.labels"):
+        find_recordings(tmp_path)
+    path.write_text(json.dumps({"files": [*others, listed[0] | {"label": {"type": "unlabeled"}}]}))
+    labels = {one.recording_id: one.label for one in find_recordings(tmp_path)}
+    assert labels["training/wave.0"] is None
+    assert labels["training/idle.1"] == "idle"
+    path.write_text(
+        json.dumps({"files": [*others, listed[0] | {"label": {"type": "multi-label"}}]})
+    )
+    with pytest.raises(RecordingError, match=r"wave\.0\.json has 'multi-label' labels"):
+        find_recordings(tmp_path)
     (tmp_path / "info.labels").write_text("[]")
     with pytest.raises(RecordingError, match=r"info\.labels: cannot be read as the labels"):
         find_recordings(tmp_path)
@@ -77,8 +100,11 @@ def test_labels_of_an_export_are_those_it_lists_and_not_the_parts_of_its_split(t
             {"values": [[1, 2], [3]]},
             "row 2 of values: has not one number for each of the 2 sensors",
         ),
-        ({"values": [[1, 2]], "interval_ms": 0}, "interval_ms is 0, so it is no time series"),
+        ({"values": [[1, 2]], "interval_ms": 0}, "interval_ms is 0, not a positive number"),
         ({"values": [[1, "x"]]}, r"a\.json: "),
+        ({"values": []}, "its payload has no values"),
+        ({"values": [[1, 2]], "interval_ms": "abc"}, "interval_ms is 'abc', not a positive"),
+        ({"values": [[1, 2]], "sensors": [{"name": "time"}, {"name": "x"}]}, "named 'time'"),
         ({"values": [[1, 2]], "sensors": 3}, r"a\.json: "),
     ],
 )
@@ -88,7 +114,7 @@ def test_damage_is_named(tmp_path, change, said):
     (tmp_path / "a.json").write_text(json.dumps(made))
     with pytest.raises(RecordingError, match=said):
         read_recordings(tmp_path)
-    (tmp_path / "a.json").write_text(json.dumps(made)[:-9])
+    (tmp_path / "a.json").write_text(json.dumps(made)[:-1])
     with pytest.raises(RecordingError, match=r"a\.json: "):
         read_recordings(tmp_path)
     (tmp_path / "b.json").write_text("[1, 2]")

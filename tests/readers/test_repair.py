@@ -118,7 +118,7 @@ def test_a_recording_of_a_long_table_is_refused_by_its_own_rows(tmp_path):
 def test_labels_follow_samples_that_are_spread(tmp_path):
     columns = {
         "time": np.arange(300) // 30,
-        "a": np.sin(np.arange(300)),
+        "a": np.sin(np.arange(300) / 40),
         "ground": ["ice"] * 140 + ["mud"] * 160,
     }
     write_table(tmp_path / "run.csv", columns)

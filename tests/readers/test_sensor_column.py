@@ -124,10 +124,7 @@ def test_other_columns_do_not_name_sensors(tmp_path, kind, jitter):
     frame["time"] += jitter / 100 * np.random.default_rng(3).uniform(-0.5, 0.5, len(frame))
     frame["time"] -= frame["time"].min()
     path = as_csv(tmp_path, frame)
-    if kind == "pairs":  # these may be packets, or two sensors
-        with pytest.raises(RecordingError, match=r"come in bursts, packets of 2 .*stamps='keep'"):
-            read_recordings(path)
-    (read,) = read_recordings(path, stamps="keep")
+    (read,) = read_recordings(path)
     assert read.n_samples == len(frame)
 
 

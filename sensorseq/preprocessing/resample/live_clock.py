@@ -78,7 +78,7 @@ class LiveClock:
         self._n_received = self._n_late_in_a_row = 0
         self._waiting: list[_Row] = []  # sorted by timestamp
         self._last_s: float | None = None  # newest timestamp accepted
-        self._packet_late_s = 0.0  # of the packet before
+        self._packet_late_s, self._packet_s = 0.0, -np.inf  # of the packet before
         self._begin(0.0)
 
     def _begin(self, stamp_s: float) -> None:
@@ -171,7 +171,7 @@ class LiveClock:
     def _packets(self, rows: list[_Row]) -> list[int]:
         """Return the first row of each packet."""
         stamps = np.array([stamp for stamp, _ in rows])
-        return [0, *(np.flatnonzero(np.diff(stamps) > self._period / 2) + 1).tolist()]
+        return [0, *(np.flatnonzero(np.abs(np.diff(stamps)) > self._period / 2) + 1).tolist()]
 
     def _take(self, rows: list[_Row]) -> list[EvenSamples]:
         if not rows or not self._in_packets:
@@ -185,20 +185,26 @@ class LiveClock:
     def _spread(self, packet: list[_Row]) -> list[_Row]:
         """Return the rows of a packet with timestamps of their own."""
         n, period, end_s = len(packet), self._period, packet[-1][0]
-        self.newest_s = end_s
+        if self._last_s is not None and end_s <= self._packet_s:
+            # Late or sent twice; their clock may be ahead of that of the rows.
+            ahead_s = min(0.0, np.nextafter(self._last_s, -np.inf) - end_s)
+            stamp_s = self._last_s if end_s == self._packet_s else end_s + ahead_s
+            if self._n_late_in_a_row + n > self._most_ticks:
+                self._packet_s = end_s  # the clock was set back
+            return [(stamp_s, row) for _, row in packet]
+        self.newest_s = self._packet_s = end_s
         first_s = end_s - (n - 1) * period
         if self._last_s is not None:
             late_s = end_s - self._clock_s - n * period
             both_s, self._packet_late_s = min(late_s, self._packet_late_s), late_s
-            is_lost = both_s > n * period / 2 or late_s > self._most_ticks * period
-            if is_lost:
-                self._packet_late_s = 0.0
-            elif late_s > -self._most_ticks * period:
+            if both_s <= n * period / 2 and late_s <= self._most_ticks * period:
+                # The clock follows a packet by as much as it would its samples.
+                follow_s = (1 - (1 - _FOLLOWED) ** n) * late_s
+                self._clock_s += float(np.clip(follow_s, -0.9 * period, 0.9 * period))
                 first_s = self._clock_s + period
-                end_s = first_s + (n - 1) * period
-                end_s += float(np.clip(late_s, -period / 3, period / 3))
-        stamps = [first_s + j * period for j in range(n - 1)] + [end_s]
-        return [(stamp, row) for stamp, (_, row) in zip(stamps, packet)]
+            else:
+                self._packet_late_s = 0.0
+        return [(first_s + j * period, row) for j, (_, row) in enumerate(packet)]
 
     def _place(self, rows: list[_Row]) -> list[EvenSamples]:
         found: list[EvenSamples] = []
