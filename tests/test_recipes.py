@@ -20,7 +20,7 @@ ADDED = {
     },
     "option of readers": {
         "options.py": (
-            '    manifest: str | bool | None = option_field("input")\n',
+            '    units: Mapping[str, str] | None = option_field("input", toml=dict[str, str])\n',
             '    invert: bool | None = option_field("input", toml=bool, help="Turn signs.")\n',
         ),
         "readers/source.py": (
