@@ -28,11 +28,11 @@ inline HeadNorm HeadNormNamed(const std::string& name) {
 }
 
 inline Optimizer OptimizerNamed(const std::string& name) {
-  return Named<Optimizer, 4>("optimizer", name,
-                             {{{"sgd", Optimizer::kSgd},
-                               {"adam", Optimizer::kAdam},
-                               {"adamw", Optimizer::kAdamW},
-                               {"rmsprop", Optimizer::kRmsprop}}});
+  std::array<std::pair<const char*, Optimizer>, std::size(kOptimizerNames)> known;
+  for (size_t i = 0; i < known.size(); ++i) {
+    known[i] = {kOptimizerNames[i], static_cast<Optimizer>(i)};
+  }
+  return Named("optimizer", name, known);
 }
 
 inline Loss LossNamed(const std::string& name) {

@@ -620,8 +620,6 @@ int64_t ParameterCount(const TrainShape& shape) {
   return HeadOffset(shape) + shape.n_classes * (PooledWidth(shape) + 1);
 }
 
-int64_t StateRows(Optimizer optimizer) { return optimizer == Optimizer::kSgd ? 1 : 3; }
-
 template <typename Real>
 Status CheckSizes(const TrainEpoch<Real>& a) {
   const TrainShape& s = a.shape;

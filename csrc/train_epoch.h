@@ -22,6 +22,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "host_device.h"
 #include "lstm_linear.h"
 #include "lstm_linear_loss.h"
 #include "status.h"
@@ -34,20 +35,21 @@ enum class HeadNorm : int32_t {
   kLayer,  // over the pooled vector, as torch.nn.LayerNorm: eps 1e-5
 };
 
-enum class Optimizer : int32_t { kSgd = 0, kAdam, kAdamW, kRmsprop };
+enum class Optimizer : int32_t { kSgd = 0, kAdam, kAdamW, kRmsprop, kLion };
+constexpr const char* kOptimizerNames[] = {"sgd", "adam", "adamw", "rmsprop", "lion"};
 
 // Columns of `hyper`: one number per model. Names and meanings are torch's unless said.
 enum Hyper : int {
   kMomentum = 0,      // sgd and rmsprop
   kDampening,         // sgd
   kNesterov,          // sgd; 0 or 1
-  kBeta1,             // adam, adamw
-  kBeta2,             // adam, adamw
+  kBeta1,             // adam, adamw, lion
+  kBeta2,             // adam, adamw, lion
   kEps,               // adam, adamw, rmsprop
   kAmsgrad,           // adam, adamw; 0 or 1
   kAlpha,             // rmsprop
   kCentered,          // rmsprop; 0 or 1
-  kWeightDecay,       // decoupled in adamw, added to the clipped gradient in the others
+  kWeightDecay,       // decoupled in adamw and lion, added to the clipped gradient in the others
   kL1,                // times the sum of |w| over weights (not biases, not norms), before clipping
   kMaxGradNorm,       // bound of the global norm; infinity: none
   kMaxGradValue,      // bound of each element, after that of the norm; infinity: none
@@ -112,9 +114,11 @@ struct TrainShape {
 // biases, as in torch: a sum of both would see other moments and another clipping.
 int64_t ParameterCount(const TrainShape& shape);
 
-// Rows of optimizer state per model: sgd 1 (momentum buffer), adam and adamw 3 (exp_avg,
-// exp_avg_sq, max_exp_avg_sq), rmsprop 3 (square_avg, momentum buffer, grad_avg).
-int64_t StateRows(Optimizer optimizer);
+// Rows of optimizer state per model: sgd 1 (momentum_buffer), adam and adamw 3 (exp_avg,
+// exp_avg_sq, max_exp_avg_sq), rmsprop 3 (square_avg, momentum_buffer, grad_avg), lion 1 (exp_avg).
+SENSORSEQ_HD constexpr int64_t StateRows(Optimizer optimizer) {
+  return optimizer == Optimizer::kSgd || optimizer == Optimizer::kLion ? 1 : 3;
+}
 
 template <typename Real>
 struct TrainEpoch {

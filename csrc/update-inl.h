@@ -9,9 +9,10 @@ SENSORSEQ_HD Real Lerp(Real from, Real to, Real weight) {
   return weight < Real(0.5) ? from + weight * (to - from) : to - (to - from) * (Real(1) - weight);
 }
 
-// The functions return the parameter after the step, and move the state on.
+// A rule's Step returns the parameter after the step, and moves on the state of this element, whose
+// rows are `stride` apart.
 
-template <typename Real>
+template <typename Real, bool kHasMomentum>
 struct SgdRule {
   Real rate, decay, momentum, fresh;
   bool nesterov, first;
@@ -24,19 +25,18 @@ struct SgdRule {
         nesterov(hyper[kNesterov] != 0.0),
         first(step == 1) {}
 
-  SENSORSEQ_HD Real Plain(Real raw, Real parameter) const {
-    return parameter - rate * (raw + decay * parameter);
-  }
-  SENSORSEQ_HD Real WithMomentum(Real raw, Real parameter, Real* buffer) const {
+  // Without momentum, the state is neither read nor written.
+  SENSORSEQ_HD Real Step(Real raw, Real parameter, Real* state, int64_t) const {
     const Real grad = raw + decay * parameter;
+    if (!kHasMomentum) return parameter - rate * grad;
     // torch starts the buffer with the whole gradient, not with its undampened share
-    const Real moved = first ? grad : momentum * *buffer + fresh * grad;
-    *buffer = moved;
+    const Real moved = first ? grad : momentum * *state + fresh * grad;
+    *state = moved;
     return parameter - rate * (nesterov ? grad + momentum * moved : moved);
   }
 };
 
-template <typename Real>
+template <typename Real, bool kHasAmsgrad>
 struct AdamRule {
   Real rate, scale, fresh1, fresh2, keep2, eps, shrink, decay;
 
@@ -53,9 +53,9 @@ struct AdamRule {
     decay = static_cast<Real>(decoupled ? 0.0 : hyper[kWeightDecay]);
   }
 
-  // `largest` is neither read nor written without AMSGrad.
-  template <bool kHasAmsgrad>
-  SENSORSEQ_HD Real Step(Real raw, Real parameter, Real* first, Real* second, Real* largest) const {
+  // The third row is neither read nor written without AMSGrad.
+  SENSORSEQ_HD Real Step(Real raw, Real parameter, Real* state, int64_t stride) const {
+    Real *first = state, *second = state + stride, *largest = second + stride;
     const Real shrunk = parameter * shrink;
     const Real grad = raw + decay * parameter;
     const Real mean = Lerp(*first, grad, fresh1);
@@ -71,7 +71,7 @@ struct AdamRule {
   }
 };
 
-template <typename Real>
+template <typename Real, bool kIsCentered>
 struct RmspropRule {
   Real rate, decay, alpha, eps, fresh, momentum;
   bool has_momentum;
@@ -85,9 +85,9 @@ struct RmspropRule {
         momentum(static_cast<Real>(hyper[kMomentum])),
         has_momentum(hyper[kMomentum] > 0.0) {}
 
-  // `means` is neither read nor written where it is not centered.
-  template <bool kIsCentered>
-  SENSORSEQ_HD Real Step(Real raw, Real parameter, Real* squares, Real* buffer, Real* means) const {
+  // The third row is neither read nor written where it is not centered.
+  SENSORSEQ_HD Real Step(Real raw, Real parameter, Real* state, int64_t stride) const {
+    Real *squares = state, *buffer = state + stride, *means = buffer + stride;
     const Real grad = raw + decay * parameter;
     Real square = *squares * alpha + fresh * grad * grad;
     *squares = square;
@@ -102,3 +102,46 @@ struct RmspropRule {
     return parameter - rate * (has_momentum ? moved : change);
   }
 };
+
+// X. Chen et al., Symbolic Discovery of Optimization Algorithms, 2023.
+template <typename Real>
+struct LionRule {
+  Real rate, shrink, keep1, fresh1, keep2, fresh2;
+
+  SENSORSEQ_HD LionRule(const double* hyper, double learning_rate)
+      : rate(static_cast<Real>(learning_rate)),
+        shrink(static_cast<Real>(1.0 - learning_rate * hyper[kWeightDecay])),
+        keep1(static_cast<Real>(hyper[kBeta1])),
+        fresh1(static_cast<Real>(1.0 - hyper[kBeta1])),
+        keep2(static_cast<Real>(hyper[kBeta2])),
+        fresh2(static_cast<Real>(1.0 - hyper[kBeta2])) {}
+
+  SENSORSEQ_HD Real Step(Real grad, Real parameter, Real* state, int64_t) const {
+    const Real mixed = *state * keep1 + fresh1 * grad;
+    *state = *state * keep2 + fresh2 * grad;
+    // a NaN stays one
+    const Real sign = mixed > Real(0) ? Real(1) : mixed < Real(0) ? Real(-1) : mixed;
+    return parameter * shrink - rate * sign;
+  }
+};
+
+// Call `move` with the rule of an optimizer for step `step` (1, 2, ...).
+template <typename Real, typename Move>
+SENSORSEQ_HD void WithRule(Optimizer optimizer, const double* hyper, double rate, int64_t step,
+                           const Move& move) {
+  const bool decoupled = optimizer == Optimizer::kAdamW;
+  switch (optimizer) {
+    case Optimizer::kSgd:
+      if (hyper[kMomentum] == 0.0) return move(SgdRule<Real, false>(hyper, rate, step));
+      return move(SgdRule<Real, true>(hyper, rate, step));
+    case Optimizer::kAdam:
+    case Optimizer::kAdamW:
+      if (hyper[kAmsgrad] == 0.0) return move(AdamRule<Real, false>(hyper, rate, step, decoupled));
+      return move(AdamRule<Real, true>(hyper, rate, step, decoupled));
+    case Optimizer::kRmsprop:
+      if (hyper[kCentered] == 0.0) return move(RmspropRule<Real, false>(hyper, rate));
+      return move(RmspropRule<Real, true>(hyper, rate));
+    case Optimizer::kLion:
+      return move(LionRule<Real>(hyper, rate));
+  }
+}

@@ -23,61 +23,15 @@ inline double SumOfSquares(const Real* values, int64_t n) {
   return sums[0];
 }
 
-template <typename Real>
-inline void Sgd(const double* hyper, double learning_rate, int64_t step, int64_t n,
-                const Real* grads, Real* parameters, Real* buffer) {
-  const SgdRule<Real> rule(hyper, learning_rate, step);
-  if (rule.momentum == Real(0)) {
-    for (int64_t i = 0; i < n; ++i) parameters[i] = rule.Plain(grads[i], parameters[i]);
-    return;
-  }
-  for (int64_t i = 0; i < n; ++i) {
-    parameters[i] = rule.WithMomentum(grads[i], parameters[i], &buffer[i]);
-  }
-}
-
-template <typename Real, bool kHasAmsgrad>
-inline void Adam(const double* hyper, double learning_rate, int64_t step, bool decoupled, int64_t n,
-                 const Real* grads, Real* parameters, Real* state) {
-  const AdamRule<Real> rule(hyper, learning_rate, step, decoupled);
-  Real *first = state, *second = state + n, *largest = state + 2 * n;
-  for (int64_t i = 0; i < n; ++i) {
-    parameters[i] = rule.template Step<kHasAmsgrad>(grads[i], parameters[i], &first[i], &second[i],
-                                                    &largest[i]);
-  }
-}
-
-template <typename Real, bool kIsCentered>
-inline void Rmsprop(const double* hyper, double learning_rate, int64_t n, const Real* grads,
-                    Real* parameters, Real* state) {
-  const RmspropRule<Real> rule(hyper, learning_rate);
-  Real *squares = state, *buffer = state + n, *means = state + 2 * n;
-  for (int64_t i = 0; i < n; ++i) {
-    parameters[i] = rule.template Step<kIsCentered>(grads[i], parameters[i], &squares[i],
-                                                    &buffer[i], &means[i]);
-  }
-}
-
 // Step `step` (1, 2, ...) of one model. grads, parameters: (n); state: (StateRows, n).
 template <typename Real>
 inline void Update(Optimizer optimizer, const double* hyper, double learning_rate, int64_t step,
                    int64_t n, const Real* grads, Real* parameters, Real* state) {
-  const bool decoupled = optimizer == Optimizer::kAdamW;
-  switch (optimizer) {
-    case Optimizer::kSgd:
-      return Sgd(hyper, learning_rate, step, n, grads, parameters, state);
-    case Optimizer::kAdam:
-    case Optimizer::kAdamW:
-      if (hyper[kAmsgrad] != 0.0) {
-        return Adam<Real, true>(hyper, learning_rate, step, decoupled, n, grads, parameters, state);
-      }
-      return Adam<Real, false>(hyper, learning_rate, step, decoupled, n, grads, parameters, state);
-    case Optimizer::kRmsprop:
-      if (hyper[kCentered] != 0.0) {
-        return Rmsprop<Real, true>(hyper, learning_rate, n, grads, parameters, state);
-      }
-      return Rmsprop<Real, false>(hyper, learning_rate, n, grads, parameters, state);
-  }
+  WithRule<Real>(optimizer, hyper, learning_rate, step, [&](const auto& rule) {
+    for (int64_t i = 0; i < n; ++i) {
+      parameters[i] = rule.Step(grads[i], parameters[i], state + i, n);
+    }
+  });
 }
 
 // average = d average + (1 - d) parameters, fresh = 1 - d

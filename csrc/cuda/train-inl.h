@@ -360,32 +360,12 @@ struct MoveParameters : OfSlices {
     const int64_t step = a.step_count[model] + 1;
     const double rate =
         a.learning_rate[(a.n_rate_models == 1 ? 0 : model) * a.shape.n_steps + StepOf(p, model)];
-    const bool is_adam = a.optimizer == Optimizer::kAdam || a.optimizer == Optimizer::kAdamW;
-    float* state = a.state + model * (a.optimizer == Optimizer::kSgd ? 1 : 3) * Q;
-    if (a.optimizer == Optimizer::kSgd) {
-      const SgdRule<float> rule(hyper, rate, step);
-      const bool is_plain = rule.momentum == 0.0f;
+    float* state = a.state + model * StateRows(a.optimizer) * Q;
+    WithRule<float>(a.optimizer, hyper, rate, step, [&](const auto& rule) {
       Move(m, p, slice, step, [&](int64_t i, float grad, float parameter) {
-        return is_plain ? rule.Plain(grad, parameter)
-                        : rule.WithMomentum(grad, parameter, state + i);
+        return rule.Step(grad, parameter, state + i, Q);
       });
-    } else if (is_adam) {
-      const AdamRule<float> rule(hyper, rate, step, a.optimizer == Optimizer::kAdamW);
-      const bool has_amsgrad = hyper[kAmsgrad] != 0.0;
-      Move(m, p, slice, step, [&](int64_t i, float grad, float parameter) {
-        float *first = state + i, *second = first + Q, *largest = second + Q;
-        return has_amsgrad ? rule.template Step<true>(grad, parameter, first, second, largest)
-                           : rule.template Step<false>(grad, parameter, first, second, largest);
-      });
-    } else {
-      const RmspropRule<float> rule(hyper, rate);
-      const bool is_centered = hyper[kCentered] != 0.0;
-      Move(m, p, slice, step, [&](int64_t i, float grad, float parameter) {
-        float *squares = state + i, *buffer = squares + Q, *means = buffer + Q;
-        return is_centered ? rule.template Step<true>(grad, parameter, squares, buffer, means)
-                           : rule.template Step<false>(grad, parameter, squares, buffer, means);
-      });
-    }
+    });
   }
 
  private:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from sensorseq.diagnosis import thresholds as limits
 from sensorseq.diagnosis.metrics import Floats, Run
 from sensorseq.inspection.finding import Finding
+from sensorseq.optimizers import OPTIMIZERS
 
 # Suspected from the run alone; proved by a better training without the cause.
 GRADES = ("suspected", "proved")
@@ -109,8 +110,6 @@ def data_fault(causes: Sequence[Cause]) -> Cause | None:
 
 
 UNKNOWN = "unknown"
-# Usual learning rates of each optimizer for an LSTM; for sgd with a momentum of 0.9.
-USUAL_RATES = {"adam": 3e-3, "adamw": 3e-3, "rmsprop": 1e-3, "sgd": 0.1}
 # Arguments that reset each cause. If an argument occurs under two causes, it names the first.
 ARGUMENTS_OF: Mapping[str, tuple[str, ...]] = {
     "learning_rate": ("learning_rate", "lr_schedule", "warmup_epochs"),
@@ -408,11 +407,17 @@ UNCLEAR = Cause(
 def usual_rate(arguments: Mapping[str, Any]) -> float:
     """Return the usual learning rate of the optimizer in use; for sgd it depends on momentum."""
     name = arguments.get("optimizer", DEFAULTS["optimizer"])
-    rate = USUAL_RATES.get(name, DEFAULTS["learning_rate"]) if isinstance(name, str) else 3e-3
+    facts = OPTIMIZERS.get(name) if isinstance(name, str) else None
+    rate = DEFAULTS["learning_rate"] if facts is None else facts.usual_rate
     momentum = arguments.get("momentum", DEFAULTS["momentum"])
-    if name == "sgd" and isinstance(momentum, int | float) and 0 <= momentum < 1:
+    if _takes_momentum(arguments) and isinstance(momentum, int | float) and 0 <= momentum < 1:
         rate *= (1 - momentum) / (1 - DEFAULTS["momentum"])
     return float(f"{rate:.3g}")
+
+
+def _takes_momentum(arguments: Mapping[str, Any]) -> bool:
+    name = arguments.get("optimizer")
+    return isinstance(name, str) and name in OPTIMIZERS and OPTIMIZERS[name].takes_momentum
 
 
 class Deviation(NamedTuple):
@@ -430,7 +435,7 @@ def deviations(
     """Return the unusual settings of a run, the furthest from usual first."""
     found = []
     for name, usual in USUAL.items():
-        if name not in arguments or (name == "momentum" and arguments.get("optimizer") != "sgd"):
+        if name not in arguments or (name == "momentum" and not _takes_momentum(arguments)):
             continue
         value, given = arguments[name], arguments[name]
         if name == "batch_size" and value is None:

@@ -146,8 +146,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Factor of each class in the loss. ``"balanced"`` is ``n / (k * count)`` over the training
         part; ``"effective_number"`` reduces large classes less, see
         `sensorseq.preprocessing.windows.class_weights`. It does not affect `val_loss`.
-    optimizer : {"adam", "adamw", "rmsprop", "sgd"}, default="adamw"
-        torch's optimizer with that name.
+    optimizer : {"adam", "adamw", "lion", "rmsprop", "sgd"}, default="adamw"
+        torch's optimizer with that name; lion is that of `sensorseq.training.optim.Lion`.
     learning_rate : float, default=3e-3
         Highest learning rate; see `lr_schedule`.
     momentum : float, default=0.9
@@ -182,7 +182,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     clip_by : {"norm", "value"}, default="norm"
         Whether to bound the global norm or each element.
     weight_decay : float, default=1e-3
-        As in torch: decoupled in adamw, an L2 penalty in the others. It acts on every parameter.
+        As in torch: decoupled in adamw and lion, an L2 penalty in the others. It acts on every
+        parameter.
     l1 : float, default=0.0
         Factor of the sum of absolute weights, without biases.
     max_timesteps : int, optional

@@ -20,12 +20,12 @@ from sensorseq.ops import _extension
 from sensorseq.ops.choice import choose_here
 from sensorseq.ops.lstm_linear import POOLINGS, pooled_size
 from sensorseq.ops.lstm_linear_loss import LOSSES
+from sensorseq.optimizers import OPTIMIZERS
 
 _extension.load()
 
 HYPER_COLUMNS = tuple(torch.ops.sensorseq.train_epoch_columns("hyper").split(","))
 STATISTIC_COLUMNS = tuple(torch.ops.sensorseq.train_epoch_columns("statistics").split(","))
-OPTIMIZERS = {"sgd": 1, "adam": 3, "adamw": 3, "rmsprop": 3}  # rows of optimizer state
 HEAD_NORMS = ("none", "batch", "layer")
 """Normalizations of the pooled vector."""
 MAX_LAYERS = 8
@@ -51,8 +51,8 @@ def make_hyper(n_models: int = 1, **columns: float | Sequence[float]) -> Tensor:
 
     A column is one number for all models, or one for each. The defaults are torch's, without
     clipping, penalty, smoothing or dropout. `momentum` is used by sgd and rmsprop, `dampening` and
-    `nesterov` by sgd, `beta1`, `beta2` and `amsgrad` by adam and adamw, `alpha` and `centered` by
-    rmsprop, `eps` by all but sgd.
+    `nesterov` by sgd, `beta1` and `beta2` by adam, adamw and lion, `amsgrad` by adam and adamw,
+    `alpha` and `centered` by rmsprop, `eps` by adam, adamw and rmsprop.
     """
     hyper = np.zeros((n_models, len(HYPER_COLUMNS)))
     for name, value in {**_DEFAULTS, **columns}.items():
@@ -286,7 +286,8 @@ class EpochTrainer:
         self._n_timesteps = self._x.shape[2] if n_timesteps is None else n_timesteps
         self._seeds = None if seeds is None else torch.tensor(list(seeds), dtype=torch.int64)
         self.parameters = parameters.detach().clone(memory_format=torch.contiguous_format)
-        self.state = parameters.new_zeros((n_models, OPTIMIZERS[optimizer], network.n_parameters))
+        n_rows = len(OPTIMIZERS[optimizer].state)
+        self.state = parameters.new_zeros((n_models, n_rows, network.n_parameters))
         self.step_count = torch.zeros(n_models, dtype=torch.int64, device=device)
         self.average = self.parameters.clone() if average else None
         self.running: Tensor | None = None

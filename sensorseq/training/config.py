@@ -8,16 +8,11 @@ from typing import Any, NamedTuple
 
 from sensorseq.checks import check_flag, check_integer, check_real
 from sensorseq.errors import ArgumentError, check_choice, nearest_known
+from sensorseq.optimizers import OPTIMIZERS
 from sensorseq.prediction.windows import CROPS
 
 LOSSES = ("cross_entropy", "focal", "mse")
 MONITORS = ("val_loss", "val_accuracy", "loss", "accuracy")
-OPTIMIZERS = {  # allowed keys of `optimizer_params` for each optimizer
-    "adam": ("betas", "eps", "amsgrad"),
-    "adamw": ("betas", "eps", "amsgrad"),
-    "rmsprop": ("alpha", "eps", "momentum", "centered"),
-    "sgd": ("dampening", "nesterov"),
-}
 SCHEDULES = ("constant", "cosine", "plateau", "one_cycle")
 SAMPLERS = ("shuffle", "balanced", "sqrt")
 CLIPPINGS = ("norm", "value")
@@ -229,13 +224,13 @@ class TrainingConfig:
                 f"optimizer_params={params!r} must be a dictionary with torch's names, or None."
             )
         own = {"lr": "learning_rate", "weight_decay": "weight_decay", "momentum": "momentum"}
+        names = OPTIMIZERS[self.optimizer].options
         for key, argument in own.items():
-            if key in params and key not in OPTIMIZERS[self.optimizer]:
+            if key in params and key not in names:
                 raise ArgumentError(
                     f"optimizer_params contains {key!r}; use the estimator's argument {argument}="
                     " instead."
                 )
-        names = OPTIMIZERS[self.optimizer]
         for key in params:
             if key not in names:
                 nearest = nearest_known(key, names)

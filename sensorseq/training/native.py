@@ -22,6 +22,7 @@ from sensorseq.ops.train_epoch import (
     make_hyper,
     pack_batches,
 )
+from sensorseq.optimizers import OPTIMIZERS
 from sensorseq.prediction.windows import DTYPES, crop_starts
 from sensorseq.training.batches import RESIDENT_BYTES, TrainingData
 from sensorseq.training.config import TrainingConfig
@@ -354,15 +355,9 @@ class NativeEpochs:
 
     def _used_rows(self) -> list[int]:
         """Return the indices of the optimizer's state rows that may be nonzero."""
-        options = dict(zip(HYPER_COLUMNS, self.trainer.hyper[0].tolist(), strict=True))
-        momentum, amsgrad, centered = (
-            options[name] != 0.0 for name in ("momentum", "amsgrad", "centered")
-        )
-        used = {
-            "sgd": [momentum],
-            "rmsprop": [True, momentum, centered],
-        }.get(self.trainer.optimizer, [True, True, amsgrad])
-        return [row for row, is_used in enumerate(used) if is_used]
+        hyper = dict(zip(HYPER_COLUMNS, self.trainer.hyper[0].tolist(), strict=True))
+        needed = OPTIMIZERS[self.trainer.optimizer].state.values()
+        return [row for row, name in enumerate(needed) if not name or hyper[name] != 0.0]
 
 
 def join_steps(taken: Sequence[StepStatistics]) -> StepStatistics:

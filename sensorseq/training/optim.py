@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sensorseq.errors import ArgumentError
+from sensorseq.optimizers import OPTIMIZERS
 from sensorseq.training.config import TrainingConfig, count_epochs, count_warmup_steps
 
 COSINE_END = 0.01  # fraction of learning_rate at the end of the cosine
@@ -17,9 +18,46 @@ PLATEAU_FACTOR = 0.5
 ONE_CYCLE_RISE = 0.3  # like the next two, a default of torch's OneCycleLR
 ONE_CYCLE_START = 1.0 / 25.0
 ONE_CYCLE_END = ONE_CYCLE_START / 1e4
-_CLASSES = {
+
+
+class Lion(Optimizer):
+    """Steps of one size, by the sign of a moving average; weight decay is decoupled.
+
+    X. Chen et al., *Symbolic Discovery of Optimization Algorithms*, 2023, https://arxiv.org/abs/2302.06675.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 3e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+    ) -> None:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas={betas} must be in [0, 1)")
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move the parameters by their gradients."""
+        for group in self.param_groups:
+            rate, (beta1, beta2) = group["lr"], group["betas"]
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                grad, state = parameter.grad, self.state[parameter]
+                if not state:
+                    state["exp_avg"] = torch.zeros_like(parameter)
+                average = state["exp_avg"]
+                direction = average.mul(beta1).add_(grad, alpha=1 - beta1).sign_()
+                parameter.mul_(1 - rate * group["weight_decay"]).add_(direction, alpha=-rate)
+                average.mul_(beta2).add_(grad, alpha=1 - beta2)
+
+
+_CLASSES: dict[str, type[Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
+    "lion": Lion,
     "rmsprop": torch.optim.RMSprop,
     "sgd": torch.optim.SGD,
 }
@@ -29,14 +67,15 @@ def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torc
     """Create a torch optimizer by name.
 
     `momentum` applies to sgd; rmsprop, which has none by default in torch, takes it from
-    `optimizer_params`. `weight_decay` applies to every parameter: decoupled in adamw, added to the
-    gradient in the others.
+    `optimizer_params`. `weight_decay` applies to every parameter: decoupled in adamw and lion,
+    added to the gradient in the others.
     """
     options: dict[str, Any] = dict(config.optimizer_params or {})
-    if config.optimizer == "sgd":
+    if OPTIMIZERS[config.optimizer].takes_momentum:
         options["momentum"] = config.momentum
+    make: Any = _CLASSES[config.optimizer]
     try:
-        optimizer: torch.optim.Optimizer = _CLASSES[config.optimizer](
+        optimizer: torch.optim.Optimizer = make(
             parameters, lr=config.learning_rate, weight_decay=config.weight_decay, **options
         )
     except (TypeError, ValueError) as error:
@@ -54,7 +93,7 @@ def optimizer_options(config: TrainingConfig) -> dict[str, Any]:
     # without creating one, because the first one imports torch's compiler, which takes seconds
     parameters = inspect.signature(_CLASSES[config.optimizer]).parameters
     own = {"weight_decay": config.weight_decay}
-    if config.optimizer == "sgd":
+    if OPTIMIZERS[config.optimizer].takes_momentum:
         own["momentum"] = config.momentum
     return {name: parameter.default for name, parameter in parameters.items()} | own
 

@@ -1,0 +1,50 @@
+"""The optimizers: one table for settings, both engines and the report.
+
+To add one: an entry here, its class for autograd in training/optim.py, and for the native engine
+its name in csrc/train_epoch.h and its rule in csrc/update-inl.h.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class OptimizerFacts(NamedTuple):
+    """Facts about an optimizer.
+
+    Attributes
+    ----------
+    state : mapping of str to str
+        The rows of its state in their order, each with the hyper-parameter without which it stays
+        0; "" if there is none.
+    options : tuple of str
+        Keys of `optimizer_params`.
+    usual_rate : float
+        The usual learning rate for an LSTM; for sgd with a momentum of 0.9.
+    takes_momentum : bool
+        Whether the argument `momentum` applies.
+    """
+
+    state: Mapping[str, str]
+    options: tuple[str, ...]
+    usual_rate: float
+    takes_momentum: bool = False
+
+
+_OF_ADAM = OptimizerFacts(
+    {"exp_avg": "", "exp_avg_sq": "", "max_exp_avg_sq": "amsgrad"},
+    ("betas", "eps", "amsgrad"),
+    3e-3,
+)
+OPTIMIZERS = {
+    "adam": _OF_ADAM,
+    "adamw": _OF_ADAM,
+    "lion": OptimizerFacts({"exp_avg": ""}, ("betas",), 3e-4),
+    "rmsprop": OptimizerFacts(
+        {"square_avg": "", "momentum_buffer": "momentum", "grad_avg": "centered"},
+        ("alpha", "eps", "momentum", "centered"),
+        1e-3,
+    ),
+    "sgd": OptimizerFacts(
+        {"momentum_buffer": "momentum"}, ("dampening", "nesterov"), 0.1, takes_momentum=True
+    ),
+}
