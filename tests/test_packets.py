@@ -235,6 +235,11 @@ def test_packets_that_follow_no_rate_are_refused_with_the_way_out():
         repair_stamps(stamps, rng.normal(size=(400, 1)))
 
 
+def test_an_unknown_way_is_refused_before_anything_is_read(tmp_path):
+    with pytest.raises(ArgumentError, match=r"stamps='packet' is not known\. .*'packets'"):
+        prepare(tmp_path, tmp_path / "w.h5", window_s=1.0, stamps="packet")
+
+
 def test_the_summary_and_the_file_have_the_packets(tmp_path):
     logs = tmp_path / "logs"
     at = np.arange(900)

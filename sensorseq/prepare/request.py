@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq.errors import ArgumentError, noting, printable
+from sensorseq.errors import ArgumentError, check_choice, noting, printable
 from sensorseq.preprocessing.configuration import PrepareConfiguration, read_configuration
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments, with_changes
 from sensorseq.preprocessing.steps.derive import DERIVE
 from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
+from sensorseq.stamp_repair import STAMPS
 
 # These describe a run, not the file.
 _OF_A_RUN = ("path", "n_reused", "size_bytes", "action", "changes")
@@ -49,6 +50,8 @@ class Request:
                 f"random_state={seed!r} is not an integer of 0 or more; a prepared file needs a"
                 " fixed seed."
             )
+        if use.get("stamps") is not None:
+            check_choice("stamps", use["stamps"], STAMPS)
         for name in {"files", "labels", "exclude", "channels"} & use.keys():
             value = use[name]
             use[name] = [value] if isinstance(value, str) else [str(item) for item in value]
