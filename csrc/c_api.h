@@ -7,7 +7,7 @@
  *
  * A function that returns int32_t returns SENSORSEQ_OK, or says why not; then sensorseq_error has a
  * sentence. None throws. Calls on different objects may run at the same time, and so may calls of
- * sensorseq_lstm_forward on one layer. Counts and shapes are checked, pointers are believed. */
+ * sensorseq_lstm_forward on one layer. Counts and shapes are checked, pointers are trusted. */
 #pragma once
 
 #include <stdint.h>

@@ -16,7 +16,7 @@ SENSORSEQ_HD Real L1Gradient(Real l1, Real w) {
   return l1 * static_cast<Real>((w > Real(0)) - (w < Real(0)));
 }
 
-// What brings a gradient of that norm to at most `bound`.
+// The factor that scales a gradient of that norm to at most `bound`.
 SENSORSEQ_HD double ClipFactor(double bound, double norm) {
   const double ratio = bound / (norm + kClipEps);
   return ratio > 1.0 ? 1.0 : ratio;  // NaN stays NaN

@@ -232,7 +232,7 @@ def writing(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[N
 
 LACKS_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UNWRITABLE = (*LACKS_SPACE, errno.EROFS, errno.EIO)
-"""What only the machine can be the reason of."""
+"""Errors caused by the machine, not by arguments."""
 
 
 def reason_of(error: OSError) -> str:

@@ -301,7 +301,7 @@ def entries_of(docstring: str | None) -> dict[str, str]:
 
 
 SAID = entries_of(ReadOptions.__doc__)
-"""What the docstring says of each option."""
+"""The docstring's entry of each option."""
 
 
 def takes_read_options(*names: str) -> Callable[[Callable[..., _Result]], Callable[..., _Result]]:

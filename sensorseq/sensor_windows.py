@@ -26,8 +26,7 @@ class SensorWindows:
     ----------
     sensors : mapping of str to WindowSet
         The windows of each sensor, at its own rate, all with the same number of rows and the same
-        labels, groups, recordings and split. A row without one number is a window that the sensor
-        lacks.
+        labels, groups, recordings and split. In a row without a number, the sensor has no data.
 
     Raises
     ------
@@ -162,7 +161,7 @@ def _same(one: NDArray[Any] | None, other: NDArray[Any] | None) -> bool:
 
 
 def have_numbers(windows: WindowSet, rows: int = 1024) -> NDArray[np.bool_]:
-    """Return which windows have a number at all; `rows` of them are looked at together."""
+    """Return which windows have a number at all; they are checked in blocks of `rows`."""
     X = windows.X
     found = np.empty(len(X), bool)
     for at in range(0, len(X), rows):
@@ -216,9 +215,9 @@ def channels_of_sensors(
     for name in channels:
         if name not in known:
             raise ArgumentError(
-                f"channels={name!r} is of none of the sensors {', '.join(own)}. With native_rates,"
-                " channels are those of topics of robot logs; of other recordings choose `files`."
-                + did_you_mean(name.partition(".")[0], own)
+                f"channels={name!r} belongs to none of the sensors {', '.join(own)}. With"
+                " native_rates, channels are of topics of robot logs; of other recordings choose"
+                " `files`." + did_you_mean(name.partition(".")[0], own)
             )
     return {name: names for name, names in own.items() if names}
 

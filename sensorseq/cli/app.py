@@ -14,7 +14,7 @@ from sensorseq.options import Option as CommandOption
 
 OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
 closing = ExitStack()
-"""What ends with the running command: locks of its outputs, reading without verification."""
+"""Released when the command ends: locks of its outputs, reading without verification."""
 
 # Plain help: rich would delay it, and would format it differently in a file.
 app = typer.Typer(

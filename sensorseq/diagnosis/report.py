@@ -40,7 +40,7 @@ _HOLDERS: Any = (list, tuple, type({}.values()))
 
 
 HistoryLike = Any
-"""What `from_history` reads: Keras and pandas are not imported to name their classes."""
+"""Anything that `from_history` accepts; `Any` avoids importing Keras and pandas."""
 
 
 class Estimator(Protocol):
@@ -249,10 +249,10 @@ class FluctuationReport(Findings):
         X, y, sample_weight, groups, lengths, X_val, y_val, groups_val, lengths_val
             As they were given to `fit`. Without validation windows there is nothing to compare on.
         budget : float, default=1.0
-            What this may cost, in times of the fit; a fit of less than a second counts as one
-            second.
+            Most time that this may take, as a multiple of the fit's; a fit of less than a second
+            counts as one second.
         verbose : int, default=1
-            0 says nothing while it runs.
+            0 is silent.
 
         Returns
         -------
@@ -362,7 +362,7 @@ class FluctuationReport(Findings):
     def to_html(self, path: str | os.PathLike[str]) -> None:
         """Write a page: verdict, reasons, curves, causes, repair, probes and every figure behind.
 
-        One file that needs nothing but itself, light or dark as the reader's system is.
+        A self-contained file that follows the system's light or dark theme.
 
         Parameters
         ----------
@@ -406,9 +406,10 @@ class TrainingMonitor:
 
     Call `log_epoch` at the end of each epoch. With the model's outputs for the validation windows,
     the report says whether a rough curve is the luck of few windows, a few recordings, or the model
-    itself; with those for some training windows it says so best, for their loss holds no dropout
-    and no luck of the batches. Outputs are to come from the model in evaluation mode, for the same
-    windows in the same order after every epoch. `FluctuationReport.from_history` judges a table.
+    itself; with those for some training windows it is most reliable, as their loss is free of
+    dropout and of the luck of the batches. Outputs are to come from the model in evaluation mode,
+    for the same windows in the same order after every epoch. `FluctuationReport.from_history`
+    judges a table.
 
     Parameters
     ----------

@@ -237,11 +237,11 @@ _TEXTS = {
         "running_loss": "The training loss is a mean over each epoch: it also moves with the"
         " batches drawn, dropout and augmentation. A fit of this package also follows the loss of"
         " fixed windows.",
-        "none_proved": "What the cause is: none of {n:#trial} proved one.",
-        "none_sought": "What the cause is: this report describes, and tried nothing.",
+        "none_proved": "The cause: none of {n:#trial} proved one.",
+        "none_sought": "The cause: this report tested none.",
         "not_tried": "Whether the first cause is the true one: nothing was tried. report.probe(X,"
         " y) of a fitted classifier trains with other settings to find out.",
-        "one_run": "Whether another seed or split would look the same: this is one run.",
+        "one_run": "The effect of another seed or split: this is one run.",
     },
     "parts": {
         "parts": "On {n:#window} left out of training, {parts}.",

@@ -365,10 +365,10 @@ def _more_epochs(report: Findings) -> Statement | str:
     if found := of_topic(report.statements, "descent"):
         return found[0]
     if report.best_epoch is None:
-        return "Nothing here calls for more, or fewer."
+        return "Nothing suggests more or fewer epochs."
     if report.best_epoch > _LATE * report.n_epochs:
         return f"Perhaps: the best epoch, {report.best_epoch}, is among the last."
-    return f"Hardly: the best of {plural(report.n_epochs, 'epoch')} was {report.best_epoch}."
+    return f"Probably not: epoch {report.best_epoch} of {report.n_epochs} was best."
 
 
 def _kept(report: Findings) -> Statement:

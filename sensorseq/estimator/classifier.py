@@ -306,7 +306,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         One row per epoch. In an ensemble `history_` and the other values of a run are those of the
         first member, and `histories_` has one history for each.
     fluctuation_ : FluctuationReport
-        Whether the curve fluctuates, why not, or how much. Its limits for a loss are of
+        Whether the curve fluctuates, why not, or how much. Its thresholds for a loss assume
         cross-entropy in nats; any other `loss` is looked at only for values that are not finite.
     features_ : FeatureChoice
         The features that the linear layer uses, the log-loss and accuracy of each kind alone and

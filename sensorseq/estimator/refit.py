@@ -119,7 +119,7 @@ class Refit:
         return self._fitted(self.folds, np.arange(len(self.data)) if whole else None)
 
     def fit_features_again(self) -> FittedFeatures | None:
-        """Fit the features without the held-out part, which then no model has seen."""
+        """Fit the features without the held-out part, so that no model has seen it."""
         if self.features is None or not self.has_held_out:
             return None
         try:

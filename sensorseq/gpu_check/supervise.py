@@ -48,9 +48,9 @@ def check_kernels(
 ) -> Iterator[Result]:
     """Run cases in a separate process and yield the outcome of each.
 
-    A case that says nothing for `silence_s`, or kills its process, is given up, and a new process
-    goes on with the next one; a kernel that hung is not called again. What has not run after
-    `limit_s` in all is not run.
+    A case that is silent for `silence_s`, or kills its process, is abandoned, and a new process
+    goes on with the next one; a kernel that hung is not called again. Cases that have not run
+    after `limit_s` in all are left out.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def check_kernels(
     repeats : int
         How often each case runs; all runs must give the same bits.
     limit_s, silence_s : float
-        Seconds for all cases, and without a word from one.
+        Seconds for all cases, and for silence within one.
     device : str
         As torch names it.
     command : sequence of str, optional

@@ -33,7 +33,7 @@ from sensorseq.ops.train_epoch import (
 _MOST_LAYERS = 1000  # layers are created one by one, which takes time
 
 DropoutSource = Callable[[Tensor, float, int], Tensor]
-"""What drops values in training: gets values, probability and site, and returns the values left."""
+"""A function for dropout: takes values, probability and site, and returns the values left."""
 
 
 class _LSTMParameters(nn.Module):

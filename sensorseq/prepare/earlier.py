@@ -67,8 +67,8 @@ class EarlierFile:
             reason = reason_of(error, path)
             if not isinstance(error, DamagedFileError):
                 raise PreparedFileError(
-                    f"{path}: is there already and is not replaced, because it is no prepared file"
-                    f" that can be read ({reason}). Remove it, or choose another output."
+                    f"{path}: exists and is kept, because it is not a readable prepared file"
+                    f" ({reason}). Remove it, or choose another output."
                 ) from error
         else:
             with prepared:

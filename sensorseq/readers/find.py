@@ -92,7 +92,7 @@ class RecordingSource:
     form : CsvFormat
         How the text of CSV files is written.
     labelled_by : str or None
-        The column of a manifest that was said to be its labels.
+        The column of a manifest that holds the labels.
     """
 
     recording_id: str

@@ -144,7 +144,7 @@ def test_channels_that_no_topic_has_are_named(logs, tmp_path):
         read_sensors(file, channels=["imu.x"])
     with pytest.raises(RecordingError, match=r"no channel '/imu\.z'"):
         read_sensors(file, channels=["/imu.z"])
-    with pytest.raises(ArgumentError, match=r"'/motr\.x' is of none of the sensors /imu"):
+    with pytest.raises(ArgumentError, match=r"'/motr\.x' belongs to none of the sensors /imu"):
         read_sensors(file, channels=["/imu.x", "/motr.x"])
     (tmp_path / "imu_0.csv").write_text("time,a\n0,1\n1,2\n")
     with pytest.raises(ArgumentError, match=r"channels='a'.*choose files with `files`"):
