@@ -463,7 +463,7 @@ class TestOtherFiles:
         monkeypatch.setattr("sensorseq.prepare.file.make_part", None)
         monkeypatch.setattr("sensorseq.prepare.file.digests_of", None)
         for resume in (False, True):
-            with pytest.raises(PreparedFileError, match=r"is not replaced.*Remove it, or choose"):
+            with pytest.raises(PreparedFileError, match=r"is kept.*Remove it, or choose"):
                 prepare(terrains, path, **PLAIN, resume=resume)
         assert digest(path) == before
 
