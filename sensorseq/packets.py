@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sensorseq.io.scratch import count_where
 
-FEWEST = 3  # timestamps without which there is no rate
+_FEWEST = 3  # timestamps without which there is no rate
 _SAME_RATE = 0.25  # tolerance of the number of rows between two timestamps
 _FITTING = 0.95  # timestamps that must have the number of rows of one rate
 _GAPS = 0.1  # timestamps that may have fewer
@@ -60,14 +60,18 @@ class Packets:
     def size(self) -> int:
         """The number of rows of all packets, of the first and last at most; 0 if they differ."""
         counts = self.counts
-        if len(counts) <= FEWEST or counts[0] > counts[1] or counts[-1] > counts[1]:
+        if len(counts) <= _FEWEST or counts[0] > counts[1] or counts[-1] > counts[1]:
             return 0
         return int(counts[1]) if (counts[1:-1] == counts[1]).all() else 0
 
     def __str__(self) -> str:
-        counts = self.counts[1:-1] if len(self.starts) > FEWEST else self.counts
+        counts = self.counts[1:-1] if len(self.starts) > _FEWEST else self.counts
         least, most = int(counts.min()), int(counts.max())
-        return f"packets of {least} samples" if least == most else f"packets of {least} to {most}"
+        return (
+            f"packets of {least} samples"
+            if least == most
+            else f"packets of {least} to {most} samples"
+        )
 
 
 def find_bursts(t: NDArray[np.float64]) -> Packets | None:
@@ -181,7 +185,7 @@ def spread(packets: Packets) -> NDArray[np.float64] | None:
     down, such as whole seconds, are those of the first row instead.
     """
     t, counts = packets.stamps_s, packets.counts
-    if len(t) <= FEWEST:
+    if len(t) <= _FEWEST:
         return None
     is_first = not packets.are_bursts and _are_rounded(t, packets.size)
     if packets.size:

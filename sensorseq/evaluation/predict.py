@@ -37,10 +37,10 @@ from sensorseq.prediction.stream import prediction_plan
 from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions, takes_options
 from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
-from sensorseq.readers.annotations import as_label_studio, clock_of
+from sensorseq.readers.annotations import as_label_studio
 from sensorseq.readers.find import check_form_is_used
 from sensorseq.readers.source import by_sensor
-from sensorseq.readers.stamps import date_of, describe_clock
+from sensorseq.readers.stamps import clock_of, date_of, describe_clock
 from sensorseq.readers.suffixes import CSV_SUFFIXES, stem_of, suffix_of
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.sensor_windows import SensorWindows
@@ -396,8 +396,7 @@ def read_recording(
 
 def _unused(recording: Recording, options: Mapping[str, Any]) -> Iterator[str]:
     """Yield why options that were given have no use for a recording."""
-    clock: Any = recording.attributes.get("clock", {})
-    if options.get("sample_rate_hz") is not None and "sample_rate_hz" not in clock:
+    if options.get("sample_rate_hz") is not None and "sample_rate_hz" not in clock_of(recording):
         yield "sample_rate_hz is not used, because the recording has time stamps."
     if options.get("label_column") is not None and not recording.label_spans:
         yield f"there are no labels in a column {options['label_column']!r}."

@@ -120,7 +120,7 @@ class DecisionStream:
         Seconds between the starts of windows.
     latency_s : float
         Delay of a decision after the end of its window, due to filters that look ahead. If the
-        samples of the training came in packets, a packet waits for the next one besides.
+        training samples came in packets, each packet also waits for the next one.
     classes : list
         Labels in the order of the probabilities.
     on_outside : callable or None

@@ -13,6 +13,7 @@ import numpy as np
 
 from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import as_float
+from sensorseq.readers.stamps import clock_of, date_of
 from sensorseq.readers.suffixes import suffix_of
 from sensorseq.recording import UNITS, LabelSpan, Recording, sample_period
 
@@ -23,13 +24,19 @@ COLUMNS = ("start", "end")
 SPAN_CLOCKS = ("stamps", "dates", "start", "rows")
 """What times of labels from elsewhere may be: the log's time stamps in their unit, milliseconds
 since 1970, seconds from the log's start, or numbers of rows from 0 on."""
+_READ_AS = {
+    "stamps": "They were read as the log's own time stamps. In a manifest, write seconds as start_s"
+    " and end_s; in the data of a Label Studio task, write 'times': 'rows' for numbers of rows.",
+    "dates": "They were read as dates; check their time zone.",
+    "start": "They were read as seconds from the start of the log.",
+    "rows": "They were read as numbers of rows.",
+}
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # in front of an uploaded file's name
 _CLOCK_TIME = re.compile(r"(\d+):(\d\d):(\d\d(?:[.,]\d+)?)$")
 _KIND = "times"  # key of a task's data, with one of `SPAN_CLOCKS`
 _NAMES = ("label", "ts")  # of the tags in a labeling configuration
 _DIGITS = 6
 _ROUNDED_S = 0.002  # by which a duration may differ, as times are rounded to milliseconds
-_YEAR_2000_S = 946_684_800  # time stamps from then on are dates
 
 
 def label_studio_rows(table: Path, root: Path) -> list[dict[str, str]]:
@@ -211,7 +218,7 @@ def on_clock(
             "rows": np.interp(times, np.arange(len(t)), t, right=np.inf),
         }[span_clock]
     ]
-    if span_clock == "stamps" and t[0] + origin_s > _YEAR_2000_S:
+    if span_clock == "stamps" and date_of(recording):
         tried.append(of_dates)
     for seconds in tried:
         if t[0] - period_s <= seconds.min() and seconds.max() <= t[-1] + 2 * period_s:
@@ -222,16 +229,8 @@ def on_clock(
     ends = f"{tried[0].min():.6f} s to {tried[0].max():.6f} s"
     raise RecordingError(
         f"labels from {ends} lie outside the recording, which covers {t[0]:.6f} s to {t[-1]:.6f} s."
-        " start and end are in the log's own time stamps; seconds on the recording's clock are"
-        " start_s and end_s. In an export of Label Studio, "
-        + f"{_KIND!r} in the data of a task can be {' or '.join(map(repr, SPAN_CLOCKS))}."
+        f" {_READ_AS[span_clock]}"
     )
-
-
-def clock_of(recording: Recording) -> dict[str, Any]:
-    """Return the facts about a recording's time stamps."""
-    clock: Any = recording.attributes.get("clock", {})
-    return dict(clock)
 
 
 def _ticks_and_origin(clock: Mapping[str, Any]) -> tuple[float, float]:

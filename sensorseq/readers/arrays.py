@@ -18,6 +18,7 @@ from sensorseq.io import foreign
 from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     FILE_OPTIONS,
+    RATE,
     Columns,
     Origin,
     Table,
@@ -29,16 +30,16 @@ from sensorseq.readers.columns import (
     table_of,
     texts_of_numbers,
 )
-from sensorseq.readers.edge_impulse import ACQUISITION_SUFFIXES, read_acquisition
+from sensorseq.readers.edge_impulse import read_acquisition
 from sensorseq.readers.mat5 import read_mat5
 from sensorseq.readers.stamps import Stamps, seconds_of
+from sensorseq.readers.suffixes import ACQUISITION_SUFFIXES
 from sensorseq.readers.topics import Topic
 from sensorseq.recording import Recording, column_names
 from sensorseq.text import listed
 
 _Arrays = dict[str, NDArray[Any]]
 _NUMBERS = "fiub"
-_RATE = "sample_rate_hz"
 """The array that can replace the time stamps."""
 _ELEMENT = re.compile(r"(.+)\[\d+\]")
 _DEEPEST = 16  # deepest nesting of groups
@@ -229,7 +230,7 @@ def _time(
             facts = {"sample_rate_hz": rate_hz}
         if rate_hz is not None:
             n_samples = max((max(array.shape) for array in wanted.values()), default=0)
-            return "" if facts else _RATE, Stamps(np.arange(n_samples) / rate_hz, facts)
+            return "" if facts else RATE, Stamps(np.arange(n_samples) / rate_hz, facts)
     if len(usual) != 1:
         found = f"several times ({', '.join(usual)})" if usual else "no array time or time_s"
         way_out = "choose `channels` of one time"
@@ -237,7 +238,7 @@ def _time(
             way_out = "or, if there is none, the rate of the rows with `sample_rate_hz`"
         raise RecordingError(
             f"{path}: has {found}; its vectors are {listed(vectors) or 'none'}. Give the time with"
-            f" `time_column`, {way_out}, or store an array '{_RATE}'."
+            f" `time_column`, {way_out}, or store an array '{RATE}'."
         )
     stamps = vectors[usual[0]]
     texts = stamps.dtype.kind not in _NUMBERS + "mM"
@@ -248,8 +249,8 @@ def _time(
 
 def _stored_rate(path: Path, arrays: _Arrays, channels: Sequence[str] | None) -> float | None:
     """Return the rate that is stored with the channels, or None."""
-    stored = {n: a for n, a in arrays.items() if n.rpartition(".")[2] == _RATE and a.size == 1}
-    around = [n for n in stored if all(c.startswith(n[: -len(_RATE)]) for c in channels or ())]
+    stored = {n: a for n, a in arrays.items() if n.rpartition(".")[2] == RATE and a.size == 1}
+    around = [n for n in stored if all(c.startswith(n[: -len(RATE)]) for c in channels or ())]
     inner = max(around, key=len, default=None) if channels is not None else None
     rates = {n: float(a.item()) for n, a in stored.items() if inner in (None, n)}
     for name, rate_hz in rates.items():

@@ -43,6 +43,8 @@ from sensorseq.time_names import is_time_name, usual_time_names
 
 Columns = dict[str, NDArray[np.float64] | None]  # None if there are no numbers
 
+RATE = "sample_rate_hz"
+"""The array or attribute with the rate of the others, in files without a time."""
 FILE_OPTIONS = ("time_column", "time_unit", "units", "stamps", "label_column")
 """The options of every reader of one file."""
 _NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # or as named by pandas

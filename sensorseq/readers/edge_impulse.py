@@ -11,13 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import EnvironmentProblemError, RecordingError
+from sensorseq.readers.columns import RATE
 from sensorseq.recording import column_names
 from sensorseq.time_names import is_time_name
 
-RATE = "sample_rate_hz"
-"""The array that holds the rate of the others, in files without a time."""
-
-ACQUISITION_SUFFIXES = (".json", ".cbor")
 LABELS = "info.labels"
 """The file with the labels of an exported dataset, in its folder."""
 _KEYS = (b"payload", b"interval_ms", b"values")

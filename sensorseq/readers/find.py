@@ -24,15 +24,11 @@ from sensorseq.readers.annotations import (
 )
 from sensorseq.readers.columns import as_float, as_label
 from sensorseq.readers.csv import OTHER_ENCODING, USUAL_FORM, CsvFormat
-from sensorseq.readers.edge_impulse import (
-    ACQUISITION_SUFFIXES,
-    LABELS,
-    exported_labels,
-    is_acquisition,
-)
+from sensorseq.readers.edge_impulse import LABELS, exported_labels, is_acquisition
 from sensorseq.readers.lerobot import Dataset, is_dataset, list_episodes
 from sensorseq.readers.long_table import TableRows, list_table
 from sensorseq.readers.suffixes import (
+    ACQUISITION_SUFFIXES,
     ARRAY_SUFFIXES,
     BAG_SUFFIXES,
     CSV_SUFFIXES,
@@ -100,10 +96,10 @@ class RecordingSource:
     label: str | None
     group: str
     sensors: tuple[str, ...] = ()
-    span_clock: str = ""
     missing_sensors: tuple[str, ...] = ()
     root: Path = Path()
     label_spans: tuple[LabelSpan, ...] = ()
+    span_clock: str = ""
     rows: TableRows | None = None
     url: str = ""
     form: CsvFormat = USUAL_FORM
@@ -199,10 +195,12 @@ def find_recordings(
         return _at_url(os.fspath(path), options)
     root, patterns, excluded = Path(path), _as_list(options.files), _as_list(options.exclude)
     labels = None if options.labels is None else _as_list(options.labels)
-    table, is_listed = None, options.recording_column is not None
+    manifest = options.manifest
+    own_labels = str(manifest) if PER_RECORDING in str(manifest) else ""
+    table, is_listed = None, bool(options.recording_column is not None or own_labels)
     if options.recording_column is not None or options.group_column is not None:
         sources = _from_long_table(root, options, form)
-    elif (table := _find_manifest(root, options.manifest, form)) is not None:
+    elif (table := _find_manifest(root, not own_labels and manifest, form)) is not None:
         sources = _from_manifest(table, form, options.label_column, root)
         root = sources[0].root
     elif is_dataset(root):
@@ -210,6 +208,8 @@ def find_recordings(
     elif root.is_dir():
         depth = 1 if options.pair is None else PairPattern(options.pair).depth
         sources = _from_folders(root, excluded, ignore, depth)
+        if exported := exported_labels(root):
+            sources, is_listed = [_with_exported_label(one, exported) for one in sources], True
     elif root.exists():
         known_suffix_of(root)
         if options.pair is not None:
@@ -220,17 +220,11 @@ def find_recordings(
         sources = [_of_file(root)]
     else:
         raise RecordingError(f"{root}: no such folder or file.")
-    are_listed = (
-        table is not None
-        or is_listed
-        or PER_RECORDING in str(options.manifest)
-        or bool(root.is_dir() and exported_labels(root))
-    )
+    are_listed = table is not None or is_listed
     exclusion = _Exclusion(excluded, root)
     matching = _matching(sources, patterns, root, table)
     sources = exclusion.keep(matching)
-    own_labels = str(options.manifest)
-    if PER_RECORDING in own_labels:
+    if own_labels:
         sources = [_with_own_labels(source, own_labels) for source in sources]
     check_form_is_used(sources, options, table)
     if root.is_dir() and not are_listed:
@@ -348,7 +342,7 @@ def _check_bare(sources: list[RecordingSource]) -> None:
 def _find_manifest(
     root: Path, manifest: str | os.PathLike[str] | bool | None, form: CsvFormat
 ) -> Path | None:
-    if manifest is False or PER_RECORDING in str(manifest):
+    if manifest is False:
         return None
     if manifest is not None and manifest is not True:
         given = Path(manifest)
@@ -603,20 +597,21 @@ def _from_folders(
             label = relative.parts[0] if len(relative.parts) > depth else None
             recording_id = _without_suffix(relative)
             sources.append(RecordingSource(recording_id, (file,), label, recording_id, root=root))
-    # In an exported dataset the folders are the parts of a split.
-    if labels := exported_labels(root):
-        for at, source in enumerate(sources):
-            name = source.relative_paths[0]
-            if name in labels:
-                sources[at] = replace(source, label=labels[name])
-            elif suffix_of(source.paths[0]) in ACQUISITION_SUFFIXES and is_acquisition(
-                source.paths[0]
-            ):
-                raise RecordingError(
-                    f"{source.paths[0]}: is not listed in {LABELS}, as others are; add it there, or"
-                    " move it away."
-                )
     return sources
+
+
+def _with_exported_label(
+    source: RecordingSource, labels: Mapping[str, str | None]
+) -> RecordingSource:
+    """Return a file with its label in an export, whose folders are the parts of a split."""
+    (path,), (name,) = source.paths[:1], source.relative_paths[:1]
+    if name in labels:
+        return replace(source, label=labels[name])
+    if suffix_of(path) in ACQUISITION_SUFFIXES and is_acquisition(path):
+        raise RecordingError(
+            f"{path}: is not listed in {LABELS}, as others are; add it there, or move it away."
+        )
+    return source
 
 
 def _from_lerobot(root: Path, label_column: str | None) -> list[RecordingSource]:

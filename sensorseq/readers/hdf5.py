@@ -18,6 +18,7 @@ from sensorseq.io.scratch import Rows, blocks, even_stamps, folder_for
 from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     FILE_OPTIONS,
+    RATE,
     Columns,
     Origin,
     Table,
@@ -36,7 +37,6 @@ from sensorseq.recording import UNITS, Recording
 from sensorseq.text import listed
 from sensorseq.time_names import unit_in_name
 
-_RATE = "sample_rate_hz"
 """The attribute that can replace the time stamps."""
 _DEEPEST = 16  # deepest nesting of groups
 
@@ -160,7 +160,7 @@ class _Hdf5Table(Table):
                 " `pair`."
             )
         if self._rates_hz:
-            return _RATE
+            return RATE
         if options.sample_rate_hz:
             return ""
         for name, one in self._found.items():
@@ -173,7 +173,7 @@ class _Hdf5Table(Table):
         """Read each dataset only once."""
         wanted = [name for name in names if options.channels is None or name in options.channels]
         check_names(self.path, options.channels or (), self.names)
-        if time_name in ("", _RATE):
+        if time_name in ("", RATE):
             columns = self._numbers(wanted or self.names, None)
             n_samples = max((len(v) for v in columns.values() if v is not None), default=0)
             folder = folder_for(8 * n_samples, self._scratch)
@@ -438,8 +438,8 @@ def _values(
 
 def _rate(path: Path, holder: Any, around: float | None) -> float | None:
     """Return the rate stored with a file, group or dataset, or else the one of what is around."""
-    given = holder.attrs.get(_RATE)
-    one = getattr(holder, "datasets", {}).get(_RATE)
+    given = holder.attrs.get(RATE)
+    one = getattr(holder, "datasets", {}).get(RATE)
     if given is None and one is not None and one.size == 1 and one.dtype.kind in "fiu":
         given = one[()].ravel()[0]
     if given is None:

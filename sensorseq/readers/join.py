@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
 from sensorseq.io.scratch import Rows, folder_of, map_blocks, release
+from sensorseq.readers.stamps import clock_of
 from sensorseq.recording import Channel, Recording
 
 _SAMPLES = ("timestamps_s", "values")
@@ -123,13 +124,13 @@ def _side_by_side(
 
 def _on_one_clock(recordings: Sequence[Recording]) -> list[Recording]:
     """Align recordings whose timestamps count from their own first one to a common start."""
-    start_ns = min(_clock_of(recording).get("origin_ns", 0) for recording in recordings)
+    start_ns = min(clock_of(recording).get("origin_ns", 0) for recording in recordings)
     return [from_origin(recording, start_ns) for recording in recordings]
 
 
 def from_origin(recording: Recording, origin_ns: int) -> Recording:
     """Let the timestamps count from this time; 0 is where the clock itself counts from."""
-    clock = _clock_of(recording)
+    clock = clock_of(recording)
     shift_ns = clock.pop("origin_ns", 0) - origin_ns
     if not shift_ns:
         return recording
@@ -137,7 +138,3 @@ def from_origin(recording: Recording, origin_ns: int) -> Recording:
     clock |= {"origin_ns": origin_ns} if origin_ns else {}
     attributes = {**recording.attributes, "clock": clock}
     return replace(recording, timestamps_s=shifted, attributes=attributes)
-
-
-def _clock_of(recording: Recording) -> dict[str, Any]:
-    return dict(cast(dict[str, Any], recording.attributes.get("clock", {})))

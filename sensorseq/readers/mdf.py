@@ -19,7 +19,6 @@ from sensorseq.readers.columns import CodedLabels, Columns
 from sensorseq.readers.topics import TopicArrays
 from sensorseq.recording import column_names
 
-MDF_SUFFIXES = (".mf4", ".mdf")
 _MAGICS = (b"MDF     ", b"UnFinMF ")
 _KNOWN = ("3.", "4.0", "4.1", "4.2")
 _PIECE_BYTES = 1 << 23  # of records that are read together
@@ -35,8 +34,8 @@ def read_mdf(
     label_column: str | None = None,
     scratch: Path | None = None,
     is_listing: bool = False,
-) -> tuple[list[TopicArrays], list[int]]:
-    """Return the channel groups of one file that contain the channels, and their numbers of rows.
+) -> list[TopicArrays]:
+    """Return the channel groups of one file that contain the channels.
 
     For `channels` None, all groups with a time and rows. A group is named as it was acquired, or
     with its number. Values have their physical units; a value that the file marks as invalid is
@@ -46,7 +45,7 @@ def read_mdf(
     path, *others = paths
     if others:
         raise RecordingError(f"{others[0]}: an MDF file is a recording of its own.")
-    found, sizes = [], []
+    found = []
     with _opened(path) as file:
         headers = [group.channel_group for group in file.groups]
         names = [getattr(one, "acq_name", "") or f"group_{n}" for n, one in enumerate(headers)]
@@ -68,9 +67,8 @@ def read_mdf(
                 raise RecordingError(
                     f"{path}: group {name!r} has {len(topic.times_s)} readable records, not {most}."
                 )
-            found.append(topic)
-            sizes.append(n_rows)
-    return found, sizes
+            found.append(topic._replace(n_messages=n_rows))
+    return found
 
 
 @contextmanager
@@ -173,7 +171,7 @@ def _read_group(
     }
     labels = CodedLabels(codes.as_array(), list(texts)) if label_column in wanted else None
     units = {channel: unit for channel, (_, unit) in wanted.items() if unit}
-    return TopicArrays(name, "MDF group", times.as_array(), columns, labels, units)
+    return TopicArrays(name, "MDF group", times.as_array(), columns, units, labels)
 
 
 def _values(file: Any, index: int, place: int, piece: Any, *, as_words: bool) -> NDArray[Any]:

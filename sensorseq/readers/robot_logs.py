@@ -35,14 +35,13 @@ from sensorseq.readers.columns import (
     spans_of_labels,
 )
 from sensorseq.readers.join import join_sensors
-from sensorseq.readers.mdf import MDF_SUFFIXES, read_mdf
+from sensorseq.readers.mdf import read_mdf
 from sensorseq.readers.stamps import Stamps
-from sensorseq.readers.topics import MOST_ELEMENTS, TIMES, Topic, TopicArrays, number_labels
+from sensorseq.readers.suffixes import MDF_SUFFIXES, STORED_LOG_SUFFIXES, suffix_of
+from sensorseq.readers.topics import MOST_ELEMENTS, TIMES, Topic, TopicArrays
 from sensorseq.readers.ulog import read_ulog
 from sensorseq.recording import LabelSpan, Recording
 
-ARRAYS_SUFFIXES = (".ulg", *MDF_SUFFIXES)
-"""Logs that are read as arrays, not message by message."""
 _PART = re.compile(r"(?:^|\.)(\w+)|\[(\d+)\]")
 _BAG_MAGIC = b"#ROSBAG V2.0\n"
 _MESSAGE, _CHUNK, _CONNECTION = 2, 5, 7  # record types of a bag
@@ -68,6 +67,7 @@ class _Series:
             self.message_type,
             np.array(self.times_s),
             {name: np.array(self.values[name]) for name in self.getters},
+            {},
             CodedLabels.of(self.labels) if self.texts_of is not None else None,
             time_from=TIMES[0] if self.uses_header else TIMES[1],
         )
@@ -177,7 +177,7 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
         As `read_robot_log`; also if there is none of the `channels`.
     """
     paths = [path] if isinstance(path, Path) else list(path)
-    if paths[0].suffix.lower() in ARRAYS_SUFFIXES:
+    if suffix_of(paths[0]) in STORED_LOG_SUFFIXES:
         listed = _list_arrays(paths, channels)
         if channels is not None and not listed:
             raise _no_such(paths[0], channels[0], _all_numbers(paths))
@@ -204,9 +204,8 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
 
 
 def _list_arrays(paths: list[Path], channels: Sequence[str] | None) -> list[Topic]:
-    if paths[0].suffix.lower() in MDF_SUFFIXES:
-        topics, sizes = read_mdf(paths, channels, is_listing=True)
-        return [topic.listed(n_rows) for topic, n_rows in zip(topics, sizes, strict=True)]
+    if suffix_of(paths[0]) in MDF_SUFFIXES:
+        return [topic.listed() for topic in read_mdf(paths, channels, is_listing=True)]
     listed = [topic.listed() for topic in read_ulog(paths, channels, MOST_ELEMENTS)]
     return [one for one in listed if channels is None or set(one.channels).intersection(channels)]
 
@@ -236,7 +235,7 @@ def _read_topics(
             f"{where}: a log has no time column {time_column!r}; use {' or '.join(TIMES)}."
         )
     asked = None if channels is None else [*channels, *([label_column] if label_column else [])]
-    if where.suffix.lower() in ARRAYS_SUFFIXES:
+    if suffix_of(where) in STORED_LOG_SUFFIXES:
         topics = _read_arrays(paths, options, asked, salvage=salvage)
     else:
         topics = _read_messages(paths, options, asked, salvage=salvage)
@@ -267,9 +266,9 @@ def _read_arrays(
     where, label = paths[0], options.label_column
     if options.time_column == TIMES[0]:
         raise RecordingError(f"{where}: this kind of log has no {TIMES[0]}; remove time_column.")
-    if where.suffix.lower() in MDF_SUFFIXES:
+    if suffix_of(where) in MDF_SUFFIXES:
         scratch = None if options.scratch is None else Path(options.scratch)
-        found, _ = read_mdf(paths, asked, label_column=label, scratch=scratch)
+        found = read_mdf(paths, asked, label_column=label, scratch=scratch)
     else:
         found = read_ulog(paths, asked, MOST_ELEMENTS, salvage=salvage)
     topics = []
@@ -283,7 +282,7 @@ def _read_arrays(
         }
         labels, values = topic.labels, topic.columns.get(label or "")
         if values is not None:
-            labels = number_labels(values, _text)
+            labels = CodedLabels.of([_text(value) for value in values])
         if columns or labels is not None:
             topics.append(topic._replace(columns=columns, labels=labels))
     return topics

@@ -121,10 +121,16 @@ def describe_clock(facts: dict[str, Any]) -> str:
     return f"time column {facts['column']!r} {held} ({known_by}{start})"
 
 
+def clock_of(recording: Recording) -> dict[str, Any]:
+    """Return the facts about a recording's time stamps."""
+    clock: Any = recording.attributes.get("clock", {})
+    return dict(clock)
+
+
 def date_of(recording: Recording) -> str:
     """Return the UTC date of a recording's first timestamp; "" if they are not dates."""
-    clock: Any = recording.attributes.get("clock", {})
-    start_s = float(recording.timestamps_s[0]) + clock.get("origin_ns", 0) / UNITS["ns"]
+    origin_s = clock_of(recording).get("origin_ns", 0) / UNITS["ns"]
+    start_s = float(recording.timestamps_s[0]) + origin_s
     if not _CALENDAR_S[0] <= start_s < _CALENDAR_S[1]:
         return ""
     return f"{datetime.fromtimestamp(start_s, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -5,11 +5,15 @@ from pathlib import Path
 from sensorseq.errors import RecordingError
 
 BAG_SUFFIXES = (".bag", ".mcap", ".db3")
-LOG_SUFFIXES = (*BAG_SUFFIXES, ".ulg", ".mf4", ".mdf")
+MDF_SUFFIXES = (".mf4", ".mdf")
+STORED_LOG_SUFFIXES = (".ulg", *MDF_SUFFIXES)
+"""Logs that are read as arrays, not message by message."""
+LOG_SUFFIXES = (*BAG_SUFFIXES, *STORED_LOG_SUFFIXES)
 CSV_SUFFIXES = (".csv", ".csv.gz")
 TABLE_SUFFIXES = (*CSV_SUFFIXES, ".parquet")
 HDF5_SUFFIXES = (".h5", ".hdf5")
-ARRAY_SUFFIXES = (".npz", ".npy", ".mat", ".json", ".cbor")
+ACQUISITION_SUFFIXES = (".json", ".cbor")
+ARRAY_SUFFIXES = (".npz", ".npy", ".mat", *ACQUISITION_SUFFIXES)
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".h5", ".hdf5", *ARRAY_SUFFIXES, *LOG_SUFFIXES)
 
 

@@ -1,6 +1,6 @@
 """The topics of a log: what it lists of them, and their messages as arrays."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,9 +46,10 @@ class TopicArrays(NamedTuple):
     message_type: str
     times_s: NDArray[np.float64]
     columns: Columns
+    units: dict[str, str]
     labels: CodedLabels | None = None
-    units: dict[str, str] = {}  # noqa: RUF012 (never changed)
     time_from: str = TIMES[1]
+    n_messages: int | None = None  # of the topic, if only the first ones were read
 
     @property
     def has_clock(self) -> bool:
@@ -61,17 +62,11 @@ class TopicArrays(NamedTuple):
         """The names of its numbers."""
         return tuple(name for name, values in self.columns.items() if values is not None)
 
-    def listed(self, n_messages: int | None = None) -> Topic:
-        """Return what a list of topics has of it; `n_messages` if only the first ones were read."""
+    def listed(self) -> Topic:
+        """Return its entry in a list of topics."""
         n = len(self.times_s)
         period_s = float(np.median(np.diff(self.times_s))) if n > 1 else 0.0
         channels = self.channels if self.has_clock else ()
         rate_hz = 1 / period_s if period_s > 0 else np.nan
-        n_listed = n if n_messages is None else n_messages
+        n_listed = n if self.n_messages is None else self.n_messages
         return Topic(self.name, self.message_type, n_listed, rate_hz, channels)
-
-
-def number_labels(values: NDArray[Any], text: Any) -> CodedLabels:
-    """Return numbers as labels, each written by the function `text`."""
-    levels, codes = np.unique(values, return_inverse=True)
-    return CodedLabels(codes.astype(np.int32), [text(level) for level in levels])

@@ -71,7 +71,7 @@ def read_ulog(
             and "_padding" not in name
         }
         since_start = data.data["timestamp"].astype(np.int64) - np.int64(log.start_timestamp)
-        found.append(TopicArrays(topic, data.name, since_start / 1e6, columns))
+        found.append(TopicArrays(topic, data.name, since_start / 1e6, columns, {}))
     return sorted(found, key=lambda topic: topic.name)
 
 

@@ -115,7 +115,7 @@ class LiveClock:
             due_s = self._waiting[-1][0] - self._max_delay_s
             n_due = sum(stamp <= due_s for stamp, _ in self._waiting)
         if self._in_packets and n_due:
-            n_due = self._packets(self._waiting[:n_due])[-1]
+            n_due = self._packets([stamp for stamp, _ in self._waiting[:n_due]])[-1]
         due, self._waiting = self._waiting[:n_due], self._waiting[n_due:]
         return self._take(due)
 
@@ -142,7 +142,7 @@ class LiveClock:
 
     def _check_packets(self, stamps: NDArray[np.float64], most_faster: float) -> None:
         """Raise if there are several packets, and their samples have another rate."""
-        starts = np.r_[0, np.flatnonzero(np.abs(np.diff(stamps)) > self._period / 2) + 1]
+        starts = self._packets(stamps)
         duration_s, n_packets = stamps[starts[-1]] - stamps[starts[0]], len(starts) - 1
         if n_packets >= _FEWEST_PACKETS and duration_s > 0:
             rate = float(starts[-1] - starts[0]) / duration_s
@@ -168,18 +168,18 @@ class LiveClock:
         self._restart()
         return rest
 
-    def _packets(self, rows: list[_Row]) -> list[int]:
+    def _packets(self, stamps: ArrayLike) -> list[int]:
         """Return the first row of each packet."""
-        stamps = np.array([stamp for stamp, _ in rows])
         return [0, *(np.flatnonzero(np.abs(np.diff(stamps)) > self._period / 2) + 1).tolist()]
 
     def _take(self, rows: list[_Row]) -> list[EvenSamples]:
         if not rows or not self._in_packets:
             return self._place(rows)
         found: list[EvenSamples] = []
-        starts = self._packets(rows)
+        starts = self._packets([stamp for stamp, _ in rows])
         for first, last in zip(starts, [*starts[1:], len(rows)]):
             found += self._place(self._spread(rows[first:last]))
+            self.newest_s = self._packet_s  # as the sensor sent it
         return _joined(found)
 
     def _spread(self, packet: list[_Row]) -> list[_Row]:
@@ -192,7 +192,7 @@ class LiveClock:
             if self._n_late_in_a_row + n > self._most_ticks:
                 self._packet_s = end_s  # the clock was set back
             return [(stamp_s, row) for _, row in packet]
-        self.newest_s = self._packet_s = end_s
+        self._packet_s = end_s
         first_s = end_s - (n - 1) * period
         if self._last_s is not None:
             late_s = end_s - self._clock_s - n * period
@@ -228,8 +228,7 @@ class LiveClock:
                 self._end_piece()
                 self._begin(stamp)
             self._n_late_in_a_row = 0
-            self._last_s = stamp
-            self.newest_s = self.newest_s if self._in_packets else stamp
+            self._last_s = self.newest_s = stamp
             steps = max(1, round((stamp - self._clock_s) / self._period))
             if steps == 1 and is_complete and self._next == self._tick + 1:
                 self._advance(1, stamp)
