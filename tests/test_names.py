@@ -1,4 +1,4 @@
-"""Identifiers avoid the words that CONTRIBUTING.md lists as not used."""
+"""Identifiers avoid the words that docs/development.md lists as not used."""
 
 import functools
 import io
@@ -16,7 +16,7 @@ TEXT = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.S)
 @functools.cache
 def listed():
     """Return a pattern of the banned words, and the identifiers that may hold them all the same."""
-    rules = SECTION.search((ROOT / "CONTRIBUTING.md").read_text("utf-8"))[1]
+    rules = SECTION.search((ROOT / "docs" / "development.md").read_text("utf-8"))[1]
     rows = [line.split("|") for line in rules.splitlines() if line.startswith("| `")]
     words = (word for row in rows for word in re.findall(r"`(\w+-?)`", row[2]))
     banned = re.compile("|".join(word.replace("-", r"\w*") for word in words))

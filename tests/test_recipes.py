@@ -1,4 +1,4 @@
-"""What CONTRIBUTING's recipes add works, and takes no more files than they say."""
+"""Each recipe of docs/development.md gives a working result with the stated number of files."""
 
 import os
 import re
@@ -232,8 +232,8 @@ def add(folder, files):
 
 
 def files_said(recipe):
-    """Number of files that the heading of a recipe in CONTRIBUTING names."""
-    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    """Number of files that the heading of a recipe in docs/development.md gives."""
+    text = (ROOT / "docs" / "development.md").read_text("utf-8")
     found = re.search(rf"^### [^\n]*\b{recipe}\b[^\n]* \((\d) files?\)$", text, re.M)
     assert found, recipe
     return int(found[1])
