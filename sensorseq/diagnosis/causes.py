@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from sensorseq.diagnosis import thresholds as limits
 from sensorseq.diagnosis.metrics import Floats, Run
 from sensorseq.inspection.finding import Finding
+from sensorseq.messages import advice_of, text_of
 from sensorseq.optimizers import OPTIMIZERS
 
 # Suspected from the run alone; proved by a better training without the cause.
@@ -395,13 +396,7 @@ ENTRY = {entry.key: entry for entry in TABLE}
 FAMILY_OF = {entry.cause: entry.family for entry in TABLE}
 CAUSE_NAMES = tuple(FAMILY_OF)
 # Named if nothing else is.
-UNCLEAR = Cause(
-    UNKNOWN,
-    "suspected",
-    "Cause unclear.",
-    advice="A safe first change: scaled inputs, Adam with a learning rate of 0.001 to 0.003 that"
-    " falls to zero, and gradients clipped at 1.",
-)
+UNCLEAR = Cause(UNKNOWN, "suspected", text_of("cause_unclear"), advice=advice_of("cause_unclear"))
 
 
 def usual_rate(arguments: Mapping[str, Any]) -> float:
@@ -455,11 +450,10 @@ def deviations(
             distance = usual.odd
         if distance and key:
             shown = getattr(given, "__name__", repr(given))
-            words = f"{name} is {shown}, usually {usual.words(times)}."
+            words = text_of("unusual_setting", name=name, value=shown, usual=usual.words(times))
             found.append(Deviation(abs(distance), key, (name,), words))
     if all(_is_number(v := arguments.get(name)) and v == 0 for name in _OPPOSED):
-        words = "dropout and weight_decay are 0, usually one of them is not."
-        found.append(Deviation(0.5, "regularization: missing", _OPPOSED, words))
+        found.append(Deviation(0.5, "regularization: missing", _OPPOSED, text_of("unregularized")))
     return sorted(found, key=lambda one: -one.distance)
 
 
@@ -551,16 +545,8 @@ def explain(run: Run) -> tuple[Cause, ...]:
         and known.get("val_common_mode", math.nan) < limits.EXCESS_RATIO
     ):
         luck = run.statistics["val_accuracy_noise"].floor
-        gives = (
-            "" if luck is None else f" luck of its windows alone gives up to +-{100 * luck:.1f},"
-        )
-        found.append(
-            _of_curve(
-                "small_validation_set",
-                f"Validation accuracy moves +-{100 * noise:.1f} points per epoch,{gives} and the"
-                f" training loss moves +-{loss:.3f} nats per epoch.",
-            )
-        )
+        evidence = text_of("few_validation_windows", noise=noise, luck=luck, loss=loss)
+        found.append(_of_curve("small_validation_set", evidence))
     stuck = stuck_windows(run)
     if stuck is not None:
         found.append(_of_curve("label_noise", stuck))
@@ -593,19 +579,13 @@ def stuck_windows(run: Run) -> str | None:
     depth = -float(np.median(of_window[stuck])) / (max(float(np.median(of_window)), 0.0) + 0.5)
     if depth <= 0.8:
         return None
-    words = (
-        f"{100 * stuck.mean():.3g} % of the training windows never fit, they are {depth:.2g} times"
-        " as far on the wrong side as usual ones on the right side"
-    )
+    wrong_share = None
     if run.followed is not None and record.val_predicted.shape[1] > 1:
         wrong = ~record.val_correct[late]
         always = wrong.mean(axis=0) >= 0.9
         if wrong[:, always].any():
-            share = wrong[:, always].sum() / wrong.sum()
-            words += (
-                f", and {100 * share:.3g} % of the validation errors are always the same windows"
-            )
-    return f"{words}."
+            wrong_share = 100 * wrong[:, always].sum() / wrong.sum()
+    return text_of("windows_never_fit", stuck=100 * stuck.mean(), depth=depth, wrong=wrong_share)
 
 
 def _finite(values: ArrayLike) -> Floats:
@@ -665,7 +645,7 @@ def causes_of(
                 if not arguments or ("scale" in arguments and scale not in scales):
                     change = {"scale": scales[0]}
                 if name == "not_scaled" and scale is not None:
-                    advice = "Check why values that were scaled are so far off."
+                    advice = advice_of("scaled_but_far_off")
             is_minor = kind.is_minor and not one.values.get("severe")
             named = kind.name, "suspected", one.text, kind.finding.format(**one.values)
             found.append(Cause(*named, change, advice, {"data": one.text}, is_minor))

@@ -29,7 +29,7 @@ from sensorseq.diagnosis.statements import Findings
 from sensorseq.diagnosis.trials import SEVERAL, Budget, Outcome, TrialRunner, compare_settings
 from sensorseq.errors import ArgumentError, printable
 from sensorseq.inspection.label_errors import judge_labels
-from sensorseq.text import plural
+from sensorseq.messages import advice_of, text_of
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
 from sensorseq.training.randomness import isolated_generators
 
@@ -84,6 +84,11 @@ CODE = "sensorseq.find_label_errors(SensorLSTMClassifier(), X, y, groups=...)"
 _CAUSE = "label_noise"
 
 
+def not_tested(cause: str, kind: str, /, **values: Any) -> NotTested:
+    """Return a cause without a trial, with its reason and what would test it."""
+    return NotTested(cause, text_of(kind, **values), advice_of(kind, **values))
+
+
 def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
     """Judge the labels by the out-of-fold predictions of the features' cross-validation.
 
@@ -92,24 +97,16 @@ def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
     predicted = getattr(runner, "out_of_fold", None)
     train = runner.train
     if predicted is None or train.rows is None:
-        reason = "the fit has no predictions of windows by networks that were trained without them"
-        return NotTested(_CAUSE, reason, CODE)
+        return not_tested(_CAUSE, "labels_unpredicted", code=CODE)
     _, at, judged = np.intersect1d(train.rows, predicted[0], return_indices=True)
     if len(np.unique(train.target[at])) < 2:
-        return NotTested(_CAUSE, "too few windows were predicted", CODE)
+        return not_tested(_CAUSE, "labels_few", code=CODE)
     groups = None if train.groups is None else train.groups[at]
     found = judge_labels(predicted[1][judged], train.target[at], np.array(runner.classes), groups)
     n_wrong, n_least = found.n_estimated, max(LEAST_WRONG, math.ceil(LEAST_SHARE * len(at)))
     is_enough = n_wrong >= n_least
-    sentence = (
-        f"Networks that were trained without them contradict {n_wrong} of {len(at)} labels"
-        f" ({n_wrong / len(at):.0%})"
-    )
-    sentence += (
-        f". Check them: {CODE} ranks them."
-        if is_enough
-        else f", fewer than the {n_least} that would matter."
-    )
+    figures = {"n_wrong": n_wrong, "n": len(at), "share": n_wrong / len(at), "n_least": n_least}
+    sentence = text_of("labels_judged", **figures, is_enough=is_enough, code=CODE)
     name = "labels judged by networks trained without them"
     return Trial(_CAUSE, name, {}, "inference", "undecided" if is_enough else "rejected", sentence)
 
@@ -121,10 +118,6 @@ COUNTED_SHARE, CLOCKED_SHARE = 1.4, 3.0
 # Fraction of the time, because the last training ends a little later than planned.
 CLOCK_SHARE = 0.95
 LEAST_FIT_S = 1.0  # shorter fits get the budget of a fit that took this long
-NOTHING = "Nothing was tried."
-STOPPED = "The machine was slower than thought: trainings were stopped when the time was up."
-# measured by benchmarks/bench_repair.py: the defaults with features repair 127 of 130 bad runs
-TRY_DEFAULTS = "Most bad runs do better with the defaults all the same: SensorLSTMClassifier()."
 
 
 def probe_runner(
@@ -157,7 +150,7 @@ def probe_runner(
     try:
         _try_all(runner, report, trial_budget, found, say)
     except KeyboardInterrupt:
-        found.repair, found.note = {}, "The probes were interrupted."
+        found.repair, found.note = {}, text_of("probes_interrupted")
     tried = {trial.cause for trial in found.trials} | {SEVERAL}
     untested = {one.cause: one for one in found.untested if one.cause not in tried}
     of_one_cause = [trial for trial in found.trials if trial.cause != SEVERAL]
@@ -185,7 +178,7 @@ class _Found:
     untested: list[NotTested] = field(default_factory=list)
     proofs: list[Cause] = field(default_factory=list)  # the best first
     repair: dict[str, Any] = field(default_factory=dict)
-    note: str = NOTHING
+    note: str = text_of("nothing_tried")
 
 
 def _try_all(
@@ -212,20 +205,20 @@ def _try_all(
         if one.outcome == "confirmed" and one.cause not in shown
     ]
     found.trials += compared.trials()
-    reason, settles = "not run: budget used up", "a larger budget"
-    found.untested += [NotTested(one.cause, reason, settles) for one in compared.untried]
+    found.untested += [not_tested(one.cause, "budget_used_up") for one in compared.untried]
     found.repair = {} if compared.adopted is None else dict(compared.adopted.option.change)
     found.note = compared.note
     if not found.repair and report.verdict in TROUBLED:
-        found.note += f" {TRY_DEFAULTS}"
+        # benchmarks/bench_repair.py: the defaults with features repair 127 of 130 bad runs
+        found.note += " " + text_of("try_defaults")
     if budget.is_over():
-        found.note += f" {STOPPED}"
+        found.note += " " + text_of("probes_stopped")
 
 
 def _proof_of(one: Outcome) -> Cause:
     """Return the cause that a successful single change proves."""
-    option, said = one.option, f"With this change alone, {one}."
-    return Cause(option.cause, "proved", said, option.finding, option.change)
+    option, evidence = one.option, text_of("proved_by_change", gain=one)
+    return Cause(option.cause, "proved", evidence, option.finding, option.change)
 
 
 def regrade(
@@ -284,7 +277,7 @@ def zero_test(runner: TrialRunner) -> Trial | NotTested:
     module = runner.kept_module()
     data = runner.val_inputs(module)
     if data is None or not len(data):
-        return NotTested(UNSTABLE, "there are no validation windows", "validation windows")
+        return not_tested(UNSTABLE, "evaluation_untested")
     before = {name: part.clone() for name, part in module.state_dict().items()}
     every = torch.arange(len(data))
     parts = [every] if len(data) < _LEAST_FOR_PARTS else [every[::2], every[1::2]]
@@ -302,18 +295,14 @@ def zero_test(runner: TrialRunner) -> Trial | NotTested:
         cause = "dropout or augmentation is active in evaluation, or something else draws numbers"
         if changed:
             cause = f"evaluation writes to {', '.join(changed[:3])}"
-        said = f"Evaluated twice with {weights}, {_figures(first, second, target)}: {cause}."
+        figures = _figures(first, second, target)
+        said = text_of("evaluation_changes", weights=weights, figures=figures, why=cause)
     elif np.nanmax(np.abs(parted - first), initial=0.0) > rounding:
-        said = (
-            f"Evaluated in other batches with {weights}, {_figures(first, parted, target)}: the"
-            " output for a window depends on the others in its batch, as with batch normalization"
-            " in training mode."
-        )
+        figures = _figures(first, parted, target)
+        said = text_of("evaluation_depends_on_batch", weights=weights, figures=figures)
     else:
-        outcome, n_windows = "rejected", plural(len(first), "validation window")
-        said = f"Evaluated twice with {weights}, {n_windows} gave the same bits."
-    if outcome == "confirmed":
-        said += " The validation curve moves without any training."
+        outcome = "rejected"
+        said = text_of("evaluation_repeats", weights=weights, n=len(first))
     cost = FORWARD_SHARE * 3 * len(first) / max(1, len(runner.train.target))
     return Trial(UNSTABLE, "learning rate 0", {}, "inference", outcome, said, cost_epochs=cost)
 
@@ -332,9 +321,12 @@ def _outputs(module: nn.Module, data: TrainingData, parts: Sequence[Tensor]) -> 
 def _figures(one: NDArray[Any], other: NDArray[Any], target: NDArray[np.int64]) -> str:
     losses = [metrics.cross_entropy(x.astype(np.float64), target).mean() for x in (one, other)]
     n_moved = int((one.argmax(axis=1) != other.argmax(axis=1)).sum())
-    classes = f"the class of {n_moved}" if n_moved else "no class"
-    return (
-        f"{classes} of {plural(len(one), 'validation window')} changed and the cross-entropy was"
-        f" {losses[0]:.6g} and {losses[1]:.6g} nats, outputs differ by up to"
-        f" {np.nanmax(np.abs(one - other)):.2g}"
+    return text_of(
+        "evaluation_figures",
+        is_none=not n_moved,
+        n_moved=n_moved,
+        n=len(one),
+        first=losses[0],
+        second=losses[1],
+        largest=np.nanmax(np.abs(one - other)),
     )

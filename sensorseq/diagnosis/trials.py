@@ -26,6 +26,7 @@ from sensorseq.diagnosis.causes import (
 )
 from sensorseq.diagnosis.metrics import Floats
 from sensorseq.history import History, TrainingRecord
+from sensorseq.messages import text_of
 from sensorseq.prediction.windows import Windows
 from sensorseq.training.batches import TrainingData, center_windows
 from sensorseq.training.config import TrainingConfig
@@ -384,14 +385,17 @@ class Outcome:
         return best.nats - self.nats <= best.error
 
     def __str__(self) -> str:
-        loss = f"{abs(self.nats):.2f} +- {self.error:.2f} nats"
-        accuracy = f"{100 * abs(self.accuracy):.1f} +- {100 * self.accuracy_error:.1f} points"
-        text = (
-            f"the validation loss is {loss} {'lower' if self.nats >= 0 else 'higher'} than in the"
-            f" run, the accuracy {accuracy} {'higher' if self.accuracy >= 0 else 'lower'}"
+        return text_of(
+            "gain",
+            nats=abs(self.nats),
+            error=self.error,
+            is_lower=self.nats >= 0,
+            accuracy=abs(self.accuracy),
+            accuracy_error=self.accuracy_error,
+            is_higher=self.accuracy >= 0,
+            is_calmer=self.movement <= 1,
+            movement=self.movement,
         )
-        moves = f"; the training loss moves {self.movement:.2g} times as much"
-        return text + moves if self.movement <= 1 else text
 
     def as_trial(self, run_loss: list[float], *, is_adopted: bool) -> Trial:
         """Describe the training for the report; `run_loss` is the run's fixed-window loss."""
@@ -404,16 +408,20 @@ class Outcome:
         # if a shortened training does worse, that proves little
         is_whole = self.n_epochs >= len(run_loss) or bool(failed)
         lost = is_whole and (self.nats < -SURE_SE * self.error or not math.isfinite(self.nats))
-        said = failed or str(self)
-        if not failed and self.n_epochs < n_planned:
-            said = f"{said}; the time was up after {self.n_epochs} of {n_planned} epochs"
         return Trial(
             cause=self.option.cause,
             name=self.option.name,
             change=dict(self.option.change),
             kind="race",
             outcome="confirmed" if is_adopted else "rejected" if lost else "undecided",
-            sentence=f"{self.option.name}: {said}.",
+            sentence=text_of(
+                "trial",
+                name=self.option.name,
+                result=failed or str(self),
+                is_short=not failed and self.n_epochs < n_planned,
+                n_epochs=self.n_epochs,
+                n_planned=n_planned,
+            ),
             noise_ratio=finite(self.movement),
             raw_change=finite(-self.nats),
             # NaN up to the epoch where the training started
@@ -519,9 +527,9 @@ def compare_settings(
     """
     validation = runner.validation
     if validation is None:
-        return Comparison("There are no validation windows to compare settings on.")
+        return Comparison(text_of("nothing_to_compare_on"))
     if not math.isfinite(runner.cost_of(Rerun("the run again", 1))):
-        return Comparison("The fit continued another one, so it cannot be repeated.")
+        return Comparison(text_of("fit_was_continued"))
     run = Baseline(runner, validation)
     options = list_options(runner, causes)[:MOST_OPTIONS]
     found: dict[str, Outcome] = {}
@@ -617,17 +625,11 @@ def _chosen(outcomes: Sequence[Outcome]) -> Outcome | None:
 
 def _note(adopted: Outcome | None, outcomes: Sequence[Outcome]) -> str:
     if adopted is not None:
-        why = str(adopted)
-        if not adopted.does_better:
-            why = (
-                f"the training loss moves {adopted.movement:.2g} times as much as in the run,"
-                " and the validation loss is no higher"
-            )
-        return f"With {adopted.option.name}, after {adopted.n_epochs} epochs, {why}."
+        settings = {"name": adopted.option.name, "n_epochs": adopted.n_epochs}
+        if adopted.does_better:
+            return text_of("settings_adopted", **settings, gain=adopted)
+        return text_of("settings_calm", **settings, movement=adopted.movement)
     if not outcomes:
-        return "Not run: the budget allowed no training with other settings."
+        return text_of("settings_untried")
     best = outcomes[0]
-    return (
-        f"None of {len(outcomes)} other settings did better than the run beyond chance. The best"
-        f" of them was {best.option.name}: {best}."
-    )
+    return text_of("settings_no_better", n=len(outcomes), name=best.option.name, gain=best)

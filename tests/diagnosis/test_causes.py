@@ -32,7 +32,7 @@ from sensorseq.diagnosis.causes import (
     usual_rate,
 )
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.statements import KINDS
+from sensorseq.messages import MESSAGES
 from sensorseq.training.parameters import check_parameters
 
 OWN = SensorLSTMClassifier().get_params()
@@ -68,7 +68,7 @@ def test_the_table_is_whole():
         ENTRY[key].cause for one in USUAL.values() for key in (one.low, one.high, one.other) if key
     }
     assert named == set(ARGUMENTS_OF)  # each of the eleven causes that are settings
-    known = {*KINDS, *TROUBLED}
+    known = {*MESSAGES, *TROUBLED}
     assert all(set(entry.denied_by.split()) <= known for entry in TABLE)
 
 

@@ -10,17 +10,20 @@ from altered_json import altered
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq.diagnosis import logs, statements
+from sensorseq.diagnosis import logs
 from sensorseq.diagnosis import report as report_module
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.statements import KINDS, Statement
+from sensorseq.diagnosis.statements import Statement
 from sensorseq.diagnosis.thresholds import LOSS_NOISE_NATS
 from sensorseq.diagnosis.words import answer, limits, list_steps
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.history import History
+from sensorseq.messages import MESSAGES
 
 N_CLASSES = 6
-BUILT = {"kept_loss", "kept_accuracy"}  # put together from parts
+# kinds whose names are put together from parts
+BUILT = {"kept_loss", "kept_accuracy", "class_by_length", "class_by_rate"}
+BUILT |= {"windows_share_samples", "groups_share_samples"}
 
 
 def healthy_curve(seed, n_val, n_epochs=40, persistence=0.0, n_train=300):
@@ -608,10 +611,10 @@ def test_changing_a_sentence_changes_no_behavior(monkeypatch):
 
     before = findings()
     other = {
-        kind: entry._replace(text=f"Word {n}.") for n, (kind, entry) in enumerate(KINDS.items())
+        kind: entry._replace(text=f"Word {n}.") for n, (kind, entry) in enumerate(MESSAGES.items())
     }
     for kind, entry in other.items():
-        monkeypatch.setitem(KINDS, kind, entry)
+        monkeypatch.setitem(MESSAGES, kind, entry)
     assert findings() == before
     report = verdict_of(oscillating_curve(1, 42), 42)
     assert report.explanation == tuple(other[part.kind].text for part in report.statements)
@@ -620,14 +623,14 @@ def test_changing_a_sentence_changes_no_behavior(monkeypatch):
 
 
 def test_every_kind_is_made_somewhere_and_every_made_kind_is_in_the_table():
-    package = Path(report_module.__file__).parent
-    files = [*package.glob("*.py"), package.parent / "estimator/report.py"]
-    table = Path(statements.__file__)
-    texts = [path.read_text() for path in files if path != table]
-    source = "".join(text for text in texts if "diagnosis.statements import" in text)
-    assert [kind for kind in KINDS if f'"{kind}"' not in source and kind not in BUILT] == []
-    made = set(re.findall(r"\bsay\(\s*\"(\w+)\"", source))
-    assert made <= set(KINDS)
+    package = Path(report_module.__file__).parents[1]
+    files = [*package.glob("diagnosis/*.py"), *package.glob("inspection/*.py")]
+    files += [package / "estimator/report.py", package / "preprocessing/scale/odd_values.py"]
+    source = "".join(path.read_text() for path in files)
+    assert [kind for kind in MESSAGES if f'"{kind}"' not in source and kind not in BUILT] == []
+    made = set(re.findall(r"\b(?:say|text_of|advice_of)\(\s*\"(\w+)\"", source))
+    assert len(made) > 80
+    assert made <= set(MESSAGES)
 
 
 def test_causes_are_empty_when_only_the_history_was_looked_at():

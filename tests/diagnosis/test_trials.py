@@ -26,6 +26,7 @@ from sensorseq.diagnosis.trials import (
     paired,
 )
 from sensorseq.history import TrainingRecord
+from sensorseq.messages import text_of
 
 N_VAL, N_CLASSES = 60, 3
 TARGET = np.arange(N_VAL) % N_CLASSES
@@ -192,7 +193,7 @@ def test_a_training_on_a_slow_machine_is_stopped_and_the_report_says_so(no_zero_
     (trial,) = proof.probes.trials
     assert "the time was up after 29 of 40 epochs" in trial.sentence
     assert "after 29 epochs" in proof.probes.note
-    assert probe.STOPPED in proof.probes.note
+    assert text_of("probes_stopped") in proof.probes.note
     assert any("budget used up" in one.reason for one in proof.probes.not_tested)
 
 
