@@ -598,7 +598,7 @@ def _median(values: ArrayLike) -> float:
     return float(np.median(held)) if len(held) else math.nan
 
 
-class _Kind(NamedTuple):
+class DataCause(NamedTuple):
     """The cause for a kind of data finding, and its text."""
 
     name: str
@@ -607,26 +607,26 @@ class _Kind(NamedTuple):
 
 
 # In order: the likelier the data are at fault, the earlier.
-KINDS = {
-    "labels_off": _Kind("data_bug", "labels are {distance} off"),
-    "mixed_units": _Kind("data_bug", "groups in other units"),
-    "constant_channels": _Kind("data_bug", "constant channel", is_minor=True),
-    "not_scaled": _Kind("preprocessing", "not scaled"),
-    "two_labels": _Kind("data_bug", "one window, two labels"),
-    "copied_windows": _Kind("data_bug", "copies among the training windows"),
-    "groups_apart": _Kind("distribution_shift", "groups at other levels"),
-    "clipped": _Kind("data_bug", "clipped values"),
-    "class_not_in_training": _Kind("data_bug", "class missing in training"),
-    "level_shift": _Kind("distribution_shift", "another level in validation"),
-    "clock_channels": _Kind("data_bug", "a clock among the channels"),
-    "padding_as_signal": _Kind("preprocessing", "padding read as signal"),
-    "windows_in_both_parts": _Kind("data_bug", "training windows in validation", is_minor=True),
-    "windows_overlap": _Kind("data_bug", "validation overlaps training", is_minor=True),
-    "still_windows": _Kind("data_bug", "windows without a signal", is_minor=True),
-    "class_not_in_validation": _Kind(
+CAUSE_OF_FINDING = {
+    "labels_off": DataCause("data_bug", "labels are {distance} off"),
+    "mixed_units": DataCause("data_bug", "groups in other units"),
+    "constant_channels": DataCause("data_bug", "constant channel", is_minor=True),
+    "not_scaled": DataCause("preprocessing", "not scaled"),
+    "two_labels": DataCause("data_bug", "one window, two labels"),
+    "copied_windows": DataCause("data_bug", "copies among the training windows"),
+    "groups_apart": DataCause("distribution_shift", "groups at other levels"),
+    "clipped": DataCause("data_bug", "clipped values"),
+    "class_not_in_training": DataCause("data_bug", "class missing in training"),
+    "level_shift": DataCause("distribution_shift", "another level in validation"),
+    "clock_channels": DataCause("data_bug", "a clock among the channels"),
+    "padding_as_signal": DataCause("preprocessing", "padding read as signal"),
+    "windows_in_both_parts": DataCause("data_bug", "training windows in validation", is_minor=True),
+    "windows_overlap": DataCause("data_bug", "validation overlaps training", is_minor=True),
+    "still_windows": DataCause("data_bug", "windows without a signal", is_minor=True),
+    "class_not_in_validation": DataCause(
         "distribution_shift", "class missing in validation", is_minor=True
     ),
-    "outlier_windows": _Kind("preprocessing", "outliers", is_minor=True),
+    "outlier_windows": DataCause("preprocessing", "outliers", is_minor=True),
 }
 SCALES = {"not_scaled": ("standard", "robust"), "outlier_windows": ("robust",)}
 
@@ -637,7 +637,7 @@ def causes_of(
     """Turn data findings into possible causes of a run's behavior, the likeliest first."""
     known, arguments = list(findings), arguments or {}
     found = []
-    for name, kind in KINDS.items():
+    for name, kind in CAUSE_OF_FINDING.items():
         for one in (finding for finding in known if finding.kind == name):
             advice, change = one.advice, {}
             if name in SCALES:

@@ -25,7 +25,7 @@ from sensorseq.diagnosis.causes import (
     Trial,
     with_unknown,
 )
-from sensorseq.diagnosis.statements import Findings
+from sensorseq.diagnosis.statements import ReportContents
 from sensorseq.diagnosis.trials import SEVERAL, Budget, Outcome, TrialRunner, compare_settings
 from sensorseq.errors import ArgumentError, printable
 from sensorseq.inspection.label_errors import judge_labels
@@ -33,7 +33,7 @@ from sensorseq.messages import advice_of, text_of
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
 from sensorseq.training.randomness import isolated_generators
 
-Report = TypeVar("Report", bound=Findings)
+Report = TypeVar("Report", bound=ReportContents)
 
 
 def probe_fit(
@@ -146,7 +146,7 @@ def probe_runner(
         clock=clock,
         began_s=started,
     )
-    found = _Found()
+    found = _ProbeResults()
     try:
         _try_all(runner, report, trial_budget, found, say)
     except KeyboardInterrupt:
@@ -171,7 +171,7 @@ def probe_runner(
 
 
 @dataclass
-class _Found:
+class _ProbeResults:
     """The results so far, which are kept after an interrupt."""
 
     trials: list[Trial] = field(default_factory=list)
@@ -183,9 +183,9 @@ class _Found:
 
 def _try_all(
     runner: TrialRunner,
-    report: Findings,
+    report: ReportContents,
     budget: Budget,
-    found: _Found,
+    found: _ProbeResults,
     say: Callable[[str], Any],
 ) -> None:
     for check in (zero_test, judge_own_labels):
@@ -206,7 +206,7 @@ def _try_all(
     ]
     found.trials += compared.trials()
     found.untested += [not_tested(one.cause, "budget_used_up") for one in compared.untried]
-    found.repair = {} if compared.adopted is None else dict(compared.adopted.option.change)
+    found.repair = {} if compared.adopted is None else dict(compared.adopted.candidate.change)
     found.note = compared.note
     if not found.repair and report.verdict in TROUBLED:
         # benchmarks/bench_repair.py: the defaults with features repair 127 of 130 bad runs
@@ -217,8 +217,8 @@ def _try_all(
 
 def _proof_of(one: Outcome) -> Cause:
     """Return the cause that a successful single change proves."""
-    option, evidence = one.option, text_of("proved_by_change", gain=one)
-    return Cause(option.cause, "proved", evidence, option.finding, option.change)
+    candidate, evidence = one.candidate, text_of("proved_by_change", gain=one)
+    return Cause(candidate.cause, "proved", evidence, candidate.finding, candidate.change)
 
 
 def regrade(

@@ -23,8 +23,8 @@ from sensorseq.diagnosis.metrics import (
     read_columns,
     read_numbers,
 )
-from sensorseq.diagnosis.statements import Findings
-from sensorseq.diagnosis.words import banner_words, call, write_report
+from sensorseq.diagnosis.report_text import banner_words, call, write_report
+from sensorseq.diagnosis.statements import ReportContents
 from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.history import MAX_WATCHED, History, TrainingRecord
 from sensorseq.io.atomic import write_whole
@@ -54,7 +54,7 @@ class Estimator(Protocol):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FluctuationReport(Findings):
+class FluctuationReport(ReportContents):
     """A verdict on whether a training curve fluctuates too much, with figures and explanations.
 
     Made by `from_history`, or found as `fluctuation_` on a fitted classifier. Print it, let a
@@ -68,7 +68,7 @@ class FluctuationReport(Findings):
     severity : str or None
         ``"mild"`` or ``"strong"`` when fluctuating.
     statements : tuple of Statement
-        Findings as kinds and values, most important first. `explanation` has their texts.
+        ReportContents as kinds and values, most important first. `explanation` has their texts.
     causes : tuple of Cause
         Possible causes: what the data checks found, then the setting furthest from usual, unless
         the run is normal and no worse than its data allow.
@@ -81,7 +81,7 @@ class FluctuationReport(Findings):
     history : dict of str to list
         All numeric columns; None where an epoch has no entry.
     evidence : dict of str to list
-        Series to draw, see `sensorseq.diagnosis.witnesses.collect_evidence`.
+        Series to draw, see `sensorseq.diagnosis.evidence.collect_evidence`.
     record : TrainingRecord or None
         Data recorded in addition to the history; not in `to_dict` or pickles.
     columns_read : dict of str to str
@@ -216,7 +216,7 @@ class FluctuationReport(Findings):
         )
         if all(part is None for part in (X, y, X_val, y_val)):
             return report
-        from sensorseq.diagnosis.level import compare_level, read_parts
+        from sensorseq.diagnosis.rival_models import compare_level, read_parts
 
         return compare_level(report, *read_parts(X, y, X_val, y_val, groups, groups_val))
 

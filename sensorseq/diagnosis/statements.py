@@ -1,4 +1,4 @@
-"""Findings, the contents of a report; Statement, one of its sentences."""
+"""ReportContents, the contents of a report; Statement, one of its sentences."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -50,7 +50,7 @@ def of_topic(statements: Iterable[Statement], *topics: str) -> list[Statement]:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Findings:
+class ReportContents:
     """The contents of a `FluctuationReport`, where the attributes are described."""
 
     verdict: str

@@ -223,7 +223,7 @@ class Budget:
         return results
 
 
-PRESET = "the defaults"  # name of the first option
+PRESET = "the defaults"  # name of the first candidate
 FEATURES = "the defaults plus features"
 SEVERAL = "unknown"  # cause of a change of several arguments
 
@@ -232,11 +232,11 @@ _PRESET_CAUSES: tuple[str, ...]
 _PRESET_CAUSES = ("optimizer", "learning_rate", "batch_size", "gradient_clipping", "regularization")
 _PRESET_CAUSES += ("preprocessing", "weight_init", "loss")
 _RATE_FACTORS = (0.1, 10.0, 0.3, 3.0)
-_WIDTHS = (8, 128)  # narrowest and widest network that an option may choose
+_WIDTHS = (8, 128)  # narrowest and widest network that a candidate may choose
 
 
 @dataclass(frozen=True)
-class Option:
+class Candidate:
     """Settings that may repair a run."""
 
     name: str  # what changes, in words
@@ -247,7 +247,7 @@ class Option:
     ends_run: bool = False  # True if it resumes the last part of the run, with a falling rate
 
 
-def list_options(runner: TrialRunner, causes: Sequence[Cause]) -> list[Option]:
+def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[Candidate]:
     """List settings to try that differ from the run's: presets first, then single changes.
 
     Single changes are in the order of `causes`, then of the settings that are furthest from usual.
@@ -257,23 +257,23 @@ def list_options(runner: TrialRunner, causes: Sequence[Cause]) -> list[Option]:
     named = [*(cause.name for cause in causes), *(one.key.partition(": ")[0] for one in odd)]
     place = {name: n for n, name in reversed([*enumerate(named)])}
     singles = sorted(_singles(runner), key=lambda one: place.get(one.cause, len(named)))
-    found: list[Option] = []
-    for option in [*_presets(runner), *singles]:
-        change = {n: value for n, value in option.change.items() if not is_same(own[n], value)}
+    found: list[Candidate] = []
+    for candidate in [*_presets(runner), *singles]:
+        change = {n: value for n, value in candidate.change.items() if not is_same(own[n], value)}
         if not change or any(change == other.change for other in found):
             continue
         owners = {OWNER_OF.get(name, SEVERAL) for name in change}
-        option = replace(option, change=change)
-        if option.is_preset and len(owners) == 1:  # so that it can prove this cause
+        candidate = replace(candidate, change=change)
+        if candidate.is_preset and len(owners) == 1:  # so that it can prove this cause
             rate, finding = change.get("learning_rate"), ""
             if rate is not None:
                 finding = "too high" if rate < own["learning_rate"] else "too low"
-            option = replace(option, cause=owners.pop(), finding=finding)
-        found.append(option)
+            candidate = replace(candidate, cause=owners.pop(), finding=finding)
+        found.append(candidate)
     return found
 
 
-def _presets(runner: TrialRunner) -> list[Option]:
+def _presets(runner: TrialRunner) -> list[Candidate]:
     def preset(*causes: str) -> dict[str, Any]:
         names = dict.fromkeys(name for cause in causes for name in ARGUMENTS_OF[cause])
         return {name: DEFAULTS[name] for name in names}
@@ -281,17 +281,17 @@ def _presets(runner: TrialRunner) -> list[Option]:
     whole, same_network = preset(*_PRESET_CAUSES, "model_complexity"), preset(*_PRESET_CAUSES)
     features = {"features": DEFAULTS["features"]} if runner.arguments["features"] is None else {}
     return [
-        Option(PRESET, SEVERAL, whole, is_preset=True),
-        Option("the defaults, with the same network", SEVERAL, same_network, is_preset=True),
-        Option(FEATURES, SEVERAL, whole | features, is_preset=True),
+        Candidate(PRESET, SEVERAL, whole, is_preset=True),
+        Candidate("the defaults, with the same network", SEVERAL, same_network, is_preset=True),
+        Candidate(FEATURES, SEVERAL, whole | features, is_preset=True),
     ]
 
 
-def _singles(runner: TrialRunner) -> list[Option]:
-    own, options = runner.arguments, []
+def _singles(runner: TrialRunner) -> list[Candidate]:
+    own, candidates = runner.arguments, []
 
     def add(name: str, cause: str, change: Mapping[str, Any], finding: str = "") -> None:
-        options.append(Option(name, cause, change, finding, ends_run=name == "cosine decay"))
+        candidates.append(Candidate(name, cause, change, finding, ends_run=name == "cosine decay"))
 
     def reset(name: str, cause: str, finding: str = "", *arguments: str) -> None:
         names = arguments or ARGUMENTS_OF[cause]
@@ -320,10 +320,10 @@ def _singles(runner: TrialRunner) -> list[Option]:
     if smaller < width:
         less = {"hidden_size": smaller, "num_layers": 1}
         add("a smaller network", "model_complexity", less, "too large")
-    return options
+    return candidates
 
 
-MOST_OPTIONS = 12
+MOST_CANDIDATES = 12
 LEAST_STEPS = 60  # a training with fewer steps is not informative
 # Fewest steps of a network combined with features, which themselves need none.
 LEAST_FEATURE_STEPS = 1
@@ -342,9 +342,9 @@ ONE_SD = 0.8413  # probability that a normal variable is below its mean plus one
 
 @dataclass(eq=False)
 class Outcome:
-    """An option, the result of its training, and its gain over the run on validation windows."""
+    """A candidate, the result of its training, and its gain over the run on validation windows."""
 
-    option: Option
+    candidate: Candidate
     result: RerunResult
     cost_epochs: float
     first_epoch: int = 0  # the run's epoch from which it continued
@@ -364,7 +364,7 @@ class Outcome:
     @property
     def does_better(self) -> bool:
         """Whether loss or accuracy improves beyond chance and the other does not get worse."""
-        standard_errors = PRESET_SE if self.option.is_preset else SURE_SE
+        standard_errors = PRESET_SE if self.candidate.is_preset else SURE_SE
         by_loss = self.nats > max(standard_errors * self.error, LEAST_GAIN_NATS)
         by_accuracy = self.accuracy > max(standard_errors * self.accuracy_error, LEAST_GAIN)
         return (by_loss or by_accuracy) and not self.loses
@@ -409,14 +409,14 @@ class Outcome:
         is_whole = self.n_epochs >= len(run_loss) or bool(failed)
         lost = is_whole and (self.nats < -SURE_SE * self.error or not math.isfinite(self.nats))
         return Trial(
-            cause=self.option.cause,
-            name=self.option.name,
-            change=dict(self.option.change),
+            cause=self.candidate.cause,
+            name=self.candidate.name,
+            change=dict(self.candidate.change),
             kind="race",
             outcome="confirmed" if is_adopted else "rejected" if lost else "undecided",
             sentence=text_of(
                 "trial",
-                name=self.option.name,
+                name=self.candidate.name,
                 result=failed or str(self),
                 is_short=not failed and self.n_epochs < n_planned,
                 n_epochs=self.n_epochs,
@@ -434,13 +434,13 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SettingsComparison:
     """The result of training with other settings."""
 
     note: str  # why settings were adopted, or why none were
     adopted: Outcome | None = None  # the adopted settings, which beat the run beyond chance
-    outcomes: tuple[Outcome, ...] = ()  # all options that were trained, the best first
-    untried: tuple[Option, ...] = ()  # options that exceeded the budget
+    outcomes: tuple[Outcome, ...] = ()  # all candidates that were trained, the best first
+    untried: tuple[Candidate, ...] = ()  # candidates that exceeded the budget
     proofs: tuple[Outcome, ...] = ()  # single changes as good as the adopted settings, best first
     # Loss of the fixed training windows in the run.
     run_loss: list[float] = field(default_factory=list)
@@ -479,9 +479,9 @@ class Baseline:
         loss = metrics.cross_entropy(outputs, self.target)
         return loss, (outputs.argmax(axis=1) == self.target).astype(np.float64)
 
-    def compare(self, option: Option, result: RerunResult, cost_epochs: float) -> Outcome:
+    def compare(self, candidate: Candidate, result: RerunResult, cost_epochs: float) -> Outcome:
         """Compare a training with the run on the validation windows."""
-        outputs, found = result.val_outputs, Outcome(option, result, cost_epochs)
+        outputs, found = result.val_outputs, Outcome(candidate, result, cost_epochs)
         if result.failed or outputs is None or not np.isfinite(outputs).all():
             return found
         loss, is_right = self._judged(outputs)
@@ -489,7 +489,7 @@ class Baseline:
         accuracy, accuracy_error = paired(is_right - self.is_right, self.groups)
         ratio = movement(result.fixed_loss) / self.movement if self.movement > 0 else math.nan
         gain = nats, error, accuracy, accuracy_error, ratio
-        return Outcome(option, result, cost_epochs, 0, float(loss.mean()), *gain)
+        return Outcome(candidate, result, cost_epochs, 0, float(loss.mean()), *gain)
 
 
 def paired(gain: Floats, groups: NDArray[Any]) -> tuple[float, float]:
@@ -518,7 +518,7 @@ def compare_settings(
     *,
     may_calm: bool = True,
     say: Callable[[str], Any] = lambda _: None,
-) -> Comparison:
+) -> SettingsComparison:
     """Train with other settings, from initial weights and with a compressed schedule.
 
     If the run has no features, the defaults plus features come first, with 30 % of the budget; then
@@ -527,15 +527,15 @@ def compare_settings(
     """
     validation = runner.validation
     if validation is None:
-        return Comparison(text_of("nothing_to_compare_on"))
+        return SettingsComparison(text_of("nothing_to_compare_on"))
     if not math.isfinite(runner.cost_of(Rerun("the run again", 1))):
-        return Comparison(text_of("fit_was_continued"))
+        return SettingsComparison(text_of("fit_was_continued"))
     run = Baseline(runner, validation)
-    options = list_options(runner, causes)[:MOST_OPTIONS]
+    candidates = list_candidates(runner, causes)[:MOST_CANDIDATES]
     found: dict[str, Outcome] = {}
     # cosine decay in the last part of the run costs little and often calms it
-    with_features = [one for one in options if one.name == FEATURES]
-    networks = [one for one in options if one not in with_features]
+    with_features = [one for one in candidates if one.name == FEATURES]
+    networks = [one for one in candidates if one not in with_features]
     first = [one for one in networks if one.is_preset or (may_calm and one.ends_run)]
     singles = [one for one in networks if one not in first]
     stages = (
@@ -549,10 +549,10 @@ def compare_settings(
             continue
         reruns = [rerun for _, rerun in pairs]
         say(f"training with {len(reruns)} other setting(s)")
-        for (option, rerun), result in zip(pairs, budget.run(reruns), strict=True):
+        for (candidate, rerun), result in zip(pairs, budget.run(reruns), strict=True):
             if result.failed == OUT_OF_TIME:
                 continue
-            outcome = found[option.name] = run.compare(option, result, runner.cost_of(rerun))
+            outcome = found[candidate.name] = run.compare(candidate, result, runner.cost_of(rerun))
             if rerun.start is not None:
                 outcome.first_epoch = runner.record.snapshots[rerun.start].epoch
     better = [one for one in found.values() if one.does_better or (may_calm and one.is_calmer)]
@@ -561,29 +561,29 @@ def compare_settings(
     proofs = [
         one
         for one in sorted(better, key=lambda one: one.score)
-        if adopted is not None and one.option.cause != SEVERAL and one.is_as_good(adopted)
+        if adopted is not None and one.candidate.cause != SEVERAL and one.is_as_good(adopted)
     ]
-    return Comparison(
+    return SettingsComparison(
         _note(adopted, ranked),
         adopted,
         tuple(ranked),
-        tuple(one for one in options if one.name not in found),
+        tuple(one for one in candidates if one.name not in found),
         tuple(proofs),
         np.asarray(runner.record.fixed_loss, np.float64).tolist(),
     )
 
 
 def _share_out(
-    runner: TrialRunner, options: Sequence[Option], budget: float, least_steps: int
-) -> list[tuple[Option, Rerun]]:
-    """Pair as many options as the budget allows with reruns of about equally many steps."""
+    runner: TrialRunner, candidates: Sequence[Candidate], budget: float, least_steps: int
+) -> list[tuple[Candidate, Rerun]]:
+    """Pair as many candidates as the budget allows with reruns of about equally many steps."""
 
-    def cost(reruns: Sequence[tuple[Option, Rerun]]) -> float:
+    def cost(reruns: Sequence[tuple[Candidate, Rerun]]) -> float:
         return sum(runner.cost_of(rerun) for _, rerun in reruns)
 
-    kept: list[tuple[Option, Rerun]] = []
-    for option in options:
-        pair = option, _rerun(runner, option, least_steps)
+    kept: list[tuple[Candidate, Rerun]] = []
+    for candidate in candidates:
+        pair = candidate, _rerun(runner, candidate, least_steps)
         if cost([*kept, pair]) <= budget:
             kept.append(pair)
     longest = kept
@@ -595,41 +595,41 @@ def _share_out(
     return longest
 
 
-def _rerun(runner: TrialRunner, option: Option, n_steps: float) -> Rerun:
-    """Return a rerun with an option, of about `n_steps` but no more epochs than the run.
+def _rerun(runner: TrialRunner, candidate: Candidate, n_steps: float) -> Rerun:
+    """Return a rerun with a candidate, of about `n_steps` but no more epochs than the run.
 
-    An option with `ends_run` resumes the latest snapshot that leaves enough epochs, and trains
+    A candidate with `ends_run` resumes the latest snapshot that leaves enough epochs, and trains
     these.
     """
-    snapshots = runner.record.snapshots if option.ends_run else []
+    snapshots = runner.record.snapshots if candidate.ends_run else []
     for start in range(len(snapshots) - 1, 0, -1):
         n_left = runner.n_epochs - snapshots[start].epoch
         if n_left >= LEAST_END_EPOCHS:
-            return Rerun(option.name, n_left, start=start)
+            return Rerun(candidate.name, n_left, start=start)
     n_windows = len(runner.train)
-    batch_size = {**runner.arguments, **option.change}.get("batch_size") or n_windows
+    batch_size = {**runner.arguments, **candidate.change}.get("batch_size") or n_windows
     n_epochs = math.ceil(n_steps / -(-n_windows // batch_size))
-    return Rerun(option.name, min(max(n_epochs, 1), runner.n_epochs), change=option.change)
+    return Rerun(candidate.name, min(max(n_epochs, 1), runner.n_epochs), change=candidate.change)
 
 
 def _chosen(outcomes: Sequence[Outcome]) -> Outcome | None:
     """Return the best outcome, but prefer the defaults (with features) if they are as good."""
     best = min(outcomes, key=lambda one: one.score, default=None)
-    if best is not None and best.option.is_preset:
+    if best is not None and best.candidate.is_preset:
         for name in (FEATURES, PRESET):
             for one in outcomes:
-                if one.option.name == name and one.is_as_good(best):
+                if one.candidate.name == name and one.is_as_good(best):
                     return one
     return best
 
 
 def _note(adopted: Outcome | None, outcomes: Sequence[Outcome]) -> str:
     if adopted is not None:
-        settings = {"name": adopted.option.name, "n_epochs": adopted.n_epochs}
+        settings = {"name": adopted.candidate.name, "n_epochs": adopted.n_epochs}
         if adopted.does_better:
             return text_of("settings_adopted", **settings, gain=adopted)
         return text_of("settings_calm", **settings, movement=adopted.movement)
     if not outcomes:
         return text_of("settings_untried")
     best = outcomes[0]
-    return text_of("settings_no_better", n=len(outcomes), name=best.option.name, gain=best)
+    return text_of("settings_no_better", n=len(outcomes), name=best.candidate.name, gain=best)

@@ -35,7 +35,7 @@ from sensorseq.diagnosis.causes import Cause, NotTested, Probes, Trial
 from sensorseq.diagnosis.metrics import Statistic
 from sensorseq.diagnosis.page import color_of, draw_trials, make_fragment, make_page
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.words import list_steps, settings_as_options
+from sensorseq.diagnosis.report_text import list_steps, settings_as_options
 from sensorseq.errors import OutputError
 
 HOSTILE = "</script></style><script>alert(1)</script>&\"'<img src=x onerror=alert(1)>"

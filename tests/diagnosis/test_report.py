@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from sensorseq.diagnosis import logs
 from sensorseq.diagnosis import report as report_module
 from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.report_text import answer, limits, list_steps
 from sensorseq.diagnosis.statements import Statement
 from sensorseq.diagnosis.thresholds import LOSS_NOISE_NATS
-from sensorseq.diagnosis.words import answer, limits, list_steps
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.history import History
 from sensorseq.messages import MESSAGES

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from held import held_windows
 
-from sensorseq.diagnosis.causes import CAUSE_NAMES, KINDS, causes_of
+from sensorseq.diagnosis.causes import CAUSE_NAMES, CAUSE_OF_FINDING, causes_of
 from sensorseq.inspection import measures
 from sensorseq.inspection.copies import window_keys
 from sensorseq.inspection.window_checks import check_shares, check_windows
@@ -366,4 +366,4 @@ def test_findings_become_causes_with_what_the_estimator_can_change():
     foreign = causes_of(findings, {"batch_size": 8})[0]  # of another module
     assert not foreign.recommendation
     assert "Scale each channel" in foreign.advice
-    assert {kind.name for kind in KINDS.values()} <= set(CAUSE_NAMES)
+    assert {cause.name for cause in CAUSE_OF_FINDING.values()} <= set(CAUSE_NAMES)

@@ -18,7 +18,7 @@ from sensorseq.diagnosis.causes import (
     data_fault,
     hidden_cause,
 )
-from sensorseq.diagnosis.statements import Findings, Statement, of_topic, say
+from sensorseq.diagnosis.statements import ReportContents, Statement, of_topic, say
 from sensorseq.diagnosis.thresholds import MIN_EPOCHS
 from sensorseq.errors import printable
 from sensorseq.text import plural
@@ -40,7 +40,7 @@ GENERALIZATION = {  # what to do for each value of `report.generalization`
 DEFAULTS = "Fit with the default settings, which add features to the network:"
 # Expected gains of untested steps. The frequencies are from benchmarks/bench_diagnosis.py and
 # benchmarks/bench_repair.py.
-UNTESTED = "untested"  # `Step.mark` of an untested step
+UNTESTED = "untested"  # `NextStep.mark` of an untested step
 UNTRIED = "Unknown until it is tried. The cause that a report names is right in 7 of 10 runs."
 TOO_SHORT = f"Train for {MIN_EPOCHS + 6} epochs or more."
 TOO_FEW = f"Validate in every epoch, and train for {MIN_EPOCHS + 6} epochs or more."
@@ -114,7 +114,7 @@ def cost_words(probes: Probes) -> str:
 
 
 @dataclass(frozen=True)
-class Step:
+class NextStep:
     """One recommended step."""
 
     name: str  # identifies its code on the page
@@ -127,7 +127,7 @@ class Step:
     command: str = ""  # a shell command that does the same
 
 
-def list_steps(report: Findings, command: Command | None = None) -> list[Step]:
+def list_steps(report: ReportContents, command: Command | None = None) -> list[NextStep]:
     """List the next steps in order, each with the command that `command` returns for it."""
     repair = _repair(report, command)
     steps = [] if repair is None else [repair]
@@ -136,16 +136,16 @@ def list_steps(report: Findings, command: Command | None = None) -> list[Step]:
         (level, *_) = of_topic(report.statements, "level")
         points = level.values["accuracy"] - level.values["network"]
         gain = str(say("gain_of_defaults", points=points, rival=level.values["rival"]))
-        defaults = Step("defaults", DEFAULTS, gain, code=DEFAULTS_CODE, command=again)
+        defaults = NextStep("defaults", DEFAULTS, gain, code=DEFAULTS_CODE, command=again)
         comes_second = data_fault(report.causes) is not None and bool(steps)
         steps.insert(1 if comes_second else 0, defaults)
     if report.verdict == "too_short_to_tell":
         words = TOO_FEW if _validates_too_seldom(report) else TOO_SHORT
-        steps.insert(0, Step("longer", words, "A verdict, and perhaps accuracy."))
+        steps.insert(0, NextStep("longer", words, "A verdict, and perhaps accuracy."))
     if report.generalization is not None:
         keep = _keep_words(report)
         words = GENERALIZATION[report.generalization].format(keep=keep)
-        steps.append(Step("generalize", words, UNTRIED_DATA[report.generalization]))
+        steps.append(NextStep("generalize", words, UNTRIED_DATA[report.generalization]))
     if not steps and not _is_unclear(report):
         return []
     if report.origin is not None and report.probes is None and command is None:
@@ -155,17 +155,17 @@ def list_steps(report: Findings, command: Command | None = None) -> list[Step]:
         words = "Train with other settings, side by side, to find what repairs it"
         words += f"{better if is_without else ''}:"
         code = "proof = report.probe(X, y, groups=groups, budget=1.0)\nprint(proof)"
-        steps.append(Step("probe", words, BY_PROBE, code=code))
+        steps.append(NextStep("probe", words, BY_PROBE, code=code))
     elif report.probes is None:
-        steps.append(Step("probe", IN_PYTHON, BY_PROBE))
+        steps.append(NextStep("probe", IN_PYTHON, BY_PROBE))
     return steps
 
 
-def _is_unclear(report: Findings) -> bool:
+def _is_unclear(report: ReportContents) -> bool:
     return bool(report.causes) and report.causes[0].name == UNKNOWN
 
 
-def _keep_words(report: Findings) -> str:
+def _keep_words(report: ReportContents) -> str:
     """Recommend an epoch to keep if the accuracy fell; a rising loss alone is no reason."""
     accuracy = np.array(report.history.get("val_accuracy", ()), np.float64)
     fell = any(one.kind == "got_worse" for one in report.statements)
@@ -176,7 +176,7 @@ def _keep_words(report: Findings) -> str:
     return "" if best == report.best_epoch else f"Keep the weights of epoch {best}{how}. "
 
 
-def _repair(report: Findings, command: Command | None) -> Step | None:
+def _repair(report: ReportContents, command: Command | None) -> NextStep | None:
     """Return the step that adopts better settings, or that counters the likeliest cause."""
     probes = report.probes or Probes(0.0)
     note, is_any_proved = probes.note, any(cause.grade == "proved" for cause in report.causes)
@@ -192,9 +192,9 @@ def _repair(report: Findings, command: Command | None) -> Step | None:
     is_calm = report.verdict == "normal" and hidden is None
     fault = data_fault(report.causes)
     if is_calm and fault is not None and not note:
-        return Step("change", fault.advice, AFTER_REPAIR)
+        return NextStep("change", fault.advice, AFTER_REPAIR)
     if is_calm or first is None or not (first.recommendation or first.advice):
-        return Step("change", f"No change is shown to help. {note}") if note else None
+        return NextStep("change", f"No change is shown to help. {note}") if note else None
     is_proved, advice = first.grade == "proved", first.advice
     if first.recommendation:  # proved, but nothing was adopted; or untested
         text = _capital("Better than the run." if is_proved else "", note or advice)
@@ -202,14 +202,14 @@ def _repair(report: Findings, command: Command | None) -> Step | None:
         return _change(command, first.recommendation, text, first.grade if is_proved else UNTESTED)
     if is_proved:
         text = _capital("Better than the run.", advice, note)
-        return Step("change", text, "", first.grade)
+        return NextStep("change", text, "", first.grade)
     if _is_unclear(report):  # then probing comes first, if possible
         can_probe = report.origin is not None and report.probes is None
-        return None if can_probe else Step("change", note or advice, UNCLEAR)
+        return None if can_probe else NextStep("change", note or advice, UNCLEAR)
     if report.origin is None:
-        return Step("change", _capital(advice), UNTRIED, UNTESTED)
+        return NextStep("change", _capital(advice), UNTRIED, UNTESTED)
     text = _capital("No argument of the classifier repairs it.", advice)
-    return Step("change", text, UNTRIED)
+    return NextStep("change", text, UNTRIED)
 
 
 def _capital(*sentences: str) -> str:
@@ -217,13 +217,17 @@ def _capital(*sentences: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _change(command: Command | None, arguments: Mapping[str, Any], text: str, mark: str) -> Step:
+def _change(
+    command: Command | None, arguments: Mapping[str, Any], text: str, mark: str
+) -> NextStep:
     """Return a step that changes arguments, those adopted by `probe` or those of a cause."""
     code = call(arguments)
     if len(code) > _LINE:
         code = f"clf.set_params(\n    {keywords(arguments, _NEXT)},\n)"
     new = {name: literal(value) for name, value in arguments.items()}
-    return Step("repair", text, UNTRIED, mark, new, {}, code, command(arguments) if command else "")
+    return NextStep(
+        "repair", text, UNTRIED, mark, new, {}, code, command(arguments) if command else ""
+    )
 
 
 _GENERALIZATION = {"overfitting": "overfits", "not_generalizing": "does not generalize"}
@@ -258,7 +262,7 @@ _LONGER = {
 }
 
 
-def banner_words(report: Findings) -> str:
+def banner_words(report: ReportContents) -> str:
     """Return the verdict in words, with severity and generalization."""
     words = report.verdict.replace("_", " ")
     words = f"{words} ({report.severity})" if report.severity else words
@@ -268,7 +272,7 @@ def banner_words(report: Findings) -> str:
     return f"{words}, {between} {' and '.join(also)}" if also else words
 
 
-def sizes(report: Findings) -> str:
+def sizes(report: ReportContents) -> str:
     """Describe the amount of data: epochs, windows and classes."""
     counts = {"train": report.n_train, "validation": report.n_val}
     parts = [f"{count} {part}" for part, count in counts.items() if count is not None]
@@ -278,7 +282,7 @@ def sizes(report: Findings) -> str:
     return ", ".join([*facts, plural(report.n_epochs, "epoch")])
 
 
-def answer(report: Findings, steps: Sequence[Step]) -> tuple[Answer, ...]:
+def answer(report: ReportContents, steps: Sequence[NextStep]) -> tuple[Answer, ...]:
     """Return the answers in the order of the questions; `steps` are the recommended steps."""
     more, kept = _more_epochs(report), _kept(report)
     quoted = more if isinstance(more, Statement) else None
@@ -292,7 +296,7 @@ def answer(report: Findings, steps: Sequence[Step]) -> tuple[Answer, ...]:
     )
 
 
-def _problem(report: Findings) -> str:
+def _problem(report: ReportContents) -> str:
     if report.verdict == "fluctuating":
         how = {"mild": "somewhat ", "strong": "much "}.get(report.severity or "", "")
         found = [f"The loss moves {how}more than in a healthy run."]
@@ -321,7 +325,7 @@ def _problem(report: Findings) -> str:
 KEEP = "None is needed: keep these settings."
 
 
-def _resolution(report: Findings) -> str:
+def _resolution(report: ReportContents) -> str:
     """Name the smallest gain that these validation windows could detect; empty if unknown."""
     found = np.array(report.history.get("val_accuracy", ()), np.float64)
     late = found[len(found) - max(len(found) // 3, 1) :]
@@ -336,20 +340,20 @@ def _resolution(report: Findings) -> str:
     return f"{few} +-{points:.1f} points (95 %); smaller gains would not be seen."
 
 
-def remaining(report: Findings, answers: Sequence[Answer]) -> list[str]:
+def remaining(report: ReportContents, answers: Sequence[Answer]) -> list[str]:
     """Return the texts of the statements that no answer quotes."""
     quoted = [part.statement for part in answers]
     return [str(statement) for statement in report.statements if statement not in quoted]
 
 
-def _validates_too_seldom(report: Findings) -> bool:
+def _validates_too_seldom(report: ReportContents) -> bool:
     """Test whether there are enough epochs to judge, but too few with a validation result."""
     kinds = {one.kind for one in report.statements}
     is_undecided = report.verdict == "too_short_to_tell"
     return is_undecided and "few_validations" in kinds and "too_short" not in kinds
 
 
-def _more_epochs(report: Findings) -> Statement | str:
+def _more_epochs(report: ReportContents) -> Statement | str:
     if _validates_too_seldom(report):
         return (
             f"Validate more often: {MIN_EPOCHS} results after the initial descent are needed to"
@@ -371,13 +375,13 @@ def _more_epochs(report: Findings) -> Statement | str:
     return f"Probably not: epoch {report.best_epoch} of {report.n_epochs} was best."
 
 
-def _kept(report: Findings) -> Statement:
+def _kept(report: ReportContents) -> Statement:
     kept = say("kept", epoch=report.best_epoch, n_epochs=report.n_epochs)
     kept = say("kept_unknown") if report.best_epoch is None else kept
     return next(iter(of_topic(report.statements, "kept")), kept)
 
 
-def limits(report: Findings) -> list[str]:
+def limits(report: ReportContents) -> list[str]:
     """List the open questions of the report and how to settle them."""
     still_open = of_topic(report.statements, "open")
     if report.history.get("loss") and "fixed_loss" not in report.evidence:
@@ -411,7 +415,9 @@ class _Block(NamedTuple):
     counts_as: str = ""  # name of what the reader misses if it is left out
 
 
-def write_report(report: Findings, command: Command | None = None, page: str | None = None) -> str:
+def write_report(
+    report: ReportContents, command: Command | None = None, page: str | None = None
+) -> str:
     """Return the report as text; `command` turns changes into command lines, otherwise into Python.
 
     `page` is the file or command that shows the page, for readers at a command line.
@@ -468,7 +474,7 @@ def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str
     return sorted(shown, key=lambda block: order[id(block)]), left_out
 
 
-def _findings(report: Findings, answers: Iterable[Answer]) -> list[_Block]:
+def _findings(report: ReportContents, answers: Iterable[Answer]) -> list[_Block]:
     said = [part.statement for part in answers] + of_topic(report.statements, "level")
     others = [part for part in report.statements if part not in said]
     first = of_topic(others, *_FIRST)[:3] or others[:1]
@@ -480,7 +486,7 @@ def _findings(report: Findings, answers: Iterable[Answer]) -> list[_Block]:
     ]
 
 
-def _what_to_do(report: Findings, steps: Sequence[Step]) -> list[_Block]:
+def _what_to_do(report: ReportContents, steps: Sequence[NextStep]) -> list[_Block]:
     blocks = []
     for number, step in enumerate(steps):
         mark = f" ({step.mark})" if step.mark else ""
@@ -493,7 +499,7 @@ def _what_to_do(report: Findings, steps: Sequence[Step]) -> list[_Block]:
     return blocks
 
 
-def _typed(step: Step) -> list[str]:
+def _typed(step: NextStep) -> list[str]:
     """Return the command, or Python code, in lines that can be pasted."""
     code, is_command = [step.command], bool(step.command)
     if not is_command:  # put a call on one line
