@@ -188,8 +188,9 @@ _MASK: Mapping[str, Any] = {
     "unit": 0.4,
     "high": "regularization: too strong",
 }
-# The classifier's arguments that causes and trials concern; of those that are equally far from
-# usual the first is named. A test compares the defaults with the classifier's.
+# The arguments whose values mean a cause; of those that are equally far from usual, the first is
+# named. The defaults are repeated here because `from_history` recommends them without the
+# classifier, which needs torch; a test compares them with the classifier's signature.
 USUAL: Mapping[str, Usual] = {
     "learning_rate": Usual(
         default=3e-3,
@@ -212,12 +213,10 @@ USUAL: Mapping[str, Usual] = {
     "pooling": Usual(
         default="meanmax", also=("mean", "max"), other="model_complexity: last step only"
     ),
-    "head_norm": Usual(default="none"),
     "dropout": Usual(default=0.3, **_MASK),
     "recurrent_dropout": Usual(default=0.0, **_MASK),
     "weight_decay": Usual(default=1e-3, most=1e-2, tenfold=0.5, high="regularization: too strong"),
     "l1": Usual(default=0.0, most=1e-4, middle=1e-5, high="regularization: too strong"),
-    "label_smoothing": Usual(default=0.0),
     "weight_init": Usual(default="xavier", **_NAMES),
     "recurrent_init": Usual(default="orthogonal", **_NAMES),
     "forget_bias": Usual(
@@ -237,14 +236,12 @@ USUAL: Mapping[str, Usual] = {
     "momentum": Usual(
         default=0.9, least=0.8, most=0.95, unit=0.9, low="optimizer", high="optimizer"
     ),
-    "warmup_epochs": Usual(default=0.05),
     "batch_size": Usual(
         default=32, least=16, most=64, low="batch_size: too small", high="batch_size: too large"
     ),
     "max_grad_norm": Usual(
         default=1.0, least=0.5, low="gradient_clipping", other="gradient_clipping"
     ),
-    "clip_by": Usual(default="norm"),
     "max_timesteps": Usual(default=None, least=50, middle=100, low="sequence_length"),
     "scale": Usual(
         default="standard",
@@ -260,9 +257,7 @@ USUAL: Mapping[str, Usual] = {
         low="early_stopping: too few epochs",
         high="early_stopping: too many epochs",
     ),
-    "features": Usual(default="auto"),
 }
-DEFAULTS = {name: usual.default for name, usual in USUAL.items()}
 
 
 @dataclass(frozen=True)
@@ -401,12 +396,13 @@ UNCLEAR = Cause(UNKNOWN, "suspected", text_of("cause_unclear"), advice=advice_of
 
 def usual_rate(arguments: Mapping[str, Any]) -> float:
     """Return the usual learning rate of the optimizer in use; for sgd it depends on momentum."""
-    name = arguments.get("optimizer", DEFAULTS["optimizer"])
+    name = arguments.get("optimizer", USUAL["optimizer"].default)
     facts = OPTIMIZERS.get(name) if isinstance(name, str) else None
-    rate = DEFAULTS["learning_rate"] if facts is None else facts.usual_rate
-    momentum = arguments.get("momentum", DEFAULTS["momentum"])
+    rate = USUAL["learning_rate"].default if facts is None else facts.usual_rate
+    usual_momentum = USUAL["momentum"].default
+    momentum = arguments.get("momentum", usual_momentum)
     if _takes_momentum(arguments) and isinstance(momentum, int | float) and 0 <= momentum < 1:
-        rate *= (1 - momentum) / (1 - DEFAULTS["momentum"])
+        rate *= (1 - momentum) / (1 - usual_momentum)
     return float(f"{rate:.3g}")
 
 
@@ -502,9 +498,9 @@ def find_causes(
 def _of_setting(key: str, odd: Sequence[Deviation], arguments: Mapping[str, Any]) -> Cause:
     """Return the cause of unusual settings, with the arguments to set."""
     own = [one for one in odd if one.key == key]
-    change = {name: DEFAULTS[name] for one in own for name in one.arguments}
+    change = {name: USUAL[name].default for one in own for name in one.arguments}
     if "optimizer" in change:  # its parameters are of the optimizer before
-        usual = {name: DEFAULTS[name] for name in ARGUMENTS_OF["optimizer"]}
+        usual = {name: USUAL[name].default for name in ARGUMENTS_OF["optimizer"]}
         change = {name: v for name, v in usual.items() if not is_same(arguments.get(name), v)}
     elif "learning_rate" in change:
         change["learning_rate"] = usual_rate(arguments)

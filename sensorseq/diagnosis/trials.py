@@ -17,7 +17,6 @@ from torch import nn
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis.causes import (
     ARGUMENTS_OF,
-    DEFAULTS,
     OWNER_OF,
     Cause,
     Trial,
@@ -74,6 +73,7 @@ class TrialRunner(ABC):
     """
 
     arguments: Mapping[str, Any]  # of the estimator
+    defaults: Mapping[str, Any]  # of its class
 
     def __init__(
         self,
@@ -276,10 +276,12 @@ def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[Candid
 def _presets(runner: TrialRunner) -> list[Candidate]:
     def preset(*causes: str) -> dict[str, Any]:
         names = dict.fromkeys(name for cause in causes for name in ARGUMENTS_OF[cause])
-        return {name: DEFAULTS[name] for name in names}
+        return {name: runner.defaults[name] for name in names}
 
     whole, same_network = preset(*_PRESET_CAUSES, "model_complexity"), preset(*_PRESET_CAUSES)
-    features = {"features": DEFAULTS["features"]} if runner.arguments["features"] is None else {}
+    features = (
+        {"features": runner.defaults["features"]} if runner.arguments["features"] is None else {}
+    )
     return [
         Candidate(PRESET, SEVERAL, whole, is_preset=True),
         Candidate("the defaults, with the same network", SEVERAL, same_network, is_preset=True),
@@ -295,7 +297,7 @@ def _singles(runner: TrialRunner) -> list[Candidate]:
 
     def reset(name: str, cause: str, finding: str = "", *arguments: str) -> None:
         names = arguments or ARGUMENTS_OF[cause]
-        add(name, cause, {key: DEFAULTS[key] for key in names}, finding)
+        add(name, cause, {key: runner.defaults[key] for key in names}, finding)
 
     rate, width = own["learning_rate"], own["hidden_size"]
     if own["lr_schedule"] == "constant":
@@ -306,7 +308,7 @@ def _singles(runner: TrialRunner) -> list[Candidate]:
         add(name, "learning_rate", change, "too low" if factor > 1 else "too high")
     reset("standard scaling", "preprocessing", "scale of the inputs")
     reset("the default first weights", "weight_init")
-    reset(f"batches of {DEFAULTS['batch_size']}", "batch_size")
+    reset(f"batches of {runner.defaults['batch_size']}", "batch_size")
     reset("clipping", "gradient_clipping")
     reset("the default optimizer", "optimizer")
     reset("the default regularization", "regularization")

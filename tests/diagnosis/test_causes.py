@@ -17,7 +17,6 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.diagnosis.causes import (
     ARGUMENTS_OF,
     CAUSE_NAMES,
-    DEFAULTS,
     ENTRY,
     FAMILY_OF,
     OWNER_OF,
@@ -59,7 +58,7 @@ def test_the_table_is_whole():
     assert tuple(FAMILY_OF) == CAUSE_NAMES
     assert all(entry.family == FAMILY_OF[entry.cause] for entry in TABLE)
     assert len(ENTRY) == len(TABLE)
-    assert {name: OWN[name] for name in DEFAULTS} == DEFAULTS
+    assert {name: OWN[name] for name in USUAL} == {name: u.default for name, u in USUAL.items()}
     for name, usual in USUAL.items():
         for key in filter(None, (usual.low, usual.high, usual.other)):
             assert name in ARGUMENTS_OF[ENTRY[key].cause]
