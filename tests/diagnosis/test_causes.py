@@ -159,7 +159,7 @@ def test_the_defaults_are_usual():
         (
             {"dropout": 0.0, "weight_decay": 0},
             "regularization: missing",
-            "dropout and weight_decay are 0, usually one of them is not.",
+            "dropout and weight_decay are both 0; usually at least one of them is not.",
             {"dropout": 0.3, "weight_decay": 1e-3},
         ),
         (
@@ -297,7 +297,7 @@ def test_what_makes_a_calm_curve_rough_is_explained():
     (cause,) = find_causes(few, "normal")
     assert find_causes(few, "normal", said=["accuracy_recordings"]) == ()
     assert (cause.name, cause.grade) == ("small_validation_set", "suspected")
-    assert cause.evidence.startswith("Validation accuracy moves +-6.0 points per epoch, luck of")
+    assert cause.evidence.startswith("Validation accuracy moves +-6.0 points per epoch (the luck")
     assert hidden_cause("normal", [cause]) is None
 
 
@@ -312,7 +312,7 @@ def test_labels_that_are_wrong_are_named_of_a_calm_run(share):
     found = {cause.name: cause for cause in find_causes(run, verdict)}
     assert ("label_noise" in found) == (share > 0)
     if share:
-        assert "% of the training windows never fit, they are " in found["label_noise"].evidence
+        assert "% of the training windows never fit; they are " in found["label_noise"].evidence
 
 
 def test_only_calm_runs_hide_a_cause():

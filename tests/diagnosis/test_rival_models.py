@@ -90,7 +90,9 @@ def test_one_group_that_a_rival_is_right_on_is_no_proof():
 def test_a_run_below_the_data_is_said_with_both_figures():
     report = report_of(0.6)
     assert (report.verdict, report.level) == ("normal", "below_data")
-    sentence = "Your network gets 60 % of the validation windows; ridge on features gets 100 %."
+    sentence = (
+        "Your network gets 60 % of the validation windows right; ridge on features gets 100 %."
+    )
     assert report.explanation[0] == sentence
     assert sentence in " ".join(str(report).split())
     assert "NORMAL, BUT BELOW WHAT THE DATA ALLOW" in str(report)

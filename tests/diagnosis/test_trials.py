@@ -194,7 +194,7 @@ def test_a_training_on_a_slow_machine_is_stopped_and_the_report_says_so(no_zero_
     assert "the time was up after 29 of 40 epochs" in trial.sentence
     assert "after 29 epochs" in proof.probes.note
     assert text_of("probes_stopped") in proof.probes.note
-    assert any("budget used up" in one.reason for one in proof.probes.not_tested)
+    assert any("budget was used up" in one.reason for one in proof.probes.not_tested)
 
 
 def test_a_rate_far_too_high_is_proved_and_the_proof_survives_json_and_print(no_zero_test):
