@@ -1,4 +1,4 @@
-"""Try other settings on a run, in a fixed order, and report the results."""
+"""Probe a run: check its labels and evaluation, try other settings, and grade its causes."""
 
 import math
 import sys
@@ -40,7 +40,7 @@ def probe_fit(
     report: Report,
     X: Any,
     y: Any,
-    given: Mapping[str, Any],
+    fit_keywords: Mapping[str, Any],
     *,
     budget: float = 1.0,
     verbose: int = 1,
@@ -49,13 +49,14 @@ def probe_fit(
     began_s = time.perf_counter()
     if isinstance(budget, bool) or not 0 < as_float(budget) < math.inf:
         raise ArgumentError(
-            f"budget={budget!r} must be a number above 0: what probes cost, in times of the fit."
+            f"budget={budget!r} must be a number above 0: the time for probes as a multiple of the"
+            " fit's."
         )
     if report.origin is None or report.record is None:
         raise ArgumentError(
-            "probe repeats a fit of this process, and this report has none: it is of a history"
-            " alone, copied, saved or pickled. Fit in this process and take"
-            " fluctuation_ of that estimator."
+            "probe repeats a fit of this process, and this report has none: it was made from a"
+            " history, copied, saved or pickled. Fit in this process and use fluctuation_ of that"
+            " estimator."
         )
     origin = report.origin
 
@@ -68,7 +69,7 @@ def probe_fit(
         f"probing {report.n_epochs} epochs: at most {budget:g}x the fit, about"
         f" {budget * origin.fit_s:.1f} s, plus checks of the data"
     )
-    keywords = {name: value for name, value in given.items() if value is not None}
+    keywords = {name: value for name, value in fit_keywords.items() if value is not None}
     return probe_runner(
         origin.open(report.record, X, y, **keywords),
         report,
@@ -92,7 +93,7 @@ def not_tested(cause: str, kind: str, /, **values: Any) -> NotTested:
 def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
     """Judge the labels by the out-of-fold predictions of the features' cross-validation.
 
-    Where classes are hard to tell apart, correct labels look wrong, too, so this proves nothing.
+    If classes are hard to separate, correct labels look wrong, too, so this proves nothing.
     """
     predicted = getattr(runner, "out_of_fold", None)
     train = runner.train
@@ -102,8 +103,8 @@ def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
     if len(np.unique(train.target[at])) < 2:
         return not_tested(_CAUSE, "labels_few", code=CODE)
     groups = None if train.groups is None else train.groups[at]
-    found = judge_labels(predicted[1][judged], train.target[at], np.array(runner.classes), groups)
-    n_wrong, n_least = found.n_estimated, max(LEAST_WRONG, math.ceil(LEAST_SHARE * len(at)))
+    errors = judge_labels(predicted[1][judged], train.target[at], np.array(runner.classes), groups)
+    n_wrong, n_least = errors.n_estimated, max(LEAST_WRONG, math.ceil(LEAST_SHARE * len(at)))
     is_enough = n_wrong >= n_least
     figures = {"n_wrong": n_wrong, "n": len(at), "share": n_wrong / len(at), "n_least": n_least}
     sentence = text_of("labels_judged", **figures, is_enough=is_enough, code=CODE)
@@ -111,11 +112,11 @@ def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
     return Trial(_CAUSE, name, {}, "inference", "undecided" if is_enough else "rejected", sentence)
 
 
-# Side by side, an epoch takes about this fraction of an epoch of the fit.
+# Trained side by side, an epoch takes about this fraction of an epoch of the fit.
 PACE = 0.6
 # Budgets as multiples of the fit's epochs; with a clock, the time usually runs out first.
 COUNTED_SHARE, CLOCKED_SHARE = 1.4, 3.0
-# Fraction of the time, because the last training ends a little later than planned.
+# Below 1, because the last training ends a little later than planned.
 CLOCK_SHARE = 0.95
 LEAST_FIT_S = 1.0  # shorter fits get the budget of a fit that took this long
 
@@ -146,27 +147,27 @@ def probe_runner(
         clock=clock,
         began_s=started,
     )
-    found = _ProbeResults()
+    results = _ProbeResults()
     try:
-        _try_all(runner, report, trial_budget, found, say)
+        _try_all(runner, report, trial_budget, results, say)
     except KeyboardInterrupt:
-        found.repair, found.note = {}, text_of("probes_interrupted")
-    tried = {trial.cause for trial in found.trials} | {SEVERAL}
-    untested = {one.cause: one for one in found.untested if one.cause not in tried}
-    of_one_cause = [trial for trial in found.trials if trial.cause != SEVERAL]
+        results.repair, results.note = {}, text_of("probes_interrupted")
+    tried = {trial.cause for trial in results.trials} | {SEVERAL}
+    untested = {entry.cause: entry for entry in results.untested if entry.cause not in tried}
+    of_one_cause = [trial for trial in results.trials if trial.cause != SEVERAL]
     is_calm, elapsed = report.verdict == "normal", clock() - started
     probes = Probes(
         budget=budget,
         cost=elapsed / fit_s if fit_s > 0 else trial_budget.spent / max(1, n_epochs),
         fit_s=fit_s,
         probes_s=elapsed,
-        trials=tuple(found.trials),
+        trials=tuple(results.trials),
         not_tested=tuple(untested.values()),
-        repair=found.repair,
-        previous={name: runner.arguments.get(name) for name in found.repair},
-        note=found.note,
+        repair=results.repair,
+        previous={name: runner.arguments.get(name) for name in results.repair},
+        note=results.note,
     )
-    causes = regrade(report.causes, of_one_cause, found.proofs, calm=is_calm)
+    causes = regrade(report.causes, of_one_cause, results.proofs, calm=is_calm)
     return replace(report, causes=causes, probes=probes)
 
 
@@ -185,39 +186,41 @@ def _try_all(
     runner: TrialRunner,
     report: ReportContents,
     budget: Budget,
-    found: _ProbeResults,
+    results: _ProbeResults,
     say: Callable[[str], Any],
 ) -> None:
     for check in (zero_test, judge_own_labels):
         result = check(runner)
         if isinstance(result, Trial):
-            found.trials.append(result)
+            results.trials.append(result)
             budget.charge(result.cost_epochs)
         else:
-            found.untested.append(result)
+            results.untested.append(result)
     may_calm = report.verdict == "fluctuating"
     compared = compare_settings(runner, budget, report.causes, may_calm=may_calm, say=say)
-    found.proofs += map(_proof_of, compared.proofs)
-    shown = {proof.name for proof in found.proofs}
-    found.proofs += [
-        Cause(one.cause, "proved", one.sentence)
-        for one in found.trials
-        if one.outcome == "confirmed" and one.cause not in shown
+    results.proofs += map(_proof_of, compared.proofs)
+    proved = {proof.name for proof in results.proofs}
+    results.proofs += [
+        Cause(trial.cause, "proved", trial.sentence)
+        for trial in results.trials
+        if trial.outcome == "confirmed" and trial.cause not in proved
     ]
-    found.trials += compared.trials()
-    found.untested += [not_tested(one.cause, "budget_used_up") for one in compared.untried]
-    found.repair = {} if compared.adopted is None else dict(compared.adopted.candidate.change)
-    found.note = compared.note
-    if not found.repair and report.verdict in TROUBLED:
+    results.trials += compared.trials()
+    results.untested += [
+        not_tested(candidate.cause, "budget_used_up") for candidate in compared.untried
+    ]
+    results.repair = {} if compared.adopted is None else dict(compared.adopted.candidate.change)
+    results.note = compared.note
+    if not results.repair and report.verdict in TROUBLED:
         # benchmarks/bench_repair.py: the defaults with features repair 127 of 130 bad runs
-        found.note += " " + text_of("try_defaults")
+        results.note += " " + text_of("try_defaults")
     if budget.is_over():
-        found.note += " " + text_of("probes_stopped")
+        results.note += " " + text_of("probes_stopped")
 
 
-def _proof_of(one: Outcome) -> Cause:
+def _proof_of(outcome: Outcome) -> Cause:
     """Return the cause that a successful single change proves."""
-    candidate, evidence = one.candidate, text_of("proved_by_change", gain=one)
+    candidate, evidence = outcome.candidate, text_of("proved_by_change", gain=outcome)
     return Cause(candidate.cause, "proved", evidence, candidate.finding, candidate.change)
 
 
@@ -230,14 +233,14 @@ def regrade(
     explain a rough curve come after those that cost accuracy.
     """
     proved = {proof.name: proof for proof in reversed(proofs)}
-    known = {cause.name: cause for cause in causes if cause.name != UNKNOWN}
-    known |= {name: proof for name, proof in proved.items() if name not in known}
+    by_name = {cause.name: cause for cause in causes if cause.name != UNKNOWN}
+    by_name |= {name: proof for name, proof in proved.items() if name not in by_name}
     kept = []
-    for name, cause in known.items():
-        own = [trial.outcome for trial in trials if trial.cause == name]
+    for name, cause in by_name.items():
+        outcomes = {trial.outcome for trial in trials if trial.cause == name}
         if name in proved:
             kept.append(_proved(cause, proved[name]))
-        elif not own or set(own) != {"rejected"}:
+        elif outcomes != {"rejected"}:
             kept.append(cause)
     places = {proof.name: place for place, proof in enumerate(proofs)}
 
@@ -251,7 +254,7 @@ def regrade(
 
 
 def _proved(cause: Cause, proof: Cause) -> Cause:
-    # The text for the other direction does not apply.
+    # The text for the opposite direction does not apply.
     if proof.finding and proof.finding != cause.finding:
         cause = replace(cause, finding=proof.finding, advice="", sources={})
     return replace(
@@ -269,7 +272,7 @@ _LEAST_FOR_PARTS = 4  # so that each batch of each half has at least two windows
 
 
 def zero_test(runner: TrialRunner) -> Trial | NotTested:
-    """Evaluate twice with the kept weights, and once in other batches; the bits must be equal.
+    """Evaluate twice with the kept weights, and once in other batches; the outputs must be equal.
 
     A validation curve moves even at a learning rate of zero if dropout or augmentation is active in
     evaluation, if batch normalization uses the current batch, or if evaluation changes buffers.
@@ -292,41 +295,41 @@ def zero_test(runner: TrialRunner) -> Trial | NotTested:
     )
     target, outcome = data.target.cpu().numpy(), "confirmed"
     if not np.array_equal(first, second, equal_nan=True):
-        cause = "dropout or augmentation is active in evaluation, or something else draws numbers"
+        cause = "dropout, augmentation or something else draws random numbers in evaluation"
         if changed:
             cause = f"evaluation writes to {', '.join(changed[:3])}"
         figures = _figures(first, second, target)
-        said = text_of("evaluation_changes", weights=weights, figures=figures, why=cause)
+        sentence = text_of("evaluation_changes", weights=weights, figures=figures, why=cause)
     elif np.nanmax(np.abs(parted - first), initial=0.0) > rounding:
         figures = _figures(first, parted, target)
-        said = text_of("evaluation_depends_on_batch", weights=weights, figures=figures)
+        sentence = text_of("evaluation_depends_on_batch", weights=weights, figures=figures)
     else:
         outcome = "rejected"
-        said = text_of("evaluation_repeats", weights=weights, n=len(first))
+        sentence = text_of("evaluation_repeats", weights=weights, n=len(first))
     cost = FORWARD_SHARE * 3 * len(first) / max(1, len(runner.train.target))
-    return Trial(UNSTABLE, "learning rate 0", {}, "inference", outcome, said, cost_epochs=cost)
+    return Trial(UNSTABLE, "learning rate 0", {}, "inference", outcome, sentence, cost_epochs=cost)
 
 
 def _outputs(module: nn.Module, data: TrainingData, parts: Sequence[Tensor]) -> NDArray[Any]:
-    found = torch.empty(0)
+    logits = torch.empty(0)
     for part in parts:
         for rows in part.split(EVALUATION_BATCH):
             batch = data.take(rows, data.X.device)
             outputs = module(batch.X, batch.lengths).float().cpu()
-            found = found if len(found) else outputs.new_empty(len(data), outputs.shape[1])
-            found[rows] = outputs
-    return found.numpy()
+            logits = logits if len(logits) else outputs.new_empty(len(data), outputs.shape[1])
+            logits[rows] = outputs
+    return logits.numpy()
 
 
-def _figures(one: NDArray[Any], other: NDArray[Any], target: NDArray[np.int64]) -> str:
-    losses = [metrics.cross_entropy(x.astype(np.float64), target).mean() for x in (one, other)]
-    n_moved = int((one.argmax(axis=1) != other.argmax(axis=1)).sum())
+def _figures(first: NDArray[Any], second: NDArray[Any], target: NDArray[np.int64]) -> str:
+    losses = [metrics.cross_entropy(x.astype(np.float64), target).mean() for x in (first, second)]
+    n_moved = int((first.argmax(axis=1) != second.argmax(axis=1)).sum())
     return text_of(
         "evaluation_figures",
         is_none=not n_moved,
         n_moved=n_moved,
-        n=len(one),
+        n=len(first),
         first=losses[0],
         second=losses[1],
-        largest=np.nanmax(np.abs(one - other)),
+        largest=np.nanmax(np.abs(first - second)),
     )

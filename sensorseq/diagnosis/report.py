@@ -207,7 +207,7 @@ class FluctuationReport(ReportContents):
             severity,
             tuple(statements),
             find_causes(*asked),
-            causes_if_below=find_causes(*asked, is_sick=True) if verdict == "normal" else (),
+            causes_if_below=find_causes(*asked, is_below_data=True) if verdict == "normal" else (),
             n_classes=None if n_classes is None else int(n_classes),
             history=numbers,
             record=record,

@@ -1,4 +1,4 @@
-"""Train a fit again with other settings within a budget, and find which do better."""
+"""Repeat a fit with other settings within a budget, and find the settings that do better."""
 
 import copy
 import math
@@ -38,12 +38,12 @@ from sensorseq.training.stream import StreamedData
 class Rerun:
     """Another training of a fit.
 
-    With `start` it continues from that snapshot of the run, with the windows in another order and
-    the learning rate falling to nearly zero along a half cosine. Otherwise the network is trained
-    from its initial weights, as `fit` would train it with `change`.
+    With `start` it continues from that snapshot of the run, with the windows in a different order
+    and a learning rate that falls to nearly zero along a half cosine. Otherwise the network is
+    trained from its initial weights, as `fit` would train it with `change`.
     """
 
-    name: str  # what is different from the run
+    name: str  # the difference from the run
     n_epochs: int
     start: int | None = None
     change: Mapping[str, Any] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class TrialRunner(ABC):
     """A recorded fit that can be trained again.
 
     `kept` is its network with the kept weights. `parts` are the training and validation windows as
-    the network takes them, `windows` the same, scaled, before samples were joined to steps.
+    inputs of the network, `windows` the same windows, scaled, before samples were joined to steps.
     """
 
     arguments: Mapping[str, Any]  # of the estimator
@@ -96,9 +96,9 @@ class TrialRunner(ABC):
         """Return the validation windows in the dtype and on the device of a network's weights."""
         if self._validation is None:
             return None
-        like = next(part for part in module.parameters() if part.is_floating_point())
-        data = self._validation.to(like.device)
-        return replace(data, X=data.X.to(like.dtype))
+        weights = next(part for part in module.parameters() if part.is_floating_point())
+        data = self._validation.to(weights.device)
+        return replace(data, X=data.X.to(weights.dtype))
 
     def val_outputs(self) -> Floats | None:
         """Return the logits of the validation windows with the kept weights, (n_val, K)."""
@@ -118,11 +118,11 @@ class TrialRunner(ABC):
     ) -> list[RerunResult]:
         """Run reruns, side by side if the engine can; a failure is stored in the result.
 
-        Once `is_over` returns true, running ones end after their epoch and no other one starts.
+        Once `is_over` returns true, running ones end after their epoch and no more are started.
         """
 
     def fixed_windows(self, train: TrainingData, config: TrainingConfig) -> TrainingData:
-        """Return the record's fixed windows, taken from those of a training."""
+        """Return the record's fixed windows from the windows of a training."""
         rows = torch.from_numpy(self.record.fixed_rows)
         return center_windows(train.take(rows, train.X.device), config)
 
@@ -154,7 +154,7 @@ OUT_OF_TIME = "the time was up before it began"  # the `failed` text of a rerun 
 
 
 class Deadline:
-    """A callback that ends trainings when the time is up, and lets no further one start."""
+    """A callback that ends trainings when the time is up, and prevents new ones."""
 
     def __init__(self, is_over: Callable[[], bool]) -> None:
         self._is_over = is_over
@@ -175,8 +175,9 @@ LATEST = 1.5  # running trainings are stopped at this multiple of the budget's s
 class Budget:
     """The budget of trials: a number of epochs, and the time they may take.
 
-    The count decides what is tried, so that the same run gives the same proofs; the clock skips
-    what would take longer than announced. `epoch_s` is the duration of an epoch of the fit.
+    The count decides which trials are made, so that the same run gives the same proofs; the clock
+    skips trials that would take longer than announced. `epoch_s` is the duration of an epoch of the
+    fit.
     """
 
     def __init__(
@@ -201,12 +202,12 @@ class Budget:
         if math.isinf(self._seconds):
             return left
         seconds = max(0.0, self._seconds - (self._clock() - self._began_s))
-        run = self.spent - self._charged
-        pace = self._running_s / run if run > 0 else self._epoch_s
+        n_run = self.spent - self._charged
+        pace = self._running_s / n_run if n_run > 0 else self._epoch_s
         return min(left, seconds / pace) if pace > 0 else left * (seconds > 0)
 
     def is_over(self) -> bool:
-        """Whether trainings must stop: half as much time again as budgeted has passed."""
+        """Whether trainings must stop: one and a half times the budgeted time has passed."""
         return self._clock() - self._began_s > LATEST * self._seconds
 
     def charge(self, n_epochs: float) -> None:
@@ -227,7 +228,7 @@ PRESET = "the defaults"  # name of the first candidate
 FEATURES = "the defaults plus features"
 SEVERAL = "unknown"  # cause of a change of several arguments
 
-# Causes whose arguments the defaults set, in the order in which they are listed.
+# Causes whose arguments the presets reset, in this order.
 _PRESET_CAUSES: tuple[str, ...]
 _PRESET_CAUSES = ("optimizer", "learning_rate", "batch_size", "gradient_clipping", "regularization")
 _PRESET_CAUSES += ("preprocessing", "weight_init", "loss")
@@ -239,12 +240,12 @@ _WIDTHS = (8, 128)  # narrowest and widest network that a candidate may choose
 class Candidate:
     """Settings that may repair a run."""
 
-    name: str  # what changes, in words
+    name: str  # the change in words
     cause: str  # one of `CAUSE_NAMES` if only one thing changes; otherwise `SEVERAL`
     change: Mapping[str, Any]
     finding: str = ""  # direction of the cause that its success would prove
-    is_preset: bool = False  # True for the defaults, limited to settings that differ from the run's
-    ends_run: bool = False  # True if it resumes the last part of the run, with a falling rate
+    is_preset: bool = False  # True for the defaults, without those that the run has already
+    ends_run: bool = False  # True if it resumes the last part of the run with a falling rate
 
 
 def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[Candidate]:
@@ -252,25 +253,28 @@ def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[Candid
 
     Single changes are in the order of `causes`, then of the settings that are furthest from usual.
     """
-    own = runner.arguments
-    odd = deviations(own, len(runner.train), runner.n_epochs)
-    named = [*(cause.name for cause in causes), *(one.key.partition(": ")[0] for one in odd)]
-    place = {name: n for n, name in reversed([*enumerate(named)])}
-    singles = sorted(_singles(runner), key=lambda one: place.get(one.cause, len(named)))
-    found: list[Candidate] = []
+    arguments = runner.arguments
+    unusual = deviations(arguments, len(runner.train), runner.n_epochs)
+    suspected = [cause.name for cause in causes]
+    suspected += [deviation.key.partition(": ")[0] for deviation in unusual]
+    place = {name: n for n, name in reversed([*enumerate(suspected)])}
+    singles = sorted(
+        _singles(runner), key=lambda candidate: place.get(candidate.cause, len(suspected))
+    )
+    listed: list[Candidate] = []
     for candidate in [*_presets(runner), *singles]:
-        change = {n: value for n, value in candidate.change.items() if not is_same(own[n], value)}
-        if not change or any(change == other.change for other in found):
+        change = {n: v for n, v in candidate.change.items() if not is_same(arguments[n], v)}
+        if not change or any(change == earlier.change for earlier in listed):
             continue
         owners = {OWNER_OF.get(name, SEVERAL) for name in change}
         candidate = replace(candidate, change=change)
         if candidate.is_preset and len(owners) == 1:  # so that it can prove this cause
             rate, finding = change.get("learning_rate"), ""
             if rate is not None:
-                finding = "too high" if rate < own["learning_rate"] else "too low"
+                finding = "too high" if rate < arguments["learning_rate"] else "too low"
             candidate = replace(candidate, cause=owners.pop(), finding=finding)
-        found.append(candidate)
-    return found
+        listed.append(candidate)
+    return listed
 
 
 def _presets(runner: TrialRunner) -> list[Candidate]:
@@ -290,7 +294,7 @@ def _presets(runner: TrialRunner) -> list[Candidate]:
 
 
 def _singles(runner: TrialRunner) -> list[Candidate]:
-    own, candidates = runner.arguments, []
+    run_arguments, candidates = runner.arguments, []
 
     def add(name: str, cause: str, change: Mapping[str, Any], finding: str = "") -> None:
         candidates.append(Candidate(name, cause, change, finding, ends_run=name == "cosine decay"))
@@ -299,8 +303,8 @@ def _singles(runner: TrialRunner) -> list[Candidate]:
         names = arguments or ARGUMENTS_OF[cause]
         add(name, cause, {key: runner.defaults[key] for key in names}, finding)
 
-    rate, width = own["learning_rate"], own["hidden_size"]
-    if own["lr_schedule"] == "constant":
+    rate, width = run_arguments["learning_rate"], run_arguments["hidden_size"]
+    if run_arguments["lr_schedule"] == "constant":
         add("cosine decay", "learning_rate", {"lr_schedule": "cosine"}, "schedule missing")
     for factor in _RATE_FACTORS:
         name = f"learning_rate {'x' if factor > 1 else '/'} {max(factor, 1 / factor):.0f}"
@@ -312,32 +316,32 @@ def _singles(runner: TrialRunner) -> list[Candidate]:
     reset("clipping", "gradient_clipping")
     reset("the default optimizer", "optimizer")
     reset("the default regularization", "regularization")
-    nothing = dict.fromkeys(ARGUMENTS_OF["regularization"], 0.0)
-    add("no dropout, no decay", "regularization", nothing, "too strong")
+    unregularized = dict.fromkeys(ARGUMENTS_OF["regularization"], 0.0)
+    add("no dropout, no decay", "regularization", unregularized, "too strong")
     reset("cross-entropy", "loss")
     reset("the default pooling", "model_complexity", "", "pooling")
     smaller, larger = max(width // 4, _WIDTHS[0]), min(4 * width, _WIDTHS[1])
     if larger > width:
         add("a wider network", "model_complexity", {"hidden_size": larger}, "too small")
     if smaller < width:
-        less = {"hidden_size": smaller, "num_layers": 1}
-        add("a smaller network", "model_complexity", less, "too large")
+        change = {"hidden_size": smaller, "num_layers": 1}
+        add("a smaller network", "model_complexity", change, "too large")
     return candidates
 
 
 MOST_CANDIDATES = 12
 LEAST_STEPS = 60  # a training with fewer steps is not informative
-# Fewest steps of a network combined with features, which themselves need none.
+# Fewest steps of a network combined with features, which need no steps themselves.
 LEAST_FEATURE_STEPS = 1
 LEAST_END_EPOCHS = 8  # shortest last part of a run in which movement can be measured
 FEATURES_SHARE = 0.3  # fraction of the budget
-PRESET_SHARE = 0.75  # fraction of the rest; single changes, which identify causes, get what is left
+PRESET_SHARE = 0.75  # fraction of the remaining budget; single changes get what then remains
 # Gain, in standard errors, from which settings are adopted. It is lower for the defaults, which
 # improve nine of ten runs with random settings (benchmarks/bench_repair.py, development draws).
 SURE_SE, PRESET_SE = 2.0, 1.0
-LOSES_SE = 0.5  # if loss or accuracy gains, the other may be worse by this many standard errors
+LOSES_SE = 0.5  # if loss or accuracy improves, the other may worsen by so many standard errors
 LEAST_GAIN, LEAST_GAIN_NATS = 0.02, 0.02  # smallest gain in accuracy, and in loss
-# settings that lose nothing are adopted if they reduce the run's movement to this fraction
+# settings that worsen nothing are adopted if they reduce the run's movement to this fraction
 LEAST_CALMING = 0.5
 ONE_SD = 0.8413  # probability that a normal variable is below its mean plus one standard deviation
 
@@ -351,9 +355,9 @@ class Outcome:
     cost_epochs: float
     first_epoch: int = 0  # the run's epoch from which it continued
     score: float = math.inf  # mean loss; infinity if the training failed
-    nats: float = -math.inf  # loss of the run minus that with the settings, in nats per window
+    nats: float = -math.inf  # loss of the run minus loss with the settings, in nats per window
     error: float = 0.0  # its standard error, over groups if there are any
-    accuracy: float = -math.inf  # accuracy with the settings minus that of the run, a fraction
+    accuracy: float = -math.inf  # accuracy with the settings minus accuracy of the run, a fraction
     accuracy_error: float = 0.0
     # Movement of the training loss relative to the run's; NaN if unknown.
     movement: float = math.nan
@@ -406,7 +410,7 @@ class Outcome:
             return value if math.isfinite(value) else None
 
         failed, n_planned = self.result.failed, self.result.rerun.n_epochs
-        own_loss = np.asarray(self.result.fixed_loss, np.float64).tolist()
+        fixed_loss = np.asarray(self.result.fixed_loss, np.float64).tolist()
         # if a shortened training does worse, that proves little
         is_whole = self.n_epochs >= len(run_loss) or bool(failed)
         lost = is_whole and (self.nats < -SURE_SE * self.error or not math.isfinite(self.nats))
@@ -427,7 +431,7 @@ class Outcome:
             noise_ratio=finite(self.movement),
             raw_change=finite(-self.nats),
             # NaN up to the epoch where the training started
-            curves={"A": [run_loss], "B": [[math.nan] * self.first_epoch + own_loss]},
+            curves={"A": [run_loss], "B": [[math.nan] * self.first_epoch + fixed_loss]},
             cost_epochs=self.cost_epochs,
             change_error=finite(self.error),
             accuracy_change=finite(self.accuracy),
@@ -450,7 +454,7 @@ class SettingsComparison:
     def trials(self) -> list[Trial]:
         """Return all trainings for the report."""
         better = (self.adopted, *self.proofs)
-        return [one.as_trial(self.run_loss, is_adopted=one in better) for one in self.outcomes]
+        return [o.as_trial(self.run_loss, is_adopted=o in better) for o in self.outcomes]
 
 
 class Baseline:
@@ -463,10 +467,10 @@ class Baseline:
         self.groups = np.arange(len(self.target)) if groups is None else groups
         self.loss, self.is_right = self._judged(runner.val_outputs())
         keeps_best = runner.arguments.get("restore_best") or runner.arguments.get("early_stopping")
-        # The record allows only the cross-entropy between a window's class and the likeliest other.
+        # The record allows only the cross-entropy between a window's class and its strongest rival.
         margin = np.asarray(record.val_margin, np.float64)
-        is_known = len(margin) and margin.shape[1:] == self.loss.shape and np.isfinite(margin).all()
-        if is_known and not keeps_best:
+        is_whole = len(margin) and margin.shape[1:] == self.loss.shape and np.isfinite(margin).all()
+        if is_whole and not keeps_best:
             # average over the last quarter of the epochs, because the last one may have been lucky
             of_two, n_late = np.logaddexp(0.0, -margin), max(record.n_epochs // 4, 1)
             self.loss = self.loss + of_two[-n_late:].mean(axis=0) - of_two[-1]
@@ -483,9 +487,9 @@ class Baseline:
 
     def compare(self, candidate: Candidate, result: RerunResult, cost_epochs: float) -> Outcome:
         """Compare a training with the run on the validation windows."""
-        outputs, found = result.val_outputs, Outcome(candidate, result, cost_epochs)
+        outputs = result.val_outputs
         if result.failed or outputs is None or not np.isfinite(outputs).all():
-            return found
+            return Outcome(candidate, result, cost_epochs)
         loss, is_right = self._judged(outputs)
         nats, error = paired(self.loss - loss, self.groups)
         accuracy, accuracy_error = paired(is_right - self.is_right, self.groups)
@@ -525,7 +529,8 @@ def compare_settings(
 
     If the run has no features, the defaults plus features come first, with 30 % of the budget; then
     the defaults, with three quarters of the rest, and single changes in the order of `causes`.
-    `FluctuationReport.probe` describes what is adopted; with `may_calm`, a calmer curve is enough.
+    `FluctuationReport.probe` describes which settings are adopted; with `may_calm`, a calmer curve
+    is enough.
     """
     validation = runner.validation
     if validation is None:
@@ -534,12 +539,12 @@ def compare_settings(
         return SettingsComparison(text_of("fit_was_continued"))
     run = Baseline(runner, validation)
     candidates = list_candidates(runner, causes)[:MOST_CANDIDATES]
-    found: dict[str, Outcome] = {}
+    outcomes: dict[str, Outcome] = {}
     # cosine decay in the last part of the run costs little and often calms it
-    with_features = [one for one in candidates if one.name == FEATURES]
-    networks = [one for one in candidates if one not in with_features]
-    first = [one for one in networks if one.is_preset or (may_calm and one.ends_run)]
-    singles = [one for one in networks if one not in first]
+    with_features = [c for c in candidates if c.name == FEATURES]
+    networks = [c for c in candidates if c not in with_features]
+    first = [c for c in networks if c.is_preset or (may_calm and c.ends_run)]
+    singles = [c for c in networks if c not in first]
     stages = (
         (with_features, FEATURES_SHARE, LEAST_FEATURE_STEPS),
         (first, PRESET_SHARE, LEAST_STEPS),
@@ -554,22 +559,26 @@ def compare_settings(
         for (candidate, rerun), result in zip(pairs, budget.run(reruns), strict=True):
             if result.failed == OUT_OF_TIME:
                 continue
-            outcome = found[candidate.name] = run.compare(candidate, result, runner.cost_of(rerun))
+            outcome = outcomes[candidate.name] = run.compare(
+                candidate, result, runner.cost_of(rerun)
+            )
             if rerun.start is not None:
                 outcome.first_epoch = runner.record.snapshots[rerun.start].epoch
-    better = [one for one in found.values() if one.does_better or (may_calm and one.is_calmer)]
-    adopted = _chosen(better)
-    ranked = sorted(found.values(), key=lambda one: (one is not adopted, one.score))
+    better = [o for o in outcomes.values() if o.does_better or (may_calm and o.is_calmer)]
+    adopted = _choose(better)
+    ranked = sorted(outcomes.values(), key=lambda outcome: (outcome is not adopted, outcome.score))
     proofs = [
-        one
-        for one in sorted(better, key=lambda one: one.score)
-        if adopted is not None and one.candidate.cause != SEVERAL and one.is_as_good(adopted)
+        outcome
+        for outcome in sorted(better, key=lambda outcome: outcome.score)
+        if adopted is not None
+        and outcome.candidate.cause != SEVERAL
+        and outcome.is_as_good(adopted)
     ]
     return SettingsComparison(
         _note(adopted, ranked),
         adopted,
         tuple(ranked),
-        tuple(one for one in candidates if one.name not in found),
+        tuple(candidate for candidate in candidates if candidate.name not in outcomes),
         tuple(proofs),
         np.asarray(runner.record.fixed_loss, np.float64).tolist(),
     )
@@ -590,7 +599,7 @@ def _share_out(
             kept.append(pair)
     longest = kept
     for n_steps in least_steps * 1.25 ** np.arange(1, 60):
-        longer = [(one, _rerun(runner, one, n_steps)) for one, _ in kept]
+        longer = [(candidate, _rerun(runner, candidate, n_steps)) for candidate, _ in kept]
         if cost(longer) > budget:
             break
         longest = longer
@@ -598,10 +607,10 @@ def _share_out(
 
 
 def _rerun(runner: TrialRunner, candidate: Candidate, n_steps: float) -> Rerun:
-    """Return a rerun with a candidate, of about `n_steps` but no more epochs than the run.
+    """Return a rerun with a candidate: about `n_steps` long, but with no more epochs than the run.
 
     A candidate with `ends_run` resumes the latest snapshot that leaves enough epochs, and trains
-    these.
+    for these.
     """
     snapshots = runner.record.snapshots if candidate.ends_run else []
     for start in range(len(snapshots) - 1, 0, -1):
@@ -614,14 +623,14 @@ def _rerun(runner: TrialRunner, candidate: Candidate, n_steps: float) -> Rerun:
     return Rerun(candidate.name, min(max(n_epochs, 1), runner.n_epochs), change=candidate.change)
 
 
-def _chosen(outcomes: Sequence[Outcome]) -> Outcome | None:
+def _choose(outcomes: Sequence[Outcome]) -> Outcome | None:
     """Return the best outcome, but prefer the defaults (with features) if they are as good."""
-    best = min(outcomes, key=lambda one: one.score, default=None)
+    best = min(outcomes, key=lambda outcome: outcome.score, default=None)
     if best is not None and best.candidate.is_preset:
         for name in (FEATURES, PRESET):
-            for one in outcomes:
-                if one.candidate.name == name and one.is_as_good(best):
-                    return one
+            for outcome in outcomes:
+                if outcome.candidate.name == name and outcome.is_as_good(best):
+                    return outcome
     return best
 
 

@@ -286,7 +286,7 @@ def test_a_healthy_run_has_no_cause_and_a_short_one_only_facts():
         assert find_causes(run, verdict, arguments, [fact]) == (fact,)
         assert hidden_cause(verdict, [fact]) is None
         assert find_causes(run, "too_short_to_tell", arguments, [fact]) == (fact,)
-    (cause,) = find_causes(run, verdict, {**OWN, "learning_rate": 1.0}, is_sick=True)
+    (cause,) = find_causes(run, verdict, {**OWN, "learning_rate": 1.0}, is_below_data=True)
     assert cause.name == "learning_rate"
 
 
@@ -295,7 +295,7 @@ def test_what_makes_a_calm_curve_rough_is_explained():
     few.statistics["val_accuracy_noise"] = replace(few.statistics["val_accuracy_noise"], value=0.06)
     few.add("val_common_mode", 1.1, "ratio")
     (cause,) = find_causes(few, "normal")
-    assert find_causes(few, "normal", said=["accuracy_recordings"]) == ()
+    assert find_causes(few, "normal", statement_kinds=["accuracy_recordings"]) == ()
     assert (cause.name, cause.grade) == ("small_validation_set", "suspected")
     assert cause.evidence.startswith("Validation accuracy moves +-6.0 points per epoch (the luck")
     assert hidden_cause("normal", [cause]) is None
