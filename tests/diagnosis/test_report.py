@@ -429,7 +429,7 @@ def test_validation_results_too_few_to_judge_are_no_verdict(step):
     assert kinds(report)[0] == "few_validations"
     assert kinds(report).count("few_validations") == 1
     text = str(report)
-    assert "Too few validation results to tell." in text
+    assert "There are too few validation results to judge." in text
     assert "Validate in every epoch, and train for 18 epochs or more." in text
 
 
