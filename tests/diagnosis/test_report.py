@@ -708,7 +708,7 @@ def described(**changes):
     ],
 )
 def test_what_is_no_description_of_a_report_is_refused(wrong):
-    with pytest.raises(ArgumentError, match="no fluctuation report"):
+    with pytest.raises(ArgumentError, match="not a fluctuation report"):
         FluctuationReport.from_dict(wrong)
 
 
