@@ -9,17 +9,18 @@ import subprocess
 from checkout import ROOT, tree_of
 
 ORDER = """_lazy errors options _signal numeric < core text windows optimizers < checks
-           sensor_windows < io < packets < stamp_repair < recording history html ops < time_names
-           < preprocessing nn gpu_check readers < features sequence datasets < prediction
-           < training < inspection < diagnosis doctor export < estimator
+           sensor_windows messages < io < packets < stamp_repair < recording history html ops
+           < time_names < preprocessing nn gpu_check readers < features sequence datasets
+           < prediction < training < inspection < diagnosis doctor export < estimator
            < model_selection evaluation prepare adapters bench < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
          Dockerfile LICENSE MANIFEST.in Makefile README.md SECURITY.md benchmarks build_cuda.py
          csrc data docs examples mkdocs.yml pyproject.toml requirements runtime scripts sensorseq
          setup.py tests"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
-DIAGNOSIS_ORDER = """thresholds log_names < metrics < causes < statements < witnesses
-                     < judge logs < words < level trials page < probe < report"""
+DIAGNOSIS_ORDER = """thresholds log_names < metrics < causes < statements < evidence
+                     < judge logs < report_text < rival_models trials page < probe
+                     < report"""
 OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage, beside the splits
 HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("io/hdf5.py", "io/foreign.py"),

@@ -27,7 +27,7 @@ from verdict.data import Parts, Windows, available, draw
 from verdict.plan import SETTINGS, SIZES
 from verdict.runs import PLAIN
 
-from sensorseq.diagnosis.level import rivals
+from sensorseq.diagnosis.rival_models import rivals
 from sensorseq.prediction import windows as checked
 
 DIAGNOSIS = "tuned, with and without one fault"

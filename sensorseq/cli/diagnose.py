@@ -88,7 +88,7 @@ def diagnose(
             warn(textwrap.fill(f"read: {pairs}", 80, subsequent_indent="  "))
     if html is not None:
         report.to_html(html)
-    from sensorseq.diagnosis.words import write_report
+    from sensorseq.diagnosis.report_text import write_report
 
     page = page_command(path) if html is None else str(html)
     say(report.to_dict(), write_report(report, page=page), as_json)

@@ -69,7 +69,7 @@ def evaluate(
             comparison = evaluate_folds(model, read, folds, **given)
         tell_outside(comparison.outside, warn, strict=strict)
     if report is not None:
-        from sensorseq.diagnosis.words import settings_as_options
+        from sensorseq.diagnosis.report_text import settings_as_options
 
         usual = type(model)().get_params()
         left = {"checkpoint", "device", "verbose"}

@@ -94,7 +94,7 @@ def train(
     model.fit(windows).set_params(verbose=0)
     model.save(output)
     tell(f"model written to {output}{was_there}", as_json)
-    from sensorseq.diagnosis.words import settings_as_options, write_report
+    from sensorseq.diagnosis.report_text import settings_as_options, write_report
 
     def again(changes: Mapping[str, Any]) -> str:
         command = f"sensorseq train {shlex.quote(str(windows))} -o {shlex.quote(str(output))}"

@@ -1,4 +1,4 @@
-"""Causes of a bad run: faults of the data, else the setting furthest from usual; their table."""
+"""Causes of a bad run, faults of the data or the setting furthest from usual, and their table."""
 
 import math
 import warnings
@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike
 from sensorseq.diagnosis import thresholds as limits
 from sensorseq.diagnosis.metrics import Floats, Run
 from sensorseq.inspection.finding import Finding
+from sensorseq.messages import advice_of, text_of
 from sensorseq.optimizers import OPTIMIZERS
 
 # Suspected from the run alone; proved by a better training without the cause.
 GRADES = ("suspected", "proved")
 TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that need a cause
-# In a normal run these explain a rough curve or describe the data; they may cost no accuracy.
+# In a normal run these explain a rough curve or describe the data, possibly at no loss of accuracy.
 DESCRIPTIVE = frozenset(("small_validation_set", "label_noise", "distribution_shift", "data_bug"))
 
 
@@ -32,13 +33,13 @@ class Trial:
     kind: str  # "race" or "inference" (without a step); older files: "snapshot", "init", "replay"
     outcome: str  # "confirmed", "rejected" or "undecided"
     sentence: str  # the result, with its figures
-    # Movement of the loss with the change, divided by that without it.
+    # Movement of the loss with the change, divided by the movement without it.
     noise_ratio: float | None = None
     raw_change: float | None = None  # loss with the change minus loss without it, in nats
     curves: Mapping[str, list[list[float]]] = field(default_factory=dict)
     cost_epochs: float = 0.0  # in epochs of the run
     change_error: float | None = None  # standard error of `raw_change` over groups
-    # Validation accuracy with the change minus without it, a fraction.
+    # Validation accuracy with the change minus accuracy without it, as a fraction.
     accuracy_change: float | None = None
     accuracy_error: float | None = None  # its standard error
 
@@ -53,9 +54,9 @@ class Cause:
     finding: str = ""  # direction, such as "too high"; may be empty
     recommendation: Mapping[str, Any] = field(default_factory=dict)
     advice: str = ""  # what to do, in words
-    # Parts of the evidence by where they are from: "data", "arguments", "curve" or "race".
+    # Parts of the evidence by source: "data", "arguments", "curve" or "race".
     sources: Mapping[str, str] = field(default_factory=dict)
-    is_minor: bool = False  # a finding in the data that mostly harms nothing; it comes last
+    is_minor: bool = False  # a finding in the data that rarely does harm; it comes last
 
     @property
     def title(self) -> str:
@@ -97,20 +98,19 @@ def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
     """Find what probably costs a calm run accuracy; None for other runs or without a cause."""
     if verdict != "normal":
         return None
-    return next(
-        (one for one in causes if one.grade == "proved" or "arguments" in one.sources), None
-    )
+    candidates = (c for c in causes if c.grade == "proved" or "arguments" in c.sources)
+    return next(candidates, None)
 
 
 def data_fault(causes: Sequence[Cause]) -> Cause | None:
     """Return the first fault that the data checks found; None if none matters."""
     faults = ("data_bug", "distribution_shift")
-    found = (one for one in causes if one.name in faults and "data" in one.sources)
-    return next((one for one in found if not one.is_minor), None)
+    by_data = (cause for cause in causes if cause.name in faults and "data" in cause.sources)
+    return next((cause for cause in by_data if not cause.is_minor), None)
 
 
 UNKNOWN = "unknown"
-# Arguments that reset each cause. If an argument occurs under two causes, it names the first.
+# Arguments that reset each cause; an argument listed under two causes belongs to the first.
 ARGUMENTS_OF: Mapping[str, tuple[str, ...]] = {
     "learning_rate": ("learning_rate", "lr_schedule", "warmup_epochs"),
     "optimizer": ("optimizer", "learning_rate", "momentum", "optimizer_params"),
@@ -135,11 +135,11 @@ OWNER_OF = {name: cause for cause in reversed(tuple(ARGUMENTS_OF)) for name in A
 
 @dataclass(frozen=True, kw_only=True)
 class Usual:
-    """An argument's default, what else is usual, and the causes that other values mean.
+    """An argument's default, its other usual values, and the causes that unusual values indicate.
 
-    A number outside its usual range counts by its distance from `middle`, by default the default: a
-    factor of ten counts `tenfold`, or, where `unit` is given, a step of that size counts 1. Another
-    value counts `odd`, and a function of one's own 1.
+    A number outside the usual range has a distance from `middle` (if None, the default): a factor
+    of ten counts `tenfold`, or, with `unit`, a step of that size counts 1. The distance of an
+    unusual value that is no number is `odd`, and of a custom function 1.
     """
 
     default: Any
@@ -150,7 +150,7 @@ class Usual:
     unit: float = 0.0
     also: tuple[Any, ...] = ()  # usual values beside the default
     odd: float = 0.5
-    told: str = ""  # the usual values in words, where `words` finds none
+    description: str = ""  # the usual values in words, if not derived from the fields above
     low: str = ""  # entry of `TABLE` for a number below `least` ...
     high: str = ""  # ... for one above `most` ...
     other: str = ""  # ... and for an unusual value that is no number
@@ -164,10 +164,10 @@ class Usual:
             return (value - middle) / self.unit
         return self.tenfold * math.log10(max(value, _LEAST_VALUE) / middle)
 
-    def words(self, times: float) -> str:
+    def describe(self, times: float) -> str:
         """Describe the usual values; numbers are multiplied by `times`."""
-        if self.told:
-            return self.told
+        if self.description:
+            return self.description
         numbers = [f"{times * end:.3g}" for end in (self.least, self.most) if math.isfinite(end)]
         if len(numbers) == 2:
             return " to ".join(numbers)
@@ -177,18 +177,19 @@ class Usual:
 
 
 _LEAST_VALUE = 1e-12  # smaller numbers, and 0, count as this
-_NAMES: Mapping[str, Any] = {
+_INITIALIZATION: Mapping[str, Any] = {
     "also": ("xavier", "orthogonal", "he", "uniform"),
     "other": "weight_init",
 }
-_MASK: Mapping[str, Any] = {
+_DROPOUT: Mapping[str, Any] = {
     "most": 0.5,
     "middle": 0.3,
     "unit": 0.4,
     "high": "regularization: too strong",
 }
-# The classifier's arguments that causes and trials concern; of those that are equally far from
-# usual the first is named. A test compares the defaults with the classifier's.
+# The arguments whose values indicate a cause; among equally unusual ones, the first is named. The
+# defaults are repeated here because `from_history` recommends them without the classifier, which
+# needs torch; a test compares them with the classifier's signature.
 USUAL: Mapping[str, Usual] = {
     "learning_rate": Usual(
         default=3e-3,
@@ -211,14 +212,12 @@ USUAL: Mapping[str, Usual] = {
     "pooling": Usual(
         default="meanmax", also=("mean", "max"), other="model_complexity: last step only"
     ),
-    "head_norm": Usual(default="none"),
-    "dropout": Usual(default=0.3, **_MASK),
-    "recurrent_dropout": Usual(default=0.0, **_MASK),
+    "dropout": Usual(default=0.3, **_DROPOUT),
+    "recurrent_dropout": Usual(default=0.0, **_DROPOUT),
     "weight_decay": Usual(default=1e-3, most=1e-2, tenfold=0.5, high="regularization: too strong"),
     "l1": Usual(default=0.0, most=1e-4, middle=1e-5, high="regularization: too strong"),
-    "label_smoothing": Usual(default=0.0),
-    "weight_init": Usual(default="xavier", **_NAMES),
-    "recurrent_init": Usual(default="orthogonal", **_NAMES),
+    "weight_init": Usual(default="xavier", **_INITIALIZATION),
+    "recurrent_init": Usual(default="orthogonal", **_INITIALIZATION),
     "forget_bias": Usual(
         default=1.0, least=0.0, most=2.0, unit=2.0, low="weight_init", high="weight_init"
     ),
@@ -228,7 +227,7 @@ USUAL: Mapping[str, Usual] = {
         also=("balanced",),
         most=3.0,
         middle=1.0,
-        told="None or 'balanced'",
+        description="None or 'balanced'",
         high="loss: classes weighed wrongly",
     ),
     "optimizer": Usual(default="adamw", also=("adam",), other="optimizer"),
@@ -236,14 +235,12 @@ USUAL: Mapping[str, Usual] = {
     "momentum": Usual(
         default=0.9, least=0.8, most=0.95, unit=0.9, low="optimizer", high="optimizer"
     ),
-    "warmup_epochs": Usual(default=0.05),
     "batch_size": Usual(
         default=32, least=16, most=64, low="batch_size: too small", high="batch_size: too large"
     ),
     "max_grad_norm": Usual(
         default=1.0, least=0.5, low="gradient_clipping", other="gradient_clipping"
     ),
-    "clip_by": Usual(default="norm"),
     "max_timesteps": Usual(default=None, least=50, middle=100, low="sequence_length"),
     "scale": Usual(
         default="standard",
@@ -259,9 +256,7 @@ USUAL: Mapping[str, Usual] = {
         low="early_stopping: too few epochs",
         high="early_stopping: too many epochs",
     ),
-    "features": Usual(default="auto"),
 }
-DEFAULTS = {name: usual.default for name, usual in USUAL.items()}
 
 
 @dataclass(frozen=True)
@@ -270,10 +265,10 @@ class Entry:
 
     key: str  # the cause, followed by ": " and the direction if there are several
     # "step", "capacity" (of the network), "data", "start", "stopping" (length of the training) or
-    # "evaluation". Repairs within a family are nearly the same.
+    # "evaluation"; repairs within a family are nearly the same
     family: str
     advice: str = ""  # what to do, in words that fit any framework
-    denied_by: str = ""  # verdicts and kinds of statements that contradict it
+    denied_by: str = ""  # verdicts and statement kinds that contradict it, separated by spaces
 
     @property
     def cause(self) -> str:
@@ -297,7 +292,7 @@ TABLE = (
     Entry(
         "learning_rate: schedule missing",
         "step",
-        "The learning rate itself may be right: let it fall towards the end.",
+        "The learning rate itself may be right: let it decay towards the end.",
     ),
     Entry(
         "batch_size: too small",
@@ -313,7 +308,7 @@ TABLE = (
     Entry(
         "optimizer",
         "step",
-        "Use Adam with its usual parameters: it gives each parameter a step size of its own.",
+        "Use Adam with its usual parameters: it adapts the step size of each parameter.",
     ),
     Entry(
         "gradient_clipping",
@@ -324,7 +319,7 @@ TABLE = (
     Entry(
         "model_complexity: last step only",
         "capacity",
-        "Feed the mean and the maximum over all time steps into the last layer.",
+        "Feed the mean and maximum over all time steps into the last layer.",
     ),
     Entry(
         "model_complexity: too large",
@@ -339,7 +334,7 @@ TABLE = (
     Entry(
         "regularization: missing",
         "capacity",
-        "Dropout of 0.3 and a weight decay of 0.001 narrow the gap; more recordings do more.",
+        "Dropout of 0.3 and a weight decay of 0.001 narrow the gap; more recordings help more.",
     ),
     Entry(
         "preprocessing: scale of the inputs",
@@ -355,7 +350,7 @@ TABLE = (
     Entry(
         "distribution_shift",
         "data",
-        "More recordings, or preparing them with normalize='recording'.",
+        "Record more, or prepare the recordings with normalize='recording'.",
     ),
     Entry(
         "small_validation_set",
@@ -395,23 +390,18 @@ ENTRY = {entry.key: entry for entry in TABLE}
 FAMILY_OF = {entry.cause: entry.family for entry in TABLE}
 CAUSE_NAMES = tuple(FAMILY_OF)
 # Named if nothing else is.
-UNCLEAR = Cause(
-    UNKNOWN,
-    "suspected",
-    "Cause unclear.",
-    advice="A safe first change: scaled inputs, Adam with a learning rate of 0.001 to 0.003 that"
-    " falls to zero, and gradients clipped at 1.",
-)
+UNCLEAR = Cause(UNKNOWN, "suspected", text_of("cause_unclear"), advice=advice_of("cause_unclear"))
 
 
 def usual_rate(arguments: Mapping[str, Any]) -> float:
     """Return the usual learning rate of the optimizer in use; for sgd it depends on momentum."""
-    name = arguments.get("optimizer", DEFAULTS["optimizer"])
-    facts = OPTIMIZERS.get(name) if isinstance(name, str) else None
-    rate = DEFAULTS["learning_rate"] if facts is None else facts.usual_rate
-    momentum = arguments.get("momentum", DEFAULTS["momentum"])
+    name = arguments.get("optimizer", USUAL["optimizer"].default)
+    optimizer = OPTIMIZERS.get(name) if isinstance(name, str) else None
+    rate = USUAL["learning_rate"].default if optimizer is None else optimizer.usual_rate
+    usual_momentum = USUAL["momentum"].default
+    momentum = arguments.get("momentum", usual_momentum)
     if _takes_momentum(arguments) and isinstance(momentum, int | float) and 0 <= momentum < 1:
-        rate *= (1 - momentum) / (1 - DEFAULTS["momentum"])
+        rate *= (1 - momentum) / (1 - usual_momentum)
     return float(f"{rate:.3g}")
 
 
@@ -421,23 +411,23 @@ def _takes_momentum(arguments: Mapping[str, Any]) -> bool:
 
 
 class Deviation(NamedTuple):
-    """Arguments with unusual values, and the cause that they may be."""
+    """Arguments with unusual values, and the cause that they suggest."""
 
     distance: float  # how far they are from usual; see `Usual`
     key: str  # the cause and its direction, as in `TABLE`
     arguments: tuple[str, ...]
-    words: str  # values and usual values
+    evidence: str  # a sentence with the values and the usual ones
 
 
 def deviations(
     arguments: Mapping[str, Any], n_train: int | None = None, n_epochs: int | None = None
 ) -> list[Deviation]:
     """Return the unusual settings of a run, the furthest from usual first."""
-    found = []
+    unusual = []
     for name, usual in USUAL.items():
         if name not in arguments or (name == "momentum" and not _takes_momentum(arguments)):
             continue
-        value, given = arguments[name], arguments[name]
+        argument = value = arguments[name]
         if name == "batch_size" and value is None:
             value = n_train  # all windows in one batch
         if name == "max_epochs" and n_epochs is not None and _is_number(value):
@@ -451,19 +441,20 @@ def deviations(
             key = usual.low if distance < 0 else usual.high
         elif callable(value):
             distance = 1.0
-        elif not any(is_same(value, one) for one in (usual.default, *usual.also)):
+        elif not any(is_same(value, usual_one) for usual_one in (usual.default, *usual.also)):
             distance = usual.odd
         if distance and key:
-            shown = getattr(given, "__name__", repr(given))
-            words = f"{name} is {shown}, usually {usual.words(times)}."
-            found.append(Deviation(abs(distance), key, (name,), words))
-    if all(_is_number(v := arguments.get(name)) and v == 0 for name in _OPPOSED):
-        words = "dropout and weight_decay are 0, usually one of them is not."
-        found.append(Deviation(0.5, "regularization: missing", _OPPOSED, words))
-    return sorted(found, key=lambda one: -one.distance)
+            shown = getattr(argument, "__name__", repr(argument))
+            described = usual.describe(times)
+            evidence = text_of("unusual_setting", name=name, value=shown, usual=described)
+            unusual.append(Deviation(abs(distance), key, (name,), evidence))
+    if all(_is_number(v := arguments.get(name)) and v == 0 for name in _REGULARIZERS):
+        evidence = text_of("unregularized")
+        unusual.append(Deviation(0.5, "regularization: missing", _REGULARIZERS, evidence))
+    return sorted(unusual, key=lambda deviation: -deviation.distance)
 
 
-_OPPOSED = ("dropout", "weight_decay")  # what keeps a network from learning windows by heart
+_REGULARIZERS = ("dropout", "weight_decay")  # either keeps a network from memorizing the windows
 
 
 def _is_number(value: Any) -> bool:
@@ -481,98 +472,92 @@ def find_causes(
     verdict: str,
     arguments: Mapping[str, Any] | None = None,
     data_facts: Sequence[Cause] = (),
-    said: Iterable[str] = (),
+    statement_kinds: Iterable[str] = (),
     *,
-    is_sick: bool = False,
+    is_below_data: bool = False,
 ) -> tuple[Cause, ...]:
     """Name the causes of a judged run: faults of the data, then the setting furthest from usual.
 
-    ``"unknown"`` comes first if there is neither. For a normal run no setting is named, unless it
-    `is_sick`, but what makes its curve look rough. Causes that contradict the verdict or the
-    statements of the kinds that were `said` are left out.
+    ``"unknown"`` comes first if there is neither. For a normal run, only the reasons of a rough
+    curve are named, unless the run `is_below_data`. Causes that contradict the verdict or
+    statements of the report, given by their kinds, are left out.
     """
     if verdict != "normal" and verdict not in TROUBLED:
         return tuple(data_facts)
-    known = {verdict, *said}
-    denied = {entry.key for entry in TABLE if not known.isdisjoint(entry.denied_by.split())}
-    if verdict == "normal" and not is_sick:
+    stated = {verdict, *statement_kinds}
+    denied = {entry.key for entry in TABLE if not stated.isdisjoint(entry.denied_by.split())}
+    if verdict == "normal" and not is_below_data:
         explained = [cause for cause in explain(run) if cause.title not in denied]
         return merged([*data_facts, *explained])
-    odd = deviations(arguments or {}, run.n_train, run.n_epochs)
-    named = next((one.key for one in odd if one.key not in denied), None)
-    if named is not None:
-        return merged([*data_facts, _of_setting(named, odd, arguments or {})])
+    unusual = deviations(arguments or {}, run.n_train, run.n_epochs)
+    key = next((deviation.key for deviation in unusual if deviation.key not in denied), None)
+    if key is not None:
+        return merged([*data_facts, _cause_by_settings(key, unusual, arguments or {})])
     return with_unknown(merged(data_facts))
 
 
-def _of_setting(key: str, odd: Sequence[Deviation], arguments: Mapping[str, Any]) -> Cause:
-    """Return the cause of unusual settings, with the arguments to set."""
-    own = [one for one in odd if one.key == key]
-    change = {name: DEFAULTS[name] for one in own for name in one.arguments}
-    if "optimizer" in change:  # its parameters are of the optimizer before
-        usual = {name: DEFAULTS[name] for name in ARGUMENTS_OF["optimizer"]}
+def _cause_by_settings(
+    key: str, unusual: Sequence[Deviation], arguments: Mapping[str, Any]
+) -> Cause:
+    """Return the cause with this key, and the arguments to set."""
+    by_key = [deviation for deviation in unusual if deviation.key == key]
+    change = {name: USUAL[name].default for deviation in by_key for name in deviation.arguments}
+    if "optimizer" in change:  # parameters of the previous optimizer do not fit the new one
+        usual = {name: USUAL[name].default for name in ARGUMENTS_OF["optimizer"]}
         change = {name: v for name, v in usual.items() if not is_same(arguments.get(name), v)}
     elif "learning_rate" in change:
         change["learning_rate"] = usual_rate(arguments)
-    entry, words = ENTRY[key], " ".join(one.words for one in own)
-    sources = {"arguments": words}
-    return Cause(entry.cause, "suspected", words, entry.finding, change, entry.advice, sources)
+    entry, evidence = ENTRY[key], " ".join(deviation.evidence for deviation in by_key)
+    sources = {"arguments": evidence}
+    return Cause(entry.cause, "suspected", evidence, entry.finding, change, entry.advice, sources)
 
 
 def merged(causes: Iterable[Cause]) -> tuple[Cause, ...]:
     """Join causes of the same name, minor ones last."""
-    known: dict[str, Cause] = {}
-    for cause in sorted(causes, key=lambda one: one.is_minor):
-        first = known.setdefault(cause.name, cause)
+    by_name: dict[str, Cause] = {}
+    for cause in sorted(causes, key=lambda cause: cause.is_minor):
+        first = by_name.setdefault(cause.name, cause)
         if cause.evidence not in first.evidence:
             evidence = f"{first.evidence} {cause.evidence}"
             change = first.recommendation or cause.recommendation
             sources = {**cause.sources, **first.sources}
-            known[cause.name] = replace(
+            by_name[cause.name] = replace(
                 first, evidence=evidence, recommendation=change, sources=sources
             )
-    return tuple(known.values())
+    return tuple(by_name.values())
 
 
 def with_unknown(causes: Sequence[Cause]) -> tuple[Cause, ...]:
     """Put ``"unknown"`` first if there are only minor causes."""
-    return tuple(causes) if any(not one.is_minor for one in causes) else (UNCLEAR, *causes)
+    return tuple(causes) if any(not cause.is_minor for cause in causes) else (UNCLEAR, *causes)
 
 
 def explain(run: Run) -> tuple[Cause, ...]:
     """Explain why a calm run's curve looks rough: few validation windows, or wrong labels."""
-    known = {name: float(found.value) for name, found in run.statistics.items()}
-    loss = known.get("fixed_loss_noise", known.get("train_loss_noise", math.nan))
-    found, noise = [], known.get("val_accuracy_noise", math.nan)
+    values = {name: float(statistic.value) for name, statistic in run.statistics.items()}
+    loss = values.get("fixed_loss_noise", values.get("train_loss_noise", math.nan))
+    causes, noise = [], values.get("val_accuracy_noise", math.nan)
     if (
         loss < limits.FIXED_LOSS_NOISE_NATS
         and noise > limits.ACCURACY_NOISE
-        and known.get("val_accuracy_noise_over_sampling", math.nan) < limits.EXCESS_OVER_SAMPLING
-        and known.get("val_common_mode", math.nan) < limits.EXCESS_RATIO
+        and values.get("val_accuracy_noise_over_sampling", math.nan) < limits.EXCESS_OVER_SAMPLING
+        and values.get("val_common_mode", math.nan) < limits.EXCESS_RATIO
     ):
         luck = run.statistics["val_accuracy_noise"].floor
-        gives = (
-            "" if luck is None else f" luck of its windows alone gives up to +-{100 * luck:.1f},"
-        )
-        found.append(
-            _of_curve(
-                "small_validation_set",
-                f"Validation accuracy moves +-{100 * noise:.1f} points per epoch,{gives} and the"
-                f" training loss moves +-{loss:.3f} nats per epoch.",
-            )
-        )
+        evidence = text_of("few_validation_windows", noise=noise, luck=luck, loss=loss)
+        causes.append(_cause_by_curve("small_validation_set", evidence))
     stuck = stuck_windows(run)
     if stuck is not None:
-        found.append(_of_curve("label_noise", stuck))
-    return tuple(found)
+        causes.append(_cause_by_curve("label_noise", stuck))
+    return tuple(causes)
 
 
-def _of_curve(key: str, words: str) -> Cause:
-    return Cause(key, "suspected", words, advice=ENTRY[key].advice, sources={"curve": words})
+def _cause_by_curve(key: str, evidence: str) -> Cause:
+    return Cause(key, "suspected", evidence, advice=ENTRY[key].advice, sources={"curve": evidence})
 
 
 def stuck_windows(run: Run) -> str | None:
-    """Describe training windows that never fit, if they are as wrong as the others are right."""
+    """Describe training windows that never fit, if they are about as wrong as others are right."""
     record = run.record
     if record is None:
         return None
@@ -586,67 +571,62 @@ def stuck_windows(run: Run) -> str | None:
     margin = np.where(np.isfinite(margin), margin, math.nan)[late]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN slices: windows without a margin
-        of_window = _finite(np.nanmean(margin, axis=0))
-    stuck = of_window < 0
-    if not len(of_window) or not 0.05 < stuck.mean() < 0.45:
+        mean_margin = _finite(np.nanmean(margin, axis=0))
+    stuck = mean_margin < 0
+    if not len(mean_margin) or not 0.05 < stuck.mean() < 0.45:
         return None
-    depth = -float(np.median(of_window[stuck])) / (max(float(np.median(of_window)), 0.0) + 0.5)
+    typical = max(float(np.median(mean_margin)), 0.0)
+    depth = -float(np.median(mean_margin[stuck])) / (typical + 0.5)
     if depth <= 0.8:
         return None
-    words = (
-        f"{100 * stuck.mean():.3g} % of the training windows never fit, they are {depth:.2g} times"
-        " as far on the wrong side as usual ones on the right side"
-    )
+    wrong_share = None
     if run.followed is not None and record.val_predicted.shape[1] > 1:
         wrong = ~record.val_correct[late]
         always = wrong.mean(axis=0) >= 0.9
         if wrong[:, always].any():
-            share = wrong[:, always].sum() / wrong.sum()
-            words += (
-                f", and {100 * share:.3g} % of the validation errors are always the same windows"
-            )
-    return f"{words}."
+            wrong_share = 100 * wrong[:, always].sum() / wrong.sum()
+    return text_of("windows_never_fit", stuck=100 * stuck.mean(), depth=depth, wrong=wrong_share)
 
 
 def _finite(values: ArrayLike) -> Floats:
-    held = np.asarray(values, np.float64).ravel()
-    return np.asarray(held[np.isfinite(held)])
+    numbers = np.asarray(values, np.float64).ravel()
+    return np.asarray(numbers[np.isfinite(numbers)])
 
 
 def _median(values: ArrayLike) -> float:
-    held = _finite(values)
-    return float(np.median(held)) if len(held) else math.nan
+    finite = _finite(values)
+    return float(np.median(finite)) if len(finite) else math.nan
 
 
-class _Kind(NamedTuple):
-    """The cause for a kind of data finding, and its text."""
+class DataCause(NamedTuple):
+    """The cause that a kind of data finding indicates."""
 
-    name: str
-    finding: str
+    name: str  # one of `CAUSE_NAMES`
+    finding: str  # a template with the figures of the finding
     is_minor: bool = False  # unless the finding is severe
 
 
-# In order: the likelier the data are at fault, the earlier.
-KINDS = {
-    "labels_off": _Kind("data_bug", "labels are {distance} off"),
-    "mixed_units": _Kind("data_bug", "groups in other units"),
-    "constant_channels": _Kind("data_bug", "constant channel", is_minor=True),
-    "not_scaled": _Kind("preprocessing", "not scaled"),
-    "two_labels": _Kind("data_bug", "one window, two labels"),
-    "copied_windows": _Kind("data_bug", "copies among the training windows"),
-    "groups_apart": _Kind("distribution_shift", "groups at other levels"),
-    "clipped": _Kind("data_bug", "clipped values"),
-    "class_not_in_training": _Kind("data_bug", "class missing in training"),
-    "level_shift": _Kind("distribution_shift", "another level in validation"),
-    "clock_channels": _Kind("data_bug", "a clock among the channels"),
-    "padding_as_signal": _Kind("preprocessing", "padding read as signal"),
-    "windows_in_both_parts": _Kind("data_bug", "training windows in validation", is_minor=True),
-    "windows_overlap": _Kind("data_bug", "validation overlaps training", is_minor=True),
-    "still_windows": _Kind("data_bug", "windows without a signal", is_minor=True),
-    "class_not_in_validation": _Kind(
+# By kind of finding, the likeliest cause first.
+CAUSE_OF_FINDING = {
+    "labels_off": DataCause("data_bug", "labels are {distance} off"),
+    "mixed_units": DataCause("data_bug", "groups in other units"),
+    "constant_channels": DataCause("data_bug", "constant channel", is_minor=True),
+    "not_scaled": DataCause("preprocessing", "not scaled"),
+    "two_labels": DataCause("data_bug", "one window, two labels"),
+    "copied_windows": DataCause("data_bug", "copies among the training windows"),
+    "groups_apart": DataCause("distribution_shift", "groups at other levels"),
+    "clipped": DataCause("data_bug", "clipped values"),
+    "class_not_in_training": DataCause("data_bug", "class missing in training"),
+    "level_shift": DataCause("distribution_shift", "another level in validation"),
+    "clock_channels": DataCause("data_bug", "a clock among the channels"),
+    "padding_as_signal": DataCause("preprocessing", "padding read as signal"),
+    "windows_in_both_parts": DataCause("data_bug", "training windows in validation", is_minor=True),
+    "windows_overlap": DataCause("data_bug", "validation overlaps training", is_minor=True),
+    "still_windows": DataCause("data_bug", "windows without a signal", is_minor=True),
+    "class_not_in_validation": DataCause(
         "distribution_shift", "class missing in validation", is_minor=True
     ),
-    "outlier_windows": _Kind("preprocessing", "outliers", is_minor=True),
+    "outlier_windows": DataCause("preprocessing", "outliers", is_minor=True),
 }
 SCALES = {"not_scaled": ("standard", "robust"), "outlier_windows": ("robust",)}
 
@@ -655,25 +635,26 @@ def causes_of(
     findings: Iterable[Finding], arguments: Mapping[str, Any] | None = None
 ) -> list[Cause]:
     """Turn data findings into possible causes of a run's behavior, the likeliest first."""
-    known, arguments = list(findings), arguments or {}
-    found = []
-    for name, kind in KINDS.items():
-        for one in (finding for finding in known if finding.kind == name):
-            advice, change = one.advice, {}
-            if name in SCALES:
-                scales, scale = SCALES[name], arguments.get("scale")
+    findings, arguments = list(findings), arguments or {}
+    causes = []
+    for kind, cause in CAUSE_OF_FINDING.items():
+        for finding in (finding for finding in findings if finding.kind == kind):
+            advice, change = finding.advice, {}
+            if kind in SCALES:
+                scales, scale = SCALES[kind], arguments.get("scale")
                 if not arguments or ("scale" in arguments and scale not in scales):
                     change = {"scale": scales[0]}
-                if name == "not_scaled" and scale is not None:
-                    advice = "Check why values that were scaled are so far off."
-            is_minor = kind.is_minor and not one.values.get("severe")
-            named = kind.name, "suspected", one.text, kind.finding.format(**one.values)
-            found.append(Cause(*named, change, advice, {"data": one.text}, is_minor))
-    return sorted(found, key=lambda cause: cause.is_minor)
+                if kind == "not_scaled" and scale is not None:
+                    advice = advice_of("scaled_but_far_off")
+            is_minor = cause.is_minor and not finding.values.get("severe")
+            described = cause.finding.format(**finding.values)
+            named = cause.name, "suspected", finding.text, described
+            causes.append(Cause(*named, change, advice, {"data": finding.text}, is_minor))
+    return sorted(causes, key=lambda cause: cause.is_minor)
 
 
-def is_same(one: Any, other: Any) -> bool:
-    """Compare two values of an argument; an int equals the same float, but True is not 1."""
-    if isinstance(one, int | float) and isinstance(other, int | float):
-        return one == other
-    return type(one) is type(other) and bool(one == other)
+def is_same(first: Any, second: Any) -> bool:
+    """Compare two values of an argument; an int equals the same float."""
+    if isinstance(first, int | float) and isinstance(second, int | float):
+        return first == second
+    return type(first) is type(second) and bool(first == second)

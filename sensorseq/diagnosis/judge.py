@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis import thresholds as limits
-from sensorseq.diagnosis.metrics import NEEDED, Column, Floats, Run, part
-from sensorseq.diagnosis.statements import Statement, generalization_of, say
-from sensorseq.diagnosis.witnesses import (
-    Flips,
-    Movement,
-    Roughness,
+from sensorseq.diagnosis.evidence import (
     SteadyNoise,
+    TrainingMovement,
+    ValidationRoughness,
+    WindowFlips,
     collect_evidence,
     cross_fit,
 )
+from sensorseq.diagnosis.metrics import NEEDED, Column, Floats, Run, part
+from sensorseq.diagnosis.statements import Statement, generalization_of, say
 
 
 def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
@@ -31,8 +31,8 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
     if too_short:
         rest = [*recovered, *kept(run), *cannot_tell(run)]
         return "too_short_to_tell", None, [*too_short, *rest]
-    flips = Flips(run)
-    movement, roughness = Movement(run), Roughness(run, flips)
+    flips = WindowFlips(run)
+    movement, roughness = TrainingMovement(run), ValidationRoughness(run, flips)
     adjusted = metrics.holm({**movement.p_values, **roughness.p_values})
     movement.decide(adjusted)
     roughness.decide(adjusted)
@@ -210,7 +210,9 @@ def _cut_initial_descent(run: Run) -> list[Statement]:
 _Judged = tuple[str, str | None, list[Statement], list[Statement]]
 
 
-def _compare(run: Run, movement: Movement, roughness: Roughness, flips: Flips) -> _Judged:
+def _compare(
+    run: Run, movement: TrainingMovement, roughness: ValidationRoughness, flips: WindowFlips
+) -> _Judged:
     """Return the verdict, its severity, the statements about the loss, and the figures."""
     moves, seen, costs = movement.statements(), roughness.statements(), movement.cost()
     shares, windows = flips.shares(), flips.statements()
@@ -246,7 +248,7 @@ def _compare(run: Run, movement: Movement, roughness: Roughness, flips: Flips) -
     return "normal", None, line, [*seen[:1], *windows, *moves, *seen[1:]]
 
 
-def _loss_line(movement: Movement, roughness: Roughness) -> list[Statement]:
+def _loss_line(movement: TrainingMovement, roughness: ValidationRoughness) -> list[Statement]:
     noise, kind = movement.noise, "loss_calm"
     if not movement.known:
         return []
@@ -467,7 +469,7 @@ def guessing_limit(chance: float, n_windows: int | None, z: float = limits.ONE_S
     return metrics.chance_limit(chance, n_windows, z)
 
 
-def generalization(run: Run, roughness: Roughness) -> list[Statement]:
+def generalization(run: Run, roughness: ValidationRoughness) -> list[Statement]:
     """Detect validation that worsens after its lowest loss while training still improves."""
     if run.validates_one_class:
         return [say("one_class")]
@@ -546,7 +548,7 @@ def _noise_trend(run: Run, series: Floats) -> list[Statement]:
     return [say((falls if z < 0 else rises)[is_little], ratio=ratio)]
 
 
-def _descent(run: Run, movement: Movement) -> list[Statement]:
+def _descent(run: Run, movement: TrainingMovement) -> list[Statement]:
     loss = run.settled(movement.name)
     start = metrics.plateau_start(loss)
     since = int(run.settled_epochs(movement.name)[start]) + 1

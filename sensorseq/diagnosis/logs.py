@@ -92,7 +92,7 @@ _MOST_EPOCHS = 50_000
 
 
 @dataclass
-class Table:
+class LogTable:
     """Rows with the names of the program that wrote them; a value not recorded has no entry."""
 
     rows: list[dict[str, Any]]  # in the order they were written
@@ -102,7 +102,7 @@ class Table:
     notes: list[str] = field(default_factory=list)  # what was skipped or changed, as sentences
 
 
-def read_path(path: Path) -> Table:
+def read_path(path: Path) -> LogTable:
     """Read a file or the folder of one run; an InputError names the line, row or byte at fault."""
     if path.is_dir():
         metrics = path / "metrics.csv"  # written by Lightning's CSVLogger
@@ -112,7 +112,7 @@ def read_path(path: Path) -> Table:
     return read_event_files(path) if is_event_file(path) else _read_text(path)
 
 
-def _read_text(path: Path) -> Table:
+def _read_text(path: Path) -> LogTable:
     """Read a text file: JSON if it begins with a bracket, otherwise a table."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -121,7 +121,7 @@ def _read_text(path: Path) -> Table:
     return _read_json(path, text) if text.lstrip()[:1] in ("[", "{") else _read_lines(path, text)
 
 
-def _read_lines(path: Path, text: str) -> Table:
+def _read_lines(path: Path, text: str) -> LogTable:
     """Read a table with a header line; commas, semicolons or tabs separate the entries."""
     head = text.lstrip("\r\n").partition("\n")[0]
     separator = max(_SEPARATORS, key=head.count)
@@ -133,7 +133,7 @@ def _read_lines(path: Path, text: str) -> Table:
     names = next((entries for _, entries in lines if any(entries)), [])
     if (twice := repeated(names)) is not None:
         raise InputError(f"{path} has the column {twice!r} twice.")
-    table = Table([], [])
+    table = LogTable([], [])
     for line, entries in lines:
         if not any(entries) or entries == names:  # a resumed log repeats the header
             continue
@@ -149,7 +149,7 @@ def _read_lines(path: Path, text: str) -> Table:
     return table
 
 
-def _read_json(path: Path, text: str) -> Table:
+def _read_json(path: Path, text: str) -> LogTable:
     """Read JSON: an array of rows, one row per line, columns, or a `log_history` of rows."""
     try:
         content = json.loads(text)
@@ -178,10 +178,10 @@ def _read_json(path: Path, text: str) -> Table:
         raise InputError(f"{path} has no rows of results.")
     rows = [{k: v for k, v in row.items() if v is not None} for row in content]
     places = [f"row {number}" for number in range(1, len(content) + 1)]
-    return Table(rows, places, losses_are_means=is_transformers)
+    return LogTable(rows, places, losses_are_means=is_transformers)
 
 
-def read_event_files(path: Path) -> Table:
+def read_event_files(path: Path) -> LogTable:
     """Read an event file or the folder of one run, with subfolders such as train/ for the parts.
 
     Files are read in order of their names, which contain the time. If a step is repeated, the later
@@ -221,7 +221,7 @@ def read_event_files(path: Path) -> Table:
             f"{path}: steps of {listed(sorted(again), most=4)} came more than once, as in a resumed"
             " run or a second fit in one folder; the later one counts."
         ]
-    return Table([rows[step] for step in steps], [f"step {step}" for step in steps], notes=notes)
+    return LogTable([rows[step] for step in steps], [f"step {step}" for step in steps], notes=notes)
 
 
 # Entries of one epoch by name, each with its step, in the order written.
@@ -319,7 +319,7 @@ def _counts_as_validation(
     )
 
 
-def _read_object(history: Any, columns: Mapping[str, str | None]) -> Table:
+def _read_object(history: Any, columns: Mapping[str, str | None]) -> LogTable:
     inner = getattr(history, "history", None)
     if isinstance(inner, Mapping) and not isinstance(history, Mapping):
         history = inner
@@ -338,7 +338,7 @@ def _read_object(history: Any, columns: Mapping[str, str | None]) -> Table:
             )
         rows = [{str(name): v for name, v in row.items()} for row in read]
     places = [f"{noun} {number}" for number in range(1, len(rows) + 1)]
-    return Table(rows, places, nan_is_empty=is_pandas)
+    return LogTable(rows, places, nan_is_empty=is_pandas)
 
 
 def _rows_of(columns: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:

@@ -20,11 +20,10 @@ from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis.causes import UNKNOWN, Probes, Trial, data_fault, hidden_cause
 from sensorseq.diagnosis.logs import read_history
 from sensorseq.diagnosis.metrics import Floats, Statistic, check_epoch, read_columns, read_numbers
-from sensorseq.diagnosis.statements import Findings
-from sensorseq.diagnosis.words import (
+from sensorseq.diagnosis.report_text import (
     GRADES,
     Command,
-    Step,
+    NextStep,
     answer,
     banner_words,
     call,
@@ -34,6 +33,7 @@ from sensorseq.diagnosis.words import (
     remaining,
     sizes,
 )
+from sensorseq.diagnosis.statements import ReportContents
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.history import History
 from sensorseq.html.render import render
@@ -445,7 +445,7 @@ _COLORS = {"normal": "good", "diverged": "bad", "not_learning": "bad"}
 _IN_POINTS = ("accuracy", "best_epoch")  # fractions that are accuracies, shown in points
 
 
-def make_page(report: Findings, command: Command | None = None) -> str:
+def make_page(report: ReportContents, command: Command | None = None) -> str:
     """Return the page; it is self-contained and readable without scripts."""
     facts = ("n_val", "n_train", "n_classes", "best_epoch")
     text = io.StringIO()
@@ -463,13 +463,13 @@ def make_page(report: Findings, command: Command | None = None) -> str:
     )
 
 
-def make_fragment(report: Findings) -> str:
+def make_fragment(report: ReportContents) -> str:
     """Return the top of the page for a notebook, with styles that do not leak out of it."""
     return render("fragment.html", **describe(report, copied=False), limits=limits(report))
 
 
 def describe(
-    report: Findings,
+    report: ReportContents,
     command: Command | None = None,
     *,
     copied: bool = True,
@@ -503,7 +503,7 @@ def describe(
     }
 
 
-def describe_evidence(report: Findings) -> dict[str, Any]:
+def describe_evidence(report: ReportContents) -> dict[str, Any]:
     """Return values for the template of the evidence: a figure, statistics, limits."""
     compared: dict[str, Statistic] = {}
     others: dict[str, Statistic] = {}
@@ -518,7 +518,7 @@ def describe_evidence(report: Findings) -> dict[str, Any]:
     }
 
 
-def color_of(report: Findings) -> str:
+def color_of(report: ReportContents) -> str:
     """Return the color of the verdict's lamp; it is not green if the model could be better."""
     if report.verdict == "fluctuating":
         return "bad" if report.severity == "strong" else "wait"
@@ -528,7 +528,7 @@ def color_of(report: Findings) -> str:
     return "wait" if color == "good" and is_doubtful else color
 
 
-def _cards(report: Findings, steps: Sequence[Step], say: Command) -> list[dict[str, Any]]:
+def _cards(report: ReportContents, steps: Sequence[NextStep], say: Command) -> list[dict[str, Any]]:
     """Return a card for each cause, without repairs that a step repeats."""
     repeated = {name for step in steps for name in step.arguments}
     cards: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Try other settings on a run, in a fixed order, and report the results."""
+"""Probe a run: check its labels and evaluation, try other settings, and grade its causes."""
 
 import math
 import sys
@@ -25,22 +25,22 @@ from sensorseq.diagnosis.causes import (
     Trial,
     with_unknown,
 )
-from sensorseq.diagnosis.statements import Findings
+from sensorseq.diagnosis.statements import ReportContents
 from sensorseq.diagnosis.trials import SEVERAL, Budget, Outcome, TrialRunner, compare_settings
 from sensorseq.errors import ArgumentError, printable
 from sensorseq.inspection.label_errors import judge_labels
-from sensorseq.text import plural
+from sensorseq.messages import advice_of, text_of
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
 from sensorseq.training.randomness import isolated_generators
 
-Report = TypeVar("Report", bound=Findings)
+Report = TypeVar("Report", bound=ReportContents)
 
 
 def probe_fit(
     report: Report,
     X: Any,
     y: Any,
-    given: Mapping[str, Any],
+    fit_keywords: Mapping[str, Any],
     *,
     budget: float = 1.0,
     verbose: int = 1,
@@ -49,13 +49,14 @@ def probe_fit(
     began_s = time.perf_counter()
     if isinstance(budget, bool) or not 0 < as_float(budget) < math.inf:
         raise ArgumentError(
-            f"budget={budget!r} must be a number above 0: what probes cost, in times of the fit."
+            f"budget={budget!r} must be a number above 0: the time for probes as a multiple of the"
+            " fit's."
         )
     if report.origin is None or report.record is None:
         raise ArgumentError(
-            "probe repeats a fit of this process, and this report has none: it is of a history"
-            " alone, copied, saved or pickled. Fit in this process and take"
-            " fluctuation_ of that estimator."
+            "probe repeats a fit of this process, and this report has none: it was made from a"
+            " history, copied, saved or pickled. Fit in this process and use fluctuation_ of that"
+            " estimator."
         )
     origin = report.origin
 
@@ -68,7 +69,7 @@ def probe_fit(
         f"probing {report.n_epochs} epochs: at most {budget:g}x the fit, about"
         f" {budget * origin.fit_s:.1f} s, plus checks of the data"
     )
-    keywords = {name: value for name, value in given.items() if value is not None}
+    keywords = {name: value for name, value in fit_keywords.items() if value is not None}
     return probe_runner(
         origin.open(report.record, X, y, **keywords),
         report,
@@ -84,47 +85,40 @@ CODE = "sensorseq.find_label_errors(SensorLSTMClassifier(), X, y, groups=...)"
 _CAUSE = "label_noise"
 
 
+def not_tested(cause: str, kind: str, /, **values: Any) -> NotTested:
+    """Return a cause without a trial, with its reason and what would test it."""
+    return NotTested(cause, text_of(kind, **values), advice_of(kind, **values))
+
+
 def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
     """Judge the labels by the out-of-fold predictions of the features' cross-validation.
 
-    Where classes are hard to tell apart, correct labels look wrong, too, so this proves nothing.
+    If classes are hard to separate, correct labels look wrong, too, so this proves nothing.
     """
     predicted = getattr(runner, "out_of_fold", None)
     train = runner.train
     if predicted is None or train.rows is None:
-        reason = "the fit has no predictions of windows by networks that were trained without them"
-        return NotTested(_CAUSE, reason, CODE)
+        return not_tested(_CAUSE, "labels_unpredicted", code=CODE)
     _, at, judged = np.intersect1d(train.rows, predicted[0], return_indices=True)
     if len(np.unique(train.target[at])) < 2:
-        return NotTested(_CAUSE, "too few windows were predicted", CODE)
+        return not_tested(_CAUSE, "labels_few", code=CODE)
     groups = None if train.groups is None else train.groups[at]
-    found = judge_labels(predicted[1][judged], train.target[at], np.array(runner.classes), groups)
-    n_wrong, n_least = found.n_estimated, max(LEAST_WRONG, math.ceil(LEAST_SHARE * len(at)))
+    errors = judge_labels(predicted[1][judged], train.target[at], np.array(runner.classes), groups)
+    n_wrong, n_least = errors.n_estimated, max(LEAST_WRONG, math.ceil(LEAST_SHARE * len(at)))
     is_enough = n_wrong >= n_least
-    sentence = (
-        f"Networks that were trained without them contradict {n_wrong} of {len(at)} labels"
-        f" ({n_wrong / len(at):.0%})"
-    )
-    sentence += (
-        f". Check them: {CODE} ranks them."
-        if is_enough
-        else f", fewer than the {n_least} that would matter."
-    )
+    figures = {"n_wrong": n_wrong, "n": len(at), "share": n_wrong / len(at), "n_least": n_least}
+    sentence = text_of("labels_judged", **figures, is_enough=is_enough, code=CODE)
     name = "labels judged by networks trained without them"
     return Trial(_CAUSE, name, {}, "inference", "undecided" if is_enough else "rejected", sentence)
 
 
-# Side by side, an epoch takes about this fraction of an epoch of the fit.
+# Trained side by side, an epoch takes about this fraction of an epoch of the fit.
 PACE = 0.6
 # Budgets as multiples of the fit's epochs; with a clock, the time usually runs out first.
 COUNTED_SHARE, CLOCKED_SHARE = 1.4, 3.0
-# Fraction of the time, because the last training ends a little later than planned.
+# Below 1, because the last training ends a little later than planned.
 CLOCK_SHARE = 0.95
 LEAST_FIT_S = 1.0  # shorter fits get the budget of a fit that took this long
-NOTHING = "Nothing was tried."
-STOPPED = "The machine was slower than thought: trainings were stopped when the time was up."
-# measured by benchmarks/bench_repair.py: the defaults with features repair 127 of 130 bad runs
-TRY_DEFAULTS = "Most bad runs do better with the defaults all the same: SensorLSTMClassifier()."
 
 
 def probe_runner(
@@ -153,79 +147,81 @@ def probe_runner(
         clock=clock,
         began_s=started,
     )
-    found = _Found()
+    results = _ProbeResults()
     try:
-        _try_all(runner, report, trial_budget, found, say)
+        _try_all(runner, report, trial_budget, results, say)
     except KeyboardInterrupt:
-        found.repair, found.note = {}, "The probes were interrupted."
-    tried = {trial.cause for trial in found.trials} | {SEVERAL}
-    untested = {one.cause: one for one in found.untested if one.cause not in tried}
-    of_one_cause = [trial for trial in found.trials if trial.cause != SEVERAL]
+        results.repair, results.note = {}, text_of("probes_interrupted")
+    tried = {trial.cause for trial in results.trials} | {SEVERAL}
+    untested = {entry.cause: entry for entry in results.untested if entry.cause not in tried}
+    of_one_cause = [trial for trial in results.trials if trial.cause != SEVERAL]
     is_calm, elapsed = report.verdict == "normal", clock() - started
     probes = Probes(
         budget=budget,
         cost=elapsed / fit_s if fit_s > 0 else trial_budget.spent / max(1, n_epochs),
         fit_s=fit_s,
         probes_s=elapsed,
-        trials=tuple(found.trials),
+        trials=tuple(results.trials),
         not_tested=tuple(untested.values()),
-        repair=found.repair,
-        previous={name: runner.arguments.get(name) for name in found.repair},
-        note=found.note,
+        repair=results.repair,
+        previous={name: runner.arguments.get(name) for name in results.repair},
+        note=results.note,
     )
-    causes = regrade(report.causes, of_one_cause, found.proofs, calm=is_calm)
+    causes = regrade(report.causes, of_one_cause, results.proofs, calm=is_calm)
     return replace(report, causes=causes, probes=probes)
 
 
 @dataclass
-class _Found:
+class _ProbeResults:
     """The results so far, which are kept after an interrupt."""
 
     trials: list[Trial] = field(default_factory=list)
     untested: list[NotTested] = field(default_factory=list)
     proofs: list[Cause] = field(default_factory=list)  # the best first
     repair: dict[str, Any] = field(default_factory=dict)
-    note: str = NOTHING
+    note: str = text_of("nothing_tried")
 
 
 def _try_all(
     runner: TrialRunner,
-    report: Findings,
+    report: ReportContents,
     budget: Budget,
-    found: _Found,
+    results: _ProbeResults,
     say: Callable[[str], Any],
 ) -> None:
     for check in (zero_test, judge_own_labels):
         result = check(runner)
         if isinstance(result, Trial):
-            found.trials.append(result)
+            results.trials.append(result)
             budget.charge(result.cost_epochs)
         else:
-            found.untested.append(result)
+            results.untested.append(result)
     may_calm = report.verdict == "fluctuating"
     compared = compare_settings(runner, budget, report.causes, may_calm=may_calm, say=say)
-    found.proofs += map(_proof_of, compared.proofs)
-    shown = {proof.name for proof in found.proofs}
-    found.proofs += [
-        Cause(one.cause, "proved", one.sentence)
-        for one in found.trials
-        if one.outcome == "confirmed" and one.cause not in shown
+    results.proofs += map(_proof_of, compared.proofs)
+    proved = {proof.name for proof in results.proofs}
+    results.proofs += [
+        Cause(trial.cause, "proved", trial.sentence)
+        for trial in results.trials
+        if trial.outcome == "confirmed" and trial.cause not in proved
     ]
-    found.trials += compared.trials()
-    reason, settles = "not run: budget used up", "a larger budget"
-    found.untested += [NotTested(one.cause, reason, settles) for one in compared.untried]
-    found.repair = {} if compared.adopted is None else dict(compared.adopted.option.change)
-    found.note = compared.note
-    if not found.repair and report.verdict in TROUBLED:
-        found.note += f" {TRY_DEFAULTS}"
+    results.trials += compared.trials()
+    results.untested += [
+        not_tested(candidate.cause, "budget_used_up") for candidate in compared.untried
+    ]
+    results.repair = {} if compared.adopted is None else dict(compared.adopted.candidate.change)
+    results.note = compared.note
+    if not results.repair and report.verdict in TROUBLED:
+        # benchmarks/bench_repair.py: the defaults with features repair 127 of 130 bad runs
+        results.note += " " + text_of("try_defaults")
     if budget.is_over():
-        found.note += f" {STOPPED}"
+        results.note += " " + text_of("probes_stopped")
 
 
-def _proof_of(one: Outcome) -> Cause:
+def _proof_of(outcome: Outcome) -> Cause:
     """Return the cause that a successful single change proves."""
-    option, said = one.option, f"With this change alone, {one}."
-    return Cause(option.cause, "proved", said, option.finding, option.change)
+    candidate, evidence = outcome.candidate, text_of("proved_by_change", gain=outcome)
+    return Cause(candidate.cause, "proved", evidence, candidate.finding, candidate.change)
 
 
 def regrade(
@@ -237,14 +233,14 @@ def regrade(
     explain a rough curve come after those that cost accuracy.
     """
     proved = {proof.name: proof for proof in reversed(proofs)}
-    known = {cause.name: cause for cause in causes if cause.name != UNKNOWN}
-    known |= {name: proof for name, proof in proved.items() if name not in known}
+    by_name = {cause.name: cause for cause in causes if cause.name != UNKNOWN}
+    by_name |= {name: proof for name, proof in proved.items() if name not in by_name}
     kept = []
-    for name, cause in known.items():
-        own = [trial.outcome for trial in trials if trial.cause == name]
+    for name, cause in by_name.items():
+        outcomes = {trial.outcome for trial in trials if trial.cause == name}
         if name in proved:
             kept.append(_proved(cause, proved[name]))
-        elif not own or set(own) != {"rejected"}:
+        elif outcomes != {"rejected"}:
             kept.append(cause)
     places = {proof.name: place for place, proof in enumerate(proofs)}
 
@@ -258,7 +254,7 @@ def regrade(
 
 
 def _proved(cause: Cause, proof: Cause) -> Cause:
-    # The text for the other direction does not apply.
+    # The text for the opposite direction does not apply.
     if proof.finding and proof.finding != cause.finding:
         cause = replace(cause, finding=proof.finding, advice="", sources={})
     return replace(
@@ -276,7 +272,7 @@ _LEAST_FOR_PARTS = 4  # so that each batch of each half has at least two windows
 
 
 def zero_test(runner: TrialRunner) -> Trial | NotTested:
-    """Evaluate twice with the kept weights, and once in other batches; the bits must be equal.
+    """Evaluate twice with the kept weights, and once in other batches; the outputs must be equal.
 
     A validation curve moves even at a learning rate of zero if dropout or augmentation is active in
     evaluation, if batch normalization uses the current batch, or if evaluation changes buffers.
@@ -284,7 +280,7 @@ def zero_test(runner: TrialRunner) -> Trial | NotTested:
     module = runner.kept_module()
     data = runner.val_inputs(module)
     if data is None or not len(data):
-        return NotTested(UNSTABLE, "there are no validation windows", "validation windows")
+        return not_tested(UNSTABLE, "evaluation_untested")
     before = {name: part.clone() for name, part in module.state_dict().items()}
     every = torch.arange(len(data))
     parts = [every] if len(data) < _LEAST_FOR_PARTS else [every[::2], every[1::2]]
@@ -299,42 +295,41 @@ def zero_test(runner: TrialRunner) -> Trial | NotTested:
     )
     target, outcome = data.target.cpu().numpy(), "confirmed"
     if not np.array_equal(first, second, equal_nan=True):
-        cause = "dropout or augmentation is active in evaluation, or something else draws numbers"
+        cause = "dropout, augmentation or something else draws random numbers in evaluation"
         if changed:
             cause = f"evaluation writes to {', '.join(changed[:3])}"
-        said = f"Evaluated twice with {weights}, {_figures(first, second, target)}: {cause}."
+        figures = _figures(first, second, target)
+        sentence = text_of("evaluation_changes", weights=weights, figures=figures, why=cause)
     elif np.nanmax(np.abs(parted - first), initial=0.0) > rounding:
-        said = (
-            f"Evaluated in other batches with {weights}, {_figures(first, parted, target)}: the"
-            " output for a window depends on the others in its batch, as with batch normalization"
-            " in training mode."
-        )
+        figures = _figures(first, parted, target)
+        sentence = text_of("evaluation_depends_on_batch", weights=weights, figures=figures)
     else:
-        outcome, n_windows = "rejected", plural(len(first), "validation window")
-        said = f"Evaluated twice with {weights}, {n_windows} gave the same bits."
-    if outcome == "confirmed":
-        said += " The validation curve moves without any training."
+        outcome = "rejected"
+        sentence = text_of("evaluation_repeats", weights=weights, n=len(first))
     cost = FORWARD_SHARE * 3 * len(first) / max(1, len(runner.train.target))
-    return Trial(UNSTABLE, "learning rate 0", {}, "inference", outcome, said, cost_epochs=cost)
+    return Trial(UNSTABLE, "learning rate 0", {}, "inference", outcome, sentence, cost_epochs=cost)
 
 
 def _outputs(module: nn.Module, data: TrainingData, parts: Sequence[Tensor]) -> NDArray[Any]:
-    found = torch.empty(0)
+    logits = torch.empty(0)
     for part in parts:
         for rows in part.split(EVALUATION_BATCH):
             batch = data.take(rows, data.X.device)
             outputs = module(batch.X, batch.lengths).float().cpu()
-            found = found if len(found) else outputs.new_empty(len(data), outputs.shape[1])
-            found[rows] = outputs
-    return found.numpy()
+            logits = logits if len(logits) else outputs.new_empty(len(data), outputs.shape[1])
+            logits[rows] = outputs
+    return logits.numpy()
 
 
-def _figures(one: NDArray[Any], other: NDArray[Any], target: NDArray[np.int64]) -> str:
-    losses = [metrics.cross_entropy(x.astype(np.float64), target).mean() for x in (one, other)]
-    n_moved = int((one.argmax(axis=1) != other.argmax(axis=1)).sum())
-    classes = f"the class of {n_moved}" if n_moved else "no class"
-    return (
-        f"{classes} of {plural(len(one), 'validation window')} changed and the cross-entropy was"
-        f" {losses[0]:.6g} and {losses[1]:.6g} nats, outputs differ by up to"
-        f" {np.nanmax(np.abs(one - other)):.2g}"
+def _figures(first: NDArray[Any], second: NDArray[Any], target: NDArray[np.int64]) -> str:
+    losses = [metrics.cross_entropy(x.astype(np.float64), target).mean() for x in (first, second)]
+    n_moved = int((first.argmax(axis=1) != second.argmax(axis=1)).sum())
+    return text_of(
+        "evaluation_figures",
+        is_none=not n_moved,
+        n_moved=n_moved,
+        n=len(first),
+        first=losses[0],
+        second=losses[1],
+        largest=np.nanmax(np.abs(first - second)),
     )

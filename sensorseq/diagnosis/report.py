@@ -23,8 +23,8 @@ from sensorseq.diagnosis.metrics import (
     read_columns,
     read_numbers,
 )
-from sensorseq.diagnosis.statements import Findings
-from sensorseq.diagnosis.words import banner_words, call, write_report
+from sensorseq.diagnosis.report_text import banner_words, call, write_report
+from sensorseq.diagnosis.statements import ReportContents
 from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.history import MAX_WATCHED, History, TrainingRecord
 from sensorseq.io.atomic import write_whole
@@ -35,8 +35,8 @@ _SAVED = ("verdict", "severity", "generalization", "level", "statements", "cause
 _SAVED += ("n_epochs", "n_val", "n_train", "n_classes", "best_epoch", "history", "evidence")
 _SAVED += ("probes",)
 # limits of a report file, so that its page can be made
-_MOST_SAID, _MOST_LEVELS, _MOST_ENTRIES = 1000, 20, 300_000
-_HOLDERS: Any = (list, tuple, type({}.values()))
+_MOST_STATEMENTS, _MOST_LEVELS, _MOST_ENTRIES = 1000, 20, 300_000
+_CONTAINERS: Any = (list, tuple, type({}.values()))
 
 
 HistoryLike = Any
@@ -54,11 +54,11 @@ class Estimator(Protocol):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FluctuationReport(Findings):
+class FluctuationReport(ReportContents):
     """A verdict on whether a training curve fluctuates too much, with figures and explanations.
 
-    Made by `from_history`, or found as `fluctuation_` on a fitted classifier. Print it, let a
-    notebook show it, or write it as a page with `to_html`.
+    Make it with `from_history`, or use `fluctuation_` of a fitted classifier. Print it, display it
+    in a notebook, or write it as a page with `to_html`.
 
     Attributes
     ----------
@@ -68,9 +68,9 @@ class FluctuationReport(Findings):
     severity : str or None
         ``"mild"`` or ``"strong"`` when fluctuating.
     statements : tuple of Statement
-        Findings as kinds and values, most important first. `explanation` has their texts.
+        ReportContents as kinds and values, most important first. `explanation` has their texts.
     causes : tuple of Cause
-        Possible causes: what the data checks found, then the setting furthest from usual, unless
+        Possible causes: findings of the data checks, then the setting furthest from usual, unless
         the run is normal and no worse than its data allow.
     statistics : dict of str to Statistic
         Measured values, each with the floor it was compared with.
@@ -81,7 +81,7 @@ class FluctuationReport(Findings):
     history : dict of str to list
         All numeric columns; None where an epoch has no entry.
     evidence : dict of str to list
-        Series to draw, see `sensorseq.diagnosis.witnesses.collect_evidence`.
+        Series to draw, see `sensorseq.diagnosis.evidence.collect_evidence`.
     record : TrainingRecord or None
         Data recorded in addition to the history; not in `to_dict` or pickles.
     columns_read : dict of str to str
@@ -89,7 +89,7 @@ class FluctuationReport(Findings):
     probes : Probes or None
         Results of controlled reruns, if `probe` made the report.
     causes_if_below : tuple of Cause
-        For a normal run, its causes if it proves to be below what the data allow. Not part of
+        For a normal run, its causes in case it proves to be below what the data allow. Not part of
         `to_dict`.
     origin : object or None
         The reported fit, for `probe`; like `record`, it is not stored.
@@ -116,60 +116,59 @@ class FluctuationReport(Findings):
         groups: Any = None,
         groups_val: Any = None,
     ) -> "FluctuationReport":
-        """Judge a training curve from what was recorded after each epoch.
+        """Judge a training curve by the values recorded after each epoch.
 
         Parameters
         ----------
         history : History, mapping of lists, list of rows, DataFrame, Keras History, str or path
             Columns `loss`, `val_loss` (cross-entropy in nats), `accuracy`, `val_accuracy`
-            (fractions), under these or usual other names (`sensorseq.diagnosis.log_names` has the
-            rules), or the name of a file: a table (Keras, Lightning, fastai), JSON (skorch,
+            (fractions), under these or other usual names (see `sensorseq.diagnosis.log_names` for
+            the rules), or the name of a file: a table (Keras, Lightning, fastai), JSON (skorch,
             transformers, `History.to_json`), an event file of TensorBoard or the folder of one run.
-            The rows of an epoch may be of parts, which a column such as `phase` names.
-            Of others only `learning_rate` is used: epochs right after it was raised are not judged.
-            None is "not recorded"; NaN in a loss is a loss that is not a number. `loss` is the mean
-            over all training windows of the epoch: a mean of batch means is noisier.
+            An epoch may have a row for each part, named by a column such as `phase`. Of the other
+            columns only `learning_rate` is used: epochs right after a rise are not judged. None
+            means "not recorded"; NaN in a loss means that the loss was not a number. `loss` is the
+            mean over all training windows of the epoch: a mean of batch means is noisier.
         n_val : int, optional
-            Independent validation windows behind `val_accuracy`. Without it the report cannot say
-            how much of the curve is sampling noise.
+            Number of independent validation windows behind `val_accuracy`. Without it the report
+            cannot determine how much of the curve is sampling noise.
         n_train : int, optional
-            Training windows behind `accuracy`.
+            Number of training windows behind `accuracy`.
         n_classes : int, optional
-            K, for the accuracy and the loss of a guess.
+            K, for the accuracy and the loss of guessing.
         majority_fraction : float, optional
             Share of the most frequent class in the validation set, the accuracy of a constant
             answer; ``1 / n_classes`` when not given.
         best_epoch : int, optional
             Epoch, counted from 1, whose weights were kept.
         record : TrainingRecord, optional
-            What the run noted in addition to its history, as our own fits do.
+            Data recorded in addition to the history, as by fits of this package.
         columns : mapping of str to str or None, optional
-            Which column is which where their names do not tell, such as
-            ``{"accuracy": "my_acc"}``; None for one that is not to be used.
+            Columns that are not recognized by their names, such as ``{"accuracy": "my_acc"}``; None
+            for a column that must not be used.
         arguments : mapping of str to object, optional
-            The arguments of the estimator that was fitted; the one furthest from usual is named.
+            Arguments of the fitted estimator; the one furthest from usual is named.
         data_facts : sequence of Cause, optional
-            What the checks of the data found.
+            Findings of the data checks.
         X, y, X_val, y_val : array-like of shape (n, t, c) or (n, t), and (n,), optional
-            Windows of equal length that the network was trained on, those behind `val_accuracy`,
-            and their labels. Given all four, simple classifiers are trained on the same windows,
-            which takes about a second, and `level` says whether the network is below them. Needs
-            scikit-learn.
+            Training windows of equal length, the windows behind `val_accuracy`, and the labels of
+            both. With all four, simple classifiers are trained on the same windows, which takes
+            about a second, and `level` shows whether the network is worse. Needs scikit-learn.
         groups, groups_val : array-like of shape (n,), optional
-            What each of these windows was cut from.
+            The recording that each of these windows was cut from.
 
         Raises
         ------
         ArgumentError
-            If the history has no epochs, none of the columns to judge by, or a wrong value.
+            If the history has no epochs, none of the columns needed, or an invalid value.
         InputError
-            The same of a file, and if it cannot be read or two columns could be the same one.
+            The same for a file; also if it cannot be read, or two columns match one role.
 
         Warns
         -----
         UserWarning
-            When epochs are there twice (a resumed run, folds), a test part counts as validation, or
-            a training loss is of single batches.
+            When epochs occur twice (a resumed run, folds), a test part counts as validation, or a
+            training loss is that of single batches.
 
         Examples
         --------
@@ -199,24 +198,24 @@ class FluctuationReport(Findings):
         )
         with read.naming_it():
             verdict, severity, statements = judge(run)
-        said = {statement.kind for statement in statements}
-        asked = run, verdict, arguments, data_facts, said
-        known = ("statistics", "n_epochs", "n_val", "n_train", "best_epoch", "evidence")
+        kinds = {statement.kind for statement in statements}
+        judged = run, verdict, arguments, data_facts, kinds
+        of_run = ("statistics", "n_epochs", "n_val", "n_train", "best_epoch", "evidence")
         report = cls(
             verdict,
             severity,
             tuple(statements),
-            find_causes(*asked),
-            causes_if_below=find_causes(*asked, is_sick=True) if verdict == "normal" else (),
+            find_causes(*judged),
+            causes_if_below=find_causes(*judged, is_below_data=True) if verdict == "normal" else (),
             n_classes=None if n_classes is None else int(n_classes),
             history=numbers,
             record=record,
             columns_read=read.names,
-            **{name: getattr(run, name) for name in known},
+            **{name: getattr(run, name) for name in of_run},
         )
         if all(part is None for part in (X, y, X_val, y_val)):
             return report
-        from sensorseq.diagnosis.level import compare_level, read_parts
+        from sensorseq.diagnosis.rival_models import compare_level, read_parts
 
         return compare_level(report, *read_parts(X, y, X_val, y_val, groups, groups_val))
 
@@ -241,23 +240,23 @@ class FluctuationReport(Findings):
         defaults, and changes of one argument. Settings are adopted when their validation loss is
         lower, or their accuracy higher, by two standard errors over groups (the defaults: by one)
         and the other is no worse by half of one, or when they halve the movement of a loss that
-        fluctuates and lose nothing. If one changed argument is enough, its cause is proved. Where
-        nothing does better, nothing is changed. The fit itself is left as it is.
+        fluctuates and lose nothing. If one changed argument is enough, its cause is proved. If
+        nothing does better, nothing is changed. The fit itself stays unchanged.
 
         Parameters
         ----------
         X, y, sample_weight, groups, lengths, X_val, y_val, groups_val, lengths_val
-            As they were given to `fit`. Without validation windows there is nothing to compare on.
+            As given to `fit`. Without validation windows there is nothing to compare on.
         budget : float, default=1.0
-            Most time that this may take, as a multiple of the fit's; a fit of less than a second
-            counts as one second.
+            Largest duration, as a multiple of the fit's; a fit of less than a second counts as one
+            second.
         verbose : int, default=1
             0 is silent.
 
         Returns
         -------
         FluctuationReport
-            A new one, with the grades that causes got and with `probes`.
+            A new report, with graded causes and with `probes`.
 
         Raises
         ------
@@ -265,14 +264,14 @@ class FluctuationReport(Findings):
             If this is not the report of a classifier's fit in this process, or a value is out of
             range.
         InputError
-            If the data cannot be that of the fit.
+            If the data cannot be those of the fit.
         """
         from sensorseq.diagnosis.probe import probe_fit  # imports torch
 
-        given = {"sample_weight": sample_weight, "groups": groups, "lengths": lengths}
-        given |= {"X_val": X_val, "y_val": y_val}
-        given |= {"groups_val": groups_val, "lengths_val": lengths_val}
-        return probe_fit(self, X, y, given, budget=budget, verbose=verbose)
+        keywords = {"sample_weight": sample_weight, "groups": groups, "lengths": lengths}
+        keywords |= {"X_val": X_val, "y_val": y_val}
+        keywords |= {"groups_val": groups_val, "lengths_val": lengths_val}
+        return probe_fit(self, X, y, keywords, budget=budget, verbose=verbose)
 
     def apply(self) -> Estimator:
         """Return an unfitted estimator with the settings that `probe` adopted.
@@ -282,18 +281,18 @@ class FluctuationReport(Findings):
         """
         if self.origin is None and self.probes is not None and self.probes.repair:
             raise ArgumentError(
-                "apply takes a report of a fit in this process, and this one was saved or pickled."
-                f" Apply it by hand: {call(self.probes.repair)}."
+                "apply needs a report of a fit in this process; this one was saved or pickled."
+                f" Apply the repair by hand: {call(self.probes.repair)}."
             )
         if self.probes is None or self.origin is None:
-            raise ArgumentError("apply takes a report that probe made: report.probe(X, y).apply().")
+            raise ArgumentError("apply needs a report of probe: report.probe(X, y).apply().")
         if not self.probes.repair:
             warn_caller(f"{self.probes.note} The estimator is returned unchanged.")
         estimator: Estimator = self.origin.repaired(self.probes.repair)
         return estimator
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values that `json.dumps` takes.
+        """Return everything as plain values for `json.dumps`.
 
         NaN and infinity become None, keys of arguments become strings, and functions their names.
         """
@@ -304,26 +303,26 @@ class FluctuationReport(Findings):
     def from_dict(cls, description: Mapping[str, Any]) -> "FluctuationReport":
         """Rebuild a report from the output of `to_dict`; non-finite numbers become None or NaN.
 
-        It is written as text and as a page once, so that nothing in it can fail later.
+        The report is rendered once as text and as a page, so that it cannot fail later.
 
         Parameters
         ----------
         description : mapping
-            What `to_dict` returned.
+            The output of `to_dict`.
 
         Raises
         ------
         ArgumentError
-            If it is something else, damaged or of a later version.
+            If it is something else, damaged or from a later version.
         """
         return cls._from_dict(description, is_page=True)
 
     @classmethod
     def _from_dict(cls, description: Mapping[str, Any], *, is_page: bool) -> "FluctuationReport":
-        """Rebuild a report; if its file has a checksum, its page need not be tried."""
+        """Rebuild a report; without `is_page`, for files with a checksum, no page is rendered."""
         if not isinstance(description, Mapping):
             raise ArgumentError(
-                f"from_dict takes what to_dict returned, not {type(description).__name__}."
+                f"from_dict needs the output of to_dict, not {type(description).__name__}."
             )
         kind, version = (description.get(name) for name in ("format", "version"))
         try:
@@ -337,11 +336,11 @@ class FluctuationReport(Findings):
             from_plain(Mapping[str, list[float]], report.history)
             lengths = {len(column) for column in report.history.values()} or {report.n_epochs}
             if len(lengths) > 1 or not 0 <= report.n_epochs <= max(lengths):
-                raise ValueError(f"its history is not that of {report.n_epochs} epochs")
+                raise ValueError(f"its history does not have {report.n_epochs} epochs")
             _ = str(report), repr(report), is_page and report._as_page()
         except Exception as error:  # malformed contents may break any part of the page
             raise ArgumentError(
-                f"this is no fluctuation report of version 4: {error!r}."
+                f"this is not a fluctuation report of version 4: {error!r}."
             ) from error
         return report
 
@@ -360,14 +359,14 @@ class FluctuationReport(Findings):
         return make_fragment(self)
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Write a page: verdict, reasons, curves, causes, repair, probes and every figure behind.
+        """Write a page: verdict, reasons, curves, causes, repair, probes and all figures.
 
-        A self-contained file that follows the system's light or dark theme.
+        The file is self-contained and follows the system's light or dark theme.
 
         Parameters
         ----------
         path : str or path
-            Name of the file. It appears when it is complete; one of that name is replaced.
+            Name of the file. It appears when it is complete, and replaces one of that name.
 
         Raises
         ------
@@ -384,12 +383,12 @@ class FluctuationReport(Findings):
 
 def _check_size(description: Mapping[str, Any]) -> None:
     """Raise if a description is nested too deeply or is too large for a page."""
-    if any(len(description[name]) > _MOST_SAID for name in ("statements", "causes")):
-        raise ValueError(f"it has more than {_MOST_SAID} statements or causes")
+    if any(len(description[name]) > _MOST_STATEMENTS for name in ("statements", "causes")):
+        raise ValueError(f"it has more than {_MOST_STATEMENTS} statements or causes")
     level: list[Any] = [description]
     for _ in range(_MOST_LEVELS):
-        within = (one.values() if isinstance(one, dict) else one for one in level)
-        level = [part for one in within if isinstance(one, _HOLDERS) for part in one]
+        parts = (part.values() if isinstance(part, dict) else part for part in level)
+        level = [inner for part in parts if isinstance(part, _CONTAINERS) for inner in part]
         if len(level) > _MOST_ENTRIES:
             break
     if level:
@@ -397,7 +396,7 @@ def _check_size(description: Mapping[str, Any]) -> None:
 
 
 _LEAST_PROBABILITY = 1e-7  # probabilities are clipped here before the logarithm, as in Keras
-_OFF = 0.02  # how far the sum of half-precision probabilities may deviate from 1
+_SUM_TOLERANCE = 0.02  # the sum of half-precision probabilities may deviate this far from 1
 _MARGIN_LIMIT = float(np.finfo(np.float16).max)
 
 
@@ -405,30 +404,29 @@ class TrainingMonitor:
     """Follow a training loop in torch, Keras, JAX or anything else, and judge its curve.
 
     Call `log_epoch` at the end of each epoch. With the model's outputs for the validation windows,
-    the report says whether a rough curve is the luck of few windows, a few recordings, or the model
-    itself; with those for some training windows it is most reliable, as their loss is free of
-    dropout and of the luck of the batches. Outputs are to come from the model in evaluation mode,
-    for the same windows in the same order after every epoch. `FluctuationReport.from_history`
-    judges a table.
+    the report shows whether a rough curve is due to few windows, a few recordings or the model
+    itself; with outputs for some training windows, too, it is most reliable, as their loss is free
+    of dropout and of the luck of the batches. Compute outputs in evaluation mode, for the same
+    windows in the same order after every epoch. `FluctuationReport.from_history` judges a table.
 
     Parameters
     ----------
     y_val : array-like of shape (N,), optional
         Classes of the validation windows, 0 to K - 1.
     groups_val : array-like of shape (N,), optional
-        Recordings they were cut from: windows of one recording fail together.
+        Recordings that these windows were cut from: windows of one recording fail together.
     y_fixed : array-like of shape (M,), optional
-        Classes of the training windows whose outputs you log; the same few hundred every time.
+        Classes of the training windows whose outputs you log: the same few hundred every time.
 
     Attributes
     ----------
     history : History
-        What was logged, a row for each epoch, and `duration_s`.
+        The logged values, a row for each epoch, and `duration_s`.
 
     Raises
     ------
     ArgumentError
-        If labels are no classes, or labels and groups differ in number.
+        If labels are not classes, or labels and groups differ in number.
 
     Examples
     --------
@@ -472,21 +470,21 @@ class TrainingMonitor:
         val_outputs: Any = None,
         fixed_outputs: Any = None,
     ) -> dict[str, Any]:
-        """Log an epoch after its training; every argument is optional.
+        """Log an epoch at its end; every argument is optional.
 
         Parameters
         ----------
         loss, accuracy : float, optional
             Means over the training windows of the epoch: cross-entropy in nats, and a fraction.
         learning_rate : float, optional
-            That of the epoch. Epochs right after a rise are not judged.
+            Learning rate of the epoch. Epochs right after a rise are not judged.
         val_loss, val_accuracy : float, optional
-            The same of the validation windows, where you do not log their outputs.
+            Means over the validation windows, if you do not log their outputs.
         val_outputs : array or tensor of shape (N, K), or (N,) or (N, 1), optional
-            Logits or probabilities of the windows of `y_val`; rows that sum to 1 are taken for
-            probabilities. One column is class 1 against class 0.
+            Logits or probabilities of the windows of `y_val`; rows that sum to 1 count as
+            probabilities. A single column is class 1 against class 0.
         fixed_outputs : array or tensor of shape (M, K), or (M,) or (M, 1), optional
-            The same of the windows of `y_fixed`.
+            Logits or probabilities of the windows of `y_fixed`.
 
         Returns
         -------
@@ -503,22 +501,22 @@ class TrainingMonitor:
         row = {name: float(value) for name, value in row.items() if value is not None}
         if val_outputs is not None:
             logits, y = self._read("val", val_outputs, self._y_val)
-            shown = self._shown
-            self._predicted.append(logits[shown].argmax(axis=1).astype(np.uint16))
-            margin = np.clip(_margin(logits[shown], y[shown]), -_MARGIN_LIMIT, _MARGIN_LIMIT)
+            rows = self._followed_rows
+            self._predicted.append(logits[rows].argmax(axis=1).astype(np.uint16))
+            margin = np.clip(_margin(logits[rows], y[rows]), -_MARGIN_LIMIT, _MARGIN_LIMIT)
             self._margin.append(margin.astype(np.float16))
             row["val_loss"], row["val_accuracy"] = _judge(logits, y)
         if fixed_outputs is not None:
             self._fixed.append(_judge(*self._read("fixed", fixed_outputs, self._y_fixed)))
         now_s = time.perf_counter()
-        whole = {"epoch": len(self.history) + 1, **row, "duration_s": now_s - self._started_s}
+        row = {"epoch": len(self.history) + 1, **row, "duration_s": now_s - self._started_s}
         self._started_s = now_s
-        self.history.append(whole)
-        return whole
+        self.history.append(row)
+        return row
 
     @property
-    def _shown(self) -> NDArray[np.int64]:
-        """Indices of the validation windows that are followed individually: an even sample."""
+    def _followed_rows(self) -> NDArray[np.int64]:
+        """Indices of the validation windows that are followed one by one: an even sample."""
         n = 0 if self._y_val is None else len(self._y_val)
         return np.linspace(0, n - 1, min(n, MAX_WATCHED)).round().astype(np.int64)
 
@@ -529,7 +527,7 @@ class TrainingMonitor:
             outputs = outputs.double() if outputs.is_floating_point() else outputs
         logits = _as_logits(np.asarray(outputs, np.float64))
         if y is None:
-            raise ArgumentError(f"{part}_outputs need their classes: TrainingMonitor(y_{part}=...)")
+            raise ArgumentError(f"{part}_outputs need classes: TrainingMonitor(y_{part}=...)")
         if logits.ndim != 2 or len(logits) != len(y):
             raise ArgumentError(
                 f"{part}_outputs has shape {np.shape(outputs)} for {len(y)} labels in y_{part};"
@@ -545,14 +543,14 @@ class TrainingMonitor:
 
     @property
     def record(self) -> TrainingRecord:
-        """The record of what was logged; outputs are in it if every epoch has them."""
+        """The logged data as a record; it contains outputs if every epoch has them."""
         n_epochs = len(self.history)
         record = TrainingRecord(epoch_steps=np.zeros(n_epochs + 1, np.int64))
         if self._y_fixed is not None and 0 < len(self._fixed) == n_epochs:
             record.fixed_rows = np.arange(len(self._y_fixed))
             record.fixed_loss, record.fixed_accuracy = np.array(self._fixed, np.float64).T
         if self._y_val is not None and 0 < len(self._predicted) == n_epochs:
-            rows = self._shown
+            rows = self._followed_rows
             record.val_rows, record.val_target = rows, self._y_val[rows]
             if self._groups is not None:
                 codes = np.unique(self._groups, return_inverse=True)[1]
@@ -567,18 +565,18 @@ class TrainingMonitor:
         Parameters
         ----------
         **given
-            As of `FluctuationReport.from_history`: `n_train`, `best_epoch`, `X`, `y` and `X_val`,
-            to be told what the data allow, and others. What was logged need not be given again.
+            Arguments of `FluctuationReport.from_history`, such as `n_train` and `best_epoch`, or
+            `X`, `y` and `X_val` to find out what the data allow. Logged data are known already.
         """
         if not len(self.history):
             raise ArgumentError("no epoch has ended yet, so there is nothing to judge.")
-        known: dict[str, Any] = {"record": self.record, "n_classes": self._n_classes}
+        logged: dict[str, Any] = {"record": self.record, "n_classes": self._n_classes}
         if self._y_val is not None:
             n_val = len(self._y_val)
-            known |= {"n_val": n_val, "majority_fraction": np.bincount(self._y_val).max() / n_val}
+            logged |= {"n_val": n_val, "majority_fraction": np.bincount(self._y_val).max() / n_val}
             if given.get("X_val") is not None:
-                known |= {"y_val": self._y_val, "groups_val": self._groups}
-        return FluctuationReport.from_history(self.history, **(known | given))
+                logged |= {"y_val": self._y_val, "groups_val": self._groups}
+        return FluctuationReport.from_history(self.history, **(logged | given))
 
 
 def _codes(name: str, y: ArrayLike | None) -> NDArray[np.int64] | None:
@@ -586,8 +584,8 @@ def _codes(name: str, y: ArrayLike | None) -> NDArray[np.int64] | None:
         return None
     values: Any = y.detach().cpu() if hasattr(y, "detach") else y
     values = np.asarray(values).reshape(-1)
-    whole = values.dtype.kind in "biuf" and np.array_equal(values, np.rint(values))
-    if not whole or not len(values) or values.min() < 0:
+    is_whole = values.dtype.kind in "biuf" and np.array_equal(values, np.rint(values))
+    if not is_whole or not len(values) or values.min() < 0:
         raise ArgumentError(
             f"{name} must be classes, coded 0 to K - 1: np.unique(y, return_inverse=True)[1]."
         )
@@ -599,7 +597,7 @@ def _as_logits(outputs: Floats) -> Floats:
     is_single = outputs.ndim == 1 or outputs.shape[1:] == (1,)
     columns = outputs.reshape(-1, 1) if is_single else outputs
     sums = 1.0 if is_single else columns.sum(axis=-1)
-    if np.all((columns >= 0) & (columns <= 1)) and np.all(np.abs(sums - 1.0) < _OFF):
+    if np.all((columns >= 0) & (columns <= 1)) and np.all(np.abs(sums - 1.0) < _SUM_TOLERANCE):
         p = np.clip(columns, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
         columns = np.log(p) - np.log1p(-p) if is_single else np.log(p)
     return np.hstack([np.zeros_like(columns), columns]) if is_single else columns
@@ -613,8 +611,8 @@ def _judge(logits: Floats, y: NDArray[np.int64]) -> tuple[float, float]:
 
 
 def _margin(logits: Floats, y: NDArray[np.int64]) -> Floats:
-    """Return each window's logit of its own class minus the largest other logit."""
-    rows, others = np.arange(len(y)), logits.copy()
-    others[rows, y] = -np.inf
+    """Return each window's logit of its class minus the largest other logit."""
+    rows, rivals = np.arange(len(y)), logits.copy()
+    rivals[rows, y] = -np.inf
     with np.errstate(invalid="ignore"):
-        return np.asarray(logits[rows, y] - others.max(axis=1))
+        return np.asarray(logits[rows, y] - rivals.max(axis=1))

@@ -1,4 +1,4 @@
-"""Train a fit again with other settings within a budget, and find which do better."""
+"""Repeat a fit with other settings within a budget, and find the settings that do better."""
 
 import copy
 import math
@@ -17,7 +17,6 @@ from torch import nn
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis.causes import (
     ARGUMENTS_OF,
-    DEFAULTS,
     OWNER_OF,
     Cause,
     Trial,
@@ -26,6 +25,7 @@ from sensorseq.diagnosis.causes import (
 )
 from sensorseq.diagnosis.metrics import Floats
 from sensorseq.history import History, TrainingRecord
+from sensorseq.messages import text_of
 from sensorseq.prediction.windows import Windows
 from sensorseq.training.batches import TrainingData, center_windows
 from sensorseq.training.config import TrainingConfig
@@ -38,12 +38,12 @@ from sensorseq.training.stream import StreamedData
 class Rerun:
     """Another training of a fit.
 
-    With `start` it continues from that snapshot of the run, with the windows in another order and
-    the learning rate falling to nearly zero along a half cosine. Otherwise the network is trained
-    from its initial weights, as `fit` would train it with `change`.
+    With `start` it continues from that snapshot of the run, with the windows in a different order
+    and a learning rate that falls to nearly zero along a half cosine. Otherwise the network is
+    trained from its initial weights, as `fit` would train it with `change`.
     """
 
-    name: str  # what is different from the run
+    name: str  # the difference from the run
     n_epochs: int
     start: int | None = None
     change: Mapping[str, Any] = field(default_factory=dict)
@@ -69,10 +69,11 @@ class TrialRunner(ABC):
     """A recorded fit that can be trained again.
 
     `kept` is its network with the kept weights. `parts` are the training and validation windows as
-    the network takes them, `windows` the same, scaled, before samples were joined to steps.
+    inputs of the network, `windows` the same windows, scaled, before samples were joined to steps.
     """
 
     arguments: Mapping[str, Any]  # of the estimator
+    defaults: Mapping[str, Any]  # of its class
 
     def __init__(
         self,
@@ -95,9 +96,9 @@ class TrialRunner(ABC):
         """Return the validation windows in the dtype and on the device of a network's weights."""
         if self._validation is None:
             return None
-        like = next(part for part in module.parameters() if part.is_floating_point())
-        data = self._validation.to(like.device)
-        return replace(data, X=data.X.to(like.dtype))
+        weights = next(part for part in module.parameters() if part.is_floating_point())
+        data = self._validation.to(weights.device)
+        return replace(data, X=data.X.to(weights.dtype))
 
     def val_outputs(self) -> Floats | None:
         """Return the logits of the validation windows with the kept weights, (n_val, K)."""
@@ -117,11 +118,11 @@ class TrialRunner(ABC):
     ) -> list[RerunResult]:
         """Run reruns, side by side if the engine can; a failure is stored in the result.
 
-        Once `is_over` returns true, running ones end after their epoch and no other one starts.
+        Once `is_over` returns true, running ones end after their epoch and no more are started.
         """
 
     def fixed_windows(self, train: TrainingData, config: TrainingConfig) -> TrainingData:
-        """Return the record's fixed windows, taken from those of a training."""
+        """Return the record's fixed windows from the windows of a training."""
         rows = torch.from_numpy(self.record.fixed_rows)
         return center_windows(train.take(rows, train.X.device), config)
 
@@ -153,7 +154,7 @@ OUT_OF_TIME = "the time was up before it began"  # the `failed` text of a rerun 
 
 
 class Deadline:
-    """A callback that ends trainings when the time is up, and lets no further one start."""
+    """A callback that ends trainings when the time is up, and prevents new ones."""
 
     def __init__(self, is_over: Callable[[], bool]) -> None:
         self._is_over = is_over
@@ -174,8 +175,9 @@ LATEST = 1.5  # running trainings are stopped at this multiple of the budget's s
 class Budget:
     """The budget of trials: a number of epochs, and the time they may take.
 
-    The count decides what is tried, so that the same run gives the same proofs; the clock skips
-    what would take longer than announced. `epoch_s` is the duration of an epoch of the fit.
+    The count decides which trials are made, so that the same run gives the same proofs; the clock
+    skips trials that would take longer than announced. `epoch_s` is the duration of an epoch of the
+    fit.
     """
 
     def __init__(
@@ -200,12 +202,12 @@ class Budget:
         if math.isinf(self._seconds):
             return left
         seconds = max(0.0, self._seconds - (self._clock() - self._began_s))
-        run = self.spent - self._charged
-        pace = self._running_s / run if run > 0 else self._epoch_s
+        n_run = self.spent - self._charged
+        pace = self._running_s / n_run if n_run > 0 else self._epoch_s
         return min(left, seconds / pace) if pace > 0 else left * (seconds > 0)
 
     def is_over(self) -> bool:
-        """Whether trainings must stop: half as much time again as budgeted has passed."""
+        """Whether trainings must stop: one and a half times the budgeted time has passed."""
         return self._clock() - self._began_s > LATEST * self._seconds
 
     def charge(self, n_epochs: float) -> None:
@@ -222,82 +224,87 @@ class Budget:
         return results
 
 
-PRESET = "the defaults"  # name of the first option
+PRESET = "the defaults"  # name of the first candidate
 FEATURES = "the defaults plus features"
 SEVERAL = "unknown"  # cause of a change of several arguments
 
-# Causes whose arguments the defaults set, in the order in which they are listed.
+# Causes whose arguments the presets reset, in this order.
 _PRESET_CAUSES: tuple[str, ...]
 _PRESET_CAUSES = ("optimizer", "learning_rate", "batch_size", "gradient_clipping", "regularization")
 _PRESET_CAUSES += ("preprocessing", "weight_init", "loss")
 _RATE_FACTORS = (0.1, 10.0, 0.3, 3.0)
-_WIDTHS = (8, 128)  # narrowest and widest network that an option may choose
+_WIDTHS = (8, 128)  # narrowest and widest network that a candidate may choose
 
 
 @dataclass(frozen=True)
-class Option:
+class Candidate:
     """Settings that may repair a run."""
 
-    name: str  # what changes, in words
+    name: str  # the change in words
     cause: str  # one of `CAUSE_NAMES` if only one thing changes; otherwise `SEVERAL`
     change: Mapping[str, Any]
     finding: str = ""  # direction of the cause that its success would prove
-    is_preset: bool = False  # True for the defaults, limited to settings that differ from the run's
-    ends_run: bool = False  # True if it resumes the last part of the run, with a falling rate
+    is_preset: bool = False  # True for the defaults, without those that the run has already
+    ends_run: bool = False  # True if it resumes the last part of the run with a falling rate
 
 
-def list_options(runner: TrialRunner, causes: Sequence[Cause]) -> list[Option]:
+def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[Candidate]:
     """List settings to try that differ from the run's: presets first, then single changes.
 
     Single changes are in the order of `causes`, then of the settings that are furthest from usual.
     """
-    own = runner.arguments
-    odd = deviations(own, len(runner.train), runner.n_epochs)
-    named = [*(cause.name for cause in causes), *(one.key.partition(": ")[0] for one in odd)]
-    place = {name: n for n, name in reversed([*enumerate(named)])}
-    singles = sorted(_singles(runner), key=lambda one: place.get(one.cause, len(named)))
-    found: list[Option] = []
-    for option in [*_presets(runner), *singles]:
-        change = {n: value for n, value in option.change.items() if not is_same(own[n], value)}
-        if not change or any(change == other.change for other in found):
+    arguments = runner.arguments
+    unusual = deviations(arguments, len(runner.train), runner.n_epochs)
+    suspected = [cause.name for cause in causes]
+    suspected += [deviation.key.partition(": ")[0] for deviation in unusual]
+    place = {name: n for n, name in reversed([*enumerate(suspected)])}
+    singles = sorted(
+        _singles(runner), key=lambda candidate: place.get(candidate.cause, len(suspected))
+    )
+    listed: list[Candidate] = []
+    for candidate in [*_presets(runner), *singles]:
+        change = {n: v for n, v in candidate.change.items() if not is_same(arguments[n], v)}
+        if not change or any(change == earlier.change for earlier in listed):
             continue
         owners = {OWNER_OF.get(name, SEVERAL) for name in change}
-        option = replace(option, change=change)
-        if option.is_preset and len(owners) == 1:  # so that it can prove this cause
+        candidate = replace(candidate, change=change)
+        if candidate.is_preset and len(owners) == 1:  # so that it can prove this cause
             rate, finding = change.get("learning_rate"), ""
             if rate is not None:
-                finding = "too high" if rate < own["learning_rate"] else "too low"
-            option = replace(option, cause=owners.pop(), finding=finding)
-        found.append(option)
-    return found
+                finding = "too high" if rate < arguments["learning_rate"] else "too low"
+            candidate = replace(candidate, cause=owners.pop(), finding=finding)
+        listed.append(candidate)
+    return listed
 
 
-def _presets(runner: TrialRunner) -> list[Option]:
+def _presets(runner: TrialRunner) -> list[Candidate]:
     def preset(*causes: str) -> dict[str, Any]:
         names = dict.fromkeys(name for cause in causes for name in ARGUMENTS_OF[cause])
-        return {name: DEFAULTS[name] for name in names}
+        return {name: runner.defaults[name] for name in names}
 
     whole, same_network = preset(*_PRESET_CAUSES, "model_complexity"), preset(*_PRESET_CAUSES)
-    features = {"features": DEFAULTS["features"]} if runner.arguments["features"] is None else {}
+    features = (
+        {"features": runner.defaults["features"]} if runner.arguments["features"] is None else {}
+    )
     return [
-        Option(PRESET, SEVERAL, whole, is_preset=True),
-        Option("the defaults, with the same network", SEVERAL, same_network, is_preset=True),
-        Option(FEATURES, SEVERAL, whole | features, is_preset=True),
+        Candidate(PRESET, SEVERAL, whole, is_preset=True),
+        Candidate("the defaults, with the same network", SEVERAL, same_network, is_preset=True),
+        Candidate(FEATURES, SEVERAL, whole | features, is_preset=True),
     ]
 
 
-def _singles(runner: TrialRunner) -> list[Option]:
-    own, options = runner.arguments, []
+def _singles(runner: TrialRunner) -> list[Candidate]:
+    run_arguments, candidates = runner.arguments, []
 
     def add(name: str, cause: str, change: Mapping[str, Any], finding: str = "") -> None:
-        options.append(Option(name, cause, change, finding, ends_run=name == "cosine decay"))
+        candidates.append(Candidate(name, cause, change, finding, ends_run=name == "cosine decay"))
 
     def reset(name: str, cause: str, finding: str = "", *arguments: str) -> None:
         names = arguments or ARGUMENTS_OF[cause]
-        add(name, cause, {key: DEFAULTS[key] for key in names}, finding)
+        add(name, cause, {key: runner.defaults[key] for key in names}, finding)
 
-    rate, width = own["learning_rate"], own["hidden_size"]
-    if own["lr_schedule"] == "constant":
+    rate, width = run_arguments["learning_rate"], run_arguments["hidden_size"]
+    if run_arguments["lr_schedule"] == "constant":
         add("cosine decay", "learning_rate", {"lr_schedule": "cosine"}, "schedule missing")
     for factor in _RATE_FACTORS:
         name = f"learning_rate {'x' if factor > 1 else '/'} {max(factor, 1 / factor):.0f}"
@@ -305,52 +312,52 @@ def _singles(runner: TrialRunner) -> list[Option]:
         add(name, "learning_rate", change, "too low" if factor > 1 else "too high")
     reset("standard scaling", "preprocessing", "scale of the inputs")
     reset("the default first weights", "weight_init")
-    reset(f"batches of {DEFAULTS['batch_size']}", "batch_size")
+    reset(f"batches of {runner.defaults['batch_size']}", "batch_size")
     reset("clipping", "gradient_clipping")
     reset("the default optimizer", "optimizer")
     reset("the default regularization", "regularization")
-    nothing = dict.fromkeys(ARGUMENTS_OF["regularization"], 0.0)
-    add("no dropout, no decay", "regularization", nothing, "too strong")
+    unregularized = dict.fromkeys(ARGUMENTS_OF["regularization"], 0.0)
+    add("no dropout, no decay", "regularization", unregularized, "too strong")
     reset("cross-entropy", "loss")
     reset("the default pooling", "model_complexity", "", "pooling")
     smaller, larger = max(width // 4, _WIDTHS[0]), min(4 * width, _WIDTHS[1])
     if larger > width:
         add("a wider network", "model_complexity", {"hidden_size": larger}, "too small")
     if smaller < width:
-        less = {"hidden_size": smaller, "num_layers": 1}
-        add("a smaller network", "model_complexity", less, "too large")
-    return options
+        change = {"hidden_size": smaller, "num_layers": 1}
+        add("a smaller network", "model_complexity", change, "too large")
+    return candidates
 
 
-MOST_OPTIONS = 12
+MOST_CANDIDATES = 12
 LEAST_STEPS = 60  # a training with fewer steps is not informative
-# Fewest steps of a network combined with features, which themselves need none.
+# Fewest steps of a network combined with features, which need no steps themselves.
 LEAST_FEATURE_STEPS = 1
 LEAST_END_EPOCHS = 8  # shortest last part of a run in which movement can be measured
 FEATURES_SHARE = 0.3  # fraction of the budget
-PRESET_SHARE = 0.75  # fraction of the rest; single changes, which identify causes, get what is left
+PRESET_SHARE = 0.75  # fraction of the remaining budget; single changes get what then remains
 # Gain, in standard errors, from which settings are adopted. It is lower for the defaults, which
 # improve nine of ten runs with random settings (benchmarks/bench_repair.py, development draws).
 SURE_SE, PRESET_SE = 2.0, 1.0
-LOSES_SE = 0.5  # if loss or accuracy gains, the other may be worse by this many standard errors
+LOSES_SE = 0.5  # if loss or accuracy improves, the other may worsen by so many standard errors
 LEAST_GAIN, LEAST_GAIN_NATS = 0.02, 0.02  # smallest gain in accuracy, and in loss
-# settings that lose nothing are adopted if they reduce the run's movement to this fraction
+# settings that worsen nothing are adopted if they reduce the run's movement to this fraction
 LEAST_CALMING = 0.5
 ONE_SD = 0.8413  # probability that a normal variable is below its mean plus one standard deviation
 
 
 @dataclass(eq=False)
 class Outcome:
-    """An option, the result of its training, and its gain over the run on validation windows."""
+    """A candidate, the result of its training, and its gain over the run on validation windows."""
 
-    option: Option
+    candidate: Candidate
     result: RerunResult
     cost_epochs: float
     first_epoch: int = 0  # the run's epoch from which it continued
     score: float = math.inf  # mean loss; infinity if the training failed
-    nats: float = -math.inf  # loss of the run minus that with the settings, in nats per window
+    nats: float = -math.inf  # loss of the run minus loss with the settings, in nats per window
     error: float = 0.0  # its standard error, over groups if there are any
-    accuracy: float = -math.inf  # accuracy with the settings minus that of the run, a fraction
+    accuracy: float = -math.inf  # accuracy with the settings minus accuracy of the run, a fraction
     accuracy_error: float = 0.0
     # Movement of the training loss relative to the run's; NaN if unknown.
     movement: float = math.nan
@@ -363,7 +370,7 @@ class Outcome:
     @property
     def does_better(self) -> bool:
         """Whether loss or accuracy improves beyond chance and the other does not get worse."""
-        standard_errors = PRESET_SE if self.option.is_preset else SURE_SE
+        standard_errors = PRESET_SE if self.candidate.is_preset else SURE_SE
         by_loss = self.nats > max(standard_errors * self.error, LEAST_GAIN_NATS)
         by_accuracy = self.accuracy > max(standard_errors * self.accuracy_error, LEAST_GAIN)
         return (by_loss or by_accuracy) and not self.loses
@@ -384,14 +391,17 @@ class Outcome:
         return best.nats - self.nats <= best.error
 
     def __str__(self) -> str:
-        loss = f"{abs(self.nats):.2f} +- {self.error:.2f} nats"
-        accuracy = f"{100 * abs(self.accuracy):.1f} +- {100 * self.accuracy_error:.1f} points"
-        text = (
-            f"the validation loss is {loss} {'lower' if self.nats >= 0 else 'higher'} than in the"
-            f" run, the accuracy {accuracy} {'higher' if self.accuracy >= 0 else 'lower'}"
+        return text_of(
+            "gain",
+            nats=abs(self.nats),
+            error=self.error,
+            is_lower=self.nats >= 0,
+            accuracy=abs(self.accuracy),
+            accuracy_error=self.accuracy_error,
+            is_higher=self.accuracy >= 0,
+            is_calmer=self.movement <= 1,
+            movement=self.movement,
         )
-        moves = f"; the training loss moves {self.movement:.2g} times as much"
-        return text + moves if self.movement <= 1 else text
 
     def as_trial(self, run_loss: list[float], *, is_adopted: bool) -> Trial:
         """Describe the training for the report; `run_loss` is the run's fixed-window loss."""
@@ -400,24 +410,28 @@ class Outcome:
             return value if math.isfinite(value) else None
 
         failed, n_planned = self.result.failed, self.result.rerun.n_epochs
-        own_loss = np.asarray(self.result.fixed_loss, np.float64).tolist()
+        fixed_loss = np.asarray(self.result.fixed_loss, np.float64).tolist()
         # if a shortened training does worse, that proves little
         is_whole = self.n_epochs >= len(run_loss) or bool(failed)
         lost = is_whole and (self.nats < -SURE_SE * self.error or not math.isfinite(self.nats))
-        said = failed or str(self)
-        if not failed and self.n_epochs < n_planned:
-            said = f"{said}; the time was up after {self.n_epochs} of {n_planned} epochs"
         return Trial(
-            cause=self.option.cause,
-            name=self.option.name,
-            change=dict(self.option.change),
+            cause=self.candidate.cause,
+            name=self.candidate.name,
+            change=dict(self.candidate.change),
             kind="race",
             outcome="confirmed" if is_adopted else "rejected" if lost else "undecided",
-            sentence=f"{self.option.name}: {said}.",
+            sentence=text_of(
+                "trial",
+                name=self.candidate.name,
+                result=failed or str(self),
+                is_short=not failed and self.n_epochs < n_planned,
+                n_epochs=self.n_epochs,
+                n_planned=n_planned,
+            ),
             noise_ratio=finite(self.movement),
             raw_change=finite(-self.nats),
             # NaN up to the epoch where the training started
-            curves={"A": [run_loss], "B": [[math.nan] * self.first_epoch + own_loss]},
+            curves={"A": [run_loss], "B": [[math.nan] * self.first_epoch + fixed_loss]},
             cost_epochs=self.cost_epochs,
             change_error=finite(self.error),
             accuracy_change=finite(self.accuracy),
@@ -426,13 +440,13 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SettingsComparison:
     """The result of training with other settings."""
 
     note: str  # why settings were adopted, or why none were
     adopted: Outcome | None = None  # the adopted settings, which beat the run beyond chance
-    outcomes: tuple[Outcome, ...] = ()  # all options that were trained, the best first
-    untried: tuple[Option, ...] = ()  # options that exceeded the budget
+    outcomes: tuple[Outcome, ...] = ()  # all candidates that were trained, the best first
+    untried: tuple[Candidate, ...] = ()  # candidates that exceeded the budget
     proofs: tuple[Outcome, ...] = ()  # single changes as good as the adopted settings, best first
     # Loss of the fixed training windows in the run.
     run_loss: list[float] = field(default_factory=list)
@@ -440,7 +454,7 @@ class Comparison:
     def trials(self) -> list[Trial]:
         """Return all trainings for the report."""
         better = (self.adopted, *self.proofs)
-        return [one.as_trial(self.run_loss, is_adopted=one in better) for one in self.outcomes]
+        return [o.as_trial(self.run_loss, is_adopted=o in better) for o in self.outcomes]
 
 
 class Baseline:
@@ -453,10 +467,10 @@ class Baseline:
         self.groups = np.arange(len(self.target)) if groups is None else groups
         self.loss, self.is_right = self._judged(runner.val_outputs())
         keeps_best = runner.arguments.get("restore_best") or runner.arguments.get("early_stopping")
-        # The record allows only the cross-entropy between a window's class and the likeliest other.
+        # The record allows only the cross-entropy between a window's class and its strongest rival.
         margin = np.asarray(record.val_margin, np.float64)
-        is_known = len(margin) and margin.shape[1:] == self.loss.shape and np.isfinite(margin).all()
-        if is_known and not keeps_best:
+        is_whole = len(margin) and margin.shape[1:] == self.loss.shape and np.isfinite(margin).all()
+        if is_whole and not keeps_best:
             # average over the last quarter of the epochs, because the last one may have been lucky
             of_two, n_late = np.logaddexp(0.0, -margin), max(record.n_epochs // 4, 1)
             self.loss = self.loss + of_two[-n_late:].mean(axis=0) - of_two[-1]
@@ -471,17 +485,17 @@ class Baseline:
         loss = metrics.cross_entropy(outputs, self.target)
         return loss, (outputs.argmax(axis=1) == self.target).astype(np.float64)
 
-    def compare(self, option: Option, result: RerunResult, cost_epochs: float) -> Outcome:
+    def compare(self, candidate: Candidate, result: RerunResult, cost_epochs: float) -> Outcome:
         """Compare a training with the run on the validation windows."""
-        outputs, found = result.val_outputs, Outcome(option, result, cost_epochs)
+        outputs = result.val_outputs
         if result.failed or outputs is None or not np.isfinite(outputs).all():
-            return found
+            return Outcome(candidate, result, cost_epochs)
         loss, is_right = self._judged(outputs)
         nats, error = paired(self.loss - loss, self.groups)
         accuracy, accuracy_error = paired(is_right - self.is_right, self.groups)
         ratio = movement(result.fixed_loss) / self.movement if self.movement > 0 else math.nan
         gain = nats, error, accuracy, accuracy_error, ratio
-        return Outcome(option, result, cost_epochs, 0, float(loss.mean()), *gain)
+        return Outcome(candidate, result, cost_epochs, 0, float(loss.mean()), *gain)
 
 
 def paired(gain: Floats, groups: NDArray[Any]) -> tuple[float, float]:
@@ -510,26 +524,27 @@ def compare_settings(
     *,
     may_calm: bool = True,
     say: Callable[[str], Any] = lambda _: None,
-) -> Comparison:
+) -> SettingsComparison:
     """Train with other settings, from initial weights and with a compressed schedule.
 
     If the run has no features, the defaults plus features come first, with 30 % of the budget; then
     the defaults, with three quarters of the rest, and single changes in the order of `causes`.
-    `FluctuationReport.probe` describes what is adopted; with `may_calm`, a calmer curve is enough.
+    `FluctuationReport.probe` describes which settings are adopted; with `may_calm`, a calmer curve
+    is enough.
     """
     validation = runner.validation
     if validation is None:
-        return Comparison("There are no validation windows to compare settings on.")
+        return SettingsComparison(text_of("nothing_to_compare_on"))
     if not math.isfinite(runner.cost_of(Rerun("the run again", 1))):
-        return Comparison("The fit continued another one, so it cannot be repeated.")
+        return SettingsComparison(text_of("fit_was_continued"))
     run = Baseline(runner, validation)
-    options = list_options(runner, causes)[:MOST_OPTIONS]
-    found: dict[str, Outcome] = {}
+    candidates = list_candidates(runner, causes)[:MOST_CANDIDATES]
+    outcomes: dict[str, Outcome] = {}
     # cosine decay in the last part of the run costs little and often calms it
-    with_features = [one for one in options if one.name == FEATURES]
-    networks = [one for one in options if one not in with_features]
-    first = [one for one in networks if one.is_preset or (may_calm and one.ends_run)]
-    singles = [one for one in networks if one not in first]
+    with_features = [c for c in candidates if c.name == FEATURES]
+    networks = [c for c in candidates if c not in with_features]
+    first = [c for c in networks if c.is_preset or (may_calm and c.ends_run)]
+    singles = [c for c in networks if c not in first]
     stages = (
         (with_features, FEATURES_SHARE, LEAST_FEATURE_STEPS),
         (first, PRESET_SHARE, LEAST_STEPS),
@@ -541,93 +556,91 @@ def compare_settings(
             continue
         reruns = [rerun for _, rerun in pairs]
         say(f"training with {len(reruns)} other setting(s)")
-        for (option, rerun), result in zip(pairs, budget.run(reruns), strict=True):
+        for (candidate, rerun), result in zip(pairs, budget.run(reruns), strict=True):
             if result.failed == OUT_OF_TIME:
                 continue
-            outcome = found[option.name] = run.compare(option, result, runner.cost_of(rerun))
+            outcome = outcomes[candidate.name] = run.compare(
+                candidate, result, runner.cost_of(rerun)
+            )
             if rerun.start is not None:
                 outcome.first_epoch = runner.record.snapshots[rerun.start].epoch
-    better = [one for one in found.values() if one.does_better or (may_calm and one.is_calmer)]
-    adopted = _chosen(better)
-    ranked = sorted(found.values(), key=lambda one: (one is not adopted, one.score))
+    better = [o for o in outcomes.values() if o.does_better or (may_calm and o.is_calmer)]
+    adopted = _choose(better)
+    ranked = sorted(outcomes.values(), key=lambda outcome: (outcome is not adopted, outcome.score))
     proofs = [
-        one
-        for one in sorted(better, key=lambda one: one.score)
-        if adopted is not None and one.option.cause != SEVERAL and one.is_as_good(adopted)
+        outcome
+        for outcome in sorted(better, key=lambda outcome: outcome.score)
+        if adopted is not None
+        and outcome.candidate.cause != SEVERAL
+        and outcome.is_as_good(adopted)
     ]
-    return Comparison(
+    return SettingsComparison(
         _note(adopted, ranked),
         adopted,
         tuple(ranked),
-        tuple(one for one in options if one.name not in found),
+        tuple(candidate for candidate in candidates if candidate.name not in outcomes),
         tuple(proofs),
         np.asarray(runner.record.fixed_loss, np.float64).tolist(),
     )
 
 
 def _share_out(
-    runner: TrialRunner, options: Sequence[Option], budget: float, least_steps: int
-) -> list[tuple[Option, Rerun]]:
-    """Pair as many options as the budget allows with reruns of about equally many steps."""
+    runner: TrialRunner, candidates: Sequence[Candidate], budget: float, least_steps: int
+) -> list[tuple[Candidate, Rerun]]:
+    """Pair as many candidates as the budget allows with reruns of about equally many steps."""
 
-    def cost(reruns: Sequence[tuple[Option, Rerun]]) -> float:
+    def cost(reruns: Sequence[tuple[Candidate, Rerun]]) -> float:
         return sum(runner.cost_of(rerun) for _, rerun in reruns)
 
-    kept: list[tuple[Option, Rerun]] = []
-    for option in options:
-        pair = option, _rerun(runner, option, least_steps)
+    kept: list[tuple[Candidate, Rerun]] = []
+    for candidate in candidates:
+        pair = candidate, _rerun(runner, candidate, least_steps)
         if cost([*kept, pair]) <= budget:
             kept.append(pair)
     longest = kept
     for n_steps in least_steps * 1.25 ** np.arange(1, 60):
-        longer = [(one, _rerun(runner, one, n_steps)) for one, _ in kept]
+        longer = [(candidate, _rerun(runner, candidate, n_steps)) for candidate, _ in kept]
         if cost(longer) > budget:
             break
         longest = longer
     return longest
 
 
-def _rerun(runner: TrialRunner, option: Option, n_steps: float) -> Rerun:
-    """Return a rerun with an option, of about `n_steps` but no more epochs than the run.
+def _rerun(runner: TrialRunner, candidate: Candidate, n_steps: float) -> Rerun:
+    """Return a rerun with a candidate: about `n_steps` long, but with no more epochs than the run.
 
-    An option with `ends_run` resumes the latest snapshot that leaves enough epochs, and trains
-    these.
+    A candidate with `ends_run` resumes the latest snapshot that leaves enough epochs, and trains
+    for these.
     """
-    snapshots = runner.record.snapshots if option.ends_run else []
+    snapshots = runner.record.snapshots if candidate.ends_run else []
     for start in range(len(snapshots) - 1, 0, -1):
         n_left = runner.n_epochs - snapshots[start].epoch
         if n_left >= LEAST_END_EPOCHS:
-            return Rerun(option.name, n_left, start=start)
+            return Rerun(candidate.name, n_left, start=start)
     n_windows = len(runner.train)
-    batch_size = {**runner.arguments, **option.change}.get("batch_size") or n_windows
+    batch_size = {**runner.arguments, **candidate.change}.get("batch_size") or n_windows
     n_epochs = math.ceil(n_steps / -(-n_windows // batch_size))
-    return Rerun(option.name, min(max(n_epochs, 1), runner.n_epochs), change=option.change)
+    return Rerun(candidate.name, min(max(n_epochs, 1), runner.n_epochs), change=candidate.change)
 
 
-def _chosen(outcomes: Sequence[Outcome]) -> Outcome | None:
+def _choose(outcomes: Sequence[Outcome]) -> Outcome | None:
     """Return the best outcome, but prefer the defaults (with features) if they are as good."""
-    best = min(outcomes, key=lambda one: one.score, default=None)
-    if best is not None and best.option.is_preset:
+    best = min(outcomes, key=lambda outcome: outcome.score, default=None)
+    if best is not None and best.candidate.is_preset:
         for name in (FEATURES, PRESET):
-            for one in outcomes:
-                if one.option.name == name and one.is_as_good(best):
-                    return one
+            for outcome in outcomes:
+                if outcome.candidate.name == name and outcome.is_as_good(best):
+                    return outcome
     return best
 
 
 def _note(adopted: Outcome | None, outcomes: Sequence[Outcome]) -> str:
     if adopted is not None:
-        why = str(adopted)
-        if not adopted.does_better:
-            why = (
-                f"the training loss moves {adopted.movement:.2g} times as much as in the run,"
-                " and the validation loss is no higher"
-            )
-        return f"With {adopted.option.name}, after {adopted.n_epochs} epochs, {why}."
+        settings = {"name": adopted.candidate.name, "n_epochs": adopted.n_epochs}
+        if adopted.does_better:
+            return text_of("settings_adopted", **settings, gain=adopted)
+        return text_of("settings_calm", **settings, movement=adopted.movement)
     if not outcomes:
-        return "Not run: the budget allowed no training with other settings."
+        return text_of("settings_untried")
     best = outcomes[0]
-    return (
-        f"None of {len(outcomes)} other settings did better than the run beyond chance. The best"
-        f" of them was {best.option.name}: {best}."
-    )
+    return text_of("settings_no_better", n=len(outcomes), name=best.candidate.name, gain=best)

@@ -16,8 +16,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sensorseq.checks import check_integer
-from sensorseq.diagnosis.level import compare_level
 from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.rival_models import compare_level
 from sensorseq.errors import (
     ArgumentError,
     InputError,

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.checks import check_integer
-from sensorseq.diagnosis.level import Compared
 from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.rival_models import Compared
 from sensorseq.errors import DivergedError
 from sensorseq.estimator.checkpoint import Checkpoint
 from sensorseq.estimator.fit_windows import FitArguments, ScaledFit

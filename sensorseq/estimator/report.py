@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from sensorseq.diagnosis.causes import causes_of
-from sensorseq.diagnosis.level import Compared, spread
 from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.rival_models import Compared, spread
 from sensorseq.diagnosis.statements import Statement, say
 from sensorseq.errors import warn_caller
 from sensorseq.history import History, TrainingRecord

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from sensorseq.diagnosis.page import Figure, describe
-from sensorseq.diagnosis.words import Command
+from sensorseq.diagnosis.report_text import Command
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.baselines import predict_baseline
 from sensorseq.evaluation.comparison_text import (

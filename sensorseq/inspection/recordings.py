@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.inspection.facts import ChannelFacts, Edge, RecordingFacts
-from sensorseq.inspection.finding import KINDS, Finding
+from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.window_checks import SD_PER_MAD
+from sensorseq.messages import MESSAGES
 from sensorseq.prediction.outside import Floats
 from sensorseq.preprocessing.scale.odd_scales import odd_sizes
 from sensorseq.preprocessing.scale.odd_values import OddValues, find_odd_values
@@ -63,7 +64,7 @@ def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
                 if kind not in _OF_MARKS or (i, name) not in marked:
                     of_kind[kind].setdefault(name, []).append((i, words, weight))
     found = [*odd_values, *_copies(facts), *_channel_sets(facts), *_swapped(facts)]
-    for kind in KINDS:
+    for kind in MESSAGES:
         odd_of = of_kind.get(kind, {})
         together: dict[tuple[tuple[str, str], ...], list[str]] = {}
         for name, odd in odd_of.items():  # name channels with the same figures together

@@ -19,7 +19,7 @@ from page_reader import Reader, in_notebook
 from sensorseq import SensorLSTMClassifier
 from sensorseq.bench import timing
 from sensorseq.cli import main
-from sensorseq.diagnosis.words import banner_words, list_steps, settings_as_options
+from sensorseq.diagnosis.report_text import banner_words, list_steps, settings_as_options
 from sensorseq.errors import RecordingError
 from sensorseq.estimator.refit import N_FOLDS
 from sensorseq.io.model_file import read_model, write_model

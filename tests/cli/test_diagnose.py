@@ -9,7 +9,7 @@ from commands import answer, refused, run_process, said, succeed
 from fits import plain_classifier
 
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.words import write_report
+from sensorseq.diagnosis.report_text import write_report
 
 T = np.arange(40)
 

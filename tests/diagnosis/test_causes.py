@@ -17,7 +17,6 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.diagnosis.causes import (
     ARGUMENTS_OF,
     CAUSE_NAMES,
-    DEFAULTS,
     ENTRY,
     FAMILY_OF,
     OWNER_OF,
@@ -32,7 +31,7 @@ from sensorseq.diagnosis.causes import (
     usual_rate,
 )
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.statements import KINDS
+from sensorseq.messages import MESSAGES
 from sensorseq.training.parameters import check_parameters
 
 OWN = SensorLSTMClassifier().get_params()
@@ -59,7 +58,7 @@ def test_the_table_is_whole():
     assert tuple(FAMILY_OF) == CAUSE_NAMES
     assert all(entry.family == FAMILY_OF[entry.cause] for entry in TABLE)
     assert len(ENTRY) == len(TABLE)
-    assert {name: OWN[name] for name in DEFAULTS} == DEFAULTS
+    assert {name: OWN[name] for name in USUAL} == {name: u.default for name, u in USUAL.items()}
     for name, usual in USUAL.items():
         for key in filter(None, (usual.low, usual.high, usual.other)):
             assert name in ARGUMENTS_OF[ENTRY[key].cause]
@@ -68,7 +67,7 @@ def test_the_table_is_whole():
         ENTRY[key].cause for one in USUAL.values() for key in (one.low, one.high, one.other) if key
     }
     assert named == set(ARGUMENTS_OF)  # each of the eleven causes that are settings
-    known = {*KINDS, *TROUBLED}
+    known = {*MESSAGES, *TROUBLED}
     assert all(set(entry.denied_by.split()) <= known for entry in TABLE)
 
 
@@ -160,7 +159,7 @@ def test_the_defaults_are_usual():
         (
             {"dropout": 0.0, "weight_decay": 0},
             "regularization: missing",
-            "dropout and weight_decay are 0, usually one of them is not.",
+            "dropout and weight_decay are both 0; usually at least one of them is not.",
             {"dropout": 0.3, "weight_decay": 1e-3},
         ),
         (
@@ -287,7 +286,7 @@ def test_a_healthy_run_has_no_cause_and_a_short_one_only_facts():
         assert find_causes(run, verdict, arguments, [fact]) == (fact,)
         assert hidden_cause(verdict, [fact]) is None
         assert find_causes(run, "too_short_to_tell", arguments, [fact]) == (fact,)
-    (cause,) = find_causes(run, verdict, {**OWN, "learning_rate": 1.0}, is_sick=True)
+    (cause,) = find_causes(run, verdict, {**OWN, "learning_rate": 1.0}, is_below_data=True)
     assert cause.name == "learning_rate"
 
 
@@ -296,9 +295,9 @@ def test_what_makes_a_calm_curve_rough_is_explained():
     few.statistics["val_accuracy_noise"] = replace(few.statistics["val_accuracy_noise"], value=0.06)
     few.add("val_common_mode", 1.1, "ratio")
     (cause,) = find_causes(few, "normal")
-    assert find_causes(few, "normal", said=["accuracy_recordings"]) == ()
+    assert find_causes(few, "normal", statement_kinds=["accuracy_recordings"]) == ()
     assert (cause.name, cause.grade) == ("small_validation_set", "suspected")
-    assert cause.evidence.startswith("Validation accuracy moves +-6.0 points per epoch, luck of")
+    assert cause.evidence.startswith("Validation accuracy moves +-6.0 points per epoch (the luck")
     assert hidden_cause("normal", [cause]) is None
 
 
@@ -313,7 +312,7 @@ def test_labels_that_are_wrong_are_named_of_a_calm_run(share):
     found = {cause.name: cause for cause in find_causes(run, verdict)}
     assert ("label_noise" in found) == (share > 0)
     if share:
-        assert "% of the training windows never fit, they are " in found["label_noise"].evidence
+        assert "% of the training windows never fit; they are " in found["label_noise"].evidence
 
 
 def test_only_calm_runs_hide_a_cause():

@@ -10,8 +10,8 @@ from sample_reports import SAMPLES, VERDICTS, expected_roughness, make_report, r
 
 from sensorseq.diagnosis.causes import CAUSE_NAMES, Cause, NotTested, Probes
 from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.report_text import literal, settings_as_options, write_report
 from sensorseq.diagnosis.statements import say
-from sensorseq.diagnosis.words import literal, settings_as_options, write_report
 
 
 def lines_of(report):

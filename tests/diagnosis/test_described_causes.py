@@ -97,7 +97,7 @@ def wrong(part, **values):
     ],
 )
 def test_what_is_no_description_is_refused(described):
-    with pytest.raises(ArgumentError, match="no fluctuation report"):
+    with pytest.raises(ArgumentError, match="not a fluctuation report"):
         FluctuationReport.from_dict(described)
 
 

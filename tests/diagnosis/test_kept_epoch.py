@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.words import list_steps
+from sensorseq.diagnosis.report_text import list_steps
 
 
 @pytest.mark.parametrize("accuracy_falls", [False, True])

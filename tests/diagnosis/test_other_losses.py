@@ -53,7 +53,7 @@ def test_a_report_on_another_loss_has_its_record(restless):
     assert record.n_epochs == 40
     assert len(record.fixed_loss) == 40
     assert not record.is_in_nats
-    assert "From a history alone" not in " ".join(restless.explanation)
+    assert "A history alone does not show" not in " ".join(restless.explanation)
 
 
 def test_nothing_of_another_loss_is_said_in_nats(restless):

@@ -35,7 +35,7 @@ from sensorseq.diagnosis.causes import Cause, NotTested, Probes, Trial
 from sensorseq.diagnosis.metrics import Statistic
 from sensorseq.diagnosis.page import color_of, draw_trials, make_fragment, make_page
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.words import list_steps, settings_as_options
+from sensorseq.diagnosis.report_text import list_steps, settings_as_options
 from sensorseq.errors import OutputError
 
 HOSTILE = "</script></style><script>alert(1)</script>&\"'<img src=x onerror=alert(1)>"
@@ -298,7 +298,7 @@ def test_every_cause_is_a_card_in_order_with_grade_and_evidence(name):
 
 def test_the_grades_that_occur_are_explained():
     said = text_of(make_page(restless()))
-    assert "proved : its change does better than the run" in said
+    assert "proved : the change does better than the run" in said
     assert "suspected : suggested by the settings, the curve or the data" in said
 
 
@@ -321,7 +321,7 @@ def test_a_proved_change_is_a_table_and_code_or_a_command_that_do_it():
     shown = [text_of(row) for row in rows[1:3]]
     assert shown == ['lr_schedule "constant" "cosine"', "learning_rate 0.001 0.003"]
     text = text_of(page)
-    assert "proved Take the settings that did better: argument was" in text
+    assert "proved Use the settings that did better: argument was" in text
     assert report.probes.note.replace("+-", "±") in text
     assert "better = report.apply()" in text
     shell = text_of(make_page(report, lambda changes: f"train{settings_as_options(changes)}"))

@@ -13,7 +13,7 @@ from page_reader import in_notebook
 from sample_reports import restless
 
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.words import settings_as_options
+from sensorseq.diagnosis.report_text import settings_as_options
 from sensorseq.evaluation.look import make_look
 from sensorseq.evaluation.page import PagePart, compare_on_validation, make_page
 from sensorseq.inspection.facts import measure

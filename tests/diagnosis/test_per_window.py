@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from sensorseq.diagnosis import evidence as per_window
 from sensorseq.diagnosis import metrics
-from sensorseq.diagnosis import witnesses as per_window
 from sensorseq.diagnosis.thresholds import MIN_GROUPS
 from sensorseq.errors import ArgumentError
 

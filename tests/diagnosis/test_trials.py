@@ -22,10 +22,11 @@ from sensorseq.diagnosis.trials import (
     Budget,
     RerunResult,
     compare_settings,
-    list_options,
+    list_candidates,
     paired,
 )
 from sensorseq.history import TrainingRecord
+from sensorseq.messages import text_of
 
 N_VAL, N_CLASSES = 60, 3
 TARGET = np.arange(N_VAL) % N_CLASSES
@@ -38,7 +39,7 @@ class KnownRunner:
 
     def __init__(self, quality, *, own=0.5, arguments=OWN, n_epochs=40, n_train=320, calm=()):
         self.quality, self.own, self.calm = quality, own, calm
-        self.arguments = arguments
+        self.arguments, self.defaults = arguments, DEFAULTS
         self.n_epochs, self.n_classes = n_epochs, N_CLASSES
         rng = np.random.default_rng(0)
         self.record = TrainingRecord(fixed_loss=1 + rng.normal(0, 0.2, n_epochs))
@@ -89,11 +90,11 @@ def race(runner, budget=1000.0, causes=(), **options):
 
 def test_what_does_better_beyond_chance_is_adopted():
     result = race(KnownRunner({"the defaults": 0.95}))
-    assert result.adopted.option.name == "the defaults"
+    assert result.adopted.candidate.name == "the defaults"
     assert result.note.startswith("With the defaults, after 40 epochs, the validation loss is ")
     assert "lower than in the run, the accuracy 45.0 +-" in result.note
     assert [trial.outcome for trial in result.trials()].count("confirmed") == 1
-    assert result.trials()[0].change == dict(result.adopted.option.change)
+    assert result.trials()[0].change == dict(result.adopted.candidate.change)
 
 
 def test_nothing_is_adopted_where_nothing_does_better():
@@ -107,10 +108,10 @@ def test_nothing_is_adopted_where_nothing_does_better():
 def test_a_single_change_that_does_as_well_as_the_defaults_proves_its_cause():
     runner = KnownRunner({"the defaults": 0.95, "learning_rate / 10": 0.95, "clipping": 0.7})
     result = race(runner)
-    assert [one.option.cause for one in result.proofs] == ["learning_rate"]
+    assert [one.candidate.cause for one in result.proofs] == ["learning_rate"]
     runner = KnownRunner({"the defaults": 0.95, "learning_rate / 10": 0.7})
     result = race(runner)
-    assert result.adopted.option.cause == SEVERAL
+    assert result.adopted.candidate.cause == SEVERAL
     assert not result.proofs
     result = race(KnownRunner({"learning_rate / 10": 0.95}))
     assert result.proofs == (result.adopted,)
@@ -119,20 +120,20 @@ def test_a_single_change_that_does_as_well_as_the_defaults_proves_its_cause():
 def test_the_defaults_name_a_cause_where_they_change_one_argument():
     runner = KnownRunner({"the defaults": 0.95}, arguments={**DEFAULTS, "learning_rate": 1.0})
     result = race(runner)
-    assert dict(result.adopted.option.change) == {"learning_rate": DEFAULTS["learning_rate"]}
+    assert dict(result.adopted.candidate.change) == {"learning_rate": DEFAULTS["learning_rate"]}
     (proof,) = result.proofs
-    assert (proof.option.cause, proof.option.finding) == ("learning_rate", "too high")
+    assert (proof.candidate.cause, proof.candidate.finding) == ("learning_rate", "too high")
 
 
 def test_the_defaults_need_less_to_be_adopted_than_an_unknown_change():
     better = 0.5 + 6 / N_VAL  # two groups of twenty: 1.5 standard errors
-    assert race(KnownRunner({"the defaults": better})).adopted.option.name == "the defaults"
+    assert race(KnownRunner({"the defaults": better})).adopted.candidate.name == "the defaults"
     assert race(KnownRunner({"learning_rate / 10": better})).adopted is None
 
 
 def test_a_calmer_run_counts_only_where_the_run_fluctuates():
     runner = KnownRunner({}, calm=("cosine decay",))
-    assert race(runner).adopted.option.name == "cosine decay"
+    assert race(runner).adopted.candidate.name == "cosine decay"
     assert race(runner, may_calm=False).adopted is None
     assert race(KnownRunner({"cosine decay": 0.45}, calm=("cosine decay",))).adopted is None
 
@@ -141,7 +142,7 @@ def test_a_training_that_fails_is_rejected():
     result = race(KnownRunner({"the defaults": None, "cosine decay": 0.9}))
     outcome = {trial.name: (trial.outcome, trial.sentence) for trial in result.trials()}
     assert outcome["the defaults"] == ("rejected", "the defaults: the loss is not finite.")
-    assert result.adopted.option.name == "cosine decay"
+    assert result.adopted.candidate.name == "cosine decay"
 
 
 def test_the_best_are_trained_longer_and_none_longer_than_the_run():
@@ -155,7 +156,7 @@ def test_the_best_are_trained_longer_and_none_longer_than_the_run():
 
 def test_a_small_budget_tries_the_first_and_reports_what_it_left_out():
     result = race(KnownRunner({}), budget=14.0, causes=suspected("loss"))
-    assert [entry.option.name for entry in result.outcomes] == ["the defaults"]
+    assert [entry.candidate.name for entry in result.outcomes] == ["the defaults"]
     assert len(result.untried) > 5
     nothing = race(KnownRunner({}), budget=3.0)
     assert not nothing.outcomes
@@ -192,8 +193,8 @@ def test_a_training_on_a_slow_machine_is_stopped_and_the_report_says_so(no_zero_
     (trial,) = proof.probes.trials
     assert "the time was up after 29 of 40 epochs" in trial.sentence
     assert "after 29 epochs" in proof.probes.note
-    assert probe.STOPPED in proof.probes.note
-    assert any("budget used up" in one.reason for one in proof.probes.not_tested)
+    assert text_of("probes_stopped") in proof.probes.note
+    assert any("budget was used up" in one.reason for one in proof.probes.not_tested)
 
 
 def test_a_rate_far_too_high_is_proved_and_the_proof_survives_json_and_print(no_zero_test):
@@ -222,7 +223,7 @@ def test_options_change_what_the_run_does_not_have_and_what_is_suspected_leads()
     runner = KnownRunner({})
     causes = suspected("optimizer")
     runner.arguments = {**OWN, "scale": None, "hidden_size": 4}  # width: 1.2 decades, scale: 1
-    options = list_options(runner, causes)
+    options = list_candidates(runner, causes)
     assert [one.cause for one in options[:3]] == [SEVERAL, SEVERAL, "optimizer"]
     assert [one.name for one in options[3:]] == [
         "a wider network", "standard scaling", "cosine decay", "learning_rate / 10",
@@ -267,7 +268,7 @@ def test_a_run_with_a_rate_far_too_high_is_repaired():
     runner = report.origin.open(report.record, X, y, groups=groups)
     result = compare_settings(runner, Budget(runner, 2.0 * runner.n_epochs), report.causes)
     assert result.adopted is not None
-    healed = report.origin.repaired(result.adopted.option.change).fit(X, y, groups=groups)
+    healed = report.origin.repaired(result.adopted.candidate.change).fit(X, y, groups=groups)
     assert healed.score(X_new, y_new) > sick.score(X_new, y_new) + 0.2
 
 
@@ -277,8 +278,8 @@ def test_features_are_tried_first_where_the_run_has_none_and_go_before_as_good_d
     result = race(runner, budget=400.0)
     assert runner.reruns[0].name == FEATURES
     assert runner.reruns[0].n_epochs <= 0.3 * 400
-    assert result.adopted.option.name == FEATURES
-    assert result.adopted.option.change["features"] == "auto"
+    assert result.adopted.candidate.name == FEATURES
+    assert result.adopted.candidate.change["features"] == "auto"
     with_features = KnownRunner({}, arguments=OWN)
     race(with_features)
     assert FEATURES not in {rerun.name for rerun in with_features.reruns}

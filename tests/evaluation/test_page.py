@@ -8,7 +8,7 @@ from fits import small_classifier
 from page_reader import Reader
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.diagnosis.words import list_steps, settings_as_options
+from sensorseq.diagnosis.report_text import list_steps, settings_as_options
 from sensorseq.evaluation.baselines import predict_baseline
 from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
 from sensorseq.evaluation.metrics import compare, score_predictions

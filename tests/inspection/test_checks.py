@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from held import held_windows
 
-from sensorseq.diagnosis.causes import CAUSE_NAMES, KINDS, causes_of
+from sensorseq.diagnosis.causes import CAUSE_NAMES, CAUSE_OF_FINDING, causes_of
 from sensorseq.inspection import measures
 from sensorseq.inspection.copies import window_keys
 from sensorseq.inspection.window_checks import check_shares, check_windows
@@ -135,7 +135,7 @@ def test_training_windows_in_validation_are_counted(with_lengths):
         (None, "own", "Split by recording: give groups=, and remove copies."),
         (None, None, "Take validation windows from other recordings, and remove copies."),
         ("other", "own", "These groups share windows: 2 and 240, 2 and 241, 2 and 242. If"),
-        ("same", "own", "These groups are in both parts: 2. Keep each in one."),
+        ("same", "own", "These groups are in both parts: 2. Keep each in one part."),
     ],
 )
 def test_what_to_do_about_shared_windows_depends_on_the_groups_that_were_given(
@@ -187,7 +187,7 @@ def test_windows_of_few_different_values_are_no_duplicates():
     [
         ((30, 30), (0, 0), "the standard deviation is 30 to 30"),
         ((1, 1), (100, 0), "the mean is up to 100 standard deviations from zero"),
-        ((0.1, 9), (0, 0), "differ 90 times"),
+        ((0.1, 9), (0, 0), "differ by a factor of 90"),
         ((0.01, 1), (0, 0), "channel 0: the standard deviation is 0.01 where 1 is expected"),
     ],
 )
@@ -226,7 +226,7 @@ def test_classes_that_a_part_lacks_are_named():
     train, validation = clean(), clean(90, seed=1, first=240)
     findings = found(some(train, train.target != 2), validation, classes=["ice", "snow", "mud"])
     (text,) = [one.text for one in findings if one.kind == "class_not_in_training"]
-    assert "no training window of class 'mud': 30 of 90 validation windows" in text
+    assert "no training window of class 'mud', so 30 of 90 validation windows" in text
     findings = found(train, some(validation, validation.target != 0))
     (text,) = [one.text for one in findings if one.kind == "class_not_in_validation"]
     assert "class 0, which has 80 of 240" in text
@@ -251,7 +251,7 @@ def test_another_level_in_validation_is_a_shift():
     train, validation = clean(), clean(200, seed=1, first=240)
     validation.X += np.float32([0, 1.5])
     text = only("level_shift", train, validation, channels=["x", "y"])
-    assert "channel 1 (y) is at another level in validation: +1." in text
+    assert "channel 1 (y) is at a different level in validation: +1." in text
     few = some(validation, validation.groups < validation.groups.min() + 3)  # differ by chance
     assert "level_shift" not in [one.kind for one in found(train, few)]
 
@@ -261,7 +261,7 @@ def test_validation_groups_at_other_levels_are_a_shift_even_if_their_mean_is_not
     of_group = np.where(validation.groups % 2, 3.0, -3.0)
     validation.X[:, :, 1] += of_group[:, None]
     text = only("groups_apart", train, validation, channels=["x", "y"])
-    assert "channel 1 (y): validation groups are at other levels" in text
+    assert "channel 1 (y): validation groups are at different levels" in text
 
 
 def test_groups_in_other_units_are_found_and_a_class_that_moves_more_is_not():
@@ -366,4 +366,4 @@ def test_findings_become_causes_with_what_the_estimator_can_change():
     foreign = causes_of(findings, {"batch_size": 8})[0]  # of another module
     assert not foreign.recommendation
     assert "Scale each channel" in foreign.advice
-    assert {kind.name for kind in KINDS.values()} <= set(CAUSE_NAMES)
+    assert {cause.name for cause in CAUSE_OF_FINDING.values()} <= set(CAUSE_NAMES)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import sensorseq
-from sensorseq.inspection.finding import KINDS, Finding, Kind
+from sensorseq.inspection.finding import Finding
+from sensorseq.messages import MESSAGES, Message
 
 PACKAGE = Path(sensorseq.__file__).parent
 MAKERS = "Finding|finding|Finding.of|_add|_add_pairs|_add_each|_alike"
@@ -16,7 +17,7 @@ MADE = re.compile(rf'(?:{MAKERS})\(\s*"(\w+)"')
 @pytest.fixture
 def said(monkeypatch):
     def said(template, values, **where):
-        monkeypatch.setitem(KINDS, "a_kind", Kind(template, ""))
+        monkeypatch.setitem(MESSAGES, "a_kind", Message(template))
         return Finding("a_kind", values, where).text
 
     return said
@@ -26,8 +27,8 @@ def test_every_kind_that_is_made_has_words():
     files = (PACKAGE / "inspection").glob("*.py")
     made = {kind for path in files for kind in MADE.findall(path.read_text("utf-8"))}
     assert len(made) > 40
-    assert made <= KINDS.keys()
-    assert all(kind.text and "\n" not in kind.text + kind.advice for kind in KINDS.values())
+    assert made <= MESSAGES.keys()
+    assert all(part.text and "\n" not in part.text + part.advice for part in MESSAGES.values())
 
 
 def test_one_and_several_have_words_of_their_own(said):

@@ -11,9 +11,9 @@ from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, load_surfaces
 from sensorseq.errors import ArgumentError, WindowError
 from sensorseq.evaluation.inspect import inspect_leakage
 from sensorseq.inspection.copies import near_duplicates, shared_stretches
-from sensorseq.inspection.finding import KINDS
 from sensorseq.inspection.leakage import find_leakage
 from sensorseq.io.prepared import read_windows
+from sensorseq.messages import MESSAGES
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import ChannelScaler
 from sensorseq.preprocessing.pipeline import PreparePipeline
@@ -317,7 +317,7 @@ def test_a_report_is_plain_and_fits_eighty_columns():
     assert {"overlapping_windows", "shared_recordings", "samples_outside_train"} <= kinds(report)
     plain = json.loads(json.dumps(report.to_dict()))
     assert plain["n_leaks"] == len(report.leaks)
-    assert {row["kind"] for row in plain["findings"]} <= set(KINDS)
+    assert {row["kind"] for row in plain["findings"]} <= set(MESSAGES)
     assert max(len(line) for line in str(report).splitlines()) <= 80
     assert "fix:" in str(report)
     assert "120 windows" in str(report)

@@ -186,7 +186,7 @@ def test_inspection_says_it_once_for_all_channels_and_nothing_else():
     found = check_recordings([measure(one) for one in both])
     assert [one.kind for one in found] == ["marks"]
     assert found[0].where["channels"] == ["a", "b"]
-    assert found[0].text.startswith("a, b: one value, apart from all others, comes again and again")
+    assert found[0].text.startswith("a, b: one value, far from all others, occurs again and again")
     assert "in every recording (a of " in found[0].text
     assert "empty (NaN)" in found[0].advice
 
@@ -218,7 +218,7 @@ def test_inspect_and_prepare_and_the_pipeline_say_the_same(folder, tmp_path):
     assert [odd["kind"] for odd in found["odd"]] == ["marks", "wraps"]
     summary = prepare(folder, tmp_path / "o.h5", window_s=2)
     marks, wraps = summary.odd_values
-    assert marks.startswith("acc: one value, apart from all others, comes again and again, in 15")
+    assert marks.startswith("acc: one value, far from all others, occurs again and again, in 15")
     assert "(acc of drill/3.csv: 0 in 21 samples)" in marks
     assert wraps.startswith("heading: the values wrap around, in 15 recordings (heading of ")
     again = prepare(folder, tmp_path / "o.h5", window_s=2)
@@ -242,5 +242,5 @@ def test_the_commands_name_options_in_80_columns(folder, tmp_path):
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 0, done.output
         text = " ".join(done.output.split())
-        assert "comes again and again" in text
+        assert "occurs again and again" in text
         assert "or choose other --channels." in text

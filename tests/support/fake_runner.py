@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from held import held_windows
 
-from sensorseq.diagnosis.causes import DEFAULTS
+from sensorseq import SensorLSTMClassifier
 from sensorseq.diagnosis.trials import RerunResult
 from sensorseq.history import Snapshot, TrainingRecord
 
+DEFAULTS = SensorLSTMClassifier().get_params(deep=False)
 ARGUMENTS = {
     **DEFAULTS,
     "learning_rate": 0.01,
@@ -69,6 +70,7 @@ class FakeRunner:
         self.effects = effects or {}
         self.noise, self.level = noise, level
         self.scatter, self.wobble, self.seed = scatter, wobble, seed
+        self.defaults = DEFAULTS
         self.arguments = {**ARGUMENTS, "batch_size": batch_size, **(arguments or {})}
         self.n_epochs, self.steps_per_epoch = n_epochs, steps_per_epoch
         self.kept_epoch = n_epochs

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.io.scratch import release
-from sensorseq.preprocessing.odd_value_words import WORDS
+from sensorseq.messages import ODD_VALUES as WORDS
 from sensorseq.preprocessing.scale.odd_scales import N_BANDS, UNIT_RATIO, Floats, likely_unit
 from sensorseq.recording import Recording
 from sensorseq.text import listed, plural

@@ -12,10 +12,10 @@ from scipy.stats import binomtest
 from small_buffers import buffer_of
 
 from sensorseq import FluctuationReport, SensorLSTMClassifier, WindowSet
-from sensorseq.diagnosis import level
-from sensorseq.diagnosis.level import compare_level, is_below, sign_test
+from sensorseq.diagnosis import rival_models
 from sensorseq.diagnosis.page import color_of, make_page
-from sensorseq.diagnosis.words import list_steps
+from sensorseq.diagnosis.report_text import list_steps
+from sensorseq.diagnosis.rival_models import compare_level, is_below, sign_test
 from sensorseq.errors import ArgumentError
 from sensorseq.history import TrainingRecord
 from sensorseq.io.prepared import write_windows
@@ -90,7 +90,9 @@ def test_one_group_that_a_rival_is_right_on_is_no_proof():
 def test_a_run_below_the_data_is_said_with_both_figures():
     report = report_of(0.6)
     assert (report.verdict, report.level) == ("normal", "below_data")
-    sentence = "Your network gets 60 % of the validation windows; ridge on features gets 100 %."
+    sentence = (
+        "Your network gets 60 % of the validation windows right; ridge on features gets 100 %."
+    )
     assert report.explanation[0] == sentence
     assert sentence in " ".join(str(report).split())
     assert "NORMAL, BUT BELOW WHAT THE DATA ALLOW" in str(report)
@@ -116,7 +118,9 @@ def test_a_calm_run_has_a_cause_where_the_data_allow_more(accuracy):
 
 
 def test_nothing_is_said_of_a_run_as_good_as_the_data_allow(monkeypatch):
-    monkeypatch.setattr(level, "rivals", None)  # there is nothing to gain, so none is trained
+    monkeypatch.setattr(
+        rival_models, "rivals", None
+    )  # there is nothing to gain, so none is trained
     report = report_of(0.97)
     assert report.level is None
     assert report.to_dict()["level"] is None
@@ -145,7 +149,7 @@ def test_the_epoch_that_is_kept_counts():
 
 
 def test_of_many_windows_an_even_share_is_compared(monkeypatch):
-    monkeypatch.setattr(level, "MOST_WINDOWS", 40)
+    monkeypatch.setattr(rival_models, "MOST_WINDOWS", 40)
     (X, y, _), (X_val, y_val, _) = waves(0, 90), waves(1, 60)
     record = TrainingRecord(
         epoch_steps=np.arange(2),
@@ -154,7 +158,7 @@ def test_of_many_windows_an_even_share_is_compared(monkeypatch):
         val_predicted=((y_val[::2] + (np.arange(30) < 15)) % 3)[None].astype(np.uint16),
     )
     report = FluctuationReport("normal", None, n_epochs=1, record=record)
-    rows = level.spread(60)
+    rows = rival_models.spread(60)
     found = compare_level(
         report, held_windows(X, None, y), held_windows(X_val[rows], None, y_val[rows]), rows
     )

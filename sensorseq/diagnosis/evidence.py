@@ -21,7 +21,7 @@ from sensorseq.errors import ArgumentError
 from sensorseq.text import plural
 
 
-class Flips:
+class WindowFlips:
     """Explain a rough validation curve: by few windows, restless windows, recordings or the model.
 
     `why` is ``"small"``, ``"windows"``, ``"recordings"``, ``"together"`` or ``"unknown"``; it is
@@ -344,7 +344,7 @@ def _rises(loss: Floats) -> Floats:
     return np.nan_to_num(rises, nan=0.0)
 
 
-class Movement:
+class TrainingMovement:
     """How much the model moves, by the loss of the fixed windows or else the running loss."""
 
     def __init__(self, run: Run) -> None:
@@ -421,10 +421,10 @@ class Movement:
         return [say("weights_cost", excess=self.excess)] if self.costs_loss else []
 
 
-class Roughness:
+class ValidationRoughness:
     """How rough the validation curves look, and whether that exceeds sampling noise."""
 
-    def __init__(self, run: Run, flips: Flips) -> None:
+    def __init__(self, run: Run, flips: WindowFlips) -> None:
         self.run = run
         self.flips = flips
         self.p_values: dict[str, float] = {}
@@ -557,7 +557,7 @@ class Roughness:
 
 
 def collect_evidence(
-    run: Run, movement: Movement, roughness: Roughness, flips: Flips
+    run: Run, movement: TrainingMovement, roughness: ValidationRoughness, flips: WindowFlips
 ) -> dict[str, Any]:
     """Return the series to draw, by name, if they exist.
 

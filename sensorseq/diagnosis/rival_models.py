@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sensorseq.diagnosis import thresholds as limits
 from sensorseq.diagnosis.metrics import Floats
-from sensorseq.diagnosis.statements import Findings, say
+from sensorseq.diagnosis.statements import ReportContents, say
 from sensorseq.errors import ArgumentError
 from sensorseq.features.random_convolutions import RandomConvolutions
 from sensorseq.features.ridge import Fold, fit_ridge
@@ -19,7 +19,7 @@ from sensorseq.features.summary import SummaryFeatures
 from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.scale.scaler import fit_scaler
 
-Report = TypeVar("Report", bound=Findings)
+Report = TypeVar("Report", bound=ReportContents)
 Ints = NDArray[np.int64]
 
 Compared = tuple[Windows, Windows, Ints]  # the parts that `compare_level` compares, and its rows

@@ -1,4 +1,4 @@
-"""A report in words: answers, causes, repairs and next steps, for text and page."""
+"""The words of a report: answers, causes, repairs and next steps, for text and page."""
 
 import math
 import re
@@ -18,7 +18,7 @@ from sensorseq.diagnosis.causes import (
     data_fault,
     hidden_cause,
 )
-from sensorseq.diagnosis.statements import Findings, Statement, of_topic, say
+from sensorseq.diagnosis.statements import ReportContents, Statement, of_topic, say
 from sensorseq.diagnosis.thresholds import MIN_EPOCHS
 from sensorseq.errors import printable
 from sensorseq.text import plural
@@ -29,10 +29,10 @@ Command = Callable[[Mapping[str, Any]], str]  # turns changed arguments into a c
 _LINE, _NEXT = 66, ",\n    "
 GRADES = {
     "suspected": "suggested by the settings, the curve or the data; not tried",
-    "proved": "its change does better than the run, beyond chance",
+    "proved": "the change does better than the run, beyond chance",
 }
-GENERALIZATION = {  # what to do for each value of `report.generalization`
-    "overfitting": "{keep}Record more groups: more data is the surest remedy. Dropout"
+GENERALIZATION = {  # advice for each value of `report.generalization`
+    "overfitting": "{keep}Record more groups: more data is the most reliable remedy. Dropout"
     " and weight decay help less.",
     "not_generalizing": "Check the split and the labels, then record more groups.",
 }
@@ -40,16 +40,16 @@ GENERALIZATION = {  # what to do for each value of `report.generalization`
 DEFAULTS = "Fit with the default settings, which add features to the network:"
 # Expected gains of untested steps. The frequencies are from benchmarks/bench_diagnosis.py and
 # benchmarks/bench_repair.py.
-UNTESTED = "untested"  # `Step.mark` of an untested step
+UNTESTED = "untested"  # `NextStep.mark` of an untested step
 UNTRIED = "Unknown until it is tried. The cause that a report names is right in 7 of 10 runs."
 TOO_SHORT = f"Train for {MIN_EPOCHS + 6} epochs or more."
 TOO_FEW = f"Validate in every epoch, and train for {MIN_EPOCHS + 6} epochs or more."
-IN_PYTHON = "To find what repairs it, fit SensorLSTMClassifier in Python and call report.probe."
-BY_PROBE = "It repairs most bad runs, and takes about as long as the fit."
+IN_PYTHON = "To find a repair, fit SensorLSTMClassifier in Python and call report.probe."
+BY_PROBE = "Probing repairs most bad runs, and takes about as long as the fit."
 UNTRIED_DATA = {
-    "overfitting": "Unknown: it depends on what is recorded. Going back to the epoch with the"
+    "overfitting": "Unknown: it depends on the new recordings. Going back to the epoch with the"
     " lowest validation loss rarely gets more windows right.",
-    "not_generalizing": "Unknown: it depends on what is found or recorded.",
+    "not_generalizing": "Unknown: it depends on the fault found or the new recordings.",
 }
 AFTER_REPAIR = "Unknown until the data are repaired and the network is fitted again."
 UNCLEAR = "Unknown until it is tried: no fault of the data and no unusual setting was found."
@@ -77,7 +77,7 @@ def keywords(arguments: Mapping[str, Any], between: str = ", ") -> str:
 
 
 def settings_as_options(arguments: Mapping[str, Any]) -> str:
-    """Return arguments as options of ``sensorseq train``, quoted for a shell."""
+    """Return arguments as options of ``sensorseq train``, quoted for the shell."""
     return "".join(
         f" --set {shlex.quote(f'{name}={_toml(value)}')}" for name, value in arguments.items()
     )
@@ -114,7 +114,7 @@ def cost_words(probes: Probes) -> str:
 
 
 @dataclass(frozen=True)
-class Step:
+class NextStep:
     """One recommended step."""
 
     name: str  # identifies its code on the page
@@ -127,7 +127,7 @@ class Step:
     command: str = ""  # a shell command that does the same
 
 
-def list_steps(report: Findings, command: Command | None = None) -> list[Step]:
+def list_steps(report: ReportContents, command: Command | None = None) -> list[NextStep]:
     """List the next steps in order, each with the command that `command` returns for it."""
     repair = _repair(report, command)
     steps = [] if repair is None else [repair]
@@ -136,39 +136,39 @@ def list_steps(report: Findings, command: Command | None = None) -> list[Step]:
         (level, *_) = of_topic(report.statements, "level")
         points = level.values["accuracy"] - level.values["network"]
         gain = str(say("gain_of_defaults", points=points, rival=level.values["rival"]))
-        defaults = Step("defaults", DEFAULTS, gain, code=DEFAULTS_CODE, command=again)
+        defaults = NextStep("defaults", DEFAULTS, gain, code=DEFAULTS_CODE, command=again)
         comes_second = data_fault(report.causes) is not None and bool(steps)
         steps.insert(1 if comes_second else 0, defaults)
     if report.verdict == "too_short_to_tell":
         words = TOO_FEW if _validates_too_seldom(report) else TOO_SHORT
-        steps.insert(0, Step("longer", words, "A verdict, and perhaps accuracy."))
+        steps.insert(0, NextStep("longer", words, "A verdict, and perhaps accuracy."))
     if report.generalization is not None:
         keep = _keep_words(report)
         words = GENERALIZATION[report.generalization].format(keep=keep)
-        steps.append(Step("generalize", words, UNTRIED_DATA[report.generalization]))
+        steps.append(NextStep("generalize", words, UNTRIED_DATA[report.generalization]))
     if not steps and not _is_unclear(report):
         return []
     if report.origin is not None and report.probes is None and command is None:
         # measured by benchmarks/bench_repair.py
         better = "; most bad runs do better with the defaults, SensorLSTMClassifier()"
         is_without = getattr(getattr(report.origin, "estimator", 0), "features", "auto") is None
-        words = "Train with other settings, side by side, to find what repairs it"
+        words = "Train with other settings, side by side, to find a repair"
         words += f"{better if is_without else ''}:"
         code = "proof = report.probe(X, y, groups=groups, budget=1.0)\nprint(proof)"
-        steps.append(Step("probe", words, BY_PROBE, code=code))
+        steps.append(NextStep("probe", words, BY_PROBE, code=code))
     elif report.probes is None:
-        steps.append(Step("probe", IN_PYTHON, BY_PROBE))
+        steps.append(NextStep("probe", IN_PYTHON, BY_PROBE))
     return steps
 
 
-def _is_unclear(report: Findings) -> bool:
+def _is_unclear(report: ReportContents) -> bool:
     return bool(report.causes) and report.causes[0].name == UNKNOWN
 
 
-def _keep_words(report: Findings) -> str:
+def _keep_words(report: ReportContents) -> str:
     """Recommend an epoch to keep if the accuracy fell; a rising loss alone is no reason."""
     accuracy = np.array(report.history.get("val_accuracy", ()), np.float64)
-    fell = any(one.kind == "got_worse" for one in report.statements)
+    fell = any(statement.kind == "got_worse" for statement in report.statements)
     if not fell or not np.isfinite(accuracy).any():
         return ""
     best = int(np.where(np.isfinite(accuracy), accuracy, -np.inf).argmax()) + 1
@@ -176,12 +176,12 @@ def _keep_words(report: Findings) -> str:
     return "" if best == report.best_epoch else f"Keep the weights of epoch {best}{how}. "
 
 
-def _repair(report: Findings, command: Command | None) -> Step | None:
+def _repair(report: ReportContents, command: Command | None) -> NextStep | None:
     """Return the step that adopts better settings, or that counters the likeliest cause."""
     probes = report.probes or Probes(0.0)
     note, is_any_proved = probes.note, any(cause.grade == "proved" for cause in report.causes)
     if probes.repair:
-        text = "Take the settings that did better"
+        text = "Use the settings that did better"
         text += ":" if is_any_proved else "; no single cause is proved:"
         step = _change(command, probes.repair, text, "proved" if is_any_proved else "")
         code = f"{step.code}\n# or, from the report that tried it:\nbetter = report.apply()"
@@ -192,24 +192,24 @@ def _repair(report: Findings, command: Command | None) -> Step | None:
     is_calm = report.verdict == "normal" and hidden is None
     fault = data_fault(report.causes)
     if is_calm and fault is not None and not note:
-        return Step("change", fault.advice, AFTER_REPAIR)
+        return NextStep("change", fault.advice, AFTER_REPAIR)
     if is_calm or first is None or not (first.recommendation or first.advice):
-        return Step("change", f"No change is shown to help. {note}") if note else None
+        return NextStep("change", f"No change is known to help. {note}") if note else None
     is_proved, advice = first.grade == "proved", first.advice
     if first.recommendation:  # proved, but nothing was adopted; or untested
         text = _capital("Better than the run." if is_proved else "", note or advice)
-        text = text or "The likeliest cause asks for this:"
+        text = text or "The likeliest cause calls for this:"
         return _change(command, first.recommendation, text, first.grade if is_proved else UNTESTED)
     if is_proved:
         text = _capital("Better than the run.", advice, note)
-        return Step("change", text, "", first.grade)
+        return NextStep("change", text, "", first.grade)
     if _is_unclear(report):  # then probing comes first, if possible
         can_probe = report.origin is not None and report.probes is None
-        return None if can_probe else Step("change", note or advice, UNCLEAR)
+        return None if can_probe else NextStep("change", note or advice, UNCLEAR)
     if report.origin is None:
-        return Step("change", _capital(advice), UNTRIED, UNTESTED)
+        return NextStep("change", _capital(advice), UNTRIED, UNTESTED)
     text = _capital("No argument of the classifier repairs it.", advice)
-    return Step("change", text, UNTRIED)
+    return NextStep("change", text, UNTRIED)
 
 
 def _capital(*sentences: str) -> str:
@@ -217,13 +217,17 @@ def _capital(*sentences: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _change(command: Command | None, arguments: Mapping[str, Any], text: str, mark: str) -> Step:
-    """Return a step that changes arguments, those adopted by `probe` or those of a cause."""
+def _change(
+    command: Command | None, arguments: Mapping[str, Any], text: str, mark: str
+) -> NextStep:
+    """Return a step that changes arguments, adopted by `probe` or recommended for a cause."""
     code = call(arguments)
     if len(code) > _LINE:
         code = f"clf.set_params(\n    {keywords(arguments, _NEXT)},\n)"
     new = {name: literal(value) for name, value in arguments.items()}
-    return Step("repair", text, UNTRIED, mark, new, {}, code, command(arguments) if command else "")
+    return NextStep(
+        "repair", text, UNTRIED, mark, new, {}, code, command(arguments) if command else ""
+    )
 
 
 _GENERALIZATION = {"overfitting": "overfits", "not_generalizing": "does not generalize"}
@@ -243,32 +247,31 @@ class Answer:
 _PROBLEMS = {
     "diverged": "Training broke down.",
     "not_learning": "The network learns nothing useful, however calm the curve looks.",
-    "too_short_to_tell": "Too few epochs to tell.",
+    "too_short_to_tell": "There are too few epochs to judge.",
 }
-_SPOILT = {
+_POOR_GENERALIZATION = {
     "overfitting": "It overfits: it has been getting worse on the validation windows.",
-    "not_generalizing": "What it learns from the training windows does not hold for the validation"
-    " windows.",
+    "not_generalizing": "Its training results do not carry over to the validation windows.",
 }
 _LONGER = {
-    "diverged": "No. What comes after a breakdown does not recover by itself.",
-    "not_learning": "Hardly: a setting or the data has to change first.",
+    "diverged": "No. Training does not recover from a breakdown by itself.",
+    "not_learning": "Probably not: a setting or the data must change first.",
     "too_short_to_tell": f"Train longer: {MIN_EPOCHS} epochs after the initial descent are needed"
     " to judge.",
 }
 
 
-def banner_words(report: Findings) -> str:
+def banner_words(report: ReportContents) -> str:
     """Return the verdict in words, with severity and generalization."""
     words = report.verdict.replace("_", " ")
     words = f"{words} ({report.severity})" if report.severity else words
-    also = [_GENERALIZATION[report.generalization]] if report.generalization else []
-    also += ["below what the data allow"] if report.level else []
-    between = "but" if report.verdict == "normal" else "and"
-    return f"{words}, {between} {' and '.join(also)}" if also else words
+    problems = [_GENERALIZATION[report.generalization]] if report.generalization else []
+    problems += ["below what the data allow"] if report.level else []
+    conjunction = "but" if report.verdict == "normal" else "and"
+    return f"{words}, {conjunction} {' and '.join(problems)}" if problems else words
 
 
-def sizes(report: Findings) -> str:
+def sizes(report: ReportContents) -> str:
     """Describe the amount of data: epochs, windows and classes."""
     counts = {"train": report.n_train, "validation": report.n_val}
     parts = [f"{count} {part}" for part, count in counts.items() if count is not None]
@@ -278,7 +281,7 @@ def sizes(report: Findings) -> str:
     return ", ".join([*facts, plural(report.n_epochs, "epoch")])
 
 
-def answer(report: Findings, steps: Sequence[Step]) -> tuple[Answer, ...]:
+def answer(report: ReportContents, steps: Sequence[NextStep]) -> tuple[Answer, ...]:
     """Return the answers in the order of the questions; `steps` are the recommended steps."""
     more, kept = _more_epochs(report), _kept(report)
     quoted = more if isinstance(more, Statement) else None
@@ -292,39 +295,40 @@ def answer(report: Findings, steps: Sequence[Step]) -> tuple[Answer, ...]:
     )
 
 
-def _problem(report: Findings) -> str:
+def _problem(report: ReportContents) -> str:
     if report.verdict == "fluctuating":
         how = {"mild": "somewhat ", "strong": "much "}.get(report.severity or "", "")
-        found = [f"The loss moves {how}more than in a healthy run."]
+        problems = [f"The loss moves {how}more than in a healthy run."]
     else:
         words = _PROBLEMS.get(report.verdict)
         if _validates_too_seldom(report):
-            words = "Too few validation results to tell."
-        found = [words] if words else []
+            words = "There are too few validation results to judge."
+        problems = [words] if words else []
     if report.generalization == "not_generalizing" and report.verdict == "not_learning":
-        found = []  # the model learns something from the training windows
+        problems = []  # the model learns something from the training windows
     if report.generalization is not None:
-        found.append(_SPOILT[report.generalization])
-    found += [str(one) for one in of_topic(report.statements, "level")]
-    if not found and hidden_cause(report.verdict, report.causes) is not None:
-        found = ["The curve is calm, but a setting may cost accuracy."]
+        problems.append(_POOR_GENERALIZATION[report.generalization])
+    problems += [str(statement) for statement in of_topic(report.statements, "level")]
+    if not problems and hidden_cause(report.verdict, report.causes) is not None:
+        problems = ["The curve is calm, but a setting may cost accuracy."]
     if (fault := data_fault(report.causes)) is not None:
-        begin = "The" if found or report.verdict != "normal" else "The curve is calm, but the"
-        found.append(f"{begin} data seem to have a fault: {fault.finding}.")
-    if not found and any(one.kind == "loss_too_small" for one in report.statements):
-        found = ["None was found, but how much the loss moves could not be judged."]
-    if not found and report.verdict == "normal":
-        found = ["None: the curve is as calm as can be expected."]
-    return " ".join(found) or "See the verdict."
+        begin = "The" if problems or report.verdict != "normal" else "The curve is calm, but the"
+        problems.append(f"{begin} data seem to have a fault: {fault.finding}.")
+    is_unmeasured = any(statement.kind == "loss_too_small" for statement in report.statements)
+    if not problems and is_unmeasured:
+        problems = ["None was found, but how much the loss moves could not be judged."]
+    if not problems and report.verdict == "normal":
+        problems = ["None: the curve is as calm as can be expected."]
+    return " ".join(problems) or "See the verdict."
 
 
 KEEP = "None is needed: keep these settings."
 
 
-def _resolution(report: Findings) -> str:
+def _resolution(report: ReportContents) -> str:
     """Name the smallest gain that these validation windows could detect; empty if unknown."""
-    found = np.array(report.history.get("val_accuracy", ()), np.float64)
-    late = found[len(found) - max(len(found) // 3, 1) :]
+    accuracy = np.array(report.history.get("val_accuracy", ()), np.float64)
+    late = accuracy[len(accuracy) - max(len(accuracy) // 3, 1) :]
     late = late[np.isfinite(late)]
     if not report.n_val or not late.size:
         return ""
@@ -332,24 +336,27 @@ def _resolution(report: Findings) -> str:
     n = report.n_val + 4
     share = (float(np.median(late)) * report.n_val + 2) / n
     points = 196 * math.sqrt(max(share * (1 - share), 0.0) / n)
-    few = f"The accuracy on {plural(report.n_val, 'validation window')} is known to"
-    return f"{few} +-{points:.1f} points (95 %); smaller gains would not be seen."
+    windows = plural(report.n_val, "validation window")
+    return (
+        f"The accuracy on {windows} is known to +-{points:.1f} points (95 %); smaller gains would"
+        " not be visible."
+    )
 
 
-def remaining(report: Findings, answers: Sequence[Answer]) -> list[str]:
+def remaining(report: ReportContents, answers: Sequence[Answer]) -> list[str]:
     """Return the texts of the statements that no answer quotes."""
-    quoted = [part.statement for part in answers]
+    quoted = [answer.statement for answer in answers]
     return [str(statement) for statement in report.statements if statement not in quoted]
 
 
-def _validates_too_seldom(report: Findings) -> bool:
+def _validates_too_seldom(report: ReportContents) -> bool:
     """Test whether there are enough epochs to judge, but too few with a validation result."""
-    kinds = {one.kind for one in report.statements}
+    kinds = {statement.kind for statement in report.statements}
     is_undecided = report.verdict == "too_short_to_tell"
     return is_undecided and "few_validations" in kinds and "too_short" not in kinds
 
 
-def _more_epochs(report: Findings) -> Statement | str:
+def _more_epochs(report: ReportContents) -> Statement | str:
     if _validates_too_seldom(report):
         return (
             f"Validate more often: {MIN_EPOCHS} results after the initial descent are needed to"
@@ -360,10 +367,10 @@ def _more_epochs(report: Findings) -> Statement | str:
     if report.generalization == "overfitting":
         return "No. It has been getting worse on the validation windows, beyond luck."
     if report.verdict == "fluctuating":
-        found = of_topic(report.statements, "noise")
-        return found[0] if found else "Whether the noise falls with them cannot be told."
-    if found := of_topic(report.statements, "descent"):
-        return found[0]
+        trends = of_topic(report.statements, "noise")
+        return trends[0] if trends else "It is unknown whether the noise would fall with them."
+    if trends := of_topic(report.statements, "descent"):
+        return trends[0]
     if report.best_epoch is None:
         return "Nothing suggests more or fewer epochs."
     if report.best_epoch > _LATE * report.n_epochs:
@@ -371,19 +378,19 @@ def _more_epochs(report: Findings) -> Statement | str:
     return f"Probably not: epoch {report.best_epoch} of {report.n_epochs} was best."
 
 
-def _kept(report: Findings) -> Statement:
+def _kept(report: ReportContents) -> Statement:
     kept = say("kept", epoch=report.best_epoch, n_epochs=report.n_epochs)
     kept = say("kept_unknown") if report.best_epoch is None else kept
     return next(iter(of_topic(report.statements, "kept")), kept)
 
 
-def limits(report: Findings) -> list[str]:
-    """List the open questions of the report and how to settle them."""
+def limits(report: ReportContents) -> list[str]:
+    """List the open questions of the report, and ways to settle them."""
     still_open = of_topic(report.statements, "open")
     if report.history.get("loss") and "fixed_loss" not in report.evidence:
         still_open.append(say("running_loss"))
-    asks = report.verdict in TROUBLED or hidden_cause(report.verdict, report.causes) is not None
-    if asks and not any(cause.grade == "proved" for cause in report.causes):
+    is_bad = report.verdict in TROUBLED or hidden_cause(report.verdict, report.causes) is not None
+    if is_bad and not any(cause.grade == "proved" for cause in report.causes):
         if report.probes is not None:
             still_open.append(say("none_proved", n=len(report.probes.trials)))
         elif not report.causes:
@@ -395,8 +402,8 @@ def limits(report: Findings) -> list[str]:
 
 _WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 16, 10
 _TITLE, _GRADE = 44, 10  # column widths
-_SAID = "explanation"
-_ON_PAGE = {_SAID: "findings", "causes": "causes"}
+_EXPLANATION = "explanation"
+_ON_PAGE = {_EXPLANATION: "findings", "causes": "causes"}
 _WHY = 4  # section with the figures behind the first findings
 _FIRST = ("accuracy", "loss", "generalization", "failure")  # topics of the first findings
 _MORE = 'report.to_html("report.html") shows the curves and every figure.'
@@ -408,11 +415,13 @@ class _Block(NamedTuple):
     rank: int  # blocks with a lower rank are placed first
     section: int  # the report's section that contains it
     lines: list[str]
-    counts_as: str = ""  # name of what the reader misses if it is left out
+    counts_as: str = ""  # the attribute of the report that has it, counted if it is left out
 
 
-def write_report(report: Findings, command: Command | None = None, page: str | None = None) -> str:
-    """Return the report as text; `command` turns changes into command lines, otherwise into Python.
+def write_report(
+    report: ReportContents, command: Command | None = None, page: str | None = None
+) -> str:
+    """Return the report as text, with changes as command lines by `command` or else as Python.
 
     `page` is the file or command that shows the page, for readers at a command line.
     """
@@ -433,7 +442,7 @@ def write_report(report: Findings, command: Command | None = None, page: str | N
         *_causes(report.causes),
     ]
     for part in (answers["Longer?"], answers["Kept"]):
-        counts_as = _SAID if part.statement else ""
+        counts_as = _EXPLANATION if part.statement else ""
         blocks.append(_Block(6, 5, _wrap(part.label, part.text), counts_as))
     is_fine = report.verdict == "normal" and not (report.generalization or report.level)
     height = _CALM_HEIGHT if is_fine and not report.causes else _HEIGHT
@@ -452,9 +461,9 @@ def write_report(report: Findings, command: Command | None = None, page: str | N
 
 
 def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str]]:
-    """Choose the blocks that fit, by rank; also return what those left out count as."""
+    """Choose the blocks that fit, by rank; also return `counts_as` of the others."""
     if sum(len(block.lines) for block in blocks) > room:
-        room -= 1  # for the line that says what was left out
+        room -= 1  # for the line that counts the omitted ones
     shown, left_out = [], []
     for block in sorted(blocks, key=lambda b: b.rank):
         # after a cause was left out, later ones would mislead
@@ -468,19 +477,24 @@ def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str
     return sorted(shown, key=lambda block: order[id(block)]), left_out
 
 
-def _findings(report: Findings, answers: Iterable[Answer]) -> list[_Block]:
-    said = [part.statement for part in answers] + of_topic(report.statements, "level")
-    others = [part for part in report.statements if part not in said]
-    first = of_topic(others, *_FIRST)[:3] or others[:1]
+def _findings(report: ReportContents, answers: Iterable[Answer]) -> list[_Block]:
+    quoted = [answer.statement for answer in answers] + of_topic(report.statements, "level")
+    statements = [statement for statement in report.statements if statement not in quoted]
+    first = of_topic(statements, *_FIRST)[:3] or statements[:1]
     first += of_topic(report.statements, "unit", "recovery", "parts")
-    rest = [part for part in others if part not in first]
-    return [
-        *(_Block(2, 1, _wrap("" if n else "Seen", str(one)), _SAID) for n, one in enumerate(first)),
-        *(_Block(8, _WHY, _wrap("", str(one)), _SAID) for one in rest),
+    labels = ["Seen"] + [""] * len(first)
+    blocks = [
+        _Block(2, 1, _wrap(label, str(statement)), _EXPLANATION)
+        for label, statement in zip(labels, first, strict=False)
+    ]
+    return blocks + [
+        _Block(8, _WHY, _wrap("", str(statement)), _EXPLANATION)
+        for statement in statements
+        if statement not in first
     ]
 
 
-def _what_to_do(report: Findings, steps: Sequence[Step]) -> list[_Block]:
+def _what_to_do(report: ReportContents, steps: Sequence[NextStep]) -> list[_Block]:
     blocks = []
     for number, step in enumerate(steps):
         mark = f" ({step.mark})" if step.mark else ""
@@ -493,12 +507,13 @@ def _what_to_do(report: Findings, steps: Sequence[Step]) -> list[_Block]:
     return blocks
 
 
-def _typed(step: Step) -> list[str]:
+def _typed(step: NextStep) -> list[str]:
     """Return the command, or Python code, in lines that can be pasted."""
     code, is_command = [step.command], bool(step.command)
     if not is_command:  # put a call on one line
-        call, end, rest = step.code.partition(",\n)")
-        code = [" ".join(f"{call})".split()).replace("( ", "("), *rest.split("\n")] if end else []
+        call, end, following = step.code.partition(",\n)")
+        one_line = " ".join(f"{call})".split()).replace("( ", "(")
+        code = [one_line, *following.split("\n")] if end else []
         code = [part for part in code or step.code.split("\n") if part and part[0] != "#"]
     lines = []
     for part in code:  # a command can be pasted with its line breaks
