@@ -11,8 +11,8 @@ from checkout import ROOT, tree_of
 ORDER = """_lazy errors options _signal numeric < core text windows optimizers < checks
            sensor_windows < io < packets < stamp_repair < recording history html ops < time_names
            < preprocessing nn gpu_check readers < features sequence datasets < prediction
-           < training < inspection < diagnosis doctor export < estimator
-           < model_selection evaluation prepare adapters bench < cli < __main__"""
+           < training < inspection < diagnosis export < estimator
+           < model_selection evaluation prepare adapters bench doctor < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
          Dockerfile LICENSE MANIFEST.in Makefile README.md SECURITY.md benchmarks build_cuda.py
          csrc data docs examples mkdocs.yml pyproject.toml requirements runtime scripts sensorseq

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,9 @@ from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.sequence.timeline import Span, spans_as_csv
 from sensorseq.text import plain
 from sensorseq.windows import WindowSet
+
+if TYPE_CHECKING:  # without torch
+    from sensorseq.estimator.load import AnyClassifier
 
 _SLOW = 0.9  # fraction of the model's rate; slower recordings lack frequencies seen in training
 
@@ -123,17 +126,9 @@ class RecordingPrediction:
         }
 
 
-class Fitted(Protocol):
-    """A fitted estimator."""
-
-    @property
-    def model_(self) -> AnyModel:
-        """Everything that predictions need."""
-
-
 @takes_options(READ_AS_IN_TRAINING, default=None)
 def predict_recordings(
-    model: AnyModel | Fitted,
+    model: "AnyModel | AnyClassifier",
     paths: Sequence[str | os.PathLike[str]],
     *,
     smooth: str = "marginals",

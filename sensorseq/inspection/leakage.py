@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,9 @@ from sensorseq.preprocessing.split.simultaneous import Covered, find_simultaneou
 from sensorseq.text import number
 from sensorseq.windows import PARTS, WindowSet, rows_of
 
+if TYPE_CHECKING:  # without scikit-learn
+    from sensorseq.preprocessing.scale.transformer import ChannelScaler
+
 _N_EXAMPLES = 3
 _FEW_DUPLICATES = 3  # fewer may be coincidence
 _ABOVE_CHANCE = 3  # multiple of the rate between training recordings
@@ -30,12 +33,6 @@ _BLOCK = 4096  # windows that are read at once
 _UNSEEN = ("none", "quantile", PHYSICAL)  # scalings whose statistics cannot be verified afterward
 # relative to a channel's scale; statistics that differ less are equal up to float32 rounding
 _CLOSE = 1e-4
-
-
-class FittedScaler(Protocol):
-    """A transformer with a fitted scaler, such as `ChannelScaler`."""
-
-    scaler_: Scaler
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ def find_leakage(
     *,
     split: ArrayLike | None = None,
     sample_indices: ArrayLike | None = None,
-    scaler: Scaler | Mapping[str, Any] | FittedScaler | None = None,
+    scaler: "Scaler | Mapping[str, Any] | ChannelScaler | None" = None,
     folds: Iterable[tuple[ArrayLike, ArrayLike]] | None = None,
 ) -> LeakageReport:
     """Check whether held-out windows leak into training.
