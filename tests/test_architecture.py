@@ -25,7 +25,7 @@ HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("io/hdf5.py", "io/foreign.py"),
     "sklearn": (
         "estimator/",
-        "model_selection/",
+        "model_selection.py",
         "evaluation/",
         "adapters/",
         "features/grow_trees.py",
@@ -48,7 +48,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "inspection/training_check.py",
         "estimator/",
         "export/",
-        "model_selection/",
+        "model_selection.py",
         "adapters/",
         "bench/",
     ),
