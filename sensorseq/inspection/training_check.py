@@ -26,7 +26,6 @@ from sensorseq.inspection.checked_windows import (
     split_unit,
 )
 from sensorseq.inspection.finding import Finding
-from sensorseq.inspection.label_channels import check_label_channels
 from sensorseq.inspection.measures import Measures
 from sensorseq.inspection.short_trainings import (
     PLAIN,
@@ -38,7 +37,7 @@ from sensorseq.inspection.short_trainings import (
     relative_work,
     run_trial,
 )
-from sensorseq.inspection.window_checks import check_shares, constant_channels
+from sensorseq.inspection.window_checks import check_label_channels, check_shares, constant_channels
 from sensorseq.prediction.windows import Windows
 from sensorseq.training.augment import check_augment
 from sensorseq.training.preparation import read_training_file

@@ -1,16 +1,17 @@
 """Check windows without training: channels, padding, classes, labels, levels and units."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.measures import Measures
 from sensorseq.inspection.overlap import check_duplicates
 from sensorseq.prediction.outside import Floats, Ints
 from sensorseq.prediction.windows import Windows
+from sensorseq.preprocessing.windows.label_channels import Blocks, find_label_channels
 from sensorseq.text import plural
 
 # A standardized channel has mean 0 and standard deviation 1; these limits are ten times off.
@@ -254,6 +255,26 @@ def check_classes(train: Measures, validation: Measures | None) -> Iterator[Find
     if len(unseen) and len(validation) >= 5 * len(ours):  # a smaller part may lack one by chance
         n = int(np.isin(train.windows.target, unseen).sum())
         yield train.finding("class_not_in_validation", classes=unseen, n_windows=n)
+
+
+def check_label_channels(
+    read: Callable[[Ints], Blocks],
+    y: ArrayLike,
+    recording_id: ArrayLike | None,
+    lengths: ArrayLike,
+    split: ArrayLike | None,
+    channels: Sequence[str] | None,
+) -> Finding | None:
+    """Return a finding if constant channels give the class, see `find_label_channels`.
+
+    `channels` are the names, or None if they have only numbers.
+    """
+    constant = find_label_channels(read, y, recording_id, lengths, split)
+    if constant is None:
+        return None
+    names = [str(place) if channels is None else channels[place] for place in constant.channels]
+    values = {"is_leak": constant.is_leak, "share": constant.share, "fewest": constant.fewest}
+    return Finding("label_channels", {**values, "count": len(names)}, {"channels": names})
 
 
 MOST_ROWS = 3  # largest shift of labels that is tested, in rows

@@ -384,7 +384,7 @@ def test_a_diagnosis_fits_eighty_columns_and_goes_into_json():
     assert plain["passed"] is False
     assert plain["checks"][1]["figures"] == {"p": 0.5}
     assert diagnosis["a_third"].status == "not possible"
-    with pytest.raises(KeyError, match="there are a_check, another, a_third"):
+    with pytest.raises(KeyError, match="the checks are a_check, another, a_third"):
         diagnosis["unknown"]
 
 
