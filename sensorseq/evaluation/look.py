@@ -11,7 +11,12 @@ from markupsafe import Markup
 from sensorseq.html.render import render
 from sensorseq.html.svg import over_time, sparkline
 from sensorseq.inspection.facts import N_BANDS, ChannelFacts, RecordingFacts
-from sensorseq.inspection.recordings import clipped_edges, limits_of, median_known, sets_of_channels
+from sensorseq.inspection.recordings import (
+    clipped_edges,
+    limits_of,
+    median_finite,
+    sets_of_channels,
+)
 from sensorseq.prediction.outside import Floats
 from sensorseq.readers.columns import describe_counters, describe_dropped
 
@@ -130,7 +135,7 @@ class _Scale:
         low, high = sorted(lows)[len(lows) // 10], sorted(highs)[-1 - len(highs) // 10]
         limits = (low, high) if high > low else (low - 1.0, high + 1.0)
         unit = next((c.unit for _, c in rows if c.unit), "")
-        return cls(name, unit, limits, limits_of(rows), median_known([c.rate_hz for c in known]))
+        return cls(name, unit, limits, limits_of(rows), median_finite([c.rate_hz for c in known]))
 
     def spectrum_of(self, channels: Sequence[ChannelFacts]) -> Floats:
         """Return the median spectrum of channels that vary, on a common frequency grid."""
@@ -145,7 +150,7 @@ class _Scale:
             bands = np.stack(rows)
             is_known = np.isfinite(bands).all(axis=0)  # fast recordings have further bands
             usual[is_known] = np.median(bands[:, is_known], axis=0)
-            usual[~is_known] = [median_known(band) for band in bands[:, ~is_known].T]
+            usual[~is_known] = [median_finite(band) for band in bands[:, ~is_known].T]
         return usual
 
     def of_classes(self, classes: Mapping[str, Sequence[RecordingFacts]]) -> dict[str, Any]:

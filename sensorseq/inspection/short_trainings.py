@@ -1,7 +1,7 @@
-"""Short trainings of an estimator's network with known outcome.
+"""Short trainings of an estimator's network whose outcome is known in advance.
 
-One is on two planted wave shapes, which it must distinguish; the other on random labels for each
-recording, where a validation score above chance means a leak.
+One is on two planted wave shapes, which the network must distinguish; the other on random labels
+for each recording: a validation score above chance means a leak.
 """
 
 import math
@@ -28,7 +28,7 @@ from sensorseq.training.engine import TrainingJob
 from sensorseq.training.inference import network_outputs
 from sensorseq.training.side_by_side import train_jobs
 
-# Arguments with effects outside the check, or that make it depend on more than its windows.
+# Arguments with effects outside the check, or by which it would depend on more than its windows.
 _OFF = ("warm_start", "calibrate", "early_stopping", "restore_best")
 _NONE = ("callbacks", "checkpoint", "max_steps", "class_weight")
 _APART = dict.fromkeys(_OFF, False) | dict.fromkeys(_NONE)
@@ -56,8 +56,8 @@ class CheckedFit:
     """The arguments of an estimator, and its preparation of a fit."""
 
     arguments: Mapping[str, Any]
-    # Does everything that `fit` does before training: takes arguments of an estimator, X, y, and
-    # the keywords of `fit`, and returns a job for each network.
+    # Runs all steps of `fit` before the training: from arguments of an estimator, X, y and the
+    # keywords of `fit` to a job for each network.
     prepare: Callable[..., list[TrainingJob]]
 
     def changed(self, arguments: Mapping[str, Any]) -> "CheckedFit":
@@ -129,7 +129,7 @@ def learn(
     wanted: float,
     seed: int,
 ) -> tuple[float, int, str]:
-    """Train with each set of arguments until an accuracy is reached, as one start may be slow.
+    """Train with each set of arguments until an accuracy is reached; a single start may be slow.
 
     Returns the highest accuracy, the total number of epochs, and the accuracy as text.
     """
@@ -215,11 +215,11 @@ def check_planted(fit: CheckedFit, windows: Windows, work: float, seed: int) -> 
     work = min(work, relative_work(fit.arguments, n_channels))
     share = windows.lengths / windows.n_timesteps
     lengths = np.maximum(np.ceil(share * n_timesteps), _FEWEST_TIMESTEPS).astype(np.int64)
-    X, y, known = plant(N_PLANTED, lengths, n_timesteps, n_channels, seed)
-    X_val, y_val, known_val = plant(N_PLANTED, lengths, n_timesteps, n_channels, seed + 1)
+    X, y, drawn = plant(N_PLANTED, lengths, n_timesteps, n_channels, seed)
+    X_val, y_val, drawn_val = plant(N_PLANTED, lengths, n_timesteps, n_channels, seed + 1)
     affordable = affordable_epochs(_PLANTED_BUDGET, work, N_PLANTED, n_timesteps)
     arguments = {**PLAIN, "max_epochs": int(np.clip(affordable, 20, _PLANTED_EPOCHS))}
-    parts = (X, y, known), (X_val, y_val, known_val)
+    parts = (X, y, drawn), (X_val, y_val, drawn_val)
     best, n_epochs, reached = learn(fit, *parts, [arguments] * 2, _LEARNED, seed)
     figures = {
         "val_accuracy": best,
@@ -246,8 +246,8 @@ _BUDGET = 1_500_000
 def chance_of(votes: list[Ints], drawn: list[Ints]) -> tuple[float, float]:
     """Return the chance probability of at least this many correct votes, and of all correct.
 
-    It is an exact permutation test over the held-out recordings' labels in each trial. `votes` are
-    the predicted and `drawn` the random classes, (n_recordings,) for each trial.
+    This is an exact permutation test over the labels of the held-out recordings in each trial.
+    `votes` are the predicted and `drawn` the random classes, (n_recordings,) for each trial.
     """
     n_right = sum(int((vote == lot).sum()) for vote, lot in zip(votes, drawn, strict=True))
     by_chance, perfect = np.ones(1), 1.0
@@ -260,11 +260,11 @@ def chance_of(votes: list[Ints], drawn: list[Ints]) -> tuple[float, float]:
 def _agreements(vote: Ints, lot: Ints) -> Floats:
     """Return the probabilities of 0, 1, ..., n correct votes over all orders of the labels."""
     n, n_votes, n_lots = len(lot), int(vote.sum()), int(lot.sum())
-    found = np.zeros(n + 1)
+    p = np.zeros(n + 1)
     for both in range(max(0, n_votes + n_lots - n), min(n_votes, n_lots) + 1):
         ways = math.comb(n_lots, both) * math.comb(n - n_lots, n_votes - both)
-        found[n - n_votes - n_lots + 2 * both] = ways / math.comb(n, n_votes)
-    return found
+        p[n - n_votes - n_lots + 2 * both] = ways / math.comb(n, n_votes)
+    return p
 
 
 def check_shuffled(fit: CheckedFit, windows: Windows, work: float, seed: int) -> Outcome:
@@ -286,10 +286,10 @@ def check_shuffled(fit: CheckedFit, windows: Windows, work: float, seed: int) ->
             break
         lots = _draw(unit[parts[1]], n_units, rng)
         train, held_out = (windows.take(rows) for rows in parts)
-        y_train, y_val, of_val = lots[unit[parts[0]]], lots[unit[parts[1]]], unit[parts[1]]
+        y_train, y_val = lots[unit[parts[0]]], lots[unit[parts[1]]]
         if len(np.unique(y_train)) < 2:
             continue  # all training labels are equal, so draw again
-        units, index = np.unique(of_val, return_inverse=True)
+        units, index = np.unique(unit[parts[1]], return_inverse=True)
         if not votes:
             n_trials = int(np.clip(np.ceil(_ENOUGH / len(units)), 1, _MOST_TRIALS))
         budget = _BUDGET / n_trials
@@ -333,7 +333,7 @@ def _judge(votes: list[Ints], drawn: list[Ints], kind: str, windows: Windows) ->
 
 
 def _units(windows: Windows) -> tuple[Ints, str]:
-    """Assign windows to units that share a random label: recordings if they are known."""
+    """Return the number of each window's unit, which shares a random label, and the kind of unit."""
     if windows.recording_id is not None:
         return np.unique(windows.recording_id, return_inverse=True)[1], "recordings"
     stretches, n_across = join_stretches(windows)
@@ -365,6 +365,6 @@ def _draw(held_out: Ints, n_units: int, rng: np.random.Generator) -> Ints:
 
 def _vote(outputs: Floats, index: Ints, n_units: int) -> Ints:
     """Return the class for which the windows of each unit vote together."""
-    for_one = outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0] - 0.5
-    total = np.bincount(index, weights=np.tanh(np.nan_to_num(for_one)), minlength=n_units)
+    margin = outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0] - 0.5
+    total = np.bincount(index, weights=np.tanh(np.nan_to_num(margin)), minlength=n_units)
     return (total > 0).astype(np.int64)

@@ -49,7 +49,7 @@ _FEWEST_UNITS = 16
 _BATCH = 16
 _BATCH_STEPS = 150
 _LEARNED = 1.0  # accuracy from which a batch counts as learned
-_OWN_STEPS = 40
+_OWN_STEPS = 40  # steps with the optimizer settings of the estimator
 _LEFT_OUT = (  # arguments left out to test the optimizer's steps alone
     *("dropout", "recurrent_dropout", "augment", "ema_decay"),
     *("lr_schedule", "warmup_epochs", "max_timesteps"),
@@ -70,7 +70,7 @@ def run_checks(
 ) -> Diagnosis:
     """Run the checks, or `only` some of them; see `sensorseq.doctor.check_training`."""
     kept = {name: fit.arguments[name] for name in ("early_stopping", "monitor")}
-    with warnings.catch_warnings():  # raises for the same reasons as fit
+    with warnings.catch_warnings():  # to raise the same errors as `fit`
         warnings.simplefilter("ignore")  # the checks report these in more detail
         fit.changed(kept).jobs(X, y, groups=groups, lengths=lengths)
     if isinstance(X, str | os.PathLike):
@@ -95,9 +95,10 @@ def run_checks(
     results = []
     for name, check in checks.items():
         if name in wanted:
-            status, found = check()
-            results.append(CheckResult(name, status, found.text, found.advice, found.values))
-    return Diagnosis(tuple(results), (*notes, *_what_was_left_out(windows, small)))
+            status, finding = check()
+            result = CheckResult(name, status, finding.text, finding.advice, finding.values)
+            results.append(result)
+    return Diagnosis(tuple(results), (*notes, *_notes_on_size(windows, small)))
 
 
 def _lighten(fit: CheckedFit, n_channels: int) -> tuple[CheckedFit, tuple[str, ...]]:
@@ -112,7 +113,7 @@ def _lighten(fit: CheckedFit, n_channels: int) -> tuple[CheckedFit, tuple[str, .
     return lighter, (f"To save time, the checks used {words}; bugs show at either size.",)
 
 
-def _what_was_left_out(windows: Windows, small: Windows) -> tuple[str, ...]:
+def _notes_on_size(windows: Windows, small: Windows) -> tuple[str, ...]:
     left_out = []
     if len(small) < len(windows):
         left_out.append(f"{len(small)} of the {len(windows)} windows")
@@ -137,23 +138,23 @@ def _check_classes(windows: Windows) -> Outcome:
     counts = np.bincount(windows.target, minlength=len(windows.classes))
     smallest, share = int(counts.min()), float(counts.max() / counts.sum())
     figures = {"n_classes": len(counts), "smallest": smallest, "largest_share": share}
-    for found in check_shares(windows.target, windows.classes.tolist(), windows.groups):
-        return FAILED, replace(found, values={**figures, **found.values})
+    for finding in check_shares(windows.target, windows.classes.tolist(), windows.groups):
+        return FAILED, replace(finding, values={**figures, **finding.values})
     return PASSED, Finding("classes_have_windows", figures)
 
 
 def _check_label_channels(windows: Windows) -> Outcome:
-    """Check that the label does not stand among the channels."""
+    """Check that no channel contains the label."""
 
     def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.floating]]:
         return (piece.X for piece in windows.pieces(windows.row_pieces(rows)))
 
-    found = check_label_channels(
+    finding = check_label_channels(
         read, windows.target, windows.groups, windows.lengths, None, windows.channels
     )
-    if found is None:
+    if finding is None:
         return PASSED, Finding("no_label_channels")
-    return FAILED if found.severity == "leak" else NOT_POSSIBLE, found
+    return FAILED if finding.severity == "leak" else NOT_POSSIBLE, finding
 
 
 def _check_separate(windows: Windows) -> Outcome:
@@ -172,12 +173,12 @@ def _check_unchanging(fit: CheckedFit, windows: Windows, seed: int) -> Outcome:
     """Check that the validation loss repeats when nothing is learned."""
     few = _batch_of(windows, 2 * _BATCH)
     same = (few.X, few.target, few.lengths)
-    how = check_augment(fit.arguments["augment"])
+    augmentation = check_augment(fit.arguments["augment"])
     arguments: dict[str, Any] = {
         "learning_rate": _NO_STEP,
         "max_epochs": 3,
-        # used if the windows' channels have no names
-        "augment": None if how is None else how.with_indices(few.X.shape[2], few.channels),
+        # by index, because the trial gets arrays without names of channels
+        "augment": augmentation and augmentation.with_indices(few.X.shape[2], few.channels),
     }
     if fit.arguments["head_norm"] == "batch":  # only the autograd engine supports batch statistics
         arguments["engine"] = "autograd"
@@ -185,14 +186,14 @@ def _check_unchanging(fit: CheckedFit, windows: Windows, seed: int) -> Outcome:
     losses = trial.history["val_loss"].tolist()
     if len(losses) == 3 and len(set(losses)) == 1:
         return PASSED, Finding("loss_repeats", {"val_loss": losses})
-    said = ", ".join(f"{loss:.6g}" for loss in losses)
-    return FAILED, Finding("loss_changes", {"val_loss": losses, "losses": said})
+    listed = ", ".join(f"{loss:.6g}" for loss in losses)
+    return FAILED, Finding("loss_changes", {"val_loss": losses, "losses": listed})
 
 
 def _hold_running_statistics(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.BatchNorm1d):
-            # Otherwise batch statistics change without a step, and validation with them.
+            # Otherwise batch statistics, and with them the validation, change without a step.
             part.momentum = 0.0
 
 
@@ -217,8 +218,8 @@ def _check_batch(fit: CheckedFit, windows: Windows, work: float, seed: int) -> O
     same = (batch.X, batch.target, batch.lengths)
     # 4 of 64 correct networks failed two attempts, none of 640 failed four
     attempts = [{**PLAIN, "batch_size": None, "max_epochs": k * n_steps} for k in (1, 2, 2, 2)]
-    best, taken, reached = learn(fit, same, same, attempts, _LEARNED, seed + 1)
-    figures = {"n_windows": len(batch), "accuracy": best, "steps": taken, "reached": reached}
+    best, n_taken, reached = learn(fit, same, same, attempts, _LEARNED, seed + 1)
+    figures = {"n_windows": len(batch), "accuracy": best, "steps": n_taken, "reached": reached}
     if best >= _LEARNED:
         return PASSED, Finding("memorized", figures)
     return FAILED, Finding("not_memorized", figures)
