@@ -333,7 +333,7 @@ def _judge(votes: list[Ints], drawn: list[Ints], kind: str, windows: Windows) ->
 
 
 def _units(windows: Windows) -> tuple[Ints, str]:
-    """Return the number of each window's unit, which shares a random label, and the kind of unit."""
+    """Return the unit of each window, which shares one random label, and the kind of units."""
     if windows.recording_id is not None:
         return np.unique(windows.recording_id, return_inverse=True)[1], "recordings"
     stretches, n_across = join_stretches(windows)
