@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sensorseq.inspection.copies import stretch_hashes
 from sensorseq.prediction.outside import Floats
-from sensorseq.preprocessing.scale.odd_scales import measure_scales
+from sensorseq.preprocessing.scale.odd_scales import mean_spectrum, measure_scales
 from sensorseq.preprocessing.scale.odd_values import OddFacts, measure_odd_values
 from sensorseq.recording import GAP_PERIODS, Channel, Recording, sample_period
 
@@ -254,9 +254,7 @@ def _spectrum(values: Floats, steps: Floats, period: float) -> Floats:
         return np.full(N_BANDS, np.nan)
     starts = starts[np.linspace(0, len(starts) - 1, min(len(starts), MOST_SEGMENTS)).astype(int)]
     segments = values[starts[:, None] + np.arange(size)]
-    window = np.hanning(size + 1)[:-1]
-    power = np.abs(np.fft.rfft((segments - segments.mean(axis=1, keepdims=True)) * window)) ** 2
-    density = power.mean(axis=0) * 2 * period / (window**2).sum()
+    density = mean_spectrum(segments) * 2 * period / (np.hanning(size + 1)[:-1] ** 2).sum()
     if not density.max() > 0:
         return np.full(N_BANDS, np.nan)
     logs = np.log10(np.maximum(density, density.max() * 1e-12))
