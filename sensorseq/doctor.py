@@ -1,7 +1,74 @@
-"""Tell a bug in the code from a hard problem with short trainings of known outcome."""
+"""Distinguish a bug in the code from a hard problem by short trainings of known outcome."""
 
+from collections.abc import Sequence
+from typing import Any
+
+from sensorseq.errors import ArgumentError
+from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.inspection.check_result import CheckResult, Diagnosis
 from sensorseq.inspection.short_trainings import plant_windows
-from sensorseq.inspection.training_check import check_training
+from sensorseq.inspection.training_check import run_checks
 
 __all__ = ["CheckResult", "Diagnosis", "check_training", "plant_windows"]
+
+
+def check_training(
+    estimator: SensorLSTMClassifier,
+    X: Any,
+    y: Any = None,
+    *,
+    groups: Any = None,
+    lengths: Any = None,
+    only: Sequence[str] | None = None,
+    random_state: int = 0,
+) -> Diagnosis:
+    """Distinguish a bug from a hard problem by short trainings whose outcome is known in advance.
+
+    The network of `estimator` must overfit one small batch, distinguish two synthetic wave shapes
+    in windows like yours, stay at chance when each recording gets a random label, and give the same
+    validation loss in every epoch while its weights do not change. The data are checked for common
+    faults: dead channels, a label among the channels, a class that dominates, and windows that
+    share samples across a split.
+
+    Parameters
+    ----------
+    estimator : SensorLSTMClassifier
+        Fitted or not; it is not changed.
+    X, y, groups, lengths : as in its `fit`
+        The data you train it on. Data that `fit` would reject are rejected with the same message.
+    only : sequence of str, optional
+        Names of the checks to run; all of them by default.
+    random_state : int, default=0
+        Seed of the short trainings. The same seed gives the same results, however slow the machine.
+
+    Returns
+    -------
+    Diagnosis
+        Print it to read it. `passed` is False when a check failed.
+
+    Raises
+    ------
+    InputError
+        If `fit` would reject the data; the message is the same.
+    ArgumentError
+        If `only` names an unknown check, or `estimator` is no SensorLSTMClassifier.
+
+    Notes
+    -----
+    The work is bounded for any data: the checks use a few windows, at most 128 steps of each, and
+    replace a large network by one with fewer hidden units.
+    """
+    if not isinstance(estimator, SensorLSTMClassifier):
+        raise ArgumentError(
+            f"estimator is a {type(estimator).__name__}; give a SensorLSTMClassifier. For a"
+            " pipeline, give its last step and the transformed windows."
+        )
+    return run_checks(
+        estimator._checked_fit(),
+        X,
+        y,
+        groups=groups,
+        lengths=lengths,
+        only=only,
+        random_state=random_state,
+    )

@@ -11,8 +11,8 @@ from checkout import ROOT, tree_of
 ORDER = """_lazy errors options _signal numeric < core text windows optimizers < checks
            sensor_windows messages < io < packets < stamp_repair < recording history html ops
            < time_names < preprocessing nn gpu_check readers < features sequence datasets
-           < prediction < training < inspection < diagnosis doctor export < estimator
-           < model_selection evaluation prepare adapters bench < cli < __main__"""
+           < prediction < training < inspection < diagnosis export < estimator
+           < model_selection evaluation prepare adapters bench doctor < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
          Dockerfile LICENSE MANIFEST.in Makefile README.md SECURITY.md benchmarks build_cuda.py
          csrc data docs examples mkdocs.yml pyproject.toml requirements runtime scripts sensorseq
@@ -26,7 +26,7 @@ HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("io/hdf5.py", "io/foreign.py"),
     "sklearn": (
         "estimator/",
-        "model_selection/",
+        "model_selection.py",
         "evaluation/",
         "adapters/",
         "features/grow_trees.py",
@@ -49,7 +49,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "inspection/training_check.py",
         "estimator/",
         "export/",
-        "model_selection/",
+        "model_selection.py",
         "adapters/",
         "bench/",
     ),

@@ -69,6 +69,7 @@ def predict(
     from sensorseq.evaluation.predict import (
         format_prediction,
         label_studio_tasks,
+        make_drive_page,
         predict_recordings,
         table_of_spans,
     )
@@ -97,8 +98,6 @@ def predict(
     if label_studio is not None:
         write_whole(label_studio, label_studio_tasks(found).encode())
     if html is not None:
-        from sensorseq.evaluation.drive_page import make_drive_page
-
         title = recordings[0].name if len(recordings) == 1 else f"{len(found)} recordings"
         write_whole(html, make_drive_page(found, title=title).encode())
     outside = [one.outside for one in found if one.outside is not None]
@@ -186,7 +185,7 @@ def stream(
         if udp is not None:
             samples = live.samples_of_udp(udp, parser)
         elif replay is not None:
-            from sensorseq.evaluation.replay import samples_of_recording
+            from sensorseq.evaluation.raw_recordings import samples_of_recording
 
             samples = samples_of_recording(model, replay, time_column, speed)
         else:

@@ -64,7 +64,8 @@ from sensorseq.export.c_source import CExport, COptions, render_c, write_texts
 from sensorseq.export.to_onnx import write_onnx
 from sensorseq.history import History
 from sensorseq.inspection.check_result import Diagnosis
-from sensorseq.inspection.training_check import check_training
+from sensorseq.inspection.short_trainings import CheckedFit
+from sensorseq.inspection.training_check import run_checks
 from sensorseq.io.model_file import (
     check_texts,
     model_digest,
@@ -588,7 +589,17 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ----------
         X, y, groups, lengths : as in `fit`
         """
-        return check_training(self, X, y, groups=groups, lengths=lengths)
+        return run_checks(self._checked_fit(), X, y, groups=groups, lengths=lengths)
+
+    def _checked_fit(self) -> CheckedFit:
+        """Return the arguments, and a function that prepares a fit with others."""
+
+        def prepare(
+            arguments: Mapping[str, Any], X: Any, y: Any, **keywords: Any
+        ) -> list[TrainingJob]:
+            return type(self)(**arguments)._prepare_fit(X, y, **keywords)
+
+        return CheckedFit(self.get_params(deep=False), prepare)
 
     # The learned values
 

@@ -15,8 +15,7 @@ from sensorseq.diagnosis.statements import Statement, say
 from sensorseq.errors import warn_caller
 from sensorseq.history import History, TrainingRecord
 from sensorseq.inspection.finding import Finding
-from sensorseq.inspection.label_channels import check_label_channels
-from sensorseq.inspection.window_checks import check_shares, check_windows
+from sensorseq.inspection.window_checks import check_label_channels, check_shares, check_windows
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.windows import Windows
 from sensorseq.training import TrainingResult

@@ -36,7 +36,7 @@ def make_baseline(name: str, seed: int = 0) -> Any:
         )
     if name == "rocket_ridge":  # as published, without class weights
         return make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.logspace(-3, 3, 10)))
-    # No early stopping, because its held-out windows would be of recordings in training.
+    # No early stopping, because it would hold out windows of recordings that it trains on.
     return HistGradientBoostingClassifier(
         max_iter=150,
         learning_rate=0.08,
@@ -57,10 +57,10 @@ def predict_baseline(
 
     The scores are probabilities, or 1 for the predicted class if the learner has none. The features
     are `summary_features`; for ``"rocket_ridge"``, random convolutions of the scaled windows
-    (MiniRocket), 9,996 of them or, with more than 4,000 training windows, 2,016. Those of several
-    sensors are side by side, of zeros where a sensor is missing.
+    (MiniRocket), 9,996 of them or, with more than 4,000 training windows, 2,016. The features of
+    several sensors are side by side; a missing sensor is replaced by zeros.
     """
-    describe = _describes(name, train)
+    describe = _learn_features(name, train)
     fitted = make_baseline(name, seed).fit(describe(train), train.y)
     features = describe(test)
     order = {label: i for i, label in enumerate(classes.tolist())}
@@ -74,13 +74,12 @@ def predict_baseline(
     return scores
 
 
-def _describes(name: str, train: WindowSet | SensorWindows) -> Callable[[Any], Any]:
-    """Return what describes windows for a baseline; of several sensors, side by side."""
+def _learn_features(name: str, train: WindowSet | SensorWindows) -> Callable[[Any], Any]:
+    """Return a function that computes a baseline's features; of several sensors, side by side."""
     if isinstance(train, SensorWindows):
-        filled = _filled(train)
-        of_each = {key: _describes(name, own) for key, own in filled.items()}
+        describe = {key: _learn_features(name, part) for key, part in _filled(train).items()}
         return lambda windows: np.concatenate(
-            [of_each[key](own) for key, own in _filled(windows).items()], axis=1
+            [describe[key](part) for key, part in _filled(windows).items()], axis=1
         )
     if name == "rocket_ridge":
         return describe_by_convolutions(train)
@@ -88,12 +87,12 @@ def _describes(name: str, train: WindowSet | SensorWindows) -> Callable[[Any], A
 
 
 def _filled(windows: SensorWindows) -> dict[str, WindowSet]:
-    """Return the windows of each sensor, with zeros where it has none."""
-    return {key: replace(own, X=np.nan_to_num(own.X)) for key, own in windows.sensors.items()}
+    """Return the windows of each sensor, with zeros where its data are missing."""
+    return {key: replace(part, X=np.nan_to_num(part.X)) for key, part in windows.sensors.items()}
 
 
 def describe_by_convolutions(train: WindowSet) -> Callable[[WindowSet], NDArray[np.floating]]:
-    """Learn scaling and random convolutions; return the function that describes windows by them."""
+    """Learn scaling and random convolutions; return the function that computes the features."""
     scaler = fit_scaler(train.X, train.lengths)
     n_features = _FEATURES if len(train) <= _MANY_WINDOWS else _FEWER_FEATURES
     convolutions = RandomConvolutions(n_features=n_features, random_state=0)
@@ -102,9 +101,9 @@ def describe_by_convolutions(train: WindowSet) -> Callable[[WindowSet], NDArray[
     def describe(windows: WindowSet) -> NDArray[np.floating]:
         features = np.empty((len(windows), convolutions.n_features_), np.float32)
         for at in range(0, len(windows), _BLOCK):
-            own = windows.take(np.arange(at, min(at + _BLOCK, len(windows))))
-            scaled = scaler.transform(own.X, own.lengths)
-            features[at : at + len(own)] = convolutions.transform(scaled, own.lengths)
+            part = windows.take(np.arange(at, min(at + _BLOCK, len(windows))))
+            scaled = scaler.transform(part.X, part.lengths)
+            features[at : at + len(part)] = convolutions.transform(scaled, part.lengths)
         return features
 
     return describe

@@ -1,4 +1,4 @@
-"""The calibration error, and what all scores share: known labels and intervals by group."""
+"""The calibration error, and the checks of labels and intervals by group of all scores."""
 
 from typing import Any, NamedTuple
 
@@ -16,13 +16,13 @@ _FEWEST = 20  # fewest windows per bin; with fewer windows there are fewer bins
 
 
 def check_known_labels(labels: NDArray[Any], classes: NDArray[Any]) -> None:
-    """Raise if a label is not one of the classes a model knows."""
-    known = classes.tolist()
+    """Raise if a label is not one of a model's classes."""
+    names = classes.tolist()
     for label in np.unique(labels).tolist():
-        if label not in known:
+        if label not in names:
             raise InputError(
-                f"label {label!r} is not one of the classes the model knows:"
-                f" {', '.join(map(str, known))}.{nearest_label(label, known)} Remove those windows,"
+                f"label {label!r} is not one of the classes of the model:"
+                f" {', '.join(map(str, names))}.{nearest_label(label, names)} Remove those windows,"
                 " or train a model on them."
             )
 
@@ -66,9 +66,9 @@ def resampling_weights(n_groups: int, n_resamples: int, seed: int) -> NDArray[np
 def sign_flips(n_groups: int, seed: int) -> NDArray[np.bool_]:
     """Choose which groups each permutation exchanges, (n_permutations, n_groups).
 
-    If all 2**n_groups choices are at most `N_FLIPS`, they are all used, otherwise that many at
-    random. The first exchanges nothing, so a fraction of the rows is a valid p-value (B. Phipson,
-    G. K. Smyth, *Permutation p-values should never be zero*, 2010).
+    All 2**n_groups choices are used if there are at most `N_FLIPS`, otherwise `N_FLIPS` random
+    ones. The first exchanges nothing, so a fraction of the rows is a valid p-value (B. Phipson, G.
+    K. Smyth, *Permutation p-values should never be zero*, 2010).
     """
     if 2**n_groups <= N_FLIPS:
         numbers = np.arange(2**n_groups)[:, None]
@@ -82,7 +82,7 @@ def percentile_interval(values: NDArray[np.float64]) -> Interval:
     """Return the interval of resampled scores; NaN are ignored."""
     values = values[~np.isnan(values)]
     if not len(values) or (np.ptp(values) == 0 and len(values) > 1):
-        # One group, or all groups equal: resampling has no information, rather than certainty.
+        # One group, or equal groups: resampling gives no information. The score is not certain.
         return Interval(float("nan"), float("nan"))
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(values, [tail, 100 - tail])
@@ -132,11 +132,11 @@ def calibration_error(
 
     Windows are sorted by that probability p into bins of equal count. The plain estimate of a bin's
     squared error is the square of the mean of ``p - right``. It is too high by the variance of that
-    mean, more so with fewer windows. This estimate averages only products of *two different
+    mean, which is larger with fewer windows. This estimate averages only products of *two different
     windows*, whose expectation is the squared error itself. If p is constant within a bin, this is
     the debiased estimator of Kumar, Liang and Ma [1]_. With `groups` the two windows come from
     different groups: the windows of one recording tend to be right or wrong together, and their
-    products would count that as miscalibration. Without two groups in any bin, the result is NaN.
+    products would count this as miscalibration. If no bin has two groups, the result is NaN.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def calibration_error(
     probability : array-like of shape (n_windows, n_classes)
         Rows sum to 1.
     classes : array-like of shape (n_classes,)
-        Labels of its columns.
+        Labels of the columns.
     groups : array-like of shape (n_windows,), optional
         Windows that belong together, such as recordings; by default each window is independent.
     n_bins : int, default=15
@@ -154,7 +154,7 @@ def calibration_error(
     debias : bool, default=True
         False gives the plain estimate, to compare with published values.
     n_resamples : int, default=2000
-        Resamples of groups for the interval, which is centred on the debiased estimate.
+        Resamples of groups for the interval, which is centered on the debiased estimate.
     seed : int, default=0
         Seed of the resampling.
 
@@ -176,17 +176,17 @@ def calibration_error(
     group = np.arange(len(labels)) if groups is None else np.asarray(groups)
     if group.shape != labels.shape:
         raise InputError(f"groups has shape {group.shape}; labels have {labels.shape}.")
-    sure = rows.max(axis=1)
+    confidence = rows.max(axis=1)
     right = names[rows.argmax(axis=1)] == labels
-    # A fixed order, so that the order of windows does not change a bit.
-    order = np.lexsort((right, sure, group))
-    sure, right = sure[order], right[order].astype(np.float64)
+    # In a fixed order, so that the result is bit-identical for any order of windows.
+    order = np.lexsort((right, confidence, group))
+    confidence, right = confidence[order], right[order].astype(np.float64)
     drawn_groups, group_index = np.unique(group[order], return_inverse=True)
     n_groups = len(drawn_groups)
-    bin_index, n_used = _equal_bins(sure, min(n_bins, max(1, len(sure) // _FEWEST)))
+    bin_index, n_used = _equal_bins(confidence, min(n_bins, max(1, len(confidence) // _FEWEST)))
     n, off = np.zeros((2, n_groups, n_used))
     np.add.at(n, (group_index, bin_index), 1)
-    np.add.at(off, (group_index, bin_index), sure - right)
+    np.add.at(off, (group_index, bin_index), confidence - right)
     squared = _squared(n, off, np.ones((1, n_groups)), debias=debias)[0]
     drawn = _squared(n, off, resampling_weights(n_groups, n_resamples, seed), debias=debias)
     # Resampling adds a bias, because the windows replace the population; subtract its mean.
@@ -200,7 +200,7 @@ def calibration_error(
             CalibrationBin(int(count), float(p), float(a))
             for count, p, a in zip(
                 counts,
-                np.bincount(bin_index, sure, n_used) / counts,
+                np.bincount(bin_index, confidence, n_used) / counts,
                 np.bincount(bin_index, right, n_used) / counts,
                 strict=True,
             )
@@ -209,7 +209,7 @@ def calibration_error(
 
 
 def are_probabilities(rows: NDArray[np.float64]) -> bool:
-    """Test whether every row is non-negative and sums to 1."""
+    """Whether every row is non-negative and sums to 1."""
     return bool((rows >= 0).all() and np.allclose(rows.sum(axis=1), 1.0, atol=1e-6))
 
 

@@ -9,8 +9,8 @@ from sensorseq.evaluation.text import NAMES, format_p_value, percent, table, wra
 from sensorseq.text import plural
 
 P_VALUE = (
-    "paired sign-flip test by recording, of a difference in accuracy at least this large if model"
-    " and baseline were equally good."
+    "probability of a difference in accuracy at least this large if model and baseline were"
+    " equally good (paired sign-flip test by recording)."
 )
 DRIVE_HEADS = ("% of time", "F1 (%)", "delay (s)", "false switches/h")
 
@@ -37,20 +37,20 @@ def describe_drives(drives: DriveEvaluation) -> str:
     """Format the scores of drives as lines of text."""
     return (
         f"Over time, in {plural(drives.n_recordings, 'recording')} with several classes. The vote"
-        f" is of {drives.n_votes} windows, smoothing by {drives.told.smooth}. F1 counts stretches"
-        " that overlap a true one by half. The delay of a switch leaves out the time that a method"
-        " waits. In brackets: 95 % intervals by recording."
+        f" is over {drives.n_votes} windows, smoothing by {drives.predicted.smooth}. F1 counts"
+        " stretches that overlap a true one by half. The delay of a switch excludes the time that a"
+        " method waits. In brackets: 95 % intervals by recording."
     )
 
 
 def drive_rows(drives: DriveEvaluation) -> list[list[str]]:
     """Return a row for each method of decision: its name, and scores with intervals."""
     rows = []
-    for name, found in drives.scores.items():
+    for name, method in drives.scores.items():
         cells = [name]
-        for score, value in found.scores.items():
+        for score, value in method.scores.items():
             factor = 100 if score in ("accuracy", "f1") else 1
-            low, high = (factor * edge for edge in found.intervals[score])
+            low, high = (factor * edge for edge in method.intervals[score])
             between = f" [{low:.0f}, {high:.0f}]" if np.isfinite([low, high]).all() else ""
             cells.append(f"{factor * value:.1f}{between}" if np.isfinite(value) else "-")
         rows.append(cells)

@@ -52,12 +52,12 @@ class DriveScores:
 class DriveEvaluation:
     """How well class segments are found in recordings that have several classes.
 
-    `scores` are those of single windows, of the majority of `n_votes` windows, and of the smoothed
-    timeline `told`, in this order. `true` are the true classes of the same windows.
+    `scores` has the scores of single windows, of the majority of `n_votes` windows, and of the
+    smoothed timeline `predicted`, in this order. `true` has the true classes of the same windows.
     """
 
     scores: Mapping[str, DriveScores]
-    told: Timeline
+    predicted: Timeline
     true: Timeline
     n_votes: int
     n_recordings: int  # recordings with several classes
@@ -65,10 +65,10 @@ class DriveEvaluation:
     def to_dict(self) -> dict[str, Any]:
         """Return the scores as plain values."""
         return {
-            "smooth": self.told.smooth,
+            "smooth": self.predicted.smooth,
             "n_votes": self.n_votes,
             "n_recordings": self.n_recordings,
-            "scores": {name: each.to_dict() for name, each in self.scores.items()},
+            "scores": {name: method.to_dict() for name, method in self.scores.items()},
         }
 
 
@@ -90,18 +90,18 @@ def evaluate_drives(
     probability : ndarray of shape (n, k)
     classes : ndarray of shape (k,)
     smoothing : Smoothing, optional
-        The vote is of as many windows as a delay of `lag` windows allows: those before and after
-        for a method that waits, or only those before.
+        The vote is over as many windows as a delay of `lag` windows allows: windows before and
+        after for a method that waits, otherwise only windows before.
     class_shares : array-like of shape (k,) or (n, k), optional
         As in `timeline_of`.
     seed : int, default=0
-        Of the resampling.
+        Seed of the resampling.
     """
     window_s = windows.window_s
     if windows.recording_id is None or windows.start_s is None or windows.y is None or not window_s:
         return None
     ids = np.asarray(windows.recording_id)
-    several = {name for name, own in iter_recordings(ids) if len(np.unique(windows.y[own])) > 1}
+    several = {name for name, rows in iter_recordings(ids) if len(np.unique(windows.y[rows])) > 1}
     if not several:
         return None
     timeline = partial(
@@ -114,28 +114,28 @@ def evaluate_drives(
     )
     lag = smoothing.lag
     n_before, n_after = (2 * lag, 0) if smoothing.smooth == "filter" else (lag, lag)
-    sure = np.eye(len(classes))
+    certain = np.eye(len(classes))
     votes = np.empty_like(probability)
     for rows in in_time(ids, windows.start_s):
         votes[rows] = majority_vote(probability[rows], n_before, n_after)
-    told = timeline(probability, class_shares=class_shares, **smoothing._asdict())
-    true = timeline(sure[index_of(windows.y, classes)], smooth="none")
-    ways = {
+    smoothed = timeline(probability, class_shares=class_shares, **smoothing._asdict())
+    true = timeline(certain[index_of(windows.y, classes)], smooth="none")
+    methods = {
         "single windows": timeline(probability, smooth="none"),
         "majority vote": timeline(votes, smooth="none"),
-        "smoothed": told,
+        "smoothed": smoothed,
     }
     groups = ids if windows.groups is None else np.asarray(windows.groups)
     group_of = dict(zip(ids.tolist(), groups.tolist(), strict=True))
     scores = {
-        name: score_spans(way.spans, true.spans, window_s, group_of.__getitem__, seed=seed)
-        for name, way in ways.items()
+        name: score_spans(decided.spans, true.spans, window_s, group_of.__getitem__, seed=seed)
+        for name, decided in methods.items()
     }
-    return DriveEvaluation(scores, told, true, n_before + n_after + 1, len(several))
+    return DriveEvaluation(scores, smoothed, true, n_before + n_after + 1, len(several))
 
 
 def score_spans(
-    told: tuple[Span, ...],
+    predicted: tuple[Span, ...],
     true: tuple[Span, ...],
     tolerance_s: float,
     group_of: Callable[[Any], Any] = lambda recording_id: recording_id,
@@ -144,10 +144,10 @@ def score_spans(
 ) -> DriveScores:
     """Score the segments of recordings, with intervals from resampling whole groups."""
     counts: dict[Any, Floats] = {}
-    of_told, of_true = spans_by_recording(told), spans_by_recording(true)
-    for name, own in of_true.items():
-        found = np.array(count_drive(of_told.get(name, []), own, tolerance_s))
-        counts[group_of(name)] = counts.get(group_of(name), 0.0) + found
+    of_recording = spans_by_recording(predicted)
+    for name, spans in spans_by_recording(true).items():
+        counted = np.array(count_drive(of_recording.get(name, []), spans, tolerance_s))
+        counts[group_of(name)] = counts.get(group_of(name), 0.0) + counted
     every = np.array(list(counts.values()))
     drawn = drive_scores(resampling_weights(len(every), N_RESAMPLES, seed) @ every)
     return DriveScores(
@@ -169,12 +169,12 @@ def majority_vote(probability: Floats, n_before: int, n_after: int) -> Floats:
     Ties are broken by the higher mean probability.
     """
     labels = np.eye(probability.shape[1])[probability.argmax(axis=1)]
-    found = moving_mean(labels + 1e-6 * probability, n_before, n_after)
-    return np.asarray(found / found.sum(axis=1, keepdims=True))
+    votes = moving_mean(labels + 1e-6 * probability, n_before, n_after)
+    return np.asarray(votes / votes.sum(axis=1, keepdims=True))
 
 
 def moving_mean(rows: Floats, n_before: int, n_after: int) -> Floats:
-    """Return the mean of each row and its neighbors; the ends are repeated."""
+    """Return the mean of each row and its neighbors; the first and last row are repeated."""
     padded = np.pad(rows, ((n_before, n_after), (0, 0)), mode="edge")
     shifted = [padded[at : at + len(rows)] for at in range(n_before + n_after + 1)]
     return np.asarray(np.mean(shifted, axis=0))

@@ -1,4 +1,4 @@
-"""Evaluate a model: on test recordings it has never seen, or by folds of whole groups."""
+"""Evaluate a model on unseen test recordings, or by folds of whole groups."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ from sensorseq.text import plural
 from sensorseq.training.preparation import augment_as_told
 from sensorseq.windows import WindowSet
 
-_WHOLE = 1e-9  # tolerance in whether a quotient of seconds is a whole number
+_WHOLE = 1e-9  # tolerance for a quotient of seconds to count as a whole number
 
 
 @dataclass(frozen=True, eq=False)
 class FoldWindows:
-    """The `rows` (sorted) of windows that folds are tested on; they may train on all windows.
+    """The sorted `rows` of windows for testing folds; folds may train on all windows.
 
     `protocol` describes how training and test windows differ; it is empty if they do not.
     """
@@ -45,16 +45,16 @@ def choose_fold_windows(windows: WindowSet | SensorWindows) -> FoldWindows:
     """Choose the windows on the grid of ``hop_s`` among windows cut with ``train_hop_s``.
 
     If their configuration has neither ``train_hop_s`` nor ``train_phase``, all windows are chosen.
-    Within a segment of one label without gaps, the chosen windows are those that would have been
-    cut without ``train_hop_s``. Raises an `InputError` if the windows do not include them.
+    Within a segment of one label without gaps, the chosen windows are the same as if cut without
+    ``train_hop_s``. Raises an `InputError` if the windows do not include all of them.
     """
     options = PreparationOptions.recorded(windows.provenance)
     window_s, train_hop_s = options.window_s, options.train_hop_s
     hop_s = options.hop_s or window_s
     if options.train_phase != "grid":
         raise InputError(
-            "the training windows of this file start at random offsets (train_phase), so windows on"
-            " the grid to test a fold on are not among them. Prepare again with"
+            "the training windows of this file start at random offsets (train_phase), so they do"
+            " not include the windows on the grid that test a fold. Prepare again with"
             ' train_phase = "grid" to use folds.'
         )
     if train_hop_s is None or np.isnan(window_s) or train_hop_s == hop_s:
@@ -62,9 +62,9 @@ def choose_fold_windows(windows: WindowSet | SensorWindows) -> FoldWindows:
     times = hop_s / train_hop_s
     if round(times) < 1 or abs(times - round(times)) > _WHOLE * times:
         raise InputError(
-            f"training windows of this file start every {train_hop_s:g} s (train_hop_s), so the"
-            f" windows every {hop_s:g} s (hop_s) to test a fold on are not all among them. Prepare"
-            f" again with a train_hop_s that divides {hop_s:g}, such as"
+            f"training windows of this file start every {train_hop_s:g} s (train_hop_s), so they do"
+            f" not include all windows every {hop_s:g} s (hop_s) that test a fold. Prepare again"
+            f" with a train_hop_s that divides {hop_s:g}, such as"
             f" {hop_s / max(1, np.ceil(times - _WHOLE)):g}, to use folds."
         )
     assert isinstance(windows, WindowSet)
@@ -94,8 +94,8 @@ def _on_grid(
     if windows.start_s is None or windows.recording_id is None or rate is None:
         raise InputError(
             "these windows overlap (train_hop_s), and without recording_id, start_s and"
-            " sample_rate_hz those to test a fold on cannot be told apart; use a file written by"
-            " `prepare`."
+            " sample_rate_hz the windows for testing a fold cannot be determined; use a file"
+            " written by `prepare`."
         )
     start_s = np.asarray(windows.start_s)
     recording = np.unique(np.asarray(windows.recording_id), return_inverse=True)[1]
@@ -142,9 +142,9 @@ def _coarse_recordings(windows: WindowSet, train_hop_s: float, hop_s: float) -> 
         return ()
     return (
         f"{n_coarse} of {len(np.unique(ids))} recordings are not in the train part of this file, so"
-        f" they have windows every {hop_s:g} s only, and folds train on those. To train on windows"
-        f" every {train_hop_s:g} s of all recordings, prepare another file with --split 1,0,0 and"
-        " evaluate the model's folds on that.",
+        f" they have windows only every {hop_s:g} s, also for training. To train on windows every"
+        f" {train_hop_s:g} s of all recordings, prepare another file with --split 1,0,0 and"
+        " evaluate the model's folds on it.",
     )
 
 
@@ -167,10 +167,10 @@ class Comparison:
     """A model and its baselines, scored on the same windows.
 
     `protocol` describes how the scores were measured; read the caveats in `notes` before trusting
-    them. `fold_accuracy` is empty for a test part. `seen` are the evaluated recordings that were in
-    the training data, `dominant` those with more than half of the windows of their class. `outside`
-    marks windows unlike the training windows; None if the model has no data to decide. `drives` has
-    the scores over time; None if no recording has several classes.
+    them. `fold_accuracy` is empty for a test part. `seen` lists the evaluated recordings that were
+    in the training data, `dominant` recordings with more than half of the windows of their class.
+    `outside` marks windows unlike the training windows; it is None if the model has no data to
+    decide. `drives` has the scores over time; it is None if no recording has several classes.
     """
 
     model: Evaluation
@@ -216,11 +216,11 @@ class Comparison:
                     "recording_vote": baseline.to_dict()["recording_vote"],
                     "difference": {
                         metric: {
-                            "value": d.value,
-                            "interval": plain_interval(d.interval),
-                            "p_value": d.p_value,
+                            "value": difference.value,
+                            "interval": plain_interval(difference.interval),
+                            "p_value": difference.p_value,
                         }
-                        for metric, d in compare(self.model, baseline).items()
+                        for metric, difference in compare(self.model, baseline).items()
                     },
                 }
                 for name, baseline in self.baselines.items()
@@ -240,18 +240,18 @@ def evaluate_test(
 ) -> Comparison:
     """Score a model on the test part of windows, next to baselines.
 
-    All windows are scored if they have no split, or no test part and the model has seen none of
-    their recordings. The baselines are fitted on the windows that the model was trained on: the
-    train part, and the validation part if the model was refitted with it; none are fitted without a
-    train part. Neither early stopping nor any statistic of the model uses test windows: `fit` does
-    not read them, and recordings from the training data are rejected here, or with `include_seen`
-    noted. Drives are smoothed as in `SensorLSTMClassifier.timeline`.
+    All windows are scored if they have no split, or if they have no test part and none of their
+    recordings was in the model's training data. The baselines are fitted on the windows that the
+    model was trained on: the train part, and the validation part if the model was refitted with it;
+    none are fitted without a train part. Neither early stopping nor any statistic of the model uses
+    test windows: `fit` does not read them, and recordings from the training data are rejected here,
+    or, with `include_seen`, noted. Drives are smoothed as in `SensorLSTMClassifier.timeline`.
     """
     say = progress or (lambda message: None)
     test = windows if windows.split is None else windows.part("test")
-    knows = knows_recordings(model)
-    if not len(test) and knows and not seen_by(model.model_, windows):
-        test = windows = windows.with_split(None)  # all windows of a file of other recordings
+    is_recorded = _records_training_data(model)
+    if not len(test) and is_recorded and not seen_by(model.model_, windows):
+        test = windows = windows.with_split(None)  # a file of other recordings: all its windows
     labels = _labels(test)
     if not len(test):
         raise InputError(
@@ -265,13 +265,13 @@ def evaluate_test(
     say("predicting test windows")
     score = scorer(test, model.classes_, seed)
     probability = model.predict_proba(test)
-    evaluated = score(probability)
+    evaluation = score(probability)
     compared: dict[str, Evaluation] = {}
     dominant = _dominant(test)
-    notes = _test_notes(evaluated, test, seen, dominant, are_known=knows)
+    notes = _test_notes(evaluation, test, seen, dominant, is_recorded=is_recorded)
     train = None
     if windows.split is not None:  # the windows that the model was trained on
-        refitted = [one.refitted_ for one in _models(model).values()]
+        refitted = [classifier.refitted_ for classifier in _classifiers(model).values()]
         parts = ["train", "validation"] if all(refitted) else ["train"]
         train = windows.take(np.flatnonzero(np.isin(windows.split, parts)))
     if train is None or not len(train):
@@ -281,12 +281,12 @@ def evaluate_test(
             say(f"fitting baseline {name}")
             compared[name] = score(predict_baseline(name, train, test, model.classes_, seed))
     protocol = (
-        f"test part: {evaluated.n_windows} windows of"
-        f" {plural(len(evaluated.recordings), 'recording')}"
-        + ("" if seen or not knows else " the model never saw")
+        f"test part: {evaluation.n_windows} windows of"
+        f" {plural(len(evaluation.recordings), 'recording')}"
+        + ("" if seen or not is_recorded else " the model never saw")
     )
     return Comparison(
-        evaluated,
+        evaluation,
         compared,
         protocol,
         tuple(notes),
@@ -304,29 +304,30 @@ def evaluate_test(
     )
 
 
-def _models(model: AnyClassifier) -> dict[str, SensorLSTMClassifier]:
-    """Return the classifier of each sensor; that of a single one is named ""."""
+def _classifiers(model: AnyClassifier) -> dict[str, SensorLSTMClassifier]:
+    """Return the classifier of each sensor; a single classifier has the name ""."""
     return model.sensors_ if isinstance(model, SensorFusionClassifier) else {"": model}
 
 
-def knows_recordings(model: AnyClassifier) -> bool:
-    """Return whether a model knows which recordings it was trained on."""
-    return all(one.preparation_ is not None for one in _models(model).values())
+def _records_training_data(model: AnyClassifier) -> bool:
+    """Whether a model lists the recordings that it was trained on."""
+    classifiers = _classifiers(model).values()
+    return all(classifier.preparation_ is not None for classifier in classifiers)
 
 
 def _test_notes(
-    evaluated: Evaluation,
+    evaluation: Evaluation,
     test: WindowSet | SensorWindows,
     seen: Sequence[str],
     dominant: Sequence[DominantRecording],
     *,
-    are_known: bool,
+    is_recorded: bool,
 ) -> list[str]:
     notes = [
-        *_notes(evaluated, test),
+        *_notes(evaluation, test),
         *(
-            f"{row.recording_id} holds {row.share:.0%} of the test windows of {row.label}: the"
-            f" recall of {row.label} is mostly that of this recording."
+            f"{row.recording_id} has {row.share:.0%} of the test windows of {row.label} and"
+            f" dominates the recall of {row.label}."
             for row in dominant
         ),
     ]
@@ -336,10 +337,10 @@ def _test_notes(
             " scores are inflated."
         )
         notes.insert(0, inflated)
-    if not are_known:
+    if not is_recorded:
         notes.append(
-            "the model was trained on arrays, so it is not checked whether these recordings were"
-            " in the training data."
+            "the model was trained on arrays, so whether these recordings were in the training data"
+            " could not be checked."
         )
     return notes
 
@@ -347,9 +348,9 @@ def _test_notes(
 def _refuse_seen(seen: Sequence[str], test: WindowSet | SensorWindows) -> None:
     some = ", ".join(seen[:3]) + (" ..." if len(seen) > 3 else "")
     by_time = PreparationOptions.recorded(test.provenance).split_by == "time"
-    way = (
+    advice = (
         "These windows are split by time, so every recording is in each part. Use"
-        " --include-seen to score later stretches of known recordings; to test on new"
+        " --include-seen to score later stretches of the same recordings; to test on new"
         " recordings, prepare with --split-by group."
         if by_time
         else "Evaluate on the file it was trained on, or on new recordings; use --include-seen"
@@ -358,7 +359,7 @@ def _refuse_seen(seen: Sequence[str], test: WindowSet | SensorWindows) -> None:
     n_recordings = len(np.unique(np.asarray(test.recording_id)))
     raise InputError(
         f"the model was trained on {len(seen)} of the {n_recordings} test recordings"
-        f" ({some}); its score on them does not show how it does on new ones. {way}"
+        f" ({some}); its score on them does not show how well it classifies new ones. {advice}"
     )
 
 
@@ -380,9 +381,9 @@ def evaluate_folds(
     Windows of all parts are used.
 
     In a file prepared with ``train_hop_s``, folds are trained on all windows of the train part, and
-    tested only on those that start every ``hop_s``. A fold never shares a recording or a group with
-    its training windows, so overlapping windows are never on both sides. Drives are
-    smoothed as in `SensorLSTMClassifier.timeline`.
+    tested only on windows that start every ``hop_s``. A fold never shares a recording or a group
+    with its training windows, so overlapping windows are never on both sides. Drives are smoothed
+    as in `SensorLSTMClassifier.timeline`.
     """
     say = progress or (lambda message: None)
     _labels(windows)
@@ -391,8 +392,8 @@ def evaluate_folds(
     if windows.groups is None:
         raise InputError("the windows have no groups; folds of single windows would leak.")
     check_whole_recordings(windows)
-    may_test = choose_fold_windows(windows)
-    tested = windows.take(may_test.rows)
+    testable = choose_fold_windows(windows)
+    tested = windows.take(testable.rows)
     labels, groups = _labels(tested), np.asarray(tested.groups)
     classes = np.unique(labels)
     _check_enough_groups(labels, groups, n_folds)
@@ -422,20 +423,20 @@ def evaluate_folds(
             probability[name][test_rows] = predict_baseline(name, train, test, classes, seed)
     score = scorer(tested, classes, seed)
     of_model = probability.pop("model")
-    evaluated = score(of_model)
+    evaluation = score(of_model)
     dominant = _dominant(tested)
-    notes = [*_notes(evaluated, tested), *may_test.notes]
+    notes = [*_notes(evaluation, tested), *testable.notes]
     notes += [
-        f"{row.recording_id} holds {row.share:.0%} of the windows of {row.label}: a fold that tests"
-        f" it trains on little of {row.label}."
+        f"{row.recording_id} has {row.share:.0%} of the windows of {row.label}: the fold tested on"
+        f" it is trained on few windows of {row.label}."
         for row in dominant
     ]
     return Comparison(
-        evaluated,
+        evaluation,
         {name: score(values) for name, values in probability.items()},
-        f"{n_folds} folds of whole groups: {evaluated.n_windows} windows of"
-        f" {len(evaluated.recordings)} recordings, each predicted by a model that never saw it"
-        + (f"; {may_test.protocol}" if may_test.protocol else ""),
+        f"{n_folds} folds of whole groups: {evaluation.n_windows} windows of"
+        f" {len(evaluation.recordings)} recordings, each predicted by a model that never saw it"
+        + (f"; {testable.protocol}" if testable.protocol else ""),
         tuple(notes),
         fold_accuracy=tuple(accuracy),
         dominant=dominant,
@@ -475,12 +476,12 @@ def scorer(
 
 def _labels(windows: WindowSet | SensorWindows) -> NDArray[Any]:
     if windows.y is None:
-        raise InputError("the windows have no labels to compare with; use predict for those.")
+        raise InputError("the windows have no labels to compare with; use predict for them.")
     return windows.y
 
 
 def _balanced(train: WindowSet | SensorWindows, seed: int) -> NDArray[np.int64]:
-    """Balance a training fold as the windows' configuration asks for the train part."""
+    """Balance a training fold as configured for the train part of the windows."""
     options = PreparationOptions.recorded(train.provenance)
     if options.balance is None:
         return np.arange(len(train))
@@ -498,33 +499,33 @@ def _dominant(windows: WindowSet | SensorWindows) -> tuple[DominantRecording, ..
     if windows.recording_id is None:
         return ()
     labels, ids = _labels(windows), np.asarray(windows.recording_id)
-    found = []
+    dominant = []
     for label in np.unique(labels).tolist():
         names, counts = np.unique(ids[labels == label], return_counts=True)
         most = int(counts.argmax())
         share = float(counts[most] / counts.sum())
         if len(names) >= _FEWEST_TO_DOMINATE and share > _DOMINANT:
-            found.append(DominantRecording(str(names[most]), label, share))
-    return tuple(found)
+            dominant.append(DominantRecording(str(names[most]), label, share))
+    return tuple(dominant)
 
 
-def _notes(evaluated: Evaluation, windows: WindowSet | SensorWindows) -> list[str]:
+def _notes(evaluation: Evaluation, windows: WindowSet | SensorWindows) -> list[str]:
     notes = []
-    if evaluated.n_groups < FEW_GROUPS:
+    if evaluation.n_groups < FEW_GROUPS:
         notes.append(
-            f"these figures come from only {plural(evaluated.n_groups, 'group')}, so the intervals"
+            f"these figures come from only {plural(evaluation.n_groups, 'group')}, so the intervals"
             " are too narrow. --folds 5 tests on every recording."
         )
-    counts = {row.recording_id: row.n_windows for row in evaluated.recordings}
+    counts = {row.recording_id: row.n_windows for row in evaluation.recordings}
     largest = max(counts, key=lambda name: counts[name])
-    if len(counts) > 2 and counts[largest] > 0.4 * evaluated.n_windows:
+    if len(counts) > 2 and counts[largest] > 0.4 * evaluation.n_windows:
         notes.append(
-            f"recording {largest} alone has {counts[largest] / evaluated.n_windows:.0%} of the"
+            f"recording {largest} alone has {counts[largest] / evaluation.n_windows:.0%} of the"
             " windows and dominates the accuracy."
         )
     labels = _labels(windows)
     groups = np.asarray(windows.groups)
-    for label in evaluated.classes.tolist():
+    for label in evaluation.classes.tolist():
         n_groups = len(np.unique(groups[labels == label]))
         if n_groups == 1 and len(counts) > 1:
             notes.append(f"class {label} is tested on only one group.")

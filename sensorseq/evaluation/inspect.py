@@ -64,21 +64,28 @@ def inspect_recordings(
     The options are the file options of `PreparationOptions`.
 
     Returns a dictionary and the facts of each label span (for logs only with `read_logs`).
-    ``recordings`` has for each its id, files, label, group, duration, rate, channels with range and
-    missing samples, and longest gap; for a robot log its topics with type, messages, rate and
-    channels, similarly for a file whose arrays do not match; or its ``error``. ``n_errors`` is the
-    number of errors, and ``odd`` lists irregularities, most important first.
+    ``recordings`` lists, for each, its id, files, label, group, duration, rate, channels with range
+    and missing samples, and longest gap; for a robot log, its topics with type, messages, rate and
+    channels, and similarly for a file whose arrays do not match; or its ``error``. ``n_errors`` is
+    the number of errors, and ``odd`` lists irregularities, most important first.
     """
     refuse_prepared(
         Path(path),
         "use `sensorseq info` to describe it, --html to look at it, or --leakage to check its"
         " split.",
     )
-    use = ReadOptions(**options)
-    sources = find_recordings(path, use)
-    # Of logs, only topics are listed, unless an option is about reading them.
-    about_reading = use.channels, use.time_column, use.label_column, use.units, use.stamps
-    read_logs = read_logs or any(about_reading)
+    reading = ReadOptions(**options)
+    sources = find_recordings(path, reading)
+    # For logs, only topics are listed, unless an option concerns the reading of their samples.
+    read_logs = read_logs or any(
+        (
+            reading.channels,
+            reading.time_column,
+            reading.label_column,
+            reading.units,
+            reading.stamps,
+        )
+    )
     rows: list[dict[str, Any]] = []
     facts: list[RecordingFacts] = []
     labels: set[str] = set()
@@ -86,7 +93,7 @@ def inspect_recordings(
     for done, source in enumerate(sources):
         if progress is not None:
             progress(done, len(sources))
-        known = {
+        row = {
             "recording_id": source.recording_id,
             "paths": [str(file) for file in source.paths],
             "label": source.label,
@@ -95,7 +102,7 @@ def inspect_recordings(
         try:
             described = _describe_log(list_topics(source.paths)) if source.is_log else {}
             if read_logs or not source.is_log:
-                recording = read_source(source, use)
+                recording = read_source(source, reading)
                 labels.update(recording.labels)
                 left_out.update(left_out_classes(recording))
                 whole = measure(recording)
@@ -108,18 +115,18 @@ def inspect_recordings(
                 with suppress(RecordingError):
                     topics = list_arrays(source.paths[0])
                     described = {**_describe_log(topics), "reason": str(error)}
-        rows.append({**known, **described})
-    if use.label_column is not None and facts:
-        check_labels(use.labels, labels, "of a recording", left_out)
+        rows.append({**row, **described})
+    if reading.label_column is not None and facts:
+        check_labels(reading.labels, labels, "of a recording", left_out)
     n_errors = sum("error" in row for row in rows)
-    found: dict[str, Any] = {"recordings": rows, "n_errors": n_errors, "odd": _odd(facts)}
+    result: dict[str, Any] = {"recordings": rows, "n_errors": n_errors, "odd": _odd(facts)}
     read = [row for row in rows if "channels" in row]
-    if use.sample_rate_hz and read and not any(row["is_at_given_rate"] for row in read):
-        found["unused"] = (
-            f"sample_rate_hz={use.sample_rate_hz:g} is not used here: all recordings have time"
+    if reading.sample_rate_hz and read and not any(row["is_at_given_rate"] for row in read):
+        result["unused"] = (
+            f"sample_rate_hz={reading.sample_rate_hz:g} is not used here: all recordings have time"
             " stamps. `sensorseq prepare` resamples to it."
         )
-    return found, facts
+    return result, facts
 
 
 def _spans(recording: Recording) -> Iterator[Recording]:
@@ -143,7 +150,7 @@ def inspect_windows(
     sensor: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[str, Any], list[RecordingFacts]]:
-    """Describe a prepared file like `inspect_recordings`, from windows without overlap."""
+    """Describe a prepared file like `inspect_recordings`, by windows that do not overlap."""
     rows, facts = [], []
     with _opened(path, sensor) as file:
         windows, n = file.stored, len(file)
@@ -156,16 +163,16 @@ def inspect_windows(
         keys, key = np.unique(np.stack([ids, labels.astype(str)]), axis=1, return_inverse=True)
         order = np.lexsort((start, key.ravel()))
         several = Counter(keys[0].tolist())
-        for number, own in enumerate(np.split(order, np.cumsum(np.bincount(key.ravel()))[:-1])):
+        for number, members in enumerate(np.split(order, np.cumsum(np.bincount(key.ravel()))[:-1])):
             if progress is not None:
                 progress(number, keys.shape[1])
             kept: list[int] = []
             end = -np.inf
             if sensor is not None:
-                own = own[have_numbers(file.take(own))]
-                if not len(own):
+                members = members[have_numbers(file.take(members))]
+                if not len(members):
                     continue
-            for row in own.tolist():
+            for row in members.tolist():
                 if start[row] >= end - 0.5 / rate and lengths[row]:
                     kept.append(row)
                     end = start[row] + lengths[row] / rate
@@ -176,35 +183,36 @@ def inspect_windows(
                 (start[kept, None] + steps / rate)[inside],
                 tuple(map(Channel, windows.channels)),
                 f"{name} ({label})" if several[name] > 1 else name,
-                "" if windows.groups is None else str(windows.groups[own[0]]),
+                "" if windows.groups is None else str(windows.groups[members[0]]),
                 label or None,
             )
             facts.append(measure(recording))
-            known = {"recording_id": name, "label": label, "group": recording.group}
-            rows.append({**known, **_describe(recording, facts[-1])})
+            row_of = {"recording_id": name, "label": label, "group": recording.group}
+            rows.append({**row_of, **_describe(recording, facts[-1])})
     return {"recordings": rows, "n_errors": 0, "odd": _odd(facts)}, facts
 
 
 def _opened(path: str | os.PathLike[str], sensor: str | None) -> PreparedFile:
     """Open a prepared file, or one sensor of it."""
     if sensor is not None and sensor not in (names := sensors_in(path)):
-        has = ", ".join(names) or "only one, without a name"
+        sensors = ", ".join(names) or "only one, without a name"
         raise ArgumentError(
-            f"--sensor {sensor} is not known; {path} has {has}.{did_you_mean(sensor, names, '{}')}"
+            f"--sensor {sensor} does not exist; {path} has"
+            f" {sensors}.{did_you_mean(sensor, names, '{}')}"
         )
     return PreparedFile(path, sensor=sensor)
 
 
 def _windows_of(file: PreparedFile, sensor: str | None) -> WindowSet:
-    """Return the windows; of one of several sensors those that it has."""
+    """Return the windows; for one of several sensors, only windows with data from it."""
     windows = file.windows()
     return windows if sensor is None else windows.take(have_numbers(windows))
 
 
 def _odd(facts: Sequence[RecordingFacts]) -> list[dict[str, Any]]:
-    found = [finding.to_dict() for finding in check_recordings(facts)]
+    findings = [finding.to_dict() for finding in check_recordings(facts)]
     everywhere: dict[str, Any] = {"recordings": [], "channels": []}
-    return [{**odd, "values": everywhere | odd["values"]} for odd in found]
+    return [{**odd, "values": everywhere | odd["values"]} for odd in findings]
 
 
 def _describe_log(topics: Sequence[Topic]) -> dict[str, Any]:
@@ -219,19 +227,19 @@ def _describe(recording: Recording, facts: RecordingFacts) -> dict[str, Any]:
     steps = np.diff(recording.timestamps_s)
     channels = [
         {
-            "name": one.name,
-            "unit": one.unit,
-            "min": one.low.value,
-            "max": one.high.value,
-            "mean": one.mean,
-            "p1": float(one.quantiles[0]),
-            "p99": float(one.quantiles[-1]),
-            "sample_rate_hz": one.rate_hz,
-            "n_missing": recording.n_samples - one.n_known,
-            "n_lost": one.n_lost,
-            "gap_share": one.gap_share,
+            "name": channel.name,
+            "unit": channel.unit,
+            "min": channel.low.value,
+            "max": channel.high.value,
+            "mean": channel.mean,
+            "p1": float(channel.quantiles[0]),
+            "p99": float(channel.quantiles[-1]),
+            "sample_rate_hz": channel.rate_hz,
+            "n_missing": recording.n_samples - channel.n_known,
+            "n_lost": channel.n_lost,
+            "gap_share": channel.gap_share,
         }
-        for one in facts.channels.values()
+        for channel in facts.channels.values()
     ]
     rate = sample_rate_of(recording)
     clock: Any = recording.attributes.get("clock")
@@ -252,10 +260,10 @@ def _describe(recording: Recording, facts: RecordingFacts) -> dict[str, Any]:
     }
 
 
-def format_recordings(found: dict[str, Any]) -> str:
+def format_recordings(result: dict[str, Any]) -> str:
     """Format the result of `inspect_recordings` as text."""
-    readable = [row for row in found["recordings"] if "channels" in row]
-    lines = [f"{len(found['recordings'])} recording(s)"]
+    readable = [row for row in result["recordings"] if "channels" in row]
+    lines = [f"{len(result['recordings'])} recording(s)"]
     if readable:
         rates = sorted(row["sample_rate_hz"] for row in readable if row["sample_rate_hz"])
         total = sum(row["duration_s"] for row in readable)
@@ -284,7 +292,7 @@ def format_recordings(found: dict[str, Any]) -> str:
                 f"{row['duration_s']:.1f}",
                 f"{row['sample_rate_hz'] or float('nan'):.4g}",
                 str(row["n_samples"]),
-                str(sum(one["n_missing"] + one["n_lost"] for one in row["channels"])),
+                str(sum(channel["n_missing"] + channel["n_lost"] for channel in row["channels"])),
                 str(row["n_long_gaps"]),
             ]
             for row in readable[:_MANY_RECORDINGS]
@@ -293,23 +301,24 @@ def format_recordings(found: dict[str, Any]) -> str:
         lines += ["", table(heads, rows, right=range(1, 6))]
         if len(readable) > _MANY_RECORDINGS:
             lines.append(f"... {len(readable) - _MANY_RECORDINGS} more; --json lists all")
-    if "unused" in found:
-        lines += ["", wrapped(found["unused"])]
-    lines += _format_logs([row for row in found["recordings"] if "topics" in row])
-    if found["odd"]:
-        lines += ["", "What is odd:"]
-        lines += [wrapped(f"- {odd['text']} {odd['advice']}", "  ") for odd in found["odd"]]
+    if "unused" in result:
+        lines += ["", wrapped(result["unused"])]
+    lines += _format_logs([row for row in result["recordings"] if "topics" in row])
+    if result["odd"]:
+        lines += ["", "Irregularities:"]
+        lines += [wrapped(f"- {odd['text']} {odd['advice']}", "  ") for odd in result["odd"]]
     unreadable: dict[str, list[Mapping[str, Any]]] = {}
-    for row in found["recordings"]:
+    for row in result["recordings"]:
         if "error" in row:  # group errors that differ only in file names and numbers
             paths = "|".join(map(re.escape, row["paths"]))
             kind = re.sub(rf"{paths}|[-+.\d]+", "", row["error"])
             unreadable.setdefault(kind, []).append(row)
-    for first, *others in unreadable.values():
+    for first, *similar in unreadable.values():
         lines.append(f"cannot be read: {first['error']}")
-        if others:
-            ids = listed([row["recording_id"] for row in others], 3)
-            lines.append(wrapped(f"{len(others)} more cannot be read for this reason: {ids}", "  "))
+        if similar:
+            ids = listed([row["recording_id"] for row in similar], 3)
+            more = f"{len(similar)} more cannot be read for this reason: {ids}"
+            lines.append(wrapped(more, "  "))
     return "\n".join(lines)
 
 
@@ -317,36 +326,36 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a table of topics for each set of logs with the same topics."""
     kinds: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for log in logs:
-        key = tuple((one["name"], one["message_type"]) for one in log["topics"])
+        key = tuple((topic["name"], topic["message_type"]) for topic in log["topics"])
         kinds.setdefault(key, []).append(log)
     lines: list[str] = []
     reasons: list[str] = []
-    for alike in kinds.values():
-        more = f" and {len(alike) - 1} more with the same topics" if len(alike) > 1 else ""
+    for first, *similar in kinds.values():
+        more = f" and {len(similar)} more with the same topics" if similar else ""
         rows = [
             [
-                one["name"],
-                one["message_type"],
-                str(one["n_messages"]),
-                f"{one['rate_hz'] or float('nan'):.4g}",
-                str(len(one["channels"])),
+                topic["name"],
+                topic["message_type"],
+                str(topic["n_messages"]),
+                f"{topic['rate_hz'] or float('nan'):.4g}",
+                str(len(topic["channels"])),
             ]
-            for one in alike[0]["topics"]
+            for topic in first["topics"]
         ]
         heads = ["topic", "type", "messages", "Hz", "numbers"]
-        if suffix_of(Path(alike[0]["paths"][0])) in ARRAY_SUFFIXES:
+        if suffix_of(Path(first["paths"][0])) in ARRAY_SUFFIXES:
             heads = ["array", "type", "samples", "Hz", "numbers"]
-        lines += ["", f"{alike[0]['recording_id']}{more}", table(heads, rows, right=range(2, 5))]
-        examples = [one["channels"] for one in alike[0]["topics"] if one["channels"]]
+        lines += ["", f"{first['recording_id']}{more}", table(heads, rows, right=range(2, 5))]
+        examples = [topic["channels"] for topic in first["topics"] if topic["channels"]]
         for channels in examples:
             shown = ", ".join(channels[:6]) + (", ..." if len(channels) > 6 else "")
             lines.append(wrapped(shown))
-        reasons += [alike[0]["reason"]] if "reason" in alike[0] else []
+        reasons += [first["reason"]] if "reason" in first else []
     if lines:
         lines.append("")
-        lines.append("Name what you need with --channels, for example:")
+        lines.append("Choose channels with --channels, for example:")
         lines.append(f"  --channels '{examples[0][0]}'" if examples else "  (there are no numbers)")
-        lines += [wrapped(f"All of them are not one recording: {reason}") for reason in reasons]
+        lines += [wrapped(f"Together they are not one recording: {reason}") for reason in reasons]
     return lines
 
 
@@ -376,8 +385,8 @@ def inspect_data(path: str | os.PathLike[str], sensor: str | None = None) -> lis
         )
         for rows in (np.flatnonzero(split == part) for part in PARTS[:2])
     )
-    found = [*check_shares(codes, classes.tolist()), *check_windows(train, validation)]
-    return [finding for finding in found if finding.kind != "not_scaled"]
+    findings = [*check_shares(codes, classes.tolist()), *check_windows(train, validation)]
+    return [finding for finding in findings if finding.kind != "not_scaled"]
 
 
 def describe_file(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -395,8 +404,8 @@ def describe_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         with refusing(ModelFileError, f"{file} is inconsistent", SAVE_AGAIN, but=ModelFileError):
             names = Fusion.restore(description["fusion"]).sensors
             each = {
-                name: _describe_model(file, arrays_below(arrays, f"sensor.{at}."), own)
-                for at, (name, own) in enumerate(zip(names, description["sensors"], strict=True))
+                name: _describe_model(file, arrays_below(arrays, f"sensor.{at}."), part)
+                for at, (name, part) in enumerate(zip(names, description["sensors"], strict=True))
             }
         return {"kind": "model", "path": str(file), "sensors": each}
     return _describe_model(file, arrays, description)
@@ -408,7 +417,7 @@ def _describe_model(
     with refusing(ModelFileError, f"{file} is inconsistent", SAVE_AGAIN, but=ModelFileError):
         preparation = description.get("preparation") or {}
         history = description.get("history") or []
-        found = {
+        described = {
             "kind": "model",
             "path": str(file),
             "classes": list(description["classes"]["values"]),
@@ -428,8 +437,8 @@ def _describe_model(
             "parameters": {k: v for k, v in description["parameters"].items() if v is not None},
             "versions": dict(description["versions"]),
         }
-        format_file(found)
-    return found
+        format_file(described)  # raises if a value has the wrong type
+    return described
 
 
 def _describe_windows(file: Path, sensor: str | None = None) -> dict[str, Any]:
@@ -451,41 +460,43 @@ def _describe_windows(file: Path, sensor: str | None = None) -> dict[str, Any]:
         }
 
 
-def format_file(found: dict[str, Any]) -> str:
+def format_file(described: dict[str, Any]) -> str:
     """Format the result of `describe_file` as text."""
-    if "sensors" in found:
-        each = (f"sensor {name} of {format_file(one)}" for name, one in found["sensors"].items())
+    if "sensors" in described:
+        sensors = described["sensors"].items()
+        each = (f"sensor {name} of {format_file(part)}" for name, part in sensors)
         return "\n\n".join(each)
-    rate = found["sample_rate_hz"]
+    rate = described["sample_rate_hz"]
     at = f" at {rate:g} Hz" if rate else ""
     unknown = "channels unknown (trained on arrays)"
-    channels = wrapped(format_channels(found["channels"])) if found["channels"] else unknown
-    if found["kind"] == "windows":
+    channels = wrapped(format_channels(described["channels"])) if described["channels"] else unknown
+    if described["kind"] == "windows":
         return "\n".join(
             [
-                f"{found['path']}: prepared windows",
-                f"{found['n_windows']} windows of {found['n_timesteps']} samples{at}, from"
-                f" {found['n_recordings']} recordings in {found['n_groups']} groups",
+                f"{described['path']}: prepared windows",
+                f"{described['n_windows']} windows of {described['n_timesteps']} samples{at}, from"
+                f" {described['n_recordings']} recordings in {described['n_groups']} groups",
                 channels,
                 "",
-                format_counts(found["counts"]),
+                format_counts(described["counts"]),
             ]
         )
-    size, n_models = found["architecture"], found["n_models"]
-    notes = [f"the LSTM alone, {found['alone']}"] if found["alone"] else []
-    if made := found["adaptation"]:
+    size, n_models = described["architecture"], described["n_models"]
+    sensorseq, n_timesteps = described["versions"].get("sensorseq", "?"), described["n_timesteps"]
+    notes = [f"the LSTM alone, {described['alone']}"] if described["alone"] else []
+    if made := described["adaptation"]:
         notes.append(f"adapted from {made['source'][:16]} on {made['n_windows']} windows")
     of_each = "network" if n_models == 1 else f"{n_models} networks, each"
     return "\n".join(
         [
-            f"{found['path']}: model of sensorseq {found['versions'].get('sensorseq', '?')}",
-            f"classes: {', '.join(str(name) for name in found['classes'])}",
+            f"{described['path']}: model of sensorseq {sensorseq}",
+            f"classes: {', '.join(str(name) for name in described['classes'])}",
             channels,
-            *([f"windows: {found['n_timesteps']} samples{at}"] if found["n_timesteps"] else []),
+            *([f"windows: {n_timesteps} samples{at}"] if n_timesteps else []),
             f"{of_each}: {size['num_layers']} LSTM layer(s) of {size['hidden_size']} units,"
-            f" {found['n_parameters']} parameters",
-            f"trained: {found['epochs']} epochs (best: {found['best_epoch']}), on"
-            f" {found['n_recordings_seen'] or 'unknown'} recordings",
+            f" {described['n_parameters']} parameters",
+            f"trained: {described['epochs']} epochs (best: {described['best_epoch']}), on"
+            f" {described['n_recordings_seen'] or 'unknown'} recordings",
             *notes,
         ]
     )
@@ -500,7 +511,7 @@ def _looks_like_hdf5(file: Path) -> bool:
 
 
 def is_prepared(path: Path) -> bool:
-    """Test whether a file contains prepared windows."""
+    """Whether a file contains prepared windows."""
     if not (path.is_file() and _looks_like_hdf5(path)):
         return False
     try:
@@ -513,7 +524,7 @@ def is_prepared(path: Path) -> bool:
 def refuse_prepared(path: Path, way_out: str) -> None:
     """Raise an error that ends with `way_out` if the file contains prepared windows."""
     if is_prepared(path):
-        raise InputError(f"{path} holds prepared windows; {way_out}")
+        raise InputError(f"{path} contains prepared windows; {way_out}")
 
 
 def describe_installation() -> dict[str, Any]:
@@ -549,6 +560,4 @@ def format_installation(installed: Mapping[str, Any]) -> str:
     names = ("device", "dtype", "hidden", "served by", "in", "why")
     lines = table(names, [tuple(row.values()) for row in rows])
     head = "\n".join(f"{name}: {value}" for name, value in shown.items())
-    return (
-        f"{head}\n\nWhat computes a layer of each hidden size (framework: torch's LSTM):\n{lines}"
-    )
+    return f"{head}\n\nImplementation for each hidden size (framework: torch's LSTM):\n{lines}"

@@ -1,4 +1,4 @@
-"""An HTML page about recordings or windows before training: irregularities and pictures."""
+"""Make an HTML page about recordings or windows: their irregularities, and pictures."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,12 @@ from markupsafe import Markup
 from sensorseq.html.render import render
 from sensorseq.html.svg import over_time, sparkline
 from sensorseq.inspection.facts import N_BANDS, ChannelFacts, RecordingFacts
-from sensorseq.inspection.recordings import clipped_edges, limits_of, median_known, sets_of_channels
+from sensorseq.inspection.recordings import (
+    clipped_edges,
+    limits_of,
+    median_finite,
+    sets_of_channels,
+)
 from sensorseq.prediction.outside import Floats
 from sensorseq.readers.columns import describe_counters, describe_dropped
 
@@ -23,15 +28,15 @@ MOST_CLASSES = 60
 MOST_DECADES = 8.0  # largest range of power density in a picture
 
 
-def make_look(found: Mapping[str, Any], facts: Sequence[RecordingFacts], *, title: str) -> str:
+def make_look(result: Mapping[str, Any], facts: Sequence[RecordingFacts], *, title: str) -> str:
     """Return a self-contained HTML page in light and dark that is readable without scripts.
 
-    `found` and `facts` come from `inspect_recordings` or `inspect_windows`. To stay within
+    `result` and `facts` come from `inspect_recordings` or `inspect_windows`. To stay within
     `MOST_BYTES`, the page draws fewer recordings, then fewer channels.
     """
     n_cells = MOST_CELLS
     while True:
-        page = _make_look(found, facts, title, n_cells)
+        page = _make_look(result, facts, title, n_cells)
         size = len(page.encode())
         if size <= MOST_BYTES or n_cells == 1:
             return page
@@ -39,36 +44,36 @@ def make_look(found: Mapping[str, Any], facts: Sequence[RecordingFacts], *, titl
 
 
 def _make_look(
-    found: Mapping[str, Any], facts: Sequence[RecordingFacts], title: str, n_cells: int
+    result: Mapping[str, Any], facts: Sequence[RecordingFacts], title: str, n_cells: int
 ) -> str:
     notes: dict[str, dict[str | None, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
-    channels_of = {one.recording_id: one.channels for one in facts}
-    for odd in found["odd"]:
+    channels_of = {recording.recording_id: recording.channels for recording in facts}
+    for odd in result["odd"]:
         for name in odd["values"].get("recordings", ()):
-            own = odd["values"].get("channels", ())
-            for channel in own if set(channels_of[name]) - set(own) else [None]:
+            channels = odd["values"].get("channels", ())
+            for channel in channels if set(channels_of[name]) - set(channels) else [None]:
                 notes[name][channel][odd["kind"]] = None
     counters, dropped = (
-        Counter(name for row in found["recordings"] for name in row.get(kind, ()))
+        Counter(name for row in result["recordings"] for name in row.get(kind, ()))
         for kind in ("counters", "dropped_columns")
     )
     noted = {channel for channels in notes.values() for channel in channels}
-    room = n_cells / min(max(1, len({one.label for one in facts})), MOST_CLASSES)
+    room = n_cells / min(max(1, len({recording.label for recording in facts})), MOST_CLASSES)
     sets = []
-    for names, own in sets_of_channels(facts):
-        moving = {c.name for one in own for c in one.channels.values() if c.spread > 0}
+    for names, members in sets_of_channels(facts):
+        moving = {c.name for r in members for c in r.channels.values() if c.spread > 0}
         first = sorted(names, key=lambda name: (name not in moving, name not in noted))
         # Each channel needs at least two pictures.
         n_channels = min(MOST_CHANNELS, max(int(room / 2), 1))
         shown = sorted(first[:n_channels], key=names.index)
-        scales = [_Scale.of(name, own) for name in shown]
+        scales = [_Scale.of(name, members) for name in shown]
         classes: dict[str, list[RecordingFacts]] = defaultdict(list)
-        for one in sorted(own, key=lambda one: (one.label or "", one.recording_id)):
-            classes[one.label or "no label"].append(one)
+        for recording in sorted(members, key=lambda r: (r.label or "", r.recording_id)):
+            classes[recording.label or "no label"].append(recording)
         n_rows = int(min(MOST_ROWS, max(room / len(shown) - 1, 1)))
         drawn = dict(list(classes.items())[:MOST_CLASSES])
         chosen = {
-            label: sorted(rows, key=lambda one: one.recording_id not in notes)[:n_rows]
+            label: sorted(rows, key=lambda r: r.recording_id not in notes)[:n_rows]
             for label, rows in drawn.items()
         }
         sets.append(
@@ -77,7 +82,7 @@ def _make_look(
                 "left": [name for name in names if name not in shown],
                 "n_classes": len(classes),
                 "classes": drawn,
-                "chosen": {k: [one for one in drawn[k] if one in chosen[k]] for k in drawn},
+                "chosen": {k: [r for r in drawn[k] if r in chosen[k]] for k in drawn},
                 "usual": [scale.of_classes(drawn) for scale in scales],
             }
         )
@@ -85,11 +90,11 @@ def _make_look(
         "look.html",
         title=title,
         heading=title,
-        found=found,
-        errors=[row["error"] for row in found["recordings"] if "error" in row],
+        result=result,
+        errors=[row["error"] for row in result["recordings"] if "error" in row],
         facts=facts,
         left_out=[*describe_counters(counters), *describe_dropped(dropped)],
-        rates=sorted({f"{one.rate_hz:.4g}" for one in facts if one.rate_hz > 0}, key=float),
+        rates=sorted({f"{r.rate_hz:.4g}" for r in facts if r.rate_hz > 0}, key=float),
         sets=sets,
         notes=notes,
         number=_number,
@@ -97,7 +102,7 @@ def _make_look(
 
 
 def _number(value: float, other: float) -> str:
-    """Format a number with the digits that the range to `other` needs."""
+    """Format one end of a range; an end near zero, relative to the other, becomes 0."""
     is_zero = abs(value) < 0.005 * max(abs(value), abs(other))
     return f"{0.0 if is_zero else value:.3g}".replace("-", "\N{MINUS SIGN}")
 
@@ -115,9 +120,9 @@ class _Scale:
     @classmethod
     def of(cls, name: str, facts: Sequence[RecordingFacts]) -> "_Scale":
         """Choose a scale that suits most recordings, regardless of outliers."""
-        rows = [(one, one.channels[name]) for one in facts if name in one.channels]
-        known = [c for _, c in rows if c.n_known]
-        ends = [(c.quantiles[[0, -1]], (c.low.value, c.high.value)) for c in known]
+        rows = [(r, r.channels[name]) for r in facts if name in r.channels]
+        measured = [c for _, c in rows if c.n_known]
+        ends = [(c.quantiles[[0, -1]], (c.low.value, c.high.value)) for c in measured]
         if not ends:
             ends = [(np.array([0.0, 1.0]), (0.0, 1.0))]
         reach = [0.25 * (high - low) for (low, high), _ in ends]
@@ -130,7 +135,8 @@ class _Scale:
         low, high = sorted(lows)[len(lows) // 10], sorted(highs)[-1 - len(highs) // 10]
         limits = (low, high) if high > low else (low - 1.0, high + 1.0)
         unit = next((c.unit for _, c in rows if c.unit), "")
-        return cls(name, unit, limits, limits_of(rows), median_known([c.rate_hz for c in known]))
+        rate_hz = median_finite([c.rate_hz for c in measured])
+        return cls(name, unit, limits, limits_of(rows), rate_hz)
 
     def spectrum_of(self, channels: Sequence[ChannelFacts]) -> Floats:
         """Return the median spectrum of channels that vary, on a common frequency grid."""
@@ -143,19 +149,19 @@ class _Scale:
         usual = np.full(N_BANDS, np.nan)
         if rows:
             bands = np.stack(rows)
-            is_known = np.isfinite(bands).all(axis=0)  # fast recordings have further bands
+            is_known = np.isfinite(bands).all(axis=0)  # fast recordings have more bands
             usual[is_known] = np.median(bands[:, is_known], axis=0)
-            usual[~is_known] = [median_known(band) for band in bands[:, ~is_known].T]
+            usual[~is_known] = [median_finite(band) for band in bands[:, ~is_known].T]
         return usual
 
     def of_classes(self, classes: Mapping[str, Sequence[RecordingFacts]]) -> dict[str, Any]:
         """Draw each class's median spectrum on top of the overall one; also return the range."""
         channels = {
-            label: [c for one in rows if (c := one.channels.get(self.name)) and c.n_known]
+            label: [c for r in rows if (c := r.channels.get(self.name)) and c.n_known]
             for label, rows in classes.items()
         }
-        spectra = {label: self.spectrum_of(own) for label, own in channels.items()}
-        whole = self.spectrum_of([c for own in channels.values() for c in own])
+        spectra = {label: self.spectrum_of(members) for label, members in channels.items()}
+        whole = self.spectrum_of([c for members in channels.values() for c in members])
         drawn = np.concatenate([whole, *spectra.values()])
         top = max(drawn[np.isfinite(drawn)], default=1.0)
         power = (min(max(np.nanmin(drawn, initial=top), top - MOST_DECADES), top - 1), top)
@@ -164,14 +170,14 @@ class _Scale:
             "power": power,
             "pictures": {
                 label: Markup(
-                    sparkline([whole, own], power, words.format(self.name, label), height=80)
+                    sparkline([whole, spectrum], power, words.format(self.name, label), height=80)
                 )
-                for label, own in spectra.items()
+                for label, spectrum in spectra.items()
             },
             "quantiles": {
-                k: np.median([c.quantiles for c in own], axis=0)
-                for k, own in channels.items()
-                if own
+                label: np.median([c.quantiles for c in members], axis=0)
+                for label, members in channels.items()
+                if members
             },
         }
 
@@ -180,19 +186,19 @@ class _Scale:
         low, high = self.limits
         return float(np.clip(100 * (value - low) / (high - low), 0, 100))
 
-    def picture(self, one: RecordingFacts) -> Markup:
+    def picture(self, recording: RecordingFacts) -> Markup:
         """Draw a recording over time."""
-        channel = one.channels[self.name]
+        channel = recording.channels[self.name]
         edges, cut = (channel.low, channel.high), clipped_edges(channel, self.extremes)
         return Markup(
             over_time(
                 channel.envelope,
                 self.limits,
-                (channel.gaps_s - one.start_s) / (one.duration_s or 1.0),
+                (channel.gaps_s - recording.start_s) / (recording.duration_s or 1.0),
                 [
                     np.flatnonzero(line == np.float32(edge.value)).tolist() if edge in cut else []
                     for line, edge in zip(channel.envelope, edges, strict=True)
                 ],
-                f"{self.name} of {one.recording_id} over time",
+                f"{self.name} of {recording.recording_id} over time",
             )
         )

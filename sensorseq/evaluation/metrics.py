@@ -54,12 +54,12 @@ class RecordingScore:
 class Evaluation:
     """Scores of one classifier on one set of windows.
 
-    `confusion_matrix` (K, K) has true classes in rows; `group_confusion` (n_groups, K, K) is that
-    of each group, for paired comparisons. Besides scores over windows, `scores` has recording_vote
-    and recording_mean, the fractions of recordings classified correctly by majority vote and by
-    mean probability; and calibration_error, with its bins in `reliability`, or NaN if the scores
-    are not probabilities. `intervals` come from resampling whole groups. `recordings` are sorted by
-    label and id.
+    `confusion_matrix` (K, K) has true classes in rows; `group_confusion` (n_groups, K, K) has one
+    matrix for each group, for paired comparisons. Besides scores over windows, `scores` has
+    recording_vote and recording_mean, the fractions of recordings classified correctly by majority
+    vote and by mean probability; and calibration_error, with its bins in `reliability`, or NaN if
+    the scores are not probabilities. `intervals` come from resampling whole groups. `recordings`
+    are sorted by label and id.
     """
 
     classes: NDArray[Any]
@@ -91,7 +91,7 @@ class Evaluation:
         return int(self.confusion_matrix.sum())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values that `json.dumps` takes; NaN as None."""
+        """Return everything as plain values for `json.dumps`, with None for NaN."""
         return {
             **{name: self.scores[name] for name in METRICS},
             "confusion_matrix": self.confusion_matrix.tolist(),
@@ -132,9 +132,9 @@ def score_predictions(
     probability : array-like of shape (N, K)
         Probability, or any score, of each class; the highest is the prediction.
     classes : array-like of shape (K,)
-        Labels of its columns.
+        Labels of the columns.
     recording_id, groups : array-like of shape (N,), optional
-        Where each window comes from; without them every window is independent.
+        The recording and the group of each window; without them every window is independent.
     n_resamples : int, default=2000
         Resamples for the intervals.
     seed : int, default=0
@@ -168,14 +168,14 @@ def score_predictions(
             labels, scores, names, groups=group, n_resamples=n_resamples, seed=seed
         )
     point, drawn = scores_of(total), scores_of(_resampled(group_confusion, weights))
-    found = {name: (float(point[name]), percentile_interval(drawn[name])) for name in METRICS}
-    found |= _score_decisions(recordings, group, weights)
-    found["calibration_error"] = (calibration, interval)
+    results = {name: (float(point[name]), percentile_interval(drawn[name])) for name in METRICS}
+    results |= _score_decisions(recordings, group, weights)
+    results["calibration_error"] = (calibration, interval)
     return Evaluation(
         classes=names,
         confusion_matrix=total,
-        scores={name: value for name, (value, _) in found.items()},
-        intervals={name: interval for name, (_, interval) in found.items()},
+        scores={name: value for name, (value, _) in results.items()},
+        intervals={name: interval for name, (_, interval) in results.items()},
         recordings=recordings,
         n_groups=len(group_confusion),
         group_confusion=group_confusion,
@@ -183,7 +183,7 @@ def score_predictions(
     )
 
 
-class Difference(NamedTuple):
+class ScoreDifference(NamedTuple):
     """The score of one classifier minus that of another on the same windows.
 
     The interval comes from resampling whole groups; `p_value` is the probability of a difference at
@@ -197,7 +197,7 @@ class Difference(NamedTuple):
 
 def compare(
     first: Evaluation, second: Evaluation, *, n_resamples: int = N_RESAMPLES, seed: int = 0
-) -> dict[str, Difference]:
+) -> dict[str, ScoreDifference]:
     """Return the scores of `first` minus those of `second`, with paired intervals and tests.
 
     Both are scored on the same resampled groups, so the difficulty of a resample cancels. The test
@@ -206,18 +206,18 @@ def compare(
     13 groups in which they differ, otherwise with 10,000 random permutations. With n such groups
     the p-value is at least ``2 / 2**n``.
     """
-    one, two = first.group_confusion, second.group_confusion
-    if one.shape != two.shape or not np.array_equal(one.sum(axis=2), two.sum(axis=2)):
+    a, b = first.group_confusion, second.group_confusion
+    if a.shape != b.shape or not np.array_equal(a.sum(axis=2), b.sum(axis=2)):
         raise ArgumentError(
             "the two evaluations use different windows; score both on the same ones."
         )
-    weights = resampling_weights(len(one), n_resamples, seed)
-    drawn, other = (scores_of(_resampled(confusion, weights)) for confusion in (one, two))
-    p_values = _sign_flip_test(one, two, seed)
+    weights = resampling_weights(len(a), n_resamples, seed)
+    drawn_a, drawn_b = (scores_of(_resampled(confusion, weights)) for confusion in (a, b))
+    p_values = _sign_flip_test(a, b, seed)
     return {
-        name: Difference(
+        name: ScoreDifference(
             first.scores[name] - second.scores[name],
-            percentile_interval(drawn[name] - other[name]),
+            percentile_interval(drawn_a[name] - drawn_b[name]),
             p_values[name],
         )
         for name in METRICS
@@ -250,22 +250,22 @@ def _resampled(
     return np.asarray(flat.reshape(len(weights), k, k))
 
 
-def _sign_flip_test(one: NDArray[np.int64], two: NDArray[np.int64], seed: int) -> dict[str, float]:
+def _sign_flip_test(a: NDArray[np.int64], b: NDArray[np.int64], seed: int) -> dict[str, float]:
     """Return each score's two-sided p-value, from exchanging whole groups."""
-    differ = np.flatnonzero((one != two).any(axis=(1, 2)))
+    differ = np.flatnonzero((a != b).any(axis=(1, 2)))
     flips = sign_flips(len(differ), seed)
-    # An exchanged group adds this to `one` and subtracts it from `two`.
-    change = (two - one)[differ]
-    total_one, total_two = one.sum(axis=0), two.sum(axis=0)
-    at_once = max(1, _CELLS_AT_ONCE // total_one.size)
-    found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in METRICS}
+    # An exchanged group adds this to `a` and subtracts it from `b`.
+    change = (b - a)[differ]
+    total_a, total_b = a.sum(axis=0), b.sum(axis=0)
+    at_once = max(1, _CELLS_AT_ONCE // total_a.size)
+    sizes: dict[str, list[NDArray[np.float64]]] = {name: [] for name in METRICS}
     for at in range(0, len(flips), at_once):
         moved = _resampled(change, flips[at : at + at_once].astype(np.int64))
-        scores, others = scores_of(total_one + moved), scores_of(total_two - moved)
+        scores_a, scores_b = scores_of(total_a + moved), scores_of(total_b - moved)
         for name in METRICS:
-            found[name].append(np.abs(scores[name] - others[name]))
+            sizes[name].append(np.abs(scores_a[name] - scores_b[name]))
     result = {}
-    for name, parts in found.items():
+    for name, parts in sizes.items():
         size = np.concatenate(parts)
         # Equal differences may be summed in another order; rounding must not decide between them.
         result[name] = float((size >= size[0] - 1e-12).mean())
@@ -280,24 +280,24 @@ def _score_recordings(
     recording_id: NDArray[Any],
     groups: NDArray[Any],
 ) -> tuple[RecordingScore, ...]:
-    known = classes.tolist()
+    names = classes.tolist()
     true_index = index_of(labels, classes)
     rows = []
     for name in np.unique(recording_id).tolist():
-        own = np.flatnonzero(recording_id == name)
-        present = np.unique(true_index[own])
-        vote, best, mean = recording_prediction(probability[own])
+        members = np.flatnonzero(recording_id == name)
+        present = np.unique(true_index[members])
+        vote, best, mean = recording_prediction(probability[members])
         rows.append(
             (
                 int(present[0]),
                 RecordingScore(
                     recording_id=str(name),
-                    group=str(groups[own[0]]),
-                    label=known[present[0]] if len(present) == 1 else None,
-                    n_windows=len(own),
-                    accuracy=float((predicted_index[own] == true_index[own]).mean()),
-                    vote=known[vote],
-                    predicted=known[best],
+                    group=str(groups[members[0]]),
+                    label=names[present[0]] if len(present) == 1 else None,
+                    n_windows=len(members),
+                    accuracy=float((predicted_index[members] == true_index[members]).mean()),
+                    vote=names[vote],
+                    predicted=names[best],
                     probability=tuple(mean.tolist()),
                 ),
             )

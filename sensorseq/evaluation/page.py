@@ -1,4 +1,4 @@
-"""An HTML page about a fit: verdict, causes, next steps, scores, confusions, recordings."""
+"""Make an HTML page about a fit: verdict, causes, next steps, scores, confusions, recordings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,12 +55,12 @@ class PagePart:
 
     @classmethod
     def of(cls, model: SensorLSTMClassifier, windows: WindowSet, name: str) -> "PagePart | None":
-        """Predict one part; return None if the windows do not have it."""
+        """Predict one part of the windows; return None if it is empty."""
         if windows.split is None or windows.y is None or not (windows.split == name).any():
             return None
         part = windows.part(name)
-        known = np.isin(np.asarray(part.y), model.classes_)
-        part = part.take(known)
+        is_known = np.isin(np.asarray(part.y), model.classes_)
+        part = part.take(is_known)
         if not len(part):
             return None
         if name == "validation" and model.refitted_:  # a refitted model has been trained on them
@@ -86,10 +86,10 @@ def make_page(
 ) -> str:
     """Return a self-contained HTML page in light and dark that is readable without scripts.
 
-    `part` has the windows that examples are drawn from. After a fit these are the validation
-    windows, which also chose the epoch, as the page says; without `comparison`, they also give the
-    scores. `command` turns changed arguments into the command line of another fit; without it, they
-    are shown as Python. `scores_first` is for pages that are not about the fit.
+    Examples are windows of `part`. After a fit these are the validation windows, which also chose
+    the epoch, as the page states; without `comparison`, the scores come from them, too. `command`
+    turns changed arguments into the command line of another fit; without it, they are shown as
+    Python. `scores_first` is for pages that are not about the fit.
     """
     evaluation = comparison.model if comparison else part.evaluation if part else None
     unit = "nats" if model.loss == "cross_entropy" else ""
@@ -134,18 +134,18 @@ def _scores(
     evaluation: Evaluation,
     comparison: Comparison | None,
 ) -> dict[str, Any]:
-    what = (
+    protocol = (
         f"Measured on the {evaluation.n_windows} validation windows of"
         f" {len(evaluation.recordings)} recordings."
     )
     notes: tuple[str, ...] = (_validation_caution(model),)
     if comparison is not None:
         notes = comparison.notes
-        what = f"{_capital(comparison.protocol)}."
+        protocol = f"{_capital(comparison.protocol)}."
         if comparison.fold_accuracy:
-            what += f" {_capital(describe_folds(comparison))}."
+            protocol += f" {_capital(describe_folds(comparison))}."
     return {
-        "words": what,
+        "words": protocol,
         "cards": [
             (
                 percent(evaluation.scores[name]),
@@ -162,19 +162,17 @@ def _scores(
 
 
 def _validation_caution(model: SensorLSTMClassifier) -> str:
-    ways = []
+    uses = []
     if model.early_stopping or model.restore_best:
-        ways.append("selected the best epoch")
+        uses.append("selected the best epoch")
     if model.features_.candidates:
-        ways.append("weighed the features")
-    way_out = "Use sensorseq evaluate to score test recordings."
+        uses.append("weighed the features")
+    advice = "Use sensorseq evaluate to score test recordings."
     if model.refitted_:
-        way_out = f"The scores are by networks that were not trained on them. {way_out}"
-    if not ways:
-        return way_out
-    return (
-        f"These windows also {' and '.join(ways)}, so the scores are slightly inflated. {way_out}"
-    )
+        advice = f"The scored networks were not trained on these windows. {advice}"
+    if not uses:
+        return advice
+    return f"These windows also {' and '.join(uses)}, so the scores are slightly inflated. {advice}"
 
 
 def _baselines(comparison: Comparison) -> list[list[str]]:
@@ -222,11 +220,11 @@ def _reliability(evaluation: Evaluation) -> Figure | None:
         return None
     counts, probability, accuracy = np.array(evaluation.reliability).T
     panel = Panel(
-        "How often a prediction is right, by its probability",
+        "Fraction of correct predictions against their probability",
         (0.0, 1.0),
         (0.0, 1.0),
         "probability of the predicted class",
-        "share that is right",
+        "fraction correct",
         width=380,
         height=300,
         x_whole=False,
@@ -239,9 +237,9 @@ def _reliability(evaluation: Evaluation) -> Figure | None:
     error = evaluation.scores["calibration_error"]
     return Figure(
         Markup(panel.render()),
-        "Is the probability right?",
+        "Are the probabilities right?",
         f"Each dot is {windows} windows of similar probability. On the dashed line the probability"
-        " is right; a dot below it is surer than it should be."
+        " is correct; below it, the model is overconfident."
         + (f" On average it is {100 * error:.1f} points off." if np.isfinite(error) else ""),
     )
 
@@ -266,9 +264,9 @@ def _over_time(drives: DriveEvaluation | None) -> dict[str, Any]:
     """Return the scores of drives, and strips of the recordings with several classes."""
     if drives is None:
         return {"drive_scores": None}
-    classes = drives.told.classes.tolist()
-    told, true = (spans_by_recording(one.spans) for one in (drives.told, drives.true))
-    several = [name for name, own in true.items() if len({span.label for span in own}) > 1]
+    classes = drives.predicted.classes.tolist()
+    predicted, true = (spans_by_recording(t.spans) for t in (drives.predicted, drives.true))
+    several = [name for name, spans in true.items() if len({span.label for span in spans}) > 1]
     shown = several[:_MAX_DRIVES]
     return {
         "drive_scores": {
@@ -278,7 +276,7 @@ def _over_time(drives: DriveEvaluation | None) -> dict[str, Any]:
         },
         "strips": {
             "classes": named_colors(classes),
-            "drives": [draw(name, told[name], true[name], classes) for name in shown],
+            "drives": [draw(name, predicted[name], true[name], classes) for name in shown],
             "n_left": len(several) - len(shown),
         },
         "most_spans": MOST_SPANS,
@@ -320,9 +318,9 @@ def _examples(model: SensorLSTMClassifier, part: PagePart) -> dict[str, Any]:
         seconds = f" of {windows.n_timesteps / windows.sample_rate_hz:.3g} s"
     return {
         "words": f"For each class, three {part.name} windows{seconds}: the most confident correct"
-        " one, the least confident correct one, and one the network got wrong. Channels are scaled"
-        " alike, with a row each. The darker a stretch of time, the more the decision rests on it;"
-        " the channel it rests on most is named with its share."
+        " one, the least confident correct one, and a misclassified one. All channels have the same"
+        " scale, with a row each. The darker an interval of time, the more the decision depends on"
+        " it; the caption names the channel that counts most, with its share."
         + (
             f" Only the first {len(names)} of {len(windows.channels)} channels are shown."
             if cut
@@ -336,10 +334,10 @@ def _choose(
     labels: NDArray[Any], predicted: NDArray[Any], part: PagePart, label: Any, index: int
 ) -> list[tuple[int, tuple[str, str]]]:
     """Return up to three windows of a class, each with two lines of caption."""
-    own = np.flatnonzero(labels == label)
-    confidence = part.probability[own, index]
-    right = own[predicted[own] == label]
-    wrong = own[predicted[own] != label]
+    members = np.flatnonzero(labels == label)
+    confidence = part.probability[members, index]
+    right = members[predicted[members] == label]
+    wrong = members[predicted[members] != label]
     chosen: list[tuple[int, str]] = []
     if right.size:
         order = right[np.argsort(part.probability[right, index], kind="stable")]
@@ -348,9 +346,10 @@ def _choose(
         if close != clear:
             chosen.append((close, f"correct, {part.probability[close, index]:.0%} confident"))
     if wrong.size:
-        row = int(own[np.argmin(np.where(predicted[own] != label, confidence, np.inf))])
-        sure = part.probability[row].max()
-        chosen.append((row, f"predicted {predicted[row]}, {sure:.0%} confident"))
+        at = np.argmin(np.where(predicted[members] != label, confidence, np.inf))
+        row = int(members[at])
+        highest = part.probability[row].max()
+        chosen.append((row, f"predicted {predicted[row]}, {highest:.0%} confident"))
     ids, starts = part.windows.recording_id, part.windows.start_s
     captions = []
     for row, words in chosen:
@@ -399,7 +398,7 @@ def _facts(model: SensorLSTMClassifier) -> dict[str, str]:
         "classes": ", ".join(str(name) for name in model.classes_.tolist()),
         "training windows": str(report.n_train),
         "validation windows": str(report.n_val) if report.n_val else "none",
-        "epochs": f"{model.n_iter_}, the weights of epoch {model.best_epoch_} kept",
+        "epochs": f"{model.n_iter_}; the weights of epoch {model.best_epoch_} were kept",
         "features": " and ".join(model.features_.names) or "none",
         "learned from": "training and validation windows"
         if model.refitted_

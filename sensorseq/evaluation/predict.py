@@ -4,44 +4,37 @@ import json
 import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import (
-    ArgumentError,
-    RecordingError,
-    SensorseqError,
-    WindowError,
-    noting,
-    printable,
+from sensorseq.errors import SensorseqError, WindowError, printable
+from sensorseq.evaluation.raw_recordings import (
+    find_sources,
+    models_by_sensor,
+    plans_of,
+    read_recording,
+    recordings_of_sensors,
 )
-from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.evaluation.text import percent, table, wrapped
-from sensorseq.inspection.facts import RecordingFacts, measure
-from sensorseq.io.pair_pattern import PairPattern
-from sensorseq.options import CSV_FORM, ReadOptions
+from sensorseq.inspection.facts import ChannelFacts, RecordingFacts, measure
+from sensorseq.options import ReadOptions
 from sensorseq.prediction.fused import FusedModel
-from sensorseq.prediction.fusion import check_sensor
 from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.probabilities import recording_prediction
 from sensorseq.prediction.sensor_stream import cut_sensors
-from sensorseq.prediction.stream import prediction_plan
 from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions, takes_options
-from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
+from sensorseq.readers import RecordingSource, digest_source
 from sensorseq.readers.annotations import as_label_studio
 from sensorseq.readers.find import check_form_is_used
-from sensorseq.readers.source import by_sensor
 from sensorseq.readers.stamps import clock_of, date_of, describe_clock
-from sensorseq.readers.suffixes import CSV_SUFFIXES, stem_of, suffix_of
+from sensorseq.readers.suffixes import stem_of
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence import Timeline, timeline_of
@@ -49,7 +42,13 @@ from sensorseq.sequence.timeline import Span, spans_as_csv
 from sensorseq.text import plain
 from sensorseq.windows import WindowSet
 
+if TYPE_CHECKING:  # without torch
+    from markupsafe import Markup
+
+    from sensorseq.estimator.load import AnyClassifier
+
 _SLOW = 0.9  # fraction of the model's rate; slower recordings lack frequencies seen in training
+_MOST_CHANNELS = 8  # channels that a page draws
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +57,10 @@ class RecordingPrediction:
 
     `probability` (n, K) has the columns of `classes`; `start_s` (n,) is the start of each window on
     the recording's clock, which reads `begins_s` when the recording begins; `date` is the calendar
-    time of that, if its timestamps have it. If `seen`, the recording was in the training data, so
-    the prediction does not test the model. `outside` marks windows unlike the training windows;
-    None if the model has no data to decide. Read the caveats in `notes` before trusting the labels.
+    time of its beginning, if its timestamps include one. If `seen`, the recording was in the
+    training data, so the prediction does not test the model. `outside` marks windows unlike the
+    training windows; it is None if the model has no data to decide. Read the caveats in `notes`
+    before trusting the labels.
     """
 
     recording_id: str
@@ -123,17 +123,9 @@ class RecordingPrediction:
         }
 
 
-class Fitted(Protocol):
-    """A fitted estimator."""
-
-    @property
-    def model_(self) -> AnyModel:
-        """Everything that predictions need."""
-
-
 @takes_options(READ_AS_IN_TRAINING, default=None)
 def predict_recordings(
-    model: AnyModel | Fitted,
+    model: "AnyModel | AnyClassifier",
     paths: Sequence[str | os.PathLike[str]],
     *,
     smooth: str = "marginals",
@@ -151,25 +143,25 @@ def predict_recordings(
     model : SensorLSTMClassifier, SensorFusionClassifier, or the model that `load` returns
         Fitted on a prepared file, or a WindowSet of `PreparePipeline`.
     paths : sequence of path-like
-        Files or folders. If the model uses several sensors, one file of a recording brings in the
-        files of its other sensors.
+        Files or folders. If the model uses several sensors, the files of a recording's other
+        sensors are found from any one of them.
     smooth, lag, mean_dwell_s
         How decisions are smoothed over time; see `SensorLSTMClassifier.timeline`.
     hop_s : float, optional
-        Seconds between the starts of windows; by default as in training. A shorter one finds
-        switches sooner.
+        Seconds between the starts of windows; by default as in training. With a shorter hop,
+        switches are found sooner.
     with_facts : bool, default=False
         Also measure the channels, for the page of `make_drive_page`.
     progress : callable, optional
         Called with the number of recordings done and their total.
     **options
-        Those of `READ_AS_IN_TRAINING`, see `PreparationOptions`; by default as the training windows
-        were prepared. ``sample_rate_hz`` is the rate of the rows of files without a time column.
+        The options in `READ_AS_IN_TRAINING`, see `PreparationOptions`; by default as the training
+        windows were prepared. ``sample_rate_hz`` is the rate of files without a time column.
 
     Raises
     ------
     InputError
-        If the model does not know how its windows were prepared.
+        If the model does not contain the preparation of its windows.
     RecordingError, WindowError
         If a recording cannot be read, lacks a channel or is shorter than a window.
     """
@@ -179,13 +171,13 @@ def predict_recordings(
     pipeline, *_ = plans.values()
     sources = [source for path in paths for source in find_sources(model, Path(path), reading)]
     check_form_is_used(sources, ReadOptions(**options))
-    how = {**model.smoothing(smooth, lag, mean_dwell_s)._asdict(), "hop_s": pipeline.options.hop_s}
-    how["class_shares"] = model.class_shares
+    smoothing = model.smoothing(smooth, lag, mean_dwell_s)._asdict()
+    smoothing |= {"hop_s": pipeline.options.hop_s, "class_shares": model.class_shares}
     predictions = []
     for done, source in enumerate(sources):
         if progress is not None:
             progress(done, len(sources))
-        seen = any(_is_seen(one, source) for one in _by_sensor(model).values())
+        seen = any(_is_seen(trained, source) for trained in models_by_sensor(model).values())
         windows: WindowSet | SensorWindows
         if isinstance(model, FusedModel):
             recording, windows = _windows_of_sensors(source, plans, reading, model)
@@ -199,7 +191,7 @@ def predict_recordings(
             model.classes,
             start_s - begins_s,
             pipeline.options.window_s,
-            **how,
+            **smoothing,
         )
         predictions.append(
             RecordingPrediction(
@@ -230,19 +222,19 @@ def table_of_spans(
 ) -> str:
     """Return the spans of all recordings as the text of a CSV table.
 
-    Times are seconds since the start of each recording, or with `absolute_time` its time stamps.
+    Times are seconds since the start of each recording, or with `absolute_time` on its clock.
     """
 
-    def placed(one: RecordingPrediction, span: Span) -> Span:
-        begins_s = one.begins_s if absolute_time else 0.0
+    def placed(prediction: RecordingPrediction, span: Span) -> Span:
+        begins_s = prediction.begins_s if absolute_time else 0.0
         start_s, end_s = span.start_s + begins_s, span.end_s + begins_s
-        return span._replace(recording_id=one.recording_id, start_s=start_s, end_s=end_s)
+        return span._replace(recording_id=prediction.recording_id, start_s=start_s, end_s=end_s)
 
     return spans_as_csv(
         tuple(
-            placed(one, span)
-            for one in predictions
-            for span in (() if one.timeline is None else one.timeline.spans)
+            placed(prediction, span)
+            for prediction in predictions
+            for span in (() if prediction.timeline is None else prediction.timeline.spans)
         )
     )
 
@@ -250,85 +242,16 @@ def table_of_spans(
 def label_studio_tasks(predictions: Sequence[RecordingPrediction]) -> str:
     """Return the spans of all recordings as tasks for Label Studio, with predictions, in JSON."""
     tasks = []
-    for one in predictions:
-        spans = () if one.timeline is None else one.timeline.spans
+    for prediction in predictions:
+        spans = () if prediction.timeline is None else prediction.timeline.spans
+        begins_s, file = prediction.begins_s, prediction.paths[0]
         rows = (
-            (s.start_s + one.begins_s, s.end_s + one.begins_s, str(s.label), s.probability)
-            for s in spans
+            (s.start_s + begins_s, s.end_s + begins_s, str(s.label), s.probability) for s in spans
         )
-        suffix = one.paths[0].name.removeprefix(stem_of(one.paths[0]))
-        path = f"{one.recording_id}{suffix}"  # as in the folder that was given
-        tasks.append(as_label_studio(path, rows, one.clock))
+        suffix = file.name.removeprefix(stem_of(file))
+        path = f"{prediction.recording_id}{suffix}"  # relative to the folder of recordings
+        tasks.append(as_label_studio(path, rows, prediction.clock))
     return json.dumps(tasks, indent=1)
-
-
-def _by_sensor(model: AnyModel) -> Mapping[str, TrainedModel]:
-    """Return the model of each sensor; that of a single one is named ""."""
-    return model.models if isinstance(model, FusedModel) else {"": model}
-
-
-def plans_of(
-    model: AnyModel, hop_s: float | None = None, **options: Any
-) -> tuple[dict[str, RecordingPlan], PreparationOptions]:
-    """Return how recordings are cut for each sensor, and how they are read, as in training."""
-    models = _by_sensor(model)
-    plans = {name: prediction_plan(one.preparation, hop_s) for name, one in models.items()}
-    first, *_ = models.values()
-    reading = PreparationOptions.recorded(first.preparation or {})
-    given = {name: value for name, value in options.items() if value is not None}
-    if given.get("no_header") is False and "names" not in given:
-        given["names"] = None  # those of training are for files without a header line
-    return plans, replace(reading, **given)
-
-
-def _may_be_csv(path: Path) -> bool:
-    paths = path.rglob("*") if path.is_dir() else [path]
-    return any(suffix_of(one) in CSV_SUFFIXES for one in paths)
-
-
-def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> list[RecordingSource]:
-    """List the recordings at a path; for a file with several sensors, also its siblings.
-
-    The model may expect that files of some sensors are missing.
-    """
-    may_lack = isinstance(model, FusedModel) and model.missing != "error"
-    if may_lack and reading.files is not None:
-        folder = path if path.is_dir() else path.parent
-        names = [file.name for file in folder.rglob("*")]
-        there = [one for one in reading.files if any(fnmatchcase(name, one) for name in names)]
-        reading = replace(reading, files=there or reading.files)
-    refuse_prepared(path, "give raw recordings, or score it with `sensorseq evaluate`.")
-    files, pair = reading.files, reading.pair
-    if not _may_be_csv(path):  # the form of the training files is of no use, and would be refused
-        usual: dict[str, Any] = dict.fromkeys(CSV_FORM)
-        reading = replace(reading, **usual)
-    as_written = ("sensor_column", *CSV_FORM)
-    form, named = reading.only(*as_written), reading.only("files", "pair", *as_written)
-    if path.is_dir():
-        try:
-            return find_recordings(path, named)
-        except ArgumentError as error:
-            raise RecordingError(
-                f"{path}: contains no recordings named like the training data ({error}) If the"
-                " files have other names, give the files instead of the folder."
-            ) from error
-    if reading.recording_column is not None:
-        with suppress(RecordingError):  # a file with a single recording has no such column
-            return find_recordings(path, reading.only("recording_column", *as_written))
-    if pair is None or not path.exists():
-        return find_recordings(path, form)
-    pattern = PairPattern(pair)
-    n_above = pattern.depth - 1 - pattern.sensor_depth
-    parents = path.parents if len(path.parents) > n_above else path.absolute().parents
-    siblings = find_recordings(parents[n_above], named, manifest=False)
-    own = path.resolve()
-    found = [one for one in siblings if own in (other.resolve() for other in one.paths)]
-    if not found:
-        raise RecordingError(
-            f"{path}: does not match the file names of the training recordings"
-            f" ({', '.join(files or ['any'])}, paired by {pair})."
-        )
-    return found
 
 
 def _windows(
@@ -337,7 +260,7 @@ def _windows(
     listed = " + ".join(str(path) for path in source.paths)
     try:
         recording = read_recording(source, pipeline, reading)
-        # A robot does not know where labels change, so windows ignore label spans.
+        # A running robot has no labels, so windows ignore label spans.
         return recording, pipeline.prepare([replace(recording, label_spans=())])
     except WindowError as error:
         seconds = pipeline.options.window_s
@@ -361,45 +284,15 @@ def _windows_of_sensors(
     recordings = recordings_of_sensors(source, plans, reading)
     hop_s = next(iter(plans.values())).options.hop_s
     windows = cut_sensors(model.models, recordings, model.missing, hop_s)
-    return min(recordings.values(), key=lambda one: one.timestamps_s[0]), windows
-
-
-def recordings_of_sensors(
-    source: RecordingSource, plans: Mapping[str, RecordingPlan], reading: PreparationOptions
-) -> dict[str, Recording]:
-    """Read the channels that the model's preparation uses, of each sensor that there is."""
-    recordings = {}
-    topics = [name for plan in plans.values() for name in plan.options.channels or ()]
-    for name, (one,) in by_sensor([source], topics if source.is_log else None).items():
-        listed = str(one.paths[0])
-        with noting(f"while reading {listed}"):
-            check_sensor(name, list(plans))
-            recordings[name] = read_recording(one, plans[name], reading)
-    return recordings
-
-
-def read_recording(
-    source: RecordingSource, pipeline: RecordingPlan, reading: PreparationOptions
-) -> Recording:
-    """Read the channels of a recording that the model's preparation uses."""
-    used = pipeline.options.channels or ()
-    units = {name: unit for name, unit in (reading.units or {}).items() if name in used}
-    said = replace(reading, units=units, channels=pipeline.options.channels)
-    if said.label_column is not None:
-        # A label column is not a channel, so its words are harmless. If the recording lacks it, or
-        # fails in another way, it is read again without the option.
-        with suppress(RecordingError):
-            bare = replace(source, label=None, label_spans=())
-            return read_source(bare, said)
-    return read_source(source, said, label_column=None)
+    return min(recordings.values(), key=lambda recording: recording.timestamps_s[0]), windows
 
 
 def _unused(recording: Recording, options: Mapping[str, Any]) -> Iterator[str]:
-    """Yield why options that were given have no use for a recording."""
+    """Yield the reasons why given options have no effect on a recording."""
     if options.get("sample_rate_hz") is not None and "sample_rate_hz" not in clock_of(recording):
         yield "sample_rate_hz is not used, because the recording has time stamps."
     if options.get("label_column") is not None and not recording.label_spans:
-        yield f"there are no labels in a column {options['label_column']!r}."
+        yield f"the recording has no labels in a column {options['label_column']!r}."
 
 
 def _notes(
@@ -415,11 +308,11 @@ def _notes(
     if outside is not None and outside.n_outside:
         notes.append(str(outside))
     sets = windows.sensors if isinstance(windows, SensorWindows) else {"": windows}
-    for name, one in sets.items():
-        (facts,) = one.provenance["recordings"]
+    for name, of_sensor in sets.items():
+        (facts,) = of_sensor.provenance["recordings"]
         if "sample_rate_hz" in (clock := facts.get("clock", {})):
             notes.append(f"{describe_clock(clock)}.")
-        recorded, wanted = facts["sample_rate_hz"], one.sample_rate_hz
+        recorded, wanted = facts["sample_rate_hz"], of_sensor.sample_rate_hz
         if wanted is not None and recorded is not None and recorded < _SLOW * wanted:
             notes.append(
                 f"{name}{': ' if name else ''}recorded at {recorded:.3g} Hz, below the"
@@ -437,7 +330,7 @@ def _notes(
 def _is_seen(model: TrainedModel, source: RecordingSource) -> bool:
     assert model.preparation is not None
     seen = {digest for digests in model.preparation["recordings"].values() for digest in digests}
-    return any(one["sha256"] in seen for one in digest_source(source))
+    return any(file["sha256"] in seen for file in digest_source(source))
 
 
 def format_prediction(prediction: RecordingPrediction, *, every_window: bool) -> str:
@@ -453,12 +346,14 @@ def format_prediction(prediction: RecordingPrediction, *, every_window: bool) ->
     if len({span["label"] for span in spans}) > 1:
         lines.append(wrapped(f"{_shares_of_time(spans)}, in {len(spans)} stretches", "  "))
     else:
-        said = f"{plain['label']}  (mean of {plain['n_windows']} windows: {listed})"
-        lines.append(wrapped(said, "  "))
+        words = f"{plain['label']}  (mean of {plain['n_windows']} windows: {listed})"
+        lines.append(wrapped(words, "  "))
     if len(spans) == 1 and str(plain["vote"]) != str(plain["label"]):
         lines.append(f"  the majority of its windows is classified as {plain['vote']}")
     lines += [wrapped(f"note: {note}", "  ") for note in prediction.notes]
-    windows = [{**one, "start_s": one["start_s"] - plain["begins_s"]} for one in plain["windows"]]
+    windows = [
+        {**window, "start_s": window["start_s"] - plain["begins_s"]} for window in plain["windows"]
+    ]
     if plain["date"]:
         lines.append(f"  begins {plain['date']}; times are seconds from then")
     if every_window:
@@ -471,8 +366,8 @@ def format_prediction(prediction: RecordingPrediction, *, every_window: bool) ->
         rows = []
         for span in spans:
             when = f"{span['start_s']:.1f} to {span['end_s']:.1f}"
-            sure = percent(span["probability"])
-            rows.append([when, str(span["n_windows"]), str(span["label"]), sure])
+            probability = percent(span["probability"])
+            rows.append([when, str(span["n_windows"]), str(span["label"]), probability])
         heads = ["time (s)", "windows", "label", "mean probability"]
         lines.append(textwrap.indent(table(heads, rows, right=(1, 3)), "  "))
     return "\n".join(lines)
@@ -486,4 +381,56 @@ def _shares_of_time(spans: Sequence[Mapping[str, Any]]) -> str:
         seconds[label] = seconds.get(label, 0.0) + span["end_s"] - span["start_s"]
     total = sum(seconds.values())
     ranked = sorted(seconds.items(), key=lambda item: -item[1])
-    return ", ".join(f"{label} {percent(own / total)} of the time" for label, own in ranked[:4])
+    return ", ".join(f"{label} {percent(part / total)} of the time" for label, part in ranked[:4])
+
+
+def make_drive_page(predictions: Sequence[RecordingPrediction], *, title: str) -> str:
+    """Return a self-contained HTML page in light and dark that is readable without scripts.
+
+    The predictions come from `predict_recordings` with `with_facts`.
+    """
+    from sensorseq.sequence.page import MOST_RECORDINGS, make_strips  # and jinja2
+
+    shown = [p for p in predictions if p.timeline and p.facts][:MOST_RECORDINGS]
+    classes = shown[0].classes.tolist() if shown else []
+    drives = [_draw(prediction, classes) for prediction in shown]
+    n_left = len(predictions) - len(shown)
+    return make_strips("drive.html", classes, drives, title=title, n_left=n_left)
+
+
+def _draw(prediction: RecordingPrediction, classes: list[Any]) -> dict[str, Any]:
+    from sensorseq.sequence.page import draw
+
+    facts, timeline = prediction.facts, prediction.timeline
+    assert facts is not None
+    assert timeline is not None
+    length_s = max(facts.duration_s, timeline.spans[-1].end_s)
+    drawn = [c for c in facts.channels.values() if c.n_known]
+    return draw(
+        prediction.recording_id,
+        timeline.spans,
+        prediction.truth,
+        classes,
+        true_begins_s=prediction.begins_s,
+        until_s=length_s,
+        signals=[
+            (f"{c.name} ({c.unit})" if c.unit else c.name, _picture(facts, c, length_s))
+            for c in drawn[:_MOST_CHANNELS]
+        ],
+        n_more=max(len(drawn) - _MOST_CHANNELS, 0),
+        notes=prediction.notes,
+    )
+
+
+def _picture(facts: RecordingFacts, channel: ChannelFacts, length_s: float) -> "Markup":
+    from markupsafe import Markup
+
+    from sensorseq.html.svg import over_time
+
+    low, high = float(np.nanmin(channel.envelope)), float(np.nanmax(channel.envelope))
+    limits = (low, high) if high > low else (low - 1, high + 1)
+    gaps = (channel.gaps_s - facts.start_s) / (facts.duration_s or 1.0)
+    return Markup(
+        f'<span class="signal" style="width:{100 * facts.duration_s / length_s:.2f}%">'
+        f"{over_time(channel.envelope, limits, gaps, ((), ()), channel.name)}</span>"
+    )

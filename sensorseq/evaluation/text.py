@@ -60,42 +60,45 @@ def format_interval(interval: Sequence[float], *, signed: bool = False) -> str:
 
 def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
     """Describe the inputs of the linear layer, and the training windows."""
-    said, choice = [], model.features_
+    sentences, choice = [], model.features_
     if choice.candidates:
         alone, together = choice.candidates[0], choice.candidates[-1]
-        said.append(
+        sentences.append(
             f"Features: {' and '.join(choice.names) or 'none'}. Accuracy on {choice.n_windows}"
             f" windows left out: {100 * together.accuracy:.1f} %, LSTM alone"
             f" {100 * alone.accuracy:.1f} %. The report above is about the LSTM alone."
         )
     elif model.features is not None:
-        said.append(f"Features: none, because {choice.reason}.")
+        sentences.append(f"Features: none, because {choice.reason}.")
     if model.refitted_ and len(model.modules_) > model.n_models:
-        said.append(
-            f"The model keeps the networks of {len(model.modules_)} folds, which together have"
-            " learned from all windows but those for test."
+        sentences.append(
+            f"The model keeps the networks of {len(model.modules_)} folds, which together were"
+            " trained on all windows except the test part."
         )
     elif model.refitted_ and not model.model_.used_networks:
-        said.append(
-            "The LSTM adds nothing to the features here, so they decide alone. They have"
-            " learned from all windows but those for test."
+        sentences.append(
+            "The LSTM adds nothing to the features here, so the features decide alone. They were"
+            " fitted on all windows except the test part."
         )
     elif model.refitted_:
-        said.append("After that, the network was trained again on all windows but those for test.")
-    return [*textwrap.wrap(" ".join(said), WIDTH), ""] if said else []
+        sentences.append(
+            "After that, the network was trained again on all windows except the test part."
+        )
+    return [*textwrap.wrap(" ".join(sentences), WIDTH), ""] if sentences else []
 
 
 def describe_sensors(model: "SensorFusionClassifier") -> list[str]:
-    """Describe a fit on several sensors: how good each is, and the verdict on its curve."""
+    """Describe a fit on several sensors: the accuracy of each, and the verdict on its curve."""
     lines = [wrapped(f"Accuracy on {model.features_.reason}:")]
-    for one in model.features_.candidates:
-        weight = "" if one.weight is None else f"  weight {one.weight:.2f}"
-        lines.append(f"  {one.name:<12} {100 * one.accuracy:5.1f} %{weight}")
+    for candidate in model.features_.candidates:
+        weight = "" if candidate.weight is None else f"  weight {candidate.weight:.2f}"
+        lines.append(f"  {candidate.name:<12} {100 * candidate.accuracy:5.1f} %{weight}")
     if not model.features_.candidates:
         lines = [wrapped(f"{model.features_.reason}.")]
     lines.append("")
-    for name, one in model.sensors_.items():
-        lines.append(wrapped(f"{name}: the curve of its LSTM is {one.fluctuation_.verdict}"))
+    for name, classifier in model.sensors_.items():
+        verdict = classifier.fluctuation_.verdict
+        lines.append(wrapped(f"{name}: the curve of its LSTM is {verdict}"))
     return lines
 
 
@@ -140,7 +143,7 @@ def left_out(dropped: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
-    """Format `PreparedSummary.to_dict`: what was cut, and what was left out and why."""
+    """Format `PreparedSummary.to_dict`: the windows, and the parts left out with their reasons."""
     headline = summary.get("headline", "")
     if summary.get("action") == "none":
         return "\n\n".join(map(wrapped, (headline, *_warnings(summary))))
@@ -148,15 +151,15 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     source = summary["sample_rate_from"]
     if resampled and resampled != rate:
         source = f"after steps at {resampled:g} Hz, {source}"
-    what = (
+    origin = (
         f"of {summary['window_samples']} samples at {rate:g} Hz ({source}), from"
         f" {summary['n_recordings']} recordings; {format_channels(summary['channels'])}"
     )
     if summary.get("sensors"):
-        what = f"of several sensors at their own rates, from {summary['n_recordings']} recordings"
+        origin = f"of several sensors at their own rates, from {summary['n_recordings']} recordings"
     lines = [
         *([wrapped(headline)] if headline else []),
-        wrapped(f"{summary['path']}: {summary['n_windows']} windows {what}"),
+        wrapped(f"{summary['path']}: {summary['n_windows']} windows {origin}"),
         *(wrapped(f"  {text}") for text in summary.get("sensors", ())),
         *(wrapped(text) for text in summary.get("derived", ())),
         "",
@@ -201,10 +204,10 @@ def format_summary(summary: Mapping[str, Any]) -> str:
 
 def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
     for pair in summary["copies"]:
-        (one, other), (part, other_part) = pair["recordings"], pair["parts"]
+        (name, other), (part, other_part) = pair["recordings"], pair["parts"]
         yield (
             f"LEAK: {pair['n_windows']} window(s) of {other} ({other_part}) are exact copies of"
-            f" windows of {one} ({part}). Leave one of the recordings out with --exclude, or"
+            f" windows of {name} ({part}). Leave one of the recordings out with --exclude, or"
             " put both in one group in a manifest."
         )
     if simultaneous := summary.get("simultaneous"):
@@ -228,14 +231,14 @@ def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
     resampled = summary["resampled_to_hz"]
     if lowest < _SLOWER * min(highest, resampled):
         yield (
-            f"The recordings are sampled at {lowest:.4g} to {highest:.4g} Hz. Upsampling those"
-            f" below {resampled:g} Hz adds no high frequencies, and the network may classify"
-            f" by that: use --sample-rate-hz {lowest:.4g}, or leave them out."
+            f"The recordings are sampled at {lowest:.4g} to {highest:.4g} Hz. Upsampling from below"
+            f" {resampled:g} Hz adds no high frequencies, and the network may classify by their"
+            f" absence: use --sample-rate-hz {lowest:.4g}, or leave the slow recordings out."
         )
 
 
 def format_odd_rates(rates_hz: Mapping[str, float]) -> Iterator[str]:
-    """Yield a warning if recordings have rates that a wrong time unit would explain."""
+    """Yield a warning if recordings have rates that suggest a wrong time unit."""
     if rates_hz:
         name, rate = next(iter(rates_hz.items()))
         yield (

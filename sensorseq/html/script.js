@@ -3,7 +3,7 @@
   var root = document.documentElement, toggle = document.getElementById("theme");
   var system = matchMedia("(prefers-color-scheme:dark)"), said = document.getElementById("said");
   function dark() { return root.dataset.theme ? root.dataset.theme === "dark" : system.matches; }
-  function label() { toggle.textContent = dark() ? "light colours" : "dark colours"; }
+  function label() { toggle.textContent = dark() ? "light colors" : "dark colors"; }
   label();
   toggle.hidden = false;
   toggle.addEventListener("click", function () { root.dataset.theme = dark() ? "light" : "dark"; label(); });
@@ -38,10 +38,10 @@
     var step = [1, 2, 5, 10].find(function (m) { return m * power >= rough; }) * power;
     seconds.textContent = "";
     for (var i = Math.ceil(from / step); i * step <= to; i += 1) {
-      var one = document.createElement("span");
-      one.style.left = 100 * (i * step - from) / (to - from) + "%";
-      one.textContent = second(i * step);
-      seconds.append(one);
+      var mark = document.createElement("span");
+      mark.style.left = 100 * (i * step - from) / (to - from) + "%";
+      mark.textContent = second(i * step);
+      seconds.append(mark);
     }
   }
   document.querySelectorAll(".drive").forEach(function (drive) {

@@ -1,4 +1,4 @@
-"""CheckResult and Diagnosis: what each check found, what it means and what to do."""
+"""Results of checks of a training, each with its meaning and advice."""
 
 import textwrap
 from collections.abc import Mapping
@@ -19,11 +19,10 @@ class CheckResult:
     Parameters
     ----------
     name, status : str
-        Such as ``"overfits_a_batch"``, and ``"passed"``, ``"failed"`` or ``"not possible"``: when
-        the data do not allow the check; `finding` explains why.
+        The check, such as ``"overfits_a_batch"``; and ``"passed"``, ``"failed"``, or ``"not
+        possible"`` if the data do not allow it, for the reason in `finding`.
     finding, advice : str
-        What was done, the result, and what it means; and what to do next, empty when there is
-        nothing to do.
+        The test, its result and its meaning; and the next step, empty if none is needed.
     figures : mapping
         The numbers behind the finding.
     """
@@ -46,14 +45,14 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The results of all checks. `print` shows them in 80 columns.
+    """The results of all checks; print it to see them in 80 columns.
 
     Parameters
     ----------
     results : tuple of CheckResult
         In the order of the checks.
     notes : tuple of str
-        What was left out to save time.
+        Parts of the data and the network that were left out to save time.
     """
 
     results: tuple[CheckResult, ...]
@@ -68,8 +67,8 @@ class Diagnosis:
         for result in self.results:
             if result.name == name:
                 return result
-        known = ", ".join(result.name for result in self.results)
-        raise KeyError(f"there is no check {name!r}; there are {known}")
+        names = ", ".join(result.name for result in self.results)
+        raise KeyError(f"there is no check {name!r}; the checks are {names}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""

@@ -1,4 +1,4 @@
-"""The windows to check, read as `fit` reads them, and subsets of them."""
+"""Read the windows to check in the same way as `fit`, and choose subsets of them."""
 
 from dataclasses import replace
 from typing import Any
@@ -49,7 +49,8 @@ def split_unit(windows: Windows) -> NDArray[Any]:
 def in_runs(windows: Windows, n_windows: int) -> Windows:
     """Return about `n_windows` windows in runs of neighbors, so that overlaps are preserved.
 
-    They are the first windows of groups spread over the file, or four runs without groups.
+    Each run is the beginning of a group, from groups spread over the file; without groups, there
+    are four runs.
     """
     if len(windows) <= n_windows:
         return windows
@@ -70,16 +71,16 @@ def join_stretches(windows: Windows) -> tuple[Ints, int]:
     """Join windows that share samples into segments; return each window's segment number.
 
     Also return how many windows are joined to one of another group (without groups, to any), or
-    0 if they are so few that a sensor at rest explains them.
+    0 if so few that a sensor at rest can explain them.
     """
     n_windows = len(windows)
     X = np.ascontiguousarray(windows.X, np.float32)
-    everyone, pairs = np.arange(n_windows), []
+    every, pairs = np.arange(n_windows), []
     # Two different indices differ in at least one bit, so every pair is compared.
     for bit in range(max(1, (n_windows - 1).bit_length())):
         for side in (0, 1):
-            rows = everyone[(everyone >> bit & 1) == side]
-            among = everyone[(everyone >> bit & 1) != side]
+            rows = every[(every >> bit & 1) == side]
+            among = every[(every >> bit & 1) != side]
             pairs.append(np.stack(shared_stretches(X, windows.lengths, rows, among, share=SHARE)))
     left, right = np.concatenate(pairs, axis=1)
     joined = coo_array((np.ones(len(left)), (left, right)), shape=(n_windows, n_windows))

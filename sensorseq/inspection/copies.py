@@ -78,7 +78,7 @@ def shared_stretches(
     hashes, usable = _rolling(X[rows], lengths[rows], n_steps)
     last = np.maximum(lengths[rows] - n_steps, 0)
     ends = np.stack([hashes[:, 0], hashes[np.arange(len(rows)), last]], axis=1)
-    known = np.stack([usable[:, 0], usable[np.arange(len(rows)), last]], axis=1)
+    are_usable = np.stack([usable[:, 0], usable[np.arange(len(rows)), last]], axis=1)
     wanted, back = np.unique(ends, return_inverse=True)
     holder, n_holders = np.full(len(wanted), -1), np.zeros(len(wanted), np.int64)
     X, lengths = (X, lengths) if holders is None else holders
@@ -88,12 +88,12 @@ def shared_stretches(
         hashes, usable = _rolling(X[part], lengths[part], n_steps)
         at = np.minimum(np.searchsorted(wanted, hashes), len(wanted) - 1)
         row, offset = np.nonzero((wanted[at] == hashes) & usable)
-        found, row = np.divmod(np.unique(at[row, offset] * len(part) + row), len(part))
-        holder[found] = part[row]
-        n_holders += np.bincount(found, minlength=len(wanted))
+        segment, row = np.divmod(np.unique(at[row, offset] * len(part) + row), len(part))
+        holder[segment] = part[row]
+        n_holders += np.bincount(segment, minlength=len(wanted))
     holder[n_holders > usual * len(among)] = -1
-    other = np.where(known, holder[back.reshape(ends.shape)], -1).max(axis=1)
-    return rows[other >= 0], other[other >= 0]
+    sharing = np.where(are_usable, holder[back.reshape(ends.shape)], -1).max(axis=1)
+    return rows[sharing >= 0], sharing[sharing >= 0]
 
 
 def stretch_hashes(values: NDArray[Any], n_steps: int = 16) -> Keys:
@@ -110,12 +110,12 @@ def stretch_hashes(values: NDArray[Any], n_steps: int = 16) -> Keys:
 
 
 def _rolling(X: NDArray[Any], lengths: Ints, n_steps: int) -> tuple[Keys, NDArray[np.bool_]]:
-    """Hash n_steps from each offset; also return where these are valid and vary."""
+    """Hash the `n_steps` from each offset; also return which of them are valid and vary."""
     samples = np.ascontiguousarray(X, np.float32) + np.float32(0)  # turn -0.0 into 0.0
     n_windows, n_timesteps, n_channels = samples.shape
     bits = samples.view(np.uint32).astype(np.uint64)
     code = np.zeros((n_windows, n_timesteps), np.uint64)
-    # Each channel has another factor, so that exchanged channels differ.
+    # Mixed channel by channel, so that exchanged channels give other hashes.
     for channel in range(n_channels):
         code = _mixed(code + bits[:, :, channel] + _BASE)
     power = np.full(n_timesteps, _BASE)
@@ -181,33 +181,36 @@ def near_duplicates(
 
 
 def _nearest(
-    shapes: NDArray[np.float32], others: NDArray[np.float32], recording_index: Ints
+    shapes: NDArray[np.float32], among: NDArray[np.float32], recording_index: Ints
 ) -> tuple[Ints, Floats]:
-    """Return each shape's nearest other one, and the ratio of distances to it and the next."""
+    """Return the nearest of `among` to each shape, and its distance relative to the runner-up.
+
+    The runner-up is the nearest of another recording.
+    """
     order = np.argsort(recording_index, kind="stable")
-    sorted_others, index = others[order], recording_index[order]
+    ordered, index = among[order], recording_index[order]
     firsts = np.flatnonzero(np.r_[True, np.diff(index) != 0])
-    own_square, square = (np.einsum("nd,nd->n", s, s) for s in (shapes, sorted_others))
+    shape_square, square = (np.einsum("nd,nd->n", s, s) for s in (shapes, ordered))
     nearest = np.zeros(len(shapes), np.int64)
     ratio = np.ones(len(shapes))
-    block = max(1, _BLOCK_VALUES // len(others))
+    block = max(1, _BLOCK_VALUES // len(among))
     for start in range(0, len(shapes), block):
         part = slice(start, start + block)
-        distance = shapes[part] @ sorted_others.T
+        distance = shapes[part] @ ordered.T
         distance *= -2
-        # Squared distances, without own_square, which is the same for a whole row.
+        # Squared distances, without shape_square, which is the same for a whole row.
         distance += square
         here = np.arange(len(distance))
         best = distance.argmin(axis=1)
         nearest[part] = order[best]
         of_recording = np.minimum.reduceat(distance, firsts, axis=1)
         of_recording[here, index[best]] = np.inf
-        first = np.maximum(distance[here, best] + own_square[part], 0)
-        second = of_recording.min(axis=1) + own_square[part]
+        first = np.maximum(distance[here, best] + shape_square[part], 0)
+        second = of_recording.min(axis=1) + shape_square[part]
         # Distances below a thousandth of the norm are rounding errors in float32; a constant window
         # has no neighbors.
-        known = (second > 1e-4) & (own_square[part] > 0.25)
-        ratio[part] = np.where(known, np.sqrt(first / np.where(known, second, 1)), 1.0)
+        is_valid = (second > 1e-4) & (shape_square[part] > 0.25)
+        ratio[part] = np.where(is_valid, np.sqrt(first / np.where(is_valid, second, 1)), 1.0)
     return nearest, ratio
 
 

@@ -1,4 +1,4 @@
-"""Compact facts about recordings, for each channel, measured one recording at a time."""
+"""Compact facts about recordings and their channels, measured one recording at a time."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sensorseq.inspection.copies import stretch_hashes
 from sensorseq.prediction.outside import Floats
-from sensorseq.preprocessing.scale.odd_scales import measure_scales
+from sensorseq.preprocessing.scale.odd_scales import mean_spectrum, measure_scales
 from sensorseq.preprocessing.scale.odd_values import OddFacts, measure_odd_values
 from sensorseq.recording import GAP_PERIODS, Channel, Recording, sample_period
 
@@ -41,7 +41,7 @@ class ChannelFacts:
 
     name: str
     unit: str
-    n_known: int
+    n_known: int  # finite values
     n_lost: int  # single missing samples, judged by the channel's own period
     rate_hz: float
     quantiles: Floats  # at the levels in `QUANTILES`
@@ -53,7 +53,7 @@ class ChannelFacts:
     n_stretches: int  # segments of equal values
     still_s: float  # duration of the longest segment of equal values
     still_value: float
-    others_move: bool  # True if others change during that segment, or there are no others
+    others_move: bool  # True if other channels change during that segment, or there are none
     far: Floats  # largest deviations from the median, descending
     spectrum: Floats  # log10 of the power density, on an even grid from 0 to half the rate
     envelope: NDArray[np.float32]  # (2, N_BINS): minimum and maximum over time
@@ -110,7 +110,7 @@ def measure(recording: Recording) -> RecordingFacts:
         channel.name: _measure_channel(channel, column, columns, is_whole)
         for channel, column in zip(recording.channels, columns, strict=True)
     }
-    rates = [one.rate_hz for one in facts.values() if np.isfinite(one.rate_hz)]
+    rates = [channel.rate_hz for channel in facts.values() if np.isfinite(channel.rate_hz)]
     return RecordingFacts(
         recording.recording_id,
         recording.label,
@@ -127,7 +127,7 @@ def measure(recording: Recording) -> RecordingFacts:
 
 @dataclass(frozen=True, eq=False)
 class _Column:
-    """The known values of a channel."""
+    """The finite values of a channel, and their times."""
 
     times: Floats
     values: Floats
@@ -136,10 +136,10 @@ class _Column:
     @classmethod
     def of(cls, recording: Recording, number: int) -> "_Column":
         t, values = recording.timestamps_s, recording.values[:, number]
-        known = np.isfinite(values)
+        is_finite = np.isfinite(values)
         span = (float(t[0]), float(t[-1])) if len(t) else (0.0, 0.0)
-        if not known.all():
-            t, values = t[known], values[known]
+        if not is_finite.all():
+            t, values = t[is_finite], values[is_finite]
         return cls(t, values.astype(np.float64, copy=False), span)
 
     @cached_property
@@ -148,7 +148,7 @@ class _Column:
         return float(np.subtract(*np.quantile(self.values, (0.95, 0.05))))
 
     def moves_within(self, start_s: float, end_s: float) -> bool:
-        """Test whether it varies as much as usual between two times."""
+        """Whether the channel varies between two times, compared with its spread."""
         first, last = np.searchsorted(self.times, (start_s, end_s))
         return bool(last - first > 2 and np.ptp(self.values[first:last]) > 0.3 * self.spread > 0)
 
@@ -179,7 +179,7 @@ def _measure_channel(
         if still >= LEAST_STILL_SAMPLES * period:
             others = [other for other in columns if other is not column]
             others_move = not others or any(
-                one.moves_within(start, start + still) for one in others
+                other.moves_within(start, start + still) for other in others
             )
     stretches = values[first]
     return ChannelFacts(
@@ -254,14 +254,12 @@ def _spectrum(values: Floats, steps: Floats, period: float) -> Floats:
         return np.full(N_BANDS, np.nan)
     starts = starts[np.linspace(0, len(starts) - 1, min(len(starts), MOST_SEGMENTS)).astype(int)]
     segments = values[starts[:, None] + np.arange(size)]
-    window = np.hanning(size + 1)[:-1]
-    power = np.abs(np.fft.rfft((segments - segments.mean(axis=1, keepdims=True)) * window)) ** 2
-    density = power.mean(axis=0) * 2 * period / (window**2).sum()
+    density = mean_spectrum(segments) * 2 * period / (np.hanning(size + 1)[:-1] ** 2).sum()
     if not density.max() > 0:
         return np.full(N_BANDS, np.nan)
-    own = np.log10(np.maximum(density, density.max() * 1e-12))
-    own = np.interp(np.linspace(0, 1, N_BANDS), np.linspace(0, 1, len(own)), own)
-    return np.asarray(own)
+    logs = np.log10(np.maximum(density, density.max() * 1e-12))
+    grid = np.linspace(0, 1, N_BANDS)
+    return np.asarray(np.interp(grid, np.linspace(0, 1, len(logs)), logs))
 
 
 def _envelope(column: _Column) -> NDArray[np.float32]:

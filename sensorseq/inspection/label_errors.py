@@ -1,4 +1,4 @@
-"""find_label_errors: windows and recordings whose labels contradict cross-validated models."""
+"""Find windows and recordings whose labels contradict cross-validated models."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -30,11 +30,11 @@ _SURE = 0.7
 # Weight of the overall class frequencies, in windows, added to the labels of a recording.
 _PRIOR = 1.0
 _MOST_SEEDS = 1000
-OTHER_FOLDS = 5  # folds for a classifier whose own fit has none
+OTHER_FOLDS = 5  # folds for a classifier whose fit makes no out-of-fold predictions
 
 
 class Classifier(Protocol):
-    """A scikit-learn classifier."""
+    """A classifier of users: any of scikit-learn, ours, or their own class."""
 
     classes_: NDArray[Any]
 
@@ -73,13 +73,14 @@ class LabelErrors:
     given, likelier : ndarray of shape (n,)
         The label in y, and the other class that fits best.
     probability : ndarray of shape (n,), float64
-        Of the given label, between 0 and 1.
+        Probability of the given label, between 0 and 1.
     score : ndarray of shape (n,), float64
-        Ratio of the mean probability of windows with that label to `probability`, as a natural
-        logarithm: 0 is as usual for the label, 2.3 is a tenth of that. It decreases along the rows.
+        Natural logarithm of the ratio of the mean probability of windows with that label to
+        `probability`: 0 is usual for the label, 2.3 means a tenth of the usual. It decreases along
+        the rows.
     n_estimated : int
-        Estimate of the number of wrong labels, for which a whole recording does not count. Check at
-        least the first so many rows.
+        Estimated number of wrong labels, without recordings that are mislabelled as a whole. Check
+        at least this many rows.
     recordings : tuple of SuspectRecording
         Recordings whose label may be wrong as a whole, the highest score first.
     """
@@ -122,10 +123,10 @@ class LabelErrors:
             )
         if self.recordings:
             yield f"{len(self.recordings)} recording(s) may be mislabelled as a whole:"
-        for one in self.recordings[:_SHOWN_RECORDINGS]:
+        for suspect in self.recordings[:_SHOWN_RECORDINGS]:
             yield (
-                f"  {_cut(one.group, 18)}  {_cut(one.given, 14)}  {one.share:4.0%} of"
-                f" {one.n_windows} windows look like {_cut(one.likelier, 14).rstrip()}"
+                f"  {_cut(suspect.group, 18)}  {_cut(suspect.given, 14)}  {suspect.share:4.0%} of"
+                f" {suspect.n_windows} windows look like {_cut(suspect.likelier, 14).rstrip()}"
             )
 
 
@@ -144,16 +145,16 @@ def judge_labels(
         if (counts > 0).sum(axis=1).max() > 1:
             # log-odds of each class among the other windows of the group, (n, K)
             overall = counts.sum(axis=0) / counts.sum()
-            others = counts[member]
-            others[every, target] -= 1
-            share = (others + _PRIOR * overall) / (others.sum(axis=1, keepdims=True) + _PRIOR)
+            n_others = counts[member]
+            n_others[every, target] -= 1
+            share = (n_others + _PRIOR * overall) / (n_others.sum(axis=1, keepdims=True) + _PRIOR)
             together = _weigh([log_p, np.log(share) - np.log(overall)], target)
         recordings = _find_recordings(alone, target, classes, names, member)
-    own = together[every, target]
+    p_given = together[every, target]
     mean = _mean_of_class(together, target)
-    score = np.log(mean[target]) - np.log(np.maximum(own, _SMALLEST))
-    others = together.copy()
-    others[every, target] = -1.0
+    score = np.log(mean[target]) - np.log(np.maximum(p_given, _SMALLEST))
+    rivals = together.copy()
+    rivals[every, target] = -1.0
     order = np.argsort(-score, kind="stable")
     is_confident = np.where(together >= np.minimum(mean, _SURE), together, -1.0)
     is_off = (is_confident.max(axis=1) >= 0) & (is_confident.argmax(axis=1) != target)
@@ -161,8 +162,8 @@ def judge_labels(
         row=order,
         group=None if groups is None else groups[order],
         given=classes[target[order]],
-        likelier=classes[others.argmax(axis=1)[order]],
-        probability=own[order],
+        likelier=classes[rivals.argmax(axis=1)[order]],
+        probability=p_given[order],
         score=score[order],
         n_estimated=int(is_off.sum()),
         recordings=recordings,
@@ -177,9 +178,10 @@ def _weigh(scores: list[Floats], target: Ints) -> Floats:
 
 
 def _mean_of_class(probability: Floats, target: Ints) -> Floats:
-    own = probability[np.arange(len(target)), target]
+    """Return the mean probability of each class over the windows labeled with it."""
+    p_given = probability[np.arange(len(target)), target]
     counts = np.bincount(target, minlength=probability.shape[1])
-    sums = np.bincount(target, own, minlength=probability.shape[1])
+    sums = np.bincount(target, p_given, minlength=probability.shape[1])
     return np.maximum(sums / counts, _SMALLEST)
 
 
@@ -189,7 +191,7 @@ def _find_recordings(
     """Find groups in which most windows of one label look like one other class."""
     ratio = np.log(np.maximum(probability, _SMALLEST)) - np.log(_mean_of_class(probability, target))
     best = ratio.argmax(axis=1)
-    found = []
+    suspects = []
     pairs, unit = np.unique(np.stack([member, target]), axis=1, return_inverse=True)
     for place, (group, label) in enumerate(pairs.T.tolist()):
         rows = np.flatnonzero(unit.ravel() == place)
@@ -197,9 +199,9 @@ def _find_recordings(
         rival, share = int(votes.argmax()), float(votes.max() / len(rows))
         if len(rows) >= LEAST_WINDOWS and rival != label and share > 0.5:
             score = float((ratio[rows, rival] - ratio[rows, label]).mean())
-            one = names[group], classes[label], classes[rival], len(rows), share, score
-            found.append(SuspectRecording(*one))
-    return tuple(sorted(found, key=lambda one: -one.score))
+            fields = names[group], classes[label], classes[rival], len(rows), share, score
+            suspects.append(SuspectRecording(*fields))
+    return tuple(sorted(suspects, key=lambda suspect: -suspect.score))
 
 
 def _cut(value: Any, width: int) -> str:
@@ -221,31 +223,32 @@ def find_label_errors(
     """Rank windows by how likely their label is wrong.
 
     Every window is judged by models that were trained without it and without its group. Nothing is
-    removed or changed: look at the first rows, and correct what is wrong.
+    removed or changed: look at the first rows, and correct the wrong labels.
 
     Parameters
     ----------
     clf : SensorLSTMClassifier or scikit-learn classifier
-        Fitted or not; it is cloned and stays as it is. A classifier of scikit-learn needs
-        `predict_proba` and must take windows of shape (n, t, c).
+        Fitted or not; it is cloned and not changed. A classifier of scikit-learn needs
+        `predict_proba` and must accept windows of shape (n, t, c).
     X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), or WindowSet
         Windows, n samples of t steps and c channels.
     y : array of shape (n,), optional
-        Labels, numbers or text, or one-hot columns. None takes those of a WindowSet.
+        Labels, numbers or text, or one-hot columns; by default the labels of a WindowSet.
     groups : array of shape (n,), optional
         The recording, robot or person of each window. A group is never divided between training and
-        prediction, because neighbouring windows are alike and would confirm each other's errors.
-        Those of a WindowSet by default.
+        prediction, because neighboring windows are similar and would confirm each other's errors.
+        By default the groups of a WindowSet.
     lengths : array of shape (n,), int, optional
         Valid steps of each window.
     n_seeds : int, default=2
-        Repetitions with other folds and weights, at most 1,000, whose probabilities are averaged.
-        On development data two ranked slightly better than one, and three no better than two.
+        Number of repetitions with other folds and weights, at most 1,000; their probabilities are
+        averaged. On development data two ranked slightly better than one, and three no better than
+        two.
     n_folds : int, optional
-        Folds of each repetition. None means the folds on which `fit` of a
-        `SensorLSTMClassifier` weighs its features: a single fit judges all windows. For more than
-        6,000 windows, ``features=None`` and other classifiers it means five. With a number, the
-        classifier is fitted once per fold.
+        Folds of each repetition; the classifier is fitted once per fold. None means the folds on
+        which `fit` of a `SensorLSTMClassifier` weighs its features, so that a single fit judges all
+        windows; it means five folds for more than 6,000 windows, ``features=None`` and other
+        classifiers.
     random_state : int, RandomState or None, default=None
         Seed of the folds, and of the `random_state` of `clf`. The same integer gives the same
         result.
@@ -259,21 +262,21 @@ def find_label_errors(
     Raises
     ------
     SplitError
-        If there are fewer groups than folds, or a class occurs in one group (without groups: one
-        window) only, so that no model could know it.
+        If there are fewer groups than folds, or a class occurs in only one group (without groups:
+        one window), so that no model could be trained on it.
 
     Notes
     -----
     The score follows confident learning [1]_: the probability of the given label is compared with
-    the mean probability of all windows with this label, so that a class which the model is never
-    sure of does not fill the top of the table. `n_estimated` counts the windows whose likeliest
-    class, of those with a probability of at least 0.7 or their class's mean, is another one.
+    the mean probability of all windows with this label, so that a class of which the model is never
+    certain does not fill the top of the table. `n_estimated` counts windows whose likeliest class
+    is not the label, among classes with a probability of at least 0.7 or of the class's mean.
 
     The labels of the other windows in the group are a second opinion. Its weight is the one with
-    the lowest log-loss on the given labels: high where a recording has one label, zero where every
-    group has all classes. It cannot find a recording that is mislabelled as a whole. Such a
-    recording is found by the models alone, and listed in `recordings`. Where every group has a
-    single label the second opinion would only repeat the label, and is not used.
+    the lowest log-loss on the given labels: high if a recording has one label, zero if every group
+    has all classes. It cannot find recordings that are mislabelled as a whole; they are found by
+    the models alone, and listed in `recordings`. If every group has a single label, the second
+    opinion would only repeat the label, and is not used.
 
     References
     ----------
@@ -290,8 +293,8 @@ def find_label_errors(
     >>> y = np.array(["fast", "slow"] * 30)
     >>> y[7] = "fast"
     >>> clf = SensorLSTMClassifier(hidden_size=8, max_epochs=10)
-    >>> found = find_label_errors(clf, X, y, n_seeds=1, random_state=0)
-    >>> found.row[0], found.given[0], found.likelier[0]
+    >>> errors = find_label_errors(clf, X, y, n_seeds=1, random_state=0)
+    >>> errors.row[0], errors.given[0], errors.likelier[0]
     (np.int64(7), np.str_('fast'), np.str_('slow'))
     """
     check_integer("n_seeds", n_seeds, most=_MOST_SEEDS)
@@ -302,94 +305,94 @@ def find_label_errors(
             f"clf={clf!r} must be a SensorLSTMClassifier or another scikit-learn classifier with"
             " predict_proba."
         )
-    given = _read(X, y, groups, lengths)
-    _check_groups(given, n_folds)
+    windows = _read(X, y, groups, lengths)
+    _check_groups(windows, n_folds)
     entropy = draw_entropy(random_state)
     seeds = np.random.SeedSequence(entropy).generate_state(n_seeds) % 2**31
-    total = np.zeros((len(given.target), len(given.classes)))
+    total = np.zeros((len(windows.target), len(windows.classes)))
     n_judged = np.zeros(len(total))
     for seed in seeds.tolist():
-        probability = _out_of_fold(clf, given, n_folds, seed)
+        probability = _out_of_fold(clf, windows, n_folds, seed)
         judged = np.isfinite(probability).all(axis=1)
         total[judged] += probability[judged]
         n_judged += judged
     if not n_judged.all():
         row = int(np.argmin(n_judged))
         raise SplitError(
-            f"class {given.classes.tolist()[given.target[row]]!r} is in too few groups: in every"
-            " repetition all of them were left out together. Give more recordings of it, or drop"
-            " the class."
+            f"class {windows.classes.tolist()[windows.target[row]]!r} is in too few groups: in"
+            " every repetition all of them were left out together. Give more recordings of it, or"
+            " drop the class."
         )
-    return judge_labels(total / n_judged[:, None], given.target, given.classes, given.groups)
+    return judge_labels(total / n_judged[:, None], windows.target, windows.classes, windows.groups)
 
 
 def _read(X: Any, y: Any, groups: Any, lengths: Any) -> Windows:
     if isinstance(X, WindowSet) and X.split is not None:
         raise InputError(
-            'X has a split, but the folds are drawn here; give X.part("train") for the labels of'
-            " the training part."
+            'X has a split, but the folds are drawn here; give X.part("train") to check the labels'
+            " of the training part."
         )
-    given = read_checked_windows(X, y, groups, lengths)
-    if len(given.classes) < 2:
+    windows = read_checked_windows(X, y, groups, lengths)
+    if len(windows.classes) < 2:
         raise InputError(
-            f"y has only one class ({given.classes.tolist()[0]!r}); there must be two."
+            f"y has only one class ({windows.classes.tolist()[0]!r}); there must be at least two."
         )
-    return given
+    return windows
 
 
-def _arguments(given: Windows, rows: Ints) -> tuple[NDArray[Any], Ints | None]:
+def _arguments(windows: Windows, rows: Ints) -> tuple[NDArray[Any], Ints | None]:
     """Return fit arguments: the windows and, unless all are full, their lengths."""
-    X = given.X[rows]
-    X = X.reshape(len(X), -1) if given.is_flat else X
-    return X, None if given.are_full else given.lengths[rows]
+    X = windows.X[rows]
+    X = X.reshape(len(X), -1) if windows.is_flat else X
+    return X, None if windows.are_full else windows.lengths[rows]
 
 
-def _check_groups(given: Windows, n_folds: int | None) -> None:
-    """Raise unless whole groups can be held out with every class left in training."""
-    units, unit = split_unit(given), "window" if given.groups is None else "group"
+def _check_groups(windows: Windows, n_folds: int | None) -> None:
+    """Raise unless whole groups can be held out while every class remains in training."""
+    units, unit = split_unit(windows), "window" if windows.groups is None else "group"
     n_units, needed = len(np.unique(units)), 2 if n_folds is None else n_folds
     if n_units < needed:
         raise SplitError(
-            f"there are {n_units} {unit}(s), fewer than the {needed} folds that whole {unit}s are"
-            f" dealt to. Give more {unit}s, or a smaller n_folds."
+            f"there are {n_units} {unit}(s), fewer than {needed} folds. Give more {unit}s, or a"
+            " smaller n_folds."
         )
-    for k, label in enumerate(given.classes.tolist()):
-        if len(np.unique(units[given.target == k])) < 2:
+    for k, label in enumerate(windows.classes.tolist()):
+        if len(np.unique(units[windows.target == k])) < 2:
             raise SplitError(
-                f"class {label!r} is in one {unit} only, so no model that has not seen this {unit}"
-                f" knows the class. Give another {unit} of it, or drop the class."
+                f"class {label!r} is in one {unit} only, so no model can learn the class without"
+                f" this {unit}. Give another {unit} of it, or drop the class."
             )
 
 
-def _out_of_fold(clf: Classifier, given: Windows, n_folds: int | None, seed: int) -> Floats:
+def _out_of_fold(clf: Classifier, windows: Windows, n_folds: int | None, seed: int) -> Floats:
     """Return out-of-fold probabilities (n, K); NaN for windows that no model could judge."""
     if n_folds is None:
-        found = _by_own_folds(clf, given, seed)
-        if found is not None:
-            return found
-    folds = split_folds(given.target, given.groups, n_folds or OTHER_FOLDS, seed)
-    found = np.full((len(given.target), len(given.classes)), np.nan)
+        predicted = _predict_in_one_fit(clf, windows, seed)
+        if predicted is not None:
+            return predicted
+    folds = split_folds(windows.target, windows.groups, n_folds or OTHER_FOLDS, seed)
+    probability = np.full((len(windows.target), len(windows.classes)), np.nan)
     for fit_rows, test_rows in folds:
-        known = np.unique(given.target[fit_rows])
-        # a label of a class that this model has never seen is left to other repetitions
-        rows = test_rows[np.isin(given.target[test_rows], known)]
-        if len(known) < 2 or not len(rows):
+        trained = np.unique(windows.target[fit_rows])
+        # windows of a class that this model was not trained on are left to other repetitions
+        rows = test_rows[np.isin(windows.target[test_rows], trained)]
+        if len(trained) < 2 or not len(rows):
             continue
-        model = _fit(_with_seed(clf, seed), given, fit_rows)
-        X, lengths = _arguments(given, rows)
+        model = _fit(_with_seed(clf, seed), windows, fit_rows)
+        X, lengths = _arguments(windows, rows)
         options = {} if lengths is None else {"lengths": lengths}
-        found[rows] = 0.0
-        columns = np.searchsorted(given.classes, model.classes_)
-        found[np.ix_(rows, columns)] = model.predict_proba(X, **options)
-    return found
+        probability[rows] = 0.0
+        columns = np.searchsorted(windows.classes, model.classes_)
+        probability[np.ix_(rows, columns)] = model.predict_proba(X, **options)
+    return probability
 
 
-def _by_own_folds(clf: Classifier, given: Windows, seed: int) -> Floats | None:
-    """Return the out-of-fold predictions of a single fit if they cover every window, else None."""
+def _predict_in_one_fit(clf: Classifier, windows: Windows, seed: int) -> Floats | None:
+    """Return the out-of-fold predictions of a single fit, or None if they miss a window."""
     if not hasattr(clf, "out_of_fold_predictions"):
         return None
     network = clone(clf)
-    if network.features is None or len(given.target) > MOST_WINDOWS:
+    if network.features is None or len(windows.target) > MOST_WINDOWS:
         return None
     network.set_params(
         random_state=seed,
@@ -398,31 +401,31 @@ def _by_own_folds(clf: Classifier, given: Windows, seed: int) -> Floats | None:
         warm_start=False,
         checkpoint=None,
     )
-    _fit(network, given, np.arange(len(given.target)))
+    _fit(network, windows, np.arange(len(windows.target)))
     predicted = network.out_of_fold_predictions()
-    if predicted is None or len(predicted[0]) < len(given.target):
+    if predicted is None or len(predicted[0]) < len(windows.target):
         return None
-    found = np.empty((len(given.target), len(given.classes)))
-    found[predicted[0]] = predicted[1]
-    return found
+    probability = np.empty((len(windows.target), len(windows.classes)))
+    probability[predicted[0]] = predicted[1]
+    return probability
 
 
-def _fit(model: Classifier, given: Windows, rows: Ints) -> Any:
-    X, lengths = _arguments(given, rows)
+def _fit(model: Classifier, windows: Windows, rows: Ints) -> Any:
+    X, lengths = _arguments(windows, rows)
     options: dict[str, Any] = {}
-    if given.groups is not None and _takes(model.fit, "groups"):
-        options["groups"] = given.groups[rows]
+    if windows.groups is not None and _accepts(model.fit, "groups"):
+        options["groups"] = windows.groups[rows]
     if lengths is not None:
-        if not (_takes(model.fit, "lengths") and _takes(model.predict_proba, "lengths")):
+        if not (_accepts(model.fit, "lengths") and _accepts(model.predict_proba, "lengths")):
             raise ArgumentError(
-                f"the windows have different lengths, but {type(model).__name__} takes no lengths;"
-                " use a SensorLSTMClassifier, or cut the windows to one length."
+                f"the windows have different lengths, but {type(model).__name__} accepts no"
+                " lengths; use a SensorLSTMClassifier, or cut the windows to one length."
             )
         options["lengths"] = lengths
-    return model.fit(X, given.classes[given.target[rows]], **options)
+    return model.fit(X, windows.classes[windows.target[rows]], **options)
 
 
-def _takes(method: Callable[..., Any], name: str) -> bool:
+def _accepts(method: Callable[..., Any], name: str) -> bool:
     return name in inspect.signature(method).parameters
 
 

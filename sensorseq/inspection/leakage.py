@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +13,7 @@ from sensorseq.checks import check_per_window
 from sensorseq.errors import ArgumentError, WindowError, printable
 from sensorseq.inspection.copies import first_equal, near_duplicates, shared_stretches, window_keys
 from sensorseq.inspection.finding import Finding
-from sensorseq.inspection.label_channels import check_label_channels
+from sensorseq.inspection.window_checks import check_label_channels
 from sensorseq.prediction.outside import Floats, Ints
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import BEFORE_SPLIT, Provenance
@@ -22,20 +22,17 @@ from sensorseq.preprocessing.split.simultaneous import Covered, find_simultaneou
 from sensorseq.text import number
 from sensorseq.windows import PARTS, WindowSet, rows_of
 
+if TYPE_CHECKING:  # without scikit-learn
+    from sensorseq.preprocessing.scale.transformer import ChannelScaler
+
 _N_EXAMPLES = 3
 _FEW_DUPLICATES = 3  # fewer may be coincidence
 _ABOVE_CHANCE = 3  # multiple of the rate between training recordings
 _WIDTH = 80
 _BLOCK = 4096  # windows that are read at once
-_UNSEEN = ("none", "quantile", PHYSICAL)  # scalings whose statistics cannot be verified afterward
+_UNVERIFIABLE = ("none", "quantile", PHYSICAL)  # scalings that cannot be verified afterward
 # relative to a channel's scale; statistics that differ less are equal up to float32 rounding
 _CLOSE = 1e-4
-
-
-class FittedScaler(Protocol):
-    """A transformer with a fitted scaler, such as `ChannelScaler`."""
-
-    scaler_: Scaler
 
 
 @dataclass(frozen=True)
@@ -43,12 +40,12 @@ class LeakageReport:
     """The result of `find_leakage`; true if there is a leak. ``str`` has at most 80 columns.
 
     Each of `findings` is one kind of leak with all its occurrences: `severity` is ``"leak"``, or
-    ``"warning"`` for what may be intended, and `count` the number of windows, recordings, groups or
+    ``"warning"`` if it may be intended, and `count` the number of windows, recordings, groups or
     files. `where` has the first few as ``examples``: row, part, recording_id and start_s of a
-    window, and with the prefix ``other_`` those of the window it conflicts with; or
-    ``recording_id``, ``group``, ``parts``. If constant channels give the class, it has their names
-    as ``channels``, and `count` is their number. `n_of_part` counts the windows of each part, or
-    the folds under ``"folds"``.
+    window, and with the prefix ``other_`` the same of the window that it conflicts with; or
+    ``recording_id``, ``group``, ``parts``. If constant channels give the class, `where` has their
+    names as ``channels``, and `count` is their number. `n_of_part` counts the windows of each part,
+    or the folds under ``"folds"``.
     """
 
     findings: tuple[Finding, ...]
@@ -82,14 +79,14 @@ class LeakageReport:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{count} {name}" for name, count in self.n_of_part.items())
-        looked = f"{self.n_windows} windows" + (f" ({parts})" if parts else "")
+        checked = f"{self.n_windows} windows" + (f" ({parts})" if parts else "")
         head = f"{len(self.leaks)} leak(s)" if self else "no leak"
-        lines = [_filled(f"{head} found in {looked}", "")]
+        lines = [_filled(f"{head} found in {checked}", "")]
         for finding in self.findings:
             lines += ["", _filled(f"{finding.severity}: {finding.text}", "")]
             lines += [
-                _filled(f"for example {_in_words(one)}", "  ")
-                for one in finding.where.get("examples", ())
+                _filled(f"for example {_in_words(example)}", "  ")
+                for example in finding.where.get("examples", ())
             ]
             lines.append(_filled(f"fix: {finding.advice}", "  "))
         lines += ["", _filled(f"checked: {', '.join(self.checked) or 'nothing'}", "")]
@@ -102,7 +99,7 @@ def find_leakage(
     *,
     split: ArrayLike | None = None,
     sample_indices: ArrayLike | None = None,
-    scaler: Scaler | Mapping[str, Any] | FittedScaler | None = None,
+    scaler: "Scaler | Mapping[str, Any] | ChannelScaler | None" = None,
     folds: Iterable[tuple[ArrayLike, ArrayLike]] | None = None,
 ) -> LeakageReport:
     """Check whether held-out windows leak into training.
@@ -115,12 +112,12 @@ def find_leakage(
         ``"train"``, ``"validation"``, ``"test"``, or ``""`` for windows left out; by default the
         windows' own split, unless `folds` are given.
     sample_indices : array-like of int, optional
-        Rows that a balancer chose to train on.
+        Rows that a balancer chose for training.
     scaler : Scaler, mapping or fitted ChannelScaler, optional
         The scaler for these windows: the scaler itself, its `to_dict`, or an object with
         ``scaler_``. If the windows are already scaled, their present values are checked.
     folds : iterable of pairs of array-like of int, optional
-        Rows to train on and to test on, as a splitter yields them.
+        Rows for training and for testing, as a splitter yields them.
 
     Raises
     ------
@@ -132,12 +129,12 @@ def find_leakage(
     Notes
     -----
     A recording that is a piece of another, under another name, is found by its samples if they are
-    identical, that is at the rate of the logs (`shared_stretches`).
+    identical, as they are before resampling (`shared_stretches`).
 
     Near-duplicates are found by their shape (`near_duplicates`). Copies with another gain, or with
     noise up to a tenth of the signal, are mostly found; warped or shifted copies rarely. Copies
-    made by `Augmenter` or `ClassBalancer` are found by their recording and start, however they were
-    changed.
+    made by `Augmenter` or `ClassBalancer` are found by their recording and start, regardless of the
+    changes.
     """
     views = _views(windows, split, folds)
     run = _Check(windows, views)
@@ -165,13 +162,13 @@ def find_leakage(
             f"scaler={scaler!r} is not a Scaler, its to_dict(), or a fitted object with scaler_."
         )
     run.scaling(inner)
-    found = sorted(run.findings, key=lambda finding: finding.severity)
+    findings = sorted(run.findings, key=lambda finding: finding.severity)
     counts = {"folds": len(views)} if folds is not None else {}
     for view in views if folds is None else ():
         counts = {name: int((view.part == name).sum()) for name in (*PARTS, "")}
         counts = {name or "left out": count for name, count in counts.items() if count}
     return LeakageReport(
-        tuple(found), len(windows), counts, tuple(run.checked), tuple(run.not_checked)
+        tuple(findings), len(windows), counts, tuple(run.checked), tuple(run.not_checked)
     )
 
 
@@ -185,7 +182,7 @@ class _View:
 
     def __post_init__(self) -> None:
         # Rows already reported, so that each is counted once.
-        self.known = np.zeros(len(self.part), bool)
+        self.is_reported = np.zeros(len(self.part), bool)
 
     @property
     def train(self) -> Ints:
@@ -204,7 +201,7 @@ class _Check:
     """The checks, and their findings so far."""
 
     def __init__(self, windows: WindowSet, views: list[_View]) -> None:
-        self.windows = windows = replace(windows, X=np.asarray(windows.X))  # perhaps of a file
+        self.windows = windows = replace(windows, X=np.asarray(windows.X))  # X may be in a file
         self.views = views
         self.lengths = np.asarray(windows.lengths)
         self.recording = windows.recording_id
@@ -248,7 +245,7 @@ class _Check:
             start, step_s = np.asarray(windows.start_s, np.float64), 1 / windows.sample_rate_hz
             overlaps = [(view, *self._overlapping(view, start, step_s)) for view in self.views]
             for view, rows, _ in overlaps:
-                view.known[rows] = True
+                view.is_reported[rows] = True
                 close |= self._close(view, start, 2 * windows.n_timesteps * step_s)
             self._add_pairs("overlapping_windows", overlaps)
             self._add_pairs("held_out_copies", [(v, *self._copied(v, start)) for v in self.views])
@@ -263,34 +260,36 @@ class _Check:
         self._add_each("shared_recordings", "recording_id", shared, self.apart)
 
     def _simultaneous(self, start: Floats, step_s: float) -> None:
-        """Report held-out windows of the same time as windows of other recordings elsewhere."""
+        """Report held-out windows of the same time as other recordings in another part."""
         assert self.recording is not None
         self.checked.append("recordings of the same time")
         keys, begin = self.recording.astype(object), start.copy()
         covered = []
-        facts = {one["recording_id"]: one for one in self.windows.provenance.get("recordings", ())}
+        facts = {
+            entry["recording_id"]: entry for entry in self.windows.provenance.get("recordings", ())
+        }
         groups = self.recording if self.windows.groups is None else self.windows.groups
         for rows in rows_of(self.recording):
             name = self.recording[rows[0]]
             origin_ns = (facts.get(name, {}).get("clock") or {}).get("origin_ns", 0)
             begin[rows] += origin_ns / 1e9
             end_s = float((begin[rows] + self.lengths[rows] * step_s).max())
-            known = {"start_s": float(begin[rows].min()), "end_s": end_s, **facts.get(name, {})}
+            times = {"start_s": float(begin[rows].min()), "end_s": end_s, **facts.get(name, {})}
             y = self.windows.y
             labels = (None,) if y is None else tuple(sorted({str(y[row]) for row in rows}))
-            span = known["start_s"], known["end_s"]
+            span = times["start_s"], times["end_s"]
             covered.append(Covered(str(name), str(groups[rows[0]]), labels, *span, step_s))
-        found = find_simultaneous(covered)
-        if found is None:
+        simultaneous = find_simultaneous(covered)
+        if simultaneous is None:
             return
-        group_of = found.group_of
+        group_of = simultaneous.group_of
         for rows in rows_of(self.recording):
             keys[rows] = group_of.get(str(self.recording[rows[0]]), keys[rows[0]])
         pairs = []
         for view in self.views:
-            rows, others = self._overlapping(view, begin, step_s, keys.astype(str))
-            is_apart = self.recording[rows] != self.recording[others]
-            pairs.append((view, rows[is_apart], others[is_apart]))
+            rows, matches = self._overlapping(view, begin, step_s, keys.astype(str))
+            is_other = self.recording[rows] != self.recording[matches]
+            pairs.append((view, rows[is_other], matches[is_other]))
         self._add_pairs("simultaneous_windows", pairs)
 
     def groups(self) -> None:
@@ -306,7 +305,7 @@ class _Check:
         if not self.is_by_recording:
             recording = group if self.recording is None else self.recording
             pairs = zip(group.tolist(), recording.tolist(), strict=True)
-            intended = {name for name, of in pairs if of in self.apart}
+            intended = {name for name, member in pairs if member in self.apart}
         self._add_each("shared_groups", "group", parts_of, intended)
 
     def identical(self) -> None:
@@ -326,7 +325,7 @@ class _Check:
             return  # times() reports that they are not checked
         self.checked.append("identical stretches of samples")
         search = partial(shared_stretches, self.windows.X, self.lengths)
-        self._alike("shared_stretches", self.recording, search)
+        self._add_if_above_chance("shared_stretches", self.recording, search)
 
     def near(self) -> None:
         origin = self.recording if self.recording is not None else self.windows.groups
@@ -338,36 +337,40 @@ class _Check:
             return
         self.checked.append("near-duplicates")
         search = partial(near_duplicates, self.windows.X, self.lengths, origin)
-        self._alike("near_duplicates", origin, search)
+        self._add_if_above_chance("near_duplicates", origin, search)
 
     def _search_each(self, search: _Search) -> tuple[_Pairs, int]:
-        """Search each held-out part in the earlier parts; return the pairs and the number read."""
+        """Search the earlier parts for windows of each held-out part.
+
+        Return the pairs, and the number of windows searched for.
+        """
         pairs: _Pairs = []
-        n_looked = 0
+        n_searched = 0
         for view in self.views:
             among = view.part == "train"
             for name in view.held_out:
-                is_own = view.part == name
-                rows = np.flatnonzero(is_own & self.is_finite & ~view.known)
-                found, other = search(rows, np.flatnonzero(among & self.is_finite))
-                pairs.append((view, found, other))
-                view.known[found] = True
-                n_looked += len(rows)
-                among |= is_own
-        return pairs, n_looked
+                in_part = view.part == name
+                rows = np.flatnonzero(in_part & self.is_finite & ~view.is_reported)
+                matched, matches = search(rows, np.flatnonzero(among & self.is_finite))
+                pairs.append((view, matched, matches))
+                view.is_reported[matched] = True
+                n_searched += len(rows)
+                among |= in_part
+        return pairs, n_searched
 
-    def _alike(self, kind: str, origin: NDArray[Any], search: _Search) -> None:
+    def _add_if_above_chance(self, kind: str, origin: NDArray[Any], search: _Search) -> None:
         """Report held-out windows with matches more frequent than between training recordings."""
-        pairs, n_looked = self._search_each(search)
-        n_found = sum(len(found) for _, found, _ in pairs)
-        if not n_found:
+        pairs, n_searched = self._search_each(search)
+        n_matched = sum(len(rows) for _, rows, _ in pairs)
+        if not n_matched:
             return
         # If training recordings match each other as often, the matches are coincidences: the
         # signals have few shapes or few values.
         by_chance = max(
             _chance(search, origin, view.train[self.is_finite[view.train]]) for view in self.views
         )
-        is_leak = n_found >= _FEW_DUPLICATES and n_found > _ABOVE_CHANCE * by_chance * n_looked
+        most_by_chance = _ABOVE_CHANCE * by_chance * n_searched
+        is_leak = n_matched >= _FEW_DUPLICATES and n_matched > most_by_chance
         self._add_pairs(kind, pairs, is_leak=is_leak)
 
     def samples(self, sample_indices: ArrayLike) -> None:
@@ -388,11 +391,11 @@ class _Check:
         self.checked.append("constant channels that give the class")
         whole = [view.part for view in self.views if view.fold is None]
         split = whole[0] if whole else None
-        found = check_label_channels(
+        finding = check_label_channels(
             self._blocks, windows.y, self.recording, self.lengths, split, windows.channels
         )
-        if found is not None:
-            self.findings.append(found)
+        if finding is not None:
+            self.findings.append(finding)
 
     def _blocks(self, rows: Ints) -> Iterator[NDArray[Any]]:
         for first in range(0, len(rows), _BLOCK):
@@ -413,22 +416,22 @@ class _Check:
         self.checked.append("one file under two names")
         # If all share a path, it is one table with many recordings.
         twice = [ids for ids in ids_of.values() if len(ids) > 1 and len(set(ids.values())) > 1]
-        torn, together = [], []
-        for one, other, *more in twice:
-            is_own = np.isin(self.recording, [one, other, *more])
-            parts = [_parts_among(view.part[is_own]) for view in self.views]
-            example = {"recording_id": one, "other_recording_id": other}
-            if split := [among for among in parts if len(among) > 1]:
-                torn.append({**example, "parts": split[0]})
+        divided, together = [], []
+        for first, second, *more in twice:
+            is_copy = np.isin(self.recording, [first, second, *more])
+            parts = [_parts_among(view.part[is_copy]) for view in self.views]
+            example = {"recording_id": first, "other_recording_id": second}
+            if several := [names for names in parts if len(names) > 1]:
+                divided.append({**example, "parts": several[0]})
             else:
                 together.append(example)
-        self._add("same_source", len(torn), torn)
+        self._add("same_source", len(divided), divided)
         self._add("same_source", len(together), together, is_leak=False)
 
     def scaling(self, scaler: Scaler | None) -> None:
         windows = self.windows
         scaled = Provenance.of(windows.provenance).scaled
-        if scaler is None and isinstance(scaled, str) and scaled not in _UNSEEN:
+        if scaler is None and isinstance(scaled, str) and scaled not in _UNVERIFIABLE:
             # The windows that the scaler was fitted on now have center 0 and scale 1.
             scaler = Scaler(scaled, np.zeros(windows.n_channels), np.ones(windows.n_channels))
         elif scaler is not None and scaled is not None:
@@ -450,8 +453,7 @@ class _Check:
             return
         beyond: dict[str, Ints] = {"all windows": np.arange(len(windows))}
         for view in self.views:
-            held = view.held_out
-            for name in held:
+            for name in view.held_out:
                 rows = np.flatnonzero(view.part == name)
                 beyond |= {f"train and {name}": np.r_[view.train, rows], f"{name} only": rows}
             beyond["every part"] = np.flatnonzero(view.part != "")
@@ -463,12 +465,12 @@ class _Check:
 
     def _parts_of(self, keys: NDArray[Any]) -> dict[Any, list[str]]:
         """Return the recordings or groups that are in several parts, with their parts."""
-        found: dict[Any, list[str]] = {}
+        parts_of: dict[Any, list[str]] = {}
         for view in self.views:
             for rows in rows_of(keys):
                 if len(parts := _parts_among(view.part[rows])) > 1:
-                    found.setdefault(number(keys[rows[0]]), parts)
-        return found
+                    parts_of.setdefault(number(keys[rows[0]]), parts)
+        return parts_of
 
     def _in_order(
         self, view: _View, start: Floats, keys: NDArray[Any] | None = None
@@ -483,28 +485,28 @@ class _Check:
     def _overlapping(
         self, view: _View, start: Floats, step_s: float, keys: NDArray[Any] | None = None
     ) -> tuple[Ints, Ints]:
-        """Return held-out rows that overlap a window of another part, with one such window each.
+        """Return held-out rows that overlap a window of another part, and that window of each.
 
-        Windows of a recording, or with equal `keys`.
+        Only windows of one recording, or with equal `keys`, are compared.
         """
         end, rounding = start + self.lengths * step_s, 0.01 * step_s
-        rows, others = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        rows, overlapped = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for members in self._in_order(view, start, keys):
             members = members[self.lengths[members] > 0]
             for name in view.held_out:
-                is_own = view.part[members] == name
-                own, rest = members[is_own], members[~is_own]
-                if not len(own) or not len(rest):
+                in_part = view.part[members] == name
+                held_out, others = members[in_part], members[~in_part]
+                if not len(held_out) or not len(others):
                     continue
                 # of the windows that start before this one ends, the one that ends last
-                is_latest = end[rest] == np.maximum.accumulate(end[rest])
-                latest = np.maximum.accumulate(np.where(is_latest, np.arange(len(rest)), 0))
-                before = np.searchsorted(start[rest], end[own] - rounding) - 1
-                meets = rest[latest[np.maximum(before, 0)]]
-                hit = (before >= 0) & (end[meets] > start[own] + rounding)
-                rows.append(own[hit])
-                others.append(meets[hit])
-        return np.concatenate(rows), np.concatenate(others)
+                is_latest = end[others] == np.maximum.accumulate(end[others])
+                latest = np.maximum.accumulate(np.where(is_latest, np.arange(len(others)), 0))
+                before = np.searchsorted(start[others], end[held_out] - rounding) - 1
+                meets = others[latest[np.maximum(before, 0)]]
+                hit = (before >= 0) & (end[meets] > start[held_out] + rounding)
+                rows.append(held_out[hit])
+                overlapped.append(meets[hit])
+        return np.concatenate(rows), np.concatenate(overlapped)
 
     def _close(self, view: _View, start: Floats, reach_s: float) -> set[Any]:
         """Return recordings with windows of two parts that start less than `reach_s` apart."""
@@ -547,16 +549,16 @@ class _Check:
     ) -> None:
         """Report recordings or groups in several parts, as leaks or as possibly intended."""
         for is_leak in (True, False):
-            own = [name for name in parts_of if (name not in intended) == is_leak]
-            examples = [{what: name, "parts": parts_of[name]} for name in own]
-            self._add(kind, len(own), examples, is_leak=is_leak)
+            names = [name for name in parts_of if (name not in intended) == is_leak]
+            examples = [{what: name, "parts": parts_of[name]} for name in names]
+            self._add(kind, len(names), examples, is_leak=is_leak)
 
     def _add_pairs(self, kind: str, pairs: _Pairs, *, is_leak: bool = True) -> None:
         """Report rows and the rows they match as one finding."""
         count = len({row for _, rows, _ in pairs for row in rows.tolist()})
         examples: list[dict[str, Any]] = []
-        for view, rows, others in pairs:
-            for row, other in zip(rows[:_N_EXAMPLES].tolist(), others.tolist(), strict=False):
+        for view, rows, matches in pairs:
+            for row, other in zip(rows[:_N_EXAMPLES].tolist(), matches.tolist(), strict=False):
                 example = self._place(view, row, "")
                 if other >= 0 and other != row:
                     example |= self._place(view, other, "other_")
@@ -584,33 +586,34 @@ def _chance(search: _Search, origin: NDArray[Any], train: Ints) -> float:
         return 0.0
     index = np.unique(origin[train], return_inverse=True)[1]
     halves = train[index % 2 == 0], train[index % 2 == 1]
-    found, other = search(*halves)
-    if not len(found):
+    rows, matches = search(*halves)
+    if not len(rows):
         return 0.0
     names = np.unique(origin, return_inverse=True)[1]
     _, pair, counts = np.unique(
-        np.stack([names[found], names[other]]), axis=1, return_inverse=True, return_counts=True
+        np.stack([names[rows], names[matches]]), axis=1, return_inverse=True, return_counts=True
     )
     several = counts >= _FEW_DUPLICATES
-    n_recordings = len(np.unique(names[found][several[pair]]))
+    n_recordings = len(np.unique(names[rows][several[pair]]))
     if several.sum() <= 2 * n_recordings:
         return float((~several[pair]).sum() / len(halves[0]))
-    return len(found) / len(halves[0])
+    return len(rows) / len(halves[0])
 
 
-def _fits(windows: WindowSet, given: Scaler, rows: Ints) -> bool:
-    """Test whether a scaler has the statistics of these rows."""
+def _fits(windows: WindowSet, scaler: Scaler, rows: Ints) -> bool:
+    """Whether a scaler has the statistics of these rows."""
     lengths = np.asarray(windows.lengths)[rows]
     if not lengths.any():
         return False
-    own = fit_scaler(windows.X[rows], lengths, given.kind)
-    scale = np.abs(own.channel_scale)
-    close = (np.abs(own.channel_center - given.channel_center) <= _CLOSE * scale).all()
-    close &= (np.abs(own.channel_scale - given.channel_scale) <= _CLOSE * scale).all()
-    one, other = own.channel_quantiles, given.channel_quantiles
-    if one is not None and other is not None:
-        close &= one.shape == other.shape
-        close = close and (np.abs(one - other) <= _CLOSE * np.ptp(one, axis=0)).all()
+    fitted = fit_scaler(windows.X[rows], lengths, scaler.kind)
+    scale = np.abs(fitted.channel_scale)
+    close = (np.abs(fitted.channel_center - scaler.channel_center) <= _CLOSE * scale).all()
+    close &= (np.abs(fitted.channel_scale - scaler.channel_scale) <= _CLOSE * scale).all()
+    expected, quantiles = fitted.channel_quantiles, scaler.channel_quantiles
+    if expected is not None and quantiles is not None:
+        close &= expected.shape == quantiles.shape
+        difference = _CLOSE * np.ptp(expected, axis=0)
+        close = close and (np.abs(expected - quantiles) <= difference).all()
     return bool(close)
 
 
@@ -621,35 +624,35 @@ def _views(windows: WindowSet, split: Any, folds: Any) -> list[_View]:
     if folds is not None:
         views = []
         for fold, (train, test) in enumerate(folds):
-            trained = _check_rows(f"the training rows of fold {fold}", train, n_windows)
-            tested = _check_rows(f"the test rows of fold {fold}", test, n_windows)
+            train_rows = _check_rows(f"the training rows of fold {fold}", train, n_windows)
+            test_rows = _check_rows(f"the test rows of fold {fold}", test, n_windows)
             part = np.full(n_windows, "", dtype="<U10")
-            part[trained], part[tested] = "train", "test"
-            views.append(_View(part, fold, np.intersect1d(trained, tested)))
+            part[train_rows], part[test_rows] = "train", "test"
+            views.append(_View(part, fold, np.intersect1d(train_rows, test_rows)))
         if not views:
             raise WindowError("folds is empty; there is nothing to check.")
         return views
-    given = windows.split if split is None else split
-    if given is None:
+    split = windows.split if split is None else split
+    if split is None:
         return []
-    part = np.asarray(given, dtype="<U10")
+    part = np.asarray(split, dtype="<U10")
     check_per_window("split", part, n_windows)
     unknown = sorted(set(part.tolist()) - {*PARTS, ""})
     if unknown:
-        raise WindowError(f"split holds {unknown[0]!r}; expected {', '.join(PARTS)}, or ''.")
+        raise WindowError(f"split contains {unknown[0]!r}; expected {', '.join(PARTS)}, or ''.")
     return [_View(part)]
 
 
 def _check_rows(name: str, rows: ArrayLike, n_windows: int) -> Ints:
-    given = np.asarray(rows)
-    if given.dtype == bool and given.shape == (n_windows,):
-        return np.flatnonzero(given)
-    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+    indices = np.asarray(rows)
+    if indices.dtype == bool and indices.shape == (n_windows,):
+        return np.flatnonzero(indices)
+    if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iu"):
         raise WindowError(f"{name} must be a one-dimensional array of integers.")
-    outside = given[(given < 0) | (given >= n_windows)]
+    outside = indices[(indices < 0) | (indices >= n_windows)]
     if outside.size:
         raise WindowError(f"{name} contain {outside[0]}, but there are {n_windows} windows.")
-    return given.astype(np.int64)
+    return indices.astype(np.int64)
 
 
 def _parts_among(part: NDArray[np.str_]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Measures: windows of one part, with the measurements that checks need."""
+"""Measurements of the windows of one part, for the checks."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -11,11 +11,11 @@ from sensorseq.inspection.finding import Finding
 from sensorseq.prediction.outside import BLOCK_VALUES, Floats, Ints
 from sensorseq.prediction.windows import Windows
 
-SAMPLE_VALUES = 200_000  # most values of a channel that its median needs
+SAMPLE_VALUES = 200_000  # values of a channel that are enough for its median
 
 
 class Measures:
-    """Measurements of windows in memory; each is computed once."""
+    """Measurements of windows in memory, each computed once."""
 
     def __init__(self, windows: Windows) -> None:
         self.windows = windows
@@ -46,14 +46,14 @@ class Measures:
             # steps last, because numpy is several times slower along rows with few channels
             block = np.ascontiguousarray(values.transpose(0, 2, 1), np.float64)
             first, n = block[:, :, 0], self.steps[where, None]
-            apart = block - first[:, :, None]
+            offset = block - first[:, :, None]
             if valid is not None:
-                apart *= valid[:, None]
-            shift = apart.sum(axis=2) / n
+                offset *= valid[:, None]
+            shift = offset.sum(axis=2) / n
             mean[where] = first + shift
-            variance[where] = np.einsum("nct,nct->nc", apart, apart) / n - shift**2
-            least[where] = first + apart.min(axis=2)
-            largest[where] = first + apart.max(axis=2)
+            variance[where] = np.einsum("nct,nct->nc", offset, offset) / n - shift**2
+            least[where] = first + offset.min(axis=2)
+            largest[where] = first + offset.max(axis=2)
         return mean, np.maximum(variance, 0.0), least, largest
 
     @property
@@ -97,7 +97,7 @@ class Measures:
         classes: Sequence[int] | Ints = (),
         **values: Any,
     ) -> Finding:
-        """Make a finding about these windows, with the names of channels, classes and rows."""
+        """Return a finding about these windows, with the names of channels, classes and rows."""
         where: dict[str, Sequence[Any]] = {
             "channels": self.channel_names(channels),
             "rows": self.row_names(np.asarray(rows, np.int64)),
@@ -105,21 +105,21 @@ class Measures:
         }
         if len(channels):
             values["channels"] = [int(number) for number in channels]
-        known = {what: names for what, names in where.items() if names}
-        return Finding(kind, {"n_train": len(self), **values}, known)
+        where = {what: names for what, names in where.items() if names}
+        return Finding(kind, {"n_train": len(self), **values}, where)
 
     def row_names(self, places: Ints) -> list[int]:
         """Return the indices of some windows among those given to `fit`."""
-        given = self.windows.rows
-        rows: list[int] = (places if given is None else given[places]).tolist()
-        return rows
+        rows = self.windows.rows
+        names: list[int] = (places if rows is None else rows[places]).tolist()
+        return names
 
     def channel_names(self, numbers: Sequence[int] | Ints) -> list[str]:
         """Return the names of the channels."""
-        known = self.windows.channels or ()
-        return [f"channel {i}" + (f" ({known[i]})" if i < len(known) else "") for i in numbers]
+        names = self.windows.channels or ()
+        return [f"channel {i}" + (f" ({names[i]})" if i < len(names) else "") for i in numbers]
 
     def class_names(self, codes: Sequence[int] | Ints) -> list[str]:
         """Return the names of the classes."""
-        known = self.windows.classes.tolist()
-        return [repr(known[k]) if k < len(known) else str(k) for k in codes]
+        classes = self.windows.classes.tolist()
+        return [repr(classes[k]) if k < len(classes) else str(k) for k in codes]

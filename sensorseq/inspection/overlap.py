@@ -25,7 +25,7 @@ _PAIRS = 40  # consecutive pairs needed to conclude that windows continue each o
 
 def check_duplicates(train: Measures, validation: Measures | None) -> Iterator[Finding]:
     """Find training windows that contradict or repeat each other, or are also in validation."""
-    keys = _known_keys(train)
+    keys = _distinctive_keys(train)
     yield from _contradictions(train, keys)
     n_copies = int((keys != 0).sum()) - len(np.unique(keys[keys != 0]))
     if n_copies > MANY * len(train):
@@ -35,7 +35,7 @@ def check_duplicates(train: Measures, validation: Measures | None) -> Iterator[F
         )
     if validation is None or validation.n_channels != train.n_channels:
         return
-    same = first_equal(_known_keys(validation), keys)
+    same = first_equal(_distinctive_keys(validation), keys)
     twice = np.flatnonzero(same >= 0)
     if len(twice):
         groups = _shared_groups(train.windows.groups, validation.windows.groups, same[twice], twice)
@@ -57,12 +57,14 @@ def _shared_groups(
     if groups is None or theirs is None:
         return {}
     pairs = dict.fromkeys(zip(groups[rows].tolist(), theirs[their_rows].tolist(), strict=True))
-    torn = [repr(one) for one, other in pairs if one == other]
-    shared = [f"{one!r} and {other!r}" for one, other in pairs if one != other]
+    torn = [repr(group) for group, their_group in pairs if group == their_group]
+    shared = [
+        f"{group!r} and {their_group!r}" for group, their_group in pairs if group != their_group
+    ]
     return {"torn": torn, "shared": shared}
 
 
-def _known_keys(part: Measures) -> NDArray[np.uint64]:
+def _distinctive_keys(part: Measures) -> NDArray[np.uint64]:
     """Return `window_keys`, but 0 for windows with fewer than `LEAST_VALUES` different values."""
     keys = window_keys(part.windows.X, part.windows.lengths)
     for where, values, valid in part.blocks():
@@ -71,16 +73,16 @@ def _known_keys(part: Measures) -> NDArray[np.uint64]:
             flat = np.where(np.repeat(valid, part.n_channels, axis=1), flat, flat[:, :1])
         # the first values suffice for most windows, and sorting all would be slow
         poor = np.arange(len(flat))
-        for shown in (flat[:, : 4 * LEAST_VALUES], flat):
-            changes = np.diff(np.sort(shown[poor], axis=1), axis=1) != 0
+        for examined in (flat[:, : 4 * LEAST_VALUES], flat):
+            changes = np.diff(np.sort(examined[poor], axis=1), axis=1) != 0
             poor = poor[changes.sum(axis=1) < LEAST_VALUES - 1]
         keys[where][poor] = 0
     return keys
 
 
 def _contradictions(train: Measures, keys: NDArray[np.uint64]) -> Iterator[Finding]:
-    known = np.flatnonzero(keys)
-    order = known[np.lexsort((train.windows.target[known], keys[known]))]
+    rows = np.flatnonzero(keys)
+    order = rows[np.lexsort((train.windows.target[rows], keys[rows]))]
     before, after = order[:-1], order[1:]
     differs = (keys[before] == keys[after]) & (
         train.windows.target[before] != train.windows.target[after]
@@ -101,28 +103,28 @@ def _contradictions(train: Measures, keys: NDArray[np.uint64]) -> Iterator[Findi
 
 def check_overlap(train: Windows, validation: Windows) -> Finding | None:
     """Return a finding if validation windows overlap training windows, else None."""
-    rows, holders, looked = _find_shared(train, validation)
-    found = len(rows)
-    if not found:
+    rows, holders, n_compared = _find_shared(train, validation)
+    n_overlapping = len(rows)
+    if not n_overlapping:
         return None
     where = _shared_groups(train.groups, validation.groups, holders, rows)
     n_validation = len(validation)
     return Finding.of(
         "windows_overlap",
         where,
-        n_windows=found,
-        n_checked=looked,
-        n_more=n_validation - looked,
+        n_windows=n_overlapping,
+        n_checked=n_compared,
+        n_more=n_validation - n_compared,
         n_validation=n_validation,
         drawn=not where,
-        severe=found > MANY * looked,
+        severe=n_overlapping > MANY * n_compared,
     )
 
 
 def count_shared(train: Windows, held_out: Windows) -> tuple[int, int]:
-    """Count held-out windows that share training samples (0 if by chance), and those compared."""
-    rows, _, looked = _find_shared(train, held_out)
-    return len(rows), looked
+    """Count held-out windows that share training samples (0 if by chance), and windows compared."""
+    rows, _, n_compared = _find_shared(train, held_out)
+    return len(rows), n_compared
 
 
 def _find_shared(train: Windows, held_out: Windows) -> tuple[Ints, Ints, int]:
@@ -131,36 +133,36 @@ def _find_shared(train: Windows, held_out: Windows) -> tuple[Ints, Ints, int]:
     rows = held_out.take(places)
     X, every, among = np.asarray(rows.X, np.float32), np.arange(len(rows)), np.arange(len(train))
 
-    def shared(X: NDArray[np.float32]) -> tuple[Ints, Ints]:
+    def find_in(X: NDArray[np.float32]) -> tuple[Ints, Ints]:
         holders = train.X, train.lengths
         return shared_stretches(
             X, rows.lengths, every, among, share=SHARE, usual=_USUAL, holders=holders
         )
 
     nothing = places[:0], places[:0], len(rows)
-    found, others = shared(X)
+    overlapping, overlapped = find_in(X)
     tolerated = TOLERATED * len(rows)
-    if len(found) < 2 or len(found) <= tolerated:
+    if len(overlapping) < 2 or len(overlapping) <= tolerated:
         return nothing
     # In a signal with few levels, segments match by chance, also when reversed in time.
     back = X.copy()
     for window, length in zip(back, rows.lengths, strict=True):
         window[:length] = window[:length][::-1].copy()
-    if len(found) <= tolerated + 3 * len(shared(back)[0]):
+    if len(overlapping) <= tolerated + 3 * len(find_in(back)[0]):
         return nothing
     # a few matches are not conclusive if many samples of a window are equal
     distinct = [len(np.unique(window, axis=0)) for window in X[:8]]
-    if len(found) < _SURE and sum(distinct) <= X.shape[1] * len(distinct) / 2:
+    if len(overlapping) < _SURE and sum(distinct) <= X.shape[1] * len(distinct) / 2:
         return nothing
-    return places[found], others, len(rows)
+    return places[overlapping], overlapped, len(rows)
 
 
 def check_continuity(windows: Windows) -> Finding | None:
-    """Return a finding if each window continues the previous one, so recordings are few.
+    """Return a finding if each window continues the previous one: there are few recordings.
 
     In that case the jump from a window's last sample to the next window's first is no larger than a
-    step within a window, and much smaller than from the one's first sample to the other's last. The
-    second condition excludes separate recordings at nearly the same level.
+    step within a window, and much smaller than the jump from a window's first sample to the next
+    window's last. The second condition excludes separate recordings at nearly the same level.
     """
     X, lengths = windows.X, windows.lengths
     n_windows, n_timesteps, _ = X.shape

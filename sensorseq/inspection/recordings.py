@@ -34,9 +34,9 @@ LEAST_SHARED, SHARED_SHARE = 5, 0.05
 FEW_GROUPS = 3
 LEAST_ALIKE, MOST_COMPARED = 5, 64  # fewest recordings of a class, most channels
 SWAP_GAIN = 1.0  # log of how much better two channels fit each other's usual features
-TELLING_Z = 3.5  # z score of a class's ranks compared with all others
-TELLING_AREA = 0.98
-_OF_MARKS = ("saturated", "outliers")  # what a mark for failed reads looks like, too
+SEPARATING_Z = 3.5  # z score of a class's ranks compared with all others
+SEPARATING_AREA = 0.98  # area under the ROC curve
+_OF_MARKS = ("saturated", "outliers")  # findings that a marker value of failed reads causes, too
 _BETWEEN_WORDS = r"[\s_.-]+|(?<=[a-z])(?=[A-Z])"
 
 Rows = Sequence[tuple[RecordingFacts, ChannelFacts]]
@@ -46,61 +46,61 @@ Odd = Iterator[tuple[str, str, str, float]]  # kind, recording, figures, severit
 def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
     """Find irregularities, most important first; `where` has "recordings" and "channels"."""
     by_channel: dict[str, list[tuple[RecordingFacts, ChannelFacts]]] = defaultdict(list)
-    for one in facts:
-        for channel in one.channels.values():
-            by_channel[channel.name].append((one, channel))
+    for recording in facts:
+        for channel in recording.channels.values():
+            by_channel[channel.name].append((recording, channel))
     of_kind: dict[str, dict[str, list[tuple[str, str, float]]]] = defaultdict(dict)
     odd_values = [*_odd_values(facts)]
     marked = {
         (i, name)
-        for one in odd_values
-        if one.kind == "marks"
-        for i in one.where["recordings"]
-        for name in one.where["channels"]
+        for finding in odd_values
+        if finding.kind == "marks"
+        for i in finding.where["recordings"]
+        for name in finding.where["channels"]
     }
     for name, rows in by_channel.items():
         for check in (_check_each, _check_units, _check_signs):
             for kind, i, words, weight in check(rows):
                 if kind not in _OF_MARKS or (i, name) not in marked:
                     of_kind[kind].setdefault(name, []).append((i, words, weight))
-    found = [*odd_values, *_copies(facts), *_channel_sets(facts), *_swapped(facts)]
+    findings = [*odd_values, *_copies(facts), *_channel_sets(facts), *_swapped(facts)]
     for kind in MESSAGES:
         odd_of = of_kind.get(kind, {})
         together: dict[tuple[tuple[str, str], ...], list[str]] = {}
         for name, odd in odd_of.items():  # name channels with the same figures together
-            odd.sort(key=lambda one: -one[2])
+            odd.sort(key=lambda entry: -entry[2])
             together.setdefault(tuple((i, words) for i, words, _ in odd), []).append(name)
         for figures, names in together.items():
             everywhere = len(figures) == len(by_channel[names[0]]) > 1
-            places = [f"{i} ({said})" if said else i for i, said in figures]
+            places = [f"{i} ({words})" if words else i for i, words in figures]
             where = {
                 "recordings": [i for i, _ in figures],
                 "channels": names,
                 "places": ["every recording"] if everywhere else places,
             }
-            found.append(Finding(kind, {"everywhere": everywhere}, where))
-    return [*found, *_classes(facts)]
+            findings.append(Finding(kind, {"everywhere": everywhere}, where))
+    return [*findings, *_classes(facts)]
 
 
-def median_known(values: Sequence[float]) -> float:
+def median_finite(values: Sequence[float]) -> float:
     """Return the median of the finite values; NaN if there is none."""
-    known = [value for value in values if np.isfinite(value)]
-    return float(np.median(known)) if known else np.nan
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.median(finite)) if finite else np.nan
 
 
 def _check_each(rows: Rows) -> Odd:
-    """Yield recordings in which one channel deviates from what is usual for it."""
-    usual = median_known([c.spread for _, c in rows])
-    rate = median_known([c.rate_hz for _, c in rows])
-    unlikely = odd_rates({one.recording_id: c.rate_hz for one, c in rows if c.rate_hz > 0})
+    """Yield recordings in which a channel deviates from its usual behavior."""
+    usual = median_finite([c.spread for _, c in rows])
+    rate = median_finite([c.rate_hz for _, c in rows])
+    unlikely = odd_rates({r.recording_id: c.rate_hz for r, c in rows if c.rate_hz > 0})
     limits = limits_of(rows)
     still = [c.still_samples for _, c in rows]
     # Nine of ten recordings are shorter.
     long = STILL_RATIO * np.quantile(still, 0.9, method="lower")
     moving = [c.still_samples for _, c in rows if c.n_known and not c.is_constant]
     longer = STILL_RATIO * np.quantile(moving, 0.9, method="lower") if moving else -1.0
-    for one, c in rows:
-        i = one.recording_id
+    for recording, c in rows:
+        i = recording.recording_id
         if not c.n_known:
             yield "empty", i, "", 0.0
             continue
@@ -111,7 +111,7 @@ def _check_each(rows: Rows) -> Odd:
             yield "rates", i, f"{c.rate_hz:.4g} Hz", ratio
         if c.is_constant and c.still_samples > longer:
             yield "constant", i, "", 0.0
-        is_long = c.still_samples > long and c.still_s > STILL_SHARE * one.duration_s
+        is_long = c.still_samples > long and c.still_s > STILL_SHARE * recording.duration_s
         if is_long and c.others_move and not c.is_constant:
             yield "stuck", i, f"{c.still_s:.3g} s at {c.still_value:.4g}", c.still_s
         if edges := clipped_edges(c, limits):
@@ -131,37 +131,37 @@ def _check_each(rows: Rows) -> Odd:
 
 def _check_units(rows: Rows) -> Odd:
     """Yield recordings whose values are many times those of their class, at equal spectrum."""
-    own = [one for one, c in rows if c.name in one.scales]
-    if own:
-        sizes = np.array([one.scales[rows[0][1].name] for one in own])
-        odd = odd_sizes([one.label for one in own], sizes[:, 0], sizes[:, 1:])
+    measured = [recording for recording, c in rows if c.name in recording.scales]
+    if measured:
+        sizes = np.array([recording.scales[rows[0][1].name] for recording in measured])
+        odd = odd_sizes([recording.label for recording in measured], sizes[:, 0], sizes[:, 1:])
         for i, ratio in odd.items():
             words = f"{ratio:.3g} times the usual range"
-            yield "unit", own[i].recording_id, words, max(ratio, 1 / ratio)
+            yield "unit", measured[i].recording_id, words, max(ratio, 1 / ratio)
 
 
 def _odd_values(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find numbers that are not one measurement on one scale, channels of one place together."""
+    """Find values that are not measurements on one scale; join channels odd in the same places."""
     together: dict[tuple[Any, ...], list[OddValues]] = defaultdict(list)
-    for odd in find_odd_values([one.odd_values for one in facts]):
+    for odd in find_odd_values([recording.odd_values for recording in facts]):
         together[odd.kind, *sorted(odd.figures)].append(odd)
     for (kind, *places), every in together.items():
         names = [odd.channel for odd in every]
         ids = [facts[i].recording_id for i in places]
-        n_with = sum(names[0] in one.channels for one in facts)
+        n_with = sum(names[0] in recording.channels for recording in facts)
         everywhere = len(ids) == n_with > 1
         where = {
             "recordings": ids,
             "channels": names,
             "places": ["every recording"] if everywhere else ids,
         }
-        example = every[0].example([one.recording_id for one in facts])
+        example = every[0].example([recording.recording_id for recording in facts])
         yield Finding(kind, {"everywhere": everywhere, "example": example}, where)
 
 
 def _check_signs(rows: Rows) -> Odd:
     """Yield the few recordings whose offset has the opposite sign."""
-    offsets = [(one.recording_id, c.quantiles[2]) for one, c in rows if c.has_offset]
+    offsets = [(r.recording_id, c.quantiles[2]) for r, c in rows if c.has_offset]
     usual = np.sign(sum(np.sign(offset) for _, offset in offsets))
     odd = [i for i, offset in offsets if np.sign(offset) == -usual]
     if len(offsets) >= max(5, 0.5 * len(rows)) and len(odd) <= 0.1 * len(offsets) + 0.5:
@@ -169,30 +169,31 @@ def _check_signs(rows: Rows) -> Odd:
 
 
 def _swapped(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find recordings in which two channels look like each other in the rest of the class."""
+    """Find recordings in which two channels look like each other elsewhere in the class."""
     alike: dict[tuple[Any, ...], list[tuple[str, Floats]]] = defaultdict(list)
-    for one in facts:
-        looks = np.array([_look_of(c) for c in one.channels.values()])
-        if np.isfinite(looks).all() and 1 < len(looks) <= MOST_COMPARED:
-            alike[one.label, *one.channels].append((one.recording_id, looks))
-    found: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for (_, *names), own in alike.items():
-        looks = np.array([look for _, look in own])
-        usual = np.median(looks, axis=0)
-        sd = SD_PER_MAD * np.median(np.abs(looks - usual), axis=0) + 0.1
-        for i, look in own if len(own) >= LEAST_ALIKE else ():
+    for recording in facts:
+        features = np.array([_features_of(c) for c in recording.channels.values()])
+        if np.isfinite(features).all() and 1 < len(features) <= MOST_COMPARED:
+            key = recording.label, *recording.channels
+            alike[key].append((recording.recording_id, features))
+    swapped: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (_, *names), members in alike.items():
+        every = np.array([features for _, features in members])
+        usual = np.median(every, axis=0)
+        sd = SD_PER_MAD * np.median(np.abs(every - usual), axis=0) + 0.1
+        for i, features in members if len(members) >= LEAST_ALIKE else ():
             # one row per channel, one column per role
-            apart = np.mean(((look[:, None] - usual) / sd) ** 2, axis=2)
+            apart = np.mean(((features[:, None] - usual) / sd) ** 2, axis=2)
             kept = np.add.outer(np.diag(apart), np.diag(apart))
             gain = np.log((kept + 0.1) / (apart + apart.T + 0.1))
             a, b = sorted(divmod(int(gain.argmax()), len(names)))
             if gain[a, b] > SWAP_GAIN:
-                found[names[a], names[b]].append(i)
-    for (one_name, other), ids in found.items():
-        yield Finding("swapped", where={"recordings": ids, "channels": [one_name, other]})
+                swapped[names[a], names[b]].append(i)
+    for pair, ids in swapped.items():
+        yield Finding("swapped", where={"recordings": ids, "channels": list(pair)})
 
 
-def _look_of(channel: ChannelFacts) -> list[float]:
+def _features_of(channel: ChannelFacts) -> list[float]:
     """Return features that identify a channel: spread, level and spectrum."""
     if not channel.spread > 0:
         return [np.nan] * 10
@@ -203,20 +204,21 @@ def _look_of(channel: ChannelFacts) -> list[float]:
 
 def _copies(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
     """Find recordings that contain the same samples, entirely or in part."""
-    hashes = np.concatenate([one.hashes for one in facts] or [np.empty(0, np.uint64)])
-    owner = np.repeat(np.arange(len(facts)), [len(one.hashes) for one in facts])
+    every = [recording.hashes for recording in facts]
+    hashes = np.concatenate(every or [np.empty(0, np.uint64)])
+    owner = np.repeat(np.arange(len(facts)), [len(hashes_of) for hashes_of in every])
     order = np.argsort(hashes, kind="stable")
     same = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
     pairs = Counter(zip(owner[order[same]].tolist(), owner[order[same + 1]].tolist(), strict=True))
     copies = []
-    for (one, other), count in pairs.items():
-        a, b = facts[one].hashes, facts[other].hashes
+    for (first, second), count in pairs.items():
+        a, b = every[first], every[second]
         highest = min(a[-1], b[-1])
         share = count / min(
             np.searchsorted(a, highest, "right"), np.searchsorted(b, highest, "right")
         )
         if count >= LEAST_SHARED and share >= SHARED_SHARE:
-            copies.append((share, facts[one], facts[other]))
+            copies.append((share, facts[first], facts[second]))
     if not copies:
         return
     copies.sort(key=lambda pair: (pair[1].label == pair[2].label, -pair[0]))
@@ -236,12 +238,12 @@ def _channel_sets(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
     """Find recordings from several sensors that were not joined, or that lack a channel."""
     kinds = sets_of_channels(facts)
     if len(kinds) > 1:
-        sizes = "; ".join(f"{listed(names)} in {len(own)}" for names, own in kinds[:3])
+        sizes = "; ".join(f"{listed(names)} in {len(members)}" for names, members in kinds[:3])
         yield Finding("channel_sets", {"n_sets": len(kinds), "sets": sizes})
-    for names, own in kinds:
+    for names, members in kinds:
         for name in names:
-            ids = [one.recording_id for one in own if name not in one.channels]
-            if 0 < len(ids) < len(own) / 2:
+            ids = [r.recording_id for r in members if name not in r.channels]
+            if 0 < len(ids) < len(members) / 2:
                 yield Finding("missing_channel", where={"recordings": ids, "channels": [name]})
 
 
@@ -250,15 +252,15 @@ def sets_of_channels(
 ) -> list[tuple[list[str], list[RecordingFacts]]]:
     """Return disjoint sets of channels with their recordings, the most common first."""
     of_names: dict[tuple[str, ...], list[RecordingFacts]] = defaultdict(list)
-    for one in facts:
-        of_names[tuple(one.channels)].append(one)
+    for recording in facts:
+        of_names[tuple(recording.channels)].append(recording)
     kinds: list[tuple[list[str], list[RecordingFacts]]] = []
-    for names, own in sorted(of_names.items(), key=lambda item: -len(item[1])):
+    for names, members in sorted(of_names.items(), key=lambda item: -len(item[1])):
         kind = next((kind for kind in kinds if set(names) & set(kind[0])), None)
         if kind is None:
             kinds.append(kind := ([], []))
         kind[0].extend(name for name in names if name not in kind[0])
-        kind[1].extend(own)
+        kind[1].extend(members)
     return kinds
 
 
@@ -293,30 +295,31 @@ def limits_of(rows: Rows) -> tuple[float, float]:
 
 
 def _classes(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find classes with few groups, or that group, clock, duration or rate gives away."""
-    facts = [one for one in facts if one.label is not None]
-    labels = np.array([one.label for one in facts])
-    groups_of = {str(k): {one.group for one in facts if one.label == k} for k in np.unique(labels)}
+    """Find classes with few groups, and classes that group, clock, duration or rate gives away."""
+    facts = [recording for recording in facts if recording.label is not None]
+    labels = np.array([recording.label for recording in facts])
+    groups_of = {str(k): {r.group for r in facts if r.label == k} for k in np.unique(labels)}
     if len(groups_of) < 2:
         return
-    for pair in similar_names(Counter(str(one.label) for one in facts)):
-        ids = [one.recording_id for one in facts if one.label in pair.values["names"]]
+    for pair in similar_names(Counter(str(recording.label) for recording in facts)):
+        ids = [r.recording_id for r in facts if r.label in pair.values["names"]]
         yield replace(pair, where={**pair.where, "recordings": ids})
-    if few := [f"{k} ({len(own)})" for k, own in groups_of.items() if len(own) < FEW_GROUPS]:
+    few = [f"{k} ({len(names)})" for k, names in groups_of.items() if len(names) < FEW_GROUPS]
+    if few:
         yield Finding("few_groups", {"n_least": FEW_GROUPS}, {"classes": few})
     n_groups = len(set.union(*groups_of.values()))
     if n_groups == sum(map(len, groups_of.values())) <= len(facts) / 2:
         yield Finding("class_is_group", {"n_groups": n_groups})
-    start = np.array([one.start_s for one in facts])
+    start = np.array([recording.start_s for recording in facts])
     blocks = 1 + sum(a != b for a, b in pairwise(labels[np.argsort(start, kind="stable")]))
     is_dated = len(np.unique(start)) == len(start) >= 3 * len(groups_of)
     if is_dated and blocks == len(groups_of):
         yield Finding("class_order")
-    lengths, rates = np.array([(one.duration_s, one.rate_hz) for one in facts]).T
+    lengths, rates = np.array([(r.duration_s, r.rate_hz) for r in facts]).T
     for what, values in (("length", lengths), ("rate", rates)):
-        if told := [k for k in groups_of if _is_told(values, labels == k)]:
-            ids = [one.recording_id for one in facts if one.label in told]
-            yield Finding(f"class_by_{what}", where={"classes": told, "recordings": ids})
+        if separated := [k for k in groups_of if _separates(values, labels == k)]:
+            ids = [r.recording_id for r in facts if r.label in separated]
+            yield Finding(f"class_by_{what}", where={"classes": separated, "recordings": ids})
 
 
 def similar_names(n_recordings: Mapping[str, int]) -> Iterator[Finding]:
@@ -327,13 +330,13 @@ def similar_names(n_recordings: Mapping[str, int]) -> Iterator[Finding]:
     after a lowercase letter starts a word: gripL, gripR. Different numbers mean different classes.
     """
     for pair in combinations(sorted(n_recordings, key=lambda name: n_recordings[name]), 2):
-        one, other = (re.split(_BETWEEN_WORDS, name.strip()) for name in pair)
-        one, other = ([word.casefold() for word in words] for words in (one, other))
-        words = [(a, b) for a, b in zip(one, other, strict=False) if a != b]
-        is_slip = len(one) == len(other) and len(words) == 1 and _is_slip(*words[0])
-        is_same = "".join(one) == "".join(other) and _numbers(pair[0]) == _numbers(pair[1])
-        is_same |= as_label(pair[0]) == as_label(pair[1])  # equal numbers, as of folders 1 and 1.0
-        if is_slip or is_same:
+        first, second = (re.split(_BETWEEN_WORDS, name.strip()) for name in pair)
+        first, second = ([word.casefold() for word in words] for words in (first, second))
+        words = [(a, b) for a, b in zip(first, second, strict=False) if a != b]
+        is_typo = len(first) == len(second) and len(words) == 1 and _is_typo(*words[0])
+        is_same = "".join(first) == "".join(second) and _numbers(pair[0]) == _numbers(pair[1])
+        is_same |= as_label(pair[0]) == as_label(pair[1])  # such as folders 1 and 1.0
+        if is_typo or is_same:
             named = [f"{n!r} ({n_recordings[n]} recording(s))" for n in pair]
             yield Finding("similar_classes", {"names": list(pair)}, {"classes": named})
 
@@ -342,25 +345,25 @@ def _numbers(name: str) -> list[str]:
     return re.findall(r"(?:(?<![^\W_])-)?\d+(?:\.\d+)?", name)
 
 
-def _is_slip(one: str, other: str) -> bool:
-    if min(len(one), len(other)) < 5 or abs(len(one) - len(other)) > 1 or one[0] != other[0]:
+def _is_typo(word: str, other: str) -> bool:
+    if min(len(word), len(other)) < 5 or abs(len(word) - len(other)) > 1 or word[0] != other[0]:
         return False
-    pairs = zip(one, other, strict=False)
-    start = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
-    a, b = one[start:], other[start:]
+    pairs = zip(word, other, strict=False)
+    start = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(word), len(other)))
+    a, b = word[start:], other[start:]
     while a and b and a[-1] == b[-1]:
         a, b = a[:-1], b[:-1]
     swapped = len(a) == 2 and a == b[::-1]
     return (swapped or max(len(a), len(b)) == 1) and not re.search(r"\d", a + b)
 
 
-def _is_told(values: Floats, of_class: NDArray[np.bool_]) -> bool:
-    """Test whether one value separates a class from the rest, beyond chance."""
-    own, others = values[of_class], values[~of_class]
-    own, others = own[np.isfinite(own)], others[np.isfinite(others)]
-    n, m = len(own), len(others)
+def _separates(values: Floats, of_class: NDArray[np.bool_]) -> bool:
+    """Whether one value per recording separates a class from the others, beyond chance."""
+    inside, outside = values[of_class], values[~of_class]
+    inside, outside = inside[np.isfinite(inside)], outside[np.isfinite(outside)]
+    n, m = len(inside), len(outside)
     if min(n, m) < 3:
         return False
-    larger = (own[:, None] > others).mean() + 0.5 * (own[:, None] == others).mean()
+    larger = (inside[:, None] > outside).mean() + 0.5 * (inside[:, None] == outside).mean()
     z = (larger - 0.5) * np.sqrt(12 * n * m / (n + m + 1))
-    return bool(abs(larger - 0.5) >= TELLING_AREA - 0.5 and abs(z) >= TELLING_Z)
+    return bool(abs(larger - 0.5) >= SEPARATING_AREA - 0.5 and abs(z) >= SEPARATING_Z)

@@ -1,13 +1,14 @@
-"""Short trainings of an estimator's network with known outcome.
+"""Short trainings of an estimator's network whose outcome is known in advance.
 
-One is on two planted wave shapes, which it must distinguish; the other on random labels for each
-recording, where a validation score above chance means a leak.
+One is on two planted wave shapes, which the network must distinguish; the other on random labels
+for each recording: a validation score above chance means a leak.
 """
 
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from sensorseq.training.engine import TrainingJob
 from sensorseq.training.inference import network_outputs
 from sensorseq.training.side_by_side import train_jobs
 
-# Arguments with effects outside the check, or that make it depend on more than its windows.
+# Arguments with effects outside the check, or by which it would depend on more than its windows.
 _OFF = ("warm_start", "calibrate", "early_stopping", "restore_best")
 _NONE = ("callbacks", "checkpoint", "max_steps", "class_weight")
 _APART = dict.fromkeys(_OFF, False) | dict.fromkeys(_NONE)
@@ -50,27 +51,22 @@ PLAIN = {
 _REFERENCE_WORK = 4 * 64 * (64 + 1)  # work per timestep and window: one layer, H = 64, C = 1
 
 
-class CheckedEstimator(Protocol):
-    """The parts of our estimators that the checks use."""
+@dataclass(frozen=True)
+class CheckedFit:
+    """The arguments of an estimator, and its preparation of a fit."""
 
-    scale: str | None
-    hidden_size: int
-    num_layers: int
-    bidirectional: bool
-    head_norm: str
-    optimizer: str
-    learning_rate: float
-    augment: Any
-    callbacks: Any
+    arguments: Mapping[str, Any]
+    # Runs all steps of `fit` before the training: from arguments of an estimator, X, y and the
+    # keywords of `fit` to a job for each network.
+    prepare: Callable[..., list[TrainingJob]]
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the arguments."""
+    def changed(self, arguments: Mapping[str, Any]) -> "CheckedFit":
+        """Return a copy with changed arguments and without effects outside the checks."""
+        return CheckedFit({**self.arguments, **_APART, **arguments}, self.prepare)
 
-    def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> list[TrainingJob]:
-        """Do everything that `fit` does before training; return a job for each network."""
-
-
-_Estimator = TypeVar("_Estimator", bound=CheckedEstimator)
+    def jobs(self, X: Any, y: Any, **keywords: Any) -> list[TrainingJob]:
+        """Prepare a fit, and return a job for each network."""
+        return self.prepare(self.arguments, X, y, **keywords)
 
 
 class ShortTraining(NamedTuple):
@@ -93,7 +89,7 @@ class StopAt:
 
 
 def run_trial(
-    estimator: CheckedEstimator,
+    fit: CheckedFit,
     train: tuple[Any, Any, Any],
     validation: tuple[Any, Any, Any],
     arguments: Mapping[str, Any],
@@ -102,15 +98,15 @@ def run_trial(
     stop: StopAt | None = None,
     prepare: Callable[[nn.Module], None] | None = None,
 ) -> ShortTraining:
-    """Train a copy of the estimator with `arguments`; `prepare` may first change its module."""
-    if estimator.scale == PHYSICAL:  # arrays have no rated values
+    """Train with changed `arguments`; `prepare` may first change the module."""
+    if fit.arguments["scale"] == PHYSICAL:  # arrays have no rated values
         arguments = {**arguments, "scale": "standard"}
-    twin = make_twin(estimator, {**arguments, "random_state": seed})
-    twin.callbacks = None if stop is None else [stop]
+    callbacks = None if stop is None else [stop]
+    trial = fit.changed({**arguments, "random_state": seed, "callbacks": callbacks})
     (X, y, lengths), (X_val, y_val, lengths_val) = train, validation
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the checks provoke these warnings themselves
-        (job,) = twin._prepare_fit(
+        (job,) = trial.jobs(
             X, y, lengths=lengths, X_val=X_val, y_val=y_val, lengths_val=lengths_val
         )
         module, data = job.module, job.validation
@@ -126,38 +122,31 @@ def run_trial(
 
 
 def learn(
-    estimator: CheckedEstimator,
+    fit: CheckedFit,
     train: tuple[Any, Any, Any],
     validation: tuple[Any, Any, Any],
     arguments: Sequence[Mapping[str, Any]],
     wanted: float,
     seed: int,
 ) -> tuple[float, int, str]:
-    """Train with each set of arguments until an accuracy is reached, as one start may be slow.
+    """Train with each set of arguments until an accuracy is reached; a single start may be slow.
 
     Returns the highest accuracy, the total number of epochs, and the accuracy as text.
     """
     best, n_epochs = -math.inf, 0
-    for attempt, own in enumerate(arguments):
+    for attempt, changed in enumerate(arguments):
         stop = StopAt("val_accuracy", wanted)
-        trial = run_trial(estimator, train, validation, own, seed=seed + attempt, stop=stop)
+        trial = run_trial(fit, train, validation, changed, seed=seed + attempt, stop=stop)
         best, n_epochs = max(best, trial.best_accuracy), n_epochs + len(trial.history)
         if best >= wanted:
             break
     return best, n_epochs, f"accuracy {best:.0%}"
 
 
-def make_twin(estimator: _Estimator, arguments: Mapping[str, Any]) -> _Estimator:
-    """Return an unfitted copy with changed arguments and without external effects."""
-    own = estimator.get_params(deep=False)
-    changed = {**_APART, **arguments}
-    return type(estimator)(**{**own, **changed})
-
-
-def relative_work(estimator: CheckedEstimator, n_channels: int) -> float:
+def relative_work(arguments: Mapping[str, Any], n_channels: int) -> float:
     """Return the work per timestep and window, relative to a layer with H = 64, C = 1."""
-    hidden, directions = estimator.hidden_size, 2 if estimator.bidirectional else 1
-    inputs = [n_channels] + [hidden * directions] * (estimator.num_layers - 1)
+    hidden, directions = arguments["hidden_size"], 2 if arguments["bidirectional"] else 1
+    inputs = [n_channels] + [hidden * directions] * (arguments["num_layers"] - 1)
     work = sum(4 * hidden * (hidden + n) * directions for n in inputs)
     return max(1.0, float(work / _REFERENCE_WORK))
 
@@ -217,21 +206,21 @@ def plant_windows(seed: int) -> tuple[NDArray[np.float32], Ints, Ints]:
     return X[order], y[order], np.arange(N_PLANTED) // 4
 
 
-def check_planted(estimator: CheckedEstimator, windows: Windows, work: float, seed: int) -> Outcome:
+def check_planted(fit: CheckedFit, windows: Windows, work: float, seed: int) -> Outcome:
     """Check that the network learns the synthetic signal from one of two initializations."""
     n_timesteps = min(windows.n_timesteps, _TIMESTEPS)
     if n_timesteps < _FEWEST_TIMESTEPS:
         return NOT_POSSIBLE, Finding("windows_too_short", {"n_timesteps": n_timesteps})
     n_channels = min(windows.X.shape[2], _MOST_CHANNELS)
-    work = min(work, relative_work(estimator, n_channels))
+    work = min(work, relative_work(fit.arguments, n_channels))
     share = windows.lengths / windows.n_timesteps
     lengths = np.maximum(np.ceil(share * n_timesteps), _FEWEST_TIMESTEPS).astype(np.int64)
-    X, y, known = plant(N_PLANTED, lengths, n_timesteps, n_channels, seed)
-    X_val, y_val, known_val = plant(N_PLANTED, lengths, n_timesteps, n_channels, seed + 1)
+    X, y, drawn = plant(N_PLANTED, lengths, n_timesteps, n_channels, seed)
+    X_val, y_val, drawn_val = plant(N_PLANTED, lengths, n_timesteps, n_channels, seed + 1)
     affordable = affordable_epochs(_PLANTED_BUDGET, work, N_PLANTED, n_timesteps)
     arguments = {**PLAIN, "max_epochs": int(np.clip(affordable, 20, _PLANTED_EPOCHS))}
-    parts = (X, y, known), (X_val, y_val, known_val)
-    best, n_epochs, reached = learn(estimator, *parts, [arguments] * 2, _LEARNED, seed)
+    parts = (X, y, drawn), (X_val, y_val, drawn_val)
+    best, n_epochs, reached = learn(fit, *parts, [arguments] * 2, _LEARNED, seed)
     figures = {
         "val_accuracy": best,
         "epochs": n_epochs,
@@ -257,8 +246,8 @@ _BUDGET = 1_500_000
 def chance_of(votes: list[Ints], drawn: list[Ints]) -> tuple[float, float]:
     """Return the chance probability of at least this many correct votes, and of all correct.
 
-    It is an exact permutation test over the held-out recordings' labels in each trial. `votes` are
-    the predicted and `drawn` the random classes, (n_recordings,) for each trial.
+    This is an exact permutation test over the labels of the held-out recordings in each trial.
+    `votes` are the predicted and `drawn` the random classes, (n_recordings,) for each trial.
     """
     n_right = sum(int((vote == lot).sum()) for vote, lot in zip(votes, drawn, strict=True))
     by_chance, perfect = np.ones(1), 1.0
@@ -271,16 +260,14 @@ def chance_of(votes: list[Ints], drawn: list[Ints]) -> tuple[float, float]:
 def _agreements(vote: Ints, lot: Ints) -> Floats:
     """Return the probabilities of 0, 1, ..., n correct votes over all orders of the labels."""
     n, n_votes, n_lots = len(lot), int(vote.sum()), int(lot.sum())
-    found = np.zeros(n + 1)
+    p = np.zeros(n + 1)
     for both in range(max(0, n_votes + n_lots - n), min(n_votes, n_lots) + 1):
         ways = math.comb(n_lots, both) * math.comb(n - n_lots, n_votes - both)
-        found[n - n_votes - n_lots + 2 * both] = ways / math.comb(n, n_votes)
-    return found
+        p[n - n_votes - n_lots + 2 * both] = ways / math.comb(n, n_votes)
+    return p
 
 
-def check_shuffled(
-    estimator: CheckedEstimator, windows: Windows, work: float, seed: int
-) -> Outcome:
+def check_shuffled(fit: CheckedFit, windows: Windows, work: float, seed: int) -> Outcome:
     """Check that held-out recordings with random labels are predicted no better than chance."""
     unit, kind = _units(windows)
     n_units = int(unit.max()) + 1
@@ -299,16 +286,16 @@ def check_shuffled(
             break
         lots = _draw(unit[parts[1]], n_units, rng)
         train, held_out = (windows.take(rows) for rows in parts)
-        y_train, y_val, of_val = lots[unit[parts[0]]], lots[unit[parts[1]]], unit[parts[1]]
+        y_train, y_val = lots[unit[parts[0]]], lots[unit[parts[1]]]
         if len(np.unique(y_train)) < 2:
             continue  # all training labels are equal, so draw again
-        units, index = np.unique(of_val, return_inverse=True)
+        units, index = np.unique(unit[parts[1]], return_inverse=True)
         if not votes:
             n_trials = int(np.clip(np.ceil(_ENOUGH / len(units)), 1, _MOST_TRIALS))
         budget = _BUDGET / n_trials
         affordable = affordable_epochs(budget, work, len(windows), windows.n_timesteps)
         trial = run_trial(
-            estimator,
+            fit,
             (train.X, y_train, train.lengths),
             (held_out.X, y_val, held_out.lengths),
             {
@@ -346,7 +333,7 @@ def _judge(votes: list[Ints], drawn: list[Ints], kind: str, windows: Windows) ->
 
 
 def _units(windows: Windows) -> tuple[Ints, str]:
-    """Assign windows to units that share a random label: recordings if they are known."""
+    """Return the unit of each window, which shares one random label, and the kind of units."""
     if windows.recording_id is not None:
         return np.unique(windows.recording_id, return_inverse=True)[1], "recordings"
     stretches, n_across = join_stretches(windows)
@@ -378,6 +365,6 @@ def _draw(held_out: Ints, n_units: int, rng: np.random.Generator) -> Ints:
 
 def _vote(outputs: Floats, index: Ints, n_units: int) -> Ints:
     """Return the class for which the windows of each unit vote together."""
-    for_one = outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0] - 0.5
-    total = np.bincount(index, weights=np.tanh(np.nan_to_num(for_one)), minlength=n_units)
+    margin = outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0] - 0.5
+    total = np.bincount(index, weights=np.tanh(np.nan_to_num(margin)), minlength=n_units)
     return (total > 0).astype(np.int64)

@@ -1,16 +1,17 @@
 """Check windows without training: channels, padding, classes, labels, levels and units."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.measures import Measures
 from sensorseq.inspection.overlap import check_duplicates
 from sensorseq.prediction.outside import Floats, Ints
 from sensorseq.prediction.windows import Windows
+from sensorseq.preprocessing.windows.label_channels import Blocks, find_label_channels
 from sensorseq.text import plural
 
 # A standardized channel has mean 0 and standard deviation 1; these limits are ten times off.
@@ -66,18 +67,18 @@ def check_channels(train: Measures, validation: Measures | None = None) -> Itera
 
 
 def _clipped(train: Measures, usable: Ints) -> Iterator[Finding]:
-    found: dict[int, float] = {}
+    clipped: dict[int, float] = {}
     for channel in usable.tolist():
         values = train.sample(channel)
         levels, counts = np.unique(values, return_counts=True)
         least = max(CLIPPED_SHARE * len(values), CLIPPED_TIMES * len(values) / len(levels))
         if len(levels) >= LEAST_LEVELS and min(counts[0], counts[-1]) > least:
-            found[channel] = float(counts[0] + counts[-1]) / len(values)
-    if found:
-        worst = max(found, key=lambda channel: found[channel])
-        share = found[worst]
+            clipped[channel] = float(counts[0] + counts[-1]) / len(values)
+    if clipped:
+        worst = max(clipped, key=lambda channel: clipped[channel])
+        share = clipped[worst]
         yield train.finding(
-            "clipped", channels=list(found), share=share, worst=worst, severe=share > SEVERE_CLIP
+            "clipped", channels=list(clipped), share=share, worst=worst, severe=share > SEVERE_CLIP
         )
 
 
@@ -104,14 +105,14 @@ def _clocks(train: Measures, channels: Ints) -> Ints:
         channels = channels[is_bent[:, channels].sum(axis=0) <= most_bent]
         if not len(channels):
             break  # usually decided by the first windows
-    found = []
+    clocks = []
     for channel in channels:
         of_channel, is_straight = slope[is_long, channel], ~is_bent[is_long, channel]
         usual = float(np.median(of_channel[is_straight])) if is_straight.any() else 0.0
         is_same = is_straight & (np.abs(of_channel - usual) <= CLOCK_SLOPE * abs(usual))
         if usual and is_same.mean() >= CLOCK_SHARE:
-            found.append(channel)
-    return np.array(found, np.int64)
+            clocks.append(channel)
+    return np.array(clocks, np.int64)
 
 
 def _lines(values: NDArray[np.floating], steps: Floats) -> tuple[Floats, NDArray[np.bool_]]:
@@ -150,7 +151,7 @@ def _scale(train: Measures, usable: Ints) -> Iterator[Finding]:
 
 
 def _outliers(train: Measures, usable: Ints) -> Iterator[Finding]:
-    said, worst = [], np.zeros(len(train))
+    descriptions, worst = [], np.zeros(len(train))
     least, largest = train.window_range
     for channel in usable:
         sample = train.sample(channel)
@@ -165,10 +166,10 @@ def _outliers(train: Measures, usable: Ints) -> Iterator[Finding]:
         if is_rare and is_out.sum() >= LEAST_OUTLIERS and n_windows >= LEAST_OUTLIER_WINDOWS:
             worst = np.maximum(worst, far)
             (name,) = train.channel_names([channel])
-            said.append(f"{share:.1%} of {name} (largest {far.max():.0f} times)")
-    if said:
+            descriptions.append(f"{share:.1%} of {name} (largest {far.max():.0f} times)")
+    if descriptions:
         rows = np.argsort(-worst, kind="stable")[: int((worst > OUTLIER_SDS).sum())]
-        where: dict[str, list[Any]] = {"channels": said, "rows": train.row_names(rows)}
+        where: dict[str, list[Any]] = {"channels": descriptions, "rows": train.row_names(rows)}
         yield Finding.of("outlier_windows", where, n_windows=len(rows), n_sds=OUTLIER_SDS)
 
 
@@ -256,6 +257,26 @@ def check_classes(train: Measures, validation: Measures | None) -> Iterator[Find
         yield train.finding("class_not_in_validation", classes=unseen, n_windows=n)
 
 
+def check_label_channels(
+    read: Callable[[Ints], Blocks],
+    y: ArrayLike,
+    recording_id: ArrayLike | None,
+    lengths: ArrayLike,
+    split: ArrayLike | None,
+    channels: Sequence[str] | None,
+) -> Finding | None:
+    """Return a finding if constant channels give the class, see `find_label_channels`.
+
+    `channels` are the names, or None if they have only numbers.
+    """
+    constant = find_label_channels(read, y, recording_id, lengths, split)
+    if constant is None:
+        return None
+    names = [str(place) if channels is None else channels[place] for place in constant.channels]
+    values = {"is_leak": constant.is_leak, "share": constant.share, "fewest": constant.fewest}
+    return Finding("label_channels", {**values, "count": len(names)}, {"channels": names})
+
+
 MOST_ROWS = 3  # largest shift of labels that is tested, in rows
 LEAST_LABELED, MOST_LABELED = 60, 20_000  # number of windows
 LEAST_GAIN = 0.15  # gain in accuracy by which a shift of the labels is recognized
@@ -267,7 +288,7 @@ SHIFT_ERRORS = 5.0
 LEAST_GROUPS = 5  # fewest groups in each part; with fewer, parts differ by chance
 LEAST_WINDOWS = 20  # fewest windows in a part without groups
 UNIT_RATIO = 10.0  # ratio of the spreads of groups that are otherwise alike
-# distance of a group's level, relative to the distances in training, and in sds
+# distance of a group's level: relative to the distances in training, and in standard deviations
 LEAST_APART, LEAST_APART_SDS = 3.0, 0.5
 LEAST_VALIDATION_GROUPS = 3
 
@@ -298,24 +319,24 @@ def check_labels(train: Measures, validation: Measures | None) -> Iterator[Findi
     label_of[rows - rows[0] + MOST_ROWS] = codes
     offsets = [k for k in range(-MOST_ROWS, MOST_ROWS + 1) if k]
     shifted = {k: label_of[rows - rows[0] + MOST_ROWS + k] for k in (0, *offsets)}
-    known = np.all([labels >= 0 for labels in shifted.values()], axis=0)
-    if len(classes) < 2 or known.sum() < LEAST_LABELED:
+    usable = np.all([labels >= 0 for labels in shifted.values()], axis=0)
+    if len(classes) < 2 or usable.sum() < LEAST_LABELED:
         return
-    hits = {k: _hits(features[known], of_k[known], len(classes)) for k, of_k in shifted.items()}
+    hits = {k: _hits(features[usable], of_k[usable], len(classes)) for k, of_k in shifted.items()}
     best = max(offsets, key=lambda k: hits[k].mean())
-    own, other = float(hits[0].mean()), float(hits[best].mean())
+    unshifted, other = float(hits[0].mean()), float(hits[best].mean())
     gain = hits[best] - hits[0]
     error = max(float(gain.std()), 0.05) / np.sqrt(len(gain))
-    guess = float(np.bincount(codes[known]).max()) / int(known.sum())
-    is_near = own - guess <= NEAR_GUESSING * (other - guess)
-    if other - own < max(LEAST_GAIN, GAIN_ERRORS * error) or not is_near:
+    guess = float(np.bincount(codes[usable]).max()) / int(usable.sum())
+    is_near = unshifted - guess <= NEAR_GUESSING * (other - guess)
+    if other - unshifted < max(LEAST_GAIN, GAIN_ERRORS * error) or not is_near:
         return
     yield Finding.of(
         "labels_off",
         distance=plural(abs(best), "row"),
         offset=best,
         is_after=best > 0,
-        own=own,
+        own=unshifted,
         other=other,
         guess=guess,
     )
@@ -341,7 +362,7 @@ def check_levels(train: Measures, validation: Measures | None) -> Iterator[Findi
     """Yield channels whose level differs more between the parts than between their groups.
 
     Windows of one recording are similar, so without groups the shift must be larger. Even if the
-    mean over groups matches that of training, single groups may be far off.
+    mean over groups is the same in both parts, single groups may be far off.
     """
     if validation is None or validation.n_channels != train.n_channels:
         return
@@ -354,21 +375,22 @@ def check_levels(train: Measures, validation: Measures | None) -> Iterator[Findi
     margin = 1 + 4 / n_fewest
     if n_fewest >= (LEAST_GROUPS if by_group else LEAST_WINDOWS):
         shift = (theirs.mean(axis=0) - ours.mean(axis=0)) / scale
-        errors = (of.std(axis=0, ddof=1) / np.sqrt(len(of)) for of in (ours, theirs))
+        errors = (levels.std(axis=0, ddof=1) / np.sqrt(len(levels)) for levels in (ours, theirs))
         error, least = np.hypot(*errors) / scale, LEAST_SHIFT_SDS if by_group else 1.0
         limit = np.maximum(SHIFT_ERRORS * margin * error, least)
         if len(moved := _farthest(np.abs(shift), limit, varies)):
-            far, own = float(shift[moved[0]]), float(error[moved[0]])
-            figures |= {"shift": far, "error": own, "by_group": by_group, "severe": abs(far) > 1}
+            far, uncertain = float(shift[moved[0]]), float(error[moved[0]])
+            figures |= {"shift": far, "error": uncertain, "by_group": by_group}
+            figures["severe"] = abs(far) > 1
             yield train.finding("level_shift", channels=moved, **figures)
             return
     if by_group and len(ours) >= LEAST_GROUPS and len(theirs) >= LEAST_VALIDATION_GROUPS:
-        squares = (((of - train.mean) ** 2).mean(axis=0) for of in (ours, theirs))
+        squares = (((levels - train.mean) ** 2).mean(axis=0) for levels in (ours, theirs))
         usual, apart = (np.sqrt(square) / scale for square in squares)
         limit = np.maximum(LEAST_APART * margin * usual, LEAST_APART_SDS)
         if len(moved := _farthest(apart, limit, varies)):
-            far, own = float(apart[moved[0]]), float(usual[moved[0]])
-            figures |= {"apart": far, "usual": own, "severe": far > 1}
+            far, typical = float(apart[moved[0]]), float(usual[moved[0]])
+            figures |= {"apart": far, "usual": typical, "severe": far > 1}
             yield train.finding("groups_apart", channels=moved, **figures)
 
 
@@ -387,15 +409,15 @@ def check_units(train: Measures, validation: Measures | None) -> Iterator[Findin
     )
     kinds, code = np.unique(pairs, axis=0, return_inverse=True)
     spread = np.sqrt(_means(train.window_sd**2, code.ravel()))
-    found: dict[int, float] = {}
+    ratios: dict[int, float] = {}
     for channel in np.flatnonzero((spread > 0).all(axis=0)).tolist():
         logs = np.log10(spread[:, channel])
         classes = [np.sort(logs[kinds[:, 0] == k]) for k in np.unique(kinds[:, 0])]
-        gaps = np.array([np.diff(of).max() for of in classes if len(of) >= LEAST_GROUPS])
+        gaps = np.array([np.diff(sizes).max() for sizes in classes if len(sizes) >= LEAST_GROUPS])
         if len(gaps) and np.median(gaps) > np.log10(UNIT_RATIO):
-            found[channel] = float(10 ** np.median(gaps))
-    if found:
-        yield train.finding("mixed_units", channels=list(found), ratio=max(found.values()))
+            ratios[channel] = float(10 ** np.median(gaps))
+    if ratios:
+        yield train.finding("mixed_units", channels=list(ratios), ratio=max(ratios.values()))
 
 
 def _levels(part: Measures, by_group: bool) -> NDArray[np.float64]:
@@ -415,12 +437,12 @@ def _means(values: Floats, code: Ints) -> Floats:
 def check_windows(train: Windows, validation: Windows | None = None) -> Iterator[Finding]:
     """Yield problems of the windows as the network sees them, before any training.
 
-    A finding is a fact about the data; it is not necessarily why a run fluctuates.
+    A finding is a fact about the data, but not necessarily the cause of a fluctuating curve.
     """
     if not train.X.size:
         return
     of_train = Measures(train)
-    of_others = None if validation is None or not validation.X.size else Measures(validation)
+    of_validation = None if validation is None or not validation.X.size else Measures(validation)
     for check in (
         check_duplicates,
         check_labels,
@@ -430,4 +452,4 @@ def check_windows(train: Windows, validation: Windows | None = None) -> Iterator
         check_levels,
         check_units,
     ):
-        yield from check(of_train, of_others)
+        yield from check(of_train, of_validation)

@@ -25,7 +25,7 @@ def learn_dwell(
 ) -> LearnedDwell | None:
     """Learn from the labels of windows; None if no recording has several classes.
 
-    Copies, which have the start of their window, count once.
+    Copies of a window, which have its start, count once.
 
     As a prior, every class has the mean duration of all segments, and one additional switch is
     shared by all pairs, so that a rarely seen class does not rule out unseen transitions.
@@ -52,9 +52,9 @@ def learn_dwell(
     for spans in spans_by_recording(made.spans).values():
         for span in spans:
             seconds[span.label] += span.end_s - span.start_s
-        for one, other in zip(spans, spans[1:]):
-            if one.label != other.label:
-                follows[one.label, other.label] += 1
+        for span, following in zip(spans, spans[1:]):
+            if span.label != following.label:
+                follows[span.label, following.label] += 1
     exits = follows.sum(axis=1)
     mean_s = (seconds + seconds.sum() / exits.sum()) / (exits + 1)
     follows += (1 - np.eye(k)) / (k - 1)

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from sensorseq.html.render import render
 from sensorseq.html.svg import tick_words, ticks
-from sensorseq.sequence.scores import Stretch
+from sensorseq.sequence.scores import Segment
 
 MOST_RECORDINGS, MOST_SPANS = 60, 400
 _N_COLORS = 6  # number of colors in the style sheet
@@ -38,8 +38,8 @@ def named_colors(classes: Sequence[Any]) -> list[tuple[str, str]]:
 
 def draw(
     name: Hashable,
-    told: Sequence[Stretch],
-    true: Sequence[Stretch],
+    predicted: Sequence[Segment],
+    true: Sequence[Segment],
     classes: Sequence[Any],
     *,
     true_begins_s: float = 0.0,
@@ -51,31 +51,31 @@ def draw(
     """Return the template values for one recording.
 
     The strip begins at 0, or at the first segment if that is earlier or much later, and ends at
-    `until_s` or with the last segment. On the clock of the true segments, it begins at
+    `until_s` or with the last segment. On the clock of the true segments, the recording begins at
     `true_begins_s`.
     """
     colors = dict(named_colors(classes))
-    first_s = min((one.start_s for one in told), default=0.0)
-    until_s = max(until_s, *(one.end_s for one in told), first_s + 1e-3)
+    first_s = min((segment.start_s for segment in predicted), default=0.0)
+    until_s = max(until_s, *(segment.end_s for segment in predicted), first_s + 1e-3)
     begins_s = 0.0 if 0 <= first_s < until_s / 2 else first_s
     length_s = until_s - begins_s
 
-    def place(one: Stretch, shift_s: float = 0.0) -> dict[str, Any]:
+    def place(segment: Segment, shift_s: float = 0.0) -> dict[str, Any]:
         start_s, end_s = (
-            min(max(at - shift_s, begins_s), until_s) for at in (one.start_s, one.end_s)
+            min(max(at - shift_s, begins_s), until_s) for at in (segment.start_s, segment.end_s)
         )
         return {
             "left": 100 * (start_s - begins_s) / length_s,
             "width": 100 * max(end_s - start_s, 0.0) / length_s,
-            "label": str(one.label),
-            "color": colors.get(str(one.label), "var(--line)"),
-            "words": f"{one.label}, {start_s:.1f} to {end_s:.1f} s",
+            "label": str(segment.label),
+            "color": colors.get(str(segment.label), "var(--line)"),
+            "words": f"{segment.label}, {start_s:.1f} to {end_s:.1f} s",
         }
 
     return {
         "name": name,
-        "told": [place(one) for one in told],
-        "true": [place(one, true_begins_s) for one in true],
+        "predicted": [place(segment) for segment in predicted],
+        "true": [place(segment, true_begins_s) for segment in true],
         "limits": (begins_s, until_s),
         "ticks": [
             (100 * (at - begins_s) / length_s, f"{tick_words(at)} s" if at else "0")
@@ -83,7 +83,7 @@ def draw(
         ],
         "signals": signals,
         "n_more": n_more,
-        "spans": told,
+        "spans": predicted,
         "notes": notes,
     }
 

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 DRIVE_SCORES = ("accuracy", "f1", "delay_s", "false_switches_per_h")
-"""Share of the time that is right; F1 of stretches; delay of a switch; false switches an hour."""
+"""Fraction of correct time; F1 of segments; delay of switches; false switches per hour."""
 SMALLEST_OVERLAP = 0.5  # intersection over union at which a segment matches a true one
 
 
-class Stretch(Protocol):
-    """A segment of one class, such as a `Span`."""
+class Segment(Protocol):
+    """A segment of one class: a predicted `Span`, or a `LabelSpan` of a recording."""
 
     @property
     def start_s(self) -> float:
@@ -43,7 +43,7 @@ class DriveCounts(NamedTuple):
 
 
 def count_drive(
-    told: Sequence[Stretch], true: Sequence[Stretch], tolerance_s: float
+    predicted: Sequence[Segment], true: Sequence[Segment], tolerance_s: float
 ) -> DriveCounts:
     """Compare the predicted segments of a recording with the true ones, both in time order.
 
@@ -57,48 +57,54 @@ def count_drive(
     scored_s = right_s = delay_s = 0.0
     n_found = n_switches = 0
     is_right = {0}  # the start of the first segment is not a switch
-    free = set(range(len(told)))
-    overlaps = [_overlaps(told, one) for one in true]
-    for place, (one, shared) in enumerate(zip(true, overlaps, strict=True)):
-        own = {at: s for at, s in shared.items() if told[at].label == one.label}
+    unmatched = set(range(len(predicted)))
+    overlaps = [_overlaps(predicted, segment) for segment in true]
+    for place, (segment, shared) in enumerate(zip(true, overlaps, strict=True)):
+        right = {at: s for at, s in shared.items() if predicted[at].label == segment.label}
         scored_s += sum(shared.values())
-        right_s += sum(own.values())
-        hits = [at for at, s in own.items() if at in free and s >= _needed(told[at], one, s)]
+        right_s += sum(right.values())
+        hits = [
+            at
+            for at, s in right.items()
+            if at in unmatched and s >= _least_shared_s(predicted[at], segment, s)
+        ]
         n_found += bool(hits)
-        free -= set(hits[:1])
-        entry = _entry(told, one, tolerance_s)
+        unmatched -= set(hits[:1])
+        entry = _entry(predicted, segment, tolerance_s)
         if entry is not None:
             is_right.add(entry)
-        if place and shared and true[place - 1].label != one.label:
+        if place and shared and true[place - 1].label != segment.label:
             n_switches += 1
-            first_s = min((told[at].start_s for at in own), default=one.end_s)
-            delay_s += max(first_s - one.start_s, 0.0)
+            first_s = min((predicted[at].start_s for at in right), default=segment.end_s)
+            delay_s += max(first_s - segment.start_s, 0.0)
     n_false = sum(
-        at not in is_right and told[at].label != told[at - 1].label for at in range(len(told))
+        at not in is_right and predicted[at].label != predicted[at - 1].label
+        for at in range(len(predicted))
     )
-    counts = scored_s, right_s, len(told), len(true), n_found, n_switches, delay_s, n_false
+    counts = scored_s, right_s, len(predicted), len(true), n_found, n_switches, delay_s, n_false
     return DriveCounts(*map(float, counts))
 
 
-def _overlaps(told: Sequence[Stretch], one: Stretch) -> dict[int, float]:
-    """Return the seconds that each predicted segment shares with true ones, if any."""
+def _overlaps(predicted: Sequence[Segment], true: Segment) -> dict[int, float]:
+    """Return the seconds that predicted segments share with a true one, where they overlap."""
     shared = (
-        (at, min(other.end_s, one.end_s) - max(other.start_s, one.start_s))
-        for at, other in enumerate(told)
+        (at, min(segment.end_s, true.end_s) - max(segment.start_s, true.start_s))
+        for at, segment in enumerate(predicted)
     )
     return {at: seconds for at, seconds in shared if seconds > 0}
 
 
-def _needed(one: Stretch, other: Stretch, shared_s: float) -> float:
-    either_s = one.end_s - one.start_s + other.end_s - other.start_s - shared_s
-    return SMALLEST_OVERLAP * either_s
+def _least_shared_s(predicted: Segment, true: Segment, shared_s: float) -> float:
+    """Return how many seconds two segments must share to match."""
+    union_s = predicted.end_s - predicted.start_s + true.end_s - true.start_s - shared_s
+    return SMALLEST_OVERLAP * union_s
 
 
-def _entry(told: Sequence[Stretch], one: Stretch, tolerance_s: float) -> int | None:
+def _entry(predicted: Sequence[Segment], true: Segment, tolerance_s: float) -> int | None:
     """Return the first predicted segment of a true one's class that starts in it or just before."""
-    for at, other in enumerate(told):
-        begins = one.start_s - tolerance_s <= other.start_s < one.end_s
-        if begins and other.label == one.label:
+    for at, segment in enumerate(predicted):
+        begins = true.start_s - tolerance_s <= segment.start_s < true.end_s
+        if begins and segment.label == true.label:
             return at
     return None
 

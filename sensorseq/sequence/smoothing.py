@@ -21,11 +21,11 @@ from sensorseq.numeric import stochastic_exponential
 Floats = NDArray[np.float64]
 
 SMOOTH = ("none", "filter", "lag", "viterbi", "marginals")
-"""Nothing; windows so far; those and the next `lag`; the likeliest path; all windows."""
+"""Single windows; all windows so far; also the next `lag`; the likeliest path; all windows."""
 STREAM_SMOOTH = ("none", "filter", "lag")
-"""Those that need no later windows than the next `lag`."""
+"""The kinds that need at most `lag` later windows."""
 USUAL_DWELL_S, FEWEST_WINDOWS = 60.0, 5
-"""How long a class lasts if nobody says: a minute, but at least so many windows."""
+"""Default duration of a class: a minute, but at least this many windows."""
 _LEAST_WEIGHT = 0.25  # smallest weight of a window, however much it overlaps its neighbors
 # If a model mistakes one window of a recording, it also mistakes the next ones, so smoothed
 # probabilities would be overconfident. Chosen on drives from recordings that models had not seen;
@@ -81,14 +81,14 @@ class Dwell:
         if not (np.isfinite(mean_s) & (mean_s >= window_s)).all():
             raise ArgumentError(
                 f"mean_dwell_s={mean_s.tolist()} must be at least a window, {window_s:g} s: windows"
-                " cannot tell shorter stretches apart."
+                " cannot resolve shorter segments."
             )
         follows = np.ones((n_classes, n_classes))
         if transitions is not None:
             follows = np.array(transitions, np.float64)
             if follows.shape != (n_classes, n_classes) or not (follows >= 0).all():
                 raise ArgumentError(
-                    f"transitions must hold {n_classes} x {n_classes} numbers of 0 or more: how"
+                    f"transitions must be {n_classes} x {n_classes} numbers of 0 or more: how"
                     " often each class (row) is followed by each other (column)."
                 )
         np.fill_diagonal(follows, 0)
@@ -133,23 +133,23 @@ def smoothed(
     Parameters
     ----------
     probabilities : array-like of shape (n, k)
-        Of each class in each window.
+        Probability of each class in each window.
     centers_s : array-like of shape (n,)
         Middle of each window in seconds, increasing.
     dwell : Dwell
-        How long classes last.
+        Durations of the classes, and transitions between them.
     smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
-        Which windows count: those so far, `lag` later ones too, or all. viterbi: the likeliest
-        path; its probabilities are those of ``"marginals"``.
+        The windows that count: those so far, also `lag` later ones, or all. With viterbi the
+        classes are the likeliest path; the probabilities are those of ``"marginals"``.
     lag : int, default=3
         Windows to wait for, for ``"lag"``.
     weight : float, default=1.0
-        Exponent of the likelihoods: below 1 where windows overlap and so repeat each other.
+        Exponent of the likelihoods: below 1 for overlapping windows, which repeat each other.
 
     Returns
     -------
     probabilities : ndarray of shape (n, k)
-        Calibrated by a temperature, which leaves the order of the classes as it is.
+        Calibrated by a temperature, which preserves the order of the classes.
     class_index : ndarray of shape (n,)
     """
     check_choice("smooth", smooth, SMOOTH)
@@ -164,10 +164,10 @@ def smoothed(
     gamma = _forward(e, steps, dwell.start)
     if lag:
         gamma = gamma * (_backward_lag(e, steps, lag) if smooth == "lag" else _backward(e, steps))
-    found = calibrated(gamma, lag)
+    marginals = calibrated(gamma, lag)
     if smooth == "viterbi":
-        return found, _viterbi(np.log(np.maximum(e, 1e-300)), steps, dwell.start)
-    return found, found.argmax(axis=1)
+        return marginals, _viterbi(np.log(np.maximum(e, 1e-300)), steps, dwell.start)
+    return marginals, marginals.argmax(axis=1)
 
 
 def temperature(lag: int) -> float:
@@ -233,31 +233,31 @@ class LagSmoother:
         ahead = self._dwell.start
         if self._rows:
             self._steps.append(self._dwell.transition(center_s - self._centers_s[-1]))
-            ahead = _times(self._rows[-1][1], self._steps[-1])
-        self._rows.append((e, _seen(ahead, e)))
+            ahead = _row_times(self._rows[-1][1], self._steps[-1])
+        self._rows.append((e, _updated(ahead, e)))
         self._centers_s.append(center_s)
-        return self._take(len(self._rows) - self._lag)
+        return self._smooth_until(len(self._rows) - self._lag)
 
     def flush(self) -> list[Floats]:
         """Return the remaining rows at the end of a recording; another may follow."""
-        rest = self._take(len(self._rows))
+        remaining = self._smooth_until(len(self._rows))
         self.reset()
-        return rest
+        return remaining
 
-    def _take(self, until: int) -> list[Floats]:
-        found = []
+    def _smooth_until(self, until: int) -> list[Floats]:
+        smoothed_rows = []
         while self._due < until:
             e = np.array([likelihood for likelihood, _ in self._rows[self._due :]])
             steps = np.array(self._steps[self._due :]).reshape(-1, e.shape[1], e.shape[1])
             row = self._rows[self._due][1]
             if self._lag:
                 row = row * _backward_lag(e, steps, min(self._lag, len(e)))[0]
-            found.append(calibrated(row[None], self._lag)[0])
+            smoothed_rows.append(calibrated(row[None], self._lag)[0])
             self._due += 1
-        done = max(self._due - 1, 0)  # the last decided one is needed for the next
+        done = max(self._due - 1, 0)  # the last decided window is needed for the next
         self._centers_s, self._rows = self._centers_s[done:], self._rows[done:]
         self._steps, self._due = self._steps[done:], self._due - done
-        return found
+        return smoothed_rows
 
 
 def _power(p: Floats, exponent: float) -> Floats:
@@ -282,19 +282,19 @@ def _forward(e: Floats, steps: Floats, start: Floats) -> Floats:
     alpha = np.empty_like(e)
     ahead = start
     for t in range(len(e)):
-        alpha[t] = _seen(ahead, e[t])
+        alpha[t] = _updated(ahead, e[t])
         if t < len(steps):
-            ahead = _times(alpha[t], steps[t])
+            ahead = _row_times(alpha[t], steps[t])
     return alpha
 
 
-def _seen(ahead: Floats, e: Floats) -> Floats:
+def _updated(ahead: Floats, e: Floats) -> Floats:
     """Update the probabilities with the likelihood of a window."""
     alpha = ahead * e
     return np.asarray(alpha / alpha.sum())
 
 
-def _times(row: Floats, matrix: Floats) -> Floats:
+def _row_times(row: Floats, matrix: Floats) -> Floats:
     """Return ``row @ matrix``, with the same bits for one row and for many."""
     return np.asarray((row[..., :, None] * matrix).sum(axis=-2))
 

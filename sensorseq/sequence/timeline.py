@@ -17,7 +17,7 @@ from sensorseq.sequence.smoothing import SMOOTH, Dwell, smoothed, window_weight
 from sensorseq.windows import iter_recordings
 
 if TYPE_CHECKING:
-    from sensorseq.sequence.scores import Stretch
+    from sensorseq.sequence.scores import Segment
 
 _SAME_HOP = 1.5  # windows further apart than this many hops have a gap between them
 
@@ -54,7 +54,7 @@ class Timeline:
     Attributes
     ----------
     recording_id, start_s, end_s : ndarray of shape (n,)
-        Of each window, in order of recordings and of time.
+        Recording, start and end of each window, sorted by recording and time.
     probabilities : ndarray of shape (n, k)
         Smoothed, with the columns of `classes`.
     labels : ndarray of shape (n,)
@@ -62,11 +62,11 @@ class Timeline:
     classes : ndarray of shape (k,)
     spans : tuple of Span
         Segments of one class. One ends, and the next begins, halfway between the centers of their
-        windows; if windows are missing, at the end of the last window before.
+        windows; if windows are missing between them, it ends with its last window.
     smooth : str
         How it was smoothed; see `smoothing.smoothed`.
     mean_dwell_s : float or ndarray of shape (k,)
-        The dwell time that was assumed for a class.
+        The dwell time that was assumed for each class.
     """
 
     recording_id: NDArray[Any]
@@ -89,23 +89,23 @@ class Timeline:
         Parameters
         ----------
         path : path-like
-            With the columns recording, start_s, end_s, label, probability, runner_up.
+            The file; its columns are recording, start_s, end_s, label, probability, runner_up.
         """
         write_whole(path, spans_as_csv(self.spans).encode())
 
     def to_html(
         self,
         path: str | os.PathLike[str],
-        true: "Timeline | Sequence[Stretch]" = (),
+        true: "Timeline | Sequence[Segment]" = (),
     ) -> None:
         """Write a page with a strip of classes over time for each recording.
 
         Parameters
         ----------
         path : path-like
-            The page needs no network and no other file.
+            The page needs neither a network nor other files.
         true : Timeline, or sequence of LabelSpan, optional
-            The true classes, drawn above; label spans where this is one recording.
+            The true classes, drawn above; label spans only for a timeline of one recording.
         """
         from sensorseq.sequence.page import MOST_RECORDINGS, make_strips  # and jinja2
 
@@ -120,12 +120,12 @@ class Timeline:
         return make_strips("timeline.html", *self._drawn((), 20), title=repr(self)[1:-1])
 
     def _drawn(
-        self, true: "Timeline | Sequence[Stretch]", most: int
+        self, true: "Timeline | Sequence[Segment]", most: int
     ) -> tuple[list[Any], list[dict[str, Any]]]:
         from sensorseq.sequence.page import draw
 
         names = list(dict.fromkeys(span.recording_id for span in self.spans))
-        of_true: Mapping[Any, Sequence[Stretch]]
+        of_true: Mapping[Any, Sequence[Segment]]
         if isinstance(true, Timeline):
             of_true = spans_by_recording(true.spans)
         elif true and len(names) != 1:
@@ -134,17 +134,19 @@ class Timeline:
             )
         else:
             of_true = {name: list(true) for name in names}
-        classes, own = self.classes.tolist(), spans_by_recording(self.spans)
-        drives = [draw(name, own[name], of_true.get(name, []), classes) for name in names[:most]]
+        classes, of_recording = self.classes.tolist(), spans_by_recording(self.spans)
+        drives = [
+            draw(name, of_recording[name], of_true.get(name, []), classes) for name in names[:most]
+        ]
         return classes, drives
 
 
 def spans_by_recording(spans: Iterable[Span]) -> dict[Any, list[Span]]:
     """Return the spans of each recording, in order."""
-    found: dict[Any, list[Span]] = {}
+    of_recording: dict[Any, list[Span]] = {}
     for span in spans:
-        found.setdefault(span.recording_id, []).append(span)
-    return found
+        of_recording.setdefault(span.recording_id, []).append(span)
+    return of_recording
 
 
 def spans_as_csv(spans: tuple[Span, ...]) -> str:
@@ -172,7 +174,7 @@ def timeline_of(
     transitions: ArrayLike | None = None,
     class_shares: ArrayLike | None = None,
 ) -> Timeline:
-    """Return the timeline of windows whose probabilities are known, of any classifier.
+    """Return the timeline of windows from their probabilities, of any classifier.
 
     Parameters
     ----------
@@ -184,27 +186,27 @@ def timeline_of(
     window_s : float
         Length of the windows in seconds.
     recording_id : array-like of shape (n,), optional
-        The recording of each window; by default all are of one.
+        The recording of each window; by default all belong to one.
     hop_s : float, optional
         Seconds between the starts of windows; by default their median.
     smooth, lag
-        As in `smoothing.smoothed`. Where windows overlap, each counts by the share of a window that
-        it adds.
+        As in `smoothing.smoothed`. A window that overlaps its neighbor counts by the fraction that
+        does not overlap.
     mean_dwell_s : float or array-like of shape (k,), optional
-        How long a class lasts on average, of all classes or of each; at least a window. By default
-        60 s, or 5 windows if that is longer. A value that is wrong by a factor of 4 changes little.
+        How long a class lasts on average, for all classes or for each; at least a window. By
+        default 60 s, or 5 windows if that is longer. An error by a factor of 4 has little effect.
     transitions : array-like of shape (k, k), optional
-        How often each class (row) is followed by each other (column); 0 where it cannot be. By
+        How often each class (row) is followed by each other (column); 0 if that is impossible. By
         default all others follow equally often.
     class_shares : array-like of shape (k,) or (n, k), optional
-        The share of each class in the training of the classifier, which its probabilities hold in
-        every window, and smoothing must count once; by default equal shares. Of single windows
-        (``smooth="none"``) the probabilities stay.
+        The fraction of each class in the classifier's training data. It is contained in the
+        probabilities of every window, but smoothing must count it once; by default all are equal.
+        With ``smooth="none"`` the probabilities are unchanged.
 
     Raises
     ------
     InputError
-        If probabilities are no numbers, or two windows of a recording start together.
+        If probabilities are not finite, or two windows of a recording start together.
     ArgumentError
         If a dwell time is shorter than a window, or `transitions` have another shape.
     """
@@ -217,43 +219,43 @@ def timeline_of(
             " a row for each start, a column for each class."
         )
     if not np.isfinite(start).all():
-        raise InputError("start_s has values that are no numbers; give seconds.")
+        raise InputError("start_s has values that are not finite; give seconds.")
     evidence = p
     if class_shares is not None and smooth != "none":
         shares = np.asarray(class_shares, np.float64)
         if shares.shape not in ((k,), p.shape) or not (shares > 0).all():
             raise ArgumentError(
-                f"class_shares must be {k} numbers above 0, or a row for each window."
+                f"class_shares must be {k} numbers above 0, or a row of them for each window."
             )
         evidence = p / shares
     recording = np.zeros(len(p), np.int64) if recording_id is None else np.asarray(recording_id)
     dwell = Dwell.of(mean_dwell_s, transitions, k, window_s)
     is_one = mean_dwell_s is None or np.ndim(mean_dwell_s) == 0
     order, parts, spans = [], [], []
-    for name, own in iter_recordings(recording):
-        rows = own[np.argsort(start[own], kind="stable")]
+    for name, members in iter_recordings(recording):
+        rows = members[np.argsort(start[members], kind="stable")]
         hops = np.diff(start[rows])
         if (hops <= 0).any():
             twice = start[rows][np.flatnonzero(hops <= 0)[0]]
             raise InputError(
                 f"recording {name!r} has two windows that start at {twice:g} s; give recording_id"
-                " if they are of several recordings."
+                " if they belong to several recordings."
             )
         usual_s = hop_s or (float(np.median(hops)) if len(hops) else window_s)
         weight = window_weight(usual_s, window_s)
-        found, index = smoothed(
+        p_smoothed, index = smoothed(
             evidence[rows], start[rows] + window_s / 2, dwell, smooth=smooth, lag=lag, weight=weight
         )
         order.append(rows)
-        parts.append((found, index))
-        spans += list(_spans(name, start[rows], window_s, usual_s, found, index, names))
+        parts.append((p_smoothed, index))
+        spans += list(_spans(name, start[rows], window_s, usual_s, p_smoothed, index, names))
     every = np.concatenate(order) if order else np.zeros(0, np.int64)
-    index = np.concatenate([own for _, own in parts]) if parts else np.zeros(0, np.int64)
+    index = np.concatenate([part for _, part in parts]) if parts else np.zeros(0, np.int64)
     return Timeline(
         recording[every],
         start[every],
         start[every] + window_s,
-        np.concatenate([own for own, _ in parts]) if parts else p,
+        np.concatenate([part for part, _ in parts]) if parts else p,
         names[index],
         names,
         tuple(spans),
@@ -285,15 +287,15 @@ def _spans(
             if not is_gap[stop - 1]:
                 ends_s = follows_s = (start_s[stop - 1] + start_s[stop] + window_s) / 2
         mean = probabilities[first:stop].mean(axis=0)
-        own = int(index[first])
-        others = np.where(np.arange(len(labels)) == own, -1.0, mean)
-        runner_up = labels[int(others.argmax())] if len(labels) > 1 else None
+        k = int(index[first])
+        without_k = np.where(np.arange(len(labels)) == k, -1.0, mean)
+        runner_up = labels[int(without_k.argmax())] if len(labels) > 1 else None
         yield Span(
             name,
             float(begins_s),
             float(ends_s),
-            labels[own],
-            float(mean[own]),
+            labels[k],
+            float(mean[k]),
             runner_up,
             stop - first,
         )

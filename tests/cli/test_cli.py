@@ -533,7 +533,7 @@ def test_files_of_the_wrong_kind_are_recognized(prepared, model, tmp_path):
     assert "sensorseq evaluate" in refused(3, "predict", model, prepared)
     assert "sensorseq info" in refused(3, "inspect", prepared)
     again = ["prepare", prepared, "--window-s", "2", "-o", tmp_path / "x.h5"]
-    assert "holds prepared windows; give the recordings" in refused(3, *again)
+    assert "contains prepared windows; give the recordings" in refused(3, *again)
     message = refused(3, "train", model, "-o", tmp_path / "m")
     assert "not an HDF5 file" in message
     for text in (message, refused(3, "train", tmp_path, "-o", tmp_path / "m")):
@@ -813,7 +813,7 @@ def test_train_says_what_the_linear_layer_uses_and_what_was_trained_on(prepared,
     assert f"{accuracy['together']:.1f} %, LSTM alone {accuracy['lstm']:.1f} %" in words
     assert loaded.refitted_
     assert len(loaded.modules_) == N_FOLDS
-    assert f"networks of {N_FOLDS} folds, which together have learned from all windows" in words
+    assert f"networks of {N_FOLDS} folds, which together were trained on all windows" in words
     assert max(map(len, text.splitlines())) <= 80 + len(str(model))
 
 

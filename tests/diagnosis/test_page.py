@@ -89,15 +89,15 @@ def test_all_that_the_report_says_is_there_without_scripts(report):
         assert sentence.replace("+-", "±") in text
     for question in ("What will it bring?", "Will more epochs help?", "Which weights are kept?"):
         assert question in text
-    assert "What this report cannot tell" in text
+    assert "Limits of this report" in text
     # the buttons do nothing without the script, and they alone are hidden
     assert set(re.findall(r"<(\w+)[^>]* hidden", page)) == {"button"}
 
 
 def test_the_sections_come_in_the_order_they_matter():
     assert re.findall("<h2>([^<]+)</h2>", make_page(restless())) == [
-        *("What to do", "What the run shows", "Causes", "Other settings that were tried"),
-        *("Every epoch", "What was measured", "What this report cannot tell"),
+        *("What to do", "Observations", "Causes", "Other settings tried"),
+        *("Every epoch", "Measurements", "Limits of this report"),
         *("Make this report", "The history"),
     ]
 
@@ -251,7 +251,7 @@ def test_the_race_s_table_has_the_gains_that_its_trials_have():
     text = text_of(page)
     assert "28 s, 0.68 times the fit (1.00 allowed), for 5 trials." in text
     assert "ruled out learning rate 0 (for evaluation_not_deterministic)" in text
-    assert "sequence_length : the recordings were not given. What would settle it: report" in text
+    assert "sequence_length : the recordings were not given. To settle it: report" in text
 
 
 def test_one_explosion_does_not_flatten_the_others():

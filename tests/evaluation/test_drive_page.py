@@ -5,8 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from sensorseq.evaluation.drive_page import make_drive_page
-from sensorseq.evaluation.predict import RecordingPrediction
+from sensorseq.evaluation.predict import RecordingPrediction, make_drive_page
 from sensorseq.inspection.facts import measure
 from sensorseq.recording import Channel, LabelSpan, Recording
 from sensorseq.sequence import timeline_of

@@ -55,7 +55,7 @@ def test_the_page_needs_nothing_but_itself():
     assert read.tags.count("script") == 1
     assert not [name for name, _ in read.attributes if name.startswith("on")]
     assert not re.search(r"https?://|url\(|@import|nan", page)
-    assert "Nothing: rates, gaps" in read.text
+    assert "None: rates, gaps" in read.text
 
 
 def test_the_page_says_what_there_is_and_shows_each_recording():
@@ -124,7 +124,7 @@ def test_a_counter_that_was_left_out_is_odd(tmp_path):
         file.write_text("\n".join([f"{head},tick_number", *rows]))
     page = tmp_path / "look.html"
     succeed("inspect", root, "--html", page, "-q")
-    odd = Reader(page.read_text("utf-8")).text.split("What is odd")[1].split("Classes")[0]
+    odd = Reader(page.read_text("utf-8")).text.split("Irregularities")[1].split("Classes")[0]
     assert "tick_number" in odd
     assert "8 recording" in odd
     assert "Nothing" not in odd

@@ -70,7 +70,7 @@ def test_the_page_of_a_fit_shows_the_validation_part_by_networks_that_have_not_s
     assert len(rows) == len(part.windows) == (windows.split == "validation").sum()
     assert not np.array_equal(probability, clf.predict_proba(windows.part("validation")))
     page = make_page(clf, part, title="fit")
-    assert "by networks that were not trained on them" in page
+    assert "The scored networks were not trained on these windows" in page
     assert "weighed the features" in page
 
 
@@ -132,7 +132,7 @@ def test_an_evaluation_by_folds_shows_their_mean_and_what_dominates(model, windo
     rows = np.concatenate([np.flatnonzero(~of_class | (names == largest)), *first])
     comparison = evaluate_folds(model, windows.take(rows), 2, baselines=())
     text = " ".join(Reader(make_page(model, None, title="x", comparison=comparison)).texts)
-    assert f"{largest} holds 67% of the windows of class 0: a fold that tests it" in text
+    assert f"{largest} has 67% of the windows of class 0: the fold tested on it" in text
     assert f"Mean of the fold accuracies: {100 * comparison.fold_mean:.1f} %" in text
     assert f"sd {100 * comparison.fold_sd:.1f} points" in text
 
@@ -160,7 +160,7 @@ def test_many_classes_channels_and_recordings_stay_readable():
     assert len(page.encode()) < 2_000_000
     assert "too many for a table" in page
     assert "first 6 of 8 channels" in page
-    assert "30 more recordings, all at least as good" in page
+    assert "30 more recordings, all at least as accurate" in page
 
 
 def test_a_loss_that_explodes_does_not_flatten_the_rest(model):

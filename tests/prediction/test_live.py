@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.evaluation.predict import predict_recordings
-from sensorseq.evaluation.replay import samples_of_recording
+from sensorseq.evaluation.raw_recordings import samples_of_recording
 from sensorseq.prediction import live
 from sensorseq.recording import Channel
 

@@ -80,13 +80,23 @@ def _known_segments(x: NDArray[np.floating], at: int) -> Floats:
 
 def _measure(segments: Floats) -> list[float] | None:
     low, high = np.quantile(segments, (0.05, 0.95))
-    window = np.hanning(N_SEGMENT + 1)[:-1]
-    moving = segments - segments.mean(axis=1, keepdims=True)
-    power = (np.abs(np.fft.rfft(moving * window)) ** 2).mean(axis=0)[1:-1]
+    power = mean_spectrum(segments)[1:-1]
     if not (high > low and power.max() > 0):
         return None
+    return [high - low, *log_bands(power)]
+
+
+def mean_spectrum(segments: Floats) -> Floats:
+    """Return the mean power spectrum of segments (n, t), without their means, in a Hann window."""
+    window = np.hanning(segments.shape[1] + 1)[:-1]
+    moving = segments - segments.mean(axis=1, keepdims=True)
+    return np.asarray((np.abs(np.fft.rfft(moving * window)) ** 2).mean(axis=0))
+
+
+def log_bands(power: Floats) -> list[float]:
+    """Return the mean of log10 of a power spectrum in each of `N_BANDS` bands."""
     decades = np.log10(np.maximum(power, power.max() * 1e-12))
-    return [high - low, *(float(band.mean()) for band in np.array_split(decades, N_BANDS))]
+    return [float(band.mean()) for band in np.array_split(decades, N_BANDS)]
 
 
 def find_odd_scales(facts: Sequence[ScaleFacts]) -> dict[int, list[str]]:

@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 from sensorseq.io.scratch import release
 from sensorseq.messages import ODD_VALUES as WORDS
-from sensorseq.preprocessing.scale.odd_scales import N_BANDS, UNIT_RATIO, Floats, likely_unit
+from sensorseq.preprocessing.scale.odd_scales import (
+    UNIT_RATIO,
+    Floats,
+    likely_unit,
+    log_bands,
+    mean_spectrum,
+)
 from sensorseq.recording import Recording
 from sensorseq.text import listed, plural
 
@@ -304,9 +310,5 @@ def _best_cut(values: Floats) -> int:
 
 def _shape(segments: Floats) -> Floats:
     """Return the log10 spectrum in bands, without its size."""
-    window = np.hanning(segments.shape[1] + 1)[:-1]
-    moving = segments - segments.mean(axis=1, keepdims=True)
-    power = (np.abs(np.fft.rfft(moving * window)) ** 2).mean(axis=0)[1:-1]
-    decades = np.log10(np.maximum(power, power.max() * 1e-12))
-    bands: Floats = np.array([band.mean() for band in np.array_split(decades, N_BANDS)])
+    bands = np.array(log_bands(mean_spectrum(segments)[1:-1]))
     return np.asarray(bands - bands.mean())

@@ -1,25 +1,37 @@
 """Parameter search and cross-validation by scikit-learn that keep groups and lengths."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+import sklearn
+from numpy.typing import ArrayLike, NDArray
 from sklearn import model_selection
 from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
 from sklearn.model_selection._search import BaseSearchCV
 
-from sensorseq.errors import ArgumentError
-from sensorseq.model_selection.folds import read_given, routing
+from sensorseq.errors import ArgumentError, InputError, LeakWarning, warn_caller
+from sensorseq.inspection.overlap import count_shared
+from sensorseq.io.prepared import read_windows
+from sensorseq.prediction.windows import check_groups, check_per_window, windows_of
+from sensorseq.preprocessing.split.splitters import GroupBalancedKFold, _Splitter
+from sensorseq.training.inputs import check_labels, from_one_hot
 from sensorseq.windows import WindowSet
+
+__all__ = ["SequenceSearchCV", "cross_validate"]
+
+_N_SPLITS = 5
 
 
 class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untyped
     """Search parameters by cross-validation, with groups and lengths kept in every fit.
 
-    This is scikit-learn's `GridSearchCV`, or `RandomizedSearchCV` with `n_iter`, for everything
-    that `SensorLSTMClassifier.fit` takes. Fits run one after another, or in the processes of a
+    This is scikit-learn's `GridSearchCV`, or `RandomizedSearchCV` with `n_iter`, for all inputs
+    that `SensorLSTMClassifier.fit` accepts. Fits run one after another, or in the processes of a
     ``joblib.parallel_config`` block.
 
     Parameters
@@ -135,11 +147,11 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
             isinstance(self.n_iter, int | np.integer) and self.n_iter > 0
         ):
             raise ArgumentError(f"n_iter={self.n_iter!r} must be a positive integer, or None.")
-        given = read_given(self.estimator, X, y, groups, lengths, self.cv, self.scoring)
-        self._folds = given.folds
+        data = _with_folds(X, y, groups, lengths, self.cv, self.scoring)
+        self._folds = data.folds
         try:
-            with routing(given.params):
-                super().fit(given.X, given.y, **params, **given.params)
+            with _routing(data.params):
+                super().fit(data.X, data.y, **params, **data.params)
         finally:
             del self._folds
         return self
@@ -154,7 +166,7 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
             Further arguments for `score` of the estimator, such as `lengths`.
         """
         y = X.y if y is None and isinstance(X, WindowSet) else y
-        with routing(params):
+        with _routing(params):
             score: float = super().score(X, y, **params)
         return score
 
@@ -193,9 +205,9 @@ def cross_validate(
     estimator : estimator
         `SensorLSTMClassifier`, or a meta-estimator or pipeline with one.
     X, y, groups, lengths
-        As `SequenceSearchCV.fit` takes them.
+        As in `SequenceSearchCV.fit`.
     cv, scoring
-        As `SequenceSearchCV` takes them.
+        As in `SequenceSearchCV`.
     seeds : sequence of int, optional
         Fit every fold once with each seed as `random_state`; ``"seed"`` in the result lists the
         seed of each fit.
@@ -219,37 +231,37 @@ def cross_validate(
     >>> y = np.arange(60) % 2
     >>> X = np.sin(np.arange(20) * (0.3 + 0.6 * y[:, None]) + np.arange(60)[:, None])
     >>> clf = SensorLSTMClassifier(hidden_size=8, max_epochs=5)
-    >>> found = cross_validate(clf, X, y, cv=3, seeds=(0, 1))
-    >>> found["test_score"].shape, found["seed"].tolist()
+    >>> results = cross_validate(clf, X, y, cv=3, seeds=(0, 1))
+    >>> results["test_score"].shape, results["seed"].tolist()
     ((6,), [0, 0, 0, 1, 1, 1])
     """
     if seeds is not None and (not isinstance(seeds, Iterable) or not len(seeds := list(seeds))):
         raise ArgumentError(f"seeds={seeds!r} must be a list of integers, such as [0, 1], or None.")
-    given = read_given(estimator, X, y, groups, lengths, cv, scoring)
+    data = _with_folds(X, y, groups, lengths, cv, scoring)
 
-    def evaluate(of_seed: Any) -> dict[str, Any]:
-        found: dict[str, Any] = model_selection.cross_validate(
-            of_seed,
-            given.X,
-            given.y,
-            cv=given.folds,
+    def evaluate(seeded: Any) -> dict[str, Any]:
+        results: dict[str, Any] = model_selection.cross_validate(
+            seeded,
+            data.X,
+            data.y,
+            cv=data.folds,
             scoring=scoring,
-            params={**(params or {}), **given.params},
+            params={**(params or {}), **data.params},
             return_train_score=return_train_score,
             return_estimator=return_estimator,
             return_indices=return_indices,
             error_score=error_score,
             verbose=verbose,
         )
-        return found
+        return results
 
-    with routing(given.params):
+    with _routing(data.params):
         if seeds is None:
             return evaluate(estimator)
         parts = [evaluate(_with_seed(estimator, seed)) for seed in seeds]
     return {
         **{name: _join([part[name] for part in parts]) for name in parts[0]},
-        "seed": np.repeat(list(seeds), len(given.folds)),
+        "seed": np.repeat(list(seeds), len(data.folds)),
     }
 
 
@@ -260,7 +272,7 @@ def _with_seed(estimator: Any, seed: int) -> Any:
         if name == "random_state" or name.endswith("__random_state")
     ]
     if not names:
-        raise ArgumentError("seeds needs an estimator with a random_state; this one has none.")
+        raise ArgumentError("seeds needs an estimator with a random_state, which this one lacks.")
     return clone(estimator).set_params(**dict.fromkeys(names, seed))
 
 
@@ -271,3 +283,108 @@ def _join(parts: list[Any]) -> Any:
     if isinstance(parts[0], list | tuple):
         return type(parts[0])(entry for part in parts for entry in part)
     return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Windows, targets and folds in scikit-learn's form."""
+
+    X: Any
+    y: Any
+    folds: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+    params: dict[str, Any]
+
+
+def _routing(params: Mapping[str, Any]) -> AbstractContextManager[Any]:
+    """Return a context in which scikit-learn passes these arguments to all who request them."""
+    if not params:
+        return nullcontext()
+    return sklearn.config_context(enable_metadata_routing=True)  # type: ignore[no-any-return]
+
+
+def _with_folds(X: Any, y: Any, groups: Any, lengths: Any, cv: Any, scoring: Any) -> _Data:
+    """Check the input, convert it for scikit-learn, and draw the folds."""
+    if isinstance(X, str | os.PathLike):
+        path, X = X, read_windows(X)
+        if X.split is not None:
+            raise InputError(
+                f"{path} already has a split, but the folds are drawn here; give"
+                " sensorseq.io.prepared.read_windows(path, 'train')."
+            )
+    params: dict[str, Any] = {}
+    if isinstance(X, WindowSet):
+        X, y, group_of = _read_window_set(X, y, groups, lengths)
+    else:
+        group_of = None
+        if groups is not None:
+            params["groups"] = group_of = check_groups(groups, len(X), "groups")
+        if lengths is not None:
+            params["lengths"] = check_per_window(lengths, len(X), "lengths")
+            if scoring is not None:
+                raise InputError(
+                    "scikit-learn's scorers cannot pass lengths to predict, so lengths cannot be"
+                    " combined with scoring; give a list of windows or a WindowSet, or use"
+                    " scoring=None."
+                )
+    labels = y
+    if y is not None:
+        labels = np.asarray(y)
+        if labels.ndim == 2 and group_of is not None:  # stratified by class, with groups too
+            labels = labels.ravel() if labels.shape[1] == 1 else from_one_hot(labels, "y")
+        if labels.ndim == 1:
+            check_labels(labels)  # before a splitter converts them
+    folds = _draw_folds(X, labels, group_of, cv)
+    _warn_of_shared_samples(X, lengths, group_of, folds[0])
+    return _Data(X, y, folds, params)
+
+
+def _read_window_set(
+    windows: WindowSet, y: Any, groups: Any, lengths: Any
+) -> tuple[WindowSet, Any, NDArray[Any] | None]:
+    if windows.split is not None:
+        raise InputError(
+            'X already has a split, but the folds are drawn here; give X.part("train").'
+        )
+    if lengths is not None:
+        raise InputError("a WindowSet has its own lengths; leave lengths=None.")
+    if groups is not None:
+        windows = replace(windows, groups=check_groups(groups, len(windows), "groups"))
+    y = windows.y if y is None else y
+    if y is None:
+        raise InputError("the WindowSet has no labels; give y.")
+    return windows, y, windows.groups
+
+
+def _draw_folds(
+    X: Any, y: Any, groups: NDArray[Any] | None, cv: Any
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    splitter: Any
+    if groups is not None and (cv is None or isinstance(cv, int | np.integer)):
+        splitter = GroupBalancedKFold(_N_SPLITS if cv is None else int(cv))
+    else:
+        splitter = check_cv(cv, y, classifier=True)
+    if isinstance(X, WindowSet) and isinstance(splitter, _Splitter):
+        return list(splitter.split(X, y))  # the splitter reads the groups itself
+    return list(splitter.split(X, y, groups))
+
+
+def _warn_of_shared_samples(X: Any, lengths: Any, groups: NDArray[Any] | None, fold: Any) -> None:
+    try:
+        windows = windows_of(X, lengths, missing="expected")
+    except (InputError, TypeError, ValueError):
+        return  # every fit reports the problem itself
+    train, test = (np.asarray(rows) for rows in fold)
+    n_shared, n_compared = count_shared(windows.take(train), windows.take(test))
+    if not n_shared:
+        return
+    advice = "Give groups= with the recording of each window."
+    if groups is not None:
+        torn = np.intersect1d(groups[train], groups[test]).tolist()
+        advice = "Windows of different groups overlap: give all windows of a recording one group."
+        if torn:
+            advice = f"cv splits group {torn[0]!r}: give a splitter that keeps groups together."
+    warn_caller(
+        f"{n_shared} of {n_compared} test windows of the first fold overlap training windows, so"
+        f" every score is inflated. {advice}",
+        LeakWarning,
+    )

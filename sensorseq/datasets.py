@@ -10,6 +10,8 @@ from sensorseq.errors import EnvironmentProblemError
 from sensorseq.readers.csv import read_csv
 from sensorseq.recording import Recording
 
+__all__ = ["SURFACES_SAMPLE_RATE_HZ", "SURFACES_WINDOW_SAMPLES", "load_surfaces"]
+
 SURFACES_SAMPLE_RATE_HZ = 20.0
 """Recommended common rate for the surface recordings."""
 SURFACES_WINDOW_SAMPLES = 100
@@ -27,14 +29,13 @@ def load_surfaces() -> list[Recording]:
     -------
     list of Recording
         120 recordings of about 70 s at about 50 Hz, unevenly sampled and with missing samples: six
-        surfaces, ten robots, two recordings of each pair, in this order. One channel,
-        ``current_a`` in A.
-        ``attributes["simulated"]`` is True.
+        surfaces, ten robots, two recordings of each pair, in this order. The only channel is
+        ``current_a``, in A; ``attributes["simulated"]`` is True.
 
     Raises
     ------
     EnvironmentProblemError
-        If the installation lacks the files.
+        If the files are missing in the installation.
 
     Examples
     --------
@@ -65,7 +66,7 @@ def _data_folder() -> Traversable:
     packaged = importlib.resources.files("sensorseq") / "data"
     if packaged.is_dir():
         return packaged
-    checkout = Path(__file__).resolve().parents[2] / "data"
+    checkout = Path(__file__).resolve().parents[1] / "data"
     if (checkout / "surfaces" / "manifest.csv").is_file():
         return checkout
     raise EnvironmentProblemError(

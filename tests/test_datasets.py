@@ -8,10 +8,9 @@ import pytest
 from simulate import SURFACES, write_surfaces
 
 from sensorseq import datasets, read_recordings
-from sensorseq.datasets import surfaces
 from sensorseq.errors import EnvironmentProblemError
 
-DATA = Path(__file__).resolve().parents[2] / "data"
+DATA = Path(__file__).resolve().parents[1] / "data"
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +106,7 @@ def test_the_folder_is_read_as_any_other(recordings):
 
 
 def test_an_installation_without_the_files_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(surfaces, "__file__", str(tmp_path / "sensorseq/datasets/surfaces.py"))
-    monkeypatch.setattr(surfaces.importlib.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(datasets, "__file__", str(tmp_path / "sensorseq/datasets.py"))
+    monkeypatch.setattr(datasets.importlib.resources, "files", lambda package: tmp_path)
     with pytest.raises(EnvironmentProblemError, match="reinstall it"):
         datasets.load_surfaces()

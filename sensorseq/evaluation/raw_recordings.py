@@ -1,0 +1,176 @@
+"""Read raw recordings in the way a model's training windows were prepared; replay them."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sensorseq.errors import ArgumentError, InputError, RecordingError, noting
+from sensorseq.evaluation.inspect import refuse_prepared
+from sensorseq.io.pair_pattern import PairPattern
+from sensorseq.options import CSV_FORM
+from sensorseq.prediction.fused import FusedModel
+from sensorseq.prediction.fusion import check_sensor
+from sensorseq.prediction.live import AnySamples, Samples, SensorSamples
+from sensorseq.prediction.loading import AnyModel
+from sensorseq.prediction.model import TrainedModel
+from sensorseq.prediction.stream import prediction_plan
+from sensorseq.preprocessing.cutting import RecordingPlan
+from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.readers import RecordingSource, find_recordings, read_source
+from sensorseq.readers.source import by_sensor
+from sensorseq.readers.suffixes import CSV_SUFFIXES, suffix_of
+from sensorseq.recording import Recording
+
+_REPLAY_S = 0.1  # duration of the samples that are pushed together
+
+
+def models_by_sensor(model: AnyModel) -> Mapping[str, TrainedModel]:
+    """Return the model of each sensor; a single model has the name ""."""
+    return model.models if isinstance(model, FusedModel) else {"": model}
+
+
+def plans_of(
+    model: AnyModel, hop_s: float | None = None, **options: Any
+) -> tuple[dict[str, RecordingPlan], PreparationOptions]:
+    """Return how recordings are cut for each sensor, and how they are read, as in training."""
+    models = models_by_sensor(model)
+    plans = {name: prediction_plan(trained.preparation, hop_s) for name, trained in models.items()}
+    first, *_ = models.values()
+    reading = PreparationOptions.recorded(first.preparation or {})
+    changes = {name: value for name, value in options.items() if value is not None}
+    if changes.get("no_header") is False and "names" not in changes:
+        changes["names"] = None  # the names in training were for files without a header line
+    return plans, replace(reading, **changes)
+
+
+def _may_be_csv(path: Path) -> bool:
+    paths = path.rglob("*") if path.is_dir() else [path]
+    return any(suffix_of(file) in CSV_SUFFIXES for file in paths)
+
+
+def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> list[RecordingSource]:
+    """List the recordings at a path; for a file with several sensors, also its siblings.
+
+    If the model tolerates missing sensors, patterns without a match are ignored.
+    """
+    may_lack = isinstance(model, FusedModel) and model.missing != "error"
+    if may_lack and reading.files is not None:
+        folder = path if path.is_dir() else path.parent
+        names = [file.name for file in folder.rglob("*")]
+        matching = [
+            pattern
+            for pattern in reading.files
+            if any(fnmatchcase(name, pattern) for name in names)
+        ]
+        reading = replace(reading, files=matching or reading.files)
+    refuse_prepared(path, "give raw recordings, or score it with `sensorseq evaluate`.")
+    files, pair = reading.files, reading.pair
+    if not _may_be_csv(path):  # other files would reject the form of the CSV training files
+        unset: dict[str, Any] = dict.fromkeys(CSV_FORM)
+        reading = replace(reading, **unset)
+    as_written = ("sensor_column", *CSV_FORM)
+    form, named = reading.only(*as_written), reading.only("files", "pair", *as_written)
+    if path.is_dir():
+        try:
+            return find_recordings(path, named)
+        except ArgumentError as error:
+            raise RecordingError(
+                f"{path}: contains no recordings named like the training data ({error}) If the"
+                " files have other names, give the files instead of the folder."
+            ) from error
+    if reading.recording_column is not None:
+        with suppress(RecordingError):  # a file with a single recording has no such column
+            return find_recordings(path, reading.only("recording_column", *as_written))
+    if pair is None or not path.exists():
+        return find_recordings(path, form)
+    pattern = PairPattern(pair)
+    n_above = pattern.depth - 1 - pattern.sensor_depth
+    parents = path.parents if len(path.parents) > n_above else path.absolute().parents
+    siblings = find_recordings(parents[n_above], named, manifest=False)
+    resolved = path.resolve()
+    sources = [
+        source for source in siblings if resolved in (file.resolve() for file in source.paths)
+    ]
+    if not sources:
+        raise RecordingError(
+            f"{path}: does not match the file names of the training recordings"
+            f" ({', '.join(files or ['any'])}, paired by {pair})."
+        )
+    return sources
+
+
+def recordings_of_sensors(
+    source: RecordingSource, plans: Mapping[str, RecordingPlan], reading: PreparationOptions
+) -> dict[str, Recording]:
+    """Read the channels that the model's preparation uses, for each sensor in the source."""
+    recordings = {}
+    topics = [name for plan in plans.values() for name in plan.options.channels or ()]
+    for name, (part,) in by_sensor([source], topics if source.is_log else None).items():
+        with noting(f"while reading {part.paths[0]}"):
+            check_sensor(name, list(plans))
+            recordings[name] = read_recording(part, plans[name], reading)
+    return recordings
+
+
+def read_recording(
+    source: RecordingSource, pipeline: RecordingPlan, reading: PreparationOptions
+) -> Recording:
+    """Read the channels of a recording that the model's preparation uses."""
+    used = pipeline.options.channels or ()
+    units = {name: unit for name, unit in (reading.units or {}).items() if name in used}
+    options = replace(reading, units=units, channels=pipeline.options.channels)
+    if options.label_column is not None:
+        # A label column is not a channel, so text in it does no harm. If the recording lacks it,
+        # or fails in another way, it is read again without the option.
+        with suppress(RecordingError):
+            unlabeled = replace(source, label=None, label_spans=())
+            return read_source(unlabeled, options)
+    return read_source(source, options, label_column=None)
+
+
+def samples_of_recording(
+    model: AnyModel, path: Path, time_column: str | None, speed: float
+) -> Iterator[AnySamples]:
+    """Replay a recording in small steps at `speed` times its pace; 0 means without waiting."""
+    plans, reading = plans_of(model, time_column=time_column)
+    if path.is_dir() and not (path / "metadata.yaml").is_file():  # a bag has this file
+        raise InputError(f"{path}: is a folder; give one recording to --replay.")
+    sources = find_sources(model, path, reading)
+    if len(sources) != 1:
+        raise InputError(
+            f"{path} contains {len(sources)} recordings; give one of them to --replay."
+        )
+    if isinstance(model, FusedModel):
+        recordings = recordings_of_sensors(sources[0], plans, reading)
+    else:
+        recordings = {"": read_recording(sources[0], plans[""], reading)}
+    options = next(iter(plans.values())).options
+    # sensors take turns, and one that is a hop behind may count as missing
+    step_s = min(_REPLAY_S, (options.hop_s or options.window_s) / 2)
+    yield from _in_steps(recordings, step_s, speed)
+
+
+def _in_steps(
+    recordings: dict[str, Recording], step_s: float, speed: float
+) -> Iterator[AnySamples]:
+    stamps = {name: recording.timestamps_s for name, recording in recordings.items()}
+    start_s = float(min(times[0] for times in stamps.values()))
+    last_s = float(max(times[-1] for times in stamps.values()))
+    began_s = time.monotonic()
+    step_of = {name: (times - start_s) // step_s for name, times in stamps.items()}
+    for step in np.unique(np.concatenate([*step_of.values()])).tolist():
+        if speed > 0:
+            due_s = min((step + 1) * step_s, last_s - start_s) / speed
+            time.sleep(max(0.0, due_s - (time.monotonic() - began_s)))
+        for name, recording in recordings.items():
+            first, stop = np.searchsorted(step_of[name], [step, step + 1])
+            if stop > first:
+                values = recording.values[first:stop].astype(np.float64, copy=False)
+                times = stamps[name][first:stop]
+                yield SensorSamples(name, values, times) if name else Samples(values, times)
