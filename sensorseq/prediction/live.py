@@ -16,6 +16,7 @@ from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.sensor_stream import SensorStream
 from sensorseq.prediction.stream import DecisionStream, StreamDecision
 from sensorseq.recording import COMMENTS, UNITS, column_names
+from sensorseq.text import parse_number
 from sensorseq.time_names import unit_in_name, usual_time_names
 
 FORMATS = ("csv", "float32", "float64")
@@ -184,16 +185,18 @@ class SampleParser:
                 return None
             if not self._find_columns(fields):
                 return None
-        try:
-            return [float(fields[at]) if fields[at] else np.nan for at in self._wanted]
-        except (ValueError, IndexError):
+        wanted = self._wanted
+        numbers = [_number_of(fields[at]) for at in wanted if at < len(fields)]
+        row = [number for number in numbers if number is not None]
+        if len(row) < len(wanted):
             self._count_unreadable(line)
             return None
+        return row
 
     def _find_columns(self, fields: list[bytes]) -> bool:
         """Find the columns in the first line; return True if that line is a sample."""
         n = len(self._channels)
-        if all(_is_number(field) for field in fields):
+        if all(_number_of(field) is not None for field in fields):
             if len(fields) not in (n, n + 1):
                 self._count_unreadable(b",".join(fields))
                 return False
@@ -343,12 +346,13 @@ def rates_of(given: Sequence[str] | None) -> float | dict[str, float] | None:
     return rates[""] if list(rates) == [""] else rates or None
 
 
-def _is_number(field: bytes) -> bool:
-    try:
-        float(field or b"nan")
-    except ValueError:
-        return False
-    return True
+def _number_of(field: bytes) -> float | None:
+    """Return the number in a field, NaN for an empty one; None for any other text.
+
+    Unlike in a file, words for missing numbers, such as NA, and digits beyond ASCII are no numbers:
+    in a stream they are more probably damage.
+    """
+    return parse_number(field.decode("ascii", "replace")) if field else np.nan
 
 
 def samples_of_pipe(descriptor: int, parser: AnyParser) -> Iterator[AnySamples]:

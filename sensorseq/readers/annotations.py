@@ -12,10 +12,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from sensorseq.errors import RecordingError
-from sensorseq.readers.columns import as_float
 from sensorseq.readers.stamps import clock_of, date_of
 from sensorseq.readers.suffixes import suffix_of
 from sensorseq.recording import UNITS, LabelSpan, Recording, sample_period
+from sensorseq.text import parse_number
 
 PER_RECORDING = "{recording}"
 """Stands in a manifest's name for the name of each recording, if each has a table of its own."""
@@ -174,12 +174,12 @@ def _seconds(text: str) -> float | None:
     if found := _CLOCK_TIME.match(text):
         hours, minutes, seconds = (float(part.replace(",", ".")) for part in found.groups())
         return (hours * 60 + minutes) * 60 + seconds
-    return as_float(text, ".")
+    return parse_number(text, ".")
 
 
 def raw_time(where: str, text: str, decimal: str) -> tuple[float, bool]:
     """Return a time as it stands, and True if it is a date, as milliseconds since 1970."""
-    if (number := as_float(text, decimal)) is not None:
+    if (number := parse_number(text, decimal)) is not None:
         return number, False
     try:
         date = datetime.fromisoformat(text)

@@ -38,7 +38,7 @@ from sensorseq.readers.stray_fields import refuse_stray
 from sensorseq.readers.suffixes import stem_of
 from sensorseq.recording import TIME_COLUMNS, UNITS, Channel, LabelSpan, Recording, sample_period
 from sensorseq.stamp_repair import StampRepair, plan_repair
-from sensorseq.text import listed
+from sensorseq.text import THOUSANDS, listed, parse_number
 from sensorseq.time_names import is_time_name, usual_time_names
 
 Columns = dict[str, NDArray[np.float64] | None]  # None if there are no numbers
@@ -665,7 +665,7 @@ class TextColumn:
         for row, text in enumerate(texts):
             if text is None or not text.strip():
                 continue
-            number = as_float(text, self._decimal)
+            number = parse_number(text, self._decimal)
             if number is None:
                 self._word = self._word or (self._n_rows + row, text)
                 if self._way_out and _OTHER_FORM.fullmatch(text):
@@ -699,25 +699,10 @@ class TextColumn:
         return self._n_numbers > 0
 
 
-def as_float(text: str, decimal: str = ".") -> float | None:
-    """Return a string as a number, or None if it is none."""
-    if "_" in text:  # only Python accepts 1_000 as a number
-        return None
-    if decimal == ",":
-        if _THOUSANDS.fullmatch(text):
-            return None
-        text = text.replace(",", ".")
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-_THOUSANDS = re.compile(r"\s*[-+]?[1-9]\d{0,2}(\.\d{3})+\s*")  # or a number with a decimal point
 # Decimal commas, thousands separators, quotes, and the typographic minus.
 _OTHER_FORM = re.compile(
     r"(?=.*[,;'\"\u2019\u2212\s]\d)[\s\"]*[-+\u2212]?\d(?:[\d.,;'\u2019\s]*\d)?(?:[eE][-+]?\d+)?"
-    r"[\s\"]*|" + _THOUSANDS.pattern
+    r"[\s\"]*|" + THOUSANDS.pattern
 )
 
 

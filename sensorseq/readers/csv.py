@@ -31,7 +31,6 @@ from sensorseq.readers.columns import (
     Origin,
     Table,
     TextColumn,
-    as_float,
     check_names,
     is_missing,
     read_recording,
@@ -40,7 +39,7 @@ from sensorseq.readers.columns import (
 from sensorseq.readers.stamps import EXACT, DateTexts, Stamps, is_date, seconds_of
 from sensorseq.readers.stray_fields import nul_bytes
 from sensorseq.recording import COMMENTS, Recording, column_names
-from sensorseq.text import listed
+from sensorseq.text import listed, parse_number
 from sensorseq.time_names import is_time_name
 
 
@@ -277,7 +276,7 @@ class CsvTable(Table):
         if not self._form.has_header:
             return self._names_of(fields)
         names, decimal = column_names(fields), self._form.decimal or "."
-        others = [f for f in fields if f.strip() and as_float(f, decimal) is None]
+        others = [f for f in fields if f.strip() and parse_number(f, decimal) is None]
         if len(others) < sum(map(bool, fields)) and all(map(is_date, others)):
             raise RecordingError(
                 f"{path}: the first line holds numbers ({listed(fields, 4)}), not names of columns."
@@ -296,7 +295,7 @@ class CsvTable(Table):
     def _names_of(self, fields: list[str]) -> list[str]:
         """Name the columns of a text without a header line."""
         names, decimal = self._form.names, self._form.decimal or "."
-        words = [f for f in fields if f.strip() and as_float(f, decimal) is None]
+        words = [f for f in fields if f.strip() and parse_number(f, decimal) is None]
         if len(words) == sum(map(bool, fields)) and not any(map(is_date, words)):
             raise RecordingError(
                 f"{self.path}: the first line holds names ({listed(fields, 4)}), not samples. Read"
@@ -364,7 +363,7 @@ class CsvTable(Table):
                 fits = 1 < len(fields) == len(samples)
                 if not (fits and _is_sample(samples, decimal) and all(fields)):
                     continue
-                if any(as_float(field, decimal) is not None for field in fields):
+                if any(parse_number(field, decimal) is not None for field in fields):
                     continue
                 if at == 0 or len(fields) == n_names:
                     return
@@ -626,7 +625,7 @@ def _is_comment(line: re.Match[bytes]) -> bool:
 def _is_sample(fields: list[str], decimal: str) -> bool:
     """Test whether the first field of a line that is not empty is a number or a date."""
     first = next((field for field in fields if field.strip()), "")
-    return as_float(first, decimal) is not None or is_date(first)
+    return parse_number(first, decimal) is not None or is_date(first)
 
 
 def _n_fields(line: str, mark: str) -> int:

@@ -22,7 +22,7 @@ from sensorseq.readers.annotations import (
     raw_time,
     tabbed_rows,
 )
-from sensorseq.readers.columns import as_float, as_label
+from sensorseq.readers.columns import as_label
 from sensorseq.readers.csv import OTHER_ENCODING, USUAL_FORM, CsvFormat
 from sensorseq.readers.edge_impulse import LABELS, exported_labels, is_acquisition
 from sensorseq.readers.lerobot import Dataset, is_dataset, list_episodes
@@ -41,6 +41,7 @@ from sensorseq.readers.suffixes import (
     suffix_of,
 )
 from sensorseq.recording import LabelSpan, Recording
+from sensorseq.text import parse_number
 
 MANIFEST = "manifest.csv"
 _TIMES = ("start_s", "end_s")
@@ -521,7 +522,7 @@ def _span(where: str, row: Mapping[str, str], form: CsvFormat) -> tuple[LabelSpa
     else:
         span_clock, seconds = "", []
         for column, text in zip(columns, (start, end), strict=True):
-            if (number := as_float(text, decimal)) is None:
+            if (number := parse_number(text, decimal)) is None:
                 hint = " Use decimal=',' for decimal commas." if "," in text else ""
                 raise RecordingError(f"{where}: {column} {text!r} is not a number.{hint}")
             seconds.append(number)

@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sensorseq.errors import RecordingError
-from sensorseq.readers.columns import Table, TextColumn, as_float, as_label, check_names
+from sensorseq.readers.columns import Table, TextColumn, as_label, check_names
 from sensorseq.readers.csv import USUAL_FORM, CsvFormat, read_csv_table, read_csv_words
 from sensorseq.readers.parquet import ArrowTable, as_labels, names_in, opened, without_blanks
 from sensorseq.readers.stray_fields import refuse_stray
+from sensorseq.text import parse_number
 
 _FEW_ROW_GROUPS = 4  # a recording in at most this many row groups is read alone
 # largest Parquet table that is sorted in memory if its recordings are scattered
@@ -129,7 +130,7 @@ def rows_of_sensors(table: Table, column: str) -> dict[str, ArrowTable]:
         )
     found: dict[str, ArrowTable] = {}
     for text in sorted(pc.unique(texts).to_pylist(), key=_by_number):
-        sensor = f"{column}_{text}" if as_float(text) is not None else str(text)
+        sensor = f"{column}_{text}" if parse_number(text) is not None else str(text)
         rows = whole.filter(pc.equal(texts, text)).drop_columns([column]).combine_chunks()
         where = Path(f"{path} ({column} {text!r})")
         found[sensor] = ArrowTable(where, rows, table.text_column)
@@ -138,7 +139,7 @@ def rows_of_sensors(table: Table, column: str) -> dict[str, ArrowTable]:
 
 
 def _by_number(text: str) -> tuple[float, str]:
-    number = as_float(text)
+    number = parse_number(text)
     return (math.inf if number is None else number, text)
 
 
