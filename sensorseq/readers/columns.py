@@ -34,11 +34,11 @@ from sensorseq.readers.interleaved import (
     names_sensors,
 )
 from sensorseq.readers.stamps import Stamps
-from sensorseq.readers.stray_fields import refuse_stray
 from sensorseq.readers.suffixes import stem_of
+from sensorseq.readers.text_columns import TextColumn
 from sensorseq.recording import TIME_COLUMNS, UNITS, Channel, LabelSpan, Recording, sample_period
 from sensorseq.stamp_repair import StampRepair, plan_repair
-from sensorseq.text import THOUSANDS, listed, parse_number
+from sensorseq.text import listed
 from sensorseq.time_names import is_time_name, usual_time_names
 
 Columns = dict[str, NDArray[np.float64] | None]  # None if there are no numbers
@@ -634,76 +634,6 @@ def as_label(text: str | None) -> str | None:
 
 def _text_of_number(value: float) -> str:
     return str(int(value)) if np.isfinite(value) and value == int(value) else repr(value)
-
-
-def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[np.float64] | None:
-    """Convert a column of strings to numbers; None if none of them is a number.
-
-    Raises an error that names the row if some entries are numbers and others words.
-    """
-    column = TextColumn(path, name)
-    numbers = column.numbers_of(texts)
-    return numbers if column.has_numbers() else None
-
-
-class TextColumn:
-    """Converts a column of strings that arrive in blocks; see `numbers_of_texts`.
-
-    With `way_out`, numbers in another format, such as with thousands separators, raise an error
-    that ends with it.
-    """
-
-    def __init__(self, path: Path, name: str, decimal: str = ".", way_out: str = "") -> None:
-        self._path, self._name, self._decimal, self._way_out = path, name, decimal, way_out
-        self._n_rows = self._n_numbers = 0
-        self._word: tuple[int, str] | None = None  # the first word and its row
-        self._other: tuple[int, str] | None = None  # the first number in another format and its row
-
-    def numbers_of(self, texts: list[str | None]) -> NDArray[np.float64]:
-        """Return the numbers in the next strings, NaN for others."""
-        numbers = np.full(len(texts), np.nan)
-        for row, text in enumerate(texts):
-            if text is None or not text.strip():
-                continue
-            number = parse_number(text, self._decimal)
-            if number is None:
-                self._word = self._word or (self._n_rows + row, text)
-                if self._way_out and _OTHER_FORM.fullmatch(text):
-                    self._other = self._other or (self._n_rows + row, text)
-            else:
-                numbers[row] = number
-                self._n_numbers += 1
-        self._n_rows += len(texts)
-        return numbers
-
-    def pass_over(self, numbers: NDArray[np.float64]) -> None:
-        """Skip the next rows, which are not strings."""
-        self._n_rows += len(numbers)
-        self._n_numbers += int((~np.isnan(numbers)).sum())
-
-    def has_numbers(self) -> bool:
-        """Test whether any string was a number; raise for a word among numbers, with its row."""
-        found = self._other or (self._word if self._n_numbers else None)
-        if found is not None:
-            row, text = found
-            refuse_stray(self._path, row + 1, self._name, text)
-            way_out = "; leave the field empty if the sample is missing"
-            if self._other:
-                way_out = f" as it is written. {self._way_out}"
-            elif row == 0:
-                way_out += ", and remove the row if it has units"
-            raise RecordingError(
-                f"{self._path}, row {row + 1}, column {self._name!r}: {text!r} is not a"
-                f" number{way_out}."
-            )
-        return self._n_numbers > 0
-
-
-# Decimal commas, thousands separators, quotes, and the typographic minus.
-_OTHER_FORM = re.compile(
-    r"(?=.*[,;'\"\u2019\u2212\s]\d)[\s\"]*[-+\u2212]?\d(?:[\d.,;'\u2019\s]*\d)?(?:[eE][-+]?\d+)?"
-    r"[\s\"]*|" + THOUSANDS.pattern
-)
 
 
 def _before_header(names: list[str]) -> str:

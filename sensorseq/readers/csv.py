@@ -30,14 +30,13 @@ from sensorseq.readers.columns import (
     Columns,
     Origin,
     Table,
-    TextColumn,
     check_names,
     is_missing,
     read_recording,
     stamps_of_rows,
 )
-from sensorseq.readers.stamps import EXACT, DateTexts, Stamps, is_date, seconds_of
-from sensorseq.readers.stray_fields import nul_bytes
+from sensorseq.readers.stamps import EXACT, Stamps, seconds_of
+from sensorseq.readers.text_columns import DateTexts, TextColumn, is_date, nul_bytes
 from sensorseq.recording import COMMENTS, Recording, column_names
 from sensorseq.text import listed, parse_number
 from sensorseq.time_names import is_time_name

@@ -26,13 +26,13 @@ from sensorseq.readers.columns import (
     find_clocks,
     find_time_column,
     is_missing,
-    numbers_of_texts,
     read_recording,
     refuse_windows,
     table_of,
     texts_of_numbers,
 )
 from sensorseq.readers.stamps import Stamps, seconds_of
+from sensorseq.readers.text_columns import numbers_of_texts
 from sensorseq.recording import UNITS, Recording
 from sensorseq.text import listed
 from sensorseq.time_names import unit_in_name

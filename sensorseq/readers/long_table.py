@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sensorseq.errors import RecordingError
-from sensorseq.readers.columns import Table, TextColumn, as_label, check_names
+from sensorseq.readers.columns import Table, as_label, check_names
 from sensorseq.readers.csv import USUAL_FORM, CsvFormat, read_csv_table, read_csv_words
 from sensorseq.readers.parquet import ArrowTable, as_labels, names_in, opened, without_blanks
-from sensorseq.readers.stray_fields import refuse_stray
+from sensorseq.readers.text_columns import TextColumn, refuse_stray
 from sensorseq.text import parse_number
 
 _FEW_ROW_GROUPS = 4  # a recording in at most this many row groups is read alone

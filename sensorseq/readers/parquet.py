@@ -23,13 +23,13 @@ from sensorseq.readers.columns import (
     Columns,
     Origin,
     Table,
-    TextColumn,
     is_missing,
     read_recording,
     stamps_of_rows,
     texts_of_numbers,
 )
-from sensorseq.readers.stamps import DateTexts, Stamps, seconds_of
+from sensorseq.readers.stamps import Stamps, seconds_of
+from sensorseq.readers.text_columns import DateTexts, TextColumn
 from sensorseq.recording import Recording, column_names
 
 MOST_PLACES = 512  # most numbers in a list that are channels; longer lists are images or spectra

@@ -1,6 +1,5 @@
 """Convert timestamps to seconds, from ticks of any unit, dates or floats."""
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError, check_choice
 from sensorseq.io.scratch import blocks, count_where, evenly_drawn, map_blocks
-from sensorseq.readers.date_digits import dates_of_digits
-from sensorseq.readers.stray_fields import refuse_stray
+from sensorseq.readers.text_columns import DateTexts
 from sensorseq.recording import MOST_STEPS, PLAUSIBLE_HZ, UNITS, Recording
 from sensorseq.time_names import unit_in_name
 
@@ -26,7 +24,11 @@ _FEWEST = 30  # fewest steps to judge a rate by; fewer whole numbers are taken a
 _LARGEST = 2**62
 _GIVEN = {"name": "the unit in its name", "attribute": "the unit stored with it"}
 _MISSING = np.iinfo(np.int64).min
-_DATE = re.compile(r"\s*\d{4}-\d\d-\d\d")
+_DATE_DIGITS = 14  # digits of year, month, day, hour, minute and second
+_MOST_DIGITS = 19  # digits of a 64-bit number
+_FLOAT_DIGITS = 16  # digits of a date that a float represents
+_FEWEST_TIMES = 30  # fewest steps to recognize times of day
+_WITHIN_MINUTE = 0.9  # of steps are within one minute
 
 
 class Stamps(NamedTuple):
@@ -274,60 +276,6 @@ def _refuse_odd_dates(path: Path, name: str, ticks: NDArray[np.int64], unit: str
         )
 
 
-class DateTexts:
-    """Converts a column of ISO 8601 dates that arrive in blocks; all must look like the first."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        self._path, self._name = path, name
-        self._n_rows = 0
-        self._first: str | None = None
-        self._type = pa.timestamp("ns")
-
-    def ticks(self, texts: pa.Array) -> NDArray[np.datetime64]:
-        """Return the next dates as nanoseconds since 1970, with NaT for missing ones."""
-        if self._first is None:
-            self._begin(texts)
-        try:
-            dates = texts.cast(self._type)
-        except pa.ArrowInvalid as error:
-            row, text = next(
-                (i, one) for i, one in enumerate(texts.to_pylist()) if not _is_date(one, self._type)
-            )
-            refuse_stray(self._path, self._n_rows + row + 1, self._name, text or "")
-            like = "" if text == self._first else f" like {self._first!r}"
-            raise RecordingError(
-                f"{self._path}, row {self._n_rows + row + 1}, time column {self._name!r}: {text!r}"
-                f" is not a date{like}; use ISO 8601 for all, such as 2026-03-01T12:00:00.5, with a"
-                " time zone for all or for none."
-            ) from error
-        self._n_rows += len(texts)
-        missing = np.iinfo(np.int64).min
-        return np.asarray(dates.cast(pa.int64()).fill_null(missing)).view("M8[ns]")
-
-    def _begin(self, texts: pa.Array) -> None:
-        self._first = next((text for text in texts.to_pylist() if text and text.strip()), None)
-        if self._first is None or not is_date(self._first):
-            raise RecordingError(
-                f"{self._path}: column {self._name!r} holds no numbers; time stamps are numbers,"
-                " such as seconds since the start, or dates such as 2026-03-01T12:00:00.5Z."
-            )
-        zoned = re.search(r"(Z|[+-]\d\d(:?\d\d)?)\s*$", self._first[10:].strip())
-        self._type = pa.timestamp("ns", "UTC" if zoned else None)
-
-
-def is_date(text: str) -> bool:
-    """Test whether a text begins like an ISO 8601 date."""
-    return _DATE.match(text) is not None
-
-
-def _is_date(text: str | None, type_: pa.DataType) -> bool:
-    try:
-        pa.scalar(text, pa.string()).cast(type_)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
 def _of_ticks(ticks: NDArray[np.int64], unit: str, facts: dict[str, Any]) -> Stamps:
     """Convert ticks to seconds; the lowest integer stands for a missing time."""
     n, per_s, origin, divisor = len(ticks), UNITS[unit], 0, 1
@@ -362,3 +310,93 @@ def _known(ticks: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _facts(name: str, unit: str, known_by: str) -> dict[str, Any]:
     return {"column": name, "unit": unit, "unit_from": known_by}
+
+
+def dates_of_digits(path: Path, name: str, stamps: NDArray[Any]) -> NDArray[np.int64] | None:
+    """Return nanoseconds since 1970 of dates in digits; None for other numbers.
+
+    Floats that cannot represent the digits are an error, and so are times of day in digits.
+    """
+    n = len(stamps)
+    if not n or not 0 <= float(stamps[0]) < 10**_MOST_DIGITS:
+        return None
+    if any(_are_times_of_day(stamps, scale) for scale in (1, 10**3, 10**6)):
+        raise RecordingError(
+            f"{path}: the numbers in time column {name!r} are times of day in digits, in which"
+            " 59 is followed by 100. Convert them to seconds, or use time_unit if they are counts."
+        )
+    n_digits = len(str(int(stamps[0])))
+    if not _DATE_DIGITS <= n_digits <= _MOST_DIGITS:
+        return None
+    scale = 10 ** (n_digits - _DATE_DIGITS)
+    if not (_are_dates(stamps[:1], scale).all() and _all_pass(stamps, _are_dates, scale)):
+        return None
+    if stamps.dtype.kind == "f" and (
+        n_digits > _FLOAT_DIGITS or not _all_pass(stamps, _are_integers, scale)
+    ):
+        raise RecordingError(
+            f"{path}: time column {name!r} holds dates in digits, stored as floats, which lose"
+            " digits. Write dates like 2026-03-01T12:00:00.5, or store whole numbers."
+        )
+    return map_blocks(lambda some: _nanoseconds_of_dates(some, scale), stamps, np.int64)
+
+
+def _all_pass(stamps: NDArray[Any], test: Any, scale: int) -> bool:
+    return not count_where(lambda at, stop: ~test(stamps[at:stop], scale), len(stamps), stamps)[0]
+
+
+def _are_integers(stamps: NDArray[Any], _: int) -> NDArray[np.bool_]:
+    return np.asarray(stamps == np.floor(stamps))
+
+
+def _split_digits(stamps: NDArray[Any], scale: int) -> list[NDArray[np.int64]]:
+    """Return years, months, days, hours, minutes, seconds, and the fraction in 1/scale s."""
+    with np.errstate(invalid="ignore"):  # a missing one is no date
+        rest, fraction = np.divmod(np.floor(stamps).astype(np.int64), scale)
+    parts = [fraction]
+    for _ in range(5):
+        rest, part = np.divmod(rest, 100)
+        parts.append(part)
+    return [rest, *parts[::-1]]
+
+
+def _are_dates(stamps: NDArray[Any], scale: int) -> NDArray[np.bool_]:
+    year, month, day, hour, minute, second, _ = _split_digits(stamps, scale)
+    is_day = (year >= 1990) & (year < 2100) & (month >= 1) & (month <= 12) & (day >= 1) & (day < 32)
+    return np.asarray(is_day & (hour < 24) & (minute < 60) & (second <= 60))
+
+
+def _nanoseconds_of_dates(stamps: NDArray[Any], scale: int) -> NDArray[np.int64]:
+    year, month, day, hour, minute, second, fraction = _split_digits(stamps, scale)
+    months = (12 * (year - 1970) + month - 1).astype("M8[M]")
+    days = months.astype("M8[D]").astype(np.int64) + day - 1
+    seconds = ((days * 24 + hour) * 60 + minute) * 60 + second
+    return np.asarray(seconds * 10**9 + fraction * (10**9 // scale))
+
+
+def _are_times(stamps: NDArray[Any], scale: int) -> NDArray[np.bool_]:
+    year, month, day, hour, minute, second, _ = _split_digits(stamps, scale)
+    return np.asarray((year + month + day == 0) & (hour < 24) & (minute < 60) & (second < 60))
+
+
+def _are_times_of_day(stamps: NDArray[Any], scale: int) -> bool:
+    """Test whether seconds and minutes run to 59 only, over more than a minute."""
+    few = stamps[: 1 << 12]
+    if len(few) <= _FEWEST_TIMES or not _are_times(few, scale).all():
+        return False
+    if not _all_pass(stamps, _are_times, scale):
+        return False
+    # Read as seconds of the day, the step to the next minute is an ordinary one.
+    to_next, within = [np.empty(0)], [np.empty(0)]
+    for at, stop in blocks(len(stamps) - 1, stamps):
+        some = stamps[at : stop + 1]
+        *_, hour, minute, second, fraction = _split_digits(some, scale)
+        part = fraction / scale if scale > 1 else some - np.floor(some)
+        steps = np.diff((hour * 60 + minute) * 60 + second + part)
+        is_next = np.diff(minute) != 0
+        to_next.append(steps[is_next])
+        if not at:  # ordinary steps are alike
+            within.append(steps[~is_next & (steps > 0)])
+    to_next_s, within_s = np.concatenate(to_next), np.concatenate(within)
+    is_clock = 0 < len(to_next_s) < (1 - _WITHIN_MINUTE) * len(stamps) and len(within_s) > 0
+    return is_clock and bool(np.median(to_next_s) <= 3 * np.median(within_s))
