@@ -25,7 +25,7 @@ from sensorseq.readers.annotations import (
 from sensorseq.readers.columns import as_label
 from sensorseq.readers.csv import OTHER_ENCODING, USUAL_FORM, CsvFormat
 from sensorseq.readers.edge_impulse import LABELS, exported_labels, is_acquisition
-from sensorseq.readers.lerobot import Dataset, is_dataset, list_episodes
+from sensorseq.readers.lerobot import LeRobotDataset, is_dataset, list_episodes
 from sensorseq.readers.long_table import TableRows, list_table
 from sensorseq.readers.suffixes import (
     ACQUISITION_SUFFIXES,
@@ -617,7 +617,7 @@ def _with_exported_label(
 
 def _from_lerobot(root: Path, label_column: str | None) -> list[RecordingSource]:
     sources = []
-    for file, rows, label, spans in list_episodes(Dataset(root), label_column):
+    for file, rows, label, spans in list_episodes(LeRobotDataset(root), label_column):
         name = f"episode_{int(rows.recording):06d}"
         source = RecordingSource(name, (file,), label, name, root=root, label_spans=spans)
         sources.append(replace(source, rows=rows))

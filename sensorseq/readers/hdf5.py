@@ -93,7 +93,7 @@ def open_hdf5(path: Path, options: ReadOptions) -> Iterator["_Hdf5Table"]:
 class _Found(NamedTuple):
     """A dataset; `folder` is the path of its group with a slash, or empty."""
 
-    dataset: foreign.Dataset
+    dataset: foreign.Hdf5Dataset
     folder: str
     rate_hz: float | None  # as stored with it, or with the nearest group around it
 
@@ -101,7 +101,7 @@ class _Found(NamedTuple):
 class _Hdf5Table(Table):
     """The datasets of a file by path, below the groups that hold nothing but one group."""
 
-    def __init__(self, path: Path, file: foreign.Group, options: ReadOptions) -> None:
+    def __init__(self, path: Path, file: foreign.Hdf5Group, options: ReadOptions) -> None:
         self._scratch = None if options.scratch is None else Path(options.scratch)
         self._channels = options.channels
         holder, rate_hz = file, _rate(path, file, None)
@@ -301,7 +301,7 @@ class _Packing(NamedTuple):
     fills: tuple[int | float, ...] = ()
 
     @classmethod
-    def of(cls, path: Path, name: str, dataset: foreign.Dataset) -> "_Packing":
+    def of(cls, path: Path, name: str, dataset: foreign.Hdf5Dataset) -> "_Packing":
         """Return the packing in the attributes of a dataset; words have none."""
         if dataset.dtype.kind not in "fiub":
             return cls()
@@ -340,7 +340,7 @@ class _Packing(NamedTuple):
         return np.where(missing, np.nan, stored * np.float64(self.scale) + self.offset)
 
 
-def _unit(dataset: foreign.Dataset) -> str:
+def _unit(dataset: foreign.Hdf5Dataset) -> str:
     """Return the stored unit, empty if there is none."""
     return next((dataset.attrs[n][0] for n in ("unit", "units") if dataset.attrs.get(n)), "")
 
@@ -361,7 +361,7 @@ def _time_unit(path: Path, name: str, stored: str) -> str | None:
 
 
 def _walk(
-    path: Path, group: foreign.Group, folder: str, rate_hz: float | None, seen: set[int]
+    path: Path, group: foreign.Hdf5Group, folder: str, rate_hz: float | None, seen: set[int]
 ) -> Iterator[tuple[str, _Found]]:
     """Yield the datasets in a group and the groups in it, by path; each group once."""
     seen.add(group.place)
@@ -393,7 +393,7 @@ def _check_one_recording(path: Path, names: list[str], columns: list[str]) -> No
     )
 
 
-def _is_upright(dataset: foreign.Dataset, lengths: Counter[int]) -> bool:
+def _is_upright(dataset: foreign.Hdf5Dataset, lengths: Counter[int]) -> bool:
     """Test whether time is along the first axis: that of the vectors' length, or the longer."""
     if dataset.ndim != 2 or "columns" in dataset.attrs:
         return True

@@ -27,7 +27,7 @@ _SAME_RATE = 0.05
 _OF_THE_END = ("next.", "annotation.")
 
 
-class Dataset:
+class LeRobotDataset:
     """A LeRobot dataset: its rate, the names of its channels, and the texts of its tasks."""
 
     def __init__(self, root: Path) -> None:
@@ -101,7 +101,7 @@ def is_dataset(root: Path) -> bool:
 
 
 def list_episodes(
-    dataset: Dataset, label_column: str | None
+    dataset: LeRobotDataset, label_column: str | None
 ) -> Iterator[tuple[Path, TableRows, str | None, tuple[LabelSpan, ...]]]:
     """Yield the file, rows and label of each episode: its task, or the `label_column`.
 
@@ -150,7 +150,7 @@ def list_episodes(
         )
 
 
-def _check_stamps(path: Path, columns: list[str], dataset: Dataset) -> None:
+def _check_stamps(path: Path, columns: list[str], dataset: LeRobotDataset) -> None:
     """Raise if the time stamps of an episode have another rate than the dataset."""
     if lacking := sorted({_EPISODE, _TIME}.difference(columns)):
         raise RecordingError(f"{path}: has no column {lacking[0]!r}.")

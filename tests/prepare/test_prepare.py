@@ -566,7 +566,7 @@ class TestOutput:
     def test_a_place_that_cannot_be_written_is_an_error_before_anything_is_read(
         self, terrains, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr("sensorseq.prepare.file.read_source_rate", None)
+        monkeypatch.setattr("sensorseq.prepare.stages.read_source_rate", None)
         with pytest.raises(PreparedFileError, match=r"create the folder .*nowhere"):
             prepare_plainly(terrains, tmp_path / "nowhere" / "w.h5")
         with pytest.raises(PreparedFileError, match="is a folder; give a file name"):

@@ -11,7 +11,7 @@ from lerobot_datasets import FPS, JOINTS, TASKS, episode, write_dataset
 
 from sensorseq import read_recordings
 from sensorseq.errors import ArgumentError, RecordingError
-from sensorseq.prepare.part import input_key
+from sensorseq.prepare.recording_part import input_key
 from sensorseq.readers.find import find_recordings
 
 VERSIONS = ["v2.1", "v3.0"]
