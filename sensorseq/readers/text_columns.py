@@ -21,8 +21,8 @@ _OTHER_FORM = re.compile(
 class TextColumn:
     """Converts a column of strings that arrive in blocks; see `numbers_of_texts`.
 
-    With `way_out`, numbers in another format, such as with thousands separators, raise an error
-    that ends with it.
+    If `way_out` is not empty, numbers in another format, such as with thousands separators, raise
+    an error that ends with this advice.
     """
 
     def __init__(self, path: Path, name: str, decimal: str = ".", way_out: str = "") -> None:
@@ -32,7 +32,7 @@ class TextColumn:
         self._other: tuple[int, str] | None = None  # the first number in another format and its row
 
     def numbers_of(self, texts: list[str | None]) -> NDArray[np.float64]:
-        """Return the numbers in the next strings, NaN for others."""
+        """Return the numbers in the next strings, NaN for other strings."""
         numbers = np.full(len(texts), np.nan)
         for row, text in enumerate(texts):
             if text is None or not text.strip():
@@ -54,14 +54,14 @@ class TextColumn:
         self._n_numbers += int((~np.isnan(numbers)).sum())
 
     def has_numbers(self) -> bool:
-        """Test whether any string was a number; raise for a word among numbers, with its row."""
-        found = self._other or (self._word if self._n_numbers else None)
-        if found is not None:
-            row, text = found
+        """Test whether any string was a number; raise for a word among numbers, naming its row."""
+        misfit = self._other or (self._word if self._n_numbers else None)
+        if misfit is not None:
+            row, text = misfit
             refuse_stray(self._path, row + 1, self._name, text)
             way_out = "; leave the field empty if the sample is missing"
             if self._other:
-                way_out = f" as it is written. {self._way_out}"
+                way_out = f" in this notation. {self._way_out}"
             elif row == 0:
                 way_out += ", and remove the row if it has units"
             raise RecordingError(
@@ -72,9 +72,9 @@ class TextColumn:
 
 
 def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[np.float64] | None:
-    """Convert a column of strings to numbers; None if none of them is a number.
+    """Convert a column of strings to numbers; return None if none of them is a number.
 
-    Raises an error that names the row if some entries are numbers and others words.
+    A column of both numbers and words raises an error that names a row.
     """
     column = TextColumn(path, name)
     numbers = column.numbers_of(texts)
@@ -98,7 +98,9 @@ class DateTexts:
             dates = texts.cast(self._type)
         except pa.ArrowInvalid as error:
             row, text = next(
-                (i, one) for i, one in enumerate(texts.to_pylist()) if not _is_date(one, self._type)
+                (i, date)
+                for i, date in enumerate(texts.to_pylist())
+                if not _is_date(date, self._type)
             )
             refuse_stray(self._path, self._n_rows + row + 1, self._name, text or "")
             like = "" if text == self._first else f" like {self._first!r}"
@@ -115,8 +117,8 @@ class DateTexts:
         self._first = next((text for text in texts.to_pylist() if text and text.strip()), None)
         if self._first is None or not is_date(self._first):
             raise RecordingError(
-                f"{self._path}: column {self._name!r} holds no numbers; time stamps are numbers,"
-                " such as seconds since the start, or dates such as 2026-03-01T12:00:00.5Z."
+                f"{self._path}: column {self._name!r} has no numbers; time stamps are numbers, such"
+                " as seconds since the start, or dates such as 2026-03-01T12:00:00.5Z."
             )
         zoned = re.search(r"(Z|[+-]\d\d(:?\d\d)?)\s*$", self._first[10:].strip())
         self._type = pa.timestamp("ns", "UTC" if zoned else None)
@@ -138,11 +140,11 @@ def _is_date(text: str | None, type_: pa.DataType) -> bool:
 def refuse_stray(path: Path, row: int, name: str, text: str) -> None:
     """Raise if a field is its column's name or has NUL bytes; rows count from 1."""
     if "\0" in text:
-        raise RecordingError(f"{path}, row {row}, column {name!r}: holds {nul_bytes(path)}")
+        raise RecordingError(f"{path}, row {row}, column {name!r}: contains {nul_bytes(path)}")
     if text.strip() == name:
         raise RecordingError(
-            f"{path}, row {row}: the header stands again, with {name!r} in column {name!r}: logs"
-            " were appended. Cut the file there into two; or remove the row, if the time goes on."
+            f"{path}, row {row}: the header is repeated, with {name!r} in column {name!r}: logs"
+            " were appended. Cut the file there into two; or remove the row if the time continues."
         )
 
 

@@ -79,7 +79,7 @@ THREE = np.arange(3.0)
         ({"time": [0.0, 2.0, 1.0], "a": THREE}, "row 3: time goes back"),
         ({"time": THREE, "a": np.ones((3, 2, 2))}, "has 3 dimensions"),
         ({"a": THREE}, "Give the time column with time_column"),
-        ({"time": [b"noon", b"one", b"two"], "a": THREE}, "'time' holds no numbers"),
+        ({"time": [b"noon", b"one", b"two"], "a": THREE}, "'time' has no numbers"),
         ({"time": np.empty(0), "a": np.empty(0)}, "no sample"),
     ],
 )
