@@ -1,7 +1,8 @@
-"""Format lists and counts for messages, and convert values to plain ones for files."""
+"""Format lists and counts for messages, convert values to plain ones, and parse numbers."""
 
 import html
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 from sensorseq.errors import printable
 
 Plain = Any
-"""None, True, False, numbers and text, and lists and dictionaries of them: what JSON holds."""
+"""A value that JSON can store: None, a boolean, a number, text, or a list or dictionary of them."""
 
 
 def listed(names: Iterable[Any], most: int = 12) -> str:
-    """Join names with commas; of many, only the first, and how many more there are."""
+    """Join names with commas; of more than `most`, name the first ones and count the others."""
     every = [str(name) for name in names]
     more = f" and {len(every) - most} more" if len(every) > most else ""
     return ", ".join(every[:most]) + more
@@ -25,7 +26,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def plain(value: Any) -> Plain:
-    """Convert any value to dictionaries, lists, strings, numbers, True, False and None.
+    """Convert any value to dictionaries, lists, strings, numbers, booleans and None.
 
     NaN and infinity become None; other objects, such as functions, become their name.
     """
@@ -33,7 +34,7 @@ def plain(value: Any) -> Plain:
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    # a numpy value; importing numpy here would delay the command line
+    # A numpy value; importing numpy here would delay the command line.
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     if isinstance(value, Mapping):
@@ -46,8 +47,30 @@ def plain(value: Any) -> Plain:
 
 
 def number(value: Any) -> Plain:
-    """Convert a numpy scalar to a Python number, which files can store; return others unchanged."""
+    """Convert a numpy scalar to a Python number, which files can store; keep any other value."""
     return value.item() if getattr(value, "shape", None) == () else value
+
+
+def parse_number(text: str, decimal: str = ".") -> float | None:
+    """Return the number in a cell of CSV text, or None if the cell is blank or another text.
+
+    Files and lines of a stream are parsed by this function, or by faster ones that give the same
+    numbers and leave the remaining cells to it.
+    """
+    if "_" in text:  # only Python accepts 1_000 as a number
+        return None
+    if decimal == ",":
+        if THOUSANDS.fullmatch(text):
+            return None
+        text = text.replace(",", ".")
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+THOUSANDS = re.compile(r"\s*[-+]?[1-9]\d{0,2}(\.\d{3})+\s*")
+"""Digits in groups of three; with decimal commas, possibly a number with a decimal point."""
 
 
 def html_table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -23,7 +23,7 @@ DIAGNOSIS_ORDER = """thresholds log_names < metrics < causes < statements < evid
                      < report"""
 OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage, beside the splits
 HOME = {  # library: where it may be imported, as path prefixes
-    "h5py": ("io/hdf5.py", "io/foreign.py"),
+    "h5py": ("io/hdf5_file.py", "io/foreign.py"),
     "sklearn": (
         "estimator/",
         "model_selection.py",
@@ -240,7 +240,7 @@ def test_only_values_of_files_are_cast():
     files = (ROOT / "sensorseq").rglob("*.py")
     found = {path for path in files if "typing.cast" in imported_names(path)}
     assert {path.relative_to(ROOT / "sensorseq").as_posix() for path in found} == {
-        *("prepare/part.py", "readers/__init__.py", "readers/join.py"),
+        *("prepare/recording_part.py", "readers/__init__.py", "readers/join.py"),
         "prediction/preparation.py",
     }
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sensorseq.checks import check_unpacked
 from sensorseq.errors import RecordingError
-from sensorseq.io import hdf5
+from sensorseq.io import hdf5_file
 
 _ATTRIBUTES = ("unit", "units", "columns", "MATLAB_class")
 _PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value")  # as netCDF names them
@@ -30,14 +30,14 @@ class _Unpacking:
         check_unpacked(self._path, self._n_bytes, self._path.stat().st_size)
 
 
-class Dataset:
+class Hdf5Dataset:
     """A dataset, with the part of h5py's interface that readers use."""
 
     def __init__(self, unpacking: _Unpacking, dataset: h5py.Dataset) -> None:
         self._unpacking, self._dataset = unpacking, dataset
         self.shape: tuple[int, ...] = dataset.shape
         self.ndim, self.size = len(self.shape), math.prod(self.shape)
-        self.is_text = hdf5.is_text(dataset)
+        self.is_text = hdf5_file.is_text(dataset)
         dtype = dataset.dtype.str if dataset.dtype.kind in "fiub" else "V1"
         self.dtype = np.dtype("O" if self.is_text else dtype)
         self.attrs: Mapping[str, Any] = _attributes(dataset)
@@ -54,11 +54,11 @@ class Dataset:
         with _calling_hdf5():
             values = np.asarray(self._dataset[rows])
             if self.is_text:
-                return hdf5.words_of(values.ravel()).astype(object).reshape(values.shape)
+                return hdf5_file.words_of(values.ravel()).astype(object).reshape(values.shape)
             return values
 
 
-class Group:
+class Hdf5Group:
     """A group, or the root of a file."""
 
     def __init__(self, unpacking: _Unpacking, group: h5py.Group) -> None:
@@ -68,29 +68,29 @@ class Group:
             self.place = hash(group)  # a group may be in several others
             inner = {name: group.get(name) for name in group}
             self.datasets = {
-                name: Dataset(unpacking, one)
+                name: Hdf5Dataset(unpacking, one)
                 for name, one in inner.items()
                 if isinstance(one, h5py.Dataset) and one.shape is not None
             }
         self._groups = {name: one for name, one in inner.items() if isinstance(one, h5py.Group)}
 
     @property
-    def groups(self) -> dict[str, "Group"]:
+    def groups(self) -> dict[str, "Hdf5Group"]:
         """The groups in it, by name."""
-        return {name: Group(self._unpacking, one) for name, one in self._groups.items()}
+        return {name: Hdf5Group(self._unpacking, one) for name, one in self._groups.items()}
 
 
 @contextmanager
-def opened(path: Path, what: str) -> Iterator[Group]:
+def opened(path: Path, what: str) -> Iterator[Hdf5Group]:
     """Open a file for reading; problems are raised as a `RecordingError` with the file's name.
 
     `what` describes the expected file in the message, such as ``"an HDF5 recording"``.
     """
-    with hdf5.naming(path, RecordingError, what):
+    with hdf5_file.naming(path, RecordingError, what):
         with _calling_hdf5():
             file = h5py.File(path, "r")
         with file:
-            yield Group(_Unpacking(path), file)
+            yield Hdf5Group(_Unpacking(path), file)
 
 
 @contextmanager
@@ -110,7 +110,7 @@ def _attributes(holder: Any) -> dict[str, Any]:
     found: dict[str, Any] = {
         name: [_number(value) for value in np.ravel(one)]
         if name in _PACKING
-        else hdf5.attribute_texts(holder, name)
+        else hdf5_file.attribute_texts(holder, name)
         for name, one in there.items()
     }
     rate = holder.attrs.get("sample_rate_hz")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import PreparedFileError, WindowError
-from sensorseq.io import checksums, hdf5
+from sensorseq.io import checksums, hdf5_file
 from sensorseq.io.checksums import damaged
 from sensorseq.io.stored_windows import StoredSamples, version_of
 from sensorseq.sensor_windows import SensorWindows
@@ -19,7 +19,7 @@ from sensorseq.windows import PARTS, WindowSet
 
 
 def _read_labels(file: Any) -> NDArray[Any]:
-    classes = hdf5.read_array(file["classes"])
+    classes = hdf5_file.read_array(file["classes"])
     codes = np.asarray(file["y"][()])
     if codes.size and not 0 <= codes.min() <= codes.max() < len(classes):
         raise KeyError("y holds a code without a class")
@@ -90,7 +90,7 @@ def write_window_blocks(
     plain values are stored for `PreparedFile.record`.
     """
     own = SensorWriting(windows, X_blocks, scaler)
-    with hdf5.writing(Path(path)) as writer:
+    with hdf5_file.writing(Path(path)) as writer:
         _write(writer, Path(path), own, sample_indices=sample_indices, record=record)
 
 
@@ -112,7 +112,7 @@ class SensorWriting(NamedTuple):
 
 def write_sensors(path: str | os.PathLike[str], sensors: Mapping[str, SensorWriting]) -> None:
     """Write a prepared file of several sensors, whose rows are the same stretches of time."""
-    with hdf5.writing(Path(path)) as writer:
+    with hdf5_file.writing(Path(path)) as writer:
         writer.attribute("format", SENSORS_FORMAT)
         writer.attribute("version", VERSION)
         writer.array("sensors", np.array(list(sensors), dtype=np.str_))
@@ -121,7 +121,7 @@ def write_sensors(path: str | os.PathLike[str], sensors: Mapping[str, SensorWrit
 
 
 def _write(
-    writer: hdf5.Writer,
+    writer: hdf5_file.Writer,
     file: Path,
     own: SensorWriting,
     *,
@@ -226,7 +226,7 @@ class PreparedFile:
         with ExitStack() as stack:
             try:
                 self._file, self._checked = stack.enter_context(
-                    hdf5.opened_prepared(self.path, verify=self.verified, whole=whole)
+                    hdf5_file.opened_prepared(self.path, verify=self.verified, whole=whole)
                 )
                 self._file = self._of_sensor(self._file, sensor)
                 self._check_version(self._file.attrs)
@@ -255,7 +255,7 @@ class PreparedFile:
     def record(self) -> dict[str, Any]:
         """Return the facts that `prepare` stored about its inputs; empty if there are none."""
         try:
-            return dict(hdf5.read_json(self._file["record"])) if "record" in self._file else {}
+            return dict(hdf5_file.read_json(self._file["record"])) if "record" in self._file else {}
         except (OSError, RuntimeError, ValueError, TypeError) as error:
             raise self._damaged(error) from error
 
@@ -301,7 +301,7 @@ class PreparedFile:
         """Return the group of a sensor, or the whole file of a single one."""
         if file.attrs.get("format") != SENSORS_FORMAT:
             return file
-        names = hdf5.read_array(file["sensors"]).tolist()
+        names = hdf5_file.read_array(file["sensors"]).tolist()
         if sensor is None:
             raise _SeveralSensorsError(
                 f"{self.path}: holds windows of several sensors, each at its own rate"
@@ -346,13 +346,13 @@ class PreparedFile:
             samples,
             np.asarray(file["lengths"][()]),
             y=_read_labels(file) if "y" in file else None,
-            split=hdf5.read_choices(file["split"]) if "split" in file else None,
-            channels=tuple(hdf5.read_array(file["channels"]).tolist()),
+            split=hdf5_file.read_choices(file["split"]) if "split" in file else None,
+            channels=tuple(hdf5_file.read_array(file["channels"]).tolist()),
             sample_rate_hz=None if rate is None else float(rate),
-            provenance=hdf5.read_json(file["provenance"]),
-            **{name: hdf5.read_array(file[name]) for name in _COLUMNS if name in file},
+            provenance=hdf5_file.read_json(file["provenance"]),
+            **{name: hdf5_file.read_array(file[name]) for name in _COLUMNS if name in file},
         )
-        self._rows = hdf5.RowReader(X, self._checked)
+        self._rows = hdf5_file.RowReader(X, self._checked)
         self.scaler: dict[str, NDArray[Any]] | None = None
         if "scaler" in file:
             stored = file["scaler"].items()

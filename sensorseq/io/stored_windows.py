@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, PreparedFileError
-from sensorseq.io import hdf5
+from sensorseq.io import hdf5_file
 from sensorseq.io.checksums import damaged
 
 BUFFER_BYTES = 256 * 1024**2  # default, unless set in the environment
@@ -88,10 +88,10 @@ class StoredSamples:
         """Open the file for reading; only one thread at a time can have it open."""
         self._check_version(self.path)
         verify, known = self.verify, self.known
-        opened = hdf5.opened_prepared(self.path, verify=verify, whole=False, known=known)
+        opened = hdf5_file.opened_prepared(self.path, verify=verify, whole=False, known=known)
         with opened as (file, checked):
             self._check_version(file.id.get_vfd_handle() if checked is None else checked.fileno())
-            yield SampleReader(self, hdf5.RowReader(file[self.group + "X"], checked))
+            yield SampleReader(self, hdf5_file.RowReader(file[self.group + "X"], checked))
 
     def _check_version(self, file: Path | int) -> None:
         if version_of(file) != self.version:
@@ -106,7 +106,7 @@ class SampleReader:
     """An open file of `StoredSamples`; made by `StoredSamples.opened`."""
 
     samples: StoredSamples
-    stored: hdf5.RowReader
+    stored: hdf5_file.RowReader
 
     def read(self, which: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return windows by position among the samples, (n, t, c), in the given order."""

@@ -16,6 +16,7 @@ from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.sensor_stream import SensorStream
 from sensorseq.prediction.stream import DecisionStream, StreamDecision
 from sensorseq.recording import COMMENTS, UNITS, column_names
+from sensorseq.text import parse_number
 from sensorseq.time_names import unit_in_name, usual_time_names
 
 FORMATS = ("csv", "float32", "float64")
@@ -56,33 +57,33 @@ def stream_of(
 ) -> AnyStream:
     """Return a model's stream for the options of a command."""
     if not isinstance(model, FusedModel):
-        own: Any = rates
-        return model.stream(own, smooth=smooth, lag=lag, mean_dwell_s=mean_dwell_s, **gaps)
+        rate_hz: Any = rates
+        return model.stream(rate_hz, smooth=smooth, lag=lag, mean_dwell_s=mean_dwell_s, **gaps)
     if smooth != "none":
         raise ArgumentError(
-            f"smooth={smooth!r} is for a stream of one sensor; smooth the decisions of several with"
-            " sequence.LagSmoother."
+            f"smooth={smooth!r} works only for a stream of one sensor; smooth the decisions of"
+            " several sensors with sequence.LagSmoother."
         )
-    of_sensors: Any = rates
-    return model.stream(of_sensors, **gaps)
+    rates_hz: Any = rates
+    return model.stream(rates_hz, **gaps)
 
 
 def split_lines(data: bytes, *, whole: bool) -> tuple[list[bytes], bytes]:
-    """Return the complete lines of data, or with `whole` all lines, and the rest.
+    """Return the complete lines of data and the incomplete one; with `whole`, all are complete.
 
     Raises
     ------
     InputError
         If a line is longer than `LONGEST_LINE`.
     """
-    *lines, rest = data.split(b"\n")
+    *lines, incomplete = data.split(b"\n")
     longest = max(map(len, lines), default=0)
-    if max(longest, len(rest)) > LONGEST_LINE:
+    if max(longest, len(incomplete)) > LONGEST_LINE:
         raise InputError(
-            f"a line has more than {LONGEST_LINE} bytes, which is no sample. End each line with a"
-            " newline; binary floats need --format."
+            f"a line has more than {LONGEST_LINE} bytes, so it is not a sample. End each line with"
+            " a newline; binary floats need --format."
         )
-    return ([*lines, rest], b"") if whole else (lines, rest)
+    return ([*lines, incomplete], b"") if whole else (lines, incomplete)
 
 
 class SampleParser:
@@ -90,8 +91,8 @@ class SampleParser:
 
     CSV either has a header that includes the channels' names in any order, or its columns are the
     channels, optionally after the time. An empty field is a missing value. Unreadable lines, such
-    as the first fragment from a serial port, are counted in `n_unreadable` and skipped. `sensor` is
-    named in errors.
+    as the first fragment from a serial port, are counted in `n_unreadable` and skipped. Errors name
+    the `sensor`.
     """
 
     way_out = (
@@ -105,50 +106,50 @@ class SampleParser:
         time_column: str | None = None,
         sensor: str = "",
     ):
-        self._of = f" of sensor {sensor!r}" if sensor else ""
+        self._of_sensor = f" of sensor {sensor!r}" if sensor else ""
         self._kind, self._channels = kind, channels
         self._time_column = None if time_column is None else time_column.strip()
-        self._rest = b""
-        self._columns: list[int] | None = None  # columns of the channels, once known
+        self._incomplete = b""
+        self._columns: list[int] | None = None  # columns of the channels, once they are found
         self._time: int | None = None
-        self._ticks_per_s = 1  # of the time, by its name
+        self._ticks_per_s = 1  # from the unit in the time column's name
         self._n_lines = self.n_unreadable = 0
 
     @property
     def counts(self) -> dict[str, int]:
-        """Numbers of what was skipped."""
+        """The number of skipped lines, for messages."""
         return {"n_unreadable": self.n_unreadable}
 
     def parts(self, data: bytes, *, whole: bool = False) -> list[Samples]:
-        """Return what `feed` does, as a stream takes it."""
+        """Return the samples from `feed` as a list of arguments for a stream's `push`."""
         return [self.feed(data, whole=whole)]
 
     def feed(self, data: bytes, *, whole: bool = False) -> Samples:
-        """Return the samples that are complete; with `whole`, also an unterminated last line."""
-        data = self._rest + data
+        """Return the complete samples; with `whole`, also an unterminated last line."""
+        data = self._incomplete + data
         if self._kind != "csv":
             width = np.dtype(self._kind).itemsize * len(self._channels)
             n_rows = len(data) // width
-            self._rest = data[n_rows * width :]
-            if whole and self._rest:
-                n_bytes, self._rest = len(self._rest), b""
+            self._incomplete = data[n_rows * width :]
+            if whole and self._incomplete:
+                n_bytes, self._incomplete = len(self._incomplete), b""
                 self.n_unreadable += 1
                 raise InputError(
-                    f"the data end within a sample: {n_bytes} of {width} bytes. Is it"
+                    f"the data end within a sample: {n_bytes} of {width} bytes. Are they"
                     f" {self._kind} with {len(self._channels)} channels?"
                 )
             flat = np.frombuffer(data[: n_rows * width], np.dtype(self._kind).newbyteorder("<"))
             return Samples(flat.reshape(n_rows, len(self._channels)).astype(np.float64), None)
-        lines, self._rest = split_lines(data, whole=whole)
+        lines, self._incomplete = split_lines(data, whole=whole)
         lines = [line for line in lines if line.strip()]
-        made, done = [], 0
-        while done < len(lines) and self._columns is None:  # the header, and what is before it
-            made.append(self._row(lines[done]))
-            done += 1
-        block = self._numbers(lines[done:])
+        parsed, n_parsed = [], 0
+        while n_parsed < len(lines) and self._columns is None:  # up to the header
+            parsed.append(self._row(lines[n_parsed]))
+            n_parsed += 1
+        block = self._numbers(lines[n_parsed:])
         if block is None:
-            made += map(self._row, lines[done:])
-        rows = [row for row in made if row is not None]
+            parsed += map(self._row, lines[n_parsed:])
+        rows = [row for row in parsed if row is not None]
         n_channels = len(self._channels)
         table = np.array(rows, np.float64).reshape(len(rows), n_channels + (self._time is not None))
         if block is not None:
@@ -157,7 +158,7 @@ class SampleParser:
         return Samples(table[:, :n_channels], stamps)
 
     def _numbers(self, lines: list[bytes]) -> NDArray[np.float64] | None:
-        """Parse many lines at once; None if they are few or a field is not a plain number."""
+        """Parse many lines together; return None for few, or if a field is not a plain number."""
         if len(lines) < _MANY_LINES:
             return None
         try:
@@ -184,16 +185,18 @@ class SampleParser:
                 return None
             if not self._find_columns(fields):
                 return None
-        try:
-            return [float(fields[at]) if fields[at] else np.nan for at in self._wanted]
-        except (ValueError, IndexError):
+        wanted = self._wanted
+        numbers = [_number_of(fields[at]) for at in wanted if at < len(fields)]
+        row = [number for number in numbers if number is not None]
+        if len(row) < len(wanted):
             self._count_unreadable(line)
             return None
+        return row
 
     def _find_columns(self, fields: list[bytes]) -> bool:
         """Find the columns in the first line; return True if that line is a sample."""
         n = len(self._channels)
-        if all(_is_number(field) for field in fields):
+        if all(_number_of(field) is not None for field in fields):
             if len(fields) not in (n, n + 1):
                 self._count_unreadable(b",".join(fields))
                 return False
@@ -202,24 +205,26 @@ class SampleParser:
             return True
         names = column_names(field.decode("utf-8-sig", "replace").strip('"') for field in fields)
         missing = [name for name in self._channels if name not in names]
-        if len(missing) == n:  # not a header with our names, perhaps the end of a truncated line
+        if len(missing) == n:  # no channel's name; perhaps the end of a truncated line
             self._count_unreadable(b",".join(fields))
             return False
         if missing:
             hint = did_you_mean(missing[0], names)
-            raise InputError(f"the header{self._of} has no channel {missing[0]!r}.{hint}")
+            raise InputError(f"the header{self._of_sensor} has no channel {missing[0]!r}.{hint}")
         self._n_lines = self.n_unreadable  # the header does not count as unreadable
         self._columns = [names.index(name) for name in self._channels]
         usual = [name for name in usual_time_names(names) if name not in self._channels]
         if self._time_column is not None and self._time_column not in names:
-            raise InputError(f"the header{self._of} has no time column {self._time_column!r}.")
+            raise InputError(
+                f"the header{self._of_sensor} has no time column {self._time_column!r}."
+            )
         time_name = self._time_column or (usual[0] if usual else None)
         self._time = None if time_name is None else names.index(time_name)
         unit = unit_in_name(time_name or "") or "s"
         if unit not in UNITS:
             raise InputError(
-                f"the time column{self._of} {time_name!r} seems to be in {unit!r}; send seconds, or"
-                " a column named like time_ms, time_us or time_ns."
+                f"the time column{self._of_sensor} {time_name!r} seems to be in {unit!r}; send"
+                " seconds, or a column named like time_ms, time_us or time_ns."
             )
         self._ticks_per_s = UNITS[unit]
         return False
@@ -228,8 +233,8 @@ class SampleParser:
         self.n_unreadable += 1
         if self.n_unreadable == self._n_lines and self._n_lines >= _FEWEST_LINES:
             raise InputError(
-                f"the first {self._n_lines} lines{self._of} are no samples of"
-                f" {len(self._channels)} channels ({', '.join(self._channels)}). The last:"
+                f"the first {self._n_lines} lines{self._of_sensor} are no samples of"
+                f" {len(self._channels)} channels ({', '.join(self._channels)}). The last line:"
                 f" {line[:60]!r}. {self.way_out}"
             )
 
@@ -237,9 +242,9 @@ class SampleParser:
 class SensorParser:
     """Parses lines of CSV that begin with the name of their sensor, otherwise like SampleParser.
 
-    Each sensor may have a header (``imu,time,gyro_x``). Lines of no sensor are counted and skipped,
-    too. A part has at most `most` samples of a sensor, so that none gets far ahead of the others:
-    those that lag may count as missing.
+    Each sensor may have a header (``imu,time,gyro_x``). Lines that name no sensor are counted and
+    skipped, too. A part has at most `most` samples of a sensor, so that no sensor gets far ahead of
+    the others: a sensor that lags behind may count as missing.
     """
 
     def __init__(
@@ -249,12 +254,12 @@ class SensorParser:
         most: Mapping[str, int],
     ):
         self._parsers = {
-            name: SampleParser("csv", own, time_column, name) for name, own in channels.items()
+            name: SampleParser("csv", names, time_column, name) for name, names in channels.items()
         }
         self._most = most
-        self._rest, self._n_unknown, self._unknown = b"", 0, ""
-        self._are_known = False  # True after the first line of a sensor
-        lines = (",".join([name, "time", *own]) for name, own in channels.items())
+        self._incomplete, self._n_unknown, self._unknown = b"", 0, ""
+        self._has_named_sensor = False  # True after the first line that names a sensor
+        lines = (",".join([name, "time", *names]) for name, names in channels.items())
         self.way_out = f"Send lines of {' or '.join(lines)}."
 
     @property
@@ -265,25 +270,30 @@ class SensorParser:
     @property
     def counts(self) -> dict[str, int]:
         """Numbers of lines that were skipped, by sensor."""
-        of = {f"n_unreadable of {name}": one.n_unreadable for name, one in self._parsers.items()}
-        return {**of, f"n_unreadable of no known sensor ({self._unknown!r})": self._n_unknown}
+        by_sensor = {
+            f"n_unreadable of {name}": parser.n_unreadable for name, parser in self._parsers.items()
+        }
+        return {
+            **by_sensor,
+            f"n_unreadable of no known sensor ({self._unknown!r})": self._n_unknown,
+        }
 
     def parts(self, data: bytes, *, whole: bool = False) -> list[SensorSamples]:
         """Return the samples of complete lines."""
-        lines, self._rest = split_lines(self._rest + data, whole=whole)
-        found: list[SensorSamples] = []
+        lines, self._incomplete = split_lines(self._incomplete + data, whole=whole)
+        samples: list[SensorSamples] = []
         waiting: dict[str, list[bytes]] = {name: [] for name in self._parsers}
         for line in filter(bytes.strip, lines):
-            field, _, rest = line.partition(b",")
+            field, _, sample = line.partition(b",")
             name = field.decode("utf-8-sig", "replace").strip(' \t\r"')
             if name not in waiting:
                 self._count_unknown(name, line)
                 continue
-            self._are_known = True
-            waiting[name].append(rest)
+            self._has_named_sensor = True
+            waiting[name].append(sample)
             if len(waiting[name]) >= self._most[name]:
-                found += self._read(waiting)
-        return [*found, *self._read(waiting)]
+                samples += self._read(waiting)
+        return [*samples, *self._read(waiting)]
 
     def _read(self, waiting: Mapping[str, list[bytes]]) -> Iterator[SensorSamples]:
         for name, lines in waiting.items():
@@ -297,10 +307,10 @@ class SensorParser:
     def _count_unknown(self, name: str, line: bytes) -> None:
         self._unknown = self._unknown or name[:20]
         self._n_unknown += 1
-        if not self._are_known and self._n_unknown >= _FEWEST_LINES:
+        if not self._has_named_sensor and self._n_unknown >= _FEWEST_LINES:
             raise InputError(
                 f"the first {self._n_unknown} lines begin with none of the sensors"
-                f" {', '.join(self._parsers)}. The last: {line[:60]!r}. {self.way_out}"
+                f" {', '.join(self._parsers)}. The last line: {line[:60]!r}. {self.way_out}"
             )
 
 
@@ -308,15 +318,15 @@ AnyParser = Union[SampleParser, SensorParser]
 
 
 def parser_for(stream: AnyStream, kind: str = "csv", time_column: str | None = None) -> AnyParser:
-    """Return a parser of what a stream takes."""
+    """Return a parser of samples for a stream."""
     if isinstance(stream, DecisionStream):
         return SampleParser(kind, stream.channels, time_column)
     parser = SensorParser(
-        {name: one.channels for name, one in stream.sensors.items()},
+        {name: sensor.channels for name, sensor in stream.sensors.items()},
         time_column,
         {
-            name: max(1, int(one.sample_rate_hz * stream.hop_s / 4))
-            for name, one in stream.sensors.items()
+            name: max(1, int(sensor.sample_rate_hz * stream.hop_s / 4))
+            for name, sensor in stream.sensors.items()
         },
     )
     if kind != "csv":
@@ -324,10 +334,10 @@ def parser_for(stream: AnyStream, kind: str = "csv", time_column: str | None = N
     return parser
 
 
-def rates_of(given: Sequence[str] | None) -> float | dict[str, float] | None:
+def rates_of(texts: Sequence[str] | None) -> float | dict[str, float] | None:
     """Parse ``--sample-rate-hz``: a number, or NAME=HZ for each of several sensors."""
     rates: dict[str, float] = {}
-    for text in given or ():
+    for text in texts or ():
         name, _, rate = text.rpartition("=")
         if name in rates or (rates and "" in (name, *rates)):
             raise ArgumentError(
@@ -343,12 +353,13 @@ def rates_of(given: Sequence[str] | None) -> float | dict[str, float] | None:
     return rates[""] if list(rates) == [""] else rates or None
 
 
-def _is_number(field: bytes) -> bool:
-    try:
-        float(field or b"nan")
-    except ValueError:
-        return False
-    return True
+def _number_of(field: bytes) -> float | None:
+    """Return the number in a field, NaN for an empty one; None for any other text.
+
+    Unlike in a file, words for missing numbers, such as NA, and digits beyond ASCII are no numbers:
+    in a stream they are more probably damage.
+    """
+    return parse_number(field.decode("ascii", "replace")) if field else np.nan
 
 
 def samples_of_pipe(descriptor: int, parser: AnyParser) -> Iterator[AnySamples]:
@@ -367,7 +378,7 @@ def address_of(option: str, text: str) -> tuple[str, int]:
 
 
 def samples_of_udp(address: str, parser: AnyParser) -> Iterator[AnySamples]:
-    """Yield the samples of datagrams sent to ``[HOST:]PORT``, without an end."""
+    """Yield the samples of datagrams sent to ``[HOST:]PORT``, forever."""
     host, port = address_of("--udp", address)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
         try:
@@ -375,10 +386,10 @@ def samples_of_udp(address: str, parser: AnyParser) -> Iterator[AnySamples]:
         except OSError as error:
             raise InputError(f"cannot listen on UDP port {address}: {error.strerror}.") from error
         is_read = False
-        while True:  # anyone can send an empty one, so that does not end the stream
+        while True:  # an empty datagram does not end the stream, because anyone can send one
             try:
                 parts = parser.parts(opened.recv(_DATAGRAM), whole=True)
-            except InputError:  # once samples came, half a one is a stranger's; it is counted
+            except InputError:  # after the first sample, half a sample is a stranger's: counted
                 if not is_read or isinstance(parser, SensorParser):
                     raise
                 continue
@@ -393,11 +404,14 @@ def classify(
     out: TextIO,
     say: Callable[[str], None],
 ) -> None:
-    """Write the decisions about samples until they end; `say` gets what to expect and counts."""
+    """Write the decisions about samples until they end.
+
+    `say` is called with the channels that the stream expects, and finally with counts.
+    """
     wait = f"; decisions come {stream.latency_s:.3g} s after their windows"
     expected = "; ".join(
-        f"{name}{': ' if name else ''}{', '.join(one.channels)} at {one.sample_rate_hz:g} Hz"
-        for name, one in _streams(stream).items()
+        f"{name}{': ' if name else ''}{', '.join(sensor.channels)} at {sensor.sample_rate_hz:g} Hz"
+        for name, sensor in _streams(stream).items()
     )
     say(f"expects {expected}{wait if stream.latency_s else ''}")
     n_samples = write_decisions(stream, samples, out)
@@ -407,8 +421,8 @@ def classify(
             f" {parser.way_out}"
         )
     counts = {"n_samples": n_samples, **parser.counts, **stream.counts}
-    said = ", ".join(f"{name.removeprefix('n_')} {n}" for name, n in counts.items() if n)
-    say(said or "no samples")
+    summary = ", ".join(f"{name.removeprefix('n_')} {n}" for name, n in counts.items() if n)
+    say(summary or "no samples")
 
 
 def _streams(stream: AnyStream) -> Mapping[str, DecisionStream]:

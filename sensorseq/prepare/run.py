@@ -7,13 +7,13 @@ from typing import Any
 
 from sensorseq.checks import check_integer
 from sensorseq.errors import SplitError, check_choice
-from sensorseq.io.parts import PartFolder
+from sensorseq.io.part_files import PartFolder
 from sensorseq.io.remote import here, is_url, upload
-from sensorseq.prepare.earlier import EarlierFile
-from sensorseq.prepare.file import FilePreparation, Progress, warn_of_similar_classes
-from sensorseq.prepare.part import labels_of
+from sensorseq.prepare.earlier_file import EarlierFile
+from sensorseq.prepare.native_rates import prepare_sensor_files
+from sensorseq.prepare.recording_part import labels_of
 from sensorseq.prepare.request import PreparedSummary, Request
-from sensorseq.prepare.sensors import prepare_sensor_files
+from sensorseq.prepare.stages import FilePreparation, Progress, warn_of_similar_classes
 from sensorseq.prepare.workers import ENGINES, worker_pool
 from sensorseq.preprocessing.configuration import PrepareConfiguration
 from sensorseq.preprocessing.options import OPTIONS, takes_options

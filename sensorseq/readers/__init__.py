@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 ON_ERROR = ("stop", "skip")
-"""The ways in which `read_recordings` can handle a recording that cannot be read."""
+"""Possible reactions of `read_recordings` to a recording that cannot be read."""
 
 
 @takes_read_options(*(name for name in NAMES if name not in ("salvage", "scratch")))
@@ -57,26 +57,27 @@ def read_recordings(
 ) -> list[Recording]:
     """Read all recordings of a folder, a manifest or a single file into memory.
 
-    CSV (also ``.csv.gz``), Parquet, HDF5, NumPy, MATLAB and robot logs, by suffix; see `read_csv`,
-    `read_parquet`, `read_hdf5`, `read_arrays`, `read_robot_log`. Use `prepare` for recordings that
-    do not fit in memory.
+    The suffix determines the format: CSV (also ``.csv.gz``), Parquet, HDF5, NumPy, MATLAB or a
+    robot log; see `read_csv`, `read_parquet`, `read_hdf5`, `read_arrays`, `read_robot_log`. Use
+    `prepare` for recordings that do not fit in memory.
 
     Parameters
     ----------
     path : path-like
         Folder, manifest or file; see `find_recordings`.
     options : ReadOptions, optional
-        Which recordings to read, and how; all but `salvage` and `scratch` can be given by name:
+        The choice of recordings and how to read them; all options except `salvage` and `scratch`
+        can be given by name:
         ``read_recordings("logs", files="pro_*.csv", time_column="time")``.
     on_error : {"stop", "skip"}, default="stop"
-        skip: leave out recordings that cannot be read, with a warning that gives the reason; of a
-        damaged robot log, what is before the damage is used.
+        skip: leave out recordings that cannot be read, with a warning that gives the reason; use a
+        damaged robot log up to the damage.
 
     Returns
     -------
     list of Recording
-        With several sensors (`pair`), each has the stamps of all and NaN in between; see
-        `join_sensors`. `read_sensors` keeps them apart.
+        With several sensors (`pair`), a recording has the stamps of all of them, and NaN where a
+        sensor has no sample; see `join_sensors`. `read_sensors` keeps sensors separate.
 
     Raises
     ------
@@ -97,55 +98,56 @@ def read_sensors(
 ) -> dict[str, list[Recording]]:
     """Read the recordings of several sensors into memory, each sensor at its own rate.
 
-    For `PreparePipeline` with ``native_rates=True``.
+    The result is for `PreparePipeline` with ``native_rates=True``.
 
     Parameters
     ----------
     path : path-like
         As in `read_recordings`.
     options : ReadOptions, optional
-        Which files belong together, and how to read them; all but `salvage` and `scratch` can be
-        given by name:
+        The files that belong together, and how to read them; all options except `salvage` and
+        `scratch` can be given by name:
         ``read_sensors("logs", files=["pro_*.csv", "imu_*.csv"], pair="{sensor}_{recording}.*")``.
-        In robot logs each topic is a sensor; the channels choose topics and what is read of them.
+        In robot logs each topic is a sensor; the channels determine which topics are read.
     on_error : {"stop", "skip"}, default="stop"
         As in `read_recordings`.
 
     Returns
     -------
     dict of str to list of Recording
-        The recordings of each sensor, in the order of `files`, or by the names of topics. Those of
-        the same `recording_id` were recorded together.
+        The recordings of each sensor, in the order of `files`, or by the names of topics.
+        Recordings with the same `recording_id` were recorded together.
 
     Raises
     ------
     RecordingError
-        If a recording cannot be read, or is neither of several files nor a robot log.
+        If a recording cannot be read, or is neither several files nor a robot log.
     ArgumentError
         If a pattern, a label or an exclusion matches nothing.
     """
     sources = find_recordings(path, options)
-    found = by_sensor(sources, options.channels, salvage=on_error == "skip")
-    channels = channels_of_sensors(options.channels, found)
+    sources_of = by_sensor(sources, options.channels, salvage=on_error == "skip")
+    channels = channels_of_sensors(options.channels, sources_of)
     return {
-        name: _read_all(path, own, replace(options, channels=channels[name]), on_error)
-        for name, own in found.items()
+        name: _read_all(path, listed, replace(options, channels=channels[name]), on_error)
+        for name, listed in sources_of.items()
     }
 
 
 def _check_all_used(recordings: list[Recording], options: ReadOptions) -> None:
-    """Warn if no recording needs the rate; raise for a label that none has."""
-    clocks = [cast(dict[str, Any], one.attributes.get("clock", {})) for one in recordings]
+    """Warn if no recording needs the given rate; raise for a label that no recording has."""
+    clocks = [cast(dict[str, Any], r.attributes.get("clock", {})) for r in recordings]
     if options.sample_rate_hz and not any("sample_rate_hz" in clock for clock in clocks):
         warnings.warn(
             f"sample_rate_hz={options.sample_rate_hz:g} is not used: it is the rate of rows without"
-            " a time, and all recordings have one. To resample, give it to PreparePipeline.",
+            " a time, and all recordings have time stamps. To resample, give it to"
+            " PreparePipeline.",
             stacklevel=4,
         )
-    if options.label_column is not None:  # others are known before reading
-        known = {label for one in recordings for label in one.labels}
-        others = [name for one in recordings for name in left_out_classes(one)]
-        check_labels(options.labels, known, "of a recording", others)
+    if options.label_column is not None:  # without it, labels were checked before reading
+        kept = {label for recording in recordings for label in recording.labels}
+        left_out = [name for recording in recordings for name in left_out_classes(recording)]
+        check_labels(options.labels, kept, "of a recording", left_out)
 
 
 def _read_all(

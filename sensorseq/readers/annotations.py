@@ -1,4 +1,4 @@
-"""Labels from programs that annotate recordings: read, put on the recording's clock, written."""
+"""Labels from annotation programs: read them, convert them to the recording's clock, write them."""
 
 import json
 import math
@@ -12,37 +12,37 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from sensorseq.errors import RecordingError
-from sensorseq.readers.columns import as_float
 from sensorseq.readers.stamps import clock_of, date_of
 from sensorseq.readers.suffixes import suffix_of
 from sensorseq.recording import UNITS, LabelSpan, Recording, sample_period
+from sensorseq.text import parse_number
 
 PER_RECORDING = "{recording}"
-"""Stands in a manifest's name for the name of each recording, if each has a table of its own."""
+"""In a manifest's name, the placeholder for each recording's name, if each has its own table."""
 COLUMNS = ("start", "end")
-"""Columns of times in the log's own time stamps, in their unit; or of dates with a time zone."""
+"""Columns of times: time stamps as in the log, in its unit, or dates with a time zone."""
 SPAN_CLOCKS = ("stamps", "dates", "start", "rows")
-"""What times of labels from elsewhere may be: the log's time stamps in their unit, milliseconds
-since 1970, seconds from the log's start, or numbers of rows from 0 on."""
+"""Clocks for times of labels from other programs: the log's time stamps in their unit, milliseconds
+since 1970, seconds from the log's start, or row numbers from 0."""
 _READ_AS = {
     "stamps": "They were read as the log's own time stamps. In a manifest, write seconds as start_s"
-    " and end_s; in the data of a Label Studio task, write 'times': 'rows' for numbers of rows.",
+    " and end_s; in the data of a Label Studio task, write 'times': 'rows' for row numbers.",
     "dates": "They were read as dates; check their time zone.",
     "start": "They were read as seconds from the start of the log.",
-    "rows": "They were read as numbers of rows.",
+    "rows": "They were read as row numbers.",
 }
-_UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # in front of an uploaded file's name
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # prefix of an uploaded file's name
 _CLOCK_TIME = re.compile(r"(\d+):(\d\d):(\d\d(?:[.,]\d+)?)$")
 _KIND = "times"  # key of a task's data, with one of `SPAN_CLOCKS`
-_NAMES = ("label", "ts")  # of the tags in a labeling configuration
+_NAMES = ("label", "ts")  # names of the tags in a labeling configuration
 _DIGITS = 6
-_ROUNDED_S = 0.002  # by which a duration may differ, as times are rounded to milliseconds
+_ROUNDED_S = 0.002  # tolerance of durations, because times are rounded to milliseconds
 
 
 def label_studio_rows(table: Path, root: Path) -> list[dict[str, str]]:
     """Return the regions in a JSON export of Label Studio as rows of a manifest.
 
-    Files are sought by the end of their paths below `root`, also without the prefix of an upload.
+    Files are found by the end of their paths below `root`, also without the prefix of an upload.
     """
     files = [path.relative_to(root) for path in sorted(root.rglob("*")) if suffix_of(path)]
     try:
@@ -58,7 +58,7 @@ def label_studio_rows(table: Path, root: Path) -> list[dict[str, str]]:
     for row in rows:
         if task_of.setdefault(row["path"], row["at"]) != row["at"]:
             raise RecordingError(
-                f"{table}: {task_of[row['path']]} and {row['at']} are both of {row['path']}; rename"
+                f"{table}: {task_of[row['path']]} and {row['at']} both label {row['path']}; rename"
                 " one of the files, or export one of the tasks."
             )
     if not rows:
@@ -71,40 +71,48 @@ def _rows_of_task(
 ) -> Iterator[dict[str, str]]:
     at = f"task {task.get('id', '?')}"
     data = task.get("data", task)
-    given = [_path_in(text) for text in data.values() if isinstance(text, str)]
-    named = [parts for parts in given if suffix_of(Path(parts[-1]))]
-    found = sorted({path for parts in named for path in _files_at(parts, files)})
-    if len(found) != 1:
+    texts = [_path_in(text) for text in data.values() if isinstance(text, str)]
+    named = [parts for parts in texts if suffix_of(Path(parts[-1]))]
+    paths = sorted({path for parts in named for path in _files_at(parts, files)})
+    if len(paths) != 1:
         names = (
-            " and ".join(map(str, found)) or f"no file {'/'.join((named or given or [('?',)])[0])}"
+            " and ".join(map(str, paths)) or f"no file {'/'.join((named or texts or [('?',)])[0])}"
         )
         raise RecordingError(
             f"{table}, {at}: names {names} among the recordings, not one file; give the folder that"
-            " has it, and the task one file."
+            " contains it, and name one file in the task."
         )
     kind = str(data.get(_KIND) or "stamps")
     if kind not in SPAN_CLOCKS:
         raise RecordingError(
             f"{table}, {at}: {_KIND!r} is {kind!r}, not {' or '.join(map(repr, SPAN_CLOCKS))}."
         )
-    done = [one for one in task.get("annotations", ()) if not one.get("was_cancelled")]
-    if len(done) > 1:
-        raise RecordingError(f"{table}, {at}: has {len(done)} annotations; export one of them.")
-    results = [one.get("value", {}) for each in done for one in each["result"]]
+    annotations = [
+        annotation
+        for annotation in task.get("annotations", ())
+        if not annotation.get("was_cancelled")
+    ]
+    if len(annotations) > 1:
+        raise RecordingError(
+            f"{table}, {at}: has {len(annotations)} annotations; export one of them."
+        )
+    results = [
+        result.get("value", {}) for annotation in annotations for result in annotation["result"]
+    ]
     if "data" not in task:  # the short export
-        results = [one for own in task.values() if isinstance(own, list) for one in own]
+        results = [value for field in task.values() if isinstance(field, list) for value in field]
     marks = [(value, value.get("timeserieslabels") or value.get("choices")) for value in results]
     marks = [(value, labels) for value, labels in marks if labels is not None]
     if not marks:
         raise RecordingError(
-            f"{table}, {at}: {found[0]} has no label; annotate it, or leave the task out of the"
+            f"{table}, {at}: {paths[0]} has no label; annotate it, or leave the task out of the"
             " export."
         )
     for value, labels in marks:
         if len(labels) != 1:
             raise RecordingError(f"{table}, {at}: a region has {len(labels)} labels; give it one.")
         times = {name: str(value[name]) for name in COLUMNS if value.get(name) is not None}
-        row = {"at": at, "path": str(found[0]), "kind": kind, "label": str(labels[0])}
+        row = {"at": at, "path": str(paths[0]), "kind": kind, "label": str(labels[0])}
         yield row | times
 
 
@@ -116,7 +124,7 @@ def _path_in(text: str) -> tuple[str, ...]:
 
 
 def _files_at(parts: tuple[str, ...], files: Sequence[Path]) -> list[Path]:
-    """Return the files whose paths agree with the most names at the end of a given one."""
+    """Return the files whose paths share the most names with the end of a given path."""
     best: list[Path] = []
     for name in (parts[-1], _UPLOADED.sub("", parts[-1])):
         names = (*parts[:-1], name)
@@ -133,8 +141,8 @@ def _files_at(parts: tuple[str, ...], files: Sequence[Path]) -> list[Path]:
 def tabbed_rows(table: Path, path: str) -> list[dict[str, str]]:
     """Return the intervals of one recording, as Audacity and ELAN export them, as rows.
 
-    Start, end and perhaps the duration are numbers of seconds, or hours:minutes:seconds; the label
-    is behind them.
+    Start, end and possibly the duration are in seconds, or hours:minutes:seconds; the label follows
+    them.
     """
     try:
         text = table.read_text("utf-8-sig")
@@ -145,25 +153,27 @@ def tabbed_rows(table: Path, path: str) -> list[dict[str, str]]:
         fields = [field.strip() for field in line.split("\t")]
         is_header = number == 1 and not re.search(r"\d", line)
         if is_header or not any(fields) or fields[0] == "\\":
-            continue  # or the frequencies of a label
-        known = [
-            (at, time_s) for at, one in enumerate(fields) if (time_s := _seconds(one)) is not None
+            continue  # a header, a blank line, or the frequencies of a label
+        places = [
+            (at, time_s)
+            for at, field in enumerate(fields)
+            if (time_s := _seconds(field)) is not None
         ]
-        clocks = [(at, time_s) for at, time_s in known if _CLOCK_TIME.match(fields[at])]
-        times = [time_s for _, time_s in (clocks if len(clocks) > 1 else known)]
-        behind = fields[known[-1][0] + 1 :] if known else []
-        if not 2 <= len(times) <= 3 or len(behind) != 1:
+        clocks = [(at, time_s) for at, time_s in places if _CLOCK_TIME.match(fields[at])]
+        times = [time_s for _, time_s in (clocks if len(clocks) > 1 else places)]
+        after = fields[places[-1][0] + 1 :] if places else []
+        if not 2 <= len(times) <= 3 or len(after) != 1:
             raise RecordingError(
-                f"{table}, line {number}: needs a start and an end in seconds, and one label behind"
-                " them, between tabs."
+                f"{table}, line {number}: needs a start and an end in seconds, and one label after"
+                " them, separated by tabs."
             )
-        start_s, end_s, *others = times
-        if others and abs(others[0] - (end_s - start_s)) > _ROUNDED_S:
+        start_s, end_s, *durations_s = times
+        if durations_s and abs(durations_s[0] - (end_s - start_s)) > _ROUNDED_S:
             raise RecordingError(
-                f"{table}, line {number}: {others[0]:g} s is not the duration from {start_s:g} s to"
-                f" {end_s:g} s; export start, end and label alone."
+                f"{table}, line {number}: {durations_s[0]:g} s is not the duration from"
+                f" {start_s:g} s to {end_s:g} s; export only start, end and label."
             )
-        row = {"at": f"line {number}", "path": path, "kind": "start", "label": behind[0]}
+        row = {"at": f"line {number}", "path": path, "kind": "start", "label": after[0]}
         rows.append(row | {"start": repr(start_s), "end": repr(end_s)})
     if not rows:
         raise RecordingError(f"{table}: has no labels.")
@@ -171,15 +181,15 @@ def tabbed_rows(table: Path, path: str) -> list[dict[str, str]]:
 
 
 def _seconds(text: str) -> float | None:
-    if found := _CLOCK_TIME.match(text):
-        hours, minutes, seconds = (float(part.replace(",", ".")) for part in found.groups())
+    if match := _CLOCK_TIME.match(text):
+        hours, minutes, seconds = (float(part.replace(",", ".")) for part in match.groups())
         return (hours * 60 + minutes) * 60 + seconds
-    return as_float(text, ".")
+    return parse_number(text, ".")
 
 
 def raw_time(where: str, text: str, decimal: str) -> tuple[float, bool]:
-    """Return a time as it stands, and True if it is a date, as milliseconds since 1970."""
-    if (number := as_float(text, decimal)) is not None:
+    """Return a time, and True if it was a date, which becomes milliseconds since 1970."""
+    if (number := parse_number(text, decimal)) is not None:
         return number, False
     try:
         date = datetime.fromisoformat(text)
@@ -187,7 +197,7 @@ def raw_time(where: str, text: str, decimal: str) -> tuple[float, bool]:
         raise RecordingError(f"{where}: {text!r} is neither a number nor a date.") from error
     if date.tzinfo is None:
         raise RecordingError(
-            f"{where}: the date {text!r} has no time zone. Write it behind the time, such as"
+            f"{where}: the date {text!r} has no time zone. Write it after the time, such as"
             " +02:00, or Z if the dates of the log have none."
         )
     return date.timestamp() * UNITS["ms"], True
@@ -196,45 +206,45 @@ def raw_time(where: str, text: str, decimal: str) -> tuple[float, bool]:
 def on_clock(
     spans: Iterable[LabelSpan], recording: Recording, span_clock: str
 ) -> tuple[LabelSpan, ...]:
-    """Return label spans, whose times are of one of `SPAN_CLOCKS`, in seconds.
+    """Return label spans with their times, on one of `SPAN_CLOCKS`, converted to seconds.
 
-    Time stamps may also be written as milliseconds since 1970, if those of the recording are dates.
+    Time stamps may also be milliseconds since 1970 if the recording's time stamps are dates.
 
     Raises
     ------
     RecordingError
-        If they do not lie in the recording.
+        If a span is outside the recording.
     """
     spans = tuple(spans)
     t, (ticks, origin_s) = recording.timestamps_s, _ticks_and_origin(clock_of(recording))
     times = np.array([[span.start_s, span.end_s] for span in spans])
     period_s = sample_period(t) if len(t) > 1 else 1.0
-    of_dates = times / UNITS["ms"] - origin_s
-    tried = [
+    as_dates = times / UNITS["ms"] - origin_s
+    candidates = [
         {
             "stamps": times / ticks - origin_s,
-            "dates": of_dates,
+            "dates": as_dates,
             "start": t[0] + times,
             "rows": np.interp(times, np.arange(len(t)), t, right=np.inf),
         }[span_clock]
     ]
     if span_clock == "stamps" and date_of(recording):
-        tried.append(of_dates)
-    for seconds in tried:
+        candidates.append(as_dates)
+    for seconds in candidates:
         if t[0] - period_s <= seconds.min() and seconds.max() <= t[-1] + 2 * period_s:
             return tuple(
                 LabelSpan(max(start_s, float(t[0])), end_s, span.label)
                 for span, (start_s, end_s) in zip(spans, seconds.tolist(), strict=True)
             )
-    ends = f"{tried[0].min():.6f} s to {tried[0].max():.6f} s"
+    ends = f"{candidates[0].min():.6f} s to {candidates[0].max():.6f} s"
     raise RecordingError(
-        f"labels from {ends} lie outside the recording, which covers {t[0]:.6f} s to {t[-1]:.6f} s."
+        f"labels from {ends} are outside the recording, which covers {t[0]:.6f} s to {t[-1]:.6f} s."
         f" {_READ_AS[span_clock]}"
     )
 
 
 def _ticks_and_origin(clock: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the units of a log's own time stamps per second, and their time at 0 s."""
+    """Return the ticks per second of a log's own time stamps, and the time at 0 s of its clock."""
     unit = clock.get("unit", "s")
     ticks = clock.get("sample_rate_hz") or UNITS.get(unit, UNITS["ms"])
     return float(ticks), clock.get("origin_ns", 0) / UNITS["ns"]
@@ -264,6 +274,6 @@ def as_label_studio(
         }
         for number, (start_s, end_s, label, score) in enumerate(spans)
     ]
-    score = math.fsum(one["score"] for one in results) / max(1, len(results))  # type: ignore[misc]
+    score = math.fsum(result["score"] for result in results) / max(1, len(results))  # type: ignore[misc]
     prediction = {"model_version": "sensorseq", "score": round(score, _DIGITS), "result": results}
     return {"data": {"csv": path, _KIND: "stamps"}, "predictions": [prediction]}

@@ -39,8 +39,7 @@ from sensorseq.recording import Recording, column_names
 from sensorseq.text import listed
 
 _Arrays = dict[str, NDArray[Any]]
-_NUMBERS = "fiub"
-"""The array that can replace the time stamps."""
+_NUMBERS = "fiub"  # kinds of numeric dtypes
 _ELEMENT = re.compile(r"(.+)\[\d+\]")
 _DEEPEST = 16  # deepest nesting of groups
 
@@ -58,9 +57,9 @@ def read_arrays(
 
     A vector is a channel; each column of a 2-D array is one, named ``name[0]``, with time along
     either axis. Fields of MATLAB structs and of structured arrays are named ``struct.field``. Time
-    is an array, or a number ``sample_rate_hz``. JSON and CBOR are in Edge Impulse's acquisition
-    format. Single numbers are no channels. Nothing is
-    unpickled: objects, and cells of MATLAB, are listed in ``attributes["dropped_columns"]``.
+    is an array, or a number ``sample_rate_hz``. JSON and CBOR files are in Edge Impulse's
+    acquisition format. Single numbers are not channels. Nothing is unpickled: objects, and cells of
+    MATLAB, are listed in ``attributes["dropped_columns"]``.
 
     Parameters
     ----------
@@ -89,7 +88,7 @@ class ArraysTable(Table):
         super().__init__(path, [*names, *self._left_out], units)
 
     def time_name(self, options: ReadOptions) -> str:
-        """Return the name of the timestamps' array, or of the array with the rate instead."""
+        """Return the name of the array of timestamps, or of the array that has the rate instead."""
         name, self._stamps = _time(self.path, self._arrays, options, options.channels)
         return name
 
@@ -106,17 +105,17 @@ class ArraysTable(Table):
                 columns |= _split(path, name, self._arrays[name], len(stamps.seconds), time_name)
         for name in (names and channels) or ():
             if name not in columns:
-                known = [column for one in list_arrays(path) for column in one.channels]
+                names_of_channels = [c for array in list_arrays(path) for c in array.channels]
                 raise RecordingError(
-                    f"{path}: no channel {name!r}; it has {', '.join(known[:12])}."
-                    + did_you_mean(name, known)
+                    f"{path}: no channel {name!r}; it has {', '.join(names_of_channels[:12])}."
+                    + did_you_mean(name, names_of_channels)
                 )
         columns.pop(time_name, None)  # it may be a column of a 2-D array
-        odd = next((name for name in names if name in self._left_out), None)
-        if odd and all(values is None for values in columns.values()):
+        left_out = next((name for name in names if name in self._left_out), None)
+        if left_out and all(values is None for values in columns.values()):
             raise RecordingError(
-                f"{path}: there is no array of numbers; {odd!r} holds {self._left_out[odd]}. Store"
-                " the samples as arrays of numbers."
+                f"{path}: has no array of numbers; {left_out!r} contains"
+                f" {self._left_out[left_out]}. Store the samples as arrays of numbers."
             )
         return columns, stamps
 
@@ -124,18 +123,18 @@ class ArraysTable(Table):
         """Return strings or numbers as labels."""
         if name in self._left_out:
             raise RecordingError(
-                f"{self.path}: {name!r} holds {self._left_out[name]}, no labels; store them as an"
-                " array of numbers or words."
+                f"{self.path}: {name!r} contains {self._left_out[name]}, not labels; store labels"
+                " as an array of numbers or words."
             )
-        given = self._arrays[name].ravel()
-        if given.dtype.kind in _NUMBERS:
-            return texts_of_numbers(given.astype(np.float64))
-        if given.dtype.kind in "US":
-            return list(given.astype(np.str_).tolist())
-        raise RecordingError(f"{self.path}: {name!r} holds {given.dtype}, no labels.")
+        labels = self._arrays[name].ravel()
+        if labels.dtype.kind in _NUMBERS:
+            return texts_of_numbers(labels.astype(np.float64))
+        if labels.dtype.kind in "US":
+            return list(labels.astype(np.str_).tolist())
+        raise RecordingError(f"{self.path}: {name!r} contains {labels.dtype}, not labels.")
 
     def as_arrow(self, words: str) -> pa.Table:
-        """Return the arrays that are as long as `words`, the columns of matrices by themselves."""
+        """Return the arrays as long as `words`, with matrices split into their columns."""
         n_rows = len(self._arrays[words].ravel())
         columns: dict[str, NDArray[Any]] = {}
         for name in self.names:
@@ -170,7 +169,7 @@ def _listed(path: Path, arrays: _Arrays) -> Iterator[Topic]:
             continue
         shape = " x ".join(map(str, array.shape))
         if array.ndim > 2:
-            _time(path, arrays, ReadOptions(), [name])  # of windows there is none
+            _time(path, arrays, ReadOptions(), [name])  # raises for windows
             yield Topic(name, f"{array.dtype} {shape}", len(array), math.nan, ())
             continue
         n_samples, rate_hz = max(array.shape), math.nan
@@ -183,16 +182,18 @@ def _listed(path: Path, arrays: _Arrays) -> Iterator[Topic]:
 
 
 def _is_wanted(name: str, channels: Sequence[str] | None) -> bool:
-    return channels is None or any(one == name or one.startswith(f"{name}[") for one in channels)
+    return channels is None or any(
+        channel == name or channel.startswith(f"{name}[") for channel in channels
+    )
 
 
 def _split(path: Path, name: str, array: NDArray[Any], n_samples: int, time_name: str) -> Columns:
-    """Return an array's columns by name; None for one without numbers."""
+    """Return an array's columns by name; None for a column without numbers."""
     if array.ndim > 2 or n_samples not in array.shape:
-        by = repr(time_name) if time_name else "the longest array"
+        longest = repr(time_name) if time_name else "the longest array"
         raise RecordingError(
-            f"{path}: {name!r} has shape {array.shape}, but {by} gives {n_samples} samples. Choose"
-            " what belongs together with `channels`, and its time with `time_column`."
+            f"{path}: {name!r} has shape {array.shape}, but {longest} has {n_samples} samples."
+            " Choose arrays of one length with `channels`, and their time with `time_column`."
         )
     if array.dtype.kind not in _NUMBERS:
         return {name: None}
@@ -208,7 +209,7 @@ def _split(path: Path, name: str, array: NDArray[Any], n_samples: int, time_name
 def _time(
     path: Path, arrays: _Arrays, options: ReadOptions, channels: Sequence[str] | None
 ) -> tuple[str, Stamps]:
-    """Return the name of the time array, or "" for rows of a given rate, and the timestamps."""
+    """Return the timestamps, and the name of their array; the name is "" for a given rate."""
     time_column = options.time_column
     vectors = {name: array for name, array in arrays.items() if array.ndim == 1 and array.size > 1}
     if time_column is not None:
@@ -232,13 +233,13 @@ def _time(
             n_samples = max((max(array.shape) for array in wanted.values()), default=0)
             return "" if facts else RATE, Stamps(np.arange(n_samples) / rate_hz, facts)
     if len(usual) != 1:
-        found = f"several times ({', '.join(usual)})" if usual else "no array time or time_s"
+        problem = f"several times ({', '.join(usual)})" if usual else "no array time or time_s"
         way_out = "choose `channels` of one time"
         if not usual:
             way_out = "or, if there is none, the rate of the rows with `sample_rate_hz`"
         raise RecordingError(
-            f"{path}: has {found}; its vectors are {listed(vectors) or 'none'}. Give the time with"
-            f" `time_column`, {way_out}, or store an array '{RATE}'."
+            f"{path}: has {problem}; its vectors are {listed(vectors) or 'none'}. Give the time"
+            f" with `time_column`, {way_out}, or store an array '{RATE}'."
         )
     stamps = vectors[usual[0]]
     texts = stamps.dtype.kind not in _NUMBERS + "mM"
@@ -265,9 +266,9 @@ def _stored_rate(path: Path, arrays: _Arrays, channels: Sequence[str] | None) ->
 
 
 def _load(path: Path) -> tuple[_Arrays, dict[str, str], dict[str, str]]:
-    """Return the arrays of a file by name, the names and kinds of what else there is, and units.
+    """Return the arrays of a file by name, the kinds of other values by name, and the units.
 
-    Row and column vectors have one dimension.
+    Row and column vectors become one-dimensional.
     """
     left_out: dict[str, str] = {}
     units: dict[str, str] = {}
@@ -290,10 +291,10 @@ def _load(path: Path) -> tuple[_Arrays, dict[str, str], dict[str, str]]:
             else:
                 file.seek(0)
                 arrays = read_mat5(file.read(), path, left_out)
-            found = [item for name, array in arrays.items() for item in _fields(name, array)]
-            names = column_names(name for name, _ in found)
+            fields = [item for name, array in arrays.items() for item in _fields(name, array)]
+            names = column_names(name for name, _ in fields)
             left_out = {name.strip(): kind for name, kind in left_out.items()}
-            return dict(zip(names, (array for _, array in found), strict=True)), left_out, units
+            return dict(zip(names, (array for _, array in fields), strict=True)), left_out, units
     except (RecordingError, EnvironmentProblemError):
         raise
     except Exception as error:  # foreign parsers may raise anything for damaged bytes
@@ -308,7 +309,7 @@ def _load(path: Path) -> tuple[_Arrays, dict[str, str], dict[str, str]]:
 
 
 def _of_numpy(loaded: Any, left_out: dict[str, str]) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield the arrays of a NumPy file; what would have to be unpickled is left out."""
+    """Yield the arrays of a NumPy file; pickled objects are left out."""
     for name in loaded:
         try:
             array = loaded[name]
@@ -322,7 +323,7 @@ def _of_numpy(loaded: Any, left_out: dict[str, str]) -> Iterator[tuple[str, NDAr
 
 
 def _fields(name: str, array: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield an array, or each field of a structured one; rows and columns become vectors."""
+    """Yield an array, or the fields of a structured array; row and column vectors become 1-D."""
     for field in array.dtype.names or ():
         yield from _fields(f"{name}.{field}", array[field])
     if array.dtype.names is None:

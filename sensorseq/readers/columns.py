@@ -34,8 +34,8 @@ from sensorseq.readers.interleaved import (
     names_sensors,
 )
 from sensorseq.readers.stamps import Stamps
-from sensorseq.readers.stray_fields import refuse_stray
 from sensorseq.readers.suffixes import stem_of
+from sensorseq.readers.text_columns import TextColumn
 from sensorseq.recording import TIME_COLUMNS, UNITS, Channel, LabelSpan, Recording, sample_period
 from sensorseq.stamp_repair import StampRepair, plan_repair
 from sensorseq.text import listed
@@ -44,15 +44,15 @@ from sensorseq.time_names import is_time_name, usual_time_names
 Columns = dict[str, NDArray[np.float64] | None]  # None if there are no numbers
 
 RATE = "sample_rate_hz"
-"""The array or attribute with the rate of the others, in files without a time."""
+"""Name of the array or attribute with the sample rate, in files without time stamps."""
 FILE_OPTIONS = ("time_column", "time_unit", "units", "stamps", "label_column")
-"""The options of every reader of one file."""
-_NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # or as named by pandas
-# Whole numbers of many digits have no second form, and a float would not keep them.
+"""The options that every reader of a single file has."""
+_NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # or a name made by pandas
+# Whole numbers of 16 or more digits do not match, because a float cannot represent them.
 _NUMBER = re.compile(r"[-+]?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][-+]?\d{1,2})?")
-_FEWEST_ROWS = 30  # fewer rows may increase by chance
+_FEWEST_ROWS = 30  # in fewer rows, values may increase by chance
 _SAME_CLOCK = 0.01
-_MOST_ROWS = 1 << 18  # from the beginning of a file, in which its sensors are looked for
+_MOST_ROWS = 1 << 18  # at the beginning of a file, to find a column that names sensors
 
 
 def refusing_content(path: Path) -> AbstractContextManager[None]:
@@ -65,48 +65,50 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
 
     An error names the most similar column.
     """
-    there = list(names)
+    columns = list(names)
     if time_column is None:
-        usual = usual_time_names(there)
+        usual = usual_time_names(columns)
         if len(usual) == 1:
             return usual[0]
-        found = "has no column" if not usual else "has both columns"
+        problem = "has no column" if not usual else "has both columns"
         joined = " or ".join(TIME_COLUMNS) if not usual else " and ".join(usual)
-        way_out = "Give the time column with time_column (its name or place)"
+        way_out = "Give the time column with time_column (its name or number)"
         if not usual:
             way_out += ", or, if there is none, the rate of the rows with sample_rate_hz"
         raise RecordingError(
-            f"{path}: {found} {joined} (columns: {listed(there)}). {way_out}."
-            + _before_header(there)
+            f"{path}: {problem} {joined} (columns: {listed(columns)}). {way_out}."
+            + _before_header(columns)
         )
-    if time_column in there:
+    if time_column in columns:
         return time_column
     if re.fullmatch(r"[+-]?\d{1,4}", time_column):
-        place = int(time_column)
-        if 1 <= abs(place) <= len(there):
-            return there[place - 1 if place > 0 else place]
+        number = int(time_column)
+        if 1 <= abs(number) <= len(columns):
+            return columns[number - 1 if number > 0 else number]
         raise RecordingError(
-            f"{path}: time_column={time_column!r} is no place from 1 to {len(there)}; its columns"
-            f" are {listed(there)}."
+            f"{path}: time_column={time_column!r} is not a number from 1 to {len(columns)}; its"
+            f" columns are {listed(columns)}."
         )
-    hint = did_you_mean(time_column, there, "time_column={!r}")
+    hint = did_you_mean(time_column, columns, "time_column={!r}")
     raise RecordingError(
-        f"{path}: no column {time_column!r}; it has {listed(there)}.{hint}{_before_header(there)}"
+        f"{path}: no column {time_column!r}; it has {listed(columns)}.{hint}"
+        + _before_header(columns)
     )
 
 
 def find_clocks(names: Iterable[str], channels: Sequence[str] | None, separator: str) -> list[str]:
-    """Return the names for timestamps among names such as ``imu/time``.
+    """Return the columns of timestamps by their names, such as ``imu/time``.
 
-    Those of the innermost group around all the channels, by default around all columns; if there is
-    no such group, all of them. In one group, ``time`` and ``time_s`` come first.
+    They are from the innermost group around all the channels, by default around all columns, or
+    from all groups if none contains all the channels. In one group, ``time`` and ``time_s`` are
+    preferred.
     """
-    there = list(names)
-    last = {name: name.rpartition(separator)[2] for name in there}
-    times = [name for name in there if is_time_name(last[name])]
+    columns = list(names)
+    last = {name: name.rpartition(separator)[2] for name in columns}
+    times = [name for name in columns if is_time_name(last[name])]
     folder = {name: name[: len(name) - len(last[name])] for name in times}
-    wanted = there if channels is None else channels
-    around = [f for f in folder.values() if all(one.startswith(f) for one in wanted)]
+    wanted = columns if channels is None else channels
+    around = [f for f in folder.values() if all(name.startswith(f) for name in wanted)]
     inner = max(around, key=len, default=None)
     times = [name for name in times if inner is None or folder[name] == inner]
     usual = [name for name in times if last[name] in TIME_COLUMNS]
@@ -114,7 +116,7 @@ def find_clocks(names: Iterable[str], channels: Sequence[str] | None, separator:
 
 
 def refuse_windows(path: Path, name: str, shape: Sequence[int], kind: str) -> None:
-    """Raise if an array without a time has the three axes of windows: N, T and C."""
+    """Raise if an array without timestamps has the three axes of windows: N, T and C."""
     if len(shape) == 3 and kind in "fiub" and min(shape) > 0:
         raise RecordingError(
             f"{path}: {name!r} has shape {tuple(shape)} and no time. If these are {shape[0]}"
@@ -124,7 +126,7 @@ def refuse_windows(path: Path, name: str, shape: Sequence[int], kind: str) -> No
 
 
 def stamps_of_rows(columns: Columns, options: ReadOptions) -> Stamps:
-    """Return the timestamps of rows that have none but are sampled at a given rate."""
+    """Return timestamps for rows without any, from the given sample rate."""
     assert options.sample_rate_hz is not None  # checked by `Table.time_name`
     rate_hz = float(options.sample_rate_hz)
     rows = next((values for values in columns.values() if values is not None), np.empty(0))
@@ -140,10 +142,11 @@ def check_timestamps(
     *,
     stamps: str | None = None,
 ) -> StampRepair | None:
-    """Return how to repair timestamps; None if they stay as they are.
+    """Return a repair of timestamps, or None if they need none.
 
-    It is an error if one is missing, or if the repair `stamps` would destroy the signal in
-    `columns`, which are read if needed. Errors name the row, counted from 1 below the header.
+    A missing timestamp raises an error, and so does a repair `stamps` that would destroy the signal
+    in `columns`, which are read only if needed. Errors name the row, counted from 1 below the
+    header.
     """
     where = f"in time column {time_column!r}"
     t, n = timestamps_s, len(timestamps_s)
@@ -156,14 +159,14 @@ def check_timestamps(
             )
         _, row = count_where(lambda at, stop: np.isinf(t[at:stop]), n, t)
         raise RecordingError(
-            f"{path}, row {row + 1}: {t[row]} {where}; time stamps must be finite seconds."
+            f"{path}, row {row + 1}: {t[row]} {where}; time stamps must be finite."
         )
     names: list[str] = []
 
     def table() -> NDArray[np.floating]:
-        there = {name: x for name, x in columns().items() if x is not None and len(x) == n}
-        names.extend(there)
-        return _table(list(there.values()) or [np.zeros(n)])
+        numeric = {name: x for name, x in columns().items() if x is not None and len(x) == n}
+        names.extend(numeric)
+        return _table(list(numeric.values()) or [np.zeros(n)])
 
     plan = plan_repair(t, table, stamps)
     if plan is None or not plan.obstacle:
@@ -173,9 +176,9 @@ def check_timestamps(
     if not n_wrong:
         raise RecordingError(f"{path}, {where.removeprefix('in ')}: {advice}")
     before, now = t[row], t[row + 1]
-    what = "repeats" if now == before else f"goes back {before - now:.6g} s"
+    fault = "repeats" if now == before else f"goes back {before - now:.6g} s"
     raise RecordingError(
-        f"{path}, row {row + 2}: time {what} {where}, {before - t[0]:.6g} s from the start"
+        f"{path}, row {row + 2}: time {fault} {where}, {before - t[0]:.6g} s from the start"
         f" ({n_wrong} such row(s)). {advice}"
     )
 
@@ -189,7 +192,7 @@ class CodedLabels:
 
     @classmethod
     def of(cls, labels: "Labels") -> "CodedLabels":
-        """Code labels unless they are coded already."""
+        """Return the labels as codes."""
         if isinstance(labels, CodedLabels):
             return labels
         position = {name: at for at, name in enumerate(dict.fromkeys(labels))}
@@ -204,7 +207,7 @@ Labels = Sequence[str | None] | CodedLabels
 
 
 class Origin(NamedTuple):
-    """Facts about a recording before it is read; without an id, it is named after its file."""
+    """Facts about a recording before it is read; by default, the file's name is its id."""
 
     recording_id: str | None = None
     group: str = ""
@@ -214,7 +217,7 @@ class Origin(NamedTuple):
 class Table:
     """The columns of a file with one recording, read differently for each kind of file.
 
-    `names` lists all columns; `units` has those units that are stored in the file.
+    `names` lists all columns; `units` has the units stored in the file.
     """
 
     def __init__(
@@ -229,9 +232,9 @@ class Table:
         pass
 
     def time_name(self, options: ReadOptions) -> str:
-        """Return the time column; "" if the rows have none but are sampled at a given rate."""
-        is_clock = options.time_column is None and not usual_time_names(self.names)
-        if is_clock and options.sample_rate_hz:
+        """Return the name of the time column; "" if the given sample rate replaces it."""
+        has_no_time = options.time_column is None and not usual_time_names(self.names)
+        if has_no_time and options.sample_rate_hz:
             return ""
         return find_time_column(self.path, self.names, options.time_column)
 
@@ -246,11 +249,11 @@ class Table:
         raise NotImplementedError
 
     def as_arrow(self, words: str) -> pa.Table:
-        """Return all columns in memory: `words` as labels, others by the kind of their values."""
+        """Return all columns in memory: `words` as strings, others by the type of their values."""
         raise NotImplementedError
 
     def text_column(self, path: Path, name: str) -> "TextColumn":
-        """Return a converter of a column of strings to numbers; errors name the path."""
+        """Return a converter from a column of strings to numbers; its errors name the path."""
         return TextColumn(path, name)
 
 
@@ -267,7 +270,7 @@ def read_recording(
 ) -> Recording:
     """Read the recording in a file; `opens` opens it as a table.
 
-    The columns that are `known` to be channels do not name the sensors of rows.
+    Columns `known` to be channels are not checked for names of sensors.
     """
     path, label_column = Path(path), options.label_column
     with refusing_content(path), opens(path, options) as table:
@@ -285,7 +288,7 @@ def read_recording(
 def read_timestamps(
     opens: Opens, path: str | PathLike[str], options: ReadOptions
 ) -> NDArray[np.float64]:
-    """Read only the timestamps of a file, or as little more as its format allows."""
+    """Read the timestamps of a file, and as little else as its format allows."""
     path = Path(path)
     with refusing_content(path), opens(path, options) as table:
         time_name = table.time_name(options)
@@ -311,10 +314,10 @@ def check_one_sensor(
     timestamps_s: NDArray[np.float64],
     known: Collection[str] = (),
 ) -> None:
-    """Raise if a column names the sensor of each row, so that the rows make no single signal.
+    """Raise if a column names the sensor of each row, so that the rows are not one signal.
 
-    Or if it names the recording, where the time begins again. Columns `known` to be channels are
-    not looked at.
+    Also raise if a column names recordings, at whose beginnings the time starts again. Columns
+    `known` to be channels are not checked.
     """
     t = np.asarray(timestamps_s[:_MOST_ROWS])
     if len(t) < 2 or not np.isfinite(t).all():
@@ -327,24 +330,24 @@ def check_one_sensor(
             continue
         if name in numbers:
             others = {other: x for other, x in numbers.items() if other != name}
-            is_found = names_sensors(name, numbers[name], t, others)
+            is_sensor = names_sensors(name, numbers[name], t, others)
             keep = f", or name it in `channels` if {name!r} is measured"
             codes = None if is_in_order else codes_of_numbers(numbers[name])
             texts = [] if codes is None else texts_of_numbers(np.unique(numbers[name]))
         else:
             codes, texts = _codes_of_words(table, name, len(t))
-            is_found = codes is not None and has_interleaved_clocks(codes, t)
+            is_sensor = codes is not None and has_interleaved_clocks(codes, t)
             keep = ""
-        if is_found:
+        if is_sensor:
             texts = texts or texts_of_numbers(np.unique(numbers[name]))
             raise RecordingError(
                 f"{table.path}: column {name!r} names the sensor of each row ({listed(texts, 6)});"
-                " rows of several sensors are not one signal. Read each sensor by itself with"
+                " rows of several sensors are not one signal. Read each sensor separately with"
                 f" sensor_column={name!r}{keep}."
             )
         if codes is not None and not is_in_order and has_blocks(codes, t):
             raise RecordingError(
-                f"{table.path}: the time begins again wherever column {name!r} changes"
+                f"{table.path}: the time starts again wherever column {name!r} changes"
                 f" ({listed(texts, 6)}). Use sensor_column={name!r} if it names sensors; if it"
                 f" names recordings, read this file alone with recording_column={name!r}."
             )
@@ -353,7 +356,7 @@ def check_one_sensor(
 def _codes_of_words(
     table: Table, name: str, n_rows: int
 ) -> tuple[NDArray[np.integer] | None, list[str | None]]:
-    """Return a column of words as numbers, and the words; None if a row has none."""
+    """Return a column of words as codes, and the words; None for the codes if a row is blank."""
     with suppress(RecordingError):  # neither words nor numbers
         coded = CodedLabels.of(table.labels(name))
         codes = np.asarray(coded.codes[:n_rows])
@@ -374,7 +377,7 @@ class Content(NamedTuple):
 
 
 def make_recording(path: Path, content: Content, options: ReadOptions, origin: Origin) -> Recording:
-    """Make the recording of a file; errors name file and row."""
+    """Make the recording of a file; errors name the file and the row."""
     timestamps_s, clock = content.stamps
     time_name = content.time_name
     labels = None if content.labels is None else CodedLabels.of(content.labels)
@@ -436,7 +439,7 @@ def make_recording(path: Path, content: Content, options: ReadOptions, origin: O
 
 
 def without_counters(recording: Recording) -> Recording:
-    """Drop columns that are not sensors: unnamed ones, an index, a counter, other timestamps.
+    """Drop columns that are not measurements: nameless ones, indices, counters, other timestamps.
 
     ``attributes["counters"]`` lists them. A recording with no other columns is unchanged.
     """
@@ -449,7 +452,7 @@ def without_counters(recording: Recording) -> Recording:
                 raise RecordingError(
                     f"recording {recording.recording_id!r}: no column is named like time stamps,"
                     f" but {name!r} rises in every row. Use time_column={name!r} if it is the time;"
-                    " if there is none, choose the others with `channels`."
+                    " if no column is, choose the other columns with `channels`."
                 )
     counters = [
         name
@@ -483,11 +486,11 @@ def describe_dropped(columns: Mapping[str, int], *, may_be_label: bool = False) 
     lines = []
     for count in sorted(set(columns.values()), reverse=True):
         names = [name or "(no name)" for name, n in columns.items() if n == count]
-        has = "column" if len(names) == 1 else "columns"
+        noun = "column" if len(names) == 1 else "columns"
         label = f"; if it is the label, use --label-column {shlex.quote(names[0])}"
         hint = label if may_be_label else ""
         lines.append(
-            f"left out {has} {listed(map(repr, names), 6)} of {count} recording(s): no number for"
+            f"left out {noun} {listed(map(repr, names), 6)} of {count} recording(s): no number for"
             f" each sample{hint}"
         )
     return lines
@@ -517,7 +520,7 @@ def _are_infinite(values: NDArray[np.float64], at: int, stop: int) -> NDArray[np
 
 
 def _table(columns: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Join columns into one array, stored where the first is stored."""
+    """Join columns into one array, on disk if the first column is."""
     if not is_stored(columns[0]):
         return np.column_stack(columns)
     rows = Rows.like(columns[0], np.float64, len(columns))
@@ -551,9 +554,9 @@ def spans_of_labels(labels: Labels, timestamps_s: NDArray[np.float64]) -> tuple[
     )
 
 
-def labels_in_order(path: Path, given: CodedLabels, plan: StampRepair) -> CodedLabels:
-    """Return the labels of the rows left after a repair."""
-    labels = [given.names[code] for code in given.codes.tolist()]
+def labels_in_order(path: Path, coded: CodedLabels, plan: StampRepair) -> CodedLabels:
+    """Return the labels of the rows that remain after a repair, in their new order."""
+    labels = [coded.names[code] for code in coded.codes.tolist()]
     order = plan.order.tolist()
     is_first = np.zeros(len(order), bool)
     is_first[plan.starts()] = True
@@ -569,12 +572,12 @@ def labels_in_order(path: Path, given: CodedLabels, plan: StampRepair) -> CodedL
     return CodedLabels.of(kept)
 
 
-def check_names(path: Path, names: Iterable[str], there: list[str]) -> None:
-    """Raise for a column that a table lacks, with the most similar name."""
+def check_names(path: Path, names: Iterable[str], columns: list[str]) -> None:
+    """Raise for a name that is not in the columns of a table, and name the most similar one."""
     for name in names:
-        if name not in there:
-            hint = did_you_mean(name, there)
-            raise RecordingError(f"{path}: no column {name!r}; it has {listed(there)}.{hint}")
+        if name not in columns:
+            hint = did_you_mean(name, columns)
+            raise RecordingError(f"{path}: no column {name!r}; it has {listed(columns)}.{hint}")
 
 
 def check_label_column(
@@ -583,11 +586,11 @@ def check_label_column(
     """Raise unless the label column exists, is not the time, and is the only source of labels."""
     if label_column is None:
         return
-    there = list(names)
-    if label_column not in there:
-        hint = did_you_mean(label_column, there, "label_column={!r}")
+    columns = list(names)
+    if label_column not in columns:
+        hint = did_you_mean(label_column, columns, "label_column={!r}")
         raise RecordingError(
-            f"{path}: no column {label_column!r} for the labels; it has {listed(there)}.{hint}"
+            f"{path}: no column {label_column!r} for the labels; it has {listed(columns)}.{hint}"
         )
     if label_column == time_name:
         raise RecordingError(f"{path}: {label_column!r} is the time column, not the labels.")
@@ -599,7 +602,7 @@ def check_label_column(
 
 
 def table_of(path: Path, columns: Mapping[str, NDArray[Any]], words: str) -> pa.Table:
-    """Return arrays as a table of rows, if all are as long as that of `words`."""
+    """Return arrays as a table of rows; raise unless all have the length of the array `words`."""
     n_rows = len(columns[words])
     for name, values in columns.items():
         if len(values) != n_rows:
@@ -611,7 +614,7 @@ def table_of(path: Path, columns: Mapping[str, NDArray[Any]], words: str) -> pa.
 
 
 def is_missing(values: NDArray[np.float64]) -> bool:
-    """Test whether a column has rows, but no number in any of them."""
+    """Test whether a column has rows but not a single number."""
     if not len(values) or not np.isnan(values[0]):
         return False
     return not count_where(lambda at, stop: ~np.isnan(values[at:stop]), len(values), values)[0]
@@ -623,10 +626,10 @@ def texts_of_numbers(values: NDArray[Any]) -> list[str | None]:
 
 
 def as_label(text: str | None) -> str | None:
-    """Return the name of a class, without blanks around it; None for a blank one.
+    """Return the name of a class, without blanks around it; None for a blank name.
 
-    Equal numbers are one class: 1, 1.0 and 1e0, as programs write them that had a column of
-    numbers with gaps. A number that begins with zeros is a name: 01.
+    Equal numbers are one class: 1, 1.0 and 1e0, because some programs write whole numbers as floats
+    if a column has gaps. A number with leading zeros, such as 01, is a name.
     """
     name = (text or "").strip()
     return _text_of_number(float(name)) if _NUMBER.fullmatch(name) else name or None
@@ -636,92 +639,7 @@ def _text_of_number(value: float) -> str:
     return str(int(value)) if np.isfinite(value) and value == int(value) else repr(value)
 
 
-def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[np.float64] | None:
-    """Convert a column of strings to numbers; None if none of them is a number.
-
-    Raises an error that names the row if some entries are numbers and others words.
-    """
-    column = TextColumn(path, name)
-    numbers = column.numbers_of(texts)
-    return numbers if column.has_numbers() else None
-
-
-class TextColumn:
-    """Converts a column of strings that arrive in blocks; see `numbers_of_texts`.
-
-    With `way_out`, numbers in another format, such as with thousands separators, raise an error
-    that ends with it.
-    """
-
-    def __init__(self, path: Path, name: str, decimal: str = ".", way_out: str = "") -> None:
-        self._path, self._name, self._decimal, self._way_out = path, name, decimal, way_out
-        self._n_rows = self._n_numbers = 0
-        self._word: tuple[int, str] | None = None  # the first word and its row
-        self._other: tuple[int, str] | None = None  # the first number in another format and its row
-
-    def numbers_of(self, texts: list[str | None]) -> NDArray[np.float64]:
-        """Return the numbers in the next strings, NaN for others."""
-        numbers = np.full(len(texts), np.nan)
-        for row, text in enumerate(texts):
-            if text is None or not text.strip():
-                continue
-            number = as_float(text, self._decimal)
-            if number is None:
-                self._word = self._word or (self._n_rows + row, text)
-                if self._way_out and _OTHER_FORM.fullmatch(text):
-                    self._other = self._other or (self._n_rows + row, text)
-            else:
-                numbers[row] = number
-                self._n_numbers += 1
-        self._n_rows += len(texts)
-        return numbers
-
-    def pass_over(self, numbers: NDArray[np.float64]) -> None:
-        """Skip the next rows, which are not strings."""
-        self._n_rows += len(numbers)
-        self._n_numbers += int((~np.isnan(numbers)).sum())
-
-    def has_numbers(self) -> bool:
-        """Test whether any string was a number; raise for a word among numbers, with its row."""
-        found = self._other or (self._word if self._n_numbers else None)
-        if found is not None:
-            row, text = found
-            refuse_stray(self._path, row + 1, self._name, text)
-            way_out = "; leave the field empty if the sample is missing"
-            if self._other:
-                way_out = f" as it is written. {self._way_out}"
-            elif row == 0:
-                way_out += ", and remove the row if it has units"
-            raise RecordingError(
-                f"{self._path}, row {row + 1}, column {self._name!r}: {text!r} is not a"
-                f" number{way_out}."
-            )
-        return self._n_numbers > 0
-
-
-def as_float(text: str, decimal: str = ".") -> float | None:
-    """Return a string as a number, or None if it is none."""
-    if "_" in text:  # only Python accepts 1_000 as a number
-        return None
-    if decimal == ",":
-        if _THOUSANDS.fullmatch(text):
-            return None
-        text = text.replace(",", ".")
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-_THOUSANDS = re.compile(r"\s*[-+]?[1-9]\d{0,2}(\.\d{3})+\s*")  # or a number with a decimal point
-# Decimal commas, thousands separators, quotes, and the typographic minus.
-_OTHER_FORM = re.compile(
-    r"(?=.*[,;'\"\u2019\u2212\s]\d)[\s\"]*[-+\u2212]?\d(?:[\d.,;'\u2019\s]*\d)?(?:[eE][-+]?\d+)?"
-    r"[\s\"]*|" + _THOUSANDS.pattern
-)
-
-
 def _before_header(names: list[str]) -> str:
     if len(names) == 1:
-        return " The first line must hold the column names; remove what stands before them."
+        return " The first line must have the column names; remove the lines before them."
     return ""

@@ -30,24 +30,22 @@ from sensorseq.readers.columns import (
     Columns,
     Origin,
     Table,
-    TextColumn,
-    as_float,
     check_names,
     is_missing,
     read_recording,
     stamps_of_rows,
 )
-from sensorseq.readers.stamps import EXACT, DateTexts, Stamps, is_date, seconds_of
-from sensorseq.readers.stray_fields import nul_bytes
+from sensorseq.readers.stamps import EXACT, Stamps, seconds_of
+from sensorseq.readers.text_columns import DateTexts, TextColumn, is_date, nul_bytes
 from sensorseq.recording import COMMENTS, Recording, column_names
-from sensorseq.text import listed
+from sensorseq.text import listed, parse_number
 from sensorseq.time_names import is_time_name
 
 
 class CsvFormat(NamedTuple):
     """The format of CSV files; None stands for UTF-8 or the byte order mark, ``,`` and ``.``.
 
-    There is no header line if `no_header` is true, or if it is None and `names` are given.
+    A file has no header line if `no_header` is true, or if it is None and `names` are given.
     """
 
     encoding: str | None = None
@@ -92,7 +90,7 @@ class CsvFormat(NamedTuple):
         return self.names is None if self.no_header is None else not self.no_header
 
     def encoding_of(self, text: bytes | mmap.mmap) -> str:
-        """Return the encoding of a text, by its byte order mark if none is given."""
+        """Return the encoding of a text: the given one, or the one of its byte order mark."""
         return self.encoding or ("utf-16" if text[:2] in _UTF16_MARKS else "utf-8")
 
     def text_column(self, path: Path, name: str) -> TextColumn:
@@ -126,7 +124,7 @@ def read_csv(
 
     Every column of numbers except the time is a channel. A column without any number, such as a
     comment, is left out and listed in ``attributes["dropped_columns"]``. An empty field is a
-    missing sample.
+    missing sample, and so are words such as NA and nan.
 
     Parameters
     ----------
@@ -144,14 +142,14 @@ def read_csv(
     Returns
     -------
     Recording
-        Values as float64. ``attributes["clock"]`` has the unit of the time stamps and how it is
-        known, if it is not plain seconds. Stamps that a float cannot hold (nanoseconds since
-        1970) count from the first one, whose time is ``attributes["clock"]["origin_ns"]``.
+        Values as float64. ``attributes["clock"]`` has the unit of the time stamps and its source,
+        unless they are in seconds. Stamps too precise for a float (nanoseconds since 1970) count
+        from the first one, whose time is ``attributes["clock"]["origin_ns"]``.
 
     Raises
     ------
     RecordingError
-        If the file cannot be read as such a table, or its time stamps can be of several units.
+        If the file cannot be read as a table, or several units of its time stamps are possible.
     """
     return read_recording(CsvTable, path, options, Origin(recording_id, group, label))
 
@@ -164,7 +162,7 @@ def read_csv_words(path: Path, names: list[str], form: CsvFormat) -> pa.Table:
 
 
 def read_csv_table(path: Path, words: str, form: CsvFormat) -> pa.Table:
-    """Read all columns: one as strings, the others as numbers if all their fields are."""
+    """Read all columns: one as strings, others as numbers if all their fields are numbers."""
     file = CsvTable(path, ReadOptions(**form._asdict()))
     check_names(path, [words], file.names)
     return file.as_arrow(words)
@@ -199,16 +197,16 @@ class CsvTable(Table):
         except OSError as error:
             raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
         except UnicodeError as error:
-            raise RecordingError(f"{path}: is not a text in {encoding} ({error}).") from error
+            raise RecordingError(f"{path}: is not text in {encoding} ({error}).") from error
         if _NOT_BLANK.search(self._text) is None:
-            nuls = "" if self._text.find(b"\0") < 0 else " but for NUL bytes; leave it out"
+            nuls = "" if self._text.find(b"\0") < 0 else " except for NUL bytes; leave it out"
             raise RecordingError(f"{path}: the file is empty{nuls}.")
         if self._form.separator == " ":
             self._text = _of_single_blanks(self._text, self._folder)
         self._first_line = line = self._begin()
         self._data_at = line.end() if self._form.has_header else line.start(1)
         super().__init__(path, self._header())
-        if self._text[-1:] == b"\0":  # the last field would hold them
+        if self._text[-1:] == b"\0":  # they would be in the last field
             raise self._nul_error()
 
     def read(
@@ -222,10 +220,10 @@ class CsvTable(Table):
         return columns, self.stamps(time_name, columns.pop(time_name), options.time_unit)
 
     def _begin(self) -> re.Match[bytes]:
-        """Return the line of column names, or without one, that of the first samples.
+        """Return the line of column names or, if there is none, the first line of samples.
 
-        Comments before it are passed over. The last of them has the names if what follows are
-        samples, as ``%time,x`` of ``rostopic echo -p`` and ``# time,x`` of numpy.
+        Comments before it are skipped, but the last comment has the names if samples follow it, as
+        ``%time,x`` by ``rostopic echo -p`` and ``# time,x`` by numpy.
         """
         comment, line = None, _FIRST_LINE.match(self._text)
         assert line is not None  # any text has a first line
@@ -236,8 +234,8 @@ class CsvTable(Table):
             return line
         (names, samples), decimal = map(self._fields, (comment, line)), self._form.decimal or "."
         are_names = len(names) == len(samples) and not _is_sample(names, decimal)
-        of_time = [any(map(is_time_name, fields)) for fields in (names, samples)]
-        if are_names and (_is_sample(samples, decimal) or of_time == [True, False]):
+        has_time = [any(map(is_time_name, fields)) for fields in (names, samples)]
+        if are_names and (_is_sample(samples, decimal) or has_time == [True, False]):
             return comment
         return line
 
@@ -258,8 +256,8 @@ class CsvTable(Table):
         if b"\0" in line[1]:
             kind = "be" if line[1].startswith(b"\0") else "le"
             raise RecordingError(
-                f"{path}: its text seems to be UTF-16 without its mark. Give its encoding with"
-                f" `encoding`, such as encoding='utf-16-{kind}'."
+                f"{path}: the text seems to be UTF-16 without a byte order mark. Give its encoding"
+                f" with `encoding`, such as encoding='utf-16-{kind}'."
             )
         try:
             header = line[1].decode("utf-8-sig")
@@ -270,17 +268,16 @@ class CsvTable(Table):
         fields = self._fields(line)
         if header.count('"') % 2:
             raise RecordingError(
-                f"{path}: the column names cannot be told apart; check the quotes in the first"
-                " line."
+                f"{path}: the column names cannot be separated; check the quotes in the first line."
             )
         self._check_form(header, fields)
         if not self._form.has_header:
             return self._names_of(fields)
         names, decimal = column_names(fields), self._form.decimal or "."
-        others = [f for f in fields if f.strip() and as_float(f, decimal) is None]
-        if len(others) < sum(map(bool, fields)) and all(map(is_date, others)):
+        words = [f for f in fields if f.strip() and parse_number(f, decimal) is None]
+        if len(words) < sum(map(bool, fields)) and all(map(is_date, words)):
             raise RecordingError(
-                f"{path}: the first line holds numbers ({listed(fields, 4)}), not names of columns."
+                f"{path}: the first line has numbers ({listed(fields, 4)}), not names of columns."
                 " Name the columns with names='a,b,c', or use `no_header`, which names them"
                 f" column_1 to column_{len(fields)}."
             )
@@ -296,10 +293,10 @@ class CsvTable(Table):
     def _names_of(self, fields: list[str]) -> list[str]:
         """Name the columns of a text without a header line."""
         names, decimal = self._form.names, self._form.decimal or "."
-        words = [f for f in fields if f.strip() and as_float(f, decimal) is None]
+        words = [f for f in fields if f.strip() and parse_number(f, decimal) is None]
         if len(words) == sum(map(bool, fields)) and not any(map(is_date, words)):
             raise RecordingError(
-                f"{self.path}: the first line holds names ({listed(fields, 4)}), not samples. Read"
+                f"{self.path}: the first line has names ({listed(fields, 4)}), not samples. Read"
                 " it as a header line with no_header=False."
             )
         if names is None:
@@ -312,27 +309,27 @@ class CsvTable(Table):
         return list(names)
 
     def _check_form(self, header: str, names: list[str]) -> None:
-        """Raise for a text whose format is not the given or default one."""
+        """Raise if the text does not have the given or default format."""
         path, mark = self.path, self._form.separator
         row = _FIRST_LINE.match(self._text, self._first_line.end())
         second = row[1].decode(errors="replace") if row else ""
         is_table = 1 < len(names) == _n_fields(second, mark)
         if self._form.has_header and not is_table:
             self._check_lines_before(len(names))
-        for other in ";\t,|" if len(names) == 1 else "":
-            if 1 < _n_fields(header, other) == _n_fields(second, other):
-                name = {"\t": "tab"}.get(other, other)
+        for separator in ";\t,|" if len(names) == 1 else "":
+            if 1 < _n_fields(header, separator) == _n_fields(second, separator):
+                name = {"\t": "tab"}.get(separator, separator)
                 raise RecordingError(
                     f"{path}: its columns are separated by {name!r}. Use delimiter={name!r};"
                     " if numbers have decimal commas, also decimal=','."
                 )
         n_fields = _n_fields(second, mark)
-        by_blanks = len(header.split())
-        odd = mark in " \t" and n_fields != len(names)
-        if mark != " " and (len(names) == 1 or odd) and 1 < by_blanks == len(second.split()):
+        n_words = len(header.split())
+        differs = mark in " \t" and n_fields != len(names)
+        if mark != " " and (len(names) == 1 or differs) and 1 < n_words == len(second.split()):
             raise RecordingError(
                 f"{path}: its columns are separated by blanks or tabs. Use delimiter=' ', which"
-                " takes any number of them for one separator; if numbers have decimal commas, also"
+                " treats any number of them as one separator; if numbers have decimal commas, also"
                 " decimal=','."
             )
         if len(names) == 1 and 1 < _n_fields(header, ":") == _n_fields(second, ":"):
@@ -340,31 +337,31 @@ class CsvTable(Table):
         if n_fields > len(names) and self._form.has_header:
             raise RecordingError(
                 f"{path}: its first line has {len(names)} column name(s), the next line"
-                f" {n_fields} fields. The first line must hold all names: remove lines before it,"
+                f" {n_fields} fields. The first line must have all names: remove lines before it,"
                 f" and {mark!r} at the ends of lines or in numbers."
             )
 
     def _check_lines_before(self, n_names: int) -> None:
-        """Raise if a later line has the column names: one of words, followed by one of numbers."""
+        """Raise if a later line has the column names: words, and numbers in the next line."""
         decimal, line = self._form.decimal or ".", self._first_line
         lines = [line]
         while len(lines) < _MOST_LINES_BEFORE and line.end() < len(self._text):
-            found = _FIRST_LINE.match(self._text, line.end())
-            assert found is not None
-            line = found
+            following = _FIRST_LINE.match(self._text, line.end())
+            assert following is not None
+            line = following
             lines.append(line)
         if '"' in "".join(line[1].decode(errors="replace") for line in lines[:2]):
-            return  # a field may go on in the next line
+            return  # a field may continue in the next line
         for mark in dict.fromkeys((self._form.separator, *",;\t|")):
             rows = [
-                next(csv.reader([each[1].decode(errors="replace")], delimiter=mark), [])
-                for each in lines
+                next(csv.reader([line[1].decode(errors="replace")], delimiter=mark), [])
+                for line in lines
             ]
             for at, (fields, samples) in enumerate(pairwise(rows)):
                 fits = 1 < len(fields) == len(samples)
                 if not (fits and _is_sample(samples, decimal) and all(fields)):
                     continue
-                if any(as_float(field, decimal) is not None for field in fields):
+                if any(parse_number(field, decimal) is not None for field in fields):
                     continue
                 if at == 0 or len(fields) == n_names:
                     return
@@ -372,7 +369,7 @@ class CsvTable(Table):
                 use = "" if mark == self._form.separator else f" and use delimiter={mark!r}"
                 raise RecordingError(
                     f"{self.path}: line {number} seems to have the column names"
-                    f" ({listed(map(str.strip, fields), 4)}), but other lines stand before it."
+                    f" ({listed(map(str.strip, fields), 4)}), but there are other lines before it."
                     f" Remove the first {number - 1} line(s){use}; in a shell:"
                     f" tail -n +{number} FILE > NEW."
                 )
@@ -381,12 +378,9 @@ class CsvTable(Table):
         """Read the named columns as numbers; a word among numbers raises an error."""
         if (plain := self._plain_numbers(names)) is not None:
             return plain
-        # Types are given, not inferred: inference looks only at the first block, and would reject a
-        # column whose first megabyte has whole numbers but that has a fraction later.
-        for missing in (
-            [""],
-            None,
-        ):  # checking arrow's own list of words, such as NA, takes a sixth of the time
+        # Types are given, not inferred: arrow would infer them from the first block alone, and then
+        # reject a fraction in a column whose first megabyte has only whole numbers.
+        for missing in ([""], None):  # a sixth of the time, if fields are not compared with NA etc.
             with suppress(pa.ArrowInvalid):
                 read = self._read(names, pa.float64(), missing)
                 columns = self._arrays(names, read, np.float64, _numbers_of_block)
@@ -401,19 +395,19 @@ class CsvTable(Table):
         }
 
     def _plain_numbers(self, names: list[str]) -> Columns | None:
-        """Read columns if the text is plain numbers in memory, in a third of the usual time."""
+        """Read plain numbers of a text in memory in a third of the usual time, or return None."""
         is_usual = self._form.separator == "," and self._form.decimal != ","
         if not (isinstance(self._text, bytes) and is_usual):
             return None
         wanted = set(names)
-        values = read_numbers(self._text, self._data_at, [one in wanted for one in self.names])
+        values = read_numbers(self._text, self._data_at, [name in wanted for name in self.names])
         if values is None or not values.shape[1]:
             return None
         columns = dict(zip((name for name in self.names if name in wanted), values, strict=True))
         return {name: None if is_missing(columns[name]) else columns[name] for name in names}
 
     def _numbers_of_words(self, names: list[str]) -> Columns:
-        """Read columns of which some contain words; one without any number becomes None."""
+        """Read columns with words in some of them; a column without any number becomes None."""
         comma = self._form.decimal == ","
         texts = [self._form.text_column(self.path, name) for name in names]
         columns = self._arrays(
@@ -430,7 +424,7 @@ class CsvTable(Table):
     def stamps(
         self, name: str, numbers: NDArray[np.float64] | None, time_unit: str | None
     ) -> Stamps:
-        """Return the timestamps of a column from its numbers, or from its words if that is None."""
+        """Return the timestamps in a column; its words are read if `numbers` is None."""
         path = self.path
         if numbers is None:
             dates = DateTexts(path, name)
@@ -438,7 +432,7 @@ class CsvTable(Table):
                 [name], self._words([name]), "M8[ns]", lambda _, texts: dates.ticks(texts)
             )
             return seconds_of(path, name, ticks, time_unit)
-        if len(numbers) and abs(numbers[0]) >= EXACT:  # as a float it has lost digits
+        if len(numbers) and abs(numbers[0]) >= EXACT:  # floats lose digits
             with suppress(pa.ArrowInvalid):
                 read = self._read([name], pa.int64(), None)
                 (ticks,) = self._arrays([name], read, np.int64, _numbers_of_block)
@@ -446,22 +440,22 @@ class CsvTable(Table):
         return seconds_of(path, name, numbers, time_unit)
 
     def labels(self, name: str) -> CodedLabels:
-        """Return the label of each row; an empty field is None."""
+        """Return the label of each row; None for an empty field."""
         position: dict[str | None, int] = {}
 
         def codes_of(_: int, texts: pa.Array) -> NDArray[np.int32]:
             coded = texts.dictionary_encode("encode")
-            known = [
+            places = [
                 position.setdefault(text, len(position)) for text in coded.dictionary.to_pylist()
             ]
-            codes: NDArray[np.int32] = np.array(known, np.int32)[coded.indices.to_numpy()]
+            codes: NDArray[np.int32] = np.array(places, np.int32)[coded.indices.to_numpy()]
             return codes
 
         (codes,) = self._arrays([name], self._words([name], _EMPTY), np.int32, codes_of)
         return CodedLabels(codes, list(position))
 
     def as_arrow(self, words: str) -> pa.Table:
-        """Read all columns: one as strings, the others as numbers if all their fields are."""
+        """Read all columns: one as strings, others as numbers if all their fields are numbers."""
         table = self.words([words])
         for name in self.names:
             if name == words:
@@ -478,7 +472,7 @@ class CsvTable(Table):
         return table
 
     def text_column(self, path: Path, name: str) -> TextColumn:
-        """Return a converter that knows how the file's numbers are written."""
+        """Return a converter for a column of strings in the file's number format."""
         return self._form.text_column(path, name)
 
     def table(self, names: list[str], type_: pa.DataType) -> pa.Table:
@@ -495,7 +489,7 @@ class CsvTable(Table):
     def _words(
         self, names: list[str], null_values: list[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield columns as strings; by default words for missing numbers, such as NA, are null."""
+        """Yield columns as strings; by default, words for missing numbers, such as NA, are null."""
         try:
             yield from self._read(names, pa.string(), null_values)
         except pa.ArrowInvalid as error:
@@ -510,12 +504,12 @@ class CsvTable(Table):
 
     def _nul_error(self) -> RecordingError:
         line = 1 + self._text[: self._text.find(b"\0")].count(b"\n")
-        return RecordingError(f"{self.path}, line {line}: holds {nul_bytes(self.path)}")
+        return RecordingError(f"{self.path}, line {line}: contains {nul_bytes(self.path)}")
 
     def _read(
         self, names: list[str], type_: pa.DataType, null_values: list[str] | None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows of some columns, all at once if the text is in memory."""
+        """Yield rows of some columns, in one batch if the text is in memory."""
         self._check_quotes()
         source = pa.BufferReader(pa.py_buffer(self._text).slice(self._data_at))
         convert = pyarrow.csv.ConvertOptions(
@@ -540,7 +534,7 @@ class CsvTable(Table):
             release_mapped(self._text)
 
     def _check_quotes(self) -> None:
-        """Raise if the last quote opens a field, which would swallow the rest of the file."""
+        """Raise if the last quote opens a field, because it would never end."""
         at, blocks = self._text.rfind(b'"'), range(0, len(self._text), _BLOCK_BYTES)
         before = self._text[max(at - 1, 0) : at].decode(errors="replace").replace("\r", "\n")
         if at < 0 or before not in ("", "\n", self._form.separator):
@@ -565,7 +559,7 @@ class CsvTable(Table):
 
 
 def _unpacked(path: Path) -> Iterator[bytes]:
-    """Yield the content of a compressed file in blocks; nothing for an empty one."""
+    """Yield the content of a compressed file in blocks; nothing for an empty file."""
     n_bytes, stored_bytes = 0, path.stat().st_size
     with gzip.open(path) as text:
         while block := text.read(16 * _BLOCK_BYTES):
@@ -575,7 +569,7 @@ def _unpacked(path: Path) -> Iterator[bytes]:
 
 
 def _mapped(path: Path, folder: Path) -> mmap.mmap:
-    """Map the text of a file; a compressed one is first decompressed into a folder."""
+    """Map the text of a file; a compressed file is first decompressed into a folder."""
     with path.open("rb") as file:
         if path.suffix != ".gz":
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -586,7 +580,7 @@ def _mapped(path: Path, folder: Path) -> mmap.mmap:
 
 
 def _in_utf8(text: bytes | mmap.mmap, encoding: str, folder: Path | None) -> bytes | mmap.mmap:
-    """Convert a text to UTF-8, in a folder if there is one."""
+    """Convert a text to UTF-8, in memory or in a file of the folder."""
     if folder is None or isinstance(text, bytes):
         return text[:].decode(encoding).encode()
     with temporary_file(folder) as file:
@@ -599,11 +593,11 @@ def _in_utf8(text: bytes | mmap.mmap, encoding: str, folder: Path | None) -> byt
 
 
 def _of_single_blanks(text: bytes | mmap.mmap, folder: Path | None) -> bytes | mmap.mmap:
-    """Replace blanks and tabs, in any number, by one blank, and none at the ends of lines."""
+    """Replace each run of blanks and tabs by one blank, and remove those at the ends of lines."""
 
     def plain(line: bytes) -> bytes:
-        if b'"' in line:  # not within quotes
-            line = _BLANKS.sub(lambda found: found[1] or b" ", line.strip())
+        if b'"' in line:  # blanks within quotes stay
+            line = _BLANKS.sub(lambda match: match[1] or b" ", line.strip())
             return line + b"\n"
         return b" ".join(line.split()) + b"\n"
 
@@ -624,9 +618,9 @@ def _is_comment(line: re.Match[bytes]) -> bool:
 
 
 def _is_sample(fields: list[str], decimal: str) -> bool:
-    """Test whether the first field of a line that is not empty is a number or a date."""
+    """Test whether the first nonempty field of a line is a number or a date."""
     first = next((field for field in fields if field.strip()), "")
-    return as_float(first, decimal) is not None or is_date(first)
+    return parse_number(first, decimal) is not None or is_date(first)
 
 
 def _n_fields(line: str, mark: str) -> int:
@@ -658,6 +652,6 @@ _FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\f\v]*[\r\n])*([^\r\n]*)")
 _BLANKS = re.compile(rb'("[^"]*")|[ \t]+')
 _MOST_LINES_BEFORE = 50
 _NOT_BLANK = re.compile(rb"[^\s\0]")
-_EMPTY = [""]  # null as a label or an id; null, NA or nan may be a class
+_EMPTY = [""]  # only this is a missing label or id; null, NA or nan may be a class
 _BLOCK_BYTES = 1 << 20  # bytes of text parsed at once
 _GZIP_RATIO = 8  # highest compression ratio of numeric tables

@@ -19,11 +19,11 @@ LABELS = "info.labels"
 """The file with the labels of an exported dataset, in its folder."""
 _KEYS = (b"payload", b"interval_ms", b"values")
 _IN_PAYLOAD = ("sensors", "interval_ms", "values")
-_HEAD_BYTES = 1 << 16  # in which an acquisition names its keys
+_HEAD_BYTES = 1 << 16  # the first bytes of a file, which contain the keys of an acquisition
 
 
 def is_acquisition(path: Path) -> bool:
-    """Test whether a JSON or CBOR file begins as one in this format; others are no recordings."""
+    """Test whether a JSON or CBOR file begins like this format; other ones are not recordings."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
@@ -52,20 +52,22 @@ def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
     sensors, interval_ms, values = (payload[key] for key in _IN_PAYLOAD)
     if not (isinstance(interval_ms, int | float) and interval_ms > 0):
         raise RecordingError(f"{path}: interval_ms is {interval_ms!r}, not a positive number.")
-    names = column_names(str(one.get("name", "")) for one in sensors)
+    names = column_names(str(sensor.get("name", "")) for sensor in sensors)
     for name in names:
         if not name or is_time_name(name) or name == RATE:
             raise RecordingError(f"{path}: a sensor is named {name!r}; name it by its quantity.")
-    if len(sensors) == 1:  # its values may stand in the list by themselves
+    if len(sensors) == 1:  # its values may be in the list without inner lists
         values = [row if isinstance(row, list) else [row] for row in values]
     for number, row in enumerate(values, start=1):
         if not isinstance(row, list) or len(row) != len(sensors):
             raise RecordingError(
-                f"{path}, row {number} of values: has not one number for each of the"
+                f"{path}, row {number} of values: needs one number for each of the"
                 f" {len(sensors)} sensors."
             )
     table = np.array(values, np.float64).reshape(-1, len(sensors))
-    units = {name: str(one.get("units") or "") for name, one in zip(names, sensors, strict=True)}
+    units = {
+        name: str(sensor.get("units") or "") for name, sensor in zip(names, sensors, strict=True)
+    }
     arrays = dict(zip(names, table.T, strict=True))
     return {**arrays, RATE: np.array(1000 / interval_ms)}, units
 
@@ -73,7 +75,7 @@ def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
 def exported_labels(root: Path) -> dict[str, str | None]:
     """Return the label of each file that an exported dataset lists, by its path below `root`.
 
-    The folder may be one of its parts. Files without a label have None.
+    `root` may also be a part of the dataset. Files without a label have None.
     """
     table, part = root / LABELS, ""
     if not table.is_file():
@@ -81,7 +83,7 @@ def exported_labels(root: Path) -> dict[str, str | None]:
     if not table.is_file():
         return {}
     try:
-        listed = {one["path"]: one["label"] for one in json.loads(table.read_bytes())["files"]}
+        listed = {file["path"]: file["label"] for file in json.loads(table.read_bytes())["files"]}
         kinds = {path: label["type"] for path, label in listed.items()}
         labels = {
             path.removeprefix(part): str(label.get("label") or "") or None
@@ -90,11 +92,11 @@ def exported_labels(root: Path) -> dict[str, str | None]:
         }
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise RecordingError(
-            f"{table}: cannot be read as the labels of Edge Impulse ({error})."
+            f"{table}: cannot be read as a list of labels by Edge Impulse ({error})."
         ) from error
-    odd = next((path for path, kind in kinds.items() if kind not in ("label", "unlabeled")), None)
-    if odd:
+    several = next((p for p, kind in kinds.items() if kind not in ("label", "unlabeled")), None)
+    if several:
         raise RecordingError(
-            f"{table}: {odd} has {kinds[odd]!r} labels; give each part of it in a manifest."
+            f"{table}: {several} has {kinds[several]!r} labels; list each part of it in a manifest."
         )
     return labels

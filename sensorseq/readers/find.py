@@ -1,4 +1,4 @@
-"""List recordings in label folders, a manifest or a single file without reading them."""
+"""List the recordings in label folders, a manifest or a single file, without reading them."""
 
 import csv
 import io
@@ -22,10 +22,10 @@ from sensorseq.readers.annotations import (
     raw_time,
     tabbed_rows,
 )
-from sensorseq.readers.columns import as_float, as_label
+from sensorseq.readers.columns import as_label
 from sensorseq.readers.csv import OTHER_ENCODING, USUAL_FORM, CsvFormat
 from sensorseq.readers.edge_impulse import LABELS, exported_labels, is_acquisition
-from sensorseq.readers.lerobot import Dataset, is_dataset, list_episodes
+from sensorseq.readers.lerobot import LeRobotDataset, is_dataset, list_episodes
 from sensorseq.readers.long_table import TableRows, list_table
 from sensorseq.readers.suffixes import (
     ACQUISITION_SUFFIXES,
@@ -41,6 +41,7 @@ from sensorseq.readers.suffixes import (
     suffix_of,
 )
 from sensorseq.recording import LabelSpan, Recording
+from sensorseq.text import parse_number
 
 MANIFEST = "manifest.csv"
 _TIMES = ("start_s", "end_s")
@@ -58,37 +59,37 @@ class RecordingSource:
     paths : tuple of Path
         One file, or one for each sensor.
     label : str or None
-        Class; None when unknown.
+        Class; None if unknown.
     group : str
         Unit that a split never divides; `recording_id` unless a manifest sets it.
     sensors : tuple of str
         Name of the sensor of each path; empty for a recording of one file.
     channels : tuple of str
-        What is read of a robot log by default, if it is one topic; empty for everything.
+        Channels read from a robot log by default, if they are one topic; empty for all channels.
     is_sensor : bool
-        True for one of several sensors, whose timestamps are kept on the clock they share, though
+        True for one of several sensors: its timestamps stay on the common clock, even if they are
         too precise for a float.
     sensor_column : str or None
         The column that names the sensor of each row.
     row_sensor : str
-        The only sensor whose rows are its own; empty for all.
+        The sensor whose rows belong to this recording; empty for all sensors.
     span_clock : str
-        What the times of `label_spans` are, one of `annotations.SPAN_CLOCKS`; empty for seconds on
-        the recording's clock.
+        The clock of `label_spans`, one of `annotations.SPAN_CLOCKS`; empty for seconds on the
+        recording's clock.
     missing_sensors : tuple of str
-        Sensors that other recordings have and that have no file here.
+        Sensors of other recordings for which this recording has no file.
     root : Path
-        Folder that `relative_paths` start from.
+        Folder to which `relative_paths` are relative.
     label_spans : tuple of LabelSpan
         Classes of parts of the recording, in order of time, instead of `label`.
     rows : TableRows or None
-        Which rows are its own, if the file is one table of many recordings.
+        The rows of this recording, if the file is one table of many recordings.
     url : str
-        Where `root` is, if not on this machine; the paths are then those of its downloaded files.
+        The URL of `root`, if it is not on this machine; `paths` are then its downloaded files.
     form : CsvFormat
-        How the text of CSV files is written.
+        The format of CSV files.
     labelled_by : str or None
-        The column of a manifest that holds the labels.
+        The column of a manifest that contains the labels.
     """
 
     recording_id: str
@@ -111,18 +112,18 @@ class RecordingSource:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The recording's classes, each once; empty if none is known."""
+        """The recording's classes without repetition; empty if none is known."""
         spans = dict.fromkeys(span.label for span in self.label_spans)
         return tuple(spans) if self.label is None else (self.label,)
 
     @property
     def is_log(self) -> bool:
-        """True for a robot log; one with several files was split during recording."""
+        """True for a robot log; a log of several files was split during recording."""
         return suffix_of(self.paths[0]) in LOG_SUFFIXES
 
     @property
     def has_arrays(self) -> bool:
-        """True for a single file of named arrays, of which only channels are read."""
+        """True for a single file of named arrays, from which only the channels are read."""
         kinds = (*ARRAY_SUFFIXES, *HDF5_SUFFIXES)
         return len(self.paths) == 1 and suffix_of(self.paths[0]) in kinds
 
@@ -149,14 +150,14 @@ def find_recordings(
     """List the recordings below a folder, in a manifest or in a file, without reading the samples.
 
     Folder per label: every folder in `path` is a class, and every matching file below it a
-    recording (``ICE/pro_01.csv``) with its own group. A folder that contains only files holds
+    recording (``ICE/pro_01.csv``) with its own group. The files in a folder without folders are
     recordings without a label. Manifest: a CSV table with columns ``path`` (relative to the
     manifest's folder), ``label`` (or ``class``) and, optionally, ``group``, ``recording_id``,
     ``start_s`` and ``end_s`` in seconds, or ``start`` and ``end`` in the log's own time stamps. A
-    row with times labels that part of the recording; a path may have several such rows. It may be a
-    JSON export of Label Studio, too, or a table for each recording (``{recording}.txt``). Long
-    table: one CSV or Parquet file whose `recording_column` names the recording of each row; rows
-    may be in any order. LeRobot dataset: a folder with
+    row with times labels a part of the recording; several rows may have the same path. The manifest
+    may also be a JSON export of Label Studio, or a table for each recording
+    (``{recording}.txt``). Long table: one CSV or Parquet file whose `recording_column` names the
+    recording of each row; rows may be in any order. LeRobot dataset: a folder with
     ``meta/info.json``, whose episodes are the recordings, labeled by their tasks. Hidden files and
     folders are ignored.
 
@@ -168,9 +169,10 @@ def find_recordings(
         `files`, `pair`, `labels`, `exclude`, `manifest`, `recording_column`, `group_column`,
         `sensor_column`, `label_column`, `encoding`, `delimiter`, `decimal`, `no_header` and `names`
         are used, and can be given by name. If a long table's recording has several classes,
-        `read_source` makes label spans of them. A manifest may also be written as usual.
+        `read_source` makes label spans of them. A manifest may have the recordings' CSV format or
+        the default one.
     ignore : path-like, optional
-        A file in the folder that is no recording, such as the file that is prepared from them.
+        A file in the folder that is not a recording, such as the file prepared from them.
 
     Returns
     -------
@@ -189,7 +191,8 @@ def find_recordings(
     if options.pair is not None and options.sensor_column is not None:
         raise ArgumentError(
             f"pair={options.pair!r} joins files of one sensor each, and"
-            f" sensor_column={options.sensor_column!r} is for files of several; use one of them."
+            f" sensor_column={options.sensor_column!r} is for files of several sensors; use one of"
+            " the options."
         )
     if is_url(path):
         return _at_url(os.fspath(path), options)
@@ -209,7 +212,7 @@ def find_recordings(
         depth = 1 if options.pair is None else PairPattern(options.pair).depth
         sources = _from_folders(root, excluded, ignore, depth)
         if exported := exported_labels(root):
-            sources, is_listed = [_with_exported_label(one, exported) for one in sources], True
+            sources, is_listed = [_with_exported_label(s, exported) for s in sources], True
     elif root.exists():
         known_suffix_of(root)
         if options.pair is not None:
@@ -228,11 +231,11 @@ def find_recordings(
         sources = [_with_own_labels(source, own_labels) for source in sources]
     check_form_is_used(sources, options, table)
     if root.is_dir() and not are_listed:
-        _check_bare(sources)
+        _check_all_labeled(sources)
         _check_empty_classes(root, matching, patterns, excluded, labels)
     if options.pair is not None:
         sources = exclusion.keep(_paired(sources, options.pair, patterns))
-    # The classes of a label column are known only when it is read.
+    # The classes of a label column are unknown until it is read.
     by_column = options.label_column is not None
     exclusion.check([*matching, *sources], every=not (by_column and _lack_labels(matching)))
     sources = _of_labels(sources, labels, root, by_column=by_column)
@@ -240,10 +243,10 @@ def find_recordings(
         raise RecordingError(f"{root}: every recording is excluded.")
     seen: dict[str, RecordingSource] = {}
     for source in sources:
-        other = seen.setdefault(source.recording_id, source)
-        if other is not source:
+        first = seen.setdefault(source.recording_id, source)
+        if first is not source:
             raise RecordingError(
-                f"{other.paths[0]} and {source.paths[0]}: both have the recording id"
+                f"{first.paths[0]} and {source.paths[0]}: both have the recording id"
                 f" {source.recording_id!r}; rename one or narrow `files`."
             )
     sources = [replace(source, form=form) for source in sources]
@@ -256,7 +259,7 @@ def _of_file(path: Path) -> RecordingSource:
 
 
 def _with_own_labels(source: RecordingSource, pattern: str) -> RecordingSource:
-    """Return a recording with the labels in the table of its own."""
+    """Return a recording with the labels from its own table."""
     path = source.paths[0]
     table = path.parent / pattern.replace(PER_RECORDING, stem_of(path))
     spans = [
@@ -270,7 +273,7 @@ def _with_own_labels(source: RecordingSource, pattern: str) -> RecordingSource:
 def _with_sensors(
     sources: list[RecordingSource], sensor_column: str | None
 ) -> list[RecordingSource]:
-    """Return sources whose rows are of several sensors, if a column names these."""
+    """Return the sources with the column that names the sensor of each row, if there is one."""
     for source in sources:
         if sensor_column is not None and source.is_log:
             raise ArgumentError(
@@ -283,9 +286,9 @@ def _with_sensors(
 def check_form_is_used(
     sources: Iterable[RecordingSource], options: ReadOptions, table: Path | None = None
 ) -> None:
-    """Raise for options of CSV files where there is none, and a unit of time where all are logs.
+    """Raise for CSV options if no file is CSV, and for a unit of time if all files are robot logs.
 
-    They would be ignored in silence.
+    These options would be ignored silently.
 
     Parameters
     ----------
@@ -297,21 +300,21 @@ def check_form_is_used(
     Raises
     ------
     ArgumentError
-        It names the option and what there is.
+        It names the option and the kinds of files.
     """
     suffixes = {suffix_of(path) for source in sources for path in source.paths}
     unused = ["time_unit"] if suffixes and suffixes.issubset(LOG_SUFFIXES) else []
     if table is None and not suffixes.intersection(CSV_SUFFIXES):
         unused += CSV_FORM
     for name in unused:
-        if (given := getattr(options, name)) is not None:
-            there = " and ".join(sorted(str(suffix) for suffix in suffixes))
+        if (value := getattr(options, name)) is not None:
+            kinds = " and ".join(sorted(str(suffix) for suffix in suffixes))
             use = "is not for robot logs" if name == "time_unit" else "is for CSV files"
-            raise ArgumentError(f"{name}={given!r} {use}, and all files are {there}; remove it.")
+            raise ArgumentError(f"{name}={value!r} {use}, and all files are {kinds}; remove it.")
 
 
-def _as_list(given: str | Sequence[str] | None) -> list[str]:
-    return [given] if isinstance(given, str) else list(given or ())
+def _as_list(texts: str | Sequence[str] | None) -> list[str]:
+    return [texts] if isinstance(texts, str) else list(texts or ())
 
 
 def _at_url(url: str, options: ReadOptions) -> list[RecordingSource]:
@@ -320,22 +323,22 @@ def _at_url(url: str, options: ReadOptions) -> list[RecordingSource]:
         raise ArgumentError(
             f"{url}: a table of many recordings cannot be at a URL; download it first."
         )
-    with listing(url, (MANIFEST, str(manifest))) as (there, root_url):
+    with listing(url, (MANIFEST, str(manifest))) as (folder, root_url):
         if isinstance(manifest, str | os.PathLike):
-            manifest = str(there / manifest)
-        if is_dataset(there):
+            manifest = str(folder / manifest)
+        if is_dataset(folder):
             raise ArgumentError(f"{url}: a LeRobot dataset cannot be at a URL; download it first.")
-        found = find_recordings(there, replace(options, manifest=manifest))
-    return [replace(source, url=root_url) for source in found]
+        sources = find_recordings(folder, replace(options, manifest=manifest))
+    return [replace(source, url=root_url) for source in sources]
 
 
-def _check_bare(sources: list[RecordingSource]) -> None:
+def _check_all_labeled(sources: list[RecordingSource]) -> None:
     """Raise if some recordings in folders have a label and others do not."""
-    bare = next((source for source in sources if source.label is None), None)
-    if bare is not None and any(source.label is not None for source in sources):
+    unlabeled = next((source for source in sources if source.label is None), None)
+    if unlabeled is not None and any(source.label is not None for source in sources):
         raise RecordingError(
-            f"{bare.paths[0]}: is not inside a class folder, so it has no label. Move it into"
-            f" one, or leave it out with exclude={bare.recording_id!r} or narrower `files`."
+            f"{unlabeled.paths[0]}: is not inside a class folder, so it has no label. Move it into"
+            f" one, or leave it out with exclude={unlabeled.recording_id!r} or narrower `files`."
         )
 
 
@@ -345,11 +348,10 @@ def _find_manifest(
     if manifest is False:
         return None
     if manifest is not None and manifest is not True:
-        given = Path(manifest)
-        for table in (given, root / given):
+        for table in (Path(manifest), root / manifest):
             if table.is_file():
                 return table
-        raise RecordingError(f"{given}: no such manifest.")
+        raise RecordingError(f"{Path(manifest)}: no such manifest.")
     if root.is_file() and suffix_of(root) == ".csv":
         try:
             with root.open("rb") as file:
@@ -361,8 +363,8 @@ def _find_manifest(
         header = reader.fieldnames or ()
         if "path" in header and {"label", "class"}.intersection(header):
             return root
-        # a recording does not list files, so a file that does is a manifest even with typos in
-        # columns
+        # A recording does not list files, so a file that does is a manifest, even if its column
+        # names have typos.
         fields = [field for row in reader for field in row.values() if isinstance(field, str)]
         return root if any(suffix_of(Path(field.strip())) for field in fields) else None
     table = root / MANIFEST
@@ -374,7 +376,7 @@ def _find_manifest(
 
 
 def _rows_of(content: bytes, form: CsvFormat, errors: str = "strict") -> "csv.DictReader[str]":
-    """Return the rows of a manifest, in the default CSV format or in that of the recordings."""
+    """Return the rows of a manifest, in the default CSV format or the format of the recordings."""
     encoding = USUAL_FORM.encoding_of(content)
     try:
         text = content.decode(encoding, errors if encoding == "utf-16" else "strict")
@@ -396,16 +398,15 @@ def _read_manifest(
 ) -> tuple[list[str], list[dict[str, str]], str | None]:
     """Return the header and rows of a manifest, and `label_column` if the manifest has it.
 
-    Unknown columns raise an error. The column ``class`` is read as ``label``, as is the one named
-    by `label_column`.
+    Unknown columns raise an error. The column ``class`` or `label_column` is read as ``label``.
     """
     try:
         reader = _rows_of(table.read_bytes(), form)
         header = list(reader.fieldnames or [])
         labels = label_column if label_column in header else "class"
         if labels in header and (labels == label_column or "label" not in header):
-            named = {"label": "", labels: "label"}  # another column named "label" is ignored
-            header = [named.get(name, name) for name in header]
+            renamed = {"label": "", labels: "label"}  # another column named "label" is ignored
+            header = [renamed.get(name, name) for name in header]
         reader.fieldnames = header
         rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -434,8 +435,8 @@ def _read_manifest(
     if not rows:
         raise RecordingError(f"{table}: has a header but lists no recordings.")
     for columns in (_TIMES, COLUMNS):
-        of_spans = {*columns, "label"}
-        times, lacking = set(columns).intersection(header), of_spans.difference(header)
+        needed = {*columns, "label"}
+        times, lacking = set(columns).intersection(header), needed.difference(header)
         if times and lacking:
             raise RecordingError(
                 f"{table}: has a column {min(times)!r} but no {min(lacking)!r}; label spans need"
@@ -474,7 +475,7 @@ def _from_manifest(
                 + hint * ("start_s" in header)
             )
         file = base / name
-        if not os.path.isfile(file):  # noqa: PTH113  false of a name that is too long, too
+        if not os.path.isfile(file):  # noqa: PTH113  also false for a name that is too long
             raise RecordingError(f"{where}: the file {file} does not exist; correct the path.")
         if suffix_of(file) is None:
             raise RecordingError(f"{where}: cannot read {name!r}; known: {', '.join(SUFFIXES)}.")
@@ -489,9 +490,9 @@ def _from_manifest(
             source = replace(source, label=None)
         listed.setdefault(name, source)
         row_of.setdefault(name, at)
-    for name, of_path in spans.items():
-        checked = _check_spans(table, of_path)
-        listed[name] = replace(listed[name], label_spans=checked, span_clock=of_path[0].clock)
+    for name, span_rows in spans.items():
+        checked = _check_spans(table, span_rows)
+        listed[name] = replace(listed[name], label_spans=checked, span_clock=span_rows[0].clock)
     return list(listed.values())
 
 
@@ -503,11 +504,11 @@ class _SpanRow(NamedTuple):
 
 
 def _span(where: str, row: Mapping[str, str], form: CsvFormat) -> tuple[LabelSpan, str]:
-    """Return the span of a row, and what its times are; "" for seconds on the same clock."""
-    given = [columns for columns in (_TIMES, COLUMNS) if any(row.get(name) for name in columns)]
-    if len(given) > 1:
+    """Return the span of a row, and the clock of its times; "" for the recording's clock."""
+    pairs = [columns for columns in (_TIMES, COLUMNS) if any(row.get(name) for name in columns)]
+    if len(pairs) > 1:
         raise RecordingError(f"{where}: has start_s and end_s, and start and end; give one pair.")
-    (columns,) = given
+    (columns,) = pairs
     start, end = ((row.get(column) or "").strip() for column in columns)
     if not (start and end):
         raise RecordingError(
@@ -521,7 +522,7 @@ def _span(where: str, row: Mapping[str, str], form: CsvFormat) -> tuple[LabelSpa
     else:
         span_clock, seconds = "", []
         for column, text in zip(columns, (start, end), strict=True):
-            if (number := as_float(text, decimal)) is None:
+            if (number := parse_number(text, decimal)) is None:
                 hint = " Use decimal=',' for decimal commas." if "," in text else ""
                 raise RecordingError(f"{where}: {column} {text!r} is not a number.{hint}")
             seconds.append(number)
@@ -538,20 +539,20 @@ def _check_spans(table: Path, rows: list[_SpanRow]) -> tuple[LabelSpan, ...]:
     for row in rows[1:]:
         if row.clock != rows[0].clock:
             raise RecordingError(
-                f"{table}, {row.at}: its times are written in another way than in {rows[0].at}."
+                f"{table}, {row.at}: the notation of its times differs from {rows[0].at}."
             )
         for column in ("recording_id", "group"):
-            one, other = getattr(first, column), getattr(row.source, column)
-            if one != other:
+            expected, value = getattr(first, column), getattr(row.source, column)
+            if expected != value:
                 raise RecordingError(
-                    f"{table}, {row.at}: {column} is {other!r}, but {rows[0].at} has {one!r} for"
-                    " the same path; use the same in both."
+                    f"{table}, {row.at}: {column} is {value!r}, but {rows[0].at} has {expected!r}"
+                    " for the same path; use the same in both."
                 )
     rows = sorted(rows, key=lambda row: row.span)
     for before, after in pairwise(rows):
         if after.span.start_s < before.span.end_s:
             raise RecordingError(
-                f"{table}, {after.at}: {after.span} overlaps {before.span} of {before.at}; label"
+                f"{table}, {after.at}: {after.span} overlaps {before.span} in {before.at}; label"
                 " spans must not overlap."
             )
     return tuple(row.span for row in rows)
@@ -560,7 +561,7 @@ def _check_spans(table: Path, rows: list[_SpanRow]) -> tuple[LabelSpan, ...]:
 def _from_folders(
     root: Path, excluded: Iterable[str], ignore: str | os.PathLike[str] | None, depth: int = 1
 ) -> list[RecordingSource]:
-    """List the files below a folder; the last `depth` names of a path are no class."""
+    """List the files below a folder; the last `depth` names of a path are not classes."""
     sources, ignored = [], None if ignore is None else os.path.realpath(ignore)
     dataset = root.parent if root.name == "data" and is_dataset(root.parent) else None
     for folder, folders, names in os.walk(root):
@@ -603,20 +604,20 @@ def _from_folders(
 def _with_exported_label(
     source: RecordingSource, labels: Mapping[str, str | None]
 ) -> RecordingSource:
-    """Return a file with its label in an export, whose folders are the parts of a split."""
+    """Return a file with its label from an export, whose folders are the parts of a split."""
     (path,), (name,) = source.paths[:1], source.relative_paths[:1]
     if name in labels:
         return replace(source, label=labels[name])
     if suffix_of(path) in ACQUISITION_SUFFIXES and is_acquisition(path):
         raise RecordingError(
-            f"{path}: is not listed in {LABELS}, as others are; add it there, or move it away."
+            f"{path}: is not listed in {LABELS}, as other files are; add it there, or move it away."
         )
     return source
 
 
 def _from_lerobot(root: Path, label_column: str | None) -> list[RecordingSource]:
     sources = []
-    for file, rows, label, spans in list_episodes(Dataset(root), label_column):
+    for file, rows, label, spans in list_episodes(LeRobotDataset(root), label_column):
         name = f"episode_{int(rows.recording):06d}"
         source = RecordingSource(name, (file,), label, name, root=root, label_spans=spans)
         sources.append(replace(source, rows=rows))
@@ -644,7 +645,7 @@ def _from_long_table(path: Path, options: ReadOptions, form: CsvFormat) -> list[
 
 
 def _files_of_bag(names: Iterable[str]) -> list[str]:
-    """Return the files of a ROS 2 bag in recording order; none if it is not one."""
+    """Return the files of a ROS 2 bag in recording order, or an empty list for another folder."""
     if "metadata.yaml" not in names:
         return []
     logs = [name for name in names if suffix_of(Path(name)) in BAG_SUFFIXES]
@@ -715,43 +716,43 @@ def _check_empty_classes(
 
 @dataclass
 class _Exclusion:
-    """Patterns of recordings to leave out, and which of them matched."""
+    """Patterns of recordings to leave out, and the patterns that matched any."""
 
     patterns: list[str]
     root: Path
 
     def __post_init__(self) -> None:
-        self._met = {pattern for pattern in self.patterns if (self.root / pattern).exists()}
+        self._matched = {pattern for pattern in self.patterns if (self.root / pattern).exists()}
 
     def keep(self, sources: list[RecordingSource]) -> list[RecordingSource]:
         """Return the sources that no pattern excludes."""
         kept = []
         for source in sources:
-            spans = [span for span in source.label_spans if not self._meets(span.label)]
-            emptied = bool(source.label_spans) and not spans
+            spans = [span for span in source.label_spans if not self._excludes(span.label)]
+            has_lost_spans = bool(source.label_spans) and not spans
             names = [source.label, source.recording_id, *source.relative_paths]
-            if not self._meets(*names) and not emptied:
+            if not self._excludes(*names) and not has_lost_spans:
                 kept.append(replace(source, label_spans=tuple(spans)))
         return kept
 
-    def _meets(self, *names: str | None) -> bool:
-        met = {p for p in self.patterns for name in names if name and _fits(name, [p])}
-        self._met |= met
-        return bool(met)
+    def _excludes(self, *names: str | None) -> bool:
+        matched = {p for p in self.patterns for name in names if name and _fits(name, [p])}
+        self._matched |= matched
+        return bool(matched)
 
     def check(self, sources: Iterable[RecordingSource], *, every: bool) -> None:
         """Raise for patterns that matched nothing, which are probably typos.
 
-        If not `every` class is known, only for those of recordings, which have a slash.
+        Unless `every` class is known, check only patterns of recordings, which have a slash.
         """
-        names = {name for one in sources for name in (*one.labels, one.recording_id)}
+        names = {name for source in sources for name in (*source.labels, source.recording_id)}
         for pattern in self.patterns:
-            # A pattern for a recording must not suggest one for a whole class.
-            if pattern not in self._met and (every or "/" in pattern):
-                like = [name for name in sorted(names) if "/" in name or "/" not in pattern]
+            # Do not suggest a whole class for a misspelled recording.
+            if pattern not in self._matched and (every or "/" in pattern):
+                similar = [name for name in sorted(names) if "/" in name or "/" not in pattern]
                 raise ArgumentError(
                     f"exclude={pattern!r} matches no class or recording in {self.root}."
-                    + did_you_mean(pattern, like)
+                    + did_you_mean(pattern, similar)
                 )
 
 
@@ -786,27 +787,27 @@ def check_labels(
     where: str,
     left_out: Iterable[str] = (),
 ) -> None:
-    """Raise for a label to keep that is no known class.
+    """Raise for a label to keep that is not a known class.
 
     Parameters
     ----------
     labels : str, iterable of str or None
     known : iterable of str
-        All classes there are.
+        All known classes.
     where : str
-        Where they are, for the message, such as ``"of a recording"``.
+        Their origin for the message, such as ``"of a recording"``.
     left_out : iterable of str
-        Other classes, to be named in the message.
+        More classes to name in the message.
 
     Raises
     ------
     ArgumentError
         It names the nearest class.
     """
-    there = set(known)
-    names = sorted(there.union(left_out))
+    classes = set(known)
+    names = sorted(classes.union(left_out))
     for label in _as_list(labels if isinstance(labels, str) else list(labels or ())):
-        if label not in there:
+        if label not in classes:
             raise ArgumentError(
                 f"labels={label!r} is not a class {where}.{did_you_mean(label, names)}"
                 f" Known: {', '.join(names) or 'none'}."
@@ -814,7 +815,7 @@ def check_labels(
 
 
 def left_out_classes(recording: Recording) -> list[str]:
-    """Return the classes of its label column that were not kept.
+    """Return the classes in a recording's label column that were not kept.
 
     Parameters
     ----------
@@ -833,9 +834,9 @@ def _of_labels(
 ) -> list[RecordingSource]:
     if labels is None or (by_column and all(not source.labels for source in sources)):
         return sources
-    known = sorted({label for source in sources for label in source.labels})
+    classes = sorted({label for source in sources for label in source.labels})
     if not (by_column and _lack_labels(sources)):
-        check_labels(labels, known, f"in {root}")
+        check_labels(labels, classes, f"in {root}")
     return [
         replace(source, label_spans=keep_spans(source.label_spans, labels, ()))
         for source in sources
@@ -857,17 +858,17 @@ def _paired(
         (path,) = source.paths
         (relative,) = map(Path, source.relative_paths)
         names = relative.parts
-        if len(names) < pattern.depth:  # its folders are above the given one
+        if len(names) < pattern.depth:  # the pattern includes folders above the given one
             names = (path.parent.resolve() / path.name).parts
         last = stem_of(path) if pattern.is_of_stem else path.name
-        found = pattern.match((*names[:-1], last))
-        if found is None:
+        match = pattern.match((*names[:-1], last))
+        if match is None:
             raise RecordingError(
                 f"{path}: does not match pair={pair!r}; correct the pattern or narrow `files`."
             )
-        order.setdefault(found.sensor, len(order))
-        recording_id = Path(*relative.parts[: -pattern.depth], found.recording).as_posix()
-        sensors_of.setdefault(recording_id, []).append((found.sensor, source))
+        order.setdefault(match.sensor, len(order))
+        recording_id = Path(*relative.parts[: -pattern.depth], match.recording).as_posix()
+        sensors_of.setdefault(recording_id, []).append((match.sensor, source))
     return [
         _joined_source(recording_id, parts, order, pair)
         for recording_id, parts in sensors_of.items()
@@ -886,10 +887,10 @@ def _joined_source(
     first = parts[0][1]
     for sensor, other in parts[1:]:
         if sensors.count(sensor) > 1:
-            one, two = [source.paths[0] for name, source in parts if name == sensor][:2]
+            first_path, second_path = [s.paths[0] for name, s in parts if name == sensor][:2]
             raise RecordingError(
-                f"{one} and {two}: pair={pair!r} makes both the sensor {sensor!r} of recording"
-                f" {recording_id!r}; narrow `files` or correct the pattern."
+                f"{first_path} and {second_path}: pair={pair!r} matches both as sensor"
+                f" {sensor!r} of recording {recording_id!r}; narrow `files` or correct the pattern."
             )
         grouped = {part.group for part in (first, other) if part.group != part.recording_id}
         if other.label != first.label or len(grouped) > 1:

@@ -26,18 +26,17 @@ from sensorseq.readers.columns import (
     find_clocks,
     find_time_column,
     is_missing,
-    numbers_of_texts,
     read_recording,
     refuse_windows,
     table_of,
     texts_of_numbers,
 )
 from sensorseq.readers.stamps import Stamps, seconds_of
+from sensorseq.readers.text_columns import numbers_of_texts
 from sensorseq.recording import UNITS, Recording
 from sensorseq.text import listed
 from sensorseq.time_names import unit_in_name
 
-"""The attribute that can replace the time stamps."""
 _DEEPEST = 16  # deepest nesting of groups
 
 
@@ -54,16 +53,16 @@ def read_hdf5(
 
     A 1-D dataset is a channel. Each column of a 2-D dataset is one: named by the dataset's
     attribute ``columns``, which may include the time, or ``gyro[0]``, ``gyro[1]``, with time along
-    either axis. Datasets in groups are named by their path, such as ``imu/ax``; groups that hold
-    nothing but one group are left out of it. Time is a dataset, or an attribute
-    ``sample_rate_hz`` of the file, group or dataset. Of several times, that of the group of the
-    `channels` is used.
+    either axis. Datasets in groups are named by their path, such as ``imu/ax``, without groups that
+    contain only one group. Time is a dataset, or an attribute ``sample_rate_hz`` of the file, group
+    or dataset. If there are several times, the one in the group of the `channels` is used.
 
-    An attribute ``unit`` or ``units`` of a 1-D dataset is the channel's unit, or that of the time.
+    An attribute ``unit`` or ``units`` of a 1-D dataset is the unit of the channel or the time.
     Packed numbers are unpacked by the attributes ``scale_factor`` and ``add_offset``; samples equal
-    to ``_FillValue`` or ``missing_value`` are missing, as in netCDF. Datasets of words, those with
-    more dimensions (images), and those in other groups than the time with another number of
-    samples are listed in ``attributes["dropped_columns"]``. Single numbers are no channels.
+    to ``_FillValue`` or ``missing_value`` are missing, as in netCDF. Datasets of words, datasets
+    with more dimensions (images), and datasets outside the group of the time that have another
+    number of samples are listed in ``attributes["dropped_columns"]``. Single numbers are not
+    channels.
 
     Parameters
     ----------
@@ -90,49 +89,51 @@ def open_hdf5(path: Path, options: ReadOptions) -> Iterator["_Hdf5Table"]:
         yield _Hdf5Table(path, file, options)
 
 
-class _Found(NamedTuple):
+class _LocatedDataset(NamedTuple):
     """A dataset; `folder` is the path of its group with a slash, or empty."""
 
-    dataset: foreign.Dataset
+    dataset: foreign.Hdf5Dataset
     folder: str
-    rate_hz: float | None  # as stored with it, or with the nearest group around it
+    rate_hz: float | None  # stored with it, or with the nearest group around it
 
 
 class _Hdf5Table(Table):
-    """The datasets of a file by path, below the groups that hold nothing but one group."""
+    """The datasets of a file by path, below the groups that contain only one group."""
 
-    def __init__(self, path: Path, file: foreign.Group, options: ReadOptions) -> None:
+    def __init__(self, path: Path, file: foreign.Hdf5Group, options: ReadOptions) -> None:
         self._scratch = None if options.scratch is None else Path(options.scratch)
         self._channels = options.channels
         holder, rate_hz = file, _rate(path, file, None)
         while not holder.datasets and len(groups := holder.groups) == 1:
             (holder,) = groups.values()
             rate_hz = _rate(path, holder, rate_hz)
-        found = dict(_walk(path, holder, "", rate_hz, set()))
+        located = dict(_walk(path, holder, "", rate_hz, set()))
         # A single number is a fact about the recording, not a signal.
-        several = any(one.dataset.size > 1 for one in found.values())
-        self._found = {
-            name: one
-            for name, one in found.items()
-            if one.dataset.ndim and (one.dataset.size > 1 or not several)
+        has_signals = any(entry.dataset.size > 1 for entry in located.values())
+        self._located = {
+            name: entry
+            for name, entry in located.items()
+            if entry.dataset.ndim and (entry.dataset.size > 1 or not has_signals)
         }
         self._place: dict[str, tuple[str, int]] = {}  # dataset and column index of each column
         self._upright: dict[str, bool] = {}  # time is along the first axis
-        lengths = Counter(len(one.dataset) for one in self._found.values() if one.dataset.ndim == 1)
+        datasets = [entry.dataset for entry in self._located.values()]
+        lengths = Counter(len(dataset) for dataset in datasets if dataset.ndim == 1)
         units = {}
-        for name, one in self._found.items():
-            self._upright[name] = _is_upright(one.dataset, lengths)
-            for at, column in enumerate(_columns_of(path, name, one, upright=self._upright[name])):
+        for name, entry in self._located.items():
+            self._upright[name] = _is_upright(entry.dataset, lengths)
+            columns = _columns_of(path, name, entry, upright=self._upright[name])
+            for at, column in enumerate(columns):
                 column = column.strip()
                 if column in self._place:
                     raise RecordingError(f"{path}: channel {column!r} appears more than once.")
                 self._place[column] = name, at
-            if one.dataset.ndim == 1 and (unit := _unit(one.dataset)):
+            if entry.dataset.ndim == 1 and (unit := _unit(entry.dataset)):
                 units[name.strip()] = unit
         if not holder.datasets and self._channels is None:
-            _check_one_recording(path, list(found), list(self._place))
+            _check_one_recording(path, list(located), list(self._place))
         chosen = [self._place[name][0] for name in self._channels or () if name in self._place]
-        rates = {found[name].rate_hz for name in chosen or found}
+        rates = {located[name].rate_hz for name in chosen or located}
         self._rates_hz = sorted(rate for rate in rates if rate is not None)
         super().__init__(path, self._place, units)
 
@@ -147,24 +148,23 @@ class _Hdf5Table(Table):
             each = ", ".join(f"{name} of {self._n_samples(name)} samples" for name in times[:6])
             example = next((n for n in self.names if n not in times), times[0])
             raise RecordingError(
-                f"{self.path}: holds {len(times)} columns of time ({each}). Choose `channels` of"
-                f" one, such as channels={example!r}, or name the time with `time_column`. To use"
-                " sensors with times of their own together, store each in a file and join the"
-                " files with `pair`."
+                f"{self.path}: has {len(times)} columns of time ({each}). Choose `channels` of one"
+                f" time, such as channels={example!r}, or name the time with `time_column`. To use"
+                " sensors with different times together, store each sensor in its own file and"
+                " join the files with `pair`."
             )
         if len(self._rates_hz) > 1:
             rates = " and ".join(f"{rate:g}" for rate in self._rates_hz)
             raise RecordingError(
                 f"{self.path}: its attributes 'sample_rate_hz' differ ({rates}). Choose `channels`"
-                " of one rate; store those of another in a file of its own, and join both with"
-                " `pair`."
+                " of one rate; or store each rate in its own file, and join the files with `pair`."
             )
         if self._rates_hz:
             return RATE
         if options.sample_rate_hz:
             return ""
-        for name, one in self._found.items():
-            refuse_windows(self.path, name, one.dataset.shape, one.dataset.dtype.kind)
+        for name, entry in self._located.items():
+            refuse_windows(self.path, name, entry.dataset.shape, entry.dataset.dtype.kind)
         return find_time_column(self.path, self.names, None)
 
     def read(
@@ -188,7 +188,7 @@ class _Hdf5Table(Table):
 
     def labels(self, name: str) -> list[str | None]:
         """Return strings or numbers as labels."""
-        dataset = self._found[self._place[name][0]].dataset
+        dataset = self._located[self._place[name][0]].dataset
         if dataset.ndim == 1 and dataset.is_text:
             words: list[str | None] = dataset[()].tolist()
             return words
@@ -196,91 +196,93 @@ class _Hdf5Table(Table):
         return [] if numbers is None else texts_of_numbers(numbers)
 
     def as_arrow(self, words: str) -> pa.Table:
-        """Return the columns as long as that of the words, with the types of their datasets."""
+        """Return the columns as long as the words, with the types of their datasets."""
         n_samples = self._n_samples(words)
         names = [name for name in self.names if self._n_samples(name) == n_samples]
         stored = {}
-        for of in dict.fromkeys(self._place[name][0] for name in names):
-            dataset = self._found[of].dataset
-            stored[of] = _Packing.of(self.path, of, dataset).unpacked(dataset[()])
+        for path in dict.fromkeys(self._place[name][0] for name in names):
+            dataset = self._located[path].dataset
+            stored[path] = _Packing.of(self.path, path, dataset).unpacked(dataset[()])
         columns = {}
         for name in names:
-            of, at = self._place[name]
-            table = stored[of] if stored[of].ndim == 1 or self._upright[of] else stored[of].T
+            path, at = self._place[name]
+            values = stored[path]
+            table = values if values.ndim == 1 or self._upright[path] else values.T
             columns[name] = table if table.ndim == 1 else table[:, at]
         return table_of(self.path, columns, words)
 
     def _n_samples(self, column: str) -> int:
-        of = self._place[column][0]
-        shape = self._found[of].dataset.shape
-        return int(shape[0] if self._upright[of] else shape[1])
+        path = self._place[column][0]
+        shape = self._located[path].dataset.shape
+        return int(shape[0] if self._upright[path] else shape[1])
 
     def _numbers(self, names: list[str], time_name: str | None) -> Columns:
         columns: Columns = {}
         tables: dict[str, NDArray[Any]] = {}
         usable = self._fitting(names, time_name)
         for name in names:
-            of, at = self._place[name]
-            dataset = self._found[of].dataset
+            path, at = self._place[name]
+            dataset = self._located[path].dataset
             columns[name] = None
             if name not in usable:
                 continue
             if dataset.is_text and dataset.ndim == 1:
                 columns[name] = numbers_of_texts(self.path, name, dataset[()].tolist())
             elif dataset.dtype.kind in "fiub":
-                if of not in tables:
-                    packing = _Packing.of(self.path, of, dataset)
+                if path not in tables:
+                    packing = _Packing.of(self.path, path, dataset)
                     table = _values(dataset, np.float64, self._scratch, packing)
-                    tables[of] = table if self._upright[of] else table.T
-                values = tables[of] if tables[of].ndim == 1 else tables[of][:, at]
+                    tables[path] = table if self._upright[path] else table.T
+                values = tables[path] if tables[path].ndim == 1 else tables[path][:, at]
                 columns[name] = None if is_missing(values) else values
         return columns
 
     def _fitting(self, names: list[str], time_name: str | None) -> list[str]:
         """Return the columns with a number for each sample.
 
-        In another group than the time, there may be others; in its own, they are an error, as are
-        chosen ones.
+        Numeric columns of another length raise an error if they are in the group of the time or
+        were chosen; otherwise they are left out.
         """
-        found = {name: self._found[self._place[name][0]] for name in names}
+        located = {name: self._located[self._place[name][0]] for name in names}
+        datasets = {name: entry.dataset for name, entry in located.items()}
         numeric = [
             name
-            for name, one in found.items()
-            if one.dataset.dtype.kind in "fiub" and one.dataset.ndim < 3
+            for name, dataset in datasets.items()
+            if dataset.dtype.kind in "fiub" and dataset.ndim < 3
         ]
-        words = [name for name, one in found.items() if one.dataset.is_text]
+        words = [name for name, dataset in datasets.items() if dataset.is_text]
         if not set(numeric) - {time_name}:
-            for name, one in found.items():
-                if one.dataset.ndim > 2:
+            for name, dataset in datasets.items():
+                if dataset.ndim > 2:
                     raise RecordingError(
-                        f"{self.path}: dataset {name!r} has {one.dataset.ndim} dimensions; use 1-D"
+                        f"{self.path}: dataset {name!r} has {dataset.ndim} dimensions; use 1-D"
                         " datasets, or 2-D ones of shape (n_samples, n_columns)."
                     )
         if not numeric:
             return words
-        first = time_name or min(numeric, key=lambda name: found[name].folder.count("/"))
-        n_samples, folder = self._n_samples(first), found[first].folder
-        odd = [name for name in numeric if self._n_samples(name) != n_samples]
-        for name in odd:
-            if self._channels is not None or found[name].folder == folder:
+        first = time_name or min(numeric, key=lambda name: located[name].folder.count("/"))
+        n_samples, folder = self._n_samples(first), located[first].folder
+        unequal = [name for name in numeric if self._n_samples(name) != n_samples]
+        for name in unequal:
+            if self._channels is not None or located[name].folder == folder:
                 short, long = sorted((name, first), key=self._n_samples)
                 raise RecordingError(
                     f"{self.path}: {short!r} has {self._n_samples(short)} samples and {long!r}"
                     f" {self._n_samples(long)}; choose `channels` of one length, or store channels"
                     " of different rates in separate files and join them with `pair`."
                 )
-        return [name for name in (*numeric, *words) if name not in odd]
+        return [name for name in (*numeric, *words) if name not in unequal]
 
     def _stamps(
         self, name: str, numbers: NDArray[np.float64] | None, time_unit: str | None
     ) -> Stamps:
-        dataset = self._found[self._place[name][0]].dataset
+        dataset = self._located[self._place[name][0]].dataset
         packing = _Packing.of(self.path, name, dataset)
         stored_unit = None
         if dataset.ndim == 1 and time_unit is None:
             stored_unit = _time_unit(self.path, name, _unit(dataset))
         if dataset.size == max(dataset.shape) and dataset.dtype.kind in "iu" and packing.is_plain:
-            # Not as floats, which cannot represent nanoseconds since 1970.
+            # Floats cannot represent nanoseconds since 1970.
             ticks = _values(dataset, dataset.dtype, self._scratch, _Packing())
             if not packing.is_missing(ticks).any():
                 return seconds_of(self.path, name, ticks, time_unit, stored_unit)
@@ -288,60 +290,60 @@ class _Hdf5Table(Table):
             return seconds_of(self.path, name, dataset[()].tolist(), time_unit)
         if numbers is None:
             raise RecordingError(
-                f"{self.path}: dataset {name!r} holds no numbers; seconds are needed."
+                f"{self.path}: dataset {name!r} has no numbers; seconds are needed."
             )
         return seconds_of(self.path, name, numbers, time_unit, stored_unit)
 
 
 class _Packing(NamedTuple):
-    """How netCDF stores numbers: ``stored * scale + offset``, but for those that mean missing."""
+    """Packed numbers of netCDF: ``stored * scale + offset``; `fills` are missing samples."""
 
     scale: float = 1.0
     offset: float = 0.0
     fills: tuple[int | float, ...] = ()
 
     @classmethod
-    def of(cls, path: Path, name: str, dataset: foreign.Dataset) -> "_Packing":
+    def of(cls, path: Path, name: str, dataset: foreign.Hdf5Dataset) -> "_Packing":
         """Return the packing in the attributes of a dataset; words have none."""
         if dataset.dtype.kind not in "fiub":
             return cls()
-        given = [1.0, 0.0]
+        factors = [1.0, 0.0]
         for at, attribute in enumerate(("scale_factor", "add_offset")):
-            values = dataset.attrs.get(attribute, given[at : at + 1])
+            values = dataset.attrs.get(attribute, factors[at : at + 1])
             is_number = len(values) == 1 and not isinstance(values[0], str)
             if not (is_number and np.isfinite(values[0]) and (at or values[0])):
                 raise RecordingError(
                     f"{path}: the attribute {attribute!r} of dataset {name!r} is"
-                    f" {listed(map(str, values), 4)}; it must be one number by which the dataset"
-                    " is unpacked. Correct or remove it."
+                    f" {listed(map(str, values), 4)}; it must be one number to unpack the dataset."
+                    " Correct or remove it."
                 )
-            given[at] = float(values[0])
+            factors[at] = float(values[0])
         fills = [dataset.attrs.get(name, []) for name in ("_FillValue", "missing_value")]
-        known = (value for value in (*fills[0], *fills[1]) if not isinstance(value, str))
-        return cls(given[0], given[1], tuple(known))
+        numbers = (value for value in (*fills[0], *fills[1]) if not isinstance(value, str))
+        return cls(factors[0], factors[1], tuple(numbers))
 
     @property
     def is_plain(self) -> bool:
-        """True if numbers are stored as they are."""
+        """True if numbers are stored without scaling."""
         return (self.scale, self.offset) == (1.0, 0.0)
 
     def is_missing(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
-        """Test which stored numbers mean that the sample is missing."""
+        """Return True for each stored number that means a missing sample."""
         missing = np.zeros(stored.shape, bool)
         for fill in self.fills:
             missing |= stored == (stored.dtype.type(fill) if stored.dtype.kind == "f" else fill)
         return missing
 
     def unpacked(self, stored: NDArray[Any]) -> NDArray[Any]:
-        """Return the numbers that are meant, NaN for missing ones."""
+        """Return the unpacked numbers, with NaN for missing samples."""
         missing = self.is_missing(stored)
         if self.is_plain and not missing.any():
             return stored
         return np.where(missing, np.nan, stored * np.float64(self.scale) + self.offset)
 
 
-def _unit(dataset: foreign.Dataset) -> str:
-    """Return the stored unit, empty if there is none."""
+def _unit(dataset: foreign.Hdf5Dataset) -> str:
+    """Return the stored unit, or an empty string."""
     return next((dataset.attrs[n][0] for n in ("unit", "units") if dataset.attrs.get(n)), "")
 
 
@@ -351,50 +353,50 @@ def _time_unit(path: Path, name: str, stored: str) -> str | None:
     unit = unit_in_name(f"time [{text}]")
     if unit in UNITS:
         return unit
-    if unit and unit_in_name(f"time_{unit}"):  # not just a word
+    if unit and unit_in_name(f"time_{unit}"):  # a unit, not just any word
         raise RecordingError(
-            f"{path}: the stored unit of the time column {name!r} is {stored!r}, which is not one"
-            " of time stamps. Convert the column to seconds; or give time_unit (s, ms, us or ns)"
-            " if it has one of these."
+            f"{path}: the stored unit of the time column {name!r} is {stored!r}, which is not a"
+            " unit of time stamps. Convert the column to seconds; or give time_unit (s, ms, us or"
+            " ns) if it has one of these."
         )
     return None
 
 
 def _walk(
-    path: Path, group: foreign.Group, folder: str, rate_hz: float | None, seen: set[int]
-) -> Iterator[tuple[str, _Found]]:
+    path: Path, group: foreign.Hdf5Group, folder: str, rate_hz: float | None, seen: set[int]
+) -> Iterator[tuple[str, _LocatedDataset]]:
     """Yield the datasets in a group and the groups in it, by path; each group once."""
     seen.add(group.place)
     for name, dataset in group.datasets.items():
-        yield folder + name, _Found(dataset, folder, _rate(path, dataset, rate_hz))
+        yield folder + name, _LocatedDataset(dataset, folder, _rate(path, dataset, rate_hz))
     for name, inner in group.groups.items():
         if inner.place not in seen and folder.count("/") < _DEEPEST:
-            own = _rate(path, inner, rate_hz)
-            yield from _walk(path, inner, f"{folder}{name}/", own, seen)
+            inner_rate_hz = _rate(path, inner, rate_hz)
+            yield from _walk(path, inner, f"{folder}{name}/", inner_rate_hz, seen)
 
 
 def _check_one_recording(path: Path, names: list[str], columns: list[str]) -> None:
-    """Raise if there is nothing, or groups hold the same datasets, as those of recordings do."""
+    """Raise if there is no dataset, or if groups with the same datasets seem to be recordings."""
     contents: dict[str, list[str]] = {}
     for name in names:
-        group, _, rest = name.partition("/")
-        contents.setdefault(group, []).append(rest)
-    alike = {name for name, own in contents.items() if list(contents.values()).count(own) > 1}
+        group, _, inner_path = name.partition("/")
+        contents.setdefault(group, []).append(inner_path)
+    alike = {name for name, inner in contents.items() if list(contents.values()).count(inner) > 1}
     if names and not alike:
         return
-    there = listed(contents, 6) or "nothing"
+    groups = listed(contents, 6) or "nothing"
     more = ""
     if names:
-        pick = next((one for one in columns if one.partition("/")[0] in alike), names[0])
+        pick = next((column for column in columns if column.partition("/")[0] in alike), names[0])
         more = f" To read them as one, choose `channels`, such as channels={pick!r}."
     raise RecordingError(
-        f"{path}: the root has no dataset; it holds {there}. Store one recording per file, with its"
-        f" datasets in the root or in a single group.{more}"
+        f"{path}: the root has no dataset; it contains {groups}. Store one recording per file, with"
+        f" its datasets in the root or in a single group.{more}"
     )
 
 
-def _is_upright(dataset: foreign.Dataset, lengths: Counter[int]) -> bool:
-    """Test whether time is along the first axis: that of the vectors' length, or the longer."""
+def _is_upright(dataset: foreign.Hdf5Dataset, lengths: Counter[int]) -> bool:
+    """Test whether time is along the first axis, by the length of vectors or the longer axis."""
     if dataset.ndim != 2 or "columns" in dataset.attrs:
         return True
     rows, columns = dataset.shape
@@ -403,9 +405,9 @@ def _is_upright(dataset: foreign.Dataset, lengths: Counter[int]) -> bool:
     return bool(rows >= columns)
 
 
-def _columns_of(path: Path, name: str, found: _Found, *, upright: bool) -> list[str]:
-    """Return the column names of a dataset; one with more than two dimensions has its own."""
-    dataset = found.dataset
+def _columns_of(path: Path, name: str, entry: _LocatedDataset, *, upright: bool) -> list[str]:
+    """Return the column names of a dataset; its own name unless it has two dimensions."""
+    dataset = entry.dataset
     if dataset.ndim != 2:
         return [name]
     names: list[str] | None = dataset.attrs.get("columns")
@@ -418,7 +420,7 @@ def _columns_of(path: Path, name: str, found: _Found, *, upright: bool) -> list[
             f"{path}: dataset {name!r} has {dataset.shape[1]} columns, but its attribute 'columns'"
             f" lists {len(set(names))} different names."
         )
-    return [found.folder + column for column in names]
+    return [entry.folder + column for column in names]
 
 
 def _values(
@@ -437,14 +439,14 @@ def _values(
 
 
 def _rate(path: Path, holder: Any, around: float | None) -> float | None:
-    """Return the rate stored with a file, group or dataset, or else the one of what is around."""
-    given = holder.attrs.get(RATE)
-    one = getattr(holder, "datasets", {}).get(RATE)
-    if given is None and one is not None and one.size == 1 and one.dtype.kind in "fiu":
-        given = one[()].ravel()[0]
-    if given is None:
+    """Return the rate stored with a file, group or dataset, or the rate of the group around it."""
+    stored = holder.attrs.get(RATE)
+    dataset = getattr(holder, "datasets", {}).get(RATE)
+    if stored is None and dataset is not None and dataset.size == 1 and dataset.dtype.kind in "fiu":
+        stored = dataset[()].ravel()[0]
+    if stored is None:
         return around
-    rate_hz = float(given)
+    rate_hz = float(stored)
     if not (np.isfinite(rate_hz) and rate_hz > 0):
         raise RecordingError(
             f"{path}: the attribute 'sample_rate_hz' is {rate_hz!r}, not a positive rate."

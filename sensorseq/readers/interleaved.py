@@ -1,4 +1,4 @@
-"""Find the column that names the sensor of each row, in a table of several sensors' rows."""
+"""Find the column that names the sensor of each row, in a table with rows of several sensors."""
 
 import re
 from collections.abc import Mapping
@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 _FEWEST_ROWS = 10  # a sensor with fewer rows is too rare to have a clock
 _RARE = 0.05  # of the rows may be of rare sensors
-_LEAST_STEPS = 20  # steps over rows of other sensors, which fewer might make by chance
-_REGULAR, _SHARE_REGULAR = 0.5, 0.75  # by which a step may differ from the usual one, and how many
-_MOST_NUMBERS = 64  # more sensors are not numbered
-_LOOKED_AT = 4096  # rows by which most columns of measurements are passed over
+_LEAST_STEPS = 20  # steps over rows of other sensors; fewer may occur by chance
+_REGULAR = 0.5  # share of the usual step by which a regular step may differ from it
+_SHARE_REGULAR = 0.75  # least share of regular steps
+_MOST_NUMBERS = 64  # a column with more different values does not number sensors
+_LOOKED_AT = 4096  # rows that suffice to rule out most columns of measurements
 _APART = 0.5  # steps of one sensor, as a share of the steps from one sensor to the next
 _SPREADS = 3.0  # ratio of the spreads of two sensors that measure different quantities
 _SENSOR_NAME = re.compile(
@@ -22,27 +23,28 @@ _SENSOR_NAME = re.compile(
 
 
 def has_interleaved_clocks(codes: NDArray[np.integer], t: NDArray[np.float64]) -> bool:
-    """Test whether the rows of each value follow a clock of their own, rows of others between them.
+    """Test whether each value's rows follow a clock of their own, between rows of other values.
 
-    Then a value is no state of one sensor: a state's rows leave a hole in the clock where another
-    state holds. `codes` are the values as numbers from 0 on.
+    Such a value is not a state of one sensor: while another state lasts, a state has a gap in its
+    clock. `codes` are the values as numbers from 0.
     """
     counts = np.bincount(codes)
     is_usual = counts >= _FEWEST_ROWS
     if is_usual.sum() < 2 or counts[~is_usual].sum() > _RARE * len(codes):
         return False
     order = np.argsort(codes, kind="stable")
-    own = codes[order]
-    within = (own[1:] == own[:-1]) & is_usual[own[1:]]
+    in_order = codes[order]
+    within = (in_order[1:] == in_order[:-1]) & is_usual[in_order[1:]]
     over_others = (np.diff(order) > 1)[within]
     if over_others.sum() < _LEAST_STEPS:
         return False
-    steps, of = np.diff(t[order])[within], own[1:][within]
+    steps, step_codes = np.diff(t[order])[within], in_order[1:][within]
     period = np.ones(len(counts))
-    for code in np.unique(of):
-        # an existing step: those of one that is left out now and then have two values
-        period[code] = np.quantile(steps[of == code], 0.5, method="lower")
-    is_regular = (period[of] > 0) & (np.abs(steps - period[of]) < _REGULAR * period[of])
+    for code in np.unique(step_codes):
+        # An existing step, because a sensor that skips samples has steps of two lengths.
+        period[code] = np.quantile(steps[step_codes == code], 0.5, method="lower")
+    periods = period[step_codes]
+    is_regular = (periods > 0) & (np.abs(steps - periods) < _REGULAR * periods)
     return bool(is_regular[over_others].mean() >= _SHARE_REGULAR)
 
 
@@ -54,9 +56,9 @@ def names_sensors(
 ) -> bool:
     """Test whether a column of numbers names the sensor of each row.
 
-    A counter that wraps, or a bit that toggles, also splits the rows into regular clocks. So the
-    column must be named like sensors, or most of the other columns must show that neighboring rows
-    are of different quantities.
+    A counter that wraps or a bit that toggles also splits the rows into regular clocks. Therefore
+    the column must be named like sensors, or most other columns must show that neighboring rows are
+    different quantities.
     """
     codes = codes_of_numbers(values)
     if codes is None or not has_interleaved_clocks(codes, t):
@@ -68,7 +70,7 @@ def names_sensors(
 
 
 def _is_measured(x: NDArray[np.floating]) -> bool:
-    """Test whether a column neither stays the same nor counts."""
+    """Test whether a column is neither constant nor a counter."""
     steps = np.diff(x[:_LOOKED_AT])
     return not ((steps == 0).all() or (steps > 0).all())
 
@@ -76,36 +78,36 @@ def _is_measured(x: NDArray[np.floating]) -> bool:
 def _are_apart(codes: NDArray[np.integer], x: NDArray[np.floating]) -> bool:
     """Test whether a channel differs more from row to row than from sample to sample of a sensor.
 
-    Or by its spread: noise of two quantities has no steps to compare.
+    Also test whether its spread differs between sensors, because the steps of noise do not.
     """
     order = np.argsort(codes, kind="stable")
-    own, sorted_x = codes[order], x[order]
+    in_order, sorted_x = codes[order], x[order]
     with np.errstate(invalid="ignore"):
-        within = np.abs(np.diff(sorted_x))[own[1:] == own[:-1]]
+        within = np.abs(np.diff(sorted_x))[in_order[1:] == in_order[:-1]]
         between = np.abs(np.diff(x))[codes[1:] != codes[:-1]]
     if not np.isfinite(between).any() or not np.isfinite(within).any():
         return True  # no two sensors have this quantity
     if np.nanmedian(within) < _APART * np.nanmedian(between):
         return True
-    parts = [sorted_x[own == code] for code in np.unique(own)]
+    parts = [sorted_x[in_order == code] for code in np.unique(in_order)]
     spreads = [float(np.nanstd(part)) for part in parts if np.isfinite(part).sum() >= _FEWEST_ROWS]
     return len(spreads) > 1 and max(spreads) > _SPREADS * min(spreads) >= 0
 
 
 def codes_of_numbers(values: NDArray[np.floating]) -> NDArray[np.int64] | None:
-    """Return a column of few whole numbers as numbers from 0 on; None for another."""
+    """Return a column of few different whole numbers as codes from 0; None for another column."""
     middle = max(0, (len(values) - _LOOKED_AT) // 2)
-    for some in (values[middle : middle + _LOOKED_AT], values):  # the first mostly suffices
+    for some in (values[middle : middle + _LOOKED_AT], values):  # the first is usually enough
         if not (np.isfinite(some).all() and (some == some.round()).all()):
             return None
-        known, codes = np.unique(some, return_inverse=True)
-        if len(known) > _MOST_NUMBERS:
+        distinct, codes = np.unique(some, return_inverse=True)
+        if len(distinct) > _MOST_NUMBERS:
             return None
     return np.asarray(codes, np.int64)
 
 
 def has_blocks(codes: NDArray[np.integer], t: NDArray[np.float64]) -> bool:
-    """Test whether each value has one block of rows, and the time begins again at each."""
+    """Test whether each value has one block of rows, and the time starts again at each block."""
     changes, goes_back = codes[1:] != codes[:-1], t[1:] <= t[:-1]
     return 1 < len(np.unique(codes)) == 1 + int(changes.sum()) and bool(
         (changes == goes_back).all()

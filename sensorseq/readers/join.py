@@ -28,16 +28,16 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
     Parameters
     ----------
     recordings : sequence of Recording
-        One for each sensor, with time stamps on a common clock. Id, group and label are taken from
-        the first.
+        One for each sensor, with time stamps on a common clock. Id, group and label come from the
+        first.
     sensors : sequence of str
         Names of the sensors. A channel name that two sensors share becomes ``sensor.channel``.
 
     Returns
     -------
     Recording
-        Channels in the order given. ``attributes["sensor_rates_hz"]`` holds the median rate of
-        each sensor.
+        Channels in the given order. ``attributes["sensor_rates_hz"]`` has the median rate of each
+        sensor.
 
     Raises
     ------
@@ -95,10 +95,10 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
 def _side_by_side(
     recordings: Sequence[Recording],
 ) -> tuple[NDArray[np.float64], NDArray[np.floating]]:
-    """Merge all timestamps; return them and the values at them, with NaN if there is none."""
+    """Merge all timestamps; return them and the values there, with NaN where a channel has none."""
     stamps_of, values_of = ([getattr(r, name) for r in recordings] for name in _SAMPLES)
     ends = np.cumsum([r.n_channels for r in recordings])
-    folder = next((found for x in values_of if (found := folder_of(x)) is not None), None)
+    folder = next((path for x in values_of if (path := folder_of(x)) is not None), None)
     stamps, values = Rows(folder, np.float64), Rows(folder, np.float64, ends[-1])
     at = [0] * len(recordings)
     # Each block has the rows of all recordings up to the earliest end of their blocks.
@@ -123,13 +123,13 @@ def _side_by_side(
 
 
 def _on_one_clock(recordings: Sequence[Recording]) -> list[Recording]:
-    """Align recordings whose timestamps count from their own first one to a common start."""
+    """Let all timestamps count from a common origin, not each from its own first one."""
     start_ns = min(clock_of(recording).get("origin_ns", 0) for recording in recordings)
     return [from_origin(recording, start_ns) for recording in recordings]
 
 
 def from_origin(recording: Recording, origin_ns: int) -> Recording:
-    """Let the timestamps count from this time; 0 is where the clock itself counts from."""
+    """Let the timestamps count from this time; 0 is the origin of the clock itself."""
     clock = clock_of(recording)
     shift_ns = clock.pop("origin_ns", 0) - origin_ns
     if not shift_ns:

@@ -21,13 +21,13 @@ from sensorseq.recording import LabelSpan
 
 _INFO = Path("meta/info.json")
 _EPISODE, _TASK, _TIME = "episode_index", "task_index", "timestamp"
-# Positions, and what is known only of the end of an episode; none of them is measured.
+# Positions in the dataset, which are not measurements.
 _NOT_MEASURED = (_EPISODE, "frame_index", "index", _TASK)
 _SAME_RATE = 0.05
-_OF_THE_END = ("next.", "annotation.")
+_FROM_THE_END = ("next.", "annotation.")  # prefixes of facts that are unknown before the end
 
 
-class Dataset:
+class LeRobotDataset:
     """A LeRobot dataset: its rate, the names of its channels, and the texts of its tasks."""
 
     def __init__(self, root: Path) -> None:
@@ -48,18 +48,20 @@ class Dataset:
             ) from error
         if not self.version.startswith(("v2.", "v3.")):
             raise RecordingError(
-                f"{self.path}: is of version {self.version}; versions 2 and 3 of LeRobot datasets"
-                " are read. Convert it with lerobot's own scripts."
+                f"{self.path}: has version {self.version}; only versions 2 and 3 of LeRobot"
+                " datasets can be read. Convert it with lerobot's own scripts."
             )
 
     def pictures(self) -> tuple[str, ...]:
         """Return the features that are images or videos."""
         kinds = ("image", "video")
-        return tuple(name for name, one in self.features.items() if one.get("dtype") in kinds)
+        return tuple(
+            name for name, feature in self.features.items() if feature.get("dtype") in kinds
+        )
 
     def names(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Return the names of the numbers in each column of lists, where all have a name."""
-        found = []
+        """Return the names of the numbers in each column of lists where every number has a name."""
+        names_of = []
         for column, feature in self.features.items():
             names = feature.get("names")
             while isinstance(names, Mapping) and len(names) == 1:  # by kind, such as "motors"
@@ -68,8 +70,8 @@ class Dataset:
                 (names,) = names
             is_complete = isinstance(names, list) and [len(names)] == feature.get("shape")
             if is_complete and len(names) > 1 and repeated(map(str, names)) is None:
-                found.append((column, tuple(f"{column}.{name}" for name in names)))
-        return tuple(found)
+                names_of.append((column, tuple(f"{column}.{name}" for name in names)))
+        return tuple(names_of)
 
     def tasks(self) -> dict[int, str]:
         """Return the text of each task."""
@@ -81,7 +83,7 @@ class Dataset:
             else:
                 with opened(table) as file:
                     rows = file.read(use_threads=False).to_pylist()
-            # in version 3 the text is the index of a pandas table, under the name it had there
+            # In version 3, the text is the index of a pandas table, under any name.
             texts = [
                 next(value for name, value in sorted(row.items()) if name != _TASK) for row in rows
             ]
@@ -101,7 +103,7 @@ def is_dataset(root: Path) -> bool:
 
 
 def list_episodes(
-    dataset: Dataset, label_column: str | None
+    dataset: LeRobotDataset, label_column: str | None
 ) -> Iterator[tuple[Path, TableRows, str | None, tuple[LabelSpan, ...]]]:
     """Yield the file, rows and label of each episode: its task, or the `label_column`.
 
@@ -117,16 +119,16 @@ def list_episodes(
         with opened(path) as file:
             columns = file.schema_arrow.names
         _check_stamps(path, columns, dataset)
-        aside = tuple(
+        not_channels = tuple(
             name
             for name in columns
-            if (name in _NOT_MEASURED or name.startswith(_OF_THE_END)) and name != label_column
+            if (name in _NOT_MEASURED or name.startswith(_FROM_THE_END)) and name != label_column
         )
         for rows, _, label in list_table(path, _EPISODE, None, label_column or _TASK, USUAL_FORM):
             number = _number(path, rows.recording)
             if number in seen:
                 raise RecordingError(
-                    f"{path}: has rows of episode {number}, as {seen[number]} does."
+                    f"{path}: has rows of episode {number}, and {seen[number]} has some, too."
                 )
             seen[number] = path
             if path.stem.startswith("episode_") and path.stem != f"episode_{number:06d}":
@@ -136,22 +138,22 @@ def list_episodes(
                 spans = () if label else _spans_of_tasks(path, rows, tasks)
                 label = None if label is None else _text(path, tasks, label)
             rows = rows._replace(
-                not_channels=(*rows.not_channels, *aside),
+                not_channels=(*rows.not_channels, *not_channels),
                 names=names,
                 pictures=pictures,
             )
             yield path, rows, label, spans
     missing = sorted(set(range(dataset.n_episodes)).difference(seen))
     if missing or len(seen) != dataset.n_episodes:
-        lost = f"episode {missing[0]} is in none of them" if missing else "they have more"
+        fault = f"episode {missing[0]} is in none of them" if missing else "they have more"
         raise RecordingError(
             f"{dataset.path}: lists {dataset.n_episodes} episodes, and {len(files)} file(s) below"
-            f" {dataset.root / 'data'} have {len(seen)}: {lost}. Download the dataset again."
+            f" {dataset.root / 'data'} have {len(seen)}: {fault}. Download the dataset again."
         )
 
 
-def _check_stamps(path: Path, columns: list[str], dataset: Dataset) -> None:
-    """Raise if the time stamps of an episode have another rate than the dataset."""
+def _check_stamps(path: Path, columns: list[str], dataset: LeRobotDataset) -> None:
+    """Raise if the rate of an episode's time stamps differs from the dataset's."""
     if lacking := sorted({_EPISODE, _TIME}.difference(columns)):
         raise RecordingError(f"{path}: has no column {lacking[0]!r}.")
     with opened(path) as file:

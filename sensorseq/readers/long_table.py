@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sensorseq.errors import RecordingError
-from sensorseq.readers.columns import Table, TextColumn, as_float, as_label, check_names
+from sensorseq.readers.columns import Table, as_label, check_names
 from sensorseq.readers.csv import USUAL_FORM, CsvFormat, read_csv_table, read_csv_words
 from sensorseq.readers.parquet import ArrowTable, as_labels, names_in, opened, without_blanks
-from sensorseq.readers.stray_fields import refuse_stray
+from sensorseq.readers.text_columns import TextColumn, refuse_stray
+from sensorseq.text import parse_number
 
-_FEW_ROW_GROUPS = 4  # a recording in at most this many row groups is read alone
-# largest Parquet table that is sorted in memory if its recordings are scattered
-_MOST_BYTES = 2**28
+_FEW_ROW_GROUPS = 4  # a recording in at most this many row groups is read separately
+_MOST_BYTES = 2**28  # the largest Parquet table that is sorted in memory
 
 
 class TableRows(NamedTuple):
@@ -32,8 +32,8 @@ class TableRows(NamedTuple):
     not_channels: tuple[str, ...]  # columns of groups, and of labels of whole recordings
     row_groups: tuple[int, ...]  # row groups of a Parquet file that contain its rows
     form: CsvFormat = USUAL_FORM
-    names: tuple[tuple[str, tuple[str, ...]], ...] = ()  # of the numbers in columns of lists
-    pictures: tuple[str, ...] = ()  # which are not read, in this file or in others
+    names: tuple[tuple[str, tuple[str, ...]], ...] = ()  # names of the numbers in lists, by column
+    pictures: tuple[str, ...] = ()  # columns of images, in this file or in others; not read
 
     def where(self, path: Path) -> Path:
         """Return the path with the recording's name, for messages."""
@@ -49,7 +49,7 @@ def list_table(
 ) -> Iterator[tuple[TableRows, str, str | None]]:
     """Yield the rows, group and label of each recording, in one pass over these columns.
 
-    The label is None if a recording has none or several.
+    The label is None if a recording has no label or several.
     """
     names = [recording_column, group_column or recording_column, label_column or recording_column]
     seen: dict[str, tuple[set[str | None], set[str | None], set[int]]] = {}
@@ -65,23 +65,24 @@ def list_table(
         at = pc.index(texts["id"], recording_column).as_py()
         if at >= 0 and texts["id"][at + 1 : at + 2].to_pylist() != [recording_column]:
             refuse_stray(path, first_row + at, recording_column, recording_column)
-        for one in texts.group_by(texts.column_names, use_threads=False).aggregate([]).to_pylist():
-            found = seen.setdefault(one["id"], (set(), set(), set()))
-            found[0].add(one["group"] or None)
-            found[1].add(as_label(one["label"]))
-            found[2].add(row_group)
+        by_texts = texts.group_by(texts.column_names, use_threads=False)
+        for row_texts in by_texts.aggregate([]).to_pylist():
+            groups, labels, row_groups = seen.setdefault(row_texts["id"], (set(), set(), set()))
+            groups.add(row_texts["group"] or None)
+            labels.add(as_label(row_texts["label"]))
+            row_groups.add(row_group)
         first_row += len(batch)
     if not seen:
         raise RecordingError(f"{path}: has a header but no samples.")
     for recording, (groups, labels, row_groups) in sorted(seen.items()):
         label = next(iter(labels)) if len(labels) == 1 and label_column is not None else None
-        aside = (group_column, label_column if label is not None else None)
-        not_channels = tuple(name for name in aside if name is not None)
+        facts = (group_column, label_column if label is not None else None)
+        not_channels = tuple(name for name in facts if name is not None)
         rows = TableRows(recording_column, recording, not_channels, tuple(sorted(row_groups)), form)
         if len(groups) > 1 or None in groups:
             listed = ", ".join(sorted(repr(name) for name in groups if name)[:3])
             raise RecordingError(
-                f"{rows.where(path)}: needs one group in all its rows of column {group_column!r};"
+                f"{rows.where(path)}: needs the same group in all rows of column {group_column!r};"
                 f" it has {listed or 'none'}."
             )
         yield rows, str(groups.pop()), label
@@ -117,7 +118,7 @@ def recording_table(path: Path, rows: TableRows) -> pa.Table:
 
 
 def rows_of_sensors(table: Table, column: str) -> dict[str, ArrowTable]:
-    """Return the rows of each sensor that a column names; a number is named after the column."""
+    """Return the rows of each sensor that a column names; a sensor ``1`` becomes ``column_1``."""
     path = table.path
     check_names(path, [column], table.names)
     whole = table.as_arrow(column)
@@ -127,18 +128,18 @@ def rows_of_sensors(table: Table, column: str) -> dict[str, ArrowTable]:
         raise RecordingError(
             f"{path}, row {row + 1}: column {column!r} is empty; name the sensor of every row."
         )
-    found: dict[str, ArrowTable] = {}
+    tables: dict[str, ArrowTable] = {}
     for text in sorted(pc.unique(texts).to_pylist(), key=_by_number):
-        sensor = f"{column}_{text}" if as_float(text) is not None else str(text)
+        sensor = f"{column}_{text}" if parse_number(text) is not None else str(text)
         rows = whole.filter(pc.equal(texts, text)).drop_columns([column]).combine_chunks()
         where = Path(f"{path} ({column} {text!r})")
-        found[sensor] = ArrowTable(where, rows, table.text_column)
-        found[sensor].units |= table.units
-    return found
+        tables[sensor] = ArrowTable(where, rows, table.text_column)
+        tables[sensor].units |= table.units
+    return tables
 
 
 def _by_number(text: str) -> tuple[float, str]:
-    number = as_float(text)
+    number = parse_number(text)
     return (math.inf if number is None else number, text)
 
 
@@ -168,8 +169,8 @@ def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
             parts = []
             for row_group in rows.row_groups:
                 part = _row_group(path, version, row_group, rows.pictures)
-                own = pc.equal(_texts(path, rows.column, part), rows.recording)
-                parts.append(part.filter(own).drop_columns([rows.column]))
+                is_wanted = pc.equal(_texts(path, rows.column, part), rows.recording)
+                parts.append(part.filter(is_wanted).drop_columns([rows.column]))
             return pa.concat_tables(parts).combine_chunks()
     table, places = _by_recording(path, version, rows.column, rows.form, rows.pictures)
     return table.slice(*places[rows.recording])
@@ -177,17 +178,17 @@ def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
 
 @lru_cache(maxsize=2)  # shared by consecutive recordings
 def _row_group(
-    path: Path, version: tuple[int, int], row_group: int, leave: tuple[str, ...]
+    path: Path, version: tuple[int, int], row_group: int, left_out: tuple[str, ...]
 ) -> pa.Table:
     with opened(path) as file:
-        return _without(leave, file, partial(file.read_row_group, row_group))
+        return _without(left_out, file, partial(file.read_row_group, row_group))
 
 
 def _without(
-    leave: tuple[str, ...], file: pq.ParquetFile, read: Callable[..., pa.Table]
+    left_out: tuple[str, ...], file: pq.ParquetFile, read: Callable[..., pa.Table]
 ) -> pa.Table:
-    """Read all columns except some."""
-    names = [name for name in file.schema_arrow.names if name not in leave]
+    """Read all columns except those to leave out."""
+    names = [name for name in file.schema_arrow.names if name not in left_out]
     return without_blanks(read(columns=names, use_threads=False).select(names))
 
 
@@ -197,12 +198,12 @@ def _by_recording(
     version: tuple[int, int],
     recording_column: str,
     form: CsvFormat,
-    leave: tuple[str, ...],
+    left_out: tuple[str, ...],
 ) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
-    """Return a table sorted by recording, and the start and number of each one's rows."""
+    """Return a table sorted by recording, and the first row and number of rows of each."""
     if path.suffix == ".parquet":
         with opened(path) as file:
-            table = _without(leave, file, file.read)
+            table = _without(left_out, file, file.read)
     else:
         table = read_csv_table(path, recording_column, form)
     texts = _texts(path, recording_column, table)
@@ -221,10 +222,10 @@ def _batches(path: Path, names: list[str], form: CsvFormat) -> Iterator[tuple[in
         with opened(path) as file:
             stored = names_in(path, file)
             check_names(path, names, list(stored))
-            own = [stored[name] for name in names]
+            columns = [stored[name] for name in names]
             for row_group in range(file.num_row_groups):
-                read = file.read_row_group(row_group, columns=own, use_threads=False)
-                yield row_group, read.select(own).rename_columns(names)
+                read = file.read_row_group(row_group, columns=columns, use_threads=False)
+                yield row_group, read.select(columns).rename_columns(names)
         return
     yield 0, read_csv_words(path, names, form)
 

@@ -29,10 +29,10 @@ def read_mat5(
 ) -> dict[str, NDArray[np.generic]]:
     """Return the real numeric arrays of a file by name, with ``a.b`` for those in structs.
 
-    `path` is for messages. Names of other variables, except of text, are added to `left_out`.
-    Raises ValueError, or any other error for broken bytes.
+    `path` is for messages. The names of other variables except text are added to `left_out`.
+    Raises a ValueError, or any other error for broken bytes.
     """
-    others = {} if left_out is None else left_out
+    left_out = {} if left_out is None else left_out
     if len(content) < 128 or content[126:128] not in (b"IM", b"MI"):
         raise ValueError("no header of MATLAB 5 or later")
     order = "<" if content[126:128] == b"IM" else ">"
@@ -47,10 +47,10 @@ def read_mat5(
             check_unpacked(path, n_bytes, len(content))
             whole = head + stream.decompress(stream.unconsumed_tail, size + 1)
             if len(whole) != 8 + size or not stream.eof:
-                raise ValueError("a compressed array has another size than it says")
+                raise ValueError("the size of a compressed array differs from its header")
             kind, part = next(_elements(memoryview(whole), order))
         if kind == _MATRIX:
-            arrays.update(_arrays(part, order, "", 0, others))
+            arrays.update(_arrays(part, order, "", 0, left_out))
     return arrays
 
 
@@ -59,7 +59,7 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
     at = 0
     while at < len(data):
         if at + 8 > len(data):
-            raise ValueError("an element is cut short")
+            raise ValueError("an element is truncated")
         kind, size = struct.unpack_from(order + "II", data, at)
         start = at + 8
         # A small element has its size in the upper half of the tag, and its content in the tag.
@@ -76,7 +76,7 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
 
 
 def _arrays(
-    matrix: memoryview, order: str, prefix: str, depth: int, others: dict[str, str]
+    matrix: memoryview, order: str, prefix: str, depth: int, left_out: dict[str, str]
 ) -> Iterator[tuple[str, NDArray[np.generic]]]:
     if depth > _DEEPEST or not len(matrix):
         return
@@ -94,21 +94,21 @@ def _arrays(
         yield name, numbers.reshape(shape, order="F")
     elif kind == _STRUCT and prod(shape) == 1:
         (length,) = _numbers(next(parts), order)
-        listed = bytes(next(parts)[1])
-        if not 0 < length <= len(listed):
+        names = bytes(next(parts)[1])
+        if not 0 < length <= len(names):
             raise ValueError(f"the struct {name!r} has no valid fields")
-        fields = [listed[at : at + length] for at in range(0, len(listed), length)]
+        fields = [names[at : at + length] for at in range(0, len(names), length)]
         for field, (kind, content) in zip(fields, parts, strict=True):
             if kind == _MATRIX:
-                of_field = field.split(b"\0")[0].decode("utf-8", "replace")
-                yield from _arrays(content, order, f"{name}.{of_field}", depth + 1, others)
+                field_name = field.split(b"\0")[0].decode("utf-8", "replace")
+                yield from _arrays(content, order, f"{name}.{field_name}", depth + 1, left_out)
     elif kind != _TEXT and name and prod(shape) > 0:
-        others[name] = _KINDS.get(kind, "complex numbers")
+        left_out[name] = _KINDS.get(kind, "complex numbers")
 
 
 def _numbers(element: tuple[int, memoryview], order: str) -> NDArray[np.generic]:
     kind, content = element
     dtype = np.dtype(order + _DTYPES.get(kind, "V0"))
     if not dtype.itemsize or len(content) % dtype.itemsize:
-        raise ValueError("numbers have an unknown type or are cut short")
+        raise ValueError("numbers have an unknown type or are truncated")
     return np.frombuffer(content, dtype)

@@ -1,4 +1,4 @@
-"""Read the channel groups of MDF files, which measuring programs for vehicles write.
+"""Read the channel groups of MDF files, the format of measurement programs for vehicles.
 
 See https://www.asam.net/standards/detail/mdf/wiki/ for the format.
 """
@@ -21,10 +21,10 @@ from sensorseq.recording import column_names
 
 _MAGICS = (b"MDF     ", b"UnFinMF ")
 _KNOWN = ("3.", "4.0", "4.1", "4.2")
-_PIECE_BYTES = 1 << 23  # of records that are read together
+_PIECE_BYTES = 1 << 23  # bytes of records that are read together
 _TIME = 1  # type of synchronization: by time, not by angle, distance or index
 _VALUE, _MASTERS = 0, (2, 3)  # types of channels
-_FEW_ROWS = 4096  # from which the rate of a group is listed
+_FEW_ROWS = 4096  # rows that determine a group's rate in a list
 
 
 def read_mdf(
@@ -37,18 +37,17 @@ def read_mdf(
 ) -> list[TopicArrays]:
     """Return the channel groups of one file that contain the channels.
 
-    For `channels` None, all groups with a time and rows. A group is named as it was acquired, or
-    with its number. Values have their physical units; a value that the file marks as invalid is
-    NaN. Channels whose values are words or arrays are None. If `is_listing`, a few rows of each are
-    read.
+    If `channels` is None, return all groups with a time and rows. A group has its acquisition name,
+    or its number. Values have their physical units; a value that the file marks as invalid is NaN.
+    Channels of words or arrays are None. If `is_listing`, only a few rows of each group are read.
     """
     path, *others = paths
     if others:
         raise RecordingError(f"{others[0]}: an MDF file is a recording of its own.")
-    found = []
+    topics = []
     with _opened(path) as file:
         headers = [group.channel_group for group in file.groups]
-        names = [getattr(one, "acq_name", "") or f"group_{n}" for n, one in enumerate(headers)]
+        names = [getattr(h, "acq_name", "") or f"group_{n}" for n, h in enumerate(headers)]
         for index, name in enumerate(column_names(names)):
             n_rows = headers[index].cycles_nr
             wanted = _wanted(file, index, name, channels)
@@ -59,7 +58,7 @@ def read_mdf(
                 topic = _read_group(file, index, name, wanted, most, label_column, scratch)
             except OutputError:
                 raise
-            except Exception as error:  # it may raise anything for damaged bytes
+            except Exception as error:  # asammdf may raise anything for damaged bytes
                 raise RecordingError(
                     f"{path}: the records of group {name!r} cannot be read ({error})."
                 ) from error
@@ -67,8 +66,8 @@ def read_mdf(
                 raise RecordingError(
                     f"{path}: group {name!r} has {len(topic.times_s)} readable records, not {most}."
                 )
-            found.append(topic._replace(n_messages=n_rows))
-    return found
+            topics.append(topic._replace(n_messages=n_rows))
+    return topics
 
 
 @contextmanager
@@ -81,19 +80,19 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from error
     if not path.is_file():
         raise RecordingError(f"{path}: no such file.")
-    with path.open("rb") as file:  # if it opened the path, it would map it into memory
+    with path.open("rb") as file:  # from a path, asammdf would map the file into memory
         start = file.read(16)
         version = start[8:16].decode("latin-1").strip("\0 ")
         if start[:8] not in _MAGICS:
             raise RecordingError(f"{path}: is empty, or not an MDF file.")
         if start[:8] == _MAGICS[1]:
             raise RecordingError(
-                f"{path}: its logger did not finish it. Finish it with asammdf:"
+                f"{path}: the logger did not finish this file. Finish it with asammdf:"
                 " MDF(path).save(new_path)."
             )
         if not version.startswith(_KNOWN):
             raise RecordingError(
-                f"{path}: has MDF version {version!r} in bytes 8 to 15; those from 3.0 to 4.2 are"
+                f"{path}: has MDF version {version!r} in bytes 8 to 15; versions 3.0 to 4.2 can be"
                 " read."
             )
         file.seek(0)
@@ -102,7 +101,7 @@ def _opened(path: Path) -> Iterator[Any]:
         sys.unraisablehook = lambda _: None
         try:
             opened = MDF(file)
-        except Exception as error:  # it may raise anything for damaged bytes
+        except Exception as error:  # asammdf may raise anything for damaged bytes
             problem = str(error) or type(error).__name__
         finally:
             if problem:
@@ -110,7 +109,7 @@ def _opened(path: Path) -> Iterator[Any]:
             sys.unraisablehook = hook
         if problem:
             raise RecordingError(
-                f"{path}: cannot be read as an MDF file ({problem}); it may be cut off."
+                f"{path}: cannot be read as an MDF file ({problem}); it may be truncated."
             )
         opened.configure(read_fragment_size=_PIECE_BYTES)
         with opened:
@@ -120,17 +119,17 @@ def _opened(path: Path) -> Iterator[Any]:
 def _wanted(
     file: Any, index: int, group: str, channels: Sequence[str] | None
 ) -> dict[str, tuple[int, str]]:
-    """Return the place and unit of each channel to read, by its name with that of the group."""
+    """Return the place and unit of each channel to read, by group and channel name."""
     master = file.masters_db.get(index)
-    of_group = file.groups[index].channels
-    if master is None or getattr(of_group[master], "sync_type", _TIME) != _TIME:
+    stored = file.groups[index].channels
+    if master is None or getattr(stored[master], "sync_type", _TIME) != _TIME:
         return {}
-    names = column_names(f"{group}.{one.name}" for one in of_group)
+    names = column_names(f"{group}.{channel.name}" for channel in stored)
     return {
-        name: (place, _unit(one))
-        for place, (name, one) in enumerate(zip(names, of_group, strict=True))
+        name: (place, _unit(channel))
+        for place, (name, channel) in enumerate(zip(names, stored, strict=True))
         if place != master
-        and getattr(one, "channel_type", _VALUE) not in _MASTERS
+        and getattr(channel, "channel_type", _VALUE) not in _MASTERS
         and (channels is None or name in channels)
     }
 
@@ -175,7 +174,7 @@ def _read_group(
 
 
 def _values(file: Any, index: int, place: int, piece: Any, *, as_words: bool) -> NDArray[Any]:
-    """Return the values of a channel in one piece; words as bytes if there are some."""
+    """Return the values of a channel in one piece; words are bytes."""
     samples, invalid = file.get(
         group=index,
         index=place,
@@ -194,8 +193,8 @@ def _values(file: Any, index: int, place: int, piece: Any, *, as_words: bool) ->
 def _coded(values: NDArray[Any], texts: dict[str, int]) -> NDArray[np.int32]:
     """Return the number of each label, and add new ones to `texts`."""
     levels, codes = np.unique(values, return_inverse=True)
-    of_level = [texts.setdefault(_word(level), len(texts)) for level in levels]
-    return np.asarray(of_level, np.int32)[codes]
+    level_codes = [texts.setdefault(_word(level), len(texts)) for level in levels]
+    return np.asarray(level_codes, np.int32)[codes]
 
 
 def _word(level: Any) -> str:

@@ -23,16 +23,16 @@ from sensorseq.readers.columns import (
     Columns,
     Origin,
     Table,
-    TextColumn,
     is_missing,
     read_recording,
     stamps_of_rows,
     texts_of_numbers,
 )
-from sensorseq.readers.stamps import DateTexts, Stamps, seconds_of
+from sensorseq.readers.stamps import Stamps, seconds_of
+from sensorseq.readers.text_columns import DateTexts, TextColumn
 from sensorseq.recording import Recording, column_names
 
-MOST_PLACES = 512  # most numbers in a list that are channels; longer lists are images or spectra
+MOST_PLACES = 512  # longest lists that become channels; longer ones are images or spectra
 
 
 @takes_read_options(*FILE_OPTIONS, "sample_rate_hz", "scratch")
@@ -46,11 +46,12 @@ def read_parquet(
 ) -> Recording:
     """Read one recording from a Parquet file with a column for time and one for each channel.
 
-    A column of lists, each of the same k numbers, has k channels, ``name[0]``, ``name[1]`` and so
-    on. Columns without numbers, and of lists of several lengths, are left out and listed in
+    A column of lists, all of k numbers, has k channels, ``name[0]``, ``name[1]`` and so on. Columns
+    without numbers, and columns of lists of different lengths, are left out and listed in
     ``attributes["dropped_columns"]``; a null is a missing sample. A time column of a timestamp type
-    becomes seconds since 1970, or since the first one where nanoseconds need more digits than a
-    float has; one of a duration type seconds. A field's metadata ``unit`` is the channel's unit.
+    becomes seconds since 1970, or since the first one if nanoseconds need more digits than a float
+    has; a time column of a duration type becomes seconds. A field's metadata ``unit`` is the
+    channel's unit.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def read_parquet(
     Raises
     ------
     RecordingError
-        If the file is missing, truncated or not Parquet, or does not hold such a table.
+        If the file is missing, truncated or not Parquet, or its table does not fit.
     """
     return read_recording(open_parquet, path, options, Origin(recording_id, group, label))
 
@@ -90,21 +91,23 @@ class ArrowTable(Table):
             for name, n_places in _places_in(table).items()
         }
         self._places = {
-            one: (name, place)
-            for name, places in self._lists.items()
-            for place, one in enumerate(places)
+            channel: (name, place)
+            for name, channels in self._lists.items()
+            for place, channel in enumerate(channels)
         }
-        names = [one for name in table.column_names for one in self._lists.get(name, (name,))]
+        names = [
+            channel for name in table.column_names for channel in self._lists.get(name, (name,))
+        ]
         if (twice := repeated(names)) is not None:
             raise RecordingError(
-                f"{path}: {twice!r} is a column, and a number in the lists of another one; rename"
-                " one of them."
+                f"{path}: {twice!r} is both a column and a number in the lists of another column;"
+                " rename one of them."
             )
-        of_lists = {one: units[name] for one, (name, _) in self._places.items() if name in units}
-        super().__init__(path, names, {**units, **of_lists})
+        list_units = {c: units[name] for c, (name, _) in self._places.items() if name in units}
+        super().__init__(path, names, {**units, **list_units})
 
     def text_column(self, path: Path, name: str) -> TextColumn:
-        """Return a converter of the kind that was given."""
+        """Return a converter by the given function."""
         return self._text_column(path, name)
 
     def as_arrow(self, words: str) -> pa.Table:
@@ -116,7 +119,7 @@ class ArrowTable(Table):
     ) -> tuple[Columns, Stamps]:
         """Read the columns one by one."""
         wanted = {self._stored(name)[0] for name in {*names, time_name}}
-        table = self._table.select([one for one in self._table.column_names if one in wanted])
+        table = self._table.select([name for name in self._table.column_names if name in wanted])
         columns: Columns = {}
         for name in names:
             if name in columns:
@@ -134,7 +137,7 @@ class ArrowTable(Table):
         return columns, self._stamps(time_name, self._column(table, time_name), options.time_unit)
 
     def _stored(self, name: str) -> tuple[str, int | None]:
-        """Return the column of the file that a name is from, and its place in a column of lists."""
+        """Return the column in the file for a name, and the name's place in a column of lists."""
         return self._places.get(name, (name, None))
 
     def _column(self, table: "pa.Table | _StoredTable", name: str) -> "_Column":
@@ -161,8 +164,8 @@ class ArrowTable(Table):
             dates = DateTexts(path, name)
             return seconds_of(path, name, _array(column, "M8[ns]", dates.ticks), time_unit)
         raise RecordingError(
-            f"{path}: column {name!r} of type {type_} holds no numbers; time stamps in seconds are"
-            " needed, or a timestamp type."
+            f"{path}: column {name!r} of type {type_} has no numbers; time stamps need seconds or a"
+            " timestamp type."
         )
 
     def labels(self, name: str) -> CodedLabels:
@@ -183,7 +186,7 @@ def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
     with opened(path) as file:
         names = names_in(path, file)
         groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-        n_bytes = 8 * sum(  # of lists, as many as may become channels
+        n_bytes = 8 * sum(  # only elements of lists that may become channels
             min(group.column(i).num_values, MOST_PLACES * group.num_rows)
             for group in groups
             for i in range(group.num_columns)
@@ -197,7 +200,7 @@ def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
 
 
 def names_in(path: Path, file: pyarrow.parquet.ParquetFile) -> dict[str, str]:
-    """Return the columns' names without blanks around them, and as they are in the file."""
+    """Return the names in the file by the names without blanks around them."""
     stored = file.schema_arrow.names
     if (twice := repeated(stored)) is not None:
         raise RecordingError(
@@ -213,7 +216,7 @@ def without_blanks(table: pa.Table) -> pa.Table:
 
 @contextmanager
 def opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
-    """Open a Parquet file; an error says that it is damaged or of another kind."""
+    """Open a Parquet file; raise for a damaged file or another kind of file."""
     try:
         with path.open("rb") as file:  # not by name, because a folder would be read as a data set
             yield pyarrow.parquet.ParquetFile(file)
@@ -230,7 +233,7 @@ def opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
 
 
 def refuse_pointer(path: Path) -> None:
-    """Raise if a file only names the one that Git LFS would have to download."""
+    """Raise if a file is only a pointer, whose content Git LFS has not yet downloaded."""
     with suppress(OSError), path.open("rb") as file:
         if file.read(40).startswith(b"version https://git-lfs"):
             raise RecordingError(
@@ -244,13 +247,13 @@ class _StoredColumn:
     """A column of a large file, read in parts."""
 
     path: Path
-    name: str  # in the file
+    name: str  # its name in the file
     type: pa.DataType
-    folder: Path | None  # folder for the result
+    folder: Path | None  # folder for its values
 
     def iterchunks(self) -> Iterator[pa.Array]:
         with opened(self.path) as file:
-            # One at a time, because a reader of several row groups keeps all their bytes.
+            # One row group at a time, because a reader of several keeps all their bytes.
             for row_group in range(file.num_row_groups):
                 read = {"row_groups": [row_group], "columns": [self.name]}
                 for batch in file.iter_batches(**read, use_threads=False):
@@ -269,7 +272,7 @@ class _StoredTable:
     column_names: list[str]
     schema: pa.Schema
     folder: Path | None
-    names: Mapping[str, str]  # by column, the name in the file
+    names: Mapping[str, str]  # names in the file, by column
 
     def in_memory(self) -> pa.Table:
         with opened(self.path) as file:
@@ -316,7 +319,7 @@ _Column: TypeAlias = pa.ChunkedArray | _StoredColumn | _ListPlace
 
 def _places_in(table: "pa.Table | _StoredTable") -> dict[str, int]:
     """Return the length of the lists in each column of equally long lists of numbers."""
-    found: dict[str, int] = {}
+    n_places: dict[str, int] = {}
     for field in table.schema:
         type_ = field.type
         is_list = pa.types.is_list(type_) or pa.types.is_large_list(type_)
@@ -329,12 +332,12 @@ def _places_in(table: "pa.Table | _StoredTable") -> dict[str, int]:
             sizes.update(pc.unique(pc.list_value_length(chunk)).to_pylist())
         sizes.discard(None)
         if len(sizes) == 1 and 0 < (size := sizes.pop()) <= MOST_PLACES:
-            found[field.name] = size
-    return found
+            n_places[field.name] = size
+    return n_places
 
 
 def _names_of(name: str, n_places: int, known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the names of the numbers in a column of lists: known ones, or their places."""
+    """Return the names of the numbers in a column of lists: stored names, or places."""
     if len(known.get(name, ())) == n_places:
         return known[name]
     return tuple(f"{name}[{place}]" for place in range(n_places))
@@ -345,7 +348,7 @@ def _array(
     dtype: DTypeLike,
     values_of: Callable[[pa.Array], ArrayLike],
 ) -> NDArray[Any]:
-    """Return the values of all chunks, on disk if the column is there."""
+    """Return the values of all chunks, on disk if the column has a folder for them."""
     rows = Rows(getattr(column, "folder", None), dtype)
     for chunk in column.iterchunks():
         if pa.types.is_dictionary(chunk.type):
@@ -389,7 +392,7 @@ def _places_as_numbers(
         for place, rows in enumerate(places):
             rows.append(_numbers_of(pc.list_element(chunk, place)))
     numbers = [rows.as_array() for rows in places]
-    return [None if is_missing(one) else one for one in numbers]
+    return [None if is_missing(values) else values for values in numbers]
 
 
 _NUMBERS = (

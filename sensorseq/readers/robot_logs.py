@@ -9,7 +9,7 @@ import math
 import re
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -41,6 +41,7 @@ from sensorseq.readers.suffixes import MDF_SUFFIXES, STORED_LOG_SUFFIXES, suffix
 from sensorseq.readers.topics import MOST_ELEMENTS, TIMES, Topic, TopicArrays
 from sensorseq.readers.ulog import read_ulog
 from sensorseq.recording import LabelSpan, Recording
+from sensorseq.text import listed
 
 _PART = re.compile(r"(?:^|\.)(\w+)|\[(\d+)\]")
 _BAG_MAGIC = b"#ROSBAG V2.0\n"
@@ -53,7 +54,7 @@ class _Series:
     """The messages of one topic, in log order."""
 
     message_type: str
-    uses_header: bool
+    uses_header: bool  # times are the stamps in the headers
     getters: dict[str, Callable[[Any], Any]]  # functions that read each channel's value
     texts_of: Callable[[Any], Any] | None = None  # function that reads the labels
     times_s: list[float] = field(default_factory=list)
@@ -86,11 +87,11 @@ def read_robot_log(
 
     A channel is a number in the messages of a topic: ``/joint_states.effort[0]``,
     ``/imu.angular_velocity.x``. Messages are ROS 1, ROS 2 (CDR), protobuf or JSON. Types come from
-    the definitions in the file; a ``.db3`` without any is read with those of the latest ROS 2. In
+    the definitions in the file, or from the latest ROS 2 for a ``.db3`` without definitions. In
     ULog files, topics have the number of their instance: ``sensor_accel_0.x``; in MDF files they
     are the channel groups: ``CAN1.motor_current``. Topics keep their own rates; see `join_sensors`.
     Time is in seconds from the first message of the log, or from the start of a ULog or MDF file;
-    header stamps on another clock (simulated time) stay as they are.
+    header stamps on another clock (simulated time) are not shifted.
 
     Parameters
     ----------
@@ -98,15 +99,15 @@ def read_robot_log(
         The file, or the files of a split bag in order.
     options : ReadOptions, optional
         `channels`, `time_column`, `stamps`, `label_column`, `salvage` and `scratch` (of MDF files)
-        are used, and can be given by name. By default all numbers that the first message of each
-        topic has are channels, with the elements of arrays of up to 64 numbers.
+        are used, and can be given by name. By default, all numbers in the first message of each
+        topic are channels, including the elements of arrays of up to 64 numbers.
     recording_id, group, label
         As in `Recording`.
 
     Raises
     ------
     RecordingError
-        If the file is damaged (the message names the offset), or has no such channel or time.
+        If the file is damaged (the message names the offset), or lacks a channel or the time.
     EnvironmentProblemError
         If the packages of the extra ``ros``, or of ``vehicle`` for ULog and MDF, are not installed.
     """
@@ -123,7 +124,7 @@ def _read(paths: list[Path], options: ReadOptions, origin: Origin) -> Recording:
             f" label_column={label_column!r} labels parts of it; use only one of them."
         )
     topics, damage = _read_or_salvage(paths, options)
-    spans, parts, own = None, [], replace(options, units=None)
+    spans, parts, use = None, [], replace(options, units=None)
     for topic in topics:
         from_header = topic.time_from == TIMES[0]
         name = f"{topic.name}.{TIMES[0]}" if from_header else f"{TIMES[1]} of {topic.name}"
@@ -131,7 +132,7 @@ def _read(paths: list[Path], options: ReadOptions, origin: Origin) -> Recording:
             spans = _spans_of(where, name, topic, options)
         if topic.channels:
             content = Content(topic.columns, Stamps(topic.times_s, {}), name, topic.units)
-            parts.append((topic.name, make_recording(where, content, own, origin)))
+            parts.append((topic.name, make_recording(where, content, use, origin)))
     recording = parts[0][1]
     if len(parts) > 1:
         try:
@@ -153,7 +154,7 @@ def read_robot_log_timestamps(
     """Return the timestamps of the topic with the most messages among those with channels."""
     paths = [path] if isinstance(path, Path) else list(path)
     topics, _ = _read_or_salvage(paths, replace(options, label_column=None))
-    fastest = max((one for one in topics if one.channels), key=lambda one: len(one.times_s))
+    fastest = max((t for t in topics if t.channels), key=lambda topic: len(topic.times_s))
     times_s = fastest.times_s
     plan = check_timestamps(
         paths[0], times_s, fastest.name, lambda: fastest.columns, stamps=options.stamps
@@ -169,19 +170,19 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
     path : Path or sequence of Path
         The file, or the files of a split bag in order.
     channels : sequence of str, optional
-        List only the topics of these channels; by default all.
+        List only the topics of these channels; by default, list all topics.
 
     Raises
     ------
     RecordingError, EnvironmentProblemError
-        As `read_robot_log`; also if there is none of the `channels`.
+        As in `read_robot_log`; also if the log has none of the `channels`.
     """
     paths = [path] if isinstance(path, Path) else list(path)
     if suffix_of(paths[0]) in STORED_LOG_SUFFIXES:
-        listed = _list_arrays(paths, channels)
-        if channels is not None and not listed:
+        topics = _list_arrays(paths, channels)
+        if channels is not None and not topics:
             raise _no_such(paths[0], channels[0], _all_numbers(paths))
-        return listed
+        return topics
     first: dict[str, Any] = {}
     types: dict[str, str] = {}
     times: dict[str, list[int]] = defaultdict(list)
@@ -206,8 +207,8 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
 def _list_arrays(paths: list[Path], channels: Sequence[str] | None) -> list[Topic]:
     if suffix_of(paths[0]) in MDF_SUFFIXES:
         return [topic.listed() for topic in read_mdf(paths, channels, is_listing=True)]
-    listed = [topic.listed() for topic in read_ulog(paths, channels, MOST_ELEMENTS)]
-    return [one for one in listed if channels is None or set(one.channels).intersection(channels)]
+    topics = [topic.listed() for topic in read_ulog(paths, channels, MOST_ELEMENTS)]
+    return [t for t in topics if channels is None or set(t.channels).intersection(channels)]
 
 
 def _read_or_salvage(
@@ -234,18 +235,18 @@ def _read_topics(
         raise RecordingError(
             f"{where}: a log has no time column {time_column!r}; use {' or '.join(TIMES)}."
         )
-    asked = None if channels is None else [*channels, *([label_column] if label_column else [])]
+    wanted = None if channels is None else [*channels, *([label_column] if label_column else [])]
     if suffix_of(where) in STORED_LOG_SUFFIXES:
-        topics = _read_arrays(paths, options, asked, salvage=salvage)
+        topics = _read_arrays(paths, options, wanted, salvage=salvage)
     else:
-        topics = _read_messages(paths, options, asked, salvage=salvage)
-    there = {name: values for topic in topics for name, values in topic.columns.items()}
+        topics = _read_messages(paths, options, wanted, salvage=salvage)
+    columns = {name: values for topic in topics for name, values in topic.columns.items()}
     for name in channels or ():
-        if name not in there or name == label_column or not _has_number(there[name]):
+        if name not in columns or name == label_column or not _has_number(columns[name]):
             raise _no_such(where, name, _all_numbers(paths))
     if label_column:
         coded = [topic.labels for topic in topics if topic.labels is not None]
-        if not any(one.names[code] for one in coded for code in np.unique(one.codes)):
+        if not any(labels.names[code] for labels in coded for code in np.unique(labels.codes)):
             raise _no_such(where, label_column, _all_numbers(paths))
     if not any(topic.channels for topic in topics):
         raise RecordingError(f"{where}: no topic has messages with numbers.")
@@ -260,7 +261,7 @@ def _has_number(values: NDArray[np.float64] | None) -> bool:
 
 
 def _read_arrays(
-    paths: list[Path], options: ReadOptions, asked: list[str] | None, *, salvage: bool
+    paths: list[Path], options: ReadOptions, wanted: list[str] | None, *, salvage: bool
 ) -> list[TopicArrays]:
     """Return the topics of a ULog file, or the groups of an MDF file."""
     where, label = paths[0], options.label_column
@@ -268,12 +269,12 @@ def _read_arrays(
         raise RecordingError(f"{where}: this kind of log has no {TIMES[0]}; remove time_column.")
     if suffix_of(where) in MDF_SUFFIXES:
         scratch = None if options.scratch is None else Path(options.scratch)
-        found = read_mdf(paths, asked, label_column=label, scratch=scratch)
+        stored = read_mdf(paths, wanted, label_column=label, scratch=scratch)
     else:
-        found = read_ulog(paths, asked, MOST_ELEMENTS, salvage=salvage)
+        stored = read_ulog(paths, wanted, MOST_ELEMENTS, salvage=salvage)
     topics = []
-    for topic in found:
-        if asked is None and not topic.has_clock:
+    for topic in stored:
+        if wanted is None and not topic.has_clock:
             continue
         columns = {
             name: values
@@ -289,21 +290,21 @@ def _read_arrays(
 
 
 def _read_messages(
-    paths: list[Path], options: ReadOptions, asked: list[str] | None, *, salvage: bool
+    paths: list[Path], options: ReadOptions, wanted: list[str] | None, *, salvage: bool
 ) -> list[TopicArrays]:
     """Return the topics of a bag or an MCAP file."""
-    series: dict[str, _Series] = {}
-    for message in _messages(paths, asked, salvage=salvage):
+    series_of: dict[str, _Series] = {}
+    for message in _messages(paths, wanted, salvage=salvage):
         content = message.content
-        one = series.get(message.topic)
-        if one is None:
-            one = series[message.topic] = _begin(message, options, paths[0])
-        one.times_s.append(_time_s(paths[0], message, uses_header=one.uses_header))
-        for name, get in one.getters.items():
-            one.values[name].append(_number(get(content)))
-        if one.texts_of is not None:
-            one.labels.append(_text(one.texts_of(content)))
-    return [one.arrays(topic) for topic, one in series.items()]
+        series = series_of.get(message.topic)
+        if series is None:
+            series = series_of[message.topic] = _begin(message, options, paths[0])
+        series.times_s.append(_time_s(paths[0], message, uses_header=series.uses_header))
+        for name, get in series.getters.items():
+            series.values[name].append(_number(get(content)))
+        if series.texts_of is not None:
+            series.labels.append(_text(series.texts_of(content)))
+    return [series.arrays(topic) for topic, series in series_of.items()]
 
 
 def _begin(message: "_Message", options: ReadOptions, where: Path) -> _Series:
@@ -335,12 +336,10 @@ def _all_numbers(paths: list[Path]) -> list[str]:
     return [name for topic in list_topics(paths) for name in topic.channels]
 
 
-def _no_such(where: Path, name: str, known: Iterable[str]) -> RecordingError:
-    known = list(known)
-    listed = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+def _no_such(where: Path, name: str, numbers: Sequence[str]) -> RecordingError:
     return RecordingError(
-        f"{where}: no channel {name!r} in its messages; it has {listed or 'no numbers'}."
-        + did_you_mean(name, known)
+        f"{where}: no channel {name!r} in its messages; it has {listed(numbers) or 'no numbers'}."
+        + did_you_mean(name, numbers)
     )
 
 
@@ -360,7 +359,7 @@ def _spans_of(
 
 
 def _labeled(recording: Recording, spans: tuple[LabelSpan, ...]) -> Recording:
-    """Add label spans, the last one until the end, limited to the time of the samples."""
+    """Add label spans that contain samples; the last one is extended to the end."""
     times = recording.timestamps_s
     if spans:
         end_s = max(spans[-1].end_s, float(np.nextafter(times[-1], math.inf)))
@@ -378,7 +377,7 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         yield from ((str(key), part) for key, part in value.items())
     elif dataclasses.is_dataclass(value):
-        names = (one.name for one in dataclasses.fields(value))
+        names = (field.name for field in dataclasses.fields(value))
         yield from ((name, getattr(value, name)) for name in names if not name.startswith("__"))
 
 
@@ -386,7 +385,7 @@ def _numbers_in(content: Any) -> Iterator[str]:
     """Yield the paths to the numbers in a message, except in its header or stamp."""
     for name, value in _items(content):
         if name != "header" and not (name == "timestamp" and isinstance(value, Mapping)):
-            yield from (name + rest for rest in _numbers_below(value))
+            yield from (name + path for path in _numbers_below(value))
 
 
 def _numbers_below(value: Any) -> Iterator[str]:
@@ -395,10 +394,10 @@ def _numbers_below(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple | np.ndarray):
         if len(value) <= MOST_ELEMENTS:
             for i, part in enumerate(value):
-                yield from (f"[{i}]{rest}" for rest in _numbers_below(part))
+                yield from (f"[{i}]{path}" for path in _numbers_below(part))
     else:
         for name, part in _items(value):
-            yield from (f".{name}{rest}" for rest in _numbers_below(part))
+            yield from (f".{name}{path}" for path in _numbers_below(part))
 
 
 def _getter(path: str) -> Callable[[Any], Any]:
@@ -437,10 +436,10 @@ def _stamp_ns(content: Any) -> int | None:
     stamp = _getter("header.stamp")(content) or _getter("timestamp")(content)
     parts = dict(_items(stamp))
     seconds = next((parts[name] for name in ("sec", "secs", "seconds") if name in parts), None)
-    rest = next((parts[name] for name in ("nanosec", "nsec", "nsecs", "nanos") if name in parts), 0)
-    if not isinstance(seconds, int) or not isinstance(rest, int):
+    nanoseconds = next((parts[n] for n in ("nanosec", "nsec", "nsecs", "nanos") if n in parts), 0)
+    if not isinstance(seconds, int) or not isinstance(nanoseconds, int):
         return None
-    return seconds * 10**9 + rest or None
+    return seconds * 10**9 + nanoseconds or None
 
 
 def _time_s(where: Path, message: "_Message", *, uses_header: bool) -> float:
@@ -450,12 +449,12 @@ def _time_s(where: Path, message: "_Message", *, uses_header: bool) -> float:
             f"{where}: a message of {message.topic!r} has no {TIMES[0]}, unlike the first one; use"
             f" time_column={TIMES[1]!r}."
         )
-    # as a float, seconds since 1970 would be rounded to 0.2 us; a stamp of another clock is kept
+    # A float would round seconds since 1970 to 0.2 us; stamps of another clock are not shifted.
     since_start = time_ns - message.start_ns
     return (since_start if abs(since_start) < _DAY_NS else time_ns) / 10**9
 
 
-# Reading of messages
+# Reading messages
 
 
 class _Message(NamedTuple):
@@ -473,7 +472,7 @@ def _messages(
     *,
     salvage: bool = False,
 ) -> Iterator[_Message]:
-    """Yield the messages of topics that may contain the channels; of all topics for None.
+    """Yield the messages of the topics that may contain the channels, or of all topics for None.
 
     If salvaging, files are read from the start without their index, up to the first damage.
     """
@@ -491,8 +490,8 @@ def _messages(
                     start_ns = file_start_ns if start_ns is None else start_ns
                     content = decode() if wants_content(topic) else None
                     yield _Message(topic, type_, log_time_ns, start_ns, content)
-                if start_ns is None:  # the log begins here, though with other topics
-                    start_ns = next((one[-1] for one in read(path, None)), None)
+                if start_ns is None:  # the log begins here, but with other topics
+                    start_ns = next((message[-1] for message in read(path, None)), None)
         except RecordingError:
             if salvage:
                 return
@@ -510,10 +509,10 @@ def _naming(path: Path) -> Iterator[None]:
             f'{path}: logs of ROS and MCAP need packages: pip install "sensorseq[ros]" ({error}).'
         ) from error
     except Exception as error:  # foreign parsers may raise anything for damaged bytes
-        # such as a seek to before the start of a file that is cut off
+        # EINVAL is a seek before the start of a truncated file.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
-            said = f"{path}: cannot be read ({error.strerror or error})."
-            raise RecordingError(said) from error
+            message = f"{path}: cannot be read ({error.strerror or error})."
+            raise RecordingError(message) from error
         size = path.stat().st_size
         if size == 0:
             raise RecordingError(f"{path}: the file is empty.") from error
@@ -521,8 +520,8 @@ def _naming(path: Path) -> Iterator[None]:
         reason = str(error) or type(error).__name__
         at = "" if intact is None else f"; it is whole up to byte {intact} of {size}"
         raise RecordingError(
-            f"{path}: cannot be read{at} ({reason}). A recorder that was killed leaves such a file;"
-            " rosbag reindex, ros2 bag reindex or mcap recover save what is there."
+            f"{path}: cannot be read{at} ({reason}). Perhaps the recorder was killed;"
+            " rosbag reindex, ros2 bag reindex or mcap recover save the intact messages."
         ) from error
 
 
@@ -530,7 +529,7 @@ def _wanted(topic: str, channels: Sequence[str] | None) -> bool:
     return channels is None or any(_is_of(topic, channel) for channel in channels)
 
 
-# decoder of the content; topic; type; log time, and log time of the file's first message, in ns
+# A decoder of the content, topic, type, and log times of the message and of the file's first one.
 _Raw = tuple[Callable[[], Any], str, str, int, int]
 
 
@@ -539,7 +538,7 @@ def _ros_messages(path: Path, channels: Sequence[str] | None) -> Iterator[_Raw]:
     from rosbags.typesys import Stores, get_typestore
 
     with AnyReader([path], default_typestore=get_typestore(Stores.LATEST)) as reader:
-        wanted = [one for one in reader.connections if _wanted(one.topic, channels)]
+        wanted = [c for c in reader.connections if _wanted(c.topic, channels)]
         if not wanted:
             return
         for connection, time_ns, raw in reader.messages(wanted):
@@ -566,21 +565,21 @@ def _bag_messages(path: Path, channels: Sequence[str] | None) -> Iterator[_Raw]:
                 topics[number] = topic, type_, _decoder(path, channel, schema)
             elif kind == _MESSAGE:
                 topic, type_, read = topics[int.from_bytes(fields[b"conn"], "little")]
-                seconds, rest = struct.unpack("<II", fields[b"time"])
-                time_ns = seconds * 10**9 + rest
+                seconds, nanoseconds = struct.unpack("<II", fields[b"time"])
+                time_ns = seconds * 10**9 + nanoseconds
                 start_ns = time_ns if start_ns is None else start_ns
                 if _wanted(topic, channels):
                     yield partial(read, data), topic, type_, time_ns, start_ns
 
 
 def _bag_records(file: IO[bytes]) -> Iterator[tuple[dict[bytes, bytes], bytes]]:
-    """Yield header and data of each record, including those in chunks."""
+    """Yield header and data of each record, including the records in chunks."""
     while length := file.read(4):
         fields = _bag_fields(file.read(struct.unpack("<I", length)[0]))
         size = struct.unpack("<I", file.read(4))[0]
         data = file.read(size)
         if len(data) < size:
-            raise EOFError("a record is cut short")
+            raise EOFError("a record is truncated")
         if fields[b"op"][0] == _CHUNK:
             if fields[b"compression"] == b"bz2":
                 data = bz2.decompress(data)
@@ -620,7 +619,7 @@ def _mcap_messages(
         if summary is not None and summary.statistics is not None:
             start_ns = summary.statistics.message_start_time
         if start_ns is not None and summary is not None and channels is not None:
-            names = {one.topic for one in summary.channels.values()}
+            names = {channel.topic for channel in summary.channels.values()}
             topics = [name for name in names if _wanted(name, channels)]
         for schema, channel, message in reader.iter_messages(topics, log_time_order=not salvage):
             start_ns = message.log_time if start_ns is None else start_ns
@@ -683,7 +682,7 @@ def _as_values(value: Any) -> Any:
 
 
 def _intact_bytes(path: Path) -> int | None:
-    """Return where the first incomplete record begins; None if that is unknown."""
+    """Return where the first incomplete record begins; None if the format is another one."""
     if path.suffix.lower() == ".bag":
         start, sizes = len(_BAG_MAGIC), "<I"
     elif path.suffix.lower() == ".mcap":
@@ -696,7 +695,7 @@ def _intact_bytes(path: Path) -> int | None:
     with path.open("rb") as file:
         while True:
             end = start
-            # in a bag, a record has a header and data, each after its length; in MCAP an opcode
+            # A record of a bag is a header and data, each after its length; MCAP has an opcode.
             for _ in range(2 if sizes == "<I" else 1):
                 file.seek(end + (sizes == "<Q"))
                 length = file.read(n_bytes)

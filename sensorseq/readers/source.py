@@ -68,9 +68,9 @@ def read_source(source: RecordingSource, options: ReadOptions) -> Recording:
         As `find_recordings` lists them.
     options : ReadOptions, optional
         `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `channels`, `salvage`,
-        `scratch` and `sample_rate_hz` are used, and can be given by name; how CSV files are written
-        is known of the source. With several sensors, counts of repaired stamps are totals over all
-        files. Robot logs and files of arrays are held in memory.
+        `scratch` and `sample_rate_hz` are used, and can be given by name; the format of CSV files
+        comes from the source. With several sensors, counts of repaired stamps are totals over all
+        files. Robot logs and files of arrays are read into memory.
     """
     with at_hand(source) as near:
         return _read(near, options)
@@ -93,17 +93,17 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
         )
     use = _for_files(source, replace(options, label_column=label_column, units=None))
     origin, sensors = Origin(source.recording_id, source.group, source.label), source.sensors
-    known = channels or ()
+    chosen = channels or ()
     if source.is_log:  # it has many topics, so only the requested ones are read
         parts = [read_robot_log(source.paths, use, **origin._asdict())]
     elif source.sensor_column is not None:
-        opened = _open_sensors(source, use, known)
+        opened = _open_sensors(source, use, chosen)
         sensors, (path,) = tuple(opened), source.paths
-        parts = [read_recording(one, path, use, origin, known) for one in opened.values()]
+        parts = [read_recording(opens, path, use, origin, chosen) for opens in opened.values()]
         parts = [_named_after(part, name) for name, part in zip(sensors, parts, strict=True)]
     else:
         parts = [
-            read_recording(_opens(source, path), path, use, origin, known) for path in source.paths
+            read_recording(_opens(source, path), path, use, origin, chosen) for path in source.paths
         ]
     if channels is None and not source.is_log:
         parts = [without_counters(part) for part in parts]
@@ -113,7 +113,7 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
             recording = join_sensors(parts, sensors)
         except RecordingError as error:
             raise RecordingError(f"{_named(source)}: {error}") from error
-        # of one file with labels, the sensor with the most samples knows best when they change
+        # In a file with labels, the sensor with the most samples locates changes most precisely.
         spans = max(parts, key=lambda part: part.n_samples).label_spans
         recording = replace(recording, label_spans=spans)
     if source.label_spans:
@@ -137,11 +137,11 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
     for name in (*(channels or ()), *(units or ())):
         if name not in recording.channel_names:
             dropped = str(recording.attributes.get("dropped_columns", ""))
-            why = " (the column holds no numbers)" if name in dropped else ""
-            there = recording.channel_names
+            cause = " (the column has no numbers)" if name in dropped else ""
+            names = recording.channel_names
             raise RecordingError(
-                f"{_named(source)}: no channel {name!r}{why}; it has {', '.join(there)}."
-                + did_you_mean(name, there)
+                f"{_named(source)}: no channel {name!r}{cause}; it has {', '.join(names)}."
+                + did_you_mean(name, names)
             )
     if units:
         named = [Channel(c.name, units.get(c.name, c.unit)) for c in recording.channels]
@@ -153,16 +153,16 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
 def read_source_rate(source: RecordingSource, options: ReadOptions) -> float:
     """Return the median sample rate of a listed recording in Hz, from its timestamps alone.
 
-    With several sensors, the rate of the fastest; NaN for fewer than two samples. Raises the errors
-    of `read_source` that concern time.
+    For several sensors, it is the rate of the fastest; for fewer than two samples, it is NaN.
+    Raises the errors of `read_source` about time.
 
     Parameters
     ----------
     source : RecordingSource
     options : ReadOptions, optional
         `time_column`, `time_unit`, `stamps`, `channels`, `salvage` and `scratch` are used,
-        and can be given by name. Of a robot log, whose topics have rates of their own, only those
-        of the channels count.
+        and can be given by name. In a robot log, each topic has its own rate, and only topics of
+        the channels count.
     """
     with at_hand(source) as near:
         return _read_rate(near, options)
@@ -175,7 +175,7 @@ def _read_rate(source: RecordingSource, options: ReadOptions) -> float:
         files = [read_robot_log_timestamps(source.paths, use)]
     elif source.sensor_column is not None:
         (path,), opened = source.paths, _open_sensors(source, use, options.channels or ())
-        files = [read_timestamps(one, path, use) for one in opened.values()]
+        files = [read_timestamps(opens, path, use) for opens in opened.values()]
     else:
         files = [read_timestamps(_opens(source, path), path, use) for path in source.paths]
     rates = [1.0 / sample_period(stamps) for stamps in files if len(stamps) > 1]
@@ -192,26 +192,26 @@ def _opens(source: RecordingSource, path: Path) -> Opens:
 def _open_sensors(
     source: RecordingSource, options: ReadOptions, channels: Sequence[str] = ()
 ) -> dict[str, Opens]:
-    """Return how to open the rows of each sensor that a column of the file names.
+    """Return a function for each sensor that opens its rows; a column of the file names sensors.
 
-    If channels are chosen, of the sensors that have some: others may cover less time.
+    If channels are chosen, leave out sensors without any of them, which may cover less time.
     """
     (path,), column = source.paths, source.sensor_column
     assert column is not None
-    held = replace(options, channels=None, scratch=None)  # its rows are sorted in memory
-    with refusing_content(path), _opens(source, path)(path, held) as table:
-        found = rows_of_sensors(table, column)
+    in_memory = replace(options, channels=None, scratch=None)  # to sort the rows
+    with refusing_content(path), _opens(source, path)(path, in_memory) as table:
+        tables = rows_of_sensors(table, column)
 
     def opens(table: Table) -> Opens:
         return lambda path, options: nullcontext(table)
 
-    chosen = [name for name in found if any(one.startswith(f"{name}.") for one in channels)]
-    chosen = [source.row_sensor] if source.row_sensor else chosen or list(found)
-    return {name: opens(found[name]) for name in chosen}
+    chosen = [name for name in tables if any(c.startswith(f"{name}.") for c in channels)]
+    chosen = [source.row_sensor] if source.row_sensor else chosen or list(tables)
+    return {name: opens(tables[name]) for name in chosen}
 
 
 def _named_after(recording: Recording, sensor: str) -> Recording:
-    """Name the channels after the sensor, whatever the other sensors of the file have."""
+    """Prefix the channels with the sensor's name, even if no other sensor has the same channels."""
     named = [replace(channel, name=f"{sensor}.{channel.name}") for channel in recording.channels]
     return replace(recording, channels=tuple(named))
 
@@ -224,15 +224,16 @@ def by_sensor(
 ) -> dict[str, list[RecordingSource]]:
     """Return the sources of each sensor: joined files, rows of a table, or topics of robot logs.
 
-    Of logs, the topics of these `channels`, or all with numbers. To `salvage`, a log that cannot be
-    listed is taken to have every topic, so that reading it tells what is left.
+    The sensors of logs are the topics of these `channels`, or all topics with numbers. To
+    `salvage`, a log that cannot be listed counts for every topic, because reading it may still
+    return some messages.
 
     Raises
     ------
     RecordingError
-        If a recording is of one sensor, or a log cannot be read or has none of the topics.
+        If a recording has one sensor, or a log cannot be read or has none of the topics.
     """
-    found: dict[str, list[RecordingSource]] = {}
+    sources_of: dict[str, list[RecordingSource]] = {}
     damaged: dict[RecordingSource, RecordingError] = {}
     for source in sources:
         parts: dict[str, RecordingSource] = {}
@@ -243,8 +244,8 @@ def by_sensor(
                     " logs; choose files with `files`."
                 )
             for name, path in zip(source.sensors, source.paths, strict=True):
-                one = replace(source, paths=(path,), sensors=(), missing_sensors=())
-                parts[name] = replace(one, is_sensor=True)
+                part = replace(source, paths=(path,), sensors=(), missing_sensors=())
+                parts[name] = replace(part, is_sensor=True)
         elif source.sensor_column is not None:
             with at_hand(source) as near:
                 names = _open_sensors(near, _for_files(near, ReadOptions()))
@@ -258,32 +259,32 @@ def by_sensor(
                 damaged[source] = error
         else:
             raise RecordingError(
-                f"{source.names[0]}: is not one of several sensors' files; native_rates needs"
+                f"{source.names[0]}: does not belong to one of several sensors; native_rates needs"
                 " `files` for each sensor and `pair`, such as '{sensor}_{recording}.*', or"
                 " `sensor_column`, or robot logs."
             )
-        for name, one in parts.items():
-            found.setdefault(name, []).append(one)
+        for name, part in parts.items():
+            sources_of.setdefault(name, []).append(part)
     for source, problem in damaged.items():
-        if not found:
+        if not sources_of:
             raise problem
-        for own in found.values():
-            own.append(replace(source, channels=own[0].channels))
-    return found
+        for listed in sources_of.values():
+            listed.append(replace(source, channels=listed[0].channels))
+    return sources_of
 
 
 def _topics(source: RecordingSource, channels: Sequence[str] | None) -> dict[str, RecordingSource]:
     """Return the source of each topic of a log that is a sensor."""
     with at_hand(source) as near:
         topics = list_topics(near.paths, channels)
-    found = {
-        one.name: replace(source, channels=one.channels)
-        for one in topics
-        if one.channels or channels is not None
+    source_of = {
+        topic.name: replace(source, channels=topic.channels)
+        for topic in topics
+        if topic.channels or channels is not None
     }
-    if not found:
+    if not source_of:
         raise RecordingError(f"{source.names[0]}: no topic has messages with numbers.")
-    return found
+    return source_of
 
 
 def digest_source(source: RecordingSource) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """Convert timestamps to seconds, from ticks of any unit, dates or floats."""
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,25 +11,28 @@ from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError, check_choice
 from sensorseq.io.scratch import blocks, count_where, evenly_drawn, map_blocks
-from sensorseq.readers.date_digits import dates_of_digits
-from sensorseq.readers.stray_fields import refuse_stray
+from sensorseq.readers.text_columns import DateTexts
 from sensorseq.recording import MOST_STEPS, PLAUSIBLE_HZ, UNITS, Recording
 from sensorseq.time_names import unit_in_name
 
 EXACT = 2**53
-"""Whole numbers from here on are not all floats."""
+"""Above this number, floats cannot represent every whole number."""
 
 _CALENDAR_S = (946_684_800, 4_102_444_800)  # the years 2000 to 2100
-_ASKED_HZ = (0.01, 50_000.0)  # rates beyond which even a unit in a name is doubted
-_FEWEST = 30  # fewest steps to judge a rate by; fewer whole numbers are taken as seconds
+_ACCEPTED_HZ = (0.01, 50_000.0)  # outside these rates, even a unit in a name is doubted
+_FEWEST = 30  # fewest steps for a rate; fewer whole numbers are read as seconds
 _LARGEST = 2**62
 _GIVEN = {"name": "the unit in its name", "attribute": "the unit stored with it"}
 _MISSING = np.iinfo(np.int64).min
-_DATE = re.compile(r"\s*\d{4}-\d\d-\d\d")
+_DATE_DIGITS = 14  # digits of year, month, day, hour, minute and second
+_MOST_DIGITS = 19  # digits of a 64-bit number
+_FLOAT_DIGITS = 16  # digits of a date that a float represents
+_FEWEST_TIMES = 30  # fewest steps to recognize times of day
+_WITHIN_MINUTE = 0.9  # of steps are within one minute
 
 
 class Stamps(NamedTuple):
-    """Timestamps in seconds; `facts` says how another unit was found, empty for seconds."""
+    """Timestamps in seconds; `facts` describes their original unit, and is empty for seconds."""
 
     seconds: NDArray[np.float64]
     facts: dict[str, Any]
@@ -45,10 +47,10 @@ def seconds_of(
 ) -> Stamps:
     """Convert a column of timestamps to seconds.
 
-    Strings are ISO 8601 dates. Whole numbers are dates in digits, or have the given unit, or the
-    one stored with the column or in its name, or the only one with a plausible rate; other numbers
-    are seconds unless a unit is given, stored or named. A unit that is not given is an error if
-    rate or date are implausible. Timestamps too precise for a float are counted from the first one;
+    Strings are ISO 8601 dates. Whole numbers are dates in digits, or have the given unit, the unit
+    stored with the column or in its name, or the only unit with a plausible rate; other numbers are
+    seconds unless a unit is given, stored or named. A unit that is not given raises an error if the
+    rate or date is implausible. Timestamps too precise for a float are counted from the first one;
     the fact ``origin_ns`` is its time.
     """
     if time_unit is not None:
@@ -60,7 +62,7 @@ def seconds_of(
         unit = np.datetime_data(stamps.dtype)[0]
         if unit not in UNITS:
             unit = "ns" if unit in ("ps", "fs", "as") else "s"
-        # Also for units such as [25s].
+        # This also converts units such as [25s].
         stamps = stamps.astype(f"{stamps.dtype.kind}8[{unit}]", copy=False)
         known_by = "type" if time_unit is None else "type, not time_unit"
         facts = _facts(name, "date" if stamps.dtype.kind == "M" else unit, known_by)
@@ -115,10 +117,10 @@ def describe_clock(facts: dict[str, Any]) -> str:
         "digits": "by its digits",
         "type, not time_unit": "by its type, without time_unit",
     }
-    held = f"is in {facts['unit']}" if facts["unit"] in UNITS else "holds dates"
+    content = f"is in {facts['unit']}" if facts["unit"] in UNITS else "contains dates"
     known_by = how.get(facts["unit_from"], "by its type")
     start = ", counted from the first stamp" if "origin_ns" in facts else ""
-    return f"time column {facts['column']!r} {held} ({known_by}{start})"
+    return f"time column {facts['column']!r} {content} ({known_by}{start})"
 
 
 def clock_of(recording: Recording) -> dict[str, Any]:
@@ -155,7 +157,7 @@ def _converted(stamps: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def _are_whole(stamps: NDArray[Any]) -> bool:
-    """Test whether all are finite whole numbers."""
+    """Test whether all stamps are finite whole numbers."""
     return all(  # the first values usually decide
         bool(np.isfinite(some).all() and (some == np.floor(some)).all())
         for some in (stamps[at:stop] for at, stop in blocks(len(stamps), stamps, step=1 << 12))
@@ -163,14 +165,14 @@ def _are_whole(stamps: NDArray[Any]) -> bool:
 
 
 def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
-    """Return the only unit with a plausible rate or, if there are several, plausible date."""
+    """Return the only unit with a plausible rate; of several, the one with a plausible date."""
     drawn = [np.empty(0)]
     for at, stop in blocks(len(ticks) - 1, ticks):
         some = evenly_drawn(at, stop, len(ticks) - 1, MOST_STEPS)
-        steps = np.abs(np.diff(ticks[at : stop + 1].astype(np.int64))[some - at])
-        drawn.append(steps[steps > 0].astype(np.float64))
-    known = np.concatenate(drawn)
-    step = float(np.median(known)) if len(known) >= _FEWEST else 0.0
+        differences = np.abs(np.diff(ticks[at : stop + 1].astype(np.int64))[some - at])
+        drawn.append(differences[differences > 0].astype(np.float64))
+    steps = np.concatenate(drawn)
+    step = float(np.median(steps)) if len(steps) >= _FEWEST else 0.0
     lowest, highest = PLAUSIBLE_HZ
     rates = {}
     if step:
@@ -199,7 +201,7 @@ _COUNTS = (
 
 
 def _named_unit(path: Path, name: str) -> str | None:
-    """Return the unit in a column's name, None if there is none; raise if it is not known."""
+    """Return the unit in a column's name, or None; raise for a unit that is not supported."""
     unit = unit_in_name(name)
     if unit and unit not in UNITS:
         raise RecordingError(
@@ -211,7 +213,7 @@ def _named_unit(path: Path, name: str) -> str | None:
 
 
 def _rates_of(stamps: NDArray[Any]) -> tuple[float, float] | None:
-    """Return one over the median step that is not zero, and one over the mean; None for few."""
+    """Return rates from the median of nonzero steps and from the mean step; None for few steps."""
     first = stamps[: 1 << 12].astype(np.float64)
     steps = np.abs(np.diff(first[np.isfinite(first)]))
     steps = steps[steps > 0]
@@ -222,51 +224,54 @@ def _rates_of(stamps: NDArray[Any]) -> tuple[float, float] | None:
 
 
 def _are_odd(rates: tuple[float, float], per_s: int) -> bool:
-    """Test whether both rates are beyond those that are asked about."""
-    low, high = (one(rates) * per_s for one in (min, max))
-    return high < _ASKED_HZ[0] or low > _ASKED_HZ[1]
+    """Test whether both rates are outside the range that is accepted without a given unit."""
+    low, high = min(rates) * per_s, max(rates) * per_s
+    return high < _ACCEPTED_HZ[0] or low > _ACCEPTED_HZ[1]
 
 
 def _refuse_implausible(
     path: Path, name: str, stamps: NDArray[Any], unit: str | None, known_by: str
 ) -> None:
-    """Raise if a unit, or seconds (None), gives an implausible rate or date."""
+    """Raise if a unit gives an implausible rate or date; None stands for seconds."""
     if (rates := _rates_of(stamps)) is None:
         return
-    own, first, (lowest, highest) = unit or "s", float(stamps[0]), PLAUSIBLE_HZ
+    read_as, first, (lowest, highest) = unit or "s", float(stamps[0]), PLAUSIBLE_HZ
     hz = {u: rates[0] * per_s for u, per_s in UNITS.items()}
     usual = {u for u, rate in hz.items() if lowest <= rate <= highest}
     dated = {u for u, n in UNITS.items() if _CALENDAR_S[0] <= first / n < _CALENDAR_S[1]}
-    others = [u for u in UNITS if u in usual | dated and u != own and not _are_odd(rates, UNITS[u])]
-    is_late = first / UNITS[own] >= _CALENDAR_S[1]
-    is_doubtful = _are_odd(rates, UNITS[own]) or (
-        # another unit has a usual rate, or a date in our days
-        (not usual.isdisjoint(others) and (is_late or (unit is None and max(rates) < lowest)))
-        or not (dated.isdisjoint(others) or own in dated or (known_by in _GIVEN and own in usual))
+    better = [
+        u for u in UNITS if u in usual | dated and u != read_as and not _are_odd(rates, UNITS[u])
+    ]
+    is_late = first / UNITS[read_as] >= _CALENDAR_S[1]
+    is_named = known_by in _GIVEN and read_as in usual
+    is_doubtful = _are_odd(rates, UNITS[read_as]) or (
+        # another unit has a usual rate, or a date between 2000 and 2100
+        (not usual.isdisjoint(better) and (is_late or (unit is None and max(rates) < lowest)))
+        or not (dated.isdisjoint(better) or read_as in dated or is_named)
     )
     if not is_doubtful:
         return
-    others = [u for u in others if u in dated] or others
-    read = "As seconds" if own == "s" else f"In {own}"
+    better = [u for u in better if u in dated] or better
+    read = "As seconds" if read_as == "s" else f"In {read_as}"
     read += f", {_GIVEN[known_by]}" if unit and known_by in _GIVEN else ""
     late = " after the year 2100" if is_late else ""
     instead = ""
-    for u in others:
+    for u in better:
         year = f" in {datetime.fromtimestamp(first / UNITS[u], UTC).year}" if u in dated else ""
         instead += f", in {u} {hz[u]:.4g} Hz{year}"
-    use = "Use " if others else "Convert them to seconds, or use "
-    use += "".join(f"time_unit={u!r}, or " for u in others)
+    use = "Use " if better else "Convert them to seconds, or use "
+    use += "".join(f"time_unit={u!r}, or " for u in better)
     mixed = "" if unit else " If other files are in seconds, convert this one or leave it out."
     raise RecordingError(
         f"{path}: the numbers in time column {name!r} are {1 / rates[0]:.4g} apart. {read}, that"
-        f" is {hz[own]:.4g} Hz{late}{instead}. {use}time_unit={own!r} if they are"
-        f" {'seconds' if own == 's' else f'in {own}'}.{mixed}"
+        f" is {hz[read_as]:.4g} Hz{late}{instead}. {use}time_unit={read_as!r} if they are"
+        f" {'seconds' if read_as == 's' else f'in {read_as}'}.{mixed}"
     )
 
 
 def _refuse_odd_dates(path: Path, name: str, ticks: NDArray[np.int64], unit: str) -> None:
-    """Raise if dates are so close that they were made of numbers in another unit, or so far."""
-    if (rates := _rates_of(_known(ticks[: 1 << 12]))) and _are_odd(rates, UNITS[unit]):
+    """Raise for dates so close or so far apart that numbers in another unit became dates."""
+    if (rates := _rates_of(_present(ticks[: 1 << 12]))) and _are_odd(rates, UNITS[unit]):
         raise RecordingError(
             f"{path}: the stamps in time column {name!r} are {1 / (rates[0] * UNITS[unit]):.4g} s"
             f" apart, {rates[0] * UNITS[unit]:.4g} Hz. Were they made of numbers in another unit?"
@@ -274,67 +279,13 @@ def _refuse_odd_dates(path: Path, name: str, ticks: NDArray[np.int64], unit: str
         )
 
 
-class DateTexts:
-    """Converts a column of ISO 8601 dates that arrive in blocks; all must look like the first."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        self._path, self._name = path, name
-        self._n_rows = 0
-        self._first: str | None = None
-        self._type = pa.timestamp("ns")
-
-    def ticks(self, texts: pa.Array) -> NDArray[np.datetime64]:
-        """Return the next dates as nanoseconds since 1970, with NaT for missing ones."""
-        if self._first is None:
-            self._begin(texts)
-        try:
-            dates = texts.cast(self._type)
-        except pa.ArrowInvalid as error:
-            row, text = next(
-                (i, one) for i, one in enumerate(texts.to_pylist()) if not _is_date(one, self._type)
-            )
-            refuse_stray(self._path, self._n_rows + row + 1, self._name, text or "")
-            like = "" if text == self._first else f" like {self._first!r}"
-            raise RecordingError(
-                f"{self._path}, row {self._n_rows + row + 1}, time column {self._name!r}: {text!r}"
-                f" is not a date{like}; use ISO 8601 for all, such as 2026-03-01T12:00:00.5, with a"
-                " time zone for all or for none."
-            ) from error
-        self._n_rows += len(texts)
-        missing = np.iinfo(np.int64).min
-        return np.asarray(dates.cast(pa.int64()).fill_null(missing)).view("M8[ns]")
-
-    def _begin(self, texts: pa.Array) -> None:
-        self._first = next((text for text in texts.to_pylist() if text and text.strip()), None)
-        if self._first is None or not is_date(self._first):
-            raise RecordingError(
-                f"{self._path}: column {self._name!r} holds no numbers; time stamps are numbers,"
-                " such as seconds since the start, or dates such as 2026-03-01T12:00:00.5Z."
-            )
-        zoned = re.search(r"(Z|[+-]\d\d(:?\d\d)?)\s*$", self._first[10:].strip())
-        self._type = pa.timestamp("ns", "UTC" if zoned else None)
-
-
-def is_date(text: str) -> bool:
-    """Test whether a text begins like an ISO 8601 date."""
-    return _DATE.match(text) is not None
-
-
-def _is_date(text: str | None, type_: pa.DataType) -> bool:
-    try:
-        pa.scalar(text, pa.string()).cast(type_)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
 def _of_ticks(ticks: NDArray[np.int64], unit: str, facts: dict[str, Any]) -> Stamps:
-    """Convert ticks to seconds; the lowest integer stands for a missing time."""
+    """Convert ticks to seconds; the lowest integer means that a time is missing."""
     n, per_s, origin, divisor = len(ticks), UNITS[unit], 0, 1
     while (
         per_s > 1
         and not count_where(
-            lambda at, stop: (_known(ticks[at:stop]) % (1000 * divisor)) != 0,  # noqa: B023
+            lambda at, stop: (_present(ticks[at:stop]) % (1000 * divisor)) != 0,  # noqa: B023
             n,
             ticks,
         )[0]
@@ -342,9 +293,9 @@ def _of_ticks(ticks: NDArray[np.int64], unit: str, facts: dict[str, Any]) -> Sta
         divisor, per_s = divisor * 1000, per_s // 1000
     ends = [(np.iinfo(np.int64).max, np.iinfo(np.int64).min)]
     for at, stop in blocks(n, ticks):
-        if (known := _known(ticks[at:stop]) // divisor).size:
-            ends.append((int(known.min()), int(known.max())))
-    low, high = min(one for one, _ in ends), max(one for _, one in ends)
+        if (present := _present(ticks[at:stop]) // divisor).size:
+            ends.append((int(present.min()), int(present.max())))
+    low, high = min(first for first, _ in ends), max(last for _, last in ends)
     if low <= high and max(abs(low), abs(high)) >= EXACT:
         origin = low
         facts = {**facts, "origin_ns": origin * (UNITS["ns"] // per_s)}
@@ -355,10 +306,100 @@ def _of_ticks(ticks: NDArray[np.int64], unit: str, facts: dict[str, Any]) -> Sta
     return Stamps(map_blocks(seconds, ticks, np.float64), facts)
 
 
-def _known(ticks: NDArray[np.int64]) -> NDArray[np.int64]:
-    known: NDArray[np.int64] = ticks[ticks != _MISSING]
-    return known
+def _present(ticks: NDArray[np.int64]) -> NDArray[np.int64]:
+    present: NDArray[np.int64] = ticks[ticks != _MISSING]
+    return present
 
 
 def _facts(name: str, unit: str, known_by: str) -> dict[str, Any]:
     return {"column": name, "unit": unit, "unit_from": known_by}
+
+
+def dates_of_digits(path: Path, name: str, stamps: NDArray[Any]) -> NDArray[np.int64] | None:
+    """Return nanoseconds since 1970 for dates in digits such as 20240301115840020, or None.
+
+    Floats that cannot represent the digits raise an error, and times of day in digits do, too.
+    """
+    n = len(stamps)
+    if not n or not 0 <= float(stamps[0]) < 10**_MOST_DIGITS:
+        return None
+    if any(_are_times_of_day(stamps, scale) for scale in (1, 10**3, 10**6)):
+        raise RecordingError(
+            f"{path}: the numbers in time column {name!r} are times of day in digits, in which"
+            " 59 is followed by 100. Convert them to seconds, or use time_unit if they are counts."
+        )
+    n_digits = len(str(int(stamps[0])))
+    if not _DATE_DIGITS <= n_digits <= _MOST_DIGITS:
+        return None
+    scale = 10 ** (n_digits - _DATE_DIGITS)
+    if not (_are_dates(stamps[:1], scale).all() and _all_pass(stamps, _are_dates, scale)):
+        return None
+    if stamps.dtype.kind == "f" and (
+        n_digits > _FLOAT_DIGITS or not _all_pass(stamps, _are_integers, scale)
+    ):
+        raise RecordingError(
+            f"{path}: time column {name!r} contains dates in digits, stored as floats, which lose"
+            " digits. Write dates like 2026-03-01T12:00:00.5, or store whole numbers."
+        )
+    return map_blocks(lambda some: _nanoseconds_of_dates(some, scale), stamps, np.int64)
+
+
+def _all_pass(stamps: NDArray[Any], test: Any, scale: int) -> bool:
+    return not count_where(lambda at, stop: ~test(stamps[at:stop], scale), len(stamps), stamps)[0]
+
+
+def _are_integers(stamps: NDArray[Any], _: int) -> NDArray[np.bool_]:
+    return np.asarray(stamps == np.floor(stamps))
+
+
+def _split_digits(stamps: NDArray[Any], scale: int) -> list[NDArray[np.int64]]:
+    """Return years, months, days, hours, minutes, seconds, and the fraction in 1/scale s."""
+    with np.errstate(invalid="ignore"):  # a missing stamp is not a date
+        digits, fraction = np.divmod(np.floor(stamps).astype(np.int64), scale)
+    parts = [fraction]
+    for _ in range(5):
+        digits, part = np.divmod(digits, 100)
+        parts.append(part)
+    return [digits, *parts[::-1]]
+
+
+def _are_dates(stamps: NDArray[Any], scale: int) -> NDArray[np.bool_]:
+    year, month, day, hour, minute, second, _ = _split_digits(stamps, scale)
+    is_day = (year >= 1990) & (year < 2100) & (month >= 1) & (month <= 12) & (day >= 1) & (day < 32)
+    return np.asarray(is_day & (hour < 24) & (minute < 60) & (second <= 60))
+
+
+def _nanoseconds_of_dates(stamps: NDArray[Any], scale: int) -> NDArray[np.int64]:
+    year, month, day, hour, minute, second, fraction = _split_digits(stamps, scale)
+    months = (12 * (year - 1970) + month - 1).astype("M8[M]")
+    days = months.astype("M8[D]").astype(np.int64) + day - 1
+    seconds = ((days * 24 + hour) * 60 + minute) * 60 + second
+    return np.asarray(seconds * 10**9 + fraction * (10**9 // scale))
+
+
+def _are_times(stamps: NDArray[Any], scale: int) -> NDArray[np.bool_]:
+    year, month, day, hour, minute, second, _ = _split_digits(stamps, scale)
+    return np.asarray((year + month + day == 0) & (hour < 24) & (minute < 60) & (second < 60))
+
+
+def _are_times_of_day(stamps: NDArray[Any], scale: int) -> bool:
+    """Test whether seconds and minutes never exceed 59, over more than a minute."""
+    few = stamps[: 1 << 12]
+    if len(few) <= _FEWEST_TIMES or not _are_times(few, scale).all():
+        return False
+    if not _all_pass(stamps, _are_times, scale):
+        return False
+    # Converted to seconds of the day, the step to the next minute is an ordinary one.
+    to_next, within = [np.empty(0)], [np.empty(0)]
+    for at, stop in blocks(len(stamps) - 1, stamps):
+        some = stamps[at : stop + 1]
+        *_, hour, minute, second, fraction = _split_digits(some, scale)
+        part = fraction / scale if scale > 1 else some - np.floor(some)
+        steps = np.diff((hour * 60 + minute) * 60 + second + part)
+        is_next = np.diff(minute) != 0
+        to_next.append(steps[is_next])
+        if not at:  # ordinary steps are alike
+            within.append(steps[~is_next & (steps > 0)])
+    to_next_s, within_s = np.concatenate(to_next), np.concatenate(within)
+    is_clock = 0 < len(to_next_s) < (1 - _WITHIN_MINUTE) * len(stamps) and len(within_s) > 0
+    return is_clock and bool(np.median(to_next_s) <= 3 * np.median(within_s))

@@ -19,8 +19,8 @@ SUFFIXES = (".csv", ".csv.gz", ".parquet", ".h5", ".hdf5", *ARRAY_SUFFIXES, *LOG
 
 def stem_of(path: Path) -> str:
     """Return a file's name without the suffixes of a known format."""
-    known = suffix_of(path) or ""
-    return path.name[: -len(known)] if 0 < len(known) < len(path.name) else path.stem
+    suffix = suffix_of(path) or ""
+    return path.name[: -len(suffix)] if 0 < len(suffix) < len(path.name) else path.stem
 
 
 def suffix_of(path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""The topics of a log: what it lists of them, and their messages as arrays."""
+"""The topics of a log: their entries in a list, and their messages as arrays."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sensorseq.readers.columns import CodedLabels, Columns
 
 TIMES = ("header.stamp", "log_time")
-"""What the time of a message can be: what its sender wrote into it, or when it was logged."""
+"""Sources of a message's time: the stamp from its sender, or the time when it was logged."""
 MOST_ELEMENTS = 64
 """Longest array that becomes channels; longer ones are images, point clouds and maps."""
 
@@ -25,7 +25,7 @@ class Topic(NamedTuple):
     rate_hz : float
         Median by log time; NaN for fewer than two messages.
     channels : tuple of str
-        Names of its numbers, as in `read_robot_log`.
+        Names of the numbers in its messages, as in `read_robot_log`.
     """
 
     name: str
@@ -38,8 +38,8 @@ class Topic(NamedTuple):
 class TopicArrays(NamedTuple):
     """The messages of one topic, which may be stored on disk.
 
-    `columns` has an array for each number in them, by the name of its channel, and None for what is
-    no number. `labels` are those of the messages if the topic has the label column.
+    `columns` has an array for each number in them, by the name of its channel, and None for other
+    values. `labels` has the label of each message if the topic contains the label column.
     """
 
     name: str
@@ -49,17 +49,17 @@ class TopicArrays(NamedTuple):
     units: dict[str, str]
     labels: CodedLabels | None = None
     time_from: str = TIMES[1]
-    n_messages: int | None = None  # of the topic, if only the first ones were read
+    n_messages: int | None = None  # number in the log, if only the first messages were read
 
     @property
     def has_clock(self) -> bool:
-        """Whether its stamps move; some versions of PX4 leave the stamps of some topics at 0."""
+        """True if its stamps change; some versions of PX4 leave the stamps of some topics at 0."""
         t = self.times_s
         return len(t) < 2 or bool(t[-1] != t[0] or (t != t[0]).any())
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The names of its numbers."""
+        """The names of the columns with numbers."""
         return tuple(name for name, values in self.columns.items() if values is not None)
 
     def listed(self) -> Topic:

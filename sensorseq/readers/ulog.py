@@ -1,4 +1,4 @@
-"""Read the topics of ULog files, which PX4 drones write.
+"""Read the topics of ULog files, the format of PX4 drones.
 
 See https://docs.px4.io/main/en/dev_log/ulog_file_format.html for the format.
 """
@@ -19,8 +19,8 @@ from sensorseq.readers.columns import Columns
 from sensorseq.readers.topics import TopicArrays
 
 _MAGIC = b"ULog\x01\x12\x35"
-_HEADER_BYTES = 16  # magic, version and the time of the start
-_OFFSETS_AT = _HEADER_BYTES + 3 + 16  # in the message of flags, which comes first
+_HEADER_BYTES = 16  # magic, version and start time
+_OFFSETS_AT = _HEADER_BYTES + 3 + 16  # in the message of flags, which is the first
 _ELEMENT = re.compile(r"\[\d+\]$")
 
 
@@ -31,10 +31,10 @@ def read_ulog(
     *,
     salvage: bool = False,
 ) -> list[TopicArrays]:
-    """Return the topics of one file that may contain the channels; all for None.
+    """Return the topics of one file that may contain the channels; all topics for None.
 
-    An instance of a topic is named with its number, ``sensor_accel_0``. Times count from the start
-    of the log. Arrays of more than `most_elements` are left out. To `salvage`, only the messages
+    The name of a topic ends with its instance, as ``sensor_accel_0``. Times count from the start of
+    the log. Arrays of more than `most_elements` are left out. To `salvage`, only the messages
     before the damage are read.
     """
     path, *others = paths
@@ -49,30 +49,30 @@ def read_ulog(
     n_whole = _check_whole(path, salvage=salvage)
     names = None if channels is None else sorted({_type_of(name) for name in channels})
     try:
-        with path.open("rb") as file, redirect_stdout(io.StringIO()):  # it describes damage there
+        with path.open("rb") as file, redirect_stdout(io.StringIO()):  # pyulog prints damage
             log = ULog(io.BytesIO(file.read(n_whole)) if salvage else file, names)
-    except Exception as error:  # it may raise anything for damaged bytes
+    except Exception as error:  # pyulog may raise anything for damaged bytes
         raise RecordingError(f"{path}: cannot be read as a ULog file ({error}).") from error
     if log.file_corruption:
         raise RecordingError(
-            f"{path}: has damaged messages, and it is not known where; leave it out."
+            f"{path}: has damaged messages at an unknown place; leave this file out."
         )
-    found = []
+    topics = []
     for data in log.data_list:
         texts = {field.field_name for field in data.field_data if field.type_str == "char"}
-        names_in = [_ELEMENT.sub("", name) for name in data.data]
-        n_elements = Counter(names_in)
+        field_names = [_ELEMENT.sub("", name) for name in data.data]
+        n_elements = Counter(field_names)
         topic = f"{data.name}_{data.multi_id}"
         columns: Columns = {
             f"{topic}.{name}": values.astype(np.float64)
-            for (name, values), whole in zip(data.data.items(), names_in, strict=True)
-            if n_elements[whole] <= most_elements
-            and not (name in texts or whole in texts or name.startswith("timestamp"))
+            for (name, values), field in zip(data.data.items(), field_names, strict=True)
+            if n_elements[field] <= most_elements
+            and not (name in texts or field in texts or name.startswith("timestamp"))
             and "_padding" not in name
         }
         since_start = data.data["timestamp"].astype(np.int64) - np.int64(log.start_timestamp)
-        found.append(TopicArrays(topic, data.name, since_start / 1e6, columns, {}))
-    return sorted(found, key=lambda topic: topic.name)
+        topics.append(TopicArrays(topic, data.name, since_start / 1e6, columns, {}))
+    return sorted(topics, key=lambda topic: topic.name)
 
 
 def _type_of(channel: str) -> str:
@@ -81,7 +81,7 @@ def _type_of(channel: str) -> str:
 
 
 def _check_whole(path: Path, *, salvage: bool) -> int:
-    """Return how many bytes are whole; unless salvaging, raise if that is not all of the file."""
+    """Return the number of undamaged bytes; raise if a file has others, unless it is salvaged."""
     if not path.is_file():
         raise RecordingError(f"{path}: no such file.")
     size = path.stat().st_size
@@ -92,17 +92,17 @@ def _check_whole(path: Path, *, salvage: bool) -> int:
             n_whole = _whole_bytes(content, size)
     if n_whole < size and not salvage:
         raise RecordingError(
-            f"{path}: is whole up to byte {n_whole} of {size}. A drone that loses its power leaves"
-            " such a file; with on_error='skip', the messages before that byte are used."
+            f"{path}: is whole up to byte {n_whole} of {size}, as after a drone's loss of power."
+            " With on_error='skip', the messages before that byte are used."
         )
     return n_whole
 
 
 def _whole_bytes(content: mmap.mmap, size: int) -> int:
-    """Return where the first message begins that is cut off, or that is none."""
+    """Return where the first truncated or invalid message begins."""
     at, ends = _HEADER_BYTES, [size]
     if content[at + 2 : at + 3] == b"B" and size >= _OFFSETS_AT + 24:
-        # after a crash, data are appended behind a message that may be cut off
+        # After a crash, data are appended to a message that may be truncated.
         ends = [*filter(None, struct.unpack_from("<3Q", content, _OFFSETS_AT)), size]
     for end in ends:
         while at + 3 <= end:

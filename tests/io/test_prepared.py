@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import PreparedFileError, WindowError
 from sensorseq.inspection.leakage import find_leakage
-from sensorseq.io import checksums, hdf5
+from sensorseq.io import checksums, hdf5_file
 from sensorseq.io.prepared import (
     PreparedFile,
     read_windows,
@@ -283,7 +283,7 @@ def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path, monk
     def read_only(*arguments, **keywords):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(hdf5, "_GuardedFile", read_only)
+    monkeypatch.setattr(hdf5_file, "_GuardedFile", read_only)
     with pytest.raises(PreparedFileError, match=r"w\.h5: cannot be written \(read-only file"):
         write_windows(tmp_path / "w.h5", make_windows())
     assert names_in(tmp_path) == []

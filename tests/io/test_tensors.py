@@ -8,7 +8,7 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq.io.tensors import pack_tensors, read_tensors
+from sensorseq.io.model_file import pack_tensors, read_tensors
 
 DTYPES = ["u8", "i8", "f8", "f4", "u4", "i4", "f2", "u2", "i2", "i1", "u1", "?"]
 SHAPES = st.lists(st.integers(0, 3), max_size=3).map(tuple)

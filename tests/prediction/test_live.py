@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from commands import said, succeed
 from fits import plain_classifier
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sensorseq import PreparePipeline, Recording
@@ -24,6 +24,7 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.evaluation.predict import predict_recordings
 from sensorseq.evaluation.raw_recordings import samples_of_recording
 from sensorseq.prediction import live
+from sensorseq.readers.csv import read_csv
 from sensorseq.recording import Channel
 
 NAMES = ("cur", "vel")
@@ -205,6 +206,71 @@ def test_many_lines_at_once_are_parsed_as_one_by_one(odd, has_header):
         known = [value for part in parts if (value := getattr(part, name)) is not None]
         np.testing.assert_array_equal(getattr(found, name), np.concatenate(known))
     assert whole.n_unreadable == single.n_unreadable
+
+
+CELLS = [
+    *(
+        "",
+        " ",
+        '""',
+        "1",
+        " 1 ",
+        "\t1",
+        "\x0b1",
+        "1.",
+        ".5",
+        "+1",
+        "-1",
+        "00",
+        "007",
+        "1e3",
+        "1E+3",
+    ),
+    *("nan", "NaN", "NAN", "-nan", "1e-400", "9007199254740993", "0.10000000000000000555111512312"),
+    *('"1"', '" 1"', "None", "TRUE", "-", "+-1", "--1", "1_0", "1__0", "0x1", "0x1p3", "1e", "1 2"),
+    *("1f", "1.5L", "1d3", "\u22121", "?", "x"),
+]
+
+
+@pytest.mark.parametrize("n_lines", [3, 80])  # 80 are parsed together
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cell_of_a_line_is_the_number_that_it_is_in_a_file(tmp_path, cell, n_lines):
+    in_file, in_line = numbers_in(tmp_path, cell, n_lines)
+    assert repr(in_file) == repr(in_line)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.from_regex(r"[-+ ]?[0-9]{0,20}[._]?[0-9]{0,20}([eE][+-]?[0-9]{1,2})? ?", fullmatch=True))
+def test_a_number_of_a_line_is_the_one_in_a_file(tmp_path, cell):
+    in_file, in_line = numbers_in(tmp_path, cell, 3)
+    assert repr(in_file) == repr(in_line)
+
+
+@pytest.mark.parametrize(
+    ("cell", "in_file", "in_line"),
+    [
+        *[(word, np.nan, None) for word in ("NA", "N/A", "null", "NULL", "#N/A", "nan(1)")],
+        *[("\u0663", 3.0, None), ("1\xa0", 1.0, None)],  # beyond ASCII
+        *[(word, None, np.inf) for word in ("inf", "Infinity", "1e400")],  # a recording is finite
+        ('1"', None, 1.0),
+    ],
+)
+def test_some_cells_differ_in_lines_and_in_files(tmp_path, cell, in_file, in_line):
+    assert repr(numbers_in(tmp_path, cell, 3)) == repr([in_file, in_line])
+
+
+def numbers_in(folder, cell, n_lines):
+    """The number of a cell in a file and in a line; None if either is refused."""
+    lines = [f"{i},{cell if i == 1 else i},{i}\n" for i in range(n_lines)]
+    text = "".join(["time_s,cur,vel\n", *lines]).encode()
+    path = folder / "cells.csv"
+    path.write_bytes(text)
+    try:
+        in_file = float(read_csv(path).values[1, 0])
+    except InputError:
+        in_file = None
+    values = live.SampleParser("csv", NAMES).feed(text, whole=True).values
+    return [in_file, float(values[1, 0]) if len(values) == n_lines else None]
 
 
 def test_quoted_numbers_are_numbers_and_lines_without_any_after_a_header_are_refused():

@@ -411,7 +411,7 @@ SPOILT = {
     "text among time": (replaced(5, "noon,1,2"), r"pro_02\.csv, row 5, column 'time': 'noon'"),
     "text time": (
         spoil(lambda lines: [lines[0], *(f"at {line}" for line in lines[1:])]),
-        r"pro_02\.csv: column 'time' holds no numbers; .*seconds since the start",
+        r"pro_02\.csv: column 'time' has no numbers; .*seconds since the start",
     ),
     "no time": (replaced(0, "clock,current,speed"), r"pro_02\.csv: .* time_column"),
     "a word": (replaced(7, "0.3,oops,2"), r"pro_02\.csv, row 7, column 'current': 'oops'.*empty"),
@@ -566,7 +566,7 @@ class TestOutput:
     def test_a_place_that_cannot_be_written_is_an_error_before_anything_is_read(
         self, terrains, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr("sensorseq.prepare.file.read_source_rate", None)
+        monkeypatch.setattr("sensorseq.prepare.stages.read_source_rate", None)
         with pytest.raises(PreparedFileError, match=r"create the folder .*nowhere"):
             prepare_plainly(terrains, tmp_path / "nowhere" / "w.h5")
         with pytest.raises(PreparedFileError, match="is a folder; give a file name"):

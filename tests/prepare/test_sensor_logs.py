@@ -13,7 +13,7 @@ from fits import fused_classifier
 from sensorseq import PreparePipeline, Recording, read_sensors
 from sensorseq.errors import ArgumentError, RecordingError
 from sensorseq.io.prepared import read_sensor_windows, sensors_in
-from sensorseq.prepare import part, prepare
+from sensorseq.prepare import prepare, recording_part
 
 pytest.importorskip("mcap")
 
@@ -64,7 +64,7 @@ def read(logs):
 def test_no_array_has_more_rows_than_its_sensor_has_samples(tmp_path, monkeypatch):
     """A motor at 10 Hz costs what it costs alone, whatever the unit of 200 Hz beside it does."""
     log, rows = write_log(tmp_path / "log.mcap", RATES_HZ), []
-    made, written = Recording.__post_init__, part.write_part
+    made, written = Recording.__post_init__, recording_part.write_part
 
     def record(recording):
         made(recording)
@@ -75,7 +75,7 @@ def test_no_array_has_more_rows_than_its_sensor_has_samples(tmp_path, monkeypatc
         written(path, key, facts, arrays)
 
     monkeypatch.setattr(Recording, "__post_init__", record)
-    monkeypatch.setattr(part, "write_part", write)
+    monkeypatch.setattr(recording_part, "write_part", write)
     prepare(log, tmp_path / "w.h5", **HOW, split="none")
     read_sensors(log)
     for topic, rate in RATES_HZ.items():

@@ -72,7 +72,7 @@ def test_milliseconds_and_dates_of_label_studio_and_rows_if_it_is_written(tmp_pa
         table = export(tmp_path / "export.json", "run1.csv", spans)
         assert spans_of(tmp_path / "logs", manifest=table) == approximately(SPANS, start_s)
     table = export(tmp_path / "export.json", "run1.csv", rows)
-    with pytest.raises(RecordingError, match=r"run1\.csv: labels .* lie outside .*'rows'"):
+    with pytest.raises(RecordingError, match=r"run1\.csv: labels .* are outside .*'rows'"):
         spans_of(tmp_path / "logs", manifest=table)
     table = export(
         tmp_path / "export.json", "run1.csv", rows, data={"csv": "run1.csv", "times": "rows"}
@@ -97,7 +97,7 @@ def test_files_of_one_name_are_told_apart_by_their_folders_or_asked_about(tmp_pa
         for at, name in enumerate(("1a2b3c4d-run1.csv", "5e6f7a8b-run1.csv"))
     ]
     table.write_text(json.dumps(tasks))
-    with pytest.raises(RecordingError, match=r"task 0 and task 1 are both of run1\.csv"):
+    with pytest.raises(RecordingError, match=r"task 0 and task 1 both label run1\.csv"):
         find_recordings(tmp_path / "one", manifest=table)
 
 
@@ -153,7 +153,7 @@ def test_a_table_of_intervals_is_in_the_logs_own_time_stamps(tmp_path, unit):
     assert spans_of(tmp_path) == approximately(SPANS, 731.2)
     (tmp_path / "manifest.csv").write_text("path,start,end,label\nrun1.csv,2.5,10,a\n")
     with pytest.raises(
-        RecordingError, match=r"run1\.csv: labels .* lie outside .*start_s and end_s"
+        RecordingError, match=r"run1\.csv: labels .* are outside .*start_s and end_s"
     ):
         spans_of(tmp_path)
     (tmp_path / "manifest.csv").write_text("path,start,label\nrun1.csv,1,a\n")

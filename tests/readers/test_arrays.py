@@ -121,7 +121,7 @@ def test_each_struct_has_its_own_time(tmp_path, kind):
     np.testing.assert_array_equal(motor.timestamps_s, T[::2] + 0.5)
     with pytest.raises(RecordingError, match=r"several times \(imu.t, motor.t\).*time_column"):
         read_arrays(path)
-    with pytest.raises(RecordingError, match=r"has shape \(.*\), but 'imu.t' gives 300 samples"):
+    with pytest.raises(RecordingError, match=r"has shape \(.*\), but 'imu.t' has 300 samples"):
         read_arrays(path, time_column="imu.t")
     with pytest.raises(RecordingError, match=r"no channel 'imu.ac\[0\]'.*'imu.acc\[0\]'"):
         read_arrays(path, channels=["imu.ac[0]"], time_column="imu.t")
@@ -361,7 +361,7 @@ def test_objects_beside_whole_arrays_are_left_out_and_named(tmp_path, capsys):
     assert recording.attributes["dropped_columns"] == ["folds"]
     assert run(["inspect", str(tmp_path / "a.npz")]) == 0
     assert "left out column 'folds' of 1 recording(s): no number" in capsys.readouterr().out
-    with pytest.raises(RecordingError, match=r"'folds' holds Python objects.*no labels"):
+    with pytest.raises(RecordingError, match=r"'folds' contains Python objects.*not labels"):
         read_arrays(tmp_path / "a.npz", label_column="folds")
 
 

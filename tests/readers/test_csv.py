@@ -89,7 +89,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path):
         ("time_s,a\n0,1\n1,1_000\n", "row 2, column 'a': '1_000'"),
         ("time_s,a\n0,1\nnoon,2\n", "row 2, column 'time_s': 'noon'"),
         ("time_s,a\n0,1\n,2\n", "row 2: no time stamp"),
-        ("time_s,a\nx,1\ny,2\n", "'time_s' holds no numbers"),
+        ("time_s,a\nx,1\ny,2\n", "'time_s' has no numbers"),
         ("time_s,a\n0,x\n1,y\n", "no column of numbers besides"),
         ("time_s\n0\n1\n", "no column of numbers besides"),
         ("time_s,a,a,a[1]\n0,1,2,3\n", "'a[1]' appears more than once"),
@@ -146,9 +146,9 @@ def test_the_usual_names_of_time_are_found_and_both_at_once_are_asked_about(tmp_
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("0.0,1.5\n0.1,1.6\n", "first line holds numbers"),
+        ("0.0,1.5\n0.1,1.6\n", "first line has numbers"),
         ("time;a\n0;1\n", "columns are separated by ';'. Use delimiter=';'"),
-        ('time_s,"a\n1,x"\n2,3\n', "column names cannot be told apart; check the quotes"),
+        ('time_s,"a\n1,x"\n2,3\n', "column names cannot be separated; check the quotes"),
     ],
 )
 def test_a_table_without_header_or_commas_is_told_so(tmp_path, text, said):
@@ -242,7 +242,7 @@ def test_a_class_whose_name_stands_for_a_missing_number_elsewhere_is_a_class(tmp
 HEADER = "time_s,a,state\n"
 ROWS = "".join(f"{row / 50},{row % 7}.5,on\n" for row in range(40))
 DATES = "".join(f"2026-03-01T12:00:{row:02d},{row % 7}.5,on\n" for row in range(40))
-AGAIN = r"row {}: the header stands again, with '(time_s|a)' in column '\1': logs were appended\."
+AGAIN = r"row {}: the header is repeated, with '(time_s|a)' in column '\1': logs were appended\."
 
 
 @pytest.mark.parametrize("name", ["drive.csv", "drive.csv.gz"])
@@ -260,7 +260,7 @@ def test_a_header_that_stands_again_is_named_with_its_row(tmp_path, name, rows, 
 def test_a_header_that_stands_again_is_named_in_a_table_of_recordings(tmp_path):
     text = "run,time_s,a\n" + "".join(f"r1,{row / 50},{row}.5\n" for row in range(9))
     path = write(tmp_path, text + "run,time_s,a\n" + "r2,0,1.5\nr2,0.02,2.5\n")
-    with pytest.raises(RecordingError, match="row 10: the header stands again, with 'run'"):
+    with pytest.raises(RecordingError, match="row 10: the header is repeated, with 'run'"):
         read_recordings(path, recording_column="run")
     path.write_text(path.read_text().replace("\nrun,time_s,a\n", "\n").replace("r2,", "run,"))
     found = read_recordings(path, recording_column="run")
@@ -289,7 +289,7 @@ def test_another_word_among_numbers_is_no_header(tmp_path):
 @pytest.mark.parametrize("name", ["drive.csv", "drive.csv.gz"])
 def test_nul_bytes_are_named_with_a_way_out(tmp_path, name, text, place):
     path = write(tmp_path, text, name)
-    with pytest.raises(RecordingError, match=f"{place}: holds NUL bytes") as caught:
+    with pytest.raises(RecordingError, match=f"{place}: contains NUL bytes") as caught:
         read_csv(path)
     assert "\0" not in str(caught.value)
     assert "x00" not in str(caught.value)
@@ -303,7 +303,9 @@ def test_nul_bytes_are_named_with_a_way_out(tmp_path, name, text, place):
 
 @pytest.mark.parametrize("text", ["\0" * 4096, "\n\0\0"])
 def test_a_file_of_nul_bytes_is_empty(tmp_path, text):
-    with pytest.raises(RecordingError, match="the file is empty but for NUL bytes; leave it out"):
+    with pytest.raises(
+        RecordingError, match="the file is empty except for NUL bytes; leave it out"
+    ):
         read_csv(write(tmp_path, text))
     with pytest.raises(RecordingError, match="has a header but no samples"):
         read_csv(write(tmp_path, HEADER + text))

@@ -99,8 +99,8 @@ def test_every_form_gives_the_same_recording(
         (table([*VALUES, (0.2, 1.0, 1.0, '"Kies')]), "utf-8", {}, "line 5: a quote is not closed"),
         (table(), "latin-1", {}, r"header is not UTF-8 .* encoding='latin-1'"),
         (table(names=("t", "a", "b", "c")), "latin-1", {}, r"Give its encoding with `encoding`"),
-        (table(), "latin-1", {"encoding": "utf-16"}, "is not a text in utf-16"),
-        (table(), "latin-1", {"encoding": "ascii"}, "is not a text in ascii"),
+        (table(), "latin-1", {"encoding": "utf-16"}, "is not text in utf-16"),
+        (table(), "latin-1", {"encoding": "ascii"}, "is not text in ascii"),
         (table(), "utf-8", {"encoding": "latin1n"}, "encoding='latin1n' is not known"),
         (table(), "utf-8", {"encoding": "base64"}, "encoding='base64' is not known"),
         (table(), "utf-8", {"encoding": "undefined"}, "encoding='undefined' is not known"),
@@ -134,7 +134,9 @@ def test_a_column_of_numbers_in_another_form_is_never_left_out(number, rows, for
         assert read_csv(path, **form).values[2, 1] == float(number.replace(",", "."))
         return
     row = min(rows) + 1
-    with pytest.raises(RecordingError, match=rf"row {row}, column 'a': .* is not a number as it"):
+    with pytest.raises(
+        RecordingError, match=rf"row {row}, column 'a': .* is not a number in this notation"
+    ):
         read_csv(path, **form)
 
 
@@ -234,7 +236,9 @@ def test_a_long_table_leaves_no_numbers_in_another_form_out(form, number, tmp_pa
     mark = ";" if form else ","
     rows = [f"{i / 10}{mark}{number}{mark}{i}{mark}run {i // 4}\n" for i in range(8)]
     path = write(tmp_path / "a.csv", f"time{mark}a{mark}b{mark}run\n" + "".join(rows), "utf-8")
-    with pytest.raises(RecordingError, match=r"row 1, column 'a': .* is not a number as it"):
+    with pytest.raises(
+        RecordingError, match=r"row 1, column 'a': .* is not a number in this notation"
+    ):
         read_recordings(path, recording_column="run", **form)
 
 

@@ -238,7 +238,7 @@ def test_classes_chosen_or_excluded_are_stretches_too(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (["run_1.csv,0,4,ice", "run_1.csv,3,5,mud"], r"row 2: 'mud' from 3.* overlaps.* of row 1"),
+        (["run_1.csv,0,4,ice", "run_1.csv,3,5,mud"], r"row 2: 'mud' from 3.* overlaps.* in row 1"),
         (["run_1.csv,0,,ice"], r"row 1: no end_s"),
         (["run_1.csv,,4,ice"], r"row 1: no start_s"),
         (["run_1.csv,4,4,ice"], r"row 1: .*the end is not after the start"),

@@ -11,7 +11,7 @@ from lerobot_datasets import FPS, JOINTS, TASKS, episode, write_dataset
 
 from sensorseq import read_recordings
 from sensorseq.errors import ArgumentError, RecordingError
-from sensorseq.prepare.part import input_key
+from sensorseq.prepare.recording_part import input_key
 from sensorseq.readers.find import find_recordings
 
 VERSIONS = ["v2.1", "v3.0"]
@@ -126,7 +126,10 @@ def cut_info(root):
         ),
         ({"total_episodes": 9}, "lists 9 episodes, .* have 11: they have more"),
         ({"fps": 50}, "the time stamps of episode 0 have 40 Hz, but fps in .* is 50"),
-        ({"codebase_version": "v9.0"}, "is of version v9.0; versions 2 and 3 of LeRobot datasets"),
+        (
+            {"codebase_version": "v9.0"},
+            "has version v9.0; only versions 2 and 3 of LeRobot datasets",
+        ),
         ({"fps": 0}, r"is not the info.json of a LeRobot dataset \(fps is 0\)"),
         ({"features": {"action": None}}, "is not the info.json of a LeRobot dataset"),
         (leave_pointers("tasks.*"), r"meta/tasks\.\w+: is a pointer of Git LFS .* `git lfs pull`"),
@@ -150,7 +153,7 @@ def test_an_episode_that_is_not_that_of_its_file_or_in_two_files_is_named(tmp_pa
         find_recordings(root)
     root = write_dataset(tmp_path / "other", "v3.0", episodes(4))
     pq.write_table(pa.table(episode(2, 60)), root / "data" / "chunk-000" / "file-001.parquet")
-    with pytest.raises(RecordingError, match=r"file-001.parquet: has rows of episode 2, as"):
+    with pytest.raises(RecordingError, match=r"file-001.parquet: has rows of episode 2, and"):
         find_recordings(root)
 
 

@@ -104,7 +104,7 @@ def test_files_that_are_cut_off_or_unknown_are_named(tmp_path):
     with pytest.raises(RecordingError, match=r"version '9\.99' in bytes 8 to 15"):
         list_topics(tmp_path / "b.mf4")
     (tmp_path / "b.mf4").write_bytes(b"UnFinMF " + content[8:])
-    with pytest.raises(RecordingError, match="did not finish it"):
+    with pytest.raises(RecordingError, match="did not finish this file"):
         list_topics(tmp_path / "b.mf4")
     with pytest.raises(RecordingError, match=r"no channel 'CAN1\.current'.*CAN1\.motor\.current"):
         read_robot_log(path, channels=["CAN1.current"])

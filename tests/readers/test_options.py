@@ -42,7 +42,7 @@ def test_what_a_reader_has_no_use_for_is_refused_by_name(reader):
 def test_the_docstring_names_what_a_reader_uses(reader):
     (entry,) = re.findall(r"^options : .*\n((?:    .*\n)+)", inspect.getdoc(reader), re.M)
     said = set(re.findall(r"`(\w+)`", entry))
-    if "all but" in entry:
+    if "all options except" in entry:
         said = {each.name for each in fields(ReadOptions)} - said
     assert said - {"read_source", "find_recordings"} == set(by_name(reader))
 

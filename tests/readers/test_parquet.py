@@ -56,7 +56,7 @@ def test_timestamps_become_seconds(tmp_path, unit):
     [
         ({"time": [0.0, 1.0, 1.0], "a": [1.0, 2.0, 3.0]}, "row 3: time repeats"),
         ({"time": [0.0, None], "a": [1.0, 2.0]}, "row 2: no time stamp"),
-        ({"time": ["noon", "later"], "a": [1.0, 2.0]}, "'time' holds no numbers; time"),
+        ({"time": ["noon", "later"], "a": [1.0, 2.0]}, "'time' has no numbers; time"),
         ({"time": [0.0, 1.0], "a": ["1.5", "oops"]}, "row 2, column 'a': 'oops'"),
         ({"clock": [0.0, 1.0], "a": [1.0, 2.0]}, "Give the time column with time_column"),
         ({"time": [0.0, 1.0], "a": ["x", "y"]}, "no column of numbers besides 'time'"),
@@ -111,7 +111,9 @@ def test_a_list_without_numbers_is_a_missing_sample_and_long_lists_are_no_channe
 def test_a_column_named_like_a_place_of_a_list_is_an_error(tmp_path):
     columns = {"time_s": np.arange(4.0), "a": pa.array([[1.0, 2.0]] * 4), "a[1]": np.ones(4)}
     pyarrow.parquet.write_table(pa.table(columns), tmp_path / "log.parquet")
-    with pytest.raises(RecordingError, match=r"'a\[1\]' is a column, and a number in the lists"):
+    with pytest.raises(
+        RecordingError, match=r"'a\[1\]' is both a column and a number in the lists"
+    ):
         read_parquet(tmp_path / "log.parquet")
 
 

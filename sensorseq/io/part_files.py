@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import SensorseqError
 from sensorseq.io.atomic import locking, replacing
-from sensorseq.io.hdf5 import cannot_write
+from sensorseq.io.hdf5_file import cannot_write
 from sensorseq.io.remote import here, list_folder, make_folder, remove
 from sensorseq.io.scratch import blocks
 

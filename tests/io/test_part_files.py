@@ -1,6 +1,6 @@
 """The folder of finished parts, when its run ends."""
 
-from sensorseq.io.parts import PartFolder
+from sensorseq.io.part_files import PartFolder
 
 
 def test_what_a_lost_worker_writes_after_the_end_is_removed_and_nothing_else(tmp_path):

@@ -25,10 +25,10 @@ from sensorseq.errors import (
 from sensorseq.inspection.copies import window_keys
 from sensorseq.inspection.recordings import similar_names
 from sensorseq.io.checksums import DamagedFileError
-from sensorseq.io.parts import PartFolder
+from sensorseq.io.part_files import PartFolder
 from sensorseq.io.prepared import write_window_blocks
-from sensorseq.prepare.earlier import EarlierFile, EarlierPart, reason_of, selecting
-from sensorseq.prepare.part import (
+from sensorseq.prepare.earlier_file import EarlierFile, EarlierPart, reason_of, selecting
+from sensorseq.prepare.recording_part import (
     PART_VERSION,
     SPOILT,
     Facts,

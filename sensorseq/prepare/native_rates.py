@@ -15,8 +15,8 @@ from sensorseq.errors import ArgumentError, noting
 from sensorseq.io.prepared import PreparedFile, SensorWriting, sensors_in, write_sensors
 from sensorseq.io.remote import is_url
 from sensorseq.io.stored_windows import StoredSamples
-from sensorseq.prepare.earlier import EarlierFile
-from sensorseq.prepare.part import SPOILT
+from sensorseq.prepare.earlier_file import EarlierFile
+from sensorseq.prepare.recording_part import SPOILT
 from sensorseq.prepare.request import PreparedSummary, Request
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale.scaler import draw_of, fit_scaler_to_blocks

@@ -19,7 +19,7 @@ from sensorseq.errors import ArgumentError, PreparedFileError, RecordingError, S
 from sensorseq.evaluation.inspect import inspect_leakage
 from sensorseq.evaluation.text import format_summary
 from sensorseq.io.prepared import PreparedFile, read_windows, write_windows
-from sensorseq.prepare import part, prepare
+from sensorseq.prepare import prepare, recording_part
 
 ROOT = Path(__file__).resolve().parents[2]
 PER_WINDOW = ("X", "y", "lengths", "groups", "start_s", "split")
@@ -39,13 +39,13 @@ def terrains(tmp_path):
 def parsed(monkeypatch):
     """The recordings that were parsed."""
     names = []
-    read = part.read_recording
+    read = recording_part.read_recording
 
     def noting(source, *given, **how):
         names.append(source.recording_id)
         return read(source, *given, **how)
 
-    monkeypatch.setattr(part, "read_recording", noting)
+    monkeypatch.setattr(recording_part, "read_recording", noting)
     return names
 
 
@@ -83,8 +83,8 @@ class TestUpToDate:
     ):
         first = prepare(terrains, tmp_path / "w.h5", **arguments)
         before = (digest(tmp_path / "w.h5"), (tmp_path / "w.h5").stat().st_mtime_ns)
-        monkeypatch.setattr("sensorseq.prepare.part.read_recording", None)
-        monkeypatch.setattr("sensorseq.prepare.file.read_source_rate", None)
+        monkeypatch.setattr("sensorseq.prepare.recording_part.read_recording", None)
+        monkeypatch.setattr("sensorseq.prepare.stages.read_source_rate", None)
         again = prepare(terrains, tmp_path / "w.h5", **arguments, resume=resume, jobs=2)
         assert (digest(tmp_path / "w.h5"), (tmp_path / "w.h5").stat().st_mtime_ns) == before
         assert (first.action, again.action) == ("written", "none")
@@ -460,8 +460,8 @@ class TestOtherFiles:
             prepare(terrains, tmp_path / "w.h5", **PLAIN)
             path.write_bytes((tmp_path / "w.h5").read_bytes()[:-1000])
         before = digest(path)
-        monkeypatch.setattr("sensorseq.prepare.file.make_part", None)
-        monkeypatch.setattr("sensorseq.prepare.file.digests_of", None)
+        monkeypatch.setattr("sensorseq.prepare.stages.make_part", None)
+        monkeypatch.setattr("sensorseq.prepare.stages.digests_of", None)
         for resume in (False, True):
             with pytest.raises(PreparedFileError, match=r"is kept.*Remove it, or choose"):
                 prepare(terrains, path, **PLAIN, resume=resume)

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, SignalError, WindowError, printable
-from sensorseq.io.parts import read_part, read_part_facts, write_part
+from sensorseq.io.part_files import read_part, read_part_facts, write_part
 from sensorseq.io.remote import here, upload
 from sensorseq.io.scratch import blocks, count_where
-from sensorseq.prepare.earlier import EarlierPart, selecting
+from sensorseq.prepare.earlier_file import EarlierPart, selecting
 from sensorseq.preprocessing.cutting import describe_cut
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.plan import PreparationPlan

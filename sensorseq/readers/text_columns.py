@@ -1,0 +1,155 @@
+"""Convert columns of text, which arrive in blocks, to numbers or dates."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sensorseq.errors import RecordingError
+from sensorseq.text import THOUSANDS, parse_number
+
+_DATE = re.compile(r"\s*\d{4}-\d\d-\d\d")
+# Decimal commas, thousands separators, quotes, and the typographic minus.
+_OTHER_FORM = re.compile(
+    r"(?=.*[,;'\"\u2019\u2212\s]\d)[\s\"]*[-+\u2212]?\d(?:[\d.,;'\u2019\s]*\d)?(?:[eE][-+]?\d+)?"
+    r"[\s\"]*|" + THOUSANDS.pattern
+)
+
+
+class TextColumn:
+    """Converts a column of strings that arrive in blocks; see `numbers_of_texts`.
+
+    If `way_out` is not empty, numbers in another format, such as with thousands separators, raise
+    an error that ends with this advice.
+    """
+
+    def __init__(self, path: Path, name: str, decimal: str = ".", way_out: str = "") -> None:
+        self._path, self._name, self._decimal, self._way_out = path, name, decimal, way_out
+        self._n_rows = self._n_numbers = 0
+        self._word: tuple[int, str] | None = None  # the first word and its row
+        self._other: tuple[int, str] | None = None  # the first number in another format and its row
+
+    def numbers_of(self, texts: list[str | None]) -> NDArray[np.float64]:
+        """Return the numbers in the next strings, NaN for other strings."""
+        numbers = np.full(len(texts), np.nan)
+        for row, text in enumerate(texts):
+            if text is None or not text.strip():
+                continue
+            number = parse_number(text, self._decimal)
+            if number is None:
+                self._word = self._word or (self._n_rows + row, text)
+                if self._way_out and _OTHER_FORM.fullmatch(text):
+                    self._other = self._other or (self._n_rows + row, text)
+            else:
+                numbers[row] = number
+                self._n_numbers += 1
+        self._n_rows += len(texts)
+        return numbers
+
+    def pass_over(self, numbers: NDArray[np.float64]) -> None:
+        """Skip the next rows, which are not strings."""
+        self._n_rows += len(numbers)
+        self._n_numbers += int((~np.isnan(numbers)).sum())
+
+    def has_numbers(self) -> bool:
+        """Test whether any string was a number; raise for a word among numbers, naming its row."""
+        misfit = self._other or (self._word if self._n_numbers else None)
+        if misfit is not None:
+            row, text = misfit
+            refuse_stray(self._path, row + 1, self._name, text)
+            way_out = "; leave the field empty if the sample is missing"
+            if self._other:
+                way_out = f" in this notation. {self._way_out}"
+            elif row == 0:
+                way_out += ", and remove the row if it has units"
+            raise RecordingError(
+                f"{self._path}, row {row + 1}, column {self._name!r}: {text!r} is not a"
+                f" number{way_out}."
+            )
+        return self._n_numbers > 0
+
+
+def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[np.float64] | None:
+    """Convert a column of strings to numbers; return None if none of them is a number.
+
+    A column of both numbers and words raises an error that names a row.
+    """
+    column = TextColumn(path, name)
+    numbers = column.numbers_of(texts)
+    return numbers if column.has_numbers() else None
+
+
+class DateTexts:
+    """Converts a column of ISO 8601 dates that arrive in blocks; all must look like the first."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._name = path, name
+        self._n_rows = 0
+        self._first: str | None = None
+        self._type = pa.timestamp("ns")
+
+    def ticks(self, texts: pa.Array) -> NDArray[np.datetime64]:
+        """Return the next dates as nanoseconds since 1970, with NaT for missing ones."""
+        if self._first is None:
+            self._begin(texts)
+        try:
+            dates = texts.cast(self._type)
+        except pa.ArrowInvalid as error:
+            row, text = next(
+                (i, date)
+                for i, date in enumerate(texts.to_pylist())
+                if not _is_date(date, self._type)
+            )
+            refuse_stray(self._path, self._n_rows + row + 1, self._name, text or "")
+            like = "" if text == self._first else f" like {self._first!r}"
+            raise RecordingError(
+                f"{self._path}, row {self._n_rows + row + 1}, time column {self._name!r}: {text!r}"
+                f" is not a date{like}; use ISO 8601 for all, such as 2026-03-01T12:00:00.5, with a"
+                " time zone for all or for none."
+            ) from error
+        self._n_rows += len(texts)
+        missing = np.iinfo(np.int64).min
+        return np.asarray(dates.cast(pa.int64()).fill_null(missing)).view("M8[ns]")
+
+    def _begin(self, texts: pa.Array) -> None:
+        self._first = next((text for text in texts.to_pylist() if text and text.strip()), None)
+        if self._first is None or not is_date(self._first):
+            raise RecordingError(
+                f"{self._path}: column {self._name!r} has no numbers; time stamps are numbers, such"
+                " as seconds since the start, or dates such as 2026-03-01T12:00:00.5Z."
+            )
+        zoned = re.search(r"(Z|[+-]\d\d(:?\d\d)?)\s*$", self._first[10:].strip())
+        self._type = pa.timestamp("ns", "UTC" if zoned else None)
+
+
+def is_date(text: str) -> bool:
+    """Test whether a text begins like an ISO 8601 date."""
+    return _DATE.match(text) is not None
+
+
+def _is_date(text: str | None, type_: pa.DataType) -> bool:
+    try:
+        pa.scalar(text, pa.string()).cast(type_)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def refuse_stray(path: Path, row: int, name: str, text: str) -> None:
+    """Raise if a field is its column's name or has NUL bytes; rows count from 1."""
+    if "\0" in text:
+        raise RecordingError(f"{path}, row {row}, column {name!r}: contains {nul_bytes(path)}")
+    if text.strip() == name:
+        raise RecordingError(
+            f"{path}, row {row}: the header is repeated, with {name!r} in column {name!r}: logs"
+            " were appended. Cut the file there into two; or remove the row if the time continues."
+        )
+
+
+def nul_bytes(path: Path) -> str:
+    """Return the end of an error about NUL bytes in a file."""
+    remove = "tr -d '\\000'"
+    shell = f"gzip -dc FILE | {remove} > NEW" if path.suffix == ".gz" else f"{remove} < FILE > NEW"
+    return f"NUL bytes, as after a loss of power. Remove them; in a shell: {shell}."
