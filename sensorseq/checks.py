@@ -19,15 +19,13 @@ from sensorseq.errors import (
     RecordingError,
     SensorseqError,
     SignalError,
-    WindowError,
     check_choice,
     warn_caller,
 )
-from sensorseq.text import listed
+from sensorseq.text import listed, plural
 
 RandomState = Union[int, np.integer, np.random.Generator, np.random.RandomState, None]
 PHASES = ("zero", "causal")
-_MOST_STEPS = 2**24  # limit of the native loop of random convolutions
 _MISSING_TEXTS = ("nan", "NaN", "<NA>", "NaT")  # what pandas makes of a missing value in text
 MAX_SAMPLES = 10**8  # a longer window was probably not given in seconds
 
@@ -137,15 +135,64 @@ def check_per_window(
     name: str,
     values: ArrayLike | None,
     n_windows: int,
-    error: type[SensorseqError] = WindowError,
+    error: type[SensorseqError] = InputError,
+    owner: str = "X",
 ) -> NDArray[Any] | None:
-    """Return per-window values as an array; None if `values` is None."""
+    """Return a value per window of `owner` as an array; None if `values` is None."""
     if values is None:
         return None
     array = np.asarray(values)
     if array.shape != (n_windows,):
-        raise error(f"{name} has shape {array.shape}; {n_windows} windows need ({n_windows},).")
+        count = plural(len(array), "value") if array.ndim == 1 else f"shape {array.shape}"
+        raise error(f"{name} has {count}, but {owner} has {n_windows} windows.")
     return array
+
+
+def check_groups(
+    name: str, values: ArrayLike | None, n_windows: int, owner: str = "X"
+) -> NDArray[Any] | None:
+    """Return the group of each window; raise if one is missing (None, NaN). None stays None."""
+    groups = check_per_window(name, values, n_windows, owner=owner)
+    if groups is None or groups.dtype.kind in "US":  # text is never missing; skip the slow loop
+        return groups
+    labels = groups.tolist()
+    for row, label in enumerate(labels):
+        if is_missing_label(label):
+            raise InputError(
+                f"{name}[{row}] is {label!r}; every window needs a group. Give a window without a"
+                " recording its own group."
+            )
+    return groups
+
+
+def check_sample_weight(
+    weights: ArrayLike | None,
+    n_windows: int,
+    error: type[SensorseqError] = InputError,
+    owner: str = "X",
+) -> NDArray[np.float64] | None:
+    """Return the weight of each window as float64: finite, 0 or more, not all 0; None for None."""
+    array = check_per_window("sample_weight", weights, n_windows, error, owner)
+    if array is None:
+        return None
+    try:
+        weight: NDArray[np.float64] = array.astype(np.float64)
+    except (TypeError, ValueError) as problem:
+        raise error(
+            f"sample_weight has type {array.dtype} and is not numeric; give recordings as groups=."
+        ) from problem
+    wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if wrong.size:
+        row = int(wrong[0])
+        raise error(f"sample_weight[{row}] is {weight[row]}; weights must be 0 or more.")
+    if not weight.any():
+        raise error("sample_weight is zero for every window, so there is nothing to train on.")
+    return weight
+
+
+def is_missing_label(value: Any) -> bool:
+    """Test whether a label is None, NaN, NaT or pandas' NA, which cannot be compared."""
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
 def mark_of_unlabeled(classes: Iterable[Any]) -> str | float | None:
@@ -233,22 +280,26 @@ def as_windows(X: ArrayLike) -> NDArray[np.floating]:
 
 
 def check_lengths(
-    windows: NDArray[np.floating], lengths: ArrayLike | None
+    windows: NDArray[np.floating],
+    lengths: ArrayLike | None,
+    name: str = "lengths",
+    *,
+    least: int = 0,
+    error: type[SensorseqError] = SignalError,
 ) -> NDArray[np.int64] | None:
     """Return the valid steps of each window, or None when every step is valid."""
-    if lengths is None:
-        return None
-    steps = np.asarray(lengths)
     n_windows, n_timesteps = windows.shape[:2]
-    if steps.shape != (n_windows,) or steps.dtype.kind not in "iu":
-        raise SignalError(
-            f"lengths has shape {steps.shape} and dtype {steps.dtype}; {n_windows} windows need"
-            f" integers of shape ({n_windows},)."
-        )
-    outside = np.flatnonzero((steps < 0) | (steps > n_timesteps))
+    steps = check_per_window(name, lengths, n_windows, error, "X" + name.removeprefix("lengths"))
+    if steps is None:
+        return None
+    if steps.dtype.kind not in "iu":
+        raise error(f"{name} has type {steps.dtype}; lengths must be integers, in steps.")
+    outside = np.flatnonzero((steps < least) | (steps > n_timesteps))
     if outside.size:
         row = int(outside[0])
-        raise SignalError(f"lengths[{row}] is {steps[row]}; it must be in 0..{n_timesteps}.")
+        raise error(
+            f"{name}[{row}] is {steps[row]}; these windows have {least} to {n_timesteps} steps."
+        )
     return None if (steps == n_timesteps).all() else steps.astype(np.int64)
 
 
@@ -270,23 +321,41 @@ def valid_steps(n_timesteps: int, lengths: NDArray[np.int64] | None) -> NDArray[
     return valid
 
 
-def raise_not_finite(windows: NDArray[np.floating], position: int) -> NoReturn:
-    """Raise an error that says where the value at this position of the flattened windows is."""
+def raise_not_finite(
+    windows: NDArray[np.floating], position: int, original: NDArray[np.floating] | None = None
+) -> NoReturn:
+    """Raise an error that locates the value at this position of the flattened windows.
+
+    If `original` is finite there, the conversion to float32 made the value infinite.
+    """
     row, step, channel = (int(i) for i in np.unravel_index(position, windows.shape))
-    what = "NaN" if np.isnan(windows[row, step, channel]) else "inf"
+    where = f"in window {row}, step {step}, channel {channel}"
+    if original is not None and np.isfinite(original[row, step, channel]):
+        raise SignalError(
+            f"X is {original[row, step, channel]:g} {where}, which is outside the range of"
+            " float32. Scale the channels first."
+        )
+    kind = "NaN" if np.isnan(windows[row, step, channel]) else "inf"
     raise SignalError(
-        f"X is {what} in window {row}, step {step}, channel {channel}. Fill missing samples before"
-        " cutting windows (resample_recording), or shorten the window's entry in lengths."
+        f"X is {kind} {where}. Fill missing samples before cutting windows (resample_recording), or"
+        " shorten the window's entry in lengths."
     )
 
 
-def check_finite(windows: NDArray[np.floating], lengths: NDArray[np.int64] | None) -> None:
-    """Raise an error that names the first valid value that is NaN or infinite, if any."""
+def check_finite(
+    windows: NDArray[np.floating],
+    lengths: NDArray[np.int64] | None,
+    original: NDArray[np.floating] | None = None,
+) -> None:
+    """Raise an error that names the first valid value that is NaN or infinite, if any.
+
+    `original` has the values before a conversion to float32.
+    """
     bad = ~np.isfinite(windows)
     if lengths is not None:
         bad[~valid_steps(windows.shape[1], lengths)] = False
     if bad.any():
-        raise_not_finite(windows, int(np.flatnonzero(bad)[0]))
+        raise_not_finite(windows, int(bad.argmax()), original)
 
 
 def check_not_empty(windows: NDArray[np.floating]) -> None:
@@ -295,48 +364,12 @@ def check_not_empty(windows: NDArray[np.floating]) -> None:
         raise SignalError(f"X has shape {windows.shape}: no timesteps or no channels.")
 
 
-def as_float32_windows(X: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.floating]]:
-    """Return X as contiguous float32 windows, and as floats in the given precision."""
-    given = as_windows(X)
-    check_not_empty(given)
-    if given.shape[1] > _MOST_STEPS:
-        raise SignalError(f"X has windows of {given.shape[1]} steps; at most 2**24 are supported.")
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.ascontiguousarray(given, np.float32), given
-
-
 def check_channels(windows: NDArray[np.floating], n_channels: int) -> None:
     """Raise an error unless windows have as many channels as the features were fitted on."""
     if windows.shape[2] != n_channels:
         raise SignalError(
             f"X has {windows.shape[2]} channels, but the features were fitted on {n_channels}."
         )
-
-
-def raise_not_finite_float32(
-    windows: NDArray[np.float32], given: NDArray[np.floating], position: int
-) -> NoReturn:
-    """Raise an error that names the value and says whether only float32 made it infinite."""
-    row, step, channel = (int(i) for i in np.unravel_index(position, windows.shape))
-    if np.isfinite(given[row, step, channel]):
-        raise SignalError(
-            f"X is {given[row, step, channel]:g} in window {row}, step {step}, channel {channel},"
-            " which is outside the range of float32. Scale the channels first."
-        )
-    raise_not_finite(windows, position)
-
-
-def check_finite_float32(
-    windows: NDArray[np.float32],
-    given: NDArray[np.floating],
-    lengths: NDArray[np.int64] | None,
-) -> None:
-    """Raise an error that names the first valid value that is not finite in float32, if any."""
-    finite = np.isfinite(windows)
-    if lengths is not None:
-        finite[~valid_steps(windows.shape[1], lengths)] = True
-    if not finite.all():
-        raise_not_finite_float32(windows, given, int(finite.argmin()))
 
 
 def check_state(

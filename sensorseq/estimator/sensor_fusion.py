@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from sensorseq.checks import check_sample_weight
 from sensorseq.errors import (
     ArgumentError,
     InputError,
@@ -52,7 +53,7 @@ from sensorseq.prediction.sensor_stream import SensorStream
 from sensorseq.preprocessing.split.parts import holdout_by_group
 from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows
 from sensorseq.sequence import Timeline
-from sensorseq.training.inputs import check_axis_order, check_sample_weight
+from sensorseq.training.inputs import check_axis_order
 from sensorseq.training.labels import draw_entropy, read_labels
 from sensorseq.training.parameters import check_parameters
 

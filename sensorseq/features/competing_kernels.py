@@ -7,14 +7,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq import _signal
-from sensorseq.checks import RandomState, check_integer, check_random_state, check_state
-from sensorseq.errors import SignalError
-from sensorseq.features.random_convolutions import (
-    N_KERNELS,
-    draw_channels,
+from sensorseq.checks import (
+    RandomState,
+    check_integer,
+    check_random_state,
+    check_state,
     raise_not_finite,
-    read_windows,
 )
+from sensorseq.errors import SignalError
+from sensorseq.features.random_convolutions import N_KERNELS, draw_channels, read_windows
 
 N_RIVALS = 7  # kernels of a group
 N_GROUPS = N_KERNELS // N_RIVALS
@@ -141,9 +142,10 @@ class CompetingKernels:
         X, lengths : as in `RandomConvolutions.transform`
         """
         arrays = self._fitted()
-        windows, given, steps = read_windows(X, lengths, self._n_channels, self._padded_steps)
+        windows, original, steps = read_windows(X, lengths, self._n_channels, self._padded_steps)
         shares, bad = _signal.share_wins(windows, steps, n_threads=self.n_threads, **arrays)
-        raise_not_finite(windows, given, bad)
+        if bad >= 0:
+            raise_not_finite(windows, bad, original)
         return shares
 
     def state(self) -> dict[str, dict[str, Any]]:

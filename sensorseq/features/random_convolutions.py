@@ -9,14 +9,15 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq import _signal
 from sensorseq.checks import (
     RandomState,
-    as_float32_windows,
+    as_windows,
     check_channels,
-    check_finite_float32,
+    check_finite,
     check_integer,
     check_lengths,
+    check_not_empty,
     check_random_state,
     check_state,
-    raise_not_finite_float32,
+    raise_not_finite,
     valid_steps,
 )
 from sensorseq.errors import SignalError
@@ -24,6 +25,7 @@ from sensorseq.errors import SignalError
 N_KERNELS = 84  # ways to choose 3 of 9 taps
 _TAPS = 9
 _MAX_CHANNELS = 9  # most channels in one combination
+_MOST_STEPS = 2**24  # limit of the native loop
 _GOLDEN_RATIO = (5**0.5 + 1) / 2
 _SETTINGS = ("n_features", "max_dilations", "random_state", "n_channels")
 _ARRAYS = {
@@ -190,9 +192,10 @@ class RandomConvolutions:
             Windows with the same channels. Others, or calls before `fit`, raise a SignalError.
         """
         arrays = self._fitted()
-        windows, given, steps = read_windows(X, lengths, self._n_channels, self._padded_steps)
+        windows, original, steps = read_windows(X, lengths, self._n_channels, self._padded_steps)
         shares, bad = _signal.share_above_biases(windows, steps, n_threads=self.n_threads, **arrays)
-        raise_not_finite(windows, given, bad)
+        if bad >= 0:
+            raise_not_finite(windows, bad, original)
         return shares
 
     def state(self) -> dict[str, dict[str, Any]]:
@@ -277,28 +280,29 @@ def read_windows(
     *,
     checked: bool = False,
 ) -> tuple[NDArray[np.float32], Any, NDArray[np.int64] | None]:
-    """Return windows in float32, padded to `padded_steps`; them as given; and their valid steps.
+    """Return windows in float32, padded to `padded_steps`; the original values; the valid steps.
 
-    They are checked for `n_channels` if given; for numbers that are not finite if `checked` or
-    padded, where the loops cannot.
+    `n_channels` is checked if given. Values are checked to be finite if `checked` or padded; in the
+    other cases, the native loops check them.
     """
-    windows, given = as_float32_windows(X)
+    original = as_windows(X)
+    check_not_empty(original)
+    if original.shape[1] > _MOST_STEPS:
+        raise SignalError(
+            f"X has windows of {original.shape[1]} steps; at most 2**24 are supported."
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        windows = np.ascontiguousarray(original, np.float32)
     steps = check_lengths(windows, lengths)
     if n_channels is not None:
         check_channels(windows, n_channels)
     if checked or padded_steps:
-        check_finite_float32(windows, given, steps)
+        check_finite(windows, steps, original)
     if not padded_steps:
-        return windows, given, steps
+        return windows, original, steps
     used = np.full(len(windows), windows.shape[1]) if steps is None else steps
     padded, steps = _padded(windows, used, padded_steps)
     return padded, windows, steps
-
-
-def raise_not_finite(windows: NDArray[np.float32], given: Any, position: int) -> None:
-    """Raise an error that names the number at `position`, unless that is negative."""
-    if position >= 0:
-        raise_not_finite_float32(windows, given, position)
 
 
 def _padded(

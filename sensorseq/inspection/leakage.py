@@ -633,7 +633,7 @@ def _views(windows: WindowSet, split: Any, folds: Any) -> list[_View]:
     if given is None:
         return []
     part = np.asarray(given, dtype="<U10")
-    check_per_window("split", part, n_windows)
+    check_per_window("split", part, n_windows, WindowError)
     unknown = sorted(set(part.tolist()) - {*PARTS, ""})
     if unknown:
         raise WindowError(f"split holds {unknown[0]!r}; expected {', '.join(PARTS)}, or ''.")

@@ -11,10 +11,11 @@ import sklearn
 from numpy.typing import NDArray
 from sklearn.model_selection import check_cv
 
+from sensorseq.checks import check_groups, check_per_window
 from sensorseq.errors import InputError, LeakWarning, warn_caller
 from sensorseq.inspection.overlap import count_shared
 from sensorseq.io.prepared import read_windows
-from sensorseq.prediction.windows import check_groups, check_per_window, windows_of
+from sensorseq.prediction.windows import windows_of
 from sensorseq.preprocessing.split.splitters import GroupBalancedKFold, _Splitter
 from sensorseq.training.inputs import check_labels, from_one_hot
 from sensorseq.windows import WindowSet
@@ -56,9 +57,9 @@ def read_given(
     else:
         of_folds = None
         if groups is not None:
-            params["groups"] = of_folds = check_groups(groups, len(X), "groups")
+            params["groups"] = of_folds = check_groups("groups", groups, len(X))
         if lengths is not None:
-            params["lengths"] = check_per_window(lengths, len(X), "lengths")
+            params["lengths"] = check_per_window("lengths", lengths, len(X))
             if scoring is not None:
                 raise InputError(
                     "scikit-learn's scorers cannot pass lengths to predict, so lengths cannot be"
@@ -87,7 +88,7 @@ def _read_window_set(
     if lengths is not None:
         raise InputError("a WindowSet has its own lengths; leave lengths=None.")
     if groups is not None:
-        windows = replace(windows, groups=check_groups(groups, len(windows), "groups"))
+        windows = replace(windows, groups=check_groups("groups", groups, len(windows)))
     y = windows.y if y is None else y
     if y is None:
         raise InputError("the WindowSet has no labels; give y.")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_positive, check_real
+from sensorseq.checks import check_groups, check_positive, check_real
 from sensorseq.errors import InputError, check_choice
 from sensorseq.io.model_file import TakeField, describe_labels, read_labels
 from sensorseq.prediction.gaps import EMPTY
@@ -20,7 +20,7 @@ from sensorseq.prediction.probabilities import (
     recording_prediction,
     softmax,
 )
-from sensorseq.prediction.windows import check_groups, refuse_path
+from sensorseq.prediction.windows import refuse_path
 from sensorseq.preprocessing.cutting import recorded_hop_s
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence import Timeline, timeline_of
@@ -147,7 +147,7 @@ class Predictor(ABC):
                 " WindowSet that has it."
             )
         rows = self.predict_proba(X, lengths)
-        named = check_groups(recording_id, len(rows), "recording_id")
+        named = check_groups("recording_id", recording_id, len(rows))
         assert named is not None
         return [
             _decide(name, rows[own], how, self.classes.tolist())

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.checks import check_lengths
 from sensorseq.errors import InputError, SignalError
 from sensorseq.prediction.frames import align, check_same_channels
 from sensorseq.prediction.gaps import bridge_gaps
@@ -172,7 +173,7 @@ class WindowReader:
         samples = self.windows.X
         try:
             X = pad_with_zeros(self.unchecked(rows), known.lengths)
-            check_finite_windows(X, "X", samples.rows[rows])
+            check_usable(X, "X", samples.rows[rows])
         except InputError as error:
             error.add_note(f"while reading {samples.path}")
             raise
@@ -208,14 +209,14 @@ def pad_with_zeros(X: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
     return np.where(is_valid[:, :, None], X, X.dtype.type(0))
 
 
-def check_finite_windows(
+def check_usable(
     X: NDArray[Any],
     name: str = "X",
     rows: NDArray[np.int64] | None = None,
     *,
     allow_nan: bool = False,
 ) -> None:
-    """Raise for the first step that is not finite; `rows` are the numbers of the windows."""
+    """Raise for the first value that a model cannot use; `rows` are the numbers of the windows."""
     usable = np.abs(X) <= LARGEST  # also False for NaN
     if allow_nan:
         usable |= np.isnan(X)
@@ -309,7 +310,9 @@ def windows_of(
     for size, what in zip(array.shape, ("windows", "timesteps", "channels")):
         if size == 0:
             raise InputError(f"{name} has shape {array.shape}: no {what}.")
-    valid_steps = _check_lengths(lengths, array.shape[0], array.shape[1], lengths_name)
+    valid_steps = check_lengths(array, lengths, lengths_name, least=1, error=InputError)
+    if valid_steps is None:
+        valid_steps = np.full(array.shape[0], array.shape[1], np.int64)
     origin: dict[str, Any] = {}
     if isinstance(X, WindowSet):
         origin = {"recording_id": X.recording_id, "groups": X.groups}
@@ -319,7 +322,7 @@ def windows_of(
             array = pad_with_zeros(array, valid_steps)
         if missing != "error":
             array = bridge_gaps(array, valid_steps)
-        check_finite_windows(array, name, allow_nan=missing != "error")
+        check_usable(array, name, allow_nan=missing != "error")
     if known is not None:
         _check_shape(array.shape, is_flat, known, name)
     return Windows(array, valid_steps, is_flat, names, **origin)
@@ -350,40 +353,6 @@ def _check_shape(shape: tuple[int, ...], is_flat: bool, known: WindowShape, name
             f"{name} has {t} timesteps, but fit saw 2-D input with {n_timesteps}, and 2-D input"
             f" must keep its length; fit on {name}[:, :, np.newaxis] for windows of any length."
         )
-
-
-def check_per_window(
-    values: Any, n_windows: int, name: str, owner: str = "X"
-) -> NDArray[Any] | None:
-    """Return per-window values as a 1-D array; None for None."""
-    if values is None:
-        return None
-    array = np.asarray(values)
-    if array.shape != (n_windows,):
-        count = f"{len(array)} values" if array.ndim == 1 else f"shape {array.shape}"
-        raise InputError(f"{name} has {count}, but {owner} has {n_windows} windows.")
-    return array
-
-
-def check_groups(values: Any, n_windows: int, name: str, owner: str = "X") -> NDArray[Any] | None:
-    """Return the group of each window; a missing one (None, NaN) raises an error with its row."""
-    groups = check_per_window(values, n_windows, name, owner)
-    if groups is None:
-        return None
-    if groups.dtype.kind in "US":  # none is missing, and there may be many
-        return groups
-    missing = [i for i, group in enumerate(groups.tolist()) if is_missing(group)]
-    if missing:
-        raise InputError(
-            f"{name}[{missing[0]}] is {groups.tolist()[missing[0]]!r}; every window needs a group."
-            " Give a window without a recording its own group."
-        )
-    return groups
-
-
-def is_missing(value: Any) -> bool:
-    """Test whether a label is None, NaN, NaT or pandas' NA, which cannot be compared."""
-    return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
 def _check_not_one_dimensional(X: Any, name: str) -> None:
@@ -476,19 +445,3 @@ def _as_float(X: Any, name: str) -> NDArray[Any]:
         return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} has type {array.dtype} and is not numeric ({error}).") from error
-
-
-def _check_lengths(lengths: Any, n_windows: int, n_timesteps: int, name: str) -> NDArray[np.int64]:
-    if lengths is None:
-        return np.full(n_windows, n_timesteps, np.int64)
-    array = np.asarray(lengths)
-    if array.dtype.kind not in "iu":
-        raise InputError(f"{name} has type {array.dtype}; lengths must be integers, in steps.")
-    check_per_window(array, n_windows, name)
-    outside = np.flatnonzero((array < 1) | (array > n_timesteps))
-    if outside.size:
-        row = int(outside[0])
-        raise InputError(
-            f"{name}[{row}] is {array[row]}; these windows have 1 to {n_timesteps} steps."
-        )
-    return array.astype(np.int64)
