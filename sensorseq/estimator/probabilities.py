@@ -12,12 +12,12 @@ from sensorseq.checks import check_groups, check_real, mark_of_unlabeled
 from sensorseq.errors import InputError, warn_caller
 from sensorseq.estimator.fit_windows import ScaledFit
 from sensorseq.estimator.refit import Refit
+from sensorseq.prediction.decisions import Abstention, softmax
 from sensorseq.prediction.fused import FusedModel
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.preparation import seen_recordings
-from sensorseq.prediction.probabilities import Abstention, softmax
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.training.inference import outputs_of
 from sensorseq.training.labels import read_known_labels, read_labels

@@ -41,15 +41,13 @@ from sensorseq.io.model_file import (
 )
 from sensorseq.io.prepared import read_sensor_windows, sensors_in
 from sensorseq.numeric import log_softmax
-from sensorseq.prediction.decisions import Decisions, RecordingDecision
-from sensorseq.prediction.fused import FusedModel, read_fused
+from sensorseq.prediction.decisions import Abstention, Decisions, RecordingDecision, softmax
+from sensorseq.prediction.fused import FusedModel, SensorStream, read_fused
 from sensorseq.prediction.fusion import MISSING, Fusion, key_of, tell_missing
 from sensorseq.prediction.gaps import COMPLETE, EMPTY
 from sensorseq.prediction.head import Candidate, FeatureChoice
 from sensorseq.prediction.loading import sensors_of
 from sensorseq.prediction.outside import OutsideWindows
-from sensorseq.prediction.probabilities import Abstention, softmax
-from sensorseq.prediction.sensor_stream import SensorStream
 from sensorseq.preprocessing.split.parts import holdout_by_group
 from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows
 from sensorseq.sequence import Timeline

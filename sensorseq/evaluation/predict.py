@@ -26,13 +26,12 @@ from sensorseq.evaluation.text import percent, table, wrapped
 from sensorseq.inspection.facts import RecordingFacts, measure
 from sensorseq.io.pair_pattern import PairPattern
 from sensorseq.options import CSV_FORM, ReadOptions
-from sensorseq.prediction.fused import FusedModel
+from sensorseq.prediction.decisions import recording_prediction
+from sensorseq.prediction.fused import FusedModel, cut_sensors
 from sensorseq.prediction.fusion import check_sensor
 from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import OutsideWindows
-from sensorseq.prediction.probabilities import recording_prediction
-from sensorseq.prediction.sensor_stream import cut_sensors
 from sensorseq.prediction.stream import prediction_plan
 from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions, takes_options

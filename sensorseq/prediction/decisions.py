@@ -1,7 +1,8 @@
 """Predictor: classes, recordings and timelines from the logits of a trained model."""
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,16 +11,8 @@ from sensorseq.checks import check_groups, check_positive, check_real
 from sensorseq.errors import InputError, check_choice
 from sensorseq.io.model_file import TakeField, describe_labels, read_labels
 from sensorseq.prediction.gaps import EMPTY
+from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.preparation import Preparation
-from sensorseq.prediction.probabilities import (
-    Abstention,
-    check_abstention,
-    check_shares,
-    check_temperature,
-    judge,
-    recording_prediction,
-    softmax,
-)
 from sensorseq.prediction.windows import refuse_path
 from sensorseq.preprocessing.cutting import recorded_hop_s
 from sensorseq.sensor_windows import SensorWindows
@@ -56,6 +49,23 @@ class RecordingDecision(NamedTuple):
     probabilities: tuple[float, ...]
 
 
+class Abstention(NamedTuple):
+    """A threshold, its requirements, and its results on the windows used to choose it.
+
+    Windows whose highest probability is below `threshold` get no label. At most a fraction
+    `error_rate` of the answers is wrong, with this `confidence`. `coverage` is the fraction of
+    windows that were answered, and `error` the fraction of wrong answers.
+    """
+
+    threshold: float
+    error_rate: float
+    confidence: float
+    coverage: float
+    error: float
+    n_windows: int
+    n_groups: int
+
+
 class Predictor(ABC):
     """A trained classifier of the windows of one sensor or of several."""
 
@@ -76,6 +86,15 @@ class Predictor(ABC):
     @abstractmethod
     def check_not_empty(self, lacks: NDArray[np.int8]) -> None:
         """Raise an InputError if a window has nothing to be classified by."""
+
+    @property
+    @abstractmethod
+    def knows_ranges(self) -> bool:
+        """Whether `outside` can compare windows with those of the fit."""
+
+    @abstractmethod
+    def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
+        """Find windows unlike those of the fit; see `SensorLSTMClassifier.outside`."""
 
     @property
     def class_shares(self) -> NDArray[np.float64]:
@@ -257,3 +276,60 @@ def refuse_empty(lacks: NDArray[np.int8], missing: str, what: str, part: str) ->
             f"window {int(np.argmax(lacks))} has no {what}{failed}, so it has no class; use"
             " predict_or_abstain, which masks such windows, or leave them out."
         )
+
+
+def check_temperature(value: float) -> float:
+    """Return a temperature read from a file if it is valid."""
+    if not (np.isfinite(value) and value > 0):
+        raise InputError(f"temperature is {value!r}, expected a number above 0")
+    return value
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return probabilities (n, K), float64."""
+    exponentials = np.exp(below_highest(logits))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+def below_highest(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return logits (n, K) minus the highest of each window, float64."""
+    z = np.asarray(logits, np.float64)
+    return np.asarray(z - z.max(axis=1, keepdims=True))
+
+
+def judge(
+    probability: NDArray[np.float64],
+    lacks: NDArray[np.integer[Any]],
+    threshold: Optional[float],
+) -> list[Optional[bool]]:
+    """Return whether windows (n, K) are answered: never EMPTY ones; None without a threshold."""
+    if threshold is None:
+        return [False if lack == EMPTY else None for lack in lacks.tolist()]
+    answered: list[Optional[bool]]
+    answered = ((probability.max(axis=1) >= threshold) & (lacks != EMPTY)).tolist()
+    return answered
+
+
+def recording_prediction(probability: NDArray[np.float64]) -> tuple[int, int, NDArray[np.float64]]:
+    """Return the majority vote, the class of highest mean probability, and the mean."""
+    mean = probability.mean(axis=0)
+    votes = np.bincount(probability.argmax(axis=1), minlength=probability.shape[1])
+    tied = np.flatnonzero(votes == votes.max())
+    return int(tied[np.argmax(mean[tied])]), int(mean.argmax()), mean
+
+
+def check_shares(values: Sequence[Any], n_classes: int) -> NDArray[np.float64]:
+    """Check and return the mean probability of each class, read from a file."""
+    shares = np.asarray(values, np.float64)
+    if shares.shape != (n_classes,) or not (np.isfinite(shares) & (shares > 0)).all():
+        raise InputError(f"class_shares is {values!r}, expected {n_classes} numbers above 0")
+    return shares
+
+
+def check_abstention(fields: Sequence[Any]) -> Abstention:
+    """Check and return the result of `fit_abstention` read from a file."""
+    read = Abstention(*fields)
+    numbers = all(isinstance(value, (int, float)) for value in read)
+    if not numbers or not 0 <= read.threshold <= 1:
+        raise InputError(f"abstention is {list(fields)!r}, expected a threshold and six numbers")
+    return read

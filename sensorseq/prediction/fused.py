@@ -1,21 +1,33 @@
-"""FusedModel: a trained model of each of several sensors, and the weights of their sum."""
+"""FusedModel: a trained model of each of several sensors, the weights of their sum, its stream."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import noting
+from sensorseq.errors import ArgumentError, InputError, SignalError, WindowError, noting
 from sensorseq.io.model_file import TakeField
-from sensorseq.prediction.decisions import Predictor, read_classes, refuse_empty
-from sensorseq.prediction.fusion import Fusion, join_sensors_outside
+from sensorseq.prediction.decisions import (
+    Abstention,
+    Predictor,
+    judge,
+    read_classes,
+    refuse_empty,
+    softmax,
+)
+from sensorseq.prediction.fusion import Fusion, check_sensor, join_sensors_outside
 from sensorseq.prediction.gaps import COMPLETE, EMPTY
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import OutsideWindows
-from sensorseq.prediction.probabilities import Abstention
-from sensorseq.prediction.sensor_stream import SensorStream, are_recordings, cut_sensors
+from sensorseq.prediction.stream import DecisionStream, StreamDecision, prediction_plan
+from sensorseq.recording import Recording
+from sensorseq.sensor_windows import SensorWindows, align_sensors
+from sensorseq.sequence.smoothing import Smoothing
+
+_SMALLEST = 1e-300  # of a probability, whose logarithm is wanted
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +112,7 @@ class FusedModel(Predictor):
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
         max_wait_s: float | None = None,
-    ) -> SensorStream:
+    ) -> "SensorStream":
         """Return a stream that classifies samples; see `SensorFusionClassifier.stream`."""
         return SensorStream(
             self,
@@ -120,3 +132,232 @@ def read_fused(take: TakeField, models: Mapping[str, TrainedModel]) -> FusedMode
         if model.classes.tolist() != made.classes.tolist():
             raise ValueError(f"the model of sensor {name!r} has other classes")
     return made
+
+
+def are_recordings(X: Any) -> bool:
+    """Test whether X is a mapping of sensors to recordings."""
+    return isinstance(X, Mapping) and any(
+        isinstance(own, Recording)
+        or (isinstance(own, (list, tuple)) and own and isinstance(own[0], Recording))
+        for own in X.values()
+    )
+
+
+def cut_sensors(
+    models: Mapping[str, Predictor],
+    recordings: Mapping[str, Any],
+    missing: str,
+    hop_s: float | None = None,
+) -> SensorWindows:
+    """Cut the recordings of each sensor into windows as in training, and align them."""
+    sets, slops = {}, []
+    problem: WindowError | None = None
+    for name, own in recordings.items():
+        check_sensor(name, list(models))
+        plan = prediction_plan(models[name].preparation, hop_s)
+        given = [own] if isinstance(own, Recording) else own
+        slops.append(plan.options.slop_s)
+        try:
+            with noting(f"in the recordings of sensor {name!r}"):
+                bare = [replace(one, label=None, label_spans=()) for one in given]
+                sets[name] = plan.prepare(bare)
+        except WindowError as error:  # too short for a window, or no recording
+            if missing == "error":
+                raise
+            problem = error
+    if problem is not None and not sets:
+        raise problem
+    slop_s = None if None in slops else max(slop for slop in slops if slop is not None)
+    missing = "error" if missing == "error" else "expected"  # which preparation knows
+    return align_sensors(sets, slop_s=slop_s, missing=missing)
+
+
+class SensorStream:
+    """Classify samples of several sensors; see `SensorFusionClassifier.stream`.
+
+    A decision is due when each sensor has had its window, or, where sensors may be missing, when
+    another sensor is `max_wait_s` further. So samples must come in chunks shorter than that.
+
+    Attributes
+    ----------
+    sensors : dict of str to DecisionStream
+        The stream of each sensor, which knows its `channels` and `sample_rate_hz`.
+    classes : list
+        Labels in the order of the probabilities.
+    hop_s, latency_s : float
+        As of a DecisionStream; the latency is that of the slowest sensor.
+    n_dropped : int
+        Windows without a decision, because a sensor that must not be missing was.
+    n_late : int
+        Windows of a sensor that came after the decision about their time.
+    on_outside : callable or None
+        As of a DecisionStream, once for each sensor, whose name is put before the channels.
+    """
+
+    def __init__(
+        self,
+        model: FusedModel,
+        sample_rate_hz: Mapping[str, float] | None = None,
+        *,
+        max_gap_s: float | None = None,
+        max_delay_s: float = 0.0,
+        max_wait_s: float | None = None,
+    ) -> None:
+        if sample_rate_hz is not None and not isinstance(sample_rate_hz, Mapping):
+            raise ArgumentError(
+                f"sample_rate_hz={sample_rate_hz!r}: give the rate of each sensor by its name:"
+                f" {', '.join(model.models)}."
+            )
+        rates = dict(sample_rate_hz or {})
+        self._model, self._fusion = model, model.fusion
+        for name in rates:
+            check_sensor(name, self._fusion.sensors)
+        self.sensors = {
+            name: DecisionStream(
+                one,
+                rates.get(name),
+                max_gap_s=max_gap_s,
+                max_delay_s=max_delay_s,
+                smoothing=Smoothing("none"),
+            )
+            for name, one in model.models.items()
+        }
+        for name, own in self.sensors.items():
+            own.on_outside = partial(self._tell_outside, name)
+        self.on_outside: Callable[[OutsideWindows], None] | None = None
+        first = next(iter(self.sensors.values()))
+        self.classes, self.hop_s = first.classes, first.hop_s
+        slops = [one.slop_s for one in self.sensors.values()]
+        if None in slops:
+            raise InputError(
+                "the model was trained on arrays, so it does not know which windows of its sensors"
+                " belong together; prepare recordings with native_rates=True."
+            )
+        self._slop_s = max(float(slop) for slop in slops if slop is not None)
+        self.latency_s = max(one.latency_s for one in self.sensors.values())
+        self._wait_s = self.hop_s if max_wait_s is None else float(max_wait_s)
+        self.n_decisions = self.n_dropped = self.n_late = 0
+        self._done_s = -np.inf  # start of the last row that was decided or dropped
+        self._rows: list[dict[str, StreamDecision]] = []  # windows that begin together, in order
+
+    def push(
+        self, sensor: str, samples: ArrayLike, timestamps_s: ArrayLike
+    ) -> list[StreamDecision]:
+        """Process the next samples of a sensor and return the decisions that are due.
+
+        Parameters
+        ----------
+        sensor : str
+            Its name.
+        samples, timestamps_s
+            As of `DecisionStream.push`; all sensors' times are on one clock.
+
+        Raises
+        ------
+        InputError
+            If the model has no such sensor.
+        """
+        check_sensor(sensor, self._fusion.sensors)
+        rate = f"{{{sensor!r}: HZ}} (--sample-rate-hz {sensor}=HZ)"
+        with noting(f"of sensor {sensor!r}; its rate alone is given as {rate}", SignalError):
+            decisions = self.sensors[sensor].push(samples, timestamps_s)
+        for decision in decisions:
+            self._add(sensor, decision)
+        return self._due(whole=False)
+
+    def flush(self) -> list[StreamDecision]:
+        """End the signals and return the remaining decisions; others may follow."""
+        for name, stream in self.sensors.items():
+            for decision in stream.flush():
+                self._add(name, decision)
+        decisions = self._due(whole=True)
+        self._done_s = -np.inf
+        return decisions
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers of decisions and of windows that were dropped or late, and those of sensors."""
+        own = {name: getattr(self, name) for name in ("n_decisions", "n_dropped")}
+        counts = {**own, "n_late windows": self.n_late}
+        for name, stream in self.sensors.items():
+            of_sensor = stream.counts.items()
+            counts |= {f"{key} of {name}": n for key, n in of_sensor if key != "n_decisions"}
+        return counts
+
+    def _add(self, sensor: str, decision: StreamDecision) -> None:
+        """Put a window beside those of the other sensors that begin with it."""
+        if decision.start_s <= self._done_s + self._slop_s + 1e-9:
+            self.n_late += 1
+            return
+        for at, row in enumerate(self._rows):
+            start_s = min(one.start_s for one in row.values())
+            if abs(decision.start_s - start_s) <= self._slop_s + 1e-9 and sensor not in row:
+                row[sensor] = decision
+                return
+            if decision.start_s < start_s:
+                self._rows.insert(at, {sensor: decision})
+                return
+        self._rows.append({sensor: decision})
+
+    def _due(self, *, whole: bool) -> list[StreamDecision]:
+        decisions = []
+        while self._rows:
+            row = self._rows[0]
+            is_complete = len(row) == len(self.sensors)
+            if not (is_complete or whole or self._is_late(row)):
+                break
+            del self._rows[0]
+            self._done_s = min(one.start_s for one in row.values())
+            if is_complete or self._fusion.missing != "error":
+                decisions.append(self._join(row))
+                self.n_decisions += 1
+            else:
+                self.n_dropped += 1
+        return decisions
+
+    def _is_late(self, row: Mapping[str, StreamDecision]) -> bool:
+        """Test whether the sensors that the row lacks have passed it, or are taken to be lost."""
+        start_s = min(one.start_s for one in row.values())
+        lacking = [name for name in self.sensors if name not in row]
+        if all(any(name in later for later in self._rows[1:]) for name in lacking):
+            return True
+        if self._fusion.missing == "error":
+            return False
+        newest = [s for one in self.sensors.values() if (s := one.newest_s) is not None]
+        end_s = max(one.end_s for one in row.values())
+        return max(newest, default=start_s) - end_s > self._wait_s + self.latency_s
+
+    def _join(self, row: Mapping[str, StreamDecision]) -> StreamDecision:
+        logits = np.zeros((len(self.sensors), 1, len(self.classes)))
+        lacks = np.full((1, len(self.sensors)), EMPTY, np.int8)
+        for name, one in row.items():
+            at = self._fusion.sensors.index(name)
+            logs = np.log(np.maximum(one.probabilities, _SMALLEST))
+            logits[at, 0] = logs * self._model.models[name].temperature
+            lacks[0, at] = one.lacks
+        probabilities = softmax(self._fusion.join(logits, lacks))
+        lack = EMPTY if lacks.min() == EMPTY else COMPLETE
+        if lack == EMPTY:
+            probabilities[0] = self._model.class_shares
+        best = int(probabilities[0].argmax())
+        least = self._model.abstention
+        (answered,) = judge(probabilities, np.array([lack]), least and least.threshold)
+        are_outside = [one.outside for one in row.values() if one.outside is not None]
+        newest = [s for one in self.sensors.values() if (s := one.newest_s) is not None]
+        end_s = max(one.end_s for one in row.values())
+        return StreamDecision(
+            min(one.start_s for one in row.values()),
+            end_s,
+            self.classes[best],
+            float(probabilities[0, best]),
+            tuple(probabilities[0].tolist()),
+            answered,
+            round(max(newest, default=end_s) - end_s, 9),
+            any(are_outside) if are_outside else None,
+            lack,
+        )
+
+    def _tell_outside(self, sensor: str, found: OutsideWindows) -> None:
+        if self.on_outside is not None:
+            channels = tuple(f"{sensor}: {name}" for name in found.channels)
+            self.on_outside(replace(found, channels=channels))

@@ -11,7 +11,7 @@ from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError, InputError, check_choice, within_memory
 from sensorseq.io.model_file import TakeField, arrays_below, check_texts
 from sensorseq.numeric import log_softmax, logsumexp
-from sensorseq.prediction.decisions import Predictor, read_classes, refuse_empty
+from sensorseq.prediction.decisions import Abstention, Predictor, read_classes, refuse_empty
 from sensorseq.prediction.fusion import MISSING, refuse_sensors
 from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, EMPTY, judge_windows
 from sensorseq.prediction.head import FeatureHead
@@ -30,7 +30,6 @@ from sensorseq.prediction.preparation import (
     check_preparation,
     check_same_preparation,
 )
-from sensorseq.prediction.probabilities import Abstention
 from sensorseq.prediction.stream import DecisionStream, prediction_plan
 from sensorseq.prediction.windows import (
     CROPS,

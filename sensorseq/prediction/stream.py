@@ -3,18 +3,18 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_positive
 from sensorseq.errors import ArgumentError, InputError, check_choice
+from sensorseq.prediction.decisions import Predictor, judge
 from sensorseq.prediction.frames import in_order
 from sensorseq.prediction.gaps import COMPLETE
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.preparation import Preparation, refuse_normalized
-from sensorseq.prediction.probabilities import Abstention, judge
 from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.resample.live_clock import EvenSamples, LiveClock
 from sensorseq.preprocessing.resample.signal import StreamResampler
@@ -25,42 +25,6 @@ from sensorseq.sequence.smoothing import STREAM_SMOOTH, LagSmoother, Smoothing, 
 
 _CLOCK_DIGITS = 9  # decimal digits of a second; further digits are rounding error
 _SAME_RATE = 1e-3  # relative; a sensor this close to the model's rate is not resampled
-
-
-class StreamedModel(Protocol):
-    """The parts of a TrainedModel that a stream uses."""
-
-    @property
-    def classes(self) -> NDArray[Any]:
-        """The labels."""
-
-    @property
-    def temperature(self) -> float:
-        """The divisor of the logits."""
-
-    @property
-    def abstention(self) -> Abstention | None:
-        """The threshold below which a window is not answered."""
-
-    @property
-    def preparation(self) -> Preparation | None:
-        """How the windows were prepared."""
-
-    @property
-    def knows_ranges(self) -> bool:
-        """Whether `outside` can compare windows with those of the fit."""
-
-    @property
-    def class_shares(self) -> NDArray[np.float64]:
-        """The mean probability of each class."""
-
-    def probabilities(
-        self, X: Any, lengths: ArrayLike | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return the probabilities of the classes, and how much each window lacks."""
-
-    def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
-        """Find windows unlike those of the training."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +93,7 @@ class DecisionStream:
 
     def __init__(
         self,
-        model: StreamedModel,
+        model: Predictor,
         sample_rate_hz: float | None = None,
         *,
         max_gap_s: float | None = None,
