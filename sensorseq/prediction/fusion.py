@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows
 
 MISSING = ("error", "expected", "outside")  # of a classifier, see there
+_MOST_IN_TABLE = 10  # sensors; the table has a row for each pattern of them
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,20 @@ class Fusion:
         for at in np.flatnonzero(pattern):
             alone += self.weights[key_of(np.arange(len(pattern)) == at)]
         return np.asarray(alone / pattern.sum())
+
+    def weight_table(self) -> NDArray[np.float64]:
+        """Return the weights (2^n, n) for an export; bit s of a row's number marks sensor s."""
+        n = len(self.sensors)
+        if n > _MOST_IN_TABLE:
+            raise InputError(
+                f"a model of {n} sensors cannot be exported: the most is {_MOST_IN_TABLE}. Fit with"
+                " fewer sensors."
+            )
+        patterns = np.array(list(product((False, True), repeat=n)))[:, ::-1]
+        table = np.zeros((2**n, n))
+        for number in range(1, 2**n):
+            table[number] = self.weights_of(patterns[number])
+        return table
 
     def description(self) -> dict[str, Any]:
         """Return plain values for a model file."""
