@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import InputError
 from sensorseq.features.competing_kernels import CompetingKernels
 from sensorseq.features.random_convolutions import RandomConvolutions
-from sensorseq.features.steps import SummarySteps
 from sensorseq.features.summary import SummaryFeatures
+from sensorseq.features.summary_steps import SummarySteps
 from sensorseq.features.trees import SMALLEST_LOG, BoostedTrees
 from sensorseq.io.model_file import arrays_below
 
