@@ -125,7 +125,7 @@ def read_few(model: TrainedModel, X: Any, y: Any, groups: Any, lengths: Any) -> 
 
 def losses(model: TrainedModel, few: Windows) -> NDArray[np.float64]:
     """Return the log-loss of each window."""
-    logits, lacks = model.found_in(few)
+    logits, lacks = model.logits_and_lacks_of(few)
     model.check_not_empty(lacks)
     return _log_loss(logits / model.temperature, few.target)
 

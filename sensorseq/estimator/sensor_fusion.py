@@ -43,7 +43,7 @@ from sensorseq.io.prepared import read_sensor_windows, sensors_in
 from sensorseq.numeric import log_softmax
 from sensorseq.prediction.decisions import Abstention, Decisions, RecordingDecision, softmax
 from sensorseq.prediction.fused import FusedModel, SensorStream, read_fused
-from sensorseq.prediction.fusion import MISSING, Fusion, key_of, tell_missing
+from sensorseq.prediction.fusion import MISSING, Fusion, key_of, missing_sensors_text
 from sensorseq.prediction.gaps import COMPLETE, EMPTY
 from sensorseq.prediction.head import Candidate, FeatureChoice
 from sensorseq.prediction.loading import sensors_of
@@ -151,7 +151,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             rows = np.flatnonzero(windows.split != "test")
             windows, weight = windows.take(rows), weight[rows]
         if estimator.missing == "error" and not windows.present.all():
-            raise InputError(tell_missing(tuple(windows), windows.present))
+            raise InputError(missing_sensors_text(tuple(windows), windows.present))
         if estimator.missing != "error":
             windows = _without_lost(windows)
         seed = estimator.random_state
