@@ -62,9 +62,9 @@ class RandomConvolutions:
     n_threads : int, default=1
         Threads of `transform`, which share the windows. The features do not depend on it.
     pad : bool, default=False
-        Where windows of `fit` differ in length, put zeros after each shorter one, up to the longest
-        of `fit`, and count them as steps. The features then tell the length too, which often says
-        something about the class.
+        If the windows of `fit` differ in length, pad shorter windows with zeros to the longest of
+        `fit`, and count the zeros as steps. The features then depend on the length, too, which is
+        often informative about the class.
 
     Attributes
     ----------
@@ -76,9 +76,10 @@ class RandomConvolutions:
     Notes
     -----
     Windows may differ in length, from each other and from those of `fit`. The share is taken over
-    the valid steps of a window; where a window is too short for all 9 taps of a kernel, over all of
-    them. A window of no steps has features 0. The features of a window do not depend on the others,
-    and have the same bits on every processor: all arithmetic is float32 in a fixed order.
+    the valid steps that a kernel uses; if a window is too short for all 9 taps of a kernel, over
+    all its valid steps. A window without steps has features 0. The features of a window do not
+    depend on other windows, and have the same bits on every processor: all arithmetic is float32
+    in a fixed order.
 
     References
     ----------
@@ -133,8 +134,8 @@ class RandomConvolutions:
         Parameters
         ----------
         X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
-            Training windows. The second form is one channel. A SignalError is raised if there is no
-            valid step, or a valid step is NaN, infinite or too large.
+            Training windows; the second form is for one channel. A SignalError is raised if there
+            is no valid step, or a valid step is NaN, infinite or too large.
         lengths : array-like of shape (n_windows,), int, optional
             Valid steps; later steps are never read.
         """
@@ -189,7 +190,8 @@ class RandomConvolutions:
         Parameters
         ----------
         X, lengths : as in `fit`
-            Windows with the same channels. Others, or calls before `fit`, raise a SignalError.
+            Windows with the same channels. A SignalError is raised if they have others, or if `fit`
+            was not called.
         """
         arrays = self._fitted()
         windows, original, steps = read_windows(X, lengths, self._n_channels, self._padded_steps)
@@ -218,7 +220,7 @@ class RandomConvolutions:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "RandomConvolutions":
-        """Restore from `state`, or raise a SignalError if it is inconsistent or of something else.
+        """Restore from `state`; raise a SignalError if it has another kind or is inconsistent.
 
         Parameters
         ----------
@@ -249,7 +251,7 @@ def choose_dilations(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return the dilations, increasing from 1, and the number of features per kernel for each.
 
-    The kernel of the largest dilation is at most `n_timesteps` long. Features that remain after an
+    The kernel of the largest dilation is at most `n_timesteps` long. Features that remain after
     equal division go to the first dilations.
     """
     wanted = min(n_features, max_dilations)
@@ -265,7 +267,7 @@ def choose_dilations(
 def draw_channels(
     rng: np.random.Generator, n_combinations: int, n_channels: int
 ) -> tuple[NDArray[np.int32], list[NDArray[np.int32]]]:
-    """Draw the channels of each combination; return their numbers, and the channels."""
+    """Draw the channels of each combination; return the counts, and the channels."""
     most = np.log2(min(n_channels, _MAX_CHANNELS) + 1)
     counts = (2 ** rng.uniform(0, most, n_combinations)).astype(np.int32)
     counts = np.clip(counts, 1, min(n_channels, _MAX_CHANNELS))
@@ -308,7 +310,7 @@ def read_windows(
 def _padded(
     windows: NDArray[np.float32], lengths: NDArray[Any], n_steps: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Pad windows with zeros to at least `n_steps`; return the lengths with the zeros included."""
+    """Pad windows with zeros to at least `n_steps`; the returned lengths count the zeros."""
     is_valid = valid_steps(windows.shape[1], lengths)
     padded = np.where(is_valid[:, :, None], windows, np.float32(0))
     missing = max(0, n_steps - windows.shape[1])
