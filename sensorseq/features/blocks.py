@@ -176,7 +176,7 @@ def describe(
     features = np.asarray(how(X, lengths))
     if features.ndim != 2 or len(features) != len(X) or features.dtype.kind not in "fiub":
         raise InputError(
-            f"the function given as features returned {features.dtype} of shape {features.shape}"
+            f"the function given as features returned shape {features.shape} of {features.dtype}"
             f" for {len(X)} windows; expected numbers of shape ({len(X)}, f)."
         )
     with np.errstate(over="ignore"):

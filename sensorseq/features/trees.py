@@ -10,7 +10,7 @@ from sensorseq.checks import check_integer, check_state
 from sensorseq.errors import SignalError
 from sensorseq.numeric import log_softmax
 
-SMALLEST_LOG = -12.0  # lower bound of log-probabilities, which limits the certainty of one classifier
+SMALLEST_LOG = -12.0  # lower bound of log-probabilities; it limits the certainty of the trees
 _NODES_AT_ONCE = 2**20
 _LARGEST = 1e200  # bound of leaf values, so that sums stay finite
 _ARRAYS = {
