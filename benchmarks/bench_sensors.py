@@ -40,7 +40,7 @@ from sensorseq import (
     read_sensors,
 )
 from sensorseq.estimator import AnyClassifier
-from sensorseq.prediction.sensor_stream import cut_sensors
+from sensorseq.prediction.fused import cut_sensors
 
 SENSORS = {"files": ["pro_*.csv", "imu_*.csv*"], "pair": "{sensor}_{recording}.*"}
 WINDOW_S, N_FOLDS = 5.0, 5

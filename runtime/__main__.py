@@ -21,7 +21,7 @@ from sensorseq_runtime.prediction import live
 from sensorseq_runtime.prediction.fused import FusedModel
 from sensorseq_runtime.prediction.loading import load_classifier
 from sensorseq_runtime.prediction.network import usable_threads
-from sensorseq_runtime.prediction.outside import tell_outside
+from sensorseq_runtime.prediction.outside import report_outside
 from sensorseq_runtime.prediction.stream import prediction_plan
 from sensorseq_runtime.recording import Channel, Recording
 from sensorseq_runtime.sequence.smoothing import SMOOTH, STREAM_SMOOTH
@@ -107,7 +107,7 @@ def _stream(given: argparse.Namespace) -> None:
             lag=given.lag,
             mean_dwell_s=given.mean_dwell_s,
         )
-        made.on_outside = partial(tell_outside, say=_warn, strict=given.strict)
+        made.on_outside = partial(report_outside, say=_warn, strict=given.strict)
         return made
 
     decisions = make()
@@ -183,7 +183,7 @@ def _predict_log(given: argparse.Namespace, path: Path) -> tuple[list[Any], list
     windows = prediction_plan(model.preparation, given.hop_s).prepare([recording])
     outside = model.outside(windows) if model.knows_ranges else None
     if outside is not None and outside.n_outside and given.strict:
-        raise InputError(f"{path}: {outside} Leave out --strict to use them all the same.")
+        raise InputError(f"{path}: {outside} Leave out --strict to use them anyway.")
     how = {"smooth": given.smooth, "lag": given.lag, "mean_dwell_s": given.mean_dwell_s}
     begins_s = float(recording.timestamps_s[0])
     spans = [

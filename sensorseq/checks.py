@@ -1,6 +1,6 @@
 """Checks of arguments, windows and stored states.
 
-Each returns the checked value, or raises an error that names it.
+Most return the checked value; all raise an error that names the argument.
 """
 
 import math
@@ -19,21 +19,19 @@ from sensorseq.errors import (
     RecordingError,
     SensorseqError,
     SignalError,
-    WindowError,
     check_choice,
     warn_caller,
 )
-from sensorseq.text import listed
+from sensorseq.text import listed, plural
 
 RandomState = Union[int, np.integer, np.random.Generator, np.random.RandomState, None]
 PHASES = ("zero", "causal")
-_MOST_STEPS = 2**24  # limit of the native loop of random convolutions
-_MISSING_TEXTS = ("nan", "NaN", "<NA>", "NaT")  # what pandas makes of a missing value in text
-MAX_SAMPLES = 10**8  # a longer window was probably not given in seconds
+_MISSING_TEXTS = ("nan", "NaN", "<NA>", "NaT")  # missing values after a conversion to text
+MAX_SAMPLES = 10**8  # a longer window is probably not in seconds
 
 
 def as_float(value: Any) -> float:
-    """Return a real number as float: NaN if it is none, infinity if it is too large."""
+    """Return a real number as float: NaN if it is no number, infinity if it is too large."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return math.nan
     try:
@@ -106,12 +104,13 @@ def check_random_state(random_state: RandomState) -> np.random.Generator:
     if random_state is None or (isinstance(random_state, (int, np.integer)) and random_state >= 0):
         return np.random.default_rng(random_state)
     raise ArgumentError(
-        f"random_state={random_state!r} is not None, an integer of 0 or more, or a numpy generator."
+        f"random_state={random_state!r} must be None, an integer of 0 or more, or a numpy"
+        " generator."
     )
 
 
 def check_rate(argument: str, rate_hz: float) -> float:
-    """Return the rate as a float when it is positive and finite."""
+    """Return the rate as float when it is positive and finite."""
     try:
         return check_positive(argument, rate_hz)
     except ArgumentError as error:
@@ -119,7 +118,7 @@ def check_rate(argument: str, rate_hz: float) -> float:
 
 
 def check_signal(signal: ArrayLike) -> NDArray[np.floating]:
-    """Return a float array of shape (n_samples, n_channels); NaN is not checked."""
+    """Return a float array of shape (n_samples, n_channels); it may contain NaN."""
     values = np.asarray(signal)
     if values.ndim != 2:
         raise SignalError(
@@ -127,7 +126,7 @@ def check_signal(signal: ArrayLike) -> NDArray[np.floating]:
             " For a single channel use signal.reshape(-1, 1)."
         )
     if values.dtype.kind not in "fiub":
-        raise SignalError(f"signal has dtype {values.dtype}; it must hold real numbers.")
+        raise SignalError(f"signal has dtype {values.dtype}; expected real numbers.")
     if not values.shape[1]:
         raise SignalError("signal has no channels.")
     return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
@@ -137,43 +136,92 @@ def check_per_window(
     name: str,
     values: ArrayLike | None,
     n_windows: int,
-    error: type[SensorseqError] = WindowError,
+    error: type[SensorseqError] = InputError,
+    owner: str = "X",
 ) -> NDArray[Any] | None:
-    """Return per-window values as an array; None if `values` is None."""
+    """Return a value per window of `owner` as an array; None if `values` is None."""
     if values is None:
         return None
     array = np.asarray(values)
     if array.shape != (n_windows,):
-        raise error(f"{name} has shape {array.shape}; {n_windows} windows need ({n_windows},).")
+        count = plural(len(array), "value") if array.ndim == 1 else f"shape {array.shape}"
+        raise error(f"{name} has {count}, but {owner} has {n_windows} windows.")
     return array
 
 
-def mark_of_unlabeled(classes: Iterable[Any]) -> str | float | None:
-    """Return the class that is probably a mark for windows without a label, or None.
+def check_groups(
+    name: str, values: ArrayLike | None, n_windows: int, owner: str = "X"
+) -> NDArray[Any] | None:
+    """Return the group of each window; raise if one is missing (None, NaN). None stays None."""
+    groups = check_per_window(name, values, n_windows, owner=owner)
+    if groups is None or groups.dtype.kind in "US":  # text is never missing
+        return groups
+    labels = groups.tolist()
+    for row, label in enumerate(labels):
+        if is_missing_label(label):
+            raise InputError(
+                f"{name}[{row}] is {label!r}; every window needs a group. Give a window without a"
+                " recording its own group."
+            )
+    return groups
 
-    That is -1, as in scikit-learn, unless other classes are negative, too, or 1 is the only other;
-    or a missing value that was turned into text.
+
+def check_sample_weight(
+    weights: ArrayLike | None,
+    n_windows: int,
+    error: type[SensorseqError] = InputError,
+    owner: str = "X",
+) -> NDArray[np.float64] | None:
+    """Return the weight of each window as float64: finite, 0 or more, not all 0; None for None."""
+    array = check_per_window("sample_weight", weights, n_windows, error, owner)
+    if array is None:
+        return None
+    try:
+        weight: NDArray[np.float64] = array.astype(np.float64)
+    except (TypeError, ValueError) as problem:
+        raise error(
+            f"sample_weight has type {array.dtype} and is not numeric; give recordings as groups=."
+        ) from problem
+    wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if wrong.size:
+        row = int(wrong[0])
+        raise error(f"sample_weight[{row}] is {weight[row]}; weights must be 0 or more.")
+    if not weight.any():
+        raise error("sample_weight is zero for every window, so there is nothing to train on.")
+    return weight
+
+
+def is_missing_label(value: Any) -> bool:
+    """Test whether a label is None, NaN, NaT or pandas' NA, which cannot be compared."""
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)
+
+
+def mark_of_unlabeled(classes: Iterable[Any]) -> str | float | None:
+    """Return the class that probably marks windows without a label, or None.
+
+    The mark is -1, as in scikit-learn, unless other classes are negative, too, or 1 is the only
+    other class; or it is a missing value that was converted to text.
     """
     names: list[str | float] = list(classes)
     texts = [str(name).strip() for name in names]
-    # "None" is also the name of a class, such as no fault, but then among capitals
-    others_are_small = all(text == "None" or not text[:1].isupper() for text in texts)
-    marks = _MISSING_TEXTS + ("None",) * others_are_small
+    # "None" may be a class, such as no fault, if the other names begin with capitals, too
+    are_lower = all(text == "None" or not text[:1].isupper() for text in texts)
+    marks = _MISSING_TEXTS + ("None",) * are_lower
     for name, text in zip(names, texts):
         if isinstance(name, str) and text in marks:
             return name
-    numbers = [_number_in(text) for text in texts]
-    others = [number for number in numbers if number != -1]
-    if len(others) == len(numbers) or others == [1] or any(number < 0 for number in others):
+    values = [_number_in(text) for text in texts]
+    others = [value for value in values if value != -1]
+    if len(others) == len(values) or others == [1] or any(value < 0 for value in others):
         return None
-    return names[numbers.index(-1)]
+    return names[values.index(-1)]
 
 
 def check_unlabeled(y: ArrayLike, name: str, labels_way_out: bool = False) -> None:
-    """Warn of a class that probably marks windows without a label; raise if most are in it.
+    """Warn of a class that probably marks windows without a label; raise if it has most windows.
 
-    `name` is that of `y` in the caller's code; with `labels_way_out`, the windows come from
-    recordings, whose classes the argument `labels` chooses.
+    `name` is the name of `y` in the caller's code. With `labels_way_out`, the windows come from
+    recordings, and the message offers the argument `labels`, which selects classes.
     """
     counts = Counter(label for label in np.asarray(y).tolist() if label is not None)
     mark = mark_of_unlabeled(counts)
@@ -183,20 +231,20 @@ def check_unlabeled(y: ArrayLike, name: str, labels_way_out: bool = False) -> No
     others = sorted(counts)
     if labels_way_out:
         way_out = (
-            "To leave it out, empty its fields in a column with the label of each sample; of"
+            "To leave it out, empty its fields in a column with the label of each sample; with"
             f" folders or a manifest, prepare with labels={others}."
         )
     else:
         new = "other" if isinstance(mark, str) else max(others) + 1
         way_out = (
             f"To leave such windows out, give sample_weight=np.not_equal({name}, {mark!r}). If it"
-            f" is a class, name it otherwise: np.where(np.equal({name}, {mark!r}), {new!r},"
+            f" is a class, give it another name: np.where(np.equal({name}, {mark!r}), {new!r},"
             f" {name})."
         )
     text = (
         f"{name} is {mark!r} for {n} of {n + n_all} windows, beside"
-        f" {listed(map(repr, others), 6)}. That usually marks what has no label, but would be"
-        f" learned like any class. {way_out}"
+        f" {listed(map(repr, others), 6)}. This value usually marks windows without a label, but"
+        f" would be learned like any class. {way_out}"
     )
     if n > n_all and len(others) > 1:
         raise InputError(text)
@@ -210,11 +258,13 @@ def _number_in(text: str) -> float:
         return math.nan
 
 
-def refuse_beside_windows(**given: object) -> None:
-    """Raise if an argument repeats what the WindowSet already holds."""
-    for name, value in given.items():
+def refuse_beside_windows(**arguments: object) -> None:
+    """Raise if an argument repeats a part of the WindowSet."""
+    for name, value in arguments.items():
         if value is not None:
-            raise ArgumentError(f"{name} is given, but X is a WindowSet with its own; remove it.")
+            raise ArgumentError(
+                f"{name} is given, but X is a WindowSet with {name} of its own; remove it."
+            )
 
 
 def as_windows(X: ArrayLike) -> NDArray[np.floating]:
@@ -228,27 +278,31 @@ def as_windows(X: ArrayLike) -> NDArray[np.floating]:
             " (n_windows, n_timesteps) for one channel."
         )
     if windows.dtype.kind not in "fiub":
-        raise SignalError(f"X has dtype {windows.dtype}; it must hold real numbers.")
+        raise SignalError(f"X has dtype {windows.dtype}; expected real numbers.")
     return windows if windows.dtype in (np.float32, np.float64) else windows.astype(np.float64)
 
 
 def check_lengths(
-    windows: NDArray[np.floating], lengths: ArrayLike | None
+    windows: NDArray[np.floating],
+    lengths: ArrayLike | None,
+    name: str = "lengths",
+    *,
+    least: int = 0,
+    error: type[SensorseqError] = SignalError,
 ) -> NDArray[np.int64] | None:
     """Return the valid steps of each window, or None when every step is valid."""
-    if lengths is None:
-        return None
-    steps = np.asarray(lengths)
     n_windows, n_timesteps = windows.shape[:2]
-    if steps.shape != (n_windows,) or steps.dtype.kind not in "iu":
-        raise SignalError(
-            f"lengths has shape {steps.shape} and dtype {steps.dtype}; {n_windows} windows need"
-            f" integers of shape ({n_windows},)."
-        )
-    outside = np.flatnonzero((steps < 0) | (steps > n_timesteps))
+    steps = check_per_window(name, lengths, n_windows, error, "X" + name.removeprefix("lengths"))
+    if steps is None:
+        return None
+    if steps.dtype.kind not in "iu":
+        raise error(f"{name} has type {steps.dtype}; lengths must be integers, in steps.")
+    outside = np.flatnonzero((steps < least) | (steps > n_timesteps))
     if outside.size:
         row = int(outside[0])
-        raise SignalError(f"lengths[{row}] is {steps[row]}; it must be in 0..{n_timesteps}.")
+        raise error(
+            f"{name}[{row}] is {steps[row]}; these windows have {least} to {n_timesteps} steps."
+        )
     return None if (steps == n_timesteps).all() else steps.astype(np.int64)
 
 
@@ -270,23 +324,41 @@ def valid_steps(n_timesteps: int, lengths: NDArray[np.int64] | None) -> NDArray[
     return valid
 
 
-def raise_not_finite(windows: NDArray[np.floating], position: int) -> NoReturn:
-    """Raise an error that says where the value at this position of the flattened windows is."""
+def raise_not_finite(
+    windows: NDArray[np.floating], position: int, original: NDArray[np.floating] | None = None
+) -> NoReturn:
+    """Raise an error that locates the value at this position of the flattened windows.
+
+    If `original` is finite there, the conversion to float32 made the value infinite.
+    """
     row, step, channel = (int(i) for i in np.unravel_index(position, windows.shape))
-    what = "NaN" if np.isnan(windows[row, step, channel]) else "inf"
+    where = f"in window {row}, step {step}, channel {channel}"
+    if original is not None and np.isfinite(original[row, step, channel]):
+        raise SignalError(
+            f"X is {original[row, step, channel]:g} {where}, which is outside the range of"
+            " float32. Scale the channels first."
+        )
+    kind = "NaN" if np.isnan(windows[row, step, channel]) else "inf"
     raise SignalError(
-        f"X is {what} in window {row}, step {step}, channel {channel}. Fill missing samples before"
-        " cutting windows (resample_recording), or shorten the window's entry in lengths."
+        f"X is {kind} {where}. Fill missing samples before cutting windows (resample_recording), or"
+        " shorten the window's entry in lengths."
     )
 
 
-def check_finite(windows: NDArray[np.floating], lengths: NDArray[np.int64] | None) -> None:
-    """Raise an error that names the first valid value that is NaN or infinite, if any."""
+def check_finite(
+    windows: NDArray[np.floating],
+    lengths: NDArray[np.int64] | None,
+    original: NDArray[np.floating] | None = None,
+) -> None:
+    """Raise an error that names the first valid value that is NaN or infinite, if any.
+
+    `original` has the values before a conversion to float32.
+    """
     bad = ~np.isfinite(windows)
     if lengths is not None:
         bad[~valid_steps(windows.shape[1], lengths)] = False
     if bad.any():
-        raise_not_finite(windows, int(np.flatnonzero(bad)[0]))
+        raise_not_finite(windows, int(bad.argmax()), original)
 
 
 def check_not_empty(windows: NDArray[np.floating]) -> None:
@@ -295,48 +367,12 @@ def check_not_empty(windows: NDArray[np.floating]) -> None:
         raise SignalError(f"X has shape {windows.shape}: no timesteps or no channels.")
 
 
-def as_float32_windows(X: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.floating]]:
-    """Return X as contiguous float32 windows, and as floats in the given precision."""
-    given = as_windows(X)
-    check_not_empty(given)
-    if given.shape[1] > _MOST_STEPS:
-        raise SignalError(f"X has windows of {given.shape[1]} steps; at most 2**24 are supported.")
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.ascontiguousarray(given, np.float32), given
-
-
 def check_channels(windows: NDArray[np.floating], n_channels: int) -> None:
     """Raise an error unless windows have as many channels as the features were fitted on."""
     if windows.shape[2] != n_channels:
         raise SignalError(
             f"X has {windows.shape[2]} channels, but the features were fitted on {n_channels}."
         )
-
-
-def raise_not_finite_float32(
-    windows: NDArray[np.float32], given: NDArray[np.floating], position: int
-) -> NoReturn:
-    """Raise an error that names the value and says whether only float32 made it infinite."""
-    row, step, channel = (int(i) for i in np.unravel_index(position, windows.shape))
-    if np.isfinite(given[row, step, channel]):
-        raise SignalError(
-            f"X is {given[row, step, channel]:g} in window {row}, step {step}, channel {channel},"
-            " which is outside the range of float32. Scale the channels first."
-        )
-    raise_not_finite(windows, position)
-
-
-def check_finite_float32(
-    windows: NDArray[np.float32],
-    given: NDArray[np.floating],
-    lengths: NDArray[np.int64] | None,
-) -> None:
-    """Raise an error that names the first valid value that is not finite in float32, if any."""
-    finite = np.isfinite(windows)
-    if lengths is not None:
-        finite[~valid_steps(windows.shape[1], lengths)] = True
-    if not finite.all():
-        raise_not_finite_float32(windows, given, int(finite.argmin()))
 
 
 def check_state(
@@ -372,7 +408,7 @@ def check_phase(phase: object) -> str:
 
 
 def check_name(argument: str, value: object) -> str:
-    """Return `name` if it is not empty."""
+    """Return `value` if it is a string and not empty."""
     if isinstance(value, str) and value:
         return str(value)
     raise ArgumentError(f"{argument}={value!r} is not a name.")
@@ -380,14 +416,14 @@ def check_name(argument: str, value: object) -> str:
 
 def check_names(argument: str, names: object) -> tuple[str, ...]:
     """Return channel names as a tuple; a single string is one name."""
-    listed = [names] if isinstance(names, str) else names
-    if not isinstance(listed, (list, tuple)) or not listed:
+    entries = [names] if isinstance(names, str) else names
+    if not isinstance(entries, (list, tuple)) or not entries:
         raise ArgumentError(f"{argument}={names!r} is not a list of channel names.")
-    found = tuple(check_name(argument, name).strip() for name in listed)
-    twice = [name for name in found if found.count(name) > 1]
-    if twice:
-        raise ArgumentError(f"{argument} has {twice[0]!r} more than once.")
-    return found
+    channels = tuple(check_name(argument, entry).strip() for entry in entries)
+    repeated = [name for name in channels if channels.count(name) > 1]
+    if repeated:
+        raise ArgumentError(f"{argument} has {repeated[0]!r} more than once.")
+    return channels
 
 
 def samples_of(
@@ -407,23 +443,24 @@ def samples_of(
     # The same margin as in `window_samples`, which rejects 0.
     count = int(window_s * sample_rate_hz + 1e-9)
     if count < least:
-        has = {0: "less than a sample", 1: "1 sample"}.get(count, f"{count} samples")
+        size = {0: "less than a sample", 1: "1 sample"}.get(count, f"{count} samples")
         raise ArgumentError(
-            f"{argument}={window_s!r} is {has} at {sample_rate_hz:g} Hz; {what} needs at least"
+            f"{argument}={window_s!r} is {size} at {sample_rate_hz:g} Hz; {what} needs at least"
             f" {least}: use {least / sample_rate_hz:.6g} s or more."
         )
     return count
 
 
-_MOST_SHRUNK, _HARMLESS_BYTES = 100, 1 << 27  # limits for compressed recordings
+_MOST_COMPRESSED, _HARMLESS_BYTES = 100, 1 << 27  # largest ratio, and sizes never refused
 
 
 def check_unpacked(path: Path, n_bytes: int, stored_bytes: int) -> None:
-    """Raise if a file unpacks to more than any measurement stored in its size would."""
-    if n_bytes > max(_HARMLESS_BYTES, _MOST_SHRUNK * stored_bytes):
+    """Raise if a compressed file unpacks to far more than a measurement of its size can."""
+    if n_bytes > max(_HARMLESS_BYTES, _MOST_COMPRESSED * stored_bytes):
         raise RecordingError(
-            f"{path}: unpacks to {_human(n_bytes)} or more, which no measurement does: it is"
-            " damaged, or made to fill the memory. If it is right, store it without compression."
+            f"{path}: unpacks to {_human(n_bytes)} or more, which no measurement does: the file"
+            " is damaged, or made to fill the memory. If it is correct, store it without"
+            " compression."
         )
 
 

@@ -14,10 +14,11 @@ from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
 from sklearn.model_selection._search import BaseSearchCV
 
+from sensorseq.checks import check_groups, check_per_window
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, warn_caller
 from sensorseq.inspection.overlap import count_shared
 from sensorseq.io.prepared import read_windows
-from sensorseq.prediction.windows import check_groups, check_per_window, windows_of
+from sensorseq.prediction.windows import windows_of
 from sensorseq.preprocessing.split.splitters import GroupBalancedKFold, _Splitter
 from sensorseq.training.inputs import check_labels, from_one_hot
 from sensorseq.windows import WindowSet
@@ -317,9 +318,9 @@ def _with_folds(X: Any, y: Any, groups: Any, lengths: Any, cv: Any, scoring: Any
     else:
         group_of = None
         if groups is not None:
-            params["groups"] = group_of = check_groups(groups, len(X), "groups")
+            params["groups"] = group_of = check_groups("groups", groups, len(X))
         if lengths is not None:
-            params["lengths"] = check_per_window(lengths, len(X), "lengths")
+            params["lengths"] = check_per_window("lengths", lengths, len(X))
             if scoring is not None:
                 raise InputError(
                     "scikit-learn's scorers cannot pass lengths to predict, so lengths cannot be"
@@ -348,7 +349,7 @@ def _read_window_set(
     if lengths is not None:
         raise InputError("a WindowSet has its own lengths; leave lengths=None.")
     if groups is not None:
-        windows = replace(windows, groups=check_groups(groups, len(windows), "groups"))
+        windows = replace(windows, groups=check_groups("groups", groups, len(windows)))
     y = windows.y if y is None else y
     if y is None:
         raise InputError("the WindowSet has no labels; give y.")

@@ -67,7 +67,7 @@ HOME = {  # library: where it may be imported, as path prefixes
     "rosbags": ("readers/robot_logs.py",),
     "tensorboard": ("diagnosis/logs.py",),
     "onnx": ("export/graph.py",),
-    "onnxruntime": ("export/check.py",),
+    "onnxruntime": ("export/to_onnx.py",),
 }
 # Arguments that hold what users hand in, and results that are made of it: values of any type.
 USER_GIVEN = """X y X_val y_val groups groups_val lengths lengths_val sample_weight random_state

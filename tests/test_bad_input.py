@@ -49,7 +49,7 @@ def with_label(value, row=4):
 
 
 FIT = {
-    "NaN in 2-D X": ((spoiled(np.nan)[:, :, 2], Y), "X holds NaN in window 5, step 7"),
+    "NaN in 2-D X": ((spoiled(np.nan)[:, :, 2], Y), "X has NaN in window 5, step 7"),
     "one-hot of another length": ((X, np.eye(2)[Y][:-1]), "y has 23 one-hot rows, but X has 24"),
     "one class": ((X, np.full(24, "ICE")), "y has only one class .'ICE'."),
     "one column of one-hot": ((X, np.eye(2)[Y * 0]), "y has only one class .0."),
@@ -159,8 +159,8 @@ PREDICT = {
     "one channel": (X[:, :, 0], "read as 24 windows of one channel, but fit saw 3 channels"),
     "a single window": (X[0], r"A single window of shape \(t, c\) is \[X\]"),
     "1-D": (X[:, 0, 0], r"^X has shape \(24,\); .* Reshape your data: .*\)\)\.$"),
-    "NaN": (spoiled(np.nan), "X holds NaN in window 5, step 7, channel 2"),
-    "too large": (spoiled(1e300), r"X holds 1e\+300 in window 5, step 7, channel 2"),
+    "NaN": (spoiled(np.nan), "X has NaN in window 5, step 7, channel 2"),
+    "too large": (spoiled(1e300), r"X has 1e\+300 in window 5, step 7, channel 2"),
 }
 
 

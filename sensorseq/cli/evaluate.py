@@ -51,7 +51,7 @@ def evaluate(
     from sensorseq.evaluation.comparison_text import format_comparison
     from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
     from sensorseq.io.prepared import read_one_or_several, sensors_in
-    from sensorseq.prediction.outside import tell_outside
+    from sensorseq.prediction.outside import report_outside
     from sensorseq.sequence.smoothing import Smoothing
 
     check_output(report, windows, model_file)
@@ -67,7 +67,7 @@ def evaluate(
             comparison = evaluate_test(model, read, include_seen=include_seen, **given)
         else:
             comparison = evaluate_folds(model, read, folds, **given)
-        tell_outside(comparison.outside, warn, strict=strict)
+        report_outside(comparison.outside, warn, strict=strict)
     if report is not None:
         from sensorseq.diagnosis.report_text import settings_as_options
 

@@ -134,7 +134,7 @@ def export(
         )
     model = load_model(model_file)
     model.to_onnx(output, lengths=lengths, steps=steps, **_of_sensors(given, model))
-    from sensorseq.export.steps import stored_steps
+    from sensorseq.export.windows import stored_steps
     from sensorseq.prediction.fused import FusedModel
 
     result: dict[str, Any] = {"model": str(model_file), "output": str(output)}
@@ -149,7 +149,7 @@ def export(
             lines.append(f"The graph takes windows{of} after these steps: {', '.join(outside)}.")
     difference = None
     if check is not None:
-        from sensorseq.export.check import TOLERANCE, onnx_difference
+        from sensorseq.export.to_onnx import TOLERANCE, onnx_difference
         from sensorseq.io.prepared import read_one_or_several
         from sensorseq.sensor_windows import SensorWindows
 

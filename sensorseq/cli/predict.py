@@ -73,7 +73,7 @@ def predict(
         predict_recordings,
         table_of_spans,
     )
-    from sensorseq.prediction.outside import join_outside, tell_outside
+    from sensorseq.prediction.outside import join_outside, report_outside
 
     check_output(html, model_file, *recordings)
     check_output(table, model_file, *recordings)
@@ -101,7 +101,7 @@ def predict(
         title = recordings[0].name if len(recordings) == 1 else f"{len(found)} recordings"
         write_whole(html, make_drive_page(found, title=title).encode())
     outside = [one.outside for one in found if one.outside is not None]
-    tell_outside(join_outside(outside) if outside else None, warn, strict=strict)
+    report_outside(join_outside(outside) if outside else None, warn, strict=strict)
     result = {
         "model": str(model_file),
         "classes": model.classes.tolist(),
@@ -164,7 +164,7 @@ def stream(
     imu,0.01,0.3,9.8; a sensor may send a header: imu,time,gyro_x,acc_z.
     """
     from sensorseq.prediction import live
-    from sensorseq.prediction.outside import tell_outside
+    from sensorseq.prediction.outside import report_outside
 
     check_choice("--format", sample_format, live.FORMATS)
     if sum(given is not None for given in (source, udp, replay)) > 1:
@@ -179,7 +179,7 @@ def stream(
         lag=lag,
         mean_dwell_s=mean_dwell_s,
     )
-    decisions.on_outside = partial(tell_outside, say=warn, strict=strict)
+    decisions.on_outside = partial(report_outside, say=warn, strict=strict)
     parser = live.parser_for(decisions, sample_format, time_column)
     with ExitStack() as stack:
         if udp is not None:

@@ -452,7 +452,7 @@ class TrainingMonitor:
         self.history = History()
         self._y_val, self._y_fixed = _codes("y_val", y_val), _codes("y_fixed", y_fixed)
         n_windows = 0 if self._y_val is None else len(self._y_val)
-        self._groups = check_per_window("groups_val", groups_val, n_windows, ArgumentError)
+        self._groups = check_per_window("groups_val", groups_val, n_windows, ArgumentError, "y_val")
         self._n_classes: int | None = None
         self._fixed: list[tuple[float, float]] = []
         self._predicted: list[NDArray[np.uint16]] = []

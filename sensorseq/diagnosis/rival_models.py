@@ -14,8 +14,8 @@ from sensorseq.diagnosis.statements import ReportContents, say
 from sensorseq.errors import ArgumentError
 from sensorseq.features.random_convolutions import RandomConvolutions
 from sensorseq.features.ridge import Fold, fit_ridge
-from sensorseq.features.steps import SummarySteps
 from sensorseq.features.summary import SummaryFeatures
+from sensorseq.features.summary_steps import SummarySteps
 from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.scale.scaler import fit_scaler
 

@@ -13,12 +13,13 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from sensorseq.checks import check_groups
 from sensorseq.errors import InputError
 from sensorseq.features.blocks import describe
 from sensorseq.features.ridge import Fold
 from sensorseq.prediction.head import FeatureHead
 from sensorseq.prediction.model import TrainedModel
-from sensorseq.prediction.windows import Windows, check_groups
+from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
 from sensorseq.training.data import check_channels_have_numbers
 from sensorseq.training.inference import modules_of, network_outputs
@@ -117,14 +118,14 @@ def read_few(model: TrainedModel, X: Any, y: Any, groups: Any, lengths: Any) -> 
     windows = windows.held()
     check_channels_have_numbers(windows, "X")
     target = read_known_labels(y, n, "y", "X", model.classes, "is not a class of the model")
-    named = check_groups(groups, n, "groups")
+    named = check_groups("groups", groups, n)
     numbers = None if named is None else np.unique(named, return_inverse=True)[1]
     return replace(windows, target=target, groups=numbers)
 
 
 def losses(model: TrainedModel, few: Windows) -> NDArray[np.float64]:
     """Return the log-loss of each window."""
-    logits, lacks = model.found_in(few)
+    logits, lacks = model.logits_and_lacks_of(few)
     model.check_not_empty(lacks)
     return _log_loss(logits / model.temperature, few.target)
 

@@ -75,11 +75,10 @@ from sensorseq.io.model_file import (
 from sensorseq.io.stored_windows import buffer_bytes
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
-from sensorseq.prediction.decisions import Decisions, RecordingDecision
+from sensorseq.prediction.decisions import Abstention, Decisions, RecordingDecision, softmax
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import OutsideWindows
-from sensorseq.prediction.probabilities import Abstention, softmax
 from sensorseq.prediction.stream import DecisionStream
 from sensorseq.prediction.windows import Windows, is_table
 from sensorseq.sequence import Timeline

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from sensorseq.checks import check_unlabeled
+from sensorseq.checks import check_groups, check_sample_weight, check_unlabeled
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, SplitError, warn_caller
 from sensorseq.estimator.feature_head import check_features
 from sensorseq.estimator.report import check_class_shares, warn_of_label_channels
@@ -27,7 +27,6 @@ from sensorseq.prediction.preparation import Preparation, check_same_preparation
 from sensorseq.prediction.windows import (
     Windows,
     WindowShape,
-    check_groups,
     is_table,
     windows_of,
 )
@@ -41,7 +40,7 @@ from sensorseq.training.data import (
     check_channels_have_numbers,
     open_windows,
 )
-from sensorseq.training.inputs import check_axis_order, check_sample_weight
+from sensorseq.training.inputs import check_axis_order
 from sensorseq.training.labels import draw_entropy
 from sensorseq.training.parameters import check_device, check_parameters, resolve_device
 from sensorseq.training.patches import AUTO, check_patch, fit_patch, make_patch
@@ -312,7 +311,7 @@ def _read_groups(source: WindowSet | None, groups: Any, n_windows: int) -> NDArr
             )
         if groups is None:
             groups = source.recording_id if source.groups is None else source.groups
-    checked = check_groups(groups, n_windows, "groups")
+    checked = check_groups("groups", groups, n_windows)
     if source is not None and source.split is not None:
         check_parts(source, checked)
     return checked
@@ -364,7 +363,7 @@ def _read_validation(
     windows = windows_of(X, own["lengths_val"], "X_val", known, missing=missing)
     check_channels_have_numbers(windows, "X_val")
     class_index = target.read(y, len(windows), "y_val", "X_val")
-    groups = check_groups(groups, len(windows), "groups_val", "X_val")
+    groups = check_groups("groups_val", groups, len(windows), "X_val")
     if train_groups is not None and groups is not None:
         shared = np.intersect1d(train_groups, groups)
         if len(shared):

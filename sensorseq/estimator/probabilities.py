@@ -8,17 +8,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import accuracy_score
 
-from sensorseq.checks import check_real, mark_of_unlabeled
+from sensorseq.checks import check_groups, check_real, mark_of_unlabeled
 from sensorseq.errors import InputError, warn_caller
 from sensorseq.estimator.fit_windows import ScaledFit
 from sensorseq.estimator.refit import Refit
+from sensorseq.prediction.decisions import Abstention, softmax
 from sensorseq.prediction.fused import FusedModel
 from sensorseq.prediction.head import FeatureChoice
 from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.preparation import seen_recordings
-from sensorseq.prediction.probabilities import Abstention, softmax
-from sensorseq.prediction.windows import check_groups
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.training.inference import outputs_of
 from sensorseq.training.labels import read_known_labels, read_labels
@@ -143,7 +142,7 @@ def find_abstention(
     probability = model.predict_proba(X, lengths)
     n_windows = len(probability)
     class_index = read_known_labels(y, n_windows, "y", "X", model.classes)
-    named = check_groups(groups, n_windows, "groups")
+    named = check_groups("groups", groups, n_windows)
     group_index = np.arange(n_windows)
     if named is not None:
         group_index = np.unique(named, return_inverse=True)[1]

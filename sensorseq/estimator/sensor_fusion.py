@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from sensorseq.checks import check_sample_weight
 from sensorseq.errors import (
     ArgumentError,
     InputError,
@@ -40,19 +41,17 @@ from sensorseq.io.model_file import (
 )
 from sensorseq.io.prepared import read_sensor_windows, sensors_in
 from sensorseq.numeric import log_softmax
-from sensorseq.prediction.decisions import Decisions, RecordingDecision
-from sensorseq.prediction.fused import FusedModel, read_fused
-from sensorseq.prediction.fusion import MISSING, Fusion, key_of, tell_missing
+from sensorseq.prediction.decisions import Abstention, Decisions, RecordingDecision, softmax
+from sensorseq.prediction.fused import FusedModel, SensorStream, read_fused
+from sensorseq.prediction.fusion import MISSING, Fusion, key_of, missing_sensors_text
 from sensorseq.prediction.gaps import COMPLETE, EMPTY
 from sensorseq.prediction.head import Candidate, FeatureChoice
 from sensorseq.prediction.loading import sensors_of
 from sensorseq.prediction.outside import OutsideWindows
-from sensorseq.prediction.probabilities import Abstention, softmax
-from sensorseq.prediction.sensor_stream import SensorStream
 from sensorseq.preprocessing.split.parts import holdout_by_group
 from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows
 from sensorseq.sequence import Timeline
-from sensorseq.training.inputs import check_axis_order, check_sample_weight
+from sensorseq.training.inputs import check_axis_order
 from sensorseq.training.labels import draw_entropy, read_labels
 from sensorseq.training.parameters import check_parameters
 
@@ -152,7 +151,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             rows = np.flatnonzero(windows.split != "test")
             windows, weight = windows.take(rows), weight[rows]
         if estimator.missing == "error" and not windows.present.all():
-            raise InputError(tell_missing(tuple(windows), windows.present))
+            raise InputError(missing_sensors_text(tuple(windows), windows.present))
         if estimator.missing != "error":
             windows = _without_lost(windows)
         seed = estimator.random_state

@@ -22,7 +22,7 @@ from sensorseq.evaluation.calibration import (
     sign_flips,
 )
 from sensorseq.evaluation.text import NAMES, WIDTH, format_interval, percent, table
-from sensorseq.prediction.probabilities import recording_prediction
+from sensorseq.prediction.decisions import recording_prediction
 from sensorseq.text import html_table
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")

@@ -22,12 +22,11 @@ from sensorseq.evaluation.raw_recordings import (
 from sensorseq.evaluation.text import percent, table, wrapped
 from sensorseq.inspection.facts import ChannelFacts, RecordingFacts, measure
 from sensorseq.options import ReadOptions
-from sensorseq.prediction.fused import FusedModel
+from sensorseq.prediction.decisions import recording_prediction
+from sensorseq.prediction.fused import FusedModel, cut_sensors
 from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import OutsideWindows
-from sensorseq.prediction.probabilities import recording_prediction
-from sensorseq.prediction.sensor_stream import cut_sensors
 from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions, takes_options
 from sensorseq.readers import RecordingSource, digest_source

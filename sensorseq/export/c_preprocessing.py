@@ -27,7 +27,7 @@ from sensorseq.recording import Channel
 
 
 @dataclass(frozen=True)
-class Resampler:
+class CResampler:
     """A polyphase filter with `up` phases, each of `n_taps` taps."""
 
     up: int
@@ -40,7 +40,7 @@ class Resampler:
     @classmethod
     def make(
         cls, input_rate_hz: float, rate_hz: float, attenuation_db: float, tables: Tables
-    ) -> "Resampler | None":
+    ) -> "CResampler | None":
         """Design the filter like `StreamResampler` and add its taps; None for equal rates."""
         ratio = simple_ratio(rate_ratio(input_rate_hz, rate_hz))
         if ratio == 1:

@@ -20,7 +20,6 @@ from sensorseq.export.c_source import (
     templates,
 )
 from sensorseq.export.c_tables import Tables
-from sensorseq.export.sensors import weight_table
 from sensorseq.prediction.fused import FusedModel
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.preprocessing.options import PreparationOptions
@@ -29,7 +28,7 @@ from sensorseq.preprocessing.options import PreparationOptions
 def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[Path, str]]:
     """Return what `SensorFusionClassifier.to_c` writes, as `render_c` does."""
     fusion, prefix = model.fusion, options.prefix
-    table = weight_table(fusion)
+    table = fusion.weight_table()
     exports: dict[str, CExport] = {}
     texts: dict[Path, str] = {}
     macros: dict[str, str] = {}

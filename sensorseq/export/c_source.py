@@ -17,9 +17,16 @@ from torch.nn import BatchNorm1d
 
 from sensorseq.checks import check_integer, check_positive
 from sensorseq.errors import ArgumentError, InputError, check_choice, warn_caller
-from sensorseq.export.c_preprocessing import CStep, Resampler, make_steps
-from sensorseq.export.c_tables import Tables, comment, rounded, struct_bytes, text
-from sensorseq.export.c_trees import add_trees, with_rounded_leaves
+from sensorseq.export.c_preprocessing import CResampler, CStep, make_steps
+from sensorseq.export.c_tables import (
+    Tables,
+    add_trees,
+    comment,
+    rounded,
+    struct_bytes,
+    text,
+    with_rounded_leaves,
+)
 from sensorseq.export.network import module_of, used_modules
 from sensorseq.export.windows import MOST_STEPS
 from sensorseq.features.blocks import LinearBlock
@@ -264,7 +271,7 @@ class _Source:
         self.blocks: dict[str, Any] = {
             block.name: block for block in ([] if model.head is None else model.head.blocks)
         }
-        self.resampler: Resampler | None = None
+        self.resampler: CResampler | None = None
         self.inputs: list[str] = []
 
     def preprocessing(
@@ -322,7 +329,7 @@ class _Source:
                     " with 'polyphase', or resample yourself."
                 )
             attenuation = options.attenuation_db
-            self.resampler = Resampler.make(sample_rate_hz, before, attenuation, self.tables)
+            self.resampler = CResampler.make(sample_rate_hz, before, attenuation, self.tables)
         if self.resampler is not None and self.resampler.up > self.resampler.down * length:
             raise ArgumentError(
                 "`hop` is shorter than one sample of sample_rate_hz; use a longer one."

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import InputError
 from sensorseq.features.competing_kernels import CompetingKernels
 from sensorseq.features.random_convolutions import RandomConvolutions
-from sensorseq.features.steps import SummarySteps
 from sensorseq.features.summary import SummaryFeatures
+from sensorseq.features.summary_steps import SummarySteps
 from sensorseq.features.trees import SMALLEST_LOG, BoostedTrees
 from sensorseq.io.model_file import arrays_below
 
@@ -24,7 +24,7 @@ KINDS: Mapping[str, type[Learned]] = {
 """The kinds of features that a linear layer reads."""
 _LEARNED = RandomConvolutions, CompetingKernels, SummarySteps
 Described = Union[Learned, Callable[..., ArrayLike]]
-"""What describes windows; the function is the user's."""
+"""A description of windows by features; a function comes from the user."""
 
 
 @dataclass
@@ -44,7 +44,7 @@ class LinearBlock:
                 f"features gave {features.shape[1]} columns, but the model was fitted on"
                 f" {len(self.weight)}."
             )
-        # Process each window alone: a matrix product would round depending on their number.
+        # Process each window alone: the rounding of a matrix product depends on their number.
         weight = self.weight.astype(np.float64)
         products = [row @ weight for row in features.astype(np.float64)]
         return np.reshape(products, (len(features), len(self.bias))) + self.bias
@@ -63,8 +63,8 @@ class LinearBlock:
         """Return settings and arrays for a model file."""
         if not isinstance(self.describe, _LEARNED):
             raise InputError(
-                "a model file cannot hold a function given as features, only the network, ridge and"
-                " boosting. Use pickle or skops instead."
+                "a model file cannot contain a function given as features, only the network, ridge"
+                " and boosting. Use pickle or skops instead."
             )
         state = self.describe.state()
         arrays = {f"state.{name}": array for name, array in state["arrays"].items()}
@@ -74,12 +74,12 @@ class LinearBlock:
     def restore(
         cls, name: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> "LinearBlock":
-        """Rebuild a block from `state`; raise a ValueError if its parts do not match."""
-        how = KINDS[name].from_state(
+        """Restore a block from `state`; raise a ValueError if its parts do not match."""
+        features = KINDS[name].from_state(
             {"settings": settings, "arrays": arrays_below(arrays, "state.")}
         )
         weight, bias = arrays["weight"], arrays["bias"]
-        shape = how.n_features_, bias.size
+        shape = features.n_features_, bias.size
         has_types = weight.dtype == np.float32 and bias.dtype == np.float64
         if weight.shape != shape or bias.ndim != 1 or not has_types:
             raise ValueError(
@@ -88,7 +88,7 @@ class LinearBlock:
             )
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise ValueError(f"a weight of {name} features is not finite")
-        return cls(name, how, weight, bias)
+        return cls(name, features, weight, bias)
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -130,12 +130,13 @@ class ProbabilityBlock:
     def restore(
         cls, name: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> "ProbabilityBlock":
-        """Rebuild a block from `state`; raise a ValueError if its parts do not match."""
+        """Restore a block from `state`; raise a ValueError if its parts do not match."""
         trees = BoostedTrees.from_state({"settings": settings["trees"], "arrays": arrays})
         summary = SummaryFeatures.from_state({"settings": settings["summary"], "arrays": {}})
         if trees.n_statistics != summary.n_features_:
             raise ValueError(
-                f"the trees of {trees.n_statistics} statistics do not fit {summary.n_features_}"
+                f"the trees read {trees.n_statistics} statistics, but windows have"
+                f" {summary.n_features_}"
             )
         factor = finite("the factor of the trees", settings["factor"])
         return cls(name, summary, trees, trees.n_outputs, factor)
@@ -152,14 +153,14 @@ Block = Union[LinearBlock, ProbabilityBlock]
 def log_probabilities(
     trees: BoostedTrees, statistics: NDArray[np.float64], n_classes: int
 ) -> NDArray[np.float64]:
-    """Return bounded log-probabilities (n, K) of classes 0 to K - 1, some possibly unknown."""
-    known = np.full((len(statistics), n_classes), SMALLEST_LOG)
-    known[:, trees.classes_] = np.maximum(trees.log_probabilities(statistics), SMALLEST_LOG)
-    return known
+    """Return bounded log-probabilities (n, K) of classes 0 to K - 1; the trees may lack classes."""
+    logs = np.full((len(statistics), n_classes), SMALLEST_LOG)
+    logs[:, trees.classes_] = np.maximum(trees.log_probabilities(statistics), SMALLEST_LOG)
+    return logs
 
 
 def finite(what: str, value: Any) -> float:
-    """Return a number from a file if it is finite; else raise a ValueError that names it."""
+    """Return a number from a file if it is finite; raise a ValueError otherwise."""
     number = float(value)
     if not np.isfinite(number):
         raise ValueError(f"{what} is {number}")
@@ -172,15 +173,15 @@ def describe(
     """Return features of scaled windows as float32; a user's function is checked."""
     if isinstance(how, _LEARNED):
         return np.asarray(how.transform(X, lengths), np.float32)
-    made = np.asarray(how(X, lengths))
-    if made.ndim != 2 or len(made) != len(X) or made.dtype.kind not in "fiub":
+    features = np.asarray(how(X, lengths))
+    if features.ndim != 2 or len(features) != len(X) or features.dtype.kind not in "fiub":
         raise InputError(
-            f"the function given as features returned shape {made.shape} of {made.dtype} for"
-            f" {len(X)} windows; expected numbers of shape ({len(X)}, f)."
+            f"the function given as features returned shape {features.shape} of {features.dtype}"
+            f" for {len(X)} windows; expected numbers of shape ({len(X)}, f)."
         )
     with np.errstate(over="ignore"):
-        made = made.astype(np.float32)
-    if not np.isfinite(made).all():
-        row = int(np.argmin(np.isfinite(made).all(axis=1)))
+        features = features.astype(np.float32)
+    if not np.isfinite(features).all():
+        row = int(np.argmin(np.isfinite(features).all(axis=1)))
         raise InputError(f"the function given as features returned NaN or infinity in row {row}.")
-    return made
+    return features

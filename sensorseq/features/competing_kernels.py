@@ -1,4 +1,4 @@
-"""Hydra: kernels that compete at each step of a window, and how often each of them wins."""
+"""Hydra: kernels compete at each step of a window, and features count how often each one wins."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,14 +7,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq import _signal
-from sensorseq.checks import RandomState, check_integer, check_random_state, check_state
-from sensorseq.errors import SignalError
-from sensorseq.features.random_convolutions import (
-    N_KERNELS,
-    draw_channels,
+from sensorseq.checks import (
+    RandomState,
+    check_integer,
+    check_random_state,
+    check_state,
     raise_not_finite,
-    read_windows,
 )
+from sensorseq.errors import SignalError
+from sensorseq.features.random_convolutions import N_KERNELS, draw_channels, read_windows
 
 N_RIVALS = 7  # kernels of a group
 N_GROUPS = N_KERNELS // N_RIVALS
@@ -24,14 +25,14 @@ _ARRAYS = dict.fromkeys(
 
 
 class CompetingKernels:
-    """Describe windows by which of several kernels is largest, and smallest, at a step: Hydra [1]_.
+    """Describe windows by the kernel with the largest, and smallest, output at a step: Hydra [1]_.
 
-    The 84 kernels of `RandomConvolutions` are dealt at random to 12 groups of 7, each kernel or its
-    negative, anew for each dilation (1, 2, 4, ...) of the window and of the differences between its
-    steps. A group adds up channels drawn at random. Of each kernel there are two features: the sum
-    of its outputs where it is the largest of its group, and the number of steps where it is the
-    smallest, both divided by the number of steps, and the square root taken. A tie goes to the
-    first.
+    For each dilation (1, 2, 4, ...) of the window and of the differences between its steps, the 84
+    kernels of `RandomConvolutions`, each one or its negative, are divided at random into 12 groups
+    of 7. A group adds up channels drawn at random. Each kernel has two features: the sum of its
+    outputs at steps where it is the largest of its group, and the number of steps where it is the
+    smallest; both are divided by the number of steps, and the square root is taken. In a tie, the
+    first kernel wins.
 
     Scale the channels before: a group adds up several of them. A linear classifier on the features
     is the usual next step.
@@ -54,9 +55,9 @@ class CompetingKernels:
 
     Notes
     -----
-    Hydra's kernels are random numbers. Those of MiniRocket cost a quarter, and on BorealTC's
-    inertial unit a fifth as many features classified as well. The features of a window do not
-    depend on the others, and have the same bits on every processor.
+    The original Hydra has random kernels. The kernels of MiniRocket take a quarter of the time, and
+    a fifth as many features were as accurate on BorealTC's inertial unit. The features of a window
+    do not depend on other windows, and have the same bits on every processor.
 
     References
     ----------
@@ -141,9 +142,10 @@ class CompetingKernels:
         X, lengths : as in `RandomConvolutions.transform`
         """
         arrays = self._fitted()
-        windows, given, steps = read_windows(X, lengths, self._n_channels, self._padded_steps)
+        windows, original, steps = read_windows(X, lengths, self._n_channels, self._padded_steps)
         shares, bad = _signal.share_wins(windows, steps, n_threads=self.n_threads, **arrays)
-        raise_not_finite(windows, given, bad)
+        if bad >= 0:
+            raise_not_finite(windows, bad, original)
         return shares
 
     def state(self) -> dict[str, dict[str, Any]]:
@@ -159,7 +161,7 @@ class CompetingKernels:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "CompetingKernels":
-        """Restore from `state`, or raise a SignalError if it is inconsistent or of something else.
+        """Restore from `state`; raise a SignalError if it has another kind or is inconsistent.
 
         Parameters
         ----------
@@ -185,6 +187,6 @@ class CompetingKernels:
 
 
 def _choose_dilations(n_timesteps: int) -> list[int]:
-    """Return 1, 2, 4, ... up to the kernel that is as long as the window."""
+    """Return 1, 2, 4, ... as long as the kernel fits into the window; at least 1."""
     largest = max(1, (n_timesteps - 1) // 8)
     return [2**i for i in range(largest.bit_length())]

@@ -1,4 +1,4 @@
-"""Boosted trees are grown by scikit-learn, on the most important summary statistics."""
+"""Grow boosted trees with scikit-learn on the most important summary statistics."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from sensorseq.features.trees import BoostedTrees
 
 # As accurate on development folds as 150 trees with 31 leaves, in a tenth of the time.
 _TREES, _LEARNING_RATE, _LEAVES, _BINS, _L2, _SHARE = 60, 0.1, 10, 32, 3.0, 0.3
-_WINDOWS_OF_A_LEAF = 2, 20  # at least: a twentieth of the windows, within these
-_RANKING_TREES, _SMALLEST_LEAF = 100, 3  # the forest that ranks them
-# With fewer windows, a second thread costs more than it saves; next to other programs it waits.
+_WINDOWS_OF_A_LEAF = 2, 20  # bounds of the least number, a twentieth of the windows
+_RANKING_TREES, _SMALLEST_LEAF = 100, 3  # of the forest that ranks statistics
+# With fewer values, a second thread costs more than it saves, above all beside other programs.
 _VALUES_OF_A_THREAD = 1_000_000
 
 
@@ -26,31 +26,31 @@ def grow_trees(
 ) -> BoostedTrees:
     """Grow trees that read some `columns` of statistics (n, n_statistics).
 
-    `classes_` are those of the windows.
+    Their `classes_` are the classes that the windows have.
     """
     values = statistics[:, columns]
     edges = _make_edges(values)
     binned = [np.searchsorted(*pair) for pair in zip(edges, values.T, strict=True)]
     fitted = make_boosting(len(values))
-    few = 1 if values.size < _VALUES_OF_A_THREAD else None
-    with threadpool_limits(few, "openmp"):
+    most_threads = 1 if values.size < _VALUES_OF_A_THREAD else None
+    with threadpool_limits(most_threads, "openmp"):
         fitted.fit(np.stack(binned, axis=1), class_index, sample_weight=weight)
     trees = trees_of(fitted)
     arrays = trees.arrays
     inner = arrays["feature"] >= 0
-    own = arrays["feature"][inner]
-    arrays["threshold"][inner] = edges[own, arrays["threshold"][inner].astype(np.int64)]
-    arrays["feature"][inner] = columns[own]
+    column = arrays["feature"][inner]
+    arrays["threshold"][inner] = edges[column, arrays["threshold"][inner].astype(np.int64)]
+    arrays["feature"][inner] = columns[column]
     trees.n_statistics, trees.classes_ = statistics.shape[1], fitted.classes_
     return trees
 
 
 def trees_of(fitted: HistGradientBoostingClassifier) -> BoostedTrees:
-    """Take the trees of a classifier of numbers."""
+    """Return the trees of a fitted classifier whose features are numbers."""
     nodes: list[dict[str, NDArray[Any]]] = []
     root: list[list[int]] = []
     start = 0
-    for iteration in fitted._predictors:  # scikit-learn gives no public way to them
+    for iteration in fitted._predictors:  # scikit-learn has no public attribute for them
         root.append([])
         for tree in iteration:
             nodes.append(_shifted(tree.nodes, start))
@@ -70,8 +70,8 @@ def important_statistics(
 ) -> NDArray[np.int64]:
     """Return the columns of the `most` important statistics (n, f), in ascending order.
 
-    Dozens of derived channels have thousands of statistics. Fits on them take minutes, and are less
-    accurate than on the best ones, which a forest of extremely randomized trees (Geurts, Ernst,
+    Dozens of derived channels have thousands of statistics. Fits on all of them take minutes, and
+    are less accurate than on the best, which a forest of extremely randomized trees (Geurts, Ernst,
     Wehenkel, Machine Learning 63, 2006) finds in seconds.
     """
     if statistics.shape[1] <= most:
@@ -84,8 +84,8 @@ def important_statistics(
 
 
 def make_boosting(n_windows: int) -> HistGradientBoostingClassifier:
-    """Return unfitted gradient boosting for summary statistics of `n` windows."""
-    # No early stopping, because its held-out windows would be of recordings in training.
+    """Return unfitted gradient boosting for summary statistics of `n_windows` windows."""
+    # No early stopping: its held-out windows would come from recordings in training.
     return HistGradientBoostingClassifier(
         max_iter=_TREES,
         learning_rate=_LEARNING_RATE,
@@ -101,18 +101,18 @@ def make_boosting(n_windows: int) -> HistGradientBoostingClassifier:
 
 
 def _make_edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the candidate splits of each statistic, between quantiles, (f, bins - 1).
+    """Return the candidate splits of each statistic, at its quantiles, (f, bins - 1).
 
-    An edge is the midpoint of two values, in float32 if that still separates them. An edge at a
-    value would leave the comparison to rounding, which differs between programs.
+    An edge is the midpoint of two values, in float32 if that still separates them. With an edge at
+    a value, rounding would decide the comparison, and rounding differs between programs.
     """
     rising, spread = np.sort(values, axis=0).T, np.abs(values).max(axis=0)
     edges = np.quantile(values, np.arange(1, _BINS) / _BINS, axis=0).T
     edges = above_ties(edges, spread[:, None])
-    for own, edge in zip(rising, edges, strict=True):
-        after = np.searchsorted(own, edge, side="right")
-        inside = after < len(own)
-        low, high = own[after[inside] - 1], own[after[inside]]
+    for of_statistic, edge in zip(rising, edges, strict=True):
+        after = np.searchsorted(of_statistic, edge, side="right")
+        inside = after < len(of_statistic)
+        low, high = of_statistic[after[inside] - 1], of_statistic[after[inside]]
         middle = low + (high - low) / 2
         short = middle.astype(np.float32).astype(np.float64)
         edge[inside] = np.where((low <= short) & (short < high), short, middle)

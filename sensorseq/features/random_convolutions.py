@@ -9,14 +9,15 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq import _signal
 from sensorseq.checks import (
     RandomState,
-    as_float32_windows,
+    as_windows,
     check_channels,
-    check_finite_float32,
+    check_finite,
     check_integer,
     check_lengths,
+    check_not_empty,
     check_random_state,
     check_state,
-    raise_not_finite_float32,
+    raise_not_finite,
     valid_steps,
 )
 from sensorseq.errors import SignalError
@@ -24,6 +25,7 @@ from sensorseq.errors import SignalError
 N_KERNELS = 84  # ways to choose 3 of 9 taps
 _TAPS = 9
 _MAX_CHANNELS = 9  # most channels in one combination
+_MOST_STEPS = 2**24  # limit of the native loop
 _GOLDEN_RATIO = (5**0.5 + 1) / 2
 _SETTINGS = ("n_features", "max_dilations", "random_state", "n_channels")
 _ARRAYS = {
@@ -60,9 +62,9 @@ class RandomConvolutions:
     n_threads : int, default=1
         Threads of `transform`, which share the windows. The features do not depend on it.
     pad : bool, default=False
-        Where windows of `fit` differ in length, put zeros after each shorter one, up to the longest
-        of `fit`, and count them as steps. The features then tell the length too, which often says
-        something about the class.
+        If the windows of `fit` differ in length, pad shorter windows with zeros to the longest of
+        `fit`, and count the zeros as steps. The features then depend on the length, too, which is
+        often informative about the class.
 
     Attributes
     ----------
@@ -74,9 +76,10 @@ class RandomConvolutions:
     Notes
     -----
     Windows may differ in length, from each other and from those of `fit`. The share is taken over
-    the valid steps of a window; where a window is too short for all 9 taps of a kernel, over all of
-    them. A window of no steps has features 0. The features of a window do not depend on the others,
-    and have the same bits on every processor: all arithmetic is float32 in a fixed order.
+    the valid steps that a kernel uses; if a window is too short for all 9 taps of a kernel, over
+    all its valid steps. A window without steps has features 0. The features of a window do not
+    depend on other windows, and have the same bits on every processor: all arithmetic is float32
+    in a fixed order.
 
     References
     ----------
@@ -131,8 +134,8 @@ class RandomConvolutions:
         Parameters
         ----------
         X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
-            Training windows. The second form is one channel. A SignalError is raised if there is no
-            valid step, or a valid step is NaN, infinite or too large.
+            Training windows; the second form is for one channel. A SignalError is raised if there
+            is no valid step, or a valid step is NaN, infinite or too large.
         lengths : array-like of shape (n_windows,), int, optional
             Valid steps; later steps are never read.
         """
@@ -187,12 +190,14 @@ class RandomConvolutions:
         Parameters
         ----------
         X, lengths : as in `fit`
-            Windows with the same channels. Others, or calls before `fit`, raise a SignalError.
+            Windows with the same channels. A SignalError is raised if they have others, or if `fit`
+            was not called.
         """
         arrays = self._fitted()
-        windows, given, steps = read_windows(X, lengths, self._n_channels, self._padded_steps)
+        windows, original, steps = read_windows(X, lengths, self._n_channels, self._padded_steps)
         shares, bad = _signal.share_above_biases(windows, steps, n_threads=self.n_threads, **arrays)
-        raise_not_finite(windows, given, bad)
+        if bad >= 0:
+            raise_not_finite(windows, bad, original)
         return shares
 
     def state(self) -> dict[str, dict[str, Any]]:
@@ -215,7 +220,7 @@ class RandomConvolutions:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "RandomConvolutions":
-        """Restore from `state`, or raise a SignalError if it is inconsistent or of something else.
+        """Restore from `state`; raise a SignalError if it has another kind or is inconsistent.
 
         Parameters
         ----------
@@ -246,7 +251,7 @@ def choose_dilations(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return the dilations, increasing from 1, and the number of features per kernel for each.
 
-    The kernel of the largest dilation is at most `n_timesteps` long. Features that remain after an
+    The kernel of the largest dilation is at most `n_timesteps` long. Features that remain after
     equal division go to the first dilations.
     """
     wanted = min(n_features, max_dilations)
@@ -262,7 +267,7 @@ def choose_dilations(
 def draw_channels(
     rng: np.random.Generator, n_combinations: int, n_channels: int
 ) -> tuple[NDArray[np.int32], list[NDArray[np.int32]]]:
-    """Draw the channels of each combination; return their numbers, and the channels."""
+    """Draw the channels of each combination; return the counts, and the channels."""
     most = np.log2(min(n_channels, _MAX_CHANNELS) + 1)
     counts = (2 ** rng.uniform(0, most, n_combinations)).astype(np.int32)
     counts = np.clip(counts, 1, min(n_channels, _MAX_CHANNELS))
@@ -277,34 +282,35 @@ def read_windows(
     *,
     checked: bool = False,
 ) -> tuple[NDArray[np.float32], Any, NDArray[np.int64] | None]:
-    """Return windows in float32, padded to `padded_steps`; them as given; and their valid steps.
+    """Return windows in float32, padded to `padded_steps`; the original values; the valid steps.
 
-    They are checked for `n_channels` if given; for numbers that are not finite if `checked` or
-    padded, where the loops cannot.
+    `n_channels` is checked if given. Values are checked to be finite if `checked` or padded; in the
+    other cases, the native loops check them.
     """
-    windows, given = as_float32_windows(X)
+    original = as_windows(X)
+    check_not_empty(original)
+    if original.shape[1] > _MOST_STEPS:
+        raise SignalError(
+            f"X has windows of {original.shape[1]} steps; at most 2**24 are supported."
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        windows = np.ascontiguousarray(original, np.float32)
     steps = check_lengths(windows, lengths)
     if n_channels is not None:
         check_channels(windows, n_channels)
     if checked or padded_steps:
-        check_finite_float32(windows, given, steps)
+        check_finite(windows, steps, original)
     if not padded_steps:
-        return windows, given, steps
+        return windows, original, steps
     used = np.full(len(windows), windows.shape[1]) if steps is None else steps
     padded, steps = _padded(windows, used, padded_steps)
     return padded, windows, steps
 
 
-def raise_not_finite(windows: NDArray[np.float32], given: Any, position: int) -> None:
-    """Raise an error that names the number at `position`, unless that is negative."""
-    if position >= 0:
-        raise_not_finite_float32(windows, given, position)
-
-
 def _padded(
     windows: NDArray[np.float32], lengths: NDArray[Any], n_steps: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Pad windows with zeros to at least `n_steps`; return the lengths with the zeros included."""
+    """Pad windows with zeros to at least `n_steps`; the returned lengths count the zeros."""
     is_valid = valid_steps(windows.shape[1], lengths)
     padded = np.where(is_valid[:, :, None], windows, np.float32(0))
     missing = max(0, n_steps - windows.shape[1])

@@ -13,7 +13,7 @@ from scipy.linalg.blas import dsyrk
 Floats = NDArray[np.float64]
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # training rows, test rows
 
-# Penalties to try, as a fraction of the number of windows x mean squared norm of a centered window.
+# Candidate penalties, as fractions of (number of windows) x (mean squared norm, after centering).
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 MOST_WINDOWS = 6_000  # most windows to fit on, because the time grows with n^3
 _BLOCK = 4096  # features or windows converted to double at a time
@@ -23,8 +23,8 @@ _BLOCK = 4096  # features or windows converted to double at a time
 class RidgeFit:
     """Ridge regression fitted on all windows, and its predictions for each fold's test windows.
 
-    `weight` (F, K) applies to the features as given; `out_of_fold` (n, K) is NaN for a window in no
-    test fold; `strength` is the one chosen from `strengths`.
+    `weight` (F, K) applies to the original features; `out_of_fold` (n, K) is NaN for a window that
+    is in no test fold; `strength` was chosen from `strengths`.
     """
 
     weight: Floats
@@ -43,7 +43,7 @@ def fit_ridge(
     columns: Sequence[NDArray[np.int64]] | None = None,
     strengths: Sequence[float] = STRENGTHS,
 ) -> RidgeFit:
-    """Fit weighted ridge regression to `target` (n, K); the penalty with the smallest `loss` wins.
+    """Fit weighted ridge regression to `target` (n, K) with the penalty of the smallest `loss`.
 
     The features Z (n, F) are float32 of similar scale. `folds` are (fit rows, test rows), each
     window tested at most once; `loss` takes the out-of-fold scores (n, K), NaN for untested
@@ -56,18 +56,18 @@ def fit_ridge(
     def products_of_all() -> NDArray[np.float32]:
         return Z @ Z.T
 
-    def solver_of(number: int, own_rows: NDArray[np.int64]) -> _OfWindows | _OfFeatures:
-        given = target, sample_weight, own_rows
+    def solver_of(number: int, fit_rows: NDArray[np.int64]) -> _OfWindows | _OfFeatures:
+        problem = target, sample_weight, fit_rows
         used = None if columns is None else columns[number]
-        if (Z.shape[1] if used is None else len(used)) < len(own_rows):
-            return _OfFeatures(Z, used, *given)
+        if (Z.shape[1] if used is None else len(used)) < len(fit_rows):
+            return _OfFeatures(Z, used, *problem)
         products = products_of_all() if used is None else Z[:, used] @ Z[:, used].T
-        return _OfWindows(Z, used, products, *given)
+        return _OfWindows(Z, used, products, *problem)
 
     tested: list[Floats] = [np.full(target.shape, np.nan) for _ in strengths]
 
     def test(number: int, fit_rows: NDArray[np.int64], test_rows: NDArray[np.int64]) -> None:
-        solver = solver_of(number, fit_rows[sample_weight[fit_rows] > 0])  # one at a time in memory
+        solver = solver_of(number, fit_rows[sample_weight[fit_rows] > 0])  # in memory until return
         for scores, strength in zip(tested, strengths, strict=True):
             scores[test_rows] = solver.predict(strength, test_rows)
 
@@ -75,15 +75,15 @@ def fit_ridge(
         test(number, *fold)
     best = int(np.argmin([loss(scores) for scores in tested]))
     solver = solver_of(len(folds), rows)
-    own, bias = solver.weigh(strengths[best])
+    of_used, bias = solver.weigh(strengths[best])
     weight = np.zeros((Z.shape[1], target.shape[1]))
-    weight[slice(None) if columns is None else columns[-1]] = own
+    weight[slice(None) if columns is None else columns[-1]] = of_used
     return RidgeFit(weight, bias, tested[best], strengths[best])
 
 
 def _unit_of(norm: float, centered_norm: float) -> float:
     """Return the penalty of strength 1, from the summed squared norms of the windows."""
-    # with equal features only rounding is left, and any penalty above it gives the mean target
+    # If windows are equal, only rounding errors remain; any larger penalty gives the mean target.
     return max(centered_norm, 1e-2 * norm) or 1.0
 
 
@@ -108,7 +108,7 @@ class _OfFeatures:
             self._mean = self._mean + share[at] @ values
             norm += float(np.square(values, out=values).sum())
         centered_norm = 0.0
-        for _, values in self._blocks(rows):  # in place: a block takes as much as the products
+        for _, values in self._blocks(rows):  # in place: a block is as large as the products
             values -= self._mean
             centered_norm += float(np.square(values, out=values).sum())
         self._products: Any = None
@@ -125,11 +125,11 @@ class _OfFeatures:
         self._unit = _unit_of(norm, centered_norm)
 
     def _blocks(self, rows: NDArray[np.int64]) -> Iterator[tuple[slice, Floats]]:
-        """Yield windows in double precision, one block at a time, to limit memory."""
+        """Yield windows in double precision in blocks, to limit memory."""
         for start in range(0, len(rows), _BLOCK):
             at = slice(start, start + _BLOCK)
-            own = rows[at] if self._used is None else np.ix_(rows[at], self._used)
-            yield at, self._Z[own].astype(np.float64)
+            block = rows[at] if self._used is None else np.ix_(rows[at], self._used)
+            yield at, self._Z[block].astype(np.float64)
 
     def predict(self, strength: float, rows: NDArray[np.int64]) -> Floats:
         """Return the scores of the windows at `rows`."""
@@ -164,12 +164,12 @@ class _OfWindows:
         self._share, self._relative = weight / weight.sum(), weight / weight.mean()
         self._constant = self._share @ target[rows]
         self._target = target[rows] - self._constant
-        own = products[np.ix_(rows, rows)].astype(np.float64)
-        norm = float(np.trace(own))
-        self._to_mean = own @ self._share  # product of each window with the mean window
+        of_rows = products[np.ix_(rows, rows)].astype(np.float64)
+        norm = float(np.trace(of_rows))
+        self._to_mean = of_rows @ self._share  # product of each window with the mean window
         self._mean_squared = float(self._share @ self._to_mean)
-        self._own = self._center(own, self._to_mean)
-        self._unit = _unit_of(norm, float(np.trace(self._own)))
+        self._centered = self._center(of_rows, self._to_mean)
+        self._unit = _unit_of(norm, float(np.trace(self._centered)))
 
     def _center(self, products: Floats, to_mean: Floats) -> Floats:
         products -= to_mean[:, None]  # in place, because they may take hundreds of megabytes
@@ -179,7 +179,7 @@ class _OfWindows:
 
     def _solve(self, strength: float) -> Floats:
         """Return the dual coefficients, one for each window and output."""
-        matrix = self._own.copy(order="F")  # factored in place by LAPACK
+        matrix = self._centered.copy(order="F")  # factored in place by LAPACK
         matrix[np.diag_indices_from(matrix)] += strength * self._unit / self._relative
         return np.asarray(cho_solve(cho_factor(matrix, overwrite_a=True), self._target))
 

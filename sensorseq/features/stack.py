@@ -13,17 +13,17 @@ def fit_stack(
 ) -> tuple[NDArray[np.float64], float]:
     """Return the non-negative weights (m,) of m models that minimize the log-loss, and that loss.
 
-    The scores (m, n, k) are for windows that no model was fitted on. The problem is convex, see
-    Wolpert, "Stacked Generalization", Neural Networks 5 (1992). As in Platt's scaling (1999),
-    targets are smoothed by ``1 / (n + 2)``, which n windows cannot distinguish from certainty, so
-    that weights stay finite.
+    No model was fitted on the windows of the scores (m, n, k). The problem is convex, see Wolpert,
+    "Stacked Generalization", Neural Networks 5 (1992). As in Platt's scaling (1999), targets are
+    smoothed by ``1 / (n + 2)``, which n windows cannot distinguish from certainty, so that weights
+    stay finite.
     """
     n_models, n, k = scores.shape
     smooth = 1.0 / (n + 2)
     target = np.full((n, k), smooth / k)
     target[np.arange(n), class_index] += 1 - smooth
     share = weight / weight.sum()
-    # scale each model's scores by their spread, which conditions the search
+    # scale each model's scores by their spread, which improves the conditioning of the search
     centered = scores - scores.mean(axis=2, keepdims=True)
     spread = np.sqrt((centered**2).mean(axis=(1, 2)))
     # scores that are equal for all classes carry no information: their weight is 0
@@ -37,11 +37,11 @@ def fit_stack(
         error = share[:, None] * (softmax(logits, axis=1) - target)
         return float(value), np.tensordot(units, error, ([1, 2], [0, 1]))
 
-    found = minimize(
+    optimum = minimize(
         loss,
         np.full(n_models, 1.0 / n_models),
         jac=True,
         bounds=[(0.0, _LARGEST)] * n_models,
         method="L-BFGS-B",
     )
-    return np.where(varies, found.x / unit, 0.0), float(found.fun)
+    return np.where(varies, optimum.x / unit, 0.0), float(optimum.fun)

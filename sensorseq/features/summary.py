@@ -19,7 +19,7 @@ from sensorseq.errors import SignalError
 
 N_BANDS = 5
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_SLACK = 1e-11  # far above float64 rounding errors, far below sensor noise
+_SLACK = 1e-11  # far above rounding errors of float64, far below sensor noise
 SMALLEST_POWER = 1e-12  # keeps the logarithm of a band without power finite
 FEATURES = (
     "mean",
@@ -36,14 +36,14 @@ FEATURES = (
 
 
 class SummaryFeatures:
-    """Describe windows by statistics of their channels, those named in `FEATURES`.
+    """Describe windows by the statistics of their channels that `FEATURES` lists.
 
     For each channel: mean, standard deviation, extremes, skewness, excess kurtosis, quantiles, the
     mean and deviation of differences of neighboring steps, and the logarithm of the power in five
     equal bands of frequency up to half the sample rate, without the mean. A statistic that needs a
     longer window is 0, as are all statistics of an empty window.
 
-    `fit` learns nothing but the number of channels, `n_channels_`. The number of features is
+    `fit` learns only the number of channels, `n_channels_`. The number of features is
     `n_features_`.
 
     Examples
@@ -63,7 +63,7 @@ class SummaryFeatures:
 
     @property
     def n_features_(self) -> int:
-        """Number of features: ``len(FEATURES)`` for each channel."""
+        """The number of features: ``len(FEATURES)`` for each channel."""
         return self.n_channels_ * len(FEATURES)
 
     @property
@@ -94,7 +94,7 @@ class SummaryFeatures:
     def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the statistics of windows, (n_windows, n_features_), float64.
 
-        Those of the first channel come first, in the order of `FEATURES`.
+        All statistics of the first channel come first, in the order of `FEATURES`.
 
         Parameters
         ----------
@@ -121,7 +121,7 @@ class SummaryFeatures:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "SummaryFeatures":
-        """Restore from `state`, or raise a SignalError if this version computes other statistics.
+        """Restore from `state`; raise a SignalError if this version computes other statistics.
 
         Parameters
         ----------
@@ -151,9 +151,9 @@ def summary_features(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[
 def above_ties(thresholds: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
     """Raise thresholds of statistics by slightly more than rounding errors.
 
-    A statistic often equals a threshold that was learned from such values. Then the order of
-    summation, which differs between machines and programs, must not decide. `spread` is the size of
-    the statistic's values.
+    A statistic often equals a threshold, because thresholds are learned from statistics. The order
+    of summation, which differs between machines and programs, must not decide the comparison.
+    `spread` is the largest magnitude of the statistic.
     """
     return np.asarray(thresholds + _SLACK * np.maximum(np.abs(thresholds), spread))
 
@@ -162,7 +162,7 @@ def _statistics(x: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
     """Yield each of `FEATURES` for windows (n, t, c) of equal length, as (n, c)."""
     n, t, c = x.shape
     mean, sd = x.mean(axis=1), x.std(axis=1)
-    # Rounding leaves a constant channel a tiny spread, whose shape is noise.
+    # Rounding gives a constant channel a tiny spread, whose shape is noise.
     varies = sd > 1e-9 * np.maximum(np.abs(mean), 1e-300)
     standard = (x - mean[:, None]) / np.where(varies, sd, 1.0)[:, None]
     yield mean

@@ -1,4 +1,4 @@
-"""Boosted trees on summary statistics, as arrays that a model file can hold."""
+"""Boosted trees on summary statistics, as arrays for a model file."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +10,9 @@ from sensorseq.checks import check_integer, check_state
 from sensorseq.errors import SignalError
 from sensorseq.numeric import log_softmax
 
-SMALLEST_LOG = -12.0  # smallest log probability: no single classifier is surer
+SMALLEST_LOG = -12.0  # lower bound of log-probabilities; it limits the certainty of the trees
 _NODES_AT_ONCE = 2**20
-_LARGEST = 1e200  # largest leaf value, so that sums stay finite
+_LARGEST = 1e200  # bound of leaf values, so that sums stay finite
 _ARRAYS = {
     "feature": np.int32,
     "threshold": np.float64,
@@ -27,10 +27,10 @@ _ARRAYS = {
 class BoostedTrees:
     """The trees of a fitted HistGradientBoostingClassifier: arrays in, log-probabilities out.
 
-    The arrays hold, for every node of all trees: ``feature`` (below 0: a leaf), ``threshold``
-    (values up to it go left), ``left`` and ``right`` (nodes, always after their own), ``value`` (of
-    a leaf). ``root`` (n_iterations, n_trees) is the first node of each tree, and ``baseline``
-    (n_trees,) is added to the sum of their values.
+    Five arrays have an entry for every node of all trees: ``feature`` (below 0 for a leaf),
+    ``threshold`` (values up to it go left), ``left`` and ``right`` (the children, which always come
+    after their parent), and ``value`` (of a leaf). ``root`` (n_iterations, n_trees) is the first
+    node of each tree, and ``baseline`` (n_trees,) is added to the sum of the leaf values.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], n_statistics: int) -> None:
@@ -40,7 +40,7 @@ class BoostedTrees:
 
     @property
     def n_outputs(self) -> int:
-        """Number of classes."""
+        """The number of classes."""
         n_trees = self.arrays["root"].shape[1]
         return 2 if n_trees == 1 else int(n_trees)
 
@@ -67,7 +67,7 @@ class BoostedTrees:
         scores = np.tile(a["baseline"], (len(statistics), 1))
         for values in np.moveaxis(a["value"][node].reshape(-1, *a["root"].shape), 1, 0):
             scores += values
-        if scores.shape[1] == 1:  # a single score is that of the second class
+        if scores.shape[1] == 1:  # a single score belongs to the second class
             scores = np.hstack([np.zeros_like(scores), scores])
         return scores
 
@@ -78,16 +78,16 @@ class BoostedTrees:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "BoostedTrees":
-        """Restore from `state`; raise a SignalError if it is of another kind or has cycles."""
+        """Restore from `state`; raise a SignalError if it has another kind or is inconsistent."""
         settings, stored = check_state(state, "boosted_trees", ("n_statistics",), _ARRAYS)
         n_statistics = check_integer("n_statistics", settings["n_statistics"], 1)
         feature, root, baseline = stored["feature"], stored["root"], stored["baseline"]
         n_nodes = feature.size
         place = np.arange(n_nodes)
         inner = feature >= 0
-        of_node = [stored[name] for name in ("threshold", "left", "right", "value")]
-        is_whole = (
-            all(array.shape == (n_nodes,) for array in (feature, *of_node))
+        of_nodes = [stored[name] for name in ("threshold", "left", "right", "value")]
+        is_consistent = (
+            all(array.shape == (n_nodes,) for array in (feature, *of_nodes))
             and root.ndim == 2
             and root.size > 0
             and baseline.shape == root.shape[1:]
@@ -97,19 +97,19 @@ class BoostedTrees:
             and (np.abs(stored["value"]) < _LARGEST).all()  # also false for NaN
             and (np.abs(baseline) < _LARGEST).all()
         )
-        if is_whole:
+        if is_consistent:
             children = np.stack([stored["left"], stored["right"]])[:, inner]
-            # every child has one parent, before it and in the same tree, so that every path ends
+            # each child has one parent, which precedes it in the same tree, so that every path ends
             tree = np.searchsorted(root.ravel(), place, side="right")
-            every = np.sort(np.concatenate([root.ravel(), children.ravel()]))
-            is_whole = bool(
-                np.array_equal(every, place)
+            reached = np.sort(np.concatenate([root.ravel(), children.ravel()]))
+            is_consistent = bool(
+                np.array_equal(reached, place)
                 and (np.diff(root.ravel()) > 0).all()
                 and (children > place[inner]).all()
                 and (tree[children] == tree[inner]).all()
             )
-        if not is_whole:
+        if not is_consistent:
             raise SignalError(
-                "the stored trees are inconsistent: a shape, child, feature or value is impossible."
+                "the stored trees are inconsistent: a shape, child, feature or value is invalid."
             )
         return cls(stored, n_statistics)

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from sensorseq.checks import check_groups
 from sensorseq.inspection.copies import shared_stretches
 from sensorseq.inspection.overlap import SHARE, TOLERATED
 from sensorseq.prediction.outside import Ints
-from sensorseq.prediction.windows import Windows, check_groups, windows_of
+from sensorseq.prediction.windows import Windows, windows_of
 from sensorseq.training.labels import read_labels
 from sensorseq.windows import WindowSet
 
@@ -36,7 +37,7 @@ def read_checked_windows(X: Any, y: Any, groups: Any, lengths: Any) -> Windows:
         windows,
         target=target,
         classes=classes,
-        groups=check_groups(groups, len(windows), "groups"),
+        groups=check_groups("groups", groups, len(windows)),
         channels=list(channels),
     )
 

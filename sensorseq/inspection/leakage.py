@@ -636,7 +636,7 @@ def _views(windows: WindowSet, split: Any, folds: Any) -> list[_View]:
     if split is None:
         return []
     part = np.asarray(split, dtype="<U10")
-    check_per_window("split", part, n_windows)
+    check_per_window("split", part, n_windows, WindowError)
     unknown = sorted(set(part.tolist()) - {*PARTS, ""})
     if unknown:
         raise WindowError(f"split contains {unknown[0]!r}; expected {', '.join(PARTS)}, or ''.")

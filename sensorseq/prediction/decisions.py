@@ -1,26 +1,19 @@
-"""Predictor: classes, recordings and timelines from the logits of a trained model."""
+"""Predictor: the logits of a trained model as labels, answers, recordings and timelines."""
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_positive, check_real
+from sensorseq.checks import check_groups, check_positive, check_real
 from sensorseq.errors import InputError, check_choice
 from sensorseq.io.model_file import TakeField, describe_labels, read_labels
 from sensorseq.prediction.gaps import EMPTY
+from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.preparation import Preparation
-from sensorseq.prediction.probabilities import (
-    Abstention,
-    check_abstention,
-    check_shares,
-    check_temperature,
-    judge,
-    recording_prediction,
-    softmax,
-)
-from sensorseq.prediction.windows import check_groups, refuse_path
+from sensorseq.prediction.windows import refuse_path
 from sensorseq.preprocessing.cutting import recorded_hop_s
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence import Timeline, timeline_of
@@ -32,8 +25,8 @@ class Decisions(NamedTuple):
     """Labels of windows, masked if the classifier abstains.
 
     `label` (n_windows,) is the most probable label if `answered`, otherwise masked, so that a
-    comparison with it is never true. ``np.where(answered, label.data, "unknown")`` fills the masked
-    ones. `answered` is True if the `probability` of that label reaches the threshold.
+    comparison with it is never true. ``np.where(answered, label.data, "unknown")`` replaces masked
+    labels. `answered` is True if the `probability` of the label reaches the threshold.
     """
 
     label: Any
@@ -44,8 +37,8 @@ class Decisions(NamedTuple):
 class RecordingDecision(NamedTuple):
     """One label for all windows of a recording.
 
-    `probability` is the mean probability of the label, `probabilities` are those of all classes in
-    the order of `classes_`, and `vote_share` is the fraction of windows with that label.
+    `probability` is the mean probability of the label, `probabilities` has the mean of every class
+    in the order of `classes_`, and `vote_share` is the fraction of windows with this label.
     """
 
     recording_id: Any
@@ -54,6 +47,23 @@ class RecordingDecision(NamedTuple):
     vote_share: float
     n_windows: int
     probabilities: tuple[float, ...]
+
+
+class Abstention(NamedTuple):
+    """A threshold, its requirements, and its results on the windows used to choose it.
+
+    Windows whose highest probability is below `threshold` get no label. At most a fraction
+    `error_rate` of the answers is wrong, with this `confidence`. `coverage` is the fraction of the
+    windows that got a label, and `error` the fraction of wrong labels among them.
+    """
+
+    threshold: float
+    error_rate: float
+    confidence: float
+    coverage: float
+    error: float
+    n_windows: int
+    n_groups: int
 
 
 class Predictor(ABC):
@@ -66,37 +76,48 @@ class Predictor(ABC):
     abstention: Abstention | None
 
     @abstractmethod
-    def found(self, X: Any, lengths: Any) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return logits, equal ones for EMPTY windows, and how much each lacks; see `gaps`."""
+    def logits_and_lacks(
+        self, X: Any, lengths: Any
+    ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+        """Return logits, all equal for an EMPTY window, and `lacks` (n,), see `gaps`."""
 
     @abstractmethod
     def cut(self, X: Any) -> Any:
-        """Return the windows of recordings, cut as in training; anything else as it is."""
+        """Cut recordings into windows as in training; return anything else unchanged."""
 
     @abstractmethod
     def check_not_empty(self, lacks: NDArray[np.int8]) -> None:
-        """Raise an InputError if a window has nothing to be classified by."""
+        """Raise an InputError if a window is EMPTY, and so cannot be classified."""
+
+    @property
+    @abstractmethod
+    def knows_ranges(self) -> bool:
+        """Whether `outside` can compare windows with those of the fit."""
+
+    @abstractmethod
+    def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
+        """Find windows unlike those of the fit; see `SensorLSTMClassifier.outside`."""
 
     @property
     def class_shares(self) -> NDArray[np.float64]:
-        """The mean probability of each class in windows left out of the fit."""
+        """The mean probability of each class in windows left out of the fit; equal if unknown."""
         k = len(self.classes)
         return np.full(k, 1 / k) if self.shares is None else self.shares
 
     def logits(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the logits (n, K) before they are divided by the temperature."""
-        logits, lacks = self.found(X, lengths)
+        logits, lacks = self.logits_and_lacks(X, lengths)
         self.check_not_empty(lacks)
         return logits
 
     def probabilities(
         self, X: Any, lengths: ArrayLike | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return probabilities, and how much each window lacks; see `gaps`.
+        """Return probabilities (n, K) and `lacks` (n,), see `gaps`.
 
-        An EMPTY window gets the shares of the classes, which leave a smoothing as it is.
+        An EMPTY window gets `class_shares`, which do not affect smoothing.
         """
-        logits, lacks = self.found(X, lengths)
+        logits, lacks = self.logits_and_lacks(X, lengths)
         probabilities = softmax(logits / self.temperature)
         is_empty = lacks == EMPTY
         if is_empty.any():
@@ -143,15 +164,15 @@ class Predictor(ABC):
             recording_id = X.recording_id
         if recording_id is None:
             raise InputError(
-                "it is not known which recording each window belongs to; give recording_id, or a"
-                " WindowSet that has it."
+                "the recording of each window is unknown; give recording_id, or a WindowSet that"
+                " has it."
             )
-        rows = self.predict_proba(X, lengths)
-        named = check_groups(recording_id, len(rows), "recording_id")
-        assert named is not None
+        probabilities = self.predict_proba(X, lengths)
+        ids = check_groups("recording_id", recording_id, len(probabilities))
+        assert ids is not None
         return [
-            _decide(name, rows[own], how, self.classes.tolist())
-            for name, own in iter_recordings(named)
+            _decide(name, probabilities[rows], how, self.classes.tolist())
+            for name, rows in iter_recordings(ids)
         ]
 
     def smoothing(
@@ -161,7 +182,7 @@ class Predictor(ABC):
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> Smoothing:
-        """Return the smoothing; parameters that are None come from the training recordings."""
+        """Return a smoothing; parameters that are None are taken from the training recordings."""
         learned = None if self.preparation is None else self.preparation.get("dwell")
         if learned is not None and len(learned["mean_s"]) == len(self.classes):
             mean_dwell_s = learned["mean_s"] if mean_dwell_s is None else mean_dwell_s
@@ -191,8 +212,8 @@ class Predictor(ABC):
             window_s = X.window_s if window_s is None else window_s
         if start_s is None:
             raise InputError(
-                "it is not known when each window begins; give start_s in seconds, a WindowSet that"
-                " has it, or recordings."
+                "the start of each window is unknown; give start_s in seconds, a WindowSet that has"
+                " it, or recordings."
             )
         starts = np.asarray(start_s, np.float64)
         rows, _ = self.probabilities(X, lengths)
@@ -222,7 +243,7 @@ class Predictor(ABC):
 
 
 def read_classes(take: TakeField) -> dict[str, Any]:
-    """Read what `Predictor.describe_classes` returned; `take` gives a field of a type."""
+    """Read the fields of `Predictor.describe_classes`; `take` returns a field of a given type."""
     classes = read_labels(take("classes", dict))
     abstention = take("abstention", (list, type(None)))
     shares = take("class_shares", (list, type(None)))
@@ -250,10 +271,67 @@ def _decide(
 
 
 def refuse_empty(lacks: NDArray[np.int8], missing: str, what: str, part: str) -> None:
-    """Raise an InputError if a window has no `what` to be classified by."""
+    """Raise an InputError if a window is EMPTY: it has no `what`, or each `part` has failed."""
     if (lacks == EMPTY).any():
         failed = f", or every {part} has failed" if missing == "outside" else ""
         raise InputError(
             f"window {int(np.argmax(lacks))} has no {what}{failed}, so it has no class; use"
-            " predict_or_abstain, which masks such windows, or leave them out."
+            " predict_or_abstain, which masks EMPTY windows, or leave them out."
         )
+
+
+def check_temperature(value: float) -> float:
+    """Return a temperature from a file if it is valid."""
+    if not (np.isfinite(value) and value > 0):
+        raise InputError(f"temperature is {value!r}, expected a number above 0")
+    return value
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return probabilities (n, K), float64."""
+    exponentials = np.exp(below_highest(logits))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+def below_highest(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return logits (n, K) minus the highest of each window, float64."""
+    z = np.asarray(logits, np.float64)
+    return np.asarray(z - z.max(axis=1, keepdims=True))
+
+
+def judge(
+    probability: NDArray[np.float64],
+    lacks: NDArray[np.integer[Any]],
+    threshold: Optional[float],
+) -> list[Optional[bool]]:
+    """Return whether each window gets a label; None without a threshold, False if it is EMPTY."""
+    if threshold is None:
+        return [False if lack == EMPTY else None for lack in lacks.tolist()]
+    answered: list[Optional[bool]]
+    answered = ((probability.max(axis=1) >= threshold) & (lacks != EMPTY)).tolist()
+    return answered
+
+
+def recording_prediction(probability: NDArray[np.float64]) -> tuple[int, int, NDArray[np.float64]]:
+    """Return the majority vote, the class of the highest mean probability, and the means."""
+    mean = probability.mean(axis=0)
+    votes = np.bincount(probability.argmax(axis=1), minlength=probability.shape[1])
+    tied = np.flatnonzero(votes == votes.max())
+    return int(tied[np.argmax(mean[tied])]), int(mean.argmax()), mean
+
+
+def check_shares(values: Sequence[Any], n_classes: int) -> NDArray[np.float64]:
+    """Return the mean probability of each class from a file if it is valid."""
+    shares = np.asarray(values, np.float64)
+    if shares.shape != (n_classes,) or not (np.isfinite(shares) & (shares > 0)).all():
+        raise InputError(f"class_shares is {values!r}, expected {n_classes} numbers above 0")
+    return shares
+
+
+def check_abstention(fields: Sequence[Any]) -> Abstention:
+    """Return the result of `fit_abstention` from a file if it is valid."""
+    abstention = Abstention(*fields)
+    are_numbers = all(isinstance(value, (int, float)) for value in abstention)
+    if not are_numbers or not 0 <= abstention.threshold <= 1:
+        raise InputError(f"abstention is {list(fields)!r}, expected a threshold and six numbers")
+    return abstention

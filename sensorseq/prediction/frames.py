@@ -1,4 +1,4 @@
-"""Read DataFrames, whose columns are the channels."""
+"""Channel names: those of DataFrames, whose columns are put in order, and those of WindowSets."""
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral
@@ -19,8 +19,8 @@ def column_names(X: Any, name: str = "X") -> list[str] | None:
     if not all(isinstance(column, Integral) for column in names) or names != sorted(set(names)):
         odd = next(column for column in names if not isinstance(column, str))
         raise InputError(
-            f"{name} has the column {odd!r}; columns are put in order by names that are text. Name"
-            " all of them, or give an array."
+            f"{name} has the column {odd!r}, which is not text, so the columns cannot be put in"
+            " order by name. Name all columns by text, or give an array."
         )
     return None
 
@@ -35,14 +35,14 @@ def known_names(channels: Sequence[str] | None) -> list[str] | None:
 def check_same_channels(
     channels: Sequence[str] | None, given: Sequence[str], name: str = "X"
 ) -> None:
-    """Raise if windows have other channels than a model, or the same in another order."""
-    wanted, own = known_names(channels), known_names(given)
-    if wanted is None or own is None or len(wanted) != len(own) or wanted == own:
+    """Raise if windows have other channel names than a model, or the same in another order."""
+    trained, actual = known_names(channels), known_names(given)
+    if trained is None or actual is None or len(trained) != len(actual) or trained == actual:
         return
-    order = " The order differs." if sorted(wanted) == sorted(own) else ""
+    order = " The order differs." if sorted(trained) == sorted(actual) else ""
     raise InputError(
-        f"{name} has the channels {', '.join(own)}, but the model was trained on"
-        f" {', '.join(wanted)}.{order} Select the channels in the order of training."
+        f"{name} has the channels {', '.join(actual)}, but the model was trained on"
+        f" {', '.join(trained)}.{order} Select the channels in the order of training."
     )
 
 
@@ -51,18 +51,18 @@ def align(
 ) -> tuple[list[Any], list[str] | None]:
     """Put the columns of all DataFrames in one order; return the parts and the names, or None.
 
-    The order is that of `known`, by default of the first DataFrame. Numbered channels have no names
-    to compare with.
+    The order is the order of `known`, by default of the first DataFrame, which also decides if
+    `known` are only numbered channels.
     """
     parts = list(parts)
     named = [(i, column_names(part, f"{name}[{i}]")) for i, part in enumerate(parts)]
-    frames = [(i, own) for i, own in named if own is not None]
+    frames = [(i, names) for i, names in named if names is not None]
     if not frames:
         return parts, None
-    first, own = frames[0]
+    first, columns = frames[0]
     owner = "the model"
-    if known is None or (known_names(known) is None and sorted(known) != sorted(own)):
-        known, owner = own, f"{name}[{first}]"
+    if known is None or (known_names(known) is None and sorted(known) != sorted(columns)):
+        known, owner = columns, f"{name}[{first}]"
     ordered = [in_order(part, known, f"{name}[{i}]", owner) for i, part in enumerate(parts)]
     return ordered, list(known)
 
@@ -70,14 +70,14 @@ def align(
 def in_order(X: Any, known: Sequence[str], name: str, owner: str) -> Any:
     """Return a DataFrame with its columns in the order of `known`; anything else unchanged.
 
-    Errors call the DataFrame `name`, and the object with the known names `owner`.
+    Messages call the DataFrame `name`, and the object with the known names `owner`.
     """
     names = column_names(X, name)
     if names is None:
         return X
-    twice = repeated(names)
-    if twice is not None:
-        raise InputError(f"{name} has the column {twice!r} more than once; rename or drop one.")
+    duplicate = repeated(names)
+    if duplicate is not None:
+        raise InputError(f"{name} has the column {duplicate!r} more than once; rename or drop one.")
     if names == list(known):
         return X
     missing = [column for column in known if column not in names]
@@ -91,6 +91,6 @@ def in_order(X: Any, known: Sequence[str], name: str, owner: str) -> Any:
     if more:
         raise InputError(
             f"{name} has the column {more[0]!r}, which {owner} lacks ({len(more)} such column(s))."
-            " Drop from every frame what is not a channel."
+            " Drop every column that is not a channel from all frames."
         )
     return X[list(known)]

@@ -1,7 +1,8 @@
-"""Fusion: the sum of several sensors' logits, with weights for each pattern of missing sensors."""
+"""Fusion: the sum of several sensors' logits, with weights for each pattern of present sensors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,16 @@ from sensorseq.prediction.gaps import EMPTY
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows
 
-MISSING = ("error", "expected", "outside")  # of a classifier, see there
+MISSING = ("error", "expected", "outside")  # values of a classifier's argument `missing`
+_MOST_IN_TABLE = 10  # sensors; the table has a row for each pattern of them
 
 
 @dataclass(frozen=True)
 class Fusion:
     """The sensors of a model, in order, and the weights of their logits.
 
-    `weights` has a row (n_sensors,) for each pattern of present sensors that the fit could weigh;
-    a pattern is a string of 0 and 1. The weights of a sensor alone are among them.
+    `weights` has a row (n_sensors,) for each pattern of present sensors that the fit had enough
+    windows of, and for each sensor alone; a pattern is a string of 0 and 1.
     """
 
     sensors: tuple[str, ...]
@@ -33,13 +35,15 @@ class Fusion:
         Raises
         ------
         InputError
-            If X is of other sensors, or lacks some that the model cannot do without.
+            If X has other sensors, or lacks sensors that the model needs.
         """
         if lengths is not None:
-            raise InputError("lengths cannot be given with several sensors; use NaN for no sample.")
+            raise InputError(
+                "lengths cannot be given with several sensors; mark missing samples by NaN."
+            )
         if not are_sensors(X):
             raise InputError(
-                f"the model has several sensors; give X as {{name: windows}} of"
+                f"the model has several sensors; give X as {{name: windows}} with the names"
                 f" {', '.join(self.sensors)}."
             )
         windows = as_sensor_windows(X)
@@ -49,16 +53,16 @@ class Fusion:
         for at, name in enumerate(windows):
             present[:, self.sensors.index(name)] = windows.present[:, at]
         if self.missing == "error" and not present.all():
-            raise InputError(tell_missing(self.sensors, present))
+            raise InputError(missing_sensors_text(self.sensors, present))
         return windows, present
 
     def join(self, logits: NDArray[np.float64], lacks: NDArray[np.int8]) -> NDArray[np.float64]:
         """Return the logits (n, K) of windows from those of their sensors (n_sensors, n, K).
 
-        `lacks` (n, n_sensors) says how much the window of each sensor lacks, see `gaps`. Windows
-        without any sensor get zeros. Sensors that never were present together in the fit count as
-        much as alone, divided by their number, so that the sum is not surer than the surest of
-        them.
+        `lacks` (n, n_sensors) is COMPLETE, DOUBTFUL or EMPTY for the window of each sensor, see
+        `gaps`. Windows without any sensor get zeros. Sensors that were never present together in
+        the fit get the mean of their weights alone, so that the sum is at most as certain as the
+        most certain of them.
         """
         return np.asarray(np.einsum("ns,snk->nk", self.weights_for(lacks), logits))
 
@@ -74,13 +78,27 @@ class Fusion:
 
     def weights_of(self, pattern: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return the weights for a pattern of present sensors."""
-        known = self.weights.get(key_of(pattern))
-        if known is not None:
-            return known
+        learned = self.weights.get(key_of(pattern))
+        if learned is not None:
+            return learned
         alone = np.zeros(len(self.sensors))
         for at in np.flatnonzero(pattern):
             alone += self.weights[key_of(np.arange(len(pattern)) == at)]
         return np.asarray(alone / pattern.sum())
+
+    def weight_table(self) -> NDArray[np.float64]:
+        """Return the weights (2^n, n) for an export; bit s of a row's number marks sensor s."""
+        n = len(self.sensors)
+        if n > _MOST_IN_TABLE:
+            raise InputError(
+                f"a model of {n} sensors cannot be exported: the most is {_MOST_IN_TABLE}. Fit with"
+                " fewer sensors."
+            )
+        patterns = np.array(list(product((False, True), repeat=n)))[:, ::-1]
+        table = np.zeros((2**n, n))
+        for number in range(1, 2**n):
+            table[number] = self.weights_of(patterns[number])
+        return table
 
     def description(self) -> dict[str, Any]:
         """Return plain values for a model file."""
@@ -89,7 +107,7 @@ class Fusion:
 
     @classmethod
     def restore(cls, stored: Mapping[str, Any]) -> "Fusion":
-        """Undo `description`; raise a ValueError if it describes no fusion."""
+        """Restore from `description`; raise a ValueError if it is inconsistent."""
         sensors, weights = stored["sensors"], stored["weights"]
         n = len(sensors)
         rows = {str(key): np.array(row, np.float64) for key, row in weights.items()}
@@ -102,40 +120,40 @@ class Fusion:
             or any(row.shape != (n,) or not np.isfinite(row).all() for row in rows.values())
             or not set(alone) <= set(rows)
         ):
-            raise ValueError(f"fusion: {stored!r} describes no weights of sensors")
+            raise ValueError(f"fusion: {stored!r} does not describe weights of sensors")
         return cls(tuple(sensors), rows, stored["missing"])
 
 
 def check_sensor(name: str, known: Sequence[str]) -> None:
-    """Raise an InputError if the model does not know the sensor."""
+    """Raise an InputError unless the sensor is one of `known`, the sensors of a model."""
     if name not in known:
         hint = did_you_mean(name, known)
-        raise InputError(f"the model has no sensor {name!r}; it knows {', '.join(known)}.{hint}")
+        raise InputError(f"the model has no sensor {name!r}; it has {', '.join(known)}.{hint}")
 
 
 def refuse_sensors(X: Any) -> None:
-    """Raise an InputError if X is of several sensors, for a model of one."""
+    """Raise an InputError if X has several sensors, for a model of one sensor."""
     if are_sensors(X):
         raise InputError(
-            "X has several sensors, which SensorFusionClassifier classifies together; use that, or"
+            "X has several sensors; use SensorFusionClassifier, which classifies them together, or"
             " give the windows of one sensor."
         )
 
 
 def join_sensors_outside(
-    found: Mapping[str, tuple[OutsideWindows, NDArray[np.int64]]],
+    by_sensor: Mapping[str, tuple[OutsideWindows, NDArray[np.int64]]],
     channels: Mapping[str, Sequence[str]],
     n_windows: int,
 ) -> OutsideWindows:
-    """Join what is outside of each sensor, of windows at those rows; none where it has none."""
+    """Join the results of sensors, each for the windows at its rows; other windows get none."""
     reasons, ratio, names = [], [], []
-    for sensor, own in channels.items():
-        reasons.append(np.full((n_windows, len(own)), "", "U16"))
-        ratio.append(np.full((n_windows, len(own)), np.nan))
-        if sensor in found:
-            outside, rows = found[sensor]
+    for sensor, of_sensor in channels.items():
+        reasons.append(np.full((n_windows, len(of_sensor)), "", "U16"))
+        ratio.append(np.full((n_windows, len(of_sensor)), np.nan))
+        if sensor in by_sensor:
+            outside, rows = by_sensor[sensor]
             reasons[-1][rows], ratio[-1][rows] = outside.reasons, outside.ratio
-        names += [f"{sensor}: {channel}" for channel in own]
+        names += [f"{sensor}: {channel}" for channel in of_sensor]
     return OutsideWindows(
         np.concatenate(reasons, axis=1), np.concatenate(ratio, axis=1), tuple(names)
     )
@@ -143,11 +161,11 @@ def join_sensors_outside(
 
 def key_of(pattern: NDArray[np.bool_]) -> str:
     """Return a pattern of present sensors as a string of 0 and 1."""
-    return "".join("1" if there else "0" for there in pattern.tolist())
+    return "".join("1" if is_present else "0" for is_present in pattern.tolist())
 
 
-def tell_missing(sensors: tuple[str, ...], present: NDArray[np.bool_]) -> str:
-    """Say which sensors windows lack, and the way out."""
+def missing_sensors_text(sensors: tuple[str, ...], present: NDArray[np.bool_]) -> str:
+    """Return a message with the sensors that windows lack, and how to proceed."""
     lacks = [
         f"{name!r} in {n} of {len(present)} windows"
         for name, n in zip(sensors, (~present).sum(axis=0).tolist())

@@ -1,19 +1,19 @@
-"""Missing samples of windows: gaps are bridged, and channels without a number are left out."""
+"""Missing samples of windows: bridge gaps, and judge windows by the channels that remain."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-# How much a window lacks. A doubtful one counts only where no other sensor is there.
+# How much of a window is missing. A DOUBTFUL window counts only if no other sensor's is COMPLETE.
 COMPLETE, DOUBTFUL, EMPTY = range(3)
 _DOUBTFUL_SHARE = 0.5  # of the channels; with more missing, a window is doubtful
 _BLOCK = 256  # windows whose gaps are bridged together
 
 
 def bridge_gaps(X: NDArray[np.floating], lengths: NDArray[np.int64]) -> NDArray[np.floating]:
-    """Return windows (n, t, c) with straight lines in place of NaN, between the numbers around it.
+    """Replace NaN in windows (n, t, c) by linear interpolation between the neighboring numbers.
 
     At the ends of a window the nearest number is repeated. A channel without a number stays NaN.
-    Samples beyond the lengths are left as they are.
+    Samples beyond the lengths do not change.
     """
     steps = np.arange(X.shape[1])[:, None]
     is_valid = steps[:, 0] < lengths[:, None]
@@ -21,18 +21,20 @@ def bridge_gaps(X: NDArray[np.floating], lengths: NDArray[np.int64]) -> NDArray[
     if len(rows):
         X = X.copy()
     for start in range(0, len(rows), _BLOCK):
-        own = rows[start : start + _BLOCK]
-        x, inside = X[own], is_valid[own][:, :, None]
-        known = ~np.isnan(x) & inside
-        before = np.maximum.accumulate(np.where(known, steps, -1), axis=1)
-        after = np.minimum.accumulate(np.where(known, steps, len(steps))[:, ::-1], axis=1)[:, ::-1]
+        block = rows[start : start + _BLOCK]
+        x, inside = X[block], is_valid[block][:, :, None]
+        is_number = ~np.isnan(x) & inside
+        before = np.maximum.accumulate(np.where(is_number, steps, -1), axis=1)
+        backwards = np.where(is_number, steps, len(steps))[:, ::-1]
+        after = np.minimum.accumulate(backwards, axis=1)[:, ::-1]
         has_before, has_after = before >= 0, after < len(steps)
         before = np.where(has_before, before, np.where(has_after, after, 0))
         after = np.where(has_after, after, before)
         low, high = (np.take_along_axis(x, at, axis=1) for at in (before, after))
         share = (steps - before) / np.maximum(after - before, 1)
         line = (low + share * (high - low)).astype(X.dtype)
-        X[own] = np.where(known | ~inside, x, np.where(has_before | has_after, line, np.nan))
+        bridged = np.where(has_before | has_after, line, np.nan)
+        X[block] = np.where(is_number | ~inside, x, bridged)
     return X
 
 

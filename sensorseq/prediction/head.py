@@ -1,7 +1,7 @@
 """FeatureHead: the linear layer on features, and the weight of the LSTM's logits."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class Candidate:
 class FeatureChoice:
     """The kinds of features used in addition to the LSTM, and the reason in words.
 
-    `candidates` are each model alone, then all together; empty if nothing was tried. They were
+    `candidates` are each model alone, then all together; empty if nothing was compared. They were
     compared on `n_windows` test windows of `n_folds` folds.
     """
 
@@ -46,34 +46,36 @@ class FeatureChoice:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        candidates = [vars(tried) for tried in self.candidates]
+        candidates = [vars(candidate) for candidate in self.candidates]
         return vars(self) | {"names": list(self.names), "candidates": candidates}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "FeatureChoice":
-        """Undo `to_dict`."""
-        tried = tuple(Candidate(**one) for one in stored["candidates"])
-        made = cls(**{**stored, "names": tuple(stored["names"]), "candidates": tried})
-        texts = [*made.names, made.reason, *(one.name for one in tried)]
-        numbers = [value for one in tried for value in (one.log_loss, one.accuracy, one.weight)]
-        counts = [made.n_windows, made.n_folds]
+        """Restore from `to_dict`; raise a TypeError if a value has another type."""
+        candidates = tuple(Candidate(**fields) for fields in stored["candidates"])
+        choice = cls(**{**stored, "names": tuple(stored["names"]), "candidates": candidates})
+        texts = [*choice.names, choice.reason, *(candidate.name for candidate in candidates)]
+        numbers = [
+            value
+            for candidate in candidates
+            for value in (candidate.log_loss, candidate.accuracy, candidate.weight)
+        ]
+        counts = [choice.n_windows, choice.n_folds]
         if not (
             all(isinstance(text, str) for text in texts)
             and all(type(value) in (int, float, type(None)) for value in numbers)
             and all(type(count) is int for count in counts)
         ):
-            raise TypeError(f"features: {stored!r} describes no choice")
-        return made
+            raise TypeError(f"features: {stored!r} does not describe a choice")
+        return choice
 
     def __str__(self) -> str:
         if not self.candidates:
             return f"the LSTM alone ({self.reason})"
         lines = [f"{self.reason}", "                log-loss  accuracy  weight"]
-        for tried in self.candidates:
-            weight = "" if tried.weight is None else f"{tried.weight:8.3g}"
-            lines.append(
-                f"  {tried.name:<12}  {tried.log_loss:8.3f}  {100 * tried.accuracy:6.1f} %{weight}"
-            )
+        for name, log_loss, accuracy, factor in map(astuple, self.candidates):
+            weight = "" if factor is None else f"{factor:8.3g}"
+            lines.append(f"  {name:<12}  {log_loss:8.3f}  {100 * accuracy:6.1f} %{weight}")
         return "\n".join(lines)
 
 
@@ -150,5 +152,5 @@ class FeatureHead:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it contains no function from the user."""
+        """True if no kind of features is a function of the user."""
         return all(block.name in NAMES for block in self.blocks)

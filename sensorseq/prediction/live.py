@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, did_you_mean
-from sensorseq.prediction.fused import FusedModel
+from sensorseq.prediction.fused import FusedModel, SensorStream
 from sensorseq.prediction.loading import AnyModel
-from sensorseq.prediction.sensor_stream import SensorStream
 from sensorseq.prediction.stream import DecisionStream, StreamDecision
 from sensorseq.recording import COMMENTS, UNITS, column_names
 from sensorseq.text import parse_number

@@ -1,4 +1,4 @@
-"""Load a model file to predict with, by numpy and the C++ core alone."""
+"""Load model files for prediction, with numpy and the C++ core alone."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ Loaded = TypeVar("Loaded")
 
 
 def load_classifier(path: str | os.PathLike[str], *, strict: bool = False) -> AnyModel:
-    """Load a classifier; with `strict`, only one that stores the range of its training data."""
+    """Load a classifier; with `strict`, raise if it lacks the ranges of its training windows."""
     model = load(path)
     if strict and not model.knows_ranges:
         raise InputError(f"{path}: {NO_RANGES}")
@@ -29,7 +29,7 @@ def load_classifier(path: str | os.PathLike[str], *, strict: bool = False) -> An
 
 
 def load(path: str | os.PathLike[str]) -> AnyModel:
-    """Load a model file that `save` of an estimator wrote. Nothing in it is executed.
+    """Load a model file that an estimator's `save` wrote. No code in the file is executed.
 
     Parameters
     ----------
@@ -38,9 +38,9 @@ def load(path: str | os.PathLike[str]) -> AnyModel:
 
     Returns
     -------
-    TrainedModel, or FusedModel of several sensors
-        With `predict`, `predict_proba`, `predict_or_abstain`, `outside`, `timeline` and `stream`,
-        which give the bits that the estimator gives on this processor.
+    TrainedModel, or FusedModel for several sensors
+        With `predict`, `predict_proba`, `predict_or_abstain`, `outside`, `timeline` and `stream`.
+        Results have the same bits as those of the estimator on this processor.
 
     Raises
     ------
@@ -60,22 +60,22 @@ def load(path: str | os.PathLike[str]) -> AnyModel:
 
 
 def sensors_of(
-    arrays: Mapping[str, NDArray[Any]], take: TakeField, load_one: Callable[..., Loaded]
+    arrays: Mapping[str, NDArray[Any]], take: TakeField, read_sensor: Callable[..., Loaded]
 ) -> dict[str, Loaded]:
-    """Return the model of each sensor in a file; `load_one` reads arrays and a description."""
-    sensors, described = take("fusion", dict)["sensors"], take("sensors", list)
-    if len(described) != len(sensors):
-        raise ValueError(f"{len(described)} models for {len(sensors)} sensors")
+    """Return the model of each sensor in a file; `read_sensor` reads arrays and a description."""
+    sensors, descriptions = take("fusion", dict)["sensors"], take("sensors", list)
+    if len(descriptions) != len(sensors):
+        raise ValueError(f"{len(descriptions)} models for {len(sensors)} sensors")
     return {
-        name: load_one(arrays_below(arrays, f"sensor.{at}."), own)
-        for at, (name, own) in enumerate(zip(sensors, described))
+        name: read_sensor(arrays_below(arrays, f"sensor.{at}."), description)
+        for at, (name, description) in enumerate(zip(sensors, descriptions))
     }
 
 
 def _trained(
     arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any], path: Any
 ) -> TrainedModel:
-    """Return the model of one sensor that a file or a part of it describes."""
+    """Return the model of one sensor from its arrays and description in a file."""
     take = partial(take_field, description, path=path)
     n_networks = 1 + len(take("other_histories", list))
     check_array_names(arrays, n_networks, path)

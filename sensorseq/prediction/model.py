@@ -1,4 +1,4 @@
-"""TrainedModel: everything that a fit has learned, and its predictions, by numpy alone."""
+"""TrainedModel: everything that a fit has learned, and its predictions with numpy alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError, InputError, check_choice, within_memory
 from sensorseq.io.model_file import TakeField, arrays_below, check_texts
 from sensorseq.numeric import log_softmax, logsumexp
-from sensorseq.prediction.decisions import Predictor, read_classes, refuse_empty
+from sensorseq.prediction.decisions import Abstention, Predictor, read_classes, refuse_empty
 from sensorseq.prediction.fusion import MISSING, refuse_sensors
 from sensorseq.prediction.gaps import COMPLETE, DOUBTFUL, EMPTY, judge_windows
 from sensorseq.prediction.head import FeatureHead
@@ -30,7 +30,6 @@ from sensorseq.prediction.preparation import (
     check_preparation,
     check_same_preparation,
 )
-from sensorseq.prediction.probabilities import Abstention
 from sensorseq.prediction.stream import DecisionStream, prediction_plan
 from sensorseq.prediction.windows import (
     CROPS,
@@ -45,15 +44,15 @@ from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 
 OF_FIT = ("max_timesteps", "crop", "dtype", "missing")
-"""The arguments of a fit that predictions depend on."""
+"""The arguments of a fit that affect predictions."""
 
 
 class Network(Protocol):
-    """A trained network."""
+    """A trained network: `LstmNetwork`, or `ModuleNetwork` for a module of torch."""
 
     @property
     def n_inputs(self) -> int:
-        """The inputs of a step."""
+        """The number of inputs per step."""
 
     @property
     def n_outputs(self) -> int:
@@ -92,13 +91,13 @@ class TrainedModel(Predictor):
     head : FeatureHead or None
         Features, and the weight of the networks' logits; None for the networks alone.
     ranges : TrainedRanges or None
-        Ranges of the training windows; None of an imported network.
+        Ranges of the training windows; None for an imported network.
     preparation : dict or None
         How the windows were prepared.
     temperature : float
-        The logits are divided by it.
+        Divisor of the logits.
     shares : ndarray of shape (K,) or None
-        Mean probability of each class in windows left out of the fit; None if all count alike.
+        Mean probability of each class in windows left out of the fit; None if unknown.
     abstention : Abstention or None
         The threshold of `fit_abstention`.
     """
@@ -128,19 +127,19 @@ class TrainedModel(Predictor):
 
     @property
     def channels(self) -> list[str] | None:
-        """The names of the channels; None if they are not known."""
+        """The names of the channels; None if they have none."""
         if self.flat_timesteps is None and self.feature_names is not None:
             return self.feature_names
         return None if self.preparation is None else self.preparation["channels"]
 
     @property
     def channel_names(self) -> list[str]:
-        """The names of the channels, numbered where they have none."""
+        """The names of the channels, or numbered names."""
         return self.channels or [f"channel_{c}" for c in range(self.n_channels)]
 
     @property
     def shape(self) -> WindowShape:
-        """The shape of the windows of the fit, with which others are compared."""
+        """The shape of the windows of the fit, which other windows must match."""
         return WindowShape(self.n_channels, self.flat_timesteps, self.channels)
 
     @property
@@ -150,19 +149,19 @@ class TrainedModel(Predictor):
 
     @property
     def n_inputs(self) -> int:
-        """The inputs of a step of the networks."""
+        """The number of inputs per step of the networks."""
         return self.n_channels if self.patch is None else self.patch.n_inputs(self.n_channels)
 
     @property
     def used_networks(self) -> Sequence[Network]:
-        """The networks in use: none if features decide alone."""
-        is_without = self.head is not None and not self.head.lstm_weight
-        return [] if is_without else self.networks
+        """The networks in use: none if only features decide."""
+        are_unused = self.head is not None and not self.head.lstm_weight
+        return [] if are_unused else self.networks
 
     # From windows to logits
 
     def read(self, X: Any, lengths: ArrayLike | None = None, name: str = "X") -> Windows:
-        """Read windows, and check that they were prepared like those of the fit."""
+        """Read windows, and check that they were prepared like the windows of the fit."""
         refuse_path(X)
         refuse_sensors(X)
         if isinstance(X, WindowSet):
@@ -170,7 +169,7 @@ class TrainedModel(Predictor):
         return windows_of(X, lengths, name, self.shape, missing=self.missing)
 
     def scaled(self, windows: Windows) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-        """Crop and scale windows in memory; lengths are None if all are equal."""
+        """Crop and scale windows in memory; lengths are None if all windows are full."""
         if self.had_lengths:
             warn_of_zero_ends(windows.X, windows.lengths)
         cropped = windows.cropped(self.max_timesteps, self.crop)
@@ -188,35 +187,35 @@ class TrainedModel(Predictor):
         joined = np.zeros((len(X), len(self.classes)))
         if networks := self.used_networks:
             steps = self.steps(X, lengths)
-            found = [network.outputs(*steps) for network in networks]
-            joined = found[0]
-            if len(found) > 1:  # the logarithm of the mean probability
-                logs = logsumexp(log_softmax(np.stack(found), 2), 0)
-                joined = np.asarray(logs - np.log(len(found)))
+            outputs = [network.outputs(*steps) for network in networks]
+            joined = outputs[0]
+            if len(outputs) > 1:  # the logarithm of the mean probability
+                logs = logsumexp(log_softmax(np.stack(outputs), 2), 0)
+                joined = np.asarray(logs - np.log(len(outputs)))
         return joined if self.head is None else self.head.join(joined, X, lengths)
 
     def without_failed(self, windows: Windows) -> tuple[Windows, NDArray[np.int8]]:
-        """Return windows in memory without failed channels, and how much each lacks; see `gaps`."""
+        """Replace failed channels of windows in memory by NaN; also return `lacks`, see `gaps`."""
         is_doubtful = np.zeros(len(windows), bool)
         if self.missing == "outside" and self.ranges is not None:
             reasons = self.compared(windows).reasons
             is_stuck, is_out = reasons == STUCK, np.isin(reasons, OUT_OF_RANGE)
-            # One channel may be stuck alone, but a wrong scale is mostly that of all channels.
+            # A single channel may be stuck, but a wrong scale usually affects all channels.
             is_doubtful = is_out.any(axis=1) | self.ranges.are_mostly(is_stuck)
             failed = (is_stuck | is_out)[:, None]
             windows = replace(windows, X=np.where(failed, np.nan, windows.X))
         doubt = np.where(is_doubtful, DOUBTFUL, COMPLETE)
         return windows, np.maximum(judge_windows(windows.X), doubt)
 
-    def found(
+    def logits_and_lacks(
         self, X: Any, lengths: ArrayLike | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return logits, equal ones for EMPTY windows, and how much each lacks; see `gaps`."""
+        """Return logits, all equal for an EMPTY window, and `lacks` (n,), see `gaps`."""
         with within_memory("give fewer windows at a time"):
-            return self.found_in(self.read(X, lengths))
+            return self.logits_and_lacks_of(self.read(X, lengths))
 
-    def found_in(self, windows: Windows) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return logits and lacks like `found`, for windows already read."""
+    def logits_and_lacks_of(self, windows: Windows) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+        """Return the result of `logits_and_lacks` for windows that are already read."""
         parts = []
         for piece in windows.pieces():
             lacks = np.full(len(piece), COMPLETE, np.int8)
@@ -228,17 +227,17 @@ class TrainedModel(Predictor):
         return logits, lacks
 
     def check_not_empty(self, lacks: NDArray[np.int8]) -> None:
-        """Raise an InputError if a window has nothing to be classified by."""
+        """Raise an InputError if a window is EMPTY, and so cannot be classified."""
         refuse_empty(lacks, self.missing, "number", "channel")
 
     def cut(self, X: Any) -> Any:
-        """Return the windows of recordings, cut as in training; anything else as it is."""
+        """Cut recordings into windows as in training; return anything else unchanged."""
         if isinstance(X, Recording):
             X = [X]
         if not (isinstance(X, (list, tuple)) and X and isinstance(X[0], Recording)):
             return X
-        bare = [replace(one, label=None, label_spans=()) for one in X]
-        return prediction_plan(self.preparation).prepare(bare)
+        unlabeled = [replace(recording, label=None, label_spans=()) for recording in X]
+        return prediction_plan(self.preparation).prepare(unlabeled)
 
     # Predictions
 
@@ -255,7 +254,7 @@ class TrainedModel(Predictor):
     ) -> DecisionStream:
         """Return a stream that classifies samples; see `SensorLSTMClassifier.stream`."""
         if isinstance(sample_rate_hz, Mapping):
-            raise ArgumentError("sample_rate_hz is one number for a model of one sensor.")
+            raise ArgumentError("sample_rate_hz must be a single number: the model has one sensor.")
         return DecisionStream(
             self,
             sample_rate_hz,
@@ -271,7 +270,7 @@ class TrainedModel(Predictor):
         return join_outside([self.compared(part) for part in self.read(X, lengths).pieces()])
 
     def compared(self, windows: Windows) -> OutsideWindows:
-        """Compare windows in memory with those of the fit."""
+        """Compare windows in memory with the ranges of the training windows."""
         assert self.ranges is not None
         return self.ranges.compare(windows.X, windows.lengths, self.channel_names)
 
@@ -279,11 +278,11 @@ class TrainedModel(Predictor):
 
     @property
     def of_fit(self) -> dict[str, Any]:
-        """The arguments of the fit that predictions depend on."""
+        """The arguments of the fit that affect predictions."""
         return {name: getattr(self, name) for name in OF_FIT}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays for a model file, without those of the networks."""
+        """Return the arrays for a model file, except the weights of the networks."""
         arrays: dict[str, NDArray[Any]] = {}
         if self.scaler is not None:
             arrays |= {f"scaler.{name}": array for name, array in self.scaler.to_dict().items()}
@@ -293,7 +292,7 @@ class TrainedModel(Predictor):
         return arrays
 
     def description(self) -> dict[str, Any]:
-        """Return everything but arrays and the arguments of the fit for a model file."""
+        """Return everything for a model file except arrays and the arguments of the fit."""
         return {
             **self.describe_classes(),
             "n_channels": self.n_channels,
@@ -311,9 +310,9 @@ class TrainedModel(Predictor):
 def read_trained(
     arrays: Mapping[str, NDArray[Any]], take: TakeField, networks: Sequence[Network]
 ) -> TrainedModel:
-    """Return the model that a file holds; raise a ValueError or TypeError on a mismatch.
+    """Return the model of a file; raise a ValueError or TypeError if the file is inconsistent.
 
-    `take` gives a field of the description, of a type.
+    `take` returns a field of the description if it has the given type.
     """
     parameters = take("parameters", dict)
     max_timesteps = parameters["max_timesteps"]
@@ -351,7 +350,7 @@ def read_trained(
     for network in networks:
         if (network.n_inputs, network.n_outputs) != expected:
             raise ValueError(
-                f"a network of {network.n_inputs} inputs and {network.n_outputs} outputs, expected"
+                f"a network has {network.n_inputs} inputs and {network.n_outputs} outputs, expected"
                 f" {expected[0]} and {expected[1]}"
             )
     return model

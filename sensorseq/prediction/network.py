@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sensorseq.core import LstmLayer
 from sensorseq.errors import ModelFileError
 
-_BLOCK = 1024  # windows at a time: the states of all steps between two layers take memory
+_BLOCK = 1024  # windows at a time, because the states between two layers take much memory
 _EPSILON = 1e-5  # of torch's BatchNorm1d and LayerNorm
 _NORMS = {
     "none": (),
@@ -39,14 +39,14 @@ class LstmNetwork:
     Parameters
     ----------
     arrays : mapping of str to ndarray
-        Weights under the names of an `LSTMLinear`'s state, all float32 or all float64.
+        Weights, named as in the state of an `LSTMLinear`, all float32 or all float64.
     architecture : mapping
-        Its `hidden_size`, `num_layers`, `bidirectional`, `pooling` and `head_norm`.
+        With `hidden_size`, `num_layers`, `bidirectional`, `pooling` and `head_norm`.
 
     Raises
     ------
     ValueError
-        If an array is missing, unknown or of another type or shape than the others.
+        If an array is missing or unknown, or its type or shape does not match the others.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], architecture: Mapping[str, Any]) -> None:
@@ -60,10 +60,10 @@ class LstmNetwork:
         names = [*_NORMS[self.norm], "linear.weight", "linear.bias"]
         layers = []
         for layer in range(architecture["num_layers"]):
-            own = [[f"lstm.{part}_l{layer}{end}" for part in _PARTS] for end in directions]
-            names += [name for one in own for name in one]
+            of_layer = [[f"lstm.{part}_l{layer}{end}" for part in _PARTS] for end in directions]
+            names += [name for of_direction in of_layer for name in of_direction]
             weight_ih, weight_hh, bias_ih, bias_hh = (
-                np.stack([arrays[one[k]] for one in own]) for k in range(4)
+                np.stack([arrays[of_direction[k]] for of_direction in of_layer]) for k in range(4)
             )
             layers.append((weight_ih, weight_hh, bias_ih + bias_hh))
         if set(names) != set(arrays):
@@ -97,18 +97,18 @@ class LstmNetwork:
     ) -> NDArray[np.float64]:
         """Return the outputs (n, n_outputs) for windows (n, t, n_inputs), as float64."""
         threads = usable_threads() if n_threads is None else n_threads
-        found = np.empty((len(X), self.n_outputs))
+        outputs = np.empty((len(X), self.n_outputs))
         for start in range(0, len(X), _BLOCK):
             rows = slice(start, start + _BLOCK)
             x = np.ascontiguousarray(X[rows], self.dtype)
             valid = None if lengths is None else lengths[rows]
             for layer in self._lower:
                 x = layer.hidden(x, valid, threads)
-            found[rows] = self._head(self._top.logits(x, valid, threads))
-        return found
+            outputs[rows] = self._head(self._top.logits(x, valid, threads))
+        return outputs
 
     def _head(self, pooled: NDArray[Any]) -> NDArray[Any]:
-        """Return the outputs where a norm is between the pooled vector and the linear layer."""
+        """Apply the norm and the linear layer; without a norm, `pooled` has the outputs already."""
         if self.norm == "none":
             return pooled
         weight, bias, *running = self._norm_arrays
@@ -117,19 +117,19 @@ class LstmNetwork:
         else:
             mean, variance = running[:2]
         x = (pooled - mean) / np.sqrt(variance + self.dtype.type(_EPSILON)) * weight + bias
-        # one window at a time: a product of matrices would round it by how many there are
+        # one window at a time: the rounding of a matrix product depends on the number of windows
         return np.asarray(np.reshape([self._weight @ row for row in x], (len(x), -1)) + self._bias)
 
 
 def array_prefix(member: int) -> str:
-    """Return how the names of a member's arrays in a model file begin."""
+    """Return the prefix of the names of a member's arrays in a model file."""
     return f"module_{member}." if member else "module."
 
 
 def check_array_names(
     arrays: Mapping[str, NDArray[Any]], n_models: int, path: str | os.PathLike[str]
 ) -> None:
-    """Raise if a file has an array that no model with this number of members has."""
+    """Raise if a file has an array that does not belong to a model with this many members."""
     parts = ("scaler.", "patch.", "features.", "ranges.")
     known = (*parts, *(array_prefix(member) for member in range(n_models)))
     unknown = [name for name in arrays if not name.startswith(known)]

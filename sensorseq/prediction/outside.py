@@ -1,4 +1,4 @@
-"""TrainedRanges: the extremes of training windows, which reveal windows outside them."""
+"""TrainedRanges: the extremes of training windows, with which other windows are compared."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import InputError
 from sensorseq.preprocessing.scale.odd_scales import likely_unit
-from sensorseq.text import html_table
+from sensorseq.text import html_table, plural
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-BLOCK_VALUES = 250_000  # values that are looked at together: 2 MB, which a cache holds
+BLOCK_VALUES = 250_000  # values that are processed together: 2 MB, which fit into a cache
 # Margins and sizes were chosen on the development recordings of benchmarks/bench_outside.py.
 N_BANDS, FEWEST_BAND_STEPS = 8, 32  # bands of the spectrum, and the shortest window that has one
 NO_RANGES = (
@@ -28,22 +28,23 @@ _MARGINS = np.array([0.5, 1.0, 0.5, *[1.0] * N_BANDS])[:, None]
 _STILL = -4.0  # log10 of the spread, relative to training, below which a channel is constant
 _ROUNDING = 1e-12  # rounding error of a spread, relative to the values
 STUCK, OUT_OF_RANGE = "constant", ("spread", "values")  # reasons for a failed sensor
-_LEAST_POWER = 1e-6  # bands with less power are treated alike
+_LEAST_POWER = 1e-6  # lower fractions of power are raised to this value
 
 
 @dataclass(frozen=True, eq=False)
 class OutsideWindows:
-    """Windows unlike those that a model was trained on, and why; print it to see a summary.
+    """Windows unlike the training windows of a model, with reasons; print it to see a summary.
 
     Attributes
     ----------
     reasons : ndarray of shape (n, n_channels), str
-        Empty, or the first that applies: ``"constant"`` (never so in training), ``"spread"``,
-        ``"values"``, ``"share"`` (the spread relative to other channels), ``"spectrum"``.
+        Empty, or the first reason that applies: ``"constant"`` (never constant in training),
+        ``"spread"``, ``"values"``, ``"share"`` (the spread relative to other channels),
+        ``"spectrum"``.
     ratio : ndarray of shape (n, n_channels), float64
         Standard deviation relative to training; NaN if unknown.
     channels : tuple of str
-        Their names.
+        Names of the channels.
     """
 
     reasons: NDArray[np.str_]
@@ -66,18 +67,18 @@ class OutsideWindows:
             return f"All {n} windows lie within what the model was trained on."
         counts = (self.reasons != "").sum(axis=0)
         order = [c for c in np.argsort(-counts, kind="stable").tolist() if counts[c]]
-        said = [self._say(c) for c in order[:2]]
-        if more := len(order) - len(said):
-            said.append(f"and {more} more channel(s)")
+        parts = [self._describe_channel(c) for c in order[:2]]
+        if more := len(order) - len(parts):
+            parts.append(f"and {more} more channel(s)")
         which = f"{self.n_outside} of {n} windows" if n > 1 else "The window"
         lie = "lies" if self.n_outside == 1 else "lie"
-        return f"{which} {lie} outside what the model was trained on: {'; '.join(said)}."
+        return f"{which} {lie} outside what the model was trained on: {'; '.join(parts)}."
 
     def __repr__(self) -> str:
         return f"<OutsideWindows: {self.n_outside} of {len(self.reasons)}>"
 
     def _repr_html_(self) -> str:
-        """Show a table for notebooks: how many windows each channel puts outside, and why."""
+        """Return a table for notebooks with the number of windows outside per channel, and why."""
         rows = [
             [name, str(int((self.reasons[:, c] != "").sum())), ", ".join(kinds)]
             for c, name in enumerate(self.channels)
@@ -85,13 +86,13 @@ class OutsideWindows:
         ]
         return html_table(str(self), ["channel", "windows outside", "by"], rows)
 
-    def _say(self, c: int) -> str:
-        """Count the windows that a channel puts outside, with their most frequent reason."""
+    def _describe_channel(self, c: int) -> str:
+        """Return a channel's number of windows outside, with their most frequent reason."""
         is_odd = self.reasons[:, c] != ""
         kinds, counts = np.unique(self.reasons[is_odd, c], return_counts=True)
         kind, unit = str(kinds[np.argmax(counts)]), ""
         ratio = float(np.sqrt(np.mean(self.ratio[is_odd, c] ** 2)))
-        what = {
+        change = {
             "constant": "is constant, as it never was in training",
             "spread": "varies more or less than it ever did in training",
             "values": "has values far from those of training",
@@ -99,20 +100,22 @@ class OutsideWindows:
             "spectrum": "has another spectrum than in training, perhaps another sample rate",
         }[kind]
         if kind == "share" and ratio < 1.01 * 10**_STILL:
-            what = "is constant while others vary, as it never was in training"
+            change = "is constant while others vary, as it never was in training"
         elif kind in ("spread", "values", "share") and max(ratio, 1 / ratio) > 10:
-            what = f"varies {float(f'{ratio:.2g}'):,g} times as much as in training"
+            change = f"varies {float(f'{ratio:.2g}'):,g} times as much as in training"
             unit = likely_unit(ratio, "training had")
         n = int(counts.sum())
-        return f"channel {self.channels[c]!r} {what} ({n} window{'s'[: n != 1]}){unit}"
+        return f"channel {self.channels[c]!r} {change} ({plural(n, 'window')}){unit}"
 
 
-def tell_outside(found: OutsideWindows | None, say: Callable[[str], None], *, strict: bool) -> None:
-    """Say that windows are unlike the training windows; if `strict`, raise."""
-    if found is not None and found.n_outside:
+def report_outside(
+    outside: OutsideWindows | None, say: Callable[[str], None], *, strict: bool
+) -> None:
+    """Write a warning if windows are unlike the training windows; if `strict`, raise."""
+    if outside is not None and outside.n_outside:
         if strict:
-            raise InputError(f"{found} Leave out --strict to use them all the same.")
-        say(f"warning: {found}")
+            raise InputError(f"{outside} Leave out --strict to use them anyway.")
+        say(f"warning: {outside}")
 
 
 def join_outside(parts: Sequence[OutsideWindows]) -> OutsideWindows:
@@ -126,9 +129,9 @@ def join_outside(parts: Sequence[OutsideWindows]) -> OutsideWindows:
 class TrainedRanges:
     """The extremes of training windows, `low` and `high` (3 + bands, n_channels); NaN if unknown.
 
-    The rows are: the values; log10 of the standard deviation relative to `scale` (n_channels,), its
-    root mean square over windows; that logarithm minus the mean of the other channels; and log10 of
-    each band's fraction of the power.
+    The rows are: the values; log10 of the standard deviation divided by `scale` (n_channels,), its
+    root mean square over windows; this logarithm minus its mean over the other channels; and log10
+    of each band's fraction of the power.
     """
 
     low: Floats
@@ -159,7 +162,7 @@ class TrainedRanges:
         return TrainedRanges(low, high, self.scale)
 
     def compare(self, X: NDArray[Any], lengths: Ints, channels: Sequence[str]) -> OutsideWindows:
-        """Find windows outside the ranges."""
+        """Find windows (n, t, c) outside the ranges, with reasons."""
         margins = np.broadcast_to(_MARGINS, self.low.shape).copy()
         margins[_VALUES] *= self.high[_VALUES] - self.low[_VALUES]
         margins[_VALUES] += 1e-6 * np.maximum(abs(self.low[_VALUES]), abs(self.high[_VALUES]))
@@ -171,12 +174,12 @@ class TrainedRanges:
             is_odd = beyond > 0
             spread, share = least[:, _SPREAD], beyond[:, _SHARE]
             is_still = (spread <= _STILL) & (self.low[_SPREAD] > _STILL)
-            # report only the channel whose share is farthest off, not those compared with it
-            is_told = (is_odd[:, :_SHARE].any(axis=1) | is_still).any(axis=1)
+            # Report only the channel whose share is farthest off, not the others compared with it.
+            is_explained = (is_odd[:, :_SHARE].any(axis=1) | is_still).any(axis=1)
             is_farthest = share >= np.fmax.reduce(share, axis=1, keepdims=True) - 1e-9
             for reason, where in (
                 ("spectrum", is_odd[:, _BANDS].any(axis=1)),
-                ("share", is_odd[:, _SHARE] & is_farthest & ~is_told[:, None]),
+                ("share", is_odd[:, _SHARE] & is_farthest & ~is_explained[:, None]),
                 ("values", is_odd[:, _VALUES]),
                 ("spread", is_odd[:, _SPREAD]),
                 ("constant", is_still),
@@ -186,7 +189,7 @@ class TrainedRanges:
         return OutsideWindows(reasons, ratio, tuple(channels))
 
     def are_mostly(self, is_stuck: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return where most channels are stuck (n, n_channels), of those that never were before."""
+        """Mark windows in which most of the channels that varied in training are stuck, (n,)."""
         return np.asarray(is_stuck.sum(axis=1) > (self.low[_SPREAD] > _STILL).sum() / 2)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -205,14 +208,14 @@ class TrainedRanges:
         if (low.shape, high.shape, scale.shape) != (shape, shape, shape[1:]):
             raise ValueError(f"the ranges of training windows have shape {low.shape}, not {shape}")
         if {low.dtype, high.dtype, scale.dtype} != {np.dtype(np.float64)}:
-            raise ValueError("the ranges of training windows are not of type float64")
+            raise ValueError("the ranges of training windows do not have type float64")
         rises = (low <= high) | (np.isnan(low) & np.isnan(high))
         if not rises.all() or np.isinf([*low, *high]).any() or not (scale >= 0).all():
             raise ValueError("the ranges of training windows are not finite, or low is above high")
         return cls(low, high, scale)
 
     def _measured(self, X: NDArray[Any], lengths: Ints) -> Iterator[tuple[Ints, Floats, Floats]]:
-        """Yield rows of windows with their lowest and highest measures, (n, 3 + bands, c)."""
+        """Yield rows of windows with their least and greatest measures, (n, 3 + bands, c)."""
         moves = self.scale > 0
         for rows, length in _blocks(lengths, X.shape[2]):
             part = X[rows, :length].astype(np.float64)
@@ -233,7 +236,7 @@ class TrainedRanges:
 
 
 def _blocks(lengths: Ints, n_channels: int) -> Iterator[tuple[Ints, int]]:
-    """Yield rows of equally long windows that are processed together, and their length."""
+    """Yield rows of windows of equal length that are processed together, and the length."""
     for length in np.unique(lengths).tolist():
         rows = np.flatnonzero(lengths == length)
         size = max(1, BLOCK_VALUES // (length * n_channels))

@@ -1,4 +1,4 @@
-"""Compare the lengths of windows with the padding that their values show."""
+"""Compare the lengths of windows with the padding visible in their values."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import InputError, warn_caller
 
-_LOOKED_AT = 512  # windows shorter than the array, from all parts of it
-_LEAST_RUN = 3  # fewer equal steps are no padding
-_LAST_REPEATED = 2  # of a signal's first and last sample, which may equal the padding
+_MOST_CHECKED = 512  # shorter windows, evenly spread over the array
+_LEAST_RUN = 3  # fewer equal steps are not padding
+_MOST_EXCESS = 2  # steps of the signal, its first and last, that may equal the padding
 _OTHER_UNIT = 1.5  # least ratio of two units of length
 _MOST, _NEARLY_ALL, _LEAST_WINDOWS = 0.5, 0.9, 10
 
@@ -17,10 +17,11 @@ _MOST, _NEARLY_ALL, _LEAST_WINDOWS = 0.5, 0.9, 10
 def check_padding(
     X: NDArray[Any], lengths: NDArray[np.int64], name: str, lengths_name: str
 ) -> None:
-    """Warn if windows (n, t, c) are padded elsewhere than beyond their lengths.
+    """Warn if windows (n, t, c) are padded in front, or if lengths are not in steps.
 
-    Padding is a run of equal steps at the beginning or the end of a window. What is beyond the
-    lengths may be anything, so only runs that fit to lengths of another meaning count.
+    Padding is a run of equal steps at the beginning or the end of a window. Values beyond the
+    lengths may be anything, so a run counts only if it fits another meaning of the lengths. Raise
+    an InputError if the padding in front is NaN.
     """
     as_list = (
         "the windows as a list of arrays of shape (t_i, c), without padding, and leave"
@@ -28,7 +29,7 @@ def check_padding(
     )
     n_padded = X.shape[1] - lengths
     rows = np.flatnonzero(n_padded >= _LEAST_RUN)
-    rows = rows[:: -(-len(rows) // _LOOKED_AT) or 1]
+    rows = rows[:: -(-len(rows) // _MOST_CHECKED) or 1]
     if not len(rows):
         return
     x, n_valid, n_padded = X[rows], lengths[rows], n_padded[rows]
@@ -36,20 +37,20 @@ def check_padding(
     is_elsewhere = behind < n_padded
     before, behind = (np.where(run < _LEAST_RUN, 0, run) for run in (before, behind))
     excess = before + behind - n_padded
-    in_front = is_elsewhere & (before > 0) & (excess >= 0) & (excess <= _LAST_REPEATED)
+    in_front = is_elsewhere & (before > 0) & (excess >= 0) & (excess <= _MOST_EXCESS)
     if in_front.mean() >= _MOST:
         at_both = (behind[in_front] > 0).mean() >= _MOST
         way_out = f"Give {as_list}"
         if not at_both:
             way_out = (
-                f"Put the padding behind them, {name} = np.stack([np.roll(x, n, axis=0) for x, n in"
-                f" zip({name}, {lengths_name})]), or give {as_list}"
+                f"Put the padding at their ends, {name} = np.stack([np.roll(x, n, axis=0)"
+                f" for x, n in zip({name}, {lengths_name})]), or give {as_list}"
             )
         text = (
             f"{name} is padded {'at both ends' if at_both else 'in front'}:"
             f" {int(in_front.sum())} of {len(rows)} shorter windows begin with one value, and vary"
-            f" beyond their {lengths_name}. {lengths_name} count from the first step, so the"
-            f" padding is read and samples are not. {way_out}"
+            f" beyond their {lengths_name}. {lengths_name} count from the first step, so padding is"
+            f" read instead of samples. {way_out}"
         )
         if np.isnan(x[in_front, 0]).all():
             raise InputError(text)
@@ -61,10 +62,10 @@ def check_padding(
         return
     if (goes_on & (np.abs(n_valid - n_seen / ratio) <= 1)).mean() > _NEARLY_ALL:
         warn_caller(
-            f"{lengths_name} are not in steps: the samples of {len(rows)} shorter windows of"
-            f" {name} go on for {ratio:.3g} times as many steps as {lengths_name} count, before"
-            f" padding begins. Of each window, the first {int(n_valid.max())} steps at most are"
-            f" read: give {lengths_name} in steps, or give {as_list}"
+            f"{lengths_name} are not in steps: in {len(rows)} shorter windows of {name}, the"
+            f" padding begins after {ratio:.3g} times as many steps as {lengths_name} count. At"
+            f" most the first {int(n_valid.max())} steps of each window are read: give"
+            f" {lengths_name} in steps, or give {as_list}"
         )
 
 
@@ -80,7 +81,7 @@ def warn_of_zero_ends(X: NDArray[Any], lengths: NDArray[np.int64]) -> None:
         n_padded = int((X[:, steps] == 0).all(axis=(1, 2)).sum())
         if n_padded:
             warn_caller(
-                f"{n_padded} of the {len(X)} windows {where} in zeros in every channel. fit was"
+                f"{n_padded} of the {len(X)} windows {where} with zeros in every channel. fit was"
                 " given lengths but this call was not, so the zeros are read as signal. Give"
                 " lengths=, or give windows as a list of arrays of shape (t_i, c), which also works"
                 " where scikit-learn does not pass metadata on."
@@ -89,6 +90,6 @@ def warn_of_zero_ends(X: NDArray[Any], lengths: NDArray[np.int64]) -> None:
 
 
 def _runs(x: NDArray[Any]) -> NDArray[np.int64]:
-    """Return how many steps at the beginning of each window are equal in every channel."""
+    """Return the number of equal steps at the beginning of each window, in all channels."""
     goes_on = ((x[:, 1:] == x[:, :-1]) | (np.isnan(x[:, 1:]) & np.isnan(x[:, :-1]))).all(axis=2)
     return np.asarray(1 + np.minimum.accumulate(goes_on, axis=1).sum(axis=1))

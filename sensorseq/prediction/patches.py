@@ -1,4 +1,4 @@
-"""Patches: describe overlapping frames of a window's samples, each as one step of the network."""
+"""Patches: overlapping frames of a window's samples, each described as one step of the network."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional, TypeVar
@@ -10,22 +10,22 @@ from sensorseq.io.model_file import arrays_below
 from sensorseq.preprocessing.scale.scaler import Scaler
 
 N_BANDS = 6  # most bands of a spectrum
-# Added to variances and powers of scaled channels, before their logarithm is taken.
+# Added to variances and powers of scaled channels before their logarithm.
 SMALLEST_POWER = 1e-4
 # Scaled samples are clipped to +- this, so that sums of their squares are finite in float32.
 LARGEST_SAMPLE = 1e15
 _BLOCK = 128  # windows described at a time, to limit memory
-_Count = TypeVar("_Count", bound=Any)  # an integer, an array or a tensor of integers
+_Count = TypeVar("_Count", bound=Any)  # an integer, or an array or tensor of integers
 
 
 class Patch(NamedTuple):
-    """A rule that describes frames of `n_samples` samples as steps; half of a frame is the next's.
+    """A rule that describes frames of `n_samples` samples as steps; frames overlap by half.
 
     The inputs of a step are, for each channel, the mean, the variance, the minimum and the maximum,
-    and the power in each band of the spectrum (of the samples less their mean, in a Hann window).
+    and the power in each band of the spectrum (of the samples minus their mean, in a Hann window).
     Variance and power v enter as ``log(v + SMALLEST_POWER)``. Where a window ends within a frame,
     its last sample is repeated. `scaler` then scales each input by its mean and standard deviation
-    over the training windows; None leaves inputs as they are.
+    over the training windows; None leaves inputs unscaled.
     """
 
     n_samples: int
@@ -38,10 +38,10 @@ class Patch(NamedTuple):
 
     @property
     def bands(self) -> list[tuple[int, int]]:
-        """The bands, as the first frequency of each and that after its last.
+        """The bands, each as its first frequency and the one after its last.
 
-        Frequencies are numbered by their periods in a frame, from 1 on. Bands are spaced evenly in
-        the logarithm of frequency; a short frame has fewer than `N_BANDS`.
+        The number of a frequency, from 1 on, is its number of periods in a frame. Bands are spaced
+        evenly in the logarithm of frequency; a short frame has fewer than `N_BANDS`.
         """
         edges = np.geomspace(1, self.n_samples // 2 + 1, N_BANDS + 1).round().astype(int).tolist()
         return [(low, high) for low, high in zip(edges, edges[1:]) if low < high]
@@ -49,7 +49,8 @@ class Patch(NamedTuple):
     def spectrum(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the Hann window (n_samples,), and each frequency's share in each band.
 
-        By these shares (n_samples // 2 + 1, n_bands), the power of white noise is its variance.
+        With these shares (n_samples // 2 + 1, n_bands), the power of white noise in a band equals
+        its variance.
         """
         window = np.sin(np.pi * (np.arange(self.n_samples) + 0.5) / self.n_samples) ** 2
         share = np.zeros((self.n_samples // 2 + 1, len(self.bands)))
@@ -58,7 +59,7 @@ class Patch(NamedTuple):
         return window, share
 
     def places(self, n_steps: int) -> NDArray[np.int64]:
-        """Return the places in a window of each step's samples, (n_steps, n_samples)."""
+        """Return the index in the window of each step's samples, (n_steps, n_samples)."""
         first = np.arange(n_steps, dtype=np.int64) * self.hop
         return first[:, None] + np.arange(self.n_samples)
 
@@ -80,35 +81,35 @@ class Patch(NamedTuple):
         scaler = self.scaler or Scaler.identity(steps.shape[2])
         last = np.full((n, 1, 1), t - 1) if lengths is None else lengths[:, None, None] - 1
         for start in range(0, n, _BLOCK):
-            own = slice(start, start + _BLOCK)
-            held = np.minimum(self.places(n_steps), last[own])
-            samples = np.clip(X[own], -LARGEST_SAMPLE, LARGEST_SAMPLE)
-            frames = np.take_along_axis(samples, held.reshape(len(held), -1, 1), 1)
-            described = self._describe(frames.reshape(*held.shape, c)).astype(X.dtype, copy=False)
-            steps[own] = scaler.transform(described, None if valid is None else valid[own])
+            rows = slice(start, start + _BLOCK)
+            places = np.minimum(self.places(n_steps), last[rows])
+            samples = np.clip(X[rows], -LARGEST_SAMPLE, LARGEST_SAMPLE)
+            frames = np.take_along_axis(samples, places.reshape(len(places), -1, 1), 1)
+            inputs = self._describe(frames.reshape(*places.shape, c)).astype(X.dtype, copy=False)
+            steps[rows] = scaler.transform(inputs, None if valid is None else valid[rows])
         return steps, valid
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of a model file, from which `read_patch` restores the patch."""
+        """Return the arrays for a model file, which `read_patch` reads."""
         assert self.scaler is not None
         return {f"patch.{name}": array for name, array in self.scaler.to_dict().items()}
 
     def by_sample(
         self, steps: NDArray[Any], lengths: NDArray[np.int64] | None, n_timesteps: int
     ) -> NDArray[Any]:
-        """Share values of steps' inputs (n, n_steps, n_inputs) equally among a frame's samples.
+        """Distribute values of inputs (n, n_steps, n_inputs) equally over the samples of frames.
 
-        `lengths` are those of the windows; the result (n, n_timesteps, c) has the same sum.
+        `lengths` are the lengths of the windows; the result (n, n_timesteps, c) has the same sum.
         """
         n, n_steps, n_inputs = steps.shape
         c = n_inputs // self.n_inputs(1)
         of_bands = steps[:, :, 4 * c :].reshape(n, n_steps, c, -1).sum(3)
         share = (steps[:, :, : 4 * c].reshape(n, n_steps, 4, c).sum(2) + of_bands) / self.n_samples
         last = np.full(n, n_timesteps - 1) if lengths is None else lengths - 1
-        held = np.minimum(self.places(n_steps), last[:, None, None])
-        found = np.zeros((n, n_timesteps, c))
-        np.add.at(found, (np.arange(n)[:, None, None], held), share[:, :, None])
-        return found
+        places = np.minimum(self.places(n_steps), last[:, None, None])
+        values = np.zeros((n, n_timesteps, c))
+        np.add.at(values, (np.arange(n)[:, None, None], places), share[:, :, None])
+        return values
 
     def _describe(self, frames: NDArray[Any]) -> NDArray[Any]:
         """Return the inputs of frames (n, n_steps, n_samples, c)."""
@@ -117,7 +118,7 @@ class Patch(NamedTuple):
         apart = frames - mean[:, :, None]
         waves = np.fft.rfft(apart * window[:, None], axis=2)
         power = waves.real**2 + waves.imag**2
-        # sums, because the rounding of a matrix product depends on the other windows
+        # sums, because the rounding of a matrix product depends on the number of windows
         bands = [
             power[:, :, low:high].sum(axis=2) * share[low, band]
             for band, (low, high) in enumerate(self.bands)
@@ -133,7 +134,7 @@ class Patch(NamedTuple):
 
 
 def count_steps(n_timesteps: _Count, patch: Patch | None) -> _Count:
-    """Return the number of steps in windows of these many samples: an integer, array or tensor."""
+    """Return the number of steps in windows of `n_timesteps`: an integer, array or tensor."""
     if patch is None:
         return n_timesteps
     beyond: Any = n_timesteps - patch.n_samples
@@ -145,7 +146,7 @@ def count_steps(n_timesteps: _Count, patch: Patch | None) -> _Count:
 def read_patch(
     n_samples: int | None, arrays: Mapping[str, NDArray[Any]], n_channels: int
 ) -> Patch | None:
-    """Read a patch from the number and the arrays in a file; raise a ValueError if invalid."""
+    """Read a patch from a model file's frame length and arrays; raise a ValueError if invalid."""
     if n_samples is None:
         return None
     if type(n_samples) is not int or n_samples < 2:
@@ -153,5 +154,5 @@ def read_patch(
     scaler = Scaler.from_dict(arrays_below(arrays, "patch."))
     patch = Patch(n_samples, scaler)
     if scaler.n_channels != (expected := patch.n_inputs(n_channels)):
-        raise ValueError(f"statistics of {scaler.n_channels} inputs, expected {expected}")
+        raise ValueError(f"patch: statistics of {scaler.n_channels} inputs, expected {expected}")
     return patch

@@ -12,10 +12,10 @@ from sensorseq.errors import InputError, SensorseqError
 from sensorseq.prediction.live import AnyParser, AnyStream, address_of, parser_for
 from sensorseq.prediction.stream import StreamDecision
 
-_BLOCK = 1 << 13  # bytes that are decided at once, so that no robot takes a thread for long
-_MOST_WAITING = 32  # blocks of a robot; then its connection is not read until some are decided
+_BLOCK = 1 << 13  # bytes classified at a time, so that no robot occupies a thread for long
+_MOST_WAITING = 32  # blocks of a robot; then its connection is not read until some are classified
 MOST_CLIENTS = 64
-_PATIENCE_S = 0.2  # with a connection that is thrown out, or does not read what it is sent
+_PATIENCE_S = 0.2  # for a connection that is refused, or does not read its data
 
 
 async def serve(
@@ -29,33 +29,34 @@ async def serve(
     say: Callable[[str], None] = print,
     ready: Callable[[int], None] | None = None,
 ) -> None:
-    """Classify the samples of each connection by a stream of its own, until it is cancelled.
+    """Classify the samples of each connection by a stream of its own, until cancellation.
 
-    A decision is a line of JSON as `write_decisions` writes it, but with ``late_s``, the time since
-    its last sample came. A connection whose data cannot be read gets a line with ``"error"`` and is
-    closed; the others go on. When a robot ends its data, what is left of its stream is decided.
+    A decision is a line of JSON as from `write_decisions`, with ``late_s``, the time since its last
+    sample arrived. A connection whose data cannot be read gets a line with ``"error"`` and is
+    closed; the others continue. When a robot ends its data, its stream is flushed.
 
     Parameters
     ----------
     make_stream : callable
-        Returns a stream, for each connection a new one.
+        Returns a new stream for a connection.
     address : str
-        ``[HOST:]PORT`` to listen on; port 0 takes a free one.
+        ``[HOST:]PORT`` to listen on; port 0 chooses a free port.
     sample_format, time_column
         As in `parser_for`.
     n_threads : int, default=1
         Streams that are computed at the same time.
     max_clients : int, default=64
-        Most connections at a time; another one gets a line with ``"error"`` and is closed.
+        Most connections at a time; a further one gets a line with ``"error"`` and is closed.
     say : callable
-        Is told of connections, of errors, and of a robot whose decisions come more than a hop late.
+        Called with a text for each connection and error, and when a robot's decisions begin to be
+        more than a hop late.
     ready : callable, optional
-        Is called with the port.
+        Called with the port when the server listens.
 
     Raises
     ------
     InputError
-        If it cannot listen on the address.
+        If the server cannot listen on the address.
     """
     host, port = address_of("--tcp", address)
     check_integer("max_clients", max_clients, 1)
@@ -65,26 +66,28 @@ async def serve(
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             nonlocal n_clients
             name = "{}:{}".format(*writer.get_extra_info("peername")[:2])
-            # the end of the server cancels this; asyncio of Python 3.11 would log an error
+            # When the server ends, this task is cancelled; Python 3.11 would log that as an error.
             with suppress(asyncio.CancelledError):
                 if n_clients >= max_clients:
-                    why: str | None = f"there are {max_clients} connections, the most at a time."
+                    problem: str | None = (
+                        f"there are {max_clients} connections, the most at a time."
+                    )
                 else:
                     n_clients += 1
                     try:
-                        why = await talk(name, reader, writer)
+                        problem = await talk(name, reader, writer)
                     finally:
                         n_clients -= 1
-                if why is not None:
-                    say(f"{name}: {why}")
-                    await _throw_out(reader, writer, why)
+                if problem is not None:
+                    say(f"{name}: {problem}")
+                    await _send_error(reader, writer, problem)
                 await _close(writer)
                 say(f"{name}: closed")
 
         async def talk(
             name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         ) -> str | None:
-            """Classify what a robot sends; return why it must go, if it must."""
+            """Classify a robot's samples; return the error that ends the connection, if any."""
             say(f"{name}: connected")
             try:
                 stream = make_stream()
@@ -106,8 +109,10 @@ async def serve(
             await server.serve_forever()
 
 
-async def _throw_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, why: str) -> None:
-    """Send an error; unread data would reset the connection before it arrives, so read some."""
+async def _send_error(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, problem: str
+) -> None:
+    """Send an error, and read some data: unread data would reset the connection too early."""
 
     async def read_some() -> None:
         for _ in range(_MOST_WAITING):
@@ -115,13 +120,13 @@ async def _throw_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
                 break
 
     with suppress(OSError, asyncio.TimeoutError):
-        writer.write(json.dumps({"error": why}).encode() + b"\n")
+        writer.write(json.dumps({"error": problem}).encode() + b"\n")
         writer.write_eof()
         await asyncio.wait_for(read_some(), _PATIENCE_S)
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:
-    """Close a connection, though its robot may not read what it was sent."""
+    """Close a connection, even if the robot does not read its data."""
     writer.close()
     with suppress(OSError, asyncio.TimeoutError):
         await asyncio.wait_for(writer.wait_closed(), _PATIENCE_S)
@@ -154,18 +159,18 @@ async def _classify(
 
     def decide(data: bytes) -> list[StreamDecision]:
         parts = parser.parts(data, whole=not data)
-        decisions = [one for part in parts for one in push(*part)]
+        decisions = [decision for part in parts for decision in push(*part)]
         return decisions if data else [*decisions, *stream.flush()]
 
     receiving = asyncio.ensure_future(receive())
     try:
         data: bytes | OSError = b"start"
         while data:
-            came_s, data = await waiting.get()
+            arrival_s, data = await waiting.get()
             if isinstance(data, OSError):
                 raise data
             for decision in await loop.run_in_executor(pool, decide, data):
-                late_s = time.monotonic() - came_s
+                late_s = time.monotonic() - arrival_s
                 fields = {**decision.to_dict(stream.classes), "late_s": late_s}
                 writer.write(json.dumps(fields).encode() + b"\n")
                 if (late_s > stream.hop_s) != is_late:

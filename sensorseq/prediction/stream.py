@@ -1,20 +1,20 @@
-"""DecisionStream classifies samples as they arrive, in the same way as `sensorseq predict`."""
+"""DecisionStream: classify samples as they arrive, in the same way as `sensorseq predict`."""
 
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_positive
 from sensorseq.errors import ArgumentError, InputError, check_choice
+from sensorseq.prediction.decisions import Predictor, judge
 from sensorseq.prediction.frames import in_order
 from sensorseq.prediction.gaps import COMPLETE
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.preparation import Preparation, refuse_normalized
-from sensorseq.prediction.probabilities import Abstention, judge
 from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.resample.live_clock import EvenSamples, LiveClock
 from sensorseq.preprocessing.resample.signal import StreamResampler
@@ -23,57 +23,21 @@ from sensorseq.preprocessing.windows.cut import first_on_clock, start_on_clock, 
 from sensorseq.recording import Channel
 from sensorseq.sequence.smoothing import STREAM_SMOOTH, LagSmoother, Smoothing, window_weight
 
-_CLOCK_DIGITS = 9  # decimal digits of a second; further digits are rounding error
+_CLOCK_DIGITS = 9  # decimal places of seconds; further digits are rounding errors
 _SAME_RATE = 1e-3  # relative; a sensor this close to the model's rate is not resampled
-
-
-class StreamedModel(Protocol):
-    """The parts of a TrainedModel that a stream uses."""
-
-    @property
-    def classes(self) -> NDArray[Any]:
-        """The labels."""
-
-    @property
-    def temperature(self) -> float:
-        """The divisor of the logits."""
-
-    @property
-    def abstention(self) -> Abstention | None:
-        """The threshold below which a window is not answered."""
-
-    @property
-    def preparation(self) -> Preparation | None:
-        """How the windows were prepared."""
-
-    @property
-    def knows_ranges(self) -> bool:
-        """Whether `outside` can compare windows with those of the fit."""
-
-    @property
-    def class_shares(self) -> NDArray[np.float64]:
-        """The mean probability of each class."""
-
-    def probabilities(
-        self, X: Any, lengths: ArrayLike | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return the probabilities of the classes, and how much each window lacks."""
-
-    def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
-        """Find windows unlike those of the training."""
 
 
 @dataclass(frozen=True)
 class StreamDecision:
     """The decision about one window of a stream.
 
-    `start_s` and `end_s` refer to the clock of the samples. `probabilities` are those of all
-    classes in the order of `classes_`; `probability` is that of `label`. `answered` is True if it
-    reaches the threshold of `fit_abstention`; None without one. Of a window without a number it is
-    False. `lacks` is 0 for a complete window, 1 if so much is missing that another sensor should
-    decide, 2 if there is no number. `delay_s` is the time from the window's end to the newest
-    sample. `outside` is True if the window is unlike the training windows; None if the model
-    has no data to decide.
+    `start_s` and `end_s` refer to the clock of the samples. `probabilities` has every class in the
+    order of `classes_`, and `probability` belongs to `label`. `answered` is True if `probability`
+    reaches the threshold of `fit_abstention`, None without a threshold, and False for a window
+    without a number. `lacks` is 0 for a complete window, 1 if so much is missing that another
+    sensor should decide, 2 if the window has no number. `delay_s` is the time from the window's end
+    to the newest sample. `outside` is True if the window is unlike the training windows; None if
+    the model lacks their ranges.
     """
 
     start_s: float
@@ -93,11 +57,11 @@ class StreamDecision:
 
 
 def prediction_plan(preparation: Preparation | None, hop_s: float | None = None) -> RecordingPlan:
-    """Return the plan that cuts recordings as for a fit; raise an InputError if it has none."""
+    """Return the plan that cuts recordings as in training; raise an InputError without one."""
     if preparation is None or not preparation["configuration"]:
         raise InputError(
-            "the model was trained on arrays and does not know how to cut recordings into windows;"
-            " train it on a prepared file, or cut windows yourself and use model.predict."
+            "the model was trained on arrays, so it cannot cut recordings into windows; train it on"
+            " a prepared file, or cut windows yourself and use model.predict."
         )
     if preparation.get("scaled") is not None:
         raise InputError(
@@ -119,17 +83,17 @@ class DecisionStream:
     hop_s : float
         Seconds between the starts of windows.
     latency_s : float
-        Delay of a decision after the end of its window, due to filters that look ahead. If the
-        training samples came in packets, each packet also waits for the next one.
+        Delay of a decision after the end of its window, due to filters that look ahead and to
+        smoothing. If the training samples came in packets, each packet also waits for the next.
     classes : list
         Labels in the order of the probabilities.
     on_outside : callable or None
-        If set, it is called with an OutsideWindows when windows first differ from the training.
+        Called with an OutsideWindows when windows first differ from the training windows.
     """
 
     def __init__(
         self,
-        model: StreamedModel,
+        model: Predictor,
         sample_rate_hz: float | None = None,
         *,
         max_gap_s: float | None = None,
@@ -181,7 +145,7 @@ class DecisionStream:
 
     @property
     def slop_s(self) -> float | None:
-        """How late a window may begin after a multiple of the hop; None if these do not matter."""
+        """The most seconds from a multiple of the hop to a window's start; None for any start."""
         return self._use.slop_s
 
     @property
@@ -210,10 +174,10 @@ class DecisionStream:
         Parameters
         ----------
         samples : array-like or DataFrame of shape (n, n_channels)
-            Any number of samples, with the columns of `channels`, in the units of training; those
-            of a DataFrame in any order. NaN is a missing value.
+            Any number of samples, with the columns of `channels`, in the units of training; a
+            DataFrame may have them in any order. NaN is a missing value.
         timestamps_s : array-like of shape (n,), optional
-            Their times in seconds. Without them, no sample is missing: sample i is at i /
+            Times in seconds. Without them no sample may be missing: sample i is at i /
             `sample_rate_hz`.
 
         Returns
@@ -224,10 +188,10 @@ class DecisionStream:
         Raises
         ------
         SignalError
-            If the samples have another number of channels, or are infinite, or a stamp is not
-            finite. They are then ignored.
+            If the samples have another number of channels, or are infinite, or a time is not
+            finite. These samples are then ignored.
         InputError
-            If a DataFrame lacks a channel, or has another column.
+            If a DataFrame lacks a channel, or has an unknown column.
         """
         samples = in_order(samples, self.channels, "samples", "the model")
         return self._decide(self._clock.push(samples, timestamps_s))
@@ -237,9 +201,9 @@ class DecisionStream:
         newest_s = self._clock.newest_s
         decisions = [*self._decide(self._clock.flush()), *self._end(newest_s)]
         if self._smoother is not None:
-            rest = self._settled(self._smoother.flush(), newest_s)
-            self.n_decisions += len(rest)
-            decisions += rest
+            last = self._settled(self._smoother.flush(), newest_s)
+            self.n_decisions += len(last)
+            decisions += last
         self._begin(0.0)
         return decisions
 
@@ -250,46 +214,46 @@ class DecisionStream:
                 decisions += self._end(self._clock.newest_s)
                 self._begin(part.start_s)
             self._drift_s = part.drift_s
-            self._hold(self._steps.push(self._resampler.push(part.values)))
+            self._keep(self._steps.push(self._resampler.push(part.values)))
             decisions += self._windows()
         return decisions
 
     def _begin(self, start_s: float) -> None:
         """Begin a segment with fresh filters and windows."""
-        close = abs(self.sample_rate_hz / self._rate - 1) < _SAME_RATE
+        is_same = abs(self.sample_rate_hz / self._rate - 1) < _SAME_RATE
         self._resampler = StreamResampler(
-            self._rate if close else self.sample_rate_hz,
+            self._rate if is_same else self.sample_rate_hz,
             self._rate,
             len(self._channels),
             attenuation_db=self._use.attenuation_db,
         )
         self._steps = StepChain(self._plan.steps).stream(self._channels, self._rate)
         self._start_s, self._drift_s = start_s + self._steps.delay_s, 0.0
-        self._held: NDArray[np.float32] | None = None  # samples from index `_first` on
+        self._kept: NDArray[np.float32] | None = None  # samples from index `_first` on
         self._first = self._n_cut = self._n_samples = 0
 
     def _end(self, newest_s: float | None) -> list[StreamDecision]:
-        """Return the decisions about the rest of the segment."""
-        if not self._n_samples and self._held is None:
+        """Return the remaining decisions of the segment."""
+        if not self._n_samples and self._kept is None:
             return []
         left = self._resampler.flush()
         rows = [self._steps.push(left)] if len(left) else []
-        self._hold(np.concatenate([*rows, self._steps.flush()]))
+        self._keep(np.concatenate([*rows, self._steps.flush()]))
         decisions = self._windows()
         if not self._n_cut and self._use.short == "pad" and self._n_samples:
-            assert self._held is not None
-            padded = np.zeros((1, self._n_window, self._held.shape[1]), np.float32)
-            padded[0, : self._n_samples] = self._held
+            assert self._kept is not None
+            padded = np.zeros((1, self._n_window, self._kept.shape[1]), np.float32)
+            padded[0, : self._n_samples] = self._kept
             decisions = self._predict(padded, [0], np.array([self._n_samples]))
         return decisions
 
-    def _hold(self, values: NDArray[np.floating]) -> None:
+    def _keep(self, values: NDArray[np.floating]) -> None:
         new = values.astype(np.float32)
-        self._held = new if self._held is None else np.concatenate([self._held, new])
+        self._kept = new if self._kept is None else np.concatenate([self._kept, new])
         self._n_samples += len(new)
 
     def _start_of(self, n: int) -> int:
-        """Return the first sample of a segment's window, as `window_recordings` cuts it."""
+        """Return the index of the first sample of window `n`, as in `window_recordings`."""
         slop_s = self._use.slop_s
         if slop_s is None:
             return window_start(n, self._hop)
@@ -298,18 +262,18 @@ class DecisionStream:
         return int(start_on_clock(number, self._start_s, self.hop_s, self._window_rate))
 
     def _windows(self) -> list[StreamDecision]:
-        """Cut the windows that are complete and predict them together."""
-        assert self._held is not None
+        """Cut the windows that are complete, and classify them together."""
+        assert self._kept is not None
         starts = []
         while (start := self._start_of(self._n_cut)) + self._n_window <= self._n_samples:
             starts.append(start)
             self._n_cut += 1
         if not starts:
             return []
-        windows = [self._held[at - self._first :][: self._n_window] for at in starts]
+        windows = [self._kept[at - self._first :][: self._n_window] for at in starts]
         keep = min(self._start_of(self._n_cut), self._n_samples)
         decisions = self._predict(np.stack(windows), starts)
-        self._held, self._first = self._held[keep - self._first :], keep
+        self._kept, self._first = self._kept[keep - self._first :], keep
         return decisions
 
     def _predict(
@@ -319,8 +283,8 @@ class DecisionStream:
         lengths: NDArray[np.int64] | None = None,
     ) -> list[StreamDecision]:
         rows, lacks = self._model.probabilities(windows, lengths)
-        least = self._model.abstention
-        answered = judge(rows, lacks, least and least.threshold)
+        abstention = self._model.abstention
+        answered = judge(rows, lacks, None if abstention is None else abstention.threshold)
         are_outside: list[bool | None] = [None] * len(rows)
         if self._model.knows_ranges:
             outside = self._model.outside(windows, lengths)
@@ -352,13 +316,11 @@ class DecisionStream:
             )
         if self._smoother is not None:
             self._waiting.extend(decisions)
-            due = [
-                row
-                for one in decisions
-                for row in self._smoother.push(
-                    (one.start_s + one.end_s) / 2, np.array(one.probabilities) / self._shares
-                )
-            ]
+            due = []
+            for decision in decisions:
+                middle_s = (decision.start_s + decision.end_s) / 2
+                likelihood = np.array(decision.probabilities) / self._shares
+                due += self._smoother.push(middle_s, likelihood)
             decisions = self._settled(due, newest_s)
         self.n_decisions += len(decisions)
         return decisions
@@ -369,11 +331,11 @@ class DecisionStream:
         """Return the decisions that have waited longest, updated with smoothed probabilities."""
         decisions = []
         for row in rows:
-            one, best = self._waiting.popleft(), int(np.argmax(row))
-            delay_s = 0.0 if newest_s is None else round(newest_s - one.end_s, _CLOCK_DIGITS)
+            decision, best = self._waiting.popleft(), int(np.argmax(row))
+            delay_s = 0.0 if newest_s is None else round(newest_s - decision.end_s, _CLOCK_DIGITS)
             decisions.append(
                 replace(
-                    one,
+                    decision,
                     label=self.classes[best],
                     probability=float(row[best]),
                     probabilities=tuple(row.tolist()),

@@ -1,4 +1,4 @@
-"""Windows: checked values in memory or in a file; reading them from the user's input."""
+"""Windows: checked values in memory or in a file, and their conversion from the user's input."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.checks import check_lengths
 from sensorseq.errors import InputError, SignalError
 from sensorseq.prediction.frames import align, check_same_channels
 from sensorseq.prediction.gaps import bridge_gaps
@@ -18,31 +19,31 @@ from sensorseq.windows import WindowSet
 
 DTYPES = ("float32", "float64")
 CROPS = ("head", "tail", "centre", "random")
-LARGEST = float(np.finfo(np.float32).max)  # larger values have squares beyond the range of double
+LARGEST = float(np.finfo(np.float32).max)  # the largest usable value
 PIECE_BYTES = 2 * 1024**2  # read, checked and scaled at a time; fits into a processor's cache
 
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Windows with the facts about each; their values are finite, and padding is zero.
+    """Windows and the facts about each; their values are finite, and padding is zero.
 
-    They are unscaled, except where a name or a docstring has the word "scaled". Where samples may
-    be missing, a channel without a number in a window is NaN throughout.
+    They are unscaled, except where a name or a docstring contains the word "scaled". Where samples
+    may be missing, a channel that has no number in a window is NaN throughout that window.
 
     Parameters
     ----------
     X : ndarray of shape (N, T, C), float32 or float64
-        Or `StoredSamples`, which are checked when read.
+        Or `StoredSamples`, which are checked when they are read.
     lengths : ndarray of shape (N,), int64
         Valid steps, 1 to T.
     is_flat : bool, default=False
-        Whether (n, t) was given; t must then stay the same.
+        True if the input was of shape (n, t); t must then stay the same.
     channels : list of str, optional
-        Names, if they are known.
+        Names, if the input has them.
     target : ndarray of shape (N,), int64
         Class of each window, an index of `classes`; empty without labels.
     classes : ndarray of shape (K,)
-        Labels of the classes; empty if nobody needs them.
+        Labels of the classes; empty without labels.
     weight, groups, recording_id : ndarray of shape (N,), optional
         Factor in the loss, unit that a split keeps together, and recording.
     rows : ndarray of shape (N,), int64, optional
@@ -73,7 +74,7 @@ class Windows:
 
     @property
     def are_stored(self) -> bool:
-        """True if the samples are still in their file."""
+        """True if the samples are in a file, not in memory."""
         return not isinstance(self.X, np.ndarray)
 
     @property
@@ -84,7 +85,7 @@ class Windows:
     def take(self, rows: NDArray[np.integer[Any]]) -> "Windows":
         """Return the windows at `rows`."""
         picked: dict[str, Any] = {"X": self.X[rows], "lengths": self.lengths[rows]}
-        for name in _KNOWN_OF_SOME:
+        for name in _OPTIONAL:
             values = getattr(self, name)
             if values is not None and len(values):
                 picked[name] = values[rows]
@@ -92,7 +93,7 @@ class Windows:
 
     @contextmanager
     def opened(self) -> Iterator["WindowReader"]:
-        """Open the file, if there is one; only one thread at a time can have it open."""
+        """Open the file, if there is one; only one thread may have it open at a time."""
         if not self.are_stored:
             yield WindowReader(self, self.X.__getitem__)
             return
@@ -107,7 +108,7 @@ class Windows:
             return reader.read(np.arange(len(self)))
 
     def pieces(self, of_rows: Iterable[NDArray[np.int64]] | None = None) -> Iterator["Windows"]:
-        """Yield windows in memory: all of them, a part of their file at a time, or by rows."""
+        """Yield windows in memory: all at once, or in parts, by default those of `row_pieces`."""
         if of_rows is None and not self.are_stored:
             yield self
             return
@@ -116,7 +117,7 @@ class Windows:
                 yield reader.read(rows)
 
     def row_pieces(self, rows: NDArray[np.int64] | None = None) -> list[NDArray[np.int64]]:
-        """Cut rows (None: all) into pieces that are read or copied together."""
+        """Divide rows (None: all) into pieces that are read or copied together."""
         rows = np.arange(len(self)) if rows is None else rows
         size = max(1, PIECE_BYTES // (self.X.dtype.itemsize * int(np.prod(self.X.shape[1:]))))
         return [rows[start : start + size] for start in range(0, len(rows), size)]
@@ -131,55 +132,55 @@ class Windows:
         return replace(self, X=X, lengths=np.minimum(self.lengths, max_timesteps))
 
     def scaled(self, scaler: Scaler | None, dtype: str) -> NDArray[Any]:
-        """Return windows in memory as a network takes them; raise if a value leaves its range."""
+        """Return windows in memory as input of a network; raise if scaling makes one infinite."""
         X = self.X
         lengths = None if self.are_full else self.lengths
         if dtype == "float32":
             try:
                 return (scaler or Scaler.identity(X.shape[2])).transform_to_float32(X, lengths)
-            except SignalError:  # missing channels, or values that the message below describes
+            except SignalError:  # missing channels, or a value that is reported below
                 pass
-        lost = np.isnan(X[:, :1])  # channels without a number, taken for their mean in training
+        lost = np.isnan(X[:, :1])  # channels without a number become their mean in training
         if lost.any():
             X = np.where(lost, X.dtype.type(0), X)
         if scaler is not None:
             X = scaler.transform(X, lengths)
-        with np.errstate(over="ignore"):  # raised below
+        with np.errstate(over="ignore"):  # checked below
             X = np.ascontiguousarray(X, dtype)
         if lost.any():
             X = np.where(lost, X.dtype.type(0), X)
         if not np.isfinite(X).all():
             finite = np.isfinite(X).all(axis=(0, 1))
             raise InputError(
-                f"X in channel {int(np.argmin(finite))} is infinite after scaling in {dtype}:"
-                " it is too far from the training windows."
+                f"X in channel {int(np.argmin(finite))} is infinite after scaling in {dtype}: its"
+                " values are too far from those of the training windows."
             )
         return X
 
 
 @dataclass(frozen=True)
 class WindowReader:
-    """Open windows; made by `Windows.opened`. `unchecked` returns values, which may be NaN."""
+    """Open windows, from `Windows.opened`; `unchecked` returns values that may be NaN."""
 
     windows: Windows
     unchecked: Callable[[NDArray[np.int64]], NDArray[Any]]
 
     def read(self, rows: NDArray[np.int64]) -> Windows:
         """Return the windows at `rows` in memory, checked."""
-        known = self.windows.take(rows)
+        taken = self.windows.take(rows)
         if not self.windows.are_stored:
-            return known
+            return taken
         samples = self.windows.X
         try:
-            X = pad_with_zeros(self.unchecked(rows), known.lengths)
-            check_finite_windows(X, "X", samples.rows[rows])
+            X = pad_with_zeros(self.unchecked(rows), taken.lengths)
+            check_usable(X, "X", samples.rows[rows])
         except InputError as error:
             error.add_note(f"while reading {samples.path}")
             raise
-        return replace(known, X=X)
+        return replace(taken, X=X)
 
 
-_KNOWN_OF_SOME = ("target", "weight", "groups", "recording_id", "rows", "starts")
+_OPTIONAL = ("target", "weight", "groups", "recording_id", "rows", "starts")
 
 
 def crop_starts(
@@ -188,7 +189,7 @@ def crop_starts(
     crop: str,
     rng: np.random.Generator | None = None,
 ) -> NDArray[np.int64]:
-    """Return the first step to keep of each window, (N,); 0 if it is not cropped.
+    """Return the first step to keep of each window, (N,); 0 if the window is not cropped.
 
     Without `rng` (prediction, validation), ``"random"`` means the center, for reproducible results.
     """
@@ -203,19 +204,19 @@ def crop_starts(
 
 
 def pad_with_zeros(X: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
-    """Return windows with zeros beyond their lengths."""
+    """Return windows with zeros after their valid steps."""
     is_valid = np.arange(X.shape[1]) < lengths[:, None]
     return np.where(is_valid[:, :, None], X, X.dtype.type(0))
 
 
-def check_finite_windows(
+def check_usable(
     X: NDArray[Any],
     name: str = "X",
     rows: NDArray[np.int64] | None = None,
     *,
     allow_nan: bool = False,
 ) -> None:
-    """Raise for the first step that is not finite; `rows` are the numbers of the windows."""
+    """Raise for the first value that a model cannot use; `rows` are the numbers of the windows."""
     usable = np.abs(X) <= LARGEST  # also False for NaN
     if allow_nan:
         usable |= np.isnan(X)
@@ -223,22 +224,22 @@ def check_finite_windows(
         row, step, channel = (int(i) for i in np.argwhere(~usable)[0])
         value = X[row, step, channel]
         row = row if rows is None else int(rows[row])
-        what = "NaN" if np.isnan(value) else "infinity (inf)" if np.isinf(value) else f"{value:g}"
-        other = ""
-        if what == "NaN" and rows is None:  # windows in a file are not bridged
-            other = " A classifier with missing='expected' bridges NaN."
+        kind = "NaN" if np.isnan(value) else "infinity (inf)" if np.isinf(value) else f"{value:g}"
+        alternative = ""
+        if kind == "NaN" and rows is None:  # windows in a file are not bridged
+            alternative = " A classifier with missing='expected' bridges NaN."
         raise InputError(
-            f"{name} holds {what} in window {row}, step {step}, channel {channel}"
-            f" ({int((~usable).sum())} such values), which cannot be used. Drop such windows, or"
-            f" fill the gaps before cutting windows.{other}"
+            f"{name} has {kind} in window {row}, step {step}, channel {channel}"
+            f" ({int((~usable).sum())} such values), which cannot be used. Drop these windows, or"
+            f" fill the gaps before cutting windows.{alternative}"
         )
 
 
 class WindowShape(NamedTuple):
-    """The shape of a fit's windows, with which others are compared.
+    """The shape of a fit's windows, which later windows must match.
 
-    `flat_timesteps` are the steps of (n, t), which must stay the same; None for windows of any
-    length. `channels` are names, if there were any.
+    `flat_timesteps` is the number of steps of 2-D input (n, t), which must stay the same; None for
+    windows of any length. `channels` are the names, if the windows of the fit had any.
     """
 
     n_channels: int
@@ -247,16 +248,16 @@ class WindowShape(NamedTuple):
 
 
 def refuse_path(X: Any) -> None:
-    """Raise an InputError for a path, which only an estimator opens."""
+    """Raise an InputError if X is a path, which only an estimator can open."""
     if isinstance(X, (str, os.PathLike)):
         raise InputError(
-            f"X={os.fspath(X)!r} is a path, and the runtime reads no prepared files. Give an array,"
-            " or recordings to `timeline`."
+            f"X={os.fspath(X)!r} is a path, but the runtime does not read prepared files. Give an"
+            " array, or, for `timeline`, recordings."
         )
 
 
 def is_table(X: Any) -> bool:
-    """Test whether X is 2-D, scikit-learn's usual input, and no list of sequences or WindowSet."""
+    """Test whether X is 2-D, as usual in scikit-learn, and no list of sequences or WindowSet."""
     if isinstance(X, WindowSet) or is_list_of_sequences(X):
         return False
     if hasattr(X, "toarray"):
@@ -278,11 +279,11 @@ def windows_of(
     """Convert X and lengths to windows (N, T, C).
 
     X is an array (n, t, c) or (n, t), a list (or 1-D object array) of arrays or DataFrames (t_i,
-    c), which is padded to its longest, or a WindowSet, which has its own lengths. The columns of
-    DataFrames are put in the order of the `known` channels, by default of the first one. Values
-    beyond the lengths may be anything, even NaN. Raises an `InputError` if shapes or columns
-    disagree, also with `known`, or that names the first valid step that is not finite. NaN is
-    bridged unless `missing` is ``"error"``.
+    c), which is padded to the longest, or a WindowSet, which has its own lengths. The columns of
+    DataFrames are put in the order of the `known` channels, by default of the first DataFrame.
+    Values beyond the lengths may be anything, even NaN. Raises an `InputError` if shapes or columns
+    disagree with each other or with `known`, or if a valid step is not finite. NaN is bridged
+    unless `missing` is ``"error"``.
     """
     names, channels = None, None if known is None else known.channels
     lengths_name = "lengths" + name.removeprefix("X")
@@ -306,27 +307,29 @@ def windows_of(
             f"{name} has shape {array.shape}; expected (n_windows, n_timesteps, n_channels), or"
             " (n_windows, n_timesteps) for one channel."
         )
-    for size, what in zip(array.shape, ("windows", "timesteps", "channels")):
+    for size, axis in zip(array.shape, ("windows", "timesteps", "channels")):
         if size == 0:
-            raise InputError(f"{name} has shape {array.shape}: no {what}.")
-    valid_steps = _check_lengths(lengths, array.shape[0], array.shape[1], lengths_name)
+            raise InputError(f"{name} has shape {array.shape}: no {axis}.")
+    valid_steps = check_lengths(array, lengths, lengths_name, least=1, error=InputError)
+    if valid_steps is None:
+        valid_steps = np.full(array.shape[0], array.shape[1], np.int64)
     origin: dict[str, Any] = {}
     if isinstance(X, WindowSet):
         origin = {"recording_id": X.recording_id, "groups": X.groups}
-    if isinstance(array, np.ndarray):  # samples in a file are looked at where they are read
+    if isinstance(array, np.ndarray):  # samples in a file are checked when they are read
         if (valid_steps < array.shape[1]).any():
             check_padding(array, valid_steps, name, lengths_name)
             array = pad_with_zeros(array, valid_steps)
         if missing != "error":
             array = bridge_gaps(array, valid_steps)
-        check_finite_windows(array, name, allow_nan=missing != "error")
+        check_usable(array, name, allow_nan=missing != "error")
     if known is not None:
         _check_shape(array.shape, is_flat, known, name)
     return Windows(array, valid_steps, is_flat, names, **origin)
 
 
 def _check_shape(shape: tuple[int, ...], is_flat: bool, known: WindowShape, name: str) -> None:
-    """Raise unless windows have the channels (if 2-D, the timesteps) of those in `fit`."""
+    """Raise unless windows have as many channels (if 2-D, timesteps) as those of the fit."""
     (n, t, c), (n_channels, n_timesteps, _) = shape, known
     if c != n_channels and is_flat:
         single = f" A single window of shape (t, c) is [{name}]." if t == n_channels else ""
@@ -347,43 +350,10 @@ def _check_shape(shape: tuple[int, ...], is_flat: bool, known: WindowShape, name
         )
     if n_timesteps is not None and t != n_timesteps:
         raise InputError(
-            f"{name} has {t} timesteps, but fit saw 2-D input with {n_timesteps}, and 2-D input"
-            f" must keep its length; fit on {name}[:, :, np.newaxis] for windows of any length."
+            f"{name} has {t} timesteps, but fit saw 2-D input with {n_timesteps} timesteps, and"
+            f" 2-D input must keep its length; for windows of any length, fit on"
+            f" {name}[:, :, np.newaxis]."
         )
-
-
-def check_per_window(
-    values: Any, n_windows: int, name: str, owner: str = "X"
-) -> NDArray[Any] | None:
-    """Return per-window values as a 1-D array; None for None."""
-    if values is None:
-        return None
-    array = np.asarray(values)
-    if array.shape != (n_windows,):
-        count = f"{len(array)} values" if array.ndim == 1 else f"shape {array.shape}"
-        raise InputError(f"{name} has {count}, but {owner} has {n_windows} windows.")
-    return array
-
-
-def check_groups(values: Any, n_windows: int, name: str, owner: str = "X") -> NDArray[Any] | None:
-    """Return the group of each window; a missing one (None, NaN) raises an error with its row."""
-    groups = check_per_window(values, n_windows, name, owner)
-    if groups is None:
-        return None
-    if groups.dtype.kind in "US":  # none is missing, and there may be many
-        return groups
-    missing = [i for i, group in enumerate(groups.tolist()) if is_missing(group)]
-    if missing:
-        raise InputError(
-            f"{name}[{missing[0]}] is {groups.tolist()[missing[0]]!r}; every window needs a group."
-            " Give a window without a recording its own group."
-        )
-    return groups
-
-
-def is_missing(value: Any) -> bool:
-    """Test whether a label is None, NaN, NaT or pandas' NA, which cannot be compared."""
-    return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
 def _check_not_one_dimensional(X: Any, name: str) -> None:
@@ -396,7 +366,7 @@ def _check_not_one_dimensional(X: Any, name: str) -> None:
     except ValueError:  # a ragged list, which is described where it is read
         return
     if not shape:
-        number = " A single number is not a window: Reshape your data." if np.isscalar(X) else ""
+        number = " A single number is not a window. Reshape your data." if np.isscalar(X) else ""
         raise InputError(
             f"{name} is a {type(X).__name__}; expected an array of shape (n_windows, n_timesteps,"
             f" n_channels), a list of arrays, a WindowSet or the path of a prepared file.{number}"
@@ -409,7 +379,7 @@ def _check_not_one_dimensional(X: Any, name: str) -> None:
 
 
 def is_list_of_sequences(X: Any) -> bool:
-    """Whether X is a list of sequences, each (t, c), rather than one array."""
+    """Test whether X is a list of sequences, each (t, c), rather than one array."""
     if isinstance(X, np.ndarray):
         is_list = X.ndim == 1 and X.dtype == object
         return is_list and any(len(getattr(part, "shape", ())) >= 2 for part in X)
@@ -418,9 +388,9 @@ def is_list_of_sequences(X: Any) -> bool:
     if any(len(getattr(part, "shape", ())) >= 2 for part in X):
         return True
     # Nested lists: rectangular ones are an array; ragged ones can only be a list of sequences.
-    nested = all(isinstance(part, Sequence) and len(part) for part in X)
+    are_nested = all(isinstance(part, Sequence) and len(part) for part in X)
     return (
-        nested
+        are_nested
         and all(isinstance(part[0], (Sequence, np.ndarray)) for part in X)
         and len({len(part) for part in X}) > 1
     )
@@ -471,24 +441,8 @@ def _as_float(X: Any, name: str) -> NDArray[Any]:
     if array.dtype in (np.float32, np.float64):
         return array
     if array.dtype.kind in "mM":
-        raise InputError(f"{name} has type {array.dtype}: times are no channel; drop them.")
+        raise InputError(f"{name} has type {array.dtype}: times are not a channel; drop them.")
     try:
         return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} has type {array.dtype} and is not numeric ({error}).") from error
-
-
-def _check_lengths(lengths: Any, n_windows: int, n_timesteps: int, name: str) -> NDArray[np.int64]:
-    if lengths is None:
-        return np.full(n_windows, n_timesteps, np.int64)
-    array = np.asarray(lengths)
-    if array.dtype.kind not in "iu":
-        raise InputError(f"{name} has type {array.dtype}; lengths must be integers, in steps.")
-    check_per_window(array, n_windows, name)
-    outside = np.flatnonzero((array < 1) | (array > n_timesteps))
-    if outside.size:
-        row = int(outside[0])
-        raise InputError(
-            f"{name}[{row}] is {array[row]}; these windows have 1 to {n_timesteps} steps."
-        )
-    return array.astype(np.int64)

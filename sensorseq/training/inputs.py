@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sensorseq.checks import check_real
+from sensorseq.checks import check_real, is_missing_label
 from sensorseq.errors import (
     ArgumentError,
     InputError,
@@ -19,10 +19,8 @@ from sensorseq.errors import (
 )
 from sensorseq.prediction.windows import (
     as_array,
-    check_per_window,
     crop_starts,
     is_list_of_sequences,
-    is_missing,
     shape_of,
 )
 from sensorseq.preprocessing.windows.balance import KINDS, weights_of_counts
@@ -101,7 +99,7 @@ def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
             n, keep = sum(map(_is_no_label, values)), f"pandas.notna({name})"
             if isinstance(label, str):
                 keep = f"[bool(one.strip()) for one in {name}]"
-            elif not is_missing(label):
+            elif not is_missing_label(label):
                 keep = f"np.isfinite({name})"
             raise InputError(
                 f"{name}[{row}] is {label!r}, which is not a label ({n} of {len(values)} windows)."
@@ -124,7 +122,7 @@ def _is_no_label(label: Any) -> bool:
     """Test whether a label is missing, blank or infinite."""
     if isinstance(label, str):
         return not label.strip()
-    return is_missing(label) or label in (float("inf"), float("-inf"))
+    return is_missing_label(label) or label in (float("inf"), float("-inf"))
 
 
 def _count(number: int, noun: str) -> str:
@@ -158,26 +156,6 @@ def check_class_weight(class_weight: Any) -> None:
             f"class_weight={class_weight!r} must be None, 'balanced', 'effective_number' or a"
             " dictionary of labels and factors."
         )
-
-
-def check_sample_weight(sample_weight: Any, n_windows: int) -> NDArray[np.float64] | None:
-    """Return the weight of each window as float64: finite, 0 or more, not all 0."""
-    array = check_per_window(sample_weight, n_windows, "sample_weight")
-    if array is None:
-        return None
-    try:
-        weight: NDArray[np.float64] = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"sample_weight has type {array.dtype} and is not numeric; give recordings as groups=."
-        ) from error
-    wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
-    if wrong.size:
-        row = int(wrong[0])
-        raise InputError(f"sample_weight[{row}] is {weight[row]}; weights must be 0 or more.")
-    if not weight.any():
-        raise InputError("sample_weight is zero for every window, so there is nothing to train on.")
-    return weight
 
 
 def window_weights(

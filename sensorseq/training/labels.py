@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from sensorseq.checks import check_per_window
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.prediction.windows import as_array, check_per_window
+from sensorseq.prediction.windows import as_array
 from sensorseq.training.inputs import check_labels, from_one_hot
 
 _FEW_CLASSES = 10  # up to this many classes may have one window each, as in a first try
@@ -52,7 +53,7 @@ def read_labels(
                 " give one column per class, in the order of classes_, or one label per window."
             )
         return classes[from_one_hot(labels, name)], None
-    checked = check_per_window(labels, n_windows, name, owner)
+    checked = check_per_window(name, labels, n_windows, owner=owner)
     assert checked is not None
     check_labels(checked, name)
     if checked.dtype == object and all(isinstance(one, int | float) for one in checked.tolist()):

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import betaincc
 
-from sensorseq.prediction.probabilities import Abstention, below_highest, softmax
+from sensorseq.prediction.decisions import Abstention, below_highest, softmax
 
 # Weight of the prior that the network is calibrated. Windows soon outweigh it: each adds the
 # variance of its logits, which is about 1 if it is uncertain.

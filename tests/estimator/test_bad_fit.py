@@ -33,9 +33,9 @@ WINDOWS = {
         r"24 windows of 3 steps and 100 channels; as \(n, c, t\) they are windows of 100 steps and"
         r" 3 channels.* X.transpose\(0, 2, 1\)",
     ),
-    "NaN": (with_value(np.nan, (5, 7, 2)), "X holds NaN in window 5, step 7, channel 2"),
+    "NaN": (with_value(np.nan, (5, 7, 2)), "X has NaN in window 5, step 7, channel 2"),
     "infinity": (with_value(-np.inf, (0, 9, 1)), "infinity .* in window 0, step 9, channel 1"),
-    "too large": (with_value(-1e300, (1, 2, 0)), r"X holds -1e\+300 in window 1, step 2, channel"),
+    "too large": (with_value(-1e300, (1, 2, 0)), r"X has -1e\+300 in window 1, step 2, channel"),
     "text in an object array": (
         with_value("wheel", (3, 2, 1), object),
         "X has .* object .*'wheel'",
@@ -90,7 +90,7 @@ BESIDE = {
     "X_val with other channels": ({"X_val": X[:, :, :2], "y_val": Y}, "X_val .* 2 channels, .* 3"),
     "NaN in X_val": (
         {"X_val": with_value(np.nan, (2, 3, 1)), "y_val": Y},
-        "X_val holds NaN in window 2, step 3, channel 1",
+        "X_val has NaN in window 2, step 3, channel 1",
     ),
     "lengths_val out of range": (
         {"X_val": X, "y_val": Y, "lengths_val": [12] * N},
@@ -260,7 +260,7 @@ def test_a_mark_of_windows_without_a_label_is_named_with_ways_out(y, mark):
     own = {"np": np, "y": y}
     weight = eval(said_code(told[0].message, "sample_weight=", ". If it is"), own)
     assert mark not in fit_marked(MARKED, y, sample_weight=weight).classes_.tolist()
-    named = eval(said_code(told[0].message, "otherwise: ", ".END").removesuffix("."), own)
+    named = eval(said_code(told[0].message, "another name: ", ".END").removesuffix("."), own)
     classes = fit_marked(MARKED, named).classes_.tolist()
     assert len(classes) == len(np.unique(y))
     assert mark not in classes
@@ -324,5 +324,5 @@ def test_a_score_names_windows_without_a_label():
 
 def test_masked_samples_are_missing():
     X = np.ma.masked_greater(MARKED, 3.0)
-    with pytest.raises(InputError, match="X holds NaN in window"):
+    with pytest.raises(InputError, match="X has NaN in window"):
         fit_marked(X, CLASS)

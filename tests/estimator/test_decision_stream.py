@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import InputError, SignalError
-from sensorseq.prediction.probabilities import Abstention
+from sensorseq.prediction.decisions import Abstention
 from sensorseq.recording import Channel
 
 CHANNELS = (Channel("cur", "A"), Channel("vel", "rad/s"))

@@ -11,7 +11,7 @@ from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import InputError, ModelFileError
 from sensorseq.evaluation import calibration_error
 from sensorseq.io.model_file import read_model, write_model
-from sensorseq.prediction.probabilities import softmax
+from sensorseq.prediction.decisions import softmax
 from sensorseq.training.probabilities import fit_temperature
 
 

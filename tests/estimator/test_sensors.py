@@ -221,7 +221,7 @@ def test_a_search_of_scikit_learn_cuts_the_windows_of_every_sensor():
         (lambda X: without(X, "slow", [5, 6]), "'slow' in 2 of 96 windows. Fit with missing="),
         (lambda X: {"fast": X["fast"], "slw": X["slow"]}, "Did you mean 'slow'"),
         (lambda X: {"fast": X["fast"]}, "'slow' in 96 of 96 windows"),
-        (lambda X: X["fast"], "give X as {name: windows} of fast, slow"),
+        (lambda X: X["fast"], "give X as {name: windows} with the names fast, slow"),
         (lambda X: {**X, "fast": X["fast"][:, :, :1]}, "fast"),
     ],
 )

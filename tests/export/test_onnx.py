@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.export.check import onnx_difference
+from sensorseq.export.to_onnx import onnx_difference
 from sensorseq.recording import Channel
 
 pytestmark = pytest.mark.usefixtures("few_features")

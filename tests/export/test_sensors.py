@@ -11,8 +11,7 @@ from fits import fused_classifier, weigh_sensors, with_int8
 
 from sensorseq import Recording, SensorFusionClassifier, SensorWindows, WindowSet
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.export.check import onnx_difference
-from sensorseq.export.sensors import weight_table
+from sensorseq.export.to_onnx import onnx_difference
 from sensorseq.io.prepared import read_one_or_several
 from sensorseq.prediction.fusion import Fusion, key_of
 from sensorseq.recording import Channel
@@ -131,7 +130,7 @@ def test_a_sensor_whose_windows_differ_in_length_has_an_input_for_lengths(tmp_pa
 def test_the_table_has_the_weights_of_every_pattern():
     alone = {"100": [2.0, 0, 0], "010": [0, 1.0, 0], "001": [0, 0, 4.0], "110": [1.0, 3.0, 0]}
     fusion = Fusion(("a", "b", "c"), {key: np.array(row) for key, row in alone.items()})
-    table = weight_table(fusion)
+    table = fusion.weight_table()
     assert table.shape == (8, 3)
     for number, pattern in enumerate(PATTERNS[1:], 1):
         np.testing.assert_array_equal(table[number], fusion.weights_of(pattern))
@@ -141,7 +140,7 @@ def test_what_a_graph_of_several_sensors_cannot_do_is_said(fitted, tmp_path):
     with pytest.raises(ArgumentError, match="prefix='a b' is not a C identifier"):
         fitted.to_c(tmp_path / "c", prefix="a b")
     with pytest.raises(InputError, match="of 11 sensors cannot be exported"):
-        weight_table(Fusion(tuple("abcdefghijk"), {}))
+        Fusion(tuple("abcdefghijk"), {}).weight_table()
     assert not list(tmp_path.iterdir())
 
 

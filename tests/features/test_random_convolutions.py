@@ -277,7 +277,7 @@ X = np.random.default_rng(0).normal(size=(6, 20, 2))
         (X[:, :0], None, "no timesteps or no channels"),
         (X[:, :, :0], None, "no timesteps or no channels"),
         (X.astype(str), None, "real numbers"),
-        (X, [20, 20], "lengths has shape"),
+        (X, [20, 20], "lengths has 2 values"),
         (X, [20, 20, 20, 20, 20, 21], r"lengths\[5\] is 21"),
         (np.where(np.arange(240).reshape(X.shape) == 171, np.nan, X), None,
          "X is NaN in window 4, step 5, channel 1"),

@@ -100,9 +100,9 @@ def test_every_call_with_lengths_asks(tmp_path):
 def test_zeros_at_an_end_of_windows_to_predict_are_counted():
     X, full = np.ones((5, 8, 2)), np.full(5, 8)
     X[[1, 3], -2:] = 0.0
-    with pytest.warns(UserWarning, match="2 of the 5 windows end in zeros"):
+    with pytest.warns(UserWarning, match="2 of the 5 windows end with zeros"):
         warn_of_zero_ends(X, full)
-    with pytest.warns(UserWarning, match="2 of the 5 windows begin in zeros"):
+    with pytest.warns(UserWarning, match="2 of the 5 windows begin with zeros"):
         warn_of_zero_ends(X[:, ::-1], full)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -114,6 +114,6 @@ def test_a_loaded_model_knows_that_it_had_lengths(tmp_path):
     model = plain_classifier(max_epochs=1, hidden_size=2)
     model.fit(padded(), np.arange(N) % 2, lengths=LENGTHS).save(tmp_path / "model")
     for one in (type(model).load(tmp_path / "model"), load(tmp_path / "model")):
-        with pytest.warns(UserWarning, match=r"windows end in zeros .* as a list of arrays"):
+        with pytest.warns(UserWarning, match=r"windows end with zeros .* as a list of arrays"):
             one.predict(padded())
         one.predict(padded(), LENGTHS)

@@ -6,7 +6,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from scipy.special import softmax as scipy_softmax
 
-from sensorseq.prediction.probabilities import softmax
+from sensorseq.prediction.decisions import softmax
 from sensorseq.training.probabilities import fit_temperature, probability_spread
 
 

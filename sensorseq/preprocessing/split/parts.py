@@ -336,7 +336,7 @@ def split_by_time(
     shares = check_fractions(fractions)
     recording, starts = check_times(recording_id, start_s)
     reach = check_reach(window_s, embargo_s)
-    label = check_per_window("y", y, len(starts), SplitError)
+    label = check_per_window("y", y, len(starts), SplitError, "start_s")
     label = np.zeros(len(starts), np.int64) if label is None else label
     rank, n_ranks = _ranks(recording, starts)
     part_index = np.searchsorted(np.cumsum(shares)[:2], (rank + 0.5) / n_ranks, side="right")

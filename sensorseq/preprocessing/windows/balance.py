@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import RandomState, check_per_window, check_random_state, check_real
+from sensorseq.checks import (
+    RandomState,
+    check_per_window,
+    check_random_state,
+    check_real,
+    check_sample_weight,
+)
 from sensorseq.errors import ArgumentError, WindowError, check_choice
 from sensorseq.preprocessing.windows.augment import copy_numbers
 
@@ -34,8 +40,8 @@ def balance_indices(
     check_choice("strategy", strategy, STRATEGIES)
     rng = check_random_state(random_state)
     labels = _check_labels(y)
-    recording = check_per_window("recording_id", recording_id, len(labels))
-    group = check_per_window("groups", groups, len(labels))
+    recording = check_per_window("recording_id", recording_id, len(labels), WindowError, "y")
+    group = check_per_window("groups", groups, len(labels), WindowError, "y")
     if group is None:
         group = np.zeros(len(labels), np.int64) if recording is None else recording
     classes, class_index = np.unique(labels, return_inverse=True)
@@ -193,7 +199,8 @@ def class_weights(
     """
     check_choice("kind", kind, KINDS)
     labels = _check_labels(y)
-    weight = _check_sample_weight(sample_weight, len(labels))
+    weight = check_sample_weight(sample_weight, len(labels), WindowError, "y")
+    weight = np.ones(len(labels)) if weight is None else weight
     classes, class_index = np.unique(labels, return_inverse=True)
     counts = np.bincount(class_index, weights=weight, minlength=len(classes))
     if not (counts > 0).all():
@@ -234,18 +241,3 @@ def weights_of_few_recordings(
     if n_recordings > FEW_RECORDINGS * (counts > 0).sum():
         return None
     return weights_of_counts(counts, "balanced")[class_index]
-
-
-def _check_sample_weight(sample_weight: ArrayLike | None, n_windows: int) -> NDArray[np.float64]:
-    if sample_weight is None:
-        return np.ones(n_windows)
-    try:
-        weight = np.asarray(sample_weight, np.float64)
-    except (TypeError, ValueError) as error:
-        raise WindowError(f"sample_weight does not hold numbers ({error}).") from error
-    check_per_window("sample_weight", weight, n_windows)
-    wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
-    if wrong.size:
-        row = int(wrong[0])
-        raise WindowError(f"sample_weight[{row}] is {weight[row]}; weights must be 0 or more.")
-    return weight

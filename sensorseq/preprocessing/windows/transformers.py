@@ -325,7 +325,10 @@ class _Given:
         labels = None if y is None else np.asarray(y)
         if labels is not None and len(labels) != len(X):
             raise WindowError(f"X has {len(X)} windows, but y has {len(labels)} labels.")
-        arrays = {name: check_per_window(name, v, len(X)) for name, v in named.items()}
+        arrays = {
+            name: check_per_window(name, values, len(X), WindowError)
+            for name, values in named.items()
+        }
         train = np.arange(len(X))
         if isinstance(X, WindowSet) and X.split is not None:
             train = np.flatnonzero(X.split == "train")

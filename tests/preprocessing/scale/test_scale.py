@@ -149,7 +149,7 @@ def test_errors_say_where_and_what():
     for wrong, lengths, said in (
         (X, np.zeros(len(X), int), "no window has a valid step"),
         (X, [40, 41] + [40] * 10, r"lengths\[1\] is 41"),
-        (X, [40], "12 windows need"),
+        (X, [40], "lengths has 1 value, but X has 12 windows"),
         (np.zeros(5), None, "expected"),
     ):
         with pytest.raises(SignalError, match=said):

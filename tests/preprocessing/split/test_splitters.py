@@ -193,7 +193,7 @@ def test_arguments_are_checked():
     for splitter, arrays, error, said in (
         (GroupBalancedKFold(2), (y, y), ArgumentError, "groups is missing"),
         (GroupBalancedKFold(2), (y, y, [0, 1]), SplitError, "groups has shape"),
-        (GroupBalancedKFold(2), (y, [0], y), SplitError, "y has shape"),
+        (GroupBalancedKFold(2), (y, [0], y), SplitError, "y has 1 value,"),
         (GroupBalancedKFold(2, by="recordings"), (y, y, y), ArgumentError, "'recording'"),
         *(
             (kind(n), (y, y, y), ArgumentError, "n_splits")

@@ -353,7 +353,12 @@ def test_errors_say_what_is_wrong():
         augment_windows(X, 0.1)
     for wrong, arguments, error, said in (
         (X[0, 0], {}, SignalError, "X has shape .* expected"),
-        (X, {"lengths": too_long}, SignalError, r"lengths\[2\] is 41; it must be in 0..40"),
+        (
+            X,
+            {"lengths": too_long},
+            SignalError,
+            r"lengths\[2\] is 41; these .* 0 to 40 steps",
+        ),
         (X[:1], {"indices": [-1]}, SignalError, r"indices\[0\] is -1; expected 0 or more"),
         (X, {"copies": [0]}, SignalError, "copies has shape"),
         (X, {"channel_sd": [1.0]}, ArgumentError, "channel_sd"),
@@ -485,7 +490,7 @@ def test_what_the_transformers_cannot_use_is_refused():
     for step in (Augmenter(), ClassBalancer()):
         with pytest.raises(ArgumentError, match="groups is given, but X is a WindowSet"):
             step.fit_resample(given, groups=given.groups)
-        with pytest.raises(WindowError, match="lengths has shape"):
+        with pytest.raises(WindowError, match=r"lengths has \d+ value"):
             step.fit_resample(given.X, given.y, lengths=[1, 2])
     for wrong in (0, 1.5, True):
         with pytest.raises(ArgumentError, match="n_copies"):

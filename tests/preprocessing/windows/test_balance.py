@@ -156,9 +156,9 @@ def test_rows_drawn_in_rounds_repeat_only_when_all_were_drawn(count, n, seed):
 
 def test_errors_say_what_is_wrong():
     for y, arguments, error, said in (
-        ([0, 1], {"recording_id": [0]}, WindowError, "recording_id has shape"),
+        ([0, 1], {"recording_id": [0]}, WindowError, "recording_id has 1 value, but y has 2"),
         ([0, 1], {"max_per_recording": 3}, ArgumentError, "needs recording_id"),
-        ([0, 1], {"groups": [0]}, WindowError, "groups has shape"),
+        ([0, 1], {"groups": [0]}, WindowError, "groups has 1 value,"),
         ([0, 1], {"strategy": "over_sample"}, ArgumentError, "Did you mean 'oversample'"),
         ([], {}, WindowError, "at least one"),
     ):

@@ -14,19 +14,19 @@ from sensorseq.features.summary import SummaryFeatures, above_ties
 class SummarySteps:
     """Mark for each summary statistic of a window which training quantiles it exceeds.
 
-    A linear layer on a statistic can only say "the more, the likelier". On its steps it can give
-    each range of values a weight of its own, as boosted trees of depth one do. On motor currents
-    most of the lead of boosting over a linear classifier comes from that.
+    A linear layer on a statistic can only model a monotonic effect. On its steps it can give each
+    range of values a weight of its own, as boosted trees of depth one do. On motor currents, this
+    accounts for most of the advantage of boosting over a linear classifier.
 
     Parameters
     ----------
     n_steps : int, default=32
-        Ranges that each statistic is divided into; one fewer thresholds.
+        Ranges that each statistic is divided into, by one threshold fewer.
 
     Attributes
     ----------
     n_features_ : int
-        Number of features: statistics, or those of `take`, times thresholds.
+        Number of features: statistics (or those chosen by `take`) times thresholds.
     n_channels_ : int
         Channels of the windows given to `fit`.
 
@@ -94,7 +94,7 @@ class SummarySteps:
         Parameters
         ----------
         columns : array-like of int
-            Places among the statistics described now.
+            Indices of the statistics in use.
         """
         summary, chosen = self._fitted(), np.asarray(columns)
         taken = SummarySteps(self.n_steps)
@@ -105,7 +105,8 @@ class SummarySteps:
     def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float32]:
         """Mark the thresholds that each statistic exceeds, (n_windows, n_features_), float32.
 
-        A feature is 1 above the threshold, else 0; all those of the first statistic come first.
+        A feature is 1 above the threshold, otherwise 0; all features of the first statistic come
+        first.
 
         Parameters
         ----------
@@ -122,7 +123,7 @@ class SummarySteps:
         return exceeds.reshape(len(statistics), self.n_features_).astype(np.float32)
 
     def edges(self) -> NDArray[np.float64]:
-        """Return statistics and their thresholds, see `above_ties`."""
+        """Return the thresholds of each statistic, raised by `above_ties`."""
         spread = np.abs(self._thresholds).max(axis=1, keepdims=True)
         return above_ties(self._thresholds, spread)
 
@@ -137,7 +138,7 @@ class SummarySteps:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "SummarySteps":
-        """Restore from `state`, or raise a SignalError if it is inconsistent or of something else.
+        """Restore from `state`; raise a SignalError if it has another kind or is inconsistent.
 
         Parameters
         ----------
@@ -155,7 +156,7 @@ class SummarySteps:
         columns = stored.get("columns", np.arange(n_statistics))
         inside = columns.ndim == 1 and ((columns >= 0) & (columns < n_statistics)).all()
         if not (inside and columns.size and (np.diff(columns) > 0).all()):
-            raise SignalError(f"the stored columns are not places among {n_statistics} statistics.")
+            raise SignalError(f"the stored columns are not indices of {n_statistics} statistics.")
         thresholds = stored["thresholds"]
         shape = len(columns), restored.n_steps - 1
         if thresholds.shape != shape or not np.isfinite(thresholds).all():

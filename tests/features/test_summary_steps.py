@@ -100,7 +100,7 @@ def test_some_of_the_statistics_are_described_as_among_all():
 def test_stored_columns_that_are_no_places_are_refused(wrong):
     state = SummarySteps(4).fit(windows()).take([0, 1]).state()
     arrays = {**state["arrays"], "columns": np.array(wrong, np.int64)}
-    with pytest.raises(SignalError, match="the stored columns are not places among 36 statistics"):
+    with pytest.raises(SignalError, match="the stored columns are not indices of 36 statistics"):
         SummarySteps.from_state({**state, "arrays": arrays})
     arrays = {**state["arrays"], "columns": np.array([0, 1, 2])}
     with pytest.raises(SignalError, match="thresholds are not finite numbers of shape"):
