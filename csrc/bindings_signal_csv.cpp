@@ -1,4 +1,4 @@
-// Text of CSV files to signal/csv_numbers.h, without the GIL.
+// Passes the text of CSV files to signal/csv_numbers.h, without the GIL.
 #include <pybind11/stl.h>
 
 #include <algorithm>
