@@ -6,7 +6,7 @@
 // meanmax 2*D*H). Blocks of 4H are ordered i, f, g, o (gates.h). Real is float or double.
 //
 // The functions allocate and throw nothing, and are thread-safe between calls that share no written
-// pointer. No output may overlap an input unless its line says so.
+// pointer. No output may overlap an input unless its line allows it.
 //
 // Bits: the values of one row (logits, hidden, h_n, c_n, grad_x, grad_h_0, grad_c_0) are
 // accumulated in an order that depends only on H and C, so they do not depend on the batch, the

@@ -364,7 +364,7 @@ class BackwardTile {
   Blocks blocks_, columns_, vectors_;
   SavedTile<Real> saved_;
   // rows are Padded(H) wide unless stated otherwise
-  Real* product_;  // (rows, product_stride)  what reaches h from the step after, then x's gradient
+  Real* product_;  // (rows, product_stride)  gradient of h from the next step, then x's gradient
   Real* grad_c_;
   Real* mask_;
   Real* c_0_;

@@ -4,9 +4,9 @@
 // A step of a warp:
 //   cells     gradients of the gates of its own units, from dh and dc
 //   exchange  as halves into the CTA's shared memory, then a barrier of the CTA
-//   product   dh of the step before: of its own units where a CTA holds the whole layer; in a
-//             cluster, what the CTA's own gates contribute to 16 * kTilesPerWarp units of any CTA,
-//             sent to their owner, who adds the ranks' shares in rank order
+//   product   dh of the step before: of its own units if a CTA has the whole layer; in a
+//             cluster, the contribution of the CTA's own gates to 16 * kTilesPerWarp units,
+//             sent to their owner, which adds the ranks' shares in rank order
 //
 // A group's gradients of a row share a power of two that scales the largest to 1024 to 2047, which
 // is undone when its 32 k are added to the sum: a half has the range for the values of one step,

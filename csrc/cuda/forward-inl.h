@@ -10,9 +10,9 @@
 //   record    the values that only later kernels read
 //
 // A warp's ring holds the input's share of its own cells, of a block of 8 or 4 steps: projected
-// input is fetched there a step at a time; else the warp multiplies x by W_ih for a block at once,
-// because 32 independent sums, of 4 steps, hide the latencies that the sum of one step would wait
-// for in every step.
+// input is fetched there a step at a time; otherwise the warp multiplies x by W_ih for a whole
+// block, because 32 independent sums, of 4 steps, hide the latencies that the sum of one step would
+// wait for in every step.
 //
 // Two buffers suffice: a warp that writes to a buffer in step t has waited for all of h_{t-1},
 // which every warp of every CTA sends only after its product has read that buffer. For the same

@@ -150,7 +150,7 @@ SENSORSEQ_HD constexpr int GateOfTileRow(int tile, int row) { return tile * 2 + 
 // The same for a word of a lane, whose row is g or g + 8.
 SENSORSEQ_HD constexpr int GateOfWord(int tile, int word) { return tile * 2 + (word & 1); }
 
-// Backward: k runs over (group, gate, unit): k-step 2 * group + j holds gates 2 j and 2 j + 1.
+// Backward: k runs over (group, gate, unit): k-step 2 * group + j covers gates 2 j and 2 j + 1.
 SENSORSEQ_HD constexpr int GroupOfKStep(int k_step) { return k_step / kKStepsPerGroup; }
 SENSORSEQ_HD constexpr int GateOfKStep(int k_step, int word) {
   return (k_step % kKStepsPerGroup) * 2 + (word >> 1);

@@ -4,7 +4,7 @@
 // file and Row a type with `name` and `is_supported`, each line includes the bodies in its own
 // namespace and target region, where they define kRow. With SENSORSEQ_TABLE, each line is then
 // &kRow. An instruction set of another kind of processor is also a row, which is never supported.
-// clang-format off: the order is that of the table
+// clang-format off: the order matters for the table
 #include "isa/avx512-inl.h"
 #include "isa/avx2-inl.h"
 #include "isa/neon-inl.h"
