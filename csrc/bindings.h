@@ -73,7 +73,7 @@ inline void CheckTensor(const Tensor& tensor, const char* name, const Sizes& siz
   }
   if (DeviceOf(tensor) != device) {
     Fail(std::string("sensorseq: ") + name + " is not on " +
-         (device == kCpu ? "the CPU" : "cuda:" + std::to_string(device)) + ", x is.");
+         (device == kCpu ? "the CPU" : "cuda:" + std::to_string(device)) + ", but x is.");
   }
   if (!tensor.is_contiguous()) Fail(std::string("sensorseq: ") + name + " is not contiguous.");
 }

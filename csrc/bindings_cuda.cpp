@@ -61,7 +61,8 @@ Sizes SavedSizes(const LstmShape& s, const cuda::Options& options) {
   int64_t n = 1;
   for (const int64_t size : sizes) n *= size;
   if (n != cuda::SavedFloats(s, options)) {
-    Fail("sensorseq: the kernels save otherwise than " + Text(sizes) + "; build sensorseq again.");
+    Fail("sensorseq: the kernels' saved state does not have shape " + Text(sizes) +
+         "; build sensorseq again.");
   }
   return sizes;
 }

@@ -99,8 +99,8 @@ inline MovingWindow MakeMoving(const std::string& statistic, int64_t window_samp
               n_channels >= 1,
           ("window_samples=" + std::to_string(window_samples) + ", ahead_samples=" +
            std::to_string(ahead_samples) + ", n_channels=" + std::to_string(n_channels) +
-           ": a window holds a sample or more of a channel or more, and looks ahead by less than "
-           "it holds.")
+           "; expected one or more samples and channels, and ahead_samples from 0 to "
+           "window_samples - 1.")
               .c_str());
   Require(
       window_samples <= kMostValues / n_channels,
