@@ -1,5 +1,5 @@
-# One verb each. Every target sets up what it needs: a virtual environment with pinned packages, the
-# native build, the package installed in it. The second time it starts at once.
+# Every target sets up its prerequisites: a virtual environment with pinned packages, the native
+# build, the installed package. The second time it starts immediately.
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,14 +11,14 @@ ifeq ($(origin CXX),default)
 CXX := c++
 endif
 export CXX
-# tests start many processes; without stored bytecode each would compile every file again
+# tests start many processes, each of which would compile every file again without stored bytecode
 unexport PYTHONDONTWRITEBYTECODE
 
 NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu') setup.py build_cuda.py
 DOCS_SOURCE := README.md CHANGELOG.md CONTRIBUTING.md LICENSE benchmarks data docs examples
 CXX_FILES := $(shell find csrc scripts tests -name '*.cpp' -o -name '*.h' -o -name '*.cu')
-# one process for each core, up to eight, with one thread each; a test that hangs ends with the
-# stacks of its threads, and the others go on
+# one process for each core, up to eight, with one thread each; a hanging test ends with the stacks
+# of its threads, and the others continue
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal \
   --timeout=1800 --timeout-method=thread
 INSTALL := -m pip install --quiet --disable-pip-version-check
@@ -26,32 +26,32 @@ INSTALL := -m pip install --quiet --disable-pip-version-check
 .PHONY: help demo test test-all test-arm test-rounding fuzz harden test-peers native-test cuda lint format bench docs runtime wheels build clean
 .DEFAULT_GOAL := help
 
-help: ## say what there is
+help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST) | awk '{ n = $$2; $$1 = $$2 = ""; printf "  make %-14s%s\n", n, $$0 }'
 
-demo: build ## simulated robots to a trained model, its test on unseen robots, a verdict, a picture
+demo: build ## from simulated robots to a trained model, its test on unseen robots, verdict and picture
 	@$(BIN)/python examples/demo.py --output demo_output
 
-test: build ## the tests, about five minutes on two cores, with one of each expensive kind
+test: build ## the tests, with one of each expensive kind; about five minutes on two cores
 	@$(PYTEST) -m "not (slow or peers or native or trains or long or browser or benchmarks or other_isa)" $(PYTEST_ARGS)
 
 test-all: build ## the slow tests too: other versions of torch, other processors, whole data sets
 	@$(PYTEST) --hypothesis-profile=ci -m "not peers" $(PYTEST_ARGS)
 
-# the root for ARM comes from Debian's packages and PyPI, and stays in build/arm
+# the root file system for ARM comes from Debian's packages and PyPI, and stays in build/arm
 test-arm: build $(WHEELS)/.built ## the runtime and the kernels for aarch64, built here and run in qemu
 	@PATH="$(abspath $(BIN)):$$PATH" $(WHEELS)/bin/python scripts/build_wheels.py --machines aarch64 \
 	  --runtime --torch-python $(abspath $(BIN))/python --output build/arm
 	@$(PYTEST) -m slow -k "arm and not baseline" tests/runtime/test_arm.py tests/native/test_native.py \
 	  $(PYTEST_ARGS)
 
-test-rounding: build ## every test that trains, under other last digits; hours, MINUTES=60 at a time
+test-rounding: build ## every test that trains, with other last digits; hours, MINUTES=60 at a time
 	@$(BIN)/python tests/rounding/run_rounding.py --minutes $(or $(MINUTES),60)
 
-fuzz: build ## the tests of drawn inputs, 1000 inputs each, other ones each time
+fuzz: build ## the tests with random inputs, 1000 new inputs each
 	@$(PYTEST) -m hypothesis --hypothesis-profile=fuzz $(PYTEST_ARGS)
 
-# atheris has wheels for some Pythons only; without it the changes are drawn at random
+# atheris has wheels for some Pythons only; without it, changes are drawn at random
 harden: build ## changed files, kills, full disks, sanitizers: at most 60 minutes, into a table
 	@$(BIN)/python $(INSTALL) atheris==3.0.0 2> /dev/null || echo "no atheris: changes are drawn at random"
 	@$(BIN)/python benchmarks/harden/run.py
@@ -59,11 +59,11 @@ harden: build ## changed files, kills, full disks, sanitizers: at most 60 minute
 native-test: build ## the native core alone, under sanitizers
 	@$(BIN)/python -m pytest tests/native -s $(PYTEST_ARGS)
 
-cuda: build ## the CUDA part: compiled without a warning or a spill, its resources held to a table
+cuda: build ## compile the CUDA part without warnings or spills, and compare its resources with a table
 	@SENSORSEQ_CUDA=1 SENSORSEQ_WERROR=1 $(BIN)/python build_cuda.py
 	@$(BIN)/python -m pytest tests/cuda $(PYTEST_ARGS)
 
-test-peers: $(PEERS)/.built ## against skorch, Keras, aeon and sktime, in their own environment
+test-peers: $(PEERS)/.built ## tests against skorch, Keras, aeon and sktime, in their own environment
 	@KERAS_BACKEND=torch $(PEERS)/bin/python -m pytest tests/peers -m peers -o filterwarnings=default $(PYTEST_ARGS)
 
 lint: build ## style, types and formatting
@@ -72,11 +72,11 @@ lint: build ## style, types and formatting
 	@$(BIN)/mypy
 	@$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
 
-format: build ## rewrite the formatting
+format: build ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/clang-format -i $(CXX_FILES)
 
-bench: $(PEERS)/.built ## the benchmarks, each as a ratio with its spread
+bench: $(PEERS)/.built ## the benchmarks, as ratios with their spread
 	@$(PEERS)/bin/python benchmarks/bench_cpu.py
 	@KERAS_BACKEND=torch $(PEERS)/bin/python benchmarks/bench_fit.py
 	@$(PEERS)/bin/python benchmarks/bench_preprocessing.py
@@ -86,8 +86,9 @@ bench: $(PEERS)/.built ## the benchmarks, each as a ratio with its spread
 	@$(PEERS)/bin/python benchmarks/bench_recording.py
 	@$(PEERS)/bin/python benchmarks/readme_table.py
 
-# mkdocs reads one folder: links to what it shows, so that links between pages are as in the tree
-docs: $(DOCS)/.built ## the documentation site, built offline into build/site without a warning
+# mkdocs reads one folder, of symbolic links, so that links between pages are the same as in the
+# tree
+docs: $(DOCS)/.built ## build the documentation site into build/site, offline and without warnings
 	@rm -rf build/docs_source build/site && mkdir -p build/docs_source
 	@ln -s $(addprefix $(CURDIR)/,$(DOCS_SOURCE)) build/docs_source
 	@ln -s $(CURDIR)/docs/nav.yml build/docs_source/.nav.yml
@@ -96,7 +97,7 @@ docs: $(DOCS)/.built ## the documentation site, built offline into build/site wi
 	@echo "build/site/index.html is the front page; its search needs a server:"
 	@echo "  $(PYTHON) -m http.server --directory build/site"
 
-runtime: build ## the wheel sensorseq-runtime, for Linux like this one, into dist/
+runtime: build ## build the wheel sensorseq-runtime for this kind of Linux, into dist/
 	@SENSORSEQ_BUILD=runtime $(BIN)/python -W ignore setup.py -q bdist_wheel --bdist-dir build/runtime/wheel \
 	  > build/runtime.log 2>&1 || { cat build/runtime.log; exit 1; }
 	@ls dist/sensorseq_runtime-*.whl
@@ -107,7 +108,7 @@ wheels: $(WHEELS)/.built ## sdist and wheels that need no compiler, one of them 
 
 build: $(VENV)/.built
 
-clean: ## remove environments and everything built
+clean: ## remove environments and all build outputs
 	rm -rf $(VENV) $(PEERS) $(DOCS) $(WHEELS) build dist demo_output sensorseq/_*.so *.egg-info
 
 $(VENV)/.packages: requirements/core.txt
@@ -143,7 +144,7 @@ $(WHEELS)/.built: requirements/wheels.txt $(VENV)/.packages
 	@$(WHEELS)/bin/python $(INSTALL) --requirement requirements/wheels.txt
 	@touch $@
 
-# the old library would be found first by a glob
+# a glob could find the old library first
 define install-package
 	rm -f sensorseq/_*.so && mkdir -p build && \
 	PATH="$(abspath $(1))/bin:$$PATH" $(1)/bin/python $(INSTALL) --no-build-isolation --no-deps --editable . \

@@ -1,6 +1,6 @@
-"""Compile csrc/cuda by nvcc, whatever torch is installed and without a GPU; setup.py links it in.
+"""Compile csrc/cuda with nvcc, for any installed torch and without a GPU; setup.py links it in.
 
-Run alone, it compiles what has changed; with --plan it only says what a build would do.
+As a script, it compiles the changed files; with --plan it only prints what a build would do.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent
 SOURCES = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
 FOLDER = ROOT / "build" / "cuda"
 ARCH = "sm_90a"
-OLDEST = (12, 8)  # the kernels' fence.acquire.sync_restrict came with PTX 8.6, and that with 12.8
+OLDEST = (12, 8)  # the kernels' fence.acquire.sync_restrict needs PTX 8.6, which came with 12.8
 FLAGS = [
     "-std=c++17",
     "-O3",
@@ -32,12 +32,12 @@ WARNINGS_ARE_ERRORS = ["-Werror=all-warnings", "-Xcompiler=-Werror", "-Xptxas=-W
 
 
 class LeftOutError(Exception):
-    """Why a build goes without CUDA."""
+    """The reason why a build leaves CUDA out."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Toolkit:
-    """An nvcc, its version and the runtime library that goes with it."""
+    """An nvcc, its version and its runtime library."""
 
     nvcc: str
     version: str
@@ -45,7 +45,7 @@ class Toolkit:
 
     @property
     def define(self) -> list[str]:
-        """Flags that tell the C++ files what they are linked with."""
+        """Macros that describe the linked CUDA part to the C++ files."""
         return [
             "-DSENSORSEQ_HAS_CUDA",
             f'-DSENSORSEQ_NVCC="{self.version}"',
@@ -56,13 +56,13 @@ class Toolkit:
     def link(self) -> list[str]:
         """Flags that link the runtime into a library.
 
-        A process with a CUDA torch has a second one; the names of this one are hidden.
+        A process with a CUDA torch has a second runtime; the symbols of this one are hidden.
         """
         return [str(self.runtime), "-ldl", "-lrt", "-lpthread"]
 
 
 def plan(environ: Mapping[str, str] = os.environ) -> Toolkit | None:
-    """Say on one line whether CUDA is built, and return by what."""
+    """Print on one line whether CUDA is built; return the toolkit that builds it, or None."""
     wanted = environ.get("SENSORSEQ_CUDA", "")
     if wanted not in ("", "0", "1"):
         sys.exit(f"sensorseq: SENSORSEQ_CUDA is {wanted!r}; expected 0, 1 or nothing.")
@@ -80,7 +80,7 @@ def plan(environ: Mapping[str, str] = os.environ) -> Toolkit | None:
 
 
 def find_toolkit(environ: Mapping[str, str]) -> Toolkit:
-    """Find nvcc in CUDA_HOME or on PATH, and ask it for the rest."""
+    """Find nvcc in CUDA_HOME or on PATH, and query its version and libraries."""
     home = environ.get("CUDA_HOME")
     path = environ.get("PATH", "")
     nvcc = shutil.which("nvcc", path=f"{home}/bin" if home else "")
@@ -93,7 +93,7 @@ def find_toolkit(environ: Mapping[str, str]) -> Toolkit:
     if (int(version[1]), int(version[2])) < OLDEST:
         needed = ".".join(map(str, OLDEST))
         raise LeftOutError(f"{nvcc} is {version[0][1:]}, and {needed} is needed")
-    # nvcc itself may be a script somewhere else; it knows where its libraries are
+    # nvcc may be a script in another folder; its dry run prints where its libraries are
     told = _say([nvcc, "--dryrun", "-x", "cu", "-c", "/dev/null"], environ)
     folders = [Path(folder) for folder in re.findall(r'"-L([^"]+)"', told)]
     for top in re.findall(r"^#\$ TOP=(.+)$", told, re.MULTILINE):
@@ -113,8 +113,8 @@ def compile_changed(
 ) -> list[Path]:
     """Compile the files that changed, or whose headers did, and return all objects.
 
-    Beside ``<name>.o`` lies ``<name>.ptxas``, what the compilers said: registers and memory of
-    every kernel.
+    Beside each ``<name>.o`` is ``<name>.ptxas``, the output of the compilers: registers and memory
+    of every kernel.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [_File(toolkit, source, folder, warnings_are_errors) for source in sources]
@@ -129,7 +129,7 @@ def compile_changed(
 
 
 class _File:
-    """A source and what is made of it. Its command is written last: with it, all is there."""
+    """A source and its outputs. The command file is written last, so its presence means success."""
 
     def __init__(self, toolkit: Toolkit, source: Path, folder: Path, strict: bool) -> None:
         self.source, self.strict = source, strict
@@ -154,7 +154,7 @@ class _File:
             return True
 
     def compile(self) -> str:
-        """Compile; return the name where that failed, else nothing."""
+        """Compile; return the file's name if that failed, otherwise an empty string."""
         self.done.unlink(missing_ok=True)
         started = time.time_ns()
         strict = WARNINGS_ARE_ERRORS if self.strict else []
@@ -173,7 +173,7 @@ class _File:
         if failed:
             return self.source.name
         self.said.write_text(finished.stdout)
-        os.utime(self.object, ns=(started, started))  # what changes from here on is newer
+        os.utime(self.object, ns=(started, started))  # later changes are then newer
         self.done.write_text(self.fingerprint)
         return ""
 
@@ -191,7 +191,7 @@ def _say(command: list[str], environ: Mapping[str, str]) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Compile, or with --plan only say what would be compiled by what."""
+    """Compile, or with --plan only print what would be compiled."""
     if arguments not in ([], ["--plan"]):
         sys.exit("usage: python build_cuda.py [--plan]")
     toolkit = plan()

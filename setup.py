@@ -10,13 +10,13 @@ from setuptools import Distribution, Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT))  # a build backend runs this file from elsewhere
+sys.path.insert(0, str(ROOT))  # a build backend runs this file from another folder
 
 import build_cuda  # noqa: E402
 
 
 def find(pattern, *, of_signal):
-    """List files of csrc: those of the preprocessing loops, which know no torch, or the others."""
+    """List files of csrc: the preprocessing loops, which do not use torch, or the others."""
     found = sorted(p.relative_to(ROOT) for p in (ROOT / "csrc").rglob(pattern))
     shared = ("bindings_signal", "c_api_signal", "c_api_status")
     return [
@@ -29,16 +29,16 @@ def find(pattern, *, of_signal):
 
 WARNINGS_ARE_ERRORS = os.environ.get("SENSORSEQ_WERROR") == "1"
 
-# torch's stable ABI as of 2.11: built under any later version, the library loads in all of them.
-# No contraction: a product and a sum are fused only where the source says so, or equal inputs
-# could give different bits in a tile and in its tail.
+# torch's stable ABI of 2.11: built with any later version, the library loads in all of them. No
+# contraction: a product and a sum are fused only where the source asks for it; otherwise equal
+# inputs could give different bits in a tile and in its tail.
 COMPILE = [
     "-std=c++17",
     "-O3",
     "-ffp-contract=off",
-    "-fno-math-errno",  # nothing reads errno, and setting it keeps loops with a root scalar
+    "-fno-math-errno",  # nothing reads errno, and setting it prevents vectorizing loops with roots
     "-fvisibility=hidden",
-    "-g0",  # the flags of Python itself ask for debug information: 34 MB of 36
+    "-g0",  # Python's own flags request debug information: 34 MB of 36
     "-Wall",
     "-Wextra",
 ]
@@ -50,10 +50,10 @@ TRAINING = ("augment", "moments")  # files that prediction does not need
 
 
 def ops():
-    """Return the operators; only they ask for torch."""
+    """Return the operators, the only library that needs torch."""
     from torch.utils.cpp_extension import CppExtension, include_paths
 
-    # torch's own headers are not ours to keep free of warnings
+    # we cannot keep torch's own headers free of warnings
     headers = [f"-isystem{path}" for path in include_paths()]
     stable_abi = "-DTORCH_TARGET_VERSION=0x020b000000000000"
     return CppExtension(
@@ -62,20 +62,20 @@ def ops():
         depends=find("*.h", of_signal=False),
         include_dirs=[str(ROOT / "csrc")],
         extra_compile_args={"cxx": [*COMPILE, stable_abi, *headers, "-pthread"]},
-        # libtorch.so by name, though no symbol is taken from it at link time: under a CUDA torch it
-        # is what brings the weak symbols of the CUDA shim into reach.
+        # libtorch.so by name, though no symbol is needed from it at link time: with a CUDA torch it
+        # makes the weak symbols of the CUDA shim available.
         extra_link_args=["-pthread", "-Wl,--no-as-needed", "-ltorch"],
         py_limited_api=True,
     )
 
 
 def signal():
-    """Return the preprocessing loops; only they ask for pybind11, the operators build without."""
+    """Return the preprocessing loops, the only library that needs pybind11."""
     import pybind11
 
-    # found, not imported: it may be that of another processor
+    # located, not imported: it may be built for another processor
     numpy = Path(importlib.util.find_spec("numpy").origin).parent
-    (headers,) = numpy.glob("*core/include")  # core/, _core/ in numpy 2
+    (headers,) = numpy.glob("*core/include")  # core/, or _core/ in numpy 2
     normal_numbers = [  # numpy's random numbers for C
         numpy / "random" / "lib" / "libnpyrandom.a",
         headers.parent / "lib" / "libnpymath.a",
@@ -105,12 +105,12 @@ def core():
         extra_compile_args=[*COMPILE, "-pthread"],
         extra_link_args=["-pthread", "-Wl,--no-undefined", f"-Wl,--version-script={exports}"],
         language="c++",
-        py_limited_api=True,  # it has no Python in it, and so serves every one
+        py_limited_api=True,  # it does not use Python, so it serves every version
     )
 
 
 def share_objects(builder):
-    """Let the last library link what those before it have compiled; no file is compiled twice."""
+    """Let the last library link objects of the earlier ones, so that no file is compiled twice."""
     *others, last = builder.extensions
     compiled = {source for library in others for source in library.sources}
     shared = [source for source in last.sources if source in compiled]
@@ -120,7 +120,7 @@ def share_objects(builder):
 
 
 def build_by_torch():
-    """Return torch's builder, after nvcc has compiled the CUDA part where there is one."""
+    """Return torch's builder, which first lets nvcc compile the CUDA part, if there is an nvcc."""
     from torch.utils.cpp_extension import BuildExtension
 
     class BuildOps(BuildExtension):
@@ -142,7 +142,7 @@ def build_by_torch():
 
 
 class TakeBuilt(build_ext):
-    """A builder without torch: it takes the libraries that were built before."""
+    """A builder without torch: it copies libraries that were built earlier."""
 
     def build_extension(self, ext):
         if ext.sources:
@@ -153,7 +153,7 @@ class TakeBuilt(build_ext):
 
 
 def runtime():
-    """Return the settings of `sensorseq-runtime`: files of sensorseq, and the `_core` there is."""
+    """Return the settings of `sensorseq-runtime`: files of sensorseq, and the existing `_core`."""
     import tomllib
 
     from setuptools.command.bdist_wheel import bdist_wheel
@@ -183,7 +183,7 @@ def runtime():
         "author": project["authors"][0]["name"],
         "keywords": project["keywords"],
         "license": project["license"],
-        # numpy's and pybind11's code is in the toolkit alone
+        # only the toolkit contains code of numpy and pybind11
         "license_files": [
             name
             for name in ("LICENSE", "LICENSE.gcc.txt", "LICENSE.zig.txt")
@@ -201,14 +201,14 @@ def runtime():
 
 
 class OpsAlone(Distribution):
-    """A distribution that reads no pyproject.toml: older setuptools do not understand it."""
+    """A distribution that ignores pyproject.toml, which older setuptools do not understand."""
 
     def parse_config_files(self, *args, **kwargs):
         pass
 
 
 class WithLibrary(OpsAlone):
-    """One that holds a library, so that its wheel is for this system alone."""
+    """A distribution with a library, so that its wheel is specific to this system."""
 
     def has_ext_modules(self):
         return True
@@ -219,20 +219,20 @@ if sys.platform != "linux":
         f"sensorseq: {sys.platform} is not supported yet, only Linux. Install it in a Linux"
         " container (on Windows, also in WSL 2)."
     )
-BUILT_OPS = os.environ.get("SENSORSEQ_OPS")  # it and `_core` beside it serve every Python
+BUILT_OPS = os.environ.get("SENSORSEQ_OPS")  # this file and `_core` beside it serve every Python
 wanted = os.environ.get("SENSORSEQ_BUILD", "")
 if wanted not in ("", "ops", "core", "runtime"):
     sys.exit(f"sensorseq: SENSORSEQ_BUILD is {wanted!r}; expected ops, core, runtime or nothing.")
 if wanted == "ops":
-    # what serves every Python, alone and in place, on a machine that has torch, numpy and nvcc but
-    # little else
+    # only the libraries that serve every Python, in place, on a machine that may have little more
+    # than torch, numpy and nvcc
     setup(
         distclass=OpsAlone,
         ext_modules=[ops(), core()],
         cmdclass={"build_ext": build_by_torch()},
         options={"build_ext": {"inplace": True}},
     )
-elif wanted == "core":  # for another processor, too: nothing of this Python is in it
+elif wanted == "core":  # also for another processor: it contains nothing of this Python
     setup(distclass=OpsAlone, ext_modules=[core()], options={"build_ext": {"inplace": True}})
 elif wanted == "runtime":
     setup(**runtime())

@@ -1,6 +1,6 @@
-// The operators as torch sees them: their schemas, and how the CPU runs them. The files called
-// bindings are the only ones that include torch, and of torch only its stable ABI, so that one
-// binary serves every later version and every Python.
+// The operators for torch: their schemas, and their implementation on the CPU. Only the files
+// called bindings include torch, and only its stable ABI, so that one binary serves every later
+// version and every Python.
 #include <atomic>
 #include <optional>
 #include <string>
@@ -17,7 +17,7 @@
 namespace sensorseq {
 namespace {
 
-// What a forward pass saves, the largest tensor of a training step, from the pool.
+// The saved state of a forward pass, the largest tensor of a training step, from the pool.
 Tensor EmptySaved(const Tensor& like, const Sizes& sizes) {
   const ScalarType dtype = like.scalar_type();
   Sizes strides(sizes.size());
@@ -43,14 +43,14 @@ void* Workspace(size_t bytes) {
   return block;
 }
 
-// On as many threads as torch would use now. They are not torch's own: those spin for milliseconds
-// after each parallel region, and they do not survive a fork.
+// Runs on as many threads as torch would use now, but not on torch's own, which spin for
+// milliseconds after each parallel region and do not survive a fork.
 void RunParallel(void*, int64_t n_tasks, Parallel::Task task, void* context) {
   ThreadPool::Instance().Run(torch::stable::get_num_threads(), n_tasks, task, context);
 }
 
-// For calls that autograd makes: torch's operators come between them, and after each of those
-// torch's threads spin for milliseconds. Ours would have to share the cores with them.
+// For calls from autograd: torch's operators run between them, and torch's threads spin for
+// milliseconds after each. Our threads would have to share the cores with them.
 void RunOnTorch(void*, int64_t n_tasks, Parallel::Task task, void* context) {
   if (is_forked_child) return RunParallel(nullptr, n_tasks, task, context);
   std::atomic<int64_t> next{0};
@@ -158,8 +158,9 @@ Tensor LstmPack(Tensor weight_ih, Tensor weight_hh, Tensor bias) {
   return packed;
 }
 
-// One layer of one model and direction on packed weights, going on from h and c in place. Few
-// arguments and one output: at one step of one window they cost more than the arithmetic.
+// Runs one layer of one model and direction on packed weights, continuing from h and c in place. It
+// has few arguments and one output, because for one step of one window they cost more than the
+// arithmetic.
 Tensor RunStream(const Tensor& x, const Tensor& packed, const Tensor* weight_out,
                  const Tensor* bias_out, const Tensor& h, const Tensor& c) {
   const int64_t dim = x.dim();
@@ -336,8 +337,8 @@ struct CpuTraining {
   }
 };
 
-// Raises what train_epoch would about the values of these, for arrays that then go to a GPU. The
-// steps are all that offsets lists.
+// Raises the errors of train_epoch about these values, for arrays that then go to a GPU. Checks all
+// steps in offsets.
 void TrainEpochCheck(MaybeTensor lengths, Tensor class_index, Tensor rows, Tensor offsets,
                      MaybeTensor crop_starts, int64_t n_data_timesteps, int64_t n_timesteps,
                      int64_t n_classes, int64_t max_batch) {
@@ -371,7 +372,7 @@ void TrainEpochCheck(MaybeTensor lengths, Tensor class_index, Tensor rows, Tenso
   Raise(CheckValues(args));
 }
 
-constexpr int64_t kMostLanes = 1 << 20;  // as many models as nobody trains at a time
+constexpr int64_t kMostLanes = 1 << 20;  // more models than anyone trains at a time
 
 int64_t TrainEpochWorkspaceBytes(int64_t n_channels, int64_t n_timesteps, int64_t hidden_size,
                                  int64_t n_layers, int64_t n_directions, int64_t n_classes,
@@ -390,7 +391,7 @@ int64_t TrainEpochWorkspaceBytes(int64_t n_channels, int64_t n_timesteps, int64_
       train_epoch_workspace_bytes(s, n_lanes, static_cast<size_t>(real_bytes)));
 }
 
-// Names of the columns of `hyper` or of `statistics`, by commas.
+// Names of the columns of `hyper` or of `statistics`, separated by commas.
 std::string TrainEpochColumns(std::string tensor) {
   std::string names;
   auto Append = [&](const char* name) { names += (names.empty() ? "" : ",") + std::string(name); };
@@ -409,7 +410,8 @@ std::string CpuIsa() {
   return kernels->name;
 }
 
-// Every instruction set of this build that this processor supports, best first, by commas.
+// Every instruction set of this build that this processor supports, best first, separated by
+// commas.
 std::string CpuIsas() {
   std::string names;
   const KernelTable table = AllKernels();
@@ -420,7 +422,7 @@ std::string CpuIsas() {
   return names;
 }
 
-// Runs chains of multiply-adds, `repeats` turns in each of `n_tasks` tasks that run in parallel.
+// Runs chains of multiply-adds, `repeats` rounds in each of `n_tasks` parallel tasks.
 int64_t MultiplyAddFlops(int64_t repeats, int64_t n_tasks) {
   Status status;
   const Kernels* kernels = ActiveKernels(&status);

@@ -1,5 +1,5 @@
-// What the operators of every device share: checks of tensors, their pointers in the contract's
-// structs, the tensors that come back, Status to exception.
+// Shared by the operators of all devices: checks of tensors, their pointers in the contract's
+// structs, the returned tensors, and the conversion of Status to exceptions.
 #pragma once
 
 #include <torch/csrc/stable/library.h>
@@ -50,14 +50,14 @@ inline void CheckCountable(int64_t n_windows, int64_t n_timesteps, int64_t n_cha
   if (!problem.empty()) Fail(problem);
 }
 
-// Where a tensor is: the CPU, or the index of a GPU.
+// The device of a tensor: the CPU, or the index of a GPU.
 constexpr int32_t kCpu = -1;
 
 inline int32_t DeviceOf(const Tensor& tensor) {
   return tensor.is_cpu() ? kCpu : tensor.get_device_index();
 }
 
-// `device` is x's.
+// `device` is the device of x.
 inline void CheckTensor(const Tensor& tensor, const char* name, const Sizes& sizes,
                         ScalarType dtype, int32_t device = kCpu) {
   const IntHeaderOnlyArrayRef actual = tensor.sizes();
@@ -73,7 +73,7 @@ inline void CheckTensor(const Tensor& tensor, const char* name, const Sizes& siz
   }
   if (DeviceOf(tensor) != device) {
     Fail(std::string("sensorseq: ") + name + " is not on " +
-         (device == kCpu ? "the CPU" : "cuda:" + std::to_string(device)) + ", x is.");
+         (device == kCpu ? "the CPU" : "cuda:" + std::to_string(device)) + ", but x is.");
   }
   if (!tensor.is_contiguous()) Fail(std::string("sensorseq: ") + name + " is not contiguous.");
 }
@@ -104,15 +104,15 @@ Real* MutableData(const Tensor& tensor) {
   return tensor.numel() == 0 ? nullptr : static_cast<Real*>(tensor.data_ptr());
 }
 
-// The tensors both ops and both directions take, kept alive and checked.
+// The tensors of both ops and both passes, kept alive and checked.
 struct Arguments {
   Tensor x;
   MaybeTensor lengths;
   Tensor weight_ih, weight_hh, bias;
   MaybeTensor weight_out, bias_out, h_0, c_0, recurrent_mask;
 
-  // Whether x is (M, N, T, D * 4H), unit after unit with its four gates: what the input sends into
-  // them, bias included. Said by weight_ih without columns, and served on a GPU alone.
+  // Whether x is (M, N, T, D * 4H), unit by unit with its four gates: the input's share of the
+  // gates, bias included. Marked by a weight_ih without columns, and supported only on a GPU.
   bool IsProjected() const {
     return x.dim() == 4 && weight_ih.dim() == 4 && weight_ih.size(3) == 0 && x.size(3) != 0;
   }
@@ -185,11 +185,11 @@ inline Sizes StateSizes(const LstmShape& s) {
   return {s.n_models, s.n_windows, s.n_directions, s.hidden_size};
 }
 
-// On the device of `like`. The shim's own function: the dispatcher takes several times as long, and
-// a call has five outputs.
+// Allocates on the device of `like` through the shim's own function: the dispatcher takes several
+// times as long, and a call has five outputs.
 inline Tensor Empty(const Tensor& like, const Sizes& sizes, int32_t dtype) {
   Sizes strides(sizes.size());
-  uint64_t stride = 1;  // of an empty tensor it may overflow, where it means nothing
+  uint64_t stride = 1;  // may overflow for an empty tensor, where it is meaningless
   for (size_t i = sizes.size(); i-- > 0; stride *= std::max<uint64_t>(sizes[i], 1)) {
     strides[i] = static_cast<int64_t>(stride);
   }
@@ -227,7 +227,7 @@ inline ForwardResult EmptyForward(const Arguments& a, const LstmShape& s, Tensor
   return out;
 }
 
-// All but the workspace and what one device alone knows.
+// Everything except the workspace and the device-specific members.
 template <typename Real>
 LstmForward<Real> ForwardCall(const Arguments& a, const LstmShape& s, const ForwardResult& out,
                               bool save_state) {
@@ -266,7 +266,7 @@ inline BackwardResult EmptyGradients(const Arguments& a, const LstmShape& s, boo
   return grad;
 }
 
-// What comes back from later in the network, with what the forward pass kept.
+// The gradients from the later network, with the saved values of the forward pass.
 struct BackwardInputs {
   Tensor saved;
   MaybeTensor pooled, grad_hidden, grad_logits, grad_h_n, grad_c_n;
@@ -361,8 +361,8 @@ struct Ops {
   }
 };
 
-// What the build and the machine have of CUDA, as JSON, and why a shape is not served there (empty
-// where it is). Both answer in every build.
+// The CUDA facts of the build and the machine, as JSON, and the reason why a shape is unsupported
+// there (empty if it is supported). Both work in every build.
 std::string CudaFacts();
 std::string CudaIsServed(int64_t hidden_size, int64_t n_channels, int64_t n_directions,
                          bool low_precision, bool is_projected);

@@ -1,5 +1,5 @@
-// The operators on a GPU. Compiled where nvcc compiled the kernels, under any torch: what only a
-// torch with CUDA has is a weak symbol.
+// The operators on a GPU. Compiled if nvcc compiled the kernels, with any torch: functions that
+// only a torch with CUDA has are weak symbols.
 #ifdef SENSORSEQ_HAS_CUDA
 
 #include <torch/csrc/stable/accelerator.h>
@@ -8,8 +8,8 @@
 #include "lstm_linear_cuda.h"
 #include "train_epoch_cuda.h"
 
-// Declared by torch's shim only where torch itself was built with CUDA. libtorch.so, which this
-// library names, brings it into reach.
+// Torch's shim declares it only if torch itself was built with CUDA. It is resolved through
+// libtorch.so, which this library links.
 extern "C" __attribute__((weak)) AOTITorchError
 aoti_torch_get_current_cuda_stream(int32_t device_index, void** ret_stream);
 
@@ -32,7 +32,8 @@ void* CurrentStream(int32_t device) {
   return stream;
 }
 
-// torch's own guard: it alone restores a device on which nothing ran yet without waking it.
+// torch's own guard: only it restores a device on which nothing has run yet without initializing
+// it.
 torch::stable::accelerator::DeviceGuard GuardOf(const Tensor& x) {
   return torch::stable::accelerator::DeviceGuard(x.get_device_index());
 }
@@ -60,13 +61,14 @@ Sizes SavedSizes(const LstmShape& s, const cuda::Options& options) {
   int64_t n = 1;
   for (const int64_t size : sizes) n *= size;
   if (n != cuda::SavedFloats(s, options)) {
-    Fail("sensorseq: the kernels save otherwise than " + Text(sizes) + "; build sensorseq again.");
+    Fail("sensorseq: the kernels' saved state does not have shape " + Text(sizes) +
+         "; build sensorseq again.");
   }
   return sizes;
 }
 
-// From torch's allocator, which hands it out again on this stream alone, and in a captured graph
-// keeps it for the graph.
+// From torch's allocator, which reuses it on this stream only, and keeps it for a graph during
+// capture.
 Tensor Workspace(const Tensor& like, size_t bytes) {
   return Empty(like, {static_cast<int64_t>(bytes)}, aoti_torch_dtype_uint8());
 }
@@ -99,7 +101,7 @@ struct Gpu {
     }
     BackwardResult grad = EmptyGradients(a, s, needs_grad_x);
     LstmBackward<float> args = BackwardCall<float>(a, s, in, grad, needs_grad_x);
-    if (options.is_projected) {  // they act through x alone
+    if (options.is_projected) {  // they act only through x
       args.grad_weight_ih = args.grad_bias = nullptr;
       torch::stable::zero_(grad.bias);
     }

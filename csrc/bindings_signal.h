@@ -12,19 +12,19 @@
 
 namespace sensorseq {
 
-// Rows of samples as a dense array; anything else is converted, and copied once. Made from an
-// array, it raises what the copy raises; `ensure` would return null, without the MemoryError.
+// Rows of samples as a dense array; anything else is converted, and copied once. Constructed from
+// an array, it raises the copy's error; `ensure` would return null, without the MemoryError.
 template <typename T>
 using Rows = pybind11::array_t<T, pybind11::array::c_style | pybind11::array::forcecast>;
 
-// Raises the class of that name in sensorseq.errors.
+// Raises the error of this name from sensorseq.errors.
 [[noreturn]] inline void Raise(const char* error, const std::string& sentence) {
   const pybind11::object type = pybind11::module_::import("sensorseq.errors").attr(error);
   PyErr_SetString(type.ptr(), sentence.c_str());
   throw pybind11::error_already_set();
 }
 
-// What calls from several threads take turns with.
+// An object that calls from several threads use in turn.
 template <typename Object>
 struct Shared {
   explicit Shared(Object given) : object(std::move(given)) {}
@@ -32,7 +32,7 @@ struct Shared {
   std::mutex mutex;
 };
 
-// A turn. Waited for without the GIL, which who has it may be waiting for.
+// A turn. It is waited for without the GIL, because the current holder may be waiting for the GIL.
 class Turn {
  public:
   explicit Turn(std::mutex& mutex) : lock_(mutex, std::defer_lock) {
@@ -44,7 +44,7 @@ class Turn {
   std::unique_lock<std::mutex> lock_;
 };
 
-// The loops for this processor. Raises where SENSORSEQ_CPU_ISA names what is not known or not here.
+// The loops for this processor. Raises if SENSORSEQ_CPU_ISA names an unknown or unsupported set.
 const signal::SignalKernels& ServingKernels();
 
 void BindAugment(pybind11::module_& m);       // signal/augment.h

@@ -1,4 +1,4 @@
-// numpy arrays to signal/augment.h; normal numbers are drawn by numpy's own C library.
+// Passes numpy arrays to signal/augment.h; numpy's own C library draws the normal numbers.
 #include <numpy/random/distributions.h>
 #include <pybind11/stl.h>
 

@@ -1,4 +1,4 @@
-// numpy arrays to signal/random_convolutions.h: checks, then the loops without the GIL.
+// Passes numpy arrays to signal/random_convolutions.h: checks, then the loops without the GIL.
 #include <pybind11/stl.h>
 
 #include <optional>

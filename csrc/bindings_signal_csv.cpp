@@ -1,4 +1,4 @@
-// Text of CSV files to signal/csv_numbers.h, without the GIL.
+// Passes the text of CSV files to signal/csv_numbers.h, without the GIL.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -16,7 +16,8 @@ py::object ReadNumbers(const py::buffer& text, int64_t start, const std::vector<
   const py::buffer_info info = text.request();
   if (info.ndim != 1 || info.itemsize != 1 || info.strides[0] != 1 || start < 0 ||
       start > info.size) {
-    throw py::value_error("text is no row of bytes, or start lies beyond its end.");
+    throw py::value_error(
+        "text is not a contiguous sequence of bytes, or start lies beyond its end.");
   }
   const char* from = static_cast<const char*>(info.ptr) + start;
   const int64_t n = info.size - start;

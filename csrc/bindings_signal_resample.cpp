@@ -29,7 +29,7 @@ const Rows<double>& CheckedTaps(const Rows<double>& taps) {
                            "; expected float32 or float64.");
 }
 
-// One filter of Python: calls from several threads take turns.
+// A filter for Python: calls from several threads take turns.
 template <typename Filter>
 class Bound {
  public:
@@ -91,7 +91,7 @@ class Bound {
 
   Filter filter_;
   std::mutex mutex_;
-  bool is_float_ = false;  // as the last chunk
+  bool is_float_ = false;  // of the last chunk
 };
 
 using BoundPolyphase = Bound<signal::PolyphaseFilter>;

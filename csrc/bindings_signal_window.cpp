@@ -1,4 +1,5 @@
-// numpy arrays to signal/window.h and signal/moments.h: checks, then the loops without the GIL.
+// Passes numpy arrays to signal/window.h and signal/moments.h: checks, then the loops without the
+// GIL.
 #include <pybind11/stl.h>
 
 #include <memory>
@@ -30,8 +31,8 @@ bool IsDense(const py::array& array) {
          (array.flags() & py::array::c_style) == py::array::c_style;
 }
 
-// The (T, C) blocks of x, of which each lies dense, as samples of one signal: the values from the
-// first on, and where each window begins. That spares windows that overlap in memory a copy.
+// The (T, C) blocks of x, each of which is dense, as samples of one signal: the values from the
+// first on, and the start of each window. Windows that overlap in memory then need no copy.
 template <typename Real>
 struct Blocks {
   explicit Blocks(const py::array& x) : array(x) {

@@ -1,5 +1,5 @@
-// What the training ops of every device share: names of options, checks of tensors, their pointers
-// in the contract's struct.
+// Shared by the training ops of all devices: names of options, checks of tensors, and their
+// pointers in the contract's struct.
 #pragma once
 
 #include <array>
@@ -9,7 +9,7 @@
 
 namespace sensorseq {
 
-// The value that a name of an option stands for.
+// The value of an option's name.
 template <typename Enum, size_t n>
 Enum Named(const char* option, const std::string& name,
            const std::array<std::pair<const char*, Enum>, n>& known) {
@@ -69,7 +69,7 @@ inline TrainShape NetworkShape(int64_t n_channels, int64_t hidden_size, int64_t 
   return s;
 }
 
-// How many models an argument with a first size of 1 or M holds.
+// The number of models in an argument whose first size is 1 or M.
 inline int64_t ModelsOf(const Tensor& tensor, const char* name, int64_t n_models) {
   const int64_t n = tensor.dim() == 0 ? 0 : tensor.size(0);
   if (n != 1 && n != n_models) {
@@ -79,7 +79,7 @@ inline int64_t ModelsOf(const Tensor& tensor, const char* name, int64_t n_models
   return n;
 }
 
-// What train_epoch takes, kept alive and checked.
+// The arguments of train_epoch, kept alive and checked.
 struct TrainTensors {
   Tensor x;
   MaybeTensor lengths;
@@ -94,7 +94,7 @@ struct TrainTensors {
   Tensor statistics;
   MaybeTensor margins;
   Tensor workspace;
-  TrainShape network;  // the sizes that no tensor tells
+  TrainShape network;  // the sizes that no tensor has
   Loss loss;
   Optimizer optimizer;
   int64_t first_step, n_steps;
@@ -223,7 +223,7 @@ void TrainEpochOp(Tensor x, MaybeTensor lengths, Tensor class_index, MaybeTensor
   Device::Run(tensors, n_lanes, low_precision);
 }
 
-// Why CUDA kernels do not train such a network; empty where they do. It answers in every build.
+// The reason why CUDA kernels cannot train the network; empty if they can. Works in every build.
 std::string CudaTrains(int64_t n_channels, int64_t hidden_size, int64_t n_layers,
                        int64_t n_directions, std::string head_norm, bool low_precision);
 

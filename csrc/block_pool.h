@@ -14,10 +14,11 @@ namespace sensorseq {
 
 class BlockPool {
  public:
-  // For all threads. A block may be given back in a forked child, which has a pool of its own.
+  // The pool of all threads. A block may be returned in a forked child, which has its own pool.
   static BlockPool& Instance() { return PerProcess<BlockPool>::Get(); }
 
-  // A block of that many bytes or up to twice as many, aligned to 64; null when there is no memory.
+  // A block of at least `bytes` and at most twice as many, aligned to 64; null if memory is
+  // exhausted.
   void* Take(size_t bytes) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -25,7 +26,7 @@ class BlockPool {
       for (size_t i = 0; i < free_.size(); ++i) {
         const size_t size = free_[i]->bytes;
         if (size < bytes || size > 2 * bytes) continue;
-        // of equal ones the latest, whose lines may still be in a cache
+        // of equal blocks the latest, whose lines may still be in a cache
         if (best == free_.size() || size <= free_[best]->bytes) best = i;
       }
       if (best < free_.size()) {
@@ -42,7 +43,7 @@ class BlockPool {
     return header + 1;
   }
 
-  // Takes a block back; the longest unused ones go when more than kMaxFreeBytes lie idle.
+  // Takes a block back; frees the longest unused ones if more than kMaxFreeBytes are idle.
   void Give(void* block) {
     Header* header = static_cast<Header*>(block) - 1;
     const std::lock_guard<std::mutex> lock(mutex_);

@@ -12,7 +12,7 @@
 #include "thread_pool.h"
 
 struct sensorseq_lstm {
-  sensorseq::LstmShape shape;  // without windows
+  sensorseq::LstmShape shape;  // no windows
   bool is_single;
   std::unique_ptr<void, sensorseq::FreeLines> packed;
   std::vector<char> weight_out, bias_out;
@@ -91,7 +91,7 @@ void RunOnPool(void* n_threads, int64_t n_tasks, Parallel::Task task, void* cont
   ThreadPool::Instance().Run(*static_cast<int64_t*>(n_threads), n_tasks, task, context);
 }
 
-// What a call is given, before it is known to be float or double.
+// The arguments of a call, before dispatch to float or double.
 struct ForwardCall {
   const void* x;
   const int64_t* lengths;

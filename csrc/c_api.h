@@ -1,13 +1,14 @@
-/* What prediction needs, for C and every language that calls it: the library sensorseq/_core, which
- * knows neither Python nor torch.
+/* The functions that prediction needs, for C and every language that can call C: the library
+ * sensorseq/_core, which depends on neither Python nor torch.
  *
  * Arrays are dense and row-major. Letters: N windows, T timesteps, C channels, H hidden size, D
  * directions, K classes, P width of the pooled vector (D*H, for meanmax 2*D*H). A real is a float
  * where real_bytes is 4, a double where it is 8. `lengths` (N), each in 0..T, may be null: all T.
  *
- * A function that returns int32_t returns SENSORSEQ_OK, or says why not; then sensorseq_error has a
- * sentence. None throws. Calls on different objects may run at the same time, and so may calls of
- * sensorseq_lstm_forward on one layer. Counts and shapes are checked, pointers are trusted. */
+ * A function that returns int32_t returns SENSORSEQ_OK or the kind of error; sensorseq_error then
+ * has a sentence. None throws. Calls on different objects may run at the same time, and so may
+ * calls of sensorseq_lstm_forward on one layer. Counts and shapes are checked, pointers are
+ * trusted. */
 #pragma once
 
 #include <stdint.h>
@@ -20,11 +21,11 @@ extern "C" {
 
 enum {
   SENSORSEQ_OK = 0,
-  SENSORSEQ_BAD_VALUE = 1,    /* what only a caller with a mistake passes */
-  SENSORSEQ_BAD_ARGUMENT = 2, /* a setting that is not served */
+  SENSORSEQ_BAD_VALUE = 1,    /* only a mistake of the caller leads to it */
+  SENSORSEQ_BAD_ARGUMENT = 2, /* an unsupported setting */
   SENSORSEQ_BAD_ENVIRONMENT = 3,
   SENSORSEQ_NO_MEMORY = 4,
-  SENSORSEQ_OTHER_ISA = 5, /* the weights are arranged for another one than serves now */
+  SENSORSEQ_OTHER_ISA = 5, /* the weights are arranged for an instruction set not in use */
   SENSORSEQ_FAILED = 6
 };
 
@@ -61,14 +62,14 @@ SENSORSEQ_EXPORT int32_t sensorseq_lstm_make(const sensorseq_lstm_weights* weigh
 SENSORSEQ_EXPORT void sensorseq_lstm_free(sensorseq_lstm* layer);
 
 /* x (N, T, C). `hidden` (N, T, D*H), zero beyond lengths, and `logits` (N, K) are written, each
- * unless it is null. h and c (N, D, H) are the state to begin with, and then that after the last
- * step; both null: zeros. The bits are those of the torch operators, whatever n_threads is. */
+ * unless it is null. h and c (N, D, H) contain the initial state and receive the state after the
+ * last step; both null: zeros. The bits equal those of the torch operators for any n_threads. */
 SENSORSEQ_EXPORT int32_t sensorseq_lstm_forward(const sensorseq_lstm* layer, const void* x,
                                                 const int64_t* lengths, int64_t n_windows,
                                                 int64_t n_timesteps, int64_t n_threads, void* h,
                                                 void* c, void* hidden, void* logits);
 
-/* ---- Filters of a signal in pieces; see signal/resample.h, moving.h and sections.h. Calls on one
+/* ---- Filters for signals in pieces; see signal/resample.h, moving.h and sections.h. Calls on one
  * filter must not overlap. ---- */
 
 typedef struct sensorseq_filter sensorseq_filter;
@@ -89,22 +90,23 @@ SENSORSEQ_EXPORT int32_t sensorseq_sections_make(const double* sections, int64_t
                                                  int64_t n_channels, sensorseq_filter** filter);
 SENSORSEQ_EXPORT void sensorseq_filter_free(sensorseq_filter* filter);
 
-/* Rows that sensorseq_filter_push writes for so many samples; with is_last, to the signal's end. */
+/* Rows that sensorseq_filter_push writes for n_samples; with is_last, to the signal's end. */
 SENSORSEQ_EXPORT int32_t sensorseq_filter_rows(sensorseq_filter* filter, int64_t n_samples,
                                                int32_t is_last, int64_t* rows);
-/* x (n_samples, C), null where there are none; y (rows, C). Only resampling takes floats. */
+/* x (n_samples, C), null without samples; y (rows, C). Only resampling accepts floats. */
 SENSORSEQ_EXPORT int32_t sensorseq_filter_push(sensorseq_filter* filter, int32_t real_bytes,
                                                const void* x, int64_t n_samples, int32_t is_last,
                                                void* y);
 SENSORSEQ_EXPORT int32_t sensorseq_filter_reset(sensorseq_filter* filter);
-/* In input samples, how far an output looks ahead; and the instruction set. */
+/* The look-ahead of an output in input samples, and the instruction set. */
 SENSORSEQ_EXPORT double sensorseq_filter_latency(const sensorseq_filter* filter);
 SENSORSEQ_EXPORT const char* sensorseq_filter_isa(const sensorseq_filter* filter);
 
 /* ---- Windows; see signal/window.h and random_convolutions.h. ---- */
 
 /* Copies windows of values (S, C) to out (N, T, C), (value - center) / scale where these (C) are
- * given. Writes the positions of the first value not finite, as given and as scaled, or -1. */
+ * given. Writes the positions of the first value that is not finite, before and after scaling, or
+ * -1. */
 SENSORSEQ_EXPORT int32_t sensorseq_map_windows(int32_t real_bytes, int32_t out_bytes,
                                                int64_t n_samples, int64_t n_windows,
                                                int64_t n_timesteps, int64_t n_channels,
@@ -120,7 +122,7 @@ typedef struct {
 } sensorseq_convolutions;
 
 SENSORSEQ_EXPORT int32_t sensorseq_check_convolutions(const sensorseq_convolutions* plan);
-/* x (N, T, C); out (N, n_biases). `bad`: the position of the first value not finite, or -1. */
+/* x (N, T, C); out (N, n_biases). `bad`: position of the first value that is not finite, or -1. */
 SENSORSEQ_EXPORT int32_t sensorseq_share_above_biases(const sensorseq_convolutions* plan,
                                                       const float* x, const int64_t* lengths,
                                                       int64_t n_windows, int64_t n_timesteps,

@@ -1,4 +1,4 @@
-// How the functions of c_api.h end: what is thrown in them becomes a status and a sentence.
+// How the functions of c_api.h end: exceptions become a status and a sentence.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ struct Refusal {
   std::string sentence;
 };
 
-// Keeps the sentence for sensorseq_error on this thread, cut off after some hundred letters.
+// Keeps the sentence for sensorseq_error on this thread, truncated after a few hundred characters.
 int32_t Keep(int32_t status, const char* sentence) noexcept;
 
 template <typename F>
@@ -30,7 +30,7 @@ int32_t Guarded(F function) noexcept {
     return Keep(refusal.status, refusal.sentence.c_str());
   } catch (const std::bad_alloc& error) {
     return Keep(SENSORSEQ_NO_MEMORY, error.what());
-  } catch (const std::length_error& error) {  // of a vector
+  } catch (const std::length_error& error) {  // from a vector
     return Keep(SENSORSEQ_NO_MEMORY, error.what());
   } catch (const std::exception& error) {
     return Keep(SENSORSEQ_FAILED, error.what());

@@ -1,4 +1,4 @@
-// Memory that begins at a cache line, from what every system's C++ has (Windows lacks
+// Memory that begins at a cache line, with functions that every system's C++ has (Windows lacks
 // std::aligned_alloc).
 #pragma once
 
@@ -7,9 +7,9 @@
 
 namespace sensorseq {
 
-constexpr size_t kCacheLine = 64;  // bytes; no processor that we know has longer vectors
+constexpr size_t kCacheLine = 64;  // bytes; no known processor has longer vectors
 
-// At least `bytes`, in whole lines; null if there is no memory.
+// At least `bytes`, in whole lines; null if memory is exhausted.
 inline void* AllocateLines(size_t bytes) {
   const size_t whole = (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
   return ::operator new(whole, std::align_val_t{kCacheLine}, std::nothrow);

@@ -1,5 +1,5 @@
-// What every binding needs to make a call of lstm_linear.h: whether its sizes can be counted, the
-// workspace, the threads.
+// Helpers with which every binding calls lstm_linear.h: checks of sizes, the workspace, the
+// threads.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +13,9 @@
 
 namespace sensorseq {
 
-// What is wrong with sizes below zero, and with those of which the bytes that a call saves and
-// works in would overflow 64 bits: arrays without channels or models are of any size. Empty where
-// nothing is. `n_layers` counts those of all models.
+// The problem with sizes that are negative, or whose saved state and workspace would overflow 64
+// bits of bytes: arrays without channels or models may have any size. Empty if there is none.
+// `n_layers` counts the layers of all models.
 inline std::string CountProblem(int64_t n_windows, int64_t n_timesteps, int64_t n_channels,
                                 int64_t hidden_size, double n_layers) {
   if (n_windows < 0 || n_timesteps < 0) {
@@ -30,7 +30,8 @@ inline std::string CountProblem(int64_t n_windows, int64_t n_timesteps, int64_t 
          " need more bytes than 64 bits count; use fewer or shorter windows.";
 }
 
-// Whether a call runs on the calling thread: below so much work, waking the others costs more.
+// Whether a call runs on the calling thread alone: with little work, waking other threads costs
+// more.
 inline bool IsSerial(const LstmShape& s) {
   constexpr int64_t kSerialWork = 1 << 16;  // multiplications
   const int64_t work = s.n_models * s.n_directions * s.n_windows * s.n_timesteps * s.hidden_size *
@@ -38,13 +39,13 @@ inline bool IsSerial(const LstmShape& s) {
   return work < kSerialWork;
 }
 
-// Memory of the calling thread, kept for its next call and grown when that needs more: at training
-// sizes the pages of a fresh block cost as much as the arithmetic. Null if there is none.
+// Memory of the calling thread, kept for its next call and enlarged on demand: at training sizes
+// the page faults of a fresh block cost as much as the arithmetic. Null if memory is exhausted.
 inline void* ThreadWorkspace(size_t bytes) {
   thread_local std::unique_ptr<void, FreeLines> block;
   thread_local size_t size = 0;
   if (bytes > size) {
-    block.reset();  // before the larger one, not beside it
+    block.reset();  // before the larger one is allocated
     size = 0;
     block.reset(AllocateLines(bytes));
     if (block != nullptr) size = bytes;

@@ -1,6 +1,6 @@
-// Random numbers as a function of where they are used, not of what was drawn before: the same
-// dropout mask whatever the thread count, the models beside, and how steps are cut into calls; and
-// the same in any language with 64-bit integers.
+// Random numbers as a function of the place where they are used, not of earlier draws: the dropout
+// mask does not depend on the thread count, the other models, or the division of steps into calls;
+// and it is the same in any language with 64-bit integers.
 //
 // Element i of a site is output i of SplitMix64 (G. Steele, D. Lea, C. Flood, Fast Splittable
 // Pseudorandom Number Generators, 2014), started at Mix(Mix(Mix(seed) + step) + site).
@@ -18,7 +18,7 @@ SENSORSEQ_HD uint64_t Mix(uint64_t z) {
   return z ^ (z >> 31);
 }
 
-// Uniform numbers in [0, 1), multiples of 2^-53, of one site.
+// Uniform numbers in [0, 1), multiples of 2^-53, for one site.
 class CounterRandom {
  public:
   SENSORSEQ_HD CounterRandom(uint64_t seed, uint64_t step, uint64_t site)
@@ -36,7 +36,7 @@ class CounterRandom {
 SENSORSEQ_HD uint64_t RecurrentSite(int64_t layer) { return static_cast<uint64_t>(2 * layer); }
 SENSORSEQ_HD uint64_t OutputSite(int64_t layer) { return static_cast<uint64_t>(2 * layer + 1); }
 
-// The factor of dropout: 0 with the given probability, else what keeps the mean.
+// The factor of dropout: 0 with the given probability, otherwise the factor that keeps the mean.
 SENSORSEQ_HD double DropoutFactor(const CounterRandom& random, uint64_t element,
                                   double probability) {
   return random.Uniform(element) < probability ? 0.0 : 1.0 / (1.0 - probability);

@@ -8,8 +8,8 @@ namespace sensorseq {
 enum Gate : int { kInputGate = 0, kForgetGate = 1, kCellGate = 2, kOutputGate = 3 };
 constexpr int kGates = 4;
 
-// What the forward pass keeps of one unit of one direction, window and timestep: the four activated
-// gates in the order above, then the cell and the hidden state.
+// The values that the forward pass saves for each unit, direction, window and timestep: the four
+// activated gates in the order above, then the cell and the hidden state.
 enum SavedValue : int { kSavedCell = 4, kSavedHidden = 5 };
 constexpr int kSavedValues = 6;
 
@@ -19,8 +19,8 @@ constexpr std::int64_t Padded(std::int64_t size) {
   return (size + kVectorPadding - 1) / kVectorPadding * kVectorPadding;
 }
 
-// Rows of saved state of one direction and window: those values of every timestep, and the timestep
-// of each unit's maximum.
+// Rows of saved state of one direction and window: these values for every timestep, and the
+// timestep of each unit's maximum.
 constexpr std::int64_t SavedRows(std::int64_t n_timesteps) {
   return n_timesteps * kSavedValues + 1;
 }

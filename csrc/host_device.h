@@ -1,4 +1,4 @@
-// Marks a function that host and device share: one text, compiled for either.
+// Marks a function that host and device share: one source, compiled for both.
 #pragma once
 
 #ifdef __CUDACC__

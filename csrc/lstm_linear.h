@@ -6,17 +6,17 @@
 // meanmax 2*D*H). Blocks of 4H are ordered i, f, g, o (gates.h). Real is float or double.
 //
 // The functions allocate and throw nothing, and are thread-safe between calls that share no written
-// pointer. No output may overlap an input unless its line says so.
+// pointer. No output may overlap an input unless its line allows it.
 //
-// Bits: what belongs to one row (logits, hidden, h_n, c_n, grad_x, grad_h_0, grad_c_0) is
-// accumulated in an order that depends on nothing but H and C, so it is the same whatever the
-// batch, the thread count, M, and the chunking in time (h_0, c_0 of the second chunk = h_n, c_n of
-// the first). Weight gradients are summed in min(8, ceil(N / 6)) slots decided by N, in one slot
-// where H >= 320, then in slot order. All this holds on one instruction set; another may differ in
-// the last bits.
+// Bits: the values of one row (logits, hidden, h_n, c_n, grad_x, grad_h_0, grad_c_0) are
+// accumulated in an order that depends only on H and C, so they do not depend on the batch, the
+// thread count, M, or the chunking in time (h_0, c_0 of the second chunk = h_n, c_n of the first).
+// Weight gradients are summed in min(8, ceil(N / 6)) slots determined by N, or in one slot if H >=
+// 320, then in slot order. All this holds on one instruction set; another may differ in the last
+// bits.
 //
-// Subnormal numbers: float takes and gives zero for them, double keeps them, whatever the calling
-// thread does with them otherwise; after a call it does so again (subnormals.h).
+// Subnormal numbers: float treats them as zero on input and output, double keeps them, regardless
+// of the calling thread's mode, which is restored after the call (subnormals.h).
 #pragma once
 
 #include <cstddef>
@@ -33,14 +33,14 @@ struct Parallel {
   using Task = void (*)(void* context, int64_t index);
   void (*run)(void* pool, int64_t n_tasks, Task task, void* context) = nullptr;
   void* pool = nullptr;
-  int64_t n_threads = 1;  // that `run` may use at once
+  int64_t n_threads = 1;  // the most that `run` may use at a time
   // When threads share the steps of a layer, and wait for each other after each (cpu/team.h).
   struct Sharing {
-    // multiply-adds of a step and gate from which it pays where tiles are fewer than threads
+    // multiply-adds per step and gate from which sharing pays if there are fewer tiles than threads
     int64_t min_work = int64_t(1) << 14;
-    int64_t long_wait_us = 500;  // longer than among threads that all run; a time slice is longer
-    int64_t long_waits_percent = 25;  // of the time, from which the threads stop sharing
-    int64_t alone_ms = 500;           // for which no thread shares after one was kept from running
+    int64_t long_wait_us = 500;       // longer than waits among running threads, below a time slice
+    int64_t long_waits_percent = 25;  // share of the time from which the threads stop sharing
+    int64_t alone_ms = 500;  // no thread shares for so long after one was kept from running
   } sharing = {};
 };
 
@@ -64,7 +64,7 @@ struct LstmShape {
   Pooling pooling = Pooling::kNone;
 };
 
-// What both directions of the computation read.
+// Inputs of both the forward and the backward pass.
 template <typename Real>
 struct LstmInputs {
   const Real* x;               // (Mx, N, T, C)   steps t >= lengths[n] are never read
@@ -107,7 +107,7 @@ struct LstmBackward {
   const Real* grad_h_n;     // (M, N, D, H)    null: zeros
   const Real* grad_c_n;     // (M, N, D, H)    null: zeros
   const Real* grad_logits;  // (M, N, K)       null without a head
-  const Real* grad_pooled = nullptr;  // (M, N, P)  added to what the head sends; null: zeros
+  const Real* grad_pooled = nullptr;  // (M, N, P)  added to the head's gradient; null: zeros
   Real* grad_x;           // (M, N, T, C)    written, zero beyond lengths; null: not wanted. With
                           //                 Mx = 1 the caller sums over M
   Real* grad_weight_ih;   // (M, D, 4H, C)   written
@@ -121,11 +121,11 @@ struct LstmBackward {
   Parallel parallel;
 };
 
-// Forward and backward pass of a training step in one: each tile of windows goes backwards while
-// its state is still in the cache. What stands between the two, from pooled vectors to their
-// gradients, is the caller's: `between` is called for windows [first, first + n) of one model after
-// their forward and before their backward pass, on the thread that runs the model's slot. It reads
-// forward.pooled and writes backward.grad_pooled of these windows.
+// Forward and backward pass of a training step in one call: each tile of windows goes backwards
+// while its state is still in the cache. The caller computes the part between the passes, from
+// pooled vectors to their gradients: `between` is called for windows [first, first + n) of one
+// model after their forward and before their backward pass, on the thread that runs the model's
+// slot. It reads forward.pooled and writes backward.grad_pooled of these windows.
 template <typename Real>
 struct LstmStep {
   LstmForward<Real> forward;    // no head; saved, workspace and parallel are not read. h_n and c_n
@@ -135,16 +135,16 @@ struct LstmStep {
   void* context;
 };
 
-// Bytes of workspace for a shape, the same on every instruction set: the packed weights and what
-// the tasks need, O(M * N * H) forward.
+// Bytes of workspace for a shape, the same on every instruction set: the packed weights and the
+// scratch memory of the tasks, O(M * N * H) forward.
 size_t lstm_forward_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 size_t lstm_backward_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 size_t lstm_step_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 
 // Arranges the weights and biases of `in`, the only members read, once for many forward calls with
-// the same M, D, C and H. The form belongs to the instruction set and the build that wrote it: it
-// begins with a header that names both, and lstm_forward refuses any other.
-// `packed` holds lstm_packed_bytes, all written, and is aligned to 64 here and there.
+// the same M, D, C and H. The layout belongs to the instruction set and the build that wrote it: it
+// begins with a header that names both, and lstm_forward refuses any other. `packed` has
+// lstm_packed_bytes, all written; it must be aligned to 64 in both functions.
 size_t lstm_packed_bytes(const LstmShape& shape, size_t real_bytes);
 
 template <typename Real>

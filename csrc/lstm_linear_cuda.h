@@ -1,16 +1,16 @@
-// The contract of lstm_linear.h on the GPU. The same structs, shapes and letters; every pointer in
-// them is to device memory of the device that is current, but for the structs themselves. float
-// only. Nothing here waits for the device: a call queues kernels on the stream and returns, so that
-// it can be captured in a CUDA graph. No framework type appears here, and no CUDA type either: a
-// stream is its pointer.
+// The contract of lstm_linear.h on the GPU, with the same structs, shapes and letters. Every
+// pointer in the structs points to memory of the current device; the structs themselves are on the
+// host. Only float is supported. Nothing here waits for the device: a call queues kernels on the
+// stream and returns, so it can be captured in a CUDA graph. No framework type appears here, and no
+// CUDA type either: a stream is its pointer.
 //
-// Bits: what belongs to one row is accumulated in an order that depends on nothing but the variant
-// that serves H and C; weight gradients in slots decided by N and T, then in slot order. So the
-// same bits twice, whatever the batch, M, and the chunking in time.
+// Bits: the values of one row are accumulated in an order that depends only on the variant that
+// serves H and C; weight gradients are summed in slots determined by N and T, then in slot order.
+// Results therefore repeat bit for bit, and do not depend on the batch, M, or the chunking in time.
 //
-// Where the device finds what the host would have refused (a length outside 0..T, a weight beyond
-// the range of the products' factors), the row or the model becomes NaN: nothing is read or written
-// out of bounds, and nothing wrong looks right.
+// If the device finds a value that the host would have refused (a length outside 0..T, a weight
+// beyond the range of the products' factors), the row or the model becomes NaN: nothing is read or
+// written out of bounds, and no wrong result looks right.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,8 @@
 
 namespace sensorseq::cuda {
 
-// What multiplies h inside the layer. All else, sums included, is float in both.
+// The precision of the products with h inside the layer. Everything else, sums included, is float
+// in both.
 enum class Precision : int32_t {
   kFp16x3 = 0,  // weights and h each as the sum of two halves, three products: the error of float
   kFp16 = 1,    // each as one half: the error of TF32, 2^-11
@@ -29,22 +30,22 @@ enum class Precision : int32_t {
 
 struct Options {
   Precision precision = Precision::kFp16x3;
-  // x is not (Mx, N, T, C) but what the input sends into the gates, x W_ih^T + bias, computed by
-  // the caller: (M, N, T, D, H, 4), the gates innermost. n_channels is 0 then, weight_ih and bias
-  // are not read, and grad_x, of the same shape, gets the gradients of the gates; the gradients of
-  // weight_ih and bias are the caller's.
+  // x is not (Mx, N, T, C) but the input's share of the gates, x W_ih^T + bias, computed by the
+  // caller: (M, N, T, D, H, 4), the gates innermost. n_channels is then 0, weight_ih and bias are
+  // not read, and grad_x, of the same shape, receives the gradients of the gates; the caller
+  // computes the gradients of weight_ih and bias.
   bool is_projected = false;
   void* stream = nullptr;  // a cudaStream_t
 };
 
-// The most channels a kernel multiplies itself; with more, the caller projects.
+// The most channels that a kernel multiplies itself; with more, the caller projects.
 constexpr int64_t kMaxChannels = 16;
 
-// Whether kernels exist for a shape; kOk, or why not. Pure: the same wherever it is asked, with or
-// without a GPU. It looks at H, C, D, K, the precision and whether x is projected.
+// Whether kernels exist for a shape: kOk, or the reason. A pure function of H, C, D, K, the
+// precision and is_projected, with or without a GPU.
 Status IsServed(const LstmShape& shape, const Options& options);
 
-// Floats of LstmForward::saved and LstmBackward::saved, in an order of its own; 64-byte aligned.
+// Floats of LstmForward::saved and LstmBackward::saved, in the GPU's own order; 64-byte aligned.
 int64_t SavedFloats(const LstmShape& shape, const Options& options);
 
 size_t forward_workspace_bytes(const LstmShape& shape, const Options& options);
@@ -57,18 +58,18 @@ Status lstm_forward(const LstmForward<float>& args, const Options& options);
 // grad_x is written only where is_projected.
 Status lstm_backward(const LstmBackward<float>& args, const Options& options);
 
-// What this build and this machine have; no CUDA call is made before one of these.
+// CUDA facts of this build and machine; no CUDA call is made before one of these.
 struct Device {
   int32_t major = 0, minor = 0;  // compute capability
   int32_t n_multiprocessors = 0;
-  int32_t driver_version = 0, runtime_version = 0;  // as cudaDriverGetVersion writes them
+  int32_t driver_version = 0, runtime_version = 0;  // encoded as by cudaDriverGetVersion
 };
-// How many devices the driver shows; 0 without a driver.
+// The number of devices that the driver shows; 0 without a driver.
 int32_t DeviceCount();
-// The versions are written even where there is no such device; the driver's is 0 without one.
+// The versions are written even if the device does not exist; the driver's is 0 without a driver.
 Status DeviceFacts(int32_t index, Device* device);
 
-// What CUDA said when this thread last got Status::kCudaError; empty before.
+// CUDA's error text for this thread's last Status::kCudaError; empty before the first.
 const char* ErrorText();
 
 }  // namespace sensorseq::cuda

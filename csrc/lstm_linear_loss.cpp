@@ -28,7 +28,7 @@ int64_t TaskCount(const LstmShape& s) {
   return n < 1 ? 1 : n;
 }
 
-// The layer's shape as the fused step wants it, which has no head of its own.
+// The layer's shape for the fused step, which has no head.
 LstmShape Headless(LstmShape shape) {
   shape.n_classes = 0;
   return shape;

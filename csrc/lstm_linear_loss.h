@@ -1,9 +1,9 @@
-// The contract of a training step without the optimizer: one LSTM layer, pooling, a linear head and
-// the loss, and the gradients of the loss, in one pass. Each tile of windows goes backwards while
-// its state is still in the cache. No framework type appears here.
+// The contract of a training step without the optimizer: one LSTM layer, pooling, a linear head,
+// the loss and its gradients, in one pass. Each tile of windows goes backwards while its state is
+// still in the cache. No framework type appears here.
 //
-// Arrays, letters and bits are those of lstm_linear.h. The gradients of the head are summed as the
-// layer's are, in slots decided by N.
+// Arrays, letters and the rules on bits are as in lstm_linear.h. The gradients of the head are
+// summed like the layer's, in slots determined by N.
 //
 // The function allocates and throws nothing. It checks everything before it writes anything.
 #pragma once
@@ -16,8 +16,8 @@
 
 namespace sensorseq {
 
-// Of one window, with the target t_k = 1 - s + s / K for its class and s / K for the others, s the
-// label smoothing. The loss of a batch is sum(weight * loss) / windows.
+// The loss of one window, with the target t_k = 1 - s + s / K for its class and s / K for the
+// others, where s is the label smoothing. The loss of a batch is sum(weight * loss) / windows.
 enum class Loss : int32_t {
   kCrossEntropy = 0,  // -sum_k t_k log p_k
   kFocal,             // -sum_k t_k (1 - p_k)^2 log p_k
@@ -31,13 +31,13 @@ struct LstmLinearLoss {
   const Real* bias_out;  // (M, K)
   Loss loss;
   double label_smoothing;                   // in [0, 1)
-  int64_t n_class_models, n_weight_models;  // M' of each: M, or 1 when all models share it
+  int64_t n_class_models, n_weight_models;  // M' of each: M, or 1 if all models share the array
   const int64_t* class_index;               // (M', N)  each in [0, K)
   const Real* weight;                       // (M', N)  factor on each window's loss; null: ones
 
   Real* mean_loss;  // (M)          written: sum(weight * loss) / N; NaN without windows
   Real* logits;     // (M, N, K)    written
-  // Gradients of mean_loss, each model's of its own, written if needs_gradients.
+  // Gradients of each model's own mean_loss, written if needs_gradients.
   bool needs_gradients;
   Real* grad_x;           // (M, N, T, C)  zero beyond lengths; null: not wanted. With Mx = 1 the
                           //               caller sums over M

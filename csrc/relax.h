@@ -1,4 +1,4 @@
-// A pause between two looks at what another thread will write.
+// A pause between two reads of a value that another thread will write.
 #pragma once
 
 #if defined(__x86_64__)

@@ -1,4 +1,4 @@
-// What a kernel reports instead of throwing, and the sentence for each value.
+// The status that a kernel returns instead of throwing, and a sentence for each value.
 #pragma once
 
 #include <cstdint>
@@ -9,20 +9,20 @@ enum class Status : int32_t {
   kOk = 0,
   kInvalidShape,         // a size is negative, or hidden_size or n_directions is out of range
   kLengthOutOfRange,     // an entry of lengths is below 0 or above n_timesteps
-  kRowOutOfRange,        // a row of a batch is no row of the data, or its crop leaves the data
+  kRowOutOfRange,        // a row of a batch is outside the data, or its crop is
   kClassOutOfRange,      // an entry of class_index is below 0, or n_classes or more
   kOffsetsOutOfOrder,    // offsets decrease, leave rows, or make a batch larger than max_batch
   kBatchTooSmall,        // a batch of one window cannot be normalized by itself
   kNotPacked,            // packed was not written by lstm_pack of this build
-  kPackedOtherwise,      // packed holds weights of another precision or other sizes
-  kPackedForOtherIsa,    // packed was written by another instruction set than serves now
+  kPackedOtherwise,      // packed contains weights of another precision or other sizes
+  kPackedForOtherIsa,    // packed was written for an instruction set not in use
   kUnknownIsa,           // SENSORSEQ_CPU_ISA names no instruction set of this build
-  kIsaNotSupported,      // SENSORSEQ_CPU_ISA names one that this processor lacks
-  kNotServedHiddenSize,  // no CUDA kernel holds so many units in this precision
+  kIsaNotSupported,      // SENSORSEQ_CPU_ISA names an instruction set that this processor lacks
+  kNotServedHiddenSize,  // no CUDA kernel supports so many units in this precision
   kNotServedChannels,    // more channels than a CUDA kernel multiplies, and x is not projected
   kNotServed,            // no CUDA kernel of this build serves the shape
   kNoCluster,            // the GPU is too small for the kernel; nothing was launched
-  kCudaError,            // a call of CUDA failed; cuda::ErrorText says why
+  kCudaError,            // a CUDA call failed; cuda::ErrorText gives the reason
 };
 
 // A sentence without a full stop, for the layer above to complete; never null.

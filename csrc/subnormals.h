@@ -1,4 +1,4 @@
-// What a thread does with subnormal numbers while it runs a task.
+// A thread's treatment of subnormal numbers while it runs a task.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 namespace sensorseq {
 
 enum class Subnormals {
-  kZero,  // as operands and as results
+  kZero,  // zero as operands and as results
   kKept,
 };
 
@@ -21,7 +21,7 @@ template <typename Real>
 constexpr Subnormals kSubnormalsOf =
     std::is_same<Real, float>::value ? Subnormals::kZero : Subnormals::kKept;
 
-// Sets this thread so and, when it ends, back to what it was.
+// Sets this thread's mode, and restores the earlier one at its end.
 class SubnormalsGuard {
  public:
   explicit SubnormalsGuard(Subnormals wanted) : before_(Read()) {
@@ -35,8 +35,8 @@ class SubnormalsGuard {
   SubnormalsGuard(const SubnormalsGuard&) = delete;
   SubnormalsGuard& operator=(const SubnormalsGuard&) = delete;
 
-  // Where a thread may be started: it inherits the way of the one that starts it, and keeps it. So
-  // until this ends the calling thread is as it was outside of all guards.
+  // For places where a thread may be started, which inherits and keeps the mode of its starter: for
+  // its lifetime, the calling thread has the mode that it had outside all guards.
   class Pause {
    public:
     Pause() : before_(Read()) {
@@ -65,14 +65,14 @@ class SubnormalsGuard {
   static void Write(uint64_t control) {
     __asm__ volatile("msr fpcr, %0" : : "r"(control) : "memory");
   }
-#else  // another processor keeps its ways
+#else  // other processors keep their mode
   static constexpr uint64_t kFlush = 0;
   static uint64_t Read() { return 0; }
   static void Write(uint64_t) {}
 #endif
 
   static inline thread_local int64_t depth = 0;     // guards on this thread
-  static inline thread_local uint64_t outside = 0;  // what it was before the first
+  static inline thread_local uint64_t outside = 0;  // the mode before the first
 
   const uint64_t before_;
 };

@@ -14,13 +14,13 @@
 namespace sensorseq {
 namespace {
 
-// Some ten microseconds lie between two parallel regions of a training step, and waking up takes as
-// long or longer. See benchmarks/bench_threads.py.
+// Two parallel regions of a training step are some ten microseconds apart, and waking up takes at
+// least as long. See benchmarks/bench_threads.py.
 constexpr std::chrono::microseconds kSpin{50};
 
 thread_local bool is_in_task = false;
 
-// Waits for ready() until the time for spinning is over; returns whether it came.
+// Spins until ready() or until the spinning time is over; returns whether ready() became true.
 template <typename F>
 bool Spin(F ready) {
   const auto end = std::chrono::steady_clock::now() + kSpin;
@@ -35,7 +35,7 @@ bool Spin(F ready) {
 
 }  // namespace
 
-// One call of Run: it lies on the stack of the thread that called.
+// One call of Run, on the stack of the calling thread.
 struct ThreadPool::Job {
   const Parallel::Task task;
   void* const context;
@@ -57,8 +57,8 @@ struct ThreadPool::Job {
   }
 };
 
-// A thread and the job it has: none, one offered, or one it has taken. Only the thread that leases
-// the worker offers, and only it waits for the worker; so at most one of the two is ever asleep.
+// A thread and its job: none, an offered job, or a job it has taken. Only the thread that leases
+// the worker offers jobs and waits for it; so at most one of the two is ever asleep.
 class ThreadPool::Worker {
  public:
   Worker* next = nullptr;  // in a list of the pool or of a lease
@@ -67,7 +67,7 @@ class ThreadPool::Worker {
 
   void Offer(Job* job) { Change(job); }
 
-  // Afterwards the worker no longer has the job: a worker that is late never gets it.
+  // Afterwards the worker no longer has the job: a late worker never gets it.
   void Finish(Job* job) {
     Job* offered = job;
     if (job_.compare_exchange_strong(offered, nullptr)) return;
@@ -81,7 +81,7 @@ class ThreadPool::Worker {
     const auto is_offered = [&] { return job_ != nullptr; };
     for (;;) {
       if (!Spin(is_offered)) Sleep(is_offered);
-      // Gone if the caller has finished before this thread woke up; then its next job is near.
+      // Null if the caller finished before this thread woke up; the next job is then near.
       Job* job = job_;
       if (job == nullptr || !job_.compare_exchange_strong(job, &kTaken)) continue;
       job->TakeTasks();
@@ -89,11 +89,11 @@ class ThreadPool::Worker {
     }
   }
 
-  // Until the next change, unless ready() holds.
+  // Waits until the next change, unless ready().
   template <typename F>
   void Sleep(F ready) {
     std::unique_lock<std::mutex> lock(mutex_);
-    ++n_asleep_;  // before ready() is read, as Change writes the job before it reads this
+    ++n_asleep_;  // before ready() reads: Change writes the job before it reads n_asleep_
     if (!ready()) changed_.wait(lock);
     --n_asleep_;
   }
@@ -107,7 +107,7 @@ class ThreadPool::Worker {
 
   static Job kTaken;
 
-  // Where one thread waits and another writes: on lines that no other worker has.
+  // One thread waits for these and another writes them: on cache lines of their own.
   alignas(64) std::atomic<Job*> job_{nullptr};
   std::atomic<int32_t> n_asleep_{0};  // 2 while one falls asleep and the other is not yet awake
   std::mutex mutex_;
@@ -116,7 +116,7 @@ class ThreadPool::Worker {
 
 ThreadPool::Job ThreadPool::Worker::kTaken{nullptr, nullptr, 0};
 
-// Takes up to n free workers, starting those there are too few of. Returns a list.
+// Takes up to n free workers and starts new ones if too few are free. Returns a list.
 ThreadPool::Worker* ThreadPool::Lease(int64_t n) {
   const std::lock_guard<std::mutex> lock(mutex_);
   while (n_workers_ < n) {
@@ -127,7 +127,7 @@ ThreadPool::Worker* ThreadPool::Lease(int64_t n) {
       free_ = worker.release();
       ++n_workers_;
     } catch (const std::exception&) {
-      break;  // no more threads or no memory: the work is done without
+      break;  // no more threads or memory: the work is done without them
     }
   }
   Worker* const first = free_;

@@ -1,4 +1,5 @@
-// Threads that wait for tasks: behind `Parallel` on the CPU. No framework type appears here.
+// Threads that wait for tasks: the implementation of `Parallel` on the CPU. No framework type
+// appears here.
 #pragma once
 
 #include <cstdint>
@@ -9,19 +10,20 @@
 
 namespace sensorseq {
 
-// Its threads are started when a call first needs them and kept. One that waits spins for a short
-// time, which is faster than waking up, and then sleeps, so that it takes no core from others.
+// Its threads are started when a call first needs them, and kept. A waiting thread spins for a
+// short time, which is faster than waking up, and then sleeps, so that it takes no core from
+// others.
 class ThreadPool {
  public:
-  // The pool of this process. A forked child starts threads of its own.
+  // The pool of this process. A forked child starts its own threads.
   static ThreadPool& Instance() { return PerProcess<ThreadPool>::Get(); }
 
   // Runs task(context, i) once for every i in [0, n_tasks) on the calling thread and on at most
   // n_threads - 1 others, each taking the next index when it is free. Returns when all are done.
-  // What a task throws is thrown here, the first of it; tasks not yet begun are then left out.
+  // The first exception of a task is rethrown here; tasks not yet begun are then skipped.
   //
-  // Calls from several threads share the threads: each takes those that are free, down to none, and
-  // never waits for more. A call from within a task runs on its own thread alone.
+  // Calls from several threads share the pool: each takes the threads that are free, down to none,
+  // and never waits for more. A call from within a task runs on its own thread alone.
   void Run(int64_t n_threads, int64_t n_tasks, Parallel::Task task, void* context);
 
  private:

@@ -1,5 +1,5 @@
 // The epoch engine: one step of one model after the other, on the kernels of lstm_linear.h. The
-// layers run without the fused head, because norm and dropout stand between pooling and head.
+// layers run without the fused head, because norm and dropout come between pooling and head.
 #include "train_epoch.h"
 
 #include <atomic>
@@ -19,10 +19,10 @@
 namespace sensorseq {
 namespace {
 
-constexpr double kNormEps = 1e-5;         // torch's of both norms
+constexpr double kNormEps = 1e-5;         // torch's eps of both norms
 constexpr double kRunningMomentum = 0.1;  // torch's BatchNorm1d
 
-// Where a model's parameters lie in its flat buffer.
+// Offsets of a model's parameters in its flat buffer.
 
 int64_t LayerInputs(const TrainShape& s, int64_t layer) {
   return layer == 0 ? s.n_channels : s.n_directions * s.hidden_size;
@@ -54,27 +54,28 @@ LstmShape KernelShape(const TrainShape& s, int64_t layer, int64_t n_windows) {
   return k;
 }
 
-// Whether a layer's passes run as one fused step. Batch norm needs all windows between the two.
+// Whether a layer's passes run as one fused step. Batch norm needs all windows between the two
+// passes.
 bool IsFused(const TrainShape& s, int64_t layer) {
   return layer + 1 == s.n_layers && s.head_norm != HeadNorm::kBatch;
 }
 
-// What one lane needs for a step, carved out of its part of the workspace.
+// The arrays of one lane for a step, carved out of its part of the workspace.
 template <typename Real>
 struct Lane {
   Real* x;           // (B, T, C)
   int64_t* lengths;  // (B)
-  // of each layer, as the kernels want them
+  // of each layer, in the kernels' layout
   Real *weight_ih[kMaxLayers], *weight_hh[kMaxLayers], *bias[kMaxLayers];
   Real *grad_weight_ih[kMaxLayers], *grad_weight_hh[kMaxLayers], *grad_bias[kMaxLayers];
   Real* recurrent_mask[kMaxLayers];  // (B, D, H)
-  Real* saved[kMaxLayers];           // of all but a top layer whose passes are fused
-  Real* hidden[kMaxLayers];          // (B, T, D*H)  of all but the top layer
-  Real* grad_hidden[2];              // (B, T, D*H)  taken in turns
+  Real* saved[kMaxLayers];           // of all layers except a top layer whose passes are fused
+  Real* hidden[kMaxLayers];          // (B, T, D*H)  of all layers except the top one
+  Real* grad_hidden[2];              // (B, T, D*H)  used alternately
   Real *h_n, *c_n;                   // (B, D, H)
   Real* pooled;                      // (B, P)
   Real* normed;                      // (B, P)  (pooled - mean) / deviation
-  Real* features;                    // (B, P)  what enters the head
+  Real* features;                    // (B, P)  inputs of the head
   Real* grad_features;               // (B, P)
   Real* logits;                      // (B, K)
   Real* grad_logits;                 // (slots, K)
@@ -94,7 +95,7 @@ size_t CarveLane(const TrainShape& s, void* block, Lane<Real>* lane) {
   lane->x = carver.Take<Real>(B * s.n_timesteps * s.n_channels);
   lane->lengths = carver.Take<int64_t>(B);
   for (int64_t l = 0; l < s.n_layers; ++l) {
-    // with one direction the flat buffers serve
+    // with one direction, the flat buffers are used directly
     const int64_t of_hidden = D == 1 ? 0 : D * kGates * H * H;
     const int64_t of_inputs = D == 1 ? 0 : D * kGates * H * LayerInputs(s, l);
     lane->weight_ih[l] = carver.Take<Real>(of_inputs);
@@ -203,7 +204,7 @@ class Step {
     }
   }
 
-  // With one direction the flat buffer holds the weights as the kernels want them.
+  // With one direction, the flat buffer has the weights in the kernels' layout.
   bool IsFlat() const { return s_.n_directions == 1; }
 
   void GatherWeights() const {
@@ -243,8 +244,7 @@ class Step {
                          static_cast<uint64_t>(step_count_), site);
   }
 
-  // values *= elements [first, first + n) of the site's mask, drawn anew: the same forward and
-  // backward.
+  // values *= elements [first, first + n) of the site's mask, drawn again: the same in both passes.
   void Drop(int64_t layer, int64_t first, int64_t n, Real* values) const {
     const double probability = hyper_[kDropout];
     if (probability == 0.0) return;
@@ -269,8 +269,8 @@ class Step {
     return in;
   }
 
-  // Forward through the layers, the loss, and back: the top layer's passes in one where nothing
-  // stands between them that needs the whole batch.
+  // Forward through the layers, the loss, and back: the top layer's passes are fused if nothing
+  // between them needs the whole batch.
   Status RunLayers() {
     const int64_t top = s_.n_layers - 1, width = s_.n_directions * s_.hidden_size;
     for (int64_t l = 0; l <= top; ++l) DrawRecurrentMask(l);
@@ -342,7 +342,7 @@ class Step {
     return args;
   }
 
-  // What follows the backward pass of a layer.
+  // The work after the backward pass of a layer.
   void AfterBackward(int64_t l, const LstmBackward<Real>& args) const {
     if (l > 0) Drop(l - 1, 0, B_ * s_.n_timesteps * args.shape.n_channels, args.grad_x);
   }
@@ -382,7 +382,7 @@ class Step {
     return m;
   }
 
-  // Gradient through Normalize, in place: grad is of the normed values before, of the values after.
+  // Gradient through Normalize, in place: from the normed values to the values.
   static void BackNormalize(const Real* normed, int64_t n, int64_t stride, double inverse_deviation,
                             Real* grad) {
     auto Grad = [&](int64_t i) { return static_cast<double>(grad[i * stride]); };
@@ -395,7 +395,7 @@ class Step {
     }
   }
 
-  // The norm's and the head's parameters lie side by side, and so do their gradients in a share.
+  // The parameters of norm and head are adjacent, as are their gradients in a share.
   int64_t ShareSize() const { return Q_ - NormOffset(s_); }
   Real* NormShare(int64_t slot) const { return lane_.shares + slot * ShareSize(); }
   Real* HeadShare(int64_t slot) const {
@@ -568,7 +568,7 @@ class Step {
   int64_t step_count_;  // before this step's update
   double* statistics_;
   int64_t first_row_, B_;
-  LstmShape of_slots_;  // of any layer: all have the same slots
+  LstmShape of_slots_;  // any layer's: all have the same slots
   const int64_t *rows_, *crop_starts_, *class_index_;
   const Real* weight_;
   double learning_rate_;
@@ -582,10 +582,10 @@ struct Context {
   const TrainKernels<Real>& kernels;
   size_t lane_bytes;
   std::atomic<int64_t> next_model{0};
-  std::atomic<int32_t> status{0};  // the first that was not kOk
+  std::atomic<int32_t> status{0};  // the first other than kOk
 };
 
-// Takes models until none is left, each through all steps.
+// Takes models until none is left, and runs all steps of each.
 template <typename Real>
 void LaneTask(void* pointer, int64_t index) {
   auto& context = *static_cast<Context<Real>*>(pointer);

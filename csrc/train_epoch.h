@@ -1,22 +1,21 @@
 // The contract of the epoch engine: a range of mini-batch steps for M independent models over data
-// that stays where it is. One step of one model is
+// that stays in place. One step of one model is
 //
 //   gather the batch's rows -> LSTM layers -> pooling -> norm -> linear head -> loss -> gradients
 //   -> L1 -> clipping -> optimizer -> average of the weights
 //
-// with the arithmetic of torch's modules and optimizers of the same names, on one flat buffer of
+// with the arithmetic of torch's modules and optimizers of the same name, on one flat buffer of
 // parameters per model. No framework type appears here.
 //
-// Every array is dense and row-major. Letters beside those of lstm_linear.h: L layers, N windows of
-// the data, T0 its timesteps, T timesteps a step trains on, R rows listed for all steps together, S
-// steps, Q parameters of a model. Where an array's first size is M', it is M, or 1 when all models
-// share it. Real is float or double; losses, norms and statistics are computed in double.
+// Every array is dense and row-major. Letters in addition to lstm_linear.h: L layers, N windows of
+// the data, T0 its timesteps, T timesteps that a step trains on, R rows listed for all steps
+// together, S steps, Q parameters of a model. A first size of M' is M, or 1 if all models share the
+// array. Real is float or double; losses, norms and statistics are computed in double.
 //
 // The function allocates and throws nothing. It checks everything before it writes anything.
 //
-// Bits: what a model becomes depends on its own arguments alone, on one instruction set: not on the
-// models beside it, the threads, n_lanes, how a range of steps is cut into calls, or on what is
-// recorded.
+// Bits: on one instruction set, the result of a model depends only on its own arguments: not on the
+// other models, the threads, n_lanes, the division of steps into calls, or the statistics recorded.
 #pragma once
 
 #include <cstddef>
@@ -31,14 +30,14 @@ namespace sensorseq {
 
 enum class HeadNorm : int32_t {
   kNone = 0,
-  kBatch,  // over the batch, as torch.nn.BatchNorm1d in training: eps 1e-5, momentum 0.1
-  kLayer,  // over the pooled vector, as torch.nn.LayerNorm: eps 1e-5
+  kBatch,  // over the batch, like torch.nn.BatchNorm1d in training: eps 1e-5, momentum 0.1
+  kLayer,  // over the pooled vector, like torch.nn.LayerNorm: eps 1e-5
 };
 
 enum class Optimizer : int32_t { kSgd = 0, kAdam, kAdamW, kRmsprop, kLion };
 constexpr const char* kOptimizerNames[] = {"sgd", "adam", "adamw", "rmsprop", "lion"};
 
-// Columns of `hyper`: one number per model. Names and meanings are torch's unless said.
+// Columns of `hyper`: one number per model. Names and meanings are torch's unless stated.
 enum Hyper : int {
   kMomentum = 0,      // sgd and rmsprop
   kDampening,         // sgd
@@ -52,9 +51,9 @@ enum Hyper : int {
   kWeightDecay,       // decoupled in adamw and lion, added to the clipped gradient in the others
   kL1,                // times the sum of |w| over weights (not biases, not norms), before clipping
   kMaxGradNorm,       // bound of the global norm; infinity: none
-  kMaxGradValue,      // bound of each element, after that of the norm; infinity: none
+  kMaxGradValue,      // bound of each element, applied after kMaxGradNorm; infinity: none
   kLabelSmoothing,    // in [0, 1)
-  kDropout,           // of what enters each later layer and the head; in [0, 1)
+  kDropout,           // of the inputs of each later layer and the head; in [0, 1)
   kRecurrentDropout,  // of the hidden state on its way into the gates, one mask per window
   kEmaDecay,          // average = d average + (1 - d) parameters, d = min(this, (1 + n) / (10 + n))
                       // after step n = 1, 2, ...; unused without `average`
@@ -78,10 +77,10 @@ constexpr const char* kHyperNames[kHyperColumns] = {"momentum",
                                                     "recurrent_dropout",
                                                     "ema_decay"};
 
-// Columns of `statistics`, from before a step's update. All are NaN for a step without windows.
+// Columns of `statistics`, measured before a step's update. All are NaN for a step without windows.
 enum Statistic : int {
   kLoss = 0,      // of the batch, weighted, without penalties
-  kLossVariance,  // of the windows' weighted losses around it, divided by windows
+  kLossVariance,  // variance of the windows' weighted losses, divided by windows
   kAccuracy,      // share of windows whose largest logit is their class
   kGradNorm,      // global norm, L1 included, before clipping
   kStatisticColumns
@@ -110,8 +109,8 @@ struct TrainShape {
 
 // Parameters of a model: for each layer, for each direction, weight_ih (4H, inputs), weight_hh
 // (4H, H), bias_ih (4H), bias_hh (4H); then the norm's weight (P) and bias (P) if there is one;
-// then weight_out (K, P), bias_out (K). The order of sensorseq.nn.LSTMLinear.parameters(). Two
-// biases, as in torch: a sum of both would see other moments and another clipping.
+// then weight_out (K, P), bias_out (K). This is the order of sensorseq.nn.LSTMLinear.parameters().
+// There are two biases, as in torch: their sum would have other moments and be clipped differently.
 int64_t ParameterCount(const TrainShape& shape);
 
 // Rows of optimizer state per model: sgd 1 (momentum_buffer), adam and adamw 3 (exp_avg,
@@ -133,13 +132,12 @@ struct TrainEpoch {
   const Real* weight;          // (M', N)         factor on each window's loss; null: ones
   const int64_t* rows;         // (M', R)         each in [0, N)
   const int64_t* offsets;      // (M', S + 1)     step s trains on rows[offsets[s] .. offsets[s+1]);
-                               //                 M' as for rows. None: the step is left out, and
-                               //                 changes nothing
+                               //                 M' as for rows. No rows: the step is skipped
   const int64_t*
       crop_starts;  // (M', R)         first timestep of each row, M' as for rows; null: 0
   const double* learning_rate;  // (M', S)
   const double* hyper;          // (M, kHyperColumns)
-  const int64_t* seeds;         // (M)             of dropout; null without any
+  const int64_t* seeds;         // (M)             of dropout; null without dropout
 
   Real* parameters;     // (M, Q)               read and written
   Real* state;          // (M, StateRows, Q)    read and written; zeros before the first step
@@ -148,7 +146,7 @@ struct TrainEpoch {
   Real* running;        // (M, 2, P)            running mean and variance of HeadNorm::kBatch, read
                         //                      and written; null otherwise
   double* statistics;   // (M, S, kStatisticColumns)  written for the steps of this call
-  Real* margins;        // (M, R)               logit of a row's class less the largest other one,
+  Real* margins;        // (M, R)               logit of a row's class minus the largest other one,
                         //                      written for the steps of this call; null: not wanted
 
   int64_t first_step, n_steps;  // this call takes steps [first_step, first_step + n_steps)
@@ -161,8 +159,8 @@ struct TrainEpoch {
 // The same on every instruction set.
 size_t train_epoch_workspace_bytes(const TrainShape& shape, int64_t n_lanes, size_t real_bytes);
 
-// What train_epoch checks: first sizes, then lengths, classes, and what the steps of the call name
-// of rows, offsets and crop_starts. The second reads these arrays and no other.
+// The checks of train_epoch: first sizes, then lengths, classes, and the entries of rows, offsets
+// and crop_starts that the steps of the call use. CheckValues reads only these arrays.
 template <typename Real>
 Status CheckSizes(const TrainEpoch<Real>& args);
 template <typename Real>

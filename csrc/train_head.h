@@ -1,5 +1,5 @@
-// The linear head and the loss, one window after the other, forward and back: what stands between
-// the two passes of a training step.
+// The linear head and the loss, window by window, forward and backward: the part between the two
+// passes of a training step.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace sensorseq {
 
-// A row's functions for Real.
+// The functions of a kernel row for Real.
 inline const TrainKernels<float>& KernelsFor(const Kernels& k, float) { return k.train_f32; }
 inline const TrainKernels<double>& KernelsFor(const Kernels& k, double) { return k.train_f64; }
 
@@ -29,7 +29,7 @@ struct HeadLoss {
   double n_windows;  // the loss of the batch is a mean over them
 
   // Returns the loss of a window times its weight. Writes its logits (K) and the gradient of its
-  // features (P), and adds those of weight and bias to `share` (K * P + K).
+  // features (P), and adds the gradients of weight and bias to `share` (K * P + K).
   double Step(const Real* features, int64_t class_index, double window_weight,
               const HeadScratch<Real>& scratch, Real* logits, Real* grad_features,
               Real* share) const {

@@ -1,5 +1,5 @@
-// The loss of one window and its gradient by the logits, in double whatever the network's
-// precision: there are few classes, and rounding here would reach every weight.
+// The loss of one window and its gradient with respect to the logits, in double whatever the
+// network's precision: there are few classes, and rounding here would reach every weight.
 #pragma once
 
 #include <cmath>
@@ -10,7 +10,7 @@
 
 namespace sensorseq {
 
-constexpr int kSumLanes = 8;  // partial sums of a long sum: exact order, yet fit for vectors
+constexpr int kSumLanes = 8;  // partial sums of a long sum: a fixed order that suits vectors
 
 // sum of f(0) .. f(n - 1) in a fixed order
 template <typename F>
@@ -32,7 +32,7 @@ SENSORSEQ_HD double LossAndGradient(Loss loss, double smoothing, int64_t n_class
                                     double* grad) {
   double largest = static_cast<double>(logits[0]);
   for (int64_t k = 1; k < n_classes; ++k) {
-    // a NaN reaches everything through the sum; std::fmax here is more than GCC 12 on ARM can bear
+    // a NaN reaches everything through the sum; std::fmax here crashes GCC 12 on ARM
     const double logit = static_cast<double>(logits[k]);
     largest = logit > largest ? logit : largest;
   }
@@ -50,13 +50,13 @@ SENSORSEQ_HD double LossAndGradient(Loss loss, double smoothing, int64_t n_class
   switch (loss) {
     case Loss::kCrossEntropy:
       for (int64_t k = 0; k < n_classes; ++k) {
-        // a class of no weight adds nothing, even where its probability is 0
+        // a class without weight adds nothing, even if its probability is 0
         if (Target(k) != 0.0) value -= Target(k) * log_p[k];
         grad[k] = std::exp(log_p[k]) - Target(k);
       }
       return value;
     case Loss::kFocal: {
-      double total = 0;  // of the gradients by log p
+      double total = 0;  // of the gradients with respect to log p
       for (int64_t k = 0; k < n_classes; ++k) {
         const double p = std::exp(log_p[k]), distance = -std::expm1(log_p[k]);
         const bool counts = Target(k) != 0.0;
@@ -68,7 +68,7 @@ SENSORSEQ_HD double LossAndGradient(Loss loss, double smoothing, int64_t n_class
       return value;
     }
     case Loss::kMse: {
-      double total = 0;  // of the gradients by p, times p
+      double total = 0;  // of the gradients with respect to p, times p
       for (int64_t k = 0; k < n_classes; ++k) {
         const double p = std::exp(log_p[k]), difference = p - Target(k);
         value += difference * difference / static_cast<double>(n_classes);
@@ -82,7 +82,7 @@ SENSORSEQ_HD double LossAndGradient(Loss loss, double smoothing, int64_t n_class
   return value;
 }
 
-// Position of the largest logit, the first of several; NaN is larger than everything, as in torch.
+// Position of the largest logit, the first of equal ones; NaN exceeds everything, as in torch.
 template <typename Real>
 SENSORSEQ_HD int64_t LargestLogit(const Real* logits, int64_t n_classes) {
   int64_t best = 0;
@@ -92,8 +92,8 @@ SENSORSEQ_HD int64_t LargestLogit(const Real* logits, int64_t n_classes) {
   return best;
 }
 
-// Logit of the class less the largest of the others: above zero when the class wins. 0 when there
-// is no other.
+// Logit of the class minus the largest other one: positive if the class wins, 0 if there is no
+// other.
 template <typename Real>
 SENSORSEQ_HD Real Margin(const Real* logits, int64_t n_classes, int64_t class_index) {
   Real rival = Real(0);

@@ -1,5 +1,5 @@
-// What stands between the gradients of a step and its update, of one element, and how the average
-// follows: for host and device.
+// The operations between the gradient and the update of one element, and the share of new
+// parameters in the average: for host and device.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ SENSORSEQ_HD Real L1Gradient(Real l1, Real w) {
   return l1 * static_cast<Real>((w > Real(0)) - (w < Real(0)));
 }
 
-// The factor that scales a gradient of that norm to at most `bound`.
+// The factor that scales a gradient with this norm to at most `bound`.
 SENSORSEQ_HD double ClipFactor(double bound, double norm) {
   const double ratio = bound / (norm + kClipEps);
   return ratio > 1.0 ? 1.0 : ratio;  // NaN stays NaN
@@ -28,7 +28,7 @@ SENSORSEQ_HD Real ClipValue(Real bound, Real grad) {
   return grad < -bound ? -bound : grad;
 }
 
-// How much of the parameters after step n = 1, 2, ... enters their average.
+// The share of the parameters after step n = 1, 2, ... in their average.
 SENSORSEQ_HD double FreshShare(double decay, int64_t step) {
   const double n = static_cast<double>(step), most = (1.0 + n) / (10.0 + n);
   return 1.0 - (decay < most ? decay : most);

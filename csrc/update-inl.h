@@ -1,7 +1,7 @@
-// The update rules of torch.optim, of one element, in torch's order of operations: for the passes
-// of the instruction sets over flat buffers, and for the GPU. Included inside a namespace of each,
-// after train_epoch.h, host_device.h and cmath; includes nothing. Factors are formed in double and
-// rounded once.
+// The update rules of torch.optim for one element, in torch's order of operations: for the
+// instruction sets' passes over flat buffers, and for the GPU. Each includes this file inside its
+// own namespace, after train_epoch.h, host_device.h and cmath; it includes nothing. Factors are
+// computed in double and rounded once.
 
 // torch.lerp, in the form that is exact at both ends.
 template <typename Real>
@@ -9,7 +9,7 @@ SENSORSEQ_HD Real Lerp(Real from, Real to, Real weight) {
   return weight < Real(0.5) ? from + weight * (to - from) : to - (to - from) * (Real(1) - weight);
 }
 
-// A rule's Step returns the parameter after the step, and moves on the state of this element, whose
+// A rule's Step returns the parameter after the step and updates the state of this element, whose
 // rows are `stride` apart.
 
 template <typename Real, bool kHasMomentum>
@@ -29,7 +29,7 @@ struct SgdRule {
   SENSORSEQ_HD Real Step(Real raw, Real parameter, Real* state, int64_t) const {
     const Real grad = raw + decay * parameter;
     if (!kHasMomentum) return parameter - rate * grad;
-    // torch starts the buffer with the whole gradient, not with its undampened share
+    // torch starts the buffer with the full gradient, not with its dampened share
     const Real moved = first ? grad : momentum * *state + fresh * grad;
     *state = moved;
     return parameter - rate * (nesterov ? grad + momentum * moved : moved);
@@ -63,7 +63,7 @@ struct AdamRule {
     *first = mean;
     *second = square;
     if (kHasAmsgrad) {
-      // the comparison that lets a NaN through
+      // this comparison lets a NaN through
       square = *largest >= square ? *largest : square;
       *largest = square;
     }
@@ -85,7 +85,7 @@ struct RmspropRule {
         momentum(static_cast<Real>(hyper[kMomentum])),
         has_momentum(hyper[kMomentum] > 0.0) {}
 
-  // The third row is neither read nor written where it is not centered.
+  // The third row is neither read nor written unless centered.
   SENSORSEQ_HD Real Step(Real raw, Real parameter, Real* state, int64_t stride) const {
     Real *squares = state, *buffer = state + stride, *means = buffer + stride;
     const Real grad = raw + decay * parameter;
@@ -125,7 +125,7 @@ struct LionRule {
   }
 };
 
-// Call `move` with the rule of an optimizer for step `step` (1, 2, ...).
+// Calls `move` with the rule of an optimizer for step `step` (1, 2, ...).
 template <typename Real, typename Move>
 SENSORSEQ_HD void WithRule(Optimizer optimizer, const double* hyper, double rate, int64_t step,
                            const Move& move) {

@@ -1,9 +1,9 @@
-"""Draw the packages of sensorseq in their layers, with the way of a window through them.
+"""Draw the packages of sensorseq in their layers, with the path of a window through them.
 
 python docs/house_picture.py
 
-The layers are those of tests/test_architecture.py, which holds the imports to them. CONTRIBUTING.md
-shows the picture.
+The layers come from tests/test_architecture.py, which checks the imports against them.
+CONTRIBUTING.md shows the picture.
 """
 
 from itertools import pairwise
@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 HERE = Path(__file__).resolve().parent
 PICTURE = HERE / "images" / "house.png"
 RULES = HERE.parent / "tests" / "test_architecture.py"
-WAY = (  # of a window, from the file to the report: package, what happens to it there
+WAY = (  # of a window, from the file to the report: package, and the operation there
     ("readers", "recordings are read"),
     ("preprocessing", "resampled, cut, split"),
     ("io", "kept in a file"),
@@ -38,7 +38,7 @@ def read_layers() -> list[list[str]]:
 
 
 def draw(layers: list[list[str]]) -> plt.Figure:
-    """Draw a line for each layer, and boxes with arrows for the way of a window."""
+    """Draw a line for each layer, and boxes with arrows for the path of a window."""
     figure, axis = plt.subplots(figsize=(12, 0.42 * len(layers)))
     level = {name: i for i, layer in enumerate(layers) for name in layer}
     for i, layer in enumerate(layers):

@@ -470,7 +470,7 @@ PICTURES: dict[str, Callable[[Real], plt.Figure]] = {
 
 
 def make(names: Iterator[str] | list[str], real: Real, folder: Path = IMAGES) -> list[str]:
-    """Write the pictures of these names; return the names of those that need real recordings."""
+    """Write the pictures with these names; return the names that need real recordings."""
     folder.mkdir(parents=True, exist_ok=True)
     left = []
     for name in names:

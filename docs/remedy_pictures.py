@@ -58,7 +58,7 @@ AXES = {
 
 
 class Data(NamedTuple):
-    """What is learned from and what is validated on."""
+    """Training and validation windows."""
 
     X: np.ndarray
     y: np.ndarray
@@ -71,7 +71,7 @@ Measure = Callable[[SensorLSTMClassifier, Data], float]
 
 @dataclass(frozen=True)
 class Study:
-    """One picture: variants on one problem, two columns of the history or measures of the end."""
+    """One picture: variants on one problem, with two columns of the history or final measures."""
 
     problem: Callable[[int], Data]
     variants: dict[str, dict[str, Any]]
@@ -83,7 +83,7 @@ class Study:
     log: bool = False
 
 
-# Problems.
+# Problems
 
 
 @functools.cache
@@ -103,7 +103,7 @@ def surfaces(seed: int, n_robots: int = 4, every: int = 2) -> Data:
 
 
 def few_surfaces(seed: int) -> Data:
-    """Return a third of these windows to learn from."""
+    """Return the surfaces with a third of the training windows."""
     return surfaces(seed, every=6)
 
 
@@ -126,7 +126,7 @@ def marked(n: int, seed: int, *, at: int, n_timesteps=40, height=3.0) -> tuple:
 
 
 def pairs_of(make: Callable[..., tuple], n=60, n_val=300, **options) -> Callable[[int], Data]:
-    """Return what draws, for a seed, windows to learn from and others to validate on."""
+    """Return a function that draws training and validation windows for a seed."""
     return lambda seed: Data(*make(n, seed, **options), *make(n_val, 1000 + seed, **options))
 
 
@@ -140,13 +140,13 @@ def relabeled(y: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 
 def mislabeled(seed: int) -> Data:
-    """Draw noisy tones, a quarter of which have a wrong label where they are learned from."""
+    """Draw noisy tones; a quarter of the training windows have a wrong label."""
     data = pairs_of(tones, noise=1.0)(seed)
     return data._replace(y=relabeled(data.y, 0.25, seed))
 
 
 def rare(seed: int) -> Data:
-    """Draw two hundred windows of one class, twenty of the other, half hidden in noise."""
+    """Draw two hundred windows of one class and twenty of another, half hidden in noise."""
     data = pairs_of(tones, n=400, n_classes=2, noise=2.0)(seed)
     kept = (data.y == 0) | (np.cumsum(data.y == 1) <= 20)
     return data._replace(X=data.X[kept], y=data.y[kept])
@@ -158,16 +158,16 @@ def offset_and_units(seed: int) -> Data:
     return data._replace(X=1000 * data.X + 2000, X_val=1000 * data.X_val + 2000)
 
 
-# Measures of the end.
+# Final measures
 
 
 def recall_of_the_rare(classifier: SensorLSTMClassifier, data: Data) -> float:
-    """Return the share of the second class that is found."""
+    """Return the recall of the second class."""
     return float((classifier.predict(data.X_val) == 1)[data.y_val == 1].mean())
 
 
 def confidence(classifier: SensorLSTMClassifier, data: Data) -> float:
-    """Return the mean probability of the label chosen."""
+    """Return the mean probability of the predicted label."""
     return float(classifier.predict_proba(data.X_val).max(axis=1).mean())
 
 
@@ -374,7 +374,7 @@ def fit(data: Data, seed: int, **arguments: Any) -> SensorLSTMClassifier:
     """Fit the small network, changed by `arguments`."""
     classifier = SensorLSTMClassifier(**{**SMALL, "random_state": seed, **arguments})
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # some variants are there to diverge
+        warnings.simplefilter("ignore", ConvergenceWarning)  # some variants diverge on purpose
         return classifier.fit(data.X, data.y, X_val=data.X_val, y_val=data.y_val)
 
 
@@ -390,7 +390,7 @@ def carry_out(study: Study) -> dict[str, list[tuple[SensorLSTMClassifier, Data]]
 
 
 def curves_of(fits: list, column: str) -> np.ndarray:
-    """Return one row for each seed; NaN after a run has ended."""
+    """Return one row for each seed, with NaN after the end of a run."""
     columns = [classifier.history_[column] for classifier, _ in fits]
     rows = np.full((len(columns), max(map(len, columns))), np.nan)
     for row, values in zip(rows, columns, strict=True):
@@ -454,7 +454,7 @@ def draw(study: Study) -> plt.Figure:
 
 
 def reliability() -> plt.Figure:
-    """Draw how often windows of a probability are right, and how far off that is."""
+    """Draw a reliability diagram, and the calibration error."""
     variants = {"calibrate=False": False, "calibrate=True": True}
     errors: dict[str, list[float]] = {name: [] for name in variants}
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 2.9))
@@ -482,7 +482,7 @@ def reliability() -> plt.Figure:
 
 
 def members() -> plt.Figure:
-    """Draw the score of single networks and of ensembles of them."""
+    """Draw the scores of single networks and of their ensembles."""
     sizes, scores = (1, 3, 10), []
     for seed in SEEDS:
         data = surfaces(seed)
@@ -515,14 +515,14 @@ SPECIAL: dict[str, Callable[[], plt.Figure]] = {
 
 
 def shrink(path: Path) -> None:
-    """Store a picture in 48 colours, which these few lines do not miss."""
+    """Store a picture with 48 colours, which suffice for a few lines."""
     with Image.open(path) as picture:
         small = picture.convert("RGB").quantize(48)
     small.save(path, optimize=True)
 
 
 def main() -> None:
-    """Make the pictures asked for."""
+    """Make the requested pictures."""
     names = [*STUDIES, *SPECIAL]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=names, nargs="+", default=names)

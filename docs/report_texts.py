@@ -1,6 +1,6 @@
 """Write docs/fluctuation_reports.md from the runs in docs/fluctuation_reports.jsonl.
 
-Each line of that file is a run: a title, what is true of it, and its report as `to_dict` has it.
+Each line of that file is a run: its title, the truth about it, and its report as a dictionary.
 """
 
 import json
@@ -12,10 +12,10 @@ HERE = Path(__file__).parent
 RUNS, PAGE = HERE / "fluctuation_reports.jsonl", HERE / "fluctuation_reports.md"
 HEAD = """# Seven reports
 
-`print(clf.fluctuation_)` for seven runs of the benchmark
-([Causes](benchmarks.md#causes)), whose truth is known: their settings and their data were
-reset one by one. `docs/report_texts.py` writes this page, and a test compares.
-How a report decides: [Is my training curve abnormal?](fluctuation.md)
+This page shows `print(clf.fluctuation_)` for seven runs of the benchmark
+([Causes](benchmarks.md#causes)). Their true causes are known, because their settings and their
+data were reset one by one. `docs/report_texts.py` writes this page, and a test compares it.
+To see how a report decides, read [Is my training curve abnormal?](fluctuation.md)
 """
 
 

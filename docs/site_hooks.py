@@ -1,4 +1,4 @@
-"""What `mkdocs` does not do by itself: the help of the commands, and numpydoc's references."""
+"""Hooks of `mkdocs`: the help of the commands, and numpydoc's references."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ MARK = "<!-- the help of every command stands here on the site -->"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the help of the commands where a page has the mark."""
+    """Replace the mark on a page by the help of the commands."""
     return markdown.replace(MARK, "\n\n".join(help_of_commands())) if MARK in markdown else markdown
 
 
@@ -23,7 +23,7 @@ def on_page_content(html: str, **_: Any) -> str:
 
 
 def help_of_commands() -> Iterator[str]:
-    """Yield a heading and what `--help` prints, for each command."""
+    """Yield a heading and the output of `--help` for each command."""
     group = get_command(app)
     parent = Context(group, info_name="sensorseq")
     for name, command in group.commands.items():

@@ -29,7 +29,7 @@ FITS = {
 
 
 def load_example() -> ModuleType:
-    """Import the example, which is no package."""
+    """Import the example, which is not in a package."""
     spec = importlib.util.spec_from_file_location("fluctuating_lstm", EXAMPLE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -37,7 +37,7 @@ def load_example() -> ModuleType:
 
 
 def windows(example: ModuleType) -> plt.Figure:
-    """Draw a window of each family, and what it is without its noise."""
+    """Draw a window of each family, with and without its noise."""
     rng = np.random.default_rng(1)
     figure, axes = plt.subplots(2, 3, figsize=(8.4, 3.2), sharex=True, sharey=True)
     for family, axis in enumerate(axes.flat):
@@ -71,7 +71,7 @@ PICTURES = {"fluctuating_lstm_windows": windows, "fluctuating_lstm_curves": curv
 
 
 def main() -> None:
-    """Write them all."""
+    """Write all pictures."""
     example = load_example()
     for name, draw in PICTURES.items():
         with plt.style.context(STYLE):

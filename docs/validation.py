@@ -1,6 +1,6 @@
-"""Write the figures of docs/validation.md: what calibration and abstention do on recordings.
+"""Write the figures of docs/validation.md: the effect of calibration and abstention on recordings.
 
-python docs/validation.py                    # the SIMULATED surfaces that come along
+python docs/validation.py                    # the embedded SIMULATED surfaces
 python docs/validation.py path/to/borealtc   # motors of a Husky on five terrains
 """
 
@@ -26,7 +26,7 @@ ERROR_RATES = (0.05, 0.1, 0.2)
 
 
 def read_windows(folder: str | None) -> WindowSet:
-    """Return windows of 5 s; a recording is a group, so robots of the simulated set are known."""
+    """Return windows of 5 s; each recording is a group, so the simulated robots are all known."""
     if folder is None:
         made = PreparePipeline(sample_rate_hz=20.0, window_s=5.0, hop_s=2.5, split=None)
         windows = made.prepare(load_surfaces())
@@ -39,7 +39,7 @@ def read_windows(folder: str | None) -> WindowSet:
 
 
 def part(windows: WindowSet, seed: int) -> list[WindowSet]:
-    """Return windows to fit with, to choose a threshold with and to test on: whole recordings."""
+    """Return windows for the fit, the choice of a threshold and the test, by whole recordings."""
     split = split_by_group(windows.y, windows.groups, (0.5, 0.25, 0.25), seed)
     return [
         replace(windows.take(np.flatnonzero(split == name)), split=None)

@@ -1,9 +1,9 @@
 """Why do the loss and the accuracy of my LSTM jump about? A case from question to repair.
 
-The question was about 98 windows of 100 steps, one channel, six classes and one-hot labels; an
-LSTM of over 200 000 parameters, trained with RMSprop at a constant rate, without clipping, for more
-than a hundred epochs. The report ranks causes, `probe` trains with other settings, and the fit with
-what it adopts is compared with the first one on windows that neither has seen.
+The question was about 98 windows of 100 steps, one channel, six classes and one-hot labels; an LSTM
+of over 200 000 parameters, trained with RMSprop at a constant rate, without clipping, for more than
+a hundred epochs. The report ranks causes, `probe` trains with other settings, and a fit with the
+adopted settings is compared with the first one on windows that neither has seen.
 
     python examples/fluctuating_lstm.py --output story
 """
@@ -20,7 +20,7 @@ from sensorseq import SensorLSTMClassifier, find_label_errors
 
 N_STEPS = 100
 N_UNITS = 222  # over 200 000 parameters
-NOISE = 0.25  # standard deviation; that of the waves is about 0.7
+NOISE = 0.25  # standard deviation; the waves have about 0.7
 FAMILIES = ("cosine", "arccos of a cosine", "square", "sawtooth", "damped", "chirp")
 ASKED = {
     "pooling": "last",
@@ -59,7 +59,7 @@ class Windows(NamedTuple):
 
 
 def wave(family: int, phase: float, periods: float) -> np.ndarray:
-    """Return a wave of a family, (100,): `periods` periods from a phase in radians on."""
+    """Return a wave of a family, (100,): `periods` periods, starting at a phase in radians."""
     t = np.arange(N_STEPS) / N_STEPS
     angle = 2 * np.pi * periods * t + phase
     if family == 0:
@@ -76,7 +76,7 @@ def wave(family: int, phase: float, periods: float) -> np.ndarray:
 
 
 def draw_windows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw windows of six families of waves, equally many of each.
+    """Draw windows of six families of waves, in equal numbers.
 
     The phase, the frequency (2.5 to 3.5 periods per window) and the noise are random. The first two
     families differ by less than the noise.
@@ -142,7 +142,7 @@ def describe(arguments: dict) -> str:
 
 
 def compare(name: str, clf, windows: Windows, budget: float):
-    """Fit, probe and fit again with what was adopted; print the result; return proof and fits."""
+    """Fit, probe and refit with the adopted settings; print the result; return proof and fits."""
     clf.fit(**windows.fitted_on)
     proof = clf.fluctuation_.probe(**windows.fitted_on, budget=budget, verbose=0)
     repair = proof.probes.repair

@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=12, help="number of trials (default: 12)")
     parser.add_argument(
-        "--epochs", type=int, default=25, help="most epochs per trial (default: 25)"
+        "--epochs", type=int, default=25, help="maximum epochs per trial (default: 25)"
     )
     parser.add_argument(
         "--surfaces",

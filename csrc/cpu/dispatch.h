@@ -1,4 +1,4 @@
-// What an instruction set has for the CPU kernels, and how their tasks run.
+// The CPU kernels of an instruction set, and the way their tasks run.
 #pragma once
 
 #include "cpu/team.h"
@@ -11,7 +11,7 @@
 
 namespace sensorseq {
 
-// What a training step needs beside the layers; see head-inl.h and optimizer-inl.h.
+// The functions of a training step besides the layers; see head-inl.h and optimizer-inl.h.
 template <typename Real>
 struct TrainKernels {
   void (*head_forward)(const Real* features, const Real* weight, const Real* bias,
@@ -39,10 +39,10 @@ struct Kernels {
   void (*lstm_step_f64)(const LstmStep<double>&);
   TrainKernels<float> train_f32;
   TrainKernels<double> train_f64;
-  // y[i] = sigmoid(x[i]), y[i] = tanh(x[i]); what the gates use, for tests of their error
+  // y[i] = sigmoid(x[i]), y[i] = tanh(x[i]), as in the gates; for tests of their error
   void (*sigmoid_f32)(const float* x, float* y, int64_t n);
   void (*tanh_f32)(const float* x, float* y, int64_t n);
-  // takes `repeats` turns of multiply-adds at the fastest this set can; returns the flops
+  // runs `repeats` rounds of multiply-adds at this set's peak rate; returns the flops
   int64_t (*multiply_add_flops)(int64_t repeats);
 };
 
@@ -50,29 +50,29 @@ using KernelTable = IsaTable<Kernels>;
 KernelTable AllKernels();
 inline const Kernels* ActiveKernels(Status* status) { return AllKernels().Active(status); }
 
-// Rows of windows that one task takes through time together, and slots of weight gradients. Part of
-// the contract of bits, so the same on every instruction set.
+// Rows of windows that one task takes through time together, and the slots of weight gradients.
+// Both affect the bits, so they are the same on every instruction set.
 constexpr int64_t kTileRows = 6;
 constexpr int64_t kMaxSlots = 8;
-// Gate gradients, each of a window's timestep, that are collected before they are added to the
-// weight gradients.
+// Gate gradients, each for one timestep of a window, that are collected before they are added to
+// the weight gradients.
 constexpr int64_t kBlockEntries = 96;
 // Scratch arrays of a tile, in rows of Padded(H): see BackwardTile.
 constexpr int64_t kForwardScratch = 8;
 constexpr int64_t kBackwardScratch = 6;
 
-// From this width on, a step's weights leave the second cache: tiles go through time side by side,
-// so that each panel of weights is read once a step and not once a tile; and as threads share the
-// units, all windows share one slot of weight gradients, which are as large.
+// From this width on, a step's weights exceed the second-level cache: tiles go through time side by
+// side, so that each panel of weights is read once per step instead of once per tile. Threads share
+// the units, so all windows share one slot of weight gradients, which are as large as the weights.
 constexpr int64_t kWideHidden = 320;
-// Width from which threads that share a step gain where each could have a tile, but some two.
+// Width from which sharing a step pays if every thread could have a tile but some would have two.
 constexpr int64_t kUnevenHidden = 128;
-// Tiles that go through time side by side.
+// The most tiles that go through time side by side.
 constexpr int64_t kGroupTiles = 16;
 
 inline bool IsWide(const LstmShape& s) { return s.hidden_size >= kWideHidden; }
 
-// Values of saved state of one direction and window.
+// Saved values of one direction and window.
 inline int64_t SavedSize(const LstmShape& s) {
   return SavedRows(s.n_timesteps) * Padded(s.hidden_size);
 }
@@ -82,12 +82,12 @@ inline int64_t SlotCount(const LstmShape& s) {
   const int64_t n_tiles = TileCount(s.n_windows), most = IsWide(s) ? 1 : kMaxSlots;
   return n_tiles < most ? n_tiles : most;
 }
-// First of the windows of a tile: tiles differ by one row at most.
+// First window of a tile: the sizes of tiles differ by at most one row.
 inline int64_t TileBegin(int64_t tile, int64_t n_windows) {
   const int64_t n_tiles = TileCount(n_windows);
   return n_tiles == 0 ? 0 : tile * n_windows / n_tiles;
 }
-// First of the tiles of a slot.
+// First tile of a slot.
 inline int64_t SlotBegin(int64_t slot, const LstmShape& s) {
   const int64_t n_slots = SlotCount(s);
   return n_slots == 0 ? 0 : slot * TileCount(s.n_windows) / n_slots;
@@ -101,24 +101,24 @@ inline bool IsFirstOfSlot(int64_t tile, const LstmShape& s) {
   return SlotBegin(SlotOf(tile, s), s) == tile;
 }
 
-// First of the windows of a slot.
+// First window of a slot.
 inline int64_t SlotWindow(int64_t slot, const LstmShape& s) {
   return TileBegin(SlotBegin(slot, s), s.n_windows);
 }
 
-// Whether a team takes groups of tiles through time, and not each thread tiles of its own: for wide
-// layers, and where tiles are so few that threads would have none, or fewer than others.
+// Whether a team takes groups of tiles through time, instead of each thread its own tiles: for wide
+// layers, and if there are so few tiles that some threads would have none, or fewer than others.
 inline bool IsTogether(const LstmShape& s, const Parallel& parallel) {
   if (IsWide(s)) return true;
-  if (TileCount(s.n_windows) > kMaxSlots) return false;  // tiles of one slot, not side by side
+  if (TileCount(s.n_windows) > kMaxSlots) return false;  // a slot would have several tiles
   const int64_t n_tiles = s.n_models * TileCount(s.n_windows), n_threads = parallel.n_threads;
   if (n_tiles >= n_threads) {
     return n_tiles < 2 * n_threads && n_tiles % n_threads != 0 && s.hidden_size >= kUnevenHidden;
   }
   return s.n_windows * s.hidden_size * (s.hidden_size + s.n_channels) >= parallel.sharing.min_work;
 }
-// The tiles of a group where something is kept of every step: no more than n_slots in a narrow
-// layer, whose slots have the room, and in a wide one as many as kGroupReals hold.
+// The tiles of a group if state is kept for every step: at most n_slots in a narrow layer, whose
+// slots have the room, and in a wide layer as many as fit into kGroupReals.
 inline int64_t GroupTiles(const LstmShape& s) {
   constexpr int64_t kGroupReals = int64_t(1) << 24;
   const int64_t n_tiles = TileCount(s.n_windows),
@@ -128,30 +128,30 @@ inline int64_t GroupTiles(const LstmShape& s) {
   while (n > 1 && n * of_tile > kGroupReals) --n;
   return n;
 }
-// Tasks that pack the weights of one direction.
+// Number of tasks that pack the weights of one direction.
 inline int64_t PackParts(const LstmShape& s) { return s.hidden_size < 128 ? 1 : 8; }
-// Tiles that are on their way at a time.
+// Number of tiles in progress at a time.
 inline int64_t TilesAtOnce(const LstmShape& s) {
   return IsWide(s) ? GroupTiles(s) : s.n_models * SlotCount(s);
 }
 
-// Runs tasks as `parallel` says. The one place where arithmetic begins: whichever thread a task is
-// on treats subnormal numbers as said here, and as its caller had it again afterwards.
+// Runs tasks through `parallel`. All arithmetic starts here: the thread of each task gets the mode
+// for subnormal numbers of this call, and its own mode back afterwards.
 void RunTasks(const Parallel& parallel, int64_t n_tasks, Parallel::Task task, void* context,
               Subnormals subnormals);
 
-// Where each piece of the workspace lies, in units of Real from its start. One place computes it
-// for the size that callers ask for and for the bodies that use it.
+// The offset of each piece of the workspace, in units of Real. Both the size that callers ask for
+// and the bodies that use the workspace are derived from it.
 struct ForwardLayout {
   int64_t packed_stride;   // per (model, direction)
   int64_t scratch_offset;  // after the packed weights
   int64_t scratch_stride;  // per task (model, tile)
   int64_t total;
 };
-// What a packed buffer begins with; the weights follow, in the order of the workspace.
+// The header of a packed buffer; the weights follow, in the order of the workspace.
 struct PackedHeader {
   char format[8];  // kPackedFormat
-  char isa[16];    // Kernels::name, filled up with zeros
+  char isa[16];    // Kernels::name, padded with zeros
   int64_t real_bytes, n_models, n_directions, n_channels, hidden_size;
 };
 static_assert(sizeof(PackedHeader) == 64, "the weights after it are aligned too");
@@ -172,7 +172,7 @@ struct BackwardLayout {
   int64_t scratch_stride;  // per task (model, slot)
   int64_t total;
 };
-// After a BackwardLayout: the forward pass's weights, scratch and saved state.
+// Follows a BackwardLayout: the forward pass's weights, scratch and saved state.
 struct StepLayout {
   BackwardLayout backward;
   int64_t packed_offset;

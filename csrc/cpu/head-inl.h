@@ -1,7 +1,7 @@
 // The linear head over pooled vectors. Included by an ISA file after lstm_backward-inl.h; includes
 // nothing.
 
-// logits[k] = features . weight[k] + bias[k], in one order of sums.
+// logits[k] = features . weight[k] + bias[k], summed in a fixed order.
 template <typename Real>
 inline void HeadForward(const Real* features, const Real* weight, const Real* bias, int64_t P,
                         int64_t K, Real* logits) {

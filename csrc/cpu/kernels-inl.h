@@ -1,6 +1,6 @@
 // Lists the bodies and fills one row of the table: SENSORSEQ_BODIES of kernels.cpp.
 
-// clang-format off: each file uses the one before
+// clang-format off: each file uses the one above it
 #include "cpu/activations-inl.h"
 #include "cpu/pack-inl.h"
 #include "cpu/tile-inl.h"

@@ -1,23 +1,23 @@
-// The backward body: a tile of windows back through time in one direction. Included by an ISA
+// The backward body: takes a tile of windows back through time in one direction. Included by an ISA
 // file after lstm_forward-inl.h; includes nothing.
 //
-// The gate gradients of up to kBlockEntries rows of timesteps, and the rows that entered those
-// gates, are kept side by side, then added to the slot's weight gradients by one product without
-// transposes. tanh(c) is neither kept nor recomputed: with h = o tanh(c), o (1 - tanh(c)^2) = o -
+// The gate gradients of up to kBlockEntries rows of timesteps, and the inputs of those gates, are
+// collected side by side, then added to the slot's weight gradients by one product without
+// transposes. tanh(c) is neither saved nor recomputed: with h = o tanh(c), o (1 - tanh(c)^2) = o -
 // h^2 / o.
 
-// Gate gradients of one block of units: [entry][gate][lane]. The padding keeps the blocks' equal
-// lines out of each other's cache sets.
+// Gate gradients of one block of units: [entry][gate][lane]. The padding keeps equal lines of the
+// blocks in different cache sets.
 template <typename Real>
 constexpr int64_t kGateBlock = kBlockEntries * kGates * kLanes<Real> + 6 * kVectorPadding;
 
-// Units whose products are summed in registers before they are added to memory, so that a chain
-// has about 128 products: one chain of all 4H had up to 3 times torch's error.
+// Units whose products are summed in registers before they are added to memory, so that a chain has
+// about 128 products: with one chain of all 4H products, the error was up to 3 times torch's.
 template <typename Real>
 constexpr int64_t kChainBlocks = 32 / kLanes<Real> > 0 ? 32 / kLanes<Real> : 1;
 
 // out[r][0 .. kWidth vectors) = grad_gates[r] @ some vectors of a panel of `width`, rows of
-// grad_gates side by side: what the units of some blocks, which are whole chains, add to it.
+// grad_gates side by side: the share of the units of some blocks, which are whole chains.
 template <typename Real, int kRows, int kWidth>
 inline void PanelProduct(const Real* panel, int64_t width, int64_t H, const Blocks& blocks,
                          const Real* grad_gates, Real* out, int64_t out_stride) {
@@ -50,7 +50,7 @@ inline void PanelProduct(const Real* panel, int64_t width, int64_t H, const Bloc
             }
           }
         };
-        if (n_units == V) {  // known to the compiler
+        if (n_units == V) {  // a constant for the compiler
           Add(V);
         } else {
           Add(n_units);
@@ -91,7 +91,7 @@ inline void PanelsForRows(const Real* packed, int64_t n_vectors, const Blocks& v
         PanelProduct<Real, kRows, 3>(weights, width, H, blocks, grad_gates, to, out_stride);
         break;
       default:
-        if (width == kPanelVectors) {  // known to the compiler
+        if (width == kPanelVectors) {  // a constant for the compiler
           PanelProduct<Real, kRows, 4>(weights, kPanelVectors, H, blocks, grad_gates, to,
                                        out_stride);
         }
@@ -152,14 +152,15 @@ inline void WeightProductForSome(int64_t n_columns, const Real* inputs, int64_t 
   }
 }
 
-// Products that a register sums before it is added to memory: with runs of 96 the error was up to
-// twice torch's.
+// Products that are summed in a register before they are added to memory: with runs of 96 the error
+// was up to twice torch's.
 constexpr int64_t kRunEntries = SENSORSEQ_RUN_ENTRIES;
 
-// Columns of a block's weight gradients that stay in the first cache while all entries add to them.
+// Columns of a block's weight gradients that stay in the first-level cache while all entries are
+// added.
 constexpr int64_t kColumnRun = 48;
 
-// Of some columns of the K of one block, whose gate gradients and weight gradients are given.
+// Adds some of the K columns of one block, given its gate gradients and weight gradients.
 template <typename Real>
 inline void AddWeightGradients(int64_t K, const Blocks& columns, const Real* inputs,
                                const Real* grad_gates, int64_t n_entries, Real* grad_weights) {
@@ -191,7 +192,7 @@ SENSORSEQ_INLINE void GateGradients(const BackwardRow<Real>& row, int64_t column
                                     const Real* saved, const Real* c_before, Real* grad_gates) {
   constexpr int64_t V = kLanes<Real>;
   const Vec<Real> one = Broadcast(Real(1));
-  const Vec<Real> tiny = Broadcast(Real(1e-30));  // where o underflows, so does h
+  const Vec<Real> tiny = Broadcast(Real(1e-30));  // if o underflows, so does h
   Vec<Real> grad_h = Load(row.product + column);
   if (row.steady != nullptr) grad_h += Load(row.steady + column);
   if (row.grad_largest != nullptr) {
@@ -212,15 +213,16 @@ SENSORSEQ_INLINE void GateGradients(const BackwardRow<Real>& row, int64_t column
   Store(row.grad_c + column, grad_c * f);
 }
 
-// A tile on its way back through time, for the thread that computes the units of `blocks`: all of
-// them, or its share in a team. Adds to the slot's weight gradients. Threads share the scratch;
-// what one reads of another's are a step's gate gradients, and the inputs of a block of entries.
+// A tile on its way back through time, for the thread that computes the units of `blocks`: all
+// units, or its share in a team. Adds to the slot's weight gradients. Threads share the scratch; of
+// another thread's values, each reads only a step's gate gradients and the inputs of a block of
+// entries.
 template <typename Real>
 class BackwardTile {
  public:
   TileRows rows;
 
-  // From now on for the thread that computes these blocks.
+  // Makes this thread compute these blocks from now on.
   void Take(const Blocks& of_blocks, int64_t hidden_size) {
     blocks_ = of_blocks;
     columns_ = ColumnsOf<Real>(blocks_, hidden_size);
@@ -228,7 +230,7 @@ class BackwardTile {
                 blocks_.end == UnitBlocks<Real>(hidden_size) ? n_vectors_ : blocks_.end};
   }
 
-  // `saved_memory` as the forward pass wrote it.
+  // `saved_memory` is unchanged since the forward pass.
   void Begin(const LstmBackward<Real>& call, int64_t of_model, int64_t of_direction,
              const TileRows& of_rows, const Blocks& of_blocks, const Real* saved_memory,
              Real* scratch, Real* of_slot) {
@@ -258,7 +260,7 @@ class BackwardTile {
     for (int64_t r = 0; r < rows.n; ++r) BeginRow(r);
   }
 
-  // The gradients of the gates of a step.
+  // Computes the gradients of the gates of a step.
   void Gates(int64_t step) {
     constexpr int64_t V = kLanes<Real>;
     const LstmShape& s = args_->shape;
@@ -295,7 +297,8 @@ class BackwardTile {
     }
   }
 
-  // What reaches h and x from the units of some blocks, for some of the thread's vectors.
+  // Computes the share of some blocks' units in the gradients of h and x, for some of the thread's
+  // vectors.
   void Products(int64_t step, const Real* packed, const Blocks& vectors,
                 const Blocks& blocks) const {
     if (step == 0 && args_->grad_x == nullptr && args_->grad_h_0 == nullptr) return;
@@ -306,7 +309,7 @@ class BackwardTile {
     });
   }
 
-  // After Products.
+  // Called after Products.
   void EndStep(int64_t step) {
     const LstmShape& s = args_->shape;
     const int64_t C = s.n_channels;
@@ -323,7 +326,7 @@ class BackwardTile {
     n_entries_ += alive_;
   }
 
-  // Whether a further step has no room for its entries.
+  // Whether there is no room for the entries of another step.
   bool IsFull() const { return n_entries_ + rows.n > kBlockEntries; }
   // Adds the entries so far to some columns of a block's weight gradients.
   void AddTo(int64_t block, const Blocks& columns) const {
@@ -331,10 +334,10 @@ class BackwardTile {
     AddWeightGradients(K, columns, inputs_, grad_gates_ + block * kGateBlock<Real>, n_entries_,
                        grad_weights_ + block * K * kGates * kLanes<Real>);
   }
-  // Once all threads have added them.
+  // Called once all threads have added the entries.
   void DropEntries() { n_entries_ = 0; }
 
-  // h, x and 1: what a gate has weights for.
+  // The inputs of a gate: h, x and 1.
   int64_t InputWidth() const { return args_->shape.hidden_size + args_->shape.n_channels + 1; }
   const Blocks& blocks() const { return blocks_; }
   const Blocks& vectors() const { return vectors_; }
@@ -360,14 +363,14 @@ class BackwardTile {
   int64_t model_, direction_, alive_, n_entries_, n_vectors_, stride_, product_stride_;
   Blocks blocks_, columns_, vectors_;
   SavedTile<Real> saved_;
-  // rows are Padded(H) wide unless said otherwise
-  Real* product_;  // (rows, product_stride)  what reaches h from the step after, then x's gradient
+  // rows are Padded(H) wide unless stated otherwise
+  Real* product_;  // (rows, product_stride)  gradient of h from the next step, then x's gradient
   Real* grad_c_;
   Real* mask_;
   Real* c_0_;
   Real* h_0_;
-  Real* steady_;        // what pooling adds to h's gradient at every step
-  Real* grad_largest_;  // what it adds at the step of the maximum
+  Real* steady_;        // pooling's share of h's gradient at every step
+  Real* grad_largest_;  // its share at the step of the maximum
   Real* grad_gates_;    // (unit blocks, kGateBlock)
   Real* inputs_;        // (kBlockEntries, H + C + 1)   h_in | x | 1
   Real* grad_weights_;
@@ -380,7 +383,7 @@ class BackwardTile {
     return args_->grad_x + (row + t) * s.n_channels;
   }
 
-  // Pooled gradients as the row's running ones, and those of the final states.
+  // Starts the row's running gradients from those of the pooled vector and the final states.
   void BeginRow(int64_t r) const {
     const LstmShape& s = args_->shape;
     const int64_t H = s.hidden_size, P = PooledSize(s), at = r * stride_;
@@ -414,8 +417,8 @@ class BackwardTile {
   }
 };
 
-// Adds the entries of the tiles that are due to the weight gradients of the member's blocks: of a
-// panel of columns, tile by tile.
+// Adds the entries of all due tiles to the weight gradients of the member's blocks: per panel of
+// columns, tile by tile.
 template <typename Real, typename IsDue>
 inline void AddEntries(BackwardTile<Real>* tiles, int64_t n_tiles, IsDue is_due,
                        Team::Member& member) {
@@ -435,9 +438,9 @@ inline void AddEntries(BackwardTile<Real>* tiles, int64_t n_tiles, IsDue is_due,
   }
 }
 
-// Takes tiles that have begun back through time side by side, as ForwardTiles. Where they share a
-// slot, all add their entries to it when one is full; else each when it is full itself, so that
-// their number is without effect.
+// Takes tiles that have begun back through time side by side, like ForwardTiles. If they share a
+// slot, all add their entries when one tile is full; otherwise each adds them when it is full
+// itself, so that the number of tiles does not affect the bits.
 template <typename Real>
 inline bool BackwardTiles(BackwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
                           const LstmShape& s, Team::Member& member) {

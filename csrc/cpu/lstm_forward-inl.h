@@ -1,4 +1,4 @@
-// The forward body: a tile of windows through time in one direction. Included by an ISA
+// The forward body: takes a tile of windows through time in one direction. Included by an ISA
 // file after tile-inl.h; includes nothing.
 
 // [unit block][h, x, 1][gate][lane], one contiguous line group per product; the last is the bias.
@@ -42,7 +42,7 @@ SENSORSEQ_INLINE void AddProducts(const Vec<Real> (&factors)[kRows], const Real*
   }
 }
 
-// Adds the products of n inputs to the sums of kBlocks blocks of units; input(r, k) is one of them.
+// Adds the products of n inputs to the sums of kBlocks blocks of units; input(r, k) is one input.
 template <typename Real, int kRows, int kBlocks, typename Input>
 SENSORSEQ_INLINE void AddGateProducts(const Real* packed, int64_t block_size, int64_t n,
                                       Input input, Vec<Real> (&sums)[kBlocks][kRows][kGates]) {
@@ -95,8 +95,8 @@ SENSORSEQ_INLINE void Pool(const ForwardStep<Real>& step, int64_t row, int64_t a
   if (step.sum != nullptr) Store(step.sum + at, Load(step.sum + at) + h);
   if (step.largest == nullptr) return;
   const Vec<Real> largest = Load(step.largest + at);
-  // The earliest timestep wins, which a reversed direction meets last; a NaN is larger than
-  // everything, as in torch.
+  // The earliest timestep wins, which a reversed direction reaches last; NaN exceeds everything, as
+  // in torch.
   const VecBits<Real> is_larger = step.is_reversed
                                       ? (h >= largest) | (h != h)
                                       : (h > largest) | ((h != h) & (largest == largest));
@@ -122,7 +122,7 @@ inline void ForwardBlocks(const Real* packed, const ForwardStep<Real>& step, int
     if (step.saved != nullptr) {
       saved = step.saved + ((block + b) * step.saved_rows + first) * kSavedValues * V;
     }
-    // in two passes, so that the chains of one row hide those of another
+    // in two passes, so that the latencies of one row hide those of another
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       Real* c = step.c + (first + r) * step.stride + column;
@@ -155,9 +155,9 @@ inline void ForwardBlocks(const Real* packed, const ForwardStep<Real>& step, int
   }
 }
 
-// Few rows take several blocks at a time: one alone has too few sums to hide a product's latency.
-// The order turns round with every step, so that the weights read last, still in the first cache,
-// are read first.
+// Few rows take several blocks at a time, because one block has too few sums to hide a product's
+// latency. The order is reversed in every step, so that the weights read last, still in the
+// first-level cache, are read first.
 template <typename Real, int kRows>
 inline void ForwardRows(const Real* packed, const ForwardStep<Real>& step, int64_t first,
                         const Blocks& blocks) {
@@ -182,15 +182,15 @@ inline void ForwardSomeRows(const Real* packed, const ForwardStep<Real>& step, i
   }
 }
 
-// A tile on its way through time, for the thread that computes the units of `blocks`: all of them,
-// or its share in a team. Threads share the scratch and read nothing of each other's but h, as
+// A tile on its way through time, for the thread that computes the units of `blocks`: all units, or
+// its share in a team. Threads share the scratch; of another thread's values, each reads only h, as
 // PrepareFactors leaves it.
 template <typename Real>
 class ForwardTile {
  public:
   TileRows rows;
 
-  // From now on for the thread that computes these blocks.
+  // Makes this thread compute these blocks from now on.
   void Take(const Blocks& of_blocks, int64_t hidden_size) {
     columns_ = ColumnsOf<Real>(of_blocks, hidden_size);
   }
@@ -246,7 +246,7 @@ class ForwardTile {
     while (alive_ > 0 && rows.length[alive_ - 1] == 0) EndRow(--alive_, step_.h_plain);
   }
 
-  // Before Units of step i.
+  // Called before Units of step i.
   void BeginStep(int64_t i) {
     const LstmShape& s = args_->shape;
     step_.is_odd = i % 2 != 0;
@@ -261,14 +261,14 @@ class ForwardTile {
     }
   }
 
-  // The step of some of the thread's blocks.
+  // Computes the step for some of the thread's blocks.
   void Units(const Real* packed, const Blocks& blocks) const {
     ForRegisterRows(alive_, [&](int64_t first, int64_t n_rows) {
       ForwardSomeRows(packed, step_, first, n_rows, blocks);
     });
   }
 
-  // After Units of step i.
+  // Called after Units of step i.
   void EndStep(int64_t i) {
     for (int64_t r = 0; r < alive_ && args_->hidden != nullptr; ++r) {
       const int64_t t = TimestepAt(i, rows.length[r], direction_);
@@ -322,7 +322,7 @@ class ForwardTile {
   }
 };
 
-// Blocks of a panel of weights: those that a group of rows takes at a time.
+// Blocks in a panel of weights: as many as a group of rows takes at a time.
 constexpr int64_t kPanelBlocks = SENSORSEQ_REGISTER_ROWS < 6 ? 1 : kShareBlocks;
 
 // Takes tiles that have begun through time side by side. In a step, a panel of weights serves every

@@ -1,17 +1,17 @@
-// Weights as the bodies read them, and weight gradients back to torch's layout. Included by an ISA
-// file after activations-inl.h; includes nothing.
+// Converts weights to the layout of the bodies, and weight gradients back to torch's layout.
+// Included by an ISA file after activations-inl.h; includes nothing.
 
 template <typename Real>
 SENSORSEQ_INLINE int64_t UnitBlocks(int64_t hidden_size) {
   return (hidden_size + kLanes<Real> - 1) / kLanes<Real>;
 }
 
-// Blocks [begin, end): of units, or the columns of rows that are theirs, or others that are said.
+// A range [begin, end) of blocks of units, of the columns that belong to them, or of other blocks.
 struct Blocks {
   int64_t begin, end;
 };
 
-// The part of n blocks that task `index` of n_parts has.
+// The part of n blocks for task `index` of n_parts.
 SENSORSEQ_INLINE Blocks PartOf(int64_t n, int64_t index, int64_t n_parts) {
   return {index * n / n_parts, (index + 1) * n / n_parts};
 }
@@ -76,8 +76,8 @@ SENSORSEQ_INLINE int64_t GradientBlockSize(int64_t H, int64_t C) {
   return (H + C + 1) * kGates * kLanes<Real>;
 }
 
-// The sum of n_slots slots, `slot_stride` apart, of columns [0, n) of one gate of a block of
-// units, to n_rows rows of `row_stride`: the counterpart of PackColumns.
+// Sums n_slots slots, `slot_stride` apart, of columns [0, n) of one gate of a block of units, and
+// writes n_rows rows of `row_stride`: the counterpart of PackColumns.
 template <typename Real>
 inline void SumColumns(const Real* slots, int64_t n_slots, int64_t slot_stride, int64_t n,
                        int64_t n_rows, int64_t row_stride, Real* rows) {

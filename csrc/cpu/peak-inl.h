@@ -1,5 +1,5 @@
-// The most multiply-adds a core can do, for benchmarks: chains in registers, no memory. Included by
-// an ISA file after MulAdd; includes nothing.
+// The peak rate of multiply-adds of a core, for benchmarks: chains in registers, no memory.
+// Included by an ISA file after MulAdd; includes nothing.
 
 // Enough chains to hide the latency of a multiply-add, few enough to stay in 16 registers with the
 // factor.
@@ -9,9 +9,10 @@ inline int64_t MultiplyAddFlops(int64_t repeats) {
   Vec<float> chains[kPeakChains];
 #pragma GCC unroll 16
   for (int i = 0; i < kPeakChains; ++i) chains[i] = Broadcast(static_cast<float>(i + 1));
-  // Too small to change a chain: neither overflow nor subnormal numbers, which would be slow. A sum
-  // replaces its addend, as in ARM's instruction, and no two products are the same.
-  volatile float tiny = 1e-20f;  // or the compiler would see that nothing changes
+  // The factor is too small to change a chain, so there is neither overflow nor a subnormal number,
+  // which would be slow. A sum replaces its addend, as in ARM's instruction, and no two products
+  // are the same.
+  volatile float tiny = 1e-20f;  // volatile: hides from the compiler that nothing changes
   const Vec<float> factor = Broadcast(static_cast<float>(tiny));
   for (int64_t repeat = 0; repeat < repeats; ++repeat) {
 #pragma GCC unroll 16
@@ -22,7 +23,7 @@ inline int64_t MultiplyAddFlops(int64_t repeats) {
   Vec<float> sum{};
 #pragma GCC unroll 16
   for (int i = 0; i < kPeakChains; ++i) sum = sum + chains[i];
-  volatile float used = 0.0f;  // or the compiler would leave out the loop
+  volatile float used = 0.0f;  // volatile: keeps the compiler from removing the loop
   for (int64_t lane = 0; lane < kLanes<float>; ++lane) used = used + sum[lane];
   return repeats * kPeakChains * kLanes<float> * 2;
 }

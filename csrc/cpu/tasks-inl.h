@@ -1,4 +1,4 @@
-// What the contract's functions run: packing, tiles, slots, sums. Included by an ISA file after
+// The tasks of the contract's functions: packing, tiles, slots, sums. Included by an ISA file after
 // head-inl.h; includes nothing.
 
 template <typename Real>
@@ -12,7 +12,7 @@ SENSORSEQ_INLINE TileRows RowsOfTile(const LstmShape& s, const int64_t* lengths,
   return OrderRows(s, lengths, first, TileBegin(tile + 1, s.n_windows) - first);
 }
 
-// Every model and direction, as ForwardPackTask lays them in the workspace.
+// Packs every model and direction in the layout of ForwardPackTask.
 template <typename Real>
 inline void Pack(const LstmShape& s, const LstmInputs<Real>& in, Real* packed) {
   const int64_t stride = LayoutForward(s).packed_stride;
@@ -36,14 +36,14 @@ inline void ForwardPackTask(void* context, int64_t index) {
   PackForwardPart(args.shape, args.in, index, static_cast<Real*>(args.workspace));
 }
 
-// Where the saved state of a tile lies in (M, D, N, SavedRows(T), Padded(H)).
+// Offset of a tile's saved state in (M, D, N, SavedRows(T), Padded(H)).
 SENSORSEQ_INLINE int64_t SavedOffset(const LstmShape& s, int64_t model, int64_t direction,
                                      int64_t tile) {
   const int64_t row = (model * s.n_directions + direction) * s.n_windows;
   return (row + TileBegin(tile, s.n_windows)) * SavedSize(s);
 }
 
-// What one member does of a model's tiles [first, end), which go through time side by side; returns
+// One member's share of a model's tiles [first, end), which go through time side by side; returns
 // whether it stays. Tile t has the scratch at (t - first) * scratch_stride; saved_of(t, direction)
 // is its saved state.
 template <typename Real, typename SavedOf>
@@ -91,7 +91,7 @@ inline bool ForwardGroup(const LstmForward<Real>& args, int64_t model, int64_t f
   return true;
 }
 
-// Calls group(model, first, end) for all tiles, in groups, while that returns true.
+// Calls group(model, first, end) for all tiles, in groups, as long as it returns true.
 template <typename F>
 SENSORSEQ_INLINE void ForGroups(const LstmShape& s, int64_t n_together, F group) {
   const int64_t n_tiles = TileCount(s.n_windows);
@@ -119,7 +119,7 @@ inline void ForwardTeamTask(void* context, Team::Member& member) {
   });
 }
 
-// Takes all tiles through time: in a team, or in n_tasks tasks.
+// Takes all tiles through time, in a team or in n_tasks tasks.
 template <typename Real>
 inline void RunTiles(const Parallel& parallel, const LstmShape& s, Team::Task team_task,
                      int64_t n_tasks, Parallel::Task task, void* context) {
@@ -157,7 +157,7 @@ inline void BackwardPackTask(void* context, int64_t index) {
 // One slot of one model: its pieces of the workspace.
 template <typename Real>
 struct Slot {
-  int64_t index;  // of all models
+  int64_t index;  // over all models
   Real* weights;  // of the first direction
   Real* head;
 
@@ -170,7 +170,7 @@ struct Slot {
   }
 };
 
-// As ForwardSome. A slot's head is one member's; of a member that has left, the first's.
+// Like ForwardSome. One member computes a slot's head; the first member replaces one that has left.
 template <typename Real, typename SavedOf>
 inline bool BackwardSome(const LstmBackward<Real>& call, int64_t model, int64_t first, int64_t end,
                          Real* scratch, SavedOf saved_of, Team::Member& member) {
@@ -208,7 +208,7 @@ inline bool BackwardSome(const LstmBackward<Real>& call, int64_t model, int64_t 
   member.Wait();
   BackwardTile<Real> tiles[kGroupTiles];
   for (int64_t direction = 0; direction < s.n_directions; ++direction) {
-    const Blocks share = ShareOf<Real>(member, H);  // all of them once the team has dissolved
+    const Blocks share = ShareOf<Real>(member, H);  // everything once the team has dissolved
     for (int64_t t = first; t < end; ++t) {
       const Slot<Real> slot(args, layout, model, t);
       tiles[t - first].Begin(args, model, direction, rows[t - first], share, saved_of(t, direction),
@@ -260,8 +260,8 @@ inline void BackwardTeamTask(void* context, Team::Member& member) {
   });
 }
 
-// Sums the slots of one model's direction and block of units in order, and writes the gradients in
-// torch's layout; the head's with the first block.
+// Sums the slots of one direction and block of units of a model in order, and writes the gradients
+// in torch's layout; with the first block also the head's.
 template <typename Real>
 inline void BackwardSumTask(void* context, int64_t index) {
   constexpr int64_t V = kLanes<Real>;
@@ -324,7 +324,7 @@ inline void StepPackTask(void* context, int64_t index) {
                   static_cast<Real*>(step.backward.workspace) + LayoutStep(s).packed_offset);
 }
 
-// Tiles forwards and, while their state is in the cache, backwards.
+// Takes tiles forwards and, while their state is in the cache, backwards.
 template <typename Real>
 inline bool StepGroup(const LstmStep<Real>& step, int64_t model, int64_t first, int64_t end,
                       int64_t scratch_index, Team::Member& member) {

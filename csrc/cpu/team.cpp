@@ -11,11 +11,11 @@ namespace sensorseq {
 namespace {
 
 constexpr int64_t kClosed = int64_t(1) << 32;
-// A thread that sleeps takes about as long to wake up.
+// A sleeping thread takes about as long to wake up.
 constexpr std::chrono::microseconds kPatience{100};
-constexpr int64_t kLongWaits = 2;  // one may be by chance
+constexpr int64_t kLongWaits = 2;  // a single one may be chance
 
-// Until when this process forms no team, as the last one had to dissolve.
+// This process forms no team until then, because the last one had to dissolve.
 std::atomic<std::chrono::steady_clock::rep> alone_until{0};
 
 int64_t Microseconds(std::chrono::steady_clock::duration time) {
@@ -33,7 +33,7 @@ void Team::Run(const Parallel& parallel, int64_t n_shares, Task task, void* cont
   RunTasks(parallel, team.n_wanted_, &Team::Join, &team, subnormals);
 }
 
-// A thread that comes when the team is complete or at work has nothing to do.
+// A thread that arrives after the team is complete has nothing to do.
 void Team::Join(void* self, int64_t) {
   Team& team = *static_cast<Team*>(self);
   const int64_t index = team.n_joined_.fetch_add(1);
@@ -47,7 +47,7 @@ void Team::Join(void* self, int64_t) {
   team.task_(team.context_, member);
 }
 
-// The first member counts the others: those that come in time.
+// The first member counts the others that arrive in time.
 int64_t Team::CountMembers() {
   const auto end = Clock::now() + kPatience;
   while (n_joined_ < n_wanted_ && Clock::now() < end) Relax();

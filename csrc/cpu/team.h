@@ -1,5 +1,5 @@
-// Threads that take the steps of one computation together: each has a share of every step, and none
-// begins the next before all have ended the last.
+// Threads that compute the steps of one computation together: each has a share of every step, and
+// none begins the next step before all have finished the last.
 #pragma once
 
 #include <atomic>
@@ -16,13 +16,13 @@ class Team {
   struct Member {
     int64_t index, n_members;
     Team* team;
-    // Returns when every member has called it; what they wrote before is seen by all after.
+    // Returns when every member has called it; writes before the call are visible to all after it.
     void Wait() const {
       if (n_members > 1) team->Wait(*this);
     }
-    // The same. If other programs keep the threads from running at the same time, the team then
-    // dissolves: the first member goes on alone, which is all there is to `n_members`, and false
-    // tells the others that they have left.
+    // Like Wait. If other programs keep the threads from running at the same time, the team then
+    // dissolves: the first member continues alone, as the only one of `n_members`, and the others
+    // leave, for which false is returned.
     bool Stay() {
       if (n_members == 1 || !team->Dissolves(*this)) return true;
       n_members = 1;
@@ -32,9 +32,9 @@ class Team {
   static constexpr int64_t kMaxMembers = 32;
   using Task = void (*)(void* context, Member& member);
 
-  // Calls task(context, member) at the same time on as many threads as `parallel` has free at once:
-  // at least the calling one, at most parallel.n_threads, n_shares and kMaxMembers. Results must
-  // not depend on their number.
+  // Calls task(context, member) at the same time on as many threads as are free in `parallel`: at
+  // least the calling one, at most parallel.n_threads, n_shares and kMaxMembers. Results must not
+  // depend on the number of members.
   static void Run(const Parallel& parallel, int64_t n_shares, Task task, void* context,
                   Subnormals subnormals);
 
@@ -52,18 +52,18 @@ class Team {
   const Parallel::Sharing sharing_;
   const Task task_;
   void* const context_;
-  alignas(64) std::atomic<int64_t> n_joined_{0};  // kClosed once the members are counted
+  alignas(64) std::atomic<int64_t> n_joined_{0};  // kClosed after the members are counted
   std::atomic<int64_t> n_members_{0};             // 0 until then
-  // A member's own calls of Wait, on a line that no other writes: what one waits for is a single
-  // transfer between the cores.
+  // A member's count of its calls of Wait, on a cache line that no other member writes: each wait
+  // needs a single transfer between cores.
   struct alignas(64) Waits {
     std::atomic<int64_t> n{0};
   };
   Waits waits_[kMaxMembers];
   std::atomic<int64_t> n_long_waits_{0};
-  std::atomic<int64_t> waited_us_{0};  // in them
+  std::atomic<int64_t> waited_us_{0};  // in long waits
   Clock::time_point begin_;            // the first member's
-  std::atomic<int64_t> last_wait_{0};  // of a team that dissolves; the first member decides
+  std::atomic<int64_t> last_wait_{0};  // of a dissolving team; the first member decides
 };
 
 }  // namespace sensorseq

@@ -1,8 +1,8 @@
-// The rows that go through time together, and what one of their steps reads and writes. Included by
-// an ISA file after pack-inl.h; includes nothing.
+// The rows that go through time together, and the inputs and outputs of one of their steps.
+// Included by an ISA file after pack-inl.h; includes nothing.
 //
-// The rows of a tile are ordered by length, longest first, so that a step works on the rows that
-// are still alive and on nothing else.
+// The rows of a tile are ordered by length, longest first, so that a step works only on the rows
+// that are still alive.
 
 // Offset of one (model, window, direction) row in an (M, N, D, H) array.
 SENSORSEQ_INLINE int64_t StateOffset(const LstmShape& s, int64_t model, int64_t window,
@@ -25,7 +25,7 @@ SENSORSEQ_INLINE const Real* XRow(const LstmShape& s, const Real* x, int64_t mod
 struct TileRows {
   int64_t n, n_steps;
   int64_t window[kTileRows], length[kTileRows];
-  // how many rows take the `step`-th step
+  // the number of rows that take the `step`-th step
   int64_t Alive(int64_t step) const {
     int64_t alive = n;
     while (alive > 0 && length[alive - 1] <= step) --alive;
@@ -50,14 +50,14 @@ inline TileRows OrderRows(const LstmShape& s, const int64_t* lengths, int64_t fi
   return rows;
 }
 
-// A thread's share in a team is a multiple of the blocks that few rows take at a time.
+// A thread's share in a team is a multiple of the number of blocks that few rows take at a time.
 constexpr int64_t kShareBlocks = 2;
 template <typename Real>
 SENSORSEQ_INLINE int64_t ShareCount(int64_t hidden_size) {
   return (UnitBlocks<Real>(hidden_size) + kShareBlocks - 1) / kShareBlocks;
 }
 
-// Calls some(first, n) for groups of at most as many rows as registers hold the sums of, alike.
+// Calls some(first, n) for evenly sized groups of rows whose sums all fit in registers.
 template <typename F>
 SENSORSEQ_INLINE void ForRegisterRows(int64_t n_rows, F some) {
   int64_t n_groups = (n_rows + SENSORSEQ_REGISTER_ROWS - 1) / SENSORSEQ_REGISTER_ROWS;
@@ -68,7 +68,7 @@ SENSORSEQ_INLINE void ForRegisterRows(int64_t n_rows, F some) {
   }
 }
 
-// The blocks of units that are a member's.
+// The blocks of units of a member.
 template <typename Real>
 SENSORSEQ_INLINE Blocks ShareOf(const Team::Member& member, int64_t hidden_size) {
   const int64_t n_blocks = UnitBlocks<Real>(hidden_size);
@@ -78,7 +78,7 @@ SENSORSEQ_INLINE Blocks ShareOf(const Team::Member& member, int64_t hidden_size)
   return share;
 }
 
-// Steps until the longest row of some tiles ends.
+// The number of steps until the longest row of some tiles ends.
 template <typename Tile>
 SENSORSEQ_INLINE int64_t StepCount(const Tile* tiles, int64_t n_tiles) {
   int64_t n_steps = 0;
@@ -88,13 +88,13 @@ SENSORSEQ_INLINE int64_t StepCount(const Tile* tiles, int64_t n_tiles) {
   return n_steps;
 }
 
-// Whether a step has one group of rows, so that no other reads its weights again.
+// Whether a step has a single group of rows, so that its weights are read only once.
 template <typename Tile>
 SENSORSEQ_INLINE bool IsOneGroup(const Tile* tiles, int64_t n_tiles) {
   return n_tiles == 1 && tiles[0].rows.n <= SENSORSEQ_REGISTER_ROWS;
 }
 
-// The columns of some blocks; the last block has the padding too.
+// The columns of some blocks; the last block includes the padding.
 template <typename Real>
 SENSORSEQ_INLINE Blocks ColumnsOf(const Blocks& blocks, int64_t hidden_size) {
   const bool has_last = blocks.end == UnitBlocks<Real>(hidden_size);
@@ -108,7 +108,7 @@ SENSORSEQ_INLINE bool HasLargest(const LstmShape& s) {
   return s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax;
 }
 
-// Some columns of n values of a row of whole vectors to a dense one.
+// Copies some columns of n values from a row of whole vectors to a dense row.
 template <typename Real>
 SENSORSEQ_INLINE void CopyRow(const Real* from, int64_t n, const Blocks& columns, Real* to) {
   for (int64_t i = columns.begin; i < columns.end && i < n; i += kLanes<Real>) {
@@ -116,7 +116,7 @@ SENSORSEQ_INLINE void CopyRow(const Real* from, int64_t n, const Blocks& columns
   }
 }
 
-// Some columns of a row: its n values (null: zeros), then zeros.
+// Fills some columns of a row: its n values (null: zeros), then zeros.
 template <typename Real>
 inline void CopyPadded(const Real* from, int64_t n, const Blocks& columns, Real* to) {
   for (int64_t i = columns.begin; i < columns.end; i += kLanes<Real>) {
@@ -141,7 +141,8 @@ struct SavedTile {
                                     : reinterpret_cast<Bit<Real>*>(
                                           saved + n_rows * s.n_timesteps * kSavedValues *
                                                       Padded(s.hidden_size))) {}
-  // Zeros what no step writes where every row is whole, so that equal inputs give equal tensors.
+  // Clears the values that no step writes even if every row is full, so that equal inputs give
+  // equal tensors.
   void ClearPadding(const LstmShape& s) const {
     if (steps == nullptr) return;
     Real* end = reinterpret_cast<Real*>(largest_at);
@@ -154,7 +155,7 @@ struct SavedTile {
   }
 };
 
-// What a step of a tile reads and writes; rows are `stride` wide.
+// The inputs and outputs of a step of a tile; rows are `stride` wide.
 template <typename Real>
 struct ForwardStep {
   int64_t H, C, stride;

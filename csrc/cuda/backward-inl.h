@@ -1,19 +1,19 @@
-// The backward pass of one direction of a tile of 8 windows: from its last step to its first, the
-// transposed weights staying where they are.
+// The backward pass of one direction of a tile of 8 windows, from its last step to its first; the
+// transposed weights stay in place.
 //
 // A step of a warp:
 //   cells     gradients of the gates of its own units, from dh and dc
 //   exchange  as halves into the CTA's shared memory, then a barrier of the CTA
-//   product   dh of the step before: of its own units where a CTA holds the whole layer; in a
-//             cluster, what the CTA's own gates contribute to 16 * kTilesPerWarp units of any CTA,
-//             sent to their owner, who adds the ranks' shares in rank order
+//   product   dh of the step before: of its own units if a CTA has the whole layer; in a
+//             cluster, the contribution of the CTA's own gates to 16 * kTilesPerWarp units,
+//             sent to their owner, which adds the ranks' shares in rank order
 //
-// A group's gradients of a row share a power of two that makes the largest of them 1024 to 2047,
-// undone when its 32 k are added to the sum: a half has range for what one step holds, not for what
-// hundreds of steps do.
+// A group's gradients of a row share a power of two that scales the largest to 1024 to 2047, which
+// is undone when its 32 k are added to the sum: a half has the range for the values of one step,
+// but not of hundreds of steps.
 //
-// Two buffers of gate gradients and of partial sums suffice. One of gradients does not: a warp
-// whose outputs belong to other CTAs does not hold back its own.
+// Two buffers of gate gradients and of partial sums suffice. One buffer of gradients does not: a
+// warp whose outputs belong to other CTAs does not hold back the warps of its own.
 #pragma once
 
 #include "recurrent-inl.h"
@@ -70,12 +70,12 @@ class Backward : Recurrent<M, V> {
       m.SyncCluster();
     }
     for (int n = 0; n < kSavedRing - 1; ++n) Prefetch(n);
-    // n counts steps as taken, `step` as the forward pass did
+    // n counts steps backwards, `step` as in the forward pass
     for (int n = 0; n < n_steps; ++n) {
       const int step = n_steps - 1 - n;
       const int buffer = n & 1;
       if (V::kCtas > 1 && n > 0) Receive(buffer, n, BarrierOf(buffer));
-      m.template WaitAsync<kSavedRing - 3>();  // this step's, and c of the one before
+      m.template WaitAsync<kSavedRing - 3>();  // this step's state, and c of the previous step
       Cells(step, n, buffer);
       m.SyncCta();
       Prefetch(n + kSavedRing - 1);
@@ -99,7 +99,7 @@ class Backward : Recurrent<M, V> {
       const L row = m.ToLong(first + r) + int64_t{tile} * kTileRows;
       const auto exists = row < L{} + s.n_windows;
       window[r] = m.ToInt(m.Select(exists, row, L{}));
-      // calls with sequences have one list of lengths, and no register to spare
+      // calls with sequences have a single list of lengths, and no register to spare
       const int64_t* lengths = kHasSequences ? p.lengths : LengthsOf(p.lengths, s, model);
       Bounds(m, lengths, m.ToLong(window[r]), exists, s.n_timesteps, &length[r], &poison[r]);
       longest = m.Select(length[r] > longest, length[r], longest);
@@ -117,7 +117,7 @@ class Backward : Recurrent<M, V> {
   }
   SENSORSEQ_BODY int Group(int own) const { return rank * V::kGroups + GroupOfCta(own); }
   SENSORSEQ_BODY U Unit(int own) { return UnitOfLane(lane) + Group(own) * kGroupUnits; }
-  // hidden_at is of the warp's first group; the next is 8 elements on.
+  // hidden_at belongs to the warp's first group; the next group is 8 elements further.
   SENSORSEQ_BODY L HiddenOf(int step, int own, int r) {
     return hidden_at[r] + (step * hidden_stride + own * kGroupUnits);
   }
@@ -161,7 +161,8 @@ class Backward : Recurrent<M, V> {
     }
   }
 
-  // What the cells of a step need, into the lane's own part of the ring: no other lane reads it.
+  // Fetches the inputs of a step's cells into the lane's own part of the ring, which no other lane
+  // reads.
   SENSORSEQ_BODY void Prefetch(int n) {
     const int step = n_steps - 1 - n;
     if (step >= 0) {
@@ -193,8 +194,8 @@ class Backward : Recurrent<M, V> {
             own * BackwardShared<V>::kGroupSlot);
   }
 
-  // What the next warp waits for comes first; and the warp's groups go side by side, so that one's
-  // loads and shuffles cover the other's.
+  // Values that the next warp waits for come first; and the warp's groups are processed side by
+  // side, so that the loads and shuffles of one cover those of the other.
   SENSORSEQ_BODY void Cells(int step, int n, int buffer) {
     F early[kOwn][4], late[kOwn][4], cell[kOwn][2], from_above[kOwn][2] = {};
     SENSORSEQ_UNROLL
@@ -236,7 +237,7 @@ class Backward : Recurrent<M, V> {
                                 m.Max(m.Abs(of_cell[4]), m.Abs(of_cell[6])));
       }
     }
-    // the units of a row lie with the lanes of one q
+    // the units of a row are in the lanes of one q
     SENSORSEQ_UNROLL
     for (int distance = 4; distance < kLanes; distance *= 2) {
       SENSORSEQ_UNROLL
@@ -328,7 +329,7 @@ class Backward : Recurrent<M, V> {
         for (int i = 0; i < 4; ++i) total[t][i] = m.Fma(block[i], back[i & 1], total[t][i]);
       }
     }
-    if (kIsExact) {  // else dh would shrink a little in every step
+    if (kIsExact) {  // otherwise dh would shrink slightly in every step
       SENSORSEQ_UNROLL
       for (int t = 0; t < V::kTilesPerWarp; ++t) {
         SENSORSEQ_UNROLL
@@ -342,7 +343,7 @@ class Backward : Recurrent<M, V> {
       SENSORSEQ_UNROLL
       for (int own = 0; own < kOwn; ++own) Take(step, own, fresh[own]);
     } else {
-      // as its owner finds it
+      // where its owner reads it
       const U at = PartialAt(buffer ^ 1, rank, FirstGroupSent<V>(warp));
       SENSORSEQ_UNROLL
       for (int i = 0; i < 2 * V::kTilesPerWarp; ++i) {
@@ -358,7 +359,7 @@ class Backward : Recurrent<M, V> {
                            kPartialBytes);
   }
 
-  // The ranks' shares of dh, in rank order; sent by step n - 1 as taken.
+  // Adds the ranks' shares of dh, in rank order; step n - 1 (counted backwards) sent them.
   SENSORSEQ_BODY void Receive(int buffer, int n, uint32_t barrier) {
     m.WaitBarrier(barrier, Parity(n));
     if (warp == 0) m.ArmBarrier(barrier, PartialArrivals<V>());
@@ -375,7 +376,7 @@ class Backward : Recurrent<M, V> {
       Take(n_steps - n, own, fresh);
     }
   }
-  // dh of the step before `step`, which the mask stood in the way of.
+  // dh of the step before `step`, after the recurrent mask.
   SENSORSEQ_BODY void Take(int step, int own, const F fresh[2]) {
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {

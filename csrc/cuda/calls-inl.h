@@ -1,5 +1,5 @@
-// What a call of the contract queues, in which order and with which memory: for a Queue that
-// launches kernels on a stream, or that runs them in the emulator of the tests.
+// The kernels that a call of the contract queues, their order and their memory: for a Queue that
+// launches kernels on a stream, or runs them in the tests' emulator.
 #pragma once
 
 #include "carver.h"
@@ -28,7 +28,7 @@ inline Sizes SizesOf(const LstmShape& shape, const Options& options) {
   return s;
 }
 
-// Of an array of `size` values for each direction, one after the other.
+// Describes an array of `size` values for each direction, one after the other.
 inline PerDirection Dense(const float* data, const Sizes& s, int64_t size) {
   return {data, s.n_directions * size, size};
 }
@@ -37,7 +37,7 @@ inline int Planes(const Options& options) {
   return options.precision == Precision::kFp16x3 ? 2 : 1;
 }
 
-// Calls f(planes, hidden) with both as types that hold them.
+// Calls f(planes, hidden) with both as types whose `value` is the number.
 template <int value_>
 struct Constant {
   static constexpr int value = value_;

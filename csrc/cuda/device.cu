@@ -1,4 +1,4 @@
-// What this machine has, what went wrong on it, and readying it for a kernel.
+// Facts of this machine's GPUs, their errors, and the preparation of a device for a kernel.
 #include <cuda_runtime.h>
 
 #include <mutex>
@@ -15,7 +15,7 @@ thread_local cudaError_t last_error = cudaSuccess;
 struct Readied {
   int device;
   const void* kernel;
-  cudaError_t error;  // cudaSuccess, or cudaErrorInvalidClusterSize; another error may pass
+  cudaError_t error;  // cudaSuccess or cudaErrorInvalidClusterSize; other errors may be temporary
 };
 
 cudaError_t Load(const void* kernel, int n_ctas, int threads, uint32_t shared_bytes) {
@@ -67,7 +67,7 @@ cudaError_t Ready(const void* kernel, int n_ctas, int threads, uint32_t shared_b
 
 Status ToStatus(cudaError_t code) {
   if (code == cudaSuccess) return Status::kOk;
-  (void)cudaGetLastError();  // or the next launch would report it again
+  (void)cudaGetLastError();  // otherwise the next launch would report it again
   last_error = code;
   return code == cudaErrorInvalidClusterSize ? Status::kNoCluster : Status::kCudaError;
 }
@@ -77,7 +77,7 @@ const char* ErrorText() { return last_error == cudaSuccess ? "" : cudaGetErrorSt
 int32_t DeviceCount() {
   int count = 0;
   if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
-  cudaGetLastError();  // no driver, or one too old, is no error of a later call
+  cudaGetLastError();  // a missing or outdated driver is not an error of a later call
   return 0;
 }
 

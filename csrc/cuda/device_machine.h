@@ -1,6 +1,6 @@
-// The machine that the kernels' bodies run on: a thread of a GPU of compute capability 9.0, its
-// instructions by name. The emulator of the tests has the same functions for 32 lanes at once; what
-// each must do is written there in plain C++.
+// The machine that the kernels' bodies run on: a thread of a GPU of compute capability 9.0, with
+// its instructions by name. The tests' emulator has the same functions for 32 lanes at a time; it
+// defines in plain C++ what each must do.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -12,7 +12,7 @@
 
 namespace sensorseq::cuda {
 
-// kCtas: of the cluster, which counts the CTAs of a tile in x.
+// kCtas: the size of the cluster, whose x dimension counts the CTAs of a tile.
 template <int kCtas>
 class DeviceMachine {
  public:
@@ -25,11 +25,11 @@ class DeviceMachine {
   SENSORSEQ_BODY DeviceMachine() {
     extern __shared__ __align__(128) char shared_memory[];
     base_ = static_cast<uint32_t>(__cvta_generic_to_shared(shared_memory));
-    asm volatile("" : "+r"(base_));  // or the compiler would ask for the address in every step
+    asm volatile("" : "+r"(base_));  // otherwise the compiler recomputes the address in every step
   }
 
   SENSORSEQ_BODY static U Lane() { return threadIdx.x % kLanes; }
-  // the same for all lanes, and known to be
+  // the same for all lanes, which the compiler can see
   SENSORSEQ_BODY static int Warp() {
     return __shfl_sync(kAll, static_cast<int>(threadIdx.x / kLanes), 0);
   }
@@ -128,7 +128,8 @@ class DeviceMachine {
     return y;
   }
 
-  // A lane's own work, of its index; sums over lanes, the same in all, of one number or of two.
+  // A lane's own work, a function of its index; sums over lanes of one or two numbers, with the
+  // same result in all lanes.
   template <typename G>
   SENSORSEQ_BODY static auto PerLane(const G& g) {
     return g(static_cast<int64_t>(Lane()));
@@ -255,7 +256,7 @@ class DeviceMachine {
                  : "memory");
   }
 
-  // Copies that go on by themselves; where `valid` is false, zeros.
+  // Asynchronous copies; zeros if `valid` is false.
   SENSORSEQ_BODY void CopyAsyncQuad(U to, const float* base, L at, bool valid) const {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(base_ + to),
                  "l"(__cvta_generic_to_global(base + at)), "r"(valid ? 16 : 0)
@@ -305,8 +306,8 @@ class DeviceMachine {
       asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(base_ + at) : "memory");
     }
   }
-  // Relaxed, then a fence for shared memory alone: an acquire of everything would empty the L1 in
-  // every step.
+  // Relaxed, then a fence for shared memory only: a full acquire would empty the L1 cache in every
+  // step.
   SENSORSEQ_BODY void WaitBarrier(uint32_t at, uint32_t parity) const {
     uint32_t done;
     do {
@@ -317,7 +318,7 @@ class DeviceMachine {
           : "r"(base_ + at), "r"(parity)
           : "memory");
     } while (done == 0);
-    // lanes may leave the loop one by one, and what follows takes the whole warp
+    // lanes may leave the loop one by one, and the next instruction needs the whole warp
     __syncwarp();
     asm volatile("fence.acquire.sync_restrict::shared::cluster.cluster;" ::: "memory");
   }
@@ -334,7 +335,7 @@ class DeviceMachine {
         "r"(__float_as_uint(x)), "r"(__float_as_uint(y)), "r"(Remote(barrier, to))
         : "memory");
   }
-  // Whether this CTA is the last of n to get here; the last one sets the count back.
+  // Whether this CTA is the last of n to arrive; the last one resets the count.
   SENSORSEQ_BODY bool IsLastOfCtas(int32_t* arrived, int64_t at, int n, uint32_t flag) const {
     if (threadIdx.x == 0) {
       __threadfence();
@@ -356,7 +357,7 @@ class DeviceMachine {
   static constexpr unsigned kAll = 0xffffffffu;
 
   SENSORSEQ_BODY uint32_t Remote(uint32_t at, int rank) const {
-    // of the start alone: one register for a CTA, whatever is sent to it
+    // only the start is mapped: one register per CTA, whatever is sent to it
     uint32_t start;
     asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(start) : "r"(base_), "r"(rank));
     return start + at;

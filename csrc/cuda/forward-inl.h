@@ -1,24 +1,25 @@
 // The forward pass of one direction of a tile of 8 windows, by one CTA or a cluster: the weights
-// stay where they are, in registers as the A operand of the tensor cores, and h goes round.
+// stay in registers as the A operand of the tensor cores, and h circulates.
 //
 // A step of a warp:
-//   input     z = x_t W_ih + bias for its two cells a lane, from the ring, before h is there
+//   input     z = x_t W_ih + bias for its two cells a lane, from the ring, before h arrives
 //   wait      until all of h_{t-1} has arrived in buffer t mod 2
 //   product   z += h_{t-1} W_hh
 //   cells     c_t and h_t of its group's units, 8 rows
 //   send      h_t to buffer (t + 1) mod 2 of every CTA of the cluster
-//   record    what only later kernels read
+//   record    the values that only later kernels read
 //
 // A warp's ring holds the input's share of its own cells, of a block of 8 or 4 steps: projected
-// input is fetched there a step at a time; else the warp multiplies x by W_ih for a block at once,
-// because 32 independent sums, of 4 steps, hide the latencies that the sum of one step would wait
-// for in every step.
+// input is fetched there a step at a time; otherwise the warp multiplies x by W_ih for a whole
+// block, because 32 independent sums, of 4 steps, hide the latencies that the sum of one step would
+// wait for in every step.
 //
-// Two buffers suffice: who writes to a buffer in step t has waited for all of h_{t-1}, which every
-// warp of every CTA sends only after its product has read that buffer. For the same reason a
-// barrier's parity cannot lap: who has not passed a phase has not sent what the next one needs.
-// Both hold only while every warp sends in every step to every CTA; so rows that have ended send
-// what they ended with. h of the last step is not sent, so nobody writes to a CTA that has left.
+// Two buffers suffice: a warp that writes to a buffer in step t has waited for all of h_{t-1},
+// which every warp of every CTA sends only after its product has read that buffer. For the same
+// reason a barrier's parity cannot lap: a warp that has not passed a phase has not sent the data
+// that the next one needs. Both hold only if every warp sends to every CTA in every step; rows that
+// have ended therefore send their last values. h of the last step is not sent, so nothing is
+// written to a CTA that has exited.
 #pragma once
 
 #include "recurrent-inl.h"
@@ -43,7 +44,7 @@ struct ForwardShared {
   }
 };
 
-// kIsProjected: x has been through W_ih already.
+// kIsProjected: x is already multiplied by W_ih.
 template <typename M, typename V, bool kIsProjected>
 class Forward : Recurrent<M, V> {
   using Base = Recurrent<M, V>;
@@ -64,7 +65,7 @@ class Forward : Recurrent<M, V> {
     if (V::kCtas > 1 && warp == 0) {
       SENSORSEQ_UNROLL
       for (int b = 0; b < 2; ++b) {
-        // one arrival to arm it, one of each warp of this CTA for its own line
+        // one arrival that arms it, and one from each warp of this CTA for its own line
         m.InitBarrier(BarrierOf(b), 1 + V::kWarps);
       }
       m.FenceBarrierInit();
@@ -103,8 +104,8 @@ class Forward : Recurrent<M, V> {
       F gates[kGates][2];
       U before[V::kPlanes];
       Cells(step, z, gates, before);
-      // what others wait for first, then what only later kernels read; alone, a CTA may keep h of
-      // the last step
+      // first the values that others wait for, then those that only later kernels read; a CTA
+      // without a cluster may keep h of the last step
       if (V::kCtas == 1 || step + 1 < n_steps) Send(buffer ^ 1, BarrierOf(buffer ^ 1));
       if (V::kCtas == 1) m.SyncCta();
       Record(step, gates, before);
@@ -159,7 +160,7 @@ class Forward : Recurrent<M, V> {
   }
 
   SENSORSEQ_BODY void StartState() {
-    // every CTA needs all of h: its warps take the groups in turns
+    // every CTA needs all of h: its warps take turns with the groups
     for (int other = warp; other < V::kHidden / kGroupUnits; other += V::kWarps) {
       const U its_unit = UnitOfLane(lane) + other * kGroupUnits;
       F start[2];
@@ -196,18 +197,18 @@ class Forward : Recurrent<M, V> {
     return p.recurrent_mask == nullptr ? value : value * LoadOr(p.recurrent_mask, at, has, 1.0f);
   }
 
-  // NaN where a half cannot hold it: infinity would close a gate, and look right. From the second
-  // step on |h| <= 1, and the mask alone can bring it there.
+  // NaN if a half cannot represent the value: infinity would close a gate and look right. From the
+  // second step on |h| <= 1, and only the mask can exceed the range.
   SENSORSEQ_BODY F InRange(const F& value) {
     return m.Select(m.Abs(value) > F{} + kHalfLimit / kStateScale, F{} + __builtin_nanf(""), value);
   }
 
-  // Halves of a pair of rows, first what one half holds of them, then what is left.
+  // Halves of a pair of rows: first the values rounded to one half, then the remainders.
   SENSORSEQ_BODY void PackOwn() {
     SplitHalves<V::kPlanes>(m, h[0] * mask[0], h[1] * mask[1], packed_h);
   }
 
-  // The input's share of a lane's own cells, which it reads back itself: four gates of a row.
+  // The input's share of a lane's own cells, which the lane reads back itself: four gates of a row.
   SENSORSEQ_BODY U RingAt(int slot, int r) const {
     return lane * 16 +
            (own_ring + static_cast<uint32_t>(slot) * kRingSlotBytes + r * kFragmentBytes);
@@ -231,10 +232,10 @@ class Forward : Recurrent<M, V> {
     }
   }
 
-  // Four lanes fetch a row's x, of every four words one each: side by side, as memory likes it.
+  // Four lanes fetch a row's x, one of every four words each, so that accesses are adjacent.
   SENSORSEQ_BODY void PlaceInput() {
     const I row = m.ToInt(lane >> 2);
-    // lengths of the tile's rows lie with the lanes of their pairs
+    // the lengths of the tile's rows are in the lanes of their pairs
     const I even = m.Shuffle(length[0], row >> 1), odd = m.Shuffle(length[1], row >> 1);
     input_length = m.Select((row & 1) == I{}, even, odd);
     const int64_t x_model = s.n_x_models == 1 ? 0 : model;
@@ -242,8 +243,8 @@ class Forward : Recurrent<M, V> {
     input_at = its_window * (s.n_timesteps * s.n_channels);
     own_x = shared.x + warp * shared.of_warp;
   }
-  // Of a block of steps, by their order, which in direction 1 is against that of memory. What lies
-  // beyond the row is not read. A row may have more words than an integer holds.
+  // Fetches a block of steps in their order, which in direction 1 is the reverse of memory's.
+  // Nothing beyond the row is read. A row may have more words than fit into an int.
   SENSORSEQ_BODY void PrefetchBlock(int step) {
     if (step < n_steps && s.n_channels > 0) {
       const auto C = static_cast<uint32_t>(s.n_channels);
@@ -268,7 +269,7 @@ class Forward : Recurrent<M, V> {
     m.CommitAsync();
   }
 
-  // x W_ih + bias of a block of steps into the ring, of 4 at a time.
+  // Writes x W_ih + bias of a block of steps into the ring, 4 steps at a time.
   SENSORSEQ_BODY void MultiplyBlock() {
     const U weights = UnitOfLane(lane) * 16 + own_input;
     const auto row_bytes = static_cast<uint32_t>(InputRowFloats(V::kInputBlock, s.n_channels) * 4);
@@ -349,7 +350,7 @@ class Forward : Recurrent<M, V> {
     }
   }
 
-  // Also: the words of h before the step.
+  // Also computes the words of h before the step.
   SENSORSEQ_BODY void Cells(int step, const F z[kGates][2], F gates[kGates][2],
                             U before[V::kPlanes]) {
     SENSORSEQ_UNROLL
@@ -376,13 +377,13 @@ class Forward : Recurrent<M, V> {
       Save(step, gates, before);
     }
   }
-  // One condition for both: each that is passed over costs a step some ten cycles.
+  // One condition for both, because each skipped condition costs a step some ten cycles.
   SENSORSEQ_BODY void RecordRare(int step) {
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
       const auto on = length[r] > I{} + step;
       if (HasMaximum()) {
-        // NaN is larger than everything and stays; of equals the earliest timestep counts
+        // NaN exceeds everything and stays; of equal values the earliest timestep counts
         const auto ties = m.AndUniform(h[r] == largest[r], direction != 0);
         const auto takes = m.And(on, m.Or(m.Or(h[r] > largest[r], ties), h[r] != h[r]));
         largest[r] = m.Select(takes, h[r], largest[r]);
@@ -429,7 +430,8 @@ class Forward : Recurrent<M, V> {
   }
 
   SENSORSEQ_BODY void Finish() {
-    // found anew, by a shuffle that compilers do not see through: none keeps it over all steps
+    // recomputed by a shuffle that compilers do not see through, so that none keeps it over all
+    // steps
     const I first = m.Shuffle(RowOfLane(m.ToInt(lane)), m.ToInt(lane));
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
@@ -458,7 +460,7 @@ class Forward : Recurrent<M, V> {
       const L at = (m.ToLong(window[r]) + model * s.n_windows) * (is_both ? 2 * width : width) +
                    int64_t{direction} * s.hidden_size + m.ToLong(unit);
       const F steps = m.ToFloat(m.Select(any, length[r], I{} + 1));
-      // without a step, the sum is still 0, or NaN for a length out of range
+      // without steps, the sum is still 0, or NaN for a length out of range
       const F mean = m.Select(any, m.Divide(sum[r], steps), sum[r]);
       const F last = m.Select(any, h[r], sum[r]);
       const F most = m.Select(any, largest[r], sum[r]);
@@ -469,8 +471,8 @@ class Forward : Recurrent<M, V> {
     }
   }
 
-  // The last CTA of the tile to get here, of all ranks and directions, computes the logits of its
-  // rows: always in the same order, whichever it is.
+  // The last CTA of the tile to arrive, over all ranks and directions, computes the logits of its
+  // rows, always in the same order.
   SENSORSEQ_BODY void Head() {
     m.SyncCta();
     const int64_t tile_of_model = model * TileCount(s.n_windows) + tile;

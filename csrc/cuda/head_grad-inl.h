@@ -1,5 +1,5 @@
-// What the linear head sends back, and the gradients of its own weights. Small sums, in float, each
-// by one lane in a fixed order.
+// The gradients that the linear head returns, and those of its own weights. Small sums in float,
+// each by one lane in a fixed order.
 #pragma once
 
 #include "layout.h"
@@ -34,7 +34,7 @@ struct PooledGrad : PerElement<PooledGrad, HeadGradParams> {
   }
 };
 
-// First of the windows of a slot.
+// First window of a slot.
 SENSORSEQ_HD int64_t SlotWindow(int64_t slot, int64_t n_windows) {
   const int64_t at = SlotBegin(slot, TileSlots(n_windows), TileCount(n_windows)) * kTileRows;
   return at < n_windows ? at : n_windows;

@@ -1,6 +1,6 @@
-// Who owns what: which lane, warp, CTA and rank holds which hidden unit, gate and batch row, and
-// where each word of the weights, of h and of saved state lies. The kernels and the emulator that
-// tests them both include this file; nothing here knows a GPU.
+// Ownership and layout: the lane, warp, CTA and rank of each hidden unit, gate and batch row, and
+// the address of each word of the weights, of h and of saved state. The kernels and the emulator
+// that tests them both include this file; nothing here depends on a GPU.
 //
 // A tile is 8 batch rows, a group 8 hidden units, a lane 4 g + q (g 0..7, q 0..3). Fragments are
 // those of mma.m16n8k16 in the PTX manual:
@@ -11,10 +11,10 @@
 //   C  value 0, 1: row g, columns 2q, 2q+1        value 2, 3: row g + 8, the same columns
 //
 // Columns are batch rows. The two A tiles of a group have rows (i of its 8 units, f of its 8 units)
-// and (g, o): so a lane gets all four gates of unit g for batch rows 2q and 2q+1, and the update of
-// its two cells needs no other lane.
+// and (g, o): a lane therefore gets all four gates of unit g for batch rows 2q and 2q+1, and
+// updates its two cells without other lanes.
 //
-// The functions take integers or vectors of one integer per lane alike.
+// The functions accept integers and vectors of one integer per lane.
 #pragma once
 
 #include <cstddef>
@@ -28,41 +28,42 @@ namespace sensorseq::cuda {
 constexpr int kLanes = 32;
 constexpr int kTileRows = 8;
 constexpr int kGroupUnits = 8;
-constexpr int kTileWords = 4;        // of a lane in an A fragment
+constexpr int kTileWords = 4;        // words of a lane in an A fragment
 constexpr int kFragmentBytes = 512;  // 32 lanes of four words
 constexpr int kMatrixBytes = 128;    // 8 x 8 halves: one group's h, or one gate of a group
-constexpr int kGroupsPerKStep = 2;   // 16 k of the forward product are two groups of units
-constexpr int kKStepsPerGroup = 2;   // 32 k of the backward product are one group's four gates
-// Shared memory of a CTA at most, on compute capability 9.0.
+constexpr int kGroupsPerKStep = 2;   // 16 k of the forward product: two groups of units
+constexpr int kKStepsPerGroup = 2;   // 32 k of the backward product: one group's four gates
+// The most shared memory of a CTA on compute capability 9.0.
 constexpr uint32_t kMaxSharedBytes = 227 * 1024;
 constexpr int kMostInputBlock = 8;  // steps
 constexpr int kMinHidden = 64;
 constexpr int kMaxHidden = 256;
 
-// The factors of the products are halves: scaled by powers of two, so that what is left over after
-// a weight's or a state's first half is a normal number, and |w| up to 4094, |h| up to 255 (an
-// initial state, or one over 1 - dropout) are in range. What is beyond becomes NaN.
+// The factors of the products are halves, scaled by powers of two, so that the remainder after a
+// weight's or a state's first half is a normal number, and |w| up to 4094 and |h| up to 255 (an
+// initial state, or one divided by 1 - dropout) are in range. Values beyond become NaN.
 constexpr float kWeightScale = 16.0f;
 constexpr float kStateScale = 256.0f;
 constexpr float kForwardUnscale = 1.0f / (kWeightScale * kStateScale);
 constexpr float kHalfLimit = 65504.0f;
-// An MMA truncates its sum; on average that takes 0.36 * 2^-23 of it. One multiply-add gives it
-// back.
+// An MMA truncates its sum, which loses 0.36 * 2^-23 of it on average. One multiply-add
+// compensates.
 constexpr float kTruncation = 4.3e-8f;
 
-// The smallest size of kernel that holds H hidden units; 0: none.
+// The smallest kernel size for H hidden units; 0: none.
 SENSORSEQ_HD constexpr int PaddedHidden(int64_t hidden_size) {
   int padded = kMinHidden;
   while (padded < hidden_size && padded < kMaxHidden) padded *= 2;
   return hidden_size < 1 || padded < hidden_size ? 0 : padded;
 }
 
-// CTAs that hold a layer of `hidden` (padded) units. planes: halves per factor, 2 for fp16x3.
+// The number of CTAs for a layer of `hidden` (padded) units. planes: halves per factor, 2 for
+// fp16x3.
 SENSORSEQ_HD constexpr int CtaCount(int planes, int hidden) {
   return hidden <= 64 ? 1 : hidden == 128 ? 2 : 4 * planes;
 }
 
-// How the forward pass spreads them out.
+// The distribution of a layer in the forward pass.
 template <int kPlanes_, int kHidden_>
 struct ForwardVariant {
   static constexpr int kPlanes = kPlanes_, kHidden = kHidden_;
@@ -71,23 +72,23 @@ struct ForwardVariant {
   static constexpr int kWarps = kUnits / kGroupUnits;  // a group each
   static constexpr int kThreads = kWarps * kLanes;
   static constexpr int kKSteps = kHidden / 16;
-  // Fragments of a warp, in the order (plane, k-step, tile); what the registers cannot hold is read
-  // from shared memory in every step.
+  // Fragments of a warp, in the order (plane, k-step, tile); those that do not fit into registers
+  // are read from shared memory in every step.
   static constexpr int kFragments = kPlanes * kKSteps * 2;
-  // The most that compile without a spill.
+  // The largest number that compiles without a spill.
   static constexpr int kMost = kPlanes == 1 ? 32 : 28;
   static constexpr int kInRegisters = kFragments < kMost ? kFragments : kMost;
   static constexpr int kInShared = kFragments - kInRegisters;
-  // Steps of input that a warp holds and multiplies at once: fewer where weights take much of
-  // shared memory, so that two CTAs share a multiprocessor (up to 7 channels).
+  // Steps of input that a warp stores and multiplies together: fewer if weights need much shared
+  // memory, so that two CTAs share a multiprocessor (up to 7 channels).
   static constexpr int kInputBlock =
       kWarps * kInShared * kFragmentBytes > kMaxSharedBytes / 4 ? 4 : kMostInputBlock;
 };
 
-// How the backward pass does, in numbers that packing needs at run time.
+// The distribution in the backward pass, as numbers that packing needs at run time.
 struct BackwardSpread {
   int groups;           // of a CTA
-  int groups_per_warp;  // alone, a CTA's warp makes the 16 units of one A tile: its own two groups
+  int groups_per_warp;  // without a cluster, 2: the 16 units of one A tile
   int warps, tiles_per_warp;
   int k_steps;    // over the CTA's own gates
   int fragments;  // of a warp, in the order (plane, tile, k-step)
@@ -109,14 +110,14 @@ struct BackwardVariant {
   static constexpr int kWarps = kSpread.warps, kThreads = kWarps * kLanes;
   static constexpr int kTilesPerWarp = kSpread.tiles_per_warp, kKSteps = kSpread.k_steps;
   static constexpr int kFragments = kSpread.fragments;
-  // the most that compile without a spill
+  // the largest number that compiles without a spill
   static constexpr int kMost = kTilesPerWarp >= 4 ? 19 : 24;
   static constexpr int kInRegisters = kFragments < kMost ? kFragments : kMost;
   static constexpr int kInShared = kFragments - kInRegisters;
 };
 
-// The power of two, by its exponent, that brings a number, by its bits, to
-// [2^exponent, 2^(exponent + 1)): 0 for 0; what is not finite stays so, whatever the scale.
+// The exponent of the power of two that scales a number, given by its bits, to [2^exponent,
+// 2^(exponent + 1)): 0 for 0; non-finite numbers stay so at any scale.
 SENSORSEQ_HD constexpr int ScaleExponent(uint32_t bits, int exponent) {
   const int biased = static_cast<int>((bits >> 23) & 255u);
   if (biased == 0) return 0;
@@ -124,7 +125,7 @@ SENSORSEQ_HD constexpr int ScaleExponent(uint32_t bits, int exponent) {
   return scale > 100 ? 100 : scale;
 }
 
-// Shares of a lane.
+// The unit and rows of a lane.
 template <typename T>
 SENSORSEQ_HD constexpr T UnitOfLane(T lane) {  // within the group
   return lane >> 2;
@@ -134,7 +135,7 @@ SENSORSEQ_HD constexpr T RowOfLane(T lane) {  // the first of its two, within th
   return (lane & 3) << 1;
 }
 
-// What half `half` of word `word` of a lane's A fragment holds.
+// The row and k of half `half` of word `word` of a lane's A fragment.
 template <typename T>
 SENSORSEQ_HD constexpr T FragmentRow(T lane, int word) {  // 0..15
   return (lane >> 2) + (word & 1) * 8;
@@ -144,18 +145,18 @@ SENSORSEQ_HD constexpr T FragmentK(T lane, int word, int half) {  // 0..15
   return ((lane & 3) << 1) + (word >> 1) * 8 + half;
 }
 
-// Forward: the product's row `row` of A tile `tile` of a group is one gate of one of its units.
+// Forward: row `row` of A tile `tile` of a group is one gate of one of its units.
 SENSORSEQ_HD constexpr int GateOfTileRow(int tile, int row) { return tile * 2 + row / 8; }
 // The same for a word of a lane, whose row is g or g + 8.
 SENSORSEQ_HD constexpr int GateOfWord(int tile, int word) { return tile * 2 + (word & 1); }
 
-// Backward: k runs over (group, gate, unit): k-step 2 * group + j holds gates 2 j and 2 j + 1.
+// Backward: k runs over (group, gate, unit): k-step 2 * group + j covers gates 2 j and 2 j + 1.
 SENSORSEQ_HD constexpr int GroupOfKStep(int k_step) { return k_step / kKStepsPerGroup; }
 SENSORSEQ_HD constexpr int GateOfKStep(int k_step, int word) {
   return (k_step % kKStepsPerGroup) * 2 + (word >> 1);
 }
 
-// A warp's products are of 2 kTilesPerWarp groups of the layer, from those of one CTA on.
+// A warp's products cover 2 kTilesPerWarp groups of the layer, from the groups of one CTA on.
 template <typename V>
 SENSORSEQ_HD constexpr int FirstOwner(int warp) {
   return warp * 2 * V::kTilesPerWarp / V::kGroups;
@@ -164,9 +165,9 @@ template <typename V>
 SENSORSEQ_HD constexpr int FirstGroupSent(int warp) {  // within its owner
   return warp * 2 * V::kTilesPerWarp % V::kGroups;
 }
-constexpr uint32_t kPartialBytes = kLanes * 8;  // of a group: its lanes' two rows
+constexpr uint32_t kPartialBytes = kLanes * 8;  // of a group: two rows per lane
 
-// Place of a fragment in the packed weights of one model and direction, in fragments.
+// Index of a fragment in the packed weights of one model and direction.
 template <typename V>
 SENSORSEQ_HD constexpr int64_t ForwardFragment(int group, int fragment) {
   return int64_t{group} * V::kFragments + fragment;
@@ -193,15 +194,15 @@ SENSORSEQ_HD constexpr int64_t InputWeightFloats(int64_t n_channels) {
   return (n_channels + 1) * kGroupUnits * kGates;
 }
 
-// x in shared memory, of a warp: a block of steps, [row][channel][step]. Rows are an odd number of
+// A warp's x in shared memory: a block of steps, [row][channel][step]. Rows are an odd multiple of
 // four words apart, so that lanes of different rows read different banks.
 SENSORSEQ_HD constexpr int InputRowFloats(int block, int n_channels) {
   return (block * n_channels / 4 | 1) * 4;
 }
-// The input's share of the gates, of a warp: steps of [row of the lane's two][lane][4 gates].
+// A warp's input share of the gates: steps of [row of the lane's two][lane][4 gates].
 constexpr uint32_t kRingSlotBytes = 2 * kFragmentBytes;
 
-// Shared memory begins with barriers.
+// Shared memory begins with the barriers.
 constexpr uint32_t kBarriers = 0, kBarriersEnd = kMatrixBytes;
 
 // h in shared memory: per plane 8 x 8 matrices [group][row][unit] of halves, which ldmatrix reads
@@ -214,7 +215,7 @@ SENSORSEQ_HD constexpr uint32_t StateMatrix(int hidden, int planes, int buffer, 
 SENSORSEQ_HD constexpr uint32_t StateBytes(int hidden, int planes) {
   return static_cast<uint32_t>(2 * planes * (hidden / kGroupUnits) * kMatrixBytes);
 }
-// Gate gradients likewise: [group of the CTA][gate] matrices [row][unit].
+// Gate gradients in the same way: [group of the CTA][gate] matrices [row][unit].
 SENSORSEQ_HD constexpr uint32_t GradMatrix(int groups, int planes, int buffer, int plane, int group,
                                            int gate) {
   return static_cast<uint32_t>((((buffer * planes + plane) * groups + group) * kGates + gate) *
@@ -223,7 +224,7 @@ SENSORSEQ_HD constexpr uint32_t GradMatrix(int groups, int planes, int buffer, i
 SENSORSEQ_HD constexpr uint32_t GradBytes(int groups, int planes) {
   return static_cast<uint32_t>(2 * planes * groups * kGates * kMatrixBytes);
 }
-// After movmatrix, lane l holds two units of one row of its group's matrix, at this byte.
+// After movmatrix, a lane has two units of one row of its group's matrix, at this byte.
 template <typename T>
 SENSORSEQ_HD constexpr T WordOfMatrix(T lane) {
   return lane * 4;
@@ -236,7 +237,7 @@ SENSORSEQ_HD constexpr uint32_t StateArrivals() {  // from the other CTAs
   return static_cast<uint32_t>((V::kHidden - V::kUnits) * kTileRows * 2 * V::kPlanes);
 }
 template <typename V>
-SENSORSEQ_HD constexpr uint32_t PartialArrivals() {  // from all CTAs, its own among them
+SENSORSEQ_HD constexpr uint32_t PartialArrivals() {  // from all CTAs, including its own
   return static_cast<uint32_t>(V::kCtas * V::kUnits * kTileRows * 4);
 }
 SENSORSEQ_HD constexpr uint32_t Parity(int step) {
@@ -247,8 +248,8 @@ SENSORSEQ_HD constexpr uint32_t Parity(int step) {
 // four floats of each lane side by side,
 //   i0 i1 f0 f1    g0 g1 o0 o1    c0 c1 h h
 // of its two rows: the gates, which the backward pass replaces by their gradients; c after the
-// step; h before it as words of two halves, one per plane. After all steps, the step of each cell's
-// maximum, [group][lane][2].
+// step; h before the step as words of two halves, one per plane. After all steps, the step of each
+// cell's maximum, [group][lane][2].
 constexpr int kSavedWords = 12;
 constexpr int kSavedPart = kLanes * 4;
 constexpr int kSavedLate = kSavedPart, kSavedCell = 2 * kSavedPart;
@@ -273,8 +274,8 @@ SENSORSEQ_HD constexpr int64_t TileCount(int64_t n_windows) {
   return (n_windows + kTileRows - 1) / kTileRows;
 }
 
-// Weight gradients are summed in slots: ranges of tiles, and of each tile's steps where there are
-// many. Decided by N and T alone.
+// Weight gradients are summed in slots: ranges of tiles, and of each tile's steps if there are
+// many. The slots depend only on N and T.
 constexpr int kMaxTileSlots = 8;
 constexpr int kMaxTimeSlots = 8;
 constexpr int64_t kTimeSlotSteps = 16;

@@ -1,15 +1,14 @@
-// Arithmetic of a lane that several kernels share, on a machine M: the device, or the emulator of
-// the tests, where F, I, U and L are vectors of one value per lane.
+// Arithmetic of a lane that several kernels share, on a machine M: the device, or the tests'
+// emulator, where F, I, U and L are vectors of one value per lane.
 #pragma once
 
 #include "layout.h"
 
-// How bodies are compiled: inlined whole, so that arrays indexed by unrolled loops stay in
-// registers.
+// Bodies are always inlined, so that arrays indexed by unrolled loops stay in registers.
 #ifdef __CUDACC__
 #define SENSORSEQ_BODY __device__ __forceinline__
 #define SENSORSEQ_UNROLL _Pragma("unroll")
-// two turns at a time: the loads of the second go out before the first is done
+// two iterations at a time: the loads of the second are issued before the first is done
 #define SENSORSEQ_UNROLL_BY_2 _Pragma("unroll 2")
 #define SENSORSEQ_UNROLL_BY_1 _Pragma("unroll 1")
 #else
@@ -22,13 +21,13 @@
 namespace sensorseq::cuda {
 
 constexpr float kLog2E = 1.44269504f;
-// e^40 ln(2): three such factors still fit a float, and 2^-40 is nothing beside 1
+// e^40 ln(2): three factors of this size still fit into a float, and 2^-40 is negligible beside 1
 constexpr float kExponentLimit = 40.0f;
-// of tanh(x) / x by x^2, fitted for |x| <= 0.5; relative error 1e-8
+// coefficients of tanh(x) / x in powers of x^2, fitted for |x| <= 0.5; relative error 1e-8
 constexpr float kTanh3 = -0.333331496f, kTanh5 = 0.133259878f, kTanh7 = -0.0530529395f,
                 kTanh9 = 0.0172569714f;
 
-// A kernel whose lanes take one of Of::Elements(p) each: Of::Element(m, p, at, inside) does it.
+// A kernel whose lanes process one of Of::Elements(p) each, by Of::Element(m, p, at, inside).
 template <typename Of, typename Params_>
 struct PerElement {
   using Params = Params_;
@@ -45,7 +44,7 @@ struct PerElement {
   }
 };
 
-// A row's length, 0 for rows that do not exist; NaN in `poison` where it is out of range.
+// A row's length, 0 for rows that do not exist; NaN in `poison` if it is out of range.
 template <typename M, typename B>
 SENSORSEQ_BODY void Bounds(M& m, const int64_t* lengths, const typename M::L& window,
                            const B& exists, int64_t n_timesteps, typename M::I* length,
@@ -74,9 +73,9 @@ SENSORSEQ_BODY void SplitHalves(M& m, const typename M::F& low, const typename M
   }
 }
 
-// total += A B over 16 k. `b`: two words of each plane, planes four words apart. In two planes the
-// small products go first and the block is added by a plain addition: the MMA truncates, once per
-// block at the size of the block, not at that of the total.
+// total += A B over 16 k. `b`: two words of each plane, planes four words apart. With two planes,
+// the small products come first and the block is added by a plain addition: the MMA then truncates
+// once per block, at the magnitude of the block instead of the total.
 template <int kPlanes, typename M>
 SENSORSEQ_BODY void Accumulate(M& m, const typename M::U a[kPlanes][kTileWords],
                                const typename M::U* b, typename M::F total[4]) {
@@ -99,8 +98,8 @@ SENSORSEQ_BODY typename M::F PowerOf2(M& m, const typename M::F& x, float factor
   return m.Exp2(m.MinOrNan(x * factor, F{} + kExponentLimit));
 }
 
-// 1 / x, 1 <= x < 2^126, to half a unit: the instruction's error is up to one, and of a gate's many
-// roundings it is the largest.
+// 1 / x, 1 <= x < 2^126, to half a unit in the last place: the instruction's error is up to one
+// unit, the largest of a gate's many roundings.
 template <typename M>
 SENSORSEQ_BODY typename M::F Inverse(M& m, const typename M::F& x) {
   using F = typename M::F;
@@ -108,8 +107,8 @@ SENSORSEQ_BODY typename M::F Inverse(M& m, const typename M::F& x) {
   return m.Fma(r, m.Fma(x * -1.0f, r, F{} + 1.0f), r);
 }
 
-// tanh, given its value by exponentials: near zero, where that cancels, an odd polynomial of degree
-// 9 of least relative error.
+// tanh, given its value from exponentials: near zero, where those cancel, an odd polynomial of
+// degree 9 with the least relative error.
 template <typename M>
 SENSORSEQ_BODY typename M::F TanhNearZero(M& m, const typename M::F& x,
                                           const typename M::F& elsewhere) {
@@ -136,7 +135,7 @@ SENSORSEQ_BODY typename M::F SigmoidApprox(M& m, const typename M::F& x) {
   return m.Fma(m.TanhApprox(x * 0.5f), F{} + 0.5f, F{} + 0.5f);
 }
 
-// One cell. Exact: five exponentials and two reciprocals, each shared.
+// Updates one cell. The exact form uses five exponentials and two shared reciprocals.
 template <bool kIsExact, typename M, typename F>
 SENSORSEQ_BODY void Cell(M& m, const F& zi, const F& zf, const F& zg, const F& zo, const F& c, F* i,
                          F* f, F* g, F* o, F* c_new, F* h_new) {

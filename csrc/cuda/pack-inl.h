@@ -1,5 +1,5 @@
-// Arranges weights as fragments for the recurrent kernels: a lane of this kernel makes the four
-// words that a lane of those loads at once.
+// Arranges weights as fragments for the recurrent kernels: a lane of this kernel writes the four
+// words that a lane of those kernels loads together.
 #pragma once
 
 #include "layout.h"
@@ -8,7 +8,7 @@
 
 namespace sensorseq::cuda {
 
-// Half of a weight: NaN where it is out of range.
+// Half of a weight: NaN if it is out of range.
 template <typename M>
 SENSORSEQ_BODY typename M::F ScaledWeight(M& m, const typename M::F& weight) {
   using F = typename M::F;
@@ -72,7 +72,7 @@ struct Pack {
                       words);
   }
 
-  // Fragments lie in the order of ForwardFragment and ForwardIndex.
+  // Writes fragments in the order of ForwardFragment and ForwardIndex.
   template <typename M>
   SENSORSEQ_BODY static void ForwardTask(M& m, const PackParams& p, int64_t of_model, int task) {
     using I = typename M::I;
@@ -93,7 +93,7 @@ struct Pack {
     Store(m, p.sizes, p.forward, of_model, task, plane, halves);
   }
 
-  // In the order of BackwardFragment and BackwardIndex.
+  // Writes fragments in the order of BackwardFragment and BackwardIndex.
   template <typename M>
   SENSORSEQ_BODY static void BackwardTask(M& m, const PackParams& p, int64_t of_model, int task) {
     using I = typename M::I;

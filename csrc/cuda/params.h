@@ -1,5 +1,5 @@
-// What the kernels get, by value: sizes, and pointers to device memory. Letters and shapes are
-// those of lstm_linear.h; "packed" and "saved" those of layout.h.
+// The kernels' parameters, passed by value: sizes, and pointers to device memory. Letters and
+// shapes are as in lstm_linear.h; "packed" and "saved" as in layout.h.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ namespace sensorseq::cuda {
 struct Sizes {
   int64_t n_models, n_x_models, n_windows, n_timesteps;
   int32_t n_channels, hidden_size, n_directions, n_classes;
-  int32_t padded_hidden;  // hidden_size as the kernels hold it
+  int32_t padded_hidden;  // hidden_size in the kernels
   Pooling pooling;
   bool is_projected;
   int32_t lengths_stride = 0;  // from one model's lengths to the next's
@@ -22,7 +22,7 @@ SENSORSEQ_HD const int64_t* LengthsOf(const int64_t* lengths, const Sizes& s, in
   return lengths == nullptr ? nullptr : lengths + model * s.lengths_stride;
 }
 
-// An array that each direction of each model has.
+// An array for each direction of each model.
 struct PerDirection {
   const float* data = nullptr;
   int64_t model_stride = 0, direction_stride = 0;
@@ -61,13 +61,13 @@ struct BackwardParams {
   const void* packed;
   const float *h_0, *c_0, *recurrent_mask;
   const float *grad_hidden, *grad_h_n, *grad_c_n;
-  const float* grad_pooled;  // (M, N, P), the head's share included, or null
+  const float* grad_pooled;  // (M, N, P), including the head's share, or null
   const float* saved;
-  float* grads;  // written: laid out as saved, gradients of the gates in place of the gates; may be
+  float* grads;  // written: like saved, with gradients in place of the gates; may be
                  // the same memory
   float *grad_h_0, *grad_c_0;
   float* grad_gates;  // (M, N, T, D, H, 4), zero beyond lengths; null: not wanted
-  uint32_t* largest;  // (M, D) zeros; out: bits of the largest absolute gradient of a gate
+  uint32_t* largest;  // (M, D) in: zeros; out: bits of the largest absolute gate gradient
 };
 
 inline bool HasSequences(const BackwardParams& p) {
@@ -81,7 +81,7 @@ struct WeightGradParams {
   const float* x;  // of the input's share
   const float *saved, *grads;
   const uint32_t* largest;
-  const int64_t* n_windows;  // (M) the first of N that count, and decide the slots; null: all N
+  const int64_t* n_windows;  // (M) windows in use, which determine the slots; null: all N
   float* slots;              // (slots, M, D, 4H, H), or (slots, M, D, 4H, C + 1) with the bias last
 };
 
@@ -97,8 +97,8 @@ struct SumSlotsParams {
 struct HeadGradParams {
   Sizes sizes;
   const float *grad_logits, *weight_out, *pooled, *grad_pooled;
-  const int64_t* n_windows;  // as of WeightGradParams
-  float* out;                // (M, N, P): what the head sends back, grad_pooled added
+  const int64_t* n_windows;  // as in WeightGradParams
+  float* out;                // (M, N, P): the head's gradient plus grad_pooled
   float* slots;              // (slots, M, K, P + 1)
 };
 

@@ -1,5 +1,5 @@
-// What the forward and the backward pass of one direction of a tile have in common: who a lane is,
-// its two rows, and a warp's weights.
+// Shared by the forward and the backward pass of one direction of a tile: a lane's position, its
+// two rows, and a warp's weights.
 #pragma once
 
 #include "layout.h"
@@ -28,7 +28,8 @@ class Recurrent {
         direction(machine.Direction()),
         tile(machine.Tile()) {}
 
-  // Places in arrays of a value for each row and unit, and for each timestep, too: that of step 0.
+  // Offsets in arrays with a value for each row and unit, or also for each timestep: the one of
+  // step 0.
   SENSORSEQ_BODY L StateAt(const U& unit, int r) {
     return ((m.ToLong(window[r]) + model * s.n_windows) * s.n_directions + direction) *
                s.hidden_size +
@@ -51,7 +52,7 @@ class Recurrent {
   }
   SENSORSEQ_BODY static uint32_t BarrierOf(int buffer) { return kBarriers + 8 * buffer; }
 
-  // The warp's fragments, from `first` on: into registers what they hold.
+  // Loads the warp's fragments, from `first` on: as many as fit into registers.
   SENSORSEQ_BODY void LoadFragments(const void* packed, int64_t of_warp, uint32_t shared) {
     const int64_t first = OfModel() * PackedFragments(V::kPlanes, V::kHidden) + of_warp;
     SENSORSEQ_UNROLL

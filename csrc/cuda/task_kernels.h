@@ -1,5 +1,5 @@
-// The kernels whose warps need no others: packing, gradients of weights, sums, and what a training
-// step does beside the layer. For the one file that launches them.
+// The kernels with independent warps: packing, gradients of weights, sums, and the parts of a
+// training step beside the layer. Only the file that launches them includes this one.
 #pragma once
 
 #include "device_machine.h"
@@ -11,16 +11,16 @@ namespace sensorseq::cuda {
 
 constexpr int kTaskThreads = 128, kWarps = kTaskThreads / kLanes;
 
-// CTAs that a multiprocessor must hold at least; 0: as the compiler likes.
+// The minimum number of CTAs on a multiprocessor; 0: left to the compiler.
 template <typename Body>
 constexpr int kLeastCtas = 0;
-// left alone, the compiler takes registers for one less, or spills to fit one more
+// by default, the compiler uses registers for one less, or spills to fit one more
 template <int kPlanes>
 constexpr int kLeastCtas<HiddenGrad<kPlanes>> = kPlanes == 1 ? 4 : 3;
 template <>
 constexpr int kLeastCtas<MoveParameters> = 8;
 
-// Body::Warps(p) says how many warps there are, and Body::Run what one does.
+// Body::Warps(p) is the number of warps, and Body::Run the work of one.
 template <typename Body>
 __global__ void __launch_bounds__(kTaskThreads, kLeastCtas<Body>)
     TaskKernel(const typename Body::Params p) {
@@ -29,8 +29,8 @@ __global__ void __launch_bounds__(kTaskThreads, kLeastCtas<Body>)
   if (warp < Body::Warps(p)) Body::Run(m, p, warp);
 }
 
-// The same with Body::Warps(sizes) warps for each of Body::Models(sizes), models or directions of
-// them, and each of its Body::Slots(sizes).
+// The same with Body::Warps(sizes) warps for each of the Body::Models(sizes) models, or their
+// directions, and each of its Body::Slots(sizes).
 template <typename Body>
 __global__ void __launch_bounds__(kTaskThreads, kLeastCtas<Body>)
     SlotKernel(const typename Body::Params p) {

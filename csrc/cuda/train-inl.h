@@ -1,8 +1,8 @@
-// The parts of a training step beside the layer: bodies whose warps need no others, each a struct
-// with the number of its warps and what one does. In the order they run.
+// The parts of a training step beside the layer, in the order in which they run: bodies with
+// independent warps, each a struct with the number of its warps and the work of one.
 //
-// A lane's own work is plain code over its index; what lanes have in common is a sum, in double and
-// in a fixed order.
+// A lane's own work is plain code over its index; lanes combine only in sums, in double and in a
+// fixed order.
 #pragma once
 
 #include <cmath>
@@ -24,10 +24,10 @@ SENSORSEQ_HD int64_t StepOf(const TrainParams& p, int64_t model) {
   return p.call.first_step + p.step[model];
 }
 
-// Of a model's present step.
+// The batch of a model's current step.
 struct Batch {
-  int64_t first, n;  // of the model's rows
-  bool is_valid;     // else one window stands for all, and becomes NaN
+  int64_t first, n;  // range in the model's rows
+  bool is_valid;     // if false, one window stands for all, and becomes NaN
 
   SENSORSEQ_HD Batch(const TrainParams& p, int64_t model) {
     const TrainShape& s = p.call.shape;
@@ -40,7 +40,7 @@ struct Batch {
   }
 };
 
-// Place of row i of the batch in rows and crop_starts.
+// Index of row i of the batch in rows and crop_starts.
 SENSORSEQ_HD int64_t RowAt(const TrainParams& p, int64_t model, const Batch& batch, int64_t i) {
   return (p.call.n_row_models == 1 ? 0 : model) * p.call.shape.n_rows + batch.first + i;
 }
@@ -59,7 +59,7 @@ SENSORSEQ_HD CounterRandom RandomOf(const TrainParams& p, int64_t model, uint64_
                        static_cast<uint64_t>(p.call.step_count[model]), site);
 }
 
-// Two sums at a time.
+// A pair of sums.
 struct Two {
   double first = 0, second = 0;
   SENSORSEQ_HD void operator+=(const Two& other) {
@@ -90,7 +90,8 @@ struct OfStep {
   using Params = TrainParams;
 };
 
-// Windows, lengths and the recurrent mask of the step; and zeros where the step takes a maximum.
+// Gathers windows, lengths and the recurrent mask of the step, and zeros the arrays in which the
+// step takes a maximum.
 struct Gather : OfStep {
   SENSORSEQ_HD static int64_t Chunks(const Sizes& s) {
     const int64_t of_x = SliceCount(s.n_timesteps * s.n_channels);
@@ -144,8 +145,8 @@ struct Gather : OfStep {
   }
 
  private:
-  // Steps of a row's window that are trained on, -1 where there is no such window; and where they
-  // begin, in steps of one model's data.
+  // The number of steps of a row's window to train on, -1 if there is no such window; and their
+  // start, in steps of one model's data.
   SENSORSEQ_HD static int64_t Find(const TrainParams& p, int64_t model, int64_t row,
                                    int64_t* from) {
     const TrainShape& s = p.call.shape;
@@ -165,7 +166,7 @@ struct Gather : OfStep {
   }
 };
 
-// From a window's pooled vector to its loss, and back to the gradient of the pooled vector.
+// Computes a window's loss from its pooled vector, and the gradient of the pooled vector.
 struct Head : OfStep {
   SENSORSEQ_HD static int64_t Warps(const TrainParams& p) {
     return p.sizes.n_models * p.sizes.n_windows;
@@ -230,11 +231,11 @@ struct Head : OfStep {
   }
 };
 
-// Where the slots of one parameter lie.
+// The location of the slots of one parameter.
 struct Place {
-  const float* slots;  // the first
-  int64_t stride;      // from one to the next
-  int64_t n_time;      // slots in time of each slot of windows
+  const float* slots;  // the first slot
+  int64_t stride;      // between slots
+  int64_t n_time;      // time slots per slot of windows
   bool is_weight;
 
   SENSORSEQ_HD Place(const TrainParams& p, int64_t model, int64_t at) {
@@ -268,7 +269,7 @@ struct Place {
     stride = n_rows * (C + 1);
   }
 
-  // Of the first `n` slots of windows, in order.
+  // The sum of the first `n` slots of windows, in order.
   SENSORSEQ_HD float Sum(int64_t n) const {
     float sum = slots[0];
     for (int64_t slot = 1; slot < n * n_time; ++slot) sum += slots[slot * stride];
@@ -276,7 +277,7 @@ struct Place {
   }
 };
 
-// A warp of these takes a slice of a model's parameters.
+// Each warp of these bodies processes a slice of a model's parameters.
 struct Slice {
   int64_t model, first, last;
   SENSORSEQ_HD Slice(const TrainParams& p, int64_t warp) {
@@ -316,7 +317,7 @@ struct SumGradients : OfSlices {
   }
 };
 
-// What is known before the update: loss, accuracy and the gradient's norm.
+// Measures loss, accuracy and the gradient's norm, before the update.
 struct Measure : OfModels {
   template <typename M>
   SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t model) {
@@ -348,7 +349,7 @@ struct Measure : OfModels {
   }
 };
 
-// Clipping, the optimizer, and the average of the weights.
+// Applies clipping, the optimizer, and the average of the weights.
 struct MoveParameters : OfSlices {
   template <typename M>
   SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t warp) {
@@ -395,7 +396,7 @@ struct MoveParameters : OfSlices {
   }
 };
 
-// On to the next step.
+// Advances to the next step.
 struct End : OfModels {
   template <typename M>
   SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t model) {

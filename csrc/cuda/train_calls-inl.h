@@ -1,4 +1,4 @@
-// What a call of train_epoch_cuda.h queues, in which order and with which memory.
+// The kernels that a call of train_epoch_cuda.h queues, their order and their memory.
 #pragma once
 
 #include "calls-inl.h"
@@ -7,10 +7,10 @@
 
 namespace sensorseq::cuda {
 
-// Windows there is room for: one at least, so that a call of empty steps is no other.
+// The capacity in windows: at least one, so that a call with empty steps needs no special case.
 inline int64_t StepWindows(const TrainShape& s) { return s.max_batch > 0 ? s.max_batch : 1; }
 
-// The layer of a step.
+// The shape of a step's layer.
 inline LstmShape LayerShape(const TrainShape& s) {
   LstmShape k;
   k.n_models = k.n_x_models = s.n_models;
@@ -29,7 +29,7 @@ struct TrainSpace {
   float *h_n, *c_n, *saved, *hidden_slots, *input_slots, *head_slots;
 };
 
-// `args` gives more than the shape only where there is a block.
+// Only if there is a block, `args` has more than the shape.
 inline size_t CarveTrain(const TrainEpoch<float>& args, const Options& options, void* block,
                          TrainSpace* space) {
   const TrainShape& shape = args.shape;
@@ -87,14 +87,14 @@ void QueueStart(Queue& queue, const TrainSpace& space) {
   queue.Zero(p.step, p.sizes.n_models);
 }
 
-// One step, whichever it is.
+// Queues one step; its index is on the device.
 template <typename Queue>
 void QueueStep(Queue& queue, const TrainSpace& space, const Options& options) {
   const TrainParams& p = space.params;
   const Sizes& s = p.sizes;
   const int64_t H = s.hidden_size, gates = kGates * H;
 
-  // as the blocks of parameters lie
+  // in the order of the parameter blocks
   PackParams pack{};
   pack.sizes = s;
   const int64_t of_direction = gates * (s.n_channels + H + 2);
@@ -125,7 +125,7 @@ void QueueStep(Queue& queue, const TrainSpace& space, const Options& options) {
   b.packed = space.packed_back;
   b.recurrent_mask = p.recurrent_mask;
   b.grad_pooled = p.grad_pooled;
-  b.saved = b.grads = space.saved;  // which nothing needs afterwards
+  b.saved = b.grads = space.saved;  // no longer needed afterwards
   b.largest = p.largest;
 
   WeightGradParams w{};

@@ -1,9 +1,9 @@
 // Gradients of the layer's weights, after the backward pass: sums over windows and steps of
-// products of gate gradients with what entered the gates. In slots; SumSlots adds them up.
+// products of gate gradients with the inputs of the gates, in slots that SumSlots adds up.
 //
 // The saved words are fragments already: a lane's i and f of two steps are an A fragment, its g and
-// o another, its group's h of the same two steps a B fragment. Nothing is transposed and no lane
-// needs another's.
+// o another, its group's h of the same two steps a B fragment. Nothing is transposed, and no lane
+// needs another lane's words.
 #pragma once
 
 #include "layout.h"
@@ -12,10 +12,10 @@
 
 namespace sensorseq::cuda {
 
-constexpr int kGradExponent = 12;  // of the largest gate gradient of a call, scaled
-constexpr int kColumnGroups = 4;   // groups of columns of a warp
+constexpr int kGradExponent = 12;  // of a call's largest gate gradient after scaling
+constexpr int kColumnGroups = 4;   // column groups per warp
 
-// The part of time that a warp sums over, and lengths of a tile.
+// The range of steps that a warp sums over, and the lengths of a tile.
 template <typename M>
 struct TileSteps {
   typename M::I length[2];
@@ -39,7 +39,7 @@ struct TileSteps {
   }
 };
 
-// Empty where so few windows have fewer slots.
+// A slot; empty if there are fewer slots for so few windows.
 struct Slot {
   int64_t first_tile, last_tile, first_step, last_step;
   SENSORSEQ_HD Slot(const Sizes& s, int64_t n_windows, int64_t slot) {
@@ -59,7 +59,7 @@ SENSORSEQ_HD int64_t SlotCount(const Sizes& s) {
   return TileSlots(s.n_windows) * TimeSlots(s.n_timesteps);
 }
 
-// Of weight_hh: a warp sums the 32 gate rows of one group by 8 kColumnGroups units.
+// Gradients of weight_hh: a warp sums the 32 gate rows of one group by 8 kColumnGroups units.
 template <int kPlanes>
 struct HiddenGrad {
   using Params = WeightGradParams;
@@ -69,7 +69,7 @@ struct HiddenGrad {
   SENSORSEQ_HD static int64_t Slots(const Sizes& s) { return SlotCount(s); }
   SENSORSEQ_HD static int64_t Models(const Sizes& s) { return s.n_models * s.n_directions; }
 
-  // Warps of a CTA take rows of one block of columns, which they all read.
+  // The warps of a CTA process rows of one block of columns, which they all read.
   template <typename M>
   SENSORSEQ_BODY static void Run(M& m, const WeightGradParams& p, int64_t of_model,
                                  int64_t slot_index, int warp) {
@@ -156,8 +156,8 @@ struct HiddenGrad {
   }
 };
 
-// Of weight_ih and the bias, in float: a warp sums one group's gates by a block of channels, and
-// the warps of a group, which read the same gradients, are neighbours.
+// Gradients of weight_ih and the bias, in float: a warp sums one group's gates by a block of
+// channels, and the warps of a group, which read the same gradients, are neighbours.
 struct InputGrad {
   using Params = WeightGradParams;
   static constexpr int kBlock = 4;  // channels
@@ -171,7 +171,7 @@ struct InputGrad {
   SENSORSEQ_HD static int64_t Slots(const Sizes& s) { return SlotCount(s); }
   SENSORSEQ_HD static int64_t Models(const Sizes& s) { return s.n_models * s.n_directions; }
 
-  // Each number of channels has a loop of its own, which need not ask for any whether it is there.
+  // Each number of channels has its own loop, which need not check whether a channel exists.
   template <typename M>
   SENSORSEQ_BODY static void Run(M& m, const WeightGradParams& p, int64_t of_model, int64_t slot,
                                  int warp) {
@@ -217,8 +217,8 @@ struct InputGrad {
         m.LoadGlobalFloats(from, SavedOfLane(lane, group) + kSavedPart, grad[1]);
         SENSORSEQ_UNROLL
         for (int r = 0; r < 2; ++r) {
-          // x beyond a row's length does not count, whatever it is: the first step's, which is in
-          // memory, is read in its place and dropped
+          // x beyond a row's length is ignored: the first step's x, which always exists, is read
+          // instead and dropped
           const I now = I{} + static_cast<int>(step);
           const auto on = steps.length[r] > now;
           const I time = direction == 0 ? now : steps.length[r] - now - 1;
@@ -249,7 +249,7 @@ struct InputGrad {
       const L row = unit + ((of_model * kGates + gate) * s.hidden_size + slot_index * n_rows);
       SENSORSEQ_UNROLL
       for (int column = 0; column <= kChannels; ++column) {
-        if (column == kChannels && first > 0) continue;  // the bias is the first block's
+        if (column == kChannels && first > 0) continue;  // the bias belongs to the first block
         F sum = total[gate][column];
         for (int distance = 1; distance < 4; distance *= 2) {
           sum = sum + m.ShuffleXor(sum, distance);
@@ -261,7 +261,7 @@ struct InputGrad {
   }
 };
 
-// Adds up slots in order; a lane takes one element.
+// Adds up slots in order; each lane computes one element.
 struct SumSlots : PerElement<SumSlots, SumSlotsParams> {
   SENSORSEQ_HD static int64_t Elements(const SumSlotsParams& p) {
     return p.n_rows * (p.n_columns + (p.has_bias ? 1 : 0));

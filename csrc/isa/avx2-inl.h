@@ -50,9 +50,8 @@ SENSORSEQ_INLINE VecBits<float> CountAbove(VecBits<float> counts, Vec<float> v, 
   return counts - (v > bias);  // true is -1
 }
 
-constexpr bool kWantsAlignment = true;  // every second load that is not is in two cache lines
-// The first n lanes (all for 4 and more, none for 0 and less), zero in the others; reads nothing
-// beyond them.
+constexpr bool kWantsAlignment = true;  // every second unaligned load spans two lines
+// The first n lanes (all if n >= 4, none if n <= 0), zero in the others; reads nothing beyond them.
 SENSORSEQ_INLINE Vec<double> LoadLast(const double* p, int64_t n) {
   constexpr int64_t kSize = kLanes<double>;
   static constexpr int64_t kMasks[2 * kSize] = {-1, -1, -1, -1, 0, 0, 0, 0};

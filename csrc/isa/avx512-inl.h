@@ -11,7 +11,7 @@ constexpr Row kRow = AbsentRow<Row>("avx512");
 #define SENSORSEQ_VECTOR_BYTES 64
 #define SENSORSEQ_REGISTER_ROWS 6  // 24 sums, 6 factors and a weight in 32 registers
 #define SENSORSEQ_RUN_ENTRIES 48
-#if !defined(SENSORSEQ_AVX512_TARGET)  // or more, for what extends it
+#if !defined(SENSORSEQ_AVX512_TARGET)  // an extending file may define more
 #define SENSORSEQ_AVX512_TARGET "avx512f,avx512dq,avx2,fma"
 #endif
 
@@ -32,8 +32,7 @@ SENSORSEQ_INLINE Vec<double> MulAdd(Vec<double> a, Vec<double> b, Vec<double> c)
   return (Vec<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
 }
 
-// All lanes, by the masked form: GCC takes the plain one's undefined source for an uninitialized
-// use.
+// All lanes, by the masked form: GCC reports the plain form's undefined source as uninitialized.
 constexpr __mmask16 kAll = 0xffff;
 
 SENSORSEQ_INLINE Vec<float> Min(Vec<float> a, Vec<float> b) {
@@ -59,7 +58,7 @@ SENSORSEQ_INLINE VecBits<float> CountAbove(VecBits<float> counts, Vec<float> v, 
                                                _mm512_set1_epi32(1));
 }
 
-constexpr bool kWantsAlignment = true;  // every load that is not aligned is in two cache lines
+constexpr bool kWantsAlignment = true;  // every unaligned load spans two cache lines
 // The first n lanes, zero in the others; reads nothing beyond them.
 SENSORSEQ_INLINE Vec<double> LoadLast(const double* p, int64_t n) {
   return (Vec<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>(0xff >> (8 - n)), p);

@@ -6,7 +6,7 @@
 #define SENSORSEQ_ISA_NAME "baseline"
 #define SENSORSEQ_VECTOR_BYTES 16
 #define SENSORSEQ_REGISTER_ROWS 2  // 8 sums, 4 weights and a factor in 16 registers
-#define SENSORSEQ_RUN_ENTRIES 24   // each product is rounded too
+#define SENSORSEQ_RUN_ENTRIES 24   // each product is also rounded
 
 namespace baseline {
 
@@ -16,10 +16,10 @@ inline bool IsSupported() { return true; }
 
 template <typename V>
 SENSORSEQ_INLINE V MulAdd(V a, V b, V c) {
-  return a * b + c;  // rounded twice; the build forbids contraction, so everywhere alike
+  return a * b + c;  // rounded twice everywhere: the build forbids contraction
 }
 
-// b where either is NaN, as the instructions of the same name have it
+// b if either is NaN, like the instructions of the same name
 template <typename V>
 SENSORSEQ_INLINE V Min(V a, V b) {
   return a < b ? a : b;

@@ -1,4 +1,4 @@
-// Takes back what an instruction set's file defined. Included by it last.
+// Undefines the macros of an instruction set's file, which includes this file last.
 #undef SENSORSEQ_ISA_NAME
 #undef SENSORSEQ_VECTOR_BYTES
 #undef SENSORSEQ_REGISTER_ROWS

@@ -17,8 +17,8 @@ namespace neon {
 inline bool IsSupported() { return true; }
 
 #if !defined(__clang__)
-// Scheduled before registers are given out, GCC loads the factors of all rows at once, and then
-// sums go to the stack in the innermost loops.
+// If GCC schedules before register allocation, it loads the factors of all rows together and spills
+// sums to the stack in the innermost loops.
 #pragma GCC push_options
 #pragma GCC optimize("no-schedule-insns")
 #endif
@@ -32,7 +32,7 @@ SENSORSEQ_INLINE Vec<double> MulAdd(Vec<double> a, Vec<double> b, Vec<double> c)
   return (Vec<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 }
 
-// a where it is smaller (larger), else b: so b where either is NaN, as minps and maxps of x86
+// a if it is smaller (larger), otherwise b: so b if either is NaN, like minps and maxps on x86
 SENSORSEQ_INLINE Vec<float> Min(Vec<float> a, Vec<float> b) {
   const uint32x4_t smaller = vcltq_f32((float32x4_t)a, (float32x4_t)b);
   return (Vec<float>)vbslq_f32(smaller, (float32x4_t)a, (float32x4_t)b);
@@ -50,11 +50,11 @@ SENSORSEQ_INLINE Vec<double> Max(Vec<double> a, Vec<double> b) {
   return (Vec<double>)vbslq_f64(larger, (float64x2_t)a, (float64x2_t)b);
 }
 
-// The nearest integer, of two the even one.
+// The nearest integer, the even one of two.
 SENSORSEQ_INLINE Vec<float> RoundToInt(Vec<float> x) {
   return (Vec<float>)vrndnq_f32((float32x4_t)x);
 }
-// x 2^n for an integer n in [-126, 127], x for a NaN.
+// x 2^n for an integer n in [-126, 127]; a NaN stays x.
 SENSORSEQ_INLINE Vec<float> ScaleByPowerOfTwo(Vec<float> x, Vec<float> n) {
   const int32x4_t exponent = vaddq_s32(vcvtq_s32_f32((float32x4_t)n), vdupq_n_s32(127));
   return x * (Vec<float>)vreinterpretq_f32_s32(vshlq_n_s32(exponent, 23));

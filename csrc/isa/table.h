@@ -13,7 +13,7 @@ namespace sensorseq {
 
 inline bool IsNeverSupported() { return false; }
 
-// For an instruction set of another kind of processor than this build is for.
+// For an instruction set of another kind of processor than the target of this build.
 template <typename Row>
 constexpr Row AbsentRow(const char* name) {
   Row row{};
@@ -27,8 +27,9 @@ struct IsaTable {
   const Row* const* rows;  // best first; the last serves every processor
   int64_t n_rows;
 
-  // The row that serves: the one SENSORSEQ_CPU_ISA names, else the best this processor supports.
-  // Read again at each call, so that a test can force one row after the other. Null on error.
+  // The active row: the one that SENSORSEQ_CPU_ISA names, otherwise the best that this processor
+  // supports. The variable is read at each call, so that a test can force each row in turn. Null on
+  // error.
   const Row* Active(Status* status) const {
     const char* forced = std::getenv("SENSORSEQ_CPU_ISA");
     const bool is_free = forced == nullptr || *forced == '\0';
@@ -41,7 +42,7 @@ struct IsaTable {
     return nullptr;
   }
 
-  // Why there is no active row, and which there could be: a sentence.
+  // A sentence that explains why there is no active row, with the available ones.
   std::string Refusal(Status status) const {
     std::string sentence = std::string("sensorseq: ") + StatusText(status) + ". Known:";
     for (int64_t i = 0; i < n_rows; ++i) {

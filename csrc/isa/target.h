@@ -1,6 +1,6 @@
-// Opening and closing a region compiled for one instruction set, in GCC and in Clang. The region
-// opens after every other include: an inline function of the standard library compiled in it could
-// be the copy that the linker keeps for an older processor.
+// Opens and closes a region compiled for one instruction set, in GCC and in Clang. The region opens
+// after every other include: otherwise an inline function of the standard library compiled inside
+// it could be the copy that the linker keeps, and fail on an older processor.
 #pragma once
 
 #include <utility>

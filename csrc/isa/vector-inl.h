@@ -1,5 +1,5 @@
 // Vec<Real>: one register of SENSORSEQ_VECTOR_BYTES, on the compiler's vector extension, so that
-// one text serves every width. Included inside the namespace and target region of an ISA file,
+// one source serves every width. Included inside the namespace and target region of an ISA file,
 // which then defines MulAdd, Min, Max, RoundToInt and ScaleByPowerOfTwo; includes nothing.
 
 template <typename Real>
@@ -73,8 +73,7 @@ SENSORSEQ_INLINE void StoreSome(Real* p, Vec<Real> v, int64_t n) {
   for (int64_t lane = 0; lane < n; ++lane) p[lane] = lanes[lane];
 }
 
-// The lanes of two vectors that a transposition merges: of blocks of kStep lanes, every second one
-// from b where it stands in a's way.
+// Exchanges the odd blocks of kStep lanes of a with the even blocks of b.
 template <typename Real, int kStep, int... kLane>
 SENSORSEQ_INLINE void MergeHalves(Vec<Real>& a, Vec<Real>& b, Lanes<kLane...>) {
   constexpr int kSize = static_cast<int>(kLanes<Real>);
@@ -103,7 +102,7 @@ SENSORSEQ_INLINE void MergeRows(Vec<Real> (&rows)[kLanes<Real>]) {
   }
 }
 
-// Rows and columns of a square of kLanes vectors exchanged, in log2(kLanes) rounds.
+// Exchanges rows and columns of a square of kLanes vectors, in log2(kLanes) rounds.
 template <typename Real>
 SENSORSEQ_INLINE void Transpose(Vec<Real> (&rows)[kLanes<Real>]) {
   MergeRows<Real, static_cast<int>(kLanes<Real>) / 2>(rows);

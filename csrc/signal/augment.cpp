@@ -10,7 +10,7 @@
 namespace sensorseq::signal {
 namespace {
 
-// Changes one window at a time, in buffers for the longest.
+// Changes one window at a time, in buffers sized for the longest.
 class Augmenter {
  public:
   Augmenter(const Augmentation& how, const AugmentWindows& windows)
@@ -69,7 +69,8 @@ class Augmenter {
     }
   }
 
-  // The sample at step t, which may lie outside the window; the nearest one where it is not known.
+  // The sample at step t, which may lie outside the window; the nearest known sample if it is
+  // unknown.
   const double* SampleAt(int64_t t) const {
     const double* known = nullptr;
     if (t < 0 && windows_.before != nullptr && -t <= windows_.n_before) {
@@ -102,7 +103,7 @@ class Augmenter {
       pieces_[i] = sum;
     }
   }
-  // Calls visit(t, value of the spline) at even places from the first knot to the last.
+  // Calls visit(t, value of the spline) at even distances from the first knot to the last.
   template <typename Visit>
   void VisitSpline(Visit visit) {
     const int64_t n_pieces = how_.n_spline_knots - 1;
@@ -132,7 +133,7 @@ class Augmenter {
     });
     const double stretch = static_cast<double>(last) / times_[last];
     for (int64_t t = 0; t < n_steps_; ++t) {
-      // after an infinite speed the time is NaN: the first step is taken
+      // after an infinite speed the time is NaN: use the first step
       const double found = t == last ? static_cast<double>(last) : times_[t] * stretch;
       const double time = found >= 0 ? std::min(found, static_cast<double>(last)) : 0;
       const int64_t left = std::min(static_cast<int64_t>(time), last - 1);
@@ -147,18 +148,18 @@ class Augmenter {
 
   void Mirror() {
     if (!(Random(signal::Change::kMirror).NextDouble() < 0.5)) return;
-    std::vector<double>& image = times_;  // of one step; grown where there are more channels
+    std::vector<double>& image = times_;  // of one step; enlarged if there are more channels
     if (static_cast<int64_t>(image.size()) < C_) image.resize(C_);
     for (int64_t t = 0; t < n_steps_; ++t) {
       double* step = &x_[t * C_];
       for (int64_t c = 0; c < C_; ++c) image[c] = step[how_.mirror_order[c]] * how_.mirror_sign[c];
       std::copy_n(image.data(), C_, step);
     }
-    if (windows_.channel_sd != nullptr) return;  // a sensor keeps its own
+    if (windows_.channel_sd != nullptr) return;  // a sensor keeps its own deviation
     for (int64_t c = 0; c < C_; ++c) image[c] = noise_sd_[how_.mirror_order[c]];
     std::copy_n(image.data(), C_, noise_sd_.data());
   }
-  // By a uniform angle about an axis that is uniform on the sphere (Rodrigues' formula).
+  // Rotates by a uniform angle about an axis that is uniform on the sphere (Rodrigues' formula).
   void Rotate() {
     constexpr double kPi = 3.14159265358979323846;
     Philox random = Random(signal::Change::kRotation);

@@ -10,7 +10,7 @@ namespace sensorseq::signal {
 // Writes n numbers of the standard normal distribution.
 using FillNormal = void (*)(Philox& random, int64_t n, double* out);
 
-// Kinds with random numbers of their own: the second word of the counter.
+// Kinds of change with their own random numbers: the second word of the counter.
 enum class Change : uint64_t {
   kWindowShift = 0,
   kTimeWarp,
@@ -30,10 +30,10 @@ struct Augmentation {
   // piece's first knot; the knots go from 0 to 1.
   int64_t n_spline_knots;  // K
   const double* spline;    // (4, K - 1, K)
-  // What a mirror image has in each place: this channel times this sign. Null: no mirror images.
+  // Each channel of a mirror image: this channel times this sign. Null: no mirror images.
   const int64_t* mirror_order;  // (C)
   const double* mirror_sign;    // (C)
-  // Channels x, y, z of each vector, all turned alike by an angle up to this one.
+  // Channels x, y, z of each vector, all rotated together by an angle up to this one.
   double rotation_deg;
   int64_t n_axes;
   const int64_t* axes;  // (n_axes, 3)
@@ -42,13 +42,13 @@ struct Augmentation {
 struct AugmentWindows {
   int64_t n_windows, n_timesteps, n_channels;  // N, T, C
   const int64_t* lengths;                      // (N), each in [0, T]: valid steps
-  // A window's numbers are a function of these three and the kind of change.
+  // A window's random numbers are a function of these three and the kind of change.
   const int64_t* indices;  // (N)
   const int64_t* copies;   // (N)
   int64_t seed;
-  // (C) that jitter and offset are relative to; null: the window's own
+  // (C) reference of jitter and offset; null: the window's own deviation
   const double* channel_sd;
-  // (N, B, C) samples right before and after each window, or null; where any channel is not finite
+  // (N, B, C) samples right before and after each window, or null; if any channel is not finite,
   // the first or last sample of the window is held
   const double* before;
   const double* after;
@@ -56,9 +56,9 @@ struct AugmentWindows {
   FillNormal fill_normal;
 };
 
-// Changes the valid steps of x (N, T, C) in place, on n_threads threads, this one among them.
+// Changes the valid steps of x (N, T, C) in place, on n_threads threads including this one.
 // Computes in double. Returns the position in x of the first valid value that is not finite, or -1;
-// x is of no further use if there is one.
+// if there is one, x must not be used any more.
 template <typename Real>
 int64_t Augment(const Augmentation& how, const AugmentWindows& windows, int64_t n_threads, Real* x);
 

@@ -9,13 +9,13 @@ SENSORSEQ_INLINE VecBits<float> Choose(VecBits<float> where, VecBits<float> a, V
 }
 
 SENSORSEQ_INLINE float RootOfShare(float sum, float n) {
-  constexpr float kLargest = 1e30f;  // of windows beyond what float32 holds
+  constexpr float kLargest = 1e30f;  // for windows beyond the range of float32
   const float share = sum / n;
   return share > 0.0f ? __builtin_sqrtf(share < kLargest ? share : kLargest) : 0.0f;
 }
 
-// The wins and the losses of rivals, whose outputs at n steps are `stride` apart. Those below 0 in
-// `kernels` enter with the other sign.
+// The wins and losses of rivals, whose outputs at n steps are `stride` apart. Kernels below 0 in
+// `kernels` enter with the opposite sign.
 SENSORSEQ_INLINE void ShareWins(const float* outputs, int64_t stride, int64_t n,
                                 const int32_t* kernels, float* shares) {
   Vec<float> won[kRivals][kSumParts] = {};

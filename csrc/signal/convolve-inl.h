@@ -29,7 +29,7 @@ SENSORSEQ_INLINE VecBits<float> LaneNumbers(Lanes<kLane...>) {
   return VecBits<float>{kLane...};
 }
 
-// The first n lanes of v, minus infinity in the others, which is above no bias.
+// The first n lanes of v, and minus infinity in the others, which exceeds no bias.
 SENSORSEQ_INLINE Vec<float> KeepFirst(Vec<float> v, int64_t n) {
   const int32_t count = static_cast<int32_t>(n);
   const VecBits<float> keep = LaneNumbers(AllLanes<kCountLanes>()) < (count - VecBits<float>{});
@@ -37,7 +37,7 @@ SENSORSEQ_INLINE Vec<float> KeepFirst(Vec<float> v, int64_t n) {
   return (Vec<float>)((keep & (VecBits<float>)v) | (~keep & low));
 }
 
-// The sum of the taps of weight -1, as if all nine were.
+// The sum of all nine taps with weight -1.
 SENSORSEQ_INLINE void SumTaps(const DilatedKernels& args, int64_t channel, float* minus) {
   const float* x = args.x + channel * args.row_stride;
   const int64_t d = args.dilation;
@@ -51,7 +51,7 @@ SENSORSEQ_INLINE void SumTaps(const DilatedKernels& args, int64_t channel, float
   }
 }
 
-// The outputs of one channel at n steps from `minus` on, instead of or added to `out`.
+// Writes or adds to `out` the outputs of one channel at n steps from `minus` on.
 template <bool kAdds>
 SENSORSEQ_INLINE void AddChannel(const float* minus, const float* a, const float* b, const float* c,
                                  int64_t n, float* out) {
@@ -66,8 +66,8 @@ SENSORSEQ_INLINE void AddChannel(const float* minus, const float* a, const float
   }
 }
 
-// Halves, then quarters ... of the lanes of 2 * kStep vectors are added; in the end lane i of
-// rows[0] holds the sum of rows[i].
+// Adds halves, then quarters ... of the lanes of 2 * kStep vectors; in the end lane i of rows[0] is
+// the sum of rows[i].
 template <int kStep>
 SENSORSEQ_INLINE void AddLanes(VecBits<float>* rows) {
   if constexpr (kStep > 0) {
@@ -81,7 +81,7 @@ SENSORSEQ_INLINE void AddLanes(VecBits<float>* rows) {
   }
 }
 
-// The shares of kBiases biases, at most kCountLanes.
+// Computes the shares of kBiases biases, at most kCountLanes.
 template <int kBiases>
 SENSORSEQ_INLINE void ShareTile(const float* outputs, int64_t n, const float* biases,
                                 float* shares) {
@@ -102,7 +102,7 @@ SENSORSEQ_INLINE void ShareTile(const float* outputs, int64_t n, const float* bi
   __builtin_memcpy(shares, &share, kBiases * sizeof(float));
 }
 
-// What a tile leaves over.
+// The rest after whole tiles.
 template <int kBiases>
 SENSORSEQ_INLINE void ShareRest(const float* outputs, int64_t n, const float* biases,
                                 int64_t n_biases, float* shares) {
@@ -121,7 +121,7 @@ SENSORSEQ_INLINE void SumTapsOfChannels(const DilatedKernels& args) {
   }
 }
 
-// The outputs of a kernel on its channels at n steps from `first` on.
+// Computes the outputs of a kernel on its channels at n steps from `first` on.
 SENSORSEQ_INLINE void ConvolveKernel(const DilatedKernels& args, int64_t kernel,
                                      const int32_t* channels, int32_t n_channels, int64_t first,
                                      int64_t n, float* out) {

@@ -40,7 +40,7 @@ bool PassOver(const char** at, const char* end) {
   return true;
 }
 
-// Moves *at to the end of its line if that has so many commas, and no quotes.
+// Moves *at to the end of its line if the line has n_commas commas and no quotes.
 bool PassOverLine(const char** at, const char* end, int64_t n_commas) {
   const char* p = *at;
   const char* stop = static_cast<const char*>(std::memchr(p, '\n', end - p));
@@ -68,7 +68,7 @@ int64_t ReadNumbers(const char* text, int64_t n, const std::vector<bool>& wanted
                     double* out) {
   const char *p = text, *end = text + n;
   const int64_t n_columns = static_cast<int64_t>(wanted.size());
-  int64_t row = 0, n_read = n_columns;  // columns up to the last that is wanted
+  int64_t row = 0, n_read = n_columns;  // columns up to the last wanted one
   while (n_read > 0 && !wanted[n_read - 1]) --n_read;
   while (p < end) {
     const bool has_return = *p == '\r';
@@ -78,7 +78,7 @@ int64_t ReadNumbers(const char* text, int64_t n, const std::vector<bool>& wanted
       continue;
     }
     if (row == max_rows) return -1;
-    double* to = n_read > 0 ? out + row : out;  // which may be null
+    double* to = n_read > 0 ? out + row : out;  // `out` may be null
     for (int64_t c = 0; c < n_read; ++c) {
       if (!wanted[c]) {
         if (!PassOver(&p, end)) return -1;

@@ -1,4 +1,4 @@
-// Numbers of comma-separated text, which files of recordings mostly are: one pass, no copies.
+// Reads numbers from comma-separated text, the usual format of recordings: one pass, no copies.
 #pragma once
 
 #include <cstdint>
@@ -6,13 +6,13 @@
 
 namespace sensorseq::signal {
 
-// At least the rows of the text: its line feeds, and one.
+// An upper bound of the number of rows: the line feeds of the text plus one.
 int64_t CountLines(const char* text, int64_t n);
 
 // Reads rows of wanted.size() fields from text[0, n) to out (wanted columns, max_rows). Every
-// number is the double nearest to its text; an empty field, nan and NaN are NaN. Empty lines are no
-// rows. Returns the number of rows, or -1 if the text holds anything else: quotes, words in wanted
-// columns, a row of other length, what no finite double holds.
+// number is the double nearest to its text; an empty field, nan and NaN are NaN. Empty lines are
+// skipped. Returns the number of rows, or -1 if the text contains anything else: quotes, words in
+// wanted columns, a row of another length, a number beyond the range of double.
 int64_t ReadNumbers(const char* text, int64_t n, const std::vector<bool>& wanted, int64_t max_rows,
                     double* out);
 

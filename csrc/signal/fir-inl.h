@@ -3,10 +3,10 @@
 // nothing.
 
 constexpr int kSize = static_cast<int>(kLanes<double>);
-constexpr int kTile = 8;  // sums at once: the latency of a fused multiply-add, on two ports
+constexpr int kTile = 8;  // sums in flight: the latency of a fused multiply-add on two ports
 
-// Halves, then quarters ... of 2 * kStep vectors' lanes are added, as SumOfLanes adds them; the
-// sums of the first vector are in the first lane of rows[0], and so on.
+// Adds halves, then quarters ... of the lanes of 2 * kStep vectors, in the order of SumOfLanes; the
+// sum of the first vector is in the first lane of rows[0], and so on.
 template <int kStep>
 SENSORSEQ_INLINE void AddHalves(Vec<double>* rows) {
   if constexpr (kStep > 0) {
@@ -28,7 +28,7 @@ SENSORSEQ_INLINE void SumTile(Vec<double> (&sums)[kTile], double* out) {
   }
 }
 
-// kOutputs outputs of kChannels channels; one vector of sums for each.
+// Computes kOutputs outputs of kChannels channels, with one vector of sums for each.
 template <int kChannels, int kOutputs, bool kOneFilter>
 SENSORSEQ_INLINE void DotTile(const FirDots& args, int64_t output, int64_t channel) {
   const double* taps[kOutputs];
@@ -116,7 +116,7 @@ void Dots(const FirDots& args) {
   if (channel < args.n_channels) DotsOfChannels<1>(args, channel);
 }
 
-// Otherwise GCC gives every use of a loaded vector a load of its own; most are of two cache lines.
+// Otherwise GCC loads a vector again for every use, and most of these loads span two cache lines.
 SENSORSEQ_INLINE void KeepInRegister(Vec<double>& v) {
 #if defined(__x86_64__)
   __asm__("" : "+x"(v));
@@ -125,7 +125,8 @@ SENSORSEQ_INLINE void KeepInRegister(Vec<double>& v) {
 #endif
 }
 
-// kVectors of successive samples, kPhases outputs after each; a lane is an output.
+// Computes kVectors vectors of successive samples with kPhases outputs after each; a lane is an
+// output.
 template <int kVectors, int kPhases>
 SENSORSEQ_INLINE void InterpolateTile(const FirInterpolation& args, int64_t channel, int64_t sample,
                                       int64_t phase) {
@@ -227,7 +228,7 @@ void ToPlanar(const Deinterleave<Real>& args) {
     for (; n_channels == 1 && t + kSize <= args.n_samples; t += kSize) {
       Store(planar + t, LoadAsDoubles(x + t));
     }
-    // A square of whole vectors; beyond the last channel they read the next sample, inside x.
+    // A square of whole vectors; beyond the last channel they read the next sample, within x.
     for (; n_here > 1 && channel + (t + kSize - 1) * n_channels + kSize <= n_values; t += kSize) {
       Vec<double> rows[kSize];
 #pragma GCC unroll 8
@@ -246,7 +247,7 @@ void ToPlanar(const Deinterleave<Real>& args) {
   }
 }
 
-// x - x is 0, or NaN for what is not finite; a sum of those stays what it is.
+// x - x is 0, or NaN if x is not finite, and a sum keeps the NaN.
 template <typename Real>
 bool AllFinite(const Real* x, int64_t n) {
   Vec<Real> sums[2] = {};

@@ -1,4 +1,4 @@
-// The inner loops of a filter that runs along planar rows of doubles, one row for each channel.
+// The inner loops of a filter over planar rows of doubles, one row for each channel.
 #pragma once
 
 #include <cstdint>
@@ -6,13 +6,14 @@
 namespace sensorseq {
 namespace signal {
 
-// Taps come in whole blocks of the widest vector, aligned to it.
+// Taps are stored in whole blocks of the widest vector, aligned to it.
 constexpr int64_t kFirBlock = 8;
 constexpr int64_t kFirAlignment = 64;  // bytes
 
 // One output: the taps that end at `taps_end`, in order of time, with the samples that end before
-// entry `end` of a row. Only n_last entries of the last block are read: what is beyond them may not
-// have arrived. Both can be read for n_taps more than an output asks for; the taps there are 0.
+// entry `end` of a row. Only n_last entries of the last block are read: later samples may not have
+// arrived. Taps and samples may be read for n_taps more entries than an output needs; the taps
+// there are 0.
 struct FirOutput {
   const double* taps_end;  // of n_taps, aligned to kFirAlignment
   int64_t end;             // a multiple of kFirBlock where n_last < kFirBlock
@@ -22,18 +23,17 @@ struct FirOutput {
 
 // sums[m * n_channels + c] = sum over i of taps_end[i] * rows[c * row_stride + end + i], i < 0.
 //
-// Each sum has an order of its own, fixed by its FirOutput: no other output nor channel has a part
-// in it.
+// The order of each sum is fixed by its FirOutput alone, independent of other outputs and channels.
 struct FirDots {
   int64_t n_outputs, n_channels;
-  const FirOutput* outputs;  // (n_outputs); it is faster where neighbours have the same taps
+  const FirOutput* outputs;  // (n_outputs); faster if neighbours have the same taps
   const double* rows;        // (n_channels, row_stride), aligned to kFirAlignment
   int64_t row_stride;        // in doubles, a multiple of kFirBlock
   double* sums;              // (n_outputs, n_channels)  written; overlaps nothing
 };
 
-// Outputs at `up` times the rate of the samples, one after the other: output m is of phase
-// (phase + m) % up and meets n_taps samples from entry first + (phase + m) / up of a row on.
+// Successive outputs at `up` times the rate of the samples: output m has phase (phase + m) % up and
+// uses n_taps samples from entry first + (phase + m) / up of a row on.
 //
 // sums[m * n_channels + c] = sum over i of taps[its phase * n_taps + i] * row c[its first + i], in
 // the order of i.
@@ -41,18 +41,18 @@ struct FirInterpolation {
   int64_t n_outputs, n_channels, up, n_taps;
   const double* taps;  // (up, n_taps)
   int64_t phase;       // of output 0
-  int64_t first;       // of output 0's samples, less phase / up
+  int64_t first;       // first sample of output 0, minus phase / up
   const double* rows;  // (n_channels, row_stride); up to kInterpolationReach entries more are read
   int64_t row_stride;  // in doubles
   double* sums;        // (n_outputs, n_channels)  written; overlaps nothing
 };
-constexpr int64_t kInterpolationReach = 7;  // a vector's lanes but one
+constexpr int64_t kInterpolationReach = 7;  // a vector's lanes minus one
 constexpr int64_t kInterpolationTile = 32;  // samples: whole tiles waste nothing
 
 // Between two rows of taps: blended[i] = low[i] + weight * (high[i] - low[i]), and zeros around it.
 struct FirBlended {
   const double* low;   // (n_taps), aligned to kFirAlignment
-  const double* high;  // the same
+  const double* high;  // (n_taps), aligned to kFirAlignment
   double weight;
   int64_t n_beyond;  // zeros after it, 0 to kFirBlock - 1; before it are kFirBlock - n_beyond
   double* row;       // (n_taps + kFirBlock)  written, aligned to kFirAlignment; overlaps nothing
@@ -74,8 +74,8 @@ struct Deinterleave {
 
 struct FirKernels {
   const char* name;  // of the instruction set
-  // Whether a load that is not aligned costs so much that taps are better stored in kFirBlock
-  // places, so that none is needed. Only then n_last may be below kFirBlock.
+  // Whether unaligned loads are so slow that taps are better stored in kFirBlock shifted copies, so
+  // that none is needed. Only then may n_last be below kFirBlock.
   bool wants_alignment;
   void (*dots)(const FirDots&);
   void (*interpolate)(const FirInterpolation&);

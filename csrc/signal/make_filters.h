@@ -1,4 +1,4 @@
-// Filters made of what a caller gives, which is checked here, for every binding.
+// Makes filters from a caller's arguments, which are checked here for all bindings.
 #pragma once
 
 #include <cmath>
@@ -66,7 +66,7 @@ inline PolyphaseFilter MakePolyphase(const double* taps, int64_t n_taps, int64_t
 inline TableFilter MakeTable(const double* taps, int64_t n_taps, int64_t n_phases, double ratio,
                              int64_t n_channels, const std::string& edge_name,
                              const FirKernels& kernels) {
-  // as of a polyphase filter; below 2^-32, places would be no 64-bit integers
+  // the upper bound of a polyphase filter; below 2^-32, positions would exceed 64-bit integers
   constexpr double kMinRatio = 0x1p-32, kMaxRatio = static_cast<double>(kMaxTerm);
   RequireTaps(taps, n_taps);
   const Edge edge = EdgeOf(edge_name);
@@ -82,7 +82,7 @@ inline TableFilter MakeTable(const double* taps, int64_t n_taps, int64_t n_phase
 
 inline MovingWindow MakeMoving(const std::string& statistic, int64_t window_samples,
                                int64_t n_channels, int64_t ahead_samples) {
-  constexpr int64_t kMostValues = int64_t{1} << 27;  // of which some statistics take 7 GB
+  constexpr int64_t kMostValues = int64_t{1} << 27;  // 7 GB for some statistics
   static const std::map<std::string, MovingStatistic> kStatistics = {
       {"mean", MovingStatistic::kMean},
       {"std", MovingStatistic::kStd},
@@ -99,8 +99,8 @@ inline MovingWindow MakeMoving(const std::string& statistic, int64_t window_samp
               n_channels >= 1,
           ("window_samples=" + std::to_string(window_samples) + ", ahead_samples=" +
            std::to_string(ahead_samples) + ", n_channels=" + std::to_string(n_channels) +
-           ": a window holds a sample or more of a channel or more, and looks ahead by less than "
-           "it holds.")
+           "; expected one or more samples and channels, and ahead_samples from 0 to "
+           "window_samples - 1.")
               .c_str());
   Require(
       window_samples <= kMostValues / n_channels,

@@ -60,7 +60,7 @@ template <typename Real>
 int64_t Moments::Add(const Real* x, int64_t n_windows, int64_t n_timesteps,
                      const int64_t* lengths) {
   bool all_finite = true;
-  if (lengths == nullptr) {  // the windows lie one behind the other: one run of steps
+  if (lengths == nullptr) {  // the windows are contiguous: one run of steps
     all_finite = Take(x, n_windows * n_timesteps);
   } else {
     for (int64_t n = 0; n < n_windows; ++n) {

@@ -10,11 +10,11 @@ namespace sensorseq::signal {
 
 // Steps are taken in groups of a fixed number, counted from the first step ever added: two passes
 // over a group, which stays in the cache, then one merge of its moments (Chan, Golub, LeVeque,
-// "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979). So the bits
-// depend on the steps and their order, and not on how they were cut into blocks. All arithmetic is
-// double, on values less each channel's first one, so an offset costs no digits.
+// "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979). The bits
+// therefore depend on the steps and their order, not on their division into blocks. All arithmetic
+// is double, on values minus the channel's first one, so an offset costs no digits.
 //
-// Allocates when made, never afterwards. One object belongs to one thread at a time.
+// Allocates only in the constructor. An object must be used by one thread at a time.
 class Moments {
  public:
   static constexpr int64_t kGroup = 512;  // steps: a channel's group is 4 KiB
@@ -23,13 +23,13 @@ class Moments {
 
   // Adds the valid steps of a block. x: (N, T, C), C = n_channels; lengths: (N), each in [0, T],
   // or null: all T. Real is float or double.
-  // Returns the position in x of the first valid value that is NaN or infinite, else -1. When there
-  // is one the object is of no further use.
+  // Returns the position in x of the first valid value that is NaN or infinite, or -1. If there is
+  // one, the object must not be used any more.
   template <typename Real>
   int64_t Add(const Real* x, int64_t n_windows, int64_t n_timesteps, const int64_t* lengths);
 
-  // Writes what was added so far, and returns the number of steps. mean, m2 (the sum of squared
-  // deviations from the mean), low, high: (C) each; zeros when there was no step.
+  // Writes the moments of all steps added so far, and returns their number. mean, m2 (the sum of
+  // squared deviations from the mean), low, high: (C) each; zeros if there was no step.
   int64_t Summarize(double* mean, double* m2, double* low, double* high) const;
 
   int64_t n_channels() const { return n_channels_; }

@@ -9,7 +9,7 @@
 namespace sensorseq::signal {
 namespace {
 
-// Channels are taken two at a time, the last of an odd number alone: V is Pair or double below.
+// Channels are processed in pairs, the last of an odd number alone: V is Pair or double below.
 using Pair = double __attribute__((vector_size(16)));
 
 template <typename V>
@@ -35,15 +35,15 @@ V Higher(V a, V b) {
 }
 
 struct Count {
-  double n, inverse;  // of no samples the inverse is 0
+  double n, inverse;  // the inverse is 0 if n is 0
 };
-// Inverses are looked up: one division after the other would take most of the time.
+// Inverses are looked up: successive divisions would take most of the time.
 struct Counts {
   const double* inverses;  // of 0, 1, ... samples
   Count operator[](int64_t n) const { return {static_cast<double>(n), inverses[n]}; }
 };
 
-// What a statistic keeps of a stretch of samples that begins or ends at its anchor, one of them:
+// The summary of a stretch of samples that begins or ends at its anchor, which is one of them:
 //   Add takes one more sample, which follows them (side is 1) or comes before them (-1);
 //   Join takes the stretch that follows, whose anchor is `gap` above this one's, given how many
 //   samples are this one's own, its, and both stretches';
@@ -53,7 +53,7 @@ struct Counts {
 template <typename V>
 struct Center {
   V total = {};
-  // n times the distance of one more sample from the mean of n
+  // n times the distance of an additional sample from the mean of n
   V Add(V x, V anchor, Count before) {
     const V above = x - anchor;
     const V distance = before.n * above - total;
@@ -73,8 +73,8 @@ struct Mean : Center<V> {
   V Value(V anchor, V, Count n) const { return anchor + this->total * n.inverse; }
 };
 
-// E. A. Youngs, E. M. Cramer 1971: squares about the mean, one sample more; T. F. Chan, G. H.
-// Golub, R. J. LeVeque 1979: of two stretches together.
+// E. A. Youngs, E. M. Cramer 1971: adds one sample to squares about the mean; T. F. Chan, G. H.
+// Golub, R. J. LeVeque 1979: joins two stretches.
 template <typename V>
 struct Std : Center<V> {
   V squares = {};
@@ -102,7 +102,7 @@ struct LineResidual : Center<V> {
     Center<V>::Join(later, gap, its);
   }
   V Value(V anchor, V last, Count n) const {
-    if (n.n < 3) return V{};  // a line goes through one sample, and through two
+    if (n.n < 3) return V{};  // a line fits one or two samples exactly
     // the slope is 12 products / (n (n^2 - 1)), the last time (n - 1) / 2 after the mean time
     return (last - anchor) - this->total * n.inverse - products * (6 * n.inverse / (n.n + 1));
   }
@@ -152,7 +152,7 @@ struct Range {
   V Value(V, V, Count) const { return high - low; }
 };
 
-// The last whole block and the block that is being filled, of the channels of a V.
+// The last complete block and the current block, for the channels of a V.
 template <template <typename> class Statistic, typename V>
 class Blocks {
  public:
@@ -183,10 +183,11 @@ class Blocks {
     so_far_ = so_far;
   }
 
-  // Before Last.
+  // Called before Last.
   void Finish(Counts counts) { EndsOfBlock(counts, &ends_); }
 
-  // Of the last n samples, 1 <= n, reaching at most to the beginning of the block before.
+  // The statistic of the last n samples, 1 <= n, reaching at most to the start of the previous
+  // block.
   V Last(int64_t n, Counts counts) const {
     const int64_t here = static_cast<int64_t>(block_.size());
     const V last = block_.back();
@@ -195,7 +196,7 @@ class Blocks {
   }
 
  private:
-  // Of `n` samples that end with the first `here` ones of the block.
+  // The statistic of `n` samples that end with the first `here` samples of the block.
   V Joined(const Summary& so_far, int64_t here, V last, int64_t n, Counts counts) const {
     const int64_t before = n - here;
     Summary summary = previous_[before - 1];
@@ -219,7 +220,7 @@ class Blocks {
 
   std::vector<V> block_;
   Summary so_far_;                        // of the block
-  std::vector<Summary> previous_, ends_;  // ends of the block before, and at last of this one
+  std::vector<Summary> previous_, ends_;  // ends of the previous block, and finally of this one
   V previous_anchor_ = {};
 };
 
@@ -252,7 +253,7 @@ class MovingWindow::LoopOver : public Loop {
 
   void Push(const double* x, int64_t n_samples, double* y) override {
     const int64_t n_rows = n_ready(n_samples);
-    const int64_t n_skipped = n_samples - n_rows;  // of times whose window is not yet complete
+    const int64_t n_skipped = n_samples - n_rows;  // times whose window is incomplete so far
     while (static_cast<int64_t>(inverses_.size()) <= std::min(window_, n_seen_ + n_samples)) {
       inverses_.push_back(1.0 / static_cast<double>(inverses_.size()));
     }
@@ -293,7 +294,7 @@ class MovingWindow::LoopOver : public Loop {
     for (auto& single : singles_) f(single, c), c += 1;
   }
 
-  std::vector<double> inverses_{0.0};  // as Counts has them
+  std::vector<double> inverses_{0.0};  // for Counts
   std::vector<Blocks<Statistic, Pair>> pairs_;
   std::vector<Blocks<Statistic, double>> singles_;
 };

@@ -1,9 +1,9 @@
 // A statistic of a window that moves over the samples of a stream, sample by sample.
 //
 // Time is cut into blocks as long as the window, from the first sample on. A window is then the end
-// of one block and the beginning of the next: two summaries, each made by adding samples, are put
-// together (van Herk 1992; Gil and Werman 1993 for minima). Nothing is ever subtracted again, so no
-// rounding drifts along, and a result does not depend on how the stream came in pieces.
+// of one block and the beginning of the next: two summaries, each made by adding samples, are
+// joined (van Herk 1992; Gil and Werman 1993 for minima). Nothing is ever subtracted, so rounding
+// errors do not accumulate, and a result does not depend on the chunks of the stream.
 #pragma once
 
 #include <cstdint>
@@ -19,11 +19,11 @@ enum class MovingStatistic {
   kMax,
   kRange,  // max - min
   kMeanAbsolute,
-  kLineResidual,  // the window's last sample less the least-squares line through the window there
+  kLineResidual,  // the last sample minus the window's least-squares line at that time
 };
 
-// The window of time t holds the samples t + ahead - window + 1 .. t + ahead, as far as they exist:
-// it shrinks at both ends of the stream. Calls on one object must not overlap.
+// The window at time t consists of the samples t + ahead - window + 1 .. t + ahead that exist: it
+// shrinks at both ends of the stream. Calls on one object must not overlap.
 class MovingWindow {
  public:
   // window_samples >= 1, 0 <= ahead_samples < window_samples, n_channels >= 1. Memory grows with
@@ -34,11 +34,11 @@ class MovingWindow {
   MovingWindow(MovingWindow&&) noexcept;
 
   int64_t n_channels() const;
-  // Rows that a Push of n_samples would write now.
+  // The number of rows that a Push of n_samples would write now.
   int64_t n_ready(int64_t n_samples) const;
   // x: (n_samples, n_channels), finite. y: (n_ready(n_samples), n_channels), written.
   void Push(const double* x, int64_t n_samples, double* y);
-  // Rows that Flush writes: those whose windows the stream's end cuts short.
+  // The number of rows that Flush writes: their windows are cut short by the end of the stream.
   int64_t n_left() const;
   // y: (n_left(), n_channels), written. Nothing may be pushed afterwards.
   void Flush(double* y);

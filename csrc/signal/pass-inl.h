@@ -37,7 +37,7 @@ bool MapValues(const Real* in, const double* center, const double* scale, int64_
   return not_finite == 0;
 }
 
-// kChannels is 0 where C is known only at run time.
+// kChannels is 0 if C is known only at run time.
 template <int64_t kChannels, typename Real>
 SENSORSEQ_INLINE bool SpreadChannels(const Real* x, int64_t n_channels, int64_t n_steps,
                                      int64_t stride, double* out) {
@@ -69,9 +69,9 @@ bool Spread(const Real* x, int64_t n_channels, int64_t n_steps, int64_t stride, 
   }
 }
 
-constexpr int64_t kSumLanes = 8;  // independent sums, so that they can be formed side by side
+constexpr int64_t kSumLanes = 8;  // independent sums, computed side by side
 
-// Added up in one order, whatever the compiler makes of the loops.
+// Adds the lanes in a fixed order, whatever the compiler makes of the loops.
 SENSORSEQ_INLINE double Fold(const double* lanes) {
   return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
          ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
@@ -96,7 +96,7 @@ Reduced Reduce(const double* x, double shift, int64_t n) {
     high[lane] = value > high[lane] ? value : high[lane];
   }
   const double mean = Fold(sum) / static_cast<double>(n);
-  // The mean is rounded; what the deviations from it add up to takes that out again.
+  // The mean is rounded; the sum of the deviations from it corrects for that.
   double deviation[kSumLanes] = {}, square[kSumLanes] = {};
   for (int64_t i = 0; i < whole; i += kSumLanes) {
     for (int64_t lane = 0; lane < kSumLanes; ++lane) {

@@ -7,48 +7,47 @@
 
 namespace sensorseq::signal {
 
-// What is done to a value, and its place in PassKernels.
+// The mapping of a value, and its index in PassKernels.
 enum class Map { kAsIs = 0, kForward = 1, kInverse = 2 };  // x; (x - a) / b; x * b + a
 
-// Maps n values, of which value i has center[i % period] and scale[i % period]; arithmetic is
-// double, rounded once. Returns whether everything written is finite. `in` and `out` are of n
-// values and overlap nothing.
+// Maps n values: value i has center[i % period] and scale[i % period]; arithmetic is double,
+// rounded once. Returns whether everything written is finite. `in` and `out` have n values and
+// overlap nothing.
 template <typename Real, typename Out>
 using MapLoop = bool (*)(const Real* in, const double* center, const double* scale, int64_t period,
                          int64_t n, Out* out);
 
-// Writes x (n_steps, n_channels) as rows of doubles, channel c from out + c * stride on. Returns
+// Writes x (n_steps, n_channels) as rows of doubles, channel c at out + c * stride. Returns
 // whether every value is finite.
 template <typename Real>
 using SpreadLoop = bool (*)(const Real* x, int64_t n_channels, int64_t n_steps, int64_t stride,
                             double* out);
 
-// Sums over n values v less `shift`, at least one; the mean is theirs, m2 about it.
+// Moments of n values v minus `shift`, n >= 1: their mean, and m2 about it.
 struct Reduced {
   double mean, m2, low, high;  // low and high of the values themselves
 };
 
-constexpr int64_t kFixedKernels = 84;       // the choices of 3 taps of 9
-constexpr int64_t kConvolutionMargin = 16;  // floats that may be read beyond a row: a vector
+constexpr int64_t kFixedKernels = 84;       // the choices of 3 out of 9 taps
+constexpr int64_t kConvolutionMargin = 16;  // floats that may be read beyond a row: one vector
 
 // Some of the 84 kernels on one window with one dilation; see random_convolutions.h.
 struct DilatedKernels {
   int64_t n_steps, dilation, n_channels;  // n_steps is 1 or more
-  // (n_channels, row_stride) each, from step 0 on. Before a row and after its n_steps are zeros,
-  // for 4 * dilation steps; after those, kConvolutionMargin more can be read.
+  // (n_channels, row_stride) each, from step 0 on. Each row has 4 * dilation zeros before its first
+  // and after its last step; behind them, kConvolutionMargin more floats can be read.
   const float* x;
   const float* tripled;  // 3 * x
   int64_t row_stride;
   float* minus;  // (n_channels, n_steps + kConvolutionMargin)  for the loop's own use
   int64_t first_kernel, n_kernels;
-  int64_t parity;                 // kernel k is over all steps where parity + k is even
+  int64_t parity;                 // kernel k covers all steps if parity + k is even
   const int32_t* channel_counts;  // (n_kernels)
-  const int32_t* channels;        // theirs, one after the other
+  const int32_t* channels;        // of each kernel, concatenated
   int64_t n_biases;               // of each kernel
   const float* biases;            // (n_kernels, n_biases)
   float* shares;                  // (n_kernels, n_biases)  written
-  // (n_steps + kConvolutionMargin)  written: those of the last kernel; of each rival where they
-  // compete
+  // (n_steps + kConvolutionMargin) written: outputs of the last kernel, or of each competing rival
   float* outputs;
 };
 
@@ -65,8 +64,9 @@ struct PassKernels {
   SpreadLoop<double> spread_d;
   Reduced (*reduce)(const double* x, double shift, int64_t n);
   void (*convolve)(const DilatedKernels& args);
-  // All kernels, in groups: channel_counts is (kGroups), shares (kGroups, kWins); biases are not
-  // read. kernels (kFixedKernels) are numbers k, or -1 - k for the negative.
+  // Lets all kernels compete in groups: channel_counts is (kGroups), shares (kGroups, kWins);
+  // biases are not read. kernels (kFixedKernels) contains numbers k, or -1 - k for the negative
+  // kernel.
   void (*compete)(const DilatedKernels& args, const int32_t* kernels);
 };
 

@@ -6,7 +6,8 @@
 namespace sensorseq::signal {
 
 // Philox4x64-10 (J. Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 2011). The first
-// word of the counter counts blocks of four numbers; the others and the key say whose they are.
+// word of the counter counts blocks of four numbers; the other words and the key identify the
+// stream.
 class Philox {
  public:
   Philox(uint64_t key_0, uint64_t key_1, uint64_t counter_1, uint64_t counter_2)

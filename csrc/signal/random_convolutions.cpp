@@ -11,10 +11,10 @@
 namespace sensorseq::signal {
 namespace {
 
-// What one thread needs: rows of a window with zeros around them, and what the loop writes.
+// The buffers of one thread: rows of a window with zeros around them, and the outputs of the loop.
 class Workspace {
  public:
-  // `n_rows` rows of outputs.
+  // `n_rows`: rows of outputs.
   Workspace(const int32_t* dilations, int64_t n_dilations, int64_t n_rows,
             const ConvolvedWindows& windows)
       : n_channels_(windows.n_channels) {
@@ -30,20 +30,20 @@ class Workspace {
     const size_t bytes = static_cast<size_t>(n_floats) * sizeof(float);
     block_.reset(static_cast<float*>(AllocateLines(bytes)));
     if (block_ == nullptr) throw std::bad_alloc();
-    // outputs, too: what lies beyond the last step is compared before it is left out
+    // outputs, too: values beyond the last step are compared before they are dropped
     std::fill_n(block_.get(), n_floats, 0.0f);
     minus_ = block_.get() + 2 * n_channels_ * row_;
     outputs_ = minus_ + minus;
   }
 
-  // Takes the differences between the n + 1 steps of a window.
+  // Copies the differences between the n + 1 steps of a window.
   void TakeDifferences(const float* window, int64_t n) {
     Place(n, [&](int64_t t, int64_t c) {
       return window[(t + 1) * n_channels_ + c] - window[t * n_channels_ + c];
     });
   }
 
-  // Takes a window of n steps; returns the position of its first value that is not finite, or -1.
+  // Copies a window of n steps; returns the position of its first value that is not finite, or -1.
   int64_t Take(const float* window, int64_t n) {
     const bool is_finite =
         Place(n, [&](int64_t t, int64_t c) { return window[t * n_channels_ + c]; });
@@ -53,7 +53,7 @@ class Workspace {
     return -1;
   }
 
-  // The window on all kernels of a dilation, without channels, biases and where shares go.
+  // The arguments for all kernels of a dilation, except channels, biases and shares.
   DilatedKernels Args(int64_t dilation) const {
     DilatedKernels args{};
     args.n_steps = n_taken_;
@@ -82,7 +82,7 @@ class Workspace {
         x[t] = value;
         tripled[t] = 3.0f * value;
       }
-      // the window before may have been longer
+      // the previous window may have been longer
       if (n < n_taken_) std::fill(x + n, x + n_taken_, 0.0f);
       if (n < n_taken_) std::fill(tripled + n, tripled + n_taken_, 0.0f);
     }
@@ -129,8 +129,8 @@ void ShareOfWindow(const PassKernels& kernels, const ConvolutionPlan& plan,
   }
 }
 
-// The windows, dealt to threads: `describe(workspace, window, n, to)` writes the features of one of
-// n steps and returns the position of its first value that is not finite, or -1.
+// Deals the windows to threads: `describe(workspace, window, n, to)` writes the features of a
+// window of n steps and returns the position of its first value that is not finite, or -1.
 template <typename MakeWorkspace, typename Describe>
 int64_t DescribeWindows(const ConvolvedWindows& windows, int64_t n_threads, int64_t n_features,
                         MakeWorkspace make, Describe describe, float* out) {
@@ -191,7 +191,8 @@ const char* DilationError(const int32_t* dilations, int64_t n) {
   return nullptr;
 }
 
-// Of combinations with so many channels each; `n_indices` is how many there are.
+// Checks the channels of combinations with `counts` channels each; `n_indices` is their total
+// number.
 const char* ChannelError(const int32_t* counts, int64_t n_combinations, const int32_t* channels,
                          int64_t n_indices, int64_t n_channels) {
   int64_t n = 0;

@@ -10,16 +10,15 @@ namespace sensorseq {
 namespace signal {
 namespace {
 
-constexpr int64_t kMinRoom = 1024;  // samples of a chunk that are taken at once, at least
-constexpr int64_t kMaxShifted =
-    16384;  // doubles of the taps in all their places: half a level-2 cache
+constexpr int64_t kMinRoom = 1024;      // minimum capacity for the samples of a chunk
+constexpr int64_t kMaxShifted = 16384;  // doubles of the taps in all shifts: half a level-2 cache
 
 int64_t CeilDiv(int64_t a, int64_t b) { return a > 0 ? (a + b - 1) / b : 0; }
 int64_t InBlocks(int64_t n) { return (n + kFirBlock - 1) / kFirBlock * kFirBlock; }
 
 constexpr int64_t kMaxInterpolation = 8;
 
-// Rows of a power of two apart would share their places in the cache.
+// Rows a power of two apart would compete for the same cache sets.
 int64_t RowStride(int64_t capacity) { return InBlocks(capacity) / 64 * 64 + 64 + kFirBlock; }
 static_assert(kFirBlock > kInterpolationReach, "what is read beyond a row's samples");
 
@@ -54,7 +53,7 @@ PolyphaseTaps::PolyphaseTaps(const double* taps, int64_t n_taps, int64_t up, int
   const int64_t steps = up / std::gcd(up, down), samples = down / std::gcd(up, down);
   const int64_t period = steps * (n_shifts_ / std::gcd(samples, n_shifts_));
   if (period < kMaxDots) period_ = period;
-  // Blocks are filled up on the side of the older samples: those are there for every output.
+  // Blocks are padded on the side of the older samples, which have arrived for every output.
   for (int64_t k = 0; k < n_taps; ++k) {
     for (int64_t beyond = 0; beyond < n_shifts_; ++beyond) {
       double* row = rows_.data() + (k % up * n_shifts_ + beyond) * n_padded_;
@@ -79,7 +78,7 @@ int64_t PolyphaseTaps::n_outputs_of(int64_t n_samples) const {
   return CeilDiv(n_samples * up_, down_);
 }
 
-// Outputs of the same taps stand together.
+// Groups outputs with the same taps.
 void PolyphaseTaps::Fill(int64_t first, int64_t n, int64_t base, FirOutput* outputs,
                          int64_t* place) const {
   int64_t sample = newest_of(first) - base, phase = (first * down_ + delay_) % up_;
@@ -108,7 +107,7 @@ void PolyphaseTaps::Fill(int64_t first, int64_t n, int64_t base, FirOutput* outp
 
 int64_t PolyphaseTaps::n_together(int64_t first) const {
   if (!is_interpolation()) return kMaxDots;
-  // to where whole tiles of samples end
+  // up to the end of whole tiles of samples
   const int64_t n_samples = kBatch / up_ / kInterpolationTile * kInterpolationTile;
   return n_samples * up_ - (first + delay_) % up_;
 }
@@ -138,7 +137,8 @@ TableTaps::TableTaps(const double* taps, int64_t n_taps, int64_t n_phases, doubl
       rows_((n_phases + 1) * n_row_),
       sums_(static_cast<size_t>(n_phases + 1)),
       blended_(kBatch * (n_row_ + kFirBlock)) {
-  // The last entry of a row meets the sample `reach` after the one that is not after the output.
+  // The last entry of a row belongs to the sample `reach` after the last one at or before the
+  // output.
   for (int64_t phase = 0; phase <= n_phases; ++phase) {
     for (int64_t j = 0; j < n_row_; ++j) {
       const int64_t tap = n_taps / 2 + phase - (reach_ - (n_row_ - 1 - j)) * n_phases;
@@ -166,7 +166,7 @@ int64_t TableTaps::n_outputs_within(int64_t n_samples) const {
 }
 
 int64_t TableTaps::n_outputs_of(int64_t n_samples) const {
-  // an output at the time of a sample that would be the next is none, whatever the rounding
+  // an output at the time of the next sample does not count, whatever the rounding
   const auto n = static_cast<int64_t>(std::ceil(static_cast<double>(n_samples) * ratio_ - 1e-9));
   return n_samples > 0 ? std::max(n, n_outputs_within(n_samples)) : 0;
 }
@@ -227,12 +227,12 @@ int64_t StreamFilter<Taps>::n_outputs_of_end(int64_t n_samples) const {
   return taps_.n_outputs_of(n_received_ + n_samples) - n_emitted_;
 }
 
-// Moves what outputs to come still need to the beginning of the rows.
+// Moves the samples that later outputs need to the beginning of the rows.
 template <typename Taps>
 void StreamFilter<Taps>::MakeRoom() {
   const int64_t oldest = taps_.newest_of(n_emitted_) - taps_.n_taps() + 1;
   const int64_t mirrored = n_received_ - 1 - taps_.n_after();
-  // a whole number of blocks away, so that a sample keeps its place in its block
+  // by a whole number of blocks, so that a sample keeps its position in its block
   const int64_t n_past = std::max(int64_t{0}, std::min(oldest, mirrored) - base_);
   const int64_t keep_from = base_ + n_past / kFirBlock * kFirBlock;
   const auto n = static_cast<size_t>(n_received_ - keep_from);
@@ -242,8 +242,8 @@ void StreamFilter<Taps>::MakeRoom() {
   base_ = keep_from;
 }
 
-// Sample `at` < 0, or >= n_samples, of a signal of n_samples. A single reflection at the start
-// reads nothing of the end, which need not be known then.
+// Sample `at` < 0, or >= n_samples, of a signal of n_samples. A single reflection at the start does
+// not read the end, which may be unknown then.
 template <typename Taps>
 double StreamFilter<Taps>::Beyond(const double* row, int64_t at, int64_t n_samples) const {
   const auto x = [&](int64_t sample) { return row[sample - base_]; };

@@ -1,5 +1,5 @@
-// Filters that bring a stream of samples to another rate. What a stream gives does not depend on
-// how it was cut into chunks: the whole is one chunk, then the end.
+// Filters that bring a stream of samples to another rate. The outputs do not depend on the division
+// into chunks: a whole signal is one chunk, then the end.
 #pragma once
 
 #include <cstdint>
@@ -11,18 +11,18 @@
 namespace sensorseq {
 namespace signal {
 
-// What lies before the first sample and after the last.
+// The values before the first sample and after the last.
 enum class Edge : int32_t {
-  kMirror,  // x[-k] = x[k]: the samples again, backwards, and again
+  kMirror,  // x[-k] = x[k]: the samples backwards, repeatedly
   kHold,    // x[-k] = x[0]
-  kOdd,     // x[-k] = 2 x[0] - x[k]: a straight line goes on
+  kOdd,     // x[-k] = 2 x[0] - x[k]: a straight line continues
 };
 
 // Zeros at first, aligned to kFirAlignment; null for none.
 class AlignedDoubles {
  public:
   explicit AlignedDoubles(int64_t n);
-  AlignedDoubles(AlignedDoubles&&) = default;  // the block keeps its place
+  AlignedDoubles(AlignedDoubles&&) = default;  // the block keeps its address
   AlignedDoubles(const AlignedDoubles&) = delete;
   double* data() const { return data_; }
 
@@ -40,25 +40,25 @@ class PolyphaseTaps {
   PolyphaseTaps(const double* taps, int64_t n_taps, int64_t up, int64_t down, int64_t delay,
                 const FirKernels& kernels);
 
-  // Whether the samples before the first that output 0 needs are, when mirrored, among those that
-  // have arrived with it.
+  // Whether the samples that output 0 needs before the first one are, mirrored, among those that
+  // have arrived by then.
   bool looks_ahead_as_far_as_back() const { return n_before() <= newest_of(0); }
   double latency_samples() const { return static_cast<double>(delay_) / static_cast<double>(up_); }
-  int64_t n_taps() const { return n_padded_; }          // of one output at most, in whole blocks
+  int64_t n_taps() const { return n_padded_; }          // at most, of one output, in whole blocks
   int64_t n_before() const { return n_before_; }        // samples before the first with a tap
-  int64_t n_after() const { return delay_ / up_ + 1; }  // the same after the last, at most
+  int64_t n_after() const { return delay_ / up_ + 1; }  // samples after the last, at most
   int64_t newest_of(int64_t output) const { return (output * down_ + delay_) / up_; }
-  int64_t n_outputs_within(int64_t n_samples) const;  // that need no later sample
-  int64_t n_outputs_of(int64_t n_samples) const;      // of a signal that ends there
+  int64_t n_outputs_within(int64_t n_samples) const;  // outputs that need no later sample
+  int64_t n_outputs_of(int64_t n_samples) const;      // outputs of a signal that ends there
 
-  static constexpr int64_t kBatch = 512;   // interpolated together
-  static constexpr int64_t kMaxDots = 64;  // outputs that are not, and may be out of order
+  static constexpr int64_t kBatch = 512;   // outputs interpolated together
+  static constexpr int64_t kMaxDots = 64;  // other outputs together, which may be out of order
   static constexpr bool kHasTotals = false;
-  // How many outputs from `first` on are best computed together; at most kBatch.
+  // The number of outputs from `first` on that are best computed together; at most kBatch.
   int64_t n_together(int64_t first) const;
-  // Outputs first.. (n <= kBatch), for rows whose entry 0 is sample `base`, a multiple of
-  // kFirBlock; sums[i * n_channels + c] is output first + place[i] of channel c, or, where it
-  // returns true and leaves `place` alone, first + i.
+  // Computes n <= kBatch outputs from `first` on, for rows whose entry 0 is sample `base`, a
+  // multiple of kFirBlock; sums[i * n_channels + c] is output first + place[i] of channel c, or, if
+  // it returns true and leaves `place` unset, first + i.
   bool Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
                const double* rows, int64_t row_stride, int64_t n_channels, double* sums,
                int64_t* place, double* totals) const;
@@ -68,21 +68,22 @@ class PolyphaseTaps {
   void Fill(int64_t first, int64_t n, int64_t base, FirOutput* outputs, int64_t* place) const;
 
   int64_t up_, down_, delay_;
-  int64_t n_phase_taps_;  // of one phase, at most
-  int64_t n_shifts_;      // places in its last block that the newest sample can have
+  int64_t n_phase_taps_;  // taps of one phase, at most
+  int64_t n_shifts_;      // possible positions of the newest sample in its block
   int64_t n_padded_, n_before_;
-  int64_t period_;       // outputs after which phase and shift come again; kMaxDots or more: 1
+  int64_t period_;       // outputs after which phase and shift repeat; kMaxDots or more: 1
   AlignedDoubles rows_;  // (up, n_shifts, n_padded), each phase's taps from the last to the first
-  std::vector<FirOutput> outputs_;  // (up, n_shifts) of output 0, if it were of that
-  AlignedDoubles natural_;          // (up, n_phase_taps), the same without padding, where down is 1
+  std::vector<FirOutput> outputs_;  // (up, n_shifts) output 0 for each phase and shift
+  AlignedDoubles natural_;          // (up, n_phase_taps), the same unpadded, if down is 1
 };
 
-// A filter given at `n_phases` times the input's rate, with a straight line between two taps:
-// output m is at m / ratio input samples, wherever that is. Divided by the sum of the weights, so
-// that a constant is passed as it is.
+// A filter given at `n_phases` times the input's rate, with linear interpolation between taps:
+// output m is at m / ratio input samples, an arbitrary time. Outputs are divided by the sum of the
+// weights, so that a constant passes unchanged.
 class TableTaps {
  public:
-  // taps (n_taps): finite, n_taps odd and >= 2 * n_phases - 1, the centre is time 0; ratio > 0.
+  // taps (n_taps): finite, n_taps odd and >= 2 * n_phases - 1, with time 0 at the centre; ratio >
+  // 0.
   TableTaps(const double* taps, int64_t n_taps, int64_t n_phases, double ratio,
             const FirKernels& kernels);
 
@@ -104,22 +105,22 @@ class TableTaps {
 
  private:
   struct Place {
-    int64_t whole, phase;  // the sample not after it, the phase of the table not after it
-    double weight;         // of the next phase's taps
+    int64_t whole, phase;  // the sample and the table's phase at or before the output
+    double weight;         // weight of the next phase's taps
   };
   Place PlaceOf(int64_t output) const;
 
   int64_t n_phases_;
-  int64_t reach_;  // samples beyond which, before or after it, none has a part in an output
+  int64_t reach_;  // largest distance in samples of an input from its output
   int64_t n_row_;  // taps of one output, in whole blocks
   bool is_aligned_;
   double ratio_;
   AlignedDoubles rows_;       // (n_phases + 1, n_row), each phase's taps from the last to the first
-  std::vector<double> sums_;  // (n_phases + 1) of those taps
+  std::vector<double> sums_;  // (n_phases + 1) sums of these taps
   AlignedDoubles blended_;    // (kBatch, n_row + kFirBlock)
 };
 
-// One signal after the other through one filter. Not for two threads at once.
+// Filters one signal after another. Not for use by two threads at the same time.
 template <typename Taps>
 class StreamFilter {
  public:
@@ -130,17 +131,17 @@ class StreamFilter {
   const FirKernels& kernels() const { return kernels_; }
   int64_t n_channels() const { return n_channels_; }
 
-  // Outputs that Push gives for n_samples more; the same with those of a Flush after it.
+  // Outputs of a Push of n_samples; outputs of that Push and a following Flush.
   int64_t n_outputs_of_push(int64_t n_samples) const;
   int64_t n_outputs_of_end(int64_t n_samples) const;
 
-  // x: (n_samples, n_channels), finite, may be null where there is none; y: (n_outputs_of_push,
+  // x: (n_samples, n_channels), finite, may be null if n_samples is 0; y: (n_outputs_of_push,
   // n_channels), written, overlaps nothing.
   template <typename Real>
   void Push(const Real* x, int64_t n_samples, Real* y);
 
-  // The rest of the outputs (n_outputs_of_end(0)), with what the edge puts after the last sample; y
-  // as above. The next sample is the first of another signal.
+  // Writes the remaining outputs (n_outputs_of_end(0)), with the edge's values after the last
+  // sample; y as above. The next sample is the first of another signal.
   template <typename Real>
   void Flush(Real* y);
 
@@ -159,8 +160,8 @@ class StreamFilter {
   int64_t n_channels_;
   Edge edge_;
   const FirKernels& kernels_;
-  int64_t n_front_;     // entries of a row before sample 0, at first
-  int64_t capacity_;    // entries of a row that hold samples
+  int64_t n_front_;     // initial entries of a row before sample 0
+  int64_t capacity_;    // entries of a row for samples
   int64_t row_stride_;  // in doubles
   AlignedDoubles rows_;
   std::vector<double> sums_;  // (kBatch, n_channels)

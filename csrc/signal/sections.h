@@ -7,7 +7,7 @@
 
 namespace sensorseq::signal {
 
-// Keeps the state between calls: a signal in pieces gives the bits of the whole. Calls on one
+// Keeps its state between calls: a signal in pieces gives the same bits as the whole. Calls on one
 // object must not overlap.
 class SectionFilter {
  public:

@@ -1,6 +1,6 @@
 // Lists the bodies and fills one row of the table: SENSORSEQ_BODIES of signal_kernels.cpp.
 
-// clang-format off: each file uses the one before
+// clang-format off: each file uses the one above it
 #include "signal/fir-inl.h"
 #include "signal/convolve-inl.h"
 #include "signal/compete-inl.h"

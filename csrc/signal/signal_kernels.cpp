@@ -1,4 +1,4 @@
-// The loops of preprocessing on every instruction set.
+// The preprocessing loops on every instruction set.
 #include "signal/signal_kernels.h"
 
 #include "isa/target.h"

@@ -1,4 +1,4 @@
-// What an instruction set has for the loops of preprocessing.
+// The preprocessing loops of an instruction set.
 #pragma once
 
 #include "isa/table.h"

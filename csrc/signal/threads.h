@@ -1,4 +1,4 @@
-// Work that several threads share, the calling one among them.
+// Work shared by several threads, including the calling one.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,8 @@
 
 namespace sensorseq::signal {
 
-// Calls work(worker) for worker in [0, n_workers), each on a thread of its own while there are
-// threads to be had; work deals out what there is to do by itself, and must not throw.
+// Calls work(worker) for worker in [0, n_workers), each on its own thread if one can be started.
+// `work` distributes its tasks itself, and must not throw.
 template <typename Work>
 void RunInThreads(int64_t n_workers, Work work) {
   std::vector<std::thread> threads;
@@ -17,7 +17,7 @@ void RunInThreads(int64_t n_workers, Work work) {
   try {
     for (int64_t worker = 1; worker < n_workers; ++worker) threads.emplace_back(work, worker);
   } catch (const std::system_error&) {
-    // no more threads: those there are do all of it
+    // no more threads: the existing ones do all the work
   }
   work(int64_t{0});
   for (std::thread& thread : threads) thread.join();

@@ -7,8 +7,8 @@
 namespace sensorseq::signal {
 namespace {
 
-// Centers and scales are repeated over so many values, so that the loop over values need not know
-// which channel each is of.
+// Centers and scales are repeated over kTile values, so that the loop over values need not track
+// the channel of each value.
 constexpr int64_t kTile = 384;
 
 template <typename Real, typename Out>

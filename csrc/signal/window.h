@@ -1,5 +1,5 @@
-// Windows copied out of a signal, and windows that are there already, each value mapped to
-// (x - center) / scale on its way: one pass over memory.
+// Copies windows out of a signal, or existing windows, and maps each value to (x - center) / scale
+// in the same pass over memory.
 #pragma once
 
 #include <cstdint>
@@ -18,12 +18,12 @@ struct WindowMap {
   const int64_t* lengths;  // (N)      each in [0, T]; null: all T
   const double* center;    // (C)      null: values as they are, and scale is not read
   const double* scale;     // (C)      no zeros
-  bool inverse;            //          x * scale + center instead
-  Out* out;                // (N, T, C) written whole; overlaps no input
+  bool inverse;            //          true: x * scale + center
+  Out* out;                // (N, T, C) fully written; overlaps no input
 };
 
-// Positions in `out` of the first valid value that is NaN or infinite: because it was so in
-// `values`, and because it left the range of Out. -1: there is none.
+// Positions in `out` of the first valid value that was not finite in `values`, and of the first
+// that left the range of Out; -1 if there is none.
 struct NotFinite {
   int64_t given = -1;
   int64_t overflown = -1;
@@ -33,7 +33,7 @@ struct NotFinite {
 template <typename Real, typename Out>
 bool WindowsFit(const WindowMap<Real, Out>& args);
 
-// Allocates and throws nothing; calls that write different memory may run at the same time. The
+// Allocates and throws nothing; calls that write to different memory may run at the same time. The
 // windows must fit, see WindowsFit.
 template <typename Real, typename Out>
 NotFinite MapWindows(const PassKernels& kernels, const WindowMap<Real, Out>& args);

@@ -13,7 +13,7 @@
 
 #include "sensorseq_model.h"
 
-// Reads one value for each channel; returns how many there are.
+// Reads one value for each channel; returns the number of values.
 static int ReadSample(const std::string &line, float *sample) {
   const char *at = line.c_str();
   int n = 0;

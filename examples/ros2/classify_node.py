@@ -1,11 +1,11 @@
-"""A ROS 2 node that classifies the messages of the topics that a model was trained on.
+"""A ROS 2 node that classifies messages of the topics that a model was trained on.
 
     python3 classify_node.py --ros-args -p model:=terrain.safetensors -p silent_s:=1.0
 
-It needs ROS 2 and `pip install sensorseq_runtime-*.whl`. Channels are named as by `sensorseq
-prepare` of a bag, such as ``/imu/data.angular_velocity.x``. Each decision is published on
+It needs ROS 2 and `pip install sensorseq_runtime-*.whl`. Channels have the names that `sensorseq
+prepare` gives them, such as ``/imu/data.angular_velocity.x``. Each decision is published on
 ``~/decisions`` as JSON: its label, the probabilities, the stamps of its window, and how late it is.
-A topic that is silent for `silent_s` is named there, too, once a second until it goes on.
+A topic that is silent for `silent_s` is also reported there, once a second until it resumes.
 """
 
 import json
@@ -41,7 +41,7 @@ class ClassifyNode(Node):
         self.silent_s = float(self.get_parameter("silent_s").value)
         self.stream, self.is_fused = model.stream(), isinstance(model, FusedModel)
         sensors = self.stream.sensors if self.is_fused else {"": self.stream}
-        self.paths: dict[str, list[str]] = {}  # of each topic
+        self.paths: dict[str, list[str]] = {}  # fields of each topic
         self.sensor_of: dict[str, str] = {}
         for sensor, own in sensors.items():
             if not all("." in name for name in own.channels):
@@ -66,7 +66,7 @@ class ClassifyNode(Node):
         return self.get_clock().now().nanoseconds * 1e-9
 
     def subscribe(self) -> None:
-        """Subscribe to topics that have appeared; their type is not known before."""
+        """Subscribe to topics that have appeared; their type is unknown until then."""
         for topic, kinds in self.get_topic_names_and_types():
             if topic in self.waiting:
                 try:
@@ -80,7 +80,7 @@ class ClassifyNode(Node):
                 self.get_logger().info(f"subscribed to {topic}")
 
     def hear(self, topic: str, message: Any) -> None:
-        """Push a message as a sample, and publish what is decided."""
+        """Push a message as a sample, and publish the decisions."""
         self.heard_s[topic] = now_s = self.now_s()
         header = getattr(message, "header", None)
         stamp_s = now_s if header is None else header.stamp.sec + 1e-9 * header.stamp.nanosec
@@ -99,7 +99,7 @@ class ClassifyNode(Node):
             self.publish({**found, "late_s": self.now_s() - decision.end_s})
 
     def beat(self) -> None:
-        """Name topics that are silent."""
+        """Publish the topics that are silent."""
         now_s = self.now_s()
         for topic, heard_s in self.heard_s.items():
             if now_s - heard_s > self.silent_s:

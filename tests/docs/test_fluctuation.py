@@ -22,7 +22,9 @@ def test_a_bad_fit_is_repaired_by_its_code(in_tmp_path, capsys):
     clf = plain_classifier(learning_rate=1e-9, max_epochs=20, random_state=0)
     clf.fit(X, y, groups=groups)
     known = {"clf": clf, "X": X, "y": y, "groups": groups}
-    for code in code_below("Which cause, and what to change") + code_below("Trying it: the race"):
+    for code in code_below("Which cause, and what to change") + code_below(
+        "Testing causes with probe"
+    ):
         exec(code, known)
     printed = capsys.readouterr().out
     assert "learning_rate is 1e-09, usually 0.001 to 0.01." in printed

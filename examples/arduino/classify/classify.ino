@@ -6,7 +6,7 @@
 // readSample, in the order of sensorseq_channel_names and in the units of training.
 #include "sensorseq_model.h"
 
-const unsigned long PERIOD_US = 10000;  // 1e6 / the rate at which the model wants samples
+const unsigned long PERIOD_US = 10000;  // 1e6 / the model's sample rate in Hz
 
 static sensorseq_state state;
 static unsigned long nextSampleUs;
