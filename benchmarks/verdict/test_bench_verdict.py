@@ -350,8 +350,8 @@ def test_a_few_runs_are_trained_judged_and_not_written(tmp_path, monkeypatch, ca
     assert bench_verdict.main() == 0
     said = capsys.readouterr().out
     assert "Runs flagged, with 95 % intervals" in said
-    assert "results/verdict.json is left as it was" in said
-    assert "results/verdict_calibration.json is left as it was" in said
+    assert "results/verdict.json is unchanged" in said
+    assert "results/verdict_calibration.json is unchanged" in said
     assert len(list((tmp_path / "quick").glob("*.npz"))) == 4
 
 
