@@ -50,7 +50,7 @@ PLAIN = {  # a single training of only the LSTM, without any remedy
 
 def fit(data: Data, seed: int, **arguments: Any) -> Any:
     """Fit a small network; the argument `fit` names further arguments of the method `fit`."""
-    fit_arguments = {name: data.told[name] for name in arguments.pop("fit", ())}
+    fit_arguments = {name: data.fit_arguments[name] for name in arguments.pop("fit", ())}
     estimator = SensorLSTMClassifier(**{**PLAIN, **arguments}, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # some variants diverge on purpose
