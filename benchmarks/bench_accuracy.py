@@ -2,13 +2,13 @@
 
     bench_accuracy.py --borealtc FOLDER --resume               # everything; hours of one core
     bench_accuracy.py --sets A,watch --methods defaults --seeds 0 --resume --borealtc FOLDER
-    bench_accuracy.py --develop --methods defaults,boosting    # no test part is opened
+    bench_accuracy.py --develop --methods defaults,boosting    # reads no test part
     bench_accuracy.py --table                                  # results/accuracy.json
 
-Every fit is one line of results/accuracy_rows.jsonl, written as soon as it is known: stop a run at
-any time and start it again with ``--resume``, which skips what is there. Without it, fits are run
-again and the new lines count. The file is kept in git, so that the other methods never have to run
-again. ``--table`` runs nothing. Sets and methods that are absent are reported.
+Every fit is one line of results/accuracy_rows.jsonl, written as soon as the fit ends: stop a run at
+any time and continue with ``--resume``, which skips the fits in the file. Without it, fits are run
+again and the new lines replace the old ones. The file is kept in git, so that methods that did not
+change need not run again. ``--table`` runs nothing. Absent sets and methods are reported.
 """
 
 import argparse
@@ -43,15 +43,17 @@ def command_line() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = make_parser(__doc__)
     words = parser.add_argument
-    words("--sets", type=_names, help=f"with commas, of {', '.join(data.SETS)}")
+    words("--sets", type=_names, help=f"comma-separated: {', '.join(data.SETS)}")
     words("--methods", type=_names, default=list(METHODS), help=f"of {', '.join(METHODS)}")
-    words("--seeds", type=_numbers, default=list(SEEDS), help="of ours; default 0,1,2")
-    words("--resume", action="store_true", help="skip the fits that the work file has")
+    words("--seeds", type=_numbers, default=list(SEEDS), help="seeds of our methods; default 0,1,2")
+    words("--resume", action="store_true", help="skip the fits in the work file")
     words("--develop", action="store_true", help="folds inside the first training part only")
     words("--table", action="store_true", help="run nothing; write the results and print them")
     words("--work", type=Path, default=WORK, help="the work file (JSON lines)")
     words("--results", type=Path, default=RESULTS, help="folder of the results")
-    words("--threads", type=int, default=1, help="of torch and all other libraries; default 1")
+    words(
+        "--threads", type=int, default=1, help="threads of torch and all other libraries; default 1"
+    )
     words("--borealtc", type=Path, help="folder of the BorealTC set")
     words("--seglearn", type=Path, help="where seglearn is, if it is not installed")
     words("--aeon", type=Path, help="where aeon is, if it is not installed")
@@ -71,7 +73,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def chosen_sets(names: list[str] | None, *, develop: bool) -> tuple[list[str], list[str]]:
-    """Return the sets to run and those left out, whose test part stays closed."""
+    """Return the sets to run and the omitted ones, whose test part must not be read."""
     sets = data.choose(names or list(data.SEARCH if develop else data.SETS))
     if develop:
         closed = [name for name in sets if name not in data.SEARCH]
@@ -88,7 +90,7 @@ def chosen_sets(names: list[str] | None, *, develop: bool) -> tuple[list[str], l
 def plan(
     name: str, folds: list[data.Fold], methods: Sequence[str], seeds: Sequence[int], part: str
 ) -> list[Key]:
-    """Return the fits of a set in their order: of the first seed only, but for our own methods."""
+    """Return the fits of a set in order; other people's methods have the first seed only."""
     return [
         Key(name, part, fold.split, fold.fold, method, seed)
         for fold in folds
@@ -98,13 +100,13 @@ def plan(
 
 
 def run(options: argparse.Namespace, work: WorkFile) -> int:
-    """Run what is to be run; return how many fits failed."""
+    """Run the missing fits; return how many failed."""
     part = "develop" if options.develop else "test"
     places = data.Places(options.borealtc, options.seglearn, options.aeon)
     sets, closed = chosen_sets(options.sets, develop=options.develop)
     for name in closed:
-        print(f"left out: {name}: only for --develop, its test part stays closed", file=sys.stderr)
-    known, failed = work.read(), 0
+        print(f"skipped: {name}: only for --develop; its test part is not read", file=sys.stderr)
+    rows, failed = work.read(), 0
     facts = environment()
     shared = {
         "commit": commit(),
@@ -124,7 +126,7 @@ def run(options: argparse.Namespace, work: WorkFile) -> int:
                 folds = data.develop(windows, folds)
             n_folds, by_key = len(folds), {(fold.split, fold.fold): fold for fold in folds}
             keys = plan(name, folds, methods, options.seeds, part)
-            todo = missing(keys, known, resume=options.resume)
+            todo = missing(keys, rows, resume=options.resume)
             print(f"{name}: {len(keys)} fits, {len(keys) - len(todo)} known", file=sys.stderr)
             for count, key in enumerate(todo, 1):
                 fold = by_key[key.split, key.fold]
@@ -137,8 +139,8 @@ def run(options: argparse.Namespace, work: WorkFile) -> int:
                     continue
                 except Exception as error:  # one method's failure must not end hours of others
                     failed += 1
-                    said = f"{type(error).__name__}: {error}"
-                    print(f"failed: {' '.join(map(str, key))}: {said}", file=sys.stderr)
+                    message = f"{type(error).__name__}: {error}"
+                    print(f"failed: {' '.join(map(str, key))}: {message}", file=sys.stderr)
                     continue
                 row: dict[str, Any] = {
                     **key._asdict(),
@@ -154,7 +156,7 @@ def run(options: argparse.Namespace, work: WorkFile) -> int:
                 if runner.uses_aeon(key.method):
                     row |= runner.aeon.versions()
                 work.append(row)
-                known[key] = row
+                rows[key] = row
                 print(
                     f"[{count}/{len(todo)}] {name} {key.split}.{key.fold} {key.method}"
                     f" seed {key.seed}: {100 * row['accuracy']:.1f} %"
@@ -167,14 +169,14 @@ def run(options: argparse.Namespace, work: WorkFile) -> int:
 
 
 def _present(methods: Sequence[str], runner: Runner) -> list[str]:
-    found = []
+    present = []
     for method in methods:
         reason = runner.why_absent(method)
         if reason:
             print(f"absent: {method}: {reason}", file=sys.stderr)
         else:
-            found.append(method)
-    return found
+            present.append(method)
+    return present
 
 
 def write_table(options: argparse.Namespace, work: WorkFile) -> None:

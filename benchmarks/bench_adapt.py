@@ -1,4 +1,4 @@
-"""`adapt` on the windows of another robot, against the model as it is and what takes few lines.
+"""`adapt` on the windows of another robot, against the unchanged model and simple alternatives.
 
 Three tasks. ``same fleet``: a model of the ten robots of `load_surfaces`, and new robots of that
 fleet (SIMULATED). ``other kind``: the same model, and robots that are heavier, with another motor,
@@ -6,11 +6,11 @@ larger wheels and another current sensor (SIMULATED). ``terrain``: BorealTC, wit
 each class left out as if it were another robot's; needs the prepared file of docs/borealtc.md.
 
 A draw labels 1, 5 or 20 consecutive windows of each class (never more than two thirds of a class);
-the rest of the robot is the test, without windows that overlap the labelled ones. The settings of
-`adapt` were chosen on other robots and recordings than those here, but for one rule, made after
-seeing these: the linear layer stays as it is if a change cannot be checked. `all layers`, `few
+the robot's other windows are the test, except those that overlap labelled ones. The settings of
+`adapt` were chosen on other robots and recordings, except one rule that was made after seeing
+these results: the linear layer is unchanged if a change cannot be checked. `all layers`, `few
 alone` and `old and few` train networks, so they have one draw of 5 windows per class; each gain is
-on its own draws.
+measured on the method's own draws.
 """
 
 import argparse
@@ -39,8 +39,8 @@ from simulate import Robot, draw_robot, simulate_fleet
 
 COUNTS = (1, 5, 20)
 FLEETS = {"same fleet": (21, False), "other kind": (31, True)}
-N_ROBOTS, FIRST_ROBOT = 7, 4  # settings were chosen on the robots before
-N_FOLDS, FIRST_FOLD = 5, 2  # and on the folds before
+N_ROBOTS, FIRST_ROBOT = 7, 4  # settings were chosen on the earlier robots
+N_FOLDS, FIRST_FOLD = 5, 2  # and on the earlier folds
 FEWEST = 16  # windows of a recording that is left out
 L2_SP, STEPS, RATE = 1e-2, 100, 1e-3
 Logits = np.ndarray
@@ -48,7 +48,7 @@ Logits = np.ndarray
 
 @dataclass
 class Task:
-    """A model, the windows it was trained on, and those of another robot."""
+    """A model, its training windows, and the windows of another robot."""
 
     name: str
     model: SensorLSTMClassifier
@@ -57,7 +57,7 @@ class Task:
 
 
 def fleet(seed: int, *, is_other: bool) -> list[Robot]:
-    """Draw robots; those of another kind differ by more than robots of a fleet do."""
+    """Draw robots; robots of another kind differ by more than robots of one fleet do."""
     robots = []
     for number in range(N_ROBOTS):
         rng = np.random.default_rng([seed, number])
@@ -76,7 +76,7 @@ def fleet(seed: int, *, is_other: bool) -> list[Robot]:
 
 
 def cut(recordings: Any, rate_hz: float = 20.0) -> WindowSet:
-    """Cut recordings into windows of 5 s, which do not overlap."""
+    """Cut recordings into windows of 5 s that do not overlap."""
     return PreparePipeline(sample_rate_hz=rate_hz, window_s=5.0, split=None).prepare(recordings)
 
 
@@ -86,7 +86,7 @@ def drive(robots: list[Robot], seed: int, count: int) -> list[Recording]:
 
 
 def trained(path: Path, old: WindowSet, seed: int) -> SensorLSTMClassifier:
-    """Train a model with the defaults, or load it if it was."""
+    """Train a model with the defaults, or load it if it was trained before."""
     if not path.exists():
         model = SensorLSTMClassifier(random_state=seed)
         model.fit(old.X, old.y, groups=old.groups).save(path)
@@ -114,21 +114,21 @@ def tasks(terrain: Path | None, models: Path) -> Iterator[Task]:
         order[label] = np.random.default_rng(5).permutation(large)
     for fold in range(FIRST_FOLD, N_FOLDS):
         is_new = np.isin(every.groups, [recordings[fold] for recordings in order.values()])
-        rest = every.take(~is_new)
-        model = trained(models / f"terrain_{fold}.safetensors", rest, fold)
-        yield Task("terrain", model, rest, every.take(is_new))
+        kept = every.take(~is_new)
+        model = trained(models / f"terrain_{fold}.safetensors", kept, fold)
+        yield Task("terrain", model, kept, every.take(is_new))
 
 
 def draw(new: WindowSet, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows of n consecutive windows of each class, and the rows to test on."""
+    """Return the rows of n consecutive windows of each class, and the rows to test on."""
     rng = np.random.default_rng([seed, n])
     few = []
     for label in np.unique(new.y):
-        own = np.flatnonzero(new.y == label)
-        recordings = rng.permutation(np.unique(new.recording_id[own]))
+        of_class = np.flatnonzero(new.y == label)
+        recordings = rng.permutation(np.unique(new.recording_id[of_class]))
         place = {name: number for number, name in enumerate(recordings.tolist())}
-        rank = [place[name] for name in new.recording_id[own].tolist()]
-        order = own[np.lexsort((new.start_s[own], rank))]
+        rank = [place[name] for name in new.recording_id[of_class].tolist()]
+        order = of_class[np.lexsort((new.start_s[of_class], rank))]
         count = min(n, len(order) * 2 // 3)
         last = len(order) - count if len(recordings) == 1 else len(order) // len(recordings) - 1
         start = min(int(rng.integers(0, last + 1)), len(order) - count)
@@ -155,9 +155,11 @@ def own_statistics(model: Any, few: WindowSet) -> Any:
 def logistic(model: Any, few: Logits, y: Any, test: Logits) -> Logits:
     """Fit logistic regression on log-probabilities, with scikit-learn's defaults."""
     fitted = LogisticRegression(max_iter=300).fit(few, y)
-    found = np.full((len(test), len(model.classes_)), -30.0)
-    found[:, np.searchsorted(model.classes_, fitted.classes_)] = fitted.predict_log_proba(test)
-    return found
+    log_probabilities = np.full((len(test), len(model.classes_)), -30.0)
+    log_probabilities[:, np.searchsorted(model.classes_, fitted.classes_)] = (
+        fitted.predict_log_proba(test)
+    )
+    return log_probabilities
 
 
 def logits_of(model: Any, windows: WindowSet) -> Logits:
@@ -167,14 +169,14 @@ def logits_of(model: Any, windows: WindowSet) -> Logits:
 
 def scaling_alone(model: Any, few: WindowSet) -> Any:
     """Return the model with the scaling that `adapt` chooses."""
-    own = steps.copy_model(model.model_)
-    read = steps.read_few(own, few.X, few.y, few.recording_id, None)
-    cropped = read.cropped(own.max_timesteps, own.crop)
-    return steps.move_scaling(own, read, cropped, steps.losses(own, read))[0]
+    adapted = steps.copy_model(model.model_)
+    read = steps.read_few(adapted, few.X, few.y, few.recording_id, None)
+    cropped = read.cropped(adapted.max_timesteps, adapted.crop)
+    return steps.move_scaling(adapted, read, cropped, steps.losses(adapted, read))[0]
 
 
 def head_unchecked(model: Any, few: WindowSet) -> Any:
-    """Return the model with the linear layer changed, which `adapt` does only if it can check."""
+    """Return the model with a changed linear layer, which `adapt` accepts only after a check."""
     moved = scaling_alone(model, few)
     read = steps.read_few(moved, few.X, few.y, few.recording_id, None)
     for part in steps.linear_parts(moved, read):
@@ -201,7 +203,7 @@ def all_layers(model: Any, few: WindowSet) -> Any:
 
 
 def few_alone(few: WindowSet) -> Any:
-    """Train a new model on the few windows; with one of each class without validation."""
+    """Train a new model on the few windows; without validation if each class has only one."""
     counts = np.unique(few.y, return_counts=True)[1]
     alone = SensorLSTMClassifier(random_state=0)
     if counts.min() < 5:
@@ -210,44 +212,44 @@ def few_alone(few: WindowSet) -> Any:
 
 
 def together(task: Task, few: WindowSet) -> Any:
-    """Train a new model on the old windows and the few."""
+    """Train a new model on the old and the few windows together."""
     X, y = np.concatenate([task.old.X, few.X]), np.concatenate([task.old.y, few.y])
     groups = np.concatenate([task.old.groups, few.groups])
     return SensorLSTMClassifier(random_state=0).fit(X, y, groups=groups)
 
 
 def fast(task: Task, few: WindowSet, test: WindowSet) -> dict[str, Logits]:
-    """Return the answers of what takes a second or less."""
+    """Return the logits of the methods that take a second or less."""
     model = task.model
-    own = own_statistics(model, few)
-    plain, moved = ((logits_of(one, few), logits_of(one, test)) for one in (model, own))
+    restandardized = own_statistics(model, few)
+    plain, moved = ((logits_of(one, few), logits_of(one, test)) for one in (model, restandardized))
     adapted = model.adapt(few.X, few.y, few.recording_id)
     of_adapted = logits_of(adapted, test)
-    found = {
+    logits = {
         "as it is": plain[1],
         "own mean and deviation": moved[1],
         "logistic regression on its log-probabilities": logistic(model, plain[0], few.y, plain[1]),
-        "both": logistic(own, moved[0], few.y, moved[1]),
+        "both": logistic(restandardized, moved[0], few.y, moved[1]),
         "scaling alone": plain[1],
         "linear layer without a check": logits_of(head_unchecked(model, few), test),
         "adapt": of_adapted,
     }
     if adapted.adaptation_.scaling_share:
-        found["scaling alone"] = of_adapted
+        logits["scaling alone"] = of_adapted
         if adapted.adaptation_.head:
-            found["scaling alone"] = logits_of(scaling_alone(model, few), test)
-    return found
+            logits["scaling alone"] = logits_of(scaling_alone(model, few), test)
+    return logits
 
 
 def slow(task: Task, few: WindowSet, test: WindowSet, *, retrain: bool) -> dict[str, Logits]:
-    """Return the answers of networks that are trained."""
-    found = {
+    """Return the logits of the methods that train networks."""
+    logits = {
         "all layers": logits_of(all_layers(task.model, few), test),
         "few alone": logits_of(few_alone(few), test),
     }
     if retrain:
-        found["old and few"] = logits_of(together(task, few), test)
-    return found
+        logits["old and few"] = logits_of(together(task, few), test)
+    return logits
 
 
 def score(task: Task, logits: Logits, test: WindowSet) -> tuple[float, float]:
@@ -268,24 +270,24 @@ def main() -> None:
     parser.add_argument("--retrain", action="store_true", help="also train on old and few")
     options = parser.parse_args()
     options.models.mkdir(parents=True, exist_ok=True)
-    found: dict[tuple[str, int, str], list[tuple[float, float, float, float]]] = {}
+    scores_by_method: dict[tuple[str, int, str], list[tuple[float, float, float, float]]] = {}
     seen: dict[str, int] = {}
     for task in tasks(options.terrain, options.models):
         seen[task.name] = number = seen.get(task.name, 0) + 1
         for n in COUNTS:
             for seed in range(options.draws):
-                rows, rest = draw(task.new, n, seed)
-                few, test = task.new.take(rows), task.new.take(rest)
+                rows, test_rows = draw(task.new, n, seed)
+                few, test = task.new.take(rows), task.new.take(test_rows)
                 answers = fast(task, few, test)
                 if seed == 0 and number == 1 and n == 5:
                     answers |= slow(task, few, test, retrain=options.retrain)
                 base = score(task, answers["as it is"], test)
                 for name, logits in answers.items():
                     got = (*score(task, logits, test), *base)
-                    found.setdefault((task.name, n, name), []).append(got)
+                    scores_by_method.setdefault((task.name, n, name), []).append(got)
             print(task.name, number, n, flush=True)
     rows_of = []
-    for (name, n, method), scores in found.items():
+    for (name, n, method), scores in scores_by_method.items():
         accuracy, loss, base, base_loss = np.array(scores).T
         row = {
             "task": name,

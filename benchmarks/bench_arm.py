@@ -1,13 +1,13 @@
-"""Instructions of one decision on aarch64, counted in an emulator, beside its time on this machine.
+"""Instructions of one decision on aarch64, counted in an emulator, and its time on this machine.
 
     make test-arm                          # makes the wheel and the root in build/arm
-    bench_arm.py                           # a table, and results/arm.json
+    bench_arm.py                           # prints a table, writes results/arm.json
     bench_arm.py --quick                   # short windows only; nothing is written
 
 The runtime predicts one window of 6 channels at a time, on one thread: a network of 64 units, each
-kind of features, and all together, for 3 classes. The count is the difference between processes of
-2 and of 12 decisions, by a plugin of qemu; so Python's own instructions are in it. The time at 1.5
-GHz assumes one instruction per cycle: an estimate, not a measurement.
+kind of features, and all of them together, for 3 classes. A plugin of qemu counts; the count is the
+difference between processes of 12 and of 2 decisions, so it includes Python's own instructions. The
+time at 1.5 GHz assumes one instruction per cycle: an estimate, not a measurement.
 """
 
 import argparse
@@ -64,20 +64,20 @@ def main() -> None:
     """Count and time every model, print the table, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="short windows only")
-    given = parser.parse_args()
+    options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plugin = folder / "count.so"
         source = HERE / "arm" / "count_instructions.c"
         subprocess.run(["gcc", "-O2", "-shared", "-fPIC", source, "-o", plugin], check=True)
-        for n_steps in SHAPES[:1] if given.quick else SHAPES:
+        for n_steps in SHAPES[:1] if options.quick else SHAPES:
             for kind, model in models(n_steps).items():
                 path = folder / f"{kind}.safetensors"
                 model.save(path)
                 rows.append({"model": kind, "steps": n_steps, **measure(path, n_steps, plugin)})
                 print(line_of(rows[-1]), flush=True)
-    write_results("arm", rows, partial=given.quick, ghz=GHZ, n_channels=N_CHANNELS)
+    write_results("arm", rows, partial=options.quick, ghz=GHZ, n_channels=N_CHANNELS)
 
 
 def models(n_steps: int) -> dict[str, SensorLSTMClassifier]:
@@ -86,19 +86,21 @@ def models(n_steps: int) -> dict[str, SensorLSTMClassifier]:
     X = rng.normal(size=(N_WINDOWS, n_steps, N_CHANNELS)) + y[:, None, None]
     settings = {"max_epochs": 2, "random_state": 0, "device": "cpu", "refit": None}
     alone = SensorLSTMClassifier(**settings, features=None).fit(X, y)
-    found, blocks = {"LSTM alone": alone}, []
+    models_by_name, blocks = {"LSTM alone": alone}, []
     for kind in KINDS:
-        found[f"{kind} alone"] = model = SensorLSTMClassifier(**settings, features=kind).fit(X, y)
+        models_by_name[f"{kind} alone"] = model = SensorLSTMClassifier(
+            **settings, features=kind
+        ).fit(X, y)
         head = model.model_.head
         assert head is not None
-        own = FeatureHead(0.0, head.blocks, FeatureChoice())
-        model.model_ = replace(model.model_, head=own)
+        head_alone = FeatureHead(0.0, head.blocks, FeatureChoice())
+        model.model_ = replace(model.model_, head=head_alone)
         blocks += head.blocks
     for name, weight in (("all features", 0.0), ("LSTM and all features", 0.5)):
-        found[name] = model = copy.copy(alone)
+        models_by_name[name] = model = copy.copy(alone)
         head = FeatureHead(weight, blocks, FeatureChoice())
         model.model_ = replace(model.model_, head=head)
-    return found
+    return models_by_name
 
 
 def measure(path: Path, n_steps: int, plugin: Path) -> dict[str, Any]:
@@ -113,7 +115,7 @@ def measure(path: Path, n_steps: int, plugin: Path) -> dict[str, Any]:
     return {
         "instructions": instructions,
         "estimated_ms": instructions / (GHZ * 1e9) * 1e3,
-        "here_ms": [1e3 * one for one in quartiles],
+        "here_ms": [1e3 * quartile_s for quartile_s in quartiles],
         "resident_mb": memory / 1024,
     }
 
@@ -122,7 +124,7 @@ def count(path: Path, n_steps: int, n: int, plugin: Path) -> int:
     """Return the instructions of a process that decides n times."""
     root, counted = BUILT / "root", path.with_suffix(".count")
     paths = f"{root / 'sensorseq_runtime'}{os.pathsep}{root / 'site'}"
-    # PYTHONHASHSEED: the same work in both processes
+    # PYTHONHASHSEED makes both processes do the same work
     environment = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
     command = ["qemu-aarch64", "-cpu", "cortex-a72", "-plugin", plugin, "-L", root]
     command += [root / "usr/bin/python3.11", "-c", COUNTED, path, str(n), str(n_steps)]

@@ -1,27 +1,27 @@
 """LSTMLinear and the epoch engine against torch.nn.LSTM and torch.nn.Linear on a CPU.
 
 Same weights, inputs, dtype and threads on both sides; results are compared before any timing, and
-the sides are timed in turns in one process. What each row compares:
+the sides are timed in turns in one process. The rows compare:
 
 - inference: a forward pass under no_grad.
 - training: torch's side is forward, cross entropy and backward, without an optimizer step. Ours is
-  that through autograd; with the loss inside the operator, `loss()`; or
-  a step of the native epoch engine, `train_epoch`, which is what `fit` takes. That one computes
-  more than torch's side: it gathers the batch and makes a pass of sgd over the parameters.
-- varlen: the same training with lengths drawn evenly from 1 to T. torch gets a packed sequence
-  (`pack_padded_sequence(..., enforce_sorted=False)`), packed in the time that is measured.
-- one step: T=1, N=1, called from Python again and again, carrying the state. Ours is a stream;
+  the same through autograd; with the loss inside the operator, `loss()`; or a step of the native
+  epoch engine, `train_epoch`, which `fit` uses. The engine computes more than torch's side: it also
+  gathers the batch and updates the parameters by sgd.
+- varlen: the same training with lengths drawn uniformly from 1 to T. torch gets a packed sequence
+  (`pack_padded_sequence(..., enforce_sorted=False)`); the timing includes the packing.
+- one step: T=1, N=1, called from Python repeatedly, carrying the state. Ours is a stream;
   in "one step, module" it is the module, which gets the state and returns it.
 - long sequence: inference with N=1 over 10 000 timesteps.
-- subnormals kept: training of the shapes in `VANISHING` where torch does not flush subnormal
-  numbers to zero, which is how torch starts. Pooling is "last" and the weights are torch's first
+- subnormals kept: training of the shapes in `VANISHING` while torch does not flush subnormal
+  numbers to zero, which is torch's default. Pooling is "last" and the weights are torch's initial
   ones, so in windows of 250 steps and more the gradients vanish: towards the first step they become
   subnormal numbers, on which many processors are slow. In all other rows torch flushes them, as our
   kernels do.
 
 GFLOP/s count the products of the LSTM: 2 * 4H * (H + C) for each valid step forward, three times
-that in training. They are compared with the multiply-add peak of as many threads as torch has,
-and with what torch's sgemm reaches on them, both measured in the same turns.
+as many in training. They are compared with the multiply-add peak of as many threads as torch has,
+and with the rate of torch's sgemm on these threads, both measured in the same turns.
 """
 
 import argparse
@@ -69,7 +69,7 @@ SHAPES = [
     Shape(2, 400, 6, 20),
     Shape(256, 50, 9, 72),
     *VANISHING,
-    # wide layers, and few windows
+    # wide layers, few windows
     Shape(1, 50, 6, 256),
     Shape(1, 50, 6, 512),
     Shape(4, 50, 6, 256),
@@ -96,7 +96,7 @@ KEPT = "subnormals kept, "
 
 
 def cases():
-    """Yield (what, shape, function that makes the case) for every row of the table."""
+    """Yield (name, shape, function that makes the case) for every row of the table."""
     for kind in KINDS:
         for shape in SHAPES:
             yield kind, shape, lambda kind=kind, shape=shape: make_case(kind, shape)
@@ -113,7 +113,7 @@ def cases():
 
 
 def kept_rows(threads, rounds):
-    """Time training where torch keeps subnormal numbers: in a process whose threads never did."""
+    """Time training while torch keeps subnormal numbers, in a process that never flushed them."""
     torch.set_num_threads(threads)
     rows = []
     for kind in KINDS[1:]:
@@ -126,7 +126,7 @@ def kept_rows(threads, rounds):
 
 
 def stepping_stream(module, x):
-    """Return a function that takes n steps from a state of zero, by a stream made once."""
+    """Return a function that computes n steps from a zero state with one stream."""
     stream = module.stream()
 
     def step(n):
@@ -139,7 +139,7 @@ def stepping_stream(module, x):
 
 
 def stepping_module(module, x):
-    """Return a function that takes n steps from a state of zero, by calls of the module."""
+    """Return a function that computes n steps from a zero state by calling the module."""
 
     @torch.no_grad()
     def step(n):
@@ -152,7 +152,7 @@ def stepping_module(module, x):
 
 
 def one_step_case(stepping):
-    """One timestep of one window after the other, as a robot would call it."""
+    """Return a case that computes one timestep per call, as a robot would."""
     _, _, n_channels, hidden_size = ONE_STEP
     torch.manual_seed(0)
     lstm = torch.nn.LSTM(n_channels, hidden_size, batch_first=True)
@@ -186,15 +186,15 @@ def main():
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument(
-        "--only", nargs="+", default=[""], help="rows whose name holds one of these words"
+        "--only", nargs="+", default=[""], help="rows whose name contains one of these words"
     )
     parser.add_argument(
         "--shapes", type=lambda text: Shape(*map(int, text.split("x"))), nargs="+", help="NxTxCxH"
     )
-    parser.add_argument("--quick", action="store_true", help="three rounds, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="three rounds, as a smoke test")
     options = parser.parse_args()
     refuse_sleeping_threads()
-    torch.set_flush_denormal(True)  # before torch starts the threads that take this over
+    torch.set_flush_denormal(True)  # before torch starts the threads that inherit the setting
     rounds = 3 if options.quick else options.rounds
     partial = options.quick or options.only != [""] or options.shapes is not None
     print(environment())

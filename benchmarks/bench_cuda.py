@@ -1,21 +1,21 @@
 """LSTMLinear against cuDNN on a GPU, by the protocol of `sensorseq.bench.cuda`.
 
 A step is forward, cross entropy and backward (or the forward pass alone), the same on both sides
-in one process, in turns: as Python calls it, and captured in a CUDA graph. Both sides' results are
-held to float32 in IEEE arithmetic before they are timed. cuDNN's side is `torch.nn.LSTM` and
-`torch.nn.Linear` in fp32 (IEEE), in TF32 as torch has it by default, in fp16 and bf16, and in fp16
-with channels padded to 128, which its PERSIST_STATIC needs; ours is in the same precision. `varlen`
-is packed sequences against lengths on the device.
+in one process, in turns: called from Python, and captured in a CUDA graph. Both sides' results are
+compared with float32 in IEEE arithmetic before any timing. cuDNN's side is `torch.nn.LSTM` and
+`torch.nn.Linear` in fp32 (IEEE), in TF32 with torch's defaults, in fp16 and bf16, and in fp16 with
+channels padded to 128, as cuDNN's PERSIST_STATIC needs; ours is in the same precision. `varlen`
+compares packed sequences with lengths on the device.
 
-Rows with "served_by": "framework" count as 1: sensorseq hands the shape to torch, which it does
-where a kernel has not passed the check of `sensorseq doctor --gpu` on this GPU.
+Rows with "served_by": "framework" count as 1: sensorseq hands a shape to torch if no kernel for it
+has passed the check of `sensorseq doctor --gpu` on this GPU.
 
-- `--quick`: few shapes, first those where torch is weakest; writes cuda_quick.json.
-- otherwise the sweep, in an order drawn once, so that what fits into `--budget-s` is a fair sample;
-  `--resume` goes on from the file it wrote. Writes cuda.json.
-- `--table steps`: how long a timestep takes in batches of 8 and 128, with the input multiplied in
-  our kernel (`own`) or before it by torch (`projected`); cuda_steps.json.
-- `--dry-run`: the same protocol on the CPU on tiny shapes, to see that it works.
+- `--quick`: few shapes, starting with torch's weakest; writes cuda_quick.json.
+- otherwise all shapes, in an order drawn once, so that the cases within `--budget-s` are a fair
+  sample; `--resume` continues the file of an earlier run. Writes cuda.json.
+- `--table steps`: the duration of a timestep in batches of 8 and 128, with the input multiplied in
+  our kernel (`own`) or before it by torch (`projected`); writes cuda_steps.json.
+- `--dry-run`: the same protocol on the CPU on tiny shapes, as a smoke test.
 """
 
 import argparse
@@ -89,19 +89,19 @@ STEPS = [
 
 
 def tiny(cases):
-    """Put the same kinds and precisions on shapes that a CPU does at once."""
+    """Return the cases with a tiny shape that a CPU computes quickly."""
     return list(dict.fromkeys((*case[:2], Shape(3, 7, 2, 5), *case[3:]) for case in cases))
 
 
 def key(row):
-    """Say what a row is of, without what was measured."""
+    """Return the case of a row, without its measurements."""
     of_input = [row["input"]] if "input" in row else []
     return row["what"], row["precision"], Shape(*row["shape"]), *of_input
 
 
 @contextlib.contextmanager
 def multiplying(of_input):
-    """Have our kernels multiply the input ("own"), or torch before them ("projected")."""
+    """Multiply the input in our kernels ("own"), or by torch before them ("projected")."""
     before = choice.MAX_CHANNELS
     if of_input == "projected":
         choice.MAX_CHANNELS = 0
@@ -112,7 +112,7 @@ def multiplying(of_input):
 
 
 def measure_cases(cases, device, options, rows, save):
-    """Add rows until all cases are done or the time is over; return what failed."""
+    """Add rows until all cases are done or the time is over; return the failures."""
     done, failed = {key(row) for row in rows}, []
     modes = ("graph",) if options.table == "steps" else MODES
     print(HEADER)
@@ -125,7 +125,7 @@ def measure_cases(cases, device, options, rows, save):
             break
         try:
             with multiplying("".join(of_input)):
-                found = measure(
+                measured = measure(
                     kind,
                     shape,
                     precision,
@@ -136,24 +136,24 @@ def measure_cases(cases, device, options, rows, save):
                     at_least_s=options.at_least_s,
                 )
         except (SensorseqError, RuntimeError) as error:
-            # a shape that fails says so and the others still run, unless the device is lost
+            # a failure is reported and the other shapes still run, unless the device is lost
             failed.append(f"{kind}, {precision}, {shape}: {error}")
             print(f"FAILED {failed[-1]}", flush=True)
             if device.type == "cuda":
                 torch.cuda.empty_cache()
                 torch.cuda.synchronize()
             continue
-        for row in found:
+        for row in measured:
             print(format_row(row), step_us(row), flush=True)
-        # a sweep may go on at a later commit
+        # a resumed run may be at a later commit
         more = {"commit": options.commit, **({"input": of_input[0]} if of_input else {})}
-        rows += [{**row, **more} for row in found]
+        rows += [{**row, **more} for row in measured]
         save(quiet=True)
     return failed
 
 
 def step_us(row):
-    """Say how long a timestep takes on both sides."""
+    """Format the duration of a timestep on both sides."""
     if "ours_ms" not in row:
         return ""
     sides = (f"{1e3 * row[side] / row['shape'][1]:.2f}" for side in ("theirs_ms", "ours_ms"))
@@ -161,7 +161,7 @@ def step_us(row):
 
 
 def print_steps(rows):
-    """Print microseconds a timestep: torch's, then ours with each kind of input."""
+    """Print microseconds per timestep: torch's, then ours with each kind of input."""
     print("\nus a timestep; torch: the median of its rows; own / projected for C = 1, 6, 16")
     table = {}
     for row in rows:
@@ -170,19 +170,19 @@ def print_steps(rows):
         if "ours_ms" in row:
             of_kernel["theirs"].append(1e3 * row["theirs_ms"] / t)
             of_kernel[c, row["input"]] = f"{1e3 * row['ours_ms'] / t:.2f}"
-    for (kind, precision, h, n), found in table.items():
-        theirs = f"{statistics.median(found['theirs']):.2f}" if found["theirs"] else "-"
+    for (kind, precision, h, n), times in table.items():
+        theirs = f"{statistics.median(times['theirs']):.2f}" if times["theirs"] else "-"
         ours = (
-            "/".join(found.get((c, of_input), "-") for of_input in ("own", "projected"))
+            "/".join(times.get((c, of_input), "-") for of_input in ("own", "projected"))
             for c in (1, 6, 16)
         )
         print(f"{kind:9} {precision:4} H={h:<3} N={n:<3}  torch {theirs:>6}  ours", *ours, sep="  ")
 
 
 def summarize_ratios(rows):
-    """Print geometric mean and lowest ratio of each kind, precision and mode, and what was handed.
+    """Print mean and lowest ratio of each kind, precision and mode, and the shapes handed to torch.
 
-    Shapes handed to the framework count as 1; what cannot run on one side does not count.
+    Shapes handed to the framework count as 1; rows that cannot run on one side do not count.
     """
     print("\ngeometric means (shapes; handed to the framework; lowest)")
     groups = {}
@@ -206,7 +206,7 @@ def summarize_ratios(rows):
 
 
 def main():
-    """Measure what was asked for, print it, write the JSON."""
+    """Measure the selected cases, print them, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few shapes, every precision and mode")
     parser.add_argument("--table", choices=("peers", "steps", "models"), default="peers")
@@ -214,7 +214,7 @@ def main():
     parser.add_argument("--budget-s", type=float, default=520.0, help="begin no case after this")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--at-least-s", type=float, default=15e-3, help="length of one timing")
-    parser.add_argument("--resume", action="store_true", help="keep the rows that are there")
+    parser.add_argument("--resume", action="store_true", help="keep the rows of the file")
     parser.add_argument("--limit", type=int, help="only the first cases")
     parser.add_argument("--dry-run", action="store_true", help="tiny shapes on the CPU")
     options = parser.parse_args()
@@ -259,7 +259,7 @@ def main():
 
 
 def shuffled(cases):
-    """Return them in an order that was drawn once."""
+    """Return the cases in a random but fixed order."""
     cases = list(cases)
     random.Random(0).shuffle(cases)
     return cases

@@ -1,4 +1,4 @@
-"""Does the report name the right family of causes? On runs whose single resets were all tried.
+"""Does the report name the right family of causes? Measured on runs with every single reset tried.
 
 bench_diagnosis.py --data calibration --borealtc FOLDER --work FOLDER   # resumes
 bench_diagnosis.py --data test --borealtc FOLDER --work FOLDER
@@ -24,11 +24,11 @@ from diagnosis.score import describe, judged, score, score_sick
 from diagnosis.windows import LEAST_FRESH, SETS_OF
 
 ROWS, LEVELS = "diagnosis_rows.jsonl", "level.jsonl"
-NOT_KEPT = ("history", "report")  # of a row, in the results: no figure of the table needs them
+NOT_KEPT = ("history", "report")  # dropped from the results: no figure of the table needs them
 
 
 def lines_of(rows: Sequence[dict[str, Any]], learned: Sequence[dict[str, Any]] = ()) -> list[Any]:
-    """Return the lines of the table, from rows with their answers."""
+    """Return the lines of the table from judged rows."""
     first, again = (
         {row["name"]: row["answers"][k] for row in rows if len(row["answers"]) > k} for k in (0, 1)
     )
@@ -36,20 +36,20 @@ def lines_of(rows: Sequence[dict[str, Any]], learned: Sequence[dict[str, Any]] =
 
 
 def lines_of_sick(rows: Sequence[dict[str, Any]], learned: Sequence[dict[str, Any]]) -> list[Any]:
-    """Return the lines of runs with healthy settings and sick data."""
+    """Return the lines of the table for runs with healthy settings and sick data."""
     return score_sick(rows, {row["name"]: row["answers"][0] for row in rows}, learned)
 
 
 def write_table(
     work: Path, *, keep: bool, borealtc: Path | None = None, folder: Path = RESULTS
 ) -> None:
-    """Judge all records again; print the lines of both parts, and write those of the test."""
+    """Judge all records again; print the lines of both parts, and write the test's lines."""
     records = work / "records"
     calibration, test, sick = (
         [
             row
-            for found in read_rows(work / f"{part}.jsonl").values()
-            if (row := judged(found, records, borealtc))["n_fresh"] >= LEAST_FRESH
+            for record in read_rows(work / f"{part}.jsonl").values()
+            if (row := judged(record, records, borealtc))["n_fresh"] >= LEAST_FRESH
         ]
         for part in SETS_OF
     )
@@ -73,7 +73,7 @@ def write_table(
 def measure_level(
     draws: Sequence[int], work: Path, borealtc: Path | None, *, only_tuned: bool
 ) -> None:
-    """Add the draws that are missing to those of a folder, a line each."""
+    """Add the missing draws to a folder, one line each."""
     done = {rows[0]["draw"] for rows in read_lines(work / LEVELS)}
     for number in draws:
         if number not in done and (
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first draw")
     parser.add_argument("--table", action="store_true", help="run nothing; write the results")
     parser.add_argument("--show", action="store_true", help="run nothing; print the table alone")
-    parser.add_argument("--level", action="store_true", help="of report.level instead")
+    parser.add_argument("--level", action="store_true", help="measure report.level instead")
     parser.add_argument("--tuned", action="store_true", help="with --level: tuned settings alone")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)

@@ -1,26 +1,26 @@
-"""Drives over several surfaces: what smoothing over time adds to the classes of windows.
+"""Drives over several surfaces: the effect of smoothing the classes of windows over time.
 
     bench_drives.py --borealtc FOLDER              # 20 draws on each of five folds, twice
     bench_drives.py --borealtc FOLDER --quick      # one fold, two draws; nothing is written
 
 Three sets: motor currents and speeds of BorealTC, its IMU, and the SIMULATED robots of this
 package; windows of 5 s. The default classifier is fitted on the recordings outside a fold (of
-simulated robots: on the other robots). A drive is made of pieces of the fold's raw signals, of one
-robot, each of a random class other than the one before: joined, then cut into windows, so that
-windows across a joint are classified and scored, too. Lengths of the pieces are geometric, uniform
-or fixed, with a mean drawn from 30 s to 180 s. The hidden Markov model is told that mean times a
-factor drawn log-uniformly from 1/2 to 2.
+simulated robots: on the other robots). A drive consists of pieces of the fold's raw signals, of one
+robot, each of a random class other than the previous piece's. The pieces are joined and then cut
+into windows, so windows across a joint are classified and scored, too. Lengths of the pieces are
+geometric, uniform or fixed, with a mean drawn from 30 s to 180 s. The hidden Markov model gets this
+mean times a factor drawn log-uniformly from 1/2 to 2.
 
-Beside it stand what a few lines do: the single windows, the mean probability of the last windows
-and of those around (with the delay of the fixed lag), and the majority vote. The method was chosen
-on the folds of `random_state=0` of BorealTC; the figures are of other random states.
+Simple methods are compared: the single windows, the mean probability of the last windows and of
+the surrounding ones (with the delay of the fixed lag), and the majority vote. The method was chosen
+on the folds of `random_state=0` of BorealTC; the figures are from other random states.
 
-Scores are those of ``sensorseq evaluate``, see `sensorseq.sequence.scores`, against the joints
-themselves. Intervals: 95 %, over all draws (normal); of the gain over single windows, paired.
-Calibration error: over ten bins of equally many windows, the mean difference of probability and
-share of right ones; of the probability of each window, and of its mean over each stretch. Drives
-have each class equally often; `recorded` is the accuracy where classes are as frequent as in all
-recordings, from the recall of each.
+Scores are computed as by ``sensorseq evaluate``, see `sensorseq.sequence.scores`, against the exact
+joints. Intervals are 95 %, over all draws (normal); for the gain over single windows, paired.
+Calibration error: over ten bins of equally many windows, the mean difference between probability
+and share of right windows; for the probability of each window, and its mean over each stretch. In
+drives each class is equally frequent; `recorded` is the accuracy for the class frequencies of all
+recordings, computed from the recall of each class.
 """
 
 import argparse
@@ -56,7 +56,7 @@ class Signals:
 
     X: Floats
     y: Ints
-    groups: Ints  # what folds keep whole
+    groups: Ints  # never divided between folds
     recordings: list[tuple[int, int, Floats]]  # class, group and samples of each
     rate_hz: float
     window: int  # samples
@@ -80,15 +80,18 @@ def read_terrains(folder: Path, sensor: str) -> Signals:
     of_motor = sensor == "motors"
     held = data.read_terrains(folder, motor=of_motor, imu=not of_motor)
     window = data._MOTOR_SAMPLES if of_motor else data._IMU_SAMPLES
-    found = {}
+    recordings_by_name = {}
     for place, terrain in enumerate(data.TERRAINS):
         for path in sorted((folder / terrain).glob("pro_*.csv*")):
             name = path.name if of_motor else path.name.replace("pro_", "imu_").split(".")[0]
-            for own in sorted((folder / terrain).glob(f"{name}*"))[:1]:
-                samples = data._read_csv(own)
+            for source in sorted((folder / terrain).glob(f"{name}*"))[:1]:
+                samples = data._read_csv(source)
                 if len(samples) >= window:
-                    found[f"{terrain} {path.name}"] = place, samples
-    recordings = [(found[name][0], at, found[name][1]) for at, name in enumerate(sorted(found))]
+                    recordings_by_name[f"{terrain} {path.name}"] = place, samples
+    recordings = [
+        (recordings_by_name[name][0], at, recordings_by_name[name][1])
+        for at, name in enumerate(sorted(recordings_by_name))
+    ]
     rate = data._MOTOR_RATE_HZ if of_motor else data._IMU_RATE_HZ
     X = held.motor if of_motor else held.imu
     assert len(recordings) == len(np.unique(held.groups))
@@ -105,8 +108,8 @@ def read_surfaces() -> Signals:
         for of in (cut.y, cut.groups, cut.recording_id)
     )
     recordings = []
-    for one in np.unique(ids):
-        rows = np.flatnonzero(ids == one)
+    for recording in np.unique(ids):
+        rows = np.flatnonzero(ids == recording)
         recordings.append((int(y[rows[0]]), int(groups[rows[0]]), np.concatenate(cut.X[rows])))
     return Signals(cut.X, y, groups, recordings, rate, window)
 
@@ -114,36 +117,36 @@ def read_surfaces() -> Signals:
 def draw_drive(
     rng: np.random.Generator, signals: Signals, fold: Ints, how: str, one_group: bool
 ) -> tuple[Floats, list[Piece], float]:
-    """Return samples, the pieces, and their mean length in seconds; of a robot where asked."""
+    """Return samples, pieces, and their mean length in seconds; of one group if `one_group`."""
     mean_s, rate = float(rng.uniform(SHORTEST_S, LONGEST_S)), signals.rate_hz
     groups = [rng.choice(fold)] if one_group else fold
-    recordings = [one for one in signals.recordings if one[1] in groups]
+    recordings = [recording for recording in signals.recordings if recording[1] in groups]
     parts: list[Floats] = []
     pieces: list[Piece] = []
-    own, n = -1, 0
+    label, n = -1, 0
     while n < DRIVE_S * rate:
-        own = int(rng.choice(sorted({k for k, *_ in recordings} - {own})))
+        label = int(rng.choice(sorted({k for k, *_ in recordings} - {label})))
         drawn = {"geometric": rng.exponential(), "uniform": rng.uniform(0, 2), "fixed": 1.0}[how]
         left, first = max(int(drawn * mean_s * rate), signals.window), n
-        choices = [samples for k, _, samples in recordings if k == own]
+        choices = [samples for k, _, samples in recordings if k == label]
         while left > 0:
             samples = choices[rng.integers(len(choices))]
             size = min(left, len(samples))
             at = int(rng.integers(len(samples) - size + 1))
             parts.append(samples[at : at + size])
             left, n = left - size, n + size
-        pieces.append(Piece(first / rate, n / rate, own))
+        pieces.append(Piece(first / rate, n / rate, label))
     return np.concatenate(parts), pieces, mean_s
 
 
-def of_stretches(told: Timeline) -> Floats:
-    """Return for each window the probability of its span."""
-    spans = [np.full(span.n_windows, span.probability) for span in told.spans]
+def of_stretches(timeline: Timeline) -> Floats:
+    """Return the probability of each window's span."""
+    spans = [np.full(span.n_windows, span.probability) for span in timeline.spans]
     return np.concatenate(spans)
 
 
 def methods(
-    p: Floats, start_s: Floats, signals: Signals, told_s: float, mean_s: float, shares: Floats
+    p: Floats, start_s: Floats, signals: Signals, stated_s: float, mean_s: float, shares: Floats
 ) -> Iterator[tuple[str, Timeline]]:
     """Yield each method's name and its timeline."""
     window_s, k = signals.window_s, p.shape[1]
@@ -162,11 +165,11 @@ def methods(
     }
     for name, rows in plain.items():
         yield name, smoothed(rows, smooth="none")
-    yield "filter", smoothed(p, told_s, smooth="filter")
+    yield "filter", smoothed(p, stated_s, smooth="filter")
     for lag in (1, 3):
-        yield f"fixed lag {lag}", smoothed(p, told_s, smooth="lag", lag=lag)
-    yield "viterbi", smoothed(p, told_s, smooth="viterbi")
-    yield "marginals", smoothed(p, told_s, smooth="marginals")
+        yield f"fixed lag {lag}", smoothed(p, stated_s, smooth="lag", lag=lag)
+    yield "viterbi", smoothed(p, stated_s, smooth="viterbi")
+    yield "marginals", smoothed(p, stated_s, smooth="marginals")
     for factor in (0.25, 4.0):
         yield f"fixed lag 3, dwell x {factor:g}", smoothed(p, mean_s * factor, smooth="lag", lag=3)
     yield "marginals, default dwell", smoothed(p)
@@ -174,20 +177,20 @@ def methods(
     divided /= divided.sum(axis=1, keepdims=True)
     yield "single windows, divided", smoothed(divided, smooth="none")
     for smooth in ("filter", "lag", "marginals"):
-        yield f"{smooth}, not divided", smoothed(p, told_s, divide=False, smooth=smooth)
+        yield f"{smooth}, not divided", smoothed(p, stated_s, divide=False, smooth=smooth)
 
 
 class Kept(NamedTuple):
-    """What is kept of a drive: its scores; of each window probabilities, whether right, class."""
+    """The scores of a drive and facts on each of its windows."""
 
     scores: list[float]
-    sure: Floats  # (4, n)
+    sure: Floats  # (4, n): probability of the window, of its span, whether right, true class
 
 
 def run(
     signals: Signals, random_states: list[int], n_draws: int, n_folds: int, one_group: bool
 ) -> Iterator[tuple[str, str, Kept]]:
-    """Yield the hop, the method and what is kept of each drive."""
+    """Yield hop, method and scores of each drive."""
     for state in random_states:
         folds = StratifiedGroupKFold(5, shuffle=True, random_state=state)
         parts = list(folds.split(signals.X, signals.y, signals.groups))[:n_folds]
@@ -197,25 +200,29 @@ def run(
             clf.fit(signals.X[train], y, groups=signals.groups[train])
             rng = np.random.default_rng([state, fold])
             for draw in range(n_draws):
-                own = np.unique(signals.groups[test])
+                test_groups = np.unique(signals.groups[test])
                 how = LENGTHS[draw % len(LENGTHS)]
-                samples, pieces, mean_s = draw_drive(rng, signals, own, how, one_group)
-                told_s = mean_s * 2 ** rng.uniform(-1, 1)
-                ends_s = np.array([one.end_s for one in pieces])
+                samples, pieces, mean_s = draw_drive(rng, signals, test_groups, how, one_group)
+                stated_s = mean_s * 2 ** rng.uniform(-1, 1)
+                ends_s = np.array([piece.end_s for piece in pieces])
                 starts = np.arange(0, len(samples) - signals.window + 1, signals.window // 2)
                 X = np.stack([samples[at : at + signals.window] for at in starts])
                 every, start_s = clf.predict_proba(X), starts / signals.rate_hz
                 places = np.searchsorted(ends_s, start_s + signals.window_s / 2, side="right")
-                labels = np.array([one.label for one in pieces])[places.clip(max=len(pieces) - 1)]
+                labels = np.array([piece.label for piece in pieces])[
+                    places.clip(max=len(pieces) - 1)
+                ]
                 for step, name in ((2, "5 s"), (1, "2.5 s")):
                     p, truth = every[::step], labels[::step]
-                    given = p, start_s[::step], signals, told_s, mean_s, clf.model_.class_shares
-                    for method, told in methods(*given):
-                        counts = np.array(count_drive(told.spans, pieces, signals.window_s))
+                    inputs = p, start_s[::step], signals, stated_s, mean_s, clf.model_.class_shares
+                    for method, timeline in methods(*inputs):
+                        counts = np.array(count_drive(timeline.spans, pieces, signals.window_s))
                         scores = [float(value) for value in drive_scores(counts).values()]
-                        index = np.searchsorted(told.classes, told.labels)
-                        sure = told.probabilities[np.arange(len(index)), index]
-                        rows = np.stack([sure, of_stretches(told), told.labels == truth, truth])
+                        index = np.searchsorted(timeline.classes, timeline.labels)
+                        sure = timeline.probabilities[np.arange(len(index)), index]
+                        rows = np.stack(
+                            [sure, of_stretches(timeline), timeline.labels == truth, truth]
+                        )
                         yield name, method, Kept(scores, rows)
             print(f"random state {state}, fold {fold}", flush=True)
 
@@ -223,9 +230,11 @@ def run(
 def summarize(kept: dict[tuple[str, str], list[Kept]], shares: Floats) -> list[dict[str, Any]]:
     """Return a row for each hop and method."""
     rows = []
-    for (hop, method), found in kept.items():
-        values = np.array([one.scores for one in found])
-        gains = values[:, :1] - np.array([one.scores for one in kept[hop, "single windows"]])[:, :1]
+    for (hop, method), drives in kept.items():
+        values = np.array([drive.scores for drive in drives])
+        gains = (
+            values[:, :1] - np.array([drive.scores for drive in kept[hop, "single windows"]])[:, :1]
+        )
         row: dict[str, Any] = {"hop": hop, "method": method, "n": len(values)}
         together = np.column_stack([values, gains])
         for name, column in zip((*DRIVE_SCORES, "gain"), together.T, strict=True):
@@ -233,7 +242,7 @@ def summarize(kept: dict[tuple[str, str], list[Kept]], shares: Floats) -> list[d
             column = column[np.isfinite(column)]
             half = 1.96 * column.std(ddof=1) / np.sqrt(len(column))
             row |= {name: round(float(column.mean()), 2), f"{name}_half_width": round(half, 2)}
-        sure = np.concatenate([one.sure for one in found], axis=1)
+        sure = np.concatenate([drive.sure for drive in drives], axis=1)
         own = sure[3].astype(int)
         recall = np.bincount(own, sure[2], len(shares)) / np.bincount(own, minlength=len(shares))
         row["accuracy_recorded"] = round(100 * float(recall @ shares), 2)
@@ -260,14 +269,14 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 
 def table_of(
-    name: str, asked: argparse.Namespace, n_draws: int, n_folds: int
+    name: str, options: argparse.Namespace, n_draws: int, n_folds: int
 ) -> list[dict[str, Any]]:
     """Return the rows of a set."""
     of_robots = name == "simulated"
-    signals = read_surfaces() if of_robots else read_terrains(asked.borealtc, name)
+    signals = read_surfaces() if of_robots else read_terrains(options.borealtc, name)
     kept: dict[tuple[str, str], list[Kept]] = defaultdict(list)
-    for hop, method, one in run(signals, asked.random_states, n_draws, n_folds, of_robots):
-        kept[hop, method].append(one)
+    for hop, method, drive in run(signals, options.random_states, n_draws, n_folds, of_robots):
+        kept[hop, method].append(drive)
     shares = np.bincount(signals.y) / len(signals.y)
     return [{"set": name, **row} for row in summarize(kept, shares)]
 
@@ -279,16 +288,18 @@ def main() -> None:
     parser.add_argument("--random-states", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--quick", action="store_true")
-    asked = parser.parse_args()
-    n_draws, n_folds = (2, 1) if asked.quick else (asked.draws, 5)
+    options = parser.parse_args()
+    n_draws, n_folds = (2, 1) if options.quick else (options.draws, 5)
     rows = []
     with ProcessPoolExecutor(len(SETS)) as pool:
-        tables = pool.map(table_of, SETS, *([one] * len(SETS) for one in (asked, n_draws, n_folds)))
-        for name, own in zip(SETS, tables, strict=True):
+        tables = pool.map(
+            table_of, SETS, *([one] * len(SETS) for one in (options, n_draws, n_folds))
+        )
+        for name, table in zip(SETS, tables, strict=True):
             print(f"\n{name}")
-            show(own)
-            rows += own
-    write_results("drives", rows, partial=asked.quick)
+            show(table)
+            rows += table
+    write_results("drives", rows, partial=options.quick)
 
 
 if __name__ == "__main__":

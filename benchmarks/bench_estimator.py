@@ -1,7 +1,7 @@
 """The estimator around its kernels: streamed files, single predictions.
 
-Each section compares two ways to the same result, which is checked before any timing, in turns in
-one process; what a row compares is said where it is made, in the files of `estimator/`.
+Each section compares two ways to compute the same result, which is checked before any timing, in
+turns in one process. The files of `estimator/` describe their rows.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import os
 import numpy as np
 import sklearn
 from common.results_file import write_results
-from common.rows import tell
+from common.rows import print_rows
 from common.waiting import refuse_sleeping_threads
 from estimator import augmented as estimator_augmented
 from estimator import live as estimator_live
@@ -32,18 +32,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--quick", action="store_true", help="three rounds, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="three rounds, as a smoke test")
     options = parser.parse_args()
     refuse_sleeping_threads()
     partial = options.quick or set(options.only) != set(SECTIONS)
     facts = environment() | {
         "numpy": np.__version__,
         "scikit-learn": sklearn.__version__,
-        "load_average_before": round(os.getloadavg()[0], 2),  # others on these cores: wider spread
+        "load_average_before": round(os.getloadavg()[0], 2),  # a load widens the spread
     }
     print(facts)
     rounds = 3 if options.quick else options.rounds
-    rows = tell(row for name in options.only for row in SECTIONS[name].rows(rounds))
+    rows = print_rows(row for name in options.only for row in SECTIONS[name].rows(rounds))
     write_results("estimator", rows, partial=partial, facts=facts)
 
 

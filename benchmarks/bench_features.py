@@ -1,11 +1,12 @@
 """Random convolutions and competing kernels against aeon's MiniRocket and Hydra, on one thread.
 
 `transform`: aeon is fitted, and our side gets its dilations, channels and biases, so both compute
-the same features; those that differ are counted before the timing. aeon's side gets its windows in
-its own layout (channels before steps) and is compiled by then. `fit`: each side chooses its own
-parameters, from the same number of random windows. `competing kernels`: each side computes what it
-computes by default, and that differs: Hydra has 64 groups of 8 random kernels, ours 12 of 7 of
-MiniRocket's. Without aeon, which is in the environment of the peers, our times alone are printed.
+the same features; differing ones are counted before the timing. aeon's side gets the windows in
+its own layout (channels before steps) and is compiled before the timing. `fit`: each side chooses
+its own parameters from the same number of random windows. `competing kernels`: each side computes
+its default features, and these differ: Hydra has 64 groups of 8 random kernels, ours 12 groups of 7
+of MiniRocket's kernels. Without aeon (installed in the environment of the peers) only our times are
+printed.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from common.results_file import write_results
-from common.rows import tell
+from common.rows import print_rows
 from common.waiting import refuse_sleeping_threads
 from numpy.typing import NDArray
 
@@ -44,7 +45,7 @@ def make_windows(shape: tuple[int, int, int]) -> NDArray[np.float32]:
 
 
 def with_parameters_of(theirs: Any, n_channels: int) -> RandomConvolutions:
-    """Return our side with what aeon's side chose."""
+    """Return our side with the parameters that aeon's side chose."""
     settings = {
         "kind": "random_convolutions",
         "n_features": N_FEATURES,
@@ -71,10 +72,10 @@ def compare(shape: tuple[int, int, int], rounds: int) -> Iterator[dict[str, Any]
 
     theirs = fit_theirs()
     ours = with_parameters_of(theirs, shape[2])
-    expected, found = theirs.transform(channels_first), ours.transform(X)
-    differ = float((expected != found).mean())
+    expected, computed = theirs.transform(channels_first), ours.transform(X)
+    differ = float((expected != computed).mean())
     # an output within rounding of its bias may fall on either side
-    if np.abs(expected - found).max() * shape[1] > 1.5 or differ > 1e-3:
+    if np.abs(expected - computed).max() * shape[1] > 1.5 or differ > 1e-3:
         raise SystemExit(f"{shape}: {differ:.2%} of the features differ; timing would mean nothing")
     sides = {
         "transform": (lambda: theirs.transform(channels_first), lambda: ours.transform(X)),
@@ -106,7 +107,7 @@ def compare_competing(shape: tuple[int, int, int], rounds: int) -> dict[str, Any
 
 
 def time_alone(shape: tuple[int, int, int], rounds: int) -> str:
-    """Time our transform, and say it in a line."""
+    """Time our transform and return a line to print."""
     X = make_windows(shape)
     ours = RandomConvolutions(N_FEATURES, random_state=0).fit(X)
     (times,) = alternate(repeated(lambda: ours.transform(X)), rounds=rounds)
@@ -119,17 +120,17 @@ def main() -> None:
     """Time every shape, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=21)
-    parser.add_argument("--quick", action="store_true", help="three rounds, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="three rounds, as a smoke test")
     options = parser.parse_args()
     refuse_sleeping_threads()
     rounds = 3 if options.quick else options.rounds
     facts = environment() | {
         "numpy": np.__version__,
         "threads": 1,
-        "load_average_before": round(os.getloadavg()[0], 2),  # others on these cores: wider spread
+        "load_average_before": round(os.getloadavg()[0], 2),  # a load widens the spread
     }
     if find_spec("aeon") is None:
-        print(f"{facts}\naeon is not installed: our times alone")
+        print(f"{facts}\naeon is not installed: only our times")
         for shape in SHAPES:
             print(time_alone(shape, rounds), flush=True)
         return
@@ -139,7 +140,7 @@ def main() -> None:
     facts |= {"aeon": aeon.__version__, "numba": numba.__version__}
     numba.set_num_threads(1)
     print(facts)
-    rows = tell(
+    rows = print_rows(
         row
         for shape in SHAPES
         for row in (*compare(shape, rounds), compare_competing(shape, rounds))

@@ -3,15 +3,15 @@
 Fits: 98 windows of 100 timesteps and one channel, six classes (synthetic), all with the same
 network (LSTM, its last state, a linear layer), Adam, cross entropy, batches and number of epochs;
 without validation, early stopping, schedule, clipping or scaling. Each peer is timed in turns with
-ours. Measured is a whole fit: of torch, skorch and ours that includes making the network; of Keras
-it does not, nor does it include compiling: its model is made, compiled and fitted once beforehand.
-Keras runs on torch. First weights are each library's own, but ours are drawn as torch's. Before
-that, every side learns the task until its training loss is low, so that none is fast because it
-does less.
+ours. A timing is a whole fit; for torch, skorch and ours it includes making the network. For Keras
+it includes neither making nor compiling: its model is made, compiled and fitted once beforehand.
+Keras runs on torch. Each library draws its own initial weights; ours are drawn like torch's. Before
+the timing, every side learns the task until its training loss is low, so that none is fast because
+it does less.
 
 Models: eight models of different seeds on the same windows, side by side in the native engine with
-two threads, against two processes (started and warm) of one thread that train four of them one
-after the other with the same engine. Both sides end with the same bits, which is checked.
+two threads, against two processes (started and warm) of one thread each, which train four of the
+models one after the other with the same engine. The bits of both results are checked to be equal.
 """
 
 import argparse
@@ -28,7 +28,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 import numpy as np
 import torch
 from common.results_file import write_results
-from common.rows import tell
+from common.rows import print_rows
 from common.waiting import refuse_sleeping_threads
 from torch import nn
 
@@ -59,7 +59,7 @@ def make_windows():
 
 
 class LastState(nn.Module):
-    """What the peers train: the last state of an LSTM, and a linear layer."""
+    """The peers' network: the last state of an LSTM and a linear layer."""
 
     def __init__(self, hidden_size):
         super().__init__()
@@ -71,11 +71,11 @@ class LastState(nn.Module):
         return self.linear(self.lstm(x)[1][0][-1])
 
 
-# Each returns a function that fits and returns the training loss of the last epoch.
+# Each of these returns a function that fits and returns the training loss of the last epoch.
 
 
 def fit_ours(X, y, hidden_size, batch, epochs):
-    """Take the estimator, without what the others do not do."""
+    """Use our estimator, without the steps that the peers lack."""
 
     def fit():
         classifier = SensorLSTMClassifier(
@@ -106,7 +106,7 @@ def fit_ours(X, y, hidden_size, batch, epochs):
 
 
 def fit_torch(X, y, hidden_size, batch, epochs):
-    """Write the loop oneself."""
+    """Use a hand-written loop of torch."""
     X, y = torch.from_numpy(X), torch.from_numpy(y)
 
     def fit():
@@ -127,7 +127,7 @@ def fit_torch(X, y, hidden_size, batch, epochs):
 
 
 def fit_skorch(X, y, hidden_size, batch, epochs):
-    """Put the same module into its classifier."""
+    """Use the same module in skorch's classifier."""
     import skorch
 
     def fit():
@@ -150,7 +150,7 @@ def fit_skorch(X, y, hidden_size, batch, epochs):
 
 
 def fit_keras(X, y, hidden_size, batch, epochs):
-    """Make and compile its LSTM and Dense here; each fit goes on with them."""
+    """Make and compile Keras's LSTM and Dense once; each fit trains them further."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -203,7 +203,7 @@ def bench_fits(threads, rounds, peers, batches):
 
 
 def check_learning(peers):
-    """Let every side learn, and compare the training losses."""
+    """Train every side and compare the training losses."""
     sizes = *make_windows(), 32, 32, 100
     losses = {peer: float(PEERS[peer](*sizes)()) for peer in peers}
     losses["sensorseq"] = float(fit_ours(*sizes)())
@@ -214,7 +214,7 @@ def check_learning(peers):
 
 
 def train_models(seeds, batch, hidden_size):
-    """Train models of these seeds side by side, an epoch a call; return digests of weights."""
+    """Train models of these seeds side by side, one epoch per call; return digests of weights."""
     X, y = make_windows()
     network = Network(1, hidden_size, N_CLASSES)
     first, orders = [], []
@@ -245,7 +245,7 @@ def train_one_by_one(seeds, batch, hidden_size):
 
 
 def bench_models(rounds, cases):
-    """Yield a row for each case: two processes against one call, on two cores."""
+    """Yield a row for each case: two processes against one process, on two cores."""
     torch.set_num_threads(2)
     halves = list(range(N_MODELS // 2)), list(range(N_MODELS // 2, N_MODELS))
     with ProcessPoolExecutor(
@@ -264,7 +264,9 @@ def bench_models(rounds, cases):
                 return train_models(range(N_MODELS), *sizes)
 
             if in_processes(1) != side_by_side(1):
-                raise SystemExit(f"batch {batch}, H={hidden_size}: the sides end with other bits")
+                raise SystemExit(
+                    f"batch {batch}, H={hidden_size}: the sides end with different bits"
+                )
             times = alternate(
                 in_processes,
                 side_by_side,
@@ -293,7 +295,7 @@ def main():
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--peers", choices=PEERS, nargs="+", default=list(PEERS))
     parser.add_argument("--models", action="store_true", help="only the models side by side")
-    parser.add_argument("--quick", action="store_true", help="few cases, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="few cases, as a smoke test")
     options = parser.parse_args()
     refuse_sleeping_threads()
     missing = [peer for peer in options.peers if importlib.util.find_spec(peer) is None]
@@ -306,8 +308,8 @@ def main():
         batches = [32] if options.quick else EPOCHS
         for threads in options.threads:
             torch.set_num_threads(threads)
-            rows += tell(bench_fits(threads, rounds, options.peers, batches))
-    rows += tell(bench_models(rounds, MODEL_CASES[1:3] if options.quick else MODEL_CASES))
+            rows += print_rows(bench_fits(threads, rounds, options.peers, batches))
+    rows += print_rows(bench_models(rounds, MODEL_CASES[1:3] if options.quick else MODEL_CASES))
     partial = options.models or options.quick or options.peers != list(PEERS)
     versions = {peer: importlib.metadata.version(peer) for peer in options.peers}
     write_results("fit", rows, partial=partial or options.threads != [1, 2], **versions)

@@ -1,20 +1,20 @@
-"""Wrong labels planted in real windows: how many of them are among the first rows of a ranking.
+"""Wrong labels planted in real windows: the share of them among the first rows of a ranking.
 
-A share of the labels is made wrong: ``random`` to any other class, ``confused`` to the class that
-ridge regression on random convolutions takes it for most often, ``recordings`` to another class for
-whole recordings of BorealTC's motors. Precision is at the true number of wrong labels.
+A share of the labels is made wrong: ``random`` draws any other class, ``confused`` the class with
+which ridge regression on random convolutions confuses it most often, ``recordings`` another class
+for whole recordings of BorealTC's motors. Precision is at the true number of wrong labels.
 
 - ``ours``: `sensorseq.find_label_errors` with the default classifier.
 - ``ours, no groups' labels``: the same probabilities, without the labels of the recording's other
   windows.
-- ``group alone``: those labels alone.
+- ``group alone``: only the labels of the recording's other windows.
 - ``cleanlab, ours``: cleanlab's three scores of our out-of-fold probabilities.
-- ``cleanlab, boosting`` and ``cleanlab, ridge``: what a user has without us, `cross_val_predict` of
+- ``cleanlab, boosting`` and ``cleanlab, ridge``: without sensorseq, from `cross_val_predict` of
   gradient boosting on summary statistics, and of ridge regression on random convolutions.
 
-All leave whole groups out. cleanlab runs in an interpreter of its own (``--cleanlab-python``).
-Rows that are in ``--rows`` are not computed again. Settings were chosen on `surfaces` and on a
-training part of `A`, with other seeds; the other sets were opened once.
+All hold out whole groups. cleanlab runs in an interpreter of its own (``--cleanlab-python``).
+Rows in the file ``--rows`` are not computed again. Settings were chosen on `surfaces` and on a
+training part of `A`, with other seeds; the other sets were evaluated once.
 """
 
 import subprocess
@@ -62,7 +62,7 @@ np.savez(sys.argv[2], version=cleanlab.__version__, **found)
 def plant(
     windows: Windows, kind: str, share: float, seed: int, confused: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return labels of which a share is wrong."""
+    """Return the labels with a share of them made wrong."""
     rng = np.random.default_rng(seed)
     y, n_classes = windows.y, int(windows.y.max()) + 1
     units = windows.groups if kind == "recordings" else np.arange(len(y))
@@ -78,7 +78,7 @@ def plant(
 
 
 def user_way(kind: str, windows: Windows, y: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    """Return out-of-fold probabilities as a user of scikit-learn gets them."""
+    """Return out-of-fold probabilities computed with scikit-learn alone."""
     model: Any
     if kind == "boosting":
         summary = SummaryFeatures().fit(windows.X, windows.lengths)
@@ -91,12 +91,12 @@ def user_way(kind: str, windows: Windows, y: NDArray[np.int64], seed: int) -> ND
         method = "decision_function"
     splitter = StratifiedKFold if windows.groups is None else StratifiedGroupKFold
     cv = splitter(N_FOLDS, shuffle=True, random_state=seed)
-    found = cross_val_predict(model, values, y, groups=windows.groups, cv=cv, method=method)
-    return np.asarray(found if kind == "boosting" else softmax(found, axis=1))
+    predicted = cross_val_predict(model, values, y, groups=windows.groups, cv=cv, method=method)
+    return np.asarray(predicted if kind == "boosting" else softmax(predicted, axis=1))
 
 
 def confused_classes(windows: Windows) -> NDArray[np.int64]:
-    """Return for each class the one it is taken for most often."""
+    """Return for each class the one with which it is confused most often."""
     probability = user_way("ridge", windows, windows.y, 0)
     n_classes = probability.shape[1]
     mean = np.array([probability[windows.y == k].mean(axis=0) for k in range(n_classes)])
@@ -109,15 +109,15 @@ def ask_cleanlab(
 ) -> tuple[str, dict[str, NDArray[np.float64]]]:
     """Return cleanlab's version and its scores, low for labels that look wrong."""
     with tempfile.TemporaryDirectory() as folder:
-        given, found = Path(folder) / "given.npz", Path(folder) / "found.npz"
-        np.savez(given, y=y, p=p / p.sum(axis=1, keepdims=True))
-        subprocess.run([python, "-c", _CLEANLAB, given, found, *SCORES], check=True)
-        with np.load(found) as scores:
+        labels_file, scores_file = Path(folder) / "given.npz", Path(folder) / "found.npz"
+        np.savez(labels_file, y=y, p=p / p.sum(axis=1, keepdims=True))
+        subprocess.run([python, "-c", _CLEANLAB, labels_file, scores_file, *SCORES], check=True)
+        with np.load(scores_file) as scores:
             return str(scores["version"]), {name: scores[name] for name in SCORES}
 
 
 def precision(badness: NDArray[np.float64], wrong: NDArray[np.bool_]) -> float:
-    """Return the share of wrong labels among as many first rows as there are wrong labels."""
+    """Return the share of wrong labels among the first n rows, with n wrong labels in total."""
     first = np.argsort(-badness, kind="stable")[: wrong.sum()]
     return float(wrong[first].mean())
 
@@ -131,7 +131,7 @@ def of_groups(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray
 def measure(
     windows: Windows, y: NDArray[np.int64], seed: int, python: str | None, *, whole: bool
 ) -> dict[str, Any]:
-    """Return the precision of every method; `whole` judges recordings."""
+    """Return the precision of every method; `whole` judges recordings, not windows."""
     seen: list[NDArray[np.float64]] = []
     judge = label_errors.judge_labels
 
@@ -142,7 +142,7 @@ def measure(
     label_errors.judge_labels = keep
     started = time.perf_counter()
     try:
-        found = find_label_errors(
+        ranking = find_label_errors(
             SensorLSTMClassifier(),
             windows.X,
             y,
@@ -173,11 +173,11 @@ def measure(
     if whole:
         assert windows.groups is not None
         n_wrong = int((of_groups(1.0 * wrong, windows.groups) > 0.5).sum())
-        named = [wrong[windows.groups == one.group].any() for one in found.recordings]
+        named = [wrong[windows.groups == recording.group].any() for recording in ranking.recordings]
         precisions["ours"] = float(sum(named[:n_wrong]) / n_wrong)
         row |= {"n": len(np.unique(windows.groups)), "n_wrong": n_wrong, "n_named": len(named)}
     else:
-        precisions["ours"] = scored(by_row(found))
+        precisions["ours"] = scored(by_row(ranking))
         precisions["ours, no groups' labels"] = scored(by_row(plain))
         if windows.groups is not None:
             one_hot = np.eye(len(classes))[y]
@@ -187,10 +187,10 @@ def measure(
             precisions["group alone"] = scored(
                 -(sums[member] / sums[member].sum(axis=1, keepdims=True))[np.arange(len(y)), y]
             )
-        first = found.row[: wrong.sum()]
+        first = ranking.row[: wrong.sum()]
         hit = wrong[first]
-        named_right = found.likelier[: wrong.sum()][hit] == windows.y[first][hit]
-        row |= {"n": len(y), "n_wrong": int(wrong.sum()), "n_estimated": found.n_estimated}
+        named_right = ranking.likelier[: wrong.sum()][hit] == windows.y[first][hit]
+        row |= {"n": len(y), "n_wrong": int(wrong.sum()), "n_estimated": ranking.n_estimated}
         row["right_class_named"] = float(named_right.mean()) if hit.any() else None
     if python is not None:
         started = time.perf_counter()
@@ -206,11 +206,11 @@ def measure(
 
 
 def plans() -> list[tuple[str, str, float, int]]:
-    """Return set, kind, share and seed of every row, the most wanted first."""
+    """Return set, kind, share and seed of every row, the most important first."""
     first = [(s, kind, 0.1, seed) for seed in SEEDS for kind in KINDS for s in SETS]
     whole = [("A", "recordings", 0.1, seed) for seed in SEEDS]
-    others = [(s, kind, share, 0) for share in SHARES[1:] for kind in KINDS for s in SETS]
-    return first + whole + others
+    more_shares = [(s, kind, share, 0) for share in SHARES[1:] for kind in KINDS for s in SETS]
+    return first + whole + more_shares
 
 
 def page_tables(rows: list[dict[str, Any]]) -> str:
@@ -238,7 +238,7 @@ def page_tables(rows: list[dict[str, Any]]) -> str:
 
 
 def is_of(row: dict[str, Any], kind: str, share: float) -> bool:
-    """Tell whether errors of a kind and a share were planted in a row."""
+    """Return whether errors of a kind and a share were planted in a row."""
     return (row["kind"], row["share"]) == (kind, share)
 
 
@@ -250,24 +250,24 @@ def table_of(first: str, parts: list[tuple[str, list[dict[str, Any]]]]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, of_part in parts:
-        own = [row["precision"] for row in of_part]
-        if not own:
+        precisions = [row["precision"] for row in of_part]
+        if not precisions:
             continue
-        cells = [f"{100 * mean_of(own, n):.1f}" for n in ("ours", "ours, no groups' labels")]
+        cells = [f"{100 * mean_of(precisions, n):.1f}" for n in ("ours", "ours, no groups' labels")]
         for source in ("ours", "boosting", "ridge"):
-            of_scores = [mean_of(own, f"cleanlab, {source}: {score}") for score in SCORES]
+            of_scores = [mean_of(precisions, f"cleanlab, {source}: {score}") for score in SCORES]
             cells.append(" / ".join(f"{100 * value:.1f}" for value in of_scores))
-        lines.append(f"| {name} | {len(own)} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {len(precisions)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def mean_of(rows: list[dict[str, float]], name: str) -> float:
-    """Return the mean of one method, NaN where it did not run."""
+    """Return the mean of one method, NaN if it did not run."""
     return float(np.mean([row.get(name, np.nan) for row in rows]))
 
 
 def main() -> None:
-    """Measure what is asked for, print the table, write it with --write."""
+    """Measure the selected rows, print the table, write it with --write."""
     parser = make_parser(__doc__)
     parser.add_argument("--borealtc", type=Path)
     parser.add_argument("--seglearn", type=Path)
@@ -275,7 +275,7 @@ def main() -> None:
     parser.add_argument("--cleanlab-python", help="an interpreter that has cleanlab")
     parser.add_argument("--rows", type=Path, default=Path("labels_rows.jsonl"))
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
-    parser.add_argument("--write", action="store_true", help="write what is there to results/")
+    parser.add_argument("--write", action="store_true", help="write the existing rows to results/")
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")

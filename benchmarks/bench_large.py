@@ -1,10 +1,10 @@
-"""Memory, time and accuracy of a fit whose windows stay in their file, beside one in memory.
+"""Memory, time and accuracy of a fit with its windows in a file, and of one with them in memory.
 
-    bench_large.py FOLDER_OF_BOREALTC      # a table, and results/large.json; needs 8 GB of memory
+    bench_large.py FOLDER_OF_BOREALTC      # also writes results/large.json; needs 8 GB of memory
     bench_large.py FOLDER_OF_BOREALTC --quick   # fewer windows and epochs; nothing is written
 
-Windows of 0.8 s of the IMU, a new one each 8 ms: 452,795 of 100 x 6 for training and validation,
-1.09 GB. Each fit is a process of its own, in turns; the memory is the peak above the imports.
+Windows of 0.8 s of the IMU, one every 8 ms: 452,795 of 100 x 6 for training and validation,
+1.09 GB. Each fit runs in its own process, in turns; the memory is the peak above the imports.
 """
 
 import argparse
@@ -41,35 +41,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--quick", action="store_true", help="fewer windows and epochs")
-    given = parser.parse_args()
-    n_epochs, n_turns = (1, 1) if given.quick else (3, 3)
-    found: dict[str, list[dict[str, Any]]] = {"file": [], "memory": []}
+    options = parser.parse_args()
+    n_epochs, n_turns = (1, 1) if options.quick else (3, 3)
+    runs_by_place: dict[str, list[dict[str, Any]]] = {"file": [], "memory": []}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "windows.h5")
         what = ["--exclude", "MIXED", "--files", "imu_*.csv.gz", "--time-column", "time"]
         cut = ["--sample-rate-hz", "125", "--window-s", "0.8"]
-        cut += ["--hop-s", "0.04" if given.quick else "0.008", "--output", path]
-        command = [sys.executable, "-m", "sensorseq", "prepare", given.folder, *what, *cut]
+        cut += ["--hop-s", "0.04" if options.quick else "0.008", "--output", path]
+        command = [sys.executable, "-m", "sensorseq", "prepare", options.folder, *what, *cut]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         for _ in range(n_turns):
             for where, limit in (("file", 1), ("memory", 100)):
-                found[where].append(fit(path, n_epochs, limit * (64 if given.quick else 256)))
-                print(where, found[where][-1], flush=True)
-    rows = [{"windows": where, **summarize(runs)} for where, runs in found.items()]
-    ratios = [a["took_s"] / b["took_s"] for a, b in zip(*found.values(), strict=True)]
+                runs_by_place[where].append(
+                    fit(path, n_epochs, limit * (64 if options.quick else 256))
+                )
+                print(where, runs_by_place[where][-1], flush=True)
+    rows = [{"windows": where, **summarize(runs)} for where, runs in runs_by_place.items()]
+    ratios = [a["took_s"] / b["took_s"] for a, b in zip(*runs_by_place.values(), strict=True)]
     print(
         f"file / memory: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     )
-    write_results("large", rows, partial=given.quick, n_epochs=n_epochs, ratios=ratios)
+    write_results("large", rows, partial=options.quick, n_epochs=n_epochs, ratios=ratios)
 
 
 def fit(path: Path, n_epochs: int, limit_mb: int) -> dict[str, Any]:
-    """Fit in another process, with this limit of windows in memory."""
+    """Fit in another process, with this limit for windows in memory."""
     environment = {**os.environ, "SENSORSEQ_BUFFER_BYTES": str(limit_mb * 1024**2)}
     command = [sys.executable, "-c", FIT, path, str(n_epochs)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Windows unlike the training: how many faults `outside` finds, and how many false alarms it gives.
 
-Faults are planted in recordings that were not in training: one channel in another unit, stuck, zero
-or with another sign; two channels swapped; time stamps that run at another speed, so that the
+Faults are planted in recordings outside the training: one channel in another unit, stuck, zero or
+with the opposite sign; two channels swapped; time stamps that run at another speed, so that the
 signal is 2 or 10 times as fast or slow for the model. Each fault is planted in each channel (pair)
 in turn. Sets:
 
@@ -10,14 +10,14 @@ in turn. Sets:
 - ``surfaces``: the simulated recordings of `data/`; tested on other robots of the same kind;
 - ``other robots``: the same, tested on robots of another kind (heavier, another motor and sensor).
 
-Of BorealTC every other recording of a class is for development; margins and measures were chosen
-with ``--part development``: four folds of those recordings, and robots of seed 51. The reported
-part has four folds of all recordings, and tests the other recordings, which are in two of them;
-robots of seed 61. Methods:
+Every other recording of a class of BorealTC is for development; margins and measures were chosen
+with ``--part development``: four folds of these recordings, and robots of seed 51. The reported
+part has four folds of all recordings and tests only the other recordings, which are in two of the
+folds, and robots of seed 61. Methods:
 
 - ``ours``: `TrainedRanges`, which `SensorLSTMClassifier.outside` uses;
-- ``min/max``: some value below or above all values of the channel in training;
-- ``forest``: scikit-learn's IsolationForest at its defaults on mean, deviation and range.
+- ``min/max``: any value below or above all values of the channel in training;
+- ``forest``: scikit-learn's IsolationForest with its defaults on mean, deviation and range.
 """
 
 import time
@@ -61,17 +61,17 @@ class Split(NamedTuple):
 
 def at_speeds(recordings: list[Recording], rate_hz: float) -> dict[str, WindowSet]:
     """Cut the same signals with time stamps that run at other speeds."""
-    found = {}
+    windows_by_speed = {}
     for name, factor in SPEEDS.items():
         stretched = [replace(r, timestamps_s=r.timestamps_s * factor) for r in recordings]
         spans = [r.timestamps_s[-1] - r.timestamps_s[0] for r in stretched]
         long = [r for r, span in zip(stretched, spans, strict=True) if span > 6]
-        found[name] = cut(long, rate_hz)
-    return found
+        windows_by_speed[name] = cut(long, rate_hz)
+    return windows_by_speed
 
 
 def numbers(y: Any, groups: Any) -> NDArray[np.int64]:
-    """Return the number of each window's recording in its class, in the order of names."""
+    """Return the number of each window's recording within its class, in the order of names."""
     number = {
         name: i for k in np.unique(y) for i, name in enumerate(np.unique(groups[y == k]).tolist())
     }
@@ -96,8 +96,8 @@ def real_splits(name: str, folder: Path, part: str) -> Iterator[Split]:
     for k in range(N_FOLDS):
         test = windows.take(np.flatnonzero((fold == k) & ~is_development))
         if len(test):
-            own = {s: w.X[np.isin(w.groups, test.groups)] for s, w in faster.items()}
-            yield Split(windows.take(np.flatnonzero(fold != k)), test, own)
+            at_speeds_of_test = {s: w.X[np.isin(w.groups, test.groups)] for s, w in faster.items()}
+            yield Split(windows.take(np.flatnonzero(fold != k)), test, at_speeds_of_test)
 
 
 def simulated_split(part: str, *, is_other: bool) -> Split:
@@ -105,7 +105,7 @@ def simulated_split(part: str, *, is_other: bool) -> Split:
     seed = SEEDS[part]
     robots = fleet(seed, is_other=is_other)[:4]
     recordings = list(drive(robots, seed, 2))
-    at_speed = {name: one.X for name, one in at_speeds(recordings, 20.0).items()}
+    at_speed = {name: windows.X for name, windows in at_speeds(recordings, 20.0).items()}
     return Split(cut(load_surfaces()), cut(recordings), at_speed)
 
 
@@ -131,7 +131,7 @@ def changed(X: Floats, channel: Any, values: Any) -> Floats:
 
 
 def judges(train: Floats) -> dict[str, Any]:
-    """Return what tells which windows (n, t, c) are outside, by method."""
+    """Return, by method, a function that marks the windows (n, t, c) outside the training."""
 
     def full(X: Floats) -> NDArray[np.int64]:
         return np.full(len(X), X.shape[1])
@@ -151,7 +151,7 @@ def judges(train: Floats) -> dict[str, Any]:
 
 
 def timed(split: Split) -> dict[str, float]:
-    """Return seconds of a fit with the defaults, of learning ranges, and for one window."""
+    """Return the duration of a default fit, of learning ranges, and for one window."""
     X, lengths = split.train.X, np.asarray(split.train.lengths)
     began_s = time.perf_counter()
     model = SensorLSTMClassifier(random_state=0)
@@ -162,13 +162,13 @@ def timed(split: Split) -> dict[str, float]:
         began_s = time.perf_counter()
         TrainedRanges.learn(X, lengths)
         learn_s.append(time.perf_counter() - began_s)
-    one = {}
+    seconds_of_one = {}
     for name in ("outside", "predict_proba"):
         began_s = time.perf_counter()
         for row in range(100):
             getattr(model, name)(split.test.X[row : row + 1])
-        one[f"{name}_one_ms"] = 10 * (time.perf_counter() - began_s)
-    return {"fit_s": fit_s, "learn_s": float(np.median(learn_s)), **one}
+        seconds_of_one[f"{name}_one_ms"] = 10 * (time.perf_counter() - began_s)
+    return {"fit_s": fit_s, "learn_s": float(np.median(learn_s)), **seconds_of_one}
 
 
 def main() -> None:
@@ -188,19 +188,21 @@ def main() -> None:
             splits = list(real_splits(name, args.borealtc, args.part))
         else:
             splits = [simulated_split(args.part, is_other=name == "other robots")]
-        found: dict[str, dict[str, list[Any]]] = {}
+        masks_by_fault: dict[str, dict[str, list[Any]]] = {}
         for split in splits:
             judge = judges(split.train.X)
             for fault, X in planted(split):
                 for method in METHODS if len(X) else ():
-                    found.setdefault(fault, {}).setdefault(method, []).append(judge[method](X))
-        for fault in [fault for fault in FAULTS if fault in found]:
-            masks = {method: np.concatenate(found[fault][method]) for method in METHODS}
+                    masks_by_fault.setdefault(fault, {}).setdefault(method, []).append(
+                        judge[method](X)
+                    )
+        for fault in [fault for fault in FAULTS if fault in masks_by_fault]:
+            masks = {method: np.concatenate(masks_by_fault[fault][method]) for method in METHODS}
             shares = {method: float(mask.mean()) for method, mask in masks.items()}
             rows.append({"set": name, "fault": fault, "n_windows": len(masks["ours"])} | shares)
             print(f"{name:13}{fault:12}{rows[-1]['n_windows']:7}", end="")
             print("".join(f"  {method} {share:6.1%}" for method, share in shares.items()))
-        if name != "other robots":  # whose training windows are those of the set before
+        if name != "other robots":  # it has the training windows of the previous set
             rows.append({"set": name, "fault": "time", **timed(splits[0])})
             print(rows[-1])
     if args.write:

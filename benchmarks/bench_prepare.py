@@ -1,18 +1,18 @@
-"""`prepare` against only reading the same files: what a preparation adds, on one core.
+"""`prepare` against only reading the same files: the cost of a preparation on one core.
 
 Recordings are made here: four channels of noise and walks at 1000 Hz, resampled to 100 Hz and cut
-into windows of 2 s. Both sides are timed in turns in one process, by the processor time they take,
-so that others on the machine change little. What each row compares:
+into windows of 2 s. Both sides are timed in turns in one process, by processor time, so that other
+programs on the machine have little influence. The rows compare:
 
 - CSV: theirs is `pyarrow.csv.read_csv` without threads.
-- CSV, rate unknown: the same without a sample rate, which is then found from all time stamps first;
-  windows keep the 1000 Hz and hold ten times the samples.
-- Parquet, HDF5, gzipped HDF5: theirs is reading all columns with pyarrow or h5py. SHA-256 of every
-  file, which says what windows were made of, takes twice as long as reading HDF5 that is not
-  compressed.
+- CSV, rate unknown: the same without a sample rate, which is then first estimated from all time
+  stamps; windows keep the 1000 Hz and contain ten times the samples.
+- Parquet, HDF5, gzipped HDF5: theirs is reading all columns with pyarrow or h5py. The SHA-256 of
+  every file, which records the source of the windows, takes twice as long as reading uncompressed
+  HDF5.
 - small recordings: 30 s at 100 Hz in CSV; `per_second` are recordings per second of one core.
 - two processes: the command on the small recordings, and on the long ones in CSV, with one process
-  and with two, by the clock on the wall.
+  and with two, by wall-clock time.
 - start: theirs is importing pyarrow and h5py; ours `sensorseq prepare` of one small recording.
 """
 
@@ -30,7 +30,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 from common.results_file import write_results
-from common.rows import tell
+from common.rows import print_rows
 
 from sensorseq.bench.timing import alternate, environment, repeated, summarize
 from sensorseq.prepare import prepare
@@ -48,7 +48,7 @@ def make_table(seed, rate_hz, duration_s):
 
 
 def write_table(table, path):
-    """Write a table by the suffix of its name."""
+    """Write a table in the format of the file's suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".csv":
         pyarrow.csv.write_csv(table, path)
@@ -62,7 +62,7 @@ def write_table(table, path):
 
 
 def read_only(paths):
-    """Read all columns of all files, and do nothing with them."""
+    """Read all columns of all files and discard them."""
     for path in paths:
         if path.suffix == ".csv":
             options = pyarrow.csv.ReadOptions(use_threads=False)
@@ -76,13 +76,13 @@ def read_only(paths):
 
 
 def prepare_anew(folder, output, **options):
-    """Prepare a folder of recordings, though it may have been prepared before."""
+    """Prepare a folder of recordings from scratch, even if it was prepared before."""
     output.unlink(missing_ok=True)
     prepare(folder, output, **OPTIONS | options)
 
 
 def in_turns(theirs, ours, rounds, clock=time.process_time):
-    """Return the seconds of both sides in each round, after one that is not counted."""
+    """Return the seconds of both sides in each round, after one uncounted round."""
     once = {"at_least_s": 0.0, "warm_up_s": 0.0, "warm_up_runs": 1, "budget_s": 1e9}
     return alternate(repeated(theirs), repeated(ours), rounds=rounds, clock=clock, **once)
 
@@ -133,7 +133,7 @@ def run_command(folder, output, *options):
 
 
 def processes_row(work, what, rounds):
-    """Return the row of one process against two, on the files that other rows wrote."""
+    """Return the row of one process against two, on the files of other rows."""
     folder, output = work / what, work / "out.h5"
     times = in_turns(
         lambda: run_command(folder, output),
@@ -181,10 +181,10 @@ def main():
     """Time every row, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=12)
-    parser.add_argument("--duration-s", type=float, default=240.0, help="of each of them")
+    parser.add_argument("--duration-s", type=float, default=240.0, help="of each recording")
     parser.add_argument("--small", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="little data, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="little data, as a smoke test")
     options = parser.parse_args()
     if options.quick:
         options.files, options.duration_s, options.small, options.rounds = 6, 5.0, 24, 1
@@ -195,7 +195,7 @@ def main():
     }
     print(facts)
     with tempfile.TemporaryDirectory() as folder:
-        rows = tell(all_rows(Path(folder), options))
+        rows = print_rows(all_rows(Path(folder), options))
     write_results("prepare", rows, partial=options.quick, facts=facts)
 
 

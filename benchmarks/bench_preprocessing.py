@@ -1,7 +1,7 @@
-"""The preprocessing loops against the libraries that do the same, on one thread.
+"""The preprocessing loops against libraries for the same task, on one thread.
 
 Same input and dtype on both sides; results are compared before any timing, and the sides are timed
-in turns in one process. What each row compares is said where its section is made:
+in turns in one process. The files of the sections describe their rows:
 `preprocessing/resample.py`, `windows.py` and `steps.py`.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 import scipy
 import soxr
 from common.results_file import write_results
-from common.rows import tell
+from common.rows import print_rows
 from common.waiting import refuse_sleeping_threads
 from preprocessing import resample, steps, windows
 
@@ -24,7 +24,7 @@ MEMORY_BYTES = 1_000_000_000
 
 
 def all_rows(words, rounds):
-    """Yield the rows whose name holds one of some words."""
+    """Yield the rows whose name contains one of the words."""
 
     def is_wanted(what):
         return any(word in what for word in words)
@@ -42,9 +42,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument(
-        "--only", nargs="+", default=[""], help="rows whose name holds one of these words"
+        "--only", nargs="+", default=[""], help="rows whose name contains one of these words"
     )
-    parser.add_argument("--quick", action="store_true", help="three rounds, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="three rounds, as a smoke test")
     options = parser.parse_args()
     refuse_sleeping_threads()
     rounds = 3 if options.quick else options.rounds
@@ -54,10 +54,10 @@ def main():
         "scipy": scipy.__version__,
         "soxr": soxr.__version__,
         "threads": 1,
-        "load_average_before": round(os.getloadavg()[0], 2),  # others on these cores: wider spread
+        "load_average_before": round(os.getloadavg()[0], 2),  # a load widens the spread
     }
     print(facts)
-    rows = tell(all_rows(options.only, rounds))
+    rows = print_rows(all_rows(options.only, rounds))
     if not partial_run:
         facts["peak_memory"] = windows.peak_memory(MEMORY_BYTES)
         print(f"memory: {facts['peak_memory']}")

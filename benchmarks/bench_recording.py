@@ -1,10 +1,10 @@
-"""What it costs that a fit notes what it does: with its TrainingRecord against without, in turns.
+"""The cost of a fit's TrainingRecord: fits with a record against fits without, in turns.
 
 Windows of 100 timesteps and one channel, six classes (synthetic), one in five of them to validate,
-batches of 32, the estimator's defaults, no early stopping. Both sides train the same epochs and end
-with the same bits, which is checked before a timing. Either side makes its fluctuation report,
-which has more to do where there is a record. `share` is what recording adds over the fit without;
-`extra_s` the same in seconds of one whole fit. The differences are of pairs in one round.
+batches of 32, the estimator's defaults, no early stopping. Both sides train the same epochs; their
+bits are checked to be equal before a timing. Each side makes its fluctuation report, which takes
+longer with a record. `share` is the additional time relative to the fit without a record; `extra_s`
+the same in seconds of one whole fit. The differences are between the two fits of a round.
 """
 
 import argparse
@@ -65,9 +65,9 @@ def measure(n_windows: int, hidden_size: int, engine: str, rounds: int) -> dict[
         without = fit(n_windows, hidden_size, engine)
     pairs = zip(with_it.module_.parameters(), without.module_.parameters(), strict=True)
     if not all(torch.equal(a, b) for a, b in pairs):
-        raise SystemExit(f"{engine}, {n_windows} windows: the sides end with other bits")
+        raise SystemExit(f"{engine}, {n_windows} windows: the sides end with different bits")
     if with_it.fluctuation_.record is None or without.fluctuation_.record is not None:
-        raise SystemExit(f"{engine}, {n_windows} windows: one side does not record as it should")
+        raise SystemExit(f"{engine}, {n_windows} windows: one side does not record as intended")
     plain_s, recorded_s = alternate(
         plain, recorded, rounds=rounds, at_least_s=0.0, warm_up_runs=1, budget_s=20.0
     )
@@ -102,7 +102,7 @@ def main() -> None:
     facts = environment() | {
         "numpy": np.__version__,
         "threads": options.threads,
-        "load_average_before": round(os.getloadavg()[0], 2),  # others on these cores: wider spread
+        "load_average_before": round(os.getloadavg()[0], 2),  # a load widens the spread
     }
     print(facts)
     print(f"{'engine':10} {'shape':>16} {'plain s':>9} {'extra s':>9} {'share':>8}  [p10, p90]")

@@ -1,12 +1,12 @@
-"""What do the remedies of docs/remedies change? Runs in pairs over many seeds.
+"""What do the remedies of docs/remedies change? Measured by pairs of runs over many seeds.
 
-    bench_remedies.py                   # all rows, some ten minutes of one core
+    bench_remedies.py                   # all rows, about ten minutes of one core
     bench_remedies.py --only dropout    # the rows of one page
 
-Both runs of a pair have the same windows and the same first weights. Of the difference that a
-remedy makes, a row has the median with its 10 to 90 % range, the mean with its standard error, and
-in how many seeds it has the sign that was expected. Unless all rows and seeds were run, the results
-go to `build/remedies.json`; so do those of a run that was stopped.
+Both runs of a pair have the same windows and the same initial weights. A row has the median of the
+differences with their 10 to 90 % range, the mean with its standard error, and the number of seeds
+with the expected sign. Unless all rows and seeds were run, the results go to `build/remedies.json`;
+the same holds for an interrupted run.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from sensorseq.bench.timing import environment
 
 BUILD = Path(__file__).resolve().parents[1] / "build"
 N_SEEDS = 32
-PLAIN = {  # one training of the LSTM alone, without another remedy
+PLAIN = {  # a single training of only the LSTM, without any remedy
     "hidden_size": 8,
     "bidirectional": False,
     "dropout": 0.0,
@@ -49,16 +49,16 @@ PLAIN = {  # one training of the LSTM alone, without another remedy
 
 
 def fit(data: Data, seed: int, **arguments: Any) -> Any:
-    """Fit a small network; the argument `fit` names what else `fit` is told."""
-    told = {name: data.told[name] for name in arguments.pop("fit", ())}
+    """Fit a small network; the argument `fit` names further arguments of the method `fit`."""
+    fit_arguments = {name: data.fit_arguments[name] for name in arguments.pop("fit", ())}
     estimator = SensorLSTMClassifier(**{**PLAIN, **arguments}, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # some variants are there to diverge
-        return estimator.fit(data.X, data.y, X_val=data.X_val, y_val=data.y_val, **told)
+        warnings.simplefilter("ignore", ConvergenceWarning)  # some variants diverge on purpose
+        return estimator.fit(data.X, data.y, X_val=data.X_val, y_val=data.y_val, **fit_arguments)
 
 
 def measure(row: Row, n_seeds: int) -> list[dict[str, Any]]:
-    """Run all variants of a row; return what is said of each variant and measure."""
+    """Run all variants of a row; return a summary of each variant and measure."""
     names = (*row.lower, *row.higher)
     figures = np.empty((n_seeds, 1 + len(row.variants), len(names)))
     for seed in range(n_seeds):
@@ -83,7 +83,7 @@ def measure(row: Row, n_seeds: int) -> list[dict[str, Any]]:
 
 
 def summarize(without: np.ndarray, remedied: np.ndarray, sign: int) -> dict[str, Any]:
-    """Say how the runs of pairs differ."""
+    """Summarize the differences within the pairs of runs."""
     differences = remedied - without
     low, middle, high = np.quantile(differences, [0.1, 0.5, 0.9])
     return {
@@ -100,14 +100,14 @@ def summarize(without: np.ndarray, remedied: np.ndarray, sign: int) -> dict[str,
 
 
 def text_of(variant: Any) -> str:
-    """Write a variant as arguments."""
-    told = [f"{name}=..." for name in variant.get("fit", ())]
-    rest = {name: getattr(value, "__name__", repr(value)) for name, value in variant.items()}
-    return ", ".join((*told, *(f"{k}={v}" for k, v in rest.items() if k != "fit")))
+    """Format a variant as arguments of a call."""
+    parts = [f"{name}=..." for name in variant.get("fit", ())]
+    values = {name: getattr(value, "__name__", repr(value)) for name, value in variant.items()}
+    return ", ".join((*parts, *(f"{k}={v}" for k, v in values.items() if k != "fit")))
 
 
 def format_row(row: dict[str, Any]) -> str:
-    """Say one row in a line."""
+    """Format one row as a line."""
     return (
         f"{row['remedy']:20} {row['with'][:44]:44} {row['measure'][:24]:24}"
         f" {row['difference']:+8.3g} [{row['difference_p10']:+.3g}, {row['difference_p90']:+.3g}]"
@@ -117,7 +117,7 @@ def format_row(row: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the rows asked for, print them, write the JSON."""
+    """Run the selected rows, print them, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     remedies = sorted({row.remedy for row in ROWS})
     parser.add_argument("--only", choices=remedies, nargs="+", default=remedies)
@@ -129,9 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     whole = options.only == remedies and options.seeds == N_SEEDS
     try:
         for number, row in enumerate(chosen, 1):
-            found = measure(row, options.seeds)
-            done += found
-            print(f"[{number}/{len(chosen)}] {row.problem}", *map(format_row, found), sep="\n")
+            summaries = measure(row, options.seeds)
+            done += summaries
+            print(f"[{number}/{len(chosen)}] {row.problem}", *map(format_row, summaries), sep="\n")
     except KeyboardInterrupt:
         whole = False
     facts = environment() | {"numpy": np.__version__, "threads": 1}

@@ -1,19 +1,19 @@
-"""Does `report.probe` repair runs, and harm none? Beside random search and simple rules.
+"""Does `report.probe` repair bad runs and harm none? Against random search and simple rules.
 
     bench_repair.py --borealtc FOLDER --work FILE   # train, probe, fit again; resumes from FILE
     bench_repair.py --table --work FILE             # results/repair.json
 
 Each draw of windows gets six runs with settings from a wide prior, four with settings near tuned
-ones, and the classifier's defaults. The best of them says what the data allow. A run is bad if it
-is 5 points less accurate than that on fresh windows of other groups, which nothing else sees, and
-good otherwise. Two runs of the first kind and three of the second are repaired in several ways, and
-what each way gives is fitted twice, from other seeds. A run is repaired if that comes to within 5
-points of the best, improved if it is 5 points more accurate than the run was, and harmed if it is 3
-points less accurate than the run's own settings fitted from the same two seeds. The best is the
-best of eleven fits, by luck too: its settings fitted again are the ceiling of what repairs.
+ones, and the classifier's defaults. The best of these runs is the level that the data allow. Levels
+are accuracies on fresh windows of other groups that serve no other purpose. A run is bad if it is 5
+points below the best, and good otherwise. Two runs of the first kind and three of the second are
+repaired by each method, and the resulting settings are fitted twice, from other seeds. A run is
+repaired if their level comes within 5 points of the best, improved if it is 5 points above the
+run's, and harmed if it is 3 points below that of the run's own settings, fitted from the same two
+seeds. The best of eleven fits is partly luck: its settings fitted again are the ceiling of repairs.
 
-Random search has the seconds that the probe took. It draws from the wide prior, features or none,
-and keeps what has the best validation accuracy, the run's own settings among them.
+Random search gets as many seconds as the probe took. It draws from the wide prior, with or without
+features, and keeps the settings with the best validation accuracy, or the run's own.
 """
 
 import json
@@ -43,7 +43,7 @@ N_DRAWN_PROBED, N_TWINS_PROBED = 2, 3
 BUDGET = 1.0
 SEARCH = "random search"
 BAD, REPAIRED, IMPROVED = 0.05, 0.05, 0.05
-LONGEST_S = 1.5  # as estimated, on an idle core: settings that take longer are drawn again
+LONGEST_S = 1.5  # estimated for an idle core: settings that take longer are drawn again
 
 
 def measure_draw(number: int, borealtc: Path | None) -> list[dict[str, Any]]:
@@ -71,7 +71,7 @@ def _mean_level(parts: Parts, settings: Settings) -> float:
 
 
 def measure_run(parts: Parts, settings: Settings, seed: int, ceiling: float) -> dict[str, Any]:
-    """Fit a run, probe it, and fit again with what was adopted and with simple rules."""
+    """Fit a run, probe it, and fit the adopted settings and those of simple rules."""
     run = fit(parts, settings, seed)
     report = run.classifier.fluctuation_
     again, defaults = _mean_level(parts, settings), all_defaults(settings)
@@ -98,8 +98,8 @@ def measure_run(parts: Parts, settings: Settings, seed: int, ceiling: float) -> 
     seconds = time.perf_counter() - started
     cost = seconds / max(run.fit_s, 1.0)
     add("probe", change, cost=cost)
-    found, n_tried = search(parts, run, seconds, seed)
-    add(SEARCH, found, cost=cost, n_tried=n_tried)
+    settings_found, n_tried = search(parts, run, seconds, seed)
+    add(SEARCH, settings_found, cost=cost, n_tried=n_tried)
     return {
         "settings": settings,
         "level": run.level,
@@ -111,10 +111,10 @@ def measure_run(parts: Parts, settings: Settings, seed: int, ceiling: float) -> 
 
 
 def search(parts: Parts, run: Fit, seconds: float, seed: int) -> tuple[Settings, int]:
-    """Draw settings until so many seconds have gone by; return the best ones and how many."""
+    """Draw settings for so many seconds; return the best ones and the number of trials."""
     rng = np.random.default_rng([6, seed, len(parts.train)])
     ends, best, n_tried = time.perf_counter() + seconds, _seen(run, parts), 0
-    found: Settings = {}
+    best_settings: Settings = {}
     n_train, n_steps, _ = parts.train.X.shape
     while time.perf_counter() < ends:
         settings = draw_short(rng, n_train, n_steps, draw_settings, longest_s=LONGEST_S)
@@ -122,12 +122,12 @@ def search(parts: Parts, run: Fit, seconds: float, seed: int) -> tuple[Settings,
         score = _seen(fit(parts, settings, 500 + n_tried, judged=False), parts)
         n_tried += 1
         if score > best:
-            best, found = score, settings
-    return found, n_tried
+            best, best_settings = score, settings
+    return best_settings, n_tried
 
 
 def _seen(run: Fit, parts: Parts) -> float:
-    """Return the accuracy on the validation windows, as a user has it."""
+    """Return the accuracy on the validation windows, the only one that a user knows."""
     if not hasattr(run.classifier, "module_"):
         return 0.0
     predicted = run.classifier.predict(parts.validation.X, parts.validation.lengths)
@@ -186,28 +186,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run draws, or write the table."""
     parser = make_parser(__doc__)
     parser.add_argument("--borealtc", type=Path, help="folder of the BorealTC set")
-    parser.add_argument("--work", type=Path, required=True, help="rows, a line for each draw")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="file of the rows, one line per draw"
+    )
     parser.add_argument("--draws", type=int, default=N_DRAWS)
     parser.add_argument("--table", action="store_true", help="run nothing; write the results")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    known = read(options.work)
+    rows_by_draw = read(options.work)
     for number in range(FIRST_DRAW, FIRST_DRAW + options.draws):
         name = SETS[number % len(SETS)]
-        if options.table or number in known:
+        if options.table or number in rows_by_draw:
             continue
         if reason := available(name, options.borealtc):
             print(f"left out: {name}: {reason}", file=sys.stderr)
             continue
         rows = [row | {"data": name} for row in measure_draw(number, options.borealtc)]
         append_line(options.work, rows)
-        known[number] = rows
+        rows_by_draw[number] = rows
         levels = ", ".join(f"{row['level']:.2f} of {row['best']:.2f}" for row in rows)
         print(f"{number} {name}: {levels}", file=sys.stderr, flush=True)
-    rows = [row for of_draw in known.values() for row in of_draw]
+    rows = [row for of_draw in rows_by_draw.values() for row in of_draw]
     for line in summarize(rows):
         print(json.dumps(line))
-    facts = {"draws": sorted(known), "data": sorted({row["data"] for row in rows})}
+    facts = {"draws": sorted(rows_by_draw), "data": sorted({row["data"] for row in rows})}
     write_results("repair", summarize(rows), partial=not options.table, **facts)
     return 0
 

@@ -1,9 +1,9 @@
-"""Accuracy on BorealTC's inertial unit where the sensor is turned in the test part.
+"""Accuracy on BorealTC's inertial unit if the sensor is turned in the test part.
 
     bench_rotation.py --borealtc FOLDER
 
-Five folds by recording; each test window is turned by 20 degrees about an axis of its own, drawn
-uniformly, five times. Prints the mean accuracy over the folds. One core takes ten minutes.
+Five folds by recording; each test window is turned five times by 20 degrees, each time about
+another axis drawn uniformly. Prints the mean accuracy over the folds. One core takes ten minutes.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ WAYS = {
 
 
 def turned(X, seed):
-    """Return windows whose two triples of axes are turned by `ANGLE_DEG`, each window otherwise."""
+    """Return windows with both triples of axes turned by `ANGLE_DEG`, each about its own axis."""
     axis = np.random.default_rng(seed).normal(size=(len(X), 3))
     axis /= np.linalg.norm(axis, axis=1, keepdims=True)
     R = Rotation.from_rotvec(ANGLE_DEG * axis, degrees=True).as_matrix()
@@ -36,7 +36,7 @@ def turned(X, seed):
 
 
 def measure(train, test, augment):
-    """Return the accuracy on the test windows as they are, and turned."""
+    """Return the accuracy on the unchanged and on the turned test windows."""
     clf = SensorLSTMClassifier(augment=augment, random_state=0)
     clf.fit(train.X, train.y, groups=train.groups)
     draws = [clf.score(turned(test.X, seed), test.y) for seed in range(N_DRAWS)]
@@ -44,7 +44,7 @@ def measure(train, test, augment):
 
 
 def main():
-    """Print a line for each way to train."""
+    """Print a line for each kind of augmentation."""
     parser = make_parser(__doc__)
     parser.add_argument("--borealtc", type=Path, required=True, help="folder of the BorealTC set")
     parser.add_argument("--only", nargs="+", choices=WAYS, help="ways to train")
@@ -54,8 +54,8 @@ def main():
     for name, augment in WAYS.items():
         if options.only is None or name in options.only:
             with threadpool_limits(1):
-                found = np.array([measure(*part, augment) for part in parts])
-            plain, rotated = 100 * found.mean(axis=0)
+                accuracies = np.array([measure(*part, augment) for part in parts])
+            plain, rotated = 100 * accuracies.mean(axis=0)
             print(f"{name}: {plain:.1f} % as recorded, {rotated:.1f} % turned", flush=True)
 
 

@@ -1,14 +1,14 @@
-"""What the runtime costs on a robot, beside the toolkit that it comes from.
+"""The cost of the runtime on a robot, compared with the full toolkit.
 
-    bench_runtime.py --python ENV/bin/python           # where the wheel of sensorseq-runtime is
+    bench_runtime.py --python ENV/bin/python           # an environment with sensorseq-runtime
     bench_runtime.py --python ENV/bin/python --quick   # fewer repeats; nothing is written
 
-Processes take turns: `import` of numpy, the runtime and the toolkit's classifier; from the start of
-a process to the first line of a stream; resident memory after it; one decision of a model that is
-loaded; a thousand logs, by one process each of the runtime and the toolkit's command. Then ten
-robots send 1,000 samples a second of 6 channels to one process, over TCP, for a minute: a decision
-is late if it comes more than a hop after its last sample. The model is a default fit on simulated
-motors and speeds of 6 channels, windows of 1 s at 100 Hz, twice a second.
+Processes take turns. Measured are the `import` of numpy, the runtime and the toolkit's classifier;
+the time from the start of a process to the first line of a stream; its resident memory then; one
+decision of a loaded model; a thousand logs, by one process each of the runtime and the toolkit's
+command. Then ten robots send 1,000 samples per second of 6 channels to one process, over TCP, for a
+minute: a decision is late if it arrives more than a hop after its last sample. The model is a
+default fit on simulated motors and speeds of 6 channels, windows of 1 s at 100 Hz, twice a second.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from sensorseq.recording import Channel
 RATE_HZ, N_CHANNELS, SECONDS = 1000.0, 6, 20.0
 NAMES = tuple(f"motor_{i}" for i in range(N_CHANNELS))
 TOOLKIT = "from sensorseq import SensorLSTMClassifier"
-LOADED = {  # a process that loads the model and decides about one window, many times
+LOADED = {  # code of a process that loads the model; DECIDE then times decisions on one window
     "toolkit": f"{TOOLKIT}; model = SensorLSTMClassifier.load(sys.argv[1])",
     "runtime": "import sensorseq_runtime; model = sensorseq_runtime.load(sys.argv[1])",
 }
@@ -84,7 +84,7 @@ def write_log(path: Path, x: np.ndarray[Any, Any]) -> None:
 
 
 def seconds_of(command: list[str]) -> float:
-    """Return how long a process takes to its end."""
+    """Return the duration of a process."""
     began = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - began
@@ -108,20 +108,20 @@ def seconds_to_first_line(command: list[str], text: bytes) -> float:
 
 
 def in_turns(n: int, **sides: Callable[[], float]) -> dict[str, list[float]]:
-    """Call each side n times, taking turns, after one call each that does not count."""
-    found: dict[str, list[float]] = {name: [] for name in sides}
+    """Call each side n times, in turns, after one uncounted call each."""
+    values_by_side: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(n + 1):
         for name, call in sides.items():
             value = call()
             if number:
-                found[name].append(value)
-    return found
+                values_by_side[name].append(value)
+    return values_by_side
 
 
-def row(what: str, unit: str, found: dict[str, list[float]]) -> dict[str, Any]:
+def row(what: str, unit: str, values_by_side: dict[str, list[float]]) -> dict[str, Any]:
     """Return and print medians with the tenth and ninetieth percentiles."""
     made: dict[str, Any] = {"what": what, "unit": unit}
-    for side, values in found.items():
+    for side, values in values_by_side.items():
         low, middle, high = np.percentile(values, [10, 50, 90])
         made[side] = round(float(middle), 4)
         made[f"{side}_p10"], made[f"{side}_p90"] = round(float(low), 4), round(float(high), 4)
@@ -130,7 +130,7 @@ def row(what: str, unit: str, found: dict[str, list[float]]) -> dict[str, Any]:
 
 
 async def robots(port: int, n_robots: int, seconds: float) -> list[float]:
-    """Let robots send samples at their rate; return how late each decision was, in seconds."""
+    """Let robots send samples at their rate; return the delay of each decision in seconds."""
     late: list[float] = []
 
     async def robot(number: int) -> None:
@@ -161,7 +161,7 @@ async def robots(port: int, n_robots: int, seconds: float) -> list[float]:
 
 
 def serve_robots(run: str, model: Path, seconds: float) -> dict[str, Any]:
-    """Serve ten robots by one process."""
+    """Serve ten robots from one process."""
     port = 5793
     command = [run, "stream", str(model), "--tcp", str(port), "--sample-rate-hz", "1000"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
@@ -180,9 +180,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--python", required=True, help="Python with sensorseq-runtime")
     parser.add_argument("--quick", action="store_true", help="fewer repeats; nothing is written")
-    given = parser.parse_args()
-    n, n_logs, seconds = (3, 20, 5.0) if given.quick else (15, 1000, 60.0)
-    theirs, ours = sys.executable, given.python
+    options = parser.parse_args()
+    n, n_logs, seconds = (3, 20, 5.0) if options.quick else (15, 1000, 60.0)
+    theirs, ours = sys.executable, options.python
     bins = {
         "toolkit": str(Path(theirs).parent / "sensorseq"),
         "runtime": str(Path(ours).parent / "sensorseq-run"),
@@ -222,8 +222,8 @@ def main() -> None:
                 measured[side].append(json.loads(done.stdout))
             code = f"import numpy; {MEMORY}print(memory)"
             empty.append(float(subprocess.check_output([ours, "-c", code])) / 1024)
-        one = {side: [pair[0] for pair in pairs] for side, pairs in measured.items()}
-        rows.append(row("one decision", "us", one))
+        microseconds = {side: [pair[0] for pair in pairs] for side, pairs in measured.items()}
+        rows.append(row("one decision", "us", microseconds))
         memory = {side: [pair[1] / 1024 for pair in pairs] for side, pairs in measured.items()}
         rows.append(row("memory", "MB", {"numpy": empty, **memory}))
         logs = []
@@ -239,7 +239,7 @@ def main() -> None:
             what = {"what": f"{n_logs} logs", "side": side, "unit": "s", "cores": round(busy, 2)}
             rows.append({**what, "seconds": round(took, 2)})
         rows.append(serve_robots(bins["runtime"], model, seconds))
-    write_results("runtime", rows, partial=given.quick)
+    write_results("runtime", rows, partial=options.quick)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,15 @@
 Five folds by recording of the windows of 5 s that have both sensors. `one grid` resamples both to
 100 Hz; `own rates` prepares and fits each at its rate (`native_rates`, `derive="auto"`); `expected`
 also trains on the windows that lack a sensor, and is tested with both sensors and without each.
-`zeros` is the model of complete windows, given zeros for what is missing. Each sensor alone is the
-model of that sensor within the fit. Seconds are those of the fit.
+`zeros` is the model of complete windows, with zeros in place of the missing sensor. Each sensor
+alone is the model of that sensor within the fit. Seconds are the duration of the fit.
 
-`gaps` removes one second of every five of each sensor. `in windows`: from the windows that the
-model of `expected` is tested with; `in recordings`: from the recordings, which are prepared with
-``max_gap_s=2``, trained on and tested. A failed sensor repeats its first sample (stuck), gives
-zeros (dead) or a tenth or ten times its values (wrong unit), in recordings that the model of
-`expected` is tested with; `masked` is the same with ``missing="outside"``. The rule of what is
-masked was chosen on fold 0, which is left out of these rows and of their `healthy`.
+`gaps` removes one second of every five of each sensor. `in windows`: from the windows that test
+the model of `expected`; `in recordings`: from the recordings, which are then prepared with
+``max_gap_s=2`` to train and to test. A failed sensor repeats its first sample (stuck), gives
+zeros (dead) or a tenth or ten times its values (wrong unit), in the recordings that test the model
+of `expected`; `masked` is the same with ``missing="outside"``. The rule for masking was chosen on
+fold 0, which these rows and their `healthy` omit.
 """
 
 import argparse
@@ -57,8 +57,8 @@ Recordings = dict[str, list[Recording]]
 
 def read_both(folder: Path) -> Recordings:
     """Return the recordings of each sensor."""
-    found = read_sensors(folder, **SENSORS, exclude="MIXED")
-    return {name: list(own) for name, own in found.items()}
+    by_sensor = read_sensors(folder, **SENSORS, exclude="MIXED")
+    return {name: list(recordings) for name, recordings in by_sensor.items()}
 
 
 def prepare_own(recordings: Recordings, max_gap_s: float | None = None) -> SensorWindows:
@@ -68,7 +68,7 @@ def prepare_own(recordings: Recordings, max_gap_s: float | None = None) -> Senso
 
 
 def gap_starts(n: int, seed: int) -> NDArray[np.float64]:
-    """Return where in each of n stretches of `EVERY_S` the gap begins, in seconds."""
+    """Return the start of the gap in each of n stretches of `EVERY_S`, in seconds."""
     return np.random.default_rng(seed).uniform(0, EVERY_S - GAP_S, n)
 
 
@@ -90,25 +90,25 @@ def with_holes(windows: WindowSet, seed: int) -> NDArray[Any]:
     return np.where(((into_s >= 0) & (into_s < GAP_S))[:, :, None], np.nan, windows.X)
 
 
-def score_failures(model: SensorFusionClassifier, given: Recordings) -> dict[str, list[float]]:
+def score_failures(model: SensorFusionClassifier, healthy: Recordings) -> dict[str, list[float]]:
     """Return the accuracy with each sensor failed in each way, before and after masking."""
-    label_of = {one.recording_id: one.label for one in given["imu"]}
-    cases = {"healthy": given}
+    label_of = {recording.recording_id: recording.label for recording in healthy["imu"]}
+    cases = {"healthy": healthy}
     for failure, change in FAILURES.items():
-        for said, name in LACKS.items():
-            own = [replace(one, values=change(one.values)) for one in given[name]]
-            cases[f"{said} {failure}"] = {**given, name: own}
-    found = {}
+        for sensor, name in LACKS.items():
+            failed = [replace(log, values=change(log.values)) for log in healthy[name]]
+            cases[f"{sensor} {failure}"] = {**healthy, name: failed}
+    scores = {}
     for case, recordings in cases.items():
         windows = cut_sensors(model.model_.models, recordings, "error")
         y = [label_of[name] for name in np.asarray(windows.recording_id).tolist()]
-        X = {name: own.X for name, own in windows.sensors.items()}
+        X = {name: of_sensor.X for name, of_sensor in windows.sensors.items()}
         for prefix, missing in (("", "expected"), ("masked ", "outside")):
-            own = model.model_.models.items()
-            models = {name: replace(one, missing=missing) for name, one in own}
+            trained = model.model_.models.items()
+            models = {name: replace(of_sensor, missing=missing) for name, of_sensor in trained}
             predicted = replace(model.model_, models=models).predict(X)
-            found[prefix + case] = [float(np.mean(predicted == np.asarray(y))), np.nan]
-    return found
+            scores[prefix + case] = [float(np.mean(predicted == np.asarray(y))), np.nan]
+    return scores
 
 
 def read_grid(folder: Path, both: SensorWindows) -> WindowSet:
@@ -119,13 +119,13 @@ def read_grid(folder: Path, both: SensorWindows) -> WindowSet:
 
 
 def without(windows: SensorWindows, name: str, value: float = np.nan) -> dict[str, NDArray[Any]]:
-    """Return the samples of each sensor, those of one replaced."""
-    X = {key: own.X for key, own in windows.sensors.items()}
+    """Return the samples of each sensor, with one sensor's replaced by `value`."""
+    X = {key: windows_of_sensor.X for key, windows_of_sensor in windows.sensors.items()}
     return {**X, name: np.full_like(X[name], value)}
 
 
 def fit(windows: Any, **more: Any) -> tuple[AnyClassifier, float]:
-    """Fit the defaults; return the model and the seconds that it took."""
+    """Fit the defaults; return the model and the duration in seconds."""
     began = time.perf_counter()
     model: AnyClassifier = SensorLSTMClassifier(random_state=0, **more)
     if isinstance(windows, SensorWindows):
@@ -135,47 +135,57 @@ def fit(windows: Any, **more: Any) -> tuple[AnyClassifier, float]:
 
 
 def run_fold(
-    own: SensorWindows,
+    windows: SensorWindows,
     grid: WindowSet,
     gappy: SensorWindows,
     recordings: Recordings,
     tested: set[str],
 ) -> dict[str, list[float]]:
-    """Return the accuracy, and the seconds of the fit, of each way on one fold."""
-    is_tested = np.isin(np.asarray(own.recording_id), list(tested))
-    complete = own.present.all(axis=1)
-    train, test = own[~is_tested & complete], own[is_tested & complete]
+    """Return accuracy and duration of the fit for each method on one fold."""
+    is_tested = np.isin(np.asarray(windows.recording_id), list(tested))
+    complete = windows.present.all(axis=1)
+    train, test = windows[~is_tested & complete], windows[is_tested & complete]
     y = np.asarray(test.y)
-    found: dict[str, list[float]] = {}
+    scores: dict[str, list[float]] = {}
     model, took = fit(train)
-    found["own rates"] = [model.score(test), took]
-    for said, name in LACKS.items():
-        other = next(key for key in own if key != name)
-        found[f"{said} alone"] = [model.sensors_[name].score(test[name]), np.nan]
-        found[f"zeros without {said}"] = [model.score(without(test, name, 0.0), y), np.nan]
+    scores["own rates"] = [model.score(test), took]
+    for sensor, name in LACKS.items():
+        other = next(key for key in windows if key != name)
+        scores[f"{sensor} alone"] = [model.sensors_[name].score(test[name]), np.nan]
+        scores[f"zeros without {sensor}"] = [model.score(without(test, name, 0.0), y), np.nan]
         assert other != name
-    model, took = fit(own[~is_tested], missing="expected")
-    found["expected"] = [model.score(test), took]
-    for said, name in LACKS.items():
-        found[f"expected without {said}"] = [model.score(without(test, name), y), np.nan]
-    holed = {name: with_holes(one, len(name)) for name, one in test.sensors.items()}
-    found["gaps in windows"] = [model.score(holed, y), np.nan]
-    found |= score_failures(
+    model, took = fit(windows[~is_tested], missing="expected")
+    scores["expected"] = [model.score(test), took]
+    for sensor, name in LACKS.items():
+        scores[f"expected without {sensor}"] = [model.score(without(test, name), y), np.nan]
+    holed = {
+        name: with_holes(windows_of_sensor, len(name))
+        for name, windows_of_sensor in test.sensors.items()
+    }
+    scores["gaps in windows"] = [model.score(holed, y), np.nan]
+    scores |= score_failures(
         model,
-        {k: [one for one in v if one.recording_id in tested] for k, v in recordings.items()},
+        {
+            k: [
+                windows_of_sensor
+                for windows_of_sensor in v
+                if windows_of_sensor.recording_id in tested
+            ]
+            for k, v in recordings.items()
+        },
     )
     is_gappy = np.isin(np.asarray(gappy.recording_id), list(tested))
     gaps, took = fit(gappy[~is_gappy], missing="expected")
     here = gappy[is_gappy & gappy.present.all(axis=1)]
-    found["gaps in recordings"] = [gaps.score(here), took]
+    scores["gaps in recordings"] = [gaps.score(here), took]
     in_grid = np.isin(np.asarray(grid.recording_id), list(tested))
     model, took = fit(grid.take(~in_grid))
-    found["one grid"] = [model.score(grid.take(in_grid)), took]
-    return found
+    scores["one grid"] = [model.score(grid.take(in_grid)), took]
+    return scores
 
 
 def is_chosen_on_fold_0(name: str) -> bool:
-    """Test whether a row is about failures."""
+    """Return whether a row measures failures, whose rule was chosen on fold 0."""
     return name.endswith(("healthy", *FAILURES))
 
 
@@ -184,27 +194,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--borealtc", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="one fold; nothing is written")
-    given = parser.parse_args()
-    recordings = read_both(given.borealtc)
-    own = prepare_own(recordings)
+    options = parser.parse_args()
+    recordings = read_both(options.borealtc)
+    windows = prepare_own(recordings)
     holed = {
-        name: [with_gaps(one, at) for at, one in enumerate(each)]
+        name: [with_gaps(recording, at) for at, recording in enumerate(each)]
         for name, each in recordings.items()
     }
     gappy = prepare_own(holed, max_gap_s=2.0)
-    grid = read_grid(given.borealtc, own)
-    both = own[own.present.all(axis=1)]
+    grid = read_grid(options.borealtc, windows)
+    both = windows[windows.present.all(axis=1)]
     ids = np.asarray(both.recording_id)
     splitter = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=0)
     folds = []
     for number, (_, rows) in enumerate(splitter.split(ids, both.y, ids)):
-        folds.append(run_fold(own, grid, gappy, recordings, set(ids[rows].tolist())))
+        folds.append(run_fold(windows, grid, gappy, recordings, set(ids[rows].tolist())))
         print(number, json.dumps(folds[-1]), flush=True)
-        if given.quick:
+        if options.quick:
             break
     rows = []
     for name in folds[0]:
-        first = int(not given.quick and is_chosen_on_fold_0(name))
+        first = int(not options.quick and is_chosen_on_fold_0(name))
         accuracy, seconds = np.array([fold[name] for fold in folds[first:]]).T
         row: dict[str, Any] = {"what": name, "accuracy": round(float(accuracy.mean()), 4)}
         row["accuracy_of_folds"] = accuracy.round(4).tolist()
@@ -212,7 +222,7 @@ def main() -> None:
             row["fit_s"] = round(float(np.median(seconds)), 1)
         rows.append(row)
         print(f"{name:32} {100 * row['accuracy']:5.1f} %  {row.get('fit_s', '')}")
-    write_results("sensors", rows, partial=given.quick)
+    write_results("sensors", rows, partial=options.quick)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 A training step of 32 windows of 100 timesteps and 6 channels with 64 units, or of `--shape`,
 natively and by autograd. With few windows (1x100x6x256) threads wait for each other at every
-timestep. Each side is a process of its own, and they take turns, so that drift affects all equally.
-Times are medians; a ratio is the median of the rounds' ratios, with its 10 % and 90 % quantiles.
+timestep. Each side runs in its own process, and they take turns, so that drift affects all equally.
+Times are medians; a ratio is the median of the rounds' ratios, with the 10 % and 90 % quantiles.
 
-`--other FILE` adds the operators of another build, a file named `_ops*.so`, on two threads. Those
-of commit 1d553e1 and before ran on torch's OpenMP threads, which spin while they wait.
+`--other FILE` adds the operators of another build, a file named `_ops*.so`, on two threads. Until
+commit 1d553e1 the operators ran on torch's OpenMP threads, which spin while they wait.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from common.waiting import refuse_sleeping_threads
 KINDS = ("training, train_epoch", "training, autograd")
 SHAPE = "32x100x6x64"
 THREADS = 2
-PAUSE_S = 0.02  # in which the waiting threads of the last process stop spinning
-AIM_S = 0.05  # of one timing
+PAUSE_S = 0.02  # long enough for the waiting threads of the last process to stop spinning
+AIM_S = 0.05  # intended length of one timing
 
 
 def serve(library: str, threads: int, shape: str) -> None:
-    """Answer lines of stdin, `KIND STEPS`, with time and processor time of so many steps."""
+    """Answer lines of stdin, `KIND STEPS`, with time and processor time of these steps."""
     import torch
 
     load = torch.ops.load_library
@@ -45,7 +45,7 @@ def serve(library: str, threads: int, shape: str) -> None:
 
 
 class Side:
-    """A process with its number of threads and its operators."""
+    """A process with one number of threads and one build of the operators."""
 
     def __init__(self, stack: ExitStack, library: Path, threads: int, shape: str) -> None:
         command = [sys.executable, __file__, "--serve", str(library), str(threads), shape]
@@ -62,16 +62,16 @@ class Side:
 
 
 def alternate(sides: list[Side], kind: int, rounds: int) -> np.ndarray:
-    """Time all sides in turns: (rounds, sides, 2)."""
+    """Time all sides in turns; return seconds and processor seconds, (rounds, sides, 2)."""
     for side in sides:
         side.take(kind, 5)
     n_steps = max(1, round(AIM_S / min(side.take(kind, 10)[0] for side in sides)))
-    found = np.empty((rounds, len(sides), 2))
+    seconds = np.empty((rounds, len(sides), 2))
     for i in range(rounds):
         for j in range(len(sides))[:: 1 if i % 2 else -1]:
             time.sleep(PAUSE_S)
-            found[i, j] = sides[j].take(kind, n_steps)
-    return found
+            seconds[i, j] = sides[j].take(kind, n_steps)
+    return seconds
 
 
 def busy_loops(stack: ExitStack) -> None:
@@ -114,14 +114,16 @@ def main() -> None:
             if where != "quiet":
                 busy_loops(stack)
             for kind, what in enumerate(KINDS):
-                found = alternate(list(sides.values()), kind, options.rounds)
+                seconds = alternate(list(sides.values()), kind, options.rounds)
                 print(f"{what}, {where}")
                 for j, name in enumerate(sides):
-                    wall, cpu = 1e3 * np.median(found[:, j], axis=0)
+                    wall, cpu = 1e3 * np.median(seconds[:, j], axis=0)
                     print(f"  {name:22} {wall:7.3f} ms, processor {cpu:7.3f} ms", end="")
                     for i, other in enumerate(sides):
                         if i != j:
-                            print(f", of {other}", ratio(found[:, j, 0] / found[:, i, 0]), end="")
+                            print(
+                                f", of {other}", ratio(seconds[:, j, 0] / seconds[:, i, 0]), end=""
+                            )
                     print(flush=True)
 
 

@@ -1,12 +1,12 @@
-"""How often is the verdict on a training curve wrong? Ours, beside AutoTrainer's and UMLAUT's.
+"""How often is the verdict on a training curve wrong? Ours against AutoTrainer's and UMLAUT's.
 
-    bench_verdict.py run --borealtc FOLDER   # train, some 900 runs; half an hour of one core
+    bench_verdict.py run --borealtc FOLDER   # train about 900 runs; half an hour of one core
     bench_verdict.py judge                   # rates: results/verdict.json
     bench_verdict.py calibrate               # quantiles: results/verdict_calibration.json
     bench_verdict.py --quick                 # all three on a few small runs
 
-`run` keeps one file for each run and skips those it finds: stop it at any time and start it again.
-`judge` and `calibrate` train nothing.
+`run` writes one file per run and skips existing ones, so it can be stopped and started again at any
+time. `judge` and `calibrate` train nothing.
 """
 
 import json
@@ -32,7 +32,7 @@ STEPS = ("run", "calibrate", "judge")
 
 
 def run(plans: list[Plan], folder: Path, borealtc: Path | None) -> int:
-    """Train what is not there yet; return how many were trained."""
+    """Train the missing runs; return how many were trained."""
     folder.mkdir(parents=True, exist_ok=True)
     reasons = {data: available(data, borealtc) for data in {plan.data for plan in plans}}
     for data, reason in reasons.items():
@@ -40,14 +40,14 @@ def run(plans: list[Plan], folder: Path, borealtc: Path | None) -> int:
             print(f"left out: {data}: {reason}", file=sys.stderr)
     mine = [plan for plan in plans if not reasons[plan.data]]
     todo = [plan for plan in mine if not (folder / f"{plan.name}.npz").exists()]
-    print(f"{len(mine)} runs, {len(mine) - len(todo)} of them there already", file=sys.stderr)
+    print(f"{len(mine)} runs, {len(mine) - len(todo)} of them exist already", file=sys.stderr)
     started = time.perf_counter()
     for count, plan in enumerate(todo, 1):
         before = time.perf_counter()
         try:
             save(train(plan, borealtc), folder / f"{plan.name}.npz")
         except KeyboardInterrupt:
-            print("\nstopped; what was trained is kept, start again to go on", file=sys.stderr)
+            print("\nstopped; finished runs are kept, start again to continue", file=sys.stderr)
             return count - 1
         now = time.perf_counter()
         left_min = (now - started) / count * (len(todo) - count) / 60
@@ -61,13 +61,13 @@ def run(plans: list[Plan], folder: Path, borealtc: Path | None) -> int:
 
 
 def read(plans: list[Plan], folder: Path) -> list[Evidence]:
-    """Return the runs that are there, in order."""
+    """Return the existing runs, in order."""
     paths = [folder / f"{plan.name}.npz" for plan in plans]
     return [load(path) for path in paths if path.exists()]
 
 
 def conclude(table: str, plans: list[Plan], folder: Path, work: Any, *, partial: bool) -> None:
-    """Conclude something from the runs that are there, print it, and write it if all are."""
+    """Compute a table from the existing runs, print it, and write it if no run is missing."""
     evidence = read(plans, folder)
     rows, facts = work(evidence)
     if table == "verdict":
@@ -80,7 +80,7 @@ def conclude(table: str, plans: list[Plan], folder: Path, work: Any, *, partial:
 
 
 def main() -> int:
-    """Do what was asked for."""
+    """Run the selected steps."""
     parser = make_parser(__doc__)
     parser.add_argument("what", nargs="*", choices=[*STEPS, "all"], default="all")
     parser.add_argument("--part", choices=[*PARTS, "all"], default="all", help="which runs")
@@ -99,8 +99,7 @@ def main() -> int:
         work, part = verdict_calibrate.calibrate, "calibration"
         conclude("verdict_calibration", plans[part], folder, work, partial=options.quick)
     if "judge" in what:
-        # The rates to quote are those of the test; of the runs that thresholds are chosen on they
-        # are worth a look, no more.
+        # Only rates on the test part may be quoted: the thresholds were chosen on the other part.
         part = "calibration" if options.part == "calibration" else "test"
         partial = options.quick or part != "test"
         conclude("verdict", plans[part], folder, verdict_rates.judge, partial=partial)

@@ -1,18 +1,18 @@
-"""What to run when a GPU is at hand: two calls that tell everything, on a machine that is bare.
+"""Everything to run on a GPU machine, in two calls that need no preparation of the machine.
 
-    benchmarks/gpu_agenda.sh build      here, before: the measurements, into build/gpu
+    benchmarks/gpu_agenda.sh build      here, in advance: compile the measurements into build/gpu
     benchmarks/gpu_agenda.sh first      there: does every instruction and every kernel compute the
                                         right numbers, and how long is a timestep
-    benchmarks/gpu_agenda.sh second     there, after mending: tests/gpu, and the comparison with
+    benchmarks/gpu_agenda.sh second     there, after fixes: tests/gpu, and the comparison with
                                         cuDNN
 
 `first` and `second` end within STAGE_S seconds, so that both, and the start of the machine for
 each, fit into fifteen minutes. They need torch 2.11 or later, numpy and pytest, and no network.
-What needs a compiler is built before and carried along: sensorseq/_ops.abi3.so, of this very
-commit, and build/gpu. Everything is written to $OUT, or benchmarks/results, at most eight files a
-call; each step prints the end of what it found, too. A step that fails or hangs is ended and the
-next one runs; a kernel that hung or was wrong is not used again. --dry-run does on a CPU what can
-be done there. SENSORSEQ_COMMIT may be set.
+Compiled files are built in advance and copied: sensorseq/_ops.abi3.so, of the same commit, and
+build/gpu. All results go to $OUT, or benchmarks/results, in at most eight files per call; each step
+also prints the end of its output. A step that fails or hangs is ended and the next one runs; a
+kernel that hung or was wrong is not used again. --dry-run runs on a CPU the steps that need no GPU.
+SENSORSEQ_COMMIT may be set.
 """
 
 import argparse
@@ -35,7 +35,7 @@ ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     "PYTHONUNBUFFERED": "1",
     "SENSORSEQ_CUDA_KERNELS": "auto",  # only kernels that passed their check on this GPU serve
-    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # the same tests whichever plugins are installed
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # installed plugins do not change the tests
     "KINETO_LOG_LEVEL": "5",
 }
 OVER_TIME = 124
@@ -49,34 +49,37 @@ assert facts["built"], "built without CUDA"
 SMI = ["--query-gpu=name,driver_version,clocks.sm,clocks.max.sm,temperature.gpu,power.draw"]
 BENCH, PYTEST = ["benchmarks/bench_cuda.py"], ["-m", "pytest", "-p", "no:cacheprovider"]
 MEASURE, SMOKE = "benchmarks/cuda/measure.py", "benchmarks/cuda/smoke.py"
-# of many seconds, or with allocations of tens of gigabytes
+# tests that take many seconds, or allocate tens of gigabytes
 LONG_TESTS = "2_to_the_31 or long_sequence or compiled"
 
 
 class Agenda:
-    """Runs one step after the other, none beyond the end of its stage, and keeps the log."""
+    """Runs steps one after the other, within the time of their stage, and writes the log."""
 
     def __init__(self, out, *, dry=False, worker=None):
         self.out, self.dry, self.worker = out, dry, worker
         self.summary, self.failed, self.stage_end = [], False, 0.0
         self.patience = 4 if dry else 1  # a few cores take longer than a GPU
 
-    def run(self, limit_s, name, arguments, *, program=sys.executable, tell=30, **environment):
-        """Run a program for at most `limit_s` seconds; return its exit code."""
+    def run(self, limit_s, name, arguments, *, program=sys.executable, n_lines=30, **environment):
+        """Run a program for at most `limit_s` seconds; return its exit code.
+
+        Print the last `n_lines` lines of its output.
+        """
         begin = time.monotonic()
         limit_s = min(self.patience * limit_s, self.stage_end - begin)
         with (self.out / "gpu_agenda.log").open("ab") as log:
             log.write(f"\n== {name}: {program} {' '.join(map(str, arguments))}\n".encode())
             log.flush()
-            said_from = log.tell()
+            output_from = log.tell()
             code = OVER_TIME
             if limit_s > 0:
                 command = [program, *map(str, arguments)]
                 code = run_limited(command, limit_s, log, {**ENVIRONMENT, **environment})
         with (self.out / "gpu_agenda.log").open("rb") as log:
-            log.seek(said_from)
-            said = log.read().decode(errors="replace").splitlines()
-        print(f"\n== {name}", *(line[:160] for line in said[-tell:]), sep="\n", flush=True)
+            log.seek(output_from)
+            lines = log.read().decode(errors="replace").splitlines()
+        print(f"\n== {name}", *(line[:160] for line in lines[-n_lines:]), sep="\n", flush=True)
         verdict = {0: "ok", OVER_TIME: "FAILED: over its time"}
         self.failed |= code != 0
         self.summary.append(
@@ -103,10 +106,10 @@ class Agenda:
         STAGES[name](self)
 
     def smoke(self, limit_s, repeats):
-        """Judge every kernel; keep the verdict."""
+        """Check every kernel and store the verdicts."""
         name = "every kernel against float64"
         if self.dry and not self.worker:
-            self.leave_out(name, "no GPU, and no --worker in its place")
+            self.leave_out(name, "no GPU, and no --worker instead")
             return
         more = ["--dry-run"] if self.dry else []
         more += ["--worker", self.worker] if self.worker else []
@@ -114,37 +117,37 @@ class Agenda:
         self.run(limit_s, name, [SMOKE, self.out / "gpu_check.json", *limits, *more])
 
     def kernels(self):
-        """Return what is known of the kernels: rows of their check, and those that passed."""
+        """Return the rows of the check of kernels, and the kernels that passed it."""
         with contextlib.suppress(OSError, ValueError, KeyError):
-            told = json.loads((self.out / "gpu_check.json").read_text())["rows"]["kernels"]
-            return told["rows"], {tuple(kernel) for kernel in told["passed"]}
+            verdicts = json.loads((self.out / "gpu_check.json").read_text())["rows"]["kernels"]
+            return verdicts["rows"], {tuple(kernel) for kernel in verdicts["passed"]}
         return [], set()
 
     def sizes(self, *wanted):
-        """Return the sizes of kernels, of those wanted, at which both precisions passed.
+        """Return those of the wanted sizes whose kernels passed in both precisions.
 
-        Tests of no one size, which are listed as 0, take narrow layers.
+        Size 0 stands for tests without a fixed size, which use narrow layers.
         """
         _, passed = self.kernels()
         return [h for h in wanted if {("fp16", h or 64), ("fp16x3", h or 64)} <= passed]
 
     def measure(self, limit_s, name, file, *programs):
-        """Run programs that were built before."""
+        """Run programs that were compiled in advance."""
         if self.dry:
             self.leave_out(name, "no GPU")
             return
         self.run(limit_s, name, [MEASURE, "run", self.out / file, *programs])
 
-    def bench(self, limit_s, name, *arguments, tell=30, tiny=1):
-        """Run bench_cuda.py, which begins nothing in the last seconds."""
+    def bench(self, limit_s, name, *arguments, n_lines=30, tiny=1):
+        """Run bench_cuda.py, which starts no case in the last 15 seconds of its limit."""
         dry = ["--dry-run", "--limit", tiny] if self.dry else []
         limits = ["--budget-s", limit_s - 15, "--output", self.out, "--at-least-s", 5e-3]
-        # one thread: with several, a pause stands before each timing
+        # one thread: with several, the benchmark pauses before each timing
         program = [*BENCH, *arguments, *limits, "--rounds", 7, *dry]
-        return self.run(limit_s, name, program, tell=tell, OMP_NUM_THREADS="1")
+        return self.run(limit_s, name, program, n_lines=n_lines, OMP_NUM_THREADS="1")
 
     def tests(self, groups):
-        """Run groups of tests/gpu, each in a process that an illegal access ends alone."""
+        """Run each group of tests/gpu in a process of its own, as an illegal access ends it."""
         reports = self.out / "tests.xml"
         suites = ElementTree.Element("testsuites")
         for limit_s, file, *wanted in groups:
@@ -162,7 +165,7 @@ class Agenda:
                 elif importlib.util.find_spec("xdist"):
                     arguments += ["-p", "xdist", "-n", "5"]
                 arguments += [f"--junitxml={report}"]
-                self.run(limit_s, name, [*PYTEST, *arguments], tell=12, OMP_NUM_THREADS="3")
+                self.run(limit_s, name, [*PYTEST, *arguments], n_lines=12, OMP_NUM_THREADS="3")
                 with contextlib.suppress(OSError, ElementTree.ParseError):  # it was killed
                     suites.extend(ElementTree.parse(report).getroot())
             for suite in suites:
@@ -170,7 +173,7 @@ class Agenda:
             ElementTree.ElementTree(suites).write(reports, encoding="utf-8")
 
     def memcheck(self, limit_s):
-        """Look for bad accesses: of the case that failed first, or of every kernel."""
+        """Look for bad accesses in the first failed case, or in every kernel."""
         outcomes = {row["outcome"] for row in self.kernels()[0]}
         failed = outcomes & {"wrong", "died"}
         if self.dry:
@@ -194,7 +197,7 @@ class Agenda:
 
 
 def run_limited(command, limit_s, log, environment):
-    """Run a program in a process group of its own, which is killed when the time is over."""
+    """Run a program in its own process group, which is killed when the time is over."""
     try:
         process = subprocess.Popen(
             command,
@@ -213,19 +216,19 @@ def run_limited(command, limit_s, log, environment):
         return OVER_TIME
     finally:
         for kind in (signal.SIGTERM, signal.SIGKILL):
-            # none is left; or one waits for the driver, which no signal ends
+            # no process is left, or one waits for the driver, which no signal interrupts
             with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 os.killpg(process.pid, kind)
                 process.wait(5)
 
 
 def build(agenda):
-    """Compile the measurements, where there is nvcc."""
+    """Compile the measurements with nvcc."""
     agenda.run(300, "compile the measurements", [MEASURE, "build"])
 
 
 def first(agenda):
-    """Find out what works, and keep it even if a kernel hangs."""
+    """Check every kernel, and store the results even if a kernel hangs."""
     agenda.measure(10, "every instruction against the emulator", "gpu_check.json", "bridge")
     agenda.smoke(75, repeats=5)
     file, dry = agenda.out / "gpu_check.json", ["--dry-run"] if agenda.dry else []
@@ -238,7 +241,7 @@ def first(agenda):
 
 
 def second(agenda):
-    """Test what passed, and compare it with cuDNN, first where torch is weakest."""
+    """Test the kernels that passed, and compare them with cuDNN, starting with torch's weakest."""
     agenda.smoke(40, repeats=2)
     agenda.tests(
         [
@@ -248,8 +251,8 @@ def second(agenda):
             (35, "test_device.py", 0, 64, 128, 256),
         ]
     )
-    agenda.bench(85, "a few shapes against cuDNN", "--quick", tell=45)
-    agenda.bench(40, "models side by side", "--table", "models", tell=10)
+    agenda.bench(85, "a few shapes against cuDNN", "--quick", n_lines=45)
+    agenda.bench(40, "models side by side", "--table", "models", n_lines=10)
 
 
 STAGES = {"build": build, "first": first, "second": second}
@@ -263,10 +266,10 @@ def main():
         allow_abbrev=False,
     )
     parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("--dry-run", action="store_true", help="what can be done on a CPU")
-    parser.add_argument("--worker", help="what runs the kernels, in a test of this file")
+    parser.add_argument("--dry-run", action="store_true", help="only the steps that a CPU can run")
+    parser.add_argument("--worker", help="program that runs the kernels in a test of this file")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # with what it runs
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the running step, too
     out = Path(os.environ.get("OUT", ROOT / "benchmarks" / "results")).resolve()
     out.mkdir(parents=True, exist_ok=True)
     agenda = Agenda(out, dry=options.dry_run or options.stage == "build", worker=options.worker)

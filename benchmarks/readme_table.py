@@ -1,7 +1,7 @@
 """Write the figures of `results/*.json` into README and docs, between their `bench` markers.
 
 `python benchmarks/readme_table.py` rewrites the pages; tests check that they agree with the files.
-Where a file is missing, nothing is written between its markers.
+If a file is missing, nothing is written between its markers.
 """
 
 import json
@@ -25,7 +25,7 @@ MARKED = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
 def cpu_table(results: dict) -> str:
-    """Say the geometric mean and the lowest ratio of each kind; the file has every shape."""
+    """Return the geometric mean and the lowest ratio of each kind; the file has every shape."""
     rows = [row for row in results["rows"] if not row["what"].startswith("subnormals kept")]
     threads = sorted({row["threads"] for row in rows})
     kinds = list(dict.fromkeys(row["what"] for row in rows))
@@ -49,7 +49,7 @@ def cpu_table(results: dict) -> str:
 
 
 def fit_table(results: dict) -> str:
-    """Say how much longer each peer takes for the same epochs: the mean over batch sizes."""
+    """Return how much longer each peer takes for the same epochs: the mean over batch sizes."""
     rows = [row for row in results["rows"] if row["what"] == "fit"]
     threads, batches = (sorted({row[name] for row in rows}) for name in ("threads", "batch"))
     peers = list(dict.fromkeys(row["peer"] for row in rows))
@@ -72,16 +72,16 @@ def fit_table(results: dict) -> str:
 
 
 def preprocessing_table(results: dict) -> str:
-    """Say each row of preprocessing against each peer, in float64, by channels."""
+    """Return the ratio of each row of preprocessing to each peer, in float64, by channels."""
     rows = [row for row in results["rows"] if row["dtype"] == "float64"]
     lines = ["| | against | 1 channel | 6 channels |", "|---|---|---|---|"]
     for what, against in dict.fromkeys((row["what"], row["against"]) for row in rows):
-        found = {
+        ratios = {
             row["shape"][1]: f"{row['ratio']:.2f}x"
             for row in rows
             if (row["what"], row["against"]) == (what, against)
         }
-        lines.append(f"| {what} | {against} | {found.get(1, '')} | {found.get(6, '')} |")
+        lines.append(f"| {what} | {against} | {ratios.get(1, '')} | {ratios.get(6, '')} |")
     memory = results["environment"]["peak_memory"]
     facts = results["environment"]
     return "\n".join(
@@ -99,7 +99,7 @@ def preprocessing_table(results: dict) -> str:
 
 
 def estimator_table(results: dict) -> str:
-    """Say each row of the estimator with its spread."""
+    """Return each row of the estimator with its spread."""
     lines = ["| | against | windows x T x C x H, batch | ratio | p10 to p90 |", "|---" * 5 + "|"]
     for row in results["rows"]:
         shape = " x ".join(map(str, row["shape"]))
@@ -116,18 +116,18 @@ JUDGES = ("ours", "ours, from the curve alone", "AutoTrainer", "UMLAUT, overfitt
 
 
 def verdict_table(results: dict) -> str:
-    """Say how often each judge raises an alarm, with its interval."""
+    """Return how often each judge raises an alarm, with its interval."""
     rows = [row for row in results["rows"] if row["kind"] == "all"]
     judged = {row["judge"] for row in rows}
     judges = [judge for judge in JUDGES if judge in judged]
     lines = [f"| runs | | {' | '.join(judges)} |", "|---" * (2 + len(judges)) + "|"]
     for kind in dict.fromkeys(row["row"] for row in rows):
-        found = {row["judge"]: row for row in rows if row["row"] == kind}
+        rates = {row["judge"]: row for row in rows if row["row"] == kind}
         cells = []
-        for row in (found[judge] for judge in judges):
+        for row in (rates[judge] for judge in judges):
             low, high = (100 * limit for limit in row["wilson"])
             cells.append(f"{100 * row['rate']:.1f} % [{low:.1f}, {high:.1f}]")
-        lines.append(f"| {kind} | {found[judges[0]]['runs']} | {' | '.join(cells)} |")
+        lines.append(f"| {kind} | {rates[judges[0]]['runs']} | {' | '.join(cells)} |")
     n_sets = max((row["data_sets"] for row in rows), default=0)
     return "\n".join(
         (
@@ -149,22 +149,22 @@ METHODS = {
     "extra_trees": "extra trees",
     "lstm": "LSTM alone",
 }
-TIMED = ("A", "B", "C")  # sets whose seconds of a fit are shown
+TIMED = ("A", "B", "C")  # sets whose duration of a fit is shown
 
 
 def accuracy_table(results: dict) -> str:
-    """Give the accuracy of each method on each set, the mean ranks, and what a fit cost."""
+    """Return the accuracy of each method on each set, the mean ranks, and the cost of a fit."""
     scores = [row for row in results["rows"] if row["what"] == "scores"]
-    found = {(row["task"], row["method"]): row for row in scores}
+    row_of = {(row["task"], row["method"]): row for row in scores}
     heads = f"| set | {' | '.join(METHODS.values())} |"
     lines, costs = [heads, "|---" * (1 + len(METHODS)) + "|"], list[str]()
     for task in dict.fromkeys(row["task"] for row in scores):
-        own = [found.get((task, method)) for method in METHODS]
-        whole = [row["accuracy"] for row in own if row is not None and row["complete"]]
+        of_task = [row_of.get((task, method)) for method in METHODS]
+        whole = [row["accuracy"] for row in of_task if row is not None and row["complete"]]
         best = max(whole, default=1.0)
-        lines.append(f"| {task} |{''.join(_score(row, best) for row in own)}")
-        if task in TIMED and all(own):
-            seconds = "".join(f" {row['fit_s']:.1f} |" for row in own if row)
+        lines.append(f"| {task} |{''.join(_score(row, best) for row in of_task)}")
+        if task in TIMED and all(of_task):
+            seconds = "".join(f" {row['fit_s']:.1f} |" for row in of_task if row)
             costs.append(f"| seconds of a fit, {task} |{seconds}")
     ranks = [row for row in results["rows"] if row["what"] == "rank"]
     for kind in dict.fromkeys(row["kind"] for row in ranks):
@@ -288,7 +288,7 @@ def _repair_line(results: dict) -> str:
 
 
 def repair_table(results: dict) -> str:
-    """Say what each repair does to bad and to good runs."""
+    """Return the effect of each repair on bad and on good runs."""
     lines = [
         "| | bad runs repaired | accuracy | harmed | good runs harmed | gain of good runs | cost |",
         "|---|---|---|---|---|---|---|",
@@ -314,7 +314,7 @@ def repair_table(results: dict) -> str:
     return "\n".join((*lines, "", note))
 
 
-SUBSETS = {  # lines of the diagnosis that the page leaves to the file
+SUBSETS = {  # lines of the diagnosis that are in the file only, not on the page
     "healthy at a constant rate, called sick",
     "healthy after an injection, called sick",
     *(f"healthy, {data}, called sick" for data in ("borealtc", "chirps", "replica", "watch")),
@@ -323,7 +323,7 @@ SUBSETS = {  # lines of the diagnosis that the page leaves to the file
 
 
 def diagnosis_table(results: dict) -> str:
-    """Say how often family and verdict are right; the file has more."""
+    """Return how often family and verdict are right; the file has more."""
     rows, facts = results["rows"], results["environment"]
 
     def cell(row: dict) -> str:
@@ -335,13 +335,13 @@ def diagnosis_table(results: dict) -> str:
         return f"{100 * k / n:.0f} % [{low:.0f}, {high:.0f}]{p}"
 
     def table(name: str, head: str) -> list[str]:
-        own = [r for r in rows if r["table"] == name and r["runs"] not in SUBSETS]
-        found = {(row["runs"], row["who"]): row for row in own}
-        judges = list(dict.fromkeys(row["who"] for row in own))
+        in_table = [r for r in rows if r["table"] == name and r["runs"] not in SUBSETS]
+        row_of = {(row["runs"], row["who"]): row for row in in_table}
+        judges = list(dict.fromkeys(row["who"] for row in in_table))
         lines = [f"| {head} | of | {' | '.join(judges)} |", "|---" * (2 + len(judges)) + "|"]
-        for what in dict.fromkeys(row["runs"] for row in own):
-            cells = [cell(found[what, who]) for who in judges]
-            n = found[what, judges[0]]["count"][1]
+        for what in dict.fromkeys(row["runs"] for row in in_table):
+            cells = [cell(row_of[what, who]) for who in judges]
+            n = row_of[what, judges[0]]["count"][1]
             lines.append(f"| {what} | {n} | {' | '.join(cells)} |")
         return [*lines, ""]
 
@@ -365,14 +365,14 @@ def diagnosis_table(results: dict) -> str:
 
 
 def level_table(results: dict) -> str:
-    """Say how often runs are rightly and wrongly called below what the data allow."""
+    """Return how often runs are rightly and wrongly judged to be below the data's limit."""
     rows = results["rows"]
-    found = {(row["source"], row["what"]): row for row in rows}
+    row_of = {(row["source"], row["what"]): row for row in rows}
     sources = ("sensible settings", "all")
     lines = [f"| runs | {' | '.join(sources)} |", "|---" * (1 + len(sources)) + "|"]
     for what in dict.fromkeys(row["what"] for row in rows):
         cells = []
-        for row in (found[source, what] for source in sources):
+        for row in (row_of[source, what] for source in sources):
             (k, n), (low, high) = row["runs"], row["interval"]
             cells.append(f"{100 * k / n:.0f} % of {n} [{100 * low:.0f}, {100 * high:.0f}]")
         lines.append(f"| {what} | {' | '.join(cells)} |")
@@ -382,7 +382,7 @@ def level_table(results: dict) -> str:
 
 
 def remedies_table(results: dict) -> str:
-    """Say what the first setting of each remedy changes in pairs of runs, and what is not clear."""
+    """Return the effect of each remedy's first setting in pairs of runs; mark unclear ones."""
     lines = ["| on | from | to | measured | without | with | difference | seeds |"]
     lines.append("|---" * 8 + "|")
     shown = set[str]()
@@ -421,7 +421,7 @@ def _environment(results: dict) -> str:
     return f"{facts['processor']}, {facts['cores']} cores, {facts['isa']}, torch {facts['torch']}."
 
 
-SENSORS = {  # rows of the table, and what they are called there
+SENSORS = {  # labels of the rows in the table
     "one grid": "both on one grid of 100 Hz",
     "own rates": "each at its own rate, with derived channels",
     "expected": 'the same, trained with `missing="expected"` on windows that lack a sensor, too',
@@ -437,29 +437,29 @@ SENSORS = {  # rows of the table, and what they are called there
 
 
 def sensors_table(results: dict) -> str:
-    """Say what several sensors bring at their own rates, and without one of them."""
+    """Return the accuracy with several sensors at their own rates, and without one of them."""
     rows = {row["what"]: row for row in results["rows"]}
     lines = ["| | accuracy | folds | fit |", "|---|---|---|---|"]
-    for name, said in SENSORS.items():
+    for name, label in SENSORS.items():
         row = rows[name]
         folds = row["accuracy_of_folds"]
         took = f"{row['fit_s']:.0f} s" if "fit_s" in row else ""
         span = f"{100 * min(folds):.0f} to {100 * max(folds):.0f} %"
-        lines.append(f"| {said} | {100 * row['accuracy']:.1f} % | {span} | {took} |")
+        lines.append(f"| {label} | {100 * row['accuracy']:.1f} % | {span} | {took} |")
     return "\n".join(lines)
 
 
 def failures_table(results: dict) -> str:
-    """Say the accuracy with failed sensors, as it is and with missing="outside"."""
+    """Return the accuracy with failed sensors, unchanged and with missing="outside"."""
     rows = {row["what"]: row for row in results["rows"]}
     lines = ['| four folds | as it comes | `missing="outside"` |', "|---|---|---|"]
     for name in (name for name in rows if f"masked {name}" in rows):
-        before, after = (100 * rows[one]["accuracy"] for one in (name, f"masked {name}"))
+        before, after = (100 * rows[row_name]["accuracy"] for row_name in (name, f"masked {name}"))
         lines.append(f"| {name} | {before:.1f} % | {after:.1f} % |")
     return "\n".join(lines)
 
 
-GPU_COLUMNS = {  # kind and precision, and what they are called
+GPU_COLUMNS = {  # labels of the columns, by kind and precision
     ("inference", "fp32"): "inference, float32",
     ("inference", "fp16"): "inference, float16",
     ("training", "fp32"): "training, float32",
@@ -470,7 +470,7 @@ GPU_COLUMNS = {  # kind and precision, and what they are called
 
 
 def gpu_table(quick: dict, models: dict) -> str:
-    """Say the ratio to cuDNN of each shape, then of models side by side."""
+    """Return the ratio to cuDNN of each shape, then of models side by side."""
     rows = [row for row in quick["rows"] if row.get("ratio") is not None]
     lines = [f"| N x T x C x H | {' | '.join(GPU_COLUMNS.values())} |", "|---" * 7 + "|"]
     for shape in sorted({tuple(row["shape"]) for row in rows}, key=lambda s: (s[3], s[0])):
@@ -486,10 +486,10 @@ def gpu_table(quick: dict, models: dict) -> str:
         lines.append(f"| {' x '.join(map(str, shape))} | {' | '.join(cells)} |")
     lines += ["", "| models side by side, N x T x C x H | batch | loop of Python | graphs |"]
     lines.append("|---" * 4 + "|")
-    found = {(tuple(r["shape"]), r["batch"], r["mode"]): r for r in models["rows"]}
-    for shape, batch in dict.fromkeys((shape, batch) for shape, batch, _ in found):
-        name = f"{found[shape, batch, 'eager']['n_models']} of {' x '.join(map(str, shape))}"
-        ratios = (f"{found[shape, batch, mode]['ratio']:.1f}x" for mode in ("eager", "graph"))
+    row_of = {(tuple(r["shape"]), r["batch"], r["mode"]): r for r in models["rows"]}
+    for shape, batch in dict.fromkeys((shape, batch) for shape, batch, _ in row_of):
+        name = f"{row_of[shape, batch, 'eager']['n_models']} of {' x '.join(map(str, shape))}"
+        ratios = (f"{row_of[shape, batch, mode]['ratio']:.1f}x" for mode in ("eager", "graph"))
         lines.append(f"| {name} | {batch} | {' | '.join(ratios)} |")
     facts = quick["environment"]
     return "\n".join(
@@ -519,7 +519,7 @@ TABLES = {
     "failures": failures_table,
     "gpu": gpu_table,
 }
-FILES = {  # where it is not one file with the name of the marker
+FILES = {  # of markers that need other files than one of their own name
     "headlines": ("cpu", "fit", "verdict", "repair"),
     "failures": ("sensors",),
     "gpu": ("cuda_quick", "cuda_models"),
@@ -527,7 +527,7 @@ FILES = {  # where it is not one file with the name of the marker
 
 
 def with_tables(page: str, folder: Path = RESULTS) -> str:
-    """Return the text of a page with the tables renewed from the results of a folder."""
+    """Return the text of a page with its tables recomputed from the results in a folder."""
 
     def renew(match: re.Match) -> str:
         paths = [folder / f"{name}.json" for name in FILES.get(match[2], (match[2],))]

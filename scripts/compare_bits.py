@@ -1,11 +1,11 @@
 """Do two states of the package compute the same bits? For changes that only move code.
 
-    compare_bits.py write FOLDER     # with the package that is imported: forty fits, ten files, ...
-    compare_bits.py compare ONE TWO  # what differs between two such folders
+    compare_bits.py write FOLDER          # runs the imported package: forty fits, ten files, ...
+    compare_bits.py compare BEFORE AFTER  # prints the differences between two such folders
 
 Write one folder with each commit (`PYTHONPATH=CHECKOUT python scripts/compare_bits.py write ...`,
 the extensions built), on one machine: bits differ by processor. Timings and versions are left out.
-All input is from `data/` beside this script. `EXPECTED` has the differences that are meant.
+All input is from this checkout's `data/`. `EXPECTED` lists the intended differences.
 """
 
 import fnmatch
@@ -72,13 +72,13 @@ SMOOTHINGS: list[dict[str, Any]] = [
 
 
 class Bits:
-    """The hashes of what was computed, by name; an error is kept as its text."""
+    """The hashes of results, by name; of an error, the text."""
 
     def __init__(self) -> None:
         self.found: dict[str, str] = {}
 
     def of(self, name: str, compute: Any) -> Any:
-        """Note what `compute` returns, or the error, and return the value."""
+        """Store the hash of the value of `compute`, or its error, and return the value."""
         try:
             value = compute()
         except Exception as error:
@@ -100,11 +100,11 @@ def digest(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return values without what differs from run to run."""
+    """Return values without those that differ from run to run."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in sorted(value.items()) if k not in LEFT_OUT}
     if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.ndarray):
         return digest(value)
     return repr(float(value)) if isinstance(value, float | np.floating) else value
@@ -116,7 +116,7 @@ def of_bytes(path: Path) -> str:
 
 
 def drawn_settings() -> list[dict[str, Any]]:
-    """Return forty settings; each value of each option is among them."""
+    """Return forty settings that together contain each value of each option."""
     rng = np.random.default_rng(0)
     return [
         {name: values[(i + int(rng.integers(len(values)))) % len(values)]
@@ -130,7 +130,11 @@ def recordings() -> list[Any]:
     from sensorseq.datasets import load_surfaces
 
     robots = [f"robot_{i:02}" for i in range(N_ROBOTS)]
-    return [one for one in load_surfaces() if one.label in SURFACES and one.group in robots]
+    return [
+        recording
+        for recording in load_surfaces()
+        if recording.label in SURFACES and recording.group in robots
+    ]
 
 
 def windows() -> tuple[Any, ...]:
@@ -178,11 +182,11 @@ def write_fits(bits: Bits, folder: Path) -> None:
 
 def report_of(report: Any) -> Any:
     """Return the statements of a fluctuation report."""
-    return [[one.kind, dict(one.values)] for one in report.statements]
+    return [[statement.kind, dict(statement.values)] for statement in report.statements]
 
 
 def write_model(bits: Bits, clf: Any, name: str, path: Path, inputs: tuple[Any, ...]) -> None:
-    """Save a model, load it with torch and without, and note its arrays and header."""
+    """Save a model, load it with torch and without, and store its arrays and header."""
     from safetensors import safe_open
 
     clf.save(path)
@@ -209,15 +213,18 @@ def write_exports(bits: Bits, clf: Any, name: str, folder: Path, **c_options: An
     bits.of(f"onnx {name}", lambda: clf.to_onnx(graph) and None)
     if graph.is_file():
         made = onnx.load(graph).graph
-        bits.of(f"onnx {name} nodes", lambda: [one.SerializeToString().hex() for one in made.node])
+        bits.of(
+            f"onnx {name} nodes",
+            lambda: [element.SerializeToString().hex() for element in made.node],
+        )
         bits.of(
             f"onnx {name} values",
-            lambda: [one.SerializeToString().hex() for one in made.initializer],
+            lambda: [element.SerializeToString().hex() for element in made.initializer],
         )
 
 
 def write_files(bits: Bits, folder: Path) -> None:
-    """Prepare the recordings in ten ways; train from the files, and follow recordings with them."""
+    """Prepare the recordings in ten ways; train from the files, and stream recordings."""
     from sensorseq.cli import run
 
     for i, (steps, balance) in enumerate(itertools.product(STEPS, ("none", "undersample"))):
@@ -233,12 +240,12 @@ def write_files(bits: Bits, folder: Path) -> None:
 
 
 def write_prepared(bits: Bits, name: str, path: Path) -> None:
-    """Note the arrays of a prepared file."""
+    """Store the hashes of a prepared file's arrays."""
     import h5py
 
-    def note(array: str, one: Any) -> None:
-        if isinstance(one, h5py.Dataset) and array != "record":
-            bits.of(f"{name} {array}", lambda: np.asarray(one[()]))
+    def note(array: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and array != "record":
+            bits.of(f"{name} {array}", lambda: np.asarray(item[()]))
 
     with h5py.File(path) as file:
         file.visititems(note)
@@ -258,7 +265,7 @@ def write_trained(bits: Bits, name: str, prepared: Path, folder: Path) -> None:
     bits.of(f"file {name}", lambda: clf.predict_proba(prepared))
     bits.of(f"file {name} history", lambda: clf.history_.to_columns())
     bits.of(f"file {name} report", lambda: report_of(clf.fluctuation_))
-    os.environ["SENSORSEQ_BUFFER_BYTES"] = "500000"  # the network then reads the file by blocks
+    os.environ["SENSORSEQ_BUFFER_BYTES"] = "500000"  # so that the network reads the file in blocks
     alone = made(features=None, dropout=0.0)
     bits.of(f"file {name} in blocks", lambda: alone.predict_proba(prepared))
     del os.environ["SENSORSEQ_BUFFER_BYTES"]
@@ -282,7 +289,7 @@ def write_trained(bits: Bits, name: str, prepared: Path, folder: Path) -> None:
 
 
 def loaded(path: Path) -> Any:
-    """Return the model as it runs without torch."""
+    """Return the model that runs without torch."""
     from sensorseq.prediction.loading import load
 
     return load(path)
@@ -294,7 +301,9 @@ def streamed(model: Any, drive: Any, options: dict[str, Any]) -> Any:
     times_s, values = drive.timestamps_s, drive.values
     edges = [0, *range(7, len(times_s), 41), len(times_s)]
     decisions = [
-        one for a, b in itertools.pairwise(edges) for one in stream.push(values[a:b], times_s[a:b])
+        decision
+        for a, b in itertools.pairwise(edges)
+        for decision in stream.push(values[a:b], times_s[a:b])
     ]
     return repr([*decisions, *stream.flush()])
 
@@ -320,7 +329,7 @@ def write_sensors(bits: Bits, folder: Path) -> None:
 
 
 def write(folder: Path) -> None:
-    """Write the hashes of everything."""
+    """Write the hashes of all results."""
     import torch
 
     torch.set_num_threads(1)
@@ -335,9 +344,9 @@ def write(folder: Path) -> None:
     print(f"{len(bits.found)} hashes in {folder}/bits.json, errors in place of: {errors}")
 
 
-def compare(one: Path, two: Path) -> int:
-    """Print what differs; fail if a difference is not expected."""
-    first, second = (json.loads((folder / "bits.json").read_text()) for folder in (one, two))
+def compare(before: Path, after: Path) -> int:
+    """Print the differences; fail if one is not expected."""
+    first, second = (json.loads((folder / "bits.json").read_text()) for folder in (before, after))
     apart = [k for k in {**first, **second} if first.get(k) != second.get(k)]
     unexpected = 0
     for name in apart:

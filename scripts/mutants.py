@@ -1,11 +1,11 @@
 """Do the tests notice small faults? For changes that delete or merge tests.
 
-    mutants.py draw MUTANTS.json [REGEX]      # forty faults, the same each time; none that fits
-    mutants.py run MUTANTS.json RESULTS.json  # each against the tests of its package
+    mutants.py draw MUTANTS.json [REGEX]      # forty fixed faults, none that matches REGEX
+    mutants.py run MUTANTS.json RESULTS.json  # runs the tests of its package against each
 
 Draw once and run the same file with each commit: a mutant is found again by its line, its function
-and its neighbours, and is "gone" where none is left. The tests of sensorseq/X are tests/X, those of
-a file beside the packages are tests/test_*.py, with the marks of `make test`; the first that fails
+and its neighbours, and is "gone" if its line is. The tests of sensorseq/X are tests/X; for a file
+outside the packages they are tests/test_*.py; with the marks of `make test`. The first failing test
 kills the mutant. Faults are planted in a clone of the commit, with the extensions of this tree.
 """
 
@@ -27,7 +27,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNT, SEED = 40, 63
-LIMIT_S = 300  # of the processor, so that a busy machine kills nothing; ten times that by the clock
+LIMIT_S = 300  # processor time, which a busy machine does not change; ten times this by the clock
 MARKS = re.findall('-m "(not .+?)"', (ROOT / "Makefile").read_text())[0]
 PAIRS = "Lt LtE|Gt GtE|Eq NotEq|Is IsNot|In NotIn|Add Sub|Mult Div|And Or|Break Continue"
 SWAP = {a: getattr(ast, b) for p in PAIRS.split("|") for a, b in (p.split(), p.split()[::-1])}
@@ -52,7 +52,7 @@ def computing(node: ast.AST, function: str = "") -> Iterator[tuple[Any, str]]:
 
 
 def changes(node: Any) -> Iterator[tuple[Any, ast.AST]]:
-    """Yield what can go wrong in a node: one that is replaced, and what stands there instead."""
+    """Yield the faults of a node: the node to replace, and its replacement."""
     swapped = SWAP.get(type(getattr(node, "op", [*getattr(node, "ops", []), node][0])).__name__)
     match node:
         case ast.Compare(ops=[_]) if swapped:
@@ -85,51 +85,55 @@ def mutants_of(path: Path, root: Path) -> Iterator[tuple[int, Mutant]]:
             line = lines[n := old.lineno]
             if n == old.end_lineno:
                 changed = line[: old.col_offset] + ast.unparse(new) + line[old.end_col_offset :]
-                texts = [one.strip() for one in (lines[n - 1], line, lines[n + 1], changed)]
+                texts = [part.strip() for part in (lines[n - 1], line, lines[n + 1], changed)]
                 of = [path.relative_to(root).as_posix(), function, *texts]
                 yield n, dict(zip(KEYS, of, strict=True))
 
 
 def package_of(mutant: Mutant) -> str:
-    """Return the package below sensorseq, "" beside the packages."""
+    """Return the package below sensorseq, or "" for a file outside the packages."""
     return mutant["file"].split("/")[1] if mutant["file"].count("/") > 1 else ""
 
 
 def place_of(mutant: Mutant, root: Path) -> tuple[Path, int] | None:
     """Return the file and the number of the line of a mutant in this tree, moved or not."""
-    found = []
+    places = []
     package = package_of(mutant)
     for path in (root / "sensorseq" / package).glob("**/*.py" if package else "*.py"):
         if mutant["line"] in path.read_text("utf-8"):
-            for n, one in mutants_of(path, root):
-                same = [one[key] == mutant[key] for key in ("function", "before", "after", "file")]
-                if any(same[:3]) and all(one[key] == mutant[key] for key in ("line", "becomes")):
-                    found.append((sum(same), same, -n, path))
-    return (max(found)[3], -max(found)[2]) if found else None
+            for n, candidate in mutants_of(path, root):
+                same = [
+                    candidate[key] == mutant[key] for key in ("function", "before", "after", "file")
+                ]
+                if any(same[:3]) and all(
+                    candidate[key] == mutant[key] for key in ("line", "becomes")
+                ):
+                    places.append((sum(same), same, -n, path))
+    return (max(places)[3], -max(places)[2]) if places else None
 
 
 def draw(leave_out: str) -> list[Mutant]:
-    """Return the mutants: each package gets its share by its lines that could hold one."""
+    """Return the mutants, distributed over packages by the number of lines with a mutant."""
     lines: dict[str, dict[tuple[Path, int], list[Mutant]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted((ROOT / "sensorseq").rglob("*.py")):
-        for n, one in mutants_of(path, ROOT):
-            if not re.search(leave_out, "{file}:{function}: {before} {line}".format(**one)):
-                lines[package_of(one)][path, n].append(one)
+        for n, mutant in mutants_of(path, ROOT):
+            if not re.search(leave_out, "{file}:{function}: {before} {line}".format(**mutant)):
+                lines[package_of(mutant)][path, n].append(mutant)
     total = sum(map(len, lines.values()))
     shares = {package: COUNT * len(of) / total for package, of in lines.items()}
-    rest = sorted(shares, key=lambda package: int(shares[package]) - shares[package])
-    rest = rest[: COUNT - sum(map(int, shares.values()))]
+    by_remainder = sorted(shares, key=lambda package: int(shares[package]) - shares[package])
+    by_remainder = by_remainder[: COUNT - sum(map(int, shares.values()))]
     rng = random.Random(SEED)
     drawn = []
     for package, of in sorted(lines.items()):
         chosen = [(at, rng.choice(of[at])) for at in rng.sample(sorted(of), len(of))]
-        unique = (one for at, one in chosen if place_of(one, ROOT) == at)
-        drawn += [next(unique) for _ in range(int(shares[package]) + (package in rest))]
+        unique = (mutant for at, mutant in chosen if place_of(mutant, ROOT) == at)
+        drawn += [next(unique) for _ in range(int(shares[package]) + (package in by_remainder))]
     return drawn
 
 
 def run_tests(root: Path, *tests: str) -> tuple[str, str]:
-    """Return what becomes of a mutant, and the first test that failed."""
+    """Return the fate of a mutant, and the first test that failed."""
     paths = ":".join(str(root / part) for part in ("", "tests/support", "benchmarks"))
     command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", "-m", MARKS]
     command += [f"--timeout={10 * LIMIT_S}", "--timeout-method=thread", *tests]
@@ -151,14 +155,14 @@ def run_tests(root: Path, *tests: str) -> tuple[str, str]:
 
 
 def run(mutants: list[Mutant], results: Path) -> None:
-    """Write the fate of each mutant as soon as it is known; those that are known stay."""
-    known = json.loads(results.read_text()) if results.exists() else []
+    """Write the fate of each mutant as soon as its tests end; keep earlier ones."""
+    fates = json.loads(results.read_text()) if results.exists() else []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "sensorseq"
         subprocess.run(["git", "clone", "--quiet", "--shared", str(ROOT), str(root)], check=True)
         for library in (ROOT / "sensorseq").glob("*.so"):
             shutil.copy(library, root / "sensorseq")
-        for mutant in mutants[len(known) :]:
+        for mutant in mutants[len(fates) :]:
             fate, test = "gone", ""
             if place := place_of(mutant, root):
                 path, n = place
@@ -167,20 +171,20 @@ def run(mutants: list[Mutant], results: Path) -> None:
                 lines[n - 1] = lines[n - 1].replace(mutant["line"], mutant["becomes"])
                 path.write_text("\n".join(lines), "utf-8")
                 of_package = f"tests/{package_of(mutant) or 'test_*.py'}"
-                tests = sorted(str(one.relative_to(root)) for one in root.glob(of_package))
+                tests = sorted(str(entry.relative_to(root)) for entry in root.glob(of_package))
                 fate, test = run_tests(root, *tests)
                 path.write_text(text, "utf-8")
                 if test and run_tests(root, test)[0] != "survived":
                     fate = "fails without it"
-            known.append(mutant | {"fate": fate, "test": test})
-            results.write_text(json.dumps(known, indent=1))
+            fates.append(mutant | {"fate": fate, "test": test})
+            results.write_text(json.dumps(fates, indent=1))
             print(fate, mutant["file"], mutant["becomes"], test, sep=" | ", flush=True)
-    print(Counter(one["fate"] for one in known))
+    print(Counter(entry["fate"] for entry in fates))
 
 
 if __name__ == "__main__":
-    do, file, *rest = sys.argv[1:]
+    do, file, *arguments = sys.argv[1:]
     if do == "draw":
-        Path(file).write_text(json.dumps(draw(*rest or ["$^"]), indent=1))
+        Path(file).write_text(json.dumps(draw(*arguments or ["$^"]), indent=1))
     else:
-        run(json.loads(Path(file).read_text()), Path(rest[0]))
+        run(json.loads(Path(file).read_text()), Path(arguments[0]))

@@ -1,24 +1,24 @@
 // Linked into the libraries of a wheel, so that they load on systems older than the compiler's:
-// what GCC 12's libstdc++ and headers take from a C library or libstdc++ of 2020 and later.
+// functions that GCC 12's libstdc++ and headers need from a C library or libstdc++ since 2020.
 #include <pthread.h>
 
 #include <condition_variable>
 #include <exception>
 #include <mutex>
 
-// glibc 2.32: whether the process has one thread. It may always have more.
+// glibc 2.32: whether the process has only one thread. "No" is always safe.
 extern "C" {
 extern char __libc_single_threaded;
 char __libc_single_threaded = 0;
 }
 
-// GLIBCXX_3.4.30 is another version of the same function. Weak: a libstdc++ linked in has its own.
+// GLIBCXX_3.4.30 is another version of the same function. Weak, since a linked libstdc++ has it.
 __attribute__((weak)) void std::condition_variable::wait(
     std::unique_lock<std::mutex>& lock) noexcept {
   pthread_cond_wait(native_handle(), lock.mutex()->native_handle());
 }
 
-// CXXABI_1.3.13 has the two halves of a copy and of a destructor that older ones have whole.
+// CXXABI_1.3.13 splits a copy and a destructor, which older versions have as one function each.
 extern "C" {
 void copy_exception(void* to,
                     const void* from) __asm__("_ZNSt15__exception_ptr13exception_ptrC1ERKS0_");

@@ -1,4 +1,4 @@
-"""Transforms of aeon in an interpreter of their own; imports nothing of this project.
+"""Transforms of aeon, run in a separate interpreter; imports nothing from this project.
 
 Reads one request in JSON per line and answers with one line. The `input` of a request is an .npz
 file with y and, for each stream i, train_i and test_i of shape (n, c, t); predictions are written
@@ -15,7 +15,7 @@ import numpy as np
 
 
 def make(method, seed, n_threads):
-    """Return an unfitted transform, and the scaler or classifier that goes with it."""
+    """Return an unfitted transform and its scaler or classifier."""
     from aeon.transformations.collection import convolution_based
     from sklearn.preprocessing import StandardScaler
 
@@ -29,7 +29,7 @@ def make(method, seed, n_threads):
             random_state=seed, n_jobs=n_threads, output_type="numpy"
         )
 
-        class Scaler(_SparseScaler):  # which takes tensors only
+        class Scaler(_SparseScaler):  # the base class accepts tensors only
             def fit(self, X, y=None):
                 super().fit(torch.from_numpy(X))
 
@@ -37,7 +37,7 @@ def make(method, seed, n_threads):
                 return super().transform(torch.from_numpy(X)).numpy()
 
         return hydra, Scaler()
-    # QUANT, with the trees of its authors
+    # QUANT, with its authors' trees
     from aeon.transformations.collection.interval_based import QUANTTransformer
     from sklearn.ensemble import ExtraTreesClassifier
 
@@ -65,7 +65,7 @@ def classify(method, seed, n_threads, streams, y, test_streams):
 
 
 def answer(request, warm):
-    """Do what a line asks for."""
+    """Handle the request of one line."""
     if request["what"] == "version":
         import aeon
         import numba
@@ -94,17 +94,17 @@ def answer(request, warm):
 
 
 def main():
-    """Answer until the input ends."""
+    """Answer requests until the input ends."""
     warm = set()
     answers = sys.stdout
     for line in sys.stdin:
         try:
-            with contextlib.redirect_stdout(sys.stderr):  # libraries print
-                said = answer(json.loads(line), warm)
+            with contextlib.redirect_stdout(sys.stderr):  # libraries print to stdout
+                result = answer(json.loads(line), warm)
         except (Exception, SystemExit) as error:
             traceback.print_exc()
-            said = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-        print(json.dumps(said), file=answers, flush=True)
+            result = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+        print(json.dumps(result), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""The sets of the accuracy benchmark: windows, labels, groups, and which rows test what.
+"""The sets of the accuracy benchmark: windows, labels, groups, and the rows of each fold.
 
 Nothing is downloaded: BorealTC is a folder, the other recordings are files of installed packages.
 
 - A, B, C: windows of 5 s of BorealTC's five terrains; A the motors (6.5 Hz), B the IMU, C both, at
   the IMU's 100 Hz with the motors' last value held. Peers get the streams of C at their own rates.
-  Recordings stay whole, in three splits of five folds.
+  Recordings are never divided; three splits of five folds.
 - watch: windows of 100 samples of a wrist's IMU; each of ten people is a fold.
 - surfaces: the SIMULATED recordings of this package; folds of whole robots.
-- The others come with their own training and test part.
+- All other sets have their own training and test part.
 """
 
 import gzip
@@ -36,17 +36,17 @@ ARCHIVE = (
     "OSULeaf",
     "ACSF1",
 )
-# Settings are chosen on the first, and confirmed on the second: their test parts are opened once.
-# B is searched, too, since competing kernels and frames were first tried on its test part.
+# Settings are chosen on SEARCH and confirmed on CONFIRM, whose test parts are evaluated only once.
+# B belongs to SEARCH, since competing kernels and frames were first tried on its test part.
 SEARCH = ("A", "B", "C", "BasicMotions", "ArrowHead", "ItalyPowerDemand", "OSULeaf", "GunPoint")
 CONFIRM = ("watch", "JapaneseVowels", "PickupGestureWiimoteZ", "ACSF1")
 SIMULATED = ("surfaces",)  # not ranked among real sets
-DEVELOP_ONLY = ("GunPoint",)  # its test part stays closed
-ROBOTS = ("A", "B", "C", "watch")  # recordings, ranked apart from shapes
+DEVELOP_ONLY = ("GunPoint",)  # its test part is never read
+ROBOTS = ("A", "B", "C", "watch")  # recordings, ranked separately from shapes
 SETS = (*ROBOTS, *ARCHIVE, *SIMULATED)
 SHAPES = tuple(name for name in ARCHIVE if name not in DEVELOP_ONLY)
 N_FOLDS = 5
-SPLITS = (0, 1, 2)  # random states, of A, B and C
+SPLITS = (0, 1, 2)  # random states of the splits of A, B and C
 DEVELOP_FOLDS, DEVELOP_SEED = 3, 7
 
 TERRAINS = ("ASPHALT", "FLOORING", "ICE", "SANDY_LOAM", "SNOW")
@@ -61,7 +61,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Places:
-    """Where the sets are; None looks for an installed package."""
+    """Folders of the sets; None means an installed package."""
 
     borealtc: Path | None = None
     seglearn: Path | None = None
@@ -72,7 +72,7 @@ class Places:
 class Windows:
     """Labelled windows: X (n, t, c), y (n,) from 0, groups and valid steps (n,) or None.
 
-    `streams` are the arrays (n, t_i, c_i) that features are computed from; X itself if empty.
+    `streams` are the arrays (n, t_i, c_i) from which features are computed; if empty, X.
     """
 
     X: Floats
@@ -85,7 +85,7 @@ class Windows:
         return len(self.y)
 
     def take(self, rows: Any) -> "Windows":
-        """Return some of the windows."""
+        """Return the windows of these rows."""
         return Windows(
             self.X[rows],
             self.y[rows],
@@ -97,7 +97,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Fold:
-    """One division into rows to train on and rows to test."""
+    """One division into training rows and test rows."""
 
     split: int
     fold: int
@@ -114,7 +114,7 @@ def choose(names: Sequence[str]) -> list[str]:
 
 
 def load(name: str, places: Places) -> tuple[Windows, list[Fold]]:
-    """Read a set's windows and its folds; an EnvironmentProblemError says what is absent."""
+    """Read a set's windows and its folds; raise EnvironmentProblemError if a file is absent."""
     if name in ("A", "B", "C"):
         return _terrains(name, places.borealtc)
     if name == "watch":
@@ -125,7 +125,7 @@ def load(name: str, places: Places) -> tuple[Windows, list[Fold]]:
 
 
 def develop(windows: Windows, folds: list[Fold]) -> list[Fold]:
-    """Split the first fold's training part again; no test part is opened."""
+    """Split the first fold's training part again; no test part is used."""
     outer = folds[0].train
     y = windows.y[outer]
     if windows.groups is None:
@@ -144,7 +144,7 @@ def develop(windows: Windows, folds: list[Fold]) -> list[Fold]:
 
 @dataclass(frozen=True, eq=False)
 class Recordings:
-    """Windows of 5 s of all recordings, the streams still apart; one of them may be None.
+    """Windows of 5 s of all recordings with separate streams, one of which may be None.
 
     `first_s` is the time of the first motor sample after the window's start.
     """
@@ -171,8 +171,8 @@ def _terrains(name: str, folder: Path | None) -> tuple[Windows, list[Fold]]:
 
 @cache
 def read_terrains(folder: Path, *, motor: bool, imu: bool) -> Recordings:
-    """Cut every recording into windows of 5 s: number k holds the samples from 5 k s on."""
-    found: dict[str, list[Any]] = {name: [] for name in ("y", "group", "motor", "first_s", "imu")}
+    """Cut every recording into windows of 5 s: window k begins at 5 k s."""
+    columns: dict[str, list[Any]] = {name: [] for name in ("y", "group", "motor", "first_s", "imu")}
     for terrain in TERRAINS:
         for path in sorted((folder / terrain).glob("pro_*.csv*")):
             counts = []
@@ -188,19 +188,20 @@ def read_terrains(folder: Path, *, motor: bool, imu: bool) -> Recordings:
                 inertial = _read_csv(present[0])
                 counts.append(len(inertial) // _IMU_SAMPLES)
             for k in range(min(counts)):
-                found["y"].append(terrain)
-                found["group"].append(f"{terrain} {path.name}")
+                columns["y"].append(terrain)
+                columns["group"].append(f"{terrain} {path.name}")
                 if motor:
                     start = int(np.ceil(_MOTOR_STEP * k))
-                    found["motor"].append(motors[start : start + _MOTOR_SAMPLES])
-                    found["first_s"].append(start / _MOTOR_RATE_HZ - WINDOW_S * k)
+                    columns["motor"].append(motors[start : start + _MOTOR_SAMPLES])
+                    columns["first_s"].append(start / _MOTOR_RATE_HZ - WINDOW_S * k)
                 if imu:
-                    found["imu"].append(inertial[_IMU_SAMPLES * k : _IMU_SAMPLES * (k + 1)])
+                    columns["imu"].append(inertial[_IMU_SAMPLES * k : _IMU_SAMPLES * (k + 1)])
     arrays = {
-        name: np.stack(found[name]) if found[name] else None for name in ("motor", "first_s", "imu")
+        name: np.stack(columns[name]) if columns[name] else None
+        for name in ("motor", "first_s", "imu")
     }
-    y = np.unique(found["y"], return_inverse=True)[1]
-    return Recordings(y, np.unique(found["group"], return_inverse=True)[1], **arrays)
+    y = np.unique(columns["y"], return_inverse=True)[1]
+    return Recordings(y, np.unique(columns["group"], return_inverse=True)[1], **arrays)
 
 
 def _read_csv(path: Path) -> Floats:
@@ -227,7 +228,7 @@ def _joined(held: Recordings) -> Windows:
 
 
 def hold(motor: Floats, first_sample_s: Floats, times_s: Floats) -> Floats:
-    """Return the last motor sample at or before each time, the first one where there is none.
+    """Return the last motor sample at or before each time, or the first one if there is none.
 
     `first_sample_s` is the time of each window's first motor sample after the window's start.
     """
@@ -240,7 +241,7 @@ def hold(motor: Floats, first_sample_s: Floats, times_s: Floats) -> Floats:
 
 
 def cut(series: Sequence[Floats], labels: Any, groups: Any, n_steps: int, hop: int) -> Windows:
-    """Cut recordings (t, c) into windows; no window spans two of them."""
+    """Cut recordings (t, c) into windows; no window spans two recordings."""
     X, y, of = [], [], []
     for values, label, group in zip(series, labels, groups, strict=True):
         for start in range(0, len(values) - n_steps + 1, hop):
@@ -254,7 +255,9 @@ def cut(series: Sequence[Floats], labels: Any, groups: Any, n_steps: int, hop: i
 def read_watch(place: Path | None) -> dict[str, Any]:
     """Return the recordings `X` of a wrist's IMU, with `y` and `subject`."""
     path = find("seglearn", place, "data/watch_dataset.npy")
-    held: dict[str, Any] = np.load(path, allow_pickle=True).item()  # of an installed package
+    held: dict[str, Any] = np.load(
+        path, allow_pickle=True
+    ).item()  # a trusted file of an installed package
     return held
 
 
@@ -293,17 +296,17 @@ def read_archive(name: str, place: Path | None) -> tuple[Windows, list[Fold]]:
 
 
 def read_series(name: str, place: Path | None) -> tuple[list[Floats], list[str], int]:
-    """Return the series (t, c) and labels of a set, and how many of them are its training part."""
+    """Return the series (t, c) and labels of a set, and the size of its training part."""
     parts = [
         read_ts(find("aeon", place, f"datasets/data/{name}/{name}_{part}.ts"))
         for part in ("TRAIN", "TEST")
     ]
-    series, labels = ([one for part in parts for one in part[i]] for i in (0, 1))
+    series, labels = ([entry for part in parts for entry in part[i]] for i in (0, 1))
     return series, labels, len(parts[0][0])
 
 
 def padded(series: Sequence[Floats]) -> tuple[Floats, Ints]:
-    """Return windows with zeros behind the shorter series, and the lengths."""
+    """Return windows with zeros appended to the shorter series, and the lengths."""
     lengths = np.array([len(values) for values in series])
     X = np.zeros((len(series), lengths.max(), series[0].shape[1]))
     for row, values in enumerate(series):
@@ -346,12 +349,12 @@ def _read_values(text: str) -> list[float]:
 
 
 def _fill(values: Floats) -> Floats:
-    known = np.isfinite(values)
-    used = np.flatnonzero(known.any(axis=1))
+    finite = np.isfinite(values)
+    used = np.flatnonzero(finite.any(axis=1))
     n = used[-1] + 1 if len(used) else 1
-    values, known, steps = values[:n].copy(), known[:n], np.arange(n)
+    values, finite, steps = values[:n].copy(), finite[:n], np.arange(n)
     for column in range(values.shape[1]):
-        here = known[:, column]
+        here = finite[:, column]
         values[:, column] = (
             np.interp(steps, steps[here], values[here, column]) if here.any() else 0.0
         )
@@ -359,12 +362,12 @@ def _fill(values: Floats) -> Floats:
 
 
 def find(package: str, place: Path | None, inside: str) -> Path:
-    """Find a package's file, without importing it, below `place` or where it is installed."""
+    """Find a package's file below `place` or in the installed package, without importing it."""
     parts = Path(inside).parts
     if place is not None and place.is_file() and place.name == parts[-1]:
         return place
     if place is not None:
-        # the folder with the package, the package, or a folder further inside
+        # `place` may be the parent folder of the package, the package, or a folder inside it
         wanted = [place / package / inside]
         wanted += [place.joinpath(*parts[i:]) for i in range(len(parts))]
     else:

@@ -1,4 +1,4 @@
-"""The methods that are compared: each fits on windows and returns what predicts class indices."""
+"""The compared methods: each fits on windows and returns a function that predicts classes."""
 
 import contextlib
 import json
@@ -37,7 +37,7 @@ METHODS = {
     "lstm": "SensorLSTMClassifier(features=None), the LSTM alone",
 }
 OURS = ("defaults",)
-# what ours are compared with in pairs
+# the methods with which ours are compared in pairs
 PEERS = ("minirocket", "multirocket", "hydra", "quant", "boosting", "extra_trees")
 _AEON = ("multirocket", "hydra", "quant")
 
@@ -45,12 +45,12 @@ Predict = Callable[[Windows], NDArray[np.int64]]
 
 
 class AbsentError(Exception):
-    """A method cannot be run here; the message says why."""
+    """A method cannot be run here; the message is the reason."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a fit predicted, and what it cost."""
+    """The predictions and the cost of a fit."""
 
     predicted: NDArray[np.int64]
     fit_s: float
@@ -58,7 +58,7 @@ class Outcome:
 
 
 class Runner:
-    """Runs methods; keeps aeon's interpreter for as long as it is needed."""
+    """Runs methods; keeps aeon's interpreter alive between them."""
 
     def __init__(self, n_threads: int = 1, aeon_python: str | None = None) -> None:
         self.n_threads = n_threads
@@ -72,7 +72,7 @@ class Runner:
         self.aeon.close()
 
     def _warm_up(self, method: str) -> None:
-        """Let the network's first fit, which imports what it needs, happen before the clock."""
+        """Fit a network once before any timing, since the first fit imports modules."""
         if method in ("defaults", "lstm") and method not in self._warm:
             rng = np.random.default_rng(0)
             X, y = rng.normal(size=(80, 20, 1)).astype(np.float32), np.arange(80) % 2
@@ -80,11 +80,11 @@ class Runner:
             self._warm.add(method)
 
     def uses_aeon(self, method: str) -> bool:
-        """Whether a method runs in aeon's interpreter."""
+        """Return whether a method runs in aeon's interpreter."""
         return method in _AEON
 
     def why_absent(self, method: str) -> str:
-        """Return why a method cannot be run here, empty where it can."""
+        """Return why a method cannot be run here, or an empty string if it can."""
         try:
             if self.uses_aeon(method):
                 self.aeon.ask({"what": "available", "method": method})
@@ -93,7 +93,7 @@ class Runner:
         return ""
 
     def describe(self, method: str) -> str:
-        """Name a method and, where there are several, its implementation."""
+        """Return a method's description and, if there are several, its implementation."""
         if method == "minirocket":
             return METHODS[method] + " (sensorseq.features)"
         return METHODS[method]
@@ -114,7 +114,7 @@ class Runner:
 
 
 def _fit(method: str, train: Windows, seed: int, n_threads: int) -> Predict:
-    """Fit a method of this interpreter; return what predicts."""
+    """Fit a method in this interpreter; return its prediction function."""
     if method in ("defaults", "lstm"):
         features = "auto" if method == "defaults" else None
         model = SensorLSTMClassifier(features=features, random_state=seed)
@@ -131,7 +131,7 @@ def _fit(method: str, train: Windows, seed: int, n_threads: int) -> Predict:
 
 
 def streams_of(windows: Windows) -> tuple[Any, ...]:
-    """Return the arrays that features are computed from."""
+    """Return the arrays from which features are computed."""
     return windows.streams or (windows.X,)
 
 
@@ -144,7 +144,7 @@ def scaling(X: Any, lengths: Any) -> tuple[Any, Any]:
 
 
 def standardize(X: Any, lengths: Any, mean: Any, sd: Any) -> Any:
-    """Scale the channels; padding becomes zero."""
+    """Scale the channels and set padding to zero."""
     X = ((X - mean) / sd).astype(np.float32)
     if lengths is not None:
         X[np.arange(X.shape[1]) >= lengths[:, None]] = 0.0
@@ -153,9 +153,9 @@ def standardize(X: Any, lengths: Any, mean: Any, sd: Any) -> Any:
 
 def scaled_streams(train: Windows, *parts: Windows) -> list[list[Any]]:
     """Scale the streams of parts with the statistics of the training part."""
-    known = [scaling(X, train.lengths) for X in streams_of(train)]
+    scales = [scaling(X, train.lengths) for X in streams_of(train)]
     return [
-        [standardize(X, part.lengths, *of) for X, of in zip(streams_of(part), known, strict=True)]
+        [standardize(X, part.lengths, *of) for X, of in zip(streams_of(part), scales, strict=True)]
         for part in parts
     ]
 
@@ -190,56 +190,56 @@ def _fit_minirocket(train: Windows, seed: int, n_threads: int) -> Predict:
 
 
 class Aeon:
-    """aeon in a process of an interpreter that has it, started when it is first asked."""
+    """aeon in another interpreter, whose process starts with the first request."""
 
     def __init__(self, python: str, n_threads: int) -> None:
         self.python, self.n_threads = python, n_threads
         self._process: subprocess.Popen[str] | None = None
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a request; raise AbsentError if it could not be answered."""
+        """Send a request; raise AbsentError if it cannot be answered."""
         if self._process is None:
             self._process = self._start()
         line = json.dumps({"threads": self.n_threads, **request})
         try:
             self._process.stdin.write(line + "\n")  # type: ignore[union-attr]
             self._process.stdin.flush()  # type: ignore[union-attr]
-            said = self._process.stdout.readline()  # type: ignore[union-attr]
+            reply = self._process.stdout.readline()  # type: ignore[union-attr]
         except BrokenPipeError:
-            said = ""
-        if not said:
+            reply = ""
+        if not reply:
             self.close()
             raise AbsentError(f"aeon's process ({self.python}) ended")
-        answer = json.loads(said)
+        answer = json.loads(reply)
         if "error" in answer:
             raise AbsentError(f"aeon ({Path(self.python).name}): {answer['error']}")
         return answer
 
     def run(self, method: str, train: Windows, test: Windows, seed: int) -> Outcome:
-        """Fit and predict there; the arrays travel in a file, which is not timed."""
-        # Padding stays: zeros, the mean of a scaled channel. Its transforms want equal lengths.
+        """Fit and predict there; the arrays are passed in a file, which is not timed."""
+        # aeon's transforms need equal lengths, so padding is kept as zeros, the scaled mean.
         streams, test_streams = scaled_streams(train, train, test)
         with tempfile.TemporaryDirectory() as folder:
             arrays = {"y": train.y}
             for i, (X, X_test) in enumerate(zip(streams, test_streams, strict=True)):
                 arrays[f"train_{i}"] = X.transpose(0, 2, 1)
                 arrays[f"test_{i}"] = X_test.transpose(0, 2, 1)
-            given, found = Path(folder) / "given.npz", Path(folder) / "found.npy"
-            np.savez(given, **arrays)
+            inputs, outputs = Path(folder) / "given.npz", Path(folder) / "found.npy"
+            np.savez(inputs, **arrays)
             answer = self.ask(
                 {
                     "what": "run",
                     "method": method,
                     "seed": seed,
                     "streams": len(streams),
-                    "input": str(given),
-                    "output": str(found),
+                    "input": str(inputs),
+                    "output": str(outputs),
                 }
             )
-            return Outcome(np.load(found), answer["fit_s"], answer["predict_s"])
+            return Outcome(np.load(outputs), answer["fit_s"], answer["predict_s"])
 
     def versions(self) -> dict[str, str]:
-        """Return aeon's and numba's version, nothing where they cannot be imported."""
+        """Return aeon's and numba's version, or nothing if they cannot be imported."""
         try:
             return self.ask({"what": "version"})
         except AbsentError:
@@ -248,7 +248,7 @@ class Aeon:
     def close(self) -> None:
         """End the process."""
         if self._process is not None:
-            with contextlib.suppress(BrokenPipeError):  # what it never read
+            with contextlib.suppress(BrokenPipeError):  # for input that the process never read
                 self._process.stdin.close()  # type: ignore[union-attr]
             self._process.terminate()
             self._process.wait()

@@ -1,7 +1,7 @@
-"""The work file: one line of JSON per fit, written as soon as it is known.
+"""The work file: one line of JSON per fit, written as soon as the fit ends.
 
-A run that is stopped loses only the fit it was in. A line that was cut off is ignored, and of two
-lines for the same fit the later one counts.
+An interrupted run loses only its current fit. A truncated line is ignored, and of two lines for the
+same fit the later one counts.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from sklearn.metrics import recall_score
 
 
 class Key(NamedTuple):
-    """What one fit is: task names a set; part is "test", or "develop" inside a training part."""
+    """Identifies a fit: `task` is a set; `part` is "test", or "develop" inside a training part."""
 
     task: str
     part: str
@@ -45,13 +45,13 @@ class WorkFile:
         append_line(self.path, row)
 
 
-def missing(keys: Iterable[Key], known: dict[Key, Any], *, resume: bool) -> list[Key]:
-    """Return the keys that are still to be run: all of them unless the run resumes."""
-    return [key for key in keys if not (resume and key in known)]
+def missing(keys: Iterable[Key], done: dict[Key, Any], *, resume: bool) -> list[Key]:
+    """Return the keys without a row, or all keys unless the run resumes."""
+    return [key for key in keys if not (resume and key in done)]
 
 
 def scores(y: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, Any]:
-    """Return accuracy, balanced accuracy over the classes of y, n_test and which were right."""
+    """Return accuracy, balanced accuracy over the classes of y, n_test and the correct windows."""
     right = np.asarray(predicted) == y
     return {
         "accuracy": float(right.mean()),
@@ -64,10 +64,10 @@ def scores(y: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, Any]
 
 
 def pack(right: NDArray[np.bool_]) -> str:
-    """Write yes and no of each test window as hexadecimal digits."""
+    """Encode one bit per test window in hexadecimal digits."""
     return np.packbits(right).tobytes().hex()
 
 
 def unpack(text: str, n: int) -> NDArray[np.bool_]:
-    """Read what `pack` wrote."""
+    """Decode the text of `pack`."""
     return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8), count=n).astype(bool)

@@ -1,4 +1,4 @@
-"""From the work file's rows to the rows of results/accuracy.json."""
+"""Computes the rows of results/accuracy.json from the rows of the work file."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ Rows = dict[Key, dict[str, Any]]
 
 
 def role(set_name: str) -> str:
-    """Return what a set is for: search, confirm or simulated."""
+    """Return the role of a set: search, confirm or simulated."""
     groups = {"search": SEARCH, "confirm": CONFIRM, "simulated": SIMULATED}
     return next(name for name, members in groups.items() if set_name in members)
 
@@ -83,8 +83,8 @@ def difference(
 ) -> dict[str, Any] | None:
     """Compare a method of ours with the better of the peers, in pairs, on one set.
 
-    The interval is a bootstrap over folds; where a set has one test part, over its windows. Folds
-    of several splits share recordings, so the interval is somewhat narrow.
+    The interval is a bootstrap over folds, or over windows if a set has a single test part. Folds
+    of several splits share recordings, so the interval is somewhat too narrow.
     """
     complete = _complete(cells, [name])[name]
     peers = [peer for peer in PEERS if peer in complete]
@@ -113,7 +113,7 @@ def difference(
 
 
 def _complete(cells: list[dict[str, Any]], names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Return the accuracy of each method that has all its fits, for each set."""
+    """Return, for each set, the accuracy of each method without missing fits."""
     return {
         name: {c["method"]: c["accuracy"] for c in cells if c["task"] == name and c["complete"]}
         for name in names
@@ -129,7 +129,7 @@ def _by_fold(fits: Rows) -> NDArray[np.float64]:
 
 
 def _by_window(fits: Rows) -> NDArray[np.float64]:
-    """Return how often each test window was right, over seeds."""
+    """Return the share of seeds that classify each test window correctly."""
     return np.mean([unpack(row["right"], row["n_test"]) for row in fits.values()], axis=0)
 
 
@@ -142,13 +142,15 @@ def bootstrap(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]
 
 
 def overall(cells: list[dict[str, Any]], ours: str) -> list[dict[str, Any]]:
-    """Compare a method of ours with each peer: the mean over the real sets that both have whole."""
-    found = []
+    """Compare our method with each peer: the mean over the real sets that both completed."""
+    rows = []
     scores = _complete(cells, [name for name in SETS if name not in SIMULATED]).values()
     for peer in PEERS:
-        values = [own[ours] - own[peer] for own in scores if ours in own and peer in own]
+        values = [
+            of_set[ours] - of_set[peer] for of_set in scores if ours in of_set and peer in of_set
+        ]
         if len(values) > 1:
-            found.append(
+            rows.append(
                 {
                     "what": "overall",
                     "method": ours,
@@ -158,19 +160,21 @@ def overall(cells: list[dict[str, Any]], ours: str) -> list[dict[str, Any]]:
                     "n": len(values),
                 }
             )
-    return found
+    return rows
 
 
 def ranks(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rank on robots' sets and on shapes the methods that have all sets whole that ours have."""
-    found = []
+    """Rank the methods that completed every set that ours did, on robots' sets and on shapes."""
+    rows = []
     for kind, members in (("robots", ROBOTS), ("shapes", SHAPES)):
-        scores = {name: own for name, own in _complete(cells, members).items() if OURS[0] in own}
-        ranked = [m for m in METHODS if scores and all(m in own for own in scores.values())]
+        scores = {
+            name: of_set for name, of_set in _complete(cells, members).items() if OURS[0] in of_set
+        }
+        ranked = [m for m in METHODS if scores and all(m in of_set for of_set in scores.values())]
         if len(ranked) > 1:
-            # ties share a rank
-            each = [rankdata([-own[method] for method in ranked]) for own in scores.values()]
-            found += [
+            # equal accuracies share a rank
+            each = [rankdata([-of_set[method] for method in ranked]) for of_set in scores.values()]
+            rows += [
                 {
                     "what": "rank",
                     "kind": kind,
@@ -181,11 +185,11 @@ def ranks(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 }
                 for method, value in zip(ranked, np.mean(each, axis=0), strict=True)
             ]
-    return found
+    return rows
 
 
 def incomplete(cells: list[dict[str, Any]]) -> list[str]:
-    """Name the cells with fits missing."""
+    """Return a line for each cell with missing fits."""
     return [
         f"{c['task']} {c['method']}: {c['n_fits']} of {c['n_expected']} fits"
         for c in cells

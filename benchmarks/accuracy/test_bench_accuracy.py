@@ -1,4 +1,4 @@
-"""The accuracy benchmark: loaders on small files, scores, resuming, the table."""
+"""The accuracy benchmark: loaders of small files, scores, resuming, the table."""
 
 import gzip
 import json
@@ -72,7 +72,7 @@ def test_an_archive_set_is_found_at_every_depth_and_keeps_its_parts(tmp_path, be
     assert (fold.train.tolist(), fold.test.tolist()) == ([0, 1], [2])
 
 
-def test_what_is_absent_is_named(tmp_path):
+def test_absent_files_are_named(tmp_path):
     places = data.Places(None, tmp_path, tmp_path)
     for name, words in (("A", "--borealtc"), ("watch", "seglearn"), ("ACSF1", "aeon")):
         with pytest.raises(EnvironmentProblemError, match=words):
@@ -83,7 +83,7 @@ def test_what_is_absent_is_named(tmp_path):
 
 
 def write_terrains(folder):
-    """Six recordings of each terrain, of 12 s; one without IMU. Columns are the sample number."""
+    """Write six recordings of 12 s per terrain, one without IMU; values are sample numbers."""
     for terrain, number in product(data.TERRAINS, range(6)):
         (folder / terrain).mkdir(parents=True, exist_ok=True)
         motor = np.arange(78)[:, None] + [0.0, 1000.0, 2000.0, 3000.0]
@@ -104,7 +104,7 @@ def borealtc(tmp_path_factory):
     return data.Places(borealtc=folder)
 
 
-def test_windows_of_the_motors_start_where_the_protocol_says(borealtc):
+def test_windows_of_the_motors_start_as_the_protocol_defines(borealtc):
     windows, folds = data.load("A", borealtc)
     assert windows.X.shape == (60, 32, 4)  # two of 5 s in each recording
     assert windows.X[0, 0, 0] == 0
@@ -117,12 +117,12 @@ def test_windows_of_the_motors_start_where_the_protocol_says(borealtc):
         assert sorted(tested) == list(range(60))
 
 
-def test_recordings_without_an_imu_are_in_no_set_of_it(borealtc):
+def test_recordings_without_an_imu_are_in_no_set_with_imu(borealtc):
     both, _ = data.load("C", borealtc)
     motor, imu = both.streams
     assert (motor.shape, imu.shape, both.X.shape) == ((58, 32, 4), (58, 500, 6), (58, 500, 10))
     assert imu[1, 0, 0] == 500
-    # held: never a sample of the future; one of 6.5 Hz is at most 1/6.5 s old
+    # a held sample is never from the future, and at 6.5 Hz at most 1/6.5 s old
     start_s = np.array([0.0, 5.0])
     taken_s = both.X[:2, :, 0] / 6.5 - start_s[:, None]
     now_s = np.arange(500) / 100
@@ -145,7 +145,7 @@ def test_windows_of_the_watch_leave_one_person_out(tmp_path):
     assert all(sorted([*f.train, *f.test]) == [0, 1, 2, 3] for f in folds)
 
 
-# Which sets are opened.
+# The sets that may be evaluated.
 
 
 def test_every_set_is_either_for_search_or_for_confirmation():
@@ -163,7 +163,7 @@ def test_folds_for_development_stay_inside_the_first_training_part(borealtc):
         assert not set(windows.groups[fold.train]) & set(windows.groups[fold.test])
 
 
-def test_settings_are_not_chosen_on_sets_that_confirm():
+def test_settings_are_not_chosen_on_confirmation_sets():
     with pytest.raises(ValueError, match="settings are not chosen on watch, ACSF1"):
         bench_accuracy.chosen_sets(["A", "ACSF1", "watch"], develop=True)
     sets, closed = bench_accuracy.chosen_sets(None, develop=False)
@@ -176,10 +176,10 @@ def test_settings_are_not_chosen_on_sets_that_confirm():
 
 
 def test_scores_against_counts_by_hand():
-    found = rows.scores(np.array([0, 0, 0, 2]), np.array([0, 0, 1, 1]))
-    assert found["accuracy"] == 0.5
-    assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 0) / 2)
-    assert rows.unpack(found["right"], 4).tolist() == [True, True, False, False]
+    row = rows.scores(np.array([0, 0, 0, 2]), np.array([0, 0, 1, 1]))
+    assert row["accuracy"] == 0.5
+    assert row["balanced_accuracy"] == pytest.approx((2 / 3 + 0) / 2)
+    assert rows.unpack(row["right"], 4).tolist() == [True, True, False, False]
 
 
 def a_row(task="ArrowHead", method="defaults", seed=0, split=0, fold=0, n_folds=1, **more):
@@ -201,25 +201,25 @@ def a_row(task="ArrowHead", method="defaults", seed=0, split=0, fold=0, n_folds=
     return row | more
 
 
-def by_key(*given):
-    return {Key(*(row[name] for name in Key._fields)): row for row in given}
+def by_key(*fits):
+    return {Key(*(row[name] for name in Key._fields)): row for row in fits}
 
 
 def test_a_run_cut_off_at_any_byte_loses_only_its_last_row(tmp_path):
     whole = WorkFile(tmp_path / "whole.jsonl")
-    given = [a_row(seed=seed, accuracy=seed / 10) for seed in range(3)]
-    for row in given:
+    expected = [a_row(seed=seed, accuracy=seed / 10) for seed in range(3)]
+    for row in expected:
         whole.append(row)
-    assert list(whole.read().values()) == given
+    assert list(whole.read().values()) == expected
     written = whole.path.read_bytes()
     ends = [i + 1 for i, byte in enumerate(written) if byte == ord("\n")]
     for stop in range(len(written) + 1):
         cut = WorkFile(tmp_path / "cut.jsonl")
         cut.path.write_bytes(written[:stop])
-        known = cut.read()
-        assert len(known) >= sum(end <= stop for end in ends)
-        for key in rows.missing(by_key(*given), known, resume=True):
-            cut.append(by_key(*given)[key])
+        present = cut.read()
+        assert len(present) >= sum(end <= stop for end in ends)
+        for key in rows.missing(by_key(*expected), present, resume=True):
+            cut.append(by_key(*expected)[key])
         assert cut.read() == whole.read()
 
 
@@ -279,14 +279,14 @@ def test_a_cell_is_the_mean_of_folds_then_of_seeds():
 
 
 def test_robots_and_shapes_are_ranked_apart_without_simulated_sets():
-    given = made_rows()
-    given |= by_key(*[a_row("surfaces", m) for m in ("defaults", "boosting", "lstm")])
-    summary = table.summarize(given, "test")
+    rows_by_key = made_rows()
+    rows_by_key |= by_key(*[a_row("surfaces", m) for m in ("defaults", "boosting", "lstm")])
+    summary = table.summarize(rows_by_key, "test")
     ranks = {"defaults": 1.0, "boosting": 2.0, "lstm": 3.0}
     for kind, task in (("robots", "A"), ("shapes", "ArrowHead")):
-        found = {row["method"]: row for row in only(summary, what="rank", kind=kind)}
-        assert {method: row["mean_rank"] for method, row in found.items()} == ranks
-        assert found["defaults"]["tasks"] == [task]
+        ranked = {row["method"]: row for row in only(summary, what="rank", kind=kind)}
+        assert {method: row["mean_rank"] for method, row in ranked.items()} == ranks
+        assert ranked["defaults"]["tasks"] == [task]
 
 
 def of_scores(**scores):
@@ -300,35 +300,41 @@ def of_scores(**scores):
 
 
 def test_equal_scores_share_a_rank():
-    found = only(table.summarize(of_scores(A=(0.9, 0.9), watch=(0.1, 0.2)), "test"), what="rank")
-    ranks = {row["method"]: row["mean_rank"] for row in found}
+    ranked = only(table.summarize(of_scores(A=(0.9, 0.9), watch=(0.1, 0.2)), "test"), what="rank")
+    ranks = {row["method"]: row["mean_rank"] for row in ranked}
     assert ranks == {"defaults": (1.5 + 2) / 2, "boosting": (1.5 + 1) / 2}
 
 
 def test_the_mean_difference_is_over_the_real_sets_that_both_have():
-    given = of_scores(A=(0.9, 0.8), B=(0.7, 0.4, 0.5), watch=(0.5, 0.7), surfaces=(1, 0, 0))
-    [found] = only(table.summarize(given, "test"), what="overall")  # Hydra has one set only
-    assert (found["method"], found["peer"], found["n"]) == ("defaults", "boosting", 3)
+    rows_by_key = of_scores(A=(0.9, 0.8), B=(0.7, 0.4, 0.5), watch=(0.5, 0.7), surfaces=(1, 0, 0))
+    [difference] = only(
+        table.summarize(rows_by_key, "test"), what="overall"
+    )  # Hydra has one set only
+    assert (difference["method"], difference["peer"], difference["n"]) == (
+        "defaults",
+        "boosting",
+        3,
+    )
     gains = [0.1, 0.3, -0.2]
-    assert found["difference"] == pytest.approx(np.mean(gains))
-    assert found["standard_error"] == pytest.approx(np.std(gains, ddof=1) / np.sqrt(3))
+    assert difference["difference"] == pytest.approx(np.mean(gains))
+    assert difference["standard_error"] == pytest.approx(np.std(gains, ddof=1) / np.sqrt(3))
 
 
 def test_the_difference_is_paired_over_folds_or_over_windows_and_has_the_better_peer():
-    given = made_rows() | by_key(
+    rows_by_key = made_rows() | by_key(
         *[a_row("A", "minirocket", 0, 0, k, 4, accuracy=0.2) for k in range(4)]
     )
-    summary = table.summarize(given, "test")
+    summary = table.summarize(rows_by_key, "test")
     [pair] = only(summary, what="difference", task="A")
     assert (pair["peer"], pair["unit"], pair["n"]) == ("boosting", "folds", 4)
-    # every fold differs by the same: pairing leaves no width, though folds differ
+    # the difference is the same in every fold, so the paired interval has no width
     assert [pair[k] for k in ("difference", "low", "high")] == pytest.approx([0.12] * 3)
     [given_parts] = only(summary, what="difference", task="ArrowHead")
     assert (given_parts["unit"], given_parts["n"]) == ("windows", 4)
     assert given_parts["peers"] == ["boosting"]
 
 
-def test_the_bootstrap_interval_is_near_that_of_the_normal_distribution():
+def test_the_bootstrap_interval_is_close_to_the_normal_interval():
     values = np.random.default_rng(1).normal(0.3, 1, 400)
     low, high = table.bootstrap(values)
     half = 1.96 * values.std() / 20
@@ -337,9 +343,9 @@ def test_the_bootstrap_interval_is_near_that_of_the_normal_distribution():
 
 
 def test_an_incomplete_cell_is_marked_and_neither_ranked_nor_compared():
-    given = made_rows()
-    del given[Key("A", "test", 0, 3, "boosting", 0)]
-    summary = table.summarize(given, "test")
+    rows_by_key = made_rows()
+    del rows_by_key[Key("A", "test", 0, 3, "boosting", 0)]
+    summary = table.summarize(rows_by_key, "test")
     assert table.incomplete(summary) == ["A boosting: 3 of 4 fits"]
     assert not only(summary, what="difference", task="A")
     for kind, ranked in (("robots", 2), ("shapes", 3)):
@@ -347,9 +353,9 @@ def test_an_incomplete_cell_is_marked_and_neither_ranked_nor_compared():
 
 
 def test_folds_for_development_never_reach_the_table_of_tests():
-    given = by_key(a_row(part="develop"))
-    assert table.summarize(given, "test") == []
-    assert len(only(table.summarize(given, "develop"), what="scores")) == 1
+    rows_by_key = by_key(a_row(part="develop"))
+    assert table.summarize(rows_by_key, "test") == []
+    assert len(only(table.summarize(rows_by_key, "develop"), what="scores")) == 1
 
 
 # Methods.
@@ -364,12 +370,12 @@ def small(n=96, lengths=False):
     )
 
 
-def test_scaling_and_its_padding_leave_out_what_is_not_valid():
+def test_scaling_ignores_padding():
     windows = small(lengths=True)
     wild = windows.X.copy()
     wild[1::2, 12:] = 1e6
-    known = methods.scaling(wild, windows.lengths)
-    scaled = methods.standardize(windows.X, windows.lengths, *known)
+    scales = methods.scaling(wild, windows.lengths)
+    scaled = methods.standardize(windows.X, windows.lengths, *scales)
     valid = scaled[np.arange(20) < windows.lengths[:, None]]
     np.testing.assert_allclose(valid.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(valid.std(axis=0), 1, atol=1e-4)
@@ -397,7 +403,7 @@ def test_an_interpreter_without_aeon_is_absent_with_the_reason(tmp_path):
         assert "cannot start" in runner.why_absent("hydra")
 
 
-# The whole.
+# Whole runs.
 
 
 @pytest.fixture
@@ -416,23 +422,23 @@ def command(tmp_path):
 
 def test_runs_in_pieces_resume_and_end_in_a_results_file(command, tmp_path, capsys):
     assert command("--sets", "ArrowHead,watch", "--methods", "boosting,hydra") == 0
-    said = capsys.readouterr().err
-    assert "absent: watch" in said
-    assert "absent: hydra" in said
-    assert "ArrowHead: 1 fits, 0 known" in said
+    printed = capsys.readouterr().err
+    assert "absent: watch" in printed
+    assert "absent: hydra" in printed
+    assert "ArrowHead: 1 fits, 0 known" in printed
     assert command("--sets", "ArrowHead", "--methods", "boosting,extra_trees", "--resume") == 0
     assert "ArrowHead: 2 fits, 1 known" in capsys.readouterr().err
     assert command("--table") == 0
     assert "| ArrowHead |" in capsys.readouterr().out
     written = json.loads((tmp_path / "results" / "accuracy.json").read_text())
-    found = {row["method"] for row in only(written["rows"], what="scores")}
-    assert found == {"boosting", "extra_trees"}
+    measured = {row["method"] for row in only(written["rows"], what="scores")}
+    assert measured == {"boosting", "extra_trees"}
 
 
 def test_a_part_of_the_folds_does_not_replace_the_results(command, tmp_path, capsys):
     assert command("--sets", "ArrowHead", "--methods", "boosting", "--develop") == 0
     assert command("--table", "--develop") == 0
-    assert "left as it was" in capsys.readouterr().out
+    assert "accuracy.json is unchanged" in capsys.readouterr().out
     assert not (tmp_path / "results").exists()
 
 

@@ -1,5 +1,5 @@
-/* A plugin of qemu 6 or later that counts the instructions of a program, and writes the number to
-   the file that COUNT_FILE names. qemu's header is not packaged, so its functions are declared. */
+/* A plugin of qemu 6 or later that counts a program's instructions and writes the number to the
+   file that COUNT_FILE names. qemu's header is not packaged, so its functions are declared here. */
 #include <inttypes.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -5,6 +5,6 @@ from typing import Any
 
 
 def make_parser(doc: str, **options: Any) -> argparse.ArgumentParser:
-    """Return a parser whose help begins with a module's docstring as it is written."""
+    """Return a parser whose help begins with a module's docstring, line breaks included."""
     plain = argparse.RawDescriptionHelpFormatter
     return argparse.ArgumentParser(description=doc, formatter_class=plain, **options)

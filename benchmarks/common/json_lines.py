@@ -1,4 +1,4 @@
-"""Files of JSON lines: what a run that may be stopped has measured."""
+"""Files of JSON lines: the measurements of a run that may be stopped."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def read_lines(path: Path) -> Iterator[Any]:
-    """Yield the value of each line, none without a file; a line that was cut off is ignored."""
+    """Yield the value of each line, nothing without a file; a truncated line is ignored."""
     for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
             yield json.loads(line)
@@ -17,7 +17,7 @@ def read_lines(path: Path) -> Iterator[Any]:
 
 
 def append_line(path: Path, value: Any) -> None:
-    """Write a value on a line of its own, even after one that was cut off."""
+    """Write a value on a line of its own, even after a truncated line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
         is_cut_off = False

@@ -1,4 +1,4 @@
-"""Where results go: `results/<table>.json`, with the environment and the commit."""
+"""Files of results: `results/<table>.json`, with the environment and the commit."""
 
 import json
 import os
@@ -21,43 +21,43 @@ def write_results(
     quiet: bool = False,
     **more: Any,
 ) -> None:
-    """Write one table, unless it is only part of it, which must not replace the whole."""
+    """Write one table, unless it is `partial`: a part must not replace the whole."""
     if partial:
-        print(f"a part only: results/{table}.json is left as it was")
+        print(f"partial results: results/{table}.json is unchanged")
         return
     facts = {**(environment() if facts is None else facts), **more, "commit": commit()}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{table}.json"
-    beside = path.with_suffix(".part")  # a run that is stopped leaves a whole file
+    beside = path.with_suffix(".part")  # an interrupted run leaves the old file complete
     beside.write_text(as_text(facts, rows))
     beside.replace(path)
     if not quiet:
         print(f"wrote {folder.name}/{path.name}, {len(rows)} rows")
 
 
-def keep_measurement(path: Path, told: dict[str, Any], **more: Any) -> None:
-    """Put what one program measured into a file, under its name, beside what is there."""
+def keep_measurement(path: Path, measurement: dict[str, Any], **more: Any) -> None:
+    """Add one program's measurement to a file, under its name; keep the file's other rows."""
     kept = json.loads(path.read_text()) if path.exists() else {"rows": {}}
     kept |= more
-    kept["rows"][told["measurement"]] = {**told, "commit": commit()}
+    kept["rows"][measurement["measurement"]] = {**measurement, "commit": commit()}
     beside = path.with_suffix(".part")
     beside.write_text(json.dumps(kept, indent=1) + "\n")
     beside.replace(path)
 
 
 def as_text(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """Return a table as JSON with a row a line."""
+    """Return a table as JSON with one row per line."""
     lines = ",\n".join(json.dumps(row) for row in rows)
     return f'{{"environment": {json.dumps(facts)},\n"rows": [\n{lines}\n]}}\n'
 
 
 def commit() -> str:
-    """Name the commit: SENSORSEQ_COMMIT, else what git says, else what its files say."""
+    """Return the commit from SENSORSEQ_COMMIT, from the command git, or from git's files."""
     named = os.environ.get("SENSORSEQ_COMMIT")
     if named:
         return named
     try:
-        said = subprocess.run(
+        described = subprocess.run(
             ["git", "describe", "--always", "--dirty"],
             capture_output=True,
             text=True,
@@ -65,12 +65,12 @@ def commit() -> str:
             cwd=RESULTS.parent,
         ).stdout.strip()
     except OSError:
-        said = ""
-    return said or commit_in(RESULTS.parents[1] / ".git") or "unknown"
+        described = ""
+    return described or commit_in(RESULTS.parents[1] / ".git") or "unknown"
 
 
 def commit_in(folder: Path) -> str:
-    """Read the checked-out commit from git's files, empty where there is none."""
+    """Read the checked-out commit from git's files; empty if there is none."""
     try:
         head = (folder / "HEAD").read_text().strip()
         if not head.startswith("ref: "):

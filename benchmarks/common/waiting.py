@@ -5,7 +5,7 @@ import sys
 
 
 def refuse_sleeping_threads() -> None:
-    """End the program if waiting threads would sleep, which slows torch more than sensorseq."""
+    """Exit if waiting threads would sleep, which slows torch more than sensorseq."""
     if os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE":
         raise SystemExit(
             "OMP_WAIT_POLICY=PASSIVE slows torch's threads up to ten times and would make"

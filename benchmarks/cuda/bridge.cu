@@ -1,6 +1,6 @@
-// Does the GPU do what the emulator of the tests takes for granted? The probe calls every function
-// of the kernels' machine; a GPU and the emulator run it on the same numbers. What differs beyond
-// what an approximate instruction may is printed, first on stderr as a table.
+// Does the GPU behave as the emulator of the tests assumes? The probe calls every function of the
+// kernels' machine; a GPU and the emulator run it on the same numbers. Differences beyond the
+// tolerance of approximate instructions are printed, first on stderr as a table.
 #include "bridge_host.h"
 #include "bridge_probe.h"
 #include "cuda/device_machine.h"
@@ -10,7 +10,7 @@ namespace {
 
 using namespace bridge;
 
-constexpr int kLaunches = 25;  // of 8 clusters
+constexpr int kLaunches = 25;  // each of 8 clusters
 
 __global__ void __launch_bounds__(kWarps* kLanes) Run(const __grid_constant__ Arrays arrays) {
   using Machine = sensorseq::cuda::DeviceMachine<kCtas>;

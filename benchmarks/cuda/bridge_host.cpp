@@ -1,4 +1,4 @@
-// What the emulator makes of the probe, what the PTX manual says of each row, and the comparison.
+// The probe in the emulator, the expected results by the PTX manual, and the comparison.
 #include "bridge_host.h"
 
 #include <cfloat>
@@ -44,15 +44,15 @@ float Extreme(std::mt19937_64& random) {
   const auto fraction = static_cast<uint32_t>(draw >> 32) & 0x807fffffu;
   const auto exponent =
       static_cast<uint32_t>(draw % 4 == 1 ? 107 + (draw >> 8) % 40 : (draw >> 8) % 256);
-  // NaN always quiet: what becomes of others is not for the kernels to know
+  // NaN is always quiet: the kernels do not depend on the treatment of signalling NaNs
   return AsFloat(fraction | (exponent << 23) | (exponent == 255 && fraction != 0 ? 1u << 22 : 0));
 }
 
-// ---- what the manual says
+// ---- results by the manual
 
 struct Wanted {
   uint32_t bits = 0;
-  double scale = 0.0;  // of kOfSum
+  double scale = 0.0;  // for kOfSum
 };
 
 double ValueOfHalf(uint32_t half) {
@@ -63,7 +63,7 @@ double ValueOfHalf(uint32_t half) {
   return (half & 0x8000) != 0 ? -size : size;
 }
 
-// Nearest, ties to even, by the bits of the float.
+// Rounds to nearest, ties to even, on the bits of the float.
 uint32_t NearestHalf(float x) {
   const uint32_t bits = AsBits(x), sign = (bits >> 16) & 0x8000, size = bits & 0x7fffffff;
   if (size > 0x7f800000) return 0x7fff;
@@ -79,7 +79,7 @@ uint32_t NearestHalf(float x) {
   return sign | ((exponent >= -14 ? static_cast<uint32_t>(exponent + 14) << 10 : 0) + kept);
 }
 
-float LargerNumber(float x, float y) {  // max: a NaN only of two
+float LargerNumber(float x, float y) {  // max: NaN only if both are NaN
   return std::isnan(x) ? y : std::isnan(y) ? x : x > y ? x : y;
 }
 float SmallerOrNan(float x, float y) {
@@ -119,8 +119,8 @@ class Manual {
     }
   }
   void WantScale(int row, int lane, float x, int exponent) {
-    // the power of two that brings x to [2^exponent, 2^(exponent + 1)), at most 2^100; 1 for what
-    // is too small to be normal. Of infinity and NaN, as if their exponent were 128.
+    // the power of two that scales x to [2^exponent, 2^(exponent + 1)), at most 2^100; 1 for
+    // denormals and zero. Infinity and NaN are treated as if their exponent were 128.
     int e = 0;
     if (!std::isfinite(x)) {
       e = exponent - 128;
@@ -131,7 +131,7 @@ class Manual {
     WantFloat(row + 1, lane, std::ldexp(1.0, -e));
   }
 
-  // mma.m16n8k16: in which lane and half element (row, k) of A and (k, column) of B are.
+  // mma.m16n8k16: the lane and half of element (row, k) of A and (k, column) of B.
   double OfA(const uint32_t (&words)[4][kLanes], int row, int k) const {
     const int lane = row % 8 * 4 + k % 8 / 2;
     const int half = k % 2 + (row >= 8 ? 2 : 0) + (k >= 8 ? 4 : 0);
@@ -167,7 +167,7 @@ class Manual {
     }
   }
 
-  // Element (row, column) of an 8 x 8 matrix of halves that lanes hold by rows, two each.
+  // Element (row, column) of an 8 x 8 matrix of halves, stored by rows, two per lane.
   uint32_t Element(int line, int row, int column) const {
     return (Word(warp_, line, row * 4 + column / 2) >> (column % 2 * 16)) & 0xffff;
   }
@@ -279,7 +279,7 @@ class Manual {
     const auto words = static_cast<size_t>(warp_) * kWordLines * kLanes;
     Want(kUniform + 1, lane, launch_.words[words + kLanes + 21]);
     for (int i = 0; i < 4; ++i) {
-      // lane l of a load of four has the l-th four of the lines in a row
+      // in a load of four, lane l gets the l-th four words of the consecutive lines
       const uint32_t quad = launch_.words[words + static_cast<size_t>(other * 4 + i)];
       Want(kGlobalFloats + i, lane, Word(warp_, 0, other * 4 + i));
       Want(kGlobalQuad + i, lane, quad);
@@ -305,12 +305,12 @@ class Manual {
       Want(kFresh + i, lane, on ? AsBits(Float(other_rank, 4, other)) : 0);
     }
 
-    // words of a line after the second 128 bytes of quads: those of lanes 8 to 15
+    // words of a line after the second 128 bytes of quads: the quads of lanes 8 to 15
     Want(kSharedQuad, lane, Word(warp_, lane % 4, 8 + lane / 4));
     for (int i = 0; i < 4; ++i) {
       Want(kSharedQuad + 1 + i, lane, Word(warp_, i, other));
       Want(kSharedFloats + i, lane, Word(warp_, other % 2 == 1 ? (i + 3) % 4 : i, other));
-      // matrix i is what lanes 8 i .. 8 i + 7 stored, a row each
+      // lanes 8 i .. 8 i + 7 stored matrix i, one row each
       Want(kLdmatrix + i, lane, Word(warp_, lane % 4, 8 * i + lane / 4));
       Want(kStmatrices + i, lane, Transposed(i, lane));
       Want(kCopyQuad + i, lane, other % 2 == 1 ? Word(warp_, 0, lane * 4 + i) : 0);
@@ -372,8 +372,8 @@ const char* Unit(Rule rule) {
   }
 }
 
-// .ftz takes what is too small to be normal for 0, and so gives infinity for its reciprocal, which
-// would be 2^126 or more. The last places at either end may fall on either side.
+// .ftz treats denormals as 0, so their reciprocals (2^126 or more) are infinity. Within rounding
+// of these limits, either result is right.
 float Flushed(float x, bool is_reciprocal) {
   if (std::fabs(x) < FLT_MIN * 1.00001f) return 0.0f;
   if (is_reciprocal && std::fabs(x) > 0x1p126f * 0.99999f) return std::copysign(INFINITY, x);
@@ -407,7 +407,7 @@ double Off(const Kind& kind, uint32_t x_bits, uint32_t y_bits, double scale) {
   return std::fabs(static_cast<double>(x) - y) / std::fabs(static_cast<double>(y)) * 2048;
 }
 
-// The emulator is off by as much as the manual grants, at most, and so may be the device.
+// Both the emulator and the device may be off by the manual's tolerance.
 double AllowedBesideEmulator(const Kind& kind) { return 2 * kind.allowed; }
 
 std::string Text(double x) {
@@ -434,7 +434,7 @@ Launch::Launch(std::mt19937_64& random)
                                   : Extreme(random);
   }
   for (uint32_t& word : words) word = static_cast<uint32_t>(random());
-  // a sum with 0 keeps the bits of a normal number alone
+  // a sum with 0 preserves the bits of normal numbers only
   for (size_t i = kLanes; i < words.size(); i += kWordLines * kLanes) {
     for (size_t lane = 0; lane < kLanes; ++lane) words[i + lane] = AsBits(normal(random));
   }

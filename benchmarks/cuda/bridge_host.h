@@ -1,5 +1,5 @@
-// The host's half of the bridge test: numbers, what the emulator makes of them, what the PTX manual
-// says, and the verdict on what another machine made of them.
+// The host's half of the bridge test: the numbers, their results in the emulator and by the PTX
+// manual, and the verdict on another machine's results.
 #pragma once
 
 #include <cstdint>
@@ -17,11 +17,11 @@ struct Launch {
   std::vector<int64_t> longs;
 };
 
-// Room for results. The two sides' poisons differ, so that what neither has written is seen.
+// Memory for results. The poisons of the two sides differ, which reveals unwritten results.
 std::vector<uint32_t> Poisoned(uint32_t poison);
 constexpr uint32_t kDevicePoison = 0xA5A5A5A5, kEmulatorPoison = 0x5A5A5A5A;
 
-// Throws what the emulator calls a fault.
+// Throws the emulator's faults.
 std::vector<uint32_t> Emulated(const Launch& launch, uint32_t seed);
 
 class Verdict {

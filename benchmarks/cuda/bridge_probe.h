@@ -1,4 +1,4 @@
-// The probe: one body that calls every function of the machine and keeps what each gives, row by
+// The probe: one body that calls every function of the machine and stores their results, row by
 // row. A cluster of the GPU runs it, and the emulator runs it on the same numbers.
 #pragma once
 
@@ -12,21 +12,21 @@ namespace bridge {
 
 using sensorseq::cuda::kLanes;
 
-// How two results are compared, and what the allowed difference counts.
+// How two results are compared, and the unit of the allowed difference.
 enum class Rule {
   kBits,    // the same bits
   kNumber,  // the same number: any NaN is NaN, -0 is 0
   kHalves,  // two halves, each the same bits or both NaN
-  kUlps,    // places of a float; what is too small to be normal counts as 0
-  kShare,   // 2^-11 of the number; the same
-  kOfSum,   // 2^-24 of the sum of the addends' magnitudes: an MMA may cut off each of them
+  kUlps,    // units in the last place of a float; denormals count as 0
+  kShare,   // 2^-11 of the number; denormals count as 0
+  kOfSum,   // 2^-24 of the sum of the addends' magnitudes: an MMA may truncate each of them
 };
 
-// Name, results, what it is called, rule, allowed beside the PTX manual.
+// Name, number of results, description, rule, allowed difference from the PTX manual.
 //
-// Allowed is what the manual grants and a little more: ex2 2^-22, rcp 2^-23, tanh 2^-11 of the
-// number. Of an MMA it says nothing; 17 addends, each cut off at a unit of the largest, twice, come
-// to 36. What wrong operands or wrong lanes give is off by millions.
+// The allowed difference is the manual's tolerance and a little more: ex2 2^-22, rcp 2^-23, tanh
+// 2^-11 of the number. For an MMA the manual has none; 17 addends, each truncated at a unit of the
+// largest, twice, make 36. Wrong operands or wrong lanes are off by millions.
 #define BRIDGE_ROWS(ROW)                                                             \
   ROW(kPlace, 6, "lane, warp, rank, tile, direction, model", kBits, 0)               \
   ROW(kConversions, 5, "conversions of integers", kBits, 0)                          \
@@ -86,16 +86,16 @@ enum class Rule {
 enum Row : int { BRIDGE_ROWS(BRIDGE_NAME) kRows };
 #undef BRIDGE_NAME
 
-// A launch: two tiles, directions and models, a cluster of two CTAs each, of two warps each.
+// A launch: two tiles, directions and models; each has a cluster of two CTAs of two warps.
 constexpr int kCtas = 2, kWarps = 2, kTiles = 2, kDirections = 2, kModels = 2;
 constexpr int kClusters = kTiles * kDirections * kModels;
 constexpr int kAllWarps = kClusters * kCtas * kWarps;
 
-// A warp's numbers, in lines of one per lane: normal ones, any bits, and extremes.
+// A warp's numbers, in lines of one number per lane: normal numbers, arbitrary bits, and extremes.
 constexpr int kNormal = 0, kAny = 16, kExtreme = 20, kFloatLines = 24;
 constexpr int kWordLines = 4;
-constexpr int kCounters = 2;  // of a cluster
-// 0, 5, 10 ... 155: lanes beyond the last count from the first again
+constexpr int kCounters = 2;  // per cluster
+// 0, 5, 10 ... 155: lanes beyond the last number wrap around
 constexpr int kShuffleStride = 5;
 
 struct Arrays {
@@ -108,7 +108,7 @@ struct Arrays {
   uint32_t* result_bits;  // the same memory
 };
 
-// Shared memory: barriers, what each warp has to itself, flags.
+// Shared memory: barriers, private memory of each warp, flags.
 enum Barrier : uint32_t { kWordBarrier = 0, kPairBarrier = 8, kArriveBarrier = 16 };
 enum Place : uint32_t {
   kQuads = 0,
@@ -123,7 +123,7 @@ enum Place : uint32_t {
   kSentWords = 3072,
   kBetweenWarps = 3200,
   kArrived = 3328,  // two lines
-  kOfWarp = 3712    // some to spare: a store of lanes that should not must not go astray
+  kOfWarp = 3712    // with a margin, so that a wrong lane's store does not hit other data
 };
 constexpr uint32_t kWarpsBegin = 128, kFlags = kWarpsBegin + kWarps * kOfWarp;
 constexpr uint32_t kSharedBytes = kFlags + 64;
@@ -274,7 +274,7 @@ class Probe {
     SENSORSEQ_UNROLL
     for (int w = 0; w < 4; ++w) {
       a[w] = m_.PackHalves(In(2 * w), In(2 * w + 1));
-      // 2^-18: of halves, the largest normal ones are denormal
+      // 2^-18 makes even the largest of these normal halves denormal
       small_a[w] =
           m_.PackHalves(In(2 * w) * (1.0f / (1 << 18)), In(2 * w + 1) * (1.0f / (1 << 18)));
     }
@@ -319,7 +319,7 @@ class Probe {
     for (int i = 0; i < 4; ++i) PutWord(kGlobalQuadIf + i, words[i]);
   }
 
-  // What is stored is itself the result.
+  // The stored values are the results.
   SENSORSEQ_BODY void StoreGlobal() {
     const L other = m_.ToLong(U(31u) - m_.Lane());
     Put(kStore, In(kAny));
@@ -337,7 +337,7 @@ class Probe {
     m_.SyncWarp();
     SENSORSEQ_UNROLL
     for (int i = 0; i < 4; ++i) {
-      // the first lane's: larger, smaller or alone, as it falls
+      // the first lane's value is larger, smaller or alone, depending on the numbers
       m_.AtomicMaxBits(arrays_.result_bits, ResultsAt(kAtomicMax) + i, m_.Abs(In(i)));
       if (i < 3) {
         m_.AtomicMaxBits(arrays_.result_bits, ResultsAt(kAtomicMax) + i, m_.Abs(In(i + 1)));
@@ -385,7 +385,7 @@ class Probe {
     const U lane = m_.Lane();
     const L other = m_.ToLong(U(31u) - lane);
     const U words[4] = {Word(0), Word(0), Word(0), Word(0)};
-    // zeros must be written, not found
+    // the memory holds other values, so the zeros must have been written
     m_.StoreSharedQuad(lane * 16u + (own_ + kCopiedQuads), words);
     m_.StoreSharedPairIf(lane < U{} + 16u, lane * 8u + (own_ + kCopiedWords), In(0), In(1));
     m_.SyncWarp();
@@ -437,7 +437,7 @@ class Probe {
     }
   }
 
-  // The barriers exist, and warp 0 made them.
+  // Warp 0 has made the barriers.
   SENSORSEQ_BODY void BetweenCtas() {
     const U lane = m_.Lane();
     const int rank = m_.Rank();
@@ -466,7 +466,7 @@ class Probe {
     Put(kFresh, m_.LoadFreshIf(m_.True(), arrays_.handed, handed));
     Put(kFresh + 1, m_.LoadFreshIf(odd_, arrays_.handed, handed));
 
-    // in turn, so that it is known who is last: rank 1, then rank 0
+    // one after the other, so that the last one is known: rank 1, then rank 0
     bool is_last[2] = {false, false};
     SENSORSEQ_UNROLL
     for (int turn = 0; turn < 4; ++turn) {

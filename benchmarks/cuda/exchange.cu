@@ -1,9 +1,9 @@
-// The exchange of h inside a cluster: how long one message by st.async takes until the other CTA's
-// wait returns, and how many bytes a CTA takes in per clock when all send to all.
+// The exchange of h inside a cluster: the time of one st.async message until the other CTA's wait
+// returns, and the number of bytes that a CTA receives per clock when all send to all.
 //
 // Both kernels run the protocol of the layer: two buffers, an mbarrier each, armed again by one
-// thread after its wait, every warp sending in every step. Received words carry step, sender and
-// place and are checked.
+// thread after its wait, with every warp sending in every step. Received words contain step, sender
+// and place and are checked.
 #include <cooperative_groups.h>
 
 #include "measure.h"
@@ -38,7 +38,7 @@ __device__ void ArmBarrier(uint32_t barrier, uint32_t bytes) {
 }
 
 // kAcquire: the wait itself acquires at cluster scope, which makes the compiler invalidate the L1;
-// else it is relaxed and a fence orders shared memory alone.
+// otherwise it is relaxed, and a fence orders only shared memory.
 template <bool kAcquire>
 __device__ void Wait(uint32_t barrier, uint32_t parity) {
   uint32_t done = 0;
@@ -89,7 +89,7 @@ __device__ void Send(uint32_t address, uint32_t barrier, const uint32_t (&v)[kWo
   }
 }
 
-// One warp of rank 0 and one of `partner` send a line of 128 B to and fro.
+// One warp of rank 0 and one of `partner` send a line of 128 B back and forth.
 template <bool kAcquire>
 __global__ void PingPong(int partner, int n_rounds, uint32_t salt, int64_t* cycles,
                          uint32_t* n_wrong) {
@@ -214,7 +214,7 @@ void Launch(Kernel kernel, int cluster_size, int n_clusters, int n_threads, size
   CHECK_KERNEL("kernel");
 }
 
-// How many clusters run at a time; 0 where this size is not to be had.
+// The number of clusters that run at a time; 0 if this size is not available.
 template <typename Kernel>
 int Prepare(Kernel kernel, int cluster_size, int n_threads, size_t shared) {
   CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -306,7 +306,7 @@ bool MeasureBandwidth(int cluster_size, bool whole_chip, std::mt19937_64& random
         ", \"lines_to_each\": " + std::to_string(n_lines) +
         ", \"inbound_bytes\": " + Number(bytes) + ", \"cycles_a_step\": " + Spread(a_step) +
         ", \"inbound_bytes_a_clock\": " + Number(bytes / median);
-    // the latency falls out of the difference of two sizes
+    // the latency cancels in the difference of two sizes
     if (few_bytes > 0.0) {
       row += ", \"inbound_bytes_a_clock_without_latency\": " +
              Number((bytes - few_bytes) / (median - few_cycles));

@@ -1,4 +1,4 @@
-// Which element of a matrix a lane holds in mma.sync m16n8k16 and in wgmma's m64 (16 rows a warp).
+// The elements of a matrix in each lane, for mma.sync m16n8k16 and wgmma's m64 (16 rows per warp).
 #pragma once
 
 #include <cuda_fp16.h>
@@ -12,7 +12,7 @@ __host__ __device__ constexpr int ARow(int lane, int word) { return lane / 4 + 8
 __host__ __device__ constexpr int AColumn(int lane, int word, int half) {
   return 2 * (lane % 4) + half + 8 * (word / 2);
 }
-// B (16 x 8), its k and its n.
+// B (16 x 8): k and n.
 __host__ __device__ constexpr int BRow(int lane, int word, int half) {
   return 2 * (lane % 4) + half + 8 * word;
 }
@@ -51,7 +51,7 @@ __device__ inline void Mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// The first 8 columns of A and rows of B alone: words 0 and 1 of A, word 0 of B.
+// Only the first 8 columns of A and rows of B: words 0 and 1 of A, word 0 of B.
 __device__ inline void MmaK8(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   asm volatile(
       "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, "

@@ -1,4 +1,4 @@
-// What the measurements share: return codes, the device's facts, medians with their spread, JSON.
+// Shared by the measurements: return codes, facts of the device, medians with their spread, JSON.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -22,14 +22,14 @@ inline void Check(cudaError_t status, const char* call, const char* file, int li
   std::exit(1);
 }
 
-// After a launch: what the launch itself and then the kernel say.
+// After a launch: checks the status of the launch and then of the kernel.
 inline void CheckKernel(const char* name, const char* file, int line) {
   Check(cudaGetLastError(), name, file, line);
   Check(cudaDeviceSynchronize(), name, file, line);
 }
 #define CHECK_KERNEL(name) measure::CheckKernel(name, __FILE__, __LINE__)
 
-// Memory of the device that is freed with its scope; written with a pattern no result has.
+// Device memory that is freed with its scope; filled with a pattern that no result has.
 template <typename T>
 class Buffer {
  public:
@@ -85,7 +85,7 @@ inline std::string Join(const std::vector<std::string>& parts) {
   return text;
 }
 
-// Chooses the device and says what it is; ends the program where there is none of this kind.
+// Chooses the device and describes it; ends the program if there is no suitable GPU.
 inline std::string DeviceJson() {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);

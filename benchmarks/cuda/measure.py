@@ -1,10 +1,10 @@
-"""The measurements of this folder: build them beforehand, then run them on a machine with a GPU.
+"""The measurements of this folder: build them in advance, then run them on a machine with a GPU.
 
-`python benchmarks/cuda/measure.py build` compiles them into build/gpu, which git ignores, and the
-bridge test with faults planted, too. `python benchmarks/cuda/measure.py run FILE NAME...` runs
-some, one after the other; FILE holds what each printed, one JSON object, under its name. A program
-that is not built is compiled first. `bridge_faults` runs the bridge with each fault, which it must
-find.
+`python benchmarks/cuda/measure.py build` compiles them into build/gpu, which git ignores, together
+with the bridge test with planted faults. `python benchmarks/cuda/measure.py run FILE NAME...` runs
+some, one after the other; each prints one JSON object, which is stored in FILE under its name. A
+program that is not built is compiled first. `bridge_faults` runs the bridge with each fault, which
+it must find.
 """
 
 import argparse
@@ -27,19 +27,19 @@ FAULTS = "bridge_faults"
 
 
 def main():
-    """Return 1 if a program does not compile, or finds that something is wrong."""
+    """Return 1 if a program does not compile, or finds an error."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("build", help="compile all, where nvcc is")
-    run = actions.add_parser("run", help="run some and keep what they print")
+    actions.add_parser("build", help="compile all; needs nvcc")
+    run = actions.add_parser("run", help="run some and store their output")
     run.add_argument("file", type=Path)
     run.add_argument("name", nargs="+")
     options = parser.parse_args()
     names = [source.stem for source in sorted(HERE.glob("*.cu"))]
     if options.action == "build" and not shutil.which("nvcc"):
-        print("there is no nvcc, so nothing is compiled")
+        print("nothing is compiled: nvcc was not found")
         return 0
     if options.action == "run":
         names = [n for n in options.name if n != FAULTS and not (BUILT / n).exists()]
@@ -53,7 +53,7 @@ def main():
 
 
 def compile_programs(names):
-    """Compile into build/gpu, all at once; return those that failed."""
+    """Compile into build/gpu, in parallel; return the failed ones."""
     BUILT.mkdir(parents=True, exist_ok=True)
     running = {}
     for name in names:
@@ -69,7 +69,7 @@ def compile_programs(names):
 
 
 def run_program(name, file):
-    """Run a program and keep what it prints, even if it fails; return what went wrong."""
+    """Run a program and store its output, even if it fails; return the errors."""
     print(f"-- {name}", flush=True)
     try:
         done = subprocess.run(
@@ -86,7 +86,7 @@ def run_program(name, file):
 
 
 def run_faults(name, file):
-    """Run the bridge with each fault, and keep whether it found it; return those not found."""
+    """Run the bridge with each fault and store whether it was found; return an error if not."""
     rows = []
     for number, mutant in enumerate(bridge_mutants.OF_DEVICE, 1):
         command = [BUILT / f"bridge_fault_{number}"]
@@ -97,8 +97,8 @@ def run_faults(name, file):
             bad = [row["what"] for row in json.loads(done.stdout)["rows"] if not row["right"]]
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             bad = [f"{type(error).__name__}: {error}"]
-        found = any(row.startswith(mutant.row) for row in bad)
-        rows.append({"fault": mutant.new, "row": mutant.row, "bad": bad, "right": found})
+        is_found = any(row.startswith(mutant.row) for row in bad)
+        rows.append({"fault": mutant.new, "row": mutant.row, "bad": bad, "right": is_found})
         print(rows[-1], flush=True)
     right = all(row["right"] for row in rows)
     keep_measurement(file, {"measurement": name, "right": right, "rows": rows})

@@ -1,6 +1,6 @@
-// How the tensor cores round a sum of products: crafted sums around 1 and 2^-24, then random ones
-// against models of the adder (all addends aligned to the largest, with some bits below the last
-// one kept, the sum truncated or rounded to nearest).
+// How the tensor cores round a sum of products: crafted sums around 1 and 2^-24, then random sums
+// against models of the adder (all addends aligned to the largest with some extra bits below its
+// last one, the sum truncated or rounded to nearest).
 #include <functional>
 
 #include "fragments.h"
@@ -50,7 +50,7 @@ std::vector<std::pair<int, double>> Repeated(int first, int n, double product) {
   return products;
 }
 
-// Products within the first 8 places, so that they serve k8 and k16; `only16` use the others too.
+// Products at the first 8 places, so that they serve k8 and k16; `only16` uses the others, too.
 std::vector<Case> Cases(bool only16) {
   std::vector<Case> cases = {
       {"1 + 2^-23", 1.0, {{0, Power(-23)}}},
@@ -85,7 +85,8 @@ float Truncated(double x) {
   return y;
 }
 
-// Each addend cut off `extra` bits below the last of 24 that the largest has; then an exact sum.
+// Each addend is truncated `extra` bits below the last of the largest one's 24 bits; the sum is
+// exact.
 double Aligned(const std::vector<double>& addends, int extra) {
   int largest = -1000;
   for (const double addend : addends) {
@@ -181,7 +182,7 @@ void RunCases(std::vector<std::string>& rows) {
   }
 }
 
-// False where an error cannot come from rounding. That no model explains the sums is a finding.
+// Returns false for errors that rounding cannot explain. Sums without a fitting model are reported.
 template <int kK>
 bool RunRandom(std::mt19937_64& random, std::vector<std::string>& rows) {
   constexpr int kProblems = 512;

@@ -1,9 +1,9 @@
-"""Many models of the seed's shape at once, against the same fits through nn.LSTM one by one.
+"""Many models of the seed's shape in one call, against the same fits through nn.LSTM in turn.
 
-Ours is the native epoch engine, all models in one call. torch's side trains one model after the
-other with Adam, as a loop that Python runs, and with an epoch captured in a CUDA graph that every
-model replays. Same first weights, batches and number of epochs; the weights at the end are compared
-before anything is timed.
+Ours is the native epoch engine, with all models in one call. torch's side trains one model after
+the other with Adam, in a Python loop, and with an epoch captured in a CUDA graph that every model
+replays. Initial weights, batches and number of epochs are the same; the final weights are compared
+before any timing.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_ba
 
 N_CLASSES = 6
 LEARNING_RATE = 1e-3
-_TOLERANCE = 0.01  # of how far the weights went
+_TOLERANCE = 0.01  # relative to the distance that the weights moved
 
 
 class Fits:
@@ -47,7 +47,7 @@ class Fits:
         ]
 
     def side_by_side(self):
-        """Train all in one engine; return their weights (M, Q)."""
+        """Train all models in one engine; return their weights (M, Q)."""
         trainer = EpochTrainer(
             self.network, self.first, self.x, self.y, make_hyper(self.n_models), optimizer="adam"
         )
@@ -66,7 +66,7 @@ class Fits:
         optimizer = torch.optim.Adam(parameters, LEARNING_RATE, capturable=on_gpu, foreach=True)
         rows = [
             torch.tensor(step, device=self.device) for step in self.batches[0][0]
-        ]  # static: a graph reads them
+        ]  # static memory, as a graph reads it
 
         def epoch():
             for step in rows:
@@ -93,23 +93,23 @@ class Fits:
         train = captured(epoch, self.device) if in_graphs else epoch
 
         def fit():
-            found = []
+            weights_of_models = []
             for model in range(self.n_models):
                 begin(model)
                 for of_models in self.batches:
                     for static, step in zip(rows, of_models[model], strict=True):
                         static.copy_(torch.from_numpy(step), non_blocking=True)
                     train()
-                found.append(torch.cat([p.detach().reshape(-1) for p in parameters]))
+                weights_of_models.append(torch.cat([p.detach().reshape(-1) for p in parameters]))
             if on_gpu:
                 torch.cuda.synchronize(self.device)
-            return torch.stack(found)
+            return torch.stack(weights_of_models)
 
         return fit
 
 
 def models_side_by_side(device, *, tiny=False, rounds=3):
-    """Return rows for 32 models at the seed's shape, or one that says why there is none."""
+    """Return rows for 32 models at the seed's shape, or one row with the reason for none."""
     n_models, sizes, epochs = (2, (9, 6), 2) if tiny else (32, (98, 100), 3)
     rows = []
     for hidden_size, batch in [(5, 4)] if tiny else [(32, 32), (64, 32), (128, 32), (64, 98)]:

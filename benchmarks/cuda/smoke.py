@@ -1,9 +1,9 @@
-"""Run each CUDA kernel in a process of its own, and compare what it computes with float64.
+"""Run each CUDA kernel in a process of its own, and compare its results with float64.
 
-`python benchmarks/cuda/smoke.py FILE`: each result is printed and added to FILE as soon as it is
-known, with the error nearest its tolerance. A kernel that hangs is given up after 6 s and not
-called again. At the end the verdict is kept where `sensorseq` looks for it, so that only kernels
-that passed serve what runs next with SENSORSEQ_CUDA_KERNELS=auto.
+`python benchmarks/cuda/smoke.py FILE`: each result is printed and added to FILE immediately, with
+the error nearest its tolerance. A kernel that hangs is ended after 6 s and not called again. At the
+end the verdict is stored where `sensorseq` looks for it, so that later programs with
+SENSORSEQ_CUDA_KERNELS=auto use only kernels that passed.
 """
 
 import argparse
@@ -21,15 +21,17 @@ from sensorseq.gpu_check.check import keep_results, kernels_passed
 
 
 def main():
-    """Return 1 if not all have passed."""
+    """Return 1 unless all kernels have passed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each, with equal bits")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="runs of each kernel, with equal bits"
+    )
     parser.add_argument("--limit-s", type=float, default=75.0)
     parser.add_argument("--worker", help="command line of the process that runs the kernels")
-    parser.add_argument("--dry-run", action="store_true", help="on the CPU, which takes patience")
+    parser.add_argument("--dry-run", action="store_true", help="on the CPU, which is slow")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the worker must not outlive this
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the worker ends, too
     cases = make_cases((2, 3) if options.dry_run else (5, 70))
     results, facts = [], environment()
     for result in check_kernels(
@@ -42,7 +44,7 @@ def main():
     ):
         results.append(result)
         print(format_result(result), flush=True)
-        told = {
+        measurement = {
             "measurement": "kernels",
             "right": all(r.outcome == "passed" for r in results),
             "passed": sorted(kernels_passed(results)) if len(results) == len(cases) else [],
@@ -56,11 +58,11 @@ def main():
                 for r in results
             ],
         }
-        keep_measurement(options.file, told, environment=facts)
+        keep_measurement(options.file, measurement, environment=facts)
     if not options.dry_run:
         keep_results(results)
     print(f"{sum(r.outcome == 'passed' for r in results)} of {len(cases)} passed")
-    return int(not told["right"])
+    return int(not measurement["right"])
 
 
 if __name__ == "__main__":

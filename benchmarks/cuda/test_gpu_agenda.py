@@ -1,4 +1,4 @@
-"""The agenda for a GPU, done dry; and that its programs need only torch and numpy."""
+"""A dry run of the agenda for a GPU; its programs need only torch and numpy."""
 
 import json
 import os
@@ -41,9 +41,9 @@ def agenda(*arguments, out, **environment):
     )
 
 
-# In place of a package, as where it is not installed.
+# Stands for a package that is not installed.
 ABSENT = 'raise ModuleNotFoundError("No module named {name!r}", name={name!r})'
-# Gives float64's own values, but for a kernel that never ends and one that gives wrong digits.
+# Returns the values of float64, except for one kernel that never ends and one with wrong digits.
 WORKER = """
 import sys, time
 from sensorseq.gpu_check import cases, worker
@@ -63,7 +63,7 @@ sys.exit(worker.main())
 
 @pytest.fixture
 def bare(tmp_path):
-    """A folder for PYTHONPATH in which only torch, numpy and pytest can be imported."""
+    """Return a folder for PYTHONPATH from which only torch, numpy and pytest can be imported."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]["dev"] + project["optional-dependencies"]["plot"]
     wanted = {entry.split(">=")[0] for entry in project["dependencies"] + optional}
@@ -83,7 +83,7 @@ def bare(tmp_path):
 
 @pytest.mark.benchmarks
 @pytest.mark.parametrize("stage", FILES)
-def test_it_runs_dry_on_a_bare_machine_past_kernels_that_hang_and_that_are_wrong(
+def test_a_dry_run_on_a_bare_machine_continues_after_hanging_and_wrong_kernels(
     tmp_path, bare, stage
 ):
     worker, out = tmp_path / "worker.py", tmp_path / "out"
@@ -110,7 +110,7 @@ def test_it_runs_dry_on_a_bare_machine_past_kernels_that_hang_and_that_are_wrong
     assert all(re.search(f"{row['outcome']} +{row['case']} ", done.stdout) for row in rows)
     assert "gradient gates is off by 1e-01, allowed 1e-02" in done.stdout
 
-    # what failed is not called again
+    # failed kernels are not called again
     chosen = re.findall(r"--padded-hidden (\S+)", log)
     assert not {"64", "128"} & {size for sizes in chosen for size in sizes.split(",")}
     assert ("256" in chosen) == (stage == "second")
@@ -173,7 +173,7 @@ def test_a_group_that_is_killed_leaves_the_reports_of_the_others(tmp_path, monke
 
 
 @pytest.mark.benchmarks
-def test_a_program_that_is_killed_leaves_what_it_said_and_no_child(tmp_path):
+def test_a_program_that_is_killed_leaves_its_output_and_no_child(tmp_path):
     child = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
     script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     running = gpu_agenda.Agenda(tmp_path)
@@ -188,7 +188,7 @@ def test_a_program_that_is_killed_leaves_what_it_said_and_no_child(tmp_path):
         time.sleep(0.05)
 
 
-def test_skips_for_want_of_a_gpu_are_not_counted(tmp_path):
+def test_skips_without_a_gpu_are_not_counted(tmp_path):
     report, allowed = tmp_path / "report.xml", tmp_path / "allowed"
     allowed.write_text("0\n")
     script = [sys.executable, ROOT / ".ci" / "count_skips.py", report, allowed]

@@ -1,8 +1,8 @@
-"""How exact torch's LSTM and ours are on a GPU in IEEE float32 and where TF32 is allowed.
+"""How exact torch's LSTM and ours are on a GPU in IEEE float32 and with TF32 allowed.
 
 `python benchmarks/cuda/tf32_error.py FILE`: relative L2 errors of the logits and of all gradients
-against float64, for hidden sizes that cuDNN serves by different kernels, which are named. It tells
-whether fp16 kernels may stand in for what torch computes where TF32 is allowed.
+against float64, for hidden sizes for which cuDNN uses different kernels, which are named. It shows
+whether fp16 kernels may replace torch's if TF32 is allowed.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def errors_of(shape, allowed, packed, device):
     with allowing_tf32(allowed):
         choice = choose_here(device, torch.float32, hidden_size=shape.hidden_size, n_channels=6)
         theirs, ours = problem.theirs("training"), problem.ours("training")
-        found, kernels = (theirs(), ours()), kernels_of(theirs, device)
+        computed, kernels = (theirs(), ours()), kernels_of(theirs, device)
     problem.lstm, problem.linear = problem.their_layers(torch.float64)
     problem.their_x = problem.x.double()
     exact = problem.theirs("training")()
@@ -41,7 +41,7 @@ def errors_of(shape, allowed, packed, device):
         "allows_tf32": allowed,
         "packed": packed,
         "ours": choice.precision if choice.served_by == "native" else choice.reason,
-        **{name: relative_errors(f, exact) for name, f in zip(names, found, strict=True)},
+        **{name: relative_errors(f, exact) for name, f in zip(names, computed, strict=True)},
         "theirs_kernels": kernels,
     }
 
@@ -59,10 +59,12 @@ def kernels_of(call, device):
 
 
 def main():
-    """Print a line for each case and keep all of them."""
+    """Print a line for each case and store all of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
-    parser.add_argument("--dry-run", action="store_true", help="on the CPU, where TF32 is nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="on the CPU, where TF32 has no effect"
+    )
     options = parser.parse_args()
     device = torch.device("cpu" if options.dry_run else "cuda")
     rows = []
@@ -80,8 +82,8 @@ def main():
                     flush=True,
                 )
                 rows.append(row)
-    told = {"measurement": "tf32_error", "rows": rows}
-    keep_measurement(options.file, told, environment=environment())
+    measurement = {"measurement": "tf32_error", "rows": rows}
+    keep_measurement(options.file, measurement, environment=environment())
     return 0
 
 

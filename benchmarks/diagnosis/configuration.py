@@ -1,4 +1,4 @@
-"""A guess from the configuration alone, fitted to runs: what the rule of the report has to beat."""
+"""A guess from the configuration alone, fitted to runs: the baseline of the report's rule."""
 
 import math
 from collections import defaultdict
@@ -17,53 +17,55 @@ _SGD_RATE = 0.1
 
 
 def deviations(row: Row) -> dict[tuple[str, str], float]:
-    """Return how far each argument is from the default, by cause and what is unusual.
+    """Return each argument's distance from its default, by cause and kind of deviation.
 
-    Tenfold is 1, and so is another value of an argument that is no number.
+    A factor of ten counts 1, and so does another value of a non-numeric argument.
     """
-    own = {**DEFAULTS, **row["settings"]}
+    settings = {**DEFAULTS, **row["settings"]}
     n_train, _, n_steps, _ = row["sizes"]
 
     def times(value: float, usual: float) -> tuple[float, float]:
         ratio = math.log10(max(value, 1e-6) / usual)
         return max(ratio, 0.0), max(-ratio, 0.0)
 
-    found: dict[tuple[str, str], float] = {}
+    distances: dict[tuple[str, str], float] = {}
 
     def both(cause: str, name: str, value: float, usual: float) -> None:
-        found[cause, f"{name} high"], found[cause, f"{name} low"] = times(value, usual)
+        distances[cause, f"{name} high"], distances[cause, f"{name} low"] = times(value, usual)
 
-    is_sgd = own["optimizer"] == "sgd"
+    is_sgd = settings["optimizer"] == "sgd"
     usual = _SGD_RATE if is_sgd else DEFAULTS["learning_rate"]
-    both("learning_rate", "rate", own["learning_rate"], usual)
-    found["learning_rate", "no cosine"] = 0.5 * (own["lr_schedule"] != "cosine")
-    both("batch_size", "batch", min(own["batch_size"] or n_train, n_train), 32)
-    found["optimizer", "sgd"] = 0.5 * is_sgd
-    found["optimizer", "rmsprop"] = 0.5 * (own["optimizer"] == "rmsprop")
-    momentum = own.get("momentum", 0.9) if is_sgd else 0.9
-    found["optimizer", "momentum"] = abs(math.log10(max(1 - momentum, 1e-3) / 0.1))
-    found["optimizer", "own parameters"] = float(bool(own["optimizer_params"]))
-    found["gradient_clipping", "none"] = 0.5 * (own["max_grad_norm"] is None)
-    found["gradient_clipping", "low"] = times(own["max_grad_norm"] or 1.0, 1.0)[1]
-    both("model_complexity", "width", own["hidden_size"], 32)
-    found["model_complexity", "layers"] = 0.5 * (own["num_layers"] - 1)
-    found["model_complexity", "pooling"] = 0.5 * (own["pooling"] == "last")
+    both("learning_rate", "rate", settings["learning_rate"], usual)
+    distances["learning_rate", "no cosine"] = 0.5 * (settings["lr_schedule"] != "cosine")
+    both("batch_size", "batch", min(settings["batch_size"] or n_train, n_train), 32)
+    distances["optimizer", "sgd"] = 0.5 * is_sgd
+    distances["optimizer", "rmsprop"] = 0.5 * (settings["optimizer"] == "rmsprop")
+    momentum = settings.get("momentum", 0.9) if is_sgd else 0.9
+    distances["optimizer", "momentum"] = abs(math.log10(max(1 - momentum, 1e-3) / 0.1))
+    distances["optimizer", "own parameters"] = float(bool(settings["optimizer_params"]))
+    distances["gradient_clipping", "none"] = 0.5 * (settings["max_grad_norm"] is None)
+    distances["gradient_clipping", "low"] = times(settings["max_grad_norm"] or 1.0, 1.0)[1]
+    both("model_complexity", "width", settings["hidden_size"], 32)
+    distances["model_complexity", "layers"] = 0.5 * (settings["num_layers"] - 1)
+    distances["model_complexity", "pooling"] = 0.5 * (settings["pooling"] == "last")
     for name, most in (("dropout", 0.3), ("recurrent_dropout", 0.0)):
-        found["regularization", name] = max(own[name] - most, 0.0) / 0.4
-    found["regularization", "decay"] = times(own["weight_decay"], 1e-3)[0] / 2
-    found["regularization", "l1"] = times(own["l1"], 1e-4)[0]
-    found["regularization", "none"] = 0.5 * (own["dropout"] == 0 and own["weight_decay"] == 0)
-    found["preprocessing", "unscaled"] = float(own["scale"] is None)
+        distances["regularization", name] = max(settings[name] - most, 0.0) / 0.4
+    distances["regularization", "decay"] = times(settings["weight_decay"], 1e-3)[0] / 2
+    distances["regularization", "l1"] = times(settings["l1"], 1e-4)[0]
+    distances["regularization", "none"] = 0.5 * (
+        settings["dropout"] == 0 and settings["weight_decay"] == 0
+    )
+    distances["preprocessing", "unscaled"] = float(settings["scale"] is None)
     for name in ("weight_init", "recurrent_init"):
-        unusual = own[name] != DEFAULTS[name]
-        found["weight_init", name] = 0.3 * unusual + 0.7 * (" " in str(own[name]))
-    found["weight_init", "forget bias"] = abs(own["forget_bias"] - 1) / 2
-    found["loss", "loss"] = 0.7 * (own["loss"] != DEFAULTS["loss"])
-    found["loss", "class weights"] = float(own["class_weight"] is not None)
-    both("early_stopping", "epochs", own["max_epochs"], 50)
-    steps = min(own["max_timesteps"] or n_steps, n_steps)
-    found["sequence_length", "cropped"] = times(steps, n_steps)[1]
-    return found
+        unusual = settings[name] != DEFAULTS[name]
+        distances["weight_init", name] = 0.3 * unusual + 0.7 * (" " in str(settings[name]))
+    distances["weight_init", "forget bias"] = abs(settings["forget_bias"] - 1) / 2
+    distances["loss", "loss"] = 0.7 * (settings["loss"] != DEFAULTS["loss"])
+    distances["loss", "class weights"] = float(settings["class_weight"] is not None)
+    both("early_stopping", "epochs", settings["max_epochs"], 50)
+    steps = min(settings["max_timesteps"] or n_steps, n_steps)
+    distances["sequence_length", "cropped"] = times(steps, n_steps)[1]
+    return distances
 
 
 class ConfigurationGuess:
@@ -72,9 +74,9 @@ class ConfigurationGuess:
     Parameters
     ----------
     rows : sequence of row
-        To learn from.
+        The training data.
     answers : sequence of set of str
-        The right families of each.
+        The right families of each row.
     """
 
     def __init__(self, rows: Sequence[Row], answers: Sequence[set[str]]) -> None:

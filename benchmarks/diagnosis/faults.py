@@ -11,7 +11,7 @@ from sensorseq.diagnosis import causes as table
 
 Rng = np.random.Generator
 FAMILIES = ("step", "capacity", "data", "start", "stopping")
-FAMILY_OF = {  # of the causes that can be injected
+FAMILY_OF = {  # family of each cause that can be injected
     cause: family for cause, family in table.FAMILY_OF.items() if family in FAMILIES
 }
 DATA_CHANGES_OF = {
@@ -20,13 +20,13 @@ DATA_CHANGES_OF = {
     "small_validation_set": ("n_val",),
     "data_bug": ("dead", "mixed_units", "clipped", "duplicates"),
 }
-# Of a fit on this benchmark's windows, in microseconds for each step of a window: measured.
+# Measured cost of a fit on this benchmark's windows, in microseconds per step of a window.
 STEP_US, STEP_US_PER_PRODUCT, CALL_US = 0.45, 0.00055, 0.7
-LONGEST_S = 0.6  # as estimated, on an idle core: settings that take longer are drawn again
+LONGEST_S = 0.6  # estimated for an idle core: settings that take longer are drawn again
 
 
 def estimated_s(settings: Mapping[str, Any], n_train: int, n_steps: int) -> float:
-    """Return about how long a fit takes; it depends on no clock, so that runs can be repeated."""
+    """Return the estimated duration of a fit, without a clock, so that runs are repeatable."""
     width, layers = settings["hidden_size"], settings.get("num_layers", 1)
     batch = min(settings.get("batch_size") or n_train, n_train)
     of_step = STEP_US + STEP_US_PER_PRODUCT * width**2 * (2 * layers - 1)
@@ -35,7 +35,7 @@ def estimated_s(settings: Mapping[str, Any], n_train: int, n_steps: int) -> floa
 
 
 def draw_settings(rng: Rng) -> Settings:
-    """Draw settings as people try them, good and bad."""
+    """Draw settings that people try, good and bad."""
 
     def pick(values: Sequence[Any], shares: Sequence[float]) -> Any:
         return values[rng.choice(len(values), p=shares)]
@@ -76,22 +76,22 @@ def draw_short(
     make: Callable[[Rng], Settings],
     longest_s: float = LONGEST_S,
 ) -> Settings:
-    """Draw until a fit does not take too long; what that is grows with the number of draws."""
+    """Draw until the fit is short enough; the limit grows with the number of draws."""
     while estimated_s(settings := make(rng), n_train, n_steps) > longest_s:
         longest_s *= 1.02
     return settings
 
 
 def draw_twin(rng: Rng, base: str = "cosine") -> Settings:
-    """Draw settings near the classifier's defaults, with the rates that so short fits want.
+    """Draw settings near the classifier's defaults, with learning rates suited to short fits.
 
     Parameters
     ----------
     rng : Generator
-        What draws.
+        Source of randomness.
     base : str
-        ``"cosine"``; ``"constant"``: a low rate that does not fall; ``"either"`` of them;
-        ``"hot"``: a high rate that falls; ``"sgd"``: that optimizer, clipped.
+        ``"cosine"``; ``"constant"``: a low rate that does not fall; ``"either"`` of these two;
+        ``"hot"``: a high rate that falls; ``"sgd"``: that optimizer, with clipping.
     """
     if base == "either":
         base = "constant" if rng.random() < 0.3 else "cosine"
@@ -134,22 +134,22 @@ def draw_twin(rng: Rng, base: str = "cosine") -> Settings:
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to bring a cause about.
+    """One way to inject a cause.
 
     Parameters
     ----------
     cause : str
-        Of the causes that a report names; empty: what is changed should do no harm.
+        A cause that reports name, or empty if the change should do no harm.
     kind : str
-        What is done, in words.
+        Description of the change.
     arguments : dict
-        Argument to a function of (rng, twin), or to a value.
+        Maps an argument to a value, or to a function of (rng, twin).
     change : dict
-        Of the data: the same; see `change_parts`.
+        The same for changes of the data; see `change_parts`.
     base : str
-        Of the twin, see `draw_twin`.
+        Kind of the twin, see `draw_twin`.
     of_twin : dict
-        Changes of the data that the twin has as well.
+        Changes of the data that the twin has, too.
     """
 
     cause: str
@@ -245,7 +245,7 @@ _SICK = (  # name of the cause, kind, change
     ("data_bug", "clipped sensor", {"clipped": _between(0.15, 0.4)}),
     ("data_bug", "duplicates", {"duplicates": _between(0.6, 0.9)}),
 )
-# of settings that are healthy
+# healthy settings
 DATA_FAULTS = tuple(Fault(cause, kind, {}, change, "cosine") for cause, kind, change in _SICK)
 BENIGN = (
     Fault("", "a near-tuned twin", base="cosine"),
@@ -261,16 +261,16 @@ BENIGN = (
 
 @dataclass(frozen=True)
 class Injected:
-    """A twin and what a fault makes of it.
+    """A twin and the same run with a fault.
 
     Parameters
     ----------
     fault : Fault
-        What was done.
+        The injected fault.
     twin, settings : dict
-        Settings without and with it.
+        Settings without and with the fault.
     twin_change, change : dict
-        Changes of the data, without and with it.
+        Changes of the data without and with the fault.
     """
 
     fault: Fault
@@ -281,7 +281,7 @@ class Injected:
 
 
 def inject(fault: Fault, rng: Rng, n_train: int, n_steps: int) -> Injected:
-    """Draw a twin and a strength; of those that would take too long, others."""
+    """Draw a twin and the fault's strength, again if the fit would take too long."""
 
     def made(values: Mapping[str, Any], twin: Settings) -> dict[str, Any]:
         return {name: of(rng, twin) if callable(of) else of for name, of in values.items()}

@@ -1,4 +1,4 @@
-"""One fit: settings, the classifier on them, and what fresh windows say of each epoch."""
+"""One fit: settings, the classifier, and the accuracy on fresh windows after each epoch."""
 
 import time
 import warnings
@@ -25,8 +25,8 @@ DEFAULTS = {
     for name, value in SensorLSTMClassifier().get_params(deep=False).items()
     if name not in ("random_state", "callbacks")
 }
-# What surrounds the settings, unless a repair adds features or keeps the best epoch: one network
-# that reads every sample, its last weights, on the CPU.
+# Arguments of every fit, unless a repair adds features or keeps the best epoch: one network that
+# reads every sample, its last weights, on the CPU.
 FIXED = {
     "features": None,
     "refit": None,
@@ -39,7 +39,7 @@ Settings = dict[str, Any]
 
 
 class _Unjudged(SensorLSTMClassifier):
-    """A classifier that saves the time of a report, which the fits of resets do not need."""
+    """A classifier without a report, which the fits of resets do not need."""
 
     def _make_report(self, record: Any = None) -> None:
         self.fluctuation_ = FluctuationReport("too_short_to_tell", None, (), record=record)
@@ -47,18 +47,18 @@ class _Unjudged(SensorLSTMClassifier):
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """What one fit came to.
+    """The outcome of one fit.
 
     Parameters
     ----------
     classifier : SensorLSTMClassifier
-        Fitted, or as it was when it diverged.
+        The fitted classifier, or its state when it diverged.
     accuracy : ndarray of shape (E,)
-        On fresh windows after each epoch, NaN where it was not measured.
+        Accuracy on fresh windows after each epoch, NaN where it was not measured.
     fit_s : float
-        Seconds.
+        Duration in seconds.
     score : float, optional
-        Accuracy of the classifier on fresh windows, where the network's last epochs do not say it.
+        Accuracy of the classifier on fresh windows, if the network's last epochs do not show it.
     """
 
     classifier: SensorLSTMClassifier
@@ -70,7 +70,7 @@ class Fit:
     def level(self) -> float:
         """Median accuracy on fresh windows over the last third of the epochs; 0 if it diverged.
 
-        With features or the weights of the best epoch: that of the classifier itself.
+        With features or the weights of the best epoch: the accuracy of the classifier itself.
         """
         if not hasattr(self.classifier, "module_") or not len(self.accuracy):
             return 0.0
@@ -88,7 +88,7 @@ class Fit:
 
     @property
     def movement(self) -> float | None:
-        """Noise of the loss of fixed training windows, second half, in nats; None if not finite."""
+        """Noise of the fixed training windows' loss, second half, in nats; None if not finite."""
         record = self.classifier.fluctuation_.record
         loss = np.zeros(0) if record is None else np.asarray(record.fixed_loss, float)
         late = loss[len(loss) // 2 :]
@@ -96,7 +96,7 @@ class Fit:
 
 
 class _FreshWatch:
-    """Measure the accuracy on fresh windows, as the classifier sees them, after each epoch."""
+    """Measure the accuracy on fresh windows, scaled by the classifier, after each epoch."""
 
     def __init__(self, parts: Parts, classifier: SensorLSTMClassifier, first_epoch: int) -> None:
         self.parts, self.classifier, self.first_epoch = parts, classifier, first_epoch
@@ -134,7 +134,7 @@ def fit(
     every_epoch: bool = False,
     judged: bool = True,
 ) -> Fit:
-    """Fit, and measure fresh windows in the last third of the epochs, or in every one."""
+    """Fit, and measure fresh windows in the last third of the epochs, or in every epoch."""
     n_classes = int(parts.train.y.max()) + 1
     make = SensorLSTMClassifier if judged else _Unjudged
     clf = make(**as_arguments(settings, n_classes), random_state=seed)
@@ -144,7 +144,7 @@ def fit(
     clf.set_params(callbacks=[watch])
     started = time.perf_counter()
     with warnings.catch_warnings(), suppress(DivergedError):
-        warnings.simplefilter("ignore")  # what is to go wrong does
+        warnings.simplefilter("ignore")  # many fits fail on purpose
         clf.fit(parts.train.X, parts.train.y, **parts.of_fit)
     clf.set_params(callbacks=None)
     fit_s, score = time.perf_counter() - started, None
@@ -155,7 +155,7 @@ def fit(
 
 
 def as_arguments(settings: Mapping[str, Any], n_classes: int) -> Settings:
-    """Return settings, whose values are JSON's, as the classifier takes them."""
+    """Convert settings, with values from JSON, to arguments of the classifier."""
     made: Settings = {**FIXED, **settings}
     if made.get("optimizer", "adamw") != "sgd":
         made.pop("momentum", None)

@@ -1,11 +1,10 @@
-"""Rows of the benchmark of diagnosis: one a run, with the outcomes of its single resets.
+"""Rows of the benchmark of diagnosis: one per run, with the outcomes of its single resets.
 
 A draw of windows gets two runs with settings drawn at random, two near-tuned twins with one cause
-reset badly, and a healthy one (of the calibration in every second draw); of the part ``"sick"``,
-two near-tuned runs on faulty data. The best level known of a
-draw is that of the fits of all of them, their twins and settings that were tuned by hand. A row is
-one line of a JSON file; the record of its run lies in a file of its own, so that features can be
-computed again without training.
+set badly, and a healthy one (in the calibration only in every second draw); in the part ``"sick"``,
+two near-tuned runs on faulty data. The best known level of a draw is taken over all these fits,
+their twins and settings that were tuned by hand. A row is one line of a JSON file; the record of
+its run is in a separate file, so that features can be computed again without training.
 """
 
 import sys
@@ -32,7 +31,7 @@ from diagnosis.windows import LEAST_FRESH, SETS_OF, change_parts, draw_short_win
 from verdict.data import Parts, available
 from verdict.runs import Evidence, save
 
-HEALTHY_GAP = 0.03  # of the best level: less, and calm, is healthy, and has few resets done
+HEALTHY_GAP = 0.03  # a calm run closer to the best level is healthy, and gets few resets
 OF_HEALTHY = (SAME, ALL_DEFAULTS, COSINE)
 TUNED = {"learning_rate": 0.01, "batch_size": 16, "hidden_size": 48, "max_epochs": 40}
 NATURAL, INJECTED, HEALTHY = "natural", "injected", "benign"
@@ -45,13 +44,13 @@ class Planned:
     Parameters
     ----------
     slot : int
-        Its place in the draw.
+        Its number within the draw.
     role : str
         ``"natural"``, ``"injected"`` or ``"benign"``.
     settings, change : dict
-        Of the classifier and of the data.
+        Settings of the classifier and changes of the data.
     injected : Injected or None
-        How it was made from a twin.
+        The fault and the twin from which the run was made.
     """
 
     slot: int
@@ -88,14 +87,14 @@ def _injected(slot: int, role: str, injected: Injected) -> Planned:
 
 
 def seed_of(number: int, slot: int) -> int:
-    """Return the seed of a run; its resets have other ones."""
+    """Return the seed of a run; its resets have other seeds."""
     return 1000 * number + 100 * slot
 
 
 def measure_draw(
     part: str, number: int, borealtc: Path | None, done: Mapping[str, Any], records: Path
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a draw that are not done yet; none where few fresh windows can be had."""
+    """Yield the missing rows of a draw, or no row if there are too few fresh windows."""
     drawn = draw_short_windows(part, number, borealtc)
     if len(drawn.fresh) < LEAST_FRESH:
         return
@@ -108,18 +107,20 @@ def measure_draw(
         run.slot: fit(parts[run.slot], run.settings, seed_of(number, run.slot), every_epoch=True)
         for run in planned
     }
-    known = {f"slot {slot}": of.level for slot, of in fits.items()}
-    known["tuned"] = fit(drawn, TUNED, 1, judged=False).level
+    levels = {f"slot {slot}": of.level for slot, of in fits.items()}
+    levels["tuned"] = fit(drawn, TUNED, 1, judged=False).level
     for run in planned:
         if run.injected is not None and run.role == INJECTED:
             of_twin = change_parts(drawn, run.injected.twin_change, number)
             twin = fit(of_twin, run.injected.twin, seed_of(number, run.slot) + 1, judged=False)
-            known[f"twin {run.slot}"] = twin.level
+            levels[f"twin {run.slot}"] = twin.level
     for run in planned:
         if (name := _name(part, number, run)) not in done:
             row = {"name": name, "part": part, "draw": number, "data": _data(part, number)}
-            told, again = measure_run(run, fits[run.slot], drawn, parts[run.slot], known, number)
-            row |= told
+            measured, again = measure_run(
+                run, fits[run.slot], drawn, parts[run.slot], levels, number
+            )
+            row |= measured
             save(_evidence(row, parts[run.slot], fits[run.slot]), records / f"{name}.npz")
             save(_evidence(row, parts[run.slot], again), records / f"{name}-again.npz")
             yield row
@@ -134,9 +135,9 @@ def _data(part: str, number: int) -> str:
 
 
 def measure_run(
-    run: Planned, of_run: Fit, drawn: Parts, parts: Parts, known: Mapping[str, float], number: int
+    run: Planned, of_run: Fit, drawn: Parts, parts: Parts, levels: Mapping[str, float], number: int
 ) -> tuple[dict[str, Any], Fit]:
-    """Do the resets of a run, and return its row, and the same run from another seed."""
+    """Fit the resets of a run; return its row, and the same run from another seed."""
     started = time.perf_counter()
     report = of_run.classifier.fluctuation_
     n_train, n_steps = parts.train.X.shape[:2]
@@ -149,7 +150,7 @@ def measure_run(
         twin=None if injected is None else injected.twin,
         cause="" if injected is None else injected.fault.cause,
     )
-    healthy = of_run.level >= max(known.values()) - HEALTHY_GAP and is_calm(of_run.movement)
+    healthy = of_run.level >= max(levels.values()) - HEALTHY_GAP and is_calm(of_run.movement)
     cause = "" if injected is None else injected.fault.cause
     outcomes = {}
     for place, reset in enumerate(resets):
@@ -164,7 +165,7 @@ def measure_run(
             same = again
             at_best = {"cause": "early_stopping", "level": again.level_at_best}
             outcomes["early_stopping: best epoch"] = outcomes[SAME] | at_best
-    told = report.to_dict()
+    report_values = report.to_dict()
     row = {
         "role": run.role,
         "cause": cause,
@@ -178,9 +179,13 @@ def measure_run(
         "level": of_run.level,
         "movement": of_run.movement,
         "level_at_best": of_run.level_at_best,
-        "known": dict(known),
+        "known": dict(levels),
         "resets": outcomes,
-        "report": {name: told[name] for name in told if name not in ("evidence", "history")},
+        "report": {
+            name: report_values[name]
+            for name in report_values
+            if name not in ("evidence", "history")
+        },
         "history": of_run.classifier.history_.to_rows(),
         "fresh": [None if np.isnan(a) else round(float(a), 4) for a in of_run.accuracy],
         "fit_s": of_run.fit_s,
@@ -219,7 +224,7 @@ def read_rows(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def generate(part: str, draws: range, work: Path, borealtc: Path | None) -> None:
-    """Append the rows of draws to their file, but those it has."""
+    """Append the missing rows of draws to their file."""
     path, records = work / f"{part}.jsonl", work / "records"
     records.mkdir(parents=True, exist_ok=True)
     done = read_rows(path)

@@ -1,8 +1,8 @@
-"""How often is `report.level` right? On twins with and without a fault, and on settings at random.
+"""How often is `report.level` right? On twins with and without a fault, and on random settings.
 
-What the data allow is the second best accuracy on fresh windows of the fits of a draw, or that of
-the rival if it is more. A run is sick if it is 5 points below the fits, or moves more than healthy
-ones do. It is healthy if it is neither, and not 5 points below the rival.
+The level that the data allow is the second best accuracy of a draw's fits on fresh windows, or the
+rival's accuracy if it is higher. A run is sick if it is 5 points below the fits, or moves more than
+healthy runs do. It is healthy if it is not sick, and not 5 points below the rival.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,10 +37,10 @@ REPAIR, VERDICT = "settings at random", "sensible settings"
 def measure_draw(
     number: int, borealtc: Path | None, *, only_tuned: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row for each run of three draws of windows, or of the first, as benchmarks have them.
+    """Yield a row for each run of three draws of windows, or of the first draw only.
 
-    They are those of diagnosis (tuned settings, with and without a fault), of repair, and of the
-    verdict.
+    The draws are from the benchmarks of diagnosis (tuned settings, with and without a fault), of
+    repair, and of the verdict.
     """
     rng = np.random.default_rng([8, number])
     part = ("calibration", "test")[number // 5 % 2]
@@ -64,7 +64,7 @@ def measure_draw(
     chosen = rng.permutation(len(SETTINGS))[:3]
     sensible = [PLAIN | list(SETTINGS.values())[k] for k in chosen]
     size = {"hidden_size": int(rng.choice([16, 24, 32])), "batch_size": 16, "max_epochs": 60}
-    yield from _measured(VERDICT, number, windows, [(own | size, {}) for own in sensible])
+    yield from _measured(VERDICT, number, windows, [(settings | size, {}) for settings in sensible])
 
 
 def _measured(
@@ -75,14 +75,14 @@ def _measured(
     parts = [change_parts(windows, change, number) for _, change in runs]
     fits = [fit(of, runs[k][0], k) for k, of in enumerate(parts)]
     levels = [of.level for of in fits]
-    if source != VERDICT:  # whose settings are all sensible
+    if source != VERDICT:  # there, all settings are sensible
         levels.append(fit(windows, TUNED, 1, judged=False).level)
     best = sorted(levels)[-2]
     seen: dict[str, list[float]] = {}
     return [
         {"source": source, "draw": number, "settings": settings, "change": change, "best": best}
-        | _row(of, own, seen.setdefault(str(change), _of_rivals(own)))
-        for (settings, change), own, of in zip(runs, parts, fits, strict=True)
+        | _row(of, of_run, seen.setdefault(str(change), _of_rivals(of_run)))
+        for (settings, change), of_run, of in zip(runs, parts, fits, strict=True)
     ]
 
 
@@ -103,7 +103,7 @@ def _row(of: Fit, parts: Parts, fresh: list[float]) -> dict[str, Any]:
 def _of_rivals(parts: Parts) -> list[float]:
     """Return the accuracy of each rival on fresh windows."""
     train, fresh = (_part(of) for of in (parts.train, parts.fresh))
-    return [float(np.mean(found == fresh.target)) for _, found in rivals(train, fresh)]
+    return [float(np.mean(predicted == fresh.target)) for _, predicted in rivals(train, fresh)]
 
 
 def _part(windows: Windows) -> checked.Windows:
@@ -113,28 +113,28 @@ def _part(windows: Windows) -> checked.Windows:
 
 
 def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return how many sick runs are flagged, by what, and how many healthy ones are accused."""
+    """Return the share of sick runs that are flagged and of healthy runs that are."""
     lines = []
     for source in (*dict.fromkeys(row["source"] for row in rows), "all"):
-        own = [row for row in rows if source in (row["source"], "all")]
-        sick = [row for row in own if is_sick(row)]
-        well = [row for row in own if not is_sick(row)]
+        of_source = [row for row in rows if source in (row["source"], "all")]
+        sick = [row for row in of_source if is_sick(row)]
+        well = [row for row in of_source if not is_sick(row)]
         healthy = [row for row in well if row["level"] >= row["rival"] - REPAIRED]
-        found = {
+        outcomes = {
             "sick, flagged without the level": [_is_flagged(row) for row in sick],
             "sick, flagged": [_is_flagged(row) or row["below"] for row in sick],
             "healthy, called below": [row["below"] for row in healthy],
             "as good as other networks, called below": [row["below"] for row in well],
             "called below, and less accurate on fresh windows": [
-                row["rival"] > row["level"] for row in own if row["below"]
+                row["rival"] > row["level"] for row in of_source if row["below"]
             ],
         }
-        lines += [_line(source, what, held) for what, held in found.items()]
+        lines += [_line(source, what, held) for what, held in outcomes.items()]
     return lines
 
 
 def is_sick(row: Mapping[str, Any]) -> bool:
-    """Tell whether a run is 5 points below the other fits, or moves more than healthy ones do."""
+    """Return whether a run is 5 points below the other fits, or moves more than healthy runs."""
     return row["level"] < row["best"] - REPAIRED or not is_calm(row["movement"])
 
 
@@ -143,7 +143,7 @@ def _is_flagged(row: Mapping[str, Any]) -> bool:
     return not is_calm_verdict or row["generalization"] is not None
 
 
-def _line(source: str, what: str, found: Sequence[bool]) -> dict[str, Any]:
-    k, n = sum(found), len(found)
+def _line(source: str, what: str, outcomes: Sequence[bool]) -> dict[str, Any]:
+    k, n = sum(outcomes), len(outcomes)
     low, high = binomtest(k, n).proportion_ci(method="exact") if n else (0.0, 1.0)
     return {"source": source, "what": what, "runs": [k, n], "interval": [float(low), float(high)]}

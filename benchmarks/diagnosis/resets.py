@@ -1,4 +1,4 @@
-"""Single resets of a run: what each sets, and whether it repairs."""
+"""Single resets of a run: the settings of each, and whether it repairs the run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from diagnosis.fits import DEFAULTS, FIXED, Settings
 from sensorseq.diagnosis.causes import ARGUMENTS_OF
 
 REPAIRED, HELPED, HARMED = 0.05, 0.05, 0.03  # of accuracy on fresh windows
-CALM_NATS = 0.022  # the movement of a healthy run's loss of fixed training windows
-CALMED = 0.5  # of its movement
+CALM_NATS = 0.022  # movement of a healthy run's loss on fixed training windows
+CALMED = 0.5  # a repair leaves at most this share of the movement
 RATES = {"x10": 10.0, "x3": 3.0, "/3": 1 / 3, "/10": 0.1}
 WIDEST, LONGEST_RESET_S = 96, 1.2
 SAME = "the same, another seed"
@@ -28,11 +28,11 @@ class Reset:
     name : str
         Cause and value.
     cause : str
-        Its cause; empty for what is no single reset.
+        The cause that is reset; empty if it is not a single reset.
     settings : dict
-        All settings of the run with it.
+        All settings of the run after the reset.
     change : dict
-        Changes of the data that remain.
+        Remaining changes of the data.
     """
 
     name: str
@@ -50,76 +50,78 @@ def list_resets(
     twin: Mapping[str, Any] | None = None,
     cause: str = "",
 ) -> list[Reset]:
-    """Return what may be reset, without what it is already; the rates and widths in both ways.
+    """Return the resets that change anything; learning rates and widths go up and down.
 
     Parameters
     ----------
     settings, change : mapping
-        Of the run.
+        Settings and changed data of the run.
     n_train, n_steps : int
-        Of its windows: what would take too long is left out.
+        Size of its windows: resets that would take too long are omitted.
     twin : mapping, optional
-        Settings that `cause` was injected into: they are a reset, too.
+        Settings into which `cause` was injected: their values are a reset, too.
     cause : str
-        See there.
+        The injected cause.
     """
-    own = {**DEFAULTS, **FIXED, "max_epochs": 60, **settings}
-    found = [
-        Reset(SAME, "", dict(own), dict(change)),
-        Reset(ALL_DEFAULTS, "", all_defaults(own), dict(change)),
+    complete = {**DEFAULTS, **FIXED, "max_epochs": 60, **settings}
+    resets = [
+        Reset(SAME, "", dict(complete), dict(change)),
+        Reset(ALL_DEFAULTS, "", all_defaults(complete), dict(change)),
     ]
 
     def add(cause: str, value: str, **arguments: Any) -> None:
-        changed = {**own, **arguments}
-        if changed == own or any(changed == other.settings for other in found[2:]):
+        changed = {**complete, **arguments}
+        if changed == complete or any(changed == other.settings for other in resets[2:]):
             return
         if estimated_s(changed, n_train, n_steps) <= LONGEST_RESET_S:
-            found.append(Reset(f"{cause}: {value}", cause, changed, dict(change)))
+            resets.append(Reset(f"{cause}: {value}", cause, changed, dict(change)))
 
     def default(cause: str, value: str = "default") -> None:
         add(cause, value, **{name: DEFAULTS[name] for name in ARGUMENTS_OF[cause]})
 
     for value, factor in RATES.items():
-        add("learning_rate", value, learning_rate=float(f"{own['learning_rate'] * factor:.3g}"))
+        add(
+            "learning_rate", value, learning_rate=float(f"{complete['learning_rate'] * factor:.3g}")
+        )
     add("learning_rate", "cosine", lr_schedule="cosine")
     for name in ("batch_size", "gradient_clipping", "preprocessing", "weight_init", "loss"):
         default(name)
-    if own["optimizer"] != DEFAULTS["optimizer"] or own["optimizer_params"]:
+    if complete["optimizer"] != DEFAULTS["optimizer"] or complete["optimizer_params"]:
         default("optimizer")
     default("regularization")
     add("regularization", "none", **dict.fromkeys(ARGUMENTS_OF["regularization"], 0.0))
-    width = own["hidden_size"]
+    width = complete["hidden_size"]
     add("model_complexity", "x4", hidden_size=min(4 * width, WIDEST))
     add("model_complexity", "/4", hidden_size=max(width // 4, 4), num_layers=1)
     add("model_complexity", "pooling", pooling="meanmax")
-    add("early_stopping", "epochs x3", max_epochs=3 * own["max_epochs"])
+    add("early_stopping", "epochs x3", max_epochs=3 * complete["max_epochs"])
     default("sequence_length")
     if twin is not None and cause in ARGUMENTS_OF:
         add(cause, "twin", **{name: twin[name] for name in ARGUMENTS_OF[cause] if name in twin})
     for of_data, names in DATA_CHANGES_OF.items():
         if any(name in change for name in names):
             left = {name: value for name, value in change.items() if name not in names}
-            found.append(Reset(f"{of_data}: clean", of_data, dict(own), left))
-    return found
+            resets.append(Reset(f"{of_data}: clean", of_data, dict(complete), left))
+    return resets
 
 
 def all_defaults(settings: Mapping[str, Any]) -> Settings:
-    """Return the defaults, for as many epochs."""
+    """Return the defaults with the same number of epochs."""
     return {**DEFAULTS, **FIXED, "max_epochs": settings["max_epochs"]}
 
 
 def is_calm(movement: float | None) -> bool:
-    """Tell whether a fit moves no more than a healthy one; None is of a loss that is not finite."""
+    """Return whether a fit moves no more than a healthy one; None stands for a non-finite loss."""
     return movement is not None and movement <= CALM_NATS
 
 
 def repairs(
     level: float, movement: float | None, *, best: float, before: float | None, fluctuates: bool
 ) -> bool:
-    """Tell whether a reset strictly repairs a run.
+    """Return whether a reset strictly repairs a run.
 
-    Its level is at most 5 points below the best known; and, of a run that fluctuates, its movement
-    is at most half of what it was, or that of a healthy run.
+    Its level must be at most 5 points below the best known. If the run fluctuates, the movement
+    must be at most half of the run's, or no more than a healthy run's.
     """
     if level < best - REPAIRED:
         return False
@@ -129,5 +131,5 @@ def repairs(
 
 
 def helps(level: float, before: float) -> bool:
-    """Tell whether a reset makes a run 5 points more accurate."""
+    """Return whether a reset makes a run 5 points more accurate."""
     return level >= before + HELPED

@@ -1,4 +1,4 @@
-"""The figures of the benchmark of diagnosis, from rows and the records of their runs."""
+"""Computes the figures of the benchmark of diagnosis from rows and the records of their runs."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -34,22 +34,22 @@ from sensorseq.estimator.report import make_report
 from sensorseq.history import History
 
 OURS, LOGISTIC = "ours", "configuration, fitted"
-RULE = "ours, whatever the verdict"  # of calm and short runs, too
+RULE = "ours, whatever the verdict"  # also for calm and short runs
 BEST = "best single reset"
 OF_VALIDATION = ("distribution_shift", "small_validation_set")  # the fresh windows show neither
 OF_DATA = tuple(DATA_CHANGES_OF)
-Answer = tuple[str, str, str]  # verdict, first family and first cause, "" where none is named
+Answer = tuple[str, str, str]  # verdict, first family and first cause; "" if none is named
 
 
 def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
-    """Return a row with what the classifier answers now on its records, of two seeds each.
+    """Return a row with the current answers for its records of two seeds.
 
-    Where they are not there, on its history alone. And with the number of fresh windows, and the
-    accuracy of a constant guess on them.
+    Without records, there is one answer for the row's history. The row also gets the number of
+    fresh windows, and the accuracy of a constant guess on them.
     """
     drawn = draw_short_windows(row["part"], row["draw"], borealtc)
     parts = change_parts(drawn, row["change"], row["draw"])
-    # what a classifier finds in the data, of a fit as short as can be
+    # the shortest possible fit yields the classifier's facts on the data
     short = {"max_epochs": 1, "hidden_size": 1, "num_layers": 1}
     classifier = fit(parts, row["settings"] | short, row["seed"], judged=False).classifier
     arguments = classifier.get_params(deep=False) | {of: row["settings"][of] for of in short}
@@ -68,7 +68,8 @@ def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
         answers.append((report.verdict, FAMILY_OF.get(named, ""), named))
     facts = causes_of(classifier._judged.facts["data_facts"], arguments)
     rule = _first([cause for cause in facts if not cause.is_minor]) or next(
-        (one.key.partition(": ")[0] for one in deviations(arguments, len(parts.train))), ""
+        (deviation.key.partition(": ")[0] for deviation in deviations(arguments, len(parts.train))),
+        "",
     )
     counts = np.bincount(parts.fresh.y)
     return {
@@ -95,11 +96,11 @@ def score(
     Parameters
     ----------
     rows : sequence of row
-        To judge.
-    answers, again : mapping of str to (str, str)
-        Verdict and first family of each by its name; `again` of the same run from another seed.
+        The judged rows.
+    answers, again : mapping of str to Answer
+        Answer for each row by its name; `again` for the same run from another seed.
     learned : sequence of row
-        What the fitted guess from the configuration learns from; without any the other data sets.
+        Training data of the guess from the configuration; without any, rows of other data sets.
     """
     lines = []
     for what, strictly, chosen in (
@@ -119,10 +120,10 @@ def score(
         for who, of in hits.items():
             line = {"table": "family first", "runs": what, "who": who, **_share(of)}
             lines.append(line | {"p": mcnemar(hits[RULE], of) if who != RULE else None})
-        said = [name for name in right if named[OURS][name]]
-        of_named = [named[OURS][name] in right[name] for name in said]
+        named_rows = [name for name in right if named[OURS][name]]
+        of_named = [named[OURS][name] in right[name] for name in named_rows]
         lines.append({"table": "where named", "runs": what, "who": OURS, **_share(of_named)})
-    # a verdict is asked of what a classifier records, not of a history alone
+    # a verdict needs the record of a classifier, not only a history
     recorded = [row for row in rows if again is None or row["name"] in again]
     verdicts = _verdicts(recorded, answers)
     return [*lines, *verdicts, *_seeds(rows, answers, again), *_repairs(rows)]
@@ -131,18 +132,18 @@ def score(
 def score_sick(
     rows: Sequence[Row], answers: Mapping[str, Answer], learned: Sequence[Row]
 ) -> list[dict[str, Any]]:
-    """Return how often the fault is named first where the settings are healthy and the data sick.
+    """Return how often the fault is named first if the settings are healthy and the data sick.
 
-    The report has to name the right cause; of the guess the family is enough.
+    The report has to name the right cause; for the guess, the right family is enough.
 
     Parameters
     ----------
     rows : sequence of row
-        Of the part ``"sick"``.
+        Rows of the part ``"sick"``.
     answers : mapping of str to Answer
-        As of `score`.
+        See `score`.
     learned : sequence of row
-        What the fitted guess learns from.
+        Training data of the fitted guess.
     """
     named = {
         OURS: {row["name"]: answers[row["name"]][2] == row["cause"] for row in rows},
@@ -176,23 +177,23 @@ def _singles(row: Row) -> list[Row]:
 def _guess(
     asked: Sequence[Row], rows: Sequence[Row], learned: Sequence[Row], strictly: bool
 ) -> dict[str, str]:
-    """Let the configuration alone answer, learned on other data sets."""
-    found = {}
+    """Guess from the configuration alone, trained on other data sets."""
+    guessed = {}
     for data in {row["data"] for row in asked}:
-        known = [row for row in learned or rows if row["data"] != data]
-        known = [row for row in known if right_causes(row, strictly=strictly)]
-        if not known:
+        training = [row for row in learned or rows if row["data"] != data]
+        training = [row for row in training if right_causes(row, strictly=strictly)]
+        if not training:
             continue
         guess = ConfigurationGuess(
-            known, [families_of(right_causes(row, strictly=strictly)) for row in known]
+            training, [families_of(right_causes(row, strictly=strictly)) for row in training]
         )
-        found |= {row["name"]: guess.first(row) for row in asked if row["data"] == data}
-    return {row["name"]: found.get(row["name"], "") for row in asked}
+        guessed |= {row["name"]: guess.first(row) for row in asked if row["data"] == data}
+    return {row["name"]: guessed.get(row["name"], "") for row in asked}
 
 
-def mcnemar(one: Sequence[bool], other: Sequence[bool]) -> float:
+def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
     """Return the two-sided p of McNemar's exact test between two judges of the same runs."""
-    apart = [a for a, b in zip(one, other, strict=True) if a != b]
+    apart = [a for a, b in zip(first, second, strict=True) if a != b]
     return float(binomtest(sum(apart), len(apart)).pvalue) if apart else 1.0
 
 
@@ -220,8 +221,8 @@ def _verdicts(rows: Sequence[Row], answers: Mapping[str, Answer]) -> list[dict[s
         line("healthy after an injection, called sick", benign, is_alarm),
     ]
     for data in sorted({row["data"] for row in healthy}):
-        own = [row for row in healthy if row["data"] == data]
-        lines.append(line(f"healthy, {data}, called sick", own, is_alarm))
+        of_data = [row for row in healthy if row["data"] == data]
+        lines.append(line(f"healthy, {data}, called sick", of_data, is_alarm))
     moving = [row for row in rows if fresh_movement(row) >= MOVES]
     failing = [row for row in rows if fails(row)]
     lines.append(line("moves by 3 points or more, called sick", moving, is_alarm))
@@ -242,7 +243,7 @@ def _seeds(
 
 
 def _repairs(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return what simple repairs do, and what the best single reset does, which nobody knows."""
+    """Return the effect of simple repairs and of the best single reset, which no user knows."""
     sick = [row for row in rows if is_sick(row)]
     single = [row for row in sick if right_causes(row)]
 
@@ -251,8 +252,8 @@ def _repairs(rows: Sequence[Row]) -> list[dict[str, Any]]:
             singles = _singles(row)
             singles = [of for of in singles if repaired_by(row, of)] or singles
             return max(singles, key=lambda of: of["level"], default=None)
-        found: Row | None = row["resets"].get(name)
-        return found if found is not None else {"level": row["level"], "movement": row["movement"]}
+        reset: Row | None = row["resets"].get(name)
+        return reset if reset is not None else {"level": row["level"], "movement": row["movement"]}
 
     lines = []
     for name in (ALL_DEFAULTS, COSINE, SAME, BEST):
@@ -277,7 +278,7 @@ def _repairs(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def describe(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return how many runs there are of each kind."""
+    """Return the number of runs of each kind."""
     asked = [row for row in rows if right_causes(row)]
     return {
         "runs": len(rows),

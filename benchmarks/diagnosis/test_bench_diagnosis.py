@@ -1,4 +1,4 @@
-"""The benchmark of diagnosis: faults, resets, what is true of a row, and that it resumes."""
+"""The benchmark of diagnosis: faults, resets, true causes of a row, and resuming."""
 
 import json
 from dataclasses import replace
@@ -26,7 +26,7 @@ def parts():
 @pytest.mark.parametrize(
     "fault", [*faults.FAULTS, *faults.DATA_FAULTS, *faults.BENIGN], ids=lambda of: of.kind
 )
-def test_a_fault_changes_what_is_of_its_cause_and_nothing_else(fault):
+def test_a_fault_changes_only_arguments_of_its_cause(fault):
     for seed in range(5):
         made = faults.inject(fault, np.random.default_rng(seed), *SIZES)
         changed = {name for name in made.twin if made.settings[name] != made.twin[name]}
@@ -45,14 +45,14 @@ def test_every_cause_of_a_family_is_injected():
     assert {of.cause for of in injected} == set(faults.FAMILY_OF)
 
 
-def test_drawn_settings_are_those_that_the_classifier_takes():
+def test_drawn_settings_are_arguments_of_the_classifier():
     rng = np.random.default_rng(0)
-    known = {*fits.DEFAULTS}
+    arguments = {*fits.DEFAULTS}
     for _ in range(50):
         settings = faults.draw_settings(rng)
-        assert set(settings) <= known
+        assert set(settings) <= arguments
         json.dumps(settings)
-    assert set(faults.draw_twin(rng)) <= known
+    assert set(faults.draw_twin(rng)) <= arguments
 
 
 def test_no_data_set_is_in_both_parts_and_every_one_is_in_one():
@@ -95,8 +95,10 @@ def test_faulty_data_leave_the_fresh_windows(parts, change):
 
 
 def _differs(parts, changed, name):
-    one, other = getattr(parts, name), getattr(changed, name)
-    return len(one) != len(other) or bool((one.X != other.X).any() or (one.y != other.y).any())
+    original, altered = getattr(parts, name), getattr(changed, name)
+    return len(original) != len(altered) or bool(
+        (original.X != altered.X).any() or (original.y != altered.y).any()
+    )
 
 
 def test_units_are_the_same_in_every_part(parts):
@@ -110,10 +112,12 @@ def settings_of(**changed):
 
 
 def test_a_reset_changes_arguments_of_one_cause():
-    own = settings_of(learning_rate=0.1, scale=None, batch_size=2, dropout=0.8, max_timesteps=5)
-    full = {**resets.DEFAULTS, **fits.FIXED, **own}
-    found = resets.list_resets(own, {}, *SIZES, twin=settings_of(), cause="learning_rate")
-    singles = [reset for reset in found if reset.cause]
+    settings = settings_of(
+        learning_rate=0.1, scale=None, batch_size=2, dropout=0.8, max_timesteps=5
+    )
+    full = {**resets.DEFAULTS, **fits.FIXED, **settings}
+    all_resets = resets.list_resets(settings, {}, *SIZES, twin=settings_of(), cause="learning_rate")
+    singles = [reset for reset in all_resets if reset.cause]
     assert {"learning_rate", "preprocessing", "batch_size", "regularization"} <= {
         reset.cause for reset in singles
     }
@@ -121,10 +125,10 @@ def test_a_reset_changes_arguments_of_one_cause():
         changed = {name for name in full if reset.settings[name] != full[name]}
         assert changed
         assert changed <= set(ARGUMENTS_OF[reset.cause])
-    assert len({reset.name for reset in found}) == len(found)
+    assert len({reset.name for reset in all_resets}) == len(all_resets)
 
 
-def test_what_is_already_so_is_not_reset():
+def test_defaults_are_not_reset():
     names = {reset.name for reset in resets.list_resets(settings_of(), {}, *SIZES)}
     assert not names & {"preprocessing: default", "loss: default", "sequence_length: default"}
     assert resets.COSINE not in names  # the twin has that schedule
@@ -132,8 +136,8 @@ def test_what_is_already_so_is_not_reset():
 
 def test_the_reset_of_wrong_labels_is_clean_data():
     change = {"units": (1.0, 2.0), "random_labels": 0.2}
-    found = resets.list_resets(settings_of(), change, *SIZES)
-    (clean,) = (reset for reset in found if reset.cause == "label_noise")
+    all_resets = resets.list_resets(settings_of(), change, *SIZES)
+    (clean,) = (reset for reset in all_resets if reset.cause == "label_noise")
     assert clean.change == {"units": (1.0, 2.0)}
 
 
@@ -144,19 +148,19 @@ def test_the_reset_of_wrong_labels_is_clean_data():
         (0.84, 0.01, 0.5, False, False),
         (0.86, 0.25, 0.5, True, True),  # half
         (0.86, 0.26, 0.5, True, False),
-        (0.86, 0.022, 0.03, True, True),  # as calm as healthy runs are
+        (0.86, 0.022, 0.03, True, True),  # as calm as healthy runs
         (0.86, None, 0.5, True, False),  # the loss is not finite
-        (0.86, 0.1, None, True, False),  # it was not finite before: nothing to halve
+        (0.86, 0.1, None, True, False),  # the loss was not finite before: nothing to halve
         (0.86, 0.01, None, True, True),
     ],
 )
-def test_what_strictly_repairs(level, movement, before, fluctuates, repaired):
+def test_strict_repairs(level, movement, before, fluctuates, repaired):
     held = resets.repairs(level, movement, best=0.9, before=before, fluctuates=fluctuates)
     assert held is repaired
 
 
 def row(name="a", level=0.5, movement=0.01, *, data="x", settings=None, fresh=None, **after):
-    """Make up a row; `after` are the levels of resets by cause."""
+    """Make a row; `after` are the levels of resets by cause."""
     outcomes = {resets.SAME: {"cause": "", "level": level, "movement": movement}}
     outcomes |= {
         f"{cause}: default": {"cause": cause, "level": to, "movement": movement}
@@ -179,12 +183,12 @@ def row(name="a", level=0.5, movement=0.01, *, data="x", settings=None, fresh=No
     }
 
 
-def test_right_are_all_causes_whose_reset_repairs():
-    found = truth.right_causes(row(batch_size=0.88, loss=0.6, optimizer=0.8))
-    assert found == {"batch_size"}
-    found = truth.right_causes(row(batch_size=0.88, loss=0.6, optimizer=0.5), strictly=False)
-    assert found == {"batch_size", "loss"}
-    assert truth.families_of(found) == {"step", "start"}
+def test_all_causes_whose_reset_repairs_are_right():
+    causes = truth.right_causes(row(batch_size=0.88, loss=0.6, optimizer=0.8))
+    assert causes == {"batch_size"}
+    causes = truth.right_causes(row(batch_size=0.88, loss=0.6, optimizer=0.5), strictly=False)
+    assert causes == {"batch_size", "loss"}
+    assert truth.families_of(causes) == {"step", "start"}
 
 
 def test_a_healthy_run_and_one_that_another_seed_repairs_have_no_cause():
@@ -194,7 +198,7 @@ def test_a_healthy_run_and_one_that_another_seed_repairs_have_no_cause():
     assert truth.right_causes(lucky) == set()
 
 
-def test_what_moves_and_what_fails():
+def test_runs_that_move_and_runs_that_fail():
     assert truth.moves_or_fails(row(level=0.3))
     assert not truth.moves_or_fails(row(level=0.8))
     assert truth.moves_or_fails(row(level=0.8, fresh=[0.8, 0.9] * 10))
@@ -202,14 +206,14 @@ def test_what_moves_and_what_fails():
     assert truth.is_sick(row(level=0.9, movement=None))
 
 
-def test_healthy_is_what_clearly_learned_beside_a_guess():
+def test_healthy_runs_are_clearly_better_than_a_guess():
     assert truth.is_healthy(row(level=0.9))
     assert not truth.is_healthy(row(level=0.9) | {"guess": 0.8})
     assert not truth.is_healthy(row(level=0.84))
     assert not truth.is_healthy(row(level=0.9, movement=0.03))
 
 
-def test_the_configuration_alone_finds_what_is_far_from_the_defaults():
+def test_the_configuration_alone_finds_arguments_far_from_the_defaults():
     far = {
         "step": {"learning_rate": 1.0},
         "capacity": {"hidden_size": 1},
@@ -256,7 +260,7 @@ def test_the_score_of_made_up_rows():
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """Let a draw have two runs of a few epochs, with few resets."""
+    """Limit a draw to two runs of a few epochs, with few resets."""
 
     def plan_draw(part, number, n_train, n_steps):
         rng = np.random.default_rng(number)
@@ -296,8 +300,8 @@ def test_a_run_that_was_stopped_gives_the_same_rows(tiny, tmp_path, capsys):
     second = json.dumps(expected["calibration-0-1"])
     (stopped / "calibration.jsonl").write_text(f"{first}\n{second[: len(second) // 2]}")
     assert bench_diagnosis.main([*arguments, str(stopped)]) == 0
-    found = generate.read_rows(stopped / "calibration.jsonl")
-    assert _without_times(found) == _without_times(expected)
+    rows = generate.read_rows(stopped / "calibration.jsonl")
+    assert _without_times(rows) == _without_times(expected)
 
     run = load(whole / "records" / "calibration-1-1.npz")
     assert len(run.rows) == run.record.n_epochs == 4
@@ -323,7 +327,7 @@ def _check_table(folder):
     assert json.loads(json.dumps(lines)) == table["rows"]
 
 
-def test_the_committed_table_is_what_the_committed_rows_say():
+def test_the_committed_table_agrees_with_the_committed_rows():
     if not (bench_diagnosis.RESULTS / "diagnosis.json").exists():
         pytest.skip("nothing was measured yet")
     _check_table(bench_diagnosis.RESULTS)
@@ -333,7 +337,7 @@ def test_the_table_of_levels_counts_sick_healthy_and_those_below():
     base = {"source": "a", "best": 0.9, "movement": 0.001, "verdict": "normal"}
     base |= {"generalization": None, "below": False}
     rows = [
-        base | {"level": 0.5, "rival": 0.95, "below": True},  # sick, flagged by its level alone
+        base | {"level": 0.5, "rival": 0.95, "below": True},  # sick, flagged only by its level
         base | {"level": 0.5, "rival": 0.95, "verdict": "diverged"},
         base | {"level": 0.9, "rival": 0.92},  # healthy
         base | {"level": 0.9, "rival": 0.99, "below": True},  # as good as other networks

@@ -1,4 +1,4 @@
-"""The benchmark of repairs: what counts as repaired, and that it resumes."""
+"""The benchmark of repairs: counts of repaired runs, and resuming."""
 
 import json
 
@@ -12,12 +12,12 @@ pytestmark = pytest.mark.benchmarks
 def row(level, after, again=None, changed=True):
     repair = {"level": after, "changed": changed, "cost": 0.5}
     again = level if again is None else again
-    told = {"draw": 300, "data": "a", "level": level, "again": again, "best": 0.9}
+    facts = {"draw": 300, "data": "a", "level": level, "again": again, "best": 0.9}
     search = {"level": level, "changed": False, "cost": 0.5}
-    return {**told, "repairs": {"probe": repair, "random search": search}}
+    return {**facts, "repairs": {"probe": repair, "random search": search}}
 
 
-def test_the_table_counts_what_it_says():
+def test_the_table_counts_repaired_and_harmed_runs():
     rows = [row(0.3, 0.88), row(0.3, 0.5), row(0.3, 0.2), row(0.88, 0.84, again=0.86)]
     rows += [row(0.88, 0.86, changed=False), row(0.88, 0.87, again=0.91)]
     line, search = bench_repair.summarize(rows)
@@ -32,7 +32,7 @@ def test_the_table_counts_what_it_says():
     assert line["accuracy_after"] == pytest.approx(np.mean([0.88, 0.5, 0.2]))
 
 
-def test_it_resumes_and_ignores_a_line_that_was_cut_off(tmp_path, monkeypatch, capsys):
+def test_it_resumes_and_ignores_a_truncated_line(tmp_path, monkeypatch, capsys):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps([row(0.3, 0.88)]) + '\n[{"draw": 1')
     monkeypatch.setattr(bench_repair, "available", lambda name, folder: "")

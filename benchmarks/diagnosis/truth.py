@@ -1,4 +1,4 @@
-"""What is true of a row: whether its run is sick, and which single resets repair it."""
+"""The truth about a row: whether its run is sick, and which single resets repair it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,52 +9,52 @@ from diagnosis.resets import REPAIRED, SAME, helps, is_calm, repairs
 from verdict.oracle import CLEARLY_LEARNED, movement
 
 Row = Mapping[str, Any]
-MOVES = 0.03  # of accuracy on fresh windows: seen by whoever looks at the curve
-FAILS = 0.25  # of what the best fit has above guessing: less is as good as nothing learned
+MOVES = 0.03  # movement of the accuracy on fresh windows that is visible in the curve
+FAILS = 0.25  # share of the best fit's lead over guessing; a run with less has learned nothing
 
 
 def best_of(row: Row) -> float:
-    """Return the best level known of its windows: one that two fits of its draw reached.
+    """Return the best known level on its windows: the second best of its draw.
 
-    The highest of many is too high by luck, so that a good run would look bad beside it.
+    The highest of many levels is too high by luck: good runs would look bad in comparison.
     """
     return float(sorted(row["known"].values())[-2])
 
 
 def is_sick(row: Row) -> bool:
-    """Tell whether a run is 5 points below the best known, or moves more than healthy ones do."""
+    """Return whether a run is 5 points below the best known, or moves more than healthy runs."""
     return row["level"] < best_of(row) - REPAIRED or not is_calm(row["movement"])
 
 
 def fresh_movement(row: Row) -> float:
-    """Return how much the accuracy on fresh windows moves; no statistic of the report."""
+    """Return the movement of the accuracy on fresh windows, which the report never sees."""
     return movement(np.array(row["fresh"], float))
 
 
 def fails(row: Row) -> bool:
-    """Tell whether a run learned next to nothing where something can be learned, or diverged."""
+    """Return whether a run diverged, or learned next to nothing although its data allow more."""
     guess = guess_of(row)
     return row["level"] - guess < FAILS * (best_of(row) - guess)
 
 
 def guess_of(row: Row) -> float:
-    """Return the accuracy of the commonest class in fresh windows, of one in K where unknown."""
+    """Return the share of the commonest class in fresh windows, or 1 / K if unknown."""
     return float(row.get("guess") or 1 / (row["report"]["n_classes"] or 2))
 
 
 def is_healthy(row: Row) -> bool:
-    """Tell whether a run clearly learned, and neither moves, fails nor falls behind."""
+    """Return whether a run clearly learned, and neither moves, fails nor is sick."""
     clearly = row["level"] >= guess_of(row) + CLEARLY_LEARNED
     return clearly and not is_sick(row) and not moves_or_fails(row)
 
 
 def moves_or_fails(row: Row) -> bool:
-    """Tell whether a run moves by 3 points or more, or fails."""
+    """Return whether a run moves by 3 points or more, or fails."""
     return fresh_movement(row) >= MOVES or fails(row)
 
 
 def repaired_by(row: Row, outcome: Row) -> bool:
-    """Tell whether an outcome strictly repairs a run."""
+    """Return whether an outcome strictly repairs a run."""
     return repairs(
         outcome["level"],
         outcome["movement"],
@@ -65,9 +65,9 @@ def repaired_by(row: Row, outcome: Row) -> bool:
 
 
 def right_causes(row: Row, *, strictly: bool = True) -> set[str]:
-    """Return the causes whose single reset repairs a sick run, which another seed alone does not.
+    """Return the causes whose single reset repairs a sick run that another seed does not repair.
 
-    Not strictly, those with whose reset it is 5 points more accurate.
+    If not `strictly`, a reset that makes the run 5 points more accurate is enough.
     """
 
     def does(outcome: Row) -> bool:

@@ -1,4 +1,4 @@
-"""Windows of the benchmarks of diagnosis and repair: which sets, their draws, and faulty data."""
+"""Windows of the benchmarks of diagnosis and repair: their sets, draws, and faulty data."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,19 +9,19 @@ import numpy as np
 from verdict.data import GENERATED, MEASURED, Floats, Parts, Windows, draw
 
 SETS = (*MEASURED, *GENERATED)
-# No data set is in both: a guess is fitted on the first, and all are judged once on the second.
+# No data set is in both parts: a guess is fitted on the first; all are judged once on the second.
 SETS_OF = {
     "calibration": ("surfaces", "sinusoids", "vowels", "autoregressive", "pulses"),
     "test": ("borealtc", "chirps", "watch", "replica", "motions"),
 }
 SETS_OF["sick"] = SETS_OF["test"]
-LONGEST_STEPS, MOST_FRESH = 50, 300  # every second step of longer windows; a fit stays short
-LEAST_FRESH = 60  # of fewer one window is more than the differences that count
+LONGEST_STEPS, MOST_FRESH = 50, 300  # longer windows keep every second step, so fits are short
+LEAST_FRESH = 60  # with fewer, one window outweighs the differences that count
 Rng = np.random.Generator
 
 
 def draw_windows(number: int, borealtc: Path | None) -> Parts:
-    """Draw windows of a set, in units of a user's own."""
+    """Draw windows of a set, in random units."""
     rng = np.random.default_rng([77, number])
     n_train, n_val = round(10 ** rng.uniform(1.8, 2.6)), round(10 ** rng.uniform(1.3, 2.1))
     parts = draw(SETS[number % len(SETS)], 1000 + number, n_train, n_val, borealtc=borealtc)
@@ -30,7 +30,7 @@ def draw_windows(number: int, borealtc: Path | None) -> Parts:
 
 
 def draw_short_windows(part: str, number: int, borealtc: Path | None) -> Parts:
-    """Draw at most 180 training windows of at most 50 steps, as a row of diagnosis has them."""
+    """Draw at most 180 training windows of at most 50 steps, for a row of diagnosis."""
     rng = np.random.default_rng([78, number, sum(part.encode())])
     names = SETS_OF[part]
     n_train, n_val = round(10 ** rng.uniform(1.8, 2.25)), round(10 ** rng.uniform(1.3, 2.1))
@@ -50,7 +50,7 @@ def _shorter(windows: Windows) -> Windows:
 
 
 def each(parts: Parts, change: Callable[[Windows], Windows]) -> Parts:
-    """Change all three parts alike."""
+    """Change all three parts in the same way."""
     return Parts(change(parts.train), change(parts.validation), change(parts.fresh))
 
 
@@ -63,22 +63,22 @@ def in_units(parts: Parts, factor: float, offset: float) -> Parts:
 
 
 def change_parts(parts: Parts, change: Mapping[str, Any], seed: int) -> Parts:
-    """Return the parts as their user has them; fresh windows keep labels and distribution.
+    """Return the parts with faulty data; fresh windows keep labels and distribution.
 
     Parameters
     ----------
     parts : Parts
-        As drawn.
+        The drawn windows.
     change : mapping
         `units` (factor, offset): of all parts. `random_labels`, `confused_labels`: share of
         training and validation labels that become any other class, or always the next. `shift`:
-        offset of validation groups, up to so many standard deviations; `gain`: their factor.
-        `n_val`: validation windows left. Of training and validation windows alike, `dead`: one
-        channel is constant, or of a single channel this share of its windows; `mixed_units`: one
+        largest offset of validation groups, in standard deviations; `gain`: their factor. `n_val`:
+        number of validation windows kept. In training and validation windows, `dead`: one channel
+        is constant, or in this share of the windows if it is the only one; `mixed_units`: one
         channel is larger by this factor in half of the groups; `clipped`: this share of the values
-        at either end. `duplicates`: share of the training windows that are copies of others.
+        is clipped at each end. `duplicates`: share of the training windows that are copies.
     seed : int
-        Of what is random.
+        Seed of the random choices.
     """
     rng = np.random.default_rng([seed, 4])
     for name, value in change.items():
@@ -172,7 +172,7 @@ def _clipped(parts: Parts, share: float, rng: Rng) -> Parts:
 
 def _duplicates(parts: Parts, share: float, rng: Rng) -> Parts:
     rows = np.arange(len(parts.train))
-    kept = np.unique(parts.train.y, return_index=True)[1]  # of each class one
+    kept = np.unique(parts.train.y, return_index=True)[1]  # one window of each class
     copies = rng.permutation(np.setdiff1d(rows, kept))[: round(share * len(rows))]
     rows[copies] = rng.choice(np.setdiff1d(rows, copies), len(copies))
     return replace(parts, train=parts.train.take(rows))

@@ -1,8 +1,8 @@
-"""A fit that changes its windows in each epoch against one that does not, for bench_estimator.py.
+"""A fit with augmentation against one without, for bench_estimator.py.
 
 ``augment="standard"`` with the same epochs on both sides, H = 64, batches of 32, no early stopping,
-native engine. `ratio` is the plain fit over the one with changes: 0.9 means that changes take a
-tenth of the time.
+native engine. `ratio` is the time of the plain fit over that of the fit with augmentation: 0.9
+means that augmentation takes a tenth of the time.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ HIDDEN_SIZE, BATCH_SIZE, EPOCHS = 64, 32, 40
 
 def rows(rounds: int) -> list[dict[str, Any]]:
     """Return a row for each shape."""
-    found = []
+    measured = []
     for shape in SHAPES:
         rng = np.random.default_rng(0)
         X = rng.standard_normal(shape).astype(np.float32)
@@ -33,7 +33,7 @@ def rows(rounds: int) -> list[dict[str, Any]]:
 
         sides = repeated(fit), repeated(partial(fit, augment="standard"))
         times = alternate(*sides, rounds=rounds, budget_s=30.0, **ONE_FIT_A_TURN)
-        found.append(
+        measured.append(
             {
                 "what": "fit with augmentation, standard",
                 "against": "without",
@@ -43,4 +43,4 @@ def rows(rounds: int) -> list[dict[str, Any]]:
                 **summarize(*times),
             }
         )
-    return found
+    return measured

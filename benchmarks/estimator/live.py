@@ -1,9 +1,9 @@
 """Live samples at 1 kHz, six channels, 50 decisions a second, for bench_estimator.py.
 
-A second of signal is pushed in chunks of 20 samples to a model of windows of 1 s at 100 Hz, on one
-thread. Theirs is `predict_proba` of the same 50 windows, one call each: the least that a loop of
-one's own takes, without resampling or a buffer. `load_percent` is the CPU time of ours for a second
-of signal.
+One second of signal is pushed in chunks of 20 samples to a model of windows of 1 s at 100 Hz, on
+one thread. Theirs is `predict_proba` of the same 50 windows, one call each: the lower bound for a
+hand-written loop, without resampling or a buffer. `load_percent` is our CPU time for a second of
+signal.
 """
 
 import time
@@ -47,7 +47,7 @@ def _row(features: Any, rounds: int) -> dict[str, Any]:
     model.preparation_["configuration"]["window"]["hop_s"] = HOP_S
     stream = model.stream(RATE_HZ)
     chunks = np.split(signals[0][: int(RATE_HZ)], int(RATE_HZ) // CHUNK)
-    for _ in range(3):  # until the first window is complete and filters are filled
+    for _ in range(3):  # until the first window is complete and the filters are filled
         for chunk in chunks:
             stream.push(chunk)
     window = rng.normal(size=(1, int(MODEL_HZ), N_CHANNELS)).astype(np.float32)
@@ -62,13 +62,13 @@ def _row(features: Any, rounds: int) -> dict[str, Any]:
     began = time.process_time()
     ours(5)
     load = 100 * (time.process_time() - began) / 5
-    theirs, own = alternate(alone, ours, rounds=rounds, at_least_s=0.05)
+    theirs, ours_s = alternate(alone, ours, rounds=rounds, at_least_s=0.05)
     what = f"50 decisions, {'LSTM alone' if features is None else 'defaults, features'}"
     shape = [int(RATE_HZ), N_CHANNELS, CHUNK]
     return {
         "what": what,
         "against": "predict_proba of 50 windows",
         "shape": shape,
-        **summarize(theirs, own),
+        **summarize(theirs, ours_s),
         "load_percent": round(load, 1),
     }

@@ -1,4 +1,4 @@
-"""What the fits of the estimator's benchmark have in common: a network alone, on the CPU."""
+"""Common arguments of the fits in the estimator's benchmark: a network alone, on the CPU."""
 
 from typing import Any
 
@@ -10,4 +10,4 @@ PLAIN: dict[str, Any] = {
     "device": "cpu",
     "random_state": 0,
 }
-ONE_FIT_A_TURN: dict[str, Any] = {"at_least_s": 0.0, "warm_up_runs": 1}  # of `alternate`
+ONE_FIT_A_TURN: dict[str, Any] = {"at_least_s": 0.0, "warm_up_runs": 1}  # arguments of `alternate`

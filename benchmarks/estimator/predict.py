@@ -1,9 +1,9 @@
-"""`predict_proba` of one window against the kernel call in it, for bench_estimator.py.
+"""`predict_proba` of one window against its kernel call alone, for bench_estimator.py.
 
 One window of 100 timesteps and one channel, six classes, H = 64, pooling "meanmax", on one thread.
-Theirs is the native operator alone on scaled input and weights laid out for it; ours is the public
-method, with its checks, scaling and softmax. `overhead_us` is what the method takes beyond the
-operator, the median of paired differences; `ratio` is operator over method.
+Theirs is the native operator alone with scaled input and weights in its layout; ours is the public
+method, with its checks, scaling and softmax. `overhead_us` is the method's additional time, the
+median of paired differences; `ratio` is operator over method.
 """
 
 from typing import Any
@@ -19,14 +19,14 @@ SHAPE, N_CLASSES, HIDDEN_SIZE = (98, 100, 1), 6, 64
 
 
 def rows(rounds: int) -> list[dict[str, Any]]:
-    """Return the one row."""
+    """Return a single row."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal(SHAPE).astype(np.float32)
     clf = SensorLSTMClassifier(hidden_size=HIDDEN_SIZE, max_epochs=1, **PLAIN)
     clf.fit(X, np.arange(SHAPE[0]) % N_CLASSES)
-    one = X[:1]
+    window = X[:1]
     module = clf.module_
-    scaled = clf.model_.read(one).scaled(clf.scaler_, "float32")
+    scaled = clf.model_.read(window).scaled(clf.scaler_, "float32")
     head = module.linear.weight[None], module.linear.bias[None]
     weights = [tensor.detach().contiguous() for tensor in (*module.lstm.layer(0, 1), *head)]
     arguments = (torch.from_numpy(scaled)[None], None, *weights, None, None, None)
@@ -39,7 +39,7 @@ def rows(rounds: int) -> list[dict[str, Any]]:
 
     def method(n: int) -> np.ndarray:
         for _ in range(n):
-            probability = clf.predict_proba(one)
+            probability = clf.predict_proba(window)
         return probability
 
     wanted = torch.softmax(kernel(1).double(), dim=1).numpy()

@@ -1,11 +1,11 @@
 """`fit` of a prepared file larger than the buffer, against the same file in memory.
 
-Both sides read the same file with one thread that computes, in turns in one process: the same
-number of epochs, batch size and validation part, and the whole of `fit` is measured, reading
-included. The file is read once before, so that both find it in the page cache. The streamed side
-has a buffer of a quarter of the file, reads it anew in each epoch, and reads ahead in a thread of
-its own, for which a second core is needed. Its order is another one, so that its figures differ
-within what another seed changes; that equal orders give equal bits is for the tests.
+Both sides read the same file with one computing thread, in turns in one process, with the same
+number of epochs, batch size and validation part; the timing covers all of `fit`, including the
+reading. The file is read once before, so that it is in the page cache for both. The streamed side
+has a buffer of a quarter of the file, reads the file again in each epoch, and reads ahead in a
+second thread, which needs a second core. It shuffles in another order, so its accuracy differs as
+much as with another seed; tests check that equal orders give equal bits.
 """
 
 import os
@@ -27,7 +27,7 @@ from sensorseq.windows import WindowSet
 
 N_CLASSES = 6
 EPOCHS = 3
-# (windows, timesteps, channels), hidden size, batch size: by how much there is to compute a byte
+# (windows, timesteps, channels), hidden size, batch size: in order of computation per byte
 CASES = (
     ((40_000, 100, 6), 8, 256),
     ((12_000, 100, 6), 64, 64),
@@ -35,7 +35,7 @@ CASES = (
 
 
 def write_file(path: Path, shape: tuple[int, int, int]) -> int:
-    """Write windows whose level tells the class, four parts for training and one to validate."""
+    """Write windows whose level is the class: four parts for training, one for validation."""
     rng = np.random.default_rng(0)
     n_windows = shape[0]
     y = rng.integers(0, N_CLASSES, n_windows)
@@ -48,7 +48,7 @@ def write_file(path: Path, shape: tuple[int, int, int]) -> int:
 
 @contextmanager
 def buffer_of(n_bytes: int) -> Iterator[None]:
-    """Let the buffer be so large in a block."""
+    """Set the size of the buffer within a block."""
     before = os.environ.get(BUFFER_VARIABLE)
     os.environ[BUFFER_VARIABLE] = str(n_bytes)
     try:
@@ -60,7 +60,7 @@ def buffer_of(n_bytes: int) -> Iterator[None]:
 
 
 def measure(path: Path, n_bytes: int, hidden_size: int, batch: int, rounds: int) -> dict[str, Any]:
-    """Fit both ways once and look at what they learned; then time both in turns."""
+    """Fit both ways once and check their accuracy; then time both in turns."""
 
     def fit(buffer_bytes: int) -> SensorLSTMClassifier:
         classifier = SensorLSTMClassifier(
@@ -80,7 +80,7 @@ def measure(path: Path, n_bytes: int, hidden_size: int, batch: int, rounds: int)
 
     in_memory, streamed = fit(2 * n_bytes), fit(n_bytes // 4)
     scores = [float(side.history_["val_accuracy"][-1]) for side in (in_memory, streamed)]
-    assert min(scores) > 0.6, scores  # one in six by chance
+    assert min(scores) > 0.6, scores  # guessing gives 1 / 6
     assert len(in_memory.history_) == len(streamed.history_) == EPOCHS
     times = alternate(
         *(repeated(partial(fit, size)) for size in (2 * n_bytes, n_bytes // 4)),
@@ -90,13 +90,13 @@ def measure(path: Path, n_bytes: int, hidden_size: int, batch: int, rounds: int)
         warm_up_runs=1,
         budget_s=60.0,
     )
-    load = round(os.getloadavg()[0], 2)  # others on these cores: the reader has none of its own
+    load = round(os.getloadavg()[0], 2)  # with a load, the reader has no core of its own
     return {"val_accuracy": scores, "load_average": load, **summarize(*times)}
 
 
 def rows(rounds: int) -> list[dict[str, Any]]:
-    """Return one row a case: the streamed side is ours, so a ratio of 1 is the same speed."""
-    found = []
+    """Return one row per case: the streamed side is ours, so a ratio of 1 is equal speed."""
+    measured = []
     with tempfile.TemporaryDirectory() as folder:
         for shape, hidden_size, batch in CASES:
             path = Path(folder) / "windows.h5"
@@ -111,8 +111,8 @@ def rows(rounds: int) -> list[dict[str, Any]]:
                 "file_bytes": n_bytes,
                 "buffer_bytes": n_bytes // 4,
             }
-            found.append(row | measure(path, n_bytes, hidden_size, batch, rounds))
-    return found
+            measured.append(row | measure(path, n_bytes, hidden_size, batch, rounds))
+    return measured
 
 
 if __name__ == "__main__":

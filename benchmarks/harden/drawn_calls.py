@@ -1,8 +1,8 @@
-"""Calls of the native libraries as hypothesis draws them: right, or with arguments spoiled.
+"""Calls of the native libraries drawn by hypothesis: correct, or with spoiled arguments.
 
 `python benchmarks/harden/drawn_calls.py --seconds 60 [--threads 2]`. A call may return or raise;
-it must not crash, which is for the sanitizer around this process to notice (`sanitizers.py`). The
-last line counts the calls as JSON.
+it must not crash, which the sanitizer around this process reports (`sanitizers.py`). The last line
+counts the calls as JSON.
 """
 
 import argparse
@@ -34,14 +34,14 @@ from sensorseq.io import model_file
 from sensorseq.ops import train_epoch as epochs
 from sensorseq.prediction.loading import load
 
-# 2**20 outputs for each sample, or channels, are accepted and take gigabytes; 2**31 are refused
+# 2**20 outputs per sample, or channels, are accepted and need gigabytes; 2**31 are refused
 ODD_INTEGERS = (-(2**62), -1, 0, 1, 2, 3, 7, 2**12, 2**31, 2**62)
 ODD_FLOATS = (float("nan"), float("inf"), -1.0, 0.0, 1e-300, 1e300)
 counts: Counter = Counter()
 
 
 def tensors(rng, n, t, c, h, k):
-    """Return what the LSTM operators take, by name."""
+    """Return the arguments of the LSTM operators, by name."""
     dtype = rng.choice((torch.float32, torch.float64))
     d, m = rng.choice((1, 2)), rng.choice((1, 1, 2))
 
@@ -75,7 +75,7 @@ def tensors(rng, n, t, c, h, k):
 
 
 def spoil(rng, value):
-    """Return another value for an argument: of another shape, type, layout or size, or odd."""
+    """Return another value for an argument: of another shape, type, layout or size, or extreme."""
     if isinstance(value, torch.Tensor):
         if value.ndim and rng.random() < 0.25:
             return spoil_layout(rng, value)
@@ -112,26 +112,26 @@ def spoil(rng, value):
 
 
 def spoil_layout(rng, value):
-    """Return a tensor without a dense layout, or one of any size that holds nothing."""
+    """Return a tensor without a dense layout, or a large one without memory of its own."""
     axis, size = rng.randrange(value.ndim), rng.choice((2, 2**20, 2**40, 2**62))
     if rng.random() < 0.5:
         return value.transpose(0, axis)
     shape = list(value.shape)
     shape[axis] = size
     shape[rng.randrange(value.ndim)] = 0
-    with contextlib.suppress(RuntimeError):  # more than torch itself counts
+    with contextlib.suppress(RuntimeError):  # larger than torch allows
         return value.new_empty(shape)
     return value.new_empty(0)
 
 
 def call(rng, function, arguments, n_spoiled):
-    """Call with some arguments spoiled; return what came back, or None where it was refused."""
+    """Call with some arguments spoiled; return the result, or None if the call was refused."""
     arguments = dict(arguments)
     for name in rng.sample(list(arguments), min(n_spoiled, len(arguments))):
         arguments[name] = spoil(rng, arguments[name])
     name = getattr(function, "__name__", str(function))
     try:
-        found = function(**arguments)
+        result = function(**arguments)
     except Exception as error:
         counts[f"{name} refused"] += 1
         if n_spoiled == 0:
@@ -140,11 +140,11 @@ def call(rng, function, arguments, n_spoiled):
                 print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
         return None
     counts[f"{name} done"] += 1
-    return found
+    return result
 
 
 def of(operator, values):
-    """Return an operator with the values that its schema names."""
+    """Return the values that an operator's schema names."""
     schema = operator.default._schema
     return {a.name: values[a.name] for a in schema.arguments if a.name in values}
 
@@ -154,20 +154,20 @@ def lstm(rng, n_spoiled):
     ops = torch.ops.sensorseq
     n, t, c, h, k = (rng.choice(s) for s in ((0, 1, 5, 17), (1, 2, 9), (1, 3), (1, 4, 19), (2, 3)))
     v = tensors(rng, n, t, c, h, k)
-    found = call(rng, ops.lstm_linear, of(ops.lstm_linear, v), n_spoiled)
-    if found is not None and len(found) == 5 and v["x"].shape[0]:
-        logits, h_n, _, pooled, saved = found
+    outputs = call(rng, ops.lstm_linear, of(ops.lstm_linear, v), n_spoiled)
+    if outputs is not None and len(outputs) == 5 and v["x"].shape[0]:
+        logits, h_n, _, pooled, saved = outputs
         v |= {"grad_logits": torch.randn_like(logits), "pooled": pooled, "saved": saved}
         v |= {"grad_h_n": torch.randn_like(h_n), "grad_c_n": None}
         call(rng, ops.lstm_linear_backward, of(ops.lstm_linear_backward, v), n_spoiled)
-    found = call(rng, ops.lstm, of(ops.lstm, v), n_spoiled)
-    if found is not None:
-        v |= {"grad_hidden": torch.randn_like(found[0]), "saved": found[3]}
-        v |= {"grad_h_n": None, "grad_c_n": torch.randn_like(found[2])}
+    outputs = call(rng, ops.lstm, of(ops.lstm, v), n_spoiled)
+    if outputs is not None:
+        v |= {"grad_hidden": torch.randn_like(outputs[0]), "saved": outputs[3]}
+        v |= {"grad_h_n": None, "grad_c_n": torch.randn_like(outputs[2])}
         call(rng, ops.lstm_backward, of(ops.lstm_backward, v), n_spoiled)
     call(rng, ops.lstm_linear_loss, of(ops.lstm_linear_loss, v), n_spoiled)
-    one = {name: v[name][:1, :1].contiguous() for name in ("weight_ih", "weight_hh", "bias")}
-    packed = call(rng, ops.lstm_pack, one, n_spoiled)
+    layer = {name: v[name][:1, :1].contiguous() for name in ("weight_ih", "weight_hh", "bias")}
+    packed = call(rng, ops.lstm_pack, layer, n_spoiled)
     if packed is not None:
         zeros = {name: torch.zeros(n, h, dtype=v["x"].dtype) for name in ("h", "c")}
         x = v["x"][0]
@@ -177,7 +177,7 @@ def lstm(rng, n_spoiled):
 
 
 def training(rng, n_spoiled):
-    """Take steps of the epoch engine, with what `EpochTrainer` would hand over spoiled."""
+    """Run steps of the epoch engine with spoiled arguments of `EpochTrainer`."""
     n, t, c, h, k = (rng.choice(s) for s in ((4, 17), (2, 9), (1, 3), (1, 4), (2, 3)))
     pooling, norm = rng.choice(("last", "meanmax")), rng.choice(("none", "batch", "layer"))
     is_bidirectional, n_models = rng.random() < 0.3, rng.choice((1, 2))
@@ -211,17 +211,17 @@ def training(rng, n_spoiled):
         (rows, offsets, crops), rates, trainer._seeds, (statistics, margins), n - n // 2, lanes
     )
     names = [a.name for a in torch.ops.sensorseq.train_epoch.default._schema.arguments]
-    given = dict(zip(names, (*held, 0, 2, lanes, False), strict=True))
-    call(rng, torch.ops.sensorseq.train_epoch, given, n_spoiled)
+    arguments = dict(zip(names, (*held, 0, 2, lanes, False), strict=True))
+    call(rng, torch.ops.sensorseq.train_epoch, arguments, n_spoiled)
     names = torch.ops.sensorseq.train_epoch_check.default._schema.arguments
     sizes = {"n_data_timesteps": t, "n_classes": k, "n_timesteps": used, "max_batch": n}
-    check = {a.name: ({**given, **sizes})[a.name] for a in names}
+    check = {a.name: ({**arguments, **sizes})[a.name] for a in names}
     call(rng, torch.ops.sensorseq.train_epoch_check, check, n_spoiled)
     ops = torch.ops.sensorseq
     sizes |= {"n_channels": c, "n_lanes": lanes, "real_bytes": dtype.itemsize}
-    counted = of(ops.train_epoch_workspace_bytes, {**given, **sizes})
+    counted = of(ops.train_epoch_workspace_bytes, {**arguments, **sizes})
     call(rng, ops.train_epoch_workspace_bytes, counted, n_spoiled)
-    facts = {**given, **sizes, "tensor": "hyper", "is_projected": False}
+    facts = {**arguments, **sizes, "tensor": "hyper", "is_projected": False}
     for operator in (ops.train_epoch_columns, ops.cuda_trains, ops.cuda_is_served, ops.cuda_facts):
         call(rng, operator, of(operator, facts), n_spoiled)
     for operator in (ops.cpu_isa, ops.cpu_isas):
@@ -245,7 +245,7 @@ def signals(rng, n_spoiled):
     scale = {"x": x, "lengths": lengths, **scales, "inverse": False, "out": out}
     call(rng, _signal.scale_windows, scale, n_spoiled)
     call(rng, _signal.all_finite, {"x": x}, n_spoiled)
-    too_large = np.broadcast_to(x[:1, :1], (2**24, 2**24, c))  # for the copy that is made of it
+    too_large = np.broadcast_to(x[:1, :1], (2**24, 2**24, c))  # too large to copy
     for function in (_signal.all_finite, _signal.Moments(c).add):
         with contextlib.suppress(MemoryError):
             function(too_large)
@@ -264,8 +264,8 @@ def signals(rng, n_spoiled):
     kept = {name: learned[name][:84] for name in ("channel_counts",)}
     kept["channel_indices"] = learned["channel_indices"][: int(kept["channel_counts"].sum())]
     rows = draw.integers(0, n, 84)
-    one = {"x": shares["x"], "lengths": lengths, "rows": rows, "dilation": 1, **kept}
-    call(rng, _signal.convolve_windows, one, n_spoiled)
+    convolution = {"x": shares["x"], "lengths": lengths, "rows": rows, "dilation": 1, **kept}
+    call(rng, _signal.convolve_windows, convolution, n_spoiled)
     whole = draw.integers(1, t + 1, n)
     strength = dict.fromkeys(
         ("jitter", "scaling", "time_warp", "magnitude_warp", "window_shift", "offset"), 0.1
@@ -281,7 +281,7 @@ def signals(rng, n_spoiled):
 
 
 def filters(rng, n_spoiled, signal, c):
-    """Push a signal through the filters that keep a state."""
+    """Push a signal through the filters that have a state."""
     edge = rng.choice(("mirror", "hold", "odd"))
     up, down = rng.choice((1, 3)), rng.choice((1, 2, 5))
     polyphase = {"taps": np.hanning(31), "up": up, "down": down, "n_channels": c, "edge": edge}
@@ -294,27 +294,27 @@ def filters(rng, n_spoiled, signal, c):
     rows = ((_signal.MovingWindow, moving), (_signal.SectionFilter, sections))
     for kind, arguments in (*made, *rows):
         is_spoiled = n_spoiled > 0 and rng.random() < 0.5
-        one = call(rng, kind, arguments, n_spoiled if is_spoiled else 0)
-        if one is None:
+        signal_filter = call(rng, kind, arguments, n_spoiled if is_spoiled else 0)
+        if signal_filter is None:
             continue
-        name = "x" if hasattr(one, "push_last") else "samples"
-        flush = getattr(one, "flush", lambda: None)
+        name = "x" if hasattr(signal_filter, "push_last") else "samples"
+        flush = getattr(signal_filter, "flush", lambda: None)
         values = signal if name == "x" else signal.astype(float)
         for _ in range(2):
             part = values[: rng.randrange(len(values) + 1)]
-            call(rng, one.push, {name: part}, n_spoiled)
+            call(rng, signal_filter.push, {name: part}, n_spoiled)
         flush()
         if is_spoiled:
             continue
-        in_turn(one.push, values)
+        in_turn(signal_filter.push, values)
         flush()
-        one.push(values[: rng.randrange(4)])  # of the next signal
+        signal_filter.push(values[: rng.randrange(4)])  # of the next signal
         if name == "x":
-            call(rng, one.push_last, {"x": values}, n_spoiled)
-            one.reset()
-            assert one.n_channels == c
-            assert one.latency_samples >= 0
-            assert one.isa
+            call(rng, signal_filter.push_last, {"x": values}, n_spoiled)
+            signal_filter.reset()
+            assert signal_filter.n_channels == c
+            assert signal_filter.latency_samples >= 0
+            assert signal_filter.isa
 
 
 @cache
@@ -332,7 +332,7 @@ def trained():
 
 
 def models(rng, n_spoiled):
-    """Load a model file for prediction, its description or an array changed, and predict."""
+    """Load a model file with a changed description or array, and predict."""
     arrays, text = trained()
     arrays = dict(arrays)
     for _ in range(n_spoiled):
@@ -360,7 +360,7 @@ def models(rng, n_spoiled):
 
 
 def in_turn(function, *arguments):
-    """Call from two threads at once what keeps a state."""
+    """Call a function with state from two threads simultaneously."""
     with ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(function, *arguments) for _ in range(2)]:
             future.result()
@@ -387,7 +387,7 @@ def main():
     )
     def draw(rng, n_spoiled, subject):
         if time.monotonic() > until:
-            raise KeyboardInterrupt  # hypothesis has no end by time
+            raise KeyboardInterrupt  # hypothesis has no time limit
         function = (lstm, training, signals, models)[subject]
         if asked.threads == 1:
             function(rng, n_spoiled)

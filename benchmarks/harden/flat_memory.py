@@ -1,11 +1,12 @@
-"""Work that is repeated takes no more memory: `python benchmarks/harden/flat_memory.py`.
+"""Repeated work must not need more and more memory: `python benchmarks/harden/flat_memory.py`.
 
 A thousand fits, predictions, reports (made, and rendered as pages) and streams, each kind in a
-process of its own, two processes at a time. Resident memory is read after every tenth, without
-garbage. It is flat if the median of the last quarter is at most `BOUND` bytes for each repetition,
-and `MOST` in all, above that of the second: the first warms up. A fit that is kept holds 77 kB, its
-network 20 kB and its history alone 1.6 kB, so one object that stays is found; where nothing is kept
-the allocator moved by up to 500 bytes for each fit. The last line is a summary as JSON.
+process of its own, two processes at a time. Resident memory is read after every tenth repetition,
+without garbage. It is flat if the median of the last quarter exceeds that of the second quarter by
+at most `BOUND` bytes per repetition, and by `MOST` in total; the first quarter is a warm-up. A
+leaked fit takes 77 kB, its network 20 kB and its history alone 1.6 kB, so one leaked object per
+repetition is found; without leaks the allocator varied by up to 500 bytes per fit. The last line is
+a summary as JSON.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def resident_bytes():
 
 
 def windows(seed, n=16, steps=10):
-    """Return windows of two channels that two classes differ in, and their labels."""
+    """Return windows of two channels that differ between two classes, and their labels."""
     import numpy as np
 
     rng, y = np.random.default_rng(seed), np.arange(n) % 2
@@ -48,7 +49,7 @@ def classifier(**changes):
 
 
 def fits():
-    """Fit with either engine, several networks, and by default."""
+    """Fit with each engine, with several networks, and with the defaults."""
     from sensorseq import SensorLSTMClassifier
 
     X, y = windows(0)
@@ -58,7 +59,7 @@ def fits():
         lambda: classifier(engine="autograd").fit(X, y),
         lambda: classifier(n_models=2).fit(X, y),
     ]
-    kinds = [*5 * kinds, lambda: SensorLSTMClassifier(**small).fit(X, y)]  # which takes longest
+    kinds = [*5 * kinds, lambda: SensorLSTMClassifier(**small).fit(X, y)]  # takes longest
     return lambda number: kinds[number % len(kinds)]()
 
 
@@ -71,7 +72,7 @@ def predictions():
 
 
 def reports():
-    """Make the report of a history of 30 epochs and write it as a page, and as text."""
+    """Make the report of a history of 30 epochs and render it as a page and as text."""
     from sensorseq.diagnosis import FluctuationReport
 
     X, y = windows(0)
@@ -120,7 +121,7 @@ KINDS = {work.__name__: work for work in (fits, predictions, reports, streams)}
 
 
 def measure(repeat, repetitions=REPETITIONS):
-    """Repeat some work; return the resident bytes after every tenth time."""
+    """Repeat some work; return the resident bytes after every tenth repetition."""
     seen = []
     for number in range(repetitions):
         repeat(number)
@@ -131,7 +132,7 @@ def measure(repeat, repetitions=REPETITIONS):
 
 
 def judge(seen):
-    """Return by how much each repetition grew, in bytes, and whether that is flat."""
+    """Return the growth per repetition, in bytes, and whether it is flat."""
     quarter = len(seen) // 4
     before, after = seen[quarter : 2 * quarter], seen[-quarter:]
     growth = statistics.median(after) - statistics.median(before)
@@ -153,13 +154,13 @@ def run(kind):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kind", choices=KINDS, help="print what is resident, of one kind")
+    parser.add_argument("--kind", choices=KINDS, help="print the resident memory of one kind")
     asked = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     if asked.kind is not None:
         warnings.simplefilter("ignore")
         work = KINDS[asked.kind]()
-        gc.freeze()  # what was imported is not looked at again
+        gc.freeze()  # the collector skips imported objects
         print(json.dumps(measure(work)))
         return 0
     with ThreadPoolExecutor(2) as pool:

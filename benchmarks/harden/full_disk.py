@@ -1,12 +1,12 @@
 """Commands whose disk fills at a random moment: `python benchmarks/harden/full_disk.py`.
 
 `prepare` alone, with two workers, with scratch files of large recordings and with dask; training
-with its model, and with its checkpoint alone, on the disk; pages of reports, exported ONNX and C.
-The disk is a small one in memory. Half of them fill up at a random moment of the run, the others
-after a random number of bytes. A command ends with 4 and one message, or with 0 and what an
-undisturbed run gives. The earlier output is still there, nothing half written is, and once there is
-space again, a preparation resumes to the bytes of an undisturbed run. The last line is a summary as
-JSON.
+with its model, and with only its checkpoint, on the disk; pages of reports, exported ONNX and C.
+The disk is a small file system in memory. In half of the runs it fills up at a random moment, in
+the others after a random number of bytes. A command must end with 4 and one message, or with 0 and
+the outputs of an undisturbed run. The earlier output must still exist, with no partly written file;
+with free space again, a preparation must resume to the bytes of an undisturbed run. The last line
+is a summary as JSON.
 """
 
 import argparse
@@ -53,7 +53,7 @@ class Disk:
         return (facts.f_blocks - facts.f_bfree) * facts.f_frsize
 
     def fill(self, n_free=0):
-        """Leave so many bytes free."""
+        """Fill the disk except for `n_free` bytes."""
         with contextlib.suppress(OSError), self._fill.open("ab", buffering=0) as file:
             while (free := DISK_BYTES - self.used() - n_free) >= BLOCK:
                 file.write(bytes(min(free // BLOCK, 64) * BLOCK))
@@ -67,7 +67,7 @@ class Disk:
 
 
 class Command:
-    """A command, and what it gives when nothing disturbs it."""
+    """A command and the outputs of its undisturbed run."""
 
     def __init__(self, name, words, outputs, *, earlier=(), always=False, setting=None):
         self.name, self.words, self.outputs = name, [str(word) for word in words], outputs
@@ -79,7 +79,7 @@ class Command:
             shutil.copyfile(source, path)
 
     def start(self, errors, *more):
-        """Run the command in a forked process; return its number."""
+        """Run the command in a forked process; return its process id."""
         from sensorseq import cli
         from sensorseq.io import scratch
 
@@ -103,7 +103,7 @@ class Command:
 
 
 def content_of(path):
-    """Return a file's bytes, or of a model, which holds durations, its arrays."""
+    """Return a file's bytes; for a model, only its arrays, since it also contains durations."""
     if path.suffix:
         return path.read_bytes()
     from sensorseq.io.model_file import read_model
@@ -121,7 +121,7 @@ def clear(folder):
 
 
 def measure(command, disk, errors):
-    """Run a command undisturbed; note its outputs, its time and the most bytes it took."""
+    """Run a command undisturbed; store its outputs, its duration and its peak of bytes."""
     clear(disk.folder)
     command.put_earlier()
     before, most, is_done = disk.used(), [0], threading.Event()
@@ -132,7 +132,7 @@ def measure(command, disk, errors):
 
     began = time.perf_counter()
     pid = command.start(errors)
-    watcher = threading.Thread(target=watch)  # no thread before the fork
+    watcher = threading.Thread(target=watch)  # started after the fork
     watcher.start()
     code = wait(pid)
     command.seconds = time.perf_counter() - began
@@ -145,7 +145,7 @@ def measure(command, disk, errors):
 
 
 def disturb(command, disk, errors, draw, by_bytes):
-    """Run a command while the disk fills; return its exit code and what is wrong."""
+    """Run a command while the disk fills; return its exit code and the errors."""
     clear(disk.folder)
     command.put_earlier()
     earlier = command.contents()
@@ -157,8 +157,8 @@ def disturb(command, disk, errors, draw, by_bytes):
         while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             disk.fill()
             time.sleep(1e-3)
-    code, said = wait(pid), Path(errors).read_text()
-    wrong = list(faults(command, disk, code, said, earlier))
+    code, messages = wait(pid), Path(errors).read_text()
+    wrong = list(faults(command, disk, code, messages, earlier))
     disk.empty()
     if command.name.startswith("prepare") and code and not wrong:
         resume = ["--resume"] if (disk.folder / "w.h5.parts").exists() else []
@@ -169,15 +169,15 @@ def disturb(command, disk, errors, draw, by_bytes):
     return code, wrong
 
 
-def faults(command, disk, code, said, earlier):
-    """Yield what is not as it should be after a disturbed run."""
+def faults(command, disk, code, messages, earlier):
+    """Yield the errors after a disturbed run."""
     if code not in ((0,) if command.always else (0, 4)):
         yield f"exit code {code}"
-    if "Errno" in said or "Traceback" in said or "Exception ignored" in said:
+    if "Errno" in messages or "Traceback" in messages or "Exception ignored" in messages:
         yield "a raw error"
-    if said.count("error: ") != bool(code):
+    if messages.count("error: ") != bool(code):
         yield "not one message"
-    if command.always and said.count("warning: ") > 1:
+    if command.always and messages.count("warning: ") > 1:
         yield "more than one warning"
     if command.contents() != (earlier if code else command.expected):
         yield "another output"
@@ -194,7 +194,7 @@ def faults(command, disk, code, said, earlier):
 
 
 def make_commands(place, disk):
-    """Make what the commands read, and return the commands."""
+    """Write the inputs of the commands, and return the commands."""
     from sensorseq import cli
 
     windows, model = place / "w.h5", place / "m.safetensors"
@@ -209,7 +209,7 @@ def make_commands(place, disk):
     prepare += ["--labels", "ice,sand", "--sample-rate-hz", "50", "-q"]
     run(*prepare, "--window-s", "2", "-o", windows)
     run(*prepare, "--window-s", "4", "-o", other)
-    pid = os.fork()  # threads of torch stay out of this process
+    pid = os.fork()  # so that torch starts no threads in this process
     if not pid:
         run("train", windows, "-o", model, *FIT, "--seed", "1")
         run("diagnose", model, "--html", page)
@@ -257,7 +257,7 @@ def main():
         commands = make_commands(place, disk)
         for command in commands:
             measure(command, disk, errors)
-        # those that take long, dask and workers, seldom
+        # the slow ones, dask and workers, are drawn rarely
         weights = [1 / command.seconds**0.5 for command in commands]
         for trial in range(asked.disks):
             first = trial < 2 * len(commands)

@@ -1,5 +1,5 @@
 // libFuzzer on the parser of numbers: the first two bytes choose the columns, the rest is the text.
-// What it reads lies in the array and is finite or NaN; a single column agrees with strtod.
+// The numbers must be inside the array and finite or NaN; a single column must agree with strtod.
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -22,7 +22,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::vector<bool> wanted(data[0] % 6);
   int64_t n_wanted = 0;
   for (size_t c = 0; c < wanted.size(); ++c) n_wanted += wanted[c] = data[1] >> c & 1;
-  // copies of exactly this size, so that AddressSanitizer sees each step beyond an end
+  // copies of exactly this size, so that AddressSanitizer detects every overrun
   const std::vector<char> text(data + 2, data + size);
   const int64_t n = static_cast<int64_t>(text.size()), n_lines = CountLines(text.data(), n);
   std::vector<double> numbers(n_wanted * n_lines, 7.0);
@@ -33,7 +33,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       if (std::isinf(numbers[c * n_lines + row])) std::abort();
     }
   }
-  // one column without quotes or blanks: each line is what strtod reads
+  // one column without quotes or blanks: strtod reads each line
   if (n_rows > 0 && wanted.size() == 1 && n_wanted == 1) {
     int64_t row = 0;
     for (const char *p = text.data(), *end = p + n; p < end;) {

@@ -1,10 +1,10 @@
 """Processes killed at random moments: `python benchmarks/harden/kills.py [--kills 200]`.
 
-`prepare` in one process and with two workers, training with both engines, and what writes models,
-reports and prepared files. A killed preparation resumes to the bytes of one that was never killed;
-a killed training leaves the checkpoint of an epoch, as a run that was never killed wrote it, and a
-killed writer a whole file, the earlier or the new one; no process and, after the next run, no
-temporary file is left. The last line is a summary as JSON.
+`prepare` in one process and with two workers, training with both engines, and the writers of
+models, reports and prepared files. A killed preparation must resume to the bytes of an
+uninterrupted one; a killed training must leave the checkpoint of an epoch, equal to that of an
+uninterrupted run, and a killed writer a complete file, the earlier or the new one; no process and,
+after the next run, no temporary file may be left. The last line is a summary as JSON.
 """
 
 import argparse
@@ -42,8 +42,11 @@ def _is_alive(pid):
 
 def kill_prepare(n_kills, rng, jobs, failures):
     n_killed = 0
-    with tempfile.TemporaryDirectory() as given, Program(SUPPORT / "killable_preparations.py") as p:
-        folder = Path(given)
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        Program(SUPPORT / "killable_preparations.py") as p,
+    ):
+        folder = Path(temporary)
         source = write_recordings(folder / "terrains")
         output = folder / "w.h5"
         arguments = {"source": str(source), "output": str(output), "window_s": 2, "hop_s": 1}
@@ -59,7 +62,7 @@ def kill_prepare(n_kills, rng, jobs, failures):
             if not _are_gone(children):
                 failures.append(f"prepare -j {jobs}: workers outlive their killed parent")
             if output.exists() and output.read_bytes() != whole:
-                failures.append(f"prepare -j {jobs}: half a file is left")
+                failures.append(f"prepare -j {jobs}: a partly written file is left")
             code, _, _ = p.run(**arguments, resume=True)
             if code != 0 or output.read_bytes() != whole:
                 failures.append(f"prepare -j {jobs}: resumed to other bytes")
@@ -72,21 +75,24 @@ def kill_train(n_kills, rng, engine, failures):
     from killable_runs import content, contents
 
     n_killed = 0
-    with tempfile.TemporaryDirectory() as given, Program(SUPPORT / "killable_runs.py") as p:
-        folder = Path(given)
+    with tempfile.TemporaryDirectory() as temporary, Program(SUPPORT / "killable_runs.py") as p:
+        folder = Path(temporary)
         copies, path = folder / "copies", folder / "run"
         copies.mkdir()
         arguments = {"checkpoint": str(path), "engine": engine, "least_epoch_s": 0.01}
         _, whole_s, _ = p.run(**arguments, copies=str(copies))
-        known = contents(copies)
+        checkpoints = contents(copies)
         while n_killed < n_kills:
             path.unlink(missing_ok=True)
             n_killed += p.run(rng.uniform(0, whole_s), **arguments)[0] != 0
             if path.exists():
                 n_epochs, arrays = content(path)
-                if arrays != known.get(n_epochs):
+                if arrays != checkpoints.get(n_epochs):
                     failures.append(f"train {engine}: the checkpoint is of no epoch")
-        if p.run(**arguments)[0] != 0 or content(path) != (max(known), known[max(known)]):
+        if p.run(**arguments)[0] != 0 or content(path) != (
+            max(checkpoints),
+            checkpoints[max(checkpoints)],
+        ):
             failures.append(f"train {engine}: ends with other bytes")
         if names_in(folder) != ["copies", "run"]:
             failures.append(f"train {engine}: left behind {names_in(folder)}")
@@ -95,31 +101,31 @@ def kill_train(n_kills, rng, engine, failures):
 
 def kill_writers(n_kills, rng, failures):
     n_killed = 0
-    with tempfile.TemporaryDirectory() as given, Program(__file__, "--writer") as p:
-        folder = Path(given)
-        known = {}
+    with tempfile.TemporaryDirectory() as temporary, Program(__file__, "--writer") as p:
+        folder = Path(temporary)
+        versions_by_name = {}
         for version in (0, 1):
             p.run(folder=str(folder), versions=[version])
             for path in folder.iterdir():
-                known.setdefault(path.name, []).append(path.read_bytes())
+                versions_by_name.setdefault(path.name, []).append(path.read_bytes())
         while n_killed < n_kills:
             asked = {"folder": str(folder), "versions": [0, 1] * 500}
             code, _, _ = p.run(rng.uniform(0, 0.2), **asked)
             if code == 0:
                 continue
             n_killed += 1
-            for name, versions in known.items():
+            for name, versions in versions_by_name.items():
                 if not (folder / name).exists() or (folder / name).read_bytes() not in versions:
-                    failures.append(f"writers: {name} is no whole file")
+                    failures.append(f"writers: {name} is incomplete")
         p.run(folder=str(folder), versions=[0])
-        left = set(names_in(folder)) - set(known)
+        left = set(names_in(folder)) - set(versions_by_name)
         if left:
             failures.append(f"writers: {len(left)} temporary files are left after the next run")
     return n_killed
 
 
 def serve_writers():
-    """Write versions of a model, a page and a prepared file, in a forked process for each line."""
+    """Write versions of a model, a page and a prepared file, in one forked process per line."""
     import numpy as np
     import torch
 

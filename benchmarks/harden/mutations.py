@@ -1,4 +1,4 @@
-"""Good prepared files, and changed copies of files: of their bytes, and of values in their JSON."""
+"""Good prepared files, and copies of files with changed bytes or changed values in their JSON."""
 
 import copy
 import json
@@ -65,12 +65,12 @@ def write_prepared(folder):
     return paths
 
 
-def mutate(rng, data, others=(), *, most=4):
+def mutate(rng, data, donors=(), *, most=4):
     """Return changed bytes: `rng` of `random.Random` draws 1 to `most` changes."""
     data = bytearray(data)
     for _ in range(rng.randint(1, most)):
         at = rng.randrange(len(data) + 1)
-        if rng.random() < 0.2:  # what binary formats need most is at the ends
+        if rng.random() < 0.2:  # the structure of binary formats is mostly at the ends
             at = (
                 min(at, rng.randrange(2048))
                 if rng.random() < 0.7
@@ -89,8 +89,8 @@ def mutate(rng, data, others=(), *, most=4):
             del data[at : at + n]
         elif kind == 4:
             data[at:at] = data[at : at + n] * rng.choice((1, 2, 50))
-        elif kind == 5 and others:
-            other = rng.choice(others)
+        elif kind == 5 and donors:
+            other = rng.choice(donors)
             start = rng.randrange(len(other) + 1)
             data[at : at + n] = other[start : start + rng.choice((4, 16, 64))]
         elif kind == 6:

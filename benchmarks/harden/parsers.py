@@ -1,9 +1,9 @@
 """Every parser on changed files: `python benchmarks/harden/parsers.py [--seconds 30] [PARSER ...]`.
 
-Each parser runs in a process of its own, on copies of good files that atheris (if it is installed;
-it is guided by coverage) or `mutations.py` changed. Checksums inside the files are repaired, so
-that the changes get past them. A file must be read, or refused with the package's own error, in
-10 s of processor time and 4 GB. One that is not is kept in build/harden/findings. The last line is
+Each parser runs in a process of its own, on copies of good files changed by atheris (guided by
+coverage, if it is installed) or by `mutations.py`. Checksums inside the files are repaired, so that
+the changes get past them. A file must be read, or refused with the package's own error, in 10 s of
+processor time and 4 GB. Files that fail this are stored in build/harden/findings. The last line is
 a summary as JSON.
 """
 
@@ -42,11 +42,11 @@ CSV_NUMBERS = "csv numbers (libFuzzer)"
 
 
 class TooSlow(BaseException):
-    """10 s of processor time are over."""
+    """The 10 s of processor time are over."""
 
 
 class Parser:
-    """Good files, how to keep their checksums right, and what reads them."""
+    """Good files, a repair of their checksums, and their parser."""
 
     suffix = ".bin"
     is_json = False
@@ -208,7 +208,7 @@ class Mcap(RecordingFile):
     def seeds(self, folder):
         from mcap.writer import CompressionType, Writer
 
-        found = []
+        files = []
         for chunked in (True, False):
             stream = io.BytesIO()
             plain = {"enable_crcs": False, "enable_data_crcs": False}
@@ -219,20 +219,20 @@ class Mcap(RecordingFile):
             for i in range(20):
                 writer.add_message(channel, i * 10**8, b'{"a": %d, "b": [1, 2]}' % i, i * 10**8)
             writer.finish()
-            found.append(stream.getvalue())
-        return found
+            files.append(stream.getvalue())
+        return files
 
 
 class Arrays(RecordingFile):
-    """An array in a zip file whose checksums are right."""
+    """An array in a zip file with repaired checksums."""
 
     suffix = ".npz"
 
     def seeds(self, folder):
         import numpy as np
 
-        given = np.zeros((60, 2)), np.arange(60, dtype=">i2"), np.array(["ice"] * 60)
-        return [_npy(array) for array in given]
+        arrays = np.zeros((60, 2)), np.arange(60, dtype=">i2"), np.array(["ice"] * 60)
+        return [_npy(array) for array in arrays]
 
     def repair(self, data):
         import numpy as np
@@ -255,11 +255,11 @@ class Matlab(RecordingFile):
             "time": np.arange(60) / 10,
             "arm": {"a": np.zeros(60), "b": np.ones(60, np.int16)},
         }
-        found = []
+        files = []
         for is_compressed in (True, False):
             scipy.io.savemat(stream := io.BytesIO(), arrays, do_compression=is_compressed)
-            found.append(stream.getvalue())
-        return found
+            files.append(stream.getvalue())
+        return files
 
 
 class Parquet(RecordingFile):
@@ -272,15 +272,15 @@ class Parquet(RecordingFile):
         table = pa.table(
             {"time": [i / 10 for i in range(60)], "a": list(range(60)), "b": ["1"] * 60}
         )
-        found = []
+        files = []
         for compression in ("none", "gzip"):
             pyarrow.parquet.write_table(table, stream := io.BytesIO(), compression=compression)
-            found.append(stream.getvalue())
-        return found
+            files.append(stream.getvalue())
+        return files
 
 
 class Model(Parser):
-    """Bytes of the file, or values of its description under a checksum that is right."""
+    """Changes bytes of the file, or values of its description with a repaired checksum."""
 
     suffix = ".safetensors"
 
@@ -315,7 +315,7 @@ class ModelDescription(Model):
 
 
 class Prepared(Parser):
-    """A prepared file, of which every changed byte is to be refused, by an error with its name."""
+    """A prepared file: every changed byte must be refused by an error that names the file."""
 
     suffix = ".h5"
 
@@ -335,12 +335,12 @@ class Prepared(Parser):
         except PreparedFileError as error:
             if str(error).startswith(f"{path}: "):
                 raise
-            raise AssertionError(f"without its name: {error}") from error
+            raise AssertionError(f"does not name the file: {error}") from error
         assert path.read_bytes() in self.good, "a changed file was read"
 
 
 class PreparedInPieces(Prepared):
-    """As a large file: pieces are verified when they are read, and the whole at the end."""
+    """Read like a large file: pieces are verified when they are read, the whole at the end."""
 
     def seeds(self, folder):
         from sensorseq.io import checksums
@@ -367,7 +367,7 @@ PARSERS = {
     "prepared": Prepared,
     "pieces": PreparedInPieces,
 }
-APART = ("prepared", "pieces")  # a part of their own, in run.py
+APART = ("prepared", "pieces")  # a separate part in run.py
 
 
 def _loaded(path):
@@ -375,7 +375,7 @@ def _loaded(path):
 
     try:
         return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:  # json's own refusal is not what is tested
+    except (ValueError, RecursionError) as error:  # refused by json itself, which is not under test
         raise InputError(str(error)) from error
 
 
@@ -407,7 +407,7 @@ def _fit(**arguments):
 
 
 class Session:
-    """Counts of one parser in this process, kept in a file that outlives a crash."""
+    """Counts of one parser in this process, stored in a file that survives a crash."""
 
     def __init__(self, name, folder):
         self.parser, self.folder = PARSERS[name](), folder
@@ -463,8 +463,8 @@ class Session:
         raise TooSlow
 
     def _keep(self, data, error):
-        own = [f for f in traceback.extract_tb(error.__traceback__) if "sensorseq" in f.filename]
-        place = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "?"
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if "sensorseq" in f.filename]
+        place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
         key = f"{type(error).__name__} at {place}"
         if key not in self.state["findings"]:
             FINDINGS.mkdir(parents=True, exist_ok=True)
@@ -546,7 +546,7 @@ def fuzz_csv_numbers(seconds, seed):
 
 
 def fuzz(name, seconds, seed):
-    """Return the counts of one parser; a process that dies is a finding, and another goes on."""
+    """Return the counts of one parser; a crashed process is a finding and is replaced."""
     total, findings = Counter(cases=0, refused=0), Counter()
     began, n_starts = time.monotonic(), 0
     while (left := seconds - (time.monotonic() - began)) > 1 and n_starts < 20:
@@ -557,14 +557,14 @@ def fuzz(name, seconds, seed):
                 done = subprocess.run(
                     command, capture_output=True, text=True, timeout=left + 300, check=False
                 )
-                code, said = done.returncode, done.stderr
+                code, output = done.returncode, done.stderr
             except subprocess.TimeoutExpired:
-                code, said = "hung", ""
+                code, output = "hung", ""
             n_starts += 1
             state = Path(folder, "state.json")
-            found = json.loads(state.read_text()) if state.exists() else {}
-            findings.update(found.pop("findings", {}))
-            total.update(found)
+            counts = json.loads(state.read_text()) if state.exists() else {}
+            findings.update(counts.pop("findings", {}))
+            total.update(counts)
             if code != 0:
                 findings[f"process ended with {code}"] += 1
                 FINDINGS.mkdir(parents=True, exist_ok=True)
@@ -572,8 +572,8 @@ def fuzz(name, seconds, seed):
                 for path in Path(folder).glob("input.*"):
                     kept = FINDINGS / f"{died}{path.suffix}"
                     kept.write_bytes(path.read_bytes())
-                    kept.with_suffix(".txt").write_text(said[-4000:])
-            elif said.strip() and "good files are refused" in said:
+                    kept.with_suffix(".txt").write_text(output[-4000:])
+            elif output.strip() and "good files are refused" in output:
                 findings["good files are refused"] = 1
     return {**total, "findings": findings}
 
@@ -591,8 +591,8 @@ def main():
         return 0
     parts = {}
     for name in asked.parsers:
-        one = fuzz_csv_numbers if name == CSV_NUMBERS else functools.partial(fuzz, name)
-        parts[name] = one(asked.seconds, asked.seed)
+        fuzz_one = fuzz_csv_numbers if name == CSV_NUMBERS else functools.partial(fuzz, name)
+        parts[name] = fuzz_one(asked.seconds, asked.seed)
         print(f"{name}: {json.dumps(parts[name])}", file=sys.stderr, flush=True)
     n_found = sum(sum(part["findings"].values()) for part in parts.values())
     engine = "mutations" if find_spec("atheris") is None else "atheris"

@@ -1,8 +1,7 @@
-"""`make harden`: each part of this folder in turn, into results/harden.json and a table.
+"""`make harden`: runs each part of this folder; writes results/harden.json and a table.
 
-A part is a program whose last line is a summary as JSON: `trials`, `failures` and whatever else it
-counts. A part that is not there, or does not end in
-time, is reported as such.
+A part is a program whose last line is a summary as JSON: `trials`, `failures` and further counts.
+Missing parts, and parts that do not end in time, are reported.
 `python benchmarks/harden/run.py [PART ...]` runs some parts and keeps the rows of the others.
 """
 
@@ -22,7 +21,7 @@ sys.path[:0] = [str(ROOT), str(FOLDER.parent)]
 
 from common.results_file import RESULTS, commit, write_results  # noqa: E402
 
-# what runs, how much of it, its limit in minutes, and what is done
+# command, number of trials or seconds, limit in minutes, and description
 PARTS = {
     "ASan, UBSan": ("sanitizers.py asan --seconds", 180, 12, "calls of the operators are drawn"),
     "TSan": ("sanitizers.py tsan --seconds", 120, 10, "calls from two threads are drawn"),
@@ -45,7 +44,7 @@ PARTS = {
 
 
 def run(name, share=1.0):
-    """Run a part, or a share of it; return its row."""
+    """Run a part, or a share of its trials; return its row."""
     command, amount, most_minutes, about = PARTS[name]
     program, *options = command.split()
     options += [] if amount is None else [str(max(1, round(share * amount)))]
@@ -61,14 +60,14 @@ def run(name, share=1.0):
         start_new_session=True,
     )
     try:
-        said, _ = process.communicate(timeout=60 * most_minutes)
+        output, _ = process.communicate(timeout=60 * most_minutes)
     except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):  # its own children, too
+        with contextlib.suppress(ProcessLookupError):  # including its children
             os.killpg(process.pid, signal.SIGKILL)
-        said, _ = process.communicate()
+        output, _ = process.communicate()
         row["state"] = f"not done in {most_minutes} minutes"
     row |= {"seconds": round(time.monotonic() - began), "commit": commit()}
-    lines = (said or "").strip().splitlines()
+    lines = (output or "").strip().splitlines()
     try:
         summary = json.loads(lines[-1])
     except (IndexError, ValueError):
@@ -93,19 +92,21 @@ def table(rows):
         parts = row.get("summary", {}).get("parts", {})
         for name, part in parts.items():
             n = part if isinstance(part, int) else part.get("cases", part.get("calls", 0))
-            found = {} if isinstance(part, int) else part.get("findings", part.get("reports", {}))
-            n_found = sum(found.values()) if isinstance(found, dict) else len(found)
-            said = "" if isinstance(part, int) else part.get("absent", "")
+            findings = (
+                {} if isinstance(part, int) else part.get("findings", part.get("reports", {}))
+            )
+            n_found = sum(findings.values()) if isinstance(findings, dict) else len(findings)
+            reason = "" if isinstance(part, int) else part.get("absent", "")
             shown = "" if isinstance(part, int) else f"{n_found:,}"
-            lines.append(f"| | {name} | {n:,} | {shown} | {said} |")
+            lines.append(f"| | {name} | {n:,} | {shown} | {reason} |")
     return "\n".join(lines)
 
 
 def write_table(rows):
-    """Put the table into README.md of this folder."""
+    """Write the table into README.md of this folder."""
     readme = FOLDER / "README.md"
-    head, _, rest = readme.read_text().partition("<!-- results -->")
-    tail = rest.partition("<!-- /results -->")[2]
+    head, _, after = readme.read_text().partition("<!-- results -->")
+    tail = after.partition("<!-- /results -->")[2]
     readme.write_text(f"{head}<!-- results -->\n{table(rows)}\n<!-- /results -->{tail}")
 
 

@@ -2,8 +2,8 @@
 
 Builds both extensions with AddressSanitizer and UBSan (asan) or ThreadSanitizer (tsan) into
 build/harden, and makes the calls of `drawn_calls.py` with the sanitizer's library preloaded. Python
-and torch are not instrumented: what is checked is this package's own C++. The last line is a
-summary as JSON.
+and torch are not instrumented: only this package's own C++ is checked. The last line is a summary
+as JSON.
 """
 
 import argparse
@@ -21,18 +21,18 @@ KINDS = {
     "asan": ("-fsanitize=address,undefined -fno-sanitize-recover=undefined", "libasan.so", 1),
     "tsan": ("-fsanitize=thread", "libtsan.so", 2),
 }
-# torch's own threads and pybind11's locks are not instrumented. Whose calls are not watched is the
+# torch's own threads and pybind11's locks are not instrumented. Each suppression must match the
 # name of exactly one library.
 UNWATCHED = ("libtorch_cpu.so", "libtorch_python.so", "libc10.so", "libgomp.so.1")
 SUPPRESSIONS = "\n".join(
     [f"called_from_lib:{name}" for name in UNWATCHED]
-    + ["mutex:capsule_dealloc"]  # of torch, when Python ends
+    + ["mutex:capsule_dealloc"]  # torch's, when Python ends
     + [f"race:{name}" for name in (*UNWATCHED, "libgomp", "openblas", "_multiarray_umath")]
 )
 
 
 def build(kind):
-    """Compile into a copy of the tree; return the folder that holds the package."""
+    """Compile into a copy of the tree; return the folder that contains the package."""
     tree = BUILD / kind
     tree.mkdir(parents=True, exist_ok=True)
     for name in ("csrc", "sensorseq"):
@@ -41,7 +41,7 @@ def build(kind):
         library.unlink()
     for name in ("build_cuda.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy2(ROOT / name, tree)
-    # -O3 under a sanitizer takes a compiler many minutes
+    # with a sanitizer, compiling at -O3 takes many minutes
     setup = (ROOT / "setup.py").read_text().replace('"-O3"', '"-O1", "-g1"')
     (tree / "setup.py").write_text(setup)
     flags = KINDS[kind][0]
@@ -58,10 +58,10 @@ def build(kind):
 
 
 def run(kind, seconds):
-    """Return the counts of the calls under one sanitizer, and what it reported."""
+    """Return the counts of the calls under one sanitizer, and its reports."""
     _, library, threads = KINDS[kind]
     tree, began = build(kind), time.monotonic()
-    # Python is not linked with the C++ library, but the sanitizer looks for it when it starts
+    # the sanitizer looks for the C++ library when it starts, but Python is not linked with it
     libraries = [
         subprocess.check_output(["g++", f"-print-file-name={name}"], text=True).strip()
         for name in (library, "libstdc++.so.6")
@@ -70,7 +70,7 @@ def run(kind, seconds):
     suppressions.write_text(SUPPRESSIONS)
     program = [sys.executable, str(Path(__file__).with_name("drawn_calls.py")), str(tree)]
     command = [*program, "--seconds", str(seconds), "--threads", str(threads)]
-    if kind == "tsan":  # it does not bear random addresses of recent kernels
+    if kind == "tsan":  # it fails with the random addresses of recent kernels
         command = ["setarch", "-R", *command]
     options = {
         "LD_PRELOAD": ":".join(libraries),

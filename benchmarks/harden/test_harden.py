@@ -1,4 +1,4 @@
-"""The attacks attack: changes change, checksums are right again, and what is absent is reported."""
+"""The attacks work: changes take effect, checksums are repaired, absent parts are reported."""
 
 import json
 import random
@@ -19,10 +19,10 @@ def test_changes_depend_on_the_seed_alone_and_json_stays_json():
     text = b'{"a": [1, "two", null], "b": {"c": 0.5}}'
     changed = [mutations.mutate_json(random.Random(seed), text) for seed in range(60)]
     assert changed == [mutations.mutate_json(random.Random(seed), text) for seed in range(60)]
-    found = [json.dumps(json.loads(one)) for one in changed]
-    assert sum(one != json.dumps(json.loads(text)) for one in found) > 30
+    normalized = [json.dumps(json.loads(changed_text)) for changed_text in changed]
+    assert sum(changed_text != json.dumps(json.loads(text)) for changed_text in normalized) > 30
     plain = [mutations.mutate(random.Random(seed), text) for seed in range(60)]
-    assert sum(one != text for one in plain) > 30
+    assert sum(changed_text != text for changed_text in plain) > 30
 
 
 @pytest.mark.parametrize("name", ["toml", "event file", "manifest"])
@@ -50,7 +50,7 @@ def test_an_unknown_error_is_a_finding_and_its_file_is_kept(tmp_path, monkeypatc
     assert kept.read_bytes() == b"a = 1"
 
 
-def test_a_part_that_is_not_there_is_reported_as_absent(monkeypatch):
+def test_a_missing_part_is_reported_as_absent(monkeypatch):
     monkeypatch.setitem(harden.PARTS, "memory", ("no_such.py", None, 1, "nothing"))
     row = harden.run("memory")
     assert row["state"] == "absent"
@@ -68,9 +68,9 @@ print(is_flat, facts["bytes_each"])
 
 
 @pytest.mark.parametrize(("n_bytes", "is_flat"), [(0, "True"), (4000, "False")])
-def test_work_that_keeps_memory_is_told_from_work_that_does_not(n_bytes, is_flat):
-    # a process of its own: this one would give memory that others have freed
+def test_work_that_keeps_memory_is_distinguished_from_work_that_does_not(n_bytes, is_flat):
+    # in a process of its own: this one would reuse memory that other tests have freed
     command = [sys.executable, "-c", KEEPING, str(Path(__file__).parent), str(n_bytes)]
-    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
-    assert said[0] == is_flat
-    assert abs(int(said[1]) - n_bytes) < 0.1 * n_bytes + 100
+    printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    assert printed[0] == is_flat
+    assert abs(int(printed[1]) - n_bytes) < 0.1 * n_bytes + 100

@@ -1,4 +1,4 @@
-"""The benchmark of `prepare`: what its sides read and write, and how they are timed."""
+"""The benchmark of `prepare`: the files that its sides read and write, and their timing."""
 
 import bench_prepare
 import numpy as np
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.benchmarks
 
 
 @pytest.mark.parametrize("kind", ["CSV/a/x.csv", "Parquet/a/x.parquet", "gzipped HDF5/a/x.h5"])
-def test_every_format_holds_the_same_recording(tmp_path, kind):
+def test_every_format_contains_the_same_recording(tmp_path, kind):
     table = bench_prepare.make_table(3, 100.0, 2.0)
     bench_prepare.write_table(table, tmp_path / kind)
     bench_prepare.read_only([tmp_path / kind])

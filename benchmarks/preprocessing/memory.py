@@ -1,11 +1,11 @@
-"""Peak memory of `sensorseq prepare`: fresh processes, whose peak the kernel counts (ru_maxrss).
+"""Peak memory of `sensorseq prepare` in fresh processes, as counted by the kernel (ru_maxrss).
 
     python benchmarks/preprocessing/memory.py --gigabytes 1 --recordings 10000
 
 Rows: one long CSV, Parquet or HDF5 recording of two sizes each, and many small recordings. The
-scratch files and the result need disk space of about three times the longest recording, and making
-it takes its size in memory several times, but in another process. A worker may hold `LIMIT_MB`;
-more makes the run fail.
+scratch files and the result need disk space of about three times the longest recording. Making this
+recording takes several times its size in memory, but in another process. The run fails if a worker
+needs more than `LIMIT_MB`.
 """
 
 import argparse
@@ -25,7 +25,7 @@ LIMIT_MB = 400
 
 
 def main() -> int:
-    """Print a row of JSON for each case; fail if one holds too much."""
+    """Print a row of JSON for each case; fail if one needs too much memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=1.0, help="of the longest recording")
     parser.add_argument("--recordings", type=int, default=10_000, help="of 30 s at 100 Hz")
@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def measure(folder: Path, gigabytes: float, n_recordings: int) -> Iterator[dict[str, Any]]:
-    """Yield what each case took."""
+    """Yield the row of each case."""
     for kind in ("csv", "parquet", "h5"):
         for size in (gigabytes / 4, gigabytes):
             source = folder / f"one.{kind}"
@@ -50,7 +50,7 @@ def measure(folder: Path, gigabytes: float, n_recordings: int) -> Iterator[dict[
 
 
 def _elsewhere(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Call in a process of its own: a new one begins with the peak of this one."""
+    """Call in a separate process: a forked one would inherit the peak of this process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(call, arguments)
 

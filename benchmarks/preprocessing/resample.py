@@ -1,8 +1,8 @@
 """Resampling against scipy and soxr, for bench_preprocessing.py.
 
-- resample: `resample`, checks included. scipy's side is `resample_poly` with the very same taps;
-  soxr's is `soxr.resample` at its quality HQ, the default, with a filter of its own.
-- stream: chunks of 10 ms one after the other, `StreamResampler` against `soxr.ResampleStream`.
+- resample: `resample`, including its checks. scipy's side is `resample_poly` with identical taps;
+  soxr's is `soxr.resample` at its default quality HQ, with its own filter.
+- stream: consecutive chunks of 10 ms, `StreamResampler` against `soxr.ResampleStream`.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,28 +22,28 @@ RATES = [  # rate, target, duration_s
     (100.0, 20.0, 1000.0),
     (441.0, 480.0, 200.0),
     (50.0, 100.0, 2000.0),
-    (100.0, 99.987654321, 1000.0),  # no small fraction: the table of the filter
+    (100.0, 99.987654321, 1000.0),  # not a small fraction: uses the table of the filter
 ]
 CHANNELS = (6, 1)
 DTYPES = (np.float32, np.float64)
 CHUNK_S, STREAM_S = 0.01, 60.0
-EDGE = 60  # samples of the lower rate, in which the sides may differ: each has its own edges
+EDGE = 60  # samples of the lower rate at each end, where the sides treat edges differently
 
 
 @dataclass(frozen=True)
-class Case:
-    """One row for each peer.
+class ResampleCase:
+    """One computation, with a row for each peer.
 
     Parameters
     ----------
     shape : tuple of int
-        Of the input.
+        Shape of the input.
     dtype : str
-        Of the input.
+        Type of the input.
     ours : callable
         Computes the result once.
     peers : dict of str to callable
-        Others' ways to the same result.
+        Compute the same result with other libraries.
     """
 
     shape: tuple[int, ...]
@@ -52,8 +52,8 @@ class Case:
     peers: dict[str, Callable[[], object]]
 
 
-def cases() -> Iterator[tuple[str, Callable[[], Case]]]:
-    """Yield what a row is called and the function that makes its case."""
+def cases() -> Iterator[tuple[str, Callable[[], ResampleCase]]]:
+    """Yield the name of a row and the function that makes its case."""
     for rate, target, duration_s in RATES:
         what = f"resample {rate:g} to {target:.10g} Hz"
         for n in CHANNELS:
@@ -66,7 +66,7 @@ def cases() -> Iterator[tuple[str, Callable[[], Case]]]:
 
 
 def passband_signal(rate, target, duration_s, n_channels, dtype):
-    """Sines that every filter passes, different in each channel."""
+    """Return sines that every filter passes, different in each channel."""
     rng = np.random.default_rng(0)
     times = np.arange(int(duration_s * rate)) / rate
     signal = np.zeros((len(times), n_channels))
@@ -77,7 +77,7 @@ def passband_signal(rate, target, duration_s, n_channels, dtype):
 
 
 def check_agreement(what, ours, theirs, rate, target, tolerance):
-    """Raise unless both results are the same away from the ends."""
+    """Exit unless both results agree away from the ends."""
     n = min(len(ours), len(theirs))
     edge = int(np.ceil(EDGE * max(1.0, target / rate)))
     error = np.abs(ours[:n] - theirs[:n])[edge:-edge].max()
@@ -86,24 +86,24 @@ def check_agreement(what, ours, theirs, rate, target, tolerance):
 
 
 def resampling_case(what, rate, target, duration_s, n_channels, dtype):
-    """Make a case of a whole signal from one rate to another."""
+    """Make the case of a whole signal."""
     x = passband_signal(rate, target, duration_s, n_channels, dtype)
     peers = {"soxr HQ": lambda: soxr.resample(x, rate, target, quality="HQ")}
     ratio = simple_ratio(Fraction(target) / Fraction(rate))
     if ratio is not None:
         up, down = ratio.numerator, ratio.denominator
-        # scipy multiplies by `up`, our taps have that in them
+        # scipy multiplies by `up`, which our taps already include
         taps = design_lowpass(up, 1 / max(up, down), ATTENUATION_DB) / up
         peers["scipy"] = lambda: resample_poly(x, up, down, axis=0, window=taps)
     expected = resample(x, rate, target)
     for name, peer in peers.items():
         tolerance = 1e-3 if name == "soxr HQ" else 1e-5 if dtype == np.float32 else 1e-12
         check_agreement(f"{what}, {name}", expected, peer(), rate, target, tolerance)
-    return Case(x.shape, np.dtype(dtype).name, lambda: resample(x, rate, target), peers)
+    return ResampleCase(x.shape, np.dtype(dtype).name, lambda: resample(x, rate, target), peers)
 
 
 def stream_case(what, rate, target, n_channels, dtype):
-    """Make a case of the same in chunks, as they come from a sensor."""
+    """Make the case of a signal in chunks, as a sensor delivers them."""
     x = passband_signal(rate, target, STREAM_S, n_channels, dtype)
     size = int(CHUNK_S * rate)
     chunks = [x[i : i + size] for i in range(0, len(x), size)]
@@ -118,11 +118,11 @@ def stream_case(what, rate, target, n_channels, dtype):
         return [stream.resample_chunk(chunk, last=i == last) for i, chunk in enumerate(chunks)]
 
     check_agreement(what, np.concatenate(ours()), np.concatenate(theirs()), rate, target, 1e-3)
-    return Case(x.shape, np.dtype(dtype).name, ours, {"soxr HQ": theirs})
+    return ResampleCase(x.shape, np.dtype(dtype).name, ours, {"soxr HQ": theirs})
 
 
 def measure(case, rounds):
-    """Time the sides of a case in turns; one row for each peer."""
+    """Time the sides of a case in turns; return one row per peer."""
     names = list(case.peers)
     ours, *theirs = alternate(
         repeated(case.ours), *(repeated(case.peers[name]) for name in names), rounds=rounds

@@ -1,14 +1,14 @@
 """Steps on a whole recording against pandas, scipy and aeon, for bench_preprocessing.py.
 
-One process, one thread, float64. What each row compares:
+One process, one thread, float64. The rows compare:
 
 - moving deviation, moving range: of the last second at 100 Hz, six channels. pandas' side is
-  `rolling(window, min_periods=1)`, with `std(ddof=0)`, and `max()` less `min()`.
+  `rolling(window, min_periods=1)`, with `std(ddof=0)`, and `max()` minus `min()`.
 - moving mean: aeon's side is `MovingAverage`, which has no values before the first whole window;
-  those are left out of the comparison. aeon is in the environment of the peers alone.
-- uneven stamps to an even grid: pandas' side is what its users write: `reindex` to the union of
-  stamps and grid, `interpolate("index")`, the grid. Ours interpolates by the same straight lines
-  only across holes; the results are compared within what the curvature of the signal allows.
+  these are excluded from the comparison. aeon is only in the environment of the peers.
+- uneven stamps to an even grid: pandas' side is the usual idiom: `reindex` to the union of stamps
+  and grid, `interpolate("index")`, the grid. Ours uses the same straight lines only across holes;
+  the tolerance of the comparison follows from the curvature of the signal.
 - band-pass: scipy's side is `upfirdn` with our taps on the padded signal.
 """
 
@@ -31,7 +31,7 @@ RATE_HZ, WINDOW = 100.0, 100
 
 
 def cases(n_samples: int = 200_000) -> Iterator[tuple[str, dict[str, Any], Callable[[], Sides]]]:
-    """Yield what a row is called, what it is of, and what makes the two sides."""
+    """Yield a row's name, its facts, and the function that makes its two sides."""
     shape = (n_samples, 6)
     made = [
         ("moving deviation, 1 s", "pandas", lambda: _moving(shape, "std")),
@@ -62,7 +62,7 @@ def _moving(shape: tuple[int, int], statistic: str) -> Sides:
         made = rolling.std(ddof=0) if statistic == "std" else rolling.max() - rolling.min()
         return made.to_numpy()
 
-    # pandas adds and takes away, and so gathers rounding over the recording
+    # pandas adds and subtracts samples, so its rounding errors accumulate over the recording
     return Sides(theirs, lambda: step.apply(recording).values, 1e-4)
 
 
@@ -100,7 +100,7 @@ def _fir(shape: tuple[int, int]) -> Sides:
     padded = np.pad(values, ((200, 200), (0, 0)), mode="reflect")
 
     def ours() -> NDArray[np.float64]:
-        one = _signal.PolyphaseFilter(taps, 1, 1, shape[1])
-        return np.concatenate([one.push(values), one.flush()])
+        fir = _signal.PolyphaseFilter(taps, 1, 1, shape[1])
+        return np.concatenate([fir.push(values), fir.flush()])
 
     return Sides(lambda: upfirdn(taps, padded, axis=0)[400:-400], ours, 1e-9)

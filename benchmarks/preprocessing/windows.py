@@ -1,15 +1,15 @@
 """Windows, scaling and statistics against numpy, for bench_preprocessing.py.
 
-One process, one thread. What each row compares:
+One process, one thread. The rows compare:
 
-- windows and scaling: a recording to float32 windows, scaled. numpy's side is
+- windows and scaling: a recording to scaled float32 windows. numpy's side is
   `sliding_window_view`, a copy of the windows, and (x - center) / scale in float64, rounded to
-  float32 at the end: the same arithmetic, and the bits are compared. "in float32" is numpy at its
-  fastest, every step in place and in float32, which gives other last digits.
+  float32 at the end: the same arithmetic, so equal bits are required. "in float32" is the fastest
+  code in numpy, every step in place and in float32, with other last digits.
 - statistics: mean and deviation of each channel over windows, in float64. numpy's side is `mean`
-  and `std`. Ours also finds the extremes and what is not finite, in the same pass.
+  and `std`. Ours also finds extremes and non-finite values in the same pass.
 
-Peak memory is what a process of its own holds beyond the recording, as the kernel counts it.
+Peak memory is that of a separate process beyond the recording, as counted by the kernel.
 """
 
 import multiprocessing
@@ -27,7 +27,7 @@ WINDOW_SAMPLES, HOP_SAMPLES = 200, 100
 
 
 class Sides(NamedTuple):
-    """Two ways to compute the same, and by how much their results may differ."""
+    """Two ways to compute the same result, and the tolerance of their comparison."""
 
     theirs: Callable[[], Any]
     ours: Callable[[], Any]
@@ -35,7 +35,7 @@ class Sides(NamedTuple):
 
 
 def make_signal(n_bytes: int, n_channels: int, dtype: type) -> NDArray[np.floating]:
-    """Return samples of about `n_bytes`, as a motor current might be: an offset and a spread."""
+    """Return samples of about `n_bytes` that resemble a motor current: an offset and a spread."""
     n_samples = n_bytes // (n_channels * np.dtype(dtype).itemsize)
     rng = np.random.default_rng(0)
     signal = rng.standard_normal((n_samples, n_channels), np.float32).astype(dtype)
@@ -43,7 +43,7 @@ def make_signal(n_bytes: int, n_channels: int, dtype: type) -> NDArray[np.floati
 
 
 def cases(n_bytes: int) -> Iterator[tuple[str, dict[str, Any], Callable[[], Sides]]]:
-    """Yield what a row is called, what it is of, and the function that makes its two sides."""
+    """Yield a row's name, its facts, and the function that makes its two sides."""
     for dtype in (np.float64, np.float32):
         for n_channels in (1, 3, 6):
             n_samples = n_bytes // n_channels // np.dtype(dtype).itemsize
@@ -65,7 +65,7 @@ def measure(sides: Sides, *, rounds: int) -> dict[str, float]:
 
 
 def peak_memory(n_bytes: int) -> dict[str, int]:
-    """Return the bytes that cutting and scaling takes at its peak, and those of its result."""
+    """Return the peak memory of cutting and scaling, and the size of the result, in bytes."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_peak_memory, (n_bytes,))
@@ -75,7 +75,7 @@ def _peak_memory(n_bytes: int) -> dict[str, int]:
     signal = np.full((n_bytes // 24, 3), 1.5)
     scaler = fit_scaler(signal[np.newaxis, :1000])
     _ours(signal[:1000], scaler)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew; see proc(5)
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak; see proc(5)
     before = _held("VmRSS")
     made = _ours(signal, scaler)
     peak = _held("VmHWM")
@@ -83,7 +83,7 @@ def _peak_memory(n_bytes: int) -> dict[str, int]:
 
 
 def _held(what: str) -> int:
-    """Bytes of memory this process holds, or held at its peak."""
+    """Return the resident memory of this process, current or peak, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(what))
 
@@ -135,7 +135,7 @@ def _statistics(n_bytes: int, n_channels: int, dtype: type) -> Sides:
     def ours() -> NDArray[np.float64]:
         moments = ChannelMoments()
         moments.add(X)
-        found = moments.statistics()
-        return np.stack([found.mean, found.deviation])
+        statistics = moments.statistics()
+        return np.stack([statistics.mean, statistics.deviation])
 
     return Sides(theirs, ours, tolerance=1e-9)

@@ -1,4 +1,4 @@
-"""Small problems on which a remedy is to show: windows to learn from and others to validate on."""
+"""Small problems on which a remedy should have an effect, with training and validation windows."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -7,20 +7,20 @@ import numpy as np
 
 
 class Data(NamedTuple):
-    """What one run is given; `told` has further arguments of fit that a variant may pass or not."""
+    """The data of one run; variants choose from `fit_arguments`, further arguments of `fit`."""
 
     X: np.ndarray
     y: np.ndarray
     X_val: np.ndarray
     y_val: np.ndarray
-    told: Mapping[str, np.ndarray] = {}
+    fit_arguments: Mapping[str, np.ndarray] = {}
 
 
 Problem = Callable[[int], Data]
 
 
 def tones(n, seed, *, n_timesteps=24, n_classes=3, noise=0.5, first=0.3, step=0.3):
-    """Sines in random phase whose frequency is the class, one channel."""
+    """Make sines of random phase whose frequency is the class, with one channel."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % n_classes
     t = np.arange(n_timesteps)
@@ -30,7 +30,7 @@ def tones(n, seed, *, n_timesteps=24, n_classes=3, noise=0.5, first=0.3, step=0.
 
 
 def marked(n, seed, *, at, n_timesteps=40, noise=1.0, height=3.0):
-    """Noise in which the sign of two samples at `at` is the class."""
+    """Make noise in which the sign of two samples at `at` is the class."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
     X = noise * rng.normal(size=(n, n_timesteps, 1))
@@ -39,7 +39,7 @@ def marked(n, seed, *, at, n_timesteps=40, noise=1.0, height=3.0):
 
 
 def odd_signs(n, seed, *, n_pulses=5, spacing=5):
-    """Pulses up or down, an odd number of them up or not: nothing is known before the last."""
+    """Make pulses up or down; the class is the parity of the upward ones, open until the last."""
     rng = np.random.default_rng(seed)
     up = rng.integers(0, 2, (n, n_pulses))
     X = 0.1 * rng.normal(size=(n, spacing * n_pulses, 1))
@@ -50,7 +50,7 @@ def odd_signs(n, seed, *, n_pulses=5, spacing=5):
 
 
 def pairs_of(make: Callable[..., Any], n: int = 60, n_val: int = 90, **options: Any) -> Problem:
-    """Return what draws, for a seed, windows to learn from and others to validate on."""
+    """Return a function that draws training and validation windows for a seed."""
     return lambda seed: Data(*make(n, seed, **options), *make(n_val, 1000 + seed, **options))
 
 
@@ -70,9 +70,9 @@ def _wrong_labels(seed):
 
 def _doubtful_labels(seed):
     data = pairs_of(tones, n=90)(seed)
-    given = relabeled(data.y, 0.4, seed)
-    weight = np.where(given == data.y, 1.0, 0.02)
-    return data._replace(y=given, told={"sample_weight": weight})
+    labels = relabeled(data.y, 0.4, seed)
+    weight = np.where(labels == data.y, 1.0, 0.02)
+    return data._replace(y=labels, fit_arguments={"sample_weight": weight})
 
 
 def _rare(seed):
@@ -95,8 +95,8 @@ def _drifting_gain(seed):
 def _padded(seed):
     data = pairs_of(marked, at=18, n_timesteps=20)(seed)
     X, X_val = (np.pad(x, ((0, 0), (0, 180), (0, 0))) for x in (data.X, data.X_val))
-    told = {"lengths": np.full(len(X), 20), "lengths_val": np.full(len(X_val), 20)}
-    return data._replace(X=X, X_val=X_val, told=told)
+    fit_arguments = {"lengths": np.full(len(X), 20), "lengths_val": np.full(len(X_val), 20)}
+    return data._replace(X=X, X_val=X_val, fit_arguments=fit_arguments)
 
 
 def _changed(change: Callable[[np.ndarray, int], np.ndarray]) -> Problem:

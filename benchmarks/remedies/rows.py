@@ -1,4 +1,4 @@
-"""What is compared: a row for each remedy and problem, and what is measured of a run."""
+"""The comparisons: a row for each remedy and problem, and the measures of a run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ Settings = Mapping[str, Any]
 
 
 class Row(NamedTuple):
-    """Variants against a run without the remedy, and the measures they should lower or raise."""
+    """Variants against a run without the remedy, and the measures that they should change."""
 
     remedy: str  # the page in docs/remedies
     problem: str
@@ -26,15 +26,15 @@ class Row(NamedTuple):
 
 
 def row(remedy, problem, without, *variants, lower=(), higher=(), **common):
-    """Make a row; the arguments in `common` are those of all its variants."""
+    """Make a row; all its variants share the arguments in `common`."""
     return Row(remedy, problem, without, variants, lower, higher, common)
 
 
-# Losses and initial weights of one's own.
+# User-defined losses and initial weights.
 
 
 def steep(logits, class_index):
-    """Cross-entropy with cliffs: gradients a hundred times as large."""
+    """Cross-entropy with cliffs, where gradients are a hundred times as large."""
     return functional.cross_entropy(100 * logits, class_index, reduction="none")
 
 
@@ -44,7 +44,7 @@ def tiny(logits, class_index):
 
 
 def second_costs_20(logits, class_index):
-    """Cross-entropy, twenty times as much for the second class."""
+    """Cross-entropy with a weight of twenty for the second class."""
     price = torch.where(class_index == 1, 20.0, 1.0)
     return price * functional.cross_entropy(logits, class_index, reduction="none")
 
@@ -63,7 +63,7 @@ def _log_loss(classifier, X, y):
 
 
 def _memory(classifier, data):
-    """Return log10 of what the first step moves in the logits, relative to the last."""
+    """Return log10 of the first step's effect on the logits, relative to the last step's."""
     X = torch.tensor(data.X_val, dtype=torch.float32, requires_grad=True)
     logits = classifier.module_(X)
     (logits[:, 0] - logits[:, 1]).abs().sum().backward()
@@ -141,7 +141,7 @@ ROWS = (
         *({"lr_schedule": name} for name in ("cosine", "plateau", "one_cycle")),
         lower=["roughness"],
         learning_rate=0.05,
-        patience=8,  # what "plateau" waits is a quarter of it
+        patience=8,  # "plateau" waits a quarter of it
     ),
     row(
         *("schedules_and_warmup", "200 noisy tones", {"warmup_epochs": 0}, {"warmup_epochs": 5}),

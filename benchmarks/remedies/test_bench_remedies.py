@@ -1,4 +1,4 @@
-"""The benchmark of remedies: what a row says, and that a run that is stopped keeps its rows."""
+"""The benchmark of remedies: the values of a row; an interrupted run keeps its rows."""
 
 import json
 
@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.benchmarks
 
 
-def test_a_row_says_how_the_runs_of_pairs_differ():
+def test_a_row_summarizes_the_differences_within_pairs():
     row = bench_remedies.summarize(np.zeros(4), np.array([-1.0, -3.0, 1.0, 0.0]), -1)
     assert (row["median_without"], row["median_with"], row["difference"]) == (0.0, -0.5, -0.5)
     assert row["as_expected"] == 2

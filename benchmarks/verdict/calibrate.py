@@ -1,8 +1,8 @@
-"""What healthy runs do: quantiles of every statistic that the verdict holds against a threshold.
+"""Healthy runs: quantiles of every statistic that the verdict compares with a threshold.
 
-Healthy here are the plain runs and the noisy but normal controls of the calibration part that have
-clearly learned. A proposed edge is the upper end of the interval of the 99 % quantile: with few
-runs it lies high, and comes down with more. The share of faulty runs above it says what it costs.
+Healthy runs are here the plain runs and the noisy but normal controls of the calibration part that
+have clearly learned. A proposed edge is the upper end of the interval of the 99 % quantile: it is
+high with few runs and falls with more. The share of faulty runs above it shows its cost.
 """
 
 import math
@@ -25,14 +25,14 @@ N_RESAMPLES = 2000
 
 
 def statistics_of(run: Evidence) -> dict[str, float]:
-    """Return every number that a threshold is about, of one run.
+    """Return every number of a run that may have a threshold.
 
-    The report's own statistics that it holds against something; and beside them the noise of three
-    losses on two scales, over the epochs after the initial descent and over the second half, by
-    the median of second differences and by their mean, so that edges of any of them can be chosen.
+    These are the report's own statistics that have a threshold, and the noise of three losses on
+    two scales, over the epochs after the initial descent and over the second half, estimated by
+    the median of second differences and by their mean, so that an edge can be chosen for each.
     """
     report = report_of(run)
-    found = {
+    statistics = {
         f"report: {name}": float(statistic.value)
         for name, statistic in report.statistics.items()
         if math.isfinite(statistic.value) and statistic.floor is not None
@@ -55,8 +55,8 @@ def statistics_of(run: Evidence) -> dict[str, float]:
             for scale, values in (("nats", loss), ("relative", relative)):
                 for estimator, estimate in ESTIMATORS.items():
                     key = f"{name}, {epochs}, {estimator}: {scale}"
-                    found[key] = estimate(values[start:])
-    return found
+                    statistics[key] = estimate(values[start:])
+    return statistics
 
 
 ESTIMATORS: dict[str, Callable[[NDArray[np.float64]], float]] = {
@@ -131,10 +131,10 @@ def _range(runs: Sequence[Evidence], name: str) -> list[int]:
 
 
 def _joint(measured: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
-    """Return what a pair of edges, both to be passed, costs and finds, on each loss.
+    """Return the alarms of a pair of edges, both of which a run must exceed, on each loss.
 
-    One number scales both edges at the ratio of their 95 % quantiles; it is set where one healthy
-    run in a hundred passes both.
+    One factor scales both edges at the ratio of their 95 % quantiles; it is chosen so that one
+    healthy run in a hundred exceeds both.
     """
     rows = []
     losses = ("running loss", "fixed-subset loss", "validation loss")

@@ -1,7 +1,7 @@
 """Data sets of the verdict's benchmark: generators, embedded recordings, sets in other packages.
 
-Every set is cut by group into a training, a validation and a fresh part; no group is in two. The
-fresh part is large where the set allows it; no rule sees it, the oracle alone does.
+Every set is split by group into a training, a validation and a fresh part; no group is in two. The
+fresh part is large if the set allows it; only the oracle sees it, and no rule does.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, SURFACES_WINDOW_SAMPLES,
 from sensorseq.errors import EnvironmentProblemError
 
 N_FRESH = 400
-WINDOWS_PER_GROUP = 5  # of generated sets
+WINDOWS_PER_GROUP = 5  # in generated sets
 
 Rng = np.random.Generator
 Floats = NDArray[Any]
@@ -34,7 +34,7 @@ class Parts:
 
     @property
     def of_fit(self) -> dict[str, Any]:
-        """What `fit` and `probe` get beside X and y."""
+        """Arguments of `fit` and `probe` in addition to X and y."""
         return {
             "groups": self.train.groups,
             "lengths": self.train.lengths,
@@ -45,7 +45,7 @@ class Parts:
         }
 
 
-# Generators: (rng, class of each window, steps) to noiseless windows (n, t, c) of unit size.
+# Generators: from (rng, class of each window, steps) to noiseless windows (n, t, c) of unit size.
 
 
 def _sinusoids(rng: Rng, y: Any, n_steps: int) -> Floats:
@@ -66,7 +66,7 @@ def _autoregressive(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 
 def _chirps(rng: Rng, y: Any, n_steps: int) -> Floats:
-    """Return sweeps from the same frequencies; the class is how fast and which way they go."""
+    """Return sweeps from the same frequencies; the class is their speed and direction."""
     t = np.arange(n_steps)
     start = rng.uniform(0.5, 0.7, (len(y), 1))
     rate = (y[:, None] - 2) * 0.25 / n_steps
@@ -75,7 +75,7 @@ def _chirps(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 
 def _pulses(rng: Rng, y: Any, n_steps: int) -> Floats:
-    """Return trains of pulses in two channels; the class is their width, and a sign."""
+    """Return trains of pulses in two channels; the class is their width and a sign."""
     t = np.arange(n_steps)
     width = np.array([1.0, 2.5, 5.0])[y % 3][:, None]
     x = np.zeros((len(y), n_steps, 2))
@@ -88,7 +88,7 @@ def _pulses(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 
 def _replica(rng: Rng, y: Any, n_steps: int) -> Floats:
-    """Return what the question "98 sequences of 100 steps, 6 classes" had: one slow channel."""
+    """Return windows like those of the question "98 sequences, 6 classes": one slow channel."""
     t = np.arange(n_steps)
     phase = rng.uniform(0, 2 * np.pi, (len(y), 1))
     speed = (0.12 + 0.035 * y[:, None]) * rng.uniform(0.96, 1.04, (len(y), 1))
@@ -114,7 +114,7 @@ GENERATED = {
     "replica": Generated(_replica, 6, 100, 0.4),
 }
 MEASURED = ("surfaces", "motions", "vowels", "watch", "borealtc")
-# Added noise, over the channel's sd, with which about 60 % of the fresh windows are told right.
+# Added noise, relative to the channel's sd, with which about 60 % of fresh windows are right.
 HARD_NOISE = {
     "sinusoids": 1.7,
     "autoregressive": 1.2,
@@ -146,9 +146,9 @@ def draw(
     name : str
         One of `GENERATED` or `MEASURED`.
     seed : int
-        Decides windows, split and choice.
+        Seed of windows, split and choice.
     n_train, n_val : int
-        Windows wanted; a measured set may have fewer.
+        Number of windows wanted; a measured set may have fewer.
     hard : bool, default=False
         Add `HARD_NOISE`.
     imbalance : int, default=1
@@ -181,7 +181,7 @@ def draw(
 def _generate(of: Generated, rng: Rng, n: int, imbalance: int, first_group: int) -> Windows:
     weights = np.ones(of.n_classes)
     weights[0] = imbalance
-    # Every class is there, then as drawn; the windows of a group share gain and offset.
+    # Every class occurs once, further ones are drawn; windows of a group share gain and offset.
     y = np.concatenate(
         [
             np.arange(of.n_classes).repeat(2)[:n],
@@ -199,7 +199,7 @@ def _generate(of: Generated, rng: Rng, n: int, imbalance: int, first_group: int)
 
 
 def _split(whole: Windows, rng: Rng) -> list[NDArray[np.int64]]:
-    """Return rows of the three parts, 60 : 20 : 20 of the groups, of each class where it can."""
+    """Return rows of the three parts, 60 : 20 : 20 of the groups, of each class if possible."""
     classes_of = {group: np.unique(whole.y[whole.groups == group]) for group in set(whole.groups)}
     pure = all(len(classes) == 1 for classes in classes_of.values())
     lots = (
@@ -228,10 +228,10 @@ def _choose(whole: Windows, pool: Any, n: int, imbalance: int, rng: Rng) -> Wind
 
 
 def _same_classes(parts: list[Windows]) -> list[Windows]:
-    """Leave out classes that the training part has not, and number the others anew."""
+    """Drop classes that the training part lacks, and renumber the others."""
     classes = np.unique(parts[0].y)
-    known = [part.take(np.flatnonzero(np.isin(part.y, classes))) for part in parts]
-    return [replace(part, y=np.searchsorted(classes, part.y)) for part in known]
+    kept = [part.take(np.flatnonzero(np.isin(part.y, classes))) for part in parts]
+    return [replace(part, y=np.searchsorted(classes, part.y)) for part in kept]
 
 
 @cache
@@ -248,7 +248,7 @@ def _measured(name: str, borealtc: Path | None) -> Windows:
 
 
 def available(name: str, borealtc: Path | None) -> str:
-    """Return why a set cannot be read here, empty where it can."""
+    """Return why a set cannot be read here, or an empty string if it can."""
     if name in GENERATED:
         return ""
     try:
@@ -270,7 +270,7 @@ def _surfaces() -> Windows:
 
 
 def _motions() -> Windows:
-    # Who moved is not in the file: every recording is its own group.
+    # The file does not name the persons: every recording is its own group.
     series, labels, _ = read_series("BasicMotions", None)
     return cut(series, labels, range(len(series)), 100, 100)
 

@@ -1,15 +1,15 @@
-"""What a run really did: told by a fresh part that neither our rules nor the rivals' see.
+"""The truth about a run, from a fresh part that neither our rules nor the rivals' see.
 
-After every epoch the fresh part, windows of groups that neither training nor validation has, is
-predicted. How much the model moves is read from two of its figures, the accuracy and the mean
-probability of the true class. Both are bounded, so a loss that explodes or vanishes distorts
-neither; the windows stay the same, so what moves is the model. Movement is
+The fresh part, with groups that are neither in training nor in validation, is predicted after every
+epoch. The movement of the model is computed from two figures, the accuracy and the mean probability
+of the true class. Both are bounded, so a loss that explodes or vanishes distorts neither; the
+windows stay the same, so only the model moves. Movement is
 
     sqrt(mean((a_{t+1} - a_t)^2) / 2)
 
 over the last half of the epochs: the standard deviation of white noise, from successive
-differences (J. von Neumann et al., *The mean square successive difference*, 1941), and no statistic
-of our verdict, which takes medians of second differences and residuals of a local trend.
+differences (J. von Neumann et al., *The mean square successive difference*, 1941). Our verdict does
+not use it: it uses medians of second differences and residuals of a local trend.
 """
 
 import math
@@ -19,26 +19,26 @@ import numpy as np
 from numpy.typing import NDArray
 from verdict.runs import Evidence
 
-VOLATILE_RATIO = 2.0  # of both figures, over the healthy twin
-LEAST_MOVEMENT = 0.01  # of accuracy: twice nearly nothing is nearly nothing
-CLEARLY_LEARNED = 0.15  # of balanced accuracy above guessing
+VOLATILE_RATIO = 2.0  # of both figures, relative to the healthy twin
+LEAST_MOVEMENT = 0.01  # of accuracy: twice a negligible movement is still negligible
+CLEARLY_LEARNED = 0.15  # balanced accuracy above guessing
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What the fresh part shows of one run.
+    """Facts about one run from the fresh part.
 
     Parameters
     ----------
     movement : float
-        Of the accuracy, a fraction.
+        Movement of the accuracy, a fraction.
     probability_movement : float
-        Of the mean probability of the true class.
+        Movement of the mean probability of the true class.
     above_chance : float
-        Balanced accuracy (each class counts alike) less that of guessing, 1 / K; the median over
-        the last third of the epochs.
+        Balanced accuracy (each class has equal weight) minus 1 / K, the value of guessing; the
+        median over the last third of the epochs.
     beats_guessing : bool
-        Whether that is more than luck, with 95 % confidence.
+        Whether `above_chance` is more than luck, with 95 % confidence.
     diverged : bool
         Whether a training loss was not finite.
     """
@@ -51,12 +51,12 @@ class Truth:
 
     @property
     def clearly_learned(self) -> bool:
-        """Whether a run without a fault of its own has something to be healthy with."""
+        """Whether a run has learned enough to count as healthy."""
         return self.beats_guessing and self.above_chance >= CLEARLY_LEARNED
 
 
 def find_truth(evidence: Evidence) -> Truth:
-    """Read the fresh part's figures of one run."""
+    """Compute the truth from the fresh part's figures of one run."""
     balanced = evidence.fresh["balanced"]
     counts = evidence.fresh["counts"][evidence.fresh["counts"] > 0]
     chance = 1 / len(counts)
@@ -72,7 +72,7 @@ def find_truth(evidence: Evidence) -> Truth:
 
 
 def movement(series: NDArray[np.float64]) -> float:
-    """Return how much a figure of the fresh part moves over the second half of the epochs."""
+    """Return the movement of a figure of the fresh part over the second half of the epochs."""
     settled = series[len(series) // 2 :]
     settled = settled[np.isfinite(settled)]
     if len(settled) < 2:

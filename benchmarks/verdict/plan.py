@@ -1,11 +1,11 @@
-"""The runs of the verdict's benchmark: which settings, on which data, with which seeds.
+"""The runs of the verdict's benchmark: their settings, data and seeds.
 
 Calibration and test share neither a data set nor a strength of injection. Calibration has
 simulated surfaces, sinusoids and autoregressive noise; the test has chirps, pulses, the replica of
 a question from Stack Overflow, and measured sets: watch movements, vowels, exercises, terrains.
 
-Healthy are settings a sensible user has: a rate that falls, clipping, scaled input. A constant rate
-is none of them, however common: whether it is too high is what is to be told.
+Healthy settings are those of a sensible user: a falling rate, clipping, scaled input. A constant
+rate is common, but not among them: the verdict has to find out whether it is too high.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ CONTROLS = (
 UNBALANCED = {"calibration": ("surfaces", "sinusoids"), "test": ("chirps", "pulses", "watch")}
 N_CYCLES = 3
 
-# name: arguments; epochs, batch and width are drawn besides
+# name: arguments; epochs, batch and width are drawn
 SETTINGS: dict[str, dict[str, Any]] = {
     "adam 1e-3 cosine": {"learning_rate": 1e-3},
     "adam 3e-3 cosine": {"learning_rate": 3e-3},
@@ -47,7 +47,7 @@ SIZES = {
 
 
 def _injections(base: float, part: str) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Return name: (changed arguments, changes of the data), at the strengths of that part."""
+    """Return name: (changed arguments, changes of the data), at the part's strengths."""
     test = part == "test"
     constant = {"lr_schedule": "constant", "warmup_epochs": 0}
     unclipped = constant | {"max_grad_norm": None}
@@ -88,7 +88,7 @@ N_INJECTIONS = len(_injections(1e-3, "test"))
 
 
 def _epochs(n_train: int) -> int:
-    """Return enough epochs that a small set is learned, and no more than time allows."""
+    """Return enough epochs to learn a small set, within the time allowed."""
     return 80 if n_train <= 150 else 60 if n_train <= 400 else 40
 
 
@@ -111,14 +111,14 @@ def _drawn(part: str, index: int, data: str) -> tuple[str, int, int, dict[str, A
 
 
 def make_plans(part: str, *, quick: bool = False) -> list[Plan]:
-    """Return every run of a part, in order; twins before what is held against them.
+    """Return every run of a part, in order; twins precede the runs compared with them.
 
     Parameters
     ----------
     part : str
         ``"calibration"`` or ``"test"``.
     quick : bool, default=False
-        A few of each role, to see that it works.
+        A few runs of each role, as a smoke test.
     """
     plans = list(_make(part))
     if not quick:
@@ -139,7 +139,7 @@ def _generated(part: str) -> tuple[str, ...]:
 
 def _make(part: str) -> Iterator[Plan]:
     sets = CALIBRATION_DATA if part == "calibration" else TEST_DATA
-    n_each = {"calibration": 36, "test": 30}[part]  # healthy runs of each set
+    n_each = {"calibration": 36, "test": 30}[part]  # healthy runs per set
     n_with_injections = {"calibration": 18, "test": 7}[part]
     seed = 1000 if part == "calibration" else 15000
     injection = 0
@@ -174,15 +174,15 @@ def _make(part: str) -> Iterator[Plan]:
 
 
 def _as_asked(seed: int, sets: tuple[str, ...]) -> Iterator[Plan]:
-    """Return the training of the question itself, beside the replica's healthy run."""
-    own = seed - len(sets) + 1 + sets.index("replica")
+    """Return the training from the question itself; its twin is the replica's healthy run."""
+    seed_of_replica = seed - len(sets) + 1 + sets.index("replica")
     yield Plan(
-        name=f"test-{own}-replica-as_asked",
+        name=f"test-{seed_of_replica}-replica-as_asked",
         part="test",
         role="volatile",
         kind="as asked",
         data="replica",
-        seed=own,
+        seed=seed_of_replica,
         n_train=98,
         n_val=42,
         arguments={
@@ -196,12 +196,12 @@ def _as_asked(seed: int, sets: tuple[str, ...]) -> Iterator[Plan]:
             "optimizer_params": {"alpha": 0.9},
         },
         change={},
-        twin=f"test-{own}-replica",
+        twin=f"test-{seed_of_replica}-replica",
     )
 
 
 def _controls(part: str, sets: tuple[str, ...]) -> Iterator[Plan]:
-    n_each = {"calibration": 24, "test": 26}[part]  # runs of each kind
+    n_each = {"calibration": 24, "test": 26}[part]  # runs per kind
     seed = 3000 if part == "calibration" else 18000
     for repeat in range(n_each):
         for kind in CONTROLS:

@@ -1,10 +1,10 @@
-"""Judge every run that was kept, by our verdict and by the rivals' rules, and count the errors.
+"""Judge every stored run by our verdict and by the rivals' rules, and count the errors.
 
-Three rows of interest: alarms on plain healthy runs, alarms on noisy but normal ones, and runs made
-volatile or unable to learn that are flagged. An alarm is any verdict but ``"normal"``. Which
-planned faults came true is said by the oracle, not by the plan: one that did no harm is counted as
-benign and judged in neither row. A healthy run that has not clearly learned has nothing to be
-healthy with and is counted too; the row that ends in "or barely" has it in.
+Three rows matter: alarms on plain healthy runs, alarms on noisy but normal ones, and flagged runs
+among those made volatile or unable to learn. An alarm is any verdict except ``"normal"``. The
+oracle, not the plan, decides whether a planned fault took effect: a harmless one is counted as
+benign and is in no row. Healthy runs that have not clearly learned are counted, too, but only in
+the row that ends in "or barely".
 """
 
 from collections import Counter, defaultdict
@@ -22,31 +22,31 @@ from sensorseq.diagnosis.report import FluctuationReport
 
 PLAIN, CONTROL, FAULTY = "plain healthy", "noisy but normal", "made faulty"
 OURS, CURVE_ONLY = "ours", "ours, from the curve alone"
-# wanted: alarms on at most 3 % of the plain, 8 % of the noisy, at least 95 % of the faulty runs
-LOUD = 0.03  # of fresh accuracy from epoch to epoch: what nobody overlooks
+# goal: alarms on at most 3 % of the plain, 8 % of the noisy, at least 95 % of the faulty runs
+LOUD = 0.03  # movement of the fresh accuracy from epoch to epoch that nobody overlooks
 N_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One run in one row: what it is, and who raised an alarm.
+    """One run in one row: its facts, and the judges that raised an alarm.
 
     Parameters
     ----------
     name, data, kind : str
-        As planned.
+        Values of the plan.
     row : str
         `PLAIN`, `CONTROL` or `FAULTY`.
     fault : str
-        What the oracle calls a faulty one.
+        The oracle's word for a faulty run.
     counts : bool
-        Whether it is in the row itself, not only in "or barely".
+        Whether the run is in the row itself, not only in "or barely".
     verdict : str
-        Ours.
+        Our verdict.
     alarms : dict of str to bool
-        By judge.
+        Alarms by judge.
     movement : float
-        Of the fresh accuracy, a fraction.
+        Movement of the fresh accuracy, a fraction.
     """
 
     name: str
@@ -69,10 +69,10 @@ def wilson(n_alarms: int, n: int) -> tuple[float, float]:
 
 
 def cluster_interval(alarms: Sequence[bool], clusters: Sequence[Any]) -> tuple[float, float]:
-    """Return the 95 % interval of a rate when whole clusters are drawn anew.
+    """Return the 95 % interval of a rate by resampling whole clusters.
 
-    Runs on one data set under one setting fail together; a run is less than one observation. Where
-    no run fails, or all do, resampling has nothing to vary and the interval is a point.
+    Runs on one data set with one setting fail together; a run is less than one observation. If no
+    run fails, or all do, resampling varies nothing and the interval is a point.
     """
     held: dict[Any, list[bool]] = defaultdict(list)
     for alarm, cluster in zip(alarms, clusters, strict=True):
@@ -88,13 +88,13 @@ def cluster_interval(alarms: Sequence[bool], clusters: Sequence[Any]) -> tuple[f
 
 
 def report_of(run: Evidence, *, curve_only: bool = False) -> FluctuationReport:
-    """Judge a run again as its classifier did, or from its history alone."""
+    """Judge a run again with its classifier's facts, or from its history alone."""
     record = None if curve_only else run.record
     return FluctuationReport.from_history(run.rows, record=record, **run.facts)
 
 
 def judge_runs(runs: Sequence[Evidence]) -> tuple[list[Judged], Counter[str]]:
-    """Judge every run; count those that belong in no row."""
+    """Judge every run; count the runs that belong to no row."""
     truths = {run.plan["name"]: find_truth(run) for run in runs}
     judged, left_out = [], Counter[str]()
     for run in runs:
@@ -153,7 +153,7 @@ def _row(runs: list[Judged], judge: str, row: str, kind: str) -> dict[str, Any]:
 
 
 def judge(runs: Sequence[Evidence]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the rates, rows of each judge and each kind, and the runs ours was wrong on."""
+    """Return the rates by judge and kind, and the runs on which our verdict was wrong."""
     judged, left_out = judge_runs(runs)
     rows = []
     for row in (PLAIN, CONTROL, FAULTY):

@@ -1,19 +1,19 @@
-"""The rules of AutoTrainer and of UMLAUT, written anew from their definitions.
+"""The rules of AutoTrainer and of UMLAUT, reimplemented from their definitions.
 
 AutoTrainer: Zhang, Zhai, Ma, Shen, *AUTOTRAINER: An Automatic DNN Training Problem Detection and
 Repair System*, ICSE 2021; the numbers are the defaults in its repository, shiningrain/AUTOTRAINER,
 AutoTrainer/utils/monitor.py. UMLAUT: Schoop, Huang, Hartmann, *UMLAUT: Debugging Deep Learning
-Programs using Program Structure and Model Behavior*, CHI 2021; the numbers are those in
+Programs using Program Structure and Model Behavior*, CHI 2021; the numbers are from
 BerkeleyHCI/umlaut, umlaut/heuristics.py.
 
-What had to be interpreted. AutoTrainer checks every third epoch, as in its `checktype="epoch_3"`,
-and here keeps watching after an alarm; one alarm is an alarm. Its first and last layer are the
-input weights of the LSTM and the weights of the head; its gradients are those of the first training
-batch. In its code "not converged", once found, silences the oscillation rule for good; here it does
-so while it holds, which gives that rule more to say. Its dying ReLU needs a ReLU, and its large
-weights lead to no alarm. UMLAUT's rules about code (missing softmax, missing activations, shape and
-type of the input) hold for every run here and are left out; its high dropout rate is a rule of the
-paper, above 0.5, and no run has more.
+Interpretations: AutoTrainer checks every third epoch, as with its `checktype="epoch_3"`, and here
+continues after an alarm; one alarm flags the run. Its first and last layer are the input weights of
+the LSTM and the weights of the head; its gradients are computed on the first training batch. In its
+code "not converged", once detected, disables the oscillation rule permanently; here only while it
+holds, which gives that rule more alarms. Its dying-ReLU rule needs a ReLU, and its large weights
+raise no alarm. UMLAUT's rules about code (missing softmax, missing activations, shape and type of
+the input) hold for every run here and are omitted; its rule of high dropout, above 0.5, is only in
+the paper, and no run has more.
 """
 
 import math
@@ -24,26 +24,26 @@ from verdict.runs import GRADIENTS_EVERY, Evidence
 
 # AutoTrainer's defaults
 LEAST_GRADIENT_RATIO = 1e-3  # beta_1: norm of the first layer's gradient over the last layer's
-LEAST_GRADIENT = 1e-4  # beta_2: norm of the first layer's
+LEAST_GRADIENT = 1e-4  # beta_2: norm of the first layer's gradient
 GREATEST_GRADIENT_RATIO = 70.0  # beta_3
 OSCILLATION = 0.03  # zeta: from a maximum of the training accuracy to the minimum of that rank
-OSCILLATING_SHARE = 0.2  # eta: so many of them, over the epochs
+OSCILLATING_SHARE = 0.2  # eta: share of the epochs with an oscillation
 LEAST_GAIN = 0.01  # delta: largest gain of an accuracy from one epoch to the next
 TARGET_ACCURACY = 0.7  # Theta: below, training has not converged
 LOSS_CEILING = 1e5  # a validation loss that counts as exploded
 FIRST_JUDGED = 0.3  # share of the planned epochs before which no curve is judged
 
-# UMLAUT's
+# UMLAUT's defaults
 RATE_CEILING, RATE_FLOOR = 0.01, 1e-7
-ACCURACY_CEILING = 0.95  # of validation: too good to be true
-FIRST_EPOCH = 3  # counted from 0, from which an accuracy is looked at
+ACCURACY_CEILING = 0.95  # a higher validation accuracy is too good to be true
+FIRST_EPOCH = 3  # counted from 0: the first epoch whose accuracy is judged
 INPUT_BOUND = 1.0
 
 FIRST_LAYER, LAST_LAYER = "lstm.weight_ih_l0", "linear.weight"
 
 
 def _oscillates(accuracy: Sequence[float]) -> bool:
-    """Pair local maxima and minima by rank; count pairs that lie apart."""
+    """Pair local maxima and minima by rank; count the pairs that are far apart."""
     maxima, minima = [], []
     for before, here, after in zip(accuracy, accuracy[1:], accuracy[2:], strict=False):
         if here >= before and here >= after:
@@ -55,13 +55,13 @@ def _oscillates(accuracy: Sequence[float]) -> bool:
 
 
 def autotrainer_oscillation(run: Evidence) -> bool:
-    """AutoTrainer's oscillating loss alone, which it reads from the training accuracy."""
+    """AutoTrainer's rule of oscillating loss, which it reads from the training accuracy."""
     accuracy = [row["accuracy"] for row in run.rows]
     return any(_oscillates(accuracy[:n]) for n in _checks(run) if _is_judged(run, n))
 
 
 def autotrainer(run: Evidence) -> bool:
-    """All of AutoTrainer: exploding, vanishing, slow convergence, oscillation, numbers."""
+    """All rules of AutoTrainer: exploding, vanishing, slow convergence, oscillation, NaN."""
     return any(_problem(run, n) for n in _checks(run))
 
 
@@ -80,7 +80,7 @@ def _problem(run: Evidence, n_epochs: int) -> bool:
     if not all(map(math.isfinite, losses)) or rows[-1]["val_loss"] >= LOSS_CEILING:
         return True
     index = n_epochs // GRADIENTS_EVERY - 1
-    # A run that ended early has no gradient of its last epochs.
+    # A run that ended early has no gradients for its last epochs.
     norms = [run.gradients.get(name, [])[index : index + 1] for name in (FIRST_LAYER, LAST_LAYER)]
     first, last = (float(norm[0]) if len(norm) else 1.0 for norm in norms)
     if not (math.isfinite(first) and math.isfinite(last)):
@@ -103,7 +103,7 @@ def _largest_gain(accuracy: Sequence[float]) -> float:
 
 
 def umlaut_overfitting(run: Evidence) -> bool:
-    """UMLAUT's overfitting alone: in one epoch validation loss rises, training loss does not."""
+    """UMLAUT's rule of overfitting: the validation loss rises, the training loss does not."""
     return any(
         after["val_loss"] > before["val_loss"] and after["loss"] <= before["loss"]
         for before, after in pairwise(run.rows)
@@ -111,12 +111,12 @@ def umlaut_overfitting(run: Evidence) -> bool:
 
 
 def umlaut_rate(run: Evidence) -> bool:
-    """UMLAUT's learning rate outside the usual range, in any epoch."""
+    """UMLAUT's rule of a learning rate outside the usual range, in any epoch."""
     return any(not RATE_FLOOR <= row["learning_rate"] <= RATE_CEILING for row in run.rows)
 
 
 def umlaut_accuracy(run: Evidence) -> bool:
-    """UMLAUT's validation accuracy above 95 %, or above that of training."""
+    """UMLAUT's rule of a validation accuracy above 95 %, or above the training accuracy."""
     return any(
         row["val_accuracy"] > ACCURACY_CEILING or row["val_accuracy"] > row["accuracy"]
         for row in run.rows[FIRST_EPOCH:]
@@ -124,17 +124,17 @@ def umlaut_accuracy(run: Evidence) -> bool:
 
 
 def umlaut_input(run: Evidence) -> bool:
-    """UMLAUT's input outside [-1, 1]; every standardized signal is."""
+    """UMLAUT's rule of input outside [-1, 1], which every standardized signal exceeds."""
     return run.input_range[0] < -INPUT_BOUND or run.input_range[1] > INPUT_BOUND
 
 
 def umlaut_not_finite(run: Evidence) -> bool:
-    """UMLAUT's loss that is not a number."""
+    """UMLAUT's rule of a loss that is not a number."""
     return any(math.isnan(row["loss"]) for row in run.rows)
 
 
 def umlaut(run: Evidence) -> bool:
-    """All of UMLAUT that applies to a training run."""
+    """All rules of UMLAUT that apply to a training run."""
     rules = (umlaut_not_finite, umlaut_rate, umlaut_overfitting, umlaut_accuracy, umlaut_input)
     return any(rule(run) for rule in rules)
 

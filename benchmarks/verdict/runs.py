@@ -1,8 +1,8 @@
-"""One run of the verdict's benchmark: train it, keep its evidence in one file, read it back.
+"""One run of the verdict's benchmark: train it, store its evidence in one file, read it back.
 
-What is kept lets every rule be judged again without training: the history, what the classifier
-told its report, the TrainingRecord without snapshots, what the rivals' rules look at, and the
-figures of the fresh part after each epoch, which the oracle alone sees.
+The evidence lets every rule be judged again without training: the history, the classifier's facts
+for its report, the TrainingRecord without snapshots, the inputs of the rivals' rules, and the
+figures of the fresh part after each epoch, which only the oracle sees.
 """
 
 import json
@@ -25,7 +25,7 @@ from sensorseq.errors import DivergedError
 from sensorseq.history import TrainingRecord
 
 GRADIENTS_EVERY = 3  # epochs; AutoTrainer's own interval, see verdict/rivals.py
-# One training of the LSTM alone, without the regularization that would hide a fault.
+# A single training of only the LSTM, without the regularization that would hide a fault.
 PLAIN: dict[str, Any] = {
     "optimizer": "adam",
     "dropout": 0.0,
@@ -46,7 +46,7 @@ class Plan:
     Parameters
     ----------
     name : str
-        Its own; the file's as well.
+        Name of the run and of its file.
     part : str
         ``"calibration"`` or ``"test"``.
     role : str
@@ -56,15 +56,15 @@ class Plan:
     data : str
         Name of the data set.
     seed : int
-        Of data, split, first weights and order.
+        Seed of data, split, initial weights and order.
     n_train, n_val : int
-        Windows wanted.
+        Number of windows wanted.
     arguments : dict
-        Of the classifier; `weight_init` may be ``"normal"`` and `recurrent_init` a gain.
+        Arguments of the classifier; `weight_init` may be ``"normal"`` and `recurrent_init` a gain.
     change : dict
-        Of the data: hard, imbalance, factor, offset, burst_share, shuffled, n_cycles.
+        Changes of the data: hard, imbalance, factor, offset, burst_share, shuffled, n_cycles.
     twin : str
-        Name of the healthy run a volatile one is held against.
+        Name of the healthy run with which a volatile one is compared.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Plan:
 
 @dataclass(eq=False)
 class Evidence:
-    """What one run left.
+    """The stored results of one run.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class Evidence:
     rows : list of dict
         The history.
     facts : dict
-        n_val, n_train, n_classes, majority_fraction and best_epoch, as the classifier knows them.
+        n_val, n_train, n_classes, majority_fraction and best_epoch of the classifier.
     record : TrainingRecord or None
         Without snapshots.
     fresh : dict of str to ndarray of shape (E,)
@@ -100,7 +100,7 @@ class Evidence:
     gradients : dict of str to ndarray of shape (D,)
         Norm of each parameter's gradient on the first training batch, every third epoch.
     input_range : (float, float)
-        Least and greatest training value that the network saw.
+        Smallest and largest training value that the network saw.
     """
 
     plan: dict[str, Any]
@@ -113,7 +113,7 @@ class Evidence:
 
 
 class _Watch:
-    """Measure the fresh part after each epoch, and gradients of the first batch now and then."""
+    """Measure the fresh part after each epoch, and the first batch's gradients every few epochs."""
 
     def __init__(self, fresh: Windows, train: Windows, n_first: int) -> None:
         self.fresh, self.first = _tensors(fresh), _tensors(train.take(slice(n_first)))
@@ -129,13 +129,13 @@ class _Watch:
         x, lengths, y = self.fresh
         with torch.no_grad():
             log_probability = torch.log_softmax(module(x, lengths), 1).double()
-        own = log_probability[torch.arange(len(y)), y]
+        log_true = log_probability[torch.arange(len(y)), y]
         right = (log_probability.argmax(1) == y).double()
         per_class = [float(right[y == k].mean()) for k in y.unique()]
         self.figures["accuracy"].append(float(right.mean()))
         self.figures["balanced"].append(float(np.mean(per_class)))
-        self.figures["probability"].append(float(own.exp().mean()))
-        self.figures["loss"].append(float(-own.mean()))
+        self.figures["probability"].append(float(log_true.exp().mean()))
+        self.figures["loss"].append(float(-log_true.mean()))
         if len(history) % GRADIENTS_EVERY == 0:
             self._measure_gradients(module)
 
@@ -143,8 +143,8 @@ class _Watch:
         x, lengths, y = self.first
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         loss = cross_entropy(module(x, lengths), y)
-        found = torch.autograd.grad(loss, [p for _, p in named])  # leaves no .grad behind
-        for (name, _), gradient in zip(named, found, strict=True):
+        gradients = torch.autograd.grad(loss, [p for _, p in named])  # leaves no .grad behind
+        for (name, _), gradient in zip(named, gradients, strict=True):
             self.gradients.setdefault(name, []).append(float(gradient.norm()))
 
 
@@ -175,7 +175,7 @@ def train(plan: Plan, borealtc: Path | None = None) -> Evidence:
     watch = _Watch(parts.fresh, parts.train, arguments.get("batch_size") or 32)
     classifier = SensorLSTMClassifier(
         **{**PLAIN, **arguments},
-        scale=None,  # done here, on the training part, so that the input the rules see is known
+        scale=None,  # scaled here, on the training part, so that the rules' input range is known
         early_stopping=False,
         restore_best=True,
         patch=None,
@@ -186,24 +186,24 @@ def train(plan: Plan, borealtc: Path | None = None) -> Evidence:
     )
     runs = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is planned to go wrong does
+        warnings.simplefilter("ignore")  # many runs fail on purpose
         for _ in range(n_cycles):
-            # A loss that is not finite in the first epoch raises; history and report are there.
+            # A non-finite loss in the first epoch raises, but history and report exist.
             with suppress(DivergedError):
                 classifier.fit(parts.train.X, parts.train.y, **parts.of_fit)
             runs.append((classifier.history_.to_rows(), classifier.fluctuation_))
     n_classes = len(np.unique(parts.train.y))
     counts = np.bincount(parts.validation.y)
-    told = runs[-1][1]
+    last_report = runs[-1][1]
     return Evidence(
         plan={field.name: _plain(getattr(plan, field.name)) for field in fields(plan)},
         rows=_joined([rows for rows, _ in runs]),
         facts={
-            "n_val": told.n_val,
-            "n_train": told.n_train,
+            "n_val": last_report.n_val,
+            "n_train": last_report.n_train,
             "n_classes": n_classes,
             "majority_fraction": float(counts.max() / counts.sum()),
-            "best_epoch": told.best_epoch if n_cycles == 1 else None,
+            "best_epoch": last_report.best_epoch if n_cycles == 1 else None,
         },
         record=_joined_record([report.record for _, report in runs]),
         fresh={
@@ -216,7 +216,7 @@ def train(plan: Plan, borealtc: Path | None = None) -> Evidence:
 
 
 def _changed(parts: Parts, change: Mapping[str, Any], rng: np.random.Generator) -> Parts:
-    """Scale as `scale="standard"` does, then spoil what is to be spoiled."""
+    """Scale as `scale="standard"` does, then apply the planned changes."""
     mean = parts.train.X.mean(axis=(0, 1), dtype=np.float64)
     sd = parts.train.X.std(axis=(0, 1), dtype=np.float64)
     factor, offset = float(change.get("factor", 1.0)), float(change.get("offset", 0.0))
@@ -268,7 +268,7 @@ def _joined(runs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def _joined_record(records: list[TrainingRecord | None]) -> TrainingRecord | None:
-    """Join the records of fits that went on from each other: what there is per epoch and step."""
+    """Join the records of consecutive fits: all values per epoch and per step."""
     first = records[0]
     if first is None or any(record is None for record in records):
         return None
@@ -295,8 +295,8 @@ def _joined_record(records: list[TrainingRecord | None]) -> TrainingRecord | Non
 
 
 def save(evidence: Evidence, path: Path) -> None:
-    """Write one file, whole."""
-    told = {
+    """Write one file atomically."""
+    description = {
         "plan": evidence.plan,
         "rows": evidence.rows,
         "facts": evidence.facts,
@@ -306,7 +306,7 @@ def save(evidence: Evidence, path: Path) -> None:
     arrays = {f"fresh.{name}": values for name, values in evidence.fresh.items()}
     arrays |= {f"gradients.{name}": values for name, values in evidence.gradients.items()}
     if evidence.record is not None:
-        told["record"] = {}
+        description["record"] = {}
         for field in fields(TrainingRecord):
             value = getattr(evidence.record, field.name)
             if isinstance(value, np.ndarray):
@@ -315,8 +315,8 @@ def save(evidence: Evidence, path: Path) -> None:
                 for name, values in value.items():
                     arrays[f"record.{field.name}.{name}"] = values
             elif field.name != "snapshots" and value is not None:
-                told["record"][field.name] = value
-    arrays["told"] = np.array(json.dumps(told))
+                description["record"][field.name] = value
+    arrays["told"] = np.array(json.dumps(description))
     beside = path.with_suffix(f".{os.getpid()}.part")
     try:
         with beside.open("wb") as file:
@@ -327,29 +327,29 @@ def save(evidence: Evidence, path: Path) -> None:
 
 
 def load(path: Path) -> Evidence:
-    """Read what `save` wrote."""
+    """Read a file of `save`."""
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
-    told = json.loads(str(arrays.pop("told")))
+    description = json.loads(str(arrays.pop("told")))
     record = None
-    if told["record"] is not None:
-        values: dict[str, Any] = dict(told["record"])
+    if description["record"] is not None:
+        values: dict[str, Any] = dict(description["record"])
         for name, array in arrays.items():
-            kind, _, rest = name.partition(".")
-            field, _, inner = rest.partition(".")
+            kind, _, entry = name.partition(".")
+            field, _, inner = entry.partition(".")
             if kind == "record" and inner:
                 values.setdefault(field, {})[inner] = array
             elif kind == "record":
                 values[field] = array
         record = TrainingRecord(**values)
     return Evidence(
-        plan=told["plan"],
-        rows=told["rows"],
-        facts=told["facts"],
+        plan=description["plan"],
+        rows=description["rows"],
+        facts=description["facts"],
         record=record,
         fresh=_named(arrays, "fresh"),
         gradients=_named(arrays, "gradients"),
-        input_range=tuple(told["input_range"]),
+        input_range=tuple(description["input_range"]),
     )
 
 

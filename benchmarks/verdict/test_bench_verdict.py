@@ -1,4 +1,4 @@
-"""The verdict's benchmark: rivals' rules and rates by hand, the oracle, one run there and back."""
+"""The verdict's benchmark: rivals' rules and rates by hand, the oracle, one stored run."""
 
 import json
 import math
@@ -14,7 +14,7 @@ E = 30
 
 
 def curve(*, loss=None, val_loss=None, accuracy=None, val_accuracy=None, rate=1e-3, **more):
-    """A run of 30 epochs that no rule has anything against, but for what is given."""
+    """Make a run of 30 epochs without an alarm, except for the given values."""
     calm = 0.5 + np.exp(-np.arange(E) / 5)
     rising = 0.9 - 0.6 * np.exp(-np.arange(E) / 5)
     columns = {
@@ -28,7 +28,7 @@ def curve(*, loss=None, val_loss=None, accuracy=None, val_accuracy=None, rate=1e
         {"epoch": t + 1, **{name: float(values[t]) for name, values in columns.items()}}
         for t in range(E)
     ]
-    given = {
+    base = {
         "plan": {
             "name": "a",
             "role": "healthy",
@@ -50,7 +50,7 @@ def curve(*, loss=None, val_loss=None, accuracy=None, val_accuracy=None, rate=1e
         "gradients": {rivals.FIRST_LAYER: np.ones(10), rivals.LAST_LAYER: np.ones(10)},
         "input_range": (-1.0, 1.0),
     }
-    return runs.Evidence(rows=rows, **{**given, **more})
+    return runs.Evidence(rows=rows, **{**base, **more})
 
 
 def fresh(accuracy, counts=(200, 200)):
@@ -64,7 +64,7 @@ def fresh(accuracy, counts=(200, 200)):
 
 
 def zigzag(size, every=2):
-    """An accuracy that turns around at every epoch, from 0.85 down by `size`."""
+    """Return an accuracy that alternates between 0.85 and 0.85 - `size`."""
     return 0.85 - size * (np.arange(E) % every == 0)
 
 
@@ -78,17 +78,17 @@ def test_a_calm_curve_alarms_nobody():
     ("size", "every", "alarm"),
     [
         (0.031, 2, True),  # a maximum and a minimum every second epoch, above 20 % of the epochs
-        (0.029, 2, False),  # not 0.03 apart
-        (0.2, 15, False),  # far apart, twice in 30 epochs
+        (0.029, 2, False),  # less than 0.03 apart
+        (0.2, 15, False),  # far apart, but only twice in 30 epochs
     ],
 )
-def test_autotrainer_counts_maxima_that_lie_apart_from_minima(size, every, alarm):
+def test_autotrainer_counts_maxima_far_from_minima(size, every, alarm):
     run = curve(accuracy=zigzag(size, every))
     assert rivals.autotrainer_oscillation(run) is alarm
     assert rivals.autotrainer(run) is alarm
 
 
-def test_autotrainer_does_not_look_at_oscillation_below_its_target_accuracy():
+def test_autotrainer_ignores_oscillation_below_its_target_accuracy():
     run = curve(accuracy=zigzag(0.1) - 0.3)
     assert rivals.autotrainer_oscillation(run)
     assert not rivals.autotrainer(run)
@@ -105,7 +105,7 @@ def test_autotrainer_reads_gradients_of_a_run_that_does_not_converge(first, last
     assert not rivals.autotrainer(curve(gradients=norms))  # it converges: nothing is wrong
 
 
-def test_autotrainer_calls_a_flat_curve_slow_from_three_tenths_on():
+def test_autotrainer_calls_a_flat_curve_slow_after_three_tenths():
     flat = np.full(E, 0.5)
     assert rivals.autotrainer(curve(accuracy=flat, val_accuracy=flat))
     cut = curve(accuracy=flat, val_accuracy=flat)
@@ -142,7 +142,7 @@ def test_umlaut_distrusts_a_good_validation_accuracy_but_not_in_the_first_epochs
     assert not rivals.umlaut_accuracy(curve(accuracy=np.full(E, 0.9), val_accuracy=early))
 
 
-def test_umlaut_wants_input_within_one():
+def test_umlaut_requires_input_within_one():
     assert rivals.umlaut(curve(input_range=(-1.01, 0.5)))
     assert not rivals.umlaut_curve(curve(input_range=(-1.01, 0.5)))
 
@@ -154,7 +154,7 @@ def test_movement_of_white_noise_is_its_standard_deviation():
     assert oracle.find_truth(curve(fresh=fresh(np.linspace(0.5, 0.8, 4000)))).movement < 1e-4
 
 
-def test_a_fault_is_held_against_its_twin():
+def test_a_fault_is_compared_with_its_twin():
     calm, hot = (
         oracle.find_truth(curve(fresh=fresh(0.8 + step * (-1.0) ** np.arange(E))))
         for step in (0.005, 0.05)
@@ -171,7 +171,7 @@ def test_a_fault_is_held_against_its_twin():
     assert oracle.is_faulty(replace(calm, diverged=True), calm) == "diverged"
 
 
-def test_learning_is_told_by_classes_that_count_alike():
+def test_learning_gives_each_class_equal_weight():
     lazy = {**fresh(np.full(E, 0.9), counts=(360, 40)), "balanced": np.full(E, 0.5)}
     assert not oracle.find_truth(curve(fresh=lazy)).beats_guessing
 
@@ -212,10 +212,10 @@ def test_runs_are_counted_in_their_rows():
     )
     benign = curve(plan=planned("c", "volatile", twin="a", kind="harmless"), fresh=calm.fresh)
     stuck = curve(plan=planned("d", "control"), fresh=fresh(np.full(E, 0.5)))
-    found, facts = rates.judge([calm, loud, benign, stuck])
+    counted, facts = rates.judge([calm, loud, benign, stuck])
     overall = {
         (row["row"], row["judge"]): (row["alarms"], row["runs"])
-        for row in found
+        for row in counted
         if row["kind"] == "all"
     }
     assert overall[rates.PLAIN, rates.OURS] == (0, 1)
@@ -223,10 +223,10 @@ def test_runs_are_counted_in_their_rows():
     assert overall[rates.FAULTY, "UMLAUT, overfitting only"] == (0, 1)
     assert facts["left_out"] == {"benign: harmless": 1, "noisy but normal: did not learn": 1}
     assert facts["wrong"] == []
-    json.dumps([found, facts])
+    json.dumps([counted, facts])
 
 
-def test_the_limit_of_a_quantile_is_above_it_and_comes_down_with_more_runs():
+def test_the_limit_of_a_quantile_is_above_it_and_falls_with_more_runs():
     values = np.random.default_rng(0).exponential(size=2000)
     exact = math.log(100)
     few, many = (calibrate.quantile_limit(values[:n]) for n in (400, 2000))
@@ -273,7 +273,7 @@ def test_no_group_is_in_two_parts(name):
     np.testing.assert_array_equal(again.validation.X, parts.validation.X)
 
 
-def test_classes_are_numbered_by_what_training_has():
+def test_classes_are_numbered_by_the_training_part():
     parts = [
         data.Windows(np.zeros((len(y), 2, 1)), np.array(y), np.arange(len(y)))
         for y in ([0, 3, 3, 5], [0, 1, 5], [4, 3])
@@ -281,12 +281,12 @@ def test_classes_are_numbered_by_what_training_has():
     assert [part.y.tolist() for part in data._same_classes(parts)] == [[0, 1, 1, 2], [0, 2], [1]]
 
 
-def test_imbalance_is_what_was_asked_for():
+def test_imbalance_has_the_requested_factor():
     counts = np.bincount(data.draw("chirps", 1, 2000, 100, imbalance=10).train.y)
     assert counts[0] / counts[1:].mean() == pytest.approx(10, rel=0.25)
 
 
-def test_a_run_comes_back_as_it_was(tmp_path):
+def test_a_loaded_run_equals_the_saved_one(tmp_path):
     planned = next(p for p in plan.make_plans("test") if p.kind == "warm_restarts")
     planned = replace(
         planned,
@@ -312,7 +312,7 @@ def test_a_run_comes_back_as_it_was(tmp_path):
     assert verdicts[0] == verdicts[1]
 
 
-def test_the_runner_goes_on_where_it_was_stopped(tmp_path, monkeypatch, capsys):
+def test_the_runner_continues_after_an_interruption(tmp_path, monkeypatch, capsys):
     two = [
         replace(p, arguments={**p.arguments, "hidden_size": 4, "max_epochs": 13})
         for p in plan.make_plans("calibration", quick=True)[:2]
@@ -330,7 +330,7 @@ def test_the_runner_goes_on_where_it_was_stopped(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench_verdict, "train", stopped)
     (tmp_path / f"{two[0].name}.npz").unlink()
     assert bench_verdict.run(two, tmp_path, None) == 0
-    assert "start again to go on" in capsys.readouterr().err
+    assert "start again to continue" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.part"))
 
 
@@ -348,10 +348,10 @@ def test_a_few_runs_are_trained_judged_and_not_written(tmp_path, monkeypatch, ca
     monkeypatch.setattr(bench_verdict.torch, "set_num_threads", lambda n: None)
     monkeypatch.setattr(sys, "argv", ["bench_verdict.py", "--quick", "--folder", str(tmp_path)])
     assert bench_verdict.main() == 0
-    said = capsys.readouterr().out
-    assert "Runs flagged, with 95 % intervals" in said
-    assert "results/verdict.json is left as it was" in said
-    assert "results/verdict_calibration.json is left as it was" in said
+    printed = capsys.readouterr().out
+    assert "Runs flagged, with 95 % intervals" in printed
+    assert "results/verdict.json is unchanged" in printed
+    assert "results/verdict_calibration.json is unchanged" in printed
     assert len(list((tmp_path / "quick").glob("*.npz"))) == 4
 
 
@@ -362,7 +362,7 @@ def test_both_estimates_of_noise_are_its_standard_deviation():
         assert estimate(noise + trend) == pytest.approx(0.1, rel=0.03)
 
 
-def test_calibration_says_what_an_edge_finds_and_costs():
+def test_calibration_shows_the_benefit_and_cost_of_an_edge():
     rng = np.random.default_rng(0)
     calm, hot = [], []
     for index in range(20):

@@ -5,7 +5,7 @@ behind a PWM stage and a sagging battery, gearbox, wheel, tire contact, and half
 mass. A surface acts through forces on that chain alone; the label enters nowhere else.
 
 - Motor: ``L di/dt = u - R i - Ke w`` with ``u = duty * battery voltage``, torque ``Kt i``, Kt = Ke.
-- Battery: open-circuit voltage falling with the charge taken, minus the drop of its resistance.
+- Battery: open-circuit voltage falling with the charge drawn, minus the drop of its resistance.
 - Gearbox: Coulomb, viscous and load-dependent friction.
 - Controller: PI on motor speed with feed-forward, ramped set-point, current limit.
 - Contact: LuGre friction; rolling carries bristles out of the contact patch [1]_. It produces
@@ -18,7 +18,7 @@ mass. A surface acts through forces on that chain alone; the label enters nowher
 - Sensor: gain and offset error, anti-alias filter, noise, 12-bit ADC, clock jitter, missing
   samples, gaps.
 
-Left out: load transfer between wheels, pitch of the body, friction shared between the two
+Not modelled: load transfer between wheels, pitch of the body, friction shared between the two
 directions of slip. The figures describe no real machine; data/README.md lists which surface
 parameters have a source and which are assumed.
 
@@ -81,7 +81,7 @@ class Surface:
     Parameters
     ----------
     name : str
-        Label of the recordings made on it.
+        Label of the recordings made on this surface.
     rolling_resistance : float
         Resisting force over weight in steady rolling.
     roughness_m3 : float
@@ -93,16 +93,16 @@ class Surface:
     waviness : float, default=2.0
         Exponent of the elevation spectrum; larger means fewer short waves.
     shear_stiffness_per_m : float, default=180
-        Friction coefficient gained per metre of tangential deflection: the tyre's own on hard
-        ground, one over the shear displacement modulus on loose ground.
+        Friction coefficient gained per metre of tangential deflection: on hard ground a property
+        of the tyre, on loose ground the reciprocal of the shear displacement modulus.
     bumps_per_m, bump_height_m, bump_length_m : float, default=0, 0, 0.1
-        Stones: rate, mean height and length. They push back, then push on.
+        Stones: rate, mean height and length. They push back, then forward.
     slab_length_m, slab_step_m : float, default=0, 0
         Slabs: length, and standard deviation of their heights. 0: no slabs.
     tufts_per_m, tuft_drag, tuft_length_m : float, default=0, 0, 0.1
-        Tufts: rate, mean extra resistance over weight and length. They only push back.
+        Tufts: rate, mean extra resistance relative to the weight, and length. They only push back.
     slip_sinkage : float, default=0
-        Extra rolling resistance at full slip, by digging in.
+        Extra rolling resistance at full slip, because the wheels dig in.
     sinkage_length_m : float, default=0.3
         Rolling distance over which the sinkage builds up.
     """
@@ -134,11 +134,11 @@ class Robot:
     Parameters
     ----------
     name : str
-        Group of the recordings made with it.
+        Group of the recordings made with this robot.
     mass_kg : float
         Mass of the whole robot; each side carries half of it.
     wheel_radius_m, half_wheelbase_m, track_m, contact_length_m : float
-        Geometry. The contact patch averages the ground and carries bristles out.
+        Geometry. The contact patch averages the ground; rolling carries bristles out of it.
     gear_ratio, gear_efficiency : float
         Motor turns per wheel turn; share of the torque that reaches the wheel.
     gear_friction_n_m, gear_viscous_n_m_s : float
@@ -150,12 +150,12 @@ class Robot:
     resistance_ohm, inductance_h, winding_temperature_c : float
         Winding at 20 degrees Celsius, and its temperature.
     battery_v, battery_resistance_ohm, battery_v_per_a_s, idle_current_a : float
-        Open-circuit voltage at the start, inner resistance, fall for each ampere-second; current
-        of the rest of the robot.
+        Open-circuit voltage at the start, inner resistance, voltage drop per ampere-second;
+        current of all other parts of the robot.
     nominal_v : float
         Battery voltage for which the controller computes its duty.
     proportional_v_s, integral_v, feed_forward, current_limit_a : float
-        Controller: gains on motor speed, share of the back EMF it adds, largest motor current.
+        Controller: gains on motor speed, share of the back EMF that it adds, largest motor current.
     acceleration_m_s2, deceleration_m_s2, cruise_speed_m_s : float
         Slopes of the set-point when speeding up and slowing down, and its typical value.
     carcass_mass_kg, carcass_stiffness_n_m, carcass_damping_n_s_m : float
@@ -202,7 +202,7 @@ class Robot:
 def draw_drive(duration_s: float, robot: Robot, rng: np.random.Generator) -> tuple[Array, Array]:
     """Draw a drive: straights at changing speeds, curves, stops, turns on the spot.
 
-    Returns two set-points for each step: the wheel's circumferential speed, and the yaw rate, which
+    Return two set-points for each step: the wheel's circumferential speed, and the yaw rate, which
     is positive on the outer side.
     """
     n_steps = round(duration_s / STEP_S)
@@ -245,14 +245,14 @@ def ramp(wanted: Array, rise_per_s: float, fall_per_s: float) -> Array:
 def draw_ground(surface: Surface, robot: Robot, rng: np.random.Generator) -> tuple[Array, Array]:
     """Draw the ground over distance: roughness, stones, slab edges and tufts.
 
-    Returns two forces divided by the weight: the slope, which is conservative, and the drag, which
+    Return two forces divided by the weight: the slope, which is conservative, and the drag, which
     always opposes the motion.
     """
     n_points, spacing_m = N_POINTS, SPACING_M
     length_m = n_points * spacing_m
     n_per_m = np.fft.rfftfreq(n_points, spacing_m)
-    # One-sided density of the slope, (2 pi n)^2 times that of the elevation, from 0.05
-    # cycles/m: the lower limit that ISO 8608 gives for off-road vehicles.
+    # One-sided density of the slope, (2 pi n)^2 times the elevation's, from 0.05 cycles/m, which
+    # is the lower limit in ISO 8608 for off-road vehicles.
     used = n_per_m >= 0.05
     density = np.zeros_like(n_per_m)
     density[used] = (
@@ -261,7 +261,7 @@ def draw_ground(surface: Surface, robot: Robot, rng: np.random.Generator) -> tup
         * (n_per_m[used] / ISO_8608_REFERENCE_PER_M) ** -surface.waviness
     )
     noise = rng.standard_normal((2, len(n_per_m)))
-    # |c_k|^2 sums to half the density of bin k, because a real series has each bin twice.
+    # |c_k|^2 sums to half the density of bin k, because a real series contains each bin twice.
     spectrum = n_points * np.sqrt(density / length_m) / 2 * (noise[0] + 1j * noise[1])
     features = np.zeros(n_points)
     drag = np.zeros(n_points)
@@ -355,7 +355,7 @@ def simulate_motion(
 ) -> dict[str, Array]:
     """Integrate one drive side for several cases at once; their drives have equal length.
 
-    Returns traces of shape (n_steps, n_cases). Currents are taken at the end of a step, speeds at
+    Return traces of shape (n_steps, n_cases). Currents are sampled at the end of a step, speeds at
     its beginning; voltages and forces act during it. The current is advanced exactly and the
     bristles implicitly, because both are faster than a step; speeds follow from the forces, then
     positions from the new speeds. The loop uses only operations that IEEE 754 rounds correctly, so
@@ -445,7 +445,7 @@ def _control(
         + integral
     ) / robot.nominal_v
     duty = np.minimum(np.maximum(asked, -1.0), 1.0)
-    # Anti-windup: no integration while saturated. At standstill the motor is released, not humming.
+    # Anti-windup: no integration while saturated. At standstill the motor is switched off.
     standing = (wanted == 0.0) & (np.abs(motor) < 2.0)
     integral = np.where(
         standing,

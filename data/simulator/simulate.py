@@ -2,7 +2,7 @@
 
     python data/simulator/simulate.py
 
-writes the recordings of `data/surfaces` again, exactly as they are. `motion.py` has the physics.
+writes the recordings of `data/surfaces` again with identical bytes. `motion.py` has the physics.
 """
 
 import gzip
@@ -53,8 +53,8 @@ _ADC_BITS, ADC_STEP_A = 12, 0.005
 
 _SEED = 1
 _N_ROBOTS = 10
-_N_RECORDINGS = 2  # for each pair of robot and surface
-_DURATION_S = 71.0  # fourteen windows, or thirteen where more is lost at the ends
+_N_RECORDINGS = 2  # per pair of robot and surface
+_DURATION_S = 71.0  # fourteen windows, or thirteen if more is lost at the ends
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Sampling:
 
 
 def vary_surface(surface: Surface, rng: np.random.Generator) -> Surface:
-    """Return another stretch of the same surface, with parameters varied by a few percent."""
+    """Return another place on the same surface, with randomly varied parameters."""
     friction = _spread(rng, 1.0, 0.10)
     return replace(
         surface,
@@ -108,27 +108,27 @@ def vary_robot(robot: Robot, rng: np.random.Generator) -> Robot:
 
 def draw_robot(rng: np.random.Generator, name: str) -> Robot:
     """Draw one robot of a fleet, with random load, wear, tuning and sensor errors."""
-    one = Robot()
+    nominal = Robot()
     return replace(
-        one,
+        nominal,
         name=name,
-        mass_kg=_spread(rng, one.mass_kg, 0.20),
-        wheel_radius_m=_spread(rng, one.wheel_radius_m, 0.12),
-        gear_efficiency=_spread(rng, one.gear_efficiency, 0.10),
-        gear_friction_n_m=_spread(rng, one.gear_friction_n_m, 0.35),
-        gear_viscous_n_m_s=_spread(rng, one.gear_viscous_n_m_s, 0.50),
-        rotor_inertia_kg_m2=_spread(rng, one.rotor_inertia_kg_m2, 0.15),
-        torque_constant_n_m_a=_spread(rng, one.torque_constant_n_m_a, 0.08),
-        proportional_v_s=_spread(rng, one.proportional_v_s, 0.25),
-        integral_v=_spread(rng, one.integral_v, 0.25),
+        mass_kg=_spread(rng, nominal.mass_kg, 0.20),
+        wheel_radius_m=_spread(rng, nominal.wheel_radius_m, 0.12),
+        gear_efficiency=_spread(rng, nominal.gear_efficiency, 0.10),
+        gear_friction_n_m=_spread(rng, nominal.gear_friction_n_m, 0.35),
+        gear_viscous_n_m_s=_spread(rng, nominal.gear_viscous_n_m_s, 0.50),
+        rotor_inertia_kg_m2=_spread(rng, nominal.rotor_inertia_kg_m2, 0.15),
+        torque_constant_n_m_a=_spread(rng, nominal.torque_constant_n_m_a, 0.08),
+        proportional_v_s=_spread(rng, nominal.proportional_v_s, 0.25),
+        integral_v=_spread(rng, nominal.integral_v, 0.25),
         feed_forward=float(rng.uniform(0.8, 1.0)),
-        acceleration_m_s2=_spread(rng, one.acceleration_m_s2, 0.3),
-        deceleration_m_s2=_spread(rng, one.deceleration_m_s2, 0.3),
-        cruise_speed_m_s=_spread(rng, one.cruise_speed_m_s, 0.2),
-        carcass_stiffness_n_m=_spread(rng, one.carcass_stiffness_n_m, 0.3),
-        sensor_gain=_spread(rng, one.sensor_gain, 0.05),
+        acceleration_m_s2=_spread(rng, nominal.acceleration_m_s2, 0.3),
+        deceleration_m_s2=_spread(rng, nominal.deceleration_m_s2, 0.3),
+        cruise_speed_m_s=_spread(rng, nominal.cruise_speed_m_s, 0.2),
+        carcass_stiffness_n_m=_spread(rng, nominal.carcass_stiffness_n_m, 0.3),
+        sensor_gain=_spread(rng, nominal.sensor_gain, 0.05),
         sensor_offset_a=float(rng.uniform(-0.04, 0.04)),
-        sensor_noise_a=_spread(rng, one.sensor_noise_a, 0.3),
+        sensor_noise_a=_spread(rng, nominal.sensor_noise_a, 0.3),
     )
 
 
@@ -147,7 +147,7 @@ def simulate_recordings(
     sampling: Sampling | None = None,
     channels: Sequence[str] = ("current_a",),
 ) -> list[Recording]:
-    """Simulate several recordings at once, each as it would be alone.
+    """Simulate several recordings in one call; each is the same as if simulated alone.
 
     Parameters
     ----------
@@ -158,10 +158,10 @@ def simulate_recordings(
     duration_s : float
         Length in seconds.
     random_states : sequence of int, sequence of int or numpy Generator
-        Seeds of the stretch of ground, battery and winding on that day, the driver and the sensor's
-        errors. Equal seeds give equal recordings.
+        Seeds of the ground, battery and winding on that day, the driver and the sensor's errors.
+        Equal seeds give equal recordings.
     recording_ids : sequence of str
-        One for each recording.
+        Identifier of each recording.
     sampling : Sampling, optional
         The logger; by default 50 Hz with jitter and missing samples.
     channels : sequence of str, default=("current_a",)
@@ -202,7 +202,7 @@ def _log(
     sampling: Sampling,
     rng: np.random.Generator,
 ) -> tuple[Array, dict[str, Array]]:
-    """Sample one case like its logger: timestamps in seconds, and each trace at these times."""
+    """Sample one case as its logger does; return timestamps in seconds and sampled traces."""
     time_s = np.arange(1, len(motion["current_a"]) + 1, dtype=np.float64) * STEP_S
     period_s = 1.0 / sampling.sample_rate_hz
     n_samples = int(time_s[-1] / period_s) - 1
@@ -267,8 +267,7 @@ def write_surfaces(folder: Path) -> None:
 
 
 def _compressed_csv(recording: Recording) -> bytes:
-    # Timestamps are whole milliseconds and currents whole ADC codes of 5 mA: three digits are
-    # exact.
+    # Timestamps are whole milliseconds and currents multiples of 5 mA: three digits are exact.
     rows = zip(recording.timestamps_s.tolist(), recording.values[:, 0].tolist(), strict=True)
     lines = ["time_s,current_a", *(f"{time_s:.3f},{current_a:.3f}" for time_s, current_a in rows)]
     return gzip.compress(("\n".join(lines) + "\n").encode(), compresslevel=9, mtime=0)

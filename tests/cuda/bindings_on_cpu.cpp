@@ -1,6 +1,6 @@
-// csrc/bindings_cuda.cpp without a GPU: its operators on CPU tensors, over a pretended CUDA layer
-// that computes by the native tests' reference, or by the CPU's engine of epochs, and holds the
-// bindings to the layer's contract.
+// csrc/bindings_cuda.cpp without a GPU: its operators on CPU tensors, over a fake CUDA layer that
+// computes by the native tests' reference, or by the CPU's engine of epochs, and checks that the
+// bindings keep the layer's contract.
 #include "../native/reference.h"
 #include "bindings_cuda.cpp"
 
@@ -8,12 +8,12 @@ namespace {
 
 void* const kStream = reinterpret_cast<void*>(0x5eed);
 int n_guards = 0;
-sensorseq::Status next_status = sensorseq::Status::kOk;  // of the next call, if it fails
-bool trains_in_fp16 = false;                             // what a call of train_epoch is to say
+sensorseq::Status next_status = sensorseq::Status::kOk;  // returned by the next call
+bool trains_in_fp16 = false;                             // precision expected by train_epoch
 
 }  // namespace
 
-// What torch would answer. -Bsymbolic binds these to the file above.
+// Stand for torch's functions. -Bsymbolic binds the calls of the file above to these.
 extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t, void** stream) {
   *stream = kStream;
   return 0;
@@ -47,7 +47,7 @@ void Write(const Array& from, float* to) {
   if (to != nullptr) std::copy(from.begin(), from.end(), to);
 }
 
-// A projected x is an input of D * 4H channels, each of which reaches its own gate.
+// A projected x is an input of D * 4H channels, one for each gate.
 Problem ProblemOf(const LstmShape& shape, const LstmInputs<float>& in, const Options& options) {
   Demand(options.stream == kStream, "another stream than the current one");
   Demand(n_guards == 1, "no device guard");

@@ -1,4 +1,4 @@
-"""The worker that checks a GPU, over the pretended CUDA layer of bindings_on_cpu.cpp.
+"""The worker that checks a GPU, over the fake CUDA layer of bindings_on_cpu.cpp.
 
 gpu_worker_on_cpu.py LIBRARY [CASE]: at the case of that number, a call of CUDA fails.
 """

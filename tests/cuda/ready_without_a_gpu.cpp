@@ -1,5 +1,5 @@
-// csrc/cuda/device.cu over a pretended CUDA runtime: what a kernel's first launch on a device asks
-// for, and what becomes of a GPU that is too small.
+// csrc/cuda/device.cu over a fake CUDA runtime: the requests of a kernel's first launch on a
+// device, and the error on a GPU that is too small.
 #include <cuda_runtime_api.h>
 
 #include <cstdio>

@@ -1,4 +1,4 @@
-"""The CUDA operators without a GPU: on CPU tensors, over a pretended CUDA layer."""
+"""The CUDA operators without a GPU: on CPU tensors, over a fake CUDA layer."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ COMPILER = os.environ.get("CXX", "g++")
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    """The operators of a GPU, compiled for the CPU."""
+    """Compile the operators of a GPU for the CPU."""
     tmp_path = tmp_path_factory.mktemp("bindings")
     if shutil.which(COMPILER) is None:
         pytest.skip(f"no C++ compiler {COMPILER!r}")
@@ -60,13 +60,13 @@ def check(library, cases, *at):
     ]
 
 
-def test_the_worker_that_checks_a_gpu_computes_what_it_is_compared_with(library):
+def test_the_worker_that_checks_a_gpu_computes_the_expected_values(library):
     cases = [case for case in make_cases() if case.padded_hidden <= 64]
     results = check(library, cases)
     assert [result[:2] for result in results] == [(case, "passed") for case in cases], results
 
 
-def test_a_call_of_cuda_that_fails_is_told_and_the_next_kernel_is_checked(library):
+def test_a_failed_call_of_cuda_is_reported_and_the_next_kernel_is_checked(library):
     cases = [Case("fp16", 64, 5), Case("fp16x3", 64, 5)]
     # each process runs its first case once without a fault, as the second run fails
     first, second = check(library, cases, "1")

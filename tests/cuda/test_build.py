@@ -1,4 +1,4 @@
-"""The CUDA part of the build: what ptxas made of it, how it is linked, and building without it."""
+"""The CUDA part of the build: the results of ptxas, how it is linked, and building without it."""
 
 import json
 import os
@@ -29,8 +29,8 @@ def toolkit():
 
 
 @pytest.fixture(scope="module")
-def said():
-    """What ptxas said of the sources as they are now; where they are newer, the test must fail."""
+def outputs():
+    """Return the output of ptxas for the current sources; fail if a source is newer."""
     if not FACTS["built"]:
         pytest.skip(LEFT_OUT)
     for source in build_cuda.SOURCES:
@@ -39,13 +39,13 @@ def said():
     return ptxas.of_build(build_cuda)
 
 
-def test_no_kernel_spills_or_warns(said):
-    assert {name: one.faults for name, one in said.items() if one.faults} == {}
+def test_no_kernel_spills_or_warns(outputs):
+    assert {name: output.faults for name, output in outputs.items() if output.faults} == {}
 
 
-def test_registers_and_shared_memory_of_every_kernel_are_those_of_the_table(said):
+def test_registers_and_shared_memory_of_every_kernel_are_those_of_the_table(outputs):
     table = json.loads(ptxas.TABLE.read_text())
-    kernels = {name: one.kernels for name, one in said.items() if one.kernels}
+    kernels = {name: output.kernels for name, output in outputs.items() if output.kernels}
     missing = {name: sorted(rows) for name, rows in table["kernels"].items() if name not in kernels}
     assert missing == {}
     if FACTS["nvcc"] != table["nvcc"]:
@@ -66,7 +66,7 @@ def test_the_runtime_is_inside_and_none_of_its_names_can_be_seen():
         ["readelf", "--dyn-syms", "--wide", library], capture_output=True, text=True, check=True
     ).stdout
     rows = [line.split()[4:] for line in symbols.splitlines() if "cuda" in line.lower()]
-    # what comes from torch, and where torch lacks it; a runtime's name would be taken for torch's
+    # symbols from torch, or missing there; an exported name of the runtime would replace torch's
     assert ["WEAK", "DEFAULT", "UND", "aoti_torch_get_current_cuda_stream"] in rows
     assert {row[2] for row in rows} == {"UND"}, rows
     assert all(row[3].startswith("aoti_torch_") for row in rows), rows
@@ -74,7 +74,7 @@ def test_the_runtime_is_inside_and_none_of_its_names_can_be_seen():
 
 @needs_build
 @pytest.mark.parametrize("op", ["lstm", "lstm_backward", "lstm_linear", "lstm_linear_backward"])
-def test_the_op_is_there_for_cuda_tensors_under_any_torch(op):
+def test_the_op_exists_for_cuda_tensors_with_any_torch(op):
     assert torch._C._dispatch_has_kernel_for_dispatch_key(f"sensorseq::{op}", "CUDA")
 
 
@@ -117,11 +117,11 @@ def test_a_spill_is_a_fault_and_shared_memory_is_read(toolkit, tmp_path):
     source = tmp_path / "spilling.cu"
     source.write_text(SPILLING)
     build_cuda.compile_changed(toolkit, [source], tmp_path)
-    found = ptxas.read((tmp_path / "spilling.ptxas").read_text())
-    assert set(found.kernels) == {"Spill<64>", "Shared"}
-    assert found.kernels["Shared"]["shared_bytes"] == 400
-    assert found.kernels["Spill<64>"]["registers"] <= 32
-    assert [fault.split(":")[0] for fault in found.faults] == ["Spill<64>"]
+    output = ptxas.read((tmp_path / "spilling.ptxas").read_text())
+    assert set(output.kernels) == {"Spill<64>", "Shared"}
+    assert output.kernels["Shared"]["shared_bytes"] == 400
+    assert output.kernels["Spill<64>"]["registers"] <= 32
+    assert [fault.split(":")[0] for fault in output.faults] == ["Spill<64>"]
 
 
 ENTRY = "ptxas info    : Compiling entry function '_Z1kPi' for 'sm_90a'\n"
@@ -130,25 +130,25 @@ NO_SPILL = "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads"
 USED = "ptxas info    : Used 8 registers, used 1 barriers, 16 bytes smem\n"
 
 
-def told(properties):
+def printed_for(properties):
     return ENTRY + PROPERTIES.format(properties) + USED
 
 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        (told(NO_SPILL), None),
-        (told(NO_SPILL.replace("0 bytes stack", "8 bytes stack")), "8"),
-        (told(NO_SPILL.replace("0 bytes spill st", "4 bytes spill st")), "4"),
-        (told(NO_SPILL.replace("0 bytes spill lo", "4 bytes spill lo")), "4"),
+        (printed_for(NO_SPILL), None),
+        (printed_for(NO_SPILL.replace("0 bytes stack", "8 bytes stack")), "8"),
+        (printed_for(NO_SPILL.replace("0 bytes spill st", "4 bytes spill st")), "4"),
+        (printed_for(NO_SPILL.replace("0 bytes spill lo", "4 bytes spill lo")), "4"),
         (f"{ENTRY}ptxas info    : (C7510) Potential Performance Loss: serialized\n{USED}", "C7510"),
         (ENTRY + "ptxas warning : something\n" + USED, "something"),
         ("a.cu(3): warning #177-D: variable was declared but never referenced\n", "177"),
     ],
 )
-def test_what_must_not_be_is_found(text, fault):
+def test_faults_are_found(text, fault):
     faults = ptxas.read(text).faults
-    assert [fault in one for one in faults] == ([True] if fault else [])
+    assert [fault in found_fault for found_fault in faults] == ([True] if fault else [])
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_kernel_has_a_short_name(name, short):
     assert ptxas.short(name) == short
 
 
-# ---- what is compiled when
+# ---- which files are compiled again
 
 
 def write(path, text):
@@ -181,7 +181,7 @@ def test_only_what_changed_is_compiled_again_headers_included(toolkit, tmp_path,
     def compiled(**options):
         capfd.readouterr()
         objects = build_cuda.compile_changed(toolkit, [a, b], folder, **options)
-        assert [one.name for one in objects] == ["a.o", "b.o"]
+        assert [built.name for built in objects] == ["a.o", "b.o"]
         return [line.split()[1] for line in capfd.readouterr().out.splitlines() if "nvcc" in line]
 
     assert sorted(compiled()) == ["a.cu:", "b.cu:"]
@@ -195,19 +195,19 @@ def test_only_what_changed_is_compiled_again_headers_included(toolkit, tmp_path,
 
 
 @pytest.mark.native
-def test_warnings_are_errors_only_where_asked_even_in_what_was_compiled_before(toolkit, tmp_path):
+def test_warnings_are_errors_only_on_request_even_in_files_compiled_before(toolkit, tmp_path):
     source = write(tmp_path / "unused.cu", "__global__ void K() { int unused; }\n")
     build_cuda.compile_changed(toolkit, [source], tmp_path)
     with pytest.raises(SystemExit, match=r"nvcc failed on unused\.cu"):
         build_cuda.compile_changed(toolkit, [source], tmp_path, warnings_are_errors=True)
-    assert not (tmp_path / "unused.command").exists()  # nor would half an object be taken for one
+    assert not (tmp_path / "unused.command").exists()  # so that a partial object is not used
 
 
 # ---- with and without nvcc
 
 
-def say(folder, **variables):
-    """Run the build's dry mode on a machine whose PATH holds nothing but `folder`."""
+def run_build(folder, **variables):
+    """Run the build's dry mode with only `folder` on PATH."""
     environ = {"PATH": str(folder), **variables}
     return subprocess.run(
         [sys.executable, str(ptxas.ROOT / "build_cuda.py"), "--plan"],
@@ -232,53 +232,55 @@ esac
     script.chmod(0o755)
 
 
-def test_without_nvcc_the_build_says_once_that_cuda_is_left_out(tmp_path):
-    told = say(tmp_path)
-    assert told.returncode == 0
-    assert told.stdout.splitlines() == [
+def test_without_nvcc_the_build_reports_once_that_cuda_is_left_out(tmp_path):
+    done = run_build(tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
         "sensorseq: CUDA is left out: there is no nvcc on PATH or in CUDA_HOME."
     ]
 
 
 def test_cuda_that_is_wanted_and_cannot_be_built_is_an_error(tmp_path):
-    told = say(tmp_path, SENSORSEQ_CUDA="1")
-    assert told.returncode == 1
-    assert "CUDA is wanted (SENSORSEQ_CUDA=1) but cannot be built: there is no nvcc" in told.stderr
+    done = run_build(tmp_path, SENSORSEQ_CUDA="1")
+    assert done.returncode == 1
+    assert "CUDA is wanted (SENSORSEQ_CUDA=1) but cannot be built: there is no nvcc" in done.stderr
 
 
 def test_cuda_that_is_not_wanted_is_left_out(tmp_path):
     pretend_nvcc(tmp_path)
-    assert "left out: SENSORSEQ_CUDA=0" in say(tmp_path, SENSORSEQ_CUDA="0").stdout
-    told = say(tmp_path, SENSORSEQ_CUDA="no")
-    assert told.returncode == 1
-    assert "SENSORSEQ_CUDA is 'no'; expected 0, 1 or nothing" in told.stderr
+    assert "left out: SENSORSEQ_CUDA=0" in run_build(tmp_path, SENSORSEQ_CUDA="0").stdout
+    done = run_build(tmp_path, SENSORSEQ_CUDA="no")
+    assert done.returncode == 1
+    assert "SENSORSEQ_CUDA is 'no'; expected 0, 1 or nothing" in done.stderr
 
 
 @pytest.mark.parametrize("version", ["12.7.99", "11.8.89"])
 def test_an_old_nvcc_is_left_out_by_name(tmp_path, version):
     pretend_nvcc(tmp_path, version)
-    assert f"nvcc is {version}, and 12.8 is needed" in say(tmp_path).stdout
+    assert f"nvcc is {version}, and 12.8 is needed" in run_build(tmp_path).stdout
 
 
 def test_an_nvcc_without_its_runtime_is_left_out(tmp_path):
     pretend_nvcc(tmp_path)
-    assert "libcudart_static.a is not beside" in say(tmp_path).stdout
+    assert "libcudart_static.a is not beside" in run_build(tmp_path).stdout
 
 
-def test_nvcc_of_cuda_home_comes_before_that_on_the_path(tmp_path):
+def test_nvcc_of_cuda_home_precedes_the_one_on_the_path(tmp_path):
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "libcudart_static.a").touch()
     pretend_nvcc(tmp_path / "home" / "bin", "12.9.1", tmp_path / "lib")
     pretend_nvcc(tmp_path / "path", "13.1.2", tmp_path / "lib")
     path, home = tmp_path / "path", str(tmp_path / "home")
-    assert say(path).stdout == "sensorseq: CUDA for sm_90a by nvcc 13.1.2\n"
-    assert say(path, CUDA_HOME=home).stdout == "sensorseq: CUDA for sm_90a by nvcc 12.9.1\n"
-    assert say(path, CUDA_HOME=str(path)).stdout == "sensorseq: CUDA for sm_90a by nvcc 13.1.2\n"
+    assert run_build(path).stdout == "sensorseq: CUDA for sm_90a by nvcc 13.1.2\n"
+    assert run_build(path, CUDA_HOME=home).stdout == "sensorseq: CUDA for sm_90a by nvcc 12.9.1\n"
+    assert (
+        run_build(path, CUDA_HOME=str(path)).stdout == "sensorseq: CUDA for sm_90a by nvcc 13.1.2\n"
+    )
 
 
 @pytest.mark.native
 def test_the_operators_alone_are_built_without_reading_the_metadata(tmp_path):
-    # an older setuptools, which a machine with a GPU may have, refuses this pyproject.toml
+    # an older setuptools, as on some GPU machines, refuses this pyproject.toml
     for name in ("setup.py", "build_cuda.py"):
         shutil.copy(ptxas.ROOT / name, tmp_path)
     (tmp_path / "pyproject.toml").write_text("[project]\nname = 5\n")

@@ -1,4 +1,4 @@
-"""What a kernel's first launch on a device does, without a GPU: over a pretended CUDA runtime."""
+"""A kernel's first launch on a device, without a GPU: over a fake CUDA runtime."""
 
 import os
 import shutil
@@ -31,6 +31,6 @@ def test_a_kernel_is_loaded_outside_of_captures_and_a_gpu_may_be_too_small_for_i
     command += [f"-isystem{headers}", "-x", "c++", str(ROOT / "csrc" / "cuda" / "device.cu")]
     command += [str(Path(__file__).with_name("ready_without_a_gpu.cpp")), "-o", str(tmp_path / "a")]
     subprocess.run(command, check=True)
-    told = subprocess.run([tmp_path / "a"], capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert "all passed" in told.stdout
+    done = subprocess.run([tmp_path / "a"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all passed" in done.stdout

@@ -1,4 +1,4 @@
-"""How the recurrent kernels are spread out: what ptxas does not print, held to a table."""
+"""The layout of the recurrent kernels, which ptxas does not print, compared with a table."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def printed(tmp_path_factory):
 
 
 def test_clusters_threads_and_shared_memory_of_every_variant_are_those_of_the_table(printed):
-    # if a difference is meant, write `printed` to the table
+    # after an intended change, write `printed` to the table
     assert json.loads(printed) == json.loads(TABLE.read_text())
 
 
@@ -39,10 +39,12 @@ def test_every_variant_fits_a_multiprocessor(printed):
 
 
 def test_two_ctas_of_the_widest_forward_pass_share_a_multiprocessor(printed):
-    # else a batch of 128, which is 16 clusters of 8 CTAs, would take two turns: 132
-    # multiprocessors in groups of at most 18 run 15 of them at a time
+    # otherwise a batch of 128, which is 16 clusters of 8 CTAs, would take two rounds: 132
+    # multiprocessors in groups of at most 18 run 15 clusters at a time
     registers, shared, reserved = 64 * 1024, 228 * 1024, 1024
     for what in ("C=1", "C=7", "projected"):
         kernel = json.loads(printed)[f"forward<2, 256> {what}"]
         assert 2 * (kernel["bytes"] + reserved) <= shared, what
-        assert 2 * kernel["threads"] * 256 <= registers, what  # the most that a thread can have
+        assert 2 * kernel["threads"] * 256 <= registers, (
+            what
+        )  # the most registers that a thread can have

@@ -23,25 +23,25 @@ ADAPTERS = sorted((ROOT / "sensorseq" / "adapters").glob("[!_]*.py"))  # need th
 
 
 def public_objects():
-    """Map `module.name` to every public object; one that is listed twice comes once."""
+    """Map `module.name` to every public object, each only once."""
     objects = {}
     for module_name in MODULES:
         module = importlib.import_module(module_name)
         for name in module.__all__:
             value = getattr(module, name)
-            if name != "__version__" and not any(value is known for known in objects.values()):
+            if name != "__version__" and not any(value is listed for listed in objects.values()):
                 objects[f"{module_name}.{name}"] = value
     return objects
 
 
 def documented_names():
-    """Return the dotted names that the pages of docs/api ask mkdocstrings for."""
+    """Return the dotted names that the pages of docs/api pass to mkdocstrings."""
     text = "\n".join(page.read_text("utf-8") for page in sorted(API.glob("*.md")))
     return re.findall(r"^::: (\S+)$", text, re.M)
 
 
 def find(dotted):
-    """Return the object of a dotted name: the longest part that is a module, then attributes."""
+    """Return the object of a dotted name: the longest prefix that is a module, then attributes."""
     module_name, _, name = dotted.rpartition(".")
     return getattr(importlib.import_module(module_name), name)
 
@@ -50,15 +50,15 @@ def names_in_section(docstring, *titles):
     """Return the names in numpydoc sections such as Parameters, without the stars."""
     names = []
     for title in titles:
-        found = re.search(rf"^{title}\n-+\n(.*?)(?=^\S[^\n]*\n---|\Z)", docstring, re.S | re.M)
-        for line in (found[1] if found else "").splitlines():
+        section = re.search(rf"^{title}\n-+\n(.*?)(?=^\S[^\n]*\n---|\Z)", docstring, re.S | re.M)
+        for line in (section[1] if section else "").splitlines():
             if line and not line[0].isspace():
                 names += [name.strip().lstrip("*") for name in line.split(" :")[0].split(",")]
     return names
 
 
 def methods_of(kind):
-    """Yield name and function of the public methods that this package defines."""
+    """Yield name and function of each public method that this package defines."""
     for name, value in inspect.getmembers_static(kind):
         function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
         is_ours = str(getattr(function, "__module__", "")).startswith("sensorseq")
@@ -67,9 +67,9 @@ def methods_of(kind):
 
 
 def signature_of(function):
-    """Return the parameters that a caller gives."""
+    """Return the parameters that a caller passes."""
     if inspect.isclass(function):
-        if issubclass(function, (Exception, tuple)):  # of no __init__ of their own
+        if issubclass(function, (Exception, tuple)):  # without an __init__ of their own
             return list(getattr(function, "_fields", ()))
         function = function.__init__
         if function is object.__init__:

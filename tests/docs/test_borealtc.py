@@ -1,8 +1,8 @@
-"""The walk of docs/borealtc.md through real recordings, as written there.
+"""The commands of docs/borealtc.md on real recordings.
 
 BorealTC is a public set (CC0) of a wheeled robot on five terrains: folders ASPHALT, FLOORING, ICE,
-SANDY_LOAM, SNOW with ``pro_NN.csv`` (motor currents and wheel speeds), and MIXED. Say where it lies
-with SENSORSEQ_BOREALTC.
+SANDY_LOAM, SNOW with ``pro_NN.csv`` (motor currents and wheel speeds), and MIXED. Set
+SENSORSEQ_BOREALTC to its folder.
 """
 
 import json
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 
 def sensorseq(folder, line, *more):
-    """Run a command of the page in a process of its own; return what it wrote to stdout."""
+    """Run a command of the page in a process of its own; return its stdout."""
     assert f"    sensorseq {line}\n" in WALK
     words = [word.replace("PATH/borealtc", str(BOREALTC)) for word in line.split()]
     words = [word.strip("'") for word in words]
@@ -49,8 +49,8 @@ PREPARE = (
 
 @pytest.fixture(scope="module")
 def trained(folder):
-    said = sensorseq(folder, PREPARE)
-    assert "".join(f"    {line}\n".replace("    \n", "\n") for line in said.splitlines()) in WALK
+    output = sensorseq(folder, PREPARE)
+    assert "".join(f"    {line}\n".replace("    \n", "\n") for line in output.splitlines()) in WALK
     sensorseq(folder, "train terrain.h5 -o terrain.safetensors --report page.html")
     assert (folder / "page.html").is_file()
     return folder
@@ -74,49 +74,51 @@ def test_prepared_twice_has_the_same_bytes(trained, tmp_path):
 
 
 def test_evaluate_measures_recordings_never_trained_on(trained):
-    found = json.loads(sensorseq(trained, "evaluate terrain.safetensors terrain.h5", "--json"))
+    evaluated = json.loads(sensorseq(trained, "evaluate terrain.safetensors terrain.h5", "--json"))
     windows = read_windows(trained / "terrain.h5")
-    assert found["classes"] == TERRAINS
-    assert np.sum(found["confusion_matrix"]) == (windows.split == "test").sum()
-    own = {row["recording_id"] for row in found["recordings"]}
-    assert own == set(windows.part("test").recording_id.tolist())
-    right = np.trace(found["confusion_matrix"]) / np.sum(found["confusion_matrix"])
-    assert found["accuracy"] == pytest.approx(right)
-    majority = found["baselines"]["majority"]
-    assert found["accuracy"] > majority["accuracy"] + 0.15
-    # What accuracy anchors say of trees on these recordings: well above 0.75 on new ones.
-    assert found["baselines"]["gradient_boosting"]["accuracy"] > 0.75
+    assert evaluated["classes"] == TERRAINS
+    assert np.sum(evaluated["confusion_matrix"]) == (windows.split == "test").sum()
+    tested = {row["recording_id"] for row in evaluated["recordings"]}
+    assert tested == set(windows.part("test").recording_id.tolist())
+    right = np.trace(evaluated["confusion_matrix"]) / np.sum(evaluated["confusion_matrix"])
+    assert evaluated["accuracy"] == pytest.approx(right)
+    majority = evaluated["baselines"]["majority"]
+    assert evaluated["accuracy"] > majority["accuracy"] + 0.15
+    # The known accuracy of trees on new recordings of this set is well above 0.75.
+    assert evaluated["baselines"]["gradient_boosting"]["accuracy"] > 0.75
     text = sensorseq(trained, "evaluate terrain.safetensors terrain.h5")
     assert f"    {text.splitlines()[0]}\n" in WALK
     assert "recordings the model never saw" in text
-    # The page has the figures of one processor; the network's depend on how it rounds.
+    # The page has the figures of one processor; those of the network depend on its rounding.
     _, low, high = map(float, re.search(r"    accuracy +(.*) % +(.*) to (.*)\n", WALK).groups())
-    assert low <= 100 * found["accuracy"] <= high
+    assert low <= 100 * evaluated["accuracy"] <= high
     for name in ("majority", "ridge", "gradient_boosting"):
         shown = re.search(rf"^    {name.replace('_', ' ')} +([\d.]+) %", WALK, re.MULTILINE)
-        assert 100 * found["baselines"][name]["accuracy"] == pytest.approx(float(shown[1]), abs=1)
+        assert 100 * evaluated["baselines"][name]["accuracy"] == pytest.approx(
+            float(shown[1]), abs=1
+        )
     assert max(len(line) for line in text.splitlines()) <= 80
 
 
 def test_predict_takes_a_raw_recording_through_the_same_steps(trained):
     line = "predict terrain.safetensors PATH/borealtc/ICE/pro_01.csv"
-    found = json.loads(sensorseq(trained, line, "--json"))
-    (recording,) = found["recordings"]
+    predicted = json.loads(sensorseq(trained, line, "--json"))
+    (recording,) = predicted["recordings"]
     windows = read_windows(trained / "terrain.h5")
-    own = windows.take(windows.recording_id == "ICE/pro_01")
-    np.testing.assert_allclose([w["start_s"] for w in recording["windows"]], own.start_s)
-    assert recording["seen_in_training"] == (own.split[0] != "test")
+    of_recording = windows.take(windows.recording_id == "ICE/pro_01")
+    np.testing.assert_allclose([w["start_s"] for w in recording["windows"]], of_recording.start_s)
+    assert recording["seen_in_training"] == (of_recording.split[0] != "test")
     assert recording["label"] in TERRAINS
     assert recording["label"] in sensorseq(trained, line)
 
 
 def test_shuffled_terrains_fall_to_chance(trained):
-    """Whole recordings get the terrain of another: nothing is left to find in new ones."""
+    """Recordings get each other's terrain, so that new ones cannot be predicted."""
     windows = read_windows(trained / "terrain.h5")
     names, index = np.unique(windows.recording_id, return_inverse=True)
     label = np.array([name.split("/")[0] for name in names])
     shuffled = replace(windows, y=np.random.default_rng(0).permutation(label)[index], split=None)
     classifier = plain_classifier(max_epochs=15, random_state=0)
-    found = evaluate_folds(classifier, shuffled, 4, baselines=("gradient_boosting",))
-    for scored in (found.model, found.baselines["gradient_boosting"]):
+    evaluated = evaluate_folds(classifier, shuffled, 4, baselines=("gradient_boosting",))
+    for scored in (evaluated.model, evaluated.baselines["gradient_boosting"]):
         assert scored.scores["balanced_accuracy"] < 0.35  # a guess gives 0.2

@@ -1,4 +1,4 @@
-"""What docs/remedies/checkpoints.md tells its reader to type works in the order of the page."""
+"""The code of docs/remedies/checkpoints.md runs in the order of the page."""
 
 import numpy as np
 from checkout import code_in, page_of
@@ -14,8 +14,8 @@ def test_the_page_can_be_typed_from_top_to_bottom(in_tmp_path, capsys):
     first, second = code_in(page_of("remedies/checkpoints.md"))
     exec(first.replace("random_state=0", "random_state=0, max_epochs=8"), names)
     exec(second, names)
-    said = capsys.readouterr().out.strip()
-    assert f"print(kept.features_)  # {said}\n" in second
+    printed = capsys.readouterr().out.strip()
+    assert f"print(kept.features_)  # {printed}\n" in second
     assert {path.name for path in in_tmp_path.iterdir()} == {"lstm.safetensors", "more.safetensors"}
     before, after = names["clf"].history_, names["kept"].history_
     assert after[0]["val_loss"] < before[0]["val_loss"]

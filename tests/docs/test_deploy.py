@@ -1,4 +1,4 @@
-"""The example of docs/deploy.md runs, and its tables name what the code writes."""
+"""The example of docs/deploy.md runs, and its tables name the metadata that the code writes."""
 
 import re
 
@@ -29,7 +29,9 @@ def test_the_way_to_smooth_the_probabilities_of_a_graph_gives_the_timeline(in_tm
     rng = np.random.default_rng(0)
     y = np.array(["ice", "mud"])[np.arange(40) // 10 % 2]
     X = (rng.normal(size=(40, 10, 1)) + (y == "ice")[:, None, None]).astype(np.float32)
-    clf = plain_classifier(max_epochs=5, sampler="balanced").fit(X, y)  # divides by no shares
+    clf = plain_classifier(max_epochs=5, sampler="balanced").fit(
+        X, y
+    )  # so that no class shares are divided out
     clf.to_onnx("terrain.onnx")
     session = onnxruntime.InferenceSession("terrain.onnx")
     (probabilities,) = session.run(["probabilities"], {"X": X})

@@ -1,4 +1,4 @@
-"""The examples of docs/features.md run, and what the page says of an argument is true."""
+"""The examples of docs/features.md run, and its statements about arguments are true."""
 
 import numpy as np
 import pytest
@@ -16,24 +16,26 @@ PAGE = page_of("features.md")
 def test_the_examples_run(capsys):
     rng = np.random.default_rng(0)
     y = np.arange(40) % 2
-    given = {
+    names = {
         "X": rng.normal(size=(40, 10, 1)) + y[:, None, None],
         "y": y,
         "recording": np.arange(40) // 4,
         "X_new": rng.normal(size=(6, 10, 1)),
     }
     first, second = code_in(PAGE)
-    exec(first, given)
-    said = capsys.readouterr().out
-    assert said.startswith(("log-loss of 40 windows left out in 3 fold(s)", "no features lowered"))
+    exec(first, names)
+    printed = capsys.readouterr().out
+    assert printed.startswith(
+        ("log-loss of 40 windows left out in 3 fold(s)", "no features lowered")
+    )
     for line in code_in(PAGE, "text")[0].splitlines()[1:]:
-        assert line.split()[0] in said
-    exec(second, given)
-    np.testing.assert_allclose(given["probabilities"].sum(axis=1), 1)
-    assert not np.allclose(given["probabilities"], given["clf"].predict_proba(given["X_new"]))
+        assert line.split()[0] in printed
+    exec(second, names)
+    np.testing.assert_allclose(names["probabilities"].sum(axis=1), 1)
+    assert not np.allclose(names["probabilities"], names["clf"].predict_proba(names["X_new"]))
 
 
-def test_the_numbers_of_the_page_are_those_of_the_code():
+def test_the_numbers_of_the_page_agree_with_the_code():
     assert f"up to {refit.FEW_WINDOWS:,} windows" in PAGE
     assert f"at most {feature_head.MOST_WINDOWS:,} of them" in PAGE
     assert f"about {feature_head.ROCKET_FEATURES:,} random convolutions" in PAGE

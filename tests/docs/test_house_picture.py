@@ -1,4 +1,4 @@
-"""The picture of the packages in CONTRIBUTING.md has the layers that the imports are held to."""
+"""The picture of the packages in CONTRIBUTING.md shows the layers that the imports must obey."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from checkout import script
 SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "house_picture.py"
 
 
-def test_the_way_of_a_window_goes_through_packages_of_the_layers():
+def test_the_path_of_a_window_goes_through_packages_of_the_layers():
     module = script(SCRIPT)
     packages = [name for layer in module.read_layers() for name in layer]
     assert {name for name, _ in module.WAY} <= set(packages)

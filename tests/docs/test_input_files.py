@@ -1,4 +1,4 @@
-"""What docs/input_files.md shows of DataFrames runs as it stands."""
+"""The example of docs/input_files.md on DataFrames runs unchanged."""
 
 from checkout import code_in, page_of
 
@@ -7,6 +7,6 @@ PAGE = page_of("input_files.md")
 
 def test_the_example_of_the_page_runs():
     (block,) = code_in(PAGE)
-    known = {}
-    exec(block, known)
-    assert known["clf"].feature_names_in_.tolist() == ["current", "gyro"]
+    names = {}
+    exec(block, names)
+    assert names["clf"].feature_names_in_.tolist() == ["current", "gyro"]

@@ -1,4 +1,4 @@
-"""The example of docs/label_errors.md runs, and its table is that of the results."""
+"""The example of docs/label_errors.md runs, and its table agrees with the results."""
 
 import json
 import re
@@ -18,26 +18,26 @@ def test_the_examples_run(capsys):
     y = np.arange(60) % 2
     X = rng.normal(size=(60, 10, 1)) + 3 * y[:, None, None]
     y[7] = 0
-    given = {"X": X, "y": y, "recording": np.arange(60) // 6}
+    names = {"X": X, "y": y, "recording": np.arange(60) // 6}
     first, second = code_in(PAGE)
-    exec(first, given)
-    said = capsys.readouterr().out.splitlines()
+    exec(first, names)
+    printed = capsys.readouterr().out.splitlines()
     shown = code_in(PAGE, "text")[0].splitlines()
-    assert said[0] == "About 1 of 60 labels look wrong. Likeliest first:"
-    assert said[1] == shown[1]
-    assert said[2].split()[0] == "7"
-    exec(second, given)
-    assert 7 not in given["keep"]
+    assert printed[0] == "About 1 of 60 labels look wrong. Likeliest first:"
+    assert printed[1] == shown[1]
+    assert printed[2].split()[0] == "7"
+    exec(second, names)
+    assert 7 not in names["keep"]
 
 
-def test_the_table_is_that_of_the_results():
-    found = json.loads((ROOT / "benchmarks" / "results" / "labels.json").read_text("utf-8"))
+def test_the_table_agrees_with_the_results():
+    results = json.loads((ROOT / "benchmarks" / "results" / "labels.json").read_text("utf-8"))
     table = re.findall(r"^\| ([\w-]+) \| (random|confused) \| (\d) \| (.*) \|$", PAGE, re.M)
     assert len(table) == 10
     for name, kind, n_seeds, text in table:
         rows = [
             row["precision"]
-            for row in found["rows"]
+            for row in results["rows"]
             if (row["set"], row["kind"], row["share"]) == (name, kind, 0.1)
         ]
         assert len(rows) == int(n_seeds)
@@ -46,5 +46,5 @@ def test_the_table_is_that_of_the_results():
         assert re.split(r" [|/] ", text) == means
 
 
-def test_the_numbers_of_the_page_are_those_of_the_code():
+def test_the_numbers_of_the_page_agree_with_the_code():
     assert f"(`n_seeds={find_label_errors.__kwdefaults__['n_seeds']}`)" in PAGE

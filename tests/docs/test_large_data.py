@@ -1,4 +1,4 @@
-"""What docs/large_data.md shows runs as it stands."""
+"""The code of docs/large_data.md runs unchanged."""
 
 from checkout import code_in, page_of
 
@@ -8,6 +8,6 @@ PAGE = page_of("large_data.md")
 def test_the_examples_of_the_page_run_one_after_another():
     blocks = code_in(PAGE)
     assert len(blocks) == 2
-    known = {}
+    names = {}
     for block in blocks:
-        exec(block, known)
+        exec(block, names)

@@ -1,4 +1,4 @@
-"""Every block of docs/model_selection.md runs, one after another, and warns of nothing."""
+"""Every block of docs/model_selection.md runs, one after another, without a warning."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "model_selection.md"
 
 
 @pytest.mark.long
-def test_the_page_runs_as_it_stands():
+def test_the_page_runs_unchanged():
     names = {}
     for block in code_in(PAGE.read_text("utf-8")):
         exec(compile(block, str(PAGE), "exec"), names)

@@ -1,4 +1,4 @@
-"""What docs/monitor.md tells its reader to type works; its Keras is run in tests/peers."""
+"""The code of docs/monitor.md runs; its Keras part runs in tests/peers."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every block of docs/nn.md runs, and does what the page says of it."""
+"""Every block of docs/nn.md runs and does what the page claims."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ BLOCKS = code_in(PAGE.read_text("utf-8"))
 (DISTRIBUTED,) = (block for block in BLOCKS if block.startswith("# train.py"))
 
 
-def test_the_page_runs_as_it_stands():
+def test_the_page_runs_unchanged():
     torch.manual_seed(0)
     names = {}
     blocks = [block for block in BLOCKS if block != DISTRIBUTED]
@@ -28,13 +28,13 @@ def test_the_page_runs_as_it_stands():
         exec(compile(block, str(PAGE), "exec"), names)
     assert names["module"](names["x"]).shape == (8, 5)
     torch.testing.assert_close(names["logits"].reshape(5), names["module"](names["x"][:1])[0])
-    (found,) = names["find_lstms"](names["model"])
-    assert f"[{found}]" in blocks[-1]
+    (lstm,) = names["find_lstms"](names["model"])
+    assert f"[{lstm}]" in blocks[-1]
     assert names["model"](names["x"]).shape == (8, 100, 5)
 
 
 @pytest.mark.long
-def test_two_processes_train_what_one_trains_on_the_joint_batches(in_tmp_path):
+def test_two_processes_train_the_same_as_one_on_the_joint_batches(in_tmp_path):
     rng = np.random.default_rng(0)
     y = np.arange(101) % 3
     X = (rng.normal(size=(101, 12, 2)) + 0.5 * y[:, None, None]).astype(np.float32)

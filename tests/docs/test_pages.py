@@ -1,4 +1,4 @@
-"""The pages of docs say what the code does, and show pictures that exist."""
+"""The pages of docs agree with the code and show pictures that exist."""
 
 import ast
 import inspect
@@ -19,7 +19,7 @@ PICTURES = ROOT / "docs" / "images" / "preprocessing"
 REMEDIES = sorted((ROOT / "docs" / "remedies").glob("*.md"))
 ALL_PAGES = sorted((ROOT / "docs").rglob("*.md"))
 REMEDY_PICTURES = ROOT / "docs" / "images" / "remedies"
-# how and where a fit runs, not what its curve is mended with
+# arguments on how and where a fit runs, which do not repair its curve
 NO_REMEDIES = {
     *("device", "dtype", "engine", "callbacks", "verbose", "random_state"),
     *("warm_start", "max_epochs", "validation_fraction"),
@@ -33,7 +33,7 @@ def blocks(page, language):
 
 
 def calls_in(text):
-    """Yield the name and the keywords of every call."""
+    """Yield the name and the keywords of each call."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
@@ -41,7 +41,7 @@ def calls_in(text):
 
 
 def drawn():
-    """Names of the functions that the script makes pictures with."""
+    """Return the names of the functions with which the script makes pictures."""
     tree = ast.parse((ROOT / "docs" / "pictures.py").read_text("utf-8"))
     table = next(
         node
@@ -57,7 +57,7 @@ def name_of(page):
 
 
 @pytest.mark.parametrize("page", ALL_PAGES, ids=name_of)
-def test_links_and_pictures_of_a_page_are_there(page):
+def test_links_and_pictures_of_a_page_exist(page):
     for target in links_of(page):
         assert leads_somewhere(page, target), f"{page.name}: {target}"
 
@@ -88,25 +88,25 @@ def test_every_step_has_a_page_and_every_page_a_picture_that_the_script_draws():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_configurations_on_a_page_are_understood(page):
     for text in blocks(page, "toml"):
-        said = tomllib.loads(text)
-        said["window"] = {"window_s": 5.0, **said.get("window", {})}
-        PreparePipeline.from_configuration(make_configuration(said))
+        configuration = tomllib.loads(text)
+        configuration["window"] = {"window_s": 5.0, **configuration.get("window", {})}
+        PreparePipeline.from_configuration(make_configuration(configuration))
 
 
 @pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.stem)
-def test_what_a_page_imports_is_there(page):
+def test_imports_of_a_page_exist(page):
     for text in blocks(page, "python"):
         tree = ast.parse(text)
         lines = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
         for node in lines:
             line = ast.unparse(node)
-            # a wheel of its own, and a library that only the peers' environment has
+            # one is a separate wheel, the other is only in the environment of the peers
             if "sensorseq_runtime" not in line and "mlflow" not in line:
                 exec(line, {})
 
 
 def remedies_drawn():
-    """Names of the pictures that the script of the remedies makes."""
+    """Return the names of the pictures that the script of the remedies makes."""
     tree = ast.parse((ROOT / "docs" / "remedy_pictures.py").read_text("utf-8"))
     tables = [
         node.value
@@ -119,7 +119,7 @@ def remedies_drawn():
 def test_every_remedy_has_a_page_in_the_index_and_a_picture_that_the_script_draws():
     pages = {page.stem for page in REMEDIES} - {"README"}
     pictures = {picture.stem: picture for picture in REMEDY_PICTURES.glob("*.png")}
-    assert pages - {"checkpoints"} == remedies_drawn() == set(pictures)  # no curve is mended by it
+    assert pages - {"checkpoints"} == remedies_drawn() == set(pictures)  # it repairs no curve
     index = (ROOT / "docs" / "remedies" / "README.md").read_text("utf-8")
     for page in pages:
         assert f"({page}.md)" in index
@@ -131,7 +131,7 @@ def test_every_remedy_has_a_page_in_the_index_and_a_picture_that_the_script_draw
 
 
 @pytest.mark.parametrize("page", REMEDIES, ids=lambda page: page.stem)
-def test_arguments_in_the_snippets_of_a_remedy_are_those_of_the_estimators(page):
+def test_arguments_in_the_snippets_of_a_remedy_are_arguments_of_the_estimators(page):
     texts = blocks(page, "python")
     assert texts or page.stem == "README"
     named = []
@@ -156,9 +156,9 @@ def test_every_argument_that_is_a_remedy_is_in_the_index_and_on_a_page():
         for _, keywords in calls_in(text)
         for keyword in keywords
     }
-    known = set(inspect.signature(SensorLSTMClassifier).parameters)
-    assert known - NO_REMEDIES - listed == set()
-    assert known - NO_REMEDIES - shown == set()
+    parameters = set(inspect.signature(SensorLSTMClassifier).parameters)
+    assert parameters - NO_REMEDIES - listed == set()
+    assert parameters - NO_REMEDIES - shown == set()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda p: p.stem)
@@ -166,7 +166,7 @@ def test_example_configurations_are_understood(path):
     PreparePipeline.from_toml(path)
 
 
-def test_the_streamed_example_says_what_the_offline_preparation_says(capsys):
+def test_the_streamed_example_agrees_with_the_offline_preparation(capsys):
     recordings = [
         Recording.evenly_sampled(
             np.random.default_rng(seed).normal(size=(1500, 2)) * (1 + seed % 2),
@@ -186,8 +186,8 @@ def test_the_streamed_example_says_what_the_offline_preparation_says(capsys):
     latency_s, *labels = capsys.readouterr().out.split()
     assert f"print(stream.latency_s)  # {float(latency_s):.2f}\n" in live
     windows = names["pipeline"].windows_
-    own = windows.take(np.flatnonzero(windows.recording_id == "drive 3"))
-    expected = names["clf"].predict(own.X)
-    # the stream is not flushed, so windows that end within the latency are still to come
-    assert len(own) - 2 <= len(labels) < len(own)
+    of_drive = windows.take(np.flatnonzero(windows.recording_id == "drive 3"))
+    expected = names["clf"].predict(of_drive.X)
+    # the stream is not flushed, so windows that end within the latency are still missing
+    assert len(of_drive) - 2 <= len(labels) < len(of_drive)
     np.testing.assert_array_equal(labels, expected[: len(labels)])

@@ -1,4 +1,4 @@
-"""What the README says can be found where it says it comes from, and its code runs."""
+"""The figures of the README agree with their sources, and its code runs."""
 
 import ast
 import json
@@ -29,7 +29,7 @@ def test_it_can_be_read_in_two_minutes():
     assert len(README.splitlines()) <= 130
 
 
-def test_the_benchmark_tables_are_what_the_results_say(tables):
+def test_the_benchmark_tables_agree_with_the_results(tables):
     pages = {name: (ROOT / name).read_text() for name in tables.PAGES}
     assert "README.md" in pages
     assert "cpu" in {name for _, name, _ in tables.MARKED.findall(pages["docs/benchmarks.md"])}
@@ -49,12 +49,12 @@ def one_rate(row, rate, runs, judge="ours"):
 
 def one_repair(name, repaired, harmed):
     accuracy = {"accuracy_before": 0.4, "accuracy_after": 0.7, "accuracy_best": 0.8}
-    told = {"repair": name, "repaired": repaired, **accuracy}
-    return {**told, "bad_harmed": [harmed, 30], "good_harmed": [1, 50]}
+    facts = {"repair": name, "repaired": repaired, **accuracy}
+    return {**facts, "bad_harmed": [harmed, 30], "good_harmed": [1, 50]}
 
 
 def write_results(folder, *, harmed=10):
-    """Write made-up results, with rows of other threads, peers, judges and kinds among them."""
+    """Write invented results, which include rows of other threads, peers, judges and kinds."""
     step, other = "training, train_epoch", {"threads": 2, "ratio": 99.0}
     cpu = [
         *({"what": step, "threads": 1, "ratio": ratio} for ratio in (2.0, 8.0)),
@@ -83,15 +83,15 @@ def write_results(folder, *, harmed=10):
         one_repair("random search", repaired=[2, 30], harmed=0),
     ]
     rows = {"cpu": cpu, "fit": fit, "verdict": verdict, "repair": repair}
-    for name, found in rows.items():
-        text = json.dumps({"environment": ENVIRONMENT, "rows": found})
+    for name, of_table in rows.items():
+        text = json.dumps({"environment": ENVIRONMENT, "rows": of_table})
         (folder / f"{name}.json").write_text(text)
 
 
 HEADLINES = "<!-- bench:headlines -->\n{}<!-- /bench -->\n"
 
 
-def test_the_lines_on_speed_verdict_and_repair_are_of_the_results(tables, tmp_path):
+def test_the_lines_on_speed_verdict_and_repair_agree_with_the_results(tables, tmp_path):
     write_results(tmp_path)
     text = " ".join(tables.with_tables(HEADLINES.format(""), tmp_path).split())
     assert "training steps are 4.0 times as fast as `torch.nn.LSTM`" in text
@@ -112,11 +112,11 @@ def test_without_all_results_there_are_no_lines(tables, tmp_path, missing):
     assert tables.with_tables(stale, tmp_path) == HEADLINES.format("")
 
 
-def test_its_accuracies_are_those_of_the_walk_through_real_recordings():
+def test_its_accuracies_agree_with_the_page_on_real_recordings():
     (line,) = re.findall(r"^- \*\*Accuracy:\*\*(.*?)^(?:- |<)", README, re.M | re.S)
     assert "(docs/borealtc.md" in line
-    said = re.findall(r"([\d.]+) %", line)
-    assert said == [
+    percentages = re.findall(r"([\d.]+) %", line)
+    assert percentages == [
         re.search(rf"^    {name} +([\d.]+) %", WALK, re.M)[1]
         for name in ("accuracy", "gradient boosting", "MiniRocket ridge")
     ]
@@ -125,7 +125,7 @@ def test_its_accuracies_are_those_of_the_walk_through_real_recordings():
 
 
 def arguments_in(text):
-    """Return the arguments of the one classifier that a text makes."""
+    """Return the arguments of the only classifier in a text."""
     (call,) = (
         node
         for node in ast.walk(ast.parse(text))
@@ -134,7 +134,7 @@ def arguments_in(text):
     return {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
 
 
-def test_its_code_runs_and_does_what_the_demonstration_does(in_tmp_path, capsys):
+def test_its_code_runs_with_the_arguments_of_the_demonstration(in_tmp_path, capsys):
     (text,) = code_in(README)
     of_demo = arguments_in((ROOT / "examples" / "demo.py").read_text())
     assert {**arguments_in(text), "verbose": 1} == of_demo
@@ -162,7 +162,7 @@ def test_a_benchmark_table_has_means_and_the_lowest(tables):
     assert "P, 2 cores, avx9, torch 2.99." in text
 
 
-def test_the_table_of_fits_says_each_peers_ratio(tables):
+def test_the_table_of_fits_has_each_peers_ratio(tables):
     rows = [
         {
             "what": "fit",
@@ -182,7 +182,7 @@ def test_the_table_of_fits_says_each_peers_ratio(tables):
     assert "geometric means over batches of 2, 98." in text
 
 
-def test_the_table_of_the_estimator_says_each_row_with_its_spread(tables):
+def test_the_table_of_the_estimator_has_each_row_with_its_spread(tables):
     ratios = {"ratio": 1.5, "ratio_p10": 1.25, "ratio_p90": 2.0}
     rows = [
         {"what": "search", "against": "theirs", "shape": [98, 100, 1, 16], "batch": 4, **ratios},

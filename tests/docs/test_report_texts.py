@@ -1,4 +1,4 @@
-"""docs/fluctuation_reports.md is what the recorded runs print."""
+"""docs/fluctuation_reports.md agrees with the output of the recorded runs."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from checkout import script
 SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "report_texts.py"
 
 
-def test_the_page_of_reports_is_what_the_runs_print():
+def test_the_page_of_reports_agrees_with_the_output_of_the_runs():
     module = script(SCRIPT)
     assert module.PAGE.read_text("utf-8") == module.write_page()
     assert module.PAGE.read_text("utf-8").count("\nProblem ") == 7

@@ -1,4 +1,4 @@
-"""Every block of docs/scikit_learn.md runs, one after another, and warns of nothing."""
+"""Every block of docs/scikit_learn.md runs, one after another, without a warning."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "scikit_learn.md"
 
 
 @pytest.mark.long
-def test_the_page_runs_as_it_stands():
+def test_the_page_runs_unchanged():
     blocks = code_in(PAGE.read_text("utf-8"))
     assert len(blocks) >= 9
     names = {}
-    with sklearn.config_context():  # what the page sets is put back
+    with sklearn.config_context():  # restores the configuration that the page changes
         for block in blocks:
             exec(compile(block, str(PAGE), "exec"), names)
     assert names["search"].best_params_["learning_rate"] in (1e-3, 1e-2)

@@ -1,4 +1,4 @@
-"""The tutorials run as they stand, block after block, and print what they show."""
+"""The tutorials run unchanged, block after block, and print the output that they show."""
 
 import contextlib
 import re
@@ -15,12 +15,12 @@ from sensorseq.errors import LeakWarning
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "tutorials"
 PAGES = {page.stem: page for page in FOLDER.glob("*.md") if page.stem != "README"}
 LONG = set(PAGES) - {"pipeline"}  # seconds each
-SHORTER = {"many_models", "pipeline"}  # after two epochs they print the same but for figures
+SHORTER = {"many_models", "pipeline"}  # after two epochs they print the same except for figures
 MASKED = 'title="your figures may differ"'
 
 
 def cells(page):
-    """Return language, what stands beside it, and text of every fenced block."""
+    """Return language, attributes and text of every fenced block."""
     return re.findall(r"^```(\w+) ?(.*?)\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
 
 
@@ -33,7 +33,7 @@ def commands(text):
 
 
 def comparable(text, masked):
-    """Return text without line ends and, where asked for, with one sign for every number."""
+    """Return text without line ends and, if `masked`, with one sign for every number."""
     return " ".join(re.sub(r"\d+(\.\d+)?", "#", text).split()) if masked else text.strip()
 
 
@@ -41,7 +41,7 @@ def comparable(text, masked):
     "name",
     [pytest.param(n, marks=[pytest.mark.trains] if n in LONG else []) for n in sorted(PAGES)],
 )
-def test_a_tutorial_prints_what_it_shows(name, in_tmp_path, capsys):
+def test_a_tutorial_prints_the_output_that_it_shows(name, in_tmp_path, capsys):
     names, printed, n_compared = {}, "", 0
     warned = pytest.warns(LeakWarning) if name == "no_leaks" else contextlib.nullcontext()
     with sklearn.config_context(), mpl.rc_context({"backend": "agg"}), warned:

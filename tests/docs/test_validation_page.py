@@ -1,4 +1,4 @@
-"""The ways that docs/validation.md shows run, and do what it says."""
+"""The examples of docs/validation.md run and do what the page claims."""
 
 import re
 
@@ -18,9 +18,9 @@ def test_windows_that_are_doubtful_or_unlike_the_training_are_unknown():
     clf = plain_classifier(hidden_size=8, max_epochs=20, learning_rate=0.02, random_state=0)
     clf.fit(waves + 0.3 * rng.normal(size=waves.shape), y)
     clf.fit_abstention(waves + 0.3 * rng.normal(size=waves.shape), y, error_rate=0.2)
-    known = waves[[0, 1, 60, 61]] + 0.3 * rng.normal(size=(4, 40, 1))
+    usual = waves[[0, 1, 60, 61]] + 0.3 * rng.normal(size=(4, 40, 1))
     code = code_in(page_of("validation.md").split("## None of the known classes")[1])[0]
-    names = {"clf": clf, "np": np, "windows": np.concatenate([known, 1000 * known])}
+    names = {"clf": clf, "np": np, "windows": np.concatenate([usual, 1000 * usual])}
     exec(code, names)
     assert names["labels"].tolist() == ["calm", "calm", "rough", "rough", *4 * ["unknown"]]
     clf.abstention_ = clf.abstention_._replace(threshold=1.0)
@@ -28,7 +28,7 @@ def test_windows_that_are_doubtful_or_unlike_the_training_are_unknown():
     assert set(names["labels"]) == {"unknown"}
 
 
-def test_the_figures_to_keep_with_a_model_are_those_of_info_and_evaluate(in_tmp_path):
+def test_the_figures_to_keep_with_a_model_come_from_info_and_evaluate(in_tmp_path):
     rng, recording = np.random.default_rng(0), np.repeat(np.arange(18), 4)
     waves = np.sin(np.arange(20) * (0.3 + 0.4 * (recording % 2))[:, None])[:, :, None]
     windows = WindowSet(

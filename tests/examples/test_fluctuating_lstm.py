@@ -1,4 +1,4 @@
-"""The worked story: a network that jumps about, the cause, and what comes of the repair."""
+"""The worked example: a network with a fluctuating loss, the cause, and the result of a repair."""
 
 import re
 import sys
@@ -22,15 +22,15 @@ def example():
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    """Return what the quick story prints, and the page it writes."""
+def story(tmp_path_factory):
+    """Return the output of the quick example, and the page that it writes."""
     folder = tmp_path_factory.mktemp("story")
     ran = run_process(sys.executable, EXAMPLE, "--quick", "--output", folder, OMP_NUM_THREADS="1")
     assert ran.returncode == 0, ran.stderr
     return ran.stdout, (folder / "fluctuating_lstm.html").read_text("utf-8")
 
 
-def test_windows_are_those_of_the_question(example):
+def test_windows_are_like_those_of_the_question(example):
     windows = example.draw_case()
     assert windows.X.shape == (98, 100, 1)
     assert windows.y.shape == (98, 6)
@@ -43,9 +43,7 @@ def test_windows_are_those_of_the_question(example):
 
 def test_two_of_the_families_differ_by_less_than_the_noise(example):
     waves = [example.wave(family, 0.7, 3.0) for family in range(len(example.FAMILIES))]
-    apart = [
-        np.sqrt(np.mean((one - other) ** 2)) for one in waves for other in waves if one is not other
-    ]
+    apart = [np.sqrt(np.mean((a - b) ** 2)) for a in waves for b in waves if a is not b]
     pair = np.sqrt(np.mean((waves[0] - waves[1]) ** 2))
     assert pair == min(apart) < example.NOISE / 2
     assert sorted(apart)[2] > 2 * pair
@@ -60,27 +58,27 @@ def test_flipped_labels_are_of_another_class(example):
 
 
 def numbers_after(text, label):
-    found = re.search(
+    match = re.search(
         rf"{label}\s+loss \+-([\d.]+) nats.*?accuracy ([\d.]+).*?([\d.]+) \(fresh", text
     )
-    assert found, label
-    return tuple(float(number) for number in found.groups())
+    assert match, label
+    return tuple(float(number) for number in match.groups())
 
 
 @pytest.mark.long
-def test_as_asked_the_run_fluctuates_and_other_settings_do_better(told):
-    text, _ = told
+def test_as_asked_the_run_fluctuates_and_other_settings_do_better(story):
+    text, _ = story
     case = text[: text.index("\n4. ")]
     assert re.search(r"Verdict +FLUCTUATING", case)
     confirmed = set(re.findall(r"^  confirmed +(\w+)", case, re.M))
-    # the defaults change several arguments; a busy machine has time for less
+    # the defaults change several arguments; a busy machine has time for fewer trials
     assert confirmed <= {"unknown", "learning_rate", "early_stopping"}
-    assert confirmed or "undecided" in case  # of a busy machine, or another's sums
+    assert confirmed or "undecided" in case  # on a busy machine, or with other rounding
 
 
 @pytest.mark.long
-def test_the_repaired_fit_is_calmer_and_about_as_accurate(told):
-    text, _ = told
+def test_the_repaired_fit_is_calmer_and_about_as_accurate(story):
+    text, _ = story
     case = text[text.index("\n4. ") : text.index("\n5. ")]
     if "nothing does better" in case:
         assert "  repaired" not in case
@@ -93,15 +91,15 @@ def test_the_repaired_fit_is_calmer_and_about_as_accurate(told):
 
 
 @pytest.mark.long
-def test_the_page_needs_no_network(told):
-    _, page = told
+def test_the_page_needs_no_network(story):
+    _, page = story
     assert page.startswith("<!DOCTYPE html>")
     assert "learning_rate" in page
     assert not re.search(r"(src|href)=[\"']?(https?:)?//|@import|fetch\(|XMLHttpRequest", page)
 
 
 @pytest.mark.filterwarnings("ignore:.*returned unchanged")
-def test_the_page_of_docs_runs_as_it_is_printed(example, in_tmp_path, monkeypatch):
+def test_the_page_of_docs_runs_unchanged(example, in_tmp_path, monkeypatch):
     learn_few_features(monkeypatch)
     (code,) = code_in(PAGE.read_text("utf-8"))
     windows = example.draw_case()
@@ -114,6 +112,6 @@ def test_the_page_of_docs_runs_as_it_is_printed(example, in_tmp_path, monkeypatc
     assert Path("fluctuating_lstm.html").exists()
 
 
-def test_what_the_page_of_docs_shows_is_there():
+def test_pictures_of_the_page_of_docs_exist():
     for target in re.findall(r"\]\(([^)]+)\)", PAGE.read_text("utf-8")):
         assert (PAGE.parent / target).exists(), target

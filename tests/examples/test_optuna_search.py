@@ -1,4 +1,4 @@
-"""The Optuna example searches, prunes and tests on robots of their own."""
+"""The Optuna example searches, prunes and tests on separate robots."""
 
 import re
 import sys
@@ -37,7 +37,7 @@ def test_a_small_search_prints_its_best(example, windows, monkeypatch, capsys):
     assert re.search(r"test accuracy  [01]\.\d{3}", printed)
 
 
-def test_a_trial_that_optuna_gives_up_ends_after_that_epoch(example, windows):
+def test_a_trial_that_optuna_prunes_ends_after_that_epoch(example, windows):
     epochs = []
 
     class Impatient(optuna.pruners.BasePruner):
@@ -58,7 +58,7 @@ def test_a_trial_that_optuna_gives_up_ends_after_that_epoch(example, windows):
     assert study.trials[0].value == min(reported)
 
 
-def test_robots_of_the_test_part_are_in_no_other(windows):
+def test_robots_of_the_test_part_are_in_no_other_part(windows):
     parts = {name: set(windows.part(name).groups) for name in ("train", "validation", "test")}
     assert all(parts.values())
     assert not parts["test"] & (parts["train"] | parts["validation"])

@@ -1,4 +1,4 @@
-"""The ROS 2 node, with an `rclpy` of the test's own: its decisions are those of the stream."""
+"""The ROS 2 node, with a fake `rclpy`: its decisions equal those of the stream."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ TYPES = {"/imu": "sensor_msgs/msg/Imu", "/motor": "sensor_msgs/msg/JointState"}
 
 
 class FakeNode:
-    """As much of `rclpy.node.Node` as the example uses; time passes when the test says so."""
+    """The part of `rclpy.node.Node` that the example uses; the test advances the time."""
 
     settings, topics = {}, {}
 
@@ -62,7 +62,7 @@ class FakeNode:
 
 @pytest.fixture
 def example(monkeypatch):
-    """The example as a module, with a fake `rclpy`, and the runtime as the toolkit has it."""
+    """Import the example with a fake `rclpy`, and with the toolkit's runtime."""
     fakes = {
         "sensorseq_runtime": {"load": load, "FusedModel": FusedModel},
         "sensorseq_runtime.errors": {"SensorseqError": SensorseqError},
@@ -95,20 +95,22 @@ def recorded(topic, number, seconds=8.0):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A model of one topic, of two, and of two on one grid."""
+    """Write a model of one topic, of two topics, and of two topics on one grid."""
     folder = tmp_path_factory.mktemp("models")
     settings = {"max_epochs": 2, "hidden_size": 4, "random_state": 0}
     of = {topic: [recorded(topic, i) for i in range(6)] for topic in RATES_HZ}
-    one = PreparePipeline(window_s=2, split=None).prepare(of["/imu"])
+    of_imu = PreparePipeline(window_s=2, split=None).prepare(of["/imu"])
     two = PreparePipeline(window_s=2, native_rates=True, split=None).prepare(of)
 
     def named(*names):
-        recordings = [replace(own, channels=tuple(map(Channel, names))) for own in of["/imu"]]
+        recordings = [
+            replace(recording, channels=tuple(map(Channel, names))) for recording in of["/imu"]
+        ]
         windows = PreparePipeline(window_s=2, split=None).prepare(recordings)
         return plain_classifier(**settings).fit(windows)
 
     fits = {
-        "one": plain_classifier(**settings).fit(one),
+        "one": plain_classifier(**settings).fit(of_imu),
         "two": fused_classifier(**settings, features="summary").fit(two),
         "joined": named("/imu.x", "/motor.y"),
         "no topics": named("cur", "vel"),
@@ -142,8 +144,8 @@ def test_decisions_are_those_of_the_stream(example, files, name, topics):
     drives = {topic: recorded(topic, 9) for topic in topics}
     rows = sorted(
         (t, topic, values)
-        for topic, own in drives.items()
-        for t, values in zip(own.timestamps_s.tolist(), own.values.tolist(), strict=True)
+        for topic, drive in drives.items()
+        for t, values in zip(drive.timestamps_s.tolist(), drive.values.tolist(), strict=True)
     )
     for t_s, topic, values in rows:
         node.t_s = t_s + 0.25
@@ -152,14 +154,14 @@ def test_decisions_are_those_of_the_stream(example, files, name, topics):
         named = [topic] if name == "two" else []
         expected += stream.push(*named, [values], [stamp_s])
     assert len(node.published) == len(expected) >= 3
-    for found, decision in zip(node.published, expected, strict=True):
-        assert found["label"] == decision.label
-        assert list(found["probabilities"].values()) == list(decision.probabilities)
-        assert (found["start_s"], found["end_s"]) == (decision.start_s, decision.end_s)
-        assert 0 < found["late_s"] < 0.5
+    for published, decision in zip(node.published, expected, strict=True):
+        assert published["label"] == decision.label
+        assert list(published["probabilities"].values()) == list(decision.probabilities)
+        assert (published["start_s"], published["end_s"]) == (decision.start_s, decision.end_s)
+        assert 0 < published["late_s"] < 0.5
 
 
-def test_a_topic_that_is_silent_is_named_until_it_goes_on(example, files):
+def test_a_topic_that_is_silent_is_named_until_it_continues(example, files):
     FakeNode.settings |= {"model": files / "two", "silent_s": 0.5}
     FakeNode.topics = dict(TYPES)
     node = example.ClassifyNode()
@@ -172,10 +174,10 @@ def test_a_topic_that_is_silent_is_named_until_it_goes_on(example, files):
     assert node.published == [{"silent": "/motor", "since_s": 1.0}]
     node.t_s = 2.0
     node.timers["beat"]()
-    assert [one["silent"] for one in node.published[1:]] == ["/imu", "/motor"]
+    assert [message["silent"] for message in node.published[1:]] == ["/imu", "/motor"]
 
 
-def test_stamps_far_from_the_time_of_arrival_are_said_and_their_topic_named(example, files):
+def test_stamps_far_from_the_time_of_arrival_are_reported_with_their_topic(example, files):
     FakeNode.settings["model"] = files / "two"
     FakeNode.topics = dict(TYPES)
     node = example.ClassifyNode()
@@ -183,12 +185,12 @@ def test_stamps_far_from_the_time_of_arrival_are_said_and_their_topic_named(exam
     node.t_s, n_said = 1000.0, len(node.said)
     for late_s in (0.0, 9.0, -9.0):
         node.heard["/motor"][1](message_of("/motor", [0.0], 1000.0 - late_s))
-    assert not [one for one in node.said[n_said:] if "clock" in one]
+    assert not [line for line in node.said[n_said:] if "clock" in line]
     node.heard["/imu"][1](message_of("/imu", [0.0, 0.0], 0.0))
     assert node.said[-1].startswith("/imu: stamps 1000 s behind this clock")
 
 
-def test_messages_that_cannot_be_read_are_said_and_the_node_goes_on(example, files):
+def test_messages_that_cannot_be_read_are_reported_and_the_node_continues(example, files):
     FakeNode.settings["model"] = files / "two"
     FakeNode.topics = dict(TYPES)
     node = example.ClassifyNode()
@@ -197,13 +199,15 @@ def test_messages_that_cannot_be_read_are_said_and_the_node_goes_on(example, fil
     hear(SimpleNamespace(effort=[1.0]))
     hear(SimpleNamespace(position=[1.0]))
     hear(SimpleNamespace(effort=[1.0, np.inf]))
-    assert [one.partition(": ")[0] for one in node.said[-3:]] == ["/motor"] * 3
+    assert [line.partition(": ")[0] for line in node.said[-3:]] == ["/motor"] * 3
     assert "infinity" in node.said[-1]
     hear(SimpleNamespace(effort=[1.0, "broken"]))
     assert "could not convert" in node.said[-1]
 
 
-def test_a_topic_of_an_unknown_type_is_said_and_taken_once_it_is_known(example, files, monkeypatch):
+def test_a_topic_of_an_unknown_type_is_reported_and_used_once_it_is_known(
+    example, files, monkeypatch
+):
     def unknown(name):
         raise ModuleNotFoundError("No module named 'robot_msgs'")
 
@@ -219,13 +223,13 @@ def test_a_topic_of_an_unknown_type_is_said_and_taken_once_it_is_known(example, 
     assert set(node.heard) == set(TYPES)
 
 
-def test_channels_that_are_no_topics_are_refused(example, files):
+def test_channels_that_are_not_topics_are_refused(example, files):
     FakeNode.settings["model"] = files / "no topics"
     with pytest.raises(ValueError, match=r"channels cur, vel are not TOPIC\.FIELD"):
         example.ClassifyNode()
 
 
-def test_topics_on_one_grid_are_refused_with_the_way_out(example, files):
+def test_topics_on_one_grid_are_refused_with_advice(example, files):
     FakeNode.settings["model"] = files / "joined"
     with pytest.raises(ValueError, match=r"/imu, /motor on one grid.* prepare with --native-rates"):
         example.ClassifyNode()

@@ -1,4 +1,4 @@
-"""What is compiled is compiled once in a run, whichever processes run the tests."""
+"""Programs are compiled once per run, even if several processes run the tests."""
 
 import fcntl
 import shutil
@@ -8,9 +8,9 @@ import pytest
 
 @pytest.fixture(scope="session")
 def built_once(request, tmp_path_factory):
-    """A function of a name and `build(folder)`, which the first process that needs it calls."""
+    """Return a function of a name and `build(folder)`; only one process calls `build`."""
     base = tmp_path_factory.getbasetemp()
-    if hasattr(request.config, "workerinput"):  # of pytest-xdist, whose workers share the parent
+    if hasattr(request.config, "workerinput"):  # a worker of pytest-xdist; workers share the parent
         base = base.parent
 
     def built(name, build):

@@ -1,4 +1,4 @@
-// What the tests of the epoch engines share: random arguments, and what a call writes.
+// Shared by the tests of the epoch engines: random arguments, and the outputs of a call.
 #pragma once
 
 #include <cmath>
@@ -17,7 +17,7 @@ using Ints = std::vector<int64_t>;
 
 constexpr double kNone = std::numeric_limits<double>::infinity();
 
-// Everything a call reads, in double; drawn by one seed.
+// All inputs of a call, in double; drawn from one seed.
 struct Problem {
   TrainShape shape;
   Loss loss = Loss::kCrossEntropy;
@@ -109,7 +109,7 @@ inline Problem MakeProblem(uint32_t seed, int64_t n_models, int64_t lanes) {
   return p;
 }
 
-// What a call wrote, each array in an allocation of its own size.
+// The outputs of a call, each array in an allocation of exactly its size.
 template <typename Real>
 struct Written {
   Exact<Real> parameters, state, average, running, margins;
@@ -126,8 +126,8 @@ struct Written {
         step_count(p.shape.n_models, 0) {}
 };
 
-// The arrays of a call that it only reads, each in an allocation of its own size, and the call:
-// over what was `Written` before.
+// The inputs of a call, each array in an allocation of exactly its size, and the call itself,
+// which continues from what was `Written` before.
 template <typename Real>
 struct Call {
   Exact<Real> x, weight;

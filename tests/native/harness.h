@@ -1,5 +1,5 @@
-// What the native tests share: counted failures, arrays that end where their allocation ends, and
-// threads that take tasks in another order than a loop would.
+// Shared by the native tests: counted failures, arrays that end where their allocation ends, and
+// threads that run tasks in another order than a loop.
 #pragma once
 
 #include <atomic>
@@ -28,7 +28,7 @@ inline void Check(bool ok, const std::string& what) {
   if (++g_failures <= 20) std::printf("FAILED: %s\n", what.c_str());
 }
 
-// n values in their own allocation, one element off any vector alignment, ending at its end.
+// n values in their own allocation, misaligned by one element, and ending where it ends.
 template <typename Real>
 class Exact {
  public:
@@ -40,7 +40,7 @@ class Exact {
     for (size_t i = 0; i < n; ++i) data()[i] = kSentinel;
   }
   Real* data() { return block_.get() + 1; }
-  // null where it is empty, too, as torch has it
+  // null if it is empty, too, as in torch
   Real* or_null(bool wanted) { return wanted && n_ > 0 ? data() : nullptr; }
   size_t size() const { return n_; }
   bool sentinel_intact() const { return block_[0] == kSentinel; }
@@ -51,8 +51,8 @@ class Exact {
   std::unique_ptr<Real[]> block_;
 };
 
-// Deals the tasks to `*pool` threads, 3 if null, last index first, so that order and thread cannot
-// matter.
+// Deals the tasks to `*pool` threads, 3 if null, last index first, to show that order and thread do
+// not matter.
 inline void RunOnThreads(void* pool, int64_t n_tasks, Parallel::Task task, void* context) {
   const int64_t n_threads = pool == nullptr ? 3 : *static_cast<const int64_t*>(pool);
   std::vector<std::thread> threads;
@@ -64,8 +64,8 @@ inline void RunOnThreads(void* pool, int64_t n_tasks, Parallel::Task task, void*
   for (std::thread& thread : threads) thread.join();
 }
 
-// On such threads: in turn each takes tiles of windows; all take shares of every step, however
-// small; and their team dissolves early.
+// On these threads: each takes tiles of windows in turn; all take shares of every step, even small
+// ones; and their team ends early.
 inline Parallel OnThreads(int64_t* pool = nullptr) {
   static int call = 0;
   call = (call + 1) % 3;
@@ -87,8 +87,8 @@ struct Packed {
   void* data;
 };
 
-// Calls check(kernels, bytes of a vector) for every instruction set of this processor, forced; for
-// one alone if the environment forces it.
+// Calls check(kernels, bytes of a vector) with every instruction set of this processor forced, or
+// only with the one forced by the environment.
 template <typename F>
 inline void ForEachIsa(F check) {
   const sensorseq::KernelTable table = sensorseq::AllKernels();
@@ -108,7 +108,7 @@ inline void ForEachIsa(F check) {
   }
 }
 
-// Says how it went; the program's exit code.
+// Prints the outcome; returns the program's exit code.
 inline int Finish() {
   if (g_failures > 0) {
     std::printf("%d failed\n", g_failures);

@@ -1,4 +1,4 @@
-// What the native tests of lstm_linear.h share: random arguments, and a forward and a backward call
+// Shared by the native tests of lstm_linear.h: random arguments, and a forward and a backward call
 // on arrays that end where their allocation ends.
 #pragma once
 
@@ -18,8 +18,8 @@ using reference::Array;
 using reference::Problem;
 using reference::Result;
 
-// Outputs that a caller may leave out, whether both passes run as one fused step, which lacks what
-// is the head's, and whether the forward pass gets packed weights and no others.
+// Outputs that a caller may omit; whether both passes run as one fused step, without the head; and
+// whether the forward pass gets only packed weights.
 struct Wanted {
   bool hidden = true, grad_x = true, gradients = true, fused = false, packed = false;
 };
@@ -53,13 +53,13 @@ struct Outputs {
   }
 };
 
-// The head's backward pass as the caller of a fused step does it.
+// The head's backward pass, as done by the caller of a fused step.
 template <typename Real>
 struct Between {
   const Problem& p;
   Real* grad_pooled;
   std::atomic<int64_t> n_windows{0};
-  std::atomic<bool> in_slot{true};  // every window is of the slot it is said to be of
+  std::atomic<bool> in_slot{true};  // every window belongs to its stated slot
 
   static void Run(void* context, int64_t model, int64_t slot, int64_t first, int64_t n) {
     auto& self = *static_cast<Between*>(context);
@@ -115,7 +115,7 @@ inline void Compute(const Problem& p, const Wanted& wanted, const Parallel& para
   forward.parallel = parallel;
   const Workspace forward_space(lstm_forward_workspace_bytes(s, sizeof(Real)));
   forward.workspace = forward_space.data;
-  // the contract says that nothing is allocated; threads of the caller's are
+  // the contract forbids allocations, except for the caller's threads
   auto Run = [&](const char* what, auto call) {
     const int64_t before = g_allocations;
     const Status status = call();
@@ -213,7 +213,7 @@ inline Problem MakeProblem(std::mt19937& random, const LstmShape& shape, Lengths
   if (shape.pooling == Pooling::kNone || options) p.grad_hidden = Draw(M * N * T * D * H, 1);
   p.has_lengths = lengths != Lengths::kNone;
   for (int64_t n = 0; p.has_lengths && n < N; ++n) {
-    // of four rows in a tile, one ends at once, one after a step and one never
+    // of four rows in a tile, one ends immediately, one after a step and one never
     const int64_t mixed[] = {int64_t(random() % (T + 1)), 0, T < 1 ? T : 1, T};
     const int64_t length = lengths == Lengths::kZero   ? 0
                            : lengths == Lengths::kFull ? T

@@ -1,5 +1,5 @@
-// The contract of csrc/lstm_linear.h once more, in double or in float, as plainly as it can be
-// said: one row after the other, no packing, no tiles, gradients by walking back over every
+// A plain implementation of the contract of csrc/lstm_linear.h, in double or in float: one row
+// after the other, without packing or tiles, with gradients computed backwards through every
 // intermediate value.
 #pragma once
 
@@ -131,7 +131,7 @@ inline ResultIn<Real> RunIn(const Problem& problem) {
         }
       }
 
-      // gradient of every h, by direction and timestep, from all that reads it
+      // gradient of every h, by direction and timestep, from everything that reads it
       Array grad_h(D * length * H, 0), grad_pooled(P, 0);
       Real* pooled = r.pooled.data() + (m * N + n) * P;
       std::vector<int64_t> largest_at(D * H, -1);

@@ -1,5 +1,5 @@
 // The bits that csrc/lstm_linear.h promises, on every instruction set of this machine: an output is
-// the same number whatever else the call computes. Nothing here knows what the number is.
+// the same number whatever else the call computes. The value of the number is not checked here.
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -17,7 +17,7 @@ Ints Range(int64_t begin, int64_t end) {
   return range;
 }
 
-// Of an (n_outer, n, ...) array those entries of the middle axis.
+// The given entries of the middle axis of an (n_outer, n, ...) array.
 Array Take(const Array& from, int64_t n_outer, int64_t n, const Ints& entries) {
   Array taken;
   if (from.empty()) return taken;
@@ -171,8 +171,8 @@ void CheckModels(const std::string& name, const Problem& p) {
   }
 }
 
-// Each chunk forward from the states of the one before, then back from the gradients of the one
-// after. The second direction comes from the end, so there is one only.
+// Each chunk forward from the states of the previous one, then backward from the gradients of the
+// next one. The second direction starts at the end, so there is only one direction.
 template <typename Real>
 void CheckChunks(const std::string& name, const Problem& p, std::mt19937& random) {
   const LstmShape& s = p.shape;
@@ -209,7 +209,7 @@ void CheckChunks(const std::string& name, const Problem& p, std::mt19937& random
   SameBits(name + ": in chunks, grad_c_0", whole.grad_c_0, results.front().grad_c_0);
 }
 
-// A row that ends early is a row of fewer timesteps.
+// A row that ends early has the bits of a row of fewer timesteps.
 template <typename Real>
 void CheckLengths(const std::string& name, const Problem& p) {
   const LstmShape& s = p.shape;
@@ -232,7 +232,7 @@ void CheckLengths(const std::string& name, const Problem& p) {
   }
 }
 
-// Where every slot is one tile: the gradients of each slot's windows alone, added in slot order.
+// If every slot is one tile: the gradients of each slot's windows alone, added in slot order.
 template <typename Real>
 void CheckSlots(const std::string& name, const Problem& p) {
   const int64_t n_slots = SlotCount(p.shape);
@@ -255,7 +255,7 @@ void CheckSlots(const std::string& name, const Problem& p) {
   }
 }
 
-// What is not asked for changes nothing else.
+// Omitted outputs change no other output.
 template <typename Real>
 void CheckWanted(const std::string& name, const Problem& p) {
   const Result whole = Run<Real>(p);
@@ -310,7 +310,7 @@ void CheckLaws(const std::string& isa, int64_t lanes, bool threads_only) {
     tiles.n_windows = random() % 2 == 0 ? kMaxSlots * kTileRows + 1 : 2 * kTileRows + 1;
     if (seed == 0) {
       // whole tiles, long enough to fill a block of gate gradients to its last entry, and no padded
-      // unit that would leave the workspace some room
+      // units, which would leave room in the workspace
       tiles.n_windows = kMaxSlots * kTileRows;
       tiles.n_timesteps = kBlockEntries / kTileRows + 1;
       tiles.hidden_size = kVectorPadding;
@@ -354,7 +354,7 @@ bool KeepsSubnormals() {
   return product != 0.0f;
 }
 
-// Who waits for the others sees what they wrote before, and they see what he wrote.
+// A thread that waits for the others sees their earlier writes, and they see its writes.
 void CheckTeam() {
   constexpr int64_t kSteps = 50;
   struct Written {
@@ -383,8 +383,8 @@ void CheckTeam() {
   }
 }
 
-// Each task has the mode asked for, on whatever thread and whatever the caller's; the caller has
-// his own afterwards, also where a task throws.
+// Each task has the requested mode, on any thread and with any mode of the caller; the caller has
+// its own mode afterwards, even if a task throws.
 void CheckSubnormals() {
   for (Subnormals callers : {Subnormals::kKept, Subnormals::kZero}) {
     const SubnormalsGuard guard(callers);
@@ -399,7 +399,7 @@ void CheckSubnormals() {
         for (bool kept : keeps) Check(kept == (wanted == Subnormals::kKept), name + " in a task");
         Check(KeepsSubnormals() == (callers == Subnormals::kKept), name + " and back");
       }
-      // a thread that is started inside a task is as this one was before the first guard
+      // a thread that is started inside a task has the mode of this one before the first guard
       bool starts_keeping = false;
       Parallel pool;
       pool.pool = &starts_keeping;
@@ -427,8 +427,8 @@ void CheckSubnormals() {
 
 }  // namespace
 
-// With the argument "threads", only what runs on threads: for ThreadSanitizer, under which the rest
-// would take long.
+// With the argument "threads", only the tests with threads: for ThreadSanitizer, under which the
+// others would take long.
 int main(int n_arguments, char** arguments) {
   const bool threads_only = n_arguments > 1 && std::string(arguments[1]) == "threads";
   CheckSubnormals();

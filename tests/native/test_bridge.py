@@ -1,4 +1,4 @@
-"""The bridge test of benchmarks/cuda without a GPU: the emulator stands for it."""
+"""The bridge test of benchmarks/cuda without a GPU: the emulator replaces it."""
 
 import json
 import os
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.native
 
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++17", "-ffp-contract=off", "-O0", "-Wall", "-Wextra", "-Werror"]
-# the emulator that stands for the GPU, beside the true one
+# flags of the emulator that replaces the GPU, in addition to the true one
 AS_DEVICE = "-Demulator=device"
 EMULATOR, PROGRAM = bridge_mutants.EMULATOR, bridge_mutants.PROGRAM
 
@@ -39,7 +39,7 @@ def run(program, *arguments):
 
 @pytest.fixture(scope="module")
 def objects(built_once):
-    """Objects of the host's half, and of an emulator without a fault as the device."""
+    """Compile the host's half, and an emulator without a fault as the device."""
     if shutil.which(COMPILER) is None:
         pytest.skip(f"no C++ compiler {COMPILER!r}")
     return built_once("bridge", build)
@@ -60,7 +60,7 @@ def build(folder):
 HOST = ("host.o", "emulator.o", "main.o")
 
 
-def test_the_emulator_does_what_the_manual_says(objects, tmp_path):
+def test_the_emulator_agrees_with_the_manual(objects, tmp_path):
     program = link(tmp_path / "bridge", *objects.glob("*.o"))
     done = run(program, "6")
     assert done.returncode == 0, done.stderr
@@ -70,13 +70,13 @@ def test_the_emulator_does_what_the_manual_says(objects, tmp_path):
 
 
 def wrong_rows(mutants, objects, folder):
-    """The rows that are wrong for an emulator with faults as the device."""
+    """Return the rows that are wrong with a faulty emulator as the device."""
     changed = folder / "changed"
     bridge_mutants.plant(mutants, EMULATOR, changed)
     flags = [AS_DEVICE, "-Wno-unused", "-Wno-sign-compare"]
     emulator, device = folder / "emulator.o", objects / "device.o"
     compile_one(changed / "emulator.cpp", emulator, *flags)
-    if any(mutant.file.endswith(".h") for mutant in mutants):  # the probe's own object, too
+    if any(mutant.file.endswith(".h") for mutant in mutants):  # recompile the probe, too
         device = folder / "device.o"
         compile_one(EMULATOR / "bridge_device.cpp", device, *flags, first=[changed])
     done = run(link(folder / "bridge", emulator, device, *(objects / name for name in HOST)), "1")
@@ -95,9 +95,9 @@ def test_a_row_is_wrong_for_every_fault_alone(objects, tmp_path):
 
 def see(groups, objects, folder):
     def of_one(number):
-        own = folder / str(number)
-        own.mkdir()
-        return wrong_rows(groups[number], objects, own)
+        own_folder = folder / str(number)
+        own_folder.mkdir()
+        return wrong_rows(groups[number], objects, own_folder)
 
     with ThreadPoolExecutor(2) as pool:
         for group, rows in zip(groups, pool.map(of_one, range(len(groups))), strict=True):
@@ -115,7 +115,7 @@ def test_the_probe_calls_every_function_of_the_device():
     assert functions <= called, sorted(functions - called)
 
 
-def test_it_compiles_for_a_gpu_as_it_is_and_with_faults(tmp_path):
+def test_it_compiles_for_a_gpu_unchanged_and_with_faults(tmp_path):
     if shutil.which("nvcc") is None:
         pytest.skip("no nvcc")
     device = bridge_mutants.SOURCES[:1]

@@ -1,4 +1,4 @@
-"""The CUDA kernels on the host: their bodies in an emulator of a cluster of CTAs, without a GPU."""
+"""The CUDA kernels without a GPU: their bodies in an emulator of a cluster of CTAs."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ FLAGS = ["-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
 UNDEFINED = ["-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
 CHECKED = ["-fsanitize=address", *UNDEFINED]
 PROGRAMS = ("variants", "bits", "schedules", "bad_values")
-# of a mutant, until one of them fails; hidden sizes of one CTA and of a cluster
+# programs for a mutant, run until one fails; hidden sizes of one CTA and of a cluster
 SHORT = (
     ("arithmetic",),
     ("bits", "5"),
@@ -31,7 +31,7 @@ SHORT_SIZES = 64 + 128
 
 
 def compile_all(jobs):
-    """Compile (source, object, flags) at once, as many as there are cores."""
+    """Compile all (source, object, flags), as many in parallel as there are cores."""
 
     def compile_one(job):
         source, target, flags = job
@@ -45,7 +45,7 @@ def compile_all(jobs):
 
 
 def calls(folder, *flags, csrc=None):
-    """Jobs that compile the kernels' bodies, of a copy of `csrc` where there is one."""
+    """Return jobs that compile the kernels' bodies, from a copy of `csrc` if given."""
     flags = [*([f"-I{csrc}"] if csrc else []), *flags]
     return [
         (HERE / "emulated_calls.cpp", folder / "calls.o", flags),
@@ -76,7 +76,7 @@ def compiler():
 
 @pytest.fixture(scope="module")
 def fast(compiler, built_once):
-    """Optimized programs; objects beside them."""
+    """Build optimized programs, with their objects in the same folder."""
     return built_once("emulated", build_fast)
 
 
@@ -84,7 +84,7 @@ def build_fast(folder):
     compile_all(
         [
             (HERE / "emulator.cpp", folder / "emulator.o", ["-O2"]),
-            # faults are thrown on fibers, whose stacks AddressSanitizer does not know
+            # AddressSanitizer does not know the stacks of fibers, where faults are thrown
             (HERE / "test_emulator.cpp", folder / "test_emulator.o", ["-O1", *UNDEFINED]),
             *((HERE / f"test_emulated_{p}.cpp", folder / f"{p}.o", ["-O1"]) for p in PROGRAMS),
             *calls(folder, "-O1"),
@@ -97,10 +97,10 @@ def build_fast(folder):
 
 @pytest.fixture(scope="module")
 def checked(compiler, built_once):
-    """Programs under AddressSanitizer and UBSan.
+    """Build programs under AddressSanitizer and UBSan.
 
-    What reaches memory does so in the machine, which is compiled with both; the bodies, which are
-    large, with UBSan alone.
+    Only the machine accesses memory; it is compiled with both. The bodies, which are large, are
+    compiled with UBSan only.
     """
     return built_once("emulated-checked", build_checked)
 
@@ -129,11 +129,11 @@ def run(*command):
     assert "all passed" in done.stdout
 
 
-def test_what_hardware_leaves_undefined_is_a_fault_and_its_ordered_neighbor_is_not(fast):
+def test_undefined_behavior_of_hardware_is_a_fault_and_its_ordered_variant_is_not(fast):
     run(fast / "emulator")
 
 
-def test_functions_of_a_lane_are_right_to_the_last_places(fast):
+def test_functions_of_a_lane_are_accurate_to_a_few_units_in_the_last_place(fast):
     run(fast / "arithmetic")
 
 
@@ -182,7 +182,7 @@ def test_bad_values_of_clusters_touch_nothing_else(checked):
 
 
 def fault_of(mutant, fast, folder):
-    """The first program that fails on a mutant (None: the sources as they are), and how."""
+    """Return the first failure of a program on a mutant (None: the unchanged sources)."""
     csrc = folder / "csrc"
     shutil.copytree(ROOT / "csrc", csrc, ignore=shutil.ignore_patterns("*.cpp", "*.cu", "cpu"))
     shutil.copytree(ROOT / "csrc" / "cpu", csrc / "cpu", ignore=shutil.ignore_patterns("*.cpp"))
@@ -200,7 +200,7 @@ def fault_of(mutant, fast, folder):
             objects = [at / f"{program}.o", fast / "emulator.o", *(folder / o for o in CALLS)]
             link(target, objects)
         command = [str(target), *arguments]
-        limit_s = 1800 if mutant is None else 120  # a fault may make it go on for ever
+        limit_s = 1800 if mutant is None else 120  # a fault may cause an endless loop
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=limit_s, check=False
@@ -213,7 +213,7 @@ def fault_of(mutant, fast, folder):
 
 
 @pytest.mark.slow
-def test_the_sources_without_a_fault_pass_what_faults_are_held_to(fast, tmp_path):
+def test_the_sources_without_a_fault_pass_the_same_programs(fast, tmp_path):
     assert fault_of(None, fast, tmp_path) is None
 
 

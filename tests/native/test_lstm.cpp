@@ -1,6 +1,6 @@
 // csrc/cpu against a reference in double, without torch and without Python, on every instruction
 // set of this machine. Built with AddressSanitizer and UBSan: every array ends where its allocation
-// ends and begins misaligned; sentinels surround what is written; NaN lies where nothing may read.
+// ends and begins misaligned; sentinels surround outputs; places that must not be read are NaN.
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -16,7 +16,7 @@
 #include "harness.h"
 #include "lstm_problem.h"
 
-// Counted: see Compute.
+// Counts allocations: see Compute.
 void* operator new(size_t bytes) {
   ++harness::g_allocations;
   void* data = std::malloc(bytes > 0 ? bytes : 1);
@@ -57,14 +57,14 @@ void SameBits(const std::string& name, Exact<Real>& a, Exact<Real>& b) {
   }
 }
 
-// Rounding of Real over the longest chain of sums; a wrong index is off by orders of magnitude.
+// Rounding of Real over the longest chain of sums; wrong indices are off by orders of magnitude.
 template <typename Real>
 double Tolerance() {
   return sizeof(Real) == 8 ? 1e-11 : 2e-4;
 }
 
-// What is written for the backward pass stays within its bounds, and where rows are whole nothing
-// of it is left undefined.
+// The data saved for the backward pass stay within their bounds, and are completely written if all
+// rows have full length.
 template <typename Real>
 void CheckSaved(const std::string& name, const Problem& p, Exact<Real>& saved) {
   Check(saved.sentinel_intact(), name + " saved: written before its beginning");
@@ -118,7 +118,7 @@ void CheckCases(const std::string& isa, int64_t lanes) {
   std::mt19937 random(1);
   const int64_t B = kTileRows;
   int64_t n_cases = 0;
-  std::set<Pooling> met;  // by one pair of N and T
+  std::set<Pooling> met;  // poolings combined with one pair of N and T
   const Pooling poolings[] = {Pooling::kNone, Pooling::kLast, Pooling::kMean, Pooling::kMax,
                               Pooling::kMeanMax};
   const Lengths patterns[] = {Lengths::kNone, Lengths::kZero, Lengths::kFull, Lengths::kMixed};
@@ -127,8 +127,8 @@ void CheckCases(const std::string& isa, int64_t lanes) {
       for (int64_t N : {int64_t(0), int64_t(1), B - 1, B, B + 1}) {
         for (int64_t T : {0, 1, 2, 41}) {  // 41: into a second block of gate gradients, from N = 5
           LstmShape shape;
-          // `turn` moves on by one with each turn of the 20 pairs of N and T, so that every pair
-          // meets every pooling and either number of models and directions
+          // `turn` advances by one with each round over the 20 pairs of N and T, so that every pair
+          // is combined with every pooling and both numbers of models and directions
           const int64_t i = n_cases++, turn = i + i / 20;
           shape.n_models = 1 + turn % 2;
           shape.n_x_models = i % 3 == 0 ? shape.n_models : 1;
@@ -153,7 +153,7 @@ void CheckCases(const std::string& isa, int64_t lanes) {
     }
   }
   Check(met.size() == 5, "every pooling at N = 6, T = 41");
-  // panels of 4, 2 and 1 vectors beside each other; slots of one tile and of two
+  // panels of 4, 2 and 1 vectors together; slots of one tile and of two
   const int64_t channels[] = {17, 1, 2 * lanes, 2 * lanes + 1, 3};
   for (int64_t H : {2 * lanes + 1, 3 * lanes + 1, 4 * lanes + 1, 6 * lanes + 1}) {
     for (int64_t N : {2 * B, 2 * B + 1, kMaxSlots * B, kMaxSlots * B + 1}) {
@@ -182,7 +182,7 @@ void CheckCases(const std::string& isa, int64_t lanes) {
   shape.pooling = Pooling::kMeanMax;
   shape.n_classes = 3;
   CheckCase<Real>(isa + " slots", MakeProblem(random, shape, Lengths::kMixed, true), {});
-  // wide: more than one group, and shares of units that are no whole panels
+  // wide: more than one group, and shares of units that are not whole panels
   for (int64_t N : {B + 1, kGroupTiles * B + 1}) {
     LstmShape wide = shape;
     wide.n_windows = N;
@@ -198,7 +198,7 @@ void CheckCases(const std::string& isa, int64_t lanes) {
               int(n_cases + 4));
 }
 
-// What the header allows: h_n in place of h_0, and c_n of c_0.
+// The header allows h_n in place of h_0, and c_n in place of c_0.
 template <typename Real>
 void CheckStatesInPlace(const std::string& isa) {
   std::mt19937 random(2);
@@ -225,7 +225,7 @@ void CheckStatesInPlace(const std::string& isa) {
   Compare(isa + " c_n in place of c_0", c, expected.c_n, Tolerance<Real>());
 }
 
-// With nothing remembered every step has the same h: the gradient of the maximum goes to the first.
+// Without memory every step has the same h: the gradient of the maximum goes to the first step.
 template <typename Real>
 void CheckEqualMaxima(const std::string& isa, int64_t lanes) {
   std::mt19937 random(3);
@@ -252,7 +252,7 @@ void CheckEqualMaxima(const std::string& isa, int64_t lanes) {
   }
 }
 
-// An output gate so closed that it is 0 sends nothing back, not a NaN.
+// An output gate that is 0 passes no gradient back, and no NaN.
 template <typename Real>
 void CheckClosedGate(const std::string& isa, int64_t lanes) {
   std::mt19937 random(5);
@@ -269,7 +269,7 @@ void CheckClosedGate(const std::string& isa, int64_t lanes) {
   CheckCase<Real>(isa + " closed gate", p, {});
 }
 
-// A NaN is the largest of all, as in torch, and reaches no other window.
+// A NaN counts as the largest value, as in torch, and affects no other window.
 template <typename Real>
 void CheckNan(const std::string& isa, int64_t lanes) {
   std::mt19937 random(4);
@@ -368,7 +368,7 @@ void CheckMemory() {
         "inference needs the same workspace for any number of timesteps");
 }
 
-// Packed weights serve the call they are for, and no other.
+// Packed weights are accepted only by calls for which they were packed.
 void CheckPackedHeader() {
   LstmShape shape;
   shape.n_channels = 3;
@@ -393,7 +393,7 @@ void CheckPackedHeader() {
     Check(std::memcmp(packed.data, other_memory.data, n_bytes) == 0, name + "every byte is packed");
     auto With = [&](const LstmShape& other) {
       LstmForward<float> args{};
-      args.shape = other;  // no windows: what comes after the check does nothing
+      args.shape = other;  // no windows: nothing happens after the check
       args.packed = packed.data;
       return lstm_forward(args);
     };

@@ -1,6 +1,6 @@
 // The loss and its gradients in one pass, against the reference's forward and backward pass with a
-// loss differentiated numerically between them, on every instruction set. Every array ends where
-// its allocation ends; NaN lies where nothing may read.
+// numerically differentiated loss, on every instruction set. Every array ends where its allocation
+// ends; places that must not be read are NaN.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -139,7 +139,7 @@ Expected Reference(LossProblem q) {
 template <typename Real>
 void Compare(const std::string& name, Exact<Real>& one, Exact<Real>& several,
              const Array& expected) {
-  // of a numerical derivative, and of rounding
+  // error of the numerical derivative, and rounding
   const double tolerance = sizeof(Real) == 8 ? 1e-8 : 2e-4;
   Check(one.sentinel_intact(), name + ": written before its beginning");
   double largest = 1e-3;

@@ -1,4 +1,4 @@
-"""The native core without torch and without Python: under sanitizers, and on another processor."""
+"""The native core without torch and Python: under sanitizers, and on another processor."""
 
 import os
 import shutil
@@ -27,13 +27,13 @@ SIGNAL_PROGRAMS = (
     "test_signal_convolutions",
     "test_signal_augment",
 )
-THREADED = (*PROGRAMS[1:], *SIGNAL_PROGRAMS[2:])  # the others have one thread
-# of test_emulated_epoch, so that every size, pooling, optimizer and precision is among them
+THREADED = (*PROGRAMS[1:], *SIGNAL_PROGRAMS[2:])  # the other programs have one thread
+# seeds of test_emulated_epoch that cover every size, pooling, optimizer and precision
 FEW_STEPS = ("2", "4", "6", "9", "11", "poison")
 
 
 def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS), of="**/*.cpp"):
-    """Compile the core once, or a part of it, and every program."""
+    """Compile the core or a part of it once, and every program."""
     if shutil.which(compiler) is None:
         pytest.skip(f"no C++ compiler {compiler!r}")
     core = [p for p in sorted((ROOT / "csrc").glob(of)) if not p.name.startswith("bindings")]
@@ -51,9 +51,9 @@ def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS), of="
 
 
 def run(*command):
-    # one race brings thousands of reports
+    # one race causes thousands of reports
     environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1"}
-    for _ in range(10):  # each start draws its addresses anew
+    for _ in range(10):  # each start draws new random addresses
         finished = subprocess.run(
             command, capture_output=True, text=True, check=False, env=environment
         )
@@ -62,7 +62,7 @@ def run(*command):
             break
     print(finished.stdout)
     if has_no_place:
-        pytest.skip("this ThreadSanitizer does not bear this kernel's address randomization")
+        pytest.skip("this ThreadSanitizer fails with this kernel's address randomization")
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "all passed" in finished.stdout
     return finished.stdout
@@ -70,20 +70,20 @@ def run(*command):
 
 @pytest.fixture(scope="module")
 def checked(built_once):
-    """Programs under AddressSanitizer and UBSan."""
+    """Build programs under AddressSanitizer and UBSan."""
     return built_once("checked", lambda folder: build(folder, COMPILER, *SANITIZED))
 
 
 @pytest.fixture(scope="module")
 def threaded(built_once):
-    """Programs under ThreadSanitizer."""
+    """Build programs under ThreadSanitizer."""
     flags = ["-O1", "-g1", "-fsanitize=thread"]
     return built_once("threaded", lambda folder: build(folder, COMPILER, *flags, programs=THREADED))
 
 
 @pytest.fixture(scope="module")
 def aarch64(built_once):
-    """Programs for ARM, compiled as setup.py compiles, and the emulator that runs them."""
+    """Build programs for ARM with the flags of setup.py; return the emulator, too."""
     emulator = find_emulator()
     compiler = os.environ.get("CXX_AARCH64", "aarch64-linux-gnu-g++")
     flags = ["-O3", "-fno-math-errno", "-static"]
@@ -106,12 +106,12 @@ def test_the_loss_and_its_gradients_agree_with_a_double_reference(checked):
 
 
 @pytest.mark.native
-def test_the_epoch_engine_goes_down_the_slope_of_its_loss_and_touches_nothing_else(checked):
+def test_the_epoch_engine_descends_along_the_slope_of_its_loss_and_touches_nothing_else(checked):
     run(checked / "test_train_epoch")
 
 
 def build_emulated_steps(folder, *flags):
-    """Compile training steps on the emulated GPU; the core is their reference, here not checked."""
+    """Compile training steps on the emulated GPU; their reference is the core, not checked here."""
     here = ROOT / "tests" / "native"
     cuda = here / "cuda"
     core = [p for p in (ROOT / "csrc").rglob("*.cpp") if p.parent.name != "signal"]
@@ -120,7 +120,7 @@ def build_emulated_steps(folder, *flags):
         cuda / "emulator.cpp": flags or ["-O2"],
         **{p: ["-O0"] for p in core if not p.name.startswith(("bindings", "c_api"))},
     }
-    # vectors passed by value get a note, and fibers look to the compiler like longjmp
+    # GCC warns about vectors passed by value, and takes fibers for longjmp
     command = [COMPILER, *FLAGS, "-Wno-psabi", "-Wno-clobbered"]
     command += [f"-I{path}" for path in (ROOT / "csrc", here, cuda)]
     jobs = [
@@ -136,13 +136,13 @@ def build_emulated_steps(folder, *flags):
 
 
 @pytest.mark.native
-def test_training_steps_of_the_emulated_gpu_are_those_of_the_cpu(tmp_path):
+def test_training_steps_of_the_emulated_gpu_agree_with_the_cpu(tmp_path):
     run(build_emulated_steps(tmp_path))
 
 
 @pytest.fixture(scope="module")
 def checked_steps(built_once):
-    """Training steps on the emulated GPU, under AddressSanitizer and UBSan: eight times as slow."""
+    """Build training steps on the emulated GPU under sanitizers, which are eight times as slow."""
     return built_once("steps", lambda folder: build_emulated_steps(folder, *SANITIZED)) / "steps"
 
 
@@ -170,7 +170,7 @@ def test_the_thread_pool_survives_a_fork(tmp_path):
 
 
 @pytest.mark.native
-def test_filtered_streams_are_the_definition_and_touch_nothing_else(checked):
+def test_filtered_streams_follow_their_definition_and_touch_nothing_else(checked):
     run(checked / "test_signal_resample")
 
 
@@ -180,7 +180,7 @@ def test_windows_are_gathered_within_their_arrays(checked):
 
 
 @pytest.mark.native
-def test_random_convolutions_are_their_definition_and_touch_nothing_else(checked):
+def test_random_convolutions_follow_their_definition_and_touch_nothing_else(checked):
     run(checked / "test_signal_convolutions")
 
 
@@ -203,7 +203,7 @@ def test_no_two_threads_touch_one_place(threaded, program):
 @pytest.mark.native
 @pytest.mark.slow
 @pytest.mark.parametrize("isa", ["neon", "baseline"])
-@pytest.mark.parametrize("program", [one for one in PROGRAMS if one != "test_thread_pool"])
+@pytest.mark.parametrize("program", [name for name in PROGRAMS if name != "test_thread_pool"])
 def test_on_arm_an_instruction_set_keeps_the_same_laws(aarch64, program, isa):
     emulator, folder = aarch64
     output = run(emulator, "-E", f"SENSORSEQ_CPU_ISA={isa}", folder / program)
@@ -215,5 +215,5 @@ def test_on_arm_an_instruction_set_keeps_the_same_laws(aarch64, program, isa):
 @pytest.mark.parametrize("program", ["test_thread_pool", *SIGNAL_PROGRAMS])
 def test_on_arm_the_preprocessing_loops_and_threads_keep_their_contract(aarch64, program):
     emulator, folder = aarch64
-    # qemu ends a child that starts a thread, if it was forked while there were threads
+    # qemu ends a child that starts a thread if it was forked by a process with threads
     run(emulator, folder / program, "threads")

@@ -1,4 +1,4 @@
-"""The core compiles for systems that it is not built on, by zig's headers for them."""
+"""The core compiles for other systems, with zig's headers for them."""
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -28,4 +28,4 @@ def test_the_core_compiles_without_a_warning(tmp_path, system):
 
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(compile_file, files))
-    assert "".join(one.stderr for one in done if one.returncode) == ""
+    assert "".join(result.stderr for result in done if result.returncode) == ""

@@ -1,6 +1,6 @@
-// The loops of random convolutions against a plain reading of their contract, which adds in the
-// same order and so has the same bits. Arrays end where their allocation ends, so a step too far is
-// AddressSanitizer's.
+// The loops of random convolutions against a plain implementation of their contract, which adds in
+// the same order and therefore has the same bits. Arrays end where their allocation ends, so that
+// AddressSanitizer detects every overrun.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -72,7 +72,7 @@ std::vector<Taps> AllTaps() {
   return all;
 }
 
-// One output, in the order that the contract gives.
+// One output, summed in the order of the contract.
 float Output(const ConvolvedWindows& windows, int64_t n, int64_t t, int64_t dilation,
              const Taps& taps, const int32_t* channels, int32_t n_channels) {
   const auto at = [&](int tap, int64_t c) {
@@ -156,7 +156,7 @@ std::vector<float> Wins(const std::vector<std::vector<float>>& outputs) {
   std::vector<int> lost(7, 0);
   for (size_t t = 0; t < outputs.size(); ++t) {
     const auto& own = outputs[t];
-    const auto high = std::max_element(own.begin(), own.end());  // the first of equal ones
+    const auto high = std::max_element(own.begin(), own.end());  // the first of equal values
     ++lost[static_cast<size_t>(std::min_element(own.begin(), own.end()) - own.begin())];
     sums[static_cast<size_t>(high - own.begin()) * 16 + t % 16] += *high;
   }
@@ -186,7 +186,7 @@ void CheckWins(int64_t T, int64_t C) {
   }
   for (int64_t n = 0; n < N; ++n) steps[n] = n == 0 ? T : static_cast<double>(random() % (T + 1));
   for (int64_t i = 0; i < N * T * C; ++i) {
-    // integers, so that there are ties; later values are not to be read
+    // integers, so that ties occur; later values must not be read
     values[i] = i / C % T < steps[i / C / T] ? std::round(normal(random)) : std::nan("");
   }
   Exact<int32_t> dilations(Array{1, 3, 1, 8}), series(Array{0, 0, 1, 1}), of(kernels),

@@ -1,6 +1,6 @@
-// Moving statistics against the definition: each window in long double, from its samples alone. In
-// any chunks, around the edges of blocks, for streams shorter than a window. Every array ends where
-// its allocation ends.
+// Moving statistics against the definition: each window in long double, from its samples alone.
+// With any chunks, around the edges of blocks, and for streams shorter than a window. Every array
+// ends where its allocation ends.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -65,7 +65,7 @@ long double ByDefinition(const Case& c, int64_t t, int64_t channel) {
   return n < 3 ? 0 : seen.back() - mean - products / times * (n - 1) / 2;
 }
 
-// The rows of all pushes and of the flush; `chunk` gives the size of the next push.
+// The rows of all pushes and of the flush; `chunk` returns the size of the next push.
 template <typename F>
 Array Run(const Case& c, F chunk) {
   MovingWindow window(c.statistic, c.window, c.ahead, c.n_channels);
@@ -99,7 +99,7 @@ void CheckCase(const Case& c, std::mt19937& random) {
   for (int64_t i = 0; i < static_cast<int64_t>(whole.size()); ++i) {
     const long double expected = ByDefinition(c, i / c.n_channels, i % c.n_channels);
     const double error = static_cast<double>(std::fabs(whole[i] - expected));
-    // a few roundings of the samples' size, none of which adds up over the window
+    // a few roundings of the samples' size, which do not accumulate over the window
     Check(error <= 2e-15 * (largest + 1), Name(c) + ": row " + std::to_string(i / c.n_channels) +
                                               " is off by " + std::to_string(error));
   }
@@ -110,7 +110,7 @@ void CheckCase(const Case& c, std::mt19937& random) {
   }
 }
 
-// The same channel beside others has the same bits.
+// A channel has the same bits alone and with others.
 void CheckChannels(Case c) {
   const Array whole = Run(c, [&] { return c.n_samples; });
   for (int64_t channel = 0; channel < c.n_channels; ++channel) {
@@ -141,7 +141,7 @@ int main() {
           for (int64_t n_channels : {1, 3}) {
             Case c{static_cast<MovingStatistic>(statistic), window, ahead, n, n_channels, {}};
             for (int64_t i = 0; i < n * n_channels; ++i) c.x.push_back(3 + 2 * normal(random));
-            // the last sample of a window cut short is another one than t + ahead: no residual of t
+            // the last sample of a truncated window is not t + ahead, so t has no residual
             if (is_residual && ahead > 0) continue;
             CheckCase(c, random);
             CheckChannels(c);

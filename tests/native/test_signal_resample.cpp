@@ -1,6 +1,6 @@
-// The streamed filters against a plain loop over the definition, on every instruction set: any
-// chunks, any number of channels, signals shorter than the filter. Every array ends where its
-// allocation ends. With the argument "threads", several filters at once.
+// The streamed filters against a plain loop over the definition, on every instruction set, with any
+// chunks, any number of channels, and signals shorter than the filter. Every array ends where its
+// allocation ends. With the argument "threads", several filters run concurrently.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -16,7 +16,7 @@
 #include "signal/resample.h"
 #include "signal/signal_kernels.h"
 
-// Counted: see Run. Not inlined, or GCC takes new and free for a pair that does not fit.
+// Counts allocations: see Run. Not inlined, or GCC warns of a mismatched pair of new and free.
 __attribute__((noinline)) void* operator new(size_t bytes) {
   ++harness::g_allocations;
   void* data = std::malloc(bytes > 0 ? bytes : 1);
@@ -41,7 +41,7 @@ int64_t Draw(Random& random, int64_t low, int64_t high) {
 Array Normal(Random& random, int64_t n) {
   std::normal_distribution<double> normal;
   Array values(static_cast<size_t>(n));
-  for (double& value : values) value = static_cast<float>(normal(random));  // the same as a float
+  for (double& value : values) value = static_cast<float>(normal(random));  // exact as floats
   return values;
 }
 
@@ -75,7 +75,7 @@ double At(const Case& c, int64_t channel, int64_t at) {
 
 struct Expected {
   Array y;          // (n_outputs, n_channels)
-  Array magnitude;  // what the terms of each output amount to
+  Array magnitude;  // sum of the magnitudes of each output's terms
 };
 
 Expected ByDefinition(const Case& c) {
@@ -124,7 +124,7 @@ Expected ByDefinition(const Case& c) {
   return e;
 }
 
-// Pushes chunks of the sizes that `next` gives, each in an allocation of its own.
+// Pushes chunks of the sizes that `next` returns, each in an allocation of its own.
 template <typename Real, typename Filter>
 std::vector<Real> Run(Filter& filter, const Case& c, int64_t channel, int64_t n_channels,
                       const std::function<int64_t()>& next) {
@@ -133,7 +133,7 @@ std::vector<Real> Run(Filter& filter, const Case& c, int64_t channel, int64_t n_
     Exact<Real> part(static_cast<size_t>(n_outputs * n_channels));
     const int64_t before = g_allocations;
     write(part.or_null(true));
-    const bool allocates = g_allocations != before;  // before the sentence is made
+    const bool allocates = g_allocations != before;  // before the message is made
     Check(!allocates, "a filter that is made allocates");
     Check(part.sentinel_intact(), "what lies before the outputs is written");
     y.insert(y.end(), part.data(), part.data() + part.size());
@@ -218,7 +218,7 @@ Case MakeCase(Random& random, bool is_table, int64_t n_taps, int64_t n_samples) 
   c.down = Draw(random, 1, 6);
   if (is_table) {
     const int64_t half = c.up + n_taps;
-    for (int64_t k = -half; k <= half; ++k) {  // above zero: sums of weights are never near it
+    for (int64_t k = -half; k <= half; ++k) {  // positive, so that sums of weights are not near 0
       c.taps.push_back(1 + std::cos(3.14 * static_cast<double>(k) / static_cast<double>(half)));
     }
     c.delay = half;
@@ -241,7 +241,7 @@ void CheckAll() {
         CheckCase(MakeCase(random, is_table, n_taps, n_samples), random);
       }
     }
-    // rows that are moved again and again
+    // rows that are moved repeatedly
     for (int i = 0; i < 3; ++i) {
       CheckCase(MakeCase(random, is_table, Draw(random, 1, 300), 4000), random);
     }

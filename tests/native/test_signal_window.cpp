@@ -1,5 +1,5 @@
-// The window and moments loops against a plain reading of their contracts. Arrays end where their
-// allocation ends, so a step too far is AddressSanitizer's.
+// The window and moments loops against a plain implementation of their contracts. Arrays end where
+// their allocation ends, so that AddressSanitizer detects every overrun.
 #include <cmath>
 #include <limits>
 #include <random>
@@ -46,7 +46,7 @@ Array RandomArray(std::mt19937* random, int64_t n) {
   return values;
 }
 
-// Integers that end where their allocation ends.
+// Integers in an array that ends where its allocation ends.
 Exact<int64_t> ExactIntegers(const std::vector<int64_t>& values) {
   Exact<int64_t> exact(values.size());
   for (size_t i = 0; i < values.size(); ++i) exact.data()[i] = values[i];
@@ -67,7 +67,7 @@ void CheckMap(int64_t N, int64_t T, int64_t C, Lengths kind, Map map) {
   Exact<double> scale(scales);
   Exact<Out> out(static_cast<size_t>(N * T * C));
   std::vector<int64_t> begin(N);
-  // the first window at the first sample, the last one up to the last
+  // the first window begins at the first sample, the last one ends with the last
   for (int64_t n = 0; n < N; ++n) begin[n] = n == N - 1 && n > 0 ? S - lengths[n] : (n * 3) % 8;
   Exact<int64_t> starts = ExactIntegers(begin), steps = ExactIntegers(lengths);
   const bool scaled = map != Map::kAsIs;
@@ -275,7 +275,7 @@ void CheckAllMoments() {
   }
 }
 
-// Of every instruction set and however long the rest of a vector is.
+// For every instruction set and every length of the remainder of a vector.
 void CheckTheSameBits() {
   const auto table = sensorseq::signal::AllSignalKernels();
   const auto& plain = table.rows[table.n_rows - 1]->pass;

@@ -1,4 +1,4 @@
-// The thread pool: every task once, whatever is thrown, nested, called at the same time or forked.
+// The thread pool runs every task once: with exceptions, nested, called concurrently or forked.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,7 +26,7 @@ void Run(int64_t n_threads, int64_t n_tasks, F f) {
       n_threads, n_tasks, [](void* f, int64_t i) { (*static_cast<F*>(f))(i); }, &f);
 }
 
-// Plain integers, not atomic ones: what a task writes must reach the caller, and the next task.
+// Plain integers, not atomic ones: the caller and later tasks must see a task's writes.
 void CheckCounts(int64_t n_threads, int64_t n_tasks, int64_t pause_us) {
   std::vector<int64_t> counts(static_cast<size_t>(n_tasks));
   for (int64_t call = 1; call <= 3; ++call) {
@@ -39,7 +39,7 @@ void CheckCounts(int64_t n_threads, int64_t n_tasks, int64_t pause_us) {
 }
 
 void CheckEveryTaskOnce() {
-  for (int64_t n_threads : {1, 4, 2, 3, 1, 4, 0}) {  // threads asked for may change at each call
+  for (int64_t n_threads : {1, 4, 2, 3, 1, 4, 0}) {  // each call may request another number
     for (int64_t n_tasks : {0, 1, 2, 3, 7, 50}) {
       CheckCounts(n_threads, n_tasks, 0);
     }
@@ -47,7 +47,7 @@ void CheckEveryTaskOnce() {
   }
 }
 
-// Each task waits for the others: all run at once, no two on one thread.
+// Each task waits for the others: all run concurrently, no two on one thread.
 void CheckThreads() {
   for (int64_t n : {2, 4, 3}) {
     for (int64_t pause_us : {0, 1000}) {
@@ -119,7 +119,7 @@ void CheckCallers() {
   for (std::thread& caller : callers) caller.join();
 }
 
-// In a child, after other threads of the parent have used the pool and while one still does.
+// In a child, after other threads of the parent have used the pool and while one still uses it.
 void CheckFork() {
   CheckCounts(3, 9, 0);
   std::atomic<bool> is_over{false};
@@ -154,8 +154,8 @@ void CheckFork() {
 
 }  // namespace
 
-// With the argument "threads" it does not fork: ThreadSanitizer does not bear threads after it, and
-// the allocator of AddressSanitizer may be locked in the child by a thread that is not in it.
+// With the argument "threads" it does not fork: ThreadSanitizer fails with threads after a fork,
+// and AddressSanitizer's allocator may be locked in the child by a thread of the parent.
 int main(int n_arguments, char** arguments) {
   const bool threads_only = n_arguments > 1 && std::string(arguments[1]) == "threads";
   CheckEveryTaskOnce();

@@ -1,6 +1,6 @@
 // csrc/train_epoch.cpp without torch and without Python, on every instruction set of this machine:
-// the gradient it steps along is the slope of the loss it reports, whatever the options; models
-// beside each other get the bits they get alone. Built with AddressSanitizer and UBSan.
+// it steps along the gradient of the loss that it reports, with any options; models have the same
+// bits together and alone. Built with AddressSanitizer and UBSan.
 #include <cstring>
 
 #include "cpu/dispatch.h"
@@ -10,7 +10,7 @@ namespace {
 
 using namespace epoch_problem;
 
-// The penalty is in the gradient, but not in the loss that is reported.
+// The penalty is in the gradient, but not in the reported loss.
 double Penalty(const Problem& p, const Array& parameters) {
   const TrainShape& s = p.shape;
   double sum = 0;
@@ -40,7 +40,7 @@ double Objective(const Problem& p, int64_t step, const Array& parameters) {
   return out.statistics.data()[step * kStatisticColumns + kLoss] + Penalty(p, parameters);
 }
 
-// A step of plain descent at rate 1 moves by the gradient, which finite differences know, too.
+// A step of plain descent at rate 1 moves by the gradient, which finite differences also give.
 void CheckSlope(uint32_t seed, int64_t lanes, const std::string& isa) {
   Problem p = MakeProblem(seed, 1, lanes);
   p.hyper[kL1] = seed % 2 == 0 ? 0.01 : 0.0;
@@ -69,7 +69,7 @@ void CheckSlope(uint32_t seed, int64_t lanes, const std::string& isa) {
   }
 }
 
-// Three models on three threads at once, and each alone with its steps cut into calls.
+// Three models on three threads, and each alone with its steps divided into calls.
 template <typename Real>
 void CheckModels(uint32_t seed, int64_t lanes, const std::string& isa) {
   constexpr int64_t kModels = 3;
@@ -188,7 +188,7 @@ void CheckFlatPasses(const Kernels& kernels, const TrainKernels<Real>& ours,
 
 }  // namespace
 
-// With the argument "threads", only what runs on threads: for ThreadSanitizer.
+// With the argument "threads", only the tests with threads: for ThreadSanitizer.
 int main(int n_arguments, char** arguments) {
   const bool threads_only = n_arguments > 1 && std::string(arguments[1]) == "threads";
   const KernelTable table = AllKernels();

@@ -1,4 +1,4 @@
-"""Which files here can be read: some import a peer library before any test is there to skip."""
+"""Files here that can be collected: some import a peer library before a test could be skipped."""
 
 from importlib.util import find_spec
 

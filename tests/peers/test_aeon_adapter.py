@@ -1,4 +1,4 @@
-"""aeon's own checks, and its own data, through the adapter."""
+"""aeon's checks and aeon's data through the adapter."""
 
 import numpy as np
 import pytest
@@ -28,8 +28,8 @@ def test_basic_motions_is_learned():
     X_test, y_test = datasets.load_basic_motions(split="test")
     clf = SensorLSTMAeonClassifier(plain_classifier(**settings())).fit(X, y)
     assert clf.score(X_test, y_test) >= 0.9
-    own = plain_classifier(**settings()).fit(np.swapaxes(X, 1, 2), y)
-    expected = own.predict_proba(np.swapaxes(X_test, 1, 2))
+    direct = plain_classifier(**settings()).fit(np.swapaxes(X, 1, 2), y)
+    expected = direct.predict_proba(np.swapaxes(X_test, 1, 2))
     np.testing.assert_array_equal(clf.predict_proba(X_test), expected)
 
 
@@ -39,12 +39,12 @@ def test_series_of_unequal_length_keep_their_lengths():
     y = np.arange(30) % 2
     quick = settings(max_epochs=2)
     clf = SensorLSTMAeonClassifier(plain_classifier(**quick)).fit(X, y)
-    own = plain_classifier(**quick).fit([series.T for series in X], y)
-    expected = own.predict_proba([series.T for series in X])
+    direct = plain_classifier(**quick).fit([series.T for series in X], y)
+    expected = direct.predict_proba([series.T for series in X])
     np.testing.assert_array_equal(clf.predict_proba(X), expected)
 
 
-def test_few_steps_of_many_channels_are_what_they_are_said_to_be():
+def test_few_steps_of_many_channels_are_not_mistaken_for_many_steps():
     X = np.random.default_rng(0).normal(size=(20, 40, 6))  # 40 channels, 6 steps
     clf = SensorLSTMAeonClassifier(plain_classifier(**settings(max_epochs=1)))
     assert clf.fit(X, np.arange(20) % 2).estimator_.n_features_in_ == 40

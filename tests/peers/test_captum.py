@@ -1,7 +1,7 @@
-"""Integrated gradients against captum's, on a twin of the network in plain torch.
+"""Integrated gradients against captum's, on a copy of the network in plain torch.
 
-The classifiers are trained for few epochs. For a steep network captum, whose steps are equal, needs
-tens of thousands of them; `explain` halves its intervals where the network is steep.
+The classifiers are trained for a few epochs. For a steep network captum needs tens of thousands of
+its equal steps; `explain` halves its intervals where the network is steep.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ N, T, C = 90, 40, 3
 
 
 class Twin(torch.nn.Module):
-    """The logarithms of a fitted classifier's probabilities, from torch's own LSTM and Linear."""
+    """Computes the log-probabilities of a fitted classifier by torch's own LSTM and Linear."""
 
     def __init__(self, model):
         super().__init__()
@@ -44,10 +44,10 @@ class Twin(torch.nn.Module):
     [
         ({"pooling": "mean"}, 1e-5),
         ({"pooling": "last", "num_layers": 2, "bidirectional": True}, 1e-3),
-        ({"pooling": "meanmax"}, 3e-3),  # the largest step changes along the way
+        ({"pooling": "meanmax"}, 3e-3),  # the step of the maximum changes along the path
     ],
 )
-def test_integrated_gradients_are_those_of_captum(arguments, within):
+def test_integrated_gradients_agree_with_captum(arguments, within):
     attr = pytest.importorskip("captum.attr", reason="captum is not installed")
     rng = np.random.default_rng(0)
     y = np.arange(N) % 3
@@ -59,8 +59,8 @@ def test_integrated_gradients_are_those_of_captum(arguments, within):
     scaled = torch.from_numpy(model.scaler_.transform(X[:6])).double()
     target = model.predict(X[:6])
     twin = Twin(model)
-    found = torch.exp(twin(scaled)).detach().numpy()
-    np.testing.assert_allclose(found, model.predict_proba(X[:6]), atol=1e-12)
+    probabilities = torch.exp(twin(scaled)).detach().numpy()
+    np.testing.assert_allclose(probabilities, model.predict_proba(X[:6]), atol=1e-12)
     theirs = attr.IntegratedGradients(twin).attribute(
         scaled, target=torch.from_numpy(target), n_steps=1000, internal_batch_size=3000
     )

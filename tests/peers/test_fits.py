@@ -1,4 +1,4 @@
-"""The sides of `benchmarks/bench_fit.py` do the same work, or its ratios would mean nothing."""
+"""The sides of `benchmarks/bench_fit.py` do the same work; otherwise its ratios are meaningless."""
 
 import math
 import sys
@@ -29,7 +29,7 @@ def test_every_side_learns(bench_fit):
         assert 0.01 < loss < 0.9 * math.log(6), name
 
 
-def test_models_side_by_side_are_those_of_two_halves(bench_fit, monkeypatch):
+def test_models_side_by_side_equal_those_of_two_halves(bench_fit, monkeypatch):
     monkeypatch.setattr(bench_fit, "MODEL_EPOCHS", 2)
     together = bench_fit.train_models(range(3), 8, 5)
     assert len(set(together)) == 3

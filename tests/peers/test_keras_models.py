@@ -1,4 +1,4 @@
-"""Keras' own models predict here what they predict there."""
+"""Imported Keras models predict the same as in Keras."""
 
 import os
 
@@ -88,7 +88,7 @@ def test_binary_models_predict_alike(layers):
     np.testing.assert_allclose(clf.predict_proba(X)[:, 1], expected, atol=1e-5)
 
 
-def test_what_keras_computes_otherwise_is_refused(layers):
+def test_models_that_keras_computes_differently_are_refused(layers):
     from sensorseq import SensorLSTMClassifier
     from sensorseq.errors import ArgumentError
 

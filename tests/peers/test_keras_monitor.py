@@ -1,4 +1,4 @@
-"""A TrainingMonitor in Keras' own fit, as docs/monitor.md tells its reader to type."""
+"""A TrainingMonitor in Keras' own fit, with the code of docs/monitor.md."""
 
 import os
 import re
@@ -13,7 +13,7 @@ keras = pytest.importorskip("keras")
 
 
 @pytest.mark.parametrize("activation", [None, "softmax"])
-def test_what_the_page_tells_its_reader_to_type_works(activation, capsys):
+def test_the_code_of_the_page_works(activation, capsys):
     rng = np.random.default_rng(0)
     y = np.arange(70) % 3
     X = (rng.normal(size=(70, 4)) + y[:, None]).astype(np.float32)
@@ -34,6 +34,6 @@ def test_what_the_page_tells_its_reader_to_type_works(activation, capsys):
     }
     exec(blocks[-1], names)
     assert "70 train / 24 validation windows, 3 classes, 20 epochs" in capsys.readouterr().out
-    said = model.evaluate(names["X_val"], names["y_val"], verbose=0)
+    evaluated = model.evaluate(names["X_val"], names["y_val"], verbose=0)
     last = names["monitor"].history[-1]
-    assert [last["val_loss"], last["val_accuracy"]] == pytest.approx(said, abs=1e-5)
+    assert [last["val_loss"], last["val_accuracy"]] == pytest.approx(evaluated, abs=1e-5)

@@ -7,7 +7,7 @@ pytestmark = pytest.mark.peers
 
 
 def test_mlflow_reads_back_every_figure_and_argument(in_tmp_path, monkeypatch):
-    # mlflow-skinny has no database; the store of plain files is there when it is allowed.
+    # mlflow-skinny has no database; its store of plain files must be enabled.
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow = pytest.importorskip("mlflow")
     before = mlflow.get_tracking_uri()

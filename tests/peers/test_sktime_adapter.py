@@ -1,4 +1,4 @@
-"""sktime's own checks, and its own data, through the adapter."""
+"""sktime's checks and sktime's data through the adapter."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ checks = pytest.importorskip("sktime.utils.estimator_checks")
 
 from sensorseq.adapters.sktime import SensorLSTMSktimeClassifier  # noqa: E402
 
-EXCLUDED: dict[str, str] = {}  # a check of sktime, and why it is left out
+EXCLUDED: dict[str, str] = {}  # a check of sktime, and the reason for its exclusion
 
 
 def test_sktimes_checks():
@@ -33,8 +33,8 @@ def test_basic_motions_is_learned():
     X_test, y_test = datasets.load_basic_motions(split="test", return_type="numpy3D")
     clf = SensorLSTMSktimeClassifier(plain_classifier(**settings())).fit(X, y)
     assert clf.score(X_test, y_test) >= 0.9
-    own = plain_classifier(**settings()).fit(np.swapaxes(X, 1, 2), y)
-    expected = own.predict_proba(np.swapaxes(X_test, 1, 2))
+    direct = plain_classifier(**settings()).fit(np.swapaxes(X, 1, 2), y)
+    expected = direct.predict_proba(np.swapaxes(X_test, 1, 2))
     np.testing.assert_allclose(clf.predict_proba(X_test), expected, rtol=1e-9)
 
 
@@ -45,8 +45,8 @@ def test_series_of_unequal_length_keep_their_lengths():
     quick = settings(max_epochs=2)
     clf = SensorLSTMSktimeClassifier(plain_classifier(**quick)).fit(X, y)
     listed = [series.to_numpy() for series in X]
-    own = plain_classifier(**quick).fit(listed, y)
-    np.testing.assert_array_equal(clf.predict_proba(X), own.predict_proba(listed))
+    direct = plain_classifier(**quick).fit(listed, y)
+    np.testing.assert_array_equal(clf.predict_proba(X), direct.predict_proba(listed))
 
 
 def test_arguments_of_the_estimator_are_set_through_the_adapter():

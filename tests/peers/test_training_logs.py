@@ -1,4 +1,4 @@
-"""What other libraries log of a run is read as they themselves have it in memory."""
+"""Logs of other libraries are read with the values that these libraries have in memory."""
 
 import numpy as np
 import pytest
@@ -109,8 +109,8 @@ def test_lightning_in_its_csv(tmp_path):
     model = Model()
     trainer.fit(model, loader, loader)
     trainer.test(model, loader, verbose=False)
-    found = read(logger.log_dir)
+    columns = read(logger.log_dir)
     theirs = ("train_loss_epoch", "train_acc", "val_loss", "val_acc")
-    last = [values[-1] for values in found.values()]
+    last = [values[-1] for values in columns.values()]
     assert last == pytest.approx([seen[0][name] for name in theirs])
-    assert len(set(found["loss"])) == N_EPOCHS
+    assert len(set(columns["loss"])) == N_EPOCHS

@@ -1,11 +1,11 @@
-"""First weights and features moved by one unit in the last place, as another processor would.
+"""Moves initial weights and features by one unit in the last place, as another processor would.
 
-`install(seed)` wraps the few functions that make first weights or fit on features, as their modules
-are imported; nothing in the package knows of it. A move is a pure function of the seed, the name of
-the array and the place in it: equal seeds give equal bits, and the order of calls does not matter.
+`install(seed)` wraps the few functions that make initial weights or fit on features, as their
+modules are imported; the package itself is unchanged. A move is a pure function of the seed, the
+name of the array and the place in it: equal seeds give equal bits, in any order of calls.
 
-Processes that a test starts find `sitecustomize.py` beside this file on their path, with the seed
-and the log in the environment. Each process appends to the log what it moved and trained.
+Processes that a test starts find `sitecustomize.py` of this folder on their path, with the seed and
+the log in the environment. Each process appends its moves and trainings to the log.
 """
 
 import contextlib
@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 
 SEED, LOG, FIXTURE = "ROUNDING_SEED", "ROUNDING_LOG", "ROUNDING_FIXTURE"
-_PARTS = ("lstm.", "linear.")  # of an LSTMLinear; its norm starts at exactly one
+_PARTS = ("lstm.", "linear.")  # parts of an LSTMLinear; its norm starts at exactly one
 HERE = str(Path(__file__).resolve().parent)
 
 
 def moves(seed, name, places):
-    """Return -1, 0 or 1 for each of the `places`, whole numbers that may be bits of values."""
+    """Return -1, 0 or 1 for each of `places`, integers such as the bits of a value."""
     key = hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
     z = np.asarray(places).astype(np.uint64) + np.frombuffer(key, np.uint64)
     # splitmix64 (Steele, Lea, Flood, Fast Splittable Pseudorandom Number Generators, 2014)
@@ -36,7 +36,7 @@ def moves(seed, name, places):
 
 
 def moved(values, steps):
-    """Return the values, each by its step in units in the last place; zero stays zero."""
+    """Move each value by its number of units in the last place; zero stays zero."""
     direction = np.where(steps > 0, np.inf, -np.inf).astype(values.dtype)
     to = np.nextafter(values, direction)
     return np.where((steps == 0) | (values == 0) | ~np.isfinite(to), values, to)
@@ -49,24 +49,24 @@ def move_weights(seed, name, values):
 
 
 def move_features(seed, values):
-    """Move features (n, F) by column and value: equal values stay equal, as they would."""
+    """Move features (n, F) by column and value, so that equal values stay equal."""
     bits = np.ascontiguousarray(values).view({4: np.uint32, 8: np.uint64}[values.itemsize])
     columns = np.arange(values.shape[1], dtype=np.uint64) << np.uint64(32)
     return moved(values, moves(seed, "features", bits ^ columns))
 
 
 class Nudge:
-    """What is moved by one seed, None to move nothing, and the log of it."""
+    """The moves of one seed (None: no moves) and their log."""
 
     def __init__(self, seed, log):
         self.seed, self.log = seed, log
-        self._stepped = None  # the test whose own loop has been noted
+        self._stepped = None  # the test whose own training loop has been logged
 
     def note(self, what, count=1):
-        """Append to the log that a test did something; a line is one write, and so stays whole."""
+        """Log an action of a test; a line is one write, which keeps it in one piece."""
         test = os.environ.get("PYTEST_CURRENT_TEST", "").rsplit(" ", 1)[0]
         line = json.dumps([what, test, os.environ.get(FIXTURE, ""), int(count)]) + "\n"
-        with contextlib.suppress(OSError):  # of tests that fill the disk
+        with contextlib.suppress(OSError):  # for tests that fill the disk
             file = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             try:
                 os.write(file, line.encode())
@@ -74,7 +74,7 @@ class Nudge:
                 os.close(file)
 
     def weights(self, module, prefix=""):
-        """Move the weights that a module has just drawn, in place; first biases are exact."""
+        """Move a module's newly drawn weights in place; initial biases are exact."""
         import torch
 
         changed = 0
@@ -84,7 +84,7 @@ class Nudge:
             if tensor.is_meta or tensor.dtype not in (torch.float32, torch.float64):
                 continue
             before = tensor.detach().cpu().numpy()
-            # the last part alone: an LSTM inside a module has the weights it has by itself
+            # only the last part of the name: an LSTM has the same weights inside a module
             after = move_weights(self.seed, name.rsplit(".", 1)[-1], before)
             changed += int((after != before).sum())
             with torch.no_grad():
@@ -93,7 +93,7 @@ class Nudge:
         self.note("moved", changed)
 
     def features(self, values):
-        """Return moved features, and note that something is fitted on them."""
+        """Return moved features, and log a fit on them."""
         self.note("trained")
         is_table = isinstance(values, np.ndarray) and values.ndim == 2 and values.size
         if self.seed is None or not is_table or values.dtype not in (np.float32, np.float64):
@@ -104,16 +104,16 @@ class Nudge:
         return after
 
     def step(self, *_):
-        """Note that an optimizer of torch's took a step: the first of each test."""
+        """Log the first step of a torch optimizer in each test."""
         test = os.environ.get("PYTEST_CURRENT_TEST", "") + os.environ.get(FIXTURE, "")
         if self._stepped != test:
             self._stepped = test
             self.note("stepped")
 
-    # What is wrapped, by module.
+    # Wrappers, by module.
 
     def patches(self):
-        """Return what to do with each module once it is imported."""
+        """Return a function for each module that is called once the module is imported."""
 
         def after(home, name, do):
             plain = getattr(home, name)
@@ -134,7 +134,7 @@ class Nudge:
                 changed = list(args)
                 if len(changed) > at:
                     changed[at] = self.features(changed[at])
-                else:  # scikit-learn's X by name
+                else:  # X passed by name, as scikit-learn does
                     kwargs["X"] = self.features(kwargs["X"])
                 return plain(*changed, **kwargs)
 
@@ -170,7 +170,7 @@ class Nudge:
 
 
 class _Finder:
-    """Finds the modules to wrap as Python does, and wraps them once they have run."""
+    """Finds the modules to wrap as Python does, and wraps them after their execution."""
 
     def __init__(self, patches):
         self._patches = patches
@@ -191,28 +191,28 @@ class _Finder:
 
 
 def install(seed, log):
-    """Move first weights and features from now on, here and in processes started from here."""
+    """Move initial weights and features from now on, in this process and its children."""
     nudge = Nudge(seed, log)
     patches = nudge.patches()
     for name in patches.keys() & sys.modules.keys():
         patches[name](sys.modules[name])
     sys.meta_path.insert(0, _Finder(patches))
-    given = {SEED: "" if seed is None else str(seed), LOG: str(log)}
-    os.environ.update(given, PYTHONPATH=_with_path(os.environ.get("PYTHONPATH")))
+    environment = {SEED: "" if seed is None else str(seed), LOG: str(log)}
+    os.environ.update(environment, PYTHONPATH=_with_path(os.environ.get("PYTHONPATH")))
     start = subprocess.Popen.__init__
 
     @functools.wraps(start)
     def started(self, *args, env=None, **kwargs):
-        if env is not None:  # a test that gives its own environment is covered, too
+        if env is not None:  # also covers tests that pass their own environment
             ours = {k: os.environ[k] for k in (FIXTURE, "PYTEST_CURRENT_TEST") if k in os.environ}
-            env = {**ours, **given, **env, "PYTHONPATH": _with_path(env.get("PYTHONPATH"))}
+            env = {**ours, **environment, **env, "PYTHONPATH": _with_path(env.get("PYTHONPATH"))}
         start(self, *args, env=env, **kwargs)
 
     subprocess.Popen.__init__ = started
 
 
 def read_log(path):
-    """Return the lines of a log: what was done, by which test, under which fixture, how often."""
+    """Return the lines of a log: action, test, fixture and count."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 

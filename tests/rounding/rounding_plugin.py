@@ -1,8 +1,8 @@
-"""`pytest --rounding SEED`: tests under other last digits; `rounding_moves` says what is moved.
+"""`pytest --rounding SEED`: tests with other last digits; see `rounding_moves` for the moves.
 
-`--rounding none` moves nothing and notes which tests train. With `--rounding-rows FILE` each test
-leaves a line of JSON: its outcome, the trainings and moves that it rests on, fixtures included, and
-the figures that its assertions saw.
+`--rounding none` moves nothing and records which tests train. With `--rounding-rows FILE` each test
+writes a line of JSON: its outcome, its trainings and moves, including those of its fixtures, and
+the figures in its assertions.
 """
 
 import contextlib
@@ -19,33 +19,33 @@ import pytest
 import rounding_moves as nudge
 
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d*)?(?:e[+-]?\d+)?(?![\w.])")
-_MOST_FIGURES = 2000  # of one test
+_MOST_FIGURES = 2000  # per test
 
 
 def add_options(parser):
     group = parser.getgroup("rounding")
     group.addoption("--rounding", metavar="SEED", help="move first weights by a last digit")
     group.addoption("--rounding-rows", metavar="FILE", help="append a line of JSON for each test")
-    group.addoption("--rounding-only", metavar="FILE", help="run the tests named in FILE alone")
+    group.addoption("--rounding-only", metavar="FILE", help="run only the tests named in FILE")
 
 
 def configure(config):
-    given = config.getoption("rounding")
-    if given is None:
+    rounding = config.getoption("rounding")
+    if rounding is None:
         return
-    if given != "none" and not given.isdigit():
-        raise pytest.UsageError(f"--rounding {given}: give a whole number, or none")
+    if rounding != "none" and not rounding.isdigit():
+        raise pytest.UsageError(f"--rounding {rounding}: expected an integer or none")
     controller = getattr(config, "workerinput", {})
     rows = config.getoption("rounding_rows")
     log = controller.get("rounding_log") or (
         f"{rows}.log" if rows else tempfile.mkstemp(prefix="rounding-", suffix=".log")[1]
     )
-    nudge.install(None if given == "none" else int(given), log)
-    config.pluginmanager.register(Rounding(config, given, Path(log)), "rounding")
+    nudge.install(None if rounding == "none" else int(rounding), log)
+    config.pluginmanager.register(Rounding(config, rounding, Path(log)), "rounding")
 
 
 class Rounding:
-    """What a run under a rounding notes."""
+    """The records of a run with one rounding."""
 
     def __init__(self, config, seed, log):
         self.seed, self.log = seed, log
@@ -86,7 +86,7 @@ class Rounding:
         chains = item._fixtureinfo.name2fixturedefs.values()
         shared = [_key(chain[-1]) for chain in chains if chain[-1].scope != "function"]
         self.fixtures[item.nodeid] = [*shared, _import(item.getparent(pytest.Module))]
-        for kept in vars(item.module).values():  # what one test keeps in memory for another
+        for kept in vars(item.module).values():  # caches that tests share
             if isinstance(kept, functools._lru_cache_wrapper):
                 kept.cache_clear()
         return (yield)
@@ -101,11 +101,11 @@ class Rounding:
 
     def pytest_runtest_logreport(self, report):
         worst = {"passed": 0, "skipped": 1, "failed": 2}
-        known = self.outcomes.get(report.nodeid, "passed")
-        if worst[report.outcome] >= worst[known]:
+        earlier = self.outcomes.get(report.nodeid, "passed")
+        if worst[report.outcome] >= worst[earlier]:
             self.outcomes[report.nodeid] = report.outcome
         self.seconds[report.nodeid] += report.duration
-        # of two that see a report, the process that ran the test writes
+        # two processes see a report; the one that ran the test writes
         if report.when == "teardown" and self.rows and report.nodeid in self.fixtures:
             self._write(report.nodeid)
 
@@ -144,7 +144,7 @@ def _import(module):
 
 @contextlib.contextmanager
 def _shared(key):
-    """Let what is noted meanwhile count for every test that has this fixture, or file."""
+    """Count actions within the block for every test that uses this fixture or file."""
     if key:
         os.environ[nudge.FIXTURE] = key
     try:
@@ -155,7 +155,7 @@ def _shared(key):
 
 
 def _watch_numpy_and_torch(saw):
-    """Let the assertions that are functions say what they saw."""
+    """Record the figures of assertions that are functions."""
 
     def watch(home, name):
         plain = getattr(home, name)

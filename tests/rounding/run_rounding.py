@@ -1,13 +1,13 @@
-"""Run every test that trains under other roundings: ``make test-rounding``.
+"""Run every test that trains with other roundings: ``make test-rounding``.
 
-    run_rounding.py --minutes 60           # again and again, until it says that it is done
-    run_rounding.py --only test_probe      # the files whose name has this in it
+    run_rounding.py --minutes 60           # repeat until it reports that it is done
+    run_rounding.py --only test_probe      # only files with this in their name
 
-The first pass moves nothing and notes which tests train, by what they and their fixtures call. Each
-of these then runs under 5 seeds, under 30 if a figure in its assertions moved by more than a
-thousandth and does not move by itself, or if it asserts what is judged of a run, which turns
-without a figure; and under 5 on each other instruction set. A test's results are kept until its
-file, the package or what the tests share changes.
+The first pass moves nothing and records which tests train, by the calls of them and their fixtures.
+Each of these then runs with 5 seeds; with 30 if a figure in its assertions moved by more than a
+thousandth and does not vary anyway, or if it asserts a judgement of a run, which may change without
+a figure; and with 5 on each other instruction set. The results of a test are kept until its file,
+the package or the shared code of the tests changes.
 """
 
 import argparse
@@ -30,7 +30,7 @@ FOLDER = ROOT / "build" / "rounding"
 WORK = FOLDER / "rows.jsonl"
 SEEDS, MOVED_SEEDS = range(1, 6), range(6, 31)
 AGAIN = "none again"
-MOVED = 1e-3  # of a figure: less is what float32 leaves
+MOVED = 1e-3  # relative change of a figure; smaller ones are rounding of float32
 JUDGED = re.compile(
     r"verdict|grade|causes|repair|confirmed|proof|\.passed|failures\(|statuses\(|within_budget"
 )
@@ -39,10 +39,10 @@ PYTEST = ("--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal", "-q", "
 
 
 def main() -> int:
-    """Run what is missing until the time is over; 0 once all is known and no outcome changed."""
+    """Run missing passes until the time is over; return 0 if all are done without a change."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=60, help="begin no pass after these")
-    parser.add_argument("--only", default="", help="test files with this in their name alone")
+    parser.add_argument("--minutes", type=float, default=60, help="begin no pass after this time")
+    parser.add_argument("--only", default="", help="only test files with this in their name")
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def main() -> int:
         if left is None:
             return report(rows, isas)
         if time.monotonic() > end:
-            print("not done: run this again to go on")
+            print("not done: run this again to continue")
             return 1
         run(*left)
 
@@ -69,7 +69,7 @@ def instruction_sets() -> list[str]:
 
 
 def file_keys(only: str) -> dict[str, str]:
-    """Return a digest for each test file: of itself, and of all that tests share."""
+    """Return a digest for each test file: of the file and the shared code of the tests."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *SHARED]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     shared = hashlib.sha256()
@@ -87,7 +87,7 @@ def file_keys(only: str) -> dict[str, str]:
 
 
 def read_rows(keys: dict[str, str]) -> dict[tuple[str, str], dict[str, dict]]:
-    """Return what is known of the files as they are: by instruction set and seed, then by test."""
+    """Return rows of the current files by (instruction set, seed), then by test."""
     rows: dict[tuple[str, str], dict[str, dict]] = defaultdict(dict)
     if WORK.exists():
         for line in WORK.read_text().splitlines():
@@ -98,20 +98,20 @@ def read_rows(keys: dict[str, str]) -> dict[tuple[str, str], dict[str, dict]]:
 
 
 def missing(rows, keys, isas):
-    """Yield the passes to run: instruction set, seed, and tests, or files where all are to run."""
-    known = rows[isas[0], "none"]
-    covered = {test.split("::")[0] for test in known}
+    """Yield the missing passes: instruction set, seed, and tests, or files for a complete run."""
+    plain_rows = rows[isas[0], "none"]
+    covered = {test.split("::")[0] for test in plain_rows}
     if unknown := sorted(keys.keys() - covered):
         yield isas[0], "none", unknown, keys
-    trained = {test for test, row in known.items() if row["trainings"]}
+    trained = {test for test, row in plain_rows.items() if row["trainings"]}
     for seed in map(str, SEEDS):
         if left := trained - rows[isas[0], seed].keys():
             yield isas[0], seed, sorted(left), keys
     first, again = rows[isas[0], "1"], rows[isas[0], AGAIN]
-    moved = {test for test in trained if has_moved(known[test], first[test])}
+    moved = {test for test in trained if has_moved(plain_rows[test], first[test])}
     if left := moved - again.keys():
         yield isas[0], AGAIN, sorted(left), keys
-    moved = {test for test in moved if has_moved(known[test], first[test], again[test])}
+    moved = {test for test in moved if has_moved(plain_rows[test], first[test], again[test])}
     moved |= judging(trained)
     for isa, seeds, tests in (
         (isas[0], MOVED_SEEDS, moved),
@@ -122,9 +122,9 @@ def missing(rows, keys, isas):
                 yield isa, seed, sorted(left), keys
 
 
-def has_moved(one: dict, other: dict, again: dict | None = None) -> bool:
-    """Whether the figures that assertions saw moved, and not so `again` without a rounding."""
-    a, b, c = one["figures"], other["figures"], (again or one)["figures"]
+def has_moved(first: dict, second: dict, again: dict | None = None) -> bool:
+    """Return whether a rounding moved the assertions' figures more than a plain rerun `again`."""
+    a, b, c = first["figures"], second["figures"], (again or first)["figures"]
     if not len(a) == len(b) == len(c):
         return True
 
@@ -135,7 +135,7 @@ def has_moved(one: dict, other: dict, again: dict | None = None) -> bool:
 
 
 def judging(tests: set[str]) -> set[str]:
-    """Return the tests whose own lines name a verdict, a cause or a repair."""
+    """Return the tests whose source lines contain a verdict, a cause or a repair."""
     named = {}
     for name in {test.split("::")[0] for test in tests}:
         text = (ROOT / name).read_text("utf-8")
@@ -151,7 +151,7 @@ def judging(tests: set[str]) -> set[str]:
 
 
 def run(isa: str, seed: str, tests: list[str], keys: dict[str, str]) -> None:
-    """Run one pass, and keep what it found, also of one that is interrupted."""
+    """Run one pass and store its results, even if it is interrupted."""
     files = sorted({test.split("::")[0] for test in tests})
     print(f"\n{isa}, rounding {seed}: {len(tests)} {'files' if seed == 'none' else 'tests'}")
     pass_rows, chosen = FOLDER / "pass.jsonl", FOLDER / "tests.txt"
@@ -167,7 +167,7 @@ def run(isa: str, seed: str, tests: list[str], keys: dict[str, str]) -> None:
     environment = {
         **os.environ,
         "SENSORSEQ_CPU_ISA": isa,
-        # pytest does not rewrite assertions again when that option changes
+        # pytest does not rewrite assertions again after a change of this option
         "PYTHONPYCACHEPREFIX": str(FOLDER / "bytecode" / ("seen" if is_seen else "plain")),
     }
     command = [sys.executable, "-m", "pytest", *PYTEST, *words, "tests/conftest.py", *files]
@@ -177,58 +177,58 @@ def run(isa: str, seed: str, tests: list[str], keys: dict[str, str]) -> None:
     finally:
         n_kept = keep(isa, seed, pass_rows, log, keys)
     if seed == "none" and is_whole:
-        with WORK.open("a") as file:  # files all of whose tests are slow have no row
+        with WORK.open("a") as file:  # files with only slow tests have no row
             for name in files:
                 row = {"test": f"{name}::", "outcome": "passed", "trainings": 0, "moved": 0}
                 row |= {"figures": [], "isa": isa, "seed": seed, "key": keys[name]}
                 file.write(json.dumps(row) + "\n")
     elif not n_kept:
-        raise SystemExit("this pass gave no result; see above")
+        raise SystemExit("this pass has no results; see above")
 
 
 def keep(isa, seed, pass_rows, log, keys) -> int:
     """Join the rows of a pass with its log, and append them to the work file."""
-    noted: dict[str, Counter] = defaultdict(Counter)  # by test, or fixture
+    noted: dict[str, Counter] = defaultdict(Counter)  # by test or fixture
     for what, test, fixture, count in read_log(log):
         noted[fixture or test][what] += count
-    found = pass_rows.read_text().splitlines() if pass_rows.exists() else ()
+    lines = pass_rows.read_text().splitlines() if pass_rows.exists() else ()
     with WORK.open("a") as file:
-        for line in found:
+        for line in lines:
             row = json.loads(line)
-            own = sum((noted[name] for name in (row["test"], *row.pop("fixtures"))), Counter())
-            # a step of torch's own optimizers trains a network if one was drawn
-            trainings = own["trained"] + (own["stepped"] if own["drawn"] else 0)
-            row |= {"trainings": trainings, "moved": own["moved"]}
+            counts = sum((noted[name] for name in (row["test"], *row.pop("fixtures"))), Counter())
+            # a step of a torch optimizer counts as a training if a network was drawn
+            trainings = counts["trained"] + (counts["stepped"] if counts["drawn"] else 0)
+            row |= {"trainings": trainings, "moved": counts["moved"]}
             key = keys[row["test"].split("::")[0]]
             file.write(json.dumps(row | {"isa": isa, "seed": seed, "key": key}) + "\n")
-    return len(found)
+    return len(lines)
 
 
 def report(rows, isas) -> int:
-    """Print the counts, and each test whose outcome changed with the command that repeats it."""
-    known = rows[isas[0], "none"]
-    trained = [test for test, row in known.items() if row["trainings"]]
-    print(f"\n{len(known)} tests, {len(trained)} of them train")
-    for test in (test for test, row in known.items() if row["outcome"] == "failed"):
+    """Print the counts, and each test with a changed outcome with the command to repeat it."""
+    plain_rows = rows[isas[0], "none"]
+    trained = [test for test, row in plain_rows.items() if row["trainings"]]
+    print(f"\n{len(plain_rows)} tests, {len(trained)} of them train")
+    for test in (test for test, row in plain_rows.items() if row["outcome"] == "failed"):
         print(f"fails without a rounding, too: {test}")
     changed = []
     for isa in isas:
         passes = {
-            seed: found
-            for (own, seed), found in rows.items()
-            if own == isa and seed.isdigit() and found
+            seed: of_tests
+            for (row_isa, seed), of_tests in rows.items()
+            if row_isa == isa and seed.isdigit() and of_tests
         }
-        runs = [row for found in passes.values() for row in found.values()]
+        runs = [row for of_tests in passes.values() for row in of_tests.values()]
         print(
             f"{isa}: {len(passes)} seeds, {len(runs)} runs of tests,"
             f" {sum(row['trainings'] for row in runs)} trainings"
         )
-        changed += [row for row in runs if row["outcome"] != known[row["test"]]["outcome"]]
+        changed += [row for row in runs if row["outcome"] != plain_rows[row["test"]]["outcome"]]
     still = sorted(
         {
             row["test"]
-            for found in rows.values()
-            for row in found.values()
+            for of_tests in rows.values()
+            for row in of_tests.values()
             if row["seed"].isdigit() and row["test"] in trained and not row["moved"]
         }
     )

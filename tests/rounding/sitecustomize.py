@@ -1,4 +1,4 @@
-"""What Python imports as it starts: the rounding of the tests that started this process."""
+"""Imported at the start of Python: installs the rounding of the tests that started it."""
 
 import os
 

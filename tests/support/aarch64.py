@@ -1,4 +1,4 @@
-"""A root for aarch64 with Python and numpy, and what runs programs in it on another processor."""
+"""A root for aarch64 with Python and numpy, and an emulator that runs programs in it."""
 
 import fcntl
 import os
@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-PYTHON = "3.11"  # of Debian 12
+PYTHON = "3.11"  # Debian 12's version
 PACKAGES = """libc6 libgcc-s1 libstdc++6 zlib1g libexpat1 libffi8 libbz2-1.0 liblzma5 libuuid1
               libssl3 python3.11-minimal libpython3.11-minimal libpython3.11-stdlib"""
 NUMPY = "2.3.5"
 
 
 def attempt(command, **more):
-    """Run a command; skip the test if it fails, such as without a network."""
+    """Run a command; skip the test if it fails, for example without a network."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
     if done.returncode:
         pytest.skip(f"{command[0]} {command[1]} failed: {(done.stderr or done.stdout)[-300:]}")
@@ -25,16 +25,16 @@ def attempt(command, **more):
 
 def find_emulator():
     """Return the command that runs programs for aarch64, or skip."""
-    found = next(filter(shutil.which, ("qemu-aarch64", "qemu-aarch64-static")), None)
-    if found is None:
+    emulator = next(filter(shutil.which, ("qemu-aarch64", "qemu-aarch64-static")), None)
+    if emulator is None:
         pytest.skip("no qemu-aarch64: on Debian, apt-get install qemu-user")
-    return found
+    return emulator
 
 
 def make_root(folder):
     """Unpack Debian's Python and numpy's wheel for aarch64 into a folder, unless it has them."""
     with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be about it
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be making it
         return _made(folder, folder / "root")
 
 
@@ -42,8 +42,8 @@ def _made(folder, root):
     if (root / "complete").exists():
         return root
     shutil.rmtree(root, ignore_errors=True)
-    for own in ("lists/partial", "cache/archives/partial", "debs", "root"):
-        (folder / own).mkdir(parents=True, exist_ok=True)
+    for subfolder in ("lists/partial", "cache/archives/partial", "debs", "root"):
+        (folder / subfolder).mkdir(parents=True, exist_ok=True)
     settings = {
         "APT::Architecture": "arm64",
         "APT::Architectures": "arm64",
@@ -52,7 +52,7 @@ def _made(folder, root):
         "Dir::State::status": "/dev/null",
         "Dir::Cache": folder / "cache",
         "Debug::NoLocking": 1,
-        "APT::Update::Error-Mode": "any",  # a list that is missing is an error
+        "APT::Update::Error-Mode": "any",  # a missing list is an error
     }
     apt = [
         "apt-get",
@@ -84,17 +84,17 @@ class Aarch64:
         zipfile.ZipFile(wheel).extractall(self._site)
 
     def run(self, *arguments):
-        """Run Python with these arguments; return what it printed."""
+        """Run Python with these arguments; return its output."""
         python = self._root / "usr" / "bin" / f"python{PYTHON}"
         paths = [self._site, self._root / "site"]
         environment = {"PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "2"}
-        # of a Raspberry Pi 4: under qemu's own processor OpenBLAS gets float32 products wrong
+        # a Raspberry Pi 4: on qemu's default processor OpenBLAS gets float32 products wrong
         command = [self._emulator, "-cpu", "cortex-a72", "-L", str(self._root)]
         command += [str(python), *map(str, arguments)]
         done = subprocess.run(
             command,
             env=environment,
-            cwd=self._root,  # not a checkout, whose files would be found first
+            cwd=self._root,  # not a checkout, whose files would be imported first
             capture_output=True,
             text=True,
             check=False,

@@ -1,4 +1,4 @@
-"""What csrc/signal/augment.cpp computes, one window at a time by numpy and scipy."""
+"""The computation of csrc/signal/augment.cpp, one window at a time by numpy and scipy."""
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -17,7 +17,7 @@ def stream(seed, index, copy, kind):
 
 
 def augmented(x, how, draw, sd=None, around=None):
-    """Return one window (t, c) changed; `draw(kind)` gives the random numbers of a kind."""
+    """Return one changed window (t, c); `draw(kind)` returns the random numbers of a kind."""
     n_timesteps, n_channels = x.shape
     noise_sd = x.std(axis=0) if sd is None else sd
     most = int(how.window_shift * n_timesteps)
@@ -28,8 +28,8 @@ def augmented(x, how, draw, sd=None, around=None):
         x = warped(x, np.exp(spline(n_timesteps, log_speed)))
     if (how.mirror or how.swap) and draw("mirror").random() < 0.5:
         order, sign = np.arange(n_channels), np.ones(n_channels)
-        for one, other in how.swap:
-            order[[one, other]] = other, one
+        for a, b in how.swap:
+            order[[a, b]] = b, a
         sign[list(how.mirror)] = -1
         x = x[:, order] * sign
         noise_sd = noise_sd[order] if sd is None else noise_sd
@@ -55,12 +55,12 @@ def augmented(x, how, draw, sd=None, around=None):
 
 def shifted(x, shift, around):
     before, after = around if around is not None else (x[:0], x[:0])
-    known = np.concatenate([before, x, after])
+    padded = np.concatenate([before, x, after])
     at = np.arange(len(x)) + shift + len(before)
-    there = known[np.clip(at, 0, len(known) - 1)]
-    is_known = (at >= 0) & (at < len(known)) & np.isfinite(there).all(axis=1)
+    there = padded[np.clip(at, 0, len(padded) - 1)]
+    is_valid = (at >= 0) & (at < len(padded)) & np.isfinite(there).all(axis=1)
     held = x[np.clip(np.arange(len(x)) + shift, 0, len(x) - 1)]
-    return np.where(is_known[:, np.newaxis], there, held)
+    return np.where(is_valid[:, np.newaxis], there, held)
 
 
 def warped(x, speed):

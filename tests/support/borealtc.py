@@ -1,4 +1,4 @@
-"""Where the real recordings of BorealTC are; tests of them skip where they are not."""
+"""The folder of the real recordings of BorealTC; tests that need them skip without it."""
 
 import os
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Faults that the bridge test must see, on the host and on a GPU.
+"""Faults that the bridge test must detect, on the host and on a GPU.
 
-`python tests/support/bridge_mutants.py FOLDER` compiles the bridge as it is and with each fault of
-a GPU into FOLDER, where nvcc is: `bridge` must say that all is right there, `bridge_fault_*` not.
+`python tests/support/bridge_mutants.py FOLDER` compiles the bridge with nvcc into FOLDER, unchanged
+and with each fault of a GPU: on a GPU, `bridge` must pass and every `bridge_fault_*` must fail.
 """
 
 import shutil
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "benchmarks" / "cuda"
 EMULATOR = ROOT / "tests" / "native" / "cuda"
 MACHINE = ROOT / "csrc" / "cuda"
-# In this order: a mutated header goes before them.
+# Include paths in this order, after the folder of mutated headers.
 INCLUDES = (ROOT / "csrc", ROOT / "tests" / "native", EMULATOR, PROGRAM)
 NVCC = ["nvcc", "-std=c++17", "-O3", "-gencode=arch=compute_90a,code=sm_90a"]
 NVCC += ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Werror", "-Xptxas", "-Werror"]
@@ -31,8 +31,8 @@ class Mutant(NamedTuple):
     new: str
 
 
-# Of the emulator that stands for the GPU, in groups that are planted at once: no two faults of a
-# group touch the same row.
+# Faults of the emulator that replaces the GPU, in groups that are planted together: no two faults
+# of a group affect the same row.
 OF_EMULATOR = [
     [
         Mutant(
@@ -186,7 +186,7 @@ OF_EMULATOR = [
     ],
 ]
 
-# Of the machine itself. None makes the GPU wait for what never comes.
+# Faults of the machine itself. None makes the GPU wait forever.
 OF_DEVICE = [
     Mutant(row, "device_machine.h", old, new)
     for row, old, new in (
@@ -220,7 +220,7 @@ def plant(mutants, source, folder):
 
 
 def compile_bridge(target, *flags, mutant=None, sources=SOURCES):
-    """Compile the bridge for a GPU; its kernels' machine with a fault if there is a `mutant`."""
+    """Compile the bridge for a GPU, with a fault in the kernels' machine if `mutant` is given."""
     includes = INCLUDES
     if mutant is not None:
         changed = target.with_name(f"{target.name}_csrc")

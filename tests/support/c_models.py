@@ -19,10 +19,10 @@ size_t size_of_state(void) { return sizeof(sensorseq_state); }
 
 def need(compiler):
     """Return the path of a program, or skip the test."""
-    found = shutil.which(compiler)
-    if found is None:
+    path = shutil.which(compiler)
+    if path is None:
         pytest.skip(f"needs {compiler}")
-    return found
+    return path
 
 
 def build(sources, compiler="gcc", options=("-O0",)):
@@ -52,26 +52,26 @@ class CModel:
         self._c.sensorseq_reset(self._state)
 
     def push(self, sample):
-        """Return the probabilities of a window that is complete, else the code."""
+        """Return the probabilities if a window is complete, otherwise the code."""
         sample = np.ascontiguousarray(sample, np.float32)
         out = np.zeros(self.n_classes, np.float32)
         code = self._c.sensorseq_push(self._state, _pointer(sample), _pointer(out))
         return out if code > 0 else code
 
     def smooth(self, probabilities, lag):
-        """Return the smoothed probabilities of all windows, also of the last ones."""
+        """Return the smoothed probabilities of all windows, including the last ones."""
         smoother = (ctypes.c_double * (4 * (lag + 2) * self.n_classes))()
         self._c.sensorseq_smooth_reset(smoother)
-        found = []
+        rows = []
         out = np.zeros(self.n_classes, np.float32)
         for row in probabilities:
-            given = np.ascontiguousarray(row, np.float32)
-            if self._c.sensorseq_smooth(smoother, _pointer(given), _pointer(out)):
-                found.append(out.copy())
+            probability_row = np.ascontiguousarray(row, np.float32)
+            if self._c.sensorseq_smooth(smoother, _pointer(probability_row), _pointer(out)):
+                rows.append(out.copy())
         for _ in range(lag):
             if self._c.sensorseq_smooth_more(smoother, _pointer(out)):
-                found.append(out.copy())
-        return np.array(found)
+                rows.append(out.copy())
+        return np.array(rows)
 
     def stream(self, samples):
         """Return the probabilities of all windows of a signal."""
@@ -95,27 +95,27 @@ class CSensors:
 
     def __init__(self, export, n_classes):
         self.n_classes = n_classes
-        self._parts = {name: one.header.stem[:-6] for name, one in export.sensors.items()}
-        self._c = build([export.source, *(one.source for one in export.sensors.values())])
+        self._parts = {name: part.header.stem[:-6] for name, part in export.sensors.items()}
+        self._c = build([export.source, *(part.source for part in export.sensors.values())])
         self._name = export.header.stem[:-6]
         self._bytes = export.ram_bytes
 
     def stream(self, sensor, samples):
-        """Return the probabilities of all windows of a sensor, from a reset on."""
+        """Return the probabilities of all windows of a sensor after a reset."""
         state = (ctypes.c_double * (self._bytes // 8 + 1))()
         reset, push = (self._c[f"{self._parts[sensor]}_{what}"] for what in ("reset", "push"))
         reset(state)
-        found, out = [], np.zeros(self.n_classes, np.float32)
+        decided, out = [], np.zeros(self.n_classes, np.float32)
         for sample in np.ascontiguousarray(samples, np.float32):
             if push(state, _pointer(sample), _pointer(out)) > 0:
-                found.append(out.copy())
-        return found
+                decided.append(out.copy())
+        return decided
 
     def join(self, rows):
-        """Join the probabilities of each sensor, None for one that is missing, or return -1."""
+        """Join the probabilities of the sensors, None for a missing one; return -1 on failure."""
         out = np.zeros(self.n_classes, np.float32)
-        given = [None if row is None else _pointer(row) for row in rows]
-        code = self._c[f"{self._name}_join"](*given, _pointer(out))
+        pointers = [None if row is None else _pointer(row) for row in rows]
+        code = self._c[f"{self._name}_join"](*pointers, _pointer(out))
         return out if code == 0 else code
 
 

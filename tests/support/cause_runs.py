@@ -1,4 +1,4 @@
-"""Runs with a record made up for the tests of causes: healthy, but for what a test changes."""
+"""Runs with an invented record for the tests of causes: healthy, except for a test's changes."""
 
 import math
 
@@ -24,14 +24,14 @@ def softmax(logits):
 
 
 def margins(logits, target):
-    own = np.take_along_axis(logits, target[..., None], -1)[..., 0]
+    of_target = np.take_along_axis(logits, target[..., None], -1)[..., 0]
     rivals = np.array(logits, copy=True)
     np.put_along_axis(rivals, target[..., None], -np.inf, -1)
-    return own - rivals.max(axis=-1)
+    return of_target - rivals.max(axis=-1)
 
 
 def logits_of(seed, n):
-    """Logits that grow towards the own class, of shape (E, n, K); some windows are hard."""
+    """Return logits (E, n, K) that grow towards the right class; some windows are hard."""
     rng = np.random.default_rng(seed)
     target = np.arange(n) % N_CLASSES
     strength = rng.normal(3.0, 1.5, n)
@@ -42,14 +42,14 @@ def logits_of(seed, n):
 
 
 def healthy_record(seed=0):
-    """A record of a run that learns, whose rate falls and whose batches are fair."""
+    """Return the record of a run that learns, with a falling rate and fair batches."""
     rng = np.random.default_rng(seed)
     train, train_target = logits_of(seed, N_TRAIN)
     val, val_target = logits_of(seed + 1, N_VAL)
     train_loss = cross_entropy(train, np.broadcast_to(train_target, train.shape[:2])).mean(axis=1)
     steps = {name: np.full(N_STEPS, 0.02) for name in STEP_NAMES}
     of_step = np.repeat(train_loss, STEPS_PER_EPOCH)
-    # a step is mostly sampling noise, and the loss of a batch scatters as 32 windows make it
+    # a step is mostly sampling noise, and batch losses vary as expected for 32 windows
     norm = 0.5 * np.exp(0.8 * rng.normal(size=N_STEPS))
     falls = np.linspace(1, 0.01, N_STEPS)
     steps |= {
@@ -81,7 +81,7 @@ def healthy_record(seed=0):
 
 
 def history_of(record, seed=0):
-    """The history beside a record, as cross-entropy has it."""
+    """Return the history that belongs to a record, with cross-entropy as the loss."""
     rng = np.random.default_rng(seed + 7)
     val_loss = np.log1p((N_CLASSES - 1) * np.exp(-record.val_margin.astype(float))).mean(axis=1)
     return {
@@ -93,14 +93,14 @@ def history_of(record, seed=0):
 
 
 def judged_run(record, history=None):
-    """A Run after `judge`, and the verdict."""
+    """Return a Run after `judge`, and the verdict."""
     run = unjudged_run(record, history)
     verdict, _, _ = judge(run)
     return run, verdict
 
 
 def unjudged_run(record, history=None):
-    """A Run of which nothing but its columns and its record is known."""
+    """Return a Run of which only columns and record are known."""
     columns = {
         name: Column(np.asarray(values, float), np.ones(N_EPOCHS, bool))
         for name, values in (history or history_of(record)).items()

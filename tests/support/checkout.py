@@ -1,4 +1,4 @@
-"""What lies in the checkout beside the package: pages with their code, and scripts."""
+"""Files of the checkout outside the package: pages with their code, and scripts."""
 
 import ast
 import gc
@@ -14,13 +14,13 @@ def page_of(name):
 
 
 def code_in(page, language="python"):
-    """Return the blocks of code that a page shows in a language."""
+    """Return a page's blocks of code in a language."""
     return re.findall(rf"```{language}\n(.*?)```", page, re.S)
 
 
 def tree_of(path):
     """Return the syntax tree of a module."""
-    gc.disable()  # it would look at the same nodes again and again, which takes most of the time
+    gc.disable()  # it would visit the same nodes repeatedly, which takes most of the time
     try:
         return ast.parse(path.read_text("utf-8"))
     finally:
@@ -28,7 +28,7 @@ def tree_of(path):
 
 
 def script(path):
-    """Return a script as a module."""
+    """Import a script as a module."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def write_logs(root, n=5, seconds=12.0, labels=("calm", "rough"), channels=("current", "speed")):
-    """CSV files at 20 Hz, a folder for each class; what is rough vibrates faster."""
+    """Write CSV files at 20 Hz, a folder for each class; rough classes vibrate faster."""
     rng = np.random.default_rng(0)
     for number, label in enumerate(labels):
         (root / label).mkdir(parents=True)
@@ -30,7 +30,7 @@ def write_logs(root, n=5, seconds=12.0, labels=("calm", "rough"), channels=("cur
 
 
 def said(*words):
-    """Run a command; return its exit code, and what it wrote to stdout and stderr."""
+    """Run a command; return its exit code, stdout and stderr."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         code = run([str(word) for word in words])
@@ -38,7 +38,7 @@ def said(*words):
 
 
 def succeed(*words):
-    """Run a command that must succeed; return what it wrote to stdout."""
+    """Run a command that must succeed; return its stdout."""
     code, out, err = said(*words)
     assert code == 0, err
     return out
@@ -50,7 +50,7 @@ def answer(*words):
 
 
 def refused(code, *words):
-    """Run a command that must fail with this code; return its one message."""
+    """Run a command that must fail with this code; return its only message."""
     ended, out, err = said(*words)
     assert (ended, out, "Traceback" in err) == (code, "", False)
     errors = [line for line in err.splitlines() if line.startswith(("error:", "Error:"))]
@@ -59,7 +59,7 @@ def refused(code, *words):
 
 
 def run_process(*command, cwd=ROOT, without=(), **environment):
-    """Run a program to its end; return its code and what it wrote."""
+    """Run a program to its end; return its exit code and output."""
     env = {name: value for name, value in os.environ.items() if name not in without}
     env |= {"PYTHONPATH": str(ROOT), **environment}
     words = [str(word) for word in command]

@@ -1,10 +1,10 @@
-"""Faults planted in the headers of `csrc/cuda`: a program of the emulator must see each."""
+"""Faults planted in the headers of `csrc/cuda`; a program of the emulator must detect each."""
 
 from typing import NamedTuple
 
 
 class Mutant(NamedTuple):
-    """One text replaced by another, where it first stands."""
+    """One text replaced by another at its first occurrence."""
 
     header: str
     old: str
@@ -13,7 +13,7 @@ class Mutant(NamedTuple):
 
 # By header.
 FAULTS = {
-    "layout.h": [  # who owns what
+    "layout.h": [  # ownership
         ("((step - 1) >> 1) & 1", "(step >> 1) & 1"),
         ("return (lane & 3) << 1;", "return ((lane + 1) & 3) << 1;"),
         ("return lane >> 2;", "return lane & 7;"),
@@ -97,7 +97,7 @@ FAULTS = {
         ("at + width, most", "at + width, mean"),
         ("distance > 0; distance /= 2", "distance > 1; distance /= 2"),
     ],
-    "recurrent-inl.h": [  # what both passes do
+    "recurrent-inl.h": [  # both passes
         ("time = direction == 0 ? L{}", "time = direction != 2 ? L{}"),
         ("(first + V::kInRegisters + f)", "(first + f)"),
         ("OfModel() * PackedFragments", "model * PackedFragments"),

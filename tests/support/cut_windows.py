@@ -1,4 +1,4 @@
-"""Recordings that tell their samples, windows of a signal, and windows of groups."""
+"""Recordings with numbered samples, windows of a signal, and windows of groups."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ def make_windows(signal, window_samples, hop_samples=None):
 
 
 def counting(n_samples, recording_id="run", rate=10.0, n_channels=2, **more):
-    """A recording whose values are the number of the sample, and 1000 more in each channel."""
+    """Return a recording with values = number of the sample + 1000 * number of the channel."""
     values = np.arange(float(n_samples))[:, None] + 1000.0 * np.arange(n_channels)
     channels = [f"channel {c}" for c in range(n_channels)]
     return Recording.evenly_sampled(values, rate, channels, recording_id, **more)
@@ -23,7 +23,7 @@ def counting(n_samples, recording_id="run", rate=10.0, n_channels=2, **more):
 
 @st.composite
 def grouped_windows(draw, min_groups=1):
-    """Labels and groups: groups of one class each, as recordings are, or of several."""
+    """Draw labels and groups: each group has one class, like a recording, or several."""
     n_classes = draw(st.integers(1, 4))
     mixed = draw(st.booleans())
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))

@@ -1,4 +1,4 @@
-"""A classifier of one short training, and what two fits are compared by."""
+"""A classifier with one short training, and comparisons of two fits."""
 
 import copy
 import pickle
@@ -10,7 +10,7 @@ from sensorseq import SensorFusionClassifier, SensorLSTMClassifier
 from sensorseq.export.c_source import with_rounded_weights
 from sensorseq.prediction.head import FeatureChoice, FeatureHead
 
-# One training without what the defaults put around it: no features, no refit, few epochs' patience.
+# A single training without the additions of the defaults: no features, no refit, little patience.
 PLAIN = {
     "features": None,
     "refit": None,
@@ -27,7 +27,7 @@ PLAIN = {
 
 
 def plain_classifier(kind=SensorLSTMClassifier, **arguments):
-    """Return a classifier with the settings above, unless given."""
+    """Return a classifier with the settings above, overridden by `arguments`."""
     return kind(**{**PLAIN, **arguments})
 
 
@@ -37,13 +37,13 @@ def fused_classifier(**arguments):
 
 
 def small_classifier(**arguments):
-    """Return such a classifier, of few units and epochs."""
+    """Return a plain classifier of few units and epochs."""
     settings = {"hidden_size": 8, "max_epochs": 8, "learning_rate": 0.02, "device": "cpu"}
     return plain_classifier(**{**settings, "random_state": 0, **arguments})
 
 
 def learn_few_features(patch):
-    """Let fits learn a twentieth of the features, of every kind, while a MonkeyPatch holds."""
+    """Patch fits to learn a twentieth of the features of every kind."""
     patch.setattr("sensorseq.estimator.feature_head.ROCKET_FEATURES", 504)
     patch.setattr("sensorseq.features.grow_trees._TREES", 10)
 
@@ -56,7 +56,7 @@ class AfterEpoch:
 
 
 def stop_after(n_epochs):
-    """Return a callback that ends training after so many epochs."""
+    """Return a callback that ends training after `n_epochs` epochs."""
     return AfterEpoch(lambda module, history: len(history) == n_epochs)
 
 
@@ -65,24 +65,24 @@ def watched():
     seen = []
 
     class Watched(SensorLSTMClassifier):
-        def fit(self, X, *rest, **more):
+        def fit(self, X, *arguments, **more):
             seen.append([X])
-            return super().fit(X, *rest, **more)
+            return super().fit(X, *arguments, **more)
 
-        def predict_proba(self, X, *rest, **more):
+        def predict_proba(self, X, *arguments, **more):
             seen[-1].append(X)
-            return super().predict_proba(X, *rest, **more)
+            return super().predict_proba(X, *arguments, **more)
 
     return Watched, seen
 
 
 def head_of(fitted):
-    """Return the part of a fitted classifier that joins its features; None without features."""
+    """Return the head of a fitted classifier that joins its features; None without features."""
     return fitted.model_.head
 
 
 def replace_head(fitted, lstm_weight, blocks):
-    """Let these blocks decide, together with the network where its weight is above zero."""
+    """Decide by these blocks, together with the network if its weight is above zero."""
     head = FeatureHead(lstm_weight, blocks, FeatureChoice())
     fitted.model_ = replace(fitted.model_, head=head)
 
@@ -93,12 +93,12 @@ def class_shares_of(fitted):
 
 
 def set_class_shares(fitted, shares):
-    """Let a classifier have had these mean probabilities in windows left out of its fit."""
+    """Set the mean probabilities of a classifier on windows that its fit held out."""
     fitted.model_ = replace(fitted.model_, shares=np.array(shares))
 
 
 def weigh_sensors(fitted, weights):
-    """Let sensors count by these weights {pattern: row}."""
+    """Set the weights of the sensors, {pattern: row}."""
     fusion = replace(fitted._fused.fusion, weights=weights)
     fitted._fused = replace(fitted._fused, fusion=fusion)
 
@@ -107,7 +107,7 @@ def with_int8(fitted):
     """Return a copy whose weights are rounded to int8."""
     rounded = copy.copy(fitted)
     if hasattr(fitted, "sensors_"):
-        rounded.sensors_ = {name: with_int8(one) for name, one in fitted.sensors_.items()}
+        rounded.sensors_ = {name: with_int8(model) for name, model in fitted.sensors_.items()}
     else:
         rounded.model_ = with_rounded_weights(fitted.model_)
     return rounded
@@ -125,22 +125,22 @@ class InterruptAfter:
 
 
 def outputs_of(fitted, X, lengths=None):
-    """Return the logits of windows before the temperature, one for each class."""
+    """Return the logits of windows before the temperature, one per class."""
     return fitted.model_.logits(X, lengths)
 
 
 def reloaded(fitted, folder):
-    """Return what a model file in `folder` gives back, and what a pickle does."""
+    """Return the model loaded from a file in `folder`, and the one from a pickle."""
     fitted.save(folder / "model")
     return type(fitted).load(folder / "model"), pickle.loads(pickle.dumps(fitted))
 
 
 def weights(fitted):
-    """Return the tensors of a module, or of an estimator's, as bytes by name."""
+    """Return the tensors of a module, or of an estimator's module, as bytes by name."""
     state = getattr(fitted, "module_", fitted).state_dict()
     return {name: tensor.numpy().tobytes() for name, tensor in state.items()}
 
 
 def without_time(history):
-    """Return the rows of a history but for the time that each epoch took."""
+    """Return the rows of a history without the durations of the epochs."""
     return [{k: v for k, v in row.items() if k != "duration_s"} for row in history]

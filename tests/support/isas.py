@@ -1,6 +1,6 @@
-"""The instruction sets of this processor, as parameters of tests, and one of them put in use.
+"""The instruction sets of this processor as parameters of tests, and a switch to one of them.
 
-`make test` runs the one that is in use, CI all of them.
+`make test` runs only the one in use, CI all of them.
 """
 
 from contextlib import contextmanager

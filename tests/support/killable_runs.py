@@ -1,4 +1,4 @@
-"""A program that fits in processes which may be killed, see `killing`; it tells of each epoch."""
+"""A program that fits in processes that may be killed, and reports each epoch; see `killing`."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fits import plain_classifier
-from killing import say, serve
+from killing import print_line, serve
 
 from sensorseq.io import model_file
 from sensorseq.io.model_file import read_model
@@ -18,7 +18,7 @@ MAX_EPOCHS = 30
 
 
 class Progress:
-    """Tells of each epoch, whose checkpoint is then written, and copies that to a folder."""
+    """Reports each epoch once its checkpoint is written, and copies that to a folder."""
 
     def __init__(self, checkpoint, copies, least_epoch_s):
         self.checkpoint, self.copies, self.least_epoch_s = checkpoint, copies, least_epoch_s
@@ -26,12 +26,12 @@ class Progress:
     def on_epoch_end(self, module, history):
         if self.copies is not None:
             shutil.copy(self.checkpoint, Path(self.copies, str(len(history))))
-        say(f"epoch {len(history)}")
+        print_line(f"epoch {len(history)}")
         time.sleep(self.least_epoch_s)
 
 
 def train(*, checkpoint, engine, copies=None, least_epoch_s=0.0, die_at=None):
-    """Fit with nothing held out, so that each epoch is written."""
+    """Fit without a validation part, so that each epoch writes a checkpoint."""
     if die_at is not None:
         die_in_write(*die_at)
     y = np.arange(24) % 3
@@ -43,7 +43,7 @@ def train(*, checkpoint, engine, copies=None, least_epoch_s=0.0, die_at=None):
 
 
 def die_in_write(step, at_write):
-    """Kill this process at a step of a checkpoint's writing, just before it is taken."""
+    """Kill this process just before a step of writing a checkpoint."""
     taken = []
     holder, name = {"write": (model_file, "write_whole"), "rename": (Path, "replace")}[step]
     take = getattr(holder, name)
@@ -64,11 +64,11 @@ def content(path):
 
 
 def contents(folder):
-    """Return the contents of the copies that a run left in a folder, by epoch."""
+    """Return the contents of a run's copies in a folder, by epoch."""
     return dict(content(path) for path in Path(folder).iterdir())
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)  # threads would not come along into a forked process
-    torch.optim.Adam([torch.zeros(1)])  # imports what else each run would
+    torch.set_num_threads(1)  # a forked process would not have the threads
+    torch.optim.Adam([torch.zeros(1)])  # imports modules that each run would import
     serve(train)

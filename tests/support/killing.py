@@ -1,7 +1,7 @@
-"""Programs that run each line of JSON in a process forked for it, and what kills those processes.
+"""Programs that run each line of JSON in a forked process, and a class that kills these processes.
 
-`serve` is the program's loop: the forked process says "pid N" as it begins, and the one that waits
-for it "ended N", by its own exit or by a signal. `Program` starts one and speaks with it.
+`serve` is the program's loop: the forked process prints "pid N" when it begins, and its parent
+"ended N" after its exit or a signal. `Program` starts such a program and communicates with it.
 """
 
 import contextlib
@@ -15,17 +15,17 @@ import time
 from pathlib import Path
 
 
-def say(text):
-    os.write(1, f"{text}\n".encode())  # one write, so that a line is whole or not there
+def print_line(text):
+    os.write(1, f"{text}\n".encode())  # one write, so that no partial line is written
 
 
 def serve(work):
-    """Call `work` with the arguments of each line of stdin, in a process forked for it."""
+    """Call `work` with the arguments of each line of stdin, each in a forked process."""
     for line in sys.stdin:
         asked = json.loads(line)
         child = os.fork()
         if child == 0:
-            say(f"pid {os.getpid()}")
+            print_line(f"pid {os.getpid()}")
             code = 1
             try:
                 work(**asked)
@@ -33,11 +33,11 @@ def serve(work):
             finally:
                 os._exit(code)
         _, status = os.waitpid(child, 0)
-        say(f"ended {os.waitstatus_to_exitcode(status)}")
+        print_line(f"ended {os.waitstatus_to_exitcode(status)}")
 
 
 class Program:
-    """A program that serves; it imports once."""
+    """A serving program, which imports only once."""
 
     def __init__(self, *command):
         environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -56,7 +56,7 @@ class Program:
         return int(self.hear(b"pid"))
 
     def run(self, kill_after_s=None, **asked):
-        """Return how the run ended, how long it ran, and its processes when it was killed."""
+        """Return the exit code of a run, its duration, and its processes when it was killed."""
         pid, children = self.begin(**asked), []
         began = time.perf_counter()
         if kill_after_s is not None:
@@ -68,25 +68,25 @@ class Program:
                         break
             else:
                 children = children_of(pid)
-                with contextlib.suppress(ProcessLookupError):  # ended just now
+                with contextlib.suppress(ProcessLookupError):  # it has just ended
                     os.kill(pid, signal.SIGKILL)
         code = int(self.hear(b"ended"))
         return code, time.perf_counter() - began, children
 
     def line(self):
-        """Return the next line that the program says."""
+        """Return the next line that the program prints."""
         while b"\n" not in self._rest:
             read = os.read(self._process.stdout.fileno(), 65536)
             if not read:
-                raise SystemExit("a program ended by itself")
+                raise SystemExit("the program ended by itself")
             self._rest += read
         line, self._rest = self._rest.split(b"\n", 1)
         return line
 
     def hear(self, word):
-        """Wait for a line that begins with this word; return the rest of it."""
+        """Wait for a line that begins with this word; return the text after it."""
         while not (line := self.line()).startswith(word):
-            assert not line.startswith(b"ended"), f"a run ended before it said {word!r}: {line!r}"
+            assert not line.startswith(b"ended"), f"a run ended before {word!r}: {line!r}"
         return line.removeprefix(word)
 
     def __enter__(self):
@@ -98,6 +98,6 @@ class Program:
 
 def children_of(pid):
     with contextlib.suppress(OSError):
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(child) for child in found]
+        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(child) for child in listed]
     return []

@@ -1,7 +1,7 @@
-"""What the layer promises on any device, as checks that take the device.
+"""Guarantees of the layer on any device, as checks with the device as an argument.
 
-The tests in tests/gpu call them on the CPU, so that they themselves are tested everywhere, and on
-the GPU, where there is one. Only public names are used.
+The tests in tests/gpu call them on the CPU, so that the checks themselves are tested everywhere,
+and on the GPU if there is one. Only public names are used.
 """
 
 import contextlib
@@ -30,13 +30,13 @@ FACTORS = {
     "n_windows": (1, 8, 21),  # a tile of the kernels is 8 rows
     "n_timesteps": (1, 2, 19),
 }
-# float32 is IEEE here, tf32 is float32 where torch may use TF32
+# float32 means IEEE here; tf32 means float32 with TF32 allowed in torch
 PRECISIONS = ("float32", "tf32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One choice of every factor."""
+    """One value of every factor."""
 
     hidden_size: int = 32
     n_channels: int = 3
@@ -59,13 +59,13 @@ class Variant:
 
 
 def pairs_of(variant):
-    """Every two factors' values that stand together in a variant."""
+    """Return all pairs of factors' values in a variant."""
     values = [(field.name, getattr(variant, field.name)) for field in fields(variant)]
     return set(itertools.combinations(values, 2))
 
 
 def covering_variants():
-    """Few variants in which every value of a factor meets every value of every other."""
+    """Return few variants that together contain every pair of values of two factors."""
     draw = random.Random(0)
     missing = {
         pair
@@ -88,7 +88,7 @@ VARIANTS = covering_variants()
 
 @contextlib.contextmanager
 def torch_precision(precision):
-    """Set what torch may use for float32, in RNNs and products; set back what was set."""
+    """Set torch's precision for float32 in RNNs and products; restore it afterwards."""
     places = [torch.backends.cudnn.rnn, torch.backends.cuda.matmul]
     before = [place.fp32_precision for place in places]
     for place in places:
@@ -107,8 +107,8 @@ def dtype_of(precision):
 class Problem:
     """Random arguments of a variant in float64 on the CPU; each run casts and moves them.
 
-    Numbers are rounded to `given`, so that no precision begins with an error of its own. bfloat16
-    suits all; but then TF32 rounds no input, as it does of numbers that users have.
+    Numbers are rounded to `given`, so that the inputs are exact in every precision. bfloat16 suits
+    all; but then TF32 does not round the inputs, as it does with users' numbers.
     """
 
     def __init__(self, variant, seed=0, n_classes=3, scale=0.4, given=torch.bfloat16):
@@ -143,23 +143,23 @@ class Problem:
         self.grad_hidden = draw(M, N, T, D * H)
 
     def arguments(self, device, dtype, grad=True):
-        """Leaves, lengths and mask on a device.
+        """Return leaves, lengths and mask on a device.
 
-        Beside other models, x has no gradient: so a GPU's kernels multiply it themselves there, and
-        torch does elsewhere, whose products of several matrices at once sum by other rules.
+        With several models, x has no gradient, so that a GPU's kernels multiply it themselves;
+        otherwise torch multiplies it, and sums batched products in another order.
         """
-        found = {
+        values = {
             name: value.to(device, dtype, copy=True).requires_grad_(
                 grad and (name != "x" or self.variant.n_models == 1)
             )
             for name, value in self.leaves.items()
         }
-        found["lengths"] = None if self.lengths is None else self.lengths.to(device)
-        found["recurrent_mask"] = None if self.mask is None else self.mask.to(device, dtype)
-        return found
+        values["lengths"] = None if self.lengths is None else self.lengths.to(device)
+        values["recurrent_mask"] = None if self.mask is None else self.mask.to(device, dtype)
+        return values
 
     def run(self, function, device, dtype, head=True, **changes):
-        """Outputs and gradients of all leaves, by name, of ops.lstm_linear or what computes it."""
+        """Return outputs and gradients of all leaves, by name, of an implementation of an op."""
         arguments = {**self.arguments(device, dtype), **changes}
         grads = [self.grad_logits if head else self.grad_hidden, *self.grad_states]
         if head:
@@ -170,21 +170,21 @@ class Problem:
         grads = [g.to(o.device, o.dtype) for g, o in zip(grads, outputs, strict=True)]
         torch.autograd.backward(list(outputs), grads)
         names = ("logits" if head else "hidden", "h_n", "c_n")
-        found = {name: o.detach() for name, o in zip(names, outputs, strict=True)}
+        results = {name: o.detach() for name, o in zip(names, outputs, strict=True)}
         for name in self.leaves:
             leaf = arguments.get(name)
             if leaf is not None and leaf.requires_grad:
-                found[f"grad_{name}"] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-        return found
+                results[f"grad_{name}"] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        return results
 
 
 def framework_lstm(x, weight_ih, weight_hh, bias, *, lengths, recurrent_mask, h_0=None, c_0=None):
-    """ops.lstm by torch.nn.LSTM: packed, model by model; a mask only the reference knows."""
+    """Compute ops.lstm by torch.nn.LSTM: packed, model by model; by the reference with a mask."""
     if recurrent_mask is not None:
         return reference.lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
     n_models, n_directions, _, hidden_size = weight_hh.shape
     n_windows, n_timesteps = x.shape[1:3]
-    found = []
+    layers = []
     for model in range(n_models):
         of_x = x[model if len(x) > 1 else 0]
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -197,22 +197,22 @@ def framework_lstm(x, weight_ih, weight_hh, bias, *, lengths, recurrent_mask, h_
         layer = nn.LSTM(x.shape[3], hidden_size, batch_first=True, **kind)
         zeros = x.new_zeros(n_directions, n_windows, hidden_size)
         first = [zeros if s is None else s[model].transpose(0, 1).contiguous() for s in (h_0, c_0)]
-        given = of_x
+        packed = of_x
         if lengths is not None:
-            # torch packs no empty row: a row of one step, whose results are then not used
+            # torch packs no empty row: it becomes a row of one step, whose results are not used
             some_steps = lengths.clamp(min=1).cpu()
-            given = nn.utils.rnn.pack_padded_sequence(of_x, some_steps, True, enforce_sorted=False)
+            packed = nn.utils.rnn.pack_padded_sequence(of_x, some_steps, True, enforce_sorted=False)
         with warnings.catch_warnings():
-            # cuDNN would rather have the weights in one chunk
+            # cuDNN warns that the weights are not in one chunk of memory
             warnings.filterwarnings("ignore", "RNN module weights are not part of")
-            hidden, last = torch.func.functional_call(layer, parts, (given, tuple(first)))
+            hidden, last = torch.func.functional_call(layer, parts, (packed, tuple(first)))
         if lengths is not None:
             hidden, _ = nn.utils.rnn.pad_packed_sequence(hidden, True, total_length=n_timesteps)
             some = (lengths > 0)[:, None]
             hidden = torch.where(some[..., None], hidden, hidden.new_zeros(()))
             last = [torch.where(some, s, f) for s, f in zip(last, first, strict=True)]
-        found.append([hidden, *(s.transpose(0, 1) for s in last)])
-    return tuple(torch.stack(parts) for parts in zip(*found, strict=True))
+        layers.append([hidden, *(s.transpose(0, 1) for s in last)])
+    return tuple(torch.stack(parts) for parts in zip(*layers, strict=True))
 
 
 def rounded_to_tf32(x):
@@ -225,7 +225,7 @@ def rounded_to_tf32(x):
 
 
 class _ProductsInTf32(torch.overrides.TorchFunctionMode):
-    """Round both factors of every matrix product, as a GPU does that uses TF32."""
+    """Round both factors of every matrix product, as a GPU with TF32 does."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function in (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__):
@@ -234,13 +234,13 @@ class _ProductsInTf32(torch.overrides.TorchFunctionMode):
 
 
 def tf32_lstm(**arguments):
-    """ops.lstm in float64 with products in TF32, which torch's kernels use for some sizes only."""
+    """Compute ops.lstm in float64 with TF32 products, as torch's kernels do for some sizes."""
     with _ProductsInTf32():
         return reference.lstm(**arguments)
 
 
 def tf32_lstm_linear(**arguments):
-    """ops.lstm_linear likewise; the head's product is exact."""
+    """Compute ops.lstm_linear likewise; the head's product is exact."""
     head = {name: arguments.pop(name) for name in ("weight_out", "bias_out", "pooling")}
     hidden, h_n, c_n = tf32_lstm(**arguments)
     pooled = reference.pool(hidden, h_n, arguments["lengths"], head["pooling"])
@@ -248,7 +248,7 @@ def tf32_lstm_linear(**arguments):
 
 
 def framework_lstm_linear(*, weight_out, bias_out, pooling, lengths, **arguments):
-    """ops.lstm_linear by torch.nn.LSTM, pooling and a product."""
+    """Compute ops.lstm_linear by torch.nn.LSTM, pooling and a product."""
     hidden, h_n, c_n = framework_lstm(lengths=lengths, **arguments)
     pooled = reference.pool(hidden, h_n, lengths, pooling)
     return pooled @ weight_out.mT + bias_out[:, None], h_n, c_n
@@ -256,7 +256,7 @@ def framework_lstm_linear(*, weight_out, bias_out, pooling, lengths, **arguments
 
 @functools.lru_cache(maxsize=4)
 def exact_runs(variant, head, given):
-    """Problems of a variant and what they are in float64; small ones more often, against chance."""
+    """Return problems of a variant and their float64 results; more problems if they are small."""
     values = variant.n_windows * variant.n_models * variant.n_directions * variant.hidden_size
     n_seeds = max(2, min(16, 4096 // values))
     problems = [Problem(variant, seed, given=given) for seed in range(n_seeds)]
@@ -265,70 +265,70 @@ def exact_runs(variant, head, given):
 
 
 def less_exact(a, b, exact):
-    """Return the one of two tensors that is further from a third."""
+    """Return the tensor, of two, that is further from a third."""
     return a if relative_error(a, exact) > relative_error(b, exact) else b
 
 
 def check_error(device, variant, precision, head=True):
-    """Error against float64 is at most twice the framework's in the same precision.
+    """Check that the error against float64 is at most twice the framework's.
 
-    In TF32 it is at most twice that of products in TF32, or the framework's: whether torch's
-    kernels round to it depends on the sizes, even on those of the batch. Of outputs and gradients
-    alike, and of all seeds together: where one number is all there is, its share can be anything.
-    tests/support/budget.py says what is compared.
+    In TF32 it is at most twice the larger of the framework's error and that of TF32 products:
+    whether torch's kernels round to TF32 depends on the sizes, even on the batch size. This holds
+    for outputs and gradients, over all seeds together: the relative error of a single number can
+    be anything. tests/support/budget.py defines the comparison.
     """
     ours, theirs = (ops.lstm_linear, framework_lstm_linear) if head else (ops.lstm, framework_lstm)
     runs, dtype = [], dtype_of(precision)
-    given = torch.float32 if dtype == torch.float32 else torch.bfloat16
+    rounded_to = torch.float32 if dtype == torch.float32 else torch.bfloat16
     with torch_precision(precision):
-        for problem, exact in exact_runs(variant, head, given):
-            found = [problem.run(side, device, dtype, head) for side in (ours, theirs)]
+        for problem, exact in exact_runs(variant, head, rounded_to):
+            results = [problem.run(side, device, dtype, head) for side in (ours, theirs)]
             if precision == "tf32":
                 in_tf32 = tf32_lstm_linear if head else tf32_lstm
                 rounded = problem.run(in_tf32, "cpu", torch.float64, head)
-                found[1] = {
+                results[1] = {
                     key: max(
                         rounded[key],
                         value.cpu(),
                         key=lambda v, of=exact[key]: relative_error(v, of),
                     )
-                    for key, value in found[1].items()
+                    for key, value in results[1].items()
                 }
-            assert found[0].keys() == found[1].keys() == exact.keys()
-            for key, value in found[0].items():
+            assert results[0].keys() == results[1].keys() == exact.keys()
+            for key, value in results[0].items():
                 assert value.device.type == torch.device(device).type, key
                 assert value.dtype == dtype, key
                 assert value.shape == exact[key].shape, key
-            runs.append((*found, exact))
+            runs.append((*results, exact))
     for key in runs[0][0]:
         by_side = zip(*runs, strict=True)
-        sides = [torch.cat([one[key].cpu().flatten() for one in side]) for side in by_side]
+        sides = [torch.cat([result[key].cpu().flatten() for result in side]) for side in by_side]
         assert_within_budget([tuple(sides)], dtype, key)
 
 
-def assert_same_bits(found, wanted, where=""):
-    """Two dicts of tensors, or two sequences, bit for bit; a NaN is never right."""
-    names = found.keys() if isinstance(found, dict) else range(len(found))
-    assert len(found) == len(wanted)
+def assert_same_bits(computed, wanted, where=""):
+    """Compare two dicts of tensors, or two sequences, bit for bit; a NaN is never right."""
+    names = computed.keys() if isinstance(computed, dict) else range(len(computed))
+    assert len(computed) == len(wanted)
     for name in names:
-        a, b = found[name], wanted[name]
+        a, b = computed[name], wanted[name]
         assert not a.isnan().any(), f"{name} {where}"
         assert torch.equal(a, b), f"{name} {where}: {(a != b).sum()} of {a.numel()} differ"
 
 
 def infer(problem, device, dtype, rows=slice(None), models=slice(None), **changes):
-    """ops.lstm_linear on some rows and models, without gradients."""
-    given = problem.arguments(device, dtype, grad=False)
+    """Compute ops.lstm_linear on some rows and models, without gradients."""
+    arguments = problem.arguments(device, dtype, grad=False)
     for name in ("h_0", "c_0", "recurrent_mask"):
-        if given.get(name) is not None:
-            given[name] = given[name][models, rows]
+        if arguments.get(name) is not None:
+            arguments[name] = arguments[name][models, rows]
     for name in ("weight_ih", "weight_hh", "bias", "weight_out", "bias_out"):
-        given[name] = given[name][models]
-    x = given["x"]
-    given["x"] = x[:, rows] if len(x) == 1 else x[models, rows]
-    given["lengths"] = None if given["lengths"] is None else given["lengths"][rows]
+        arguments[name] = arguments[name][models]
+    x = arguments["x"]
+    arguments["x"] = x[:, rows] if len(x) == 1 else x[models, rows]
+    arguments["lengths"] = None if arguments["lengths"] is None else arguments["lengths"][rows]
     with torch.no_grad():
-        return ops.lstm_linear(**{**given, "pooling": problem.variant.pooling, **changes})
+        return ops.lstm_linear(**{**arguments, "pooling": problem.variant.pooling, **changes})
 
 
 def check_same_bits_twice(device, variant, precision):
@@ -339,7 +339,7 @@ def check_same_bits_twice(device, variant, precision):
 
 
 def check_batch_invariance(device, variant, precision):
-    """A row has the same bits alone, in a part of the batch and in the whole."""
+    """Check that a row has the same bits alone, in a part of the batch and in the whole batch."""
     with torch_precision(precision):
         problem, dtype = Problem(variant), dtype_of(precision)
         whole = infer(problem, device, dtype)
@@ -349,7 +349,7 @@ def check_batch_invariance(device, variant, precision):
 
 
 def check_model_invariance(device, variant, precision):
-    """A model has the same bits alone and beside others."""
+    """Check that a model has the same bits alone and together with others."""
     with torch_precision(precision):
         problem, dtype = Problem(variant), dtype_of(precision)
         whole = infer(problem, device, dtype)
@@ -360,7 +360,7 @@ def check_model_invariance(device, variant, precision):
 
 
 def check_chunks(device, variant, precision):
-    """Chunks of a sequence, the state carried, give the bits of the whole."""
+    """Check that chunks of a sequence, with the state carried, have the bits of the whole."""
     assert variant.pooling == "last"
     assert variant.n_directions == 1
     with torch_precision(precision):
@@ -368,15 +368,15 @@ def check_chunks(device, variant, precision):
         x = problem.arguments(device, dtype, grad=False)["x"]
         whole = infer(problem, device, dtype)
         for cuts in ([1], [variant.n_timesteps // 2], [2, 3, 11]):
-            state, found = {}, None
+            state, outputs = {}, None
             for chunk in torch.tensor_split(x, cuts, dim=2):
-                found = infer(problem, device, dtype, x=chunk, **state)
-                state = {"h_0": found[1], "c_0": found[2]}
-            assert_same_bits(found, whole, f"cut at {cuts}")
+                outputs = infer(problem, device, dtype, x=chunk, **state)
+                state = {"h_0": outputs[1], "c_0": outputs[2]}
+            assert_same_bits(outputs, whole, f"cut at {cuts}")
 
 
 def check_beyond_lengths(device, variant, precision):
-    """What lies beyond the lengths is never read: NaN there changes no bit, of gradients either."""
+    """Check that NaN beyond the lengths changes no bit of outputs and gradients."""
     assert variant.lengths == "mixed"
     with torch_precision(precision):
         problem, dtype = Problem(variant), dtype_of(precision)
@@ -388,11 +388,11 @@ def check_beyond_lengths(device, variant, precision):
 
 
 def check_not_contiguous(device, variant, precision):
-    """Transposed, sliced and expanded arguments give the bits of dense ones."""
+    """Check that transposed, sliced and expanded arguments give the bits of dense ones."""
     with torch_precision(precision):
         problem, dtype = Problem(variant), dtype_of(precision)
         dense = infer(problem, device, dtype)
-        given = problem.arguments(device, dtype, grad=False)
+        arguments = problem.arguments(device, dtype, grad=False)
 
         def transposed(tensor):
             return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
@@ -400,10 +400,10 @@ def check_not_contiguous(device, variant, precision):
         def sliced(tensor):
             return torch.stack([tensor, torch.full_like(tensor, torch.nan)], -1)[..., 0]
 
-        x = given["x"]
+        x = arguments["x"]
         for name, value in (
-            ("transposed", {k: transposed(given[k]) for k in ("x", "weight_hh", "weight_out")}),
-            ("sliced", {k: sliced(given[k]) for k in ("x", "weight_ih", "bias", "bias_out")}),
+            ("transposed", {k: transposed(arguments[k]) for k in ("x", "weight_hh", "weight_out")}),
+            ("sliced", {k: sliced(arguments[k]) for k in ("x", "weight_ih", "bias", "bias_out")}),
             ("time first", {"x": x.transpose(1, 2).contiguous().transpose(1, 2)}),
             ("off alignment", {"x": torch.cat([x.reshape(-1)[:1], x.reshape(-1)])[1:].view_as(x)}),
         ):

@@ -12,7 +12,7 @@ TASKS = ("lift the box", "press the pedal")
 
 
 def episode(number, n_frames, tasks=None, seed=0, fps=FPS):
-    """The columns of an episode; its joints swing at a rate of the task."""
+    """Return the columns of an episode; its joints swing at a rate that depends on the task."""
     rng = np.random.default_rng([seed, number])
     t = np.arange(n_frames) / fps
     task = np.full(n_frames, number % 2) if tasks is None else np.asarray(tasks)
@@ -56,13 +56,13 @@ def write_dataset(root, version, episodes, *, per_file=4, tasks=TASKS, **facts):
     if version < "v3":
         lines = [json.dumps({"task_index": i, "task": text}) for i, text in enumerate(tasks)]
         (root / "meta" / "tasks.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
-        for number, one in enumerate(episodes):
-            pq.write_table(pa.table(one), folder / f"episode_{number:06d}.parquet")
+        for number, columns in enumerate(episodes):
+            pq.write_table(pa.table(columns), folder / f"episode_{number:06d}.parquet")
         return root
-    # as pandas writes a table whose index has no name
+    # pandas writes a table with an unnamed index in this way
     table = {"task_index": range(len(tasks)), "__index_level_0__": list(tasks)}
     pq.write_table(pa.table(table), root / "meta" / "tasks.parquet")
     for first in range(0, len(episodes), per_file):
-        tables = [pa.table(one) for one in episodes[first : first + per_file]]
+        tables = [pa.table(columns) for columns in episodes[first : first + per_file]]
         pq.write_table(pa.concat_tables(tables), folder / f"file-{first // per_file:03d}.parquet")
     return root

@@ -1,4 +1,4 @@
-"""A disk that is full: files of this process, or of one it starts, may not grow beyond a size."""
+"""A full disk: files of this process, or of a process it starts, cannot grow beyond a size."""
 
 import contextlib
 import os
@@ -9,10 +9,10 @@ import sys
 
 @contextlib.contextmanager
 def files_limited_to(size_bytes):
-    """Limit files of this process; only around what is tested, as pytest may be writing to one."""
+    """Limit files of this process; only around the tested call, since pytest writes files, too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     skipped_bytecode = sys.dont_write_bytecode
-    sys.dont_write_bytecode = True  # cut off, it would break every later import of the module
+    sys.dont_write_bytecode = True  # a truncated .pyc would break every later import of the module
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
     try:
         yield
@@ -22,7 +22,7 @@ def files_limited_to(size_bytes):
 
 
 def run_limited(command, size_bytes, **options):
-    """Run a command whose files may not grow beyond a size."""
+    """Run a command whose files cannot grow beyond a size."""
     return subprocess.run(
         command,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},

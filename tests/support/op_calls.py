@@ -1,4 +1,4 @@
-"""Which calls of this package's operators torch sees."""
+"""The calls of this package's operators that torch sees."""
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -1,4 +1,4 @@
-"""Reads a page, or what a notebook shows: whether its tags are closed, and what it says."""
+"""Reads the HTML of a page or of a notebook's output: checks its tags and collects its text."""
 
 from html.parser import HTMLParser
 
@@ -6,7 +6,7 @@ VOID = {"meta", "br", "input"}
 
 
 class Reader(HTMLParser):
-    """Collects tags, attributes and text; checks that what is opened is closed."""
+    """Collects tags, attributes and text; checks that every opened tag is closed."""
 
     def __init__(self, page):
         super().__init__()

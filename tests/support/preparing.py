@@ -1,4 +1,4 @@
-"""What prepares plainly, interrupts that, and compares the files it leaves."""
+"""Simple preparations, their interruption, and the comparison of their files."""
 
 import hashlib
 
@@ -12,7 +12,7 @@ def prepare_plainly(source, output, **arguments):
 
 
 def interrupt_at(stage, done=None):
-    """Return a progress function that interrupts at this stage, after so many of its steps."""
+    """Return a progress function that interrupts at this stage, after `done` of its steps."""
 
     def interrupt(at, n_done, total):
         if at == stage and done in (None, n_done):
@@ -29,6 +29,6 @@ def names_in(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def assert_same_windows(one, other):
+def assert_same_windows(first, second):
     for name in ("X", "lengths", "y", "groups", "recording_id", "start_s", "split"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)

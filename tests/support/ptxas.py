@@ -1,6 +1,6 @@
-"""What ptxas says of the CUDA kernels of this build, and the table it is held to.
+"""The output of ptxas for the CUDA kernels of this build, and the table of expected resources.
 
-`python tests/support/ptxas.py --update` writes the table anew; the change belongs into the review.
+`python tests/support/ptxas.py --update` rewrites the table; review its changes.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ TABLE = ROOT / "tests" / "cuda" / "resources.json"
 
 
 def load_build_cuda():
-    """Import build_cuda.py, which lies beside setup.py and outside every package."""
+    """Import build_cuda.py, which is in the folder of setup.py and outside every package."""
     spec = importlib.util.spec_from_file_location("build_cuda", ROOT / "build_cuda.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules["build_cuda"] = module  # where its dataclass looks for its own module
@@ -25,8 +25,8 @@ def load_build_cuda():
 
 
 @dataclasses.dataclass
-class Said:
-    """Of one file: the resources of each kernel, and what must not be."""
+class Output:
+    """The resources of each kernel of a file, and its faults."""
 
     kernels: dict[str, dict[str, int]]
     faults: list[str]
@@ -53,12 +53,12 @@ def read(text):
                 "registers": int(match[1]),
                 "shared_bytes": int(shared[1]) if shared else 0,
             }
-    assert all(kernels.values()), "ptxas says nothing of a kernel: is -Xptxas=-v missing?"
-    return Said(kernels, faults)
+    assert all(kernels.values()), "ptxas printed nothing for a kernel: is -Xptxas=-v missing?"
+    return Output(kernels, faults)
 
 
 def short(name):
-    """Leave of a function's name what tells the kernels apart: name<arguments>."""
+    """Shorten a function's name to the part that identifies the kernel: name<arguments>."""
     name = re.sub(r"\(anonymous namespace\)::|\b\w+::", "", name)
     depth = 0
     for i, letter in enumerate(name):
@@ -73,17 +73,17 @@ def _demangled(names):
     unique = sorted(set(names))
     if not unique:
         return {}
-    told = subprocess.run(
+    done = subprocess.run(
         ["c++filt"], input="\n".join(unique), capture_output=True, text=True, check=True
     )
-    demangled = dict(zip(unique, told.stdout.splitlines(), strict=True))
+    demangled = dict(zip(unique, done.stdout.splitlines(), strict=True))
     shorter = {short(name) for name in demangled.values()}
     assert len(shorter) == len(unique), "two functions have the same short name"
     return demangled
 
 
 def of_build(build_cuda):
-    """Read what was said of every source of the build, by the source's name."""
+    """Read the output for every source of the build, by the source's name."""
     return {
         source.stem: read((build_cuda.FOLDER / f"{source.stem}.ptxas").read_text())
         for source in build_cuda.SOURCES
@@ -98,7 +98,9 @@ def main(arguments):
     if toolkit is None:
         sys.exit(1)
     build_cuda.compile_changed(toolkit)
-    kernels = {name: said.kernels for name, said in of_build(build_cuda).items() if said.kernels}
+    kernels = {
+        name: output.kernels for name, output in of_build(build_cuda).items() if output.kernels
+    }
     table = {"nvcc": toolkit.version, "kernels": kernels}
     TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
 

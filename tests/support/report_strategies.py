@@ -1,4 +1,4 @@
-"""Hypothesis: causes and probes that hold whatever their types allow."""
+"""Hypothesis strategies for causes and probes with arbitrary values of their types."""
 
 import numpy as np
 from hypothesis import strategies as st

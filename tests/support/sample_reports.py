@@ -1,4 +1,4 @@
-"""Reports with causes and probes, put together by hand: figures as a run could have them."""
+"""Handmade reports with causes and probes, with figures that a run could have."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ N_EPOCHS = 150
 
 
 def history_of(kind, n_epochs=40):
-    """Return columns of a run that is calm, hot, diverged, guessing or short."""
+    """Return the columns of a run that is calm, hot, diverged, guessing or short."""
     rng = np.random.default_rng(0)
     loss = 0.4 + 1.4 * np.exp(-np.arange(n_epochs) / 5)
     swing = {"calm": 0.005, "hot": 0.2}.get(kind, 0.005) * rng.normal(size=n_epochs)
@@ -33,7 +33,7 @@ def history_of(kind, n_epochs=40):
 
 
 def make_report(kind, **facts):
-    """Return the report of such a run, of 60 validation windows."""
+    """Return the report of a run of this kind, with 60 validation windows."""
     facts = {"n_val": 60, "n_train": 300, "n_classes": 6, "best_epoch": 3} | facts
     return FluctuationReport.from_history(history_of(kind), **facts)
 
@@ -48,7 +48,7 @@ VERDICTS = {  # by kind of run
 
 
 def make_history(swing, n_val, seed=0):
-    """150 epochs that descend to a plateau and are thrown about there by `swing` nats."""
+    """Make 150 epochs that descend to a plateau and fluctuate there by `swing` nats."""
     rng = np.random.default_rng(seed)
     t = np.arange(N_EPOCHS)
     level = 0.55 + 1.2 * np.exp(-t / 14)
@@ -63,7 +63,7 @@ def make_history(swing, n_val, seed=0):
 
 
 def make_evidence(history, n_val):
-    """Every series that a page can draw."""
+    """Make every series that a page can draw."""
     epochs = list(range(1, N_EPOCHS + 1))
     evidence = {}
     for name, band in (("loss", 0.08), ("fixed_loss", 0.06), ("val_accuracy", None)):
@@ -83,7 +83,7 @@ def make_evidence(history, n_val):
 
 
 def make_curves(swing, seed=0, n_epochs=12):
-    """Loss after each epoch of the run (A) and of other settings (B), which swing as given."""
+    """Make the loss after each epoch of the run (A) and of other settings (B), by their swings."""
     rng = np.random.default_rng(seed)
     run = 0.6 - 0.001 * np.arange(N_EPOCHS) + 0.1 * rng.normal(size=N_EPOCHS)
     other = 0.6 - 0.006 * np.arange(n_epochs) + swing * rng.normal(size=n_epochs)
@@ -192,7 +192,7 @@ NOT_TESTED = (
 
 
 def restless():
-    """Strongly fluctuating: a cause proved, two seen; repaired."""
+    """Return a strongly fluctuating run with one proved cause and two observed; repaired."""
     history = make_history(0.16, 42)
     report = FluctuationReport.from_history(history, 42, n_train=98, n_classes=6, best_epoch=141)
     return replace(
@@ -214,7 +214,7 @@ def restless():
 
 
 def expected_roughness():
-    """Normal: it looks rough because few windows are in the validation set."""
+    """Return a normal run that looks rough because of few validation windows."""
     history = make_history(0.012, 25, seed=4)
     report = FluctuationReport.from_history(history, 25, n_train=300, n_classes=6, best_epoch=120)
     cause = Cause(
@@ -228,7 +228,7 @@ def expected_roughness():
 
 
 def unproved():
-    """Fluctuating, and the probes came to nothing."""
+    """Return a fluctuating run whose probes found no cause."""
     full = restless()
     trials = tuple(
         replace(trial, outcome="undecided" if trial.outcome == "confirmed" else trial.outcome)

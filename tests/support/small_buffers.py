@@ -1,4 +1,4 @@
-"""A buffer so small that stored windows are read in pieces."""
+"""A small buffer, with which stored windows are read in pieces."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""Tables in each format that is read; the suffix of a path says which."""
+"""Tables in each format that can be read, chosen by the suffix of a path."""
 
 import gzip
 
@@ -13,7 +13,7 @@ READERS = {".csv": read_csv, ".parquet": read_parquet, ".h5": read_hdf5}
 
 
 def write_csv(path, columns):
-    """Write columns by their names; None is an empty field."""
+    """Write a mapping of columns; None becomes an empty field."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True)
     lines = (",".join("" if field is None else str(field) for field in row) for row in rows)
@@ -23,14 +23,16 @@ def write_csv(path, columns):
 
 
 def write_table(path, columns):
-    """Write columns by their names; None is a missing word."""
+    """Write a mapping of columns; None becomes a missing word."""
     if path.suffix == ".parquet":
         pyarrow.parquet.write_table(pa.table(columns), path)
     elif path.suffix == ".h5":
         with h5py.File(path, "w") as file:
             for name, values in columns.items():
                 has_gaps = isinstance(values, list) and None in values
-                file[name] = ["" if one is None else one for one in values] if has_gaps else values
+                file[name] = (
+                    ["" if value is None else value for value in values] if has_gaps else values
+                )
     elif path.suffix == ".npz":
         arrays = {name: np.asarray(values) for name, values in columns.items()}
         np.savez(path, **arrays)

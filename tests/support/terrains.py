@@ -12,7 +12,7 @@ def signals(seed, n_samples=400, rate_hz=20.0):
     return {
         "time": t,
         "current": np.sin(t * (1 + seed % 3)) + rng.normal(size=n_samples),
-        "speed": t + 0.3 * np.sin(9 * t),  # does not rise in every row, as a counter does
+        "speed": t + 0.3 * np.sin(9 * t),  # not monotonic, unlike a counter
     }
 
 
@@ -22,7 +22,7 @@ def make_terrains(folder, per_class=4, classes=("Eis", "great snow", "sand")):
             suffix = ".csv.gz" if recording % 2 else ".csv"
             path = folder / label / f"pro_{recording:02d}{suffix}"
             seed, n_samples = 10 * number + recording, 300 + 40 * recording
-            if (seed, n_samples) not in WRITTEN:  # numbers take long to become text
+            if (seed, n_samples) not in WRITTEN:  # formatting numbers takes long
                 WRITTEN[seed, n_samples] = write_csv(path, signals(seed, n_samples)).read_bytes()
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(WRITTEN[seed, n_samples])
@@ -55,7 +55,7 @@ WAYS = [
 
 
 def write_spans(folder):
-    """Six logs whose manifest labels stretches, some of them shorter than a window."""
+    """Write six logs with a manifest of labelled spans, some of them shorter than a window."""
     rows = ["path,label,start_s,end_s"]
     edges = [0.0, 3.3, 4.1, 8.0, 11.05, 17.7, 20.0]
     for number in range(6):
@@ -78,7 +78,7 @@ def write_label_columns(folder):
 
 
 def write_sensors(folder):
-    """Two sensors of one rate, their samples between each other's."""
+    """Write two sensors of one rate with interleaved samples."""
     for number in range(6):
         columns = signals(number)
         for sensor, channel, late_s in (("imu", "speed", 0.0), ("pro", "current", 0.023)):

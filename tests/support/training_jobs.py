@@ -1,4 +1,4 @@
-"""Windows of three classes, jobs of training on them, and what two jobs are compared by."""
+"""Windows of three classes, training jobs on them, and a comparison of two jobs."""
 
 import copy
 from dataclasses import fields, replace
@@ -31,7 +31,7 @@ def make_data(
 
 
 def few_windows():
-    """Eighteen windows to train on and six to validate with, two of each class in every six."""
+    """Make eighteen windows for training and six for validation, balanced in every six."""
     target = torch.arange(24) % 3
     X = torch.tensor(np.random.default_rng(0).normal(size=(24, 6, 2)), dtype=torch.float32)
     X += target[:, None, None]
@@ -39,7 +39,7 @@ def few_windows():
 
 
 def make_job(seed, train, validation, *, network=None, dtype=torch.float32, **options):
-    """A job of five epochs; `network` and the options differ from the defaults."""
+    """Make a job of five epochs; `network` and the options override the defaults."""
     torch.manual_seed(seed)
     sizes = {"hidden_size": 6, "num_classes": N_CLASSES, "pooling": "meanmax"}
     module = LSTMLinear(N_CHANNELS, **sizes | (network or {})).to(dtype)
@@ -54,7 +54,7 @@ def make_job(seed, train, validation, *, network=None, dtype=torch.float32, **op
 
 
 def copy_of(job):
-    """The same job with a module, callbacks and a recorder of its own."""
+    """Return the same job with its own module, callbacks and recorder."""
     return replace(
         job,
         module=copy.deepcopy(job.module),
@@ -65,7 +65,7 @@ def copy_of(job):
 
 
 def assert_same_record(record, wanted):
-    """Everything but snapshots and times is the same, in bits and in type."""
+    """Assert that all but snapshots and times are equal, in bits and in type."""
     for part in fields(TrainingRecord):
         if part.name not in ("snapshots", "duration_s"):
             ours, theirs = getattr(record, part.name), getattr(wanted, part.name)

@@ -36,7 +36,7 @@ def write_ulog(path, topics, *, start_us=START_US):
             content = struct.pack("<HQ", number, start_us + time_us)
             content += b"".join(values[row].tobytes() for values in columns)
             data.append((time_us, message("D", content)))
-    data.sort(key=lambda one: one[0])
+    data.sort(key=lambda entry: entry[0])
     body = b"".join(content for _, content in data)
     path.write_bytes(head + b"".join(formats.values()) + subscriptions + body)
     return path

@@ -1,5 +1,6 @@
-// In place of the GPU, for a bridge test without one: the emulator again, of which tests plant
-// faults in a copy. Compiled with -Demulator=device, as that copy is, to stand beside the true one.
+// Replaces the GPU in a bridge test without one: the emulator again, in a copy of which tests plant
+// faults. Compiled with -Demulator=device, like that copy, so that it can be linked with the true
+// emulator.
 #include "bridge_emulated.h"
 
 namespace bridge {

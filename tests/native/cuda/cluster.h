@@ -1,13 +1,13 @@
 // The CTAs of one cluster on the host: their shared memory, barriers and messages, and a scheduler
-// that runs warps as fibers which give way at random.
+// that runs warps as fibers which yield at random.
 //
-// Order is kept in vector clocks of components: each warp, and each warp's messages. Of an
-// operation of a component a clock knows up to three things:
+// Order is recorded in vector clocks of components: each warp, and each warp's messages. For an
+// operation of a component a clock records up to three facts:
 //
 //   seen    it happened before, by release and acquire: its writes to shared memory are visible
-//   done    it has been performed, since what came here depends on it: reads and messages alone
-//           (a warp sends what it computed from what it read; a plain store nothing depends on)
-//   global  as seen, for global memory, which waiting at an mbarrier does not order
+//   done    it has been performed, since received data depend on it: reads and messages only
+//           (a warp sends results of its reads; nothing depends on a plain store)
+//   global  like seen, for global memory, which waiting at an mbarrier does not order
 #pragma once
 
 #include <ucontext.h>
@@ -50,9 +50,9 @@ constexpr int kAllLanes = 32;  // written or read by the lanes together
 struct Word {
   int32_t writer = -1;  // component; -1: never written
   uint32_t written_at = 0;
-  uint32_t epoch = 0;  // of the writing warp: its __syncwarps so far
+  uint32_t epoch = 0;  // number of __syncwarps of the writing warp so far
   int8_t lane = kNoLane;
-  bool arriving = false;  // a copy that nobody has waited for
+  bool arriving = false;  // written by a copy that nobody has waited for
   struct Read {
     uint32_t at = 0, epoch = 0;
     uint32_t lanes = 0;
@@ -66,7 +66,7 @@ struct Barrier {
   uint32_t made_at = 0;
   int64_t count = 0, pending = 0, bytes = 0;
   int64_t phase = 0;
-  Clock clock, complete;  // of this phase; of those completed
+  Clock clock, complete;  // of this phase; of the completed phases
 };
 constexpr int kBarriers = 16;  // in the first 128 bytes
 
@@ -79,7 +79,7 @@ struct Cta {
   int n_waiting = 0;
   uint64_t generation = 0;
   Clock clock, released;
-  // of messages that arrived; of all that its warps knew when they left
+  // times of the messages that arrived; joined clocks of the warps when they left
   Times received;
   Clock left;
 
@@ -100,13 +100,13 @@ struct Message {
 enum class Order {
   kRandom,
   kMessagesFirst,  // as soon as they are sent
-  kMessagesLast,   // when no warp can go on without them
+  kMessagesLast,   // when no warp can continue without them
 };
 
 struct Options {
   uint32_t seed = 1;
   Order order = Order::kRandom;
-  // run only when nothing else can: all of a CTA, or a warp of each; -1: none
+  // these run only if nothing else can: a whole CTA, or one warp of each CTA; -1: none
   int starved_cta = -1, starved_warp = -1;
 };
 
@@ -154,20 +154,20 @@ class Cluster {
   int n_components() const { return n_components_; }
   int n_ctas() const { return n_ctas_; }
   int n_warps() const { return n_warps_; }
-  // Of a counter in global memory: all who have added to it.
+  // The clock of a counter in global memory: of all warps that have added to it.
   Clock& Counter(const void* counter) {
     return counters_.emplace(counter, Clock(n_components_)).first->second;
   }
   std::unordered_map<const void*, GlobalWrite>& global() { return global_; }
 
-  // Whether a write of `writer` lies behind whoever has this clock, and nothing may come of it any
-  // more: see the top.
+  // Whether a write of `writer` precedes the owner of this clock and can have no further effect;
+  // see the top.
   bool IsBehind(int32_t writer, uint32_t at, const Clock& clock) const {
     const auto i = static_cast<size_t>(writer);
     return at <= (writer < n_components_ / 2 ? clock.seen[i] : clock.done[i]);
   }
 
-  // Gives way; until `ready`, if there is one.
+  // Yields, until `ready` if it is given.
   void Yield(std::function<bool()> ready = {}) {
     if (current_ == nullptr) return;
     Fiber* self = current_;
@@ -235,7 +235,7 @@ class Cluster {
     Prepare(*fiber);
     fibers_.push_back(std::move(fiber));
   }
-  // apart: getcontext may return twice, so nothing else lives here
+  // in a separate function without other variables, since getcontext may return twice
   void Prepare(Fiber& fiber) {
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack.get();
@@ -286,7 +286,7 @@ class Cluster {
     const bool delivers = last ? able_.empty() : !any_fed || random_() % 4 == 0;
     if (!messages_.empty() && fault_.empty() && delivers) {
       try {
-        // now and then a burst, else one
+        // usually one message, sometimes a burst
         for (uint32_t n = random_() % 8 == 0 ? 64 : 1; n > 0 && !messages_.empty(); --n) {
           Deliver(random_() % messages_.size());
         }
@@ -344,7 +344,7 @@ class Cluster {
     to.received[component] = std::max(to.received[component], message.at);
     b.bytes -= 4 * int64_t{message.n_words};
     InRange(b);
-    // its own words, and what it depends on; not what its sender wrote elsewhere
+    // releases its own words and its dependencies, not its sender's other writes
     Join(b.clock.done, message.clock->done);
     b.clock.seen[component] = std::max(b.clock.seen[component], message.at);
     b.clock.done[component] = std::max(b.clock.done[component], message.at);

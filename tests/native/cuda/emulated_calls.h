@@ -20,7 +20,7 @@ void Forward(const LstmForward<float>& args, const cuda::Options& options,
 void Backward(const LstmBackward<float>& args, const cuda::Options& options,
               const emulator::Options& schedule);
 
-// Of one precision; compiled in files of their own, which takes half as long.
+// One precision each; compiled in separate files, which takes half as long.
 template <int kPlanes>
 void ForwardIn(const LstmForward<float>& args, const cuda::Options& options,
                const emulator::Options& schedule);

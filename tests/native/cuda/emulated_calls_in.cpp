@@ -1,5 +1,5 @@
-// The variants of one precision, EMULATED_PLANES; of the hidden sizes that EMULATED_HIDDEN adds up,
-// or of all.
+// The variants of one precision, EMULATED_PLANES; for the hidden sizes summed in EMULATED_HIDDEN,
+// or for all.
 #include "emulated_calls.h"
 #include "emulated_queue.h"
 

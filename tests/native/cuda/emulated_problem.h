@@ -1,5 +1,5 @@
-// One call forward and one backward in the emulator, on arrays that end where their allocation
-// ends, and what came of it.
+// One forward and one backward call in the emulator, on arrays that end where their allocation
+// ends, and their results.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +22,7 @@ using emulator::Fault;
 using emulator::Order;
 using Schedule = emulator::Options;
 
-// 16-byte aligned, as the device's allocations are, and ending where the allocation ends.
+// 16-byte aligned, like the device's allocations, and ending where the allocation ends.
 class Device {
  public:
   explicit Device(size_t n, float fill = NAN) : n_(n), block_(Allocate(n), &std::free) {
@@ -32,7 +32,7 @@ class Device {
     for (size_t i = 0; i < values.size(); ++i) data()[i] = static_cast<float>(values[i]);
   }
   float* data() { return static_cast<float*>(block_.get()); }
-  // null where it is empty, too, as torch has it
+  // null if it is empty, too, as in torch
   float* or_null(bool wanted) { return wanted && n_ > 0 ? data() : nullptr; }
   size_t size() const { return n_; }
 
@@ -46,10 +46,10 @@ class Device {
   std::unique_ptr<void, decltype(&std::free)> block_;
 };
 
-// What a caller may leave out.
+// Options of a caller.
 struct Asks {
   bool hidden = true, gradients = true, grad_h_0 = true;
-  bool projected = false;  // the input's share of the gates comes in x
+  bool projected = false;  // x contains the input's share of the gates
   bool in_place = false;   // h_n and c_n are h_0 and c_0; no gradients then
 };
 
@@ -72,7 +72,7 @@ struct CallOutputs {
         grad_c_0(h_n.size()),
         grad_weight_out(s.n_models * s.n_classes * PooledSize(s)),
         grad_bias_out(s.n_models * s.n_classes) {}
-  // Calls f(name, array) for all that is written.
+  // Calls f(name, array) for each array that is written.
   template <typename G>
   void ForEach(G f) {
     f("hidden", hidden);

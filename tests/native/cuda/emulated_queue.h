@@ -1,4 +1,4 @@
-// Runs what a call queues in the emulator: clusters one after the other, in random order.
+// Runs the launches of a call in the emulator: clusters one after the other, in random order.
 #pragma once
 
 #include <algorithm>
@@ -64,7 +64,7 @@ class QueueOf {
       throw Fault("a variant that was not compiled");
     }
   }
-  // Warps in random order, on one machine: nothing of theirs is shared.
+  // Warps in random order, on one machine, since they share nothing.
   template <typename Body>
   void RunTasks(const typename Body::Params& p) {
     InRandomOrder(Body::Warps(p), [&](Machine& m, int64_t warp) { Body::Run(m, p, warp); });

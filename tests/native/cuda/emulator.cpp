@@ -1,4 +1,4 @@
-// What the emulator's machine does. Compiled once, without the kernels.
+// The operations of the emulator's machine. Compiled once, without the kernels.
 #include "emulator.h"
 
 namespace emulator {
@@ -196,7 +196,7 @@ void Machine::Mma(F d[4], const U a[4], const U& b0, const U& b1) {
 
 U Machine::TransposeMatrix(const U& x) {
   U r;
-  auto Half = [&](int row, int column) {  // of the matrix that x holds by rows
+  auto Half = [&](int row, int column) {  // of the matrix whose rows are in x
     return (x[row * 4 + column / 2] >> (16 * (column % 2))) & 0xffff;
   };
   for (int l = 0; l < kLanes; ++l) {
@@ -288,7 +288,7 @@ void Machine::StoreGlobalQuad(void* base, const L& at, const U word[4]) {
 
 void Machine::LoadMatrices(uint32_t at, U r[4]) {
   cluster_.MaybeYield();
-  if (at % 16 != 0) throw Fault("a matrix at a crooked place");
+  if (at % 16 != 0) throw Fault("a misaligned matrix");
   for (int w = 0; w < 4; ++w) {
     for (int l = 0; l < kLanes; ++l) {
       r[w][l] = Read(at + static_cast<uint32_t>(w * 128 + l * 4), kAllLanes);
@@ -298,7 +298,7 @@ void Machine::LoadMatrices(uint32_t at, U r[4]) {
 
 void Machine::StoreMatrix(uint32_t at, const U& x) {
   cluster_.MaybeYield();
-  if (at % 16 != 0) throw Fault("a matrix at a crooked place");
+  if (at % 16 != 0) throw Fault("a misaligned matrix");
   const U words = TransposeMatrix(x);
   for (int l = 0; l < kLanes; ++l) {
     Write(at + static_cast<uint32_t>(l * 4), words[l], kAllLanes, false);
@@ -311,7 +311,7 @@ void Machine::CopyAsync(const B& on, const U& to, const float* base, const L& at
   for (int l = 0; l < kLanes; ++l) {
     if (!on[l]) continue;
     Aligned(base + at[l], static_cast<size_t>(n_words) * 4);
-    if (to[l] % static_cast<uint32_t>(4 * n_words) != 0) throw Fault("a copy to a crooked place");
+    if (to[l] % static_cast<uint32_t>(4 * n_words) != 0) throw Fault("a misaligned copy");
     for (int w = 0; w < n_words; ++w) {
       const float* from = valid[l] ? base + at[l] + w : nullptr;
       const float value = from == nullptr ? 0.0f : ReadGlobal(from, l, false);
@@ -365,7 +365,7 @@ void Machine::WaitBarrier(uint32_t at, uint32_t parity) {
   if (waits) cluster_.Yield([&b, target] { return b.phase > target; });
   if (b.phase != target + 1) throw Fault("a phase was lapped by who waited for it");
   passed = target;
-  // of shared memory alone
+  // orders only shared memory
   Join(clock_.seen, b.complete.seen);
   Join(clock_.done, b.complete.done);
 }
@@ -416,7 +416,7 @@ void Machine::SendWords(const U& at, const U values[2], int n_words, int to, uin
   const int component = component_ + cluster_.n_components() / 2;
   for (int l = 0; l < kLanes; ++l) {
     if (at[l] % static_cast<uint32_t>(4 * n_words) != 0) {
-      throw Fault("a message to a crooked place");
+      throw Fault("a message to a misaligned place");
     }
     cluster_.Send({to,
                    barrier,
@@ -427,7 +427,7 @@ void Machine::SendWords(const U& at, const U values[2], int n_words, int to, uin
                    component,
                    ++sent_});
   }
-  Tick();  // what follows is not behind it
+  Tick();  // later operations are not released by it
 }
 
 void Machine::Land(const std::vector<Copy>& copies) {
@@ -477,7 +477,7 @@ void Machine::WriteGlobal(float* to, float value, int lane) {
 void Machine::ReadWords(const U& at, int n, U* r) {
   cluster_.MaybeYield();
   for (int l = 0; l < kLanes; ++l) {
-    if (at[l] % static_cast<uint32_t>(4 * n) != 0) throw Fault("a read of a crooked place");
+    if (at[l] % static_cast<uint32_t>(4 * n) != 0) throw Fault("a read of a misaligned place");
     for (int w = 0; w < n; ++w) r[w][l] = Read(at[l] + static_cast<uint32_t>(4 * w), l);
   }
 }
@@ -486,7 +486,7 @@ void Machine::WriteWords(const B& on, const U& at, const U* words, int n) {
   cluster_.MaybeYield();
   for (int l = 0; l < kLanes; ++l) {
     if (!on[l]) continue;
-    if (at[l] % static_cast<uint32_t>(4 * n) != 0) throw Fault("a write to a crooked place");
+    if (at[l] % static_cast<uint32_t>(4 * n) != 0) throw Fault("a write to a misaligned place");
     for (int w = 0; w < n; ++w) {
       Write(at[l] + static_cast<uint32_t>(4 * w), words[w][l], l, false);
     }

@@ -1,22 +1,22 @@
 // A machine for the kernels of csrc/cuda on the host: the bodies compile against it unchanged, with
-// 32 numbers for every value of a lane. Warps run as fibers that give way at random, messages
-// between CTAs arrive late and out of order. It checks what hardware leaves undefined:
+// 32 numbers for every value of a lane. Warps run as fibers that yield at random, messages between
+// CTAs arrive late and out of order. It checks for behavior that hardware leaves undefined:
 //
 //   - races on shared memory: between warps, between a message and a warp, and between lanes of a
 //     warp without a __syncwarp in between; global memory read that another warp of the cluster
 //     wrote, out of order or from a cache that may be stale
-//   - shared memory read before it was written, or before a copy has been waited for; a copy's
-//     source written under way
+//   - shared memory read before it was written, or before the wait for a copy; a copy's source
+//     written during the copy
 //   - deadlock, over-arrival at a barrier, a barrier used before it exists, a phase passed twice or
 //     lapped
-//   - stores to a CTA that has left, or that may have
+//   - stores to a CTA that has left, or that may have left
 //
 // Stricter than the hardware: a warp that waits at an mbarrier waits for each of its phases in
-// turn; one that has left is waited for in vain by __syncthreads; an mbarrier that messages use
-// needs its fence.
+// turn; __syncthreads waits forever for a warp that has left; an mbarrier used by messages needs
+// its fence.
 //
-// What an MMA does is taken from the PTX manual's fragments; that it sums exactly and then
-// truncates is an assumption that stands in research, to be measured on hardware.
+// The operands of an MMA follow the PTX manual's fragments; that it sums exactly and then truncates
+// is an assumption, to be measured on hardware.
 #pragma once
 
 #include <array>
@@ -33,7 +33,7 @@
 
 namespace emulator {
 
-// One warp: what csrc/cuda's bodies call their machine.
+// One warp: the machine of the bodies in csrc/cuda.
 class Machine {
  public:
   using F = emulator::F;
@@ -97,9 +97,9 @@ class Machine {
   static F Abs(const F& x);
   static F Max(const F& x, const F& y);
   static F MinOrNan(const F& x, const F& y) { return Choose(x <= y, x, Choose(x != x, x, y)); }
-  // eleven bits, as the manual says of tanh.approx
+  // eleven bits, as the manual specifies for tanh.approx
   static F TanhApprox(const F& x);
-  // A power of two that brings x to [2^exponent, 2^(exponent + 1)), and its inverse.
+  // A power of two that scales x to [2^exponent, 2^(exponent + 1)), and its inverse.
   static void ScaleTo(const F& x, int exponent, F* scale, F* back) {
     for (int l = 0; l < kLanes; ++l) {
       const int e = sensorseq::cuda::ScaleExponent(AsUnsigned(x)[l], exponent);
@@ -122,10 +122,10 @@ class Machine {
   static int64_t Largest(const I& x);
   // D = A B + D, every sum exact, then truncated.
   static void Mma(F d[4], const U a[4], const U& b0, const U& b1);
-  // Lane l gets word l of the 8 x 8 matrix whose transpose the lanes hold.
+  // Lane l gets word l of the 8 x 8 matrix whose transpose is in the lanes.
   static U TransposeMatrix(const U& x);
 
-  // A lane's own work, of its index, the last lane first; sums over lanes.
+  // Work of each lane by its index, the last lane first; sums over lanes.
   template <typename G>
   static auto PerLane(const G& g) {
     std::array<decltype(g(int64_t{})), kLanes> r;
@@ -153,7 +153,7 @@ class Machine {
     return {LaneSum(first), LaneSum(second)};
   }
 
-  // Global memory. A load may be from a cache that knows nothing of what other CTAs have written.
+  // Global memory. A load may come from a cache without the writes of other CTAs.
   F LoadGlobalIf(const B& on, const float* base, const L& at);
   F LoadFreshIf(const B& on, const float* base, const L& at);
   static L LoadGlobalLongIf(const B& on, const int64_t* base, const L& at);
@@ -173,7 +173,7 @@ class Machine {
     LoadGlobalQuadIf(True(), word, base, at);
   }
   static void StoreGlobalQuad(void* base, const L& at, const U word[4]);
-  // The first lane's.
+  // The value of the first lane.
   static void AtomicMaxBits(uint32_t* base, int64_t at, const F& x) {
     base[at] = std::max(base[at], AsUnsigned(x)[0]);
   }
@@ -211,8 +211,8 @@ class Machine {
     for (int i = 0; i < 4; ++i) StoreMatrix(at + static_cast<uint32_t>(i) * 128, x[i]);
   }
 
-  // cp.async: lands at any time until it is waited for; nothing may be read there before, and
-  // nothing may change where it comes from.
+  // cp.async: arrives at any time until it is waited for; before that its target must not be read,
+  // and its source must not change.
   void CopyAsync(const B& on, const U& to, const float* base, const L& at, const B& valid,
                  int n_words);
   void CopyAsyncQuad(const U& to, const float* base, const L& at, const B& valid) {
@@ -225,7 +225,7 @@ class Machine {
     CopyAsync(True(), to, base, at, valid, 1);
   }
   void CommitAsync() { copies_.emplace_back(); }
-  // Each lane waits for its own copies alone.
+  // Each lane waits only for its own copies.
   template <int kLeft>
   void WaitAsync() {
     cluster_.MaybeYield();
@@ -247,7 +247,7 @@ class Machine {
   void FenceBarrierInit() {
     for (Barrier& b : cta_.barriers) b.is_fenced |= b.exists && b.maker == component_;
   }
-  // The first lane alone arrives: it has the other lanes' accesses behind it only after a SyncWarp.
+  // Only the first lane arrives: the other lanes' accesses precede it only after a SyncWarp.
   void ArmBarrier(uint32_t at, uint32_t bytes) { ArriveWith(at, bytes); }
   void Arrive(uint32_t at) { ArriveWith(at, 0); }
   void WaitBarrier(uint32_t at, uint32_t parity);
@@ -264,11 +264,11 @@ class Machine {
   };
 
   static void Aligned(const void* pointer, size_t bytes) {
-    if (reinterpret_cast<uintptr_t>(pointer) % bytes != 0) throw Fault("a crooked address");
+    if (reinterpret_cast<uintptr_t>(pointer) % bytes != 0) throw Fault("a misaligned address");
   }
 
   void Tick() { clock_.seen[own_] = clock_.done[own_] = ++clock_.global[own_]; }
-  // What a lane alone may release: the others' accesses since the last SyncWarp are not among it.
+  // The clock that a single lane may release, without the others' accesses since the last SyncWarp.
   Clock Behind() const;
   void ArriveWith(uint32_t at, uint32_t bytes);
   void SendWords(const U& at, const U values[2], int n_words, int to, uint32_t barrier);
@@ -281,7 +281,7 @@ class Machine {
   void WriteWords(const B& on, const U& at, const U* words, int n);
 
   static uint32_t Bits(int lane) { return lane == kAllLanes ? 0xffffffffu : 1u << lane; }
-  // Whether accesses by these lanes, one of them a write, are by a single one.
+  // Whether accesses by these lanes, one of them a write, are by a single lane.
   static bool IsOneLane(uint32_t lanes, int lane) {
     return lane != kAllLanes && (lanes & ~Bits(lane)) == 0;
   }

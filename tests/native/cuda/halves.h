@@ -1,4 +1,4 @@
-// IEEE halves, and floats rounded as the tensor cores are taken to round.
+// IEEE halves, and floats rounded as the tensor cores are assumed to round.
 #pragma once
 
 #include <cmath>
@@ -14,7 +14,7 @@ inline float FloatOfHalf(uint16_t half) {
                                 : std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
   return half & 0x8000 ? -value : value;
 }
-// To nearest, even; beyond the largest to infinity.
+// Rounds to nearest, ties to even; beyond the largest half to infinity.
 inline uint16_t HalfOfFloat(float value) {
   const uint16_t sign = std::signbit(value) ? 0x8000 : 0;
   if (std::isnan(value)) return 0x7fff;
@@ -34,7 +34,7 @@ inline const std::vector<float> kValueOfHalf = [] {
   return values;
 }();
 inline float HalfValue(uint16_t half) { return kValueOfHalf.data()[half]; }
-// Towards zero.
+// Rounds towards zero.
 inline float Truncated(double value) {
   const float rounded = static_cast<float>(value);
   if (!std::isfinite(rounded)) return rounded;

@@ -1,4 +1,4 @@
-// A value of each lane of a warp: 32 numbers that behave as one.
+// A value of each lane of a warp: 32 numbers that behave like one.
 #pragma once
 
 #include <cstdint>
@@ -7,13 +7,13 @@ namespace emulator {
 
 constexpr int kLanes = 32;
 
-// Operations are compiled once, in emulator.cpp: inlined, compilers take minutes over the bodies.
+// Operations are compiled once, in emulator.cpp: inlined, the bodies take minutes to compile.
 template <typename T>
 struct Lanes {
   T of[kLanes] = {};
 
   Lanes() = default;
-  Lanes(T value);  // the same for all, as device code means it
+  Lanes(T value);  // the same for all lanes, as in device code
   T& operator[](int lane) { return of[lane]; }
   const T& operator[](int lane) const { return of[lane]; }
 

@@ -1,5 +1,5 @@
-// Prints, as JSON, how each recurrent kernel is spread out: CTAs of a cluster, threads of a CTA,
-// fragments of weights in registers and in shared memory, bytes of shared memory.
+// Prints the layout of each recurrent kernel as JSON: CTAs per cluster, threads per CTA, fragments
+// of weights in registers and in shared memory, bytes of shared memory.
 #include <cstdio>
 
 #include "cuda/backward-inl.h"

@@ -1,20 +1,21 @@
 // The protocols by which the CTAs of a cluster exchange h and partial sums (Run of forward-inl.h
 // and of backward-inl.h), on small clusters: every order in which warps may run and messages may
-// land. The emulator runs the kernels themselves, but only some of these orders.
+// arrive. The emulator runs the kernels themselves, but only some of these orders.
 //
-// A warp is the list of what it does that others can notice, written below in the order of Run: who
-// changes Run changes it here, too. Products, cells and its own rings are left out. What a warp
-// writes is the number of the step that will read it, so that a read sees whether it came too early
-// or too late. All 8 rows of a tile take part in every step up to the longest one's end, and all
-// CTAs of a cluster have the same tile: so n_steps is one number for all of them, and no row's
-// length appears here.
+// A warp is the list of its actions that others can notice, written below in the order of Run:
+// after a change of Run, change it here, too. Products, cells and the warp's own rings are omitted.
+// A warp writes the number of the step that will read it, so that a read detects whether it came
+// too early or too late. All 8 rows of a tile take part in every step until the longest one ends,
+// and all CTAs of a cluster have the same tile: so n_steps is the same for all of them, and no
+// row's length appears here.
 //
-// Memory is sequentially consistent: that fences and proxies suffice is for the emulator's clocks
-// and for hardware. What a warp sends to one CTA in one step lands at once. That loses nothing
-// while no byte lands before its barrier is armed, which is checked: then a barrier completes with
-// the last byte and not before, and a read that any byte makes wrong is wrong here, too.
+// Memory is sequentially consistent here: the emulator's clocks and the hardware must show that
+// fences and proxies suffice. The words that a warp sends to one CTA in one step arrive together.
+// This loses nothing as long as no byte arrives before its barrier is armed, which is checked: then
+// a barrier completes with the last byte and not before, and a read that is wrong because of any
+// byte is wrong here, too.
 //
-// Each planted fault must be found, or this finds nothing.
+// Each planted fault must be found; otherwise the search would prove nothing.
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -29,7 +30,7 @@ using harness::Check;
 
 namespace {
 
-// What layout.h takes as a variant of a kernel.
+// A variant of a kernel, as layout.h requires it.
 template <int kCtas_, int kWarps_>
 struct Cluster {
   static constexpr int kPlanes = 1, kCtas = kCtas_, kWarps = kWarps_, kGroups = kWarps;
@@ -39,7 +40,7 @@ constexpr int kStateMessage = kLanes * 4;  // bytes of a group's h, one word of 
 
 enum class Pass { kForward, kBackward };
 
-// Mistakes that one could make in either kernel.
+// Possible mistakes in the kernels.
 enum class Plant {
   kNone,
   kParityOfBuffer,
@@ -103,9 +104,9 @@ enum Finding {
   kFindings
 };
 const char* const kTexts[kFindings] = {
-    "nobody can go on",
+    "nobody can continue",
     "a wait passes in a phase that is not its step's",
-    "a read of what is another step's",
+    "a read of another step's data",
     "more arrivals than a barrier counts",
     "a barrier used before it exists",
     "a message to a CTA that has left",
@@ -118,29 +119,29 @@ enum class Act : uint8_t {
   kSyncCluster,
   kSyncCta,
   kFillState,  // h_0, which every CTA loads for itself
-  kWait,       // for what step `step` reads
+  kWait,       // for the data that step `step` reads
   kExpect,     // for the next step that uses the barrier
   kReadState,  // the product
-  kSendState,  // to its own CTA at once, to the others by message
+  kSendState,  // to its own CTA immediately, to the others by message
   kArrive,     // for its own CTA's share
   kReadPartials,
   kStoreGrads,
-  kSendPartials,  // of the gradients of the CTA's gates, read there
+  kSendPartials,  // partial sums from the gradients of the CTA's gates, read there
 };
 const char* const kActs[] = {"init",   "sync cluster",  "sync CTA",        "fill state",
                              "wait",   "arm",           "read h",          "send h",
                              "arrive", "read partials", "store gradients", "send partials"};
 struct Op {
   Act act;
-  int step;         // that reads what is written, or that reads
-  int barrier = 0;  // or buffer of gradients
+  int step;         // the step that reads the written data, or that reads
+  int barrier = 0;  // number of the barrier, or of the buffer of gradients
   int value = 0;    // count, bytes or parity
 };
 using Program = std::vector<Op>;
 
 int BarrierOf(int step) { return step & 1; }
 
-// What warp `warp` of CTA `rank` does.
+// The actions of warp `warp` of CTA `rank`.
 template <typename V>
 struct Programs {
   Pass pass;
@@ -217,7 +218,7 @@ struct Programs {
     return p;
   }
 
-  // backward-inl.h, Run: steps are counted as taken
+  // backward-inl.h, Run: steps are counted in the order of execution
   Program Backward(int rank, int warp) const {
     const int n = StepsOf(rank);
     Program p;
@@ -236,7 +237,7 @@ struct Programs {
       if (plant != Plant::kSendBeforeWait && plant != Plant::kSendBeforeRead) Send();
       if (plant == Plant::kExpectAfterSend && warp == 0 && step > 0) p.push_back(Expect(step));
     }
-    if (n > 0 && plant != Plant::kNoLastWait) {  // what the first step's dh needs
+    if (n > 0 && plant != Plant::kNoLastWait) {  // the first step's dh needs it
       Wait(warp, n, &p);
       p.push_back({Act::kReadPartials, n});
     }
@@ -266,7 +267,7 @@ class Search {
     }
   }
 
-  // All states that can be reached, none beyond a fault; where none is expected, up to the first.
+  // Visits all reachable states, but none beyond a fault; if no fault is expected, up to the first.
   void Run(size_t most) {
     State start;
     std::memset(&start, 0, sizeof start);
@@ -293,7 +294,7 @@ class Search {
   }
 
   size_t n_states() const { return states_.size(); }
-  // Of each kind the first, in as few moves as any; empty: none.
+  // The first finding of each kind, after as few moves as possible; empty: none.
   std::string found[kFindings];
 
  private:
@@ -348,7 +349,7 @@ class Search {
     states_.push_back(s);
     *slot = static_cast<uint32_t>(states_.size());
   }
-  // Where the state is, or belongs: its number from 1, or 0.
+  // The place of the state in the table: its number from 1, or 0 for a free place.
   uint32_t* Slot(const State& s) {
     for (uint64_t at = Hash(s);; ++at) {
       uint32_t* slot = &slots_[at & (slots_.size() - 1)];
@@ -361,7 +362,7 @@ class Search {
   }
   const Op& Next(const State& s, int w) const { return programs_[static_cast<size_t>(w)][s.at[w]]; }
   bool IsAt(const State& s, int w, Act act) const { return !IsDone(s, w) && Next(s, w).act == act; }
-  // Whether the CTAs' warps, all of them, stand before `act`: then they pass it together.
+  // Whether all warps of the CTAs are before `act`: then they pass it together.
   bool PassTogether(const State& s, int first, int n, Act act) {
     State after = s;
     for (int w = first; w < first + n; ++w) {
@@ -372,7 +373,7 @@ class Search {
     return true;
   }
 
-  // mbarrier: arrivals, and bytes that are expected (+) or have come (-). False: a fault.
+  // mbarrier: arrivals, and bytes that are expected (+) or have arrived (-). False: a fault.
   bool Change(Barrier* b, int arrivals, int bytes) {
     if (b->pending == kNever) return Found(kNoBarrier), false;
     b->pending = static_cast<int8_t>(b->pending - arrivals);
@@ -388,7 +389,7 @@ class Search {
 
   int BufferOf(int step) const { return plant_ == Plant::kOneBuffer ? 0 : step & 1; }
 
-  // Whether the warp can go on, be it into a fault.
+  // Whether the warp can continue, even into a fault.
   bool RunWarp(const State& now, int w) {
     if (IsDone(now, w)) return false;
     const int cta = w / V::kWarps, warp = w % V::kWarps;
@@ -411,7 +412,7 @@ class Search {
       case Act::kWait:
         if (barrier->pending == kNever) return Found(kNoBarrier), true;
         if ((barrier->phase & 1) == op.value) return false;
-        // a barrier's phases are for every other step from its first on
+        // a barrier has a phase for every other step, beginning with its first
         if (barrier->phase != (op.step + 1) / 2) return Found(kWrongPhase), true;
         break;
       case Act::kExpect:
@@ -445,7 +446,7 @@ class Search {
           const int grad = s.grads[op.barrier][cta * V::kWarps + other];
           if (grad != step - 1) return Found(kWrongStep), true;
         }
-        // of as many groups as there are CTAs, its own CTA's like the others'
+        // for as many groups as there are CTAs, its own CTA's like the others'
         for (int g = warp * V::kCtas; g < (warp + 1) * V::kCtas; ++g) {
           const int owner = g / V::kGroups, place = cta * V::kWarps + g % V::kGroups;
           s.under_way[owner][place] |= static_cast<uint8_t>(1u << step);
@@ -456,7 +457,7 @@ class Search {
     return true;
   }
 
-  // Whether a message is under way; each may land.
+  // Whether a message is in transit; each may arrive.
   bool Deliver(const State& now) {
     bool any = false;
     for (int to = 0; to < V::kCtas; ++to) {
@@ -506,8 +507,8 @@ Search<Cluster<kCtas, kWarps>> Searched(Pass pass, int n_steps, Plant plant, std
   return search;
 }
 
-// From three steps on, each further step brings as many new states as the one before it: the
-// cluster does the same in every step, and more steps would show nothing else.
+// From three steps on, each further step adds as many new states as the previous one: the cluster
+// does the same in every step, and more steps would show nothing new.
 template <int kCtas, int kWarps>
 void Holds(Pass pass, const std::vector<int>& steps) {
   for (int n_steps : steps) {
@@ -553,7 +554,7 @@ void FindsPlants() {
     Finds(pass, Plant::kFewerSteps, kDeadlock);
     Finds(pass, Plant::kNoClusterSync, kNoBarrier);
   }
-  // backward a barrier counts one arrival, and there is no lower count
+  // in the backward pass a barrier counts one arrival, and no lower count exists
   Finds(Pass::kForward, Plant::kCountTooLow, kWrongStep);
   Finds(Pass::kForward, Plant::kLastSent, kGone);
   Finds(Pass::kForward, Plant::kArriveBeforeStore, kWrongStep);
@@ -564,13 +565,13 @@ void FindsPlants() {
   std::printf("%d findings of planted faults\n", g_findings);
 }
 
-// What the model takes for granted of the kernels' own sizes.
+// Assumptions of the model about the kernels' sizes.
 template <int kPlanes, int kHidden>
 void LayoutIsAsAssumed() {
   using F = ForwardVariant<kPlanes, kHidden>;
   using B = BackwardVariant<kPlanes, kHidden>;
-  static_assert(F::kCtas > 1 && F::kCtas * F::kWarps * kGroupUnits == kHidden, "a group a warp");
-  static_assert(B::kCtas > 1 && B::kGroups == B::kWarps, "a group a warp");
+  static_assert(F::kCtas > 1 && F::kCtas * F::kWarps * kGroupUnits == kHidden, "a group per warp");
+  static_assert(B::kCtas > 1 && B::kGroups == B::kWarps, "a group per warp");
   static_assert(2 * B::kTilesPerWarp == B::kCtas, "a warp sends as many groups as there are CTAs");
   const std::string name = std::to_string(kPlanes) + " planes, " + std::to_string(kHidden);
   Check(StateArrivals<F>() == (F::kCtas - 1) * F::kWarps * kPlanes * kStateMessage,

@@ -1,5 +1,5 @@
-// What a whole layer hides. The lanes' functions of csrc/cuda/math-inl.h over the range of their
-// arguments, each against double; and where the forward pass reads an x that no memory holds.
+// Checks that a whole layer would hide: the lanes' functions of csrc/cuda/math-inl.h over the range
+// of their arguments, against double; and the addresses of an x too large for memory.
 #include <algorithm>
 #include <set>
 
@@ -52,7 +52,7 @@ void CheckCells(Machine& m) {
   Check(cell.relative < 2.4e-6, "cell and state to twenty");
 }
 
-// Near zero the polynomial alone: to less than a unit.
+// Near zero only the polynomial is used: within one unit in the last place.
 void CheckTanhNearZero(Machine& m) {
   Worst tanh;
   for (int n = 0; n < 4000; ++n) {
@@ -67,7 +67,7 @@ void CheckTanhNearZero(Machine& m) {
   Check(tanh.relative < 1e-7, "tanh near zero");
 }
 
-// Notes which words of x a warp asks for; stops it before it waits for them.
+// Records the words of x that a warp requests; stops the warp before it waits for them.
 std::set<int64_t> g_read;
 struct Reader : Machine {
   using Machine::Machine;
@@ -82,7 +82,7 @@ struct Reader : Machine {
   }
 };
 
-// A row of more words than a 32-bit integer counts, in either direction, and its neighbours.
+// A row with more words than a 32-bit integer can count, in either direction, and its neighbours.
 void CheckLongRows() {
   using namespace sensorseq::cuda;
   using V = ForwardVariant<1, 64>;

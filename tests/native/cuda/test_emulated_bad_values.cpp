@@ -1,5 +1,5 @@
-// What the host would have refused and only the device sees: the row, or the model, becomes NaN;
-// everything else keeps its bits, and nothing is touched out of bounds.
+// Values that the host would have refused and only the device sees: the row, or the model, becomes
+// NaN; everything else keeps its bits, and nothing is accessed out of bounds.
 #include "emulated_problem.h"
 
 using namespace emulated;
@@ -24,8 +24,8 @@ struct Call {
   }
 };
 
-// Of every row of `array`, (rows, width): NaN where `is_bad` says, else the bits of `good`.
-// `bad_at_once`: every value of a bad row is NaN; else one at least.
+// Checks each row of `array`, (rows, width): NaN if `is_bad`, otherwise the bits of `good`.
+// `all`: every value of a bad row is NaN; otherwise at least one.
 template <typename Bad>
 void CheckRows(const std::string& what, Device& array, Device& good, int64_t n_rows, Bad is_bad,
                bool all = true) {
@@ -54,7 +54,7 @@ void CheckStates(const std::string& what, const Call& call, CallOutputs& out, Ca
   CheckRows(what + ": grad_c_0", out.grad_c_0, good.grad_c_0, n, is_bad);
 }
 
-// No weight gradient of a model with a bad row looks right.
+// Each weight gradient of a model with a bad row contains NaN.
 template <typename Bad>
 void CheckGrads(const std::string& what, const Call& call, CallOutputs& out, CallOutputs& good,
                 Bad is_bad) {

@@ -1,5 +1,5 @@
-// Laws of bits that csrc/lstm_linear_cuda.h states, of the CUDA kernels in the emulator: what
-// belongs to a row has the same bits whatever else the call computes.
+// Guarantees on bits of csrc/lstm_linear_cuda.h, checked for the CUDA kernels in the emulator: the
+// results of a row have the same bits whatever else the call computes.
 #include "emulated_problem.h"
 
 using namespace emulated;
@@ -70,7 +70,7 @@ Problem Part(const Problem& p, const std::vector<int64_t>& models,
   return q;
 }
 
-// Rows of the part have the bits they have in the whole, wherever in the tile they lie.
+// Rows of the part have the same bits as in the whole, at any place in the tile.
 void CheckRows(const std::string& what, const Problem& p, cuda::Precision precision,
                CallOutputs& whole, const std::vector<int64_t>& models,
                const std::vector<int64_t>& windows) {
@@ -109,7 +109,7 @@ void CheckRows(const std::string& what, const Problem& p, cuda::Precision precis
   OfModel("grad_bias_out", part.grad_bias_out, whole.grad_bias_out);
 }
 
-// One direction in two calls, the states handed over, is the whole.
+// One direction in two calls, with the states passed on, has the bits of a single call.
 void CheckChunks(const std::string& what, Problem p, cuda::Precision precision, int64_t cut) {
   LstmShape& s = p.shape;
   const int64_t N = s.n_windows, T = s.n_timesteps, M = s.n_models;

@@ -1,6 +1,6 @@
 // Whole training steps on the emulated GPU, against the engine of the CPU in double; and the
-// contract's laws: the same bits for a model whatever the models beside it and however its steps
-// are cut, and NaN for what the host would have refused.
+// contract's guarantees: the same bits for a model with any other models and with its steps divided
+// into any calls, and NaN for values that the host would have refused.
 #include "cuda/train_calls-inl.h"
 #include "emulated_queue.h"
 #include "epoch_problem.h"
@@ -10,7 +10,7 @@ namespace {
 using namespace epoch_problem;
 namespace cuda = sensorseq::cuda;
 
-// Without the wide layers, which take long to compile and have tests of their own.
+// Without wide layers, which take long to compile and have separate tests.
 using SmallQueue = emulator::QueueOf<0, 64>;
 
 bool Emulate(const Problem& p, int64_t first_step, int64_t n_steps, cuda::Precision precision,
@@ -44,12 +44,12 @@ Problem Draw(uint32_t seed, int64_t n_models) {
   TrainShape& s = p.shape;
   const int64_t hidden_sizes[] = {5, 32, 1, 40}, usual[] = {13, 1, 0, 20, 8},
                 large[] = {75, 13, 0, 70, 66};
-  const bool is_large = seed % 16 == 6;  // slots of more than one tile, other ones with more room
+  const bool is_large = seed % 16 == 6;  // slots of more than one tile
   const int64_t* batches = is_large ? large : usual;
   s.n_models = n_models;
   s.n_windows = 17;
   p.has_crops = seed % 2 == 0;
-  s.n_data_timesteps = is_large ? 4 : seed % 16 == 4 ? 70 : 7;  // the longer have two slots in time
+  s.n_data_timesteps = is_large ? 4 : seed % 16 == 4 ? 70 : 7;  // 70: two slots in time
   s.n_timesteps = p.has_crops ? s.n_data_timesteps - 2 : s.n_data_timesteps;
   s.n_channels = seed % 5 == 0 ? 6 : 1 + draw.Below(3);
   s.hidden_size = hidden_sizes[seed % 4];
@@ -110,7 +110,7 @@ Problem Draw(uint32_t seed, int64_t n_models) {
     hyper[kBeta1] = 0.8;
     hyper[kBeta2] = 0.95;
     hyper[kAlpha] = 0.9;
-    hyper[kEps] = 1e-2;  // a step's sign does not hang on a gradient's last bit
+    hyper[kEps] = 1e-2;  // so that a step's sign does not depend on a gradient's last bit
     hyper[kWeightDecay] = 0.1 * static_cast<double>(draw.Below(2));
     hyper[kL1] = 0.01 * static_cast<double>(draw.Below(2));
     hyper[kMaxGradNorm] = draw.Below(2) == 0 ? kNone : 0.2;
@@ -130,7 +130,7 @@ void Cut(Values& values, int64_t n_models, int64_t model) {
   values = Values(values.begin() + model * n, values.begin() + (model + 1) * n);
 }
 
-// One model of a problem, as if there were no other.
+// One model of a problem, without the others.
 Problem Alone(const Problem& p, int64_t model) {
   Problem own = p;
   const int64_t M = p.shape.n_models;
@@ -157,7 +157,7 @@ Problem Alone(const Problem& p, int64_t model) {
 
 double g_worst[2] = {};
 
-// Of all values together, relative to `moved`, what they have come from.
+// The difference of all values together, relative to their change since `from`.
 void Compare(const std::string& what, bool is_exact, Exact<float>& ours, Exact<double>& truth,
              const Array& from) {
   double square = 0, size = 0, whole = 0;
@@ -172,7 +172,7 @@ void Compare(const std::string& what, bool is_exact, Exact<float>& ours, Exact<d
     size += (t - origin) * (t - origin);
     whole += t * t;
   }
-  // beside a small change stands the rounding of the whole value in every step
+  // for a small change, the rounding of the whole value in every step matters
   const double rounding = from.empty() ? 0 : 4 * 0x1p-24 * std::sqrt(whole);
   const double difference =
       std::fmax(0.0, std::sqrt(square) - rounding) / std::sqrt(size > 0 ? size : 1);
@@ -180,7 +180,7 @@ void Compare(const std::string& what, bool is_exact, Exact<float>& ours, Exact<d
   Check(difference <= (is_exact ? 5e-6 : 1e-2), what + " off by " + std::to_string(difference));
 }
 
-// Of one model alone, because a model's own scale is what counts.
+// For each model separately, because errors are relative to a model's own scale.
 void CheckAgainstCpu(uint32_t seed, cuda::Precision precision) {
   const bool is_exact = precision == cuda::Precision::kFp16x3;
   const int64_t n_models = seed % 3 == 0 ? 1 : 3;
@@ -230,7 +230,7 @@ void CheckModels(uint32_t seed) {
     Emulate(own, 0, 1, precision, seed + 1, alone);
     Emulate(own, 1, 3, precision, seed + 2, alone);
     const std::string what = "seed " + std::to_string(seed) + ": a model alone, ";
-    // rows of a shared list lie where they lie with others
+    // rows of a shared list have the same places as with other models
     Check(SameBits(together.parameters, m * alone.parameters.size(), alone.parameters),
           what + "parameters");
     Check(SameBits(together.state, m * alone.state.size(), alone.state), what + "state");
@@ -241,9 +241,9 @@ void CheckModels(uint32_t seed) {
   }
 }
 
-// A model with what the host would have refused is NaN; the others have the bits they have anyway.
+// A model with values that the host would have refused is NaN; the others keep their bits.
 void CheckPoison() {
-  Problem based = Draw(8, 3);  // crops, and rows of its own for each
+  Problem based = Draw(8, 3);  // with crops, and separate rows for each model
   based.has_lengths = true;
   based.has_weight = false;
   based.lengths = Ints(based.shape.n_windows, 7);

@@ -1,5 +1,5 @@
 // Small calls of every cluster size in the emulator under many schedules: no fault, and the same
-// bits, whoever is delayed.
+// bits whichever CTA or warp is delayed.
 #include <map>
 
 #include "emulated_problem.h"

@@ -1,8 +1,8 @@
 // The CUDA kernels in the emulator against the double reference, for every class of hidden size and
-// both precisions. What is allowed, of each array over all cases of a size (as in
-// tests/support/budget.py): in fp16x3 twice the error of the same reference in float, in fp16 twice
-// the rounding of a half, 2^-11. Of one case, and of one element of it, more: a wrong index is off
-// by far more.
+// both precisions. Allowed error of each array over all cases of a size (as in
+// tests/support/budget.py): in fp16x3 twice that of the same reference in float, in fp16 twice the
+// rounding of a half, 2^-11. A single case and a single element may be off by more: a wrong index
+// is off by far more.
 #include <map>
 #include <string_view>
 
@@ -12,8 +12,8 @@ using namespace emulated;
 
 namespace {
 
-// Euclidean distance as a share of the truth's size, and the largest of one element as a share of
-// the largest.
+// Euclidean distance relative to the truth's norm, and the largest difference of an element
+// relative to the largest element.
 struct Distance {
   double whole, worst;
 };
@@ -34,7 +34,7 @@ Distance DistanceOf(const Real* ours, const Array& truth) {
 
 constexpr double kHalf = 1.0 / 2048, kEpsilon = 1.0 / (1 << 23);
 
-// Squared errors of an array, ours and the plain reference's, over the cases of a size.
+// Squared errors of an array, of ours and of the plain reference, over the cases of a size.
 struct Squares {
   double ours = 0, theirs = 0;
   int n = 0;
@@ -80,7 +80,7 @@ struct Comparison {
   }
 };
 
-// The gradients of the gates lead to those of weight_ih and the bias, and are zero beyond lengths.
+// The gradients of the gates yield those of weight_ih and the bias, and are zero beyond lengths.
 template <typename Compare>
 void CheckGateGrads(const Problem& p, float* gates, const Result& truth,
                     const reference::ResultIn<float>& plain, const Compare& compare) {
@@ -126,7 +126,7 @@ void Try(const Problem& p, cuda::Precision precision, const Asks& asks, uint32_t
   compare("pooled", out.pooled.data(), truth.pooled, plain.pooled);
   compare("logits", out.logits.data(), truth.logits, plain.logits);
   if (!asks.gradients) return;
-  // with a half's rounding another step may be the largest, and all the gradient goes there
+  // with a half's rounding another step may be the largest, which then gets all the gradient
   const bool is_max = s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax;
   if (is_max && !is_exact) return;
   if (asks.grad_h_0) {
@@ -145,7 +145,7 @@ void Try(const Problem& p, cuda::Precision precision, const Asks& asks, uint32_t
   compare("grad_bias", out.grad_bias.data(), truth.grad_bias, plain.grad_bias);
 }
 
-// Deals the values of a list in random order, all of them before one comes again.
+// Deals the values of a list in random order, each once before any is repeated.
 template <typename T>
 class Deck {
  public:
@@ -165,7 +165,7 @@ class Deck {
   std::vector<T> values_, left_;
 };
 
-// What random numbers seldom meet.
+// Cases that random numbers rarely cover.
 void TrySpecial(std::mt19937& random, int hidden) {
   LstmShape s;
   s.n_windows = 73;  // ten tiles in eight slots
@@ -179,7 +179,7 @@ void TrySpecial(std::mt19937& random, int hidden) {
   const std::string name = "H " + std::to_string(hidden) + " ";
   Try(MakeProblem(random, s, Lengths::kMixed, true), exact, {}, 1, name + "many windows");
   s.n_windows = 9;
-  // of a row without a step, the last h is 0, not the initial one
+  // for a row without a step, the last h is 0, not the initial one
   s.pooling = Pooling::kLast;
   std::mt19937 own_random(1);
   Problem without = MakeProblem(own_random, s, Lengths::kZero, true);
@@ -188,7 +188,7 @@ void TrySpecial(std::mt19937& random, int hidden) {
   s.pooling = Pooling::kMax;
   s.n_timesteps = 129;
   Try(MakeProblem(random, s, Lengths::kFull, true), exact, {}, 2, name + "two slots of time");
-  // equal maxima: the gradient goes to the earliest step of time
+  // equal maxima: the gradient goes to the earliest step
   s.n_timesteps = 5;
   s.pooling = Pooling::kMeanMax;
   Problem p = MakeProblem(random, s, Lengths::kMixed, false);
@@ -201,7 +201,7 @@ void TrySpecial(std::mt19937& random, int hidden) {
     p.bias[i] += i / hidden % 4 == 2 ? -4 : 0;
   }
   Try(p, exact, {}, 4, name + "negative maxima");
-  // gradients of very different size in a tile, and beyond what halves hold
+  // gradients of very different size in a tile, and beyond the range of halves
   s.pooling = Pooling::kMean;
   p = MakeProblem(random, s, Lengths::kMixed, false);
   for (size_t i = 0; i < p.grad_logits.size(); ++i) {
@@ -214,8 +214,8 @@ void TrySpecial(std::mt19937& random, int hidden) {
   p = MakeProblem(random, s, Lengths::kMixed, false);
   for (double& value : p.bias) value = std::fmin(std::fmax(value * 400, -4), 4);
   Try(p, exact, {}, 7, name + "gates near their bounds");
-  // further out a gate is its bound in float, and its gradient what rounding left of it; beyond
-  // 2^40 exponents are cut off
+  // further out a gate equals its bound in float, and its gradient is only rounding; beyond 2^40
+  // exponents are clamped
   Asks forward;
   forward.gradients = false;
   for (double factor : {5.0, 20.0}) {
@@ -225,7 +225,7 @@ void TrySpecial(std::mt19937& random, int hidden) {
   }
 }
 
-// What an MMA truncates is given back: the error of many products of positive numbers has no sign.
+// The truncation of an MMA is compensated: the error of many positive products has no bias.
 void CheckTruncation(std::mt19937& random) {
   LstmShape s;
   s.n_windows = 8;
@@ -239,13 +239,13 @@ void CheckTruncation(std::mt19937& random) {
   std::fill(p.mask.begin(), p.mask.end(), 1);
   std::fill(p.c_0.begin(), p.c_0.end(), 0);
   for (double& value : p.h_0) value = Draw();
-  // gates at a half, but for the cell's: what is left of c is half of its tanh. Sums over two whole
-  // octaves: what is given back is rounded, to one unit in the last place or to none
+  // gates at a half, except the cell's: c is then half of its tanh. Sums over two whole octaves:
+  // the compensation is rounded, to one unit in the last place or to none
   for (int64_t i = 0; i < 4 * H * H; ++i) {
     const double size = std::exp2(-6 - 2.0 * static_cast<double>(i / H % H) / H);
     p.weight_hh[i] = i / H / H == kCellGate ? static_cast<float>(Draw() * size) : 0;
   }
-  // the same sums, rounded once, as the input's share
+  // the same sums, rounded once, passed as the input's share
   Problem q = p;
   q.shape.n_channels = H;
   q.x = p.h_0;
@@ -295,8 +295,8 @@ int main(int argc, char** argv) {
         s.n_windows = hidden <= 128 ? windows.Draw() : few_windows.Draw();
         s.n_timesteps = hidden <= 33 ? long_steps.Draw() : steps.Draw();
         s.n_channels = channels.Draw();
-        // without an input h comes to rest: then the maximum is one of equals, and every step has
-        // the same error
+        // without an input h becomes constant: then several steps have the maximum, and every step
+        // has the same error
         if (s.n_channels == 0 && s.n_timesteps > 12) s.n_timesteps = 12;
         s.hidden_size = hidden;
         s.n_directions = 1 + coin.Draw();

@@ -1,6 +1,6 @@
-// The emulator of the CUDA kernels itself: small programs that hardware leaves undefined must fault
-// under every schedule, and what differs from each by the order that it lacks must not. What the
-// instructions do is held to the tables of the PTX manual, written here once more.
+// The emulator of the CUDA kernels itself: small programs with undefined behavior must fault under
+// every schedule, and the same programs with the missing order added must not. Instructions are
+// compared with the tables of the PTX manual, which are repeated here.
 #include <algorithm>
 
 #include "emulator.h"
@@ -35,7 +35,7 @@ std::string FaultOf(int n_ctas, int n_warps, uint32_t seed, const Body& body) {
   return "";
 }
 
-// `faults`: parts of what may be said.
+// `faults`: parts of the possible messages.
 void Faults(const std::string& what, int n_ctas, int n_warps, const Body& body,
             const std::vector<std::string>& faults) {
   ++g_programs;
@@ -188,8 +188,9 @@ void Warps() {
          {"before it was written"});
   Faults("a read out of bounds", 1, 1, [](Machine& m) { Read(m, kLane * 8 + 2048); },
          {"outside shared memory"});
-  Faults("a crooked read", 1, 1, [](Machine& m) { Read(m, kLane * 8 + 4); }, {"crooked"});
-  Faults("a crooked matrix", 1, 1, [](Machine& m) { m.StoreMatrix(kData + 8, U{}); }, {"crooked"});
+  Faults("a misaligned read", 1, 1, [](Machine& m) { Read(m, kLane * 8 + 4); }, {"misaligned"});
+  Faults("a misaligned matrix", 1, 1, [](Machine& m) { m.StoreMatrix(kData + 8, U{}); },
+         {"misaligned"});
 }
 
 void Copies() {
@@ -367,7 +368,7 @@ void Messages() {
       }
     }
   }
-  // a plain store is not released by a message, an arrival of its own CTA away
+  // a message does not release a plain store; only an arrival in its own CTA would
   Faults("a store is taken for released by a message", 2, 2,
          [](Machine& m) {
            if (m.Warp() == 0) {
@@ -391,7 +392,7 @@ void Messages() {
            }
          },
          {"a read races with a write"});
-  // who does not take part in an exchange may come too late for a phase
+  // a warp that takes no part in an exchange may come too late for a phase
   for (int n_phases : {1, 2}) {
     const Body body = [=](Machine& m) {
       if (m.Warp() == 0) m.InitBarrier(0, 1);
@@ -427,14 +428,14 @@ void Globals() {
   };
   Runs("the last CTA reads what all wrote", 2, 2, Last(true, true));
   Faults("the last CTA reads from a stale cache", 2, 2, Last(true, false), {"may be stale"});
-  // a read of global memory leaves no trace: where it comes first, the write after it is not seen
+  // a read of global memory is not recorded: a race with a later write is not detected
   const Body early = Last(false, true);
   int n_seen = 0;
   for (uint32_t seed = 1; seed <= kSeeds; ++seed) {
     n_seen += FaultOf(2, 2, seed, early).find("a read of global memory races") == 0;
   }
   Check(n_seen > kSeeds / 2, "a CTA arrives before its warps have stored");
-  // an mbarrier orders shared memory alone, as the kernels wait at it
+  // an mbarrier orders only shared memory, with the kernels' kind of wait
   Faults("global memory ordered by an mbarrier", 1, 2,
          [](Machine& m) {
            if (m.Warp() == 0) m.InitBarrier(0, 1);
@@ -486,7 +487,7 @@ void Instructions() {
     }
   }
   Check(n_wrong == 0, "mma.m16n8k16");
-  // movmatrix.trans, ldmatrix.x4 and stmatrix.trans: lane l holds row l / 4, columns 2 (l % 4), + 1
+  // movmatrix.trans, ldmatrix.x4 and stmatrix.trans: lane l has row l / 4, columns 2 (l % 4), + 1
   U x;
   for (int l = 0; l < 32; ++l) {
     const auto row = static_cast<uint32_t>(l / 4), column = static_cast<uint32_t>(l % 4 * 2);
