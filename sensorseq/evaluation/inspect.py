@@ -110,7 +110,7 @@ def inspect_recordings(
                 facts += [measure(span) for span in _spans(recording)] or [whole]
         except RecordingError as error:
             described = {"error": str(error)}
-            # List its arrays, which do not match, so that the user can choose.
+            # Its arrays do not match; list them, so that the user can choose.
             if suffix_of(source.paths[0]) in ARRAY_SUFFIXES and source.has_arrays:
                 with suppress(RecordingError):
                     topics = list_arrays(source.paths[0])

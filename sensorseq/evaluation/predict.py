@@ -71,13 +71,13 @@ class RecordingPrediction:
     seen: bool
     notes: tuple[str, ...] = ()
     outside: OutsideWindows | None = None
-    in_table: bool = False  # True if its table holds many recordings
+    in_table: bool = False  # True if its table has many recordings
     begins_s: float = 0.0
     date: str = ""
     timeline: Timeline | None = None  # times count from the beginning of the recording
     facts: RecordingFacts | None = None  # facts about its channels, for pictures
     truth: tuple[LabelSpan, ...] = ()  # labels in the recording itself
-    clock: Mapping[str, Any] = field(default_factory=dict)  # of its time stamps
+    clock: Mapping[str, Any] = field(default_factory=dict)  # facts about its time stamps
 
     @property
     def label(self) -> Any:

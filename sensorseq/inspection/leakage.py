@@ -29,7 +29,7 @@ _N_EXAMPLES = 3
 _FEW_DUPLICATES = 3  # fewer may be coincidence
 _ABOVE_CHANCE = 3  # multiple of the rate between training recordings
 _WIDTH = 80
-_BLOCK = 4096  # windows that are read at once
+_BLOCK = 4096  # windows that are read together
 _UNVERIFIABLE = ("none", "quantile", PHYSICAL)  # scalings that cannot be verified afterward
 # relative to a channel's scale; statistics that differ less are equal up to float32 rounding
 _CLOSE = 1e-4
@@ -42,7 +42,7 @@ class LeakageReport:
     Each of `findings` is one kind of leak with all its occurrences: `severity` is ``"leak"``, or
     ``"warning"`` if it may be intended, and `count` the number of windows, recordings, groups or
     files. `where` has the first few as ``examples``: row, part, recording_id and start_s of a
-    window, and with the prefix ``other_`` the same of the window that it conflicts with; or
+    window, and, with the prefix ``other_``, the same of the window that it matches; or
     ``recording_id``, ``group``, ``parts``. If constant channels give the class, `where` has their
     names as ``channels``, and `count` is their number. `n_of_part` counts the windows of each part,
     or the folds under ``"folds"``.
