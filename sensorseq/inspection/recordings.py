@@ -130,7 +130,7 @@ def _check_each(rows: Rows) -> Odd:
 
 
 def _check_units(rows: Rows) -> Odd:
-    """Yield recordings whose spread is off by a large factor for their class, but not the spectrum."""
+    """Yield recordings with a spread off by a large factor for their class, at equal spectrum."""
     measured = [recording for recording, c in rows if c.name in recording.scales]
     if measured:
         sizes = np.array([recording.scales[rows[0][1].name] for recording in measured])
