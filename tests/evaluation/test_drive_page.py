@@ -21,8 +21,8 @@ def prediction(name="drive", begins_s=100.0, truth=()):
     p = np.repeat([[0.9, 0.1], [0.2, 0.8]], 10, axis=0)
     start_s = np.arange(20.0)
     made = timeline_of(p, CLASSES, start_s, 1.0, mean_dwell_s=10)
-    told = (False, ("a note",), None, False, begins_s, "", made, measure(recording), truth)
-    return RecordingPrediction(name, (), CLASSES, begins_s + start_s, p, *told)
+    fields = (False, ("a note",), None, False, begins_s, "", made, measure(recording), truth)
+    return RecordingPrediction(name, (), CLASSES, begins_s + start_s, p, *fields)
 
 
 def parts(page, label):
@@ -33,14 +33,14 @@ def parts(page, label):
 def test_strips_are_where_the_time_is():
     truth = (LabelSpan(100.0, 105.0, "<ice>"), LabelSpan(105.0, 300.0, "mud"))
     page = make_drive_page([prediction(truth=truth)], title="a <drive>")
-    told = parts(page, "predicted")
-    assert [one[:3] for one in told] == [
+    predicted = parts(page, "predicted")
+    assert [part[:3] for part in predicted] == [
         ("0.000", "50.000", "var(--c0)"),
         ("50.000", "50.000", "var(--c1)"),
     ]
-    assert told[0][3] == "&lt;ice&gt;, 0.0 to 10.0 s"
+    assert predicted[0][3] == "&lt;ice&gt;, 0.0 to 10.0 s"
     true = parts(page, "true")
-    assert [one[:3] for one in true] == [
+    assert [part[:3] for part in true] == [
         ("0.000", "25.000", "var(--c0)"),
         ("25.000", "75.000", "var(--line)"),
     ]

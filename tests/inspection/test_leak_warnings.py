@@ -45,7 +45,7 @@ def leak_warnings(fit):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit()
-    return [str(one.message) for one in caught if one.category is LeakWarning]
+    return [str(warning.message) for warning in caught if warning.category is LeakWarning]
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,13 @@ def test_groups_that_share_samples_are_named():
     torn = 10 * groups + np.arange(len(X)) % 2  # each recording under two names
     with pytest.warns(LeakWarning, match=r"These groups share windows: \d+ and \d+") as caught:
         classifier().fit(X, y, groups=torn)
-    said = str(caught[0].message)
-    assert "groups=" not in said
-    pairs = [pair.split(" and ") for pair in said.split("windows: ")[1].split(". ")[0].split(", ")]
+    message = str(caught[0].message)
+    assert "groups=" not in message
+    pairs = [
+        pair.split(" and ") for pair in message.split("windows: ")[1].split(". ")[0].split(", ")
+    ]
     assert pairs
-    assert all(int(one) // 10 == int(other) // 10 for one, other in pairs if other)
+    assert all(int(group) // 10 == int(other) // 10 for group, other in pairs if other)
 
 
 def test_the_windower_s_set_brings_its_recordings_as_groups():
