@@ -13,7 +13,7 @@ def two_columns(sure):
 
 
 def measure(sure, right, **arguments):
-    """The error of a classifier of two classes that always says 1, which is right or not."""
+    """The error of a classifier of two classes that always predicts 1, correctly or not."""
     how = {"n_resamples": 2, **arguments}
     return calibration_error(np.asarray(right, int), two_columns(sure), [0, 1], **how)
 
@@ -58,7 +58,7 @@ def test_of_constant_probabilities_it_is_the_published_estimator(seed, n):
 
 
 def test_windows_of_one_recording_do_not_look_miscalibrated():
-    """Recordings of which each is right or wrong as a whole; the classifier is calibrated."""
+    """Each recording is right or wrong as a whole; the classifier is calibrated."""
     rng = np.random.default_rng(2)
     by_recording, by_window = [], []
     for _ in range(300):
@@ -77,7 +77,7 @@ def test_intervals_by_recording_hold_the_true_error_about_as_often_as_they_say(t
     held = []
     for trial in range(120):
         sure = rng.uniform(0.55, 0.95, (30, 15))
-        level = rng.normal(scale=0.08, size=(30, 1))  # of the recording
+        level = rng.normal(scale=0.08, size=(30, 1))  # offset of the recording
         right = rng.random((30, 15)) < sure - too_sure + level
         how = {"groups": np.repeat(np.arange(30), 15), "n_resamples": 200, "seed": trial}
         error = measure(sure.ravel(), right.ravel(), **how)
@@ -114,7 +114,7 @@ def test_an_evaluation_says_it_with_intervals_by_group():
 
 
 def test_decisions_per_recording_have_intervals_by_group():
-    """Ten robots of three drives each; what a robot gets wrong, it gets wrong in all its drives."""
+    """Ten robots with three drives each; a robot is right or wrong in all its drives."""
     robot = np.repeat(np.arange(10), 6)
     drive = np.repeat(np.arange(30), 2)
     y = np.repeat(np.arange(30) % 2, 2)

@@ -1,4 +1,4 @@
-"""The page of a drive: strips of classes that fit the signals, on one page without a network."""
+"""The page of a drive has strips of classes aligned with the signals, and needs no network."""
 
 import re
 
@@ -52,7 +52,7 @@ def test_strips_are_where_the_time_is():
 def test_the_page_needs_no_network_and_escapes_names():
     page = make_drive_page([prediction("<script>")], title="<b>")
     assert not re.search(r"(src|href)=[\"']?(https?:)?//|@import|fetch\(|XMLHttpRequest", page)
-    assert page.count("<script>") == 1  # its own
+    assert page.count("<script>") == 1  # the script of the page
     assert "<ice>" not in page
     assert "<vel>" not in page
 

@@ -1,4 +1,4 @@
-"""Scores of recordings with several classes: where they appear, and what they are."""
+"""Scores of recordings with several classes: their values, and where they appear."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ WINDOW_S = 2.0
 
 
 def drives(n_recordings=12, n_windows=60, right=0.8, seed=0):
-    """Recordings that change their class twice, in any order of rows, and noisy probabilities."""
+    """Recordings that change class twice, in random order of rows, and noisy probabilities."""
     rng = np.random.default_rng(seed)
     half = n_windows // 2
     edges = rng.integers([5, half], [half - 8, n_windows - 5], (n_recordings, 2))

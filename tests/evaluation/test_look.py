@@ -80,7 +80,7 @@ def test_what_is_odd_is_at_the_recording_too():
     assert re.search(r"1 cannot be read:.*run 9: broken", Reader(page).text)
     row = page[page.index('<th scope="row">class 0/run 3') :].split("</tr>")[0]
     assert row.count('class="gap"') == 2
-    assert row.count("▲ gaps") == 1  # of all channels, so at the name
+    assert row.count("▲ gaps") == 1  # in all channels, so it is beside the name
     assert row.count('class="cut"') == row.count("▲ cut off") == 1
     assert page.count('class="cut"') == 1
 

@@ -64,12 +64,12 @@ def test_resampled_scores_are_those_of_the_windows_drawn():
 
 @pytest.mark.trains
 def test_intervals_of_clustered_windows_cover_what_single_windows_would_miss():
-    """30 recordings that differ in difficulty: 95 % intervals hold the truth about that often."""
+    """30 recordings differ in difficulty: 95 % intervals contain the truth about that often."""
     rng = np.random.default_rng(0)
     covered = {"recordings": 0, "windows": 0}
     n_trials, n_recordings, n_windows = 120, 30, 20
     for trial in range(n_trials):
-        rate = rng.beta(3, 1.5, n_recordings)  # of mean 2/3
+        rate = rng.beta(3, 1.5, n_recordings)  # with a mean of 2/3
         right = rng.random((n_recordings, n_windows)) < rate[:, None]
         y = np.zeros(right.size, int)
         probability = one_hot(np.where(right.ravel(), 0, 1), [0, 1])
@@ -139,7 +139,7 @@ def test_the_p_value_is_scipys_of_paired_groups(seed, n_groups):
 
 
 def test_the_p_value_of_many_groups_is_that_of_the_sign_test():
-    """All 40 groups differ by one window, 30 of them in favour of the first: binomial."""
+    """All 40 groups differ by one window, 30 of them in favor of the first: binomial."""
     first, second = np.zeros((2, 40, 4), bool)
     first[:30, 0], second[30:, 0] = True, True
     difference = compare(by_group(first), by_group(second))["accuracy"]

@@ -10,7 +10,7 @@ RATE = 20.0
 
 
 def signal(label, number):
-    """A sine of the class's frequency, with an offset and a gain of the recording's own."""
+    """A sine with the frequency of its class, and the offset and gain of its recording."""
     rng = np.random.default_rng(number)
     t = np.arange(240) / RATE
     wave = np.sin(2 * np.pi * (0.5 if label == "slow" else 2.0) * t + rng.uniform(0, 6))

@@ -19,7 +19,7 @@ def clean(
     n=240, t=30, c=2, seed=0, *, with_groups=True, with_lengths=False, kind="normal", first=0,
     order="mixed",
 ):  # fmt: skip
-    """Standardized windows of recordings that have a level, and in blocks a class, of their own."""
+    """Standardized windows of recordings with levels of their own; blocks of them share a class."""
     rng = np.random.default_rng(seed)
     groups = np.arange(n) // max(1, n // 24)
     target = groups % N_CLASSES if order == "blocks" else rng.permutation(np.arange(n) % N_CLASSES)
@@ -68,7 +68,7 @@ def test_clean_data_gives_no_finding(seed):
     options["kind"] = SIGNALS[seed % 5]
     train = clean(n, t, c, seed, order=["mixed", "blocks"][seed // 10], **options)
     assert findings_of(train, clean(max(12, n // 3), t, c, seed + 1000, first=n, **options)) == []
-    # nor do labels drawn at random look as if they belonged to other rows
+    # labels drawn at random do not look shifted by some rows, either
     train.target = rng.permutation(train.target)
     assert findings_of(train) == []
 
@@ -168,7 +168,7 @@ def test_keys_are_the_same_for_identical_windows_only():
     assert keys[30] == keys[31]
     assert len(np.unique(keys)) == 1998
     assert keys.all()
-    # padding does not count, nor does how far it goes, nor how many windows there are
+    # padding and its length do not matter, nor does the number of windows
     lengths = np.full(2000, 10)
     padded = np.concatenate([X, rng.normal(size=(2000, 5, 2)).astype(np.float32)], axis=1)
     np.testing.assert_array_equal(window_keys(X, lengths), window_keys(padded, lengths))
@@ -282,7 +282,7 @@ def test_a_sensor_at_its_limits_is_clipped_and_one_at_rest_is_not():
     train.X[:, :, 0] = train.X[:, :, 0].clip(*limits)
     assert "(20% of channel 0)" in only("clipped", train)
     resting = clean(kind="sine")
-    resting.X = np.maximum(resting.X, 0)  # a motor that stands still has one value, and one alone
+    resting.X = np.maximum(resting.X, 0)  # a motor that stands still has a single value
     assert "clipped" not in [finding.kind for finding in findings_of(resting)]
 
 
@@ -302,7 +302,7 @@ def test_labels_that_are_rows_off_are_found(k):
     distance = f"{abs(k)} row{'s' if k != 1 else ''}"
     assert f"The label {distance} after" in only("labels_off", train) or k < 0
     assert causes_of(findings_of(train))[0].finding == f"labels are {distance} off"
-    # also where a part of the rows was held out: the label of its neighbour is in validation
+    # also if some rows were held out: the label of a neighbor is in validation
     train.groups = None
     held = np.random.default_rng(0).random(600) < 0.2
     assert [finding.kind for finding in findings_of(some(train, ~held), some(train, held))] == [

@@ -1,4 +1,4 @@
-"""find_label_errors: planted errors come first, groups stay whole, nothing given is changed."""
+"""Planted label errors come first, groups stay whole, and arguments are not changed."""
 
 import json
 from typing import ClassVar
@@ -24,9 +24,9 @@ N_GROUPS, N_EACH = 9, 4  # windows of each class in a group
 
 
 class Flat(ClassifierMixin, BaseEstimator):
-    """Naive Bayes on the mean and spread of the channels; exact whatever the order of windows."""
+    """Naive Bayes on the mean and spread of the channels; exact for any order of windows."""
 
-    seen: ClassVar = []  # (groups of the fit, of the prediction): the last channel holds them
+    seen: ClassVar = []  # (groups of the fit, of the prediction), read from the last channel
 
     def __init__(self, var_smoothing=1e-3):
         self.var_smoothing = var_smoothing
@@ -108,7 +108,7 @@ def test_a_mislabeled_recording_is_named():
     assert (run.group, run.given, run.likelier, run.n_windows) == ("run 4", "ice", "grass", 12)
     assert run.share > 0.9
     assert run.score > 0
-    assert set(errors.group[:12]) == {"run 4"}  # every recording has one label: models alone judge
+    assert set(errors.group[:12]) == {"run 4"}  # recordings with one label: models alone decide
     assert "run 4               ice             100% of 12 windows look like grass" in str(errors)
 
 
@@ -156,7 +156,7 @@ def test_rows_of_out_of_fold_predictions_are_those_of_x():
     rows, probability = clf.out_of_fold_predictions()
     assert sorted(rows) == list(range(len(Y)))
     right = clf.classes_[probability.argmax(axis=1)] == Y[rows]
-    assert right.mean() > 0.9  # a third, were they those of other windows
+    assert right.mean() > 0.9  # it would be a third for the labels of other windows
     assert SensorLSTMClassifier.out_of_fold_predictions(small(features=None).fit(X, Y)) is None
 
 
@@ -226,7 +226,7 @@ def test_labels_of_the_recording_count_where_recordings_have_one_label():
     p = np.full((200, 2), 0.5) + rng.uniform(-0.1, 0.1, 200)[:, None] * [1, -1]
     errors = judge_labels(p, target, np.array(["a", "b"]), groups)
     assert set(errors.row[:8]) == set(range(0, 200, 25))
-    # where every group has both classes equally often, they say nothing
+    # if every group has both classes equally often, groups give no information
     target = np.tile([0, 1], 100)
     p[np.arange(200), target] += 0.3
     p /= p.sum(axis=1, keepdims=True)

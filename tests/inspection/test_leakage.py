@@ -26,7 +26,7 @@ from sensorseq.windows import PARTS, WindowSet
 
 
 def windows(n_recordings=12, n_each=10, hop=0.5, seed=0, **more):
-    """Windows of 1 s at 20 Hz of recordings of two classes; cut from one signal each."""
+    """Windows of 1 s at 20 Hz from recordings of two classes, each cut from one signal."""
     rng = np.random.default_rng(seed)
     starts = np.arange(n_each) * hop
     X = []
@@ -200,7 +200,7 @@ def test_a_piece_of_a_recording_under_another_name_is_found_at_any_shift(shift, 
     np.testing.assert_array_less(np.abs(starts - 20 * np.arange(9) - shift), 11)
     report = find_leakage(replace(cut, X=X))
     assert kinds(report) == {"shared_stretches"}
-    # Steps that are no valid ones are not compared.
+    # Padding is not compared.
     lengths = np.full(120, 20)
     lengths[test] = short
     assert not len(shared_stretches(X, lengths, test, train)[0])
@@ -214,7 +214,7 @@ def test_samples_that_repeat_by_chance_are_no_leak():
     report = find_leakage(cut)
     assert kinds(report) == set()
     assert "shared_stretches" in kinds(report, "warning")
-    # Nor are signals of few shapes, or that stand still for most of a window.
+    # Neither are signals with few shapes, or constant for most of a window.
     still = np.zeros((1200, 20, 1), np.float32)
     still[:, 18:] = rng.normal(size=(1200, 2, 1))
     still[:, :2] = rng.normal(size=(1200, 2, 1))
@@ -225,7 +225,7 @@ def test_samples_that_repeat_by_chance_are_no_leak():
 
 
 def test_windows_that_all_look_alike_are_no_copies():
-    """Robots that do the same thing: nearest neighbours are near, but none is far nearer."""
+    """Robots that do the same: nearest neighbors are near, but none is much nearer than others."""
     rng = np.random.default_rng(0)
     shape = np.sin(np.linspace(0, 6, 50))[None, :, None]
     X = (shape + 0.02 * rng.normal(size=(400, 50, 1))).astype(np.float32)

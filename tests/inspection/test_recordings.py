@@ -1,4 +1,4 @@
-"""Each fault planted into healthy recordings is found and named, and healthy ones pass."""
+"""Each fault planted into healthy recordings is found and named; healthy recordings pass."""
 
 from collections import Counter
 from dataclasses import replace
@@ -16,7 +16,7 @@ RATE = 100.0
 
 
 def make_recording(seed, label, seconds=20.0):
-    """Two sensors whose noise is coloured, one of them with an offset, and a slow third."""
+    """Two channels with colored noise, one of them with an offset, and a slow third one."""
     rng = np.random.default_rng(seed)
     n = int(seconds * RATE)
     t = np.arange(n) / RATE
@@ -188,9 +188,9 @@ def test_where_samples_are_often_lost_the_spectrum_is_coarser_and_still_there():
     t = np.arange(2000) / RATE
     x = np.sin(2 * np.pi * RATE / 4 * t) + 0.1 * rng.normal(size=2000)
     kept = np.flatnonzero(rng.random(2000) > 0.15)
-    assert np.diff(np.flatnonzero(np.diff(kept) > 1)).max() < 64  # no long stretch is whole
+    assert np.diff(np.flatnonzero(np.diff(kept) > 1)).max() < 64  # no long segment is complete
     recording = Recording(x[kept, None], t[kept], (Channel("x"),), "a")
     spectrum = measure(recording).channels["x"].spectrum
     assert np.isfinite(spectrum).all()
-    assert abs(spectrum.argmax() / (len(spectrum) - 1) - 0.5) < 0.05  # of half the rate
+    assert abs(spectrum.argmax() / (len(spectrum) - 1) - 0.5) < 0.05  # relative to half the rate
     assert spectrum.max() > spectrum[5] + 1

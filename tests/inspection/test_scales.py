@@ -1,4 +1,4 @@
-"""Recordings in another unit are found, healthy ones never; misspelt classes are asked about."""
+"""Recordings in another unit are found without false alarms; so are misspelled classes."""
 
 from collections import Counter
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Planted faults are found, honest set-ups are left in peace."""
+"""Planted faults are found, and correct set-ups pass."""
 
 import json
 from functools import partial
@@ -34,7 +34,7 @@ make = partial(plain_classifier, hidden_size=8, random_state=0)
 
 
 def cut(seed=0, *, n_recordings=12, n_samples=240, hop=40, n_steps=40, n_channels=1):
-    """Windows of recordings, each with an offset of its own; the class is the frequency."""
+    """Windows of recordings with an offset each; the class is the frequency."""
     rng = np.random.default_rng(seed)
     X, y, groups = [], [], []
     t = np.arange(n_samples)
@@ -85,7 +85,7 @@ def test_every_kind_of_honest_set_up_passes_nearly_every_check():
     for seed, arguments in enumerate(set_ups):
         X, y, groups = cut(seed)
         failed.append(failures(check_training(make(**arguments), X, y, groups=groups)))
-    # noise that cannot be learned is no bug
+    # noise cannot be learned, which is no bug
     noise = np.random.default_rng(0).normal(size=(96, 30, 2))
     failed.append(failures(check_training(make(), noise, np.arange(96) % 2)))
     # 64 runs of each: 0.004 checks fail on average, with a standard error of 0.022 over eight runs
@@ -93,14 +93,14 @@ def test_every_kind_of_honest_set_up_passes_nearly_every_check():
 
 
 class Blind(LSTMLinear):
-    """Sees no input."""
+    """Ignores its input."""
 
     def forward(self, x, lengths=None, state=None):
         return super().forward(torch.zeros_like(x), None, state)
 
 
 class Restless(LSTMLinear):
-    """Leaves dropout on in evaluation."""
+    """Applies dropout in evaluation, too."""
 
     def forward(self, x, lengths=None, state=None):
         return functional.dropout(super().forward(x, lengths, state), 0.2, training=True)
@@ -336,7 +336,7 @@ def test_what_fit_refuses_is_refused_in_the_same_words(spoil, message):
 def test_the_chance_of_votes_is_hypergeometric():
     vote = np.array([1] * 5 + [0] * 7)
     lot = np.array([1, 1, 1, 1, 0, 1, 0, 0, 0, 0, 0, 1])
-    overlap = int((vote & lot).sum())  # right votes are 12 - 5 - 6 + 2 * overlap
+    overlap = int((vote & lot).sum())  # correct votes are 12 - 5 - 6 + 2 * overlap
     exact = hypergeom(12, int(lot.sum()), 5).sf(overlap - 1)
     p, smallest = chance_of([vote], [lot])
     assert p == pytest.approx(exact)
@@ -364,7 +364,7 @@ def test_the_planted_waves_differ_in_shape_alone():
     assert (lengths == 64).all()
 
 
-# What is shown.
+# The printed result.
 
 
 def test_a_diagnosis_fits_eighty_columns_and_goes_into_json():

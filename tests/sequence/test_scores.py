@@ -50,7 +50,7 @@ def test_counts_are_those_of_a_grid(true, predicted, tolerance):
             and 2 * len(covered & ticks(other, n)) >= len(covered | ticks(other, n))
             for other in pieces(predicted)
         )
-    assert counts.n_found == hits or counts.n_found == hits - 1  # one stretch finds one
+    assert counts.n_found == hits or counts.n_found == hits - 1  # each matches only one
     delay, n_switches = 0, 0
     for before, piece in pairwise(pieces(true)):
         if before.label != piece.label:
@@ -75,7 +75,7 @@ def test_counts_are_those_of_a_grid(true, predicted, tolerance):
         for place, piece in enumerate(pieces(true))
         if piece.label == predicted[0] and round(piece.start_s / GRID_S) <= tolerance
     ]
-    if not first:  # a drive that begins in a class has entered it
+    if not first:  # a drive enters the class that it begins in
         assert counts.n_false == n_false
 
 
