@@ -399,14 +399,14 @@ def make_drive_page(predictions: Sequence[RecordingPrediction], *, title: str) -
 
 
 def _draw(prediction: RecordingPrediction, classes: list[Any]) -> dict[str, Any]:
-    from sensorseq.sequence.page import draw
+    from sensorseq.sequence.page import strip_of
 
     facts, timeline = prediction.facts, prediction.timeline
     assert facts is not None
     assert timeline is not None
     length_s = max(facts.duration_s, timeline.spans[-1].end_s)
     drawn = [c for c in facts.channels.values() if c.n_known]
-    return draw(
+    return strip_of(
         prediction.recording_id,
         timeline.spans,
         prediction.truth,

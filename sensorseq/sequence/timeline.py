@@ -122,7 +122,7 @@ class Timeline:
     def _drawn(
         self, true: "Timeline | Sequence[Segment]", most: int
     ) -> tuple[list[Any], list[dict[str, Any]]]:
-        from sensorseq.sequence.page import draw
+        from sensorseq.sequence.page import strip_of
 
         names = list(dict.fromkeys(span.recording_id for span in self.spans))
         of_true: Mapping[Any, Sequence[Segment]]
@@ -136,7 +136,8 @@ class Timeline:
             of_true = {name: list(true) for name in names}
         classes, of_recording = self.classes.tolist(), spans_by_recording(self.spans)
         drives = [
-            draw(name, of_recording[name], of_true.get(name, []), classes) for name in names[:most]
+            strip_of(name, of_recording[name], of_true.get(name, []), classes)
+            for name in names[:most]
         ]
         return classes, drives
 

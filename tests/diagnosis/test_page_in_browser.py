@@ -140,7 +140,7 @@ def test_every_text_can_be_read_in_the_colors_of_the_system(browser):
     assert_readable(browser)
 
 
-COPIED = "return document.querySelector('#said').textContent"
+COPIED = "return document.querySelector('#spoken').textContent"
 
 
 def wait_for(browser, script, expected):
