@@ -58,11 +58,12 @@ def test_the_mean_current_alone_does_not_give_the_surface_away(recordings):
     for recording in recordings:
         means[recording.label].append(recording.values.mean())
     overlapping = [
-        (one, other)
-        for one in SURFACES
+        (surface, other)
+        for surface in SURFACES
         for other in SURFACES
-        if one < other
-        and max(min(means[one]), min(means[other])) < min(max(means[one]), max(means[other]))
+        if surface < other
+        and max(min(means[surface]), min(means[other]))
+        < min(max(means[surface]), max(means[other]))
     ]
     assert len(overlapping) >= 8  # of fifteen pairs
 
@@ -76,8 +77,8 @@ def test_the_embedded_files_stay_below_three_megabytes():
 def test_the_manifest_lists_every_file_once_and_only_those():
     with (DATA / "surfaces" / "manifest.csv").open(newline="") as manifest:
         listed = [row["path"] for row in csv.DictReader(manifest)]
-    found = [p.relative_to(DATA / "surfaces").as_posix() for p in DATA.rglob("*.csv.gz")]
-    assert sorted(listed) == sorted(found)
+    on_disk = [p.relative_to(DATA / "surfaces").as_posix() for p in DATA.rglob("*.csv.gz")]
+    assert sorted(listed) == sorted(on_disk)
     assert len(set(listed)) == len(listed)
 
 

@@ -1,4 +1,4 @@
-"""Search and cross-validation are scikit-learn's, for all that `fit` takes."""
+"""Search and cross-validation equal those of scikit-learn, for all inputs of `fit`."""
 
 import joblib
 import numpy as np
@@ -38,7 +38,7 @@ def assert_same_results(ours, theirs):
 
 
 def search_both(estimator, grid, X=X, y=Y, search=GridSearchCV, **options):
-    """Search as scikit-learn does; return both searches, whose results are the same."""
+    """Search as scikit-learn does, too, and return both searches after comparing them."""
     ours = SequenceSearchCV(estimator, grid, **options).fit(X, y)
     theirs = search(estimator, grid, **options).fit(X, y)
     assert_same_results(ours.cv_results_, theirs.cv_results_)
@@ -73,9 +73,9 @@ def as_list(windows):
     return [window[: 8 + i % 5] for i, window in enumerate(windows)]
 
 
-@pytest.mark.parametrize("given", [X[:, :, 0], as_list(X)], ids=["table", "list"])
-def test_every_kind_of_windows_is_taken(given):
-    search_both(small(), RATES, given, cv=CV)
+@pytest.mark.parametrize("windows", [X[:, :, 0], as_list(X)], ids=["table", "list"])
+def test_every_kind_of_windows_is_accepted(windows):
+    search_both(small(), RATES, windows, cv=CV)
 
 
 def test_lengths_reach_fits_and_scores():
@@ -109,7 +109,7 @@ def test_groups_stay_whole_in_folds_and_inside_every_fit(monkeypatch):
     assert search.n_splits_ == 5
     assert len(seen) == 5
     for everything, train, validation in seen:
-        assert len(everything) < len(np.unique(GROUPS))  # a fold is left out whole
+        assert len(everything) < len(np.unique(GROUPS))  # whole folds are left out
         assert not set(train) & set(validation)
         assert set(train) | set(validation) == set(everything)
     with sklearn.config_context(enable_metadata_routing=True):
@@ -119,10 +119,10 @@ def test_groups_stay_whole_in_folds_and_inside_every_fit(monkeypatch):
 
 
 def test_a_number_of_folds_means_folds_of_groups_when_there_are_groups():
-    found = cross_validate(small(), X, Y, groups=GROUPS, cv=3, return_indices=True)
+    results = cross_validate(small(), X, Y, groups=GROUPS, cv=3, return_indices=True)
     folds = GroupBalancedKFold(3).split(X, Y, GROUPS)
-    for own, (_, test) in zip(found["indices"]["test"], folds, strict=True):
-        np.testing.assert_array_equal(own, test)
+    for rows, (_, test) in zip(results["indices"]["test"], folds, strict=True):
+        np.testing.assert_array_equal(rows, test)
 
 
 def test_a_window_set_brings_labels_and_groups():
@@ -154,11 +154,12 @@ def test_windows_that_overlap_over_folds_are_warned_of(groups, cv, advice):
     signal = np.random.default_rng(0).normal(size=(300, 1))
     windows = np.stack([signal[i : i + 20] for i in range(0, 240, 5)])
     clf = small(validation_fraction=0, early_stopping=False, max_epochs=1)
-    with pytest.warns(LeakWarning) as said:
+    with pytest.warns(LeakWarning) as caught:
         cross_validate(clf, windows, np.arange(48) % 2, groups=groups, cv=cv)
-    (found,) = [str(one.message) for one in said if "of the first fold" in str(one.message)]
-    assert "test windows of the first fold overlap training windows" in found
-    assert advice in found
+    messages = [str(warning.message) for warning in caught]
+    (message,) = [message for message in messages if "of the first fold" in message]
+    assert "test windows of the first fold overlap training windows" in message
+    assert advice in message
 
 
 @pytest.mark.parametrize("scoring", [None, ["accuracy", "f1_macro"]], ids=str)
@@ -166,18 +167,18 @@ def test_cross_validation_gives_the_scores_of_scikit_learns(scoring):
     options = {"cv": CV, "scoring": scoring, "return_train_score": True, "return_estimator": True}
     ours = cross_validate(small(), X, Y, **options)
     theirs = model_selection.cross_validate(small(), X, Y, **options)
-    fitted = [found.pop("estimator") for found in (ours, theirs)]
+    fitted = [results.pop("estimator") for results in (ours, theirs)]
     assert_same_results(ours, theirs)
-    for own, wanted in zip(*fitted, strict=True):
-        np.testing.assert_array_equal(own.predict_proba(X), wanted.predict_proba(X))
+    for estimator, wanted in zip(*fitted, strict=True):
+        np.testing.assert_array_equal(estimator.predict_proba(X), wanted.predict_proba(X))
 
 
 def test_seeds_are_fits_of_their_own_one_seed_after_the_other():
     how = {"cv": CV, "seeds": (3, 5), "return_estimator": True}
-    found = cross_validate(small(random_state=None), X, Y, **how)
-    assert found["seed"].tolist() == [3, 3, 5, 5]
-    assert [estimator.random_state for estimator in found["estimator"]] == [3, 3, 5, 5]
-    for seed, scores in ((3, found["test_score"][:2]), (5, found["test_score"][2:])):
+    results = cross_validate(small(random_state=None), X, Y, **how)
+    assert results["seed"].tolist() == [3, 3, 5, 5]
+    assert [estimator.random_state for estimator in results["estimator"]] == [3, 3, 5, 5]
+    for seed, scores in ((3, results["test_score"][:2]), (5, results["test_score"][2:])):
         alone = model_selection.cross_validate(small(random_state=seed), X, Y, cv=CV)
         np.testing.assert_array_equal(scores, alone["test_score"])
     with pytest.raises(ArgumentError, match="needs an estimator with a random_state"):
@@ -208,9 +209,9 @@ def test_the_draw_of_candidates_is_checked():
 def test_one_hot_labels_with_groups_give_the_folds_of_labels():
     how = {"groups": GROUPS, "cv": 2, "return_indices": True}
     wanted = cross_validate(small(), X, Y, **how)
-    found = cross_validate(small(), X, np.eye(3)[Y], **how)
-    np.testing.assert_equal(found["indices"], wanted["indices"])
-    np.testing.assert_array_equal(found["test_score"], wanted["test_score"])
+    results = cross_validate(small(), X, np.eye(3)[Y], **how)
+    np.testing.assert_equal(results["indices"], wanted["indices"])
+    np.testing.assert_array_equal(results["test_score"], wanted["test_score"])
 
 
 @pytest.mark.parametrize("seeds", [(), 3])

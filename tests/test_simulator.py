@@ -259,10 +259,10 @@ def test_a_case_is_the_same_to_the_last_bit_alone_and_among_others():
         names, robots, 0.6, random_states=[1, 2, 3, 4, 5], recording_ids=names
     )
     for case in (0, 4):
-        one = together[case]
+        in_batch = together[case]
         alone = simulate_recording(names[case], robots[case], 0.6, random_state=1 + case)
-        np.testing.assert_array_equal(alone.values, one.values)
-        np.testing.assert_array_equal(alone.timestamps_s, one.timestamps_s)
+        np.testing.assert_array_equal(alone.values, in_batch.values)
+        np.testing.assert_array_equal(alone.timestamps_s, in_batch.timestamps_s)
 
 
 # What load, slip and supply do to the current.
@@ -284,13 +284,13 @@ def test_what_resists_more_takes_more_current_and_an_easier_gearbox_less():
         "climbing": ([condition(slope=slope) for slope in (-0.05, 0.0, 0.05)], 0.2),
     }
     robots = [Robot(), replace(Robot(), mass_kg=20.0), replace(Robot(), gear_friction_n_m=0.003)]
-    found = mean_currents(
-        *(one for conditions, _ in rising.values() for one in conditions),
+    currents = mean_currents(
+        *(condition for conditions, _ in rising.values() for condition in conditions),
         *((HARD_FLOOR, robot, 0.0, 0.0) for robot in robots),
     )
     for row, (what, (_, least_a)) in enumerate(rising.items()):
-        assert np.all(np.diff(found[3 * row : 3 * row + 3]) > least_a), what
-    nominal, heavy, easy = found[-3:]
+        assert np.all(np.diff(currents[3 * row : 3 * row + 3]) > least_a), what
+    nominal, heavy, easy = currents[-3:]
     assert heavy > 1.05 * nominal
     assert easy < 0.9 * nominal
 

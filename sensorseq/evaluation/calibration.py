@@ -1,4 +1,4 @@
-"""The calibration error, and the checks of labels and intervals by group of all scores."""
+"""The calibration error, and the checked labels and intervals by group that all scores use."""
 
 from typing import Any, NamedTuple
 
@@ -79,7 +79,7 @@ def sign_flips(n_groups: int, seed: int) -> NDArray[np.bool_]:
 
 
 def percentile_interval(values: NDArray[np.float64]) -> Interval:
-    """Return the interval of resampled scores; NaN are ignored."""
+    """Return the interval of resampled scores, ignoring NaN."""
     values = values[~np.isnan(values)]
     if not len(values) or (np.ptp(values) == 0 and len(values) > 1):
         # One group, or equal groups: resampling gives no information. The score is not certain.

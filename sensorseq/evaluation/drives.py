@@ -116,7 +116,7 @@ def evaluate_drives(
     n_before, n_after = (2 * lag, 0) if smoothing.smooth == "filter" else (lag, lag)
     certain = np.eye(len(classes))
     votes = np.empty_like(probability)
-    for rows in in_time(ids, windows.start_s):
+    for rows in rows_in_time_order(ids, windows.start_s):
         votes[rows] = majority_vote(probability[rows], n_before, n_after)
     smoothed = timeline(probability, class_shares=class_shares, **smoothing._asdict())
     true = timeline(certain[index_of(windows.y, classes)], smooth="none")
@@ -156,7 +156,9 @@ def score_spans(
     )
 
 
-def in_time(recording_id: NDArray[Any], start_s: ArrayLike) -> Iterator[NDArray[np.int64]]:
+def rows_in_time_order(
+    recording_id: NDArray[Any], start_s: ArrayLike
+) -> Iterator[NDArray[np.int64]]:
     """Yield the rows of each recording in time order."""
     start = np.asarray(start_s)
     for _, rows in iter_recordings(recording_id):

@@ -54,7 +54,7 @@ def choose_fold_windows(windows: WindowSet | SensorWindows) -> FoldWindows:
     if options.train_phase != "grid":
         raise InputError(
             "the training windows of this file start at random offsets (train_phase), so they do"
-            " not include the windows on the grid that test a fold. Prepare again with"
+            " not include the windows on the grid, on which folds are tested. Prepare again with"
             ' train_phase = "grid" to use folds.'
         )
     if train_hop_s is None or np.isnan(window_s) or train_hop_s == hop_s:
@@ -63,8 +63,8 @@ def choose_fold_windows(windows: WindowSet | SensorWindows) -> FoldWindows:
     if round(times) < 1 or abs(times - round(times)) > _WHOLE * times:
         raise InputError(
             f"training windows of this file start every {train_hop_s:g} s (train_hop_s), so they do"
-            f" not include all windows every {hop_s:g} s (hop_s) that test a fold. Prepare again"
-            f" with a train_hop_s that divides {hop_s:g}, such as"
+            f" not include all windows every {hop_s:g} s (hop_s), on which folds are tested."
+            f" Prepare again with a train_hop_s that divides {hop_s:g}, such as"
             f" {hop_s / max(1, np.ceil(times - _WHOLE)):g}, to use folds."
         )
     assert isinstance(windows, WindowSet)

@@ -110,7 +110,7 @@ def inspect_recordings(
                 facts += [measure(span) for span in _spans(recording)] or [whole]
         except RecordingError as error:
             described = {"error": str(error)}
-            # List its arrays, which do not match, so that the user can choose.
+            # Its arrays do not match; list them, so that the user can choose.
             if suffix_of(source.paths[0]) in ARRAY_SUFFIXES and source.has_arrays:
                 with suppress(RecordingError):
                     topics = list_arrays(source.paths[0])
@@ -119,7 +119,11 @@ def inspect_recordings(
     if reading.label_column is not None and facts:
         check_labels(reading.labels, labels, "of a recording", left_out)
     n_errors = sum("error" in row for row in rows)
-    result: dict[str, Any] = {"recordings": rows, "n_errors": n_errors, "odd": _odd(facts)}
+    result: dict[str, Any] = {
+        "recordings": rows,
+        "n_errors": n_errors,
+        "odd": _irregularities(facts),
+    }
     read = [row for row in rows if "channels" in row]
     if reading.sample_rate_hz and read and not any(row["is_at_given_rate"] for row in read):
         result["unused"] = (
@@ -152,7 +156,7 @@ def inspect_windows(
 ) -> tuple[dict[str, Any], list[RecordingFacts]]:
     """Describe a prepared file like `inspect_recordings`, by windows that do not overlap."""
     rows, facts = [], []
-    with _opened(path, sensor) as file:
+    with _open_sensor(path, sensor) as file:
         windows, n = file.stored, len(file)
         ids = np.full(n, "windows") if windows.recording_id is None else windows.recording_id
         labels = np.full(n, "") if windows.y is None else np.asarray(windows.y)
@@ -189,10 +193,10 @@ def inspect_windows(
             facts.append(measure(recording))
             row_of = {"recording_id": name, "label": label, "group": recording.group}
             rows.append({**row_of, **_describe(recording, facts[-1])})
-    return {"recordings": rows, "n_errors": 0, "odd": _odd(facts)}, facts
+    return {"recordings": rows, "n_errors": 0, "odd": _irregularities(facts)}, facts
 
 
-def _opened(path: str | os.PathLike[str], sensor: str | None) -> PreparedFile:
+def _open_sensor(path: str | os.PathLike[str], sensor: str | None) -> PreparedFile:
     """Open a prepared file, or one sensor of it."""
     if sensor is not None and sensor not in (names := sensors_in(path)):
         sensors = ", ".join(names) or "only one, without a name"
@@ -209,7 +213,7 @@ def _windows_of(file: PreparedFile, sensor: str | None) -> WindowSet:
     return windows if sensor is None else windows.take(have_numbers(windows))
 
 
-def _odd(facts: Sequence[RecordingFacts]) -> list[dict[str, Any]]:
+def _irregularities(facts: Sequence[RecordingFacts]) -> list[dict[str, Any]]:
     findings = [finding.to_dict() for finding in check_recordings(facts)]
     everywhere: dict[str, Any] = {"recordings": [], "channels": []}
     return [{**odd, "values": everywhere | odd["values"]} for odd in findings]
@@ -361,14 +365,14 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def inspect_leakage(path: str | os.PathLike[str], sensor: str | None = None) -> LeakageReport:
     """Find leaks between the parts of a prepared file, in its windows, statistics and balance."""
-    with _opened(path, sensor) as file:
+    with _open_sensor(path, sensor) as file:
         windows = _windows_of(file, sensor)
         return find_leakage(windows, sample_indices=file.sample_indices, scaler=file.scaler)
 
 
 def inspect_data(path: str | os.PathLike[str], sensor: str | None = None) -> list[Finding]:
     """Check the unscaled training and validation windows of a prepared file."""
-    with _opened(path, sensor) as file:
+    with _open_sensor(path, sensor) as file:
         windows = _windows_of(file, sensor)
     names = np.full(len(windows), "") if windows.y is None else np.asarray(windows.y)
     classes, codes = np.unique(names, return_inverse=True)

@@ -25,7 +25,7 @@ from sensorseq.evaluation.metrics import METRICS, Evaluation, compare
 from sensorseq.evaluation.text import NAMES, format_interval, format_p_value, percent
 from sensorseq.html.render import render
 from sensorseq.html.svg import Panel, sparkline
-from sensorseq.sequence.page import MOST_SPANS, draw, named_colors
+from sensorseq.sequence.page import MOST_SPANS, named_colors, strip_of
 from sensorseq.sequence.timeline import spans_by_recording
 from sensorseq.windows import WindowSet
 
@@ -141,9 +141,9 @@ def _scores(
     notes: tuple[str, ...] = (_validation_caution(model),)
     if comparison is not None:
         notes = comparison.notes
-        protocol = f"{_capital(comparison.protocol)}."
+        protocol = f"{_capitalized(comparison.protocol)}."
         if comparison.fold_accuracy:
-            protocol += f" {_capital(describe_folds(comparison))}."
+            protocol += f" {_capitalized(describe_folds(comparison))}."
     return {
         "words": protocol,
         "cards": [
@@ -276,7 +276,7 @@ def _over_time(drives: DriveEvaluation | None) -> dict[str, Any]:
         },
         "strips": {
             "classes": named_colors(classes),
-            "drives": [draw(name, predicted[name], true[name], classes) for name in shown],
+            "drives": [strip_of(name, predicted[name], true[name], classes) for name in shown],
             "n_left": len(several) - len(shown),
         },
         "most_spans": MOST_SPANS,
@@ -418,5 +418,5 @@ def _facts(model: SensorLSTMClassifier) -> dict[str, str]:
     return facts
 
 
-def _capital(text: str) -> str:
+def _capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]

@@ -70,13 +70,13 @@ class RecordingPrediction:
     seen: bool
     notes: tuple[str, ...] = ()
     outside: OutsideWindows | None = None
-    in_table: bool = False  # True if its table holds many recordings
+    in_table: bool = False  # True if its table has many recordings
     begins_s: float = 0.0
     date: str = ""
     timeline: Timeline | None = None  # times count from the beginning of the recording
     facts: RecordingFacts | None = None  # facts about its channels, for pictures
     truth: tuple[LabelSpan, ...] = ()  # labels in the recording itself
-    clock: Mapping[str, Any] = field(default_factory=dict)  # of its time stamps
+    clock: Mapping[str, Any] = field(default_factory=dict)  # facts about its time stamps
 
     @property
     def label(self) -> Any:
@@ -398,14 +398,14 @@ def make_drive_page(predictions: Sequence[RecordingPrediction], *, title: str) -
 
 
 def _draw(prediction: RecordingPrediction, classes: list[Any]) -> dict[str, Any]:
-    from sensorseq.sequence.page import draw
+    from sensorseq.sequence.page import strip_of
 
     facts, timeline = prediction.facts, prediction.timeline
     assert facts is not None
     assert timeline is not None
     length_s = max(facts.duration_s, timeline.spans[-1].end_s)
     drawn = [c for c in facts.channels.values() if c.n_known]
-    return draw(
+    return strip_of(
         prediction.recording_id,
         timeline.spans,
         prediction.truth,

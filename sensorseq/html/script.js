@@ -1,16 +1,16 @@
 (function () {
   "use strict";
   var root = document.documentElement, toggle = document.getElementById("theme");
-  var system = matchMedia("(prefers-color-scheme:dark)"), said = document.getElementById("said");
+  var system = matchMedia("(prefers-color-scheme:dark)"), spoken = document.getElementById("spoken");
   function dark() { return root.dataset.theme ? root.dataset.theme === "dark" : system.matches; }
   function label() { toggle.textContent = dark() ? "light colors" : "dark colors"; }
   label();
   toggle.hidden = false;
   toggle.addEventListener("click", function () { root.dataset.theme = dark() ? "light" : "dark"; label(); });
   system.addEventListener("change", label);
-  function say(words, button) {
-    said.textContent = "";
-    setTimeout(function () { said.textContent = words; }, 30);
+  function announce(words, button) {
+    spoken.textContent = "";
+    setTimeout(function () { spoken.textContent = words; }, 30);
     button.textContent = words;
     setTimeout(function () { button.textContent = "copy"; }, 2500);
   }
@@ -20,7 +20,7 @@
     chosen.removeAllRanges();
     chosen.addRange(range);
     try { copied = document.execCommand("copy"); } catch (error) { copied = false; }
-    say(copied ? "copied" : "selected; copy with Ctrl+C", button);
+    announce(copied ? "copied" : "selected; copy with Ctrl+C", button);
   }
   document.querySelectorAll("button[data-copies]").forEach(function (button) {
     var code = document.getElementById(button.dataset.copies);
@@ -28,7 +28,7 @@
     button.addEventListener("click", function () {
       if (!navigator.clipboard) { select(code, button); return; }
       navigator.clipboard.writeText(code.textContent).then(
-        function () { say("copied", button); }, function () { select(code, button); });
+        function () { announce("copied", button); }, function () { select(code, button); });
     });
   });
   function second(at) { return at === 0 ? "0" : +at.toPrecision(9) + " s"; }

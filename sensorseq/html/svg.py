@@ -26,7 +26,7 @@ class Panel:
     y_label: str = ""
     width: int = 760  # in CSS pixels; the picture shrinks with the page
     height: int = 250
-    y_log: bool = False  # then values of zero or below are not drawn
+    y_log: bool = False  # if True, values of zero or below are not drawn
     x_whole: bool = True  # label only whole numbers
     _parts: list[str] = field(default_factory=list)
 
@@ -47,8 +47,8 @@ class Panel:
         """Draw single points, thinned like a line."""
         keep = extremes(y, self.width)
         x, y = x[keep], self._drawable(y[keep])
-        known = np.isfinite(y)
-        for at, height in zip(self._x(x[known]), self._y(y[known]), strict=True):
+        is_finite = np.isfinite(y)
+        for at, height in zip(self._x(x[is_finite]), self._y(y[is_finite]), strict=True):
             self._parts.append(
                 f'<circle class="{style}" cx="{_short(at)}" cy="{_short(height)}" r="{radius:g}"/>'
             )
@@ -113,7 +113,7 @@ class Panel:
         for value in ticks(*self.x_limits, whole=self.x_whole):
             at = self._x(np.array([value]))[0]
             words = tick_words(value)
-            over = at + 3.5 * len(words) > self.width  # half the label would extend past the edge
+            over = at + 3.5 * len(words) > self.width  # the label would extend past the edge
             place = f'"end" x="{self.width}"' if over else f'"middle" x="{_short(at)}"'
             parts.append(f'<text class="tick" text-anchor={place} y="{bottom + 16}">{words}</text>')
         parts.append(f'<line class="axis" x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
@@ -203,7 +203,8 @@ def over_time(
 ) -> str:
     """Draw a small picture of a long signal, (2, n): minimum and maximum in each time interval.
 
-    `gaps` are fractions of the width, from and to; `cut` are intervals cut off below, and above.
+    `gaps` (k, 2) are starts and ends, as fractions of the width. `cut` lists the intervals in which
+    the signal is clipped at its lowest and at its highest value.
     """
     n, (low, high) = envelope.shape[1], limits
     y = np.rint(100 * (1 - (np.clip(envelope, low, high) - low) / (high - low)))
@@ -212,9 +213,9 @@ def over_time(
         ' height="100"/>'
         for start, end in gaps
     ]
-    known = np.flatnonzero(np.isfinite(y[0]))
+    drawn = np.flatnonzero(np.isfinite(y[0]))
     middle = (gaps.mean(axis=1) * n).astype(np.int64)  # so that no line is drawn across a gap
-    for run in np.split(known, np.searchsorted(known, np.unique(middle))):
+    for run in np.split(drawn, np.searchsorted(drawn, np.unique(middle))):
         if len(run):
             path = [
                 *zip(run, y[1, run], strict=True),
@@ -267,10 +268,10 @@ def extremes(y: Floats, most: int) -> NDArray[np.int64]:
     finite = np.isfinite(y)
     chosen = [0, len(y) - 1]
     for part in np.array_split(np.arange(len(y)), most):
-        known = part[finite[part]]
-        if known.size:
-            chosen += [int(known[y[known].argmin()]), int(known[y[known].argmax()])]
-        if known.size < part.size:
+        inside = part[finite[part]]
+        if inside.size:
+            chosen += [int(inside[y[inside].argmin()]), int(inside[y[inside].argmax()])]
+        if inside.size < part.size:
             chosen.append(int(part[~finite[part]][0]))
     return np.unique(chosen)
 

@@ -47,7 +47,7 @@ def split_unit(windows: Windows) -> NDArray[Any]:
     return np.arange(len(windows)) if windows.groups is None else windows.groups
 
 
-def in_runs(windows: Windows, n_windows: int) -> Windows:
+def choose_runs(windows: Windows, n_windows: int) -> Windows:
     """Return about `n_windows` windows in runs of neighbors, so that overlaps are preserved.
 
     Each run is the beginning of a group, from groups spread over the file; without groups, there

@@ -29,7 +29,7 @@ _N_EXAMPLES = 3
 _FEW_DUPLICATES = 3  # fewer may be coincidence
 _ABOVE_CHANCE = 3  # multiple of the rate between training recordings
 _WIDTH = 80
-_BLOCK = 4096  # windows that are read at once
+_BLOCK = 4096  # windows that are read together
 _UNVERIFIABLE = ("none", "quantile", PHYSICAL)  # scalings that cannot be verified afterward
 # relative to a channel's scale; statistics that differ less are equal up to float32 rounding
 _CLOSE = 1e-4
@@ -42,7 +42,7 @@ class LeakageReport:
     Each of `findings` is one kind of leak with all its occurrences: `severity` is ``"leak"``, or
     ``"warning"`` if it may be intended, and `count` the number of windows, recordings, groups or
     files. `where` has the first few as ``examples``: row, part, recording_id and start_s of a
-    window, and with the prefix ``other_`` the same of the window that it conflicts with; or
+    window, and, with the prefix ``other_``, the same of the window that it matches; or
     ``recording_id``, ``group``, ``parts``. If constant channels give the class, `where` has their
     names as ``channels``, and `count` is their number. `n_of_part` counts the windows of each part,
     or the folds under ``"folds"``.
@@ -137,38 +137,38 @@ def find_leakage(
     changes.
     """
     views = _views(windows, split, folds)
-    run = _Check(windows, views)
+    checks = _Checks(windows, views)
     if views:
-        run.provenance()
-        run.rows_in_two_parts()
-        run.times()
-        run.groups()
-        run.identical()
-        run.stretches()
-        run.near()
+        checks.check_provenance()
+        checks.check_rows_in_two_parts()
+        checks.check_times()
+        checks.check_groups()
+        checks.check_identical_windows()
+        checks.check_stretches()
+        checks.check_near_duplicates()
         if sample_indices is not None:
-            run.samples(sample_indices)
+            checks.check_sample_indices(sample_indices)
     else:
-        run.not_checked.append(
+        checks.not_checked.append(
             "leaks between parts, the scaler and the chosen rows: the windows have no split; give"
             " split or folds."
         )
-    run.labels()
-    run.sources()
+    checks.check_labels()
+    checks.check_sources()
     inner = getattr(scaler, "scaler_", scaler)
     inner = Scaler.from_dict(inner) if isinstance(inner, Mapping) else inner
     if not isinstance(inner, Scaler | None):
         raise ArgumentError(
             f"scaler={scaler!r} is not a Scaler, its to_dict(), or a fitted object with scaler_."
         )
-    run.scaling(inner)
-    findings = sorted(run.findings, key=lambda finding: finding.severity)
+    checks.check_scaler(inner)
+    findings = sorted(checks.findings, key=lambda finding: finding.severity)
     counts = {"folds": len(views)} if folds is not None else {}
     for view in views if folds is None else ():
         counts = {name: int((view.part == name).sum()) for name in (*PARTS, "")}
         counts = {name or "left out": count for name, count in counts.items() if count}
     return LeakageReport(
-        tuple(findings), len(windows), counts, tuple(run.checked), tuple(run.not_checked)
+        tuple(findings), len(windows), counts, tuple(checks.checked), tuple(checks.not_checked)
     )
 
 
@@ -197,7 +197,7 @@ _Pairs = list[tuple[_View, Ints, Ints]]  # rows and the rows they match
 _Search = Callable[[Ints, Ints], tuple[Ints, Ints]]
 
 
-class _Check:
+class _Checks:
     """The checks, and their findings so far."""
 
     def __init__(self, windows: WindowSet, views: list[_View]) -> None:
@@ -224,17 +224,17 @@ class _Check:
                 f"the samples of {n_bad} window(s), which contain NaN or infinity."
             )
 
-    def provenance(self) -> None:
+    def check_provenance(self) -> None:
         self.checked.append("balancing before the split")
         made_before = {name for origin in self.origins for name in origin.made_before_split}
         if made := " and ".join(name for name in BEFORE_SPLIT if name in made_before):
             self._add("balanced_before_split", len(self.windows), made=made)
 
-    def rows_in_two_parts(self) -> None:
+    def check_rows_in_two_parts(self) -> None:
         pairs = [(v, v.in_two, v.in_two) for v in self.views if v.in_two is not None]
         self._add_pairs("rows_in_two_parts", pairs)
 
-    def times(self) -> None:
+    def check_times(self) -> None:
         if self.recording is None:
             self.not_checked.append("recordings and overlap in time: no recording_id.")
             return
@@ -292,7 +292,7 @@ class _Check:
             pairs.append((view, rows[is_other], matches[is_other]))
         self._add_pairs("simultaneous_windows", pairs)
 
-    def groups(self) -> None:
+    def check_groups(self) -> None:
         group = self.windows.groups
         if group is None:
             self.not_checked.append("shared groups: no groups.")
@@ -308,7 +308,7 @@ class _Check:
             intended = {name for name, member in pairs if member in self.apart}
         self._add_each("shared_groups", "group", parts_of, intended)
 
-    def identical(self) -> None:
+    def check_identical_windows(self) -> None:
         self.checked.append("identical windows")
         X = self.windows.X
         moves = ((X[:, :1] != X).any(axis=2) & self.valid).any(axis=1)  # any channel
@@ -320,14 +320,14 @@ class _Check:
 
         self._add_pairs("identical_windows", self._search_each(search)[0])
 
-    def stretches(self) -> None:
+    def check_stretches(self) -> None:
         if self.recording is None:
-            return  # times() reports that they are not checked
+            return  # check_times() reports that they are not checked
         self.checked.append("identical stretches of samples")
         search = partial(shared_stretches, self.windows.X, self.lengths)
         self._add_if_above_chance("shared_stretches", self.recording, search)
 
-    def near(self) -> None:
+    def check_near_duplicates(self) -> None:
         origin = self.recording if self.recording is not None else self.windows.groups
         if origin is None:
             self.not_checked.append("near-duplicates: no recording_id to compare across.")
@@ -373,7 +373,7 @@ class _Check:
         is_leak = n_matched >= _FEW_DUPLICATES and n_matched > most_by_chance
         self._add_pairs(kind, pairs, is_leak=is_leak)
 
-    def samples(self, sample_indices: ArrayLike) -> None:
+    def check_sample_indices(self, sample_indices: ArrayLike) -> None:
         rows = _check_rows("sample_indices", sample_indices, len(self.windows))
         whole = [view for view in self.views if view.fold is None]
         if not whole:
@@ -384,7 +384,7 @@ class _Check:
             pairs = [(view, outside, np.full(len(outside), -1))]
             self._add_pairs("samples_outside_train", pairs)
 
-    def labels(self) -> None:
+    def check_labels(self) -> None:
         windows = self.windows
         if windows.y is None:
             return
@@ -401,7 +401,7 @@ class _Check:
         for first in range(0, len(rows), _BLOCK):
             yield self.windows.X[rows[first : first + _BLOCK]]
 
-    def sources(self) -> None:
+    def check_sources(self) -> None:
         if self.recording is None:
             return
         present = set(np.unique(self.recording).tolist())
@@ -428,7 +428,7 @@ class _Check:
         self._add("same_source", len(divided), divided)
         self._add("same_source", len(together), together, is_leak=False)
 
-    def scaling(self, scaler: Scaler | None) -> None:
+    def check_scaler(self, scaler: Scaler | None) -> None:
         windows = self.windows
         scaled = Provenance.of(windows.provenance).scaled
         if scaler is None and isinstance(scaled, str) and scaled not in _UNVERIFIABLE:

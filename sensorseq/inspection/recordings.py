@@ -36,7 +36,8 @@ LEAST_ALIKE, MOST_COMPARED = 5, 64  # fewest recordings of a class, most channel
 SWAP_GAIN = 1.0  # log of how much better two channels fit each other's usual features
 SEPARATING_Z = 3.5  # z score of a class's ranks compared with all others
 SEPARATING_AREA = 0.98  # area under the ROC curve
-_OF_MARKS = ("saturated", "outliers")  # findings that a marker value of failed reads causes, too
+# findings that marker values of failed reads cause, too
+_CAUSED_BY_MARKS = ("saturated", "outliers")
 _BETWEEN_WORDS = r"[\s_.-]+|(?<=[a-z])(?=[A-Z])"
 
 Rows = Sequence[tuple[RecordingFacts, ChannelFacts]]
@@ -61,7 +62,7 @@ def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
     for name, rows in by_channel.items():
         for check in (_check_each, _check_units, _check_signs):
             for kind, i, words, weight in check(rows):
-                if kind not in _OF_MARKS or (i, name) not in marked:
+                if kind not in _CAUSED_BY_MARKS or (i, name) not in marked:
                     of_kind[kind].setdefault(name, []).append((i, words, weight))
     findings = [*odd_values, *_copies(facts), *_channel_sets(facts), *_swapped(facts)]
     for kind in MESSAGES:
@@ -130,7 +131,7 @@ def _check_each(rows: Rows) -> Odd:
 
 
 def _check_units(rows: Rows) -> Odd:
-    """Yield recordings whose values are many times those of their class, at equal spectrum."""
+    """Yield recordings with a spread off by a large factor for their class, at equal spectrum."""
     measured = [recording for recording, c in rows if c.name in recording.scales]
     if measured:
         sizes = np.array([recording.scales[rows[0][1].name] for recording in measured])

@@ -121,7 +121,7 @@ def run_trial(
     return ShortTraining(result.history, outputs, best)
 
 
-def learn(
+def train_until(
     fit: CheckedFit,
     train: tuple[Any, Any, Any],
     validation: tuple[Any, Any, Any],
@@ -220,7 +220,7 @@ def check_planted(fit: CheckedFit, windows: Windows, work: float, seed: int) -> 
     affordable = affordable_epochs(_PLANTED_BUDGET, work, N_PLANTED, n_timesteps)
     arguments = {**PLAIN, "max_epochs": int(np.clip(affordable, 20, _PLANTED_EPOCHS))}
     parts = (X, y, drawn), (X_val, y_val, drawn_val)
-    best, n_epochs, reached = learn(fit, *parts, [arguments] * 2, _LEARNED, seed)
+    best, n_epochs, reached = train_until(fit, *parts, [arguments] * 2, _LEARNED, seed)
     figures = {
         "val_accuracy": best,
         "epochs": n_epochs,

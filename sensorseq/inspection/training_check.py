@@ -20,7 +20,7 @@ from sensorseq.inspection.check_result import (
     Outcome,
 )
 from sensorseq.inspection.checked_windows import (
-    in_runs,
+    choose_runs,
     join_stretches,
     read_checked_windows,
     split_unit,
@@ -33,9 +33,9 @@ from sensorseq.inspection.short_trainings import (
     affordable_epochs,
     check_planted,
     check_shuffled,
-    learn,
     relative_work,
     run_trial,
+    train_until,
 )
 from sensorseq.inspection.window_checks import check_label_channels, check_shares, constant_channels
 from sensorseq.prediction.windows import Windows
@@ -76,7 +76,7 @@ def run_checks(
     if isinstance(X, str | os.PathLike):
         X, _ = read_training_file(X)
     windows = read_checked_windows(X, y, groups, lengths)
-    part = in_runs(windows, _MOST_WINDOWS).held()
+    part = choose_runs(windows, _MOST_WINDOWS).held()
     small = part.cropped(_MOST_TIMESTEPS, "head")
     fit, notes = _lighten(fit, windows.X.shape[2])
     work = relative_work(fit.arguments, windows.X.shape[2])
@@ -182,7 +182,7 @@ def _check_unchanging(fit: CheckedFit, windows: Windows, seed: int) -> Outcome:
     }
     if fit.arguments["head_norm"] == "batch":  # only the autograd engine supports batch statistics
         arguments["engine"] = "autograd"
-    trial = run_trial(fit, same, same, arguments, seed=seed, prepare=_hold_running_statistics)
+    trial = run_trial(fit, same, same, arguments, seed=seed, prepare=_freeze_running_statistics)
     losses = trial.history["val_loss"].tolist()
     if len(losses) == 3 and len(set(losses)) == 1:
         return PASSED, Finding("loss_repeats", {"val_loss": losses})
@@ -190,7 +190,7 @@ def _check_unchanging(fit: CheckedFit, windows: Windows, seed: int) -> Outcome:
     return FAILED, Finding("loss_changes", {"val_loss": losses, "losses": listed})
 
 
-def _hold_running_statistics(module: nn.Module) -> None:
+def _freeze_running_statistics(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.BatchNorm1d):
             # Otherwise batch statistics, and with them the validation, change without a step.
@@ -218,7 +218,7 @@ def _check_batch(fit: CheckedFit, windows: Windows, work: float, seed: int) -> O
     same = (batch.X, batch.target, batch.lengths)
     # 4 of 64 correct networks failed two attempts, none of 640 failed four
     attempts = [{**PLAIN, "batch_size": None, "max_epochs": k * n_steps} for k in (1, 2, 2, 2)]
-    best, n_taken, reached = learn(fit, same, same, attempts, _LEARNED, seed + 1)
+    best, n_taken, reached = train_until(fit, same, same, attempts, _LEARNED, seed + 1)
     figures = {"n_windows": len(batch), "accuracy": best, "steps": n_taken, "reached": reached}
     if best >= _LEARNED:
         return PASSED, Finding("memorized", figures)

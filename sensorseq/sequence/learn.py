@@ -23,9 +23,9 @@ def learn_dwell(
     window_s: float,
     recording_id: NDArray[Any],
 ) -> LearnedDwell | None:
-    """Learn from the labels of windows; None if no recording has several classes.
+    """Learn from the labels of windows; return None if no recording has several classes.
 
-    Copies of a window, which have its start, count once.
+    Copies of a window have the same start and count once.
 
     As a prior, every class has the mean duration of all segments, and one additional switch is
     shared by all pairs, so that a rarely seen class does not rule out unseen transitions.

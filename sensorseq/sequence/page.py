@@ -36,7 +36,7 @@ def named_colors(classes: Sequence[Any]) -> list[tuple[str, str]]:
     return [(str(name), _color(place)) for place, name in enumerate(classes)]
 
 
-def draw(
+def strip_of(
     name: Hashable,
     predicted: Sequence[Segment],
     true: Sequence[Segment],

@@ -30,7 +30,7 @@ class Segment(Protocol):
 
 
 class DriveCounts(NamedTuple):
-    """Counts from which a drive's scores are computed; those of several drives are added."""
+    """Counts from which a drive's scores are computed; the counts of several drives are added."""
 
     scored_s: float  # seconds with a true class and a prediction
     right_s: float
@@ -50,9 +50,9 @@ def count_drive(
     A true segment is found if a predicted one of its class has an intersection over union of at
     least 0.5 (C. Lea et al., *Temporal Convolutional Networks for Action Segmentation and
     Detection*, CVPR 2017, section 4.1). A predicted switch to a class is correct if it is the first
-    one from `tolerance_s` before a true segment of the class until its end; all others are false.
-    The delay of a true switch is the time until the new class is predicted, or the whole segment if
-    it never is.
+    one within a true segment of the class, or up to `tolerance_s` before it; all others are false.
+    The delay of a true switch is the time until the new class is predicted, or the length of the
+    segment if it never is.
     """
     scored_s = right_s = delay_s = 0.0
     n_found = n_switches = 0

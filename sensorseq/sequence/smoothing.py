@@ -4,7 +4,7 @@ A robot stays on a surface for a while, so a window is also evidence about its n
 is a Markov chain in continuous time, so gaps and unequal hops need no special rules. A window's
 likelihoods are the model's probabilities divided by the mean probability of each class, so that
 class frequencies in training do not count again in every window (H. Bourlard and N. Morgan,
-*Connectionist Speech Recognition*, 1994). The recursions are those of L. R. Rabiner, *A Tutorial on
+*Connectionist Speech Recognition*, 1994). The recursions follow L. R. Rabiner, *A Tutorial on
 Hidden Markov Models*, Proceedings of the IEEE 77 (1989).
 """
 
@@ -139,8 +139,8 @@ def smoothed(
     dwell : Dwell
         Durations of the classes, and transitions between them.
     smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
-        The windows that count: those so far, also `lag` later ones, or all. With viterbi the
-        classes are the likeliest path; the probabilities are those of ``"marginals"``.
+        The windows that count: all so far, also `lag` later ones, or all. With viterbi the classes
+        are the likeliest path, and the probabilities are the same as with ``"marginals"``.
     lag : int, default=3
         Windows to wait for, for ``"lag"``.
     weight : float, default=1.0
@@ -176,7 +176,7 @@ def temperature(lag: int) -> float:
 
 
 def calibrated(gamma: Floats, lag: int) -> Floats:
-    """Return calibrated probabilities from those of the recursions."""
+    """Calibrate the probabilities from the recursions."""
     gamma = gamma / gamma.sum(axis=1, keepdims=True)
     cooled = _power(gamma, 1 / temperature(lag))
     return np.asarray(cooled / cooled.sum(axis=1, keepdims=True))
@@ -211,7 +211,7 @@ class FixedLag:
 
 
 class LagSmoother:
-    """Fixed-lag smoothing of arriving windows, with the same bits as `smoothed` afterward.
+    """Fixed-lag smoothing of arriving windows, bit-identical to `smoothed` of all of them.
 
     A `lag` of 0 means filtering.
     """
@@ -289,7 +289,7 @@ def _forward(e: Floats, steps: Floats, start: Floats) -> Floats:
 
 
 def _updated(ahead: Floats, e: Floats) -> Floats:
-    """Update the probabilities with the likelihood of a window."""
+    """Return the probabilities updated with the likelihood of a window."""
     alpha = ahead * e
     return np.asarray(alpha / alpha.sum())
 

@@ -1,4 +1,4 @@
-"""Timeline: the class of every window over time, and the segments of one class."""
+"""Timelines: the class of every window over time, and segments of one class."""
 
 import csv
 import io
@@ -64,7 +64,7 @@ class Timeline:
         Segments of one class. One ends, and the next begins, halfway between the centers of their
         windows; if windows are missing between them, it ends with its last window.
     smooth : str
-        How it was smoothed; see `smoothing.smoothed`.
+        The method of smoothing; see `smoothing.smoothed`.
     mean_dwell_s : float or ndarray of shape (k,)
         The dwell time that was assumed for each class.
     """
@@ -122,7 +122,7 @@ class Timeline:
     def _drawn(
         self, true: "Timeline | Sequence[Segment]", most: int
     ) -> tuple[list[Any], list[dict[str, Any]]]:
-        from sensorseq.sequence.page import draw
+        from sensorseq.sequence.page import strip_of
 
         names = list(dict.fromkeys(span.recording_id for span in self.spans))
         of_true: Mapping[Any, Sequence[Segment]]
@@ -136,7 +136,8 @@ class Timeline:
             of_true = {name: list(true) for name in names}
         classes, of_recording = self.classes.tolist(), spans_by_recording(self.spans)
         drives = [
-            draw(name, of_recording[name], of_true.get(name, []), classes) for name in names[:most]
+            strip_of(name, of_recording[name], of_true.get(name, []), classes)
+            for name in names[:most]
         ]
         return classes, drives
 
@@ -174,7 +175,7 @@ def timeline_of(
     transitions: ArrayLike | None = None,
     class_shares: ArrayLike | None = None,
 ) -> Timeline:
-    """Return the timeline of windows from their probabilities, of any classifier.
+    """Return the timeline of windows from their probabilities by any classifier.
 
     Parameters
     ----------
@@ -199,9 +200,9 @@ def timeline_of(
         How often each class (row) is followed by each other (column); 0 if that is impossible. By
         default all others follow equally often.
     class_shares : array-like of shape (k,) or (n, k), optional
-        The fraction of each class in the classifier's training data. It is contained in the
-        probabilities of every window, but smoothing must count it once; by default all are equal.
-        With ``smooth="none"`` the probabilities are unchanged.
+        The fraction of each class in the classifier's training data, by default equal fractions.
+        The probabilities of every window contain it, but smoothing must count it only once. With
+        ``smooth="none"`` the probabilities are unchanged.
 
     Raises
     ------

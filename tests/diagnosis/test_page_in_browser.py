@@ -140,7 +140,7 @@ def test_every_text_can_be_read_in_the_colors_of_the_system(browser):
     assert_readable(browser)
 
 
-COPIED = "return document.querySelector('#said').textContent"
+COPIED = "return document.querySelector('#spoken').textContent"
 
 
 def wait_for(browser, script, expected):
@@ -170,10 +170,10 @@ def test_the_button_changes_the_colors_and_says_what_it_does(browser, system):
     emulate(browser, system)
     other = "dark" if system == "light" else "light"
     button, words = browser.find_element("id", "theme"), "return theme.textContent"
-    wait_for(browser, words, f"{other} colours")
+    wait_for(browser, words, f"{other} colors")
     button.click()
     assert (paper(browser) < 0.05) == (other == "dark")
-    assert button.text == f"{system} colours"
+    assert button.text == f"{system} colors"
     assert_readable(browser)
 
 

@@ -53,7 +53,7 @@ def test_random_convolutions_ignore_padding():
     garbage = np.where(np.arange(30)[:, None] < lengths[:, None, None], windows.X, np.nan)
     zeros = np.nan_to_num(garbage)
     classes = np.arange(2)
-    found = [
+    scores = [
         predict_baseline(
             "rocket_ridge",
             WindowSet(X[:60], y=windows.y[:60], lengths=lengths[:60]),
@@ -62,7 +62,7 @@ def test_random_convolutions_ignore_padding():
         )
         for X in (garbage, zeros)
     ]
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(*scores)
 
 
 @pytest.mark.parametrize(("n_train", "n_features"), [(4_000, 9_996), (4_001, 2_016)])

@@ -13,7 +13,7 @@ def two_columns(sure):
 
 
 def measure(sure, right, **arguments):
-    """The error of a classifier of two classes that always says 1, which is right or not."""
+    """The error of a classifier of two classes that always predicts 1, correctly or not."""
     how = {"n_resamples": 2, **arguments}
     return calibration_error(np.asarray(right, int), two_columns(sure), [0, 1], **how)
 
@@ -51,14 +51,14 @@ def test_of_constant_probabilities_it_is_the_published_estimator(seed, n):
     levels = np.array([0.55, 0.7, 0.9])
     level = rng.integers(0, 3, n)
     right = rng.random(n) < 0.7
-    found = measure(levels[level], right)
-    assert [p for _, p, _ in found.bins] == pytest.approx(levels)
-    expected = sum(k * ((p - a) ** 2 - a * (1 - a) / (k - 1)) for k, p, a in found.bins) / n
-    assert found.squared == pytest.approx(expected)
+    error = measure(levels[level], right)
+    assert [p for _, p, _ in error.bins] == pytest.approx(levels)
+    expected = sum(k * ((p - a) ** 2 - a * (1 - a) / (k - 1)) for k, p, a in error.bins) / n
+    assert error.squared == pytest.approx(expected)
 
 
 def test_windows_of_one_recording_do_not_look_miscalibrated():
-    """Recordings of which each is right or wrong as a whole; the classifier is calibrated."""
+    """Each recording is right or wrong as a whole; the classifier is calibrated."""
     rng = np.random.default_rng(2)
     by_recording, by_window = [], []
     for _ in range(300):
@@ -77,26 +77,26 @@ def test_intervals_by_recording_hold_the_true_error_about_as_often_as_they_say(t
     held = []
     for trial in range(120):
         sure = rng.uniform(0.55, 0.95, (30, 15))
-        level = rng.normal(scale=0.08, size=(30, 1))  # of the recording
+        level = rng.normal(scale=0.08, size=(30, 1))  # offset of the recording
         right = rng.random((30, 15)) < sure - too_sure + level
         how = {"groups": np.repeat(np.arange(30), 15), "n_resamples": 200, "seed": trial}
-        found = measure(sure.ravel(), right.ravel(), **how)
-        held.append(found.interval.low <= too_sure <= found.interval.high)
+        error = measure(sure.ravel(), right.ravel(), **how)
+        held.append(error.interval.low <= too_sure <= error.interval.high)
     assert np.mean(held) > 0.88
 
 
 def test_equal_probabilities_share_a_bin_and_the_order_of_windows_changes_no_bit():
     rng = np.random.default_rng(4)
     sure, right, groups = rng.choice([0.6, 0.8], 90), rng.random(90) < 0.7, rng.integers(0, 9, 90)
-    found = measure(sure, right, groups=groups, n_resamples=50)
-    assert [point.probability for point in found.bins] == pytest.approx([0.6, 0.8])
+    error = measure(sure, right, groups=groups, n_resamples=50)
+    assert [point.probability for point in error.bins] == pytest.approx([0.6, 0.8])
     order = rng.permutation(90)
-    assert found == measure(sure[order], right[order], groups=groups[order], n_resamples=50)
+    assert error == measure(sure[order], right[order], groups=groups[order], n_resamples=50)
 
 
 def test_one_group_gives_no_error_and_a_score_that_is_no_probability_none_either():
-    found = measure(np.full(30, 0.8), np.ones(30), groups=np.zeros(30))
-    assert np.isnan([found.value, found.squared, *found.interval]).all()
+    error = measure(np.full(30, 0.8), np.ones(30), groups=np.zeros(30))
+    assert np.isnan([error.value, error.squared, *error.interval]).all()
     scored = score_predictions([0, 1], [[2.0, 1.0], [0.0, 3.0]], [0, 1])
     assert np.isnan(scored.scores["calibration_error"])
     assert scored.to_dict()["calibration_error"] is None
@@ -108,13 +108,13 @@ def test_an_evaluation_says_it_with_intervals_by_group():
     groups = np.repeat(np.arange(40), 10)
     how = {"recording_id": groups, "seed": 3}
     scored = score_predictions(right.astype(int), two_columns(sure), [0, 1], **how)
-    found = measure(sure, right, groups=groups, n_resamples=2000, seed=3)
-    assert scored.scores["calibration_error"] == found.value
-    assert scored.intervals["calibration_error"] == found.interval
+    error = measure(sure, right, groups=groups, n_resamples=2000, seed=3)
+    assert scored.scores["calibration_error"] == error.value
+    assert scored.intervals["calibration_error"] == error.interval
 
 
 def test_decisions_per_recording_have_intervals_by_group():
-    """Ten robots of three drives each; what a robot gets wrong, it gets wrong in all its drives."""
+    """Ten robots with three drives each; a robot is right or wrong in all its drives."""
     robot = np.repeat(np.arange(10), 6)
     drive = np.repeat(np.arange(30), 2)
     y = np.repeat(np.arange(30) % 2, 2)
@@ -142,15 +142,15 @@ def test_decisions_per_recording_have_intervals_by_group():
     ],
 )
 def test_what_cannot_be_measured_is_named(probability, arguments, error, message):
-    given = {"y": [0, 1], **arguments}
+    keywords = {"y": [0, 1], **arguments}
     with pytest.raises(error, match=message):
-        calibration_error(given.pop("y"), probability, [0, 1], **given)
+        calibration_error(keywords.pop("y"), probability, [0, 1], **keywords)
 
 
 def test_scores_print_as_text_of_eighty_columns():
     y = np.arange(40) % 2
     probability = np.where(y[:, None] == [0, 1], 0.8, 0.2)
-    said = str(score_predictions(y, probability, [0, 1], recording_id=y))
-    assert said.splitlines()[1].split()[:3] == ["accuracy", "100.0", "%"]
-    assert "true \\ predicted" in said
-    assert max(map(len, said.splitlines())) <= 80
+    text = str(score_predictions(y, probability, [0, 1], recording_id=y))
+    assert text.splitlines()[1].split()[:3] == ["accuracy", "100.0", "%"]
+    assert "true \\ predicted" in text
+    assert max(map(len, text.splitlines())) <= 80

@@ -1,4 +1,4 @@
-"""The page of a drive: strips of classes that fit the signals, on one page without a network."""
+"""The page of a drive has strips of classes aligned with the signals, and needs no network."""
 
 import re
 
@@ -21,8 +21,8 @@ def prediction(name="drive", begins_s=100.0, truth=()):
     p = np.repeat([[0.9, 0.1], [0.2, 0.8]], 10, axis=0)
     start_s = np.arange(20.0)
     made = timeline_of(p, CLASSES, start_s, 1.0, mean_dwell_s=10)
-    told = (False, ("a note",), None, False, begins_s, "", made, measure(recording), truth)
-    return RecordingPrediction(name, (), CLASSES, begins_s + start_s, p, *told)
+    fields = (False, ("a note",), None, False, begins_s, "", made, measure(recording), truth)
+    return RecordingPrediction(name, (), CLASSES, begins_s + start_s, p, *fields)
 
 
 def parts(page, label):
@@ -33,14 +33,14 @@ def parts(page, label):
 def test_strips_are_where_the_time_is():
     truth = (LabelSpan(100.0, 105.0, "<ice>"), LabelSpan(105.0, 300.0, "mud"))
     page = make_drive_page([prediction(truth=truth)], title="a <drive>")
-    told = parts(page, "predicted")
-    assert [one[:3] for one in told] == [
+    predicted = parts(page, "predicted")
+    assert [part[:3] for part in predicted] == [
         ("0.000", "50.000", "var(--c0)"),
         ("50.000", "50.000", "var(--c1)"),
     ]
-    assert told[0][3] == "&lt;ice&gt;, 0.0 to 10.0 s"
+    assert predicted[0][3] == "&lt;ice&gt;, 0.0 to 10.0 s"
     true = parts(page, "true")
-    assert [one[:3] for one in true] == [
+    assert [part[:3] for part in true] == [
         ("0.000", "25.000", "var(--c0)"),
         ("25.000", "75.000", "var(--line)"),
     ]
@@ -52,7 +52,7 @@ def test_strips_are_where_the_time_is():
 def test_the_page_needs_no_network_and_escapes_names():
     page = make_drive_page([prediction("<script>")], title="<b>")
     assert not re.search(r"(src|href)=[\"']?(https?:)?//|@import|fetch\(|XMLHttpRequest", page)
-    assert page.count("<script>") == 1  # its own
+    assert page.count("<script>") == 1  # the script of the page
     assert "<ice>" not in page
     assert "<vel>" not in page
 

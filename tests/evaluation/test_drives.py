@@ -1,4 +1,4 @@
-"""Scores of recordings with several classes: where they appear, and what they are."""
+"""Scores of recordings with several classes: their values, and where they appear."""
 
 import dataclasses
 import json
@@ -20,15 +20,15 @@ WINDOW_S = 2.0
 
 
 def drives(n_recordings=12, n_windows=60, right=0.8, seed=0):
-    """Recordings that change their class twice, in any order of rows, and noisy probabilities."""
+    """Recordings that change class twice, in random order of rows, and noisy probabilities."""
     rng = np.random.default_rng(seed)
     half = n_windows // 2
     edges = rng.integers([5, half], [half - 8, n_windows - 5], (n_recordings, 2))
     index = (np.arange(n_windows) >= edges[:, :1]).astype(int)
     index -= np.arange(n_windows) >= edges[:, 1:]
     index = index.ravel()
-    told = np.where(rng.random(index.size) < right, index, 1 - index)
-    p = np.where(told[:, None] == np.arange(2), 0.8, 0.2)
+    predicted = np.where(rng.random(index.size) < right, index, 1 - index)
+    p = np.where(predicted[:, None] == np.arange(2), 0.8, 0.2)
     windows = WindowSet(
         np.zeros((index.size, 20, 1), np.float32),
         lengths=np.full(index.size, 20),
@@ -45,19 +45,19 @@ def drives(n_recordings=12, n_windows=60, right=0.8, seed=0):
 
 def test_smoothing_is_better_than_a_vote_and_single_windows():
     windows, p = drives()
-    found = evaluate_drives(windows, p, CLASSES, Smoothing("lag", mean_dwell_s=40))
-    single, vote, smoothed = found.scores.values()
+    evaluation = evaluate_drives(windows, p, CLASSES, Smoothing("lag", mean_dwell_s=40))
+    single, vote, smoothed = evaluation.scores.values()
     right = (CLASSES[p.argmax(axis=1)] == windows.y).mean()
     assert single.scores["accuracy"] == pytest.approx(right)
     for name, sign in (("accuracy", 1), ("f1", 1), ("false_switches_per_h", -1)):
         values = [sign * each.scores[name] for each in (single, vote, smoothed)]
         assert values == sorted(values)
-    for each in found.scores.values():
+    for each in evaluation.scores.values():
         for name, value in each.scores.items():
             low, high = each.intervals[name]
             assert low <= value <= high
-    assert (found.n_votes, found.n_recordings) == (7, 12)
-    assert len(found.true.spans) == 36
+    assert (evaluation.n_votes, evaluation.n_recordings) == (7, 12)
+    assert len(evaluation.true.spans) == 36
 
 
 def test_what_is_right_has_the_best_scores():
@@ -89,9 +89,9 @@ def test_a_tie_of_votes_goes_to_the_surer_class():
 
 def test_text_and_json_have_the_scores():
     windows, p = drives()
-    found = evaluate_drives(windows, p, CLASSES)
+    evaluation = evaluate_drives(windows, p, CLASSES)
     scored = score_predictions(windows.y, p, CLASSES, recording_id=windows.recording_id)
-    comparison = Comparison(scored, {}, "a test", drives=found)
+    comparison = Comparison(scored, {}, "a test", drives=evaluation)
     text = format_comparison(comparison)
     assert "12 recordings with several classes" in text
     assert max(map(len, text.splitlines())) <= 80
@@ -107,10 +107,10 @@ def test_the_page_has_the_scores_and_strips(tmp_path):
     X = np.random.default_rng(0).normal(size=windows.X.shape).astype(np.float32)
     clf.fit(dataclasses.replace(windows, X=X))
     scored = score_predictions(windows.y, p, CLASSES, recording_id=windows.recording_id)
-    found = evaluate_drives(windows, p, CLASSES)
+    evaluation = evaluate_drives(windows, p, CLASSES)
     page, without = (
         make_page(clf, None, title="a page", comparison=Comparison(scored, {}, "a test", **drives))
-        for drives in ({"drives": found}, {})
+        for drives in ({"drives": evaluation}, {})
     )
     assert page.count('class="strip"') == 2 * 12
     assert "false switches/h" in page

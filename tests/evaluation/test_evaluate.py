@@ -17,12 +17,12 @@ small = partial(small_classifier, hidden_size=12, max_epochs=25)
 
 
 def make_windows(n_recordings=40, n_windows=12, *, label_of, seed=0):
-    """Recordings that a network can tell apart: each has a level and a frequency of its own."""
+    """Recordings that a network can distinguish: each has its own level and frequency."""
     rng = np.random.default_rng(seed)
     ids = np.repeat([f"r{i:02d}" for i in range(n_recordings)], n_windows)
     level, frequency = 0.4 * rng.normal(size=n_recordings), rng.uniform(0.1, 1.2, n_recordings)
     labels = np.array([label_of(i) for i in range(n_recordings)])
-    # Of half the classes the frequency is high: something to learn that is true of all recordings.
+    # Half of the classes have a high frequency, which generalizes to all recordings.
     frequency += 1.5 * (np.arange(n_recordings) % 2)
     phase = rng.uniform(0, 6, (n_recordings, n_windows, 1))
     t = np.arange(24)
@@ -47,18 +47,18 @@ def shuffled():
 
 
 def test_what_is_true_of_new_recordings_is_found(honest):
-    found = evaluate_test(small().fit(honest), honest)
-    assert found.model.scores["accuracy"] > 0.9
-    assert found.model.scores["recording_vote"] > 0.9
-    assert found.baselines["majority"].scores["accuracy"] < 0.6
-    assert found.model.n_windows == (honest.split == "test").sum()
+    comparison = evaluate_test(small().fit(honest), honest)
+    assert comparison.model.scores["accuracy"] > 0.9
+    assert comparison.model.scores["recording_vote"] > 0.9
+    assert comparison.baselines["majority"].scores["accuracy"] < 0.6
+    assert comparison.model.n_windows == (honest.split == "test").sum()
 
 
 @pytest.mark.trains
 def test_labels_shuffled_by_recording_fall_to_chance(shuffled):
-    """Whoever scores above chance here has seen the recording: there is nothing else to learn."""
-    found = evaluate_test(small().fit(shuffled), shuffled)
-    for scored in (found.model, *found.baselines.values()):
+    """A score above chance means that the recording was seen: there is nothing else to learn."""
+    comparison = evaluate_test(small().fit(shuffled), shuffled)
+    for scored in (comparison.model, *comparison.baselines.values()):
         low, high = scored.intervals["accuracy"] if scored.n_groups else (0, 1)
         assert scored.scores["balanced_accuracy"] < 0.7
         assert not low > 0.5, (low, high)
@@ -68,7 +68,7 @@ def test_labels_shuffled_by_recording_fall_to_chance(shuffled):
 
 
 def test_the_same_shuffled_labels_look_learned_when_windows_leak(shuffled):
-    """The test above can fail: split by window instead of recording, they are told apart."""
+    """The test above can fail: if windows are split instead of recordings, labels are learned."""
     rng = np.random.default_rng(0)
     leaky = rng.choice(["train", "validation", "test"], len(shuffled), p=[0.6, 0.2, 0.2])
     leaking = replace(shuffled, split=leaky, groups=np.arange(len(shuffled)), recording_id=None)
@@ -81,28 +81,28 @@ def test_recordings_the_model_has_seen_are_refused_unless_asked_for(honest):
     everything = replace(honest, split=np.full(len(honest), "test"))
     with pytest.raises(InputError, match=r"trained on 28 of the 40 test recordings .*r0"):
         evaluate_test(model, everything)
-    found = evaluate_test(model, everything, include_seen=True)
-    assert len(found.seen) == 28
-    assert "inflated" in found.notes[0]
-    assert "never saw" not in found.protocol
+    comparison = evaluate_test(model, everything, include_seen=True)
+    assert len(comparison.seen) == 28
+    assert "inflated" in comparison.notes[0]
+    assert "never saw" not in comparison.protocol
 
 
 def test_a_file_without_a_split_is_all_test_and_has_no_baselines(honest):
     model = small(max_epochs=2).fit(honest)
     new = replace(honest.part("test"), split=None)
-    found = evaluate_test(model, new)
-    assert found.baselines == {}
-    assert any("no baselines" in note for note in found.notes)
+    comparison = evaluate_test(model, new)
+    assert comparison.baselines == {}
+    assert any("no baselines" in note for note in comparison.notes)
     expected = evaluate_test(model, honest, baselines=()).model.confusion_matrix
-    np.testing.assert_array_equal(found.model.confusion_matrix, expected)
+    np.testing.assert_array_equal(comparison.model.confusion_matrix, expected)
 
 
 def test_a_model_of_arrays_cannot_say_what_it_has_seen(honest):
     train = honest.part("train")
     model = small(max_epochs=1).fit(train.X, train.y, groups=train.groups)
-    found = evaluate_test(model, honest, baselines=())
-    assert "could not be checked" in found.notes[-1]
-    assert "never saw" not in found.protocol
+    comparison = evaluate_test(model, honest, baselines=())
+    assert "could not be checked" in comparison.notes[-1]
+    assert "never saw" not in comparison.protocol
 
 
 def test_folds_predict_every_window_once_and_repeat(honest):
@@ -161,9 +161,9 @@ def test_without_a_test_part_recordings_from_elsewhere_are_scored(honest):
     model = small(max_epochs=1).fit(honest)
     test = honest.part("test")
     elsewhere = replace(test, split=np.full(len(test), "train"))
-    found = evaluate_test(model, elsewhere)
-    assert found.model.to_dict() == evaluate_test(model, test).model.to_dict()
-    assert not found.baselines  # which would learn from the windows they are scored on
+    comparison = evaluate_test(model, elsewhere)
+    assert comparison.model.to_dict() == evaluate_test(model, test).model.to_dict()
+    assert not comparison.baselines  # they would be trained on the windows that they are scored on
 
 
 def test_lopsided_test_parts_are_pointed_out(honest):
@@ -182,13 +182,15 @@ def test_folds_train_on_augmented_copies_where_the_file_was_prepared_for_them():
     balance = {"strategy": "oversample", "augmentation": {"jitter": 0.5}}
     kind, seen = watched()
     for configured in ({**balance, "augmentation": None}, balance):
-        given = replace(windows, split=None, provenance={"configuration": {"balance": configured}})
-        evaluate_folds(small(kind=kind, max_epochs=1), given, 2, baselines=())
+        balanced = replace(
+            windows, split=None, provenance={"configuration": {"balance": configured}}
+        )
+        evaluate_folds(small(kind=kind, max_epochs=1), balanced, 2, baselines=())
     for (plain, _), (augmented, _) in zip(seen[:2], seen[2:], strict=True):
         kept = {window.tobytes() for window in plain.X}
         same = np.array([window.tobytes() in kept for window in augmented.X])
         assert len(augmented) == len(plain)
-        assert same.sum() == len(kept)  # each window once as it is
+        assert same.sum() == len(kept)  # each window once without changes
         assert (~same).sum() == len(plain) - len(kept) > 0
 
 
@@ -197,11 +199,14 @@ def test_a_recording_with_most_windows_of_its_class_is_named(honest):
     few = np.isin(ids, ["r00", "r01", "r02", "r03", "r04", "r05"])
     rows = np.flatnonzero(few & ((np.arange(len(ids)) % 12 < 3) | (ids == "r02")))
     windows = replace(honest.take(rows), split=None)
-    found = evaluate_folds(small(max_epochs=1), windows, 3, baselines=())
-    note = "r02 has 67% of the windows of calm: the fold tested on it is trained on few windows of calm."
-    assert note in found.notes
-    assert note in " ".join(format_comparison(found).split())
-    (named,) = found.to_dict()["dominant_recordings"]
+    comparison = evaluate_folds(small(max_epochs=1), windows, 3, baselines=())
+    note = (
+        "r02 has 67% of the windows of calm: the fold tested on it is trained on few windows of"
+        " calm."
+    )
+    assert note in comparison.notes
+    assert note in " ".join(format_comparison(comparison).split())
+    (named,) = comparison.to_dict()["dominant_recordings"]
     assert named == {"recording_id": "r02", "label": "calm", "share": pytest.approx(12 / 18)}
     model = small(max_epochs=1).fit(replace(honest, split=None))
     test = evaluate_test(model, windows, include_seen=True)
@@ -210,4 +215,4 @@ def test_a_recording_with_most_windows_of_its_class_is_named(honest):
     assert evaluate_folds(small(max_epochs=1), even, 3, baselines=()).dominant == ()
     two = windows.take(np.flatnonzero(np.isin(windows.recording_id, ["r00", "r02", "r01", "r03"])))
     all_train = small(max_epochs=1, validation_fraction=0.0, early_stopping=False)
-    assert evaluate_folds(all_train, two, 2, baselines=()).dominant == ()  # one always has half
+    assert evaluate_folds(all_train, two, 2, baselines=()).dominant == ()  # one of two has half

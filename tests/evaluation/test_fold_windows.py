@@ -61,9 +61,9 @@ def test_folds_are_tested_on_the_windows_cut_without_train_hop(
     overlapping = PreparePipeline(**cut, train_hop_s=train_hop_s).prepare(given_recordings)
     rows = choose_fold_windows(overlapping).rows
     expected = starts_of(plain, np.arange(len(plain)))
-    found = starts_of(overlapping, rows)
-    assert [name for name, _ in found] == [name for name, _ in expected]
-    np.testing.assert_allclose([s for _, s in found], [s for _, s in expected], atol=0.1 / rate)
+    starts = starts_of(overlapping, rows)
+    assert [name for name, _ in starts] == [name for name, _ in expected]
+    np.testing.assert_allclose([s for _, s in starts], [s for _, s in expected], atol=0.1 / rate)
     assert len(choose_fold_windows(plain).rows) == len(plain)
 
 
@@ -95,7 +95,7 @@ def test_no_sample_of_a_fold_is_on_both_sides():
     ).prepare(recordings())
     kind, seen = watched()
     model = kind(hidden_size=2, max_epochs=1, device="cpu", random_state=0)
-    found = evaluate_folds(model, windows, 3, baselines=("majority",))
+    comparison = evaluate_folds(model, windows, 3, baselines=("majority",))
     assert len(seen) == 3
     for train, test in seen:
         assert not set(train.recording_id.tolist()) & set(test.recording_id.tolist())
@@ -105,16 +105,18 @@ def test_no_sample_of_a_fold_is_on_both_sides():
         np.testing.assert_allclose(steps, 2.0)
         first = train.recording_id == train.recording_id[0]
         np.testing.assert_allclose(np.diff(np.sort(train.start_s[first])), 0.5)
-    assert found.model.n_windows == sum(len(test) for _, test in seen) < len(windows) / 3
-    assert "trained on windows every 0.5 s, tested on windows every 2 s" in found.protocol
-    assert not any("--split 1,0,0" in note for note in found.notes)
-    plain = found.to_dict()
-    assert plain["fold_accuracy_mean"] == pytest.approx(np.mean(found.fold_accuracy))
-    assert plain["fold_accuracy_sd"] == pytest.approx(np.std(found.fold_accuracy, ddof=1))
+    assert comparison.model.n_windows == sum(len(test) for _, test in seen) < len(windows) / 3
+    assert "trained on windows every 0.5 s, tested on windows every 2 s" in comparison.protocol
+    assert not any("--split 1,0,0" in note for note in comparison.notes)
+    plain = comparison.to_dict()
+    assert plain["fold_accuracy_mean"] == pytest.approx(np.mean(comparison.fold_accuracy))
+    assert plain["fold_accuracy_sd"] == pytest.approx(np.std(comparison.fold_accuracy, ddof=1))
     pattern = r"mean of the fold accuracies: ([\d.]+) %, sd\s+([\d.]+) points"
-    shown = re.search(pattern, format_comparison(found))
-    assert float(shown[1]) == pytest.approx(100 * np.mean(found.fold_accuracy), abs=0.051)
-    assert float(shown[2]) == pytest.approx(100 * np.std(found.fold_accuracy, ddof=1), abs=0.051)
+    shown = re.search(pattern, format_comparison(comparison))
+    assert float(shown[1]) == pytest.approx(100 * np.mean(comparison.fold_accuracy), abs=0.051)
+    assert float(shown[2]) == pytest.approx(
+        100 * np.std(comparison.fold_accuracy, ddof=1), abs=0.051
+    )
 
 
 def test_recordings_outside_the_train_part_are_reported_and_tested_as_they_are():
@@ -122,9 +124,9 @@ def test_recordings_outside_the_train_part_are_reported_and_tested_as_they_are()
         recordings(20)
     )
     chosen = choose_fold_windows(windows)
-    others = np.flatnonzero(windows.split != "train")
-    assert np.isin(others, chosen.rows).all()
-    n_others = len(np.unique(windows.recording_id[others]))
+    held_out = np.flatnonzero(windows.split != "train")
+    assert np.isin(held_out, chosen.rows).all()
+    n_others = len(np.unique(windows.recording_id[held_out]))
     assert f"{n_others} of 20 recordings are not in the train part" in chosen.notes[0]
     assert "--split 1,0,0" in chosen.notes[0]
 

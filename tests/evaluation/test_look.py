@@ -32,18 +32,18 @@ def make_recordings(n_classes=2, n=4, n_channels=2, seconds=10.0, prefix=""):
 
 
 def page_of(recordings, errors=()):
-    facts = [measure(one) for one in recordings]
+    facts = [measure(recording) for recording in recordings]
     odd = [finding.to_dict() for finding in check_recordings(facts)]
-    found = {"recordings": [{"error": error} for error in errors], "odd": odd}
-    return make_look(found, facts, title="a folder")
+    result = {"recordings": [{"error": error} for error in errors], "odd": odd}
+    return make_look(result, facts, title="a folder")
 
 
 def write(root, recordings):
-    for one in recordings:
-        file = root / f"{one.recording_id}.csv"
+    for recording in recordings:
+        file = root / f"{recording.recording_id}.csv"
         file.parent.mkdir(parents=True, exist_ok=True)
-        table = np.column_stack([one.timestamps_s, one.values])
-        names = ",".join(["time", *one.channel_names])
+        table = np.column_stack([recording.timestamps_s, recording.values])
+        names = ",".join(["time", *recording.channel_names])
         np.savetxt(file, table, "%.6g", ",", header=names, comments="")
     return root
 
@@ -62,7 +62,7 @@ def test_the_page_says_what_there_is_and_shows_each_recording():
     recordings = list(make_recordings())
     text = Reader(page := page_of(recordings)).text
     assert "8 recordings, 2 classes, 8 groups, 2 channels, 79.8 s in total, at 50 Hz." in text
-    assert all(one.recording_id in text for one in recordings)
+    assert all(recording.recording_id in text for recording in recordings)
     assert page.count('class="time"') == 16
     assert page.count('class="spark"') == 4
     assert "0 to 25 Hz" in text
@@ -80,7 +80,7 @@ def test_what_is_odd_is_at_the_recording_too():
     assert re.search(r"1 cannot be read:.*run 9: broken", Reader(page).text)
     row = page[page.index('<th scope="row">class 0/run 3') :].split("</tr>")[0]
     assert row.count('class="gap"') == 2
-    assert row.count("▲ gaps") == 1  # of all channels, so at the name
+    assert row.count("▲ gaps") == 1  # in all channels, so it is beside the name
     assert row.count('class="cut"') == row.count("▲ cut off") == 1
     assert page.count('class="cut"') == 1
 
@@ -140,12 +140,12 @@ def test_inspect_writes_the_page_and_says_what_is_odd(tmp_path):
     assert max(map(len, shown.splitlines())) <= 80
     text = Reader(page.read_text("utf-8")).text
     assert "class 0/run 2 (5e+04 Hz)" in text
-    found = answer("inspect", root, "--channels", "channel 1")
-    (odd,) = found["odd"]
+    result = answer("inspect", root, "--channels", "channel 1")
+    (odd,) = result["odd"]
     assert odd["kind"] == "time_unit"
     assert odd["values"]["recordings"] == ["class 0/run 2"]
-    assert {"p1", "p99", "gap_share"} <= set(found["recordings"][0]["channels"][0])
-    assert [c["name"] for c in found["recordings"][0]["channels"]] == ["channel 1"]
+    assert {"p1", "p99", "gap_share"} <= set(result["recordings"][0]["channels"][0])
+    assert [c["name"] for c in result["recordings"][0]["channels"]] == ["channel 1"]
     assert page.exists()
     refused(3, "inspect", root, "--html", tmp_path / "no" / "x.html", "-q")
 
@@ -166,10 +166,10 @@ def test_a_prepared_file_has_a_page_too(hop_s, tmp_path):
     root = write(tmp_path / "logs", make_recordings())
     file, page = tmp_path / "w.h5", tmp_path / "look.html"
     prepare(root, file, window_s=1.0, hop_s=hop_s)
-    found = answer("inspect", file, "--html", page)
-    assert found["odd"] == []
-    assert [row["n_samples"] for row in found["recordings"]] == [500] * 8
-    assert [row["n_long_gaps"] for row in found["recordings"]] == [0] * 8
+    result = answer("inspect", file, "--html", page)
+    assert result["odd"] == []
+    assert [row["n_samples"] for row in result["recordings"]] == [500] * 8
+    assert [row["n_long_gaps"] for row in result["recordings"]] == [0] * 8
     assert "8 recordings, 2 classes" in Reader(page.read_text("utf-8")).text
     refused(2, "inspect", file, "--html", page, "--files", "x")
 

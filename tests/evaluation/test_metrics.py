@@ -64,12 +64,12 @@ def test_resampled_scores_are_those_of_the_windows_drawn():
 
 @pytest.mark.trains
 def test_intervals_of_clustered_windows_cover_what_single_windows_would_miss():
-    """30 recordings that differ in difficulty: 95 % intervals hold the truth about that often."""
+    """30 recordings differ in difficulty: 95 % intervals contain the truth about that often."""
     rng = np.random.default_rng(0)
     covered = {"recordings": 0, "windows": 0}
     n_trials, n_recordings, n_windows = 120, 30, 20
     for trial in range(n_trials):
-        rate = rng.beta(3, 1.5, n_recordings)  # of mean 2/3
+        rate = rng.beta(3, 1.5, n_recordings)  # with a mean of 2/3
         right = rng.random((n_recordings, n_windows)) < rate[:, None]
         y = np.zeros(right.size, int)
         probability = one_hot(np.where(right.ravel(), 0, 1), [0, 1])
@@ -125,37 +125,38 @@ def by_group(right):
 @given(st.integers(0, 10_000), st.integers(2, 7))
 def test_the_p_value_is_scipys_of_paired_groups(seed, n_groups):
     rng = np.random.default_rng(seed)
-    one, two = rng.random((2, n_groups, 5)) < rng.random((2, n_groups, 1))
+    first, second = rng.random((2, n_groups, 5)) < rng.random((2, n_groups, 1))
     expected = permutation_test(
-        (one.mean(axis=1), two.mean(axis=1)),
+        (first.mean(axis=1), second.mean(axis=1)),
         lambda a, b, axis: (a - b).mean(axis=axis),
         permutation_type="samples",
         vectorized=True,
         n_resamples=np.inf,
     ).pvalue
-    found = compare(by_group(one), by_group(two))["accuracy"]
-    assert found.p_value == pytest.approx(expected)
-    assert compare(by_group(two), by_group(one))["accuracy"].p_value == found.p_value
+    difference = compare(by_group(first), by_group(second))["accuracy"]
+    assert difference.p_value == pytest.approx(expected)
+    assert compare(by_group(second), by_group(first))["accuracy"].p_value == difference.p_value
 
 
 def test_the_p_value_of_many_groups_is_that_of_the_sign_test():
-    """All 40 groups differ by one window, 30 of them in favour of the first: binomial."""
+    """All 40 groups differ by one window, 30 of them in favor of the first: binomial."""
     first, second = np.zeros((2, 40, 4), bool)
     first[:30, 0], second[30:, 0] = True, True
-    found = compare(by_group(first), by_group(second))["accuracy"]
+    difference = compare(by_group(first), by_group(second))["accuracy"]
     expected = binomtest(30, 40).pvalue
-    assert found.p_value == pytest.approx(expected, abs=4 * np.sqrt(expected / 10_000))
+    assert difference.p_value == pytest.approx(expected, abs=4 * np.sqrt(expected / 10_000))
 
 
 def test_p_values_are_rarely_small_where_nothing_differs():
     rng = np.random.default_rng(5)
-    found = []
+    p_values = []
     for _ in range(150):
         rate = rng.random((12, 1))
-        one, two = rng.random((2, 12, 10)) < rate
-        found.append(compare(by_group(one), by_group(two), n_resamples=5)["accuracy"].p_value)
+        first, second = rng.random((2, 12, 10)) < rate
+        differences = compare(by_group(first), by_group(second), n_resamples=5)
+        p_values.append(differences["accuracy"].p_value)
     for level in (0.05, 0.2, 0.5):
-        assert np.mean(np.array(found) <= level) <= level + 3 * np.sqrt(level / 300)
+        assert np.mean(np.array(p_values) <= level) <= level + 3 * np.sqrt(level / 300)
 
 
 def test_p_values_of_equal_predictions_and_of_one_group_are_one():
@@ -168,12 +169,12 @@ def test_a_recording_is_named_by_vote_and_by_mean_probability():
     probability = np.array([[0.51, 0.49], [0.51, 0.49], [0.0, 1.0], [0.6, 0.4], [0.1, 0.9]])
     ids = ["one"] * 3 + ["two"] * 2
     scored = score_predictions(["b"] * 5, probability, ["a", "b"], recording_id=ids)
-    one, two = scored.recordings
-    assert (one.vote, one.predicted, one.n_windows) == ("a", "b", 3)
-    assert two.vote == "b"  # a tie goes to the higher mean probability
+    first, second = scored.recordings
+    assert (first.vote, first.predicted, first.n_windows) == ("a", "b", 3)
+    assert second.vote == "b"  # a tie goes to the higher mean probability
     assert scored.scores["recording_vote"] == 0.5
     assert scored.scores["recording_mean"] == 1.0
-    assert sum(one.probability) == pytest.approx(1)
+    assert sum(first.probability) == pytest.approx(1)
 
 
 def test_scores_of_a_stack_are_the_scores_of_each():

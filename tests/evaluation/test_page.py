@@ -127,8 +127,8 @@ def test_an_evaluation_shows_the_baselines_beside_the_model(model, windows):
 
 def test_an_evaluation_by_folds_shows_their_mean_and_what_dominates(model, windows):
     names, of_class = windows.recording_id, windows.y == "class 0"
-    largest, *others = np.unique(names[of_class])[:3]
-    first = [np.flatnonzero(names == name)[:1] for name in others]
+    largest, *smaller = np.unique(names[of_class])[:3]
+    first = [np.flatnonzero(names == name)[:1] for name in smaller]
     rows = np.concatenate([np.flatnonzero(~of_class | (names == largest)), *first])
     comparison = evaluate_folds(model, windows.take(rows), 2, baselines=())
     text = " ".join(Reader(make_page(model, None, title="x", comparison=comparison)).texts)
@@ -147,9 +147,9 @@ def test_an_evaluation_by_folds_shows_their_mean_and_what_dominates(model, windo
     ],
 )
 def test_every_fit_has_a_page(arguments, windows):
-    given = replace(windows, split=None) if "validation_fraction" in arguments else windows
-    model = fitted(given, **{"max_epochs": 2, **arguments})
-    Reader(make_page(model, PagePart.of(model, given, "validation"), title="x"))
+    unsplit = replace(windows, split=None) if "validation_fraction" in arguments else windows
+    model = fitted(unsplit, **{"max_epochs": 2, **arguments})
+    Reader(make_page(model, PagePart.of(model, unsplit, "validation"), title="x"))
 
 
 def test_many_classes_channels_and_recordings_stay_readable():
@@ -214,8 +214,8 @@ def test_a_reliability_diagram_has_the_bins_counted_by_hand():
     sure = np.repeat([0.6, 0.9], 40)
     y = np.where(np.r_[np.arange(40) < 20, np.arange(40) < 38], "a", "b")
     bins = score_predictions(y, np.stack([sure, 1 - sure], axis=1), ["a", "b"]).reliability
-    assert [one.n_windows for one in bins] == [40, 40]
-    np.testing.assert_allclose([one[1:] for one in bins], [[0.6, 0.5], [0.9, 0.95]])
+    assert [point.n_windows for point in bins] == [40, 40]
+    np.testing.assert_allclose([point[1:] for point in bins], [[0.6, 0.5], [0.9, 0.95]])
 
 
 def test_the_page_draws_each_bin_where_it_is(page, model, windows):
@@ -224,7 +224,7 @@ def test_the_page_draws_each_bin_where_it_is(page, model, windows):
     width, height = 380 - MARGIN_LEFT - MARGIN_RIGHT, 300 - MARGIN_TOP - MARGIN_BOTTOM
     expected = [(MARGIN_LEFT + p * width, 300 - MARGIN_BOTTOM - a * height) for _, p, a in bins]
     np.testing.assert_allclose(np.array(dots, float), expected, atol=0.06)
-    assert sum(one.n_windows for one in bins) == (windows.split == "validation").sum()
+    assert sum(point.n_windows for point in bins) == (windows.split == "validation").sum()
 
 
 def test_each_channel_of_an_example_window_has_a_row(page, model, windows):

@@ -10,7 +10,7 @@ RATE = 20.0
 
 
 def signal(label, number):
-    """A sine of the class's frequency, with an offset and a gain of the recording's own."""
+    """A sine with the frequency of its class, and the offset and gain of its recording."""
     rng = np.random.default_rng(number)
     t = np.arange(240) / RATE
     wave = np.sin(2 * np.pi * (0.5 if label == "slow" else 2.0) * t + rng.uniform(0, 6))
@@ -48,10 +48,10 @@ def write(folder, name, t, values):
 
 def test_a_saved_model_normalizes_a_new_recording_whatever_its_offset_and_gain(model, tmp_path):
     t, values = signal("fast", 40)
-    (found,) = predict_recordings(model, [write(tmp_path / "a", "fresh", t, values)])
+    (predicted,) = predict_recordings(model, [write(tmp_path / "a", "fresh", t, values)])
     (moved,) = predict_recordings(model, [write(tmp_path / "b", "moved", t, 7 * values - 300)])
-    assert [found.label, moved.label] == ["fast", "fast"]
-    np.testing.assert_allclose(moved.probability, found.probability, atol=1e-3)
+    assert [predicted.label, moved.label] == ["fast", "fast"]
+    np.testing.assert_allclose(moved.probability, predicted.probability, atol=1e-3)
 
 
 def test_windows_prepared_otherwise_are_refused(model, recordings):

@@ -39,20 +39,20 @@ def test_a_curve_breaks_where_there_is_no_number():
 @example(0.0, 1e-11)
 @given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e6))
 def test_ticks_are_few_even_and_inside(low, span):
-    found = ticks(low, low + span)
-    assert len(found) <= 8
-    assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in found)
-    if len(found) > 2:
-        steps = np.diff(found)
+    marks = ticks(low, low + span)
+    assert len(marks) <= 8
+    assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in marks)
+    if len(marks) > 2:
+        steps = np.diff(marks)
         np.testing.assert_allclose(steps, steps[0], rtol=1e-4)
 
 
 @example(1.3e-11, 1.125)
 @given(st.floats(1e-12, 1e9), st.floats(1.01, 1e12))
 def test_logarithmic_ticks_are_few_and_inside(low, factor):
-    found = log_ticks(low, low * factor)
-    assert len(found) <= 8
-    assert all(low * (1 - 1e-6) <= tick <= low * factor * (1 + 1e-6) for tick in found)
+    marks = log_ticks(low, low * factor)
+    assert len(marks) <= 8
+    assert all(low * (1 - 1e-6) <= tick <= low * factor * (1 + 1e-6) for tick in marks)
 
 
 def test_a_logarithmic_axis_puts_equal_factors_at_equal_distances():
@@ -62,7 +62,7 @@ def test_a_logarithmic_axis_puts_equal_factors_at_equal_distances():
     (points,) = re.findall(r'points="([^"]+)"', picture)
     heights = [float(pair.split(",")[1]) for pair in points.split()]
     assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2])
-    assert picture.count("<circle") == 1  # nothing is above zero before it
+    assert picture.count("<circle") == 1  # no earlier value is above zero
 
 
 @given(
@@ -75,11 +75,11 @@ def test_thinning_keeps_every_extreme_of_its_stretch_and_every_gap(values, most)
     assert len(kept) <= max(2 * most, 3 * most + 2)
     assert {0, len(y) - 1} <= set(kept.tolist())
     for part in np.array_split(np.arange(len(y)), most):
-        own = y[kept[np.isin(kept, part)]]
+        drawn = y[kept[np.isin(kept, part)]]
         if np.isfinite(y[part]).any():
-            assert np.nanmax(own) == np.nanmax(y[part])
-            assert np.nanmin(own) == np.nanmin(y[part])
-        assert np.isnan(own).any() == np.isnan(y[part]).any()
+            assert np.nanmax(drawn) == np.nanmax(y[part])
+            assert np.nanmin(drawn) == np.nanmin(y[part])
+        assert np.isnan(drawn).any() == np.isnan(y[part]).any()
 
 
 @pytest.mark.parametrize("n_epochs", [7, 58, 10_000, 123_456])

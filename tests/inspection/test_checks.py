@@ -19,7 +19,7 @@ def clean(
     n=240, t=30, c=2, seed=0, *, with_groups=True, with_lengths=False, kind="normal", first=0,
     order="mixed",
 ):  # fmt: skip
-    """Standardized windows of recordings that have a level, and in blocks a class, of their own."""
+    """Standardized windows of recordings with levels of their own; blocks of them share a class."""
     rng = np.random.default_rng(seed)
     groups = np.arange(n) // max(1, n // 24)
     target = groups % N_CLASSES if order == "blocks" else rng.permutation(np.arange(n) % N_CLASSES)
@@ -38,8 +38,8 @@ def clean(
     X = (X - X[inside].mean(axis=0)) / X[inside].std(axis=0)
     X[~inside] = 0
     groups = groups + first if with_groups else None
-    known = {"lengths": lengths, "target": target, "groups": groups}
-    return SimpleNamespace(X=X.astype(np.float32), rows=np.arange(first, first + n), **known)
+    fields = {"lengths": lengths, "target": target, "groups": groups}
+    return SimpleNamespace(X=X.astype(np.float32), rows=np.arange(first, first + n), **fields)
 
 
 def some(windows, mask):
@@ -47,14 +47,14 @@ def some(windows, mask):
     return SimpleNamespace(**parts)
 
 
-def found(train, validation=None, **names):
+def findings_of(train, validation=None, **names):
     parts = [None if w is None else held_windows(**vars(w), **names) for w in (train, validation)]
     return list(check_windows(*parts))
 
 
 def only(kind, train, validation=None, **names):
-    findings = found(train, validation, **names)
-    assert [one.kind for one in findings] == [kind]
+    findings = findings_of(train, validation, **names)
+    assert [finding.kind for finding in findings] == [kind]
     assert findings[0].text.endswith(".")
     assert findings[0].advice.endswith(".")
     return findings[0].text
@@ -67,10 +67,10 @@ def test_clean_data_gives_no_finding(seed):
     options = {"with_groups": bool(seed % 2), "with_lengths": seed % 4 < 2 and t > 1}
     options["kind"] = SIGNALS[seed % 5]
     train = clean(n, t, c, seed, order=["mixed", "blocks"][seed // 10], **options)
-    assert found(train, clean(max(12, n // 3), t, c, seed + 1000, first=n, **options)) == []
-    # nor do labels drawn at random look as if they belonged to other rows
+    assert findings_of(train, clean(max(12, n // 3), t, c, seed + 1000, first=n, **options)) == []
+    # labels drawn at random do not look shifted by some rows, either
     train.target = rng.permutation(train.target)
-    assert found(train) == []
+    assert findings_of(train) == []
 
 
 def test_a_constant_channel_is_named():
@@ -98,7 +98,7 @@ def test_a_ramp_of_another_slope_in_each_window_is_a_signal():
     train = clean()
     speed = np.random.default_rng(0).uniform(0.5, 2, (240, 1))
     train.X[:, :, 0] = (np.arange(30) - 15) * speed / 12
-    assert found(train) == []
+    assert findings_of(train) == []
 
 
 def test_windows_in_which_nothing_moves_are_counted():
@@ -149,7 +149,7 @@ def test_what_to_do_about_shared_windows_depends_on_the_groups_that_were_given(
         validation.groups[:9] = 2
     if rows is None:
         validation.rows = None
-    (finding,) = found(train, validation)
+    (finding,) = findings_of(train, validation)
     assert finding.kind == "windows_in_both_parts"
     assert finding.advice.startswith(advice)
     assert ("groups=" in finding.advice) == (groups is None and rows == "own")
@@ -168,7 +168,7 @@ def test_keys_are_the_same_for_identical_windows_only():
     assert keys[30] == keys[31]
     assert len(np.unique(keys)) == 1998
     assert keys.all()
-    # padding does not count, nor does how far it goes, nor how many windows there are
+    # padding and its length do not matter, nor does the number of windows
     lengths = np.full(2000, 10)
     padded = np.concatenate([X, rng.normal(size=(2000, 5, 2)).astype(np.float32)], axis=1)
     np.testing.assert_array_equal(window_keys(X, lengths), window_keys(padded, lengths))
@@ -179,11 +179,11 @@ def test_windows_of_few_different_values_are_no_duplicates():
     train = clean()
     train.X = np.sign(train.X)
     train.X[40], train.target[40] = train.X[3], (train.target[3] + 1) % 3
-    assert found(train) == []
+    assert findings_of(train) == []
 
 
 @pytest.mark.parametrize(
-    ("scale", "offset", "said"),
+    ("scale", "offset", "words"),
     [
         ((30, 30), (0, 0), "the standard deviation is 30 to 30"),
         ((1, 1), (100, 0), "the mean is up to 100 standard deviations from zero"),
@@ -191,16 +191,16 @@ def test_windows_of_few_different_values_are_no_duplicates():
         ((0.01, 1), (0, 0), "channel 0: the standard deviation is 0.01 where 1 is expected"),
     ],
 )
-def test_input_far_from_unit_scale_is_found(scale, offset, said):
+def test_input_far_from_unit_scale_is_found(scale, offset, words):
     train = clean()
     train.X = train.X * np.float32(scale) + np.float32(offset)
-    assert said in only("not_scaled", train)
+    assert words in only("not_scaled", train)
 
 
 def test_scale_within_bounds_is_no_finding():
     train = clean()
     train.X = train.X * np.float32([0.2, 5]) + np.float32([0.4, 9])
-    assert found(train) == []
+    assert findings_of(train) == []
 
 
 def test_a_few_values_far_out_are_outliers_and_bursts_are_a_signal():
@@ -208,7 +208,7 @@ def test_a_few_values_far_out_are_outliers_and_bursts_are_a_signal():
     train.X[rng.random(train.X.shape[:2]) < 0.01, 0] = 40.0
     assert "% of channel 0 (largest" in only("outlier_windows", train)
     train.X[rng.random(train.X.shape[:2]) < 0.2, 0] = 20.0
-    assert "outlier_windows" not in [one.kind for one in found(train)]
+    assert "outlier_windows" not in [finding.kind for finding in findings_of(train)]
 
 
 @pytest.mark.parametrize("side", ["end", "beginning"])
@@ -219,16 +219,18 @@ def test_padding_without_lengths_is_found_by_its_one_value(side):
     assert f"at their {side}," in only("padding_as_signal", train)
     other = clean(100, seed=1, first=240)
     other.X[:, slice(0, 8) if side == "end" else slice(-8, None)] = -0.7
-    assert any("at the other side" in one.text for one in found(train, other))
+    assert any("at the other side" in finding.text for finding in findings_of(train, other))
 
 
 def test_classes_that_a_part_lacks_are_named():
     train, validation = clean(), clean(90, seed=1, first=240)
-    findings = found(some(train, train.target != 2), validation, classes=["ice", "snow", "mud"])
-    (text,) = [one.text for one in findings if one.kind == "class_not_in_training"]
+    findings = findings_of(
+        some(train, train.target != 2), validation, classes=["ice", "snow", "mud"]
+    )
+    (text,) = [finding.text for finding in findings if finding.kind == "class_not_in_training"]
     assert "no training window of class 'mud', so 30 of 90 validation windows" in text
-    findings = found(train, some(validation, validation.target != 0))
-    (text,) = [one.text for one in findings if one.kind == "class_not_in_validation"]
+    findings = findings_of(train, some(validation, validation.target != 0))
+    (text,) = [finding.text for finding in findings if finding.kind == "class_not_in_validation"]
     assert "class 0, which has 80 of 240" in text
 
 
@@ -237,7 +239,7 @@ def test_a_class_with_nearly_all_windows_or_one_window_or_one_group_is_named():
     assert list(check_shares(target, "abc", groups)) == []
     few = np.where(np.arange(60) < 57, 0, 1)
     dominant = list(check_shares(few, "ab"))
-    assert [one.kind for one in dominant] == ["dominant_class"]
+    assert [finding.kind for finding in dominant] == ["dominant_class"]
     assert "95% of the windows belong to class 'a'" in dominant[0].text
     (single,) = check_shares(np.where(np.arange(60) == 7, 3, target), "abcd", groups)
     assert single.kind == "single_window"
@@ -253,7 +255,7 @@ def test_another_level_in_validation_is_a_shift():
     text = only("level_shift", train, validation, channels=["x", "y"])
     assert "channel 1 (y) is at a different level in validation: +1." in text
     few = some(validation, validation.groups < validation.groups.min() + 3)  # differ by chance
-    assert "level_shift" not in [one.kind for one in found(train, few)]
+    assert "level_shift" not in [finding.kind for finding in findings_of(train, few)]
 
 
 def test_validation_groups_at_other_levels_are_a_shift_even_if_their_mean_is_not():
@@ -271,7 +273,7 @@ def test_groups_in_other_units_are_found_and_a_class_that_moves_more_is_not():
     assert "channel 1: in some groups the values vary 4" in only("mixed_units", train)
     moves = clean(order="blocks")
     moves.X[moves.target == 1] *= 50
-    assert "mixed_units" not in [one.kind for one in found(moves)]
+    assert "mixed_units" not in [finding.kind for finding in findings_of(moves)]
 
 
 def test_a_sensor_at_its_limits_is_clipped_and_one_at_rest_is_not():
@@ -279,9 +281,9 @@ def test_a_sensor_at_its_limits_is_clipped_and_one_at_rest_is_not():
     limits = np.quantile(train.X[:, :, 0], [0.1, 0.9])
     train.X[:, :, 0] = train.X[:, :, 0].clip(*limits)
     assert "(20% of channel 0)" in only("clipped", train)
-    rest = clean(kind="sine")
-    rest.X = np.maximum(rest.X, 0)  # a motor that stands still has one value, and one alone
-    assert "clipped" not in [one.kind for one in found(rest)]
+    resting = clean(kind="sine")
+    resting.X = np.maximum(resting.X, 0)  # a motor that stands still has a single value
+    assert "clipped" not in [finding.kind for finding in findings_of(resting)]
 
 
 def test_copies_of_training_windows_are_counted():
@@ -299,11 +301,13 @@ def test_labels_that_are_rows_off_are_found(k):
     train.target = np.roll(train.target, k)
     distance = f"{abs(k)} row{'s' if k != 1 else ''}"
     assert f"The label {distance} after" in only("labels_off", train) or k < 0
-    assert causes_of(found(train))[0].finding == f"labels are {distance} off"
-    # also where a part of the rows was held out: the label of its neighbour is in validation
+    assert causes_of(findings_of(train))[0].finding == f"labels are {distance} off"
+    # also if some rows were held out: the label of a neighbor is in validation
     train.groups = None
     held = np.random.default_rng(0).random(600) < 0.2
-    assert [one.kind for one in found(some(train, ~held), some(train, held))] == ["labels_off"]
+    assert [finding.kind for finding in findings_of(some(train, ~held), some(train, held))] == [
+        "labels_off"
+    ]
 
 
 @pytest.mark.parametrize("with_lengths", [False, True])
@@ -311,9 +315,9 @@ def test_block_size_does_not_matter(with_lengths, monkeypatch):
     windows = clean(n=50, t=9, c=3, with_lengths=with_lengths)
     windows.X = 7 + 3 * windows.X
     lengths = np.full(50, 9) if windows.lengths is None else windows.lengths
-    whole = found(windows)
+    whole = findings_of(windows)
     monkeypatch.setattr(measures, "BLOCK_VALUES", 4 * 27 + 1)
-    assert found(windows) == whole
+    assert findings_of(windows) == whole
     part = measures.Measures(held_windows(**vars(windows)))
     inside = [window[:n].astype(np.float64) for window, n in zip(windows.X, lengths, strict=True)]
     for of_part, function in (
@@ -333,20 +337,20 @@ def test_a_clock_is_found_whatever_the_first_windows_are(monkeypatch):
     original = train.X.copy()
     monkeypatch.setattr(measures, "BLOCK_VALUES", 40 * train.X[0].size)
     train.X[50:, :, 0] = np.linspace(-1.7, 1.7, 10)  # 0.8 % have none, among them the first block
-    assert "clock_channels" in [one.kind for one in found(train)]
+    assert "clock_channels" in [finding.kind for finding in findings_of(train)]
     train.X[50:150, :, 0] = original[50:150, :, 0]  # 2.5 %
-    assert "clock_channels" not in [one.kind for one in found(train)]
+    assert "clock_channels" not in [finding.kind for finding in findings_of(train)]
 
 
 def test_no_windows_are_no_error_and_nothing_is_written_to():
     train = clean()
     none = some(train, slice(0, 0))
-    assert found(none) == found(train, none) == []
-    one = some(train, slice(0, 1))
-    one.X = one.X[:, :1]
-    assert {finding.kind for finding in found(one)} <= {"constant_channels"}
+    assert findings_of(none) == findings_of(train, none) == []
+    single = some(train, slice(0, 1))
+    single.X = single.X[:, :1]
+    assert {finding.kind for finding in findings_of(single)} <= {"constant_channels"}
     train.X.flags.writeable = train.target.flags.writeable = False
-    assert found(train) == []
+    assert findings_of(train) == []
 
 
 def test_findings_become_causes_with_what_the_estimator_can_change():

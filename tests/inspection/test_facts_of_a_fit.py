@@ -1,4 +1,4 @@
-"""What the checks find in the data of a fit reaches its report; a saved model does not need it."""
+"""Findings in the data of a fit reach its report; a saved model does not need them."""
 
 from functools import partial
 
@@ -35,17 +35,17 @@ def still():
 )
 @pytest.mark.filterwarnings("ignore::sensorseq.errors.LeakWarning")
 def test_facts_of_the_data_reach_the_report(windows, labels, arguments, kinds, monkeypatch):
-    given = {}
+    received = {}
 
     def watched(*_, **facts):
-        given.update(facts)
+        received.update(facts)
         return make_report(*_, **facts)
 
     monkeypatch.setattr(fit, "make_report", watched)
     groups = None if kinds == ["windows_overlap"] else GROUPS
     small(**arguments).fit(windows, labels, groups=groups)
-    found = {finding.kind for finding in given["data_facts"]}
-    assert set(kinds) <= found <= {*kinds, "windows_in_both_parts", "copied_windows"}
+    found_kinds = {finding.kind for finding in received["data_facts"]}
+    assert set(kinds) <= found_kinds <= {*kinds, "windows_in_both_parts", "copied_windows"}
 
 
 def test_a_model_with_facts_is_saved_and_loaded(tmp_path):

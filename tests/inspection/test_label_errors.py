@@ -1,4 +1,4 @@
-"""find_label_errors: planted errors come first, groups stay whole, nothing given is changed."""
+"""Planted label errors come first, groups stay whole, and arguments are not changed."""
 
 import json
 from typing import ClassVar
@@ -24,9 +24,9 @@ N_GROUPS, N_EACH = 9, 4  # windows of each class in a group
 
 
 class Flat(ClassifierMixin, BaseEstimator):
-    """Naive Bayes on the mean and spread of the channels; exact whatever the order of windows."""
+    """Naive Bayes on the mean and spread of the channels; exact for any order of windows."""
 
-    seen: ClassVar = []  # (groups of the fit, of the prediction): the last channel holds them
+    seen: ClassVar = []  # (groups of the fit, of the prediction), read from the last channel
 
     def __init__(self, var_smoothing=1e-3):
         self.var_smoothing = var_smoothing
@@ -74,42 +74,42 @@ ROWS = np.array([3, 20, 41, 55, 76, 90])
 
 @pytest.mark.trains
 def test_planted_errors_come_first():
-    found = find_label_errors(small(), X, flip(Y, ROWS), groups=GROUPS, n_seeds=1, random_state=0)
-    assert set(found.row[: len(ROWS)]) == set(ROWS)
-    assert list(found.likelier[: len(ROWS)]) == list(Y[found.row[: len(ROWS)]])
-    assert list(found.given) == list(flip(Y, ROWS)[found.row])
-    assert list(found.group) == list(GROUPS[found.row])
-    assert sorted(found.row) == list(range(len(Y)))
-    assert (np.diff(found.score) <= 0).all()
-    assert abs(found.n_estimated - len(ROWS)) <= 2
-    assert found.recordings == ()
+    errors = find_label_errors(small(), X, flip(Y, ROWS), groups=GROUPS, n_seeds=1, random_state=0)
+    assert set(errors.row[: len(ROWS)]) == set(ROWS)
+    assert list(errors.likelier[: len(ROWS)]) == list(Y[errors.row[: len(ROWS)]])
+    assert list(errors.given) == list(flip(Y, ROWS)[errors.row])
+    assert list(errors.group) == list(GROUPS[errors.row])
+    assert sorted(errors.row) == list(range(len(Y)))
+    assert (np.diff(errors.score) <= 0).all()
+    assert abs(errors.n_estimated - len(ROWS)) <= 2
+    assert errors.recordings == ()
 
 
 @pytest.mark.parametrize("with_groups", [True, False])
 def test_planted_errors_come_first_with_another_classifier(with_groups):
     X, y, groups = make_windows()
     groups = groups if with_groups else None
-    found = find_label_errors(Flat(), X, flip(y, ROWS), groups=groups, random_state=0)
-    assert set(found.row[: len(ROWS)]) == set(ROWS)
-    assert abs(found.n_estimated - len(ROWS)) <= 1
+    errors = find_label_errors(Flat(), X, flip(y, ROWS), groups=groups, random_state=0)
+    assert set(errors.row[: len(ROWS)]) == set(ROWS)
+    assert abs(errors.n_estimated - len(ROWS)) <= 1
 
 
 def test_right_labels_are_not_estimated_wrong():
-    found = find_label_errors(Flat(), X, Y, groups=GROUPS, random_state=0)
-    assert found.n_estimated == 0
-    assert found.recordings == ()
+    errors = find_label_errors(Flat(), X, Y, groups=GROUPS, random_state=0)
+    assert errors.n_estimated == 0
+    assert errors.recordings == ()
 
 
 def test_a_mislabeled_recording_is_named():
     X, y, groups = make_windows(one_label=True)
     wrong = np.where(groups == "run 4", "ice", y)
-    found = find_label_errors(Flat(), X, wrong, groups=groups, n_folds=3, random_state=0)
-    (one,) = found.recordings
-    assert (one.group, one.given, one.likelier, one.n_windows) == ("run 4", "ice", "grass", 12)
-    assert one.share > 0.9
-    assert one.score > 0
-    assert set(found.group[:12]) == {"run 4"}  # every recording has one label: models alone judge
-    assert "run 4               ice             100% of 12 windows look like grass" in str(found)
+    errors = find_label_errors(Flat(), X, wrong, groups=groups, n_folds=3, random_state=0)
+    (run,) = errors.recordings
+    assert (run.group, run.given, run.likelier, run.n_windows) == ("run 4", "ice", "grass", 12)
+    assert run.share > 0.9
+    assert run.score > 0
+    assert set(errors.group[:12]) == {"run 4"}  # recordings with one label: models alone decide
+    assert "run 4               ice             100% of 12 windows look like grass" in str(errors)
 
 
 def test_the_order_of_windows_does_not_matter():
@@ -117,10 +117,10 @@ def test_the_order_of_windows_does_not_matter():
     y = flip(y, ROWS)
     order = np.random.default_rng(1).permutation(len(y))
     order = np.concatenate([[0, 1, 2], order[order > 2]])  # folds number classes by appearance
-    one = find_label_errors(Flat(), X, y, groups=groups, random_state=0)
-    other = find_label_errors(Flat(), X[order], y[order], groups=groups[order], random_state=0)
-    assert list(order[other.row]) == list(one.row)
-    np.testing.assert_allclose(other.score, one.score, rtol=1e-4, atol=1e-6)
+    first = find_label_errors(Flat(), X, y, groups=groups, random_state=0)
+    second = find_label_errors(Flat(), X[order], y[order], groups=groups[order], random_state=0)
+    assert list(order[second.row]) == list(first.row)
+    np.testing.assert_allclose(second.score, first.score, rtol=1e-4, atol=1e-6)
 
 
 def test_groups_are_never_divided():
@@ -143,12 +143,12 @@ def test_the_folds_inside_a_fit_do_not_divide_groups_either(monkeypatch):
         return seen[-1][1]
 
     monkeypatch.setattr(refit, "make_folds", spy)
-    found = find_label_errors(small(), X, Y, groups=GROUPS, n_seeds=1, random_state=0)
+    errors = find_label_errors(small(), X, Y, groups=GROUPS, n_seeds=1, random_state=0)
     ((of_part, folds),) = seen
     for fit_rows, test_rows in folds:
         assert not set(of_part[fit_rows]) & set(of_part[test_rows])
     judged = np.concatenate([test_rows for _, test_rows in folds])
-    assert sorted(judged) == list(range(len(found)))
+    assert sorted(judged) == list(range(len(errors)))
 
 
 def test_rows_of_out_of_fold_predictions_are_those_of_x():
@@ -156,18 +156,18 @@ def test_rows_of_out_of_fold_predictions_are_those_of_x():
     rows, probability = clf.out_of_fold_predictions()
     assert sorted(rows) == list(range(len(Y)))
     right = clf.classes_[probability.argmax(axis=1)] == Y[rows]
-    assert right.mean() > 0.9  # a third, were they those of other windows
+    assert right.mean() > 0.9  # it would be a third for the labels of other windows
     assert SensorLSTMClassifier.out_of_fold_predictions(small(features=None).fit(X, Y)) is None
 
 
 def test_nothing_given_is_changed():
     for clf in (small(), Flat()):
         before = dict(clf.get_params())
-        given = X.copy(), Y.copy(), GROUPS.copy()
+        copies = X.copy(), Y.copy(), GROUPS.copy()
         find_label_errors(clf, X, Y, groups=GROUPS, n_seeds=1, random_state=0)
         assert clf.get_params() == before
         assert not hasattr(clf, "classes_")
-        assert all((a == b).all() for a, b in zip(given, (X, Y, GROUPS), strict=True))
+        assert all((a == b).all() for a, b in zip(copies, (X, Y, GROUPS), strict=True))
     fitted = Flat().fit(X, Y)
     of_fit = fitted.model_
     find_label_errors(fitted, X, flip(Y, ROWS), groups=GROUPS, n_seeds=1, random_state=0)
@@ -181,41 +181,41 @@ def test_windows_of_other_lengths_and_window_sets():
     clf = small()
     wrong = flip(Y, ROWS)
     how = {"n_seeds": 1, "random_state": 0}
-    one = find_label_errors(clf, padded, wrong, groups=GROUPS, lengths=lengths, **how)
+    first = find_label_errors(clf, padded, wrong, groups=GROUPS, lengths=lengths, **how)
     windows = WindowSet(padded, lengths, wrong, recording_id=GROUPS)
-    other = find_label_errors(clf, windows, **how)
-    assert set(one.row[: len(ROWS)]) == set(ROWS)
-    assert list(one.row) == list(other.row)
-    assert list(one.score) == list(other.score)
+    second = find_label_errors(clf, windows, **how)
+    assert set(first.row[: len(ROWS)]) == set(ROWS)
+    assert list(first.row) == list(second.row)
+    assert list(first.score) == list(second.score)
     by_fold = find_label_errors(clf, windows, n_seeds=1, n_folds=3, random_state=0)
     assert set(by_fold.row[: len(ROWS)]) == set(ROWS)
 
 
 def test_equal_seeds_give_equal_results():
-    given = {"groups": GROUPS, "n_seeds": 1, "n_folds": 3}
-    one, same, other = (
-        find_label_errors(Flat(), X, flip(Y, ROWS), random_state=seed, **given)
+    arguments = {"groups": GROUPS, "n_seeds": 1, "n_folds": 3}
+    first, same, second = (
+        find_label_errors(Flat(), X, flip(Y, ROWS), random_state=seed, **arguments)
         for seed in (1, 1, 2)
     )
-    assert list(one.score) == list(same.score)
-    assert list(one.score) != list(other.score)
+    assert list(first.score) == list(same.score)
+    assert list(first.score) != list(second.score)
 
 
 def test_the_score_is_the_ratio_to_the_mean_of_the_class():
     target = np.array([0, 0, 0, 0, 1, 1, 1, 1] * 10)
-    own = np.array([0.9, 0.8, 0.9, 0.1, 0.6, 0.7, 0.8, 0.6] * 10)
+    p_given = np.array([0.9, 0.8, 0.9, 0.1, 0.6, 0.7, 0.8, 0.6] * 10)
     p = np.empty((80, 2))
-    p[np.arange(80), target], p[np.arange(80), 1 - target] = own, 1 - own
-    found = judge_labels(p, target, np.array(["a", "b"]), None)
-    assert set(found.row[:10]) == set(range(3, 80, 8))
-    assert found.n_estimated == 10
+    p[np.arange(80), target], p[np.arange(80), 1 - target] = p_given, 1 - p_given
+    errors = judge_labels(p, target, np.array(["a", "b"]), None)
+    assert set(errors.row[:10]) == set(range(3, 80, 8))
+    assert errors.n_estimated == 10
     # weighing raises all probabilities to one power, so the log-odds keep their ratios
-    odds = np.log(found.probability) - np.log(1 - found.probability)
-    given = np.log(own[found.row]) - np.log(1 - own[found.row])
-    np.testing.assert_allclose(odds, given * (odds[0] / given[0]), rtol=1e-6)
-    mean = {k: found.probability[found.given == k].mean() for k in "ab"}
-    expected = np.log([mean[k] for k in found.given]) - np.log(found.probability)
-    np.testing.assert_allclose(found.score, expected)
+    odds = np.log(errors.probability) - np.log(1 - errors.probability)
+    unweighed = np.log(p_given[errors.row]) - np.log(1 - p_given[errors.row])
+    np.testing.assert_allclose(odds, unweighed * (odds[0] / unweighed[0]), rtol=1e-6)
+    mean = {k: errors.probability[errors.given == k].mean() for k in "ab"}
+    expected = np.log([mean[k] for k in errors.given]) - np.log(errors.probability)
+    np.testing.assert_allclose(errors.score, expected)
 
 
 def test_labels_of_the_recording_count_where_recordings_have_one_label():
@@ -224,9 +224,9 @@ def test_labels_of_the_recording_count_where_recordings_have_one_label():
     target = (groups % 2).copy()
     target[::25] = 1 - target[::25]  # eight
     p = np.full((200, 2), 0.5) + rng.uniform(-0.1, 0.1, 200)[:, None] * [1, -1]
-    found = judge_labels(p, target, np.array(["a", "b"]), groups)
-    assert set(found.row[:8]) == set(range(0, 200, 25))
-    # where every group has both classes equally often, they say nothing
+    errors = judge_labels(p, target, np.array(["a", "b"]), groups)
+    assert set(errors.row[:8]) == set(range(0, 200, 25))
+    # if every group has both classes equally often, groups give no information
     target = np.tile([0, 1], 100)
     p[np.arange(200), target] += 0.3
     p /= p.sum(axis=1, keepdims=True)
@@ -238,17 +238,17 @@ def test_labels_of_the_recording_count_where_recordings_have_one_label():
 def test_the_table_fits_a_terminal_and_plain_data_go_to_json():
     X, y, groups = make_windows(one_label=True)
     long = np.array([f"a recording with a very long name {g}" for g in groups])
-    found = find_label_errors(
+    errors = find_label_errors(
         Flat(), X, np.where(groups == "run 4", "ice", y), groups=long, n_folds=3, random_state=0
     )
-    lines = str(found).splitlines()
+    lines = str(errors).splitlines()
     assert len(lines) == 2 + 10 + 2
     assert max(map(len, lines)) <= 80
-    assert lines[0].startswith(f"About {found.n_estimated} of {len(y)} labels look wrong")
-    plain = json.loads(json.dumps(found.to_dict()))
-    assert plain["windows"]["row"] == list(found.row)
+    assert lines[0].startswith(f"About {errors.n_estimated} of {len(y)} labels look wrong")
+    plain = json.loads(json.dumps(errors.to_dict()))
+    assert plain["windows"]["row"] == list(errors.row)
     assert plain["recordings"][0]["likelier"] == "grass"
-    assert plain["n_estimated"] == found.n_estimated
+    assert plain["n_estimated"] == errors.n_estimated
     alone = find_label_errors(Flat(), X, y, random_state=0)
     assert "group" not in str(alone)
     assert "group" not in alone.to_dict()["windows"]
@@ -265,7 +265,7 @@ ONE_WINDOW = np.where(np.arange(108) == 5, "mud", Y)
         (Flat(), None, {}, InputError, "y is None; give labels"),
         (Flat(), np.full(108, "ice"), {}, InputError, "y has only one class ('ice')"),
         (Flat(), Y, {"groups": GROUPS[1:]}, InputError, "groups has 107 values, but X has 108"),
-        (Flat(), Y, {"groups": GROUPS, "n_folds": 10}, SplitError, "9 group(s), fewer than 10 folds"),
+        (Flat(), Y, {"groups": GROUPS, "n_folds": 10}, SplitError, "9 group(s), fewer than 10"),
         (Flat(), Y, {"groups": ONE_GROUP}, SplitError, "class 'ice' is in one group only"),
         (Flat(), ONE_WINDOW, {}, SplitError, "class 'mud' is in one window only"),
         (Flat(), Y, {"n_seeds": 0}, ArgumentError, "n_seeds=0 must be an integer from 1 to 1000"),

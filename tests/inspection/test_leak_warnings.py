@@ -1,4 +1,4 @@
-"""A split through a recording is named, with its cure; honest data are left in peace."""
+"""A split through a recording is reported, with its remedy; there are no false alarms."""
 
 import warnings
 from functools import partial
@@ -24,7 +24,7 @@ classifier = partial(plain_classifier, **SETTINGS)
 
 
 def recordings(n=6, n_samples=400, n_channels=2, seed=0, digits=None):
-    """Drives of a motor: slow, with noise."""
+    """Slow, noisy motor signals."""
     rng = np.random.default_rng(seed)
     drives = []
     for _ in range(n):
@@ -45,7 +45,7 @@ def leak_warnings(fit):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit()
-    return [str(one.message) for one in caught if one.category is LeakWarning]
+    return [str(warning.message) for warning in caught if warning.category is LeakWarning]
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,13 @@ def test_groups_that_share_samples_are_named():
     torn = 10 * groups + np.arange(len(X)) % 2  # each recording under two names
     with pytest.warns(LeakWarning, match=r"These groups share windows: \d+ and \d+") as caught:
         classifier().fit(X, y, groups=torn)
-    said = str(caught[0].message)
-    assert "groups=" not in said
-    pairs = [pair.split(" and ") for pair in said.split("windows: ")[1].split(". ")[0].split(", ")]
+    message = str(caught[0].message)
+    assert "groups=" not in message
+    pairs = [
+        pair.split(" and ") for pair in message.split("windows: ")[1].split(". ")[0].split(", ")
+    ]
     assert pairs
-    assert all(int(one) // 10 == int(other) // 10 for one, other in pairs if other)
+    assert all(int(group) // 10 == int(other) // 10 for group, other in pairs if other)
 
 
 def test_the_windower_s_set_brings_its_recordings_as_groups():
@@ -138,7 +140,7 @@ def test_windows_that_follow_each_other_are_named_as_long_as_they_are_in_order(n
         classifier().fit(X, y)
     classifier().fit(X, y, groups=groups)
     order = np.random.default_rng(0).permutation(len(X))
-    classifier().fit(X[order], y[order])  # nothing is left to see it by
+    classifier().fit(X[order], y[order])  # the order no longer shows it
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -149,7 +151,7 @@ def test_windows_of_a_recording_far_apart_are_not_named_as_in_a_row(gap, seed):
 
 
 def honest(kind, seed):
-    """Windows of their own, of many looks."""
+    """Independent windows of many shapes."""
     rng = np.random.default_rng(seed)
     n, t = 120, np.arange(T)[:, None]
     phase = rng.uniform(0, 2 * np.pi, (n, 1, 2))

@@ -26,7 +26,7 @@ from sensorseq.windows import PARTS, WindowSet
 
 
 def windows(n_recordings=12, n_each=10, hop=0.5, seed=0, **more):
-    """Windows of 1 s at 20 Hz of recordings of two classes; cut from one signal each."""
+    """Windows of 1 s at 20 Hz from recordings of two classes, each cut from one signal."""
     rng = np.random.default_rng(seed)
     starts = np.arange(n_each) * hop
     X = []
@@ -34,17 +34,17 @@ def windows(n_recordings=12, n_each=10, hop=0.5, seed=0, **more):
         signal = rng.normal(recording % 2, 1, (int(n_each * 20 * hop) + 40, 2))
         X += [signal[int(20 * start) :][:20] for start in starts]
     recording_id = np.repeat([f"run {index}" for index in range(n_recordings)], n_each)
-    known = {
+    fields = {
         "y": np.repeat(np.arange(n_recordings) % 2, n_each),
         "recording_id": recording_id,
         "start_s": np.tile(starts, n_recordings),
         "sample_rate_hz": 20.0,
     }
-    return WindowSet(np.array(X, np.float32), **(known | more))
+    return WindowSet(np.array(X, np.float32), **(fields | more))
 
 
-def split_in_groups(given, seed=0):
-    return replace(given, split=split_by_group(given.y, given.groups, random_state=seed))
+def split_in_groups(cut, seed=0):
+    return replace(cut, split=split_by_group(cut.y, cut.groups, random_state=seed))
 
 
 def kinds(report, severity="leak"):
@@ -54,61 +54,61 @@ def kinds(report, severity="leak"):
 @settings(max_examples=4)
 @given(seed=st.integers(0, 100), hop=st.sampled_from([0.25, 0.5, 1.0]))
 def test_honest_splits_and_folds_raise_no_alarm(seed, hop):
-    given = split_in_groups(windows(hop=hop, seed=seed), seed)
-    scaler = fit_scaler(given.part("train").X)
-    train = np.flatnonzero(given.split == "train")
-    report = find_leakage(given, scaler=scaler, sample_indices=np.repeat(train, 2))
+    cut = split_in_groups(windows(hop=hop, seed=seed), seed)
+    scaler = fit_scaler(cut.part("train").X)
+    train = np.flatnonzero(cut.split == "train")
+    report = find_leakage(cut, scaler=scaler, sample_indices=np.repeat(train, 2))
     assert not report
     assert report.findings == ()
-    folds = GroupBalancedKFold(3, random_state=seed).split(given)
-    assert find_leakage(given, folds=folds).findings == ()
+    folds = GroupBalancedKFold(3, random_state=seed).split(cut)
+    assert find_leakage(cut, folds=folds).findings == ()
 
 
 @pytest.mark.parametrize("embargo_s", [None, 1.0, 2.0])
 def test_time_splits_with_an_embargo_are_warned_of_but_no_leak(embargo_s):
-    given = windows(n_each=80, hop=0.25)
-    part = split_by_time(given.recording_id, given.start_s, 1.0, embargo_s=embargo_s)
-    report = find_leakage(given, split=part)
+    cut = windows(n_each=80, hop=0.25)
+    part = split_by_time(cut.recording_id, cut.start_s, 1.0, embargo_s=embargo_s)
+    report = find_leakage(cut, split=part)
     assert not report
     assert kinds(report, "warning") == {"shared_recordings"}
     assert "leave out" not in report.findings[0].text
-    folds = BlockedTimeSplit(3, embargo_s).split(given)
-    assert not find_leakage(given, folds=folds)
+    folds = BlockedTimeSplit(3, embargo_s).split(cut)
+    assert not find_leakage(cut, folds=folds)
 
 
 @given(seed=st.integers(0, 1000), hop=st.sampled_from([0.25, 0.5, 1.0, 1.5]))
 def test_overlap_is_found_for_exactly_the_windows_that_share_time(seed, hop):
     rng = np.random.default_rng(seed)
-    given = windows(5, 8, hop, lengths=rng.integers(0, 21, 40))
+    cut = windows(5, 8, hop, lengths=rng.integers(0, 21, 40))
     part = rng.choice(["", *PARTS], 40)
-    report = find_leakage(given, split=part)
-    start, end = given.start_s, given.start_s + given.lengths / 20
+    report = find_leakage(cut, split=part)
+    start, end = cut.start_s, cut.start_s + cut.lengths / 20
     meet = (start[:, None] < end - 1e-9) & (start < end[:, None] - 1e-9)
-    meet &= (given.lengths[:, None] > 0) & (given.lengths > 0)
-    meet &= given.recording_id[:, None] == given.recording_id
+    meet &= (cut.lengths[:, None] > 0) & (cut.lengths > 0)
+    meet &= cut.recording_id[:, None] == cut.recording_id
     meet &= (part[:, None] != part) & (part[:, None] != "") & (part != "")
     expected = np.isin(part, PARTS[1:]) & meet.any(axis=1)
-    found = [f for f in report.findings if f.kind == "overlapping_windows"]
-    assert sum(finding.count for finding in found) == expected.sum()
-    for example in (example for finding in found for example in finding.where["examples"]):
+    overlaps = [f for f in report.findings if f.kind == "overlapping_windows"]
+    assert sum(finding.count for finding in overlaps) == expected.sum()
+    for example in (example for finding in overlaps for example in finding.where["examples"]):
         assert meet[example["row"], example["other_row"]]
 
 
 def test_stamps_of_an_epoch_clock_do_not_overlap_by_rounding():
-    given = windows(hop=1.0)
-    given = replace(given, start_s=1.7e9 + np.arange(120) * 1.0, recording_id=np.full(120, "run"))
+    cut = windows(hop=1.0)
+    cut = replace(cut, start_s=1.7e9 + np.arange(120) * 1.0, recording_id=np.full(120, "run"))
     part = np.where(np.arange(120) < 60, "train", "test")
-    report = find_leakage(given, split=part)
+    report = find_leakage(cut, split=part)
     assert "overlapping_windows" not in kinds(report)
     assert "shared_recordings" in kinds(report)  # they touch: no embargo
 
 
 def test_embargo_of_one_recording_excuses_no_group_that_is_torn_otherwise():
-    given = windows(8, 20, 1.0)
+    cut = windows(8, 20, 1.0)
     group = np.repeat(["robot a", "robot a", *"bcdefg"], 20)
     part = np.repeat(["train", "test", *["train"] * 5, ""], 20).astype("<U10")
     part[140:150], part[152:] = "train", "test"  # the last recording: by time, with an embargo
-    report = find_leakage(replace(given, groups=group), split=part)
+    report = find_leakage(replace(cut, groups=group), split=part)
     (leak,) = report.leaks
     assert (leak.kind, leak.count) == ("shared_groups", 1)
     assert leak.where["examples"][0] == {"group": "robot a", "parts": ["train", "test"]}
@@ -116,13 +116,13 @@ def test_embargo_of_one_recording_excuses_no_group_that_is_torn_otherwise():
 
 
 def test_identical_windows_are_counted_once_and_constant_ones_are_not():
-    given = split_in_groups(windows())
-    X = given.X.copy()
-    train, test = (np.flatnonzero(given.split == name) for name in ("train", "test"))
+    cut = split_in_groups(windows())
+    X = cut.X.copy()
+    train, test = (np.flatnonzero(cut.split == name) for name in ("train", "test"))
     X[test[:4]] = X[train[0]]
     X[test[5]] = X[test[6]]  # of one part
     X[test[7]], X[train[7]] = 3.0, 3.0  # a sensor that stands still
-    report = find_leakage(replace(given, X=X))
+    report = find_leakage(replace(cut, X=X))
     (finding,) = report.findings
     assert (finding.kind, finding.count) == ("identical_windows", 4)
     assert finding.where["examples"][0]["other_row"] == train[0]
@@ -142,14 +142,14 @@ def test_identical_windows_are_counted_once_and_constant_ones_are_not():
     ],
 )
 def test_copies_with_noise_or_gain_are_found_and_traced(how, gain, lengths):
-    cut = {} if lengths is None else {"lengths": np.full(120, lengths)}
-    given = split_in_groups(windows(hop=1.0, **cut))
-    X = given.X.copy()
-    train, test = (np.flatnonzero(given.split == name) for name in ("train", "test"))
+    options = {} if lengths is None else {"lengths": np.full(120, lengths)}
+    cut = split_in_groups(windows(hop=1.0, **options))
+    X = cut.X.copy()
+    train, test = (np.flatnonzero(cut.split == name) for name in ("train", "test"))
     X[test[:10]] = gain * augment_windows(X[train[:10]], how, 0, channel_sd=[1, 1]) + 5
     if lengths is not None:
         X[:, lengths:] = np.nan
-    report = find_leakage(replace(given, X=X))
+    report = find_leakage(replace(cut, X=X))
     (finding,) = report.findings
     assert finding.kind == "near_duplicates"
     assert finding.severity == "leak"
@@ -159,19 +159,19 @@ def test_copies_with_noise_or_gain_are_found_and_traced(how, gain, lengths):
 
 
 def test_copies_of_all_training_recordings_are_found_though_they_are_in_train_too():
-    given = windows(24, hop=1.0)
-    X = given.X.copy()
+    cut = windows(24, hop=1.0)
+    X = cut.X.copy()
     noise = np.random.default_rng(1).normal(0, 0.05, X[120:].shape)
     X[120:] = X[:120] + noise  # runs 12 to 23 are runs 0 to 11 again
-    report = find_leakage(split_in_groups(replace(given, X=X)))
+    report = find_leakage(split_in_groups(replace(cut, X=X)))
     assert kinds(report) == {"near_duplicates"}
 
 
 def test_one_window_that_looks_alike_is_a_warning():
-    given = split_in_groups(windows(hop=1.0))
-    X = given.X.copy()
-    X[np.flatnonzero(given.split == "test")[0]] = 2 * X[np.flatnonzero(given.split == "train")[3]]
-    report = find_leakage(replace(given, X=X))
+    cut = split_in_groups(windows(hop=1.0))
+    X = cut.X.copy()
+    X[np.flatnonzero(cut.split == "test")[0]] = 2 * X[np.flatnonzero(cut.split == "train")[3]]
+    report = find_leakage(replace(cut, X=X))
     assert not report
     assert kinds(report, "warning") == {"near_duplicates"}
 
@@ -181,26 +181,26 @@ def test_projected_windows_of_many_samples_find_the_same():
     X = rng.normal(size=(120, 400, 6)).astype(np.float32)
     X[100:110] = X[:10] + 0.1 * rng.normal(size=(10, 400, 6))
     rows, among = np.arange(100, 120), np.arange(100)
-    found, original = near_duplicates(X, np.full(120, 400), np.arange(120) // 5, rows, among)
-    np.testing.assert_array_equal(found, rows[:10])
+    copies, original = near_duplicates(X, np.full(120, 400), np.arange(120) // 5, rows, among)
+    np.testing.assert_array_equal(copies, rows[:10])
     np.testing.assert_array_equal(original, np.arange(10))
 
 
 @given(shift=st.integers(1, 19), seed=st.integers(0, 100), short=st.sampled_from([0, 1, 3]))
 def test_a_piece_of_a_recording_under_another_name_is_found_at_any_shift(shift, seed, short):
     signal = np.random.default_rng([seed, 1]).normal(size=(400, 2)).astype(np.float32)
-    given = split_in_groups(windows(hop=1.0, seed=seed))
-    train, test = (np.flatnonzero(given.split == name) for name in ("train", "test"))
-    X = given.X.copy()
+    cut = split_in_groups(windows(hop=1.0, seed=seed))
+    train, test = (np.flatnonzero(cut.split == name) for name in ("train", "test"))
+    X = cut.X.copy()
     X[train[:10]] = signal[:200].reshape(10, 20, 2)
     X[test[:9]] = signal[shift : 180 + shift].reshape(9, 20, 2)
-    found, other = shared_stretches(X, np.full(120, 20), test, train)
-    np.testing.assert_array_equal(found, test[:9])
+    rows, other = shared_stretches(X, np.full(120, 20), test, train)
+    np.testing.assert_array_equal(rows, test[:9])
     starts = 20 * np.searchsorted(train, other)
     np.testing.assert_array_less(np.abs(starts - 20 * np.arange(9) - shift), 11)
-    report = find_leakage(replace(given, X=X))
+    report = find_leakage(replace(cut, X=X))
     assert kinds(report) == {"shared_stretches"}
-    # Steps that are no valid ones are not compared.
+    # Padding is not compared.
     lengths = np.full(120, 20)
     lengths[test] = short
     assert not len(shared_stretches(X, lengths, test, train)[0])
@@ -208,94 +208,94 @@ def test_a_piece_of_a_recording_under_another_name_is_found_at_any_shift(shift, 
 
 def test_samples_that_repeat_by_chance_are_no_leak():
     rng = np.random.default_rng(0)
-    given = split_in_groups(windows(n_each=100, hop=1.0))
+    cut = split_in_groups(windows(n_each=100, hop=1.0))
     few_values = rng.integers(0, 2, (1200, 20, 1)).astype(np.float32)
-    given = replace(given, X=few_values, channels=())
-    report = find_leakage(given)
+    cut = replace(cut, X=few_values, channels=())
+    report = find_leakage(cut)
     assert kinds(report) == set()
     assert "shared_stretches" in kinds(report, "warning")
-    # Nor are signals of few shapes, or that stand still for most of a window.
+    # Neither are signals with few shapes, or constant for most of a window.
     still = np.zeros((1200, 20, 1), np.float32)
     still[:, 18:] = rng.normal(size=(1200, 2, 1))
     still[:, :2] = rng.normal(size=(1200, 2, 1))
-    assert kinds(find_leakage(replace(given, X=still))) == set()
+    assert kinds(find_leakage(replace(cut, X=still))) == set()
     waves = np.sin(np.outer(np.arange(1, 4), np.arange(20) / 3))
     shapes = (rng.normal(size=(1200, 3)) @ waves).astype(np.float32)[:, :, np.newaxis]
-    assert kinds(find_leakage(replace(given, X=shapes))) == set()
+    assert kinds(find_leakage(replace(cut, X=shapes))) == set()
 
 
 def test_windows_that_all_look_alike_are_no_copies():
-    """Robots that do the same thing: nearest neighbours are near, but none is far nearer."""
+    """Robots that do the same: nearest neighbors are near, but none is much nearer than others."""
     rng = np.random.default_rng(0)
     shape = np.sin(np.linspace(0, 6, 50))[None, :, None]
     X = (shape + 0.02 * rng.normal(size=(400, 50, 1))).astype(np.float32)
     recording = np.arange(400) // 20
-    found, _ = near_duplicates(X, np.full(400, 50), recording, np.arange(200, 400), np.arange(200))
-    assert not len(found)
+    rows, _ = near_duplicates(X, np.full(400, 50), recording, np.arange(200, 400), np.arange(200))
+    assert not len(rows)
     X[:] = shape
-    found, _ = near_duplicates(X, np.full(400, 50), recording, np.arange(200, 400), np.arange(200))
-    assert not len(found)
+    rows, _ = near_duplicates(X, np.full(400, 50), recording, np.arange(200, 400), np.arange(200))
+    assert not len(rows)
 
 
 @pytest.mark.parametrize("kind", SCALES)
 def test_whose_statistics_a_scaler_has_is_told(kind):
-    given = split_in_groups(windows())
-    lengths = given.lengths
-    given.X[given.split != "train"] *= 2  # beyond the extremes of train
-    train = fit_scaler(given.part("train").X, kind=kind)
-    assert not find_leakage(given, scaler=train).findings
-    assert not find_leakage(given, scaler=train.to_dict()).findings
-    assert not find_leakage(given, scaler=ChannelScaler(kind).fit(given)).findings
-    for rows in (np.arange(120), np.flatnonzero(given.split != "test")):
-        beyond = fit_scaler(given.X[rows], lengths[rows], kind)
-        assert kinds(find_leakage(given, scaler=beyond)) == {"scaler_fit_beyond_train"}
+    cut = split_in_groups(windows())
+    lengths = cut.lengths
+    cut.X[cut.split != "train"] *= 2  # beyond the extremes of train
+    train = fit_scaler(cut.part("train").X, kind=kind)
+    assert not find_leakage(cut, scaler=train).findings
+    assert not find_leakage(cut, scaler=train.to_dict()).findings
+    assert not find_leakage(cut, scaler=ChannelScaler(kind).fit(cut)).findings
+    for rows in (np.arange(120), np.flatnonzero(cut.split != "test")):
+        beyond = fit_scaler(cut.X[rows], lengths[rows], kind)
+        assert kinds(find_leakage(cut, scaler=beyond)) == {"scaler_fit_beyond_train"}
     foreign = fit_scaler(windows(seed=9).X * 3, kind=kind)
-    assert kinds(find_leakage(given, scaler=foreign), "warning") == {"scaler_unknown"}
+    assert kinds(find_leakage(cut, scaler=foreign), "warning") == {"scaler_unknown"}
 
 
 @pytest.mark.parametrize("kind", ["standard", "robust", "min_max", "max_abs"])
 def test_windows_that_are_scaled_already_show_by_what(kind):
-    given = split_in_groups(windows())
-    given.X[given.split != "train"] *= 2
-    assert not find_leakage(ChannelScaler(kind).fit_transform(given)).findings
-    unsplit = replace(given, split=None)
-    scaled = replace(ChannelScaler(kind).fit_transform(unsplit), split=given.split)
+    cut = split_in_groups(windows())
+    cut.X[cut.split != "train"] *= 2
+    assert not find_leakage(ChannelScaler(kind).fit_transform(cut)).findings
+    unsplit = replace(cut, split=None)
+    scaled = replace(ChannelScaler(kind).fit_transform(unsplit), split=cut.split)
     assert kinds(find_leakage(scaled)) == {"scaler_fit_beyond_train"}
 
 
 def test_rated_values_are_no_statistics():
-    given = split_in_groups(windows())
-    scaler = ChannelScaler("physical", rated=[20.0, 3.0]).fit(given)
-    assert not find_leakage(given, scaler=scaler).findings
-    assert not find_leakage(scaler.transform(given)).findings
+    cut = split_in_groups(windows())
+    scaler = ChannelScaler("physical", rated=[20.0, 3.0]).fit(cut)
+    assert not find_leakage(cut, scaler=scaler).findings
+    assert not find_leakage(scaler.transform(cut)).findings
 
 
 def test_groups_on_both_sides_of_a_split_asked_for_by_recording_are_warned_of():
     robots = np.repeat(np.arange(6), 20)
-    given = windows(groups=robots)
-    part = split_by_group(given.y, given.recording_id, random_state=1)
-    asked = replace(given, split=part, provenance={"configuration": {"split": {"by": "recording"}}})
+    cut = windows(groups=robots)
+    part = split_by_group(cut.y, cut.recording_id, random_state=1)
+    asked = replace(cut, split=part, provenance={"configuration": {"split": {"by": "recording"}}})
     report = find_leakage(asked)
     assert not report
     assert kinds(report, "warning") == {"shared_groups"}
-    assert kinds(find_leakage(replace(given, split=part))) == {"shared_groups"}
-    other = split_by_group(given.y, given.recording_id, random_state=2)
+    assert kinds(find_leakage(replace(cut, split=part))) == {"shared_groups"}
+    other = split_by_group(cut.y, cut.recording_id, random_state=2)
     assert kinds(find_leakage(asked, split=other)) == {"shared_groups"}
 
 
 def test_one_table_of_many_recordings_is_no_copy_but_two_files_are():
-    given = split_in_groups(windows())
-    names = np.unique(given.recording_id).tolist()
+    cut = split_in_groups(windows())
+    names = np.unique(cut.recording_id).tolist()
 
     def of(paths):
         entries = [
             {"recording_id": name, "sources": [{"path": path, "sha256": digest}]}
             for name, (path, digest) in zip(names, paths, strict=True)
         ]
-        return replace(given, provenance={"recordings": entries})
+        return replace(cut, provenance={"recordings": entries})
 
     assert not find_leakage(of([("table.csv", "aa")] * 12)).findings
-    part_of = dict(zip(given.recording_id.tolist(), given.split.tolist(), strict=True))
+    part_of = dict(zip(cut.recording_id.tolist(), cut.split.tolist(), strict=True))
     for same in (True, False):
         other = next(n for n in names[1:] if (part_of[n] == part_of[names[0]]) == same)
         digests = [f"digest {name}" for name in names]
@@ -306,14 +306,14 @@ def test_one_table_of_many_recordings_is_no_copy_but_two_files_are():
         assert bool(report) != same
         assert finding.where["examples"][0]["other_recording_id"] == other
     joined = {"joined": [of(list(zip(names, digests, strict=True))).provenance]}
-    assert find_leakage(replace(given, provenance=joined))
+    assert find_leakage(replace(cut, provenance=joined))
 
 
 def test_a_report_is_plain_and_fits_eighty_columns():
     names = [f"a long name of a recording/{i}" for i in range(12)]
-    given = windows(recording_id=np.repeat(names, 10))
+    cut = windows(recording_id=np.repeat(names, 10))
     part = np.random.default_rng(0).choice(PARTS, 120)
-    report = find_leakage(given, split=part, sample_indices=np.arange(120))
+    report = find_leakage(cut, split=part, sample_indices=np.arange(120))
     assert {"overlapping_windows", "shared_recordings", "samples_outside_train"} <= kinds(report)
     plain = json.loads(json.dumps(report.to_dict()))
     assert plain["n_leaks"] == len(report.leaks)
@@ -324,53 +324,53 @@ def test_a_report_is_plain_and_fits_eighty_columns():
 
 
 def test_what_is_not_known_is_said_to_be_unchecked():
-    given = windows()
-    report = find_leakage(WindowSet(given.X), split=np.repeat(["train", "test"], 60))
+    cut = windows()
+    report = find_leakage(WindowSet(cut.X), split=np.repeat(["train", "test"], 60))
     unchecked = {reason.split(":")[0] for reason in report.not_checked}
     assert unchecked == {"recordings and overlap in time", "shared groups", "near-duplicates"}
-    report = find_leakage(replace(given, start_s=None), split=np.repeat(["train", "test"], 60))
+    report = find_leakage(replace(cut, start_s=None), split=np.repeat(["train", "test"], 60))
     assert any("no start_s" in reason for reason in report.not_checked)
-    report = find_leakage(given)
+    report = find_leakage(cut)
     assert not report
     assert any("windows have no split" in reason for reason in report.not_checked)
 
 
 def test_windows_with_nan_are_left_out_and_said():
-    given = split_in_groups(windows())
-    scaler = fit_scaler(given.part("train").X)
-    X = given.X.copy()
-    X[np.flatnonzero(given.split == "test")[:2]] = np.nan
-    report = find_leakage(replace(given, X=X), scaler=scaler)
+    cut = split_in_groups(windows())
+    scaler = fit_scaler(cut.part("train").X)
+    X = cut.X.copy()
+    X[np.flatnonzero(cut.split == "test")[:2]] = np.nan
+    report = find_leakage(replace(cut, X=X), scaler=scaler)
     assert not report.findings
     assert any("2 window(s), which contain NaN" in reason for reason in report.not_checked)
 
 
 def test_arguments_that_do_not_fit_are_refused():
-    given = split_in_groups(windows())
-    narrow = fit_scaler(given.X[:, :, :1])
+    cut = split_in_groups(windows())
+    narrow = fit_scaler(cut.X[:, :, :1])
     for options, error, message in (
         ({"split": ["train"]}, WindowError, "split has shape"),
         ({"split": np.full(120, "dev")}, WindowError, "'dev'"),
         ({"sample_indices": [0, 120]}, WindowError, "sample_indices contain 120"),
         ({"folds": [([0], [0.5])]}, WindowError, "test rows of fold 0"),
         ({"folds": []}, WindowError, "folds is empty"),
-        ({"split": given.split, "folds": [([0], [1])]}, ArgumentError, "both given"),
+        ({"split": cut.split, "folds": [([0], [1])]}, ArgumentError, "both given"),
         ({"scaler": 3}, ArgumentError, "is not a Scaler"),
         ({"scaler": narrow}, ArgumentError, "scaler has 1 channels"),
     ):
         with pytest.raises(error, match=message):
-            find_leakage(given, **options)
+            find_leakage(cut, **options)
 
 
 def test_the_shipped_recordings_raise_no_alarm():
     steps = PreparePipeline(
         sample_rate_hz=SURFACES_SAMPLE_RATE_HZ, window_s=5.0, hop_s=2.5, random_state=0
     )
-    given = steps.prepare(load_surfaces()[::4])
-    report = find_leakage(given, scaler=steps.scaler_, sample_indices=steps.sample_indices_)
+    cut = steps.prepare(load_surfaces()[::4])
+    report = find_leakage(cut, scaler=steps.scaler_, sample_indices=steps.sample_indices_)
     assert report.findings == (), str(report)
-    part = split_by_time(given.recording_id, given.start_s, 5.0)
-    assert not find_leakage(given, split=part)
+    part = split_by_time(cut.recording_id, cut.start_s, 5.0)
+    assert not find_leakage(cut, split=part)
 
 
 @pytest.mark.slow
@@ -384,13 +384,13 @@ def test_real_recordings_raise_no_alarm_but_for_the_run_that_is_there_twice(
     more = {"files": files, "exclude": ["MIXED"], "time_column": "time", "window_s": window_s}
     prepare(BOREALTC, path, hop_s=window_s / 2, **more)
     twice = {files.split("_")[0].join(("SNOW/", f"_{number}")) for number in (12, 13)}
-    given = read_windows(path)
-    in_parts = {str(p) for p in given.split[np.isin(given.recording_id, list(twice))]}
+    cut = read_windows(path)
+    in_parts = {str(p) for p in cut.split[np.isin(cut.recording_id, list(twice))]}
     assert bool(inspect_leakage(path)) == (len(in_parts) > 1)
     for seed in range(4):
-        split = split_by_group(given.y, given.groups, random_state=seed)
-        apart = len(set(split[np.isin(given.recording_id, list(twice))])) > 1
-        report = find_leakage(given, split=split)
+        split = split_by_group(cut.y, cut.groups, random_state=seed)
+        apart = len(set(split[np.isin(cut.recording_id, list(twice))])) > 1
+        report = find_leakage(cut, split=split)
         examples = [example for f in report.findings for example in f.where["examples"]]
-        named = {one[key] for one in examples for key in one if "record" in key}
+        named = {value for shown in examples for key, value in shown.items() if "record" in key}
         assert named == (twice if apart else set()), str(report)

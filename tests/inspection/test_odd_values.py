@@ -1,4 +1,4 @@
-"""Marks, unsigned, wrapping and rescaled values are named; what looks like them is not."""
+"""Markers, unsigned, wrapping and rescaled values are reported; similar signals are not."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def motion(rng, t, pitch_hz):
 
 
 def recordings(make, seconds=30.0):
-    """Fifteen recordings of a channel that `make` makes of time, motion and random numbers."""
+    """Fifteen recordings of a channel that `make` computes from time, motion and random numbers."""
     t = np.arange(int(seconds * HZ)) / HZ
     made = []
     for label, pitch_hz in (("idle", 1.0), ("drill", 6.0), ("saw", 12.0)):
@@ -47,7 +47,7 @@ def recordings(make, seconds=30.0):
 
 
 def found_in(made):
-    return find_odd_values([measure_odd_values(one) for one in made])
+    return find_odd_values([measure_odd_values(recording) for recording in made])
 
 
 def lost(x, rng, mark, share=0.02):
@@ -120,10 +120,10 @@ HEALTHY = {
 def test_odd_values_are_named_with_their_figures(what):
     kind, figures, make = ODD[what]
     made = recordings(make)
-    (found,) = found_in(made)
-    assert (found.kind, found.channel) == (kind, "a")
-    assert len(found.figures) >= 12  # of 15
-    assert all(figures in text for text in found.figures.values())
+    (odd,) = found_in(made)
+    assert (odd.kind, odd.channel) == (kind, "a")
+    assert len(odd.figures) >= 12  # of 15
+    assert all(figures in text for text in odd.figures.values())
 
 
 @pytest.mark.parametrize("what", HEALTHY)
@@ -150,8 +150,8 @@ def test_a_mark_that_is_empty_and_an_angle_as_sine_and_cosine_are_healthy():
 
 def test_what_is_once_in_few_recordings_is_no_mark():
     made = recordings(lambda t, x, r: 9.8 + x)
-    for one in made[:3]:
-        one.values[[100], 0] = 0.0
+    for recording in made[:3]:
+        recording.values[[100], 0] = 0.0
     assert found_in(made) == []
     made[3].values[100, 0] = -999.0
     assert found_in(made) == []
@@ -161,7 +161,7 @@ def test_what_is_once_in_few_recordings_is_no_mark():
 
 def test_the_largest_value_of_recordings_that_are_scaled_by_it_is_no_mark():
     made = recordings(lambda t, x, r: np.where(t == 9, 40, x) / 40)
-    assert all(one.values.max() == 1 for one in made)
+    assert all(recording.values.max() == 1 for recording in made)
     assert found_in(made) == []
 
 
@@ -170,52 +170,63 @@ def test_of_a_long_recording_a_part_is_read():
     t = np.arange(n) / 1000
     x = (90 * t) % 360
     made = [Recording(x[:, None], t, ("a",), "long")]
-    (text,) = describe_odd_values(["long"], [measure_odd_values(one) for one in made])
+    (text,) = describe_odd_values(["long"], [measure_odd_values(recording) for recording in made])
     assert text.startswith("a: the values wrap around, in 1 recording (a of long: ")
 
 
 def test_inspection_says_it_once_for_all_channels_and_nothing_else():
     made = recordings(lambda t, x, r: lost(9.8 + x, r, -1))
     both = []
-    for one in made:
-        values = np.repeat(one.values, 2, axis=1)
+    for recording in made:
+        values = np.repeat(recording.values, 2, axis=1)
         values[:, 1] += np.where(values[:, 1] == -1, 0, 1)
         both.append(
-            Recording(values, one.timestamps_s, ("a", "b"), one.recording_id, label=one.label)
+            Recording(
+                values,
+                recording.timestamps_s,
+                ("a", "b"),
+                recording.recording_id,
+                label=recording.label,
+            )
         )
-    found = check_recordings([measure(one) for one in both])
-    assert [one.kind for one in found] == ["marks"]
-    assert found[0].where["channels"] == ["a", "b"]
-    assert found[0].text.startswith("a, b: one value, far from all others, occurs again and again")
-    assert "in every recording (a of " in found[0].text
-    assert "empty (NaN)" in found[0].advice
+    findings = check_recordings([measure(recording) for recording in both])
+    assert [finding.kind for finding in findings] == ["marks"]
+    assert findings[0].where["channels"] == ["a", "b"]
+    assert findings[0].text.startswith(
+        "a, b: one value, far from all others, occurs again and again"
+    )
+    assert "in every recording (a of " in findings[0].text
+    assert "empty (NaN)" in findings[0].advice
 
 
 def test_a_unit_that_changes_in_one_recording_is_found_by_inspection_too():
     made = recordings(lambda t, x, r: 1 + x)
     values = made[7].values * np.where(made[7].timestamps_s > 17, 1000.0, 1.0)[:, None]
     made[7] = Recording(values, made[7].timestamps_s, ("a",), "drill/2", label="drill")
-    kinds = {one.kind: one for one in check_recordings([measure(one) for one in made])}
+    kinds = {
+        recording.kind: recording
+        for recording in check_recordings([measure(recording) for recording in made])
+    }
     assert list(kinds) == ["rescaled", "unit"]
-    assert all(one.where["recordings"] == ["drill/2"] for one in kinds.values())
+    assert all(recording.where["recordings"] == ["drill/2"] for recording in kinds.values())
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Fifteen logs with a heading and an acceleration whose failed reads are 0."""
     logs = tmp_path_factory.mktemp("odd") / "logs"
-    for one in recordings(lambda t, x, r: lost(9.8 + x, r, 0), seconds=15.0):
-        path = logs / f"{one.recording_id}.csv"
+    for recording in recordings(lambda t, x, r: lost(9.8 + x, r, 0), seconds=15.0):
+        path = logs / f"{recording.recording_id}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
-        t, x = one.timestamps_s, one.values[:, 0]
+        t, x = recording.timestamps_s, recording.values[:, 0]
         rows = np.stack([t, x, (90 * t) % 360], axis=1)
         np.savetxt(path, rows, "%.5f", ",", header="time,acc,heading", comments="")
     return logs
 
 
 def test_inspect_and_prepare_and_the_pipeline_say_the_same(folder, tmp_path):
-    found, _ = inspect_recordings(folder)
-    assert [odd["kind"] for odd in found["odd"]] == ["marks", "wraps"]
+    result, _ = inspect_recordings(folder)
+    assert [odd["kind"] for odd in result["odd"]] == ["marks", "wraps"]
     summary = prepare(folder, tmp_path / "o.h5", window_s=2)
     marks, wraps = summary.odd_values
     assert marks.startswith("acc: one value, far from all others, occurs again and again, in 15")
@@ -228,7 +239,7 @@ def test_inspect_and_prepare_and_the_pipeline_say_the_same(folder, tmp_path):
     made = [read_source(source) for source in find_recordings(folder)]
     with pytest.warns(UserWarning, match="again and again|wrap around") as warned:
         PreparePipeline(window_s=2).prepare(made)
-    assert [str(one.message) for one in warned] == [
+    assert [str(warning.message) for warning in warned] == [
         text.replace("drill/3.csv", "drill/3").replace("drill/0.csv", "drill/0")
         for text in summary.odd_values
     ]

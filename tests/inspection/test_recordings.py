@@ -1,4 +1,4 @@
-"""Each fault planted into healthy recordings is found and named, and healthy ones pass."""
+"""Each fault planted into healthy recordings is found and named; healthy recordings pass."""
 
 from collections import Counter
 from dataclasses import replace
@@ -16,7 +16,7 @@ RATE = 100.0
 
 
 def make_recording(seed, label, seconds=20.0):
-    """Two sensors whose noise is coloured, one of them with an offset, and a slow third."""
+    """Two channels with colored noise, one of them with an offset, and a slow third one."""
     rng = np.random.default_rng(seed)
     n = int(seconds * RATE)
     t = np.arange(n) / RATE
@@ -93,43 +93,45 @@ def test_a_planted_fault_is_found_and_named(kind, healthy, facts):
         planted = replace(piece, recording_id=faulty.recording_id, label="ice")
     else:
         planted = plant(faulty)
-    (found,) = check_recordings([*facts[:7], measure(planted), *facts[8:]])
-    assert found.kind == kind
-    assert faulty.recording_id in found.where["recordings"]
-    assert len(found.where["recordings"]) == 1 + (kind == "copies")
-    assert found.where.get("channels", []) == channels
-    assert faulty.recording_id in found.text
-    assert found.advice
-    assert ("label is wrong" in found.text) == (kind == "copies")
+    (finding,) = check_recordings([*facts[:7], measure(planted), *facts[8:]])
+    assert finding.kind == kind
+    assert faulty.recording_id in finding.where["recordings"]
+    assert len(finding.where["recordings"]) == 1 + (kind == "copies")
+    assert finding.where.get("channels", []) == channels
+    assert faulty.recording_id in finding.text
+    assert finding.advice
+    assert ("label is wrong" in finding.text) == (kind == "copies")
 
 
 def test_classes_that_the_clock_or_the_length_gives_away_are_named(healthy):
     n = len(healthy)
     blocks = sorted(healthy, key=lambda r: r.label)
     late = [replace(r, timestamps_s=r.timestamps_s + 100 * i) for i, r in enumerate(blocks)]
-    (found,) = check_recordings([measure(r) for r in late])
-    assert found.kind == "class_order"
+    (finding,) = check_recordings([measure(r) for r in late])
+    assert finding.kind == "class_order"
     short = [kept(r, slice(0, 900 if r.label == "ice" else None)) for r in healthy]
-    (found,) = check_recordings([measure(r) for r in short])
-    assert found.kind == "class_by_length"
+    (finding,) = check_recordings([measure(r) for r in short])
+    assert finding.kind == "class_by_length"
     days = [replace(r, group=f"{r.label} day {i % 3}") for i, r in enumerate(healthy)]
-    assert [one.kind for one in check_recordings([measure(r) for r in days])] == ["class_is_group"]
+    assert [finding.kind for finding in check_recordings([measure(r) for r in days])] == [
+        "class_is_group"
+    ]
     few = [r for r in healthy if r.label == "ice"][:2] + [r for r in healthy if r.label != "ice"]
-    (found,) = check_recordings([measure(r) for r in few])
-    assert found.kind == "few_groups"
+    (finding,) = check_recordings([measure(r) for r in few])
+    assert finding.kind == "few_groups"
     assert len(few) < n
 
 
 def test_a_fault_of_all_recordings_is_said_once(healthy):
     faulty = [changed(changed(r, "wx", lambda x: 0 * x), "wy", lambda x: 0 * x) for r in healthy]
-    (found,) = check_recordings([measure(r) for r in faulty])
-    assert found.text.startswith("wx, wy: constant in every recording")
-    assert "--exclude" not in found.advice
+    (finding,) = check_recordings([measure(r) for r in faulty])
+    assert finding.text.startswith("wx, wy: constant in every recording")
+    assert "--exclude" not in finding.advice
 
 
 def test_sensors_that_were_not_joined_are_named(healthy):
     parts = [healthy[0].select(["wx"]), *[r.select(["az", "wy"]) for r in healthy[1:]]]
-    kinds = [one.kind for one in check_recordings([measure(r) for r in parts])]
+    kinds = [finding.kind for finding in check_recordings([measure(r) for r in parts])]
     assert kinds[0] == "channel_sets"
 
 
@@ -138,18 +140,18 @@ def test_the_facts_are_those_of_numpy(healthy):
     x = recording.values[:, 0].copy()
     x[100:150] = np.nan
     x[300] = np.nan
-    found = measure(changed(recording, "wx", lambda _: x)).channels["wx"]
-    known = x[np.isfinite(x)]
-    expected = np.quantile(known, QUANTILES, method="nearest")
-    np.testing.assert_array_equal(found.quantiles, expected)
-    assert (found.low.value, found.high.value) == (known.min(), known.max())
-    assert found.rate_hz == pytest.approx(RATE)
-    assert found.n_lost == 1
-    np.testing.assert_allclose(found.gaps_s, [[0.99, 1.5]])
-    assert found.gap_share == pytest.approx(0.5 / recording.duration_s)
-    assert found.envelope.shape == (2, N_BINS)
-    assert np.nanmin(found.envelope) == np.float32(known.min())
-    assert np.nanmax(found.envelope) == np.float32(known.max())
+    facts = measure(changed(recording, "wx", lambda _: x)).channels["wx"]
+    finite = x[np.isfinite(x)]
+    expected = np.quantile(finite, QUANTILES, method="nearest")
+    np.testing.assert_array_equal(facts.quantiles, expected)
+    assert (facts.low.value, facts.high.value) == (finite.min(), finite.max())
+    assert facts.rate_hz == pytest.approx(RATE)
+    assert facts.n_lost == 1
+    np.testing.assert_allclose(facts.gaps_s, [[0.99, 1.5]])
+    assert facts.gap_share == pytest.approx(0.5 / recording.duration_s)
+    assert facts.envelope.shape == (2, N_BINS)
+    assert np.nanmin(facts.envelope) == np.float32(finite.min())
+    assert np.nanmax(facts.envelope) == np.float32(finite.max())
 
 
 @pytest.mark.parametrize("gain", [1.0, 50.0])
@@ -173,10 +175,10 @@ def test_a_recording_of_few_samples_has_facts(n, facts):
 @needs_borealtc
 def test_what_is_odd_in_real_recordings_is_true():
     facts = [measure(read_source(source)) for source in find_recordings(BOREALTC)]
-    found = check_recordings(facts)
+    finding = check_recordings(facts)
     once = dict.fromkeys(("copies", "channel_sets", "stuck", "outliers", "few_groups"), 1)
-    assert Counter(one.kind for one in found) == {"saturated": 2, **once}
-    (copies,) = [one for one in found if one.kind == "copies"]
+    assert Counter(finding.kind for finding in finding) == {"saturated": 2, **once}
+    (copies,) = [finding for finding in finding if finding.kind == "copies"]
     twice = {f"SNOW/{sensor}_{number}" for sensor in ("imu", "pro") for number in (12, 13)}
     assert set(copies.where["recordings"]) == twice
 
@@ -186,9 +188,9 @@ def test_where_samples_are_often_lost_the_spectrum_is_coarser_and_still_there():
     t = np.arange(2000) / RATE
     x = np.sin(2 * np.pi * RATE / 4 * t) + 0.1 * rng.normal(size=2000)
     kept = np.flatnonzero(rng.random(2000) > 0.15)
-    assert np.diff(np.flatnonzero(np.diff(kept) > 1)).max() < 64  # no long stretch is whole
+    assert np.diff(np.flatnonzero(np.diff(kept) > 1)).max() < 64  # no long segment is complete
     recording = Recording(x[kept, None], t[kept], (Channel("x"),), "a")
     spectrum = measure(recording).channels["x"].spectrum
     assert np.isfinite(spectrum).all()
-    assert abs(spectrum.argmax() / (len(spectrum) - 1) - 0.5) < 0.05  # of half the rate
+    assert abs(spectrum.argmax() / (len(spectrum) - 1) - 0.5) < 0.05  # relative to half the rate
     assert spectrum.max() > spectrum[5] + 1

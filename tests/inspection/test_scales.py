@@ -1,4 +1,4 @@
-"""Recordings in another unit are found, healthy ones never; misspelt classes are asked about."""
+"""Recordings in another unit are found without false alarms; so are misspelled classes."""
 
 from collections import Counter
 from dataclasses import replace
@@ -24,8 +24,8 @@ from sensorseq.recording import Recording, sample_rate_of
 
 
 def facts_of(recording):
-    own = (recording.label or "", sample_rate_of(recording), "s", measure_scales(recording))
-    return ScaleFacts(recording.recording_id, *own)
+    facts = (recording.label or "", sample_rate_of(recording), "s", measure_scales(recording))
+    return ScaleFacts(recording.recording_id, *facts)
 
 
 def times(recording, channel, factor):
@@ -41,11 +41,11 @@ def surfaces():
 
 class TestUnits:
     def test_healthy_recordings_are_in_one_unit(self, surfaces):
-        assert find_odd_scales([facts_of(one) for one in surfaces]) == {}
+        assert find_odd_scales([facts_of(recording) for recording in surfaces]) == {}
 
     @pytest.mark.parametrize("factor", [1000.0, 0.001, 100.0, 180 / np.pi])
     def test_each_recording_in_another_unit_is_found_alone(self, surfaces, factor):
-        facts = [facts_of(one) for one in surfaces]
+        facts = [facts_of(recording) for recording in surfaces]
         for at in range(0, len(facts), 10):
             odd = facts_of(times(surfaces[at], 0, factor))
             assert list(find_odd_scales([*facts[:at], odd, *facts[at + 1 :]])) == [at]
@@ -58,9 +58,9 @@ class TestUnits:
                 moves = np.where(rng.random(6) < 0.6, rng.uniform(0.3, 3, 6), 0.02)
                 waves = lfilter([1], [1, -0.7], rng.normal(size=(1000, 6)), axis=0)
                 currents = waves * loads[i % 4] * moves + 0.01 * rng.normal(size=waves.shape)
-                known = {"label": f"task {i % 3}"}
-                one = Recording.evenly_sampled(currents, 100, list("abcdef"), str(i), **known)
-                facts.append(facts_of(one))
+                label = f"task {i % 3}"
+                made = Recording.evenly_sampled(currents, 100, list("abcdef"), str(i), label=label)
+                facts.append(facts_of(made))
             n_odd += len(find_odd_scales(facts))
         assert n_odd <= 6  # of 120
 
@@ -72,7 +72,7 @@ class TestUnits:
         assert len(find_odd_scales(facts)) >= 0.5 * is_odd.sum()
 
     def test_another_scale_with_another_shape_is_no_unit(self, surfaces):
-        facts = [facts_of(one) for one in surfaces]
+        facts = [facts_of(recording) for recording in surfaces]
         noise = np.random.default_rng(0).normal(0, 1e4, surfaces[7].values.shape)
         other = facts_of(replace(surfaces[7], values=noise))
         assert find_odd_scales([*facts[:7], other, *facts[8:]]) == {}
@@ -84,8 +84,8 @@ class TestUnits:
         sparse[::2, 0] = wave
         dense = Recording(wave[:, None], np.arange(20_000) / 50, ("a",), "dense")
         gappy = Recording(sparse, np.arange(40_000) / 100, ("a",), "sparse")
-        (one,), (other,) = measure_scales(dense).values(), measure_scales(gappy).values()
-        assert np.allclose(one, other, atol=0.4)
+        (without_gaps,), (with_gaps,) = (measure_scales(r).values() for r in (dense, gappy))
+        assert np.allclose(without_gaps, with_gaps, atol=0.4)
 
     @pytest.mark.parametrize(
         "values", [np.ones((500, 1)), np.ones((20, 1)), np.full((500, 1), np.nan)]
@@ -106,9 +106,9 @@ class TestRates:
 
     @pytest.mark.parametrize(("rate_hz", "unit"), [(0.1, "ms"), (1e-4, "us"), (1e-7, "ns")])
     def test_time_in_another_unit_is_named(self, rate_hz, unit):
-        found = self.rates(100.0, 98.0, rate_hz)
-        assert list(found) == [2]
-        assert found[2][0].endswith(f"perhaps in {unit}")
+        odd = self.rates(100.0, 98.0, rate_hz)
+        assert list(odd) == [2]
+        assert odd[2][0].endswith(f"perhaps in {unit}")
 
     def test_seconds_read_as_milliseconds_are_named(self):
         assert self.rates(100.0, 1e5, 101.0, unit="ms")[1][0].endswith("perhaps in s")
@@ -134,8 +134,8 @@ class TestNames:
         ],
     )
     def test_a_slip_is_found_and_both_names_are_given(self, pair):
-        (found,) = similar_names(Counter({pair[0]: 3, pair[1]: 1}))
-        assert f"{pair[1]!r} (1 recording(s)) and {pair[0]!r} (3 recording(s))" in found.text
+        (finding,) = similar_names(Counter({pair[0]: 3, pair[1]: 1}))
+        assert f"{pair[1]!r} (1 recording(s)) and {pair[0]!r} (3 recording(s))" in finding.text
 
     @pytest.mark.parametrize(
         "names",
@@ -167,8 +167,9 @@ def folder(tmp_path, surfaces):
     """Twelve short recordings of two surfaces as CSV files."""
     for label in ("ice", "gravel"):
         (tmp_path / "logs" / label).mkdir(parents=True)
-        for at, one in enumerate([one for one in surfaces if one.label == label][:6]):
-            t, x = one.timestamps_s[:800], one.values[:800, 0]
+        of_label = [recording for recording in surfaces if recording.label == label]
+        for at, recording in enumerate(of_label[:6]):
+            t, x = recording.timestamps_s[:800], recording.values[:800, 0]
             write(tmp_path / "logs" / label / f"r{at}.csv", t, x)
     return tmp_path / "logs"
 
@@ -184,11 +185,11 @@ def rewrite(path, time_factor=1.0, factor=1.0):
 
 
 class TestPrepare:
-    @pytest.mark.parametrize("given", [{}, {"sample_rate_hz": 20.0}])
-    def test_a_recording_in_milliseconds_is_an_error(self, folder, tmp_path, given):
+    @pytest.mark.parametrize("options", [{}, {"sample_rate_hz": 20.0}])
+    def test_a_recording_in_milliseconds_is_an_error(self, folder, tmp_path, options):
         rewrite(folder / "ice" / "r2.csv", time_factor=1000.0)
         with pytest.raises(RecordingError, match=r"ice/r2.csv.* in ms .* time_unit='ms'"):
-            prepare(folder, tmp_path / "o.h5", window_s=2, split="none", **given)
+            prepare(folder, tmp_path / "o.h5", window_s=2, split="none", **options)
         assert not (tmp_path / "o.h5").exists()
 
     def test_a_recording_in_milliamperes_is_an_error_unless_it_is_allowed(self, folder, tmp_path):
@@ -197,26 +198,26 @@ class TestPrepare:
         with pytest.raises(RecordingError, match=words):
             prepare(folder, tmp_path / "o.h5", window_s=2, split="none")
         left = prepare(folder, tmp_path / "s.h5", window_s=2, split="none", on_error="skip")
-        assert [one["recording_id"] for one in left.dropped] == ["gravel/r1"]
+        assert [entry["recording_id"] for entry in left.dropped] == ["gravel/r1"]
         used = prepare(folder, tmp_path / "o.h5", window_s=2, split="none", allow_scales=True)
         assert used.n_recordings == left.n_recordings + 1
-        (said,) = used.odd_scales
-        assert said.startswith("gravel/r1.csv: channel 'current' varies")
+        (text,) = used.odd_scales
+        assert text.startswith("gravel/r1.csv: channel 'current' varies")
 
     def test_the_pipeline_refuses_what_the_command_refuses(self, surfaces):
-        some = [one for one in surfaces if one.label in ("ice", "gravel")][:16]
+        some = [recording for recording in surfaces if recording.label in ("ice", "gravel")][:16]
         late = replace(some[3], timestamps_s=some[3].timestamps_s * 1000)
         for odd, words in (
             (late, "its time stamps give .* perhaps in ms"),
             (times(some[3], 0, 1000.0), "channel 'current_a' varies .* mA where others have A"),
         ):
-            given = [*some[:3], odd, *some[4:]]
+            recordings = [*some[:3], odd, *some[4:]]
             words = f"^recording '{odd.recording_id}': {words}.*allow_scales=True"
             for options in ({}, {"sample_rate_hz": 20.0}):
                 pipeline = PreparePipeline(window_s=2, split=None, **options)
                 with pytest.raises(RecordingError, match=words):
-                    pipeline.prepare(given)
-        windows = pipeline.prepare(given, allow_scales=True)
+                    pipeline.prepare(recordings)
+        windows = pipeline.prepare(recordings, allow_scales=True)
         assert odd.recording_id in windows.recording_id
         pipeline.prepare(some)
 

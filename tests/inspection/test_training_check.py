@@ -1,4 +1,4 @@
-"""Planted faults are found, honest set-ups are left in peace."""
+"""Planted faults are found, and correct set-ups pass."""
 
 import json
 from functools import partial
@@ -34,7 +34,7 @@ make = partial(plain_classifier, hidden_size=8, random_state=0)
 
 
 def cut(seed=0, *, n_recordings=12, n_samples=240, hop=40, n_steps=40, n_channels=1):
-    """Windows of recordings, each with an offset of its own; the class is the frequency."""
+    """Windows of recordings with an offset each; the class is the frequency."""
     rng = np.random.default_rng(seed)
     X, y, groups = [], [], []
     t = np.arange(n_samples)
@@ -85,7 +85,7 @@ def test_every_kind_of_honest_set_up_passes_nearly_every_check():
     for seed, arguments in enumerate(set_ups):
         X, y, groups = cut(seed)
         failed.append(failures(check_training(make(**arguments), X, y, groups=groups)))
-    # noise that cannot be learned is no bug
+    # noise cannot be learned, which is no bug
     noise = np.random.default_rng(0).normal(size=(96, 30, 2))
     failed.append(failures(check_training(make(), noise, np.arange(96) % 2)))
     # 64 runs of each: 0.004 checks fail on average, with a standard error of 0.022 over eight runs
@@ -93,14 +93,14 @@ def test_every_kind_of_honest_set_up_passes_nearly_every_check():
 
 
 class Blind(LSTMLinear):
-    """Sees no input."""
+    """Ignores its input."""
 
     def forward(self, x, lengths=None, state=None):
         return super().forward(torch.zeros_like(x), None, state)
 
 
 class Restless(LSTMLinear):
-    """Leaves dropout on in evaluation."""
+    """Applies dropout in evaluation, too."""
 
     def forward(self, x, lengths=None, state=None):
         return functional.dropout(super().forward(x, lengths, state), 0.2, training=True)
@@ -152,18 +152,18 @@ def test_a_right_loss_is_learned_in_as_few_steps_as_a_wrong_one_gets():
 
 @pytest.mark.usefixtures("few_steps")
 @pytest.mark.parametrize(
-    ("loss", "found"),
+    ("loss", "failing"),
     [
         (lambda logits, y: -cross_entropy(logits, y).clamp(max=20), "overfits_a_batch"),
         (lambda logits, y: cross_entropy(logits, y) + torch.rand(len(y)), "evaluation_repeats"),
     ],
     ids=["wrong sign", "random"],
 )
-def test_a_wrong_loss_is_found(loss, found):
+def test_a_wrong_loss_is_found(loss, failing):
     X, y, groups = cut()
     clf = make(loss=loss, hidden_size=16)
-    diagnosis = check_training(clf, X[:, :20], y, groups=groups, only=[found])
-    assert failures(diagnosis) == [found]
+    diagnosis = check_training(clf, X[:, :20], y, groups=groups, only=[failing])
+    assert failures(diagnosis) == [failing]
 
 
 @pytest.mark.usefixtures("few_steps")
@@ -194,19 +194,19 @@ def test_steps_that_are_short_are_said_and_are_no_bug():
 @pytest.mark.trains
 def test_windows_that_overlap_across_the_split_are_found_by_what_they_do():
     only = ["groups_share_no_samples", "chance_on_shuffled_labels"]
-    found = {"unknown": [], "wrong": [], "right": []}
+    has_failed = {"unknown": [], "wrong": [], "right": []}
     for seed in range(8):
         X, y, groups = cut(seed, hop=10)
         wrong = np.random.default_rng(seed).permutation(np.arange(len(y)) // 4)
-        for name, given in (("unknown", None), ("wrong", wrong), ("right", groups)):
-            failed = failures(check_training(make(hidden_size=16), X, y, groups=given, only=only))
+        for name, assumed in (("unknown", None), ("wrong", wrong), ("right", groups)):
+            failed = failures(check_training(make(hidden_size=16), X, y, groups=assumed, only=only))
             assert ("groups_share_no_samples" in failed) == (name != "right")
-            found[name].append("chance_on_shuffled_labels" in failed)
+            has_failed[name].append("chance_on_shuffled_labels" in failed)
     # of seeds 0 to 63: 64 with unknown groups, 54 with wrong ones (standard error of the mean of
     # eight: 0.128), none with the right ones
-    assert np.mean(found["unknown"]) > 0.844 - 4 * 0.128
-    assert np.mean(found["wrong"]) > 0.844 - 4 * 0.128
-    assert np.mean(found["right"]) < 4 * 0.128
+    assert np.mean(has_failed["unknown"]) > 0.844 - 4 * 0.128
+    assert np.mean(has_failed["wrong"]) > 0.844 - 4 * 0.128
+    assert np.mean(has_failed["right"]) < 4 * 0.128
 
 
 @pytest.mark.trains
@@ -288,11 +288,11 @@ def test_equal_seeds_give_equal_results_and_the_estimator_stays_as_it_was():
 
 def test_the_estimator_has_the_check_as_a_method(monkeypatch):
     X, y, groups = cut()
-    given = {"groups": groups, "lengths": np.arange(len(X)) % 3 + 38}
+    arguments = {"groups": groups, "lengths": np.arange(len(X)) % 3 + 38}
     only = [name for name in NAMES if name not in LONGEST]
     monkeypatch.setattr(classifier, "run_checks", partial(training_check.run_checks, only=only))
-    checked = check_training(make(), X, y, only=only, **given)
-    assert make().check(X, y, **given).to_dict() == checked.to_dict()
+    checked = check_training(make(), X, y, only=only, **arguments)
+    assert make().check(X, y, **arguments).to_dict() == checked.to_dict()
 
 
 def test_checks_are_made_by_name():
@@ -306,10 +306,10 @@ def test_checks_are_made_by_name():
 def test_one_hot_labels_and_lengths_are_read_as_fit_reads_them():
     X, y, groups = cut()
     padded = np.concatenate([X, np.full_like(X[:, :10], np.nan)], axis=1)
-    given = {"groups": groups, "lengths": np.full(len(X), 40)}
-    given["only"] = [name for name in NAMES if name not in LONGEST]  # all read the same windows
-    read = check_training(make(), padded, np.eye(3)[y], **given)
-    plain = check_training(make(), np.nan_to_num(padded), y, **given)
+    arguments = {"groups": groups, "lengths": np.full(len(X), 40)}
+    arguments["only"] = [name for name in NAMES if name not in LONGEST]  # all read the same windows
+    read = check_training(make(), padded, np.eye(3)[y], **arguments)
+    plain = check_training(make(), np.nan_to_num(padded), y, **arguments)
     assert read.to_dict() == plain.to_dict()
 
 
@@ -336,7 +336,7 @@ def test_what_fit_refuses_is_refused_in_the_same_words(spoil, message):
 def test_the_chance_of_votes_is_hypergeometric():
     vote = np.array([1] * 5 + [0] * 7)
     lot = np.array([1, 1, 1, 1, 0, 1, 0, 0, 0, 0, 0, 1])
-    overlap = int((vote & lot).sum())  # right votes are 12 - 5 - 6 + 2 * overlap
+    overlap = int((vote & lot).sum())  # correct votes are 12 - 5 - 6 + 2 * overlap
     exact = hypergeom(12, int(lot.sum()), 5).sf(overlap - 1)
     p, smallest = chance_of([vote], [lot])
     assert p == pytest.approx(exact)
@@ -364,7 +364,7 @@ def test_the_planted_waves_differ_in_shape_alone():
     assert (lengths == 64).all()
 
 
-# What is shown.
+# The printed result.
 
 
 def test_a_diagnosis_fits_eighty_columns_and_goes_into_json():
@@ -400,9 +400,9 @@ def test_the_command_says_by_its_code_that_a_check_of_a_file_failed(tmp_path):
     path = tmp_path / "windows.h5"
     write_windows(path, WindowSet(X=dead, y=y, groups=groups, channels=("current_a", "still")))
     code, out, _ = said("doctor", path, "--json", "--set", "hidden_size=8")
-    found = json.loads(out)
-    assert (code, found["passed"]) == (10, False)
-    assert found["checks"][0]["figures"]["constant"] == ["still"]
+    diagnosis = json.loads(out)
+    assert (code, diagnosis["passed"]) == (10, False)
+    assert diagnosis["checks"][0]["figures"]["constant"] == ["still"]
 
 
 def test_windows_that_stay_in_their_file_are_checked_as_those_in_memory(tmp_path, monkeypatch):

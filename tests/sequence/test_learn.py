@@ -14,11 +14,11 @@ def drawn(n_recordings=40, n_windows=400):
     rng = np.random.default_rng(0)
     labels = np.empty((n_recordings, n_windows), int)
     for row in labels:
-        own = rng.integers(3)
+        current = rng.integers(3)
         for i in range(n_windows):
-            row[i] = own
-            if rng.random() < 1 / MEAN_S[own]:
-                own = rng.choice(3, p=FOLLOWS[own])
+            row[i] = current
+            if rng.random() < 1 / MEAN_S[current]:
+                current = rng.choice(3, p=FOLLOWS[current])
     start_s = np.tile(np.arange(float(n_windows)), n_recordings)
     return labels.ravel(), start_s, np.repeat(np.arange(n_recordings), n_windows)
 
@@ -26,9 +26,9 @@ def drawn(n_recordings=40, n_windows=400):
 def test_the_chain_is_found():
     index, start_s, recording = drawn()
     order = np.random.default_rng(1).permutation(len(index))
-    found = learn_dwell(index[order], CLASSES, start_s[order], 1.0, recording[order])
-    np.testing.assert_allclose(found["mean_s"], MEAN_S, rtol=0.15)
-    follows = np.array(found["follows"])
+    dwell = learn_dwell(index[order], CLASSES, start_s[order], 1.0, recording[order])
+    np.testing.assert_allclose(dwell["mean_s"], MEAN_S, rtol=0.15)
+    follows = np.array(dwell["follows"])
     np.testing.assert_allclose(follows / follows.sum(axis=1, keepdims=True), FOLLOWS, atol=0.06)
     assert (follows[~np.eye(3, dtype=bool)] > 0).all()  # nothing is ruled out
 
@@ -46,6 +46,6 @@ def test_recordings_of_one_class_teach_nothing():
 
 def test_a_stretch_is_at_least_a_window():
     index = np.arange(30) % 2
-    found = learn_dwell(index, CLASSES[:2], np.arange(30.0), 4.0, np.zeros(30))
-    assert found["mean_s"] == [4.0, 4.0]
-    assert found["follows"] == [[0.0, pytest.approx(16)], [pytest.approx(15), 0.0]]
+    dwell = learn_dwell(index, CLASSES[:2], np.arange(30.0), 4.0, np.zeros(30))
+    assert dwell["mean_s"] == [4.0, 4.0]
+    assert dwell["follows"] == [[0.0, pytest.approx(16)], [pytest.approx(15), 0.0]]

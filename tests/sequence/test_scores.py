@@ -27,62 +27,67 @@ def pieces(labels):
     ]
 
 
-def ticks(one, n):
-    return {i for i in range(n) if one.start_s <= GRID_S * i < one.end_s}
+def ticks(piece, n):
+    return {i for i in range(n) if piece.start_s <= GRID_S * i < piece.end_s}
 
 
 @given(
     true=st.text("ab.", min_size=1, max_size=30),
-    told=st.text("abc", min_size=30, max_size=30),
+    predicted=st.text("abc", min_size=30, max_size=30),
     tolerance=st.integers(0, 3),
 )
 @settings(max_examples=50, deadline=None)
-def test_counts_are_those_of_a_grid(true, told, tolerance):
-    n, found = 30, count_drive(pieces(told), pieces(true), GRID_S * tolerance)
-    known = [i for i in range(len(true)) if true[i] != "."]
-    assert found.scored_s == pytest.approx(GRID_S * len(known))
-    assert found.right_s == pytest.approx(GRID_S * sum(true[i] == told[i] for i in known))
+def test_counts_are_those_of_a_grid(true, predicted, tolerance):
+    n, counts = 30, count_drive(pieces(predicted), pieces(true), GRID_S * tolerance)
+    labeled = [i for i in range(len(true)) if true[i] != "."]
+    assert counts.scored_s == pytest.approx(GRID_S * len(labeled))
+    assert counts.right_s == pytest.approx(GRID_S * sum(true[i] == predicted[i] for i in labeled))
     hits = 0
-    for one in pieces(true):
-        own = ticks(one, n)
+    for piece in pieces(true):
+        covered = ticks(piece, n)
         hits += any(
-            other.label == one.label
-            and 2 * len(own & ticks(other, n)) >= len(own | ticks(other, n))
-            for other in pieces(told)
+            other.label == piece.label
+            and 2 * len(covered & ticks(other, n)) >= len(covered | ticks(other, n))
+            for other in pieces(predicted)
         )
-    assert found.n_found == hits or found.n_found == hits - 1  # one stretch finds one
+    assert counts.n_found == hits or counts.n_found == hits - 1  # each matches only one
     delay, n_switches = 0, 0
-    for before, one in pairwise(pieces(true)):
-        if before.label != one.label:
-            first, last = round(one.start_s / GRID_S), round(one.end_s / GRID_S)
-            delay += (told[first:last] + one.label).index(one.label)
+    for before, piece in pairwise(pieces(true)):
+        if before.label != piece.label:
+            first, last = round(piece.start_s / GRID_S), round(piece.end_s / GRID_S)
+            delay += (predicted[first:last] + piece.label).index(piece.label)
             n_switches += 1
-    assert (found.n_switches, found.delay_s) == (n_switches, pytest.approx(GRID_S * delay))
+    assert (counts.n_switches, counts.delay_s) == (n_switches, pytest.approx(GRID_S * delay))
     n_false, entered = 0, set()
     for at in range(1, n):
-        if told[at] == told[at - 1]:
+        if predicted[at] == predicted[at - 1]:
             continue
         into = [
             place
-            for place, one in enumerate(pieces(true))
-            if one.label == told[at]
-            and round(one.start_s / GRID_S) - tolerance <= at < round(one.end_s / GRID_S)
+            for place, piece in enumerate(pieces(true))
+            if piece.label == predicted[at]
+            and round(piece.start_s / GRID_S) - tolerance <= at < round(piece.end_s / GRID_S)
         ]
         n_false += not set(into) - entered
         entered |= set(into)
     first = [
         place
-        for place, one in enumerate(pieces(true))
-        if one.label == told[0] and round(one.start_s / GRID_S) <= tolerance
+        for place, piece in enumerate(pieces(true))
+        if piece.label == predicted[0] and round(piece.start_s / GRID_S) <= tolerance
     ]
-    if not first:  # a drive that begins in a class has entered it
-        assert found.n_false == n_false
+    if not first:  # a drive enters the class that it begins in
+        assert counts.n_false == n_false
 
 
 def test_scores_of_a_drive_by_hand():
     true = [Piece(0, 10, "ice"), Piece(10, 30, "sand"), Piece(30, 40, "ice")]
-    told = [Piece(0, 13, "ice"), Piece(13, 15, "sand"), Piece(15, 16, "ice"), Piece(16, 40, "sand")]
-    counts = count_drive(told, true, 1.0)
+    predicted = [
+        Piece(0, 13, "ice"),
+        Piece(13, 15, "sand"),
+        Piece(15, 16, "ice"),
+        Piece(16, 40, "sand"),
+    ]
+    counts = count_drive(predicted, true, 1.0)
     assert counts == DriveCounts(40, 10 + 2 + 14, 4, 3, 1, 2, 3 + 10, 2)
     scores = drive_scores(np.array(counts))
     assert tuple(scores) == DRIVE_SCORES

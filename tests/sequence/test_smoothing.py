@@ -50,10 +50,10 @@ def test_every_way_of_smoothing_is_the_sum_over_all_paths(seed):
     np.testing.assert_array_equal(labels, everything.argmax(axis=1))
     np.testing.assert_array_equal(smoothed(p, centers_s, dwell, smooth="viterbi")[1], path)
     for lag in (0, 1, 2, 9):
-        found = smoothed(p, centers_s, dwell, smooth="lag", lag=lag)[0]
+        result = smoothed(p, centers_s, dwell, smooth="lag", lag=lag)[0]
         for t in range(N):
             expected = by_all_paths(p, centers_s, dwell, t + 1 + lag)[0][t]
-            np.testing.assert_allclose(found[t], cooled(expected, lag), atol=1e-12)
+            np.testing.assert_allclose(result[t], cooled(expected, lag), atol=1e-12)
     filtered = smoothed(p, centers_s, dwell, smooth="filter")[0]
     without_lag = smoothed(p, centers_s, dwell, smooth="lag", lag=0)[0]
     np.testing.assert_allclose(filtered, without_lag, rtol=1e-14)
@@ -76,12 +76,12 @@ def test_windows_that_come_one_by_one_get_the_bits_of_the_whole(seed, n, lag):
     p, centers_s = drawn(seed, n)
     dwell = Dwell.of([4, 6, 8], FOLLOWS, K, 1)
     live = LagSmoother(dwell, lag, weight=0.5)
-    for _ in range(2):  # a second recording does not know of the first
-        found = [row for one in zip(centers_s, p, strict=True) for row in live.push(*one)]
-        assert len(found) == max(n - lag, 0)
-        found += live.flush()
+    for _ in range(2):  # a second recording does not depend on the first
+        result = [row for pushed in zip(centers_s, p, strict=True) for row in live.push(*pushed)]
+        assert len(result) == max(n - lag, 0)
+        result += live.flush()
         how = {"smooth": "lag" if lag else "filter", "lag": lag, "weight": 0.5}
-        np.testing.assert_array_equal(found, smoothed(p, centers_s, dwell, **how)[0])
+        np.testing.assert_array_equal(result, smoothed(p, centers_s, dwell, **how)[0])
 
 
 def test_a_window_that_says_nothing_is_one_that_is_missing():
@@ -89,10 +89,10 @@ def test_a_window_that_says_nothing_is_one_that_is_missing():
     dwell = Dwell.of([4, 6, 8], FOLLOWS, K, 1)
     centers_s = np.round(centers_s, 3)
     p[2] = 1 / K
-    rest = np.arange(N) != 2
+    is_kept = np.arange(N) != 2
     with_it = smoothed(p, centers_s, dwell)[0]
-    without = smoothed(p[rest], centers_s[rest], dwell)[0]
-    np.testing.assert_allclose(with_it[rest], without, atol=1e-9)
+    without = smoothed(p[is_kept], centers_s[is_kept], dwell)[0]
+    np.testing.assert_allclose(with_it[is_kept], without, atol=1e-9)
 
 
 def test_a_class_lasts_as_long_as_was_said():
@@ -110,7 +110,7 @@ def test_what_cannot_follow_takes_two_switches_within_a_hop():
 
 
 @pytest.mark.parametrize(
-    ("mean_dwell_s", "transitions", "said"),
+    ("mean_dwell_s", "transitions", "message"),
     [
         ([1, 2], None, "mean_dwell_s"),
         (0.5, None, "at least a window"),
@@ -120,6 +120,6 @@ def test_what_cannot_follow_takes_two_switches_within_a_hop():
         (5, -np.ones((3, 3)), "3 x 3"),
     ],
 )
-def test_what_is_no_dwell_time_is_refused(mean_dwell_s, transitions, said):
-    with pytest.raises(ArgumentError, match=said):
+def test_what_is_no_dwell_time_is_refused(mean_dwell_s, transitions, message):
+    with pytest.raises(ArgumentError, match=message):
         Dwell.of(mean_dwell_s, transitions, K, 1)

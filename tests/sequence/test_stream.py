@@ -1,4 +1,4 @@
-"""A stream that smooths gives the bits of the timeline of the whole recording."""
+"""A smoothing stream is bit-identical to the timeline of the whole recording."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from sensorseq.recording import Channel, LabelSpan
 
 
 def drive(name, seed=0, n=1600):
-    """At 20 Hz; what is rough vibrates more, in stretches of 20 s."""
+    """A recording at 20 Hz that alternates every 20 s; rough ground vibrates more."""
     rng = np.random.default_rng(seed)
     t = np.arange(n) / 20
     is_rough = (t // 20).astype(int) % 2
@@ -33,12 +33,12 @@ def fitted():
     ("smooth", "lag", "mean_dwell_s"), [("filter", 3, None), ("lag", 0, 15.0), ("lag", 3, None)]
 )
 def test_a_stream_has_the_bits_of_the_timeline(fitted, smooth, lag, mean_dwell_s):
-    one = dataclasses.replace(drive("new", 9, 800), label_spans=())
+    recording = dataclasses.replace(drive("new", 9, 800), label_spans=())
     arguments = {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
     assert class_shares_of(fitted).sum() == pytest.approx(1)
-    made = fitted.timeline(one, **arguments)
+    made = fitted.timeline(recording, **arguments)
     live = fitted.stream(**arguments)
-    decisions = [d for at in range(0, 800, 7) for d in live.push(one.values[at : at + 7])]
+    decisions = [d for at in range(0, 800, 7) for d in live.push(recording.values[at : at + 7])]
     decisions += live.flush()
     np.testing.assert_array_equal([d.probabilities for d in decisions], made.probabilities)
     assert [d.label for d in decisions] == made.labels.tolist()

@@ -20,8 +20,8 @@ CLASSES = np.array(["ice", "sand"])
 
 
 def sure(labels, by=0.9):
-    one = (np.array(labels)[:, None] == np.arange(2)).astype(float)
-    return one * by + (1 - one) * (1 - by)
+    is_class = (np.array(labels)[:, None] == np.arange(2)).astype(float)
+    return is_class * by + (1 - is_class) * (1 - by)
 
 
 def test_spans_cover_the_recording_and_switch_halfway():
@@ -88,7 +88,7 @@ def test_a_page_has_the_true_classes_above(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("probabilities", "start_s", "said"),
+    ("probabilities", "start_s", "message"),
     [
         (sure([0, 1]), [1.0, 1.0], "start at 1 s"),
         (sure([0, 1]), [0.0, np.nan], "start_s"),
@@ -96,8 +96,8 @@ def test_a_page_has_the_true_classes_above(tmp_path):
         (sure([0, 1, 1]), [0.0, 1.0], "a row for each start"),
     ],
 )
-def test_windows_without_a_place_in_time_are_refused(probabilities, start_s, said):
-    with pytest.raises(InputError, match=said):
+def test_windows_without_a_place_in_time_are_refused(probabilities, start_s, message):
+    with pytest.raises(InputError, match=message):
         timeline_of(probabilities, CLASSES, start_s, 1.0)
 
 
@@ -117,7 +117,7 @@ def test_a_classifier_of_one_class_has_one_span_without_a_runner_up():
 
 
 def test_shares_of_the_training_count_once_not_in_every_window():
-    p = np.tile([0.7, 0.3], (10, 1))  # by a model that saw ice nine times in ten
+    p = np.tile([0.7, 0.3], (10, 1))  # from a model with 90 % ice in its training data
     start_s = np.arange(10.0)
     assert set(timeline_of(p, CLASSES, start_s, 1.0).labels) == {"ice"}
     made = timeline_of(p, CLASSES, start_s, 1.0, class_shares=[0.9, 0.1])
@@ -140,10 +140,10 @@ def fitted():
 def test_a_classifier_gives_the_timeline_of_its_probabilities(fitted):
     clf, X, _ = fitted
     made = clf.timeline(X, start_s=0.5 * np.arange(60), mean_dwell_s=5)
-    given = {"mean_dwell_s": 5, "class_shares": class_shares_of(clf)}
-    own = timeline_of(clf.predict_proba(X), clf.classes_, 0.5 * np.arange(60), 0.5, **given)
-    np.testing.assert_array_equal(made.probabilities, own.probabilities)
-    assert made.spans == own.spans
+    options = {"mean_dwell_s": 5, "class_shares": class_shares_of(clf)}
+    expected = timeline_of(clf.predict_proba(X), clf.classes_, 0.5 * np.arange(60), 0.5, **options)
+    np.testing.assert_array_equal(made.probabilities, expected.probabilities)
+    assert made.spans == expected.spans
     with pytest.raises(InputError, match="start_s"):
         clf.timeline(X)
 
