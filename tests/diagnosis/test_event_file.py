@@ -172,7 +172,7 @@ def test_of_a_resumed_run_the_later_file_counts(tmp_path):
     write(tmp_path, *(event(i, simple("loss", 20.0 + i)) for i in (3, 4, 5)), name=NAME + ".1")
     table = read_event_files(tmp_path)
     assert [row["loss"] for row in table.rows] == [10.0, 11.0, 12.0, 23.0, 24.0, 25.0]
-    assert "steps of loss came more than once" in table.notes[0]
+    assert "steps of loss occur more than once" in table.notes[0]
 
 
 def test_a_folder_of_runs_is_not_a_run(tmp_path):
@@ -203,7 +203,7 @@ def test_a_file_cut_short_is_said_to_be_with_the_place(tmp_path, n_bytes):
     if n_bytes % size == 0:
         assert len(list(read_scalars(path))) == 2 * n_bytes // size
         return
-    with pytest.raises(InputError, match=f"{NAME}, byte {n_bytes // size * size}: .*cut short"):
+    with pytest.raises(InputError, match=f"{NAME}, byte {n_bytes // size * size}: .*truncated"):
         list(read_scalars(path))
 
 
