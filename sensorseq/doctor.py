@@ -1,4 +1,4 @@
-"""Tell a bug in the code from a hard problem with short trainings of known outcome."""
+"""Distinguish a bug in the code from a hard problem by short trainings of known outcome."""
 
 from sensorseq.inspection.check_result import CheckResult, Diagnosis
 from sensorseq.inspection.short_trainings import plant_windows
