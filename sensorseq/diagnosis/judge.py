@@ -26,23 +26,27 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
     recovered += _check_units(run)
     diverged = _divergence(run)
     if diverged:
-        return "diverged", None, [*diverged, *recovered, *kept(run), *open_questions(run)]
+        return "diverged", None, [*diverged, *recovered, *kept_weights(run), *open_questions(run)]
     too_short = _cut_initial_descent(run)
     if too_short:
-        return "too_short_to_tell", None, [*too_short, *recovered, *kept(run), *open_questions(run)]
+        return (
+            "too_short_to_tell",
+            None,
+            [*too_short, *recovered, *kept_weights(run), *open_questions(run)],
+        )
     flips = WindowFlips(run)
     movement, roughness = TrainingMovement(run), ValidationRoughness(run, flips)
     adjusted = metrics.holm({**movement.p_values, **roughness.p_values})
     movement.decide(adjusted)
     roughness.decide(adjusted)
     run.evidence.update(collect_evidence(run, movement, roughness, flips))
-    learns_nothing = one_class(run) or not_learning(run)
+    learns_nothing = same_class_for_all(run) or not_learning(run)
     verdict, severity, loss_line, details = _compare(run, movement, roughness, flips)
     lines = [*roughness.accuracy_line(verdict), *loss_line]
     if learns_nothing:
         if generalization_of(learns_nothing) is None:  # then a calm curve is no good sign
             lines, details = [], movement.statements()
-        lines += [*learns_nothing, *recovered, *details, *kept(run), *open_questions(run)]
+        lines += [*learns_nothing, *recovered, *details, *kept_weights(run), *open_questions(run)]
         return "not_learning", None, lines
     generalizes = generalization(run, roughness)
     is_unvalidated = verdict == "normal" and not roughness.known
@@ -52,7 +56,7 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
         and (few := _too_few_validations(run))
     ):
         questions = [question for question in open_questions(run) if question not in few]
-        lines = [*few, *generalizes, *recovered, *details, *kept(run), *questions]
+        lines = [*few, *generalizes, *recovered, *details, *kept_weights(run), *questions]
         return "too_short_to_tell", None, lines
     # whether more epochs would help: trend of the noise, trend of the loss
     more_epochs = []
@@ -61,7 +65,7 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
         more_epochs += _noise_trend(run, series) if verdict == "fluctuating" else []
         more_epochs += _descent(run, movement) if movement.known else []
     lines += [*generalizes, *recovered, *details, *more_epochs]
-    lines += [*roughness.drawdown_statement(), *kept(run), *open_questions(run)]
+    lines += [*roughness.drawdown_statement(), *kept_weights(run), *open_questions(run)]
     return verdict, severity, lines
 
 
@@ -278,7 +282,7 @@ def _grade_alone(noise: SteadyNoise) -> str:
 # Statements that do not depend on the noise: learning, generalization, benefit of more epochs.
 
 
-def one_class(run: Run) -> list[Statement]:
+def same_class_for_all(run: Run) -> list[Statement]:
     """Detect a model that predicts the same class for all validation windows."""
     record = run.followed
     if record is None:
@@ -293,7 +297,9 @@ def one_class(run: Run) -> list[Statement]:
 
 def not_learning(run: Run) -> list[Statement]:
     """Return statements if nothing was learned, or nothing that generalizes to validation."""
-    statements = one_accuracy(run) or (_guesses(run) if run.chance is not None else [])
+    statements = constant_accuracy(run) or (
+        _compare_with_guessing(run) if run.chance is not None else []
+    )
     # An accuracy above 1 / K proves nothing: a constant answer reaches it if a class is frequent.
     is_decided = run.knows_majority and any(
         _level(run, name) is not None for name in ("accuracy", "val_accuracy")
@@ -301,7 +307,7 @@ def not_learning(run: Run) -> list[Statement]:
     return statements or ([] if is_decided else _no_descent(run))
 
 
-def _guesses(run: Run) -> list[Statement]:
+def _compare_with_guessing(run: Run) -> list[Statement]:
     """Compare the accuracies with the accuracy of guessing."""
     assert run.chance is not None
     train, validation = (_level(run, name) for name in ("accuracy", "val_accuracy"))
@@ -381,7 +387,7 @@ def _has_begun(run: Run) -> bool:
     return rise > max(limits.LATE_START_RISE, 2 * noise) and fall > limits.LATE_START_FALL * loss[0]
 
 
-def one_accuracy(run: Run) -> list[Statement]:
+def constant_accuracy(run: Run) -> list[Statement]:
     """Detect a constant accuracy beside a flat loss: all windows get the same answer."""
     if run.followed is not None or run.knows_majority or _shows_learning(run):
         return []
@@ -568,7 +574,7 @@ def _descent(run: Run, movement: TrainingMovement) -> list[Statement]:
     return [say("still_falls", fall=fall) if falls else say("hardly_falls")]
 
 
-def kept(run: Run) -> list[Statement]:
+def kept_weights(run: Run) -> list[Statement]:
     """State which epoch's weights were kept, and their accuracy corrected for selection."""
     if run.best_epoch is None:
         return [say("kept_unknown")]

@@ -24,14 +24,14 @@ from sensorseq.diagnosis.report_text import (
     GRADES,
     Command,
     NextStep,
-    answer,
+    answer_questions,
     banner_words,
-    call,
     cost_words,
-    limits,
+    describe_open_questions,
+    describe_sizes,
     list_steps,
-    remaining,
-    sizes,
+    set_params_call,
+    unquoted_texts,
 )
 from sensorseq.diagnosis.statements import ReportContents
 from sensorseq.errors import EnvironmentProblemError
@@ -465,7 +465,9 @@ def make_page(report: ReportContents, command: Command | None = None) -> str:
 
 def make_fragment(report: ReportContents) -> str:
     """Return the top of the page for a notebook, with styles that do not affect the notebook."""
-    return render("fragment.html", **describe(report, copied=False), limits=limits(report))
+    return render(
+        "fragment.html", **describe(report, copied=False), limits=describe_open_questions(report)
+    )
 
 
 def describe(
@@ -477,12 +479,13 @@ def describe(
 ) -> dict[str, Any]:
     """Return values for the findings template; with `copied`, code gets a copy button."""
     steps = list_steps(report, command)
-    (problem, *answers), still_open = answer(report, steps), limits(report)
-    sentences = [text for text in remaining(report, answers) if text not in still_open]
+    problem, *answers = answer_questions(report, steps)
+    still_open = describe_open_questions(report)
+    sentences = [text for text in unquoted_texts(report, answers) if text not in still_open]
     grades = {cause.grade for cause in report.causes}
     return {
         "copied": copied,
-        "sizes": sizes(report),
+        "sizes": describe_sizes(report),
         "verdict": banner_words(report),
         "verdict_words": problem.text,
         "colour": color_of(report),
@@ -490,7 +493,7 @@ def describe(
         "explanation": [text for text in sentences if text not in problem.text],
         "n_lead": _N_LEAD,
         "steps": steps,
-        "causes": _cards(report, steps, command or call),
+        "causes": _cards(report, steps, command or set_params_call),
         "grades": {grade: meaning for grade, meaning in GRADES.items() if grade in grades},
         "race": None if report.probes is None else _tried(report.probes),
         "curves": draw_curves(
@@ -514,7 +517,7 @@ def describe_evidence(report: ReportContents) -> dict[str, Any]:
         "drawn": draw_fixed_loss(fixed) if (fixed := report.evidence.get("fixed_loss")) else None,
         "statistics": _table(compared),
         "more_statistics": _table(others),
-        "limits": limits(report),
+        "limits": describe_open_questions(report),
     }
 
 

@@ -27,7 +27,7 @@ from sensorseq.diagnosis.causes import (
     deviations,
     find_causes,
     hidden_cause,
-    merged,
+    merge_causes,
     usual_rate,
 )
 from sensorseq.diagnosis.report import FluctuationReport
@@ -274,7 +274,7 @@ def test_findings_of_one_name_are_one_cause():
     assert joined.evidence.startswith("It is large. scale is None, usually")
     assert set(joined.sources) == {"data", "arguments"}
     assert joined.recommendation == {"scale": "standard"}
-    assert merged([fact, fact]) == (fact,)
+    assert merge_causes([fact, fact]) == (fact,)
 
 
 def test_a_healthy_run_has_no_cause_and_a_short_one_only_facts():

@@ -211,7 +211,9 @@ def test_of_folds_the_last_counts_by_name(tmp_path, names, is_interleaved):
     if is_interleaved:
         rows = sorted(rows, key=lambda row: row["epoch"])
     path = write_csv(tmp_path / "log.csv", rows)
-    says = rf"fold distinguishes 3 runs.*The last one, fold {names[-1]}, counts.*--column epoch=none"
+    says = (
+        rf"fold distinguishes 3 runs.*The last one, fold {names[-1]}, counts.*--column epoch=none"
+    )
     with pytest.warns(UserWarning, match=says):
         assert columns(read_history(path), ("loss", "val_loss")) == only("loss", "val_loss")
     assert len(read_history(path, {"epoch": None}).rows) == 3 * N

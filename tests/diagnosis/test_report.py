@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sensorseq.diagnosis import logs
 from sensorseq.diagnosis import report as report_module
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.report_text import answer, limits, list_steps
+from sensorseq.diagnosis.report_text import answer_questions, describe_open_questions, list_steps
 from sensorseq.diagnosis.statements import Statement
 from sensorseq.diagnosis.thresholds import LOSS_NOISE_NATS
 from sensorseq.errors import ArgumentError, InputError
@@ -607,7 +607,7 @@ def test_changing_a_sentence_changes_no_behavior(monkeypatch):
         for seed in range(2):
             make = (healthy_curve, oscillating_curve)[seed % 2]
             report = verdict_of(make(seed, 42), 42, best_epoch=20)
-            answers = [part.statement for part in answer(report, list_steps(report))]
+            answers = [part.statement for part in answer_questions(report, list_steps(report))]
             found.append((report.verdict, report.generalization, answers, report.to_dict()))
         return found
 
@@ -621,7 +621,7 @@ def test_changing_a_sentence_changes_no_behavior(monkeypatch):
     report = verdict_of(oscillating_curve(1, 42), 42)
     assert report.explanation == tuple(other[part.kind].text for part in report.statements)
     assert str(report).count("Word ") >= 4
-    assert len(limits(report)) >= 1
+    assert len(describe_open_questions(report)) >= 1
 
 
 def test_every_kind_is_made_somewhere_and_every_made_kind_is_in_the_table():
