@@ -42,7 +42,7 @@ class WindowFlips:
         self.n_windows = correct.shape[1]
         groups = record.val_groups
         self.n_groups = len(np.unique(groups)) if groups is not None else None
-        # Each window is its own recording, so groups add nothing.
+        # if each window is its own recording, groups add nothing
         if self.n_groups == self.n_windows:
             groups = self.n_groups = None
         self.variance = accuracy_variance(correct, groups)
@@ -76,7 +76,7 @@ class WindowFlips:
         return "together" if moves_together(self.by_group) else "recordings"
 
     @property
-    def acquits(self) -> bool:
+    def may_explain_excess(self) -> bool:
         """Whether recordings may explain the excess over sampling noise, instead of the model."""
         return self.known and self.n_groups is not None and self.why in {"recordings", "unknown"}
 
@@ -490,7 +490,7 @@ class ValidationRoughness:
         else:  # without a validation loss, only the accuracy can show it
             self.follows_the_model = beyond or (self.ratio is None and self.accuracy_is_rough)
         may_exceed = self.noise.exceeds() or not self.noise.is_known
-        self.exceeds_sampling = beyond and may_exceed and not self.flips.acquits
+        self.exceeds_sampling = beyond and may_exceed and not self.flips.may_explain_excess
 
     def accuracy_line(self, verdict: str) -> list[Statement]:
         """State whether the accuracy is rough, and whether sampling noise explains it."""
@@ -505,7 +505,7 @@ class ValidationRoughness:
             return [say("accuracy_recordings", n_groups=flips.n_groups)]
         if self.surely_beyond_sampling:
             kind = "accuracy_real" if verdict == "fluctuating" else "accuracy_alone"
-            kind = "accuracy_together" if flips.acquits else kind
+            kind = "accuracy_together" if flips.may_explain_excess else kind
             return [say(kind, ratio=self.ratio, n_val=n_val)]
         if flips.why == "windows":
             return [say("accuracy_restless", n_val=n_val)]

@@ -22,18 +22,15 @@ from sensorseq.diagnosis.statements import Statement, generalization_of, say
 
 def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
     """Apply the verdict rules from the most serious one on; the first that matches decides."""
-    recovered = _set_recovered_apart(run)
+    recovered = _drop_recovered_epochs(run)
     recovered += _check_units(run)
     diverged = _divergence(run)
     if diverged:
         return "diverged", None, [*diverged, *recovered, *kept_weights(run), *open_questions(run)]
     too_short = _cut_initial_descent(run)
     if too_short:
-        return (
-            "too_short_to_tell",
-            None,
-            [*too_short, *recovered, *kept_weights(run), *open_questions(run)],
-        )
+        lines = [*too_short, *recovered, *kept_weights(run), *open_questions(run)]
+        return "too_short_to_tell", None, lines
     flips = WindowFlips(run)
     movement, roughness = TrainingMovement(run), ValidationRoughness(run, flips)
     adjusted = metrics.holm({**movement.p_values, **roughness.p_values})
@@ -50,11 +47,8 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
         return "not_learning", None, lines
     generalizes = generalization(run, roughness)
     is_unvalidated = verdict == "normal" and not roughness.known
-    if (
-        is_unvalidated
-        and generalization_of(generalizes) is None
-        and (few := _too_few_validations(run))
-    ):
+    is_undecided = is_unvalidated and generalization_of(generalizes) is None
+    if is_undecided and (few := _too_few_validations(run)):
         questions = [question for question in open_questions(run) if question not in few]
         lines = [*few, *generalizes, *recovered, *details, *kept_weights(run), *questions]
         return "too_short_to_tell", None, lines
@@ -77,7 +71,7 @@ def _recorded(run: Run, name: str) -> NDArray[np.int64]:
     return np.flatnonzero(run.columns[name].recorded)
 
 
-def _set_recovered_apart(run: Run) -> list[Statement]:
+def _drop_recovered_epochs(run: Run) -> list[Statement]:
     """Drop epochs with a non-finite loss if the run recovered after them."""
     statements = []
     for name, side in _SIDES:
@@ -588,7 +582,7 @@ def kept_weights(run: Run) -> list[Statement]:
 
 
 def _worth(run: Run, index: int) -> list[Statement]:
-    """Score the kept epoch by cross-fitting: picked on some windows, scored on the others."""
+    """Score the kept epoch by cross-fitting: selected on some windows, scored on the others."""
     record = run.followed
     if record is None or index == run.n_epochs - 1:
         return []
@@ -599,8 +593,8 @@ def _worth(run: Run, index: int) -> list[Statement]:
     val_loss = run.columns["val_loss"].values
     score = None
     if np.isfinite(val_loss).any() and val_loss[index] <= np.nanmin(val_loss):
-        # Selection by validation loss: the margin gives it exactly for two classes, nearly for
-        # more.
+        # Select by validation loss, which follows from the margin: exactly for two classes, nearly
+        # for more.
         margin = np.clip(np.nan_to_num(record.val_margin.astype(np.float64)), -1e4, 1e4)
         score = -np.logaddexp(0.0, -margin)
     fit = cross_fit(correct, groups, score=score)

@@ -120,11 +120,11 @@ class NextStep:
     name: str  # identifies its code on the page
     text: str  # what to do
     gain: str = ""  # the expected gain, if known
-    mark: str = ""  # how certain it is: a grade, "untested" or nothing
+    mark: str = ""  # its certainty: a grade, "untested" or empty
     arguments: Mapping[str, str] = field(default_factory=dict)  # new values as Python source
     previous: Mapping[str, str] = field(default_factory=dict)  # their old values
-    code: str = ""  # Python code that does it
-    command: str = ""  # a shell command that does the same
+    code: str = ""  # Python code for it
+    command: str = ""  # a shell command for it
 
 
 def list_steps(report: ReportContents, command: Command | None = None) -> list[NextStep]:

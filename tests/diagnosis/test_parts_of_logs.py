@@ -1,4 +1,4 @@
-"""Logs with a row for each part, with parts that names only hint at, and with several runs."""
+"""Logs with a row for each part, with ambiguous names of parts, and with several runs."""
 
 import json
 
@@ -137,7 +137,7 @@ def test_the_verdict_of_rows_of_parts_is_that_of_the_wide_log(tmp_path):
 
 
 def lightning_rows(with_accuracy):
-    """The accuracy has no part in its name and is in rows of one of the losses."""
+    """The accuracy has no part in its name and occurs in rows of one of the losses."""
     for epoch in range(N):
         own = {"train": {}, "val": {}}
         own[with_accuracy] = {"acc": VAL_ACCURACY[epoch]}
