@@ -487,13 +487,13 @@ def find_causes(
     stated = {verdict, *statement_kinds}
     denied = {entry.key for entry in TABLE if not stated.isdisjoint(entry.denied_by.split())}
     if verdict == "normal" and not is_below_data:
-        explained = [cause for cause in explain(run) if cause.title not in denied]
-        return merged([*data_facts, *explained])
+        explained = [cause for cause in explain_rough_curve(run) if cause.title not in denied]
+        return merge_causes([*data_facts, *explained])
     unusual = deviations(arguments or {}, run.n_train, run.n_epochs)
     key = next((deviation.key for deviation in unusual if deviation.key not in denied), None)
     if key is not None:
-        return merged([*data_facts, _cause_by_settings(key, unusual, arguments or {})])
-    return with_unknown(merged(data_facts))
+        return merge_causes([*data_facts, _cause_by_settings(key, unusual, arguments or {})])
+    return with_unknown(merge_causes(data_facts))
 
 
 def _cause_by_settings(
@@ -512,7 +512,7 @@ def _cause_by_settings(
     return Cause(entry.cause, "suspected", evidence, entry.finding, change, entry.advice, sources)
 
 
-def merged(causes: Iterable[Cause]) -> tuple[Cause, ...]:
+def merge_causes(causes: Iterable[Cause]) -> tuple[Cause, ...]:
     """Join causes of the same name, minor ones last."""
     by_name: dict[str, Cause] = {}
     for cause in sorted(causes, key=lambda cause: cause.is_minor):
@@ -532,7 +532,7 @@ def with_unknown(causes: Sequence[Cause]) -> tuple[Cause, ...]:
     return tuple(causes) if any(not cause.is_minor for cause in causes) else (UNCLEAR, *causes)
 
 
-def explain(run: Run) -> tuple[Cause, ...]:
+def explain_rough_curve(run: Run) -> tuple[Cause, ...]:
     """Explain why a calm run's curve looks rough: few validation windows, or wrong labels."""
     values = {name: float(statistic.value) for name, statistic in run.statistics.items()}
     loss = values.get("fixed_loss_noise", values.get("train_loss_noise", math.nan))
@@ -546,7 +546,7 @@ def explain(run: Run) -> tuple[Cause, ...]:
         luck = run.statistics["val_accuracy_noise"].floor
         evidence = text_of("few_validation_windows", noise=noise, luck=luck, loss=loss)
         causes.append(_cause_by_curve("small_validation_set", evidence))
-    stuck = stuck_windows(run)
+    stuck = describe_stuck_windows(run)
     if stuck is not None:
         causes.append(_cause_by_curve("label_noise", stuck))
     return tuple(causes)
@@ -556,7 +556,7 @@ def _cause_by_curve(key: str, evidence: str) -> Cause:
     return Cause(key, "suspected", evidence, advice=ENTRY[key].advice, sources={"curve": evidence})
 
 
-def stuck_windows(run: Run) -> str | None:
+def describe_stuck_windows(run: Run) -> str | None:
     """Describe training windows that never fit, if they are about as wrong as others are right."""
     record = run.record
     if record is None:

@@ -22,7 +22,7 @@ from sensorseq.text import plural
 
 
 class WindowFlips:
-    """Explain a rough validation curve: by few windows, restless windows, recordings or the model.
+    """Explain a rough validation curve by few windows, restless windows, recordings or the model.
 
     `why` is ``"small"``, ``"windows"``, ``"recordings"``, ``"together"`` or ``"unknown"``; it is
     empty if windows were not followed or never flip.
@@ -42,7 +42,7 @@ class WindowFlips:
         self.n_windows = correct.shape[1]
         groups = record.val_groups
         self.n_groups = len(np.unique(groups)) if groups is not None else None
-        # Each window is its own recording, so groups add nothing.
+        # if each window is its own recording, groups add nothing
         if self.n_groups == self.n_windows:
             groups = self.n_groups = None
         self.variance = accuracy_variance(correct, groups)
@@ -51,9 +51,9 @@ class WindowFlips:
         self.restless = flip_share(flip_rates(correct), limits.RESTLESS_WINDOWS)
         variance = self.variance
         self.independent_sd = math.sqrt(variance.independent)
-        is_what = f"what {plural(self.n_windows, 'window')} flipping independently give"
+        origin = f"{plural(self.n_windows, 'window')} flipping independently"
         name, restless = "val_accuracy_independent_noise", limits.RESTLESS_WINDOWS
-        run.add(name, self.independent_sd, "fraction", None, is_what)
+        run.add(name, self.independent_sd, "fraction", None, origin)
         run.add("val_flips_of_restless_windows", self.restless, "fraction", restless, "all")
         if not variance.independent > 0:
             return
@@ -76,12 +76,12 @@ class WindowFlips:
         return "together" if moves_together(self.by_group) else "recordings"
 
     @property
-    def acquits(self) -> bool:
-        """Whether something else than the model explains the excess over sampling noise."""
+    def may_explain_excess(self) -> bool:
+        """Whether recordings may explain the excess over sampling noise, instead of the model."""
         return self.known and self.n_groups is not None and self.why in {"recordings", "unknown"}
 
     def statements(self) -> list[Statement]:
-        """Return why the validation curve is rough, with the figures; nothing if unknown."""
+        """Explain a rough validation curve, with the figures; no statement if `why` is empty."""
         if not self.why:
             return []
         ratio, p = self.variance.ratio, self.by_window.p
@@ -101,7 +101,7 @@ class WindowFlips:
         return [say(kind, **figures, **of_groups)]
 
     def shares(self) -> list[Statement]:
-        """Split the variance of a model that moves too much among its sources."""
+        """Divide the variance of the accuracy among windows, recordings and the model."""
         total = self.variance.total if self.known else 0.0
         if not total > 0:
             return []
@@ -185,11 +185,11 @@ def flip_share(rates: ArrayLike, share: float = 0.1) -> float:
 
 
 class CrossFit(NamedTuple):
-    """The accuracy of an epoch chosen on half of the validation windows, scored on the rest."""
+    """The accuracy of an epoch chosen on half of the validation windows, scored on the others."""
 
     accuracy: float  # on windows that did not take part in the choice
     accuracy_error: float  # its standard error over windows, or over groups
-    gain: float  # accuracy minus that of the last epoch
+    gain: float  # accuracy minus the accuracy of the last epoch
     gain_error: float  # its standard error
 
 
@@ -207,7 +207,7 @@ def cross_fit(
     windows, or of the groups, is evaluated on the other half. Tied epochs are averaged.
     """
     right = np.asarray(correct, np.float64)
-    judged = right if score is None else np.asarray(score, np.float64)
+    ranked_by = right if score is None else np.asarray(score, np.float64)
     n_windows = right.shape[1]
     unit = np.arange(n_windows) if groups is None else _codes(groups, n_windows)
     n_units = int(unit.max(initial=-1)) + 1
@@ -218,7 +218,7 @@ def cross_fit(
     for halving in in_first:
         halving[rng.permutation(n_units)[: n_units // 2]] = True
     halves = np.concatenate([in_first, ~in_first])[:, unit].astype(np.float64)
-    level = halves @ judged.T / halves.sum(axis=1, keepdims=True)
+    level = halves @ ranked_by.T / halves.sum(axis=1, keepdims=True)
     chosen = (level >= level.max(axis=1, keepdims=True) - 1e-12).astype(np.float64)
     scored = chosen @ right / chosen.sum(axis=1, keepdims=True)
     outcome = (scored * (1 - halves)).sum(axis=0) / n_halvings
@@ -259,13 +259,13 @@ class SteadyNoise:
     nats: float = math.nan  # by `metrics.mean_noise`, because a median would miss leaps
     edge: float = math.nan  # upper limit of healthy runs
     p: float = 1.0  # fraction of the resamples at or below `SURE_SHARE` of the edge
-    # `nats` without the second differences affected by the largest leap.
+    # `nats` without the second differences that contain the largest leap.
     without_largest: float = math.nan
     before: float = math.nan  # noise between the initial descent and the second half
 
     @property
     def is_known(self) -> bool:
-        """True if there were enough epochs."""
+        """Whether there were enough epochs."""
         return not math.isnan(self.nats)
 
     def exceeds(self, times: float = 1.0) -> bool:
@@ -306,17 +306,17 @@ def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> St
     sizes = np.abs(steady)
     resampled = metrics.block_bootstrap(sizes, metrics.mean_noise_of_differences)
     at = int(sizes.argmax())  # its two neighbors share an epoch with it
-    rest = np.delete(sizes, slice(max(at - 1, 0), at + 2))
+    without_leap = np.delete(sizes, slice(max(at - 1, 0), at + 2))
     noise = SteadyNoise(
         nats=float(metrics.mean_noise_of_differences(sizes)),
         edge=edge,
         p=float((1 + (resampled <= limits.SURE_SHARE * edge).sum()) / (1 + len(resampled))),
-        without_largest=float(metrics.mean_noise_of_differences(rest)),
+        without_largest=float(metrics.mean_noise_of_differences(without_leap)),
         before=float(metrics.mean_noise_of_differences(before)) if len(before) > 3 else math.nan,
     )
     interval = metrics.interval_of(resampled)
-    is_below = "healthy runs stay below"
-    run.add(statistic, noise.nats, "nats", edge, is_below, interval=interval, p=noise.p)
+    floor_is = "healthy runs stay below"
+    run.add(statistic, noise.nats, "nats", edge, floor_is, interval=interval, p=noise.p)
     return noise
 
 
@@ -345,7 +345,7 @@ def _rises(loss: Floats) -> Floats:
 
 
 class TrainingMovement:
-    """How much the model moves, by the loss of the fixed windows or else the running loss."""
+    """The movement of the model: noise of the fixed-window loss, or else of the running loss."""
 
     def __init__(self, run: Run) -> None:
         self.name, statistic, self.edge = "loss", "train_loss_noise", limits.LOSS_NOISE_NATS
@@ -355,7 +355,7 @@ class TrainingMovement:
         is_known = len(run.settled(self.name)) >= limits.MIN_EPOCHS
         self.known = is_known and self.name not in run.without_unit
         self.noise = SteadyNoise()
-        self.is_hot = self.has_spikes = self.costs_loss = False
+        self.is_restless = self.has_spikes = self.costs_loss = False
         self.excess = math.nan
         self.spikes: list[int] = []
         self.common_leaps: list[int] = []
@@ -368,12 +368,12 @@ class TrainingMovement:
         self._find_spikes(run, run.settled(self.name))
         self.common_leaps = common_leaps(run, self.name)
         run.add("common_leaps", len(self.common_leaps), "epochs", 0.0, "a healthy run")
-        self._weigh_cost(run)
+        self._measure_cost(run)
 
     def _find_spikes(self, run: Run, loss: Floats) -> None:
-        found = metrics.spike_epochs(loss, least_rise=limits.SPIKE_EDGES * self.edge)
+        spikes = metrics.spike_epochs(loss, least_rise=limits.SPIKE_EDGES * self.edge)
         epochs = run.settled_epochs(self.name)
-        leaps = [int(epochs[index]) for index in found]
+        leaps = [int(epochs[index]) for index in spikes]
         self.spikes = [epoch + 1 for epoch in leaps if not run.after_rise[epoch]]
         watched = epochs[metrics.trend_window(len(loss)) :]
         n_watched = int((~run.after_rise[watched]).sum())
@@ -382,7 +382,7 @@ class TrainingMovement:
         p = self.p_values["spikes"] = metrics.binomial_tail(n, n_watched, limits.SPIKE_CHANCE)
         run.add("train_loss_spikes", n, "epochs", most, "bad luck", p=p)
 
-    def _weigh_cost(self, run: Run) -> None:
+    def _measure_cost(self, run: Run) -> None:
         if run.record is None or self.name != "fixed_loss":
             return
         averaged, decay = run.record.averaged_loss, run.record.average_decay
@@ -390,25 +390,25 @@ class TrainingMovement:
         excess, interval = metrics.excess_plateau_loss(loss, averaged, decay)
         if not math.isfinite(excess):
             return
-        name, limit, is_below = "excess_plateau_loss", limits.EXCESS_PLATEAU_NATS, "harmless below"
-        self.excess = run.add(name, excess, "nats", limit, is_below, interval=interval)
+        name, limit = "excess_plateau_loss", limits.EXCESS_PLATEAU_NATS
+        self.excess = run.add(name, excess, "nats", limit, "harmless below", interval=interval)
         self.costs_loss = interval[0] > limit
 
     def decide(self, adjusted: Mapping[str, float]) -> None:
-        """Decide which findings hold, given the adjusted p values."""
-        self.is_hot = self.noise.passes(adjusted.get("movement", 1.0))
+        """Decide which findings are significant, given the adjusted p values."""
+        self.is_restless = self.noise.passes(adjusted.get("movement", 1.0))
         if self.known:
             is_sure = adjusted["spikes"] < limits.ALPHA
             self.has_spikes = is_sure and self.spike_share > limits.SPIKE_SHARE
 
     def statements(self) -> list[Statement]:
-        """Describe the training loss, with its figures."""
+        """Describe the training loss with figures."""
         noise = self.noise
         figures = {"noise": noise.nats, "edge": self.edge}
         if not noise.is_known:
             return []
         kind = "movement_calm"
-        if self.is_hot:
+        if self.is_restless:
             kind = "movement"
         elif noise.has_calmed:
             kind, figures = "movement_calmed", {"noise": noise.nats, "before": noise.before}
@@ -422,7 +422,7 @@ class TrainingMovement:
 
 
 class ValidationRoughness:
-    """How rough the validation curves look, and whether that exceeds sampling noise."""
+    """The roughness of the validation curves, compared with sampling noise."""
 
     def __init__(self, run: Run, flips: WindowFlips) -> None:
         self.run = run
@@ -443,12 +443,12 @@ class ValidationRoughness:
             self.p_values["validation_loss"] = self.noise.p
         if self.accuracy_known:
             self._measure_accuracy(accuracy)
-        # the accuracy looks rough to a reader, however few windows there are
+        # the accuracy looks rough, however few windows there are
         self.looks_rough = self.sd > limits.ACCURACY_NOISE
         # it moves by more than one or two flipping windows
         windows = limits.ACCURACY_NOISE_WINDOWS / run.n_val if run.n_val else 0.0
         self.accuracy_is_rough = self.sd > max(windows, limits.ACCURACY_NOISE)
-        # it moves by a multiple of what healthy runs do
+        # it moves by a multiple of the limit of healthy runs
         self.is_strong = (self.ratio or 0.0) > limits.STRONG_EXCESS_OVER_SAMPLING
         if self.noise.is_known:
             self.is_strong = self.noise.exceeds(limits.STRONG_EDGES)
@@ -458,18 +458,18 @@ class ValidationRoughness:
         self.sd = metrics.detrended_volatility(accuracy)
         self.drawdown = float(accuracy.max() - accuracy[-1])
         self.lucky_best = metrics.selection_bias(self.sd, len(accuracy))
-        is_luck = "expected when the best of these epochs is picked"
-        run.add("val_accuracy_final_drawdown", self.drawdown, "fraction", self.lucky_best, is_luck)
+        floor_is = "expected when the best of these epochs is picked"
+        run.add("val_accuracy_final_drawdown", self.drawdown, "fraction", self.lucky_best, floor_is)
         if run.n_val is None:
-            edge, is_below = limits.ACCURACY_NOISE, "smooth curves stay below"
-            run.add("val_accuracy_noise", self.sd, "fraction", edge, is_below)
+            edge, floor_is = limits.ACCURACY_NOISE, "smooth curves stay below"
+            run.add("val_accuracy_noise", self.sd, "fraction", edge, floor_is)
             return
         level = float(np.median(accuracy))
         # At an accuracy of exactly 0 or 1 the binomial variance vanishes, so assume half a window.
         level = min(max(level, 0.5 / run.n_val), 1 - 0.5 / run.n_val)
         self.sampling_sd = metrics.binomial_sd(level, run.n_val)
-        is_luck = f"sampling of {run.n_val} windows alone explains"
-        run.add("val_accuracy_noise", self.sd, "fraction", self.sampling_sd, is_luck)
+        floor_is = f"sampling of {run.n_val} windows alone explains"
+        run.add("val_accuracy_noise", self.sd, "fraction", self.sampling_sd, floor_is)
         run.add("val_accuracy_step", 1 / run.n_val, "fraction")
         self.ratio = self.sd / self.sampling_sd
         # The trend absorbs some degrees of freedom, so fewer epochs are free.
@@ -478,7 +478,7 @@ class ValidationRoughness:
         run.add("val_accuracy_noise_over_sampling", self.ratio, "ratio", 1.0, "sampling", p=p)
 
     def decide(self, adjusted: Mapping[str, float]) -> None:
-        """Decide which findings hold, given the adjusted p values."""
+        """Decide which findings are significant, given the adjusted p values."""
         self.surely_beyond_sampling = beyond = (
             self.ratio is not None
             and self.ratio > limits.EXCESS_OVER_SAMPLING
@@ -490,7 +490,7 @@ class ValidationRoughness:
         else:  # without a validation loss, only the accuracy can show it
             self.follows_the_model = beyond or (self.ratio is None and self.accuracy_is_rough)
         may_exceed = self.noise.exceeds() or not self.noise.is_known
-        self.exceeds_sampling = beyond and may_exceed and not self.flips.acquits
+        self.exceeds_sampling = beyond and may_exceed and not self.flips.may_explain_excess
 
     def accuracy_line(self, verdict: str) -> list[Statement]:
         """State whether the accuracy is rough, and whether sampling noise explains it."""
@@ -505,20 +505,20 @@ class ValidationRoughness:
             return [say("accuracy_recordings", n_groups=flips.n_groups)]
         if self.surely_beyond_sampling:
             kind = "accuracy_real" if verdict == "fluctuating" else "accuracy_alone"
-            kind = "accuracy_together" if flips.acquits else kind
+            kind = "accuracy_together" if flips.may_explain_excess else kind
             return [say(kind, ratio=self.ratio, n_val=n_val)]
         if flips.why == "windows":
             return [say("accuracy_restless", n_val=n_val)]
         return [say("accuracy_luck", n_val=n_val, step=1 / n_val)]
 
     def statements(self) -> list[Statement]:
-        """Describe the validation curves, with their figures."""
-        said = self._accuracy_figures() if self.accuracy_known else []
+        """Describe the validation curves with figures."""
+        statements = self._accuracy_figures() if self.accuracy_known else []
         if self.noise.is_known:
             kind = "movement" if self.noise.exceeds() else "movement_calm"
             figures = {"noise": self.noise.nats, "edge": self.noise.edge}
-            said.append(say(kind, column="val_loss", **figures))
-        return said
+            statements.append(say(kind, column="val_loss", **figures))
+        return statements
 
     def _accuracy_figures(self) -> list[Statement]:
         n_val, ratio, sampling = self.run.n_val, self.ratio, self.sampling_sd
@@ -527,7 +527,7 @@ class ValidationRoughness:
         figures = {"sd": self.sd, "sampling": sampling, "n_val": n_val}
         if self.surely_beyond_sampling:
             return [say("accuracy_beyond_luck", **figures, ratio=ratio)]
-        said = [say("accuracy_within_luck", **figures)]
+        statements = [say("accuracy_within_luck", **figures)]
         train, record = self.run.settled("accuracy"), self.run.record
         if record is not None and len(record.fixed_accuracy) == self.run.n_epochs:
             fixed = np.asarray(record.fixed_accuracy, np.float64)[self.run.first :]
@@ -535,8 +535,8 @@ class ValidationRoughness:
             train = fixed if np.isfinite(fixed).all() else train
         if len(train) >= limits.MIN_EPOCHS:
             moves = metrics.detrended_volatility(train)
-            said.append(say("training_accuracy_moves", sd=moves))
-        return said
+            statements.append(say("training_accuracy_moves", sd=moves))
+        return statements
 
     @property
     def got_worse(self) -> bool:
@@ -562,9 +562,9 @@ def collect_evidence(
     """Return the series to draw, by name, if they exist.
 
     - ``loss``, ``fixed_loss``: ``epoch`` (from 1), ``value``, ``trend`` and ``band``, the
-      half-width in nats that 95 % of the epochs of a healthy run keep to.
-    - ``val_accuracy``: the same with ``band_sampling`` (windows drawn anew) and
-      ``band_independent`` (these windows, flipping independently); None where not known.
+      half-width in nats that contains 95 % of the epochs of a healthy run.
+    - ``val_accuracy``: the same with ``band_sampling`` (other windows drawn) and
+      ``band_independent`` (these windows, flipping independently) for ``band``; None if unknown.
     - ``spikes``: ``epoch`` (from 1) of every leap of the training loss.
     """
     evidence: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The rules that turn a `Run` into a verdict, with statements that explain it."""
+"""The rules that derive a verdict from a `Run`, with statements that explain it."""
 
 import math
 
@@ -22,43 +22,44 @@ from sensorseq.diagnosis.statements import Statement, generalization_of, say
 
 def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
     """Apply the verdict rules from the most serious one on; the first that matches decides."""
-    recovered = _set_recovered_apart(run)
+    recovered = _drop_recovered_epochs(run)
     recovered += _check_units(run)
     diverged = _divergence(run)
     if diverged:
-        return "diverged", None, [*diverged, *recovered, *kept(run), *cannot_tell(run)]
+        return "diverged", None, [*diverged, *recovered, *kept_weights(run), *open_questions(run)]
     too_short = _cut_initial_descent(run)
     if too_short:
-        rest = [*recovered, *kept(run), *cannot_tell(run)]
-        return "too_short_to_tell", None, [*too_short, *rest]
+        lines = [*too_short, *recovered, *kept_weights(run), *open_questions(run)]
+        return "too_short_to_tell", None, lines
     flips = WindowFlips(run)
     movement, roughness = TrainingMovement(run), ValidationRoughness(run, flips)
     adjusted = metrics.holm({**movement.p_values, **roughness.p_values})
     movement.decide(adjusted)
     roughness.decide(adjusted)
     run.evidence.update(collect_evidence(run, movement, roughness, flips))
-    learns_nothing = one_class(run) or not_learning(run)
+    learns_nothing = same_class_for_all(run) or not_learning(run)
     verdict, severity, loss_line, details = _compare(run, movement, roughness, flips)
     lines = [*roughness.accuracy_line(verdict), *loss_line]
     if learns_nothing:
-        if generalization_of(learns_nothing) is None:  # so a calm curve is no good sign
+        if generalization_of(learns_nothing) is None:  # then a calm curve is no good sign
             lines, details = [], movement.statements()
-        lines += [*learns_nothing, *recovered, *details, *kept(run), *cannot_tell(run)]
+        lines += [*learns_nothing, *recovered, *details, *kept_weights(run), *open_questions(run)]
         return "not_learning", None, lines
     generalizes = generalization(run, roughness)
-    is_unseen = verdict == "normal" and not roughness.known
-    if is_unseen and generalization_of(generalizes) is None and (few := _too_few_validations(run)):
-        rest = [one for one in cannot_tell(run) if one not in few]
-        lines = [*few, *generalizes, *recovered, *details, *kept(run), *rest]
+    is_unvalidated = verdict == "normal" and not roughness.known
+    is_undecided = is_unvalidated and generalization_of(generalizes) is None
+    if is_undecided and (few := _too_few_validations(run)):
+        questions = [question for question in open_questions(run) if question not in few]
+        lines = [*few, *generalizes, *recovered, *details, *kept_weights(run), *questions]
         return "too_short_to_tell", None, lines
-    # Statements on whether more epochs would help: trend of the noise, trend of the loss.
+    # whether more epochs would help: trend of the noise, trend of the loss
     more_epochs = []
     if generalization_of(generalizes) is None:
         series = run.settled(movement.name if movement.known else "val_loss")
         more_epochs += _noise_trend(run, series) if verdict == "fluctuating" else []
         more_epochs += _descent(run, movement) if movement.known else []
     lines += [*generalizes, *recovered, *details, *more_epochs]
-    lines += [*roughness.drawdown_statement(), *kept(run), *cannot_tell(run)]
+    lines += [*roughness.drawdown_statement(), *kept_weights(run), *open_questions(run)]
     return verdict, severity, lines
 
 
@@ -70,9 +71,9 @@ def _recorded(run: Run, name: str) -> NDArray[np.int64]:
     return np.flatnonzero(run.columns[name].recorded)
 
 
-def _set_recovered_apart(run: Run) -> list[Statement]:
+def _drop_recovered_epochs(run: Run) -> list[Statement]:
     """Drop epochs with a non-finite loss if the run recovered after them."""
-    said = []
+    statements = []
     for name, side in _SIDES:
         column = run.columns[name]
         broken = np.flatnonzero(column.recorded & ~np.isfinite(column.values))
@@ -80,24 +81,24 @@ def _set_recovered_apart(run: Run) -> list[Statement]:
         n_after = int(column.recorded[broken[-1] + 1 :].sum()) if len(broken) else 0
         if n_after < limits.RECOVERY_EPOCHS or len(broken) > few:
             continue
-        said.append(say("recovered", part=side, epochs=(broken + 1).tolist()))
-        # Drop them in both losses, which are compared epoch by epoch.
+        statements.append(say("recovered", part=side, epochs=(broken + 1).tolist()))
+        # drop these epochs in both losses, which are compared epoch by epoch
         for of_losses in ("loss", "val_loss"):
             losses = run.columns[of_losses]
             values, recorded = losses.values.copy(), losses.recorded.copy()
             values[broken], recorded[broken] = np.nan, False
             run.columns[of_losses] = Column(values, recorded)
-    return said
+    return statements
 
 
 def _check_units(run: Run) -> list[Statement]:
-    """Compare each loss with that of guessing, and with the accuracy beside it.
+    """Compare each loss with the loss of guessing, and with the accuracy beside it.
 
     A sum over batches is divided; the noise of a loss that is too small is not judged.
     """
-    if run.record is not None and run.record.steps:  # measured by our own engine
+    if run.record is not None and run.record.steps:  # measured by the engines of this package
         return []
-    said = []
+    statements = []
     for name, side in (("val_loss", "val_accuracy"), ("loss", "accuracy")):
         if name == "val_loss" and run.followed is not None:
             continue
@@ -105,16 +106,16 @@ def _check_units(run: Run) -> list[Statement]:
         is_known = np.isfinite(loss)
         if is_known.sum() < limits.MIN_EPOCHS:
             continue
-        # validation accuracy is no worse than none for a training loss
-        of_both = [side, "val_accuracy"] if name == "loss" else [side]
-        beside = next((column for column in of_both if len(run.whole(column))), None)
+        # for a training loss, validation accuracy is better than none
+        sides = [side, "val_accuracy"] if name == "loss" else [side]
+        beside = next((column for column in sides if len(run.whole(column))), None)
         accuracy = np.full(len(loss), np.nan) if beside is None else run.columns[beside].values
         loss, accuracy = loss[is_known], accuracy[is_known]
-        said += _check_sum(run, name, loss, accuracy)
-        is_own = beside == side or "val_loss" in run.without_unit
-        if is_own and beside is not None and name not in run.scales:
-            said += _check_too_small(run, name, loss, accuracy)
-    return said
+        statements += _check_sum(run, name, loss, accuracy)
+        is_comparable = beside == side or "val_loss" in run.without_unit
+        if is_comparable and beside is not None and name not in run.scales:
+            statements += _check_too_small(run, name, loss, accuracy)
+    return statements
 
 
 def _check_sum(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Statement]:
@@ -140,7 +141,7 @@ def _check_sum(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Stat
 
 
 def _check_too_small(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Statement]:
-    """Find a loss lower than ln 2 for each wrong window, the least of a cross-entropy in nats."""
+    """Find a loss below ln 2 per wrong window, the minimum of a cross-entropy in nats."""
     least = (1 - accuracy) * math.log(2)
     # Later on, an overfitted loss may be lower than the accuracy of other windows allows.
     head = np.flatnonzero(accuracy < limits.MOST_RIGHT)[: limits.MIN_EPOCHS // 2]
@@ -167,8 +168,9 @@ def _divergence(run: Run) -> list[Statement]:
         if not np.isfinite(value):
             what = "not a number (NaN)" if np.isnan(value) else "infinite"
             lasts = not np.isfinite(series[index:]).any() and index + 1 < len(series)
-            said = [say("broken_from" if lasts else "broken_in", part=side, what=what, epoch=epoch)]
-            return said + [say("broken_validation")] * has_training
+            kind = "broken_from" if lasts else "broken_in"
+            statement = say(kind, part=side, what=what, epoch=epoch)
+            return [statement] + [say("broken_validation")] * has_training
         if not has_training:
             return [say("exploded", part=side, first=float(series[0]), epoch=epoch, value=value)]
         # a validation loss that grows while the training loss does not is overfitting
@@ -219,31 +221,31 @@ def _compare(
     noise = movement.noise
     spikes = [say("thrown_off", epochs=movement.spikes)] if movement.has_spikes else []
     jumps = [say("loss_constant_rate" if run.rate_is_constant else "loss_moves")]
-    if movement.is_hot and roughness.follows_the_model:
+    if movement.is_restless and roughness.follows_the_model:
         is_strong = movement.noise.exceeds(limits.STRONG_EDGES) and roughness.is_strong
         grade = "strong" if is_strong else "mild"
         return "fluctuating", grade, jumps, [*spikes, *moves, *seen, *costs, *shares]
     if movement.common_leaps:
         line = [say("loss_together", epochs=movement.common_leaps)]
         return "fluctuating", "mild", line, [*seen, *costs]
-    if movement.is_hot and movement.costs_loss:
+    if movement.is_restless and movement.costs_loss:
         line = [say("loss_costs", excess=movement.excess)]
         return "fluctuating", "mild", line, [*moves, *seen, *windows]
     if movement.has_spikes:
         line = [say("loss_leaps", epochs=movement.spikes)]
         return "fluctuating", "mild", line, [*moves, *seen, *costs]
-    if noise.exceeds(limits.ONE_SIDE_EDGES) and movement.is_hot and not roughness.known:
+    if noise.exceeds(limits.ONE_SIDE_EDGES) and movement.is_restless and not roughness.known:
         return "fluctuating", _grade_alone(noise), jumps, [*moves, *costs]
     is_blatant = roughness.follows_the_model and roughness.noise.exceeds(limits.ONE_SIDE_EDGES)
     if is_blatant and not movement.known:
         return "fluctuating", _grade_alone(roughness.noise), [say("loss_of_validation")], seen
     line = _loss_line(movement, roughness)
-    # a multiple is needed, so that a calm training loss is no excuse
+    # an excess this large counts although the training loss is calm
     far_exceeds = (roughness.ratio or 0.0) > limits.STRONG_EXCESS_OVER_SAMPLING
     if roughness.exceeds_sampling and (far_exceeds or not movement.known):
         grade = "strong" if roughness.is_strong else "mild"
         return "fluctuating", grade, line, [*moves, *seen, *shares]
-    if movement.is_hot or not roughness.looks_rough:
+    if movement.is_restless or not roughness.looks_rough:
         windows = []  # nothing to explain
     return "normal", None, line, [*seen[:1], *windows, *moves, *seen[1:]]
 
@@ -256,9 +258,9 @@ def _loss_line(movement: TrainingMovement, roughness: ValidationRoughness) -> li
         kind = "loss_unjudged"
     elif noise.has_calmed:
         kind = "loss_calmed"
-    elif movement.is_hot and not roughness.known:
+    elif movement.is_restless and not roughness.known:
         kind = "loss_alone"
-    elif movement.is_hot:
+    elif movement.is_restless:
         kind = "loss_dropout" if movement.name == "loss" else "loss_harmless"
     elif noise.exceeds():
         kind = "loss_unsure"
@@ -274,7 +276,7 @@ def _grade_alone(noise: SteadyNoise) -> str:
 # Statements that do not depend on the noise: learning, generalization, benefit of more epochs.
 
 
-def one_class(run: Run) -> list[Statement]:
+def same_class_for_all(run: Run) -> list[Statement]:
     """Detect a model that predicts the same class for all validation windows."""
     record = run.followed
     if record is None:
@@ -289,16 +291,18 @@ def one_class(run: Run) -> list[Statement]:
 
 def not_learning(run: Run) -> list[Statement]:
     """Return statements if nothing was learned, or nothing that generalizes to validation."""
-    found = one_accuracy(run) or (_guesses(run) if run.chance is not None else [])
-    # An accuracy above 1 / K decides nothing: a constant answer gets it if one class is frequent.
+    statements = constant_accuracy(run) or (
+        _compare_with_guessing(run) if run.chance is not None else []
+    )
+    # An accuracy above 1 / K proves nothing: a constant answer reaches it if a class is frequent.
     is_decided = run.knows_majority and any(
         _level(run, name) is not None for name in ("accuracy", "val_accuracy")
     )
-    return found or ([] if is_decided else _no_descent(run))
+    return statements or ([] if is_decided else _no_descent(run))
 
 
-def _guesses(run: Run) -> list[Statement]:
-    """Compare the accuracies with that of guessing."""
+def _compare_with_guessing(run: Run) -> list[Statement]:
+    """Compare the accuracies with the accuracy of guessing."""
     assert run.chance is not None
     train, validation = (_level(run, name) for name in ("accuracy", "val_accuracy"))
     val_limit = guessing_limit(run.chance, run.n_val)
@@ -329,7 +333,7 @@ def _guesses(run: Run) -> list[Statement]:
 
 
 def _training_beats_guess(run: Run, train: float) -> bool:
-    """Test the running accuracy, then that of the fixed training windows, without dropout."""
+    """Test the running accuracy, then the accuracy of the fixed windows, which has no dropout."""
     assert run.chance is not None
     # Memorization raises it slightly even with random labels, so this test has to be strict.
     chance, record = run.chance, run.record
@@ -352,7 +356,7 @@ def _balanced_beats_guess(run: Run) -> bool:
     if len(classes) < 2:
         return False
     correct = record.val_correct[-_n_last(run) :]
-    recalls = [correct[:, record.val_target == one].mean(axis=1) for one in classes]
+    recalls = [correct[:, record.val_target == label].mean(axis=1) for label in classes]
     level = float(np.median(np.mean(recalls, axis=0)))
     chance = 1 / len(classes)
     sd = float(np.sqrt((chance * (1 - chance) / counts).sum())) / len(classes)
@@ -367,7 +371,7 @@ def _n_last(run: Run) -> int:
 
 
 def _has_begun(run: Run) -> bool:
-    """Tell a late start, with accuracy still rising, from a run that learns nothing."""
+    """Test for a late start: the accuracy still rises and the loss falls."""
     loss, accuracy = run.settled("loss"), run.settled("accuracy")
     if len(loss) < limits.MIN_EPOCHS:
         return False
@@ -377,8 +381,8 @@ def _has_begun(run: Run) -> bool:
     return rise > max(limits.LATE_START_RISE, 2 * noise) and fall > limits.LATE_START_FALL * loss[0]
 
 
-def one_accuracy(run: Run) -> list[Statement]:
-    """Detect one accuracy in every epoch beside a flat loss: the same answer to all windows."""
+def constant_accuracy(run: Run) -> list[Statement]:
+    """Detect a constant accuracy beside a flat loss: all windows get the same answer."""
     if run.followed is not None or run.knows_majority or _shows_learning(run):
         return []
     for name in ("val_accuracy", "accuracy"):
@@ -392,7 +396,7 @@ def one_accuracy(run: Run) -> list[Statement]:
 
 
 def _is_flat(run: Run) -> bool:
-    """Tell whether the loss, if there is one, stays within 2 % after the initial descent."""
+    """Test whether the loss, if there is one, stays within 2 % after the initial descent."""
     for name in ("loss", "val_loss"):
         loss = run.settled(name)
         if len(loss) >= limits.MIN_EPOCHS:
@@ -402,7 +406,7 @@ def _is_flat(run: Run) -> bool:
 
 
 def _no_descent(run: Run) -> list[Statement]:
-    """Judge by the loss, unless an accuracy shows that something was learned."""
+    """Return a statement if the loss has not fallen and no accuracy shows learning."""
     name = "loss" if len(run.whole("loss")) else "val_loss"
     loss = run.whole(name)
     if len(loss) < limits.MIN_EPOCHS or _shows_learning(run):
@@ -419,7 +423,7 @@ def _no_descent(run: Run) -> list[Statement]:
 
 
 def _shows_learning(run: Run) -> bool:
-    """Tell whether an accuracy rises, or goes with a loss that no constant answer reaches."""
+    """Test for an accuracy that rises, or that comes with a loss below any constant answer's."""
     for name, n_windows in (("accuracy", run.n_train), ("val_accuracy", run.n_val)):
         series = run.whole(name)
         if len(series) < limits.MIN_EPOCHS or (name != "accuracy" and run.validates_one_class):
@@ -443,7 +447,7 @@ def _shows_learning(run: Run) -> bool:
 
 
 def _beats_constant_answer(run: Run, name: str, accuracy: float) -> bool:
-    """Tell whether the loss is well below that of a constant answer with this accuracy."""
+    """Test whether the loss is well below the loss of a constant answer with this accuracy."""
     loss = run.settled("loss" if name == "accuracy" else "val_loss")
     if not len(loss) or run.n_classes is None:
         return False
@@ -463,7 +467,7 @@ def _level(run: Run, name: str) -> float | None:
 
 
 def guessing_limit(chance: float, n_windows: int | None, z: float = limits.ONE_SIDED_95) -> float:
-    """Return the upper limit of accuracy by guessing; add a fixed margin if `n_windows` is None."""
+    """Return the highest accuracy by guessing; a fixed margin replaces unknown `n_windows`."""
     if n_windows is None:
         return min(chance + limits.UNKNOWN_SIZE_MARGIN, 1.0)
     return metrics.chance_limit(chance, n_windows, z)
@@ -476,8 +480,8 @@ def generalization(run: Run, roughness: ValidationRoughness) -> list[Statement]:
     worse = _rises_from_lowest(run)
     if roughness.got_worse:
         worse.append(say("got_worse", fall=roughness.drawdown))
-    known = [say("no_overfitting")] if "val_loss_rise_after_lowest" in run.statistics else []
-    return worse or _near_guessing(run) or known
+    is_measured = "val_loss_rise_after_lowest" in run.statistics
+    return worse or _near_guessing(run) or ([say("no_overfitting")] if is_measured else [])
 
 
 def _rises_from_lowest(run: Run) -> list[Statement]:
@@ -512,7 +516,7 @@ def _trend_rises(val_loss: Floats, n_last: int, noise: float) -> bool:
     luck = metrics.selection_bias(sd, blocks) + 1.5 * sd
     if len(after) < 3:
         return False
-    # a wandering loss comes back; that of an overfitting model stays up or keeps rising
+    # a wandering loss comes back; the loss of an overfitting model stays up or keeps rising
     lasting = after[len(after) // 2 :].min() - after[0]
     if metrics.theil_sen_slope(after) > 0 and after[-1] >= max(after) - 2 * sd:
         lasting = max(lasting, after[-1] - after[0])
@@ -554,7 +558,7 @@ def _descent(run: Run, movement: TrainingMovement) -> list[Statement]:
     since = int(run.settled_epochs(movement.name)[start]) + 1
     if len(loss) - start >= max(len(loss) // 3, 8):
         return [say("flat", epoch=since, n_epochs=run.n_epochs)]
-    # More epochs than the plateau has, so a trend is visible.
+    # this has more epochs than the plateau, so that a trend is visible
     last = loss[-max(len(loss) // 3, 8) :]
     fall = -10 * metrics.theil_sen_slope(last)
     if fall <= 0:
@@ -564,8 +568,8 @@ def _descent(run: Run, movement: TrainingMovement) -> list[Statement]:
     return [say("still_falls", fall=fall) if falls else say("hardly_falls")]
 
 
-def kept(run: Run) -> list[Statement]:
-    """Report which epoch's weights were kept, and their accuracy corrected for selection."""
+def kept_weights(run: Run) -> list[Statement]:
+    """State which epoch's weights were kept, and their accuracy corrected for selection."""
     if run.best_epoch is None:
         return [say("kept_unknown")]
     index = run.best_epoch - 1
@@ -578,7 +582,7 @@ def kept(run: Run) -> list[Statement]:
 
 
 def _worth(run: Run, index: int) -> list[Statement]:
-    """Score the kept epoch by cross-fitting: picked on some windows, scored on the others."""
+    """Score the kept epoch by cross-fitting: selected on some windows, scored on the others."""
     record = run.followed
     if record is None or index == run.n_epochs - 1:
         return []
@@ -589,8 +593,8 @@ def _worth(run: Run, index: int) -> list[Statement]:
     val_loss = run.columns["val_loss"].values
     score = None
     if np.isfinite(val_loss).any() and val_loss[index] <= np.nanmin(val_loss):
-        # Selection by validation loss: the margin gives it exactly for two classes, nearly for
-        # more.
+        # Select by validation loss, which follows from the margin: exactly for two classes, nearly
+        # for more.
         margin = np.clip(np.nan_to_num(record.val_margin.astype(np.float64)), -1e4, 1e4)
         score = -np.logaddexp(0.0, -margin)
     fit = cross_fit(correct, groups, score=score)
@@ -603,7 +607,7 @@ def _worth(run: Run, index: int) -> list[Statement]:
 
 
 def _too_few_validations(run: Run) -> list[Statement]:
-    """Return a statement if a run is validated, but not often enough to judge any such column."""
+    """Return a statement if a run is validated, but not often enough to judge the results."""
     columns = [name for name in ("val_loss", "val_accuracy") if len(run.whole(name))]
     n = max((len(run.settled(name)) for name in columns), default=limits.MIN_EPOCHS)
     if n >= limits.MIN_EPOCHS:
@@ -611,25 +615,25 @@ def _too_few_validations(run: Run) -> list[Statement]:
     return [say("few_validations", n=n, least=limits.MIN_EPOCHS)]
 
 
-def cannot_tell(run: Run) -> list[Statement]:
-    """List what the recorded figures cannot decide, and what would."""
-    said = []
+def open_questions(run: Run) -> list[Statement]:
+    """List questions that the recorded figures cannot answer, and the figures that would."""
+    statements = []
     accuracies = run.whole("val_accuracy")
     if run.has_foreign_record:
-        said.append(say("foreign_record"))
+        statements.append(say("foreign_record"))
     if not len(run.whole("val_loss")) and not len(accuracies):
-        said.append(say("no_validation"))
+        statements.append(say("no_validation"))
     elif run.n_val is None and len(accuracies):
-        said.append(say("no_size"))
+        statements.append(say("no_size"))
     few = [len(run.settled(name)) for name in ("val_loss", "val_accuracy")]
     few = [n for n in few if 0 < n < limits.MIN_EPOCHS]
     if run.first and few:
-        said.append(say("few_validations", n=few[0], least=limits.MIN_EPOCHS))
+        statements.append(say("few_validations", n=few[0], least=limits.MIN_EPOCHS))
     if not len(run.whole("loss")):
-        said.append(say("movement_unknown"))
+        statements.append(say("movement_unknown"))
     has_accuracy = len(run.whole("accuracy")) or len(accuracies)
     if has_accuracy and run.chance is None and not run.validates_one_class:
-        said.append(say("no_chance"))
+        statements.append(say("no_chance"))
     if run.record is None and len(accuracies):
-        said.append(say("no_record"))
-    return said
+        statements.append(say("no_record"))
+    return statements

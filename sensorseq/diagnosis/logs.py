@@ -1,4 +1,4 @@
-"""Read training histories of all kinds, in memory or from files, as one row for each epoch."""
+"""Read training histories of all kinds, in memory or from files, as a row for each epoch."""
 
 import csv
 import io
@@ -64,14 +64,13 @@ def read_scalars(path: Path) -> Iterator[tuple[str, int, float]]:
             return float(value.simple_value)
         if value.WhichOneof("value") != "tensor":
             return None
-        # Not a scalar, such as a histogram.
-        if any(one.size != 1 for one in value.tensor.tensor_shape.dim):
+        if any(dim.size != 1 for dim in value.tensor.tensor_shape.dim):  # such as a histogram
             return None
         number = make_ndarray(value.tensor)
         return float(number.item()) if number.dtype.kind in "fiu" else None
 
     offset = 0
-    with refusing(InputError, f"{path} is damaged, or no event file of TensorBoard"):
+    with refusing(InputError, f"{path} is damaged, or not an event file of TensorBoard"):
         for data in RawEventFileLoader(str(path)).Load():
             event = Event.FromString(data)
             for value in event.summary.value:
@@ -81,7 +80,8 @@ def read_scalars(path: Path) -> Iterator[tuple[str, int, float]]:
             offset += _AROUND_RECORD + len(data)
     if offset != path.stat().st_size:  # the library takes a damaged record for the end of the file
         raise InputError(
-            f"{path}, byte {offset}: the record is cut short or damaged, by a kill or in a copy."
+            f"{path}, byte {offset}: the record is truncated or damaged; the writer may have been"
+            " killed, or the copy is incomplete."
         )
 
 
@@ -93,9 +93,9 @@ _MOST_EPOCHS = 50_000
 
 @dataclass
 class LogTable:
-    """Rows with the names of the program that wrote them; a value not recorded has no entry."""
+    """Rows with the names used by the program that wrote them; missing values have no entry."""
 
-    rows: list[dict[str, Any]]  # in the order they were written
+    rows: list[dict[str, Any]]  # in the order of writing
     places: list[str]  # the name of each row in messages, such as "line 7"
     nan_is_empty: bool = False  # True if NaN may also mean "not recorded"
     losses_are_means: bool = False  # True if a training loss is the mean since the previous entry
@@ -108,7 +108,7 @@ def read_path(path: Path) -> LogTable:
         metrics = path / "metrics.csv"  # written by Lightning's CSVLogger
         return _read_text(metrics) if metrics.is_file() else read_event_files(path)
     if not path.exists():
-        raise InputError(f"{path}: there is no such file or folder.")
+        raise InputError(f"{path}: no such file or folder.")
     return read_event_files(path) if is_event_file(path) else _read_text(path)
 
 
@@ -117,7 +117,7 @@ def _read_text(path: Path) -> LogTable:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no log that can be read here: {error}.") from error
+        raise InputError(f"{path} is not a readable log: {error}.") from error
     return _read_json(path, text) if text.lstrip()[:1] in ("[", "{") else _read_lines(path, text)
 
 
@@ -145,7 +145,7 @@ def _read_lines(path: Path, text: str) -> LogTable:
         table.rows.append({name: e for name, e in pairs if e.lower() not in _EMPTY})
         table.places.append(f"line {line}")
     if not table.rows:
-        raise InputError(f"{path} has no rows of results below a line with their names.")
+        raise InputError(f"{path} has no rows of results below a header line.")
     return table
 
 
@@ -154,7 +154,7 @@ def _read_json(path: Path, text: str) -> LogTable:
     try:
         content = json.loads(text)
     except RecursionError as error:
-        raise InputError(f"{path} is no table: it is nested too deeply.") from error
+        raise InputError(f"{path} is not a table: it is nested too deeply.") from error
     except ValueError as error:
         try:
             content = [json.loads(line) for line in text.splitlines() if line.strip()]
@@ -162,7 +162,7 @@ def _read_json(path: Path, text: str) -> LogTable:
             raise InputError(f"{path} is not JSON: {error}.") from error
     is_transformers = isinstance(content, dict) and isinstance(content.get("log_history"), list)
     if is_transformers:
-        # its losses are means over steps; its last row sums up the run
+        # the losses are means over steps; the last row summarizes the run
         log = content["log_history"]
         content = [row for row in log if not (isinstance(row, dict) and "train_runtime" in row)]
     elif isinstance(content, dict) and all(isinstance(v, list) for v in content.values()):
@@ -172,7 +172,8 @@ def _read_json(path: Path, text: str) -> LogTable:
         content = _rows_of(content)
     if not isinstance(content, list) or not all(isinstance(row, Mapping) for row in content):
         raise InputError(
-            f"{path} is no table of results: expected an array of objects, or one of columns."
+            f"{path} is not a table of results: expected an array of objects, or an object of"
+            " columns."
         )
     if not content:
         raise InputError(f"{path} has no rows of results.")
@@ -184,8 +185,8 @@ def _read_json(path: Path, text: str) -> LogTable:
 def read_event_files(path: Path) -> LogTable:
     """Read an event file or the folder of one run, with subfolders such as train/ for the parts.
 
-    Files are read in order of their names, which contain the time. If a step is repeated, the later
-    one replaces the first and all that followed it.
+    Files are read in order of their names, which contain the time. A repeated step replaces the
+    earlier one and all steps after it.
     """
     files = {"": [path]}
     if path.is_dir():
@@ -218,8 +219,8 @@ def read_event_files(path: Path) -> LogTable:
     notes = []
     if again:
         notes = [
-            f"{path}: steps of {listed(sorted(again), most=4)} came more than once, as in a resumed"
-            " run or a second fit in one folder; the later one counts."
+            f"{path}: steps of {listed(sorted(again), most=4)} occur more than once, as in a"
+            " resumed run or a second fit in one folder; the later one counts."
         ]
     return LogTable([rows[step] for step in steps], [f"step {step}" for step in steps], notes=notes)
 
@@ -240,19 +241,19 @@ class ReadHistory:
 
     @contextmanager
     def naming_it(self) -> Iterator[None]:
-        """Add to an error about the values the file's name and how its columns were read."""
+        """Add the file's name and the recognized columns to an error about the values."""
         try:
             yield
         except ArgumentError as error:
             if self.file is None:
                 raise
-            renamed = ", ".join(f"{ours} <- {own}" for ours, own in self.names.items())
+            renamed = ", ".join(f"{role} <- {name}" for role, name in self.names.items())
             message = str(error).removeprefix("history: ")
             raise InputError(f"{self.file}: {message} (Read: {renamed}.)") from error
 
 
 def read_history(history: Any, columns: Mapping[str, str | None] | None = None) -> ReadHistory:
-    """Read any history that `FluctuationReport.from_history` takes; warn about oddities.
+    """Read any history that `FluctuationReport.from_history` accepts; warn about oddities.
 
     >>> read_history({"acc": [0.5, 0.7], "val_acc": [0.4, 0.6]}).names
     {'accuracy': 'acc', 'val_accuracy': 'val_acc'}
@@ -266,31 +267,36 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
     else:
         file, table = None, _read_object(history, columns)
     where = file or "history"
-    own_rows, columns, parts = split_parts(table.rows, columns)
-    named = list(dict.fromkeys(name for row in own_rows for name in row if row[name] is not None))
-    is_empty = table.nan_is_empty
-    known = [
-        {n: v for n, v in row.items() if v is not None and (_is_real(v) or not is_empty)}
-        for row in own_rows
+    split_rows, columns, parts = split_parts(table.rows, columns)
+    named = list(dict.fromkeys(name for row in split_rows for name in row if row[name] is not None))
+    nan_is_empty = table.nan_is_empty
+    recorded = [
+        {n: v for n, v in row.items() if v is not None and (_is_real(v) or not nan_is_empty)}
+        for row in split_rows
     ]
-    roles = recognize(named, columns, where, known)
+    roles = recognize(named, columns, where, recorded)
     if file and not any(role in NEEDED for role in roles.values()):
         raise InputError(
-            f"{where} has {listed(named) or 'nothing'}. None is known as one of"
-            f" {', '.join(NEEDED)}; say which is with columns= (--column val_loss=...)."
+            f"{where} has {listed(named) or 'nothing'}. None is recognized as one of"
+            f" {', '.join(NEEDED)}; name one with columns= (--column val_loss=...)."
         )
-    places = zip(own_rows, table.places, strict=True)
+    places = zip(split_rows, table.places, strict=True)
     rows = [_read_row(row, roles, file, place) for row, place in places]
     if parts and not any("epoch" in row or STEP in row for row in rows):
         for row, epoch in zip(rows, count_epochs(parts), strict=True):
             row["epoch"] = float(epoch)
     means = {role for role in ("loss", "accuracy") if columns.get(role) is not None}
     means |= {"loss"} if table.losses_are_means else set()
-    own = {role: name for name, role in roles.items()}
+    name_of = {role: name for name, role in roles.items()}
     notes = [_counts_as_validation(where, roles, columns)]
     if not isinstance(history, History):  # the rows of a History are its epochs
         rows, dropped = gather_epochs(
-            rows, table.places, where=where, names=own, means=means, nan_is_empty=is_empty
+            rows,
+            table.places,
+            where=where,
+            names=name_of,
+            means=means,
+            nan_is_empty=nan_is_empty,
         )
         notes += dropped
     if file and len(rows) > _MOST_EPOCHS:
@@ -300,21 +306,21 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
     for note in filter(None, (*table.notes, *notes)):
         warn_caller(note)
     used = {role for row in rows for role in row}
-    names = {role: own[role] for role in ROLES if role in own.keys() & used}
+    names = {role: name_of[role] for role in ROLES if role in name_of.keys() & used}
     return ReadHistory(rows, names, file)
 
 
 def _counts_as_validation(
     where: str, roles: Mapping[str, str], columns: Mapping[str, str | None]
 ) -> str:
-    """Return a sentence about columns of a test part that stand for validation, or none."""
-    taken = [name for name in roles if is_of_test(name) and name not in columns.values()]
-    if not taken:
+    """Return a sentence about columns of a test part used as validation; empty if none are."""
+    tests = [name for name in roles if is_of_test(name) and name not in columns.values()]
+    if not tests:
         return ""
-    api = ", ".join(f'"{roles[name]}": None' for name in taken)
-    cli = " ".join(f"--column {roles[name]}=none" for name in taken)
+    api = ", ".join(f'"{roles[name]}": None' for name in tests)
+    cli = " ".join(f"--column {roles[name]}=none" for name in tests)
     return (
-        f"{where}: taken as validation, because nothing else is: {listed(taken)}. To judge without"
+        f"{where}: used as validation, for lack of other columns: {listed(tests)}. To judge without"
         f" it: columns={{{api}}} ({cli})."
     )
 
@@ -330,13 +336,13 @@ def _read_object(history: Any, columns: Mapping[str, str | None]) -> LogTable:
         noun, is_pandas = "row", hasattr(history, "iloc")
         rows = _rows_of({str(name): history[name] for name in history.columns})
     else:
-        read = list(history) if isinstance(history, Iterable) else [history]
-        if not all(isinstance(row, Mapping) for row in read):
+        entries = list(history) if isinstance(history, Iterable) else [history]
+        if not all(isinstance(row, Mapping) for row in entries):
             raise ArgumentError(
                 f"history is a {type(history).__name__}; expected a History, a mapping of lists"
                 " (for Keras: its History object's .history) or a list of rows."
             )
-        rows = [{str(name): v for name, v in row.items()} for row in read]
+        rows = [{str(name): v for name, v in row.items()} for row in entries]
     places = [f"{noun} {number}" for number in range(1, len(rows) + 1)]
     return LogTable(rows, places, nan_is_empty=is_pandas)
 
@@ -349,7 +355,7 @@ def _rows_of(columns: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
 def _read_mapping(
     history: Mapping[Any, Any], columns: Mapping[str, str | None]
 ) -> list[dict[str, Any]]:
-    """Turn lists into rows: the columns that are judged, and others of equal length."""
+    """Convert lists to rows: the columns that are judged, and others of equal length."""
     lists = {
         str(name): list(values)
         for name, values in history.items()
@@ -363,9 +369,9 @@ def _read_mapping(
         if name in columns.values() or roles[name] in {*COLUMNS} - unused
     }
     if len(set(lengths.values())) > 1:
-        spelt = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        sizes = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise ArgumentError(
-            f"columns of history differ in length: {spelt}. Fill epochs without a value with None."
+            f"columns of history differ in length: {sizes}. Fill epochs without a value with None."
         )
     if not lengths and history:
         return [dict.fromkeys(map(str, history))]  # the error that follows lists these names
@@ -380,7 +386,7 @@ def _read_row(
     for name, value in row.items():
         role = roles.get(name)
         if role is None:
-            # An unused column with one of our names would be mistaken for ours.
+            # An unused column named like a role would be mistaken for it.
             if name not in (*ROLES, STEP):
                 read[name] = value
         elif value is not None:
@@ -408,25 +414,26 @@ def gather_epochs(
 ) -> tuple[list[Row], list[str]]:
     """Return one row for each epoch, in order, and sentences about what was dropped or changed.
 
-    Of several runs, as of folds, the last one counts. If an epoch appears again after a later one,
-    the run was resumed there, and earlier entries of that epoch and of later ones are dropped. A
-    missing epoch gets an empty row; a fractional epoch,
-    such as 1.5, belongs to the epoch in progress. A training loss logged several times in an epoch,
-    or not at its last step, is a batch loss: it is dropped, unless it is among `means`, which are
-    averaged. Without an epoch column, steps are taken as epochs, and without steps that grow from
-    row to row, rows are. With `nan_is_empty`, NaN means "not recorded"; but at the end of a loss, a
-    run of NaN longer than any gap before it counts as divergence.
+    Of several runs, such as folds, the last one counts. If an epoch appears again after a later
+    one, the run was resumed there, and earlier entries of that epoch and later ones are dropped. A
+    missing epoch gets an empty row; a fractional epoch, such as 1.5, belongs to the epoch in
+    progress. A training loss logged several times in an epoch, or not at its last step, is a batch
+    loss: it is dropped, unless it is among `means`, which are averaged. Without an epoch column,
+    steps count as epochs, or rows if the steps do not increase from row to row. With
+    `nan_is_empty`, NaN means "not recorded"; but at the end of a loss, a run of NaN longer than any
+    gap before it counts as divergence.
     """
     # a test at the end is not judged
-    kept = [at for at, row in enumerate(rows) if not _is_of_test_alone(row)]
+    kept = [at for at, row in enumerate(rows) if not _has_test_alone(row)]
     rows, places = [rows[at] for at in kept], [places[at] for at in kept]
     rows, notes = _last_run(rows, where)
     by_epoch = any(_is_real(row.get("epoch", math.nan)) for row in rows)
     steps = [row.get(STEP, math.nan) for row in rows]
-    known = [step for step in steps if _is_real(step)]
+    recorded = [step for step in steps if _is_real(step)]
     if by_epoch:
         keys = _read_epochs(rows, where)
-    elif known[:1] < known[-1:] and known == sorted(known):  # a count of steps per epoch is not
+    # a column with the number of steps of each epoch does not increase
+    elif recorded[:1] < recorded[-1:] and recorded == sorted(recorded):
         keys = _complete(steps)
         rows = [{name: value for name, value in row.items() if name != STEP} for row in rows]
     else:
@@ -436,46 +443,43 @@ def gather_epochs(
         is_of_batches = _is_within_epochs if by_epoch else _is_denser_than_validation
         if name not in means and is_of_batches(name, groups):
             notes.append(
-                f"{where}: {names[name]} has values of single steps, which are no {name} of an"
-                f' epoch, and is not used. To have their mean, say columns={{"{name}":'
+                f"{where}: {names[name]} has values of single steps, not the {name} of an epoch,"
+                f' and is not used. To use their mean, give columns={{"{name}":'
                 f' "{names[name]}"}} (--column {name}={names[name]}).'
             )
             for group in groups.values():
                 group.pop(name, None)
     gathered, repeated, several = _settle(groups, means)
     if again | repeated:
-        spelt = listed((f"{key:g}" for key in sorted(again | repeated)), most=8)
-        what = f"{'epoch' if by_epoch else 'step'} {spelt}"
+        numbers = listed((f"{key:g}" for key in sorted(again | repeated)), most=8)
+        repeats = f"{where}: {'epoch' if by_epoch else 'step'} {numbers} occurred more than once"
         if begun and by_epoch:
             notes.append(
-                f"{where}: {what} came more than once: it holds {len(begun) + 1} runs, as of folds"
-                f" or of a second fit. The last one, from {places[begun[-1]]} on, counts."
-                f" {_COUNT_ROWS}"
+                f"{repeats}: the log contains {len(begun) + 1} runs, such as folds or a second fit."
+                f" The last one, from {places[begun[-1]]} on, counts. {_COUNT_ROWS}"
             )
         elif not again and len(repeated) > max(len(groups) // 2, 1):
             notes.append(
-                f"{where}: {what} came more than once, side by side, as in rows of several batches,"
-                " parts or runs; the last row of each counts. A column of steps, of parts (train,"
-                " val) or of runs would tell them apart."
+                f"{repeats}, side by side, as in rows of several batches, parts or runs; the last"
+                " row of each counts. A column of steps, parts (train, val) or runs would"
+                " distinguish them."
             )
         else:
-            notes.append(
-                f"{where}: {what} came more than once, as in a resumed run; the later one counts."
-            )
+            notes.append(f"{repeats}, as in a resumed run; the later one counts.")
     notes += [
-        f"{where}: {names[name]} was measured several times an epoch; the last is used."
+        f"{where}: {names[name]} was measured several times per epoch; the last value is used."
         for name in sorted(several)
     ]
     if by_epoch:
         ordered = _fill(gathered, where)
-    else:  # rows logged at steps of their own are not epochs
+    else:  # rows of other columns alone are not epochs
         ordered = [row for row in gathered.values() if not row.keys().isdisjoint(COLUMNS)]
     return _without_gaps(ordered, nan_is_empty), notes
 
 
-def _is_of_test_alone(row: Row) -> bool:
-    there = {name for name, value in row.items() if _is_real(value)}
-    return there.isdisjoint(COLUMNS) and any(map(is_of_test, there))
+def _has_test_alone(row: Row) -> bool:
+    names = {name for name, value in row.items() if _is_real(value)}
+    return names.isdisjoint(COLUMNS) and any(map(is_of_test, names))
 
 
 def _settle(
@@ -491,9 +495,9 @@ def _settle(
             row[name] = entries[-1][1]
             if len(entries) < 2 or name not in COLUMNS:
                 continue
-            written = [step for step, _ in entries]
-            grows = (a is not None and b is not None and a < b for a, b in pairwise(written))
-            if not all(grows):
+            steps = [step for step, _ in entries]
+            rises = (a is not None and b is not None and a < b for a, b in pairwise(steps))
+            if not all(rises):
                 again.add(key)
             elif name in means:
                 row[name] = sum(value for _, value in entries) / len(entries)
@@ -507,7 +511,7 @@ def _read_epochs(rows: list[Row], where: str) -> list[float]:
     raw = _complete([row.get("epoch", math.nan) for row in rows])
     for epoch in raw:
         if epoch < 0 or math.isinf(epoch):
-            raise InputError(f"{where}: epoch {epoch:g} is no number from 0 on. {_COUNT_ROWS}")
+            raise InputError(f"{where}: epoch {epoch:g} is not a number from 0 on. {_COUNT_ROWS}")
     if all(epoch == int(epoch) for epoch in raw):
         return raw
     return [max(1.0, float(math.ceil(epoch))) for epoch in raw]
@@ -524,7 +528,7 @@ def _complete(keys: list[float]) -> list[float]:
 
 
 def _last_run(rows: list[Row], where: str) -> tuple[list[Row], list[str]]:
-    """Keep the last of several runs that a column, such as ``fold``, tells apart; say so."""
+    """Keep the last of several runs that a column, such as ``fold``, distinguishes; note it."""
     epochs = [row.get("epoch", math.nan) for row in rows]
     measured = [frozenset(row.keys() & set(COLUMNS)) for row in rows]
     keys = list(zip(epochs, measured, strict=True))
@@ -542,7 +546,7 @@ def _last_run(rows: list[Row], where: str) -> tuple[list[Row], list[str]]:
         if are_apart and len(runs) > 1 and len(starts) == 1 and n_epochs > 1:
             last = str(rows[-1][name])
             note = (
-                f"{where}: epochs came more than once: {name} tells {len(runs)} runs apart"
+                f"{where}: epochs occurred more than once: {name} distinguishes {len(runs)} runs"
                 f" ({listed(runs, most=5)}). The last one, {name} {last}, counts. {_COUNT_ROWS}"
             )
             return [rows[at] for at in runs[last]], [note]
@@ -554,19 +558,19 @@ def _group(
 ) -> tuple[dict[float, _Group], set[float], list[int]]:
     """Group the entries by epoch.
 
-    Also return the epochs that a resumed run overwrote, and the rows at which a run began anew.
+    Also return the epochs that a resumed run overwrote, and the rows at which a new run began.
     """
     groups: dict[float, _Group] = {}
     overwritten: set[float] = set()
     begun: list[int] = []
     newest = -math.inf
     for at, (row, key) in enumerate(zip(rows, keys, strict=True)):
-        there = {
+        values = {
             name: value
             for name, value in row.items()
             if name not in ("epoch", STEP) and (_is_real(value) or not nan_is_empty)
         }
-        measured = there.keys() & set(COLUMNS)
+        measured = values.keys() & set(COLUMNS)
         if key < newest and not groups.get(key, {}).keys().isdisjoint(measured):
             for later in [k for k in groups if k >= key]:
                 overwritten.add(later)
@@ -574,31 +578,31 @@ def _group(
             begun += [] if groups else [at]
         newest = key
         group = groups.setdefault(key, {})
-        for name, value in there.items():
+        for name, value in values.items():
             entries = group.setdefault(name, [])
             if nan_is_empty:  # a NaN counts only if the epoch has no other value
                 entries[:] = [entry for entry in entries if _is_real(entry[1])]
             entries.append((row.get(STEP), value))
-        for name in set(_LOSSES) & row.keys() - there.keys():
+        for name in set(_LOSSES) & row.keys() - values.keys():
             group.setdefault(name, [(row.get(STEP), math.nan)])
     return groups, overwritten, begun
 
 
 def _is_denser_than_validation(name: str, groups: Mapping[float, _Group]) -> bool:
-    """Test whether a column has too many more steps than validation to be one value per epoch."""
-    n_own, n_validated = (
+    """Test whether a column has at least twice as many steps as validation, unlike epochs."""
+    n_steps, n_validated = (
         sum(not group.keys().isdisjoint(names) for group in groups.values())
         for names in ((name,), ("val_loss", "val_accuracy"))
     )
-    return n_own >= 2 * n_validated > 0
+    return n_steps >= 2 * n_validated > 0
 
 
 def _is_within_epochs(name: str, groups: Mapping[float, _Group]) -> bool:
     """Test whether a column was logged at steps within epochs rather than at their ends."""
     for group in groups.values():
-        known = [s for own in COLUMNS for s, _ in group.get(own, ()) if s is not None]
+        every_step = [s for column in COLUMNS for s, _ in group.get(column, ()) if s is not None]
         steps = {step for step, _ in group.get(name, ()) if step is not None}
-        if steps and (len(steps) > 1 or max(known) - max(steps) > 1):
+        if steps and (len(steps) > 1 or max(every_step) - max(steps) > 1):
             return True
     return False
 
@@ -618,9 +622,9 @@ def _without_gaps(rows: list[Row], nan_is_empty: bool) -> list[Row]:
         return rows
     kept: set[tuple[int, str]] = set()
     for name in _LOSSES:
-        there = [-1, *(i for i, row in enumerate(rows) if _is_real(row.get(name, math.nan)))]
-        end = there[-1] + 1
-        longest = max((after - before - 1 for before, after in pairwise(there)), default=0)
+        recorded = [-1, *(i for i, row in enumerate(rows) if _is_real(row.get(name, math.nan)))]
+        end = recorded[-1] + 1
+        longest = max((after - before - 1 for before, after in pairwise(recorded)), default=0)
         if len(rows) - end > longest:
             kept |= {(i, name) for i in range(end, len(rows))}
     return [

@@ -1,8 +1,8 @@
 """The checked columns and measurements of a run, and formulas over a series of epochs.
 
-The formulas take one-dimensional series in order of epochs, finite and without gaps; callers drop
-epochs without an entry. All estimates are robust against a few outlying epochs unless they say
-otherwise.
+The arguments of formulas are one-dimensional series in order of epochs, finite and without gaps;
+callers drop epochs without an entry. All estimates are robust against a few outlying epochs unless
+their docstring says otherwise.
 """
 
 import math
@@ -32,7 +32,7 @@ NEEDED = ("loss", "val_loss", "val_accuracy")
 class Column:
     """One column of a history."""
 
-    values: Floats  # (n_epochs,); NaN if nothing, or no number, was recorded
+    values: Floats  # (n_epochs,); NaN without an entry, or for an entry that is not a number
     # (n_epochs,): True if the epoch has an entry, even NaN or infinity
     recorded: NDArray[np.bool_]
 
@@ -47,9 +47,9 @@ def read_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Column], 
         raise ArgumentError("history has no epochs; fit for at least one.")
     columns: dict[str, Column] = {}
     for name in COLUMNS:
-        read = [row.get(name) for row in rows]
-        values = np.array([math.nan if value is None else value for value in read], np.float64)
-        recorded = np.array([value is not None for value in read])
+        entries = [row.get(name) for row in rows]
+        values = np.array([math.nan if entry is None else entry for entry in entries], np.float64)
+        recorded = np.array([entry is not None for entry in entries])
         if name.endswith("accuracy"):
             outside = np.flatnonzero((values < 0) | (values > 1))
             if outside.size:
@@ -89,7 +89,7 @@ def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
 def from_plain(kind: type | UnionType | GenericAlias, value: Plain) -> Plain:
     """Rebuild a value of `kind` from the output of `plain`; ignore fields of other versions.
 
-    A number that was not finite comes back as NaN, or as None where the type has it.
+    A number that was not finite becomes NaN, or None where the type allows it.
     """
     origin, inner = get_origin(kind), get_args(kind)
     if kind is float:
@@ -104,11 +104,11 @@ def from_plain(kind: type | UnionType | GenericAlias, value: Plain) -> Plain:
         return {str(name): from_plain(inner[1], part) for name, part in value.items()}
     if is_dataclass(kind):
         names, kinds = {field.name for field in fields(kind)}, get_type_hints(kind)
-        known = {
+        values = {
             name: from_plain(kinds[name], part) for name, part in value.items() if name in names
         }
         make: Any = kind
-        return make(**known)
+        return make(**values)
     return value
 
 
@@ -120,12 +120,12 @@ def _of_kind(kind: Any, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Statistic:
-    """A measured number and the value to compare it with."""
+    """A measured number and a value to compare it with."""
 
     value: float
     unit: str  # "nats", "relative", "fraction", "epochs", "windows", "groups", "ratio" or "z"
     floor: float | None = None  # expected value from a healthy run, or from sampling alone
-    floor_is: str = ""  # where the floor comes from
+    floor_is: str = ""  # the origin of the floor
     low: float | None = None  # with `high`, the 90 % interval of `value` by block bootstrap
     high: float | None = None
     p: float | None = None  # probability of a value at least as large by chance; None if not tested
@@ -161,8 +161,8 @@ class Run:
         if self.record is not None and self.is_in_nats and len(self.record.fixed_loss) == n_epochs:
             fixed = np.asarray(self.record.fixed_loss, np.float64)
             self.columns["fixed_loss"] = Column(fixed, np.isfinite(fixed))
-        rate = np.array([math.nan if one is None else one for one in learning_rate or ()])
-        # Epochs after a scheduled rise of the rate, whose leaps are no fault.
+        rate = np.array([math.nan if value is None else value for value in learning_rate or ()])
+        # epochs after a scheduled rise of the rate, in which leaps are no fault
         self.after_rise = np.zeros(n_epochs, bool)
         for epoch in np.flatnonzero(rate[1:] > RATE_RISE * rate[:-1]) + 1:
             self.after_rise[epoch : epoch + RATE_RISE_EPOCHS] = True
@@ -177,15 +177,15 @@ class Run:
         if self.chance is None and n_classes is not None:
             self.chance = 1 / n_classes
         self.n_classes = n_classes
-        # whether the accuracy of a constant answer is known, and not only that of balanced classes
+        # whether the accuracy of a constant answer is known, not assumed from balanced classes
         self.knows_majority = majority_fraction is not None
-        self.scales: dict[str, float] = {}  # what the losses were divided by, if they are sums
+        self.scales: dict[str, float] = {}  # divisors of losses that are sums
         self.without_unit: set[str] = set()  # losses whose noise cannot be given in nats
         self.log_classes = self._guess_loss(n_classes)
         self.first = 0  # index of the first epoch after the initial descent
 
     def _guess_loss(self, n_classes: int | None) -> float:
-        """Return ln K, or the first loss if K is not known: the loss of guessing."""
+        """Return the loss of guessing: ln K, or the first loss if K is unknown."""
         if n_classes is not None:
             return math.log(n_classes)
         for name in ("loss", "val_loss"):
@@ -195,7 +195,7 @@ class Run:
         return math.log(2)
 
     def divide(self, name: str, scale: float) -> None:
-        """Bring a loss that is a sum to the size of a mean."""
+        """Divide a loss that is a sum, so that it is as large as a mean."""
         column = self.columns[name]
         self.columns[name] = Column(column.values / scale, column.recorded)
         self.scales[name] = scale
@@ -203,7 +203,7 @@ class Run:
 
     @property
     def followed(self) -> TrainingRecord | None:
-        """The record, if it holds the prediction for each validation window in every epoch."""
+        """The record, if it contains predictions for validation windows in every epoch."""
         record = self.record
         if record is None or record.val_predicted.shape[0] != self.n_epochs:
             return None
@@ -242,15 +242,15 @@ class Run:
 
 
 def part(name: str) -> str:
-    """Return "training" or "validation": the part that a column describes."""
+    """Return "Training" or "Validation", the part that a column describes."""
     return "Validation" if name.startswith("val_") else "Training"
 
 
 # Formulas
 
-# Standard deviation of a normal distribution, divided by its median absolute deviation.
+# standard deviation of a normal distribution divided by its median absolute deviation
 SD_PER_MAD = 1.4826
-_MAX_PAIRWISE_POINTS = 1000  # above this, slopes of all pairs cost memory and add nothing
+_MAX_PAIRWISE_POINTS = 1000  # with more, slopes of all pairs cost memory and add nothing
 _MAX_DRAWN = 4_000_000  # total numbers in all resamples: 32 MB
 _MAX_MOVED = 20_000_000  # total changes in all shifts: about a second
 
@@ -304,7 +304,7 @@ def _kendall_sd(n: Any) -> Any:
 
 
 def _rises(series: Floats) -> Floats:
-    """Return for each epoch the number of later values above it minus that below it."""
+    """Return for each epoch the number of later values above it minus the number below it."""
     signs = (np.sign(series[first + 1 :] - now).sum() for first, now in enumerate(series))
     return np.fromiter(signs, np.float64, len(series))
 
@@ -354,16 +354,15 @@ def loess(series: Floats, window: int | None) -> tuple[Floats, float]:
         return np.asarray(lines / determinant[:, None])
 
     linear = smoother(tricube)
-    own = (linear * (offset == 0)).sum()
+    diagonal = (linear * (offset == 0)).sum()
     # Residuals (I - S) y keep trace((I - S)(I - S)^T) / n of the variance of white noise.
-    kept = (n_epochs - 2 * own + (linear**2).sum()) / n_epochs
-    # From running medians, not from a first line: a wild epoch would pull its neighbors' line so
-    # far that all of them would look wild.
+    kept = (n_epochs - 2 * diagonal + (linear**2).sum()) / n_epochs
+    # Start from running medians: a wild epoch would pull a first line through its neighbors so far
+    # that all of them would look wild.
     trend = _running_median(series, width)
     for _ in range(2):
         residual = np.abs(series - trend)
-        # If most residuals vanish, a hundredth of the largest still separates outliers from the
-        # rest.
+        # If most residuals vanish, a hundredth of the largest one still separates outliers.
         scale = max(6 * float(np.median(residual)), 0.01 * float(residual.max()), 1e-300)
         # A minimum weight keeps every local line defined, even if a whole window is outlying.
         bisquare = np.maximum((1 - np.minimum(residual / scale, 1) ** 2) ** 2, 1e-3)
@@ -372,7 +371,7 @@ def loess(series: Floats, window: int | None) -> tuple[Floats, float]:
 
 
 def _running_median(series: Floats, width: int) -> Floats:
-    """Take medians of symmetric windows, narrower at the ends, so that a line stays exact."""
+    """Return medians of symmetric windows, narrower at the ends, so that a line stays exact."""
     last = len(series) - 1
     reach = np.minimum(width // 2, np.minimum(np.arange(last + 1), last - np.arange(last + 1)))
     medians = np.empty(len(series))
@@ -380,16 +379,17 @@ def _running_median(series: Floats, width: int) -> Floats:
     if len(whole):
         medians[whole] = np.median(sliding_window_view(series, 2 * (width // 2) + 1), axis=1)
     for t in np.flatnonzero(reach < width // 2):
-        own = series[t - reach[t] : t + reach[t] + 1]  # as many to each side
-        medians[t] = np.partition(own, reach[t])[reach[t]]
+        around = series[t - reach[t] : t + reach[t] + 1]
+        medians[t] = np.partition(around, reach[t])[reach[t]]
     return medians
 
 
 def burn_in(log_loss: ArrayLike) -> int:
-    """Return the number of epochs in the initial descent, which say nothing about noise.
+    """Return the number of epochs in the initial descent, which are useless to measure noise.
 
-    It ends when the robust slope of the `softened_log` loss over ``max(5, E / 8)`` epochs is half
-    as steep as at first; it has at least ``max(3, 0.1 E)`` and at most ``E / 3`` of E epochs.
+    The descent ends when the robust slope of the `softened_log` loss over ``max(5, E / 8)`` epochs
+    is half as steep as at first; it has at least ``max(3, 0.1 E)`` and at most ``E / 3`` of E
+    epochs.
     """
     series = check_series(log_loss, 0, "log_loss")
     n_epochs = len(series)
@@ -436,8 +436,8 @@ def mean_noise_of_differences(second_differences: Floats) -> Floats:
 def detrended_volatility(values: ArrayLike, window: int | None = None) -> float:
     """Return the standard deviation about the local trend, slow waves included.
 
-    Corrected for what the trend absorbs of white noise. It is not robust, because an accuracy has
-    few possible values, between which a median would jump. Needs five epochs.
+    It is corrected for the white noise that the trend absorbs. It is not robust, because a median
+    would jump between the few possible values of an accuracy. Needs five epochs.
     """
     series = check_series(values, 5)
     trend, kept = loess(series, window)
@@ -504,9 +504,9 @@ def spike_epochs(
 def divergence_epoch(loss: ArrayLike, *, least: float = 0.0) -> int | None:
     """Return the index of the epoch at which a loss diverges, or None.
 
-    It is the first that is not finite, or the first of three consecutive epochs above ten times the
-    first loss and above `least` (a pretrained model starts near zero). A single bad epoch is a
-    spike.
+    This is the first epoch with a loss that is not finite, or the first of three consecutive epochs
+    above ten times the first loss and above `least` (a pretrained model starts near zero). A single
+    bad epoch is a spike.
     """
     series = np.asarray(loss, np.float64)
     broken = np.flatnonzero(~np.isfinite(series))
@@ -522,15 +522,15 @@ def divergence_epoch(loss: ArrayLike, *, least: float = 0.0) -> int | None:
 def cross_entropy(logits: Floats, target: NDArray[np.int64]) -> Floats:
     """Return the cross-entropy of each window in nats, (n,), from its logits, (n, K)."""
     shifted = logits - logits.max(axis=1, keepdims=True)
-    own = shifted[np.arange(len(target)), target]
-    return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - own)
+    of_target = shifted[np.arange(len(target)), target]
+    return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - of_target)
 
 
 def constant_answer_loss(accuracy: float, n_classes: int) -> float:
     """Return the cross-entropy in nats of the best constant answer with an accuracy.
 
-    That is the entropy of classes of which the most frequent one has a share of `accuracy` and the
-    others equal ones: 1.386 for an accuracy of 0.25 and four classes.
+    This is the entropy of classes if the most frequent one has a share of `accuracy` and the others
+    have equal shares: 1.386 for an accuracy of 0.25 and four classes.
     """
     share = min(max(accuracy, 1 / n_classes), 0.99)
     return -share * math.log(share) - (1 - share) * math.log((1 - share) / (n_classes - 1))
@@ -545,7 +545,7 @@ def expected_maximum(n_draws: float) -> float:
     """Return the expected maximum of n standard normal draws, such as 2.04 for 30."""
     if n_draws <= 1:
         return 0.0
-    # Integrated by parts, so that no density is needed: -int_{-inf}^0 F^n + int_0^inf (1 - F^n).
+    # integrated by parts to avoid the density: -int_{-inf}^0 F^n + int_0^inf (1 - F^n)
     x = np.linspace(0, 9, 1801)
     upper = special.ndtr(-x)
     integrand = 1 - (1 - upper) ** n_draws - upper**n_draws
@@ -553,7 +553,7 @@ def expected_maximum(n_draws: float) -> float:
 
 
 def selection_bias(noise_sd: float, n_epochs: int) -> float:
-    """Return how far the best of n epochs is expected above their mean by chance."""
+    """Return the expected height of the best of n epochs above their mean by chance."""
     return noise_sd * expected_maximum(n_epochs)
 
 
@@ -588,7 +588,7 @@ def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
 def sampling_band(trend: Floats, n_windows: int) -> tuple[Floats, Floats]:
     """Return the 95 % range of binomial sampling around the trend of an accuracy."""
     trend = np.clip(trend, 0.0, 1.0)
-    # Half a window at least: even a perfect score is only as precise as n windows allow.
+    # at least half a window: even a perfect score is only as precise as n windows allow
     level = np.clip(trend, 0.5 / n_windows, 1 - 0.5 / n_windows)
     half_width = 1.96 * np.sqrt(level * (1 - level) / n_windows)
     return np.clip(trend - half_width, 0, 1), np.clip(trend + half_width, 0, 1)
@@ -603,9 +603,9 @@ def block_bootstrap(
 ) -> Floats:
     """Return a statistic of bootstrap resamples of an autocorrelated series.
 
-    Stationary bootstrap (D. N. Politis, J. P. Romano, 1994) with blocks of ``ceil(n^(1/3))`` epochs
-    on average. `statistic` maps resamples, along the first axis, to one value each. The seed is
-    fixed, so that the same history gives the same report.
+    This is the stationary bootstrap (D. N. Politis, J. P. Romano, 1994) with blocks of
+    ``ceil(n^(1/3))`` epochs on average. `statistic` maps resamples, along the first axis, to one
+    value each. The seed is fixed, so that the same history gives the same report.
     """
     series = np.asarray(values, np.float64)
     n = len(series)
@@ -650,7 +650,7 @@ def circular_shift_test(changes: ArrayLike, *, n_shifts: int = 500, seed: int = 
     """Test whether units change together, by the variance of their sum against shifted units.
 
     The statistic is ``mean_t(sum_u(d_ut)^2)`` for changes of shape (n_changes, n_units). For the
-    null distribution each unit's series is rotated by a random offset of its own. p is one-sided.
+    null distribution each unit's series is rotated by its own random offset. p is one-sided.
     """
     change = np.asarray(changes, np.float64)
     n_changes, n_units = change.shape

@@ -24,14 +24,14 @@ from sensorseq.diagnosis.report_text import (
     GRADES,
     Command,
     NextStep,
-    answer,
+    answer_questions,
     banner_words,
-    call,
     cost_words,
-    limits,
+    describe_open_questions,
+    describe_sizes,
     list_steps,
-    remaining,
-    sizes,
+    set_params_call,
+    unquoted_texts,
 )
 from sensorseq.diagnosis.statements import ReportContents
 from sensorseq.errors import EnvironmentProblemError
@@ -71,7 +71,7 @@ def draw_curves(
 
 @dataclass
 class Curves:
-    """The loss and accuracy panels, which share epochs, marks and one legend."""
+    """The panels of loss and accuracy, with common epochs, marks and legend."""
 
     columns: dict[str, Floats]
     history: Mapping[str, Sequence[Any]]
@@ -89,13 +89,13 @@ class Curves:
         return [Markup(panel.render()) for panel in self.panels]
 
     def draw_loss(self, label: str) -> None:
-        """Draw the loss panel; values far above the rest are cut off and noted."""
+        """Draw the loss panel; values far above the others are cut off and noted."""
         values = np.concatenate([self.columns["loss"], self.columns["val_loss"]])
         values = values[np.isfinite(values)]
         if not values.size:
             self.missing.append("No loss was recorded.")
             return
-        # A single explosion must not flatten the rest of the curve.
+        # a single explosion must not flatten the curve
         top = min(float(values.max()), 3 * float(np.quantile(np.abs(values), 0.9)))
         bottom = min(0.0, float(values.min()))
         top = top if top > bottom else bottom + 1.0
@@ -114,7 +114,7 @@ class Curves:
         note_above(panel, values)
 
     def draw_accuracy(self, n_val: int | None) -> None:
-        """Draw the accuracy panel with the bands of sampling noise."""
+        """Draw the accuracy panel with bands of sampling noise."""
         columns = {name: 100 * self.columns[name] for name in ("accuracy", "val_accuracy")}
         shown = list(columns.values())
         if not np.isfinite(np.concatenate(shown)).any():
@@ -122,14 +122,14 @@ class Curves:
             return
         part = self.evidence.get("val_accuracy") or {}
         val_accuracy = self.columns["val_accuracy"]
-        known = np.flatnonzero(np.isfinite(val_accuracy))
+        measured = np.flatnonzero(np.isfinite(val_accuracy))
         bands: list[tuple[str, str, Floats, Floats, Floats]] = []
-        if n_val and known.size:
-            trend = metrics.local_trend(val_accuracy[known])
+        if n_val and measured.size:
+            trend = metrics.local_trend(val_accuracy[measured])
             low, high = metrics.sampling_band(trend, n_val)
             luck = 100 * max(trend[-1] - low[-1], high[-1] - trend[-1])
             words = f"95 % of the luck of {plural(n_val, 'window')}"
-            bands.append(("band", words, np.asarray(known + 1.0), low, high))
+            bands.append(("band", words, np.asarray(measured + 1.0), low, high))
             self.words = (
                 f"The luck band shows how far the accuracy of {plural(n_val, 'window')} scatters"
                 f" by chance alone: ±{luck:.1f} points at the last epoch, 95 % of the time."
@@ -174,7 +174,7 @@ class Curves:
             values = factor * self.columns[name]
             if not len(values):
                 continue
-            # Skip epochs without an entry; a NaN breaks the line.
+            # skip epochs without an entry; a NaN breaks the line
             recorded = np.array([value is not None for value in self.history[name]])
             epochs = np.flatnonzero(recorded) + 1.0
             panel.line(epochs, values[recorded], style)
@@ -191,14 +191,14 @@ class Curves:
         if part is not None and part.get("trend") is not None:
             panel.line(floats(part["epoch"]), factor * floats(part["trend"]), "trend")
             return
-        known = np.flatnonzero(np.isfinite(self.columns[name]))
-        if known.size >= 3:
-            trend = metrics.local_trend(self.columns[name][known])
-            panel.line(known + 1.0, factor * trend, "trend")
+        measured = np.flatnonzero(np.isfinite(self.columns[name]))
+        if measured.size >= 3:
+            trend = metrics.local_trend(self.columns[name][measured])
+            panel.line(measured + 1.0, factor * trend, "trend")
 
 
 def note_above(panel: Panel, values: Floats) -> None:
-    """Write above a panel how many values are cut off, and how high they reach."""
+    """Note above a panel the number of values that are cut off, and the largest one."""
     n_above = int((values > panel.y_limits[1]).sum())
     if n_above:
         panel.note(f"{plural(n_above, 'value')} above, up to {values.max():.3g}")
@@ -216,7 +216,7 @@ def floats(values: Any) -> Floats:
 
 
 def drawable(values: Any) -> Floats:
-    """Return a series as floats, with NaN for None and for values beyond any axis."""
+    """Return a series as floats, with NaN for None and for values too large for any axis."""
     numbers = floats(values)
     return np.where(np.abs(numbers) < _LARGEST, numbers, np.nan)
 
@@ -245,7 +245,7 @@ def draw_history(
     """Draw loss and accuracy of every epoch, unsmoothed, and write the picture to `path` if given.
 
     The band is the 95 % range of sampling noise around the local trend, for `n_val` independent
-    windows. No pyplot window opens, and the figure need not be closed.
+    windows. No window opens, and the figure need not be closed.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -256,7 +256,7 @@ def draw_history(
         ) from error
 
     class ShownFigure(Picture):
-        """A figure that a notebook shows, without pyplot."""
+        """A figure that notebooks display without pyplot."""
 
         def _repr_png_(self) -> bytes:
             picture = BytesIO()
@@ -285,7 +285,7 @@ def draw_history(
 
 
 class _Panel:
-    """The parts of `sensorseq.html.svg.Panel` that curves need, drawn by matplotlib."""
+    """The part of `sensorseq.html.svg.Panel` that curves need, drawn by matplotlib."""
 
     def __init__(
         self,
@@ -321,16 +321,16 @@ class _Panel:
 
 
 def _finish(figure: "Picture", axes: "Mapping[str, Axes]", drawn: Curves | None) -> None:
-    """Add one legend outside the panels, where it hides no part of a curve."""
+    """Add one legend outside the panels, where it hides no curve."""
     from matplotlib.ticker import MaxNLocator
 
     panels = [] if drawn is None else drawn.panels
-    for name, one in axes.items():
-        if not any(panel.axes is one for panel in panels):
-            one.text(0.5, 0.5, f"no {name} recorded", transform=one.transAxes, ha="center")
-        one.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        one.grid(alpha=0.3, lw=0.6)
-        one.spines[["top", "right"]].set_visible(False)
+    for name, ax in axes.items():
+        if not any(panel.axes is ax for panel in panels):
+            ax.text(0.5, 0.5, f"no {name} recorded", transform=ax.transAxes, ha="center")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        ax.grid(alpha=0.3, lw=0.6)
+        ax.spines[["top", "right"]].set_visible(False)
     axes["accuracy"].set_xlabel("epoch")
     if drawn is None:
         return
@@ -371,7 +371,7 @@ def draw_fixed_loss(part: Mapping[str, Any]) -> Figure | None:
     low, high = band_of(part, "band")
     every = np.concatenate([values, low, high])
     panel = Panel(
-        "What the model itself does",
+        "Movement of the model itself",
         (float(epochs.min()) - 0.5, float(epochs.max()) + 0.5),
         padded(every[np.isfinite(every)]),
         x_label="epoch",
@@ -383,9 +383,9 @@ def draw_fixed_loss(part: Mapping[str, Any]) -> Figure | None:
     panel.line(epochs, values, "measured")
     outside = int(np.sum((values < low) | (values > high)))
     words = (
-        "Loss of the same training windows after every epoch, with dropout off, so no luck of the"
-        f" draw is in it. {outside} of {len(values)} epochs lie outside the band that holds 95 % of"
-        " a healthy run's epochs."
+        "Loss of the same training windows after every epoch, without dropout and so without the"
+        f" luck of the draw. {outside} of {len(values)} epochs lie outside the band that contains"
+        " 95 % of a healthy run's epochs."
     )
     keys = (("measured", "measured"), ("trainband", "a healthy run"))
     return Figure(Markup(panel.render()), panel.title, words, keys)
@@ -404,7 +404,7 @@ def draw_trials(trials: Sequence[Trial]) -> Figure | None:
         return None
     values = np.concatenate([curve[np.isfinite(curve)] for *_, curve in drawn])
     first = drawn[0][2][np.isfinite(drawn[0][2])]
-    # Exploding trials must not flatten the other curves.
+    # exploding trials must not flatten the other curves
     usual = float(np.quantile(first, 0.9))
     spread = usual - float(first.min()) or abs(usual) or 1.0
     low = float(values.min())
@@ -422,16 +422,16 @@ def draw_trials(trials: Sequence[Trial]) -> Figure | None:
         keep = extremes(curve, 2 * _POINTS)
         panel.line(keep + 1.0, curve[keep], f"{style} won" if style == won else style)
     words = (
-        "Training loss after each epoch, dropout off. Other settings were trained for fewer epochs"
-        " than the run, their schedules compressed; those that only end the run begin where it had"
-        " got to."
+        "Training loss after each epoch, without dropout. Other settings were trained for fewer"
+        " epochs than the run, with compressed schedules; those that only end the run begin at the"
+        " epoch where they continue it."
     )
     keys = tuple((style, name) for style, name, _ in drawn)
     return Figure(Markup(panel.render()), panel.title, words, keys)
 
 
 def padded(values: Floats) -> tuple[float, float]:
-    """Return axis limits with some margin around the values."""
+    """Return axis limits with a margin around the values."""
     low, high = float(values.min()), float(values.max())
     size = max(abs(low), abs(high))
     # values equal up to rounding get a margin relative to their size
@@ -446,7 +446,7 @@ _IN_POINTS = ("accuracy", "best_epoch")  # fractions that are accuracies, shown 
 
 
 def make_page(report: ReportContents, command: Command | None = None) -> str:
-    """Return the page; it is self-contained and readable without scripts."""
+    """Return the page, which is self-contained and readable without scripts."""
     facts = ("n_val", "n_train", "n_classes", "best_epoch")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -458,14 +458,16 @@ def make_page(report: ReportContents, command: Command | None = None) -> str:
         **describe_evidence(report),
         title=f"Fluctuation report: {banner_words(report)}",
         heading="Fluctuation report",
-        facts={name: one for name in facts if (one := getattr(report, name)) is not None},
+        facts={name: fact for name in facts if (fact := getattr(report, name)) is not None},
         csv=file if len(file) <= _MAX_DOWNLOAD else "",
     )
 
 
 def make_fragment(report: ReportContents) -> str:
-    """Return the top of the page for a notebook, with styles that do not leak out of it."""
-    return render("fragment.html", **describe(report, copied=False), limits=limits(report))
+    """Return the top of the page for a notebook, with styles that do not affect the notebook."""
+    return render(
+        "fragment.html", **describe(report, copied=False), limits=describe_open_questions(report)
+    )
 
 
 def describe(
@@ -475,22 +477,23 @@ def describe(
     copied: bool = True,
     loss_unit: str = "nats",
 ) -> dict[str, Any]:
-    """Return values for the template of the findings; with `copied`, code gets a copy button."""
+    """Return values for the findings template; with `copied`, code gets a copy button."""
     steps = list_steps(report, command)
-    (problem, *answers), still_open = answer(report, steps), limits(report)
-    said = [one for one in remaining(report, answers) if one not in still_open]
+    problem, *answers = answer_questions(report, steps)
+    still_open = describe_open_questions(report)
+    sentences = [text for text in unquoted_texts(report, answers) if text not in still_open]
     grades = {cause.grade for cause in report.causes}
     return {
         "copied": copied,
-        "sizes": sizes(report),
+        "sizes": describe_sizes(report),
         "verdict": banner_words(report),
         "verdict_words": problem.text,
         "colour": color_of(report),
         "answers": [replace(part, text=re.sub(":$", ".", part.text)) for part in answers],
-        "explanation": [one for one in said if one not in problem.text],
+        "explanation": [text for text in sentences if text not in problem.text],
         "n_lead": _N_LEAD,
         "steps": steps,
-        "causes": _cards(report, steps, command or call),
+        "causes": _cards(report, steps, command or set_params_call),
         "grades": {grade: meaning for grade, meaning in GRADES.items() if grade in grades},
         "race": None if report.probes is None else _tried(report.probes),
         "curves": draw_curves(
@@ -504,7 +507,7 @@ def describe(
 
 
 def describe_evidence(report: ReportContents) -> dict[str, Any]:
-    """Return values for the template of the evidence: a figure, statistics, limits."""
+    """Return values for the evidence template: a figure, statistics, limits."""
     compared: dict[str, Statistic] = {}
     others: dict[str, Statistic] = {}
     for name, part in report.statistics.items():
@@ -514,12 +517,12 @@ def describe_evidence(report: ReportContents) -> dict[str, Any]:
         "drawn": draw_fixed_loss(fixed) if (fixed := report.evidence.get("fixed_loss")) else None,
         "statistics": _table(compared),
         "more_statistics": _table(others),
-        "limits": limits(report),
+        "limits": describe_open_questions(report),
     }
 
 
 def color_of(report: ReportContents) -> str:
-    """Return the color of the verdict's lamp; it is not green if the model could be better."""
+    """Return the color of the verdict's lamp, which is not green if the model could be better."""
     if report.verdict == "fluctuating":
         return "bad" if report.severity == "strong" else "wait"
     color = _COLORS.get(report.verdict, "")
@@ -529,14 +532,14 @@ def color_of(report: ReportContents) -> str:
 
 
 def _cards(report: ReportContents, steps: Sequence[NextStep], say: Command) -> list[dict[str, Any]]:
-    """Return a card for each cause, without repairs that a step repeats."""
+    """Return a card for each cause, without repairs that a step has already."""
     repeated = {name for step in steps for name in step.arguments}
     cards: list[dict[str, Any]] = []
     rank = 0
     for cause in report.causes:
         rank += cause.name != UNKNOWN
         evidence = cause.evidence
-        # show each source in its own place, not in the evidence again
+        # each source is shown separately
         for words in cause.sources.values():
             evidence = evidence.replace(words, "").strip()
         is_new = bool(cause.recommendation) and not set(cause.recommendation) <= repeated
@@ -602,7 +605,7 @@ def _in_units(name: str, value: float, unit: str) -> str:
 
 def _table(statistics: Mapping[str, Statistic]) -> dict[str, Any] | None:
     """Return the header and rows of a table of statistics; None if there are no rows."""
-    # Most reports have neither intervals nor p values, so omit empty columns.
+    # most reports have neither intervals nor p values; omit empty columns
     with_interval = any(part.low is not None for part in statistics.values())
     with_p = any(part.p is not None for part in statistics.values())
     heads = ["what", "measured", "compared with"]

@@ -23,7 +23,7 @@ from sensorseq.diagnosis.metrics import (
     read_columns,
     read_numbers,
 )
-from sensorseq.diagnosis.report_text import banner_words, call, write_report
+from sensorseq.diagnosis.report_text import banner_words, set_params_call, write_report
 from sensorseq.diagnosis.statements import ReportContents
 from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.history import MAX_WATCHED, History, TrainingRecord
@@ -282,7 +282,7 @@ class FluctuationReport(ReportContents):
         if self.origin is None and self.probes is not None and self.probes.repair:
             raise ArgumentError(
                 "apply needs a report of a fit in this process; this one was saved or pickled."
-                f" Apply the repair by hand: {call(self.probes.repair)}."
+                f" Apply the repair by hand: {set_params_call(self.probes.repair)}."
             )
         if self.probes is None or self.origin is None:
             raise ArgumentError("apply needs a report of probe: report.probe(X, y).apply().")

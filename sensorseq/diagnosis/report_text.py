@@ -66,12 +66,12 @@ def literal(value: Any) -> str:
     return name if callable(value) and isinstance(name, str) else repr(value)
 
 
-def call(arguments: Mapping[str, Any]) -> str:
+def set_params_call(arguments: Mapping[str, Any]) -> str:
     """Return the Python call that sets these arguments on an estimator."""
-    return f"clf.set_params({keywords(arguments)})"
+    return f"clf.set_params({as_keywords(arguments)})"
 
 
-def keywords(arguments: Mapping[str, Any], between: str = ", ") -> str:
+def as_keywords(arguments: Mapping[str, Any], between: str = ", ") -> str:
     """Return arguments as keyword arguments of a call."""
     return between.join(f"{name}={literal(value)}" for name, value in arguments.items())
 
@@ -120,11 +120,11 @@ class NextStep:
     name: str  # identifies its code on the page
     text: str  # what to do
     gain: str = ""  # the expected gain, if known
-    mark: str = ""  # how certain it is: a grade, "untested" or nothing
+    mark: str = ""  # its certainty: a grade, "untested" or empty
     arguments: Mapping[str, str] = field(default_factory=dict)  # new values as Python source
     previous: Mapping[str, str] = field(default_factory=dict)  # their old values
-    code: str = ""  # Python code that does it
-    command: str = ""  # a shell command that does the same
+    code: str = ""  # Python code for it
+    command: str = ""  # a shell command for it
 
 
 def list_steps(report: ReportContents, command: Command | None = None) -> list[NextStep]:
@@ -221,9 +221,9 @@ def _change(
     command: Command | None, arguments: Mapping[str, Any], text: str, mark: str
 ) -> NextStep:
     """Return a step that changes arguments, adopted by `probe` or recommended for a cause."""
-    code = call(arguments)
+    code = set_params_call(arguments)
     if len(code) > _LINE:
-        code = f"clf.set_params(\n    {keywords(arguments, _NEXT)},\n)"
+        code = f"clf.set_params(\n    {as_keywords(arguments, _NEXT)},\n)"
     new = {name: literal(value) for name, value in arguments.items()}
     return NextStep(
         "repair", text, UNTRIED, mark, new, {}, code, command(arguments) if command else ""
@@ -271,7 +271,7 @@ def banner_words(report: ReportContents) -> str:
     return f"{words}, {conjunction} {' and '.join(problems)}" if problems else words
 
 
-def sizes(report: ReportContents) -> str:
+def describe_sizes(report: ReportContents) -> str:
     """Describe the amount of data: epochs, windows and classes."""
     counts = {"train": report.n_train, "validation": report.n_val}
     parts = [f"{count} {part}" for part, count in counts.items() if count is not None]
@@ -281,7 +281,7 @@ def sizes(report: ReportContents) -> str:
     return ", ".join([*facts, plural(report.n_epochs, "epoch")])
 
 
-def answer(report: ReportContents, steps: Sequence[NextStep]) -> tuple[Answer, ...]:
+def answer_questions(report: ReportContents, steps: Sequence[NextStep]) -> tuple[Answer, ...]:
     """Return the answers in the order of the questions; `steps` are the recommended steps."""
     more, kept = _more_epochs(report), _kept(report)
     quoted = more if isinstance(more, Statement) else None
@@ -343,7 +343,7 @@ def _resolution(report: ReportContents) -> str:
     )
 
 
-def remaining(report: ReportContents, answers: Sequence[Answer]) -> list[str]:
+def unquoted_texts(report: ReportContents, answers: Sequence[Answer]) -> list[str]:
     """Return the texts of the statements that no answer quotes."""
     quoted = [answer.statement for answer in answers]
     return [str(statement) for statement in report.statements if statement not in quoted]
@@ -384,7 +384,7 @@ def _kept(report: ReportContents) -> Statement:
     return next(iter(of_topic(report.statements, "kept")), kept)
 
 
-def limits(report: ReportContents) -> list[str]:
+def describe_open_questions(report: ReportContents) -> list[str]:
     """List the open questions of the report, and ways to settle them."""
     still_open = of_topic(report.statements, "open")
     if report.history.get("loss") and "fixed_loss" not in report.evidence:
@@ -426,11 +426,11 @@ def write_report(
     `page` is the file or command that shows the page, for readers at a command line.
     """
     head = [
-        *_wrap("FLUCTUATION REPORT   ", sizes(report), most=2, indent=21),
+        *_wrap("FLUCTUATION REPORT   ", describe_sizes(report), most=2, indent=21),
         *_wrap("Verdict", banner_words(report).upper(), most=2),
     ]
     steps = list_steps(report, command)
-    answers = {part.label: part for part in answer(report, steps)}
+    answers = {part.label: part for part in answer_questions(report, steps)}
     first = " ".join([answers["Step"].text, *(f"({step.mark})" for step in steps[:1] if step.mark)])
     blocks = [
         _Block(0, 0, _wrap("Problem", answers["Problem"].text, most=4)),

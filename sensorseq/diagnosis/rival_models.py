@@ -32,62 +32,66 @@ def compare_level(
 ) -> Report:
     """Add a statement to the report if a rival does better than its network.
 
-    `validation` are the windows behind `val_accuracy`: all in order, or those at `rows`. Without a
-    record, only the number of correct windows is known; then the windows are assumed to differ from
-    the rival's as much as possible.
+    `validation` are the windows behind `val_accuracy`: all in order, or a selection with their
+    indices, `rows`. Without a record, only the number of correct windows is known; then these
+    windows are assumed to differ from the rival's as much as possible.
     """
     record, epoch = report.record, report.best_epoch or report.n_epochs
-    own = rows = np.arange(len(validation)) if rows is None else rows
+    positions = rows = np.arange(len(validation)) if rows is None else rows
     right = None
     if record is not None and len(record.val_predicted) >= epoch > 0:
-        _, at, own = np.intersect1d(record.val_rows, rows, return_indices=True)
+        _, at, positions = np.intersect1d(record.val_rows, rows, return_indices=True)
         right = (record.val_predicted[epoch - 1] == record.val_target)[at]
     accuracies = report.history.get("val_accuracy", [])[:epoch]
     if right is None and (not accuracies or accuracies[-1] is None):
         return report
-    kept = spread(len(own))
-    n = len(kept)
-    n_right = round(n * accuracies[-1]) if right is None else int(right[kept].sum())
+    sample = spread(len(positions))
+    n = len(sample)
+    n_right = round(n * accuracies[-1]) if right is None else int(right[sample].sum())
     n_wrong = n - n_right  # a rival might classify all of these correctly
     if n_wrong < limits.LEVEL_GAP * n or 0.5**n_wrong > limits.LEVEL_ALPHA:
         return report
-    shown = validation.take(own[kept])
-    for name, predicted in rivals(train, shown):
-        rival = predicted == shown.target
-        mine = _unlike(rival, n_right) if right is None else right[kept]
-        if is_below(mine, rival, shown.groups):
-            said = say("below_data", network=n_right / n, rival=name, accuracy=float(rival.mean()))
+    compared = validation.take(positions[sample])
+    for name, predicted in rivals(train, compared):
+        rival = predicted == compared.target
+        network = _least_overlap(rival, n_right) if right is None else right[sample]
+        if is_below(network, rival, compared.groups):
+            accuracy = float(rival.mean())
+            statement = say("below_data", network=n_right / n, rival=name, accuracy=accuracy)
             causes = report.causes_if_below or report.causes
-            return replace(report, statements=(said, *report.statements), causes=causes)
+            return replace(report, statements=(statement, *report.statements), causes=causes)
     return report
 
 
 def read_parts(
     X: Any, y: Any, X_val: Any, y_val: Any, groups: Any = None, groups_val: Any = None
 ) -> tuple[Windows, Windows]:
-    """Check the caller's training and validation windows; return them with labels as codes."""
-    given = {"X": X, "y": y, "X_val": X_val, "y_val": y_val}
-    missing = [name for name, values in given.items() if values is None]
+    """Check the caller's training and validation windows; return them with coded labels."""
+    arguments = {"X": X, "y": y, "X_val": X_val, "y_val": y_val}
+    missing = [name for name, values in arguments.items() if values is None]
     if missing:
-        raise ArgumentError(f"{', '.join(missing)} missing: give X, y, X_val and y_val, or none.")
+        raise ArgumentError(
+            f"{', '.join(missing)} missing: give all of X, y, X_val and y_val, or none of them."
+        )
     labels = [np.asarray(values) for values in (y, y_val)]
     codes = np.unique(np.concatenate(labels), return_inverse=True)[1]
     parts = []
-    for suffix, own, target, of in (
+    for suffix, windows, target, part_groups in (
         ("", X, codes[: len(labels[0])], groups),
         ("_val", X_val, codes[len(labels[0]) :], groups_val),
     ):
-        values = np.asarray(own, np.float32)
-        sizes = {len(values), len(target), len(target) if of is None else len(of)}
+        values = np.asarray(windows, np.float32)
+        n_groups = len(target) if part_groups is None else len(part_groups)
+        sizes = {len(values), len(target), n_groups}
         if values.ndim not in (2, 3) or len(sizes) > 1 or not np.isfinite(values).all():
             raise ArgumentError(
                 f"X{suffix} has shape {values.shape}, with {len(target)} labels; expected finite"
-                " windows (n, t, c) or (n, t), with one label, and one group if any, for each."
+                " windows (n, t, c) or (n, t), with a label, and a group if any, for each."
             )
         values = values if values.ndim == 3 else values[:, :, None]
         lengths = np.full(len(values), values.shape[1])
-        of = None if of is None else np.asarray(of)
-        parts.append(Windows(values, lengths, target=target, groups=of))
+        part_groups = None if part_groups is None else np.asarray(part_groups)
+        parts.append(Windows(values, lengths, target=target, groups=part_groups))
     return parts[0], parts[1]
 
 
@@ -97,41 +101,41 @@ def spread(n_windows: int) -> Ints:
     return np.linspace(0, n_windows - 1, count).round().astype(np.int64)
 
 
-def is_below(own: Any, rival: Any, groups: Any) -> bool:
+def is_below(network: Any, rival: Any, groups: Any) -> bool:
     """Test whether a rival is correct on significantly more windows than the network.
 
-    It is a sign test, by whole groups if there are enough of them, otherwise by windows.
+    This is a sign test, by whole groups if there are enough of them, otherwise by windows.
     """
-    own, rival = np.asarray(own, bool), np.asarray(rival, bool)
-    apart = rival.astype(np.int64) - own
+    network, rival = np.asarray(network, bool), np.asarray(rival, bool)
+    difference = rival.astype(np.int64) - network
     gap = limits.LEVEL_GAP
     if groups is not None:
         codes = np.unique(groups, return_inverse=True)[1]
         if codes.max() + 1 >= limits.LEVEL_GROUPS:
-            apart = np.bincount(codes, apart).astype(np.int64)
+            difference = np.bincount(codes, difference).astype(np.int64)
         else:
             gap = limits.LEVEL_GAP_OF_FEW_GROUPS
-    is_wide = rival.mean() - own.mean() >= gap
-    return bool(is_wide and sign_test(apart) <= limits.LEVEL_ALPHA)
+    is_wide = rival.mean() - network.mean() >= gap
+    return bool(is_wide and sign_test(difference) <= limits.LEVEL_ALPHA)
 
 
-def sign_test(apart: Ints) -> float:
+def sign_test(differences: Ints) -> float:
     """Return the probability of a sum at least as large if each number had a random sign."""
-    sizes = np.abs(apart[apart != 0])
+    sizes = np.abs(differences[differences != 0])
     chance = np.ones(1)  # probability of each possible sum, from the lowest to the highest
     for size in sizes:
         wider = np.zeros(len(chance) + 2 * size)
         wider[: len(chance)] += 0.5 * chance
         wider[2 * size :] += 0.5 * chance
         chance = wider
-    return float(chance[int(apart.sum() + sizes.sum()) :].sum())
+    return float(chance[int(differences.sum() + sizes.sum()) :].sum())
 
 
-def _unlike(rival: NDArray[np.bool_], n_right: int) -> NDArray[np.bool_]:
-    """Return which of `n_right` windows are correct if they differ most from the rival's."""
-    own = np.zeros(len(rival), bool)
-    own[np.argsort(rival, kind="stable")[:n_right]] = True
-    return own
+def _least_overlap(rival: NDArray[np.bool_], n_right: int) -> NDArray[np.bool_]:
+    """Return a mask of `n_right` correct windows that differs most from the rival's."""
+    network = np.zeros(len(rival), bool)
+    network[np.argsort(rival, kind="stable")[:n_right]] = True
+    return network
 
 
 def rivals(train: Windows, validation: Windows) -> Iterator[tuple[str, Ints]]:
@@ -141,12 +145,13 @@ def rivals(train: Windows, validation: Windows) -> Iterator[tuple[str, Ints]]:
     if len(classes) < 2:
         return
     scaler = fit_scaler(train.X, train.lengths)
-    own, shown = (
+    scaled_train, scaled_validation = (
         (scaler.transform(part.X, part.lengths), None if part.are_full else part.lengths)
         for part in (train, validation)
     )
-    yield "ridge on features", classes[_ridge(own, shown, target, _folds(train))]
-    yield "boosting on features", classes[_boosting(own, shown, target)]
+    ridge = _ridge(scaled_train, scaled_validation, target, _folds(train))
+    yield "ridge on features", classes[ridge]
+    yield "boosting on features", classes[_boosting(scaled_train, scaled_validation, target)]
 
 
 def _folds(train: Windows) -> list[Fold]:
@@ -160,19 +165,19 @@ def _folds(train: Windows) -> list[Fold]:
 _Scaled = tuple[Any, Any]  # scaled windows and their lengths
 
 
-def _ridge(own: _Scaled, shown: _Scaled, target: Ints, folds: list[Fold]) -> Ints:
+def _ridge(train: _Scaled, validation: _Scaled, target: Ints, folds: list[Fold]) -> Ints:
     """Predict classes by ridge regression on random convolutions and steps of statistics."""
-    n, described = len(target), []
-    convolutions = RandomConvolutions(_CONVOLUTIONS, random_state=0, pad=True).fit(*own)
-    for how in (convolutions, SummarySteps().fit(*own)):
-        values = np.concatenate([how.transform(*own), how.transform(*shown)])
+    n, blocks = len(target), []
+    convolutions = RandomConvolutions(_CONVOLUTIONS, random_state=0, pad=True).fit(*train)
+    for features in (convolutions, SummarySteps().fit(*train)):
+        values = np.concatenate([features.transform(*train), features.transform(*validation)])
         center, spread = values[:n].mean(axis=0), values[:n].std(axis=0)
-        if how is not convolutions:  # steps are 0 or 1; a fixed scale keeps rare ones small
+        if features is not convolutions:  # steps are 0 or 1; a fixed scale keeps rare ones small
             center, spread = np.full_like(center, 0.5), np.full_like(spread, 0.5)
         varies = spread > 1e-6 * np.maximum(np.abs(center), 1e-30)
         scale = np.where(varies, 1 / np.where(varies, spread, 1.0), 0.0)
-        described.append((values - center) * (scale / math.sqrt(values.shape[1])))
-    Z = np.concatenate(described, axis=1).astype(np.float32)
+        blocks.append((values - center) * (scale / math.sqrt(values.shape[1])))
+    Z = np.concatenate(blocks, axis=1).astype(np.float32)
     signs = 2.0 * np.eye(int(target.max()) + 1)[target] - 1.0
 
     def loss(scores: Floats) -> float:
@@ -182,11 +187,11 @@ def _ridge(own: _Scaled, shown: _Scaled, target: Ints, folds: list[Fold]) -> Int
     return np.asarray((Z[n:] @ fitted.weight + fitted.bias).argmax(axis=1))
 
 
-def _boosting(own: _Scaled, shown: _Scaled, target: Ints) -> Ints:
+def _boosting(train: _Scaled, validation: _Scaled, target: Ints) -> Ints:
     from sensorseq.features.grow_trees import grow_trees, important_statistics  # scikit-learn
 
-    summary, weight = SummaryFeatures().fit(*own), np.ones(len(target))
-    values = summary.transform(*own)
+    summary, weight = SummaryFeatures().fit(*train), np.ones(len(target))
+    values = summary.transform(*train)
     columns = important_statistics(values, target, weight, _STATISTICS)
     trees = grow_trees(values, columns, target, weight)
-    return np.asarray(trees.log_probabilities(summary.transform(*shown)).argmax(axis=1))
+    return np.asarray(trees.log_probabilities(summary.transform(*validation)).argmax(axis=1))

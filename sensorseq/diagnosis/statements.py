@@ -1,4 +1,4 @@
-"""ReportContents, the contents of a report; Statement, one of its sentences."""
+"""Statement, one sentence of a report; ReportContents, its attributes."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from sensorseq.messages import MESSAGES, fill
 
 @dataclass(frozen=True)
 class Statement:
-    """One finding of a report; `str` returns its text."""
+    """One sentence of a report, as the kind of its message and its values."""
 
     kind: str  # one of `sensorseq.messages.MESSAGES`
     values: Mapping[str, Any] = field(default_factory=dict)  # numbers, text, lists of numbers
 
     @property
     def topic(self) -> str:
-        """The topic by which code selects statements."""
+        """The topic of the message, by which code selects statements."""
         return MESSAGES[self.kind].topic if self.kind in MESSAGES else "other"
 
     def __str__(self) -> str:
@@ -29,7 +29,7 @@ class Statement:
 
 
 def say(kind: str, **values: Any) -> Statement:
-    """Make a statement of a kind from its values."""
+    """Return a statement with values given by name."""
     return Statement(kind, values)
 
 
@@ -39,9 +39,9 @@ _GENERALIZATION |= dict.fromkeys(("overfits", "got_worse"), "overfitting")
 
 
 def generalization_of(statements: Iterable[Statement]) -> str | None:
-    """Return ``"overfitting"`` or ``"not_generalizing"`` if a statement says so, else None."""
-    found = (_GENERALIZATION.get(statement.kind) for statement in statements)
-    return next((value for value in found if value is not None), None)
+    """Return ``"overfitting"`` or ``"not_generalizing"`` by the statements; None for neither."""
+    values = (_GENERALIZATION.get(statement.kind) for statement in statements)
+    return next((value for value in values if value is not None), None)
 
 
 def of_topic(statements: Iterable[Statement], *topics: str) -> list[Statement]:
@@ -51,7 +51,7 @@ def of_topic(statements: Iterable[Statement], *topics: str) -> list[Statement]:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ReportContents:
-    """The contents of a `FluctuationReport`, where the attributes are described."""
+    """The contents of a `FluctuationReport`, which documents the attributes."""
 
     verdict: str
     severity: str | None
@@ -72,7 +72,7 @@ class ReportContents:
     origin: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # they would add weight snapshots to a pickle
+        # these would add weight snapshots to a pickle
         return {**self.__dict__, "record": None, "origin": None}
 
     @property
@@ -92,9 +92,10 @@ class ReportContents:
         In that case, ridge regression or boosted trees on features of the same training windows
         classify significantly more validation windows correctly. Also None if nothing was compared.
         """
-        return next((one.kind for one in self.statements if one.kind == "below_data"), None)
+        is_below = any(statement.kind == "below_data" for statement in self.statements)
+        return "below_data" if is_below else None
 
     @property
     def family(self) -> str | None:
         """Family of the first known cause; None without causes."""
-        return next((one.family for one in self.causes if one.name != UNKNOWN), None)
+        return next((cause.family for cause in self.causes if cause.name != UNKNOWN), None)

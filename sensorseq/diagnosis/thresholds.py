@@ -1,4 +1,4 @@
-"""All thresholds of the verdict, with the source of each: what a healthy run may do."""
+"""All thresholds of the verdict, each with its source: the limits of a healthy run."""
 
 # Calibrated in benchmarks/results/verdict_calibration.json: 252 healthy or noisy-but-normal runs on
 # three simulated data sets, and 216 runs made to fluctuate, each next to its healthy twin. The
@@ -7,10 +7,10 @@
 # also reacts to harmless effects: the validation loss to few windows and overconfidence, the
 # training loss to dropout.
 FIXED_LOSS_NOISE_NATS = 0.022  # limit for fixed training windows, evaluated after each epoch
-LOSS_NOISE_NATS = 0.016  # limit for the loss averaged over an epoch, which moves less
+LOSS_NOISE_NATS = 0.016  # limit for the mean loss over an epoch, which moves less
 VALIDATION_LOSS_NOISE_NATS = 0.031
 STRONG_EDGES = 2.0  # strong if both limits are exceeded this many times
-# leap of both losses in one epoch: seen in 1 % of healthy runs, 35 % of restless ones
+# leap of both losses in one epoch: occurs in 1 % of healthy runs, 35 % of restless ones
 COMMON_LEAP_NATS = 0.15
 COMMON_LEAP_EPOCHS = 7  # epochs before a leap, whose median is its baseline
 ONE_SIDE_EDGES = 2.0  # multiple of the limit, if the history has only one side
@@ -37,11 +37,11 @@ COLLAPSE_MARGIN = 0.1
 COLLAPSE_EPOCHS = 3
 RECOVERY_EPOCHS = 3  # a run recovered if its last epochs, at least this many, are finite ...
 RECOVERED_SHARE = 0.1  # ... and at most this fraction of its epochs, or one epoch, is not
-UNKNOWN_SIZE_MARGIN = 0.05  # above guessing, if the number of windows is not known
+UNKNOWN_SIZE_MARGIN = 0.05  # above guessing, if the number of windows is unknown
 LATE_START_RISE = 0.05  # rise of the accuracy during the epochs judged
 LATE_START_FALL = 0.03  # relative fall of the training loss
 NO_DESCENT = 0.02  # if the loss has fallen by less than this fraction, nothing was trained
-LEARNED_FALL = 0.5  # of the training loss: below this share of its first value, it was learned
+LEARNED_FALL = 0.5  # a training loss below this share of its first value shows learning
 OVERFITTING_RISE_NATS = 0.1  # rise of the validation loss above its minimum, beyond chance
 TREND_Z = 1.96  # two-sided 95 % point of the normal distribution
 TREND_RATIO = 1.5  # smallest change of noise that is reported
@@ -49,8 +49,8 @@ ONE_SIDED_95 = 1.645
 ONE_SIDED_99 = 2.326
 SURELY_BELOW_Z = 3.0  # errors within a recording are correlated, so 1.645 would not give 95 %
 # Simulated with 27 changes, 120 windows and a model that moves half as much as its recordings do.
-# The test by groups detects it in 31 % of runs with 3 groups, 53 % with 4, 77 % with 8, 87 % with
-# 10, 95 % with 16; a model that moves as much as the recordings in 97 % with 4.
+# The test by groups detects such a model in 31 % of runs with 3 groups, 53 % with 4, 77 % with 8,
+# 87 % with 10, 95 % with 16; and one that moves as much as the recordings in 97 % with 4.
 MIN_GROUPS = 10
 # With few windows, half of them pick a worse epoch than all of them: in simulations, 20 windows
 # gave accuracies 7 points too low.
@@ -60,22 +60,22 @@ EXCESS_RATIO = 1.5
 RESTLESS_WINDOWS = 0.1  # if this fraction of windows ...
 RESTLESS_SHARE = 0.6  # ... has this fraction of all flips, they make the curve rough, not the model
 ONE_CLASS_WINDOWS = 10  # with this many windows, equal predictions are no coincidence
-# Is a network below what the data allow? Two rivals are tested at 1 % each. With too few groups for
-# a sign test, windows are compared, and a gap that groups rarely cause is required.
+# Is a network below the level that the data allow? Two rivals are tested at 1 % each. With too few
+# groups for a sign test, windows are compared, and a gap that groups rarely cause is required.
 LEVEL_ALPHA = 0.01
 LEVEL_GAP = 0.1  # difference in accuracy
 LEVEL_GROUPS = 8
 LEVEL_GAP_OF_FEW_GROUPS = 0.2
-# Is a loss a mean in nats? In its first epochs it costs about as much as guessing; a sum over
-# batches is far above that, and above what its accuracy allows for long.
+# Is a loss a mean in nats? Then it is about the loss of guessing in the first epochs; a sum over
+# batches is far above that, and long remains above the loss that matches its accuracy.
 FIRST_EPOCHS = 3
-ASSUMED_CLASSES = 20  # if their number is not known
+ASSUMED_CLASSES = 20  # if their number is unknown
 SUM_TIMES_GUESS = 2.5
 SUM_TIMES_ACCURACY = 2.0
 TOO_SMALL = 0.8  # of ln 2 for each wrong window ...
 MOST_RIGHT = 0.95  # ... where enough of them are wrong
 SURE_RISE_Z = 4.0  # a rise of the accuracy beside a flat loss, in standard errors
-# A flat loss below this share of a constant answer's is one of a network that had learned before.
+# A flat loss below this share of a constant answer's loss is that of an already trained network.
 BELOW_CONSTANT_ANSWER = 0.8
 # Relative fall of the training loss in ten epochs that makes more epochs worthwhile.
 STILL_FALLS = 0.02

@@ -36,15 +36,15 @@ def check_class_shares(
     groups = [part.groups for part in parts if part.groups is not None]
     target = np.concatenate([part.target for part in parts])
     together = np.concatenate(groups) if len(groups) == len(parts) else None
-    found = tuple(check_shares(target, classes, together))
-    for finding in found:
+    findings = tuple(check_shares(target, classes, together))
+    for finding in findings:
         if finding.kind == "single_window" and validation is not None:
             warn_caller(str(finding))
-    return found
+    return findings
 
 
 def warn_of_label_channels(windows: Windows, train: Windows, channels: list[str] | None) -> None:
-    """Warn if constant channels of the training windows give the class."""
+    """Warn if constant channels of the training windows reveal the class."""
     rows_of_train = train.rows
 
     def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.floating]]:
@@ -53,15 +53,15 @@ def warn_of_label_channels(windows: Windows, train: Windows, channels: list[str]
     split = None
     if windows.rows is not None and rows_of_train is not None:
         split = np.where(np.isin(windows.rows, rows_of_train), "train", "validation")
-    found = check_label_channels(
+    finding = check_label_channels(
         read, windows.target, windows.groups, windows.lengths, split, channels
     )
-    if found is not None:
-        warn_caller(str(found))
+    if finding is not None:
+        warn_caller(str(finding))
 
 
 def parts_to_compare(train: Windows, validation: Windows | None) -> Compared | None:
-    """Return some windows of both parts for `compare_level`; None if none are held out."""
+    """Return a sample of both parts for `compare_level`; None if no windows are held out."""
     if validation is None:
         return None
     rows = spread(len(validation))
@@ -71,7 +71,7 @@ def parts_to_compare(train: Windows, validation: Windows | None) -> Compared | N
 def say_parts(choice: FeatureChoice) -> Statement:
     """Describe the scores of the network and the features, alone and together."""
     names = {"lstm": "the LSTM alone gets", "together": "all together"}
-    parts = (f"{names.get(one.name, one.name)} {one.accuracy:.0%}" for one in choice.candidates)
+    parts = (f"{names.get(c.name, c.name)} {c.accuracy:.0%}" for c in choice.candidates)
     return say("parts", n=choice.n_windows, parts=", ".join(parts).replace("%", " %"))
 
 
@@ -92,7 +92,7 @@ def make_report(
         )
     if loss == "cross_entropy":
         return FluctuationReport.from_history(history, record=record, **facts)
-    if record is not None:  # a loaded record may not have this set
+    if record is not None:  # the unit may be missing in a loaded record
         record = replace(record, loss_unit="")
     rows = [
         {name: None if "loss" in name and np.isfinite(v) else v for name, v in row.items()}
@@ -117,19 +117,19 @@ def make_report(
 
 
 def warn_of_the_end(results: Sequence[TrainingResult], max_epochs: int, n_models: int) -> None:
-    """Warn the caller of `fit` that training diverged or was interrupted, and what is kept."""
+    """Warn the caller of `fit` that training diverged or was interrupted, with the kept epoch."""
     for result in {result.ended_by: result for result in results[::-1]}.values():
-        n_epochs, kept = len(result.history), result.best_epoch
+        n_epochs, best_epoch = len(result.history), result.best_epoch
         if result.ended_by == "diverged":
             warn_caller(
                 f"training diverged in epoch {n_epochs}: a loss or gradient is not finite. The"
-                f" weights of epoch {kept} are kept; see fluctuation_.",
+                f" weights of epoch {best_epoch} are kept; see fluctuation_.",
                 ConvergenceWarning,
             )
         if result.ended_by == "interrupted":
-            more = n_models - len(results)
+            n_left_out = n_models - len(results)
             warn_caller(
                 f"training was interrupted after epoch {n_epochs} of {max_epochs}; the weights of"
-                f" epoch {kept} are kept and the estimator can be used."
-                + (f" {more} of n_models had not begun and are left out." if more else ""),
+                f" epoch {best_epoch} are kept and the estimator can be used."
+                + (f" {n_left_out} of n_models had not begun and are left out." * (n_left_out > 0)),
             )

@@ -11,7 +11,7 @@ from sensorseq.messages import MESSAGES, fill
 
 @dataclass(frozen=True)
 class Finding:
-    """One fact that a check found in the data.
+    """One fact found by a check of the data.
 
     `kind` is one of `sensorseq.messages.MESSAGES`, `values` are the figures, as plain values, and
     `where` names the affected channels, rows, recordings, classes or groups. `text` and `advice`
@@ -36,12 +36,12 @@ class Finding:
 
     @property
     def advice(self) -> str:
-        """What to do about it; empty if nothing."""
+        """Advice; empty if there is nothing to do."""
         return self._fill(MESSAGES[self.kind].advice)
 
     @property
     def severity(self) -> str:
-        """``"leak"`` if it inflates a score on held-out windows, else ``"warning"``."""
+        """``"leak"`` if the fact inflates a score on held-out windows, else ``"warning"``."""
         return "leak" if self.values.get("is_leak") else "warning"
 
     @property

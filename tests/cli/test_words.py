@@ -95,7 +95,7 @@ OTHERS = [
     ("stream {place}/m --udp x", "--udp x is not a port"),
     ("diagnose {place}/log.csv --column loss=a", "--column: loss is to be 'a'"),
     ("diagnose {place}/log.csv --n-val 0", "--n-val 0 must be"),
-    ("diagnose {place}/logs/calm/run_0.csv", "say which is with --column val_loss=..."),
+    ("diagnose {place}/logs/calm/run_0.csv", "name one with --column val_loss=..."),
     ("stream {place}/m --replay {place}/logs", "is a folder; give one recording to --replay"),
     ("export {place}/m -o {place}/e --sample-rate 0", "--sample-rate does not apply to --format"),
     ("bench --against foo", "--against foo is not known"),

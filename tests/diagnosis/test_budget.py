@@ -1,4 +1,4 @@
-"""What probes may spend: epochs that are counted, and time that goes by."""
+"""The budget of probes: a number of epochs, and a duration."""
 
 import pytest
 from fake_runner import FakeRunner
@@ -10,7 +10,7 @@ from sensorseq.diagnosis.trials import Budget, Rerun
 
 
 class Clock:
-    """Seconds that go by only where a test lets them."""
+    """A clock that advances only when a test advances it."""
 
     def __init__(self):
         self.now = 0.0

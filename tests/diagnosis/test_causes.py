@@ -1,4 +1,4 @@
-"""The table of causes, what is usual, and what is named of a run."""
+"""The table of causes, usual settings, and the causes named for a run."""
 
 import copy
 import functools
@@ -27,7 +27,7 @@ from sensorseq.diagnosis.causes import (
     deviations,
     find_causes,
     hidden_cause,
-    merged,
+    merge_causes,
     usual_rate,
 )
 from sensorseq.diagnosis.report import FluctuationReport
@@ -274,7 +274,7 @@ def test_findings_of_one_name_are_one_cause():
     assert joined.evidence.startswith("It is large. scale is None, usually")
     assert set(joined.sources) == {"data", "arguments"}
     assert joined.recommendation == {"scale": "standard"}
-    assert merged([fact, fact]) == (fact,)
+    assert merge_causes([fact, fact]) == (fact,)
 
 
 def test_a_healthy_run_has_no_cause_and_a_short_one_only_facts():
@@ -349,7 +349,7 @@ def report_of(units=1.0, seed=0, **arguments):
 @pytest.mark.parametrize(
     ("family", "cause", "arguments"),
     [
-        # clipped and with its schedule, even a rate of 1 often ends well
+        # with clipping and a schedule, even a rate of 1 often ends well
         ("step", "learning_rate", {"learning_rate": 10.0, "optimizer": "adam"}),
         ("step", "learning_rate", {"learning_rate": 1e-6}),
         ("capacity", "model_complexity", {"hidden_size": 1}),
@@ -358,7 +358,7 @@ def report_of(units=1.0, seed=0, **arguments):
     ids=["rate 10", "rate 1e-6", "width 1", "decay 30"],
 )
 def test_a_gross_fault_is_named_first(family, cause, arguments):
-    # one run depends on its last digit: of three, two
+    # a single run depends on rounding, so two of three must agree
     reports = [report_of(seed=seed, **arguments) for seed in range(3)]
     first = [(report.family, *(one.name for one in report.causes[:1])) for report in reports]
     named = [one for one, what in zip(reports, first, strict=True) if what == (family, cause)]

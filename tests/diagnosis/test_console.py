@@ -1,4 +1,4 @@
-"""What print(report) says of causes and probes."""
+"""Causes and probes in the text of a report."""
 
 from dataclasses import replace
 
@@ -80,7 +80,7 @@ def test_a_command_that_takes_several_lines_can_be_pasted_as_it_is():
 
 
 def run_of(verdict):
-    """A report of each verdict, of 60 validation windows."""
+    """Return a report of each verdict on 60 validation windows."""
     return make_report(next(kind for kind, of in VERDICTS.items() if of == verdict))
 
 
@@ -205,7 +205,7 @@ def test_the_repr_names_the_first_cause():
 
 
 def with_unknown():
-    """A report that names two causes, and that the first of them is unknown."""
+    """Return a report with two causes, of which the first is unknown."""
     rate = replace(unproved().causes[0], grade="suspected")
     batch = replace(rate, name="batch_size", finding="too small")
     unknown = Cause("unknown", "suspected", "No cause was found.")

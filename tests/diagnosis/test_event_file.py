@@ -1,4 +1,4 @@
-"""Event files: against hand-built bytes, TensorBoard's own writer, and damage of every kind."""
+"""Event files: hand-built bytes, files by TensorBoard's writer, and damaged files."""
 
 import contextlib
 import math
@@ -46,7 +46,7 @@ def varint(value):
 
 
 def field(number, content):
-    """A field: of bytes, of a whole number, or of the 8 bytes of a float."""
+    """Return a field with bytes, a whole number, or the 8 bytes of a float."""
     if isinstance(content, bytes):
         return varint(number << 3 | 2) + varint(len(content)) + content
     if isinstance(content, float):
@@ -172,7 +172,7 @@ def test_of_a_resumed_run_the_later_file_counts(tmp_path):
     write(tmp_path, *(event(i, simple("loss", 20.0 + i)) for i in (3, 4, 5)), name=NAME + ".1")
     table = read_event_files(tmp_path)
     assert [row["loss"] for row in table.rows] == [10.0, 11.0, 12.0, 23.0, 24.0, 25.0]
-    assert "steps of loss came more than once" in table.notes[0]
+    assert "steps of loss occur more than once" in table.notes[0]
 
 
 def test_a_folder_of_runs_is_not_a_run(tmp_path):
@@ -203,7 +203,7 @@ def test_a_file_cut_short_is_said_to_be_with_the_place(tmp_path, n_bytes):
     if n_bytes % size == 0:
         assert len(list(read_scalars(path))) == 2 * n_bytes // size
         return
-    with pytest.raises(InputError, match=f"{NAME}, byte {n_bytes // size * size}: .*cut short"):
+    with pytest.raises(InputError, match=f"{NAME}, byte {n_bytes // size * size}: .*truncated"):
         list(read_scalars(path))
 
 
@@ -222,7 +222,7 @@ def test_every_flipped_bit_is_noticed(tmp_path, place, bit):
 @settings(suppress_health_check=NOT_FRESH)
 @given(data=st.binary(max_size=60), inner=st.sampled_from(["event", "summary", "value", "tensor"]))
 def test_messages_of_any_bytes_are_read_or_refused(tmp_path, data, inner):
-    """The checksum is right, the message is not: as after a change of the format."""
+    """The checksum is right but the message is not, as after a change of the format."""
     nested = {
         "event": data,
         "summary": field(5, data),

@@ -46,7 +46,7 @@ def test_noise_is_not_moved_by_a_few_wild_epochs():
 
 
 def test_noise_of_a_random_walk_is_the_share_that_second_differences_see():
-    # d_t of a walk is the difference of two steps: variance 2, against 6 for white noise.
+    # d_t of a random walk is the difference of two steps, with variance 2; for white noise it is 6
     walk = np.cumsum(white_noise(20_000))
     assert metrics.high_frequency_noise(walk) == pytest.approx(math.sqrt(2 / 6), rel=0.03)
 
@@ -266,7 +266,7 @@ def test_plateau_of_a_decay_begins_where_the_decay_is_over():
 
 
 def test_averaged_weights_save_the_loss_of_the_noise_on_a_parabola():
-    # Loss |w|^2 / 2 in 50 dimensions; weights scatter about the minimum by 0.1 in each.
+    # loss |w|^2 / 2 in 50 dimensions, with weights that scatter by 0.1 in each
     rng = np.random.default_rng(0)
     weights = 0.1 * rng.normal(size=(60, 50))
     weights[:20] += np.linspace(1, 0, 20)[:, None]
@@ -275,7 +275,7 @@ def test_averaged_weights_save_the_loss_of_the_noise_on_a_parabola():
         average = 0.9 * average + 0.1 * epoch
     loss = 1 + (weights**2).sum(axis=1) / 2
     averaged = 1 + float((average**2).sum() / 2)
-    # Raw: 50 * 0.01 / 2. Of the average: times 0.1 / 1.9.
+    # raw loss: 50 * 0.01 / 2; loss of the average: 0.1 / 1.9 times as much
     expected = 0.25 * (1 - 0.1 / 1.9)
     excess, (low, high) = metrics.excess_plateau_loss(loss, averaged, 0.9)
     assert excess == pytest.approx(expected, rel=0.1)

@@ -1,4 +1,4 @@
-"""What a training loop of another framework logs, and what a report makes of it."""
+"""TrainingMonitor in a training loop of another framework, and its report."""
 
 import doctest
 
@@ -76,7 +76,7 @@ def test_a_report_is_made_of_whatever_was_logged(epochs):
 
 
 def logged(jumps):
-    """Return a monitor of a run that is calm, or that leaves its windows every second epoch."""
+    """Return a monitor of a calm run, or of one that errs in every second epoch."""
     followed = TrainingMonitor(np.arange(60) % 2, y_fixed=np.arange(40) % 2)
     rng, own = np.random.default_rng(1), np.arange(60) % 2
     for epoch in range(40):

@@ -1,4 +1,4 @@
-"""Wrong labels are counted by predictions that a fit already has; nothing is trained for them."""
+"""Wrong labels are counted with the predictions of a fit, without further training."""
 
 import re
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ CLASSES = ["ice", "snow", "mud"]
 
 
 def runner(n=400, n_wrong=0, sharpness=4.0, seed=0, **changes):
-    """Windows 1000, 1001, ..., of which every fifth is in validation, and their probabilities."""
+    """Windows 1000, 1001, ..., every fifth held out for validation, and their probabilities."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 3, n)
     logits = sharpness * np.eye(3)[truth] + rng.normal(size=(n, 3))

@@ -1,4 +1,4 @@
-"""Logs with a row for each part, with parts that names only hint at, and with several runs."""
+"""Logs with a row for each part, with ambiguous names of parts, and with several runs."""
 
 import json
 
@@ -137,7 +137,7 @@ def test_the_verdict_of_rows_of_parts_is_that_of_the_wide_log(tmp_path):
 
 
 def lightning_rows(with_accuracy):
-    """The accuracy has no part in its name and is in rows of one of the losses."""
+    """The accuracy has no part in its name and occurs in rows of one of the losses."""
     for epoch in range(N):
         own = {"train": {}, "val": {}}
         own[with_accuracy] = {"acc": VAL_ACCURACY[epoch]}
@@ -161,7 +161,7 @@ def lightning_rows(with_accuracy):
          "accuracy"),
     ],
 )  # fmt: skip
-@pytest.mark.filterwarnings("ignore:.*taken as validation")
+@pytest.mark.filterwarnings("ignore:.*used as validation")
 def test_an_accuracy_without_a_part_is_of_the_part_of_the_losses(log, role):
     assert columns(read_history(log), [role]) == {role: VAL_ACCURACY}
 
@@ -175,7 +175,7 @@ def test_a_test_part_counts_as_validation_where_nothing_else_does_and_it_is_said
     named = {"train_loss": LOSS, "train_acc": ACCURACY}
     named |= {"test_loss": VAL_LOSS, "test_acc": VAL_ACCURACY}
     for source in (named, rows_of_parts("split", "train", "test")):
-        with pytest.warns(UserWarning, match="taken as validation, because nothing else is: test"):
+        with pytest.warns(UserWarning, match="used as validation, for lack of other columns: test"):
             assert columns(read_history(source)) == OURS
         without = {"val_loss": None, "val_accuracy": None}
         assert columns(read_history(source, without), ("loss",)) == only("loss")
@@ -185,7 +185,7 @@ def test_a_test_part_counts_as_validation_where_nothing_else_does_and_it_is_said
         "diagnose", path, "--column", "val_loss=none", "--column", "val_accuracy=none"
     )
     assert code == 0
-    assert "taken as validation" not in err
+    assert "used as validation" not in err
     assert role_of("test_loss") is None
 
 
@@ -211,7 +211,9 @@ def test_of_folds_the_last_counts_by_name(tmp_path, names, is_interleaved):
     if is_interleaved:
         rows = sorted(rows, key=lambda row: row["epoch"])
     path = write_csv(tmp_path / "log.csv", rows)
-    says = rf"fold tells 3 runs apart.*The last one, fold {names[-1]}, counts.*--column epoch=none"
+    says = (
+        rf"fold distinguishes 3 runs.*The last one, fold {names[-1]}, counts.*--column epoch=none"
+    )
     with pytest.warns(UserWarning, match=says):
         assert columns(read_history(path), ("loss", "val_loss")) == only("loss", "val_loss")
     assert len(read_history(path, {"epoch": None}).rows) == 3 * N
@@ -227,7 +229,7 @@ def test_of_a_second_fit_in_a_file_the_last_counts_by_its_line(tmp_path):
     rows = [{"epoch": t, "loss": 9.0} for t in range(N)]
     rows += [{"epoch": t, "loss": LOSS[t]} for t in range(N)]
     path = write_csv(tmp_path / "log.csv", rows)
-    says = rf"holds 2 runs.*The last one, from line {N + 2} on, counts.*--column epoch=none"
+    says = rf"contains 2 runs.*The last one, from line {N + 2} on, counts.*--column epoch=none"
     with pytest.warns(UserWarning, match=says):
         assert columns(read_history(path), ["loss"]) == only("loss")
 

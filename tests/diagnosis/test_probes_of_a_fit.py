@@ -1,4 +1,4 @@
-"""The probes that need no race, on the runner of a real fit."""
+"""The probes without training, on the runner of a real fit."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What trials make of the named causes."""
+"""Trials grade the named causes."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sensorseq.diagnosis import logs
 from sensorseq.diagnosis import report as report_module
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.report_text import answer, limits, list_steps
+from sensorseq.diagnosis.report_text import answer_questions, describe_open_questions, list_steps
 from sensorseq.diagnosis.statements import Statement
 from sensorseq.diagnosis.thresholds import LOSS_NOISE_NATS
 from sensorseq.errors import ArgumentError, InputError
@@ -21,13 +21,13 @@ from sensorseq.history import History
 from sensorseq.messages import MESSAGES
 
 N_CLASSES = 6
-# kinds whose names are put together from parts
+# kinds whose names are composed of parts
 BUILT = {"kept_loss", "kept_accuracy", "class_by_length", "class_by_rate"}
 BUILT |= {"windows_share_samples", "groups_share_samples"}
 
 
 def healthy_curve(seed, n_val, n_epochs=40, persistence=0.0, n_train=300):
-    """A decaying loss with 1.5 % of noise, and validation windows that err now and then.
+    """Return a decaying loss with 1.5 % of noise, and validation windows that sometimes err.
 
     With `persistence`, a window that is misjudged in one epoch mostly is in the next as well.
     """
@@ -56,7 +56,7 @@ def healthy_curve(seed, n_val, n_epochs=40, persistence=0.0, n_train=300):
 
 
 def oscillating_curve(seed, n_val, n_epochs=40):
-    """The same, thrown about by 0.2 nats and 8 points around a plateau."""
+    """Return a curve that oscillates by 0.2 nats and 8 points around a plateau."""
     rng = np.random.default_rng(seed)
     curve = healthy_curve(seed, n_val, n_epochs)
     t = np.arange(n_epochs)
@@ -417,7 +417,7 @@ def test_what_a_history_cannot_tell_is_said(drop, n_val, kind):
 
 
 def validated_every(curve, step, names=("val_loss", "val_accuracy")):
-    """The same curve with validation figures in every `step`-th epoch only."""
+    """Return the same curve with validation figures in every `step`-th epoch only."""
     kept = {n: [v if t % step == 0 else None for t, v in enumerate(curve[n])] for n in names}
     return {**curve, **kept}
 
@@ -607,7 +607,7 @@ def test_changing_a_sentence_changes_no_behavior(monkeypatch):
         for seed in range(2):
             make = (healthy_curve, oscillating_curve)[seed % 2]
             report = verdict_of(make(seed, 42), 42, best_epoch=20)
-            answers = [part.statement for part in answer(report, list_steps(report))]
+            answers = [part.statement for part in answer_questions(report, list_steps(report))]
             found.append((report.verdict, report.generalization, answers, report.to_dict()))
         return found
 
@@ -621,7 +621,7 @@ def test_changing_a_sentence_changes_no_behavior(monkeypatch):
     report = verdict_of(oscillating_curve(1, 42), 42)
     assert report.explanation == tuple(other[part.kind].text for part in report.statements)
     assert str(report).count("Word ") >= 4
-    assert len(limits(report)) >= 1
+    assert len(describe_open_questions(report)) >= 1
 
 
 def test_every_kind_is_made_somewhere_and_every_made_kind_is_in_the_table():

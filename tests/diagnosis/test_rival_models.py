@@ -1,4 +1,4 @@
-"""Whether a network is below what the data allow."""
+"""A network is compared with simple rivals on the same data."""
 
 import itertools
 import pickle
@@ -22,7 +22,7 @@ from sensorseq.io.prepared import write_windows
 
 
 def waves(seed, n, n_groups=10):
-    """Draw windows whose class is their frequency, and the group of each."""
+    """Draw windows whose frequency is their class, and their groups."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 3
     phase = rng.uniform(0, 6, (n, 1))
@@ -65,7 +65,7 @@ def test_a_network_as_good_as_its_rivals_is_rarely_accused(n_groups, spread):
     groups, n_accused, n_draws = np.arange(60) % n_groups, 0, 1000
     for _ in range(n_draws):
         hard = np.clip(rng.beta(1.5, 1, 60), 0.02, 0.98)  # alike for all three
-        # each classifier has groups of its own that it is good at
+        # each classifier is good at different groups
         mine = [hard + spread * rng.normal(0, 0.2, n_groups)[groups] for _ in range(3)]
         own, *rivals = (rng.random(60) < of for of in mine)
         n_accused += any(is_below(own, rival, groups) for rival in rivals)

@@ -1,4 +1,4 @@
-"""Logs of other programs, in the exact form that those write, to our columns."""
+"""Logs of other programs, in their exact format, are read as our columns."""
 
 import doctest
 import json
@@ -101,7 +101,7 @@ def test_a_column_that_is_not_to_be_used_is_not():
         ({"los": "loss"}, "`columns`: role='los' is not known. Did you mean 'loss'"),
         ({"loss": "los"}, "history has no such column. Did you mean 'loss'"),
         ({"loss": 3}, "no such column"),
-        ({"loss": "loss", "accuracy": "loss"}, "one column cannot be two things"),
+        ({"loss": "loss", "accuracy": "loss"}, "a column cannot have two roles"),
         ("loss", "expected a mapping"),
     ],
 )
@@ -251,7 +251,7 @@ def test_json_of_columns_and_of_lines(tmp_path):
 
 
 class Frame:
-    """Columns and access to them: all that is asked of a DataFrame, as polars has it."""
+    """The only part of a DataFrame that is needed: columns and access to them, as in polars."""
 
     def __init__(self, columns):
         self.of = columns
@@ -331,7 +331,7 @@ def test_of_a_resumed_run_the_later_epochs_count(tmp_path, restart):
     first = [(i, 9.0, 9.0) for i in range(10)]
     again = [(i, LOSS[i], VAL_LOSS[i]) for i in range(restart, 30)]
     text = lines(("epoch", "loss", "val_loss"), *first, ("epoch", "loss", "val_loss"), *again)
-    with pytest.warns(UserWarning, match=rf"epoch {restart}\b.* came more than once"):
+    with pytest.warns(UserWarning, match=rf"epoch {restart}\b.* occurred more than once"):
         history = read_history(write(tmp_path, text))
     assert column(history, "loss") == [9.0] * restart + LOSS[restart:]
 
@@ -367,8 +367,8 @@ def test_missing_epochs_keep_the_numbers_of_the_others():
     ("text", "says"),
     [
         ("epoch,loss\n1,1.0\n1e12,0.9\n", "epochs go up to 1000000000000.*--column epoch=none"),
-        ("epoch,loss\n-1,1.0\n", "epoch -1 is no number from 0 on"),
-        ("epoch,loss\ninf,1.0\n", "epoch inf is no number"),
+        ("epoch,loss\n-1,1.0\n", "epoch -1 is not a number from 0 on"),
+        ("epoch,loss\ninf,1.0\n", "epoch inf is not a number"),
         ("epoch,loss\none,1.0\n", "epoch of line 2 is 'one'"),
         ("epoch,loss\n1,1.0\n2,0.9,3\n", "line 3: 3 entries for 2 columns"),
         ("epoch,loss\n1,1.0\n2\n", "line 3: 1 entries for 2 columns"),
@@ -376,13 +376,13 @@ def test_missing_epochs_keep_the_numbers_of_the_others():
         ("epoch,loss,loss\n1,1,1\n", "the column 'loss' twice"),
         ("epoch,loss\n", "no rows"),
         ("", "no rows"),
-        ("epoch,cost\n1,2\n", "has epoch, cost. None is known as one of loss"),
-        ("epoch,train_acc\n1,0.2\n", "None is known as one of loss"),
+        ("epoch,cost\n1,2\n", "has epoch, cost. None is recognized as one of loss"),
+        ("epoch,train_acc\n1,0.2\n", "None is recognized as one of loss"),
         ("epoch,val_acc\n1,87.5\n", "val_accuracy of epoch 1 is 87.5.*by 100.*val_acc"),
         ("loss\n" + "-9.0\n" * 30, "cross-entropy.*Read: loss <- loss"),
         ("epoch,loss\n1,1\x00\n", "log.csv"),
-        ('[{"loss": 1}, 2]', "no table of results"),
-        ('{"loss": 1}', "no table of results"),
+        ('[{"loss": 1}, 2]', "not a table of results"),
+        ('{"loss": 1}', "not a table of results"),
         ('{"loss": [1, 2], "val_loss": [1]}', "differ in length: loss 2, val_loss 1"),
         ('[{"loss": 1}', "is not JSON"),
         ('[{"loss": [1]}]', r"loss of row 1 is \[1\]"),

@@ -1,4 +1,4 @@
-"""Runs that learn nothing, by their losses alone and with an accuracy that must not excuse them."""
+"""Runs that learn nothing, without an accuracy and with one that must not excuse them."""
 
 import numpy as np
 import pytest

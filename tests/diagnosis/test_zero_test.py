@@ -1,4 +1,4 @@
-"""Validation at fixed weights must repeat itself."""
+"""Validation with fixed weights must give the same outputs again."""
 
 import copy
 
@@ -15,7 +15,7 @@ from sensorseq.training import TrainingData
 
 
 class Noisy(nn.Module):
-    """A network that does something it should not in evaluation."""
+    """A network with a fault in evaluation."""
 
     def __init__(self, kind):
         super().__init__()
@@ -40,7 +40,7 @@ class Noisy(nn.Module):
 
 
 class KeptRunner:
-    """A runner that has nothing but kept weights and validation windows."""
+    """A runner with only kept weights and validation windows."""
 
     def __init__(self, kind, n_windows=31):
         rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""A finding is said in the words of its kind; every kind that a check names has words."""
+"""The text of a finding comes from the table of messages, which has every kind in use."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""FakeRunner: reruns with known noise and loss, for tests of decisions about them."""
+"""FakeRunner: reruns of known noise and loss, to test the decisions based on them."""
 
 import math
 import zlib
@@ -36,7 +36,7 @@ ARGUMENTS = {
 
 @dataclass
 class Effect:
-    """The effect of a change: a factor on the noise, and nats added to the loss."""
+    """The effect of a change: a factor of the noise, and nats added to the losses."""
 
     noise: float = 1.0
     raw: float = 0.0
@@ -46,8 +46,8 @@ class Effect:
 class FakeRunner:
     """White noise about a level; the effect of a rerun is looked up by its name.
 
-    scatter: standard deviation of the log noise of equal reruns, in addition to that of white
-    noise of their length; wobble: standard deviation of their level, in nats.
+    scatter: standard deviation of the log noise of equal reruns, beyond that of white noise of
+    this length; wobble: standard deviation of their level, in nats.
     """
 
     def __init__(
