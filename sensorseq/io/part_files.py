@@ -66,7 +66,7 @@ class PartFolder:
         if error is not None and n_parts:
             kept = self._url or self.path
             error.add_note(
-                f"{n_parts} finished recording(s) are kept in {kept}; a run with --resume continues"
+                f"{n_parts} finished recording(s) are kept in {kept}; resume (--resume) continues"
                 " with them, and a run without it removes them"
             )
         with suppress(OSError):  # if the folder is not empty, the next run removes the files
