@@ -1,8 +1,8 @@
 """Classify robot sensor sequences with an LSTM that is fast, honest and explains itself.
 
-Names are loaded when first used, so that `import sensorseq` stays light: nothing imports torch
-before a feature that needs it is touched. What is not listed here is imported from its package:
-`sensorseq.preprocessing`, `sensorseq.evaluation`, `sensorseq.model_selection`, `sensorseq.nn`.
+Names are loaded on first use, so that `import sensorseq` stays light: torch is imported only when a
+feature needs it. Import other names from their packages: `sensorseq.preprocessing`,
+`sensorseq.evaluation`, `sensorseq.model_selection`, `sensorseq.nn`.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Names of a package that load on first use, so that importing the package stays light."""
+"""Load the names of a package on first use, so that importing the package stays light."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ def lazy_names(
     namespace : dict
         ``globals()`` of the package.
     homes : mapping
-        The module that each public name comes from, relative to the package unless it begins with
+        The module of each public name, relative to the package unless it begins with
         ``sensorseq.``.
     """
     package = namespace["__name__"]

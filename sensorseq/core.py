@@ -1,4 +1,4 @@
-"""The plain C library `_core`, with which predictions are computed; csrc/c_api.h documents it."""
+"""Calls of the plain C library `_core`, which computes predictions; csrc/c_api.h documents it."""
 
 from __future__ import annotations
 
@@ -31,47 +31,50 @@ _ARGUMENTS = {
     "lstm_forward": (_VOID, _VOID, _VOID, _INT, _INT, _INT, _VOID, _VOID, _VOID, _VOID),
 }
 _RESULTS = {"error": _TEXT, "lstm_free": None}  # the others return a status
-_MACHINES = {3: "32-bit x86", 40: "32-bit ARM", 62: "x86-64", 183: "aarch64"}  # of ELF(5)
+_MACHINES = {3: "32-bit x86", 40: "32-bit ARM", 62: "x86-64", 183: "aarch64"}  # codes of ELF
 
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """Load the library, once."""
+    """Load the library on the first call."""
     package = __name__.partition(".")[0]
-    found = sorted(Path(__file__).parent.glob("_core*.so"))
-    if not found:
+    files = sorted(Path(__file__).parent.glob("_core*.so"))
+    if not files:
         raise EnvironmentProblemError(
             f"the compiled library {package}._core is missing. In a source checkout, run"
             f" `make build`; otherwise reinstall {package}."
         )
     try:
-        loaded = ctypes.CDLL(str(found[0]))
+        loaded = ctypes.CDLL(str(files[0]))
         for name, arguments in _ARGUMENTS.items():
             function = loaded[f"sensorseq_{name}"]
             function.argtypes = arguments
             function.restype = _RESULTS.get(name, ctypes.c_int32)
             setattr(loaded, name, function)
     except (OSError, AttributeError) as error:
-        raise EnvironmentProblemError(_why(found[0], package, error)) from error
+        raise EnvironmentProblemError(_load_failure(files[0], package, error)) from error
     return loaded
 
 
-def _why(file: Path, package: str, error: Exception) -> str:
-    """Return why a library does not load, and the way out."""
-    needed, ours = _machine(file), _machine(Path(sys.executable))
-    if None not in (needed, ours) and needed != ours:
-        return f"{file.name} is for {needed}, this Python for {ours}; install {package} for {ours}."
+def _load_failure(file: Path, package: str, error: Exception) -> str:
+    """Return the reason why a library does not load, and a remedy."""
+    needed, present = _machine(file), _machine(Path(sys.executable))
+    if None not in (needed, present) and needed != present:
+        return (
+            f"{file.name} is for {needed}, this Python for {present}; install {package} for"
+            f" {present}."
+        )
     glibc = re.search(r"GLIBC_([\d.]+)' not found", str(error))
     if glibc:
         return (
             f"{file.name} needs glibc {glibc[1]}, and this system's is older; install a wheel of"
             f" {package} whose name has a lower manylinux version, or build it here."
         )
-    return f"{file.name} does not load, or is of another version; reinstall {package}: {error}"
+    return f"{file.name} does not load, or is another version; reinstall {package}: {error}"
 
 
 def _machine(file: Path) -> str | None:
-    """Return the processor that a program or library is for; None if its header is unknown."""
+    """Return the processor of a program or library; None if its header is unknown."""
     try:
         with file.open("rb") as opened:
             header = opened.read(20)
@@ -83,14 +86,14 @@ def _machine(file: Path) -> str | None:
 
 
 def check(status: int) -> None:
-    """Raise what a function of the library reports by its status."""
+    """Raise the error that a function of the library reports by its status."""
     if status:
         sentence = library().error().decode(errors="replace")
         raise _ERRORS.get(status, RuntimeError)(sentence)
 
 
 def address(array: NDArray[np.generic] | None) -> int | None:
-    """Return where the values of an array lie; the array must be dense and outlive the use."""
+    """Return the address of an array's values; the array must be dense and outlive the use."""
     return None if array is None else array.__array_interface__["data"][0]
 
 
@@ -114,7 +117,7 @@ class Handle:
 
 
 def cpu_isa() -> str:
-    """Return the instruction set in use: the fastest here, or the one SENSORSEQ_CPU_ISA forces."""
+    """Return the instruction set in use: SENSORSEQ_CPU_ISA, or the fastest of this processor."""
     name = _TEXT()
     check(library().cpu_isa(ctypes.byref(name)))
     return (name.value or b"").decode()
@@ -131,18 +134,18 @@ class _Weights(ctypes.Structure):
 class LstmLayer:
     """One LSTM layer on numpy arrays, optionally with pooling over time and a linear head.
 
-    Its results have the same bits whatever the batch and the number of threads. Threads may share a
-    layer. The weights are arranged for the processor once.
+    The bits of its results do not depend on the batch or the number of threads. Threads may share a
+    layer. The weights are arranged for the processor only once.
 
     Parameters
     ----------
     weight_ih, weight_hh, bias : ndarray of shape (D, 4H, C), (D, 4H, H) and (D, 4H)
-        Of D directions, 1 or 2; the gates in the order i, f, g, o. All float32, or all float64.
-        They are not copied.
+        Weights of D directions, 1 or 2, with the gates in the order i, f, g, o. All are float32 or
+        all are float64. They are not copied.
     weight_out, bias_out : ndarray of shape (K, P) and (K,), optional
-        The head. P is D*H, for meanmax 2*D*H.
+        The head. P is D*H, or 2*D*H for meanmax.
     pooling : {"none", "last", "mean", "max", "meanmax"}
-        "none" without a head.
+        Pooling over time; "none" without a head.
     """
 
     def __init__(
@@ -158,7 +161,7 @@ class LstmLayer:
             pooling not in _POOLINGS
             or len({pooling == "none", weight_out is None, bias_out is None}) > 1
         ):
-            raise ValueError(f"pooling={pooling!r} does not go with this head.")
+            raise ValueError(f"pooling={pooling!r} does not fit this head.")
         if weight_ih.ndim != 3 or weight_hh.ndim != 3 or weight_hh.dtype not in ("f4", "f8"):
             raise ValueError("weight_ih and weight_hh need 3 dimensions, float32 or float64.")
         self.dtype = weight_hh.dtype
@@ -214,9 +217,9 @@ class LstmLayer:
         c: NDArray[np.floating],
         n_threads: int = 1,
     ) -> NDArray[np.floating]:
-        """Go on by the steps of `x` from the state in `h` and `c` (N, D*H), which is updated.
+        """Continue with the steps of `x` from the state in `h` and `c` (N, D*H), and update it.
 
-        Returns the logits after the last step where pooling is "last", else `hidden`.
+        Return the logits after the last step if pooling is "last", otherwise `hidden`.
         """
         width = self.n_directions * self.hidden_size
         for name, state in (("h", h), ("c", c)):
@@ -272,7 +275,7 @@ class LstmLayer:
         sizes = (n_windows, n_timesteps, n_threads)
         pointers = (address(h), address(c), address(hidden), address(logits))
         for _ in range(2):
-            handle = self._handle  # kept, while another thread may put another in its place
+            handle = self._handle  # this reference keeps it, even if another thread replaces it
             status = self._run(handle.pointer, address(x), address(lengths), *sizes, *pointers)
             if status != _OTHER_ISA:
                 break

@@ -1,4 +1,4 @@
-"""SensorseqError and its subclasses; errors for bad input are ValueErrors too."""
+"""SensorseqError and its subclasses; errors for bad input are ValueErrors, too."""
 
 import difflib
 import errno
@@ -30,16 +30,16 @@ __all__ = [
     "WindowError",
 ]
 
-_OWN = f"{Path(__file__).parent}{os.sep}"
+_PACKAGE = f"{Path(__file__).parent}{os.sep}"
 _WRAPPER = f"{os.sep}sklearn{os.sep}callback{os.sep}"  # the frame around fit
 
 
 def printable(text: str, keep: str = "") -> str:
     """Escape control, direction and invisible characters, except those in `keep`."""
-    others = text
+    checked = text
     for c in keep:
-        others = others.replace(c, "")
-    if others.isprintable():
+        checked = checked.replace(c, "")
+    if checked.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
 
@@ -47,7 +47,7 @@ def printable(text: str, keep: str = "") -> str:
 class SensorseqError(Exception):
     """Base class of every error this package raises on purpose.
 
-    Control and direction characters, such as those of a file's name, are escaped.
+    Control and direction characters, for example in a file's name, are escaped.
     """
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ class SensorseqError(Exception):
         Parameters
         ----------
         note : str
-            Control characters in it are shown as escapes.
+            The line; control characters in it are escaped.
         """
         self.__notes__: list[str] = [*getattr(self, "__notes__", ()), printable(note)]
 
@@ -77,7 +77,7 @@ class RecordingError(InputError):
 
 
 class SignalError(InputError):
-    """Samples cannot be processed: NaN, a clock that goes backwards, an impossible rate."""
+    """Samples cannot be processed: NaN, a clock that goes backward, an impossible rate."""
 
 
 class WindowError(InputError):
@@ -89,11 +89,11 @@ class SplitError(InputError):
 
 
 class ModelFileError(InputError):
-    """A file is no model this version can read: truncated, of another or a newer format."""
+    """A file is not a model for this version: truncated, or in another or a newer format."""
 
 
 class PreparedFileError(InputError):
-    """A prepared file cannot be written or read: disk full, truncated, of another format."""
+    """A prepared file cannot be written or read: disk full, truncated, another format."""
 
 
 class OutputError(InputError, OSError):
@@ -117,13 +117,13 @@ class Report(Protocol):
 
     @property
     def verdict(self) -> str:
-        """Whether the curve fluctuates, or why it cannot be judged."""
+        """The judgment of the curve: fluctuating or not, or the reason against a judgment."""
 
 
 class DivergedError(SensorseqError, ArithmeticError):
     """The training loss became non-finite before the first epoch was complete.
 
-    `fluctuation` is the report of the fit, which left the estimator as it was.
+    `fluctuation` is the report of the fit, which did not change the estimator.
     """
 
     fluctuation: "Report | None" = None
@@ -134,7 +134,7 @@ class EnvironmentProblemError(SensorseqError, RuntimeError):
 
 
 class OutOfMemoryError(EnvironmentProblemError, MemoryError):
-    """The memory is full."""
+    """There is not enough memory."""
 
 
 class LeakWarning(UserWarning):
@@ -142,11 +142,11 @@ class LeakWarning(UserWarning):
 
 
 def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn with the location of the line outside this package that led here."""
+    """Warn with the location of the calling line outside this package."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None:
         file = frame.f_code.co_filename
-        if not (file.startswith(_OWN) or _WRAPPER in file):
+        if not (file.startswith(_PACKAGE) or _WRAPPER in file):
             break
         level, frame = level + 1, frame.f_back
     warnings.warn(printable(message), category, stacklevel=level)
@@ -154,7 +154,7 @@ def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
 
 @contextmanager
 def noting(note: str, kind: type[SensorseqError] = SensorseqError) -> Iterator[None]:
-    """Add a note to errors of this kind that are raised in this block."""
+    """Add a note to errors of the given kind that are raised in this block."""
     try:
         yield
     except kind as error:
@@ -170,9 +170,9 @@ def refusing(
     *,
     but: type[Exception] = SensorseqError,
 ) -> Iterator[None]:
-    """Convert errors that malformed content makes parsers raise into errors of this kind.
+    """Convert errors that parsers raise for malformed content into errors of the given kind.
 
-    A fault of the environment, such as a library that does not load, is not the content's.
+    Errors of the environment, such as a library that does not load, are not converted.
     """
     try:
         yield
@@ -183,7 +183,7 @@ def refusing(
 
 
 _FULL = re.compile("allocate memory|not enough memory|out of memory|bad_alloc")
-_ASKED = re.compile(r"allocate ([\d.]*\d)\.? (\w+)")
+_REQUESTED = re.compile(r"allocate ([\d.]*\d)\.? (\w+)")
 
 
 @contextmanager
@@ -199,10 +199,10 @@ def within_memory(way_out: str) -> Iterator[None]:
             raise
         place = "on the GPU " if "CUDA" in text else ""
         size = "more"
-        if asked := _ASKED.search(text):
-            size = f"another {asked[1]} {asked[2]}"
-            if asked[2] == "bytes":
-                size = f"another {int(asked[1]) / 2**30:.2f} GiB"
+        if requested := _REQUESTED.search(text):
+            size = f"another {requested[1]} {requested[2]}"
+            if requested[2] == "bytes":
+                size = f"another {int(requested[1]) / 2**30:.2f} GiB"
         raise OutOfMemoryError(f"there is no memory {place}for {size}: {way_out}.") from error
 
 
@@ -220,13 +220,13 @@ def writing(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[N
         raise
     except OSError as error:
         kind, hint = OutputError, f"{ways_out(error)}."
-        above = path.absolute().parent
+        parent = path.absolute().parent
         with suppress(OSError):  # the name may be too long
-            above = Path(os.path.realpath(path)).parent if path.is_symlink() else above
-            if not above.is_dir():
-                kind, hint = MisplacedOutputError, f"The folder {above} is missing; create it."
-                if above.exists():
-                    hint = f"{above} is a file, not a folder."
+            parent = Path(os.path.realpath(path)).parent if path.is_symlink() else parent
+            if not parent.is_dir():
+                kind, hint = MisplacedOutputError, f"The folder {parent} is missing; create it."
+                if parent.exists():
+                    hint = f"{parent} is a file, not a folder."
         raise kind(f"{path}: cannot be written ({reason_of(error)}). {hint}") from error
 
 
@@ -241,7 +241,7 @@ def reason_of(error: OSError) -> str:
 
 
 def ways_out(error: OSError) -> str:
-    """Suggest what to do about a file that cannot be written."""
+    """Suggest a remedy for a file that cannot be written."""
     lacks_space = error.errno in LACKS_SPACE
     return "Free disk space, or choose another place" if lacks_space else "Choose another place"
 
@@ -252,10 +252,10 @@ def repeated(names: Iterable[str]) -> str | None:
 
 
 def nearest_known(value: object, known: Iterable[str]) -> str | None:
-    """Return the known name most similar to `value`, or None when none is close."""
+    """Return the known name most similar to `value`, or None if none is similar."""
     by_lower = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(str(value).lower(), by_lower, n=1, cutoff=0.5)
-    return by_lower[found[0]] if found else None
+    matches = difflib.get_close_matches(str(value).lower(), by_lower, n=1, cutoff=0.5)
+    return by_lower[matches[0]] if matches else None
 
 
 def did_you_mean(value: object, known: Iterable[str], shown: str = "{!r}") -> str:
@@ -265,10 +265,10 @@ def did_you_mean(value: object, known: Iterable[str], shown: str = "{!r}") -> st
 
 
 def check_choice(argument: str, value: object, known: Iterable[str]) -> str:
-    """Return `value` if it is one of `known`, else raise an error that names the nearest."""
+    """Return `value` if it is one of `known`; otherwise raise an error that names the nearest."""
     names = list(known)
     if isinstance(value, str) and value in names:
         return value
     hint = did_you_mean(value, names)
-    given = f"{argument} {value}" if argument.startswith("--") else f"{argument}={value!r}"
-    raise ArgumentError(f"{given} is not known.{hint} Known: {', '.join(names)}.")
+    shown = f"{argument} {value}" if argument.startswith("--") else f"{argument}={value!r}"
+    raise ArgumentError(f"{shown} is not known.{hint} Known: {', '.join(names)}.")

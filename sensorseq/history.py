@@ -1,4 +1,4 @@
-"""History, one row of numbers per epoch; and TrainingRecord, detailed measurements of a run."""
+"""History, with a row of numbers for each epoch; TrainingRecord, detailed measurements of a run."""
 
 import json
 import os
@@ -102,7 +102,7 @@ class History:
         return [dict(row) for row in self._rows]
 
     def to_columns(self) -> dict[str, list[Any]]:
-        """Return the columns as lists, None where an epoch has no entry."""
+        """Return the columns as lists, with None where an epoch has no entry."""
         return {name: [row.get(name) for row in self._rows] for name in self.names}
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
@@ -111,7 +111,7 @@ class History:
         Parameters
         ----------
         path : str or path, optional
-            File to write as well. It appears when it is complete; an existing file is replaced.
+            File to write, too. It appears when it is complete; an existing file is replaced.
         """
         text = json.dumps(self._rows)
         if path is not None:
@@ -120,17 +120,17 @@ class History:
 
     @classmethod
     def from_json(cls, source: str | os.PathLike[str]) -> "History":
-        """Read what `to_json` returned or wrote.
+        """Read the text or file from `to_json`.
 
         Parameters
         ----------
         source : str or path
-            The text, or a file name; a str that begins with ``[`` is taken as the text.
+            The text, or a file name; a str that begins with ``[`` is the text.
 
         Raises
         ------
         InputError
-            If it is not a JSON array of rows.
+            If the source is not a JSON array of rows.
         """
         is_text = isinstance(source, str) and source.lstrip().startswith("[")
         name = "the text" if is_text else str(source)
@@ -144,7 +144,7 @@ class History:
         return cls(rows)
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return a pandas DataFrame with one row for each epoch, NaN where an entry is missing.
+        """Return a pandas DataFrame with a row for each epoch, with NaN where an entry is missing.
 
         Raises
         ------
@@ -175,7 +175,7 @@ def _read(path: str | os.PathLike[str]) -> str:
         raise InputError(f"{path} is not text in UTF-8: {error}.") from error
 
 
-MAX_WATCHED = 20_000  # windows of a part that are tracked individually; of more, an even sample
+MAX_WATCHED = 20_000  # most windows of a part that are tracked individually, drawn evenly
 STEP_NAMES = (
     "n_windows",
     "learning_rate",
@@ -188,7 +188,7 @@ STEP_NAMES = (
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a run after `epoch` epochs and `step` steps, to start another run from.
+    """The state of a run after `epoch` epochs and `step` steps, from which another run can start.
 
     `state` is the run's `state_dict`: weights, optimizer, schedule and the best score. The tensors
     are copies that nothing else modifies.
@@ -207,25 +207,25 @@ def _none(dtype: Any, *shape: int) -> Callable[[], NDArray[Any]]:
 class TrainingRecord:
     """Measurements of a run of E epochs and S steps; NaN if not measured.
 
-    Both engines record the same measurements. Recording does not change the training by a single
-    bit.
+    Both engines record the same measurements. Recording does not change a single bit of the
+    training.
     """
 
-    # (E + 1,): first step of each epoch, and the end of the last
+    # (E + 1,): first step of each epoch, and the end of the last one
     epoch_steps: NDArray[np.int64] = field(default_factory=_none(np.int64, 1))
-    # the columns in `STEP_NAMES`, (S,) each: windows in the batch, learning rate, loss of the batch
+    # The columns in `STEP_NAMES`, each (S,): windows in the batch, learning rate, loss of the batch
     # (nats, before the step, in training mode), variance of its windows' losses, accuracy, and
     # global gradient norm before clipping
     steps: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    # (S, K): counts in each batch
+    # (S, K): windows of each class in each batch
     class_counts: NDArray[np.int32] = field(default_factory=_none(np.int32, 0, 0))
-    # rows of the fixed training windows, which are evaluated after each epoch
+    # Rows of the fixed training windows, which are evaluated after each epoch.
     fixed_rows: NDArray[np.int64] = field(default_factory=_none(np.int64))
     # (E,): mean loss (nats) and accuracy of the fixed windows after each epoch, in evaluation mode
     # and unweighted, so that sampling, dropout and the validation size have no effect
     fixed_loss: NDArray[np.float64] = field(default_factory=_none(np.float64))
     fixed_accuracy: NDArray[np.float64] = field(default_factory=_none(np.float64))
-    # loss of the fixed windows with the exponential average of the weights, after each epoch
+    # Final loss of the fixed windows, with an exponential average of the weights after each epoch.
     averaged_loss: float = np.nan
     average_decay: float = 0.9  # per epoch
     # (v,): the tracked validation windows, their classes, and codes of their recordings or groups;
@@ -241,7 +241,7 @@ class TrainingRecord:
     train_rows: NDArray[np.int64] = field(default_factory=_none(np.int64))
     train_target: NDArray[np.int64] = field(default_factory=_none(np.int64))
     train_margin: NDArray[np.float16] = field(default_factory=_none(np.float16, 0, 0))
-    # the first before training, then up to four at regular intervals of epochs
+    # One before training, then up to four at regular intervals of epochs.
     snapshots: list[Snapshot] = field(default_factory=list)
     duration_s: float = 0.0  # time spent recording, as far as it can be separated from training
     loss_unit: str = "nats"  # "" if the loss was not cross-entropy
@@ -253,7 +253,7 @@ class TrainingRecord:
 
     @property
     def is_in_nats(self) -> bool:
-        """Whether the losses are in nats, so that thresholds in nats apply."""
+        """True if the losses are in nats, so that thresholds in nats apply."""
         return self.loss_unit == "nats"
 
     @property

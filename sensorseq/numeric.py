@@ -1,4 +1,4 @@
-"""Formulas of scipy that prediction needs: numpy is enough, and for most the bits are the same."""
+"""Formulas of scipy that prediction needs, with numpy alone; most results have the same bits."""
 
 import math
 
@@ -9,18 +9,18 @@ Floats = NDArray[np.floating]
 
 
 def log_softmax(x: Floats, axis: int) -> Floats:
-    """Compute the logarithms of softmax; finite values, or some of minus infinity."""
+    """Compute the logarithms of softmax; values may be minus infinity."""
     shifted = x - x.max(axis=axis, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)))
 
 
 def logsumexp(x: Floats, axis: int) -> Floats:
-    """Compute the logarithm of a sum from logarithms, of which the largest is finite."""
+    """Compute the logarithm of a sum from logarithms; the largest one must be finite."""
     largest = x.max(axis=axis, keepdims=True)
     is_largest = x == largest
     n_largest = is_largest.sum(axis=axis, dtype=x.dtype)
-    rest = np.exp(np.where(is_largest, -np.inf, x) - largest).sum(axis=axis)
-    return np.asarray(np.log1p(rest / n_largest) + np.log(n_largest) + largest.squeeze(axis))
+    others = np.exp(np.where(is_largest, -np.inf, x) - largest).sum(axis=axis)
+    return np.asarray(np.log1p(others / n_largest) + np.log(n_largest) + largest.squeeze(axis))
 
 
 # Rational approximations of S. L. Moshier's Cephes library, by falling powers.
@@ -49,14 +49,14 @@ def normal_quantile(p: NDArray[np.float64]) -> NDArray[np.float64]:
     y = p - 0.5
     square = y * y
     ratio = square * np.polyval(_CENTER[0], square) / np.polyval(_CENTER[1], square)
-    found = (y + y * ratio) * _ROOT_OF_TWO_PI
+    quantile = (y + y * ratio) * _ROOT_OF_TWO_PI
     tail = np.minimum(p, 1 - p)
     far = tail <= np.exp(-2)
     x = np.sqrt(-2 * np.log(tail[far]))
     z = 1 / x
     outer = x - np.log(x) / x - z * np.polyval(_TAIL[0], z) / np.polyval(_TAIL[1], z)
-    found[far] = np.copysign(outer, y[far])
-    return np.asarray(found)
+    quantile[far] = np.copysign(outer, y[far])
+    return np.asarray(quantile)
 
 
 def normal_share(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -68,18 +68,18 @@ def normal_share(x: NDArray[np.float64]) -> NDArray[np.float64]:
 def stochastic_exponential(rates: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute the matrix exponential of rates of change, whose rows sum to 0.
 
-    The result is that of a Markov chain that may stay in place at each of many short steps. All
+    It is computed as a Markov chain of many short steps, which may stay in place at each step. All
     terms are positive, so nothing cancels.
     """
     fastest = max(float(-rates.diagonal().min()), 1e-300)
     n_doublings = max(0, int(np.ceil(np.log2(fastest))) + 4)
     part = fastest / 2**n_doublings  # at most 1/16, so that a dozen terms are enough
     step = np.eye(len(rates)) + rates / fastest
-    term = found = np.eye(len(rates))
+    term = total = np.eye(len(rates))
     for n in range(1, 13):
         term = term @ step * (part / n)
-        found = found + term
+        total = total + term
     for _ in range(n_doublings):
-        found = found / found.sum(axis=1, keepdims=True)
-        found = found @ found
-    return np.asarray(found / found.sum(axis=1, keepdims=True))
+        total = total / total.sum(axis=1, keepdims=True)
+        total = total @ total
+    return np.asarray(total / total.sum(axis=1, keepdims=True))

@@ -1,7 +1,7 @@
 """The optimizers: one table for settings, both engines and the report.
 
-To add one: an entry here, its class for autograd in training/optim.py, and for the native engine
-its name in csrc/train_epoch.h and its rule in csrc/update-inl.h.
+To add an optimizer, add an entry here, its class for autograd in training/optim.py, and for the
+native engine its name in csrc/train_epoch.h and its rule in csrc/update-inl.h.
 """
 
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ class OptimizerFacts(NamedTuple):
     Attributes
     ----------
     state : mapping of str to str
-        The rows of its state in their order, each with the hyper-parameter without which it stays
-        0; "" if there is none.
+        The rows of its state in order, each with the hyper-parameter that it needs to differ
+        from 0; "" if it needs none.
     options : tuple of str
         Keys of `optimizer_params`.
     usual_rate : float
-        The usual learning rate for an LSTM; for sgd with a momentum of 0.9.
+        The usual learning rate for an LSTM; for sgd, with a momentum of 0.9.
     takes_momentum : bool
-        Whether the argument `momentum` applies.
+        True if the argument `momentum` applies.
     """
 
     state: Mapping[str, str]
@@ -30,14 +30,14 @@ class OptimizerFacts(NamedTuple):
     takes_momentum: bool = False
 
 
-_OF_ADAM = OptimizerFacts(
+_ADAM = OptimizerFacts(
     {"exp_avg": "", "exp_avg_sq": "", "max_exp_avg_sq": "amsgrad"},
     ("betas", "eps", "amsgrad"),
     3e-3,
 )
 OPTIMIZERS = {
-    "adam": _OF_ADAM,
-    "adamw": _OF_ADAM,
+    "adam": _ADAM,
+    "adamw": _ADAM,
     "lion": OptimizerFacts({"exp_avg": ""}, ("betas",), 3e-4),
     "rmsprop": OptimizerFacts(
         {"square_avg": "", "momentum_buffer": "momentum", "grad_avg": "centered"},

@@ -1,4 +1,4 @@
-"""Packets of samples that share a time stamp or arrive in a burst: found, judged, spread evenly."""
+"""Find, judge and evenly spread packets of samples that share a time stamp or arrive in a burst."""
 
 from dataclasses import dataclass
 
@@ -7,38 +7,39 @@ from numpy.typing import NDArray
 
 from sensorseq.io.scratch import count_where
 
-_FEWEST = 3  # timestamps without which there is no rate
+_FEWEST = 3  # timestamps needed for a rate
 _SAME_RATE = 0.25  # tolerance of the number of rows between two timestamps
 _FITTING = 0.95  # timestamps that must have the number of rows of one rate
-_GAPS = 0.1  # timestamps that may have fewer
+_GAPS = 0.1  # timestamps that may have fewer rows
 _PAIRS = 1.5  # fewer rows for each timestamp must follow an even clock ...
 _RUN, _OFF_CLOCK = 2000, 2.0  # ... within this many rows, for this many rows
 _EVEN_ROWS = 30  # rows that are spread together
 _MOST_DECIMALS = 5
-_DECIMAL = 1e-3  # most by which a multiple of a step is off, as a fraction of the step
-# Bursts: their steps are this much shorter than those between them, and a small part of the time.
+_DECIMAL = 1e-3  # greatest deviation from a multiple of a step, as a fraction of the step
+# Steps within bursts are shorter than steps between bursts by this factor, and they cover at most
+# this part of the time.
 _SHORTER, _PART = 4.0, 0.25
-_LEAST_BURSTS, _MOST_ROWS = 8, 256  # of a recording; of a burst
-_SEEN = 1 << 16  # rows that are looked at for bursts and judged
-_ALIKE = 0.9  # bursts of the usual number of rows
-_REGULAR = 0.3  # most by which the usual time between bursts differs from their median
-_DELAYED = 8  # packets within which one arrives without a delay
-_REFINED = 4  # passes in which their rate and the losses are found
-_LOST = 0.3  # packets before which others may be lost
-_MOST_OFF = 0.75  # lengths of a packet by which most are off the even clock
-_FEWEST_JUDGED = 8  # whole packets without which the signal proves nothing
+_LEAST_BURSTS, _MOST_ROWS = 8, 256  # bursts of a recording; rows of a burst
+_SEEN = 1 << 16  # rows that are searched for bursts and judged
+_ALIKE = 0.9  # share of bursts that need the usual number of rows
+_REGULAR = 0.3  # greatest relative deviation from the median time between bursts
+_DELAYED = 8  # of so many successive packets, at least one arrives without a delay
+_REFINED = 4  # passes that determine the rate and the losses
+_LOST = 0.3  # share of packets that may follow a loss
+_MOST_OFF = 0.75  # greatest usual deviation from the even clock, in lengths of a packet
+_FEWEST_JUDGED = 8  # whole packets needed to judge the signal
 _ROUNDED_S = (1.0, 1e-3)  # steps to which stamps are often rounded down
-# Mean differences of neighbours within packets, of neighbours across their ends, and of rows in the
-# same place of successive packets. Of one sensor sampled evenly, the second is as the first, and
-# the third is larger where the signal is smooth.
+# Ratios of mean differences: of neighbours within packets, of neighbours across their ends, and of
+# rows in the same place of successive packets. For one evenly sampled sensor, the first two are
+# alike, and the third is larger if the signal is smooth.
 _SAME, _LARGER = (0.6, 1.5), 1.4
 _PAUSED, _HELD, _MIXED = 2.0, 0.3, 0.7
-_COUNTERS = (16, 256, 4096, 65536, 2**32)  # after which a counter begins again
+_COUNTERS = (16, 256, 4096, 65536, 2**32)  # after these numbers, a counter starts again
 
 
 @dataclass(frozen=True, eq=False)
 class Packets:
-    """Packets of rows: `starts` are their first rows, `stamps_s` the times of their last ones."""
+    """Packets of rows: `starts` has their first rows, `stamps_s` the times of their last rows."""
 
     starts: NDArray[np.int64]
     stamps_s: NDArray[np.float64]
@@ -47,7 +48,7 @@ class Packets:
 
     @classmethod
     def of_equal(cls, t: NDArray[np.float64]) -> "Packets":
-        """Return the rows with each of sorted timestamps."""
+        """Return a packet for each distinct one of sorted timestamps."""
         starts = np.flatnonzero(np.r_[np.ones(min(1, len(t)), bool), t[1:] > t[:-1]])
         return cls(starts, t[starts], len(t))
 
@@ -58,7 +59,7 @@ class Packets:
 
     @property
     def size(self) -> int:
-        """The number of rows of all packets, of the first and last at most; 0 if they differ."""
+        """The common number of rows, of which the first and last packet may lack some; else 0."""
         counts = self.counts
         if len(counts) <= _FEWEST or counts[0] > counts[1] or counts[-1] > counts[1]:
             return 0
@@ -75,14 +76,14 @@ class Packets:
 
 
 def find_bursts(t: NDArray[np.float64]) -> Packets | None:
-    """Find packets among increasing timestamps: short steps within them, regular ones between."""
+    """Find packets in increasing timestamps, by short steps within and regular ones between."""
     longest_s = _longest_within(np.diff(t[:_SEEN]))
     if longest_s is None:
         return None
     starts = np.r_[0, np.flatnonzero(np.diff(t) > longest_s) + 1]
     ends = np.append(starts[1:], len(t)) - 1
-    found = Packets(starts, t[ends], len(t), are_bursts=True)
-    return found if _are_alike(found.counts[1:-1]) else None
+    bursts = Packets(starts, t[ends], len(t), are_bursts=True)
+    return bursts if _are_alike(bursts.counts[1:-1]) else None
 
 
 def _are_alike(sizes: NDArray[np.int64]) -> bool:
@@ -91,7 +92,7 @@ def _are_alike(sizes: NDArray[np.int64]) -> bool:
 
 
 def _longest_within(steps_s: NDArray[np.float64]) -> float | None:
-    """Return a time between the steps within bursts and those between them; None without bursts."""
+    """Return a step longer than those within bursts and shorter than those between, or None."""
     ordered = np.sort(steps_s)
     n = len(ordered)
     first, last = (n + 1) // 2, min(n - _LEAST_BURSTS, n - n // _MOST_ROWS)
@@ -112,12 +113,13 @@ def _longest_within(steps_s: NDArray[np.float64]) -> float | None:
 
 
 def judge(packets: Packets, x: NDArray[np.floating]) -> str:
-    """Judge by the signal what packets of rows `x` in order are; "" if it does not show.
+    """Return the kind of packets of rows `x` in order, judged by the signal; "" if unclear.
 
-    "samples" of one sensor taken evenly: all have one size, a smooth channel goes on from one to
-    the next as within them, and no channel speaks against it; or a counter of rows, which begins
-    again after a power of 2, proves it. "pauses": the signal goes on between them by the time that
-    passes. "sensors": channels are missing, held or alike in certain places of each packet.
+    "samples" come from one evenly sampled sensor: all packets have the same size, a smooth channel
+    changes between packets as within them, and no channel contradicts this; or a counter of rows,
+    which starts again after a power of 2, proves it. "pauses": the signal changes between packets
+    in proportion to the time that passes. "sensors": channels are missing, held or alike at certain
+    places in each packet.
     """
     counts, size = packets.counts, packets.size
     usual = size or int(np.median(counts))
@@ -126,7 +128,7 @@ def judge(packets: Packets, x: NDArray[np.floating]) -> str:
     if usual < 2 or len(whole) < _FEWEST_JUDGED:
         return ""
     rows = x[whole[:, np.newaxis] + np.arange(usual)].astype(np.float64)
-    steps_s = np.diff(stamps_s)  # no packet is missing where they are as usual
+    steps_s = np.diff(stamps_s)  # a longer step means that a packet is missing
     follows = (np.diff(whole) == usual) & (steps_s <= 1.5 * np.median(steps_s))
     within = np.abs(np.diff(rows, axis=1)).reshape(-1, x.shape[1])
     across = np.abs(rows[1:, 0] - rows[:-1, -1])[follows]
@@ -146,7 +148,7 @@ def judge(packets: Packets, x: NDArray[np.floating]) -> str:
 
 
 def _kind(*differences: NDArray[np.float64]) -> str:
-    """Return what one channel shows; "" if nothing, as if it is noise, or constant."""
+    """Return the kind of packets that one channel suggests; "" for noise or a constant channel."""
     inner, outer, apart = (
         float(d[~np.isnan(d)].mean()) if (~np.isnan(d)).any() else 0.0 for d in differences
     )
@@ -159,30 +161,31 @@ def _kind(*differences: NDArray[np.float64]) -> str:
 
 
 def _rises(column: NDArray[np.floating]) -> bool:
-    """Test whether a column rises or falls in every row, as numbers of rows and times do."""
+    """Test whether a column rises or falls in every row, like row numbers and times."""
     steps = np.diff(column)
     return bool((steps > 0).all() or (steps < 0).all())
 
 
 def _lacks_places(values: NDArray[np.float64]) -> bool:
-    """Test whether a channel is missing in certain places of each packet (n, size)."""
+    """Test whether a channel is missing at certain places in each packet (n, size)."""
     missing = np.isnan(values).mean(axis=0)
     return bool(missing.max() > 0.9 and missing.min() < 0.1)
 
 
 def _counts_rows(column: NDArray[np.floating]) -> bool:
-    """Test whether a column counts the rows and begins again; a row's number does not."""
+    """Test whether a column counts the rows and starts again, unlike row numbers."""
     steps = np.diff(column)
-    other = steps[steps != 1]
-    is_again = np.isin(-other, np.subtract(_COUNTERS, 1)).all() and len(set(other.tolist())) == 1
-    return bool(len(other) and is_again and column.min() == 0)
+    restarts = steps[steps != 1]
+    is_counter = np.isin(-restarts, np.subtract(_COUNTERS, 1)).all()
+    is_counter &= len(set(restarts.tolist())) == 1
+    return bool(len(restarts) and is_counter and column.min() == 0)
 
 
 def spread(packets: Packets) -> NDArray[np.float64] | None:
-    """Return a timestamp for each row, evenly over the time of its packet; None if not possible.
+    """Return a timestamp for each row, spread evenly over its packet; None if that is impossible.
 
-    Rows lie between the stamp of the packet before and that of their own. Stamps that are rounded
-    down, such as whole seconds, are those of the first row instead.
+    Rows are between the stamps of the previous packet and of their own packet. Stamps that are
+    rounded down, such as whole seconds, belong to the first row instead.
     """
     t, counts = packets.stamps_s, packets.counts
     if len(t) <= _FEWEST:
@@ -199,7 +202,7 @@ def spread(packets: Packets) -> NDArray[np.float64] | None:
 def _are_rounded(t: NDArray[np.float64], size: int) -> bool:
     """Test whether timestamps are rounded down: multiples of the step between them.
 
-    Of packets of one size, which may be sent regularly, it must be a usual step.
+    For packets of the same size, which may be sent regularly, the step must be a common one.
     """
     steps_s = np.diff(t)
     usual_s = float(np.median(steps_s))
@@ -219,7 +222,7 @@ def decimal_step_s(stamps: NDArray[np.float64]) -> float:
             steps = stamps[at:stop] * scale
             return np.abs(steps - np.rint(steps)) > _DECIMAL
 
-        # the first ones usually decide
+        # The first stamps usually decide.
         few = min(len(stamps), 64)
         if not is_between(0, few).any() and not count_where(is_between, len(stamps), stamps)[0]:
             return 1 / scale
@@ -229,7 +232,7 @@ def decimal_step_s(stamps: NDArray[np.float64]) -> float:
 def _spread_equal(
     t: NDArray[np.float64], counts: NDArray[np.int64], size: int, is_first: bool
 ) -> NDArray[np.float64] | None:
-    """Spread packets of one size along an even clock; a packet may be late, and some lost."""
+    """Spread packets of the same size along an even clock; packets may be late or lost."""
     ends = np.cumsum(counts)
     rows = (ends - counts if is_first else ends - 1).astype(np.float64)  # the rows with the stamps
     if is_first and counts[0] < size:
@@ -237,7 +240,7 @@ def _spread_equal(
     period_s = float(np.median(np.diff(t) / np.diff(rows)))
     n = len(t)
     for _ in range(_REFINED):
-        # Where all later packets are late, packets are lost before.
+        # If all later packets are late, packets were lost before them.
         late_s = np.append(t - period_s * rows, np.full(_DELAYED - 1, np.inf))
         soon = np.lib.stride_tricks.sliding_window_view(late_s, _DELAYED).min(axis=1)
         jumps = np.diff(soon) / (size * period_s)
@@ -247,11 +250,13 @@ def _spread_equal(
         period_s = float((shifted * (t - t.mean())).sum() / (shifted * shifted).sum())
         if not period_s > 0:
             return None
-    off_s = np.abs(t - t.mean() - period_s * shifted)
-    if (lost > 0).mean() > _LOST or np.quantile(off_s, _FITTING) > _MOST_OFF * size * period_s:
+    deviation_s = np.abs(t - t.mean() - period_s * shifted)
+    if (lost > 0).mean() > _LOST or np.quantile(
+        deviation_s, _FITTING
+    ) > _MOST_OFF * size * period_s:
         return None
-    of = np.repeat(np.arange(n), counts)
-    row_ticks = np.arange(ends[-1]) + (ticks - rows)[of]
+    packet_of = np.repeat(np.arange(n), counts)
+    row_ticks = np.arange(ends[-1]) + (ticks - rows)[packet_of]
     spread_s: NDArray[np.float64] = t.mean() + (row_ticks - ticks.mean()) * period_s
     return spread_s
 
@@ -259,16 +264,16 @@ def _spread_equal(
 def _spread_by_rate(
     t: NDArray[np.float64], counts: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """Spread rows with equal timestamps evenly up to the next; None if they follow no rate.
+    """Spread rows with equal timestamps evenly up to the next one; None if they have no rate.
 
-    Rows of the first timestamp end before the second one, as a log may begin between the two.
-    Where a timestamp has too few rows for the time up to the next, that time ends with a gap.
+    Rows of the first timestamp end before the second one, because a log may begin between the two.
+    If a timestamp has too few rows for the time up to the next one, that time ends with a gap.
     """
     n_stamps, n = len(t), int(counts.sum())
     starts = np.cumsum(counts) - counts
     steps_s, counts = np.diff(t), counts[:-1]
     usual = steps_s <= 1.5 * np.median(steps_s)
-    usual[0] = False  # perhaps not whole
+    usual[0] = False  # it may be incomplete
     period_s = float(steps_s[usual].sum() / counts[usual].sum()) if usual.any() else 0.0
     if not period_s > 0:
         return None
@@ -283,7 +288,7 @@ def _spread_by_rate(
         line = np.interp(t, t[ends], starts[ends])
         if np.abs(starts - line).max() > _OFF_CLOCK:
             return None
-    # Several timestamps with few rows are spread together: their numbers are rounded.
+    # Several timestamps with few rows are spread together, because their counts are rounded.
     is_knot = np.ones(n_stamps, bool)
     is_knot[1:] = np.diff(starts // _EVEN_ROWS) > 0
     is_knot[1] = True
@@ -295,6 +300,7 @@ def _spread_by_rate(
     each_s[:-1][is_gap[at[:-1]]] = period_s
     if counts[0] <= wanted[0]:
         times_s[0], each_s[0] = t[1] - counts[0] * period_s, period_s
-    of = np.repeat(np.arange(len(at)), np.diff(np.append(rows, n)))
-    spread_s: NDArray[np.float64] = times_s[of] + (np.arange(n) - rows[of]) * each_s[of]
+    knot_of = np.repeat(np.arange(len(at)), np.diff(np.append(rows, n)))
+    after_knot = np.arange(n) - rows[knot_of]
+    spread_s: NDArray[np.float64] = times_s[knot_of] + after_knot * each_s[knot_of]
     return spread_s if (np.diff(spread_s) > 0).all() else None

@@ -1,4 +1,4 @@
-"""Recording, Channel and LabelSpan: the checked content of one log; the clock of its stamps."""
+"""Recording, Channel and LabelSpan, the checked content of one log; and the clock of timestamps."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,31 +15,31 @@ from sensorseq.text import html_table
 
 __all__ = ["Channel", "LabelSpan", "Recording", "repair_stamps", "sample_rate_of"]
 
-TIME_COLUMNS = ("time", "time_s")  # tried first for the time column when none is given
+TIME_COLUMNS = ("time", "time_s")  # preferred names if no time column is given
 COMMENTS = (b"#", b"%", b"//", b"sep=")
-"""How lines before the names of columns begin, in CSV files of other programs."""
+"""Beginnings of lines before the column names, in CSV files of other programs."""
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units of time stamps, with their ticks per second."""
 PLAUSIBLE_HZ = (0.5, 20_000.0)
-"""Rates at which sensors of robots are recorded; a unit that gives another rate is not it."""
+"""Sample rates of robots' sensors; a unit that gives another rate is wrong."""
 GAP_PERIODS = 10.0
-"""Sample periods after which a hole between samples is a gap, if nothing else is said."""
+"""Default length of a gap: a hole between samples of more than this many sample periods."""
 MOST_STEPS = 1 << 22
-"""Steps between timestamps whose median is computed at most."""
-_KEPT_STEPS = 1 << 16  # with more, each pass computes them again, in blocks
+"""Most steps between timestamps of which a median is computed."""
+_KEPT_STEPS = 1 << 16  # more steps are computed again in each pass, in blocks
 _FEWEST_STEPS = 12  # with fewer steps, a clock cannot be recognized
 SAME_PERIOD = 0.03
-"""Fraction by which the periods of a clock and of samples over time may differ, being equal."""
+"""Greatest relative difference of a clock's period from the time per sample if both are equal."""
 _OFF_CLOCK = 0.1  # without a clock, at least this fraction of steps are not multiples of the median
-_FEW_GAPS = 0.05  # of the steps; more of them belong to the clock, as pauses between bursts do
-# Steps of more periods are gaps. Others are long steps of an uneven clock, unless they leave so
-# little of the time.
+_FEW_GAPS = 0.05  # share of steps; more long steps belong to the clock, like pauses between bursts
+# Steps of more than _LONG_PERIODS periods are gaps. Shorter ones are long steps of an uneven clock,
+# unless the remaining steps cover less than _MOST_LEFT of the time.
 _LONG_PERIODS, _MOST_LEFT = 100.0, 0.9
-_FEW_PAUSES = 0.02  # of the steps; fewer are gaps of a clock
+_FEW_PAUSES = 0.02  # share of steps; fewer long steps are gaps of a clock
 # Independent losses move n stamps away from their mean clock by 1.25 * sqrt(n) standard deviations
-# of a step (the mean range of a Brownian bridge); rounding and bursts by much less.
-_OF_LOSSES = 0.5 * 1.25
-_ROUNDEST = 0.01  # most that a period changes by when it is rounded
+# of a step (the mean range of a Brownian bridge); rounding and bursts move them much less.
+_LOSS_RANGE = 0.5 * 1.25
+_ROUNDEST = 0.01  # greatest relative change of a period by rounding
 _MOST_DIGITS = 9
 
 
@@ -50,9 +50,9 @@ class Channel:
     Parameters
     ----------
     name : str
-        Column name, unique within a recording; without the blanks around it.
+        Column name, unique within a recording; blanks around it are removed.
     unit : str
-        Unit as text, for example ``"A"`` or ``"rad/s"``; empty when unknown.
+        Unit as text, for example ``"A"`` or ``"rad/s"``; empty if unknown.
     """
 
     name: str
@@ -65,15 +65,15 @@ class Channel:
 def column_names(names: Iterable[str]) -> list[str]:
     """Return the names of a file's columns without blanks around them.
 
-    Columns of one name are numbered in their order: two named ``Other`` become ``Other[0]`` and
+    Columns with the same name are numbered in order: two named ``Other`` become ``Other[0]`` and
     ``Other[1]``.
     """
     plain = [name.strip() for name in names]
-    count, found = Counter(plain), Counter[str]()
+    count, n_before = Counter(plain), Counter[str]()
     unique = []
     for name in plain:
-        unique.append(f"{name}[{found[name]}]" if name and count[name] > 1 else name)
-        found[name] += 1
+        unique.append(f"{name}[{n_before[name]}]" if name and count[name] > 1 else name)
+        n_before[name] += 1
     return unique
 
 
@@ -84,7 +84,7 @@ class LabelSpan:
     Parameters
     ----------
     start_s, end_s : float
-        On the recording's clock, in seconds. An instant t belongs to the span when
+        Start and end on the recording's clock, in seconds. An instant t belongs to the span if
         ``start_s <= t < end_s``.
     label : str
         The class; must not be empty.
@@ -125,7 +125,7 @@ class LabelSpan:
 
 
 class _OrderedSpans(tuple[LabelSpan, ...]):
-    """Label spans known to be sorted and disjoint, so that pieces need no second check."""
+    """Label spans that were checked to be sorted and disjoint, so that pieces need no check."""
 
     __slots__ = ()
 
@@ -141,15 +141,15 @@ class Recording:
     timestamps_s : ndarray of shape (n_samples,), float64
         Seconds, strictly increasing. Use `evenly_sampled` if only a rate is known.
     channels : sequence of Channel or str
-        One per column of `values`.
+        One for each column of `values`.
     recording_id : str
         Unique among the recordings used together.
     group : str, optional
         Unit that a split never divides (robot, day, site). `recording_id` by default.
     label : str, optional
-        Class of the whole recording; None when unknown.
+        Class of the whole recording; None if unknown.
     attributes : dict, optional
-        Further facts to store with the recording, such as `sensor_rates_hz`.
+        More facts to store with the recording, such as `sensor_rates_hz`.
     label_spans : sequence of LabelSpan, optional
         Classes of parts of the recording, instead of `label`; sorted by time. Time between spans
         has no label. A piece of a recording keeps all its spans, even those outside the piece;
@@ -198,12 +198,12 @@ class Recording:
         n_wrong, row = count_where(lambda at, stop: np.diff(t[at : stop + 1]) <= 0, n - 1, t)
         if n_wrong:
             before, now = t[row], t[row + 1]
-            what = "repeats" if now == before else f"goes back {before - now:.6g} s"
+            fault = "repeats" if now == before else f"goes back {before - now:.6g} s"
             plan = plan_repair(t, lambda: values)
             assert plan is not None  # some stamp repeats or goes back
             advice = plan.advice("sample", 0, names, BY_HAND)
             raise RecordingError(
-                f"{name}: time {what} at sample {row + 1}, {before - t[0]:.6g} s from the start"
+                f"{name}: time {fault} at sample {row + 1}, {before - t[0]:.6g} s from the start"
                 f" ({n_wrong} such sample(s)). {advice}"
             )
         row = -1
@@ -222,21 +222,21 @@ class Recording:
         object.__setattr__(self, "label_spans", self._sorted_spans())
 
     def __repr__(self) -> str:
-        said = [f"{self.n_samples} samples of {self.n_channels} channel(s)"]
+        facts = [f"{self.n_samples} samples of {self.n_channels} channel(s)"]
         if self.n_samples > 1:
-            said.append(f"{self.duration_s:.4g} s at {self.median_sample_rate_hz:.4g} Hz")
+            facts.append(f"{self.duration_s:.4g} s at {self.median_sample_rate_hz:.4g} Hz")
         if self.is_labelled:
-            said.append(f"labelled {', '.join(map(repr, self.labels))}")
-        return f"<Recording {self.recording_id!r}: {', '.join(said)}>"
+            facts.append(f"labelled {', '.join(map(repr, self.labels))}")
+        return f"<Recording {self.recording_id!r}: {', '.join(facts)}>"
 
     def _repr_html_(self) -> str:
         """Show the channels as a table in a notebook."""
         rows = []
         for number, channel in enumerate(self.channels):
-            known = self.values[:, number]
-            known = known[~np.isnan(known)]
-            ends = [f"{known.min():.4g}", f"{known.max():.4g}"] if len(known) else ["", ""]
-            missing = str(self.n_samples - len(known))
+            values = self.values[:, number]
+            valid = values[~np.isnan(values)]
+            ends = [f"{valid.min():.4g}", f"{valid.max():.4g}"] if len(valid) else ["", ""]
+            missing = str(self.n_samples - len(valid))
             rows.append([channel.name, channel.unit, *ends, missing])
         return html_table(
             repr(self)[1:-1], ["channel", "unit", "least", "largest", "missing"], rows
@@ -250,18 +250,18 @@ class Recording:
                 f"recording {self.recording_id!r} has label {self.label!r} and {len(spans)}"
                 " label spans; give one or the other."
             )
-        for one, next_one in () if is_checked else zip(spans, spans[1:]):
-            if next_one.start_s < one.end_s:
+        for span, next_span in () if is_checked else zip(spans, spans[1:]):
+            if next_span.start_s < span.end_s:
                 raise RecordingError(
-                    f"recording {self.recording_id!r}: label spans overlap: {one}, and {next_one}."
-                    " End the first where the second starts."
+                    f"recording {self.recording_id!r}: label spans overlap: {span}, and"
+                    f" {next_span}. End the first where the second starts."
                 )
         return spans
 
     def _as_float(self, array: NDArray[np.generic], argument: str) -> NDArray[np.floating]:
         if array.dtype in (np.float32, np.float64):
             return array.astype(array.dtype, copy=False)
-        # datetimes would become nanoseconds read as seconds; complex numbers would lose a part
+        # Datetimes would become nanoseconds read as seconds; complex numbers would lose a part.
         if array.dtype.kind in "biufO":
             try:
                 return array.astype(np.float64)
@@ -298,7 +298,7 @@ class Recording:
         start_s : float, default=0.0
             Time of the first sample in seconds.
         attributes : dict, optional
-            Further facts to store with the recording.
+            More facts to store with the recording.
         """
         if not (np.isfinite(sample_rate_hz) and sample_rate_hz > 0):
             raise RecordingError(
@@ -340,7 +340,7 @@ class Recording:
 
     @property
     def median_sample_rate_hz(self) -> float:
-        """Inverse of the median interval, or of the mean one if uneven; NaN for one sample."""
+        """Inverse of the median interval, or of an uneven clock's mean; NaN for one sample."""
         if self.n_samples < 2:
             return float("nan")
         # Twelve digits, because 1 / (1 / 49) is not 49.
@@ -353,7 +353,7 @@ class Recording:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes, each once, in order of appearance; empty if none is known."""
+        """The classes without repetition, in order of appearance; empty if none is known."""
         if self.label is not None:
             return (self.label,)
         return tuple(dict.fromkeys(span.label for span in self.label_spans))
@@ -381,15 +381,15 @@ class Recording:
         for span in self.label_spans:
             first, last = np.searchsorted(t, [span.start_s, span.end_s])
             if first == last:
-                covers = f"covers {t[0]:.6f} s to {t[-1]:.6f} s" if len(t) else "holds no sample"
+                covers = f"covers {t[0]:.6f} s to {t[-1]:.6f} s" if len(t) else "has no sample"
                 raise RecordingError(
-                    f"recording {self.recording_id!r}: label outside the recording: no sample lies"
+                    f"recording {self.recording_id!r}: label outside the recording: no sample is"
                     f" in the label span {span}; the recording {covers}. Put both on one clock, or"
                     " remove the span."
                 )
 
     def select(self, names: Sequence[str]) -> "Recording":
-        """Keep only the named channels, in the order given.
+        """Keep only the named channels, in the given order.
 
         Parameters
         ----------
@@ -419,7 +419,7 @@ class Recording:
 
 
 def sample_rate_of(recording: Recording) -> float:
-    """Return the median rate in Hz, of the fastest sensor if there are several; NaN if unknown.
+    """Return the median rate in Hz, for several sensors the fastest one; NaN if unknown.
 
     Parameters
     ----------
@@ -434,7 +434,7 @@ def sample_rate_of(recording: Recording) -> float:
 def time_covered(recording: Recording) -> tuple[float, float]:
     """Return the first and last time in seconds, since 1970 if the time stamps are dates.
 
-    NaN without samples. Time stamps may count from the first one, whose time is then added.
+    They are NaN without samples. If time stamps count from the first one, its time is added.
 
     Parameters
     ----------
@@ -452,21 +452,21 @@ def _as_channels(channels: Sequence[Channel | str] | str) -> tuple[Channel, ...]
 
 
 def resolution_s(stamps: NDArray[np.float64]) -> float:
-    """Return the seconds between neighbouring floats at the largest of increasing timestamps."""
+    """Return the spacing of floats, in seconds, at the largest of increasing timestamps."""
     return float(np.spacing(np.abs(stamps[[0, -1]]).max())) if len(stamps) else 0.0
 
 
 _Intervals = Callable[[], Iterator[NDArray[np.float64]]]
-"""Starts a pass over the steps between timestamps, in blocks."""
+"""Starts a pass over the steps between timestamps, which are yielded in blocks."""
 
 
 class _Clock(NamedTuple):
-    """An even clock through timestamps; `range_s` is how far they spread around it."""
+    """An even clock fitted to timestamps; `range_s` is the range of their differences from it."""
 
     period_s: float
     range_s: float
     span_s: float
-    deviation_s: float  # standard deviation of a step, for each tick
+    deviation_s: float  # standard deviation of the steps, per tick
     n_ticks: float
     n_steps: int
 
@@ -474,11 +474,11 @@ class _Clock(NamedTuple):
 def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> float:
     """Return the sample period in seconds from two or more timestamps, or from those at `rows`.
 
-    If the steps are multiples of the usual one, it is the period of that clock, some of whose rows
-    are missing. That is checked against the time over the number of samples, without gaps, which is
-    the period if the timestamps stay closer to it than lost rows would let them: rounded to whole
-    milliseconds, in pairs, or in bursts. Within what the timestamps can tell, the period is the one
-    with the roundest rate.
+    If the steps are multiples of the usual step, that step is the period, and rows may be missing.
+    The alternative is the time per sample without gaps. It is the period if the timestamps stay
+    closer to such a clock than lost rows would allow: because they are rounded to milliseconds, in
+    pairs, or in bursts. Within the precision of the timestamps, the period with the roundest rate
+    is returned.
     """
     n_steps = (len(stamps) if rows is None else len(rows)) - 1
 
@@ -496,7 +496,7 @@ def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = 
 
 
 def _median(intervals: _Intervals, n_steps: int) -> float:
-    """Return the median step, of many steps that of `MOST_STEPS` drawn evenly."""
+    """Return the median of the steps, or of `MOST_STEPS` of them, drawn evenly."""
     at, some = 0, []
     for steps in intervals():
         some.append(steps[evenly_drawn(at, at + len(steps), n_steps, MOST_STEPS) - at])
@@ -505,7 +505,7 @@ def _median(intervals: _Intervals, n_steps: int) -> float:
 
 
 def _choose(intervals: _Intervals, n_steps: int, usual: float) -> _Clock:
-    """Return the clock of the usual step, or that of the number of samples."""
+    """Return the clock with the usual step, or the one with the mean time per sample."""
     gap_s = _longest_step(intervals, n_steps)
     n_off = n_long = 0
     long_s = whole_s = 0.0
@@ -523,12 +523,12 @@ def _choose(intervals: _Intervals, n_steps: int, usual: float) -> _Clock:
     if clock.n_steps * (1 + SAME_PERIOD) * clock.period_s > clock.span_s:
         return clock
     counted = _fit(intervals, gap_s)
-    lost_s = _OF_LOSSES * counted.deviation_s * np.sqrt(counted.n_ticks)
+    lost_s = _LOSS_RANGE * counted.deviation_s * np.sqrt(counted.n_ticks)
     return clock if counted.range_s > lost_s else counted
 
 
 def _longest_step(intervals: _Intervals, n_steps: int) -> float:
-    """Return the longest step that is no gap."""
+    """Return the longest step that is not a gap."""
     gap_s, (span_s, n_left) = np.inf, _sum(intervals, np.inf)
     for periods, most_left in ((_LONG_PERIODS, 1.0), (GAP_PERIODS, _MOST_LEFT)):
         while (next_gap_s := periods * span_s / n_left) < gap_s:
@@ -540,7 +540,7 @@ def _longest_step(intervals: _Intervals, n_steps: int) -> float:
 
 
 def _sum(intervals: _Intervals, gap_s: float) -> tuple[float, int]:
-    """Return the time and the number of the steps up to `gap_s`."""
+    """Return the sum and the number of the steps up to `gap_s`."""
     span_s, n_steps = 0.0, 0
     for steps in intervals():
         kept = steps[steps <= gap_s]
@@ -549,7 +549,7 @@ def _sum(intervals: _Intervals, gap_s: float) -> tuple[float, int]:
 
 
 def _fit(intervals: _Intervals, gap_s: float, unit_s: float = np.inf) -> _Clock:
-    """Fit a clock to the steps up to `gap_s`: a tick for each step, or for each of its units."""
+    """Fit a clock to the steps up to `gap_s`, with one tick for each step or each unit of it."""
 
     def kept() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         for steps in intervals():
@@ -574,7 +574,7 @@ def _fit(intervals: _Intervals, gap_s: float, unit_s: float = np.inf) -> _Clock:
 
 
 def _roundest(period_s: float, tolerance: float) -> float:
-    """Return the period with the fewest digits, of its rate or its own, within the tolerance."""
+    """Return the period, within the tolerance, whose rate or value has the fewest digits."""
     tolerance = min(tolerance + 4 * np.finfo(np.float64).eps, _ROUNDEST)
     for digits in range(1, _MOST_DIGITS + 1):
         rate = float(f"{1 / period_s:.{digits}g}")

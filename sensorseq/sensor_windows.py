@@ -26,12 +26,13 @@ class SensorWindows:
     ----------
     sensors : mapping of str to WindowSet
         The windows of each sensor, at its own rate, all with the same number of rows and the same
-        labels, groups, recordings and split. In a row without a number, the sensor has no data.
+        labels, groups, recordings and split. A window without a number means that the sensor has no
+        data there.
 
     Raises
     ------
     WindowError
-        If there is no sensor, or the sensors differ in what they must share.
+        If there is no sensor, or the sensors differ in rows, labels, groups, recordings or split.
     """
 
     sensors: Mapping[str, WindowSet]
@@ -45,8 +46,8 @@ class SensorWindows:
             if len(windows) != len(whole):
                 raise WindowError(
                     f"sensor {name!r} has {len(windows)} windows, {first!r} has {len(whole)}; row i"
-                    " of each must be the same stretch of time. Fill what a sensor lacks with NaN,"
-                    " or use align_sensors."
+                    " of each must be the same stretch of time. Fill missing windows with NaN, or"
+                    " use align_sensors."
                 )
             for column in _SHARED:
                 if not _same(getattr(windows, column), getattr(whole, column)):
@@ -60,7 +61,7 @@ class SensorWindows:
 
     def __getitem__(self, key: Any) -> Any:
         """Return the windows of a sensor by its name, or some rows of all sensors."""
-        if isinstance(key, tuple) and key[1:] == (Ellipsis,):  # as scikit-learn asks for rows
+        if isinstance(key, tuple) and key[1:] == (Ellipsis,):  # scikit-learn indexes rows this way
             key = key[0]
         return self.sensors[key] if isinstance(key, str) else self.take(key)
 
@@ -74,12 +75,12 @@ class SensorWindows:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Windows and sensors, for scikit-learn."""
+        """The numbers of windows and sensors, for scikit-learn."""
         return len(self), len(self.sensors)
 
     @property
     def y(self) -> NDArray[Any] | None:
-        """The label of each window, as of a WindowSet; the same of `groups` and so on."""
+        """The label of each window; None without labels."""
         return self._first.y
 
     @property
@@ -94,7 +95,7 @@ class SensorWindows:
 
     @property
     def start_s(self) -> NDArray[np.float64] | None:
-        """Start of each window in seconds: that of the sensor whose window begins first."""
+        """The start of each row in seconds: the earliest start among its sensors' windows."""
         return self._first.start_s
 
     @property
@@ -104,21 +105,22 @@ class SensorWindows:
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """How the windows of the first sensor were made."""
+        """The provenance of the first sensor's windows."""
         return self._first.provenance
 
     @property
     def window_s(self) -> float | None:
-        """Length of the windows in seconds, if a rate is known."""
-        return next((s for one in self.sensors.values() if (s := one.window_s) is not None), None)
+        """Length of the windows in seconds; None if no rate is known."""
+        lengths_s = (windows.window_s for windows in self.sensors.values())
+        return next((window_s for window_s in lengths_s if window_s is not None), None)
 
     @cached_property
     def present(self) -> NDArray[np.bool_]:
-        """Which sensors each window has, (n_windows, n_sensors)."""
+        """True for each sensor that a window has, (n_windows, n_sensors)."""
         return np.stack([have_numbers(windows) for windows in self.sensors.values()], axis=1)
 
     def by_sensor(self) -> Iterator[tuple[str, WindowSet, NDArray[np.int64]]]:
-        """Yield each sensor that has windows, those windows, and their rows among all."""
+        """Yield each sensor that has windows, its windows, and their rows."""
         for at, (name, windows) in enumerate(self.sensors.items()):
             rows = np.flatnonzero(self.present[:, at])
             if len(rows):
@@ -132,7 +134,9 @@ class SensorWindows:
         indices : array-like of int or bool
             Positions of the windows.
         """
-        return SensorWindows({name: one.take(indices) for name, one in self.sensors.items()})
+        return SensorWindows(
+            {name: windows.take(indices) for name, windows in self.sensors.items()}
+        )
 
     def part(self, name: str) -> "SensorWindows":
         """Return the windows of one part of the split: train, validation or test.
@@ -141,7 +145,9 @@ class SensorWindows:
         ----------
         name : {"train", "validation", "test"}
         """
-        return SensorWindows({own: one.part(name) for own, one in self.sensors.items()})
+        return SensorWindows(
+            {sensor: windows.part(name) for sensor, windows in self.sensors.items()}
+        )
 
     def with_split(self, split: NDArray[Any] | None) -> "SensorWindows":
         """Return the windows with another split.
@@ -151,27 +157,29 @@ class SensorWindows:
         split : ndarray of shape (n_windows,), or None
             ``"train"``, ``"validation"`` or ``"test"`` for each window.
         """
-        return SensorWindows({name: one.with_split(split) for name, one in self.sensors.items()})
+        return SensorWindows(
+            {name: windows.with_split(split) for name, windows in self.sensors.items()}
+        )
 
 
-def _same(one: NDArray[Any] | None, other: NDArray[Any] | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return one is other or bool(np.array_equal(one, other))
+def _same(a: NDArray[Any] | None, b: NDArray[Any] | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return a is b or bool(np.array_equal(a, b))
 
 
 def have_numbers(windows: WindowSet, rows: int = 1024) -> NDArray[np.bool_]:
-    """Return which windows have a number at all; they are checked in blocks of `rows`."""
+    """Return True for each window with any number; they are checked in blocks of `rows`."""
     X = windows.X
-    found = np.empty(len(X), bool)
+    is_present = np.empty(len(X), bool)
     for at in range(0, len(X), rows):
-        found[at : at + rows] = np.isfinite(X[at : at + rows]).any(axis=(1, 2))
-    return found & (np.asarray(windows.lengths) > 0)
+        is_present[at : at + rows] = np.isfinite(X[at : at + rows]).any(axis=(1, 2))
+    return is_present & (np.asarray(windows.lengths) > 0)
 
 
 def are_sensors(X: Any) -> bool:
-    """Test whether X holds windows of several sensors."""
-    # scipy's dictionary of keys is a mapping, too, but has a shape
+    """Test whether X contains windows of several sensors."""
+    # scipy's sparse matrix "dictionary of keys" is a mapping, too, but has a shape.
     return isinstance(X, SensorWindows) or (isinstance(X, Mapping) and not hasattr(X, "shape"))
 
 
@@ -182,70 +190,72 @@ def as_sensor_windows(
     if isinstance(X, SensorWindows):
         X = X.sensors
     sets: dict[str, WindowSet] = {}
-    for name, given in X.items():
+    for name, windows in X.items():
         if not isinstance(name, str):
             raise ArgumentError(f"sensor {name!r} is not named by a string.")
-        one = given
-        if not isinstance(one, WindowSet):
-            array = np.asarray(given)
+        if not isinstance(windows, WindowSet):
+            array = np.asarray(windows)
             if array.ndim != 3:
                 raise WindowError(
                     f"sensor {name!r} has shape {array.shape}; expected (n_windows, n_timesteps,"
                     " n_channels)."
                 )
-            one = WindowSet(array)
-        sets[name] = one
-    known: dict[str, Any] = {}
+            windows = WindowSet(array)
+        sets[name] = windows
+    columns: dict[str, Any] = {}
     for column, value in (("y", y), ("groups", groups)):
         if value is not None:
-            known[column] = np.asarray(value)
-    if known:
-        sets = {name: replace(one, **known) for name, one in sets.items()}
+            columns[column] = np.asarray(value)
+    if columns:
+        sets = {name: replace(windows, **columns) for name, windows in sets.items()}
     return SensorWindows(sets)
 
 
 def channels_of_sensors(
     channels: Sequence[str] | None, sensors: Iterable[str]
 ) -> dict[str, list[str] | None]:
-    """Return the channels of each sensor whose channels begin with its name; None for all."""
+    """Return the channels that begin with each sensor's name; None for all channels."""
     if channels is None:
         return dict.fromkeys(sensors)
-    own = {name: [one for one in channels if one.startswith(f"{name}.")] for name in sensors}
-    known = [one for names in own.values() for one in names]
+    chosen = {
+        name: [channel for channel in channels if channel.startswith(f"{name}.")]
+        for name in sensors
+    }
+    assigned = [channel for names in chosen.values() for channel in names]
     for name in channels:
-        if name not in known:
+        if name not in assigned:
             raise ArgumentError(
-                f"channels={name!r} belongs to none of the sensors {', '.join(own)}. With"
-                " native_rates, channels are of topics of robot logs; of other recordings choose"
-                " `files`." + did_you_mean(name.partition(".")[0], own)
+                f"channels={name!r} belongs to none of the sensors {', '.join(chosen)}. With"
+                " native_rates, channels choose topics of robot logs; for other recordings, choose"
+                " `files`." + did_you_mean(name.partition(".")[0], chosen)
             )
-    return {name: names for name, names in own.items() if names}
+    return {name: names for name, names in chosen.items() if names}
 
 
 def align_sensors(
     sensors: Mapping[str, WindowSet], *, slop_s: float | None = None, missing: str = "error"
 ) -> SensorWindows:
-    """Put the windows of sensors that were cut one by one into common rows, by their start.
+    """Put the windows of separately cut sensors into common rows, by their start.
 
-    Windows of one recording that begin at most `slop_s` after the earliest of them are one row.
-    Rows that sensors label differently are left out.
+    Windows of one recording that begin at most `slop_s` after the earliest of them form one row.
+    Rows whose sensors have different labels are left out.
 
     Parameters
     ----------
     sensors : mapping of str to WindowSet
         With `recording_id` and `start_s` on a common clock.
     slop_s : float, optional
-        How far apart starts may be, in seconds; by default half of the usual time between the
-        windows of the sensor that has the most. More would make it unclear which belong together.
+        Greatest difference of starts in seconds; by default half of the usual time between the
+        windows of the sensor with the most windows. With more, several windows could match.
     missing : {"error", "expected"}, default="error"
-        error: rows that some sensor lacks are left out. expected: they are kept, and hold NaN
-        where there is nothing.
+        error: leave out rows that some sensor lacks. expected: keep them, with NaN for the missing
+        windows.
 
     Returns
     -------
     SensorWindows
-        ``provenance["sensors"]`` of the first has, for each sensor, `n_windows`, `n_aligned` and
-        the `recordings` that it lacks.
+        ``provenance["sensors"]`` of the first sensor has, for each sensor, `n_windows`, `n_aligned`
+        and the recordings that it `lacks`.
 
     Raises
     ------
@@ -257,16 +267,16 @@ def align_sensors(
     facts = {"sensors": lacks_of(sensors, rows)}
     parts = {}
     for at, (name, windows) in enumerate(sensors.items()):
-        own = rows[:, at]
-        X = windows.X[own]
-        X[own < 0] = np.nan
-        shared |= {"lengths": lengths_of(windows, own), "split": None}
+        sensor_rows = rows[:, at]
+        X = windows.X[sensor_rows]
+        X[sensor_rows < 0] = np.nan
+        shared |= {"lengths": lengths_of(windows, sensor_rows), "split": None}
         parts[name] = replace(windows, X=X, provenance={**windows.provenance, **facts}, **shared)
     return SensorWindows(parts)
 
 
 class _Columns(Protocol):
-    """Facts about each window, as a WindowSet or a prepared file has them."""
+    """The arrays of a WindowSet with an entry for each window."""
 
     @property
     def n_timesteps(self) -> int: ...
@@ -292,27 +302,27 @@ def common_rows(
 ) -> NDArray[np.int64]:
     """Return the window of each sensor in each common row, (n_rows, n_sensors); -1 for none.
 
-    For the rules see `align_sensors`.
+    `align_sensors` documents the rules.
     """
     check_choice("missing", missing, MISSING)
     if not sensors:
         raise WindowError("there is no sensor; give {name: windows}.")
-    for name, one in sensors.items():
-        if one.start_s is None or one.recording_id is None:
-            raise WindowError(f"sensor {name!r}: it is not known when each window begins.")
+    for name, windows in sensors.items():
+        if windows.start_s is None or windows.recording_id is None:
+            raise WindowError(f"sensor {name!r}: the recordings or starts of windows are unknown.")
     for column in ("y", "groups"):
-        without = [name for name, one in sensors.items() if getattr(one, column) is None]
+        without = [name for name, windows in sensors.items() if getattr(windows, column) is None]
         if 0 < len(without) < len(sensors):
             raise WindowError(f"sensor {without[0]!r} has no {column}, but others do.")
-    starts = [np.asarray(one.start_s, np.float64) for one in sensors.values()]
-    ids = [np.asarray(one.recording_id) for one in sensors.values()]
+    starts = [np.asarray(windows.start_s, np.float64) for windows in sensors.values()]
+    ids = [np.asarray(windows.recording_id) for windows in sensors.values()]
     if slop_s is None:
-        hops = [np.diff(start)[own[1:] == own[:-1]] for start, own in zip(starts, ids)]
+        hops = [np.diff(start_s)[names[1:] == names[:-1]] for start_s, names in zip(starts, ids)]
         slop_s = min((float(np.median(hop)) for hop in hops if len(hop)), default=1.0) / 2
-    rows = _within(ids, starts, slop_s)
+    rows = _rows_within(ids, starts, slop_s)
     if missing == "error":
         rows = rows[(rows >= 0).all(axis=1)]
-    labels = [one.y for one in sensors.values()]
+    labels = [windows.y for windows in sensors.values()]
     if len(rows) and labels[0] is not None:
         rows = rows[~_disagree(labels, rows)]
     if not len(rows):
@@ -323,22 +333,22 @@ def common_rows(
     return rows
 
 
-def _within(
+def _rows_within(
     ids: list[NDArray[Any]], starts: list[NDArray[np.float64]], slop_s: float
 ) -> NDArray[np.int64]:
-    """Return rows of windows that begin within the slop of the earliest of them."""
+    """Return rows of windows that begin at most `slop_s` after the earliest of them."""
     order: dict[Any, int] = {}
-    for own in ids:
-        for name in own.tolist():
+    for names in ids:
+        for name in names.tolist():
             order.setdefault(name, len(order))
-    found = sorted(
+    windows = sorted(
         (order[name], start, sensor, row)
-        for sensor, (own, start_of) in enumerate(zip(ids, starts))
-        for row, (name, start) in enumerate(zip(own.tolist(), start_of.tolist()))
+        for sensor, (names, sensor_starts) in enumerate(zip(ids, starts))
+        for row, (name, start) in enumerate(zip(names.tolist(), sensor_starts.tolist()))
     )
     rows: list[list[int]] = []
     recording, first = -1, 0.0
-    for number, start, sensor, row in found:
+    for number, start, sensor, row in windows:
         is_late = start - first > slop_s + 1e-9
         if number != recording or is_late or rows[-1][sensor] >= 0:
             rows.append([-1] * len(ids))
@@ -348,20 +358,20 @@ def _within(
 
 
 def _disagree(labels: list[Any], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return the rows in which two sensors have different labels."""
+    """Return True for each row in which two sensors have different labels."""
     differ = np.zeros(len(rows), bool)
-    for one, other in combinations(range(len(labels)), 2):
-        both = (rows[:, one] >= 0) & (rows[:, other] >= 0)
-        differ |= both & (labels[one][rows[:, one]] != labels[other][rows[:, other]])
+    for a, b in combinations(range(len(labels)), 2):
+        both = (rows[:, a] >= 0) & (rows[:, b] >= 0)
+        differ |= both & (labels[a][rows[:, a]] != labels[b][rows[:, b]])
     return differ
 
 
 def shared_columns(sensors: Mapping[str, _Columns], rows: NDArray[np.int64]) -> dict[str, Any]:
-    """Return what the sensors share in common rows, and the earliest start."""
+    """Return the labels, groups, recordings and earliest starts of common rows."""
     first = np.argmax(rows >= 0, axis=1)
     shared: dict[str, Any] = {}
     for column in ("y", "groups", "recording_id", "start_s"):
-        values = [getattr(one, column) for one in sensors.values()]
+        values = [getattr(windows, column) for windows in sensors.values()]
         shared[column] = None
         if all(value is not None for value in values):
             parts = [np.asarray(value)[rows[:, at]] for at, value in enumerate(values)]
@@ -370,26 +380,29 @@ def shared_columns(sensors: Mapping[str, _Columns], rows: NDArray[np.int64]) -> 
                 whole[first == at] = part[first == at]
             if column == "start_s":
                 for at, part in enumerate(parts):
-                    there = rows[:, at] >= 0
-                    whole[there] = np.minimum(whole[there], part[there])
+                    has_window = rows[:, at] >= 0
+                    whole[has_window] = np.minimum(whole[has_window], part[has_window])
             shared[column] = whole
     return shared
 
 
-def lengths_of(windows: _Columns, own: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return a sensor's valid steps in common rows; full where it has no window."""
-    lengths = np.asarray(windows.lengths)[own]
-    return np.where(own >= 0, lengths, windows.n_timesteps)
+def lengths_of(windows: _Columns, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a sensor's valid steps in common rows; all steps where it has no window."""
+    lengths = np.asarray(windows.lengths)[rows]
+    return np.where(rows >= 0, lengths, windows.n_timesteps)
 
 
 def lacks_of(sensors: Mapping[str, _Columns], rows: NDArray[np.int64]) -> dict[str, Any]:
-    """Return, for each sensor, its windows, those in common rows, and recordings without it."""
-    every = set().union(*(np.asarray(one.recording_id).tolist() for one in sensors.values()))
+    """Count each sensor's windows, also in common rows, and list the recordings without it."""
+    recordings = {
+        name: set(np.asarray(windows.recording_id).tolist()) for name, windows in sensors.items()
+    }
+    every = set().union(*recordings.values())
     return {
         name: {
-            "n_windows": len(one.recording_id),
+            "n_windows": len(windows.recording_id),
             "n_aligned": int((rows[:, at] >= 0).sum()),
-            "lacks": sorted(every - set(np.asarray(one.recording_id).tolist())),
+            "lacks": sorted(every - recordings[name]),
         }
-        for at, (name, one) in enumerate(sensors.items())
+        for at, (name, windows) in enumerate(sensors.items())
     }

@@ -1,4 +1,4 @@
-"""Repair timestamps that repeat, go back or come in packets, unless that would mix what differs."""
+"""Repair timestamps that repeat, go back or come in packets, unless that would mix signals."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +14,10 @@ from sensorseq.text import listed
 
 STAMPS = ("packets", "keep", "merge")
 BY_HAND = "sensorseq.recording.repair_stamps"
-_FEW = 0.01  # rows that may be out of order, or differ from others with the same timestamp
-_FEWEST = 3  # ... in a short recording
-_SWAPPED = 0.1  # rows that may be out of order if none moves by more than ...
-_NEAR = 10  # ... this many rows
+_FEW = 0.01  # share of rows that may be out of order, or differ at the same timestamp
+_FEWEST = 3  # number of such rows that any recording may have
+_SWAPPED = 0.1  # share of rows that may be out of order if none moves by more than _NEAR rows
+_NEAR = 10
 _LARGE = 0.1  # steps back that may be resets, as a fraction of the largest one
 _MOST_IDS = 64  # most sensors whose rows share a timestamp
 _MOST_CUTS = 3  # most rows named in a message
@@ -28,8 +28,8 @@ class RepairedStamps:
     """Samples (n_kept, n_channels) with strictly increasing timestamps, and repair counts.
 
     `n_out_of_order` counts rows with a timestamp below an earlier one, `n_duplicates` rows merged
-    into another with the same timestamp, `n_spread` rows of packets that have a timestamp of their
-    own now. `packets` describes these.
+    into another with the same timestamp, `n_spread` rows of packets that got a timestamp of their
+    own. `packets` describes the packets.
     """
 
     timestamps_s: NDArray[np.float64]
@@ -49,10 +49,10 @@ class RepairedStamps:
 def repair_stamps(
     timestamps_s: ArrayLike, values: ArrayLike, *, stamps: str = "packets"
 ) -> RepairedStamps:
-    """Sort samples by time, and spread or merge those with equal timestamps.
+    """Sort samples by time, and spread or merge samples with equal timestamps.
 
-    Rows that are late by a few places or few in number are sorted. Few rows with equal timestamps,
-    and rows written twice, are merged.
+    Rows that are late are sorted, if they are few or move by a few places only. A few rows with
+    equal timestamps, and rows written twice, are merged.
 
     Parameters
     ----------
@@ -62,15 +62,15 @@ def repair_stamps(
         NaN marks a missing sample.
     stamps : {"packets", "keep", "merge"}, default="packets"
         "packets": many rows with equal timestamps, or in regular bursts, are spread evenly over the
-        time since the packet before; those of stamps that are rounded down, such as 30 samples for
-        each whole second, up to the next one. "merge": they are merged, too, into the mean of the
-        valid samples of each channel. "keep": nothing is changed, and it is an error if they do not
-        increase.
+        time since the previous packet, or up to the next stamp if stamps are rounded down, such as
+        30 samples for each whole second. "merge": they are merged, too, into the mean of the valid
+        samples of each channel. "keep": nothing is changed, and timestamps that do not increase
+        raise an error.
 
     Raises
     ------
     SignalError
-        If sorting would mix two signals, as where a clock began again while recording, or if
+        If sorting would mix two signals, as when a clock started again while recording, or if
         packets follow no rate.
 
     Examples
@@ -92,7 +92,7 @@ def repair_stamps(
 
 
 def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[np.float64]:
-    """Return the timestamps as float64 if each of `n_samples` has a finite one."""
+    """Return the timestamps as float64; raise unless each of `n_samples` has a finite one."""
     t = np.asarray(timestamps_s, dtype=np.float64)
     if t.shape != (n_samples,):
         raise SignalError(
@@ -109,10 +109,10 @@ def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[
 
 @dataclass(frozen=True, eq=False)
 class StampRepair:
-    """How timestamps are repaired, or the `obstacle`: why they are not, and the way out.
+    """A repair of timestamps, or its `obstacle`: the reason against a repair, and the way out.
 
-    `stamps_s` are those of the rows in `order`, sorted and perhaps spread; rows that still share
-    one are to be merged.
+    `stamps_s` has the timestamps of the rows in `order`, sorted and perhaps spread; rows that still
+    share a timestamp are to be merged.
     """
 
     order: NDArray[np.int64]
@@ -125,9 +125,9 @@ class StampRepair:
     column: int = 0  # channel in `obstacle`
 
     def advice(self, row_word: str, first: int, names: Sequence[str] = (), repair: str = "") -> str:
-        """Return the obstacle in words, with rows called `row_word` and numbered from `first`.
+        """Return the obstacle as text, with rows called `row_word` and numbered from `first`.
 
-        The way out is an argument, or one of the function `repair`.
+        The way out is the argument `stamps`, of the function `repair` if one is given.
         """
         several = "s" if len(self.cuts) > 1 else ""
         rows = listed([row + first for row in self.cuts], _MOST_CUTS)
@@ -143,11 +143,11 @@ class StampRepair:
         )
 
     def starts(self) -> NDArray[np.int64]:
-        """Return the first of the rows in order with each timestamp."""
+        """Return the position of the first row in order with each timestamp."""
         return Packets.of_equal(self.stamps_s).starts
 
     def repaired_s(self) -> NDArray[np.float64]:
-        """Return the timestamps of the rows that are left."""
+        """Return the timestamps of the remaining rows."""
         return self.stamps_s[self.starts()]
 
     def apply(self, x: NDArray[np.floating]) -> RepairedStamps:
@@ -165,10 +165,10 @@ def plan_repair(
     values: Callable[[], NDArray[np.floating]],
     stamps: str | None = None,
 ) -> StampRepair | None:
-    """Judge how rows at finite timestamps `t` are repaired; None if `t` stays as it is.
+    """Plan the repair of rows at finite timestamps `t`; None if they need none.
 
-    With `stamps` None, only packets are that are certain; whatever else repeats, goes back or comes
-    in bursts is an obstacle. `values` returns the rows, if they are needed.
+    If `stamps` is None, only packets that are certain are repaired; other timestamps that repeat,
+    go back or come in bursts are an obstacle. `values` returns the rows if they are needed.
     """
     if stamps is not None:
         check_choice("stamps", stamps, STAMPS)
@@ -181,22 +181,22 @@ def plan_repair(
     t_sorted, x_sorted = t[order], x[order]
     is_late = np.r_[False, t[1:] < np.maximum.accumulate(t)[:-1]]
     is_early = np.r_[t[:-1] > np.minimum.accumulate(t[::-1])[-2::-1], False]
-    repeats = np.r_[False, t_sorted[1:] == t_sorted[:-1]]  # of rows in order
+    repeats = np.r_[False, t_sorted[1:] == t_sorted[:-1]]  # for the rows in order
     is_same = np.r_[False, _same_rows(x_sorted)]
     plan = StampRepair(order, t_sorted, int(is_late.sum()))
-    is_late[order[repeats & is_same]] = False  # nothing is lost by merging those
+    is_late[order[repeats & is_same]] = False  # merging equal rows loses nothing
     is_moved = is_late if is_late.sum() <= is_early.sum() else is_early
     obstacle, cuts = _sorting_mixes(t, order, is_moved)
     if obstacle:
         return replace(plan, obstacle=obstacle, cuts=cuts)
-    is_asked = stamps in ("packets", "merge")
+    is_requested = stamps in ("packets", "merge")
     n_repeats, few = int(repeats.sum()), _few_of(n)
-    # Rows are written twice if those with one timestamp are equal, but not those with the next.
+    # Rows were written twice if rows with the same timestamp are equal, but others are not.
     are_twins = 2 * int((is_same & ~repeats).sum()) < n - n_repeats
-    n_hurt = int((repeats & ~is_same).sum()) if are_twins else n_repeats
-    if n_hurt <= few:
+    n_lossy = int((repeats & ~is_same).sum()) if are_twins else n_repeats
+    if n_lossy <= few:
         remedy = "Sort the {row}s by time" if plan.n_late else "Keep one {row} for each time stamp"
-        return plan if is_asked else replace(plan, obstacle=f"{remedy}, or {_MERGING}")
+        return plan if is_requested else replace(plan, obstacle=f"{remedy}, or {_MERGING}")
     each = f"About {n / (n - n_repeats):.3g} {{row}}s have each time stamp"
     if (column := _id_column(t_sorted, x_sorted)) is not None:
         obstacle = f"{each}, and {{column}} has the same values at each: {_OF_SENSORS}"
@@ -218,7 +218,7 @@ def _plan_bursts(
 ) -> StampRepair | None:
     """Judge whether rows in bursts are packets."""
     kind = "samples" if stamps else judge(packets, x)
-    is_pair = int(np.median(packets.counts)) == 2  # of events, or of two sensors
+    is_pair = int(np.median(packets.counts)) == 2  # two events, or two sensors
     if kind in ("pauses", "sensors") or (not kind and is_pair):
         return None
     spread_s = spread(packets)
@@ -227,23 +227,23 @@ def _plan_bursts(
         n_spread = len(t) - len(packets.starts)
         return replace(plan, stamps_s=spread_s, n_spread=n_spread, packets=str(packets))
     between_s = float(np.median(np.diff(packets.stamps_s)))
-    come = f"The {{row}}s come in bursts, {packets}, {between_s:.3g} s apart"
+    finding = f"The {{row}}s come in bursts, {packets}, {between_s:.3g} s apart"
     if spread_s is None:
-        return replace(plan, obstacle=f"{come}, but not evenly. {_KEEPING}")
-    return replace(plan, obstacle=f"{come}. {_IN_BURSTS}")
+        return replace(plan, obstacle=f"{finding}, but not evenly. {_KEEPING}")
+    return replace(plan, obstacle=f"{finding}. {_IN_BURSTS}")
 
 
 _MERGING = "use {merge}, which sorts {row}s and merges equal time stamps."
 _SPREADING = (
     "If they are packets of samples of one sensor, use {packets}, which spreads them evenly; if"
-    " they are of several sensors, give each columns or a file of its own; {merge} takes their"
+    " they belong to several sensors, give each sensor its own columns or file; {merge} takes their"
     " mean."
 )
 _KEEPING = "Use {keep} if the sensor pauses between them."
 _IN_BURSTS = (
     "If they are packets of samples, use {packets}, which spreads them evenly over the time since"
-    " the packet before; if the sensor pauses between them, or they are of several sensors, use"
-    " {keep}."
+    " the previous packet; if the sensor pauses between them, or they belong to several sensors,"
+    " use {keep}."
 )
 _NOT_EVEN = (
     "Use finer time stamps, or keep one {row} for each. If the {row}s were sampled evenly, leave"
@@ -251,16 +251,16 @@ _NOT_EVEN = (
     " time stamp."
 )
 _OF_SENSORS = (
-    "the {row}s are of several sensors. Give each sensor columns of its own, or a file of its own;"
-    " or leave out that column."
+    "the {row}s belong to several sensors. Give each sensor its own columns or file; or leave out"
+    " that column."
 )
-_CUT = (
-    "the clock began again, or another recording follows. Cut the recording at {rows}; or sort"
-    " the {row}s by time if they are of one recording. {merge} would mix them."
+_RESTARTED = (
+    "the clock started again, or another recording follows. Cut the recording at {rows}; or sort"
+    " the {row}s by time if they belong to one recording. {merge} would mix them."
 )
-_TAKE_TURNS = (
-    "{row}s of two recordings or clocks take turns. Write each to a file of its own; or sort the"
-    " {row}s by time if they are of one sensor. {merge} would mix them."
+_ALTERNATING = (
+    "{row}s of two recordings or clocks alternate. Write each to its own file; or sort the {row}s"
+    " by time if they belong to one sensor. {merge} would mix them."
 )
 
 
@@ -269,7 +269,7 @@ def _few_of(n: int) -> int:
 
 
 def _same_rows(x: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Test whether each row but the first is equal to the one before it."""
+    """Test whether each row after the first is equal to the previous row."""
     same = (x[1:] == x[:-1]) | (np.isnan(x[1:]) & np.isnan(x[:-1]))
     return np.asarray(same.all(axis=1))
 
@@ -277,7 +277,7 @@ def _same_rows(x: NDArray[np.floating]) -> NDArray[np.bool_]:
 def _sorting_mixes(
     t: NDArray[np.float64], order: NDArray[np.int64], is_moved: NDArray[np.bool_]
 ) -> tuple[str, tuple[int, ...]]:
-    """Return why the rows cannot be sorted, and where a clock began again; "" if they can."""
+    """Return why rows cannot be sorted ("" if they can), and where a clock started again."""
     n, n_moved = len(t), int(is_moved.sum())
     if not n_moved:
         return "", ()
@@ -286,7 +286,7 @@ def _sorting_mixes(
     if n_moved <= max(_FEWEST, _SWAPPED * n) and np.abs(rank[:n] - np.arange(n)).max() <= _NEAR:
         return "", ()
     edges = np.flatnonzero(np.diff(np.r_[False, is_moved, False]))
-    # A run of rows that move fits between two others, or is mixed with others.
+    # A run of moved rows fits between two other rows, or is mixed with others.
     n_places = np.maximum.reduceat(rank, edges) - np.minimum.reduceat(rank, edges) + 1
     n_rows = np.diff(np.append(edges, n))
     is_mixed = (n_places > n_rows)[::2] & (n_rows[::2] > _FEWEST)
@@ -294,15 +294,15 @@ def _sorting_mixes(
         return "", ()
     steps_s = np.diff(t)
     back_s = -float(steps_s.min())
-    said = f"{n_moved} {{row}}(s) are out of order: "
+    finding = f"{n_moved} {{row}}(s) are out of order: "
     resets = np.flatnonzero(steps_s <= -_LARGE * back_s) + 1
     if len(resets) > 2 and 2 * int((steps_s > back_s / 2).sum()) > len(resets):
-        return said + _TAKE_TURNS, ()
-    return said + _CUT, tuple(resets.tolist())
+        return finding + _ALTERNATING, ()
+    return finding + _RESTARTED, tuple(resets.tolist())
 
 
 def _id_column(t: NDArray[np.float64], x: NDArray[np.floating]) -> int | None:
-    """Return the column whose values differ between rows of a timestamp, as for all timestamps."""
+    """Return a column that has the same, different values at every timestamp, or None."""
     packets = Packets.of_equal(t)
     starts, counts = packets.starts, packets.counts
     usual = int(np.median(counts))
@@ -318,13 +318,13 @@ def _id_column(t: NDArray[np.float64], x: NDArray[np.floating]) -> int | None:
 
 def _means(x: NDArray[np.floating], starts: NDArray[np.int64]) -> NDArray[np.floating]:
     """Return the mean of the valid samples from each start to the next; NaN if there are none."""
-    there = ~np.isnan(x)
-    total = np.add.reduceat(np.where(there, x, 0).astype(np.float64), starts, axis=0)
-    n = np.add.reduceat(there.astype(np.float64), starts, axis=0)
+    is_valid = ~np.isnan(x)
+    total = np.add.reduceat(np.where(is_valid, x, 0).astype(np.float64), starts, axis=0)
+    n = np.add.reduceat(is_valid.astype(np.float64), starts, axis=0)
     return np.where(n > 0, total / np.maximum(n, 1), np.nan).astype(x.dtype)
 
 
 def _mean_rate(t: NDArray[np.float64]) -> str:
-    """Return the rows over the time up to the last timestamp, in words."""
+    """Return the mean rate up to the last timestamp, as text."""
     last = int(np.searchsorted(t, t[-1]))
     return f", {last / (t[-1] - t[0]):.4g} Hz in all" if last else ""

@@ -31,7 +31,7 @@ _OTHER_WORDS = {
 }
 _ALL_WORDS = _WORDS | _OTHER_WORDS
 _LONGEST_FIRST = sorted(_ALL_WORDS, key=len, reverse=True)
-_NO_UNIT = frozenset(  # what else stands in brackets: where a clock is, or when it began
+_NO_UNIT = frozenset(  # other words in brackets: the place of a clock, or its start
     re.split(
         r"\s+",
         "utc gmt local unix posix epoch iso abs absolute rel relative elapsed since from start"
@@ -39,7 +39,7 @@ _NO_UNIT = frozenset(  # what else stands in brackets: where a clock is, or when
         " clock raw log time timestamp stamp",
     )
 )
-_LONG = 4  # letters of a unit that is recognized within a word
+_LONG = 4  # fewest letters of a unit that is recognized within a word
 _BRACKETS = re.compile(r"[\[({<]([^\])}>]*)[\])}>]?\s*$")
 _PART = re.compile(r"[^\W_]+")
 _PIECE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -52,25 +52,25 @@ _TIME_NAMES = (
 
 
 def usual_time_names(names: Iterable[str]) -> list[str]:
-    """Return the names that are most likely those of timestamps, with or without a unit."""
-    there = list(names)
-    if found := [name for name in TIME_COLUMNS if name in there]:
-        return found
+    """Return the most likely names of timestamp columns, with or without a unit."""
+    columns = list(names)
+    if usual := [name for name in TIME_COLUMNS if name in columns]:
+        return usual
     for pattern in _TIME_NAMES:
-        if found := [name for name in there if pattern.fullmatch(_plain(name))]:
-            return found
+        if matching := [name for name in columns if pattern.fullmatch(_plain(name))]:
+            return matching
     return []
 
 
 def is_time_name(name: str) -> bool:
-    """Test whether a column has a name for timestamps, with or without a unit."""
+    """Test whether a name looks like a timestamp column, with or without a unit."""
     return bool(usual_time_names([name]))
 
 
 def unit_in_name(name: str) -> str:
-    """Return the unit that a column's name gives, one of `recording.UNITS` or another; "" if none.
+    """Return the unit in a column's name, one of `recording.UNITS` or another; "" if none.
 
-    It stands in brackets at the end (``Time [ms]``), is a word (``time_usec``), or ends one
+    It is in brackets at the end (``Time [ms]``), is a word (``time_usec``), or ends a word
     (``timeMs``).
     """
     text = _plain(name)
@@ -97,16 +97,16 @@ def unit_in_name(name: str) -> str:
 
 
 def _unit_of_word(word: str) -> str:
-    """Return the unit that a word is, or ends with."""
-    low = word.lower()
-    if low in _ALL_WORDS:
-        return _ALL_WORDS[low]
+    """Return the unit that a word is or ends with, or ""."""
+    lower = word.lower()
+    if lower in _ALL_WORDS:
+        return _ALL_WORDS[lower]
     if re.fullmatch(r"\d.*", word) and _SCALED.fullmatch(word):
         return word
     for unit in _LONGEST_FIRST:
-        before, own = word[: -len(unit)], word[-len(unit) :]
-        if before and own.lower() == unit:
-            is_marked = own[0].isupper() and not before[-1].isupper()
+        before, ending = word[: -len(unit)], word[-len(unit) :]
+        if before and ending.lower() == unit:
+            is_marked = ending[0].isupper() and not before[-1].isupper()
             is_joined = len(unit) > 1 and _STEM.fullmatch(before)
             if is_marked or is_joined or len(unit) >= _LONG:
                 return _ALL_WORDS[unit]
@@ -114,5 +114,5 @@ def _unit_of_word(word: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """Return a name without a mark of comments, as in ``%time`` of ``rostopic echo -p``."""
+    """Return a name without comment marks, as in ``%time`` by ``rostopic echo -p``."""
     return name.strip("%# \t").replace("\u00b5", "u").replace("\u03bc", "u")

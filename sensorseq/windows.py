@@ -17,13 +17,13 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class WindowSet:
-    """Windows of equal padded length, with the origin, label and part of each.
+    """Windows of equal padded length, each with its origin, label and part.
 
     Parameters
     ----------
     X : ndarray of shape (n_windows, n_timesteps, n_channels), float32
-        Unscaled samples. Steps at and beyond `lengths` are padding. The windows of a large prepared
-        file may be samples in that file, which are read when they are needed.
+        Unscaled samples. Steps at and beyond `lengths` are padding. Samples of a large prepared
+        file may stay in the file, and are read when they are needed.
     lengths : ndarray of shape (n_windows,), int64, optional
         Valid steps of each window, 0 to n_timesteps; n_timesteps by default.
     y : ndarray of shape (n_windows,), optional
@@ -71,7 +71,7 @@ class WindowSet:
         if self.lengths is not None:
             lengths = np.asarray(self.lengths)
             if lengths.dtype.kind not in "iu" and lengths.size:
-                raise WindowError(f"lengths has dtype {lengths.dtype}; it must hold integers.")
+                raise WindowError(f"lengths has dtype {lengths.dtype}; it must have integers.")
         lengths = lengths.astype(np.int64)
         object.__setattr__(self, "X", X)
         object.__setattr__(self, "lengths", lengths)
@@ -94,7 +94,7 @@ class WindowSet:
         if self.split is not None:
             unknown = [part for part in self.split.tolist() if part not in PARTS]
             if unknown:
-                raise WindowError(f"split holds {unknown[0]!r}; expected {', '.join(PARTS)}.")
+                raise WindowError(f"split contains {unknown[0]!r}; expected {', '.join(PARTS)}.")
         channels = tuple(str(c) for c in self.channels) or tuple(
             f"channel_{i}" for i in range(n_channels)
         )
@@ -116,9 +116,9 @@ class WindowSet:
             rows = rows[0]
         return self.take(np.atleast_1d(np.arange(len(self))[rows]))
 
-    __iter__ = None  # or Python and numpy would take it for a sequence, one window at a time
+    __iter__ = None  # otherwise Python and numpy would iterate it, one window at a time
 
-    # So that dask sends it to each worker once instead of with each fit.
+    # With its size, dask sends it to each worker once instead of with each fit.
     def __sizeof__(self) -> int:
         return self.X.nbytes
 
@@ -162,7 +162,7 @@ class WindowSet:
 
     @property
     def window_s(self) -> float | None:
-        """The length of a window in seconds, if the rate is known."""
+        """The length of a window in seconds; None if the rate is unknown."""
         return None if self.sample_rate_hz is None else self.n_timesteps / self.sample_rate_hz
 
     def take(self, indices: ArrayLike) -> "WindowSet":
@@ -212,7 +212,7 @@ class WindowSet:
     def concatenate(cls, sets: Iterable["WindowSet"]) -> "WindowSet":
         """Join window sets of equal length, channels and rate, in order.
 
-        The provenance is kept: unchanged if all sets agree, else as a list under ``"joined"``.
+        The provenance is unchanged if all sets agree, otherwise it is a list under ``"joined"``.
 
         Parameters
         ----------
@@ -221,8 +221,8 @@ class WindowSet:
         Raises
         ------
         WindowError
-            If `sets` is empty, or the sets differ in timesteps, channels, rate or in which arrays
-            they have.
+            If `sets` is empty, or the sets differ in timesteps, channels, rate or in the arrays
+            that they have.
         """
         parts: Sequence[WindowSet] = list(sets)
         if not parts:
@@ -252,21 +252,21 @@ def _as_float32(X: Any) -> NDArray[np.float32]:
     if getattr(X, "are_in_files", False):
         return X  # type: ignore[no-any-return]
     if np.iscomplexobj(X):
-        raise WindowError("X is complex; windows must hold real numbers.")
+        raise WindowError("X is complex; windows must have real numbers.")
     try:
-        given = np.asarray(X)
-        if given.dtype == np.float32:
-            return given
+        numbers = np.asarray(X)
+        if numbers.dtype == np.float32:
+            return numbers
         with np.errstate(over="ignore"):
-            array = given.astype(np.float32)
+            array = numbers.astype(np.float32)
     except (TypeError, ValueError) as error:
         raise WindowError(
             f"X cannot be read as numbers of shape (n_windows, n_timesteps, n_channels): {error}."
         ) from error
-    overflown = np.isinf(array) & np.isfinite(given.astype(np.float64))
+    overflown = np.isinf(array) & np.isfinite(numbers.astype(np.float64))
     if overflown.any():
         at = tuple(int(i) for i in np.argwhere(overflown)[0])
-        raise WindowError(f"X{list(at)} is {given[at]!r}, outside the range of float32.")
+        raise WindowError(f"X{list(at)} is {numbers[at]!r}, outside the range of float32.")
     return array
 
 
@@ -283,5 +283,5 @@ def rows_of(recording_id: NDArray[Any]) -> list[NDArray[np.int64]]:
 def iter_recordings(recording_id: NDArray[Any]) -> Iterator[tuple[Any, NDArray[np.int64]]]:
     """Yield each recording and its windows' rows, in order of first appearance."""
     names = recording_id.tolist()
-    for rows in sorted(rows_of(recording_id) if names else [], key=lambda own: int(own[0])):
+    for rows in sorted(rows_of(recording_id) if names else [], key=lambda rows: int(rows[0])):
         yield names[rows[0]], rows

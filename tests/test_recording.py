@@ -157,7 +157,7 @@ def test_a_label_outside_the_recording_is_an_error_with_the_time_it_covers():
         with pytest.raises(RecordingError, match=r"label outside.*'mud'.* 0\.0+ s to 4\.0+ s"):
             outside.check_label_spans()
     empty = recording(np.empty((0, 2)), label_spans=[LabelSpan(0, 1, "ice")])
-    with pytest.raises(RecordingError, match="holds no sample"):
+    with pytest.raises(RecordingError, match="has no sample"):
         empty.check_label_spans()
 
 

@@ -1,1 +1,1 @@
-"""Read and write prepared files, models, scratch arrays and URLs."""
+"""Read and write prepared files, models, arrays larger than memory, and files at URLs."""

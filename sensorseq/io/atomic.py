@@ -15,15 +15,15 @@ from pathlib import Path
 
 from sensorseq.errors import MisplacedOutputError, OutputError, writing
 
-_WAIT_S = 10.0  # how long to wait for another process that writes the same file
+_WAIT_S = 10.0  # longest wait for another process that writes the same file
 _OWNER_BYTES = 300  # size of a lock file: the name of its owner, padded with spaces
-# error numbers of network disks without locks
+# errors of network disks without locks
 _NO_LOCKS = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS)
 
 
 @dataclass
 class _Lock:
-    """A lock file that this process holds for `n_users` users, one of which may be a run."""
+    """A lock file of this process; one of its `n_users` users may be a run."""
 
     path: Path
     descriptor: int
@@ -40,9 +40,10 @@ def locking(path: str | os.PathLike[str], *, run: bool = False) -> Iterator[Path
     """Lock a file against writes by other processes, and yield it (the target of a link).
 
     Temporary files of killed processes are removed. A `run` will write the file later; it raises an
-    `OutputError` if another run, here or in another process, has the lock. Other users write at
-    once, and wait if another process is writing. The lock is an `flock` on ``.<name>.lock``, which
-    names the process and its host, and ends with the process. Disks without `flock` are not locked.
+    `OutputError` if another run, here or in another process, has the lock. Other users write
+    immediately, and wait while another process is writing. The lock is an `flock` on
+    ``.<name>.lock``, which names the process and its host, and ends with the process. On disks
+    without `flock` there is no lock.
     """
     file = real_file(path)
     key = os.path.realpath(file)
@@ -68,12 +69,11 @@ def locking(path: str | os.PathLike[str], *, run: bool = False) -> Iterator[Path
 
 
 def real_file(path: str | os.PathLike[str]) -> Path:
-    """Return the file to write for `path`, the target of a link; raise if it is no file."""
-    given = Path(path)
-    file = Path(os.path.realpath(given)) if given.is_symlink() else given
+    """Return the file to write for `path` (the target of a link); raise if it is not a file."""
+    file = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
     if file.exists() and not file.is_file():
-        what = "a folder" if file.is_dir() else "a device"
-        raise MisplacedOutputError(f"{path}: is {what}; give a file name.")
+        kind = "a folder" if file.is_dir() else "a device"
+        raise MisplacedOutputError(f"{path}: is {kind}; give a file name.")
     return file
 
 
@@ -100,7 +100,7 @@ def _take(key: str, file: Path, run: bool) -> _Lock | str:
 
 
 def _new_lock(file: Path) -> _Lock | str:
-    """Lock a file for this process, and remove temporary files of killed ones."""
+    """Lock a file for this process, and remove temporary files of killed processes."""
     path = file.with_name(f".{file.name}.lock")
     flags = os.O_CLOEXEC | os.O_NOFOLLOW
     try:
@@ -119,8 +119,8 @@ def _new_lock(file: Path) -> _Lock | str:
                 name = f"process {os.getpid()} on {socket.gethostname()}"
                 os.pwrite(descriptor, name.encode().ljust(_OWNER_BYTES), 0)
             with suppress(OSError):
-                for left in file.parent.glob(f".{glob.escape(file.name)}.{'[0-9a-f]' * 32}.tmp"):
-                    left.unlink()
+                for part in file.parent.glob(f".{glob.escape(file.name)}.{'[0-9a-f]' * 32}.tmp"):
+                    part.unlink()
         except BlockingIOError:
             owner = os.pread(descriptor, _OWNER_BYTES, 0).decode(errors="replace").strip()
             return owner or "another process"
@@ -134,7 +134,7 @@ def _new_lock(file: Path) -> _Lock | str:
 
 
 def _forget() -> None:
-    """After a fork, close the locks in the child: they belong to the parent."""
+    """Close the locks in a forked child, because they belong to the parent."""
     global _guard
     _guard = threading.Lock()
     for lock in _locks.values():
@@ -160,7 +160,7 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
-    """Write a temporary file next to the target, then rename it, so that no reader sees a part.
+    """Write a temporary file next to the target, then rename it, so that readers never see a part.
 
     `force` flushes it to disk first, to survive a power failure. If the path is a link, its target
     is replaced. On failure it raises an `OutputError` and leaves no partial file.

@@ -2,7 +2,7 @@
 
 The HDF5 content is followed by the CRC-32 of each 256 KiB piece (little-endian, 4 bytes each) and a
 footer: the CRC-32 of these sums and of the rest of the footer (4 bytes), the size of a piece (4)
-and of the content (8), and ``ssqsums1``. HDF5 ignores what follows its own end.
+and of the content (8), and ``ssqsums1``. HDF5 ignores bytes after its own end.
 """
 
 import io
@@ -20,7 +20,7 @@ import numpy as np
 from sensorseq.errors import PreparedFileError
 
 WHOLE_BYTES = 1 << 30
-"""Files up to this size are verified as a whole when opened; parts of larger ones when read."""
+"""Files up to this size are verified when opened; pieces of larger files are verified when read."""
 
 
 class DamagedFileError(PreparedFileError):
@@ -43,7 +43,7 @@ _PIECE_BYTES = 1 << 18
 _AT_ONCE = 16  # pieces read together
 
 verifying = ContextVar("verifying", default=True)
-"""Whether prepared files are verified when nothing else is specified."""
+"""True if prepared files are verified by default."""
 
 
 @contextmanager
@@ -66,8 +66,8 @@ def append(file: io.FileIO) -> None:
         if os.preadv(file.fileno(), [block], at) != len(block):
             raise OSError("the file became shorter while it was written")
         sums += np.array(_sums(block, _PIECE_BYTES), "<u4").tobytes()
-    rest = struct.pack("<IQ8s", _PIECE_BYTES, size, MAGIC)
-    sums += struct.pack("<I", zlib.crc32(rest, zlib.crc32(sums))) + rest
+    footer = struct.pack("<IQ8s", _PIECE_BYTES, size, MAGIC)  # without the checksum before it
+    sums += struct.pack("<I", zlib.crc32(footer, zlib.crc32(sums))) + footer
     file.seek(size)
     view = memoryview(sums)
     while view:
@@ -89,31 +89,31 @@ class CheckedFile(io.FileIO):
     """A file for HDF5 to read, whose pieces are verified when they are first read."""
 
     failure: DamagedFileError | None = None
-    """What was found, whatever HDF5 makes of it."""
+    """The first damage found; HDF5 may replace the error that was raised for it."""
 
-    def begin(self, *, whole: bool, known: bytearray | None = None) -> None:
-        """Read the checksums; verify a small file entirely, of others what is needed to open it.
+    def begin(self, *, whole: bool, verified_pieces: bytearray | None = None) -> None:
+        """Read the checksums; if `whole`, verify a small file, otherwise its first piece.
 
-        Raises a `PreparedFileError` if there are none, and a `DamagedFileError` if it is damaged.
-        `known` marks pieces that were verified before; it is empty at first.
+        Raises a `PreparedFileError` if there are no checksums, and a `DamagedFileError` if the file
+        is damaged. `verified_pieces` marks pieces that were verified before; it is empty at first.
         """
         end = os.fstat(self.fileno()).st_size
         footer = os.pread(self.fileno(), _FOOTER.size, max(0, end - _FOOTER.size))
         if len(footer) < _FOOTER.size or not footer.endswith(MAGIC):
             raise PreparedFileError(
-                f"{self.name}: has no checksums: it is no prepared file, was cut off, or another"
-                " program wrote to it. Give a file written by `sensorseq prepare`, or prepare it"
-                " again."
+                f"{self.name}: has no checksums: it is not a prepared file, is truncated, or"
+                " another program wrote to it. Give a file written by `sensorseq prepare`, or"
+                " prepare it again."
             )
         crc, self._piece_bytes, self._size, _ = _FOOTER.unpack(footer)
         n_bytes = 4 * -(-self._size // max(1, self._piece_bytes))
         if not self._piece_bytes or end != self._size + n_bytes + _FOOTER.size:
-            raise self._damaged("its length is not that of its checksums")
+            raise self._damaged("its length does not match its checksums")
         sums = os.pread(self.fileno(), n_bytes, self._size)
         if zlib.crc32(footer[4:], zlib.crc32(sums)) != crc:
             raise self._damaged("its checksums do not match their own")
         self._sums = np.frombuffer(sums, "<u4")
-        self._is_good = bytearray() if known is None else known
+        self._is_good = bytearray() if verified_pieces is None else verified_pieces
         self._is_good.extend(bytes(max(0, len(self._sums) - len(self._is_good))))
         # HDF5 reads these to open the file; an error there would crash the process at exit.
         all_now = whole and end <= WHOLE_BYTES
@@ -124,7 +124,7 @@ class CheckedFile(io.FileIO):
         self.check(0, self._size)
 
     def check(self, begin: int, end: int) -> None:
-        """Verify the pieces that contain these bytes and were not verified yet."""
+        """Verify the pieces of these bytes that were not verified yet."""
         stop = -(-end // self._piece_bytes)
         at = self._is_good.find(0, begin // self._piece_bytes, stop)
         while at >= 0:

@@ -15,17 +15,17 @@ from sensorseq.errors import RecordingError
 from sensorseq.io import hdf5_file
 
 _ATTRIBUTES = ("unit", "units", "columns", "MATLAB_class")
-_PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value")  # as netCDF names them
+_PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value")  # names of netCDF
 
 
 class _Unpacking:
-    """How many bytes of numbers were read from a file."""
+    """Counts the bytes of numbers that were read from a file."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._n_bytes = path, 0
 
     def add(self, n_bytes: int) -> None:
-        """Count bytes before they are read; raise if they are far more than the file has."""
+        """Count bytes before they are read; raise if the file is far too small for them."""
         self._n_bytes += n_bytes
         check_unpacked(self._path, self._n_bytes, self._path.stat().st_size)
 
@@ -65,28 +65,28 @@ class Hdf5Group:
         self._unpacking = unpacking
         with _calling_hdf5():
             self.attrs: Mapping[str, Any] = _attributes(group)
-            self.place = hash(group)  # a group may be in several others
+            self.place = hash(group)  # a group may be in several groups
             inner = {name: group.get(name) for name in group}
             self.datasets = {
-                name: Hdf5Dataset(unpacking, one)
-                for name, one in inner.items()
-                if isinstance(one, h5py.Dataset) and one.shape is not None
+                name: Hdf5Dataset(unpacking, node)
+                for name, node in inner.items()
+                if isinstance(node, h5py.Dataset) and node.shape is not None
             }
-        self._groups = {name: one for name, one in inner.items() if isinstance(one, h5py.Group)}
+        self._groups = {name: node for name, node in inner.items() if isinstance(node, h5py.Group)}
 
     @property
     def groups(self) -> dict[str, "Hdf5Group"]:
-        """The groups in it, by name."""
-        return {name: Hdf5Group(self._unpacking, one) for name, one in self._groups.items()}
+        """The groups inside this one, by name."""
+        return {name: Hdf5Group(self._unpacking, group) for name, group in self._groups.items()}
 
 
 @contextmanager
-def opened(path: Path, what: str) -> Iterator[Hdf5Group]:
-    """Open a file for reading; problems are raised as a `RecordingError` with the file's name.
+def opened(path: Path, expected: str) -> Iterator[Hdf5Group]:
+    """Open a file for reading; raise problems as a `RecordingError` with the file's name.
 
-    `what` describes the expected file in the message, such as ``"an HDF5 recording"``.
+    `expected` describes the file in the message, such as ``"an HDF5 recording"``.
     """
-    with hdf5_file.naming(path, RecordingError, what):
+    with hdf5_file.naming(path, RecordingError, expected):
         with _calling_hdf5():
             file = h5py.File(path, "r")
         with file:
@@ -95,7 +95,7 @@ def opened(path: Path, what: str) -> Iterator[Hdf5Group]:
 
 @contextmanager
 def _calling_hdf5() -> Iterator[None]:
-    """Raise an `OSError` for whatever h5py raises of broken structures."""
+    """Raise an `OSError` for any error of h5py about broken structures."""
     try:
         yield
     except OSError:
@@ -105,25 +105,25 @@ def _calling_hdf5() -> Iterator[None]:
 
 
 def _attributes(holder: Any) -> dict[str, Any]:
-    there = {name: holder.attrs[name] for name in _ATTRIBUTES + _PACKING if name in holder.attrs}
-    there = {name: one for name, one in there.items() if not isinstance(one, h5py.Empty)}
-    found: dict[str, Any] = {
-        name: [_number(value) for value in np.ravel(one)]
+    stored = {name: holder.attrs[name] for name in _ATTRIBUTES + _PACKING if name in holder.attrs}
+    attributes: dict[str, Any] = {
+        name: [_number(number) for number in np.ravel(value)]
         if name in _PACKING
         else hdf5_file.attribute_texts(holder, name)
-        for name, one in there.items()
+        for name, value in stored.items()
+        if not isinstance(value, h5py.Empty)
     }
     rate = holder.attrs.get("sample_rate_hz")
     if rate is not None:
         try:
-            found["sample_rate_hz"] = float(np.asarray(rate).item())
+            attributes["sample_rate_hz"] = float(np.asarray(rate).item())
         except (TypeError, ValueError):
-            found["sample_rate_hz"] = float("nan")
-    return found
+            attributes["sample_rate_hz"] = float("nan")
+    return attributes
 
 
 def _number(value: Any) -> int | float | str:
-    """Return an attribute's number, with all digits of a whole one, or its text."""
+    """Return the number in an attribute, with all digits of a whole number, or its text."""
     if isinstance(value, np.integer):
         return int(value)
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)

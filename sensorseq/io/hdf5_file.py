@@ -1,4 +1,4 @@
-"""Read and write groups, arrays and attributes of HDF5 files; `foreign` opens those of others."""
+"""Read and write prepared files as HDF5; `foreign` reads HDF5 files of other programs."""
 
 import errno
 import io
@@ -33,17 +33,17 @@ _WAYS_OUT = "make one from recordings with `sensorseq prepare`."
 
 @contextmanager
 def opened_prepared(
-    path: Path, *, verify: bool, whole: bool, known: bytearray | None = None
+    path: Path, *, verify: bool, whole: bool, verified_pieces: bytearray | None = None
 ) -> Iterator[tuple[h5py.File, CheckedFile | None]]:
     """Open a prepared file; also yield its `CheckedFile`, or None if it is not verified.
 
-    Each piece is verified when it is read, or if `whole`, a file that is not large at once. Pieces
-    marked in `known` since an earlier opening are skipped; `known` is updated.
+    Each piece is verified when it is read; if `whole`, a file that is not large is verified now.
+    Pieces marked in `verified_pieces` by an earlier opening are skipped, and new ones are marked.
     """
     with naming(path, PreparedFileError, "a prepared file"), ExitStack() as stack:
         checked = stack.enter_context(CheckedFile(path)) if verify else None
         if checked is not None:
-            checked.begin(whole=whole, known=known)
+            checked.begin(whole=whole, verified_pieces=verified_pieces)
         try:
             yield stack.enter_context(h5py.File(checked or path, "r")), checked
         except Exception as problem:
@@ -53,20 +53,20 @@ def opened_prepared(
 
 
 @contextmanager
-def naming(path: Path, error: type[InputError], what: str) -> Iterator[None]:
-    """Check what is possible without HDF5, and convert problems into `error`."""
+def naming(path: Path, error: type[InputError], expected: str) -> Iterator[None]:
+    """Check a file as far as possible without HDF5, and convert problems into `error`."""
     try:
         size = path.stat().st_size
         if path.is_dir():
-            way = _WAYS_OUT if error is PreparedFileError else "give a file."
-            raise error(f"{path}: is a folder, not {what}; {way}")
+            advice = _WAYS_OUT if error is PreparedFileError else "give a file."
+            raise error(f"{path}: is a folder, not {expected}; {advice}")
         if size == 0:
             raise error(f"{path}: the file is empty.")
         if not checksums.are_in(path) and not h5py.is_hdf5(path):
-            way = f"so it is not {what}; {_WAYS_OUT}"
+            consequence = f"so it is not {expected}; {_WAYS_OUT}"
             if error is not PreparedFileError:
-                way = "or is truncated; check the file."
-            raise error(f"{path}: is not an HDF5 file, {way}")
+                consequence = "or is truncated; check the file."
+            raise error(f"{path}: is not an HDF5 file, {consequence}")
         yield
     except InputError:
         raise
@@ -189,9 +189,9 @@ class _GuardedFile(io.FileIO):
         if self._failure is not None:
             raise self._failure
 
-    def _try(self, call: Callable[[Any], int], given: Any) -> int:
+    def _try(self, call: Callable[[Any], int], argument: Any) -> int:
         try:
-            return 0 if self._failure is not None else call(given)
+            return 0 if self._failure is not None else call(argument)
         except BaseException as failure:  # an interrupt, too, because HDF5 could not pass it on
             self._failure = failure
             return 0
@@ -204,9 +204,9 @@ class _GuardedFile(io.FileIO):
 
     def write(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        rest = view
-        while rest and (n_bytes := self._try(super().write, rest)):
-            rest = rest[n_bytes:]
+        unwritten = view
+        while unwritten and (n_bytes := self._try(super().write, unwritten)):
+            unwritten = unwritten[n_bytes:]
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
@@ -237,10 +237,10 @@ class RowReader:
         starts = places[rows // chunk_rows] + rows % chunk_rows * row_bytes
         ends = np.flatnonzero(np.diff(starts) != row_bytes) + 1
         for first, last in pairwise([0, *ends.tolist(), len(rows)]):
-            near, start = view[first * row_bytes : last * row_bytes], int(starts[first])
+            run, start = view[first * row_bytes : last * row_bytes], int(starts[first])
             if self._checked is not None:
-                self._checked.check(start, start + len(near))
-            if os.preadv(self._handle, [near], start) != len(near):
+                self._checked.check(start, start + len(run))
+            if os.preadv(self._handle, [run], start) != len(run):
                 raise OSError("the file ends too early")
         return X
 
@@ -248,8 +248,8 @@ class RowReader:
 def _chunk_places(dataset: h5py.Dataset) -> NDArray[np.int64] | None:
     """Return the file offset of each chunk of rows; None if rows cannot be read directly.
 
-    They can if chunks contain whole rows in this machine's byte order, with at most a checksum as a
-    filter.
+    Rows can be read directly if chunks contain whole rows in this machine's byte order, with at
+    most a checksum as a filter.
     """
     plain = dataset.chunks is not None and dataset.chunks[1:] == dataset.shape[1:]
     filtered = dataset.compression or dataset.shuffle or dataset.scaleoffset
@@ -272,17 +272,17 @@ def read_array(dataset: h5py.Dataset) -> NDArray[Any]:
 
 def words_of(values: NDArray[Any]) -> NDArray[np.str_]:
     """Return strings of a file as an array of str."""
-    # each word once: a list of all of them takes more memory than the array
-    known: dict[object, int] = {}
-    codes = np.fromiter((known.setdefault(text, len(known)) for text in values.flat), np.int64)
-    return np.array([_as_text(text) for text in known], dtype=np.str_)[codes]
+    # Each word once, because a list of all of them takes more memory than the array.
+    code_of: dict[object, int] = {}
+    codes = np.fromiter((code_of.setdefault(text, len(code_of)) for text in values.flat), np.int64)
+    return np.array([_as_text(text) for text in code_of], dtype=np.str_)[codes]
 
 
 def read_choices(dataset: h5py.Dataset) -> NDArray[np.str_]:
     """Return the strings of an enumeration."""
     names = {code: word for word, code in (h5py.check_enum_dtype(dataset.dtype) or {}).items()}
-    found, codes = np.unique(dataset[()], return_inverse=True)
-    return np.array([names[code] for code in found.tolist()], dtype=np.str_)[codes]
+    distinct, codes = np.unique(dataset[()], return_inverse=True)
+    return np.array([names[code] for code in distinct.tolist()], dtype=np.str_)[codes]
 
 
 def read_json(dataset: h5py.Dataset) -> Any:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _KEYS = {"format", "version", "description", "sha256"}
 # The only key of a mapping that stands for a tuple or a dictionary.
 _TAGGED = (("tuple",), ("dict",))
-# A wide string dtype is padded, so a small file could need much memory.
+# Strings of a wide dtype are padded, so a small file could need much memory.
 _LARGEST_LABELS_BYTES = 2**26
 _LABEL_DTYPE = re.compile(r"[<|=>]?(U\d{1,5}|[iuf][1248]|b1)$")
 _LABEL = (str, bool, int, float)
@@ -73,7 +73,7 @@ def model_digest(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, A
 def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return the arrays and the description that `write_model` wrote.
 
-    Raises a `ModelFileError` if the file is empty, truncated, damaged, from another program or of
+    Raises a `ModelFileError` if the file is empty, truncated, damaged, from another program or from
     another version.
     """
     file = Path(path)
@@ -167,7 +167,7 @@ def to_jsonable(value: Any, where: str = "description") -> Plain:
         plain = all(isinstance(key, str) for key in value) and tuple(value) not in _TAGGED
         return dict(pairs) if plain else {"dict": pairs}
     raise InputError(
-        f"{where} is {value!r}; a model file can only hold numbers, text, and lists and"
+        f"{where} is {value!r}; a model file can store only numbers, text, and lists and"
         " dictionaries of them."
     )
 
@@ -222,13 +222,13 @@ def read_labels(description: Mapping[str, Any]) -> NDArray[Any]:
 
 
 def check_texts(name: str, values: list[Any]) -> list[str]:
-    """Return a list of strings from a file, or raise if any entry is no string."""
+    """Return a list of strings from a file, or raise if any entry is not a string."""
     if not all(isinstance(value, str) for value in values):
         raise TypeError(f"{name} is {values!r}, expected text")
     return values
 
 
-TakeField = Callable[[str, Any], Any]  # returns a field of a description, if it is of a type
+TakeField = Callable[[str, Any], Any]  # returns a field of a description, and checks its type
 
 
 def take_field(
@@ -237,7 +237,7 @@ def take_field(
     kind: "type | UnionType | tuple[type, ...]",
     path: str | os.PathLike[str],
 ) -> Plain:
-    """Return a field of a description; a `ModelFileError` if it is missing or of another type."""
+    """Return a field of a description; raise if it is missing or has another type."""
     if name not in description:
         nearest = nearest_known(name, [str(key) for key in description])
         hint = f" (it has {nearest!r})" if nearest else ""
@@ -245,15 +245,15 @@ def take_field(
     value = description[name]
     if not isinstance(value, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)
-        expected = " or ".join(getattr(one, "__name__", str(one)) for one in kinds)
+        expected = " or ".join(getattr(type_, "__name__", str(type_)) for type_ in kinds)
         raise ModelFileError(
-            f"{path}: {name!r} is of type {type(value).__name__}, expected {expected}. {_WAY_OUT}"
+            f"{path}: {name!r} has type {type(value).__name__}, expected {expected}. {_WAY_OUT}"
         )
     return value
 
 
 def pack_tensors(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
-    """Write arrays in C order and texts; equal ones give equal bytes."""
+    """Return the content of a safetensors file; equal arrays and texts give equal bytes."""
     fields: dict[str, Any] = {"__metadata__": dict(metadata)}
     names = sorted(arrays, key=lambda name: (_RANK[arrays[name].dtype.str], name))
     end = 0
@@ -272,13 +272,13 @@ def pack_tensors(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
 
 
 def read_tensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Read all arrays and texts; raise a ValueError unless every byte has its place."""
+    """Read all arrays and texts; raise a ValueError for bytes that belong to none of them."""
     size = path.stat().st_size
     with path.open("rb") as file:
         fields, start = _read_tensor_header(file, size)
         metadata = fields.pop("__metadata__", {})
         if not (isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())):
-            raise ValueError("its metadata are not texts")
+            raise ValueError("its metadata are not strings")
         places = {name: _place(name, field) for name, field in fields.items()}
         arrays: dict[str, NDArray[Any]] = {}
         at = 0
@@ -287,12 +287,12 @@ def read_tensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
                 raise ValueError(f"array {name!r} begins at {begin}, not at {at}")
             at = end
         if start + at != size:
-            raise ValueError(f"its arrays take {at} bytes, not {size - start}")
+            raise ValueError(f"its arrays need {at} bytes, not {size - start}")
         for name, (dtype, shape, begin, _) in places.items():
             arrays[name] = np.empty(shape, dtype)
             file.seek(start + begin)
             if file.readinto(arrays[name].reshape(-1).view(np.uint8).data) != arrays[name].nbytes:
-                raise ValueError(f"array {name!r} is cut off")
+                raise ValueError(f"array {name!r} is truncated")
     return arrays, metadata
 
 
@@ -300,7 +300,7 @@ def _read_tensor_header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]
     """Read the header; return its fields, and where the arrays begin."""
     length = int.from_bytes(file.read(8), "little")
     if length > min(size - 8, MAX_HEADER_BYTES):
-        raise ValueError(f"its header would take {length} bytes")
+        raise ValueError(f"its header would need {length} bytes")
     fields = json.loads(file.read(length).decode(), object_pairs_hook=_unique)
     if not isinstance(fields, dict):
         raise ValueError("its header is not a mapping")
@@ -308,10 +308,10 @@ def _read_tensor_header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name is twice in its header")
-    return found
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a name appears twice in its header")
+    return fields
 
 
 def _place(name: str, field: Any) -> tuple[str, list[int], int, int]:
@@ -320,11 +320,11 @@ def _place(name: str, field: Any) -> tuple[str, list[int], int, int]:
         raise ValueError(f"array {name!r} has no type, shape and offsets")
     shape, offsets = field["shape"], field["data_offsets"]
     if not (isinstance(shape, list) and isinstance(offsets, list) and len(offsets) == 2):
-        raise ValueError(f"the shape or the offsets of array {name!r} are no lists")
+        raise ValueError(f"the shape or the offsets of array {name!r} are not lists")
     if not all(type(number) is int and 0 <= number < 2**63 for number in (*shape, *offsets)):
-        raise ValueError(f"the shape or the offsets of array {name!r} are no whole numbers")
+        raise ValueError(f"the shape or the offsets of array {name!r} are not whole numbers")
     if not (isinstance(field["dtype"], str) and field["dtype"] in _DTYPES):
-        raise ValueError(f"array {name!r} is of type {field['dtype']!r}")
+        raise ValueError(f"array {name!r} has type {field['dtype']!r}")
     dtype = _DTYPES[field["dtype"]]
     if offsets[1] - offsets[0] != math.prod(shape) * np.dtype(dtype).itemsize:
         raise ValueError(f"array {name!r} of shape {shape} does not fit between its offsets")

@@ -14,22 +14,22 @@ _PLACEHOLDERS = {
 
 
 class Paired(NamedTuple):
-    """The recording and the sensor that the name of a file stands for."""
+    """The recording and the sensor in the name of a file."""
 
     recording: str
     sensor: str
 
 
 class PairPattern:
-    """A pattern of the end of a path: of the name, or with slashes of folders, too."""
+    """A pattern for the end of a path: the file's name and, with slashes, folders before it."""
 
     def __init__(self, pair: str) -> None:
         for placeholder in ("{sensor}", "{recording}"):
             if pair.count(placeholder) != 1:
                 raise ArgumentError(
                     f"pair={pair!r} must contain {placeholder} once, as in"
-                    " '{sensor}_{recording}.*', or '{recording}/{sensor}.*' where each recording"
-                    " has a folder of its own."
+                    " '{sensor}_{recording}.*', or '{recording}/{sensor}.*' if each recording has"
+                    " its own folder."
                 )
         parts = pair.split("/")
         if not all(parts):
@@ -37,10 +37,10 @@ class PairPattern:
                 f"pair={pair!r} must be the end of a path, such as '{{recording}}/{{sensor}}.*'."
             )
         self.depth = len(parts)
-        """How many names of a path it is of."""
+        """The number of names in the pattern, including folders."""
         self.sensor_depth = next(at for at, part in enumerate(parts) if "{sensor}" in part)
-        """How many of these are the recording's, before that of the sensor."""
-        # `.*` is the format's suffix, because a recording's name may contain a dot
+        """The number of names before the sensor's."""
+        # `.*` is the format's suffix, because a recording's name may contain a dot.
         self.is_of_stem = pair.endswith(".*")
         pattern = re.escape(pair.removesuffix(".*"))
         for placeholder, expression in _PLACEHOLDERS.items():
@@ -48,6 +48,6 @@ class PairPattern:
         self._expression = re.compile(pattern)
 
     def match(self, names: tuple[str, ...]) -> Paired | None:
-        """Return what the last names of a path stand for; None if they do not match."""
-        found = self._expression.fullmatch("/".join(names[-self.depth :]))
-        return None if found is None else Paired(found["recording"], found["sensor"])
+        """Return the recording and sensor in the last names of a path; None without a match."""
+        match = self._expression.fullmatch("/".join(names[-self.depth :]))
+        return None if match is None else Paired(match["recording"], match["sensor"])

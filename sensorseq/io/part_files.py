@@ -26,9 +26,9 @@ _BLOCK_BYTES = 1 << 20  # bytes read at once to verify a part
 class PartFolder:
     """The folder next to a prepared file with its finished parts, locked by one run.
 
-    Use as a context manager. On exit, an empty folder is removed; one with parts is kept for
-    resuming until `discard`, and an error mentions that. Without `keep`, parts of an earlier run
-    are removed; unfinished files of a killed run always are. With a URL, the parts are stored
+    Use as a context manager. On exit, an empty folder is removed; a folder with parts is kept for
+    resuming until `discard`, and an error mentions it. Without `keep`, parts of an earlier run are
+    removed; unfinished files of a killed run are always removed. With a URL, the parts are stored
     there, and the folder has copies for merging.
     """
 
@@ -69,7 +69,7 @@ class PartFolder:
                 f"{n_parts} finished recording(s) are kept in {kept}; resume (--resume) continues"
                 " with them, and a run without it removes them"
             )
-        with suppress(OSError):  # the folder is not empty; the next run removes the rest
+        with suppress(OSError):  # if the folder is not empty, the next run removes the files
             if self._is_done:  # include files that an abandoned worker has written since
                 self._remove(".tmp", ".lock", _SUFFIX)
             self.path.rmdir()
@@ -82,7 +82,7 @@ class PartFolder:
 
     @property
     def has_parts(self) -> bool:
-        """True if an earlier run left parts to resume with."""
+        """True if an earlier run left parts to reuse."""
         return self._count_parts() > 0
 
     def _count_parts(self) -> int:
@@ -95,7 +95,7 @@ class PartFolder:
         return self.path / f"{digest}{_SUFFIX}"
 
     def place_of(self, recording_id: str) -> str | Path:
-        """Return where a recording's part is stored: a path or a URL."""
+        """Return the path or URL of a recording's part."""
         path = self.path_of(recording_id)
         return f"{self._url}/{path.name}" if self._url else path
 
@@ -123,7 +123,7 @@ def write_part(
     """Write a part, which gets its name only when it is complete.
 
     `key` identifies the inputs and arguments; a part with another key is not reused. The file
-    consists of its checksum, the length of a JSON text, that text, and the arrays.
+    consists of its checksum, the length of a JSON text, the text, and the arrays.
     """
     places, at = {}, 0
     for name, array in arrays.items():
@@ -155,13 +155,13 @@ def _pieces(text: bytes, arrays: Mapping[str, NDArray[Any]]) -> Iterator[bytes |
 
 
 def read_part_facts(path: Path, key: str) -> dict[str, Any] | None:
-    """Return the facts of a complete part with this key, else None."""
+    """Return the facts of a complete part with this key, or None."""
     try:
         with path.open("rb") as file:
-            given, checksum = file.read(4), 0
+            expected, checksum = file.read(4), 0
             while block := file.read(_BLOCK_BYTES):
                 checksum = zlib.crc32(block, checksum)
-            if given != checksum.to_bytes(4, "little"):
+            if expected != checksum.to_bytes(4, "little"):
                 return None
             stored = _read_header(file)
     except (OSError, ValueError):

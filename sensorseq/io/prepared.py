@@ -22,7 +22,7 @@ def _read_labels(file: Any) -> NDArray[Any]:
     classes = hdf5_file.read_array(file["classes"])
     codes = np.asarray(file["y"][()])
     if codes.size and not 0 <= codes.min() <= codes.max() < len(classes):
-        raise KeyError("y holds a code without a class")
+        raise KeyError("y contains a code without a class")
     labels: NDArray[Any] = classes[codes]
     return labels
 
@@ -40,8 +40,8 @@ def _storable(values: ArrayLike, name: str) -> NDArray[Any]:
 
 
 FORMAT = "sensorseq.windows"
-SENSORS_FORMAT = "sensorseq.sensors"  # a group for each sensor, with what a file of one has
-VERSION = 2  # files end with their checksums from this version on
+SENSORS_FORMAT = "sensorseq.sensors"  # each sensor has a group like a file of a single sensor
+VERSION = 2  # since this version, files end with their checksums
 
 
 def write_windows(
@@ -60,11 +60,11 @@ def write_windows(
     path : path-like
         Name of the file; an existing file is replaced.
     windows : WindowSet
-        Unscaled and unbalanced windows. `provenance` must hold plain values.
+        Unscaled and unbalanced windows. `provenance` must have plain values.
     scaler : mapping of str to ndarray, optional
         Statistics fitted on the training windows, as returned by `Scaler.to_dict`.
     sample_indices : array-like of int, optional
-        Training windows to fit on: sorted positions, balanced if balancing was requested.
+        Training windows to fit: sorted positions, balanced if balancing was requested.
     """
     write_window_blocks(
         path,
@@ -86,16 +86,16 @@ def write_window_blocks(
 ) -> None:
     """Write a prepared file whose samples arrive in blocks of windows; see `write_windows`.
 
-    Of `windows`, everything but the samples is used. `record` is called after the last block; its
+    Everything in `windows` except the samples is used. `record` is called after the last block; its
     plain values are stored for `PreparedFile.record`.
     """
-    own = SensorWriting(windows, X_blocks, scaler)
+    content = SensorWriting(windows, X_blocks, scaler)
     with hdf5_file.writing(Path(path)) as writer:
-        _write(writer, Path(path), own, sample_indices=sample_indices, record=record)
+        _write(writer, Path(path), content, sample_indices=sample_indices, record=record)
 
 
 class _SeveralSensorsError(PreparedFileError):
-    """A file has windows of several sensors where those of one are expected."""
+    """A file has windows of several sensors, but a single sensor is expected."""
 
     def __init__(self, message: str, sensors: tuple[str, ...]) -> None:
         super().__init__(message)
@@ -103,7 +103,7 @@ class _SeveralSensorsError(PreparedFileError):
 
 
 class SensorWriting(NamedTuple):
-    """The facts about the windows of one sensor, their samples, and statistics, to be written."""
+    """The windows of one sensor to be written: facts about them, their samples, and statistics."""
 
     windows: WindowSet
     X_blocks: Iterable[NDArray[np.float32]]
@@ -116,19 +116,19 @@ def write_sensors(path: str | os.PathLike[str], sensors: Mapping[str, SensorWrit
         writer.attribute("format", SENSORS_FORMAT)
         writer.attribute("version", VERSION)
         writer.array("sensors", np.array(list(sensors), dtype=np.str_))
-        for number, own in enumerate(sensors.values()):
-            _write(writer.group(f"sensor_{number}"), Path(path), own)
+        for number, content in enumerate(sensors.values()):
+            _write(writer.group(f"sensor_{number}"), Path(path), content)
 
 
 def _write(
     writer: hdf5_file.Writer,
     file: Path,
-    own: SensorWriting,
+    content: SensorWriting,
     *,
     sample_indices: ArrayLike | None = None,
     record: Callable[[], Mapping[str, Any]] | None = None,
 ) -> None:
-    windows = own.windows
+    windows = content.windows
     writer.attribute("format", FORMAT)
     writer.attribute("version", VERSION)
     if windows.sample_rate_hz is not None:
@@ -145,7 +145,7 @@ def _write(
             writer.array(name, _storable(values, name))
     if windows.split is not None:
         writer.choices("split", windows.split, PARTS)
-    for name, array in (own.scaler or {}).items():
+    for name, array in (content.scaler or {}).items():
         writer.array(f"scaler/{name}", array)
     if sample_indices is not None:
         writer.array("sample_indices", np.asarray(sample_indices, np.int64))
@@ -153,9 +153,9 @@ def _write(
         writer.json("provenance", dict(windows.provenance))
     except (TypeError, ValueError) as error:
         raise PreparedFileError(
-            f"{file}: provenance holds a value that cannot be stored ({error}); use plain values."
+            f"{file}: provenance has a value that cannot be stored ({error}); use plain values."
         ) from error
-    writer.blocks("X", windows.shape, np.dtype(np.float32), own.X_blocks)
+    writer.blocks("X", windows.shape, np.dtype(np.float32), content.X_blocks)
     if record is not None:
         writer.json("record", record())
 
@@ -183,12 +183,12 @@ def read_sensor_windows(path: str | os.PathLike[str], sensors: Iterable[str]) ->
 
 
 def sensors_in(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the sensors that a prepared file has, each at its own rate; none of a file of one."""
+    """Return the names of the sensors in a prepared file; empty for a file of a single sensor."""
     try:
         PreparedFile(path, whole=False).close()
     except _SeveralSensorsError as error:
         return error.sensors
-    except PreparedFileError:  # whoever reads it says what is wrong
+    except PreparedFileError:  # reading the file raises this error again
         return ()
     return ()
 
@@ -203,14 +203,14 @@ def _read(
 class PreparedFile:
     """An open prepared file: windows are read on request, everything else on opening.
 
-    Use as a context manager. `stored` are all windows, whose samples stay in the file, `scaler` the
-    statistics for `Scaler.from_dict`, and `sample_indices` the training windows to fit on, as
+    Use as a context manager. `stored` has all windows, whose samples stay in the file, `scaler` the
+    statistics for `Scaler.from_dict`, and `sample_indices` the training windows to fit, as
     positions among all windows. Opening raises a `PreparedFileError` if the file is missing,
     truncated, damaged, from another program or from a newer version.
 
     Checksums are verified on opening for files up to 1 GiB, and while reading for larger files or
-    with ``whole=False``. With ``verify=False`` they are not, and damage can crash the process or
-    change results unnoticed. The default is to verify, except within `unverified`.
+    with ``whole=False``. With ``verify=False`` they are not verified, and damage can crash the
+    process or change results unnoticed. By default they are verified, except within `unverified`.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ class PreparedFile:
         return len(self.stored)
 
     def verify(self) -> None:
-        """Verify everything not read yet; raise if it is damaged or has no checksums."""
+        """Verify everything not read yet; raise if the file is damaged or has no checksums."""
         if self._checked is None:
             raise PreparedFileError(f"{self.path}: has no checksums; prepare it again.")
         self._checked.verify()
@@ -268,7 +268,7 @@ class PreparedFile:
         return replace(self.stored, X=self.samples(np.arange(len(self))))
 
     def part(self, name: str) -> WindowSet:
-        """Return the windows of one part, without reading the others."""
+        """Return the windows of one part, without reading the other parts."""
         return self.take(self.rows(name))
 
     def rows(self, part: str) -> NDArray[np.int64]:
@@ -284,39 +284,39 @@ class PreparedFile:
     def take(self, rows: ArrayLike) -> WindowSet:
         """Return the windows at these positions (or selected by a mask), in the given order."""
         wanted = np.arange(len(self))[np.asarray(rows)]
-        order, back = np.unique(wanted, return_inverse=True)
+        order, inverse = np.unique(wanted, return_inverse=True)
         X = self.samples(order)
-        if not np.array_equal(back, np.arange(len(order))):
-            X = X[back]
+        if not np.array_equal(inverse, np.arange(len(order))):
+            X = X[inverse]
         return replace(self.stored.take(wanted), X=X)
 
     def samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the samples of windows at increasing positions; adjacent ones are read at once."""
+        """Return the samples at increasing positions; adjacent windows are read together."""
         try:
             return np.asarray(self._rows.read(rows), np.float32)
         except (OSError, RuntimeError) as error:
             raise self._damaged(error) from error
 
     def _of_sensor(self, file: Any, sensor: str | None) -> Any:
-        """Return the group of a sensor, or the whole file of a single one."""
+        """Return the group of a sensor, or the whole file of a single sensor."""
         if file.attrs.get("format") != SENSORS_FORMAT:
             return file
         names = hdf5_file.read_array(file["sensors"]).tolist()
         if sensor is None:
             raise _SeveralSensorsError(
-                f"{self.path}: holds windows of several sensors, each at its own rate"
-                f" ({', '.join(names)}), where one is expected. SensorFusionClassifier, `train`,"
-                " `evaluate` and `info` take it, `inspect --sensor` one of them; for the rest,"
-                " prepare the files of one sensor.",
+                f"{self.path}: contains windows of several sensors, each at its own rate"
+                f" ({', '.join(names)}), but one sensor is expected. SensorFusionClassifier,"
+                " `train`, `evaluate` and `info` accept it, and `inspect --sensor` reads one of"
+                " them; for everything else, prepare the files of one sensor.",
                 tuple(names),
             )
         return file[f"sensor_{names.index(sensor)}"]
 
     def _check_version(self, facts: Mapping[str, Any]) -> None:
-        given = facts.get("format")
-        if given != FORMAT:
+        stored = facts.get("format")
+        if stored != FORMAT:
             raise PreparedFileError(
-                f"{self.path}: is an HDF5 file of another kind (format {given!r}, expected"
+                f"{self.path}: is an HDF5 file of another kind (format {stored!r}, expected"
                 f" {FORMAT!r}); give a file written by `sensorseq prepare`."
             )
         version = int(facts.get("version", 0))

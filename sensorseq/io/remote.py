@@ -19,27 +19,27 @@ from sensorseq.errors import (
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
-    """Test whether this is a URL rather than a local path."""
+    """Test whether a path is a URL."""
     return "://" in os.fspath(path)
 
 
 @contextmanager
 def listing(url: str, contents: Iterable[str]) -> Iterator[tuple[Path, str]]:
-    """Yield a folder of empty files with the names of those at a URL, and the folder's URL.
+    """Yield a local folder with an empty file for each file at a URL, and the folder's URL.
 
-    `url` may also be a single file, whose local path is then yielded. CSV files with the given
-    names, or the single file, are downloaded with their contents.
+    `url` may also be a single file; then its local path is yielded. CSV files with the given names,
+    or the single file, are downloaded with their contents.
     """
     with _scratch() as scratch:
-        with _file_system(url, RecordingError) as (files, there):
-            is_file = files.isfile(there)
-            root = files._parent(there) if is_file else there.rstrip("/")
-            wanted = {f"{root}/{name}" for name in contents} | ({there} if is_file else set())
+        with _file_system(url, RecordingError) as (files, remote_path):
+            is_file = files.isfile(remote_path)
+            root = files._parent(remote_path) if is_file else remote_path.rstrip("/")
+            wanted = {f"{root}/{name}" for name in contents} | ({remote_path} if is_file else set())
             folder = scratch / (Path(root).name or "root")
-            is_table = is_file and there.lower().endswith(".csv")  # it may be a manifest
-            names = files.find(root) if is_table or not is_file else [there]
+            is_table = is_file and remote_path.lower().endswith(".csv")  # it may be a manifest
+            names = files.find(root) if is_table or not is_file else [remote_path]
             # The consoles of object stores represent a folder by an empty object with its name.
-            folders = {root, *(str(above) for name in names for above in Path(name).parents)}
+            folders = {root, *(str(parent) for name in names for parent in Path(name).parents)}
             for name in (name for name in names if name.rstrip("/") not in folders):
                 local = folder / name[len(root) :].lstrip("/")
                 if ".." in local.parts:
@@ -50,7 +50,7 @@ def listing(url: str, contents: Iterable[str]) -> Iterator[tuple[Path, str]]:
                     files.get_file(name, str(local))
         root_url = url.rstrip("/").rpartition("/")[0] if is_file else url.rstrip("/")
         with _naming(folder, root_url):
-            yield folder / Path(there).name if is_file else folder, root_url
+            yield folder / Path(remote_path).name if is_file else folder, root_url
 
 
 @contextmanager
@@ -60,8 +60,8 @@ def fetched(url: str, names: Iterable[str]) -> Iterator[Path]:
         for name in names:
             local = folder / name
             local.parent.mkdir(parents=True, exist_ok=True)
-            with _file_system(f"{url}/{name}", RecordingError) as (files, there):
-                files.get_file(there, str(local))
+            with _file_system(f"{url}/{name}", RecordingError) as (files, remote_path):
+                files.get_file(remote_path, str(local))
         with _naming(folder, url):
             yield folder
 
@@ -75,9 +75,9 @@ def here(path: str | os.PathLike[str]) -> Iterator[Path]:
     url = os.fspath(path)
     with _scratch() as folder, _naming(folder, url.rpartition("/")[0]):
         copy = folder / url.rpartition("/")[2]
-        with _file_system(url, PreparedFileError) as (files, there):
-            if files.isfile(there):
-                files.get_file(there, str(copy))
+        with _file_system(url, PreparedFileError) as (files, remote_path):
+            if files.isfile(remote_path):
+                files.get_file(remote_path, str(copy))
         yield copy
 
 
@@ -85,32 +85,32 @@ def upload(copy: Path, path: str | os.PathLike[str]) -> None:
     """Upload the copy that `here` yielded; do nothing for a local path."""
     if not is_url(path):
         return
-    with _file_system(os.fspath(path), PreparedFileError) as (files, there):
-        files.put_file(str(copy), there)
+    with _file_system(os.fspath(path), PreparedFileError) as (files, remote_path):
+        files.put_file(str(copy), remote_path)
 
 
 def make_folder(url: str) -> None:
     """Make a folder below an existing one; buckets need no folders."""
-    with _file_system(url, PreparedFileError) as (files, there), suppress(FileExistsError):
-        files.mkdir(there, create_parents=False)
+    with _file_system(url, PreparedFileError) as (files, remote_path), suppress(FileExistsError):
+        files.mkdir(remote_path, create_parents=False)
 
 
 def list_folder(url: str) -> list[str]:
-    """Return the paths of the files in a folder; none if it does not exist."""
-    with _file_system(url, PreparedFileError) as (files, there):
-        return list(files.find(there))
+    """Return the paths of the files in a folder; an empty list if it does not exist."""
+    with _file_system(url, PreparedFileError) as (files, remote_path):
+        return list(files.find(remote_path))
 
 
 def remove(url: str) -> None:
     """Remove a folder and its files if it exists."""
-    with _file_system(url, PreparedFileError) as (files, there):
-        if files.exists(there):
-            files.rm(there, recursive=True)
+    with _file_system(url, PreparedFileError) as (files, remote_path):
+        if files.exists(remote_path):
+            files.rm(remote_path, recursive=True)
 
 
 @contextmanager
 def _file_system(url: str, kind: type[InputError]) -> Iterator[tuple[Any, str]]:
-    """Yield a URL's file system and path; its errors are converted and name the URL."""
+    """Yield a URL's file system and path; convert errors and name the URL in them."""
     try:
         from fsspec.core import url_to_fs
 
@@ -122,7 +122,7 @@ def _file_system(url: str, kind: type[InputError]) -> Iterator[tuple[Any, str]]:
     except (FileNotFoundError, PermissionError) as error:
         raise kind(f"{url}: cannot be read or written ({error}).") from error
     except ValueError as error:
-        raise ArgumentError(f"{url}: is no URL that fsspec can open ({error}).") from error
+        raise ArgumentError(f"{url}: is not a URL that fsspec can open ({error}).") from error
     except Exception as error:  # each store has its own library, with its own errors
         raise EnvironmentProblemError(
             f"{url}: the store cannot be used ({type(error).__name__}:"

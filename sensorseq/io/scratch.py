@@ -16,11 +16,11 @@ from sensorseq._signal import all_finite
 from sensorseq.errors import writing
 
 LARGE_BYTES = 1 << 25
-"""Recordings that would take more memory than this are kept on disk."""
+"""Recordings that need more memory than this are stored on disk."""
 
 _VALUES = 1 << 20  # values per block, over all columns
 _MOST_ROWS = 1 << 17
-_GOLDEN = (5**0.5 - 1) / 2  # its multiples are spread most evenly between whole numbers
+_GOLDEN = (5**0.5 - 1) / 2  # the fractions of its multiples are spread most evenly
 
 
 def folder_for(n_bytes: int, scratch: Path | None) -> Path | None:
@@ -29,14 +29,14 @@ def folder_for(n_bytes: int, scratch: Path | None) -> Path | None:
 
 
 class _Stored(np.ndarray[Any, Any]):
-    """An array mapped from a file without a name, which disappears with the array."""
+    """An array mapped from a nameless file, which is deleted with the array."""
 
     folder: Path
     address: int
 
 
 def _stored(array: Any) -> _Stored | None:
-    """Return the array on disk behind this view, or None."""
+    """Return the array on disk of which this is a view, or None."""
     while isinstance(array, np.ndarray):
         if isinstance(array, _Stored):
             return array
@@ -45,7 +45,7 @@ def _stored(array: Any) -> _Stored | None:
 
 
 def folder_of(array: NDArray[Any]) -> Path | None:
-    """Return the folder of an array on disk; None for one in memory."""
+    """Return the folder of an array on disk; None for an array in memory."""
     stored = _stored(array)
     return None if stored is None else stored.folder
 
@@ -56,7 +56,7 @@ def is_stored(array: NDArray[Any]) -> bool:
 
 
 def release(*arrays: NDArray[Any]) -> None:
-    """Free the memory of stored arrays' pages; they are read again when needed."""
+    """Free the memory of stored arrays' pages, which are read again when needed."""
     for array in arrays:
         stored = _stored(array)
         if stored is not None and hasattr(mmap, "MADV_DONTNEED"):  # missing on some systems
@@ -66,7 +66,7 @@ def release(*arrays: NDArray[Any]) -> None:
 def map_file(file: IO[bytes], n_bytes: int) -> tuple[Any, int]:
     """Map a file; return its buffer and address. Unlike with `mmap`, the file may be closed.
 
-    A recording may have more pieces than the limit of open files.
+    Open files would be too many, because a recording may have more pieces than their limit.
     """
     address = _LIBC.mmap(None, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), 0)
     if address == ctypes.c_void_p(-1).value:
@@ -104,7 +104,7 @@ def blocks(
 
 
 Test = Callable[[int, int], NDArray[np.bool_]]
-"""Says which rows of a block, from the first to before the end, are wanted."""
+"""Returns a mask of the wanted rows of a block, from start and stop."""
 
 
 def is_finite(array: NDArray[np.floating]) -> bool:
@@ -116,7 +116,7 @@ def is_finite(array: NDArray[np.floating]) -> bool:
 
 
 def count_where(test: Test, n_rows: int, *arrays: NDArray[Any]) -> tuple[int, int]:
-    """Count the entries that match, and find the row of the first; -1 if none does."""
+    """Return the number of matching entries and the row of the first one, -1 if none matches."""
     count, first = 0, -1
     for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
         mask = test(at, stop)
@@ -127,18 +127,19 @@ def count_where(test: Test, n_rows: int, *arrays: NDArray[Any]) -> tuple[int, in
 
 
 def rows_where(test: Test, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the rows that match, which must be few."""
-    found = [np.empty(0, np.int64)]
+    """Return the matching rows, which must be few."""
+    matches = [np.empty(0, np.int64)]
     for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
-        found.append(np.flatnonzero(test(at, stop)) + at)
-    return np.concatenate(found)
+        matches.append(np.flatnonzero(test(at, stop)) + at)
+    return np.concatenate(matches)
 
 
 def evenly_drawn(at: int, stop: int, n_rows: int, most: int) -> NDArray[np.int64]:
-    """Return which of the rows `at` to `stop - 1` are drawn, if `most` of all `n_rows` are.
+    """Return the rows from `at` to `stop - 1` in a sample of `most` of all `n_rows`.
 
-    All are if there are no more. Otherwise one is drawn from each of `most` equal stretches, at
-    places that differ, so that no period in the rows matters. The rows are the same for any blocks.
+    If there are at most that many, all are in the sample. Otherwise it has one row from each of
+    `most` equal stretches, at varying places, so that a period in the rows does not matter. It does
+    not depend on the blocks.
     """
     if n_rows <= most:
         return np.arange(at, stop)
@@ -218,13 +219,13 @@ def map_blocks(
 
 
 def temporary_file(folder: Path) -> IO[bytes]:
-    """Return a file without a name, and unbuffered, as a full disk would keep the buffer."""
+    """Return a nameless file, unbuffered, because a full disk would leave data in a buffer."""
     with writing(folder, folder=True):
         return tempfile.TemporaryFile(dir=folder, buffering=0)
 
 
 def append_bytes(file: IO[bytes], content: memoryview, folder: Path | None) -> None:
-    """Write to a file of `temporary_file`; an `OutputError` names its folder."""
+    """Write to a file from `temporary_file`; an `OutputError` names its folder."""
     with writing(folder or "", folder=True):
         while content:
             content = content[file.write(content) :]

@@ -19,16 +19,16 @@ BUFFER_VARIABLE = "SENSORSEQ_BUFFER_BYTES"
 
 
 def buffer_bytes() -> int:
-    """Return the limit in bytes of windows held in memory; larger files are read in parts."""
-    said = os.environ.get(BUFFER_VARIABLE, "")
-    if not said:
+    """Return the limit in bytes of windows in memory; larger files are read in parts."""
+    text = os.environ.get(BUFFER_VARIABLE, "")
+    if not text:
         return BUFFER_BYTES
-    if not said.isdecimal() or int(said) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise ArgumentError(
-            f"the environment variable {BUFFER_VARIABLE} is {said!r}; it must be a number of bytes,"
+            f"the environment variable {BUFFER_VARIABLE} is {text!r}; it must be a number of bytes,"
             " such as 4000000000."
         )
-    return int(said)
+    return int(text)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +38,11 @@ class StoredSamples:
     They are read and verified, not mapped: the pages of a mapped file count as memory and are not
     verified, and mapping would save less than 1 % of an epoch (0.3 of 39 s for 1.1 GB).
 
-    `rows` are the windows' positions in the file, -1 for one that a sensor lacks and that is read
-    as NaN; `chunk_windows` windows are stored and read together. `version` detects a replaced file,
-    and `group` is the sensor's group in the file, with a slash. `change` augments the windows whose
-    `copy_number` is not 0: it takes samples (n, t, c), the positions of their windows in the file
-    and their copy numbers, and returns the samples to train on.
+    `rows` are the windows' positions in the file, or -1 for a window that a sensor lacks, which is
+    read as NaN; `chunk_windows` windows are stored and read together. `version` detects a replaced
+    file, and `group` is the sensor's group in the file, with a slash. `change` augments the windows
+    whose `copy_number` is not 0: its arguments are samples (n, t, c), the positions of their
+    windows in the file and their copy numbers, and it returns the samples for training.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class StoredSamples:
     n_channels: int
     chunk_windows: int
     version: tuple[int, ...]
-    known: bytearray = field(default_factory=bytearray)  # marks pieces that were verified
+    verified_pieces: bytearray = field(default_factory=bytearray)  # a mark for each piece
     verify: bool = True
     group: str = ""
     copy_number: NDArray[np.int64] | None = None
@@ -87,8 +87,9 @@ class StoredSamples:
     def opened(self) -> Iterator["SampleReader"]:
         """Open the file for reading; only one thread at a time can have it open."""
         self._check_version(self.path)
-        verify, known = self.verify, self.known
-        opened = hdf5_file.opened_prepared(self.path, verify=verify, whole=False, known=known)
+        opened = hdf5_file.opened_prepared(
+            self.path, verify=self.verify, whole=False, verified_pieces=self.verified_pieces
+        )
         with opened as (file, checked):
             self._check_version(file.id.get_vfd_handle() if checked is None else checked.fileno())
             yield SampleReader(self, hdf5_file.RowReader(file[self.group + "X"], checked))
@@ -96,8 +97,8 @@ class StoredSamples:
     def _check_version(self, file: Path | int) -> None:
         if version_of(file) != self.version:
             raise PreparedFileError(
-                f"{self.path}: was replaced while it was being read; start again, and write new"
-                " files under other names."
+                f"{self.path}: was replaced while it was being read; start again, and give new"
+                " files other names."
             )
 
 
@@ -129,6 +130,6 @@ class SampleReader:
 
 
 def version_of(path: Path | int) -> tuple[int, ...]:
-    """Return numbers that differ if another file has this name, or the file was changed."""
-    status = os.stat(path)  # noqa: PTH116  of what the name stands for now, or of an open file
+    """Return numbers that change if the file is changed or replaced by another one."""
+    status = os.stat(path)  # noqa: PTH116  it may be the number of an open file
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""An existing prepared file: what it was made of, and its windows for reuse."""
+"""An existing prepared file: its inputs and options, and its windows for reuse."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ _N_NAMED = 3
 
 
 def selecting(options: PreparationOptions) -> tuple[str, ...]:
-    """Return the options that only choose recordings; of a label column, classes choose samples."""
+    """Return the options that only choose recordings; with a label column, classes do not."""
     if options.label_column is None:
         return SELECTING
     return tuple(name for name in SELECTING if name not in ("labels", "exclude"))
@@ -32,9 +32,10 @@ def selecting(options: PreparationOptions) -> tuple[str, ...]:
 class EarlierFile:
     """An open prepared file that a new preparation would replace or extend.
 
-    `record` is what `prepare` stored about its inputs, empty for a file of an older version:
+    `record` has the facts that `prepare` stored, and is empty for a file of an older version:
     ``version`` of the windows, ``inputs`` (a digest of the files and labels of each recording),
-    ``facts`` about those that were cut, ``failed`` with the reasons, and ``summary``.
+    ``facts`` about recordings that were cut, ``failed`` with reasons for the others, and
+    ``summary``.
     """
 
     def __init__(self, prepared: PreparedFile) -> None:
@@ -45,9 +46,9 @@ class EarlierFile:
         self.channels = prepared.stored.channels
         self.inputs: dict[str, str] = self.record.get("inputs", {})
         self.failed: dict[str, str] = self.record.get("failed", {})
-        every = {one["recording_id"]: one for one in self.record.get("facts", ())}
-        self.facts = {name: one for name, one in every.items() if name not in self.failed}
-        damaged = {n for n, one in every.items() if any("kept_s" in row for row in one["dropped"])}
+        cut = {facts["recording_id"]: facts for facts in self.record.get("facts", ())}
+        self.facts = {name: facts for name, facts in cut.items() if name not in self.failed}
+        damaged = {n for n, facts in cut.items() if any("kept_s" in d for d in facts["dropped"])}
         self.left_out = damaged.union(self.failed)  # partly or entirely
 
     @classmethod
@@ -55,7 +56,7 @@ class EarlierFile:
     def at(cls, path: Path) -> "Iterator[EarlierFile | str | None]":
         """Open the file at `path`; None if it does not exist. Another kind of file raises an error.
 
-        For a damaged prepared file, return a description of the damage.
+        For a damaged prepared file, yield a description of the damage.
         """
         if not path.exists() or (path.is_file() and not path.stat().st_size):
             yield None
@@ -77,11 +78,11 @@ class EarlierFile:
         yield f"it {reason}"
 
     def changed_options(self, configuration: Mapping[str, Any]) -> dict[str, str]:
-        """Return the options that differ in this configuration, with both values as text."""
+        """Return the options that this configuration changes, with both values as text."""
         stored = self.provenance.get("configuration") or {}
         changed = {}
         for name, option in OPTIONS.items():
-            was, now = (one.get(option.section) or {} for one in (stored, configuration))
+            was, now = (c.get(option.section) or {} for c in (stored, configuration))
             if name != "steps":
                 was, now = was.get(option.key), now.get(option.key)
             if was != now:
@@ -98,27 +99,29 @@ class EarlierFile:
         return changed
 
     def changed_inputs(self, inputs: Mapping[str, str]) -> list[str]:
-        """Describe the recordings that differ from those of the file."""
+        """Describe the recordings that were added, changed or removed since the file was made."""
         old = self.inputs
         kinds = {
             "new": [name for name in inputs if name not in old],
             "changed": [name for name in inputs if old.get(name, inputs[name]) != inputs[name]],
             "removed": [name for name in old if name not in inputs],
         }
-        words = [
+        changes = [
             f"{len(names)} {kind} recording(s): {listed(names, _N_NAMED)}"
             for kind, names in kinds.items()
             if names
         ]
-        if not words and list(old) != list(inputs):
-            words.append("the recordings are in another order")
-        return words
+        if not changes and list(old) != list(inputs):
+            changes.append("the recordings are in another order")
+        return changes
 
     def verify(self) -> None:
         """Verify the whole file; raise if it is damaged or has no checksums."""
         self.prepared.verify()
 
-    def part(self, recording_id: str, channels: Sequence[str], *, cut_anew: bool) -> "EarlierPart":
+    def part(
+        self, recording_id: str, channels: Sequence[str], *, has_separate_training: bool
+    ) -> "EarlierPart":
         """Return the windows of one recording in this order of channels; see `EarlierPart`."""
         facts = self.facts[recording_id]
         return EarlierPart(
@@ -127,16 +130,16 @@ class EarlierFile:
             self.prepared,
             self._rows.get(recording_id, np.empty(0, np.int64)),
             [self.channels.index(name) for name in channels],
-            [(one["label"], one["n_windows"]) for one in facts["classes"]]
+            [(fate["label"], fate["n_windows"]) for fate in facts["classes"]]
             or [("", facts["n_windows"])],
-            cut_anew,
+            has_separate_training,
         )
 
     def part_of(self, recording_id: str, group: str, digests: Sequence[str], by: str) -> str:
-        """Return the part of the file that a new or changed recording belongs to; "" if undecided.
+        """Return the part of the split for a new or changed recording; "" if it is undecided.
 
-        It is the part of its group or, for a copy or renamed file, of the recording with the same
-        files.
+        It is the part of its group or, for a copy or a renamed file, the part of the recording with
+        the same files.
         """
         if by == "time":
             return ""
@@ -153,27 +156,27 @@ class EarlierFile:
     @cached_property
     def _part_of(self) -> dict[tuple[str, ...], str]:
         split = np.asarray(self.prepared.stored.split)
-        known: dict[tuple[str, ...], str] = {}
+        part_of: dict[tuple[str, ...], str] = {}
         for name, facts in self.facts.items():
             if facts["n_windows"]:
                 rows = self._rows.get(name)
-                # Only if training windows are cut separately can a recording have no rows.
+                # A recording without rows has only training windows, which were cut separately.
                 part = "train" if rows is None else str(split[rows[0]])
                 digests = (source["sha256"] for source in facts["sources"])
-                groups = self.prepared.stored.groups  # also of recordings that were joined
+                groups = self.prepared.stored.groups  # simultaneous recordings share a group
                 group = facts["group"] if rows is None or groups is None else str(groups[rows[0]])
                 keys = (("group", group), ("recording", name), ("files", *digests))
                 for key in keys:
-                    known.setdefault(key, part)
-        return known
+                    part_of.setdefault(key, part)
+        return part_of
 
 
 @dataclass(frozen=True, eq=False)
 class EarlierPart:
     """The windows of one recording in a prepared file, with the interface of a part file.
 
-    If training windows were cut separately, the `prefix` ``"train_"`` reads them. The windows on
-    the grid are then not in the file; only their counts by label are known, in `n_of_label`.
+    If training windows were cut separately, the `prefix` ``"train_"`` reads them. Then the file
+    lacks the windows on the grid, and has only their counts by label, in `n_of_label`.
     """
 
     recording_id: str
@@ -182,7 +185,7 @@ class EarlierPart:
     rows: NDArray[np.int64]
     order: list[int]  # positions of its channels
     n_of_label: list[tuple[str, int]]
-    cut_anew: bool
+    has_separate_training: bool
     prefix: str = ""
 
     @property
@@ -206,7 +209,9 @@ class EarlierPart:
     @property
     def _has_no_grid(self) -> bool:
         split = self.prepared.stored.split
-        return self.cut_anew and split is not None and set(split[self.rows]) <= {"train"}
+        return (
+            self.has_separate_training and split is not None and set(split[self.rows]) <= {"train"}
+        )
 
 
 def reason_of(error: PreparedFileError, path: Path) -> str:

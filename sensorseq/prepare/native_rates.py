@@ -49,37 +49,40 @@ def prepare_sensor_files(
     *,
     skip: bool,
 ) -> PreparedSummary:
-    """Prepare each sensor by itself, then join their windows in `output`.
+    """Prepare each sensor separately, then join their windows in `output`.
 
-    `prepare_one` prepares a file of one sensor from request, sources and its path. These files stay
-    in ``<output>.sensors`` until the end, so that an interrupted run can be resumed.
+    `prepare_one` prepares a file of one sensor from the request, the sources and its path. These
+    files stay in ``<output>.sensors`` until the end, so that an interrupted run can be resumed.
     """
     if is_url(output):
         raise ArgumentError(f"{output}: native_rates needs a local output; upload it afterwards.")
     output, use = Path(output), request.options
     if not sensors_in(output):
-        with EarlierFile.at(output):  # raises if something else is there
+        with EarlierFile.at(output):  # raises for another kind of file
             pass
-    found = by_sensor(sources, use.channels, salvage=skip)
+    sources_of = by_sensor(sources, use.channels, salvage=skip)
     uses = {
         name: replace(use, channels=channels)
-        for name, channels in channels_of_sensors(use.channels, found).items()
+        for name, channels in channels_of_sensors(use.channels, sources_of).items()
     }
-    ids = {name: [one.recording_id for one in own] for name, own in found.items()}
+    ids = {
+        name: [source.recording_id for source in sensor_sources]
+        for name, sensor_sources in sources_of.items()
+    }
     check_recordings(ids, use.missing)
     rates = {
-        name: float(np.median([*_rates(own, uses[name], skip=skip)] or [np.nan]))
-        for name, own in found.items()
+        name: float(np.median([*_rates(sensor_sources, uses[name], skip=skip)] or [np.nan]))
+        for name, sensor_sources in sources_of.items()
     }
     slop_s = slop_of(use, rates)
     folder = output.with_name(f"{output.name}.sensors")
     folder.mkdir(exist_ok=True)
-    files = {name: folder / f"{number}.h5" for number, name in enumerate(found)}
+    files = {name: folder / f"{number}.h5" for number, name in enumerate(sources_of)}
     summaries = {}
-    for name, own in found.items():
-        one = Request.of(options_of_sensor(uses[name], slop_s), None)
+    for name, sensor_sources in sources_of.items():
+        sensor_request = Request.of(options_of_sensor(uses[name], slop_s), None)
         with noting(f"in the recordings of sensor {name!r}"):
-            summaries[name] = prepare_one(one, own, files[name])
+            summaries[name] = prepare_one(sensor_request, sensor_sources, files[name])
     summary = _join(request, files, summaries, output, slop_s)
     for path in files.values():
         path.unlink()
@@ -90,10 +93,10 @@ def prepare_sensor_files(
 def _rates(
     sources: list[RecordingSource], use: PreparationOptions, *, skip: bool
 ) -> Iterator[float]:
-    for one in sources:
-        # what cannot be read is named when it is left out
+    for source in sources:
+        # Unreadable recordings are named later, when they are left out.
         with suppress(*SPOILT) if skip else nullcontext():
-            yield read_source_rate(one, use, salvage=skip)
+            yield read_source_rate(source, use, salvage=skip)
 
 
 def _join(
@@ -103,32 +106,32 @@ def _join(
     output: Path,
     slop_s: float,
 ) -> PreparedSummary:
-    """Write the windows of all sensors in common rows, and return a summary of the file."""
+    """Write the windows of all sensors with common rows, and return a summary of the file."""
     use = request.options
     with ExitStack() as stack:
         opened = {name: stack.enter_context(PreparedFile(path)) for name, path in files.items()}
         windows = {name: file.stored for name, file in opened.items()}
         rows = common_rows(windows, slop_s, use.missing or "error")
         shared = shared_columns(windows, rows)
-        known = shared["y"], shared["groups"], shared["recording_id"]
-        split, facts = split_rows(*known, np.asarray((rows >= 0).all(axis=1)), use)
+        columns = shared["y"], shared["groups"], shared["recording_id"]
+        split, facts = split_rows(*columns, np.asarray((rows >= 0).all(axis=1)), use)
         facts |= {"sensors": lacks_of(windows, rows)}
         sensors = {}
         for at, name in enumerate(opened):
-            own = rows[:, at]
+            sensor_rows = rows[:, at]
             stored: Any = windows[name].X
-            own_samples = replace(stored, rows=own)
+            samples = replace(stored, rows=sensor_rows)
             scaler, drawn = None, {}
             if split is not None and use.scale is not None:
-                train = own[(own >= 0) & (split == "train")]
+                train = sensor_rows[(sensor_rows >= 0) & (split == "train")]
                 pairs = partial(_pairs, stored[train])
                 scaler = fit_scaler_to_blocks(pairs, use.scale).to_dict()
                 drawn = draw_of(use.scale, len(train) * windows[name].n_timesteps)
-            of_sensor = replace(
+            sensor_windows = replace(
                 windows[name],
-                X=own_samples,
+                X=samples,
                 **shared,
-                lengths=lengths_of(windows[name], own),
+                lengths=lengths_of(windows[name], sensor_rows),
                 split=split,
                 provenance={
                     **windows[name].provenance,
@@ -139,7 +142,7 @@ def _join(
                     ),
                 },
             )
-            sensors[name] = SensorWriting(of_sensor, _blocks(own_samples), scaler)
+            sensors[name] = SensorWriting(sensor_windows, _blocks(samples), scaler)
         write_sensors(output, sensors)
         first = next(iter(sensors.values())).windows
     return _summary(summaries, first.counts(), facts, output)
@@ -165,32 +168,34 @@ def _summary(
     n_windows = sum(sum(by_class.values()) for by_class in counts.values())
     first = next(iter(summaries.values()))
     lines = [
-        f"{name}: {one.window_samples} samples at {one.sample_rate_hz:g} Hz,"
-        f" {plural(len(one.channels), 'channel')} ({listed(one.channels, 6)})"
-        for name, one in summaries.items()
+        f"{name}: {summary.window_samples} samples at {summary.sample_rate_hz:g} Hz,"
+        f" {plural(len(summary.channels), 'channel')} ({listed(summary.channels, 6)})"
+        for name, summary in summaries.items()
     ]
-    for name, own in facts["sensors"].items():
-        if own["lacks"]:
-            lacks = plural(len(own["lacks"]), "recording")
-            lines.append(f"{name} is missing in {lacks}: {listed(own['lacks'], 5)}")
-        if own["n_aligned"] < n_windows:
-            lines.append(f"{name} is missing in {n_windows - own['n_aligned']} windows")
-        if own["n_aligned"] < own["n_windows"]:
-            left = own["n_windows"] - own["n_aligned"]
-            lines.append(f"{left} windows of {name} are left out, which another sensor lacks")
+    for name, counted in facts["sensors"].items():
+        if counted["lacks"]:
+            lacks = plural(len(counted["lacks"]), "recording")
+            lines.append(f"{name} is missing in {lacks}: {listed(counted['lacks'], 5)}")
+        if counted["n_aligned"] < n_windows:
+            lines.append(f"{name} is missing in {n_windows - counted['n_aligned']} windows")
+        if counted["n_aligned"] < counted["n_windows"]:
+            n_left_out = counted["n_windows"] - counted["n_aligned"]
+            lines.append(
+                f"{n_left_out} windows of {name} are left out, because another sensor lacks them"
+            )
     return replace(
         first,
         path=output,
         counts=counts,
         subjects=facts.get("split", {}).get("subjects", ""),
         n_windows=n_windows,
-        n_recordings=max(one.n_recordings for one in summaries.values()),
-        dropped=[entry for one in summaries.values() for entry in one.dropped],
+        n_recordings=max(summary.n_recordings for summary in summaries.values()),
+        dropped=[entry for summary in summaries.values() for entry in summary.dropped],
         size_bytes=output.stat().st_size,
         imbalance=facts.get("split", {}).get("imbalance", ""),
-        derived=[line for one in summaries.values() for line in one.derived],
+        derived=[line for summary in summaries.values() for line in summary.derived],
         odd_values=[
-            f"{name}: {text}" for name, one in summaries.items() for text in one.odd_values
+            f"{name}: {text}" for name, summary in summaries.items() for text in summary.odd_values
         ],
         action="written",
         changes=[],

@@ -1,4 +1,4 @@
-"""Part files, one for each recording: make or reuse them, and read them together."""
+"""Part files of recordings: make or reuse one for each recording, and read them together."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ from sensorseq.readers.source import at_hand
 from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.windows import WindowSet
 
-PART_VERSION = 7  # raised when equal arguments no longer give equal windows
+PART_VERSION = 7  # increased when equal arguments no longer give equal windows
 _READ_BYTES = 1 << 23  # bytes of a part that are read at once
 SPOILT = (RecordingError, SignalError, WindowError)  # errors that `on_error="skip"` skips
 _PART_OPTIONS = [  # options that determine a recording's windows; derived steps are separate
@@ -50,7 +50,7 @@ class PartTask:
     sample_rate_hz: float
     path: Path | str  # a str is a URL
     salvage: bool  # read damaged logs up to the damage
-    files: list[dict[str, Any]] | None = None  # digests of its files, if known
+    files: list[dict[str, Any]] | None = None  # digests of its files, if already computed
     facts: "Facts | None" = None  # facts about the recording in an earlier file
 
 
@@ -98,7 +98,7 @@ class Facts:
 
 
 def make_part(task: PartTask) -> tuple[Facts, bool]:
-    """Make or reuse the part of one recording; return its facts, and True if it was reused."""
+    """Make or reuse the part of a recording; return its facts, and True if it was reused."""
     if task.facts is not None:
         return task.facts, True
     with at_hand(task.source) as source, here(task.path) as path:
@@ -112,8 +112,8 @@ def _make_part_at(path: Path, task: PartTask) -> tuple[Facts, bool]:
     source = task.source
     files = task.files or digests_of(source)
     key = _key(task, files)
-    if (known := read_part_facts(path, key)) is not None:
-        return Facts(**known), True
+    if (stored := read_part_facts(path, key)) is not None:
+        return Facts(**stored), True
     try:
         recording = read_recording(source, task.options, path.parent, salvage=task.salvage)
         x = recording.values
@@ -172,7 +172,7 @@ def _cut(
     arrays = _arrays(windows, "")
     if plan.cuts_training_anew:
         arrays |= _arrays(plan.training_windows(pieces, rate), "train_")
-    own_rate = sample_rate_of(recording)
+    recorded_hz = sample_rate_of(recording)
     facts = Facts(
         recording_id=recording.recording_id,
         group=recording.group,
@@ -183,7 +183,7 @@ def _cut(
         units=[channel.unit for channel in pieces[0].channels],
         input_channels=list(recording.channel_names),
         input_units=[channel.unit for channel in recording.channels],
-        sample_rate_hz=own_rate if np.isfinite(own_rate) else None,
+        sample_rate_hz=recorded_hz if np.isfinite(recorded_hz) else None,
         duration_s=recording.duration_s,
         **describe_cut(recording, pieces),
         n_windows=len(windows),
@@ -212,12 +212,12 @@ def _arrays(windows: WindowSet, prefix: str) -> dict[str, NDArray[Any]]:
 
 
 def labels_of(source: RecordingSource | Recording) -> list[str | None]:
-    """Return the labels of a recording; a single None if it has none."""
+    """Return the labels of a recording; ``[None]`` if it has no label."""
     return [*sorted(source.labels)] or [None]
 
 
 def files_of(facts: Facts) -> str:
-    """Return the names of a recording's files in the user's form."""
+    """Return the paths of a recording's files for messages."""
     return " + ".join(source["path"] for source in facts.sources)
 
 
@@ -238,14 +238,14 @@ def _key(task: PartTask, files: Iterable[Mapping[str, Any]]) -> str:
 
 def input_key(source: RecordingSource, files: Iterable[Mapping[str, Any]]) -> str:
     """Return a digest of a recording's inputs, without the options."""
-    of_rows = [source.row_sensor] if source.row_sensor else []
+    row_facts = [source.row_sensor] if source.row_sensor else []
     if source.rows is not None and source.rows.names:
-        of_rows.append(repr(source.rows.names))
+        row_facts.append(repr(source.rows.names))
     return _hashed(
         list(files),
         [
             *(source.recording_id, source.label, source.group),
-            *(source.sensors, source.missing_sensors, *source.channels, *of_rows),
+            *(source.sensors, source.missing_sensors, *source.channels, *row_facts),
         ],
         [[span.start_s, span.end_s, span.label] for span in source.label_spans],
         *filter(None, [source.span_clock]),
@@ -264,7 +264,7 @@ class RecordingPart:
     recording_id: str
     group: str
     order: list[int]  # positions of its channels
-    prefix: str = ""  # prefix of its arrays: "" for windows on the grid, or "train_"
+    prefix: str = ""  # prefix of its arrays: "train_" for training windows cut separately
 
     def read(self, name: str) -> NDArray[Any]:
         """Return the array of this name."""
@@ -284,7 +284,7 @@ class RecordingPart:
 class PartSamples:
     """The samples of the windows of many parts, which stay in their files.
 
-    `used` are the rows of the windows in each part; `at_once` of them are read together.
+    `used` has the rows of the windows in each part; `at_once` windows are read together.
     """
 
     parts: Sequence[RecordingPart | EarlierPart]
@@ -313,20 +313,20 @@ class PartSamples:
     def __getitem__(self, which: Any) -> "PartSamples":
         wanted = np.arange(len(self))[which]
         if (np.diff(wanted) <= 0).any():
-            raise WindowError("windows in parts are taken in their order, each once.")
+            raise WindowError("windows in parts can be selected only in order, and only once.")
         by_part = np.split(np.isin(np.arange(len(self)), wanted), self._ends[:-1])
-        used = [rows[own] for rows, own in zip(self.used, by_part, strict=True)]
+        used = [rows[is_wanted] for rows, is_wanted in zip(self.used, by_part, strict=True)]
         return replace(self, used=used)
 
     def blocks(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
         """Yield the samples of the windows at increasing positions, one recording at a time."""
         ends = self._ends
         part_of = np.searchsorted(ends, rows, side="right")
-        for own in np.split(rows, np.flatnonzero(np.diff(part_of)) + 1):
-            if own.size:
-                at = int(np.searchsorted(ends, own[0], side="right"))
+        for part_rows in np.split(rows, np.flatnonzero(np.diff(part_of)) + 1):
+            if part_rows.size:
+                at = int(np.searchsorted(ends, part_rows[0], side="right"))
                 used = self.used[at]
-                wanted = used[own - (ends[at] - len(used))]
+                wanted = used[part_rows - (ends[at] - len(used))]
                 for some in np.split(wanted, np.flatnonzero(np.diff(wanted // self.at_once)) + 1):
                     yield self.parts[at].samples(some)
 
@@ -342,7 +342,7 @@ def windows_in(
     *,
     labeled: bool,
 ) -> WindowSet:
-    """Return all windows of these parts, in which their samples stay."""
+    """Return all windows of these parts; their samples stay in the part files."""
     starts = [part.read("start_s") for part in parts]
     counts = [len(start) for start in starts]
     at_once = max(1, _READ_BYTES // (4 * n_timesteps * len(channels)))
@@ -359,27 +359,27 @@ def windows_in(
     )
 
 
-def with_training_anew(
+def with_separate_training_windows(
     windows: WindowSet, split: NDArray[np.str_]
 ) -> tuple[WindowSet, NDArray[np.str_]]:
-    """Return the windows with separately cut training windows, and the part of each."""
+    """Replace training windows by those cut separately; return all windows and their parts."""
     samples: Any = windows.X
     part_of = dict(zip(np.asarray(windows.recording_id).tolist(), split.tolist(), strict=True))
-    of_part = [part_of[part.recording_id] for part in samples.parts]
+    part_names = [part_of[part.recording_id] for part in samples.parts]
     parts = [
         replace(part, prefix="train_") if name == "train" else part
-        for part, name in zip(samples.parts, of_part, strict=True)
+        for part, name in zip(samples.parts, part_names, strict=True)
     ]
     labeled = windows.y is not None
-    anew = windows_in(parts, windows.channels, windows.n_timesteps, labeled=labeled)
-    own: Any = anew.X
-    return anew, np.repeat(of_part, [len(used) for used in own.used])
+    replaced = windows_in(parts, windows.channels, windows.n_timesteps, labeled=labeled)
+    replaced_samples: Any = replaced.X
+    return replaced, np.repeat(part_names, [len(used) for used in replaced_samples.used])
 
 
 def find_copies(
     keys: NDArray[np.uint64], windows: WindowSet, split: NDArray[np.str_] | None
 ) -> list[dict[str, Any]]:
-    """Return pairs of recordings in different parts that share windows, by keys above 0.
+    """Return pairs of recordings in different parts that share windows: equal keys above 0.
 
     Pairs that share the most windows come first.
     """

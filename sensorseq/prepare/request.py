@@ -18,8 +18,8 @@ from sensorseq.preprocessing.steps.derive import DERIVE
 from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
 from sensorseq.stamp_repair import STAMPS
 
-# These describe a run, not the file.
-_OF_A_RUN = ("path", "n_reused", "size_bytes", "action", "changes")
+# Fields that describe a run, not the file.
+_RUN_FIELDS = ("path", "n_reused", "size_bytes", "action", "changes")
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,11 @@ class Request:
 
     @classmethod
     def of(
-        cls, given: Mapping[str, Any], config: str | os.PathLike[str] | PrepareConfiguration | None
+        cls,
+        options: Mapping[str, Any],
+        config: str | os.PathLike[str] | PrepareConfiguration | None,
     ) -> "Request":
-        """Check the given options, and take the others from the configuration."""
+        """Check the given options; the configuration provides options that are None."""
         configured = PrepareConfiguration()
         named: AbstractContextManager[None] = nullcontext()
         if isinstance(config, PrepareConfiguration):
@@ -42,8 +44,8 @@ class Request:
         elif config is not None:
             configured, named = read_configuration(config), noting(f"in the configuration {config}")
         use = configured.arguments()
-        replaced = given.get("derive") in DERIVE and bool(use.get("steps"))
-        use = with_changes(use, {name: v for name, v in given.items() if v is not None})
+        replaced = options.get("derive") in DERIVE and bool(use.get("steps"))
+        use = with_changes(use, {name: v for name, v in options.items() if v is not None})
         seed = use.get("random_state", 0)
         if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
             raise ArgumentError(
@@ -57,14 +59,14 @@ class Request:
             use[name] = [value] if isinstance(value, str) else [str(item) for item in value]
         with named:
             pipeline = PreparePipeline(**pipeline_arguments(use))
-        of_files = {name: use[name] for name, o in OPTIONS.items() if o.of_files and name in use}
-        if of_files.get("units") is not None:
-            of_files["units"] = dict(of_files["units"])
-        return cls(replace(pipeline.options, **of_files), pipeline, replaced)
+        file_options = {n: use[n] for n, option in OPTIONS.items() if option.of_files and n in use}
+        if file_options.get("units") is not None:
+            file_options["units"] = dict(file_options["units"])
+        return cls(replace(pipeline.options, **file_options), pipeline, replaced)
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """The options in sections, as in a configuration file; nothing depends on this machine."""
+        """The options in sections, as in a configuration file, without paths on this machine."""
         use = {name: getattr(self.options, name) for name, o in OPTIONS.items() if o.of_files}
         use["exclude"] = list(use["exclude"] or ()) or None
         if not isinstance(use["manifest"], bool | None):
@@ -74,7 +76,7 @@ class Request:
 
 @dataclass(frozen=True)
 class PreparedSummary:
-    """The result of `prepare`: counts, lengths and rates of windows, and what was left out."""
+    """The result of `prepare`: counts, lengths and rates of windows, and omitted data."""
 
     path: Path | str  # a str is a URL
     counts: dict[str, dict[str, int]]  # windows by part and class
@@ -85,10 +87,9 @@ class PreparedSummary:
     sample_rate_hz: float
     sample_rate_from: str  # "given", or how it was chosen
     dropped: list[dict[str, Any]] = field(default_factory=list)  # recordings or segments of them
-    dropped_columns: dict[str, int] = field(
-        default_factory=dict
-    )  # without a number for each sample
-    # Columns that count instead of measuring.
+    # Numbers of recordings, by column without a number for each sample.
+    dropped_columns: dict[str, int] = field(default_factory=dict)
+    # Numbers of recordings, by column that counts instead of measuring.
     counters: dict[str, int] = field(default_factory=dict)
     n_reused: int = 0  # recordings reused from an interrupted run or from the existing file
     size_bytes: int = 0
@@ -109,21 +110,21 @@ class PreparedSummary:
     odd_rates_hz: dict[str, float] = field(default_factory=dict)  # recordings with a different rate
     # Recordings in another unit that were allowed.
     odd_scales: list[str] = field(default_factory=list)
-    # Values that are perhaps no measurements, a sentence for each kind.
+    # Values that may not be measurements, a sentence for each kind.
     odd_values: list[str] = field(default_factory=list)
-    # number of all-zero windows by recording
+    # Number of all-zero windows by recording.
     zero_windows: dict[str, int] = field(default_factory=dict)
     # By recording, the `max_gap_s` that would bridge its gaps.
     bridging_gaps_s: dict[str, float] = field(default_factory=dict)
     simultaneous: str = ""  # recordings that cover the same time
     subjects: str = ""  # persons or machines of recordings in several parts
-    sensors: list[str] = field(default_factory=list)  # what is said of each, at its own rate
+    sensors: list[str] = field(default_factory=list)  # sentences about each, at its own rate
     action: str = "written"  # or "replaced", "extended", "none"
     changes: list[str] = field(default_factory=list)  # differences from the existing file
 
     @property
     def headline(self) -> str:
-        """A sentence on what happened to an existing file; empty if there was none."""
+        """A sentence on the change of an existing file; empty for a new file."""
         if self.action == "none":
             return (
                 f"{self.path} is up to date: {self.n_recordings} recordings, same configuration;"
@@ -140,11 +141,11 @@ class PreparedSummary:
 
     def to_record(self) -> dict[str, Any]:
         """Return the fields that a prepared file stores."""
-        return {name: value for name, value in asdict(self).items() if name not in _OF_A_RUN}
+        return {name: value for name, value in asdict(self).items() if name not in _RUN_FIELDS}
 
     @classmethod
     def of_record(cls, path: Path, record: Mapping[str, Any], n_reused: int) -> "PreparedSummary":
-        """Return the summary stored in a prepared file that needed no work."""
+        """Return the summary stored in a prepared file that is up to date."""
         use = {name: value for name, value in record.items() if name in _FIELDS}
         use |= {name: tuple(use[name]) for name in ("channels", "own_rates_hz")}
         size = path.stat().st_size
@@ -171,4 +172,4 @@ class PreparedSummary:
         return "\n".join(map(printable, lines))
 
 
-_FIELDS = {each.name for each in fields(PreparedSummary)}
+_FIELDS = {summary_field.name for summary_field in fields(PreparedSummary)}

@@ -39,10 +39,10 @@ def prepare(
 ) -> PreparedSummary:
     """Read, resample, cut and split recordings, and write them as one file.
 
-    The result equals the one of `PreparePipeline`, but memory never holds more than one recording
-    per job, nor all of a CSV, Parquet or HDF5 recording of more than 32 MB. Preparing twice gives
-    the same bytes, regardless of `jobs` and interruptions; if `output` was made from the same files
-    by the same options, nothing is done.
+    The result equals that of `PreparePipeline`, but at most one recording per job is in memory, and
+    never all of a CSV, Parquet or HDF5 recording of more than 32 MB. Preparing twice gives the same
+    bytes, regardless of `jobs` and interruptions; if `output` was made from the same files with the
+    same options, nothing is done.
 
     Parameters
     ----------
@@ -51,51 +51,50 @@ def prepare(
         of one (``s3://bucket/folder``), from which each recording is downloaded to be read.
     output : path-like
         The prepared file. An existing prepared file is replaced once the new one is complete;
-        other files are refused. Finished recordings are kept in ``<output>.parts/`` until the end,
-        so the run needs disk space for twice the file's size. A URL is written when the file is
-        complete; its parts are at ``<output>.parts/``, too.
+        for another kind of file, an error is raised. Finished recordings are kept in
+        ``<output>.parts/`` until the end, so the run needs disk space for twice the file's size. A
+        URL is written when the file is complete; its parts are at ``<output>.parts/``, too.
     config : path-like or PrepareConfiguration, optional
         Sets every option that is None; see `read_configuration`.
     jobs : int, default=1
         Number of processes that read and cut recordings.
     engine : {"process", "dask"}, default="process"
-        What runs them: processes of this machine, or workers of dask, which replaces those that are
-        killed.
+        Processes of this machine, or dask workers; dask replaces workers that are killed.
     scheduler : str, optional
         Address of a dask scheduler, such as ``"tcp://10.0.0.5:8786"``, whose workers are used
-        instead of `jobs` local ones. All must see `source` and the folder of `output`, or these
-        must be URLs.
+        instead of `jobs` local ones. All must be able to access `source` and the folder of
+        `output`, or these must be URLs.
     resume : bool, default=False
-        Reuse the recordings that an interrupted run finished, unless the file or the arguments
-        changed since. If `output` exists, extend it: only new and changed recordings are read, and
-        the others keep their windows and parts. New groups are assigned to parts so that the
-        shares are approached.
+        Reuse the recordings that an interrupted run finished, unless the files or the arguments
+        have changed. If `output` exists, extend it: only new and changed recordings are read, and
+        the others keep their windows and parts. New groups are assigned to parts so that the shares
+        come close to `split`.
     on_error : {"stop", "skip"}, default="stop"
-        skip: leave out recordings that cannot be used, and list the reasons in `dropped`. Of a
-        damaged robot log, what is before the damage is used; the entry has the seconds kept.
+        skip: leave out recordings that cannot be used, and list the reasons in `dropped`. A
+        damaged robot log is used up to the damage; its entry has the number of seconds kept.
     allow_scales : bool, default=False
-        Use recordings even if their time stamps or a channel seem to have another unit than those
-        of the other recordings: a sample rate 100 times theirs, or 30 times the usual range of
-        values in the class with the same spectrum, or a fraction as small; or if all their samples
-        are zero. By default such a recording cannot be used.
+        Use recordings even if all their samples are zero, or if their time stamps or a channel seem
+        to have another unit than in the other recordings: the sample rate differs by a factor of
+        100, or the range of values, at the same spectrum, by a factor of 30 from the rest of the
+        class. By default, such a recording cannot be used.
     allow_constant : bool, default=False
-        Keep channels that are constant within windows and whose values give the class of all
-        windows by themselves, with two recordings or more in each class. By default they are
-        refused, because the label probably stands there a second time.
+        Keep channels that are constant within windows and whose values alone determine the class of
+        all windows, with two recordings or more in each class. By default they raise an error,
+        because they probably repeat the label.
     progress : callable, optional
         See `Progress`.
     **options
-        The fields of `PreparationOptions`, for meaning and defaults see there; ``window_s`` is
+        The fields of `PreparationOptions`, which documents meaning and defaults; ``window_s`` is
         required, here or in `config`. ``split="none"``, ``derive="none"``, ``scale="none"`` and
-        ``balance="none"`` turn them off, whatever `config` says; ``derive="auto"`` replaces its
+        ``balance="none"`` turn off the settings of `config`; ``derive="auto"`` replaces its
         steps.
 
     Raises
     ------
     RecordingError, WindowError, SplitError
         If a recording cannot be used (the message names file and row), or seems to have another
-        unit, or a class has no window or too few groups for the parts, or constant channels give
-        the class.
+        unit, or a class has no window or too few groups for the parts, or constant channels
+        determine the class.
     ArgumentError
         If `output` is to be extended, but was made with other options.
     PreparedFileError
@@ -109,7 +108,7 @@ def prepare(
     report = progress or (lambda stage, done, total: None)
     use = request.options
     sources = find_recordings(source, use, ignore=output)
-    warn_of_similar_classes(one.labels for one in sources)
+    warn_of_similar_classes(source.labels for source in sources)
     if use.split is not None and use.split_by != "time":
         check_groups(sources, use.split, by_recording=use.split_by == "recording")
     if scheduler is not None or engine == "dask":  # dask's workers run in other folders
@@ -127,7 +126,7 @@ def prepare(
             worker_pool(engine, jobs, scheduler, reads, None if parts_url else folder.path) as pool,
         ):
             skip = on_error == "skip"
-            known, damage = (None, earlier) if isinstance(earlier, str) else (earlier, "")
+            existing, damage = (None, earlier) if isinstance(earlier, str) else (earlier, "")
             preparation = FilePreparation(
                 request,
                 sources,
@@ -137,7 +136,7 @@ def prepare(
                 allow_scales,
                 allow_constant,
                 report,
-                known,
+                existing,
                 damage,
             )
             summary = preparation.compare(resume, jobs)
@@ -163,7 +162,7 @@ def _absolute(source: RecordingSource) -> RecordingSource:
 def check_groups(
     sources: Iterable[RecordingSource], fractions: Sequence[float], *, by_recording: bool
 ) -> None:
-    """Fail before a long reading if a class has too few groups for the parts."""
+    """Raise if a class has too few groups for the parts, before all recordings are read."""
     used = [part for part, share in zip(PARTS, fractions, strict=True) if share > 0]
     groups_of: dict[str | None, set[str]] = {}
     for source in sources:

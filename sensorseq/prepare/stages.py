@@ -1,4 +1,4 @@
-"""The stages of preparing a file: compare with an earlier one, cut parts, merge them."""
+"""The stages of preparing a file: compare it with an existing one, cut parts, merge them."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -42,7 +42,7 @@ from sensorseq.prepare.recording_part import (
     make_part,
     read_recording,
     windows_in,
-    with_training_anew,
+    with_separate_training_windows,
 )
 from sensorseq.prepare.request import PreparedSummary, Request
 from sensorseq.prepare.workers import outcomes
@@ -93,22 +93,22 @@ class FilePreparation:
     def __post_init__(self) -> None:
         self.failed: dict[str, str] = {}  # reason by recording_id
         self.labels = {label for source in self.sources for label in labels_of(source)}
-        self.every = list(self.sources)
+        self.all_sources = list(self.sources)
         self.digests: dict[str, list[dict[str, Any]]] = {}  # file digests by recording
         self.extended: EarlierFile | None = None
-        self.changes = [self.damage] if self.damage else []  # compared with the earlier file
+        self.changes = [self.damage] if self.damage else []  # differences from the earlier file
         self.channels: tuple[str, ...] = ()  # channels of an extended file, in order
         self.input_channels: list[str] = []
-        self.unread: set[str] = set()  # recordings that the earlier file already holds
+        self.unread: set[str] = set()  # recordings whose windows the earlier file has
         self.facts: list[Facts] = []
         self.odd_scales: list[str] = []  # descriptions of odd scales that were allowed
         self.simultaneous: Simultaneous | None = None
-        self.group_of: dict[str, str] = {}  # of recordings that cover the same time
+        self.group_of: dict[str, str] = {}  # common groups of simultaneous recordings
 
     def compare(self, resume: bool, jobs: int) -> PreparedSummary | None:
         """Compare with the earlier file; return its summary if nothing changed.
 
-        Resuming extends it, unless an interrupted run was replacing it.
+        Resuming extends the file, unless an interrupted run was replacing it.
         """
         earlier = self.earlier
         if earlier is None:
@@ -120,24 +120,24 @@ class FilePreparation:
             options["version"] = "it was prepared by another version of sensorseq"
         self.changes = list(options.values())
         decisive = [
-            words.replace(f"{name} ", f"`{name}` ", 1) if words.startswith(name) else words
-            for name, words in options.items()
+            change.replace(f"{name} ", f"`{name}` ", 1) if change.startswith(name) else change
+            for name, change in options.items()
             if name not in (*selecting(self.request.options), "on_error")
         ]
         if resume and decisive:
             if self.folder.has_parts:
                 return None
             raise ArgumentError(
-                f"{earlier.path} cannot be extended: {'; '.join(decisive)}. Use the options it was"
-                " made with, or leave out `resume` to prepare all recordings again."
+                f"{earlier.path} cannot be extended: {'; '.join(decisive)}. Use its original"
+                " options, or leave out `resume` to prepare all recordings again."
             )
-        same = {source.recording_id for source in self.every} == set(earlier.inputs)
+        same = {source.recording_id for source in self.all_sources} == set(earlier.inputs)
         if not resume and (options or not same):
             return None
         with _threads(jobs) as threads:
-            found = self._run("digests", digests_of, self.sources, threads)
+            digests = self._run("digests", digests_of, self.sources, threads)
         ids = [source.recording_id for source in self.sources]
-        self.digests = dict(zip(ids, found, strict=True))
+        self.digests = dict(zip(ids, digests, strict=True))
         if not options and list(self._inputs().items()) == list(earlier.inputs.items()):
             try:
                 earlier.verify()
@@ -153,14 +153,14 @@ class FilePreparation:
         return None
 
     def choose_rate(self) -> None:
-        """Choose the common rate: the given one, or one from the timestamps alone."""
+        """Choose the common rate: the given rate, or one from the timestamps alone."""
         if self.extended is not None:
-            made = self.extended.provenance
-            self.rate, self.rate_from = made["resampled_to_hz"], made["sample_rate_from"]
+            stored = self.extended.provenance
+            self.rate, self.rate_from = stored["resampled_to_hz"], stored["sample_rate_from"]
             return
-        given = self.request.options.sample_rate_hz
-        if given is not None:
-            self.rate, self.rate_from = float(given), "given"
+        given_hz = self.request.options.sample_rate_hz
+        if given_hz is not None:
+            self.rate, self.rate_from = float(given_hz), "given"
             return
         read = partial(
             read_source_rate,
@@ -170,22 +170,22 @@ class FilePreparation:
         )
         rates = self._run("rates", read, self.sources, self.pool)
         self.rate, self.rate_from = common_rate(rates)
-        # Checked before much is read, which would be a waste at a thousand times the rate.
+        # Checked before recordings are read, because a wrong unit may mean a thousandfold rate.
         if not (self.skip or self.allow_scales):
-            known = zip(self.sources, rates, strict=True)
-            facts = [ScaleFacts(" + ".join(s.relative_paths), "", own) for s, own in known]
+            pairs = zip(self.sources, rates, strict=True)
+            facts = [ScaleFacts(" + ".join(s.relative_paths), "", rate) for s, rate in pairs]
             for at, texts in find_odd_scales(facts).items():
                 raise odd_scale_error(facts[at], texts)
 
     def derive(self) -> None:
-        """If steps are derived, derive them from the first recording that can be read."""
+        """Derive steps from the first readable recording, if the options request it."""
         pipeline = self.request.pipeline
         if not pipeline.derives:
             return
         if self.extended is not None:
-            made = self.extended.provenance
-            steps = tuple(made["configuration"]["steps"])
-            lines = tuple(line for line in made["derived"] if line != _REPLACED)
+            stored = self.extended.provenance
+            steps = tuple(stored["configuration"]["steps"])
+            lines = tuple(line for line in stored["derived"] if line != _REPLACED)
             pipeline.derived_ = DerivedSteps(steps, lines)
             pipeline.plan = replace(pipeline.plan, steps=make_steps(steps))
             return
@@ -203,15 +203,16 @@ class FilePreparation:
                 return
 
     def make_parts(self) -> None:
-        """Write a part file for every recording; `facts` then describes each, in order."""
+        """Write a part file for every recording, and collect their `facts` in order."""
         plan = self.request.pipeline.plan
         self.window_samples = plan.window_samples(self.rate)
         shared = self.request.options, plan, self.rate
         tasks = []
         for source in self.sources:
             name, salvage = source.recording_id, self.skip and source.is_log
-            known = self.digests.get(name), self._known_facts(source)
-            tasks.append(PartTask(source, *shared, self.folder.place_of(name), salvage, *known))
+            place, digests = self.folder.place_of(name), self.digests.get(name)
+            facts = self._unchanged_facts(source)
+            tasks.append(PartTask(source, *shared, place, salvage, digests, facts))
         made = self._run("recordings", make_part, tasks, self.pool)
         self.unread = {task.source.recording_id for task in tasks if task.facts is not None}
         if self.extended is not None and self.unread:
@@ -226,38 +227,39 @@ class FilePreparation:
         kept = self._agreeing([facts for facts in self.facts if facts.n_windows])
         kept = self._of_one_scale(kept)
         self._check_classes(kept)
-        self.simultaneous = find_simultaneous(_covered(one) for one in kept)
+        self.simultaneous = find_simultaneous(_covered(facts) for facts in kept)
         if self.simultaneous is not None:
             self.group_of = self.simultaneous.group_of
-        bare = [one for one in kept if not one.labels]
-        if bare and len(bare) < len(kept):
+        unlabeled = [facts for facts in kept if not facts.labels]
+        if unlabeled and len(unlabeled) < len(kept):
             raise RecordingError(
-                f"{files_of(bare[0])} has no label, but others do; label every recording or none."
+                f"{files_of(unlabeled[0])} has no label, but others do; label every recording or"
+                " none."
             )
         first, channels = kept[0], self.channels or (*kept[0].channels,)
-        parts = [self._part(one, channels) for one in kept]
-        windows = windows_in(parts, channels, self.window_samples, labeled=not bare)
+        parts = [self._part(facts, channels) for facts in kept]
+        windows = windows_in(parts, channels, self.window_samples, labeled=not unlabeled)
         named = map(Channel, first.input_channels, first.input_units)
-        own_rates = [one.sample_rate_hz for one in kept if one.sample_rate_hz is not None]
-        lookahead_s = pipeline.plan.lookahead_s(tuple(named), own_rates, self.rate)
-        known = self._known_parts(kept, windows)
-        note = "known groups stay in their part of the file; without `resume`, all are split again"
+        rates_hz = [facts.sample_rate_hz for facts in kept if facts.sample_rate_hz is not None]
+        lookahead_s = pipeline.plan.lookahead_s(tuple(named), rates_hz, self.rate)
+        decided = self._decided_parts(kept, windows)
+        note = "groups in the file keep their part; without `resume`, all groups are split again"
         with ExitStack() as notes:
-            if known is not None:
+            if decided is not None:
                 notes.enter_context(noting(note, SplitError))
             if self.simultaneous is not None:
                 notes.enter_context(noting(str(self.simultaneous), SplitError))
             learned = pipeline.plan.learn(
                 windows,
                 lookahead_s,
-                with_training_anew,
-                known,
+                with_separate_training_windows,
+                decided,
                 self.group_of,
                 allow_constant=self.allow_constant,
             )
         if self.request.options.split_by == "time" and learned.facts:
             # An extended file lacks the windows that were left out before.
-            n_left_out = sum(one.n_windows for one in kept) - len(learned.windows)
+            n_left_out = sum(facts.n_windows for facts in kept) - len(learned.windows)
             learned.facts["split"]["n_left_out"] = n_left_out
         windows = replace(
             learned.windows,
@@ -299,7 +301,7 @@ class FilePreparation:
             return {
                 "version": PART_VERSION,
                 "inputs": inputs,
-                "facts": [one.to_dict() for one in self.facts],
+                "facts": [facts.to_dict() for facts in self.facts],
                 "failed": self.failed,
                 "summary": summary.to_record(),
             }
@@ -335,14 +337,14 @@ class FilePreparation:
         if self.request.options.balance is not None and windows.y is not None:
             fitted.update(map(str, windows.y[sample_indices].tolist()))
         repaired: Counter[str] = Counter()
-        for one in self.facts:
-            repaired.update(one.repaired_stamps or {})
+        for facts in self.facts:
+            repaired.update(facts.repaired_stamps or {})
 
-        def with_column(kind: str) -> dict[str, int]:
-            return dict(Counter(name for one in self.facts for name in getattr(one, kind)))
+        def count_by_column(kind: str) -> dict[str, int]:
+            return dict(Counter(name for facts in self.facts for name in getattr(facts, kind)))
 
         provenance = windows.provenance
-        own_rates = [one.sample_rate_hz for one in kept if one.sample_rate_hz is not None]
+        rates_hz = [facts.sample_rate_hz for facts in kept if facts.sample_rate_hz is not None]
         return PreparedSummary(
             output,
             windows.counts(),
@@ -353,47 +355,49 @@ class FilePreparation:
             float(windows.sample_rate_hz or self.rate),
             self.rate_from,
             self._dropped(),
-            with_column("dropped_columns"),
+            count_by_column("dropped_columns"),
             imbalance=provenance.get("split", {}).get("imbalance", ""),
             constant_channels=list(provenance.get("constant_channels", [])),
-            n_holes_filled=sum(int(one.n_holes_filled) for one in self.facts),
+            n_holes_filled=sum(int(facts.n_holes_filled) for facts in self.facts),
             repaired_stamps=dict(repaired),
             resampled_to_hz=self.rate,
-            own_rates_hz=(min(own_rates), max(own_rates)) if own_rates else (0.0, 0.0),
+            own_rates_hz=(min(rates_hz), max(rates_hz)) if rates_hz else (0.0, 0.0),
             n_fitted=dict(sorted(fitted.items())),
             derived=list(provenance.get("derived", [])),
-            packets=dict(Counter(one.packets for one in self.facts if one.packets)),
-            clocks=dict(Counter(describe_clock(one.clock) for one in self.facts if one.clock)),
-            odd_rates_hz=odd_rates({one.recording_id: one.sample_rate_hz for one in kept}),
+            packets=dict(Counter(facts.packets for facts in self.facts if facts.packets)),
+            clocks=dict(Counter(describe_clock(f.clock) for f in self.facts if f.clock)),
+            odd_rates_hz=odd_rates({facts.recording_id: facts.sample_rate_hz for facts in kept}),
             odd_scales=self.odd_scales,
             odd_values=describe_odd_values(
-                [files_of(one) for one in kept], [one.odd_values or {} for one in kept]
+                [files_of(facts) for facts in kept], [facts.odd_values or {} for facts in kept]
             ),
-            counters=with_column("counters"),
+            counters=count_by_column("counters"),
             zero_windows={
-                one.recording_id: one.n_zero_windows for one in kept if one.n_zero_windows
+                facts.recording_id: facts.n_zero_windows for facts in kept if facts.n_zero_windows
             },
             simultaneous="" if self.simultaneous is None else str(self.simultaneous),
             subjects=provenance.get("split", {}).get("subjects", ""),
             bridging_gaps_s={
-                one.recording_id: one.bridging_gap_s for one in self.facts if one.bridging_gap_s
+                facts.recording_id: facts.bridging_gap_s
+                for facts in self.facts
+                if facts.bridging_gap_s
             },
         )
 
     def _inputs(self) -> dict[str, str]:
-        """Return a digest of each recording's inputs, including those left out."""
-        known = {one.recording_id: one.sources for one in self.facts} | self.digests
+        """Return a digest of each recording's inputs, including omitted recordings."""
+        computed = {facts.recording_id: facts.sources for facts in self.facts} | self.digests
         keys = {}
-        for source in self.every:
+        for source in self.all_sources:
             try:
-                files = known.get(source.recording_id) or digests_of(source)
+                files = computed.get(source.recording_id) or digests_of(source)
                 keys[source.recording_id] = input_key(source, files)
             except RecordingError:  # an unreadable file, which was left out
                 keys[source.recording_id] = ""
         return keys
 
-    def _known_facts(self, source: RecordingSource) -> Facts | None:
-        """Return the facts about a recording in the extended file if it is unchanged."""
+    def _unchanged_facts(self, source: RecordingSource) -> Facts | None:
+        """Return the extended file's facts about a recording, or None if the recording changed."""
         name, earlier = source.recording_id, self.extended
         if earlier is None or name not in earlier.facts:
             return None
@@ -405,8 +409,11 @@ class FilePreparation:
 
     def _part(self, facts: Facts, channels: Sequence[str]) -> "RecordingPart | EarlierPart":
         if self.extended is not None and facts.recording_id in self.unread:
-            cut_anew = self.request.pipeline.plan.cuts_training_anew
-            part = self.extended.part(facts.recording_id, channels, cut_anew=cut_anew)
+            part = self.extended.part(
+                facts.recording_id,
+                channels,
+                has_separate_training=self.request.pipeline.plan.cuts_training_anew,
+            )
             return replace(part, group=self._group(facts))
         return RecordingPart(
             self.folder.bring(facts.recording_id),
@@ -418,20 +425,20 @@ class FilePreparation:
     def _group(self, facts: Facts) -> str:
         return self.group_of.get(facts.recording_id, facts.group)
 
-    def _known_parts(self, kept: list[Facts], windows: WindowSet) -> NDArray[np.str_] | None:
-        """Return each window's part if the extended file decides it, otherwise ""."""
+    def _decided_parts(self, kept: list[Facts], windows: WindowSet) -> NDArray[np.str_] | None:
+        """Return each window's part in the extended file, "" for a new window, or None."""
         if self.extended is None or self.request.options.split is None:
             return None
-        by, known = self.request.options.split_by, []
+        by, decided = self.request.options.split_by, []
         samples: Any = windows.X
-        for one, part, used in zip(kept, samples.parts, samples.used, strict=True):
+        for facts, part, used in zip(kept, samples.parts, samples.used, strict=True):
             if isinstance(part, EarlierPart):
-                known.append(part.split)
+                decided.append(part.split)
             else:
-                digests = [file["sha256"] for file in one.sources]
-                name = self.extended.part_of(one.recording_id, self._group(one), digests, by)
-                known.append(np.full(len(used), name))
-        return np.concatenate(known)
+                digests = [file["sha256"] for file in facts.sources]
+                name = self.extended.part_of(facts.recording_id, self._group(facts), digests, by)
+                decided.append(np.full(len(used), name))
+        return np.concatenate(decided)
 
     def _run(
         self,
@@ -443,14 +450,14 @@ class FilePreparation:
         """Return the results in order; a failure stops the run or skips its recording."""
         results, kept = [], []
         self.progress(stage, 0, len(tasks))
-        found = zip(self.sources, outcomes(pool, function, tasks), strict=True)
-        for done, (source, outcome) in enumerate(found, start=1):
+        ended = zip(self.sources, outcomes(pool, function, tasks), strict=True)
+        for done, (source, outcome) in enumerate(ended, start=1):
             if not isinstance(outcome, Exception):
                 results.append(outcome)
                 kept.append(source)
             elif self.skip and isinstance(outcome, SPOILT):
                 message = str(outcome)
-                # so that equal data gives equal files
+                # Relative paths, so that equal data give equal files.
                 for path, relative in zip(source.names, source.relative_paths, strict=True):
                     message = message.replace(printable(path), relative)
                 self.failed[source.recording_id] = message
@@ -466,55 +473,55 @@ class FilePreparation:
         return results
 
     def _agreeing(self, facts: list[Facts]) -> list[Facts]:
-        """Keep the recordings with the most common channels; others stop the run or are skipped."""
+        """Keep the recordings with the usual channels; others stop the run or are skipped."""
         if not facts:
-            fates = [fate for one in self.facts for fate in one.classes]
+            fates = [fate for dropped in self.facts for fate in dropped.classes]
             if any(fate["best_share"] or fate["in_spans"] for fate in fates):
                 self._check_fates()  # recordings are long enough, but their windows have no label
-            longest = max((one.duration_s for one in self.facts), default=0.0)
-            gap_s = max((one.bridging_gap_s or 0.0 for one in self.facts), default=0.0)
+            longest_s = max((dropped.duration_s for dropped in self.facts), default=0.0)
+            gap_s = max((dropped.bridging_gap_s or 0.0 for dropped in self.facts), default=0.0)
             way_out = f", or max_gap_s={gap_s:g}, which bridges the gaps" if gap_s else ""
             raise WindowError(
                 f"none of {len(self.facts)} recordings has a gap-free stretch of"
                 f" window_s={self.request.options.window_s:g}; the longest recording lasts"
-                f" {longest:g} s. Use a shorter window_s{way_out}."
+                f" {longest_s:g} s. Use a shorter window_s{way_out}."
             )
-        usual = Counter(tuple(sorted(one.channels)) for one in facts).most_common(1)[0][0]
+        usual = Counter(tuple(sorted(f.channels)) for f in facts).most_common(1)[0][0]
         usual = tuple(sorted(self.channels)) or usual
-        model = next(one for one in facts if tuple(sorted(one.channels)) == usual)
+        example = next(f for f in facts if tuple(sorted(f.channels)) == usual)
         pair = pair_of(map(_covered, facts))
         joining = "`pair`" if pair is None else f"pair={pair!r}"
         kept = []
-        for one in facts:
-            if tuple(sorted(one.channels)) == usual:
-                kept.append(one)
+        for recording in facts:
+            if tuple(sorted(recording.channels)) == usual:
+                kept.append(recording)
                 continue
-            dropped = one.dropped_columns
+            dropped, counters = recording.dropped_columns, recording.counters
             message = (
-                f"{files_of(one)}: channels {', '.join(one.channels)}"
+                f"{files_of(recording)}: channels {', '.join(recording.channels)}"
                 + (f" ({', '.join(dropped)} without numbers)" if dropped else "")
-                + (f" ({', '.join(one.counters)} left out as a counter)" if one.counters else "")
-                + f"; {files_of(model)} and most others have {', '.join(model.channels)}."
+                + (f" ({', '.join(counters)} left out as a counter)" if counters else "")
+                + f"; {files_of(example)} and most others have {', '.join(example.channels)}."
                 " Choose common channels with `channels`, leave this recording out with `exclude`,"
                 f" or, if the files are sensors of one recording, join them with {joining}."
             )
             if not self.skip:
                 raise RecordingError(message)
-            self.failed[one.recording_id] = message
+            self.failed[recording.recording_id] = message
         return kept
 
     def _of_one_scale(self, facts: list[Facts]) -> list[Facts]:
         """Keep the recordings whose time and channels have the same units as the others."""
         compared = [
             ScaleFacts(
-                files_of(one),
-                ", ".join(one.labels),
-                one.sample_rate_hz,
-                str((one.clock or {}).get("unit", "s")),
-                one.scales or {},
-                is_zero=0 < one.n_windows == one.n_zero_windows,
+                files_of(recording),
+                ", ".join(recording.labels),
+                recording.sample_rate_hz,
+                str((recording.clock or {}).get("unit", "s")),
+                recording.scales or {},
+                is_zero=0 < recording.n_windows == recording.n_zero_windows,
             )
-            for one in facts
+            for recording in facts
         ]
         odd = find_odd_scales(compared)
         if self.allow_scales:
@@ -525,20 +532,20 @@ class FilePreparation:
             if not self.skip:
                 raise error
             self.failed[facts[at].recording_id] = str(error)
-        return [one for at, one in enumerate(facts) if at not in odd]
+        return [recording for at, recording in enumerate(facts) if at not in odd]
 
     def _check_classes(self, kept: list[Facts]) -> None:
-        left = {label for one in kept for label in one.labels}
-        there = {label for one in self.facts for label in one.labels_there}
+        with_windows = {label for facts in kept for label in facts.labels}
+        recorded = {label for facts in self.facts for label in facts.labels_there}
         use = self.request.options
-        if use.label_column is not None:  # others are known before reading
-            known = {str(label) for label in (there | self.labels) - {None}}
-            others = [name for one in self.facts for name in one.left_out_classes]
-            check_labels(use.labels, known, "of a recording", others)
-        # The labels of samples are known only now.
-        warn_of_similar_classes((one.labels_there for one in self.facts), known=self.labels)
+        if use.label_column is not None:  # without it, labels were checked before reading
+            classes = {str(label) for label in (recorded | self.labels) - {None}}
+            left_out = [name for facts in self.facts for name in facts.left_out_classes]
+            check_labels(use.labels, classes, "of a recording", left_out)
+        # The labels of samples were unknown until now.
+        warn_of_similar_classes((f.labels_there for f in self.facts), checked=self.labels)
         self._check_fates()
-        lost = sorted(str(label) for label in (self.labels | there) - left - {None})
+        lost = sorted(str(label) for label in (self.labels | recorded) - with_windows - {None})
         if lost:
             raise WindowError(
                 f"class {lost[0]!r} has no windows, because all its recordings were left out."
@@ -548,7 +555,7 @@ class FilePreparation:
     def _check_fates(self) -> None:
         use = self.request.options
         check_class_fates(
-            [fate for one in self.facts for fate in one.classes],
+            [fate for facts in self.facts for fate in facts.classes],
             window_s=use.window_s,
             label_rule=use.label_rule,
             min_purity=MIN_PURITY if use.min_purity is None else use.min_purity,
@@ -556,12 +563,12 @@ class FilePreparation:
 
     def _dropped(self) -> list[dict[str, Any]]:
         pieces = [
-            {"recording_id": one.recording_id, **piece}
-            for one in self.facts
-            if one.recording_id not in self.failed
-            for piece in one.dropped
+            {"recording_id": facts.recording_id, **piece}
+            for facts in self.facts
+            if facts.recording_id not in self.failed
+            for piece in facts.dropped
         ]
-        whole = [{"recording_id": name, "reason": why} for name, why in self.failed.items()]
+        whole = [{"recording_id": name, "reason": reason} for name, reason in self.failed.items()]
         return pieces + whole
 
     def _provenance(self, kept: list[Facts]) -> dict[str, Any]:
@@ -582,8 +589,8 @@ class FilePreparation:
                 "sample_rate_hz": rate,
             },
             "recordings": [
-                {k: v for k, v in one.to_dict().items() if k not in ("dropped", "classes")}
-                for one in kept
+                {k: v for k, v in facts.to_dict().items() if k not in ("dropped", "classes")}
+                for facts in kept
             ],
             "dropped": self._dropped(),
             **({} if derived is None else {"derived": [*replaced, *derived.lines]}),
@@ -591,14 +598,15 @@ class FilePreparation:
 
 
 def warn_of_similar_classes(
-    labels: Iterable[Iterable[str | None]], known: Collection[str | None] = ()
+    labels: Iterable[Iterable[str | None]], checked: Collection[str | None] = ()
 ) -> None:
-    """Warn of classes with similar names, but not again of pairs of `known` ones.
+    """Warn of classes with similar names, except for pairs of `checked` classes.
 
-    `labels` are those of each recording.
+    `labels` has the labels of each recording.
     """
-    for pair in similar_names(Counter(str(name) for own in labels for name in own)):
-        if not set(pair.values["names"]) <= set(known):
+    names = (str(label) for recording_labels in labels for label in recording_labels)
+    for pair in similar_names(Counter(names)):
+        if not set(pair.values["names"]) <= set(checked):
             warn_caller(f"{pair.text} {pair.advice}")
 
 

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from distributed import Client
 
 ENGINES = ("process", "dask")
-"""What can read recordings in parallel."""
+"""Ways to read recordings in parallel."""
 
 _TIMEOUT_S = 30
 # Many tasks are sent in batches, because sending one takes as long as reading a small recording.
-_MOST_AT_ONCE, _SHARES = 16, 64
+_MOST_IN_BATCH, _FEWEST_BATCHES = 16, 64
 _ended: set[str] = set()  # ended runs, in a worker
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -50,7 +50,7 @@ def worker_pool(
     if jobs == 1:
         yield None
         return
-    # New processes, because forked ones would inherit the threads of this one.
+    # Spawned processes, because forked ones would inherit the threads of this process.
     spawn = multiprocessing.get_context("spawn")
     processes = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent)
     try:
@@ -74,15 +74,15 @@ def _end_with_parent() -> None:
 def outcomes(
     pool: Executor | None, function: Callable[[_Task], _Result], tasks: Sequence[_Task]
 ) -> Iterator[_Result | Exception]:
-    """Yield each task's result, or its error, in order."""
+    """Yield each task's result or error, in order."""
     if pool is None:
         yield from _do_each(function, tasks)
         return
-    size = max(1, min(_MOST_AT_ONCE, len(tasks) // _SHARES))
-    shares = [tasks[at : at + size] for at in range(0, len(tasks), size)]
+    size = max(1, min(_MOST_IN_BATCH, len(tasks) // _FEWEST_BATCHES))
+    batches = [tasks[at : at + size] for at in range(0, len(tasks), size)]
     way_out = "Use resume=True to keep the finished recordings."
     try:
-        for done in pool.map(partial(_do_all, function), shares):
+        for done in pool.map(partial(_do_all, function), batches):
             yield from done
     except BrokenProcessPool as error:
         raise EnvironmentProblemError(
@@ -166,45 +166,45 @@ def _connect(where: Any) -> "Client":
     from distributed.comm.addressing import resolve_address
 
     if isinstance(where, str):
-        # A client with a malformed address is left half open. If it were garbage-collected while
-        # the next one starts, it would wait forever for a lock that its own thread holds.
+        # This raises for a malformed address, which would leave a client half open. Such a client,
+        # garbage-collected while the next one starts, would wait forever for its own thread's lock.
         resolve_address(where)
     try:
         return Client(where, timeout=_TIMEOUT_S, set_as_default=False)
-    except AssertionError:  # on a busy machine, its thread did not start within 10 s
+    except AssertionError:  # on a busy machine, the client's thread may not start within 10 s
         return Client(where, timeout=_TIMEOUT_S, set_as_default=False)
 
 
 def _check_workers(client: "Client", scheduler: str, paths: dict[str, Path]) -> None:
     """Raise if there are no workers, or one would compute differently from this process."""
     try:
-        found = client.run(_look_around, list(paths))
-    except Exception as error:  # dask passes a worker's ImportError on as text
+        replies = client.run(_describe_worker, list(paths))
+    except Exception as error:  # dask passes on a worker's ImportError as text
         raise EnvironmentProblemError(
             f"a dask worker cannot run sensorseq ({error}); install it on every worker."
         ) from error
-    if not found:
+    if not replies:
         raise EnvironmentProblemError(
             f"the dask scheduler at {scheduler} has no workers; start some with"
             f" `dask worker {scheduler}`."
         )
-    own = versions()
-    for worker, (its_own, missing) in found.items():
-        for name in own:
-            if its_own[name] != own[name]:
+    local_versions = versions()
+    for worker, (worker_versions, missing) in replies.items():
+        for name, version in local_versions.items():
+            if worker_versions[name] != version:
                 raise EnvironmentProblemError(
-                    f"dask worker {worker} has {name} {its_own[name]}, but this process"
-                    f" {own[name]}; install the same version on every worker."
+                    f"dask worker {worker} has {name} {worker_versions[name]}, but this process has"
+                    f" {version}; install the same version on every worker."
                 )
         if missing:
             raise EnvironmentProblemError(
-                f"dask worker {worker} does not see {paths[missing[0]]}; use paths that every"
-                " worker shares, or URLs such as s3://bucket/folder."
+                f"dask worker {worker} cannot access {paths[missing[0]]}; use paths that all"
+                " workers share, or URLs such as s3://bucket/folder."
             )
 
 
-def _look_around(needed: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the versions that affect samples, and which of these paths do not exist."""
+def _describe_worker(needed: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the versions that affect samples, and the needed paths that do not exist."""
     return versions(), [path for path in needed if not Path(path).exists()]
 
 
@@ -223,7 +223,7 @@ class _DaskPool(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
-        """Cancel tasks that have not started; like with processes, running ones finish first."""
+        """Cancel tasks that have not started; running ones finish first, as with processes."""
         self._executor.shutdown(wait=False)
         self._client.run(_await_end, self._run, on_error="ignore")
 

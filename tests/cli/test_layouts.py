@@ -133,7 +133,7 @@ def test_the_folders_of_a_pattern_are_no_classes(tmp_path):
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("{sensor}.*", r"'{recording}/{sensor}.*' where each recording has a folder"),
+        ("{sensor}.*", r"'{recording}/{sensor}.*' if each recording has its own folder"),
         ("{recording}/{sensor}/", "must be the end of a path"),
     ],
 )

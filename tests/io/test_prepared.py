@@ -219,7 +219,7 @@ def of_other_lengths(path):
         (lambda path: path.mkdir(), "is a folder"),
         (lambda path: path.write_text("X,y\n1,2\n"), "not an HDF5 file"),
         (lambda path: None, "cannot be read"),
-        (foreign, "is no prepared file.*sensorseq prepare"),
+        (foreign, "is not a prepared file.*sensorseq prepare"),
         (newer, "format version 3; .* reads 2. Update sensorseq"),
         (without_classes, "truncated or damaged"),
         (of_other_lengths, "start_s has shape"),

@@ -126,7 +126,7 @@ class TestProblems:
             prepare_plainly(terrains, f"file://{tmp_path}/nowhere/w.h5", progress=pytest.fail)
 
     def test_an_unknown_kind_of_url_is_an_error(self, tmp_path):
-        with pytest.raises(ArgumentError, match="nowhere://y: is no URL that fsspec can open"):
+        with pytest.raises(ArgumentError, match="nowhere://y: is not a URL that fsspec can open"):
             prepare_plainly("nowhere://y", tmp_path / "w.h5")
 
     def test_a_missing_package_is_named(self, tmp_path, monkeypatch):

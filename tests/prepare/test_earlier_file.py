@@ -345,7 +345,7 @@ class TestExtended:
                 next(terrains.glob(f"{name}.csv*")).unlink()
         with pytest.raises(SplitError, match="class 'sand' in test") as raised:
             prepare(terrains, tmp_path / "w.h5", **PLAIN, resume=True)
-        assert "without `resume`, all are split again" in raised.value.__notes__[0]
+        assert "without `resume`, all groups are split again" in raised.value.__notes__[0]
         assert prepare(terrains, tmp_path / "w.h5", **PLAIN).action == "replaced"
 
     def test_other_options_are_named_and_replace_without_resume(self, terrains, tmp_path):

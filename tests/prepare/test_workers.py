@@ -115,7 +115,7 @@ class TestDask:
         self, one_worker, tmp_path
     ):
         with (
-            pytest.raises(EnvironmentProblemError, match=r"does not see .*elsewhere; use paths"),
+            pytest.raises(EnvironmentProblemError, match=r"cannot access .*elsewhere; use paths"),
             worker_pool("dask", 1, one_worker.scheduler_address, tmp_path / "elsewhere", tmp_path),
         ):
             pass
@@ -278,7 +278,9 @@ if __name__ == "__main__":
     def test_another_version_on_a_worker_is_an_error(self, one_worker, tmp_path, monkeypatch):
         monkeypatch.setattr(workers, "versions", lambda: {"sensorseq": "9.9"})
         with (
-            pytest.raises(EnvironmentProblemError, match=r"but this process 9\.9; install the sam"),
+            pytest.raises(
+                EnvironmentProblemError, match=r"but this process has 9\.9; install the sam"
+            ),
             worker_pool("dask", 1, one_worker.scheduler_address, tmp_path, tmp_path),
         ):
             pass
