@@ -1,4 +1,4 @@
-"""A classifier of several sensors as C99: the files of each, and two that join their results."""
+"""A classifier of several sensors as C99: the files of each sensor, and two that join them."""
 
 import importlib
 import re
@@ -26,7 +26,7 @@ from sensorseq.preprocessing.options import PreparationOptions
 
 
 def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[Path, str]]:
-    """Return what `SensorFusionClassifier.to_c` writes, as `render_c` does."""
+    """Return the export of `SensorFusionClassifier.to_c`, with the text of each file."""
     fusion, prefix = model.fusion, options.prefix
     table = fusion.weight_table()
     exports: dict[str, CExport] = {}
@@ -34,17 +34,17 @@ def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[
     macros: dict[str, str] = {}
     names = {name: re.sub(r"[^A-Za-z0-9_]", "_", name) for name in fusion.sensors}
     for name, in_c in names.items():
-        own = replace(options, prefix=f"{prefix}_{in_c}", check=None)
+        of_sensor = replace(options, prefix=f"{prefix}_{in_c}", check=None)
         with noting(f"in the model of sensor {name!r}"):
-            exports[name], made = render_c(model.models[name], own)
-        for macro in re.findall(r"^#define (\w+)", made[exports[name].header], re.M):
+            exports[name], sources = render_c(model.models[name], of_sensor)
+        for macro in re.findall(r"^#define (\w+)", sources[exports[name].header], re.M):
             if (other := macros.setdefault(macro, name)) != name:
                 raise ArgumentError(
                     f"sensors {other!r} and {name!r} would both have the name {macro} in C; give"
                     " one of them another name, and fit again."
                 )
-        texts |= made
-    # Probabilities are calibrated, and the weights are those of logits that are not.
+        texts |= sources
+    # The weights apply to logits that are not calibrated, but the C code joins calibrated ones.
     temperatures = [model.models[name].temperature for name in fusion.sensors]
     factors = table * np.array(temperatures) / model.temperature
     tables = Tables(options.weights == "int8")
@@ -57,7 +57,7 @@ def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[
         "p": prefix,
         "P": prefix.upper(),
         "names": names,
-        "headers": [one.header for one in exports.values()],
+        "headers": [export.header for export in exports.values()],
         "of": [f"of_{in_c}" for in_c in names.values()],
         "needs_all": fusion.missing == "error",
         "hop_s": _hop_s(model.models[fusion.sensors[0]]),
@@ -70,10 +70,10 @@ def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[
     export = CExport(
         *paths,
         options.weights,
-        sum(one.ram_bytes for one in parts),
-        sum(one.flash_bytes for one in parts) + tables.n_bytes + SMALL_BYTES,
-        sum(one.code_bytes for one in parts) + SMALL_BYTES,
-        sum(one.multiply_adds for one in parts),
+        sum(part.ram_bytes for part in parts),
+        sum(part.flash_bytes for part in parts) + tables.n_bytes + SMALL_BYTES,
+        sum(part.code_bytes for part in parts) + SMALL_BYTES,
+        sum(part.multiply_adds for part in parts),
         accuracy,
         sensors=exports,
     )
@@ -81,7 +81,7 @@ def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[
 
 
 def _hop_s(model: TrainedModel) -> float | None:
-    """Return the time between windows, which all sensors share; None after a fit on arrays."""
-    made: Mapping[str, Any] = model.preparation or {}
-    options = PreparationOptions.recorded(made)
-    return (options.hop_s or options.window_s) if made.get("configuration") else None
+    """Return the time between windows, common to all sensors; None after a fit on arrays."""
+    preparation: Mapping[str, Any] = model.preparation or {}
+    options = PreparationOptions.recorded(preparation)
+    return (options.hop_s or options.window_s) if preparation.get("configuration") else None

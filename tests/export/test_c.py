@@ -621,7 +621,7 @@ def prepared_with(**options):
     [
         ([BandPass(low_hz=1.0)], "step 'band_pass' has phase='zero'"),
         ([Detrend(window_s=0.5)], "step 'detrend' has phase='zero'"),
-        ([Product("current", "gyro")], "multiplies 'current', whose unit the model does not hold"),
+        ([Product("current", "gyro")], "multiplies 'current', whose unit the model lacks"),
     ],
 )
 def test_a_step_that_c_cannot_do_is_refused_by_name(tmp_path, steps, message):
@@ -633,7 +633,7 @@ def test_what_c_cannot_do_is_refused_by_name(tmp_path):
     own = LinearBlock("first_step", lambda X, lengths: X[:, 0], np.ones((3, 3)), np.ones(3))
     network = fitted()
     replace_head(network, 1.0, [own])
-    with pytest.raises(InputError, match="features='first_step' is a function of your own"):
+    with pytest.raises(InputError, match="features='first_step' is your own function"):
         network.to_c(tmp_path, n_timesteps=N_STEPS)
 
 
@@ -680,7 +680,7 @@ def test_a_classifier_that_crops_its_windows_is_refused(tmp_path):
 
 
 def test_rates_without_a_small_ratio_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no fraction of small numbers"):
+    with pytest.raises(InputError, match="not a fraction of small integers"):
         prepared_with().to_c(tmp_path, sample_rate_hz=100.0 * np.pi)
 
 

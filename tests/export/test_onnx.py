@@ -271,5 +271,5 @@ def test_steps_with_a_memory_are_refused_by_name(tmp_path):
     with pytest.raises(InputError, match="the step 'band_pass' cannot be exported"):
         clf.to_onnx(tmp_path / "model.onnx", steps=True)
     clf.to_onnx(tmp_path / "model.onnx")
-    with pytest.raises(InputError, match="steps=True needs to know how the windows were prepared"):
+    with pytest.raises(InputError, match="steps=True needs the preparation of the windows"):
         fitted().to_onnx(tmp_path / "model.onnx", steps=True)
