@@ -405,7 +405,7 @@ def test_the_header_and_the_table_say_what_the_model_needs(tmp_path):
         f"RAM       {export.ram_bytes} bytes",
         f"SENSORSEQ_STATE_BYTES {export.ram_bytes}",
         "Weights   int8",
-        "Windows   23 samples, one each 23 samples",
+        "Windows   23 samples, one every 23 samples",
     ):
         assert stated in header
     for row in ("RAM", "flash", "multiply-adds"):
