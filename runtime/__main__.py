@@ -181,7 +181,7 @@ def _predict_log(options: argparse.Namespace, path: Path) -> tuple[list[Any], li
     model = _models[str(options.model)]
     recording = _read(path, model, options)
     windows = prediction_plan(model.preparation, options.hop_s).prepare([recording])
-    outside = model.outside(windows) if model.knows_ranges else None
+    outside = model.outside(windows) if model.has_ranges else None
     if outside is not None and outside.n_outside and options.strict:
         raise InputError(f"{path}: {outside} Leave out --strict to use them anyway.")
     how = {"smooth": options.smooth, "lag": options.lag, "mean_dwell_s": options.mean_dwell_s}

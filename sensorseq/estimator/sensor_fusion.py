@@ -43,7 +43,7 @@ from sensorseq.io.prepared import read_sensor_windows, sensors_in
 from sensorseq.numeric import log_softmax
 from sensorseq.prediction.decisions import Abstention, Decisions, RecordingDecision, softmax
 from sensorseq.prediction.fused import FusedModel, SensorStream, read_fused
-from sensorseq.prediction.fusion import MISSING, Fusion, key_of, missing_sensors_text
+from sensorseq.prediction.fusion import MISSING, Fusion, missing_sensors_text, pattern_key
 from sensorseq.prediction.gaps import COMPLETE, EMPTY
 from sensorseq.prediction.head import Candidate, FeatureChoice
 from sensorseq.prediction.loading import sensors_of
@@ -699,7 +699,7 @@ def _weigh(
             continue
         if not row.any():
             row[pattern] = 1.0 / size
-        weights[key_of(pattern)] = row
+        weights[pattern_key(pattern)] = row
     return weights
 
 

@@ -13,7 +13,7 @@ from sensorseq import Recording, SensorFusionClassifier, SensorWindows, WindowSe
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.to_onnx import onnx_difference
 from sensorseq.io.prepared import read_one_or_several
-from sensorseq.prediction.fusion import Fusion, key_of
+from sensorseq.prediction.fusion import Fusion, pattern_key
 from sensorseq.recording import Channel
 from sensorseq.sensor_windows import as_sensor_windows
 
@@ -55,7 +55,7 @@ def fitted(request):
         for tensor in one.module_.state_dict().values():
             tensor.mul_(2.0)  # weights that are large enough to matter
     rows = np.random.default_rng(0).uniform(0.3, 1.5, PATTERNS.shape) * PATTERNS
-    keys = list(map(key_of, PATTERNS))
+    keys = list(map(pattern_key, PATTERNS))
     weights = dict(zip(keys, rows, strict=True))
     del weights["011"]  # as if never seen together in the fit
     weigh_sensors(model, weights)
