@@ -1,4 +1,4 @@
-"""A model in C gives the probabilities of Python, on every compiler at hand."""
+"""A model in C gives the same probabilities as in Python, with every compiler found."""
 
 import json
 import math
@@ -46,7 +46,7 @@ from sensorseq.recording import Channel
 from sensorseq.sequence import timeline_of
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::sensorseq.errors.LeakWarning"),  # of few windows
+    pytest.mark.filterwarnings("ignore::sensorseq.errors.LeakWarning"),  # there are few windows
     pytest.mark.usefixtures("few_features"),
 ]
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,20 +70,20 @@ def fitted(**arguments):
 
 
 def shaken(classifier, seed):
-    """Give all weights random values, so that nothing is near its first value."""
+    """Give all weights random values, so that none is near its initial value."""
     rng = np.random.default_rng(seed)
     for module in classifier.modules_:
         for tensor in module.state_dict().values():
             if tensor.is_floating_point():
                 values = rng.normal(size=tuple(tensor.shape))
-                # of a batch norm, one is a variance
+                # one buffer of a batch norm is a variance
                 values = np.abs(values) + 0.1 if tensor.ndim == 1 else values
-                tensor.copy_(torch.from_numpy(values))  # which torch sees: weights are packed
+                tensor.copy_(torch.from_numpy(values))  # in place: weights are packed
     return classifier
 
 
 def check_same(classifier, model, hop):
-    """Compare whole windows, shorter ones, and windows cut from a stream."""
+    """Compare whole windows, shorter windows, and windows cut from a stream."""
     X, _ = make_windows(seed=1)
     for n_steps in (N_STEPS, 11, 2, 1):
         expected = classifier.predict_proba(X, lengths=np.full(len(X), n_steps))
@@ -123,13 +123,13 @@ def test_every_network_in_c_is_that_of_python(tmp_path_factory, arguments, weigh
     classifier.temperature_ = 1.7
     folder = tmp_path_factory.mktemp("c")
     export = classifier.to_c(folder, n_timesteps=N_STEPS, hop=hop, weights=weights)
-    model = CModel(export, N_CHANNELS, N_CLASSES, options=("-O1",))  # has warnings of its own
+    model = CModel(export, N_CHANNELS, N_CLASSES, options=("-O1",))  # has other warnings
     assert model.size == export.ram_bytes
     check_same(with_int8(classifier) if weights == "int8" else classifier, model, hop)
 
 
 def fitted_with_features(**arguments):
-    """Fit with every kind of features, of which a fit may choose one alone."""
+    """Fit with every kind of features, because a fit with 'auto' may choose only one."""
     classifier = fitted(features="rocket", **arguments)
     blocks = [*head_of(classifier).blocks]
     for features in ("hydra", "summary", "boosting"):
@@ -172,7 +172,9 @@ def test_boosted_trees_in_c_are_those_of_python(tmp_path, n_classes, weights):
     assert model.size == export.ram_bytes
     expected = with_int8(classifier) if weights == "int8" else classifier
     check_same(expected, model, 9)
-    found = [model.predict(window) for window in X]  # what the thresholds were learned from
+    found = [
+        model.predict(window) for window in X
+    ]  # the windows from which the thresholds were learned
     np.testing.assert_allclose(found, expected.predict_proba(X), atol=TOLERANCE, rtol=0)
     np.testing.assert_allclose(found, classifier.predict_proba(X), atol=0.02, rtol=0)
     assert "Features  boosting\n" in export.header.read_text()
@@ -191,7 +193,7 @@ def test_trees_without_a_split_and_a_threshold_that_needs_double(tmp_path):
     block = head_of(classifier).blocks[0]
     trees = block.trees.state()["arrays"]
     n = np.arange(3)
-    for step in (0.0, 1e-12):  # exact in float32, and not
+    for step in (0.0, 1e-12):  # exact in float32, and inexact
         arrays = {name: values[:0] for name, values in trees.items()} | {
             "feature": np.array([-1, 5, -1, -1, -1], np.int32),
             "threshold": np.array([0, 0.5 + step, 0, 0, 0]),
@@ -278,7 +280,7 @@ def on_recordings():
 
 @pytest.mark.parametrize(("smooth", "lag"), [("filter", 3), ("lag", 0), ("lag", 5)])
 def test_smoothing_in_c_is_that_of_the_timeline(on_recordings, tmp_path, smooth, lag):
-    """Of any probabilities, sure and unsure, within the tolerance of the networks."""
+    """Compare for certain and uncertain probabilities, within the tolerance of the networks."""
     classifier = on_recordings
     arguments = {"mean_dwell_s": [2.0, 5.0], "lag": lag, "smooth": smooth}
     export = classifier.to_c(tmp_path, **arguments)
@@ -426,7 +428,7 @@ def test_int8_weights_take_a_quarter_of_the_flash(tmp_path):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A prepared file of raw recordings, and a model trained on it."""
+    """Return a prepared file of raw recordings, and a model trained on it."""
     folder = tmp_path_factory.mktemp("files")
     for number in range(10):
         one = record(number)

@@ -1,4 +1,4 @@
-"""An export takes the model of an estimator, or the one that is read from its file."""
+"""Exports of an estimator's model and of the model loaded from its file are equal."""
 
 import numpy as np
 import onnx
