@@ -31,8 +31,7 @@ from sensorseq.estimator.probabilities import (
     learn_shares,
 )
 from sensorseq.estimator.saving import load_file, plain_arguments
-from sensorseq.export.c_sensors import render_sensors
-from sensorseq.export.c_source import CExport, COptions, write_texts
+from sensorseq.export.c_source import CExport, COptions, render_sensors, write_texts
 from sensorseq.export.to_onnx import write_onnx
 from sensorseq.features.stack import fit_stack
 from sensorseq.io.model_file import (

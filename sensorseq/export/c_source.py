@@ -1,8 +1,9 @@
-"""A classifier as one C99 header and one source, without malloc, with the math of libc only."""
+"""Classifiers as C99: a header and a source per sensor, without malloc, with libc's math only."""
 
 import copy
 import importlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch.nn import BatchNorm1d
 
 from sensorseq.checks import check_integer, check_positive
-from sensorseq.errors import ArgumentError, InputError, check_choice, warn_caller
+from sensorseq.errors import ArgumentError, InputError, check_choice, noting, warn_caller
 from sensorseq.export.c_preprocessing import CResampler, CStep, make_steps
 from sensorseq.export.c_tables import (
     Tables,
@@ -57,7 +58,7 @@ _ROUNDED_HOP = 1e-3  # tolerance in samples for a hop that is nearly whole
 _MOST_TERMS = 10_000  # largest denominator of a fractional hop
 # Code sizes in bytes on a Cortex-M4 (gcc -Os, without libm): of the network, of a small part (a
 # step, resampling, trees), and of a larger part.
-_NETWORK_BYTES, SMALL_BYTES, _PART_BYTES = 1500, 350, 1500
+_NETWORK_BYTES, _SMALL_BYTES, _PART_BYTES = 1500, 350, 1500
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def render_c(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path
     values |= {"p": prefix, "P": prefix.upper()}
     values |= {"smoother": smoother, "lowest": LOWEST}
     values["accuracy"] = None if accuracy is None else describe_accuracy(accuracy)
-    header, code_of = map(templates().get_template, ("model.h.in", "model.c.in"))
+    header, code_of = map(_templates().get_template, ("model.h.in", "model.c.in"))
     structs = header.render(values).partition(f"}} {prefix}_state;")
     values["state_bytes"] = struct_bytes(structs[0])
     paths = Path(f"{prefix}_model.h"), Path(f"{prefix}_model.c")
@@ -217,7 +218,7 @@ def render_c(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path
         + (source.resampler is not None)
         + ("boosting" in source.blocks)
     )
-    code = _NETWORK_BYTES * bool(source.modules) + SMALL_BYTES * n_small + _PART_BYTES * n_parts
+    code = _NETWORK_BYTES * bool(source.modules) + _SMALL_BYTES * n_small + _PART_BYTES * n_parts
     export = CExport(
         *paths,
         weights,
@@ -231,8 +232,70 @@ def render_c(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path
     return export, dict(zip(paths, texts, strict=True))
 
 
+def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[Path, str]]:
+    """Return the export of `SensorFusionClassifier.to_c`, with the text of each file."""
+    fusion, prefix = model.fusion, options.prefix
+    table = fusion.weight_table()
+    exports: dict[str, CExport] = {}
+    texts: dict[Path, str] = {}
+    macros: dict[str, str] = {}
+    names = {name: re.sub(r"[^A-Za-z0-9_]", "_", name) for name in fusion.sensors}
+    for name, in_c in names.items():
+        of_sensor = replace(options, prefix=f"{prefix}_{in_c}", check=None)
+        with noting(f"in the model of sensor {name!r}"):
+            exports[name], sources = render_c(model.models[name], of_sensor)
+        for macro in re.findall(r"^#define (\w+)", sources[exports[name].header], re.M):
+            if (other := macros.setdefault(macro, name)) != name:
+                raise ArgumentError(
+                    f"sensors {other!r} and {name!r} would both have the name {macro} in C; give"
+                    " one of them another name, and fit again."
+                )
+        texts |= sources
+    # The weights apply to logits that are not calibrated, but the C code joins calibrated ones.
+    temperatures = [model.models[name].temperature for name in fusion.sensors]
+    factors = table * np.array(temperatures) / model.temperature
+    tables = Tables(options.weights == "int8")
+    tables.add("join_factor", factors[-1:] if fusion.missing == "error" else factors, "f8")
+    accuracy = compare_accuracy(model, options)
+    header, code_of = map(_templates().get_template, ("join.h.in", "join.c.in"))
+    values = {
+        "version": importlib.import_module("sensorseq").__version__,
+        "model": model,
+        "p": prefix,
+        "P": prefix.upper(),
+        "names": names,
+        "headers": [export.header for export in exports.values()],
+        "of": [f"of_{in_c}" for in_c in names.values()],
+        "needs_all": fusion.missing == "error",
+        "hop_s": _hop_s(model.models[fusion.sensors[0]]),
+        "tables": tables,
+        "accuracy": None if accuracy is None else describe_accuracy(accuracy),
+    }
+    paths = Path(f"{prefix}_model.h"), Path(f"{prefix}_model.c")
+    texts |= {paths[0]: header.render(values), paths[1]: code_of.render(values)}
+    parts = exports.values()
+    export = CExport(
+        *paths,
+        options.weights,
+        sum(part.ram_bytes for part in parts),
+        sum(part.flash_bytes for part in parts) + tables.n_bytes + _SMALL_BYTES,
+        sum(part.code_bytes for part in parts) + _SMALL_BYTES,
+        sum(part.multiply_adds for part in parts),
+        accuracy,
+        sensors=exports,
+    )
+    return export, texts
+
+
+def _hop_s(model: TrainedModel) -> float | None:
+    """Return the time between windows, common to all sensors; None after a fit on arrays."""
+    preparation: Mapping[str, Any] = model.preparation or {}
+    options = PreparationOptions.recorded(preparation)
+    return (options.hop_s or options.window_s) if preparation.get("configuration") else None
+
+
 @cache  # compiling templates leaks memory
-def templates() -> Environment:
+def _templates() -> Environment:
     """Return the templates in the folder c."""
     environment = Environment(
         loader=PackageLoader("sensorseq.export", "c"),

@@ -5,8 +5,7 @@ import onnx
 import pytest
 from fits import fused_classifier, small_classifier
 
-from sensorseq.export.c_sensors import render_sensors
-from sensorseq.export.c_source import COptions, render_c
+from sensorseq.export.c_source import COptions, render_c, render_sensors
 from sensorseq.export.to_onnx import write_onnx
 from sensorseq.prediction import load
 
