@@ -1,7 +1,7 @@
-"""Predict with models that sensorseq trained: numpy and one C library, no torch.
+"""Predict with models trained by sensorseq, with numpy and one C library, without torch.
 
-`load` reads a model file; the model predicts windows, recordings and streams of samples with the
-bits of the estimator that was trained, on the same processor.
+`load` reads a model file. The model classifies windows, recordings and streams of samples, with the
+same bits as the trained estimator on the same processor.
 """
 
 from importlib.metadata import PackageNotFoundError, version

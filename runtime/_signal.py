@@ -1,6 +1,6 @@
-"""The preprocessing loops of csrc/signal for numpy, by ctypes: what `_signal` of sensorseq has.
+"""The preprocessing loops of csrc/signal for numpy, by ctypes, in place of `sensorseq._signal`.
 
-Only what prediction uses is here, with the signatures of `sensorseq/_signal.pyi`.
+It has the functions that prediction uses, with the signatures of `sensorseq/_signal.pyi`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _REALS = (np.dtype(np.float32), np.dtype(np.float64))
 
 @functools.cache
 def _library() -> Any:
-    """Load the library at the first call: a command reports one that does not load."""
+    """Load the library at the first call, so that a command can report a failure."""
     library = core.library()
     for name, (result, arguments) in _FUNCTIONS.items():
         function = library[f"sensorseq_{name}"]
@@ -52,30 +52,30 @@ def _dense(values: Any, dtype: Any) -> NDArray[Any]:
     return np.ascontiguousarray(values, dtype)
 
 
-def _require(ok: bool, what: str) -> None:
-    if not ok:
-        raise ValueError(what)
+def _require(is_met: bool, requirement: str) -> None:
+    if not is_met:
+        raise ValueError(requirement)
 
 
 class _Filter:
-    """A filter of the library; calls from several threads take turns."""
+    """A filter of the library; only one thread at a time can use it."""
 
     def __init__(self, name: str, *arguments: Any, n_channels: int) -> None:
-        made = _VOID()
-        core.check(getattr(_library(), f"{name}_make")(*arguments, ctypes.byref(made)))
-        self._handle = core.Handle(made, _library().filter_free)
+        handle = _VOID()
+        core.check(getattr(_library(), f"{name}_make")(*arguments, ctypes.byref(handle)))
+        self._handle = core.Handle(handle, _library().filter_free)
         self._lock = threading.Lock()
         self.n_channels = n_channels
 
     def _take(self, x: NDArray[Any], *, is_last: bool = False) -> NDArray[Any]:
-        """Return the rows that samples give; with `is_last`, also those to the signal's end."""
+        """Return the output for samples; with `is_last`, up to the end of the signal."""
         rows = _INT()
         with self._lock:
             pointer, n_samples = self._handle.pointer, len(x)
             core.check(_library().filter_rows(pointer, n_samples, is_last, ctypes.byref(rows)))
             y = np.empty((rows.value, self.n_channels), x.dtype)
-            given = (x.itemsize, core.address(x), n_samples, is_last, core.address(y))
-            core.check(_library().filter_push(pointer, *given))
+            arguments = (x.itemsize, core.address(x), n_samples, is_last, core.address(y))
+            core.check(_library().filter_push(pointer, *arguments))
         return y
 
 
@@ -116,8 +116,8 @@ def _check_real(x: NDArray[Any]) -> None:
         raise SignalError(f"x has dtype {x.dtype}; expected float32 or float64.")
 
 
-def _taps(given: Any) -> NDArray[Any]:
-    taps = _dense(given, np.float64)
+def _taps(values: Any) -> NDArray[Any]:
+    taps = _dense(values, np.float64)
     if taps.ndim != 1 or not taps.size:
         raise ArgumentError(
             f"taps have {taps.ndim} dimension(s) and {taps.size} entries; expected (n_taps,), one"
@@ -136,18 +136,19 @@ class PolyphaseFilter(_Resampling):
         edge: str = "mirror",
         delay: int | None = None,
     ) -> None:
-        own, at = _taps(taps), None if delay is None else ctypes.byref(_INT(delay))
+        dense, at = _taps(taps), None if delay is None else ctypes.byref(_INT(delay))
         rates = (up, down, n_channels, edge.encode(), at)
-        super().__init__("polyphase", core.address(own), own.size, *rates, n_channels=n_channels)
+        where = core.address(dense)
+        super().__init__("polyphase", where, dense.size, *rates, n_channels=n_channels)
 
 
 class TableFilter(_Resampling):
     def __init__(
         self, taps: Any, n_phases: int, ratio: float, n_channels: int, edge: str = "mirror"
     ) -> None:
-        own = _taps(taps)
+        dense = _taps(taps)
         rates = (n_phases, ratio, n_channels, edge.encode())
-        super().__init__("table", core.address(own), own.size, *rates, n_channels=n_channels)
+        super().__init__("table", core.address(dense), dense.size, *rates, n_channels=n_channels)
 
 
 class MovingWindow(_Filter):
@@ -166,9 +167,9 @@ class MovingWindow(_Filter):
 
 class SectionFilter(_Filter):
     def __init__(self, sections: Any, n_channels: int) -> None:
-        own = _dense(sections, np.float64)
-        n = len(own) if own.ndim == 2 and own.shape[1] == 6 else 0
-        super().__init__("sections", core.address(own), n, n_channels, n_channels=n_channels)
+        dense = _dense(sections, np.float64)
+        n = len(dense) if dense.ndim == 2 and dense.shape[1] == 6 else 0
+        super().__init__("sections", core.address(dense), n, n_channels, n_channels=n_channels)
 
     def push(self, samples: Any) -> NDArray[Any]:
         return self._take(_samples(samples, self.n_channels))
@@ -191,19 +192,19 @@ def all_finite(x: NDArray[Any]) -> bool:
 def _lengths(lengths: Any, n_windows: int) -> NDArray[np.int64] | None:
     if lengths is None:
         return None
-    own = _dense(lengths, np.int64)
-    _require(own.shape == (n_windows,), "lengths needs one per window")
-    return own
+    steps = _dense(lengths, np.int64)
+    _require(steps.shape == (n_windows,), "lengths needs one per window")
+    return steps
 
 
 def _scales(center: Any, scale: Any, n_channels: int) -> tuple[Any, Any]:
     _require((center is None) == (scale is None), "center and scale are given together")
     if center is None:
         return None, None
-    own = _dense(center, np.float64), _dense(scale, np.float64)
-    for name, values in (("center", own[0]), ("scale", own[1])):
+    center, scale = _dense(center, np.float64), _dense(scale, np.float64)
+    for name, values in (("center", center), ("scale", scale)):
         _require(values.shape == (n_channels,), f"{name} needs one value per channel")
-    return own
+    return center, scale
 
 
 def _map(
@@ -214,27 +215,27 @@ def _map(
     inverse: bool,
     out: NDArray[Any],
 ) -> tuple[int, int]:
-    given, overflown = _INT(), _INT()
+    not_finite, overflown = _INT(), _INT()
     arrays = (core.address(array) for array in (values, starts, lengths, *by))
     sizes = (values.itemsize, out.itemsize, len(values), *out.shape)
-    found = (ctypes.byref(given), ctypes.byref(overflown))
-    core.check(_library().map_windows(*sizes, *arrays, inverse, core.address(out), *found))
-    return given.value, overflown.value
+    positions = (ctypes.byref(not_finite), ctypes.byref(overflown))
+    core.check(_library().map_windows(*sizes, *arrays, inverse, core.address(out), *positions))
+    return not_finite.value, overflown.value
 
 
 def gather_windows(
     values: Any, starts: Any, lengths: Any, center: Any, scale: Any, out: NDArray[np.float32]
 ) -> tuple[int, int]:
     x = np.asarray(values)
-    own = np.ascontiguousarray(x, np.float32 if x.dtype == np.float32 else np.float64)
+    samples = np.ascontiguousarray(x, np.float32 if x.dtype == np.float32 else np.float64)
     begin = _dense(starts, np.int64)
-    _require(own.ndim == 2 and begin.ndim == 1, "values needs two dimensions, starts one")
+    _require(samples.ndim == 2 and begin.ndim == 1, "values needs two dimensions, starts one")
     is_dense = out.ndim == 3 and out.flags.c_contiguous and out.dtype == np.float32
     _require(is_dense, "out needs three dimensions, dense, float32")
-    n, c = len(begin), own.shape[1]
+    n, c = len(begin), samples.shape[1]
     _require((out.shape[0], out.shape[2]) == (n, c), "out needs the shape (n_windows, samples, C)")
     by = _scales(center, scale, c)
-    return _map(own, begin, _lengths(lengths, n), by, False, out)
+    return _map(samples, begin, _lengths(lengths, n), by, False, out)
 
 
 def scale_windows(
@@ -258,16 +259,16 @@ class _Plan(ctypes.Structure):
     ]
 
 
-def _plan(n_channels: int, *given: Any) -> tuple[_Plan, list[NDArray[Any]]]:
-    """Return the plan of random convolutions, and the arrays it points into."""
-    own = [_dense(array, np.int32) for array in given[:4]] + [_dense(given[4], np.float32)]
-    dilations, per_dilation, counts, indices, biases = own
-    _require(all(one.ndim == 1 for one in own), "an array has more than one dimension")
+def _plan(n_channels: int, *parts: Any) -> tuple[_Plan, list[NDArray[Any]]]:
+    """Return the plan of random convolutions, and the arrays that it points to."""
+    arrays = [_dense(part, np.int32) for part in parts[:4]] + [_dense(parts[4], np.float32)]
+    dilations, per_dilation, counts, indices, biases = arrays
+    _require(all(array.ndim == 1 for array in arrays), "an array has more than one dimension")
     _require(len(per_dilation) == len(dilations), "one dilation, one count")
     combined = len(counts) == 84 * len(dilations)
     _require(combined, "84 combinations are needed for each dilation")
     sizes = (len(dilations), n_channels, len(indices), len(biases))
-    return _Plan(*sizes, *map(core.address, own)), own
+    return _Plan(*sizes, *map(core.address, arrays)), arrays
 
 
 def check_convolutions(
@@ -278,8 +279,8 @@ def check_convolutions(
     biases: Any,
     n_channels: int,
 ) -> None:
-    given = (dilations, features_per_dilation, channel_counts, channel_indices, biases)
-    plan, _arrays = _plan(n_channels, *given)
+    parts = (dilations, features_per_dilation, channel_counts, channel_indices, biases)
+    plan, _arrays = _plan(n_channels, *parts)
     core.check(_library().check_convolutions(ctypes.byref(plan)))
 
 
@@ -293,10 +294,11 @@ def share_above_biases(
     biases: Any,
     n_threads: int = 1,
 ) -> tuple[NDArray[np.float32], int]:
-    own, steps = _windows(x, lengths)
-    given = (dilations, features_per_dilation, channel_counts, channel_indices, biases)
-    plan, arrays = _plan(own.shape[2], *given)
-    return _described(_library().share_above_biases, plan, own, steps, n_threads, len(arrays[4]))
+    windows, steps = _windows(x, lengths)
+    parts = (dilations, features_per_dilation, channel_counts, channel_indices, biases)
+    plan, arrays = _plan(windows.shape[2], *parts)
+    describe = _library().share_above_biases
+    return _described(describe, plan, windows, steps, n_threads, len(arrays[4]))
 
 
 class _Competition(ctypes.Structure):
@@ -306,16 +308,16 @@ class _Competition(ctypes.Structure):
     ]
 
 
-def _competition(n_channels: int, *given: Any) -> tuple[_Competition, list[NDArray[Any]]]:
-    """Return the plan of competing kernels, and the arrays it points into."""
-    own = [_dense(array, np.int32) for array in given]
-    dilations, differences, kernels, counts, indices = own
-    _require(all(one.ndim == 1 for one in own), "an array has more than one dimension")
+def _competition(n_channels: int, *parts: Any) -> tuple[_Competition, list[NDArray[Any]]]:
+    """Return the plan of competing kernels, and the arrays that it points to."""
+    arrays = [_dense(part, np.int32) for part in parts]
+    dilations, differences, kernels, counts, indices = arrays
+    _require(all(array.ndim == 1 for array in arrays), "an array has more than one dimension")
     n_rounds = len(dilations)
     _require(len(differences) == n_rounds, "one dilation, one series")
     _require(len(kernels) == 84 * n_rounds, "84 kernels are needed in a round")
     _require(len(counts) == 12 * n_rounds, "12 groups are needed in a round")
-    return _Competition(n_rounds, n_channels, len(indices), *map(core.address, own)), own
+    return _Competition(n_rounds, n_channels, len(indices), *map(core.address, arrays)), arrays
 
 
 def check_competition(
@@ -326,8 +328,8 @@ def check_competition(
     channel_indices: Any,
     n_channels: int,
 ) -> None:
-    given = (dilations, is_difference, kernels, channel_counts, channel_indices)
-    plan, _arrays = _competition(n_channels, *given)
+    parts = (dilations, is_difference, kernels, channel_counts, channel_indices)
+    plan, _arrays = _competition(n_channels, *parts)
     core.check(_library().check_competition(ctypes.byref(plan)))
 
 
@@ -341,34 +343,34 @@ def share_wins(
     channel_indices: Any,
     n_threads: int = 1,
 ) -> tuple[NDArray[np.float32], int]:
-    own, steps = _windows(x, lengths)
-    given = (dilations, is_difference, kernels, channel_counts, channel_indices)
-    plan, arrays = _competition(own.shape[2], *given)
-    return _described(_library().share_wins, plan, own, steps, n_threads, 2 * len(arrays[2]))
+    windows, steps = _windows(x, lengths)
+    parts = (dilations, is_difference, kernels, channel_counts, channel_indices)
+    plan, arrays = _competition(windows.shape[2], *parts)
+    return _described(_library().share_wins, plan, windows, steps, n_threads, 2 * len(arrays[2]))
 
 
 def _windows(x: Any, lengths: Any) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
-    own = _dense(x, np.float32)
-    _require(own.ndim == 3, "x needs three dimensions")
-    n, t, c = own.shape
+    windows = _dense(x, np.float32)
+    _require(windows.ndim == 3, "x needs three dimensions")
+    n, t, c = windows.shape
     _require(1 <= t <= 2**24, "windows need 1 to 2**24 steps")
     _require(c >= 1, "x has no channels")
     steps = _lengths(lengths, n)
-    fits = steps is None or bool(((steps >= 0) & (steps <= t)).all())
-    _require(fits, "a length is not in 0..T")
-    return own, steps
+    are_valid = steps is None or bool(((steps >= 0) & (steps <= t)).all())
+    _require(are_valid, "a length is not in 0..T")
+    return windows, steps
 
 
 def _described(
     function: Any,
     plan: ctypes.Structure,
-    own: NDArray[np.float32],
+    windows: NDArray[np.float32],
     steps: NDArray[np.int64] | None,
     n_threads: int,
     n_features: int,
 ) -> tuple[NDArray[np.float32], int]:
-    out, bad = np.empty((len(own), n_features), np.float32), _INT()
-    where = (ctypes.byref(plan), core.address(own), core.address(steps))
-    sizes = (*own.shape[:2], n_threads, core.address(out), ctypes.byref(bad))
+    out, bad = np.empty((len(windows), n_features), np.float32), _INT()
+    where = (ctypes.byref(plan), core.address(windows), core.address(steps))
+    sizes = (*windows.shape[:2], n_threads, core.address(out), ctypes.byref(bad))
     core.check(function(*where, *sizes))
     return out, bad.value

@@ -1,4 +1,4 @@
-"""The files of sensorseq that prediction needs, and their copy as the runtime's package."""
+"""Find the files of sensorseq that prediction needs, and copy them into the runtime's package."""
 
 import ast
 import re
@@ -8,33 +8,33 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOTS = ("sensorseq.prediction.loading", "sensorseq.prediction.serving")
-OWN = ("__init__.py", "__main__.py", "_signal.py")  # of the runtime, in this folder
+OWN = ("__init__.py", "__main__.py", "_signal.py")  # files of the runtime in this folder
 
 
 def room() -> dict[Path, set[str]]:
     """Return the files that `ROOTS` import, and the libraries that each of them imports."""
-    waiting, found = list(ROOTS), {}
+    waiting, libraries = list(ROOTS), {}
     while waiting:
-        name = waiting.pop()
-        path = file_of(name)
-        if path is None or path in found or name == "sensorseq":
+        module = waiting.pop()
+        path = file_of(module)
+        if path is None or path in libraries or module == "sensorseq":
             continue
         names = list(_imported(ast.parse(path.read_text("utf-8")).body))
-        own = [one for one in names if one.startswith("sensorseq.")]
-        found[path] = {one.split(".")[0] for one in names} - sys.stdlib_module_names
-        waiting += [name.rpartition(".")[0], *own, *(one.rpartition(".")[0] for one in own)]
-    return found
+        ours = [name for name in names if name.startswith("sensorseq.")]
+        libraries[path] = {name.split(".")[0] for name in names} - sys.stdlib_module_names
+        waiting += [module.rpartition(".")[0], *ours, *(name.rpartition(".")[0] for name in ours)]
+    return libraries
 
 
 def file_of(name: str) -> Path | None:
-    """Return the file of a module; None of a name in one."""
+    """Return the file of a module; None for a name in a module."""
     path = ROOT.joinpath(*name.split("."))
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     return file if file.exists() else None
 
 
 def _imported(body: Sequence[ast.stmt]) -> Iterator[str]:
-    """Yield the names that a module imports when it is imported itself."""
+    """Yield the names that a module imports while it is imported."""
     for node in body:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -47,7 +47,7 @@ def _imported(body: Sequence[ast.stmt]) -> Iterator[str]:
 
 
 def copied(text: str) -> str:
-    """Return a file's text with its imports renamed, and annotations that are not evaluated."""
+    """Return a file's text with renamed imports, and with annotations that are not evaluated."""
     text = re.sub(r"^(\s*(?:from|import) )sensorseq\b", r"\1sensorseq_runtime", text, flags=re.M)
     docstring = re.match(r'(?:"""[\s\S]*?"""\n)?', text)
     assert docstring is not None
@@ -56,7 +56,7 @@ def copied(text: str) -> str:
 
 
 def copy(folder: Path) -> list[str]:
-    """Write the package `sensorseq_runtime` into a folder; return its packages."""
+    """Write the package `sensorseq_runtime` into a folder; return the names of its packages."""
     package = folder / "sensorseq_runtime"
     for path in room():
         target = package / path.relative_to(ROOT / "sensorseq")
@@ -65,4 +65,4 @@ def copy(folder: Path) -> list[str]:
     for name in OWN:
         (package / name).write_text((ROOT / "runtime" / name).read_text("utf-8"), "utf-8")
     folders = {path.parent.relative_to(folder) for path in package.rglob("*.py")}
-    return sorted(".".join(found.parts) for found in folders)
+    return sorted(".".join(each.parts) for each in folders)

@@ -1,4 +1,4 @@
-"""Bad input gets one clear error that names the argument, row, channel or step."""
+"""Bad input causes one clear error that names the argument, row, channel or step."""
 
 import re
 
@@ -22,7 +22,7 @@ Y = np.arange(24) % 2
 
 
 def readable(part):
-    """Name a case without addresses, which differ between the processes that run the tests."""
+    """Return the name of a case without addresses, which differ between processes."""
     return re.sub(" at 0x[0-9a-f]+", "", str(part))[:60]
 
 

@@ -33,7 +33,7 @@ def load_model(path: Path, *, strict: bool = False) -> "AnyClassifier":
     refuse_prepared(path, "give a model here. The order is MODEL first, then the rest.")
     # It may have been trained on a GPU that is not here.
     model = load_estimator(path, device="auto")
-    if strict and not model.model_.knows_ranges:
+    if strict and not model.model_.has_ranges:
         raise InputError(f"{path}: {NO_RANGES}")
     return model
 

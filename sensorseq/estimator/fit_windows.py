@@ -20,7 +20,7 @@ from sensorseq.gpu_check.check import check_before_fit
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
 from sensorseq.prediction.fusion import refuse_sensors
-from sensorseq.prediction.model import OF_FIT, TrainedModel
+from sensorseq.prediction.model import PREDICTION_ARGUMENTS, TrainedModel
 from sensorseq.prediction.outside import TrainedRanges
 from sensorseq.prediction.patches import Patch
 from sensorseq.prediction.preparation import Preparation, check_same_preparation
@@ -494,7 +494,7 @@ def find_shared_samples(data: FitData) -> tuple[Finding, ...]:
 def scale_windows(arguments: FitArguments, data: FitData) -> ScaledFit:
     """Learn from the training part how windows become inputs of the networks; return these."""
     earlier, parameters = arguments.earlier, arguments.parameters
-    how = {name: parameters[name] for name in OF_FIT}
+    how = {name: parameters[name] for name in PREDICTION_ARGUMENTS}
     model = _begun(data, how) if earlier is None else _continued(earlier, data, how)
     found = find_shared_samples(data)
     form = WindowFormat.of(model, parameters["augment"])

@@ -50,7 +50,7 @@ def describe(
     """
     modules = modules_of(model)
     # the estimator's may have been changed since the fit
-    arguments = plain_arguments({**parameters, **model.of_fit})
+    arguments = plain_arguments({**parameters, **model.prediction_arguments})
     return network_arrays(modules) | model.arrays(), {
         "parameters": arguments,
         **model.description(),
@@ -159,7 +159,7 @@ def packed(model: TrainedModel) -> dict[str, Any]:
         "arrays": arrays | whole.arrays(),
         "description": {
             **whole.description(),
-            "parameters": model.of_fit,
+            "parameters": model.prediction_arguments,
             **architecture_of(modules[0]),
         },
         "n_networks": len(modules),

@@ -31,8 +31,7 @@ from sensorseq.estimator.probabilities import (
     learn_shares,
 )
 from sensorseq.estimator.saving import load_file, plain_arguments
-from sensorseq.export.c_sensors import render_sensors
-from sensorseq.export.c_source import CExport, COptions, write_texts
+from sensorseq.export.c_source import CExport, COptions, render_sensors, write_texts
 from sensorseq.export.to_onnx import write_onnx
 from sensorseq.features.stack import fit_stack
 from sensorseq.io.model_file import (
@@ -43,7 +42,7 @@ from sensorseq.io.prepared import read_sensor_windows, sensors_in
 from sensorseq.numeric import log_softmax
 from sensorseq.prediction.decisions import Abstention, Decisions, RecordingDecision, softmax
 from sensorseq.prediction.fused import FusedModel, SensorStream, read_fused
-from sensorseq.prediction.fusion import MISSING, Fusion, key_of, missing_sensors_text
+from sensorseq.prediction.fusion import MISSING, Fusion, missing_sensors_text, pattern_key
 from sensorseq.prediction.gaps import COMPLETE, EMPTY
 from sensorseq.prediction.head import Candidate, FeatureChoice
 from sensorseq.prediction.loading import sensors_of
@@ -699,7 +698,7 @@ def _weigh(
             continue
         if not row.any():
             row[pattern] = 1.0 / size
-        weights[key_of(pattern)] = row
+        weights[pattern_key(pattern)] = row
     return weights
 
 

@@ -292,7 +292,7 @@ def evaluate_test(
         tuple(notes),
         seen=tuple(seen),
         dominant=dominant,
-        outside=model.outside(test) if model.model_.knows_ranges else None,
+        outside=model.outside(test) if model.model_.has_ranges else None,
         drives=evaluate_drives(
             test,
             probability,

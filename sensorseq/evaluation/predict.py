@@ -182,7 +182,7 @@ def predict_recordings(
             recording, windows = _windows_of_sensors(source, plans, reading, model)
         else:
             recording, windows = _windows(source, pipeline, reading)
-        outside = model.outside(windows) if model.knows_ranges else None
+        outside = model.outside(windows) if model.has_ranges else None
         start_s, (probability, _) = np.asarray(windows.start_s), model.probabilities(windows)
         begins_s = float(recording.timestamps_s[0])
         timeline = timeline_of(

@@ -1,4 +1,4 @@
-"""The preprocessing before the network in C: resampling and causal steps, as in streams."""
+"""The preprocessing of the C export: resampling and causal steps, as in streams."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class CResampler:
     up: int
     down: int
     n_taps: int
-    wait: int  # samples until the first output
+    wait: int  # input samples before the first output
     phase: int  # phase of the first output
     latency_s: float
 
@@ -48,7 +48,7 @@ class CResampler:
         if ratio is None:
             raise InputError(
                 f"resampling from {input_rate_hz:g} to {rate_hz:g} Hz cannot be exported to C: the"
-                " ratio is no fraction of small numbers. Sample at a rate that is, such as"
+                " ratio is not a fraction of small integers. Sample at another rate, such as"
                 f" {rate_hz:g} or {2 * rate_hz:g} Hz."
             )
         up, down = ratio.numerator, ratio.denominator
@@ -69,7 +69,7 @@ class CStep:
     kernel: Any  # None for a combination
     picked: Sequence[int]
     sources: Sequence[int] = ()
-    window: int = 1  # samples that it must remember
+    window: int = 1  # samples to keep
     expression: str = ""  # C code of a combination
     n_outputs: int = 0
     rate_hz: float = 0.0  # rate of its input
@@ -95,16 +95,17 @@ class CStep:
 def make_steps(
     chain: StepChain, channels: Sequence[str], rate: float, units: Mapping[str, str], tables: Tables
 ) -> list[CStep]:
-    """Return the C steps for input channels of these names, or raise an InputError."""
-    now = tuple(Channel(name, units.get(name, "")) for name in channels)
-    made = []
+    """Return the C steps for these input channels; raise an InputError if C has no such step."""
+    current = tuple(Channel(name, units.get(name, "")) for name in channels)
+    steps = []
     for index, step in enumerate(_flat(chain)):
         with noting(f"in steps[{index}] ({step.kind})", ArgumentError):
-            made.append(_make_step(step, f"step_{index}", now, rate, units, tables))
-            now = step.output_channels(now, rate)
-            made[-1].n_outputs, made[-1].rate_hz = len(now), rate
+            in_c = _make_step(step, f"step_{index}", current, rate, units, tables)
+            current = step.output_channels(current, rate)
+            in_c.n_outputs, in_c.rate_hz = len(current), rate
+            steps.append(in_c)
             rate = step.output_rate_hz(rate)
-    return made
+    return steps
 
 
 def _flat(chain: StepChain) -> list[Any]:
@@ -118,57 +119,58 @@ def _flat(chain: StepChain) -> list[Any]:
 def _make_step(
     step: Any, name: str, channels: tuple[Channel, ...], rate: float, units: Any, tables: Tables
 ) -> CStep:
-    if isinstance(step, SpectralFrames):  # their phase only affects the time assigned to a frame
+    if isinstance(step, SpectralFrames):  # the phase only affects the time assigned to a frame
         stream: Any = step.stream(channels, rate)
-        made = CStep("spectral", stream, stream.picked, window=stream.frame)
+        in_c = CStep("spectral", stream, stream.picked, window=stream.frame)
         tables.add(f"{name}_bands", stream.bands, "i4")
         tables.add(f"{name}_window", stream.window, "f8")
     elif isinstance(step, _Combined):
         _check_units(step, channels, units)
         columns = step._columns(channels)
-        made = CStep("combine", None, columns.picked, columns.sources)
-        made.expression = _combination(step, [channels[column] for column in columns.picked])
+        in_c = CStep("combine", None, columns.picked, columns.sources)
+        in_c.expression = _combination(step, [channels[column] for column in columns.picked])
     elif getattr(step, "phase", "causal") != "causal":
         raise InputError(
-            f"the step {step.kind!r} has phase='zero', which needs later samples, and cannot be"
+            f"the step {step.kind!r} has phase='zero', which needs later samples, so it cannot be"
             " exported to C; prepare and train with phase='causal'."
         )
     else:
         columns = step._columns(channels)
         kernel = step._kernel(rate, [channels[column] for column in columns.picked])
-        made = CStep(_KINDS[type(kernel)], kernel, columns.picked, columns.sources)
-        _add_kernel(made, name, tables)
-    tables.add(f"{name}_picked", made.picked, "i4")
-    tables.add(f"{name}_source", made.sources, "i4") if made.sources else None
-    return made
+        in_c = CStep(_KINDS[type(kernel)], kernel, columns.picked, columns.sources)
+        _add_kernel(in_c, name, tables)
+    tables.add(f"{name}_picked", in_c.picked, "i4")
+    if in_c.sources:
+        tables.add(f"{name}_source", in_c.sources, "i4")
+    return in_c
 
 
 _KINDS: dict[type, str] = {Sos: "sos", LocalFit: "fit", MovingStatistic: "moving", Lagged: "lag"}
 
 
-def _add_kernel(made: CStep, name: str, tables: Tables) -> None:
-    kernel = made.kernel
-    if made.kind == "sos":
+def _add_kernel(step: CStep, name: str, tables: Tables) -> None:
+    kernel = step.kernel
+    if step.kind == "sos":
         tables.add(f"{name}_sections", kernel.sections, "f8")
-    elif made.kind == "fit":
-        made.window = kernel.before + 1
-        weights = [kernel.weights(before, 0) for before in range(made.window)]
+    elif step.kind == "fit":
+        step.window = kernel.before + 1
+        weights = [kernel.weights(before, 0) for before in range(step.window)]
         tables.add(f"{name}_weights", np.concatenate(weights), "f8")
     else:
-        made.window = kernel.lag + 1 if made.kind == "lag" else kernel.window
+        step.window = kernel.lag + 1 if step.kind == "lag" else kernel.window
 
 
 def _check_units(step: Any, channels: tuple[Channel, ...], units: Mapping[str, str]) -> None:
     """Raise if a product's factor depends on an unknown unit."""
     if not isinstance(step, Product | Power):
         return
-    known = {channel.name for channel in channels if channel.unit} | set(units)
+    with_unit = {channel.name for channel in channels if channel.unit} | set(units)
     for _, name in step._inputs():
-        if name not in known:
+        if name not in with_unit:
             raise InputError(
-                f"the step {step.kind!r} multiplies {name!r}, whose unit the model does not hold,"
-                f" so its factor is unknown; give units={{{name!r}: ...}}, as in the recordings"
-                ' ("" where they had none).'
+                f"the step {step.kind!r} multiplies {name!r}, whose unit the model lacks, so its"
+                f' factor is unknown; give units={{{name!r}: ...}}, as in the recordings ("" if'
+                " they had none)."
             )
 
 

@@ -1,8 +1,9 @@
-"""A classifier as one C99 header and one source: no malloc, libc math only."""
+"""Classifiers as C99: a header and a source per sensor, without malloc, with libc's math only."""
 
 import copy
 import importlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch.nn import BatchNorm1d
 
 from sensorseq.checks import check_integer, check_positive
-from sensorseq.errors import ArgumentError, InputError, check_choice, warn_caller
+from sensorseq.errors import ArgumentError, InputError, check_choice, noting, warn_caller
 from sensorseq.export.c_preprocessing import CResampler, CStep, make_steps
 from sensorseq.export.c_tables import (
     Tables,
@@ -55,9 +56,9 @@ _CONVOLVED = {"rocket", "hydra"}
 _LARGEST_LOSS = 0.005  # loss of accuracy by int8 weights that causes a warning
 _ROUNDED_HOP = 1e-3  # tolerance in samples for a hop that is nearly whole
 _MOST_TERMS = 10_000  # largest denominator of a fractional hop
-# Code size in bytes for a Cortex-M4 (gcc -Os, without libm): the network, a small part (a step,
-# resampling, trees), and a larger part.
-_NETWORK_BYTES, SMALL_BYTES, _PART_BYTES = 1500, 350, 1500
+# Code sizes in bytes on a Cortex-M4 (gcc -Os, without libm): of the network, of a small part (a
+# step, resampling, trees), and of a larger part.
+_NETWORK_BYTES, _SMALL_BYTES, _PART_BYTES = 1500, 350, 1500
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class CExport:
-    """The two files and their memory needs on a microcontroller; printing it shows a table.
+    """The two files and their memory needs on a microcontroller; print it to see a table.
 
-    Of several sensors, `sensors` has the files of each, and the needs are those of all together.
+    For several sensors, `sensors` has the export of each, and the needs are the sums.
     """
 
     header: Path
@@ -91,24 +92,27 @@ class CExport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
-        own: dict[str, Any] = {"header": str(self.header), "source": str(self.source)}
-        own["accuracy"] = None if self.accuracy is None else vars(self.accuracy)
-        own["sensors"] = {name: one.to_dict() for name, one in self.sensors.items()}
-        return {**vars(self), **own}
+        return {
+            **vars(self),
+            "header": str(self.header),
+            "source": str(self.source),
+            "accuracy": None if self.accuracy is None else vars(self.accuracy),
+            "sensors": {name: export.to_dict() for name, export in self.sensors.items()},
+        }
 
     def at(self, folder: Path) -> "CExport":
-        """Return the same with the files in a folder."""
-        sensors = {name: one.at(folder) for name, one in self.sensors.items()}
+        """Return the same export with its files in a folder."""
+        sensors = {name: export.at(folder) for name, export in self.sensors.items()}
         header, source = folder / self.header, folder / self.source
         return replace(self, header=header, source=source, sensors=sensors)
 
     def __str__(self) -> str:
         states = f"one {self.header.stem.removesuffix('_model')}_state"
         if self.sensors:
-            states = "one state of each sensor"
+            states = "one state for each sensor"
         rows = [
             ("weights", self.weights),
-            *((name, one._needs) for name, one in self.sensors.items()),
+            *((name, export._needs) for name, export in self.sensors.items()),
             (
                 "RAM",
                 f"{self.ram_bytes:,} bytes ({states}{' and smoother' if self.smooths else ''})",
@@ -130,7 +134,7 @@ class CExport:
 
 
 def describe_accuracy(accuracy: Accuracy) -> str:
-    """Return what header and table say of the accuracy."""
+    """Return the accuracy as text, for the header and the table."""
     seen = ", which the final model learned from" if accuracy.is_seen else ""
     return (
         f"{100 * accuracy.rounded:.2f} % (as trained {100 * accuracy.trained:.2f} %) on"
@@ -148,7 +152,7 @@ class _Timing(NamedTuple):
 
     @property
     def n_overlapping(self) -> int:
-        """The most windows that a sample can belong to."""
+        """The largest number of windows that a sample belongs to."""
         return -(-self.n_timesteps // max(1, int(self.hop)))
 
 
@@ -163,7 +167,7 @@ def write_texts(
 
 @dataclass(frozen=True)
 class COptions:
-    """The arguments of `to_c`; those with a default are for one sensor.
+    """The arguments of `to_c`; the ones with a default are for a single sensor.
 
     `is_refitted` is True if the model has also learned from the validation part of `check`.
     """
@@ -185,7 +189,7 @@ class COptions:
 
 
 def render_c(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path, str]]:
-    """Return what `SensorLSTMClassifier.to_c` writes of one sensor, with the text of each file."""
+    """Return the export of `SensorLSTMClassifier.to_c`, with the text of each file."""
     weights, prefix, smoothing = options.weights, options.prefix, options.smoothing
     _refuse(model)
     source = _Source(model, Tables(weights == "int8"))
@@ -201,7 +205,7 @@ def render_c(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path
     values |= {"p": prefix, "P": prefix.upper()}
     values |= {"smoother": smoother, "lowest": LOWEST}
     values["accuracy"] = None if accuracy is None else describe_accuracy(accuracy)
-    header, code_of = map(templates().get_template, ("model.h.in", "model.c.in"))
+    header, code_of = map(_templates().get_template, ("model.h.in", "model.c.in"))
     structs = header.render(values).partition(f"}} {prefix}_state;")
     values["state_bytes"] = struct_bytes(structs[0])
     paths = Path(f"{prefix}_model.h"), Path(f"{prefix}_model.c")
@@ -214,7 +218,7 @@ def render_c(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path
         + (source.resampler is not None)
         + ("boosting" in source.blocks)
     )
-    code = _NETWORK_BYTES * bool(source.modules) + SMALL_BYTES * n_small + _PART_BYTES * n_parts
+    code = _NETWORK_BYTES * bool(source.modules) + _SMALL_BYTES * n_small + _PART_BYTES * n_parts
     export = CExport(
         *paths,
         weights,
@@ -228,8 +232,70 @@ def render_c(model: TrainedModel, options: COptions) -> tuple[CExport, dict[Path
     return export, dict(zip(paths, texts, strict=True))
 
 
+def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[Path, str]]:
+    """Return the export of `SensorFusionClassifier.to_c`, with the text of each file."""
+    fusion, prefix = model.fusion, options.prefix
+    table = fusion.weight_table()
+    exports: dict[str, CExport] = {}
+    texts: dict[Path, str] = {}
+    macros: dict[str, str] = {}
+    names = {name: re.sub(r"[^A-Za-z0-9_]", "_", name) for name in fusion.sensors}
+    for name, in_c in names.items():
+        of_sensor = replace(options, prefix=f"{prefix}_{in_c}", check=None)
+        with noting(f"in the model of sensor {name!r}"):
+            exports[name], sources = render_c(model.models[name], of_sensor)
+        for macro in re.findall(r"^#define (\w+)", sources[exports[name].header], re.M):
+            if (other := macros.setdefault(macro, name)) != name:
+                raise ArgumentError(
+                    f"sensors {other!r} and {name!r} would both have the name {macro} in C; give"
+                    " one of them another name, and fit again."
+                )
+        texts |= sources
+    # The weights apply to logits that are not calibrated, but the C code joins calibrated ones.
+    temperatures = [model.models[name].temperature for name in fusion.sensors]
+    factors = table * np.array(temperatures) / model.temperature
+    tables = Tables(options.weights == "int8")
+    tables.add("join_factor", factors[-1:] if fusion.missing == "error" else factors, "f8")
+    accuracy = compare_accuracy(model, options)
+    header, code_of = map(_templates().get_template, ("join.h.in", "join.c.in"))
+    values = {
+        "version": importlib.import_module("sensorseq").__version__,
+        "model": model,
+        "p": prefix,
+        "P": prefix.upper(),
+        "names": names,
+        "headers": [export.header for export in exports.values()],
+        "of": [f"of_{in_c}" for in_c in names.values()],
+        "needs_all": fusion.missing == "error",
+        "hop_s": _hop_s(model.models[fusion.sensors[0]]),
+        "tables": tables,
+        "accuracy": None if accuracy is None else describe_accuracy(accuracy),
+    }
+    paths = Path(f"{prefix}_model.h"), Path(f"{prefix}_model.c")
+    texts |= {paths[0]: header.render(values), paths[1]: code_of.render(values)}
+    parts = exports.values()
+    export = CExport(
+        *paths,
+        options.weights,
+        sum(part.ram_bytes for part in parts),
+        sum(part.flash_bytes for part in parts) + tables.n_bytes + _SMALL_BYTES,
+        sum(part.code_bytes for part in parts) + _SMALL_BYTES,
+        sum(part.multiply_adds for part in parts),
+        accuracy,
+        sensors=exports,
+    )
+    return export, texts
+
+
+def _hop_s(model: TrainedModel) -> float | None:
+    """Return the time between windows, common to all sensors; None after a fit on arrays."""
+    preparation: Mapping[str, Any] = model.preparation or {}
+    options = PreparationOptions.recorded(preparation)
+    return (options.hop_s or options.window_s) if preparation.get("configuration") else None
+
+
 @cache  # compiling templates leaks memory
-def templates() -> Environment:
+def _templates() -> Environment:
     """Return the templates in the folder c."""
     environment = Environment(
         loader=PackageLoader("sensorseq.export", "c"),
@@ -245,23 +311,23 @@ def templates() -> Environment:
 
 
 def _refuse(model: TrainedModel) -> None:
-    """Raise an InputError that names the first feature C cannot express."""
+    """Raise an InputError if a part of the model cannot be exported to C."""
     for block in [] if model.head is None else model.head.blocks:
         if block.name not in NAMES:
             raise InputError(
-                f"features={block.name!r} is a function of your own, which cannot be exported to C;"
+                f"features={block.name!r} is your own function, which cannot be exported to C;"
                 " train without it."
             )
     if model.preparation is not None and model.preparation.get("scaled") is not None:
         raise InputError(
-            "the model was trained on windows that were already scaled, so it does not hold the"
-            " scaling; train it on the unscaled prepared file."
+            "the model was trained on windows that were already scaled, so it lacks the scaling;"
+            " train it on the unscaled prepared file."
         )
     refuse_normalized(model.preparation, "C source")
 
 
 class _Source:
-    """Collects the values of the templates, part by part."""
+    """The values of the templates, collected part by part."""
 
     def __init__(self, model: TrainedModel, tables: Tables) -> None:
         self.model = model
@@ -281,11 +347,12 @@ class _Source:
         sample_rate_hz: float | None,
         units: Mapping[str, str],
     ) -> tuple[_Timing, list[CStep]]:
-        """Find how windows are made from recordings; arguments take precedence."""
-        made: Mapping[str, Any] = self.model.preparation or {}
-        options = PreparationOptions.recorded(made)
-        model_rate, configured = made.get("sample_rate_hz"), bool(made.get("configuration"))
-        n = made.get("n_timesteps") or self.model.n_timesteps
+        """Determine timing and steps from the preparation; arguments take precedence."""
+        preparation: Mapping[str, Any] = self.model.preparation or {}
+        options = PreparationOptions.recorded(preparation)
+        model_rate = preparation.get("sample_rate_hz")
+        configured = bool(preparation.get("configuration"))
+        n = preparation.get("n_timesteps") or self.model.n_timesteps
         if n_timesteps is not None:
             n = check_integer("n_timesteps", n_timesteps, most=MOST_STEPS)
         if n is None:
@@ -309,19 +376,19 @@ class _Source:
         n_channels = self.model.n_channels
         names = self.model.channels or [f"channel_{i}" for i in range(n_channels)]
         steps: list[CStep] = []
-        before = made.get("resampled_to_hz") or model_rate
+        before = preparation.get("resampled_to_hz") or model_rate
         if configured and options.steps:
-            names = made.get("input_channels") or names
+            names = preparation.get("input_channels") or names
             chain = StepChain(read_steps(options.steps))
-            known = {**(options.units or {}), **units}
-            steps = make_steps(chain, names, float(before or 0), known, self.tables)
+            all_units = {**(options.units or {}), **units}
+            steps = make_steps(chain, names, float(before or 0), all_units, self.tables)
         self.inputs = [str(name) for name in names]
         if sample_rate_hz is not None:
             check_positive("sample_rate_hz", sample_rate_hz)
             if before is None:
                 raise ArgumentError(
                     f"sample_rate_hz={sample_rate_hz!r} needs the rate of training, which the model"
-                    " does not know; resample yourself, or train on a prepared file."
+                    " lacks; resample yourself, or train on a prepared file."
                 )
             if options.resample_engine != "polyphase":
                 raise InputError(
@@ -342,18 +409,18 @@ class _Source:
         if not rate:
             raise InputError(
                 f"smooth={smoothing.smooth!r} needs the rate of the windows, which a model trained"
-                " on arrays does not know; train it on a prepared file, or smooth in your program."
+                " on arrays lacks; train it on a prepared file, or smooth in your program."
             )
-        made = FixedLag.of(
+        smoother = FixedLag.of(
             smoothing,
             shares=self.model.class_shares,
             window_s=timing.n_timesteps / rate,
             hop_s=float(timing.hop) / rate,
         )
-        self.tables.add("smooth_shares", made.shares, "f8")
-        self.tables.add("smooth_start", made.start, "f8")
-        self.tables.add("smooth_step", made.step, "f8")
-        return made
+        self.tables.add("smooth_shares", smoother.shares, "f8")
+        self.tables.add("smooth_start", smoother.start, "f8")
+        self.tables.add("smooth_step", smoother.step, "f8")
+        return smoother
 
     def scaling(self) -> None:
         """Add the scaling statistics of each channel."""
@@ -379,13 +446,13 @@ class _Source:
             for layer in range(module.num_layers):
                 for d, suffix in enumerate(("", "_reverse")[: self._n_directions]):
                     at = f"_{m}_{layer}_{d}"
-                    own = {
-                        name: _array(getattr(module.lstm, f"{name}_l{layer}{suffix}"))
+                    weight_ih, weight_hh, bias_ih, bias_hh = (
+                        _array(getattr(module.lstm, f"{name}_l{layer}{suffix}"))
                         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-                    }
-                    self.tables.add_weight(f"input{at}", own["weight_ih"])
-                    self.tables.add_weight(f"recurrent{at}", own["weight_hh"])
-                    self.tables.add(f"bias{at}", own["bias_ih"] + own["bias_hh"], "f4")
+                    )
+                    self.tables.add_weight(f"input{at}", weight_ih)
+                    self.tables.add_weight(f"recurrent{at}", weight_hh)
+                    self.tables.add(f"bias{at}", bias_ih + bias_hh, "f4")
             self.tables.add_weight(f"head_{m}", _array(module.linear.weight))
             self.tables.add(f"head_bias_{m}", _array(module.linear.bias), "f4")
             norm = module.norm
@@ -405,7 +472,7 @@ class _Source:
             self.tables.add("norm_shift", np.stack(shifts), "f4")
 
     def _patch(self, patch: Patch) -> None:
-        """Add what describes a frame: its window, waves, bands, and the scale of its inputs."""
+        """Add the constants of frames: window, waves, bands, and the scale of the inputs."""
         window, share = patch.spectrum()
         angle = 2 * np.pi * np.arange(patch.n_samples) / patch.n_samples
         self.tables.add("patch_window", window, "f4")
@@ -427,9 +494,9 @@ class _Source:
                 add_trees(self.tables, block.trees, used)
                 continue
             if name in _CONVOLVED:
-                for own, values in block.describe.state()["arrays"].items():
-                    kind = "i1" if own == "kernels" else values.dtype.str[1:]
-                    self.tables.add(f"{name}_{own}", values, kind)
+                for array, values in block.describe.state()["arrays"].items():
+                    kind = "i1" if array == "kernels" else values.dtype.str[1:]
+                    self.tables.add(f"{name}_{array}", values, kind)
             else:
                 places = np.searchsorted(used, block.describe.columns)
                 self.tables.add("summary_statistic", places, "u2")
@@ -457,7 +524,7 @@ class _Source:
         width = first.hidden_size * self._n_directions
         convolved = [block for name, block in self.blocks.items() if name in _CONVOLVED]
         padded = [block.describe.state()["settings"]["padded_steps"] for block in convolved]
-        # overlapping windows have states of their own if these are smaller than the samples
+        # each overlapping window has its own state if the states are smaller than the samples
         kept = 2 * width * first.num_layers + width * (2 if first.pooling == "meanmax" else 1)
         n_more = timing.n_overlapping * len(self.modules) - 1
         is_small = n_more * kept <= n * self.model.n_channels
@@ -499,9 +566,9 @@ class _Source:
         n_steps = count_steps(n, patch)
         width = hidden * self._n_directions
         inputs = [first.input_size] + [width] * (first.num_layers - 1)
-        each = sum(4 * hidden * (own + hidden) + 3 * hidden for own in inputs)
+        per_step = sum(4 * hidden * (n_inputs + hidden) + 3 * hidden for n_inputs in inputs)
         pooled = width * (2 if first.pooling == "meanmax" else 1)
-        total: int = len(self.modules) * (n_steps * self._n_directions * each + k * pooled)
+        total: int = len(self.modules) * (n_steps * self._n_directions * per_step + k * pooled)
         if self.modules and patch is not None:
             total += n_steps * c * patch.n_samples * (patch.n_samples + 4)
         if "rocket" in self.blocks:
@@ -520,11 +587,11 @@ class _Source:
             feature = self.blocks["boosting"].trees.state()["arrays"]["feature"]
             total += int((feature >= 0).sum())  # upper limit; a comparison counts as one
         rate = timing.model_rate_hz or 1.0
-        own = sum(step.multiply_adds * step.rate_hz / rate for step in steps)
+        per_sample = sum(step.multiply_adds * step.rate_hz / rate for step in steps)
         if self.resampler is not None:
             rates = (timing.input_rate_hz or 1.0) * self.resampler.up / self.resampler.down / rate
-            own += self.resampler.n_taps * len(self.inputs) * rates
-        return total + int(timing.hop * (c + own))
+            per_sample += self.resampler.n_taps * len(self.inputs) * rates
+        return total + int(timing.hop * (c + per_sample))
 
 
 def _array(tensor: Any) -> NDArray[Any]:
@@ -553,7 +620,7 @@ def with_rounded_weights(model: AnyModel) -> AnyModel:
     """Return a copy of a model with its weights rounded to int8."""
     if not isinstance(model, FusedModel):
         return _rounded(model)
-    models = {name: _rounded(one) for name, one in model.models.items()}
+    models = {name: _rounded(of_sensor) for name, of_sensor in model.models.items()}
     return replace(model, models=models)
 
 
@@ -564,7 +631,7 @@ def _accuracy(model: AnyModel, windows: WindowSet | SensorWindows) -> float:
 
 
 def compare_accuracy(model: AnyModel, options: COptions) -> Accuracy | None:
-    """Compare accuracies on the validation part of labeled windows, or on all without a split."""
+    """Compare accuracies on labeled windows: the validation part, or all without a split."""
     part, check = "given", options.check
     if check is None:
         return None
@@ -576,13 +643,13 @@ def compare_accuracy(model: AnyModel, options: COptions) -> Accuracy | None:
         if not len(rows):
             raise InputError("`check` has a split without a validation part.")
         check = check.take(rows)
-    written = trained = _accuracy(model, check)
+    exported = trained = _accuracy(model, check)
     if options.weights == "int8":
-        written = _accuracy(with_rounded_weights(model), check)
-    if trained - written > _LARGEST_LOSS:
+        exported = _accuracy(with_rounded_weights(model), check)
+    if trained - exported > _LARGEST_LOSS:
         warn_caller(
-            f"int8 weights lower the accuracy from {100 * trained:.2f} to {100 * written:.2f} %;"
+            f"int8 weights lower the accuracy from {100 * trained:.2f} to {100 * exported:.2f} %;"
             ' use weights="float32".'
         )
     is_seen = part == "validation" and options.is_refitted
-    return Accuracy(len(check), part, trained, written, is_seen)
+    return Accuracy(len(check), part, trained, exported, is_seen)

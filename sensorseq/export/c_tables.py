@@ -26,7 +26,7 @@ _MOST_INNER = 127  # inner nodes of a tree, whose offsets are signed char
 def quantize(weight: NDArray[Any], *, exponents: bool = False) -> tuple[NDArray[Any], Any]:
     """Quantize rows (n, m) to int8; also return the factor of each row.
 
-    With `exponents` the factor is a power of two, and its exponent is returned.
+    With `exponents`, factors are powers of two, and their exponents are returned.
     """
     scale = np.abs(weight).max(axis=1, initial=0.0).astype(np.float64) / _LARGEST
     scale = np.where(scale > 0, scale, 1.0)
@@ -72,7 +72,7 @@ class Tables:
     def add_features(self, name: str, weight: NDArray[Any]) -> None:
         """Add weights (n_features, n_classes) as float32, or as int8 with an exponent per feature.
 
-        One common factor would not do: rare features have weights thousands of times larger.
+        One common factor is not enough: weights of rare features are thousands of times larger.
         """
         if not self.int8:
             self.add(f"{name}_weight", weight, "f4")
@@ -108,7 +108,7 @@ def struct_bytes(header: str) -> int:
 
 
 def text(value: str) -> str:
-    """Return any text as a C string literal in plain ASCII."""
+    """Return a text as a C string literal in plain ASCII."""
     plain = "".join(
         chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
         for byte in value.encode()
@@ -117,7 +117,7 @@ def text(value: str) -> str:
 
 
 def comment(value: str) -> str:
-    """Return text as one line that cannot end a C comment."""
+    """Return a text as one line that cannot end a C comment."""
     plain = "".join(char if char.isprintable() else " " for char in value)
     return plain.replace("*/", "* /").replace("/*", "/ *").rstrip("\\ ")
 
@@ -126,7 +126,7 @@ class _Places(NamedTuple):
     """The positions of the nodes of all trees."""
 
     is_inner: NDArray[np.bool_]
-    tree: NDArray[np.int64]  # the tree that each node belongs to
+    tree: NDArray[np.int64]  # number of each node's tree
     inner: NDArray[np.int64]  # index of an inner node within its tree
     leaf: NDArray[np.int64]  # index of a leaf within its tree
 
@@ -139,7 +139,7 @@ class _Places(NamedTuple):
         return cls(is_inner, tree, *(count - count[starts][tree] for count in before))
 
     def leaf_rows(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the leaf values as rows, (trees, most leaves)."""
+        """Return the leaf values with a row per tree, (trees, most leaves of a tree)."""
         leaves = ~self.is_inner
         rows = np.zeros((self.tree[-1] + 1, self.leaf.max() + 1))
         rows[self.tree[leaves], self.leaf[leaves]] = value[leaves]
@@ -147,9 +147,10 @@ class _Places(NamedTuple):
 
 
 def add_trees(tables: Tables, trees: BoostedTrees, used: NDArray[np.int64]) -> None:
-    """Add the trees, which read the statistics in `used`.
+    """Add boosted trees that read the statistics in `used`.
 
-    Thresholds are stored as float if that is exact for all of them, otherwise as double.
+    Each inner node or leaf takes about four bytes. Thresholds are stored as float if that is exact
+    for all of them, otherwise as double.
     """
     arrays, places = trees.state()["arrays"], _Places.of(trees)
     inner, leaves = np.flatnonzero(places.is_inner), ~places.is_inner
@@ -162,10 +163,10 @@ def add_trees(tables: Tables, trees: BoostedTrees, used: NDArray[np.int64]) -> N
     if n_inner.max() > _MOST_INNER or tests.shape[1] > 2**16:
         raise InputError(
             f"the trees have up to {n_inner.max() + 1} leaves and {tests.shape[1]} thresholds; at"
-            f" most {_MOST_INNER + 1} and {2**16} can be exported to C. Export ONNX."
+            f" most {_MOST_INNER + 1} and {2**16} can be exported to C. Export to ONNX instead."
         )
     children = np.stack([arrays["left"][inner], arrays["right"][inner]], axis=1)
-    on = places.inner[children] - places.inner[inner][:, None]
+    offset = places.inner[children] - places.inner[inner][:, None]
     thresholds = tests[1]
     is_short = (thresholds.astype(np.float32) == thresholds).all()
     tables.add("boosting_baseline", arrays["baseline"], "f8")
@@ -173,9 +174,8 @@ def add_trees(tables: Tables, trees: BoostedTrees, used: NDArray[np.int64]) -> N
     tables.add("boosting_threshold", thresholds, "f4" if is_short else "f8")
     tables.add("boosting_inner", n_inner, "u1")
     tables.add("boosting_test", number.ravel(), "u2")
-    tables.add(
-        "boosting_next", np.where(places.is_inner[children], on, -places.leaf[children]), "i1"
-    )
+    following = np.where(places.is_inner[children], offset, -places.leaf[children])
+    tables.add("boosting_next", following, "i1")
     if not tables.int8:
         tables.add("boosting_leaf", arrays["value"][leaves], "f4")
         return

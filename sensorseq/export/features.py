@@ -25,13 +25,13 @@ _LARGEST_SHARE = 1e30  # as in csrc/signal/compete-inl.h
 _HEAVY = np.array(list(combinations(range(_TAPS), 3)))  # the three taps of weight 2 in each kernel
 
 
-def block_logits(g: Graph, block: Block, windows: GraphWindows, known: dict[str, str]) -> str:
+def block_logits(g: Graph, block: Block, windows: GraphWindows, cache: dict[str, str]) -> str:
     """Add a feature block's contribution to the logits, (n, K) float64; return its name.
 
-    `known` caches the statistics, which several blocks read.
+    `cache` keeps the statistics, which several blocks read.
     """
     if isinstance(block, ProbabilityBlock):
-        logs = _tree_logs(g, block.trees, statistics_of(g, windows, known))
+        logs = _tree_logs(g, block.trees, statistics_of(g, windows, cache))
         return g("Mul", logs, np.float64(block.factor))
     how = block.describe
     if isinstance(how, RandomConvolutions):
@@ -39,7 +39,7 @@ def block_logits(g: Graph, block: Block, windows: GraphWindows, known: dict[str,
     elif isinstance(how, CompetingKernels):
         features = g.cast(competing_shares(g, how, windows), np.float64)
     elif isinstance(how, SummarySteps):
-        features = g.cast(_steps(g, how, statistics_of(g, windows, known)), np.float64)
+        features = g.cast(_steps(g, how, statistics_of(g, windows, cache)), np.float64)
     else:
         raise InputError(
             "a function given as features cannot be exported, only features='rocket', 'hydra',"
@@ -80,7 +80,7 @@ def convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows)
 
 
 def competing_shares(g: Graph, how: CompetingKernels, windows: GraphWindows) -> str:
-    """Return the features of `CompetingKernels.transform`, (n, F) float32, but for rounding."""
+    """Return the features of `CompetingKernels.transform`, (n, F) float32, except for rounding."""
     arrays = how.state()["arrays"]
     x, lengths, steps = _padded(g, how, windows)
     series = [(x, lengths, g("Less", steps, g("Unsqueeze", lengths, [1, 2, 3])))]
@@ -94,9 +94,9 @@ def competing_shares(g: Graph, how: CompetingKernels, windows: GraphWindows) -> 
     for j, dilation in enumerate(arrays["dilations"].tolist()):
         x, lengths, valid = series[arrays["is_difference"][j]]
         signed = arrays["kernels"][j * N_KERNELS : (j + 1) * N_KERNELS]
-        own = [places[j * N_GROUPS + i // N_RIVALS] for i in range(N_KERNELS)]
+        channels = [places[j * N_GROUPS + i // N_RIVALS] for i in range(N_KERNELS)]
         kernels = np.where(signed < 0, -1 - signed, signed)
-        outputs = _kernel_outputs(g, x, dilation, own, how.n_channels_, _HEAVY[kernels])
+        outputs = _kernel_outputs(g, x, dilation, channels, how.n_channels_, _HEAVY[kernels])
         outputs = g("Mul", outputs, np.where(signed < 0, -1, 1).astype(np.float32)[:, None])
         outputs = g("Reshape", outputs, [0, N_GROUPS, N_RIVALS, -1])
         rivals = np.arange(N_RIVALS)[:, None]
@@ -118,7 +118,7 @@ def _padded(
 ) -> tuple[str, str, str]:
     """Return windows (n, c + 1, t) as `how` pads them, their lengths, and the numbers of steps.
 
-    The last channel is zeros, for kernels that combine fewer channels than others.
+    The last channel is zero, for kernels that combine fewer channels than others.
     """
     longest = how.state()["settings"]["padded_steps"]
     x, lengths, n_steps = windows.x, windows.lengths, windows.n_steps
@@ -138,9 +138,9 @@ def _kernel_outputs(
     n_channels: int,
     doubled: NDArray[np.int64],
 ) -> str:
-    """Compute kernels with these taps of weight 2 at all steps, (n, kernels, t).
+    """Compute kernels at all steps, (n, kernels, t); `doubled` are their taps of weight 2.
 
-    They are summed in the order of the C++ loop.
+    Sums are in the order of the C++ loop.
     """
     reach = 4 * dilation
     padded = g("Pad", x, [0, 0, reach, 0, 0, reach])
@@ -155,19 +155,20 @@ def _kernel_outputs(
     total = ""
     for place in range(max(map(len, channels))):
         chosen = np.array(
-            [own[place] if place < len(own) else n_channels for own in channels], np.int64
+            [drawn[place] if place < len(drawn) else n_channels for drawn in channels], np.int64
         )
-        one = g("Gather", minus, chosen, axis=1)
+        output = g("Gather", minus, chosen, axis=1)
         for heavy in doubled.T:
-            one = g("Add", one, g("Gather", tripled, heavy * (n_channels + 1) + chosen, axis=1))
-        total = g("Add", total, one) if total else one
+            taken = g("Gather", tripled, heavy * (n_channels + 1) + chosen, axis=1)
+            output = g("Add", output, taken)
+        total = g("Add", total, output) if total else output
     return total
 
 
-def statistics_of(g: Graph, windows: GraphWindows, known: dict[str, str]) -> str:
+def statistics_of(g: Graph, windows: GraphWindows, cache: dict[str, str]) -> str:
     """Return `summary_features` of all channels, (n, c * len(FEATURES)) float64."""
-    if "statistics" in known:
-        return known["statistics"]
+    if "statistics" in cache:
+        return cache["statistics"]
     x = g("Transpose", g.cast(windows.x, np.float64), perm=[0, 2, 1])  # (n, c, t)
     valid = g("Unsqueeze", windows.is_valid(g), [1])
     count = g("Reshape", g.cast(windows.lengths, np.float64), [-1, 1, 1])
@@ -194,8 +195,8 @@ def statistics_of(g: Graph, windows: GraphWindows, known: dict[str, str]) -> str
         _band_powers(g, windows, centered),
     ]
     joined = g("Concat", *parts, axis=2)
-    known["statistics"] = g("Flatten", joined, axis=1)
-    return known["statistics"]
+    cache["statistics"] = g("Flatten", joined, axis=1)
+    return cache["statistics"]
 
 
 def _root_mean_square(g: Graph, centered: str, count: str) -> str:
@@ -203,7 +204,7 @@ def _root_mean_square(g: Graph, centered: str, count: str) -> str:
 
 
 def _difference_statistics(g: Graph, windows: GraphWindows, x: str, count: str) -> list[str]:
-    """Compute mean and deviation of differences between neighboring steps; 0 for one step."""
+    """Compute mean and deviation of differences of neighboring steps; 0 for a single step."""
     later = g("Slice", x, [1], [2**62], [2])
     steps = g("Sub", later, g("Slice", x, [0], [-1], [2]))
     fewer = g("Sub", windows.lengths, 1)
@@ -244,21 +245,21 @@ def _band_powers(g: Graph, windows: GraphWindows, centered: str) -> str:
         part = g("MatMul", centered, g("Sin", g("Add", angle, np.float64(shift))))
         squared = g("Mul", part, part)
         power = g("Add", power, squared) if power else squared
-    # As in numpy.fft.rfftfreq, so that a frequency on the edge of a band is assigned alike. A Div
-    # would be fused with the Mul by onnxruntime, and rounded once instead of twice.
+    # As in numpy.fft.rfftfreq, so that a frequency on the edge of a band goes to the same band.
+    # onnxruntime would fuse a Div with the Mul, and round once instead of twice.
     number = g("Unsqueeze", number, [1])
     share = g("Mul", g.cast(number, np.float64), g("Reciprocal", exact))  # (n or 1, k, 1)
     band = g("Mul", g("Div", share, np.float64(0.5)), np.float64(N_BANDS))
     band = g("Min", g.cast(band, np.int64), N_BANDS - 1)
-    known = g("LessOrEqual", g("Mul", number, 2), lengths)
-    used = g("And", known, g("Greater", number, 0))
+    exists = g("LessOrEqual", g("Mul", number, 2), lengths)
+    used = g("And", exists, g("Greater", number, 0))
     member = g.cast(g("And", g("Equal", band, np.arange(N_BANDS)), used), np.float64)
     total = g("Div", g("MatMul", power, member), g("Mul", exact, exact))
     return g("Log", g("Add", total, np.float64(SMALLEST_POWER)))
 
 
 def _steps(g: Graph, how: SummarySteps, statistics: str) -> str:
-    """Mark thresholds that the statistics exceed, (n, F)."""
+    """Mark the thresholds that the statistics exceed, (n, F)."""
     arrays, edges = how.state()["arrays"], how.edges()
     if "columns" in arrays:
         statistics = g("Gather", statistics, arrays["columns"], axis=1)
@@ -273,10 +274,10 @@ def _tree_logs(g: Graph, trees: BoostedTrees, statistics: str) -> str:
     starts = a["root"].ravel()
     n_nodes = np.diff(np.append(starts, a["feature"].size))
     tree = np.repeat(np.arange(starts.size), n_nodes)
-    own = np.repeat(starts, n_nodes)  # first node of each node's tree
+    first = np.repeat(starts, n_nodes)  # first node of each node's tree
     inner = a["feature"] >= 0
     leaf = np.flatnonzero(~inner)
-    place = np.arange(own.size) - own
+    place = np.arange(first.size) - first
     tensor = g.onnx.numpy_helper.from_array
     scores = g(
         "TreeEnsembleRegressor",
@@ -289,14 +290,14 @@ def _tree_logs(g: Graph, trees: BoostedTrees, statistics: str) -> str:
         nodes_featureids=np.where(inner, a["feature"], 0).tolist(),
         nodes_modes=np.where(inner, "BRANCH_LEQ", "LEAF").tolist(),
         nodes_values_as_tensor=tensor(np.where(inner, a["threshold"], 0.0), "thresholds"),
-        nodes_truenodeids=np.where(inner, a["left"] - own, 0).tolist(),
-        nodes_falsenodeids=np.where(inner, a["right"] - own, 0).tolist(),
+        nodes_truenodeids=np.where(inner, a["left"] - first, 0).tolist(),
+        nodes_falsenodeids=np.where(inner, a["right"] - first, 0).tolist(),
         target_treeids=tree[leaf].tolist(),
         target_nodeids=place[leaf].tolist(),
         target_ids=(tree[leaf] % n_trees).tolist(),
         target_weights_as_tensor=tensor(a["value"][leaf], "values"),
     )
     scores = g.cast(scores, np.float64)
-    if n_trees == 1:  # a single score is that of the second class
+    if n_trees == 1:  # a single score belongs to the second class
         scores = g("Concat", g("Mul", scores, np.float64(0)), scores, axis=1)
     return g("Max", g("LogSoftmax", scores, axis=1), np.float64(SMALLEST_LOG))

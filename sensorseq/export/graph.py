@@ -68,7 +68,7 @@ class Graph:
         return name
 
     def add_output(self, value: str, name: str, dtype: Any, shape: list[int | str]) -> None:
-        """Declare a value as an output with this name."""
+        """Declare a value as an output of this name."""
         self.nodes.append(self.onnx.helper.make_node("Identity", [value], [name], name))
         self.outputs.append(self._value(name, dtype, shape))
 
@@ -77,22 +77,22 @@ class Graph:
         return self("Cast", value, to=self._type(dtype))
 
     def model(self, name: str, metadata: Mapping[str, str], version: str) -> Any:
-        """Return the finished model after a check by onnx."""
+        """Return the finished model, checked by onnx."""
         helper = self.onnx.helper
         graph = helper.make_graph(
             self.nodes, name, self.inputs, self.outputs, initializer=self._initializers
         )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
-        made = helper.make_model(
+        model = helper.make_model(
             graph,
             opset_imports=opsets,
             ir_version=IR_VERSION,
             producer_name="sensorseq",
             producer_version=version,
         )
-        helper.set_model_props(made, dict(metadata))
-        self.onnx.checker.check_model(made, full_check=True)
-        return made
+        helper.set_model_props(model, dict(metadata))
+        self.onnx.checker.check_model(model, full_check=True)
+        return model
 
     def _name(self, kind: str) -> str:
         self._n_names += 1
@@ -106,7 +106,7 @@ class Graph:
 
 
 def float32(values: Any) -> NDArray[np.float32]:
-    """Convert a tensor or numbers to a float32 array for a constant."""
+    """Return a tensor or numbers as a float32 array for a constant."""
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
     return np.asarray(values, np.float32)

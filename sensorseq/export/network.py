@@ -19,12 +19,12 @@ _GATES = (0, 3, 1, 2)  # positions of ONNX's gates i, o, f, c in our order i, f,
 
 
 def used_modules(model: TrainedModel) -> list[LSTMLinear]:
-    """Return the modules of the networks in use, those of the runtime rebuilt from their arrays."""
+    """Return the networks in use as modules."""
     return [module_of(network, len(model.classes)) for network in model.used_networks]
 
 
 def module_of(network: Network, n_classes: int) -> LSTMLinear:
-    """Return a network as a module."""
+    """Return a network as a module; an `LstmNetwork` is rebuilt from its arrays."""
     if isinstance(network, ModuleNetwork):
         return network.module
     assert isinstance(network, LstmNetwork)
@@ -101,8 +101,8 @@ def _pooled(g: Graph, module: LSTMLinear, sequence: str, last: str, windows: Gra
 def _normalized(g: Graph, norm: Any, pooled: str) -> str:
     """Apply the head's normalization; a batch norm uses the statistics from training."""
     if isinstance(norm, torch.nn.LayerNorm):
-        given = float32(norm.weight), float32(norm.bias)
-        return g("LayerNormalization", pooled, *given, axis=-1, epsilon=norm.eps)
+        weights = float32(norm.weight), float32(norm.bias)
+        return g("LayerNormalization", pooled, *weights, axis=-1, epsilon=norm.eps)
     factor = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).double()
     shift = norm.bias - norm.running_mean * factor
     return g("Add", g("Mul", pooled, float32(factor)), float32(shift))

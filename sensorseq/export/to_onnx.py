@@ -54,8 +54,8 @@ def write_onnx(
 ) -> None:
     """Write a model's graph; the file gets its name only when it is complete.
 
-    With `lengths` None, the graph has an input for them if windows of the fit differed in length.
-    `stored` returns the arrays and the description of the model file.
+    With `lengths` None, the graph has an input for lengths if the windows of the fit differed in
+    length. `stored` returns the arrays and the description of the model file.
     """
     check_choice("dtype", dtype, INPUT_TYPES)
     steps = check_flag("steps", steps)
@@ -64,12 +64,12 @@ def write_onnx(
     if n_timesteps is not None:
         n_timesteps = check_integer("n_timesteps", n_timesteps, most=MOST_STEPS)
     g = Graph()
-    given: dict[str, Any] = {"n_timesteps": n_timesteps, "dtype": dtype, "steps": steps}
+    form: dict[str, Any] = {"n_timesteps": n_timesteps, "dtype": dtype, "steps": steps}
     has_class = None
     if isinstance(model, FusedModel):
-        outputs, has_class = _fused(g, model, given, lengths)
+        outputs, has_class = _fused(g, model, form, lengths)
     else:
-        windows = read_windows(g, model, lengths=_has_lengths(model, lengths), **given)
+        windows = read_windows(g, model, lengths=_has_lengths(model, lengths), **form)
         outputs = _outputs(g, model, windows)
     logits = g("Div", outputs, np.float64(model.temperature))
     shares = g("Softmax", logits, axis=1)
@@ -78,22 +78,22 @@ def write_onnx(
     shape: list[int | str] = ["n", len(model.classes)]
     g.add_output(g.cast(shares, np.float32), "probabilities", np.float32, shape)
     digest = None
-    with suppress(InputError):  # an argument may be a function, which a model file cannot hold
+    with suppress(InputError):  # an argument may be a function, which model files cannot contain
         digest = model_digest(*stored())
     metadata = _metadata(model, digest, n_timesteps, lengths, steps)
-    made = g.model("sensorseq", metadata, metadata["sensorseq_version"])
-    write_whole(path, made.SerializeToString())
+    graph_model = g.model("sensorseq", metadata, metadata["sensorseq_version"])
+    write_whole(path, graph_model.SerializeToString())
 
 
 def _has_lengths(model: TrainedModel, lengths: bool | None) -> bool:
-    """Test whether the graph of a model of one sensor has an input for lengths."""
+    """Return whether the graph of one sensor has an input for lengths."""
     return model.had_lengths if lengths is None else lengths
 
 
 def _fused(
     g: Graph,
     model: FusedModel,
-    given: dict[str, Any],
+    form: dict[str, Any],
     lengths: bool | None,
 ) -> tuple[str, str]:
     """Join the logits of all sensors like `Fusion.join`; also mark windows that have a class."""
@@ -102,10 +102,10 @@ def _fused(
     logits, present = [], []
     for name in fusion.sensors:
         with noting(f"in the model of sensor {name!r}"):
-            own = model.models[name]
-            has_lengths = _has_lengths(own, lengths)
-            windows = read_windows(g, own, lengths=has_lengths, sensor=name, **given)
-            logits.append(g("Unsqueeze", _outputs(g, own, windows), [1]))
+            of_sensor = model.models[name]
+            has_lengths = _has_lengths(of_sensor, lengths)
+            windows = read_windows(g, of_sensor, lengths=has_lengths, sensor=name, **form)
+            logits.append(g("Unsqueeze", _outputs(g, of_sensor, windows), [1]))
         present.append(g("Unsqueeze", g.cast(windows.present, np.int64), [1]))
     whole, n = g("Concat", *present, axis=1), len(present)  # (n, sensors)
     numbers = g("MatMul", whole, 2 ** np.arange(n, dtype=np.int64))
@@ -118,22 +118,22 @@ def _fused(
 def _outputs(g: Graph, model: TrainedModel, windows: GraphWindows) -> str:
     """Combine logits and features like `TrainedModel.outputs`, (n, outputs) float64."""
     modules, head = used_modules(model), model.head
-    known: dict[str, str] = {}
+    cache: dict[str, str] = {}
     if not modules and head is not None:
-        logits = [block_logits(g, block, windows, known) for block in head.blocks]
+        logits = [block_logits(g, block, windows, cache) for block in head.blocks]
         return logits[0] if len(logits) == 1 else g("Sum", *logits)
     steps = as_steps(g, windows, model.patch)
     outputs = [g.cast(network_outputs(g, module, steps), np.float64) for module in modules]
     joined = outputs[0]
     if len(outputs) > 1:
-        logs = [g("Unsqueeze", g("LogSoftmax", each, axis=1), [0]) for each in outputs]
+        logs = [g("Unsqueeze", g("LogSoftmax", output, axis=1), [0]) for output in outputs]
         of_all = g("ReduceLogSumExp", g("Concat", *logs, axis=0), axes=[0], keepdims=0)
         joined = g("Sub", of_all, np.float64(np.log(len(outputs))))
     if head is None:
         return joined
     joined = g("Mul", joined, np.float64(head.lstm_weight))
     for block in head.blocks:
-        joined = g("Add", joined, block_logits(g, block, windows, known))
+        joined = g("Add", joined, block_logits(g, block, windows, cache))
     return joined
 
 
@@ -144,7 +144,7 @@ def _metadata(
     lengths: bool | None,
     steps: bool,
 ) -> dict[str, str]:
-    """Return the facts about the model that programs need: strings, and JSON for lists."""
+    """Return the facts about the model that programs need: strings, or JSON for other values."""
     facts: dict[str, Any] = {
         "sensorseq_version": importlib.import_module("sensorseq").__version__,
         "metadata_version": METADATA_VERSION,
@@ -153,7 +153,8 @@ def _metadata(
     }
     if isinstance(model, FusedModel):
         facts["sensors"] = {
-            name: _window_facts(one, None, lengths, steps) for name, one in model.models.items()
+            name: _window_facts(of_sensor, None, lengths, steps)
+            for name, of_sensor in model.models.items()
         }
     else:
         facts |= _window_facts(model, n_timesteps, lengths, steps)
@@ -171,19 +172,20 @@ def _metadata(
 def _window_facts(
     model: TrainedModel, n_timesteps: int | None, lengths: bool | None, steps: bool
 ) -> dict[str, Any]:
-    """Return the facts about the windows of one sensor, as far as they are known."""
-    made: Mapping[str, Any] = model.preparation or {}
-    rate, n_steps = made.get("sample_rate_hz"), n_timesteps or made.get("n_timesteps")
+    """Return the known facts about the windows of one sensor."""
+    preparation: Mapping[str, Any] = model.preparation or {}
+    rate = preparation.get("sample_rate_hz")
+    n_steps = n_timesteps or preparation.get("n_timesteps")
     facts: dict[str, Any] = {
         "lengths": _has_lengths(model, lengths),
-        "channels": input_channels(made) if steps else model.channels,
+        "channels": input_channels(preparation) if steps else model.channels,
         "sample_rate_hz": rate,
         "n_timesteps": n_steps,
         "window_s": n_steps / rate if rate and n_steps else None,
-        "preparation": made.get("configuration"),
+        "preparation": preparation.get("configuration"),
     }
-    if made:
-        units = PreparationOptions.recorded(made).units or {}
+    if preparation:
+        units = PreparationOptions.recorded(preparation).units or {}
         facts["units"] = {name: units.get(name) for name in facts["channels"]}
     return {name: value for name, value in facts.items() if value is not None}
 
@@ -197,7 +199,7 @@ def onnx_difference(
     """Return the largest absolute difference between the outputs of onnxruntime and the model.
 
     `X` (n, t, c) are windows, and `lengths` (n,) their valid steps; or `X` has several sensors,
-    with lengths of their own.
+    each with its lengths.
     """
     try:
         import onnxruntime
@@ -210,14 +212,14 @@ def onnx_difference(
     session = onnxruntime.InferenceSession(
         os.fspath(path), options, providers=["CPUExecutionProvider"]
     )
-    inputs = {each.name: each for each in session.get_inputs()}
+    inputs = {declared.name: declared for declared in session.get_inputs()}
     dtype = np.float64 if "double" in session.get_inputs()[0].type else np.float32
     windows: dict[str, NDArray[Any]] = {}
     valid: dict[str, NDArray[np.int64]] = {}
     if isinstance(X, SensorWindows):
-        for name, one in X.sensors.items():
-            windows[f"X_{name}"] = np.asarray(one.X, dtype)
-            valid[f"lengths_{name}"] = np.asarray(one.lengths)
+        for name, of_sensor in X.sensors.items():
+            windows[f"X_{name}"] = np.asarray(of_sensor.X, dtype)
+            valid[f"lengths_{name}"] = np.asarray(of_sensor.lengths)
     else:
         windows["X"] = np.asarray(X, dtype)
         full = np.full(len(windows["X"]), windows["X"].shape[1], np.int64)
@@ -231,16 +233,16 @@ def onnx_difference(
     largest, n = 0.0, len(next(iter(windows.values())))
     for start in range(0, n, _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, n))
-        given = {name: each[rows] for name, each in (windows | valid).items() if name in inputs}
+        feed = {name: array[rows] for name, array in (windows | valid).items() if name in inputs}
         if isinstance(X, SensorWindows):
             expected = model.predict_proba(X.take(rows))
         else:
-            expected = model.predict_proba(given["X"], valid["lengths"][rows])
-        for name, each in inputs.items():  # of a sensor that all windows lack
-            if name not in given:
-                given[name] = np.ones(len(expected), np.int64)
+            expected = model.predict_proba(feed["X"], valid["lengths"][rows])
+        for name, declared in inputs.items():  # inputs of a sensor that all windows lack
+            if name not in feed:
+                feed[name] = np.ones(len(expected), np.int64)
                 if name.startswith("X_"):
-                    given[name] = np.full((len(expected), 1, each.shape[2]), np.nan, dtype)
-        found = session.run(None, given)[0]
-        largest = max(largest, float(np.abs(found - expected).max()))
+                    feed[name] = np.full((len(expected), 1, declared.shape[2]), np.nan, dtype)
+        actual = session.run(None, feed)[0]
+        largest = max(largest, float(np.abs(actual - expected).max()))
     return largest

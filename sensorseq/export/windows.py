@@ -26,8 +26,8 @@ _POINTWISE = (Product, Power, Subtract, SignedBy, Magnitude)
 class GraphWindows:
     """Names of the scaled windows (n, t, c) float32, their lengths and number of steps.
 
-    `lengths` int64 is of shape (n,), or (1,) if all windows are full; `n_steps` is t, (1,).
-    `present` (n,) bool marks the windows that a sensor of several has.
+    `lengths` int64 has shape (n,), or (1,) if all windows are full; `n_steps` is t, (1,). With
+    several sensors, `present` (n,) bool marks the windows that this sensor has.
     """
 
     x: str
@@ -53,9 +53,10 @@ def read_windows(
     steps: bool,
     sensor: str | None = None,
 ) -> GraphWindows:
-    """Declare the inputs of a model's graph, then crop and scale them.
+    """Declare the inputs of a model's graph, then apply `steps`, crop and scale.
 
-    Windows that a `sensor` of several lacks, with a value that is not finite, become zeros.
+    With several sensors, `sensor` is the name of this one. It lacks windows with a value that is
+    not finite; they become zeros.
     """
     n_channels, flat = model.n_channels, model.flat_timesteps
     preparation = model.preparation
@@ -63,30 +64,30 @@ def read_windows(
         raise ArgumentError(f"n_timesteps={n_timesteps}, but the model takes {flat} columns.")
     if steps and preparation is None:
         raise InputError(
-            "steps=True needs to know how the windows were prepared, but the model was trained on"
-            " arrays; train it on a prepared file."
+            "steps=True needs the preparation of the windows, but the model was trained on arrays;"
+            " train it on a prepared file."
         )
     refuse_normalized(preparation, "a graph of windows")
-    made: Mapping[str, Any] = preparation or {}
-    n_given = len(input_channels(made)) if steps else n_channels
+    recorded: Mapping[str, Any] = preparation or {}
+    n_inputs = len(input_channels(recorded)) if steps else n_channels
     n_timesteps = flat or n_timesteps
-    own = "" if sensor is None else f"_{sensor}"
-    n_of_axis: int | str = f"timesteps{own}" if n_timesteps is None else n_timesteps
-    shape: list[int | str] = ["n", n_of_axis] if flat else ["n", n_of_axis, n_given]
-    x = g.add_input(f"X{own}", dtype, shape)
+    suffix = "" if sensor is None else f"_{sensor}"
+    axis: int | str = f"timesteps{suffix}" if n_timesteps is None else n_timesteps
+    shape: list[int | str] = ["n", axis] if flat else ["n", axis, n_inputs]
+    x = g.add_input(f"X{suffix}", dtype, shape)
     present = ""
     if sensor is not None:
         is_lost = g.cast(g("Or", g("IsNaN", x), g("IsInf", x)), np.int32)
         present = g("Equal", g("ReduceMax", is_lost, axes=[1, 2], keepdims=0), np.int32(0))
         x = g("Where", g("Unsqueeze", present, [1, 2]), x, np.dtype(dtype).type(0))
     if steps:
-        x = apply_steps(g, x, made, dtype)
+        x = apply_steps(g, x, recorded, dtype)
     if flat:
         x = g("Unsqueeze", x, [2])
     n_steps = g("Shape", x, start=1, end=2)
     if n_timesteps is not None:
         n_steps = g.constant([n_timesteps])
-    valid = g.add_input(f"lengths{own}", np.int64, ["n"]) if lengths else n_steps
+    valid = g.add_input(f"lengths{suffix}", np.int64, ["n"]) if lengths else n_steps
     windows = GraphWindows(x, valid, n_steps, n_channels, not lengths, present)
     longest = model.max_timesteps
     if longest is not None and (n_timesteps is None or n_timesteps > longest):
@@ -95,36 +96,36 @@ def read_windows(
 
 
 def stored_steps(preparation: Mapping[str, Any] | None) -> list[Any]:
-    """Return the steps applied to a model's windows, with chains flattened."""
+    """Return the steps that were applied to a model's windows, with chains flattened."""
     configuration = (preparation or {}).get("configuration") or {}
-    found = [make_step(said) for said in configuration.get("steps") or []]
-    while any(isinstance(step, StepChain) for step in found):
-        found = [one for step in found for one in getattr(step, "steps", (step,))]
-    return found
+    steps = [make_step(fields) for fields in configuration.get("steps") or []]
+    while any(isinstance(step, StepChain) for step in steps):
+        steps = [inner for step in steps for inner in getattr(step, "steps", (step,))]
+    return steps
 
 
 def input_channels(preparation: Mapping[str, Any]) -> list[str]:
-    """Return the names of the channels before the steps."""
+    """Return the names of the channels before any steps."""
     return list(preparation.get("input_channels") or preparation["channels"])
 
 
 def apply_steps(g: Graph, x: str, preparation: Mapping[str, Any], dtype: str) -> str:
-    """Apply the steps to windows (n, t, c); raise for a step with memory, by name."""
+    """Apply the steps to windows (n, t, c); raise if a step depends on earlier samples."""
     units = PreparationOptions.recorded(preparation).units or {}
     channels = tuple(Channel(name, units.get(name, "")) for name in input_channels(preparation))
     for step in stored_steps(preparation):
         if not isinstance(step, _POINTWISE):
             raise InputError(
                 f"the step {step.kind!r} cannot be exported: it depends on samples before the"
-                " window. Export without `steps` and apply it outside, with sensorseq stream or in"
-                " your program."
+                " window. Export without `steps`, and apply the step before the graph, with"
+                " sensorseq stream or in your program."
             )
         if isinstance(step, Product | Power) and not all(
             units.get(name) for _, name in step._inputs()
         ):
             raise InputError(
-                f"the step {step.kind!r} cannot be exported: the model does not know the units of"
-                f" its channels, which decide about its factor. Prepare with units of"
+                f"the step {step.kind!r} cannot be exported: the model lacks the units of its"
+                f" channels, which determine its factor. Prepare with units of"
                 f" {', '.join(name for _, name in step._inputs())}."
             )
         columns = step._columns(channels)
@@ -132,19 +133,19 @@ def apply_steps(g: Graph, x: str, preparation: Mapping[str, Any], dtype: str) ->
             g("Gather", x, np.array([column]), axis=2)  # (n, t, 1)
             for column in columns.picked
         ]
-        made = _combined(g, step, picked, [channels[column] for column in columns.picked])
-        made = g.cast(made, dtype)
+        combined = _combined(g, step, picked, [channels[column] for column in columns.picked])
+        combined = g.cast(combined, dtype)
         kept = np.array([source for source in columns.sources if source >= 0], np.int64)
-        x = g("Concat", g("Gather", x, kept, axis=2), made, axis=2) if kept.size else made
+        x = g("Concat", g("Gather", x, kept, axis=2), combined, axis=2) if kept.size else combined
         channels = columns.channels
     return x
 
 
 def _combined(g: Graph, step: Any, inputs: list[str], channels: list[Channel]) -> str:
     """Compute the new channel of a step (n, t, 1) in float64."""
-    values = [g.cast(each, np.float64) for each in inputs]
+    values = [g.cast(column, np.float64) for column in inputs]
     if isinstance(step, Magnitude):
-        squares = [g("Mul", each, each) for each in values]
+        squares = [g("Mul", value, value) for value in values]
         total = squares[0]
         for square in squares[1:]:  # the same order as in the step
             total = g("Add", total, square)
@@ -176,12 +177,12 @@ def _cropped(g: Graph, windows: GraphWindows, longest: int, crop: str) -> GraphW
 
 
 def _scaled(g: Graph, windows: GraphWindows, scaler: Scaler | None) -> GraphWindows:
-    """Scale in float64 and round to float32 once, like `Scaler`; set invalid steps to zero."""
+    """Scale in float64 and round once to float32, like `Scaler`; set invalid steps to zero."""
     x = windows.x
     if scaler is not None and scaler.kind == "quantile":
         raise InputError(
             "scale='quantile' cannot be exported: ONNX has no inverse of the normal distribution."
-            " Fit with scale='robust', which outliers do not disturb either."
+            " Fit with scale='robust', which is insensitive to outliers, too."
         )
     if scaler is not None and scaler.kind is not None:
         x = g("Sub", g.cast(x, np.float64), scaler.channel_center)
@@ -193,7 +194,7 @@ def _scaled(g: Graph, windows: GraphWindows, scaler: Scaler | None) -> GraphWind
 
 
 def as_steps(g: Graph, windows: GraphWindows, patch: Patch | None) -> GraphWindows:
-    """Return the networks' inputs: the windows, or the steps of their frames, see `Patch`."""
+    """Return the inputs of the networks: the windows, or their frames as steps, see `Patch`."""
     if patch is None:
         return windows
     size, n_channels = patch.n_samples, windows.n_channels
@@ -215,7 +216,7 @@ def as_steps(g: Graph, windows: GraphWindows, patch: Patch | None) -> GraphWindo
     low, high = (g(f"Reduce{which}", frames, axes=[2], keepdims=0) for which in ("Min", "Max"))
     variance = g("ReduceMean", g("Mul", apart, apart), axes=[2], keepdims=0)
     window, share = patch.spectrum()
-    # tables of sines, which the runtime computes from their angles
+    # tables of sines, which onnxruntime computes from the angles
     turns = g("Mod", g("Mul", np.arange(size)[:, None], np.arange(size // 2 + 1)), size)
     angle = g("Mul", g.cast(turns, np.float64), np.float64(2 * np.pi / size))
     rows = g("Transpose", apart, perm=[0, 1, 3, 2])  # (n, steps, c, samples)
@@ -234,14 +235,16 @@ def as_steps(g: Graph, windows: GraphWindows, patch: Patch | None) -> GraphWindo
     center, scale = patch.scaler.channel_center, patch.scaler.channel_scale
     steps = g("Div", g("Sub", g.cast(steps, np.float64), center), scale)
     steps = g.cast(steps, np.float32)
-    made = GraphWindows(steps, lengths, n_steps, patch.n_inputs(n_channels), windows.are_full)
+    frames_as_steps = GraphWindows(
+        steps, lengths, n_steps, patch.n_inputs(n_channels), windows.are_full
+    )
     if windows.are_full:
-        return made
-    valid = g("Unsqueeze", made.is_valid(g), [2])
-    return replace(made, x=g("Where", valid, steps, np.float32(0)))
+        return frames_as_steps
+    valid = g("Unsqueeze", frames_as_steps.is_valid(g), [2])
+    return replace(frames_as_steps, x=g("Where", valid, steps, np.float32(0)))
 
 
 def _step_count(g: Graph, lengths: str, patch: Patch) -> str:
-    """Return `count_steps` of lengths."""
+    """Return the result of `count_steps` for lengths."""
     beyond = g("Max", g("Sub", lengths, [patch.n_samples]), [0])
     return g("Add", g("Div", g("Add", beyond, [patch.hop - 1]), [patch.hop]), [1])

@@ -91,7 +91,7 @@ class Predictor(ABC):
 
     @property
     @abstractmethod
-    def knows_ranges(self) -> bool:
+    def has_ranges(self) -> bool:
         """Whether `outside` can compare windows with those of the fit."""
 
     @abstractmethod
@@ -146,7 +146,7 @@ class Predictor(ABC):
         check_real("threshold", threshold, 0.0, 1.0, high_open=False)
         rows, lacks = self.probabilities(X, lengths)
         probability = rows.max(axis=1)
-        answered = np.array(judge(rows, lacks, threshold), bool)
+        answered = np.array(answered_windows(rows, lacks, threshold), bool)
         label = np.ma.MaskedArray(self.classes[rows.argmax(axis=1)], mask=~answered)
         return Decisions(label, probability, answered)
 
@@ -299,7 +299,7 @@ def below_highest(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(z - z.max(axis=1, keepdims=True))
 
 
-def judge(
+def answered_windows(
     probability: NDArray[np.float64],
     lacks: NDArray[np.integer[Any]],
     threshold: Optional[float],

@@ -33,10 +33,10 @@ def known_names(channels: Sequence[str] | None) -> list[str] | None:
 
 
 def check_same_channels(
-    channels: Sequence[str] | None, given: Sequence[str], name: str = "X"
+    channels: Sequence[str] | None, names: Sequence[str], name: str = "X"
 ) -> None:
     """Raise if windows have other channel names than a model, or the same in another order."""
-    trained, actual = known_names(channels), known_names(given)
+    trained, actual = known_names(channels), known_names(names)
     if trained is None or actual is None or len(trained) != len(actual) or trained == actual:
         return
     order = " The order differs." if sorted(trained) == sorted(actual) else ""

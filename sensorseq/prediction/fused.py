@@ -13,7 +13,7 @@ from sensorseq.io.model_file import TakeField
 from sensorseq.prediction.decisions import (
     Abstention,
     Predictor,
-    judge,
+    answered_windows,
     read_classes,
     refuse_empty,
     softmax,
@@ -63,9 +63,9 @@ class FusedModel(Predictor):
         return self.fusion.missing
 
     @property
-    def knows_ranges(self) -> bool:
+    def has_ranges(self) -> bool:
         """Whether `outside` can compare windows with those of the fit."""
-        return all(model.knows_ranges for model in self.models.values())
+        return all(model.has_ranges for model in self.models.values())
 
     def of_sensors(
         self, X: Any, lengths: ArrayLike | None = None
@@ -353,7 +353,7 @@ class SensorStream:
         best = int(probabilities[0].argmax())
         abstention = self._model.abstention
         threshold = None if abstention is None else abstention.threshold
-        (answered,) = judge(probabilities, np.array([lack]), threshold)
+        (answered,) = answered_windows(probabilities, np.array([lack]), threshold)
         outside = [decision.outside for decision in row.values()]
         are_outside = [is_outside for is_outside in outside if is_outside is not None]
         end_s = max(decision.end_s for decision in row.values())

@@ -78,12 +78,12 @@ class Fusion:
 
     def weights_of(self, pattern: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return the weights for a pattern of present sensors."""
-        learned = self.weights.get(key_of(pattern))
+        learned = self.weights.get(pattern_key(pattern))
         if learned is not None:
             return learned
         alone = np.zeros(len(self.sensors))
         for at in np.flatnonzero(pattern):
-            alone += self.weights[key_of(np.arange(len(pattern)) == at)]
+            alone += self.weights[pattern_key(np.arange(len(pattern)) == at)]
         return np.asarray(alone / pattern.sum())
 
     def weight_table(self) -> NDArray[np.float64]:
@@ -111,7 +111,7 @@ class Fusion:
         sensors, weights = stored["sensors"], stored["weights"]
         n = len(sensors)
         rows = {str(key): np.array(row, np.float64) for key, row in weights.items()}
-        alone = [key_of(np.arange(n) == at) for at in range(n)]
+        alone = [pattern_key(np.arange(n) == at) for at in range(n)]
         if (
             not n
             or not all(isinstance(name, str) for name in sensors)
@@ -159,7 +159,7 @@ def join_sensors_outside(
     )
 
 
-def key_of(pattern: NDArray[np.bool_]) -> str:
+def pattern_key(pattern: NDArray[np.bool_]) -> str:
     """Return a pattern of present sensors as a string of 0 and 1."""
     return "".join("1" if is_present else "0" for is_present in pattern.tolist())
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.features.blocks import KINDS, Block, LinearBlock, ProbabilityBlock, finite
-from sensorseq.io.model_file import arrays_below
+from sensorseq.io.model_file import arrays_below, check_texts
 
 BOOSTING = "boosting"
 NAMES = (*KINDS, BOOSTING)
@@ -61,9 +61,9 @@ class FeatureChoice:
             for value in (candidate.log_loss, candidate.accuracy, candidate.weight)
         ]
         counts = [choice.n_windows, choice.n_folds]
+        check_texts("features", texts)
         if not (
-            all(isinstance(text, str) for text in texts)
-            and all(type(value) in (int, float, type(None)) for value in numbers)
+            all(type(value) in (int, float, type(None)) for value in numbers)
             and all(type(count) is int for count in counts)
         ):
             raise TypeError(f"features: {stored!r} does not describe a choice")

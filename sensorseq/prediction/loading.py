@@ -23,7 +23,7 @@ Loaded = TypeVar("Loaded")
 def load_classifier(path: str | os.PathLike[str], *, strict: bool = False) -> AnyModel:
     """Load a classifier; with `strict`, raise if it lacks the ranges of its training windows."""
     model = load(path)
-    if strict and not model.knows_ranges:
+    if strict and not model.has_ranges:
         raise InputError(f"{path}: {NO_RANGES}")
     return model
 

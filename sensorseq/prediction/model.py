@@ -43,7 +43,7 @@ from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 
-OF_FIT = ("max_timesteps", "crop", "dtype", "missing")
+PREDICTION_ARGUMENTS = ("max_timesteps", "crop", "dtype", "missing")
 """The arguments of a fit that affect predictions."""
 
 
@@ -143,7 +143,7 @@ class TrainedModel(Predictor):
         return WindowShape(self.n_channels, self.flat_timesteps, self.channels)
 
     @property
-    def knows_ranges(self) -> bool:
+    def has_ranges(self) -> bool:
         """Whether `outside` can compare windows with those of the fit."""
         return self.ranges is not None
 
@@ -277,9 +277,9 @@ class TrainedModel(Predictor):
     # Model files
 
     @property
-    def of_fit(self) -> dict[str, Any]:
+    def prediction_arguments(self) -> dict[str, Any]:
         """The arguments of the fit that affect predictions."""
-        return {name: getattr(self, name) for name in OF_FIT}
+        return {name: getattr(self, name) for name in PREDICTION_ARGUMENTS}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays for a model file, except the weights of the networks."""

@@ -131,7 +131,7 @@ def check_array_names(
 ) -> None:
     """Raise if a file has an array that does not belong to a model with this many members."""
     parts = ("scaler.", "patch.", "features.", "ranges.")
-    known = (*parts, *(array_prefix(member) for member in range(n_models)))
-    unknown = [name for name in arrays if not name.startswith(known)]
+    prefixes = (*parts, *(array_prefix(member) for member in range(n_models)))
+    unknown = [name for name in arrays if not name.startswith(prefixes)]
     if unknown:
         raise ModelFileError(f"{path} has an unknown array {unknown[0]!r}.")

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_positive
 from sensorseq.errors import ArgumentError, InputError, check_choice
-from sensorseq.prediction.decisions import Predictor, judge
+from sensorseq.prediction.decisions import Predictor, answered_windows
 from sensorseq.prediction.frames import in_order
 from sensorseq.prediction.gaps import COMPLETE
 from sensorseq.prediction.outside import OutsideWindows
@@ -284,9 +284,11 @@ class DecisionStream:
     ) -> list[StreamDecision]:
         rows, lacks = self._model.probabilities(windows, lengths)
         abstention = self._model.abstention
-        answered = judge(rows, lacks, None if abstention is None else abstention.threshold)
+        answered = answered_windows(
+            rows, lacks, None if abstention is None else abstention.threshold
+        )
         are_outside: list[bool | None] = [None] * len(rows)
-        if self._model.knows_ranges:
+        if self._model.has_ranges:
             outside = self._model.outside(windows, lengths)
             are_outside = outside.mask.tolist()
             if self.on_outside and outside.n_outside and not self.n_outside:

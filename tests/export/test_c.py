@@ -1,4 +1,4 @@
-"""A model in C gives the probabilities of Python, on every compiler at hand."""
+"""A model in C gives the same probabilities as in Python, with every compiler found."""
 
 import json
 import math
@@ -46,7 +46,7 @@ from sensorseq.recording import Channel
 from sensorseq.sequence import timeline_of
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::sensorseq.errors.LeakWarning"),  # of few windows
+    pytest.mark.filterwarnings("ignore::sensorseq.errors.LeakWarning"),  # there are few windows
     pytest.mark.usefixtures("few_features"),
 ]
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,20 +70,20 @@ def fitted(**arguments):
 
 
 def shaken(classifier, seed):
-    """Give all weights random values, so that nothing is near its first value."""
+    """Give all weights random values, so that none is near its initial value."""
     rng = np.random.default_rng(seed)
     for module in classifier.modules_:
         for tensor in module.state_dict().values():
             if tensor.is_floating_point():
                 values = rng.normal(size=tuple(tensor.shape))
-                # of a batch norm, one is a variance
+                # one buffer of a batch norm is a variance
                 values = np.abs(values) + 0.1 if tensor.ndim == 1 else values
-                tensor.copy_(torch.from_numpy(values))  # which torch sees: weights are packed
+                tensor.copy_(torch.from_numpy(values))  # in place: weights are packed
     return classifier
 
 
 def check_same(classifier, model, hop):
-    """Compare whole windows, shorter ones, and windows cut from a stream."""
+    """Compare whole windows, shorter windows, and windows cut from a stream."""
     X, _ = make_windows(seed=1)
     for n_steps in (N_STEPS, 11, 2, 1):
         expected = classifier.predict_proba(X, lengths=np.full(len(X), n_steps))
@@ -123,13 +123,13 @@ def test_every_network_in_c_is_that_of_python(tmp_path_factory, arguments, weigh
     classifier.temperature_ = 1.7
     folder = tmp_path_factory.mktemp("c")
     export = classifier.to_c(folder, n_timesteps=N_STEPS, hop=hop, weights=weights)
-    model = CModel(export, N_CHANNELS, N_CLASSES, options=("-O1",))  # has warnings of its own
+    model = CModel(export, N_CHANNELS, N_CLASSES, options=("-O1",))  # has other warnings
     assert model.size == export.ram_bytes
     check_same(with_int8(classifier) if weights == "int8" else classifier, model, hop)
 
 
 def fitted_with_features(**arguments):
-    """Fit with every kind of features, of which a fit may choose one alone."""
+    """Fit with every kind of features, because a fit with 'auto' may choose only one."""
     classifier = fitted(features="rocket", **arguments)
     blocks = [*head_of(classifier).blocks]
     for features in ("hydra", "summary", "boosting"):
@@ -172,7 +172,9 @@ def test_boosted_trees_in_c_are_those_of_python(tmp_path, n_classes, weights):
     assert model.size == export.ram_bytes
     expected = with_int8(classifier) if weights == "int8" else classifier
     check_same(expected, model, 9)
-    found = [model.predict(window) for window in X]  # what the thresholds were learned from
+    found = [
+        model.predict(window) for window in X
+    ]  # the windows from which the thresholds were learned
     np.testing.assert_allclose(found, expected.predict_proba(X), atol=TOLERANCE, rtol=0)
     np.testing.assert_allclose(found, classifier.predict_proba(X), atol=0.02, rtol=0)
     assert "Features  boosting\n" in export.header.read_text()
@@ -191,7 +193,7 @@ def test_trees_without_a_split_and_a_threshold_that_needs_double(tmp_path):
     block = head_of(classifier).blocks[0]
     trees = block.trees.state()["arrays"]
     n = np.arange(3)
-    for step in (0.0, 1e-12):  # exact in float32, and not
+    for step in (0.0, 1e-12):  # exact in float32, and inexact
         arrays = {name: values[:0] for name, values in trees.items()} | {
             "feature": np.array([-1, 5, -1, -1, -1], np.int32),
             "threshold": np.array([0, 0.5 + step, 0, 0, 0]),
@@ -278,7 +280,7 @@ def on_recordings():
 
 @pytest.mark.parametrize(("smooth", "lag"), [("filter", 3), ("lag", 0), ("lag", 5)])
 def test_smoothing_in_c_is_that_of_the_timeline(on_recordings, tmp_path, smooth, lag):
-    """Of any probabilities, sure and unsure, within the tolerance of the networks."""
+    """Compare for certain and uncertain probabilities, within the tolerance of the networks."""
     classifier = on_recordings
     arguments = {"mean_dwell_s": [2.0, 5.0], "lag": lag, "smooth": smooth}
     export = classifier.to_c(tmp_path, **arguments)
@@ -405,7 +407,7 @@ def test_the_header_and_the_table_say_what_the_model_needs(tmp_path):
         f"RAM       {export.ram_bytes} bytes",
         f"SENSORSEQ_STATE_BYTES {export.ram_bytes}",
         "Weights   int8",
-        "Windows   23 samples, one each 23 samples",
+        "Windows   23 samples, one every 23 samples",
     ):
         assert stated in header
     for row in ("RAM", "flash", "multiply-adds"):
@@ -426,7 +428,7 @@ def test_int8_weights_take_a_quarter_of_the_flash(tmp_path):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A prepared file of raw recordings, and a model trained on it."""
+    """Return a prepared file of raw recordings, and a model trained on it."""
     folder = tmp_path_factory.mktemp("files")
     for number in range(10):
         one = record(number)
@@ -621,7 +623,7 @@ def prepared_with(**options):
     [
         ([BandPass(low_hz=1.0)], "step 'band_pass' has phase='zero'"),
         ([Detrend(window_s=0.5)], "step 'detrend' has phase='zero'"),
-        ([Product("current", "gyro")], "multiplies 'current', whose unit the model does not hold"),
+        ([Product("current", "gyro")], "multiplies 'current', whose unit the model lacks"),
     ],
 )
 def test_a_step_that_c_cannot_do_is_refused_by_name(tmp_path, steps, message):
@@ -633,7 +635,7 @@ def test_what_c_cannot_do_is_refused_by_name(tmp_path):
     own = LinearBlock("first_step", lambda X, lengths: X[:, 0], np.ones((3, 3)), np.ones(3))
     network = fitted()
     replace_head(network, 1.0, [own])
-    with pytest.raises(InputError, match="features='first_step' is a function of your own"):
+    with pytest.raises(InputError, match="features='first_step' is your own function"):
         network.to_c(tmp_path, n_timesteps=N_STEPS)
 
 
@@ -680,7 +682,7 @@ def test_a_classifier_that_crops_its_windows_is_refused(tmp_path):
 
 
 def test_rates_without_a_small_ratio_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no fraction of small numbers"):
+    with pytest.raises(InputError, match="not a fraction of small integers"):
         prepared_with().to_c(tmp_path, sample_rate_hz=100.0 * np.pi)
 
 

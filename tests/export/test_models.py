@@ -1,12 +1,11 @@
-"""An export takes the model of an estimator, or the one that is read from its file."""
+"""Exports of an estimator's model and of the model loaded from its file are equal."""
 
 import numpy as np
 import onnx
 import pytest
 from fits import fused_classifier, small_classifier
 
-from sensorseq.export.c_sensors import render_sensors
-from sensorseq.export.c_source import COptions, render_c
+from sensorseq.export.c_source import COptions, render_c, render_sensors
 from sensorseq.export.to_onnx import write_onnx
 from sensorseq.prediction import load
 

@@ -1,4 +1,4 @@
-"""Features in a graph are those of sensorseq.features, for windows of every length."""
+"""Features in a graph equal those of sensorseq.features, for windows of every length."""
 
 import numpy as np
 import onnxruntime
@@ -11,7 +11,7 @@ from sensorseq.features import CompetingKernels, RandomConvolutions
 from sensorseq.features.summary import summary_features
 
 N, T = 119, 120
-LENGTHS = np.arange(1, T)  # 35, 55, 70 ... have frequencies on the edge of a band
+LENGTHS = np.arange(1, T)  # 35, 55, 70 ... have a frequency on the edge of a band
 
 
 def drawn():

@@ -1,4 +1,4 @@
-"""Exports of several sensors decide as the classifier does, whichever sensors a window has."""
+"""Exports of several sensors equal the classifier, whichever sensors a window has."""
 
 import json
 
@@ -13,7 +13,7 @@ from sensorseq import Recording, SensorFusionClassifier, SensorWindows, WindowSe
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.to_onnx import onnx_difference
 from sensorseq.io.prepared import read_one_or_several
-from sensorseq.prediction.fusion import Fusion, key_of
+from sensorseq.prediction.fusion import Fusion, pattern_key
 from sensorseq.recording import Channel
 from sensorseq.sensor_windows import as_sensor_windows
 
@@ -24,7 +24,7 @@ TOLERANCE = 1e-5
 
 
 def windows(n=64, seed=0):
-    """Each of the first two sensors knows one of the two bits of the class."""
+    """Each of the first two sensors depends on one of the two bits of the class."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 4
     X = {}
@@ -51,19 +51,19 @@ def fitted(request):
         X["slow"][::7] = np.nan
     model.fit(X, y, groups=groups)
     for at, one in enumerate(model.sensors_.values()):
-        one.temperature_ = 0.7 + at  # no factor is that of another sensor
+        one.temperature_ = 0.7 + at  # every sensor has another factor
         for tensor in one.module_.state_dict().values():
             tensor.mul_(2.0)  # weights that are large enough to matter
     rows = np.random.default_rng(0).uniform(0.3, 1.5, PATTERNS.shape) * PATTERNS
-    keys = list(map(key_of, PATTERNS))
+    keys = list(map(pattern_key, PATTERNS))
     weights = dict(zip(keys, rows, strict=True))
-    del weights["011"]  # as if never seen together in the fit
+    del weights["011"]  # as if they were never together in the fit
     weigh_sensors(model, weights)
     return model
 
 
 def expected_of(model, X, present):
-    """Return the probabilities of windows, and NaN for those that `predict` refuses."""
+    """Return the probabilities of windows, and NaN for windows that `predict` refuses."""
     probabilities = np.full((len(present), 4), np.nan)
     rows = present.all(axis=1) if model.model_.missing == "error" else present.any(axis=1)
     probabilities[rows] = model.predict_proba({name: own[rows] for name, own in X.items()})
@@ -146,7 +146,7 @@ def test_what_a_graph_of_several_sensors_cannot_do_is_said(fitted, tmp_path):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A prepared file of two sensors, of which one falls silent in a recording, and a model."""
+    """Return a prepared file of two sensors, one without samples in a recording, and a model."""
     folder, rng = tmp_path_factory.mktemp("files"), np.random.default_rng(0)
     for label in range(3):
         (folder / "logs" / f"class_{label}").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Competing kernels against a plain reading of their definition in numpy, to the last bit."""
+"""Competing kernels equal a plain implementation of their definition in numpy, bit for bit."""
 
 import copy
 import json
@@ -35,7 +35,7 @@ def outputs_of(series, dilation, kernel, channels):
 
 
 def sum_of(values):
-    """Add up in float32: step t in the sum t % 16, then these by halves."""
+    """Sum in float32: step t goes into sum t % 16, and these sums are added pairwise."""
     sums = np.zeros(16, np.float32)
     for rows in np.pad(values, (0, -len(values) % 16)).reshape(-1, 16):
         sums = sums + rows
@@ -79,7 +79,7 @@ def test_features_are_the_wins_and_losses_of_kernels(t, c, has_ties, seed):
     X = rng.normal(size=(4, t, c)).astype(np.float32)
     if has_ties:
         X = np.round(X)
-    X[1] = 0  # all tie
+    X[1] = 0  # all are equal
     lengths = rng.integers(0, t + 1, 4)
     lengths[0] = t
     kernels = CompetingKernels(random_state=seed).fit(X, lengths)

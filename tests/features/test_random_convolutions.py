@@ -1,4 +1,4 @@
-"""Random convolutions against a plain reading of their definition in numpy."""
+"""Random convolutions equal a plain implementation of their definition in numpy."""
 
 import copy
 import json
@@ -32,9 +32,9 @@ def outputs_of(window, dilation, weights):
 
 
 def shares_of(window, arrays, tolerance=0.0):
-    """Describe a window (t, c) of valid steps: the least and the largest possible shares.
+    """Describe a window (t, c) of valid steps by the least and the largest possible shares.
 
-    They differ where an output is within the tolerance of a bias.
+    They differ if an output is within the tolerance of a bias.
     """
     low, high = [], []
     channels, biases = arrays["channel_indices"], arrays["biases"].astype(np.float64)
@@ -57,11 +57,11 @@ def shares_of(window, arrays, tolerance=0.0):
 
 
 def eighths(rng, *shape):
-    """Return values whose convolutions are exact in float32: ties with a bias are ties in both."""
+    """Return values whose convolutions are exact in float32, so that ties with a bias stay ties."""
     return (rng.integers(-40, 41, shape) / 8).astype(np.float32)
 
 
-# around the lanes of 4, 8 and 16 floats, and around kernels that just fit
+# near the lanes of 4, 8 and 16 floats, and near the lengths of kernels
 STEPS = st.one_of(st.integers(1, 50), st.sampled_from([63, 64, 65, 73, 127, 128, 129]))
 
 
@@ -202,7 +202,7 @@ def test_channels_of_a_combination_are_distinct_and_biases_are_outputs_of_the_tr
     parts = np.split(arrays["channel_indices"], ends[:-1])
     assert all(len(set(part.tolist())) == len(part) for part in parts)
     assert set(arrays["channel_indices"].tolist()) == set(range(12))
-    # features of the training windows are spread over all shares, not only near 0 and 1
+    # shares of the training windows are spread over [0, 1], not only near 0 and 1
     shares = RandomConvolutions(random_state=0).fit(X).transform(X)
     assert 0.45 < shares.mean() < 0.55
     assert shares.std(axis=0).min() > 0
@@ -338,14 +338,14 @@ def test_padding_gives_the_features_of_windows_with_zeros_behind():
         np.testing.assert_array_equal(ours.state()["arrays"][name], array)
     features = ours.transform(windows, lengths)
     np.testing.assert_array_equal(features, wanted.transform(with_zeros))
-    # alone, cut to its steps, and restored, a window has the same features
+    # a window has the same features alone, cut to its steps, and after a restore
     again = RandomConvolutions.from_state(ours.state())
     for row in range(5):
         alone = again.transform(
             windows[row : row + 1, : max(lengths[row], 1)], lengths[row : row + 1]
         )
         np.testing.assert_array_equal(alone[0], features[row])
-    # a longer one has its own length
+    # a longer window keeps its length
     longer = rng.normal(size=(2, 40, 2)).astype(np.float32)
     np.testing.assert_array_equal(ours.transform(longer), wanted.transform(longer))
     with pytest.raises(SignalError, match="NaN"):

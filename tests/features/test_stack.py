@@ -1,4 +1,4 @@
-"""fit_stack against its own definition: log-loss, computed here, over weights on a grid."""
+"""fit_stack finds the minimum of the log-loss, which is computed here on a grid of weights."""
 
 import itertools
 
@@ -11,7 +11,7 @@ from sensorseq.features.stack import fit_stack
 
 
 def smoothed_log_loss(weights, scores, class_index, weight):
-    """The loss of the docstring, window by window in plain Python."""
+    """Return the loss of the docstring, window by window in plain Python."""
     _, n, k = scores.shape
     total = 0.0
     for row in range(n):
@@ -26,7 +26,7 @@ def smoothed_log_loss(weights, scores, class_index, weight):
 
 
 def models(n, k, noises, seed=0):
-    """Return scores of models, the one with less noise the better, the classes and weights."""
+    """Return scores of models, better ones with less noise, and the classes and weights."""
     rng = np.random.default_rng(seed)
     class_index = rng.integers(0, k, n)
     truth = np.eye(k)[class_index]
@@ -67,7 +67,7 @@ def test_a_model_that_says_nothing_gets_no_weight():
     weights, _ = fit_stack(scores, class_index, weight)
     assert weights[0] > 2
     assert weights[1] < 0.05 * weights[0]
-    scores[1] = -scores[0]  # and of one that is wrong
+    scores[1] = -scores[0]  # and of a model that is wrong
     assert fit_stack(scores, class_index, weight)[0][1] == 0
 
 
@@ -96,7 +96,7 @@ def test_perfect_separation_stays_finite(scale):
     scores = scale * np.eye(2)[class_index][None]
     weights, log_loss = fit_stack(scores, class_index, np.ones(20))
     assert 0 < weights[0] * scale < 100
-    # with all windows alike the best probability is the smoothed target itself
+    # if all windows are equal, the best probability is the smoothed target
     p = 1 - 0.5 / 22
     assert 1 / (1 + np.exp(-weights[0] * scale)) == pytest.approx(p, abs=1e-3)
     assert log_loss == pytest.approx(-p * np.log(p) - (1 - p) * np.log(1 - p), abs=1e-5)
@@ -120,7 +120,7 @@ def test_the_weight_of_a_window_counts_as_its_repetition():
     weighted, _ = fit_stack(scores, class_index, times.astype(float))
     repeated, _ = fit_stack(scores[:, rows], class_index[rows], np.ones(len(rows)))
     unweighted, _ = fit_stack(scores, class_index, np.ones(400))
-    # not exactly: the smoothing of targets depends on the number of rows
+    # not exactly equal: the smoothing of targets depends on the number of rows
     np.testing.assert_allclose(weighted, repeated, rtol=0.02)
     assert np.abs(unweighted - repeated).max() > 2 * np.abs(weighted - repeated).max()
     np.testing.assert_allclose(fit_stack(scores, class_index, 5.0 * times)[0], weighted, rtol=1e-6)

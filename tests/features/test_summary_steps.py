@@ -1,4 +1,4 @@
-"""SummarySteps: thresholds are quantiles, a feature says that a statistic exceeds one."""
+"""SummarySteps: thresholds are quantiles, and a feature marks a statistic above a threshold."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,9 @@ def test_steps_are_monotone(seed, n_steps):
     steps = SummarySteps(n_steps).fit(X)
     other = windows(20, 10, 1, seed + 1)
     made = steps.transform(other).reshape(20, len(FEATURES), n_steps - 1)
-    assert (np.diff(made, axis=2) <= 0).all()  # no higher threshold without all lower ones
+    assert (
+        np.diff(made, axis=2) <= 0
+    ).all()  # a statistic above a threshold is above all lower ones
     statistics = SummaryFeatures().fit(other).transform(other)
     for i in range(len(FEATURES)):
         order = np.argsort(statistics[:, i])
@@ -93,7 +95,7 @@ def test_some_of_the_statistics_are_described_as_among_all():
     np.testing.assert_array_equal(again.transform(X), expected)
     np.testing.assert_array_equal(steps.transform(X).reshape(len(X), -1, 6), whole)
     assert "columns" not in steps.state()["arrays"]
-    assert some.fit(X).n_features_ == steps.n_features_  # a new fit describes all again
+    assert some.fit(X).n_features_ == steps.n_features_  # a new fit uses all statistics again
 
 
 @pytest.mark.parametrize("wrong", [[0, 36], [-1, 2], [2, 2], [3, 1], [[0, 1]], [], 4])
@@ -158,7 +160,7 @@ def test_wrong_windows_are_refused_and_change_nothing():
 
 
 def test_steps_do_not_depend_on_the_order_of_sums():
-    X = np.round(windows(60, 30, 2))  # of few values: many windows have equal means
+    X = np.round(windows(60, 30, 2))  # few different values, so that many windows have equal means
     same = [i for i, name in enumerate(FEATURES) if "difference" not in name]
     steps = SummarySteps(16).fit(X)
     forward, backward = (

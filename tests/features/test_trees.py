@@ -1,4 +1,4 @@
-"""BoostedTrees against the classifier of scikit-learn that it takes its trees from."""
+"""BoostedTrees equal the scikit-learn classifier from which they are made."""
 
 import numpy as np
 import pytest
@@ -74,27 +74,27 @@ def test_small_sets_grow_their_trees_on_one_thread(monkeypatch):
     monkeypatch.setattr(HistGradientBoostingClassifier, "fit", spy)
     with threadpool_limits(3, "openmp"):
         grown(40, 2)
-    assert threads == [3, 1]  # scikit-learn's by itself, then ours
+    assert threads == [3, 1]  # scikit-learn's own fit, then that of grow_trees
 
 
 COLUMNS = np.array([1, 2, 6, 7, 9])
 
 
 def grown(n, n_classes, seed=0):
-    """Trees, the statistics and classes that they learned, and the same ones by scikit-learn."""
+    """Return trees, their statistics, and the probabilities of scikit-learn for them."""
     rng = np.random.default_rng(seed)
     y, weight = rng.permutation(np.arange(n) % n_classes), rng.uniform(0.5, 2, n)
     x = rng.normal(size=(n, 12)) * 10.0 ** rng.integers(-6, 6, 12) + y[:, None]
     x[:, 2] = np.round(2 * rng.normal(size=n)) / 2  # many equal values
     bins = np.stack([np.digitize(own, cuts(own), right=True) for own in x[:, COLUMNS].T], axis=1)
     model = make_boosting(n).fit(bins, y, sample_weight=weight)
-    full = np.full_like(x, np.nan)  # a statistic that is not among them is never read
+    full = np.full_like(x, np.nan)  # a statistic outside these columns is never read
     full[:, COLUMNS] = x[:, COLUMNS]
     return grow_trees(full, COLUMNS, y, weight), full, model.predict_proba(bins)
 
 
 def cuts(values):
-    """The middles between neighboring values at the 31 quantiles."""
+    """Return the midpoints of neighboring values at the 31 quantiles."""
     distinct = np.unique(values)
     place = np.searchsorted(distinct, np.quantile(values, np.arange(1, 32) / 32), side="right")
     place = place[place < len(distinct)]
@@ -145,7 +145,7 @@ def test_important_statistics_are_found_without_a_difference_of_means():
     assert found.shape == (5,)
     assert (np.diff(found) > 0).all()
     assert {7, 41} <= set(found.tolist())
-    np.testing.assert_array_equal(found, important_statistics(x, y, weight, 5))  # no other draw
+    np.testing.assert_array_equal(found, important_statistics(x, y, weight, 5))  # the same draw
     np.testing.assert_array_equal(found, important_statistics(1e9 * x + 3, y, weight, 5))
 
 
@@ -182,7 +182,7 @@ INNER = int(np.flatnonzero(STATE["arrays"]["feature"] >= 0)[2])
 
 
 def changed(name, value, at=None):
-    """Return a state with one array replaced, or one element of it."""
+    """Return a state with one array, or one element of an array, replaced."""
     state = STATE
     array = state["arrays"][name].copy()
     if at is None:

@@ -1,4 +1,4 @@
-"""No connection can hurt another: attacks on the server of streams, each beside two good robots."""
+"""No connection can disturb another: attacks on the server, each beside two well-behaved robots."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ def model():
 
 
 async def good(port, seed):
-    """Send three seconds of samples as they would come; return the decisions."""
+    """Send three seconds of samples as in real time; return the decisions."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"cur,vel\n")
     for part in np.split(signal(3, seed), 15):
@@ -60,7 +60,7 @@ async def attacked_with(port, data, n_times=1, *, reads=True):
             writer.write_eof()
             await reader.read()
         await asyncio.sleep(2)
-    except OSError:  # it was thrown out
+    except OSError:  # its connection was closed
         pass
     finally:
         writer.close()

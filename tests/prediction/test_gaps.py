@@ -1,4 +1,4 @@
-"""Missing samples in windows: straight lines, lost channels, and failed sensors."""
+"""Missing samples in windows: interpolation, missing channels, and failed sensors."""
 
 import copy
 from dataclasses import replace
@@ -17,7 +17,7 @@ SETTINGS = {"features": ("summary",), "max_epochs": 2, "hidden_size": 4, "random
 
 
 def line_of(window, length):
-    """Bridge by numpy's interpolation, one channel at a time."""
+    """Bridge gaps by numpy's interpolation, one channel at a time."""
     bridged, steps = window.copy(), np.arange(length)
     for channel in bridged.T:
         known = np.isfinite(channel[:length])
@@ -137,7 +137,7 @@ FAILURES = {"stuck": lambda x: 0 * x + x[:, :1], "wrong unit": lambda x: 1000 * 
 
 @pytest.fixture(scope="module", params=["outside", "expected"])
 def of_two(request):
-    """The second sensor repeats what the first one tells, with more noise."""
+    """The second sensor has the information of the first one, with more noise."""
     X, y, groups = windows(320)
     both = {"good": X, "poor": X[:, ::2] + 0.3 * windows(320, 3)[0][:, ::2]}
     return fused_classifier(**SETTINGS, missing=request.param).fit(both, y, groups=groups)

@@ -1,4 +1,4 @@
-"""Live samples of several sensors: lines that name their sensor, replays, and many robots."""
+"""Live samples of several sensors: lines with the sensor's name, replays, and many robots."""
 
 import asyncio
 import io
@@ -25,7 +25,7 @@ FILES = {"files": ["imu_*.csv", "motor_*.csv"], "pair": "{sensor}_{recording}.*"
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
-    """Two classes of three recordings each; the inertial unit begins 0.1 s later."""
+    """Return two classes of three recordings each; the inertial unit begins 0.1 s later."""
     folder, rng = tmp_path_factory.mktemp("logs"), np.random.default_rng(0)
     for label, number in itertools.product(range(2), range(3)):
         (folder / f"class_{label}").mkdir(exist_ok=True)
@@ -40,7 +40,7 @@ def logs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(request, logs, tmp_path_factory):
-    """A model, and its file."""
+    """Return a model and its file."""
     folder = tmp_path_factory.mktemp("model")
     prepare(logs, folder / "w.h5", **FILES, window_s=2, native_rates=True, split="none")
     windows = read_sensor_windows(folder / "w.h5", ["imu", "motor"])
@@ -50,19 +50,19 @@ def model(request, logs, tmp_path_factory):
     return fitted, folder / "m.safetensors"
 
 
-# to a sensor that is missing; the other tests take one that goes on
+# until a sensor is missing; the other tests use a recording that continues
 BOTH_ANSWERS = pytest.mark.parametrize("model", ["error", "expected"], indirect=True)
 
 
 def expected(model, logs, number=2):
-    """The probabilities that the whole recordings get."""
+    """Return the probabilities of the whole recordings."""
     recordings = read_sensors(logs / "class_1", **FILES)
     own = {name: [each[number]] for name, each in recordings.items()}
     return model.timeline(own, smooth="none").probabilities
 
 
 def lines_of(logs, *, headers=False, number=2):
-    """The lines of a recording in the order of their times."""
+    """Return the lines of a recording in the order of their times."""
     rows, heads = [], b""
     for sensor in RATES_HZ:
         text = (logs / "class_1" / f"{sensor}_{number}.csv").read_bytes()

@@ -1,4 +1,4 @@
-"""Padding is where the lengths say, or the call asks."""
+"""Padding elsewhere than the lengths say causes a warning or an error."""
 
 import warnings
 

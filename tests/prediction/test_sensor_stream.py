@@ -1,4 +1,4 @@
-"""A stream of several sensors decides as the whole recordings do, however their samples come."""
+"""A stream of several sensors decides as for whole recordings, in whatever order samples arrive."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def model(request):
 
 
 def streamed(model, parts, seed=0):
-    """Push samples of the sensors in chunks, each sensor about as far as the others."""
+    """Push samples of all sensors in chunks, at about the same times."""
     rng, stream, found = np.random.default_rng(seed), model.stream(RATES_HZ), []
     at = dict.fromkeys(parts, 0)
     while any(at[name] < len(part.timestamps_s) for name, part in parts.items()):

@@ -1,4 +1,4 @@
-"""A library that does not load is one sentence of the command, not a traceback of the import."""
+"""If the library does not load, the command prints one sentence instead of a traceback."""
 
 import subprocess
 import sys

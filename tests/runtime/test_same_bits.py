@@ -1,4 +1,4 @@
-"""A model predicts the same bits in the toolkit and in the runtime, whatever it is made of."""
+"""Any model predicts the same bits in the toolkit and in the runtime."""
 
 import numpy as np
 import pytest
@@ -75,7 +75,7 @@ def test_a_classifier(runtime, tmp_path_factory, steps, arguments):
         loaded.predict("w.h5")
     *_, new = recordings(26.0)
     own = runtime.Recording(new.values, new.timestamps_s, ("cur", "vel"), "new")
-    if steps and steps[-1]["kind"] == "product":  # which needs units
+    if steps and steps[-1]["kind"] == "product":  # needs units
         own = runtime.Recording(
             new.values,
             new.timestamps_s,

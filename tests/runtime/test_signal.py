@@ -1,4 +1,4 @@
-"""The loops by ctypes have the bits and the refusals of those by pybind11."""
+"""The loops called by ctypes have the same bits and errors as those called by pybind11."""
 
 import threading
 
@@ -129,7 +129,7 @@ def test_convolutions_are_the_same(ours, lengths, n_threads, name, plan):
     x = np.random.default_rng(0).normal(size=(5, 30, 2)).astype(np.float32)
     for bad in (-1, 67):
         if bad >= 0:
-            x.flat[bad] = np.inf  # then no feature counts
+            x.flat[bad] = np.inf  # the features are then undefined
         expected, found = (
             getattr(module, name)(x, lengths, **plan, n_threads=n_threads)
             for module in (_signal, ours)

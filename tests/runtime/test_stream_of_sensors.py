@@ -1,4 +1,4 @@
-"""The command of the runtime streams several sensors as the toolkit does."""
+"""The command of the runtime streams several sensors like the toolkit."""
 
 import importlib
 import json
