@@ -1,4 +1,4 @@
-"""The table of causes, what is usual, and what is named of a run."""
+"""The table of causes, usual values, and the causes named for a run."""
 
 import copy
 import functools
@@ -231,7 +231,7 @@ def test_epochs_that_a_run_did_not_reach_are_not_too_many():
     assert not deviations({"max_epochs": 5000}, n_epochs=40)
 
 
-# --- what is named ------------------------------------------------------------------------------
+# --- named causes -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.key)
@@ -305,7 +305,7 @@ def test_what_makes_a_calm_curve_rough_is_explained():
 @pytest.mark.parametrize("share", [0.0, 0.35])
 def test_labels_that_are_wrong_are_named_of_a_calm_run(share):
     record = healthy_record()
-    wrong = np.arange(N_TRAIN) < share * N_TRAIN  # learned as the class that they are
+    wrong = np.arange(N_TRAIN) < share * N_TRAIN  # learned as their own class
     record.train_margin[:, wrong] *= -1
     record.fixed_accuracy *= 1 - share
     run, verdict = judged_run(record)
@@ -350,7 +350,7 @@ def report_of(units=1.0, seed=0, **arguments):
 @pytest.mark.parametrize(
     ("family", "cause", "arguments"),
     [
-        # clipped and with its schedule, even a rate of 1 often ends well
+        # with clipping and the schedule, even a rate of 1 often ends well
         ("step", "learning_rate", {"learning_rate": 10.0, "optimizer": "adam"}),
         ("step", "learning_rate", {"learning_rate": 1e-6}),
         ("capacity", "model_complexity", {"hidden_size": 1}),
@@ -359,7 +359,7 @@ def report_of(units=1.0, seed=0, **arguments):
     ids=["rate 10", "rate 1e-6", "width 1", "decay 30"],
 )
 def test_a_gross_fault_is_named_first(family, cause, arguments):
-    # one run depends on its last digit: of three, two
+    # a single run depends on its last digits: two of three must pass
     reports = [report_of(seed=seed, **arguments) for seed in range(3)]
     first = [(report.family, *(one.name for one in report.causes[:1])) for report in reports]
     named = [one for one, what in zip(reports, first, strict=True) if what == (family, cause)]

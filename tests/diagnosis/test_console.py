@@ -1,4 +1,4 @@
-"""What print(report) says of causes and probes."""
+"""The text of print(report) on causes and probes."""
 
 from dataclasses import replace
 

@@ -46,7 +46,7 @@ def varint(value):
 
 
 def field(number, content):
-    """A field: of bytes, of a whole number, or of the 8 bytes of a float."""
+    """Encode a field: bytes, an integer, or the 8 bytes of a float."""
     if isinstance(content, bytes):
         return varint(number << 3 | 2) + varint(len(content)) + content
     if isinstance(content, float):
@@ -222,7 +222,7 @@ def test_every_flipped_bit_is_noticed(tmp_path, place, bit):
 @settings(suppress_health_check=NOT_FRESH)
 @given(data=st.binary(max_size=60), inner=st.sampled_from(["event", "summary", "value", "tensor"]))
 def test_messages_of_any_bytes_are_read_or_refused(tmp_path, data, inner):
-    """The checksum is right, the message is not: as after a change of the format."""
+    """The checksum is right but the message is not, as after a change of the format."""
     nested = {
         "event": data,
         "summary": field(5, data),

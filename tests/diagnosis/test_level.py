@@ -65,7 +65,7 @@ def test_a_network_as_good_as_its_rivals_is_rarely_accused(n_groups, spread):
     groups, n_accused, n_draws = np.arange(60) % n_groups, 0, 1000
     for _ in range(n_draws):
         hard = np.clip(rng.beta(1.5, 1, 60), 0.02, 0.98)  # alike for all three
-        # each classifier has groups of its own that it is good at
+        # each classifier is good at other groups
         mine = [hard + spread * rng.normal(0, 0.2, n_groups)[groups] for _ in range(3)]
         own, *rivals = (rng.random(60) < of for of in mine)
         n_accused += any(is_below(own, rival, groups) for rival in rivals)
@@ -116,7 +116,7 @@ def test_a_calm_run_has_a_cause_where_the_data_allow_more(accuracy):
 
 
 def test_nothing_is_said_of_a_run_as_good_as_the_data_allow(monkeypatch):
-    monkeypatch.setattr(level, "rivals", None)  # there is nothing to gain, so none is trained
+    monkeypatch.setattr(level, "rivals", None)  # there is nothing to gain, so no network is trained
     report = report_of(0.97)
     assert report.level is None
     assert report.to_dict()["level"] is None
@@ -195,11 +195,11 @@ def fitted(**settings):
 
 
 def test_a_network_on_its_own_is_compared_when_its_report_is_looked_at():
-    clf = fitted(features=None, learning_rate=1e-9)  # its first weights, whatever the rounding
+    clf = fitted(features=None, learning_rate=1e-9)  # its initial weights, with any rounding
     again = pickle.loads(pickle.dumps(clf))
     assert clf.fluctuation_.level == again.fluctuation_.level == "below_data"
     assert clf.fluctuation_ is clf.fluctuation_
-    assert clf._judged.to_compare is None  # windows are not kept any longer
+    assert clf._judged.to_compare is None  # windows are not kept after that
 
 
 def test_a_network_on_windows_that_stay_in_their_file_is_compared_too(tmp_path):

@@ -116,7 +116,7 @@ def test_spikes_are_found_where_they_were_planted():
     values[[40, 77]] += 3
     assert metrics.spike_epochs(values) == [40, 77]
     assert metrics.spike_epochs(values, least_rise=5) == []
-    assert metrics.spike_epochs(-values) == []  # a fall is no spike
+    assert metrics.spike_epochs(-values) == []  # a drop is not a spike
 
 
 @given(values=series, later=st.lists(finite, max_size=5))
@@ -275,7 +275,7 @@ def test_averaged_weights_save_the_loss_of_the_noise_on_a_parabola():
         average = 0.9 * average + 0.1 * epoch
     loss = 1 + (weights**2).sum(axis=1) / 2
     averaged = 1 + float((average**2).sum() / 2)
-    # Raw: 50 * 0.01 / 2. Of the average: times 0.1 / 1.9.
+    # Raw weights: 50 * 0.01 / 2. Averaged weights: times 0.1 / 1.9.
     expected = 0.25 * (1 - 0.1 / 1.9)
     excess, (low, high) = metrics.excess_plateau_loss(loss, averaged, 0.9)
     assert excess == pytest.approx(expected, rel=0.1)

@@ -1,4 +1,4 @@
-"""What a training loop of another framework logs, and what a report makes of it."""
+"""The log of another framework's training loop, and the report on it."""
 
 import doctest
 

@@ -1,4 +1,4 @@
-"""Fits on another loss than cross-entropy: recorded, told apart, and probed like any other."""
+"""Fits on another loss than cross-entropy: recorded, distinguished, and probed like any other."""
 
 import math
 
@@ -58,7 +58,7 @@ def test_a_report_on_another_loss_has_its_record(restless):
 
 def test_nothing_of_another_loss_is_said_in_nats(restless):
     in_nats = {name for name, part in restless.statistics.items() if part.unit == "nats"}
-    assert in_nats <= {"val_prediction_entropy"}  # of answers, not of a loss
+    assert in_nats <= {"val_prediction_entropy"}  # statistics of answers, not of a loss
     assert not {"fixed_loss", "loss"} & set(restless.evidence)
     page = make_page(restless)
     assert "(nats)" not in page
@@ -67,7 +67,7 @@ def test_nothing_of_another_loss_is_said_in_nats(restless):
 
 @pytest.mark.trains
 def test_a_softmax_that_is_taken_twice_is_listed_with_its_repair():
-    # whether a single run is flagged hangs on its seed and on the last digits of the processor
+    # whether a single run is flagged depends on its seed and on the processor's rounding
     data = make_data(600)
     reports = [
         fit(softmax_twice, data, learning_rate=rate, random_state=seed).fluctuation_

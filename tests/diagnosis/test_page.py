@@ -1,4 +1,4 @@
-"""The page of a report: what it says, what it draws, and that both agree."""
+"""The page of a report: its text, its pictures, and their agreement."""
 
 import base64
 import csv
@@ -90,7 +90,7 @@ def test_all_that_the_report_says_is_there_without_scripts(report):
     for question in ("What will it bring?", "Will more epochs help?", "Which weights are kept?"):
         assert question in text
     assert "What this report cannot tell" in text
-    # the buttons do nothing without the script, and they alone are hidden
+    # only the buttons are hidden, since they do nothing without the script
     assert set(re.findall(r"<(\w+)[^>]* hidden", page)) == {"button"}
 
 
@@ -171,11 +171,11 @@ def test_ten_thousand_epochs_fit_and_keep_their_extremes():
     assert min(y for _, y in accuracy.line("validation dense")) == pytest.approx(1.1, abs=0.5)
 
 
-# --- what is said is what is drawn --------------------------------------------------------------
+# --- text and pictures agree --------------------------------------------------------------------
 
 
 class Panel:
-    """The axes of a picture in a page, read from their labels: from pixels to numbers."""
+    """The axes of a picture in a page, read from their labels; convert pixels to numbers."""
 
     def __init__(self, page, title):
         self.svg = re.search(f'(?s)<svg [^>]*aria-label="{title}".*?</svg>', page)[0]
@@ -291,7 +291,7 @@ def test_every_cause_is_a_card_in_order_with_grade_and_evidence(name):
     for card, cause in zip(cards, report.causes, strict=True):
         said = html.unescape(" ".join(re.sub("<[^>]+>", " ", card).split()))
         assert cause.title in said
-        assert f" {cause.grade} " in said  # the word; its icon is beside it
+        assert f" {cause.grade} " in said  # the word; its icon is next to it
         assert '<svg class="icon"' in card
         assert cause.evidence in said
 

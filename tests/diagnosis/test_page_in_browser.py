@@ -1,4 +1,4 @@
-"""The page in a real browser, opened from a file as its reader does."""
+"""The page in a real browser, opened from a file as by a reader."""
 
 import base64
 import json
@@ -67,7 +67,7 @@ def started():
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = selenium.Chrome(options=options, service=selenium.ChromeService(DRIVER))
-    # a clipboard is read by a page in focus alone
+    # only a page in focus can read the clipboard
     driver.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
     yield driver
     driver.quit()
@@ -93,7 +93,7 @@ def resize(browser, **screen):
 
 
 def luminance(color):
-    """Relative luminance of WCAG 2.1 from what the browser computed."""
+    """Return the relative luminance of WCAG 2.1 from a color computed by the browser."""
     channels = [int(number) / 255 for number in re.findall(r"\d+", color)[:3]]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
@@ -118,7 +118,7 @@ return found;
 
 
 def assert_readable(browser):
-    """Every text has a contrast of 4.5 to its paper, as WCAG 2.1 AA asks."""
+    """Every text has a contrast of 4.5 to its background, as WCAG 2.1 AA requires."""
     texts = browser.execute_script(TEXTS)
     assert len(texts) > 50
     for tag, ink, paper in texts:
@@ -150,7 +150,7 @@ def wait_for(browser, script, expected):
 
 
 def copied(browser, code):
-    """Press the button beside a piece of code; return what is on the clipboard then."""
+    """Press the button next to a piece of code; return the contents of the clipboard."""
     names = ["clipboardReadWrite", "clipboardSanitizedWrite"]
     browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": names})
     browser.find_element("css selector", f"[data-copies={code}]").click()
@@ -360,7 +360,7 @@ def test_no_labels_of_a_picture_overlap(browser):
 
 
 def count_printed_pages(browser):
-    # Chromium refuses to print, once in about 40 times, a page it has not yet drawn.
+    # About once in 40 times, Chromium refuses to print a page that it has not drawn yet.
     browser.get_screenshot_as_png()
     printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
     content = base64.b64decode(printed["data"])
@@ -372,7 +372,7 @@ def count_printed_pages(browser):
 def test_a_printed_page_is_light_open_and_folds_up_again(browser):
     emulate(browser, "dark")
     browser.find_element("id", "theme").click()
-    browser.find_element("id", "theme").click()  # dark by choice, too
+    browser.find_element("id", "theme").click()  # dark if chosen, too
     browser.execute_script(
         "const rows = document.createElement('p'); rows.style.height = '4000px';"
         "document.querySelector('details').append(rows)"
@@ -400,7 +400,7 @@ def test_without_scripts_all_is_there_and_no_dead_button_is(browser, path):
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     browser.get(path.as_uri())
-    assert count_printed_pages(browser) == unfolded  # the style sheet alone opens what is folded
+    assert count_printed_pages(browser) == unfolded  # only the style sheet opens folded parts
 
 
 # --- causes and probes --------------------------------------------------------------------------
@@ -463,7 +463,7 @@ def test_a_notebook_s_own_styles_stay_as_they_are(browser, tmp_path):
     show(browser, tmp_path, notebook)
     with_report = browser.execute_script(styles)
     outer = "return getComputedStyle(document.querySelector('.sensorseq')).backgroundColor"
-    assert luminance(browser.execute_script(outer)) < 0.05  # the notebook says that it is dark
+    assert luminance(browser.execute_script(outer)) < 0.05  # the notebook declares a dark theme
     browser.execute_script("document.querySelectorAll('.sensorseq').forEach(e => e.remove())")
     assert [json.loads(s) for s in with_report] == [
         json.loads(s) for s in browser.execute_script(styles)

@@ -1,4 +1,4 @@
-"""Logs with a row for each part, with parts that names only hint at, and with several runs."""
+"""Logs with a row for each part, with ambiguous names of parts, and with several runs."""
 
 import json
 
@@ -133,11 +133,11 @@ def test_the_verdict_of_rows_of_parts_is_that_of_the_wide_log(tmp_path):
         assert found == ("not_learning", "not_generalizing")
 
 
-# --- parts that names only hint at --------------------------------------------------------------
+# --- ambiguous names of parts -------------------------------------------------------------------
 
 
 def lightning_rows(with_accuracy):
-    """The accuracy has no part in its name and is in rows of one of the losses."""
+    """The name of the accuracy has no part, and its rows are those of one of the losses."""
     for epoch in range(N):
         own = {"train": {}, "val": {}}
         own[with_accuracy] = {"acc": VAL_ACCURACY[epoch]}

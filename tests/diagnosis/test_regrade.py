@@ -1,4 +1,4 @@
-"""What trials make of the named causes."""
+"""The grades of named causes after trials."""
 
 from hypothesis import given
 from hypothesis import strategies as st

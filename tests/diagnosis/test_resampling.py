@@ -10,7 +10,7 @@ from sensorseq.diagnosis import metrics
 @given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), min_size=1, max_size=6))
 def test_holm_is_the_closed_testing_procedure_of_bonferroni(p_values):
     # Independent truth: the closure principle. An adjusted p is the largest Bonferroni p of all
-    # subsets of hypotheses that hold the one in question.
+    # subsets of hypotheses that contain the one in question.
     names = list(p_values)
     adjusted = metrics.holm(p_values)
     for name in names:
@@ -54,7 +54,7 @@ def test_shifting_keeps_each_unit_and_destroys_simultaneity():
     assert test.value == pytest.approx(900 * 5 / 40)
     assert test.p == pytest.approx(1 / 501)
     assert test.null.max() < test.value
-    # Shifted at random the counts are sums of 30 independent 0/1 of share 1/8.
+    # With random shifts the counts are sums of 30 independent 0/1 variables of mean 1/8.
     expected = 30 / 8 * 7 / 8 + (30 / 8) ** 2
     assert test.null.mean() == pytest.approx(expected, rel=0.03)
 

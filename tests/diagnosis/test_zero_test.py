@@ -1,4 +1,4 @@
-"""Validation at fixed weights must repeat itself."""
+"""Validation with fixed weights must be reproducible."""
 
 import copy
 
@@ -15,7 +15,7 @@ from sensorseq.training import TrainingData
 
 
 class Noisy(nn.Module):
-    """A network that does something it should not in evaluation."""
+    """A network that misbehaves in evaluation."""
 
     def __init__(self, kind):
         super().__init__()
@@ -40,7 +40,7 @@ class Noisy(nn.Module):
 
 
 class KeptRunner:
-    """A runner that has nothing but kept weights and validation windows."""
+    """A runner with only kept weights and validation windows."""
 
     def __init__(self, kind, n_windows=31):
         rng = np.random.default_rng(0)
@@ -80,7 +80,7 @@ def test_a_sound_network_gives_the_same_bits(n_windows):
     assert trial.outcome == "rejected"
     assert "the weights of epoch 7" in trial.sentence
     assert f"{n_windows} validation window{'s' if n_windows > 1 else ''} gave" in trial.sentence
-    assert trial.cost_epochs == 1  # three passes, each a third of what a step costs
+    assert trial.cost_epochs == 1  # three passes, each with a third of the cost of a step
 
 
 def test_without_validation_windows_the_zero_test_says_so():

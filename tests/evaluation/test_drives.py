@@ -1,4 +1,4 @@
-"""Scores of recordings with several classes: where they appear, and what they are."""
+"""Scores of recordings with several classes: their places in the output, and their values."""
 
 import dataclasses
 import json

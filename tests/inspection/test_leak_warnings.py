@@ -1,4 +1,4 @@
-"""A split through a recording is named, with its cure; honest data are left in peace."""
+"""A split through a recording is reported with a remedy; sound data cause no warning."""
 
 import warnings
 from functools import partial
@@ -149,7 +149,7 @@ def test_windows_of_a_recording_far_apart_are_not_named_as_in_a_row(gap, seed):
 
 
 def honest(kind, seed):
-    """Windows of their own, of many looks."""
+    """Independent windows of many shapes."""
     rng = np.random.default_rng(seed)
     n, t = 120, np.arange(T)[:, None]
     phase = rng.uniform(0, 2 * np.pi, (n, 1, 2))

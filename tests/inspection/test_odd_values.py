@@ -1,4 +1,4 @@
-"""Marks, unsigned, wrapping and rescaled values are named; what looks like them is not."""
+"""Marks, unsigned, wrapping and rescaled values are reported; similar healthy values are not."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def motion(rng, t, pitch_hz):
 
 
 def recordings(make, seconds=30.0):
-    """Fifteen recordings of a channel that `make` makes of time, motion and random numbers."""
+    """Fifteen recordings of a channel that `make` computes from time, motion and random numbers."""
     t = np.arange(int(seconds * HZ)) / HZ
     made = []
     for label, pitch_hz in (("idle", 1.0), ("drill", 6.0), ("saw", 12.0)):

@@ -1,4 +1,4 @@
-"""Recordings in another unit are found, healthy ones never; misspelt classes are asked about."""
+"""Recordings in another unit are found, healthy ones are not; misspelt classes are reported."""
 
 from collections import Counter
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Planted faults are found, honest set-ups are left in peace."""
+"""Planted faults are found, and sound set-ups pass."""
 
 import json
 from functools import partial
@@ -85,7 +85,7 @@ def test_every_kind_of_honest_set_up_passes_nearly_every_check():
     for seed, arguments in enumerate(set_ups):
         X, y, groups = cut(seed)
         failed.append(failures(check_training(make(**arguments), X, y, groups=groups)))
-    # noise that cannot be learned is no bug
+    # noise that cannot be learned is not a bug
     noise = np.random.default_rng(0).normal(size=(96, 30, 2))
     failed.append(failures(check_training(make(), noise, np.arange(96) % 2)))
     # 64 runs of each: 0.004 checks fail on average, with a standard error of 0.022 over eight runs
@@ -138,7 +138,7 @@ def cross_entropy(logits, target):
 
 @pytest.fixture
 def few_steps(monkeypatch):
-    """Let a batch be learned in fewer steps."""
+    """Make a batch learnable in fewer steps."""
     monkeypatch.setattr(training_check, "_BATCH_STEPS", 60)
 
 
@@ -329,7 +329,7 @@ def test_what_fit_refuses_is_refused_in_the_same_words(spoil, message):
     assert str(by_check.value) == str(by_fit.value)
 
 
-# The law of chance.
+# The distribution by chance.
 
 
 def test_the_chance_of_votes_is_hypergeometric():
@@ -363,7 +363,7 @@ def test_the_planted_waves_differ_in_shape_alone():
     assert (lengths == 64).all()
 
 
-# What is shown.
+# Output.
 
 
 def test_a_diagnosis_fits_eighty_columns_and_goes_into_json():

@@ -1,4 +1,4 @@
-"""The runtime's wheel in a root of its own, without a compiler, torch, scipy and scikit-learn."""
+"""The runtime's wheel in a separate root, without a compiler, torch, scipy and scikit-learn."""
 
 import json
 import os
@@ -15,12 +15,12 @@ from sensorseq import PreparePipeline, Recording
 from sensorseq.recording import Channel
 
 ROOT = Path(__file__).resolve().parents[2]
-SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")  # what a Python itself loads
+SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")  # libraries that Python itself loads
 pytestmark = pytest.mark.long
 
 
 def oldest_python():
-    """Return the oldest Python from 3.9 on, of those on PATH and of pyenv."""
+    """Return the oldest Python from 3.9 on, from PATH or pyenv."""
     folders = os.environ["PATH"].split(os.pathsep)
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     folders += map(str, pyenv.glob("versions/*/bin"))
@@ -51,7 +51,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory, wheel):
-    """Return a root, and what runs a program of its virtual environment in it."""
+    """Return a root, and a function that runs a program of its virtual environment."""
     root = tmp_path_factory.mktemp("root")
     python = Path(run(oldest_python(), "-c", "import sys; print(sys.base_prefix)").strip())
     run(oldest_python(), "-m", "venv", root / "env")

@@ -1,4 +1,4 @@
-"""The LSTM of the C library has the bits of torch's operator, and is an LSTM."""
+"""The LSTM of the C library has the bits of the torch operator, and agrees with its definition."""
 
 import os
 import threading
@@ -22,7 +22,7 @@ def drawn_weights(rng, d, h, c, k, pooling, dtype):
 
 
 def by_torch(weights, x, lengths, pooling):
-    """Return the hidden state and the logits that the operators give."""
+    """Return the hidden state and the logits of the operators."""
     tensors = [torch.from_numpy(w)[None] for w in weights]
     steps, valid = torch.from_numpy(x)[None], None
     if lengths is not None:

@@ -1,4 +1,4 @@
-"""The loops by ctypes have the bits and the refusals of those by pybind11."""
+"""The loops called by ctypes have the same bits and errors as those called by pybind11."""
 
 import threading
 
