@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 os.environ["SENSORSEQ_CUDA_KERNELS"] = "1"
 
 import torch  # noqa: E402
-from layer_laws import VARIANTS, Problem, dtype_of, torch_precision  # noqa: E402
+from layer_laws import VARIANTS, LayerProblem, dtype_of, torch_precision  # noqa: E402
 
 from sensorseq import ops  # noqa: E402
 from sensorseq.gpu_check import Case, make_cases  # noqa: E402
@@ -86,7 +86,7 @@ def run_case(case):
 
 
 def run_variant(variant, precision, head, device):
-    problem, dtype = Problem(variant), dtype_of(precision)
+    problem, dtype = LayerProblem(variant), dtype_of(precision)
     # without a gradient of x, the kernels read x themselves; otherwise torch multiplies it first
     changes = {"x": problem.arguments(device, dtype, grad=False)["x"]} if head else {}
     with torch_precision(precision):

@@ -95,7 +95,7 @@ def test_arguments_need_not_be_dense(place, hidden_size):
 @pytest.mark.parametrize("n_timesteps", [0, 1])
 def test_empty_and_small_batches_are_the_references(device, n_windows, n_timesteps):
     variant = Variant(32, 3, 2, 2, "mean", None, True, False, n_windows, n_timesteps)
-    problem = layer_laws.Problem(variant)
+    problem = layer_laws.LayerProblem(variant)
     with torch_precision("float32"):
         found = layer_laws.infer(problem, device, torch.float32)
         wanted = reference.lstm_linear(
@@ -127,7 +127,7 @@ def test_the_module_is_itself_in_double(device, bidirectional, head_norm):
 
 
 def test_a_second_backward_pass_gives_the_same_gradients(device):
-    problem = layer_laws.Problem(Variant(32, 3, 1, 1, "mean", "mixed"))
+    problem = layer_laws.LayerProblem(Variant(32, 3, 1, 1, "mean", "mixed"))
     given = problem.arguments(device, torch.float32)
     logits, _, _ = ops.lstm_linear(**given, pooling="mean")
     leaves = [given[name] for name in problem.leaves]
@@ -138,7 +138,9 @@ def test_a_second_backward_pass_gives_the_same_gradients(device):
 
 
 def test_second_derivatives_are_the_references(device):
-    problem = layer_laws.Problem(Variant(5, 2, 1, 1, "mean", "mixed", n_windows=3, n_timesteps=4))
+    problem = layer_laws.LayerProblem(
+        Variant(5, 2, 1, 1, "mean", "mixed", n_windows=3, n_timesteps=4)
+    )
 
     def penalty(function, place, dtype):
         given = problem.arguments(place, dtype)
