@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accuracy.data import LabelledWindows, Places, load
+from accuracy.data import LabeledWindows, Places, load
 from common.arguments import make_parser
 from common.json_lines import append_line, read_lines
 from common.results_file import write_results
@@ -60,7 +60,7 @@ np.savez(sys.argv[2], version=cleanlab.__version__, **found)
 
 
 def plant(
-    windows: LabelledWindows, kind: str, share: float, seed: int, confused: NDArray[np.int64]
+    windows: LabeledWindows, kind: str, share: float, seed: int, confused: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the labels with a share of them made wrong."""
     rng = np.random.default_rng(seed)
@@ -78,7 +78,7 @@ def plant(
 
 
 def peer_probabilities(
-    kind: str, windows: LabelledWindows, y: NDArray[np.int64], seed: int
+    kind: str, windows: LabeledWindows, y: NDArray[np.int64], seed: int
 ) -> NDArray[np.float64]:
     """Return out-of-fold probabilities computed with scikit-learn alone."""
     model: Any
@@ -97,7 +97,7 @@ def peer_probabilities(
     return np.asarray(predicted if kind == "boosting" else softmax(predicted, axis=1))
 
 
-def confused_classes(windows: LabelledWindows) -> NDArray[np.int64]:
+def confused_classes(windows: LabeledWindows) -> NDArray[np.int64]:
     """Return for each class the one with which it is confused most often."""
     probability = peer_probabilities("ridge", windows, windows.y, 0)
     n_classes = probability.shape[1]
@@ -131,7 +131,7 @@ def group_means(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArr
 
 
 def measure(
-    windows: LabelledWindows, y: NDArray[np.int64], seed: int, python: str | None, *, whole: bool
+    windows: LabeledWindows, y: NDArray[np.int64], seed: int, python: str | None, *, whole: bool
 ) -> dict[str, Any]:
     """Return the precision of every method; `whole` judges recordings, not windows."""
     seen: list[NDArray[np.float64]] = []
@@ -291,7 +291,7 @@ def main() -> None:
     rows = list(read_lines(args.rows))
     done = {(row["set"], row["kind"], row["share"], row["seed"]) for row in rows}
     places = Places(args.borealtc, args.seglearn, args.aeon)
-    loaded: dict[str, tuple[LabelledWindows, NDArray[np.int64]]] = {}
+    loaded: dict[str, tuple[LabeledWindows, NDArray[np.int64]]] = {}
     for name, kind, share, seed in plans():
         if name not in args.sets or (name, kind, share, seed) in done:
             continue

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accuracy.data import LabelledWindows
+from accuracy.data import LabeledWindows
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import RidgeClassifierCV
@@ -41,7 +41,7 @@ OURS = ("defaults",)
 PEERS = ("minirocket", "multirocket", "hydra", "quant", "boosting", "extra_trees")
 _AEON = ("multirocket", "hydra", "quant")
 
-Predict = Callable[[LabelledWindows], NDArray[np.int64]]
+Predict = Callable[[LabeledWindows], NDArray[np.int64]]
 
 
 class AbsentError(Exception):
@@ -76,7 +76,7 @@ class Runner:
         if method in ("defaults", "lstm") and method not in self._warm:
             rng = np.random.default_rng(0)
             X, y = rng.normal(size=(80, 20, 1)).astype(np.float32), np.arange(80) % 2
-            _fit(method, LabelledWindows(X, y), 0, self.n_threads)(LabelledWindows(X, y))
+            _fit(method, LabeledWindows(X, y), 0, self.n_threads)(LabeledWindows(X, y))
             self._warm.add(method)
 
     def uses_aeon(self, method: str) -> bool:
@@ -99,7 +99,7 @@ class Runner:
         return METHODS[method]
 
     def run(
-        self, method: str, train: LabelledWindows, test: LabelledWindows, seed: int
+        self, method: str, train: LabeledWindows, test: LabeledWindows, seed: int
     ) -> MethodOutcome:
         """Fit on one part and predict the other."""
         torch.set_num_threads(self.n_threads)
@@ -115,7 +115,7 @@ class Runner:
         return MethodOutcome(predicted, fitted - started, done - fitted)
 
 
-def _fit(method: str, train: LabelledWindows, seed: int, n_threads: int) -> Predict:
+def _fit(method: str, train: LabeledWindows, seed: int, n_threads: int) -> Predict:
     """Fit a method in this interpreter; return its prediction function."""
     if method in ("defaults", "lstm"):
         features = "auto" if method == "defaults" else None
@@ -132,7 +132,7 @@ def _fit(method: str, train: LabelledWindows, seed: int, n_threads: int) -> Pred
     return lambda test: learner.predict(_summaries(test))
 
 
-def streams_of(windows: LabelledWindows) -> tuple[Any, ...]:
+def streams_of(windows: LabeledWindows) -> tuple[Any, ...]:
     """Return the arrays from which features are computed."""
     return windows.streams or (windows.X,)
 
@@ -153,7 +153,7 @@ def standardize(X: Any, lengths: Any, mean: Any, sd: Any) -> Any:
     return X
 
 
-def scaled_streams(train: LabelledWindows, *parts: LabelledWindows) -> list[list[Any]]:
+def scaled_streams(train: LabeledWindows, *parts: LabeledWindows) -> list[list[Any]]:
     """Scale the streams of parts with the statistics of the training part."""
     scales = [scaling(X, train.lengths) for X in streams_of(train)]
     return [
@@ -162,11 +162,11 @@ def scaled_streams(train: LabelledWindows, *parts: LabelledWindows) -> list[list
     ]
 
 
-def _summaries(windows: LabelledWindows) -> NDArray[np.float64]:
+def _summaries(windows: LabeledWindows) -> NDArray[np.float64]:
     return np.hstack([summary_features(s, windows.lengths) for s in streams_of(windows)])
 
 
-def _fit_minirocket(train: LabelledWindows, seed: int, n_threads: int) -> Predict:
+def _fit_minirocket(train: LabeledWindows, seed: int, n_threads: int) -> Predict:
     convolutions = []
     features = []
     for X in scaled_streams(train, train)[0]:
@@ -177,7 +177,7 @@ def _fit_minirocket(train: LabelledWindows, seed: int, n_threads: int) -> Predic
     linear = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(-3, 3, 10)))
     linear.fit(np.hstack(features), train.y)
 
-    def predict(test: LabelledWindows) -> NDArray[np.int64]:
+    def predict(test: LabeledWindows) -> NDArray[np.int64]:
         streams = scaled_streams(train, test)[0]
         return linear.predict(
             np.hstack(
@@ -218,7 +218,7 @@ class Aeon:
         return answer
 
     def run(
-        self, method: str, train: LabelledWindows, test: LabelledWindows, seed: int
+        self, method: str, train: LabeledWindows, test: LabeledWindows, seed: int
     ) -> MethodOutcome:
         """Fit and predict there; the arrays are passed in a file, which is not timed."""
         # aeon's transforms need equal lengths, so padding is kept as zeros, the scaled mean.

@@ -23,7 +23,7 @@ from diagnosis.windows import (
     draw_windows,
 )
 from scipy.stats import binomtest
-from verdict.data import DrawnParts, LabelledWindows, available, draw
+from verdict.data import DrawnParts, LabeledWindows, available, draw
 from verdict.plan import SETTINGS, SIZES
 from verdict.runs import PLAIN
 
@@ -106,7 +106,7 @@ def _rival_accuracies(parts: DrawnParts) -> list[float]:
     return [float(np.mean(predicted == fresh.target)) for _, predicted in rivals(train, fresh)]
 
 
-def _part(windows: LabelledWindows) -> checked.Windows:
+def _part(windows: LabeledWindows) -> checked.Windows:
     lengths = windows.lengths
     lengths = np.full(len(windows.X), windows.X.shape[1]) if lengths is None else lengths
     return checked.Windows(windows.X, lengths, target=windows.y, groups=windows.groups)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from verdict.data import GENERATED, MEASURED, DrawnParts, Floats, LabelledWindows, draw
+from verdict.data import GENERATED, MEASURED, DrawnParts, Floats, LabeledWindows, draw
 
 SETS = (*MEASURED, *GENERATED)
 # No data set is in both parts: a guess is fitted on the first; all are judged once on the second.
@@ -42,14 +42,14 @@ def draw_short_windows(part: str, number: int, borealtc: Path | None) -> DrawnPa
     return in_units(parts, factor, offset)
 
 
-def _shorter(windows: LabelledWindows) -> LabelledWindows:
+def _shorter(windows: LabeledWindows) -> LabeledWindows:
     if windows.X.shape[1] <= LONGEST_STEPS:
         return windows
     lengths = None if windows.lengths is None else (windows.lengths + 1) // 2
     return replace(windows, X=np.ascontiguousarray(windows.X[:, ::2]), lengths=lengths)
 
 
-def each(parts: DrawnParts, change: Callable[[LabelledWindows], LabelledWindows]) -> DrawnParts:
+def each(parts: DrawnParts, change: Callable[[LabeledWindows], LabeledWindows]) -> DrawnParts:
     """Change all three parts in the same way."""
     return DrawnParts(change(parts.train), change(parts.validation), change(parts.fresh))
 
@@ -95,7 +95,7 @@ def _relabel(
 ) -> DrawnParts:
     n_classes = int(parts.train.y.max()) + 1
 
-    def relabel(part: LabelledWindows) -> LabelledWindows:
+    def relabel(part: LabeledWindows) -> LabeledWindows:
         hit = rng.random(len(part)) < share
         return replace(
             part, y=np.where(hit, (part.y + step(n_classes, len(part))) % n_classes, part.y)
@@ -136,10 +136,10 @@ def _n_val(parts: DrawnParts, n: int, rng: Rng) -> DrawnParts:
     return replace(parts, validation=parts.validation.take(slice(n)))
 
 
-def _on_both(parts: DrawnParts, change: Callable[[LabelledWindows, Floats], None]) -> DrawnParts:
+def _on_both(parts: DrawnParts, change: Callable[[LabeledWindows, Floats], None]) -> DrawnParts:
     """Change copies of the training and of the validation windows in place."""
 
-    def changed(part: LabelledWindows) -> LabelledWindows:
+    def changed(part: LabeledWindows) -> LabeledWindows:
         X = part.X.copy()
         change(part, X)
         return replace(part, X=X)
@@ -151,7 +151,7 @@ def _dead(parts: DrawnParts, share: float, rng: Rng) -> DrawnParts:
     n_channels = parts.train.X.shape[2]
     channel = rng.integers(n_channels)
 
-    def kill(part: LabelledWindows, X: Floats) -> None:
+    def kill(part: LabeledWindows, X: Floats) -> None:
         X[np.full(len(X), True) if n_channels > 1 else rng.random(len(X)) < share, :, channel] = 0
 
     return _on_both(parts, kill)
@@ -160,7 +160,7 @@ def _dead(parts: DrawnParts, share: float, rng: Rng) -> DrawnParts:
 def _mixed_units(parts: DrawnParts, factor: float, rng: Rng) -> DrawnParts:
     channel = rng.integers(parts.train.X.shape[2])
 
-    def scale(part: LabelledWindows, X: Floats) -> None:
+    def scale(part: LabeledWindows, X: Floats) -> None:
         groups = np.unique(part.groups)
         X[np.isin(part.groups, groups[rng.random(len(groups)) < 0.5]), :, channel] *= factor
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
-from verdict.data import DrawnParts, LabelledWindows, draw
+from verdict.data import DrawnParts, LabeledWindows, draw
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import DivergedError
@@ -115,7 +115,7 @@ class Evidence:
 class _Watch:
     """Measure the fresh part after each epoch, and the first batch's gradients every few epochs."""
 
-    def __init__(self, fresh: LabelledWindows, train: LabelledWindows, n_first: int) -> None:
+    def __init__(self, fresh: LabeledWindows, train: LabeledWindows, n_first: int) -> None:
         self.fresh, self.first = _tensors(fresh), _tensors(train.take(slice(n_first)))
         self.figures: dict[str, list[float]] = {
             "accuracy": [],
@@ -148,7 +148,7 @@ class _Watch:
             self.gradients.setdefault(name, []).append(float(gradient.norm()))
 
 
-def _tensors(windows: LabelledWindows) -> tuple[Any, Any, Any]:
+def _tensors(windows: LabeledWindows) -> tuple[Any, Any, Any]:
     lengths = None if windows.lengths is None else torch.from_numpy(windows.lengths)
     return torch.from_numpy(windows.X), lengths, torch.from_numpy(windows.y)
 
@@ -224,7 +224,7 @@ def _changed(parts: DrawnParts, change: Mapping[str, Any], rng: np.random.Genera
     for windows in (parts.train, parts.validation, parts.fresh):
         X = factor * (windows.X - mean) / np.where(sd > 0, sd, 1.0) + offset
         sets.append(
-            LabelledWindows(np.asarray(X, np.float32), windows.y, windows.groups, windows.lengths)
+            LabeledWindows(np.asarray(X, np.float32), windows.y, windows.groups, windows.lengths)
         )
     train, validation, fresh = sets
     if change.get("burst_share"):
@@ -232,9 +232,9 @@ def _changed(parts: DrawnParts, change: Mapping[str, Any], rng: np.random.Genera
         struck[rng.integers(len(train))] = True
         train.X[struck] += 20.0 * rng.choice([-1.0, 1.0], (int(struck.sum()), 1, train.X.shape[2]))
     if change.get("shuffled"):
-        train = LabelledWindows(train.X, rng.permutation(train.y), train.groups, train.lengths)
+        train = LabeledWindows(train.X, rng.permutation(train.y), train.groups, train.lengths)
         shuffled = rng.permutation(validation.y)
-        validation = LabelledWindows(validation.X, shuffled, validation.groups, validation.lengths)
+        validation = LabeledWindows(validation.X, shuffled, validation.groups, validation.lengths)
     return DrawnParts(train, validation, fresh)
 
 
